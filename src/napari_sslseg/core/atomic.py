@@ -1,0 +1,54 @@
+"""Write a file whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from napari_sslseg.core.errors import StorageError
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; sync and rename it when the block succeeds.
+
+    The temporary name keeps the suffixes of ``path``, since writers choose their format by them.
+    On any failure the temporary file is removed and whatever stood at ``path`` is untouched.
+
+    Raises
+    ------
+    StorageError
+        If the disk is full, the folder is read-only, or the file cannot be written otherwise.
+    """
+    path = Path(path)
+    stem = path.name.split(".")[0]
+    suffix = path.name[len(stem) :]
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{stem}-", suffix=suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        # mkstemp makes files private; give the result the permissions of an ordinary new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"Could not write {path}: {error.strerror or error}; "
+            "free some space or choose another folder, then run again."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write ``text`` (UTF-8) to ``path`` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,143 @@
+"""The voxel grid of a scan: where it lies in the patient and how it is shown.
+
+The *source grid* is the grid of the file. The *display grid* holds the same voxels with the axes
+permuted and flipped into IPL order: axis 0 runs towards inferior, axis 1 towards posterior and
+axis 2 towards the patient's left. Every plane then looks as a radiologist expects it. No voxel is
+ever interpolated between the two, so the way back is exact.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt2axcodes,
+    ornt_transform,
+)
+
+from napari_sslseg.core.errors import GeometryError
+
+Plane = Literal["axial", "coronal", "sagittal"]
+"""Name of a slicing plane."""
+
+PLANE_AXIS: dict[str, int] = {"axial": 0, "coronal": 1, "sagittal": 2}
+"""The display axis along which slices of a plane are stacked."""
+
+DISPLAY_AXES = ("I", "P", "L")
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Source affine, source shape, and the exact way between source and display grid.
+
+    Parameters
+    ----------
+    affine : ndarray, shape (4, 4)
+        Source voxel indices to RAS+ world coordinates in mm.
+    shape : tuple of int
+        Shape of the source grid, three axes.
+
+    Raises
+    ------
+    GeometryError
+        If the affine is not finite or maps the grid onto a plane, a line or a point.
+    """
+
+    affine: np.ndarray
+    shape: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        affine = np.array(self.affine, dtype=np.float64)
+        if affine.shape != (4, 4):
+            raise GeometryError(
+                f"The affine has shape {affine.shape}, but a 4×4 matrix is needed; "
+                "export the scan again with its orientation."
+            )
+        if not np.isfinite(affine).all():
+            raise GeometryError(
+                "The affine holds values that are not finite, so the scan has no place in the "
+                "patient; export it again from its source."
+            )
+        lengths = np.linalg.norm(affine[:3, :3], axis=0)
+        # Relative to the voxel size: 1 for orthogonal axes, 0 for axes in one plane.
+        if (lengths <= 0).any() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
+            raise GeometryError(
+                "The affine is singular: two voxel axes point the same way or one has no length; "
+                "export the scan again from its source."
+            )
+        affine.setflags(write=False)
+        object.__setattr__(self, "affine", affine)
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+
+    @property
+    def source_to_display(self) -> np.ndarray:
+        """Nibabel orientation transform, shape (3, 2): display axis and flip per source axis."""
+        return ornt_transform(io_orientation(self.affine), axcodes2ornt(DISPLAY_AXES))
+
+    @property
+    def display_to_source(self) -> np.ndarray:
+        """The inverse orientation transform, shape (3, 2)."""
+        return ornt_transform(axcodes2ornt(DISPLAY_AXES), io_orientation(self.affine))
+
+    @property
+    def display_affine(self) -> np.ndarray:
+        """Display voxel indices to RAS+ mm, shape (4, 4)."""
+        return self.affine @ inv_ornt_aff(self.source_to_display, self.shape)
+
+    @property
+    def display_shape(self) -> tuple[int, int, int]:
+        """Shape of the display grid."""
+        order = np.argsort(self.source_to_display[:, 0])
+        first, second, third = (self.shape[i] for i in order)
+        return first, second, third
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size in mm along the display axes (inferior, posterior, left)."""
+        lengths = np.linalg.norm(self.display_affine[:3, :3], axis=0)
+        return float(lengths[0]), float(lengths[1]), float(lengths[2])
+
+    @property
+    def orientation(self) -> str:
+        """Where the source axes point, nearest to "RAS" letters, such as "LPS" or "PIR"."""
+        return "".join(ornt2axcodes(io_orientation(self.affine)))
+
+    @property
+    def is_oblique(self) -> bool:
+        """Whether a display axis leaves its anatomical axis by more than 0.1 degrees."""
+        directions = np.abs(self.display_affine[:3, :3]) / np.asarray(self.spacing)
+        return bool((directions.max(axis=0) < np.cos(np.deg2rad(0.1))).any())
+
+    def to_display(self, array: np.ndarray) -> np.ndarray:
+        """Permute and flip an array of the source grid (a view where NumPy allows)."""
+        self._check(array, self.shape, "source")
+        return apply_orientation(array, self.source_to_display)
+
+    def to_source(self, array: np.ndarray) -> np.ndarray:
+        """Undo :meth:`to_display` exactly."""
+        self._check(array, self.display_shape, "display")
+        return apply_orientation(array, self.display_to_source)
+
+    def matches(self, other: "Geometry", tolerance_mm: float = 1e-2) -> bool:
+        """Whether two grids have one shape and put their corner voxels in the same place.
+
+        The default tolerance covers the rounding of float32 headers and quaternions, and is far
+        below any voxel size in use.
+        """
+        if self.shape != other.shape:
+            return False
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1)
+        here = self.affine[:3, :3] @ corners + self.affine[:3, 3:]
+        there = other.affine[:3, :3] @ corners + other.affine[:3, 3:]
+        return bool(np.abs(here - there).max() <= tolerance_mm)
+
+    def _check(self, array: np.ndarray, shape: tuple[int, ...], grid: str) -> None:
+        if array.shape[:3] != shape:
+            raise GeometryError(
+                f"An array of shape {array.shape} does not fit the {grid} grid {shape} of this "
+                "scan; use labels that were drawn on the same scan."
+            )
