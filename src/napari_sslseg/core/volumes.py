@@ -1,8 +1,6 @@
 """Load scans and label maps into the display grid; save label maps back to the source grid."""
 
-import re
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -11,23 +9,17 @@ import nibabel as nib
 import numpy as np
 
 from napari_sslseg.core.atomic import atomic_path
-from napari_sslseg.core.errors import DataError, GeometryError, VolumeError
+from napari_sslseg.core.errors import GeometryError, VolumeError
 from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.nifti import image_like, nifti_geometry, open_nifti, read_values
+from napari_sslseg.core.scan_files import SUFFIXES, expand_paths, guess_subject, scan_name
 
 Modality = Literal["MR", "CT"]
-
-SUFFIXES = (".nii.gz", ".nii")
 
 # Air is −1000 HU and no MR magnitude is that negative: a scan that reaches far below zero in a
 # good share of its voxels, and stays within what CT can measure, is taken for CT.
 CT_AIR = -500.0
 CT_RANGE = (-4096.0, 32767.0)
-
-# Suffixes that name an acquisition or a channel of a subject, not another subject.
-_ACQUISITION = re.compile(
-    r"(?:(?<=\d)_\d{4}|[_-](?:ED|ES|T1w?|T2w?|T1c|FLAIR|PD|DWI|ADC|CT|MR|venous|arterial))$",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,29 +76,6 @@ class HasLabels(Protocol):
     def volume(self) -> Volume: ...
 
 
-def scan_name(path: str | Path) -> str:
-    """File name without the volume suffix: ``liver_01.nii.gz`` is ``liver_01``."""
-    name = Path(path).name
-    for suffix in SUFFIXES:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return Path(name).stem
-
-
-def guess_subject(name: str) -> str:
-    """Patient that a scan of this name belongs to.
-
-    A BIDS ``sub-…`` entity wins; else suffixes for a phase, contrast or channel are dropped, so
-    that ``SC-HYP-01_ED`` and ``SC-HYP-01_ES`` are one patient.
-    """
-    bids = re.match(r"(sub-[A-Za-z0-9]+)(?:_|$)", name)
-    if bids:
-        return bids.group(1)
-    while (shorter := _ACQUISITION.sub("", name)) != name and shorter:
-        name = shorter
-    return name
-
-
 def guess_modality(data: np.ndarray) -> Modality:
     """CT if a notable share of voxels is as dense as air in HU, else MR.
 
@@ -125,48 +94,10 @@ def guess_modality(data: np.ndarray) -> Modality:
     return "CT" if looks_like_hu else "MR"
 
 
-def find_volumes(folder: str | Path) -> list[Path]:
-    """All volume files directly in ``folder``, sorted by name; hidden files are left out.
-
-    Raises
-    ------
-    DataError
-        If the folder is missing or holds no volume.
-    """
-    folder = Path(folder)
-    if not folder.exists():
-        raise DataError(f"The folder {folder} does not exist; check the path.")
-    if not folder.is_dir():
-        raise DataError(f"{folder} is a file, but a folder of scans is needed.")
-    paths = sorted(
-        path
-        for path in folder.iterdir()
-        if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
-    )
-    if not paths:
-        raise DataError(
-            f"The folder {folder} holds no scans; put files ending in {' or '.join(SUFFIXES)} there."
-        )
-    return paths
-
-
-def expand_paths(paths: Iterable[str | Path]) -> list[Path]:
-    """Files as they are, folders as the volumes in them; each file once, in order."""
-    found: dict[Path, None] = {}
-    for path in map(Path, paths):
-        if path.is_dir():
-            found.update(dict.fromkeys(find_volumes(path)))
-        elif path.exists():
-            found[path] = None
-        else:
-            raise DataError(f"{path} does not exist; check the path.")
-    return list(found)
-
-
 def read_geometry(path: str | Path) -> Geometry:
     """Geometry of a volume file from its header alone."""
-    image = _open(Path(path))
-    return _geometry(image, Path(path))
+    image = open_nifti(Path(path))
+    return nifti_geometry(image, Path(path))
 
 
 def load_volume(
@@ -195,9 +126,9 @@ def load_volume(
         infinite values.
     """
     path = Path(path)
-    image = _open(path)
-    geometry = _geometry(image, path)
-    data = _read(image, path)
+    image = open_nifti(path)
+    geometry = nifti_geometry(image, path)
+    data = read_values(image, path)
     name = scan_name(path)
     return Volume(
         data=geometry.to_display(data),
@@ -238,9 +169,9 @@ def load_labels(path: str | Path, *, like: Volume | Geometry | None = None) -> V
         If the labels lie on another grid than ``like``.
     """
     path = Path(path)
-    image = _open(path)
-    geometry = _geometry(image, path)
-    data = _read(image, path)
+    image = open_nifti(path)
+    geometry = nifti_geometry(image, path)
+    data = read_values(image, path)
     low, high = data.min(), data.max()
     if low < 0 or high > np.iinfo(np.int32).max or not np.array_equal(data, np.round(data)):
         raise VolumeError(
@@ -306,122 +237,12 @@ def save_labels(
     # Viewers disagree on unusual integer types, so only the three common ones are written.
     kind = np.dtype(np.uint8 if kind == np.uint8 else np.int16 if high < 2**15 else np.int32)
     source = np.ascontiguousarray(like.geometry.to_source(labels).astype(kind))
-    image = _image_like(source, like)
+    image = image_like(source, like.geometry.affine, like.header)
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
     return path
 
 
-def _image_like(source: np.ndarray, like: Volume) -> nib.Nifti1Image:
-    """A NIfTI image of ``source`` with the affine and the frame codes of ``like``."""
-    header = like.header
-    second = isinstance(header, nib.Nifti2Header)
-    image = (nib.Nifti2Image if second else nib.Nifti1Image)(source, like.geometry.affine)
-    if isinstance(header, nib.Nifti1Header):
-        image.header.set_xyzt_units(*header.get_xyzt_units())
-        qform, qcode = header.get_qform(coded=True)
-        sform, scode = header.get_sform(coded=True)
-        # The source's own matrices, also where its qform and sform differ from each other.
-        if qcode:
-            image.header.set_qform(qform, int(qcode), strip_shears=True)
-        else:
-            image.header["qform_code"] = 0
-        if scode:
-            image.header.set_sform(sform, int(scode))
-        elif qcode:
-            image.header["sform_code"] = 0
-    return image
-
-
-def _open(path: Path) -> nib.Nifti1Image:
-    if not path.exists():
-        raise VolumeError(f"{path} does not exist; check the path.")
-    if path.stat().st_size == 0:
-        raise VolumeError(f"{path} is empty (zero bytes); copy or download it again.")
-    try:
-        image = nib.load(path)
-    except (nib.filebasedimages.ImageFileError, EOFError, zlib.error, ValueError, OSError) as error:
-        raise VolumeError(
-            f"{path} cannot be read as a NIfTI file ({_reason(path, error)}); "
-            "export or download it again."
-        ) from error
-    if not isinstance(image, nib.Nifti1Image | nib.Nifti2Image):
-        raise VolumeError(f"{path} is no NIfTI file but {type(image).__name__}; convert it first.")
-    return image
-
-
-def _reason(path: Path, error: Exception) -> str:
-    with path.open("rb") as file:
-        start = file.read(64)
-    if start and all(32 <= byte < 127 or byte in b"\r\n\t" for byte in start):
-        return "it is a text file"
-    return str(error).split("\n")[0].rstrip(".")
-
-
-def _geometry(image: nib.Nifti1Image, path: Path) -> Geometry:
-    shape = image.shape
-    if image.get_data_dtype().names is not None:
-        raise VolumeError(f"{path} is a colour (RGB) image; export it as grey values.")
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) > 3:
-        raise VolumeError(
-            f"{path} has {len(shape)} dimensions {image.shape}; split it into 3D scans, one file "
-            "each, and choose the ones to use."
-        )
-    if len(shape) < 2 or 0 in shape:
-        raise VolumeError(f"{path} has the shape {image.shape} and so holds no slice; check it.")
-    shape = (*shape, *(1,) * (3 - len(shape)))
-    try:
-        return Geometry(image.affine, shape)
-    except GeometryError as error:
-        raise GeometryError(f"{path}: {error}") from error
-
-
-def _read(image: nib.Nifti1Image, path: Path) -> np.ndarray:
-    """Values in the source grid with exactly three axes: an integer type or float32."""
-    try:
-        slope, inter = image.dataobj.slope, image.dataobj.inter
-        integer = image.get_data_dtype().kind in "iu" and (slope, inter) == (1.0, 0.0)
-        data = (
-            np.asanyarray(image.dataobj)
-            if integer
-            else image.get_fdata(dtype=np.float32, caching="unchanged")
-        )
-    except (EOFError, zlib.error, ValueError, OSError) as error:
-        raise VolumeError(
-            f"The values of {path} cannot be read ({str(error).splitlines()[0]}); the file is cut "
-            "short or damaged, so copy or download it again."
-        ) from error
-    data = data.reshape(_geometry(image, path).shape)
-    if data.dtype.kind == "f":
-        bad = data.size - int(np.isfinite(data).sum())
-        if bad:
-            raise VolumeError(
-                f"{path} holds {bad} values that are NaN or infinite; set them to a number, such "
-                "as the value of the background."
-            )
-    return data.astype(data.dtype.newbyteorder("="), copy=False)
-
-
 def with_data(volume: Volume, data: np.ndarray) -> Volume:
-    """The same scan with other values, such as a label map drawn on it."""
+    """Give the same scan other values, such as a label map drawn on it."""
     return replace(volume, data=data)
-
-
-__all__: Sequence[str] = [
-    "HasLabels",
-    "Modality",
-    "Volume",
-    "expand_paths",
-    "find_volumes",
-    "guess_modality",
-    "guess_subject",
-    "load_labels",
-    "load_volume",
-    "load_volumes",
-    "read_geometry",
-    "save_labels",
-    "scan_name",
-    "with_data",
-]

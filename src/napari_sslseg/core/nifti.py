@@ -1,0 +1,103 @@
+"""NIfTI files: what of them is a scan, their values, and label images in their frame."""
+
+import zlib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from napari_sslseg.core.errors import GeometryError, VolumeError
+from napari_sslseg.core.geometry import Geometry
+
+
+def image_like(source: np.ndarray, affine: np.ndarray, header: object) -> nib.Nifti1Image:
+    """Make a NIfTI image of ``source`` in the frame (codes, units) of a source header."""
+    second = isinstance(header, nib.Nifti2Header)
+    image = (nib.Nifti2Image if second else nib.Nifti1Image)(source, affine)
+    if isinstance(header, nib.Nifti1Header):
+        image.header.set_xyzt_units(*header.get_xyzt_units())
+        qform, qcode = header.get_qform(coded=True)
+        sform, scode = header.get_sform(coded=True)
+        # The source's own matrices, also where its qform and sform differ from each other.
+        if qcode:
+            image.header.set_qform(qform, int(qcode), strip_shears=True)
+        else:
+            image.header["qform_code"] = 0
+        if scode:
+            image.header.set_sform(sform, int(scode))
+        elif qcode:
+            image.header["sform_code"] = 0
+    return image
+
+
+def open_nifti(path: Path) -> nib.Nifti1Image:
+    """Open a NIfTI file lazily, or say in one sentence why it cannot be."""
+    if not path.exists():
+        raise VolumeError(f"{path} does not exist; check the path.")
+    if path.stat().st_size == 0:
+        raise VolumeError(f"{path} is empty (zero bytes); copy or download it again.")
+    try:
+        image = nib.load(path)
+    except (nib.filebasedimages.ImageFileError, EOFError, zlib.error, ValueError, OSError) as error:
+        raise VolumeError(
+            f"{path} cannot be read as a NIfTI file ({_reason(path, error)}); "
+            "export or download it again."
+        ) from error
+    if not isinstance(image, nib.Nifti1Image | nib.Nifti2Image):
+        raise VolumeError(f"{path} is no NIfTI file but {type(image).__name__}; convert it first.")
+    return image
+
+
+def _reason(path: Path, error: Exception) -> str:
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start and all(32 <= byte < 127 or byte in b"\r\n\t" for byte in start):
+        return "it is a text file"
+    return str(error).split("\n")[0].rstrip(".")
+
+
+def nifti_geometry(image: nib.Nifti1Image, path: Path) -> Geometry:
+    """Geometry of an opened file, refused where it is no single 3D (or 2D) grey image."""
+    shape = image.shape
+    if image.get_data_dtype().names is not None:
+        raise VolumeError(f"{path} is a colour (RGB) image; export it as grey values.")
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) > 3:
+        raise VolumeError(
+            f"{path} has {len(shape)} dimensions {image.shape}; split it into 3D scans, one file "
+            "each, and choose the ones to use."
+        )
+    if len(shape) < 2 or 0 in shape:
+        raise VolumeError(f"{path} has the shape {image.shape} and so holds no slice; check it.")
+    shape = (*shape, *(1,) * (3 - len(shape)))
+    try:
+        return Geometry(image.affine, shape)
+    except GeometryError as error:
+        raise GeometryError(f"{path}: {error}") from error
+
+
+def read_values(image: nib.Nifti1Image, path: Path) -> np.ndarray:
+    """Values in the source grid, three axes, as the integer type of the file or float32."""
+    try:
+        slope, inter = image.dataobj.slope, image.dataobj.inter
+        integer = image.get_data_dtype().kind in "iu" and (slope, inter) == (1.0, 0.0)
+        data = (
+            np.asanyarray(image.dataobj)
+            if integer
+            else image.get_fdata(dtype=np.float32, caching="unchanged")
+        )
+    except (EOFError, zlib.error, ValueError, OSError) as error:
+        raise VolumeError(
+            f"The values of {path} cannot be read ({str(error).splitlines()[0]}); the file is cut "
+            "short or damaged, so copy or download it again."
+        ) from error
+    data = data.reshape(nifti_geometry(image, path).shape)
+    if data.dtype.kind == "f":
+        bad = data.size - int(np.isfinite(data).sum())
+        if bad:
+            raise VolumeError(
+                f"{path} holds {bad} values that are NaN or infinite; set them to a number, such "
+                "as the value of the background."
+            )
+    return data.astype(data.dtype.newbyteorder("="), copy=False)
