@@ -1,0 +1,249 @@
+"""Settings of each stage, as frozen data: saved with every run, and enough to build it again.
+
+The titles and descriptions also label the forms of the napari plugin.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from napari_sslseg.core.geometry import Plane
+
+Transfer = Literal["encoder", "encoder+decoder"]
+"""Which parts of a pretrained network start the fine-tuning."""
+
+NETWORK_WIDTHS: dict[str, tuple[int, ...]] = {
+    "tiny": (8, 16, 32),
+    "small": (16, 32, 64, 128),
+    "paper": (32, 64, 128, 256, 512),
+}
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Window(Settings):
+    """A CT window: values within ``level ± width / 2`` HU are mapped to 0…1, others clipped."""
+
+    width: float = Field(gt=0, title="Width", description="Width of the window in HU.")
+    level: float = Field(title="Level", description="Centre of the window in HU.")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest HU that the window tells apart."""
+        return self.level - self.width / 2, self.level + self.width / 2
+
+
+CT_WINDOWS: dict[str, tuple[Window, ...]] = {
+    # One channel, PolyCL.
+    "soft-tissue": (Window(width=400, level=40),),
+    # Three channels, Dominic et al. 2023: soft tissue, bone, liver.
+    "three": (
+        Window(width=400, level=50),
+        Window(width=1800, level=40),
+        Window(width=500, level=50),
+    ),
+    # −80…300 HU, Dhere & Sivaswamy.
+    "kidney": (Window(width=380, level=110),),
+}
+
+
+class Preprocessing(Settings):
+    """How a scan becomes slices for the network."""
+
+    modality: Literal["MR", "CT"] = Field("MR", title="Modality", description="Kind of scan.")
+    plane: Plane = Field(
+        "axial",
+        title="Slicing plane",
+        description="The plane in which slices are cut and labelled.",
+    )
+    windows: tuple[Window, ...] = Field(
+        CT_WINDOWS["three"],
+        min_length=1,
+        max_length=8,
+        title="CT windows",
+        description="Window width and level in HU, one input channel each. Not used for MR.",
+    )
+    clip_percentiles: tuple[float, float] = Field(
+        (0.5, 99.5),
+        title="MR clipping",
+        description="Percentiles of the scan beyond which MR values are clipped.",
+    )
+    normalize: Literal["volume", "slice", "unit"] = Field(
+        "volume",
+        title="Normalisation",
+        description="Z-score over the whole scan, over each slice, or values scaled to 0…1.",
+    )
+    spacing: Literal["keep", "isotropic"] | float = Field(
+        "keep",
+        title="In-plane spacing",
+        description="Keep the pixels of the scan, make them square, or resample to this many mm.",
+    )
+    size: tuple[int, int] | None = Field(
+        None,
+        title="Slice size",
+        description="Height and width, multiples of 16; chosen from the scans if not set.",
+    )
+    fit: Literal["pad", "resize"] = Field(
+        "pad",
+        title="Fit to size",
+        description="Pad (or crop) slices around their centre, or resize them.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "Preprocessing":
+        low, high = self.clip_percentiles
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"clip_percentiles must rise within 0…100, not {low}, {high}")
+        if isinstance(self.spacing, float) and not 0.05 <= self.spacing <= 50:
+            raise ValueError(f"spacing must lie within 0.05…50 mm, not {self.spacing}")
+        if self.size and any(n % 16 or not 16 <= n <= 4096 for n in self.size):
+            raise ValueError(f"size must be multiples of 16 up to 4096, not {self.size}")
+        return self
+
+    @property
+    def channels(self) -> int:
+        """Number of channels that a slice has."""
+        return len(self.windows) if self.modality == "CT" else 1
+
+
+class Network(Settings):
+    """The 2D U-Net of Dominic et al. 2023, with configurable widths."""
+
+    kind: Literal["unet2d"] = "unet2d"
+    widths: tuple[int, ...] = Field(
+        NETWORK_WIDTHS["small"],
+        min_length=2,
+        max_length=5,
+        title="Channels per level",
+        description="Feature channels of each level, from full resolution down.",
+    )
+    groups: int = Field(
+        16,
+        ge=1,
+        le=64,
+        title="Normalisation groups",
+        description="Groups of GroupNorm; fewer where a level has too few channels for as many.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "Network":
+        if any(not 1 <= width <= 2048 for width in self.widths):
+            raise ValueError(f"widths must lie within 1…2048, not {self.widths}")
+        return self
+
+    @classmethod
+    def preset(cls, name: str) -> "Network":
+        """``tiny`` (tests), ``small`` (default on a CPU) or ``paper``."""
+        return cls(widths=NETWORK_WIDTHS[name], groups=16 if name == "paper" else 8)
+
+
+class EarlyStopping(Settings):
+    """Stop when the monitored value has not improved by ``min_delta`` for ``patience`` rounds.
+
+    As in Dominic et al. 2023 the margin decides about stopping alone: the best weights are those
+    of any improvement, however small.
+    """
+
+    min_delta: float = Field(ge=0, title="Smallest improvement")
+    patience: int = Field(ge=1, title="Rounds without improvement")
+
+
+class Training(Settings):
+    """One training loop."""
+
+    steps: int = Field(500, ge=1, le=10_000_000, title="Steps", description="Batches to train on.")
+    batch_size: int = Field(16, ge=1, le=4096, title="Batch size", description="Slices per step.")
+    learning_rate: float = Field(1e-3, gt=0, le=10, title="Learning rate")
+    betas: tuple[float, float] = Field((0.9, 0.999), title="Adam betas")
+    weight_decay: float = Field(0.0, ge=0, title="Weight decay")
+    schedule: Literal["constant", "warmup-poly", "step-decay"] = Field(
+        "warmup-poly",
+        title="Learning-rate schedule",
+        description="Constant; linear warm-up, then polynomial decay; or the paper's drops by a "
+        "tenth every second epoch.",
+    )
+    warmup: float = Field(0.05, ge=0, lt=1, title="Warm-up", description="Share of the steps.")
+    gradient_clip: float | None = Field(12.0, gt=0, title="Gradient clipping (norm)")
+    validate_every: int | None = Field(
+        None, ge=1, title="Validate every", description="Steps; once an epoch if not set."
+    )
+    early_stopping: EarlyStopping | None = Field(None, title="Early stopping")
+    checkpoint_seconds: float = Field(
+        30.0, gt=0, title="Checkpoint interval", description="Seconds between saved states."
+    )
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", title="Precision")
+    seed: int = Field(0, ge=0, lt=2**31, title="Seed")
+
+
+class Augmentation(Settings):
+    """Random changes of labelled slices, applied on the device; 0 turns one off."""
+
+    translation: float = Field(
+        0.1, ge=0, le=0.5, title="Translation", description="Largest shift, share of the slice."
+    )
+    rotation: float = Field(
+        15.0, ge=0, le=180, title="Rotation", description="Largest angle in degrees."
+    )
+    crop: float = Field(
+        0.25, ge=0, lt=1, title="Crop", description="Largest share of each side cropped or added."
+    )
+    elastic: float = Field(
+        0.03,
+        ge=0,
+        le=0.2,
+        title="Elastic",
+        description="Standard deviation of the displacement of "
+        "the control points, share of the slice.",
+    )
+    intensity: float = Field(
+        0.2, ge=0, le=1, title="Intensity", description="Largest change of contrast and brightness."
+    )
+    noise: float = Field(
+        0.1, ge=0, le=1, title="Noise", description="Largest standard deviation of added noise."
+    )
+
+
+class PretrainSettings(Settings):
+    """Self-supervised pretraining, apart from its pretext task."""
+
+    preprocessing: Preprocessing | None = Field(
+        None, description="Chosen from the modality of the scans if not set."
+    )
+    network: Network = Network.preset("small")
+    training: Training = Training(steps=1000, learning_rate=1e-3)
+    validation_share: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        title="Validation share",
+        description="Share of the subjects kept out of the training to watch the loss; none where "
+        "there are fewer than five subjects.",
+    )
+
+
+class FinetuneSettings(Settings):
+    """Supervised fine-tuning on annotated slices."""
+
+    preprocessing: Preprocessing | None = Field(
+        None, description="As in the pretraining; from the modality of the scans if from scratch."
+    )
+    network: Network = Network.preset("small")
+    training: Training = Training(steps=400, learning_rate=1e-3)
+    transfer: Transfer = Field(
+        "encoder", title="Transfer", description="Which pretrained parts to start from."
+    )
+    augmentation: Augmentation = Augmentation()
+    foreground_share: float = Field(
+        0.33,
+        ge=0,
+        le=1,
+        title="Foreground share",
+        description="Share of each batch drawn from slices that hold a labelled structure.",
+    )
+    classes: tuple[int, ...] | None = Field(
+        None, title="Classes", description="Label values to learn; those found if not set."
+    )

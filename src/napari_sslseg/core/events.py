@@ -1,0 +1,94 @@
+"""What a long job tells about itself, and how it is told to stop.
+
+A long job is a generator of these frozen events. They carry numbers and NumPy copies, never live
+tensors, so they may cross threads.
+"""
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of all events."""
+
+
+@dataclass(frozen=True)
+class Message(Event):
+    """Something worth telling the user, in one sentence."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Progress(Event):
+    """``done`` of ``total`` pieces of work of a stage, such as scans read."""
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Step(Event):
+    """One optimiser step; ``step`` counts from 1."""
+
+    step: int
+    total: int
+    loss: float
+    learning_rate: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Validation(Event):
+    """Figures on data that the training does not see, and whether they are the best so far."""
+
+    step: int
+    epoch: int
+    metrics: dict[str, float]
+    improved: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Preview(Event):
+    """A picture of the state of the training, as NumPy arrays by name."""
+
+    step: int
+    images: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Saved(Event):
+    """A checkpoint is on disk."""
+
+    path: Path
+    step: int
+
+
+@dataclass(frozen=True)
+class Done(Event):
+    """The last event of a job, with its result; ``stopped`` if it was asked to end early."""
+
+    result: Any
+    stopped: bool = False
+
+
+class StopFlag:
+    """Asks a running job to stop after its current step; safe to set from any thread."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """Ask for the stop."""
+        self._event.set()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._event.is_set()

@@ -1,0 +1,207 @@
+"""Scans together with their labels, and which of their slices a person has finished."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_sslseg.core.errors import DataError
+from napari_sslseg.core.geometry import PLANE_AXIS, Plane
+from napari_sslseg.core.scan_files import expand_paths, scan_name
+from napari_sslseg.core.volumes import Modality, Volume, load_labels, load_volume
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledScan:
+    """A scan, its labels, and its annotated slices.
+
+    Parameters
+    ----------
+    scan : Volume or Path
+        The scan.
+    labels : Volume or Path
+        Label map on the grid of the scan.
+    annotated : tuple of int, optional
+        Indices of the slices, along the slicing plane of the display grid, on which every
+        structure has been labelled (a finished slice may be empty). All slices if not given.
+        Nothing is learnt from other slices: a slice that nobody annotated is not background.
+    """
+
+    scan: Volume | Path
+    labels: Volume | Path
+    annotated: tuple[int, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the scan."""
+        return self.scan.name if isinstance(self.scan, Volume) else scan_name(self.scan)
+
+    def load(self, modality: Modality | None = None) -> tuple[Volume, Volume]:
+        """Load scan and labels, checked to lie on one grid."""
+        scan = as_volume(self.scan, modality)
+        if isinstance(self.labels, Volume):
+            if self.labels.data.shape != scan.data.shape:
+                raise DataError(
+                    f"The labels of {scan.name} have the shape {self.labels.data.shape}, but the "
+                    f"scan has {scan.data.shape}; use labels that were drawn on this scan."
+                )
+            return scan, self.labels
+        return scan, load_labels(self.labels, like=scan)
+
+    def annotated_mask(self, n_slices: int) -> np.ndarray:
+        """Which of ``n_slices`` slices are annotated, shape (n_slices,), bool."""
+        if self.annotated is None:
+            return np.ones(n_slices, bool)
+        bad = [index for index in self.annotated if not 0 <= index < n_slices]
+        if bad:
+            raise DataError(
+                f"Slice {bad[0]} of {self.name} is marked as annotated, but its slices are "
+                f"numbered 0 to {n_slices - 1}; correct the list of annotated slices."
+            )
+        mask = np.zeros(n_slices, bool)
+        mask[list(self.annotated)] = True
+        return mask
+
+
+def as_volume(scan: Volume | Path | str, modality: Modality | None = None) -> Volume:
+    """Load the scan unless it is loaded."""
+    return scan if isinstance(scan, Volume) else load_volume(scan, modality=modality)
+
+
+def pair_scans(
+    images: str | Path,
+    labels: str | Path,
+    annotated: dict[str, tuple[int, ...]] | None = None,
+    *,
+    every_image: bool = True,
+) -> list[LabelledScan]:
+    """Pair the scans of one folder with the labels of another by file name.
+
+    Parameters
+    ----------
+    images, labels : path-like
+        Folders (or single files). A label file has the name of its scan.
+    annotated : dict, optional
+        Annotated slices by name of the scan, see :func:`read_annotated`; only scans in it are
+        paired.
+    every_image : bool
+        Whether a scan without labels is an error; else it is left out.
+
+    Raises
+    ------
+    DataError
+        If a scan has no labels, labels have no scan, or nothing is left.
+    """
+    label_paths = {scan_name(path): path for path in expand_paths([labels])}
+    image_paths = {scan_name(path): path for path in expand_paths([images])}
+    for name in annotated or ():
+        if name not in image_paths:
+            raise DataError(
+                f"The list of annotated slices names {name}, but {images} holds no such scan; "
+                "correct the list."
+            )
+    pairs = []
+    for name, path in image_paths.items():
+        if annotated is not None and name not in annotated:
+            continue
+        if name not in label_paths:
+            if every_image or annotated is not None:
+                raise DataError(
+                    f"The scan {path} has no labels: {labels} holds no file of that name; "
+                    "add it, or move the scan to another folder."
+                )
+            continue
+        pairs.append(
+            LabelledScan(path, label_paths[name], None if annotated is None else annotated[name])
+        )
+    orphans = sorted(set(label_paths) - set(image_paths))
+    if orphans:
+        raise DataError(
+            f"The labels {label_paths[orphans[0]]} have no scan: {images} holds no file of that "
+            "name; add it, or move the labels to another folder."
+        )
+    if not pairs:
+        raise DataError(f"No scan in {images} has labels in {labels}; give both the same name.")
+    return pairs
+
+
+def read_annotated(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """Read a list of annotated slices.
+
+    Parameters
+    ----------
+    path : path-like
+        JSON, such as ``{"patient_07": [3, 9, 12]}``: the numbers of the finished slices, from 0,
+        along the slicing plane of the display grid (for axial slices, 0 is the most superior).
+
+    Raises
+    ------
+    DataError
+        If the file is missing or holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"The list of annotated slices {path} does not exist; check the path.")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no JSON file ({error}); see the documentation.") from error
+    well_formed = isinstance(found, dict) and all(
+        isinstance(slices, list) and all(type(index) is int for index in slices)
+        for slices in found.values()
+    )
+    if not well_formed:
+        raise DataError(
+            f'{path} must hold slice numbers by scan, such as {{"patient_07": [3, 9, 12]}}.'
+        )
+    return {name: tuple(slices) for name, slices in found.items()}
+
+
+def found_classes(
+    labelled: Iterable[LabelledScan], plane: Plane, modality: Modality | None = None
+) -> tuple[int, ...]:
+    """Label values other than 0 on the annotated slices, in ascending order.
+
+    Raises
+    ------
+    DataError
+        If there is none: with nothing but background there is nothing to learn.
+    """
+    values: set[int] = set()
+    for item in labelled:
+        labels = item.labels if isinstance(item.labels, Volume) else load_labels(item.labels)
+        slices = np.moveaxis(labels.data, PLANE_AXIS[plane], 0)
+        values.update(np.unique(slices[item.annotated_mask(len(slices))]).tolist())
+    values.discard(0)
+    if not values:
+        raise DataError(
+            "The annotated slices hold no labelled structure, only background; label one first."
+        )
+    if len(values) > 254:
+        raise DataError(
+            f"The labels hold {len(values)} different values, which is no set of classes; "
+            "check that these are label files and not scans."
+        )
+    return tuple(sorted(values))
+
+
+def class_indices(data: np.ndarray, classes: Sequence[int], name: str) -> np.ndarray:
+    """Turn label values into 0 (background), 1, 2, … in the order of ``classes``; uint8.
+
+    Raises
+    ------
+    DataError
+        If a value is not among the classes; it names the value and the scan.
+    """
+    table = np.array([0, *classes])
+    present = np.unique(data)
+    unknown = np.setdiff1d(present, table)
+    if unknown.size:
+        raise DataError(
+            f"The labels of {name} hold the value {unknown[0]}, which is none of the classes "
+            f"{', '.join(map(str, classes))}; correct the labels or add the class."
+        )
+    order = np.argsort(table)
+    return order[np.searchsorted(table, data, sorter=order)].astype(np.uint8)
