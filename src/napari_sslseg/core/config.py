@@ -3,10 +3,11 @@
 The titles and descriptions also label the forms of the napari plugin.
 """
 
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.geometry import Plane
 
 Transfer = Literal["encoder", "encoder+decoder"]
@@ -23,6 +24,20 @@ class Settings(BaseModel):
     """Base of all settings: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def checked(model: type[Model], **values: Any) -> Model:
+    """Make settings, or raise a ConfigError with the first problem in one sentence."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or model.__name__
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{where} cannot be {first['input']!r}: {reason}.") from error
 
 
 class Window(Settings):

@@ -123,16 +123,18 @@ class Geometry:
         return apply_orientation(array, self.display_to_source)
 
     def matches(self, other: "Geometry", tolerance_mm: float = 1e-2) -> bool:
-        """Whether two grids have one shape and put their corner voxels in the same place.
+        """Whether two display grids have one shape and put their corners in the same place.
 
-        The default tolerance covers the rounding of float32 headers and quaternions, and is far
-        below any voxel size in use.
+        Files that hold the same voxels in another axis order match, since arrays are compared in
+        the display grid. The default tolerance covers the rounding of float32 headers and
+        quaternions, and is far below any voxel size in use.
         """
-        if self.shape != other.shape:
+        if self.display_shape != other.display_shape:
             return False
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1)
-        here = self.affine[:3, :3] @ corners + self.affine[:3, 3:]
-        there = other.affine[:3, :3] @ corners + other.affine[:3, 3:]
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.display_shape])).reshape(3, -1)
+        mine, theirs = self.display_affine, other.display_affine
+        here = mine[:3, :3] @ corners + mine[:3, 3:]
+        there = theirs[:3, :3] @ corners + theirs[:3, 3:]
         return bool(np.abs(here - there).max() <= tolerance_mm)
 
     def _check(self, array: np.ndarray, shape: tuple[int, ...], grid: str) -> None:

@@ -2,9 +2,12 @@
 
 import zlib
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 from napari_sslseg.core.errors import GeometryError, VolumeError
 from napari_sslseg.core.geometry import Geometry
@@ -16,29 +19,38 @@ def image_like(source: np.ndarray, affine: np.ndarray, header: object) -> nib.Ni
     image = (nib.Nifti2Image if second else nib.Nifti1Image)(source, affine)
     if isinstance(header, nib.Nifti1Header):
         image.header.set_xyzt_units(*header.get_xyzt_units())
-        qform, qcode = header.get_qform(coded=True)
-        sform, scode = header.get_sform(coded=True)
-        # The source's own matrices, also where its qform and sform differ from each other.
-        if qcode:
-            image.header.set_qform(qform, int(qcode), strip_shears=True)
-        else:
-            image.header["qform_code"] = 0
-        if scode:
-            image.header.set_sform(sform, int(scode))
-        elif qcode:
-            image.header["sform_code"] = 0
+        # The source's own matrices, also where its qform and sform differ from each other; but
+        # not those of another grid, such as the one before resampling.
+        if np.allclose(header.get_best_affine(), affine, rtol=0, atol=1e-4):
+            _copy_frame(header, image.header)
     return image
+
+
+def _copy_frame(source: nib.Nifti1Header, target: nib.Nifti1Header) -> None:
+    """Copy qform and sform with their codes; both may be unset."""
+    target["qform_code"] = target["sform_code"] = 0
+    sform, code = source.get_sform(coded=True)
+    if code:
+        target.set_sform(sform, int(code))
+    try:
+        qform, code = source.get_qform(coded=True)
+    except ValueError:  # An impossible quaternion, which the sform stands in for.
+        return
+    if code:
+        target.set_qform(qform, int(code), strip_shears=True)
 
 
 def open_nifti(path: Path) -> nib.Nifti1Image:
     """Open a NIfTI file lazily, or say in one sentence why it cannot be."""
     if not path.exists():
         raise VolumeError(f"{path} does not exist; check the path.")
+    if path.is_dir():
+        raise VolumeError(f"{path} is a folder; choose a scan file in it.")
     if path.stat().st_size == 0:
         raise VolumeError(f"{path} is empty (zero bytes); copy or download it again.")
     try:
         image = nib.load(path)
-    except (nib.filebasedimages.ImageFileError, EOFError, zlib.error, ValueError, OSError) as error:
+    except (ImageFileError, HeaderDataError, EOFError, zlib.error, ValueError, OSError) as error:
         raise VolumeError(
             f"{path} cannot be read as a NIfTI file ({_reason(path, error)}); "
             "export or download it again."
@@ -49,8 +61,11 @@ def open_nifti(path: Path) -> nib.Nifti1Image:
 
 
 def _reason(path: Path, error: Exception) -> str:
-    with path.open("rb") as file:
-        start = file.read(64)
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as unreadable:
+        return unreadable.strerror or "it cannot be opened"
     if start and all(32 <= byte < 127 or byte in b"\r\n\t" for byte in start):
         return "it is a text file"
     return str(error).split("\n")[0].rstrip(".")
@@ -61,6 +76,8 @@ def nifti_geometry(image: nib.Nifti1Image, path: Path) -> Geometry:
     shape = image.shape
     if image.get_data_dtype().names is not None:
         raise VolumeError(f"{path} is a colour (RGB) image; export it as grey values.")
+    if image.get_data_dtype().kind == "c":
+        raise VolumeError(f"{path} holds complex numbers; export their magnitude.")
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) > 3:
@@ -80,10 +97,11 @@ def nifti_geometry(image: nib.Nifti1Image, path: Path) -> Geometry:
 def read_values(image: nib.Nifti1Image, path: Path) -> np.ndarray:
     """Values in the source grid, three axes, as the integer type of the file or float32."""
     try:
-        slope, inter = image.dataobj.slope, image.dataobj.inter
-        integer = image.get_data_dtype().kind in "iu" and (slope, inter) == (1.0, 0.0)
+        proxy: Any = image.dataobj
+        unscaled = (proxy.slope, proxy.inter) == (1.0, 0.0)
+        integer = image.get_data_dtype().kind in "iu" and unscaled
         data = (
-            np.asanyarray(image.dataobj)
+            np.asanyarray(proxy)
             if integer
             else image.get_fdata(dtype=np.float32, caching="unchanged")
         )
@@ -91,6 +109,11 @@ def read_values(image: nib.Nifti1Image, path: Path) -> np.ndarray:
         raise VolumeError(
             f"The values of {path} cannot be read ({str(error).splitlines()[0]}); the file is cut "
             "short or damaged, so copy or download it again."
+        ) from error
+    except MemoryError as error:
+        raise VolumeError(
+            f"{path} has the shape {image.shape}, which does not fit into memory; crop it or use "
+            "a machine with more memory."
         ) from error
     data = data.reshape(nifti_geometry(image, path).shape)
     if data.dtype.kind == "f":

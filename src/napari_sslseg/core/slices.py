@@ -204,7 +204,7 @@ def iter_store(
     """
     if not scans:
         raise DataError("There is no scan to work on; choose at least one.")
-    geometries = [_scan_geometry(scan) for scan in scans]
+    geometries = [scan_geometry(scan) for scan in scans]
     shapes = [resampled_shape(geometry, settings) for geometry in geometries]
     settings = settings.model_copy(update={"size": canvas_size(shapes, settings)})
     assert settings.size is not None
@@ -254,7 +254,8 @@ def iter_store(
         writer.close()
 
 
-def _scan_geometry(scan: Scan) -> Geometry:
+def scan_geometry(scan: Scan) -> Geometry:
+    """Geometry of a scan, from its header alone if it is not loaded."""
     if isinstance(scan, LabelledScan):
         scan = scan.scan
     return scan.geometry if isinstance(scan, Volume) else read_geometry(scan)

@@ -228,14 +228,22 @@ def save_labels(
         labels = labels.labels
     if like is None:
         raise GeometryError(f"To write {path}, pass like=, the scan that the labels belong to.")
+    if labels.ndim != 3:
+        raise GeometryError(
+            f"The labels for {path} have shape {labels.shape}, but a label map has three axes."
+        )
     if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
         raise VolumeError(
             f"The labels for {path} are not whole numbers; take the class, not a score."
         )
-    low, high = int(labels.min()), int(labels.max())
-    kind = np.result_type(np.min_scalar_type(low), np.min_scalar_type(high))
+    low, high = labels.min(), labels.max()
+    if low < 0 or high > np.iinfo(np.int32).max:
+        raise VolumeError(
+            f"The labels for {path} reach from {low:g} to {high:g}; labels are whole numbers from "
+            f"0 to {np.iinfo(np.int32).max}."
+        )
     # Viewers disagree on unusual integer types, so only the three common ones are written.
-    kind = np.dtype(np.uint8 if kind == np.uint8 else np.int16 if high < 2**15 else np.int32)
+    kind = np.uint8 if high < 2**8 else np.int16 if high < 2**15 else np.int32
     source = np.ascontiguousarray(like.geometry.to_source(labels).astype(kind))
     image = image_like(source, like.geometry.affine, like.header)
     with atomic_path(path) as temporary:

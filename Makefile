@@ -1,0 +1,47 @@
+# Each target first sets up what it needs: .venv, and system packages for a virtual screen where
+# tests open windows. Set-up that is done already costs no time.
+SHELL = /bin/sh
+.DEFAULT_GOAL = help
+
+PY = .venv/bin/python
+OUT = demo-output
+PYTEST = scripts/with-screen.sh $(PY) -m pytest
+
+.PHONY: help demo test test-slow bench lint env env-bench window constraints clean
+
+help: ## this list
+	@echo "Usage: make TARGET [ARGS=...]"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+demo: env ## run the demo; OUT=folder, DATA=folder of own scans, FAST=1 for a quick look
+	.venv/bin/napari-sslseg demo --out $(OUT) $(if $(DATA),--data $(DATA)) $(if $(FAST),--fast) $(ARGS)
+
+test: env window ## run the tests, with real napari windows on a virtual screen
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: env window ## run the tests that take longer
+	$(PYTEST) -m slow $(ARGS)
+
+bench: env-bench ## measure speed, memory and label efficiency
+	@for file in benchmarks/*.py; do echo "== $$file"; $(PY) $$file $(ARGS) || exit 1; done
+
+lint: env ## check style and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+env: ## make .venv with everything for development
+	@scripts/setup.sh env dev
+
+env-bench: env
+	@scripts/setup.sh env dev,bench
+
+window: env
+	@scripts/setup.sh window
+
+constraints: env ## pin the newest versions in constraints.txt (torch stays at its pin)
+	$(PY) scripts/constraints.py
+
+clean: ## remove .venv and everything that a run or a test leaves behind
+	rm -rf .venv $(OUT) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,358 @@
+"""Command line: the stages of the main job, one command each."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_sslseg.console import fail, follow, run_app, say, table
+from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.events import StopFlag
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Few-shot segmentation of MR and CT: pretrain on unlabelled scans, fine-tune on a few "
+    "labelled slices, predict, evaluate.",
+)
+
+Out = Annotated[Path, typer.Option(help="Folder for the results.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace an older run in the same folder.")]
+ModalityOption = Annotated[
+    str | None, typer.Option(help="MR or CT, where the guess from the values is wrong.")
+]
+Steps = Annotated[int, typer.Option(help="Batches to train on.", min=1)]
+BatchSize = Annotated[int, typer.Option(help="Slices per step.", min=1)]
+LearningRate = Annotated[float, typer.Option(help="Learning rate after the warm-up.")]
+NetworkOption = Annotated[str, typer.Option(help="tiny, small or paper.")]
+PlaneOption = Annotated[str, typer.Option(help="Slicing plane: axial, coronal or sagittal.")]
+Spacing = Annotated[str, typer.Option(help="In-plane spacing: keep, isotropic, or mm.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder for preprocessed slices on disk.")]
+TaskOption = Annotated[str, typer.Option(help="Pretext task: context-restoration.")]
+PatchSize = Annotated[
+    int | None, typer.Option(help="Side of the swapped patches in pixels; by slice size if unset.")
+]
+Sampling = Annotated[str, typer.Option(help="Places of the patches: poisson-disc or uniform.")]
+
+
+@app.command()
+def demo(
+    out: Out,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with images/ and labels/; phantoms if not given.")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="A few minutes on two cores.")] = False,
+    device: Device = "auto",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Run the main job end to end and compare pretrained with scratch."""
+    from napari_sslseg.core.demo import FAST, FULL, iter_demo
+
+    stop = StopFlag()
+    plan = FAST if fast else FULL
+    report = follow(iter_demo(data, out=out, plan=plan, seed=seed, device=device, stop=stop), stop)
+    if as_json:
+        print(json.dumps(report))
+        return
+    rows = [
+        [arm["init"], arm["labelled_volumes"], arm["seed"], *arm["dice"].values(), arm["mean"]]
+        for arm in report["arms"]
+    ]
+    classes = [f"Dice {name}" for name in report["arms"][0]["dice"]]
+    table(["start", "labelled volumes", "seed", *classes, "mean Dice"], rows)
+    say(
+        f"Report: {out / 'report.png'} and {out / 'report.json'}; predictions in {out}/predictions."
+    )
+
+
+@app.command()
+def pretrain(
+    images: Annotated[list[Path], typer.Argument(help="Scans, or folders of scans.")],
+    out: Out,
+    task: TaskOption = "context-restoration",
+    patch_size: PatchSize = None,
+    sampling: Sampling = "poisson-disc",
+    steps: Steps = 1000,
+    batch_size: BatchSize = 16,
+    learning_rate: LearningRate = 1e-3,
+    network: NetworkOption = "small",
+    plane: PlaneOption = "axial",
+    spacing: Spacing = "keep",
+    modality: ModalityOption = None,
+    cache: Cache = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Pretrain a network on unlabelled scans."""
+    from napari_sslseg.core.pretext.registry import make_task
+    from napari_sslseg.core.pretrain import gather_scans, iter_pretrain, slice_size
+
+    scans = gather_scans(images)
+    preprocessing = _preprocessing(scans[0], plane, spacing, _modality(modality))
+    chosen = {} if patch_size is None else {"patch_size": patch_size}
+    pretext = make_task(task, slice_size(scans, preprocessing), sampling=sampling, **chosen)
+    settings = _settings(
+        "PretrainSettings", network, steps, batch_size, learning_rate, seed, preprocessing
+    )
+    stop = StopFlag()
+    events = iter_pretrain(
+        scans,
+        pretext,
+        out=out,
+        settings=settings,
+        device=device,
+        modality=_modality(modality),
+        cache=cache,
+        stop=stop,
+        overwrite=overwrite,
+    )
+    _finish(follow(events, stop), as_json, f"finetune --images … --labels … --init {out} --out …")
+
+
+@app.command()
+def finetune(
+    images: Annotated[Path, typer.Option(help="Folder of scans (or one scan).")],
+    labels: Annotated[Path, typer.Option(help="Folder of labels with the names of their scans.")],
+    out: Out,
+    init: Annotated[
+        str, typer.Option(help="Pretraining run to start from, or scratch.")
+    ] = "scratch",
+    annotated: Annotated[
+        Path | None,
+        typer.Option(help='JSON of annotated slices, {"scan": [3, 9]}; all slices if not given.'),
+    ] = None,
+    validation_share: Annotated[
+        float, typer.Option(help="Share of the subjects kept out to choose the best weights.")
+    ] = 0.0,
+    classes: Annotated[
+        str | None, typer.Option(help="Label values to learn, such as 1,2; those found if unset.")
+    ] = None,
+    transfer: Annotated[
+        str, typer.Option(help="Pretrained parts to start from: encoder or encoder+decoder.")
+    ] = "encoder",
+    steps: Steps = 400,
+    batch_size: BatchSize = 16,
+    learning_rate: LearningRate = 1e-3,
+    network: Annotated[
+        str | None, typer.Option(help="From scratch: tiny, small (default) or paper.")
+    ] = None,
+    plane: Annotated[
+        str | None, typer.Option(help="From scratch: axial (default), coronal or sagittal.")
+    ] = None,
+    spacing: Annotated[
+        str | None, typer.Option(help="From scratch: keep (default), isotropic, or mm.")
+    ] = None,
+    modality: ModalityOption = None,
+    cache: Cache = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a U-Net on annotated slices."""
+    from napari_sslseg.core.finetune import iter_finetune, split_validation
+    from napari_sslseg.core.labelled import pair_scans, read_annotated
+
+    marked = read_annotated(annotated) if annotated else None
+    pairs = pair_scans(images, labels, marked)
+    training, validation = split_validation(pairs, validation_share, seed)
+    scratch = init == "scratch"
+    if not scratch and (network or plane or spacing):
+        raise ConfigError(
+            f"Network, plane and spacing come from the pretraining {init}; leave them out."
+        )
+    preprocessing = _preprocessing(
+        pairs[0].scan, plane or "axial", spacing or "keep", _modality(modality)
+    )
+    others = {} if classes is None else {"classes": _numbers(classes)}
+    settings = _settings(
+        "FinetuneSettings",
+        (network or "small") if scratch else None,
+        steps,
+        batch_size,
+        learning_rate,
+        seed,
+        preprocessing if scratch else None,
+        transfer=transfer,
+        **others,
+    )
+    stop = StopFlag()
+    events = iter_finetune(
+        training,
+        init="scratch" if scratch else Path(init),
+        out=out,
+        settings=settings,
+        validation=validation,
+        device=device,
+        modality=_modality(modality),
+        cache=cache,
+        stop=stop,
+        overwrite=overwrite,
+    )
+    _finish(follow(events, stop), as_json, f"predict {out} … --out …")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Fine-tuning run.")],
+    images: Annotated[list[Path], typer.Argument(help="Scans, or folders of scans.")],
+    out: Out,
+    modality: ModalityOption = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Segment scans; the labels lie on the grid of each scan."""
+    from napari_sslseg.core.predict import iter_predict
+
+    stop = StopFlag()
+    written, failed = follow(
+        iter_predict(run, images, out=out, device=device, modality=_modality(modality), stop=stop),
+        stop,
+    )
+    if as_json:
+        print(json.dumps({"predictions": [str(path) for path in written]}))
+    else:
+        say(f"{len(written)} predictions in {out}.")
+    for message in failed:
+        fail(message)
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="Folder (or file) of predicted labels.")],
+    truth: Annotated[Path, typer.Argument(help="Folder (or file) of true labels.")],
+    as_json: Json = False,
+) -> None:
+    """Compare predictions with true labels: Dice and HD95 in mm, per class and volume."""
+    from napari_sslseg.core.evaluate import evaluate_folders
+
+    found = evaluate_folders(predictions, truth).as_dict()
+    if as_json:
+        print(json.dumps(found, allow_nan=False))
+        return
+    rows = [
+        [name, values["dice"], values["hd95_mm"], values["n"], values["hd95_undefined"]]
+        for name, values in found["classes"].items()
+    ]
+    table(["class", "Dice", "HD95 (mm)", "volumes", "HD95 undefined"], rows)
+    mean = found["mean_dice"]
+    print("Mean Dice: " + ("none" if mean is None else f"{mean:.4f}"))
+    if found["unpredicted"]:
+        say(f"Not predicted, so not scored: {', '.join(found['unpredicted'])}.")
+
+
+@app.command()
+def preview(
+    image: Annotated[Path, typer.Argument(help="A scan.")],
+    out: Annotated[Path, typer.Option(help="Picture to write, such as preview.png.")],
+    task: TaskOption = "context-restoration",
+    patch_size: PatchSize = None,
+    sampling: Sampling = "poisson-disc",
+    init: Annotated[
+        Path | None, typer.Option(help="Pretraining run, to show what it restores.")
+    ] = None,
+    plane: PlaneOption = "axial",
+    modality: ModalityOption = None,
+    seed: Seed = 0,
+) -> None:
+    """Draw what a pretext task does to a scan."""
+    from napari_sslseg.core.preview import draw_preview
+
+    options: dict[str, Any] = {} if patch_size is None else {"patch_size": patch_size}
+    preprocessing = None if init else _preprocessing(image, plane, "keep", _modality(modality))
+    draw_preview(
+        image,
+        out=out,
+        task=task,
+        options=options | {"sampling": sampling},
+        init=init,
+        preprocessing=preprocessing,
+        modality=_modality(modality),
+        seed=seed,
+    )
+    say(f"Preview: {out}")
+
+
+def main() -> None:
+    """Entry point: one plain line and exit code 2 on a user's error, 130 on Ctrl-C."""
+    sys.exit(run_app(app))
+
+
+def _modality(name: str | None) -> Any:
+    if name is not None and name.upper() not in ("MR", "CT"):
+        raise ConfigError(f"There is no modality {name}; choose MR or CT.")
+    return name.upper() if name else None
+
+
+def _preprocessing(scan: Any, plane: str, spacing: str, modality: Any) -> Any:
+    """Preprocessing by modality with the plane and spacing asked for."""
+    from napari_sslseg.core.config import checked
+    from napari_sslseg.core.labelled import as_volume
+    from napari_sslseg.core.pretrain import default_preprocessing
+
+    if spacing not in ("keep", "isotropic"):
+        try:
+            float(spacing)
+        except ValueError:
+            raise ConfigError(
+                f"The spacing {spacing} is no number of mm; choose one, keep or isotropic."
+            ) from None
+    base = default_preprocessing(modality or as_volume(scan).modality)
+    value = spacing if spacing in ("keep", "isotropic") else float(spacing)
+    return checked(type(base), **base.model_dump() | {"plane": plane, "spacing": value})
+
+
+def _settings(
+    kind: str,
+    network: str | None,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    preprocessing: Any,
+    **others: Any,
+) -> Any:
+    from napari_sslseg.core import config
+
+    fields: dict[str, Any] = {"preprocessing": preprocessing, **others}
+    if network is not None:
+        if network not in config.NETWORK_WIDTHS:
+            raise ConfigError(
+                f"There is no network {network}; choose {', '.join(config.NETWORK_WIDTHS)}."
+            )
+        fields["network"] = config.Network.preset(network)
+    fields["training"] = config.checked(
+        config.Training,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
+    return config.checked(getattr(config, kind), **fields)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"The classes {text} are no whole numbers, such as 1,2.") from None
+
+
+def _finish(run: Any, as_json: bool, following: str) -> None:
+    if as_json:
+        print(json.dumps({"run": str(run.folder), **run.record}))
+    else:
+        say(f"Run: {run.folder}. Next: napari-sslseg {following}")

@@ -1,0 +1,199 @@
+"""What the command line shows: progress, messages, results, and how it ends."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress as Bars,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from napari_sslseg.core.errors import SslsegError
+from napari_sslseg.core.events import (
+    Done,
+    Event,
+    Message,
+    Progress,
+    Step,
+    StopFlag,
+    Validation,
+)
+
+USER_ERROR = 2
+INTERRUPTED = 130
+PLAIN_INTERVAL = 10.0
+
+# Typer carries its own copy of click in newer versions, so the class is found, not imported.
+USAGE_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True)
+
+
+class Interrupted(Exception):  # noqa: N818
+    """The user pressed Ctrl-C; what was done so far is saved."""
+
+
+def fail(message: str) -> None:
+    """Print one plain line on standard error."""
+    # Not through rich: paths may hold brackets, which rich would take for markup.
+    print(f"napari-sslseg: {message}", file=sys.stderr)
+
+
+def say(message: str) -> None:
+    """Print one line for the user on standard error, where it does not disturb results."""
+    err.print(message, markup=False)
+
+
+def follow(events: Iterator[Event], stop: StopFlag) -> Any:
+    """Show a job's events and return its result.
+
+    Ctrl-C asks the job to stop and save; a second one ends it at once.
+
+    Raises
+    ------
+    Interrupted
+        After the job has stopped and saved because of Ctrl-C.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if stop.is_set:
+            raise KeyboardInterrupt
+        stop.set()
+        say("Stopping after this step; press Ctrl-C again to stop at once.")
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    view = _Bars() if err.is_terminal else _Lines()
+    try:
+        with view:
+            for event in events:
+                if isinstance(event, Done):
+                    if event.stopped:
+                        raise Interrupted
+                    return event.result
+                view.show(event)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    raise AssertionError("a job ends with Done")
+
+
+def _describe(event: Step | Validation) -> str:
+    if isinstance(event, Step):
+        return f"loss {event.loss:.4g}"
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in event.metrics.items())
+    return f"validation at step {event.step}: {figures}" + (" (best)" if event.improved else "")
+
+
+def table(titles: list[str], rows: list[list[Any]]) -> None:
+    """Print rows on standard output; numbers with three decimals, a dash for None."""
+    grid = Table(*titles, box=None, header_style="bold")
+    for row in rows:
+        grid.add_row(
+            *("–" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row)
+        )
+    out.print(grid)
+
+
+def run_app(app: typer.Typer) -> int:
+    """Run the command line; its exit code.
+
+    A user's error is one plain line and code 2; Ctrl-C is code 130.
+    """
+    try:
+        code = app(standalone_mode=False)
+    except SslsegError as error:
+        fail(str(error))
+        return USER_ERROR
+    except Interrupted:
+        fail("Stopped; what was done so far is saved.")
+        return INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort):
+        fail("Interrupted.")
+        return INTERRUPTED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        fail(f"{where}{error.strerror or error}; check the path and the disk.")
+        return USER_ERROR
+    except USAGE_ERROR as error:
+        fail(f"{error.format_message()} See napari-sslseg --help.")
+        return USER_ERROR
+    return code if isinstance(code, int) else 0
+
+
+class _Bars:
+    """Progress bars, for a terminal."""
+
+    def __init__(self) -> None:
+        self.bars = Bars(
+            TextColumn("{task.description:<24}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=err,
+        )
+        self.current: tuple[str, TaskID] | None = None
+
+    def __enter__(self) -> "_Bars":
+        self.bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bars.stop()
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Message):
+            self.current = None
+            self.bars.console.print(event.text, markup=False)
+        elif isinstance(event, Progress):
+            self._advance(event.stage, event.done, event.total)
+        elif isinstance(event, Step):
+            self._advance("Training", event.step, event.total, _describe(event))
+        elif isinstance(event, Validation) and event.improved and self.current:
+            self.bars.update(self.current[1], note=_describe(event))
+
+    def _advance(self, stage: str, done: int, total: int, note: str = "") -> None:
+        if self.current is None or self.current[0] != stage or done <= 1:
+            self.current = (stage, self.bars.add_task(stage, total=total, note=note))
+        self.bars.update(self.current[1], completed=done, note=note)
+
+
+class _Lines:
+    """A plain line now and then, for a log file."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def __enter__(self) -> "_Lines":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Message):
+            say(event.text)
+            return
+        ends = isinstance(event, Step) and event.step == event.total
+        if not ends and time.monotonic() - self.last < PLAIN_INTERVAL:
+            return
+        self.last = time.monotonic()
+        if isinstance(event, Progress):
+            say(f"  {event.stage}: {event.done} of {event.total}")
+        elif isinstance(event, Step):
+            say(f"  step {event.step} of {event.total}, {_describe(event)}")
+        elif isinstance(event, Validation):
+            say(f"  {_describe(event)}")

@@ -1,0 +1,43 @@
+from .config import (
+    CT_WINDOWS as CT_WINDOWS,
+    Augmentation as Augmentation,
+    EarlyStopping as EarlyStopping,
+    FinetuneSettings as FinetuneSettings,
+    Network as Network,
+    Preprocessing as Preprocessing,
+    PretrainSettings as PretrainSettings,
+    Training as Training,
+    Window as Window,
+)
+from .demo import iter_demo as iter_demo
+from .errors import SslsegError as SslsegError
+from .evaluate import (
+    evaluate as evaluate,
+    evaluate_folders as evaluate_folders,
+    summarize as summarize,
+)
+from .events import StopFlag as StopFlag
+from .finetune import finetune as finetune, iter_finetune as iter_finetune
+from .geometry import Geometry as Geometry
+from .labelled import (
+    LabelledScan as LabelledScan,
+    pair_scans as pair_scans,
+    read_annotated as read_annotated,
+)
+from .phantom import make_patient as make_patient, write_dataset as write_dataset
+from .predict import (
+    Prediction as Prediction,
+    load_segmenter as load_segmenter,
+    predict as predict,
+)
+from .pretext.context_restoration import ContextRestoration as ContextRestoration
+from .pretrain import iter_pretrain as iter_pretrain, pretrain as pretrain
+from .runs import Run as Run
+from .slices import SliceStore as SliceStore, split_subjects as split_subjects
+from .volumes import (
+    Volume as Volume,
+    load_labels as load_labels,
+    load_volume as load_volume,
+    load_volumes as load_volumes,
+    save_labels as save_labels,
+)

@@ -1,0 +1,177 @@
+"""Weights on disk, and their transfer into another network with a full account.
+
+Weights are safetensors, which hold tensors and nothing that runs, beside a JSON sidecar that says
+what they are.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_sslseg.core.atomic import atomic_path, write_text
+from napari_sslseg.core.config import Transfer
+from napari_sslseg.core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What became of every tensor of the source and of the target.
+
+    Attributes
+    ----------
+    copied : tuple of str
+        Names copied.
+    skipped : tuple of (str, str)
+        Names not copied, with the reason.
+    mismatched : tuple of (str, tuple, tuple)
+        Names whose shapes differ: source shape, target shape. Not copied.
+    """
+
+    copied: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+
+    def summary(self) -> str:
+        """Give the counts in one sentence."""
+        return (
+            f"{len(self.copied)} tensors copied, {len(self.skipped)} skipped, "
+            f"{len(self.mismatched)} of another shape."
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """All names, for the record of the run."""
+        return {
+            "copied": list(self.copied),
+            "skipped": [{"name": name, "reason": why} for name, why in self.skipped],
+            "mismatched": [
+                {"name": name, "source": list(a), "target": list(b)}
+                for name, a, b in self.mismatched
+            ],
+        }
+
+
+def save_weights(path: Path, model: "nn.Module", description: Mapping[str, Any]) -> Path:
+    """Write ``path`` (.safetensors) and its sidecar (.json), each whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.safetensors``.
+    model : nn.Module
+        Its state dict is written, from whatever device.
+    description : mapping
+        What the weights are, such as step and metrics; goes into the sidecar.
+    """
+    from safetensors.torch import save
+
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
+    with atomic_path(path) as temporary:
+        # As bytes through Python's own file, so that a full disk is an ordinary OSError.
+        temporary.write_bytes(save(tensors))
+    sidecar = {
+        "format": 1,
+        **description,
+        "tensors": {name: list(tensor.shape) for name, tensor in tensors.items()},
+    }
+    write_text(path.with_suffix(".json"), json.dumps(sidecar, indent=1))
+    return path
+
+
+def load_weights(path: Path) -> "dict[str, Tensor]":
+    """Read the tensors of a safetensors file to the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise CheckpointError(f"The weights {path} do not exist; check the run folder.")
+    try:
+        return load_file(path, device="cpu")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"The weights {path} are damaged ({error}); use another checkpoint or run again."
+        ) from error
+
+
+def restore(model: "nn.Module", path: Path) -> None:
+    """Load weights into the same network; every tensor must fit.
+
+    Raises
+    ------
+    CheckpointError
+        If a tensor is missing, left over, or of another shape.
+    """
+    weights = load_weights(path)
+    target = model.state_dict()
+    wrong = sorted(set(weights) ^ set(target)) or sorted(
+        name for name in target if weights[name].shape != target[name].shape
+    )
+    if wrong:
+        raise CheckpointError(
+            f"The weights {path} do not fit the network of their run ({wrong[0]} and "
+            f"{len(wrong) - 1} others differ); the run folder was changed, so train again."
+        )
+    model.load_state_dict(weights)
+
+
+def transfer(
+    weights: "Mapping[str, Tensor]", model: "nn.Module", parts: Transfer
+) -> TransferReport:
+    """Copy the named parts of a pretrained network into ``model``.
+
+    Parameters
+    ----------
+    weights : mapping of str to Tensor
+        Tensors of the pretrained network.
+    model : nn.Module
+        Network with parts of the same names; changed in place.
+    parts : {"encoder", "encoder+decoder"}
+        What to copy. The output layer belongs to the pretext task and is never copied.
+
+    Returns
+    -------
+    TransferReport
+        Every tensor of both sides is in it.
+
+    Raises
+    ------
+    CheckpointError
+        If nothing could be copied.
+    """
+    import torch
+
+    prefixes = tuple(f"{part}." for part in parts.split("+"))
+    target = model.state_dict()
+    copied, skipped, mismatched = [], [], []
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            if not name.startswith(prefixes):
+                skipped.append((name, f"not part of the {parts}"))
+            elif name not in target:
+                skipped.append((name, "the network has no tensor of this name"))
+            elif tensor.shape != target[name].shape:
+                mismatched.append((name, tuple(tensor.shape), tuple(target[name].shape)))
+            else:
+                target[name].copy_(tensor)
+                copied.append(name)
+    for name in target:
+        if name.startswith(prefixes) and name not in weights:
+            skipped.append((name, "not in the pretrained weights; keeps its random start"))
+    if not copied:
+        raise CheckpointError(
+            f"None of the pretrained tensors fits the {parts} of this network; "
+            "use the network settings of the pretraining."
+        )
+    return TransferReport(tuple(copied), tuple(skipped), tuple(mismatched))

@@ -1,0 +1,243 @@
+"""Image corruptions for pretext tasks: each draws its parameters first and applies them after.
+
+Drawing needs a CPU generator and gives small tensors; applying is exact, batched, and runs where
+the images are. So the same seed corrupts the same pixels on every device, and a preview shows what
+training does. Precomputed masks are made once, with NumPy, from an integer seed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.patches import (
+    Sampling,
+    Size,
+    check_patches,
+    largest_patch,
+    poisson_disc_patches,
+    uniform_patches,
+    uniform_swaps,
+)
+
+__all__ = [
+    "PatchSwap",
+    "Sampling",
+    "SwapParameters",
+    "largest_patch",
+    "poisson_disc_patches",
+    "uniform_patches",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class SwapParameters:
+    """What happens to each of N images: small CPU tensors.
+
+    Parameters
+    ----------
+    masks : Tensor, shape (N,), int64
+        Precomputed mask of each image.
+    symmetries : Tensor, shape (N,), int64
+        Which of the four symmetries turns the mask.
+    order : Tensor, shape (N, P), int64
+        Order of the mask's P patches; first and second change places, third and fourth, and so
+        on. P is 0 for uniform sampling, where the pairs belong to the mask.
+    """
+
+    masks: Tensor
+    symmetries: Tensor
+    order: Tensor
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+
+class PatchSwap:
+    """Swap pairs of square patches within each image: context restoration.
+
+    After Dominic et al. 2023, *Improving data-efficiency and robustness of medical imaging
+    segmentation using inpainting-based self-supervised learning*, section 2.4: pairs of patches
+    change places until at least a quarter of the area is corrupted, at the same places in all
+    channels. Each image draws one of 100 precomputed masks, turned by 0, 90, 180 or 270°
+    counter-clockwise, at each iteration. A rectangular slice keeps its shape only under identity,
+    half-turn and the two flips, so those four are its symmetries.
+
+    With ``"poisson-disc"``, patch centres lie at least K√2 apart, so no two patches overlap, and
+    the pairs are drawn anew each time. With ``"uniform"``, the two patches of a pair are disjoint
+    but different pairs may overlap; swaps are done one after the other, in the mask's order. In
+    both, the result is a permutation of the image's pixels.
+
+    Parameters
+    ----------
+    image_size : tuple of int
+        Height and width in pixels.
+    patch_size : int
+        Side K of the patches in pixels.
+    sampling : {"poisson-disc", "uniform"}
+        How patches are placed.
+    min_area : float
+        Least share of the pixels that are replaced.
+    n_masks : int
+        Number of precomputed masks.
+    seed : int
+        Seed of the precomputed masks.
+
+    Raises
+    ------
+    ConfigError
+        If such patches do not fit; the message names the largest that do.
+
+    Examples
+    --------
+    >>> swap = PatchSwap((128, 128), patch_size=16)
+    >>> images = torch.rand(4, 1, 128, 128)
+    >>> parameters = swap.sample(4, torch.Generator().manual_seed(0))
+    >>> swap.apply(images, parameters).shape
+    torch.Size([4, 1, 128, 128])
+    """
+
+    def __init__(
+        self,
+        image_size: Size,
+        patch_size: int = 32,
+        sampling: Sampling = "poisson-disc",
+        min_area: float = 0.25,
+        n_masks: int = 100,
+        seed: int = 0,
+    ) -> None:
+        if n_masks < 1:
+            raise ConfigError(f"The number of masks cannot be {n_masks}; choose at least 1.")
+        check_patches(image_size, sampling, min_area, patch_size)
+        self.image_size: Size = (int(image_size[0]), int(image_size[1]))
+        self.patch_size = patch_size
+        self.sampling = sampling
+        self.n_masks = n_masks
+        self._origin, self._row_step, self._column_step = _symmetries(self.image_size)
+        rng = np.random.default_rng(seed)
+        arguments = (self.image_size, patch_size, min_area, rng)
+        if sampling == "poisson-disc":
+            corners = [poisson_disc_patches(*arguments) for _ in range(n_masks)]
+            self._table = torch.from_numpy(np.stack(corners, axis=1))
+            self.n_patches = self._table.shape[-1]
+        else:
+            self._table = _moves_table([uniform_swaps(*arguments)[1] for _ in range(n_masks)])
+            self.n_patches = 0
+
+    def sample(self, n: int, generator: torch.Generator) -> SwapParameters:
+        """Draw a mask, its symmetry and its pairs for each of ``n`` images.
+
+        Parameters
+        ----------
+        n : int
+            Number of images.
+        generator : torch.Generator
+            On the CPU.
+        """
+        return SwapParameters(
+            masks=torch.randint(self.n_masks, (n,), generator=generator),
+            symmetries=torch.randint(len(self._origin), (n,), generator=generator),
+            order=torch.rand(n, self.n_patches, generator=generator).argsort(dim=1),
+        )
+
+    def apply(self, images: Tensor, parameters: SwapParameters) -> Tensor:
+        """Corrupt a batch.
+
+        Parameters
+        ----------
+        images : Tensor, shape (N, C, H, W)
+            On any device; left as they are.
+        parameters : SwapParameters
+            From :meth:`sample`, for N images.
+
+        Returns
+        -------
+        Tensor, shape (N, C, H, W)
+            On the device of ``images``.
+
+        Raises
+        ------
+        ValueError
+            If images are of another number or size than the parameters.
+        """
+        if images.ndim != 4 or images.shape[-2:] != self.image_size:
+            raise ValueError(f"images must be (N, C, {self.image_size}), not {images.shape}")
+        if len(images) != len(parameters):
+            raise ValueError(f"{len(parameters)} parameters cannot corrupt {len(images)} images")
+        target, source = (
+            index[:, None].expand(-1, images.shape[1], -1)
+            for index in self._moves(parameters, images.device)
+        )
+        pixels = images.flatten(2)
+        return pixels.scatter(2, target, pixels.gather(2, source)).view(images.shape)
+
+    def mask(self, parameters: SwapParameters) -> Tensor:
+        """Say which pixels are replaced: bool, shape (N, 1, H, W), on the CPU."""
+        target, _ = self._moves(parameters, torch.device("cpu"))
+        height, width = self.image_size
+        replaced = torch.zeros(len(parameters), height * width, dtype=torch.bool)
+        return replaced.scatter_(1, target, True).view(-1, 1, height, width)
+
+    def _moves(self, parameters: SwapParameters, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Flat indices of the replaced pixels and of the pixels they get, each of shape (N, L).
+
+        Only these are touched, not the whole image: three quarters of it stay as they are.
+        """
+        turn = parameters.symmetries
+        origin, row, column = (
+            step[turn, None] for step in (self._origin, self._row_step, self._column_step)
+        )
+        if self.sampling == "uniform":
+            if self._table.device != device:
+                # Large, so it moves once; the other tables are small and stay on the CPU.
+                self._table = self._table.to(device)
+            origin, row, column = (step.to(device) for step in (origin, row, column))
+            rows_to, columns_to, rows_from, columns_from = self._table[
+                :, parameters.masks.to(device)
+            ]
+            target = origin + row * rows_to + column * columns_to
+            return target, origin + row * rows_from + column * columns_from
+        tops, lefts = self._table[:, parameters.masks].unbind()
+        corners = (origin + row * tops + column * lefts).gather(1, parameters.order)
+        partners = corners.unflatten(1, (-1, 2)).flip(2).flatten(1)
+        # A turned patch has its corner elsewhere, but the same symmetry turns its pixels too.
+        side = torch.arange(self.patch_size)
+        within = (row[:, :, None] * side[:, None] + column[:, :, None] * side).flatten(1)
+        corners, partners, within = (part.to(device) for part in (corners, partners, within))
+        target = (corners[:, :, None] + within[:, None]).flatten(1)
+        return target, (partners[:, :, None] + within[:, None]).flatten(1)
+
+
+def _moves_table(sources: list[np.ndarray]) -> Tensor:
+    """Rows and columns that pixels move to and from: int16, shape (4, masks, L).
+
+    Masks with fewer moves repeat their first one, which changes nothing.
+    """
+    width = sources[0].shape[1]
+    targets = [np.flatnonzero(source.flat != np.arange(source.size)) for source in sources]
+    longest = max(map(len, targets))
+    table = np.empty((4, len(sources), longest), dtype=np.int16)
+    for i, (target, source) in enumerate(zip(targets, sources, strict=True)):
+        target = np.pad(target, (0, longest - len(target)), constant_values=target[0])
+        table[0, i], table[1, i] = np.divmod(target, width)
+        table[2, i], table[3, i] = np.divmod(source.flat[target], width)
+    return torch.from_numpy(table)
+
+
+def _symmetries(size: Size) -> tuple[Tensor, Tensor, Tensor]:
+    """Four symmetries of the pixel grid, as affine maps to flat indices.
+
+    Pixel (y, x) goes to ``origin + row_step * y + column_step * x``; each tensor has shape (4,).
+    """
+    grid = torch.arange(size[0] * size[1]).view(size)
+    if size[0] == size[1]:
+        # Turning the mask by k means looking up where the inverse turn takes each pixel from.
+        turned = [grid.rot90(-k) for k in range(4)]
+    else:
+        turned = [grid, grid.rot90(2), grid.flip(0), grid.flip(1)]
+    origin = torch.stack([t[0, 0] for t in turned])
+    below = torch.stack([t[1 % size[0], 0] for t in turned])
+    right = torch.stack([t[0, 1 % size[1]] for t in turned])
+    return origin, below - origin, right - origin

@@ -1,0 +1,296 @@
+"""The main job from end to end, as a comparison: does pretraining help on these scans?
+
+Pretrain on all images without their labels; fine-tune from the pretrained encoder and from
+scratch with the same slices, schedule and seeds; predict held-out subjects; report.
+"""
+
+import json
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_sslseg.core.atomic import atomic_path, write_text
+from napari_sslseg.core.config import FinetuneSettings, Network, PretrainSettings, Training
+from napari_sslseg.core.errors import DataError
+from napari_sslseg.core.evaluate import Evaluation, evaluate, summarize
+from napari_sslseg.core.events import Done, Event, Message, Progress, StopFlag
+from napari_sslseg.core.finetune import iter_finetune
+from napari_sslseg.core.labelled import LabelledScan, pair_scans
+from napari_sslseg.core.phantom import write_dataset
+from napari_sslseg.core.predict import load_segmenter, predict
+from napari_sslseg.core.pretrain import iter_pretrain
+from napari_sslseg.core.report import Overlay, best_slice, draw_report
+from napari_sslseg.core.runs import Run, check_writable
+from napari_sslseg.core.scan_files import find_volumes
+from napari_sslseg.core.slices import scan_subject, split_subjects
+from napari_sslseg.core.volumes import save_labels
+
+INITS = ("scratch", "pretrained")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything: the length of the demonstration.
+
+    Attributes
+    ----------
+    labelled : tuple of int
+        Numbers of labelled volumes to fine-tune on, each from both starts.
+    repeats : int
+        Seeds; each draws its own labelled volumes.
+    """
+
+    patients: int
+    labelled: tuple[int, ...]
+    repeats: int
+    test_share: float
+    test_most: int
+    pretrain_steps: int
+    finetune_steps: int
+    batch_size: int
+    network: str
+
+
+FAST = Plan(16, (2,), 1, 0.25, 12, 150, 150, 8, "small")
+FULL = Plan(24, (1, 4), 2, 0.25, 40, 500, 300, 8, "small")
+
+
+def iter_demo(
+    data: str | Path | None = None,
+    *,
+    out: str | Path,
+    plan: Plan = FULL,
+    seed: int = 0,
+    device: str = "auto",
+    stop: StopFlag | None = None,
+) -> Iterator[Event]:
+    """Run the main job on a folder of scans, or on procedural phantoms.
+
+    Parameters
+    ----------
+    data : path-like, optional
+        Folder with ``images/`` and ``labels/``. Images without labels only pretrain. Phantom MR
+        patients are made if not given.
+    out : path-like
+        Gets ``report.json``, ``report.png``, ``predictions/``, and the runs in ``runs/``.
+    plan : Plan
+        Sizes and lengths.
+    seed : int
+        Decides the split, the labelled volumes and the trainings.
+    device, stop
+        As in :func:`~napari_sslseg.core.pretrain.iter_pretrain`.
+
+    Yields
+    ------
+    Event
+        Those of each stage; last Done with the report (None if stopped early).
+
+    Notes
+    -----
+    Pretraining sees the images of the test subjects too, never their labels, as it does when a
+    clinician has all scans at hand. Splits are by subject.
+    """
+    out = Path(out)
+    check_writable(out)
+    clock = _Clock()
+    if data is None:
+        yield Progress("Making phantom patients", 0, 1)
+        data = out / "phantom"
+        write_dataset(data, plan.patients, "MR", seed=seed)
+        yield Progress("Making phantom patients", 1, 1)
+        clock.lap("phantom")
+    data = Path(data)
+    images = find_volumes(data / "images")
+    pairs = pair_scans(data / "images", data / "labels", every_image=False)
+    test, pool = _split(pairs, plan, seed)
+    yield Message(
+        f"{len(images)} scans; {len(test)} are held out for the test, labels for fine-tuning are "
+        f"drawn from {len(pool)} others."
+    )
+
+    settings = PretrainSettings(
+        network=Network.preset(plan.network),
+        training=Training(steps=plan.pretrain_steps, batch_size=plan.batch_size, seed=seed),
+    )
+    runs = out / "runs"
+    pretrained = yield from _stage(
+        iter_pretrain(
+            images,
+            out=runs / "pretrain",
+            settings=settings,
+            device=device,
+            stop=stop,
+            overwrite=True,
+        ),
+        "Pretraining",
+    )
+    clock.lap("pretrain")
+    arms: list[dict[str, Any]] = []
+    curves: dict[str, list[list[float]]] = {}
+    overlays: list[Overlay] = []
+    for repeat in range(plan.repeats):
+        order = np.random.default_rng([seed, repeat]).permutation(len(pool))
+        for labelled in _feasible(plan.labelled, len(pool)):
+            chosen = [pool[i] for i in order[:labelled]]
+            for init in INITS:
+                if stop is not None and stop.is_set:
+                    yield Done(None, stopped=True)
+                    return
+                name = f"{init}-{labelled}-seed{seed + repeat}"
+                run = yield from _stage(
+                    iter_finetune(
+                        chosen,
+                        init=pretrained if init == "pretrained" else "scratch",
+                        out=runs / name,
+                        settings=_finetune_settings(settings, plan, seed + repeat),
+                        device=device,
+                        stop=stop,
+                        overwrite=True,
+                    ),
+                    f"Fine-tuning, {init}, {labelled} labelled",
+                )
+                clock.lap("finetune")
+                if run is None:
+                    yield Done(None, stopped=True)
+                    return
+                first = repeat == 0 and labelled == max(_feasible(plan.labelled, len(pool)))
+                scores = yield from _test(
+                    run,
+                    test,
+                    device,
+                    overlays if first else None,
+                    init,
+                    out / "predictions" if first and init == "pretrained" else None,
+                )
+                clock.lap("predict")
+                arms.append(_arm(init, chosen, seed + repeat, scores))
+                curves.setdefault(f"{init}, {labelled} labelled", []).append(
+                    [row["loss"] for row in run.metrics() if "loss" in row]
+                )
+    report = {
+        "dataset": {
+            "name": data.name if data.parent != out else "phantom",
+            "volumes": len(images),
+            "labelled_pool": len(pool),
+            "classes": sorted({int(c) for arm in arms for c in arm["dice"]}),
+        },
+        "arms": arms,
+        "test_volumes": [item.name for item in test],
+        "pretraining": {
+            "volumes": len(images),
+            "includes_images_of_test_subjects": True,
+            "steps": plan.pretrain_steps,
+            "task": dict(pretrained.record["task"]),
+        },
+        "finetuning": {"steps": plan.finetune_steps, "batch_size": plan.batch_size},
+        "device": pretrained.record["device"],
+        "seed": seed,
+        "seconds": clock.seconds(),
+    }
+    figure = draw_report(report, pretrained.metrics(), curves, overlays)
+    with atomic_path(out / "report.png") as temporary:
+        figure.savefig(temporary, dpi=110)
+    report["seconds"] = clock.seconds()
+    write_text(out / "report.json", json.dumps(report, indent=1, allow_nan=False))
+    yield Done(report)
+
+
+def _split(
+    pairs: list[LabelledScan], plan: Plan, seed: int
+) -> tuple[list[LabelledScan], list[LabelledScan]]:
+    """Scans to test on and scans to draw labelled ones from, by subject."""
+    subjects = {scan_subject(item) for item in pairs}
+    if len(subjects) < 3:
+        raise DataError(
+            f"A comparison needs labelled scans of at least 3 subjects, but there are "
+            f"{len(subjects)}; add some."
+        )
+    share = min(plan.test_share, plan.test_most / len(subjects))
+    held_out = set(split_subjects(subjects, {"test": share}, seed)["test"])
+    test = [item for item in pairs if scan_subject(item) in held_out]
+    return test, [item for item in pairs if scan_subject(item) not in held_out]
+
+
+def _feasible(wanted: tuple[int, ...], available: int) -> list[int]:
+    """Numbers of labelled volumes, none larger than what there is."""
+    return sorted({min(n, available) for n in wanted})
+
+
+def _finetune_settings(pretraining: PretrainSettings, plan: Plan, seed: int) -> FinetuneSettings:
+    """One schedule for both starts."""
+    return FinetuneSettings(
+        network=pretraining.network,
+        training=Training(steps=plan.finetune_steps, batch_size=plan.batch_size, seed=seed),
+    )
+
+
+def _stage(job: Iterator[Event], title: str) -> Generator[Event, None, Any]:
+    """Pass the events of a job on under a title, and return its result."""
+    yield Message(f"{title} …")
+    for event in job:
+        if isinstance(event, Done):
+            return event.result
+        yield event
+    return None
+
+
+def _test(
+    run: Run,
+    test: list[LabelledScan],
+    device: str,
+    overlays: list[Overlay] | None,
+    init: str,
+    folder: Path | None,
+) -> Generator[Event, None, Evaluation]:
+    """Predict and score all test scans; keep slices to draw, and files, where asked."""
+    segmenter = load_segmenter(run, device)
+    scores = []
+    for number, item in enumerate(test):
+        scan, truth = item.load(segmenter.preprocessing.modality)
+        prediction = predict(segmenter, scan, probabilities=False)
+        score = evaluate(prediction, truth, classes=segmenter.classes)
+        scores.append(score)
+        if folder is not None:
+            save_labels(prediction, folder / f"{scan.name}.nii.gz")
+        if overlays is not None:
+            if init == INITS[0]:
+                overlays.append(best_slice(scan, truth, segmenter.preprocessing))
+            overlays[number].add(init, prediction.labels, score.mean_dice)
+        yield Progress("Predicting test scans", number + 1, len(test))
+    return summarize(scores)
+
+
+def _arm(init: str, chosen: list[LabelledScan], seed: int, scores: Evaluation) -> dict[str, Any]:
+    """One line of the report."""
+    found = scores.as_dict()
+    return {
+        "init": init,
+        "labelled_volumes": len(chosen),
+        "labelled": [item.name for item in chosen],
+        "seed": seed,
+        "dice": {name: values["dice"] for name, values in found["classes"].items()},
+        "mean": found["mean_dice"],
+        "hd95_mm": {name: values["hd95_mm"] for name, values in found["classes"].items()},
+        "volumes": {volume["name"]: volume["mean_dice"] for volume in found["volumes"]},
+    }
+
+
+class _Clock:
+    """Seconds per stage."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._laps[stage] = self._laps.get(stage, 0.0) + now - self._last
+        self._last = now
+
+    def seconds(self) -> dict[str, float]:
+        total = time.perf_counter() - self._start
+        return {name: round(value, 1) for name, value in (self._laps | {"total": total}).items()}

@@ -1,0 +1,327 @@
+"""Fine-tuning: a pretrained (or fresh) U-Net learns from annotated slices."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sslseg.core.config import FinetuneSettings, Network, Preprocessing
+from napari_sslseg.core.errors import CheckpointError, ConfigError, DataError
+from napari_sslseg.core.events import Done, Event, Message, StopFlag
+from napari_sslseg.core.labelled import LabelledScan, as_volume, found_classes
+from napari_sslseg.core.pretrain import default_preprocessing, result_of
+from napari_sslseg.core.runs import Run, RunWriter, check_writable
+from napari_sslseg.core.slices import SliceStore, iter_store, scan_subject, split_subjects
+from napari_sslseg.core.volumes import Modality
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from napari_sslseg.core.training import Sampler
+
+Init = Run | str | Path
+"""A run to start from, or the word ``scratch``."""
+
+
+def finetune(
+    labelled: Sequence[LabelledScan],
+    *,
+    init: Init = "scratch",
+    out: str | Path,
+    settings: FinetuneSettings | None = None,
+    validation: Sequence[LabelledScan] = (),
+    device: str = "auto",
+    modality: Modality | None = None,
+    cache: str | Path | None = None,
+    overwrite: bool = False,
+) -> Run:
+    """Fine-tune a U-Net on annotated slices; see :func:`iter_finetune`."""
+    return result_of(
+        iter_finetune(
+            labelled,
+            init=init,
+            out=out,
+            settings=settings,
+            validation=validation,
+            device=device,
+            modality=modality,
+            cache=cache,
+            overwrite=overwrite,
+        )
+    )
+
+
+def iter_finetune(
+    labelled: Sequence[LabelledScan],
+    *,
+    init: Init = "scratch",
+    out: str | Path,
+    settings: FinetuneSettings | None = None,
+    validation: Sequence[LabelledScan] = (),
+    device: str = "auto",
+    modality: Modality | None = None,
+    cache: str | Path | None = None,
+    stop: StopFlag | None = None,
+    overwrite: bool = False,
+) -> Iterator[Event]:
+    """Fine-tune a U-Net on annotated slices.
+
+    The loss is Dice over the whole batch (foreground classes) plus cross entropy. Slices that
+    nobody annotated are left out: they are not background.
+
+    Parameters
+    ----------
+    labelled : sequence of LabelledScan
+        Scans, labels, and which slices are annotated.
+    init : Run, path-like or "scratch"
+        Pretraining run to start from. Its preprocessing and network are used.
+    out : path-like
+        Run folder.
+    settings : FinetuneSettings, optional
+        Schedule, transfer, augmentation, classes; from scratch, also preprocessing and network.
+    validation : sequence of LabelledScan
+        Scans of other subjects. Their Dice decides which weights are best; without them the
+        latest are.
+    device, modality, cache, stop, overwrite
+        As in :func:`~napari_sslseg.core.pretrain.iter_pretrain`.
+
+    Yields
+    ------
+    Event
+        Progress, Message, Step, Validation, Saved, and last Done with the Run (None if stopped
+        before the first step).
+
+    Raises
+    ------
+    SslsegError
+        Whatever is wrong with scans, labels, settings, the pretrained run or the disk.
+    """
+    from napari_sslseg.core.checkpoints import load_weights, transfer
+    from napari_sslseg.core.networks.unet2d import UNet2d
+    from napari_sslseg.core.training import Job, make_fabric, train
+
+    settings = settings or FinetuneSettings()
+    out = Path(out)
+    pretrained = None if init == "scratch" else Run.open(init)
+    if not labelled:
+        raise DataError("There is no labelled scan to learn from; label at least one slice.")
+    _check_apart(labelled, validation)
+    fabric = make_fabric(device, settings.training.precision)
+    check_writable(out)
+    settings = _resolve(settings, pretrained, labelled[0], modality)
+    assert settings.preprocessing is not None
+    classes = settings.classes or found_classes(labelled, settings.preprocessing.plane)
+    store = yield from iter_store(
+        [*labelled, *validation],
+        settings.preprocessing,
+        classes=classes,
+        cache=Path(cache or out / "slices"),
+        modality=modality,
+        stop=stop,
+    )
+    if stop is not None and stop.is_set:
+        yield Done(None, stopped=True)
+        return
+    settings = settings.model_copy(update={"preprocessing": store.settings, "classes": classes})
+    annotated = np.flatnonzero(store.annotated)
+    training = annotated[store.scan_index[annotated] < len(labelled)]
+    held_out = annotated[store.scan_index[annotated] >= len(labelled)]
+    if not store.foreground[training].any():
+        raise DataError(
+            "No annotated slice holds any of the classes "
+            f"{', '.join(map(str, classes))}; label one, or correct the classes."
+        )
+    fabric.seed_everything(settings.training.seed, verbose=False)
+    model = UNet2d(store.channels, 1 + len(classes), settings.network)
+    source: dict[str, Any] = {"init": "scratch"}
+    if pretrained is not None:
+        report = transfer(load_weights(pretrained.weights), model, settings.transfer)
+        source = {"init": pretrained.folder.name, "transfer": report.as_dict()}
+        yield Message(f"Start from {pretrained.folder.name}: {report.summary()}")
+        for name, theirs, ours in report.mismatched:
+            yield Message(f"Not copied, shapes differ: {name} {theirs}, here {ours}.")
+    writer = RunWriter(
+        out,
+        {
+            "kind": "finetune",
+            "settings": settings.model_dump(mode="json"),
+            "classes": list(classes),
+            **source,
+            "scans": [scan.name for scan in store.scans],
+            "slices": {"training": len(training), "validation": len(held_out)},
+            "seed": settings.training.seed,
+            "device": str(fabric.device),
+        },
+        overwrite=overwrite,
+    )
+    job = Job(
+        model=model,
+        settings=settings.training,
+        batches=foreground_batches(
+            training,
+            store.foreground,
+            settings.training.batch_size,
+            settings.foreground_share,
+        ),
+        steps_per_epoch=max(1, len(training) // settings.training.batch_size),
+        loss=_loss(store, settings, fabric.device),
+        validate=_validation(store, held_out, settings, fabric.device) if len(held_out) else None,
+        monitor="dice",
+        better="higher",
+    )
+    try:
+        yield from train(job, writer, fabric, stop)
+    except BaseException:
+        writer.finish("failed")
+        raise
+    stopped = stop is not None and stop.is_set
+    yield Done(writer.finish("stopped" if stopped else "finished"), stopped)
+
+
+def split_validation(
+    labelled: Sequence[LabelledScan], share: float, seed: int = 0
+) -> tuple[list[LabelledScan], list[LabelledScan]]:
+    """Keep a share of the subjects out of the training, to choose the best weights by.
+
+    Raises
+    ------
+    ConfigError
+        If the share is not within 0…0.5, or no subject would be left to train on.
+    """
+    if not 0 <= share <= 0.5:
+        raise ConfigError(f"The validation share must lie within 0…0.5, not {share}.")
+    if share == 0:
+        return list(labelled), []
+    subjects = {scan_subject(item) for item in labelled}
+    if len(subjects) < 2:
+        raise ConfigError("All labelled scans are of one subject, so none can be kept out.")
+    held_out = set(split_subjects(subjects, {"validation": share}, seed)["validation"])
+    return (
+        [item for item in labelled if scan_subject(item) not in held_out],
+        [item for item in labelled if scan_subject(item) in held_out],
+    )
+
+
+def foreground_batches(
+    indices: np.ndarray, foreground: np.ndarray, batch_size: int, share: float
+) -> "Sampler":
+    """Endless batches with at least ``share`` of their slices from those with foreground.
+
+    Parameters
+    ----------
+    indices : ndarray, shape (n,)
+        Slices to draw from; each is seen once before any is seen again, in both parts of a batch.
+    foreground : ndarray of bool
+        By slice of the store.
+    """
+    from napari_sslseg.core.training import shuffled_batches
+
+    certain = round(share * batch_size)
+
+    def draw(rng: np.random.Generator) -> Iterator[np.ndarray]:
+        parts = [
+            shuffled_batches(pool, n)(rng)
+            for pool, n in (
+                (indices[foreground[indices]], certain),
+                (indices, batch_size - certain),
+            )
+            if n
+        ]
+        while True:
+            yield np.concatenate([next(part) for part in parts])
+
+    return draw
+
+
+def _loss(store: SliceStore, settings: FinetuneSettings, device: "torch.device") -> Any:
+    """Augment a batch, go forward, Dice + cross entropy."""
+    from monai.losses import DiceCELoss
+
+    from napari_sslseg.core.augment import apply_augmentation, sample_augmentation
+
+    # batch=True sums over the batch before the ratio (Dominic et al. 2023, eq. A2), so a slice
+    # without a class neither counts as perfect nor as wrong.
+    dice_ce = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+
+    def loss(model: "nn.Module", indices: np.ndarray, generator: "torch.Generator") -> "Tensor":
+        images = store.batch(indices).to(device, non_blocking=True)
+        labels = store.label_batch(indices).to(device, non_blocking=True)
+        draw = sample_augmentation(len(indices), settings.augmentation, generator)
+        images, labels = apply_augmentation(images, labels, draw)
+        return dice_ce(model(images), labels[:, None])
+
+    return loss
+
+
+def _validation(
+    store: SliceStore, indices: np.ndarray, settings: FinetuneSettings, device: "torch.device"
+) -> Any:
+    """Dice per class over all validation slices together, and their mean."""
+    assert settings.classes is not None
+    classes = settings.classes
+    size = settings.training.batch_size
+
+    def validate(model: "nn.Module") -> dict[str, float]:
+        import torch
+
+        inside = torch.zeros(len(classes), dtype=torch.int64)
+        total = torch.zeros(len(classes), dtype=torch.int64)
+        for start in range(0, len(indices), size):
+            part = indices[start : start + size]
+            predicted = model(store.batch(part).to(device)).argmax(1).cpu()
+            truth = store.label_batch(part)
+            for number in range(len(classes)):
+                a, b = predicted == number + 1, truth == number + 1
+                inside[number] += (a & b).sum()
+                total[number] += a.sum() + b.sum()
+        dice = torch.where(total > 0, 2 * inside / total.clamp(min=1), torch.nan)
+        by_class = {f"dice_{value}": float(d) for value, d in zip(classes, dice, strict=True)}
+        return {"dice": float(dice.nanmean())} | by_class
+
+    return validate
+
+
+def _resolve(
+    settings: FinetuneSettings,
+    pretrained: Run | None,
+    first: LabelledScan,
+    modality: Modality | None,
+) -> FinetuneSettings:
+    """Take preprocessing and network from the pretraining, or preprocessing by modality."""
+    if pretrained is None:
+        if settings.preprocessing is not None:
+            return settings
+        guess = modality or as_volume(first.scan).modality
+        return settings.model_copy(update={"preprocessing": default_preprocessing(guess)})
+    from pydantic import ValidationError
+
+    try:
+        record = pretrained.record["settings"]
+        network = Network.model_validate(record["network"])
+        preprocessing = Preprocessing.model_validate(record["preprocessing"])
+    except (ValidationError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"The record of {pretrained.folder} is damaged ({reason}); use another run."
+        ) from error
+    if preprocessing.fit == "pad":
+        # The network takes any size; the canvas is chosen anew from the labelled scans.
+        preprocessing = preprocessing.model_copy(update={"size": None})
+    for name, theirs in (("network", network), ("preprocessing", preprocessing)):
+        if name in settings.model_fields_set and getattr(settings, name) not in (None, theirs):
+            raise ConfigError(
+                f"The {name} settings differ from those of the pretraining {pretrained.folder}; "
+                "leave them out, or start from scratch."
+            )
+    return settings.model_copy(update={"network": network, "preprocessing": preprocessing})
+
+
+def _check_apart(labelled: Sequence[LabelledScan], validation: Sequence[LabelledScan]) -> None:
+    shared = {scan_subject(s) for s in labelled} & {scan_subject(s) for s in validation}
+    if shared:
+        raise DataError(
+            f"The subject {sorted(shared)[0]} is in both the training and the validation scans, "
+            "which would make the Dice too good; keep each subject in one of them."
+        )

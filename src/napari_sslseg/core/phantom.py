@@ -1,0 +1,295 @@
+"""Procedural abdominal MR and CT patients: the embedded default data, with exact labels.
+
+A patient is drawn as organic shapes (``phantom_organs``) in thin sub-slices, which a slice profile
+averages to thick ones, so that edges show the partial volumes of a real scan. The scanner then
+adds what it adds: tissue contrast that varies from patient to patient, noise (Gaussian in CT,
+Rician in MR), a coil's bias field, and some position in its own coordinates.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+import nibabel as nib
+import numpy as np
+
+from napari_sslseg.core.atomic import atomic_path
+from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.phantom_anatomy import (
+    LEFT_KIDNEY,
+    LIVER,
+    RIGHT_KIDNEY,
+    SPINE,
+    SPLEEN,
+    Patient,
+    smooth_noise,
+)
+from napari_sslseg.core.phantom_organs import paint_all
+from napari_sslseg.core.volumes import Modality, Volume, save_labels
+
+PHANTOM_CLASSES: dict[int, str] = {
+    LIVER: "liver",
+    RIGHT_KIDNEY: "right kidney",
+    LEFT_KIDNEY: "left kidney",
+    SPLEEN: "spleen",
+    SPINE: "spine",
+}
+
+Weighting = Literal["T1", "T2"]
+
+# HU without contrast agent, what the agent adds at its peak, and texture (standard deviation).
+_CT: dict[str, tuple[float, float, float]] = {
+    "air": (-1000, 0, 0),
+    "skin": (10, 0, 10),
+    "fat": (-105, 0, 6),
+    "visceral fat": (-100, 2, 9),
+    "muscle": (55, 8, 8),
+    "lung": (-850, 0, 30),
+    "blood": (42, 110, 3),
+    "aorta": (42, 125, 2),
+    "vein": (42, 105, 3),
+    "liver": (58, 52, 4),
+    "spleen": (50, 70, 4),
+    "pancreas": (40, 55, 9),
+    "kidney cortex": (34, 145, 5),
+    "kidney medulla": (30, 100, 5),
+    "urine": (5, 10, 2),
+    "bile": (10, 0, 2),
+    "bowel wall": (40, 40, 6),
+    "bowel content": (22, 5, 9),
+    "stool": (10, 0, 45),
+    "gas": (-940, 0, 20),
+    "cartilage": (110, 0, 20),
+    "cortical bone": (620, 0, 60),
+    "marrow": (175, 10, 35),
+    "disc": (80, 0, 8),
+    "fluid": (15, 0, 2),
+    "cord": (35, 5, 2),
+}
+
+# Relative signal in T1- and T2-weighted MR, and texture as a share of the signal.
+_MR: dict[str, tuple[float, float, float]] = {
+    "air": (0, 0, 0),
+    "skin": (0.45, 0.3, 0.05),
+    "fat": (1.0, 0.92, 0.04),
+    "visceral fat": (0.92, 0.84, 0.06),
+    "muscle": (0.34, 0.16, 0.12),
+    "lung": (0.06, 0.05, 0.3),
+    "blood": (0.3, 0.25, 0.1),
+    "aorta": (0.16, 0.07, 0.2),
+    "vein": (0.24, 0.2, 0.1),
+    "liver": (0.56, 0.29, 0.05),
+    "spleen": (0.38, 0.52, 0.04),
+    "pancreas": (0.55, 0.42, 0.1),
+    "kidney cortex": (0.46, 0.56, 0.05),
+    "kidney medulla": (0.33, 0.72, 0.05),
+    "urine": (0.18, 1.1, 0.03),
+    "bile": (0.22, 1.2, 0.03),
+    "bowel wall": (0.38, 0.3, 0.1),
+    "bowel content": (0.26, 0.75, 0.15),
+    "stool": (0.36, 0.3, 0.3),
+    "gas": (0.02, 0.02, 0),
+    "cartilage": (0.35, 0.3, 0.1),
+    "cortical bone": (0.1, 0.07, 0.2),
+    "marrow": (0.55, 0.4, 0.08),
+    "disc": (0.36, 0.3, 0.12),
+    "fluid": (0.16, 1.15, 0.04),
+    "cord": (0.4, 0.5, 0.04),
+}
+
+
+def make_patient(
+    seed: int,
+    modality: Modality = "MR",
+    shape: tuple[int, int, int] = (24, 128, 128),
+    spacing: tuple[float, float, float] = (8.0, 2.8, 2.8),
+    weighting: Weighting = "T2",
+) -> tuple[Volume, Volume]:
+    """Make one abdominal patient and the labels of its organs.
+
+    Parameters
+    ----------
+    seed : int
+        Decides everything: the same seed gives the same arrays. Anatomy and pose do not depend on
+        the modality, so a seed is one patient on either scanner.
+    modality : {"MR", "CT"}
+        MR magnitudes on an arbitrary scale from 0, or HU from −1024.
+    shape : tuple of int
+        Voxels of the display grid along inferior, posterior and left, each at least 8. The
+        default covers about 190 × 360 × 360 mm; a smaller field of view cuts organs off.
+    spacing : tuple of float
+        Voxel size in mm along the same axes.
+    weighting : {"T2", "T1"}
+        Contrast of an MR scan.
+
+    Returns
+    -------
+    scan : Volume
+        int16, named such as ``phantom_mr_003``.
+    labels : Volume
+        uint8 on the same geometry; 0 is background, the others are ``PHANTOM_CLASSES``.
+    """
+    _check(seed, modality, shape, spacing, weighting)
+    drawing, contrast, scanner = (
+        np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3)
+    )
+    # An odd number of sub-slices, about as thick as a pixel is wide, puts one in the middle.
+    thin = 2 * int(np.clip(spacing[0] / (spacing[1] + spacing[2]), 0, 3)) + 1
+    tissues = _ct_tissues(contrast) if modality == "CT" else _mr_tissues(contrast, weighting)
+    patient = Patient(
+        drawing, (shape[0] * thin, *shape[1:]), (spacing[0] / thin, *spacing[1:]), tissues
+    )
+    paint_all(patient)
+    stack = patient.image.reshape(shape[0], thin, *shape[1:])
+    profile = np.hanning(thin + 2)[1:-1].astype(np.float32)
+    image = np.tensordot(stack, profile / profile.sum(), axes=(1, 0))
+    labels = patient.labels[thin // 2 :: thin]
+    measure = _scan_ct if modality == "CT" else _scan_mr
+    data = measure(image, spacing, scanner)
+    geometry, header = _place(shape, spacing, modality, scanner)
+    name = f"phantom_{modality.lower()}_{seed:03d}"
+    return (
+        Volume(data, geometry, modality, subject=name, name=name, header=header),
+        Volume(np.ascontiguousarray(labels), geometry, modality, name, name, header=header),
+    )
+
+
+def write_dataset(
+    folder: str | Path,
+    n: int,
+    modality: Modality = "MR",
+    seed: int = 0,
+    labels: bool = True,
+    weighting: Weighting = "T2",
+) -> list[Path]:
+    """Write ``n`` patients as NIfTI files and return the paths of the scans.
+
+    Parameters
+    ----------
+    folder : path-like
+        Gets ``images/<name>.nii.gz`` and ``labels/<name>.nii.gz``.
+    n : int
+        Number of patients, with the seeds ``seed`` to ``seed + n - 1``.
+    modality, weighting
+        As for :func:`make_patient`.
+    seed : int
+        Seed of the first patient.
+    labels : bool
+        Whether to write the label maps too.
+    """
+    if n < 1:
+        raise ConfigError(f"A dataset of {n} patients cannot be written; ask for at least 1.")
+    folder = Path(folder)
+    paths = []
+    for number in range(seed, seed + n):
+        scan, truth = make_patient(number, modality, weighting=weighting)
+        paths.append(_save_scan(scan, folder / "images" / f"{scan.name}.nii.gz"))
+        if labels:
+            save_labels(truth.data, folder / "labels" / f"{scan.name}.nii.gz", like=scan)
+    return paths
+
+
+def _check(
+    seed: int,
+    modality: str,
+    shape: tuple[int, int, int],
+    spacing: tuple[float, float, float],
+    weighting: str,
+) -> None:
+    if seed < 0:
+        raise ConfigError(f"The seed {seed} is negative; use 0 or more.")
+    for value, kind, what in ((modality, Modality, "modality"), (weighting, Weighting, "weighting")):
+        if value not in get_args(kind):
+            raise ConfigError(
+                f"{value!r} is no {what} of a phantom; use {' or '.join(get_args(kind))}."
+            )
+    if len(shape) != 3 or min(shape) < 8:
+        raise ConfigError(
+            f"A phantom of shape {tuple(shape)} cannot be drawn; give three axes of at least 8 voxels."
+        )
+    if len(spacing) != 3 or not all(0.1 <= s <= 50 for s in spacing):
+        raise ConfigError(
+            f"A spacing of {tuple(spacing)} mm cannot be drawn; give three sizes from 0.1 to 50 mm."
+        )
+
+
+def _ct_tissues(rng: np.random.Generator) -> Mapping[str, tuple[float, float]]:
+    agent = rng.uniform(0.35, 1.0)
+    return {
+        name: (plain + agent * gain + rng.normal(0, 2.5 if plain > -500 else 0), texture)
+        for name, (plain, gain, texture) in _CT.items()
+    }
+
+
+def _mr_tissues(
+    rng: np.random.Generator, weighting: Weighting
+) -> Mapping[str, tuple[float, float]]:
+    gamma = rng.normal(1, 0.06)
+    tissues = {}
+    for name, (t1, t2, texture) in _MR.items():
+        signal = (t1 if weighting == "T1" else t2) ** gamma * np.exp(rng.normal(0, 0.06))
+        tissues[name] = (float(signal), float(signal * texture))
+    return tissues
+
+
+def _scan_ct(
+    image: np.ndarray, spacing: tuple[float, float, float], rng: np.random.Generator
+) -> np.ndarray:
+    """Add a table and the correlated noise of a reconstruction; HU as int16."""
+    n = image.shape[2]
+    x = (np.arange(n) - (n - 1) / 2) * spacing[2]
+    y = (np.arange(image.shape[1]) - (image.shape[1] - 1) / 2) * spacing[1]
+    table = np.abs(y[:, None] - (rng.uniform(138, 146) - 0.0011 * x**2)) < 0.7 * spacing[1]
+    image = np.where(table & (image < -900), -620, image)
+    noise = smooth_noise(rng, image.shape, spacing, 0.8 * spacing[2])
+    image = image + rng.uniform(7, 13) * noise
+    return np.clip(np.rint(image), -1024, 3071).astype(np.int16)
+
+
+def _scan_mr(
+    image: np.ndarray, spacing: tuple[float, float, float], rng: np.random.Generator
+) -> np.ndarray:
+    """Add bias field, breathing ghosts, Rician noise and an arbitrary scale; int16 from 0."""
+    bias = np.exp(rng.uniform(0.08, 0.2) * smooth_noise(rng, image.shape, spacing, 190.0))
+    signal = image * bias
+    # Breathing repeats the picture faintly along the phase axis, front to back.
+    shift = int(image.shape[1] / rng.uniform(2.5, 4))
+    signal = signal + rng.uniform(0, 0.02) * np.roll(signal, shift, axis=1)
+    sigma = rng.uniform(0.012, 0.03)
+    parts = rng.normal(0, sigma, (2, *image.shape))
+    magnitude = np.hypot(signal + parts[0], parts[1])
+    return np.clip(np.rint(magnitude * rng.uniform(250, 1400)), 0, 32767).astype(np.int16)
+
+
+def _place(
+    shape: tuple[int, int, int],
+    spacing: tuple[float, float, float],
+    modality: Modality,
+    rng: np.random.Generator,
+) -> tuple[Geometry, nib.Nifti1Header]:
+    """A source grid as scanners write it: slices along the third axis, upwards."""
+    signs = ((-1, 1, 1), (-1, -1, 1), (1, 1, 1))[rng.integers(3)]  # LAS, LPS, RAS
+    source = (shape[2], shape[1], shape[0])
+    middle = rng.uniform((-8, -15, -40), (8, 15, 40))
+    if modality == "CT":
+        middle += (0, -150, rng.uniform(-900, 200))  # the table is high, and z is its travel
+    affine = np.diag([*(np.array(signs) * spacing[::-1]), 1.0])
+    affine[:3, 3] = middle - affine[:3, :3] @ ((np.array(source) - 1) / 2)
+    affine = affine.astype(np.float32)  # as NIfTI stores it, so that a file gives it back exactly
+    header = nib.Nifti1Header()
+    header.set_data_shape(source)
+    header.set_xyzt_units("mm", "sec")
+    header.set_qform(affine, 1)
+    header.set_sform(affine, 1)
+    return Geometry(affine, source), header
+
+
+def _save_scan(scan: Volume, path: Path) -> Path:
+    """Write the values of a scan in its source grid."""
+    source = np.ascontiguousarray(scan.geometry.to_source(scan.data))
+    image = nib.Nifti1Image(source, scan.geometry.affine, scan.header)
+    image.header.set_data_dtype(source.dtype)
+    with atomic_path(path) as temporary:
+        nib.save(image, temporary)
+    return path

@@ -1,0 +1,223 @@
+"""Segment scans with a fine-tuned network, slice by slice, back onto the grid of the scan."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sslseg.core.checkpoints import restore
+from napari_sslseg.core.config import FinetuneSettings, Preprocessing
+from napari_sslseg.core.errors import CheckpointError, DataError, GeometryError, VolumeError
+from napari_sslseg.core.events import Done, Event, Progress, StopFlag
+from napari_sslseg.core.geometry import PLANE_AXIS, Geometry
+from napari_sslseg.core.labelled import as_volume
+from napari_sslseg.core.preprocess import placement, prepare
+from napari_sslseg.core.runs import Run
+from napari_sslseg.core.scan_files import expand_paths, scan_name
+from napari_sslseg.core.volumes import Modality, Volume, save_labels
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a network says about a scan, in the scan's display grid.
+
+    Attributes
+    ----------
+    labels : ndarray, shape of the scan
+        Label values (not class indices), 0 for background.
+    probabilities : ndarray, shape (1 + classes, *shape), float32, or None
+        Background first, then the classes in ascending order of their values.
+    uncertainty : ndarray, shape of the scan, float32
+        Entropy of the probabilities over its maximum: 0 sure, 1 no idea.
+    volume : Volume
+        The scan.
+    classes : tuple of int
+        Label values of the classes.
+    """
+
+    labels: np.ndarray = field(repr=False)
+    probabilities: np.ndarray | None = field(repr=False)
+    uncertainty: np.ndarray = field(repr=False)
+    volume: Volume
+    classes: tuple[int, ...]
+
+    @property
+    def geometry(self) -> Geometry:
+        """Geometry of the scan."""
+        return self.volume.geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Segmenter:
+    """A fine-tuned network, ready to predict."""
+
+    network: "nn.Module"
+    preprocessing: Preprocessing
+    classes: tuple[int, ...]
+    device: str
+
+
+def load_segmenter(run: Run | str | Path, device: str = "auto") -> Segmenter:
+    """Rebuild the network of a fine-tuning run with its best weights.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder is no fine-tuning run or its files do not fit each other.
+    """
+    from pydantic import ValidationError
+
+    from napari_sslseg.core.networks.unet2d import UNet2d
+    from napari_sslseg.core.training import make_fabric
+
+    run = Run.open(run, "finetune")
+    try:
+        settings = FinetuneSettings.model_validate(run.record["settings"])
+        classes = tuple(int(value) for value in run.record["classes"])
+    except (ValidationError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"The record of {run.folder} is damaged ({reason}); use another run."
+        ) from error
+    if settings.preprocessing is None:
+        raise CheckpointError(f"The record of {run.folder} lacks its preprocessing; train again.")
+    network = UNet2d(settings.preprocessing.channels, 1 + len(classes), settings.network)
+    restore(network, run.weights)
+    where = make_fabric(device).device
+    return Segmenter(network.to(where).eval(), settings.preprocessing, classes, str(where))
+
+
+def predict(
+    model: Segmenter | Run | str | Path,
+    scan: Volume | str | Path,
+    *,
+    device: str = "auto",
+    modality: Modality | None = None,
+    batch_size: int = 32,
+    probabilities: bool = True,
+) -> Prediction:
+    """Segment one scan.
+
+    Parameters
+    ----------
+    model : Segmenter, Run or path-like
+        A fine-tuning run, or :func:`load_segmenter` of one where many scans follow.
+    scan : Volume or path-like
+        The scan, of the modality that the network was trained on.
+    device : str
+        Where to predict, unless ``model`` is a Segmenter.
+    modality : {"MR", "CT"}, optional
+        Overrides the guess if the scan is loaded here.
+    batch_size : int
+        Slices per forward pass.
+    probabilities : bool
+        Whether to keep the probabilities, which take 4 bytes per voxel and class.
+
+    Returns
+    -------
+    Prediction
+        On the grid of the scan: every pixel of every slice is predicted, none is cropped.
+    """
+    import torch
+
+    segmenter = model if isinstance(model, Segmenter) else load_segmenter(model, device)
+    volume = as_volume(scan, modality)
+    settings = segmenter.preprocessing
+    place = placement(
+        volume.geometry, settings, settings.size if settings.fit == "resize" else None
+    )
+    slices = torch.from_numpy(prepare(volume, settings, place))
+    axis = PLANE_AXIS[settings.plane]
+    values = np.array([0, *segmenter.classes])
+    values = values.astype(np.min_scalar_type(int(values.max())))
+    labels = np.empty((len(slices), *place.pixels), values.dtype)
+    uncertainty = np.empty(labels.shape, np.float32)
+    kept = np.empty((len(values), *labels.shape), np.float32) if probabilities else None
+    with torch.inference_mode():
+        for start in range(0, len(slices), batch_size):
+            here = slice(start, start + batch_size)
+            scores = segmenter.network(slices[here].to(segmenter.device)).softmax(1)
+            shares = place.take(scores)
+            labels[here] = values[shares.argmax(1).cpu().numpy()]
+            uncertainty[here] = _relative_entropy(shares).cpu().numpy()
+            if kept is not None:
+                kept[:, here] = shares.movedim(1, 0).cpu().numpy()
+    return Prediction(
+        labels=np.moveaxis(labels, 0, axis),
+        probabilities=None if kept is None else np.moveaxis(kept, 1, axis + 1),
+        uncertainty=np.moveaxis(uncertainty, 0, axis),
+        volume=volume,
+        classes=segmenter.classes,
+    )
+
+
+def iter_predict(
+    run: Run | str | Path,
+    scans: Iterable[str | Path],
+    *,
+    out: str | Path,
+    device: str = "auto",
+    modality: Modality | None = None,
+    stop: StopFlag | None = None,
+) -> Iterator[Event]:
+    """Segment scans from files and folders into label files of the same names.
+
+    Parameters
+    ----------
+    run : Run or path-like
+        A fine-tuning run.
+    scans : iterable of path-like
+        Scans, and folders of scans.
+    out : path-like
+        Folder for the labels, each on the grid of its scan.
+    device, modality
+        As in :func:`predict`.
+    stop : StopFlag, optional
+        Ends after the current scan.
+
+    Yields
+    ------
+    Event
+        Progress, and last Done with two lists: the files written, and one sentence for each scan
+        that could not be segmented. One broken scan does not keep the others waiting.
+    """
+    paths = expand_paths(scans)
+    targets: dict[Path, Path] = {}
+    for path in paths:
+        target = Path(out) / f"{scan_name(path)}.nii.gz"
+        if target in targets:
+            raise DataError(
+                f"{targets[target]} and {path} have the same name, so one prediction would "
+                "overwrite the other; predict them into two folders."
+            )
+        if target.resolve() == path.resolve():
+            raise DataError(
+                f"The prediction would overwrite the scan {path}; choose another --out."
+            )
+        targets[target] = path
+    segmenter = load_segmenter(run, device)
+    written, failed = [], []
+    for number, (target, path) in enumerate(targets.items()):
+        if stop is not None and stop.is_set:
+            break
+        try:
+            prediction = predict(segmenter, path, modality=modality, probabilities=False)
+        except (VolumeError, GeometryError, DataError) as error:
+            failed.append(str(error))
+        else:
+            written.append(save_labels(prediction, target))
+        yield Progress("Predicting", number + 1, len(targets))
+    yield Done((written, failed), stopped=stop is not None and stop.is_set)
+
+
+def _relative_entropy(shares: "Tensor") -> "Tensor":
+    """Entropy over the classes (axis 1) divided by its maximum, in 0…1."""
+    import torch
+
+    entropy = -torch.special.xlogy(shares, shares).sum(1)
+    return (entropy / np.log(shares.shape[1])).clamp(0, 1)

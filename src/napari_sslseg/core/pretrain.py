@@ -1,0 +1,230 @@
+"""Self-supervised pretraining: unlabelled scans in, a pretrained network out."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sslseg.core.config import Preprocessing, PretrainSettings
+from napari_sslseg.core.errors import DataError
+from napari_sslseg.core.events import Done, Event, Message, StopFlag
+from napari_sslseg.core.labelled import as_volume
+from napari_sslseg.core.preprocess import canvas_size, resampled_shape
+from napari_sslseg.core.pretext.registry import TaskSettings
+from napari_sslseg.core.runs import Run, RunWriter, check_writable
+from napari_sslseg.core.scan_files import expand_paths
+from napari_sslseg.core.slices import SliceStore, iter_store, scan_geometry, split_subjects
+from napari_sslseg.core.volumes import Modality, Volume
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+# Enough slices for a steady figure, few enough to be quick.
+VALIDATION_SLICES = 128
+LEAST_SUBJECTS_TO_SPLIT = 5
+
+
+def default_preprocessing(modality: Modality) -> Preprocessing:
+    """Preprocessing of Dominic et al. 2023.
+
+    MR: z-score over the scan. CT: three windows, z-score over each slice and channel.
+    """
+    return Preprocessing(modality=modality, normalize="slice" if modality == "CT" else "volume")
+
+
+def gather_scans(scans: str | Path | Iterable[str | Path | Volume]) -> list[Volume | Path]:
+    """Volumes as they are, files as paths, folders as the files in them."""
+    if isinstance(scans, str | Path):
+        scans = [scans]
+    gathered: list[Volume | Path] = []
+    for scan in scans:
+        gathered += [scan] if isinstance(scan, Volume) else expand_paths([scan])
+    if not gathered:
+        raise DataError("There is no scan to learn from; choose at least one.")
+    return gathered
+
+
+def slice_size(scans: Iterable[str | Path | Volume], settings: Preprocessing) -> tuple[int, int]:
+    """Height and width of the slices of these scans for the network, from their headers alone."""
+    shapes = [resampled_shape(scan_geometry(scan), settings) for scan in gather_scans(scans)]
+    return canvas_size(shapes, settings)
+
+
+def result_of(job: Iterable[Event]) -> Run:
+    """Run a job to its end and return its result."""
+    for event in job:
+        if isinstance(event, Done):
+            return event.result
+    raise AssertionError("a job ends with Done")
+
+
+def pretrain(
+    scans: str | Path | Iterable[str | Path | Volume],
+    task: TaskSettings | None = None,
+    *,
+    out: str | Path,
+    settings: PretrainSettings | None = None,
+    device: str = "auto",
+    modality: Modality | None = None,
+    cache: str | Path | None = None,
+    overwrite: bool = False,
+) -> Run:
+    """Pretrain a network on unlabelled scans; see :func:`iter_pretrain`."""
+    return result_of(
+        iter_pretrain(
+            scans,
+            task,
+            out=out,
+            settings=settings,
+            device=device,
+            modality=modality,
+            cache=cache,
+            overwrite=overwrite,
+        )
+    )
+
+
+def iter_pretrain(
+    scans: str | Path | Iterable[str | Path | Volume],
+    task: TaskSettings | None = None,
+    *,
+    out: str | Path,
+    settings: PretrainSettings | None = None,
+    device: str = "auto",
+    modality: Modality | None = None,
+    cache: str | Path | None = None,
+    stop: StopFlag | None = None,
+    overwrite: bool = False,
+) -> Iterator[Event]:
+    """Pretrain a network on unlabelled scans.
+
+    Parameters
+    ----------
+    scans : path-like, Volume, or several
+        Files, folders or loaded scans, all MR or all CT.
+    task : TaskSettings, optional
+        The pretext task; context restoration with patches to suit the slices if not given.
+    out : path-like
+        Run folder.
+    settings : PretrainSettings, optional
+        Preprocessing, network, schedule.
+    device : str
+        See :func:`~napari_sslseg.core.training.make_fabric`.
+    modality : {"MR", "CT"}, optional
+        Overrides the guess for every scan.
+    cache : path-like, optional
+        Folder for preprocessed slices on disk; needed only for more than 2 GiB of them.
+    stop : StopFlag, optional
+        Ends early and keeps the result so far.
+    overwrite : bool
+        Whether ``out`` may hold an older run.
+
+    Yields
+    ------
+    Event
+        Progress, Message, Step, Validation, Saved, and last Done with the Run (None if stopped
+        before the first step).
+
+    Raises
+    ------
+    SslsegError
+        Whatever is wrong with scans, settings or the disk, in one sentence.
+    """
+    from napari_sslseg.core.networks.unet2d import UNet2d
+    from napari_sslseg.core.pretext.registry import default_task, describe
+    from napari_sslseg.core.training import Job, make_fabric, shuffled_batches, train
+
+    settings = settings or PretrainSettings()
+    out = Path(out)
+    fabric = make_fabric(device, settings.training.precision)
+    sources = gather_scans(scans)
+    check_writable(out)
+    if settings.preprocessing is None:
+        first = modality or as_volume(sources[0]).modality
+        settings = settings.model_copy(update={"preprocessing": default_preprocessing(first)})
+    assert settings.preprocessing is not None
+    store = yield from iter_store(
+        sources,
+        settings.preprocessing,
+        cache=Path(cache or out / "slices"),
+        modality=modality,
+        stop=stop,
+    )
+    if stop is not None and stop.is_set:
+        yield Done(None, stopped=True)
+        return
+    settings = settings.model_copy(update={"preprocessing": store.settings})
+    training, validation = _split(store, settings)
+    if task is None:
+        task = default_task(store.size)
+        yield Message(f"Pretext task: {describe(task)}.")
+    runtime = task.build(store.size, settings.training.seed)
+    fabric.seed_everything(settings.training.seed, verbose=False)
+    model = UNet2d(store.channels, runtime.head(store.channels), settings.network, output_kernel=3)
+    writer = RunWriter(
+        out,
+        {
+            "kind": "pretrain",
+            "settings": settings.model_dump(mode="json"),
+            "task": task.model_dump(mode="json"),
+            "scans": [scan.name for scan in store.scans],
+            "slices": {"training": len(training), "validation": len(validation)},
+            "seed": settings.training.seed,
+            "device": str(fabric.device),
+        },
+        overwrite=overwrite,
+    )
+
+    def loss(model: "nn.Module", indices: np.ndarray, generator: "torch.Generator") -> "Tensor":
+        images = store.batch(indices).to(fabric.device, non_blocking=True)
+        return runtime.loss(model, images, runtime.sample(len(indices), generator))
+
+    size = settings.training.batch_size
+    watched = _spread(validation, VALIDATION_SLICES)
+
+    def validate(model: "nn.Module") -> dict[str, float]:
+        import torch
+
+        # The same corruptions every time, so that the figures can be compared.
+        generator = torch.Generator().manual_seed(settings.training.seed)
+        total = 0.0
+        for start in range(0, len(watched), size):
+            part = watched[start : start + size]
+            total += float(loss(model, part, generator)) * len(part)
+        return {"loss": total / len(watched)}
+
+    job = Job(
+        model=model,
+        settings=settings.training,
+        batches=shuffled_batches(training, size),
+        steps_per_epoch=max(1, len(training) // size),
+        loss=loss,
+        validate=validate if len(watched) else None,
+    )
+    try:
+        yield from train(job, writer, fabric, stop)
+    except BaseException:
+        writer.finish("failed")
+        raise
+    stopped = stop is not None and stop.is_set
+    yield Done(writer.finish("stopped" if stopped else "finished"), stopped)
+
+
+def _split(store: SliceStore, settings: PretrainSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Slices to train on and to validate on, by subject."""
+    share = settings.validation_share
+    if share == 0 or len(store.subjects) < LEAST_SUBJECTS_TO_SPLIT:
+        return store.indices(), np.empty(0, np.intp)
+    parts = split_subjects(
+        store.subjects, {"validation": share, "training": 1 - share}, settings.training.seed
+    )
+    return store.indices(parts["training"]), store.indices(parts["validation"])
+
+
+def _spread(indices: np.ndarray, most: int) -> np.ndarray:
+    """At most ``most`` of the indices, evenly spread."""
+    if len(indices) <= most:
+        return indices
+    return indices[np.linspace(0, len(indices) - 1, most).round().astype(int)]

@@ -1,0 +1,369 @@
+"""Scores against values worked out by hand, and against a computation of another kind."""
+
+import itertools
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy.ndimage import distance_transform_edt
+
+from napari_sslseg.core.errors import DataError, GeometryError, VolumeError
+from napari_sslseg.core.evaluate import evaluate, evaluate_folders, summarize
+from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.volumes import Volume, load_labels
+
+SPACING = (3.0, 1.0, 0.5)
+
+
+def cube(shape=(16, 16, 16), start=4, size=5, shift=(0, 0, 0), label=1):
+    labels = np.zeros(shape, np.uint8)
+    labels[tuple(slice(start + s, start + s + size) for s in shift)] = label
+    return labels
+
+
+def volume(labels, affine=None, name="scan"):
+    affine = np.diag([1.0, 1, 1, 1]) if affine is None else affine
+    geometry = Geometry(affine, labels.shape)
+    return Volume(geometry.to_display(labels), geometry, name=name, subject=f"subject-{name}")
+
+
+@dataclass
+class Prediction:
+    labels: np.ndarray
+    volume: Volume
+
+
+def save(path, labels, affine=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(labels, np.eye(4) if affine is None else affine), path)
+    return path
+
+
+def one(prediction, truth, spacing=SPACING):
+    return evaluate(prediction, truth, spacing=spacing).classes[1]
+
+
+def hd95_by_distance_transform(a, b, spacing):
+    def surface(mask):
+        padded = np.pad(mask, 1)
+        inside = padded.copy()
+        for axis, step in itertools.product(range(mask.ndim), (-1, 1)):
+            inside &= np.roll(padded, step, axis)
+        return (padded & ~inside)[(slice(1, -1),) * mask.ndim]
+
+    a, b = surface(a), surface(b)
+    there = distance_transform_edt(~b, sampling=spacing)[a]
+    back = distance_transform_edt(~a, sampling=spacing)[b]
+    return max(np.percentile(there, 95), np.percentile(back, 95))
+
+
+# --- values by hand
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_shifted_cubes(axis, steps):
+    shift = np.eye(3, dtype=int)[axis] * steps
+    score = one(cube(shift=shift), cube())
+    assert score.dice == pytest.approx((5 - steps) / 5)
+    # The far face, 25 of 98 surface voxels, lies `steps` beyond the other cube; and no voxel
+    # lies further from it, so the 95th percentile is that distance.
+    assert score.hd95_mm == pytest.approx(steps * SPACING[axis])
+
+
+def test_single_voxels_use_every_spacing():
+    a, b = np.zeros((2, 4, 5, 6), np.uint8)
+    a[0, 0, 0] = b[3, 4, 5] = 1
+    score = one(a, b)
+    assert score.dice == 0
+    assert score.hd95_mm == pytest.approx(np.sqrt(9**2 + 4**2 + 2.5**2))
+
+
+def test_symmetric_distance_is_the_larger_of_two_directed_ones():
+    small, large = np.zeros((2, 4, 4, 30), np.uint8)
+    small[1, 1, 5] = 1
+    large[1, 1, 5:25] = 1
+    # From small to large: 0. From large to small: 0 … 19 steps, whose 95th percentile is 18.05.
+    expected = 18.05 * 0.5
+    assert one(small, large).hd95_mm == pytest.approx(expected)
+    assert one(large, small).hd95_mm == pytest.approx(expected)
+
+
+def test_percentile_ignores_a_few_stray_voxels():
+    truth = cube((40, 40, 40), size=12)
+    stray = truth.copy()
+    stray[39, 39, 39] = 1
+    score = one(stray, truth, (1, 1, 1))
+    assert score.hd95_mm == 0
+    assert score.dice == pytest.approx(2 * 12**3 / (2 * 12**3 + 1))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_shapes_agree_with_distance_transforms(seed):
+    rng = np.random.default_rng(seed)
+    spacing = tuple(rng.uniform(0.4, 5, 3))
+    shape = tuple(rng.integers(6, 20, 3))
+    a, b = (rng.random((2, *shape)) < rng.uniform(0.01, 0.6)).astype(np.uint8)
+    a[0, 0, 0] = b[-1, -1, -1] = 1
+    score = one(a, b, spacing)
+    assert score.hd95_mm == pytest.approx(hd95_by_distance_transform(a > 0, b > 0, spacing))
+    assert score.dice == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()))
+    swapped = one(b, a, spacing)
+    assert (swapped.dice, swapped.hd95_mm) == (score.dice, score.hd95_mm)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_single_slice_scores_as_its_2d_image(axis):
+    a, b = np.zeros((2, 20, 20), np.uint8)
+    a[3:13, 3:13] = b[3:13, 3:17] = 1
+    flat = one(a, b, (2.0, 0.5))
+    # The interior of a one-slice mask is no surface, though it borders the end of the scan.
+    assert flat.hd95_mm == pytest.approx(hd95_by_distance_transform(a > 0, b > 0, (2.0, 0.5)))
+    spacing = np.insert([2.0, 0.5], axis, 7.0)
+    slab = one(np.expand_dims(a, axis), np.expand_dims(b, axis), spacing)
+    assert (slab.dice, slab.hd95_mm) == (flat.dice, flat.hd95_mm)
+
+
+def test_a_volume_of_one_voxel_can_be_scored():
+    assert one(np.ones((1, 1, 1), np.uint8), np.ones((1, 1, 1), np.uint8)).hd95_mm == 0
+
+
+def test_millilitres():
+    score = one(cube(size=4), cube(size=6), (2, 1, 0.5))
+    assert (score.prediction_ml, score.truth_ml) == pytest.approx((0.064, 0.216))
+    sheared = np.array([[1.0, 0.5, 0, 0], [0, 2, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]])
+    score = evaluate(volume(cube(), sheared), volume(cube(), sheared)).classes[1]
+    assert score.truth_ml == pytest.approx(125 * 6 / 1000)  # the determinant, not the edge lengths
+
+
+# --- classes
+
+
+def test_class_ids_are_compared_as_equal_or_not():
+    labels = cube(label=2) + cube(start=10, size=3, label=7)
+    scores = evaluate(labels, labels, spacing=SPACING)
+    assert list(scores.classes) == [2, 7]
+    assert {s.dice for s in scores.classes.values()} == {1.0}
+    assert {s.hd95_mm for s in scores.classes.values()} == {0.0}
+    assert scores.mean_dice == 1.0
+
+
+def test_a_wrong_class_on_the_right_place_scores_zero():
+    scores = evaluate(cube(label=7), cube(label=2), spacing=SPACING)
+    assert {c: s.dice for c, s in scores.classes.items()} == {2: 0.0, 7: 0.0}
+    assert {s.hd95_mm for s in scores.classes.values()} == {None}
+
+
+def test_dtype_of_the_labels_does_not_matter():
+    for dtype in (bool, np.int16, np.uint64, np.float32):
+        assert one(cube().astype(dtype), cube()).dice == 1.0
+
+
+def test_large_masks_do_not_overflow():
+    ones = np.ones((300, 20, 20), np.uint8)
+    assert one(ones, ones).dice == 1.0
+
+
+# --- empty masks
+
+
+def test_absent_from_both_is_not_scored():
+    scores = evaluate(cube(), cube(), classes=[1, 3], spacing=SPACING)
+    assert (scores.classes[3].dice, scores.classes[3].hd95_mm) == (None, None)
+    assert scores.mean_dice == 1.0
+    total = summarize([scores])
+    assert total.classes[3].n == total.classes[3].hd95_undefined == 0
+    assert total.mean_dice == 1.0
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_absent_from_one_is_zero_and_counted(swap):
+    empty, full = np.zeros_like(cube()), cube()
+    pair = (full, empty) if swap else (empty, full)
+    scores = evaluate(*pair, spacing=SPACING)
+    assert (scores.classes[1].dice, scores.classes[1].hd95_mm) == (0.0, None)
+    assert scores.classes[1].hd95_undefined
+    good = evaluate(cube(shift=(0, 0, 2)), full, spacing=SPACING)
+    total = summarize([scores, good]).classes[1]
+    assert total.dice == pytest.approx((0 + 3 / 5) / 2)
+    assert total.hd95_mm == pytest.approx(1.0)
+    assert (total.n, total.hd95_undefined) == (2, 1)
+
+
+def test_nothing_scored_is_none_and_not_zero():
+    empty = np.zeros((4, 4, 4), np.uint8)
+    scores = evaluate(empty, empty, classes=[1], spacing=SPACING)
+    assert scores.mean_dice is None
+    total = summarize([scores])
+    assert (total.mean_dice, total.classes[1].dice, total.classes[1].hd95_mm) == (None,) * 3
+    assert summarize([]).mean_dice is None
+    assert evaluate(empty, empty).mean_dice is None
+
+
+def test_overall_mean_is_over_classes_of_means_over_volumes():
+    two = cube(label=1) + cube(start=10, size=4, label=2)
+    wrong = np.where(two == 2, 0, two)
+    total = summarize([evaluate(cube(), cube()), evaluate(cube(), cube()), evaluate(wrong, two)])
+    assert [v.mean_dice for v in total.volumes] == [1.0, 1.0, 0.5]
+    assert total.mean_dice == 0.5  # class 1: 1, class 2: 0; not the mean over volumes, 0.83
+
+
+# --- grids
+
+
+def test_array_prediction_takes_the_spacing_of_the_truth():
+    affine = np.diag([2.0, 3, 5, 1])
+    truth = volume(cube(), affine, "case_1")
+    moved = volume(cube(shift=(1, 0, 0)), affine)
+    for prediction in (moved, moved.data, Prediction(moved.data, truth)):
+        scores = evaluate(prediction, truth)
+        assert scores.classes[1].hd95_mm == pytest.approx(2.0)
+    assert (scores.name, scores.subject) == ("case_1", "subject-case_1")
+    assert evaluate(truth, moved.data, spacing=(9, 9, 9)).classes[1].hd95_mm == pytest.approx(2.0)
+
+
+def test_without_spacing_only_dice():
+    scores = evaluate(cube(shift=(0, 0, 1)), cube())
+    assert scores.classes[1].dice == pytest.approx(0.8)
+    assert (scores.classes[1].hd95_mm, scores.classes[1].truth_ml) == (None, None)
+    assert not scores.classes[1].hd95_undefined
+
+
+@pytest.mark.parametrize("spacing", [(1, 1), (1, 1, 0), (1, 1, -1), (1, 1, float("nan"))])
+def test_impossible_spacing(spacing):
+    with pytest.raises(GeometryError, match="spacing"):
+        evaluate(cube(), cube(), spacing=spacing)
+
+
+def test_other_grids_are_refused():
+    with pytest.raises(GeometryError, match="shape"):
+        evaluate(cube(), cube((16, 16, 17)))
+    shifted = np.eye(4)
+    shifted[0, 3] = 1
+    with pytest.raises(GeometryError, match="different places"):
+        evaluate(volume(cube(), shifted), volume(cube()))
+
+
+def test_files_in_another_axis_order_are_the_same_labels(tmp_path):
+    affine = np.diag([2.0, 3, 5, 1])
+    image = nib.Nifti1Image(cube((9, 12, 15), start=2), affine)
+    turned = image.as_reoriented(nib.orientations.axcodes2ornt("SLA"))
+    nib.save(image, tmp_path / "a.nii")
+    nib.save(turned, tmp_path / "b.nii.gz")
+    score = evaluate(tmp_path / "a.nii", str(tmp_path / "b.nii.gz")).classes[1]
+    assert (score.dice, score.hd95_mm) == (1.0, 0.0)
+
+
+def test_values_that_are_no_labels(tmp_path):
+    for bad in (np.full((4, 4, 4), 0.5), np.full((4, 4, 4), np.nan)):
+        with pytest.raises(DataError, match="truth"):
+            evaluate(np.zeros((4, 4, 4), np.uint8), bad)
+    with pytest.raises(VolumeError, match=r"p\.nii"):
+        evaluate(save(tmp_path / "p.nii", np.full((4, 4, 4), 0.5)), cube())
+
+
+# --- results as JSON
+
+
+def test_json_form():
+    empty = np.zeros_like(cube())
+    total = summarize(
+        [evaluate(cube(), cube(), spacing=SPACING), evaluate(empty, cube(), spacing=SPACING)],
+        unpredicted=["case_9"],
+    )
+    result = total.as_dict()
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert result["classes"] == {
+        "1": {"dice": 0.5, "hd95_mm": 0.0, "n": 2, "hd95_undefined": 1},
+    }
+    assert result["mean_dice"] == 0.5
+    assert result["unpredicted"] == ["case_9"]
+    assert "Dice 0" in result["empty_rule"]
+    second = result["volumes"][1]
+    assert (second["name"], second["mean_dice"]) == ("scan", 0.0)
+    assert (second["classes"]["1"]["dice"], second["classes"]["1"]["hd95_mm"]) == (0.0, None)
+
+
+# --- folders
+
+
+def test_folders_pair_by_name(tmp_path):
+    for name in ("a", "b"):
+        save(tmp_path / "truth" / f"{name}.nii.gz", cube())
+    save(tmp_path / "truth" / "c.nii.gz", cube(label=3))
+    save(tmp_path / "predictions" / "a.nii", cube())
+    save(tmp_path / "predictions" / "b.nii.gz", cube(shift=(1, 0, 0)) + cube(start=12, size=2) * 4)
+    result = evaluate_folders(tmp_path / "predictions", tmp_path / "truth")
+    assert [v.name for v in result.volumes] == ["a", "b"]
+    assert result.unpredicted == ("c",)
+    assert list(result.classes) == [1, 4]
+    assert result.volumes[0].classes[4].dice is None
+    assert result.classes[1].dice == pytest.approx(0.9)
+    assert (result.classes[4].n, result.classes[4].hd95_undefined) == (1, 1)
+    chosen = evaluate_folders(tmp_path / "predictions", tmp_path / "truth", classes=[1])
+    assert list(chosen.classes) == [1]
+
+
+def test_two_files_pair_whatever_their_names(tmp_path):
+    prediction = save(tmp_path / "out.nii.gz", cube())
+    result = evaluate_folders(prediction, save(tmp_path / "case_1.nii.gz", cube()))
+    assert (result.mean_dice, result.unpredicted) == (1.0, ())
+
+
+def test_one_prediction_against_a_folder(tmp_path):
+    save(tmp_path / "truth" / "a.nii", cube())
+    save(tmp_path / "truth" / "b.nii", cube())
+    result = evaluate_folders(save(tmp_path / "a.nii", cube()), tmp_path / "truth")
+    assert ([v.name for v in result.volumes], result.unpredicted) == (["a"], ("b",))
+
+
+def test_folder_errors(tmp_path):
+    predictions, truth = tmp_path / "predictions", tmp_path / "truth"
+    save(predictions / "case_1.nii", cube())
+    save(truth / "case_2.nii", cube())
+    with pytest.raises(DataError, match=r"truth.*case_1"):
+        evaluate_folders(predictions, truth)
+    with pytest.raises(DataError, match="nowhere"):
+        evaluate_folders(predictions, tmp_path / "nowhere")
+    save(predictions / "case_1.nii.gz", cube())
+    with pytest.raises(DataError, match=r"case_1\.nii"):
+        evaluate_folders(predictions, truth)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty"):
+        evaluate_folders(tmp_path / "empty", truth)
+
+
+def test_folder_names_the_scan_on_another_grid(tmp_path):
+    save(tmp_path / "p" / "case_1.nii", cube())
+    save(tmp_path / "t" / "case_1.nii", cube(), np.diag([2.0, 2, 2, 1]))
+    with pytest.raises(GeometryError, match="case_1"):
+        evaluate_folders(tmp_path / "p", tmp_path / "t")
+
+
+# --- the rest
+
+
+def test_import_is_light():
+    code = (
+        "import sys, napari_sslseg.core.evaluate; "
+        "assert not {'torch', 'monai', 'scipy.spatial'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_real_hippocampus_against_itself(data_dir: Path, axis):
+    path = sorted((data_dir / "msd_hippocampus" / "labels").glob("*.nii.gz"))[0]
+    truth = load_labels(path)
+    same = evaluate(path, path)
+    assert set(same.classes) == {1, 2}
+    assert {(s.dice, s.hd95_mm) for s in same.classes.values()} == {(1.0, 0.0)}
+    moved = evaluate(Prediction(np.roll(truth.data, 1, axis), truth), truth)
+    for score in moved.classes.values():
+        assert 0.7 < score.dice < 1
+        assert score.hd95_mm == pytest.approx(truth.spacing[axis])

@@ -1,0 +1,114 @@
+import json
+
+import numpy as np
+import pytest
+
+from napari_sslseg.core.errors import DataError, GeometryError
+from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.labelled import (
+    LabelledScan,
+    class_indices,
+    found_classes,
+    pair_scans,
+    read_annotated,
+)
+from napari_sslseg.core.volumes import Volume, save_labels
+
+
+def volume(data, name="a"):
+    affine = np.diag([1.0, 1.0, 1.0, 1.0])
+    geometry = Geometry(affine, data.shape)
+    return Volume(geometry.to_display(data), geometry, name=name, subject=name)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three scans with labels 0 and 3, written to files."""
+    for name in ("a", "b", "c"):
+        data = np.zeros((8, 8, 4), np.uint8)
+        data[2:5, 2:5, 1:3] = 3
+        scan = volume(data, name)
+        save_labels(scan.data * 20, tmp_path / "images" / f"{name}.nii.gz", like=scan)
+        save_labels(scan.data, tmp_path / "labels" / f"{name}.nii.gz", like=scan)
+    return tmp_path
+
+
+def test_scans_and_labels_are_paired_by_name(folders):
+    pairs = pair_scans(folders / "images", folders / "labels")
+    assert [pair.name for pair in pairs] == ["a", "b", "c"]
+    scan, labels = pairs[1].load()
+    assert (labels.data > 0).sum() == 18
+    assert scan.name == "b"
+
+
+def test_an_image_without_its_label_is_named(folders):
+    (folders / "labels" / "b.nii.gz").unlink()
+    with pytest.raises(DataError, match=r"b\.nii\.gz has no labels"):
+        pair_scans(folders / "images", folders / "labels")
+    pairs = pair_scans(folders / "images", folders / "labels", every_image=False)
+    assert [pair.name for pair in pairs] == ["a", "c"]
+
+
+def test_labels_without_a_scan_are_named(folders):
+    (folders / "images" / "c.nii.gz").unlink()
+    with pytest.raises(DataError, match=r"c\.nii\.gz have no scan"):
+        pair_scans(folders / "images", folders / "labels")
+
+
+def test_a_list_of_annotated_slices_chooses_the_scans(folders):
+    path = folders / "annotated.json"
+    path.write_text(json.dumps({"b": [1, 2]}))
+    pairs = pair_scans(folders / "images", folders / "labels", read_annotated(path))
+    assert [(pair.name, pair.annotated) for pair in pairs] == [("b", (1, 2))]
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[1, 2]", '{"a": 3}', '{"a": ["x"]}', '{"a": [1.5]}', '{"a": [true]}']
+)
+def test_a_malformed_list_is_one_sentence(tmp_path, text):
+    path = tmp_path / "annotated.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"annotated\.json") as caught:
+        read_annotated(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_that_names_no_scan_is_refused(folders):
+    with pytest.raises(DataError, match="names zebra"):
+        pair_scans(folders / "images", folders / "labels", {"zebra": (1,)})
+
+
+def test_a_slice_beyond_the_scan_is_refused():
+    data = np.zeros((8, 8, 4), np.uint8)
+    item = LabelledScan(volume(data), volume(data), annotated=(4,))
+    with pytest.raises(DataError, match=r"Slice 4 of a .* numbered 0 to 3"):
+        item.annotated_mask(4)
+
+
+def test_labels_on_another_grid_are_refused(folders):
+    data = np.zeros((8, 9, 4), np.uint8)
+    save_labels(volume(data).data, folders / "labels" / "a.nii.gz", like=volume(data))
+    with pytest.raises(GeometryError, match="another grid"):
+        pair_scans(folders / "images", folders / "labels")[0].load()
+
+
+def test_classes_are_those_on_annotated_slices():
+    data = np.zeros((4, 4, 4), np.uint8)
+    data[:, :, 0], data[:, :, 3] = 5, 2
+    scan = volume(data)
+    # The display grid starts at the top: source slice 3 is display slice 0.
+    assert found_classes([LabelledScan(scan, scan)], "axial") == (2, 5)
+    assert found_classes([LabelledScan(scan, scan, annotated=(0, 1))], "axial") == (2,)
+    with pytest.raises(DataError, match="no labelled structure"):
+        found_classes([LabelledScan(scan, scan, annotated=(1,))], "axial")
+
+
+def test_label_values_become_indices_in_the_order_of_the_classes():
+    data = np.array([[0, 7], [2, 7]])
+    np.testing.assert_array_equal(class_indices(data, (2, 7), "a"), [[0, 2], [1, 2]])
+    np.testing.assert_array_equal(class_indices(data, (7, 2), "a"), [[0, 1], [2, 1]])
+
+
+def test_a_value_that_is_no_class_is_named_with_its_scan():
+    with pytest.raises(DataError, match=r"labels of knee_3 hold the value 7.* classes 1, 2"):
+        class_indices(np.array([0, 1, 7]), (1, 2), "knee_3")

@@ -1,0 +1,173 @@
+import numpy as np
+import pytest
+
+from napari_sslseg.core.config import Preprocessing
+from napari_sslseg.core.errors import DataError, StorageError
+from napari_sslseg.core.events import StopFlag
+from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.labelled import LabelledScan, pair_scans
+from napari_sslseg.core.slices import SliceStore, iter_store, split_subjects
+from napari_sslseg.core.volumes import Volume
+
+
+def scan(seed, shape=(5, 20, 24), subject=None):
+    data = np.random.default_rng(seed).normal(50, 10, shape).astype(np.float32)
+    affine = np.array([[0, 0, -1.0, 0], [0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1]])
+    name = f"scan{seed}"
+    return Volume(data, Geometry(affine, shape), "MR", subject or name, name)
+
+
+def labelled(seed, annotated=None):
+    volume = scan(seed)
+    labels = np.zeros(volume.data.shape, np.uint8)
+    labels[1:3, 5:10, 5:10] = 2
+    labels[4, 5:10, 5:10] = 9
+    return LabelledScan(volume, Volume(labels, volume.geometry, name=volume.name), annotated)
+
+
+def same(one, other):
+    np.testing.assert_array_equal(one.images, other.images)
+    np.testing.assert_array_equal(one.annotated, other.annotated)
+    np.testing.assert_array_equal(one.foreground, other.foreground)
+    assert one.scans == other.scans
+    assert one.settings == other.settings
+    assert (one.labels is None) == (other.labels is None)
+    if one.labels is not None:
+        np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def test_scans_of_different_sizes_share_one_canvas():
+    store = SliceStore.build([scan(1), scan(2, (3, 40, 10))], Preprocessing())
+    assert store.images.shape == (8, 1, 48, 32)
+    assert store.settings.size == (48, 32)
+    assert [(s.name, s.start, s.n_slices) for s in store.scans] == [
+        ("scan1", 0, 5),
+        ("scan2", 5, 3),
+    ]
+    np.testing.assert_array_equal(store.scan_index, [0] * 5 + [1] * 3)
+
+
+def test_a_batch_is_the_slices_asked_for():
+    store = SliceStore.build([scan(1), scan(2)], Preprocessing())
+    batch = store.batch(np.array([7, 0, 7]))
+    assert batch.shape == (3, 1, 32, 32)
+    np.testing.assert_array_equal(batch.numpy(), store.images[[7, 0, 7]])
+
+
+def test_labels_are_class_indices_and_only_annotated_slices_have_them():
+    store = SliceStore.build([labelled(1, (1, 2, 3)), scan(2)], Preprocessing(), classes=(2, 9))
+    np.testing.assert_array_equal(np.flatnonzero(store.annotated), [1, 2, 3])
+    np.testing.assert_array_equal(np.flatnonzero(store.foreground), [1, 2])
+    assert set(np.unique(store.labels)) == {0, 1}  # class 9 lies on a slice not annotated
+    assert store.label_batch(np.array([1, 3])).sum() == 25
+    for index in (0, 4, 6):
+        with pytest.raises(DataError, match="nobody annotated"):
+            store.label_batch(np.array([1, index]))
+    np.testing.assert_array_equal(store.indices(["scan1"], annotated=True), [1, 2, 3])
+
+
+def test_an_unknown_value_on_an_annotated_slice_is_refused_elsewhere_it_is_not_read():
+    SliceStore.build([labelled(1, (1, 2, 3))], Preprocessing(), classes=(2,))
+    with pytest.raises(DataError, match="scan1 hold the value 9"):
+        SliceStore.build([labelled(1)], Preprocessing(), classes=(2,))
+
+
+def test_a_store_on_disk_is_the_same_and_is_built_once(tmp_path):
+    scans = [labelled(1), labelled(2, (0,)), scan(3)]
+    memory = SliceStore.build(scans, Preprocessing(), classes=(2, 9))
+    disk = SliceStore.build(scans, Preprocessing(), classes=(2, 9), storage="disk", cache=tmp_path)
+    same(memory, disk)
+    folder = next(path for path in tmp_path.iterdir())
+    before = (folder / "images.raw").stat().st_mtime_ns
+    again = SliceStore.build(scans, Preprocessing(), classes=(2, 9), storage="disk", cache=tmp_path)
+    same(memory, again)
+    assert (folder / "images.raw").stat().st_mtime_ns == before
+    np.testing.assert_array_equal(again.batch(np.array([4, 1])), memory.batch(np.array([4, 1])))
+    np.testing.assert_array_equal(again.batch(np.array([4, 1])), memory.batch(np.array([4, 1])))
+
+
+@pytest.mark.parametrize("change", ["data", "settings", "annotated", "classes"])
+def test_a_store_on_disk_is_built_anew_when_anything_changes(tmp_path, change):
+    def build(scans, settings=Preprocessing(), classes=(2, 9)):  # noqa: B008
+        return SliceStore.build(scans, settings, classes=classes, storage="disk", cache=tmp_path)
+
+    build([labelled(1)])
+    if change == "data":
+        build([labelled(2)])
+    elif change == "settings":
+        build([labelled(1)], Preprocessing(spacing=2.0))
+    elif change == "annotated":
+        build([labelled(1, (1,))])
+    else:
+        build([labelled(1)], classes=(9, 2))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_stop_while_reading_keeps_what_was_read_but_not_as_the_whole(tmp_path):
+    stop = StopFlag()
+    steps = iter_store(
+        [scan(1), scan(2), scan(3)], Preprocessing(), storage="disk", cache=tmp_path, stop=stop
+    )
+    next(steps)
+    stop.set()
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert len(end.value.value.scans) == 1
+    whole = SliceStore.build(
+        [scan(1), scan(2), scan(3)], Preprocessing(), storage="disk", cache=tmp_path
+    )
+    assert len(whole.scans) == 3
+
+
+def test_a_failure_leaves_no_half_built_store(tmp_path):
+    flat = scan(2)
+    flat = Volume(np.zeros_like(flat.data), flat.geometry, "MR", "flat", "flat")
+    with pytest.raises(DataError, match="flat has the same value"):
+        SliceStore.build([scan(1), flat], Preprocessing(), storage="disk", cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_a_folder_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="could not be written"):
+        SliceStore.build([scan(1)], Preprocessing(), storage="disk", cache=tmp_path / "file")
+
+
+def test_no_scan_is_refused():
+    with pytest.raises(DataError, match="no scan"):
+        SliceStore.build([], Preprocessing())
+
+
+def test_a_split_keeps_subjects_whole_and_is_seeded():
+    subjects = [f"p{i // 2}" for i in range(40)]
+    parts = split_subjects(subjects, {"test": 0.25, "validation": 0.1, "training": 0.65}, seed=3)
+    assert [len(part) for part in parts.values()] == [5, 2, 13]
+    dealt = [subject for part in parts.values() for subject in part]
+    assert sorted(dealt) == sorted(set(subjects))
+    shares = {"test": 0.25, "validation": 0.1, "training": 0.65}
+    assert split_subjects(reversed(subjects), shares, seed=3) == parts
+    assert split_subjects(subjects, shares, seed=4) != parts
+
+
+def test_a_part_with_a_share_gets_a_subject():
+    parts = split_subjects(["a", "b", "c"], {"test": 0.1, "training": 0.9})
+    assert len(parts["test"]) == 1
+    assert len(parts["training"]) == 2
+
+
+def test_real_volumes_of_very_different_scales(data_dir):
+    folder = data_dir / "msd_hippocampus"
+    pairs = pair_scans(folder / "images", folder / "labels")[:12]
+    store = SliceStore.build(pairs, Preprocessing(), classes=(1, 2))
+    assert store.annotated.all()
+    assert 0.3 < store.foreground.mean() < 1
+    # Scans differ in intensity by four orders of magnitude; slices must not.
+    spread = [store.images[store.scan_index == i].std() for i in range(12)]
+    assert max(spread) < 3 * min(spread)
+
+
+def test_both_phases_of_a_patient_are_one_subject(data_dir):
+    folder = data_dir / "sunnybrook_lv"
+    pairs = pair_scans(folder / "images", folder / "labels")
+    store = SliceStore.build(pairs[:6], Preprocessing(), classes=(1,))
+    assert len(store.subjects) == 3
