@@ -16,6 +16,7 @@ import numpy as np
 from napari_sslseg.core.atomic import atomic_path
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.nifti import image_like
 from napari_sslseg.core.phantom_anatomy import (
     LEFT_KIDNEY,
     LIVER,
@@ -61,8 +62,8 @@ _CT: dict[str, tuple[float, float, float]] = {
     "stool": (10, 0, 45),
     "gas": (-940, 0, 20),
     "cartilage": (110, 0, 20),
-    "cortical bone": (620, 0, 60),
-    "marrow": (175, 10, 35),
+    "cortical bone": (520, 0, 70),
+    "marrow": (145, 10, 40),
     "disc": (80, 0, 8),
     "fluid": (15, 0, 2),
     "cord": (35, 5, 2),
@@ -241,7 +242,7 @@ def _scan_ct(
     x = (np.arange(n) - (n - 1) / 2) * spacing[2]
     y = (np.arange(image.shape[1]) - (image.shape[1] - 1) / 2) * spacing[1]
     table = np.abs(y[:, None] - (rng.uniform(138, 146) - 0.0011 * x**2)) < 0.7 * spacing[1]
-    image = np.where(table & (image < -900), -620, image)
+    image = np.where(table & (image < -900), -150, image)
     noise = smooth_noise(rng, image.shape, spacing, 0.8 * spacing[2])
     image = image + rng.uniform(7, 13) * noise
     return np.clip(np.rint(image), -1024, 3071).astype(np.int16)
@@ -288,8 +289,7 @@ def _place(
 def _save_scan(scan: Volume, path: Path) -> Path:
     """Write the values of a scan in its source grid."""
     source = np.ascontiguousarray(scan.geometry.to_source(scan.data))
-    image = nib.Nifti1Image(source, scan.geometry.affine, scan.header)
-    image.header.set_data_dtype(source.dtype)
+    image = image_like(source, scan.geometry.affine, scan.header)
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
     return path

@@ -118,7 +118,7 @@ class Patient:
         x = x + tilt * z + turn * y - rng.normal(0, 4)
         y = y + nod * z - turn * x - rng.normal(-3, 4)
         z = z - tilt * x - nod * y - rng.normal(0, 7)
-        size = rng.normal(1, 0.025)
+        size = rng.normal(1.07, 0.025)
         self.x, self.y, self.z = (
             (a + 3.5 * self._noise("wide", (slice(None),) * 3)) / np.float32(size)
             for a in (x, y, z)
@@ -129,11 +129,8 @@ class Patient:
 
     def _noise(self, name: str, where: tuple[slice, ...]) -> Array:
         """A field over part of the grid, shifted at random: the fields are periodic."""
-        index = [
-            (np.arange(*part.indices(n)) + self.rng.integers(n)) % n
-            for part, n in zip(where, self.shape, strict=True)
-        ]
-        return self.fields[name][np.ix_(*index)]
+        shift = [int(self.rng.integers(n)) for n in self.shape]
+        return np.roll(self.fields[name], shift, (0, 1, 2))[where]
 
     def box(
         self,

@@ -1,7 +1,5 @@
 """Where the organs of a procedural patient lie, how they are shaped, and how they vary."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from napari_sslseg.core.phantom_anatomy import (
@@ -20,94 +18,88 @@ from napari_sslseg.core.phantom_anatomy import (
 )
 
 
-@dataclass(frozen=True)
-class Frame:
-    """What the organs of one patient share: the trunk, the spine and the diaphragm."""
+class Trunk:
+    """What the organs of a patient lie in: the wall, the cavity, the diaphragm and the spine.
 
-    half: tuple[float, float]  # half axes of the muscle wall across and front to back, mm
-    muscle: float  # thickness of the wall
-    fat: float  # thickness of the fat under the skin
-    spine_y: float
-    curve: tuple[float, float]  # sideways (scoliosis) and forwards (lordosis) bend of the spine
-    vertebra: tuple[float, float]  # height of a level and where the first one lies
-    domes: tuple[float, float]  # tops of the right and left diaphragm
+    The fields are drawn once over the whole grid; organs look them up in their box.
+    """
 
-    @classmethod
-    def sample(cls, rng: np.random.Generator) -> "Frame":
-        """Draw the frame of a patient."""
-        half = (float(rng.normal(138, 4)), float(rng.normal(94, 4)))
-        return cls(
-            half=half,
-            muscle=float(rng.uniform(11, 15)),
-            fat=float(rng.uniform(5, 22)),
-            spine_y=0.36 * half[1],
-            curve=(float(rng.normal(0, 3)), float(rng.uniform(2, 7))),
-            vertebra=(float(rng.normal(33.5, 1.2)), float(rng.uniform(0, 33))),
-            domes=(float(rng.normal(-84, 4)), float(rng.normal(-76, 5))),
-        )
+    def __init__(self, patient: Patient) -> None:
+        rng = patient.rng
+        across, depth = rng.normal(141, 4), rng.normal(98, 4)
+        self.muscle = rng.uniform(11, 15)
+        self.fat = rng.uniform(5, 21)
+        self.spine_y = 0.34 * depth
+        self.scoliosis, self.lordosis = rng.normal(0, 3), rng.uniform(2, 7)
+        self.level_height, self.first_level = rng.normal(33.5, 1.2), rng.uniform(0, 33)
+        x, y, z = patient.x, patient.y, patient.z
+        waist = 1 - 0.05 * np.exp(-(((z - 60) / 45) ** 2)) - 0.0004 * np.maximum(-z - 40, 0)
+        # The back is flatter than the front and has a furrow along the spine.
+        behind = y > 0
+        wall = superellipse(x / waist, y, across, np.where(behind, 0.93, 1.05) * depth, 2.3)
+        self._wall = wall + behind * 6 * np.exp(-((x / 15) ** 2))
+        # The wall is thickest at the back.
+        back = np.clip((y - 35) / 35, 0, 1) * (4 + 6 * np.exp(-((x / 70) ** 2)))
+        self._cavity = self._wall + self.muscle + back
+        fall = 66 * ((y + 5) / np.where(y > -5, 80, 150).astype(np.float32)) ** 2
+        right = rng.normal(-84, 4) + 60 * ((x + 64) / 76) ** 2
+        left = rng.normal(-77, 4) + 60 * ((x - 64) / 74) ** 2
+        middle = rng.normal(-64, 3) + 60 * (x / 70) ** 2
+        # The slopes are shallow: a height overstates the distance, so it is scaled.
+        domes = union(union(right, left, 12), middle, 15)
+        self._below_diaphragm = 0.75 * (domes + fall - z)
 
     def wall(self, box: Box) -> Array:
         """Distance to the outside of the muscle wall."""
-        waist = 1 - 0.05 * np.exp(-(((box.z - 60) / 45) ** 2)) - 0.0004 * np.maximum(-box.z - 40, 0)
-        # The back is flatter than the front and has a furrow along the spine.
-        depth = np.where(box.y > 0, self.half[1] * 0.93, self.half[1] * 1.05)
-        d = superellipse(box.x, box.y, self.half[0] * waist, depth, 2.3)
-        return d + np.where(box.y > 0, 7 * np.exp(-((box.x / 15) ** 2)), 0)
+        return self._wall[box.where]
 
     def cavity(self, box: Box) -> Array:
-        """Distance to the inside of the muscle wall, which is thickest at the back."""
-        back = np.clip((box.y - 35) / 35, 0, 1) * (4 + 6 * np.exp(-((box.x / 70) ** 2)))
-        return self.wall(box) + self.muscle + back
+        """Distance to the inside of the muscle wall."""
+        return self._cavity[box.where]
 
     def below_diaphragm(self, box: Box) -> Array:
-        """Negative below the two domes of the diaphragm."""
-        depth = np.where(box.y + 5 > 0, 80.0, 150.0)
-        fall = 68 * ((box.y + 5) / depth) ** 2
-        right = self.domes[0] + 60 * ((box.x + 66) / 75) ** 2 + fall
-        left = self.domes[1] + 60 * ((box.x - 66) / 72) ** 2 + fall
-        # Shallow slopes: the height difference overstates the distance, so it is scaled.
-        return 0.75 * (union(right, left, 12) - box.z)
+        """Negative below the domes of the diaphragm."""
+        return self._below_diaphragm[box.where]
 
-    def spine_x(self, z: Array) -> Array:
-        return self.curve[0] * np.sin(z / 60)
-
-    def spine_back(self, z: Array) -> Array:
-        return self.spine_y - self.curve[1] * np.cos((z - 50) / 60)
+    def beside_spine(self, box: Box) -> tuple[Array, Array]:
+        """Distances to the left of, and behind, the middle of the vertebral bodies."""
+        x = box.x - self.scoliosis * np.sin(box.z / 60)
+        return x, box.y - self.spine_y + self.lordosis * np.cos((box.z - 50) / 60)
 
 
 def paint_all(patient: Patient) -> None:
     """Paint a whole patient, from the outside in; organs stop where their neighbours begin."""
-    frame = Frame.sample(patient.rng)
-    paint_trunk(patient, frame)
-    paint_gut(patient, frame)
-    paint_chest(patient, frame)
-    stomach = paint_stomach(patient, frame)
-    sides = [paint_kidney(patient, RIGHT_KIDNEY), paint_kidney(patient, LEFT_KIDNEY)]
-    paint_spleen(patient, frame, sides[1], stomach)
-    paint_liver(patient, frame, sides[0])
-    paint_vessels(patient, frame)
-    paint_spine(patient, frame)
+    trunk = Trunk(patient)
+    paint_trunk(patient, trunk)
+    paint_gut(patient, trunk)
+    paint_chest(patient, trunk)
+    stomach = paint_stomach(patient, trunk)
+    right, left = paint_kidney(patient, RIGHT_KIDNEY), paint_kidney(patient, LEFT_KIDNEY)
+    paint_spleen(patient, trunk, left, stomach)
+    paint_liver(patient, trunk, right)
+    paint_vessels(patient, trunk)
+    paint_spine(patient, trunk)
 
 
-def paint_trunk(patient: Patient, frame: Frame) -> None:
+def paint_trunk(patient: Patient, trunk: Trunk) -> None:
     """Skin, fat, the muscle wall with ribs, and the muscles beside the spine."""
     rng = patient.rng
     box = patient.box()
-    wall = frame.wall(box)
-    fat = frame.fat * (1 + 0.25 * box.noise("wide") + 0.004 * box.z - 0.002 * np.abs(box.x))
+    wall = trunk.wall(box)
+    fat = trunk.fat * (1 + 0.18 * box.noise("wide") + 0.004 * box.z - 0.002 * np.abs(box.x))
     patient.paint(box, "skin", wall - np.maximum(fat, 3) - 3)
     patient.paint(box, "fat", wall - np.maximum(fat, 3))
     patient.paint(box, "muscle", wall + 1.5 * box.noise("fine"))
     # Fat between the layers of the flank muscles.
-    layer = np.abs(wall + 0.55 * frame.muscle + 1.5 * box.noise("fine")) - 0.8
+    layer = np.abs(wall + 0.55 * trunk.muscle + 1.5 * box.noise("fine")) - 0.8
     patient.paint(box, "fat", np.maximum(layer, np.abs(box.y + 10) - 55))
-    cavity = frame.cavity(box)
+    cavity = trunk.cavity(box)
     patient.paint(box, "visceral fat", cavity)
     # Ribs slope down towards the front and end at the costal margin.
     period, thick = rng.normal(29, 1), rng.normal(6.0, 0.4)
     phase = (box.z + 0.6 * box.y + rng.uniform(0, 30)) / period
     across = (phase - np.round(phase)) * period * 0.86
-    rib = np.hypot(across, 1.7 * (wall + 0.6 * frame.muscle)) - thick
+    rib = np.hypot(across, 1.7 * (wall + 0.6 * trunk.muscle)) - thick
     margin = box.z - (35 + 0.75 * box.y)
     rib = np.maximum(rib, np.maximum(margin, 30 - np.abs(box.x)))
     patient.paint(box, "cartilage", np.maximum(rib, margin))
@@ -116,16 +108,11 @@ def paint_trunk(patient: Patient, frame: Frame) -> None:
     patient.paint(box, "marrow", bony + 2.6)
     for side in (-1, 1):
         back = patient.box((side * 40 - 50, side * 40 + 50), (20, np.inf))
-        x = back.x - frame.spine_x(back.z)
+        x, y = trunk.beside_spine(back)
         low = np.clip((back.z + 30) / 90, 0, 1)
-        bulk = superellipse(
-            x - side * 35, back.y - frame.spine_back(back.z) - 41, np.float32(31), 20 + 2 * low, 2.2
-        )
-        patient.paint(back, "muscle", overlap(bulk + back.noise("fine"), frame.wall(back), 4))
-        psoas = superellipse(
-            x - side * (27 + 10 * low), back.y - frame.spine_back(back.z) - 6, 4 + 13 * low,
-            5 + 15 * low, 2,
-        )  # fmt: skip
+        bulk = np.hypot((x - side * 35) / 1.45, y - 41) - 20 - 2 * low
+        patient.paint(back, "muscle", overlap(bulk + back.noise("fine"), trunk.wall(back), 4))
+        psoas = np.hypot(1.1 * (x - side * (27 + 10 * low)), y - 6) - 4 - 14 * low
         patient.paint(back, "muscle", np.maximum(psoas + back.noise("fine"), -back.z - 25))
 
 
@@ -133,19 +120,19 @@ def _tube(u: Array, v: Array, radius: float | Array) -> Array:
     return np.hypot(u, v) - radius
 
 
-def paint_gut(patient: Patient, frame: Frame) -> None:
+def paint_gut(patient: Patient, trunk: Trunk) -> None:
     """Small bowel, colon with stool and gas, pancreas, and the vessels of the mesentery."""
     rng = patient.rng
     box = patient.box(z=(-60, np.inf))
-    cavity = frame.cavity(box)
+    cavity = trunk.cavity(box)
     # Zero sets of two smooth fields meet in curves, which look like branching vessels.
     vessel = 5 * np.hypot(box.noise("fine"), box.noise("fine")) - 1.6
     patient.paint(box, "vein", overlap(vessel, cavity + 6, 3))
     centre = np.array([rng.normal(5, 8), -28, 70])
-    region = box.ellipsoid(centre, np.array([92, 48, 62]) * rng.normal(1, 0.06, 3))
-    loops = overlap(7 * (0.15 - box.noise("loops")), np.maximum(region, cavity + 4), 6)
+    region = box.ellipsoid(centre, np.array([92, 50, 66]) * rng.normal(1, 0.06, 3))
+    loops = overlap(7 * (0.5 - box.noise("loops")), np.maximum(region, cavity + 4), 6)
     patient.paint(box, "bowel wall", loops)
-    content = 6 * (0.1 - box.noise("fine"))
+    content = 6 * (0.3 - box.noise("fine"))
     patient.paint(box, "bowel content", np.maximum(loops + 3.5, content))
     gas = np.maximum(loops + 5, 8 * (1.35 - box.noise("loops")) + (box.y + 40) / 6)
     patient.paint(box, "gas", gas)
@@ -169,23 +156,25 @@ def paint_gut(patient: Patient, frame: Frame) -> None:
     patient.paint(box, "pancreas", pancreas)
 
 
-def paint_chest(patient: Patient, frame: Frame) -> None:
+def paint_chest(patient: Patient, trunk: Trunk) -> None:
     """Lungs above the diaphragm, and the heart on top of it."""
     rng = patient.rng
     box = patient.box(z=(-np.inf, 45))
-    above = -frame.below_diaphragm(box)
-    lung = overlap(np.maximum(frame.cavity(box) + 1, above), 26 - np.hypot(box.x, box.y - 36), 6)
+    above = -trunk.below_diaphragm(box)
+    lung = overlap(np.maximum(trunk.cavity(box) + 1, above), 26 - np.hypot(box.x, box.y - 36), 6)
     patient.paint(box, "lung", lung)
+    tree = 5 * np.hypot(box.noise("fine"), box.noise("fine")) - 1.0
+    patient.paint(box, "vein", np.maximum(tree, lung + 3))
     heart = box.ellipsoid(
         np.array([16, -38, -112]) + rng.normal(0, 4, 3), np.array([58, 44, 38])
     )
-    heart = overlap(np.maximum(heart, above), frame.cavity(box) + 4, 6)
+    heart = overlap(np.maximum(heart, above), trunk.cavity(box) + 4, 6)
     patient.paint(box, "fat", heart - 4)
     patient.paint(box, "muscle", heart)
     patient.paint(box, "blood", heart + 9)
 
 
-def paint_stomach(patient: Patient, frame: Frame) -> tuple[Array, Array]:
+def paint_stomach(patient: Patient, trunk: Trunk) -> tuple[Array, Array]:
     """The stomach: a wall, fluid behind, and gas in front, as in a patient on the back."""
     rng = patient.rng
     centre = np.array([52, -30, -42]) + rng.normal(0, 5, 3)
@@ -193,11 +182,11 @@ def paint_stomach(patient: Patient, frame: Frame) -> tuple[Array, Array]:
     axes = axes_along((-0.55, -0.35, 0.8), (1, 0, 0))
     box = patient.around(centre, 75)
     d = box.ellipsoid(centre, radii, axes) + 3.5 * box.noise("loops")
-    d = overlap(np.maximum(d, frame.below_diaphragm(box) + 3), frame.cavity(box) + 4, 5)
+    d = overlap(np.maximum(d, trunk.below_diaphragm(box) + 3), trunk.cavity(box) + 4, 5)
     patient.paint(box, "visceral fat", d - 4)
     patient.paint(box, "bowel wall", d)
     patient.paint(box, "bowel content", d + 4 + box.noise("fine"))
-    level = centre[1] - rng.uniform(0, 22)
+    level = float(centre[1]) - rng.uniform(0, 22)
     patient.paint(box, "gas", np.maximum(d + 4.5, box.y - level))
     return centre, radii
 
@@ -237,7 +226,11 @@ def paint_kidney(patient: Patient, label: int) -> tuple[Array, Array, Array]:
         radii * np.array([0.62, 0.4, 0.45]) * rng.normal(1, 0.06, 3), axes,
     ) + 1.5 * box.noise("fine")  # fmt: skip
     d = overlap(d, -sinus, 4)
-    patient.paint(box, "visceral fat", bent.ellipsoid(centre, radii + rng.uniform(6, 13), axes))
+    # Most of the fat lies behind the kidney and towards the spine; little parts it from the liver.
+    halo = bent.ellipsoid(
+        centre + np.array([-side * 7, 7, -4]), radii + rng.uniform(4, 9, 3), axes
+    ) + 2 * box.noise("loops")
+    patient.paint(box, "visceral fat", halo)
     patient.paint(box, "kidney cortex", d, label)
     columns = np.cos(along * (2 * np.pi / rng.uniform(15, 19)) + 0.8 * box.noise("fine"))
     pyramids = np.maximum(d + 7.5, -2.5 * (columns + 0.55))
@@ -251,16 +244,16 @@ Ellipsoid = tuple[Array, Array, Array]
 
 
 def paint_spleen(
-    patient: Patient, frame: Frame, kidney: Ellipsoid, stomach: tuple[Array, Array]
+    patient: Patient, trunk: Trunk, kidney: Ellipsoid, stomach: tuple[Array, Array]
 ) -> None:
     """The spleen, moulded by the wall, the left kidney and the stomach."""
     rng = patient.rng
-    centre = np.array([99, 36, -34]) + rng.normal(0, [3, 5, 5])
-    radii = np.array([32, 42, 47]) * rng.normal(1, 0.07, 3)
+    centre = np.array([100, 36, -30]) + rng.normal(0, [3, 5, 5])
+    radii = np.array([37, 47, 52]) * rng.normal(1, 0.07, 3)
     box = patient.around(centre, 75)
     d = box.ellipsoid(centre, radii, axes_along((0.12, -0.55, 0.8), (1, 0.2, 0)))
-    d = overlap(d + 1.5 * box.noise("fine"), frame.cavity(box) + 3, 6)
-    d = overlap(d, frame.below_diaphragm(box) + 3, 5)
+    d = overlap(d + 1.5 * box.noise("fine"), trunk.cavity(box) + 3, 6)
+    d = overlap(d, trunk.below_diaphragm(box) + 3, 5)
     d = overlap(d, 3 - box.ellipsoid(*kidney), 6)
     d = overlap(d, 3 - box.ellipsoid(*stomach), 6)
     patient.paint(box, "visceral fat", d - 3, None)
@@ -268,7 +261,7 @@ def paint_spleen(
     patient.paint(box, "spleen", d, SPLEEN)
 
 
-def paint_liver(patient: Patient, frame: Frame, kidney: Ellipsoid) -> None:
+def paint_liver(patient: Patient, trunk: Trunk, kidney: Ellipsoid) -> None:
     """Two lobes under the right dome, with vessels, the fissure and the gallbladder."""
     rng = patient.rng
     box = patient.box((-150, 110), z=(-110, 95))
@@ -285,16 +278,16 @@ def paint_liver(patient: Patient, frame: Frame, kidney: Ellipsoid) -> None:
     d = union(right, left, 18) + 2 * box.noise("loops")
     hilum = box.ellipsoid(np.array([-6, 6, 18]), np.array([40, 44, 46]) * rng.normal(1, 0.07, 3))
     d = overlap(d, -hilum, 10)
-    d = overlap(d, 38 - np.hypot(box.x - 6, box.y - frame.spine_back(box.z)), 8)
+    d = overlap(d, 38 - np.hypot(*trunk.beside_spine(box)), 8)
     d = overlap(d, 3 - box.ellipsoid(*kidney), 6)
-    d = overlap(d, frame.below_diaphragm(box) + 2, 6)
-    d = overlap(d, frame.cavity(box) + 2.5, 8)
+    d = overlap(d, trunk.below_diaphragm(box) + 2, 6)
+    d = overlap(d, trunk.cavity(box) + 2.5, 8)
     patient.paint(box, "visceral fat", d - 2, None)
     patient.paint(box, "liver", d, LIVER)
     tree = 8 * np.hypot(box.noise("loops"), box.noise("loops")) - 1.5
     patient.paint(box, "vein", np.maximum(tree, d + 9), None)
-    fissure = np.abs(box.x - rng.normal(-14, 4) - 0.25 * box.y) - 1.6
-    fissure = np.maximum(fissure, np.maximum(box.y + 22, -45 - box.z))
+    fissure = box.x - rng.normal(-12, 4) - 0.25 * box.y + 5 * box.noise("loops")
+    fissure = np.maximum(np.abs(fissure) - 1.6, np.maximum(box.y + 30, -18 - 0.4 * box.y - box.z))
     patient.paint(box, "fat", np.maximum(fissure, d), None)
     centre = np.array([-50, -42, 22]) + rng.normal(0, 5, 3)
     box = patient.around(centre, 45)
@@ -304,19 +297,19 @@ def paint_liver(patient: Patient, frame: Frame, kidney: Ellipsoid) -> None:
     patient.paint(box, "bile", bile)
 
 
-def paint_vessels(patient: Patient, frame: Frame) -> None:
+def paint_vessels(patient: Patient, trunk: Trunk) -> None:
     """Aorta, inferior vena cava, portal and renal veins, and the crura."""
     rng = patient.rng
     box = patient.box((-80, 80), (-60, 80))
-    x, y = box.x - frame.spine_x(box.z), box.y - frame.spine_back(box.z)
+    x, y = trunk.beside_spine(box)
     wave = 3 * np.sin(box.z / 40 + rng.uniform(0, 6))
     crus = np.abs(_tube(x - 2, y + 8, 27)) - 2.5
-    patient.paint(box, "muscle", np.maximum(np.maximum(crus, y - 4), box.z - 25))
+    patient.paint(box, "muscle", np.maximum(np.maximum(crus, y - 4), np.abs(box.z + 8) - 34))
     aorta = _tube(x - 10 - wave, y + 27 - wave / 3, rng.normal(10, 1))
     patient.paint(box, "aorta", aorta)
     climb = np.clip(-box.z / 70, 0, 1)
     cava = np.hypot(0.85 * (x + 21 + 4 * climb + wave / 2), y + 27 + 10 * climb) - rng.normal(10, 1)
-    patient.paint(box, "vein", np.maximum(cava, frame.below_diaphragm(box)))
+    patient.paint(box, "vein", np.maximum(cava, trunk.below_diaphragm(box)))
     portal = _tube(box.z + 8 - 0.35 * (x + 5), y + 40 - 0.15 * x, 7)
     patient.paint(box, "vein", np.maximum(portal, np.abs(x + 22) - 36), None)
     superior = _tube(x + 3, y + 48, 5.5)
@@ -326,22 +319,21 @@ def paint_vessels(patient: Patient, frame: Frame) -> None:
     patient.paint(box, "vein", np.maximum(renal, np.abs(x) - 42), None)
 
 
-def paint_spine(patient: Patient, frame: Frame) -> None:
+def paint_spine(patient: Patient, trunk: Trunk) -> None:
     """Vertebrae with cortical shells, discs, canal and processes, all labelled as spine."""
     box = patient.box((-60, 60), (-20, np.inf))
-    x = box.x - frame.spine_x(box.z) + 0.6 * box.noise("fine")
-    y = box.y - frame.spine_back(box.z)
-    height, first = frame.vertebra
-    level = (box.z - first) / height
+    x, y = trunk.beside_spine(box)
+    x = x + 0.6 * box.noise("fine")
+    height = trunk.level_height
+    level = (box.z - trunk.first_level) / height
     level = (level - np.round(level)) * height  # mm from the middle of the nearest vertebra
     body_height = height / 2 - 4.5
     flare = 2.5 * (level / body_height) ** 2
     body = superellipse(x, y, 20.5 + flare, 15.5 + 0.6 * flare, 2.4)
     ends = np.abs(level) - body_height
     bone = np.maximum(body, ends)
-    canal = superellipse(x, y - 24, np.float32(10.5), np.float32(8.5), 2)
-    arch = superellipse(x, y - 24, np.float32(17), np.float32(14), 2)
-    arch = np.maximum(arch, np.abs(level - 4) - 11)
+    canal = np.hypot(0.85 * x, y - 24) - 8.5
+    arch = np.maximum(np.hypot(0.85 * x, y - 24) - 14, np.abs(level - 4) - 11)
     facet = _tube(np.abs(x) - 15, y - 30, 6.5)
     wing = np.maximum(_tube(level, y - 23 - 0.12 * np.abs(x), 5), np.abs(x) - 37)
     spike = np.maximum(np.abs(x) - 3.4, np.abs(level - 4) - 9)

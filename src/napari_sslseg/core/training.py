@@ -225,13 +225,16 @@ def train(
             loss = job.loss(model, indices, draws)
             wrapped.zero_grad(set_to_none=True)
             fabric.backward(loss)
-            if settings.gradient_clip:
-                fabric.clip_gradients(model, wrapped, max_norm=settings.gradient_clip)
             value = float(loss.detach())
-            if not math.isfinite(value):
+            norm: Tensor | float | None = 0.0
+            if settings.gradient_clip:
+                norm = fabric.clip_gradients(
+                    model, wrapped, max_norm=settings.gradient_clip, error_if_nonfinite=False
+                )
+            if not math.isfinite(value) or not math.isfinite(norm or 0.0):
                 raise TrainingError(
-                    f"The loss became {value} at step {step}; lower the learning rate. "
-                    f"The last checkpoint in {run.folder} stands."
+                    f"The loss became {value} (gradient {float(norm or 0.0):g}) at step {step}; "
+                    f"lower the learning rate. The last checkpoint in {run.folder} stands."
                 )
             rate = optimizer.param_groups[0]["lr"]
             wrapped.step()
