@@ -5,7 +5,6 @@
 #   scripts/setup.sh window       system packages for a napari window on a virtual screen (Linux)
 set -eu
 cd "$(dirname "$0")/.."
-
 VENV=.venv
 # For Debian and Ubuntu; every other library comes along as a dependency of these.
 WINDOW_PACKAGES="xvfb xauth libgl1-mesa-dri libegl1 libopengl0 libglib2.0-0 libdbus-1-3 \
@@ -16,8 +15,7 @@ fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 step() { # step WHAT COMMAND...
     what=$1
     shift
-    say "$what"
-    "$@" || fail "this step failed: $what. The lines above say why."
+    say "$what" && "$@" || fail "this step failed: $what. The lines above say why."
 }
 pip() { "$VENV/bin/python" -m pip --disable-pip-version-check "$@"; }
 
@@ -34,10 +32,9 @@ apt_install() {
 
 find_python() { # $PYTHON, else a name on the PATH; that may be a shim of nothing, so run it
     for python in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
-        if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-            echo "$python"
-            return
-        fi
+        "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
+        echo "$python"
+        return
     done
     fail "Python 3.11 or newer is needed and none was found; install it from https://www.python.org or with your package manager."
 }
@@ -54,9 +51,8 @@ make_venv() {
 
 install_torch() { # without an NVIDIA GPU on Linux the CPU build saves gigabytes
     version=$(sed -n 's/^torch==//p' constraints.txt)
-    if [ "$(uname -s)" != Linux ] || command -v nvidia-smi >/dev/null; then
-        return # the usual build comes with the other packages
-    fi
+    # Elsewhere the usual build comes with the other packages.
+    if [ "$(uname -s)" != Linux ] || command -v nvidia-smi >/dev/null; then return; fi
     say "Installing PyTorch $version for the CPU"
     pip install -qq --no-deps "torch==$version+cpu" 2>/dev/null ||
         pip install -qq --no-deps --retries 1 --timeout 20 "torch==$version" \
@@ -67,7 +63,7 @@ install_torch() { # without an NVIDIA GPU on Linux the CPU build saves gigabytes
 setup_env() {
     stamp="$VENV/.installed-$1"
     wanted=$(cat pyproject.toml constraints.txt | cksum)
-    if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then return; fi
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
     pip --version >/dev/null 2>&1 || make_venv
     install_torch
     step "Installing napari-sslseg[$1]; the first time takes a few minutes" \
@@ -87,13 +83,10 @@ sys.exit(not QOpenGLContext().create())' >/dev/null 2>&1
 setup_window() {
     if [ -e "$VENV/.window" ] || [ "$(uname -s)" != Linux ]; then return; fi
     if ! window_opens && can_apt; then
-        # shellcheck disable=SC2086  # a list of words
-        step "Installing system packages for a virtual screen" apt_install $WINDOW_PACKAGES
+        say "Installing system packages for a virtual screen"
+        apt_install $WINDOW_PACKAGES || true # whether it helped is tried next
     fi
-    if window_opens; then
-        touch "$VENV/.window"
-        return
-    fi
+    if window_opens; then touch "$VENV/.window" && return; fi
     missing="no napari window opens on a virtual screen here; on Debian or Ubuntu run: sudo apt-get install $WINDOW_PACKAGES"
     if [ "${CI:-}" = true ]; then fail "$missing"; fi
     say "Tests that open a window are skipped: $missing"

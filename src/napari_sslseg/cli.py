@@ -35,7 +35,9 @@ LearningRate = Annotated[float, typer.Option(help="Learning rate after the warm-
 NetworkOption = Annotated[str, typer.Option(help="tiny, small or paper.")]
 PlaneOption = Annotated[str, typer.Option(help="Slicing plane: axial, coronal or sagittal.")]
 Spacing = Annotated[str, typer.Option(help="In-plane spacing: keep, isotropic, or mm.")]
-Cache = Annotated[Path | None, typer.Option(help="Folder for preprocessed slices on disk.")]
+Cache = Annotated[
+    Path | None, typer.Option(help="Folder to keep preprocessed slices in, for later runs.")
+]
 TaskOption = Annotated[str, typer.Option(help="Pretext task: context-restoration.")]
 PatchSize = Annotated[
     int | None, typer.Option(help="Side of the swapped patches in pixels; by slice size if unset.")

@@ -29,9 +29,10 @@ def test_phantom_opens_in_a_real_window(make_napari_viewer, key):
         np.testing.assert_allclose(layer.scale, spacing)
         assert tuple(layer.axis_labels) == ("inferior", "posterior", "left")
         assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
+    assert labels.name == f"{image.name} labels"
     assert tuple(viewer.dims.axis_labels) == ("inferior", "posterior", "left")
     assert set(np.unique(labels.data)) >= {0, 1, 2}
-    assert set(labels.features["index"]) >= set(np.unique(labels.data)) - {0}
+    assert set(labels.features["index"]) >= set(np.unique(labels.data))
 
     viewer.dims.set_current_step(0, fullest_slice(labels.data))
     labels.opacity = 1
@@ -43,8 +44,8 @@ def test_phantom_opens_in_a_real_window(make_napari_viewer, key):
     assert organs.mean() > 0.01
     brightness = grey.mean(axis=-1)
     assert brightness.std() > 20
-    assert 60 < np.median(brightness[organs]) < 245  # neither black nor washed out
-    assert np.median(brightness[organs]) > np.quantile(brightness, 0.1) + 40
+    organ = np.median(brightness[organs])
+    assert np.quantile(brightness, 0.1) + 25 < organ < 245  # neither black nor washed out
 
 
 def canvas(viewer):

@@ -125,6 +125,7 @@ class PatchSwap:
         else:
             self._table = _moves_table([uniform_swaps(*arguments)[1] for _ in range(n_masks)])
             self.n_patches = 0
+        self._copies: dict[torch.device, Tensor] = {}
 
     def sample(self, n: int, generator: torch.Generator) -> SwapParameters:
         """Draw a mask, its symmetry and its pairs for each of ``n`` images.
@@ -190,13 +191,12 @@ class PatchSwap:
             step[turn, None] for step in (self._origin, self._row_step, self._column_step)
         )
         if self.sampling == "uniform":
-            if self._table.device != device:
-                # Large, so it moves once; the other tables are small and stay on the CPU.
-                self._table = self._table.to(device)
+            if device not in self._copies:
+                # Large, so it is copied once; the other tables are small and stay on the CPU.
+                self._copies[device] = self._table.to(device)
+            table = self._copies[device]
             origin, row, column = (step.to(device) for step in (origin, row, column))
-            rows_to, columns_to, rows_from, columns_from = self._table[
-                :, parameters.masks.to(device)
-            ]
+            rows_to, columns_to, rows_from, columns_from = table[:, parameters.masks.to(device)]
             target = origin + row * rows_to + column * columns_to
             return target, origin + row * rows_from + column * columns_from
         tops, lefts = self._table[:, parameters.masks].unbind()

@@ -117,6 +117,7 @@ def iter_finetune(
         [*labelled, *validation],
         settings.preprocessing,
         classes=classes,
+        storage="disk" if cache else "auto",
         cache=Path(cache or out / "slices"),
         modality=modality,
         stop=stop,

@@ -27,17 +27,11 @@ def image_like(source: np.ndarray, affine: np.ndarray, header: object) -> nib.Ni
 
 
 def _copy_frame(source: nib.Nifti1Header, target: nib.Nifti1Header) -> None:
-    """Copy qform and sform with their codes; both may be unset."""
-    target["qform_code"] = target["sform_code"] = 0
-    sform, code = source.get_sform(coded=True)
-    if code:
-        target.set_sform(sform, int(code))
-    try:
-        qform, code = source.get_qform(coded=True)
-    except ValueError:  # An impossible quaternion, which the sform stands in for.
-        return
-    if code:
-        target.set_qform(qform, int(code), strip_shears=True)
+    """Copy qform, sform, their codes and the voxel size as they are stored, without rounding."""
+    quaternion = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+    for name in ("qform_code", "sform_code", *quaternion, "srow_x", "srow_y", "srow_z"):
+        target[name] = source[name]
+    target["pixdim"][:4] = source["pixdim"][:4]
 
 
 def open_nifti(path: Path) -> nib.Nifti1Image:
@@ -85,11 +79,11 @@ def nifti_geometry(image: nib.Nifti1Image, path: Path) -> Geometry:
             f"{path} has {len(shape)} dimensions {image.shape}; split it into 3D scans, one file "
             "each, and choose the ones to use."
         )
-    if len(shape) < 2 or 0 in shape:
+    if len(shape) < 2 or min(shape) < 1:
         raise VolumeError(f"{path} has the shape {image.shape} and so holds no slice; check it.")
-    shape = (*shape, *(1,) * (3 - len(shape)))
+    first, second, third = (*shape, 1)[:3]
     try:
-        return Geometry(image.affine, shape)
+        return Geometry(image.affine, (first, second, third))
     except GeometryError as error:
         raise GeometryError(f"{path}: {error}") from error
 

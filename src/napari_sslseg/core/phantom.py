@@ -1,9 +1,9 @@
 """Procedural abdominal MR and CT patients: the embedded default data, with exact labels.
 
-A patient is drawn as organic shapes (``phantom_organs``) in thin sub-slices, which a slice profile
-averages to thick ones, so that edges show the partial volumes of a real scan. The scanner then
-adds what it adds: tissue contrast that varies from patient to patient, noise (Gaussian in CT,
-Rician in MR), a coil's bias field, and some position in its own coordinates.
+A patient is drawn as organic shapes (``phantom_trunk``, ``phantom_organs``) in thin sub-slices,
+which a slice profile averages to thick ones, so that edges show the partial volumes of a real
+scan. The scanner then adds what it adds: tissue contrast that varies from patient to patient, noise
+(Gaussian in CT, Rician in MR), a coil's bias field, and a position in its own coordinates.
 """
 
 from collections.abc import Mapping
@@ -81,10 +81,10 @@ _MR: dict[str, tuple[float, float, float]] = {
     "aorta": (0.16, 0.07, 0.2),
     "vein": (0.24, 0.2, 0.1),
     "liver": (0.56, 0.29, 0.05),
-    "spleen": (0.38, 0.52, 0.04),
+    "spleen": (0.38, 0.47, 0.04),
     "pancreas": (0.55, 0.42, 0.1),
-    "kidney cortex": (0.46, 0.56, 0.05),
-    "kidney medulla": (0.33, 0.72, 0.05),
+    "kidney cortex": (0.46, 0.43, 0.05),
+    "kidney medulla": (0.33, 0.58, 0.05),
     "urine": (0.18, 1.1, 0.03),
     "bile": (0.22, 1.2, 0.03),
     "bowel wall": (0.38, 0.3, 0.1),
@@ -200,14 +200,18 @@ def _check(
 ) -> None:
     if seed < 0:
         raise ConfigError(f"The seed {seed} is negative; use 0 or more.")
-    for value, kind, what in ((modality, Modality, "modality"), (weighting, Weighting, "weighting")):
+    for value, kind, what in (
+        (modality, Modality, "modality"),
+        (weighting, Weighting, "weighting"),
+    ):
         if value not in get_args(kind):
             raise ConfigError(
                 f"{value!r} is no {what} of a phantom; use {' or '.join(get_args(kind))}."
             )
     if len(shape) != 3 or min(shape) < 8:
         raise ConfigError(
-            f"A phantom of shape {tuple(shape)} cannot be drawn; give three axes of at least 8 voxels."
+            f"A phantom of shape {tuple(shape)} cannot be drawn; "
+            "give three axes of at least 8 voxels."
         )
     if len(spacing) != 3 or not all(0.1 <= s <= 50 for s in spacing):
         raise ConfigError(

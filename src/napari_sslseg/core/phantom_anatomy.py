@@ -1,4 +1,4 @@
-"""The organs of a procedural patient, as implicit shapes painted one over the other.
+"""Tools to draw a procedural patient: implicit shapes painted one over the other.
 
 Patient coordinates are in mm from the middle of the abdomen: x towards the patient's left, y
 towards posterior, z towards inferior, as in the display grid. An organ is a function that is
@@ -42,26 +42,42 @@ class Box:
     z: Array
     noise: Callable[[str], Array]
 
+    def along(self, axis: Array, centre: Array) -> Array:
+        """Coordinate along an axis, from a centre, in mm."""
+        a, c = axis.tolist(), centre.tolist()
+        value: Array = a[0] * (self.x - c[0]) + a[1] * (self.y - c[1]) + a[2] * (self.z - c[2])
+        return value
+
     def ellipsoid(self, centre: Array, radii: Array, axes: Array | None = None) -> Array:
         """Distance to an ellipsoid; the rows of ``axes`` are its axes."""
-        offset = [a - np.float32(c) for a, c in zip((self.x, self.y, self.z), centre, strict=True)]
-        if axes is not None:
-            offset = [sum(np.float32(r[i]) * offset[i] for i in range(3)) for r in axes]
-        inner = outer = np.float32(0)
-        for component, radius in zip(offset, radii, strict=True):
-            squared = (component / np.float32(radius)) ** 2
+        inner: Array | float = 0.0
+        outer: Array | float = 1e-12
+        for axis, radius in zip(np.eye(3) if axes is None else axes, radii.tolist(), strict=True):
+            squared = (self.along(axis, centre) / radius) ** 2
             inner = inner + squared
-            outer = outer + squared / np.float32(radius) ** 2
+            outer = outer + squared / radius**2
         length = np.sqrt(inner)
-        return length * (length - 1) / (np.sqrt(outer) + np.float32(1e-6))
+        return length * (length - 1) / np.sqrt(outer)
+
+    def bent(self, axis: Array, shift: Array) -> "Box":
+        """The box with its coordinates moved along an axis, which bends what is drawn in it."""
+        a = axis.tolist()
+        x, y, z = self.x - a[0] * shift, self.y - a[1] * shift, self.z - a[2] * shift
+        return Box(self.where, x, y, z, self.noise)
 
 
-def superellipse(x: Array, y: Array, a: Array, b: Array, power: float) -> Array:
+def superellipse(x: Array, y: Array, a: Array | float, b: Array | float, power: float) -> Array:
     """Distance to a superellipse with the half axes ``a`` and ``b``."""
     u, v = np.abs(x) / a + 1e-4, np.abs(y) / b + 1e-4
     radius = (u**power + v**power) ** (1 / power)
     slope = np.hypot(u ** (power - 1) / a, v ** (power - 1) / b) * radius ** (1 - power)
     return (radius - 1) / slope
+
+
+def tube(u: Array, v: Array, radius: float | Array) -> Array:
+    """Distance to a tube, from the offsets across it."""
+    distance: Array = np.hypot(u, v) - radius
+    return distance
 
 
 def union(a: Array, b: Array, blend: float) -> Array:
@@ -104,6 +120,8 @@ class Patient:
         tissues: Mapping[str, tuple[float, float]],
     ) -> None:
         self.rng, self.shape, self.spacing, self.tissues = rng, shape, spacing, tissues
+        # Texture draws from its own stream, so that the contrast cannot change the anatomy.
+        self.texture_rng = rng.spawn(1)[0]
         self.fields = {
             name: smooth_noise(rng, shape, spacing, scale)
             for name, scale in {"wide": 55.0, "loops": 26.0, "fine": 15.0, "grain": 6.0}.items()
@@ -114,7 +132,7 @@ class Patient:
             sparse=True,
         )
         z, y, x = (axis.astype(np.float32) for axis in grid)
-        turn, tilt, nod = np.deg2rad(rng.normal(0, [2.5, 1.5, 1.5]))
+        turn, tilt, nod = np.deg2rad(rng.normal(0, [2.5, 1.5, 1.5])).tolist()
         x = x + tilt * z + turn * y - rng.normal(0, 4)
         y = y + nod * z - turn * x - rng.normal(-3, 4)
         z = z - tilt * x - nod * y - rng.normal(0, 7)
@@ -131,6 +149,14 @@ class Patient:
         """A field over part of the grid, shifted at random: the fields are periodic."""
         shift = [int(self.rng.integers(n)) for n in self.shape]
         return np.roll(self.fields[name], shift, (0, 1, 2))[where]
+
+    def _grain(self, shape: tuple[int, ...]) -> Array:
+        """Fine texture from a random part of its field."""
+        parts = []
+        for n, m in zip(self.shape, shape, strict=True):
+            start = int(self.texture_rng.integers(n - m + 1))
+            parts.append(slice(start, start + m))
+        return self.fields["grain"][tuple(parts)]
 
     def box(
         self,
@@ -164,7 +190,7 @@ class Patient:
         mean, texture = self.tissues[tissue]
         share = np.clip(0.5 - distance / self.soft, 0, 1)
         target = self.image[box.where]
-        value = mean + texture * box.noise("grain") if texture else mean
+        value = mean + texture * self._grain(target.shape) if texture else mean
         target += share * (value - target)
         if label is not None:
             self.labels[box.where][distance < 0] = label

@@ -115,7 +115,8 @@ def iter_pretrain(
     modality : {"MR", "CT"}, optional
         Overrides the guess for every scan.
     cache : path-like, optional
-        Folder for preprocessed slices on disk; needed only for more than 2 GiB of them.
+        Folder for preprocessed slices on disk, found again by the next run on the same scans. If
+        not given they stand in memory, or in the run folder from 2 GiB on.
     stop : StopFlag, optional
         Ends early and keeps the result so far.
     overwrite : bool
@@ -148,6 +149,7 @@ def iter_pretrain(
     store = yield from iter_store(
         sources,
         settings.preprocessing,
+        storage="disk" if cache else "auto",
         cache=Path(cache or out / "slices"),
         modality=modality,
         stop=stop,

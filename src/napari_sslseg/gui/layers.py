@@ -21,6 +21,9 @@ UNITS = ("mm", "mm", "mm")
 CT_LIMITS = (-160.0, 240.0)
 MR_PERCENTILES = (1.0, 99.5)
 
+# Okabe and Ito's colours, which stay apart for colour-blind readers too.
+LABEL_COLORS = ("#D55E00", "#56B4E9", "#F0E442", "#009E73", "#CC79A7", "#E69F00", "#0072B2")
+
 
 def volume_layer(volume: Volume) -> LayerData:
     """Image layer of a scan in mm, with contrast limits that suit its modality."""
@@ -42,9 +45,18 @@ def labels_layer(volume: Volume, classes: Mapping[int, str] | None = None) -> La
     classes : mapping of int to str, optional
         Names of the labels; napari shows the one under the mouse.
     """
-    settings = {**_settings(volume), "opacity": 0.5}
+    from napari.utils.colormaps import CyclicLabelColormap
+
+    settings = {
+        **_settings(volume),
+        "name": f"{volume.name} labels",
+        "opacity": 0.5,
+        # The first colour is that of the background.
+        "colormap": CyclicLabelColormap(colors=["transparent", *LABEL_COLORS]),
+    }
     if classes:
-        settings["features"] = {"index": list(classes), "class": list(classes.values())}
+        named = {0: "background", **classes}
+        settings["features"] = {"index": list(named), "class": list(named.values())}
     return volume.data, settings, "labels"
 
 

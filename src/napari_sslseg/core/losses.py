@@ -1,0 +1,67 @@
+"""Losses of the papers, as pure functions: they know of no network and no training loop."""
+
+import torch
+from torch import Tensor
+
+
+def restoration_l2(output: Tensor, target: Tensor) -> Tensor:
+    r"""Squared L2 distance of restored and original images, over all their pixels.
+
+    Dominic et al. 2023, *Improving data-efficiency and robustness of medical imaging segmentation
+    using inpainting-based self-supervised learning*, equation A1:
+
+    .. math:: \frac{1}{C} \sum_c \frac{1}{N} \sum_n \sum_{h,w} (X_{nchw} - Y_{nchw})^2
+
+    Despite the paper's name "L2 norm loss" no root is taken. The sum runs over the whole image,
+    not just over what was corrupted, and grows with its size.
+
+    Parameters
+    ----------
+    output, target : Tensor, shape (N, C, H, W)
+        Restored and original images, in units of the preprocessed intensities.
+
+    Returns
+    -------
+    Tensor, scalar
+        At least float32, also for half-precision images.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    return _difference(output, target).square().sum(dim=(2, 3)).mean()
+
+
+def l2_norm(output: Tensor, target: Tensor) -> Tensor:
+    """L2 norm of the error of each slice and channel, averaged: a figure to report.
+
+    The "L2 norm" of Table 2 in Dominic et al. 2023: the root of the squared error summed over the
+    pixels of one slice and channel, then the mean over slices and channels.
+
+    Parameters
+    ----------
+    output, target : Tensor, shape (N, C, H, W)
+        Restored and original images, in units of the preprocessed intensities.
+
+    Returns
+    -------
+    Tensor, scalar
+        At least float32, also for half-precision images.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    return _difference(output, target).square().sum(dim=(2, 3)).sqrt().mean()
+
+
+def _difference(output: Tensor, target: Tensor) -> Tensor:
+    """Difference in float32 or better: a sum over a slice overflows or rounds in half precision."""
+    if output.ndim != 4 or output.shape != target.shape:
+        raise ValueError(
+            f"images must have one shape (N, C, H, W), not {output.shape} and {target.shape}"
+        )
+    kind = torch.promote_types(torch.promote_types(output.dtype, target.dtype), torch.float32)
+    return output.to(kind) - target.to(kind)

@@ -1,0 +1,90 @@
+"""Files are written whole or not at all."""
+
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from napari_sslseg.core.atomic import atomic_path, write_text
+from napari_sslseg.core.errors import StorageError
+
+
+def test_writes_and_replaces(tmp_path):
+    path = tmp_path / "new" / "folder" / "report.json"
+    write_text(path, "eins")
+    write_text(path, "zwei – ü")
+    assert path.read_text(encoding="utf-8") == "zwei – ü"
+    assert os.listdir(path.parent) == ["report.json"]
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "b.safetensors", "sub.01.v2.nii.gz", "no_suffix"])
+def test_temporary_name_keeps_suffixes_and_is_hidden(tmp_path, name):
+    with atomic_path(tmp_path / name) as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.name.startswith(".")
+        assert temporary.suffixes[-2:] == (tmp_path / name).suffixes[-2:]
+        temporary.write_bytes(b"x")
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def fail():
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are of POSIX")
+def test_permissions_are_those_of_an_ordinary_file(tmp_path):
+    (tmp_path / "plain").write_text("")
+    write_text(tmp_path / "atomic", "")
+    plain, atomic = (stat.S_IMODE((tmp_path / n).stat().st_mode) for n in ("plain", "atomic"))
+    assert atomic == plain
+
+
+def test_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(StorageError, match=r"a\.txt"):
+        write_text(tmp_path / "file" / "a.txt", "new")
+    assert (tmp_path / "file").read_text() == "old"
+
+
+def test_target_that_is_a_folder(tmp_path):
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(StorageError, match=r"a\.txt"):
+        write_text(tmp_path / "a.txt", "new")
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the file size as Linux does")
+def test_full_disk(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    code = (
+        "import resource, sys\n"
+        "from napari_sslseg.core.atomic import write_text\n"
+        "from napari_sslseg.core.errors import StorageError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n"
+        "    write_text(sys.argv[1], 'x' * 100_000)\n"
+        "except StorageError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True
+    )
+    assert str(path) in done.stdout
+    assert "free some space" in done.stdout
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]

@@ -1,0 +1,314 @@
+import dataclasses
+import itertools
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from napari_sslseg.core.corruptions import (
+    PatchSwap,
+    SwapParameters,
+    largest_patch,
+    poisson_disc_patches,
+    uniform_patches,
+)
+from napari_sslseg.core.errors import ConfigError
+
+SAMPLINGS = ["poisson-disc", "uniform"]
+SIZES = [(128, 128), (192, 192), (256, 256), (160, 256), (224, 176)]
+SIDES = [8, 16, 32, 64]
+FITTING = [
+    (size, side, sampling)
+    for size, side, sampling in itertools.product(SIZES, SIDES, SAMPLINGS)
+    # Only exactly opposite corners of 128 × 128 take two discs for sides of 64.
+    if (size, side, sampling) != ((128, 128), 64, "poisson-disc")
+]
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def numbered(n, size, channels=1):
+    """Images in which each value occurs once, so that values tell where pixels came from."""
+    pixels = torch.arange(size[0] * size[1], dtype=torch.float32).view(1, 1, *size)
+    return pixels.repeat(n, channels, 1, 1) + 0.25 * torch.arange(channels).view(1, -1, 1, 1)
+
+
+def fixed(swap, symmetries, masks=0):
+    """The same mask in its own order for every image, turned as asked."""
+    n = len(symmetries)
+    return SwapParameters(
+        masks=torch.full((n,), masks),
+        symmetries=torch.tensor(symmetries),
+        order=torch.arange(swap.n_patches).repeat(n, 1),
+    )
+
+
+# --- swapping ---------------------------------------------------------------------------------
+
+
+def hand_made(monkeypatch, size, side, corners):
+    """A swap whose only mask holds the given corners, paired in order."""
+    table = np.array(corners, dtype=np.int64).T
+    monkeypatch.setattr(
+        "napari_sslseg.core.corruptions.poisson_disc_patches", lambda *arguments: table
+    )
+    return PatchSwap(size, side, "poisson-disc", 0.1, n_masks=1)
+
+
+def test_two_patches_change_places(monkeypatch):
+    swap = hand_made(monkeypatch, (8, 8), 2, [(0, 1), (5, 4)])
+    image = numbered(1, (8, 8))
+    out = swap.apply(image, fixed(swap, [0]))[0, 0]
+    expected = image[0, 0].clone()
+    expected[0:2, 1:3] = image[0, 0, 5:7, 4:6]
+    expected[5:7, 4:6] = image[0, 0, 0:2, 1:3]
+    assert torch.equal(out, expected)
+    assert out[0, 1] == 5 * 8 + 4  # by hand
+    assert out[6, 5] == 1 * 8 + 2
+
+
+def test_order_pairs_the_patches(monkeypatch):
+    swap = hand_made(monkeypatch, (8, 8), 1, [(0, 0), (0, 4), (4, 0), (4, 4)])
+    parameters = dataclasses.replace(fixed(swap, [0]), order=torch.tensor([[3, 0, 1, 2]]))
+    out = swap.apply(numbered(1, (8, 8)), parameters)[0, 0]
+    assert [out[0, 0], out[4, 4], out[0, 4], out[4, 0]] == [36, 0, 32, 4]
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_turned_masks_are_the_mask_turned_counter_clockwise(sampling):
+    swap = PatchSwap((32, 32), 5, sampling, n_masks=1)
+    masks = swap.mask(fixed(swap, [0, 1, 2, 3]))[:, 0]
+    for quarter in range(4):
+        assert torch.equal(masks[quarter], masks[0].rot90(quarter))
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_turned_swaps_turn_places_and_not_contents(sampling):
+    """Turning the image back, swapping and turning again is the same as the turned swap."""
+    swap = PatchSwap((24, 24), 5, sampling, n_masks=1)
+    image = torch.rand(1, 1, 24, 24)
+    for quarter in range(4):
+        turned = swap.apply(image.rot90(-quarter, (2, 3)), fixed(swap, [0])).rot90(quarter, (2, 3))
+        assert torch.equal(swap.apply(image, fixed(swap, [quarter])), turned)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_rectangles_have_half_turn_and_flips(sampling):
+    swap = PatchSwap((24, 40), 5, sampling, n_masks=1)
+    mask, turned, upside_down, mirrored = swap.mask(fixed(swap, [0, 1, 2, 3]))[:, 0]
+    assert torch.equal(turned, mask.rot90(2))
+    assert torch.equal(upside_down, mask.flip(0))
+    assert torch.equal(mirrored, mask.flip(1))
+
+
+@pytest.mark.parametrize(("size", "side", "sampling"), FITTING)
+def test_pixels_are_permuted_over_at_least_a_quarter(size, side, sampling):
+    swap = PatchSwap(size, side, sampling, n_masks=4)
+    images = numbered(6, size, channels=2)
+    kept = images.clone()
+    parameters = swap.sample(6, generator())
+    out = swap.apply(images, parameters)
+    assert torch.equal(images, kept)
+    assert torch.equal(out.flatten(2).sort().values, images.flatten(2))
+    moved = out != images
+    assert torch.equal(moved[:, :1], moved[:, 1:])  # the same places in all channels
+    assert torch.equal(out[:, 0] + 0.25, out[:, 1])  # and the same sources
+    assert torch.equal(moved[:, :1], swap.mask(parameters))
+    share = moved[:, 0].float().mean(dim=(1, 2))
+    assert share.min() >= 0.25
+    # No more than one pair of patches beyond what is needed.
+    assert share.max() < 0.25 + 2 * side**2 / (size[0] * size[1])
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_every_mask_corrupts_the_area(sampling):
+    swap = PatchSwap((96, 80), 12, sampling)
+    everything = SwapParameters(
+        masks=torch.arange(100),
+        symmetries=torch.zeros(100, dtype=torch.int64),
+        order=torch.arange(swap.n_patches).repeat(100, 1),
+    )
+    masks = swap.mask(everything).flatten(1)
+    assert masks.float().mean(dim=1).min() >= 0.25
+    assert len(masks.unique(dim=0)) == 100
+
+
+def test_poisson_disc_swaps_are_their_own_inverse():
+    swap = PatchSwap((64, 64), 8)
+    images = torch.rand(3, 1, 64, 64)
+    parameters = swap.sample(3, generator())
+    assert torch.equal(swap.apply(swap.apply(images, parameters), parameters), images)
+
+
+def test_other_memory_layouts_and_types_give_the_same():
+    swap = PatchSwap((48, 48), 6)
+    images = torch.rand(2, 3, 48, 48)
+    parameters = swap.sample(2, generator())
+    expected = swap.apply(images, parameters)
+    channels_last = images.to(memory_format=torch.channels_last)
+    assert torch.equal(swap.apply(channels_last, parameters), expected)
+    assert torch.equal(swap.apply(images.half(), parameters), expected.half())
+
+
+def test_wrong_batches_are_refused():
+    swap = PatchSwap((32, 32), 4, n_masks=2)
+    parameters = swap.sample(2, generator())
+    with pytest.raises(ValueError, match="2 parameters"):
+        swap.apply(torch.zeros(3, 1, 32, 32), parameters)
+    with pytest.raises(ValueError, match="must be"):
+        swap.apply(torch.zeros(2, 1, 32, 40), parameters)
+
+
+# --- randomness -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_the_same_seeds_give_the_same_corruption(sampling):
+    images = torch.rand(5, 1, 64, 64)
+
+    def corrupt(seed, draw):
+        swap = PatchSwap((64, 64), 8, sampling, n_masks=10, seed=seed)
+        return swap.apply(images, swap.sample(5, generator(draw)))
+
+    assert torch.equal(corrupt(0, 0), corrupt(0, 0))
+    assert not torch.equal(corrupt(0, 0), corrupt(0, 1))
+    assert not torch.equal(corrupt(0, 0), corrupt(1, 0))
+
+
+def test_draws_reach_all_masks_symmetries_and_pairings():
+    swap = PatchSwap((64, 64), 16, n_masks=7)
+    drawn = swap.sample(4000, generator())
+    assert swap.n_patches == 4
+    assert drawn.masks.bincount().min() > 450
+    assert drawn.symmetries.bincount(minlength=4).min() > 900
+    partner_of_first = torch.tensor(
+        [order[order.index(0) ^ 1] for order in drawn.order.tolist()]
+    ).bincount(minlength=4)
+    assert partner_of_first[0] == 0
+    assert partner_of_first[1:].min() > 1200
+
+
+def test_uniform_pairs_belong_to_the_mask():
+    swap = PatchSwap((64, 64), 16, "uniform", n_masks=1)
+    parameters = swap.sample(40, generator())
+    out = swap.apply(numbered(40, (64, 64)), parameters)
+    assert len(out[parameters.symmetries == 0].unique(dim=0)) == 1
+    assert len(out.unique(dim=0)) == 4
+
+
+# --- placement --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "side"), [(size, side) for size, side, how in FITTING if how == "poisson-disc"]
+)
+def test_poisson_discs_keep_their_distance(size, side):
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        corners = poisson_disc_patches(size, side, 0.25, rng)
+        assert corners.shape[1] % 2 == 0
+        assert corners.shape[1] * side**2 >= 0.25 * size[0] * size[1]
+        assert (corners >= 0).all()
+        assert (corners.max(axis=1) <= np.array(size) - side).all()
+        apart = corners[:, :, None] - corners[:, None, :]
+        others = ~np.eye(corners.shape[1], dtype=bool)
+        assert (apart**2).sum(axis=0)[others].min() >= 2 * side**2
+        assert np.abs(apart).max(axis=0)[others].min() >= side  # so none overlap
+
+
+def test_poisson_disc_places_are_uniform_for_the_first_patch():
+    rng = np.random.default_rng(0)
+    first = np.array([poisson_disc_patches((6, 6), 2, 0.05, rng)[:, 0] for _ in range(2500)])
+    counts = np.bincount(first[:, 0] * 5 + first[:, 1], minlength=25)
+    assert counts.min() > 60  # 100 each on average
+    assert counts.max() < 140
+
+
+def test_uniform_pairs_are_disjoint_and_reach_every_border():
+    rng = np.random.default_rng(0)
+    corners = np.hstack([uniform_patches((40, 24), 5, 0.25, rng) for _ in range(200)])
+    pairs = corners.T.reshape(-1, 2, 2)
+    assert np.abs(pairs[:, 0] - pairs[:, 1]).max(axis=1).min() >= 5
+    assert set(corners[0]) == set(range(36))
+    assert set(corners[1]) == set(range(20))
+
+
+def test_uniform_pairs_may_overlap_other_pairs():
+    rng = np.random.default_rng(0)
+    corners = uniform_patches((32, 32), 8, 0.9, rng)
+    assert corners.shape[1] * 64 > 32 * 32
+
+
+@pytest.mark.parametrize("area", [0.01, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize(("size", "side"), [((7, 7), 3), ((8, 16), 8), ((9, 16), 8), ((3, 9), 1)])
+def test_uniform_reaches_any_area_on_small_slices(size, side, area):
+    swap = PatchSwap(size, side, "uniform", area, n_masks=20)
+    parameters = swap.sample(20, generator())
+    images = numbered(20, size)
+    out = swap.apply(images, parameters)
+    assert (out != images).float().mean(dim=(1, 2, 3)).min() >= area
+    assert torch.equal(out.flatten(1).sort().values, images.flatten(1))
+
+
+# --- what fits --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "largest"), [((64, 48), 32), ((128, 128), 64), ((40, 256), 40), ((3, 3), 1)]
+)
+def test_the_largest_uniform_patch_leaves_room_for_its_partner(size, largest):
+    assert largest_patch(size, "uniform") == largest
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("size", [(64, 48), (51, 35), (128, 128), (192, 192), (16, 16), (256, 40)])
+def test_the_error_names_the_largest_patch_that_then_works(size, sampling):
+    with pytest.raises(ConfigError) as error:
+        PatchSwap(size, max(size), sampling)
+    named = int(re.search(r"choose a patch size of (\d+) pixels\.$", str(error.value))[1])
+    assert named == largest_patch(size, sampling)
+    assert f"{size[0]} × {size[1]}" in str(error.value)
+    swap = PatchSwap(size, named, sampling)
+    assert swap.mask(swap.sample(50, generator())).float().mean(dim=(1, 2, 3)).min() >= 0.25
+    if named < min(size):
+        with pytest.raises(ConfigError, match=f" {named} pixels"):
+            PatchSwap(size, named + 1, sampling)
+
+
+def test_the_limit_of_two_discs():
+    """Two discs fit only if the diagonal between opposite corners is K√2 or longer."""
+    for size in [(64, 48), (128, 128), (30, 90)]:
+        side = largest_patch(size, "poisson-disc")
+        assert (size[0] - side) ** 2 + (size[1] - side) ** 2 >= 2 * side**2
+
+
+def test_patches_of_32_do_not_fit_64_by_48_by_poisson_disc():
+    with pytest.raises(ConfigError, match="choose a patch size of 27 pixels"):
+        PatchSwap((64, 48), 32, "poisson-disc")
+    PatchSwap((64, 48), 32, "uniform")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2)])
+def test_slices_too_small_for_two_discs(size):
+    assert largest_patch((1, 1), "poisson-disc") == largest_patch((1, 1), "uniform") == 0
+    with pytest.raises(ConfigError, match="use larger slices"):
+        PatchSwap(size, 5, "poisson-disc")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"patch_size": 0}, "at least 1 pixel"),
+        ({"sampling": "grid"}, "no patch sampling grid"),
+        ({"min_area": 0.31}, "at most 0.3"),
+        ({"min_area": 0.0}, "more than 0"),
+        ({"min_area": 0.95, "sampling": "uniform"}, "at most 0.9"),
+        ({"n_masks": 0}, "at least 1"),
+    ],
+)
+def test_impossible_settings_say_what_is_possible(options, says):
+    with pytest.raises(ConfigError, match=says):
+        PatchSwap((64, 64), **{"patch_size": 8, **options})

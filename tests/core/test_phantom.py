@@ -1,0 +1,195 @@
+"""Phantom patients: repeatable, varied, in anatomical order, with the values of real scans."""
+
+from functools import cache
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.phantom import PHANTOM_CLASSES, make_patient, write_dataset
+from napari_sslseg.core.volumes import Volume, guess_modality, load_labels, load_volume
+
+SEEDS = range(5)
+LIVER, RIGHT_KIDNEY, LEFT_KIDNEY, SPLEEN, SPINE = PHANTOM_CLASSES
+
+# Healthy adults, with room: ml within the field of view.
+PLAUSIBLE_ML = {
+    LIVER: (900, 2300),
+    RIGHT_KIDNEY: (75, 260),
+    LEFT_KIDNEY: (80, 280),
+    SPLEEN: (60, 400),
+    SPINE: (300, 750),
+}
+
+
+@cache
+def patient(seed: int, modality: str = "CT") -> tuple[Volume, Volume]:
+    return make_patient(seed, modality)
+
+
+def centre_mm(labels: Volume, label: int) -> np.ndarray:
+    """Centre of a class in RAS+ mm, through the affine of the source file."""
+    source = labels.geometry.to_source(labels.data)
+    voxel = np.argwhere(source == label).mean(axis=0)
+    return (labels.geometry.affine @ [*voxel, 1])[:3]
+
+
+@pytest.mark.parametrize("modality", ["MR", "CT"])
+def test_the_same_seed_gives_the_same_patient(modality):
+    scan, labels = make_patient(3, modality)
+    again, again_labels = patient(3, modality)
+    np.testing.assert_array_equal(scan.data, again.data)
+    np.testing.assert_array_equal(labels.data, again_labels.data)
+    np.testing.assert_array_equal(scan.geometry.affine, again.geometry.affine)
+    assert scan.name == scan.subject == f"phantom_{modality.lower()}_003"
+
+
+def test_other_seeds_give_other_anatomy():
+    for first, second in zip(SEEDS, list(SEEDS)[1:], strict=False):
+        a, b = patient(first)[1].data > 0, patient(second)[1].data > 0
+        overlap = 2 * (a & b).sum() / (a.sum() + b.sum())
+        assert 0.4 < overlap < 0.95
+
+
+def test_orientation_of_the_files_varies():
+    assert len({patient(seed)[0].geometry.orientation for seed in SEEDS}) > 1
+
+
+def test_a_seed_is_one_patient_on_either_scanner():
+    np.testing.assert_array_equal(patient(0, "CT")[1].data, patient(0, "MR")[1].data)
+
+
+@pytest.mark.parametrize("weighting", ["T1", "T2"])
+def test_mr_weightings_order_the_tissues_as_in_patients(weighting):
+    scan, labels = make_patient(0, "MR", weighting=weighting)
+    liver, spleen = (np.median(scan.data[labels.data == c]) for c in (LIVER, SPLEEN))
+    assert (liver > spleen) == (weighting == "T1")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_organs_have_plausible_volumes(seed):
+    _, labels = patient(seed)
+    ml = np.prod(labels.spacing) / 1000
+    counts = np.bincount(labels.data.ravel())
+    assert len(counts) == len(PHANTOM_CLASSES) + 1
+    for label, (low, high) in PLAUSIBLE_ML.items():
+        assert low < counts[label] * ml < high, PHANTOM_CLASSES[label]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_organs_lie_where_they_belong(seed):
+    _, labels = patient(seed)
+    liver, right, left, spleen, spine = (centre_mm(labels, c) for c in PHANTOM_CLASSES)
+    # RAS+: x grows towards the patient's right, y towards anterior, z towards superior.
+    assert liver[0] > spine[0] > spleen[0]
+    assert right[0] > spine[0] + 30
+    assert left[0] < spine[0] - 30
+    assert right[2] < left[2]
+    assert spine[1] < liver[1]
+    assert liver[2] > right[2]
+    assert spleen[2] > left[2]
+
+
+def test_axial_slices_look_radiological():
+    _, labels = patient(0)
+    _, height, width = labels.data.shape
+    rows, _ = np.nonzero((labels.data == SPINE).any(axis=0))
+    assert rows.mean() > 0.55 * height
+    assert np.nonzero((labels.data == LIVER).any(axis=(0, 1)))[0].mean() < width / 2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_kidneys_are_no_mirror_images(seed):
+    _, labels = patient(seed)
+    right, left = labels.data == RIGHT_KIDNEY, (labels.data == LEFT_KIDNEY)[:, :, ::-1]
+
+    def at_origin(mask: np.ndarray) -> set[tuple[int, ...]]:
+        voxels = np.argwhere(mask)
+        return set(map(tuple, voxels - np.rint(voxels.mean(axis=0)).astype(int)))
+
+    a, b = at_origin(right), at_origin(left)
+    assert 2 * len(a & b) / (len(a) + len(b)) < 0.9
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_ct_values_are_hounsfield_units(seed):
+    scan, labels = patient(seed)
+    assert scan.data.dtype == np.int16
+    median = {c: np.median(scan.data[labels.data == c]) for c in PHANTOM_CLASSES}
+    assert 55 < median[LIVER] < 130
+    assert 50 < median[SPLEEN] < 140
+    assert 55 < median[RIGHT_KIDNEY] < 200
+    assert 55 < median[LEFT_KIDNEY] < 200
+    assert 100 < np.mean(scan.data[labels.data == SPINE]) < 350
+    assert 300 < np.percentile(scan.data[labels.data == SPINE], 95) < 900
+    assert -1050 < np.median(scan.data[:, :4]) < -950
+    fat = (scan.data > -140) & (scan.data < -60)
+    assert fat.sum() * np.prod(scan.spacing) / 1e6 > 1.0  # litres
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("modality", ["MR", "CT"])
+def test_values_tell_the_modality(seed, modality):
+    scan, _ = patient(seed, modality)
+    assert guess_modality(scan.data) == scan.modality == modality
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_labels_hold_no_air(seed):
+    scan, labels = patient(seed)
+    # Next to lung, thick slices take in some air; an organ itself holds none.
+    assert np.mean(scan.data[labels.data > 0] < -500) < 0.002
+    assert not labels.data[:, :4].any()
+
+
+def test_dataset_on_disk_gives_the_patients_back(tmp_path):
+    paths = write_dataset(tmp_path, 2, "MR", seed=3)
+    assert [p.relative_to(tmp_path).as_posix() for p in paths] == [
+        "images/phantom_mr_003.nii.gz",
+        "images/phantom_mr_004.nii.gz",
+    ]
+    for seed, path in zip((3, 4), paths, strict=True):
+        scan, labels = patient(seed, "MR")
+        loaded = load_volume(path)
+        np.testing.assert_array_equal(loaded.data, scan.data)
+        assert loaded.data.dtype == scan.data.dtype
+        np.testing.assert_array_equal(loaded.geometry.affine, scan.geometry.affine)
+        assert loaded.subject == scan.subject
+        truth = load_labels(tmp_path / "labels" / path.name, like=loaded)
+        np.testing.assert_array_equal(truth.data, labels.data)
+        image = nib.load(path)
+        assert image.header.get_xyzt_units()[0] == "mm"
+        assert int(image.header["sform_code"]) == int(image.header["qform_code"]) == 1
+
+
+def test_dataset_without_labels(tmp_path):
+    write_dataset(tmp_path, 1, "CT", labels=False)
+    assert not (tmp_path / "labels").exists()
+
+
+def test_other_grids():
+    scan, labels = make_patient(0, "CT", shape=(40, 64, 72), spacing=(5, 5.6, 5))
+    assert scan.data.shape == labels.data.shape == (40, 64, 72)
+    np.testing.assert_allclose(scan.spacing, (5, 5.6, 5), rtol=1e-6)
+    assert set(np.unique(labels.data)) == {0, *PHANTOM_CLASSES}
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"seed": -1}, "seed"),
+        ({"modality": "PET"}, "modality"),
+        ({"weighting": "T3"}, "weighting"),
+        ({"shape": (2, 64, 64)}, "shape"),
+        ({"spacing": (8, 0, 2)}, "spacing"),
+    ],
+)
+def test_impossible_settings_are_explained(settings, word):
+    with pytest.raises(ConfigError, match=word):
+        make_patient(**{"seed": 0, **settings})
+
+
+def test_a_dataset_needs_a_patient(tmp_path):
+    with pytest.raises(ConfigError, match="at least 1"):
+        write_dataset(tmp_path, 0)
