@@ -48,7 +48,9 @@ def torchio_swap(swaps: int) -> Corrupt:
 def monai_shuffle(patches: int) -> Corrupt:
     transform = RandCoarseShuffle(holes=patches, spatial_size=PATCH, prob=1.0)
     transform.set_random_state(0)
-    return lambda images: torch.stack([transform(image.clone()) for image in images])
+    return lambda images: torch.stack(
+        [torch.as_tensor(transform(image.clone())) for image in images]
+    )
 
 
 def corrupted_area(corrupt: Corrupt, images: Tensor) -> float:

@@ -4,10 +4,9 @@
 #   scripts/setup.sh env EXTRAS   virtual environment .venv with napari-sslseg[EXTRAS]
 #   scripts/setup.sh window       system packages for a napari window on a virtual screen (Linux)
 set -eu
-cd "$(dirname "$0")/.."
-VENV=.venv
-# For Debian and Ubuntu; every other library comes along as a dependency of these.
-WINDOW_PACKAGES="xvfb xauth libgl1-mesa-dri libegl1 libopengl0 libglib2.0-0 libdbus-1-3 \
+cd "$(dirname "$0")/.." && VENV=.venv
+# On Debian and Ubuntu; every other library comes along with these.
+WINDOW_PACKAGES="xvfb xauth libgl1-mesa-dri libegl1 libglib2.0-0 libdbus-1-3 \
 libfontconfig1 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0"
 
 say() { printf '== %s\n' "$*" >&2; }
@@ -15,7 +14,8 @@ fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 step() { # step WHAT COMMAND...
     what=$1
     shift
-    say "$what" && "$@" || fail "this step failed: $what. The lines above say why."
+    say "$what"
+    "$@" || fail "this step failed: $what. The lines above say why."
 }
 pip() { "$VENV/bin/python" -m pip --disable-pip-version-check "$@"; }
 
@@ -84,6 +84,7 @@ setup_window() {
     if [ -e "$VENV/.window" ] || [ "$(uname -s)" != Linux ]; then return; fi
     if ! window_opens && can_apt; then
         say "Installing system packages for a virtual screen"
+        # shellcheck disable=SC2086  # a list of words
         apt_install $WINDOW_PACKAGES || true # whether it helped is tried next
     fi
     if window_opens; then touch "$VENV/.window" && return; fi

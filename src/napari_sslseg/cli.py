@@ -10,6 +10,7 @@ import typer
 from napari_sslseg.console import fail, follow, run_app, say, table
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import StopFlag
+from napari_sslseg.options import modality_of, numbers, preprocessing_for, settings_for
 
 app = typer.Typer(
     add_completion=False,
@@ -57,7 +58,8 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Run the main job end to end and compare pretrained with scratch."""
-    from napari_sslseg.core.demo import FAST, FULL, iter_demo
+    from napari_sslseg.core.demo import iter_demo
+    from napari_sslseg.core.demo_plan import FAST, FULL
 
     stop = StopFlag()
     plan = FAST if fast else FULL
@@ -101,10 +103,10 @@ def pretrain(
     from napari_sslseg.core.pretrain import gather_scans, iter_pretrain, slice_size
 
     scans = gather_scans(images)
-    preprocessing = _preprocessing(scans[0], plane, spacing, _modality(modality))
+    preprocessing = preprocessing_for(scans[0], plane, spacing, modality_of(modality))
     chosen = {} if patch_size is None else {"patch_size": patch_size}
     pretext = make_task(task, slice_size(scans, preprocessing), sampling=sampling, **chosen)
-    settings = _settings(
+    settings = settings_for(
         "PretrainSettings", network, steps, batch_size, learning_rate, seed, preprocessing
     )
     stop = StopFlag()
@@ -114,7 +116,7 @@ def pretrain(
         out=out,
         settings=settings,
         device=device,
-        modality=_modality(modality),
+        modality=modality_of(modality),
         cache=cache,
         stop=stop,
         overwrite=overwrite,
@@ -174,11 +176,11 @@ def finetune(
         raise ConfigError(
             f"Network, plane and spacing come from the pretraining {init}; leave them out."
         )
-    preprocessing = _preprocessing(
-        pairs[0].scan, plane or "axial", spacing or "keep", _modality(modality)
+    preprocessing = preprocessing_for(
+        pairs[0].scan, plane or "axial", spacing or "keep", modality_of(modality)
     )
-    others = {} if classes is None else {"classes": _numbers(classes)}
-    settings = _settings(
+    others = {} if classes is None else {"classes": numbers(classes)}
+    settings = settings_for(
         "FinetuneSettings",
         (network or "small") if scratch else None,
         steps,
@@ -197,7 +199,7 @@ def finetune(
         settings=settings,
         validation=validation,
         device=device,
-        modality=_modality(modality),
+        modality=modality_of(modality),
         cache=cache,
         stop=stop,
         overwrite=overwrite,
@@ -219,7 +221,9 @@ def predict(
 
     stop = StopFlag()
     written, failed = follow(
-        iter_predict(run, images, out=out, device=device, modality=_modality(modality), stop=stop),
+        iter_predict(
+            run, images, out=out, device=device, modality=modality_of(modality), stop=stop
+        ),
         stop,
     )
     if as_json:
@@ -274,7 +278,7 @@ def preview(
     from napari_sslseg.core.preview import draw_preview
 
     options: dict[str, Any] = {} if patch_size is None else {"patch_size": patch_size}
-    preprocessing = None if init else _preprocessing(image, plane, "keep", _modality(modality))
+    preprocessing = None if init else preprocessing_for(image, plane, "keep", modality_of(modality))
     draw_preview(
         image,
         out=out,
@@ -282,7 +286,7 @@ def preview(
         options=options | {"sampling": sampling},
         init=init,
         preprocessing=preprocessing,
-        modality=_modality(modality),
+        modality=modality_of(modality),
         seed=seed,
     )
     say(f"Preview: {out}")
@@ -291,66 +295,6 @@ def preview(
 def main() -> None:
     """Entry point: one plain line and exit code 2 on a user's error, 130 on Ctrl-C."""
     sys.exit(run_app(app))
-
-
-def _modality(name: str | None) -> Any:
-    if name is not None and name.upper() not in ("MR", "CT"):
-        raise ConfigError(f"There is no modality {name}; choose MR or CT.")
-    return name.upper() if name else None
-
-
-def _preprocessing(scan: Any, plane: str, spacing: str, modality: Any) -> Any:
-    """Preprocessing by modality with the plane and spacing asked for."""
-    from napari_sslseg.core.config import checked
-    from napari_sslseg.core.labelled import as_volume
-    from napari_sslseg.core.pretrain import default_preprocessing
-
-    if spacing not in ("keep", "isotropic"):
-        try:
-            float(spacing)
-        except ValueError:
-            raise ConfigError(
-                f"The spacing {spacing} is no number of mm; choose one, keep or isotropic."
-            ) from None
-    base = default_preprocessing(modality or as_volume(scan).modality)
-    value = spacing if spacing in ("keep", "isotropic") else float(spacing)
-    return checked(type(base), **base.model_dump() | {"plane": plane, "spacing": value})
-
-
-def _settings(
-    kind: str,
-    network: str | None,
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
-    preprocessing: Any,
-    **others: Any,
-) -> Any:
-    from napari_sslseg.core import config
-
-    fields: dict[str, Any] = {"preprocessing": preprocessing, **others}
-    if network is not None:
-        if network not in config.NETWORK_WIDTHS:
-            raise ConfigError(
-                f"There is no network {network}; choose {', '.join(config.NETWORK_WIDTHS)}."
-            )
-        fields["network"] = config.Network.preset(network)
-    fields["training"] = config.checked(
-        config.Training,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-    )
-    return config.checked(getattr(config, kind), **fields)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"The classes {text} are no whole numbers, such as 1,2.") from None
 
 
 def _finish(run: Any, as_json: bool, following: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from napari_sslseg.core.corruptions import (
     PatchSwap,
     SwapParameters,
+    _move_pixels,
     largest_patch,
     poisson_disc_patches,
     uniform_patches,
@@ -143,14 +144,28 @@ def test_poisson_disc_swaps_are_their_own_inverse():
     assert torch.equal(swap.apply(swap.apply(images, parameters), parameters), images)
 
 
-def test_other_memory_layouts_and_types_give_the_same():
-    swap = PatchSwap((48, 48), 6)
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_other_memory_layouts_and_types_give_the_same(sampling):
+    swap = PatchSwap((48, 48), 6, sampling, n_masks=5)
     images = torch.rand(2, 3, 48, 48)
     parameters = swap.sample(2, generator())
     expected = swap.apply(images, parameters)
     channels_last = images.to(memory_format=torch.channels_last)
     assert torch.equal(swap.apply(channels_last, parameters), expected)
     assert torch.equal(swap.apply(images.half(), parameters), expected.half())
+    one_for_all = images[:1].expand(2, -1, -1, -1)
+    again = swap.apply(one_for_all.clone(), parameters)
+    assert torch.equal(swap.apply(one_for_all, parameters), again)
+
+
+def test_swapping_blocks_and_moving_pixels_are_the_same():
+    """Whole patches are swapped on the CPU, single pixels moved elsewhere."""
+    for size in [(48, 48), (40, 56)]:
+        swap = PatchSwap(size, 7, n_masks=9)
+        images = torch.rand(22, 3, *size)[2:]  # not at the start of its storage
+        parameters = swap.sample(20, generator())
+        moves = swap._moves(parameters, images.device)
+        assert torch.equal(swap.apply(images, parameters), _move_pixels(images, *moves))
 
 
 def test_wrong_batches_are_refused():

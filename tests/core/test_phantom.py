@@ -10,7 +10,7 @@ from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.phantom import PHANTOM_CLASSES, make_patient, write_dataset
 from napari_sslseg.core.volumes import Volume, guess_modality, load_labels, load_volume
 
-SEEDS = range(5)
+SEEDS = range(4)
 LIVER, RIGHT_KIDNEY, LEFT_KIDNEY, SPLEEN, SPINE = PHANTOM_CLASSES
 
 # Healthy adults, with room: ml within the field of view.
@@ -144,12 +144,12 @@ def test_labels_hold_no_air(seed):
 
 
 def test_dataset_on_disk_gives_the_patients_back(tmp_path):
-    paths = write_dataset(tmp_path, 2, "MR", seed=3)
+    paths = write_dataset(tmp_path, 2, "MR", seed=2)
     assert [p.relative_to(tmp_path).as_posix() for p in paths] == [
+        "images/phantom_mr_002.nii.gz",
         "images/phantom_mr_003.nii.gz",
-        "images/phantom_mr_004.nii.gz",
     ]
-    for seed, path in zip((3, 4), paths, strict=True):
+    for seed, path in zip((2, 3), paths, strict=True):
         scan, labels = patient(seed, "MR")
         loaded = load_volume(path)
         np.testing.assert_array_equal(loaded.data, scan.data)

@@ -110,12 +110,12 @@ class PatchSwap:
     ) -> None:
         if n_masks < 1:
             raise ConfigError(f"The number of masks cannot be {n_masks}; choose at least 1.")
-        check_patches(image_size, sampling, min_area, patch_size)
         self.image_size: Size = (int(image_size[0]), int(image_size[1]))
+        check_patches(self.image_size, sampling, min_area, patch_size)
         self.patch_size = patch_size
         self.sampling = sampling
         self.n_masks = n_masks
-        self._origin, self._row_step, self._column_step = _symmetries(self.image_size)
+        self._affine = _symmetries(self.image_size)
         rng = np.random.default_rng(seed)
         arguments = (self.image_size, patch_size, min_area, rng)
         if sampling == "poisson-disc":
@@ -139,7 +139,7 @@ class PatchSwap:
         """
         return SwapParameters(
             masks=torch.randint(self.n_masks, (n,), generator=generator),
-            symmetries=torch.randint(len(self._origin), (n,), generator=generator),
+            symmetries=torch.randint(self._affine.shape[1], (n,), generator=generator),
             order=torch.rand(n, self.n_patches, generator=generator).argsort(dim=1),
         )
 
@@ -167,12 +167,9 @@ class PatchSwap:
             raise ValueError(f"images must be (N, C, {self.image_size}), not {images.shape}")
         if len(images) != len(parameters):
             raise ValueError(f"{len(parameters)} parameters cannot corrupt {len(images)} images")
-        target, source = (
-            index[:, None].expand(-1, images.shape[1], -1)
-            for index in self._moves(parameters, images.device)
-        )
-        pixels = images.flatten(2)
-        return pixels.scatter(2, target, pixels.gather(2, source)).view(images.shape)
+        if self.sampling == "poisson-disc" and images.device.type == "cpu":
+            return _swap_blocks(images, self._corners(parameters), self.patch_size)
+        return _move_pixels(images, *self._moves(parameters, images.device))
 
     def mask(self, parameters: SwapParameters) -> Tensor:
         """Say which pixels are replaced: bool, shape (N, 1, H, W), on the CPU."""
@@ -181,33 +178,62 @@ class PatchSwap:
         replaced = torch.zeros(len(parameters), height * width, dtype=torch.bool)
         return replaced.scatter_(1, target, True).view(-1, 1, height, width)
 
+    def _corners(self, parameters: SwapParameters) -> Tensor:
+        """Flat indices of top-left pixels, shape (N, P): each pair of neighbours is swapped."""
+        origin, row, column = self._steps(parameters)
+        tops, lefts = self._table[:, parameters.masks].unbind()
+        # Turning may make another corner of the patch the top-left one.
+        shift = (self.patch_size - 1) * (row.clamp(max=0) + column.clamp(max=0))
+        return (origin + row * tops + column * lefts + shift).gather(1, parameters.order)
+
     def _moves(self, parameters: SwapParameters, device: torch.device) -> tuple[Tensor, Tensor]:
         """Flat indices of the replaced pixels and of the pixels they get, each of shape (N, L).
 
         Only these are touched, not the whole image: three quarters of it stay as they are.
         """
-        turn = parameters.symmetries
-        origin, row, column = (
-            step[turn, None] for step in (self._origin, self._row_step, self._column_step)
-        )
-        if self.sampling == "uniform":
-            if device not in self._copies:
-                # Large, so it is copied once; the other tables are small and stay on the CPU.
-                self._copies[device] = self._table.to(device)
-            table = self._copies[device]
-            origin, row, column = (step.to(device) for step in (origin, row, column))
-            rows_to, columns_to, rows_from, columns_from = table[:, parameters.masks.to(device)]
-            target = origin + row * rows_to + column * columns_to
-            return target, origin + row * rows_from + column * columns_from
-        tops, lefts = self._table[:, parameters.masks].unbind()
-        corners = (origin + row * tops + column * lefts).gather(1, parameters.order)
-        partners = corners.unflatten(1, (-1, 2)).flip(2).flatten(1)
-        # A turned patch has its corner elsewhere, but the same symmetry turns its pixels too.
-        side = torch.arange(self.patch_size)
-        within = (row[:, :, None] * side[:, None] + column[:, :, None] * side).flatten(1)
-        corners, partners, within = (part.to(device) for part in (corners, partners, within))
-        target = (corners[:, :, None] + within[:, None]).flatten(1)
-        return target, (partners[:, :, None] + within[:, None]).flatten(1)
+        if self.sampling == "poisson-disc":
+            side, width = torch.arange(self.patch_size, device=device), self.image_size[1]
+            within = (side[:, None] * width + side).flatten()
+            corners = self._corners(parameters).to(device)
+            partners = corners.unflatten(1, (-1, 2)).flip(2).flatten(1)
+            target = (corners[:, :, None] + within).flatten(1)
+            return target, (partners[:, :, None] + within).flatten(1)
+        if device not in self._copies:
+            # Large, so it is copied once; all other tensors are small and drawn on the CPU.
+            self._copies[device] = self._table.to(device)
+        table = self._copies[device][:, parameters.masks.to(device)]
+        origin, row, column = (step.to(device) for step in self._steps(parameters))
+        target = origin + row * table[0] + column * table[1]
+        return target, origin + row * table[2] + column * table[3]
+
+    def _steps(self, parameters: SwapParameters) -> tuple[Tensor, Tensor, Tensor]:
+        """Each image's symmetry: pixel (y, x) goes to ``origin + row * y + column * x``."""
+        origin, row, column = self._affine[:, parameters.symmetries, None].unbind()
+        return origin, row, column
+
+
+def _move_pixels(images: Tensor, target: Tensor, source: Tensor) -> Tensor:
+    """Replace pixels ``target`` by pixels ``source`` of the same image, in all channels."""
+    target, source = (index[:, None].expand(-1, images.shape[1], -1) for index in (target, source))
+    pixels = images.flatten(2)
+    return pixels.scatter(2, target, pixels.gather(2, source)).view(images.shape)
+
+
+def _swap_blocks(images: Tensor, corners: Tensor, side: int) -> Tensor:
+    """Swap disjoint patches whole, three times as fast on the CPU as moving their pixels.
+
+    It views the images as all their overlapping patches. That costs nothing on the CPU, but other
+    devices, and CUDA in deterministic mode, may write the view out.
+    """
+    images = images.contiguous()
+    n, channels, height, width = images.shape
+    planes = torch.arange(n * channels).view(n, channels, 1) * (height * width)
+    pairs = (planes + corners[:, None]).view(-1, 2)
+    view = (images.numel() - (side - 1) * (width + 1), side, side), (1, width, 1)
+    out = images.clone()
+    moved = images.as_strided(*view).index_select(0, pairs.flip(1).flatten())
+    out.as_strided(*view).index_copy_(0, pairs.flatten(), moved)
+    return out
 
 
 def _moves_table(sources: list[np.ndarray]) -> Tensor:
@@ -226,18 +252,18 @@ def _moves_table(sources: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(table)
 
 
-def _symmetries(size: Size) -> tuple[Tensor, Tensor, Tensor]:
-    """Four symmetries of the pixel grid, as affine maps to flat indices.
+def _symmetries(size: Size) -> Tensor:
+    """Four symmetries of the pixel grid, as affine maps to flat indices: shape (3, 4).
 
-    Pixel (y, x) goes to ``origin + row_step * y + column_step * x``; each tensor has shape (4,).
+    Pixel (y, x) goes to ``origin + row * y + column * x``, with the three in this order.
     """
     grid = torch.arange(size[0] * size[1]).view(size)
     if size[0] == size[1]:
-        # Turning the mask by k means looking up where the inverse turn takes each pixel from.
+        # Where a turn takes each pixel to is what the inverse turn of the indices shows there.
         turned = [grid.rot90(-k) for k in range(4)]
     else:
         turned = [grid, grid.rot90(2), grid.flip(0), grid.flip(1)]
     origin = torch.stack([t[0, 0] for t in turned])
     below = torch.stack([t[1 % size[0], 0] for t in turned])
     right = torch.stack([t[0, 1 % size[1]] for t in turned])
-    return origin, below - origin, right - origin
+    return torch.stack([origin, below - origin, right - origin])

@@ -7,56 +7,34 @@ scratch with the same slices, schedule and seeds; predict held-out subjects; rep
 import json
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_sslseg.core.atomic import atomic_path, write_text
-from napari_sslseg.core.config import FinetuneSettings, Network, PretrainSettings, Training
+from napari_sslseg.core.config import (
+    FinetuneSettings,
+    Network,
+    PretrainSettings,
+)
+from napari_sslseg.core.demo_plan import FULL, Plan, demo_preprocessing
 from napari_sslseg.core.errors import DataError
-from napari_sslseg.core.evaluate import Evaluation, evaluate, summarize
+from napari_sslseg.core.evaluate import evaluate, summarize
 from napari_sslseg.core.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.finetune import iter_finetune
 from napari_sslseg.core.labelled import LabelledScan, pair_scans
 from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.core.predict import load_segmenter, predict
-from napari_sslseg.core.pretrain import iter_pretrain
+from napari_sslseg.core.pretrain import iter_pretrain, slice_size
 from napari_sslseg.core.report import Overlay, best_slice, draw_report
 from napari_sslseg.core.runs import Run, check_writable
 from napari_sslseg.core.scan_files import find_volumes
+from napari_sslseg.core.scores import Evaluation
 from napari_sslseg.core.slices import scan_subject, split_subjects
 from napari_sslseg.core.volumes import save_labels
 
 INITS = ("scratch", "pretrained")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much of everything: the length of the demonstration.
-
-    Attributes
-    ----------
-    labelled : tuple of int
-        Numbers of labelled volumes to fine-tune on, each from both starts.
-    repeats : int
-        Seeds; each draws its own labelled volumes.
-    """
-
-    patients: int
-    labelled: tuple[int, ...]
-    repeats: int
-    test_share: float
-    test_most: int
-    pretrain_steps: int
-    finetune_steps: int
-    batch_size: int
-    network: str
-
-
-FAST = Plan(16, (2,), 1, 0.25, 12, 150, 150, 8, "small")
-FULL = Plan(24, (1, 4), 2, 0.25, 40, 500, 300, 8, "small")
 
 
 def iter_demo(
@@ -112,9 +90,12 @@ def iter_demo(
         f"drawn from {len(pool)} others."
     )
 
+    preprocessing = demo_preprocessing(images, plan)
+    size = slice_size(images, preprocessing)
     settings = PretrainSettings(
+        preprocessing=preprocessing,
         network=Network.preset(plan.network),
-        training=Training(steps=plan.pretrain_steps, batch_size=plan.batch_size, seed=seed),
+        training=plan.training(size, plan.pretrain_megapixels, seed),
     )
     runs = out / "runs"
     pretrained = yield from _stage(
@@ -129,6 +110,9 @@ def iter_demo(
         "Pretraining",
     )
     clock.lap("pretrain")
+    # From a pretraining run, network and preprocessing come with the run.
+    same: dict[str, Any] = {"network": settings.network, "preprocessing": preprocessing}
+    from_scratch: dict[str, dict[str, Any]] = {"scratch": same, "pretrained": {}}
     arms: list[dict[str, Any]] = []
     curves: dict[str, list[list[float]]] = {}
     overlays: list[Overlay] = []
@@ -146,7 +130,10 @@ def iter_demo(
                         chosen,
                         init=pretrained if init == "pretrained" else "scratch",
                         out=runs / name,
-                        settings=_finetune_settings(settings, plan, seed + repeat),
+                        settings=FinetuneSettings(
+                            training=plan.training(size, plan.finetune_megapixels, seed + repeat),
+                            **from_scratch[init],
+                        ),
                         device=device,
                         stop=stop,
                         overwrite=True,
@@ -183,10 +170,10 @@ def iter_demo(
         "pretraining": {
             "volumes": len(images),
             "includes_images_of_test_subjects": True,
-            "steps": plan.pretrain_steps,
+            "steps": settings.training.steps,
             "task": dict(pretrained.record["task"]),
         },
-        "finetuning": {"steps": plan.finetune_steps, "batch_size": plan.batch_size},
+        "finetuning": plan.training(size, plan.finetune_megapixels, seed).model_dump(mode="json"),
         "device": pretrained.record["device"],
         "seed": seed,
         "seconds": clock.seconds(),
@@ -218,14 +205,6 @@ def _split(
 def _feasible(wanted: tuple[int, ...], available: int) -> list[int]:
     """Numbers of labelled volumes, none larger than what there is."""
     return sorted({min(n, available) for n in wanted})
-
-
-def _finetune_settings(pretraining: PretrainSettings, plan: Plan, seed: int) -> FinetuneSettings:
-    """One schedule for both starts."""
-    return FinetuneSettings(
-        network=pretraining.network,
-        training=Training(steps=plan.finetune_steps, batch_size=plan.batch_size, seed=seed),
-    )
 
 
 def _stage(job: Iterator[Event], title: str) -> Generator[Event, None, Any]:

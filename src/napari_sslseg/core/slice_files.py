@@ -73,7 +73,7 @@ class MemoryWriter:
         """Return what was added."""
         n = self.filled
         labels = None if self.labels is None else self.labels[:n]
-        foreground = np.zeros(n, bool) if labels is None else labels.any(axis=(1, 2))
+        foreground = np.zeros(n, bool) if labels is None else np.asarray(labels.any(axis=(1, 2)))
         return SliceArrays(self.images[:n], labels, self.annotated[:n], foreground)
 
     def close(self) -> None:

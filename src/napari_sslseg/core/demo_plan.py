@@ -1,0 +1,74 @@
+"""How long the demonstration trains, and at which resolution."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_sslseg.core.config import Preprocessing, Training
+from napari_sslseg.core.labelled import as_volume
+from napari_sslseg.core.preprocess import resampled_shape
+from napari_sslseg.core.pretrain import default_preprocessing
+from napari_sslseg.core.slices import scan_geometry
+
+# Pixels that pass through the network in one step: enough for a steady step, little enough for a
+# laptop. Lengths are given in pixels, so that a demonstration takes about as long on large slices
+# as on small ones.
+PIXELS_PER_STEP = 2**17
+BATCH_RANGE = (2, 16)
+STEP_RANGE = (60, 5000)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything: the length of the demonstration.
+
+    Attributes
+    ----------
+    patients : int
+        Phantom patients, where there are no scans.
+    labelled : tuple of int
+        Numbers of labelled volumes to fine-tune on, each from both starts.
+    repeats : int
+        Seeds; each draws its own labelled volumes.
+    test_share, test_most
+        Share of the subjects held out, and the most of them.
+    pretrain_megapixels, finetune_megapixels : float
+        Length of each training.
+    largest_side : int
+        Slices with longer sides are resampled to this many pixels.
+    network : str
+        Preset.
+    """
+
+    patients: int
+    labelled: tuple[int, ...]
+    repeats: int
+    test_share: float
+    test_most: int
+    pretrain_megapixels: float
+    finetune_megapixels: float
+    largest_side: int
+    network: str = "small"
+
+    def training(self, size: tuple[int, int], megapixels: float, seed: int) -> Training:
+        """Settings of a training on slices of this size."""
+        pixels = size[0] * size[1]
+        batch = min(max(PIXELS_PER_STEP // pixels, BATCH_RANGE[0]), BATCH_RANGE[1])
+        steps = round(megapixels * 1e6 / (batch * pixels))
+        steps = min(max(steps, STEP_RANGE[0]), STEP_RANGE[1])
+        return Training(
+            steps=steps, batch_size=batch, seed=seed, validate_every=max(1, steps // 10)
+        )
+
+
+FAST = Plan(16, (2,), 1, 0.25, 12, 25, 20, 128)
+FULL = Plan(24, (1, 4), 2, 0.25, 40, 120, 25, 256)
+
+
+def demo_preprocessing(images: list[Path], plan: Plan) -> Preprocessing:
+    """Choose preprocessing by modality, coarser where the slices are larger than the plan's."""
+    settings = default_preprocessing(as_volume(images[0]).modality)
+    sides = max(max(resampled_shape(scan_geometry(path), settings)) for path in images)
+    if sides <= plan.largest_side:
+        return settings
+    finest = min(min(scan_geometry(path).spacing[1:]) for path in images)
+    return settings.model_copy(update={"spacing": finest * sides / plan.largest_side})

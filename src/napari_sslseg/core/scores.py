@@ -1,0 +1,161 @@
+"""Scores of predictions, per class, per volume and over volumes, and the rule for empty masks."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+EMPTY_RULE = (
+    "A class absent from prediction and truth of a volume is not scored there (null) and left out "
+    "of the means. A class absent from exactly one of them scores Dice 0 there; its HD95 is "
+    "undefined (null), left out of the mean HD95 and counted in hd95_undefined. A volume's "
+    "mean_dice is the mean over its scored classes; the overall mean_dice is the mean over "
+    "classes of each class's mean over volumes."
+)
+"""How empty masks and means are treated; written beside every result."""
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Scores of one class in one volume.
+
+    Parameters
+    ----------
+    dice : float or None
+        Dice overlap, 0 to 1; None where neither prediction nor truth holds the class.
+    hd95_mm : float or None
+        Symmetric 95th-percentile Hausdorff distance in mm; None where it is undefined or the
+        voxel size is unknown.
+    truth_voxels, prediction_voxels : int
+        Number of voxels of the class.
+    truth_ml, prediction_ml : float or None
+        Volume of the class in ml; None where the voxel size is unknown.
+    """
+
+    dice: float | None = None
+    hd95_mm: float | None = None
+    truth_voxels: int = 0
+    prediction_voxels: int = 0
+    truth_ml: float | None = None
+    prediction_ml: float | None = None
+
+    @property
+    def hd95_undefined(self) -> bool:
+        """Whether exactly one of prediction and truth is empty, so that no distance exists."""
+        return (self.truth_voxels == 0) != (self.prediction_voxels == 0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Scores as JSON-safe values."""
+        return {
+            "dice": self.dice,
+            "hd95_mm": self.hd95_mm,
+            "hd95_undefined": self.hd95_undefined,
+            "truth_ml": self.truth_ml,
+            "prediction_ml": self.prediction_ml,
+        }
+
+
+@dataclass(frozen=True)
+class VolumeScores:
+    """Scores of one volume.
+
+    Parameters
+    ----------
+    name, subject : str
+        The scan and its patient.
+    classes : dict of int to ClassScore
+        Every class that was asked for, also one that is absent.
+    """
+
+    name: str
+    subject: str
+    classes: dict[int, ClassScore]
+
+    @property
+    def mean_dice(self) -> float | None:
+        """Mean Dice over the scored classes; None if none is scored."""
+        return mean_of(score.dice for score in self.classes.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Scores as JSON-safe values."""
+        return {
+            "name": self.name,
+            "subject": self.subject,
+            "classes": {str(c): score.as_dict() for c, score in self.classes.items()},
+            "mean_dice": self.mean_dice,
+        }
+
+
+@dataclass(frozen=True)
+class ClassSummary:
+    """Scores of one class over several volumes.
+
+    Parameters
+    ----------
+    dice : float or None
+        Mean Dice over the ``n`` volumes in which the class is scored.
+    hd95_mm : float or None
+        Mean HD95 in mm over the volumes where it is defined.
+    n : int
+        Number of volumes in which the class is scored.
+    hd95_undefined : int
+        How many of them have no HD95 because prediction or truth is empty.
+    """
+
+    dice: float | None
+    hd95_mm: float | None
+    n: int
+    hd95_undefined: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of several volumes and their means.
+
+    Parameters
+    ----------
+    volumes : tuple of VolumeScores
+        One entry per compared volume.
+    unpredicted : tuple of str
+        Names of truths without a prediction; they are in no mean.
+    """
+
+    volumes: tuple[VolumeScores, ...]
+    unpredicted: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> dict[int, ClassSummary]:
+        """Per class, the means over the volumes in which it is scored."""
+        found = sorted({c for volume in self.volumes for c in volume.classes})
+        return {c: self._summary(c) for c in found}
+
+    @property
+    def mean_dice(self) -> float | None:
+        """Mean over classes of each class's mean Dice over volumes; None if none is scored."""
+        return mean_of(summary.dice for summary in self.classes.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result as JSON-safe values: what is undefined is None, never NaN."""
+        return {
+            "classes": {str(c): vars(summary).copy() for c, summary in self.classes.items()},
+            "mean_dice": self.mean_dice,
+            "volumes": [volume.as_dict() for volume in self.volumes],
+            "unpredicted": list(self.unpredicted),
+            "empty_rule": EMPTY_RULE,
+        }
+
+    def _summary(self, class_id: int) -> ClassSummary:
+        scores = [v.classes[class_id] for v in self.volumes if class_id in v.classes]
+        return ClassSummary(
+            dice=mean_of(score.dice for score in scores),
+            hd95_mm=mean_of(score.hd95_mm for score in scores),
+            n=sum(score.dice is not None for score in scores),
+            hd95_undefined=sum(score.hd95_undefined for score in scores),
+        )
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that are defined; None where none is."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None

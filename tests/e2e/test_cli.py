@@ -1,0 +1,348 @@
+"""The command line in real processes, from scans to scores."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_sslseg.core.phantom import write_dataset
+from napari_sslseg.core.volumes import load_volume
+
+COMMAND = [sys.executable, "-c", "from napari_sslseg.cli import main; main()"]
+
+
+def run(*arguments, **options):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=280, **options
+    )
+
+
+def refused(done, *words):
+    """The command ended as a user's error should: code 2, one plain line, no traceback."""
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("napari-sslseg: ")]
+    assert len(lines) == 1, done.stderr
+    assert done.stderr.splitlines()[-1] == lines[0]
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in lines[0]
+    return True
+
+
+def leftovers(folder):
+    return [path for path in Path(folder).rglob(".*") if path.name.startswith(".")]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_dataset(folder, 6, "MR", seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pretrained(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "pre"
+    done = run(
+        "pretrain", data / "images", "--task", "context-restoration", "--out", out,
+        "--steps", 6, "--batch-size", 4, "--network", "tiny", "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def finetuned(data, pretrained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "ft"
+    done = run(
+        "finetune", "--images", data / "images", "--labels", data / "labels",
+        "--init", pretrained, "--out", out, "--steps", 8, "--batch-size", 4, "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "24 tensors copied" not in done.stderr
+    assert "tensors copied" in done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def predictions(data, finetuned, tmp_path_factory):
+    out = tmp_path_factory.mktemp("predictions")
+    done = run("predict", finetuned, data / "images", "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_a_pretraining_run_holds_weights_record_and_metrics(pretrained):
+    record = json.loads((pretrained / "run.json").read_text())
+    assert record["kind"] == "pretrain"
+    assert record["status"] == "finished"
+    assert record["task"]["kind"] == "context-restoration"
+    assert record["task"]["patch_size"] == 8  # 1/16 of 128 pixels, as 32 is of 512
+    assert len(record["scans"]) == 6
+    assert record["slices"]["validation"] > 0
+    assert (pretrained / "last.safetensors").exists()
+    assert len((pretrained / "metrics.csv").read_text().splitlines()) >= 7
+
+
+def test_fine_tuning_records_where_every_tensor_came_from(finetuned):
+    record = json.loads((finetuned / "run.json").read_text())
+    assert record["classes"] == [1, 2, 3, 4, 5]
+    copied = record["transfer"]["copied"]
+    assert copied
+    assert all(name.startswith("encoder.") for name in copied)
+    skipped = {item["name"] for item in record["transfer"]["skipped"]}
+    assert "output.weight" in skipped
+    assert "decoder.levels.0.up.weight" in skipped
+
+
+def test_predictions_lie_on_the_grid_of_their_scans(data, predictions):
+    images = sorted((data / "images").iterdir())
+    assert sorted(p.name for p in predictions.iterdir()) == [p.name for p in images]
+    for image in images:
+        scan, labels = nib.load(image), nib.load(predictions / image.name)
+        assert labels.shape == scan.shape
+        np.testing.assert_array_equal(labels.affine, scan.affine)
+        assert set(np.unique(labels.dataobj)) <= {0, 1, 2, 3, 4, 5}
+
+
+def test_evaluate_prints_the_agreed_json(data, predictions):
+    done = run("evaluate", predictions, data / "labels", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found["classes"]) == {"1", "2", "3", "4", "5"}
+    assert set(found["classes"]["1"]) >= {"dice", "hd95_mm"}
+    assert 0 <= found["mean_dice"] <= 1
+    assert len(found["volumes"]) == 6
+
+
+def test_labels_against_themselves_are_perfect(data):
+    done = run("evaluate", data / "labels", data / "labels", "--json")
+    found = json.loads(done.stdout)
+    assert found["mean_dice"] == 1
+    assert all(c["dice"] == 1 and c["hd95_mm"] == 0 for c in found["classes"].values())
+
+
+def test_evaluate_prints_a_table_for_people(data):
+    done = run("evaluate", data / "labels", data / "labels")
+    assert "HD95 (mm)" in done.stdout
+    assert "Mean Dice: 1.0000" in done.stdout
+
+
+@pytest.mark.parametrize("with_run", [False, True])
+def test_preview_draws_a_picture(data, pretrained, tmp_path, with_run):
+    image = next((data / "images").iterdir())
+    out = tmp_path / "preview.png"
+    done = run(
+        "preview", image, "--task", "context-restoration", "--out", out,
+        *(["--init", pretrained] if with_run else []),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert out.read_bytes()[:4] == b"\x89PNG"
+    assert out.stat().st_size > 20_000
+
+
+def test_annotated_slices_alone_are_learnt_from(data, tmp_path):
+    name = sorted((data / "images").iterdir())[0].name.removesuffix(".nii.gz")
+    marked = tmp_path / "annotated.json"
+    marked.write_text(json.dumps({name: [10, 12]}))
+    done = run(
+        "finetune", "--images", data / "images", "--labels", data / "labels",
+        "--annotated", marked, "--init", "scratch", "--out", tmp_path / "run",
+        "--steps", 3, "--batch-size", 2, "--network", "tiny", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["slices"] == {"training": 2, "validation": 0}
+    assert record["scans"] == [name]
+
+
+def test_validation_subjects_are_kept_out(data, tmp_path):
+    done = run(
+        "finetune", "--images", data / "images", "--labels", data / "labels", "--out",
+        tmp_path / "run", "--steps", 3, "--batch-size", 2, "--network", "tiny",
+        "--validation-share", 0.3, "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["slices"] == {"training": 96, "validation": 48}
+    assert (tmp_path / "run" / "best.safetensors").exists()
+
+
+class TestBadInput:
+    def test_a_missing_folder(self, tmp_path):
+        assert refused(run("pretrain", tmp_path / "nowhere", "--out", tmp_path / "o"), "nowhere")
+        assert not (tmp_path / "o").exists()
+
+    def test_an_empty_folder(self, tmp_path):
+        (tmp_path / "empty").mkdir()
+        assert refused(run("pretrain", tmp_path / "empty", "--out", tmp_path / "o"), "empty")
+
+    def test_a_missing_demo_folder(self, tmp_path):
+        done = run("demo", "--data", tmp_path / "nowhere", "--out", tmp_path / "o", "--fast")
+        assert refused(done, "nowhere")
+
+    def test_a_text_file_named_nifti(self, tmp_path):
+        fake = tmp_path / "scan.nii.gz"
+        fake.write_text("version https://git-lfs.github.com/spec/v1\n")
+        assert refused(run("pretrain", fake, "--out", tmp_path / "o"), "scan.nii.gz", "text file")
+        assert refused(run("preview", fake, "--out", tmp_path / "p.png"), "scan.nii.gz")
+        assert not (tmp_path / "p.png").exists()
+
+    def test_an_image_without_its_label(self, data, tmp_path):
+        shutil.copytree(data, tmp_path / "data")
+        lost = sorted((tmp_path / "data" / "labels").iterdir())[2]
+        lost.unlink()
+        done = self.finetune(tmp_path)
+        assert refused(done, lost.name, "has no labels")
+
+    def test_a_label_on_another_grid(self, data, tmp_path):
+        shutil.copytree(data, tmp_path / "data")
+        path = sorted((tmp_path / "data" / "labels").iterdir())[1]
+        image = nib.load(path)
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[:, :, :-1], image.affine), path)
+        assert refused(self.finetune(tmp_path), path.name, "another grid")
+
+    def test_a_label_value_that_is_no_class(self, data, tmp_path):
+        shutil.copytree(data, tmp_path / "data")
+        done = self.finetune(tmp_path, "--classes", "1,2,3")
+        assert refused(done, "hold the value 4", "1, 2, 3")
+
+    def finetune(self, folder, *options):
+        done = run(
+            "finetune", "--images", folder / "data" / "images", "--labels",
+            folder / "data" / "labels", "--out", folder / "o", "--steps", 2, "--network", "tiny",
+            *options,
+        )  # fmt: skip
+        assert not (folder / "o" / "run.json").exists()
+        assert not leftovers(folder)
+        return done
+
+    def test_a_run_of_the_wrong_kind(self, data, pretrained, tmp_path):
+        done = run("predict", pretrained, data / "images", "--out", tmp_path)
+        assert refused(done, "finetune run is needed")
+
+    def test_no_run(self, data, tmp_path):
+        done = run("predict", tmp_path, data / "images", "--out", tmp_path / "o")
+        assert refused(done, "no run folder")
+
+    def test_a_folder_that_holds_a_run_is_not_overwritten(self, data, pretrained):
+        before = (pretrained / "last.safetensors").read_bytes()
+        arguments = ("pretrain", data / "images", "--out", pretrained, "--steps", 1)
+        assert refused(run(*arguments), "already holds a run")
+        assert (pretrained / "last.safetensors").read_bytes() == before
+
+    def test_a_ct_for_a_network_of_mr(self, finetuned, tmp_path):
+        write_dataset(tmp_path / "ct", 1, "CT", seed=1)
+        done = run("predict", finetuned, tmp_path / "ct" / "images", "--out", tmp_path / "o")
+        assert refused(done, "looks like CT, but MR is needed")
+
+    def test_one_broken_scan_does_not_keep_the_others_waiting(self, data, finetuned, tmp_path):
+        scans = tmp_path / "scans"
+        scans.mkdir()
+        good = sorted((data / "images").iterdir())[0]
+        shutil.copy(good, scans / "z.nii.gz")
+        (scans / "a.nii.gz").write_bytes(good.read_bytes()[:2000])
+        done = run("predict", finetuned, scans, "--out", tmp_path / "o")
+        assert refused(done, "a.nii.gz", "cut short or damaged")
+        assert [p.name for p in (tmp_path / "o").iterdir()] == ["z.nii.gz"]
+
+    @pytest.mark.parametrize(
+        ("option", "value", "word"),
+        [
+            ("--task", "jigsaw", "jigsaw"),
+            ("--network", "huge", "huge"),
+            ("--device", "cuda:77", "cuda:77"),
+            ("--plane", "oblique", "oblique"),
+            ("--spacing", "wide", "wide"),
+            ("--modality", "PET", "PET"),
+            ("--patch-size", "100", "62 pixels"),
+            ("--steps", "0", "steps"),
+            ("--learning-rate", "-1", "learning_rate"),
+            ("--nonsense", "1", "--nonsense"),
+        ],
+    )
+    def test_an_impossible_option(self, data, tmp_path, option, value, word):
+        done = run("pretrain", data / "images", "--out", tmp_path / "o", option, value)
+        assert refused(done, word)
+
+    def test_a_full_disk_while_training(self, data, tmp_path):
+        limited = (
+            "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); "
+            "from napari_sslseg.cli import main; main()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", limited, "pretrain", data / "images", "--out", tmp_path / "o",
+             "--steps", "2", "--batch-size", "2", "--network", "tiny"],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert refused(done, "Could not write", ".safetensors")
+        assert not leftovers(tmp_path)
+        assert not list((tmp_path / "o").glob("*.safetensors"))
+
+
+def test_ctrl_c_keeps_the_last_checkpoint(data, tmp_path):
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [*COMMAND, "pretrain", data / "images", "--out", out, "--steps", "100000",
+         "--batch-size", "2", "--network", "tiny"],
+        stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (out / "run.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert stderr.splitlines()[-1] == "napari-sslseg: Stopped; what was done so far is saved."
+    record = json.loads((out / "run.json").read_text())
+    assert record["status"] == "stopped"
+    assert json.loads((out / "last.json").read_text())["step"] > 0
+    assert not leftovers(tmp_path)
+
+
+def test_demo_on_a_folder_writes_the_agreed_report(data, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    unlabelled = sorted((tmp_path / "data" / "labels").iterdir())[0]
+    unlabelled.unlink()
+    script = (
+        "from napari_sslseg.core import demo_plan as p; "
+        "p.FAST = p.Plan(4, (1, 2), 1, 0.25, 2, 0.5, 0.5, 128, 'tiny'); "
+        "from napari_sslseg.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "demo", "--data", tmp_path / "data", "--fast", "--out",
+         tmp_path / "out", "--seed", "3", "--json"],
+        capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert json.loads(done.stdout)["arms"] == report["arms"]
+    assert {"dataset", "arms", "test_volumes", "seconds"} <= set(report)
+    assert report["dataset"]["volumes"] == 6
+    assert [(arm["init"], arm["labelled_volumes"]) for arm in report["arms"]] == [
+        ("scratch", 1), ("pretrained", 1), ("scratch", 2), ("pretrained", 2),
+    ]  # fmt: skip
+    for arm in report["arms"]:
+        assert set(arm["dice"]) == {"1", "2", "3", "4", "5"}
+        assert 0 <= arm["mean"] <= 1
+        assert not set(arm["labelled"]) & set(report["test_volumes"])
+    name = unlabelled.name.removesuffix(".nii.gz")
+    assert name not in report["test_volumes"]
+    assert (tmp_path / "out" / "report.png").read_bytes()[:4] == b"\x89PNG"
+    written = sorted(p.name for p in (tmp_path / "out" / "predictions").iterdir())
+    assert written == sorted(f"{name}.nii.gz" for name in report["test_volumes"])
+    for path in (tmp_path / "out" / "predictions").iterdir():
+        scan = load_volume(tmp_path / "data" / "images" / path.name)
+        assert load_volume(path).geometry.matches(scan.geometry)
+    assert {"pretrain", "finetune", "predict", "total"} <= set(report["seconds"])
