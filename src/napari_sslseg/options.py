@@ -24,7 +24,7 @@ def preprocessing_for(scan: Any, plane: str, spacing: str, modality: Any) -> Any
             raise ConfigError(
                 f"The spacing {spacing} is no number of mm; choose one, keep or isotropic."
             ) from None
-    base = defaultpreprocessing_for(modality or as_volume(scan).modality)
+    base = default_preprocessing(modality or as_volume(scan).modality)
     value = spacing if spacing in ("keep", "isotropic") else float(spacing)
     return checked(type(base), **base.model_dump() | {"plane": plane, "spacing": value})
 

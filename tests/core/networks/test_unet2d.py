@@ -53,7 +53,7 @@ def test_weight_standardisation_by_hand():
     picture = torch.zeros(1, 1, 3, 3)
     picture[..., 2, 2] = 1
     expected = (8 - 4) / ((60 / 9) ** 0.5 + 1e-5)
-    assert float(conv(picture)) == pytest.approx(expected, rel=1e-6)
+    assert conv(picture).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_scale_and_offset_of_standardised_weights_do_not_matter():
