@@ -1,9 +1,14 @@
 """Fixtures for the whole suite."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+# Without a screen Qt would end the whole process; window tests then skip by themselves.
+if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 
 @pytest.fixture(scope="session")
