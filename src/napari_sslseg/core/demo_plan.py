@@ -60,8 +60,8 @@ class Plan:
         )
 
 
-FAST = Plan(16, (2,), 1, 0.25, 12, 25, 20, 128)
-FULL = Plan(24, (1, 4), 2, 0.25, 40, 120, 25, 256)
+FAST = Plan(16, (2,), 1, 0.25, 12, 40, 30, 128)
+FULL = Plan(24, (1, 4), 2, 0.25, 40, 100, 30, 256)
 
 
 def demo_preprocessing(images: list[Path], plan: Plan) -> Preprocessing:
