@@ -23,7 +23,7 @@ from napari_sslseg.core.errors import DataError
 from napari_sslseg.core.evaluate import evaluate, summarize
 from napari_sslseg.core.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.finetune import iter_finetune
-from napari_sslseg.core.labelled import LabelledScan, pair_scans
+from napari_sslseg.core.labelled import LabelledScan, pair_scans, read_class_names
 from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.core.predict import load_segmenter, predict
 from napari_sslseg.core.pretrain import iter_pretrain, slice_size
@@ -51,8 +51,9 @@ def iter_demo(
     Parameters
     ----------
     data : path-like, optional
-        Folder with ``images/`` and ``labels/``. Images without labels only pretrain. Phantom MR
-        patients are made if not given.
+        Folder with ``images/`` and ``labels/``, and ``classes.json`` with names of the classes if
+        there are any. Images without labels only pretrain. Phantom MR patients are made if not
+        given.
     out : path-like
         Gets ``report.json``, ``report.png``, ``predictions/``, and the runs in ``runs/``.
     plan : Plan
@@ -84,6 +85,7 @@ def iter_demo(
     data = Path(data)
     images = find_volumes(data / "images")
     pairs = pair_scans(data / "images", data / "labels", every_image=False)
+    names = read_class_names(data / "classes.json")
     test, pool = _split(pairs, plan, seed)
     yield Message(
         f"{len(images)} scans; {len(test)} are held out for the test, labels for fine-tuning are "
@@ -164,6 +166,7 @@ def iter_demo(
             "volumes": len(images),
             "labelled_pool": len(pool),
             "classes": sorted({int(c) for arm in arms for c in arm["dice"]}),
+            "class_names": {str(value): name for value, name in names.items()},
         },
         "arms": arms,
         "test_volumes": [item.name for item in test],

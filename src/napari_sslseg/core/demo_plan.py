@@ -12,7 +12,7 @@ from napari_sslseg.core.slices import scan_geometry
 # Pixels that pass through the network in one step: enough for a steady step, little enough for a
 # laptop. Lengths are given in pixels, so that a demonstration takes about as long on large slices
 # as on small ones.
-PIXELS_PER_STEP = 2**17
+PIXELS_PER_STEP = 2**16
 BATCH_RANGE = (2, 16)
 STEP_RANGE = (60, 5000)
 

@@ -159,6 +159,25 @@ def read_annotated(path: str | Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(slices) for name, slices in found.items()}
 
 
+def read_class_names(path: str | Path) -> dict[int, str]:
+    """Read names of classes by label value, such as ``{"1": "liver"}``; none if there is no file.
+
+    Raises
+    ------
+    DataError
+        If the file holds something else.
+    """
+    path = Path(path)
+    if not path.exists():
+        return {}
+    try:
+        return {int(value): str(name) for value, name in json.loads(path.read_text()).items()}
+    except (AttributeError, UnicodeDecodeError, ValueError) as error:
+        raise DataError(
+            f'{path} must hold names by label value, such as {{"1": "liver"}} ({error}).'
+        ) from error
+
+
 def found_classes(
     labelled: Iterable[LabelledScan], plane: Plane, modality: Modality | None = None
 ) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ scan. The scanner then adds what it adds: tissue contrast that varies from patie
 (Gaussian in CT, Rician in MR), a coil's bias field, and a position in its own coordinates.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
@@ -13,7 +14,7 @@ from typing import Literal, get_args
 import nibabel as nib
 import numpy as np
 
-from napari_sslseg.core.atomic import atomic_path
+from napari_sslseg.core.atomic import atomic_path, write_text
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.nifti import image_like
@@ -169,7 +170,7 @@ def write_dataset(
     Parameters
     ----------
     folder : path-like
-        Gets ``images/<name>.nii.gz`` and ``labels/<name>.nii.gz``.
+        Gets ``images/<name>.nii.gz``, ``labels/<name>.nii.gz`` and ``classes.json``.
     n : int
         Number of patients, with the seeds ``seed`` to ``seed + n - 1``.
     modality, weighting
@@ -188,6 +189,8 @@ def write_dataset(
         paths.append(_save_scan(scan, folder / "images" / f"{scan.name}.nii.gz"))
         if labels:
             save_labels(truth.data, folder / "labels" / f"{scan.name}.nii.gz", like=scan)
+    if labels:
+        write_text(folder / "classes.json", json.dumps(PHANTOM_CLASSES, indent=1))
     return paths
 
 

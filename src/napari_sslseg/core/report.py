@@ -74,7 +74,7 @@ def draw_report(
     axes = top.subplots(1, 3)
     _pretraining_curve(axes[0], pretraining)
     _finetuning_curves(axes[1], curves)
-    _dice_bars(axes[2], report["arms"])
+    _dice_bars(axes[2], report["arms"], report["dataset"]["class_names"])
     dataset = report["dataset"]
     top.suptitle(
         f"{dataset['name']}: {dataset['volumes']} scans, {len(report['test_volumes'])} of them "
@@ -114,7 +114,9 @@ def _finetuning_curves(axes: "Axes", curves: Mapping[str, Sequence[Sequence[floa
     axes.legend(frameon=False, fontsize=8)
 
 
-def _dice_bars(axes: "Axes", arms: Sequence[Mapping[str, Any]]) -> None:
+def _dice_bars(
+    axes: "Axes", arms: Sequence[Mapping[str, Any]], class_names: Mapping[str, str]
+) -> None:
     """Bars per class and mean for the most labelled volumes; a dot per repeat."""
     most = max(arm["labelled_volumes"] for arm in arms)
     shown = [arm for arm in arms if arm["labelled_volumes"] == most]
@@ -136,14 +138,21 @@ def _dice_bars(axes: "Axes", arms: Sequence[Mapping[str, Any]]) -> None:
         for row in values:
             axes.plot(places, row, "o", ms=3, color="white", mec="black", mew=0.6)
         for x, y in zip(places, mean, strict=True):
-            axes.text(x, 0.02, f"{y:.2f}", ha="center", color="white", fontsize=8, rotation=90)
+            axes.text(
+                x, max(y, 0) + 0.03, f"{y:.2f}", ha="center", va="bottom", fontsize=7, rotation=90
+            )
     axes.set(
         title=f"Dice on test scans, {most} labelled",
-        ylim=(0, 1.12),
+        ylim=(0, 1.25),
+        yticks=np.linspace(0, 1, 6),
         xticks=range(len(names)),
-        xticklabels=[name if name == "mean" else f"class {name}" for name in names],
+        xticklabels=[
+            "mean" if name == "mean" else class_names.get(name, f"class {name}") for name in names
+        ],
     )
-    axes.tick_params(axis="x", labelrotation=0 if len(names) < 5 else 45)
+    if len(names) > 4:
+        for label in axes.get_xticklabels():
+            label.set(rotation=35, ha="right")
     axes.legend(frameon=False, ncols=2, loc="upper left")
 
 
