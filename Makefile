@@ -7,7 +7,7 @@ PY = .venv/bin/python
 OUT = demo-output
 PYTEST = scripts/with-screen.sh $(PY) -m pytest
 
-.PHONY: help demo test test-slow bench lint env env-bench window constraints clean
+.PHONY: help demo test test-slow bench docs lint env env-bench window constraints clean
 
 help: ## this list
 	@echo "Usage: make TARGET [ARGS=...]"
@@ -24,6 +24,9 @@ test-slow: env window ## run the tests that take longer
 
 bench: env-bench ## measure speed, memory and label efficiency
 	@for file in benchmarks/*.py; do echo "== $$file"; $(PY) $$file $(ARGS) || exit 1; done
+
+docs: env ## write the pages that are made from the code
+	$(PY) scripts/command_line_docs.py
 
 lint: env ## check style and types
 	$(PY) -m ruff check .

@@ -302,3 +302,7 @@ def _finish(run: Any, as_json: bool, following: str) -> None:
         print(json.dumps({"run": str(run.folder), **run.record}))
     else:
         say(f"Run: {run.folder}. Next: napari-sslseg {following}")
+
+
+if __name__ == "__main__":
+    main()
