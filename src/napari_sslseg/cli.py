@@ -24,7 +24,7 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**31 - 1)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace an older run in the same folder.")]
 ModalityOption = Annotated[
@@ -140,7 +140,8 @@ def finetune(
         float, typer.Option(help="Share of the subjects kept out to choose the best weights.")
     ] = 0.0,
     classes: Annotated[
-        str | None, typer.Option(help="Label values to learn, such as 1,2; those found if unset.")
+        str | None,
+        typer.Option(help="All values that the labels hold, such as 1,2; those found if unset."),
     ] = None,
     transfer: Annotated[
         str, typer.Option(help="Pretrained parts to start from: encoder or encoder+decoder.")
@@ -214,18 +215,18 @@ def predict(
     out: Out,
     modality: ModalityOption = None,
     device: Device = "auto",
+    overwrite: Annotated[bool, typer.Option(help="Replace files of the same names.")] = False,
     as_json: Json = False,
 ) -> None:
     """Segment scans; the labels lie on the grid of each scan."""
     from napari_sslseg.core.predict import iter_predict
 
     stop = StopFlag()
-    written, failed = follow(
-        iter_predict(
-            run, images, out=out, device=device, modality=modality_of(modality), stop=stop
-        ),
-        stop,
+    kind = modality_of(modality)
+    events = iter_predict(
+        run, images, out=out, device=device, modality=kind, overwrite=overwrite, stop=stop
     )
+    written, failed = follow(events, stop)
     if as_json:
         print(json.dumps({"predictions": [str(path) for path in written]}))
     else:

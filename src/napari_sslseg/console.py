@@ -4,6 +4,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from io import TextIOWrapper
 from types import FrameType
 from typing import Any
 
@@ -43,7 +44,7 @@ out = Console(highlight=False, soft_wrap=True)
 
 
 class Interrupted(Exception):  # noqa: N818
-    """The user pressed Ctrl-C; what was done so far is saved."""
+    """The user pressed Ctrl-C; the argument is whether something was saved."""
 
 
 def fail(message: str) -> None:
@@ -81,7 +82,7 @@ def follow(events: Iterator[Event], stop: StopFlag) -> Any:
             for event in events:
                 if isinstance(event, Done):
                     if event.stopped:
-                        raise Interrupted
+                        raise Interrupted(event.result is not None)
                     return event.result
                 view.show(event)
     finally:
@@ -111,17 +112,25 @@ def run_app(app: typer.Typer) -> int:
 
     A user's error is one plain line and code 2; Ctrl-C is code 130.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # Where the terminal knows only ASCII, a dash must not end the program.
+            stream.reconfigure(errors="replace")
     try:
         code = app(standalone_mode=False)
     except SslsegError as error:
         fail(str(error))
         return USER_ERROR
-    except Interrupted:
-        fail("Stopped; what was done so far is saved.")
+    except Interrupted as error:
+        saved = error.args[0]
+        fail("Stopped; what was done so far is saved." if saved else "Stopped before the end.")
         return INTERRUPTED
     except (KeyboardInterrupt, typer.Abort):
         fail("Interrupted.")
         return INTERRUPTED
+    except MemoryError:
+        fail("Out of memory; take fewer or smaller scans, or a smaller batch.")
+        return USER_ERROR
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         fail(f"{where}{error.strerror or error}; check the path and the disk.")
@@ -162,8 +171,8 @@ class _Bars:
             self._advance(event.stage, event.done, event.total)
         elif isinstance(event, Step):
             self._advance("Training", event.step, event.total, _describe(event))
-        elif isinstance(event, Validation) and event.improved and self.current:
-            self.bars.update(self.current[1], note=_describe(event))
+        elif isinstance(event, Validation):
+            self.bars.console.print(_describe(event), markup=False)
 
     def _advance(self, stage: str, done: int, total: int, note: str = "") -> None:
         if self.current is None or self.current[0] != stage or done <= 1:
@@ -187,6 +196,9 @@ class _Lines:
         if isinstance(event, Message):
             say(event.text)
             return
+        if isinstance(event, Validation):
+            say(f"  {_describe(event)}")
+            return
         ends = isinstance(event, Step) and event.step == event.total
         if not ends and time.monotonic() - self.last < PLAIN_INTERVAL:
             return
@@ -195,5 +207,3 @@ class _Lines:
             say(f"  {event.stage}: {event.done} of {event.total}")
         elif isinstance(event, Step):
             say(f"  step {event.step} of {event.total}, {_describe(event)}")
-        elif isinstance(event, Validation):
-            say(f"  {_describe(event)}")

@@ -76,6 +76,13 @@ def test_left_and_right_are_never_swapped():
             assert first < second
 
 
+def test_at_the_border_labels_go_on_as_the_images_do():
+    images, labels = torch.full((16, 1, 64, 64), 6.0), torch.ones(16, 64, 64, dtype=torch.long)
+    moved, classes = apply_augmentation(images, labels, draw(16, only(translation=0.4, crop=0.5)))
+    assert (moved > 5.9).all()
+    assert (classes == 1).all()
+
+
 def test_intensity_changes_images_alone():
     images, labels = blob()
     changed, classes = apply_augmentation(images, labels, draw(4, only(intensity=0.3, noise=0.1)))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_sslseg.core.config import CT_WINDOWS, Preprocessing, Window, checked
+from napari_sslseg.core.config import CT_WINDOWS, FinetuneSettings, Preprocessing, Window, checked
 from napari_sslseg.core.errors import ConfigError, DataError
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.preprocess import (
@@ -175,7 +175,7 @@ def test_labels_keep_their_values_when_resampled():
     labels[:, 20:25, 5:15] = 2
     volume = scan(labels, (1.0, 1.0, 1.0))
     settings = Preprocessing(spacing=0.7)
-    put = prepare_labels(volume, settings, placement(volume.geometry, settings))
+    put = prepare_labels(labels, placement(volume.geometry, settings))
     assert put.dtype == np.uint8
     assert set(np.unique(put)) == {0, 2, 7}
     assert (put == 7).mean() * put[0].size * 0.7**2 == pytest.approx(100, rel=0.15)
@@ -187,6 +187,32 @@ def test_around_the_slices_stands_air():
     images = prepare(volume, Preprocessing(), placement(volume.geometry, Preprocessing()))
     assert images.dtype == np.float32
     assert images[:, 0, 0, 0] == pytest.approx(images.min())
+
+
+def test_each_slice_has_air_of_its_own_when_slices_are_standardised():
+    data = np.random.default_rng(2).normal(40, 20, (3, 30, 30)).astype(np.float32)
+    data[1:, :10] = -1000
+    data[0, 0, 0] = -1000  # one voxel of air is many deviations below the mean of its slice
+    volume = scan(data, modality="CT")
+    settings = Preprocessing(modality="CT", normalize="slice")
+    images = prepare(volume, settings, placement(volume.geometry, settings))
+    for slices in images:
+        for channel in slices:
+            assert channel[0, 0] == channel[1:31, 1:31].min()
+    assert images[1:, :, 0, 0].min() > -3 > images[0, :, 0, 0].min()
+
+
+def test_values_that_are_not_finite_are_refused_also_in_memory():
+    data = noise()
+    data[0, 0, 0] = np.nan
+    with pytest.raises(DataError, match="NaN or infinite"):
+        normalize(scan(data), Preprocessing())
+
+
+@pytest.mark.parametrize("classes", [(0, 1), (1, 1), (1, -2), ()])
+def test_classes_are_different_values_above_0(classes):
+    with pytest.raises(ConfigError, match="classes"):
+        checked(FinetuneSettings, classes=classes)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_sslseg.core.config import Preprocessing
-from napari_sslseg.core.errors import DataError, StorageError
+from napari_sslseg.core.errors import DataError, GeometryError, StorageError
 from napari_sslseg.core.events import StopFlag
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.labelled import LabelledScan, pair_scans
@@ -103,20 +103,50 @@ def test_a_store_on_disk_is_built_anew_when_anything_changes(tmp_path, change):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_stop_while_reading_keeps_what_was_read_but_not_as_the_whole(tmp_path):
+def test_a_stop_while_reading_leaves_nothing(tmp_path):
     stop = StopFlag()
-    steps = iter_store(
-        [scan(1), scan(2), scan(3)], Preprocessing(), storage="disk", cache=tmp_path, stop=stop
-    )
+    scans = [scan(1), scan(2), scan(3)]
+    steps = iter_store(scans, Preprocessing(), storage="disk", cache=tmp_path, stop=stop)
     next(steps)
     stop.set()
     with pytest.raises(StopIteration) as end:
         next(steps)
-    assert len(end.value.value.scans) == 1
-    whole = SliceStore.build(
-        [scan(1), scan(2), scan(3)], Preprocessing(), storage="disk", cache=tmp_path
-    )
-    assert len(whole.scans) == 3
+    assert end.value.value is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["images", "index", "missing"])
+def test_a_damaged_store_is_built_anew(tmp_path, damage):
+    def build():
+        return SliceStore.build([scan(1)], Preprocessing(), storage="disk", cache=tmp_path)
+
+    whole = build().images.copy()
+    folder = next(tmp_path.iterdir())
+    if damage == "images":
+        (folder / "images.raw").write_bytes(b"short")
+    elif damage == "index":
+        (folder / "index.json").write_text("{")
+    else:
+        (folder / "images.raw").unlink()
+    np.testing.assert_array_equal(build().images, whole)
+
+
+def test_labels_of_another_place_are_refused_also_in_memory():
+    item = labelled(1)
+    moved = item.labels.geometry.affine.copy()
+    moved[0, 3] += 500
+    elsewhere = Volume(item.labels.data, Geometry(moved, item.labels.geometry.shape))
+    with pytest.raises(GeometryError, match="another grid"):
+        SliceStore.build([LabelledScan(item.scan, elsewhere)], Preprocessing(), classes=(2, 9))
+
+
+def test_large_label_values_survive_resampling():
+    item = labelled(1)
+    data = item.labels.data.astype(np.int32) * 2**23 + (item.labels.data > 0)
+    values = tuple(int(v) for v in np.unique(data)[1:])
+    scan_ = LabelledScan(item.scan, Volume(data, item.labels.geometry))
+    store = SliceStore.build([scan_], Preprocessing(spacing=0.7), classes=values)
+    assert set(np.unique(store.labels)) == {0, 1, 2}
 
 
 def test_a_failure_leaves_no_half_built_store(tmp_path):
@@ -147,6 +177,12 @@ def test_a_split_keeps_subjects_whole_and_is_seeded():
     shares = {"test": 0.25, "validation": 0.1, "training": 0.65}
     assert split_subjects(reversed(subjects), shares, seed=3) == parts
     assert split_subjects(subjects, shares, seed=4) != parts
+
+
+@pytest.mark.parametrize("n", [3, 25, 45, 65, 101])
+def test_no_subject_is_lost_to_rounding(n):
+    parts = split_subjects([f"p{i}" for i in range(n)], {"validation": 0.1, "training": 0.9})
+    assert sum(len(part) for part in parts.values()) == n
 
 
 def test_a_part_with_a_share_gets_a_subject():

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -136,6 +137,40 @@ def test_the_best_weights_are_those_of_any_improvement(tmp_path):
     )
     best = next(e for e in reversed(events) if isinstance(e, Saved) and e.path.stem == "best")
     assert best.step == 15
+
+
+def test_a_single_step_per_epoch_does_not_validate_at_every_step(tmp_path):
+    work = job(Training(steps=100, batch_size=4), validate=lambda model: {"loss": 1.0})
+    work = replace(work, steps_per_epoch=1)
+    events = list(train(work, writer(tmp_path), make_fabric("cpu")))
+    assert sum(isinstance(event, Validation) for event in events) == 20
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_too_little_memory_is_one_sentence(tmp_path, error):
+    def loss(model, indices, generator):
+        raise error
+
+    work = replace(job(Training(steps=5, batch_size=4)), loss=loss)
+    with pytest.raises(TrainingError, match="lower the batch size") as caught:
+        list(train(work, writer(tmp_path), make_fabric("cpu")))
+    assert "stands" not in str(caught.value)  # there is no checkpoint yet
+
+
+def test_another_runtime_error_is_not_taken_for_it(tmp_path):
+    def loss(model, indices, generator):
+        raise RuntimeError("shapes differ")
+
+    work = replace(job(Training(steps=5, batch_size=4)), loss=loss)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        list(train(work, writer(tmp_path), make_fabric("cpu")))
 
 
 def test_dice_improves_upwards():

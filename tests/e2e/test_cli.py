@@ -13,7 +13,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from napari_sslseg.core.errors import CheckpointError
 from napari_sslseg.core.phantom import write_dataset
+from napari_sslseg.core.runs import Run
 from napari_sslseg.core.volumes import load_volume
 
 COMMAND = [sys.executable, "-c", "from napari_sslseg.cli import main; main()"]
@@ -244,6 +246,43 @@ class TestBadInput:
         done = run("predict", finetuned, tmp_path / "ct" / "images", "--out", tmp_path / "o")
         assert refused(done, "looks like CT, but MR is needed")
 
+    def test_predictions_do_not_overwrite_labels(
+        self, data, finetuned, tmp_path
+    ):
+        shutil.copytree(data / "labels", tmp_path / "labels")
+        before = {path: path.read_bytes() for path in (tmp_path / "labels").iterdir()}
+        arguments = ("predict", finetuned, data / "images", "--out", tmp_path / "labels")
+        assert refused(run(*arguments), "exists already")
+        assert {path: path.read_bytes() for path in (tmp_path / "labels").iterdir()} == before
+        assert run(*arguments, "--overwrite").returncode == 0
+
+    def test_a_run_that_would_replace_its_own_start(self, data, pretrained):
+        done = run(
+            "finetune", "--images", data / "images", "--labels", data / "labels", "--init",
+            pretrained, "--out", pretrained, "--overwrite",
+        )  # fmt: skip
+        assert refused(done, "which it starts from")
+        assert (pretrained / "last.safetensors").exists()
+
+    @pytest.mark.parametrize("change", [{"settings": [1]}, {"settings": {"network": 3}}])
+    def test_a_damaged_record(self, data, finetuned, pretrained, tmp_path, change):
+        for kind in (finetuned, pretrained):
+            shutil.copytree(kind, tmp_path / kind.name)
+            record = json.loads((kind / "run.json").read_text())
+            (tmp_path / kind.name / "run.json").write_text(json.dumps(record | change))
+        image = next((data / "images").iterdir())
+        for arguments in (
+            ("predict", tmp_path / finetuned.name, image, "--out", tmp_path / "o"),
+            ("preview", image, "--init", tmp_path / pretrained.name, "--out", tmp_path / "p.png"),
+        ):
+            assert refused(run(*arguments), "is damaged")
+
+    @pytest.mark.parametrize("task", [None, 7, {}, {"kind": [1]}, {"kind": "jigsaw"}])
+    def test_a_record_without_a_known_task(self, pretrained, task):
+        record = json.loads((pretrained / "run.json").read_text())
+        with pytest.raises(CheckpointError, match="no pretext task"):
+            Run(pretrained, record | {"task": task}).task()
+
     def test_one_broken_scan_does_not_keep_the_others_waiting(self, data, finetuned, tmp_path):
         scans = tmp_path / "scans"
         scans.mkdir()
@@ -309,6 +348,30 @@ def test_ctrl_c_keeps_the_last_checkpoint(data, tmp_path):
     assert record["status"] == "stopped"
     assert json.loads((out / "last.json").read_text())["step"] > 0
     assert not leftovers(tmp_path)
+
+
+def test_ctrl_c_in_the_last_fine_tuning_of_the_demo_writes_no_report(data, tmp_path):
+    script = (
+        "from napari_sslseg.core import demo_plan as p; "
+        "p.FAST = p.Plan(4, (1,), 1, 0.25, 2, 0.1, 10000, 64, 'tiny'); "
+        "from napari_sslseg.cli import main; main()"
+    )
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "demo", "--data", data, "--fast", "--out", out],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (out / "runs" / "scratch-1-seed0" / "run.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert not (out / "report.json").exists()
+    assert not (out / "predictions").exists()
 
 
 def test_demo_on_a_folder_writes_the_agreed_report(data, tmp_path):

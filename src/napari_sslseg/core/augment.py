@@ -93,7 +93,7 @@ def apply_augmentation(
     images : Tensor, shape (N, C, H, W)
         Interpolated linearly; at the border the edge goes on.
     labels : Tensor, shape (N, H, W), integer
-        By nearest neighbour; 0 beyond the border.
+        By nearest neighbour; at the border the edge goes on, as in the images.
 
     Returns
     -------
@@ -106,7 +106,11 @@ def apply_augmentation(
     moved = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     # Labels as floats are exact up to 2^24, far beyond any class index.
     classes = functional.grid_sample(
-        labels[:, None].to(images.dtype), grid, mode="nearest", align_corners=False
+        labels[:, None].to(images.dtype),
+        grid,
+        mode="nearest",
+        padding_mode="border",
+        align_corners=False,
     )[:, 0].to(labels.dtype)
 
     def column(values: Tensor) -> Tensor:

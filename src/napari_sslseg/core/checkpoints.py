@@ -167,7 +167,7 @@ def transfer(
                 target[name].copy_(tensor)
                 copied.append(name)
     for name in target:
-        if name.startswith(prefixes) and name not in weights:
+        if name not in weights:
             skipped.append((name, "not in the pretrained weights; keeps its random start"))
     if not copied:
         raise CheckpointError(

@@ -5,7 +5,7 @@ The titles and descriptions also label the forms of the napari plugin.
 
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.geometry import Plane
@@ -137,7 +137,7 @@ class Network(Settings):
         description="Feature channels of each level, from full resolution down.",
     )
     groups: int = Field(
-        16,
+        8,
         ge=1,
         le=64,
         title="Normalisation groups",
@@ -182,9 +182,14 @@ class Training(Settings):
         "tenth every second epoch.",
     )
     warmup: float = Field(0.05, ge=0, lt=1, title="Warm-up", description="Share of the steps.")
-    gradient_clip: float | None = Field(12.0, gt=0, title="Gradient clipping (norm)")
+    gradient_clip: float | None = Field(
+        None, gt=0, title="Gradient clipping", description="Largest norm; none if not set."
+    )
     validate_every: int | None = Field(
-        None, ge=1, title="Validate every", description="Steps; once an epoch if not set."
+        None,
+        ge=1,
+        title="Validate every",
+        description="Steps; if not set, once an epoch, at most about 20 times in all.",
     )
     early_stopping: EarlyStopping | None = Field(None, title="Early stopping")
     checkpoint_seconds: float = Field(
@@ -247,7 +252,7 @@ class FinetuneSettings(Settings):
         None, description="As in the pretraining; from the modality of the scans if from scratch."
     )
     network: Network = Network.preset("small")
-    training: Training = Training(steps=400, learning_rate=1e-3)
+    training: Training = Training(steps=400, learning_rate=1e-3, gradient_clip=12.0)
     transfer: Transfer = Field(
         "encoder", title="Transfer", description="Which pretrained parts to start from."
     )
@@ -260,5 +265,18 @@ class FinetuneSettings(Settings):
         description="Share of each batch drawn from slices that hold a labelled structure.",
     )
     classes: tuple[int, ...] | None = Field(
-        None, title="Classes", description="Label values to learn; those found if not set."
+        None,
+        min_length=1,
+        max_length=254,
+        title="Classes",
+        description="All label values that the labels may hold; those found if not set.",
     )
+
+    @field_validator("classes")
+    @classmethod
+    def _check_classes(cls, classes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if classes is None:
+            return None
+        if len(set(classes)) < len(classes) or not all(0 < c < 2**31 for c in classes):
+            raise ValueError("classes are different whole numbers above 0 (0 is the background)")
+        return tuple(sorted(classes))

@@ -23,12 +23,17 @@ from napari_sslseg.core.errors import DataError
 from napari_sslseg.core.evaluate import evaluate, summarize
 from napari_sslseg.core.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.finetune import iter_finetune
-from napari_sslseg.core.labelled import LabelledScan, pair_scans, read_class_names
+from napari_sslseg.core.labelled import (
+    LabelledScan,
+    found_classes,
+    pair_scans,
+    read_class_names,
+)
 from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.core.predict import load_segmenter, predict
 from napari_sslseg.core.pretrain import iter_pretrain, slice_size
 from napari_sslseg.core.report import Overlay, best_slice, draw_report
-from napari_sslseg.core.runs import Run, check_writable
+from napari_sslseg.core.runs import Run
 from napari_sslseg.core.scan_files import find_volumes
 from napari_sslseg.core.scores import Evaluation
 from napari_sslseg.core.slices import scan_subject, split_subjects
@@ -74,11 +79,11 @@ def iter_demo(
     clinician has all scans at hand. Splits are by subject.
     """
     out = Path(out)
-    check_writable(out)
     clock = _Clock()
     if data is None:
         yield Progress("Making phantom patients", 0, 1)
-        data = out / "phantom"
+        # A folder of its own for each set, since files of another set would be taken for its own.
+        data = out / f"phantom-{plan.patients}-seed{seed}"
         write_dataset(data, plan.patients, "MR", seed=seed)
         yield Progress("Making phantom patients", 1, 1)
         clock.lap("phantom")
@@ -86,6 +91,8 @@ def iter_demo(
     images = find_volumes(data / "images")
     pairs = pair_scans(data / "images", data / "labels", every_image=False)
     names = read_class_names(data / "classes.json")
+    # Those of all labels, so that every arm learns and is scored on the same classes.
+    classes = found_classes(pairs, "axial")
     test, pool = _split(pairs, plan, seed)
     yield Message(
         f"{len(images)} scans; {len(test)} are held out for the test, labels for fine-tuning are "
@@ -111,6 +118,9 @@ def iter_demo(
         ),
         "Pretraining",
     )
+    if pretrained is None or (stop is not None and stop.is_set):
+        yield Done(None, stopped=True)
+        return
     clock.lap("pretrain")
     # From a pretraining run, network and preprocessing come with the run.
     same: dict[str, Any] = {"network": settings.network, "preprocessing": preprocessing}
@@ -123,9 +133,6 @@ def iter_demo(
         for labelled in _feasible(plan.labelled, len(pool)):
             chosen = [pool[i] for i in order[:labelled]]
             for init in INITS:
-                if stop is not None and stop.is_set:
-                    yield Done(None, stopped=True)
-                    return
                 name = f"{init}-{labelled}-seed{seed + repeat}"
                 run = yield from _stage(
                     iter_finetune(
@@ -134,6 +141,7 @@ def iter_demo(
                         out=runs / name,
                         settings=FinetuneSettings(
                             training=plan.training(size, plan.finetune_megapixels, seed + repeat),
+                            classes=classes,
                             **from_scratch[init],
                         ),
                         device=device,
@@ -142,10 +150,10 @@ def iter_demo(
                     ),
                     f"Fine-tuning, {init}, {labelled} labelled",
                 )
-                clock.lap("finetune")
-                if run is None:
+                if run is None or (stop is not None and stop.is_set):
                     yield Done(None, stopped=True)
                     return
+                clock.lap("finetune")
                 first = repeat == 0 and labelled == max(_feasible(plan.labelled, len(pool)))
                 scores = yield from _test(
                     run,
@@ -162,10 +170,10 @@ def iter_demo(
                 )
     report = {
         "dataset": {
-            "name": data.name if data.parent != out else "phantom",
+            "name": "phantom" if data.parent == out else data.name,
             "volumes": len(images),
             "labelled_pool": len(pool),
-            "classes": sorted({int(c) for arm in arms for c in arm["dice"]}),
+            "classes": list(classes),
             "class_names": {str(value): name for value, name in names.items()},
         },
         "arms": arms,

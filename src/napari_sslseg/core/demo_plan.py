@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_sslseg.core.config import Preprocessing, Training
+from napari_sslseg.core.geometry import PLANE_AXIS
 from napari_sslseg.core.labelled import as_volume
 from napari_sslseg.core.preprocess import resampled_shape
 from napari_sslseg.core.pretrain import default_preprocessing
@@ -56,7 +57,7 @@ class Plan:
         steps = round(megapixels * 1e6 / (batch * pixels))
         steps = min(max(steps, STEP_RANGE[0]), STEP_RANGE[1])
         return Training(
-            steps=steps, batch_size=batch, seed=seed, validate_every=max(1, steps // 10)
+            steps=steps, batch_size=batch, seed=seed % 2**31, validate_every=max(1, steps // 10)
         )
 
 
@@ -67,8 +68,9 @@ FULL = Plan(24, (1, 4), 2, 0.25, 40, 100, 30, 256)
 def demo_preprocessing(images: list[Path], plan: Plan) -> Preprocessing:
     """Choose preprocessing by modality, coarser where the slices are larger than the plan's."""
     settings = default_preprocessing(as_volume(images[0]).modality)
-    sides = max(max(resampled_shape(scan_geometry(path), settings)) for path in images)
-    if sides <= plan.largest_side:
+    geometries = [scan_geometry(path) for path in images]
+    if max(max(resampled_shape(g, settings)) for g in geometries) <= plan.largest_side:
         return settings
-    finest = min(min(scan_geometry(path).spacing[1:]) for path in images)
-    return settings.model_copy(update={"spacing": finest * sides / plan.largest_side})
+    axes = [axis for axis in range(3) if axis != PLANE_AXIS[settings.plane]]
+    longest = max(g.display_shape[axis] * g.spacing[axis] for g in geometries for axis in axes)
+    return settings.model_copy(update={"spacing": longest / plan.largest_side})

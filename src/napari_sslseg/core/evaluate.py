@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_sslseg.core.errors import DataError, GeometryError
-from napari_sslseg.core.scan_files import expand_paths, scan_name
+from napari_sslseg.core.scan_files import paths_by_name
 from napari_sslseg.core.scores import ClassScore, Evaluation, VolumeScores
 from napari_sslseg.core.volumes import HasLabels, Volume, load_labels
 
@@ -132,7 +132,7 @@ def evaluate_folders(
         If a prediction lies on another grid than its truth.
     """
     predictions, truth = Path(predictions), Path(truth)
-    predicted, true = _by_name(predictions), _by_name(truth)
+    predicted, true = paths_by_name(predictions), paths_by_name(truth)
     if predictions.is_file() and truth.is_file():
         true = dict.fromkeys(predicted, truth)
     if missing := [name for name in predicted if name not in true]:
@@ -214,15 +214,3 @@ def _hd95_mm(predicted: np.ndarray, true: np.ndarray, spacing: Sequence[float]) 
         )
     # MONAI's own HD95 takes torch.quantile, which refuses surfaces of more than 2**24 voxels.
     return float(max(np.percentile(directed.numpy(), 95) for directed in distances))
-
-
-def _by_name(path: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for file in expand_paths([path]):
-        other = found.setdefault(scan_name(file), file)
-        if other != file:
-            raise DataError(
-                f"{other.name} and {file.name} in {path} have the same name but for the suffix; "
-                "keep one of them."
-            )
-    return found

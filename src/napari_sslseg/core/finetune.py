@@ -1,17 +1,18 @@
 """Fine-tuning: a pretrained (or fresh) U-Net learns from annotated slices."""
 
 from collections.abc import Iterator, Sequence
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sslseg.core.config import FinetuneSettings, Network, Preprocessing
+from napari_sslseg.core.config import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.errors import CheckpointError, ConfigError, DataError
 from napari_sslseg.core.events import Done, Event, Message, StopFlag
 from napari_sslseg.core.labelled import LabelledScan, as_volume, found_classes
-from napari_sslseg.core.pretrain import default_preprocessing, result_of
-from napari_sslseg.core.runs import Run, RunWriter, check_writable
+from napari_sslseg.core.pretrain import default_preprocessing, describe_store, result_of
+from napari_sslseg.core.runs import Run, RunWriter, claim
 from napari_sslseg.core.slices import SliceStore, iter_store, scan_subject, split_subjects
 from napari_sslseg.core.volumes import Modality
 
@@ -100,19 +101,23 @@ def iter_finetune(
     """
     from napari_sslseg.core.checkpoints import load_weights, transfer
     from napari_sslseg.core.networks.unet2d import UNet2d
-    from napari_sslseg.core.training import Job, make_fabric, train
+    from napari_sslseg.core.training import Job, make_fabric, run_job
 
     settings = settings or FinetuneSettings()
     out = Path(out)
     pretrained = None if init == "scratch" else Run.open(init)
+    if pretrained is not None and pretrained.folder.resolve() == out.resolve():
+        raise ConfigError(f"The new run would replace {out}, which it starts from; choose another.")
     if not labelled:
         raise DataError("There is no labelled scan to learn from; label at least one slice.")
     _check_apart(labelled, validation)
     fabric = make_fabric(device, settings.training.precision)
-    check_writable(out)
+    claim(out, overwrite=overwrite)
     settings = _resolve(settings, pretrained, labelled[0], modality)
     assert settings.preprocessing is not None
-    classes = settings.classes or found_classes(labelled, settings.preprocessing.plane)
+    classes = settings.classes or found_classes(
+        [*labelled, *validation], settings.preprocessing.plane
+    )
     store = yield from iter_store(
         [*labelled, *validation],
         settings.preprocessing,
@@ -122,9 +127,10 @@ def iter_finetune(
         modality=modality,
         stop=stop,
     )
-    if stop is not None and stop.is_set:
+    if store is None:
         yield Done(None, stopped=True)
         return
+    yield from describe_store(store)
     settings = settings.model_copy(update={"preprocessing": store.settings, "classes": classes})
     annotated = np.flatnonzero(store.annotated)
     training = annotated[store.scan_index[annotated] < len(labelled)]
@@ -155,7 +161,6 @@ def iter_finetune(
             "seed": settings.training.seed,
             "device": str(fabric.device),
         },
-        overwrite=overwrite,
     )
     job = Job(
         model=model,
@@ -166,19 +171,13 @@ def iter_finetune(
             settings.training.batch_size,
             settings.foreground_share,
         ),
-        steps_per_epoch=max(1, len(training) // settings.training.batch_size),
+        steps_per_epoch=ceil(len(training) / settings.training.batch_size),
         loss=_loss(store, settings, fabric.device),
         validate=_validation(store, held_out, settings, fabric.device) if len(held_out) else None,
         monitor="dice",
         better="higher",
     )
-    try:
-        yield from train(job, writer, fabric, stop)
-    except BaseException:
-        writer.finish("failed")
-        raise
-    stopped = stop is not None and stop.is_set
-    yield Done(writer.finish("stopped" if stopped else "finished"), stopped)
+    yield from run_job(job, writer, fabric, stop)
 
 
 def split_validation(
@@ -208,7 +207,7 @@ def split_validation(
 def foreground_batches(
     indices: np.ndarray, foreground: np.ndarray, batch_size: int, share: float
 ) -> "Sampler":
-    """Endless batches with at least ``share`` of their slices from those with foreground.
+    """Endless batches with about ``share`` of their slices certain to hold foreground.
 
     Parameters
     ----------
@@ -278,8 +277,9 @@ def _validation(
                 inside[number] += (a & b).sum()
                 total[number] += a.sum() + b.sum()
         dice = torch.where(total > 0, 2 * inside / total.clamp(min=1), torch.nan)
-        by_class = {f"dice_{value}": float(d) for value, d in zip(classes, dice, strict=True)}
-        return {"dice": float(dice.nanmean())} | by_class
+        scored = {value: float(d) for value, d in zip(classes, dice, strict=True) if d == d}
+        mean = sum(scored.values()) / len(scored) if scored else 0.0
+        return {"dice": mean} | {f"dice_{value}": score for value, score in scored.items()}
 
     return validate
 
@@ -296,17 +296,14 @@ def _resolve(
             return settings
         guess = modality or as_volume(first.scan).modality
         return settings.model_copy(update={"preprocessing": default_preprocessing(guess)})
-    from pydantic import ValidationError
-
-    try:
-        record = pretrained.record["settings"]
-        network = Network.model_validate(record["network"])
-        preprocessing = Preprocessing.model_validate(record["preprocessing"])
-    except (ValidationError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(
-            f"The record of {pretrained.folder} is damaged ({reason}); use another run."
-        ) from error
+    source: PretrainSettings | FinetuneSettings
+    if pretrained.kind == "pretrain":
+        source = pretrained.settings(PretrainSettings)
+    else:
+        source = pretrained.settings(FinetuneSettings)
+    network, preprocessing = source.network, source.preprocessing
+    if preprocessing is None:
+        raise CheckpointError(f"The record of {pretrained.folder} lacks its preprocessing.")
     if preprocessing.fit == "pad":
         # The network takes any size; the canvas is chosen anew from the labelled scans.
         preprocessing = preprocessing.model_copy(update={"size": None})

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_sslseg.core.errors import DataError
+from napari_sslseg.core.errors import DataError, GeometryError
 from napari_sslseg.core.geometry import PLANE_AXIS, Plane
-from napari_sslseg.core.scan_files import expand_paths, scan_name
+from napari_sslseg.core.scan_files import paths_by_name, scan_name
 from napari_sslseg.core.volumes import Modality, Volume, load_labels, load_volume
 
 
@@ -42,10 +42,10 @@ class LabelledScan:
         """Load scan and labels, checked to lie on one grid."""
         scan = as_volume(self.scan, modality)
         if isinstance(self.labels, Volume):
-            if self.labels.data.shape != scan.data.shape:
-                raise DataError(
-                    f"The labels of {scan.name} have the shape {self.labels.data.shape}, but the "
-                    f"scan has {scan.data.shape}; use labels that were drawn on this scan."
+            if not self.labels.geometry.matches(scan.geometry):
+                raise GeometryError(
+                    f"The labels of {scan.name} lie on another grid than the scan; use labels "
+                    "that were drawn on this scan."
                 )
             return scan, self.labels
         return scan, load_labels(self.labels, like=scan)
@@ -94,8 +94,9 @@ def pair_scans(
     DataError
         If a scan has no labels, labels have no scan, or nothing is left.
     """
-    label_paths = {scan_name(path): path for path in expand_paths([labels])}
-    image_paths = {scan_name(path): path for path in expand_paths([images])}
+    label_paths, image_paths = paths_by_name(labels), paths_by_name(images)
+    if annotated is not None and not annotated:
+        raise DataError("The list of annotated slices is empty; annotate at least one slice.")
     for name in annotated or ():
         if name not in image_paths:
             raise DataError(
@@ -214,6 +215,8 @@ def class_indices(data: np.ndarray, classes: Sequence[int], name: str) -> np.nda
     DataError
         If a value is not among the classes; it names the value and the scan.
     """
+    if not np.array_equal(data, np.round(data)):
+        raise DataError(f"The labels of {name} are not whole numbers; take the class, not a score.")
     table = np.array([0, *classes])
     present = np.unique(data)
     unknown = np.setdiff1d(present, table)

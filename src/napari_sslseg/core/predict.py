@@ -9,11 +9,17 @@ import numpy as np
 
 from napari_sslseg.core.checkpoints import restore
 from napari_sslseg.core.config import FinetuneSettings, Preprocessing
-from napari_sslseg.core.errors import CheckpointError, DataError, GeometryError, VolumeError
+from napari_sslseg.core.errors import (
+    CheckpointError,
+    DataError,
+    GeometryError,
+    StorageError,
+    VolumeError,
+)
 from napari_sslseg.core.events import Done, Event, Progress, StopFlag
 from napari_sslseg.core.geometry import PLANE_AXIS, Geometry
 from napari_sslseg.core.labelled import as_volume
-from napari_sslseg.core.preprocess import placement, prepare
+from napari_sslseg.core.preprocess import Placement, placement, prepare
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.scan_files import expand_paths, scan_name
 from napari_sslseg.core.volumes import Modality, Volume, save_labels
@@ -31,13 +37,13 @@ class Prediction:
     labels : ndarray, shape of the scan
         Label values (not class indices), 0 for background.
     probabilities : ndarray, shape (1 + classes, *shape), float32, or None
-        Background first, then the classes in ascending order of their values.
+        Background first, then the classes in the order of ``classes``.
     uncertainty : ndarray, shape of the scan, float32
         Entropy of the probabilities over its maximum: 0 sure, 1 no idea.
     volume : Volume
         The scan.
     classes : tuple of int
-        Label values of the classes.
+        Label values of the classes, ascending.
     """
 
     labels: np.ndarray = field(repr=False)
@@ -70,22 +76,16 @@ def load_segmenter(run: Run | str | Path, device: str = "auto") -> Segmenter:
     CheckpointError
         If the folder is no fine-tuning run or its files do not fit each other.
     """
-    from pydantic import ValidationError
-
     from napari_sslseg.core.networks.unet2d import UNet2d
     from napari_sslseg.core.training import make_fabric
 
     run = Run.open(run, "finetune")
-    try:
-        settings = FinetuneSettings.model_validate(run.record["settings"])
-        classes = tuple(int(value) for value in run.record["classes"])
-    except (ValidationError, KeyError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    settings = run.settings(FinetuneSettings)
+    classes = settings.classes
+    if settings.preprocessing is None or classes is None:
         raise CheckpointError(
-            f"The record of {run.folder} is damaged ({reason}); use another run."
-        ) from error
-    if settings.preprocessing is None:
-        raise CheckpointError(f"The record of {run.folder} lacks its preprocessing; train again.")
+            f"The record of {run.folder} lacks its preprocessing or classes; train again."
+        )
     network = UNet2d(settings.preprocessing.channels, 1 + len(classes), settings.network)
     restore(network, run.weights)
     where = make_fabric(device).device
@@ -114,7 +114,7 @@ def predict(
     modality : {"MR", "CT"}, optional
         Overrides the guess if the scan is loaded here.
     batch_size : int
-        Slices per forward pass.
+        Slices per forward pass; fewer where slices or classes are many.
     probabilities : bool
         Whether to keep the probabilities, which take 4 bytes per voxel and class.
 
@@ -128,10 +128,9 @@ def predict(
     segmenter = model if isinstance(model, Segmenter) else load_segmenter(model, device)
     volume = as_volume(scan, modality)
     settings = segmenter.preprocessing
-    place = placement(
-        volume.geometry, settings, settings.size if settings.fit == "resize" else None
-    )
+    place = prediction_placement(volume.geometry, settings)
     slices = torch.from_numpy(prepare(volume, settings, place))
+    batch_size = _bounded(batch_size, place, 1 + len(segmenter.classes))
     axis = PLANE_AXIS[settings.plane]
     values = np.array([0, *segmenter.classes])
     values = values.astype(np.min_scalar_type(int(values.max())))
@@ -163,6 +162,7 @@ def iter_predict(
     out: str | Path,
     device: str = "auto",
     modality: Modality | None = None,
+    overwrite: bool = False,
     stop: StopFlag | None = None,
 ) -> Iterator[Event]:
     """Segment scans from files and folders into label files of the same names.
@@ -177,6 +177,9 @@ def iter_predict(
         Folder for the labels, each on the grid of its scan.
     device, modality
         As in :func:`predict`.
+    overwrite : bool
+        Whether files of these names in ``out`` may be replaced. They are refused otherwise: they
+        might be labels that somebody drew.
     stop : StopFlag, optional
         Ends after the current scan.
 
@@ -199,6 +202,10 @@ def iter_predict(
             raise DataError(
                 f"The prediction would overwrite the scan {path}; choose another --out."
             )
+        if target.exists() and not overwrite:
+            raise StorageError(
+                f"{target} exists already; predict into an empty folder, or overwrite it."
+            )
         targets[target] = path
     segmenter = load_segmenter(run, device)
     written, failed = [], []
@@ -212,7 +219,27 @@ def iter_predict(
         else:
             written.append(save_labels(prediction, target))
         yield Progress("Predicting", number + 1, len(targets))
-    yield Done((written, failed), stopped=stop is not None and stop.is_set)
+    yield Done((written, failed), stopped=len(written) + len(failed) < len(targets))
+
+
+def prediction_placement(geometry: Geometry, settings: Preprocessing) -> Placement:
+    """Place a scan on the canvas of the training, or on a larger one where it needs more room.
+
+    The canvas is that of the training since the share of empty margin changes what the
+    normalisation layers see.
+    """
+    if settings.fit == "resize":
+        return placement(geometry, settings, settings.size)
+    tight = placement(geometry, settings)
+    known = settings.size or tight.canvas
+    canvas = max(tight.canvas[0], known[0]), max(tight.canvas[1], known[1])
+    return placement(geometry, settings, canvas)
+
+
+def _bounded(batch_size: int, place: Placement, channels: int) -> int:
+    """Slices per forward pass such that the scores take at most 256 MiB."""
+    pixels = max(place.canvas[0] * place.canvas[1], place.pixels[0] * place.pixels[1])
+    return max(1, min(batch_size, 2**26 // (pixels * channels)))
 
 
 def _relative_entropy(shares: "Tensor") -> "Tensor":

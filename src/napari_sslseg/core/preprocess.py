@@ -184,6 +184,13 @@ def normalize(volume: Volume, settings: Preprocessing) -> np.ndarray:
             "keep MR and CT apart, or set the modality if the guess is wrong."
         )
     slices = np.moveaxis(volume.data, PLANE_AXIS[settings.plane], 0)
+    if not np.isfinite(slices.max() - slices.min()):
+        raise DataError(f"{volume.name} holds values that are NaN or infinite; replace them.")
+    if slices.min() == slices.max():
+        raise DataError(
+            f"{volume.name} has the same value in every voxel, so there is nothing to learn from; "
+            "leave it out."
+        )
     if settings.modality == "CT":
         bounds = [window.bounds for window in settings.windows]
     else:
@@ -191,42 +198,46 @@ def normalize(volume: Volume, settings: Preprocessing) -> np.ndarray:
         if low == high:  # Nearly all of the scan is empty, as in a tight skull strip.
             low, high = float(slices.min()), float(slices.max())
         bounds = [(float(low), float(high))]
-    if slices.min() == slices.max():
-        raise DataError(
-            f"{volume.name} has the same value in every voxel, so there is nothing to learn from; "
-            "leave it out."
-        )
     channels = np.empty((len(slices), len(bounds), *slices.shape[1:]), np.float32)
     for channel, (low, high) in enumerate(bounds):
         values = channels[:, channel]
         np.clip(slices, low, high, out=values, casting="unsafe")
         values -= low
         values /= high - low
-    if settings.normalize != "unit":
-        axes = (0, 2, 3) if settings.normalize == "volume" else (2, 3)
-        channels -= channels.mean(axis=axes, keepdims=True, dtype=np.float64).astype(np.float32)
-        deviation = channels.std(axis=axes, keepdims=True, dtype=np.float64).astype(np.float32)
-        # A slice (or a window) that shows nothing stays at zero rather than blowing up its noise.
-        channels /= np.where(deviation > 1e-6, deviation, 1)
+    if settings.normalize == "volume":
+        for channel in range(len(bounds)):
+            _standardize(channels[:, channel])
+    elif settings.normalize == "slice":
+        for values in channels.reshape(-1, 1, *slices.shape[1:]):
+            _standardize(values)
     return channels
+
+
+def _standardize(slices: np.ndarray) -> None:
+    """Z-score in place, summing slice by slice so that no copy of the whole scan is made."""
+    slices -= np.mean([values.mean(dtype=np.float64) for values in slices])
+    deviation = np.sqrt(np.mean([np.square(v, dtype=np.float64).mean() for v in slices]))
+    # What shows nothing stays at zero rather than blowing up its noise.
+    if deviation > 1e-6:
+        slices /= deviation
 
 
 def prepare(volume: Volume, settings: Preprocessing, place: Placement) -> np.ndarray:
     """Normalise a scan and put its slices on the canvas; shape (S, C, *canvas), float32.
 
-    Around the slices stands the lowest value of the scan, which is air.
+    Around the slices stands their lowest value, which is air.
     """
     import torch
 
     slices = torch.from_numpy(normalize(volume, settings))
-    fill = slices.amin(dim=(0, 2, 3), keepdim=True)
-    return place.put(slices, fill).numpy()
+    # Z-scores of one slice say nothing about another, so each slice has air of its own then.
+    axes = (2, 3) if settings.normalize == "slice" else (0, 2, 3)
+    return place.put(slices, slices.amin(dim=axes, keepdim=True)).numpy()
 
 
-def prepare_labels(labels: Volume, settings: Preprocessing, place: Placement) -> np.ndarray:
-    """Put the slices of a label map on the canvas; shape (S, *canvas), the labels' type."""
+def prepare_labels(classes: np.ndarray, place: Placement) -> np.ndarray:
+    """Put slices of class indices, shape (S, H, W), uint8, on the canvas: (S, *canvas), uint8."""
     import torch
 
-    slices = np.moveaxis(labels.data, PLANE_AXIS[settings.plane], 0)
-    tensor = torch.from_numpy(slices.astype(np.int32))[:, None]
-    return place.put(tensor, 0, "labels")[:, 0].numpy().astype(labels.data.dtype)
+    tensor = torch.from_numpy(np.ascontiguousarray(classes))[:, None]
+    return place.put(tensor, 0, "labels")[:, 0].numpy()

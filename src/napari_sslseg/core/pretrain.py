@@ -1,6 +1,7 @@
 """Self-supervised pretraining: unlabelled scans in, a pretrained network out."""
 
 from collections.abc import Iterable, Iterator
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from napari_sslseg.core.events import Done, Event, Message, StopFlag
 from napari_sslseg.core.labelled import as_volume
 from napari_sslseg.core.preprocess import canvas_size, resampled_shape
 from napari_sslseg.core.pretext.registry import TaskSettings
-from napari_sslseg.core.runs import Run, RunWriter, check_writable
+from napari_sslseg.core.runs import Run, RunWriter, claim
 from napari_sslseg.core.scan_files import expand_paths
 from napari_sslseg.core.slices import SliceStore, iter_store, scan_geometry, split_subjects
 from napari_sslseg.core.volumes import Modality, Volume
@@ -135,13 +136,13 @@ def iter_pretrain(
     """
     from napari_sslseg.core.networks.unet2d import UNet2d
     from napari_sslseg.core.pretext.registry import default_task, describe
-    from napari_sslseg.core.training import Job, make_fabric, shuffled_batches, train
+    from napari_sslseg.core.training import Job, make_fabric, run_job, shuffled_batches
 
     settings = settings or PretrainSettings()
     out = Path(out)
     fabric = make_fabric(device, settings.training.precision)
     sources = gather_scans(scans)
-    check_writable(out)
+    claim(out, overwrite=overwrite)
     if settings.preprocessing is None:
         first = modality or as_volume(sources[0]).modality
         settings = settings.model_copy(update={"preprocessing": default_preprocessing(first)})
@@ -154,9 +155,10 @@ def iter_pretrain(
         modality=modality,
         stop=stop,
     )
-    if stop is not None and stop.is_set:
+    if store is None:
         yield Done(None, stopped=True)
         return
+    yield from describe_store(store)
     settings = settings.model_copy(update={"preprocessing": store.settings})
     training, validation = _split(store, settings)
     if task is None:
@@ -176,7 +178,6 @@ def iter_pretrain(
             "seed": settings.training.seed,
             "device": str(fabric.device),
         },
-        overwrite=overwrite,
     )
 
     def loss(model: "nn.Module", indices: np.ndarray, generator: "torch.Generator") -> "Tensor":
@@ -201,17 +202,17 @@ def iter_pretrain(
         model=model,
         settings=settings.training,
         batches=shuffled_batches(training, size),
-        steps_per_epoch=max(1, len(training) // size),
+        steps_per_epoch=ceil(len(training) / size),
         loss=loss,
         validate=validate if len(watched) else None,
     )
-    try:
-        yield from train(job, writer, fabric, stop)
-    except BaseException:
-        writer.finish("failed")
-        raise
-    stopped = stop is not None and stop.is_set
-    yield Done(writer.finish("stopped" if stopped else "finished"), stopped)
+    yield from run_job(job, writer, fabric, stop)
+
+
+def describe_store(store: SliceStore) -> Iterator[Event]:
+    """Say what was read, and where it stands if not in memory."""
+    text = f"{len(store):,} slices of {len(store.scans)} scans, {len(store.subjects)} subjects"
+    yield Message(f"{text}, kept in {store.folder}." if store.folder else f"{text}.")
 
 
 def _split(store: SliceStore, settings: PretrainSettings) -> tuple[np.ndarray, np.ndarray]:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from napari_sslseg.core.atomic import atomic_path
-from napari_sslseg.core.config import Preprocessing, PretrainSettings, checked
+from napari_sslseg.core.config import Preprocessing, PretrainSettings
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.labelled import as_volume
-from napari_sslseg.core.preprocess import placement, prepare
+from napari_sslseg.core.predict import prediction_placement
+from napari_sslseg.core.preprocess import prepare
 from napari_sslseg.core.pretext.base import PretextPreview
 from napari_sslseg.core.pretext.registry import make_task
 from napari_sslseg.core.pretrain import default_preprocessing
@@ -64,20 +65,12 @@ def preview(
     run = None if init is None else Run.open(init, "pretrain")
     network = None
     if run is not None:
-        settings = checked(PretrainSettings, **run.record["settings"])
+        settings = run.settings(PretrainSettings)
         preprocessing, network = settings.preprocessing, settings.network
     preprocessing = preprocessing or default_preprocessing(volume.modality)
-    place = placement(
-        volume.geometry,
-        preprocessing,
-        preprocessing.size if preprocessing.fit == "resize" else None,
-    )
+    place = prediction_placement(volume.geometry, preprocessing)
     images = prepare(volume, preprocessing, place)
-    if run is not None:
-        record = dict(run.record["task"])
-        chosen = make_task(record.pop("kind"), **record)
-    else:
-        chosen = make_task(task, place.canvas, **(options or {}))
+    chosen = run.task() if run else make_task(task, place.canvas, **(options or {}))
     middle = np.linspace(0.25, 0.75, slices + 2)[1:-1] * (len(images) - 1)
     batch = torch.from_numpy(images[np.unique(middle.round().astype(int))])
     runtime = chosen.build(place.canvas, seed)

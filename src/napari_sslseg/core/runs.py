@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from napari_sslseg.core.atomic import write_text
 from napari_sslseg.core.errors import CheckpointError, StorageError
@@ -25,6 +27,10 @@ RECORD = "run.json"
 METRICS = "metrics.csv"
 FORMAT = 1
 
+if TYPE_CHECKING:
+    from napari_sslseg.core.pretext.registry import TaskSettings
+
+Model = TypeVar("Model", bound=BaseModel)
 Kind = Literal["pretrain", "finetune"]
 
 
@@ -45,6 +51,39 @@ class Run:
         """The best weights, or the latest where there was no validation."""
         best = self.folder / "best.safetensors"
         return best if best.exists() else self.folder / "last.safetensors"
+
+    def settings(self, model: type[Model]) -> Model:
+        """Settings of the run, checked.
+
+        Raises
+        ------
+        CheckpointError
+            If the record is damaged.
+        """
+        return self._checked(model, self.record["settings"])
+
+    def task(self) -> "TaskSettings":
+        """Pretext task of a pretraining run, checked; raises a CheckpointError if damaged."""
+        from napari_sslseg.core.pretext.registry import TASKS
+
+        task = self.record.get("task")
+        kind = task.get("kind") if isinstance(task, Mapping) else None
+        if not isinstance(kind, str) or kind not in TASKS:
+            raise CheckpointError(
+                f"The record of {self.folder} names no pretext task that is known; use another run."
+            )
+        return self._checked(TASKS[kind], task)
+
+    def _checked(self, model: type[Model], values: Any) -> Model:
+        try:
+            return model.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "settings"
+            raise CheckpointError(
+                f"The record of {self.folder} is damaged ({where}: {first['msg']}); "
+                "use another run."
+            ) from error
 
     def metrics(self) -> list[dict[str, float]]:
         """Rows of ``metrics.csv``; figures that a row does not have are left out."""
@@ -94,21 +133,16 @@ class RunWriter:
     Parameters
     ----------
     folder : Path
-        Created if missing. A folder that holds a run is refused unless ``overwrite``.
+        Created if missing; weights of an older run in it are removed. Ask :func:`claim` first.
     record : mapping
         What is known at the start: kind, settings, scans, …
     """
 
-    def __init__(self, folder: Path, record: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    def __init__(self, folder: Path, record: Mapping[str, Any]) -> None:
         self.folder = folder
-        if (folder / RECORD).exists():
-            if not overwrite:
-                raise StorageError(
-                    f"{folder} already holds a run; choose another folder, or overwrite it."
-                )
-            for name in ("best", "last"):
-                for suffix in (".safetensors", ".json"):
-                    (folder / f"{name}{suffix}").unlink(missing_ok=True)
+        for name in ("best", "last"):
+            for suffix in (".safetensors", ".json"):
+                (folder / f"{name}{suffix}").unlink(missing_ok=True)
         self.record: dict[str, Any] = {
             "format": FORMAT,
             **record,
@@ -149,15 +183,25 @@ class RunWriter:
         write_text(self.folder / RECORD, json.dumps(self.record, indent=1))
 
 
-def check_writable(folder: Path) -> None:
-    """Refuse an output folder that cannot be made or has no room, before hours of work.
+def claim(folder: Path, *, overwrite: bool = False) -> None:
+    """Refuse an output folder that cannot be used, before hours of work.
 
     Raises
     ------
     StorageError
-        If a file cannot be written there, or less than 100 MB are free.
+        If it already holds a run (unless ``overwrite``), cannot be written to, or has less than
+        100 MB free.
     """
-    write_text(folder / ".check", "")
-    (folder / ".check").unlink(missing_ok=True)
-    if shutil.disk_usage(folder).free < 100 * 1024**2:
+    if (folder / RECORD).exists() and not overwrite:
+        raise StorageError(f"{folder} already holds a run; choose another folder, or overwrite it.")
+    if folder.exists() and not folder.is_dir():
+        raise StorageError(f"{folder} is a file, but a folder is needed; choose another name.")
+    made = not folder.exists()
+    check = folder / ".check"
+    write_text(check, "")
+    check.unlink()
+    free = shutil.disk_usage(folder).free
+    if made:
+        folder.rmdir()  # Nothing is left behind if the work fails before it begins.
+    if free < 100 * 1024**2:
         raise StorageError(f"Less than 100 MB are free in {folder}; free some space first.")

@@ -10,7 +10,8 @@ SUFFIXES = (".nii.gz", ".nii")
 
 # Suffixes that name an acquisition or a channel of a subject, not another subject.
 _ACQUISITION = re.compile(
-    r"(?:(?<=\d)_\d{4}|[_-](?:ED|ES|T1w?|T2w?|T1c|FLAIR|PD|DWI|ADC|CT|MR|venous|arterial))$",
+    r"(?:(?<=\d)_\d{4}|[_-](?:frame\d+|ED|ES|T1w?|T1(?:ce|c|gd)|T2[wf]?|FLAIR|PD|DWI|ADC|CT|MR"
+    r"|pre|post|native|arterial|venous|portal|delayed))$",
     re.IGNORECASE,
 )
 
@@ -75,3 +76,16 @@ def expand_paths(paths: Iterable[str | Path]) -> list[Path]:
         else:
             raise DataError(f"{path} does not exist; check the path.")
     return list(found)
+
+
+def paths_by_name(path: str | Path) -> dict[str, Path]:
+    """A file, or the files of a folder, by the name of their scan; each name once."""
+    found: dict[str, Path] = {}
+    for file in expand_paths([path]):
+        other = found.setdefault(scan_name(file), file)
+        if other != file:
+            raise DataError(
+                f"{other.name} and {file.name} in {path} have the same name but for the suffix; "
+                "keep one of them."
+            )
+    return found

@@ -26,6 +26,7 @@ class SliceArrays:
     annotated: np.ndarray
     foreground: np.ndarray
     maps: Sequence[mmap.mmap] = ()
+    folder: Path | None = None
 
     def release(self) -> None:
         """Give back the pages that were read.
@@ -69,7 +70,7 @@ class MemoryWriter:
             self.annotated[here] = annotated
         self.filled = here.stop
 
-    def finish(self, index: dict[str, Any], *, complete: bool) -> SliceArrays:
+    def finish(self, index: dict[str, Any]) -> SliceArrays:
         """Return what was added."""
         n = self.filled
         labels = None if self.labels is None else self.labels[:n]
@@ -119,7 +120,7 @@ class DiskWriter:
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
 
-    def finish(self, index: dict[str, Any], *, complete: bool) -> SliceArrays:
+    def finish(self, index: dict[str, Any]) -> SliceArrays:
         """Write the index, rename the folder, and map the files."""
         annotated, foreground = np.concatenate(self.annotated), np.concatenate(self.foreground)
         index = index | {
@@ -128,17 +129,18 @@ class DiskWriter:
             "annotated": np.flatnonzero(annotated).tolist(),
             "foreground": np.flatnonzero(foreground).tolist(),
         }
-        # A store that was cut short by a stop must not be found again as the whole one.
-        target = self.folder if complete else self.folder.with_name(self.folder.name + "-partial")
         try:
             self._close_files()
             write_text(self.temporary / INDEX, json.dumps(index))
-            if target.exists():
-                shutil.rmtree(target)
-            self.temporary.rename(target)
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
+            self.temporary.rename(self.folder)
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
-        return open_arrays(target)[0]
+        found = open_arrays(self.folder)
+        if found is None:
+            raise StorageError(f"The slices in {self.folder} were changed while they were written.")
+        return found[0]
 
     def close(self) -> None:
         """Leave no half-built store behind."""
@@ -151,8 +153,16 @@ class DiskWriter:
             self.labels.close()
 
 
-def open_arrays(folder: Path) -> tuple[SliceArrays, dict[str, Any]]:
-    """Map the files of a finished store; also returns its index."""
+def open_arrays(folder: Path) -> tuple[SliceArrays, dict[str, Any]] | None:
+    """Map the files of a finished store; also returns its index. None if they are damaged."""
+    try:
+        return _map_arrays(folder)
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        # Slices can be made again from the scans, so damage costs only time.
+        return None
+
+
+def _map_arrays(folder: Path) -> tuple[SliceArrays, dict[str, Any]]:
     index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     n, _, height, width = shape = tuple(index["shape"])
     maps: list[mmap.mmap] = []
@@ -167,7 +177,7 @@ def open_arrays(folder: Path) -> tuple[SliceArrays, dict[str, Any]]:
     annotated, foreground = np.zeros(n, bool), np.zeros(n, bool)
     annotated[index["annotated"]] = True
     foreground[index["foreground"]] = True
-    return SliceArrays(images, labels, annotated, foreground, maps), index
+    return SliceArrays(images, labels, annotated, foreground, maps, folder), index
 
 
 def _cannot_write(folder: Path, error: OSError) -> StorageError:

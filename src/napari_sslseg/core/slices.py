@@ -73,6 +73,8 @@ class SliceStore:
         With ``size`` resolved to the canvas.
     classes : tuple of int
         Label values of the classes.
+    folder : Path or None
+        Where the slices stand on disk; None in memory.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class SliceStore:
         classes: Sequence[int] = (),
     ) -> None:
         self._arrays = arrays
+        self.folder = arrays.folder
         self.images = arrays.images
         self.labels = arrays.labels
         self.annotated = arrays.annotated
@@ -177,8 +180,8 @@ def iter_store(
     cache: Path | None = None,
     modality: Modality | None = None,
     stop: StopFlag | None = None,
-) -> Generator[Progress, None, SliceStore]:
-    """Preprocess scans one at a time into a store, which the generator returns.
+) -> Generator[Progress, None, SliceStore | None]:
+    """Preprocess scans one at a time into a store, which the generator returns (None if stopped).
 
     Parameters
     ----------
@@ -195,7 +198,7 @@ def iter_store(
     modality : {"MR", "CT"}, optional
         Overrides the guess for every scan that is loaded here.
     stop : StopFlag, optional
-        Ends the building; the store then holds the scans read so far (at least one).
+        Ends the building after the current scan; nothing is kept.
 
     Yields
     ------
@@ -217,9 +220,10 @@ def iter_store(
         if cache is None:
             raise StorageError("A store on disk needs a folder; name one as the cache.")
         folder = cache / _fingerprint(scans, settings, classes)
-        if (folder / INDEX).exists():
+        found = open_arrays(folder) if (folder / INDEX).exists() else None
+        if found is not None:
+            arrays, index = found
             yield Progress("Reading scans", len(scans), len(scans))
-            arrays, index = open_arrays(folder)
             records = [ScanRecord(**record) for record in index["scans"]]
             return SliceStore(arrays, records, settings, classes)
         writer: MemoryWriter | DiskWriter = DiskWriter(folder, shape, labelled)
@@ -228,19 +232,16 @@ def iter_store(
     records = []
     try:
         for number, (scan, geometry) in enumerate(zip(scans, geometries, strict=True)):
-            if records and stop is not None and stop.is_set:
-                break
+            if stop is not None and stop.is_set:
+                return None
             place = placement(geometry, settings, settings.size)
             if isinstance(scan, LabelledScan):
                 volume, labels = scan.load(modality)
                 mask = scan.annotated_mask(counts[number])
-                values = prepare_labels(labels, settings, place)
+                values = np.moveaxis(labels.data, PLANE_AXIS[settings.plane], 0).copy()
                 values[~mask] = 0
-                writer.add(
-                    prepare(volume, settings, place),
-                    class_indices(values, classes, scan.name),
-                    mask,
-                )
+                values = class_indices(values, classes, scan.name)
+                writer.add(prepare(volume, settings, place), prepare_labels(values, place), mask)
             else:
                 volume = as_volume(scan, modality)
                 writer.add(prepare(volume, settings, place))
@@ -248,7 +249,7 @@ def iter_store(
             records.append(ScanRecord(volume.name, volume.subject, start, counts[number]))
             yield Progress("Reading scans", number + 1, len(scans))
         index = {"format": FORMAT, "scans": [asdict(record) for record in records]}
-        arrays = writer.finish(index, complete=len(records) == len(scans))
+        arrays = writer.finish(index)
         return SliceStore(arrays, records, settings, classes)
     finally:
         writer.close()
@@ -316,4 +317,7 @@ def split_subjects(
         n = min(max(round(share * total), 1 if share > 0 else 0), total - start)
         parts[name] = sorted(order[start : start + n])
         start += n
+    if parts and abs(sum(shares.values()) - 1) < 1e-9:
+        # What rounding left over belongs to somebody.
+        parts[name] = sorted([*parts[name], *order[start:]])
     return parts

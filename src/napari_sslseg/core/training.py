@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from napari_sslseg.core.checkpoints import save_weights
 from napari_sslseg.core.config import EarlyStopping, Training
 from napari_sslseg.core.errors import ConfigError, SslsegError
-from napari_sslseg.core.events import Event, Message, Saved, Step, StopFlag, Validation
+from napari_sslseg.core.events import Done, Event, Message, Saved, Step, StopFlag, Validation
 from napari_sslseg.core.runs import RunWriter
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ class Job:
     batches : callable
         From a random generator to an endless iterator of index arrays.
     steps_per_epoch : int
-        Steps in which each slice is seen about once.
+        Steps in which each slice is seen about once. The validation comes once an epoch, but not
+        more than about 20 times in all, unless the settings say otherwise: with a few annotated
+        slices an epoch is a single step.
     loss : callable
         ``(model, indices, generator) -> scalar Tensor``; fetches the batch and goes forward.
     validate : callable or None
@@ -205,7 +208,7 @@ def train(
     draws = torch.Generator().manual_seed(settings.seed)
     batches = job.batches(np.random.default_rng(settings.seed))
     patience = Patience(settings.early_stopping, job.better)
-    every = settings.validate_every or job.steps_per_epoch
+    every = settings.validate_every or max(job.steps_per_epoch, settings.steps // 20)
     saved_at = time.monotonic()
     step = 0
 
@@ -231,10 +234,12 @@ def train(
                 norm = fabric.clip_gradients(
                     model, wrapped, max_norm=settings.gradient_clip, error_if_nonfinite=False
                 )
-            if not math.isfinite(value) or not math.isfinite(norm or 0.0):
+            # In 16-mixed a gradient may overflow now and then: its scaler skips such a step.
+            overflow = not math.isfinite(norm or 0.0) and settings.precision != "16-mixed"
+            if not math.isfinite(value) or overflow:
                 raise TrainingError(
                     f"The loss became {value} (gradient {float(norm or 0.0):g}) at step {step}; "
-                    f"lower the learning rate. The last checkpoint in {run.folder} stands."
+                    f"lower the learning rate.{_what_stands(run.folder)}"
                 )
             rate = optimizer.param_groups[0]["lr"]
             wrapped.step()
@@ -260,7 +265,43 @@ def train(
     except (KeyboardInterrupt, GeneratorExit):
         save("last", row)
         raise
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"Out of memory at step {step} with {settings.batch_size} slices per step; lower the "
+            f"batch size, or take a smaller network or coarser pixels.{_what_stands(run.folder)}"
+        ) from error
     yield save("last", row)
+
+
+def run_job(
+    job: Job, run: RunWriter, fabric: "Fabric", stop: StopFlag | None = None
+) -> Iterator[Event]:
+    """Train as :func:`train` does, record how it ended, and yield Done with the Run at last."""
+    try:
+        yield from train(job, run, fabric, stop)
+    except (KeyboardInterrupt, GeneratorExit):
+        run.finish("stopped")
+        raise
+    except BaseException:
+        run.finish("failed")
+        raise
+    stopped = stop is not None and stop.is_set
+    yield Done(run.finish("stopped" if stopped else "finished"), stopped)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that a device, or the machine, has too little memory."""
+    # On the CPU it is a plain RuntimeError of the allocator.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def _what_stands(folder: Path) -> str:
+    stands = (folder / "last.safetensors").exists() or (folder / "best.safetensors").exists()
+    return f" The last checkpoint in {folder} stands." if stands else ""
 
 
 def evaluate_mode(
