@@ -72,7 +72,7 @@ def seconds(steps, n: int) -> float:
     return (time.perf_counter() - start) / n
 
 
-def run(rounds: int = 12, per_round: int = 4) -> list[dict]:
+def run(rounds: int = 30, per_round: int = 3) -> list[dict]:
     rows = []
     for preset, side, batch in CASES:
         store = SliceStore.build(scans(side), Preprocessing())
@@ -98,7 +98,7 @@ def run(rounds: int = 12, per_round: int = 4) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=30)
     rows = run(parser.parse_args().rounds)
     print(f"| {' | '.join(rows[0])} |\n|{' --- |' * len(rows[0])}")
     for row in rows:

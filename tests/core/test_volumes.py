@@ -543,3 +543,14 @@ def test_real_labels_survive_saving(data_dir, tmp_path, path):
     np.testing.assert_array_equal(np.asarray(written.dataobj), np.asarray(source.dataobj))
     np.testing.assert_array_equal(written.affine, source.affine)
     assert codes(written.header) == codes(source.header)
+
+
+@pytest.mark.parametrize("shape", [(7, 6), (7, 6, 1), (7, 6, 5, 1), (1, 6, 5)])
+def test_labels_have_the_axes_of_the_file(tmp_path, shape):
+    data = np.random.default_rng(0).integers(0, 9, shape).astype(np.uint8)
+    nib.save(nib.Nifti1Image(data, np.diag([2.0, 2, 3, 1])), tmp_path / "scan.nii.gz")
+    scan = load_volume(tmp_path / "scan.nii.gz")
+    save_labels(scan.data, tmp_path / "labels.nii.gz", like=scan)
+    labels = nib.load(tmp_path / "labels.nii.gz")
+    assert labels.shape == shape
+    np.testing.assert_array_equal(np.asarray(labels.dataobj), data)

@@ -15,6 +15,11 @@ from napari_sslseg.core.geometry import Geometry
 
 def image_like(source: np.ndarray, affine: np.ndarray, header: object) -> nib.Nifti1Image:
     """Make a NIfTI image of ``source`` in the frame (codes, units) of a source header."""
+    if isinstance(header, nib.Nifti1Header):
+        shape = header.get_data_shape()
+        # A file of two axes, or with a fourth of length 1, gets labels of the same shape.
+        if tuple(n for n in shape if n != 1) == tuple(n for n in source.shape if n != 1):
+            source = source.reshape(shape)
     second = isinstance(header, nib.Nifti2Header)
     image = (nib.Nifti2Image if second else nib.Nifti1Image)(source, affine)
     if isinstance(header, nib.Nifti1Header):

@@ -1,7 +1,7 @@
 """Load scans and label maps into the display grid; save label maps back to the source grid."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -249,8 +249,3 @@ def save_labels(
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
     return path
-
-
-def with_data(volume: Volume, data: np.ndarray) -> Volume:
-    """Give the same scan other values, such as a label map drawn on it."""
-    return replace(volume, data=data)
