@@ -246,9 +246,7 @@ class TestBadInput:
         done = run("predict", finetuned, tmp_path / "ct" / "images", "--out", tmp_path / "o")
         assert refused(done, "looks like CT, but MR is needed")
 
-    def test_predictions_do_not_overwrite_labels(
-        self, data, finetuned, tmp_path
-    ):
+    def test_predictions_do_not_overwrite_labels(self, data, finetuned, tmp_path):
         shutil.copytree(data / "labels", tmp_path / "labels")
         before = {path: path.read_bytes() for path in (tmp_path / "labels").iterdir()}
         arguments = ("predict", finetuned, data / "images", "--out", tmp_path / "labels")

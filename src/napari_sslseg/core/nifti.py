@@ -48,7 +48,8 @@ def open_nifti(path: Path) -> nib.Nifti1Image:
     if path.stat().st_size == 0:
         raise VolumeError(f"{path} is empty (zero bytes); copy or download it again.")
     try:
-        image = nib.load(path)
+        # Not mapped: a scan must not change, or end the process, when its file does.
+        image = nib.load(path, mmap=False)
     except (ImageFileError, HeaderDataError, EOFError, zlib.error, ValueError, OSError) as error:
         raise VolumeError(
             f"{path} cannot be read as a NIfTI file ({_reason(path, error)}); "
