@@ -42,7 +42,7 @@ def main() -> None:
         core.save_labels(prediction, folder / "predictions" / f"{scan.name}.nii.gz")
         scores.append(core.evaluate(prediction, truth))
     for value, score in core.summarize(scores).classes.items():
-        print(f"class {value}: Dice {score.dice}, HD95 {score.hd95_mm} mm")
+        print(f"{core.PHANTOM_CLASSES[value]}: Dice {score.dice}, HD95 {score.hd95_mm} mm")
     print(f"Everything is in {folder}")
 
 

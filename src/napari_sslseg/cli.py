@@ -14,12 +14,9 @@ from napari_sslseg.options import modality_of, numbers, preprocessing_for, setti
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Few-shot segmentation of MR and CT: pretrain on unlabelled scans, fine-tune on a few "
-    "labelled slices, predict, evaluate.",
 )
 
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
@@ -44,6 +41,26 @@ PatchSize = Annotated[
     int | None, typer.Option(help="Side of the swapped patches in pixels; by slice size if unset.")
 ]
 Sampling = Annotated[str, typer.Option(help="Places of the patches: poisson-disc or uniform.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import napari_sslseg
+
+        print(napari_sslseg.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
+    ] = False,
+) -> None:
+    """Few-shot segmentation of MR and CT.
+
+    Pretrain on unlabelled scans, fine-tune on a few labelled slices, predict, evaluate.
+    """
 
 
 @app.command()
@@ -71,7 +88,8 @@ def demo(
         [arm["init"], arm["labelled_volumes"], arm["seed"], *arm["dice"].values(), arm["mean"]]
         for arm in report["arms"]
     ]
-    classes = [f"Dice {name}" for name in report["arms"][0]["dice"]]
+    names = report["dataset"]["class_names"]
+    classes = [f"Dice {names.get(value, value)}" for value in report["arms"][0]["dice"]]
     table(["start", "labelled volumes", "seed", *classes, "mean Dice"], rows)
     say(
         f"Report: {out / 'report.png'} and {out / 'report.json'}; predictions in {out}/predictions."
@@ -229,7 +247,7 @@ def predict(
     written, failed = follow(events, stop)
     if as_json:
         print(json.dumps({"predictions": [str(path) for path in written]}))
-    else:
+    elif written:
         say(f"{len(written)} predictions in {out}.")
     for message in failed:
         fail(message)

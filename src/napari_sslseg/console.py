@@ -116,14 +116,19 @@ def run_app(app: typer.Typer) -> int:
         if isinstance(stream, TextIOWrapper):
             # Where the terminal knows only ASCII, a dash must not end the program.
             stream.reconfigure(errors="replace")
+    arguments = sys.argv[1:] or ["--help"]
     try:
-        code = app(standalone_mode=False)
+        code = app(arguments, standalone_mode=False, prog_name="napari-sslseg")
     except SslsegError as error:
         fail(str(error))
         return USER_ERROR
     except Interrupted as error:
         saved = error.args[0]
-        fail("Stopped; what was done so far is saved." if saved else "Stopped before the end.")
+        fail(
+            "Stopped; what was done so far is saved."
+            if saved
+            else "Stopped before the end, so there is no result."
+        )
         return INTERRUPTED
     except (KeyboardInterrupt, typer.Abort):
         fail("Interrupted.")
@@ -136,7 +141,8 @@ def run_app(app: typer.Typer) -> int:
         fail(f"{where}{error.strerror or error}; check the path and the disk.")
         return USER_ERROR
     except USAGE_ERROR as error:
-        fail(f"{error.format_message()} See napari-sslseg --help.")
+        command = getattr(getattr(error, "ctx", None), "command_path", "napari-sslseg")
+        fail(f"{error.format_message().rstrip('.')}. See {command} --help.")
         return USER_ERROR
     return code if isinstance(code, int) else 0
 

@@ -69,7 +69,6 @@ def finetuned(data, pretrained, tmp_path_factory):
         "--init", pretrained, "--out", out, "--steps", 8, "--batch-size", 4, "--device", "cpu",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "24 tensors copied" not in done.stderr
     assert "tensors copied" in done.stderr
     return out
 

@@ -24,7 +24,11 @@ from .labelled import (
     pair_scans as pair_scans,
     read_annotated as read_annotated,
 )
-from .phantom import make_patient as make_patient, write_dataset as write_dataset
+from .phantom import (
+    PHANTOM_CLASSES as PHANTOM_CLASSES,
+    make_patient as make_patient,
+    write_dataset as write_dataset,
+)
 from .predict import (
     Prediction as Prediction,
     load_segmenter as load_segmenter,

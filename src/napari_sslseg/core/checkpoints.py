@@ -39,8 +39,8 @@ class TransferReport:
     def summary(self) -> str:
         """Give the counts in one sentence."""
         return (
-            f"{len(self.copied)} tensors copied, {len(self.skipped)} skipped, "
-            f"{len(self.mismatched)} of another shape."
+            f"{len(self.copied)} tensors copied; {len(self.skipped)} that belong to other parts "
+            f"or have no counterpart were not, nor were {len(self.mismatched)} of another shape."
         )
 
     def as_dict(self) -> dict[str, Any]:

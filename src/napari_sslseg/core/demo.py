@@ -81,11 +81,11 @@ def iter_demo(
     out = Path(out)
     clock = _Clock()
     if data is None:
-        yield Progress("Making phantom patients", 0, 1)
         # A folder of its own for each set, since files of another set would be taken for its own.
         data = out / f"phantom-{plan.patients}-seed{seed}"
-        write_dataset(data, plan.patients, "MR", seed=seed)
-        yield Progress("Making phantom patients", 1, 1)
+        for number in range(plan.patients):
+            write_dataset(data, 1, "MR", seed=seed + number)
+            yield Progress("Making phantom patients", number + 1, plan.patients)
         clock.lap("phantom")
     data = Path(data)
     images = find_volumes(data / "images")

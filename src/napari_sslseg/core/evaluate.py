@@ -16,6 +16,8 @@ from napari_sslseg.core.scan_files import paths_by_name
 from napari_sslseg.core.scores import ClassScore, Evaluation, VolumeScores
 from napari_sslseg.core.volumes import HasLabels, Volume, load_labels
 
+MOST_CLASSES = 254
+
 Labels = Volume | HasLabels | np.ndarray | str | Path
 """Labels to compare: a label volume, a prediction, an array, or a file."""
 
@@ -83,6 +85,11 @@ def evaluate(
         voxel_ml = float(np.prod(spacing)) / 1000 if true.ndim == 3 else None
     if classes is None:
         classes = sorted({int(c) for labels in (predicted, true) for c in np.unique(labels)} - {0})
+    if len(classes) > MOST_CLASSES:
+        raise DataError(
+            f"{scan.name if scan else 'The labels'}: {len(classes)} different values are no set of "
+            "classes; check that both folders hold labels and not scans."
+        )
     return VolumeScores(
         name=scan.name if scan else "scan",
         subject=scan.subject if scan else "unknown",

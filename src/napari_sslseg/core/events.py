@@ -5,9 +5,11 @@ tensors, so they may cross threads.
 """
 
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 
@@ -76,6 +78,27 @@ class Done(Event):
 
     result: Any
     stopped: bool = False
+
+
+P = ParamSpec("P")
+
+
+def drained(job: Callable[P, Iterator[Event]]) -> Callable[P, Any]:
+    """Make a plain function of a job: it runs to the end and returns the result of Done."""
+
+    @wraps(job)
+    def function(*args: P.args, **kwargs: P.kwargs) -> Any:
+        result = None
+        for event in job(*args, **kwargs):
+            if isinstance(event, Done):
+                result = event.result
+        return result
+
+    intro = f"Do as :func:`{job.__name__}` does, to the end, and return the result of Done."
+    function.__doc__ = f"{intro}\n\n    {job.__doc__}"
+    function.__name__ = job.__name__.removeprefix("iter_")
+    function.__qualname__ = function.__name__
+    return function
 
 
 class StopFlag:

@@ -9,9 +9,9 @@ import numpy as np
 
 from napari_sslseg.core.config import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.errors import CheckpointError, ConfigError, DataError
-from napari_sslseg.core.events import Done, Event, Message, StopFlag
+from napari_sslseg.core.events import Done, Event, Message, StopFlag, drained
 from napari_sslseg.core.labelled import LabelledScan, as_volume, found_classes
-from napari_sslseg.core.pretrain import default_preprocessing, describe_store, result_of
+from napari_sslseg.core.pretrain import default_preprocessing, describe_store
 from napari_sslseg.core.runs import Run, RunWriter, claim
 from napari_sslseg.core.slices import SliceStore, iter_store, scan_subject, split_subjects
 from napari_sslseg.core.volumes import Modality
@@ -24,34 +24,6 @@ if TYPE_CHECKING:
 
 Init = Run | str | Path
 """A run to start from, or the word ``scratch``."""
-
-
-def finetune(
-    labelled: Sequence[LabelledScan],
-    *,
-    init: Init = "scratch",
-    out: str | Path,
-    settings: FinetuneSettings | None = None,
-    validation: Sequence[LabelledScan] = (),
-    device: str = "auto",
-    modality: Modality | None = None,
-    cache: str | Path | None = None,
-    overwrite: bool = False,
-) -> Run:
-    """Fine-tune a U-Net on annotated slices; see :func:`iter_finetune`."""
-    return result_of(
-        iter_finetune(
-            labelled,
-            init=init,
-            out=out,
-            settings=settings,
-            validation=validation,
-            device=device,
-            modality=modality,
-            cache=cache,
-            overwrite=overwrite,
-        )
-    )
 
 
 def iter_finetune(
@@ -178,6 +150,9 @@ def iter_finetune(
         better="higher",
     )
     yield from run_job(job, writer, fabric, stop)
+
+
+finetune = drained(iter_finetune)
 
 
 def split_validation(

@@ -94,6 +94,8 @@ def pair_scans(
     DataError
         If a scan has no labels, labels have no scan, or nothing is left.
     """
+    if Path(images).resolve() == Path(labels).resolve():
+        raise DataError(f"{images} was given for both scans and labels; give two folders.")
     label_paths, image_paths = paths_by_name(labels), paths_by_name(images)
     if annotated is not None and not annotated:
         raise DataError("The list of annotated slices is empty; annotate at least one slice.")
@@ -148,7 +150,10 @@ def read_annotated(path: str | Path) -> dict[str, tuple[int, ...]]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no JSON file ({error}); see the documentation.") from error
+        raise DataError(
+            f"{path} is no JSON file ({error}); it should hold slice numbers by scan, such as "
+            '{"patient_07": [3, 9, 12]}.'
+        ) from error
     well_formed = isinstance(found, dict) and all(
         isinstance(slices, list) and all(type(index) is int for index in slices)
         for slices in found.values()

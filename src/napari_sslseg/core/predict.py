@@ -204,7 +204,8 @@ def iter_predict(
             )
         if target.exists() and not overwrite:
             raise StorageError(
-                f"{target} exists already; predict into an empty folder, or overwrite it."
+                f"{target} exists already; predict into another folder, or pass "
+                "--overwrite (in Python overwrite=True)."
             )
         targets[target] = path
     segmenter = load_segmenter(run, device)

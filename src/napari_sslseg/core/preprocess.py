@@ -181,7 +181,7 @@ def normalize(volume: Volume, settings: Preprocessing) -> np.ndarray:
     if volume.modality != settings.modality:
         raise DataError(
             f"{volume.name} looks like {volume.modality}, but {settings.modality} is needed here; "
-            "keep MR and CT apart, or set the modality if the guess is wrong."
+            "keep MR and CT apart, or set --modality (in Python modality=) if the guess is wrong."
         )
     slices = np.moveaxis(volume.data, PLANE_AXIS[settings.plane], 0)
     if not np.isfinite(slices.max() - slices.min()):

@@ -9,11 +9,11 @@ import numpy as np
 
 from napari_sslseg.core.config import Preprocessing, PretrainSettings
 from napari_sslseg.core.errors import DataError
-from napari_sslseg.core.events import Done, Event, Message, StopFlag
+from napari_sslseg.core.events import Done, Event, Message, StopFlag, drained
 from napari_sslseg.core.labelled import as_volume
 from napari_sslseg.core.preprocess import canvas_size, resampled_shape
 from napari_sslseg.core.pretext.registry import TaskSettings
-from napari_sslseg.core.runs import Run, RunWriter, claim
+from napari_sslseg.core.runs import RunWriter, claim
 from napari_sslseg.core.scan_files import expand_paths
 from napari_sslseg.core.slices import SliceStore, iter_store, scan_geometry, split_subjects
 from napari_sslseg.core.volumes import Modality, Volume
@@ -51,40 +51,6 @@ def slice_size(scans: Iterable[str | Path | Volume], settings: Preprocessing) ->
     """Height and width of the slices of these scans for the network, from their headers alone."""
     shapes = [resampled_shape(scan_geometry(scan), settings) for scan in gather_scans(scans)]
     return canvas_size(shapes, settings)
-
-
-def result_of(job: Iterable[Event]) -> Run:
-    """Run a job to its end and return its result."""
-    for event in job:
-        if isinstance(event, Done):
-            return event.result
-    raise AssertionError("a job ends with Done")
-
-
-def pretrain(
-    scans: str | Path | Iterable[str | Path | Volume],
-    task: TaskSettings | None = None,
-    *,
-    out: str | Path,
-    settings: PretrainSettings | None = None,
-    device: str = "auto",
-    modality: Modality | None = None,
-    cache: str | Path | None = None,
-    overwrite: bool = False,
-) -> Run:
-    """Pretrain a network on unlabelled scans; see :func:`iter_pretrain`."""
-    return result_of(
-        iter_pretrain(
-            scans,
-            task,
-            out=out,
-            settings=settings,
-            device=device,
-            modality=modality,
-            cache=cache,
-            overwrite=overwrite,
-        )
-    )
 
 
 def iter_pretrain(
@@ -161,6 +127,11 @@ def iter_pretrain(
     yield from describe_store(store)
     settings = settings.model_copy(update={"preprocessing": store.settings})
     training, validation = _split(store, settings)
+    if settings.validation_share and not len(validation):
+        yield Message(
+            f"With fewer than {LEAST_SUBJECTS_TO_SPLIT} subjects none is kept out, so there is no "
+            "validation."
+        )
     if task is None:
         task = default_task(store.size)
         yield Message(f"Pretext task: {describe(task)}.")
@@ -209,9 +180,16 @@ def iter_pretrain(
     yield from run_job(job, writer, fabric, stop)
 
 
+pretrain = drained(iter_pretrain)
+
+
 def describe_store(store: SliceStore) -> Iterator[Event]:
     """Say what was read, and where it stands if not in memory."""
-    text = f"{len(store):,} slices of {len(store.scans)} scans, {len(store.subjects)} subjects"
+    n = len(store)
+    what = f"{n:,} slices"
+    if store.labels is not None:
+        what = f"{int(store.annotated.sum()):,} annotated of {n:,} slices"
+    text = f"{what}, {len(store.scans)} scans, {len(store.subjects)} subjects"
     yield Message(f"{text}, kept in {store.folder}." if store.folder else f"{text}.")
 
 

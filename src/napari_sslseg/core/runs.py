@@ -106,6 +106,8 @@ class Run:
             run = folder
         else:
             path = Path(folder) / RECORD
+            if not Path(folder).exists():
+                raise CheckpointError(f"The run folder {folder} does not exist; check the path.")
             if not path.is_file():
                 raise CheckpointError(
                     f"{folder} is no run folder (it holds no {RECORD}); "
@@ -122,7 +124,8 @@ class Run:
                 raise CheckpointError(f"{path} was written by a newer version; update this one.")
         if kind and run.kind != kind:
             raise CheckpointError(
-                f"{run.folder} is a {run.kind} run, but a {kind} run is needed here."
+                f"{run.folder} is a {run.kind} run, but a {kind} run is needed here; "
+                f"run {kind} first, or give another folder."
             )
         return run
 
@@ -193,7 +196,10 @@ def claim(folder: Path, *, overwrite: bool = False) -> None:
         100 MB free.
     """
     if (folder / RECORD).exists() and not overwrite:
-        raise StorageError(f"{folder} already holds a run; choose another folder, or overwrite it.")
+        raise StorageError(
+            f"{folder} already holds a run; choose another folder, or pass --overwrite "
+            "(in Python overwrite=True)."
+        )
     if folder.exists() and not folder.is_dir():
         raise StorageError(f"{folder} is a file, but a folder is needed; choose another name.")
     made = not folder.exists()

@@ -57,6 +57,8 @@ def find_volumes(folder: str | Path) -> list[Path]:
         for path in folder.iterdir()
         if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
     )
+    if not paths and any((folder / "images").glob("*.nii*")):
+        raise DataError(f"The folder {folder} holds no scans itself; use {folder / 'images'}.")
     if not paths:
         raise DataError(
             f"The folder {folder} holds no scans; put files ending in {' or '.join(SUFFIXES)} "

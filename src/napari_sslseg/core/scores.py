@@ -77,6 +77,14 @@ class VolumeScores:
         """Mean Dice over the scored classes; None if none is scored."""
         return mean_of(score.dice for score in self.classes.values())
 
+    def __str__(self) -> str:
+        lines = [f"{self.name}: mean Dice {_figure(self.mean_dice, 3)}"]
+        lines += [
+            f"  class {value}: Dice {_figure(score.dice, 3)}, HD95 {_figure(score.hd95_mm, 1)} mm"
+            for value, score in self.classes.items()
+        ]
+        return "\n".join(lines)
+
     def as_dict(self) -> dict[str, Any]:
         """Scores as JSON-safe values."""
         return {
@@ -159,3 +167,7 @@ def mean_of(values: Iterable[float | None]) -> float | None:
     """Mean of the values that are defined; None where none is."""
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if defined else None
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
