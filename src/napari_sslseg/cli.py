@@ -89,8 +89,9 @@ def demo(
         for arm in report["arms"]
     ]
     names = report["dataset"]["class_names"]
-    classes = [f"Dice {names.get(value, value)}" for value in report["arms"][0]["dice"]]
-    table(["start", "labelled volumes", "seed", *classes, "mean Dice"], rows)
+    classes = [names.get(value, f"class {value}") for value in report["arms"][0]["dice"]]
+    say("Dice on the test scans:")
+    table(["start", "labelled volumes", "seed", *classes, "mean"], rows)
     say(
         f"Report: {out / 'report.png'} and {out / 'report.json'}; predictions in {out}/predictions."
     )

@@ -99,11 +99,16 @@ def _describe(event: Step | Validation) -> str:
 
 def table(titles: list[str], rows: list[list[Any]]) -> None:
     """Print rows on standard output; numbers with three decimals, a dash for None."""
-    grid = Table(*titles, box=None, header_style="bold")
-    for row in rows:
-        grid.add_row(
-            *("–" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row)
-        )
+    cells = [
+        ["–" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row]
+        for row in rows
+    ]
+    grid = Table(box=None, header_style="bold")
+    for title, *column in zip(titles, *cells, strict=True):
+        # Titles may be wrapped where the terminal is narrow, cells never.
+        grid.add_column(title, no_wrap=False, min_width=max(map(len, column), default=1))
+    for row_cells in cells:
+        grid.add_row(*row_cells)
     out.print(grid)
 
 
