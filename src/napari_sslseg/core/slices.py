@@ -18,6 +18,7 @@ from napari_sslseg.core.errors import DataError, StorageError
 from napari_sslseg.core.events import Progress, StopFlag
 from napari_sslseg.core.geometry import PLANE_AXIS, Geometry
 from napari_sslseg.core.labelled import LabelledScan, as_volume, class_indices
+from napari_sslseg.core.memory import give_back_memory
 from napari_sslseg.core.preprocess import (
     canvas_size,
     placement,
@@ -247,6 +248,7 @@ def iter_store(
                 writer.add(prepare(volume, settings, place))
             start = records[-1].start + records[-1].n_slices if records else 0
             records.append(ScanRecord(volume.name, volume.subject, start, counts[number]))
+            give_back_memory()
             yield Progress("Reading scans", number + 1, len(scans))
         index = {"format": FORMAT, "scans": [asdict(record) for record in records]}
         arrays = writer.finish(index)
