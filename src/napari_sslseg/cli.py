@@ -196,8 +196,11 @@ def finetune(
         raise ConfigError(
             f"Network, plane and spacing come from the pretraining {init}; leave them out."
         )
-    preprocessing = preprocessing_for(
-        pairs[0].scan, plane or "axial", spacing or "keep", modality_of(modality)
+    kind = modality_of(modality)
+    preprocessing = (
+        preprocessing_for(pairs[0].scan, plane or "axial", spacing or "keep", kind)
+        if scratch
+        else None
     )
     others = {} if classes is None else {"classes": numbers(classes)}
     settings = settings_for(
@@ -207,7 +210,7 @@ def finetune(
         batch_size,
         learning_rate,
         seed,
-        preprocessing if scratch else None,
+        preprocessing,
         transfer=transfer,
         **others,
     )
@@ -219,7 +222,7 @@ def finetune(
         settings=settings,
         validation=validation,
         device=device,
-        modality=modality_of(modality),
+        modality=kind,
         cache=cache,
         stop=stop,
         overwrite=overwrite,

@@ -13,6 +13,9 @@ from napari_sslseg.core.geometry import Plane
 Transfer = Literal["encoder", "encoder+decoder"]
 """Which parts of a pretrained network start the fine-tuning."""
 
+MOST_CLASSES = 254
+"""Class indices are bytes, 0 is the background, and more values are no set of classes anyway."""
+
 NETWORK_WIDTHS: dict[str, tuple[int, ...]] = {
     "tiny": (8, 16, 32),
     "small": (16, 32, 64, 128),
@@ -267,7 +270,7 @@ class FinetuneSettings(Settings):
     classes: tuple[int, ...] | None = Field(
         None,
         min_length=1,
-        max_length=254,
+        max_length=MOST_CLASSES,
         title="Classes",
         description="All label values that the labels may hold; those found if not set.",
     )

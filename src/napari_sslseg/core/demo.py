@@ -36,7 +36,7 @@ from napari_sslseg.core.report import Overlay, best_slice, draw_report
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.scan_files import find_volumes
 from napari_sslseg.core.scores import Evaluation
-from napari_sslseg.core.slices import scan_subject, split_subjects
+from napari_sslseg.core.slices import hold_out, scan_subject
 from napari_sslseg.core.volumes import save_labels
 
 INITS = ("scratch", "pretrained")
@@ -208,9 +208,8 @@ def _split(
             f"{len(subjects)}; add some."
         )
     share = min(plan.test_share, plan.test_most / len(subjects))
-    held_out = set(split_subjects(subjects, {"test": share}, seed)["test"])
-    test = [item for item in pairs if scan_subject(item) in held_out]
-    return test, [item for item in pairs if scan_subject(item) not in held_out]
+    pool, test = hold_out(pairs, share, seed)
+    return test, pool
 
 
 def _feasible(wanted: tuple[int, ...], available: int) -> list[int]:

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_sslseg.core.config import MOST_CLASSES
 from napari_sslseg.core.errors import DataError, GeometryError
 from napari_sslseg.core.scan_files import paths_by_name
 from napari_sslseg.core.scores import ClassScore, Evaluation, VolumeScores
 from napari_sslseg.core.volumes import HasLabels, Volume, load_labels
-
-MOST_CLASSES = 254
 
 Labels = Volume | HasLabels | np.ndarray | str | Path
 """Labels to compare: a label volume, a prediction, an array, or a file."""

@@ -13,7 +13,7 @@ from napari_sslseg.core.events import Done, Event, Message, StopFlag, drained
 from napari_sslseg.core.labelled import LabelledScan, as_volume, found_classes
 from napari_sslseg.core.pretrain import default_preprocessing, describe_store
 from napari_sslseg.core.runs import Run, RunWriter, claim
-from napari_sslseg.core.slices import SliceStore, iter_store, scan_subject, split_subjects
+from napari_sslseg.core.slices import SliceStore, hold_out, iter_store, scan_subject
 from napari_sslseg.core.volumes import Modality
 
 if TYPE_CHECKING:
@@ -172,11 +172,7 @@ def split_validation(
     subjects = {scan_subject(item) for item in labelled}
     if len(subjects) < 2:
         raise ConfigError("All labelled scans are of one subject, so none can be kept out.")
-    held_out = set(split_subjects(subjects, {"validation": share}, seed)["validation"])
-    return (
-        [item for item in labelled if scan_subject(item) not in held_out],
-        [item for item in labelled if scan_subject(item) in held_out],
-    )
+    return hold_out(labelled, share, seed)
 
 
 def foreground_batches(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_sslseg.core.config import MOST_CLASSES
 from napari_sslseg.core.errors import DataError, GeometryError
 from napari_sslseg.core.geometry import PLANE_AXIS, Plane
 from napari_sslseg.core.scan_files import paths_by_name, scan_name
@@ -184,9 +185,7 @@ def read_class_names(path: str | Path) -> dict[int, str]:
         ) from error
 
 
-def found_classes(
-    labelled: Iterable[LabelledScan], plane: Plane, modality: Modality | None = None
-) -> tuple[int, ...]:
+def found_classes(labelled: Iterable[LabelledScan], plane: Plane) -> tuple[int, ...]:
     """Label values other than 0 on the annotated slices, in ascending order.
 
     Raises
@@ -204,7 +203,7 @@ def found_classes(
         raise DataError(
             "The annotated slices hold no labelled structure, only background; label one first."
         )
-    if len(values) > 254:
+    if len(values) > MOST_CLASSES:
         raise DataError(
             f"The labels hold {len(values)} different values, which is no set of classes; "
             "check that these are label files and not scans."

@@ -184,9 +184,10 @@ def normalize(volume: Volume, settings: Preprocessing) -> np.ndarray:
             "keep MR and CT apart, or set --modality (in Python modality=) if the guess is wrong."
         )
     slices = np.moveaxis(volume.data, PLANE_AXIS[settings.plane], 0)
-    if not np.isfinite(slices.max() - slices.min()):
+    lowest, highest = float(slices.min()), float(slices.max())
+    if not np.isfinite(highest - lowest):
         raise DataError(f"{volume.name} holds values that are NaN or infinite; replace them.")
-    if slices.min() == slices.max():
+    if lowest == highest:
         raise DataError(
             f"{volume.name} has the same value in every voxel, so there is nothing to learn from; "
             "leave it out."
@@ -196,7 +197,7 @@ def normalize(volume: Volume, settings: Preprocessing) -> np.ndarray:
     else:
         low, high = np.percentile(slices, settings.clip_percentiles)
         if low == high:  # Nearly all of the scan is empty, as in a tight skull strip.
-            low, high = float(slices.min()), float(slices.max())
+            low, high = lowest, highest
         bounds = [(float(low), float(high))]
     channels = np.empty((len(slices), len(bounds), *slices.shape[1:]), np.float32)
     for channel, (low, high) in enumerate(bounds):

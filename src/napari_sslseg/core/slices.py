@@ -9,7 +9,7 @@ import math
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
@@ -293,6 +293,19 @@ def _fingerprint(scans: Sequence[Scan], settings: Preprocessing, classes: Sequen
                     while block := file.read(2**20):
                         total.update(block)
     return total.hexdigest()
+
+
+Item = TypeVar("Item", bound=Scan)
+
+
+def hold_out(items: Sequence[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
+    """Keep the scans of a share of the subjects apart: the others, and those held out."""
+    subjects = map(scan_subject, items)
+    apart = set(split_subjects(subjects, {"held out": share}, seed)["held out"])
+    return (
+        [item for item in items if scan_subject(item) not in apart],
+        [item for item in items if scan_subject(item) in apart],
+    )
 
 
 def split_subjects(

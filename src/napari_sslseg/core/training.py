@@ -279,16 +279,16 @@ def run_job(
     job: Job, run: RunWriter, fabric: "Fabric", stop: StopFlag | None = None
 ) -> Iterator[Event]:
     """Train as :func:`train` does, record how it ended, and yield Done with the Run at last."""
+    status = "failed"
     try:
         yield from train(job, run, fabric, stop)
+        status = "stopped" if stop is not None and stop.is_set else "finished"
     except (KeyboardInterrupt, GeneratorExit):
-        run.finish("stopped")
+        status = "stopped"
         raise
-    except BaseException:
-        run.finish("failed")
-        raise
-    stopped = stop is not None and stop.is_set
-    yield Done(run.finish("stopped" if stopped else "finished"), stopped)
+    finally:
+        result = run.finish(status)
+    yield Done(result, stopped=status == "stopped")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
