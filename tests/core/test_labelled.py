@@ -5,6 +5,7 @@ import pytest
 
 from napari_sslseg.core.errors import DataError, GeometryError
 from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.label_maps import save_labels
 from napari_sslseg.core.labelled import (
     LabelledScan,
     class_indices,
@@ -12,7 +13,7 @@ from napari_sslseg.core.labelled import (
     pair_scans,
     read_annotated,
 )
-from napari_sslseg.core.volumes import Volume, save_labels
+from napari_sslseg.core.volumes import Volume
 
 
 def volume(data, name="a"):

@@ -19,16 +19,15 @@ from napari_sslseg.core.errors import (
     VolumeError,
 )
 from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.label_maps import load_labels, save_labels
 from napari_sslseg.core.nifti import image_like
 from napari_sslseg.core.scan_files import guess_subject
 from napari_sslseg.core.volumes import (
     Volume,
     guess_modality,
-    load_labels,
     load_volume,
     load_volumes,
     read_geometry,
-    save_labels,
 )
 
 SHAPE = (5, 6, 7)
@@ -419,7 +418,8 @@ def test_full_disk_keeps_the_old_labels(tmp_path, suffix):
     code = (
         "import resource, sys\n"
         "from napari_sslseg.core.errors import StorageError\n"
-        "from napari_sslseg.core.volumes import load_volume, save_labels\n"
+        "from napari_sslseg.core.label_maps import save_labels\n"
+        "from napari_sslseg.core.volumes import load_volume\n"
         "scan = load_volume(sys.argv[1])\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "try:\n"

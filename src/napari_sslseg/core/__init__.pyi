@@ -19,6 +19,7 @@ from .evaluate import (
 from .events import StopFlag as StopFlag
 from .finetune import finetune as finetune, iter_finetune as iter_finetune
 from .geometry import Geometry as Geometry
+from .label_maps import load_labels as load_labels, save_labels as save_labels
 from .labelled import (
     LabelledScan as LabelledScan,
     pair_scans as pair_scans,
@@ -37,11 +38,10 @@ from .predict import (
 from .pretext.context_restoration import ContextRestoration as ContextRestoration
 from .pretrain import iter_pretrain as iter_pretrain, pretrain as pretrain
 from .runs import Run as Run
+from .series import Series as Series, list_series as list_series
 from .slices import SliceStore as SliceStore, split_subjects as split_subjects
 from .volumes import (
     Volume as Volume,
-    load_labels as load_labels,
     load_volume as load_volume,
     load_volumes as load_volumes,
-    save_labels as save_labels,
 )

@@ -23,6 +23,7 @@ from napari_sslseg.core.errors import DataError
 from napari_sslseg.core.evaluate import evaluate, summarize
 from napari_sslseg.core.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.finetune import iter_finetune
+from napari_sslseg.core.label_maps import save_labels
 from napari_sslseg.core.labelled import (
     LabelledScan,
     found_classes,
@@ -34,10 +35,9 @@ from napari_sslseg.core.predict import load_segmenter, predict
 from napari_sslseg.core.pretrain import iter_pretrain, slice_size
 from napari_sslseg.core.report import Overlay, best_slice, draw_report
 from napari_sslseg.core.runs import Run
-from napari_sslseg.core.scan_files import find_volumes
 from napari_sslseg.core.scores import Evaluation
+from napari_sslseg.core.series import find_scans
 from napari_sslseg.core.slices import hold_out, scan_subject
-from napari_sslseg.core.volumes import save_labels
 
 INITS = ("scratch", "pretrained")
 
@@ -88,7 +88,7 @@ def iter_demo(
             yield Progress("Making phantom patients", number + 1, plan.patients)
         clock.lap("phantom")
     data = Path(data)
-    images = find_volumes(data / "images")
+    images = find_scans(data / "images")
     pairs = pair_scans(data / "images", data / "labels", every_image=False)
     names = read_class_names(data / "classes.json")
     # Those of all labels, so that every arm learns and is scored on the same classes.

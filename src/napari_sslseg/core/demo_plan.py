@@ -1,13 +1,14 @@
 """How long the demonstration trains, and at which resolution."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from napari_sslseg.core.config import Preprocessing, Training
 from napari_sslseg.core.geometry import PLANE_AXIS
 from napari_sslseg.core.labelled import as_volume
 from napari_sslseg.core.preprocess import resampled_shape
 from napari_sslseg.core.pretrain import default_preprocessing
+from napari_sslseg.core.series import Source
 from napari_sslseg.core.slices import scan_geometry
 
 # Pixels that pass through the network in one step: enough for a steady step, little enough for a
@@ -65,7 +66,7 @@ FAST = Plan(16, (2,), 1, 0.25, 12, 40, 30, 128)
 FULL = Plan(24, (1, 4), 2, 0.25, 40, 100, 30, 256)
 
 
-def demo_preprocessing(images: list[Path], plan: Plan) -> Preprocessing:
+def demo_preprocessing(images: Sequence[Source], plan: Plan) -> Preprocessing:
     """Choose preprocessing by modality, coarser where the slices are larger than the plan's."""
     settings = default_preprocessing(as_volume(images[0]).modality)
     geometries = [scan_geometry(path) for path in images]

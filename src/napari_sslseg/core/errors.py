@@ -31,3 +31,7 @@ class CheckpointError(SslsegError):
 
 class StorageError(SslsegError):
     """A file or folder that cannot be written."""
+
+
+class ScanWarning(UserWarning):
+    """Something worth knowing about a scan that can be used all the same."""

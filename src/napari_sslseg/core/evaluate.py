@@ -13,9 +13,10 @@ import numpy as np
 
 from napari_sslseg.core.config import MOST_CLASSES
 from napari_sslseg.core.errors import DataError, GeometryError
-from napari_sslseg.core.scan_files import paths_by_name
+from napari_sslseg.core.label_maps import load_labels
+from napari_sslseg.core.scan_files import label_paths
 from napari_sslseg.core.scores import ClassScore, Evaluation, VolumeScores
-from napari_sslseg.core.volumes import HasLabels, Volume, load_labels
+from napari_sslseg.core.volumes import HasLabels, Volume
 
 Labels = Volume | HasLabels | np.ndarray | str | Path
 """Labels to compare: a label volume, a prediction, an array, or a file."""
@@ -138,7 +139,7 @@ def evaluate_folders(
         If a prediction lies on another grid than its truth.
     """
     predictions, truth = Path(predictions), Path(truth)
-    predicted, true = paths_by_name(predictions), paths_by_name(truth)
+    predicted, true = label_paths(predictions), label_paths(truth)
     if predictions.is_file() and truth.is_file():
         true = dict.fromkeys(predicted, truth)
     if missing := [name for name in predicted if name not in true]:

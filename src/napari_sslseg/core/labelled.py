@@ -10,8 +10,10 @@ import numpy as np
 from napari_sslseg.core.config import MOST_CLASSES
 from napari_sslseg.core.errors import DataError, GeometryError
 from napari_sslseg.core.geometry import PLANE_AXIS, Plane
-from napari_sslseg.core.scan_files import paths_by_name, scan_name
-from napari_sslseg.core.volumes import Modality, Volume, load_labels, load_volume
+from napari_sslseg.core.label_maps import load_labels
+from napari_sslseg.core.scan_files import label_paths, scan_name
+from napari_sslseg.core.series import Source, series_by_name
+from napari_sslseg.core.volumes import Modality, Volume, load_volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +22,7 @@ class LabelledScan:
 
     Parameters
     ----------
-    scan : Volume or Path
+    scan : Volume, Series or Path
         The scan.
     labels : Volume or Path
         Label map on the grid of the scan.
@@ -30,14 +32,14 @@ class LabelledScan:
         Nothing is learnt from other slices: a slice that nobody annotated is not background.
     """
 
-    scan: Volume | Path
+    scan: Volume | Source
     labels: Volume | Path
     annotated: tuple[int, ...] | None = None
 
     @property
     def name(self) -> str:
         """Name of the scan."""
-        return self.scan.name if isinstance(self.scan, Volume) else scan_name(self.scan)
+        return scan_name(self.scan) if isinstance(self.scan, Path) else self.scan.name
 
     def load(self, modality: Modality | None = None) -> tuple[Volume, Volume]:
         """Load scan and labels, checked to lie on one grid."""
@@ -66,7 +68,7 @@ class LabelledScan:
         return mask
 
 
-def as_volume(scan: Volume | Path | str, modality: Modality | None = None) -> Volume:
+def as_volume(scan: Volume | Source | str, modality: Modality | None = None) -> Volume:
     """Load the scan unless it is loaded."""
     return scan if isinstance(scan, Volume) else load_volume(scan, modality=modality)
 
@@ -97,33 +99,33 @@ def pair_scans(
     """
     if Path(images).resolve() == Path(labels).resolve():
         raise DataError(f"{images} was given for both scans and labels; give two folders.")
-    label_paths, image_paths = paths_by_name(labels), paths_by_name(images)
+    label_files, scans = label_paths(labels), series_by_name(images)
     if annotated is not None and not annotated:
         raise DataError("The list of annotated slices is empty; annotate at least one slice.")
     for name in annotated or ():
-        if name not in image_paths:
+        if name not in scans:
             raise DataError(
                 f"The list of annotated slices names {name}, but {images} holds no such scan; "
                 "correct the list."
             )
     pairs = []
-    for name, path in image_paths.items():
+    for name, scan in scans.items():
         if annotated is not None and name not in annotated:
             continue
-        if name not in label_paths:
+        if name not in label_files:
             if every_image or annotated is not None:
                 raise DataError(
-                    f"The scan {path} has no labels: {labels} holds no file of that name; "
+                    f"The scan {scan.path} has no labels: {labels} holds no file of that name; "
                     "add it, or move the scan to another folder."
                 )
             continue
         pairs.append(
-            LabelledScan(path, label_paths[name], None if annotated is None else annotated[name])
+            LabelledScan(scan, label_files[name], None if annotated is None else annotated[name])
         )
-    orphans = sorted(set(label_paths) - set(image_paths))
+    orphans = sorted(set(label_files) - set(scans))
     if orphans:
         raise DataError(
-            f"The labels {label_paths[orphans[0]]} have no scan: {images} holds no file of that "
+            f"The labels {label_files[orphans[0]]} have no scan: {images} holds no file of that "
             "name; add it, or move the labels to another folder."
         )
     if not pairs:

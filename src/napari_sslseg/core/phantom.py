@@ -17,6 +17,7 @@ import numpy as np
 from napari_sslseg.core.atomic import atomic_path, write_text
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.label_maps import save_labels
 from napari_sslseg.core.nifti import image_like
 from napari_sslseg.core.phantom_anatomy import (
     LEFT_KIDNEY,
@@ -28,7 +29,7 @@ from napari_sslseg.core.phantom_anatomy import (
     smooth_noise,
 )
 from napari_sslseg.core.phantom_organs import paint_all
-from napari_sslseg.core.volumes import Modality, Volume, save_labels
+from napari_sslseg.core.volumes import Modality, Volume
 
 PHANTOM_CLASSES: dict[int, str] = {
     LIVER: "liver",

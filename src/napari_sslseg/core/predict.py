@@ -18,11 +18,12 @@ from napari_sslseg.core.errors import (
 )
 from napari_sslseg.core.events import Done, Event, Progress, StopFlag
 from napari_sslseg.core.geometry import PLANE_AXIS, Geometry
+from napari_sslseg.core.label_maps import save_labels
 from napari_sslseg.core.labelled import as_volume
 from napari_sslseg.core.preprocess import Placement, placement, prepare
 from napari_sslseg.core.runs import Run
-from napari_sslseg.core.scan_files import expand_paths, scan_name
-from napari_sslseg.core.volumes import Modality, Volume, save_labels
+from napari_sslseg.core.series import Series, Source, list_series
+from napari_sslseg.core.volumes import Modality, Volume
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -94,7 +95,7 @@ def load_segmenter(run: Run | str | Path, device: str = "auto") -> Segmenter:
 
 def predict(
     model: Segmenter | Run | str | Path,
-    scan: Volume | str | Path,
+    scan: Volume | Source | str,
     *,
     device: str = "auto",
     modality: Modality | None = None,
@@ -107,7 +108,7 @@ def predict(
     ----------
     model : Segmenter, Run or path-like
         A fine-tuning run, or :func:`load_segmenter` of one where many scans follow.
-    scan : Volume or path-like
+    scan : Volume, Series or path-like
         The scan, of the modality that the network was trained on.
     device : str
         Where to predict, unless ``model`` is a Segmenter.
@@ -189,32 +190,34 @@ def iter_predict(
         Progress, and last Done with two lists: the files written, and one sentence for each scan
         that could not be segmented. One broken scan does not keep the others waiting.
     """
-    paths = expand_paths(scans)
-    targets: dict[Path, Path] = {}
-    for path in paths:
-        target = Path(out) / f"{scan_name(path)}.nii.gz"
+    series = [item for item in list_series(scans) if item.is_scan]
+    if not series:
+        raise DataError("There is no scan to segment; choose at least one.")
+    targets: dict[Path, Series] = {}
+    for item in series:
+        target = Path(out) / f"{item.name}.nii.gz"
         if target in targets:
             raise DataError(
-                f"{targets[target]} and {path} have the same name, so one prediction would "
-                "overwrite the other; predict them into two folders."
+                f"{targets[target].path} and {item.path} have the same name, so one prediction "
+                "would overwrite the other; predict them into two folders."
             )
-        if target.resolve() == path.resolve():
+        if target.resolve() in (path.resolve() for path in item.files):
             raise DataError(
-                f"The prediction would overwrite the scan {path}; choose another --out."
+                f"The prediction would overwrite the scan {target}; choose another --out."
             )
         if target.exists() and not overwrite:
             raise StorageError(
                 f"{target} exists already; predict into another folder, or pass "
                 "--overwrite (in Python overwrite=True)."
             )
-        targets[target] = path
+        targets[target] = item
     segmenter = load_segmenter(run, device)
     written, failed = [], []
-    for number, (target, path) in enumerate(targets.items()):
+    for number, (target, item) in enumerate(targets.items()):
         if stop is not None and stop.is_set:
             break
         try:
-            prediction = predict(segmenter, path, modality=modality, probabilities=False)
+            prediction = predict(segmenter, item, modality=modality, probabilities=False)
         except (VolumeError, GeometryError, DataError) as error:
             failed.append(str(error))
         else:

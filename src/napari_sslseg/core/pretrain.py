@@ -14,7 +14,7 @@ from napari_sslseg.core.labelled import as_volume
 from napari_sslseg.core.preprocess import canvas_size, resampled_shape
 from napari_sslseg.core.pretext.registry import TaskSettings
 from napari_sslseg.core.runs import RunWriter, claim
-from napari_sslseg.core.scan_files import expand_paths
+from napari_sslseg.core.series import Series, Source, find_scans
 from napari_sslseg.core.slices import SliceStore, iter_store, scan_geometry, split_subjects
 from napari_sslseg.core.volumes import Modality, Volume
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 VALIDATION_SLICES = 128
 LEAST_SUBJECTS_TO_SPLIT = 5
 
+Scan = Volume | Source
+"""A scan, loaded or not."""
+
 
 def default_preprocessing(modality: Modality) -> Preprocessing:
     """Preprocessing of Dominic et al. 2023.
@@ -35,26 +38,26 @@ def default_preprocessing(modality: Modality) -> Preprocessing:
     return Preprocessing(modality=modality, normalize="slice" if modality == "CT" else "volume")
 
 
-def gather_scans(scans: str | Path | Iterable[str | Path | Volume]) -> list[Volume | Path]:
-    """Volumes as they are, files as paths, folders as the files in them."""
+def gather_scans(scans: str | Path | Iterable[Scan | str]) -> list[Volume | Series]:
+    """Volumes and series as they are, files and folders as the series in them."""
     if isinstance(scans, str | Path):
         scans = [scans]
-    gathered: list[Volume | Path] = []
+    gathered: list[Volume | Series] = []
     for scan in scans:
-        gathered += [scan] if isinstance(scan, Volume) else expand_paths([scan])
+        gathered += [scan] if isinstance(scan, Volume | Series) else find_scans(scan)
     if not gathered:
         raise DataError("There is no scan to learn from; choose at least one.")
     return gathered
 
 
-def slice_size(scans: Iterable[str | Path | Volume], settings: Preprocessing) -> tuple[int, int]:
+def slice_size(scans: Iterable[Scan | str], settings: Preprocessing) -> tuple[int, int]:
     """Height and width of the slices of these scans for the network, from their headers alone."""
     shapes = [resampled_shape(scan_geometry(scan), settings) for scan in gather_scans(scans)]
     return canvas_size(shapes, settings)
 
 
 def iter_pretrain(
-    scans: str | Path | Iterable[str | Path | Volume],
+    scans: str | Path | Iterable[Scan | str],
     task: TaskSettings | None = None,
     *,
     out: str | Path,

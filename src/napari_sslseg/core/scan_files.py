@@ -1,12 +1,16 @@
 """Find scan files, and read from their names which scan and which patient they hold."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from napari_sslseg.core.errors import DataError
 
-SUFFIXES = (".nii.gz", ".nii")
+NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz")
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+# Of a pair only the header stands for the scan.
+SUFFIXES = (".nii.gz", ".nii", ".hdr.gz", ".hdr", *ITK_SUFFIXES)
+"""Suffixes of the files that hold a whole scan each; DICOM is told by content."""
 
 # Suffixes that name an acquisition or a channel of a subject, not another subject.
 _ACQUISITION = re.compile(
@@ -19,7 +23,7 @@ _ACQUISITION = re.compile(
 def scan_name(path: str | Path) -> str:
     """File name without the volume suffix: ``liver_01.nii.gz`` is ``liver_01``."""
     name = Path(path).name
-    for suffix in SUFFIXES:
+    for suffix in (*SUFFIXES, *NIFTI_SUFFIXES, *DICOM_SUFFIXES):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return Path(name).stem
@@ -39,51 +43,36 @@ def guess_subject(name: str) -> str:
     return name
 
 
-def find_volumes(folder: str | Path) -> list[Path]:
-    """All volume files directly in ``folder``, sorted by name; hidden files are left out.
-
-    Raises
-    ------
-    DataError
-        If the folder is missing or holds no volume.
-    """
-    folder = Path(folder)
-    if not folder.exists():
-        raise DataError(f"The folder {folder} does not exist; check the path.")
+def plain_files(folder: Path) -> list[Path]:
+    """Files directly in a folder that hold a whole scan each, by name; hidden ones are left out."""
     if not folder.is_dir():
-        raise DataError(f"{folder} is a file, but a folder of scans is needed.")
-    paths = sorted(
+        return []
+    return sorted(
         path
         for path in folder.iterdir()
         if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
     )
-    if not paths and any((folder / "images").glob("*.nii*")):
-        raise DataError(f"The folder {folder} holds no scans itself; use {folder / 'images'}.")
-    if not paths:
-        raise DataError(
-            f"The folder {folder} holds no scans; put files ending in {' or '.join(SUFFIXES)} "
-            "there."
-        )
-    return paths
 
 
-def expand_paths(paths: Iterable[str | Path]) -> list[Path]:
-    """Files as they are, folders as the volumes in them; each file once, in order."""
-    found: dict[Path, None] = {}
-    for path in map(Path, paths):
-        if path.is_dir():
-            found.update(dict.fromkeys(find_volumes(path)))
-        elif path.exists():
-            found[path] = None
-        else:
-            raise DataError(f"{path} does not exist; check the path.")
-    return list(found)
+def label_paths(path: str | Path) -> dict[str, Path]:
+    """A label file, or those of a folder, by the name of their scan; each name once.
 
-
-def paths_by_name(path: str | Path) -> dict[str, Path]:
-    """A file, or the files of a folder, by the name of their scan; each name once."""
+    Raises
+    ------
+    DataError
+        If there is none, or two have one name.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"{path} does not exist; check the path.")
+    files = [path]
+    if path.is_dir():
+        dicom = [file for file in path.iterdir() if file.name.lower().endswith(DICOM_SUFFIXES)]
+        files = sorted([*plain_files(path), *dicom])
+    if not files:
+        raise DataError(f"The folder {path} holds no labels; put label files there.")
     found: dict[str, Path] = {}
-    for file in expand_paths([path]):
+    for file in files:
         other = found.setdefault(scan_name(file), file)
         if other != file:
             raise DataError(

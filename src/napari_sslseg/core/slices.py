@@ -26,7 +26,7 @@ from napari_sslseg.core.preprocess import (
     prepare_labels,
     resampled_shape,
 )
-from napari_sslseg.core.scan_files import guess_subject, scan_name
+from napari_sslseg.core.series import Source, as_series
 from napari_sslseg.core.slice_files import (
     INDEX,
     DiskWriter,
@@ -39,7 +39,7 @@ from napari_sslseg.core.volumes import Modality, Volume, read_geometry
 if TYPE_CHECKING:
     import torch
 
-Scan = Volume | Path | LabelledScan
+Scan = Volume | Source | LabelledScan
 
 MEMORY_LIMIT = 2 * 1024**3
 FORMAT = 1
@@ -186,7 +186,7 @@ def iter_store(
 
     Parameters
     ----------
-    scans : sequence of Volume, Path or LabelledScan
+    scans : sequence of Volume, Path, Series or LabelledScan
         Scans; a LabelledScan brings its labels.
     settings : Preprocessing
         Without ``size`` the canvas holds the largest slice.
@@ -268,7 +268,7 @@ def scan_subject(scan: Scan) -> str:
     """Subject of a scan that may not be loaded yet."""
     if isinstance(scan, LabelledScan):
         scan = scan.scan
-    return scan.subject if isinstance(scan, Volume) else guess_subject(scan_name(scan))
+    return scan.subject if isinstance(scan, Volume) else as_series(scan).subject
 
 
 def _fingerprint(scans: Sequence[Scan], settings: Preprocessing, classes: Sequence[int]) -> str:
@@ -276,7 +276,7 @@ def _fingerprint(scans: Sequence[Scan], settings: Preprocessing, classes: Sequen
     total = hashlib.blake2b(digest_size=16)
     total.update(f"{FORMAT} {settings.model_dump_json()} {list(classes)}".encode())
     for scan in scans:
-        parts: list[Volume | Path]
+        parts: list[Volume | Source]
         if isinstance(scan, LabelledScan):
             parts = [scan.scan, scan.labels]
             total.update(repr(scan.annotated).encode())
@@ -288,10 +288,11 @@ def _fingerprint(scans: Sequence[Scan], settings: Preprocessing, classes: Sequen
                 total.update(part.geometry.affine.tobytes())
                 total.update(np.ascontiguousarray(part.data).data)
             else:
-                total.update(part.name.encode())
-                with part.open("rb") as file:
-                    while block := file.read(2**20):
-                        total.update(block)
+                total.update(as_series(part).name.encode())
+                for path in as_series(part).files:
+                    with path.open("rb") as file:
+                        while block := file.read(2**20):
+                            total.update(block)
     return total.hexdigest()
 
 

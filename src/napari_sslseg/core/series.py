@@ -1,0 +1,226 @@
+"""Which volumes lie in files and folders, told by their headers alone."""
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from napari_sslseg.core.errors import DataError, ScanWarning, SslsegError, VolumeError
+from napari_sslseg.core.formats import is_dicom, open_image
+from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.reading import ImageFile
+from napari_sslseg.core.scan_files import SUFFIXES, guess_subject, plain_files, scan_name
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One volume that lies in a file or in many, known by its headers; no value is read yet.
+
+    Parameters
+    ----------
+    name : str
+        Readable name, good as a file name: that of the file, or of a DICOM series made of the
+        patient's pseudonym, the modality, and the number and description of the series. It
+        holds no name, number or birth date of a patient that the user's own files do not.
+    subject : str
+        The patient: guessed from the name of the file, or the pseudonym of a DICOM patient.
+    path : Path
+        The file, or the folder that holds the files.
+    files : tuple of Path
+        All files that it is read from.
+    modality : str or None
+        From the header where that tells it, such as "MR", "CT" or "PT".
+    image : ImageFile or None
+        The opened file or stack of files; None if there is a problem.
+    problem : str or None
+        Why it cannot be used as a volume, in one sentence.
+    is_scan : bool
+        False for what is no scan by its nature: a localizer, a screenshot, a report.
+    notes : tuple of str
+        What is done to make a regular grid of it.
+    frame : int
+        Which volume of a file that holds several.
+    """
+
+    name: str
+    subject: str
+    path: Path
+    files: tuple[Path, ...]
+    modality: str | None = None
+    image: ImageFile | None = field(default=None, repr=False)
+    problem: str | None = None
+    is_scan: bool = True
+    notes: tuple[str, ...] = ()
+    frame: int = 0
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """Its grid; None if there is a problem."""
+        return None if self.image is None else self.image.geometry
+
+    def opened(self) -> ImageFile:
+        """The opened file or stack of files.
+
+        Raises
+        ------
+        VolumeError
+            The problem, if there is one.
+        """
+        if self.image is None:
+            raise VolumeError(self.problem or f"{self.path} holds no volume.")
+        return self.image
+
+
+Source = Path | Series
+"""A scan that is not loaded."""
+
+
+def list_series(paths: str | Path | Iterable[str | Path]) -> list[Series]:
+    """All volumes in files and folders, from their headers alone, and what is no volume and why.
+
+    Parameters
+    ----------
+    paths : path-like or several
+        Scan files, DICOM files, DICOMDIR files, and folders. Of a folder, the volume files
+        directly in it count, and all DICOM files in it and below it.
+
+    Returns
+    -------
+    list of Series
+        In the order of names. A file that holds several volumes, such as a series in time, gives
+        one each; so does a DICOM series. Those with a ``problem`` cannot be loaded.
+
+    Raises
+    ------
+    DataError
+        If a path does not exist, or a folder holds no scan at all.
+    """
+    if isinstance(paths, str | Path):
+        paths = [paths]
+    found: list[Series] = []
+    dicom: list[Path] = []
+    seen: set[Path] = set()
+    for path in map(Path, paths):
+        files = list(_files(path))
+        if not files:
+            _refuse_empty(path)
+        new = [file for file in files if file.resolve() not in seen]
+        seen.update(file.resolve() for file in new)
+        dicom += [file for file in new if is_dicom(file)]
+        found += [item for file in new if not is_dicom(file) for item in _file_series(file)]
+    if dicom:
+        # All together: the files of one series may have been named one by one.
+        from napari_sslseg.core.dicom.series import dicom_series
+
+        found += dicom_series(dicom)
+    return found
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """The file itself; of a folder the volume files directly in it, and DICOM at any depth."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist; check the path.")
+    if not path.is_dir():
+        yield path
+        return
+    yield from plain_files(path)
+    for parent, folders, names in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and is_dicom(file := Path(parent, name)):
+                yield file
+
+
+def _refuse_empty(folder: Path) -> None:
+    if plain_files(folder / "images"):
+        raise DataError(f"The folder {folder} holds no scans itself; use {folder / 'images'}.")
+    raise DataError(
+        f"The folder {folder} holds no scans; put files ending in {', '.join(SUFFIXES)}, or DICOM "
+        "files, there."
+    )
+
+
+def _file_series(path: Path) -> list[Series]:
+    """The volumes in one file; the error, if it cannot be opened, stands in their ``problem``."""
+    name = scan_name(path)
+    subject = guess_subject(name)
+    try:
+        image = open_image(path)
+    except SslsegError as error:
+        return [Series(name, subject, path, (path,), problem=str(error))]
+    if image.frames == 1:
+        return [Series(name, subject, path, (path,), image=image)]
+    return [
+        Series(f"{name}_{frame:03d}", subject, path, (path,), image=image, frame=frame)
+        for frame in range(image.frames)
+    ]
+
+
+def usable(series: Iterable[Series], where: object) -> list[Series]:
+    """Those that can be loaded; of DICOM, a warning names each that cannot.
+
+    Raises
+    ------
+    VolumeError
+        If a volume file cannot be used, or nothing is left.
+    """
+    kept, dropped = [], []
+    for item in series:
+        if item.problem is None:
+            kept.append(item)
+        elif not is_dicom(item.path) and not item.path.is_dir():
+            raise VolumeError(item.problem)
+        else:
+            dropped.append(item)
+    if not kept and dropped:
+        told = sorted(dropped, key=lambda item: not item.is_scan)
+        raise VolumeError(str(told[0].problem))
+    if not kept:
+        raise DataError(f"{where} holds no scans; put scan files or DICOM series there.")
+    for item in dropped:
+        if item.is_scan:
+            warnings.warn(f"Left out: {item.problem}", ScanWarning, stacklevel=3)
+    return kept
+
+
+def find_scans(paths: str | Path | Iterable[str | Path]) -> list[Series]:
+    """Loadable scans in files and folders, each once, in order; see :func:`list_series`."""
+    if isinstance(paths, str | Path):
+        paths = [paths]
+    paths = list(dict.fromkeys(Path(path) for path in paths))
+    return usable(list_series(paths), ", ".join(map(str, paths)) or "The list")
+
+
+def as_series(source: Source | str) -> Series:
+    """The one volume of a file or folder.
+
+    Raises
+    ------
+    VolumeError
+        If there is none, or a choice to be made between several.
+    """
+    if isinstance(source, Series):
+        return source
+    found = list_series([source])
+    scans = [item for item in found if item.is_scan] or found
+    if len(scans) > 1:
+        names = ", ".join(item.name for item in scans[:4]) + (", …" if len(scans) > 4 else "")
+        raise VolumeError(
+            f"{source} holds {len(scans)} volumes ({names}); choose one of list_series(…), or "
+            "load all with load_volumes(…)."
+        )
+    return scans[0]
+
+
+def series_by_name(path: str | Path) -> dict[str, Series]:
+    """A file, or those of a folder, by the name of their scan; each name once."""
+    found: dict[str, Series] = {}
+    for item in find_scans(path):
+        other = found.setdefault(item.name, item)
+        if other is not item:
+            raise DataError(
+                f"{other.path.name} and {item.path.name} in {path} have the same name but for "
+                "the suffix; keep one of them."
+            )
+    return found
