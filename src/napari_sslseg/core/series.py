@@ -165,23 +165,28 @@ def usable(series: Iterable[Series], where: object) -> list[Series]:
     VolumeError
         If a volume file cannot be used, or nothing is left.
     """
-    kept, dropped = [], []
+    kept: list[Series] = []
+    other: list[Series] = []
+    dropped: list[Series] = []
     for item in series:
         if item.problem is None:
-            kept.append(item)
+            (kept if item.modality in (None, "MR", "CT") else other).append(item)
         elif not is_dicom(item.path) and not item.path.is_dir():
             raise VolumeError(item.problem)
         else:
             dropped.append(item)
-    if not kept and dropped:
+    if not kept and not other and dropped:
         told = sorted(dropped, key=lambda item: not item.is_scan)
         raise VolumeError(str(told[0].problem))
-    if not kept:
+    if not kept and not other:
         raise DataError(f"{where} holds no scans; put scan files or DICOM series there.")
-    for item in dropped:
-        if item.is_scan:
-            warnings.warn(f"Left out: {item.problem}", ScanWarning, stacklevel=3)
-    return kept
+    reasons = [str(item.problem) for item in dropped if item.is_scan]
+    if kept:
+        reasons += [f"{item.name} in {item.path} is neither MR nor CT." for item in other]
+    for reason in reasons:
+        warnings.warn(f"Left out: {reason}", ScanWarning, stacklevel=3)
+    # A PET alone may be meant: loading it asks for the modality to use it as.
+    return kept or other
 
 
 def find_scans(paths: str | Path | Iterable[str | Path]) -> list[Series]:

@@ -1,0 +1,146 @@
+"""A DICOM volume: its planes on a regular grid, and their values when asked for."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from napari_sslseg.core.dicom.planes import Plane, quietly, read_dataset
+from napari_sslseg.core.dicom.regular import grid_affine, labels_on_planes, lay_out, resample
+from napari_sslseg.core.dicom.sorting import positions
+from napari_sslseg.core.errors import VolumeError
+from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.reading import finite, refusing
+
+DAMAGED = "the file is cut short or damaged, so copy or export it again"
+# More pixels than any scanner's image has: a header that lies.
+MOST_PIXELS = 2**28
+
+
+class Stack:
+    """Sorted planes of one direction as a volume; see ImageFile.
+
+    Parameters
+    ----------
+    planes : sequence of Plane
+        Planes of one direction and size, each at a position of its own, in any order.
+    where : str
+        What they are called in messages.
+    path : Path
+        The file, or the folder of the files.
+
+    Raises
+    ------
+    VolumeError
+        If slices are missing.
+    """
+
+    frames = 1
+
+    def __init__(self, planes: Sequence[Plane], where: str, path: Path) -> None:
+        order = np.argsort(positions(planes), kind="stable")
+        self.planes = tuple(planes[index] for index in order)
+        self.path = path
+        self.layout = lay_out(self.planes, where)
+        rows, columns = np.array(self.planes[0].shape) + self.layout.margin.sum(0)
+        if rows * columns > MOST_PIXELS:
+            raise VolumeError(f"{where} claims {rows} × {columns} pixels; its header is damaged.")
+        self.geometry = Geometry(
+            grid_affine(self.planes, self.layout), (int(columns), int(rows), self.layout.count)
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What makes the grid differ from the planes."""
+        return self.layout.notes
+
+    @property
+    def header(self) -> "Stack":
+        """What a DICOM SEG of this volume refers to: the stack itself."""
+        return self
+
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """The files, in the order of the slices, each once."""
+        return tuple(dict.fromkeys(plane.path for plane in self.planes))
+
+    def datasets(self) -> list[Dataset]:
+        """All attributes but the pixels of each file, in the order of the slices."""
+        return [read_dataset(path, everything=True) for path in self.files]
+
+    def values(self, frame: int = 0) -> np.ndarray:
+        """Values in the source grid (column, row, slice): rescaled, so HU for CT.
+
+        An integer type where slope and intercept are whole and nothing was resampled, else
+        float32.
+        """
+        slopes = {plane.rescale[0] for plane in self.planes}
+        whole = all(float(plane.rescale[1]).is_integer() for plane in self.planes)
+        kind = np.int16 if slopes == {1.0} and whole else np.float32
+        out = np.empty((len(self.planes), *self.planes[0].shape), kind)
+        for number, values in enumerate(_pixels(self.planes)):
+            plane = self.planes[number]
+            if values.shape != plane.shape:
+                raise VolumeError(
+                    f"{plane.path} holds an image of {values.shape} pixels where its header says "
+                    f"{plane.shape}; {DAMAGED}."
+                )
+            if out.dtype.kind == "i" and values.dtype.kind == "f":
+                out = out.astype(np.float32)
+            if out.dtype.kind == "f":
+                np.multiply(values, plane.rescale[0], out=out[number], casting="unsafe")
+                out[number] += plane.rescale[1]
+                continue
+            offset = int(plane.rescale[1])
+            low, high = int(values.min()) + offset, int(values.max()) + offset
+            if low < np.iinfo(out.dtype).min or high > np.iinfo(out.dtype).max:
+                out = out.astype(np.int32 if max(-low, high) < 2**31 else np.int64)
+            np.add(values, offset, out=out[number], casting="unsafe", dtype=out.dtype)
+        if self.layout.resampled:
+            out = resample(out, self.layout)
+        return finite(out, self.path).transpose(2, 1, 0)
+
+    def on_planes(self, labels: np.ndarray) -> np.ndarray:
+        """Labels of the source grid on the planes, shape (planes, rows, columns)."""
+        return labels_on_planes(labels.transpose(2, 1, 0), self.layout, self.planes[0].shape)
+
+
+def _pixels(planes: Sequence[Plane]) -> Iterator[np.ndarray]:
+    """Stored values of each plane; a file is decoded once, however many tiles are cut from it."""
+    from pydicom.pixels import pixel_array
+
+    last: tuple[Path, int | None] | None = None
+    image = np.empty(0)
+    for plane in planes:
+        if (plane.path, plane.frame) != last:
+            with refusing(plane.path, "a DICOM image", advice=DAMAGED), quietly():
+                attributes = Dataset()
+                image = pixel_array(plane.path, ds_out=attributes, index=plane.frame)
+                image = _without_unused_bits(image, attributes)
+            last = plane.path, plane.frame
+        if plane.tile is None:
+            yield image
+        else:
+            row, column = plane.tile
+            yield image[row : row + plane.shape[0], column : column + plane.shape[1]]
+
+
+def _without_unused_bits(image: np.ndarray, attributes: Dataset) -> np.ndarray:
+    """Clear what older scanners put above the bits of the values, such as overlays."""
+    if image.dtype.kind not in "iu":
+        return image
+    unused = 8 * image.dtype.itemsize - int(attributes.get("BitsStored", 8 * image.itemsize))
+    if unused <= 0 or unused >= 8 * image.itemsize:
+        return image
+    low, high = int(image.min()), int(image.max())
+    if image.dtype.kind == "u" and high < 2 ** int(attributes.BitsStored):
+        return image
+    if (
+        image.dtype.kind == "i"
+        and -(2 ** (attributes.BitsStored - 1)) <= low
+        and high < 2 ** (attributes.BitsStored - 1)
+    ):
+        return image
+    return (image << unused) >> unused
