@@ -46,8 +46,13 @@ def mosaic_tiles(plane: "Plane", dataset: Dataset) -> Iterator["Plane"]:
     if normal is None:
         normal = np.cross(along_row, along_column)
     gap = plane.distance or plane.thickness
-    if not gap or rows == 0 or columns == 0:
-        raise VolumeError(f"{plane.path} is a mosaic that does not tell its slices; export again.")
+    if not gap:
+        raise VolumeError(f"{plane.path} is a mosaic without a slice distance; export it again.")
+    if plane.shape != (rows * side, columns * side) or not rows or not columns:
+        raise VolumeError(
+            f"{plane.path} is a mosaic whose {plane.shape[0]} × {plane.shape[1]} pixels cannot be "
+            f"cut into {count} tiles; export it from the scanner again."
+        )
     corner = (
         np.array(plane.position)
         + along_row * plane.spacing[1] * (plane.shape[1] - columns) / 2

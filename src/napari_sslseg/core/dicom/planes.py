@@ -272,23 +272,35 @@ def _plane(path: Path, dataset: Dataset, groups: list[Dataset], frame: int | Non
     intercept = find("PixelValueTransformationSequence", "RescaleIntercept")
     thickness = find("PixelMeasuresSequence", "SliceThickness")
     distance = find("PixelMeasuresSequence", "SpacingBetweenSlices")
-    kind = find("MRImageFrameTypeSequence", "FrameType") or find(
-        "CTImageFrameTypeSequence", "FrameType"
-    )
     phase = (
-        kind or dataset.get("ImageType"),
+        _known(
+            find("MRImageFrameTypeSequence", "FrameType"),
+            find("CTImageFrameTypeSequence", "FrameType"),
+            dataset.get("ImageType"),
+        ),
         find("FrameContentSequence", "StackID"),
-        find("MREchoSequence", "EffectiveEchoTime") or dataset.get("EchoTime"),
-        find("FrameContentSequence", "TemporalPositionIndex")
-        or dataset.get("TemporalPositionIdentifier"),
-        find("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime")
-        or dataset.get("TriggerTime"),
-        find("MRDiffusionSequence", "DiffusionBValue")
-        or dataset.get("DiffusionBValue")
-        or dataset.get((0x0019, 0x100C)),
-        find("MRDiffusionSequence", "DiffusionGradientDirectionSequence")
-        or dataset.get("DiffusionGradientOrientation"),
-        find("FrameContentSequence", "FrameAcquisitionNumber") or dataset.get("AcquisitionNumber"),
+        _known(find("MREchoSequence", "EffectiveEchoTime"), dataset.get("EchoTime")),
+        _known(
+            find("FrameContentSequence", "TemporalPositionIndex"),
+            dataset.get("TemporalPositionIdentifier"),
+        ),
+        _known(
+            find("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+            dataset.get("TriggerTime"),
+        ),
+        _known(
+            find("MRDiffusionSequence", "DiffusionBValue"),
+            dataset.get("DiffusionBValue"),
+            dataset.get((0x0019, 0x100C)),
+        ),
+        _known(
+            find("MRDiffusionSequence", "DiffusionGradientDirectionSequence"),
+            dataset.get("DiffusionGradientOrientation"),
+        ),
+        _known(
+            find("FrameContentSequence", "FrameAcquisitionNumber"),
+            dataset.get("AcquisitionNumber"),
+        ),
         dataset.get("AcquisitionTime"),
     )
     return Plane(
@@ -308,6 +320,11 @@ def _plane(path: Path, dataset: Dataset, groups: list[Dataset], frame: int | Non
         ),
         phase=tuple("" if value is None else str(value) for value in phase),
     )
+
+
+def _known(*values: Any) -> Any:
+    """The first that is not absent; 0 is a value."""
+    return next((value for value in values if value is not None), None)
 
 
 def _check(planes: tuple[Plane, ...], path: Path) -> None:

@@ -13,8 +13,8 @@ from napari_sslseg.core.errors import VolumeError
 # a tenth of a pixel in the plane. Anything beyond is a property of the scan.
 UNEVEN = 0.03
 DRIFT_PIXELS = 0.15
-# A gap of this many of the smallest ones is a slice that is missing.
-GAP = 1.5
+# A gap of this many of the smallest ones is a slice that is missing; less is uneven spacing.
+GAP = 1.7
 # Slices further apart than a body is long are no stack.
 MOST_MM = 5000.0
 

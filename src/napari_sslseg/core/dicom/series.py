@@ -112,11 +112,12 @@ def _volumes(headers: list[Header]) -> list[Series]:
     found: list[Series] = []
     if strays:
         problem = (
-            f"{where} holds images in {len(groups)} directions or sizes, {len(strays)} of which lie "
-            "alone, as those of a localizer do, and make no volume; choose another series."
+            f"{where} holds images in {len(groups)} directions or sizes, and {len(strays)} of "
+            "them lie alone, as those of a localizer do, so they make no volume; choose another "
+            "series."
         )
         outside = tuple(dict.fromkeys(plane.path for plane in strays))
-        found.append(_problem(first, problem, path, outside, is_scan=len(strays) == len(planes)))
+        found.append(_problem(first, problem, path, outside))
     for group in groups:
         if not is_stray(group, groups):
             found += _stacks(group, first, where, path)
@@ -151,7 +152,6 @@ def _problem(
     problem: str,
     path: Path | None = None,
     files: tuple[Path, ...] = (),
-    is_scan: bool | None = None,
 ) -> Series:
     return Series(
         name="_".join([pseudonym(header), _title(header)]),
@@ -160,7 +160,7 @@ def _problem(
         files=files or (header.path,),
         modality=header.text("Modality") or None,
         problem=problem,
-        is_scan=header.is_scan if is_scan is None else is_scan,
+        is_scan=header.is_scan,
     )
 
 
