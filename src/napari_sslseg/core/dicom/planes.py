@@ -12,7 +12,7 @@ from pydicom import config, dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from napari_sslseg.core.dicom.mosaic import is_mosaic, mosaic_tiles
 from napari_sslseg.core.errors import VolumeError
@@ -44,6 +44,8 @@ TAGS = [
         "SamplesPerPixel",
         "PhotometricInterpretation",
         "BitsAllocated",
+        "BitsStored",
+        "PixelRepresentation",
         "NumberOfFrames",
         "RescaleSlope",
         "RescaleIntercept",
@@ -102,6 +104,9 @@ class Plane:
         Spacing between slices as the header states it, in mm.
     rescale : tuple of float
         Slope and intercept.
+    raw : tuple or None
+        Where uncompressed 16-bit values begin in the file: position of the element, unused bits,
+        whether they are signed.
     phase : tuple
         What may tell volumes at the same place apart: kind of image, stack, echo time, time
         point, trigger time, b-value, gradient direction, acquisition, its time.
@@ -118,7 +123,18 @@ class Plane:
     thickness: float | None
     distance: float | None
     rescale: tuple[float, float]
+    raw: tuple[int, int, bool] | None
     phase: tuple[str, ...]
+
+    def fits(self, kind: np.dtype) -> bool:
+        """Whether rescaled values fit an integer type whatever they are."""
+        if self.raw is None:
+            return False
+        _, unused, signed = self.raw
+        bits = 16 - unused - signed
+        low, high = -(2**bits) if signed else 0, 2**bits - 1
+        limits = np.iinfo(kind)
+        return limits.min <= low + self.rescale[1] and high + self.rescale[1] <= limits.max
 
 
 @dataclass(frozen=True)
@@ -161,16 +177,19 @@ def read_dataset(path: Path, *, everything: bool = False) -> Dataset:
     """
     check_present(path)
     tags = None if everything else TAGS
-    with refusing(path, "a DICOM file"), quietly():
+    with refusing(path, "a DICOM file"), quietly(), path.open("rb") as file:
         try:
-            dataset = dcmread(path, stop_before_pixels=True, specific_tags=tags)
+            dataset = dcmread(file, stop_before_pixels=True, specific_tags=tags)
         except InvalidDicomError:
             # Old scanners leave the mark at the start out; what follows decides.
-            dataset = dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
+            file.seek(0)
+            dataset = dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
             if "SOPClassUID" not in dataset:
                 raise VolumeError(
                     f"{path} is no DICOM file, or its start is damaged; export it again."
                 ) from None
+        # pydicom stops where the pixels begin.
+        dataset.pixels_at = file.tell()
     return dataset
 
 
@@ -318,8 +337,20 @@ def _plane(path: Path, dataset: Dataset, groups: list[Dataset], frame: int | Non
             1.0 if slope in (None, "") else float(slope),
             0.0 if intercept in (None, "") else float(intercept),
         ),
+        raw=_raw(dataset),
         phase=tuple("" if value is None else str(value) for value in phase),
     )
+
+
+def _raw(dataset: Dataset) -> tuple[int, int, bool] | None:
+    """Where the values stand, if they are uncompressed and of 16 bits."""
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax not in (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
+        return None
+    stored = int(dataset.get("BitsStored") or 0)
+    if dataset.get("BitsAllocated") != 16 or not 0 < stored <= 16:
+        return None
+    return dataset.pixels_at, 16 - stored, dataset.get("PixelRepresentation") == 1
 
 
 def _known(*values: Any) -> Any:

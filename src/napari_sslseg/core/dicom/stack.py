@@ -1,20 +1,20 @@
 """A DICOM volume: its planes on a regular grid, and their values when asked for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
 
-from napari_sslseg.core.dicom.planes import Plane, quietly, read_dataset
+from napari_sslseg.core.dicom.pixels import stored_values
+from napari_sslseg.core.dicom.planes import Plane, read_dataset
 from napari_sslseg.core.dicom.regular import grid_affine, labels_on_planes, lay_out, resample
 from napari_sslseg.core.dicom.sorting import positions
 from napari_sslseg.core.errors import VolumeError
 from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.reading import finite, refusing
+from napari_sslseg.core.reading import finite
 
-DAMAGED = "the file is cut short or damaged, so copy or export it again"
 # More pixels than any scanner's image has: a header that lies.
 MOST_PIXELS = 2**28
 
@@ -80,13 +80,8 @@ class Stack:
         whole = all(float(plane.rescale[1]).is_integer() for plane in self.planes)
         kind = np.int16 if slopes == {1.0} and whole else np.float32
         out = np.empty((len(self.planes), *self.planes[0].shape), kind)
-        for number, values in enumerate(_pixels(self.planes)):
+        for number, values in enumerate(stored_values(self.planes)):
             plane = self.planes[number]
-            if values.shape != plane.shape:
-                raise VolumeError(
-                    f"{plane.path} holds an image of {values.shape} pixels where its header says "
-                    f"{plane.shape}; {DAMAGED}."
-                )
             if out.dtype.kind == "i" and values.dtype.kind == "f":
                 out = out.astype(np.float32)
             if out.dtype.kind == "f":
@@ -94,9 +89,10 @@ class Stack:
                 out[number] += plane.rescale[1]
                 continue
             offset = int(plane.rescale[1])
-            low, high = int(values.min()) + offset, int(values.max()) + offset
-            if low < np.iinfo(out.dtype).min or high > np.iinfo(out.dtype).max:
-                out = out.astype(np.int32 if max(-low, high) < 2**31 else np.int64)
+            if not plane.fits(out.dtype):
+                low, high = int(values.min()) + offset, int(values.max()) + offset
+                if low < np.iinfo(out.dtype).min or high > np.iinfo(out.dtype).max:
+                    out = out.astype(np.int32 if max(-low, high) < 2**31 else np.int64)
             np.add(values, offset, out=out[number], casting="unsafe", dtype=out.dtype)
         if self.layout.resampled:
             out = resample(out, self.layout)
@@ -105,42 +101,3 @@ class Stack:
     def on_planes(self, labels: np.ndarray) -> np.ndarray:
         """Labels of the source grid on the planes, shape (planes, rows, columns)."""
         return labels_on_planes(labels.transpose(2, 1, 0), self.layout, self.planes[0].shape)
-
-
-def _pixels(planes: Sequence[Plane]) -> Iterator[np.ndarray]:
-    """Stored values of each plane; a file is decoded once, however many tiles are cut from it."""
-    from pydicom.pixels import pixel_array
-
-    last: tuple[Path, int | None] | None = None
-    image = np.empty(0)
-    for plane in planes:
-        if (plane.path, plane.frame) != last:
-            with refusing(plane.path, "a DICOM image", advice=DAMAGED), quietly():
-                attributes = Dataset()
-                image = pixel_array(plane.path, ds_out=attributes, index=plane.frame)
-                image = _without_unused_bits(image, attributes)
-            last = plane.path, plane.frame
-        if plane.tile is None:
-            yield image
-        else:
-            row, column = plane.tile
-            yield image[row : row + plane.shape[0], column : column + plane.shape[1]]
-
-
-def _without_unused_bits(image: np.ndarray, attributes: Dataset) -> np.ndarray:
-    """Clear what older scanners put above the bits of the values, such as overlays."""
-    if image.dtype.kind not in "iu":
-        return image
-    unused = 8 * image.dtype.itemsize - int(attributes.get("BitsStored", 8 * image.itemsize))
-    if unused <= 0 or unused >= 8 * image.itemsize:
-        return image
-    low, high = int(image.min()), int(image.max())
-    if image.dtype.kind == "u" and high < 2 ** int(attributes.BitsStored):
-        return image
-    if (
-        image.dtype.kind == "i"
-        and -(2 ** (attributes.BitsStored - 1)) <= low
-        and high < 2 ** (attributes.BitsStored - 1)
-    ):
-        return image
-    return (image << unused) >> unused
