@@ -5,15 +5,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from napari_sslseg.core.dicom.planes import Plane, quietly
+from napari_sslseg.core.dicom.files import refusing_damage
+from napari_sslseg.core.dicom.planes import Plane
 from napari_sslseg.core.errors import VolumeError
-from napari_sslseg.core.reading import refusing
 
 DAMAGED = "the file is cut short or damaged, so copy or export it again"
 
-# Group and element of Pixel Data, as the first bytes of the element.
+# Group and element of Pixel Data and of an item, as their first bytes in the file.
 PIXEL_DATA = struct.pack("<HH", 0x7FE0, 0x0010)
+ITEM = struct.pack("<HH", 0xFFFE, 0xE000)
+UNDEFINED = 0xFFFFFFFF
 
 
 def stored_values(planes: Sequence[Plane]) -> Iterator[np.ndarray]:
@@ -46,25 +49,28 @@ def _uncompressed(plane: Plane) -> np.ndarray | None:
 
     Half of the time of reading a series goes into decoding headers a second time otherwise.
     """
-    if plane.raw is None:
+    stored = plane.stored
+    if stored.syntax not in (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
         return None
-    start, unused, signed = plane.raw
+    if stored.allocated != 16 or not 0 < stored.bits <= 16:
+        return None
     count = plane.shape[0] * plane.shape[1]
-    with refusing(plane.path, "a DICOM image", advice=DAMAGED), plane.path.open("rb") as file:
-        file.seek(start)
+    with refusing_damage(plane.path, "pixels", advice=DAMAGED), plane.path.open("rb") as file:
+        file.seek(stored.start)
         head = file.read(12)
-        explicit = head[4:6] in (b"OW", b"OB")
         # Anything odd is left to pydicom, which tells it from a damaged file.
         if head[:4] != PIXEL_DATA or len(head) < 12:
             return None
+        explicit = head[4:6] in (b"OW", b"OB")
         length = struct.unpack("<I", head[8:] if explicit else head[4:8])[0]
         first = 2 * count * (plane.frame or 0)
-        if length == 0xFFFFFFFF or length < first + 2 * count:
+        if length == UNDEFINED or length < first + 2 * count:
             return None
-        file.seek(start + (12 if explicit else 8) + first)
-        values = np.empty(plane.shape, "<i2" if signed else "<u2")
+        file.seek(stored.start + (12 if explicit else 8) + first)
+        values = np.empty(plane.shape, "<i2" if stored.signed else "<u2")
         if file.readinto(values.data.cast("B")) != values.nbytes:
             return None
+    unused = 16 - stored.bits
     if unused:
         # Older scanners put overlays above the bits of the values.
         np.left_shift(values, unused, out=values)
@@ -73,7 +79,36 @@ def _uncompressed(plane: Plane) -> np.ndarray | None:
 
 
 def _decoded(plane: Plane) -> np.ndarray:
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels import get_decoder, pixel_array
 
-    with refusing(plane.path, "a DICOM image", advice=DAMAGED), quietly():
-        return pixel_array(plane.path, index=plane.frame)
+    with refusing_damage(plane.path, "pixels", advice=DAMAGED):
+        syntax = UID(plane.stored.syntax)
+        if syntax.is_encapsulated:
+            if not get_decoder(syntax).is_available:
+                raise VolumeError(
+                    f"{plane.path} is compressed as {syntax.name}, which cannot be decoded here; "
+                    "export it uncompressed."
+                )
+            _check_complete(plane)
+        try:
+            return pixel_array(plane.path, index=plane.frame)
+        except BaseException as error:
+            # The RLE decoder is written in Rust, whose panic is no Exception.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise ValueError("the decoder gave up") from error
+
+
+def _check_complete(plane: Plane) -> None:
+    """Refuse compressed pixels of which the end is missing: decoders fill it with something."""
+    size = plane.path.stat().st_size
+    with plane.path.open("rb") as file:
+        place = plane.stored.start + 12
+        while place + 8 <= size:
+            file.seek(place)
+            tag, length = struct.unpack("<4sI", file.read(8))
+            if tag != ITEM:
+                return
+            place += 8 + length
+        if place > size:
+            raise EOFError

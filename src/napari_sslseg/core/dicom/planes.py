@@ -1,79 +1,37 @@
-"""What the header of a DICOM file tells: whose it is, and where each of its image planes lies."""
+"""Where the image planes of a DICOM file lie in the patient."""
 
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from pydicom import config, dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.tag import Tag
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from napari_sslseg.core.dicom.mosaic import is_mosaic, mosaic_tiles
 from napari_sslseg.core.errors import VolumeError
-from napari_sslseg.core.reading import check_present, refusing
 
-TAGS = [
-    Tag(name)
-    for name in (
-        "SpecificCharacterSet",
-        "SOPClassUID",
-        "SOPInstanceUID",
-        "StudyInstanceUID",
-        "SeriesInstanceUID",
-        "SeriesNumber",
-        "SeriesDescription",
-        "Modality",
-        "PatientName",
-        "PatientID",
-        "PatientBirthDate",
-        "ImageType",
-        "FrameOfReferenceUID",
-        "ImagePositionPatient",
-        "ImageOrientationPatient",
-        "PixelSpacing",
-        "SliceThickness",
-        "SpacingBetweenSlices",
-        "Rows",
-        "Columns",
-        "SamplesPerPixel",
-        "PhotometricInterpretation",
-        "BitsAllocated",
-        "BitsStored",
-        "PixelRepresentation",
-        "NumberOfFrames",
-        "RescaleSlope",
-        "RescaleIntercept",
-        "ModalityLUTSequence",
-        "EchoTime",
-        "TemporalPositionIdentifier",
-        "TriggerTime",
-        "DiffusionBValue",
-        "DiffusionGradientOrientation",
-        "AcquisitionNumber",
-        "AcquisitionTime",
-        "SharedFunctionalGroupsSequence",
-        "PerFrameFunctionalGroupsSequence",
-        "DirectoryRecordSequence",
-        0x00291010,  # Siemens CSA header, which tells the tiles of a mosaic
-        0x00290010,
-        0x0019100C,  # Siemens b-value
-    )
-]
 
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-DIRECTORY = "1.2.840.10008.1.3.10"
-SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
-NO_SCAN = {
-    "RTDOSE": "a dose distribution",
-    "SM": "a microscopy image",
-}
+class Stored(NamedTuple):
+    """How the values of a file are stored.
+
+    Parameters
+    ----------
+    start : int
+        Where the element with the pixels begins in the file.
+    syntax : str
+        Transfer syntax UID.
+    allocated, bits : int
+        Bits of a value in the file, and those of them that count.
+    signed : bool
+        Whether values may be negative before rescaling.
+    """
+
+    start: int
+    syntax: str
+    allocated: int
+    bits: int
+    signed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +62,8 @@ class Plane:
         Spacing between slices as the header states it, in mm.
     rescale : tuple of float
         Slope and intercept.
-    raw : tuple or None
-        Where uncompressed 16-bit values begin in the file: position of the element, unused bits,
-        whether they are signed.
+    stored : Stored
+        How its values stand in the file.
     phase : tuple
         What may tell volumes at the same place apart: kind of image, stack, echo time, time
         point, trigger time, b-value, gradient direction, acquisition, its time.
@@ -123,124 +80,31 @@ class Plane:
     thickness: float | None
     distance: float | None
     rescale: tuple[float, float]
-    raw: tuple[int, int, bool] | None
+    stored: Stored
     phase: tuple[str, ...]
 
     def fits(self, kind: np.dtype) -> bool:
         """Whether rescaled values fit an integer type whatever they are."""
-        if self.raw is None:
-            return False
-        _, unused, signed = self.raw
-        bits = 16 - unused - signed
-        low, high = -(2**bits) if signed else 0, 2**bits - 1
+        bits = self.stored.bits - self.stored.signed
+        low, high = -(2**bits) if self.stored.signed else 0, 2**bits - 1
         limits = np.iinfo(kind)
         return limits.min <= low + self.rescale[1] and high + self.rescale[1] <= limits.max
 
 
-@dataclass(frozen=True)
-class Header:
-    """One DICOM file: the series that it belongs to, and its planes or why it has none."""
-
-    path: Path
-    dataset: Dataset = field(repr=False)
-    planes: tuple[Plane, ...] = ()
-    problem: str | None = None
-    is_scan: bool = True
-    mosaic: bool = False
-
-    def text(self, keyword: str) -> str:
-        """Value of an attribute as text, empty if it is absent."""
-        value = self.dataset.get(keyword)
-        return "" if value is None else str(value).strip()
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Keep pydicom from printing values that it finds odd: they may be a patient's."""
-    before = config.settings.reading_validation_mode
-    config.settings.reading_validation_mode = config.IGNORE
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        config.settings.reading_validation_mode = before
-
-
-def read_dataset(path: Path, *, everything: bool = False) -> Dataset:
-    """Attributes of a file but its pixels: those of interest, or all.
+def planes_of(path: Path, dataset: Dataset) -> tuple[Plane, ...]:
+    """Planes of one file.
 
     Raises
     ------
     VolumeError
-        If it is no DICOM file, or a damaged one.
+        If it does not say where they lie, or says what cannot be.
     """
-    check_present(path)
-    tags = None if everything else TAGS
-    with refusing(path, "a DICOM file"), quietly(), path.open("rb") as file:
-        try:
-            dataset = dcmread(file, stop_before_pixels=True, specific_tags=tags)
-        except InvalidDicomError:
-            # Old scanners leave the mark at the start out; what follows decides.
-            file.seek(0)
-            dataset = dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
-            if "SOPClassUID" not in dataset:
-                raise VolumeError(
-                    f"{path} is no DICOM file, or its start is damaged; export it again."
-                ) from None
-        # pydicom stops where the pixels begin.
-        dataset.pixels_at = file.tell()
-    return dataset
+    planes = tuple(_planes(path, dataset))
+    _check(planes, path)
+    return planes
 
 
-def read_header(path: Path) -> Header:
-    """Read one file; whatever is wrong with it stands in ``problem``."""
-    try:
-        dataset = read_dataset(path)
-    except VolumeError as error:
-        return Header(path, Dataset(), problem=str(error))
-    try:
-        with refusing(path, "a DICOM image"), quietly():
-            other = _no_scan(dataset)
-            if other:
-                return Header(path, dataset, problem=f"{path} {other}.", is_scan=False)
-            mosaic = is_mosaic(dataset)
-            planes = tuple(_planes(path, dataset, mosaic))
-            _check(planes, path)
-    except VolumeError as error:
-        return Header(path, dataset, problem=str(error))
-    return Header(path, dataset, planes, mosaic=mosaic)
-
-
-def _no_scan(dataset: Dataset) -> str | None:
-    """Say what it is if it is no scan by its nature."""
-    kind = str(dataset.get("SOPClassUID", ""))
-    modality = str(dataset.get("Modality", ""))
-    image_type = [str(part).upper() for part in dataset.get("ImageType") or []]
-    if kind.startswith(SEGMENTATIONS):
-        return "is a segmentation, no scan; open it as labels of its scan"
-    if kind == STRUCTURES:
-        return "holds contours of structures (RTSTRUCT), no scan; open it as labels of its scan"
-    if kind == DIRECTORY or "DirectoryRecordSequence" in dataset:
-        return "is a list of files (DICOMDIR), no scan"
-    if modality in NO_SCAN:
-        return f"is {NO_SCAN[modality]}, no scan"
-    if not dataset.get("Rows") or not dataset.get("Columns"):
-        return f"holds no image but {UID(kind).name or 'something else'}"
-    if kind.startswith(SECONDARY_CAPTURE):
-        return "is a secondary capture, a picture of a screen or a result, no scan"
-    if "LOCALIZER" in image_type or "SCOUT" in image_type:
-        return "is a localizer (scout), which serves to plan a scan; choose the scan itself"
-    if "PROJECTION IMAGE" in image_type:
-        return "is a projection of a scan seen from one side; choose the scan itself"
-    if dataset.get("SamplesPerPixel", 1) != 1 or "PALETTE" in str(
-        dataset.get("PhotometricInterpretation", "")
-    ):
-        return "is a colour image; choose the grey values that it was made from"
-    return None
-
-
-def _planes(path: Path, dataset: Dataset, mosaic: bool) -> Iterator[Plane]:
+def _planes(path: Path, dataset: Dataset) -> Iterator[Plane]:
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if groups:
         shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
@@ -258,7 +122,7 @@ def _planes(path: Path, dataset: Dataset, mosaic: bool) -> Iterator[Plane]:
             "patient; export it as single slices or as an enhanced multi-frame image."
         )
     plane = _plane(path, dataset, [])
-    if mosaic:
+    if is_mosaic(dataset):
         yield from mosaic_tiles(plane, dataset)
     else:
         yield plane
@@ -337,20 +201,19 @@ def _plane(path: Path, dataset: Dataset, groups: list[Dataset], frame: int | Non
             1.0 if slope in (None, "") else float(slope),
             0.0 if intercept in (None, "") else float(intercept),
         ),
-        raw=_raw(dataset),
+        stored=_stored(dataset),
         phase=tuple("" if value is None else str(value) for value in phase),
     )
 
 
-def _raw(dataset: Dataset) -> tuple[int, int, bool] | None:
-    """Where the values stand, if they are uncompressed and of 16 bits."""
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if syntax not in (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
-        return None
-    stored = int(dataset.get("BitsStored") or 0)
-    if dataset.get("BitsAllocated") != 16 or not 0 < stored <= 16:
-        return None
-    return dataset.pixels_at, 16 - stored, dataset.get("PixelRepresentation") == 1
+def _stored(dataset: Dataset) -> Stored:
+    return Stored(
+        start=dataset.pixels_at,
+        syntax=str(dataset.file_meta.get("TransferSyntaxUID", "")),
+        allocated=int(dataset.get("BitsAllocated") or 0),
+        bits=int(dataset.get("BitsStored") or dataset.get("BitsAllocated") or 0),
+        signed=dataset.get("PixelRepresentation") == 1,
+    )
 
 
 def _known(*values: Any) -> Any:

@@ -9,11 +9,12 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from napari_sslseg.core.dicom.planes import Header, Plane, quietly, read_header
+from napari_sslseg.core.dicom.files import quietly, refusing_damage
+from napari_sslseg.core.dicom.headers import Header, read_header
+from napari_sslseg.core.dicom.planes import Plane
 from napari_sslseg.core.dicom.sorting import by_direction, by_phase, is_stray
 from napari_sslseg.core.dicom.stack import Stack
 from napari_sslseg.core.errors import GeometryError, VolumeError
-from napari_sslseg.core.reading import refusing
 from napari_sslseg.core.series import Series
 
 
@@ -86,7 +87,7 @@ def _listed(file: Path) -> list[Path]:
     if "DirectoryRecordSequence" not in header.dataset:
         return [file]
     listed = []
-    with refusing(file, "a DICOMDIR"):
+    with refusing_damage(file, "list of files"):
         for record in header.dataset.DirectoryRecordSequence:
             parts = record.get("ReferencedFileID")
             if parts:
@@ -136,7 +137,7 @@ def _stacks(planes: list[Plane], first: Header, where: str, path: Path) -> list[
                     subject=pseudonym(first),
                     path=path,
                     files=stack.files,
-                    modality=first.text("Modality") or None,
+                    modality=_slug(first.text("Modality")) or None,
                     image=stack,
                     notes=stack.notes,
                 )
@@ -158,7 +159,7 @@ def _problem(
         subject=pseudonym(header),
         path=path or header.path,
         files=files or (header.path,),
-        modality=header.text("Modality") or None,
+        modality=_slug(header.text("Modality")) or None,
         problem=problem,
         is_scan=header.is_scan,
     )
