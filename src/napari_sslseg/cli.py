@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from napari_sslseg.cli_files import ClassNames, export, series, suffix_of
 from napari_sslseg.console import fail, follow, run_app, say, table
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import StopFlag
@@ -238,15 +239,27 @@ def predict(
     modality: ModalityOption = None,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option(help="Replace files of the same names.")] = False,
+    as_format: Annotated[
+        str, typer.Option("--format", help="nii.gz, nii, nrrd, mha, or dcm for DICOM SEG.")
+    ] = "nii.gz",
+    class_names: ClassNames = None,
     as_json: Json = False,
 ) -> None:
     """Segment scans; the labels lie on the grid of each scan."""
+    from napari_sslseg.core.labelled import read_class_names
     from napari_sslseg.core.predict import iter_predict
 
     stop = StopFlag()
-    kind = modality_of(modality)
     events = iter_predict(
-        run, images, out=out, device=device, modality=kind, overwrite=overwrite, stop=stop
+        run,
+        images,
+        out=out,
+        suffix=suffix_of(as_format),
+        classes=read_class_names(class_names) if class_names else None,
+        device=device,
+        modality=modality_of(modality),
+        overwrite=overwrite,
+        stop=stop,
     )
     written, failed = follow(events, stop)
     if as_json:
@@ -313,6 +326,10 @@ def preview(
         seed=seed,
     )
     say(f"Preview: {out}")
+
+
+app.command()(series)
+app.command()(export)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from io import TextIOWrapper
 from types import FrameType
@@ -21,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from napari_sslseg.core.errors import SslsegError
+from napari_sslseg.core.errors import ScanWarning, SslsegError
 from napari_sslseg.core.events import (
     Done,
     Event,
@@ -122,6 +123,7 @@ def run_app(app: typer.Typer) -> int:
             # Where the terminal knows only ASCII, a dash must not end the program.
             stream.reconfigure(errors="replace")
     arguments = sys.argv[1:] or ["--help"]
+    _tell_notes()
     try:
         code = app(arguments, standalone_mode=False, prog_name="napari-sslseg")
     except SslsegError as error:
@@ -150,6 +152,20 @@ def run_app(app: typer.Typer) -> int:
         fail(f"{error.format_message().rstrip('.')}. See {command} --help.")
         return USER_ERROR
     return code if isinstance(code, int) else 0
+
+
+def _tell_notes() -> None:
+    """Say what is worth knowing about scans as lines for the user, not as Python warnings."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, ScanWarning):
+            say(f"Note: {message}")
+        else:
+            others(message, category, *where, **more)
+
+    warnings.showwarning = show
+    warnings.simplefilter("default", ScanWarning)
 
 
 class _Bars:

@@ -19,7 +19,11 @@ from .evaluate import (
 from .events import StopFlag as StopFlag
 from .finetune import finetune as finetune, iter_finetune as iter_finetune
 from .geometry import Geometry as Geometry
-from .label_maps import load_labels as load_labels, save_labels as save_labels
+from .label_maps import (
+    load_labels as load_labels,
+    read_segment_names as read_segment_names,
+    save_labels as save_labels,
+)
 from .labelled import (
     LabelledScan as LabelledScan,
     pair_scans as pair_scans,
@@ -38,6 +42,7 @@ from .predict import (
 from .pretext.context_restoration import ContextRestoration as ContextRestoration
 from .pretrain import iter_pretrain as iter_pretrain, pretrain as pretrain
 from .runs import Run as Run
+from .segment_classes import SegmentClass as SegmentClass
 from .series import Series as Series, list_series as list_series
 from .slices import SliceStore as SliceStore, split_subjects as split_subjects
 from .volumes import (

@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_sslseg.core.config import MOST_CLASSES
 from napari_sslseg.core.errors import DataError, GeometryError
+from napari_sslseg.core.formats import is_dicom
 from napari_sslseg.core.label_maps import load_labels
 from napari_sslseg.core.scan_files import label_paths
 from napari_sslseg.core.scores import ClassScore, Evaluation, VolumeScores
@@ -57,8 +58,9 @@ def evaluate(
     DataError
         If values are no labels.
     """
-    predicted, prediction_scan = _open(prediction, "prediction")
-    true, truth_scan = _open(truth, "truth")
+    prediction, truth = _open_both(prediction, truth)
+    predicted, prediction_scan = _values(prediction, "prediction")
+    true, truth_scan = _values(truth, "truth")
     scan = prediction_scan or truth_scan
     if predicted.shape != true.shape:
         raise GeometryError(
@@ -158,9 +160,27 @@ def evaluate_folders(
     return summarize(volumes, unpredicted=[name for name in true if name not in predicted])
 
 
-def _open(labels: Labels, role: str) -> tuple[np.ndarray, Volume | None]:
-    if isinstance(labels, str | Path):
-        labels = load_labels(labels)
+def _open_both(prediction: Labels, truth: Labels) -> tuple[Labels, Labels]:
+    """Load what is a file; a DICOM segmentation on the grid of the other one."""
+    loaded: dict[str, Labels] = {}
+    both = {"prediction": prediction, "truth": truth}
+    # One that has no grid of its own waits for the other.
+    for role in sorted(both, key=lambda role: _is_dicom(both[role])):
+        labels = both[role]
+        if isinstance(labels, str | Path):
+            other = next(iter(loaded.values()), None)
+            scan = other if isinstance(other, Volume) else getattr(other, "volume", None)
+            labels = load_labels(labels, like=scan if _is_dicom(labels) else None)
+        loaded[role] = labels
+    return loaded["prediction"], loaded["truth"]
+
+
+def _is_dicom(labels: Labels) -> bool:
+    return isinstance(labels, str | Path) and is_dicom(Path(labels))
+
+
+def _values(labels: Labels, role: str) -> tuple[np.ndarray, Volume | None]:
+    assert not isinstance(labels, str | Path)
     if isinstance(labels, Volume):
         values, scan = labels.data, labels
     elif isinstance(labels, np.ndarray):

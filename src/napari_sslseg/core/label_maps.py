@@ -1,16 +1,21 @@
 """Load label maps into the display grid; save them back to the source grid."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from napari_sslseg.core.atomic import atomic_path
 from napari_sslseg.core.errors import GeometryError, VolumeError
-from napari_sslseg.core.formats import LABEL_SUFFIXES, open_image, write_labels
+from napari_sslseg.core.formats import LABEL_SUFFIXES, is_dicom, open_image, write_labels
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.reading import check_present
 from napari_sslseg.core.scan_files import guess_subject, scan_name
+from napari_sslseg.core.segment_classes import Algorithm, SegmentClass
 from napari_sslseg.core.volumes import HasLabels, Volume
+
+DICOM_SUFFIX = ".dcm"
+"""Suffix of a DICOM segmentation."""
 
 
 def load_labels(path: str | Path, *, like: Volume | Geometry | None = None) -> Volume:
@@ -19,10 +24,14 @@ def load_labels(path: str | Path, *, like: Volume | Geometry | None = None) -> V
     Parameters
     ----------
     path : path-like
-        NIfTI file of whole, non-negative numbers; 0 is background. Float files with whole
-        numbers are taken.
+        Image file of whole, non-negative numbers; 0 is background. Float files with whole
+        numbers are taken. Or a DICOM segmentation, whose segment numbers are the label values
+        (unless this package wrote it: then they are what they were), or a DICOM structure set,
+        whose structures get the values 1, 2, … in the order of their numbers;
+        :func:`read_segment_names` tells their names.
     like : Volume or Geometry, optional
-        The scan that the labels must lie on.
+        The scan that the labels must lie on. DICOM segmentations are placed on its slices, and
+        contours of a structure set are filled on them, so that one needs it.
 
     Raises
     ------
@@ -33,6 +42,20 @@ def load_labels(path: str | Path, *, like: Volume | Geometry | None = None) -> V
     """
     path = Path(path)
     check_present(path)
+    name = scan_name(path)
+    if is_dicom(path):
+        from napari_sslseg.core.dicom.label_files import read_label_file
+
+        grid, header = (like.geometry, like.header) if isinstance(like, Volume) else (like, None)
+        data, geometry = read_label_file(path, grid, header)
+        return Volume(
+            data=geometry.to_display(data),
+            geometry=geometry,
+            subject=guess_subject(name),
+            name=name,
+            path=path,
+            header=header,
+        )
     image = open_image(path)
     geometry = image.geometry
     if image.frames > 1:
@@ -56,7 +79,6 @@ def load_labels(path: str | Path, *, like: Volume | Geometry | None = None) -> V
                 f"{other.orientation}); resample them onto the scan first."
             )
     kind = np.min_scalar_type(int(high))
-    name = scan_name(path)
     return Volume(
         data=geometry.to_display(data).astype(kind, copy=False),
         geometry=geometry,
@@ -67,8 +89,34 @@ def load_labels(path: str | Path, *, like: Volume | Geometry | None = None) -> V
     )
 
 
+def read_segment_names(path: str | Path) -> dict[int, str]:
+    """Names of the label values in a DICOM segmentation or structure set.
+
+    Parameters
+    ----------
+    path : path-like
+        Any file of labels; other formats carry no names.
+
+    Returns
+    -------
+    dict of int to str
+        Name of each label value that :func:`load_labels` may give, without the background.
+    """
+    path = Path(path)
+    check_present(path)
+    if not is_dicom(path):
+        return {}
+    from napari_sslseg.core.dicom.label_files import read_names
+
+    return read_names(path)
+
+
 def save_labels(
-    labels: np.ndarray | HasLabels, path: str | Path, *, like: Volume | None = None
+    labels: np.ndarray | HasLabels,
+    path: str | Path,
+    *,
+    like: Volume | None = None,
+    classes: Mapping[int, str | SegmentClass] | None = None,
 ) -> Path:
     """Write labels into the source grid of a scan.
 
@@ -77,9 +125,14 @@ def save_labels(
     labels : ndarray or Prediction
         Whole numbers in the display grid, or anything with ``labels`` and ``volume``.
     path : path-like
-        Where to write, ending in .nii or .nii.gz.
+        Where to write, ending in .nii.gz, .nii, .nrrd, .mha, or .dcm for a DICOM segmentation,
+        which needs labels on a DICOM series.
     like : Volume, optional
         The scan that the labels were drawn on; not needed for a prediction.
+    classes : mapping of int to str or SegmentClass, optional
+        What the label values stand for, which a DICOM segmentation carries and other formats do
+        not. All of them get a segment, also those that do not occur; a value without a name is
+        called "class N".
 
     Returns
     -------
@@ -88,10 +141,12 @@ def save_labels(
         at all.
     """
     path = Path(path)
-    if not path.name.lower().endswith(LABEL_SUFFIXES):
+    if not path.name.lower().endswith((*LABEL_SUFFIXES, DICOM_SUFFIX)):
         raise VolumeError(
-            f"Labels cannot be written as {path.name}; use a name ending in .nii.gz or .nii."
+            f"Labels cannot be written as {path.name}; use a name ending in "
+            f"{', '.join(LABEL_SUFFIXES)} or {DICOM_SUFFIX}."
         )
+    predicted = not isinstance(labels, np.ndarray)
     if not isinstance(labels, np.ndarray):
         like = like or labels.volume
         labels = labels.labels
@@ -114,6 +169,15 @@ def save_labels(
     # Viewers disagree on unusual integer types, so only the three common ones are written.
     kind = np.uint8 if high < 2**8 else np.int16 if high < 2**15 else np.int32
     source = np.ascontiguousarray(like.geometry.to_source(labels).astype(kind))
+    if path.name.lower().endswith(DICOM_SUFFIX):
+        from napari_sslseg.core.dicom.segmentation import write_segmentation
+
+        algorithm: Algorithm = "AUTOMATIC" if predicted else "SEMIAUTOMATIC"
+        with atomic_path(path) as temporary:
+            write_segmentation(
+                source, like.geometry, like.header, temporary, classes=classes, algorithm=algorithm
+            )
+        return path
     with atomic_path(path) as temporary:
         write_labels(source, like.geometry, like.header, temporary)
     return path

@@ -9,11 +9,12 @@ import numpy as np
 
 from napari_sslseg.core.config import MOST_CLASSES
 from napari_sslseg.core.errors import DataError, GeometryError
-from napari_sslseg.core.geometry import PLANE_AXIS, Plane
+from napari_sslseg.core.formats import is_dicom
+from napari_sslseg.core.geometry import PLANE_AXIS, Geometry, Plane
 from napari_sslseg.core.label_maps import load_labels
 from napari_sslseg.core.scan_files import label_paths, scan_name
 from napari_sslseg.core.series import Source, series_by_name
-from napari_sslseg.core.volumes import Modality, Volume, load_volume
+from napari_sslseg.core.volumes import Modality, Volume, load_volume, read_geometry
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,11 @@ class LabelledScan:
     def name(self) -> str:
         """Name of the scan."""
         return scan_name(self.scan) if isinstance(self.scan, Path) else self.scan.name
+
+    @property
+    def geometry(self) -> Geometry:
+        """Grid of the scan, from its header alone if it is not loaded."""
+        return self.scan.geometry if isinstance(self.scan, Volume) else read_geometry(self.scan)
 
     def load(self, modality: Modality | None = None) -> tuple[Volume, Volume]:
         """Load scan and labels, checked to lie on one grid."""
@@ -197,7 +203,11 @@ def found_classes(labelled: Iterable[LabelledScan], plane: Plane) -> tuple[int, 
     """
     values: set[int] = set()
     for item in labelled:
-        labels = item.labels if isinstance(item.labels, Volume) else load_labels(item.labels)
+        labels = item.labels
+        if not isinstance(labels, Volume):
+            # Labels of DICOM have no grid but that of their scan.
+            grid = item.geometry if is_dicom(labels) else None
+            labels = load_labels(labels, like=grid)
         slices = np.moveaxis(labels.data, PLANE_AXIS[plane], 0)
         values.update(np.unique(slices[item.annotated_mask(len(slices))]).tolist())
     values.discard(0)

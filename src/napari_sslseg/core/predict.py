@@ -1,6 +1,6 @@
 """Segment scans with a fine-tuned network, slice by slice, back onto the grid of the scan."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -161,6 +161,8 @@ def iter_predict(
     scans: Iterable[str | Path],
     *,
     out: str | Path,
+    suffix: str = ".nii.gz",
+    classes: Mapping[int, str] | None = None,
     device: str = "auto",
     modality: Modality | None = None,
     overwrite: bool = False,
@@ -176,6 +178,10 @@ def iter_predict(
         Scans, and folders of scans.
     out : path-like
         Folder for the labels, each on the grid of its scan.
+    suffix : str
+        Format of the labels, see :func:`~napari_sslseg.core.label_maps.save_labels`.
+    classes : mapping of int to str, optional
+        Names of the label values, which DICOM SEG carries.
     device, modality
         As in :func:`predict`.
     overwrite : bool
@@ -195,7 +201,7 @@ def iter_predict(
         raise DataError("There is no scan to segment; choose at least one.")
     targets: dict[Path, Series] = {}
     for item in series:
-        target = Path(out) / f"{item.name}.nii.gz"
+        target = Path(out) / f"{item.name}{suffix}"
         if target in targets:
             raise DataError(
                 f"{targets[target].path} and {item.path} have the same name, so one prediction "
@@ -221,7 +227,7 @@ def iter_predict(
         except (VolumeError, GeometryError, DataError) as error:
             failed.append(str(error))
         else:
-            written.append(save_labels(prediction, target))
+            written.append(save_labels(prediction, target, classes=classes))
         yield Progress("Predicting", number + 1, len(targets))
     yield Done((written, failed), stopped=len(written) + len(failed) < len(targets))
 

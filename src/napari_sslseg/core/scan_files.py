@@ -7,7 +7,7 @@ from napari_sslseg.core.errors import DataError
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima", ".seg")
 # Of a pair only the header stands for the scan.
 SUFFIXES = (".nii.gz", ".nii", ".hdr.gz", ".hdr", *ITK_SUFFIXES)
 """Suffixes of the files that hold a whole scan each; DICOM is told by content."""

@@ -111,10 +111,19 @@ def list_series(paths: str | Path | Iterable[str | Path]) -> list[Series]:
         found += [item for file in new if not is_dicom(file) for item in _file_series(file)]
     if dicom:
         # All together: the files of one series may have been named one by one.
-        from napari_sslseg.core.dicom.series import dicom_series
-
-        found += dicom_series(dicom)
+        found += _dicom_series(dicom)
     return found
+
+
+def _dicom_series(files: list[Path]) -> list[Series]:
+    try:
+        from napari_sslseg.core.dicom.series import dicom_series
+    except ModuleNotFoundError as error:
+        raise VolumeError(
+            f"{files[0]} is a DICOM file, and the package {error.name} for them is not installed; "
+            'run: pip install "napari-sslseg[dicom]"'
+        ) from error
+    return dicom_series(files)
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -259,9 +259,7 @@ def iter_store(
 
 def scan_geometry(scan: Scan) -> Geometry:
     """Geometry of a scan, from its header alone if it is not loaded."""
-    if isinstance(scan, LabelledScan):
-        scan = scan.scan
-    return scan.geometry if isinstance(scan, Volume) else read_geometry(scan)
+    return scan.geometry if isinstance(scan, Volume | LabelledScan) else read_geometry(scan)
 
 
 def scan_subject(scan: Scan) -> str:

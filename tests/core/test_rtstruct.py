@@ -1,0 +1,207 @@
+"""DICOM structure sets: contours filled on the slices of a scan."""
+
+import numpy as np
+import pytest
+from dicom_files import AXIAL, ramp, write_series
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+
+from napari_sslseg.core import list_series, load_labels, load_volume, read_segment_names
+from napari_sslseg.core.errors import GeometryError, ScanWarning, VolumeError
+
+OBLIQUE = (0.6, 0.8, 0.0, -0.64, 0.48, 0.6)
+ORIGIN, SPACING, DISTANCE = (-10.0, -20.0, 30.0), (0.8, 0.6), 2.5
+
+
+def place(points, slice_index, orientation):
+    """Contour data of points given as (row, column) of a slice."""
+    iop = np.array(orientation)
+    normal = np.cross(iop[:3], iop[3:])
+    start = np.array(ORIGIN) + slice_index * DISTANCE * normal
+    return [
+        start + column * SPACING[1] * iop[:3] + row * SPACING[0] * iop[3:] for row, column in points
+    ]
+
+
+def box(low_row, low_column, high_row, high_column):
+    return [
+        (low_row, low_column),
+        (low_row, high_column),
+        (high_row, high_column),
+        (high_row, low_column),
+    ]
+
+
+def write_structures(path, regions, kind="CLOSED_PLANAR"):
+    """Write a structure set; regions are (number, name, list of points in LPS mm)."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = RTStructureSetStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    ds = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
+    ds.SOPClassUID, ds.SOPInstanceUID = RTStructureSetStorage, meta.MediaStorageSOPInstanceUID
+    ds.Modality = "RTSTRUCT"
+    ds.StructureSetROISequence, ds.ROIContourSequence = [], []
+    for number, name, contours in regions:
+        region, drawn = Dataset(), Dataset()
+        region.ROINumber, region.ROIName = number, name
+        drawn.ReferencedROINumber, drawn.ContourSequence = number, []
+        for points in contours:
+            contour = Dataset()
+            contour.ContourGeometricType = kind
+            contour.NumberOfContourPoints = len(points)
+            contour.ContourData = [f"{value:.6f}" for value in np.ravel(points)]
+            drawn.ContourSequence.append(contour)
+        ds.StructureSetROISequence.append(region)
+        ds.ROIContourSequence.append(drawn)
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture(params=[AXIAL, OBLIQUE], ids=["axial", "oblique"])
+def scan(request, tmp_path):
+    """A volume of 6 slices, 10 rows and 12 columns, and the orientation of its slices."""
+    write_series(
+        tmp_path / "series",
+        ramp(6, 10, 12),
+        orientation=request.param,
+        origin=ORIGIN,
+        spacing=SPACING,
+        distance=DISTANCE,
+    )
+    volume = load_volume(tmp_path / "series")
+    return volume, request.param
+
+
+def on_slices(volume, labels):
+    """Labels as slice, row, column of the files."""
+    return volume.geometry.to_source(labels.data).transpose(2, 1, 0)
+
+
+def test_a_square_with_a_hole_fills_the_voxels_inside(tmp_path, scan):
+    volume, orientation = scan
+    outer, hole = box(0.5, 1.5, 7.5, 9.5), box(2.5, 3.5, 4.5, 6.5)
+    path = write_structures(
+        tmp_path / "rt.dcm",
+        [(7, "ring", [place(outer, 2, orientation), place(hole, 2, orientation)])],
+    )
+    wanted = np.zeros((6, 10, 12), int)
+    wanted[2, 1:8, 2:10] = 1
+    wanted[2, 3:5, 4:7] = 0
+    labels = load_labels(path, like=volume)
+    np.testing.assert_array_equal(on_slices(volume, labels), wanted)
+    assert labels.geometry.matches(volume.geometry)
+    assert read_segment_names(path) == {1: "ring"}
+
+
+def test_voxels_on_a_contour_belong_to_the_structure(tmp_path, scan):
+    """Contours along the centres of voxels, as tools that trace masks write them."""
+    volume, orientation = scan
+    outer, hole = box(1, 1, 8, 9), box(3, 3, 6, 7)
+    path = write_structures(
+        tmp_path / "rt.dcm",
+        [(1, "ring", [place(outer, 0, orientation), place(hole, 0, orientation)])],
+    )
+    wanted = np.zeros((6, 10, 12), int)
+    wanted[0, 1:9, 1:10] = 1
+    wanted[0, 4:6, 4:7] = 0
+    np.testing.assert_array_equal(on_slices(volume, load_labels(path, like=volume)), wanted)
+
+
+def test_contours_between_slices_add_up_on_the_nearest(tmp_path, scan):
+    volume, orientation = scan
+    contours = [
+        place(box(0.5, 0.5, 4.5, 4.5), 2.8, orientation),
+        place(box(0.5, 0.5, 4.5, 6.5), 3.2, orientation),
+        place(box(5.5, 5.5, 7.5, 7.5), 5.4, orientation),
+    ]
+    path = write_structures(tmp_path / "rt.dcm", [(1, "part", contours)])
+    wanted = np.zeros((6, 10, 12), int)
+    wanted[3, 1:5, 1:7] = 1
+    wanted[5, 6:8, 6:8] = 1
+    np.testing.assert_array_equal(on_slices(volume, load_labels(path, like=volume)), wanted)
+
+
+def test_values_follow_the_numbers_and_the_smaller_structure_stays(tmp_path, scan):
+    volume, orientation = scan
+    path = write_structures(
+        tmp_path / "rt.dcm",
+        [
+            (30, "body", [place(box(-3, -3, 9.5, 11.5), 1, orientation)]),
+            (10, "liver", [place(box(0.5, 0.5, 4.5, 4.5), 1, orientation)]),
+            (20, "empty", []),
+        ],
+    )
+    with pytest.warns(ScanWarning, match="overlap in 16 voxels"):
+        labels = load_labels(path, like=volume)
+    assert read_segment_names(path) == {1: "liver", 2: "empty", 3: "body"}
+    wanted = np.zeros((6, 10, 12), int)
+    wanted[1] = 3  # the contour leaves the image at the top and at the left
+    wanted[1, 1:5, 1:5] = 1
+    np.testing.assert_array_equal(on_slices(volume, labels), wanted)
+
+
+def test_points_and_open_contours_are_left_out_with_a_warning(tmp_path, scan):
+    volume, orientation = scan
+    path = write_structures(
+        tmp_path / "rt.dcm", [(1, "line", [place(box(1, 1, 3, 3), 1, orientation)])], "OPEN_PLANAR"
+    )
+    with pytest.warns(ScanWarning, match="enclose nothing"):
+        labels = load_labels(path, like=volume)
+    assert not labels.data.any()
+
+
+def test_contours_that_fit_no_slice_are_refused(tmp_path, scan):
+    volume, orientation = scan
+
+    def refused(points, why):
+        path = write_structures(tmp_path / "rt.dcm", [(1, "part", [points])])
+        with pytest.raises(GeometryError, match=why):
+            load_labels(path, like=volume)
+
+    square = box(1, 1, 5, 5)
+    refused(place(square, 5.8, orientation), "outside")
+    refused(place(square, -0.8, orientation), "outside")
+    refused(place(box(40, 40, 44, 44), 2, orientation), "outside")
+    across = [*place(square[:2], 2, orientation), *place(square[2:], 2.8, orientation)]
+    refused(across, "across")
+
+
+def test_contours_need_the_scan(tmp_path):
+    path = write_structures(tmp_path / "rt.dcm", [(1, "part", [place(box(1, 1, 3, 3), 1, AXIAL)])])
+    with pytest.raises(GeometryError, match="pass like="):
+        load_labels(path)
+
+
+def test_damaged_contours_are_refused(tmp_path, scan):
+    volume, orientation = scan
+    two = place(box(1, 1, 3, 3), 1, orientation)[:2]
+    path = write_structures(tmp_path / "rt.dcm", [(1, "part", [two])])
+    with pytest.raises(VolumeError, match="without its points"):
+        load_labels(path, like=volume)
+
+
+def test_contours_of_rt_utils_enclose_their_area(data_dir):
+    """Area and centre by the shoelace formula, against the voxels."""
+    from pydicom import dcmread
+
+    folder = data_dir / "dicom/rt_utils/tests/mock_data"
+    series = next(s for s in list_series(folder) if s.problem is None and len(s.files) == 2)
+    volume = load_volume(series)
+    labels = load_labels(folder / "rt.dcm", like=volume)
+    contours = dcmread(folder / "rt.dcm").ROIContourSequence[0].ContourSequence
+    parts = [np.array(c.ContourData, float).reshape(-1, 3) for c in contours]
+    area, moment = 0.0, np.zeros(2)
+    for sign, points in zip((1, -1), parts, strict=True):  # a square and the hole in it
+        x, y = points[:, 0], points[:, 1]
+        cross = x * np.roll(y, -1) - np.roll(x, -1) * y
+        sign *= np.sign(cross.sum())
+        area += sign * cross.sum() / 2
+        moment += sign * ((points + np.roll(points, -1, axis=0))[:, :2] * cross[:, None]).sum(0) / 6
+    affine = volume.geometry.display_affine
+    voxels = np.argwhere(labels.data) @ affine[:3, :3].T + affine[:3, 3]
+    pixel = volume.spacing[1] * volume.spacing[2]
+    assert len(voxels) * pixel == pytest.approx(area, rel=0.03)
+    centre = voxels.mean(0)[:2] * [-1, -1]
+    np.testing.assert_allclose(centre, moment / area, atol=0.5 * volume.spacing[1])
+    assert set(np.unique((voxels[:, 2]).round(3))) == {p[0, 2].round(3) for p in parts}
