@@ -1,0 +1,118 @@
+"""Hospital files on the command line, in real processes."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from pydicom import dcmread
+from test_cli import refused, run
+
+from dicom_files import write_series
+from napari_sslseg import core
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """Two patients' CT series of one phantom each, and labels of the first."""
+    folder = tmp_path_factory.mktemp("exports")
+    for number in range(2):
+        scan, labels = core.make_patient(number, "CT")
+
+        def edit(ds, index, number=number):
+            ds.PatientID, ds.PatientName = f"MRN-{number}", f"Quux^Patient{number}"
+
+        # Planes as a scanner stacks them: from the feet up, rows backwards, columns to the left.
+        write_series(
+            folder / f"scans/{number}",
+            (scan.data[::-1] + 1024).astype(np.int16),
+            spacing=scan.spacing[1:],
+            distance=scan.spacing[0],
+            edit=edit,
+            name="I{:05d}",
+        )
+        exported = core.load_volume(folder / f"scans/{number}")
+        np.testing.assert_array_equal(exported.data, scan.data)
+        core.save_labels(labels.data, folder / f"labels/{exported.name}.nii.gz", like=exported)
+    return folder
+
+
+def test_series_lists_what_can_be_used_and_what_cannot(data_dir, exports):
+    done = run("series", exports / "scans", data_dir / "dicom/ct_missing_dup_slices")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("_CT_3_Abdomen-2.5") == 2
+    assert "same position" in done.stderr
+    for private in ("Quux", "MRN", "Traceback"):
+        assert private not in done.stdout + done.stderr
+    listed = json.loads(run("series", exports / "scans", "--json").stdout)
+    assert len({item["subject"] for item in listed}) == 2
+    assert all(item["problem"] is None and item["modality"] == "CT" for item in listed)
+
+
+def test_labels_become_a_segmentation_and_come_back(exports, tmp_path):
+    name = core.list_series(exports / "scans/0")[0].name
+    (tmp_path / "classes.json").write_text('{"1": "liver", "2": "spleen"}')
+    done = run(
+        "export", exports / f"labels/{name}.nii.gz", "--like", exports / "scans/0",
+        "--out", tmp_path / "seg.dcm", "--class-names", tmp_path / "classes.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ds = dcmread(tmp_path / "seg.dcm")
+    assert [item.SegmentLabel for item in ds.SegmentSequence][:2] == ["liver", "spleen"]
+    assert str(ds.PatientName) == "Quux^Patient0"
+    done = run(
+        "export", tmp_path / "seg.dcm", "--like", exports / "scans/0", "--out", tmp_path / "b.nii"
+    )
+    assert done.returncode == 0, done.stderr
+    before, after = nib.load(exports / f"labels/{name}.nii.gz"), nib.load(tmp_path / "b.nii")
+    np.testing.assert_array_equal(np.asarray(before.dataobj), np.asarray(after.dataobj))
+    np.testing.assert_allclose(before.affine, after.affine, atol=1e-6)
+    assert refused(
+        run("export", tmp_path / "seg.dcm", "--like", exports / "scans/0", "--out",
+            tmp_path / "b.nii"), "exists already", "--overwrite",
+    )  # fmt: skip
+
+
+def test_a_segmentation_needs_a_dicom_scan(exports, tmp_path):
+    scan = core.load_volumes(exports / "scans/0")[0]
+    core.save_labels(np.zeros(scan.data.shape, np.uint8), tmp_path / "scan.nii.gz", like=scan)
+    done = run(
+        "export", tmp_path / "scan.nii.gz", "--like", tmp_path / "scan.nii.gz",
+        "--out", tmp_path / "seg.dcm",
+    )  # fmt: skip
+    assert refused(done, ".nii.gz")
+    assert not (tmp_path / "seg.dcm").exists()
+
+
+def test_from_dicom_to_a_predicted_segmentation(exports, tmp_path):
+    """Pretrain on a tree of DICOM, fine-tune on its labels, predict DICOM SEG, score it."""
+    common = ("--steps", 3, "--batch-size", 4, "--network", "tiny", "--device", "cpu")
+    done = run("pretrain", exports / "scans", "--out", tmp_path / "pre", *common)
+    assert done.returncode == 0, done.stderr
+    done = run(
+        "finetune", "--images", exports / "scans", "--labels", exports / "labels",
+        "--init", tmp_path / "pre", "--out", tmp_path / "ft", *common[:4], "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    done = run(
+        "predict", tmp_path / "ft", exports / "scans", "--out", tmp_path / "pred",
+        "--format", "dcm",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    written = sorted((tmp_path / "pred").iterdir())
+    assert [path.suffix for path in written] == [".dcm", ".dcm"]
+    done = run("evaluate", tmp_path / "pred", exports / "labels", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["classes"]
+    # Nothing of the patients stands anywhere but in the segmentations.
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and path.suffix != ".dcm":
+            data = path.read_bytes()
+            assert b"Quux" not in data, path
+            assert b"MRN-" not in data, path
+        assert "Quux" not in path.name
+
+
+def test_unknown_formats_are_refused(exports, tmp_path):
+    done = run("predict", tmp_path, exports / "scans", "--out", tmp_path, "--format", "png")
+    assert refused(done, "png", "nii.gz")
