@@ -48,7 +48,8 @@ def main() -> None:
     source = Path(plan["file"])
     whole = source.read_bytes()
     target = folder / source.name
-    original = read(target, like)
+    opened = Path(plan["open"])
+    original = read(opened, like)
     for number in range(plan["mutations"]):
         rng = np.random.default_rng([plan["seed"], number])
         kind, data = mutate(whole, number, rng)
@@ -56,7 +57,7 @@ def main() -> None:
         print(json.dumps({"start": number, "kind": kind}), flush=True)
         start = time.perf_counter()
         try:
-            values = read(target, like)
+            values = read(opened, like)
         except SslsegError as error:
             message = str(error)
             outcome = "refused" if "\n" not in message else f"not one line: {message!r}"

@@ -14,7 +14,7 @@ LONGEST_SECONDS = 10.0
 MOST_KIB = 2 * 1024**2
 
 DICOM = "dicom/pydicom_test_files/src/pydicom/data/test_files"
-PYNRRD = "nifti_nrrd_mha/pynrrd/nrrd/tests/data"
+BALL = "nifti_nrrd_mha/pynrrd/nrrd/tests/data/BallBinary30x30x30"
 ELASTIX = "nifti_nrrd_mha/elastix_mha/Testing/Data"
 SCT = "nifti_nrrd_mha/sct_testing_mr"
 SEGMENTATIONS = "dicom/qiicr_dcmqi/data/segmentations"
@@ -24,11 +24,11 @@ FILES = {
     "nii": ("nifti_nrrd_mha/monai/tests/testing_data/anatomical.nii", (), False),
     "nii-labels": (f"{SCT}/t2/labels.nii.gz", (), True),
     "nii.gz": (f"{SCT}/mt/mt0.nii.gz", (), True),
-    "nrrd": (f"{PYNRRD}/BallBinary30x30x30.nrrd", (), False),
-    "nrrd-gz": (f"{PYNRRD}/BallBinary30x30x30_gz.nrrd", (), False),
-    "nrrd-bz2": (f"{PYNRRD}/BallBinary30x30x30_bz2.nrrd", (), False),
-    "nhdr": (f"{PYNRRD}/BallBinary30x30x30.nhdr", (f"{PYNRRD}/BallBinary30x30x30.raw",), False),
-    "raw": (f"{PYNRRD}/BallBinary30x30x30.raw", (f"{PYNRRD}/BallBinary30x30x30.nhdr",), False),
+    "nrrd": (f"{BALL}.nrrd", (), False),
+    "nrrd-gz": (f"{BALL}_gz.nrrd", (), False),
+    "nrrd-bz2": (f"{BALL}_bz2.nrrd", (), False),
+    "nhdr": (f"{BALL}.nhdr", (f"{BALL}.raw",), False),
+    "raw-of-nhdr": (f"{BALL}.raw", (f"{BALL}.nhdr",), False),
     "mha": (f"{ELASTIX}/3DCT_lung_baseline_mask.mha", (), False),
     "mha-2d": (f"{ELASTIX}/2DMRI-T1_brain.mha", (), False),
     "dcm": (f"{DICOM}/MR_small.dcm", (), False),
@@ -52,15 +52,18 @@ def test_damaged_copies(data_dir, tmp_path, name):
     folder = tmp_path / "damaged"
     folder.mkdir()
     shutil.copy(data_dir / source, folder)
-    like = None
+    like, opened = None, Path(source).name
     for other in others:
         if (data_dir / other).is_dir():
             like = shutil.copytree(data_dir / other, tmp_path / "like")
         else:
             shutil.copy(data_dir / other, folder)
+            if opened.endswith(".raw"):
+                opened = Path(other).name
     plan = {
         "file": str(data_dir / source),
         "folder": str(folder),
+        "open": str(folder / opened),
         "like": like and str(like),
         "mutations": PER_FILE,
         "seed": sorted(FILES).index(name),

@@ -1,6 +1,7 @@
 """Scans and labels in, labels out, through real files."""
 
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from napari_sslseg.core.errors import (
     StorageError,
     VolumeError,
 )
+from napari_sslseg.core.formats import LABEL_SUFFIXES
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.label_maps import load_labels, save_labels
 from napari_sslseg.core.nifti import image_like
@@ -399,16 +401,17 @@ def test_a_prediction_brings_its_scan(tmp_path):
     )
 
 
-def test_unwritable_target(tmp_path):
+@pytest.mark.parametrize("suffix", LABEL_SUFFIXES)
+def test_unwritable_target(tmp_path, suffix):
     scan = load_volume(save(tmp_path / "scan.nii", ramp()))
     (tmp_path / "file").write_text("old")
-    with pytest.raises(StorageError, match=r"labels\.nii"):
-        save_labels(scan.data % 2, tmp_path / "file" / "labels.nii", like=scan)
+    with pytest.raises(StorageError, match=f"labels{re.escape(suffix)}"):
+        save_labels(scan.data % 2, tmp_path / "file" / f"labels{suffix}", like=scan)
     assert (tmp_path / "file").read_text() == "old"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the file size as Linux does")
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("suffix", LABEL_SUFFIXES)
 def test_full_disk_keeps_the_old_labels(tmp_path, suffix):
     shape = (40, 40, 40)
     noise = np.random.default_rng(0).integers(0, 200, shape).astype(np.uint8)

@@ -1,20 +1,15 @@
 """The sample data in a real napari window."""
 
-import os
+import json
+import shutil
 
 import numpy as np
+import pooch
 import pytest
 
+from napari_sslseg.core.errors import StorageError
 from napari_sslseg.core.geometry import Geometry
-
-
-@pytest.fixture(autouse=True)
-def _needs_a_screen():
-    if not os.environ.get("DISPLAY"):
-        reason = "no screen to open a napari window on; `make test` starts a virtual one"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+from napari_sslseg.core.public_data import HIPPOCAMPUS_CLASSES
 
 
 @pytest.mark.parametrize("key", ["phantom-mr", "phantom-ct"])
@@ -24,6 +19,7 @@ def test_phantom_opens_in_a_real_window(make_napari_viewer, key):
     viewer.open_sample("napari-sslseg", key)
 
     image, labels = viewer.layers
+    np.testing.assert_allclose(labels.translate, image.translate)
     spacing = image.metadata["geometry"].spacing
     for layer, kind in ((image, "image"), (labels, "labels")):
         assert layer._type_string == kind
@@ -49,6 +45,42 @@ def test_phantom_opens_in_a_real_window(make_napari_viewer, key):
     assert brightness.std() > 20
     organ = np.median(brightness[organs])
     assert np.quantile(brightness, 0.1) + 25 < organ < 245  # neither black nor washed out
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Cache folder of the user for downloads, and no way out of this machine."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    folder = pooch.os_cache("napari-sslseg")
+    if tmp_path not in folder.parents:
+        pytest.skip("the cache folder of this system cannot be moved")
+    return folder
+
+
+def test_hippocampus_opens_with_the_names_of_its_classes(viewer, cache, data_dir):
+    for kind in ("images", "labels"):
+        folder = cache / "hippocampus" / kind
+        folder.mkdir(parents=True)
+        shutil.copy(data_dir / "msd_hippocampus" / kind / "hippocampus_001.nii.gz", folder)
+    (cache / "hippocampus" / "classes.json").write_text(json.dumps(HIPPOCAMPUS_CLASSES))
+    viewer.open_sample("napari-sslseg", "hippocampus-mr")
+    image, labels = viewer.layers
+    assert image.name == "hippocampus_001"
+    assert list(labels.features["class"]) == ["background", "anterior", "posterior"]
+    assert set(np.unique(labels.data)) == {0, 1, 2}
+    # Anterior lies in front: axis 1 runs to posterior.
+    front, back = (np.argwhere(labels.data == value)[:, 1].mean() for value in (1, 2))
+    assert front < back
+
+
+def test_without_a_connection_the_sample_says_what_to_do(viewer, cache):
+    with pytest.raises(StorageError) as error:
+        viewer.open_sample("napari-sslseg", "hippocampus-mr")
+    assert str(cache) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not viewer.layers
 
 
 def canvas(viewer):

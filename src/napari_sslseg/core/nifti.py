@@ -1,18 +1,174 @@
 """NIfTI files: what of them is a scan, their values, and label images in their frame."""
 
+import logging
+import math
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from napari_sslseg.core.errors import GeometryError, VolumeError
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.reading import check_present, finite, refusing
+from napari_sslseg.core.stored import Stored, first_bytes, grey_values, is_gzip
+
+HEADER_SIZE = {1: 348, 2: 540}
+HEADERS = {
+    (1, b"n+1\0"): nib.nifti1.Nifti1Header,
+    (1, b"ni1\0"): nib.nifti1.Nifti1PairHeader,
+    (2, b"n+2\0"): nib.nifti2.Nifti2Header,
+    (2, b"ni2\0"): nib.nifti2.Nifti2PairHeader,
+}
+# Of nibabel's own, which derive from Exception alone.
+HEADER_ERRORS = (HeaderDataError, WrapStructError)
+
+# What nibabel mends in a header, and what it refuses, would else be printed besides.
+_QUIET = logging.getLogger("napari_sslseg.nifti")
+_QUIET.addHandler(logging.NullHandler())
+_QUIET.propagate = False
+
+
+class NiftiFile:
+    """An opened NIfTI-1 or NIfTI-2 file, or pair of .hdr and .img; see ImageFile.
+
+    nibabel reads the header. The values are read past it, because it stops at the last voxel of a
+    compressed file and so never compares the checksum that follows.
+    """
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, path: Path) -> None:
+        check_present(path)
+        self.path = path
+        header_path, values_path = _pair(path)
+        self.header = header = _read_header(path, header_path)
+        with refusing(path, "a NIfTI file", errors=HEADER_ERRORS):
+            whole = header.get_data_shape()
+            dtype = header.get_data_dtype()
+            affine = header.get_best_affine()
+            # Of a single file 0 stands for right after the header.
+            start = header.get_data_offset()
+        shape, self.frames = _shape(path, tuple(int(n) for n in whole))
+        _check_type(path, dtype)
+        self._scaling = _scaling(path, header)
+        if header.is_single:
+            values_path = header_path
+        elif values_path == header_path:
+            raise VolumeError(
+                f"{path} is only the header of a pair; use the .hdr file beside its .img file."
+            )
+        packed = is_gzip(values_path)
+        self._stored = Stored(
+            values_path,
+            dtype,
+            shape,
+            self.frames,
+            start=0 if packed else start,
+            packing="gzip" if packed else "raw",
+            skip=start if packed else 0,
+        )
+        self._stored.check()
+        try:
+            self.geometry = Geometry(affine, shape)
+        except GeometryError as error:
+            raise GeometryError(f"{path}: {error}") from error
+
+    def values(self, frame: int = 0) -> np.ndarray:
+        """Values in the source grid, three axes, as the integer type of the file or float32."""
+        return finite(grey_values(self._stored.read(frame), *self._scaling), self.path)
+
+
+def _pair(path: Path) -> tuple[Path, Path]:
+    """The files of the header and of the values: one and the same but for .hdr and .img."""
+    name = path.name.lower()
+    for own, other in ((".hdr", ".img"), (".img", ".hdr")):
+        for packed, unlike in (("", ".gz"), (".gz", "")):
+            if not name.endswith(own + packed):
+                continue
+            stem = path.name[: -len(own + packed)]
+            for suffix in (other + packed, other + unlike):
+                for spelled in (suffix, suffix.upper()):
+                    partner = path.with_name(stem + spelled)
+                    if partner.is_file():
+                        check_present(partner)
+                        return (path, partner) if own == ".hdr" else (partner, path)
+            raise VolumeError(
+                f"{path} is one file of a pair whose {stem}{other} is missing; put it beside it."
+            )
+    return path, path
+
+
+def _read_header(path: Path, header_path: Path) -> nib.Nifti1Header:
+    with refusing(path, "a NIfTI file", errors=HEADER_ERRORS):
+        block = first_bytes(header_path, HEADER_SIZE[2])
+        said = {int.from_bytes(block[:4], order) for order in ("little", "big")}
+        version = 2 if HEADER_SIZE[2] in said else 1
+        magic = block[4:8] if version == 2 else block[344:348]
+        kind = HEADERS.get((version, magic))
+        if kind is None and HEADER_SIZE[1] not in said:
+            raise ValueError("it has no NIfTI header")
+        if kind is not None:
+            header = kind(block[: HEADER_SIZE[version]], check=False)
+            header.check_fix(logger=_QUIET)
+            offset = float(header["vox_offset"])
+    if kind is None:
+        raise VolumeError(
+            f"{path} is an Analyze 7.5 file, which does not tell left from right; convert it to "
+            "NIfTI with a program that knows how it was made."
+        )
+    if not 0 <= offset < 2**53:
+        raise VolumeError(
+            f"{path} says that its values start at byte {offset:g}; export or download it again."
+        )
+    return header
+
+
+def _shape(path: Path, whole: tuple[int, ...]) -> tuple[tuple[int, int, int], int]:
+    """Shape of one volume, and how many there are along the fourth axis."""
+    shape = whole
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) < 2 or min(shape) < 1:
+        raise VolumeError(f"{path} has the shape {whole} and so holds no slice; check it.")
+    if len(shape) > 4:
+        raise VolumeError(
+            f"{path} has {len(whole)} dimensions {whole}, such as a field of vectors has; choose "
+            "a file with the grey values of a scan."
+        )
+    first, second, third, frames = (*shape, 1, 1)[:4]
+    return (first, second, third), frames
+
+
+def _check_type(path: Path, dtype: np.dtype) -> None:
+    if dtype.names is not None:
+        raise VolumeError(f"{path} is a colour (RGB) image; export it as grey values.")
+    if dtype.kind == "c":
+        raise VolumeError(f"{path} holds complex numbers; export their magnitude.")
+    if dtype.kind not in "iuf":
+        raise VolumeError(f"{path} holds values of no numeric type; export it as grey values.")
+
+
+def _scaling(path: Path, header: nib.Nifti1Header) -> tuple[float, float]:
+    """Slope and intercept; a slope of 0 means none by the standard, and so does NaN for both."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or (math.isnan(slope) and math.isnan(intercept)):
+        return 1.0, 0.0
+    if not (math.isfinite(slope) and math.isfinite(intercept)):
+        raise VolumeError(
+            f"{path} scales its values by {slope:g} and {intercept:g}, which are no numbers to "
+            "scale by; export or download it again."
+        )
+    return slope, intercept
 
 
 def image_like(source: np.ndarray, affine: np.ndarray, header: object) -> nib.Nifti1Image:
-    """Make a NIfTI image of ``source`` in the frame (codes, units) of a source header."""
+    """Make a NIfTI image of ``source`` in the frame (codes, units) of a source header.
+
+    Without a NIfTI header the affine is the sform, with the code of scanner coordinates, and the
+    qform too where that can hold it, in mm.
+    """
     if isinstance(header, nib.Nifti1Header):
         shape = header.get_data_shape()
         # A file of two axes, or with a fourth of length 1, gets labels of the same shape.
@@ -21,11 +177,18 @@ def image_like(source: np.ndarray, affine: np.ndarray, header: object) -> nib.Ni
     second = isinstance(header, nib.Nifti2Header)
     image = (nib.Nifti2Image if second else nib.Nifti1Image)(source, affine)
     if isinstance(header, nib.Nifti1Header):
-        image.header.set_xyzt_units(*header.get_xyzt_units())
+        image.header["xyzt_units"] = header["xyzt_units"]
         # The source's own matrices, also where its qform and sform differ from each other; but
         # not those of another grid, such as the one before resampling.
         if np.allclose(header.get_best_affine(), affine, rtol=0, atol=1e-4):
             _copy_frame(header, image.header)
+    else:
+        image.header.set_xyzt_units("mm")
+        image.set_sform(affine, 1)
+        axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+        # A quaternion cannot hold a shear.
+        rigid = np.allclose(axes.T @ axes, np.eye(3), rtol=0, atol=1e-6)
+        image.set_qform(affine, int(rigid))
     return image
 
 
@@ -35,64 +198,6 @@ def _copy_frame(source: nib.Nifti1Header, target: nib.Nifti1Header) -> None:
     for name in ("qform_code", "sform_code", *quaternion, "srow_x", "srow_y", "srow_z"):
         target[name] = source[name]
     target["pixdim"][:4] = source["pixdim"][:4]
-
-
-class NiftiFile:
-    """An opened NIfTI-1, NIfTI-2 or Analyze-like pair (.hdr and .img); see ImageFile."""
-
-    def __init__(self, path: Path) -> None:
-        check_present(path)
-        with refusing(path, "a NIfTI file"):
-            # Not mapped: a scan must not change, or end the process, when its file does.
-            image = nib.load(path, mmap=False)
-        if not isinstance(image, nib.Nifti1Image | nib.Nifti1Pair):
-            raise VolumeError(
-                f"{path} is no NIfTI file but {type(image).__name__}; convert it first."
-            )
-        self.path = path
-        self._image: Any = image
-        self.header = image.header
-        self.geometry, self.frames = self._grid()
-
-    def _grid(self) -> tuple[Geometry, int]:
-        path, shape = self.path, self._image.shape
-        if self._image.get_data_dtype().names is not None:
-            raise VolumeError(f"{path} is a colour (RGB) image; export it as grey values.")
-        if self._image.get_data_dtype().kind == "c":
-            raise VolumeError(f"{path} holds complex numbers; export their magnitude.")
-        while len(shape) > 3 and shape[-1] == 1:
-            shape = shape[:-1]
-        if len(shape) > 4:
-            raise VolumeError(
-                f"{path} has {len(shape)} dimensions {self._image.shape}, such as a field of "
-                "vectors has; choose a file with the grey values of a scan."
-            )
-        if len(shape) < 2 or min(shape) < 1:
-            raise VolumeError(f"{path} has the shape {shape} and so holds no slice; check it.")
-        first, second, third, frames = (*shape, 1, 1)[:4]
-        try:
-            return Geometry(self._image.affine, (first, second, third)), frames
-        except GeometryError as error:
-            raise GeometryError(f"{path}: {error}") from error
-
-    def values(self, frame: int = 0) -> np.ndarray:
-        """Values in the source grid, three axes, as the integer type of the file or float32."""
-        image = self._image
-        with refusing(
-            self.path,
-            "a NIfTI file",
-            advice="the file is cut short or damaged, so copy or download it again",
-        ):
-            proxy: Any = image.dataobj
-            unscaled = (proxy.slope, proxy.inter) == (1.0, 0.0)
-            integer = image.get_data_dtype().kind in "iu" and unscaled
-            data = (
-                np.asanyarray(proxy)
-                if integer
-                else image.get_fdata(dtype=np.float32, caching="unchanged")
-            )
-        data = data.reshape((*self.geometry.shape, self.frames))[..., frame]
-        return finite(data, self.path)
 
 
 def write_nifti(source: np.ndarray, geometry: Geometry, header: object, path: Path) -> None:

@@ -30,6 +30,8 @@ PARSER_ERRORS = (
     zlib.error,
 )
 
+_LONGEST_REASON = 200
+
 
 class ImageFile(Protocol):
     """An opened scan or label map: its header is read, its values are not.
@@ -44,12 +46,24 @@ class ImageFile(Protocol):
         How many volumes of this grid it holds; more than 1 for a series in time.
     header : object
         What a writer needs to write labels in the same frame.
+    notes : tuple of str
+        What is done to make a regular grid of it, and what its header leaves open.
     """
 
-    path: Path
-    geometry: Geometry
-    frames: int
-    header: Any
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def geometry(self) -> Geometry: ...
+
+    @property
+    def frames(self) -> int: ...
+
+    @property
+    def header(self) -> Any: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
     def values(self, frame: int = 0) -> np.ndarray:
         """Values of one volume in the source grid: an integer type, or float32, native order."""
@@ -58,7 +72,12 @@ class ImageFile(Protocol):
 
 @contextmanager
 def refusing(
-    path: Path, what: str, *, advice: str = "export or download it again"
+    path: Path,
+    what: str,
+    *,
+    advice: str = "export or download it again",
+    errors: tuple[type[Exception], ...] = (),
+    begins_as_text: bool = False,
 ) -> Iterator[None]:
     """Turn whatever a parser raises inside the block into a VolumeError of one sentence.
 
@@ -70,7 +89,12 @@ def refusing(
         What it was read as, such as "a NIfTI file".
     advice : str
         What the user can do.
+    errors : tuple of exception types
+        What this parser raises besides, such as exceptions of its own.
+    begins_as_text : bool
+        Files of this kind may begin with text, so that this is no reason to name.
     """
+    caught: tuple[type[Exception], ...] = (*PARSER_ERRORS, *errors)
     try:
         yield
     except SslsegError:
@@ -80,10 +104,9 @@ def refusing(
             f"{path} asks for more memory than there is; if it is not damaged, crop it or use a "
             "machine with more memory."
         ) from error
-    except PARSER_ERRORS as error:
-        raise VolumeError(
-            f"{path} cannot be read as {what} ({_reason(path, error)}); {advice}."
-        ) from error
+    except caught as error:
+        reason = _reason(path, error, begins_as_text)
+        raise VolumeError(f"{path} cannot be read as {what} ({reason}); {advice}.") from error
 
 
 def check_present(path: Path) -> None:
@@ -104,7 +127,10 @@ def check_present(path: Path) -> None:
 
 def finite(data: np.ndarray, path: Path) -> np.ndarray:
     """Refuse values that are NaN or infinite; return the rest in native byte order."""
-    if data.dtype.kind == "f":
+    # The sum is finite if all values are, unless it overflows: one pass without a mask in memory.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspect = data.dtype.kind == "f" and not np.isfinite(data.sum())
+    if suspect:
         bad = data.size - int(np.isfinite(data).sum())
         if bad:
             raise VolumeError(
@@ -114,13 +140,19 @@ def finite(data: np.ndarray, path: Path) -> np.ndarray:
     return data.astype(data.dtype.newbyteorder("="), copy=False)
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _reason(path: Path, error: Exception, begins_as_text: bool) -> str:
     try:
         with path.open("rb") as file:
             start = file.read(64)
     except OSError as unreadable:
         return unreadable.strerror or "it cannot be opened"
-    if start and all(32 <= byte < 127 or byte in b"\r\n\t" for byte in start):
+    if (
+        not begins_as_text
+        and start
+        and all(32 <= byte < 127 or byte in b"\r\n\t" for byte in start)
+    ):
         return "it is a text file"
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".")
+    reason = lines[0].rstrip(".")
+    # Parsers quote what they stumbled over, which may be a whole file.
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]} …"

@@ -37,8 +37,6 @@ class Series:
         Why it cannot be used as a volume, in one sentence.
     is_scan : bool
         False for what is no scan by its nature: a localizer, a screenshot, a report.
-    notes : tuple of str
-        What is done to make a regular grid of it.
     frame : int
         Which volume of a file that holds several.
     """
@@ -51,13 +49,17 @@ class Series:
     image: ImageFile | None = field(default=None, repr=False)
     problem: str | None = None
     is_scan: bool = True
-    notes: tuple[str, ...] = ()
     frame: int = 0
 
     @property
     def geometry(self) -> Geometry | None:
         """Its grid; None if there is a problem."""
         return None if self.image is None else self.image.geometry
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is done to make a regular grid of it, and what its header leaves open."""
+        return () if self.image is None else self.image.notes
 
     def opened(self) -> ImageFile:
         """The opened file or stack of files.

@@ -85,7 +85,7 @@ def guess_modality(data: np.ndarray) -> Modality:
     data : ndarray
         Values of a scan in any grid.
     """
-    sample = data.reshape(-1)[:: max(1, data.size // 200_000)]
+    sample = data.ravel(order="K")[:: max(1, data.size // 200_000)]
     low, high = float(sample.min()), float(sample.max())
     looks_like_hu = (
         CT_RANGE[0] <= low < 0

@@ -1,14 +1,16 @@
-"""Volumes as napari layers, and the phantom patients as sample data.
+"""Volumes as napari layers.
 
 A layer keeps what a volume knows besides its values in its metadata, under the names of the fields
-of :class:`~napari_sslseg.core.volumes.Volume`.
+of :class:`~napari_sslseg.core.volumes.Volume`, and the files that it was read from.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.volumes import Modality, Volume
 
 LayerData = tuple[np.ndarray, dict[str, Any], Literal["image", "labels"]]
@@ -25,17 +27,27 @@ MR_PERCENTILES = (1.0, 99.5)
 LABEL_COLORS = ("#D55E00", "#56B4E9", "#F0E442", "#009E73", "#CC79A7", "#E69F00", "#0072B2")
 
 
-def volume_layer(volume: Volume) -> LayerData:
-    """Image layer of a scan in mm, with contrast limits that suit its modality."""
+def volume_layer(volume: Volume, files: Sequence[Path] = ()) -> LayerData:
+    """Image layer of a scan in mm, with contrast limits that suit its modality.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    files : sequence of Path
+        All files that it was read from, where it is not ``volume.path`` alone.
+    """
     settings = {
-        **_settings(volume),
+        **_settings(volume, files),
         "colormap": "gray",
         "contrast_limits": contrast_limits(volume.data, volume.modality),
     }
     return volume.data, settings, "image"
 
 
-def labels_layer(volume: Volume, classes: Mapping[int, str] | None = None) -> LayerData:
+def labels_layer(
+    volume: Volume, classes: Mapping[int, str] | None = None, files: Sequence[Path] = ()
+) -> LayerData:
     """Labels layer of a label map in mm.
 
     Parameters
@@ -44,11 +56,16 @@ def labels_layer(volume: Volume, classes: Mapping[int, str] | None = None) -> La
         The label map.
     classes : mapping of int to str, optional
         Names of the labels; napari shows the one under the mouse.
+    files : sequence of Path
+        All files that it was read from, where it is not ``volume.path`` alone.
     """
     from napari.utils.colormaps import CyclicLabelColormap
 
+    data = volume.data
+    if data.dtype.kind == "f":  # whole numbers, as label maps of some programs are stored
+        data = data.astype(np.min_scalar_type(int(data.max(initial=0))))
     settings = {
-        **_settings(volume),
+        **_settings(volume, files),
         "name": f"{volume.name} labels",
         "opacity": 0.5,
         # The first colour is that of the background.
@@ -57,40 +74,52 @@ def labels_layer(volume: Volume, classes: Mapping[int, str] | None = None) -> La
     if classes:
         named = {0: "background", **classes}
         settings["features"] = {"index": list(named), "class": list(named.values())}
-    return volume.data, settings, "labels"
+    return data, settings, "labels"
 
 
 def contrast_limits(data: np.ndarray, modality: Modality) -> tuple[float, float]:
-    """Black and white point: the soft-tissue window for CT, percentiles of the values for MR."""
+    """Black and white point: the soft-tissue window for CT, percentiles of the tissue for MR."""
     if modality == "CT":
         return CT_LIMITS
     sample = data.reshape(-1)[:: max(1, data.size // 200_000)]
-    low, high = np.percentile(sample, MR_PERCENTILES)
+    # Zeros fill what was masked or padded; they are often most of a scan, and would leave the
+    # tissue of a small field of view in the top few percent, washed out.
+    tissue = sample[sample != 0]
+    low, high = np.percentile(tissue if tissue.size else sample, MR_PERCENTILES)
+    if tissue.size < sample.size and low > 0:
+        low = 0.0  # keep the background black
     return float(low), float(max(high, np.nextafter(low, np.inf, dtype=np.float32)))
 
 
-def phantom_mr() -> list[LayerData]:
-    """Sample data: an MR scan of a phantom patient and its labels."""
-    return _phantom("MR")
+def position(geometry: Geometry) -> tuple[float, float, float]:
+    """Where the first voxel of the display grid lies, in mm along the display axes.
+
+    Without it every scan would start at the origin, and two scans of one patient would overlay
+    only if they happened to cover the same box; with it T1 and T2, or a scan and a cropped label
+    map, lie on each other, and the status bar shows coordinates that the header knows, as
+    (−S, −A, −R). The price is small: scans with far-apart origins, such as two patients on two
+    scanners, lie apart in the scene, as they do in other viewers, and "home" fits them all.
+
+    An oblique scan is shown along its own axes, so its position counts along these: scans of the
+    same obliquity overlay exactly, an oblique and a straight one only roughly.
+    """
+    affine = geometry.display_affine
+    directions = affine[:3, :3] / np.asarray(geometry.spacing)
+    first, second, third = np.linalg.solve(directions, affine[:3, 3])
+    return float(first), float(second), float(third)
 
 
-def phantom_ct() -> list[LayerData]:
-    """Sample data: a CT scan of a phantom patient and its labels."""
-    return _phantom("CT")
+def obliquity(geometry: Geometry) -> float:
+    """Largest angle, in degrees, between a display axis and its anatomical axis."""
+    directions = np.abs(geometry.display_affine[:3, :3]) / np.asarray(geometry.spacing)
+    return float(np.rad2deg(np.arccos(np.clip(np.diagonal(np.flipud(directions)).min(), 0, 1))))
 
 
-def _phantom(modality: Modality) -> list[LayerData]:
-    # Opening napari loads this module for the menu entries alone.
-    from napari_sslseg.core.phantom import PHANTOM_CLASSES, make_patient
-
-    scan, labels = make_patient(0, modality)
-    return [volume_layer(scan), labels_layer(labels, PHANTOM_CLASSES)]
-
-
-def _settings(volume: Volume) -> dict[str, Any]:
+def _settings(volume: Volume, files: Sequence[Path]) -> dict[str, Any]:
     return {
         "name": volume.name,
         "scale": volume.spacing,
+        "translate": position(volume.geometry),
         "units": UNITS,
         "axis_labels": AXIS_LABELS,
         "metadata": {
@@ -99,5 +128,7 @@ def _settings(volume: Volume) -> dict[str, Any]:
             "subject": volume.subject,
             "path": volume.path,
             "header": volume.header,
+            "notes": volume.notes,
+            "files": tuple(files) or ((volume.path,) if volume.path else ()),
         },
     }

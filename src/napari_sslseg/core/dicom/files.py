@@ -65,14 +65,14 @@ TAGS = [
 @contextmanager
 def quietly() -> Iterator[None]:
     """Keep pydicom from printing values that it finds odd: they may be a patient's."""
-    before = config.settings.reading_validation_mode
-    config.settings.reading_validation_mode = config.IGNORE
+    before = config.settings.reading_validation_mode, config.logger.disabled
+    config.settings.reading_validation_mode, config.logger.disabled = config.IGNORE, True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        config.settings.reading_validation_mode = before
+        config.settings.reading_validation_mode, config.logger.disabled = before
 
 
 @contextmanager

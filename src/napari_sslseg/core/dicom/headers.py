@@ -75,6 +75,8 @@ def _no_scan(dataset: Dataset) -> str | None:
     if not dataset.get("Rows") or not dataset.get("Columns"):
         name = UID(kind).name
         name = "something else" if name == kind else name  # as it is for an unknown one
+        if "Image Storage" in name:
+            return "holds an image without pixels"
         return f"holds no image but {name}"
     if kind.startswith(SECONDARY_CAPTURE):
         return "is a secondary capture, a picture of a screen or a result, no scan"

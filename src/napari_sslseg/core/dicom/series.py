@@ -36,13 +36,14 @@ def dicom_series(files: Sequence[Path]) -> list[Series]:
 
 
 def _sorted_into_series(files: Sequence[Path]) -> list[Series]:
-    groups: dict[tuple[str, ...], list[Header]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Header]] = defaultdict(list)
     alone: list[Header] = []
     for header in _headers(files):
         if header.problem is None:
-            key = (header.text("StudyInstanceUID"), header.text("SeriesInstanceUID"))
-            # Each mosaic is a volume by itself.
-            groups[(*key, str(header.path) if header.mosaic else "")].append(header)
+            uid = header.text("SeriesInstanceUID")
+            # Where it was removed, the folder holds a series together; each mosaic is a volume.
+            where = str(header.path if header.mosaic else "" if uid else header.path.parent)
+            groups[uid, where].append(header)
         else:
             alone.append(header)
     found: list[Series] = []
@@ -139,7 +140,6 @@ def _stacks(planes: list[Plane], first: Header, where: str, path: Path) -> list[
                     files=stack.files,
                     modality=_slug(first.text("Modality")) or None,
                     image=stack,
-                    notes=stack.notes,
                 )
             )
     except (VolumeError, GeometryError) as error:

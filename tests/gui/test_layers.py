@@ -1,0 +1,103 @@
+"""Volumes as layer data: place, contrast, settings."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.volumes import Volume, load_volume
+from napari_sslseg.gui.layers import (
+    contrast_limits,
+    labels_layer,
+    obliquity,
+    position,
+    volume_layer,
+)
+
+
+def rotated(degrees, axis, spacing=(1.0, 2.0, 3.0), origin=(10.0, -20.0, 30.0)):
+    angle = np.deg2rad(degrees)
+    one, other = [i for i in range(3) if i != axis]
+    turn = np.eye(3)
+    turn[one, one] = turn[other, other] = np.cos(angle)
+    turn[one, other], turn[other, one] = -np.sin(angle), np.sin(angle)
+    return nib.affines.from_matvec(turn @ np.diag(spacing), origin)
+
+
+def test_the_position_is_that_of_the_first_voxel_towards_inferior_posterior_left():
+    geometry = Geometry(
+        nib.affines.from_matvec(np.diag([2.0, 3.0, 4.0]), (-50, 60, -70)), (10,) * 3
+    )
+    # The display grid begins at the last voxel of each axis: right, anterior and superior most.
+    right, anterior, superior = -50 + 9 * 2, 60 + 9 * 3, -70 + 9 * 4
+    np.testing.assert_allclose(position(geometry), (-superior, -anterior, -right))
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SLA"])
+def test_a_point_of_the_patient_has_one_place_whatever_the_order_of_the_axes(codes):
+    base = nib.Nifti1Image(np.zeros((8, 10, 12), np.uint8), rotated(0, 0))
+    turn = nib.orientations.ornt_transform(
+        nib.io_orientation(base.affine), nib.orientations.axcodes2ornt(codes)
+    )
+    image = base.as_reoriented(turn)
+    geometry = Geometry(image.affine, image.shape)
+    assert geometry.orientation == codes
+    np.testing.assert_allclose(position(geometry), position(Geometry(base.affine, base.shape)))
+
+
+def test_a_cropped_oblique_scan_lies_where_it_was_cut_from():
+    affine = rotated(20, axis=2)
+    whole = Geometry(affine, (40, 50, 60))
+    start = np.array([5, 6, 7])
+    cut = nib.affines.from_matvec(affine[:3, :3], nib.affines.apply_affine(affine, start))
+    part = Geometry(cut, (30, 30, 30))
+    # Voxels that the cut took off the far ends, where the display axes begin, in mm.
+    off = (np.array([40, 50, 60]) - start - 30)[::-1] * whole.spacing
+    np.testing.assert_allclose(np.subtract(position(part), position(whole)), off)
+
+
+@pytest.mark.parametrize(("degrees", "axis"), [(0, 0), (7.5, 0), (20, 1), (44, 2)])
+def test_obliquity_is_the_angle_of_the_turn(degrees, axis):
+    assert obliquity(Geometry(rotated(degrees, axis), (5, 5, 5))) == pytest.approx(
+        degrees, abs=1e-4
+    )
+
+
+def test_the_contrast_of_mr_is_that_of_the_tissue_not_of_the_padding():
+    scan, _ = make_patient(0, "MR")
+    padded = np.zeros(tuple(2 * n for n in scan.data.shape), scan.data.dtype)
+    padded[tuple(slice(0, n) for n in scan.data.shape)] = scan.data
+    assert contrast_limits(padded, "MR")[1] == pytest.approx(
+        contrast_limits(scan.data, "MR")[1], rel=0.1
+    )
+    assert contrast_limits(padded, "MR")[0] == 0
+    low, high = contrast_limits(np.zeros((4, 4, 4), np.float32), "MR")
+    assert low < high
+
+
+def test_the_contrast_of_a_real_scan_shows_its_tissue(data_dir):
+    path = data_dir / "totalsegmentator_ct_mr/tests/reference_files/example_mr_sm.nii.gz"
+    scan = load_volume(path)
+    low, high = contrast_limits(scan.data, scan.modality)
+    grey = np.clip((scan.data - low) / (high - low), 0, 1)
+    assert np.mean(grey > 0.98) < 0.02
+    assert np.mean((grey > 0.1) & (grey < 0.9)) > 0.3
+
+
+def test_labels_stored_as_fractions_become_whole_numbers():
+    data = np.zeros((3, 4, 5), np.float32)
+    data[1, 1, 1] = 300
+    values, settings, kind = labels_layer(Volume(data, Geometry(np.eye(4), (5, 4, 3)), name="a"))
+    assert kind == "labels"
+    assert values.dtype == np.uint16
+    assert values[1, 1, 1] == 300
+    assert settings["name"] == "a labels"
+
+
+def test_metadata_names_the_files():
+    scan, _ = make_patient(0, "CT")
+    settings = volume_layer(scan)[1]
+    assert settings["metadata"]["files"] == ()
+    assert settings["contrast_limits"] == (-160, 240)
+    assert settings["metadata"]["geometry"] is scan.geometry

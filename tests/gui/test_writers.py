@@ -1,0 +1,177 @@
+"""The writers, and the match of labels to their scan, on layers without a window."""
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from napari.layers import Image, Labels
+
+from napari_sslseg.core.errors import GeometryError, StorageError
+from napari_sslseg.gui import writers
+from napari_sslseg.gui.readers import read
+from napari_sslseg.gui.scan_of_labels import scan_of
+
+SHAPE = (8, 10, 12)
+
+
+def save_scan(path, affine, seed=0):
+    data = np.random.default_rng(seed).normal(300, 50, SHAPE).astype(np.float32)
+    nib.save(nib.Nifti1Image(data, affine), path)
+    return path
+
+
+def affine(origin=(5.0, 6.0, 7.0)):
+    return nib.affines.from_matvec(np.diag([1.5, -2.0, 2.5]), origin)
+
+
+def opened(path):
+    ((data, settings, kind),) = read(str(path))
+    return (Image if kind == "image" else Labels)(data, **settings)
+
+
+def by_hand(image, **changes):
+    """Labels as napari's button makes them."""
+    settings = {
+        "scale": image.scale,
+        "translate": image.translate,
+        "rotate": image.rotate,
+        "shear": image.shear,
+        "units": image.units,
+        "axis_labels": image.axis_labels,
+        "affine": image.affine,
+        "name": image.name + " - Labels",
+    }
+    return Labels(np.zeros(image.data.shape, np.uint8), **{**settings, **changes})
+
+
+def parts(layer):
+    return layer.as_layer_data_tuple()[:2]
+
+
+@pytest.fixture
+def image(tmp_path):
+    return opened(save_scan(tmp_path / "t1.nii.gz", affine()))
+
+
+def test_labels_by_hand_find_the_scan_below(image):
+    volume = scan_of(*parts(by_hand(image)), [image])
+    assert volume.path == image.metadata["path"]
+    assert volume.geometry is image.metadata["geometry"]
+
+
+def test_without_a_scan_below_nothing_is_guessed(image, tmp_path):
+    labels = by_hand(image)
+    elsewhere = opened(save_scan(tmp_path / "far.nii.gz", affine((50.0, 6.0, 7.0))))
+    for layers in ([], [elsewhere], [Image(image.data, scale=image.scale)]):
+        with pytest.raises(GeometryError, match=r"lies on no scan.*open the scan"):
+            scan_of(*parts(labels), layers)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"translate": (1.0, 2.0, 3.0)},
+        {"scale": (1.0, 1.0, 1.0)},
+        {"rotate": (0.0, 0.0, 5.0)},
+        {"shear": (0.0, 0.1, 0.0)},
+        {"affine": np.diag([1.0, 1.0, 2.0, 1.0])},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_layer_that_was_moved_is_refused(image, change):
+    with pytest.raises(GeometryError, match="lies on no scan"):
+        scan_of(*parts(by_hand(image, **change)), [image])
+    known = by_hand(image, metadata=image.metadata, **change)
+    with pytest.raises(GeometryError, match="has been moved"):
+        scan_of(*parts(known), [image])
+
+
+def test_two_scans_of_one_grid_are_told_apart_by_name(image, tmp_path):
+    other = opened(save_scan(tmp_path / "t1_post.nii.gz", affine(), seed=1))
+    for layer in (image, other):
+        for labels in (by_hand(layer), by_hand(layer, name=f"{layer.name} - Labels [1]")):
+            found = scan_of(*parts(labels), [image, other], one_series=True)
+            assert found.path == layer.metadata["path"]
+    nameless = by_hand(image, name="liver")
+    # Either has the grid that a NIfTI file needs, but a DICOM SEG names one series.
+    assert scan_of(*parts(nameless), [image, other]).geometry.matches(image.metadata["geometry"])
+    with pytest.raises(GeometryError, match="may belong to any of t1, t1_post"):
+        scan_of(*parts(nameless), [image, other], one_series=True)
+
+
+def test_scans_of_other_geometry_in_the_same_place_are_not_confused(image, tmp_path):
+    # Turned about the first voxel: both lie at one place of the scene, which shows both straight.
+    geometry = image.metadata["geometry"]
+    angle = np.deg2rad(10)
+    turn = np.eye(3)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    straight = geometry.display_affine[:3, :3] / geometry.spacing
+    corner = turn @ straight @ np.linalg.solve(straight, geometry.display_affine[:3, 3])
+    display = nib.affines.from_matvec(turn @ geometry.display_affine[:3, :3], corner)
+    shape = geometry.display_shape
+    data = np.random.default_rng(1).normal(300, 50, shape).astype(np.float32)
+    nib.save(nib.Nifti1Image(data, display), tmp_path / "turned.nii.gz")
+    turned = opened(tmp_path / "turned.nii.gz")
+    np.testing.assert_allclose(turned.translate, image.translate, atol=1e-3)
+    with pytest.raises(GeometryError, match="may belong to any of"):
+        scan_of(*parts(by_hand(image, name="liver")), [image, turned])
+    found = scan_of(*parts(by_hand(turned)), [image, turned])
+    assert found.geometry.matches(turned.metadata["geometry"])
+    assert not found.geometry.matches(geometry)
+
+
+def test_the_suffix_of_the_writer_is_added_to_a_bare_name(image, tmp_path):
+    data, settings = parts(by_hand(image, metadata=image.metadata))
+    (written,) = writers.write_nifti(str(tmp_path / "bare"), data, settings)
+    assert written == str(tmp_path / "bare.nii.gz")
+    with pytest.raises(StorageError, match=r"bare\.nii\.gz exists already"):
+        writers.write_nifti(str(tmp_path / "bare"), data, settings)
+    (written,) = writers.write_nifti(str(tmp_path / "v1.2 final"), data, settings)
+    assert written.endswith("v1.2 final.nii.gz")
+
+
+@pytest.mark.parametrize("kind", [np.bool_, np.uint8, np.int32, np.int64, np.uint64])
+def test_all_kinds_of_whole_numbers_are_written_also_if_there_is_no_label(image, tmp_path, kind):
+    settings = parts(by_hand(image, metadata=image.metadata))[1]
+    data = np.zeros(image.data.shape, kind)
+    for value in (0, 1):
+        data[1, 2, 3] = value
+        (written,) = writers.write_nifti(str(tmp_path / f"l{value}.nii"), data, settings)
+        saved = nib.load(written)
+        assert saved.shape == SHAPE
+        assert saved.get_fdata().sum() == value
+        np.testing.assert_array_equal(saved.affine, affine())
+
+
+def test_a_scan_is_never_replaced(image, tmp_path):
+    data, settings = parts(by_hand(image, metadata=image.metadata))
+    before = (tmp_path / "t1.nii.gz").read_bytes()
+    other = save_scan(tmp_path / "not open.nii.gz", affine(), seed=3)
+    (tmp_path / "link.nii.gz").symlink_to(tmp_path / "t1.nii.gz")
+    for name in ("t1.nii.gz", "not open.nii.gz", "link.nii.gz"):
+        with pytest.raises(StorageError, match="is a scan"):
+            writers.write_nifti(str(tmp_path / name), data, settings)
+    assert (tmp_path / "t1.nii.gz").read_bytes() == before
+    assert nib.load(other).get_fdata().any()
+    # A label map is: that is how work goes on.
+    for value in (1, 2):
+        data[0, 0, 0] = value
+        (written,) = writers.write_nifti(str(tmp_path / "labels.nii.gz"), data, settings)
+    assert nib.load(written).get_fdata().max() == 2
+
+
+def test_a_dicom_slice_is_never_replaced(data_dir, image, tmp_path):
+    scan = tmp_path / "slice.dcm"
+    before = (data_dir / "dicom/mr_ge_papaya_20/brain_001.dcm").read_bytes()
+    scan.write_bytes(before)
+    data, settings = parts(by_hand(image, metadata=image.metadata))
+    with pytest.raises(StorageError, match="is a scan"):
+        writers.write_dicom_seg(str(scan), data, settings)
+    assert scan.read_bytes() == before
+
+
+def test_class_names_come_from_the_table_of_the_layer():
+    table = pd.DataFrame({"index": [0, 1, 2, 3], "class": ["background", "liver", None, " "]})
+    assert writers.class_names({"features": table}) == {1: "liver"}
+    assert writers.class_names({"features": pd.DataFrame()}) == {}
+    assert writers.class_names({}) == {}

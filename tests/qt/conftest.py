@@ -1,0 +1,36 @@
+"""What tests in a real window share."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _needs_a_screen():
+    if not os.environ.get("DISPLAY"):
+        reason = "no screen to open a napari window on; `make test` starts a virtual one"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    """A viewer in a window on the screen."""
+    opened = make_napari_viewer(show=True)
+    opened.window.resize(1200, 900)
+    return opened
+
+
+@pytest.fixture
+def told():
+    """Sentences of the notifications since the test began, with their severity."""
+    from napari.utils.notifications import notification_manager
+
+    from napari_sslseg.gui import window
+
+    notification_manager.records.clear()
+    window._said.clear()
+    return lambda: [
+        (str(record.severity), record.message) for record in notification_manager.records
+    ]
