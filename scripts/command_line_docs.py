@@ -5,13 +5,23 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ("demo", "pretrain", "finetune", "predict", "evaluate", "preview")
+COMMANDS = (
+    "demo",
+    "series",
+    "pretrain",
+    "finetune",
+    "predict",
+    "evaluate",
+    "export",
+    "preview",
+)
 HEAD = """# Command line
 
 Progress and messages go to standard error, results to standard output. Exit codes: 0 success,
 2 something that you can put right (one plain line says what), 130 interrupted with the work saved.
 
-Scans are NIfTI files (`.nii`, `.nii.gz`) or folders of them. This page is made by `make docs`.
+Scans are [files of any of these formats](files.md), DICOM series, or folders of them. This page is
+made by `make docs`.
 """
 
 
