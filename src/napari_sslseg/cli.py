@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_sslseg.cli_files import ClassNames, export, series, suffix_of
+from napari_sslseg.cli_files import ClassNames, export, suffix_of
+from napari_sslseg.cli_series import series
 from napari_sslseg.console import fail, follow, run_app, say, table
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import StopFlag

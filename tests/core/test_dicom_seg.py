@@ -5,20 +5,22 @@ import logging
 import shutil
 import tempfile
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import highdicom
 import numpy as np
 import pytest
 import SimpleITK
-from dicom_files import CORONAL, SAGITTAL, ramp, write_series
 from hypothesis import given, settings, strategies as st
 from pydicom import dcmread
 from pydicom.sr.codedict import Collection
 from seg_points import draw, in_order, unpacked, world_of
 
+from dicom_files import CORONAL, SAGITTAL, ramp, write_series
 from napari_sslseg.core import (
     SegmentClass,
+    Volume,
     list_series,
     load_labels,
     load_volume,
@@ -141,7 +143,7 @@ def test_segments_carry_names_codes_colours_and_how_they_were_made(tmp_path):
     kind = kidney.SegmentedPropertyTypeCodeSequence[0]
     assert (kind.CodeValue, kind.CodingSchemeDesignator) == ("64033007", "SCT")
     assert kind.SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning == "Left"
-    assert kidney.SegmentAlgorithmType == "SEMIAUTOMATIC"
+    assert kidney.SegmentAlgorithmType == "MANUAL"
     assert tumor.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "49755003"
     assert tumor.SegmentAlgorithmType == "MANUAL"
     assert "SegmentAlgorithmName" not in tumor
@@ -154,6 +156,39 @@ def test_segments_carry_names_codes_colours_and_how_they_were_made(tmp_path):
     assert len({segment.TrackingUID for segment in ds.SegmentSequence}) == 5
     assert ds.Manufacturer == "napari-sslseg"
     np.testing.assert_array_equal(load_labels(path, like=volume).data, labels)
+
+
+@dataclass
+class Found:
+    """Labels that a method has found, as a prediction carries them."""
+
+    labels: np.ndarray
+    volume: Volume
+
+
+@pytest.mark.parametrize(
+    ("predicted", "told", "written"),
+    [
+        (False, None, "MANUAL"),
+        (False, "AUTOMATIC", "AUTOMATIC"),
+        (False, "SEMIAUTOMATIC", "SEMIAUTOMATIC"),
+        (True, None, "AUTOMATIC"),
+        (True, "SEMIAUTOMATIC", "SEMIAUTOMATIC"),
+        (True, "MANUAL", "MANUAL"),
+    ],
+)
+def test_a_method_is_named_only_where_one_had_a_part(tmp_path, predicted, told, written):
+    write_series(tmp_path / "series")
+    volume = load_volume(tmp_path / "series")
+    labels = Found(draw(volume), volume) if predicted else draw(volume)
+    path = save_labels(labels, tmp_path / "seg.dcm", like=volume, algorithm=told)
+    for segment in dcmread(path).SegmentSequence:
+        assert segment.SegmentAlgorithmType == written
+        assert ("SegmentAlgorithmName" in segment) == (written != "MANUAL")
+        named = "SegmentationAlgorithmIdentificationSequence" in segment
+        assert named == (written != "MANUAL")
+    with pytest.raises(ConfigError, match="choose AUTOMATIC, SEMIAUTOMATIC, MANUAL"):
+        save_labels(labels, tmp_path / "b.nii", like=volume, algorithm="manual")
 
 
 def test_every_code_of_the_table_is_one_of_snomed():
@@ -253,6 +288,28 @@ def test_labels_of_a_resampled_scan_go_to_the_slices_as_they_were_acquired(tmp_p
     here, there = world_of(volume, labels, 1), unpacked(path)[1]
     assert len(here) == len(there)
     assert np.abs(here - there).max() < 0.5 * 0.8
+
+
+def test_labels_where_a_tilted_scan_has_no_image_are_counted(tmp_path):
+    # Each slice 2 pixels further along its columns, so the grid is 14 rows higher than a plane.
+    spots = [(-10, -20 + 1.6 * z, 30 + 2.5 * z) for z in range(8)]
+    write_series(tmp_path / "series", ramp(8, 9, 11), places=spots)
+    with pytest.warns(ScanWarning, match="tilted"):
+        volume = load_volume(tmp_path / "series")
+    source = volume.geometry.to_source(np.zeros(volume.data.shape, np.uint8)).copy()
+    assert source.shape == (11, 9 + 14, 8)
+    for number in range(8):
+        source[2:4, 2 * number : 2 * number + 9, number] = 1  # on the plane
+    inside = volume.geometry.to_display(source).copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ScanWarning)
+        path = save_labels(inside, tmp_path / "seg.dcm", like=volume)
+    np.testing.assert_array_equal(load_labels(path, like=volume).data, inside)
+    source[5, 9:12, 0], source[5, 0, 3:5] = 2, 2  # beside it: three voxels and two
+    with pytest.warns(ScanWarning, match=r"^5 labelled voxels lie beside") as caught:
+        path = save_labels(volume.geometry.to_display(source), path, like=volume)
+    assert [Path(str(item.filename)) for item in caught] == [Path(__file__)]
+    np.testing.assert_array_equal(load_labels(path, like=volume).data, inside)
 
 
 def write_multiframe(path, source, order):

@@ -1,15 +1,25 @@
 """DICOM segmentations that others wrote, and damaged ones, read by us."""
 
+import copy
+
 import highdicom
 import numpy as np
 import pytest
 import SimpleITK
-from dicom_files import ramp, write_series
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from seg_points import draw, in_order, world_of
 
-from napari_sslseg.core import load_labels, load_volume, read_segment_names, save_labels
+from dicom_files import ramp, write_series
+from napari_sslseg.core import (
+    list_series,
+    load_labels,
+    load_volume,
+    read_segment_names,
+    save_labels,
+)
+from napari_sslseg.core.dicom.label_files import referenced_series
 from napari_sslseg.core.errors import GeometryError, ScanWarning, VolumeError
 
 
@@ -205,3 +215,94 @@ def test_damaged_segmentations_are_refused_in_one_sentence(tmp_path, written, sp
         load_labels(broken, like=volume)
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(".")
+
+
+@pytest.fixture
+def two_phases(tmp_path):
+    """Three volumes of one place: two echoes of one series, and another series."""
+    ids = {"study": "1.2.3", "frame_of_reference": "1.2.4", "modality": "MR"}
+    for echo in range(2):
+
+        def edit(ds, index, echo=echo):
+            ds.EchoTime = f"{10 * (echo + 1)}"
+
+        values, name = ramp(seed=echo), f"{echo}-{{:04d}}.dcm"
+        write_series(tmp_path / "flat", values, series="1.2.5", name=name, edit=edit, **ids)
+    write_series(tmp_path / "flat", ramp(seed=2), series="1.2.6", name="2-{:04d}.dcm", **ids)
+    found = list_series(tmp_path / "flat")
+    assert len(found) == 3
+    return found
+
+
+def test_labels_tell_which_of_several_volumes_they_were_drawn_on(tmp_path, two_phases):
+    for series in two_phases:
+        volume = load_volume(series)
+        path = save_labels(draw(volume), tmp_path / "seg.dcm", like=volume)
+        assert referenced_series(path, two_phases) == [series]
+
+    def without_frames(ds):
+        for group in ds.PerFrameFunctionalGroupsSequence:
+            del group.DerivationImageSequence
+
+    def without_images(ds):
+        without_frames(ds)
+        del ds.SourceImageSequence
+        del ds.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+
+    def without_series(ds):
+        without_images(ds)
+        del ds.ReferencedSeriesSequence
+
+    def of_another(ds):
+        without_images(ds)
+        ds.ReferencedSeriesSequence[0].SeriesInstanceUID = generate_uid()
+
+    def told(edit, series):
+        volume = load_volume(series)
+        path = save_labels(draw(volume), tmp_path / "seg.dcm", like=volume)
+        return referenced_series(edited(path, tmp_path / "less.dcm", edit), two_phases)
+
+    alone = next(item for item in two_phases if "1.2.6" in uid_of(item))
+    echoes = [item for item in two_phases if item is not alone]
+    assert told(without_frames, echoes[1]) == [echoes[1]]
+    assert told(without_images, echoes[1]) == echoes  # the series alone, which holds both
+    assert told(without_images, alone) == [alone]
+    assert told(without_series, alone) == two_phases  # the frame of reference, which all share
+    assert told(of_another, alone) == []
+
+
+def uid_of(series):
+    return str(dcmread(series.files[0]).SeriesInstanceUID)
+
+
+def test_frames_of_one_file_are_told_apart(tmp_path, data_dir):
+    """Two echoes in one multi-frame file, and labels on a single frame of each."""
+    source = data_dir / "dicom/qiicr_dcmqi/data/segmentations/24x38x3/multiframe/mf.dcm"
+    ds = dcmread(source)
+    groups, pixels = list(ds.PerFrameFunctionalGroupsSequence), ds.pixel_array
+    again = []
+    for group, echo in [(group, echo) for echo in (10.0, 20.0) for group in groups]:
+        item = copy.deepcopy(group)
+        item.MREchoSequence = [Dataset()]
+        item.MREchoSequence[0].EffectiveEchoTime = echo
+        again.append(item)
+    ds.PerFrameFunctionalGroupsSequence, ds.NumberOfFrames = again, len(again)
+    ds.PixelData = np.concatenate([pixels, pixels]).tobytes()
+    ds.save_as(tmp_path / "mf.dcm")
+    found = list_series(tmp_path / "mf.dcm")
+    assert len(found) == 2
+    for series in found:
+        volume = load_volume(series)
+        labels = np.zeros(volume.data.shape, np.uint8)
+        labels[1, :4] = 1
+        path = save_labels(labels, tmp_path / "seg.dcm", like=volume)
+        assert referenced_series(path, found) == [series]
+
+
+def test_contours_tell_their_series(data_dir, tmp_path):
+    folder = data_dir / "dicom/rt_utils/tests/mock_data"
+    series = [item for item in list_series(folder) if item.problem is None]
+    write_series(tmp_path / "other")
+    others = list_series(tmp_path / "other")
+    (meant,) = referenced_series(folder / "rt.dcm", [*others, *series])
+    assert {path.name for path in meant.files} == {"ct_1.dcm", "ct_2.dcm"}

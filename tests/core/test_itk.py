@@ -255,6 +255,93 @@ def test_a_plane_that_is_turned_in_space(tmp_path):
     assert load_labels(written, like=scan).geometry.matches(scan.geometry)
 
 
+# --- units
+
+
+UM = 'space units: "um" "um" "um"\n'
+
+
+@pytest.mark.parametrize(
+    ("space", "more", "mm"),
+    [
+        (LPS, "", 1),
+        (LPS, 'space units: "mm" "mm" "mm"\n', 1),
+        (LPS, "space units: mm mm mm\n", 1),
+        (LPS, 'space units: "" "" ""\n', 1),
+        (LPS, 'space units: "???" "mm" ""\n', 1),
+        (LPS, UM, 1e-3),
+        (LPS, 'space units: "Micron" "um" "\u00b5m"\n', 1e-3),
+        (LPS, 'space units: "\u03bcm" "\u03bcm" "\u03bcm"\n', 1e-3),
+        (LPS, 'space units: "nm" "nm" "nm"\n', 1e-6),
+        (LPS, 'space units: "cm" "cm" "cm"\n', 10),
+        (LPS, 'space units: "m" "meters" "metre"\n', 1000),
+        (LPS, 'units: "um" "um" "um"\n', 1e-3),
+        (LPS, UM + 'units: "" "" ""\n', 1e-3),
+        ("space: RAS\n", UM, 1e-3),
+    ],
+)
+def test_units(tmp_path, space, more, mm):
+    plain = nrrd(tmp_path / "plain.nrrd", space=space)
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(plain.read_bytes().replace(b"encoding", more.encode() + b"encoding"))
+    file = ItkFile(path)
+    expected = np.diag([mm, mm, mm, 1]) @ by_itk(plain)[1]
+    np.testing.assert_allclose(file.geometry.affine, expected, rtol=1e-12)
+    assert ["turned into mm" in note for note in file.notes] == ([] if mm == 1 else [True])
+
+
+@pytest.mark.parametrize(
+    ("axes", "mm"),
+    [
+        ('spacings: 2 0.5 3\nunits: "um" "um" "um"\n', 1e-3),
+        ("spacings: 2 0.5 3\naxis mins: 5 -6 7\nunits: um um um\n", 1e-3),
+        ('spacings: 2 0.5 3 9\nunits: "cm" "cm" "cm" "s"\n', 10),
+    ],
+)
+def test_units_of_spacings(tmp_path, axes, mm):
+    sizes = "2 3 2 2" if " 9" in axes else "2 3 4"
+    file = ItkFile(nrrd(tmp_path / "a.nrrd", sizes=sizes, space="", axes=axes))
+    lengths = axes.partition("units")[0]
+    plain = ItkFile(nrrd(tmp_path / "b.nrrd", sizes=sizes, space="", axes=lengths))
+    expected = np.diag([mm, mm, mm, 1]) @ plain.geometry.affine
+    np.testing.assert_allclose(file.geometry.affine, expected, rtol=1e-12)
+
+
+def test_the_unit_of_time_is_no_length(tmp_path):
+    axes = "space directions: (2,0,0,0) (0,3,0,0) (0,0,4,0) (0,0,0,9)\n"
+    axes += 'space units: "um" "um" "um" "s"\n'
+    path = nrrd(tmp_path / "a.nrrd", sizes="2 3 2 2", space="space: LPST\n", axes=axes)
+    expected = affine_of(np.diag([-2e-3, -3e-3, 4e-3]))
+    np.testing.assert_allclose(ItkFile(path).geometry.affine, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("plane", [False, True])
+@pytest.mark.filterwarnings("ignore::napari_sslseg.core.errors.ScanWarning")
+def test_labels_keep_the_unit_of_an_nrrd_scan(tmp_path, plane):
+    """SimpleITK passes over the unit: only in the scan's own do the labels lie on it there."""
+    path = tmp_path / "a.nrrd"
+    if plane:
+        axes = "space directions: (0,2500) (3000,500)\nspace origin: (1,2)\n"
+        axes += 'space units: "um" "um"\n'
+        nrrd(path, space="space dimension: 2\n", sizes="6 4", axes=axes)
+    else:
+        nrrd(path, axes=SHEARED.replace("space origin", UM + "space origin"))
+    scan = load_volume(path, modality="MR")
+    labels = (scan.data % 3).astype(np.uint8)
+    for target in (".nrrd", ".mha", ".nii"):
+        saved = save_labels(labels, tmp_path / f"labels{target}", like=scan)
+        again = load_labels(saved, like=scan)
+        np.testing.assert_array_equal(again.data, labels)
+        np.testing.assert_allclose(again.geometry.affine, scan.geometry.affine, atol=1e-9)
+        theirs, affine = by_itk(saved) if target != ".nii" else (None, nib.load(saved).affine)
+        if target == ".nrrd":
+            np.testing.assert_array_equal(theirs, by_itk(path)[0] % 3)
+            axes = [0, 1, 3] if plane else [0, 1, 2, 3]
+            np.testing.assert_allclose(affine[:, axes], by_itk(path)[1][:, axes], rtol=1e-9)
+        else:
+            np.testing.assert_allclose(affine, scan.geometry.affine, atol=1e-9)
+
+
 # --- encodings
 
 
@@ -400,6 +487,15 @@ REFUSED = {
     ),
     "no-type.nrrd": (without(b"type: uint8\n"), "type"),
     "no-sizes.nrrd": (without(b"sizes: 2 3 4\n"), "sizes"),
+    "pixels.nrrd": (lambda p: nrrd(p, more='units: "pixel" "pixel" "pixel"\n'), "'pixel'"),
+    "furlongs.nrrd": (
+        lambda p: nrrd(p, more=f"space units: {'f' * 9999} um um\n"),
+        f" '{'f' * 20}', ",
+    ),
+    "several-units.nrrd": (
+        lambda p: nrrd(p, more='space units: "mm" "mm" "um"\n'),
+        "several units (mm, um)",
+    ),
     "not-finite.mha": (
         lambda p: mha(p, kind="MET_FLOAT", data=np.full(24, np.nan, "<f4").tobytes()),
         "24 values",

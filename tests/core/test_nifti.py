@@ -6,14 +6,16 @@ import shutil
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
 
 import nibabel as nib
 import numpy as np
 import pytest
-from test_geometry import affine_of
+import SimpleITK
+from test_geometry import affine_of, world
 
-from napari_sslseg.core.errors import VolumeError
+from napari_sslseg.core.errors import ScanWarning, VolumeError
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.label_maps import load_labels, save_labels
 from napari_sslseg.core.nifti import NiftiFile, write_nifti
@@ -361,3 +363,138 @@ def test_an_unknown_unit_does_not_stop_writing(tmp_path):
     labels = save_labels(scan.data % 2, tmp_path / "labels.nii", like=scan)
     raw = labels.read_bytes()
     assert struct.unpack_from("B", raw, 123) == (0x7F,)
+
+
+# --- orientation and units
+
+# Turned without shear, which SimpleITK refuses, in numbers that float32 holds.
+UPRIGHT = affine_of([[0, -3.25, 0], [-2.5, 0, 0], [0, 0, 4]], (10, -20, 30))
+FRAME = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x")
+FRAME += ("qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units")
+
+
+def assert_same_frame(one, other):
+    for name in FRAME:
+        assert one[name].tobytes() == other[name].tobytes()
+    assert one["pixdim"][:4].tobytes() == other["pixdim"][:4].tobytes()
+
+
+def itk_place(path, index):
+    """Where SimpleITK puts a voxel, in LPS mm."""
+    image = SimpleITK.ReadImage(str(path))
+    return image.TransformContinuousIndexToPhysicalPoint([float(i) for i in index])
+
+
+def without_orientation(path, kind=nib.Nifti1Image, shape=SHAPE):
+    image = kind(ramp(shape=shape), None)
+    image.header["pixdim"][1:4] = 2.5, 0.75, 3
+    nib.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image, nib.Nifti1Pair])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_header_without_orientation(tmp_path, kind, suffix):
+    """Labels in NIfTI stay with the scan in programs that agree with nibabel and in others."""
+    path = without_orientation(tmp_path / ("a.hdr" if kind is nib.Nifti1Pair else "a.nii"), kind)
+    with pytest.warns(ScanWarning, match="left and right cannot be known") as caught:
+        scan = load_volume(path, modality="MR")
+    assert len(caught) == 1
+    assert "no orientation" in scan.notes[0]
+    assert scan.geometry.orientation == "LAS"
+    np.testing.assert_array_equal(scan.geometry.affine, nib.load(path).affine)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        labels = save_labels(scan.data % 3, tmp_path / f"labels{suffix}", like=scan)
+    written = nib.load(labels)
+    assert_same_frame(written.header, nib.load(path).header)
+    np.testing.assert_array_equal(written.affine, scan.geometry.affine)
+    np.testing.assert_array_equal(np.asarray(written.dataobj), ramp() % 3)
+    if kind is not nib.Nifti2Image:  # which SimpleITK does not read
+        for index in ((0, 0, 0), (4, 5, 6)):
+            assert itk_place(labels, index) == itk_place(path, index)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_labels_that_may_lie_elsewhere_are_told_of(tmp_path, suffix):
+    path = without_orientation(tmp_path / "a.nii")
+    with pytest.warns(ScanWarning):
+        scan = load_volume(path, modality="MR")
+    with pytest.warns(ScanWarning, match="elsewhere than these labels") as caught:
+        labels = save_labels(scan.data % 3, tmp_path / f"labels{suffix}", like=scan)
+    assert caught[0].filename == __file__
+    assert itk_place(labels, (0, 0, 0)) != itk_place(path, (0, 0, 0))  # so the warning is true
+    np.testing.assert_array_equal(load_labels(labels, like=scan).data, scan.data % 3)
+
+
+@pytest.mark.parametrize("code", ["qform_code", "sform_code"])
+@pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha"])
+def test_one_orientation_is_enough(tmp_path, code, suffix):
+    image = nib.Nifti1Image(ramp(), UPRIGHT)
+    image.set_qform(UPRIGHT, int(code == "qform_code"))
+    image.set_sform(UPRIGHT, int(code == "sform_code"))
+    nib.save(image, tmp_path / "a.nii")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scan = load_volume(tmp_path / "a.nii", modality="MR")
+        labels = save_labels(scan.data % 3, tmp_path / f"labels{suffix}", like=scan)
+    assert scan.notes == ()
+    for index in ((0, 0, 0), (4, 5, 6)):
+        np.testing.assert_allclose(
+            itk_place(labels, index), itk_place(tmp_path / "a.nii", index), atol=1e-5
+        )
+
+
+UNITS = {"meter": 1000, "mm": 1, "micron": 1e-3, "unknown": 1}
+
+
+def in_unit(path, unit, kind=nib.Nifti1Image, affine=UPRIGHT, shape=SHAPE):
+    image = kind(ramp(shape=shape), affine)
+    image.set_qform(affine, 1)
+    image.set_sform(affine, 2)
+    image.header.set_xyzt_units(unit, "sec")
+    nib.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.filterwarnings("ignore::napari_sslseg.core.errors.ScanWarning")
+def test_units(tmp_path, unit, kind):
+    """Places in mm as SimpleITK has them; labels in the unit and matrices of the scan."""
+    path = in_unit(tmp_path / "a.nii", unit, kind)
+    scan = load_volume(path, modality="MR")
+    mm = UNITS[unit]
+    expected = np.diag([mm, mm, mm, 1]) @ UPRIGHT
+    np.testing.assert_allclose(scan.geometry.affine, expected, rtol=1e-15)
+    assert scan.spacing == pytest.approx(np.array([4, 2.5, 3.25]) * mm)
+    assert [name in note for note in scan.notes for name in ("metres", "turned into mm")] == (
+        [True, True] if mm != 1 else []
+    )
+    for target in (".nii", ".nii.gz", ".nrrd", ".mha"):
+        labels = save_labels(scan.data % 3, tmp_path / f"labels{target}", like=scan)
+        again = load_labels(labels, like=scan)
+        np.testing.assert_array_equal(again.data, scan.data % 3)
+        np.testing.assert_allclose(again.geometry.affine, expected, rtol=1e-12, atol=1e-9)
+        if kind is nib.Nifti1Image:  # SimpleITK does not read the other
+            for index in ((0, 0, 0), (4, 5, 6)):
+                place = np.array(itk_place(labels, index)) * (-1, -1, 1)
+                np.testing.assert_allclose(place, world(expected, index), rtol=1e-6)
+                np.testing.assert_allclose(itk_place(labels, index), itk_place(path, index), 1e-6)
+        if "nii" in target:
+            written = nib.load(labels)
+            assert_same_frame(written.header, nib.load(path).header)
+            assert written.header.get_xyzt_units() == (unit, "sec")
+            np.testing.assert_array_equal(written.affine, UPRIGHT)
+
+
+@pytest.mark.parametrize("unit", ["meter", "micron"])
+def test_another_grid_is_written_in_the_unit_of_the_header(tmp_path, unit):
+    header = nib.load(in_unit(tmp_path / "a.nii", unit)).header
+    near = UPRIGHT.copy()
+    near[0, 3] += 0.05
+    near[:3] *= UNITS[unit]
+    write_nifti(ramp(np.uint8), Geometry(near, SHAPE), header, tmp_path / "b.nii")
+    assert nib.load(tmp_path / "b.nii").header.get_xyzt_units()[0] == unit
+    affine = NiftiFile(tmp_path / "b.nii").geometry.affine
+    np.testing.assert_allclose(affine, near, rtol=1e-6)

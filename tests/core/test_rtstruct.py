@@ -2,11 +2,17 @@
 
 import numpy as np
 import pytest
-from dicom_files import AXIAL, ramp, write_series
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
-from napari_sslseg.core import list_series, load_labels, load_volume, read_segment_names
+from dicom_files import AXIAL, ramp, write_series
+from napari_sslseg.core import (
+    list_series,
+    load_labels,
+    load_volume,
+    read_segment_names,
+    save_labels,
+)
 from napari_sslseg.core.errors import GeometryError, ScanWarning, VolumeError
 
 OBLIQUE = (0.6, 0.8, 0.0, -0.64, 0.48, 0.6)
@@ -205,3 +211,84 @@ def test_contours_of_rt_utils_enclose_their_area(data_dir):
     centre = voxels.mean(0)[:2] * [-1, -1]
     np.testing.assert_allclose(centre, moment / area, atol=0.5 * volume.spacing[1])
     assert set(np.unique((voxels[:, 2]).round(3))) == {p[0, 2].round(3) for p in parts}
+
+
+THIN_THEN_THICK = [(-10.0, -20.0, z) for z in (*range(11), 12.5, 15, 17.5)]
+TILTED = [(-10.0, -20.0 + 0.9 * z, 2.5 * z) for z in range(8)]
+BOTH = [(-10.0, -20.0 + 0.36 * z, z) for *_, z in THIN_THEN_THICK]
+
+
+def write_uneven(folder, places):
+    """A series of slices as thick as the gap before them."""
+
+    def edit(ds, index):
+        ds.SliceThickness = f"{places[max(index, 1)][2] - places[max(index, 1) - 1][2]:g}"
+
+    values = ramp(len(places), 30, 32)
+    write_series(folder, values, places=places, spacing=SPACING, edit=edit)
+    with pytest.warns(ScanWarning, match=r"resampled|shifted"):
+        return load_volume(folder)
+
+
+@pytest.mark.parametrize("places", [THIN_THEN_THICK, TILTED, BOTH], ids=["thick", "tilt", "both"])
+def test_contours_on_a_resampled_scan_fill_every_slice_between_them(tmp_path, places):
+    """A prism, drawn on all planes as they were acquired, is whole on the regular grid."""
+    volume = write_uneven(tmp_path / "series", places)
+    low, high = (-6.1, -10.7), (1.2, -2.3)  # x and y in LPS mm
+    corners = [(low[0], low[1]), (high[0], low[1]), (high[0], high[1]), (low[0], high[1])]
+    contours = [[(x, y, z) for x, y in corners] for *_, z in places]
+    path = write_structures(tmp_path / "rt.dcm", [(1, "prism", contours)])
+    labels = load_labels(path, like=volume).data
+
+    affine = volume.geometry.display_affine
+    voxels = np.argwhere(np.ones(labels.shape)) @ affine[:3, :3].T + affine[:3, 3]
+    x, y = voxels[:, 0].reshape(labels.shape) * -1, voxels[:, 1].reshape(labels.shape) * -1
+    # A tilted plane lies up to half a pixel beside the voxels that stand for it.
+    near = 0.41 if places is not THIN_THEN_THICK else 0.0
+    # Between two tilted planes that are further apart, the nearer one tells.
+    near += 0.36 * 1.25 if places is BOTH else 0.0
+    for wanted, grown in ((1, -near), (0, near)):
+        inside = (x > low[0]) & (x < high[0]) & (y > low[1] - grown) & (y < high[1] + grown)
+        region = inside if wanted else ~inside
+        assert region.any(axis=(1, 2)).all()
+        np.testing.assert_array_equal(labels[region], wanted)
+
+
+@pytest.mark.parametrize("places", [THIN_THEN_THICK, TILTED], ids=["thick", "tilt"])
+def test_contours_and_a_segmentation_of_one_shape_give_the_same_labels(tmp_path, places):
+    volume = write_uneven(tmp_path / "series", places)
+
+    def drawn(at):
+        """Corners of rows 5 to 11 and columns 7 to 20 of the plane."""
+        spots = [(r, c) for r, c in ((4.5, 6.5), (4.5, 20.5), (11.5, 20.5), (11.5, 6.5))]
+        return [(at[0] + 0.6 * c, at[1] + 0.8 * r, at[2]) for r, c in spots]
+
+    path = write_structures(tmp_path / "rt.dcm", [(1, "box", [drawn(at) for at in places])])
+    filled = load_labels(path, like=volume)
+    masks = volume.header.on_planes(volume.geometry.to_source(filled.data))
+    wanted = np.zeros_like(masks)
+    wanted[:, 5:12, 7:21] = 1
+    np.testing.assert_array_equal(masks, wanted)
+    segmentation = save_labels(filled.data, tmp_path / "seg.dcm", like=volume)
+    np.testing.assert_array_equal(load_labels(segmentation, like=volume).data, filled.data)
+
+
+def test_contours_off_the_planes_of_a_resampled_scan_are_refused(tmp_path):
+    volume = write_uneven(tmp_path / "series", THIN_THEN_THICK)
+
+    def box_at(*heights):
+        return [
+            (x, y, z) for (x, y), z in zip(((-6, -10), (1, -10), (1, -3)), heights, strict=True)
+        ]
+
+    for heights, why in (
+        ((-0.7,) * 3, "outside"),
+        ((18.9,) * 3, "outside"),
+        ((5, 5, 6), "across"),
+        ((12.5, 12.5, 15), "across"),
+    ):
+        path = write_structures(tmp_path / "rt.dcm", [(1, "part", [box_at(*heights)])])
+        with pytest.raises(GeometryError, match=why):
+            load_labels(path, like=volume)
+    path = write_structures(tmp_path / "rt.dcm", [(1, "part", [box_at(18.6, 18.6, 18.6)])])
+    assert load_labels(path, like=volume).data.any()

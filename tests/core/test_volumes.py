@@ -24,6 +24,7 @@ from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.label_maps import load_labels, save_labels
 from napari_sslseg.core.nifti import image_like
 from napari_sslseg.core.scan_files import guess_subject
+from napari_sslseg.core.series import list_series
 from napari_sslseg.core.volumes import (
     Volume,
     guess_modality,
@@ -112,6 +113,7 @@ def test_labels_come_back_to_the_same_place(tmp_path, affine):
 )
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.filterwarnings("ignore:.*no orientation")
 def test_saved_labels_keep_the_frame(tmp_path, frame, kind, suffix):
     path = save(tmp_path / "scan.nii", ramp(), **frame, kind=kind)
     source = nib.load(path)
@@ -297,6 +299,32 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path, case, load):
     assert message.endswith(".")
     assert "\n" not in message
     assert message.count(". ") == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights of their own there")
+@pytest.mark.parametrize("load", [load_volume, load_volumes, load_labels])
+def test_a_link_that_leads_nowhere_is_named(tmp_path, load):
+    """As in data sets whose large files are fetched one by one."""
+    save(tmp_path / "a.nii.gz", ramp())
+    link = tmp_path / "b.nii.gz"
+    link.symlink_to("store/b of them.nii.gz")
+    folder = tmp_path if load is load_volumes else None
+    source = folder or link
+    if load is load_volume:
+        (source,) = (item for item in list_series(tmp_path) if item.path == link)
+    with pytest.raises(VolumeError) as caught:
+        load(source)
+    assert str(caught.value) == (
+        f"{link} is a link to 'store/b of them.nii.gz', which is missing; fetch that file, or "
+        "remove the link."
+    )
+
+
+def test_an_empty_file_among_others_is_named(tmp_path):
+    save(tmp_path / "a.nii.gz", ramp())
+    (tmp_path / "b.nii.gz").write_bytes(b"")
+    with pytest.raises(VolumeError, match=r"b\.nii\.gz is empty"):
+        load_volumes(tmp_path)
 
 
 def test_bad_folders(tmp_path):

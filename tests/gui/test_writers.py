@@ -5,8 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from napari.layers import Image, Labels
+from pydicom import dcmread
 
-from napari_sslseg.core.errors import GeometryError, StorageError
+from dicom_files import ramp, write_series
+from napari_sslseg.core.errors import GeometryError, ScanWarning, StorageError
 from napari_sslseg.gui import writers
 from napari_sslseg.gui.readers import read
 from napari_sslseg.gui.scan_of_labels import scan_of
@@ -97,6 +99,68 @@ def test_two_scans_of_one_grid_are_told_apart_by_name(image, tmp_path):
     assert scan_of(*parts(nameless), [image, other]).geometry.matches(image.metadata["geometry"])
     with pytest.raises(GeometryError, match="may belong to any of t1, t1_post"):
         scan_of(*parts(nameless), [image, other], one_series=True)
+
+
+def write_two_series(folder):
+    """A flat export: all files of two series in one folder."""
+    for seed, series in enumerate(("1.2.826.1", "1.2.826.2")):
+        write_series(folder, ramp(seed=seed), series=series, name=f"{seed}-{{:04d}}.dcm")
+
+
+def write_two_phases(folder):
+    """One series that holds two echoes at each place."""
+    for seed in range(2):
+
+        def edit(ds, index, seed=seed):
+            ds.EchoTime = f"{10 * (seed + 1)}"
+
+        ids = {"series": "1.2.826.1", "study": "1.2.3", "frame_of_reference": "1.2.4"}
+        name = f"{seed}-{{:04d}}.dcm"
+        write_series(folder, ramp(seed=seed), modality="MR", name=name, edit=edit, **ids)
+
+
+@pytest.mark.parametrize("write", [write_two_series, write_two_phases])
+def test_a_dicom_segmentation_never_refers_to_another_series_of_the_folder(tmp_path, write):
+    write(tmp_path / "flat")
+    layers = [Image(data, **settings) for data, settings, _ in read(str(tmp_path / "flat"))]
+    assert len(layers) == 2
+    assert len({layer.metadata["path"] for layer in layers}) == 1
+    for layer in layers:
+        labels = by_hand(layer)
+        labels.data[2, 3:5, 3:5] = 1
+        scan = scan_of(*parts(labels), layers, one_series=True)
+        assert scan.header is layer.metadata["header"]
+        labels.name = "liver"
+        with pytest.raises(GeometryError, match="may belong to any of"):
+            scan_of(*parts(labels), layers, one_series=True)
+    # The same scan opened twice is one scan.
+    ((data, settings, _),) = read(str(layers[0].metadata["files"][0]))
+    twice = [layers[0], Image(data, **settings)]
+    assert twice[1].metadata["header"] is not twice[0].metadata["header"]
+    named = scan_of(*parts(by_hand(layers[0], name="liver")), twice, one_series=True)
+    assert named.header is twice[0].metadata["header"]
+
+
+def test_labels_of_a_layer_are_drawn_by_hand(tmp_path):
+    write_series(tmp_path / "series")
+    layer = opened(tmp_path / "series")
+    data, settings = parts(by_hand(layer, metadata=layer.metadata))
+    data[2, 3:5, 3:5] = 1
+    (written,) = writers.write_dicom_seg(str(tmp_path / "seg"), data, settings)
+    (segment,) = dcmread(written).SegmentSequence
+    assert segment.SegmentAlgorithmType == "MANUAL"
+    assert "SegmentAlgorithmName" not in segment
+
+
+def test_what_is_left_out_of_a_file_is_told(tmp_path):
+    places = [(-10, -20 + 1.6 * z, 30 + 2.5 * z) for z in range(6)]
+    write_series(tmp_path / "series", places=places)
+    with pytest.warns(ScanWarning, match="gantry was tilted"):
+        layer = opened(tmp_path / "series")
+    data, settings = parts(by_hand(layer, metadata=layer.metadata))
+    data[:] = 1
+    with pytest.warns(ScanWarning, match="beside the images"):
+        writers.write_dicom_seg(str(tmp_path / "seg"), data, settings)
 
 
 def test_scans_of_other_geometry_in_the_same_place_are_not_confused(image, tmp_path):

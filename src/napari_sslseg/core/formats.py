@@ -23,7 +23,7 @@ def open_image(path: Path) -> ImageFile:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether to read a file as DICOM: by its mark, or else by its suffix."""
+    """Whether to read a file as DICOM: by its mark, its suffix, or how an old file begins."""
     name = path.name.lower()
     if name.endswith((*SUFFIXES, *NIFTI_SUFFIXES)) or not path.is_file():
         return False
@@ -31,9 +31,14 @@ def is_dicom(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            start = file.read(132)
     except OSError:
         return False
+    # Files of old scanners lack the mark, and begin with a short element of group 8 or 2.
+    group, length = start[:4], start[4:8]
+    old = group[:2] in (b"\x08\x00", b"\x02\x00") and group[3:] == b"\x00" and "." not in name
+    short = length[2:] == b"\x00\x00" or (length[:2].isalpha() and length[:2].isupper())
+    return start[128:] == b"DICM" or (old and len(length) == 4 and short)
 
 
 def write_labels(source: np.ndarray, geometry: Geometry, header: object, path: Path) -> None:

@@ -127,7 +127,7 @@ class Geometry:
 
         Files that hold the same voxels in another axis order match, since arrays are compared in
         the display grid. The default tolerance covers the rounding of float32 headers and
-        quaternions, and is far below any voxel size in use.
+        quaternions; it is never more than a tenth of the smallest voxel.
         """
         if self.display_shape != other.display_shape:
             return False
@@ -135,7 +135,7 @@ class Geometry:
         mine, theirs = self.display_affine, other.display_affine
         here = mine[:3, :3] @ corners + mine[:3, 3:]
         there = theirs[:3, :3] @ corners + theirs[:3, 3:]
-        return bool(np.abs(here - there).max() <= tolerance_mm)
+        return bool(np.abs(here - there).max() <= min(tolerance_mm, 0.1 * min(self.spacing)))
 
     def _check(self, array: np.ndarray, shape: tuple[int, ...], grid: str) -> None:
         if array.shape[:3] != shape:

@@ -5,15 +5,18 @@ the checksums of compressed MetaImages, cannot unpack bzip2, leaves out the mirr
 right-anterior-superior space with time, and can be led to set aside any amount of memory.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 
-from napari_sslseg.core.errors import GeometryError
+from napari_sslseg.core.errors import GeometryError, ScanWarning
 from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.itk_layout import LPS_TO_RAS
+from napari_sslseg.core.itk_layout import LPS_TO_RAS, MM, Unit
 from napari_sslseg.core.metaimage import read_metaimage
+from napari_sslseg.core.nifti import gives_orientation
 from napari_sslseg.core.nrrd import read_nrrd
 from napari_sslseg.core.reading import check_present, finite
 from napari_sslseg.core.stored import grey_values
@@ -27,9 +30,12 @@ class ItkHeader:
     ----------
     planar : bool
         Whether the scan is a plane without a third axis.
+    unit : Unit
+        In which the scan's file gives lengths; only NRRD can say another than mm.
     """
 
     planar: bool = False
+    unit: Unit = MM
 
 
 class ItkFile:
@@ -42,9 +48,9 @@ class ItkFile:
         layout.stored.check()
         self.path = path
         self.frames = layout.stored.frames
-        self.header = ItkHeader(layout.planar)
+        self.header = ItkHeader(layout.planar, layout.unit)
         self._stored = layout.stored
-        self.notes = () if layout.note is None else (layout.note,)
+        self.notes = layout.notes
         try:
             self.geometry = Geometry(layout.affine, layout.stored.shape)
         except GeometryError as error:
@@ -59,7 +65,12 @@ def write_itk(source: np.ndarray, geometry: Geometry, header: object, path: Path
     """Write labels of the source grid as compressed NRRD or MetaImage.
 
     Both formats hold any affine, also a sheared one, in numbers of full precision. Labels of a
-    file that is a plane are a plane too.
+    file that is a plane are a plane too, and NRRD labels of an NRRD scan are in its unit.
+
+    Warns
+    -----
+    ScanWarning
+        If the scan is a NIfTI file that other programs may place elsewhere.
 
     Raises
     ------
@@ -69,7 +80,11 @@ def write_itk(source: np.ndarray, geometry: Geometry, header: object, path: Path
     import SimpleITK as sitk  # noqa: N813
 
     affine = LPS_TO_RAS @ geometry.affine
-    planar = isinstance(header, ItkHeader) and header.planar and source.shape[2] == 1
+    own = header if isinstance(header, ItkHeader) else ItkHeader()
+    nrrd = path.name.lower().endswith(".nrrd")
+    unit = own.unit if nrrd else MM
+    affine[:3] /= unit.mm
+    planar = own.planar and source.shape[2] == 1
     axes = 2 if planar else 3
     steps = affine[:axes, :axes]
     spacing = np.linalg.norm(steps, axis=0)
@@ -81,3 +96,19 @@ def write_itk(source: np.ndarray, geometry: Geometry, header: object, path: Path
         sitk.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:
         raise OSError(f"SimpleITK cannot write {path.suffix} there") from error
+    if unit != MM:
+        _add_unit(path, unit, axes)
+    if isinstance(header, nib.Nifti1Header) and not gives_orientation(header):
+        warnings.warn(
+            "The NIfTI header of the scan gives no orientation, so other programs may place the "
+            "scan elsewhere than these labels; save them as .nii.gz to keep them together.",
+            ScanWarning,
+            stacklevel=4,  # where the labels are saved
+        )
+
+
+def _add_unit(path: Path, unit: Unit, axes: int) -> None:
+    """Name the unit in the header of an NRRD file, which SimpleITK cannot."""
+    units = " ".join([f'"{unit.name}"'] * axes)
+    head, line, rest = path.read_bytes().partition(b"\nspace directions:")
+    path.write_bytes(head + f"\nspace units: {units}".encode() + line + rest)

@@ -12,6 +12,25 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
+class Unit:
+    """A unit of length.
+
+    Parameters
+    ----------
+    name : str
+        As headers give it.
+    mm : float
+        How many mm it is.
+    """
+
+    name: str
+    mm: float
+
+
+MM = Unit("mm", 1.0)
+
+
+@dataclass(frozen=True)
 class Layout:
     """A grid of voxels and its values in a file.
 
@@ -23,14 +42,17 @@ class Layout:
         Voxel indices to RAS+ mm.
     planar : bool
         Whether the file is a plane without a third axis.
-    note : str or None
-        What the header leaves open about the orientation.
+    unit : Unit
+        In which the header gives lengths.
+    notes : tuple of str
+        What the header leaves open about the orientation and the size.
     """
 
     stored: Stored
     affine: np.ndarray
     planar: bool = False
-    note: str | None = None
+    unit: Unit = MM
+    notes: tuple[str, ...] = ()
 
 
 def three_axes(path: Path, sizes: list[int]) -> tuple[int, int, int]:

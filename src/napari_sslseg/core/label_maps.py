@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from napari_sslseg.core.atomic import atomic_path
-from napari_sslseg.core.errors import GeometryError, VolumeError
+from napari_sslseg.core.errors import ConfigError, GeometryError, VolumeError
 from napari_sslseg.core.formats import LABEL_SUFFIXES, is_dicom, open_image, write_labels
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.reading import check_present
@@ -76,7 +77,8 @@ def load_labels(path: str | Path, *, like: Volume | Geometry | None = None) -> V
             raise GeometryError(
                 f"The labels {path} lie on another grid (shape {geometry.shape}, orientation "
                 f"{geometry.orientation}) than their scan (shape {other.shape}, orientation "
-                f"{other.orientation}); resample them onto the scan first."
+                f"{other.orientation}); choose the labels of this scan, or "
+                "resample them onto it."
             )
     kind = np.min_scalar_type(int(high))
     return Volume(
@@ -117,6 +119,7 @@ def save_labels(
     *,
     like: Volume | None = None,
     classes: Mapping[int, str | SegmentClass] | None = None,
+    algorithm: Algorithm | None = None,
 ) -> Path:
     """Write labels into the source grid of a scan.
 
@@ -133,6 +136,11 @@ def save_labels(
         What the label values stand for, which a DICOM segmentation carries and other formats do
         not. All of them get a segment, also those that do not occur; a value without a name is
         called "class N".
+    algorithm : {"MANUAL", "SEMIAUTOMATIC", "AUTOMATIC"}, optional
+        How the labels came about, which a DICOM segmentation tells: drawn by a person, drawn with
+        help of a method or corrected after it, or by a method alone. Without it a prediction is
+        automatic, and an array is taken to be drawn by a person, so that no method is named which
+        had no part in it. A class that tells its own algorithm keeps that.
 
     Returns
     -------
@@ -146,10 +154,14 @@ def save_labels(
             f"Labels cannot be written as {path.name}; use a name ending in "
             f"{', '.join(LABEL_SUFFIXES)} or {DICOM_SUFFIX}."
         )
-    predicted = not isinstance(labels, np.ndarray)
+    if algorithm is not None and algorithm not in get_args(Algorithm):
+        raise ConfigError(
+            f"There is no way {algorithm} for labels to come about; choose "
+            f"{', '.join(get_args(Algorithm))}."
+        )
     if not isinstance(labels, np.ndarray):
         like = like or labels.volume
-        labels = labels.labels
+        labels, algorithm = labels.labels, algorithm or "AUTOMATIC"
     if like is None:
         raise GeometryError(f"To write {path}, pass like=, the scan that the labels belong to.")
     if labels.ndim != 3:
@@ -172,10 +184,14 @@ def save_labels(
     if path.name.lower().endswith(DICOM_SUFFIX):
         from napari_sslseg.core.dicom.segmentation import write_segmentation
 
-        algorithm: Algorithm = "AUTOMATIC" if predicted else "SEMIAUTOMATIC"
         with atomic_path(path) as temporary:
             write_segmentation(
-                source, like.geometry, like.header, temporary, classes=classes, algorithm=algorithm
+                source,
+                like.geometry,
+                like.header,
+                temporary,
+                classes=classes,
+                algorithm=algorithm or "MANUAL",
             )
         return path
     with atomic_path(path) as temporary:

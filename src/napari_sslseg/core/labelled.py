@@ -121,8 +121,8 @@ def pair_scans(
         if name not in label_files:
             if every_image or annotated is not None:
                 raise DataError(
-                    f"The scan {scan.path} has no labels: {labels} holds no file of that name; "
-                    "add it, or move the scan to another folder."
+                    f"The scan {scan.path} has no labels: {labels} holds no file named {name}, "
+                    f"such as {name}.nii.gz; add it, or move the scan to another folder."
                 )
             continue
         pairs.append(
@@ -189,7 +189,7 @@ def read_class_names(path: str | Path) -> dict[int, str]:
         return {int(value): str(name) for value, name in json.loads(path.read_text()).items()}
     except (AttributeError, UnicodeDecodeError, ValueError) as error:
         raise DataError(
-            f'{path} must hold names by label value, such as {{"1": "liver"}} ({error}).'
+            f'{path} must hold names by label value, such as {{"1": "liver"}}.'
         ) from error
 
 

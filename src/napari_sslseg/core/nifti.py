@@ -11,7 +11,7 @@ from nibabel.wrapstruct import WrapStructError
 
 from napari_sslseg.core.errors import GeometryError, VolumeError
 from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.reading import check_present, finite, refusing
+from napari_sslseg.core.reading import check_present, finite, refusing, units_note
 from napari_sslseg.core.stored import Stored, first_bytes, grey_values, is_gzip
 
 HEADER_SIZE = {1: 348, 2: 540}
@@ -21,6 +21,13 @@ HEADERS = {
     (2, b"n+2\0"): nib.nifti2.Nifti2Header,
     (2, b"ni2\0"): nib.nifti2.Nifti2PairHeader,
 }
+# The unit of lengths stands in three bits. All but these are mm or undefined, and count as mm.
+UNIT_BITS = 0b111
+UNITS = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}
+NO_ORIENTATION = (
+    "its header gives no orientation, so its axes are taken to run to the patient's left, front "
+    "and head, and left and right cannot be known; check them against the scanner's images."
+)
 # Of nibabel's own, which derive from Exception alone.
 HEADER_ERRORS = (HeaderDataError, WrapStructError)
 
@@ -37,8 +44,6 @@ class NiftiFile:
     compressed file and so never compares the checksum that follows.
     """
 
-    notes: tuple[str, ...] = ()
-
     def __init__(self, path: Path) -> None:
         check_present(path)
         self.path = path
@@ -47,7 +52,7 @@ class NiftiFile:
         with refusing(path, "a NIfTI file", errors=HEADER_ERRORS):
             whole = header.get_data_shape()
             dtype = header.get_data_dtype()
-            affine = header.get_best_affine()
+            affine = _affine_mm(header)
             # Of a single file 0 stands for right after the header.
             start = header.get_data_offset()
         shape, self.frames = _shape(path, tuple(int(n) for n in whole))
@@ -74,6 +79,7 @@ class NiftiFile:
             self.geometry = Geometry(affine, shape)
         except GeometryError as error:
             raise GeometryError(f"{path}: {error}") from error
+        self.notes = _notes(header)
 
     def values(self, frame: int = 0) -> np.ndarray:
         """Values in the source grid, three axes, as the integer type of the file or float32."""
@@ -163,26 +169,64 @@ def _scaling(path: Path, header: nib.Nifti1Header) -> tuple[float, float]:
     return slope, intercept
 
 
+def gives_orientation(header: nib.Nifti1Header) -> bool:
+    """Whether a header says how its axes lie in the patient.
+
+    Where it does not, nibabel takes them to run to the left, front and head around the middle of
+    the image, and other programs take them otherwise.
+    """
+    return bool(header["qform_code"] or header["sform_code"])
+
+
+def _unit(header: nib.Nifti1Header) -> tuple[str, float]:
+    """Name of the unit of lengths, and how many mm it is."""
+    return UNITS.get(int(header["xyzt_units"]) & UNIT_BITS, ("mm", 1.0))
+
+
+def _affine_mm(header: nib.Nifti1Header) -> np.ndarray:
+    affine = header.get_best_affine()
+    affine[:3] *= _unit(header)[1]
+    return affine
+
+
+def _notes(header: nib.Nifti1Header) -> tuple[str, ...]:
+    notes = [] if gives_orientation(header) else [NO_ORIENTATION]
+    name, mm = _unit(header)
+    if mm != 1:
+        notes.append(units_note(name))
+    return tuple(notes)
+
+
 def image_like(source: np.ndarray, affine: np.ndarray, header: object) -> nib.Nifti1Image:
     """Make a NIfTI image of ``source`` in the frame (codes, units) of a source header.
 
-    Without a NIfTI header the affine is the sform, with the code of scanner coordinates, and the
-    qform too where that can hold it, in mm.
+    Parameters
+    ----------
+    source : ndarray
+        Values in the source grid.
+    affine : ndarray, shape (4, 4)
+        Source voxel indices to RAS+ mm.
+    header : object
+        Header of the source. Unless it is of NIfTI, the affine becomes the sform, with the code of
+        scanner coordinates, and the qform too where that can hold it, in mm.
     """
     if isinstance(header, nib.Nifti1Header):
         shape = header.get_data_shape()
         # A file of two axes, or with a fourth of length 1, gets labels of the same shape.
         if tuple(n for n in shape if n != 1) == tuple(n for n in source.shape if n != 1):
             source = source.reshape(shape)
-    second = isinstance(header, nib.Nifti2Header)
-    image = (nib.Nifti2Image if second else nib.Nifti1Image)(source, affine)
+    kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     if isinstance(header, nib.Nifti1Header):
+        own_unit = np.array(affine, dtype=np.float64)
+        own_unit[:3] /= _unit(header)[1]
+        image = kind(source, own_unit)
         image.header["xyzt_units"] = header["xyzt_units"]
         # The source's own matrices, also where its qform and sform differ from each other; but
         # not those of another grid, such as the one before resampling.
-        if np.allclose(header.get_best_affine(), affine, rtol=0, atol=1e-4):
+        if np.allclose(_affine_mm(header), affine, rtol=0, atol=1e-4):
             _copy_frame(header, image.header)
     else:
+        image = kind(source, affine)
         image.header.set_xyzt_units("mm")
         image.set_sform(affine, 1)
         axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)

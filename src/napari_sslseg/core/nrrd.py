@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_sslseg.core.errors import VolumeError
-from napari_sslseg.core.itk_layout import Layout, affine_of, data_path, three_axes
-from napari_sslseg.core.reading import refusing
+from napari_sslseg.core.itk_layout import MM, Layout, Unit, affine_of, data_path, three_axes
+from napari_sslseg.core.reading import refusing, units_note
 from napari_sslseg.core.stored import Packing, Stored
 
 TYPES = {
@@ -44,6 +44,16 @@ SPACES = {
     **dict.fromkeys(("right-anterior-superior", "ras"), (-1, -1, 1)),
     **dict.fromkeys(("left-anterior-superior", "las"), (1, -1, 1)),
 }
+NAMES = {
+    1e-6: "nm, nanometer, nanometers, nanometre, nanometres",
+    # The micro sign, and the Greek letter that looks like it.
+    1e-3: "um, \u00b5m, \u03bcm, micron, microns, micrometer, micrometers, micrometre, micrometres",
+    1.0: "mm, millimeter, millimeters, millimetre, millimetres",
+    10.0: "cm, centimeter, centimeters, centimetre, centimetres",
+    1000.0: "m, meter, meters, metre, metres",
+}
+LENGTHS = {name: mm for mm, names in NAMES.items() for name in names.split(", ")}
+"""How many mm a unit is."""
 FIELDS = {
     *("content", "number", "type", "blocksize", "dimension", "space", "spacedimension", "sizes"),
     *("spacings", "thicknesses", "axismins", "axismaxs", "spacedirections", "spaceorigin"),
@@ -80,8 +90,10 @@ def read_nrrd(path: Path) -> Layout:
         shape = three_axes(path, [sizes[axis] for axis in spatial])
         frames = 1 if several is None else sizes[several]
         stored = _stored(path, fields, end, shape, frames)
-        affine = _affine(fields, steps, spatial)
-    return Layout(stored, affine, planar=_is_planar(spatial, steps), note=_note(fields))
+        unit = _unit(path, fields, spatial)
+        affine = _affine(fields, steps, spatial, unit)
+    notes = _notes(fields, unit)
+    return Layout(stored, affine, planar=_is_planar(spatial, steps), unit=unit, notes=notes)
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:
@@ -154,8 +166,37 @@ def _axes(
     )
 
 
+def _unit(path: Path, fields: dict[str, str], spatial: list[int]) -> Unit:
+    """The unit of lengths, one for all axes; mm where none is named."""
+    if "spaceunits" in fields:
+        units = _strings(fields["spaceunits"])[:3]  # a fourth is that of time
+    else:
+        named = _strings(fields.get("units", ""))
+        units = [named[axis] for axis in spatial if axis < len(named)]
+    found = {MM if unit in ("", *UNKNOWN) else _known(path, unit) for unit in units}
+    if len({unit.mm for unit in found}) > 1:
+        names = ", ".join(sorted(unit.name for unit in found))
+        raise VolumeError(f"{path} gives lengths in several units ({names}); save it in mm.")
+    return min(found, key=lambda unit: unit.name, default=MM)
+
+
+def _known(path: Path, unit: str) -> Unit:
+    mm = LENGTHS.get(unit.lower())
+    if mm is None:
+        raise VolumeError(
+            f"{path} gives lengths in {unit[:20]!r}, which is no known unit of length; save it in "
+            "mm."
+        )
+    return MM if mm == 1 else Unit(unit, mm)
+
+
+def _strings(text: str) -> list[str]:
+    """Words of a list, in quotes or bare."""
+    return [quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|([^"\s]+)', text)]
+
+
 def _affine(
-    fields: dict[str, str], steps: list[np.ndarray | None], spatial: list[int]
+    fields: dict[str, str], steps: list[np.ndarray | None], spatial: list[int], unit: Unit
 ) -> np.ndarray:
     origin = None
     if "spacedirections" in fields and "spaceorigin" in fields:
@@ -173,7 +214,7 @@ def _affine(
             raise ValueError("its axes in space run through time")
         columns, origin = columns[:3], origin[:3]
     signs = np.array(SPACES.get(_space(fields), (1, 1, 1))[: len(columns)])
-    return affine_of(signs[:, None] * columns, signs * origin)
+    return affine_of(signs[:, None] * columns * unit.mm, signs * origin * unit.mm)
 
 
 def _first_centers(fields: dict[str, str], steps: np.ndarray, spatial: list[int]) -> np.ndarray:
@@ -193,16 +234,21 @@ def _space(fields: dict[str, str]) -> str:
     return short.get(name, name.removesuffix("-time"))
 
 
-def _note(fields: dict[str, str]) -> str | None:
-    if _space(fields) in SPACES:
-        return None
-    said = (
-        f"places them in the space {fields['space']!r}" if "space" in fields else "names no space"
-    )
-    return (
-        f"its header {said}, so its axes are taken to run to the patient's left, back and head, "
-        "as other readers do; check the orientation."
-    )
+def _notes(fields: dict[str, str], unit: Unit) -> tuple[str, ...]:
+    notes = []
+    if _space(fields) not in SPACES:
+        said = (
+            f"places them in the space {fields['space']!r}"
+            if "space" in fields
+            else "names no space"
+        )
+        notes.append(
+            f"its header {said}, so its axes are taken to run to the patient's left, back and "
+            "head, as other readers do; check the orientation."
+        )
+    if unit != MM:
+        notes.append(units_note(unit.name))
+    return tuple(notes)
 
 
 def _is_planar(spatial: list[int], steps: list[np.ndarray | None]) -> bool:

@@ -224,10 +224,9 @@ def iter_predict(
             break
         try:
             prediction = predict(segmenter, item, modality=modality, probabilities=False)
+            written.append(save_labels(prediction, target, classes=classes))
         except (VolumeError, GeometryError, DataError) as error:
             failed.append(str(error))
-        else:
-            written.append(save_labels(prediction, target, classes=classes))
         yield Progress("Predicting", number + 1, len(targets))
     yield Done((written, failed), stopped=len(written) + len(failed) < len(targets))
 

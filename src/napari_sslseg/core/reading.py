@@ -118,11 +118,24 @@ def check_present(path: Path) -> None:
         In one sentence.
     """
     if not path.exists():
+        if path.is_symlink():
+            raise VolumeError(
+                f"{path} is a link to {str(path.readlink())!r}, which is missing; fetch that file, "
+                "or remove the link."
+            )
         raise VolumeError(f"{path} does not exist; check the path.")
     if path.is_dir():
         raise VolumeError(f"{path} is a folder; choose a scan file in it.")
     if path.stat().st_size == 0:
         raise VolumeError(f"{path} is empty (zero bytes); copy or download it again.")
+
+
+def units_note(name: str) -> str:
+    """What a header in another unit than mm leaves open; ``name`` is that of the unit."""
+    return (
+        f"its header gives lengths in {name}, which are turned into mm, but programs that pass "
+        "over the unit show it in another size and place."
+    )
 
 
 def finite(data: np.ndarray, path: Path) -> np.ndarray:

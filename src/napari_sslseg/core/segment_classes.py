@@ -119,8 +119,8 @@ class SegmentClass:
     side : Code or None
         Left or right of a paired structure.
     algorithm : {"AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"} or None
-        How the labels came about. None stands for automatic in a prediction, and for
-        semi-automatic in an array, which may hold both a prediction and corrections by hand.
+        How the labels came about; None leaves that to
+        :func:`~napari_sslseg.core.label_maps.save_labels`.
     algorithm_name : str
         Name of the model or method, unless the labels were drawn by hand.
     color : tuple of int or None

@@ -102,13 +102,14 @@ def list_series(paths: str | Path | Iterable[str | Path]) -> list[Series]:
         paths = [paths]
     found: list[Series] = []
     dicom: list[Path] = []
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for path in map(Path, paths):
         files = list(_files(path))
         if not files:
             _refuse_empty(path)
-        new = [file for file in files if file.resolve() not in seen]
-        seen.update(file.resolve() for file in new)
+        # realpath, unlike resolve, takes a link that leads to itself.
+        new = [file for file in files if os.path.realpath(file) not in seen]
+        seen.update(os.path.realpath(file) for file in new)
         dicom += [file for file in new if is_dicom(file)]
         found += [item for file in new if not is_dicom(file) for item in _file_series(file)]
     if dicom:
@@ -131,13 +132,19 @@ def _dicom_series(files: list[Path]) -> list[Series]:
 def _files(path: Path) -> Iterator[Path]:
     """The file itself; of a folder the volume files directly in it, and DICOM at any depth."""
     if not path.exists():
+        if path.is_symlink():
+            raise DataError(f"{path} is a link that leads nowhere; fetch the file that it names.")
         raise DataError(f"{path} does not exist; check the path.")
     if not path.is_dir():
         yield path
         return
     yield from plain_files(path)
-    for parent, folders, names in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    walked: set[str] = set()
+    for parent, folders, names in os.walk(path, followlinks=True):
+        # A link may lead to a folder above it, and around for ever.
+        here = {n: os.path.realpath(Path(parent, n)) for n in folders if n[0] != "."}
+        folders[:] = sorted(name for name, real in here.items() if real not in walked)
+        walked.update(here.values())
         for name in sorted(names):
             if not name.startswith(".") and is_dicom(file := Path(parent, name)):
                 yield file
@@ -146,9 +153,24 @@ def _files(path: Path) -> Iterator[Path]:
 def _refuse_empty(folder: Path) -> None:
     if plain_files(folder / "images"):
         raise DataError(f"The folder {folder} holds no scans itself; use {folder / 'images'}.")
+    if below := files_below(folder):
+        raise DataError(
+            f"The folder {folder} holds no scans itself, but {len(below)} volume files lie in its "
+            f"sub-folders, such as {below[0].parent}; choose one of these."
+        )
     raise DataError(
         f"The folder {folder} holds no scans; put files ending in {', '.join(SUFFIXES)}, or DICOM "
         "files, there."
+    )
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Volume files in the sub-folders of a folder, which do not count as its scans."""
+    return sorted(
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if Path(parent) != folder and name.lower().endswith(SUFFIXES) and name[0] != "."
     )
 
 
@@ -166,6 +188,34 @@ def _file_series(path: Path) -> list[Series]:
         Series(f"{name}_{frame:03d}", subject, path, (path,), image=image, frame=frame)
         for frame in range(image.frames)
     ]
+
+
+def is_slice(path: Path) -> bool:
+    """Whether a DICOM file may be one of many of a series."""
+    return is_dicom(path) and not path.name.upper().startswith("DICOMDIR")
+
+
+def whole_series(paths: str | Path | Iterable[str | Path]) -> list[Series]:
+    """As :func:`list_series`, but a DICOM file stands for the whole series that it belongs to.
+
+    Parameters
+    ----------
+    paths : path-like or several
+        Files and folders. The other files of the series are looked for beside a DICOM file.
+    """
+    paths = [paths] if isinstance(paths, str | Path) else paths
+    slices: dict[Path, set[Path]] = {}
+    found: list[Series] = []
+    for path in map(Path, paths):
+        if is_slice(path):
+            slices.setdefault(path.parent, set()).add(path)
+        else:
+            found += list_series(path)
+    for folder, wanted in slices.items():
+        visible = {file for file in folder.iterdir() if not file.name.startswith(".")}
+        beside = [file for file in sorted(wanted | visible) if is_slice(file)]
+        found += [series for series in list_series(beside) if wanted.intersection(series.files)]
+    return found
 
 
 def usable(series: Iterable[Series], where: object) -> list[Series]:

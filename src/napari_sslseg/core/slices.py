@@ -6,6 +6,7 @@ scans and the settings.
 
 import hashlib
 import math
+import warnings
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 
 from napari_sslseg.core.config import Preprocessing
-from napari_sslseg.core.errors import DataError, StorageError
+from napari_sslseg.core.errors import DataError, ScanWarning, StorageError
 from napari_sslseg.core.events import Progress, StopFlag
 from napari_sslseg.core.geometry import PLANE_AXIS, Geometry
+from napari_sslseg.core.label_guess import looks_like_labels
 from napari_sslseg.core.labelled import LabelledScan, as_volume, class_indices
 from napari_sslseg.core.memory import give_back_memory
 from napari_sslseg.core.preprocess import (
@@ -245,6 +247,12 @@ def iter_store(
                 writer.add(prepare(volume, settings, place), prepare_labels(values, place), mask)
             else:
                 volume = as_volume(scan, modality)
+                if looks_like_labels(volume):
+                    warnings.warn(
+                        f"{volume.name} looks like a label map and not like a scan; leave it out.",
+                        ScanWarning,
+                        stacklevel=2,
+                    )
                 writer.add(prepare(volume, settings, place))
             start = records[-1].start + records[-1].n_slices if records else 0
             records.append(ScanRecord(volume.name, volume.subject, start, counts[number]))

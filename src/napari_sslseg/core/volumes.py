@@ -129,7 +129,13 @@ def load_volume(
     """
     series = as_series(source)
     image = series.opened()
-    data = image.values(series.frame)
+    try:
+        data = image.values(series.frame)
+    except MemoryError as error:
+        raise VolumeError(
+            f"{series.path} does not fit into memory as {image.geometry.shape} voxels; crop it or "
+            "use a machine with more memory."
+        ) from error
     for note in series.notes:
         warnings.warn(f"{series.path}: {note}", ScanWarning, stacklevel=2)
     return Volume(

@@ -10,7 +10,7 @@ from napari_sslseg.core.errors import SslsegError, VolumeError
 from napari_sslseg.core.formats import is_dicom
 from napari_sslseg.core.label_guess import LABEL_MODALITIES, looks_like_labels
 from napari_sslseg.core.scan_files import DICOM_SUFFIXES, NIFTI_SUFFIXES, SUFFIXES, plain_files
-from napari_sslseg.core.series import Series, list_series
+from napari_sslseg.core.series import Series, is_slice, list_series, whole_series
 from napari_sslseg.core.volumes import load_volume
 from napari_sslseg.gui.dicom_labels import dicom_labels_layer, dicom_scans
 from napari_sslseg.gui.layers import LayerData, labels_layer, obliquity, volume_layer
@@ -84,7 +84,7 @@ def _find(paths: Iterable[Path]) -> tuple[list[Series], Errors]:
     errors: Errors = []
     slices: list[Path] = []
     for path in paths:
-        if _is_slice(path):
+        if is_slice(path):
             slices.append(path)
             continue
         try:
@@ -98,11 +98,6 @@ def _find(paths: Iterable[Path]) -> tuple[list[Series], Errors]:
     return found, errors
 
 
-def _is_slice(path: Path) -> bool:
-    """Whether a DICOM file may be one of many of a series."""
-    return is_dicom(path) and not path.name.upper().startswith("DICOMDIR")
-
-
 def _with_header(path: Path) -> Path:
     """The header of a pair of files, whichever of the two was dropped."""
     for values, header in ((".img.gz", ".hdr.gz"), (".img", ".hdr")):
@@ -113,20 +108,14 @@ def _with_header(path: Path) -> Path:
 
 
 def _series_of(slices: list[Path]) -> list[Series]:
-    """Whole series that DICOM files belong to, told from the files beside them."""
+    """Whole series that DICOM files belong to, but for those that were just seen."""
     now = time.monotonic()
     slices = [
         file
         for file in slices
         if now - _refused.get(file, -inf) > QUIET_SECONDS and not _is_open_already(file)
     ]
-    found: list[Series] = []
-    for folder in dict.fromkeys(file.parent for file in slices):
-        wanted = {file for file in slices if file.parent == folder}
-        visible = {file for file in folder.iterdir() if not file.name.startswith(".")}
-        beside = [file for file in sorted(wanted | visible) if _is_slice(file)]
-        found += [series for series in list_series(beside) if wanted.intersection(series.files)]
-    return found
+    return whole_series(slices)
 
 
 def _is_open_already(file: Path) -> bool:

@@ -66,7 +66,7 @@ def scan_of(
         )
     first = chosen[0].metadata
     if any(not item.metadata["geometry"].matches(first["geometry"]) for item in chosen[1:]) or (
-        one_series and len({item.metadata.get("path") for item in chosen}) > 1
+        one_series and len({_images(item.metadata) for item in chosen}) > 1
     ):
         several = ", ".join(item.name for item in chosen)
         raise GeometryError(
@@ -98,6 +98,17 @@ def scan_files(layers: Iterable[Any]) -> list[Path]:
 def _files(metadata: Mapping[str, Any]) -> list[Path]:
     path = metadata.get("path")
     return [*metadata.get("files", ()), *([path] if path else [])]
+
+
+def _images(metadata: Mapping[str, Any]) -> frozenset[Any]:
+    """What a scan was read from: its image planes if it is a DICOM stack, else its files.
+
+    Many series may lie in one folder, and many volumes in the files of one series.
+    """
+    planes = getattr(metadata.get("header"), "planes", ())
+    return frozenset((plane.path, plane.frame, plane.tile) for plane in planes) or frozenset(
+        _files(metadata)
+    )
 
 
 def _is_scan(layer: Any) -> bool:

@@ -13,7 +13,7 @@ from napari_sslseg.core.label_maps import save_labels
 from napari_sslseg.core.series import list_series
 from napari_sslseg.core.volumes import load_volume
 from napari_sslseg.gui.scan_of_labels import scan_files, scan_of
-from napari_sslseg.gui.window import current_viewer
+from napari_sslseg.gui.window import current_viewer, scan_warnings, tell
 
 DICOM_SEG = ".dcm"
 
@@ -68,8 +68,14 @@ def _write(path: str, data: np.ndarray, settings: Mapping[str, Any], suffix: str
     as_seg = target.name.lower().endswith(DICOM_SEG)
     scan = scan_of(data, settings, layers, one_series=as_seg)
     _keep_scans(target, scan_files(layers))
-    more: dict[str, Any] = {"classes": class_names(settings)} if as_seg else {}
-    return [str(save_labels(data, target, like=scan, **more))]
+    with scan_warnings() as warned:
+        # A layer that a person can edit counts as drawn by hand.
+        written = save_labels(
+            data, target, like=scan, classes=class_names(settings), algorithm="MANUAL"
+        )
+    for sentence in warned:
+        tell(sentence, "warning")
+    return [str(written)]
 
 
 def _keep_scans(target: Path, open_scans: list[Path]) -> None:

@@ -74,11 +74,12 @@ def _no_scan(dataset: Dataset) -> str | None:
         return f"is {NO_SCAN[modality]}, no scan"
     if not dataset.get("Rows") or not dataset.get("Columns"):
         name = UID(kind).name
-        name = "something else" if name == kind else name  # as it is for an unknown one
+        if name == kind:  # as it is for an unknown one
+            return "holds nothing that is known here"
         if "Image Storage" in name:
             return "holds an image without pixels"
         return f"holds no image but {name}"
-    if kind.startswith(SECONDARY_CAPTURE):
+    if kind == SECONDARY_CAPTURE or kind.startswith(SECONDARY_CAPTURE + "."):
         return "is a secondary capture, a picture of a screen or a result, no scan"
     if "LOCALIZER" in image_type or "SCOUT" in image_type:
         return "is a localizer (scout), which serves to plan a scan; choose the scan itself"

@@ -1,7 +1,7 @@
 """Labels in DICOM files: which kind a file is, and what its label values are called."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from napari_sslseg.core.dicom.stack import Stack
 from napari_sslseg.core.dicom.structures import read_structures, structure_labels
 from napari_sslseg.core.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.series import Series
 
 
 def read_label_file(
@@ -53,7 +54,7 @@ def read_label_file(
             f"{path} holds contours, which are filled on the slices of a scan; pass like=, the "
             "scan that they were drawn on."
         )
-    return read_structures(path, dataset, like), like
+    return read_structures(path, dataset, like, header), like
 
 
 def read_names(path: Path) -> dict[int, str]:
@@ -61,6 +62,62 @@ def read_names(path: Path) -> dict[int, str]:
     dataset, kind = _opened(path)
     with refusing_damage(path, "header"):
         return structure_labels(dataset) if kind == STRUCTURES else segment_labels(dataset)
+
+
+def referenced_series(path: Path, series: Sequence[Series]) -> list[Series]:
+    """Those of several series that a DICOM segmentation or structure set refers to.
+
+    Parameters
+    ----------
+    path : Path
+        The file of labels.
+    series : sequence of Series
+        Series to choose from.
+
+    Returns
+    -------
+    list of Series
+        By the images that the labels refer to, which tell phases of one series apart; else by the
+        series; else, where the labels name neither, by the frame of reference.
+    """
+    dataset, _ = _opened(path)
+    stacks = [(item, item.image) for item in series if isinstance(item.image, Stack)]
+    with refusing_damage(path, "references"):
+        parts = ("PerFrameFunctionalGroupsSequence", "ROIContourSequence")
+        drawn_on = {image for part in parts for image in _images(dataset.get(part) or [])}
+        listed = set(_images([dataset]))
+        for images in (drawn_on, listed):
+            found = [item for item, stack in stacks if _shows(stack, images)]
+            if found:
+                return found
+        told, keyword = _series(dataset), "SeriesInstanceUID"
+        if not told and not listed:
+            told, keyword = _frames_of_reference(dataset), "FrameOfReferenceUID"
+    return [
+        item for item, stack in stacks if str(read_dataset(stack.files[0]).get(keyword)) in told
+    ]
+
+
+def _images(items: Iterable[Dataset]) -> Iterator[tuple[str, int | None]]:
+    """Yield the images that items refer to at any depth: the instance, and the frame if told."""
+    for item in items:
+        if item.get("ReferencedSOPInstanceUID"):
+            frames = item.get("ReferencedFrameNumber")
+            for frame in [frames] if isinstance(frames, int | None) else frames:
+                yield str(item.ReferencedSOPInstanceUID), None if frame is None else int(frame)
+        for element in item:
+            if element.VR == "SQ":
+                yield from _images(element.value)
+
+
+def _shows(stack: Stack, images: set[tuple[str, int | None]]) -> bool:
+    """Whether a stack holds one of some images; of a file whose frames are told, a frame of it."""
+    by_frame = {instance for instance, frame in images if frame is not None}
+    return any(
+        (plane.instance, None if plane.frame is None else plane.frame + 1) in images
+        or ((plane.instance, None) in images and plane.instance not in by_frame)
+        for plane in stack.planes
+    )
 
 
 def _opened(path: Path) -> tuple[Dataset, str]:
@@ -86,7 +143,7 @@ def _compare_origin(path: Path, dataset: Dataset, header: object) -> None:
             for keyword in ("FrameOfReferenceUID", "SeriesInstanceUID")
             if scan.get(keyword)
         }
-        told = set(_relations(dataset)) - {"None", ""}
+        told = {*_frames_of_reference(dataset), *_series(dataset)}
     if wanted and told and not wanted & told:
         warnings.warn(
             f"{path} refers to another scan than the one in {header.path}; check that the labels "
@@ -96,14 +153,17 @@ def _compare_origin(path: Path, dataset: Dataset, header: object) -> None:
         )
 
 
-def _relations(dataset: Dataset) -> Iterator[str]:
-    """Yield the frames of reference and the series that labels refer to."""
-    yield str(dataset.get("FrameOfReferenceUID"))
-    for region in dataset.get("StructureSetROISequence") or []:
-        yield str(region.get("ReferencedFrameOfReferenceUID"))
+def _frames_of_reference(dataset: Dataset) -> set[str]:
+    """Origins of the coordinates that labels refer to."""
+    regions = dataset.get("StructureSetROISequence") or []
+    uids = [region.get("ReferencedFrameOfReferenceUID") for region in regions]
+    return {str(uid) for uid in (dataset.get("FrameOfReferenceUID"), *uids) if uid}
+
+
+def _series(dataset: Dataset) -> set[str]:
+    """Series that labels refer to."""
+    found = list(dataset.get("ReferencedSeriesSequence") or [])
     for frame in dataset.get("ReferencedFrameOfReferenceSequence") or []:
         for study in frame.get("RTReferencedStudySequence") or []:
-            for series in study.get("RTReferencedSeriesSequence") or []:
-                yield str(series.get("SeriesInstanceUID"))
-    for series in dataset.get("ReferencedSeriesSequence") or []:
-        yield str(series.get("SeriesInstanceUID"))
+            found += study.get("RTReferencedSeriesSequence") or []
+    return {str(item.SeriesInstanceUID) for item in found if item.get("SeriesInstanceUID")}

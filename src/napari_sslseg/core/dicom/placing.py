@@ -1,7 +1,7 @@
 """Put labels that DICOM files place in the patient onto the voxels of a scan."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -94,17 +94,8 @@ class Grid:
         GeometryError
             If it lies on no slice of the scan, or a pixel on no voxel.
         """
-        inverse, offset = self._inverse, 0.0
-        if self.stack is not None:
-            # Each plane has its own place within the plane, so each is a grid of one slice.
-            number = int(
-                np.abs(self._along - frame.position @ normal(self.stack.planes[0])).argmin()
-            )
-            plane = self.stack.planes[number]
-            own = Frame(plane.position, plane.orientation, plane.spacing, plane.shape)
-            distance = self.stack.layout.distance
-            inverse, offset = np.linalg.inv(own.affine(distance)), float(number)
-        matrix = inverse @ frame.affine()
+        to_voxels, offset = self._to_voxels(np.array(frame.position))
+        matrix = to_voxels @ frame.affine()
         start = matrix[:3, 3] + (0, 0, offset)
         snapped, steps = np.rint(start), np.rint(matrix[:3, :2])
         rows, columns = frame.shape
@@ -128,6 +119,34 @@ class Grid:
             )
         return np.ravel_multi_index(tuple(index), self.shape)
 
+    def places(self, points: np.ndarray) -> np.ndarray:
+        """Where points of one contour lie among the voxels, in voxels along each axis.
+
+        Parameters
+        ----------
+        points : ndarray, shape (n, 3)
+            In LPS mm.
+        """
+        to_voxels = self._to_voxels(points.mean(0))[0] @ LPS
+        found = points @ to_voxels[:3, :3].T + to_voxels[:3, 3]
+        if self.stack is not None:
+            along = points @ normal(self.stack.planes[0])
+            gaps = np.diff(self._along)
+            before = np.searchsorted(self._along, along, side="right") - 1
+            before = np.clip(before, 0, len(gaps) - 1)
+            found[:, 2] = before + (along - self._along[before]) / gaps[before]
+        return found
+
+    def _to_voxels(self, point: np.ndarray) -> tuple[np.ndarray, float]:
+        """From RAS mm to voxels near a point in LPS mm, and the slice that counts as zero."""
+        if self.stack is None:
+            return self._inverse, 0.0
+        # Each plane has its own place within the plane, so each is a grid of one slice.
+        number = int(np.abs(self._along - point @ normal(self.stack.planes[0])).argmin())
+        plane = self.stack.planes[number]
+        own = Frame(plane.position, plane.orientation, plane.spacing, plane.shape)
+        return np.linalg.inv(own.affine(self.stack.layout.distance)), float(number)
+
     def regular(self, labels: np.ndarray) -> np.ndarray:
         """Bring labels on the voxels to the source grid of the scan."""
         if self.stack is None:
@@ -138,12 +157,28 @@ class Grid:
 def _onto_grid(planes: np.ndarray, layout: Layout, shape: tuple[int, int, int]) -> np.ndarray:
     """Labels on the planes as acquired, on the regular grid: each slice from the nearest plane."""
     out = np.zeros(shape[::-1], planes.dtype)
-    rows, columns = planes.shape[1:]
-    for number, labels in enumerate(out):
-        nearest = int(np.abs(layout.along - layout.distance * number).argmin())
-        first = layout.margin[0] + np.rint(layout.shift[nearest]).astype(int)
-        labels[first[0] : first[0] + rows, first[1] : first[1] + columns] = planes[nearest]
+    for labels, (nearest, window) in zip(out, _windows(layout, planes.shape[1:]), strict=True):
+        labels[window] = planes[nearest]
     return out.transpose(2, 1, 0)
+
+
+def count_beside(labels: np.ndarray, stack: Stack) -> int:
+    """How many labelled voxels of the source grid lie where no image plane of a scan reaches."""
+    if not stack.layout.margin.any():
+        return 0
+    windows = _windows(stack.layout, stack.planes[0].shape)
+    return sum(
+        int(np.count_nonzero(part)) - int(np.count_nonzero(part[window]))
+        for part, (_, window) in zip(labels.transpose(2, 1, 0), windows, strict=True)
+    )
+
+
+def _windows(layout: Layout, shape: tuple[int, ...]) -> Iterator[tuple[int, tuple[slice, slice]]]:
+    """For each slice of the regular grid the nearest plane, and the rows and columns of it."""
+    for number in range(layout.count):
+        nearest = int(np.abs(layout.along - layout.distance * number).argmin())
+        row, column = layout.margin[0] + np.rint(layout.shift[nearest]).astype(int)
+        yield nearest, (slice(row, row + shape[0]), slice(column, column + shape[1]))
 
 
 def paint(shape: tuple[int, ...], voxels: Mapping[int, np.ndarray], path: Path) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from napari_sslseg.core.dicom.mosaic import is_mosaic, mosaic_tiles
 from napari_sslseg.core.errors import VolumeError
@@ -65,8 +66,7 @@ class Plane:
     stored : Stored
         How its values stand in the file.
     phase : tuple
-        What may tell volumes at the same place apart: kind of image, stack, echo time, time
-        point, trigger time, b-value, gradient direction, acquisition, its time.
+        What may tell volumes apart, in the order of :data:`~.sorting.PHASES`.
     """
 
     path: Path
@@ -172,6 +172,14 @@ def _plane(path: Path, dataset: Dataset, groups: list[Dataset], frame: int | Non
             dataset.get("TriggerTime"),
         ),
         _known(
+            find("MRModifierSequence", "InversionTimes"),
+            dataset.get("InversionTime"),
+        ),
+        _known(
+            find("MRTimingAndRelatedParametersSequence", "FlipAngle"),
+            dataset.get("FlipAngle"),
+        ),
+        _known(
             find("MRDiffusionSequence", "DiffusionBValue"),
             dataset.get("DiffusionBValue"),
             dataset.get((0x0019, 0x100C)),
@@ -209,11 +217,20 @@ def _plane(path: Path, dataset: Dataset, groups: list[Dataset], frame: int | Non
 def _stored(dataset: Dataset) -> Stored:
     return Stored(
         start=dataset.pixels_at,
-        syntax=str(dataset.file_meta.get("TransferSyntaxUID", "")),
+        syntax=_syntax(dataset),
         allocated=int(dataset.get("BitsAllocated") or 0),
         bits=int(dataset.get("BitsStored") or dataset.get("BitsAllocated") or 0),
         signed=dataset.get("PixelRepresentation") == 1,
     )
+
+
+def _syntax(dataset: Dataset) -> str:
+    """Transfer syntax; of old files that do not tell it, the plain one that they were read by."""
+    told = str(dataset.file_meta.get("TransferSyntaxUID", ""))
+    implicit, little_endian = dataset.original_encoding
+    if told or not little_endian:
+        return told
+    return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
 
 
 def _known(*values: Any) -> Any:

@@ -15,6 +15,8 @@ UNEVEN = 0.03
 DRIFT_PIXELS = 0.15
 # A gap of this many of the smallest ones is a slice that is missing; less is uneven spacing.
 GAP = 1.7
+# A gantry tilts by 30 degrees at the most.
+STEEPEST = 1.0
 # Slices further apart than a body is long are no stack.
 MOST_MM = 5000.0
 
@@ -83,6 +85,7 @@ def lay_out(planes: Sequence[Plane], where: str) -> Layout:
         )
     margin = np.zeros((2, 2), int)
     if tilted:
+        _refuse_crooked(planes, along, shift, where)
         before, after = np.floor(shift.min(0) + 1e-6), np.ceil(shift.max(0) - 1e-6)
         margin = np.array([np.maximum(-before, 0), np.maximum(after, 0)]).astype(int)
         # Both ways lie in the plane; along the normal the planes are as they were.
@@ -180,6 +183,24 @@ def _in_plane(planes: Sequence[Plane]) -> np.ndarray:
     return np.stack(
         [offset @ along_columns / first.spacing[0], offset @ along_rows / first.spacing[1]], axis=1
     )
+
+
+def _refuse_crooked(
+    planes: Sequence[Plane], along: np.ndarray, shift: np.ndarray, where: str
+) -> None:
+    """Refuse shifts that no tilted gantry makes: it shifts each slice by as much as the last."""
+    slope = np.median(np.diff(shift, axis=0) / np.diff(along)[:, None], axis=0)
+    off = shift - slope * along[:, None]
+    off = np.abs(off - np.median(off, axis=0)).max(1)
+    steepest = np.linalg.norm(slope * np.array(planes[0].spacing))
+    if off.max() > DRIFT_PIXELS or steepest > STEEPEST:
+        raise VolumeError(
+            f"{where} is no straight stack: {plane_name(planes[int(off.argmax())])} lies "
+            f"{off.max():.3g} pixels beside the line of the other slices; export the series again."
+            if off.max() > DRIFT_PIXELS
+            else f"{where} is no stack: its slices are shifted by {steepest:.3g} mm with each mm "
+            "along their normal, which no gantry does; export the series again."
+        )
 
 
 def _refuse_missing(planes: Sequence[Plane], gaps: np.ndarray, where: str) -> None:

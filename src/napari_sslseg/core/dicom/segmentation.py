@@ -1,6 +1,7 @@
 """Write labels as a DICOM segmentation (SEG) that refers to its source series."""
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -13,9 +14,10 @@ from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 
 from napari_sslseg.core.dicom.files import quietly, read_dataset, refusing_damage
+from napari_sslseg.core.dicom.placing import count_beside
 from napari_sslseg.core.dicom.planes import Plane
 from napari_sslseg.core.dicom.stack import Stack
-from napari_sslseg.core.errors import VolumeError
+from napari_sslseg.core.errors import ScanWarning, VolumeError
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.reading import refusing
 from napari_sslseg.core.segment_classes import TISSUE, Algorithm, SegmentClass, described
@@ -74,6 +76,14 @@ def write_segmentation(
         raise VolumeError(
             f"{path.name} needs the DICOM series that the labels were drawn on, since a DICOM "
             "segmentation refers to it; load that, or save as .nii.gz."
+        )
+    beside = count_beside(source, header)
+    if beside:
+        warnings.warn(
+            f"{beside} labelled voxels lie beside the images of {header.path}, in the margin of a "
+            "scan with a tilted gantry; they were left out.",
+            ScanWarning,
+            stacklevel=3,
         )
     planes, masks = list(header.planes), header.on_planes(source)
     values = {int(value) for mask in masks for value in np.unique(mask)}

@@ -1,10 +1,13 @@
 """Image planes sorted into volumes: by direction, by phase, and by position along the normal."""
 
+import filecmp
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from napari_sslseg.core.dicom.pixels import stored_values
 from napari_sslseg.core.dicom.planes import Plane
 from napari_sslseg.core.errors import VolumeError
 
@@ -15,17 +18,23 @@ SAME_PLACE_MM = 1e-2
 LEAST_PLANES_OF_A_DIRECTION = 3
 
 PHASES = (
-    "kinds of image",
-    "stacks",
-    "echo times",
-    "time points",
-    "trigger times",
-    "b-values",
-    "gradient directions",
-    "acquisitions",
-    "acquisition times",
+    "kind",
+    "stack",
+    "echo",
+    "time-point",
+    "trigger",
+    "inversion",
+    "flip-angle",
+    "b-value",
+    "direction",
+    "acquisition",
+    "acquired",
 )
 """What the entries of :attr:`Plane.phase` are."""
+
+# What makes volumes of their own even where their slices lie between each other's. Others, such as
+# the number of the acquisition, differ within one volume of interleaved slices as well.
+APART = ("kind", "echo", "time-point", "b-value")
 
 
 def normal(plane: Plane) -> np.ndarray:
@@ -65,43 +74,86 @@ def is_stray(group: Sequence[Plane], groups: Sequence[Sequence[Plane]]) -> bool:
 def by_phase(planes: Sequence[Plane], where: str) -> list[tuple[str, list[Plane]]]:
     """Volumes among planes of one direction, each with the phase that tells it from the others.
 
-    Where several planes lie at one position, the first entries of the phase under which every
-    value covers all the positions tell the volumes apart.
+    A stack that the header names is a volume. Else an entry of the phase tells volumes apart if
+    several planes lie at one position and every value of it covers all the positions, or if every
+    value of kind, echo, time point or b-value makes a stack of the same even spacing.
 
     Raises
     ------
     VolumeError
         If planes lie at one position and nothing tells them apart.
     """
-    planes = without_copies(planes)
-    parts: list[tuple[str, list[Plane]]] = [("", list(planes))]
-    for number in range(len(PHASES)):
-        parts = [finer for part in parts for finer in _split(part, number)]
+    parts: list[tuple[str, list[Plane]]] = [("", without_copies(planes))]
+    for name in PHASES:
+        parts = [finer for part in parts for finer in _split(part, name)]
+    parts = [(label, _without_same_images(part)) for label, part in parts]
     for _, part in parts:
         _refuse_double(part, where)
     return parts
 
 
+def by_acquisition(planes: Sequence[Plane]) -> list[tuple[str, list[Plane]]]:
+    """Planes of each acquisition, for stacks that lie apart from each other."""
+    groups = _by_value(planes, "acquisition")
+    return [(_label("acquisition", value, groups), group) for value, group in groups.items()]
+
+
 def without_copies(planes: Sequence[Plane]) -> list[Plane]:
-    """Each plane once, where the same instance was filed twice."""
-    once = {(plane.instance, plane.frame, plane.tile): plane for plane in reversed(planes)}
-    return list(reversed(once.values())) if planes[0].instance else list(planes)
+    """Each plane once, where the same file was filed twice.
 
-
-def _split(part: tuple[str, list[Plane]], number: int) -> list[tuple[str, list[Plane]]]:
-    label, planes = part
-    places = _places(planes)
-    if len(places) == len(planes):
-        return [part]
-    groups: dict[str, list[Plane]] = defaultdict(list)
+    An instance number alone does not tell a copy: tools that remove names may give all slices
+    the same, and a processed series may keep those of its source.
+    """
+    kept: list[Plane] = []
+    seen: dict[tuple[object, ...], Plane] = {}
     for plane in planes:
-        groups[plane.phase[number]].append(plane)
-    if len(groups) == 1 or any(len(_places(group)) != len(places) for group in groups.values()):
+        key = (plane.instance, plane.frame, plane.tile, plane.position)
+        twin = seen.setdefault(key, plane)
+        if twin is plane or not filecmp.cmp(twin.path, plane.path, shallow=False):
+            kept.append(plane)
+    return kept
+
+
+def _without_same_images(planes: list[Plane]) -> list[Plane]:
+    """Leave out planes whose pixels are those of another at the same position."""
+    if len(places := _places(planes)) == len(planes):
+        return planes
+    kept = []
+    for group in places:
+        images = list(stored_values(group)) if len(group) > 1 else []
+        same = [
+            any(
+                np.array_equal(image, images[before]) and plane.rescale == group[before].rescale
+                for before in range(index)
+            )
+            for index, (image, plane) in enumerate(zip(images, group, strict=False))
+        ]
+        kept += [plane for plane, again in zip(group, same or [False], strict=True) if not again]
+    return kept
+
+
+def _split(part: tuple[str, list[Plane]], name: str) -> list[tuple[str, list[Plane]]]:
+    label, planes = part
+    groups = _by_value(planes, name)
+    if len(groups) == 1:
+        return [part]
+    places = len(_places(planes))
+    covering = places < len(planes) and all(len(_places(g)) == places for g in groups.values())
+    stacks = name == "stack" and min(map(len, groups.values())) > 1
+    if not covering and not stacks and not (name in APART and _alike_stacks(groups.values())):
         return [part]
     return [
-        (f"{label} {PHASES[number].removesuffix('s')} {index + 1}".strip(), group)
-        for index, group in enumerate(groups[value] for value in sorted(groups, key=_in_order))
+        ("_".join(filter(None, [label, _label(name, value, groups)])), group)
+        for value, group in groups.items()
     ]
+
+
+def _by_value(planes: Sequence[Plane], name: str) -> dict[str, list[Plane]]:
+    """Planes by the value of an entry of their phase, in the order of the values."""
+    groups: dict[str, list[Plane]] = defaultdict(list)
+    for plane in planes:
+        groups[plane.phase[PHASES.index(name)]].append(plane)
+    return {value: groups[value] for value in sorted(groups, key=_in_order)}
 
 
 def _in_order(value: str) -> tuple[float, str]:
@@ -109,6 +161,28 @@ def _in_order(value: str) -> tuple[float, str]:
         return float(value), value
     except ValueError:
         return float("inf"), value
+
+
+def _alike_stacks(groups: Iterable[Sequence[Plane]]) -> bool:
+    """Whether each group is an evenly spaced stack, all of one length and spacing."""
+    gaps = [np.diff(np.sort(positions(group))) for group in groups]
+    if len({len(gap) for gap in gaps}) > 1 or len(gaps[0]) < LEAST_PLANES_OF_A_DIRECTION - 1:
+        return False
+    every = np.concatenate(gaps)
+    return bool(every.min() > SAME_PLACE_MM and np.ptp(every) <= 0.05 * every.min())
+
+
+def _label(name: str, value: str, groups: Mapping[str, object]) -> str:
+    """Short name of one volume among others: by its value where that says something."""
+    if name == "kind":
+        words = {other: re.findall(r"\w+", other) for other in groups}
+        common = set.intersection(*(set(found) for found in words.values()))
+        own = [word for word in words[value] if word not in common]
+        return "-".join(own) or "plain"
+    number = _in_order(value)[0]
+    if name == "acquired" or not np.isfinite(number):
+        return f"{name}-{list(groups).index(value) + 1}"
+    return f"{name}-{number:g}"
 
 
 def _places(planes: Sequence[Plane]) -> list[list[Plane]]:

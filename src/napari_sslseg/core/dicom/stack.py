@@ -18,6 +18,7 @@ from napari_sslseg.core.reading import finite
 
 # More pixels than any scanner's image has: a header that lies.
 MOST_PIXELS = 2**28
+MOST_VOXELS = 2**32
 
 
 class Stack:
@@ -46,8 +47,11 @@ class Stack:
         self.path = path
         self.layout = lay_out(self.planes, where)
         rows, columns = np.array(self.planes[0].shape) + self.layout.margin.sum(0)
-        if rows * columns > MOST_PIXELS:
-            raise VolumeError(f"{where} claims {rows} × {columns} pixels; its header is damaged.")
+        if rows * columns > MOST_PIXELS or rows * columns * self.layout.count > MOST_VOXELS:
+            raise VolumeError(
+                f"{where} claims {self.layout.count} slices of {rows} × {columns} pixels; its "
+                "headers are damaged, so export it again."
+            )
         self.geometry = Geometry(
             grid_affine(self.planes, self.layout), (int(columns), int(rows), self.layout.count)
         )

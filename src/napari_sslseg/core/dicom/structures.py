@@ -1,4 +1,4 @@
-"""Read DICOM structure sets (RTSTRUCT): closed contours, filled on the slices of a scan."""
+"""Read DICOM structure sets (RTSTRUCT): closed contours, filled on the planes of a scan."""
 
 import warnings
 from collections import defaultdict
@@ -10,7 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from napari_sslseg.core.dicom.files import refusing_damage
-from napari_sslseg.core.dicom.placing import LPS, OFF_VOXELS, paint
+from napari_sslseg.core.dicom.placing import OFF_VOXELS, Grid, paint
 from napari_sslseg.core.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.geometry import Geometry
 
@@ -38,11 +38,14 @@ def structure_labels(dataset: Dataset) -> dict[int, str]:
     }
 
 
-def read_structures(path: Path, dataset: Dataset, geometry: Geometry) -> np.ndarray:
+def read_structures(
+    path: Path, dataset: Dataset, geometry: Geometry, header: object = None
+) -> np.ndarray:
     """Fill the contours of a structure set on the grid of a scan.
 
     A voxel belongs to a structure if its centre lies inside an odd number of contours of one
-    plane, or on a contour. Contours between slices go to the nearest one.
+    plane, or on a contour. Contours between slices go to the nearest one. Of a scan that was
+    resampled, these are the planes as they were acquired, on which contours are drawn.
 
     Parameters
     ----------
@@ -52,6 +55,8 @@ def read_structures(path: Path, dataset: Dataset, geometry: Geometry) -> np.ndar
         Its attributes.
     geometry : Geometry
         Grid of the scan.
+    header : object
+        Header of the scan, which may be a stack of DICOM planes.
 
     Returns
     -------
@@ -66,16 +71,13 @@ def read_structures(path: Path, dataset: Dataset, geometry: Geometry) -> np.ndar
             ScanWarning,
             stacklevel=4,
         )
-    to_index = np.linalg.inv(geometry.affine) @ LPS
-    placed = {
-        value: [points @ to_index[:3, :3].T + to_index[:3, 3] for points in parts]
-        for value, parts in contours.items()
-    }
+    grid = Grid(geometry, header)
+    placed = {value: [grid.places(points) for points in parts] for value, parts in contours.items()}
     spread = [np.ptp(points, axis=0) for parts in placed.values() for points in parts]
     # The slices are those of the planes of the contours, whatever the order of the axes.
-    axis = int(np.sum(spread, axis=0).argmin()) if spread else 2
-    voxels = {value: _filled(parts, axis, geometry.shape, path) for value, parts in placed.items()}
-    return paint(geometry.shape, voxels, path)
+    axis = int(np.sum(spread, axis=0).argmin()) if spread and grid.stack is None else 2
+    voxels = {value: _filled(parts, axis, grid.shape, path) for value, parts in placed.items()}
+    return grid.regular(paint(grid.shape, voxels, path))
 
 
 def _contours(path: Path, dataset: Dataset) -> tuple[dict[int, list[np.ndarray]], int]:
@@ -99,7 +101,7 @@ def _contours(path: Path, dataset: Dataset) -> tuple[dict[int, list[np.ndarray]]
 
 
 def _filled(
-    contours: Sequence[np.ndarray], axis: int, shape: tuple[int, int, int], path: Path
+    contours: Sequence[np.ndarray], axis: int, shape: tuple[int, ...], path: Path
 ) -> np.ndarray:
     """Flat indices of the voxels inside the contours of one structure."""
     planes: dict[tuple[int, int], list[np.ndarray]] = defaultdict(list)

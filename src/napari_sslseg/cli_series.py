@@ -1,0 +1,83 @@
+"""Command line: which scans lie in files and folders, and what cannot be used."""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_sslseg.console import say, table
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.series import Series
+
+
+def series(
+    paths: Annotated[list[Path], typer.Argument(help="Scans, DICOM files, folders.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """List the scans in files and folders, and what cannot be used and why."""
+    from napari_sslseg.core.series import files_below, list_series
+
+    found = list_series(paths)
+    if as_json:
+        print(json.dumps([_described(item) for item in found]))
+        return
+    good = [item for item in found if item.problem is None]
+    if good:
+        titles = ["scan", "modality", "slices × rows × columns", "mm", "lies in"]
+        notes = any(item.notes for item in good)
+        table(titles + ["note"] * notes, [_row(item, paths, notes) for item in good])
+    for line in _refusals([item for item in found if item.problem is not None]):
+        say(f"Not usable: {line}")
+    say(f"Usable: {len(good)} of {len(found)}, by their headers; values are checked when read.")
+    below = [file for path in paths if path.is_dir() for file in files_below(path)]
+    if below:
+        say(
+            f"Not looked at: {len(below)} volume files in sub-folders, such as {below[0].parent}; "
+            "name these folders to see them."
+        )
+
+
+def _row(item: "Series", paths: list[Path], notes: bool) -> list[Any]:
+    geometry = item.geometry
+    assert geometry is not None
+    shape = " × ".join(map(str, geometry.display_shape))
+    spacing = " × ".join(f"{value:.3g}" for value in geometry.spacing)
+    root = Path(os.path.commonpath([path.resolve() for path in paths]))
+    folder = item.path if item.path.is_dir() else item.path.parent
+    place = os.path.relpath(folder.resolve(), root if root.is_dir() else root.parent)
+    return [item.name, item.modality, shape, spacing, place, *["; ".join(item.notes)] * notes]
+
+
+def _refusals(items: Iterable["Series"]) -> list[str]:
+    """One line for each reason in each folder."""
+    groups: dict[tuple[Path, str], list[str]] = defaultdict(list)
+    for item in items:
+        problem = str(item.problem)
+        reason = problem.removeprefix(f"{item.path} ")
+        groups[item.path.parent, reason].append(problem)
+    return [
+        # Of a series in several parts the same is said of each.
+        problems[0] if len(set(problems)) == 1 else f"{len(problems)} files in {parent}: {reason}"
+        for (parent, reason), problems in groups.items()
+    ]
+
+
+def _described(item: "Series") -> dict[str, Any]:
+    geometry = item.geometry
+    return {
+        "name": item.name,
+        "subject": item.subject,
+        "path": str(item.path),
+        "files": len(item.files),
+        "modality": item.modality,
+        "shape": None if geometry is None else geometry.display_shape,
+        "spacing_mm": None if geometry is None else geometry.spacing,
+        "orientation": None if geometry is None else geometry.orientation,
+        "problem": item.problem,
+        "notes": item.notes,
+    }

@@ -1,0 +1,310 @@
+"""Series that lie about themselves, and what must not be mixed up or given away."""
+
+import shutil
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.fileset import FileSet
+
+from dicom_files import AXIAL, SAGITTAL, ramp, write_series
+from napari_sslseg.core.errors import ScanWarning, VolumeError
+from napari_sslseg.core.series import list_series
+from napari_sslseg.core.volumes import load_volume, load_volumes
+
+
+def usable(path):
+    return [item for item in list_series(path) if item.problem is None]
+
+
+def places(steps, side=None):
+    found = [np.array([0.0, 0.0, step]) for step in steps]
+    for index, millimetres in (side or {}).items():
+        found[index][1] += millimetres
+    return found
+
+
+# --- names
+
+
+def test_names_stay_whatever_lies_beside_and_wherever_it_is_moved(tmp_path):
+    """Two examinations of one patient, the same protocol: the name is the key to the labels."""
+    write_series(tmp_path / "baseline", ramp(seed=1), series="1.2.10")
+    alone = usable(tmp_path / "baseline")[0].name
+    write_series(tmp_path / "follow-up", ramp(seed=2), series="1.2.20")
+    both = {item.files[0].parent.name: item.name for item in usable(tmp_path)}
+    assert both["baseline"] == alone
+    assert both["follow-up"] != alone
+    (tmp_path / "baseline").rename(tmp_path / "zzz")
+    moved = {item.files[0].parent.name: item.name for item in usable(tmp_path)}
+    assert moved == {"zzz": alone, "follow-up": both["follow-up"]}
+
+
+def test_series_without_uids_have_names_of_their_own_too(tmp_path):
+    def edit(ds, index):
+        for keyword in ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID"):
+            delattr(ds, keyword)
+
+    write_series(tmp_path / "a", ramp(seed=1), edit=edit)
+    write_series(tmp_path / "b", ramp(seed=2), edit=edit)
+    names = [item.name for item in usable(tmp_path)]
+    assert len(set(names)) == 2
+    assert next(item.name for item in usable(tmp_path / "b")) in names
+
+
+@pytest.mark.parametrize(
+    ("description", "patient"),
+    [
+        ("geb. 01.02.1970 Abdomen", {}),
+        ("Abdomen 1970-02-01", {}),
+        ("Abdomen 19700201", {}),
+        ("王芳 腹部", {"PatientName": "王^芳", "SpecificCharacterSet": "ISO_IR 192"}),
+        ("Muller abd", {"PatientName": "Müller^Eva", "SpecificCharacterSet": "ISO_IR 192"}),
+        ("OttolineSesame", {}),
+        ("Abdomen ALT77", {"OtherPatientIDs": "ALT77"}),
+        ("abd 7", {"PatientID": "7"}),
+        ("Maiden abd", {"PatientBirthName": "Maiden"}),
+    ],
+)
+def test_a_description_that_names_the_patient_is_left_out(tmp_path, description, patient):
+    def edit(ds, index):
+        for keyword, value in patient.items():
+            setattr(ds, keyword, value)
+        ds.SeriesDescription = description
+
+    write_series(tmp_path, ramp(slices=2), edit=edit)
+    [item] = usable(tmp_path)
+    mark = item.name.rsplit("_", 1)[1]
+    assert item.name == f"{item.subject}_CT_3_{mark}"
+
+
+@pytest.mark.parametrize("description", ["T1w 2.5mm B30f", "Abdomen 1.25", "tse 3.0 (5)"])
+def test_other_descriptions_stay(tmp_path, description):
+    def edit(ds, index):
+        ds.SeriesDescription = description
+
+    write_series(tmp_path, ramp(slices=2), edit=edit)
+    assert description.split()[0] in usable(tmp_path)[0].name
+
+
+# --- copies
+
+
+def test_slices_that_share_an_instance_number_are_no_copies(tmp_path):
+    """Some tools that remove names give all slices the same."""
+
+    def edit(ds, index):
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+
+    values = ramp()
+    write_series(tmp_path, values, edit=edit)
+    source = load_volume(tmp_path)
+    np.testing.assert_array_equal(
+        source.geometry.to_source(source.data).transpose(2, 1, 0), values - 1024
+    )
+
+
+def test_a_processed_series_that_kept_its_uids_is_not_mixed_with_its_source(tmp_path):
+    uids = {"series": "1.2.3", "study": "1.2", "frame_of_reference": "1.2.4"}
+
+    def edit(ds, index):
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{index + 1}"
+
+    write_series(tmp_path / "orig", ramp(seed=1), edit=edit, **uids)
+    write_series(tmp_path / "denoised", ramp(seed=2), edit=edit, **uids)
+    with pytest.raises(VolumeError, match="same position"):
+        load_volume(tmp_path)
+    load_volume(tmp_path / "denoised")
+
+
+def test_the_same_image_under_another_number_counts_once(tmp_path):
+    paths = write_series(tmp_path)
+    ds = dcmread(paths[3])
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.99"
+    ds.save_as(tmp_path / "again.dcm")
+    assert load_volume(tmp_path).data.shape == (6, 7, 9)
+
+
+# --- what must not become one volume
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values"),
+    [("PatientID", ("a", "b")), ("FrameOfReferenceUID", ("1.2.7", "1.2.8"))],
+)
+def test_one_number_for_two_things_does_not_join_them(tmp_path, keyword, values):
+    def edit(ds, index):
+        setattr(ds, keyword, values[index % 2])
+
+    write_series(tmp_path, ramp(slices=8), edit=edit)
+    assert [item.image.geometry.shape[2] for item in usable(tmp_path)] == [4, 4]
+
+
+def test_a_folder_without_uids_holds_apart_what_has_other_names(tmp_path):
+    def without(description, number):
+        def edit(ds, index):
+            del ds.SeriesInstanceUID
+            ds.SeriesNumber, ds.SeriesDescription = number, description
+
+        return edit
+
+    write_series(tmp_path, edit=without("pre", 1), name="a{}", origin=(0, 0, 0))
+    write_series(tmp_path, edit=without("post", 2), name="b{}", origin=(0, 0, 1))
+    assert [item.image.geometry.shape[2] for item in usable(tmp_path)] == [6, 6]
+
+
+def test_echoes_between_each_other_are_two_volumes(tmp_path):
+    def edit(ds, index):
+        ds.EchoTime = ("5", "80")[index % 2]
+
+    write_series(tmp_path, ramp(slices=12), distance=1.5, edit=edit, modality="MR")
+    found = usable(tmp_path)
+    assert [item.image.geometry.shape[2] for item in found] == [6, 6]
+    assert [item.name.rsplit("_", 1)[1] for item in found] == ["echo-5", "echo-80"]
+
+
+def test_interleaved_acquisitions_are_one_volume(tmp_path):
+    def edit(ds, index):
+        ds.AcquisitionNumber = 1 + index % 2
+
+    write_series(tmp_path, ramp(slices=12), edit=edit, modality="MR")
+    assert load_volume(tmp_path).geometry.shape[2] == 12
+
+
+def test_magnitude_and_phase_are_called_so(tmp_path):
+    def edit(ds, index):
+        ds.ImageType = ["ORIGINAL", "PRIMARY", ("M", "P")[index % 2], "ND"]
+
+    steps = np.repeat(np.arange(5) * 3.0, 2)
+    write_series(tmp_path, ramp(slices=10), places=places(steps), edit=edit, modality="MR")
+    assert sorted(item.name.rsplit("_", 1)[1] for item in usable(tmp_path)) == ["M", "P"]
+
+
+def test_acquisitions_that_lie_apart_are_two_volumes(tmp_path):
+    def edit(ds, index):
+        ds.AcquisitionNumber = 1 if index < 5 else 2
+
+    steps = [0, 3, 6, 9, 12, 90, 93, 96, 99, 102]
+    write_series(tmp_path, ramp(slices=10), places=places(steps), edit=edit, modality="MR")
+    assert [volume.data.shape[0] for volume in load_volumes(tmp_path)] == [5, 5]
+
+
+def test_a_gap_is_no_end_of_an_acquisition(tmp_path):
+    def edit(ds, index):
+        ds.AcquisitionNumber = 1
+
+    write_series(tmp_path, ramp(slices=4), places=places([0, 3, 6, 12]), edit=edit)
+    with pytest.raises(VolumeError, match="lacks slices"):
+        load_volume(tmp_path)
+
+
+@pytest.mark.parametrize(("slices", "problem"), [(3, True), (12, False)])
+def test_a_few_slices_called_localizer_are_one(tmp_path, slices, problem):
+    def edit(ds, index):
+        ds.SeriesDescription = "FAST LOCALIZER"
+
+    write_series(tmp_path, ramp(slices=slices), edit=edit, modality="MR")
+    [item] = list_series(tmp_path)
+    assert (item.problem is not None) == problem
+    if problem:
+        assert not item.is_scan
+        assert "localizer" in item.problem
+
+
+# --- crooked stacks
+
+
+def test_one_slice_beside_the_others_is_no_tilt(tmp_path):
+    paths = write_series(
+        tmp_path, ramp(slices=10), places=places(np.arange(10) * 3.0, {4: 20.0}), distance=3.0
+    )
+    name = next(p.name for p in paths if dcmread(p).ImagePositionPatient[1] == 20)
+    with pytest.raises(VolumeError, match=f"no straight stack: {name}"):
+        load_volume(tmp_path)
+
+
+def test_a_position_far_away_asks_for_no_memory(tmp_path):
+    steps = np.arange(30) * 3.0
+    write_series(tmp_path, ramp(slices=30), places=places(steps, {29: 12_000.0}))
+    with pytest.raises(VolumeError, match="no straight stack"):
+        load_volume(tmp_path)
+    places_far = [np.array([0.0, 500.0 * k, 3.0 * k]) for k in range(30)]
+    shutil.rmtree(tmp_path)
+    write_series(tmp_path, ramp(slices=30), places=places_far)
+    with pytest.raises(VolumeError, match="no gantry"):
+        load_volume(tmp_path)
+
+
+# --- where files are found
+
+
+def test_old_files_without_mark_and_suffix_are_found(tmp_path):
+    for path in write_series(tmp_path / "new", name="IM{:04d}"):
+        ds = dcmread(path)
+        (tmp_path / "old").mkdir(exist_ok=True)
+        whole = path.read_bytes()
+        group_length = ds.file_meta.FileMetaInformationGroupLength
+        # Without preamble, mark and file meta information: explicit little endian from group 8 on.
+        (tmp_path / "old" / path.name).write_bytes(whole[128 + 4 + 12 + group_length :])
+    old, new = load_volume(tmp_path / "old"), load_volume(tmp_path / "new")
+    np.testing.assert_array_equal(old.data, new.data)
+    (tmp_path / "old" / "NOTES").write_text("nothing of DICOM")
+    assert len(usable(tmp_path / "old")) == 1
+
+
+def disc(folder, tmp_path):
+    listing = FileSet()
+    for path in write_series(folder):
+        listing.add(dcmread(path))
+    listing.write(tmp_path / "disc")
+    return tmp_path / "disc"
+
+
+def test_a_disc_in_small_letters_is_read(tmp_path):
+    root = disc(tmp_path / "series", tmp_path)
+    expected = load_volume(root / "DICOMDIR")
+    for path in sorted(root.rglob("*"), key=lambda path: -len(path.parts)):
+        if path.name != "DICOMDIR":
+            path.rename(path.with_name(path.name.lower()))
+    np.testing.assert_array_equal(load_volume(root / "DICOMDIR").data, expected.data)
+
+
+def test_files_that_a_disc_lacks_are_told(tmp_path):
+    root = disc(tmp_path / "series", tmp_path)
+    whole = load_volume(root / "DICOMDIR")
+    last = max(
+        (path for path in root.rglob("*") if path.is_file() and path.name != "DICOMDIR"),
+        key=lambda path: dcmread(path).ImagePositionPatient[2],
+    )
+    last.unlink()
+    with pytest.warns(ScanWarning, match="lists 1 files that are not there"):
+        [volume] = load_volumes(root / "DICOMDIR")
+    assert volume.data.shape[0] == whole.data.shape[0] - 1
+
+
+def test_a_list_does_not_lead_out_of_its_folder(tmp_path):
+    from napari_sslseg.core.dicom.directory import listed_files
+
+    root = disc(tmp_path / "series", tmp_path)
+    ds = dcmread(root / "DICOMDIR")
+    for record in ds.DirectoryRecordSequence:
+        if "ReferencedFileID" in record:
+            record.ReferencedFileID = ["..", "SERIES", "IM"]
+    ds.save_as(root / "DICOMDIR")
+    assert listed_files(root / "DICOMDIR") == ([root / "DICOMDIR"], [])
+
+
+def test_linked_folders_are_followed_once(tmp_path):
+    write_series(tmp_path / "elsewhere/ct")
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "scans")
+    assert load_volume(tmp_path / "scans").data.shape == (6, 7, 9)
+
+
+def test_directions_are_in_the_names(tmp_path):
+    same = {"series": "1.2.3", "frame_of_reference": "1.2.4"}
+    write_series(tmp_path, name="a{}", orientation=AXIAL, **same)
+    write_series(tmp_path, name="b{}", orientation=SAGITTAL, **same)
+    names = [item.name for item in usable(tmp_path)]
+    assert [name.rsplit("_", 1)[1] for name in names] == ["axial", "sagittal"]
