@@ -101,6 +101,12 @@ def test_from_dicom_to_a_predicted_segmentation(exports, tmp_path):
     assert done.returncode == 0, done.stderr
     written = sorted((tmp_path / "pred").iterdir())
     assert [path.suffix for path in written] == [".dcm", ".dcm"]
+    core.write_dataset(tmp_path / "more", 1, "CT")
+    done = run(
+        "predict", tmp_path / "ft", tmp_path / "more/images", "--out", tmp_path / "no",
+        "--format", "dcm",
+    )  # fmt: skip
+    assert refused(done, "no DICOM series", "nii.gz")
     done = run("evaluate", tmp_path / "pred", exports / "labels", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["classes"]

@@ -17,8 +17,9 @@ from napari_sslseg.core.errors import (
     VolumeError,
 )
 from napari_sslseg.core.events import Done, Event, Progress, StopFlag
+from napari_sslseg.core.formats import is_dicom
 from napari_sslseg.core.geometry import PLANE_AXIS, Geometry
-from napari_sslseg.core.label_maps import save_labels
+from napari_sslseg.core.label_maps import DICOM_SUFFIX, save_labels
 from napari_sslseg.core.labelled import as_volume
 from napari_sslseg.core.preprocess import Placement, placement, prepare
 from napari_sslseg.core.runs import Run
@@ -223,6 +224,11 @@ def iter_predict(
         if stop is not None and stop.is_set:
             break
         try:
+            if suffix == DICOM_SUFFIX and not is_dicom(item.files[0]):
+                raise VolumeError(
+                    f"{item.path} is no DICOM series, to which a DICOM segmentation could refer; "
+                    "predict it into another format, such as nii.gz."
+                )
             prediction = predict(segmenter, item, modality=modality, probabilities=False)
             written.append(save_labels(prediction, target, classes=classes))
         except (VolumeError, GeometryError, DataError) as error:

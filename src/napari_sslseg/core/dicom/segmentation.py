@@ -74,8 +74,8 @@ def write_segmentation(
     """
     if not isinstance(header, Stack) or not _same_grid(geometry, header.geometry):
         raise VolumeError(
-            f"{path.name} needs the DICOM series that the labels were drawn on, since a DICOM "
-            "segmentation refers to it; load that, or save as .nii.gz."
+            "A DICOM segmentation (.dcm) refers to the DICOM series under the labels, and these "
+            "lie on another kind of scan; load the series, or save them as .nii.gz."
         )
     beside = count_beside(source, header)
     if beside:
