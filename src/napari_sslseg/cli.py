@@ -8,11 +8,24 @@ from typing import Annotated, Any
 import typer
 
 from napari_sslseg.cli_files import ClassNames, export, suffix_of
+from napari_sslseg.cli_preview import preview
 from napari_sslseg.cli_series import series
 from napari_sslseg.console import fail, follow, run_app, say, table
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import StopFlag
-from napari_sslseg.options import modality_of, numbers, preprocessing_for, settings_for
+from napari_sslseg.options import (
+    Cache,
+    ModalityOption,
+    NetworkOption,
+    PatchSize,
+    Sampling,
+    TaskOption,
+    modality_of,
+    numbers,
+    preprocessing_for,
+    settings_for,
+    task_options,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -26,23 +39,11 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**31 - 1)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace an older run in the same folder.")]
-ModalityOption = Annotated[
-    str | None, typer.Option(help="MR or CT, where the guess from the values is wrong.")
-]
 Steps = Annotated[int, typer.Option(help="Batches to train on.", min=1)]
 BatchSize = Annotated[int, typer.Option(help="Slices per step.", min=1)]
 LearningRate = Annotated[float, typer.Option(help="Learning rate after the warm-up.")]
-NetworkOption = Annotated[str, typer.Option(help="tiny, small or paper.")]
 PlaneOption = Annotated[str, typer.Option(help="Slicing plane: axial, coronal or sagittal.")]
 Spacing = Annotated[str, typer.Option(help="In-plane spacing: keep, isotropic, or mm.")]
-Cache = Annotated[
-    Path | None, typer.Option(help="Folder to keep preprocessed slices in, for later runs.")
-]
-TaskOption = Annotated[str, typer.Option(help="Pretext task: context-restoration.")]
-PatchSize = Annotated[
-    int | None, typer.Option(help="Side of the swapped patches in pixels; by slice size if unset.")
-]
-Sampling = Annotated[str, typer.Option(help="Places of the patches: poisson-disc or uniform.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -105,7 +106,7 @@ def pretrain(
     out: Out,
     task: TaskOption = "context-restoration",
     patch_size: PatchSize = None,
-    sampling: Sampling = "poisson-disc",
+    sampling: Sampling = None,
     steps: Steps = 1000,
     batch_size: BatchSize = 16,
     learning_rate: LearningRate = 1e-3,
@@ -125,8 +126,8 @@ def pretrain(
 
     scans = gather_scans(images)
     preprocessing = preprocessing_for(scans[0], plane, spacing, modality_of(modality))
-    chosen = {} if patch_size is None else {"patch_size": patch_size}
-    pretext = make_task(task, slice_size(scans, preprocessing), sampling=sampling, **chosen)
+    options = task_options(patch_size=patch_size, sampling=sampling)
+    pretext = make_task(task, slice_size(scans, preprocessing), **options)
     settings = settings_for(
         "PretrainSettings", network, steps, batch_size, learning_rate, seed, preprocessing
     )
@@ -171,7 +172,10 @@ def finetune(
     batch_size: BatchSize = 16,
     learning_rate: LearningRate = 1e-3,
     network: Annotated[
-        str | None, typer.Option(help="From scratch: tiny, small (default) or paper.")
+        str | None,
+        typer.Option(
+            help="From scratch: tiny, small (default), paper, umapathy, multimix or dynunet."
+        ),
     ] = None,
     plane: Annotated[
         str | None, typer.Option(help="From scratch: axial (default), coronal or sagittal.")
@@ -297,38 +301,7 @@ def evaluate(
         say(f"Not predicted, so not scored: {', '.join(found['unpredicted'])}.")
 
 
-@app.command()
-def preview(
-    image: Annotated[Path, typer.Argument(help="A scan.")],
-    out: Annotated[Path, typer.Option(help="Picture to write, such as preview.png.")],
-    task: TaskOption = "context-restoration",
-    patch_size: PatchSize = None,
-    sampling: Sampling = "poisson-disc",
-    init: Annotated[
-        Path | None, typer.Option(help="Pretraining run, to show what it restores.")
-    ] = None,
-    plane: PlaneOption = "axial",
-    modality: ModalityOption = None,
-    seed: Seed = 0,
-) -> None:
-    """Draw what a pretext task does to a scan."""
-    from napari_sslseg.core.preview import draw_preview
-
-    options: dict[str, Any] = {} if patch_size is None else {"patch_size": patch_size}
-    preprocessing = None if init else preprocessing_for(image, plane, "keep", modality_of(modality))
-    draw_preview(
-        image,
-        out=out,
-        task=task,
-        options=options | {"sampling": sampling},
-        init=init,
-        preprocessing=preprocessing,
-        modality=modality_of(modality),
-        seed=seed,
-    )
-    say(f"Preview: {out}")
-
-
+app.command()(preview)
 app.command()(series)
 app.command()(export)
 

@@ -1,8 +1,36 @@
 """From the words of the command line to the settings of the core."""
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from napari_sslseg.core.errors import ConfigError
+
+ModalityOption = Annotated[
+    str | None, typer.Option(help="MR or CT, where the guess from the values is wrong.")
+]
+NetworkOption = Annotated[
+    str, typer.Option(help="tiny, small, paper, umapathy, multimix or dynunet.")
+]
+Cache = Annotated[
+    Path | None, typer.Option(help="Folder to keep preprocessed slices in, for later runs.")
+]
+
+TASK_NAMES = (
+    "context-restoration, context-prediction, masked-pixels, mae, spark, models-genesis, "
+    "volume-fusion or global-contrast"
+)
+"""All pretext tasks, for the help; written out, since help must not wait for their settings."""
+
+TaskOption = Annotated[str, typer.Option(help=f"Pretext task: {TASK_NAMES}.")]
+PatchSize = Annotated[
+    int | None, typer.Option(help="Side of the patches in pixels; by slice size if unset.")
+]
+Sampling = Annotated[
+    str | None,
+    typer.Option(help="Places of the patches: poisson-disc (default) or uniform."),
+]
 
 
 def modality_of(name: str | None) -> Any:
@@ -45,11 +73,7 @@ def settings_for(
 
     fields: dict[str, Any] = {"preprocessing": preprocessing, **others}
     if network is not None:
-        if network not in config.NETWORK_WIDTHS:
-            raise ConfigError(
-                f"There is no network {network}; choose {', '.join(config.NETWORK_WIDTHS)}."
-            )
-        fields["network"] = config.Network.preset(network)
+        fields["network"] = config.named_network(network)
     fields["training"] = config.checked(
         config.Training,
         steps=steps,
@@ -58,6 +82,11 @@ def settings_for(
         seed=seed,
     )
     return config.checked(getattr(config, kind), **fields)
+
+
+def task_options(**options: Any) -> dict[str, Any]:
+    """Options of a pretext task that were given; the task itself refuses those it does not have."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def numbers(text: str) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from napari_sslseg.core.corruptions import (
+    PatchErase,
     PatchSwap,
     SwapParameters,
     _move_pixels,
@@ -175,6 +176,57 @@ def test_wrong_batches_are_refused():
         swap.apply(torch.zeros(3, 1, 32, 32), parameters)
     with pytest.raises(ValueError, match="must be"):
         swap.apply(torch.zeros(2, 1, 32, 40), parameters)
+
+
+# --- erasing ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_erased_patches_are_those_that_would_be_swapped(sampling):
+    """The same seeds give the same places in both tasks."""
+    swap, erase = (kind((48, 64), 6, sampling, n_masks=8) for kind in (PatchSwap, PatchErase))
+    parameters = swap.sample(20, generator())
+    erased, swapped = erase.mask(parameters), swap.mask(parameters)
+    assert (erased | ~swapped).all()
+    if sampling == "poisson-disc":
+        assert torch.equal(erased, swapped)
+    assert erased.float().mean(dim=(1, 2, 3)).min() >= 0.25
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_erased_pixels_are_zero_and_the_others_stay(sampling):
+    erase = PatchErase((48, 64), 6, sampling, n_masks=8)
+    images = 1 + torch.rand(5, 3, 48, 64)
+    kept = images.clone()
+    parameters = erase.sample(5, generator())
+    out = erase.apply(images, parameters)
+    assert torch.equal(images, kept)
+    mask = erase.mask(parameters).expand_as(out)
+    assert (out[mask] == 0).all()
+    assert torch.equal(out[~mask], images[~mask])
+
+
+def test_overlapping_patches_are_erased_whole():
+    """Also where swaps would bring a pixel back to its own place."""
+    erase = PatchErase((12, 12), 4, "uniform", 0.9, n_masks=30)
+    swap = PatchSwap((12, 12), 4, "uniform", 0.9, n_masks=30)
+    rng = np.random.default_rng(0)
+    everything = SwapParameters(
+        torch.arange(30), torch.zeros(30, dtype=torch.int64), torch.empty(30, 0)
+    )
+    masks = erase.mask(everything)[:, 0]
+    for mask in masks:
+        expected = torch.zeros(12, 12, dtype=torch.bool)
+        for row, column in uniform_patches((12, 12), 4, 0.9, rng).T.tolist():
+            expected[row : row + 4, column : column + 4] = True
+        assert torch.equal(mask, expected)
+    assert (masks.sum() > swap.mask(everything).sum()).item()
+
+
+def test_erasing_refuses_wrong_batches():
+    erase = PatchErase((32, 32), 4, n_masks=2)
+    with pytest.raises(ValueError, match="2 parameters"):
+        erase.apply(torch.zeros(3, 1, 32, 32), erase.sample(2, generator()))
 
 
 # --- randomness -------------------------------------------------------------------------------

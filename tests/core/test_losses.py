@@ -3,7 +3,13 @@ import math
 import pytest
 import torch
 
-from napari_sslseg.core.losses import l2_norm, restoration_l2
+from napari_sslseg.core.losses import (
+    l2_norm,
+    masked_l1,
+    masked_l2,
+    restoration_l2,
+    restoration_mse,
+)
 
 
 @pytest.fixture
@@ -54,7 +60,70 @@ def test_double_precision_stays():
     assert restoration_l2(*torch.zeros(2, 1, 1, 2, 2, dtype=torch.float64)).dtype == torch.float64
 
 
-@pytest.mark.parametrize("loss", [restoration_l2, l2_norm])
+@pytest.mark.parametrize("loss", [restoration_l2, l2_norm, restoration_mse])
 def test_shapes_are_not_broadcast(loss):
     with pytest.raises(ValueError, match="one shape"):
         loss(torch.zeros(2, 1, 4, 4), torch.zeros(2, 3, 4, 4))
+
+
+# --- over everything, averaged ----------------------------------------------------------------
+
+
+def test_restoration_mse_by_hand(output):
+    assert restoration_mse(output, torch.zeros_like(output)) == (9 + 9 + 16 + 1) / 8
+    half = torch.full((1, 1, 512, 512), 300.0, dtype=torch.float16)
+    assert restoration_mse(half, 0 * half) == 90_000
+
+
+# --- at masked pixels alone -------------------------------------------------------------------
+
+
+@pytest.fixture
+def mask():
+    # The second pixel of the first image, both pixels of the second.
+    return torch.tensor([[[[False, True]]], [[[True, True]]]])
+
+
+@pytest.mark.parametrize(
+    ("loss", "errors"), [(masked_l1, 0 + 4 + (0 + 1) + 0), (masked_l2, 0 + 16 + (0 + 1) + 0)]
+)
+def test_masked_losses_by_hand(output, mask, loss, errors):
+    # Three masked pixels in two channels.
+    assert loss(output, torch.zeros_like(output), mask) == pytest.approx(errors / 6)
+
+
+@pytest.mark.parametrize("loss", [masked_l1, masked_l2])
+def test_the_gradient_is_exactly_zero_outside_the_mask(loss):
+    generator = torch.Generator().manual_seed(0)
+    output = torch.randn(4, 3, 16, 16, generator=generator, requires_grad=True)
+    target = torch.randn(4, 3, 16, 16, generator=generator)
+    mask = torch.rand(4, 1, 16, 16, generator=generator) < 0.1
+    loss(output, target, mask).backward()
+    assert output.grad is not None
+    where = mask.expand_as(output)
+    assert (output.grad[~where] == 0).all()
+    assert (output.grad[where] != 0).all()
+    difference = (output - target).detach()[where]
+    slope = difference.sign() if loss is masked_l1 else 2 * difference
+    torch.testing.assert_close(output.grad[where], slope / where.sum())
+
+
+@pytest.mark.parametrize("loss", [masked_l1, masked_l2])
+def test_what_lies_outside_the_mask_does_not_matter(output, mask, loss):
+    expected = loss(output, 0 * output, mask)
+    other = output.where(mask, torch.inf)
+    assert loss(other, torch.zeros_like(output), mask) == expected
+
+
+@pytest.mark.parametrize("loss", [masked_l1, masked_l2])
+def test_masked_losses_do_not_depend_on_the_size(loss):
+    small, large = torch.full((1, 1, 4, 4), 2.0), torch.full((3, 2, 64, 64), 2.0)
+    for images in (small, large, large.half()):
+        mask = torch.zeros(len(images), 1, *images.shape[2:], dtype=torch.bool)
+        mask[:, :, ::2] = True
+        assert loss(images, 0 * images, mask) == loss(small, 0 * small, small > 0)
+
+
+def test_a_mask_for_another_size_is_refused(output):
+    with pytest.raises(ValueError, match="does not fit"):
+        masked_l1(output, output, torch.ones(2, 2, 1, 2, dtype=torch.bool))

@@ -39,7 +39,14 @@ from .predict import (
     load_segmenter as load_segmenter,
     predict as predict,
 )
+from .pretext.context_prediction import ContextPrediction as ContextPrediction
 from .pretext.context_restoration import ContextRestoration as ContextRestoration
+from .pretext.global_contrast import GlobalContrast as GlobalContrast
+from .pretext.mae import MaskedPatches as MaskedPatches
+from .pretext.masked_pixels import MaskedPixels as MaskedPixels
+from .pretext.models_genesis import ModelsGenesis as ModelsGenesis
+from .pretext.spark import SparseMasking as SparseMasking
+from .pretext.volume_fusion import VolumeFusion as VolumeFusion
 from .pretrain import iter_pretrain as iter_pretrain, pretrain as pretrain
 from .runs import Run as Run
 from .segment_classes import SegmentClass as SegmentClass

@@ -3,44 +3,29 @@
 The titles and descriptions also label the forms of the napari plugin.
 """
 
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.geometry import Plane
+from napari_sslseg.core.network_config import (
+    NETWORK_WIDTHS as NETWORK_WIDTHS,
+    Dense3dNetwork as Dense3dNetwork,
+    DynUNet2dNetwork as DynUNet2dNetwork,
+    DynUNet3dNetwork as DynUNet3dNetwork,
+    MultiMixNetwork as MultiMixNetwork,
+    Network as Network,
+    NetworkSettings as NetworkSettings,
+    UmapathyNetwork as UmapathyNetwork,
+    named_network as named_network,
+)
+from napari_sslseg.core.settings import Settings as Settings, checked as checked
 
 Transfer = Literal["encoder", "encoder+decoder"]
 """Which parts of a pretrained network start the fine-tuning."""
 
 MOST_CLASSES = 254
 """Class indices are bytes, 0 is the background, and more values are no set of classes anyway."""
-
-NETWORK_WIDTHS: dict[str, tuple[int, ...]] = {
-    "tiny": (8, 16, 32),
-    "small": (16, 32, 64, 128),
-    "paper": (32, 64, 128, 256, 512),
-}
-
-
-class Settings(BaseModel):
-    """Base of all settings: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def checked(model: type[Model], **values: Any) -> Model:
-    """Make settings, or raise a ConfigError with the first problem in one sentence."""
-    try:
-        return model(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or model.__name__
-        reason = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{where} cannot be {first['input']!r}: {reason}.") from error
 
 
 class Window(Settings):
@@ -128,37 +113,6 @@ class Preprocessing(Settings):
         return len(self.windows) if self.modality == "CT" else 1
 
 
-class Network(Settings):
-    """The 2D U-Net of Dominic et al. 2023, with configurable widths."""
-
-    kind: Literal["unet2d"] = "unet2d"
-    widths: tuple[int, ...] = Field(
-        NETWORK_WIDTHS["small"],
-        min_length=2,
-        max_length=5,
-        title="Channels per level",
-        description="Feature channels of each level, from full resolution down.",
-    )
-    groups: int = Field(
-        8,
-        ge=1,
-        le=64,
-        title="Normalisation groups",
-        description="Groups of GroupNorm; fewer where a level has too few channels for as many.",
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> "Network":
-        if any(not 1 <= width <= 2048 for width in self.widths):
-            raise ValueError(f"widths must lie within 1…2048, not {self.widths}")
-        return self
-
-    @classmethod
-    def preset(cls, name: str) -> "Network":
-        """``tiny`` (tests), ``small`` (default on a CPU) or ``paper``."""
-        return cls(widths=NETWORK_WIDTHS[name], groups=16 if name == "paper" else 8)
-
-
 class EarlyStopping(Settings):
     """Stop when the monitored value has not improved by ``min_delta`` for ``patience`` rounds.
 
@@ -236,7 +190,7 @@ class PretrainSettings(Settings):
     preprocessing: Preprocessing | None = Field(
         None, description="Chosen from the modality of the scans if not set."
     )
-    network: Network = Network.preset("small")
+    network: NetworkSettings = Network.preset("small")
     training: Training = Training(steps=1000, learning_rate=1e-3)
     validation_share: float = Field(
         0.1,
@@ -254,7 +208,7 @@ class FinetuneSettings(Settings):
     preprocessing: Preprocessing | None = Field(
         None, description="As in the pretraining; from the modality of the scans if from scratch."
     )
-    network: Network = Network.preset("small")
+    network: NetworkSettings = Network.preset("small")
     training: Training = Training(steps=400, learning_rate=1e-3, gradient_clip=12.0)
     transfer: Transfer = Field(
         "encoder", title="Transfer", description="Which pretrained parts to start from."

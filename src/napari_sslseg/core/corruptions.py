@@ -23,6 +23,7 @@ from napari_sslseg.core.patches import (
 )
 
 __all__ = [
+    "PatchErase",
     "PatchSwap",
     "Sampling",
     "SwapParameters",
@@ -30,6 +31,9 @@ __all__ = [
     "poisson_disc_patches",
     "uniform_patches",
 ]
+
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +127,7 @@ class PatchSwap:
             self._table = torch.from_numpy(np.stack(corners, axis=1))
             self.n_patches = self._table.shape[-1]
         else:
-            self._table = _moves_table([uniform_swaps(*arguments)[1] for _ in range(n_masks)])
+            self._table = self._uniform_table([uniform_swaps(*arguments) for _ in range(n_masks)])
             self.n_patches = 0
         self._copies: dict[torch.device, Tensor] = {}
 
@@ -163,20 +167,21 @@ class PatchSwap:
         ValueError
             If images are of another number or size than the parameters.
         """
-        if images.ndim != 4 or images.shape[-2:] != self.image_size:
-            raise ValueError(f"images must be (N, C, {self.image_size}), not {images.shape}")
-        if len(images) != len(parameters):
-            raise ValueError(f"{len(parameters)} parameters cannot corrupt {len(images)} images")
+        check_batch(images, self.image_size, len(parameters))
         if self.sampling == "poisson-disc" and images.device.type == "cpu":
             return _swap_blocks(images, self._corners(parameters), self.patch_size)
         return _move_pixels(images, *self._moves(parameters, images.device))
 
-    def mask(self, parameters: SwapParameters) -> Tensor:
-        """Say which pixels are replaced: bool, shape (N, 1, H, W), on the CPU."""
-        target, _ = self._moves(parameters, torch.device("cpu"))
+    def mask(self, parameters: SwapParameters, device: torch.device = CPU) -> Tensor:
+        """Say which pixels are replaced: bool, shape (N, 1, H, W)."""
+        target = self._targets(parameters, device)
         height, width = self.image_size
-        replaced = torch.zeros(len(parameters), height * width, dtype=torch.bool)
+        replaced = torch.zeros(len(parameters), height * width, dtype=torch.bool, device=device)
         return replaced.scatter_(1, target, True).view(-1, 1, height, width)
+
+    def _uniform_table(self, drawn: list[tuple[np.ndarray, np.ndarray]]) -> Tensor:
+        """Table of the masks, from the corners and sources of each that uniform sampling drew."""
+        return _moves_table([source for _, source in drawn])
 
     def _corners(self, parameters: SwapParameters) -> Tensor:
         """Flat indices of top-left pixels, shape (N, P): each pair of neighbours is swapped."""
@@ -192,24 +197,78 @@ class PatchSwap:
         Only these are touched, not the whole image: three quarters of it stay as they are.
         """
         if self.sampling == "poisson-disc":
-            side, width = torch.arange(self.patch_size, device=device), self.image_size[1]
-            within = (side[:, None] * width + side).flatten()
-            corners = self._corners(parameters).to(device)
+            corners = self._corners(parameters)
             partners = corners.unflatten(1, (-1, 2)).flip(2).flatten(1)
-            target = (corners[:, :, None] + within).flatten(1)
-            return target, (partners[:, :, None] + within).flatten(1)
+            return self._within(corners, device), self._within(partners, device)
+        return self._turned(parameters, device, 0), self._turned(parameters, device, 2)
+
+    def _targets(self, parameters: SwapParameters, device: torch.device) -> Tensor:
+        """Flat indices of the replaced pixels alone, shape (N, L)."""
+        if self.sampling == "poisson-disc":
+            return self._within(self._corners(parameters), device)
+        return self._turned(parameters, device, 0)
+
+    def _within(self, corners: Tensor, device: torch.device) -> Tensor:
+        """Flat indices of all pixels of the patches with these corners."""
+        side = torch.arange(self.patch_size, device=device)
+        within = (side[:, None] * self.image_size[1] + side).flatten()
+        return (corners.to(device)[:, :, None] + within).flatten(1)
+
+    def _turned(self, parameters: SwapParameters, device: torch.device, rows: int) -> Tensor:
+        """Flat indices of the table's pixels, whose rows and columns start at ``rows``."""
         if device not in self._copies:
             # Large, so it is copied once; all other tensors are small and drawn on the CPU.
             self._copies[device] = self._table.to(device)
-        table = self._copies[device][:, parameters.masks.to(device)]
+        table = self._copies[device][rows : rows + 2, parameters.masks.to(device)]
         origin, row, column = (step.to(device) for step in self._steps(parameters))
-        target = origin + row * table[0] + column * table[1]
-        return target, origin + row * table[2] + column * table[3]
+        return origin + row * table[0] + column * table[1]
 
     def _steps(self, parameters: SwapParameters) -> tuple[Tensor, Tensor, Tensor]:
         """Each image's symmetry: pixel (y, x) goes to ``origin + row * y + column * x``."""
         origin, row, column = self._affine[:, parameters.symmetries, None].unbind()
         return origin, row, column
+
+
+class PatchErase(PatchSwap):
+    """Set the patches of the same masks to a value: context prediction.
+
+    After Dominic et al. 2023: as :class:`PatchSwap` in places, symmetries and least area, but the
+    K × K patches are erased. With ``"uniform"`` the patches may overlap, and all of their pixels
+    are erased, so that at least as many are as :class:`PatchSwap` replaces.
+
+    Examples
+    --------
+    >>> erase = PatchErase((128, 128), patch_size=16)
+    >>> images = torch.rand(4, 1, 128, 128)
+    >>> bool((erase.apply(images, erase.sample(4, torch.Generator())) == 0).any())
+    True
+    """
+
+    value = 0.0
+    """What the erased pixels become: the mean of z-scored images."""
+
+    def apply(self, images: Tensor, parameters: SwapParameters) -> Tensor:
+        """Erase patches of images (N, C, H, W), which stay as they are."""
+        check_batch(images, self.image_size, len(parameters))
+        return images.masked_fill(self.mask(parameters, images.device), self.value)
+
+    def _uniform_table(self, drawn: list[tuple[np.ndarray, np.ndarray]]) -> Tensor:
+        sources = []
+        for corners, _ in drawn:
+            # A pixel's own index marks one that stays; nothing is moved, so only places are kept.
+            source = np.arange(self.image_size[0] * self.image_size[1]).reshape(self.image_size)
+            for row, column in corners.T.tolist():
+                source[row : row + self.patch_size, column : column + self.patch_size] = -1
+            sources.append(source)
+        return _moves_table(sources)[:2]
+
+
+def check_batch(images: Tensor, size: Size, n: int) -> None:
+    """Raise a ValueError unless there are ``n`` images of that size, in (N, C, H, W)."""
+    if images.ndim != 4 or images.shape[-2:] != size:
+        raise ValueError(f"images must be (N, C, {size}), not {images.shape}")
+    if len(images) != n:
+        raise ValueError(f"{n} parameters cannot corrupt {len(images)} images")
 
 
 def _move_pixels(images: Tensor, target: Tensor, source: Tensor) -> Tensor:

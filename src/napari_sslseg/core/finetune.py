@@ -72,7 +72,7 @@ def iter_finetune(
         Whatever is wrong with scans, labels, settings, the pretrained run or the disk.
     """
     from napari_sslseg.core.checkpoints import load_weights, transfer
-    from napari_sslseg.core.networks.unet2d import UNet2d
+    from napari_sslseg.core.networks.build import check_dimensions, make_network
     from napari_sslseg.core.training import Job, make_fabric, run_job
 
     settings = settings or FinetuneSettings()
@@ -113,7 +113,8 @@ def iter_finetune(
             f"{', '.join(map(str, classes))}; label one, or correct the classes."
         )
     fabric.seed_everything(settings.training.seed, verbose=False)
-    model = UNet2d(store.channels, 1 + len(classes), settings.network)
+    check_dimensions(settings.network, 2)
+    model = make_network(settings.network, store.channels, 1 + len(classes))
     source: dict[str, Any] = {"init": "scratch"}
     if pretrained is not None:
         report = transfer(load_weights(pretrained.weights), model, settings.transfer)

@@ -57,6 +57,97 @@ def l2_norm(output: Tensor, target: Tensor) -> Tensor:
     return _difference(output, target).square().sum(dim=(2, 3)).sqrt().mean()
 
 
+def restoration_mse(output: Tensor, target: Tensor) -> Tensor:
+    """Squared error of restored and original images, averaged over everything.
+
+    Zhou et al. 2019, *Models Genesis: generic autodidactic models for 3D medical image analysis*,
+    whose restoration is compared over the whole image.
+
+    Parameters
+    ----------
+    output, target : Tensor, shape (N, C, H, W)
+        Restored and original images, in units of the preprocessed intensities.
+
+    Returns
+    -------
+    Tensor, scalar
+        At least float32, also for half-precision images.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    return _difference(output, target).square().mean()
+
+
+def masked_l1(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    r"""Absolute error at the masked pixels alone, divided by their number.
+
+    Umapathy et al. 2022, *Learning to segment with limited annotations: self-supervised
+    pretraining with regression and contrastive loss in MRI*, the loss of the regression:
+
+    .. math:: \lVert M \odot \Psi_\theta(\tilde x) - M \odot x \rVert_1
+
+    The paper sums; divided by the number of masked values |M| the loss, and with it the learning
+    rate, does not depend on the size of the slices.
+
+    Parameters
+    ----------
+    output, target : Tensor, shape (N, C, H, W)
+        Restored and original images, in units of the preprocessed intensities.
+    mask : Tensor of bool, shape (N, 1, H, W)
+        Pixels to compare, in every channel; at least one.
+
+    Returns
+    -------
+    Tensor, scalar
+        At least float32, also for half-precision images. Its gradient is exactly 0 elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    return _masked_mean(_difference(output, target).abs(), mask)
+
+
+def masked_l2(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    r"""Squared error at the masked pixels alone, divided by their number.
+
+    He et al. 2022, *Masked autoencoders are scalable vision learners*, section 3:
+
+    .. math:: \frac{1}{|M|} \sum M \odot (\Psi_\theta(\tilde x) - x)^2
+
+    Parameters
+    ----------
+    output, target : Tensor, shape (N, C, H, W)
+        Restored and original images, in units of the preprocessed intensities.
+    mask : Tensor of bool, shape (N, 1, H, W)
+        Pixels to compare, in every channel; at least one.
+
+    Returns
+    -------
+    Tensor, scalar
+        At least float32, also for half-precision images. Its gradient is exactly 0 elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    return _masked_mean(_difference(output, target).square(), mask)
+
+
+def _masked_mean(errors: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the masked pixels of all channels together."""
+    if mask.shape != (len(errors), 1, *errors.shape[2:]):
+        raise ValueError(f"a mask of shape {mask.shape} does not fit images of {errors.shape}")
+    # Selecting, and not multiplying, keeps what is not finite elsewhere out of the sum.
+    kept = errors.where(mask, 0)
+    return kept.sum() / (mask.sum() * errors.shape[1])
+
+
 def _difference(output: Tensor, target: Tensor) -> Tensor:
     """Difference in float32 or better: a sum over a slice overflows or rounds in half precision."""
     if output.ndim != 4 or output.shape != target.shape:

@@ -78,7 +78,7 @@ def load_segmenter(run: Run | str | Path, device: str = "auto") -> Segmenter:
     CheckpointError
         If the folder is no fine-tuning run or its files do not fit each other.
     """
-    from napari_sslseg.core.networks.unet2d import UNet2d
+    from napari_sslseg.core.networks.build import make_network
     from napari_sslseg.core.training import make_fabric
 
     run = Run.open(run, "finetune")
@@ -88,7 +88,7 @@ def load_segmenter(run: Run | str | Path, device: str = "auto") -> Segmenter:
         raise CheckpointError(
             f"The record of {run.folder} lacks its preprocessing or classes; train again."
         )
-    network = UNet2d(settings.preprocessing.channels, 1 + len(classes), settings.network)
+    network = make_network(settings.network, settings.preprocessing.channels, 1 + len(classes))
     restore(network, run.weights)
     where = make_fabric(device).device
     return Segmenter(network.to(where).eval(), settings.preprocessing, classes, str(where))

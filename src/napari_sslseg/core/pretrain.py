@@ -1,5 +1,6 @@
 """Self-supervised pretraining: unlabelled scans in, a pretrained network out."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from math import ceil
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 
 from napari_sslseg.core.config import Preprocessing, PretrainSettings
 from napari_sslseg.core.errors import DataError
-from napari_sslseg.core.events import Done, Event, Message, StopFlag, drained
+from napari_sslseg.core.events import Done, Event, Message, StopFlag, Validation, drained
 from napari_sslseg.core.labelled import as_volume
 from napari_sslseg.core.preprocess import canvas_size, resampled_shape
 from napari_sslseg.core.pretext.registry import TaskSettings
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from napari_sslseg.core.pretext.base import PretextTask
+
 # Enough slices for a steady figure, few enough to be quick.
 VALIDATION_SLICES = 128
 LEAST_SUBJECTS_TO_SPLIT = 5
+# Embeddings that fill their sphere have a spread of 1.
+COLLAPSED = 0.05
 
 Scan = Volume | Source
 """A scan, loaded or not."""
@@ -103,8 +108,8 @@ def iter_pretrain(
     SslsegError
         Whatever is wrong with scans, settings or the disk, in one sentence.
     """
-    from napari_sslseg.core.networks.unet2d import UNet2d
-    from napari_sslseg.core.pretext.registry import default_task, describe
+    from napari_sslseg.core.networks.build import check_dimensions, make_network
+    from napari_sslseg.core.pretext.registry import default_task, describe, remarks
     from napari_sslseg.core.training import Job, make_fabric, run_job, shuffled_batches
 
     settings = settings or PretrainSettings()
@@ -138,9 +143,17 @@ def iter_pretrain(
     if task is None:
         task = default_task(store.size)
         yield Message(f"Pretext task: {describe(task)}.")
-    runtime = task.build(store.size, settings.training.seed)
+    runtime: PretextTask = task.build(store.size, settings.training.seed)
     fabric.seed_everything(settings.training.seed, verbose=False)
-    model = UNet2d(store.channels, runtime.head(store.channels), settings.network, output_kernel=3)
+    for remark in remarks(task, store.settings):
+        yield Message(remark)
+    check_dimensions(settings.network, 2)
+    runtime.know(store)
+    model = runtime.wrap(
+        make_network(
+            settings.network, store.channels, runtime.head(store.channels), output_kernel=3
+        )
+    )
     writer = RunWriter(
         out,
         {
@@ -156,7 +169,7 @@ def iter_pretrain(
 
     def loss(model: "nn.Module", indices: np.ndarray, generator: "torch.Generator") -> "Tensor":
         images = store.batch(indices).to(fabric.device, non_blocking=True)
-        return runtime.loss(model, images, runtime.sample(len(indices), generator))
+        return runtime.loss(model, images, runtime.sample_slices(indices, generator))
 
     size = settings.training.batch_size
     watched = _spread(validation, VALIDATION_SLICES)
@@ -166,11 +179,16 @@ def iter_pretrain(
 
         # The same corruptions every time, so that the figures can be compared.
         generator = torch.Generator().manual_seed(settings.training.seed)
-        total = 0.0
-        for start in range(0, len(watched), size):
-            part = watched[start : start + size]
-            total += float(loss(model, part, generator)) * len(part)
-        return {"loss": total / len(watched)}
+        totals: dict[str, float] = defaultdict(float)
+        # Even parts: some tasks compare the slices of a batch, and a last one may be too small.
+        for part in np.array_split(watched, ceil(len(watched) / size)):
+            images = store.batch(part).to(fabric.device)
+            parameters = runtime.sample_slices(part, generator)
+            found = {"loss": float(runtime.loss(model, images, parameters))}
+            found |= runtime.figures(model, images, parameters)
+            for name, value in found.items():
+                totals[name] += value * len(part)
+        return {name: total / len(watched) for name, total in totals.items()}
 
     job = Job(
         model=model,
@@ -180,7 +198,16 @@ def iter_pretrain(
         loss=loss,
         validate=validate if len(watched) else None,
     )
-    yield from run_job(job, writer, fabric, stop)
+    told = False
+    for event in run_job(job, writer, fabric, stop):
+        yield event
+        spread = event.metrics.get("spread") if isinstance(event, Validation) else None
+        if spread is not None and spread < COLLAPSED and not told:
+            told = True
+            yield Message(
+                f"The network says nearly the same of every slice (spread {spread:.3f} of 1): it "
+                "has collapsed; lower the learning rate, or take larger batches."
+            )
 
 
 pretrain = drained(iter_pretrain)

@@ -1,5 +1,6 @@
 """What a pretext task does to a scan, as a picture, before or after training."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,12 @@ import numpy as np
 
 from napari_sslseg.core.atomic import atomic_path
 from napari_sslseg.core.config import Preprocessing, PretrainSettings
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.errors import ConfigError, ScanWarning
 from napari_sslseg.core.labelled import as_volume
 from napari_sslseg.core.predict import prediction_placement
 from napari_sslseg.core.preprocess import prepare
-from napari_sslseg.core.pretext.base import PretextPreview
-from napari_sslseg.core.pretext.registry import make_task
+from napari_sslseg.core.pretext.base import PretextPreview, PretextTask
+from napari_sslseg.core.pretext.registry import make_task, remarks
 from napari_sslseg.core.pretrain import default_preprocessing
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.volumes import Modality, Volume
@@ -59,7 +60,7 @@ def preview(
     import torch
 
     from napari_sslseg.core.checkpoints import restore
-    from napari_sslseg.core.networks.unet2d import UNet2d
+    from napari_sslseg.core.networks.build import make_network
 
     volume = as_volume(scan, modality)
     run = None if init is None else Run.open(init, "pretrain")
@@ -71,14 +72,15 @@ def preview(
     place = prediction_placement(volume.geometry, preprocessing)
     images = prepare(volume, preprocessing, place)
     chosen = run.task() if run else make_task(task, place.canvas, **(options or {}))
+    for remark in remarks(chosen, preprocessing):
+        warnings.warn(remark, ScanWarning, stacklevel=2)
     middle = np.linspace(0.25, 0.75, slices + 2)[1:-1] * (len(images) - 1)
     batch = torch.from_numpy(images[np.unique(middle.round().astype(int))])
-    runtime = chosen.build(place.canvas, seed)
+    runtime: PretextTask = chosen.build(place.canvas, seed)
     model = None
     if run is not None and network is not None:
-        model = UNet2d(
-            batch.shape[1], runtime.head(batch.shape[1]), network, output_kernel=3
-        ).eval()
+        plain = make_network(network, batch.shape[1], runtime.head(batch.shape[1]), output_kernel=3)
+        model = runtime.wrap(plain).eval()
         restore(model, run.weights)
     draw = runtime.sample(len(batch), torch.Generator().manual_seed(seed))
     return runtime.preview(batch, draw, model)

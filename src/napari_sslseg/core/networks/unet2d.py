@@ -10,7 +10,6 @@ The three parts are modules by the names ``encoder``, ``decoder`` and ``output``
 pretrained network can be named and transferred.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 from math import gcd
 
@@ -18,7 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_sslseg.core.config import Network
+from napari_sslseg.core.network_config import Network
+from napari_sslseg.core.networks.parts import (
+    Decoder,
+    Encoder,
+    EncoderDecoder,
+    he_init,
+    joined,
+    output_layer,
+)
 
 
 class WeightStandardizedConv2d(nn.Conv2d):
@@ -54,24 +61,6 @@ class EncoderLevel(nn.Module):
         return self.norm(functional.relu(self.ws_conv(features)))
 
 
-class Encoder(nn.Module):
-    """Levels with max-pooling between them; returns the features of every level, finest first."""
-
-    def __init__(self, in_channels: int, widths: Sequence[int], groups: int) -> None:
-        super().__init__()
-        inputs = [in_channels, *widths[:-1]]
-        self.levels = nn.ModuleList(
-            EncoderLevel(i, o, groups) for i, o in zip(inputs, widths, strict=True)
-        )
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Features of every level: (N, widths[l], H / 2^l, W / 2^l)."""
-        features = [self.levels[0](images)]
-        for level in self.levels[1:]:
-            features.append(level(functional.max_pool2d(features[-1], 2)))
-        return features
-
-
 class DecoderLevel(nn.Module):
     """Up-sample, join the encoder's features, one weight-standardised convolution, GroupNorm."""
 
@@ -83,27 +72,11 @@ class DecoderLevel(nn.Module):
 
     def forward(self, features: Tensor, skip: Tensor) -> Tensor:
         """Map coarse features and the skip of twice their size to the skip's shape."""
-        features = torch.cat([self.up(features), skip], dim=1)
+        features = joined(self.up(features), skip)
         return self.norm(functional.relu(self.ws_conv(features)))
 
 
-class Decoder(nn.Module):
-    """Levels from the coarsest features to full resolution."""
-
-    def __init__(self, widths: Sequence[int], groups: int) -> None:
-        super().__init__()
-        coarse_to_fine = list(reversed(widths))
-        self.levels = nn.ModuleList(DecoderLevel(i, o, groups) for i, o in pairwise(coarse_to_fine))
-
-    def forward(self, features: list[Tensor]) -> Tensor:
-        """Features at full resolution, shape (N, widths[0], H, W)."""
-        decoded = features[-1]
-        for level, skip in zip(self.levels, reversed(features[:-1]), strict=True):
-            decoded = level(decoded, skip)
-        return decoded
-
-
-class UNet2d(nn.Module):
+class UNet2d(EncoderDecoder):
     """U-Net from images to ``out_channels`` scores per pixel.
 
     Parameters
@@ -125,21 +98,17 @@ class UNet2d(nn.Module):
     def __init__(
         self, in_channels: int, out_channels: int, network: Network, output_kernel: int = 1
     ) -> None:
-        super().__init__()
-        self.encoder = Encoder(in_channels, network.widths, network.groups)
-        self.decoder = Decoder(network.widths, network.groups)
-        self.output = nn.Conv2d(
-            network.widths[0], out_channels, output_kernel, padding=output_kernel // 2
+        widths, groups = network.widths, network.groups
+        coarse_to_fine = widths[::-1]
+        super().__init__(
+            Encoder(
+                (EncoderLevel(i, o, groups) for i, o in pairwise((in_channels, *widths))), widths
+            ),
+            Decoder(
+                (DecoderLevel(i, o, groups) for i, o in pairwise(coarse_to_fine)),
+                coarse_to_fine[1:],
+            ),
+            output_layer(2, widths[0], out_channels, output_kernel),
+            network.stride,
         )
-        self.apply(_he_init)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Scores, shape (N, out_channels, H, W); H and W must be multiples of 2^(levels − 1)."""
-        return self.output(self.decoder(self.encoder(images)))
-
-
-def _he_init(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+        self.apply(he_init)

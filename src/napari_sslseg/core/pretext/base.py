@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from napari_sslseg.core.slices import SliceStore
+
 
 @dataclass(frozen=True, eq=False)
 class PretextPreview:
@@ -24,11 +26,18 @@ class PretextPreview:
     mask : ndarray of bool, shape (N, 1, H, W)
         Pixels that were replaced.
     restored : ndarray, shape (N, C, H, W), or None
-        What the network makes of it; None without a network.
+        What the network makes of it; None without a network. Where the loss sees the masked
+        pixels alone, the original stands at the others. With ``levels``, the levels that the
+        network tells, shape (N, 1, H, W).
     error : ndarray, shape (N, C, H, W), or None
-        Absolute difference of restored and original, in units of the preprocessed intensities.
+        Absolute difference of restored and original, in units of the preprocessed intensities;
+        with ``levels``, of the levels, shape (N, 1, H, W).
     captions : mapping of str to str
-        Plain words for each array above, by its name.
+        Plain words for the arrays, by name. One without a caption is not worth a picture.
+    partner : ndarray, shape (N, C, H, W), or None
+        The slices that were fused in, for a task that fuses slices.
+    levels : ndarray, shape (N, 1, H, W), or None
+        How strongly each pixel shows the partner, from 0 to 1.
     """
 
     original: np.ndarray
@@ -37,6 +46,35 @@ class PretextPreview:
     restored: np.ndarray | None
     error: np.ndarray | None
     captions: Mapping[str, str]
+    partner: np.ndarray | None = None
+    levels: np.ndarray | None = None
+
+
+class SliceTask:
+    """What most tasks need not say: train the network as it is, on slices drawn one by one."""
+
+    def head(self, in_channels: int) -> int:
+        """Give the number of output channels that the network needs: the image's own."""
+        return in_channels
+
+    def wrap(self, network: Any) -> "nn.Module":
+        """Make the model that is trained from a network; parts to transfer keep their names."""
+        return network
+
+    def know(self, store: "SliceStore") -> None:
+        """Learn from the store which scan each slice is from, where the task needs it."""
+
+    def sample(self, n: int, generator: "torch.Generator") -> Any:
+        """Draw what happens to each of ``n`` images."""
+        raise NotImplementedError
+
+    def sample_slices(self, slices: np.ndarray, generator: "torch.Generator") -> Any:
+        """Draw what happens to these slices of the store."""
+        return self.sample(len(slices), generator)
+
+    def figures(self, model: "nn.Module", images: "Tensor", parameters: Any) -> "dict[str, float]":
+        """Figures to watch besides the loss, such as those that tell a collapse."""
+        return {}
 
 
 class PretextTask(Protocol):
@@ -46,18 +84,38 @@ class PretextTask(Protocol):
     training, in validation and in a preview.
     """
 
-    name: str
-    """Key of the task, as in its settings."""
+    @property
+    def name(self) -> str:
+        """Key of the task, as in its settings."""
+        ...
 
-    title: str
-    """Plain words for a clinician."""
+    @property
+    def title(self) -> str:
+        """Plain words for a clinician."""
+        ...
 
     def head(self, in_channels: int) -> int:
         """Give the number of output channels that the network needs for this task."""
         ...
 
+    def wrap(self, network: Any) -> "nn.Module":
+        """Make the model that is trained from a network; parts to transfer keep their names."""
+        ...
+
+    def know(self, store: "SliceStore") -> None:
+        """Learn from the store which scan each slice is from, where the task needs it."""
+        ...
+
     def sample(self, n: int, generator: "torch.Generator") -> Any:
         """Draw what happens to each of ``n`` images, from a generator on the CPU."""
+        ...
+
+    def sample_slices(self, slices: np.ndarray, generator: "torch.Generator") -> Any:
+        """Draw what happens to these slices of the store that the task knows."""
+        ...
+
+    def figures(self, model: "nn.Module", images: "Tensor", parameters: Any) -> "dict[str, float]":
+        """Figures to watch besides the loss, such as those that tell a collapse."""
         ...
 
     def apply(self, images: "Tensor", parameters: Any) -> "Tensor":

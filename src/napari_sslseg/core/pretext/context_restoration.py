@@ -1,6 +1,6 @@
 """Settings of context restoration. Loads no PyTorch: the task itself is made by ``build``."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,26 +11,19 @@ if TYPE_CHECKING:
     from napari_sslseg.core.pretext.patch_restoration import ContextRestorationTask
 
 
-class ContextRestoration(Settings):
-    """Context restoration: patches of a slice change places, and the network puts them back.
+class PatchSettings(Settings):
+    """Which patches of a slice are corrupted: what context restoration and prediction share."""
 
-    Dominic et al. 2023, *Improving data-efficiency and robustness of medical imaging segmentation
-    using inpainting-based self-supervised learning*. The defaults are the best of the designs
-    compared there, found on MR and CT slices of 512 × 512 pixels.
+    title: ClassVar[str]
+    patch_share: ClassVar[float] = 1 / 16
+    """Patch side over slice side, for a default: 32 of 512 pixels in Dominic et al. 2023."""
 
-    Examples
-    --------
-    >>> ContextRestoration(patch_size=16).build((128, 128)).title
-    'Restore swapped patches'
-    """
-
-    kind: Literal["context-restoration"] = "context-restoration"
     patch_size: int = Field(
         default=32,
         gt=0,
         le=512,
         title="Patch size",
-        description="Side of the square patches that change places, in pixels. Dominic et al. "
+        description="Side of the square patches that are corrupted, in pixels. Dominic et al. "
         "2023 compare 64, 32, 16 and 8 and find 32 best, on slices of 512 × 512.",
     )
     sampling: Sampling = Field(
@@ -44,7 +37,7 @@ class ContextRestoration(Settings):
         gt=0,
         le=0.9,
         title="Corrupted share",
-        description="Patches are swapped until at least this share of the slice is corrupted; "
+        description="Patches are added until at least this share of the slice is corrupted; "
         "a quarter in Dominic et al. 2023. At most 0.3 with poisson-disc.",
     )
     n_masks: int = Field(
@@ -55,6 +48,28 @@ class ContextRestoration(Settings):
         description="Arrangements of patches made in advance. Each slice gets one of them, turned "
         "at random, each time it is shown; 100 in Dominic et al. 2023.",
     )
+
+    @property
+    def summary(self) -> str:
+        """The settings that matter most, in a few words."""
+        return f"patches of {self.patch_size} pixels, {self.sampling}"
+
+
+class ContextRestoration(PatchSettings):
+    """Context restoration: patches of a slice change places, and the network puts them back.
+
+    Dominic et al. 2023, *Improving data-efficiency and robustness of medical imaging segmentation
+    using inpainting-based self-supervised learning*. The defaults are the best of the designs
+    compared there, found on MR and CT slices of 512 × 512 pixels.
+
+    Examples
+    --------
+    >>> ContextRestoration(patch_size=16).build((128, 128)).title
+    'Restore swapped patches'
+    """
+
+    title: ClassVar[str] = "Restore swapped patches"
+    kind: Literal["context-restoration"] = "context-restoration"
 
     def build(self, image_size: tuple[int, int], seed: int = 0) -> "ContextRestorationTask":
         """Make the task for slices of one size.

@@ -12,12 +12,20 @@ if TYPE_CHECKING:
 
 PANEL_INCHES = 2.4
 OUTLINE = "#f5a623"
+FRAME = "0.6"
+# Outlines help only around regions larger than single pixels: at most this many edges per pixel.
+MOST_EDGES = 1.5
+
+# Columns of a figure, and the scales of those that do not show intensities.
+COLUMNS = ("original", "partner", "corrupted", "mask", "levels", "restored", "error")
+UNIT = (0.0, 1.0)
 
 
 def preview_figure(preview: PretextPreview, channel: int = 0) -> "Figure":
     """Draw slices in rows, and what happens to them in columns.
 
     Original, corrupted and restored slices of a row share one grey scale, all errors another.
+    Masks and levels run from black (0) to white (1).
 
     Parameters
     ----------
@@ -34,8 +42,8 @@ def preview_figure(preview: PretextPreview, channel: int = 0) -> "Figure":
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    names = ["original", "corrupted", "mask", "restored", "error"]
-    shown = {name: getattr(preview, name) for name in names if getattr(preview, name) is not None}
+    shown = {name: getattr(preview, name) for name in COLUMNS if name in preview.captions}
+    shown = {name: images for name, images in shown.items() if images is not None}
     n, _, height, width = preview.original.shape
     panel_height = PANEL_INCHES * float(np.clip(height / width, 0.4, 2.5))
     figure = Figure(
@@ -43,17 +51,23 @@ def preview_figure(preview: PretextPreview, channel: int = 0) -> "Figure":
         layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0),
     )
     axes = figure.subplots(n, len(shown), squeeze=False)
-    worst = None if preview.error is None else _high(preview.error[:, channel])
+    scales = {"mask": UNIT, "levels": UNIT}
+    if preview.levels is not None:
+        scales |= {"restored": UNIT, "error": UNIT}
+    elif preview.error is not None:
+        scales["error"] = (0.0, _high(preview.error[:, channel]))
     for row in range(n):
         limits = _limits(preview.original[row, channel])
-        replaced = preview.mask[row, 0]
+        # Where levels differ from place to place, so do the regions.
+        regions = (preview.mask if preview.levels is None else preview.levels)[row, 0]
         for axis, (name, images) in zip(axes[row], shown.items(), strict=True):
-            image = images[row, 0 if name == "mask" else channel]
-            low, high = {"mask": (0.0, 1.0), "error": (0.0, worst)}.get(name, limits)
+            image = images[row, min(channel, images.shape[1] - 1)]
+            low, high = scales.get(name, limits)
             axis.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-            axis.set_axis_off()
-            if name == "corrupted":
-                _outline(axis, replaced)
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set(color=FRAME, linewidth=0.5)
+            if name == "corrupted" and not _speckled(regions):
+                _outline(axis, regions)
             if row == 0:
                 axis.set_title(preview.captions[name], fontsize=9)
     return figure
@@ -69,14 +83,26 @@ def _high(errors: np.ndarray) -> float:
     return float(np.percentile(errors, 99.5)) or 1.0
 
 
-def _outline(axis: "Axes", replaced: np.ndarray) -> None:
-    """Draw the border of the replaced pixels, exactly along pixel edges."""
+def _edges(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the value changes from one row to the next, and from one column to the next."""
+    padded = np.pad(regions, 1).astype(np.float32)
+    return np.diff(padded, axis=0)[:, 1:-1] != 0, np.diff(padded, axis=1)[1:-1] != 0
+
+
+def _speckled(regions: np.ndarray) -> bool:
+    """Whether the regions are little more than single pixels."""
+    edges = sum(np.count_nonzero(edge) for edge in _edges(regions))
+    return bool(edges > MOST_EDGES * np.count_nonzero(regions))
+
+
+def _outline(axis: "Axes", regions: np.ndarray) -> None:
+    """Draw the border of the regions, exactly along pixel edges."""
     from matplotlib.collections import LineCollection
 
-    padded = np.pad(replaced, 1).astype(np.int8)
-    rows, columns = np.nonzero(np.diff(padded, axis=0)[:, 1:-1])
+    below, right = _edges(regions)
+    rows, columns = np.nonzero(below)
     horizontal = _segments(columns, rows, along=0)
-    rows, columns = np.nonzero(np.diff(padded, axis=1)[1:-1])
+    rows, columns = np.nonzero(right)
     vertical = _segments(columns, rows, along=1)
     lines = np.concatenate([horizontal, vertical]) - 0.5
     axis.add_collection(LineCollection(list(lines), colors=OUTLINE, linewidths=0.6))

@@ -1,18 +1,45 @@
 """Pretext tasks by name."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from napari_sslseg.core.config import checked
+from pydantic import Field
+
+from napari_sslseg.core.config import Preprocessing, checked
 from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.pretext.context_prediction import ContextPrediction
 from napari_sslseg.core.pretext.context_restoration import ContextRestoration
+from napari_sslseg.core.pretext.global_contrast import GlobalContrast
+from napari_sslseg.core.pretext.mae import MaskedPatches
+from napari_sslseg.core.pretext.masked_pixels import MaskedPixels
+from napari_sslseg.core.pretext.models_genesis import ModelsGenesis
+from napari_sslseg.core.pretext.spark import SparseMasking
+from napari_sslseg.core.pretext.volume_fusion import VolumeFusion
 
-TaskSettings = ContextRestoration
-"""Settings of any pretext task."""
+TaskSettings = Annotated[
+    ContextRestoration
+    | ContextPrediction
+    | MaskedPixels
+    | MaskedPatches
+    | ModelsGenesis
+    | VolumeFusion
+    | SparseMasking
+    | GlobalContrast,
+    Field(discriminator="kind"),
+]
+"""Settings of any pretext task, told apart by their kind."""
 
-TASKS: dict[str, type[TaskSettings]] = {"context-restoration": ContextRestoration}
+TASKS: dict[str, type[TaskSettings]] = {
+    "context-restoration": ContextRestoration,
+    "context-prediction": ContextPrediction,
+    "masked-pixels": MaskedPixels,
+    "mae": MaskedPatches,
+    "spark": SparseMasking,
+    "models-genesis": ModelsGenesis,
+    "volume-fusion": VolumeFusion,
+    "global-contrast": GlobalContrast,
+}
 
-# Patch side over slice side in Dominic et al. 2023 (32 of 512 pixels), and their range of sides.
-PATCH_SHARE = 1 / 16
+# The sides that Dominic et al. 2023 compare.
 PATCH_SIDES = (8, 16, 32, 64)
 
 
@@ -31,13 +58,28 @@ def make_task(name: str, size: tuple[int, int] | None = None, **options: Any) ->
     Raises
     ------
     ConfigError
-        If there is no such task, or an option is impossible.
+        If there is no such task, or an option is impossible or is one of other tasks.
     """
     if name not in TASKS:
         raise ConfigError(f"There is no pretext task {name}; choose one of {', '.join(TASKS)}.")
-    if size is not None:
-        options.setdefault("patch_size", patch_size_for(size))
-    return checked(TASKS[name], **options)
+    kind = TASKS[name]
+    for option in options:
+        if option not in kind.model_fields:
+            raise _misplaced(name, option)
+    share = getattr(kind, "patch_share", None)
+    if size is not None and share is not None:
+        options.setdefault("patch_size", patch_size_for(size, share))
+    return checked(kind, **options)
+
+
+def _misplaced(name: str, option: str) -> ConfigError:
+    having = [other for other, kind in TASKS.items() if option in kind.model_fields]
+    if not having:
+        return ConfigError(f"No pretext task has an option {option}; leave it out.")
+    return ConfigError(
+        f"The pretext task {name} has no option {option}; leave it out, or choose a task that has "
+        f"it: {', '.join(having)}."
+    )
 
 
 def default_task(size: tuple[int, int]) -> TaskSettings:
@@ -45,15 +87,27 @@ def default_task(size: tuple[int, int]) -> TaskSettings:
     return make_task("context-restoration", size)
 
 
-def patch_size_for(size: tuple[int, int]) -> int:
-    """Side of the patches that stands to the slice as in the paper: the nearest of 8, 16, 32, 64.
+def patch_size_for(size: tuple[int, int], share: float = ContextRestoration.patch_share) -> int:
+    """Side of the patches that suits slices of this size: the nearest of 8, 16, 32, 64.
 
-    The paper's best side is 32 pixels on slices of 512; smaller slices take smaller patches.
+    Parameters
+    ----------
+    size : tuple of int
+        Height and width of the slices.
+    share : float
+        Wanted side over that of the slice. In Dominic et al. 2023 it is best at 32 pixels on
+        slices of 512; smaller slices take smaller patches.
     """
-    target = PATCH_SHARE * min(size)
+    target = share * min(size)
     return min(PATCH_SIDES, key=lambda side: abs(side - target))
 
 
 def describe(task: TaskSettings) -> str:
     """Say in a few words what a task does."""
-    return f"{task.kind}, patches of {task.patch_size} pixels, {task.sampling}"
+    return f"{task.kind}, {task.summary}"
+
+
+def remarks(task: TaskSettings, preprocessing: Preprocessing) -> list[str]:
+    """Say what is worth knowing about a task with such slices: sentences, often none."""
+    remark = task.remark(preprocessing) if isinstance(task, MaskedPixels) else None
+    return [remark] if remark else []

@@ -1,0 +1,49 @@
+"""Command line: a picture of what a pretext task does."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_sslseg.console import say
+from napari_sslseg.options import (
+    ModalityOption,
+    PatchSize,
+    Sampling,
+    TaskOption,
+    modality_of,
+    preprocessing_for,
+    task_options,
+)
+
+
+def preview(
+    image: Annotated[Path, typer.Argument(help="A scan.")],
+    out: Annotated[Path, typer.Option(help="Picture to write, such as preview.png.")],
+    task: TaskOption = "context-restoration",
+    patch_size: PatchSize = None,
+    sampling: Sampling = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Pretraining run, to show what it restores.")
+    ] = None,
+    plane: Annotated[
+        str, typer.Option(help="Slicing plane: axial, coronal or sagittal.")
+    ] = "axial",
+    modality: ModalityOption = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**31 - 1)] = 0,
+) -> None:
+    """Draw what a pretext task does to a scan."""
+    from napari_sslseg.core.preview import draw_preview
+
+    preprocessing = None if init else preprocessing_for(image, plane, "keep", modality_of(modality))
+    draw_preview(
+        image,
+        out=out,
+        task=task,
+        options=task_options(patch_size=patch_size, sampling=sampling),
+        init=init,
+        preprocessing=preprocessing,
+        modality=modality_of(modality),
+        seed=seed,
+    )
+    say(f"Preview: {out}")

@@ -1,0 +1,220 @@
+"""Contrastive losses of the papers, as pure functions of embeddings.
+
+All compare by cosine similarity (the siamese loss by Euclidean distance), compute in float32 or
+better, and stay finite at any temperature.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def nt_xent(
+    first: Tensor,
+    second: Tensor,
+    temperature: float = 0.1,
+    *,
+    same: Tensor | None = None,
+) -> Tensor:
+    r"""Normalised temperature-scaled cross entropy between two views (NT-Xent, SimCLR).
+
+    Chen et al. 2020; Umapathy et al. 2022, equation 2, with τ = 0.1. For each of the 2N
+    embeddings the other view of its image is the positive, and all others are negatives:
+
+    .. math:: \ell(a, p) = -\log \frac{e^{D(a, p)/\tau}}{\sum_{k \ne a} e^{D(a, k)/\tau}}
+
+    Parameters
+    ----------
+    first, second : Tensor, shape (N, D)
+        Embeddings of two views of the same N images, in the same order.
+    temperature : float
+        τ.
+    same : Tensor of bool, shape (N, N), optional
+        Images that are never negatives of each other, such as slices of the same part of the
+        body in different volumes (G^D− of Chaitanya et al. 2020).
+
+    Returns
+    -------
+    Tensor, scalar
+        Mean over the 2N embeddings.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or the temperature is not positive.
+    """
+    similarity = _similarities(first, second, temperature)
+    n = len(first)
+    excluded = torch.eye(2 * n, dtype=torch.bool, device=similarity.device)
+    positive = torch.arange(2 * n, device=similarity.device).roll(n)
+    if same is not None:
+        excluded |= same.to(similarity.device).repeat(2, 2)
+        # The positive is of the same part, too, and stays.
+        excluded[torch.arange(2 * n, device=excluded.device), positive] = False
+    return functional.cross_entropy(similarity.masked_fill(excluded, -torch.inf), positive)
+
+
+def partition_contrast(
+    first: Tensor, second: Tensor, partition: Tensor, volume: Tensor, temperature: float = 0.1
+) -> Tensor:
+    r"""NT-Xent with positives across volumes as well (G^D of Chaitanya et al. 2020).
+
+    Slices of the same partition of different volumes show about the same anatomy: they are
+    positives, like the other view of the same slice. Slices of other partitions are negatives.
+    Each positive pair has a term of its own, with itself and the negatives below the line; the
+    mean is taken over all pairs.
+
+    Parameters
+    ----------
+    first, second : Tensor, shape (N, D)
+        Embeddings of two views of the same N slices.
+    partition : Tensor, shape (N,), integer
+        Partition of its volume that each slice lies in.
+    volume : Tensor, shape (N,), integer
+        Volume of each slice.
+    temperature : float
+        τ.
+    """
+    similarity = _similarities(first, second, temperature)
+    n = len(first)
+    partition, volume = (t.to(similarity.device).repeat(2) for t in (partition, volume))
+    alike = partition[:, None] == partition[None]
+    slices = torch.arange(n, device=similarity.device).repeat(2)
+    other_view = slices[:, None] == slices[None]
+    itself = torch.eye(2 * n, dtype=torch.bool, device=similarity.device)
+    positives = (other_view | (alike & (volume[:, None] != volume[None]))) & ~itself
+    negatives = similarity.masked_fill(alike, -torch.inf).logsumexp(1, keepdim=True)
+    terms = torch.logaddexp(similarity, negatives) - similarity
+    return terms[positives].mean()
+
+
+def local_contrast(
+    first: Tensor, second: Tensor, negatives: Tensor, temperature: float = 0.1
+) -> Tensor:
+    r"""Contrast corresponding regions of two feature maps with other regions of the same image.
+
+    Chaitanya et al. 2020, equation 3, as Umapathy et al. 2022 use it for the decoder: region r of
+    one view is the positive of region r of the other, and chosen other regions of **both** views
+    are its negatives; averaged over regions, images and both directions.
+
+    Parameters
+    ----------
+    first, second : Tensor, shape (N, R, D)
+        Embeddings of R regions of each view; region r is at the same place of the image in both.
+    negatives : Tensor, shape (N, R, K) or (R, K), integer
+        For each region the K regions that are its negatives; never itself.
+    temperature : float
+        τ.
+    """
+    if first.shape != second.shape or first.ndim != 3:
+        raise ValueError(
+            f"regions must have one shape (N, R, D), not {first.shape} and {second.shape}"
+        )
+    _check_temperature(temperature)
+    n, r, _ = first.shape
+    chosen = negatives.to(first.device).expand(n, r, negatives.shape[-1])
+
+    def one_way(anchor: Tensor, other: Tensor) -> Tensor:
+        positive = (anchor * other).sum(-1, keepdim=True)
+        within = (anchor @ anchor.transpose(1, 2)).gather(2, chosen)
+        across = (anchor @ other.transpose(1, 2)).gather(2, chosen)
+        logits = torch.cat([positive, within, across], dim=2) / temperature
+        return (logits.logsumexp(2) - logits[..., 0]).mean()
+
+    with torch.autocast(first.device.type, enabled=False):
+        a, b = _normalized(first), _normalized(second)
+        return (one_way(a, b) + one_way(b, a)) / 2
+
+
+def polycl(anchor: Tensor, positive: Tensor, negative: Tensor, temperature: float) -> Tensor:
+    r"""Contrast one positive with exactly one negative (PolyCL, Moran et al.).
+
+    .. math:: -\log \frac{e^{s^+/\tau}}{e^{s^+/\tau} + e^{s^-/\tau}}
+              = \mathrm{softplus}\left(\frac{s^- - s^+}{\tau}\right)
+
+    Parameters
+    ----------
+    anchor, positive, negative : Tensor, shape (N, D)
+        Embeddings of the three examples of each triplet.
+    temperature : float
+        τ, one over the *configured* batch size in the paper.
+    """
+    if not anchor.shape == positive.shape == negative.shape or anchor.ndim != 2:
+        raise ValueError(
+            f"embeddings must have one shape (N, D), not {anchor.shape}, {positive.shape} and "
+            f"{negative.shape}"
+        )
+    _check_temperature(temperature)
+    a, p, n = _normalized(anchor), _normalized(positive), _normalized(negative)
+    margin = (a * n).sum(1) - (a * p).sum(1)
+    return functional.softplus(margin / temperature).mean()
+
+
+def siamese(first: Tensor, second: Tensor, same: Tensor, margin: float = 1.0) -> Tensor:
+    r"""Pull pairs of the same side together, push those of opposite sides a margin apart.
+
+    Dhere & Sivaswamy 2021, equation 1: :math:`y d^2 + (1 - y) \max(0, m - d)^2` with the
+    Euclidean distance d of **each pair** and m = 1, averaged over the pairs.
+
+    Parameters
+    ----------
+    first, second : Tensor, shape (N, …)
+        Embeddings of the two members of N pairs; flattened.
+    same : Tensor of bool, shape (N,)
+        Whether both members are of the same side (y = 1).
+    margin : float
+        m.
+    """
+    if first.shape != second.shape or len(same) != len(first):
+        raise ValueError(
+            f"pairs must have one shape, not {first.shape}, {second.shape} and {len(same)} labels"
+        )
+    distance = pair_distance(first, second)
+    apart = functional.relu(margin - distance)
+    return torch.where(same.to(distance.device), distance, apart).square().mean()
+
+
+def pair_distance(first: Tensor, second: Tensor) -> Tensor:
+    """Euclidean distance of each pair of embeddings, shape (N,), with a finite gradient at 0."""
+    kind = torch.promote_types(first.dtype, torch.float32)
+    difference = (first.to(kind) - second.to(kind)).flatten(1)
+    squared = difference.square().sum(1)
+    # The root has an infinite slope at 0, where the distance of equal embeddings lies.
+    return torch.where(squared > 0, squared.clamp(min=torch.finfo(kind).tiny).sqrt(), squared)
+
+
+def embedding_spread(embeddings: Tensor) -> Tensor:
+    """How far embeddings fill their sphere: 1 if evenly in all directions, 0 if all are one point.
+
+    The standard deviation of the normalised embeddings, averaged over dimensions, times √D. Near 0
+    the network has collapsed: it says the same of every image.
+
+    Parameters
+    ----------
+    embeddings : Tensor, shape (N, D)
+    """
+    spread = _normalized(embeddings).std(0, correction=0).mean()
+    return spread * embeddings.shape[1] ** 0.5
+
+
+def _similarities(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Cosine similarities of all 2N embeddings over τ, shape (2N, 2N)."""
+    if first.shape != second.shape or first.ndim != 2:
+        raise ValueError(
+            f"embeddings must have one shape (N, D), not {first.shape} and {second.shape}"
+        )
+    _check_temperature(temperature)
+    # Outside of autocast, which would round the products to half precision.
+    with torch.autocast(first.device.type, enabled=False):
+        both = torch.cat([_normalized(first), _normalized(second)])
+        return both @ both.T / temperature
+
+
+def _normalized(embeddings: Tensor) -> Tensor:
+    kind = torch.promote_types(embeddings.dtype, torch.float32)
+    return functional.normalize(embeddings.to(kind), dim=-1)
+
+
+def _check_temperature(temperature: float) -> None:
+    if not temperature > 0:
+        raise ValueError(f"the temperature must be above 0, not {temperature}")

@@ -1,0 +1,262 @@
+"""The corruptions of Models Genesis: intensity curves, local shuffling, painting over.
+
+Each image gets each of the three, or not, with a probability of its own. As in
+:mod:`~napari_sslseg.core.corruptions`, parameters are drawn first and applied after, batched and
+without a loop over images.
+"""
+
+from dataclasses import dataclass
+from math import ceil, sqrt
+
+import torch
+from torch import Tensor
+
+from napari_sslseg.core.boxes import Boxes, draw_boxes
+from napari_sslseg.core.corruptions import CPU, check_batch
+from napari_sslseg.core.patches import Size
+
+CURVE_POINTS = 257
+MOST_BOXES = 5
+# The longest side of a shuffled window over the side of the slice.
+WINDOW_SHARE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class GenesisParameters:
+    """What happens to each of N images: small CPU tensors.
+
+    Parameters
+    ----------
+    curved, shuffled : Tensor, shape (N,), bool
+        Whether intensities are bent, and whether pixels are shuffled.
+    curves : Tensor, shape (N, 257)
+        Intensity that each of 257 evenly spaced ones becomes, all from 0 to 1.
+    windows, offsets : Tensor, shape (N, 2), int64
+        Height and width of the windows that are shuffled, and where the first one starts.
+    shuffle_seed : int
+        Seed of the order of the pixels in the windows.
+    boxes : Boxes
+        Boxes to paint over, or to keep. None for images that are not painted.
+    outside : Tensor, shape (N,), bool
+        Whether everything outside of the boxes is painted over, and not their inside.
+    paint : Tensor, shape (N,)
+        Intensity of the paint, from 0 to 1.
+    """
+
+    curved: Tensor
+    shuffled: Tensor
+    curves: Tensor
+    windows: Tensor
+    offsets: Tensor
+    shuffle_seed: int
+    boxes: Boxes
+    outside: Tensor
+    paint: Tensor
+
+    def __len__(self) -> int:
+        return len(self.curved)
+
+
+class Genesis:
+    """Bend intensities, shuffle pixels within small windows, and paint over boxes.
+
+    After Zhou et al. 2019, *Models Genesis*, on slices. Intensities stand on a scale from 0 (the
+    lowest of the image and channel) to 1 (the highest) here, so normalisation does not matter.
+
+    Parameters
+    ----------
+    image_size : tuple of int
+        Height and width in pixels.
+    curve_rate, shuffle_rate, paint_rate : float
+        Probability of each of the three.
+    outside_rate : float
+        Probability that an image that is painted is painted outside of boxes, not inside.
+    max_area : float
+        Largest share of the slice that is painted over.
+    """
+
+    def __init__(
+        self,
+        image_size: Size,
+        curve_rate: float = 0.9,
+        shuffle_rate: float = 0.5,
+        paint_rate: float = 0.9,
+        outside_rate: float = 0.8,
+        max_area: float = 0.25,
+    ) -> None:
+        self.image_size: Size = (int(image_size[0]), int(image_size[1]))
+        self.curve_rate = curve_rate
+        self.shuffle_rate = shuffle_rate
+        self.paint_rate = paint_rate
+        self.outside_rate = outside_rate
+        self.max_area = max_area
+        self._largest_window = torch.tensor(
+            [min(side, max(2, int(WINDOW_SHARE * side))) for side in self.image_size]
+        )
+
+    def sample(self, n: int, generator: torch.Generator) -> GenesisParameters:
+        """Draw what happens to ``n`` images, from a generator on the CPU."""
+        curved, shuffled, painted, outside, falling = (
+            torch.rand(n, generator=generator) < rate
+            for rate in (
+                self.curve_rate,
+                self.shuffle_rate,
+                self.paint_rate,
+                self.outside_rate,
+                0.5,
+            )
+        )
+        curves = bezier_curves(torch.rand(n, 2, 2, generator=generator))
+        smallest = self._largest_window.clamp(max=2)
+        spread = self._largest_window - smallest + 1
+        windows = smallest + (torch.rand(n, 2, generator=generator) * spread).long()
+        outside &= painted
+        return GenesisParameters(
+            curved=curved,
+            shuffled=shuffled,
+            curves=torch.where(falling[:, None], 1 - curves, curves),
+            windows=windows,
+            offsets=(torch.rand(n, 2, generator=generator) * windows).long(),
+            shuffle_seed=int(torch.randint(2**31, (), generator=generator)),
+            boxes=self._draw_boxes(painted, outside, generator),
+            outside=outside,
+            paint=torch.rand(n, generator=generator),
+        )
+
+    def _draw_boxes(self, painted: Tensor, outside: Tensor, generator: torch.Generator) -> Boxes:
+        """Boxes that paint over no more than the largest area, whatever their places.
+
+        Inside: up to five boxes, each of at most a fifth of it. Outside: one box that keeps all
+        but that area, and up to four more that keep more.
+        """
+        counts = torch.randint(1, MOST_BOXES + 1, (len(painted),), generator=generator)
+        inner, outer = sqrt(self.max_area / MOST_BOXES), sqrt(1 - self.max_area)
+
+        def sides(low: float, high: float) -> tuple[tuple[int, int], tuple[int, int]]:
+            height, width = (
+                (max(1, ceil(low * side)), max(1, int(high * side))) for side in self.image_size
+            )
+            return height, width
+
+        def draw(counts: Tensor, most: int, low: float, high: float) -> Boxes:
+            return draw_boxes(counts, most, self.image_size, sides(low, high), generator)
+
+        inside = draw(counts * (painted & ~outside), MOST_BOXES, inner / 2, inner)
+        first = draw(outside.long(), 1, outer, 1)
+        others = draw((counts - 1) * outside, MOST_BOXES - 1, outer / 2, 1)
+        return inside.followed_by(first).followed_by(others)
+
+    def mask(self, parameters: GenesisParameters, device: torch.device = CPU) -> Tensor:
+        """Say which pixels are painted over: bool, shape (N, 1, H, W)."""
+        within = parameters.boxes.covering(self.image_size, device) != 0
+        return (within ^ parameters.outside.to(device)[:, None, None])[:, None]
+
+    def apply(self, images: Tensor, parameters: GenesisParameters) -> Tensor:
+        """Corrupt images (N, C, H, W), which stay as they are."""
+        check_batch(images, self.image_size, len(parameters))
+        device = images.device
+        low, high = _extremes(images)
+        curved = parameters.curved.to(device)[:, None, None, None]
+        bent = bend(images, parameters.curves.to(device, images.dtype), low, high)
+        out = torch.where(curved, bent, images)
+        source = self.shuffled_pixels(parameters, device)[:, None].expand_as(images)
+        out = out.flatten(2).gather(2, source.flatten(2)).view(images.shape)
+        paint = parameters.paint.to(device, images.dtype)[:, None, None, None]
+        return torch.where(self.mask(parameters, device), low + paint * (high - low), out)
+
+    def shuffled_pixels(self, parameters: GenesisParameters, device: torch.device) -> Tensor:
+        """Flat index of the pixel that each pixel gets: int64, shape (N, H, W).
+
+        A grid of equal windows covers the slice, from a random start; windows that the border
+        cuts stay as they are. The pixels of a window take the places of a random cycle through
+        it, each window another number of steps along it: a permutation, drawn without sorting
+        the whole image.
+        """
+        n, (height, width) = len(parameters), self.image_size
+        generator = torch.Generator(device=device).manual_seed(parameters.shuffle_seed)
+        rows, row_window, row_within, whole_rows = self._along(parameters, 0, device)
+        columns, column_window, column_within, whole_columns = self._along(parameters, 1, device)
+        tall, wide = (side[:, None, None] for side in parameters.windows.to(device).unbind(1))
+        area = int(self._largest_window.prod())
+        drawn = torch.rand(n, area, generator=generator, device=device)
+        # Places beyond the window come last, so that the first ones are a permutation of it.
+        beyond = torch.arange(area, device=device) >= (tall * wide)[:, :, 0]
+        cycle = drawn.masked_fill(beyond, 2).argsort(dim=1)
+        position = cycle.argsort(dim=1)
+        most = [-(-side // 2) for side in self.image_size]
+        steps = torch.rand(n, most[0] * most[1], generator=generator, device=device)
+
+        def look_up(table: Tensor, index: Tensor) -> Tensor:
+            return table.gather(1, index.flatten(1)).view(index.shape)
+
+        within = row_within[:, :, None] * wide + column_within[:, None, :]
+        window = row_window[:, :, None] * most[1] + column_window[:, None, :]
+        turn = (look_up(steps, window) * (tall * wide)).long()
+        taken = look_up(cycle, (look_up(position, within) + turn) % (tall * wide))
+        top = (rows - row_within)[:, :, None]
+        left = (columns - column_within)[:, None, :]
+        source = (top + taken // wide) * width + left + taken % wide
+        moved = whole_rows[:, :, None] & whole_columns[:, None, :]
+        moved &= parameters.shuffled.to(device)[:, None, None]
+        still = torch.arange(height * width, device=device).view(height, width)
+        return torch.where(moved, source, still)
+
+    def _along(
+        self, parameters: GenesisParameters, axis: int, device: torch.device
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Pixels of an axis: index, window, place in the window, and whether that is whole."""
+        length = self.image_size[axis]
+        side = parameters.windows[:, axis, None].to(device)
+        offset = parameters.offsets[:, axis, None].to(device)
+        index = torch.arange(length, device=device)
+        window = (index - offset).clamp(min=0) // side
+        within = (index - offset).clamp(min=0) % side
+        whole = (index >= offset) & (offset + (window + 1) * side <= length)
+        return index, window, within, whole
+
+
+def bezier_curves(controls: Tensor) -> Tensor:
+    """Rising intensity curves from (0, 0) to (1, 1): cubic Bézier curves, as tables.
+
+    Parameters
+    ----------
+    controls : Tensor, shape (N, 2, 2)
+        Two control points (x, y) of each curve, from 0 to 1. Within this square both coordinates
+        never fall along the curve, so that it is a function and does not fall.
+
+    Returns
+    -------
+    Tensor, shape (N, 257)
+        Its values at 257 evenly spaced intensities; the first is 0 and the last 1.
+    """
+    along = torch.linspace(0, 1, 4 * CURVE_POINTS, dtype=torch.float64)[:, None]
+    first, second = controls.double()[:, 0, None], controls.double()[:, 1, None]
+    curve = 3 * along * (1 - along) ** 2 * first + 3 * along**2 * (1 - along) * second + along**3
+    x, y = (part.contiguous() for part in curve.unbind(dim=2))
+    x, y = x.cummax(dim=1).values, y.cummax(dim=1).values  # rounding aside, as they are
+    wanted = torch.linspace(0, 1, CURVE_POINTS, dtype=torch.float64).expand(len(x), -1)
+    after = torch.searchsorted(x, wanted.contiguous()).clamp(1, x.shape[1] - 1)
+    (x0, x1), (y0, y1) = ((v.gather(1, after - 1), v.gather(1, after)) for v in (x, y))
+    share = ((wanted - x0) / (x1 - x0).clamp(min=1e-12)).clamp(0, 1)
+    return torch.lerp(y0, y1, share).float()
+
+
+def bend(images: Tensor, curves: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Map intensities between ``low`` and ``high`` by a curve per image (N, P), between its points.
+
+    Monotone and within the same bounds, wherever the curve is.
+    """
+    last = curves.shape[1] - 1
+    span = (high - low).where(high > low, 1)
+    place = (images - low) / span * last
+    before = place.floor().clamp(0, last - 1)
+    index = before.long().flatten(1)
+    left = curves.gather(1, index).view(images.shape)
+    right = curves.gather(1, index + 1).view(images.shape)
+    return low + torch.lerp(left, right, place - before) * (high - low)
+
+
+def _extremes(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Lowest and highest intensity of each image and channel: (N, C, 1, 1)."""
+    low, high = images.flatten(2).aminmax(dim=2)
+    return low[:, :, None, None], high[:, :, None, None]

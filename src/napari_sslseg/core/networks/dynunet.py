@@ -1,0 +1,59 @@
+"""MONAI's DynUNet, the U-Net of nnU-Net (Isensee et al. 2021), as encoder, decoder and output.
+
+MONAI nests its blocks so that each holds the next; here the same blocks stand in order, so that
+parts can be named, transferred and used alone. The result of going through them is MONAI's.
+"""
+
+from napari_sslseg.core.network_config import DynUNet2dNetwork, DynUNet3dNetwork
+from napari_sslseg.core.networks.parts import Decoder, Encoder, EncoderDecoder, output_layer
+
+
+class DynUNet(EncoderDecoder):
+    """DynUNet from slices or volumes to ``out_channels`` scores per pixel.
+
+    Two convolutions a level with InstanceNorm (learned scale and offset) and LeakyReLU of slope
+    0.01; strided convolutions going down, transposed ones of kernel 2 going up; no deep
+    supervision.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the images and of the output.
+    network : DynUNet2dNetwork or DynUNet3dNetwork
+        Widths per level, and whether encoder blocks are residual.
+    output_kernel : {1, 3}
+        Kernel of the last layer; 1 in nnU-Net.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        network: DynUNet2dNetwork | DynUNet3dNetwork,
+        output_kernel: int = 1,
+    ) -> None:
+        from monai.networks.nets import DynUNet as MonaiDynUNet
+
+        widths = network.widths
+        depth = len(widths)
+        blocks = MonaiDynUNet(
+            spatial_dims=network.dimensions,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            kernel_size=[3] * depth,
+            strides=[1] + [2] * (depth - 1),
+            upsample_kernel_size=[2] * (depth - 1),
+            filters=widths,
+            res_block=network.residual,
+            deep_supervision=False,
+        )
+        output = output_layer(network.dimensions, widths[0], out_channels, output_kernel)
+        super().__init__(
+            Encoder(
+                [blocks.input_block, *blocks.downsamples, blocks.bottleneck], widths, pool=False
+            ),
+            Decoder(blocks.upsamples, widths[-2::-1]),
+            # MONAI initialises all convolutions alike.
+            output.apply(blocks.initialize_weights),
+            network.stride,
+        )

@@ -1,0 +1,180 @@
+"""Global contrastive learning at work: two views, an encoder with a head, NT-Xent."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_sslseg.core.contrast import embedding_spread, nt_xent, partition_contrast
+from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
+from napari_sslseg.core.pretext.global_contrast import GlobalContrast
+from napari_sslseg.core.views import ViewParameters, apply_view, sample_view
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.networks.base import SegmentationNetwork
+    from napari_sslseg.core.slices import SliceStore
+
+CAPTIONS = {
+    "original": "Original",
+    "corrupted": "Another view of it",
+    "partner": "One view of it",
+}
+
+
+class EncoderWithHead(nn.Module):
+    """The encoder of a network and a head of two layers, from slices to embeddings.
+
+    Linear, ReLU, linear without bias (Chaitanya et al. 2020). The encoder keeps its name, so that
+    it is transferred like any other; the head is not.
+
+    Parameters
+    ----------
+    network : SegmentationNetwork
+        Only its encoder is kept.
+    inputs : int
+        Length of what the head is given.
+    settings : GlobalContrast
+        Units and embedding of the head.
+    """
+
+    def __init__(
+        self, network: "SegmentationNetwork", inputs: int, settings: GlobalContrast
+    ) -> None:
+        super().__init__()
+        self.encoder = network.encoder
+        self.flat = settings.head == "flat"
+        self.head = nn.Sequential(
+            nn.Linear(inputs, settings.hidden),
+            nn.ReLU(),
+            nn.Linear(settings.hidden, settings.embedding, bias=False),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeddings of images (N, C, H, W), shape (N, D)."""
+        coarsest = self.encoder(images)[-1]
+        return self.head(coarsest.flatten(1) if self.flat else coarsest.mean(dim=(2, 3)))
+
+
+@dataclass(frozen=True, eq=False)
+class ContrastParameters:
+    """Two views of each of N slices, and where each slice is from, on the CPU."""
+
+    first: ViewParameters
+    second: ViewParameters
+    part: Tensor
+    scan: Tensor
+
+
+class GlobalContrastTask(SliceTask):
+    """Global contrastive learning (Umapathy et al. 2022) for slices of one size."""
+
+    name = "global-contrast"
+    title = GlobalContrast.title
+
+    def __init__(self, settings: GlobalContrast, image_size: tuple[int, int]) -> None:
+        self.settings = settings
+        self.image_size = image_size
+        self._part = self._scan = torch.zeros(0, dtype=torch.int64)
+
+    def wrap(self, network: Any) -> EncoderWithHead:
+        """Put the head on the encoder of a network."""
+        inputs = network.embedding_channels
+        if self.settings.head == "flat":
+            places = [-(-side // network.stride) for side in self.image_size]
+            inputs *= places[0] * places[1]
+        return EncoderWithHead(network, inputs, self.settings)
+
+    def know(self, store: "SliceStore") -> None:
+        """Learn from a store which scan, and which part of it, each slice belongs to."""
+        starts = np.array([scan.start for scan in store.scans])
+        counts = np.array([scan.n_slices for scan in store.scans])
+        place = np.arange(len(store)) - starts[store.scan_index]
+        part = place * self.settings.parts // counts[store.scan_index]
+        self._part, self._scan = torch.from_numpy(part), torch.from_numpy(store.scan_index)
+
+    def sample(self, n: int, generator: torch.Generator) -> ContrastParameters:
+        """Draw two views of ``n`` slices that are all of one scan."""
+        nothing = torch.zeros(n, dtype=torch.int64)
+        return ContrastParameters(*self._views(n, generator), nothing, nothing)
+
+    def sample_slices(self, slices: np.ndarray, generator: torch.Generator) -> ContrastParameters:
+        """Draw two views of each of these slices of the store."""
+        at = torch.from_numpy(slices)
+        views = self._views(len(slices), generator)
+        return ContrastParameters(*views, self._part[at], self._scan[at])
+
+    def _views(self, n: int, generator: torch.Generator) -> tuple[ViewParameters, ViewParameters]:
+        options = {
+            "least_area": self.settings.least_area,
+            "intensity": self.settings.intensity,
+        }
+        return sample_view(n, generator, **options), sample_view(n, generator, **options)
+
+    def apply(self, images: Tensor, parameters: ContrastParameters) -> Tensor:
+        """First view of images (N, C, H, W), which stay as they are."""
+        return apply_view(images, parameters.first)
+
+    def loss(self, model: nn.Module, images: Tensor, parameters: ContrastParameters) -> Tensor:
+        """Contrast the embeddings of both views of images (N, C, H, W).
+
+        Raises
+        ------
+        ConfigError
+            If there is but one image, which cannot be told from others.
+        """
+        if len(images) < 2:
+            raise ConfigError(
+                "Contrastive learning compares the slices of a batch; choose a batch size of at "
+                "least 2, and the larger the better."
+            )
+        first, second = self._embed(model, images, parameters)
+        temperature = self.settings.temperature
+        if self.settings.positives == "views+scans":
+            return partition_contrast(first, second, parameters.part, parameters.scan, temperature)
+        same = None
+        if self.settings.negatives == "other-parts":
+            same = parameters.part[:, None] == parameters.part[None]
+        return nt_xent(first, second, temperature, same=same)
+
+    def figures(
+        self, model: nn.Module, images: Tensor, parameters: ContrastParameters
+    ) -> dict[str, float]:
+        """What tells whether the network has collapsed: spread, and similarities of pairs."""
+        first, second = (e.float() for e in self._embed(model, images, parameters))
+        a, b = (nn.functional.normalize(e, dim=1) for e in (first, second))
+        similarity = a @ b.T
+        off = ~torch.eye(len(a), dtype=torch.bool, device=a.device)
+        return {
+            "spread": float(embedding_spread(torch.cat([first, second]))),
+            "similarity of positives": float(similarity.diagonal().mean()),
+            "similarity of negatives": float(similarity[off].mean()) if len(a) > 1 else 0.0,
+        }
+
+    def preview(
+        self, images: Tensor, parameters: ContrastParameters, model: nn.Module | None = None
+    ) -> PretextPreview:
+        """Show both views of these images; the network restores nothing, so none is asked."""
+        first = apply_view(images, parameters.first)
+        n, _, height, width = images.shape
+        return PretextPreview(
+            original=images.cpu().numpy().copy(),
+            corrupted=first.cpu().numpy(),
+            mask=np.zeros((n, 1, height, width), bool),
+            restored=None,
+            error=None,
+            captions=CAPTIONS,
+            partner=apply_view(images, parameters.second).cpu().numpy(),
+        )
+
+    def _embed(
+        self, model: nn.Module, images: Tensor, parameters: ContrastParameters
+    ) -> tuple[Tensor, Tensor]:
+        # Both views in one pass: batch statistics, where a network has them, are of both.
+        views = torch.cat(
+            [apply_view(images, parameters.first), apply_view(images, parameters.second)]
+        )
+        first, second = model(views).chunk(2)
+        return first, second

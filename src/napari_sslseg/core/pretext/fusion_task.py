@@ -1,0 +1,119 @@
+"""Volume fusion at work: fuse slices of a batch, and tell the mixing level of each pixel."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from napari_sslseg.core.fusion import FusionParameters, SliceFusion
+from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
+from napari_sslseg.core.pretext.restoration import forward
+from napari_sslseg.core.pretext.volume_fusion import VolumeFusion
+
+
+class VolumeFusionTask(SliceTask):
+    """Volume fusion (Wang et al. 2023) for slices of one size.
+
+    Parameters
+    ----------
+    settings : VolumeFusion
+        Levels and boxes.
+    image_size : tuple of int
+        Height and width of the slices in pixels.
+
+    Raises
+    ------
+    ConfigError
+        If such boxes do not fit the slices.
+    """
+
+    name = "volume-fusion"
+    title = VolumeFusion.title
+    captions: ClassVar[Mapping[str, str]] = {
+        "original": "Original",
+        "partner": "Slice to mix in",
+        "corrupted": "Mixed",
+        "levels": "Mixing level (white: 1)",
+        "restored": "Level told by the network",
+        "error": "Difference of the levels",
+    }
+
+    def __init__(self, settings: VolumeFusion, image_size: tuple[int, int]) -> None:
+        from monai.losses import DiceCELoss
+
+        self.settings = settings
+        self.corruption = SliceFusion(
+            image_size,
+            levels=settings.levels,
+            boxes=(settings.min_boxes, settings.max_boxes),
+            shortest=settings.shortest,
+            longest=settings.longest,
+        )
+        self._compare = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
+
+    def head(self, in_channels: int) -> int:
+        """Give the number of output channels: one for each level, 0 included."""
+        return self.settings.levels + 1
+
+    def sample(self, n: int, generator: torch.Generator) -> FusionParameters:
+        """Draw partners, boxes and levels of ``n`` images, from a generator on the CPU.
+
+        Raises
+        ------
+        ConfigError
+            If there is only one image.
+        """
+        return self.corruption.sample(n, generator)
+
+    def apply(self, images: Tensor, parameters: FusionParameters) -> Tensor:
+        """Fuse images (N, C, H, W), which stay as they are, with others of the batch."""
+        return self.corruption.apply(images, parameters)
+
+    def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
+        """Cross entropy and Dice over the batch of the levels that the network tells.
+
+        Parameters
+        ----------
+        model : Module
+            From (N, C, H, W) to scores (N, K + 1, H, W).
+        images : Tensor, shape (N, C, H, W)
+            Original slices, on the model's device.
+        parameters : FusionParameters
+            From :meth:`sample`, for N images.
+        """
+        levels = self.corruption.level_map(parameters, images.device)
+        scores = model(self.corruption.fuse(images, levels, parameters))
+        return self._compare(scores.float(), levels[:, None])
+
+    def preview(
+        self, images: Tensor, parameters: FusionParameters, model: nn.Module | None = None
+    ) -> PretextPreview:
+        """Show what training does to these images, and which levels the network tells.
+
+        Parameters
+        ----------
+        images : Tensor, shape (N, C, H, W)
+            Original slices, on the model's device.
+        parameters : FusionParameters
+            From :meth:`sample`, for N images.
+        model : Module, optional
+            Runs in evaluation mode and is left in the mode it was in.
+        """
+        fused = self.apply(images, parameters)
+        levels = self.corruption.level_map(parameters)[:, None].numpy()
+        shares = (levels / self.settings.levels).astype("float32")
+        told = None
+        if model is not None:
+            classes = forward(model, fused).argmax(dim=1, keepdim=True)
+            told = (classes.cpu().numpy() / self.settings.levels).astype("float32")
+        return PretextPreview(
+            original=images.cpu().numpy().copy(),
+            corrupted=fused.cpu().numpy(),
+            mask=levels > 0,
+            restored=told,
+            error=None if told is None else abs(told - shares),
+            captions=self.captions,
+            partner=images[parameters.partners.to(images.device)].cpu().numpy(),
+            levels=shares,
+        )

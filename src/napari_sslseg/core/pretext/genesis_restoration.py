@@ -1,0 +1,58 @@
+"""Models Genesis at work: distort slices, restore them, compare."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from napari_sslseg.core.genesis import Genesis
+from napari_sslseg.core.losses import restoration_mse
+from napari_sslseg.core.pretext.models_genesis import ModelsGenesis
+from napari_sslseg.core.pretext.restoration import RestorationTask
+
+
+class ModelsGenesisTask(RestorationTask):
+    """Models Genesis (Zhou et al. 2019) for slices of one size.
+
+    Parameters
+    ----------
+    settings : ModelsGenesis
+        Probabilities of the distortions.
+    image_size : tuple of int
+        Height and width of the slices in pixels.
+    """
+
+    name = "models-genesis"
+    title = ModelsGenesis.title
+    captions: ClassVar[Mapping[str, str]] = {
+        "original": "Original",
+        "corrupted": "Distorted",
+        "mask": "Painted over",
+        "restored": "Restored by the network",
+        "error": "Absolute error",
+    }
+
+    def __init__(self, settings: ModelsGenesis, image_size: tuple[int, int]) -> None:
+        self.settings = settings
+        self.corruption: Genesis = Genesis(
+            image_size,
+            curve_rate=settings.curve_rate,
+            shuffle_rate=settings.shuffle_rate,
+            paint_rate=settings.paint_rate,
+            outside_rate=settings.outside_rate,
+            max_area=settings.max_area,
+        )
+
+    def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
+        """Mean squared error of the restored whole images.
+
+        Parameters
+        ----------
+        model : Module
+            Takes and returns (N, C, H, W).
+        images : Tensor, shape (N, C, H, W)
+            Original slices, on the model's device.
+        parameters : GenesisParameters
+            From :meth:`sample`, for N images.
+        """
+        return restoration_mse(model(self.apply(images, parameters)), images)

@@ -1,0 +1,89 @@
+"""Settings of global contrastive learning. Loads no PyTorch: the task is made by ``build``."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from napari_sslseg.core.config import Settings
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.pretext.contrastive import GlobalContrastTask
+
+
+class GlobalContrast(Settings):
+    """Global contrastive learning: the encoder tells slices apart, however they are cropped.
+
+    Umapathy et al. 2022 after SimCLR (Chen et al. 2020) and Chaitanya et al. 2020: two views of
+    each slice are pulled together and pushed away from all other slices of the batch. It trains the
+    encoder alone; the head is thrown away afterwards.
+
+    Examples
+    --------
+    >>> GlobalContrast(temperature=0.1).build((128, 128)).title
+    'Tell slices apart'
+    """
+
+    title: ClassVar[str] = "Tell slices apart"
+
+    kind: Literal["global-contrast"] = "global-contrast"
+    temperature: float = Field(
+        default=0.1,
+        gt=0,
+        le=10,
+        title="Temperature",
+        description="How much the hardest negatives count; 0.1 in Umapathy et al. 2022.",
+    )
+    negatives: Literal["all", "other-parts"] = Field(
+        default="all",
+        title="Negatives",
+        description="all: every other slice of the batch (SimCLR, as in Umapathy et al. 2022). "
+        "other-parts: none from the same part of the body, told by the place of the slice in its "
+        "scan (G^D− of Chaitanya et al. 2020), for scans that all show the same region.",
+    )
+    positives: Literal["views", "views+scans"] = Field(
+        default="views",
+        title="Positives",
+        description="views: two views of one slice. views+scans: also slices of the same part of "
+        "the body in other scans (G^D of Chaitanya et al. 2020); takes negatives from other parts.",
+    )
+    parts: int = Field(
+        default=4,
+        ge=2,
+        le=64,
+        title="Parts of a scan",
+        description="Into how many parts a scan is cut along the slices; 4 in Chaitanya et al.",
+    )
+    least_area: float = Field(
+        default=0.3,
+        gt=0,
+        le=1,
+        title="Smallest crop",
+        description="Smallest share of the slice's area that a view shows. The paper's code crops "
+        "100 pixels whatever the size of the slice.",
+    )
+    intensity: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        title="Change of intensity",
+        description="Largest change of contrast and brightness; 0.3 in Chaitanya et al. 2020.",
+    )
+    head: Literal["pooled", "flat"] = Field(
+        default="pooled",
+        title="Head",
+        description="pooled: on the average of the encoder's features, for slices of any size. "
+        "flat: on all of them, as in the paper's code.",
+    )
+    hidden: int = Field(default=1024, ge=1, le=8192, title="Units of the head")
+    embedding: int = Field(default=128, ge=2, le=4096, title="Length of the embedding")
+
+    @property
+    def summary(self) -> str:
+        """The settings that matter most, in a few words."""
+        return f"temperature {self.temperature:g}, negatives: {self.negatives}"
+
+    def build(self, image_size: tuple[int, int], seed: int = 0) -> "GlobalContrastTask":
+        """Make the task; nothing is drawn in advance, so no seed is used."""
+        from napari_sslseg.core.pretext.contrastive import GlobalContrastTask
+
+        return GlobalContrastTask(self, image_size)

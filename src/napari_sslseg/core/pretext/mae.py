@@ -1,0 +1,64 @@
+"""Settings of masked image modelling. Loads no PyTorch: the task itself is made by ``build``."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from napari_sslseg.core.config import Settings
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.pretext.masked_restoration import MaskedPatchesTask
+
+
+class MaskedPatches(Settings):
+    """Masked image modelling (MAE): most patches of a grid are hidden, and the network fills them.
+
+    The idea of He et al. 2022, *Masked autoencoders are scalable vision learners*, for a U-Net:
+    hidden patches become 0 after the normalisation, and the loss is the squared error at the hidden
+    pixels alone, divided by their number. Where the patch side does not divide the slice, the last
+    row or column of patches is cut off by the border.
+
+    Examples
+    --------
+    >>> MaskedPatches(patch_size=16).build((128, 128)).title
+    'Fill in a mostly hidden slice'
+    """
+
+    title: ClassVar[str] = "Fill in a mostly hidden slice"
+    patch_share: ClassVar[float] = 1 / 8
+    """Patch side over slice side, for a default: 32 of 256 pixels."""
+
+    kind: Literal["mae"] = "mae"
+    patch_size: int = Field(
+        default=32,
+        gt=0,
+        le=512,
+        title="Patch size",
+        description="Side of the square patches of the grid, in pixels. He et al. 2022 hide "
+        "patches of 16 on pictures of 224; 32 suits medical slices of 256 × 256.",
+    )
+    share: float = Field(
+        default=0.75,
+        gt=0,
+        lt=1,
+        title="Hidden share",
+        description="Share of the patches that are hidden, the same number on every slice; "
+        "three quarters in He et al. 2022.",
+    )
+
+    @property
+    def summary(self) -> str:
+        """The settings that matter most, in a few words."""
+        return f"{self.share:.0%} of patches of {self.patch_size} pixels hidden"
+
+    def build(self, image_size: tuple[int, int], seed: int = 0) -> "MaskedPatchesTask":
+        """Make the task for slices of one size; nothing is drawn in advance, so no seed is used.
+
+        Raises
+        ------
+        ConfigError
+            If no patch would be hidden or none left to see; the message names a size that fits.
+        """
+        from napari_sslseg.core.pretext.masked_restoration import MaskedPatchesTask
+
+        return MaskedPatchesTask(self, image_size)

@@ -1,0 +1,70 @@
+"""Settings of masked-pixel regression. Loads no PyTorch: the task itself is made by ``build``."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from napari_sslseg.core.config import Preprocessing, Settings
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.pretext.masked_restoration import MaskedPixelsTask
+
+
+class MaskedPixels(Settings):
+    """Masked-pixel regression: single pixels become noise, and the network gives their values.
+
+    Umapathy et al. 2022, *Learning to segment with limited annotations: self-supervised
+    pretraining with regression and contrastive loss in MRI*. The loss is the absolute error at the
+    replaced pixels alone, divided by their number. The paper scales intensities to 0…1, where the
+    noise around 0 is dark.
+
+    Examples
+    --------
+    >>> MaskedPixels().build((128, 128)).title
+    'Restore masked pixels'
+    """
+
+    title: ClassVar[str] = "Restore masked pixels"
+    kind: Literal["masked-pixels"] = "masked-pixels"
+    share: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        title="Masked share",
+        description="Share of the pixels that are replaced, the same number on every slice; a "
+        "tenth in Umapathy et al. 2022.",
+    )
+    sigma: float = Field(
+        0.01,
+        ge=0,
+        le=10,
+        title="Noise",
+        description="Standard deviation of the noise around 0 that replaces the pixels, in units "
+        "of the normalised intensities; 0.01 in Umapathy et al. 2022.",
+    )
+
+    @property
+    def summary(self) -> str:
+        """The settings that matter most, in a few words."""
+        return f"{self.share:.0%} of the pixels"
+
+    def remark(self, preprocessing: Preprocessing) -> str | None:
+        """Say what is worth knowing about this task with such slices, if anything is."""
+        if preprocessing.normalize == "unit":
+            return None
+        return (
+            "Masked pixels become noise around 0, which is the mean of z-scored slices and not "
+            'their darkest value; Umapathy et al. 2022 scale to 0…1 (normalisation "unit").'
+        )
+
+    def build(self, image_size: tuple[int, int], seed: int = 0) -> "MaskedPixelsTask":
+        """Make the task for slices of one size; nothing is drawn in advance, so no seed is used.
+
+        Raises
+        ------
+        ConfigError
+            If the share comes to no pixel at all, or to all.
+        """
+        from napari_sslseg.core.pretext.masked_restoration import MaskedPixelsTask
+
+        return MaskedPixelsTask(self, image_size)

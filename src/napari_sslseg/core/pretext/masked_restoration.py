@@ -1,0 +1,106 @@
+"""Masked pixels and masked patches at work: the loss sees what was hidden, and nothing else."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from napari_sslseg.core.losses import masked_l1, masked_l2
+from napari_sslseg.core.masking import GridMask, PixelNoise
+from napari_sslseg.core.pretext.mae import MaskedPatches
+from napari_sslseg.core.pretext.masked_pixels import MaskedPixels
+from napari_sslseg.core.pretext.restoration import RestorationTask
+
+
+class MaskedPixelsTask(RestorationTask):
+    """Masked-pixel regression (Umapathy et al. 2022) for slices of one size.
+
+    Parameters
+    ----------
+    settings : MaskedPixels
+        Share and noise.
+    image_size : tuple of int
+        Height and width of the slices in pixels.
+
+    Raises
+    ------
+    ConfigError
+        If the share comes to no pixel at all, or to all.
+    """
+
+    name = "masked-pixels"
+    title = MaskedPixels.title
+    masked_only = True
+    captions: ClassVar[Mapping[str, str]] = {
+        "original": "Original",
+        "corrupted": "Pixels replaced by noise",
+        "mask": "Replaced pixels",
+        "restored": "Restored by the network",
+        "error": "Absolute error",
+    }
+
+    def __init__(self, settings: MaskedPixels, image_size: tuple[int, int]) -> None:
+        self.settings = settings
+        self.corruption: PixelNoise = PixelNoise(image_size, settings.share, settings.sigma)
+
+    def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
+        """Absolute error at the replaced pixels alone, divided by their number.
+
+        Parameters
+        ----------
+        model : Module
+            Takes and returns (N, C, H, W).
+        images : Tensor, shape (N, C, H, W)
+            Original slices, on the model's device.
+        parameters : NoiseParameters
+            From :meth:`sample`, for N images.
+        """
+        mask = self.corruption.mask(parameters, images.device)
+        return masked_l1(model(self.corruption.fill(images, mask, parameters)), images, mask)
+
+
+class MaskedPatchesTask(RestorationTask):
+    """Masked image modelling (He et al. 2022) for slices of one size.
+
+    Parameters
+    ----------
+    settings : MaskedPatches
+        Patches and share.
+    image_size : tuple of int
+        Height and width of the slices in pixels.
+
+    Raises
+    ------
+    ConfigError
+        If no patch would be hidden or none left to see; the message names a size that fits.
+    """
+
+    name = "mae"
+    title = MaskedPatches.title
+    masked_only = True
+    captions: ClassVar[Mapping[str, str]] = {
+        "original": "Original",
+        "corrupted": "Patches hidden",
+        "mask": "Hidden pixels",
+        "restored": "Filled in by the network",
+        "error": "Absolute error",
+    }
+
+    def __init__(self, settings: MaskedPatches, image_size: tuple[int, int]) -> None:
+        self.settings = settings
+        self.corruption: GridMask = GridMask(image_size, settings.patch_size, settings.share)
+
+    def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
+        """Squared error at the hidden pixels alone, divided by their number.
+
+        Parameters
+        ----------
+        model : Module
+            Takes and returns (N, C, H, W).
+        images : Tensor, shape (N, C, H, W)
+            Original slices, on the model's device.
+        parameters : GridParameters
+            From :meth:`sample`, for N images.
+        """
+        mask = self.corruption.mask(parameters, images.device)
+        return masked_l2(model(self.corruption.fill(images, mask, parameters)), images, mask)

@@ -1,0 +1,78 @@
+"""Settings of Models Genesis. Loads no PyTorch: the task itself is made by ``build``."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from napari_sslseg.core.config import Settings
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.pretext.genesis_restoration import ModelsGenesisTask
+
+
+class ModelsGenesis(Settings):
+    """Models Genesis: a slice is distorted in several ways at once, and the network restores it.
+
+    After Zhou et al. 2019, *Models Genesis: generic autodidactic models for 3D medical image
+    analysis*, on slices: intensities are bent by a rising or falling curve, pixels are shuffled
+    within small windows, and boxes, or all outside of them, are painted over. Each happens to a
+    slice with a probability of its own. The loss is the squared error over the whole slice.
+
+    Examples
+    --------
+    >>> ModelsGenesis().build((128, 128)).title
+    'Undo several distortions'
+    """
+
+    title: ClassVar[str] = "Undo several distortions"
+    kind: Literal["models-genesis"] = "models-genesis"
+    curve_rate: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        title="Intensity curve",
+        description="Probability that the intensities of a slice are bent by a random curve, "
+        "which rises or falls; 0.9 in the configuration of Zhou et al. 2019.",
+    )
+    shuffle_rate: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        title="Local shuffling",
+        description="Probability that the pixels of a slice are shuffled within small windows; "
+        "0.5 in the configuration of Zhou et al. 2019.",
+    )
+    paint_rate: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        title="Painting",
+        description="Probability that a part of a slice is painted over; 0.9 in the "
+        "configuration of Zhou et al. 2019.",
+    )
+    outside_rate: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        title="Outside",
+        description="Probability that a painted slice is painted outside of boxes rather than "
+        "inside; 0.8 in the configuration of Zhou et al. 2019.",
+    )
+    max_area: float = Field(
+        0.25,
+        gt=0,
+        le=0.9,
+        title="Painted share",
+        description="Largest share of a slice that is painted over; a quarter in Zhou et al. 2019.",
+    )
+
+    @property
+    def summary(self) -> str:
+        """The settings that matter most, in a few words."""
+        return "intensity curves, local shuffling, painting over"
+
+    def build(self, image_size: tuple[int, int], seed: int = 0) -> "ModelsGenesisTask":
+        """Make the task for slices of one size; nothing is drawn in advance, so no seed is used."""
+        from napari_sslseg.core.pretext.genesis_restoration import ModelsGenesisTask
+
+        return ModelsGenesisTask(self, image_size)

@@ -1,0 +1,105 @@
+"""What the tasks that restore a corrupted slice share; each adds its corruption and its loss."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
+
+
+class Corruption(Protocol):
+    """Corrupts batches: draws parameters, applies them, and says which pixels they replace."""
+
+    def sample(self, n: int, generator: torch.Generator) -> Any: ...
+
+    def apply(self, images: Tensor, parameters: Any) -> Tensor: ...
+
+    def mask(self, parameters: Any, device: torch.device = ...) -> Tensor: ...
+
+
+class RestorationTask(SliceTask):
+    """Corrupt slices, let the network restore them, compare; a subclass adds the loss.
+
+    Attributes
+    ----------
+    corruption : Corruption
+        What happens to the slices.
+    captions : mapping of str to str
+        Plain words for the arrays of a preview.
+    masked_only : bool
+        Whether the loss sees the masked pixels alone. The network may then give anything
+        elsewhere, so a preview shows the original there.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    captions: ClassVar[Mapping[str, str]]
+    masked_only: ClassVar[bool] = False
+    corruption: Corruption
+
+    def sample(self, n: int, generator: torch.Generator) -> Any:
+        """Draw what happens to ``n`` images, from a generator on the CPU."""
+        return self.corruption.sample(n, generator)
+
+    def apply(self, images: Tensor, parameters: Any) -> Tensor:
+        """Corrupt images (N, C, H, W), which stay as they are."""
+        return self.corruption.apply(images, parameters)
+
+    def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
+        """Corrupt, restore, and compare with the original slices.
+
+        Parameters
+        ----------
+        model : Module
+            Takes and returns (N, C, H, W).
+        images : Tensor, shape (N, C, H, W)
+            Original slices, on the model's device.
+        parameters
+            From :meth:`sample`, for N images.
+        """
+        raise NotImplementedError
+
+    def preview(
+        self, images: Tensor, parameters: Any, model: nn.Module | None = None
+    ) -> PretextPreview:
+        """Show what training does to these images, and what the network makes of it.
+
+        Parameters
+        ----------
+        images : Tensor, shape (N, C, H, W)
+            Original slices, on the model's device.
+        parameters
+            From :meth:`sample`, for N images.
+        model : Module, optional
+            Runs in evaluation mode and is left in the mode it was in.
+        """
+        corrupted = self.apply(images, parameters)
+        mask = self.corruption.mask(parameters, images.device)
+        original = images.cpu().numpy().copy()
+        result = None
+        if model is not None:
+            restored = forward(model, corrupted).float()
+            if self.masked_only:
+                restored = restored.where(mask, images.float())
+            result = restored.cpu().numpy().copy()
+        return PretextPreview(
+            original=original,
+            corrupted=corrupted.cpu().numpy(),
+            mask=mask.cpu().numpy(),
+            restored=result,
+            error=None if result is None else abs(result - original),
+            captions=self.captions,
+        )
+
+
+def forward(model: nn.Module, *inputs: Tensor) -> Tensor:
+    """Pass a batch through a model in evaluation mode; it is left in the mode it was in."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            return model(*inputs)
+    finally:
+        model.train(training)

@@ -1,0 +1,65 @@
+"""Settings of sparse masked modelling. Loads no PyTorch: the task itself is made by ``build``."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from napari_sslseg.core.config import Settings
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.pretext.sparse_restoration import SparseMaskingTask
+
+
+class SparseMasking(Settings):
+    """Sparse masked modelling (SparK): the encoder sees the visible patches and nothing else.
+
+    Tian et al. 2023, *Designing BERT for convolutional networks: sparse and hierarchical masked
+    modeling*. As in masked image modelling patches of a grid are hidden, but no layer of the
+    encoder mixes hidden places into visible ones; the decoder gets a learned token in their stead.
+    The loss is the squared error at the hidden pixels alone, of patches that are each normalised
+    to mean 0 and standard deviation 1.
+
+    Examples
+    --------
+    >>> SparseMasking(patch_size=16).build((128, 128)).title
+    'Fill in hidden patches from visible ones'
+    """
+
+    title: ClassVar[str] = "Fill in hidden patches from visible ones"
+    patch_share: ClassVar[float] = 1 / 8
+    """Patch side over slice side, for a default: 32 of 224 pixels in Tian et al. 2023."""
+
+    kind: Literal["spark"] = "spark"
+    patch_size: int = Field(
+        default=32,
+        gt=0,
+        le=512,
+        title="Patch size",
+        description="Side of the square patches of the grid, in pixels: a multiple of the "
+        "network's stride. Tian et al. 2023 hide patches of 32 on pictures of 224.",
+    )
+    share: float = Field(
+        default=0.6,
+        gt=0,
+        lt=1,
+        title="Hidden share",
+        description="Share of the patches that are hidden, the same number on every slice; "
+        "0.6 in Tian et al. 2023.",
+    )
+
+    @property
+    def summary(self) -> str:
+        """The settings that matter most, in a few words."""
+        return f"{self.share:.0%} of patches of {self.patch_size} pixels hidden"
+
+    def build(self, image_size: tuple[int, int], seed: int = 0) -> "SparseMaskingTask":
+        """Make the task for slices of one size; nothing is drawn in advance, so no seed is used.
+
+        Raises
+        ------
+        ConfigError
+            If no patch would be hidden or none left to see; the message names a size that fits.
+        """
+        from napari_sslseg.core.pretext.sparse_restoration import SparseMaskingTask
+
+        return SparseMaskingTask(self, image_size)

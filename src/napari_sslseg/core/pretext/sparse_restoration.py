@@ -1,0 +1,133 @@
+"""Sparse masked modelling at work: hide patches from the encoder, and restore them."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.losses import masked_l2
+from napari_sslseg.core.masking import GridMask
+from napari_sslseg.core.networks.parts import EncoderDecoder
+from napari_sslseg.core.pretext.base import PretextPreview
+from napari_sslseg.core.pretext.restoration import RestorationTask, forward
+from napari_sslseg.core.pretext.spark import SparseMasking
+from napari_sslseg.core.sparse import SparseNetwork
+
+EPSILON = 1e-6
+
+
+class SparseMaskingTask(RestorationTask):
+    """Sparse masked modelling (Tian et al. 2023) for slices of one size.
+
+    Parameters
+    ----------
+    settings : SparseMasking
+        Patches and share.
+    image_size : tuple of int
+        Height and width of the slices in pixels.
+
+    Raises
+    ------
+    ConfigError
+        If no patch would be hidden or none left to see; the message names a size that fits.
+    """
+
+    name = "spark"
+    title = SparseMasking.title
+    masked_only = True
+    captions: ClassVar[Mapping[str, str]] = {
+        "original": "Original",
+        "corrupted": "Patches hidden",
+        "mask": "Hidden pixels",
+        "restored": "Filled in by the network",
+        "error": "Absolute error",
+    }
+
+    def __init__(self, settings: SparseMasking, image_size: tuple[int, int]) -> None:
+        self.settings = settings
+        self.corruption: GridMask = GridMask(image_size, settings.patch_size, settings.share)
+
+    def wrap(self, network: EncoderDecoder) -> SparseNetwork:
+        """Make the network that this task trains, around the parts of a plain one.
+
+        Raises
+        ------
+        ConfigError
+            If the patches are no multiples of its stride, or it cannot leave hidden pixels out.
+        """
+        if self.settings.patch_size % network.stride:
+            raise ConfigError(
+                f"Patches of {self.settings.patch_size} pixels are no multiple of the stride of "
+                f"this network; choose a patch size that is a multiple of {network.stride}."
+            )
+        return SparseNetwork(network)
+
+    def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
+        """Squared error of normalised patches at the hidden pixels alone, divided by their number.
+
+        Parameters
+        ----------
+        model : Module
+            From :meth:`wrap`.
+        images : Tensor, shape (N, C, H, W)
+            Original slices, on the model's device.
+        parameters : GridParameters
+            From :meth:`sample`, for N images.
+        """
+        mask = self.corruption.mask(parameters, images.device)
+        mean, deviation = patch_statistics(images, self.settings.patch_size)
+        output = model(self.corruption.fill(images, mask, parameters), ~mask)
+        return masked_l2(output, (images - mean) / deviation, mask)
+
+    def preview(
+        self, images: Tensor, parameters: Any, model: nn.Module | None = None
+    ) -> PretextPreview:
+        """Show what training does to these images, and what the network makes of it.
+
+        What the network restores is put back on the scale of each patch.
+
+        Parameters
+        ----------
+        images : Tensor, shape (N, C, H, W)
+            Original slices, on the model's device.
+        parameters : GridParameters
+            From :meth:`sample`, for N images.
+        model : Module, optional
+            From :meth:`wrap`; runs in evaluation mode and is left in the mode it was in.
+        """
+        if model is None:
+            return super().preview(images, parameters)
+        visible = ~self.corruption.mask(parameters, images.device)
+        mean, deviation = patch_statistics(images, self.settings.patch_size)
+
+        class OnItsScale(nn.Module):
+            """The model with its output on the scale of the images."""
+
+            def forward(self, corrupted: Tensor) -> Tensor:
+                assert model is not None
+                return forward(model, corrupted, visible).float() * deviation + mean
+
+        return super().preview(images, parameters, OnItsScale())
+
+
+def patch_statistics(images: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the patch of each pixel, both of shape (N, C, H, W).
+
+    Patches that the border cuts off count the pixels that they have.
+    """
+    height, width = images.shape[2:]
+    margins = (0, -width % side, 0, -height % side)
+
+    def averaged(values: Tensor) -> Tensor:
+        inside = functional.pad(torch.ones_like(values[:1, :1]), margins)
+        means = functional.avg_pool2d(functional.pad(values, margins), side)
+        means = means / functional.avg_pool2d(inside, side)
+        spread = means.repeat_interleave(side, 2).repeat_interleave(side, 3)
+        return spread[:, :, :height, :width]
+
+    values = images.float()
+    mean = averaged(values)
+    return mean, (averaged((values - mean).square()) + EPSILON).sqrt()

@@ -1,0 +1,93 @@
+"""Settings of volume fusion. Loads no PyTorch: the task itself is made by ``build``."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from napari_sslseg.core.config import Settings
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.pretext.fusion_task import VolumeFusionTask
+
+# As many as the pixels of a slice can tell apart at once.
+MOST_BOXES = 62
+
+
+class VolumeFusion(Settings):
+    """Volume fusion: another slice shines through in boxes, and the network tells how strongly.
+
+    Wang et al. 2023, *MIS-FM: 3D medical image segmentation using foundation models pretrained on
+    a large-scale unannotated dataset*, on slices. The network gives the mixing level of each pixel
+    as a class, with cross entropy and Dice, so the decoder learns to segment, too. The other slice
+    is one of the same batch, which therefore needs at least two.
+
+    Examples
+    --------
+    >>> VolumeFusion().build((128, 128)).title
+    'Tell where two slices mix'
+    """
+
+    title: ClassVar[str] = "Tell where two slices mix"
+    kind: Literal["volume-fusion"] = "volume-fusion"
+    levels: int = Field(
+        4,
+        ge=1,
+        le=16,
+        title="Mixing levels",
+        description="Levels above 0, evenly spaced up to 1, where the other slice alone is seen; "
+        "4 in Wang et al. 2023, which makes five classes.",
+    )
+    min_boxes: int = Field(
+        10,
+        ge=1,
+        le=MOST_BOXES,
+        title="Fewest boxes",
+        description="Smallest number of boxes on a slice; 10 in Wang et al. 2023.",
+    )
+    max_boxes: int = Field(
+        40,
+        ge=1,
+        le=MOST_BOXES,
+        title="Most boxes",
+        description="Largest number of boxes on a slice; 40 in Wang et al. 2023.",
+    )
+    shortest: int = Field(
+        8,
+        ge=1,
+        le=512,
+        title="Shortest side",
+        description="Shortest side of a box in pixels; 8 in Wang et al. 2023.",
+    )
+    longest: float = Field(
+        0.625,
+        gt=0,
+        le=1,
+        title="Longest side",
+        description="Longest side of a box as a share of the slice; 0.625 in Wang et al. 2023, "
+        "80 of 128 pixels.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "VolumeFusion":
+        if self.min_boxes > self.max_boxes:
+            raise ValueError(
+                f"min_boxes must be at most max_boxes, not {self.min_boxes} and {self.max_boxes}"
+            )
+        return self
+
+    @property
+    def summary(self) -> str:
+        """The settings that matter most, in a few words."""
+        return f"{self.min_boxes} to {self.max_boxes} boxes, {self.levels} mixing levels"
+
+    def build(self, image_size: tuple[int, int], seed: int = 0) -> "VolumeFusionTask":
+        """Make the task for slices of one size; nothing is drawn in advance, so no seed is used.
+
+        Raises
+        ------
+        ConfigError
+            If such boxes do not fit the slices.
+        """
+        from napari_sslseg.core.pretext.fusion_task import VolumeFusionTask
+
+        return VolumeFusionTask(self, image_size)

@@ -1,0 +1,27 @@
+"""Base of all settings, and how user values become settings or one clear sentence."""
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from napari_sslseg.core.errors import ConfigError
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def checked(model: type[Model], **values: Any) -> Model:
+    """Make settings, or raise a ConfigError with the first problem in one sentence."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or model.__name__
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{where} cannot be {first['input']!r}: {reason}.") from error

@@ -1,0 +1,195 @@
+"""Convolving only what is visible, with ordinary layers: the encoder of sparse masked modelling.
+
+After Tian et al. 2023, *Designing BERT for convolutional networks: sparse and hierarchical masked
+modeling* (SparK). Hidden pixels are 0 before the encoder sees them, the output of every
+convolution and normalisation is set to 0 at hidden places again, and normalisations take their
+statistics from visible places alone. So nothing spreads into or out of hidden places, at no level,
+and the layers and their weights are those of the plain encoder.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+
+import torch
+from torch import Tensor, nn
+
+from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.networks.parts import EncoderDecoder, repeat_to_fit
+
+# Of what SparK starts its tokens from.
+TOKEN_DEVIATION = 0.02
+
+Norm = nn.GroupNorm | nn.InstanceNorm2d | nn.BatchNorm2d
+
+
+class SparseNetwork(nn.Module):
+    """A network of slices whose encoder sees the visible pixels alone.
+
+    Hidden places of the encoder's features become a learned token, one for each level, before the
+    decoder takes them. The parts keep their names, so that they transfer as those of any network.
+
+    Parameters
+    ----------
+    network : EncoderDecoder
+        Its parts are used, not copied.
+
+    Raises
+    ------
+    ConfigError
+        If it has normalisations that cannot leave hidden places out.
+    """
+
+    def __init__(self, network: EncoderDecoder) -> None:
+        super().__init__()
+        self.encoder = network.encoder
+        self.decoder = network.decoder
+        self.output = network.output
+        self.stride = network.stride
+        self.mask_tokens = nn.ParameterList(
+            nn.init.trunc_normal_(torch.empty(1, channels, 1, 1), std=TOKEN_DEVIATION)
+            for channels in network.encoder.channels
+        )
+        for module in _layers(self.encoder):
+            if _is_norm(module) and (not isinstance(module, Norm) or _keeps_averages(module)):
+                raise ConfigError(
+                    f"The normalisation {type(module).__name__} of this network cannot leave "
+                    "hidden pixels out; choose another network or pretext task."
+                )
+
+    def forward(self, images: Tensor, visible: Tensor) -> Tensor:
+        """Scores, shape (N, out_channels, H, W), from the visible pixels alone.
+
+        Parameters
+        ----------
+        images : Tensor, shape (N, C, H, W)
+            Their hidden pixels may hold anything.
+        visible : Tensor of bool, shape (N, 1, H, W)
+            Whole blocks of the network's stride are visible or hidden.
+        """
+        sides = tuple(slice(side) for side in images.shape[2:])
+        features = [
+            torch.where(_at_size(shown, level), level, token.to(level.dtype))
+            for (level, shown), token in zip(
+                self.encode(images, visible), self.mask_tokens, strict=True
+            )
+        ]
+        return self.output(self.decoder(features))[(..., *sides)]
+
+    def encode(self, images: Tensor, visible: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Features of each level, 0 at hidden places, and the mask of the fitted images."""
+        fitted = repeat_to_fit(images.masked_fill(~visible, 0), self.stride)
+        shown = repeat_to_fit(visible.to(images.dtype), self.stride).bool()
+        with sparse(self.encoder, shown):
+            return [(level, shown) for level in self.encoder(fitted)]
+
+
+@contextmanager
+def sparse(encoder: Callable[[Tensor], list[Tensor]], visible: Tensor) -> Iterator[None]:
+    """Let an encoder leave hidden places out while this lasts.
+
+    Max-pooling needs no care: its windows lie within blocks that are all visible or all 0.
+
+    Parameters
+    ----------
+    encoder : Module
+        Its convolutions and normalisations are made sparse, and its weights stay as they are.
+    visible : Tensor of bool, shape (N, 1, H, W)
+        As large as the images that it gets; the same over each block of the encoder's stride.
+    """
+
+    @cache
+    def shown(height: int, dtype: torch.dtype) -> Tensor:
+        step = visible.shape[2] // height
+        return visible[:, :, ::step, ::step].to(dtype).contiguous()
+
+    def hide(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        # In place: a convolution does not need its output again to go backward.
+        return output.mul_(shown(output.shape[2], output.dtype))
+
+    def normalise(norm: Norm, features: Tensor) -> Tensor:
+        return _normalise(norm, shown(features.shape[2], torch.float32), features)
+
+    layers = _layers(encoder)
+    hooks = [m.register_forward_hook(hide) for m in layers if isinstance(m, nn.Conv2d)]
+    norms = [module for module in layers if isinstance(module, Norm)]
+    for norm in norms:
+        norm.forward = partial(normalise, norm)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for norm in norms:
+            del norm.forward  # the one of its class is left
+
+
+def _layers(encoder: object) -> list[nn.Module]:
+    assert isinstance(encoder, nn.Module)
+    return list(encoder.modules())
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return "Norm" in type(module).__name__
+
+
+def _keeps_averages(module: nn.Module) -> bool:
+    return isinstance(module, nn.InstanceNorm2d) and module.track_running_stats
+
+
+def _at_size(visible: Tensor, features: Tensor) -> Tensor:
+    """The mask at the resolution of some features."""
+    step = visible.shape[2] // features.shape[2]
+    return visible[:, :, ::step, ::step]
+
+
+def _normalise(norm: Norm, shown: Tensor, features: Tensor) -> Tensor:
+    """Normalise visible places by their own mean and variance; hidden ones stay 0.
+
+    Hidden places are 0 already, since the convolution before was made sparse and activations keep
+    0. So statistics over all places tell those of the visible ones, in one pass.
+    """
+    values = features.float()
+    channels = values.shape[1]
+    if isinstance(norm, nn.BatchNorm2d):
+        mean, variance = _batch_statistics(norm, values, shown)
+    else:
+        groups = norm.num_groups if isinstance(norm, nn.GroupNorm) else channels
+        share = shown.mean(dim=(1, 2, 3))[:, None, None]
+        moments = _moments(values.unflatten(1, (groups, -1)).flatten(2), (2,), share)
+        mean, variance = (
+            m.expand(-1, -1, channels // groups).flatten(1)[:, :, None, None] for m in moments
+        )
+    scale = (variance + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight[:, None, None]
+    shift = -mean * scale
+    if norm.bias is not None:
+        shift = shift + norm.bias[:, None, None]
+    return torch.addcmul(shift * shown, values, scale).to(features.dtype)
+
+
+def _batch_statistics(norm: nn.BatchNorm2d, values: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
+    """Moments over the batch in training, whose running averages go on; else the averages."""
+    running = norm.running_mean, norm.running_var
+    if not norm.training and running[0] is not None and running[1] is not None:
+        return running[0][:, None, None], running[1][:, None, None]
+    mean, variance = _moments(values, (0, 2, 3), shown.mean())
+    if norm.training and running[0] is not None and running[1] is not None:
+        assert norm.num_batches_tracked is not None
+        norm.num_batches_tracked += 1
+        weight = norm.momentum if norm.momentum is not None else 1 / norm.num_batches_tracked
+        count = shown.sum()
+        with torch.no_grad():
+            running[0].lerp_(mean.flatten(), float(weight))
+            # The running variance is the unbiased one, as in the plain layer.
+            running[1].lerp_(variance.flatten() * count / (count - 1), float(weight))
+    return mean, variance
+
+
+def _moments(values: Tensor, dims: tuple[int, ...], share: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance over the visible ``share`` of some dimensions, which are kept."""
+    variance, mean = torch.var_mean(values, dims, correction=0, keepdim=True)
+    shown_mean = mean / share
+    # Of the variance over all places, the distance between the visible mean and 0 is no part.
+    return shown_mean, (variance / share - shown_mean.square() * (1 - share)).clamp(min=0)

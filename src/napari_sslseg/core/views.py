@@ -1,0 +1,120 @@
+"""Two views of the same slices for contrastive learning: crop, contrast, brightness.
+
+Sampled first, as small CPU tensors, then applied as a batch on the device.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True, eq=False)
+class ViewParameters:
+    """One view of each of N slices, on the CPU.
+
+    Parameters
+    ----------
+    corner : Tensor, shape (N, 2)
+        Upper left corner of the crop (row, column), in shares of the slice's sides.
+    extent : Tensor, shape (N, 2)
+        Height and width of the crop, in shares of the slice's sides.
+    contrast : Tensor, shape (N,)
+        Factor by which values lie further from the mean of the slice.
+    brightness : Tensor, shape (N,)
+        What is added, in standard deviations of the slice.
+    """
+
+    corner: Tensor
+    extent: Tensor
+    contrast: Tensor
+    brightness: Tensor
+
+    def __len__(self) -> int:
+        return len(self.corner)
+
+
+def sample_view(
+    n: int,
+    generator: torch.Generator,
+    *,
+    least_area: float = 0.3,
+    intensity: float = 0.3,
+) -> ViewParameters:
+    """Draw a view of ``n`` slices.
+
+    Parameters
+    ----------
+    n : int
+        Number of slices.
+    generator : Generator
+        On the CPU; the same state draws the same views.
+    least_area : float
+        Crops hold between this share of the slice's area and all of it; they keep its shape.
+        1 crops nothing.
+    intensity : float
+        Contrast is drawn from 1 ± this, brightness from ± this many standard deviations; 0.3 in
+        Chaitanya et al. 2020, whose values reach from 0 to 1.
+    """
+    area = least_area + (1 - least_area) * torch.rand(n, generator=generator)
+    extent = area.sqrt()[:, None].expand(n, 2)
+    corner = torch.rand(n, 2, generator=generator) * (1 - extent)
+    change = (torch.rand(2, n, generator=generator) * 2 - 1) * intensity
+    return ViewParameters(corner, extent, 1 + change[0], change[1])
+
+
+def apply_view(images: Tensor, parameters: ViewParameters) -> Tensor:
+    """Crop slices and resize the crops to the size of the slices, then change their intensity.
+
+    Parameters
+    ----------
+    images : Tensor, shape (N, C, H, W)
+        Stay as they are.
+    parameters : ViewParameters
+        For N slices.
+
+    Returns
+    -------
+    Tensor, shape (N, C, H, W)
+        On the device of ``images``; interpolated linearly.
+    """
+    device, kind = images.device, images.dtype
+    # grid_sample counts from −1 to 1 and x before y.
+    extent = parameters.extent.flip(1)
+    centre = 2 * (parameters.corner.flip(1) + extent / 2) - 1
+    matrices = torch.zeros(len(parameters), 2, 3)
+    matrices[:, 0, 0], matrices[:, 1, 1] = extent[:, 0], extent[:, 1]
+    matrices[:, :, 2] = centre
+    grid = functional.affine_grid(
+        matrices.to(device, kind), list(images.shape), align_corners=False
+    )
+    view = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    deviation, mean = torch.std_mean(images, dim=(2, 3), keepdim=True, correction=0)
+
+    def column(values: Tensor) -> Tensor:
+        return values.to(device, kind)[:, None, None, None]
+
+    return (
+        (view - mean) * column(parameters.contrast)
+        + mean
+        + column(parameters.brightness) * (deviation)
+    )
+
+
+def map_points(points: Tensor, parameters: ViewParameters) -> Tensor:
+    """Where points of the slices lie in the view.
+
+    Parameters
+    ----------
+    points : Tensor, shape (N, R, 2)
+        Row and column, in shares of the slice's sides.
+    parameters : ViewParameters
+        The view.
+
+    Returns
+    -------
+    Tensor, shape (N, R, 2)
+        Row and column in shares of the view's sides; outside 0…1 where the crop does not reach.
+    """
+    return (points - parameters.corner[:, None]) / parameters.extent[:, None]

@@ -1,0 +1,102 @@
+import subprocess
+import sys
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from napari_sslseg.core.config import (
+    NETWORK_WIDTHS,
+    Dense3dNetwork,
+    DynUNet2dNetwork,
+    DynUNet3dNetwork,
+    FinetuneSettings,
+    MultiMixNetwork,
+    Network,
+    PretrainSettings,
+    UmapathyNetwork,
+    checked,
+    named_network,
+)
+from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.network_config import NETWORK_NAMES, NetworkSettings
+from napari_sslseg.options import settings_for
+
+ALL = [
+    Network(),
+    UmapathyNetwork(),
+    MultiMixNetwork(),
+    Dense3dNetwork(),
+    DynUNet2dNetwork(),
+    DynUNet3dNetwork(),
+]
+
+
+@pytest.mark.parametrize("network", ALL, ids=lambda network: network.kind)
+def test_settings_come_back_from_the_record_of_a_run(network):
+    for stage in (PretrainSettings, FinetuneSettings):
+        settings = stage(network=network)
+        again = stage.model_validate_json(settings.model_dump_json())
+        assert type(again.network) is type(network)
+        assert again == settings
+
+
+@pytest.mark.parametrize("network", ALL, ids=lambda network: network.kind)
+def test_every_setting_has_a_title_and_a_description(network):
+    for name, field in type(network).model_fields.items():
+        if name != "kind":
+            assert field.title, name
+            assert field.description, name
+
+
+def test_a_run_of_the_first_version_loads():
+    """As version 0.1 wrote it."""
+    record = {"kind": "unet2d", "widths": [16, 32, 64, 128], "groups": 8}
+    assert FinetuneSettings.model_validate({"network": record}).network == Network.preset("small")
+
+
+@pytest.mark.parametrize("name", NETWORK_NAMES)
+def test_names_of_the_command_line(name):
+    settings = settings_for("PretrainSettings", name, 1, 1, 1e-3, 0, None)
+    assert settings.network == named_network(name)
+    assert settings.network.dimensions == 2
+    if name in NETWORK_WIDTHS:
+        assert settings.network == Network.preset(name)
+        assert settings.network.widths == NETWORK_WIDTHS[name]
+
+
+def test_an_unknown_name_is_refused_with_those_there_are():
+    with pytest.raises(ConfigError, match="There is no network unet; choose tiny, small, paper, u"):
+        settings_for("PretrainSettings", "unet", 1, 1, 1e-3, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "reason"),
+    [
+        (UmapathyNetwork, {"widths": (16, 0)}, "widths must lie within 1…2048"),
+        (MultiMixNetwork, {"dropout": 1.0}, "less than 1"),
+        (Dense3dNetwork, {"growth": (4, 16)}, "one number for each of the 4 blocks"),
+        (Dense3dNetwork, {"decoder_widths": (4,)}, "needs 3 numbers"),
+        (Dense3dNetwork, {"layers": (2, 2, 4, 0)}, "layers must lie within 1…64"),
+        (DynUNet2dNetwork, {"widths": (8, 16)}, "at least 3"),
+        (DynUNet3dNetwork, {"groups": 8}, "not permitted"),
+    ],
+)
+def test_impossible_settings_are_refused_in_one_sentence(model, values, reason):
+    with pytest.raises(ConfigError, match=reason) as caught:
+        checked(model, **values)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(ValidationError, match="'kind'"):
+        TypeAdapter(NetworkSettings).validate_python({"kind": "resnet"})
+
+
+@pytest.mark.parametrize("module", ["network_config", "networks.build", "networks.base", "config"])
+def test_settings_and_factory_load_no_torch(module):
+    code = (
+        f"import sys, napari_sslseg.core.{module}\n"
+        "print(sorted({'torch', 'monai'} & {name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,294 @@
+"""What every pretext task promises, whichever it is."""
+
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from napari_sslseg import core
+from napari_sslseg.core.checkpoints import load_weights
+from napari_sslseg.core.errors import ConfigError, ScanWarning
+from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.pretext.figure import preview_figure
+from napari_sslseg.core.pretext.registry import TASKS, TaskSettings, describe, make_task, remarks
+from napari_sslseg.core.preview import preview as preview_scan
+from napari_sslseg.core.runs import Run
+from napari_sslseg.options import TASK_NAMES
+
+SIZE = (64, 48)
+RESTORING = [
+    "context-restoration",
+    "context-prediction",
+    "masked-pixels",
+    "mae",
+    "models-genesis",
+    "volume-fusion",
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Networks this small gain nothing from more, and lose much where the machine is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def images():
+    return torch.randn(6, 2, *SIZE, generator=torch.Generator().manual_seed(0))
+
+
+def build(name):
+    return make_task(name, SIZE).build(SIZE, 0)
+
+
+def draw(task, n=6, seed=0):
+    return task.sample(n, torch.Generator().manual_seed(seed))
+
+
+class Recorder(nn.Module):
+    """One convolution, which keeps what it saw and in which mode."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.convolve = nn.Conv2d(inputs, outputs, 3, padding=1)
+
+    def forward(self, images):
+        self.seen = images.detach().clone()
+        self.mode = self.training
+        return self.convolve(images)
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+
+def test_settings_load_no_torch():
+    code = (
+        "import sys; from napari_sslseg.core.pretext import registry;"
+        "[kind() for kind in registry.TASKS.values()];"
+        "assert not {'torch', 'matplotlib', 'monai'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", RESTORING)
+def test_settings_are_told_apart_by_kind_and_survive_json(name):
+    settings = make_task(name, SIZE)
+    adapter = TypeAdapter(TaskSettings)
+    assert adapter.validate_json(settings.model_dump_json()) == settings
+    assert settings.kind == name
+    assert type(settings) is TASKS[name]
+    with pytest.raises(ValidationError):
+        settings.kind = "other"
+
+
+@pytest.mark.parametrize("name", RESTORING)
+def test_every_setting_has_words_and_a_source_for_the_form(name):
+    kind = TASKS[name]
+    assert kind.title
+    assert kind.__doc__
+    assert " et al. 20" in kind.__doc__
+    for field_name, field in kind.model_fields.items():
+        if field_name != "kind":
+            assert field.title, field_name
+            assert field.description, field_name
+
+
+@pytest.mark.parametrize("name", RESTORING)
+def test_a_task_is_described_by_its_name(name):
+    task = build(name)
+    assert task.name == name
+    assert task.title == TASKS[name].title
+    words = describe(make_task(name, SIZE))
+    assert words.startswith(f"{name}, ")
+    assert len(words) < 80
+
+
+def test_the_help_names_every_task():
+    assert TASK_NAMES.replace(" or ", ", ").split(", ") == list(TASKS)
+
+
+def test_options_of_other_tasks_are_refused_with_the_tasks_that_have_them():
+    with pytest.raises(ConfigError, match=r"context-restoration, context-prediction\.$"):
+        make_task("mae", SIZE, sampling="uniform")
+    with pytest.raises(ConfigError, match=r"has no option patch_size.*, mae, spark\.$"):
+        make_task("masked-pixels", SIZE, patch_size=8)
+    with pytest.raises(ConfigError, match="No pretext task has an option colour"):
+        make_task("mae", SIZE, colour=3)
+    with pytest.raises(ConfigError, match="choose one of context-restoration, "):
+        make_task("jigsaw", SIZE)
+    with pytest.raises(ConfigError, match=r"share cannot be 1\.5"):
+        make_task("mae", SIZE, share=1.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [
+        ("context-restoration", {512: 32, 256: 16, 128: 8}),
+        ("context-prediction", {512: 32, 256: 16, 128: 8}),
+        ("mae", {512: 64, 256: 32, 128: 16, 192: 16}),
+    ],
+)
+def test_patches_are_chosen_by_the_size_of_the_slices(name, sides):
+    for size, side in sides.items():
+        assert make_task(name, (size, size + 16)).patch_size == side
+    assert make_task(name, (512, 512), patch_size=9).patch_size == 9
+    assert make_task(name).patch_size == 32
+
+
+def test_masked_pixels_remark_on_slices_that_are_not_scaled_to_one():
+    task = make_task("masked-pixels")
+    assert remarks(task, core.Preprocessing(normalize="unit")) == []
+    assert "0…1" in remarks(task, core.Preprocessing(normalize="volume"))[0]
+    assert remarks(make_task("mae"), core.Preprocessing()) == []
+
+
+# --- what happens to the slices ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RESTORING)
+def test_slices_stay_as_they_are_and_the_seed_decides(name, images):
+    task = build(name)
+    kept = images.clone()
+    first = task.apply(images, draw(task))
+    assert torch.equal(images, kept)
+    assert first.shape == images.shape
+    assert first.isfinite().all()
+    again = build(name)
+    assert torch.equal(again.apply(images, draw(again)), first)
+    assert not torch.equal(task.apply(images, draw(task, seed=1)), first)
+
+
+@pytest.mark.parametrize("name", RESTORING)
+def test_each_image_gets_a_draw_of_its_own(name, images):
+    task = build(name)
+    mask = task.preview(images, draw(task)).mask
+    assert len({image.tobytes() for image in mask}) >= 4
+
+
+@pytest.mark.parametrize("name", RESTORING)
+def test_all_channels_are_corrupted_at_the_same_places(name):
+    task = build(name)
+    one = torch.randn(6, 1, *SIZE, generator=torch.Generator().manual_seed(0))
+    # Channels on different scales, as those of CT windows.
+    both = torch.cat([one, 3 * one + 100], dim=1)
+    out = task.apply(both, draw(task))
+    changed = (out != both).numpy()
+    assert changed.any()
+    if name == "models-genesis":
+        # Here nearly every pixel changes, in each channel by the same rule on its own scale.
+        torch.testing.assert_close(out[:, 1], 3 * out[:, 0] + 100, rtol=0, atol=1e-3)
+    else:
+        assert np.array_equal(changed[:, 0], changed[:, 1])
+
+
+@pytest.mark.parametrize("name", RESTORING)
+def test_the_preview_shows_what_training_does(name, images):
+    task = build(name)
+    parameters = draw(task)
+    model = Recorder(2, task.head(2)).train()
+    loss = task.loss(model, images, parameters)
+    assert loss.shape == ()
+    loss.backward()
+    assert all((weights.grad != 0).any() for weights in model.parameters())
+    seen = model.seen.numpy()
+    shown = task.preview(images, parameters, model)
+    assert model.mode is False
+    assert model.training
+    assert np.array_equal(shown.corrupted, seen)
+    assert np.array_equal(shown.original, images.numpy())
+    assert shown.mask.dtype == bool
+    assert shown.mask.shape == (6, 1, *SIZE)
+    target = shown.original if shown.levels is None else shown.levels
+    assert np.array_equal(shown.error, np.abs(shown.restored - target))
+    assert all(getattr(shown, named) is not None for named in shown.captions)
+    images.zero_()
+    assert shown.original.any()
+
+
+@pytest.mark.parametrize("name", ["masked-pixels", "mae"])
+def test_the_preview_restores_only_what_the_loss_sees(name, images):
+    task = build(name)
+    shown = task.preview(images, draw(task), Recorder(2, 2))
+    kept = ~np.broadcast_to(shown.mask, shown.original.shape)
+    assert np.array_equal(shown.restored[kept], shown.original[kept])
+    assert (shown.error[kept] == 0).all()
+    assert (shown.error[~kept] > 0).mean() > 0.99
+
+
+@pytest.mark.parametrize("name", ["masked-pixels", "mae"])
+def test_the_output_gets_no_gradient_where_nothing_was_hidden(name, images):
+    class Free(nn.Module):
+        """Gives the same output whatever it sees."""
+
+        def __init__(self):
+            super().__init__()
+            self.output = nn.Parameter(torch.full(images.shape, 9.0))
+
+        def forward(self, images):
+            return self.output
+
+    task, model = build(name), Free()
+    parameters = draw(task)
+    task.loss(model, images, parameters).backward()
+    hidden = torch.from_numpy(task.preview(images, parameters).mask).expand_as(images)
+    assert torch.equal(model.output.grad != 0, hidden)
+
+
+@pytest.mark.parametrize("name", RESTORING)
+@pytest.mark.filterwarnings("error")
+def test_figures_draw_with_a_title_above_every_column(name, images, tmp_path):
+    task = build(name)
+    for model, columns in ((None, -2), (Recorder(2, task.head(2)), 0)):
+        shown = task.preview(images[:3], draw(task, 3), model)
+        figure = preview_figure(shown, channel=1)
+        n = len(shown.captions) + columns
+        assert len(figure.axes) == 3 * n
+        titles = [axis.get_title() for axis in figure.axes[:n]]
+        assert set(titles) <= set(shown.captions.values())
+        assert titles[0] == "Original"
+        figure.savefig(tmp_path / "preview.png")
+        box = figure.axes[0].title.get_window_extent()
+        for axis in figure.axes[1:n]:
+            other = axis.title.get_window_extent()
+            assert box.x1 < other.x0  # titles do not run into each other
+            box = other
+        assert box.x1 <= figure.get_window_extent().x1
+
+
+# --- the whole way ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RESTORING)
+def test_a_network_learns_each_task_and_its_run_rebuilds_it(name, tmp_path):
+    scans = [make_patient(seed, shape=(8, 64, 64))[0] for seed in range(5)]
+    normalize = "unit" if name == "masked-pixels" else "volume"
+    settings = core.PretrainSettings(
+        preprocessing=core.Preprocessing(normalize=normalize),
+        network=core.Network.preset("tiny"),
+        training=core.Training(steps=24, batch_size=8, learning_rate=3e-3, validate_every=6),
+        validation_share=0.2,
+    )
+    task = make_task(name, (64, 64))
+    runs = [
+        core.pretrain(scans, task, out=tmp_path / str(number), settings=settings, device="cpu")
+        for number in range(2)
+    ]
+    losses = [row["validation_loss"] for row in runs[0].metrics() if "validation_loss" in row]
+    assert losses[-1] < 0.95 * losses[0]
+    weights, again = (load_weights(run.weights) for run in runs)
+    assert all(tensor.equal(again[key]) for key, tensor in weights.items())
+    reopened = Run.open(tmp_path / "0")
+    assert reopened.task() == task
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ScanWarning)
+        shown = preview_scan(scans[0], init=reopened)
+    assert shown.restored is not None
+    assert np.isfinite(shown.restored).all()
