@@ -17,8 +17,10 @@ from napari_sslseg.options import (
     Cache,
     ModalityOption,
     NetworkOption,
+    OrganSlices,
     PatchSize,
     Sampling,
+    Selection,
     TaskOption,
     modality_of,
     numbers,
@@ -107,6 +109,8 @@ def pretrain(
     task: TaskOption = "context-restoration",
     patch_size: PatchSize = None,
     sampling: Sampling = None,
+    selection: Selection = None,
+    organ_slices: OrganSlices = None,
     steps: Steps = 1000,
     batch_size: BatchSize = 16,
     learning_rate: LearningRate = 1e-3,
@@ -121,12 +125,18 @@ def pretrain(
     as_json: Json = False,
 ) -> None:
     """Pretrain a network on unlabelled scans."""
+    from napari_sslseg.core.labelled import read_annotated
     from napari_sslseg.core.pretext.registry import make_task
     from napari_sslseg.core.pretrain import gather_scans, iter_pretrain, slice_size
 
     scans = gather_scans(images)
     preprocessing = preprocessing_for(scans[0], plane, spacing, modality_of(modality))
-    options = task_options(patch_size=patch_size, sampling=sampling)
+    options = task_options(
+        patch_size=patch_size,
+        sampling=sampling,
+        selection=selection,
+        organ_slices=read_annotated(organ_slices) if organ_slices else None,
+    )
     pretext = make_task(task, slice_size(scans, preprocessing), **options)
     settings = settings_for(
         "PretrainSettings", network, steps, batch_size, learning_rate, seed, preprocessing

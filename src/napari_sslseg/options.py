@@ -19,13 +19,20 @@ Cache = Annotated[
 
 TASK_NAMES = (
     "context-restoration, context-prediction, masked-pixels, mae, spark, models-genesis, "
-    "volume-fusion or global-contrast"
+    "volume-fusion, global-contrast or polycl"
 )
 """All pretext tasks, for the help; written out, since help must not wait for their settings."""
 
 TaskOption = Annotated[str, typer.Option(help=f"Pretext task: {TASK_NAMES}.")]
 PatchSize = Annotated[
     int | None, typer.Option(help="Side of the patches in pixels; by slice size if unset.")
+]
+Selection = Annotated[
+    str | None, typer.Option(help="Examples of polycl: scan, organ or scan+organ.")
+]
+OrganSlices = Annotated[
+    Path | None,
+    typer.Option(help='JSON of slices that hold the organ, {"scan": [3, 4]}; for polycl.'),
 ]
 Sampling = Annotated[
     str | None,

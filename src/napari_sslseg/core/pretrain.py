@@ -110,7 +110,7 @@ def iter_pretrain(
     """
     from napari_sslseg.core.networks.build import check_dimensions, make_network
     from napari_sslseg.core.pretext.registry import default_task, describe, remarks
-    from napari_sslseg.core.training import Job, make_fabric, run_job, shuffled_batches
+    from napari_sslseg.core.training import Job, make_fabric, run_job
 
     settings = settings or PretrainSettings()
     out = Path(out)
@@ -172,7 +172,7 @@ def iter_pretrain(
         return runtime.loss(model, images, runtime.sample_slices(indices, generator))
 
     size = settings.training.batch_size
-    watched = _spread(validation, VALIDATION_SLICES)
+    watched = runtime.watched(validation, VALIDATION_SLICES, size, settings.training.seed)
 
     def validate(model: "nn.Module") -> dict[str, float]:
         import torch
@@ -180,23 +180,22 @@ def iter_pretrain(
         # The same corruptions every time, so that the figures can be compared.
         generator = torch.Generator().manual_seed(settings.training.seed)
         totals: dict[str, float] = defaultdict(float)
-        # Even parts: some tasks compare the slices of a batch, and a last one may be too small.
-        for part in np.array_split(watched, ceil(len(watched) / size)):
+        for part in watched:
             images = store.batch(part).to(fabric.device)
             parameters = runtime.sample_slices(part, generator)
             found = {"loss": float(runtime.loss(model, images, parameters))}
             found |= runtime.figures(model, images, parameters)
             for name, value in found.items():
                 totals[name] += value * len(part)
-        return {name: total / len(watched) for name, total in totals.items()}
+        return {name: total / sum(map(len, watched)) for name, total in totals.items()}
 
     job = Job(
         model=model,
         settings=settings.training,
-        batches=shuffled_batches(training, size),
+        batches=runtime.batches(training, size),
         steps_per_epoch=ceil(len(training) / size),
         loss=loss,
-        validate=validate if len(watched) else None,
+        validate=validate if watched else None,
     )
     told = False
     for event in run_job(job, writer, fabric, stop):
@@ -232,10 +231,3 @@ def _split(store: SliceStore, settings: PretrainSettings) -> tuple[np.ndarray, n
         store.subjects, {"validation": share, "training": 1 - share}, settings.training.seed
     )
     return store.indices(parts["training"]), store.indices(parts["validation"])
-
-
-def _spread(indices: np.ndarray, most: int) -> np.ndarray:
-    """At most ``most`` of the indices, evenly spread."""
-    if len(indices) <= most:
-        return indices
-    return indices[np.linspace(0, len(indices) - 1, most).round().astype(int)]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from napari_sslseg.core.slices import SliceStore
+    from napari_sslseg.core.training import Sampler
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,18 @@ class SliceTask:
     def know(self, store: "SliceStore") -> None:
         """Learn from the store which scan each slice is from, where the task needs it."""
 
+    def batches(self, slices: np.ndarray, size: int) -> "Sampler":
+        """Endless batches of slices to train on, each slice once an epoch."""
+        from napari_sslseg.core.training import shuffled_batches
+
+        return shuffled_batches(slices, size)
+
+    def watched(self, slices: np.ndarray, most: int, size: int, seed: int) -> list[np.ndarray]:
+        """Batches of held-out slices, evenly spread; none is small, since some tasks compare."""
+        if len(slices) > most:
+            slices = slices[np.linspace(0, len(slices) - 1, most).round().astype(int)]
+        return np.array_split(slices, -(-len(slices) // size)) if len(slices) else []
+
     def sample(self, n: int, generator: "torch.Generator") -> Any:
         """Draw what happens to each of ``n`` images."""
         raise NotImplementedError
@@ -104,6 +117,14 @@ class PretextTask(Protocol):
 
     def know(self, store: "SliceStore") -> None:
         """Learn from the store which scan each slice is from, where the task needs it."""
+        ...
+
+    def batches(self, slices: np.ndarray, size: int) -> "Sampler":
+        """Endless batches of slices to train on."""
+        ...
+
+    def watched(self, slices: np.ndarray, most: int, size: int, seed: int) -> list[np.ndarray]:
+        """Batches of held-out slices to validate on, the same every time."""
         ...
 
     def sample(self, n: int, generator: "torch.Generator") -> Any:

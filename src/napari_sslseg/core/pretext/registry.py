@@ -12,6 +12,7 @@ from napari_sslseg.core.pretext.global_contrast import GlobalContrast
 from napari_sslseg.core.pretext.mae import MaskedPatches
 from napari_sslseg.core.pretext.masked_pixels import MaskedPixels
 from napari_sslseg.core.pretext.models_genesis import ModelsGenesis
+from napari_sslseg.core.pretext.polycl import PolyCL
 from napari_sslseg.core.pretext.spark import SparseMasking
 from napari_sslseg.core.pretext.volume_fusion import VolumeFusion
 
@@ -23,7 +24,8 @@ TaskSettings = Annotated[
     | ModelsGenesis
     | VolumeFusion
     | SparseMasking
-    | GlobalContrast,
+    | GlobalContrast
+    | PolyCL,
     Field(discriminator="kind"),
 ]
 """Settings of any pretext task, told apart by their kind."""
@@ -37,6 +39,7 @@ TASKS: dict[str, type[TaskSettings]] = {
     "models-genesis": ModelsGenesis,
     "volume-fusion": VolumeFusion,
     "global-contrast": GlobalContrast,
+    "polycl": PolyCL,
 }
 
 # The sides that Dominic et al. 2023 compare.

@@ -1,0 +1,65 @@
+"""Settings of PolyCL. Loads no PyTorch: the task itself is made by ``build``."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from napari_sslseg.core.config import Settings
+from napari_sslseg.core.pairs import Selection
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.pretext.polycl_task import PolyCLTask
+
+
+class PolyCL(Settings):
+    """PolyCL: slices of one scan, or with the same organ, are alike; others are not.
+
+    Moran et al., *PolyCL*. Whole slices are examples of each other, without any augmentation: one
+    positive and exactly one negative for each anchor. It trains the encoder alone.
+
+    Examples
+    --------
+    >>> PolyCL(selection="scan").build((128, 128)).title
+    'Tell scans or organs apart'
+    """
+
+    title: ClassVar[str] = "Tell scans or organs apart"
+
+    kind: Literal["polycl"] = "polycl"
+    selection: Selection = Field(
+        default="scan",
+        title="Examples",
+        description="scan (PolyCL-S): slices of one scan are alike. organ (PolyCL-O): slices on "
+        "which the organ is present, or absent, are. scan+organ (PolyCL-M): both.",
+    )
+    organ_slices: dict[str, tuple[int, ...]] | None = Field(
+        default=None,
+        title="Slices with the organ",
+        description="Numbers of the slices that hold the organ, by name of the scan; scans that "
+        "are not named take no part. Never from the labels of scans that are held out.",
+    )
+    temperature: float | None = Field(
+        default=None,
+        gt=0,
+        le=10,
+        title="Temperature",
+        description="One over the batch size if not set, as in the paper.",
+    )
+    embedding: int = Field(default=256, ge=2, le=4096, title="Length of the embedding")
+
+    @model_validator(mode="after")
+    def _check(self) -> "PolyCL":
+        if self.selection != "scan" and not self.organ_slices:
+            raise ValueError(f"selection by {self.selection} needs organ_slices")
+        return self
+
+    @property
+    def summary(self) -> str:
+        """The settings that matter most, in a few words."""
+        return f"examples by {self.selection}"
+
+    def build(self, image_size: tuple[int, int], seed: int = 0) -> "PolyCLTask":
+        """Make the task; nothing is drawn in advance, so no seed is used."""
+        from napari_sslseg.core.pretext.polycl_task import PolyCLTask
+
+        return PolyCLTask(self)

@@ -1,0 +1,160 @@
+"""PolyCL at work: triplets of slices, an encoder with one layer, one negative each."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_sslseg.core.contrast import embedding_spread, polycl
+from napari_sslseg.core.errors import ConfigError, DataError
+from napari_sslseg.core.pairs import ExampleSelector
+from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
+from napari_sslseg.core.pretext.polycl import PolyCL
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.slices import SliceStore
+    from napari_sslseg.core.training import Sampler
+
+CAPTIONS = {
+    "original": "Anchor",
+    "partner": "Alike: the positive",
+    "corrupted": "Unlike: the negative",
+}
+
+
+class PooledEncoder(nn.Module):
+    """The encoder of a network, the average of its coarsest features, and one linear layer."""
+
+    def __init__(self, network: Any, embedding: int) -> None:
+        super().__init__()
+        self.encoder = network.encoder
+        self.head = nn.Linear(network.embedding_channels, embedding)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeddings of images (N, C, H, W), shape (N, D)."""
+        return self.head(self.encoder(images)[-1].mean(dim=(2, 3)))
+
+
+class PolyCLTask(SliceTask):
+    """PolyCL for slices of any size: a batch is anchors, positives and negatives, M each."""
+
+    name = "polycl"
+    title = PolyCL.title
+
+    def __init__(self, settings: PolyCL) -> None:
+        self.settings = settings
+        self._temperature = settings.temperature or 1.0
+        self._scan = np.empty(0, int)
+        self._present: np.ndarray | None = None
+        self._tagged = np.empty(0, bool)
+
+    def wrap(self, network: Any) -> PooledEncoder:
+        """Put the layer on the encoder of a network."""
+        return PooledEncoder(network, self.settings.embedding)
+
+    def know(self, store: "SliceStore") -> None:
+        """Learn which scan each slice is from, and on which the organ is.
+
+        Raises
+        ------
+        DataError
+            If a scan or slice that is tagged is not there.
+        """
+        self._scan = store.scan_index
+        self._tagged = np.ones(len(store), bool)
+        if self.settings.selection == "scan":
+            return
+        tags = self.settings.organ_slices or {}
+        self._present = np.zeros(len(store), bool)
+        self._tagged = np.zeros(len(store), bool)
+        scans = {scan.name: scan for scan in store.scans}
+        for name, slices in tags.items():
+            if name not in scans:
+                raise DataError(
+                    f"The slices with the organ name the scan {name}, which is not among the "
+                    "scans; correct the list."
+                )
+            scan = scans[name]
+            if slices and not (min(slices) >= 0 and max(slices) < scan.n_slices):
+                raise DataError(
+                    f"The slices with the organ name slice {max(slices)} of {name}, but its slices "
+                    f"are numbered 0 to {scan.n_slices - 1}; correct the list."
+                )
+            self._tagged[scan.start : scan.start + scan.n_slices] = True
+            self._present[scan.start + np.array(slices, int)] = True
+
+    def batches(self, slices: np.ndarray, size: int) -> "Sampler":
+        """Endless batches of ``size`` triplets; τ is fixed by this size, whatever comes later."""
+        self._temperature = self.settings.temperature or 1 / size
+        return self._selector(slices).batches(size)
+
+    def watched(self, slices: np.ndarray, most: int, size: int, seed: int) -> list[np.ndarray]:
+        """Triplets among held-out slices, the same every time; none if they have no examples."""
+        try:
+            selector = self._selector(slices)
+        except DataError:
+            return []
+        rng = np.random.default_rng(seed)
+        anchors = rng.permutation(len(selector.anchors))[:most]
+        parts = np.array_split(anchors, -(-len(anchors) // size))
+        return [selector.draw(part, rng).indices() for part in parts]
+
+    def sample_slices(self, slices: np.ndarray, generator: torch.Generator) -> None:
+        """Nothing is drawn: the slices stay as they are."""
+
+    def sample(self, n: int, generator: torch.Generator) -> None:
+        """Refuse: slices of one scan make no examples of each other.
+
+        Raises
+        ------
+        ConfigError
+            Always.
+        """
+        raise ConfigError(
+            "PolyCL compares slices of several scans, which one scan cannot show; choose another "
+            "task to preview."
+        )
+
+    def apply(self, images: Tensor, parameters: None) -> Tensor:
+        """Leave the images as they are."""
+        return images
+
+    def loss(self, model: nn.Module, images: Tensor, parameters: None) -> Tensor:
+        """Contrast anchors with positives and negatives, thirds of images (3M, C, H, W)."""
+        anchor, positive, negative = model(images).chunk(3)
+        return polycl(anchor, positive, negative, self._temperature)
+
+    def figures(self, model: nn.Module, images: Tensor, parameters: None) -> dict[str, float]:
+        """What tells whether the network has collapsed."""
+        embeddings = model(images).float()
+        anchor, positive, negative = nn.functional.normalize(embeddings, dim=1).chunk(3)
+        return {
+            "spread": float(embedding_spread(embeddings)),
+            "similarity of positives": float((anchor * positive).sum(1).mean()),
+            "similarity of negatives": float((anchor * negative).sum(1).mean()),
+        }
+
+    def preview(
+        self, images: Tensor, parameters: None, model: nn.Module | None = None
+    ) -> PretextPreview:
+        """Show triplets, given as thirds of images (3M, C, H, W)."""
+        parts = [part.cpu().numpy().copy() for part in images.chunk(3)]
+        if len(parts) != 3 or len({len(part) for part in parts}) > 1:
+            raise DataError("A preview of PolyCL needs anchors, positives and negatives, as many.")
+        anchor, positive, negative = parts
+        n, _, height, width = anchor.shape
+        return PretextPreview(
+            original=anchor,
+            corrupted=negative,
+            mask=np.zeros((n, 1, height, width), bool),
+            restored=None,
+            error=None,
+            captions=CAPTIONS,
+            partner=positive,
+        )
+
+    def _selector(self, slices: np.ndarray) -> ExampleSelector:
+        known = slices[self._tagged[slices]]
+        presence = None if self._present is None else self._present[known]
+        return ExampleSelector(self.settings.selection, known, self._scan[known], presence)
