@@ -15,11 +15,14 @@ from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import StopFlag
 from napari_sslseg.options import (
     Cache,
+    Json,
     ModalityOption,
     NetworkOption,
     OrganSlices,
     PatchSize,
+    PlaneOption,
     Sampling,
+    Seed,
     Selection,
     TaskOption,
     modality_of,
@@ -38,13 +41,10 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**31 - 1)]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace an older run in the same folder.")]
 Steps = Annotated[int, typer.Option(help="Batches to train on.", min=1)]
 BatchSize = Annotated[int, typer.Option(help="Slices per step.", min=1)]
 LearningRate = Annotated[float, typer.Option(help="Learning rate after the warm-up.")]
-PlaneOption = Annotated[str, typer.Option(help="Slicing plane: axial, coronal or sagittal.")]
 Spacing = Annotated[str, typer.Option(help="In-plane spacing: keep, isotropic, or mm.")]
 
 

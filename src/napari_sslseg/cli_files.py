@@ -9,6 +9,7 @@ import typer
 
 from napari_sslseg.console import say
 from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.options import Json
 
 if TYPE_CHECKING:
     from napari_sslseg.core.segment_classes import Algorithm
@@ -60,7 +61,7 @@ def export(
         ),
     ] = "manual",
     overwrite: Annotated[bool, typer.Option(help="Replace the file if it exists.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write labels in another format, on the grid of their scan; .dcm is DICOM SEG."""
     import numpy as np

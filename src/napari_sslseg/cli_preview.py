@@ -9,7 +9,9 @@ from napari_sslseg.console import say
 from napari_sslseg.options import (
     ModalityOption,
     PatchSize,
+    PlaneOption,
     Sampling,
+    Seed,
     TaskOption,
     modality_of,
     preprocessing_for,
@@ -26,11 +28,9 @@ def preview(
     init: Annotated[
         Path | None, typer.Option(help="Pretraining run, to show what it restores.")
     ] = None,
-    plane: Annotated[
-        str, typer.Option(help="Slicing plane: axial, coronal or sagittal.")
-    ] = "axial",
+    plane: PlaneOption = "axial",
     modality: ModalityOption = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**31 - 1)] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Draw what a pretext task does to a scan."""
     from napari_sslseg.core.preview import draw_preview

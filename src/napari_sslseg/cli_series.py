@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_sslseg.console import say, table
+from napari_sslseg.options import Json
 
 if TYPE_CHECKING:
     from napari_sslseg.core.series import Series
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def series(
     paths: Annotated[list[Path], typer.Argument(help="Scans, DICOM files, folders.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the scans in files and folders, and what cannot be used and why."""
     from napari_sslseg.core.series import files_below, list_series

@@ -7,6 +7,9 @@ import typer
 
 from napari_sslseg.core.errors import ConfigError
 
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**31 - 1)]
+PlaneOption = Annotated[str, typer.Option(help="Slicing plane: axial, coronal or sagittal.")]
 ModalityOption = Annotated[
     str | None, typer.Option(help="MR or CT, where the guess from the values is wrong.")
 ]

@@ -10,7 +10,6 @@ from napari_sslseg.core.volumes import Volume, load_volume
 from napari_sslseg.gui.layers import (
     contrast_limits,
     labels_layer,
-    obliquity,
     position,
     volume_layer,
 )
@@ -59,9 +58,7 @@ def test_a_cropped_oblique_scan_lies_where_it_was_cut_from():
 
 @pytest.mark.parametrize(("degrees", "axis"), [(0, 0), (7.5, 0), (20, 1), (44, 2)])
 def test_obliquity_is_the_angle_of_the_turn(degrees, axis):
-    assert obliquity(Geometry(rotated(degrees, axis), (5, 5, 5))) == pytest.approx(
-        degrees, abs=1e-4
-    )
+    assert Geometry(rotated(degrees, axis), (5, 5, 5)).obliquity == pytest.approx(degrees, abs=1e-4)
 
 
 def test_the_contrast_of_mr_is_that_of_the_tissue_not_of_the_padding():

@@ -29,6 +29,9 @@ PLANE_AXIS: dict[str, int] = {"axial": 0, "coronal": 1, "sagittal": 2}
 
 DISPLAY_AXES = ("I", "P", "L")
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From the patient coordinates of DICOM and ITK to those of NIfTI, and back."""
+
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
@@ -109,8 +112,14 @@ class Geometry:
     @property
     def is_oblique(self) -> bool:
         """Whether a display axis leaves its anatomical axis by more than 0.1 degrees."""
+        return self.obliquity > 0.1
+
+    @property
+    def obliquity(self) -> float:
+        """Largest angle, in degrees, between a display axis and its anatomical axis."""
         directions = np.abs(self.display_affine[:3, :3]) / np.asarray(self.spacing)
-        return bool((directions.max(axis=0) < np.cos(np.deg2rad(0.1))).any())
+        least = np.clip(np.diagonal(np.flipud(directions)).min(), 0, 1)
+        return float(np.rad2deg(np.arccos(least)))
 
     def to_display(self, array: np.ndarray) -> np.ndarray:
         """Permute and flip an array of the source grid (a view where NumPy allows)."""

@@ -13,8 +13,8 @@ import nibabel as nib
 import numpy as np
 
 from napari_sslseg.core.errors import GeometryError, ScanWarning
-from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.itk_layout import LPS_TO_RAS, MM, Unit
+from napari_sslseg.core.geometry import LPS_TO_RAS, Geometry
+from napari_sslseg.core.itk_layout import MM, Unit
 from napari_sslseg.core.metaimage import read_metaimage
 from napari_sslseg.core.nifti import gives_orientation
 from napari_sslseg.core.nrrd import read_nrrd

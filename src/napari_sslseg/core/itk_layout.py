@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_sslseg.core.errors import VolumeError
+from napari_sslseg.core.geometry import LPS_TO_RAS
 from napari_sslseg.core.stored import Stored
-
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)

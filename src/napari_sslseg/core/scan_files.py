@@ -1,7 +1,9 @@
 """Find scan files, and read from their names which scan and which patient they hold."""
 
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from napari_sslseg.core.errors import DataError
 
@@ -71,12 +73,28 @@ def label_paths(path: str | Path) -> dict[str, Path]:
         files = sorted([*plain_files(path), *dicom])
     if not files:
         raise DataError(f"The folder {path} holds no labels; put label files there.")
-    found: dict[str, Path] = {}
-    for file in files:
-        other = found.setdefault(scan_name(file), file)
-        if other != file:
+    return one_per_name(files, scan_name, lambda file: file, path)
+
+
+Item = TypeVar("Item")
+
+
+def one_per_name(
+    items: Iterable[Item], name: Callable[[Item], str], file: Callable[[Item], Path], where: object
+) -> dict[str, Item]:
+    """Items by their names.
+
+    Raises
+    ------
+    DataError
+        If two have one name; it tells their files.
+    """
+    found: dict[str, Item] = {}
+    for item in items:
+        other = found.setdefault(name(item), item)
+        if other != item:
             raise DataError(
-                f"{other.name} and {file.name} in {path} have the same name but for the suffix; "
-                "keep one of them."
+                f"{file(other).name} and {file(item).name} in {where} have the same name but for "
+                "the suffix; keep one of them."
             )
     return found

@@ -10,7 +10,13 @@ from napari_sslseg.core.errors import DataError, ScanWarning, SslsegError, Volum
 from napari_sslseg.core.formats import is_dicom, open_image
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.reading import ImageFile
-from napari_sslseg.core.scan_files import SUFFIXES, guess_subject, plain_files, scan_name
+from napari_sslseg.core.scan_files import (
+    SUFFIXES,
+    guess_subject,
+    one_per_name,
+    plain_files,
+    scan_name,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,14 +110,19 @@ def list_series(paths: str | Path | Iterable[str | Path]) -> list[Series]:
     dicom: list[Path] = []
     seen: set[str] = set()
     for path in map(Path, paths):
-        files = list(_files(path))
-        if not files:
+        any_file = False
+        for file, as_dicom in _files(path):
+            any_file = True
+            # realpath, unlike resolve, takes a link that leads to itself.
+            if (real := os.path.realpath(file)) in seen:
+                continue
+            seen.add(real)
+            if as_dicom:
+                dicom.append(file)
+            else:
+                found += _file_series(file)
+        if not any_file:
             _refuse_empty(path)
-        # realpath, unlike resolve, takes a link that leads to itself.
-        new = [file for file in files if os.path.realpath(file) not in seen]
-        seen.update(os.path.realpath(file) for file in new)
-        dicom += [file for file in new if is_dicom(file)]
-        found += [item for file in new if not is_dicom(file) for item in _file_series(file)]
     if dicom:
         # All together: the files of one series may have been named one by one.
         found += _dicom_series(dicom)
@@ -129,16 +140,20 @@ def _dicom_series(files: list[Path]) -> list[Series]:
     return dicom_series(files)
 
 
-def _files(path: Path) -> Iterator[Path]:
-    """The file itself; of a folder the volume files directly in it, and DICOM at any depth."""
+def _files(path: Path) -> Iterator[tuple[Path, bool]]:
+    """The file itself; of a folder the volume files directly in it, and DICOM at any depth.
+
+    Each comes with whether it is DICOM, which takes a look into the file.
+    """
     if not path.exists():
         if path.is_symlink():
             raise DataError(f"{path} is a link that leads nowhere; fetch the file that it names.")
         raise DataError(f"{path} does not exist; check the path.")
     if not path.is_dir():
-        yield path
+        yield path, is_dicom(path)
         return
-    yield from plain_files(path)
+    for file in plain_files(path):
+        yield file, False
     walked: set[str] = set()
     for parent, folders, names in os.walk(path, followlinks=True):
         # A link may lead to a folder above it, and around for ever.
@@ -147,7 +162,7 @@ def _files(path: Path) -> Iterator[Path]:
         walked.update(here.values())
         for name in sorted(names):
             if not name.startswith(".") and is_dicom(file := Path(parent, name)):
-                yield file
+                yield file, True
 
 
 def _refuse_empty(folder: Path) -> None:
@@ -281,12 +296,4 @@ def as_series(source: Source | str) -> Series:
 
 def series_by_name(path: str | Path) -> dict[str, Series]:
     """A file, or those of a folder, by the name of their scan; each name once."""
-    found: dict[str, Series] = {}
-    for item in find_scans(path):
-        other = found.setdefault(item.name, item)
-        if other is not item:
-            raise DataError(
-                f"{other.path.name} and {item.path.name} in {path} have the same name but for "
-                "the suffix; keep one of them."
-            )
-    return found
+    return one_per_name(find_scans(path), lambda item: item.name, lambda item: item.path, path)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.volumes import Modality, Volume
+from napari_sslseg.core.volumes import Modality, Volume, sampled
 
 LayerData = tuple[np.ndarray, dict[str, Any], Literal["image", "labels"]]
 """What napari makes a layer of: the values, the settings, the type."""
@@ -81,7 +81,7 @@ def contrast_limits(data: np.ndarray, modality: Modality) -> tuple[float, float]
     """Black and white point: the soft-tissue window for CT, percentiles of the tissue for MR."""
     if modality == "CT":
         return CT_LIMITS
-    sample = data.reshape(-1)[:: max(1, data.size // 200_000)]
+    sample = sampled(data)
     # Zeros fill what was masked or padded; they are often most of a scan, and would leave the
     # tissue of a small field of view in the top few percent, washed out.
     tissue = sample[sample != 0]
@@ -107,12 +107,6 @@ def position(geometry: Geometry) -> tuple[float, float, float]:
     directions = affine[:3, :3] / np.asarray(geometry.spacing)
     first, second, third = np.linalg.solve(directions, affine[:3, 3])
     return float(first), float(second), float(third)
-
-
-def obliquity(geometry: Geometry) -> float:
-    """Largest angle, in degrees, between a display axis and its anatomical axis."""
-    directions = np.abs(geometry.display_affine[:3, :3]) / np.asarray(geometry.spacing)
-    return float(np.rad2deg(np.arccos(np.clip(np.diagonal(np.flipud(directions)).min(), 0, 1))))
 
 
 def _settings(volume: Volume, files: Sequence[Path]) -> dict[str, Any]:

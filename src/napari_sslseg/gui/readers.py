@@ -13,7 +13,7 @@ from napari_sslseg.core.scan_files import DICOM_SUFFIXES, NIFTI_SUFFIXES, SUFFIX
 from napari_sslseg.core.series import Series, is_slice, list_series, whole_series
 from napari_sslseg.core.volumes import load_volume
 from napari_sslseg.gui.dicom_labels import dicom_labels_layer, dicom_scans
-from napari_sslseg.gui.layers import LayerData, labels_layer, obliquity, volume_layer
+from napari_sslseg.gui.layers import LayerData, labels_layer, volume_layer
 from napari_sslseg.gui.window import QUIET_SECONDS, current_viewer, scan_warnings, tell
 
 Layers = list[LayerData] | list[tuple[None]]
@@ -173,7 +173,7 @@ def _layer(series: Series) -> LayerData:
     if volume.geometry.is_oblique:
         tell(
             # A notification shows its beginning only, until it is unfolded.
-            f"Oblique by {obliquity(volume.geometry):.2g} degrees and shown along its own axes: "
+            f"Oblique by {volume.geometry.obliquity:.2g} degrees and shown along its own axes: "
             f"{volume.name}; labels are saved where they belong in the patient.",
             "info",
         )

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_sslseg.core.dicom.planes import plane_affine
 from napari_sslseg.core.dicom.regular import Layout
 from napari_sslseg.core.dicom.sorting import normal
 from napari_sslseg.core.dicom.stack import Stack
 from napari_sslseg.core.errors import GeometryError, ScanWarning
-from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.geometry import LPS_TO_RAS, Geometry
 
 # How far, in voxels, a frame may lie from the voxels that it stands for. Positions in headers are
 # rounded, and those of a scan are put on a regular grid; a frame of another grid is further off.
 OFF_VOXELS = 0.2
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,7 @@ class Frame:
 
     def affine(self, distance: float = 1.0) -> np.ndarray:
         """Column, row and slice to RAS mm."""
-        along_row, along_column = np.array(self.orientation[:3]), np.array(self.orientation[3:])
-        across = np.cross(along_row, along_column)
-        affine = np.eye(4)
-        affine[:3, 0] = along_row * self.spacing[1]
-        affine[:3, 1] = along_column * self.spacing[0]
-        affine[:3, 2] = across / np.linalg.norm(across) * distance
-        affine[:3, 3] = self.position
-        return LPS @ affine
+        return plane_affine(self.position, self.orientation, self.spacing, distance)
 
 
 class Grid:
@@ -127,7 +120,7 @@ class Grid:
         points : ndarray, shape (n, 3)
             In LPS mm.
         """
-        to_voxels = self._to_voxels(points.mean(0))[0] @ LPS
+        to_voxels = self._to_voxels(points.mean(0))[0] @ LPS_TO_RAS
         found = points @ to_voxels[:3, :3].T + to_voxels[:3, 3]
         if self.stack is not None:
             along = points @ normal(self.stack.planes[0])

@@ -1,6 +1,6 @@
 """Where the image planes of a DICOM file lie in the patient."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from napari_sslseg.core.dicom.mosaic import is_mosaic, mosaic_tiles
 from napari_sslseg.core.errors import VolumeError
+from napari_sslseg.core.geometry import LPS_TO_RAS
 
 
 class Stored(NamedTuple):
@@ -89,6 +90,31 @@ class Plane:
         low, high = -(2**bits) if self.stored.signed else 0, 2**bits - 1
         limits = np.iinfo(kind)
         return limits.min <= low + self.rescale[1] and high + self.rescale[1] <= limits.max
+
+
+def plane_affine(
+    position: Sequence[float],
+    orientation: Sequence[float],
+    spacing: Sequence[float],
+    distance: float,
+) -> np.ndarray:
+    """Affine of a plane, and of those stacked on it, from column, row and slice to RAS+ mm.
+
+    Parameters
+    ----------
+    position, orientation, spacing : sequence of float
+        As in a DICOM header, see :class:`Plane`.
+    distance : float
+        From slice to slice along the normal, in mm.
+    """
+    along_row, along_column = np.array(orientation[:3]), np.array(orientation[3:])
+    across = np.cross(along_row, along_column)
+    affine = np.eye(4)
+    affine[:3, 0] = along_row * spacing[1]
+    affine[:3, 1] = along_column * spacing[0]
+    affine[:3, 2] = across / np.linalg.norm(across) * distance
+    affine[:3, 3] = position
+    return LPS_TO_RAS @ affine
 
 
 def planes_of(path: Path, dataset: Dataset) -> tuple[Plane, ...]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_sslseg.core.dicom.planes import Plane
-from napari_sslseg.core.dicom.sorting import normal, plane_name, positions
+from napari_sslseg.core.dicom.planes import Plane, plane_affine
+from napari_sslseg.core.dicom.sorting import plane_name, positions
 from napari_sslseg.core.errors import VolumeError
 
 # What the rounding of positions in headers was seen to cost: a fiftieth of the slice distance,
@@ -222,11 +222,7 @@ def _refuse_missing(planes: Sequence[Plane], gaps: np.ndarray, where: str) -> No
 def grid_affine(planes: Sequence[Plane], layout: Layout) -> np.ndarray:
     """Affine of the regular grid in RAS+ mm for arrays ordered column, row, slice."""
     first = planes[0]
-    step_column = np.array(first.orientation[:3]) * first.spacing[1]
-    step_row = np.array(first.orientation[3:]) * first.spacing[0]
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1] = step_column, step_row
-    affine[:3, 2] = normal(first) * layout.distance
+    affine = plane_affine(first.position, first.orientation, first.spacing, layout.distance)
     rows, columns = layout.margin[0]
-    affine[:3, 3] = first.position - rows * step_row - columns * step_column
-    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    affine[:3, 3] -= columns * affine[:3, 0] + rows * affine[:3, 1]
+    return affine

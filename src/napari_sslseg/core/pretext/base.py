@@ -1,5 +1,6 @@
 """What every pretext task offers, so that training, preview and figures need not know which."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -51,7 +52,7 @@ class PretextPreview:
     levels: np.ndarray | None = None
 
 
-class SliceTask:
+class SliceTask(ABC):
     """What most tasks need not say: train the network as it is, on slices drawn one by one."""
 
     def head(self, in_channels: int) -> int:
@@ -62,7 +63,7 @@ class SliceTask:
         """Make the model that is trained from a network; parts to transfer keep their names."""
         return network
 
-    def know(self, store: "SliceStore") -> None:
+    def know(self, store: "SliceStore") -> None:  # noqa: B027  # most need to know nothing
         """Learn from the store which scan each slice is from, where the task needs it."""
 
     def batches(self, slices: np.ndarray, size: int) -> "Sampler":
@@ -77,9 +78,9 @@ class SliceTask:
             slices = slices[np.linspace(0, len(slices) - 1, most).round().astype(int)]
         return np.array_split(slices, -(-len(slices) // size)) if len(slices) else []
 
+    @abstractmethod
     def sample(self, n: int, generator: "torch.Generator") -> Any:
         """Draw what happens to each of ``n`` images."""
-        raise NotImplementedError
 
     def sample_slices(self, slices: np.ndarray, generator: "torch.Generator") -> Any:
         """Draw what happens to these slices of the store."""

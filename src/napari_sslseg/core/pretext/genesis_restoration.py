@@ -1,9 +1,7 @@
 """Models Genesis at work: distort slices, restore them, compare."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
-
-from torch import Tensor, nn
+from typing import ClassVar
 
 from napari_sslseg.core.genesis import Genesis
 from napari_sslseg.core.losses import restoration_mse
@@ -24,6 +22,7 @@ class ModelsGenesisTask(RestorationTask):
 
     name = "models-genesis"
     title = ModelsGenesis.title
+    compare = staticmethod(restoration_mse)
     captions: ClassVar[Mapping[str, str]] = {
         "original": "Original",
         "corrupted": "Distorted",
@@ -42,17 +41,3 @@ class ModelsGenesisTask(RestorationTask):
             outside_rate=settings.outside_rate,
             max_area=settings.max_area,
         )
-
-    def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
-        """Mean squared error of the restored whole images.
-
-        Parameters
-        ----------
-        model : Module
-            Takes and returns (N, C, H, W).
-        images : Tensor, shape (N, C, H, W)
-            Original slices, on the model's device.
-        parameters : GenesisParameters
-            From :meth:`sample`, for N images.
-        """
-        return restoration_mse(model(self.apply(images, parameters)), images)

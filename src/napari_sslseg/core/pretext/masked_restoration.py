@@ -1,7 +1,7 @@
 """Masked pixels and masked patches at work: the loss sees what was hidden, and nothing else."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -9,10 +9,58 @@ from napari_sslseg.core.losses import masked_l1, masked_l2
 from napari_sslseg.core.masking import GridMask, PixelNoise
 from napari_sslseg.core.pretext.mae import MaskedPatches
 from napari_sslseg.core.pretext.masked_pixels import MaskedPixels
-from napari_sslseg.core.pretext.restoration import RestorationTask
+from napari_sslseg.core.pretext.restoration import Corruption, RestorationTask
+from napari_sslseg.core.pretext.spark import SparseMasking
 
 
-class MaskedPixelsTask(RestorationTask):
+class Masking(Corruption, Protocol):
+    """A corruption that replaces the pixels of a mask and leaves the others."""
+
+    def fill(self, images: Tensor, mask: Tensor, parameters: Any) -> Tensor: ...
+
+
+class _MaskedTask(RestorationTask):
+    """Restoration of what a mask hides or replaces, compared there alone."""
+
+    masked_only = True
+    corruption: Masking
+
+    def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
+        """Error at the masked pixels alone, divided by their number.
+
+        Parameters
+        ----------
+        model : Module
+            Takes and returns (N, C, H, W).
+        images : Tensor, shape (N, C, H, W)
+            Original slices, on the model's device.
+        parameters
+            From :meth:`sample`, for N images.
+        """
+        mask = self.corruption.mask(parameters, images.device)
+        return self.compare(model(self.corruption.fill(images, mask, parameters)), images, mask)
+
+
+class GridTask(_MaskedTask):
+    """Restoration of hidden patches of a grid; settings bring their side and their share."""
+
+    compare = staticmethod(masked_l2)
+    captions: ClassVar[Mapping[str, str]] = {
+        "original": "Original",
+        "corrupted": "Patches hidden",
+        "mask": "Hidden pixels",
+        "restored": "Filled in by the network",
+        "error": "Absolute error",
+    }
+
+    def __init__(
+        self, settings: MaskedPatches | SparseMasking, image_size: tuple[int, int]
+    ) -> None:
+        self.settings = settings
+        self.corruption = GridMask(image_size, settings.patch_size, settings.share)
+
+
+class MaskedPixelsTask(_MaskedTask):
     """Masked-pixel regression (Umapathy et al. 2022) for slices of one size.
 
     Parameters
@@ -30,7 +78,7 @@ class MaskedPixelsTask(RestorationTask):
 
     name = "masked-pixels"
     title = MaskedPixels.title
-    masked_only = True
+    compare = staticmethod(masked_l1)
     captions: ClassVar[Mapping[str, str]] = {
         "original": "Original",
         "corrupted": "Pixels replaced by noise",
@@ -41,25 +89,10 @@ class MaskedPixelsTask(RestorationTask):
 
     def __init__(self, settings: MaskedPixels, image_size: tuple[int, int]) -> None:
         self.settings = settings
-        self.corruption: PixelNoise = PixelNoise(image_size, settings.share, settings.sigma)
-
-    def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
-        """Absolute error at the replaced pixels alone, divided by their number.
-
-        Parameters
-        ----------
-        model : Module
-            Takes and returns (N, C, H, W).
-        images : Tensor, shape (N, C, H, W)
-            Original slices, on the model's device.
-        parameters : NoiseParameters
-            From :meth:`sample`, for N images.
-        """
-        mask = self.corruption.mask(parameters, images.device)
-        return masked_l1(model(self.corruption.fill(images, mask, parameters)), images, mask)
+        self.corruption = PixelNoise(image_size, settings.share, settings.sigma)
 
 
-class MaskedPatchesTask(RestorationTask):
+class MaskedPatchesTask(GridTask):
     """Masked image modelling (He et al. 2022) for slices of one size.
 
     Parameters
@@ -77,30 +110,3 @@ class MaskedPatchesTask(RestorationTask):
 
     name = "mae"
     title = MaskedPatches.title
-    masked_only = True
-    captions: ClassVar[Mapping[str, str]] = {
-        "original": "Original",
-        "corrupted": "Patches hidden",
-        "mask": "Hidden pixels",
-        "restored": "Filled in by the network",
-        "error": "Absolute error",
-    }
-
-    def __init__(self, settings: MaskedPatches, image_size: tuple[int, int]) -> None:
-        self.settings = settings
-        self.corruption: GridMask = GridMask(image_size, settings.patch_size, settings.share)
-
-    def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
-        """Squared error at the hidden pixels alone, divided by their number.
-
-        Parameters
-        ----------
-        model : Module
-            Takes and returns (N, C, H, W).
-        images : Tensor, shape (N, C, H, W)
-            Original slices, on the model's device.
-        parameters : GridParameters
-            From :meth:`sample`, for N images.
-        """
-        mask = self.corruption.mask(parameters, images.device)
-        return masked_l2(model(self.corruption.fill(images, mask, parameters)), images, mask)

@@ -1,9 +1,7 @@
 """Context restoration and context prediction at work: swap or erase patches, and restore them."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
-
-from torch import Tensor, nn
+from typing import ClassVar
 
 from napari_sslseg.core.corruptions import PatchErase, PatchSwap
 from napari_sslseg.core.losses import restoration_l2
@@ -15,6 +13,7 @@ from napari_sslseg.core.pretext.restoration import RestorationTask
 class _PatchTask(RestorationTask):
     """Restoration of patches of the masks of Dominic et al. 2023, compared over whole slices."""
 
+    compare = staticmethod(restoration_l2)  # equation A1
     corrupt: type[PatchSwap]
 
     def __init__(self, settings: PatchSettings, image_size: tuple[int, int], seed: int = 0) -> None:
@@ -27,20 +26,6 @@ class _PatchTask(RestorationTask):
             n_masks=settings.n_masks,
             seed=seed,
         )
-
-    def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
-        """Squared error of the restored whole images, summed over pixels (equation A1).
-
-        Parameters
-        ----------
-        model : Module
-            Takes and returns (N, C, H, W).
-        images : Tensor, shape (N, C, H, W)
-            Original slices, on the model's device.
-        parameters : SwapParameters
-            From :meth:`sample`, for N images.
-        """
-        return restoration_l2(model(self.apply(images, parameters)), images)
 
 
 class ContextRestorationTask(_PatchTask):

@@ -1,6 +1,6 @@
 """What the tasks that restore a corrupted slice share; each adds its corruption and its loss."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -20,12 +20,14 @@ class Corruption(Protocol):
 
 
 class RestorationTask(SliceTask):
-    """Corrupt slices, let the network restore them, compare; a subclass adds the loss.
+    """Corrupt slices, let the network restore them, compare.
 
     Attributes
     ----------
     corruption : Corruption
         What happens to the slices.
+    compare : callable
+        The loss, of restored and original slices.
     captions : mapping of str to str
         Plain words for the arrays of a preview.
     masked_only : bool
@@ -37,6 +39,7 @@ class RestorationTask(SliceTask):
     title: ClassVar[str]
     captions: ClassVar[Mapping[str, str]]
     masked_only: ClassVar[bool] = False
+    compare: ClassVar[Callable[..., Tensor]]
     corruption: Corruption
 
     def sample(self, n: int, generator: torch.Generator) -> Any:
@@ -59,7 +62,7 @@ class RestorationTask(SliceTask):
         parameters
             From :meth:`sample`, for N images.
         """
-        raise NotImplementedError
+        return self.compare(model(self.apply(images, parameters)), images)
 
     def preview(
         self, images: Tensor, parameters: Any, model: nn.Module | None = None

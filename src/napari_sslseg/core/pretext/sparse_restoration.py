@@ -1,25 +1,23 @@
 """Sparse masked modelling at work: hide patches from the encoder, and restore them."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.losses import masked_l2
-from napari_sslseg.core.masking import GridMask
 from napari_sslseg.core.networks.parts import EncoderDecoder
 from napari_sslseg.core.pretext.base import PretextPreview
-from napari_sslseg.core.pretext.restoration import RestorationTask, forward
+from napari_sslseg.core.pretext.masked_restoration import GridTask
+from napari_sslseg.core.pretext.restoration import forward
 from napari_sslseg.core.pretext.spark import SparseMasking
 from napari_sslseg.core.sparse import SparseNetwork
 
 EPSILON = 1e-6
 
 
-class SparseMaskingTask(RestorationTask):
+class SparseMaskingTask(GridTask):
     """Sparse masked modelling (Tian et al. 2023) for slices of one size.
 
     Parameters
@@ -37,18 +35,6 @@ class SparseMaskingTask(RestorationTask):
 
     name = "spark"
     title = SparseMasking.title
-    masked_only = True
-    captions: ClassVar[Mapping[str, str]] = {
-        "original": "Original",
-        "corrupted": "Patches hidden",
-        "mask": "Hidden pixels",
-        "restored": "Filled in by the network",
-        "error": "Absolute error",
-    }
-
-    def __init__(self, settings: SparseMasking, image_size: tuple[int, int]) -> None:
-        self.settings = settings
-        self.corruption: GridMask = GridMask(image_size, settings.patch_size, settings.share)
 
     def wrap(self, network: EncoderDecoder) -> SparseNetwork:
         """Make the network that this task trains, around the parts of a plain one.
@@ -80,7 +66,7 @@ class SparseMaskingTask(RestorationTask):
         mask = self.corruption.mask(parameters, images.device)
         mean, deviation = patch_statistics(images, self.settings.patch_size)
         output = model(self.corruption.fill(images, mask, parameters), ~mask)
-        return masked_l2(output, (images - mean) / deviation, mask)
+        return self.compare(output, (images - mean) / deviation, mask)
 
     def preview(
         self, images: Tensor, parameters: Any, model: nn.Module | None = None
