@@ -5,9 +5,8 @@ The titles and descriptions also label the forms of the napari plugin.
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from napari_sslseg.core.geometry import Plane
 from napari_sslseg.core.network_config import (
     NETWORK_WIDTHS as NETWORK_WIDTHS,
     Dense3dNetwork as Dense3dNetwork,
@@ -19,6 +18,13 @@ from napari_sslseg.core.network_config import (
     UmapathyNetwork as UmapathyNetwork,
     named_network as named_network,
 )
+from napari_sslseg.core.preprocess_config import (
+    CT_WINDOWS as CT_WINDOWS,
+    AnyPreprocessing as AnyPreprocessing,
+    Preprocessing as Preprocessing,
+    VolumePreprocessing as VolumePreprocessing,
+    Window as Window,
+)
 from napari_sslseg.core.settings import Settings as Settings, checked as checked
 
 Transfer = Literal["encoder", "encoder+decoder"]
@@ -26,91 +32,6 @@ Transfer = Literal["encoder", "encoder+decoder"]
 
 MOST_CLASSES = 254
 """Class indices are bytes, 0 is the background, and more values are no set of classes anyway."""
-
-
-class Window(Settings):
-    """A CT window: values within ``level ± width / 2`` HU are mapped to 0…1, others clipped."""
-
-    width: float = Field(gt=0, title="Width", description="Width of the window in HU.")
-    level: float = Field(title="Level", description="Centre of the window in HU.")
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """Lowest and highest HU that the window tells apart."""
-        return self.level - self.width / 2, self.level + self.width / 2
-
-
-CT_WINDOWS: dict[str, tuple[Window, ...]] = {
-    # One channel, PolyCL.
-    "soft-tissue": (Window(width=400, level=40),),
-    # Three channels, Dominic et al. 2023: soft tissue, bone, liver.
-    "three": (
-        Window(width=400, level=50),
-        Window(width=1800, level=40),
-        Window(width=500, level=50),
-    ),
-    # −80…300 HU, Dhere & Sivaswamy.
-    "kidney": (Window(width=380, level=110),),
-}
-
-
-class Preprocessing(Settings):
-    """How a scan becomes slices for the network."""
-
-    modality: Literal["MR", "CT"] = Field("MR", title="Modality", description="Kind of scan.")
-    plane: Plane = Field(
-        "axial",
-        title="Slicing plane",
-        description="The plane in which slices are cut and labelled.",
-    )
-    windows: tuple[Window, ...] = Field(
-        CT_WINDOWS["three"],
-        min_length=1,
-        max_length=8,
-        title="CT windows",
-        description="Window width and level in HU, one input channel each. Not used for MR.",
-    )
-    clip_percentiles: tuple[float, float] = Field(
-        (0.5, 99.5),
-        title="MR clipping",
-        description="Percentiles of the scan beyond which MR values are clipped.",
-    )
-    normalize: Literal["volume", "slice", "unit"] = Field(
-        "volume",
-        title="Normalisation",
-        description="Z-score over the whole scan, over each slice, or values scaled to 0…1.",
-    )
-    spacing: Literal["keep", "isotropic"] | float = Field(
-        "keep",
-        title="In-plane spacing",
-        description="Keep the pixels of the scan, make them square, or resample to this many mm.",
-    )
-    size: tuple[int, int] | None = Field(
-        None,
-        title="Slice size",
-        description="Height and width, multiples of 16; chosen from the scans if not set.",
-    )
-    fit: Literal["pad", "resize"] = Field(
-        "pad",
-        title="Fit to size",
-        description="Pad (or crop) slices around their centre, or resize them.",
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> "Preprocessing":
-        low, high = self.clip_percentiles
-        if not 0 <= low < high <= 100:
-            raise ValueError(f"clip_percentiles must rise within 0…100, not {low}, {high}")
-        if isinstance(self.spacing, float) and not 0.05 <= self.spacing <= 50:
-            raise ValueError(f"spacing must lie within 0.05…50 mm, not {self.spacing}")
-        if self.size and any(n % 16 or not 16 <= n <= 4096 for n in self.size):
-            raise ValueError(f"size must be multiples of 16 up to 4096, not {self.size}")
-        return self
-
-    @property
-    def channels(self) -> int:
-        """Number of channels that a slice has."""
-        return len(self.windows) if self.modality == "CT" else 1
 
 
 class EarlyStopping(Settings):
@@ -187,7 +108,7 @@ class Augmentation(Settings):
 class PretrainSettings(Settings):
     """Self-supervised pretraining, apart from its pretext task."""
 
-    preprocessing: Preprocessing | None = Field(
+    preprocessing: AnyPreprocessing | None = Field(
         None, description="Chosen from the modality of the scans if not set."
     )
     network: NetworkSettings = Network.preset("small")
@@ -205,7 +126,7 @@ class PretrainSettings(Settings):
 class FinetuneSettings(Settings):
     """Supervised fine-tuning on annotated slices."""
 
-    preprocessing: Preprocessing | None = Field(
+    preprocessing: AnyPreprocessing | None = Field(
         None, description="As in the pretraining; from the modality of the scans if from scratch."
     )
     network: NetworkSettings = Network.preset("small")

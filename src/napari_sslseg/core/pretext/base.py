@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -40,6 +40,17 @@ class PretextPreview:
         The slices that were fused in, for a task that fuses slices.
     levels : ndarray, shape (N, 1, H, W), or None
         How strongly each pixel shows the partner, from 0 to 1.
+    notes : tuple of str
+        One line below each row, such as the side and the distance of a pair; none if empty.
+    boxes : mapping of str to ndarray, shape (N, R, 4)
+        Regions to outline, by the array that they lie in: top, left, height and width in pixels.
+        Region r of one array belongs to region r of another.
+    matrix : ndarray, shape (M, M), or None
+        How alike a trained network finds examples: cosine similarities, or distances.
+    matrix_title : str
+        What the matrix holds.
+    matrix_labels : tuple of str
+        What its M rows are.
     """
 
     original: np.ndarray
@@ -50,6 +61,11 @@ class PretextPreview:
     captions: Mapping[str, str]
     partner: np.ndarray | None = None
     levels: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    boxes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    matrix: np.ndarray | None = None
+    matrix_title: str = ""
+    matrix_labels: tuple[str, ...] = ()
 
 
 class SliceTask(ABC):

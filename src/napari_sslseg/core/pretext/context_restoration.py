@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.config import Settings
 from napari_sslseg.core.patches import Sampling
+from napari_sslseg.core.pretext.settings import PretextSettings
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.patch_restoration import ContextRestorationTask
 
 
-class PatchSettings(Settings):
+class PatchSettings(PretextSettings):
     """Which patches of a slice are corrupted: what context restoration and prediction share."""
 
     title: ClassVar[str]

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.config import Settings
+from napari_sslseg.core.pretext.settings import PretextSettings
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.contrastive import GlobalContrastTask
 
 
-class GlobalContrast(Settings):
+class GlobalContrast(PretextSettings):
     """Global contrastive learning: the encoder tells slices apart, however they are cropped.
 
     Umapathy et al. 2022 after SimCLR (Chen et al. 2020) and Chaitanya et al. 2020: two views of

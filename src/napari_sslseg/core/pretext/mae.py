@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.config import Settings
+from napari_sslseg.core.pretext.settings import PretextSettings
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.masked_restoration import MaskedPatchesTask
 
 
-class MaskedPatches(Settings):
+class MaskedPatches(PretextSettings):
     """Masked image modelling (MAE): most patches of a grid are hidden, and the network fills them.
 
     The idea of He et al. 2022, *Masked autoencoders are scalable vision learners*, for a U-Net:

@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.config import Preprocessing, Settings
+from napari_sslseg.core.config import Preprocessing
+from napari_sslseg.core.pretext.settings import PretextSettings
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.masked_restoration import MaskedPixelsTask
 
 
-class MaskedPixels(Settings):
+class MaskedPixels(PretextSettings):
     """Masked-pixel regression: single pixels become noise, and the network gives their values.
 
     Umapathy et al. 2022, *Learning to segment with limited annotations: self-supervised

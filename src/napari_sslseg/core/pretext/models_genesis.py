@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.config import Settings
+from napari_sslseg.core.pretext.settings import PretextSettings
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.genesis_restoration import ModelsGenesisTask
 
 
-class ModelsGenesis(Settings):
+class ModelsGenesis(PretextSettings):
     """Models Genesis: a slice is distorted in several ways at once, and the network restores it.
 
     After Zhou et al. 2019, *Models Genesis: generic autodidactic models for 3D medical image

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from napari_sslseg.core.config import Settings
 from napari_sslseg.core.pairs import Selection
+from napari_sslseg.core.pretext.settings import PretextSettings
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.polycl_task import PolyCLTask
 
 
-class PolyCL(Settings):
+class PolyCL(PretextSettings):
     """PolyCL: slices of one scan, or with the same organ, are alike; others are not.
 
     Moran et al., *PolyCL*. Whole slices are examples of each other, without any augmentation: one

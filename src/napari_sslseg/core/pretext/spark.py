@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.config import Settings
+from napari_sslseg.core.pretext.settings import PretextSettings
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.sparse_restoration import SparseMaskingTask
 
 
-class SparseMasking(Settings):
+class SparseMasking(PretextSettings):
     """Sparse masked modelling (SparK): the encoder sees the visible patches and nothing else.
 
     Tian et al. 2023, *Designing BERT for convolutional networks: sparse and hierarchical masked

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from napari_sslseg.core.config import Settings
+from napari_sslseg.core.pretext.settings import PretextSettings
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.fusion_task import VolumeFusionTask
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MOST_BOXES = 62
 
 
-class VolumeFusion(Settings):
+class VolumeFusion(PretextSettings):
     """Volume fusion: another slice shines through in boxes, and the network tells how strongly.
 
     Wang et al. 2023, *MIS-FM: 3D medical image segmentation using foundation models pretrained on

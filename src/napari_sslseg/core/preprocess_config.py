@@ -1,0 +1,151 @@
+"""Settings of how scans become slices or volumes for a network. Loads neither NumPy nor PyTorch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from napari_sslseg.core.geometry import Plane
+from napari_sslseg.core.settings import Settings
+
+
+class Window(Settings):
+    """A CT window: values within ``level ± width / 2`` HU are mapped to 0…1, others clipped."""
+
+    width: float = Field(gt=0, title="Width", description="Width of the window in HU.")
+    level: float = Field(title="Level", description="Centre of the window in HU.")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest HU that the window tells apart."""
+        return self.level - self.width / 2, self.level + self.width / 2
+
+
+CT_WINDOWS: dict[str, tuple[Window, ...]] = {
+    # One channel, PolyCL.
+    "soft-tissue": (Window(width=400, level=40),),
+    # Three channels, Dominic et al. 2023: soft tissue, bone, liver.
+    "three": (
+        Window(width=400, level=50),
+        Window(width=1800, level=40),
+        Window(width=500, level=50),
+    ),
+    # −80…300 HU, Dhere & Sivaswamy.
+    "kidney": (Window(width=380, level=110),),
+}
+
+
+class Intensities(Settings):
+    """How the values of a scan become the input of the network."""
+
+    modality: Literal["MR", "CT"] = Field("MR", title="Modality", description="Kind of scan.")
+    windows: tuple[Window, ...] = Field(
+        CT_WINDOWS["three"],
+        min_length=1,
+        max_length=8,
+        title="CT windows",
+        description="Window width and level in HU, one input channel each. Not used for MR.",
+    )
+    clip_percentiles: tuple[float, float] = Field(
+        (0.5, 99.5),
+        title="MR clipping",
+        description="Percentiles of the scan beyond which MR values are clipped.",
+    )
+
+    @field_validator("clip_percentiles")
+    @classmethod
+    def _check_percentiles(cls, percentiles: tuple[float, float]) -> tuple[float, float]:
+        low, high = percentiles
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"clip_percentiles must rise within 0…100, not {low}, {high}")
+        return percentiles
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the input."""
+        return len(self.windows) if self.modality == "CT" else 1
+
+
+class Preprocessing(Intensities):
+    """How a scan becomes slices for the network."""
+
+    kind: Literal["slices"] = "slices"
+    plane: Plane = Field(
+        "axial",
+        title="Slicing plane",
+        description="The plane in which slices are cut and labelled.",
+    )
+    normalize: Literal["volume", "slice", "unit"] = Field(
+        "volume",
+        title="Normalisation",
+        description="Z-score over the whole scan, over each slice, or values scaled to 0…1.",
+    )
+    spacing: Literal["keep", "isotropic"] | float = Field(
+        "keep",
+        title="In-plane spacing",
+        description="Keep the pixels of the scan, make them square, or resample to this many mm.",
+    )
+    size: tuple[int, int] | None = Field(
+        None,
+        title="Slice size",
+        description="Height and width, multiples of 16; chosen from the scans if not set.",
+    )
+    fit: Literal["pad", "resize"] = Field(
+        "pad",
+        title="Fit to size",
+        description="Pad (or crop) slices around their centre, or resize them.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "Preprocessing":
+        if isinstance(self.spacing, float) and not 0.05 <= self.spacing <= 50:
+            raise ValueError(f"spacing must lie within 0.05…50 mm, not {self.spacing}")
+        if self.size and any(n % 16 or not 16 <= n <= 4096 for n in self.size):
+            raise ValueError(f"size must be multiples of 16 up to 4096, not {self.size}")
+        return self
+
+
+class VolumePreprocessing(Intensities):
+    """How a scan becomes volumes for a 3D network.
+
+    Axes are those of the display grid: towards inferior, posterior, left.
+    """
+
+    kind: Literal["volumes"] = "volumes"
+    normalize: Literal["volume", "unit"] = Field(
+        "volume",
+        title="Normalisation",
+        description="Z-score over the whole scan, or values scaled to 0…1.",
+    )
+    spacing: Literal["keep"] | tuple[float, float, float] = Field(
+        "keep",
+        title="Spacing",
+        description="Keep the voxels of the scan, or resample to these mm (axial slice distance, "
+        "rows, columns).",
+    )
+    size: tuple[int, int, int] | None = Field(
+        None,
+        title="Crop size",
+        description="Slices, rows and columns that the network sees at once, multiples of 16; the "
+        "whole scan if not set.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "VolumePreprocessing":
+        if self.spacing != "keep" and any(not 0.05 <= mm <= 50 for mm in self.spacing):
+            raise ValueError(f"spacing must lie within 0.05…50 mm, not {self.spacing}")
+        if self.size and any(n % 16 or not 16 <= n <= 1024 for n in self.size):
+            raise ValueError(f"size must be multiples of 16 up to 1024, not {self.size}")
+        return self
+
+
+def _kind_of_preprocessing(value: object) -> str:
+    # Records of runs before there were volumes name no kind.
+    kind = value.get("kind", "slices") if isinstance(value, dict) else getattr(value, "kind", "")
+    return str(kind)
+
+
+AnyPreprocessing = Annotated[
+    Annotated[Preprocessing, Tag("slices")] | Annotated[VolumePreprocessing, Tag("volumes")],
+    Discriminator(_kind_of_preprocessing),
+]
+"""Preprocessing for a network of slices or of volumes, told apart by ``kind``."""

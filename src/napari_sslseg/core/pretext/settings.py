@@ -1,0 +1,15 @@
+"""What the settings of every pretext task say of it."""
+
+from typing import ClassVar
+
+from napari_sslseg.core.settings import Settings
+
+
+class PretextSettings(Settings):
+    """Settings of a pretext task."""
+
+    title: ClassVar[str]
+    """Plain words for a clinician."""
+
+    dimensions: ClassVar[tuple[int, ...]] = (2,)
+    """2 if the task runs on networks of slices, 3 if on networks of volumes."""
