@@ -127,7 +127,7 @@ def pretrain(
     """Pretrain a network on unlabelled scans."""
     from napari_sslseg.core.labelled import read_annotated
     from napari_sslseg.core.pretext.registry import make_task
-    from napari_sslseg.core.pretrain import gather_scans, iter_pretrain, slice_size
+    from napari_sslseg.core.pretrain import gather_scans, iter_pretrain, sample_size
 
     scans = gather_scans(images)
     preprocessing = preprocessing_for(scans[0], plane, spacing, modality_of(modality))
@@ -137,7 +137,7 @@ def pretrain(
         selection=selection,
         organ_slices=read_annotated(organ_slices) if organ_slices else None,
     )
-    pretext = make_task(task, slice_size(scans, preprocessing), **options)
+    pretext = make_task(task, sample_size(scans, preprocessing), **options)
     settings = settings_for(
         "PretrainSettings", network, steps, batch_size, learning_rate, seed, preprocessing
     )

@@ -54,7 +54,7 @@ def preprocessing_for(scan: Any, plane: str, spacing: str, modality: Any) -> Any
     """Preprocessing by modality with the plane and spacing asked for."""
     from napari_sslseg.core.config import checked
     from napari_sslseg.core.labelled import as_volume
-    from napari_sslseg.core.pretrain import default_preprocessing
+    from napari_sslseg.core.samples import default_preprocessing
 
     if spacing not in ("keep", "isotropic"):
         try:

@@ -5,15 +5,8 @@ import torch
 from napari_sslseg.core.config import CT_WINDOWS, FinetuneSettings, Preprocessing, Window, checked
 from napari_sslseg.core.errors import ConfigError, DataError
 from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.preprocess import (
-    Placement,
-    canvas_size,
-    normalize,
-    placement,
-    prepare,
-    prepare_labels,
-    resample,
-)
+from napari_sslseg.core.placement import Placement, canvas_size, placement, resample
+from napari_sslseg.core.preprocess import normalize, prepare, prepare_labels
 from napari_sslseg.core.volumes import Volume
 
 

@@ -52,7 +52,8 @@ from .pretrain import iter_pretrain as iter_pretrain, pretrain as pretrain
 from .runs import Run as Run
 from .segment_classes import SegmentClass as SegmentClass
 from .series import Series as Series, list_series as list_series
-from .slices import SliceStore as SliceStore, split_subjects as split_subjects
+from .slices import SliceStore as SliceStore
+from .subjects import split_subjects as split_subjects
 from .volumes import (
     Volume as Volume,
     load_volume as load_volume,

@@ -32,12 +32,13 @@ from napari_sslseg.core.labelled import (
 )
 from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.core.predict import load_segmenter, predict
-from napari_sslseg.core.pretrain import iter_pretrain, slice_size
+from napari_sslseg.core.pretrain import iter_pretrain, sample_size
 from napari_sslseg.core.report import Overlay, best_slice, draw_report
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.scores import Evaluation
 from napari_sslseg.core.series import find_scans
-from napari_sslseg.core.slices import hold_out, scan_subject
+from napari_sslseg.core.store import scan_subject
+from napari_sslseg.core.subjects import hold_out
 
 INITS = ("scratch", "pretrained")
 
@@ -100,7 +101,7 @@ def iter_demo(
     )
 
     preprocessing = demo_preprocessing(images, plan)
-    size = slice_size(images, preprocessing)
+    size = sample_size(images, preprocessing)
     settings = PretrainSettings(
         preprocessing=preprocessing,
         network=Network.preset(plan.network),

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from napari_sslseg.core.config import Preprocessing, Training
 from napari_sslseg.core.geometry import PLANE_AXIS
 from napari_sslseg.core.labelled import as_volume
-from napari_sslseg.core.preprocess import resampled_shape
-from napari_sslseg.core.pretrain import default_preprocessing
+from napari_sslseg.core.placement import resampled_shape
+from napari_sslseg.core.samples import default_preprocessing
 from napari_sslseg.core.series import Source
 from napari_sslseg.core.slices import scan_geometry
 
@@ -51,7 +51,7 @@ class Plan:
     largest_side: int
     network: str = "small"
 
-    def training(self, size: tuple[int, int], megapixels: float, seed: int) -> Training:
+    def training(self, size: tuple[int, ...], megapixels: float, seed: int) -> Training:
         """Settings of a training on slices of this size."""
         pixels = size[0] * size[1]
         batch = min(max(PIXELS_PER_STEP // pixels, BATCH_RANGE[0]), BATCH_RANGE[1])

@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sslseg.core.config import FinetuneSettings, PretrainSettings
+from napari_sslseg.core.config import FinetuneSettings, Preprocessing, PretrainSettings
 from napari_sslseg.core.errors import CheckpointError, ConfigError, DataError
 from napari_sslseg.core.events import Done, Event, Message, StopFlag, drained
 from napari_sslseg.core.labelled import LabelledScan, as_volume, found_classes
-from napari_sslseg.core.pretrain import default_preprocessing, describe_store
+from napari_sslseg.core.pretrain import describe_store
 from napari_sslseg.core.runs import Run, RunWriter, claim
-from napari_sslseg.core.slices import SliceStore, hold_out, iter_store, scan_subject
+from napari_sslseg.core.samples import (
+    Store,
+    default_preprocessing,
+    iter_samples,
+    sample_dimensions,
+)
+from napari_sslseg.core.store import scan_subject
+from napari_sslseg.core.subjects import hold_out
 from napari_sslseg.core.volumes import Modality
 
 if TYPE_CHECKING:
@@ -87,15 +94,16 @@ def iter_finetune(
     claim(out, overwrite=overwrite)
     settings = _resolve(settings, pretrained, labelled[0], modality)
     assert settings.preprocessing is not None
+    check_dimensions(settings.network, sample_dimensions(settings.preprocessing))
     classes = settings.classes or found_classes(
         [*labelled, *validation], settings.preprocessing.plane
     )
-    store = yield from iter_store(
+    store = yield from iter_samples(
         [*labelled, *validation],
         settings.preprocessing,
         classes=classes,
-        storage="disk" if cache else "auto",
         cache=Path(cache or out / "slices"),
+        on_disk=cache is not None,
         modality=modality,
         stop=stop,
     )
@@ -113,7 +121,6 @@ def iter_finetune(
             f"{', '.join(map(str, classes))}; label one, or correct the classes."
         )
     fabric.seed_everything(settings.training.seed, verbose=False)
-    check_dimensions(settings.network, 2)
     model = make_network(settings.network, store.channels, 1 + len(classes))
     source: dict[str, Any] = {"init": "scratch"}
     if pretrained is not None:
@@ -207,7 +214,7 @@ def foreground_batches(
     return draw
 
 
-def _loss(store: SliceStore, settings: FinetuneSettings, device: "torch.device") -> Any:
+def _loss(store: Store, settings: FinetuneSettings, device: "torch.device") -> Any:
     """Augment a batch, go forward, Dice + cross entropy."""
     from monai.losses import DiceCELoss
 
@@ -228,7 +235,7 @@ def _loss(store: SliceStore, settings: FinetuneSettings, device: "torch.device")
 
 
 def _validation(
-    store: SliceStore, indices: np.ndarray, settings: FinetuneSettings, device: "torch.device"
+    store: Store, indices: np.ndarray, settings: FinetuneSettings, device: "torch.device"
 ) -> Any:
     """Dice per class over all validation slices together, and their mean."""
     assert settings.classes is not None
@@ -267,7 +274,8 @@ def _resolve(
         if settings.preprocessing is not None:
             return settings
         guess = modality or as_volume(first.scan).modality
-        return settings.model_copy(update={"preprocessing": default_preprocessing(guess)})
+        chosen = default_preprocessing(guess, settings.network.dimensions)
+        return settings.model_copy(update={"preprocessing": chosen})
     source: PretrainSettings | FinetuneSettings
     if pretrained.kind == "pretrain":
         source = pretrained.settings(PretrainSettings)
@@ -276,7 +284,7 @@ def _resolve(
     network, preprocessing = source.network, source.preprocessing
     if preprocessing is None:
         raise CheckpointError(f"The record of {pretrained.folder} lacks its preprocessing.")
-    if preprocessing.fit == "pad":
+    if isinstance(preprocessing, Preprocessing) and preprocessing.fit == "pad":
         # The network takes any size; the canvas is chosen anew from the labelled scans.
         preprocessing = preprocessing.model_copy(update={"size": None})
     for name, theirs in (("network", network), ("preprocessing", preprocessing)):

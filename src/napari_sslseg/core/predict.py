@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.checkpoints import restore
-from napari_sslseg.core.config import FinetuneSettings, Preprocessing
+from napari_sslseg.core.config import (
+    AnyPreprocessing,
+    FinetuneSettings,
+    Preprocessing,
+    VolumePreprocessing,
+)
 from napari_sslseg.core.errors import (
     CheckpointError,
     DataError,
@@ -21,7 +26,9 @@ from napari_sslseg.core.formats import is_dicom
 from napari_sslseg.core.geometry import PLANE_AXIS, Geometry
 from napari_sslseg.core.label_maps import DICOM_SUFFIX, save_labels
 from napari_sslseg.core.labelled import as_volume
-from napari_sslseg.core.preprocess import Placement, placement, prepare
+from napari_sslseg.core.placement import Placement, placement
+from napari_sslseg.core.predict_volumes import volume_shares
+from napari_sslseg.core.preprocess import prepare
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.series import Series, Source, list_series
 from napari_sslseg.core.volumes import Modality, Volume
@@ -65,7 +72,7 @@ class Segmenter:
     """A fine-tuned network, ready to predict."""
 
     network: "nn.Module"
-    preprocessing: Preprocessing
+    preprocessing: AnyPreprocessing
     classes: tuple[int, ...]
     device: str
 
@@ -125,36 +132,53 @@ def predict(
     Prediction
         On the grid of the scan: every pixel of every slice is predicted, none is cropped.
     """
-    import torch
-
     segmenter = model if isinstance(model, Segmenter) else load_segmenter(model, device)
     volume = as_volume(scan, modality)
+    values = np.array([0, *segmenter.classes])
+    values = values.astype(np.min_scalar_type(int(values.max())))
+    shape = volume.data.shape
+    labels, uncertainty = np.empty(shape, values.dtype), np.empty(shape, np.float32)
+    kept = np.empty((len(values), *shape), np.float32) if probabilities else None
+    for here, shares in _shares(segmenter, volume, batch_size):
+        labels[here] = values[shares.argmax(0).numpy()]
+        uncertainty[here] = _relative_entropy(shares).numpy()
+        if kept is not None:
+            kept[(slice(None), *here)] = shares.numpy()
+    return Prediction(
+        labels=labels,
+        probabilities=kept,
+        uncertainty=uncertainty,
+        volume=volume,
+        classes=segmenter.classes,
+    )
+
+
+def _shares(
+    segmenter: Segmenter, volume: Volume, batch_size: int
+) -> "Iterator[tuple[tuple[slice, ...], Tensor]]":
+    """Class probabilities part by part: where in the scan, and (1 + classes, …) on the CPU."""
+    import torch
+
     settings = segmenter.preprocessing
+
+    def shares(images: "Tensor") -> "Tensor":
+        with torch.inference_mode():
+            return segmenter.network(images).softmax(1)
+
+    if isinstance(settings, VolumePreprocessing):
+        whole = (slice(None),) * 3
+        yield whole, volume_shares(shares, volume, settings, segmenter.device)
+        return
     place = prediction_placement(volume.geometry, settings)
     slices = torch.from_numpy(prepare(volume, settings, place))
     batch_size = _bounded(batch_size, place, 1 + len(segmenter.classes))
     axis = PLANE_AXIS[settings.plane]
-    values = np.array([0, *segmenter.classes])
-    values = values.astype(np.min_scalar_type(int(values.max())))
-    labels = np.empty((len(slices), *place.pixels), values.dtype)
-    uncertainty = np.empty(labels.shape, np.float32)
-    kept = np.empty((len(values), *labels.shape), np.float32) if probabilities else None
-    with torch.inference_mode():
-        for start in range(0, len(slices), batch_size):
-            here = slice(start, start + batch_size)
-            scores = segmenter.network(slices[here].to(segmenter.device)).softmax(1)
-            shares = place.take(scores)
-            labels[here] = values[shares.argmax(1).cpu().numpy()]
-            uncertainty[here] = _relative_entropy(shares).cpu().numpy()
-            if kept is not None:
-                kept[:, here] = shares.movedim(1, 0).cpu().numpy()
-    return Prediction(
-        labels=np.moveaxis(labels, 0, axis),
-        probabilities=None if kept is None else np.moveaxis(kept, 1, axis + 1),
-        uncertainty=np.moveaxis(uncertainty, 0, axis),
-        volume=volume,
-        classes=segmenter.classes,
-    )
+    for start in range(0, len(slices), batch_size):
+        part = slice(start, start + batch_size)
+        found = place.take(shares(slices[part].to(segmenter.device))).cpu()
+        where = tuple(part if a == axis else slice(None) for a in range(3))
+        # From (slices, classes, height, width) to classes first and slices along their axis.
+        yield where, found.transpose(0, 1).movedim(1, axis + 1)
 
 
 def iter_predict(
@@ -258,8 +282,8 @@ def _bounded(batch_size: int, place: Placement, channels: int) -> int:
 
 
 def _relative_entropy(shares: "Tensor") -> "Tensor":
-    """Entropy over the classes (axis 1) divided by its maximum, in 0…1."""
+    """Entropy over the classes (axis 0) divided by its maximum, in 0…1."""
     import torch
 
-    entropy = -torch.special.xlogy(shares, shares).sum(1)
-    return (entropy / np.log(shares.shape[1])).clamp(0, 1)
+    entropy = -torch.special.xlogy(shares, shares).sum(0)
+    return (entropy / np.log(shares.shape[0])).clamp(0, 1)

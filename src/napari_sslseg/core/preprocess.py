@@ -1,161 +1,15 @@
-"""From a scan to slices for the network, and from slices back to the scan.
-
-A scan is normalised as a whole, cut into slices along a plane, resampled within the plane, and
-put on a canvas whose sides are multiples of 16. :class:`Placement` remembers the way, so that what
-the network says about a canvas returns to the pixels of the scan.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import ceil
-from typing import TYPE_CHECKING, Literal
+"""From a scan to slices, or a volume, for the network: intensities, then the canvas."""
 
 import numpy as np
 
-from napari_sslseg.core.config import Preprocessing
 from napari_sslseg.core.errors import DataError
-from napari_sslseg.core.geometry import PLANE_AXIS, Geometry
+from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.core.placement import Placement
+from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocessing
 from napari_sslseg.core.volumes import Volume
 
-if TYPE_CHECKING:
-    import torch
 
-MULTIPLE = 16
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where the pixels of a scan's slices lie on the canvas of the network.
-
-    Parameters
-    ----------
-    pixels : tuple of int
-        In-plane shape of the scan.
-    resampled : tuple of int
-        In-plane shape after resampling; it covers the same millimetres.
-    canvas : tuple of int
-        Shape that the network sees. The resampled slice is centred on it: padded where it is
-        smaller, cropped where it is larger.
-    """
-
-    pixels: tuple[int, int]
-    resampled: tuple[int, int]
-    canvas: tuple[int, int]
-
-    def put(
-        self,
-        slices: "torch.Tensor",
-        fill: "torch.Tensor | float" = 0.0,
-        mode: Literal["image", "labels"] = "image",
-    ) -> "torch.Tensor":
-        """Resample slices and put them on the canvas.
-
-        Parameters
-        ----------
-        slices : Tensor, shape (N, C, *pixels)
-            Slices of the scan. Images are interpolated linearly with antialiasing, labels by
-            nearest neighbour.
-        fill : float or Tensor broadcastable to (N, C, 1, 1)
-            Value around the slices.
-
-        Returns
-        -------
-        Tensor, shape (N, C, *canvas)
-        """
-        import torch
-
-        slices = resample(slices, self.resampled, mode)
-        fill = torch.as_tensor(fill, dtype=slices.dtype)
-        canvas = fill.expand(*slices.shape[:2], *self.canvas).clone()
-        inside, outside = self._overlap()
-        canvas[..., inside[0], inside[1]] = slices[..., outside[0], outside[1]]
-        return canvas
-
-    def take(self, canvas: "torch.Tensor", fill: float = 0.0) -> "torch.Tensor":
-        """Bring scores on the canvas back to the pixels of the scan.
-
-        Parameters
-        ----------
-        canvas : Tensor, shape (N, C, *canvas)
-            Scores, interpolated linearly.
-        fill : float
-            Score where the canvas did not reach (cropped slices).
-
-        Returns
-        -------
-        Tensor, shape (N, C, *pixels)
-        """
-        import torch
-
-        inside, outside = self._overlap()
-        slices = torch.full((*canvas.shape[:2], *self.resampled), fill, dtype=canvas.dtype)
-        slices = slices.to(canvas.device)
-        slices[..., outside[0], outside[1]] = canvas[..., inside[0], inside[1]]
-        return resample(slices, self.pixels, "image")
-
-    def _overlap(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """Slices of the canvas, and of the resampled slice, that show the same pixels."""
-        inside, outside = [], []
-        for small, large in zip(self.resampled, self.canvas, strict=True):
-            length = min(small, large)
-            start, skip = (large - length) // 2, (small - length) // 2
-            inside.append(slice(start, start + length))
-            outside.append(slice(skip, skip + length))
-        return (inside[0], inside[1]), (outside[0], outside[1])
-
-
-def resample(
-    slices: "torch.Tensor", size: tuple[int, int], mode: Literal["image", "labels"] = "image"
-) -> "torch.Tensor":
-    """Resample slices, shape (N, C, H, W), to ``size``; the extent in millimetres is kept."""
-    from torch.nn import functional
-
-    if tuple(slices.shape[-2:]) == tuple(size):
-        return slices
-    if mode == "labels":
-        kept = slices.dtype
-        return functional.interpolate(slices.float(), size=size, mode="nearest-exact").to(kept)
-    return functional.interpolate(
-        slices, size=size, mode="bilinear", align_corners=False, antialias=True
-    )
-
-
-def resampled_shape(geometry: Geometry, settings: Preprocessing) -> tuple[int, int]:
-    """In-plane shape of a scan's slices at the spacing of the settings."""
-    axes = [axis for axis in range(3) if axis != PLANE_AXIS[settings.plane]]
-    shape = [geometry.display_shape[axis] for axis in axes]
-    spacing = [geometry.spacing[axis] for axis in axes]
-    if settings.spacing == "keep":
-        return shape[0], shape[1]
-    target = min(spacing) if settings.spacing == "isotropic" else float(settings.spacing)
-    height, width = (max(1, round(n * mm / target)) for n, mm in zip(shape, spacing, strict=True))
-    return height, width
-
-
-def canvas_size(shapes: Sequence[tuple[int, int]], settings: Preprocessing) -> tuple[int, int]:
-    """Canvas for slices of these shapes: as set, else the largest, rounded up to 16."""
-    if settings.size:
-        return settings.size
-    height, width = (max(sides) for sides in zip(*shapes, strict=True))
-    return ceil(height / MULTIPLE) * MULTIPLE, ceil(width / MULTIPLE) * MULTIPLE
-
-
-def placement(
-    geometry: Geometry, settings: Preprocessing, canvas: tuple[int, int] | None = None
-) -> Placement:
-    """Placement of a scan on ``canvas``, or on the smallest canvas that holds all of it."""
-    axes = [axis for axis in range(3) if axis != PLANE_AXIS[settings.plane]]
-    pixels = (geometry.display_shape[axes[0]], geometry.display_shape[axes[1]])
-    if settings.fit == "resize" and (canvas or settings.size):
-        canvas = canvas or canvas_size([pixels], settings)
-        return Placement(pixels, canvas, canvas)
-    shape = resampled_shape(geometry, settings)
-    if canvas is None:
-        canvas = canvas_size([shape], settings.model_copy(update={"size": None}))
-    return Placement(pixels, shape, canvas)
-
-
-def normalize(volume: Volume, settings: Preprocessing) -> np.ndarray:
+def normalize(volume: Volume, settings: Preprocessing | VolumePreprocessing) -> np.ndarray:
     """Normalised values, one channel per CT window.
 
     MR values are clipped to percentiles of the scan; HU are clipped to each window. Both are then
@@ -165,7 +19,7 @@ def normalize(volume: Volume, settings: Preprocessing) -> np.ndarray:
     ----------
     volume : Volume
         The scan.
-    settings : Preprocessing
+    settings : Preprocessing or VolumePreprocessing
         Modality, windows, percentiles, normalisation, plane.
 
     Returns
@@ -237,8 +91,19 @@ def prepare(volume: Volume, settings: Preprocessing, place: Placement) -> np.nda
 
 
 def prepare_labels(classes: np.ndarray, place: Placement) -> np.ndarray:
-    """Put slices of class indices, shape (S, H, W), uint8, on the canvas: (S, *canvas), uint8."""
+    """Put class indices on the canvas: slices (S, H, W), or volumes (S, D, H, W), uint8."""
     import torch
 
     tensor = torch.from_numpy(np.ascontiguousarray(classes))[:, None]
     return place.put(tensor, 0, "labels")[:, 0].numpy()
+
+
+def prepare_volume(volume: Volume, settings: VolumePreprocessing, place: Placement) -> np.ndarray:
+    """Normalise a scan and put it on the canvas as a whole; shape (C, *canvas), float32."""
+    import torch
+
+    channels = torch.from_numpy(normalize(volume, settings)).movedim(1, 0)[None]
+    fill: torch.Tensor | float = 0.0
+    if settings.padding == "lowest":
+        fill = channels.amin(dim=(2, 3, 4), keepdim=True)
+    return place.put(channels, fill)[0].numpy()

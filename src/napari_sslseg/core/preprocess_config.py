@@ -1,6 +1,6 @@
 """Settings of how scans become slices or volumes for a network. Loads neither NumPy nor PyTorch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
@@ -110,6 +110,9 @@ class VolumePreprocessing(Intensities):
     Axes are those of the display grid: towards inferior, posterior, left.
     """
 
+    plane: ClassVar[Plane] = "axial"
+    """Axis 0 of volumes runs across axial slices."""
+
     kind: Literal["volumes"] = "volumes"
     normalize: Literal["volume", "unit"] = Field(
         "volume",
@@ -122,18 +125,24 @@ class VolumePreprocessing(Intensities):
         description="Keep the voxels of the scan, or resample to these mm (axial slice distance, "
         "rows, columns).",
     )
-    size: tuple[int, int, int] | None = Field(
+    size: tuple[int, int, int] | Literal["whole"] | None = Field(
         None,
         title="Crop size",
-        description="Slices, rows and columns that the network sees at once, multiples of 16; the "
-        "whole scan if not set.",
+        description="Slices, rows and columns that the network sees at once, multiples of 16, or "
+        "whole scans; chosen from the scans, at most 96 a side, if not set.",
+    )
+    padding: Literal["lowest", "zero"] = Field(
+        "lowest",
+        title="Padding",
+        description="What stands around a scan: its lowest value, which is air, or 0.",
     )
 
     @model_validator(mode="after")
     def _check(self) -> "VolumePreprocessing":
         if self.spacing != "keep" and any(not 0.05 <= mm <= 50 for mm in self.spacing):
             raise ValueError(f"spacing must lie within 0.05…50 mm, not {self.spacing}")
-        if self.size and any(n % 16 or not 16 <= n <= 1024 for n in self.size):
+        crop = self.size if isinstance(self.size, tuple) else ()
+        if any(n % 16 or not 16 <= n <= 1024 for n in crop):
             raise ValueError(f"size must be multiples of 16 up to 1024, not {self.size}")
         return self
 

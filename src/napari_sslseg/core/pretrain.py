@@ -8,15 +8,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.config import Preprocessing, PretrainSettings
+from napari_sslseg.core.config import (
+    AnyPreprocessing,
+    PretrainSettings,
+    VolumePreprocessing,
+)
+from napari_sslseg.core.crops import crop_size
 from napari_sslseg.core.errors import DataError
 from napari_sslseg.core.events import Done, Event, Message, StopFlag, Validation, drained
 from napari_sslseg.core.labelled import as_volume
-from napari_sslseg.core.preprocess import canvas_size, resampled_shape
+from napari_sslseg.core.placement import canvas_size, resampled_shape
 from napari_sslseg.core.pretext.registry import TaskSettings
 from napari_sslseg.core.runs import RunWriter, claim
+from napari_sslseg.core.samples import (
+    Store,
+    default_preprocessing,
+    iter_samples,
+    sample_dimensions,
+)
 from napari_sslseg.core.series import Series, Source, find_scans
-from napari_sslseg.core.slices import SliceStore, iter_store, scan_geometry, split_subjects
+from napari_sslseg.core.store import scan_geometry
+from napari_sslseg.core.subjects import split_subjects
 from napari_sslseg.core.volumes import Modality, Volume
 
 if TYPE_CHECKING:
@@ -35,14 +47,6 @@ Scan = Volume | Source
 """A scan, loaded or not."""
 
 
-def default_preprocessing(modality: Modality) -> Preprocessing:
-    """Preprocessing of Dominic et al. 2023.
-
-    MR: z-score over the scan. CT: three windows, z-score over each slice and channel.
-    """
-    return Preprocessing(modality=modality, normalize="slice" if modality == "CT" else "volume")
-
-
 def gather_scans(scans: str | Path | Iterable[Scan | str]) -> list[Volume | Series]:
     """Volumes and series as they are, files and folders as the series in them."""
     if isinstance(scans, str | Path):
@@ -55,9 +59,11 @@ def gather_scans(scans: str | Path | Iterable[Scan | str]) -> list[Volume | Seri
     return gathered
 
 
-def slice_size(scans: Iterable[Scan | str], settings: Preprocessing) -> tuple[int, int]:
-    """Height and width of the slices of these scans for the network, from their headers alone."""
+def sample_size(scans: Iterable[Scan | str], settings: AnyPreprocessing) -> tuple[int, ...]:
+    """Sides of the slices or crops of these scans for the network, from their headers alone."""
     shapes = [resampled_shape(scan_geometry(scan), settings) for scan in gather_scans(scans)]
+    if isinstance(settings, VolumePreprocessing):
+        return crop_size(shapes, settings)
     return canvas_size(shapes, settings)
 
 
@@ -113,19 +119,22 @@ def iter_pretrain(
     from napari_sslseg.core.training import Job, make_fabric, run_job
 
     settings = settings or PretrainSettings()
+    if settings.preprocessing is not None:
+        check_dimensions(settings.network, sample_dimensions(settings.preprocessing))
     out = Path(out)
     fabric = make_fabric(device, settings.training.precision)
     sources = gather_scans(scans)
     claim(out, overwrite=overwrite)
     if settings.preprocessing is None:
         first = modality or as_volume(sources[0]).modality
-        settings = settings.model_copy(update={"preprocessing": default_preprocessing(first)})
+        chosen = default_preprocessing(first, settings.network.dimensions)
+        settings = settings.model_copy(update={"preprocessing": chosen})
     assert settings.preprocessing is not None
-    store = yield from iter_store(
+    store = yield from iter_samples(
         sources,
         settings.preprocessing,
-        storage="disk" if cache else "auto",
         cache=Path(cache or out / "slices"),
+        on_disk=cache is not None,
         modality=modality,
         stop=stop,
     )
@@ -147,7 +156,6 @@ def iter_pretrain(
     fabric.seed_everything(settings.training.seed, verbose=False)
     for remark in remarks(task, store.settings):
         yield Message(remark)
-    check_dimensions(settings.network, 2)
     runtime.know(store)
     model = runtime.wrap(
         make_network(
@@ -212,17 +220,17 @@ def iter_pretrain(
 pretrain = drained(iter_pretrain)
 
 
-def describe_store(store: SliceStore) -> Iterator[Event]:
+def describe_store(store: Store) -> Iterator[Event]:
     """Say what was read, and where it stands if not in memory."""
     n = len(store)
-    what = f"{n:,} slices"
-    if store.labels is not None:
-        what = f"{int(store.annotated.sum()):,} annotated of {n:,} slices"
+    what = f"{n:,} {store.noun}s"
+    if store.labelled:
+        what = f"{int(store.annotated.sum()):,} annotated of {n:,} {store.noun}s"
     text = f"{what}, {len(store.scans)} scans, {len(store.subjects)} subjects"
     yield Message(f"{text}, kept in {store.folder}." if store.folder else f"{text}.")
 
 
-def _split(store: SliceStore, settings: PretrainSettings) -> tuple[np.ndarray, np.ndarray]:
+def _split(store: Store, settings: PretrainSettings) -> tuple[np.ndarray, np.ndarray]:
     """Slices to train on and to validate on, by subject."""
     share = settings.validation_share
     if share == 0 or len(store.subjects) < LEAST_SUBJECTS_TO_SPLIT:

@@ -15,8 +15,8 @@ from napari_sslseg.core.predict import prediction_placement
 from napari_sslseg.core.preprocess import prepare
 from napari_sslseg.core.pretext.base import PretextPreview, PretextTask
 from napari_sslseg.core.pretext.registry import make_task, remarks
-from napari_sslseg.core.pretrain import default_preprocessing
 from napari_sslseg.core.runs import Run
+from napari_sslseg.core.samples import default_preprocessing
 from napari_sslseg.core.volumes import Modality, Volume
 
 

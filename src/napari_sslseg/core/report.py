@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sslseg.core.config import Preprocessing
+from napari_sslseg.core.config import AnyPreprocessing
 from napari_sslseg.core.geometry import PLANE_AXIS
 from napari_sslseg.core.volumes import Volume
 
@@ -36,7 +36,7 @@ class Overlay:
         self.predictions[init] = (np.take(labels, self.index, self.axis).copy(), dice)
 
 
-def best_slice(scan: Volume, truth: Volume, settings: Preprocessing) -> Overlay:
+def best_slice(scan: Volume, truth: Volume, settings: AnyPreprocessing) -> Overlay:
     """Choose the slice with most labelled pixels."""
     axis = PLANE_AXIS[settings.plane]
     labels = np.moveaxis(truth.data, axis, 0)

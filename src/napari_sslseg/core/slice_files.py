@@ -95,7 +95,7 @@ class DiskWriter:
             folder.parent.mkdir(parents=True, exist_ok=True)
             self.temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         except OSError as error:
-            raise _cannot_write(folder, error) from error
+            raise cannot_write(folder, error) from error
         self.images = (self.temporary / "images.raw").open("wb")
         self.labels = (self.temporary / "labels.raw").open("wb") if labelled else None
         self.annotated: list[np.ndarray] = []
@@ -118,7 +118,7 @@ class DiskWriter:
             if self.labels is not None:
                 self.labels.write(np.ascontiguousarray(labels).data)
         except OSError as error:
-            raise _cannot_write(self.folder, error) from error
+            raise cannot_write(self.folder, error) from error
 
     def finish(self, index: dict[str, Any]) -> SliceArrays:
         """Write the index, rename the folder, and map the files."""
@@ -136,7 +136,7 @@ class DiskWriter:
                 shutil.rmtree(self.folder)
             self.temporary.rename(self.folder)
         except OSError as error:
-            raise _cannot_write(self.folder, error) from error
+            raise cannot_write(self.folder, error) from error
         found = open_arrays(self.folder)
         if found is None:
             raise StorageError(f"The slices in {self.folder} were changed while they were written.")
@@ -180,7 +180,8 @@ def _map_arrays(folder: Path) -> tuple[SliceArrays, dict[str, Any]]:
     return SliceArrays(images, labels, annotated, foreground, maps, folder), index
 
 
-def _cannot_write(folder: Path, error: OSError) -> StorageError:
+def cannot_write(folder: Path, error: OSError) -> StorageError:
+    """Say that samples could not be written, and what to do."""
     return StorageError(
         f"The slices could not be written to {folder.parent}: {error.strerror or error}; "
         "free some space or choose another cache folder."

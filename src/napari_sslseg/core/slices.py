@@ -4,31 +4,22 @@ In memory, or memory-mapped from a folder that is built once and found again by 
 scans and the settings.
 """
 
-import hashlib
 import math
-import warnings
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from napari_sslseg.core.config import Preprocessing
-from napari_sslseg.core.errors import DataError, ScanWarning, StorageError
+from napari_sslseg.core.errors import DataError, StorageError
 from napari_sslseg.core.events import Progress, StopFlag
-from napari_sslseg.core.geometry import PLANE_AXIS, Geometry
-from napari_sslseg.core.label_guess import looks_like_labels
-from napari_sslseg.core.labelled import LabelledScan, as_volume, class_indices
+from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.core.labelled import LabelledScan
 from napari_sslseg.core.memory import give_back_memory
-from napari_sslseg.core.preprocess import (
-    canvas_size,
-    placement,
-    prepare,
-    prepare_labels,
-    resampled_shape,
-)
-from napari_sslseg.core.series import Source, as_series
+from napari_sslseg.core.placement import canvas_size, placement, resampled_shape
+from napari_sslseg.core.preprocess import prepare, prepare_labels
+from napari_sslseg.core.preprocess_config import Preprocessing
 from napari_sslseg.core.slice_files import (
     INDEX,
     DiskWriter,
@@ -36,28 +27,24 @@ from napari_sslseg.core.slice_files import (
     SliceArrays,
     open_arrays,
 )
-from napari_sslseg.core.volumes import Modality, Volume, read_geometry
+from napari_sslseg.core.store import (
+    SampleStore,
+    Scan,
+    ScanRecord,
+    fingerprint,
+    load_scan,
+    scan_geometry,
+)
+from napari_sslseg.core.volumes import Modality
 
 if TYPE_CHECKING:
     import torch
-
-Scan = Volume | Source | LabelledScan
 
 MEMORY_LIMIT = 2 * 1024**3
 FORMAT = 1
 
 
-@dataclass(frozen=True)
-class ScanRecord:
-    """One scan of a store: ``start`` is the index of its first slice."""
-
-    name: str
-    subject: str
-    start: int
-    n_slices: int
-
-
-class SliceStore:
+class SliceStore(SampleStore):
     """Preprocessed slices of many scans.
 
     Attributes
@@ -66,19 +53,12 @@ class SliceStore:
         Normalised slices, in memory or memory-mapped.
     labels : ndarray, shape (N, H, W), uint8, or None
         Index of the class (0 background, then in the order of ``classes``).
-    annotated, foreground : ndarray, shape (N,), bool
-        Which slices are annotated, and which of these hold a labelled structure.
-    scans : tuple of ScanRecord
-        Scans, in the order of their slices.
-    scan_index : ndarray, shape (N,)
-        Scan of each slice.
     settings : Preprocessing
         With ``size`` resolved to the canvas.
-    classes : tuple of int
-        Label values of the classes.
-    folder : Path or None
-        Where the slices stand on disk; None in memory.
     """
+
+    noun = "slice"
+    settings: Preprocessing
 
     def __init__(
         self,
@@ -87,19 +67,14 @@ class SliceStore:
         settings: Preprocessing,
         classes: Sequence[int] = (),
     ) -> None:
+        super().__init__(scans, classes)
         self._arrays = arrays
         self.folder = arrays.folder
         self.images = arrays.images
         self.labels = arrays.labels
         self.annotated = arrays.annotated
         self.foreground = arrays.foreground
-        self.scans = tuple(scans)
         self.settings = settings
-        self.classes = tuple(classes)
-        self.scan_index = np.repeat(np.arange(len(scans)), [scan.n_slices for scan in scans])
-
-    def __len__(self) -> int:
-        return len(self.images)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -112,21 +87,9 @@ class SliceStore:
         return self.images.shape[1]
 
     @property
-    def subjects(self) -> tuple[str, ...]:
-        """Subjects in the store, sorted."""
-        return tuple(sorted({scan.subject for scan in self.scans}))
-
-    def indices(
-        self, subjects: Iterable[str] | None = None, *, annotated: bool = False
-    ) -> np.ndarray:
-        """Slices of these subjects (all if not given), or only the annotated ones of them."""
-        chosen = np.ones(len(self), bool)
-        if subjects is not None:
-            wanted = set(subjects)
-            chosen = np.array([scan.subject in wanted for scan in self.scans])[self.scan_index]
-        if annotated:
-            chosen = chosen & self.annotated
-        return np.flatnonzero(chosen)
+    def labelled(self) -> bool:
+        """Whether there are labels."""
+        return self.labels is not None
 
     def batch(self, indices: np.ndarray) -> "torch.Tensor":
         """Images of a batch, shape (B, C, H, W), float32, in one vectorised read."""
@@ -146,8 +109,8 @@ class SliceStore:
         """
         import torch
 
-        if self.labels is None or not self.annotated[indices].all():
-            raise DataError("A slice that nobody annotated has no labels; choose annotated slices.")
+        self._check_annotated(indices)
+        assert self.labels is not None
         labels = torch.from_numpy(self.labels[indices].astype(np.int64))
         self._arrays.release()
         return labels
@@ -222,7 +185,8 @@ def iter_store(
     if on_disk:
         if cache is None:
             raise StorageError("A store on disk needs a folder; name one as the cache.")
-        folder = cache / _fingerprint(scans, settings, classes)
+        head = f"{FORMAT} {settings.model_dump_json()} {list(classes)}"
+        folder = cache / fingerprint(head, scans)
         found = open_arrays(folder) if (folder / INDEX).exists() else None
         if found is not None:
             arrays, index = found
@@ -238,22 +202,10 @@ def iter_store(
             if stop is not None and stop.is_set:
                 return None
             place = placement(geometry, settings, settings.size)
-            if isinstance(scan, LabelledScan):
-                volume, labels = scan.load(modality)
-                mask = scan.annotated_mask(counts[number])
-                values = np.moveaxis(labels.data, PLANE_AXIS[settings.plane], 0).copy()
-                values[~mask] = 0
-                values = class_indices(values, classes, scan.name)
-                writer.add(prepare(volume, settings, place), prepare_labels(values, place), mask)
-            else:
-                volume = as_volume(scan, modality)
-                if looks_like_labels(volume):
-                    warnings.warn(
-                        f"{volume.name} looks like a label map and not like a scan; leave it out.",
-                        ScanWarning,
-                        stacklevel=2,
-                    )
-                writer.add(prepare(volume, settings, place))
+            loaded = load_scan(scan, settings.plane, classes, modality)
+            volume = loaded.volume
+            labels = None if loaded.classes is None else prepare_labels(loaded.classes, place)
+            writer.add(prepare(volume, settings, place), labels, loaded.annotated)
             start = records[-1].start + records[-1].n_slices if records else 0
             records.append(ScanRecord(volume.name, volume.subject, start, counts[number]))
             give_back_memory()
@@ -263,83 +215,3 @@ def iter_store(
         return SliceStore(arrays, records, settings, classes)
     finally:
         writer.close()
-
-
-def scan_geometry(scan: Scan) -> Geometry:
-    """Geometry of a scan, from its header alone if it is not loaded."""
-    return scan.geometry if isinstance(scan, Volume | LabelledScan) else read_geometry(scan)
-
-
-def scan_subject(scan: Scan) -> str:
-    """Subject of a scan that may not be loaded yet."""
-    if isinstance(scan, LabelledScan):
-        scan = scan.scan
-    return scan.subject if isinstance(scan, Volume) else as_series(scan).subject
-
-
-def _fingerprint(scans: Sequence[Scan], settings: Preprocessing, classes: Sequence[int]) -> str:
-    """Hash of the contents of all scans and labels, and of all that shapes the store."""
-    total = hashlib.blake2b(digest_size=16)
-    total.update(f"{FORMAT} {settings.model_dump_json()} {list(classes)}".encode())
-    for scan in scans:
-        parts: list[Volume | Source]
-        if isinstance(scan, LabelledScan):
-            parts = [scan.scan, scan.labels]
-            total.update(repr(scan.annotated).encode())
-        else:
-            parts = [scan]
-        for part in parts:
-            if isinstance(part, Volume):
-                total.update(f"{part.name} {part.subject} {part.modality}".encode())
-                total.update(part.geometry.affine.tobytes())
-                total.update(np.ascontiguousarray(part.data).data)
-            else:
-                total.update(as_series(part).name.encode())
-                for path in as_series(part).files:
-                    with path.open("rb") as file:
-                        while block := file.read(2**20):
-                            total.update(block)
-    return total.hexdigest()
-
-
-Item = TypeVar("Item", bound=Scan)
-
-
-def hold_out(items: Sequence[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
-    """Keep the scans of a share of the subjects apart: the others, and those held out."""
-    subjects = map(scan_subject, items)
-    apart = set(split_subjects(subjects, {"held out": share}, seed)["held out"])
-    return (
-        [item for item in items if scan_subject(item) not in apart],
-        [item for item in items if scan_subject(item) in apart],
-    )
-
-
-def split_subjects(
-    subjects: Iterable[str], shares: dict[str, float], seed: int = 0
-) -> dict[str, list[str]]:
-    """Deal subjects at random into parts of given shares; no subject is in two parts.
-
-    Parameters
-    ----------
-    subjects : iterable of str
-        Subjects; repeats count once.
-    shares : dict
-        Share of each part; they sum to at most 1. Each part with a positive share gets at least
-        one subject while there are any.
-    seed : int
-        The same seed deals the same parts.
-    """
-    if sum(shares.values()) > 1 + 1e-9 or min(shares.values()) < 0:
-        raise DataError(f"The shares of a split must be positive and sum to 1, not {shares}.")
-    order = sorted(set(subjects))
-    np.random.default_rng(seed).shuffle(order)
-    parts, start, total = {}, 0, len(order)
-    for name, share in shares.items():
-        n = min(max(round(share * total), 1 if share > 0 else 0), total - start)
-        parts[name] = sorted(order[start : start + n])
-        start += n
-    if parts and abs(sum(shares.values()) - 1) < 1e-9:
-        # What rounding left over belongs to somebody.
-        parts[name] = sorted([*parts[name], *order[start:]])
-    return parts

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from napari_sslseg.core.slices import SliceStore
+    from napari_sslseg.core.store import SampleStore
     from napari_sslseg.core.training import Sampler
 
 
@@ -79,7 +79,7 @@ class SliceTask(ABC):
         """Make the model that is trained from a network; parts to transfer keep their names."""
         return network
 
-    def know(self, store: "SliceStore") -> None:  # noqa: B027  # most need to know nothing
+    def know(self, store: "SampleStore") -> None:  # noqa: B027  # most need to know nothing
         """Learn from the store which scan each slice is from, where the task needs it."""
 
     def batches(self, slices: np.ndarray, size: int) -> "Sampler":
@@ -132,7 +132,7 @@ class PretextTask(Protocol):
         """Make the model that is trained from a network; parts to transfer keep their names."""
         ...
 
-    def know(self, store: "SliceStore") -> None:
+    def know(self, store: "SampleStore") -> None:
         """Learn from the store which scan each slice is from, where the task needs it."""
         ...
 

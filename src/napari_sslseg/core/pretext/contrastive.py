@@ -15,7 +15,7 @@ from napari_sslseg.core.views import ViewParameters, apply_view, sample_view
 
 if TYPE_CHECKING:
     from napari_sslseg.core.networks.base import SegmentationNetwork
-    from napari_sslseg.core.slices import SliceStore
+    from napari_sslseg.core.store import SampleStore
 
 CAPTIONS = {
     "original": "Original",
@@ -87,7 +87,7 @@ class GlobalContrastTask(SliceTask):
             inputs *= places[0] * places[1]
         return EncoderWithHead(network, inputs, self.settings)
 
-    def know(self, store: "SliceStore") -> None:
+    def know(self, store: "SampleStore") -> None:
         """Learn from a store which scan, and which part of it, each slice belongs to."""
         starts = np.array([scan.start for scan in store.scans])
         counts = np.array([scan.n_slices for scan in store.scans])

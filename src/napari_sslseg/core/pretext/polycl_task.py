@@ -13,7 +13,7 @@ from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
 from napari_sslseg.core.pretext.polycl import PolyCL
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.slices import SliceStore
+    from napari_sslseg.core.store import SampleStore
     from napari_sslseg.core.training import Sampler
 
 CAPTIONS = {
@@ -53,7 +53,7 @@ class PolyCLTask(SliceTask):
         """Put the layer on the encoder of a network."""
         return PooledEncoder(network, self.settings.embedding)
 
-    def know(self, store: "SliceStore") -> None:
+    def know(self, store: "SampleStore") -> None:
         """Learn which scan each slice is from, and on which the organ is.
 
         Raises

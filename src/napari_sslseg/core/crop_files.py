@@ -1,0 +1,106 @@
+"""Where the volumes of a crop store stand: in memory, or in files that are mapped."""
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_sslseg.core.atomic import write_text
+from napari_sslseg.core.errors import StorageError
+from napari_sslseg.core.slice_files import INDEX, cannot_write
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeArrays:
+    """Volumes (C, D, H, W), float32, and their class indices (D, H, W), uint8, where known."""
+
+    images: list[np.ndarray] = field(default_factory=list)
+    labels: list[np.ndarray | None] = field(default_factory=list)
+    folder: Path | None = None
+
+
+class VolumeMemory:
+    """Collects volumes in memory."""
+
+    def __init__(self) -> None:
+        self.arrays = VolumeArrays()
+
+    def add(self, image: np.ndarray, labels: np.ndarray | None) -> None:
+        """Append a volume."""
+        self.arrays.images.append(image)
+        self.arrays.labels.append(labels)
+
+    def finish(self, index: dict[str, Any]) -> VolumeArrays:
+        """Return what was added."""
+        return self.arrays
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class VolumeDisk:
+    """Writes volumes into a temporary folder, which takes its name when it is whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.labelled: list[bool] = []
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            self.temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+
+    def add(self, image: np.ndarray, labels: np.ndarray | None) -> None:
+        """Write a volume, and what is known of its labels."""
+        number = len(self.labelled)
+        try:
+            np.save(self.temporary / _image(number), image)
+            if labels is not None:
+                np.save(self.temporary / _labels(number), labels)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        self.labelled.append(labels is not None)
+
+    def finish(self, index: dict[str, Any]) -> VolumeArrays:
+        """Write the index, rename the folder, and map the files."""
+        try:
+            write_text(self.temporary / INDEX, json.dumps(index | {"labelled": self.labelled}))
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
+            self.temporary.rename(self.folder)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        found = open_volumes(self.folder)
+        if found is None:
+            raise StorageError(f"The crops in {self.folder} were changed while they were written.")
+        return found[0]
+
+    def close(self) -> None:
+        """Leave no half-built store behind."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def open_volumes(folder: Path) -> tuple[VolumeArrays, dict[str, Any]] | None:
+    """Map the files of a finished store; also returns its index. None if they are damaged."""
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        images, labels = [], []
+        for number, labelled in enumerate(index["labelled"]):
+            images.append(np.load(folder / _image(number), mmap_mode="r"))
+            labels.append(np.load(folder / _labels(number), mmap_mode="r") if labelled else None)
+    except (OSError, ValueError, KeyError, TypeError):
+        # Volumes can be made again from the scans, so damage costs only time.
+        return None
+    return VolumeArrays(images, labels, folder), index
+
+
+def _image(number: int) -> str:
+    return f"image-{number:05}.npy"
+
+
+def _labels(number: int) -> str:
+    return f"labels-{number:05}.npy"

@@ -1,0 +1,248 @@
+"""The crop store: preprocessed volumes of many scans, handed out as crops of one size.
+
+Crops lie on a grid that covers each scan and overlap by half, so that every voxel is seen from
+several places and a crop has a number, like a slice. Small scans are one crop.
+"""
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from napari_sslseg.core.crop_files import (
+    VolumeArrays,
+    VolumeDisk,
+    VolumeMemory,
+    open_volumes,
+)
+from napari_sslseg.core.errors import DataError, StorageError
+from napari_sslseg.core.events import Progress, StopFlag
+from napari_sslseg.core.memory import give_back_memory
+from napari_sslseg.core.placement import resampled_shape, rounded_up, volume_placement
+from napari_sslseg.core.preprocess import prepare_labels, prepare_volume
+from napari_sslseg.core.preprocess_config import VolumePreprocessing
+from napari_sslseg.core.slice_files import INDEX
+from napari_sslseg.core.slices import MEMORY_LIMIT
+from napari_sslseg.core.store import (
+    SampleStore,
+    Scan,
+    ScanRecord,
+    fingerprint,
+    load_scan,
+    scan_geometry,
+)
+from napari_sslseg.core.volumes import Modality
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = 1
+LARGEST_SIDE = 96
+"""Side of the crops of large scans, where the settings leave it open."""
+
+
+class CropStore(SampleStore):
+    """Crops of preprocessed volumes.
+
+    Parameters
+    ----------
+    arrays : VolumeArrays
+        Volumes, each at least as large as a crop.
+    crops : ndarray, shape (N, 4), integer
+        Volume of each crop, and its first slice, row and column, in the order of the scans.
+    scans : sequence of ScanRecord
+        Scan of each crop.
+    size : tuple of int
+        Slices, height and width of the crops.
+    settings : VolumePreprocessing
+        Preprocessing of the volumes.
+    classes : sequence of int
+        Label values of the classes.
+    sides : ndarray, shape (N,), int8, optional
+        Side of the body that each crop shows: 0 left, 1 right, −1 unknown.
+    """
+
+    noun = "crop"
+    settings: VolumePreprocessing
+
+    def __init__(
+        self,
+        arrays: VolumeArrays,
+        crops: np.ndarray,
+        scans: Sequence[ScanRecord],
+        size: tuple[int, int, int],
+        settings: VolumePreprocessing,
+        classes: Sequence[int] = (),
+        sides: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(scans, classes)
+        self._arrays = arrays
+        self._crops = crops
+        self._size = size
+        self.folder = arrays.folder
+        self.settings = settings
+        self.sides = np.full(len(crops), -1, np.int8) if sides is None else sides
+        self.annotated = np.array([arrays.labels[crop[0]] is not None for crop in crops], bool)
+        self.foreground = np.array(
+            [known and self._labels(number).any() for number, known in enumerate(self.annotated)],
+            bool,
+        )
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Slices, height and width of the crops."""
+        return self._size
+
+    @property
+    def channels(self) -> int:
+        """Channels of the crops."""
+        return self._arrays.images[0].shape[0]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels."""
+        return bool(self.annotated.any())
+
+    def batch(self, indices: np.ndarray) -> "torch.Tensor":
+        """Images of a batch, shape (B, C, D, H, W), float32."""
+        import torch
+
+        return torch.from_numpy(
+            np.stack(
+                [
+                    self._arrays.images[self._crops[number, 0]][(slice(None), *self._place(number))]
+                    for number in indices
+                ]
+            )
+        )
+
+    def label_batch(self, indices: np.ndarray) -> "torch.Tensor":
+        """Class indices of a batch, shape (B, D, H, W), int64.
+
+        Raises
+        ------
+        DataError
+            If one of the crops is of a scan that nobody annotated.
+        """
+        import torch
+
+        self._check_annotated(indices)
+        labels = np.stack([self._labels(number) for number in indices])
+        return torch.from_numpy(labels.astype(np.int64))
+
+    def _place(self, number: int) -> tuple[slice, ...]:
+        corner = self._crops[number, 1:].tolist()
+        return tuple(slice(a, a + side) for a, side in zip(corner, self._size, strict=True))
+
+    def _labels(self, number: int) -> np.ndarray:
+        labels = self._arrays.labels[self._crops[number, 0]]
+        assert labels is not None
+        return labels[self._place(number)]
+
+
+def iter_crops(
+    scans: Sequence[Scan],
+    settings: VolumePreprocessing,
+    *,
+    classes: Sequence[int] = (),
+    storage: Literal["auto", "memory", "disk"] = "auto",
+    cache: Path | None = None,
+    modality: Modality | None = None,
+    stop: StopFlag | None = None,
+) -> Generator[Progress, None, CropStore | None]:
+    """Preprocess scans one at a time into a store, which the generator returns (None if stopped).
+
+    Parameters
+    ----------
+    scans : sequence of Volume, Path, Series or LabelledScan
+        Scans; a LabelledScan brings its labels, which must be of the whole scan.
+    settings : VolumePreprocessing
+        Without ``size`` crops hold the largest scan, but at most 96 voxels a side.
+    classes, storage, cache, modality, stop
+        As in :func:`~napari_sslseg.core.slices.iter_store`.
+
+    Yields
+    ------
+    Progress
+        Scans read.
+
+    Raises
+    ------
+    DataError
+        If only some slices of a scan are annotated.
+    """
+    if not scans:
+        raise DataError("There is no scan to work on; choose at least one.")
+    geometries = [scan_geometry(scan) for scan in scans]
+    shapes = [resampled_shape(geometry, settings) for geometry in geometries]
+    size = crop_size(shapes, settings)
+    if settings.size is None:
+        settings = settings.model_copy(update={"size": size})
+    places = [volume_placement(geometry, settings, size) for geometry in geometries]
+    too_large = 4 * settings.channels * sum(math.prod(p.canvas) for p in places) > MEMORY_LIMIT
+    writer: VolumeMemory | VolumeDisk = VolumeMemory()
+    if storage == "disk" or (storage == "auto" and too_large and cache is not None):
+        if cache is None:
+            raise StorageError("A store on disk needs a folder; name one as the cache.")
+        head = f"crops {FORMAT} {size} {settings.model_dump_json()} {list(classes)}"
+        folder = cache / fingerprint(head, scans)
+        found = open_volumes(folder) if (folder / INDEX).exists() else None
+        if found is not None:
+            arrays, index = found
+            yield Progress("Reading scans", len(scans), len(scans))
+            records = [ScanRecord(**record) for record in index["scans"]]
+            crops = np.concatenate([_grid(i, p.canvas, size) for i, p in enumerate(places)])
+            return CropStore(arrays, crops, records, size, settings, classes)
+        writer = VolumeDisk(folder)
+    grids: list[np.ndarray] = []
+    records = []
+    try:
+        for number, (scan, place) in enumerate(zip(scans, places, strict=True)):
+            if stop is not None and stop.is_set:
+                return None
+            loaded = load_scan(scan, settings.plane, classes, modality)
+            labels = None
+            if loaded.classes is not None and loaded.annotated is not None:
+                if not loaded.annotated.all():
+                    raise DataError(
+                        f"Only some slices of {loaded.volume.name} are annotated, but a network of "
+                        "volumes learns from whole scans; annotate all slices, or choose a "
+                        "network of slices, such as unet2d."
+                    )
+                labels = prepare_labels(loaded.classes[None], place)[0]
+            writer.add(prepare_volume(loaded.volume, settings, place), labels)
+            grids.append(_grid(number, place.canvas, size))
+            start = records[-1].start + records[-1].n_slices if records else 0
+            volume = loaded.volume
+            records.append(ScanRecord(volume.name, volume.subject, start, len(grids[-1])))
+            give_back_memory()
+            yield Progress("Reading scans", number + 1, len(scans))
+        arrays = writer.finish({"scans": [asdict(record) for record in records]})
+        return CropStore(arrays, np.concatenate(grids), records, size, settings, classes)
+    finally:
+        writer.close()
+
+
+def crop_size(
+    shapes: Sequence[tuple[int, ...]], settings: VolumePreprocessing
+) -> tuple[int, int, int]:
+    """Size of the crops of scans of these shapes, see :class:`VolumePreprocessing`."""
+    if isinstance(settings.size, tuple):
+        return settings.size
+    largest = rounded_up([max(sides) for sides in zip(*shapes, strict=True)])
+    if settings.size is None:
+        largest = tuple(min(side, LARGEST_SIDE) for side in largest)
+    return largest[0], largest[1], largest[2]
+
+
+def _grid(number: int, shape: Sequence[int], size: Sequence[int]) -> np.ndarray:
+    """Volume number and corners of crops that cover a volume and overlap by half or more."""
+    starts = []
+    for length, side in zip(shape, size, strict=True):
+        steps = math.ceil(2 * (length - side) / side)
+        starts.append(np.linspace(0, length - side, steps + 1).round().astype(int))
+    corners = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 3)
+    return np.column_stack([np.full(len(corners), number), corners])

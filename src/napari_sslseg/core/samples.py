@@ -1,0 +1,93 @@
+"""Scans into the samples that a network learns from: slices, or crops of volumes."""
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Literal, overload
+
+from napari_sslseg.core.crops import CropStore, iter_crops
+from napari_sslseg.core.events import Progress, StopFlag
+from napari_sslseg.core.preprocess_config import (
+    AnyPreprocessing,
+    Preprocessing,
+    VolumePreprocessing,
+)
+from napari_sslseg.core.slices import SliceStore, iter_store
+from napari_sslseg.core.store import Scan
+from napari_sslseg.core.volumes import Modality
+
+Store = SliceStore | CropStore
+
+
+@overload
+def default_preprocessing(modality: Modality, dimensions: Literal[2] = 2) -> Preprocessing: ...
+@overload
+def default_preprocessing(modality: Modality, dimensions: Literal[3]) -> VolumePreprocessing: ...
+@overload
+def default_preprocessing(modality: Modality, dimensions: Literal[2, 3]) -> AnyPreprocessing: ...
+def default_preprocessing(modality: Modality, dimensions: Literal[2, 3] = 2) -> AnyPreprocessing:
+    """Preprocessing of Dominic et al. 2023, and its like for volumes.
+
+    MR: z-score over the scan. CT: three windows, z-score over each slice and channel; for volumes,
+    over the scan and channel.
+    """
+    if dimensions == 3:
+        return VolumePreprocessing(modality=modality)
+    return Preprocessing(modality=modality, normalize="slice" if modality == "CT" else "volume")
+
+
+def sample_dimensions(settings: AnyPreprocessing) -> Literal[2, 3]:
+    """2 for slices, 3 for volumes."""
+    return 3 if isinstance(settings, VolumePreprocessing) else 2
+
+
+def iter_samples(
+    scans: Sequence[Scan],
+    settings: AnyPreprocessing,
+    *,
+    classes: Sequence[int] = (),
+    cache: Path,
+    on_disk: bool = False,
+    modality: Modality | None = None,
+    stop: StopFlag | None = None,
+) -> Generator[Progress, None, Store | None]:
+    """Preprocess scans into a store of slices or crops, which the generator returns.
+
+    Parameters
+    ----------
+    scans, settings, classes, modality, stop
+        See :func:`~napari_sslseg.core.slices.iter_store` and
+        :func:`~napari_sslseg.core.crops.iter_crops`.
+    cache : Path
+        Folder for stores on disk.
+    on_disk : bool
+        Whether to use it in any case; else for large stores alone.
+
+    Yields
+    ------
+    Progress
+        Scans read.
+    """
+    storage: Literal["disk", "auto"] = "disk" if on_disk else "auto"
+    if isinstance(settings, VolumePreprocessing):
+        return (
+            yield from iter_crops(
+                scans,
+                settings,
+                classes=classes,
+                storage=storage,
+                cache=cache,
+                modality=modality,
+                stop=stop,
+            )
+        )
+    return (
+        yield from iter_store(
+            scans,
+            settings,
+            classes=classes,
+            storage=storage,
+            cache=cache,
+            modality=modality,
+            stop=stop,
+        )
+    )

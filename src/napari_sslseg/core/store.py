@@ -1,0 +1,194 @@
+"""What stores of slices and of crops share: which scan each sample is from, and how scans load."""
+
+import hashlib
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sslseg.core.errors import DataError, ScanWarning
+from napari_sslseg.core.geometry import PLANE_AXIS, Geometry, Plane
+from napari_sslseg.core.label_guess import looks_like_labels
+from napari_sslseg.core.labelled import LabelledScan, as_volume, class_indices
+from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocessing
+from napari_sslseg.core.series import Source, as_series
+from napari_sslseg.core.volumes import Modality, Volume, read_geometry
+
+if TYPE_CHECKING:
+    import torch
+
+Scan = Volume | Source | LabelledScan
+
+
+@dataclass(frozen=True)
+class ScanRecord:
+    """One scan of a store: ``start`` is the index of its first sample (slice or crop)."""
+
+    name: str
+    subject: str
+    start: int
+    n_slices: int
+
+
+class SampleStore(ABC):
+    """Preprocessed samples of many scans, handed out in batches.
+
+    Attributes
+    ----------
+    scans : tuple of ScanRecord
+        Scans, in the order of their samples.
+    scan_index : ndarray, shape (N,)
+        Scan of each sample.
+    annotated, foreground : ndarray, shape (N,), bool
+        Which samples are annotated, and which of these hold a labelled structure.
+    settings : Preprocessing or VolumePreprocessing
+        With what was left open resolved.
+    classes : tuple of int
+        Label values of the classes.
+    folder : Path or None
+        Where the samples stand on disk; None in memory.
+    noun : str
+        What a sample is called.
+    """
+
+    noun: str
+    annotated: np.ndarray
+    foreground: np.ndarray
+    settings: Preprocessing | VolumePreprocessing
+    folder: Path | None
+
+    def __init__(self, scans: Sequence[ScanRecord], classes: Sequence[int]) -> None:
+        self.scans = tuple(scans)
+        self.classes = tuple(classes)
+        self.scan_index = np.repeat(np.arange(len(scans)), [scan.n_slices for scan in scans])
+
+    def __len__(self) -> int:
+        return len(self.scan_index)
+
+    @property
+    @abstractmethod
+    def size(self) -> tuple[int, ...]:
+        """Sides of the samples: height and width, or slices, height and width."""
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Channels of the samples."""
+
+    @property
+    @abstractmethod
+    def labelled(self) -> bool:
+        """Whether there are labels."""
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Subjects in the store, sorted."""
+        return tuple(sorted({scan.subject for scan in self.scans}))
+
+    def indices(
+        self, subjects: Iterable[str] | None = None, *, annotated: bool = False
+    ) -> np.ndarray:
+        """Samples of these subjects (all if not given), or only the annotated ones of them."""
+        chosen = np.ones(len(self), bool)
+        if subjects is not None:
+            wanted = set(subjects)
+            chosen = np.array([scan.subject in wanted for scan in self.scans])[self.scan_index]
+        if annotated:
+            chosen = chosen & self.annotated
+        return np.flatnonzero(chosen)
+
+    @abstractmethod
+    def batch(self, indices: np.ndarray) -> "torch.Tensor":
+        """Images of a batch, shape (B, C, *size), float32."""
+
+    @abstractmethod
+    def label_batch(self, indices: np.ndarray) -> "torch.Tensor":
+        """Class indices of a batch, shape (B, *size), int64.
+
+        Raises
+        ------
+        DataError
+            If one of the samples is not annotated, so that it has no labels to give.
+        """
+
+    def _check_annotated(self, indices: np.ndarray) -> None:
+        if not self.labelled or not self.annotated[indices].all():
+            raise DataError(
+                f"A {self.noun} that nobody annotated has no labels; choose annotated ones."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedScan:
+    """A scan with its labels as class indices, shape (S, H, W), and its annotated slices."""
+
+    volume: Volume
+    classes: np.ndarray | None = None
+    annotated: np.ndarray | None = None
+
+
+def load_scan(
+    scan: Scan, plane: Plane, classes: Sequence[int], modality: Modality | None
+) -> LoadedScan:
+    """Load a scan; slices of its labels that nobody annotated become background.
+
+    Raises
+    ------
+    SslsegError
+        If the scan or its labels cannot be read, or hold a value that is none of the classes.
+    """
+    if isinstance(scan, LabelledScan):
+        volume, labels = scan.load(modality)
+        values = np.moveaxis(labels.data, PLANE_AXIS[plane], 0).copy()
+        mask = scan.annotated_mask(len(values))
+        values[~mask] = 0
+        return LoadedScan(volume, class_indices(values, classes, scan.name), mask)
+    volume = as_volume(scan, modality)
+    if looks_like_labels(volume):
+        warnings.warn(
+            f"{volume.name} looks like a label map and not like a scan; leave it out.",
+            ScanWarning,
+            stacklevel=2,
+        )
+    return LoadedScan(volume)
+
+
+def scan_geometry(scan: Scan) -> Geometry:
+    """Geometry of a scan, from its header alone if it is not loaded."""
+    return scan.geometry if isinstance(scan, Volume | LabelledScan) else read_geometry(scan)
+
+
+def scan_subject(scan: Scan) -> str:
+    """Subject of a scan that may not be loaded yet."""
+    if isinstance(scan, LabelledScan):
+        scan = scan.scan
+    return scan.subject if isinstance(scan, Volume) else as_series(scan).subject
+
+
+def fingerprint(head: str, scans: Sequence[Scan]) -> str:
+    """Hash of the contents of all scans and labels, and of ``head``: all else that matters."""
+    total = hashlib.blake2b(digest_size=16)
+    total.update(head.encode())
+    for scan in scans:
+        parts: list[Volume | Source]
+        if isinstance(scan, LabelledScan):
+            parts = [scan.scan, scan.labels]
+            total.update(repr(scan.annotated).encode())
+        else:
+            parts = [scan]
+        for part in parts:
+            if isinstance(part, Volume):
+                total.update(f"{part.name} {part.subject} {part.modality}".encode())
+                total.update(part.geometry.affine.tobytes())
+                total.update(np.ascontiguousarray(part.data).data)
+            else:
+                total.update(as_series(part).name.encode())
+                for path in as_series(part).files:
+                    with path.open("rb") as file:
+                        while block := file.read(2**20):
+                            total.update(block)
+    return total.hexdigest()
