@@ -92,7 +92,7 @@ def test_labels_lie_on_the_voxels_of_the_images():
 def test_a_scan_with_some_annotated_slices_is_refused_with_a_way_out():
     data = noise((16, 16, 16))
     item = LabelledScan(scan(data), scan((data > 0) * 1), annotated=(3,))
-    with pytest.raises(DataError, match="Only some slices .* are annotated.*network of slices"):
+    with pytest.raises(DataError, match=r"Only some slices .* are annotated.*network of slices"):
         build([item], VolumePreprocessing(), classes=(1,))
 
 
