@@ -1,0 +1,131 @@
+"""Crops around the organs of a pair, out of scans with masks: what the left/right task learns from.
+
+After Dhere & Sivaswamy 2021: scans are resampled and normalised as a whole, and a region of fixed
+size is cut around each organ.
+"""
+
+from collections.abc import Generator, Sequence
+
+import numpy as np
+
+from napari_sslseg.core.crop_files import VolumeArrays
+from napari_sslseg.core.crops import CropStore
+from napari_sslseg.core.errors import DataError
+from napari_sslseg.core.events import Progress, StopFlag
+from napari_sslseg.core.labelled import LabelledScan, as_volume
+from napari_sslseg.core.memory import give_back_memory
+from napari_sslseg.core.organ_boxes import OrganBox, organ_boxes, organ_crop, whole_organ
+from napari_sslseg.core.placement import Placement, volume_placement
+from napari_sslseg.core.preprocess import prepare_labels, prepare_volume
+from napari_sslseg.core.preprocess_config import VolumePreprocessing
+from napari_sslseg.core.pretext.siamese import SiameseSides
+from napari_sslseg.core.store import Scan, ScanRecord, scan_geometry
+from napari_sslseg.core.volumes import Modality, Volume
+
+FIRST, SECOND = 1, 2
+
+
+def iter_organ_crops(
+    scans: Sequence[Scan],
+    settings: VolumePreprocessing,
+    task: SiameseSides,
+    *,
+    modality: Modality | None = None,
+    stop: StopFlag | None = None,
+) -> Generator[Progress, None, CropStore | None]:
+    """Cut the organs out of scans one at a time (None if stopped).
+
+    Parameters
+    ----------
+    scans : sequence of LabelledScan, Volume, Path or Series
+        Scans with masks of the organs. Where each scan shows one organ alone, as crops of a
+        hippocampus do, masks may be missing: the crop is then around the middle of the scan.
+    settings : VolumePreprocessing
+        Spacing, window and normalisation; ``size`` says nothing here.
+    task : SiameseSides
+        Which labels are which side, the size of the crops, and what becomes of the surroundings.
+    modality, stop
+        As in :func:`~napari_sslseg.core.slices.iter_store`.
+
+    Yields
+    ------
+    Progress
+        Scans read.
+
+    Raises
+    ------
+    DataError
+        If a scan has no mask where one is needed, or no scan shows the organ.
+    """
+    images: list[np.ndarray] = []
+    sides: list[int] = []
+    records: list[ScanRecord] = []
+    for number, scan in enumerate(scans):
+        if stop is not None and stop.is_set:
+            return None
+        labels = None
+        if isinstance(scan, LabelledScan):
+            volume, mask = scan.load(modality)
+            labels = _sides_of(mask.data, task)
+        else:
+            volume = as_volume(scan, modality)
+        place = volume_placement(scan_geometry(scan), settings)
+        image = prepare_volume(volume, settings, place)
+        boxes = _boxes(volume, labels, place, task)
+        records.append(ScanRecord(volume.name, volume.subject, len(images), len(boxes)))
+        fill = image.min(axis=(1, 2, 3), keepdims=True) if settings.padding == "lowest" else 0.0
+        for box in boxes:
+            cut = organ_crop(image, box, task.crop, fill=fill, background=task.background)
+            images.append(cut)
+            sides.append(box.side)
+        give_back_memory()
+        yield Progress("Cutting out organs", number + 1, len(scans))
+    if not images:
+        raise DataError(
+            "No scan shows the organ: its label values are on none of the masks; correct the "
+            "label values, or give other masks."
+        )
+    places = np.column_stack([np.arange(len(images)), np.zeros((len(images), 3), int)])
+    arrays = VolumeArrays(images, [None] * len(images))
+    kept = [record for record in records if record.n_slices]
+    return CropStore(arrays, places, kept, task.crop, settings, (), np.array(sides, np.int8))
+
+
+def _sides_of(labels: np.ndarray, task: SiameseSides) -> np.ndarray:
+    """1 where the left organ (or either) is, 2 where the right one is, else 0."""
+    found = np.zeros(labels.shape, np.uint8)
+    if task.left and task.right:
+        found[np.isin(labels, task.left)] = FIRST
+        found[np.isin(labels, task.right)] = SECOND
+    elif task.organ:
+        found[np.isin(labels, task.organ)] = FIRST
+    else:
+        found[labels > 0] = FIRST
+    return found
+
+
+def _boxes(
+    volume: Volume, labels: np.ndarray | None, place: Placement, task: SiameseSides
+) -> list[OrganBox]:
+    """Boxes of the organs on the canvas."""
+    one_a_scan = task.sides == "mirror" or task.case_sides is not None
+    if labels is None:
+        if not one_a_scan:
+            raise DataError(
+                f"{volume.name} has no mask, which tells where its left and its right organ are; "
+                "give masks, or choose another pretext task."
+            )
+        # The whole scan shows the organ.
+        inside = [
+            ((large - small) // 2, small)
+            for small, large in zip(place.resampled, place.canvas, strict=True)
+        ]
+        (z, depth), (y, height), (x, width) = inside
+        return [OrganBox(-1, (z, y, x), (z + depth, y + height, x + width))]
+    on_canvas = prepare_labels(labels[None], place)[0]
+    if one_a_scan:
+        box = whole_organ(on_canvas, FIRST)
+        return [box] if box is not None else []
+    if task.left and task.right:
+        return organ_boxes(on_canvas, left=FIRST, right=SECOND)
+    return organ_boxes(on_canvas, organ=FIRST)
