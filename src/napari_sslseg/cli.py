@@ -11,7 +11,6 @@ from napari_sslseg.cli_files import ClassNames, export, suffix_of
 from napari_sslseg.cli_preview import preview
 from napari_sslseg.cli_series import series
 from napari_sslseg.console import fail, follow, run_app, say, table
-from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import StopFlag
 from napari_sslseg.options import (
     Cache,
@@ -20,14 +19,15 @@ from napari_sslseg.options import (
     NetworkOption,
     OrganSlices,
     PatchSize,
-    PlaneOption,
     Sampling,
+    ScratchPlane,
     Seed,
     Selection,
+    Spacing,
     TaskOption,
     modality_of,
+    network_and_preprocessing,
     numbers,
-    preprocessing_for,
     settings_for,
     task_options,
 )
@@ -45,7 +45,6 @@ Overwrite = Annotated[bool, typer.Option(help="Replace an older run in the same 
 Steps = Annotated[int, typer.Option(help="Batches to train on.", min=1)]
 BatchSize = Annotated[int, typer.Option(help="Slices per step.", min=1)]
 LearningRate = Annotated[float, typer.Option(help="Learning rate after the warm-up.")]
-Spacing = Annotated[str, typer.Option(help="In-plane spacing: keep, isotropic, or mm.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -114,9 +113,12 @@ def pretrain(
     steps: Steps = 1000,
     batch_size: BatchSize = 16,
     learning_rate: LearningRate = 1e-3,
-    network: NetworkOption = "small",
-    plane: PlaneOption = "axial",
-    spacing: Spacing = "keep",
+    init: Annotated[
+        Path | None, typer.Option(help="Pretraining run to start from; scratch if not given.")
+    ] = None,
+    network: NetworkOption = None,
+    plane: ScratchPlane = None,
+    spacing: Spacing = None,
     modality: ModalityOption = None,
     cache: Cache = None,
     device: Device = "auto",
@@ -128,9 +130,16 @@ def pretrain(
     from napari_sslseg.core.labelled import read_annotated
     from napari_sslseg.core.pretext.registry import make_task
     from napari_sslseg.core.pretrain import gather_scans, iter_pretrain, sample_size
+    from napari_sslseg.core.start import open_start, settled
 
     scans = gather_scans(images)
-    preprocessing = preprocessing_for(scans[0], plane, spacing, modality_of(modality))
+    kind = modality_of(modality)
+    name, preprocessing = network_and_preprocessing(init, scans[0], network, plane, spacing, kind)
+    settings = settings_for(
+        "PretrainSettings", name, steps, batch_size, learning_rate, seed, preprocessing
+    )
+    start = open_start(init, out, "pretrain")
+    preprocessing = settled(settings, start, scans[0], kind).preprocessing
     options = task_options(
         patch_size=patch_size,
         sampling=sampling,
@@ -138,22 +147,23 @@ def pretrain(
         organ_slices=read_annotated(organ_slices) if organ_slices else None,
     )
     pretext = make_task(task, sample_size(scans, preprocessing), **options)
-    settings = settings_for(
-        "PretrainSettings", network, steps, batch_size, learning_rate, seed, preprocessing
-    )
     stop = StopFlag()
     events = iter_pretrain(
         scans,
         pretext,
+        init=start,
         out=out,
         settings=settings,
         device=device,
-        modality=modality_of(modality),
+        modality=kind,
         cache=cache,
         stop=stop,
         overwrite=overwrite,
     )
-    _finish(follow(events, stop), as_json, f"finetune --images … --labels … --init {out} --out …")
+    # Without its decoder, this stage would have been for nothing.
+    parts = " --transfer encoder+decoder" if task == "local-contrast" else ""
+    following = f"finetune --images … --labels … --init {out}{parts} --out …"
+    _finish(follow(events, stop), as_json, following)
 
 
 @app.command()
@@ -181,18 +191,9 @@ def finetune(
     steps: Steps = 400,
     batch_size: BatchSize = 16,
     learning_rate: LearningRate = 1e-3,
-    network: Annotated[
-        str | None,
-        typer.Option(
-            help="From scratch: tiny, small (default), paper, umapathy, multimix or dynunet."
-        ),
-    ] = None,
-    plane: Annotated[
-        str | None, typer.Option(help="From scratch: axial (default), coronal or sagittal.")
-    ] = None,
-    spacing: Annotated[
-        str | None, typer.Option(help="From scratch: keep (default), isotropic, or mm.")
-    ] = None,
+    network: NetworkOption = None,
+    plane: ScratchPlane = None,
+    spacing: Spacing = None,
     modality: ModalityOption = None,
     cache: Cache = None,
     device: Device = "auto",
@@ -207,21 +208,15 @@ def finetune(
     marked = read_annotated(annotated) if annotated else None
     pairs = pair_scans(images, labels, marked)
     training, validation = split_validation(pairs, validation_share, seed)
-    scratch = init == "scratch"
-    if not scratch and (network or plane or spacing):
-        raise ConfigError(
-            f"Network, plane and spacing come from the pretraining {init}; leave them out."
-        )
+    start = None if init == "scratch" else Path(init)
     kind = modality_of(modality)
-    preprocessing = (
-        preprocessing_for(pairs[0].scan, plane or "axial", spacing or "keep", kind)
-        if scratch
-        else None
+    name, preprocessing = network_and_preprocessing(
+        start, pairs[0].scan, network, plane, spacing, kind
     )
     others = {} if classes is None else {"classes": numbers(classes)}
     settings = settings_for(
         "FinetuneSettings",
-        (network or "small") if scratch else None,
+        name,
         steps,
         batch_size,
         learning_rate,
@@ -233,7 +228,7 @@ def finetune(
     stop = StopFlag()
     events = iter_finetune(
         training,
-        init="scratch" if scratch else Path(init),
+        init=start or "scratch",
         out=out,
         settings=settings,
         validation=validation,

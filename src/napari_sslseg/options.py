@@ -13,8 +13,16 @@ PlaneOption = Annotated[str, typer.Option(help="Slicing plane: axial, coronal or
 ModalityOption = Annotated[
     str | None, typer.Option(help="MR or CT, where the guess from the values is wrong.")
 ]
+# A run to start from brings its network, plane and spacing.
 NetworkOption = Annotated[
-    str, typer.Option(help="tiny, small, paper, umapathy, multimix or dynunet.")
+    str | None,
+    typer.Option(help="From scratch: tiny, small (default), paper, umapathy, multimix or dynunet."),
+]
+ScratchPlane = Annotated[
+    str | None, typer.Option(help="From scratch: axial (default), coronal or sagittal.")
+]
+Spacing = Annotated[
+    str | None, typer.Option(help="From scratch: keep (default), isotropic, or mm.")
 ]
 Cache = Annotated[
     Path | None, typer.Option(help="Folder to keep preprocessed slices in, for later runs.")
@@ -22,7 +30,7 @@ Cache = Annotated[
 
 TASK_NAMES = (
     "context-restoration, context-prediction, masked-pixels, mae, spark, models-genesis, "
-    "volume-fusion, global-contrast or polycl"
+    "volume-fusion, global-contrast, local-contrast or polycl"
 )
 """All pretext tasks, for the help; written out, since help must not wait for their settings."""
 
@@ -66,6 +74,25 @@ def preprocessing_for(scan: Any, plane: str, spacing: str, modality: Any) -> Any
     base = default_preprocessing(modality or as_volume(scan).modality)
     value = spacing if spacing in ("keep", "isotropic") else float(spacing)
     return checked(type(base), **base.model_dump() | {"plane": plane, "spacing": value})
+
+
+def network_and_preprocessing(
+    init: object,
+    scan: Any,
+    network: str | None,
+    plane: str | None,
+    spacing: str | None,
+    modality: Any,
+) -> tuple[str | None, Any]:
+    """Network and preprocessing from scratch, or None of both where ``init`` names a run."""
+    if init is None:
+        preprocessing = preprocessing_for(scan, plane or "axial", spacing or "keep", modality)
+        return network or "small", preprocessing
+    if network or plane or spacing:
+        raise ConfigError(
+            f"Network, plane and spacing come from the pretraining {init}; leave them out."
+        )
+    return None, None
 
 
 def settings_for(

@@ -100,3 +100,14 @@ def test_the_same_draw_gives_the_same_batch_and_inputs_stay():
     assert torch.equal(one[1], two[1])
     assert not torch.equal(one[0], other[0])
     assert torch.equal(images, kept)
+
+
+def test_half_precision_moves_no_pixel():
+    """The loss, and with it the augmentation, is computed within autocast."""
+    images, labels = blob()
+    parameters = draw(4, Augmentation())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        moved, classes = apply_augmentation(images, labels, parameters)
+    expected = apply_augmentation(images, labels, parameters)
+    torch.testing.assert_close(moved, expected[0])
+    assert torch.equal(classes, expected[1])

@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from napari_sslseg.core.contrast import (
+    cosine_similarity,
     embedding_spread,
     local_contrast,
     nt_xent,
@@ -238,6 +239,19 @@ def test_siamese_has_no_gradient_beyond_the_margin_and_a_finite_one_at_zero():
 def test_distances_take_any_shape():
     first, second = torch.zeros(2, 3, 2, 2), torch.ones(2, 3, 2, 2)
     torch.testing.assert_close(pair_distance(first, second), torch.full((2,), 12**0.5))
+
+
+# --- similarity
+
+
+def test_cosine_similarities_of_all_pairs():
+    first = torch.tensor([[[3.0, 0.0], [1.0, 1.0]]])
+    second = torch.tensor([[[0.0, 2.0], [5.0, 0.0], [-1.0, -1.0]]])
+    half = 0.5**0.5
+    expected = torch.tensor([[[0, 1, -half], [half, half, -1]]])
+    torch.testing.assert_close(cosine_similarity(first, second), expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(cosine_similarity(first, second), expected)
 
 
 # --- collapse

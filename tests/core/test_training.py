@@ -68,6 +68,49 @@ def test_a_network_learns_and_its_weights_are_saved(tmp_path):
     assert load_weights(tmp_path / "last.safetensors")["a"] == model.a
 
 
+@pytest.mark.parametrize(("precision", "half"), [("32-true", False), ("bf16-mixed", True)])
+def test_all_of_the_loss_has_the_precision_of_the_training(tmp_path, precision, half):
+    """Also what a loss calls of a model beside its ``forward``, in training and validation."""
+    kinds = []
+
+    class Parts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.Linear(1, 1)
+
+        def forward(self, x):
+            return self.encoder(x)
+
+    def loss(model, *_):
+        encoded = model.encoder(torch.ones(2, 1))
+        kinds.append(encoded.dtype)
+        return encoded.float().square().mean()
+
+    def validate(model):
+        return {"loss": float(loss(model))}
+
+    settings = Training(steps=2, batch_size=4, precision=precision)
+    work = Job(Parts(), settings, shuffled_batches(np.arange(4), 4), 1, loss, validate)
+    list(train(work, writer(tmp_path), make_fabric("cpu", precision)))
+    assert len(kinds) == 4
+    assert set(kinds) == {torch.bfloat16 if half else torch.float32}
+
+
+def test_frozen_parameters_are_left_to_nobody(tmp_path):
+    class Frozen(Line):
+        def __init__(self):
+            super().__init__()
+            self.b = nn.Parameter(torch.ones(()), requires_grad=False)
+
+        def forward(self, x):
+            return self.a * x * self.b
+
+    work = replace(job(Training(steps=5, batch_size=4, weight_decay=0.5)), model=Frozen())
+    list(train(work, writer(tmp_path), make_fabric("cpu")))
+    assert work.model.b == 1
+    assert work.model.a != 0
+
+
 def test_the_same_seed_gives_the_same_weights(tmp_path):
     one, _ = run(tmp_path / "1", Training(steps=30, batch_size=4, seed=5))
     two, _ = run(tmp_path / "2", Training(steps=30, batch_size=4, seed=5))

@@ -73,3 +73,12 @@ def test_no_crop_leaves_everything_in_place():
     view = sample_view(4, torch.Generator().manual_seed(0), least_area=1.0)
     points = torch.rand(4, 9, 2)
     torch.testing.assert_close(map_points(points, view), points)
+
+
+def test_half_precision_moves_no_pixel():
+    """The loss, and with it the crop, is computed within autocast."""
+    images = torch.randn(3, 1, 64, 64)
+    view = sample_view(3, torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        seen = apply_view(images, view)
+    torch.testing.assert_close(seen, apply_view(images, view))

@@ -104,6 +104,22 @@ def test_fine_tuning_records_where_every_tensor_came_from(finetuned):
     assert "decoder.levels.0.up.weight" in skipped
 
 
+def test_a_pretraining_starts_from_another(data, pretrained, tmp_path):
+    done = run(
+        "pretrain", data / "images", "--task", "local-contrast", "--init", pretrained,
+        "--out", tmp_path / "local", "--steps", 2, "--batch-size", 2, "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Start from pre: " in done.stderr
+    assert "--transfer encoder+decoder" in done.stderr
+    record = json.loads((tmp_path / "local" / "run.json").read_text())
+    before = json.loads((pretrained / "run.json").read_text())
+    assert record["init"] == "pre"
+    assert before["init"] == "scratch"
+    for name in ("network", "preprocessing"):
+        assert record["settings"][name] == before["settings"][name]
+
+
 def test_predictions_lie_on_the_grid_of_their_scans(data, predictions):
     images = sorted((data / "images").iterdir())
     assert sorted(p.name for p in predictions.iterdir()) == [p.name for p in images]
@@ -233,6 +249,18 @@ class TestBadInput:
     def test_no_run(self, data, tmp_path):
         done = run("predict", tmp_path, data / "images", "--out", tmp_path / "o")
         assert refused(done, "no run folder")
+
+    def test_local_contrast_from_scratch(self, data, tmp_path):
+        arguments = ("pretrain", data / "images", "--out", tmp_path / "o")
+        assert refused(run(*arguments, "--task", "local-contrast"), "start from a run", "--init")
+        assert not (tmp_path / "o").exists()
+
+    def test_a_network_beside_that_of_the_run_to_start_from(self, data, pretrained, tmp_path):
+        done = run(
+            "pretrain", data / "images", "--out", tmp_path, "--init", pretrained, "--network",
+            "tiny",
+        )  # fmt: skip
+        assert refused(done, "come from the pretraining")
 
     def test_a_folder_that_holds_a_run_is_not_overwritten(self, data, pretrained):
         before = (pretrained / "last.safetensors").read_bytes()

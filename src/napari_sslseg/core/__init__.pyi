@@ -42,6 +42,7 @@ from .predict import (
 from .pretext.context_prediction import ContextPrediction as ContextPrediction
 from .pretext.context_restoration import ContextRestoration as ContextRestoration
 from .pretext.global_contrast import GlobalContrast as GlobalContrast
+from .pretext.local_contrast import LocalContrast as LocalContrast
 from .pretext.mae import MaskedPatches as MaskedPatches
 from .pretext.masked_pixels import MaskedPixels as MaskedPixels
 from .pretext.models_genesis import ModelsGenesis as ModelsGenesis

@@ -76,7 +76,11 @@ def sampling_grid(parameters: AugmentationParameters, size: tuple[int, int]) -> 
     # Turn in units of pixels, not of sides, so that a rotation does not shear an oblong slice.
     stretch = torch.tensor([[1.0, 1 / aspect, 1.0], [aspect, 1.0, 1.0]])
     matrices = parameters.matrices * stretch
-    grid = functional.affine_grid(matrices, [len(matrices), 1, height, width], align_corners=False)
+    # In half precision, as autocast would have it, places would be wrong by pixels.
+    with torch.autocast(matrices.device.type, enabled=False):
+        grid = functional.affine_grid(
+            matrices, [len(matrices), 1, height, width], align_corners=False
+        )
     smooth = functional.interpolate(
         parameters.displacement, size=size, mode="bicubic", align_corners=True
     )

@@ -115,15 +115,13 @@ def local_contrast(
     chosen = negatives.to(first.device).expand(n, r, negatives.shape[-1])
 
     def one_way(anchor: Tensor, other: Tensor) -> Tensor:
-        positive = (anchor * other).sum(-1, keepdim=True)
-        within = (anchor @ anchor.transpose(1, 2)).gather(2, chosen)
-        across = (anchor @ other.transpose(1, 2)).gather(2, chosen)
-        logits = torch.cat([positive, within, across], dim=2) / temperature
+        between = cosine_similarity(anchor, other)
+        positive = between.diagonal(dim1=1, dim2=2)[..., None]
+        within = cosine_similarity(anchor, anchor).gather(2, chosen)
+        logits = torch.cat([positive, within, between.gather(2, chosen)], dim=2) / temperature
         return (logits.logsumexp(2) - logits[..., 0]).mean()
 
-    with torch.autocast(first.device.type, enabled=False):
-        a, b = _normalized(first), _normalized(second)
-        return (one_way(a, b) + one_way(b, a)) / 2
+    return (one_way(first, second) + one_way(second, first)) / 2
 
 
 def polycl(anchor: Tensor, positive: Tensor, negative: Tensor, temperature: float) -> Tensor:
@@ -197,6 +195,13 @@ def embedding_spread(embeddings: Tensor) -> Tensor:
     return spread * embeddings.shape[1] ** 0.5
 
 
+def cosine_similarity(first: Tensor, second: Tensor) -> Tensor:
+    """Cosine similarities of all pairs, shape (…, N, M), of embeddings (…, N, D) and (…, M, D)."""
+    # Outside of autocast, which would round the products to half precision.
+    with torch.autocast(first.device.type, enabled=False):
+        return _normalized(first) @ _normalized(second).transpose(-1, -2)
+
+
 def _similarities(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """Cosine similarities of all 2N embeddings over τ, shape (2N, 2N)."""
     if first.shape != second.shape or first.ndim != 2:
@@ -204,10 +209,8 @@ def _similarities(first: Tensor, second: Tensor, temperature: float) -> Tensor:
             f"embeddings must have one shape (N, D), not {first.shape} and {second.shape}"
         )
     _check_temperature(temperature)
-    # Outside of autocast, which would round the products to half precision.
-    with torch.autocast(first.device.type, enabled=False):
-        both = torch.cat([_normalized(first), _normalized(second)])
-        return both @ both.T / temperature
+    both = torch.cat([first, second])
+    return cosine_similarity(both, both) / temperature
 
 
 def _normalized(embeddings: Tensor) -> Tensor:

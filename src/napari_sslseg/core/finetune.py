@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sslseg.core.config import FinetuneSettings, Preprocessing, PretrainSettings
-from napari_sslseg.core.errors import CheckpointError, ConfigError, DataError
-from napari_sslseg.core.events import Done, Event, Message, StopFlag, drained
-from napari_sslseg.core.labelled import LabelledScan, as_volume, found_classes
+from napari_sslseg.core.config import FinetuneSettings
+from napari_sslseg.core.errors import ConfigError, DataError
+from napari_sslseg.core.events import Done, Event, StopFlag, drained
+from napari_sslseg.core.labelled import LabelledScan, found_classes
 from napari_sslseg.core.pretrain import describe_store
 from napari_sslseg.core.runs import Run, RunWriter, claim
-from napari_sslseg.core.samples import (
-    Store,
-    default_preprocessing,
-    iter_samples,
-    sample_dimensions,
-)
+from napari_sslseg.core.samples import Store, iter_samples, sample_dimensions
+from napari_sslseg.core.start import load_start, open_start, settled
 from napari_sslseg.core.store import scan_subject
 from napari_sslseg.core.subjects import hold_out
 from napari_sslseg.core.volumes import Modality
@@ -78,21 +74,18 @@ def iter_finetune(
     SslsegError
         Whatever is wrong with scans, labels, settings, the pretrained run or the disk.
     """
-    from napari_sslseg.core.checkpoints import load_weights, transfer
     from napari_sslseg.core.networks.build import check_dimensions, make_network
     from napari_sslseg.core.training import Job, make_fabric, run_job
 
     settings = settings or FinetuneSettings()
     out = Path(out)
-    pretrained = None if init == "scratch" else Run.open(init)
-    if pretrained is not None and pretrained.folder.resolve() == out.resolve():
-        raise ConfigError(f"The new run would replace {out}, which it starts from; choose another.")
+    start = open_start(None if init == "scratch" else init, out)
     if not labelled:
         raise DataError("There is no labelled scan to learn from; label at least one slice.")
     _check_apart(labelled, validation)
     fabric = make_fabric(device, settings.training.precision)
     claim(out, overwrite=overwrite)
-    settings = _resolve(settings, pretrained, labelled[0], modality)
+    settings = settled(settings, start, labelled[0].scan, modality)
     assert settings.preprocessing is not None
     check_dimensions(settings.network, sample_dimensions(settings.preprocessing))
     classes = settings.classes or found_classes(
@@ -122,13 +115,7 @@ def iter_finetune(
         )
     fabric.seed_everything(settings.training.seed, verbose=False)
     model = make_network(settings.network, store.channels, 1 + len(classes))
-    source: dict[str, Any] = {"init": "scratch"}
-    if pretrained is not None:
-        report = transfer(load_weights(pretrained.weights), model, settings.transfer)
-        source = {"init": pretrained.folder.name, "transfer": report.as_dict()}
-        yield Message(f"Start from {pretrained.folder.name}: {report.summary()}")
-        for name, theirs, ours in report.mismatched:
-            yield Message(f"Not copied, shapes differ: {name} {theirs}, here {ours}.")
+    source = yield from load_start(start, model, settings.transfer)
     writer = RunWriter(
         out,
         {
@@ -261,39 +248,6 @@ def _validation(
         return {"dice": mean} | {f"dice_{value}": score for value, score in scored.items()}
 
     return validate
-
-
-def _resolve(
-    settings: FinetuneSettings,
-    pretrained: Run | None,
-    first: LabelledScan,
-    modality: Modality | None,
-) -> FinetuneSettings:
-    """Take preprocessing and network from the pretraining, or preprocessing by modality."""
-    if pretrained is None:
-        if settings.preprocessing is not None:
-            return settings
-        guess = modality or as_volume(first.scan).modality
-        chosen = default_preprocessing(guess, settings.network.dimensions)
-        return settings.model_copy(update={"preprocessing": chosen})
-    source: PretrainSettings | FinetuneSettings
-    if pretrained.kind == "pretrain":
-        source = pretrained.settings(PretrainSettings)
-    else:
-        source = pretrained.settings(FinetuneSettings)
-    network, preprocessing = source.network, source.preprocessing
-    if preprocessing is None:
-        raise CheckpointError(f"The record of {pretrained.folder} lacks its preprocessing.")
-    if isinstance(preprocessing, Preprocessing) and preprocessing.fit == "pad":
-        # The network takes any size; the canvas is chosen anew from the labelled scans.
-        preprocessing = preprocessing.model_copy(update={"size": None})
-    for name, theirs in (("network", network), ("preprocessing", preprocessing)):
-        if name in settings.model_fields_set and getattr(settings, name) not in (None, theirs):
-            raise ConfigError(
-                f"The {name} settings differ from those of the pretraining {pretrained.folder}; "
-                "leave them out, or start from scratch."
-            )
-    return settings.model_copy(update={"network": network, "preprocessing": preprocessing})
 
 
 def _check_apart(labelled: Sequence[LabelledScan], validation: Sequence[LabelledScan]) -> None:

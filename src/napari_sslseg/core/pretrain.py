@@ -16,17 +16,12 @@ from napari_sslseg.core.config import (
 from napari_sslseg.core.crops import crop_size
 from napari_sslseg.core.errors import DataError
 from napari_sslseg.core.events import Done, Event, Message, StopFlag, Validation, drained
-from napari_sslseg.core.labelled import as_volume
 from napari_sslseg.core.placement import canvas_size, resampled_shape
 from napari_sslseg.core.pretext.registry import TaskSettings
-from napari_sslseg.core.runs import RunWriter, claim
-from napari_sslseg.core.samples import (
-    Store,
-    default_preprocessing,
-    iter_samples,
-    sample_dimensions,
-)
+from napari_sslseg.core.runs import Run, RunWriter, claim
+from napari_sslseg.core.samples import Store, iter_samples, sample_dimensions
 from napari_sslseg.core.series import Series, Source, find_scans
+from napari_sslseg.core.start import load_start, open_start, settled
 from napari_sslseg.core.store import scan_geometry
 from napari_sslseg.core.subjects import split_subjects
 from napari_sslseg.core.volumes import Modality, Volume
@@ -71,6 +66,7 @@ def iter_pretrain(
     scans: str | Path | Iterable[Scan | str],
     task: TaskSettings | None = None,
     *,
+    init: Run | str | Path | None = None,
     out: str | Path,
     settings: PretrainSettings | None = None,
     device: str = "auto",
@@ -87,10 +83,13 @@ def iter_pretrain(
         Files, folders or loaded scans, all MR or all CT.
     task : TaskSettings, optional
         The pretext task; context restoration with patches to suit the slices if not given.
+    init : Run or path-like, optional
+        Earlier pretraining to start from: encoder and decoder, as far as both stages have them.
+        Its preprocessing and network are used.
     out : path-like
         Run folder.
     settings : PretrainSettings, optional
-        Preprocessing, network, schedule.
+        Schedule; without ``init`` also preprocessing and network.
     device : str
         See :func:`~napari_sslseg.core.training.make_fabric`.
     modality : {"MR", "CT"}, optional
@@ -122,13 +121,13 @@ def iter_pretrain(
     if settings.preprocessing is not None:
         check_dimensions(settings.network, sample_dimensions(settings.preprocessing))
     out = Path(out)
+    start = open_start(init, out, "pretrain")
+    if task is not None and (remark := task.on_start(start is not None)):
+        yield Message(remark)
     fabric = make_fabric(device, settings.training.precision)
     sources = gather_scans(scans)
     claim(out, overwrite=overwrite)
-    if settings.preprocessing is None:
-        first = modality or as_volume(sources[0]).modality
-        chosen = default_preprocessing(first, settings.network.dimensions)
-        settings = settings.model_copy(update={"preprocessing": chosen})
+    settings = settled(settings, start, sources[0], modality)
     assert settings.preprocessing is not None
     store = yield from iter_samples(
         sources,
@@ -162,12 +161,14 @@ def iter_pretrain(
             settings.network, store.channels, runtime.head(store.channels), output_kernel=3
         )
     )
+    source = yield from load_start(start, model, "encoder+decoder")
     writer = RunWriter(
         out,
         {
             "kind": "pretrain",
             "settings": settings.model_dump(mode="json"),
             "task": task.model_dump(mode="json"),
+            **source,
             "scans": [scan.name for scan in store.scans],
             "slices": {"training": len(training), "validation": len(validation)},
             "seed": settings.training.seed,
@@ -212,7 +213,7 @@ def iter_pretrain(
         if spread is not None and spread < COLLAPSED and not told:
             told = True
             yield Message(
-                f"The network says nearly the same of every slice (spread {spread:.3f} of 1): it "
+                f"The network says nearly the same of all it sees (spread {spread:.3f} of 1): it "
                 "has collapsed; lower the learning rate, or take larger batches."
             )
 

@@ -196,7 +196,8 @@ def train(
     """
     settings = job.settings
     optimizer = torch.optim.Adam(
-        job.model.parameters(),
+        # What is frozen stays as it is: weight decay and moments are not for it.
+        [parameter for parameter in job.model.parameters() if parameter.requires_grad],
         lr=settings.learning_rate,
         betas=settings.betas,
         weight_decay=settings.weight_decay,
@@ -225,7 +226,9 @@ def train(
             started = time.perf_counter()
             indices = next(batches)
             model.train()
-            loss = job.loss(model, indices, draws)
+            # Parts of the model that a loss calls by themselves take the precision from here.
+            with fabric.autocast():
+                loss = job.loss(model, indices, draws)
             wrapped.zero_grad(set_to_none=True)
             fabric.backward(loss)
             value = float(loss.detach())
@@ -250,7 +253,8 @@ def train(
             yield Step(step, settings.steps, value, rate, speed)
             ends = step == settings.steps or (stop is not None and stop.is_set)
             if job.validate is not None and (step % every == 0 or ends):
-                metrics = evaluate_mode(model, job.validate)
+                with fabric.autocast():
+                    metrics = evaluate_mode(model, job.validate)
                 improved = patience.improved(metrics[job.monitor])
                 run.row({"step": step} | {f"validation_{k}": v for k, v in metrics.items()})
                 if improved:

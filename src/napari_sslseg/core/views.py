@@ -3,7 +3,7 @@
 Sampled first, as small CPU tensors, then applied as a batch on the device.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -64,6 +64,47 @@ def sample_view(
     return ViewParameters(corner, extent, 1 + change[0], change[1])
 
 
+def sample_pair(
+    n: int,
+    generator: torch.Generator,
+    *,
+    least_common: float,
+    least_area: float = 0.3,
+    intensity: float = 0.3,
+) -> tuple[ViewParameters, ViewParameters]:
+    """Draw two views of each of ``n`` slices that have a part in common.
+
+    The first is drawn as :func:`sample_view` draws it, the second from all crops that share enough
+    with the first.
+
+    Parameters
+    ----------
+    n, generator, intensity
+        As for :func:`sample_view`.
+    least_common : float
+        Least share of each side of the slice that lies within both views.
+    least_area : float
+        As for :func:`sample_view`; raised to what the common part needs.
+    """
+    options = {"least_area": max(least_area, least_common**2), "intensity": intensity}
+    first = sample_view(n, generator, **options)
+    second = sample_view(n, generator, **options)
+    lowest = (first.corner + least_common - second.extent).clamp(min=0)
+    highest = torch.minimum(first.corner + first.extent - least_common, 1 - second.extent)
+    corner = lowest + torch.rand(n, 2, generator=generator) * (highest - lowest)
+    return first, replace(second, corner=corner)
+
+
+def common_part(first: ViewParameters, second: ViewParameters) -> tuple[Tensor, Tensor]:
+    """What both views show of each slice: its corner and its extent, both of shape (N, 2).
+
+    In shares of the slice's sides; an extent is negative where the views have nothing in common.
+    """
+    corner = torch.maximum(first.corner, second.corner)
+    end = torch.minimum(first.corner + first.extent, second.corner + second.extent)
+    return corner, end - corner
+
+
 def apply_view(images: Tensor, parameters: ViewParameters) -> Tensor:
     """Crop slices and resize the crops to the size of the slices, then change their intensity.
 
@@ -86,9 +127,11 @@ def apply_view(images: Tensor, parameters: ViewParameters) -> Tensor:
     matrices = torch.zeros(len(parameters), 2, 3)
     matrices[:, 0, 0], matrices[:, 1, 1] = extent[:, 0], extent[:, 1]
     matrices[:, :, 2] = centre
-    grid = functional.affine_grid(
-        matrices.to(device, kind), list(images.shape), align_corners=False
-    )
+    # In half precision, as autocast would have it, places would be wrong by pixels.
+    with torch.autocast(device.type, enabled=False):
+        grid = functional.affine_grid(
+            matrices.to(device, kind), list(images.shape), align_corners=False
+        )
     view = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     deviation, mean = torch.std_mean(images, dim=(2, 3), keepdim=True, correction=0)
 

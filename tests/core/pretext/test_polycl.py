@@ -14,7 +14,8 @@ from napari_sslseg.core.contrast import polycl
 from napari_sslseg.core.errors import ConfigError, DataError
 from napari_sslseg.core.events import Validation
 from napari_sslseg.core.networks.build import make_network
-from napari_sslseg.core.pretrain import default_preprocessing, iter_pretrain
+from napari_sslseg.core.pretrain import iter_pretrain
+from napari_sslseg.core.samples import default_preprocessing
 
 
 @pytest.fixture(scope="module")

@@ -64,6 +64,13 @@ class Decoder(nn.Module):
             decoded = level(decoded, skip)
         return decoded
 
+    def first(self, levels: int) -> "Decoder":
+        """Give a decoder of the first levels alone: the same modules by the same names.
+
+        It takes the features from the coarsest on that these levels need.
+        """
+        return Decoder(list(self.levels)[:levels], self.channels[:levels])
+
 
 def level_count(levels: int | None, available: int) -> int:
     """Check how many levels to decode; all if not said."""

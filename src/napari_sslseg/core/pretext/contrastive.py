@@ -7,7 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_sslseg.core.contrast import embedding_spread, nt_xent, partition_contrast
+from napari_sslseg.core.contrast import (
+    cosine_similarity,
+    embedding_spread,
+    nt_xent,
+    partition_contrast,
+)
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
 from napari_sslseg.core.pretext.global_contrast import GlobalContrast
@@ -143,14 +148,13 @@ class GlobalContrastTask(SliceTask):
         self, model: nn.Module, images: Tensor, parameters: ContrastParameters
     ) -> dict[str, float]:
         """What tells whether the network has collapsed: spread, and similarities of pairs."""
-        first, second = (e.float() for e in self._embed(model, images, parameters))
-        a, b = (nn.functional.normalize(e, dim=1) for e in (first, second))
-        similarity = a @ b.T
-        off = ~torch.eye(len(a), dtype=torch.bool, device=a.device)
+        first, second = self._embed(model, images, parameters)
+        similarity = cosine_similarity(first, second)
+        off = ~torch.eye(len(first), dtype=torch.bool, device=first.device)
         return {
             "spread": float(embedding_spread(torch.cat([first, second]))),
             "similarity of positives": float(similarity.diagonal().mean()),
-            "similarity of negatives": float(similarity[off].mean()) if len(a) > 1 else 0.0,
+            "similarity of negatives": float(similarity[off].mean()) if len(first) > 1 else 0.0,
         }
 
     def preview(

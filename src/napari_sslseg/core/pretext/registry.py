@@ -9,6 +9,7 @@ from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.pretext.context_prediction import ContextPrediction
 from napari_sslseg.core.pretext.context_restoration import ContextRestoration
 from napari_sslseg.core.pretext.global_contrast import GlobalContrast
+from napari_sslseg.core.pretext.local_contrast import LocalContrast
 from napari_sslseg.core.pretext.mae import MaskedPatches
 from napari_sslseg.core.pretext.masked_pixels import MaskedPixels
 from napari_sslseg.core.pretext.models_genesis import ModelsGenesis
@@ -25,6 +26,7 @@ TaskSettings = Annotated[
     | VolumeFusion
     | SparseMasking
     | GlobalContrast
+    | LocalContrast
     | PolyCL,
     Field(discriminator="kind"),
 ]
@@ -39,6 +41,7 @@ TASKS: dict[str, type[TaskSettings]] = {
     "models-genesis": ModelsGenesis,
     "volume-fusion": VolumeFusion,
     "global-contrast": GlobalContrast,
+    "local-contrast": LocalContrast,
     "polycl": PolyCL,
 }
 

@@ -13,3 +13,7 @@ class PretextSettings(Settings):
 
     dimensions: ClassVar[tuple[int, ...]] = (2,)
     """2 if the task runs on networks of slices, 3 if on networks of volumes."""
+
+    def on_start(self, started: bool) -> str | None:
+        """What is worth knowing of starting from an earlier run, or from scratch: often nothing."""
+        return None

@@ -1,0 +1,104 @@
+"""What a training starts from: an earlier run, whose network and preprocessing it takes over."""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from napari_sslseg.core.config import FinetuneSettings, Preprocessing, PretrainSettings, Transfer
+from napari_sslseg.core.errors import CheckpointError, ConfigError
+from napari_sslseg.core.events import Message
+from napari_sslseg.core.labelled import as_volume
+from napari_sslseg.core.runs import Kind, Run
+from napari_sslseg.core.samples import default_preprocessing
+from napari_sslseg.core.series import Source
+from napari_sslseg.core.volumes import Modality, Volume
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Settings = TypeVar("Settings", PretrainSettings, FinetuneSettings)
+
+
+def open_start(init: Run | str | Path | None, out: Path, kind: Kind | None = None) -> Run | None:
+    """Open the run to start from, if any.
+
+    Raises
+    ------
+    CheckpointError
+        If it is no run, is damaged, or is not of the ``kind`` wanted.
+    ConfigError
+        If it stands where the new run is to be written.
+    """
+    if init is None:
+        return None
+    start = Run.open(init, kind)
+    if start.folder.resolve() == out.resolve():
+        raise ConfigError(f"The new run would replace {out}, which it starts from; choose another.")
+    return start
+
+
+def settled(
+    settings: Settings, start: Run | None, scan: Volume | Source, modality: Modality | None
+) -> Settings:
+    """Settings with network and preprocessing of the run to start from.
+
+    From scratch the network stays as set, and preprocessing that is not set is that of the
+    modality of ``scan``.
+
+    Raises
+    ------
+    CheckpointError
+        If the record of the run is damaged.
+    ConfigError
+        If the settings ask for another network or preprocessing than the run's.
+    """
+    if start is None:
+        if settings.preprocessing is not None:
+            return settings
+        guess = modality or as_volume(scan).modality
+        chosen = default_preprocessing(guess, settings.network.dimensions)
+        return settings.model_copy(update={"preprocessing": chosen})
+    source: PretrainSettings | FinetuneSettings
+    if start.kind == "pretrain":
+        source = start.settings(PretrainSettings)
+    else:
+        source = start.settings(FinetuneSettings)
+    network, preprocessing = source.network, source.preprocessing
+    if preprocessing is None:
+        raise CheckpointError(f"The record of {start.folder} lacks its preprocessing.")
+    if isinstance(preprocessing, Preprocessing) and preprocessing.fit == "pad":
+        # The network takes any size; the canvas is chosen anew from the scans.
+        preprocessing = preprocessing.model_copy(update={"size": None})
+    for name, theirs in (("network", network), ("preprocessing", preprocessing)):
+        if name in settings.model_fields_set and getattr(settings, name) not in (None, theirs):
+            raise ConfigError(
+                f"The {name} settings differ from those of the pretraining {start.folder}; "
+                "leave them out, or start from scratch."
+            )
+    return settings.model_copy(update={"network": network, "preprocessing": preprocessing})
+
+
+def load_start(
+    start: Run | None, model: "nn.Module", parts: Transfer
+) -> Generator[Message, None, dict[str, Any]]:
+    """Copy parts of the run to start from into a model, if there is one.
+
+    Yields
+    ------
+    Message
+        How much was copied, and every tensor whose shape differs.
+
+    Returns
+    -------
+    dict
+        For the record of the run: what it starts from, and what became of every tensor.
+    """
+    from napari_sslseg.core.checkpoints import load_weights, transfer
+
+    if start is None:
+        return {"init": "scratch"}
+    report = transfer(load_weights(start.weights), model, parts)
+    yield Message(f"Start from {start.folder.name}: {report.summary()}")
+    for name, theirs, ours in report.mismatched:
+        yield Message(f"Not copied, shapes differ: {name} {theirs}, here {ours}.")
+    return {"init": start.folder.name, "transfer": report.as_dict()}
