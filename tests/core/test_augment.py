@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from napari_sslseg.core.augment import apply_augmentation, sample_augmentation
+from napari_sslseg.core.augment import apply_augmentation, sample_augmentation, sampling_grid
 from napari_sslseg.core.config import Augmentation
 
 NOTHING = dict.fromkeys(("translation", "rotation", "crop", "elastic", "intensity", "noise"), 0)
@@ -111,3 +111,103 @@ def test_half_precision_moves_no_pixel():
     expected = apply_augmentation(images, labels, parameters)
     torch.testing.assert_close(moved, expected[0])
     assert torch.equal(classes, expected[1])
+
+
+# --- volumes ----------------------------------------------------------------------------------
+
+
+def ball(size=(20, 48, 40), centre=(9, 30, 12), n=8, radius=6):
+    grid = torch.meshgrid(*(torch.arange(side) for side in size), indexing="ij")
+    distance = sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True))
+    labels = (distance < radius**2).long().expand(n, -1, -1, -1)
+    return labels[:, None].float() * 5 + 1, labels
+
+
+def draw_volumes(n, settings, seed=0):
+    return sample_augmentation(n, settings, torch.Generator().manual_seed(seed), dimensions=3)
+
+
+def centres(classes):
+    grid = torch.meshgrid(*(torch.arange(float(side)) for side in classes.shape[1:]), indexing="ij")
+    area = classes.flatten(1).sum(dim=1)
+    return torch.stack([(classes * g).flatten(1).sum(dim=1) / area for g in grid], dim=1)
+
+
+def test_nothing_asked_leaves_volumes_as_they_are():
+    images, labels = ball()
+    same, classes = apply_augmentation(images, labels, draw_volumes(8, only()))
+    torch.testing.assert_close(same, images, atol=1e-4, rtol=0)
+    assert torch.equal(classes, labels)
+
+
+def test_volumes_and_their_labels_move_together():
+    settings = only(translation=0.2, rotation=40, crop=0.3, elastic=0.03)
+    images, labels = ball()
+    moved, classes = apply_augmentation(images, labels, draw_volumes(8, settings))
+    assert moved.shape == images.shape
+    assert classes.dtype == labels.dtype
+    assert (classes != labels).any()
+    assert ((moved[:, 0] > 3.5) == (classes == 1)).float().mean() > 0.995
+
+
+def test_volumes_turn_about_their_axial_axis_alone():
+    images, labels = ball(centre=(9, 30, 20), radius=5)
+    _, classes = apply_augmentation(images, labels, draw_volumes(8, only(rotation=180)))
+    found = centres(classes)
+    assert (found[:, 0] - 9).abs().max() < 0.3
+    middle = torch.tensor([23.5, 19.5])
+    radius = (found[:, 1:] - middle).norm(dim=1)
+    assert (radius - (torch.tensor([30.0, 20.0]) - middle).norm()).abs().max() < 0.7
+    assert found[:, 1:].std(dim=0).min() > 1
+    sizes = classes.flatten(1).sum(dim=1) / labels[0].sum()
+    assert (sizes - 1).abs().max() < 0.1
+
+
+def test_volumes_shift_along_all_axes_within_the_bound():
+    images, labels = ball(size=(40, 40, 40), centre=(20, 20, 20), n=24, radius=5)
+    _, classes = apply_augmentation(images, labels, draw_volumes(24, only(translation=0.1)))
+    shift = (centres(classes) - 20).abs().amax(dim=0)
+    assert (shift > 2).all()
+    assert (shift <= 0.1 * 40 + 1).all()
+
+
+def test_volumes_scale_alike_along_all_axes():
+    images, labels = ball(size=(32, 32, 32), centre=(15.5, 15.5, 15.5), n=12, radius=8)
+    _, classes = apply_augmentation(images, labels, draw_volumes(12, only(crop=0.4)))
+    extents = torch.stack(
+        [classes.amax(dim=[a for a in (1, 2, 3) if a != axis]).sum(dim=1) for axis in (1, 2, 3)], 1
+    )
+    assert (extents.amax(dim=1) - extents.amin(dim=1)).max() <= 1
+    assert extents.amax() - extents.amin() > 4
+
+
+def test_elastic_displacements_of_volumes_are_smooth_and_run_along_all_axes():
+    parameters = draw_volumes(2, only(elastic=0.05))
+    size = (24, 32, 28)
+    still = sampling_grid(draw_volumes(2, only()), size)
+    moved = sampling_grid(parameters, size) - still
+    assert moved.shape == (2, *size, 3)
+    assert moved.flatten(0, 3).std(dim=0).min() > 0.02
+    for axis in (1, 2, 3):
+        # Cubic curves have no kinks: second differences are small against the first.
+        first = moved.diff(dim=axis).abs().max()
+        assert moved.diff(n=2, dim=axis).abs().max() < 0.5 * first
+    # At the corners stand the control points themselves, columns before rows before slices.
+    corner = parameters.displacement[:, :, 0, -1, 0]
+    torch.testing.assert_close(moved[:, 0, -1, 0], corner, atol=1e-5, rtol=0)
+
+
+def test_intensities_of_volumes_change_and_the_draw_decides():
+    images, labels = ball(n=3)
+    settings = Augmentation()
+    one, two, other = (
+        apply_augmentation(images, labels, draw_volumes(3, settings, seed)) for seed in (7, 7, 8)
+    )
+    assert torch.equal(one[0], two[0])
+    assert torch.equal(one[1], two[1])
+    assert not torch.equal(one[0], other[0])
+    noisy, classes = apply_augmentation(
+        images, labels, draw_volumes(3, only(intensity=0.3, noise=0.1))
+    )
+    assert torch.equal(classes, labels)
+    assert (noisy - images).abs().mean() > 0.01

@@ -14,10 +14,8 @@ def painted(boxes, size):
     """Bits of the boxes over each pixel, painted one box after the other."""
     out = torch.zeros(len(boxes), *size, dtype=torch.int64)
     for image, (corners, sides) in enumerate(zip(boxes.corners, boxes.sides, strict=True)):
-        for bit, ((top, left), (tall, wide)) in enumerate(
-            zip(corners.tolist(), sides.tolist(), strict=True)
-        ):
-            out[image, top : top + tall, left : left + wide] |= 1 << bit
+        for bit, box in enumerate(zip(corners.tolist(), sides.tolist(), strict=True)):
+            out[(image, *(slice(c, c + s) for c, s in zip(*box, strict=True)))] |= 1 << bit
     return out
 
 
@@ -40,6 +38,17 @@ def test_the_bits_are_those_of_painting_box_by_box():
         for image in covering.tolist()
     ]
     assert topmost(covering).tolist() == lowest
+
+
+def test_boxes_in_volumes_are_those_of_painting_box_by_box():
+    size = (9, 14, 11)
+    counts = torch.tensor([0, 3, MOST_BOXES])
+    boxes = draw_boxes(counts, MOST_BOXES, size, [(1, 5), (2, 14), (3, 4)], generator())
+    covering = boxes.covering(size, CPU)
+    assert torch.equal(covering, painted(boxes, size))
+    assert (covering[1] != 0).any()
+    ends = boxes.corners + boxes.sides
+    assert (ends <= torch.tensor(size)).all()
 
 
 def test_sides_and_places_reach_their_bounds_and_stay_within():

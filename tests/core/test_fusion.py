@@ -46,6 +46,26 @@ def test_a_batch_of_one_is_refused_in_a_sentence():
         SliceFusion((16, 16)).sample(1, generator())
 
 
+def test_volumes_mix_in_boxes():
+    fusion = SliceFusion((16, 32, 24), shortest=4, boxes=(1, 2))
+    drawn = fusion.sample(300, generator())
+    sides = drawn.boxes.sides.flatten(0, 1)
+    sides = sides[sides[:, 0] > 0]
+    assert sides.amin(0).tolist() == [4, 4, 4]
+    assert sides.amax(0).tolist() == [10, 20, 15]  # 0.625 of each side
+    levels = fusion.level_map(drawn)
+    assert levels.shape == (300, 16, 32, 24)
+    for image in range(20):
+        (top, *_), boxes = drawn.levels[image].tolist(), drawn.boxes
+        corner, side = boxes.corners[image, 0].tolist(), boxes.sides[image, 0].tolist()
+        inside = tuple(slice(c, c + s) for c, s in zip(corner, side, strict=True))
+        assert (levels[(image, *inside)] == top).all()  # the first box lies on top
+    with pytest.raises(ConfigError, match="choose at least two volumes"):
+        fusion.sample(1, generator())
+    with pytest.raises(ConfigError, match=r"volumes of 8 × 32 × 32 voxels; .* at most 5 voxels"):
+        SliceFusion((8, 32, 32))
+
+
 def test_boxes_and_levels_are_those_of_the_paper():
     fusion = SliceFusion((128, 128))
     drawn = fusion.sample(2000, generator())
@@ -59,9 +79,10 @@ def test_boxes_and_levels_are_those_of_the_paper():
     assert shares.min() > 0.1  # no level is rare
 
 
-def test_level_zero_is_the_slice_and_the_highest_its_partner():
-    fusion = SliceFusion((64, 48), levels=2)
-    images = torch.rand(4, 3, 64, 48)
+@pytest.mark.parametrize("size", [(64, 48), (24, 20, 32)])
+def test_level_zero_is_the_slice_and_the_highest_its_partner(size):
+    fusion = SliceFusion(size, levels=2)
+    images = torch.rand(4, 3, *size)
     kept = images.clone()
     parameters = fusion.sample(4, generator())
     out = fusion.apply(images, parameters)

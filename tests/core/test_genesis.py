@@ -1,4 +1,5 @@
 import dataclasses
+from math import prod
 
 import pytest
 import torch
@@ -19,8 +20,9 @@ def only(size, **rates):
 
 
 def numbered(n, size, channels=1):
-    pixels = torch.arange(size[0] * size[1], dtype=torch.float32).view(1, 1, *size)
-    return pixels.repeat(n, channels, 1, 1) + 10_000 * torch.arange(channels).view(1, -1, 1, 1)
+    ones = [1] * len(size)
+    pixels = torch.arange(prod(size), dtype=torch.float32).view(1, 1, *size)
+    return pixels.repeat(n, channels, *ones) + 100_000 * torch.arange(channels).view(1, -1, *ones)
 
 
 # --- intensity curves -------------------------------------------------------------------------
@@ -54,9 +56,10 @@ def test_curves_are_monotone_from_zero_to_one():
     assert (curves[:, -1] == 1).all()
 
 
-def test_bending_keeps_order_bounds_and_flat_images():
-    genesis = only((32, 32), curve_rate=1)
-    images = torch.randn(40, 2, 32, 32, generator=generator())
+@pytest.mark.parametrize("size", [(32, 32), (8, 16, 8)])
+def test_bending_keeps_order_bounds_and_flat_images(size):
+    genesis = only(size, curve_rate=1)
+    images = torch.randn(40, 2, *size, generator=generator())
     images[0, 1] = 3.5
     kept = images.clone()
     parameters = genesis.sample(40, generator(1))
@@ -83,21 +86,21 @@ def test_bending_reads_between_the_points_of_the_curve():
 # --- local shuffling --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [(40, 64), (64, 64), (100, 36)])
+@pytest.mark.parametrize("size", [(40, 64), (64, 64), (100, 36), (20, 34, 42)])
 def test_pixels_are_shuffled_within_their_windows(size):
     genesis = only(size, shuffle_rate=1)
     parameters = genesis.sample(30, generator())
     images = numbered(30, size, channels=2)
     out = genesis.apply(images, parameters)
-    assert torch.equal(out[:, 0] + 10_000, out[:, 1])
+    assert torch.equal(out[:, 0] + 100_000, out[:, 1])
     assert torch.equal(out.flatten(2).sort().values, images.flatten(2))
     source = out[:, 0].long()
-    rows, columns = torch.meshgrid(*(torch.arange(side) for side in size), indexing="ij")
+    grid = torch.meshgrid(*(torch.arange(side) for side in size), indexing="ij")
     for image, (window, offset) in enumerate(
         zip(parameters.windows.tolist(), parameters.offsets.tolist(), strict=True)
     ):
-        from_rows, from_columns = source[image] // size[1], source[image] % size[1]
-        for axis, (here, there) in enumerate(((rows, from_rows), (columns, from_columns))):
+        origins = torch.unravel_index(source[image], size)
+        for axis, (here, there) in enumerate(zip(grid, origins, strict=True)):
             place = (here - offset[axis]).div(window[axis], rounding_mode="floor")
             from_place = (there - offset[axis]).div(window[axis], rounding_mode="floor")
             assert torch.equal(place, from_place)
@@ -112,6 +115,18 @@ def test_windows_are_at_most_a_tenth_of_the_slice_and_reach_it():
     windows = genesis.sample(3000, generator()).windows
     assert windows.amin(0).tolist() == [2, 2]
     assert windows.amax(0).tolist() == [6, 10]
+
+
+def test_windows_of_volumes_are_boxes_of_three_sides():
+    genesis = only((30, 64, 100), shuffle_rate=1)
+    drawn = genesis.sample(3000, generator())
+    assert drawn.windows.amin(0).tolist() == [2, 2, 2]
+    assert drawn.windows.amax(0).tolist() == [3, 6, 10]
+    # Voxels do leave their slice.
+    parameters = genesis.sample(4, generator())
+    slices = genesis.shuffled_pixels(parameters, CPU) // (64 * 100)
+    moved = slices != torch.arange(30)[:, None, None]
+    assert moved.float().mean() > 0.3
 
 
 def test_windows_of_one_image_are_shuffled_differently():
@@ -144,23 +159,25 @@ def test_windows_of_one_image_are_shuffled_differently():
 
 
 @pytest.mark.parametrize("max_area", [0.1, 0.25, 0.6])
-@pytest.mark.parametrize("size", [(64, 64), (48, 80), (32, 32)])
+@pytest.mark.parametrize("size", [(64, 64), (48, 80), (32, 32), (24, 32, 20)])
 @pytest.mark.parametrize("outside_rate", [0, 1])
 def test_no_more_than_the_largest_area_is_painted(size, max_area, outside_rate):
     genesis = only(size, paint_rate=1, outside_rate=outside_rate, max_area=max_area)
     parameters = genesis.sample(400, generator())
-    share = genesis.mask(parameters).float().mean(dim=(1, 2, 3))
+    mask = genesis.mask(parameters)
+    share = mask.flatten(1).float().mean(dim=1)
     assert share.max() <= max_area
     assert share.mean() > 0.05 * max_area
-    middle = genesis.mask(parameters)[:, 0, size[0] // 2, size[1] // 2].float().mean()
-    edge = genesis.mask(parameters)[:, 0, 0].float().mean()
+    middle = mask[(slice(None), 0, *(side // 2 for side in size))].float().mean()
+    edge = mask[:, 0, 0].float().mean()
     # Outside means at the border.
     assert (edge > middle) == bool(outside_rate)
 
 
-def test_paint_is_one_intensity_between_the_extremes_and_the_rest_stays():
-    genesis = only((48, 48), paint_rate=1, outside_rate=0.5)
-    images = torch.randn(20, 2, 48, 48, generator=generator())
+@pytest.mark.parametrize("size", [(48, 48), (12, 16, 12)])
+def test_paint_is_one_intensity_between_the_extremes_and_the_rest_stays(size):
+    genesis = only(size, paint_rate=1, outside_rate=0.5)
+    images = torch.randn(20, 2, *size, generator=generator())
     kept = images.clone()
     parameters = genesis.sample(20, generator(1))
     out = genesis.apply(images, parameters)

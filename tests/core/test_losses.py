@@ -39,9 +39,22 @@ def test_restoration_l2_sums_over_pixels_and_averages_over_images():
     assert restoration_l2(ones[:1], 0 * ones[:1]) == 35
 
 
-def test_the_gradient_reaches_every_pixel():
-    output = torch.randn(2, 3, 8, 8, requires_grad=True)
-    target = torch.randn(2, 3, 8, 8)
+def test_losses_of_volumes_run_over_all_voxels():
+    # One image, two channels, 2 × 1 × 2 voxels; squared sums 9 + 16 and 1.
+    output = torch.tensor([[[[[3.0, 0.0]], [[0.0, 4.0]]], [[[0.0, 0.0]], [[1.0, 0.0]]]]])
+    zero = torch.zeros_like(output)
+    assert restoration_l2(output, zero) == (25 + 1) / 2
+    assert l2_norm(output, zero) == (5 + 1) / 2
+    assert restoration_mse(output, zero) == 26 / 8
+    mask = torch.tensor([[[[[True, False]], [[True, False]]]]])
+    assert masked_l1(output, zero, mask) == (3 + 1) / 4
+    assert masked_l2(output, zero, mask) == (9 + 1) / 4
+
+
+@pytest.mark.parametrize("size", [(8, 8), (4, 8, 6)])
+def test_the_gradient_reaches_every_pixel(size):
+    output = torch.randn(2, 3, *size, requires_grad=True)
+    target = torch.randn(2, 3, *size)
     restoration_l2(output, target).backward()
     assert output.grad is not None
     assert (output.grad != 0).all()
@@ -64,6 +77,8 @@ def test_double_precision_stays():
 def test_shapes_are_not_broadcast(loss):
     with pytest.raises(ValueError, match="one shape"):
         loss(torch.zeros(2, 1, 4, 4), torch.zeros(2, 3, 4, 4))
+    with pytest.raises(ValueError, match="one shape"):
+        loss(torch.zeros(2, 4, 4), torch.zeros(2, 4, 4))
 
 
 # --- over everything, averaged ----------------------------------------------------------------
@@ -92,12 +107,13 @@ def test_masked_losses_by_hand(output, mask, loss, errors):
     assert loss(output, torch.zeros_like(output), mask) == pytest.approx(errors / 6)
 
 
+@pytest.mark.parametrize("size", [(16, 16), (8, 8, 8)])
 @pytest.mark.parametrize("loss", [masked_l1, masked_l2])
-def test_the_gradient_is_exactly_zero_outside_the_mask(loss):
+def test_the_gradient_is_exactly_zero_outside_the_mask(loss, size):
     generator = torch.Generator().manual_seed(0)
-    output = torch.randn(4, 3, 16, 16, generator=generator, requires_grad=True)
-    target = torch.randn(4, 3, 16, 16, generator=generator)
-    mask = torch.rand(4, 1, 16, 16, generator=generator) < 0.1
+    output = torch.randn(4, 3, *size, generator=generator, requires_grad=True)
+    target = torch.randn(4, 3, *size, generator=generator)
+    mask = torch.rand(4, 1, *size, generator=generator) < 0.1
     loss(output, target, mask).backward()
     assert output.grad is not None
     where = mask.expand_as(output)

@@ -1,4 +1,5 @@
 import re
+from math import prod
 
 import pytest
 import torch
@@ -14,12 +15,15 @@ def generator(seed=0):
 # --- single pixels ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "share"), [((64, 48), 0.1), ((30, 17), 0.25), ((16, 16), 0.99)])
+@pytest.mark.parametrize(
+    ("size", "share"),
+    [((64, 48), 0.1), ((30, 17), 0.25), ((16, 16), 0.99), ((9, 14, 11), 0.1)],
+)
 def test_the_share_of_pixels_is_exact_on_every_image(size, share):
     noise = PixelNoise(size, share)
     masks = noise.mask(noise.sample(9, generator()))
     assert masks.shape == (9, 1, *size)
-    assert (masks.sum(dim=(1, 2, 3)) == round(share * size[0] * size[1])).all()
+    assert (masks.flatten(1).sum(dim=1) == round(share * prod(size))).all()
     assert len(masks.unique(dim=0)) == 9
 
 
@@ -31,9 +35,10 @@ def test_every_pixel_is_replaced_as_often_as_any_other():
     assert counts.max() < 2700
 
 
-def test_masked_pixels_are_noise_around_zero_and_the_others_stay():
-    noise = PixelNoise((64, 64), 0.5, sigma=0.01)
-    images = 1 + torch.rand(8, 2, 64, 64)
+@pytest.mark.parametrize("size", [(64, 64), (16, 16, 16)])
+def test_masked_pixels_are_noise_around_zero_and_the_others_stay(size):
+    noise = PixelNoise(size, 0.5, sigma=0.01)
+    images = 1 + torch.rand(8, 2, *size)
     kept = images.clone()
     parameters = noise.sample(8, generator())
     out = noise.apply(images, parameters)
@@ -84,6 +89,15 @@ def test_hidden_patches_by_hand():
     ]
 
 
+def test_hidden_cubes_by_hand():
+    grid = GridMask((3, 4, 2), 2, share=0.5)
+    assert grid.grid == (2, 2, 1)
+    hidden = torch.tensor([[[[True], [False]], [[False], [True]]]])
+    out = grid.apply(torch.ones(1, 1, 3, 4, 2), GridParameters(hidden))
+    assert out[0, 0, :, :, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 0]]
+    assert torch.equal(out[..., 0], out[..., 1])
+
+
 def test_the_last_patches_are_cut_off_by_the_border():
     grid = GridMask((5, 7), 3, share=0.5)
     assert grid.grid == (2, 3)
@@ -97,13 +111,20 @@ def test_the_last_patches_are_cut_off_by_the_border():
 
 @pytest.mark.parametrize(
     ("size", "side", "share"),
-    [((256, 256), 32, 0.75), ((64, 48), 8, 0.6), ((80, 208), 32, 0.75), ((16, 16), 8, 0.75)],
+    [
+        ((256, 256), 32, 0.75),
+        ((64, 48), 8, 0.6),
+        ((80, 208), 32, 0.75),
+        ((16, 16), 8, 0.75),
+        ((64, 64, 64), 16, 0.75),
+        ((48, 64, 40), 16, 0.6),
+    ],
 )
 def test_the_share_of_patches_is_exact_on_every_image(size, side, share):
     grid = GridMask(size, side, share)
     parameters = grid.sample(12, generator())
-    rows, columns = -(-size[0] // side), -(-size[1] // side)
-    assert (parameters.hidden.sum(dim=(1, 2)) == round(share * rows * columns)).all()
+    patches = prod(-(-length // side) for length in size)
+    assert (parameters.hidden.flatten(1).sum(dim=1) == round(share * patches)).all()
     images = 1 + torch.rand(12, 2, *size)
     kept = images.clone()
     out = grid.apply(images, parameters)
@@ -111,8 +132,8 @@ def test_the_share_of_patches_is_exact_on_every_image(size, side, share):
     mask = grid.mask(parameters).expand_as(images)
     assert (out[mask] == 0).all()
     assert torch.equal(out[~mask], images[~mask])
-    if size == (256, 256):
-        assert (mask[:, 0].float().mean(dim=(1, 2)) == 0.75).all()
+    if all(length % side == 0 for length in size) and share == 0.75:
+        assert (mask[:, 0].flatten(1).float().mean(dim=1) == 0.75).all()
 
 
 def test_images_hide_different_patches_and_each_as_often():
@@ -123,13 +144,15 @@ def test_images_hide_different_patches_and_each_as_often():
     assert hidden.mean(dim=0).max() < 0.78
 
 
-@pytest.mark.parametrize(("size", "side"), [((64, 48), 64), ((64, 48), 48), ((16, 16), 100)])
+@pytest.mark.parametrize(
+    ("size", "side"), [((64, 48), 64), ((64, 48), 48), ((16, 16), 100), ((24, 24, 24), 30)]
+)
 def test_patches_that_leave_nothing_to_see_name_a_size_that_does(size, side):
     with pytest.raises(ConfigError) as error:
         GridMask(size, side)
-    named = int(re.search(r"choose a patch size of (\d+) pixels\.$", str(error.value))[1])
+    named = int(re.search(r"choose a patch size of (\d+) (pixels|voxels)\.$", str(error.value))[1])
     grid = GridMask(size, named)
-    assert 0 < grid.count < grid.grid[0] * grid.grid[1]
+    assert 0 < grid.count < prod(grid.grid)
     with pytest.raises(ConfigError):
         GridMask(size, named + 1)
 
@@ -137,6 +160,13 @@ def test_patches_that_leave_nothing_to_see_name_a_size_that_does(size, side):
 def test_a_share_that_no_grid_reaches_is_refused():
     with pytest.raises(ConfigError, match="choose another share"):
         GridMask((4, 4), 2, 0.99)
+
+
+def test_errors_call_volumes_what_they_are():
+    with pytest.raises(ConfigError, match="of 24 voxels on volumes of 24 × 20 × 24 voxels"):
+        GridMask((24, 20, 24), 24)
+    with pytest.raises(ConfigError, match="of 4 × 4 × 4 voxels leaves none"):
+        PixelNoise((4, 4, 4), 0.001)
 
 
 @pytest.mark.parametrize("corruption", [PixelNoise((16, 16)), GridMask((16, 16), 4)])

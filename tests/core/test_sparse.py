@@ -4,12 +4,16 @@ from torch import nn
 
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.masking import GridMask
-from napari_sslseg.core.network_config import named_network
+from napari_sslseg.core.network_config import Dense3dNetwork, DynUNet3dNetwork, named_network
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.sparse import SparseNetwork, _at_size, sparse
 
-NETWORKS = ["tiny", "umapathy", "multimix", "dynunet"]
-SIZE = (96, 64)
+NETWORKS = ["tiny", "umapathy", "multimix", "dynunet", "dynunet3d", "residual3d", "dense3d"]
+OF_VOLUMES = {
+    "dynunet3d": DynUNet3dNetwork(widths=(4, 6, 8)),
+    "residual3d": DynUNet3dNetwork(widths=(4, 6, 8), residual=True),
+    "dense3d": Dense3dNetwork(layers=(1, 2, 2), growth=(2, 4, 4), decoder_widths=(8, 4)),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -22,11 +26,16 @@ def _one_thread():
 
 def built(name):
     torch.manual_seed(0)
-    return make_network(named_network(name), 1, 1, output_kernel=3)
+    network = OF_VOLUMES[name] if name in OF_VOLUMES else named_network(name)
+    return make_network(network, 1, 1, output_kernel=3)
 
 
-def masked(n=2):
-    grid = GridMask(SIZE, 32, 0.6)
+def size_for(name):
+    return (16, 24, 24) if name in OF_VOLUMES else (96, 64)
+
+
+def masked(name, n=2):
+    grid = GridMask(size_for(name), 8 if name in OF_VOLUMES else 32, 0.6)
     return ~grid.mask(grid.sample(n, torch.Generator().manual_seed(0)))
 
 
@@ -34,9 +43,9 @@ def masked(n=2):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_hidden_pixels_change_nothing_at_all(name, training):
     network = SparseNetwork(built(name)).train(training)
-    visible = masked()
-    images = torch.randn(2, 1, *SIZE)
-    other = torch.where(visible, images, 100 * torch.randn(2, 1, *SIZE))
+    visible = masked(name)
+    images = torch.randn(2, 1, *size_for(name))
+    other = torch.where(visible, images, 100 * torch.randn(images.shape))
     torch.manual_seed(1)  # of dropout
     features = network.encode(images, visible)
     torch.manual_seed(1)
@@ -71,12 +80,33 @@ def test_a_visible_block_does_not_know_of_the_next_one():
     assert (outputs[1][:, :, 8:] != 0).any()
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_lies_among_hidden_pixels_looks_as_if_it_were_alone(name):
+    """Nothing spreads through hidden places, and no statistic counts them, at any level."""
+    plain = built(name).eval()
+    alone, around = ((8, 16, 16), (16, 24, 32)) if name in OF_VOLUMES else ((64, 32), (96, 64))
+    inside = (
+        ...,
+        *(slice(outer - inner, outer) for inner, outer in zip(alone, around, strict=True)),
+    )
+    image = 2 + torch.randn(1, 1, *alone)
+    surrounded = torch.randn(1, 1, *around)
+    surrounded[inside] = image
+    visible = torch.zeros(1, 1, *around, dtype=torch.bool)
+    visible[inside] = True
+    expected = plain.encoder(image)
+    found = SparseNetwork(plain).encode(surrounded, visible)
+    for wanted, (level, shown) in zip(expected, found, strict=True):
+        kept = level[_at_size(shown, level).expand_as(level)]
+        torch.testing.assert_close(kept, wanted.flatten(), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_with_everything_visible_it_is_the_plain_network(name, training):
     plain, network = built(name), SparseNetwork(built(name))
-    images = 2 + torch.randn(3, 1, *SIZE)
-    everything = torch.ones(3, 1, *SIZE, dtype=torch.bool)
+    images = 2 + torch.randn(3, 1, *size_for(name))
+    everything = torch.ones(images.shape, dtype=torch.bool)
     outputs = []
     for model, inputs in ((plain, (images,)), (network, (images, everything))):
         model.train(training)
@@ -106,13 +136,18 @@ def test_the_state_dict_is_that_of_the_plain_network_and_tokens(name):
         nn.InstanceNorm2d(4),
         nn.InstanceNorm2d(4, affine=True),
         nn.BatchNorm2d(4),
+        nn.InstanceNorm3d(4, affine=True),
+        nn.BatchNorm3d(4),
+        nn.GroupNorm(4, 4),
     ],
 )
 def test_statistics_come_from_visible_places_alone(norm):
-    visible = torch.zeros(3, 1, 8, 8, dtype=torch.bool)
+    volumes = "3d" in type(norm).__name__ or getattr(norm, "num_groups", 0) == 4
+    size = (8, 8, 6) if volumes else (8, 8)
+    visible = torch.zeros(3, 1, *size, dtype=torch.bool)
     visible[:, :, :, 4:] = True
     # As a sparse convolution leaves it: 0 at hidden places.
-    features = (2 + torch.randn(3, 4, 8, 8)) * visible
+    features = (2 + torch.randn(3, 4, *size)) * visible
     with sparse(norm, visible):
         out = norm(features)
     # The visible half alone, through the plain layer.
@@ -123,23 +158,35 @@ def test_statistics_come_from_visible_places_alone(norm):
 
 def test_the_encoder_is_plain_again_afterwards():
     network = built("tiny")
-    images = torch.randn(1, 1, *SIZE)
+    images = torch.randn(1, 1, *size_for("tiny"))
     before = network(images)
-    with pytest.raises(RuntimeError, match="broken"), sparse(network.encoder, masked(1)):
+    with pytest.raises(RuntimeError, match="broken"), sparse(network.encoder, masked("tiny", 1)):
         raise RuntimeError("broken")
     assert torch.equal(network(images), before)
     assert not any("forward" in vars(module) for module in network.modules())
 
 
-def test_tokens_stand_at_hidden_places_and_learn():
-    network = SparseNetwork(built("tiny"))
-    images, visible = torch.randn(2, 1, *SIZE), masked()
+@pytest.mark.parametrize("name", ["tiny", "dynunet3d", "dense3d"])
+def test_tokens_stand_at_hidden_places_and_learn(name):
+    network = SparseNetwork(built(name))
+    images, visible = torch.randn(2, 1, *size_for(name)), masked(name)
     before = network(images, visible)
     before.sum().backward()
     assert all((token.grad != 0).any() for token in network.mask_tokens)
     with torch.no_grad():
         network.mask_tokens[0].add_(1)
     assert not torch.equal(network(images, visible), before)
+
+
+@pytest.mark.parametrize("name", OF_VOLUMES)
+def test_volumes_of_any_size_go_through(name):
+    network = SparseNetwork(built(name)).eval()
+    grid = GridMask((12, 20, 9), 8, 0.5)
+    visible = ~grid.mask(grid.sample(1, torch.Generator().manual_seed(0)))
+    images = torch.randn(1, 1, 12, 20, 9)
+    other = torch.where(visible, images, 5.0)
+    assert network(images, visible).shape == images.shape
+    assert torch.equal(network(images, visible), network(other, visible))
 
 
 def test_slices_of_any_size_go_through():

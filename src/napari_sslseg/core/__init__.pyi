@@ -1,12 +1,18 @@
 from .config import (
     CT_WINDOWS as CT_WINDOWS,
     Augmentation as Augmentation,
+    Dense3dNetwork as Dense3dNetwork,
+    DynUNet2dNetwork as DynUNet2dNetwork,
+    DynUNet3dNetwork as DynUNet3dNetwork,
     EarlyStopping as EarlyStopping,
     FinetuneSettings as FinetuneSettings,
+    MultiMixNetwork as MultiMixNetwork,
     Network as Network,
     Preprocessing as Preprocessing,
     PretrainSettings as PretrainSettings,
     Training as Training,
+    UmapathyNetwork as UmapathyNetwork,
+    VolumePreprocessing as VolumePreprocessing,
     Window as Window,
 )
 from .demo import iter_demo as iter_demo

@@ -1,35 +1,40 @@
-"""Random changes of labelled slices: sampled first, then applied, as a batch on the device.
+"""Random changes of labelled slices or volumes: sampled first, applied as a batch on the device.
 
 Geometry (translation, rotation, crop, elastic deformation) moves images and labels alike;
 intensity (contrast, brightness, noise) changes images alone. Left and right are never swapped:
-organs that differ by side must keep their side.
+organs that differ by side must keep their side. Volumes turn in their axial slices alone, where
+pixels are as good as square; so nobody needs to know how far apart slices lie.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from napari_sslseg.core.config import Augmentation
+from napari_sslseg.core.sizes import Size, as_size
 
 CONTROL_POINTS = 5
 
 
 @dataclass(frozen=True, eq=False)
 class AugmentationParameters:
-    """One draw for a batch of N slices, on the CPU.
+    """One draw for a batch of N slices or volumes, on the CPU.
 
     Attributes
     ----------
-    matrices : Tensor, shape (N, 2, 3)
-        Affine map from output to input, in the pixel units of a square with the slice's height.
-    displacement : Tensor, shape (N, 2, P, P)
-        Displacement of a coarse grid of control points, in shares of the slice.
+    matrices : Tensor, shape (N, 2, 3) or (N, 3, 4)
+        Affine map from output to input, along columns, rows (and slices). It turns in the pixel
+        units of a square with the height of the slices.
+    displacement : Tensor, shape (N, 2, P, P) or (N, 3, P, P, P)
+        Displacement of a coarse grid of control points, in shares of half the image, along
+        columns, rows (and slices).
     contrast, brightness : Tensor, shape (N,)
-        Factor and offset, in standard deviations of the slice.
+        Factor and offset, in standard deviations of the image.
     noise : Tensor, shape (N,)
-        Standard deviation of the noise, in standard deviations of the slice.
+        Standard deviation of the noise, in standard deviations of the image.
     noise_seed : int
         Seed of the noise itself, which is drawn on the device.
     """
@@ -43,22 +48,37 @@ class AugmentationParameters:
 
 
 def sample_augmentation(
-    n: int, settings: Augmentation, generator: torch.Generator
+    n: int, settings: Augmentation, generator: torch.Generator, dimensions: int = 2
 ) -> AugmentationParameters:
-    """Draw the changes of ``n`` slices; the same generator state gives the same draw."""
+    """Draw the changes of ``n`` images; the same generator state gives the same draw.
+
+    Parameters
+    ----------
+    n : int
+        Number of images.
+    settings : Augmentation
+        How much of each change.
+    generator : torch.Generator
+        On the CPU.
+    dimensions : {2, 3}
+        Of the images.
+    """
 
     def uniform(bound: float, *shape: int) -> Tensor:
         return (torch.rand(n, *shape, generator=generator) * 2 - 1) * bound
 
     angle = torch.deg2rad(uniform(settings.rotation))
-    # Scale below 1 looks at a smaller part of the slice (a crop), above 1 at a larger one.
+    # Scale below 1 looks at a smaller part of the image (a crop), above 1 at a larger one.
     scale = torch.exp(uniform(1.0) * -torch.log1p(torch.tensor(-settings.crop)))
-    shift = uniform(2 * settings.translation, 2)
+    shift = uniform(2 * settings.translation, dimensions)
     cos, sin = scale * angle.cos(), scale * angle.sin()
-    matrices = torch.stack(
-        [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1
-    )
-    displacement = torch.randn(n, 2, CONTROL_POINTS, CONTROL_POINTS, generator=generator)
+    matrices = torch.zeros(n, dimensions, dimensions + 1)
+    matrices[:, 0, 0], matrices[:, 0, 1] = cos, -sin
+    matrices[:, 1, 0], matrices[:, 1, 1] = sin, cos
+    if dimensions == 3:
+        matrices[:, 2, 2] = scale
+    matrices[:, :, -1] = shift
+    displacement = torch.randn(n, dimensions, *[CONTROL_POINTS] * dimensions, generator=generator)
     return AugmentationParameters(
         matrices=matrices,
         displacement=displacement * 2 * settings.elastic,
@@ -69,10 +89,12 @@ def sample_augmentation(
     )
 
 
-def sampling_grid(parameters: AugmentationParameters, size: tuple[int, int]) -> Tensor:
-    """Where each output pixel looks in the input, shape (N, H, W, 2), for ``grid_sample``."""
-    height, width = size
+def sampling_grid(parameters: AugmentationParameters, size: Size) -> Tensor:
+    """Where each output pixel looks in the input, shape (N, *size, A), for ``grid_sample``."""
+    height, width = size[-2:]
     aspect = width / height
+    if len(size) == 3:
+        return _volume_grid(parameters, size, aspect)
     # Turn in units of pixels, not of sides, so that a rotation does not shear an oblong slice.
     stretch = torch.tensor([[1.0, 1 / aspect, 1.0], [aspect, 1.0, 1.0]])
     matrices = parameters.matrices * stretch
@@ -82,9 +104,40 @@ def sampling_grid(parameters: AugmentationParameters, size: tuple[int, int]) -> 
             matrices, [len(matrices), 1, height, width], align_corners=False
         )
     smooth = functional.interpolate(
-        parameters.displacement, size=size, mode="bicubic", align_corners=True
+        parameters.displacement, size=[height, width], mode="bicubic", align_corners=True
     )
     return grid + smooth.movedim(1, -1)
+
+
+def _volume_grid(parameters: AugmentationParameters, size: Size, aspect: float) -> Tensor:
+    """The same for volumes, on the device of the parameters: a large one on the CPU is slow."""
+    matrices = parameters.matrices.clone()
+    device = matrices.device
+    matrices[:, 0, 1] /= aspect
+    matrices[:, 1, 0] *= aspect
+    grid = parameters.displacement
+    for axis, side in enumerate(size, start=2):
+        # No interpolation of three axes is cubic, but cubic ones can go axis by axis.
+        weights = _cubic(side).to(device)
+        grid = torch.tensordot(grid, weights, dims=([axis], [1])).movedim(-1, axis)
+    for axis, side in enumerate(size):
+        # Sums and no matrix product, in which CUDA may round: here a shift of parts of a voxel.
+        centres = (2 * torch.arange(side, device=device) + 1) / side - 1
+        shape = [1, 1, 1, 1, 1]
+        shape[2 + axis] = side
+        column = matrices[:, :, 2 - axis, None, None, None]
+        grid = grid + column * centres.view(shape)
+    return (grid + matrices[:, :, 3, None, None, None]).movedim(1, -1)
+
+
+@cache
+def _cubic(side: int) -> Tensor:
+    """Weights of the control points at each pixel along a side: shape (side, P)."""
+    points = torch.eye(CONTROL_POINTS)[None, None]
+    spread = functional.interpolate(
+        points, size=[side, CONTROL_POINTS], mode="bicubic", align_corners=True
+    )
+    return spread[0, 0]
 
 
 def apply_augmentation(
@@ -94,9 +147,9 @@ def apply_augmentation(
 
     Parameters
     ----------
-    images : Tensor, shape (N, C, H, W)
+    images : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
         Interpolated linearly; at the border the edge goes on.
-    labels : Tensor, shape (N, H, W), integer
+    labels : Tensor, shape (N, H, W) or (N, D, H, W), integer
         By nearest neighbour; at the border the edge goes on, as in the images.
 
     Returns
@@ -105,8 +158,13 @@ def apply_augmentation(
         New tensors on the device of ``images``.
     """
     device = images.device
-    size = (images.shape[-2], images.shape[-1])
-    grid = sampling_grid(parameters, size).to(device, images.dtype)
+    if images.ndim == 5:
+        parameters = replace(
+            parameters,
+            matrices=parameters.matrices.to(device),
+            displacement=parameters.displacement.to(device),
+        )
+    grid = sampling_grid(parameters, as_size(images.shape[2:])).to(device, images.dtype)
     moved = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     # Labels as floats are exact up to 2^24, far beyond any class index.
     classes = functional.grid_sample(
@@ -118,9 +176,9 @@ def apply_augmentation(
     )[:, 0].to(labels.dtype)
 
     def column(values: Tensor) -> Tensor:
-        return values.to(device, images.dtype)[:, None, None, None]
+        return values.to(device, images.dtype).view(-1, *[1] * (images.ndim - 1))
 
-    deviation, mean = torch.std_mean(moved, dim=(1, 2, 3), keepdim=True)
+    deviation, mean = torch.std_mean(moved, dim=tuple(range(1, images.ndim)), keepdim=True)
     moved = (moved - mean) * column(parameters.contrast) + mean
     moved = moved + column(parameters.brightness) * deviation
     generator = torch.Generator(device=device).manual_seed(parameters.noise_seed)

@@ -1,11 +1,12 @@
-"""Random boxes on slices, and which pixels they cover, without a loop over boxes or pixels."""
+"""Random boxes in images, and which pixels they cover, without a loop over boxes or pixels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from napari_sslseg.core.patches import Size
+from napari_sslseg.core.sizes import Size
 
 MOST_BOXES = 62
 """One bit of an int64 each, without the sign."""
@@ -13,14 +14,14 @@ MOST_BOXES = 62
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """B boxes on each of N images: small CPU tensors.
+    """B boxes in each of N images of A axes: small CPU tensors.
 
     Parameters
     ----------
-    corners : Tensor, shape (N, B, 2), int64
-        Rows and columns of the top-left pixels.
-    sides : Tensor, shape (N, B, 2), int64
-        Heights and widths; a box of height 0 covers nothing.
+    corners : Tensor, shape (N, B, A), int64
+        Along each axis, the first pixels.
+    sides : Tensor, shape (N, B, A), int64
+        Along each axis, the lengths; a box of length 0 covers nothing.
     """
 
     corners: Tensor
@@ -30,16 +31,20 @@ class Boxes:
         return len(self.corners)
 
     def covering(self, size: Size, device: torch.device) -> Tensor:
-        """Say which boxes cover each pixel: int64, shape (N, H, W), bit b for box b.
+        """Say which boxes cover each pixel: int64, shape (N, *size), bit b for box b.
 
-        A box covers a pixel if it covers its row and its column, so one AND of the bits of rows
-        and of columns says it for all boxes at once.
+        A box covers a pixel if it covers its row and its column (and its slice), so one AND of the
+        bits of each axis says it for all boxes at once.
         """
-        rows, columns = (self._bits(axis, size[axis], device) for axis in (0, 1))
-        return rows[:, :, None] & columns[:, None, :]
+        axes = len(size)
+        covering = self._bits(axes - 1, size[-1], device)
+        for axis in reversed(range(axes - 1)):
+            bits = self._bits(axis, size[axis], device)
+            covering = bits.unflatten(1, (-1, *[1] * (axes - 1 - axis))) & covering[:, None]
+        return covering
 
     def _bits(self, axis: int, length: int, device: torch.device) -> Tensor:
-        """Boxes that reach over each row or column: int64, shape (N, length)."""
+        """Boxes that reach over each place along an axis: int64, shape (N, length)."""
         start = self.corners[:, :, axis, None].to(device)
         end = start + self.sides[:, :, axis, None].to(device)
         along = torch.arange(length, device=device)
@@ -58,10 +63,10 @@ def draw_boxes(
     counts: Tensor,
     most: int,
     size: Size,
-    sides: tuple[tuple[int, int], tuple[int, int]],
+    sides: Sequence[tuple[int, int]],
     generator: torch.Generator,
 ) -> Boxes:
-    """Draw boxes of random sides at random places within the slice.
+    """Draw boxes of random sides at random places within the image.
 
     Parameters
     ----------
@@ -70,17 +75,17 @@ def draw_boxes(
     most : int
         Boxes that the result has room for; those beyond the count cover nothing.
     size : tuple of int
-        Height and width of the slices.
-    sides : pair of pair of int
-        Smallest and largest height, smallest and largest width, all of them possible.
+        Sides of the images.
+    sides : sequence of pair of int
+        Along each axis, smallest and largest length, all of them possible.
     generator : torch.Generator
         On the CPU.
     """
     if most > MOST_BOXES:
         raise ValueError(f"at most {MOST_BOXES} boxes can be told apart, not {most}")
     n = len(counts)
-    drawn = torch.rand(2, n, most, 2, generator=generator)
-    low, high = torch.tensor(sides).unbind(dim=1)
+    drawn = torch.rand(2, n, most, len(size), generator=generator)
+    low, high = torch.tensor(list(sides)).unbind(dim=1)
     extent = low + (drawn[0] * (high - low + 1)).long()
     corners = (drawn[1] * (torch.tensor(size) - extent + 1)).long()
     unused = torch.arange(most) >= counts[:, None]

@@ -214,7 +214,8 @@ def _loss(store: Store, settings: FinetuneSettings, device: "torch.device") -> A
     def loss(model: "nn.Module", indices: np.ndarray, generator: "torch.Generator") -> "Tensor":
         images = store.batch(indices).to(device, non_blocking=True)
         labels = store.label_batch(indices).to(device, non_blocking=True)
-        draw = sample_augmentation(len(indices), settings.augmentation, generator)
+        dimensions = len(store.size)
+        draw = sample_augmentation(len(indices), settings.augmentation, generator, dimensions)
         images, labels = apply_augmentation(images, labels, draw)
         return dice_ce(model(images), labels[:, None])
 

@@ -1,4 +1,4 @@
-"""Fusing two slices at several mixing levels inside boxes: the corruption of volume fusion."""
+"""Fusing two images at several mixing levels inside boxes: the corruption of volume fusion."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from napari_sslseg.core.boxes import MOST_BOXES, Boxes, draw_boxes, topmost
 from napari_sslseg.core.corruptions import CPU, check_batch
 from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.patches import Size
+from napari_sslseg.core.sizes import Size, as_size, images_of, words_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,31 +34,31 @@ class FusionParameters:
 
 
 class SliceFusion:
-    """Fuse another slice of the batch into each slice, inside boxes, at K + 1 mixing levels.
+    """Fuse another image of the batch into each image, inside boxes, at K + 1 mixing levels.
 
-    After Wang et al. 2023 (volume fusion), on slices: x̃ = (1 − α) x + α y, with α = level / K.
-    Outside of the boxes the level is 0 and the slice stays as it is. A box may have level 0, too,
-    which uncovers the slice again: so many boxes leave little of it else in two dimensions.
-    Partners form one random cycle through the batch, so that none is its own and each is used
-    once.
+    After Wang et al. 2023 (volume fusion), whose images are volumes; slices work alike:
+    x̃ = (1 − α) x + α y, with α = level / K. Outside of the boxes the level is 0 and the image stays
+    as it is. A box may have level 0, too, which uncovers the image again: so many boxes leave
+    little of it else in two dimensions. Partners form one random cycle through the batch, so that
+    none is its own and each is used once.
 
     Parameters
     ----------
     image_size : tuple of int
-        Height and width in pixels.
+        Height and width in pixels; or slices, height and width in voxels.
     levels : int
         K, the number of mixing levels above 0.
     boxes : tuple of int
-        Smallest and largest number of boxes on a slice.
+        Smallest and largest number of boxes in an image.
     shortest : int
         Shortest side of a box in pixels.
     longest : float
-        Longest side of a box, as a share of the slice's height or width.
+        Longest side of a box, as a share of the image's along each axis.
 
     Raises
     ------
     ConfigError
-        If such boxes do not fit the slices.
+        If such boxes do not fit the images.
     """
 
     def __init__(
@@ -69,22 +69,23 @@ class SliceFusion:
         shortest: int = 8,
         longest: float = 0.625,
     ) -> None:
-        self.image_size: Size = (int(image_size[0]), int(image_size[1]))
+        self.image_size = as_size(image_size)
         self.levels = levels
         self.boxes = boxes
-        height, width = (int(longest * side) for side in self.image_size)
-        if min(height, width) < shortest:
+        most = [int(longest * side) for side in self.image_size]
+        if min(most) < shortest:
+            words = words_for(self.image_size)
             raise ConfigError(
-                f"Boxes from {shortest} pixels to {longest:g} of the slice do not fit slices of "
-                f"{image_size[0]} × {image_size[1]}; choose a shortest side of at most "
-                f"{min(height, width)} pixels."
+                f"Boxes from {shortest} {words.places} to {longest:g} of the {words.image} do not "
+                f"fit {images_of(self.image_size)}; choose a shortest side of at most {min(most)} "
+                f"{words.places}."
             )
         if not 1 <= boxes[0] <= boxes[1] <= MOST_BOXES:
             raise ConfigError(
                 f"The number of boxes cannot lie between {boxes[0]} and {boxes[1]}; choose two "
                 f"numbers from 1 to {MOST_BOXES}, the smaller first."
             )
-        self._sides = ((shortest, height), (shortest, width))
+        self._sides = [(shortest, side) for side in most]
 
     def sample(self, n: int, generator: torch.Generator) -> FusionParameters:
         """Draw partners, boxes and levels of ``n`` images from a generator on the CPU.
@@ -95,9 +96,10 @@ class SliceFusion:
             If there is only one image, which leaves none to fuse it with.
         """
         if n < 2:
+            images = words_for(self.image_size).images
             raise ConfigError(
-                "Volume fusion mixes the slices of a batch with each other, but this batch has "
-                "only one; choose at least two slices."
+                f"Volume fusion mixes the {images} of a batch with each other, but this batch has "
+                f"only one; choose at least two {images}."
             )
         order = torch.randperm(n, generator=generator)
         partners = torch.empty_like(order)
@@ -111,14 +113,14 @@ class SliceFusion:
         )
 
     def level_map(self, parameters: FusionParameters, device: torch.device = CPU) -> Tensor:
-        """Give the mixing level of each pixel, from 0 to K: int64, shape (N, H, W)."""
+        """Give the mixing level of each pixel, from 0 to K: int64, (N, H, W) or (N, D, H, W)."""
         box = topmost(parameters.boxes.covering(self.image_size, device))
         # Level 0 stands before those of the boxes, for the pixels that none covers.
         levels = torch.nn.functional.pad(parameters.levels.to(device), (1, 0))
         return levels.gather(1, (box + 1).flatten(1)).view(box.shape)
 
     def apply(self, images: Tensor, parameters: FusionParameters) -> Tensor:
-        """Fuse images (N, C, H, W), which stay as they are, with their partners."""
+        """Fuse images (N, C, …), which stay as they are, with their partners."""
         check_batch(images, self.image_size, len(parameters))
         return self.fuse(images, self.level_map(parameters, images.device), parameters)
 

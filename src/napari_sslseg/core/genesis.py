@@ -6,18 +6,19 @@ without a loop over images.
 """
 
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import cbrt, ceil, prod, sqrt
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from napari_sslseg.core.boxes import Boxes, draw_boxes
 from napari_sslseg.core.corruptions import CPU, check_batch
-from napari_sslseg.core.patches import Size
+from napari_sslseg.core.sizes import Size, as_size
 
 CURVE_POINTS = 257
 MOST_BOXES = 5
-# The longest side of a shuffled window over the side of the slice.
+# The longest side of a shuffled window over the side of the image.
 WINDOW_SHARE = 0.1
 
 
@@ -31,8 +32,8 @@ class GenesisParameters:
         Whether intensities are bent, and whether pixels are shuffled.
     curves : Tensor, shape (N, 257)
         Intensity that each of 257 evenly spaced ones becomes, all from 0 to 1.
-    windows, offsets : Tensor, shape (N, 2), int64
-        Height and width of the windows that are shuffled, and where the first one starts.
+    windows, offsets : Tensor, shape (N, A), int64
+        Along each axis, the side of the windows that are shuffled, and where the first one starts.
     shuffle_seed : int
         Seed of the order of the pixels in the windows.
     boxes : Boxes
@@ -57,22 +58,36 @@ class GenesisParameters:
         return len(self.curved)
 
 
+class _Places(NamedTuple):
+    """What the pixels along one axis need to know of the windows: as many axes as the images."""
+
+    start: Tensor
+    """First pixel of the window."""
+    window: Tensor
+    """Number of the window."""
+    within: Tensor
+    """Place in the window."""
+    whole: Tensor
+    """Whether the window is not cut by the border."""
+
+
 class Genesis:
     """Bend intensities, shuffle pixels within small windows, and paint over boxes.
 
-    After Zhou et al. 2019, *Models Genesis*, on slices. Intensities stand on a scale from 0 (the
-    lowest of the image and channel) to 1 (the highest) here, so normalisation does not matter.
+    After Zhou et al. 2019, *Models Genesis*, whose images are volumes; slices work alike, with
+    windows and boxes of two sides. Intensities stand on a scale from 0 (the lowest of the image
+    and channel) to 1 (the highest) here, so normalisation does not matter.
 
     Parameters
     ----------
     image_size : tuple of int
-        Height and width in pixels.
+        Height and width in pixels; or slices, height and width in voxels.
     curve_rate, shuffle_rate, paint_rate : float
         Probability of each of the three.
     outside_rate : float
         Probability that an image that is painted is painted outside of boxes, not inside.
     max_area : float
-        Largest share of the slice that is painted over.
+        Largest share of the image that is painted over.
     """
 
     def __init__(
@@ -84,7 +99,7 @@ class Genesis:
         outside_rate: float = 0.8,
         max_area: float = 0.25,
     ) -> None:
-        self.image_size: Size = (int(image_size[0]), int(image_size[1]))
+        self.image_size = as_size(image_size)
         self.curve_rate = curve_rate
         self.shuffle_rate = shuffle_rate
         self.paint_rate = paint_rate
@@ -109,14 +124,15 @@ class Genesis:
         curves = bezier_curves(torch.rand(n, 2, 2, generator=generator))
         smallest = self._largest_window.clamp(max=2)
         spread = self._largest_window - smallest + 1
-        windows = smallest + (torch.rand(n, 2, generator=generator) * spread).long()
+        axes = len(self.image_size)
+        windows = smallest + (torch.rand(n, axes, generator=generator) * spread).long()
         outside &= painted
         return GenesisParameters(
             curved=curved,
             shuffled=shuffled,
             curves=torch.where(falling[:, None], 1 - curves, curves),
             windows=windows,
-            offsets=(torch.rand(n, 2, generator=generator) * windows).long(),
+            offsets=(torch.rand(n, axes, generator=generator) * windows).long(),
             shuffle_seed=int(torch.randint(2**31, (), generator=generator)),
             boxes=self._draw_boxes(painted, outside, generator),
             outside=outside,
@@ -130,13 +146,13 @@ class Genesis:
         but that area, and up to four more that keep more.
         """
         counts = torch.randint(1, MOST_BOXES + 1, (len(painted),), generator=generator)
-        inner, outer = sqrt(self.max_area / MOST_BOXES), sqrt(1 - self.max_area)
+        root = sqrt if len(self.image_size) == 2 else cbrt
+        inner, outer = root(self.max_area / MOST_BOXES), root(1 - self.max_area)
 
-        def sides(low: float, high: float) -> tuple[tuple[int, int], tuple[int, int]]:
-            height, width = (
+        def sides(low: float, high: float) -> list[tuple[int, int]]:
+            return [
                 (max(1, ceil(low * side)), max(1, int(high * side))) for side in self.image_size
-            )
-            return height, width
+            ]
 
         def draw(counts: Tensor, most: int, low: float, high: float) -> Boxes:
             return draw_boxes(counts, most, self.image_size, sides(low, high), generator)
@@ -147,72 +163,82 @@ class Genesis:
         return inside.followed_by(first).followed_by(others)
 
     def mask(self, parameters: GenesisParameters, device: torch.device = CPU) -> Tensor:
-        """Say which pixels are painted over: bool, shape (N, 1, H, W)."""
+        """Say which pixels are painted over: bool, shape (N, 1, H, W) or (N, 1, D, H, W)."""
         within = parameters.boxes.covering(self.image_size, device) != 0
-        return (within ^ parameters.outside.to(device)[:, None, None])[:, None]
+        return (within ^ self._beside(parameters.outside.to(device), within))[:, None]
 
     def apply(self, images: Tensor, parameters: GenesisParameters) -> Tensor:
-        """Corrupt images (N, C, H, W), which stay as they are."""
+        """Corrupt images (N, C, …), which stay as they are."""
         check_batch(images, self.image_size, len(parameters))
         device = images.device
         low, high = _extremes(images)
-        curved = parameters.curved.to(device)[:, None, None, None]
+        curved = self._beside(parameters.curved.to(device), images)
         bent = bend(images, parameters.curves.to(device, images.dtype), low, high)
         out = torch.where(curved, bent, images)
         source = self.shuffled_pixels(parameters, device)[:, None].expand_as(images)
         out = out.flatten(2).gather(2, source.flatten(2)).view(images.shape)
-        paint = parameters.paint.to(device, images.dtype)[:, None, None, None]
+        paint = self._beside(parameters.paint.to(device, images.dtype), images)
         return torch.where(self.mask(parameters, device), low + paint * (high - low), out)
 
-    def shuffled_pixels(self, parameters: GenesisParameters, device: torch.device) -> Tensor:
-        """Flat index of the pixel that each pixel gets: int64, shape (N, H, W).
+    @staticmethod
+    def _beside(values: Tensor, images: Tensor) -> Tensor:
+        """One value of each image, shape (N, 1, …), as many axes as the images have."""
+        return values.view(-1, *[1] * (images.ndim - 1))
 
-        A grid of equal windows covers the slice, from a random start; windows that the border
+    def shuffled_pixels(self, parameters: GenesisParameters, device: torch.device) -> Tensor:
+        """Flat index of the pixel that each pixel gets: int64, shape (N, *size).
+
+        A grid of equal windows covers the image, from a random start; windows that the border
         cuts stay as they are. The pixels of a window take the places of a random cycle through
         it, each window another number of steps along it: a permutation, drawn without sorting
         the whole image.
         """
-        n, (height, width) = len(parameters), self.image_size
+        n, size, axes = len(parameters), self.image_size, range(len(self.image_size))
         generator = torch.Generator(device=device).manual_seed(parameters.shuffle_seed)
-        rows, row_window, row_within, whole_rows = self._along(parameters, 0, device)
-        columns, column_window, column_within, whole_columns = self._along(parameters, 1, device)
-        tall, wide = (side[:, None, None] for side in parameters.windows.to(device).unbind(1))
-        area = int(self._largest_window.prod())
-        drawn = torch.rand(n, area, generator=generator, device=device)
+        sides = [side.view(n, *[1] * len(axes)) for side in parameters.windows.to(device).unbind(1)]
+        pixels = prod(sides, start=torch.ones_like(sides[0]))
+        most_pixels = int(self._largest_window.prod())
+        drawn = torch.rand(n, most_pixels, generator=generator, device=device)
         # Places beyond the window come last, so that the first ones are a permutation of it.
-        beyond = torch.arange(area, device=device) >= (tall * wide)[:, :, 0]
+        beyond = torch.arange(most_pixels, device=device) >= pixels.view(n, 1)
         cycle = drawn.masked_fill(beyond, 2).argsort(dim=1)
         position = cycle.argsort(dim=1)
-        most = [-(-side // 2) for side in self.image_size]
-        steps = torch.rand(n, most[0] * most[1], generator=generator, device=device)
+        most = [-(-side // 2) for side in size]
+        steps = torch.rand(n, prod(most), generator=generator, device=device)
 
         def look_up(table: Tensor, index: Tensor) -> Tensor:
             return table.gather(1, index.flatten(1)).view(index.shape)
 
-        within = row_within[:, :, None] * wide + column_within[:, None, :]
-        window = row_window[:, :, None] * most[1] + column_window[:, None, :]
-        turn = (look_up(steps, window) * (tall * wide)).long()
-        taken = look_up(cycle, (look_up(position, within) + turn) % (tall * wide))
-        top = (rows - row_within)[:, :, None]
-        left = (columns - column_within)[:, None, :]
-        source = (top + taken // wide) * width + left + taken % wide
-        moved = whole_rows[:, :, None] & whole_columns[:, None, :]
-        moved &= parameters.shuffled.to(device)[:, None, None]
-        still = torch.arange(height * width, device=device).view(height, width)
+        places = [self._along(parameters, axis, device) for axis in axes]
+        within = window = torch.zeros((), dtype=torch.int64, device=device)
+        moved = self._beside(parameters.shuffled.to(device), sides[0])
+        for axis in axes:
+            within = within * sides[axis] + places[axis].within
+            window = window * most[axis] + places[axis].window
+            moved = moved & places[axis].whole
+        turn = (look_up(steps, window) * pixels).long()
+        taken = look_up(cycle, (look_up(position, within) + turn) % pixels)
+        source = torch.zeros((), dtype=torch.int64, device=device)
+        for axis in reversed(axes):
+            place = places[axis].start + taken % sides[axis]
+            source = source + place * prod(size[axis + 1 :])
+            taken = taken // sides[axis]
+        still = torch.arange(prod(size), device=device).view(size)
         return torch.where(moved, source, still)
 
-    def _along(
-        self, parameters: GenesisParameters, axis: int, device: torch.device
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Pixels of an axis: index, window, place in the window, and whether that is whole."""
+    def _along(self, parameters: GenesisParameters, axis: int, device: torch.device) -> _Places:
         length = self.image_size[axis]
-        side = parameters.windows[:, axis, None].to(device)
-        offset = parameters.offsets[:, axis, None].to(device)
-        index = torch.arange(length, device=device)
+        shape = [1] * (1 + len(self.image_size))
+        shape[1 + axis] = length
+        index = torch.arange(length, device=device).view(shape)
+        side, offset = (
+            values[:, axis].to(device).view(-1, *[1] * len(self.image_size))
+            for values in (parameters.windows, parameters.offsets)
+        )
         window = (index - offset).clamp(min=0) // side
         within = (index - offset).clamp(min=0) % side
         whole = (index >= offset) & (offset + (window + 1) * side <= length)
-        return index, window, within, whole
+        return _Places(index - within, window, within, whole)
 
 
 def bezier_curves(controls: Tensor) -> Tensor:
@@ -257,6 +283,7 @@ def bend(images: Tensor, curves: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def _extremes(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Lowest and highest intensity of each image and channel: (N, C, 1, 1)."""
+    """Lowest and highest intensity of each image and channel: (N, C, 1, 1), or one 1 more."""
+    shape = (*images.shape[:2], *[1] * (images.ndim - 2))
     low, high = images.flatten(2).aminmax(dim=2)
-    return low[:, :, None, None], high[:, :, None, None]
+    return low.view(shape), high.view(shape)

@@ -13,11 +13,12 @@ def restoration_l2(output: Tensor, target: Tensor) -> Tensor:
     .. math:: \frac{1}{C} \sum_c \frac{1}{N} \sum_n \sum_{h,w} (X_{nchw} - Y_{nchw})^2
 
     Despite the paper's name "L2 norm loss" no root is taken. The sum runs over the whole image,
-    not just over what was corrupted, and grows with its size.
+    not just over what was corrupted, and grows with its size. Over a volume it runs over all
+    voxels.
 
     Parameters
     ----------
-    output, target : Tensor, shape (N, C, H, W)
+    output, target : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
         Restored and original images, in units of the preprocessed intensities.
 
     Returns
@@ -30,18 +31,19 @@ def restoration_l2(output: Tensor, target: Tensor) -> Tensor:
     ValueError
         If the shapes differ.
     """
-    return _difference(output, target).square().sum(dim=(2, 3)).mean()
+    return _difference(output, target).square().sum(dim=_axes(output)).mean()
 
 
 def l2_norm(output: Tensor, target: Tensor) -> Tensor:
-    """L2 norm of the error of each slice and channel, averaged: a figure to report.
+    """L2 norm of the error of each image and channel, averaged: a figure to report.
 
     The "L2 norm" of Table 2 in Dominic et al. 2023: the root of the squared error summed over the
-    pixels of one slice and channel, then the mean over slices and channels.
+    pixels of one slice (here also the voxels of one volume) and channel, then the mean over
+    slices and channels.
 
     Parameters
     ----------
-    output, target : Tensor, shape (N, C, H, W)
+    output, target : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
         Restored and original images, in units of the preprocessed intensities.
 
     Returns
@@ -54,7 +56,7 @@ def l2_norm(output: Tensor, target: Tensor) -> Tensor:
     ValueError
         If the shapes differ.
     """
-    return _difference(output, target).square().sum(dim=(2, 3)).sqrt().mean()
+    return _difference(output, target).square().sum(dim=_axes(output)).sqrt().mean()
 
 
 def restoration_mse(output: Tensor, target: Tensor) -> Tensor:
@@ -65,7 +67,7 @@ def restoration_mse(output: Tensor, target: Tensor) -> Tensor:
 
     Parameters
     ----------
-    output, target : Tensor, shape (N, C, H, W)
+    output, target : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
         Restored and original images, in units of the preprocessed intensities.
 
     Returns
@@ -90,13 +92,13 @@ def masked_l1(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     .. math:: \lVert M \odot \Psi_\theta(\tilde x) - M \odot x \rVert_1
 
     The paper sums; divided by the number of masked values |M| the loss, and with it the learning
-    rate, does not depend on the size of the slices.
+    rate, does not depend on the size of the images.
 
     Parameters
     ----------
-    output, target : Tensor, shape (N, C, H, W)
+    output, target : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
         Restored and original images, in units of the preprocessed intensities.
-    mask : Tensor of bool, shape (N, 1, H, W)
+    mask : Tensor of bool, shape (N, 1, H, W) or (N, 1, D, H, W)
         Pixels to compare, in every channel; at least one.
 
     Returns
@@ -121,9 +123,9 @@ def masked_l2(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
     Parameters
     ----------
-    output, target : Tensor, shape (N, C, H, W)
+    output, target : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
         Restored and original images, in units of the preprocessed intensities.
-    mask : Tensor of bool, shape (N, 1, H, W)
+    mask : Tensor of bool, shape (N, 1, H, W) or (N, 1, D, H, W)
         Pixels to compare, in every channel; at least one.
 
     Returns
@@ -139,6 +141,11 @@ def masked_l2(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return _masked_mean(_difference(output, target).square(), mask)
 
 
+def _axes(images: Tensor) -> tuple[int, ...]:
+    """The axes of space."""
+    return tuple(range(2, images.ndim))
+
+
 def _masked_mean(errors: Tensor, mask: Tensor) -> Tensor:
     """Mean over the masked pixels of all channels together."""
     if mask.shape != (len(errors), 1, *errors.shape[2:]):
@@ -149,10 +156,11 @@ def _masked_mean(errors: Tensor, mask: Tensor) -> Tensor:
 
 
 def _difference(output: Tensor, target: Tensor) -> Tensor:
-    """Difference in float32 or better: a sum over a slice overflows or rounds in half precision."""
-    if output.ndim != 4 or output.shape != target.shape:
+    """Difference in float32 or better: sums over images overflow or round in half precision."""
+    if output.ndim not in (4, 5) or output.shape != target.shape:
         raise ValueError(
-            f"images must have one shape (N, C, H, W), not {output.shape} and {target.shape}"
+            "images must have one shape (N, C, H, W) or (N, C, D, H, W), not "
+            f"{output.shape} and {target.shape}"
         )
     kind = torch.promote_types(torch.promote_types(output.dtype, target.dtype), torch.float32)
     return output.to(kind) - target.to(kind)

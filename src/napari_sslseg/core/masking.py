@@ -6,13 +6,14 @@ the same values wherever it is used on one kind of device.
 """
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
 
 from napari_sslseg.core.corruptions import CPU, check_batch
 from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.patches import Size
+from napari_sslseg.core.sizes import Size, as_size, images_of, times, words_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +32,14 @@ class PixelNoise:
     """Replace an exact share of the pixels of each image by noise: masked-pixel regression.
 
     After Umapathy et al. 2022: x̃ = (1 − M) ⊙ x + M ⊙ n with n ~ N(0, σ), σ = 0.01, and M a random
-    mask over 10 % of the pixels. Exactly round(share · H · W) different pixels are replaced in each
-    image, at the same places in all channels, each channel by noise of its own.
+    mask over 10 % of the pixels. Exactly round(share · pixels) different pixels, or voxels of a
+    volume, are replaced in each image, at the same places in all channels, each channel by noise
+    of its own.
 
     Parameters
     ----------
     image_size : tuple of int
-        Height and width in pixels.
+        Height and width in pixels; or slices, height and width in voxels.
     share : float
         Share of the pixels that are replaced.
     sigma : float
@@ -50,14 +52,15 @@ class PixelNoise:
     """
 
     def __init__(self, image_size: Size, share: float = 0.1, sigma: float = 0.01) -> None:
-        self.image_size: Size = (int(image_size[0]), int(image_size[1]))
-        total = self.image_size[0] * self.image_size[1]
+        self.image_size = as_size(image_size)
+        total = prod(self.image_size)
         self.count = round(share * total)
         self.sigma = sigma
         if not 0 < self.count < total:
             raise ConfigError(
-                f"A share of {share:g} of {image_size[0]} × {image_size[1]} pixels leaves none to "
-                "restore or none to see; choose another share."
+                f"A share of {share:g} of {times(self.image_size)} "
+                f"{words_for(self.image_size).places} leaves none to restore or none to see; "
+                "choose another share."
             )
 
     def sample(self, n: int, generator: torch.Generator) -> NoiseParameters:
@@ -66,16 +69,16 @@ class PixelNoise:
         return NoiseParameters(n, places, noise)
 
     def mask(self, parameters: NoiseParameters, device: torch.device = CPU) -> Tensor:
-        """Say which pixels are replaced: bool, shape (N, 1, H, W)."""
-        n, (height, width) = len(parameters), self.image_size
+        """Say which pixels are replaced: bool, shape (N, 1, H, W) or (N, 1, D, H, W)."""
+        n, total = len(parameters), prod(self.image_size)
         generator = torch.Generator(device=device).manual_seed(parameters.places_seed)
-        drawn = torch.rand(n, height * width, generator=generator, device=device)
+        drawn = torch.rand(n, total, generator=generator, device=device)
         chosen = drawn.topk(self.count, dim=1, sorted=False).indices
-        replaced = torch.zeros(n, height * width, dtype=torch.bool, device=device)
-        return replaced.scatter_(1, chosen, True).view(n, 1, height, width)
+        replaced = torch.zeros(n, total, dtype=torch.bool, device=device)
+        return replaced.scatter_(1, chosen, True).view(n, 1, *self.image_size)
 
     def apply(self, images: Tensor, parameters: NoiseParameters) -> Tensor:
-        """Replace pixels of images (N, C, H, W), which stay as they are."""
+        """Replace pixels of images (N, C, …), which stay as they are."""
         check_batch(images, self.image_size, len(parameters))
         return self.fill(images, self.mask(parameters, images.device), parameters)
 
@@ -89,7 +92,7 @@ class PixelNoise:
 
 @dataclass(frozen=True, eq=False)
 class GridParameters:
-    """Which patches of the grid are hidden in each of N images: bool, shape (N, rows, columns)."""
+    """Which patches are hidden in each of N images: bool, shape (N, *grid)."""
 
     hidden: Tensor
 
@@ -100,14 +103,15 @@ class GridParameters:
 class GridMask:
     """Hide an exact share of the patches of a grid: masked image modelling.
 
-    The grid starts at the top left. Where the patch side does not divide the slice, the last row
-    or column of patches is cut off by the border; a cut patch counts as any other. Exactly
-    round(share · patches) are hidden in each image, in all channels.
+    Patches are squares on slices and cubes in volumes. The grid starts at the first pixel. Where
+    the patch side does not divide that of the image, the last patches are cut off by the border; a
+    cut patch counts as any other. Exactly round(share · patches) are hidden in each image, in all
+    channels.
 
     Parameters
     ----------
     image_size : tuple of int
-        Height and width in pixels.
+        Height and width in pixels; or slices, height and width in voxels.
     patch_size : int
         Side of the patches in pixels.
     share : float
@@ -123,48 +127,47 @@ class GridMask:
     """What the hidden pixels become: the mean of z-scored images."""
 
     def __init__(self, image_size: Size, patch_size: int = 32, share: float = 0.75) -> None:
-        self.image_size: Size = (int(image_size[0]), int(image_size[1]))
+        self.image_size = as_size(image_size)
         self.patch_size = patch_size
         self.grid = self._grid(patch_size)
         self.count = self._count(patch_size, share)
-        if not 0 < self.count < self.grid[0] * self.grid[1]:
+        if not 0 < self.count < prod(self.grid):
             fitting = (
                 side
                 for side in range(min(patch_size, *self.image_size), 0, -1)
                 if 0 < self._count(side, share) < self._count(side, 1)
             )
             largest = next(fitting, 0)
-            choice = f"a patch size of {largest} pixels" if largest else "another share"
+            places = words_for(self.image_size).places
+            choice = f"a patch size of {largest} {places}" if largest else "another share"
             raise ConfigError(
-                f"Patches of {patch_size} pixels on slices of {image_size[0]} × {image_size[1]} "
-                f"cannot be hidden to a share of {share:g}; choose {choice}."
+                f"Patches of {patch_size} {places} on {images_of(self.image_size)} cannot be "
+                f"hidden to a share of {share:g}; choose {choice}."
             )
 
-    def _grid(self, side: int) -> tuple[int, int]:
-        height, width = self.image_size
-        return -(-height // side), -(-width // side)
+    def _grid(self, side: int) -> tuple[int, ...]:
+        return tuple(-(-length // side) for length in self.image_size)
 
     def _count(self, side: int, share: float) -> int:
-        rows, columns = self._grid(side)
-        return round(share * rows * columns)
+        return round(share * prod(self._grid(side)))
 
     def sample(self, n: int, generator: torch.Generator) -> GridParameters:
         """Draw the hidden patches of ``n`` images from a generator on the CPU."""
-        rows, columns = self.grid
-        order = torch.rand(n, rows * columns, generator=generator).argsort(dim=1)
-        hidden = torch.zeros(n, rows * columns, dtype=torch.bool)
+        patches = prod(self.grid)
+        order = torch.rand(n, patches, generator=generator).argsort(dim=1)
+        hidden = torch.zeros(n, patches, dtype=torch.bool)
         hidden.scatter_(1, order[:, : self.count], True)
-        return GridParameters(hidden.view(n, rows, columns))
+        return GridParameters(hidden.view(n, *self.grid))
 
     def mask(self, parameters: GridParameters, device: torch.device = CPU) -> Tensor:
-        """Say which pixels are hidden: bool, shape (N, 1, H, W)."""
-        height, width = self.image_size
-        hidden = parameters.hidden.to(device)
-        pixels = hidden.repeat_interleave(self.patch_size, 1).repeat_interleave(self.patch_size, 2)
-        return pixels[:, None, :height, :width]
+        """Say which pixels are hidden: bool, shape (N, 1, H, W) or (N, 1, D, H, W)."""
+        pixels = parameters.hidden.to(device)
+        for axis, side in enumerate(self.image_size, start=1):
+            pixels = pixels.repeat_interleave(self.patch_size, axis).narrow(axis, 0, side)
+        return pixels[:, None].contiguous()
 
     def apply(self, images: Tensor, parameters: GridParameters) -> Tensor:
-        """Hide patches of images (N, C, H, W), which stay as they are."""
+        """Hide patches of images (N, C, …), which stay as they are."""
         check_batch(images, self.image_size, len(parameters))
         return self.fill(images, self.mask(parameters, images.device), parameters)
 

@@ -46,20 +46,21 @@ def volume_shares(
     import torch
     from monai.inferers import sliding_window_inference
 
-    crop = settings.size if isinstance(settings.size, tuple) else None
-    place = volume_placement(volume.geometry, settings, crop or (1, 1, 1))
-    image = torch.from_numpy(prepare_volume(volume, settings, place))[None]
-    if crop is None or place.canvas == crop:
-        found = shares(image.to(device)).cpu()
-    else:
-        found = sliding_window_inference(  # type: ignore[assignment]
-            image,
-            crop,
-            sw_batch_size=2,
-            predictor=shares,
-            overlap=OVERLAP,
-            mode="gaussian",
-            sw_device=device,
-            device="cpu",
-        )
-    return place.take(found.float())[0]
+    with torch.inference_mode():
+        crop = settings.size if isinstance(settings.size, tuple) else None
+        place = volume_placement(volume.geometry, settings, crop or (1, 1, 1))
+        image = torch.from_numpy(prepare_volume(volume, settings, place))[None]
+        if crop is None or place.canvas == crop:
+            found = shares(image.to(device)).cpu()
+        else:
+            found = sliding_window_inference(  # type: ignore[assignment]
+                image,
+                crop,
+                sw_batch_size=2,
+                predictor=shares,
+                overlap=OVERLAP,
+                mode="gaussian",
+                sw_device=device,
+                device="cpu",
+            )
+        return place.take(found.float())[0]

@@ -114,7 +114,7 @@ def iter_pretrain(
         Whatever is wrong with scans, settings or the disk, in one sentence.
     """
     from napari_sslseg.core.networks.build import check_dimensions, make_network
-    from napari_sslseg.core.pretext.registry import default_task, describe, remarks
+    from napari_sslseg.core.pretext.registry import check_task, default_task, describe, remarks
     from napari_sslseg.core.training import Job, make_fabric, run_job
 
     settings = settings or PretrainSettings()
@@ -129,6 +129,8 @@ def iter_pretrain(
     claim(out, overwrite=overwrite)
     settings = settled(settings, start, sources[0], modality)
     assert settings.preprocessing is not None
+    if task is not None:
+        check_task(task, sample_dimensions(settings.preprocessing))
     store = yield from iter_samples(
         sources,
         settings.preprocessing,

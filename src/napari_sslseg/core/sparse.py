@@ -20,11 +20,14 @@ from napari_sslseg.core.networks.parts import EncoderDecoder, repeat_to_fit
 # Of what SparK starts its tokens from.
 TOKEN_DEVIATION = 0.02
 
-Norm = nn.GroupNorm | nn.InstanceNorm2d | nn.BatchNorm2d
+InstanceNorm = nn.InstanceNorm2d | nn.InstanceNorm3d
+BatchNorm = nn.BatchNorm2d | nn.BatchNorm3d
+Convolution = nn.Conv2d | nn.Conv3d
+Norm = nn.GroupNorm | InstanceNorm | BatchNorm
 
 
 class SparseNetwork(nn.Module):
-    """A network of slices whose encoder sees the visible pixels alone.
+    """A network of slices or volumes whose encoder sees the visible pixels alone.
 
     Hidden places of the encoder's features become a learned token, one for each level, before the
     decoder takes them. The parts keep their names, so that they transfer as those of any network.
@@ -46,8 +49,9 @@ class SparseNetwork(nn.Module):
         self.decoder = network.decoder
         self.output = network.output
         self.stride = network.stride
+        axes = next(m.weight.ndim for m in _layers(self.encoder) if isinstance(m, Convolution)) - 2
         self.mask_tokens = nn.ParameterList(
-            nn.init.trunc_normal_(torch.empty(1, channels, 1, 1), std=TOKEN_DEVIATION)
+            nn.init.trunc_normal_(torch.empty(1, channels, *[1] * axes), std=TOKEN_DEVIATION)
             for channels in network.encoder.channels
         )
         for module in _layers(self.encoder):
@@ -58,13 +62,13 @@ class SparseNetwork(nn.Module):
                 )
 
     def forward(self, images: Tensor, visible: Tensor) -> Tensor:
-        """Scores, shape (N, out_channels, H, W), from the visible pixels alone.
+        """Scores, shape (N, out_channels, …), from the visible pixels alone.
 
         Parameters
         ----------
-        images : Tensor, shape (N, C, H, W)
+        images : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
             Their hidden pixels may hold anything.
-        visible : Tensor of bool, shape (N, 1, H, W)
+        visible : Tensor of bool, shape (N, 1, H, W) or (N, 1, D, H, W)
             Whole blocks of the network's stride are visible or hidden.
         """
         sides = tuple(slice(side) for side in images.shape[2:])
@@ -94,14 +98,13 @@ def sparse(encoder: Callable[[Tensor], list[Tensor]], visible: Tensor) -> Iterat
     ----------
     encoder : Module
         Its convolutions and normalisations are made sparse, and its weights stay as they are.
-    visible : Tensor of bool, shape (N, 1, H, W)
+    visible : Tensor of bool, shape (N, 1, H, W) or (N, 1, D, H, W)
         As large as the images that it gets; the same over each block of the encoder's stride.
     """
 
     @cache
-    def shown(height: int, dtype: torch.dtype) -> Tensor:
-        step = visible.shape[2] // height
-        return visible[:, :, ::step, ::step].to(dtype).contiguous()
+    def shown(side: int, dtype: torch.dtype) -> Tensor:
+        return _every(visible, visible.shape[2] // side).to(dtype).contiguous()
 
     def hide(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         # In place: a convolution does not need its output again to go backward.
@@ -111,7 +114,7 @@ def sparse(encoder: Callable[[Tensor], list[Tensor]], visible: Tensor) -> Iterat
         return _normalise(norm, shown(features.shape[2], torch.float32), features)
 
     layers = _layers(encoder)
-    hooks = [m.register_forward_hook(hide) for m in layers if isinstance(m, nn.Conv2d)]
+    hooks = [m.register_forward_hook(hide) for m in layers if isinstance(m, Convolution)]
     norms = [module for module in layers if isinstance(module, Norm)]
     for norm in norms:
         norm.forward = partial(normalise, norm)  # type: ignore[method-assign]
@@ -130,17 +133,28 @@ def _layers(encoder: object) -> list[nn.Module]:
 
 
 def _is_norm(module: nn.Module) -> bool:
-    return "Norm" in type(module).__name__
+    # Modules of modules are no layers, whatever their name.
+    return "Norm" in type(module).__name__ and not any(module.children())
 
 
 def _keeps_averages(module: nn.Module) -> bool:
-    return isinstance(module, nn.InstanceNorm2d) and module.track_running_stats
+    return isinstance(module, InstanceNorm) and module.track_running_stats
 
 
 def _at_size(visible: Tensor, features: Tensor) -> Tensor:
     """The mask at the resolution of some features."""
-    step = visible.shape[2] // features.shape[2]
-    return visible[:, :, ::step, ::step]
+    return _every(visible, visible.shape[2] // features.shape[2])
+
+
+def _every(visible: Tensor, step: int) -> Tensor:
+    """One place of each block of ``step`` along every axis: networks halve all of them alike."""
+    steps = (1, 1, *[step] * (visible.ndim - 2))
+    return visible[tuple(slice(None, None, step) for step in steps)]
+
+
+def _per_channel(values: Tensor, features: Tensor) -> Tensor:
+    """One value of each channel, shape (…, C), beside features (N, C, …)."""
+    return values.view(*values.shape, *[1] * (features.ndim - 2))
 
 
 def _normalise(norm: Norm, shown: Tensor, features: Tensor) -> Tensor:
@@ -151,30 +165,30 @@ def _normalise(norm: Norm, shown: Tensor, features: Tensor) -> Tensor:
     """
     values = features.float()
     channels = values.shape[1]
-    if isinstance(norm, nn.BatchNorm2d):
+    if isinstance(norm, BatchNorm):
         mean, variance = _batch_statistics(norm, values, shown)
     else:
         groups = norm.num_groups if isinstance(norm, nn.GroupNorm) else channels
-        share = shown.mean(dim=(1, 2, 3))[:, None, None]
+        share = shown.mean(dim=tuple(range(1, shown.ndim)))[:, None, None]
         moments = _moments(values.unflatten(1, (groups, -1)).flatten(2), (2,), share)
         mean, variance = (
-            m.expand(-1, -1, channels // groups).flatten(1)[:, :, None, None] for m in moments
+            _per_channel(m.expand(-1, -1, channels // groups).flatten(1), values) for m in moments
         )
     scale = (variance + norm.eps).rsqrt()
     if norm.weight is not None:
-        scale = scale * norm.weight[:, None, None]
+        scale = scale * _per_channel(norm.weight, values)
     shift = -mean * scale
     if norm.bias is not None:
-        shift = shift + norm.bias[:, None, None]
+        shift = shift + _per_channel(norm.bias, values)
     return torch.addcmul(shift * shown, values, scale).to(features.dtype)
 
 
-def _batch_statistics(norm: nn.BatchNorm2d, values: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
+def _batch_statistics(norm: BatchNorm, values: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
     """Moments over the batch in training, whose running averages go on; else the averages."""
     running = norm.running_mean, norm.running_var
     if not norm.training and running[0] is not None and running[1] is not None:
-        return running[0][:, None, None], running[1][:, None, None]
-    mean, variance = _moments(values, (0, 2, 3), shown.mean())
+        return _per_channel(running[0], values), _per_channel(running[1], values)
+    mean, variance = _moments(values, (0, *range(2, values.ndim)), shown.mean())
     if norm.training and running[0] is not None and running[1] is not None:
         assert norm.num_batches_tracked is not None
         norm.num_batches_tracked += 1

@@ -21,6 +21,8 @@ from napari_sslseg.core.runs import Run
 from napari_sslseg.options import TASK_NAMES
 
 SIZE = (64, 48)
+VOLUME = (16, 32, 24)
+SIZES = [SIZE, VOLUME]
 RESTORING = [
     "context-restoration",
     "context-prediction",
@@ -40,13 +42,17 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
+def noise(size, channels=2):
+    return torch.randn(6, channels, *size, generator=torch.Generator().manual_seed(0))
+
+
 @pytest.fixture
 def images():
-    return torch.randn(6, 2, *SIZE, generator=torch.Generator().manual_seed(0))
+    return noise(SIZE)
 
 
-def build(name):
-    return make_task(name, SIZE).build(SIZE, 0)
+def build(name, size=SIZE):
+    return make_task(name, size).build(size, 0)
 
 
 def draw(task, n=6, seed=0):
@@ -56,9 +62,10 @@ def draw(task, n=6, seed=0):
 class Recorder(nn.Module):
     """One convolution, which keeps what it saw and in which mode."""
 
-    def __init__(self, inputs, outputs):
+    def __init__(self, inputs, outputs, dimensions=2):
         super().__init__()
-        self.convolve = nn.Conv2d(inputs, outputs, 3, padding=1)
+        convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
+        self.convolve = convolution(inputs, outputs, 3, padding=1)
 
     def forward(self, images):
         self.seen = images.detach().clone()
@@ -153,30 +160,33 @@ def test_masked_pixels_remark_on_slices_that_are_not_scaled_to_one():
 # --- what happens to the slices ---------------------------------------------------------------
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", RESTORING)
-def test_slices_stay_as_they_are_and_the_seed_decides(name, images):
-    task = build(name)
+def test_images_stay_as_they_are_and_the_seed_decides(name, size):
+    task, images = build(name, size), noise(size)
     kept = images.clone()
     first = task.apply(images, draw(task))
     assert torch.equal(images, kept)
     assert first.shape == images.shape
     assert first.isfinite().all()
-    again = build(name)
+    again = build(name, size)
     assert torch.equal(again.apply(images, draw(again)), first)
     assert not torch.equal(task.apply(images, draw(task, seed=1)), first)
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", RESTORING)
-def test_each_image_gets_a_draw_of_its_own(name, images):
-    task = build(name)
+def test_each_image_gets_a_draw_of_its_own(name, size):
+    task, images = build(name, size), noise(size)
     mask = task.preview(images, draw(task)).mask
     assert len({image.tobytes() for image in mask}) >= 4
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", RESTORING)
-def test_all_channels_are_corrupted_at_the_same_places(name):
-    task = build(name)
-    one = torch.randn(6, 1, *SIZE, generator=torch.Generator().manual_seed(0))
+def test_all_channels_are_corrupted_at_the_same_places(name, size):
+    task = build(name, size)
+    one = noise(size, channels=1)
     # Channels on different scales, as those of CT windows.
     both = torch.cat([one, 3 * one + 100], dim=1)
     out = task.apply(both, draw(task))
@@ -189,11 +199,12 @@ def test_all_channels_are_corrupted_at_the_same_places(name):
         assert np.array_equal(changed[:, 0], changed[:, 1])
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", RESTORING)
-def test_the_preview_shows_what_training_does(name, images):
-    task = build(name)
+def test_the_preview_shows_what_training_does(name, size):
+    task, images = build(name, size), noise(size)
     parameters = draw(task)
-    model = Recorder(2, task.head(2)).train()
+    model = Recorder(2, task.head(2), len(size)).train()
     loss = task.loss(model, images, parameters)
     assert loss.shape == ()
     loss.backward()
@@ -205,7 +216,7 @@ def test_the_preview_shows_what_training_does(name, images):
     assert np.array_equal(shown.corrupted, seen)
     assert np.array_equal(shown.original, images.numpy())
     assert shown.mask.dtype == bool
-    assert shown.mask.shape == (6, 1, *SIZE)
+    assert shown.mask.shape == (6, 1, *size)
     target = shown.original if shown.levels is None else shown.levels
     assert np.array_equal(shown.error, np.abs(shown.restored - target))
     assert all(getattr(shown, named) is not None for named in shown.captions)
@@ -213,18 +224,22 @@ def test_the_preview_shows_what_training_does(name, images):
     assert shown.original.any()
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["masked-pixels", "mae"])
-def test_the_preview_restores_only_what_the_loss_sees(name, images):
-    task = build(name)
-    shown = task.preview(images, draw(task), Recorder(2, 2))
+def test_the_preview_restores_only_what_the_loss_sees(name, size):
+    task, images = build(name, size), noise(size)
+    shown = task.preview(images, draw(task), Recorder(2, 2, len(size)))
     kept = ~np.broadcast_to(shown.mask, shown.original.shape)
     assert np.array_equal(shown.restored[kept], shown.original[kept])
     assert (shown.error[kept] == 0).all()
     assert (shown.error[~kept] > 0).mean() > 0.99
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["masked-pixels", "mae"])
-def test_the_output_gets_no_gradient_where_nothing_was_hidden(name, images):
+def test_the_output_gets_no_gradient_where_nothing_was_hidden(name, size):
+    images = noise(size)
+
     class Free(nn.Module):
         """Gives the same output whatever it sees."""
 
@@ -235,7 +250,7 @@ def test_the_output_gets_no_gradient_where_nothing_was_hidden(name, images):
         def forward(self, images):
             return self.output
 
-    task, model = build(name), Free()
+    task, model = build(name, size), Free()
     parameters = draw(task)
     task.loss(model, images, parameters).backward()
     hidden = torch.from_numpy(task.preview(images, parameters).mask).expand_as(images)

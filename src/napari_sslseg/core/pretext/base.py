@@ -17,34 +17,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PretextPreview:
-    """What a pretext task does to some slices: copies, safe to keep while training goes on.
+    """What a pretext task does to some images: copies, safe to keep while training goes on.
+
+    Arrays are of shape (N, C, H, W) for slices and (N, C, D, H, W) for volumes.
 
     Parameters
     ----------
-    original : ndarray, shape (N, C, H, W)
-        Preprocessed slices.
-    corrupted : ndarray, shape (N, C, H, W)
+    original : ndarray, shape (N, C, …)
+        Preprocessed slices or volumes.
+    corrupted : ndarray, shape (N, C, …)
         What the network sees.
-    mask : ndarray of bool, shape (N, 1, H, W)
+    mask : ndarray of bool, shape (N, 1, …)
         Pixels that were replaced.
-    restored : ndarray, shape (N, C, H, W), or None
+    restored : ndarray, shape (N, C, …), or None
         What the network makes of it; None without a network. Where the loss sees the masked
         pixels alone, the original stands at the others. With ``levels``, the levels that the
-        network tells, shape (N, 1, H, W).
-    error : ndarray, shape (N, C, H, W), or None
+        network tells, shape (N, 1, …).
+    error : ndarray, shape (N, C, …), or None
         Absolute difference of restored and original, in units of the preprocessed intensities;
-        with ``levels``, of the levels, shape (N, 1, H, W).
+        with ``levels``, of the levels, shape (N, 1, …).
     captions : mapping of str to str
         Plain words for the arrays, by name. One without a caption is not worth a picture.
-    partner : ndarray, shape (N, C, H, W), or None
-        The slices that were fused in, for a task that fuses slices.
-    levels : ndarray, shape (N, 1, H, W), or None
+    partner : ndarray, shape (N, C, …), or None
+        The images that were fused in, for a task that fuses images.
+    levels : ndarray, shape (N, 1, …), or None
         How strongly each pixel shows the partner, from 0 to 1.
     notes : tuple of str
         One line below each row, such as the side and the distance of a pair; none if empty.
     boxes : mapping of str to ndarray, shape (N, R, 4)
         Regions to outline, by the array that they lie in: top, left, height and width in pixels.
-        Region r of one array belongs to region r of another.
+        On slices alone. Region r of one array belongs to region r of another.
     matrix : ndarray, shape (M, M), or None
         How alike a trained network finds examples: cosine similarities, or distances.
     matrix_title : str
@@ -108,7 +110,7 @@ class SliceTask(ABC):
 
 
 class PretextTask(Protocol):
-    """A pretext task made for one slice size, as its settings' ``build`` returns it.
+    """A pretext task made for slices or volumes of one size, as its settings' ``build`` returns it.
 
     Randomness is drawn by ``sample`` alone: the same parameters give the same corruption in
     training, in validation and in a preview.
@@ -157,7 +159,7 @@ class PretextTask(Protocol):
         ...
 
     def apply(self, images: "Tensor", parameters: Any) -> "Tensor":
-        """Make the network's input from images (N, C, H, W), which stay as they are."""
+        """Make the network's input from images (N, C, …), which stay as they are."""
         ...
 
     def loss(self, model: "nn.Module", images: "Tensor", parameters: Any) -> "Tensor":
@@ -167,5 +169,5 @@ class PretextTask(Protocol):
     def preview(
         self, images: "Tensor", parameters: Any, model: "nn.Module | None" = None
     ) -> PretextPreview:
-        """Show what training does to images (N, C, H, W) with these parameters."""
+        """Show what training does to images (N, C, …) with these parameters."""
         ...

@@ -3,18 +3,19 @@
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from napari_sslseg.core.pretext.context_restoration import PatchSettings
+from napari_sslseg.core.sizes import Size
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.patch_restoration import ContextPredictionTask
 
 
 class ContextPrediction(PatchSettings):
-    """Context prediction: patches of a slice are erased, and the network fills them in.
+    """Context prediction: patches of an image are erased, and the network fills them in.
 
     Dominic et al. 2023, *Improving data-efficiency and robustness of medical imaging segmentation
     using inpainting-based self-supervised learning*. Patches lie as in context restoration and
-    become 0 after the normalisation, which is the mean of z-scored slices. The loss runs over the
-    whole slice.
+    become 0 after the normalisation, which is the mean of z-scored images. The loss runs over the
+    whole image.
 
     Examples
     --------
@@ -25,20 +26,20 @@ class ContextPrediction(PatchSettings):
     title: ClassVar[str] = "Fill in erased patches"
     kind: Literal["context-prediction"] = "context-prediction"
 
-    def build(self, image_size: tuple[int, int], seed: int = 0) -> "ContextPredictionTask":
-        """Make the task for slices of one size.
+    def build(self, image_size: Size, seed: int = 0) -> "ContextPredictionTask":
+        """Make the task for images of one size.
 
         Parameters
         ----------
         image_size : tuple of int
-            Height and width of the slices in pixels.
+            Height and width of slices in pixels; or slices, height and width of volumes in voxels.
         seed : int
             Seed of the masks that are made in advance.
 
         Raises
         ------
         ConfigError
-            If such patches do not fit the slices; the message names a size that does.
+            If such patches do not fit the images; the message names a size that does.
         """
         from napari_sslseg.core.pretext.patch_restoration import ContextPredictionTask
 

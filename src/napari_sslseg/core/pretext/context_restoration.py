@@ -6,30 +6,33 @@ from pydantic import Field
 
 from napari_sslseg.core.patches import Sampling
 from napari_sslseg.core.pretext.settings import PretextSettings
+from napari_sslseg.core.sizes import Size
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.patch_restoration import ContextRestorationTask
 
 
 class PatchSettings(PretextSettings):
-    """Which patches of a slice are corrupted: what context restoration and prediction share."""
+    """Which patches are corrupted: what context restoration and prediction share."""
 
     title: ClassVar[str]
+    dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     patch_share: ClassVar[float] = 1 / 16
-    """Patch side over slice side, for a default: 32 of 512 pixels in Dominic et al. 2023."""
+    """Patch side over image side, for a default: 32 of 512 pixels in Dominic et al. 2023."""
 
     patch_size: int = Field(
         default=32,
         gt=0,
         le=512,
         title="Patch size",
-        description="Side of the square patches that are corrupted, in pixels. Dominic et al. "
-        "2023 compare 64, 32, 16 and 8 and find 32 best, on slices of 512 × 512.",
+        description="Side of the patches that are corrupted, in pixels: squares of slices, cubes "
+        "of volumes. Dominic et al. 2023 compare 64, 32, 16 and 8 and find 32 best, on slices of "
+        "512 × 512.",
     )
     sampling: Sampling = Field(
         default="poisson-disc",
         title="Placement of patches",
-        description="poisson-disc keeps patches apart and spreads them over the slice; uniform "
+        description="poisson-disc keeps patches apart and spreads them over the image; uniform "
         "places them anywhere, even on each other. Dominic et al. 2023 find poisson-disc best.",
     )
     min_area: float = Field(
@@ -37,15 +40,15 @@ class PatchSettings(PretextSettings):
         gt=0,
         le=0.9,
         title="Corrupted share",
-        description="Patches are added until at least this share of the slice is corrupted; "
-        "a quarter in Dominic et al. 2023. At most 0.3 with poisson-disc.",
+        description="Patches are added until at least this share of the slice or volume "
+        "is corrupted; a quarter in Dominic et al. 2023. At most 0.3 with poisson-disc.",
     )
     n_masks: int = Field(
         default=100,
         gt=0,
         le=10_000,
         title="Number of masks",
-        description="Arrangements of patches made in advance. Each slice gets one of them, turned "
+        description="Arrangements of patches made in advance. Each image gets one of them, turned "
         "at random, each time it is shown; 100 in Dominic et al. 2023.",
     )
 
@@ -56,11 +59,12 @@ class PatchSettings(PretextSettings):
 
 
 class ContextRestoration(PatchSettings):
-    """Context restoration: patches of a slice change places, and the network puts them back.
+    """Context restoration: patches of an image change places, and the network puts them back.
 
     Dominic et al. 2023, *Improving data-efficiency and robustness of medical imaging segmentation
     using inpainting-based self-supervised learning*. The defaults are the best of the designs
-    compared there, found on MR and CT slices of 512 × 512 pixels.
+    compared there, found on MR and CT slices of 512 × 512 pixels. Volumes, which the paper has
+    none of, are treated alike, with cubes for squares.
 
     Examples
     --------
@@ -71,20 +75,20 @@ class ContextRestoration(PatchSettings):
     title: ClassVar[str] = "Restore swapped patches"
     kind: Literal["context-restoration"] = "context-restoration"
 
-    def build(self, image_size: tuple[int, int], seed: int = 0) -> "ContextRestorationTask":
-        """Make the task for slices of one size.
+    def build(self, image_size: Size, seed: int = 0) -> "ContextRestorationTask":
+        """Make the task for images of one size.
 
         Parameters
         ----------
         image_size : tuple of int
-            Height and width of the slices in pixels.
+            Height and width of slices in pixels; or slices, height and width of volumes in voxels.
         seed : int
             Seed of the masks that are made in advance.
 
         Raises
         ------
         ConfigError
-            If such patches do not fit the slices; the message names a size that does.
+            If such patches do not fit the images; the message names a size that does.
         """
         from napari_sslseg.core.pretext.patch_restoration import ContextRestorationTask
 

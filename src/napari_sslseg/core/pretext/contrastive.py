@@ -79,7 +79,7 @@ class GlobalContrastTask(SliceTask):
     name = "global-contrast"
     title = GlobalContrast.title
 
-    def __init__(self, settings: GlobalContrast, image_size: tuple[int, int]) -> None:
+    def __init__(self, settings: GlobalContrast, image_size: tuple[int, ...]) -> None:
         self.settings = settings
         self.image_size = image_size
         self._part = self._scan = torch.zeros(0, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Volume fusion at work: fuse slices of a batch, and tell the mixing level of each pixel."""
+"""Volume fusion at work: fuse images of a batch, and tell the mixing level of each pixel."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -8,38 +8,39 @@ from torch import Tensor, nn
 
 from napari_sslseg.core.fusion import FusionParameters, SliceFusion
 from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
-from napari_sslseg.core.pretext.restoration import forward
+from napari_sslseg.core.pretext.restoration import captions_for, forward
 from napari_sslseg.core.pretext.volume_fusion import VolumeFusion
+from napari_sslseg.core.sizes import Size
 
 
 class VolumeFusionTask(SliceTask):
-    """Volume fusion (Wang et al. 2023) for slices of one size.
+    """Volume fusion (Wang et al. 2023) for images of one size.
 
     Parameters
     ----------
     settings : VolumeFusion
         Levels and boxes.
     image_size : tuple of int
-        Height and width of the slices in pixels.
+        Height and width of slices in pixels; or slices, height and width of volumes in voxels.
 
     Raises
     ------
     ConfigError
-        If such boxes do not fit the slices.
+        If such boxes do not fit the images.
     """
 
     name = "volume-fusion"
     title = VolumeFusion.title
     captions: ClassVar[Mapping[str, str]] = {
         "original": "Original",
-        "partner": "Slice to mix in",
+        "partner": "{Image} to mix in",
         "corrupted": "Mixed",
         "levels": "Mixing level (white: 1)",
         "restored": "Level told by the network",
         "error": "Difference of the levels",
     }
 
-    def __init__(self, settings: VolumeFusion, image_size: tuple[int, int]) -> None:
+    def __init__(self, settings: VolumeFusion, image_size: Size) -> None:
         from monai.losses import DiceCELoss
 
         self.settings = settings
@@ -67,7 +68,7 @@ class VolumeFusionTask(SliceTask):
         return self.corruption.sample(n, generator)
 
     def apply(self, images: Tensor, parameters: FusionParameters) -> Tensor:
-        """Fuse images (N, C, H, W), which stay as they are, with others of the batch."""
+        """Fuse images (N, C, …), which stay as they are, with others of the batch."""
         return self.corruption.apply(images, parameters)
 
     def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
@@ -76,9 +77,9 @@ class VolumeFusionTask(SliceTask):
         Parameters
         ----------
         model : Module
-            From (N, C, H, W) to scores (N, K + 1, H, W).
-        images : Tensor, shape (N, C, H, W)
-            Original slices, on the model's device.
+            From (N, C, …) to scores (N, K + 1, …).
+        images : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
+            Original images, on the model's device.
         parameters : FusionParameters
             From :meth:`sample`, for N images.
         """
@@ -93,8 +94,8 @@ class VolumeFusionTask(SliceTask):
 
         Parameters
         ----------
-        images : Tensor, shape (N, C, H, W)
-            Original slices, on the model's device.
+        images : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
+            Original images, on the model's device.
         parameters : FusionParameters
             From :meth:`sample`, for N images.
         model : Module, optional
@@ -113,7 +114,7 @@ class VolumeFusionTask(SliceTask):
             mask=levels > 0,
             restored=told,
             error=None if told is None else abs(told - shares),
-            captions=self.captions,
+            captions=captions_for(self.captions, self.corruption.image_size),
             partner=images[parameters.partners.to(images.device)].cpu().numpy(),
             levels=shares,
         )

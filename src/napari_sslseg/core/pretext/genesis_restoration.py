@@ -1,4 +1,4 @@
-"""Models Genesis at work: distort slices, restore them, compare."""
+"""Models Genesis at work: distort images, restore them, compare."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -7,17 +7,18 @@ from napari_sslseg.core.genesis import Genesis
 from napari_sslseg.core.losses import restoration_mse
 from napari_sslseg.core.pretext.models_genesis import ModelsGenesis
 from napari_sslseg.core.pretext.restoration import RestorationTask
+from napari_sslseg.core.sizes import Size
 
 
 class ModelsGenesisTask(RestorationTask):
-    """Models Genesis (Zhou et al. 2019) for slices of one size.
+    """Models Genesis (Zhou et al. 2019) for images of one size.
 
     Parameters
     ----------
     settings : ModelsGenesis
         Probabilities of the distortions.
     image_size : tuple of int
-        Height and width of the slices in pixels.
+        Height and width of slices in pixels; or slices, height and width of volumes in voxels.
     """
 
     name = "models-genesis"
@@ -31,7 +32,7 @@ class ModelsGenesisTask(RestorationTask):
         "error": "Absolute error",
     }
 
-    def __init__(self, settings: ModelsGenesis, image_size: tuple[int, int]) -> None:
+    def __init__(self, settings: ModelsGenesis, image_size: Size) -> None:
         self.settings = settings
         self.corruption: Genesis = Genesis(
             image_size,

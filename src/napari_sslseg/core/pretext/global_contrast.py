@@ -82,7 +82,7 @@ class GlobalContrast(PretextSettings):
         """The settings that matter most, in a few words."""
         return f"temperature {self.temperature:g}, negatives: {self.negatives}"
 
-    def build(self, image_size: tuple[int, int], seed: int = 0) -> "GlobalContrastTask":
+    def build(self, image_size: tuple[int, ...], seed: int = 0) -> "GlobalContrastTask":
         """Make the task; nothing is drawn in advance, so no seed is used."""
         from napari_sslseg.core.pretext.contrastive import GlobalContrastTask
 

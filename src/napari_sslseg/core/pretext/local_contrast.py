@@ -134,7 +134,7 @@ class LocalContrast(PretextSettings):
             "encoder is random at first."
         )
 
-    def build(self, image_size: tuple[int, int], seed: int = 0) -> "LocalContrastTask":
+    def build(self, image_size: tuple[int, ...], seed: int = 0) -> "LocalContrastTask":
         """Make the task; nothing is drawn in advance, so no seed is used."""
         from napari_sslseg.core.pretext.local_contrast_task import LocalContrastTask
 

@@ -111,7 +111,7 @@ class LocalContrastTask(SliceTask):
     name = "local-contrast"
     title = LocalContrast.title
 
-    def __init__(self, settings: LocalContrast, image_size: tuple[int, int]) -> None:
+    def __init__(self, settings: LocalContrast, image_size: tuple[int, ...]) -> None:
         self.settings = settings
         self.image_size = image_size
         default = Network()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from napari_sslseg.core.pretext.settings import PretextSettings
+from napari_sslseg.core.sizes import Size
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.masked_restoration import MaskedPatchesTask
@@ -15,18 +16,19 @@ class MaskedPatches(PretextSettings):
 
     The idea of He et al. 2022, *Masked autoencoders are scalable vision learners*, for a U-Net:
     hidden patches become 0 after the normalisation, and the loss is the squared error at the hidden
-    pixels alone, divided by their number. Where the patch side does not divide the slice, the last
-    row or column of patches is cut off by the border.
+    pixels alone, divided by their number. Patches are squares of slices and cubes of volumes. Where
+    their side does not divide that of the image, the last ones are cut off by the border.
 
     Examples
     --------
     >>> MaskedPatches(patch_size=16).build((128, 128)).title
-    'Fill in a mostly hidden slice'
+    'Fill in a mostly hidden image'
     """
 
-    title: ClassVar[str] = "Fill in a mostly hidden slice"
+    title: ClassVar[str] = "Fill in a mostly hidden image"
+    dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     patch_share: ClassVar[float] = 1 / 8
-    """Patch side over slice side, for a default: 32 of 256 pixels."""
+    """Patch side over image side, for a default: 32 of 256 pixels, 16 of 128 voxels."""
 
     kind: Literal["mae"] = "mae"
     patch_size: int = Field(
@@ -34,15 +36,16 @@ class MaskedPatches(PretextSettings):
         gt=0,
         le=512,
         title="Patch size",
-        description="Side of the square patches of the grid, in pixels. He et al. 2022 hide "
-        "patches of 16 on pictures of 224; 32 suits medical slices of 256 × 256.",
+        description="Side of the patches of the grid, in pixels: squares of slices, cubes of "
+        "volumes. He et al. 2022 hide patches of 16 on pictures of 224; 32 suits medical slices of "
+        "256 × 256, and 16 volumes of 128 × 128 × 128.",
     )
     share: float = Field(
         default=0.75,
         gt=0,
         lt=1,
         title="Hidden share",
-        description="Share of the patches that are hidden, the same number on every slice; "
+        description="Share of the patches that are hidden, the same number in every image; "
         "three quarters in He et al. 2022.",
     )
 
@@ -51,8 +54,8 @@ class MaskedPatches(PretextSettings):
         """The settings that matter most, in a few words."""
         return f"{self.share:.0%} of patches of {self.patch_size} pixels hidden"
 
-    def build(self, image_size: tuple[int, int], seed: int = 0) -> "MaskedPatchesTask":
-        """Make the task for slices of one size; nothing is drawn in advance, so no seed is used.
+    def build(self, image_size: Size, seed: int = 0) -> "MaskedPatchesTask":
+        """Make the task for images of one size; nothing is drawn in advance, so no seed is used.
 
         Raises
         ------

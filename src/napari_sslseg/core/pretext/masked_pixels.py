@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.config import Preprocessing
+from napari_sslseg.core.config import AnyPreprocessing
 from napari_sslseg.core.pretext.settings import PretextSettings
+from napari_sslseg.core.sizes import Size
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.masked_restoration import MaskedPixelsTask
@@ -26,14 +27,15 @@ class MaskedPixels(PretextSettings):
     """
 
     title: ClassVar[str] = "Restore masked pixels"
+    dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     kind: Literal["masked-pixels"] = "masked-pixels"
     share: float = Field(
         0.1,
         gt=0,
         lt=1,
         title="Masked share",
-        description="Share of the pixels that are replaced, the same number on every slice; a "
-        "tenth in Umapathy et al. 2022.",
+        description="Share of the pixels (voxels of a volume) that are replaced, the same number "
+        "in every image; a tenth in Umapathy et al. 2022.",
     )
     sigma: float = Field(
         0.01,
@@ -49,17 +51,17 @@ class MaskedPixels(PretextSettings):
         """The settings that matter most, in a few words."""
         return f"{self.share:.0%} of the pixels"
 
-    def remark(self, preprocessing: Preprocessing) -> str | None:
-        """Say what is worth knowing about this task with such slices, if anything is."""
+    def remark(self, preprocessing: AnyPreprocessing) -> str | None:
+        """Say what is worth knowing about this task with such images, if anything is."""
         if preprocessing.normalize == "unit":
             return None
         return (
-            "Masked pixels become noise around 0, which is the mean of z-scored slices and not "
+            "Masked pixels become noise around 0, which is the mean of z-scored images and not "
             'their darkest value; Umapathy et al. 2022 scale to 0…1 (normalisation "unit").'
         )
 
-    def build(self, image_size: tuple[int, int], seed: int = 0) -> "MaskedPixelsTask":
-        """Make the task for slices of one size; nothing is drawn in advance, so no seed is used.
+    def build(self, image_size: Size, seed: int = 0) -> "MaskedPixelsTask":
+        """Make the task for images of one size; nothing is drawn in advance, so no seed is used.
 
         Raises
         ------

@@ -11,6 +11,7 @@ from napari_sslseg.core.pretext.mae import MaskedPatches
 from napari_sslseg.core.pretext.masked_pixels import MaskedPixels
 from napari_sslseg.core.pretext.restoration import Corruption, RestorationTask
 from napari_sslseg.core.pretext.spark import SparseMasking
+from napari_sslseg.core.sizes import Size
 
 
 class Masking(Corruption, Protocol):
@@ -31,9 +32,9 @@ class _MaskedTask(RestorationTask):
         Parameters
         ----------
         model : Module
-            Takes and returns (N, C, H, W).
-        images : Tensor, shape (N, C, H, W)
-            Original slices, on the model's device.
+            Takes and returns (N, C, …).
+        images : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
+            Original images, on the model's device.
         parameters
             From :meth:`sample`, for N images.
         """
@@ -48,27 +49,25 @@ class GridTask(_MaskedTask):
     captions: ClassVar[Mapping[str, str]] = {
         "original": "Original",
         "corrupted": "Patches hidden",
-        "mask": "Hidden pixels",
+        "mask": "Hidden {places}",
         "restored": "Filled in by the network",
         "error": "Absolute error",
     }
 
-    def __init__(
-        self, settings: MaskedPatches | SparseMasking, image_size: tuple[int, int]
-    ) -> None:
+    def __init__(self, settings: MaskedPatches | SparseMasking, image_size: Size) -> None:
         self.settings = settings
         self.corruption = GridMask(image_size, settings.patch_size, settings.share)
 
 
 class MaskedPixelsTask(_MaskedTask):
-    """Masked-pixel regression (Umapathy et al. 2022) for slices of one size.
+    """Masked-pixel regression (Umapathy et al. 2022) for images of one size.
 
     Parameters
     ----------
     settings : MaskedPixels
         Share and noise.
     image_size : tuple of int
-        Height and width of the slices in pixels.
+        Height and width of slices in pixels; or slices, height and width of volumes in voxels.
 
     Raises
     ------
@@ -81,26 +80,26 @@ class MaskedPixelsTask(_MaskedTask):
     compare = staticmethod(masked_l1)
     captions: ClassVar[Mapping[str, str]] = {
         "original": "Original",
-        "corrupted": "Pixels replaced by noise",
-        "mask": "Replaced pixels",
+        "corrupted": "{Places} replaced by noise",
+        "mask": "Replaced {places}",
         "restored": "Restored by the network",
         "error": "Absolute error",
     }
 
-    def __init__(self, settings: MaskedPixels, image_size: tuple[int, int]) -> None:
+    def __init__(self, settings: MaskedPixels, image_size: Size) -> None:
         self.settings = settings
         self.corruption = PixelNoise(image_size, settings.share, settings.sigma)
 
 
 class MaskedPatchesTask(GridTask):
-    """Masked image modelling (He et al. 2022) for slices of one size.
+    """Masked image modelling (He et al. 2022) for images of one size.
 
     Parameters
     ----------
     settings : MaskedPatches
         Patches and share.
     image_size : tuple of int
-        Height and width of the slices in pixels.
+        Height and width of slices in pixels; or slices, height and width of volumes in voxels.
 
     Raises
     ------

@@ -5,18 +5,20 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from napari_sslseg.core.pretext.settings import PretextSettings
+from napari_sslseg.core.sizes import Size
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.genesis_restoration import ModelsGenesisTask
 
 
 class ModelsGenesis(PretextSettings):
-    """Models Genesis: a slice is distorted in several ways at once, and the network restores it.
+    """Models Genesis: an image is distorted in several ways at once, and the network restores it.
 
     After Zhou et al. 2019, *Models Genesis: generic autodidactic models for 3D medical image
-    analysis*, on slices: intensities are bent by a rising or falling curve, pixels are shuffled
-    within small windows, and boxes, or all outside of them, are painted over. Each happens to a
-    slice with a probability of its own. The loss is the squared error over the whole slice.
+    analysis*, on volumes as there, or on slices: intensities are bent by a rising or falling curve,
+    pixels are shuffled within small windows, and boxes, or all outside of them, are painted over.
+    Each happens to an image with a probability of its own. The loss is the squared error over the
+    whole image.
 
     Examples
     --------
@@ -25,13 +27,14 @@ class ModelsGenesis(PretextSettings):
     """
 
     title: ClassVar[str] = "Undo several distortions"
+    dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     kind: Literal["models-genesis"] = "models-genesis"
     curve_rate: float = Field(
         0.9,
         ge=0,
         le=1,
         title="Intensity curve",
-        description="Probability that the intensities of a slice are bent by a random curve, "
+        description="Probability that the intensities of an image are bent by a random curve, "
         "which rises or falls; 0.9 in the configuration of Zhou et al. 2019.",
     )
     shuffle_rate: float = Field(
@@ -39,7 +42,7 @@ class ModelsGenesis(PretextSettings):
         ge=0,
         le=1,
         title="Local shuffling",
-        description="Probability that the pixels of a slice are shuffled within small windows; "
+        description="Probability that the pixels of an image are shuffled within small windows; "
         "0.5 in the configuration of Zhou et al. 2019.",
     )
     paint_rate: float = Field(
@@ -47,7 +50,7 @@ class ModelsGenesis(PretextSettings):
         ge=0,
         le=1,
         title="Painting",
-        description="Probability that a part of a slice is painted over; 0.9 in the "
+        description="Probability that a part of an image is painted over; 0.9 in the "
         "configuration of Zhou et al. 2019.",
     )
     outside_rate: float = Field(
@@ -55,7 +58,7 @@ class ModelsGenesis(PretextSettings):
         ge=0,
         le=1,
         title="Outside",
-        description="Probability that a painted slice is painted outside of boxes rather than "
+        description="Probability that a painted image is painted outside of boxes rather than "
         "inside; 0.8 in the configuration of Zhou et al. 2019.",
     )
     max_area: float = Field(
@@ -63,7 +66,8 @@ class ModelsGenesis(PretextSettings):
         gt=0,
         le=0.9,
         title="Painted share",
-        description="Largest share of a slice that is painted over; a quarter in Zhou et al. 2019.",
+        description="Largest share of an image that is painted over; a quarter in Zhou et al. "
+        "2019.",
     )
 
     @property
@@ -71,8 +75,8 @@ class ModelsGenesis(PretextSettings):
         """The settings that matter most, in a few words."""
         return "intensity curves, local shuffling, painting over"
 
-    def build(self, image_size: tuple[int, int], seed: int = 0) -> "ModelsGenesisTask":
-        """Make the task for slices of one size; nothing is drawn in advance, so no seed is used."""
+    def build(self, image_size: Size, seed: int = 0) -> "ModelsGenesisTask":
+        """Make the task for images of one size; nothing is drawn in advance, so no seed is used."""
         from napari_sslseg.core.pretext.genesis_restoration import ModelsGenesisTask
 
         return ModelsGenesisTask(self, image_size)

@@ -8,15 +8,16 @@ from napari_sslseg.core.losses import restoration_l2
 from napari_sslseg.core.pretext.context_prediction import ContextPrediction
 from napari_sslseg.core.pretext.context_restoration import ContextRestoration, PatchSettings
 from napari_sslseg.core.pretext.restoration import RestorationTask
+from napari_sslseg.core.sizes import Size
 
 
 class _PatchTask(RestorationTask):
-    """Restoration of patches of the masks of Dominic et al. 2023, compared over whole slices."""
+    """Restoration of patches of the masks of Dominic et al. 2023, compared over whole images."""
 
     compare = staticmethod(restoration_l2)  # equation A1
     corrupt: type[PatchSwap]
 
-    def __init__(self, settings: PatchSettings, image_size: tuple[int, int], seed: int = 0) -> None:
+    def __init__(self, settings: PatchSettings, image_size: Size, seed: int = 0) -> None:
         self.settings = settings
         self.corruption = self.corrupt(
             image_size,
@@ -29,21 +30,21 @@ class _PatchTask(RestorationTask):
 
 
 class ContextRestorationTask(_PatchTask):
-    """Context restoration (Dominic et al. 2023) for slices of one size.
+    """Context restoration (Dominic et al. 2023) for images of one size.
 
     Parameters
     ----------
     settings : ContextRestoration
         Patches and masks.
     image_size : tuple of int
-        Height and width of the slices in pixels.
+        Height and width of slices in pixels; or slices, height and width of volumes in voxels.
     seed : int
         Seed of the masks that are made in advance.
 
     Raises
     ------
     ConfigError
-        If such patches do not fit the slices; the message names a size that does.
+        If such patches do not fit the images; the message names a size that does.
     """
 
     name = "context-restoration"
@@ -52,28 +53,28 @@ class ContextRestorationTask(_PatchTask):
     captions: ClassVar[Mapping[str, str]] = {
         "original": "Original",
         "corrupted": "Patches swapped",
-        "mask": "Swapped pixels",
+        "mask": "Swapped {places}",
         "restored": "Restored by the network",
         "error": "Absolute error",
     }
 
 
 class ContextPredictionTask(_PatchTask):
-    """Context prediction (Dominic et al. 2023) for slices of one size.
+    """Context prediction (Dominic et al. 2023) for images of one size.
 
     Parameters
     ----------
     settings : ContextPrediction
         Patches and masks.
     image_size : tuple of int
-        Height and width of the slices in pixels.
+        Height and width of slices in pixels; or slices, height and width of volumes in voxels.
     seed : int
         Seed of the masks that are made in advance.
 
     Raises
     ------
     ConfigError
-        If such patches do not fit the slices; the message names a size that does.
+        If such patches do not fit the images; the message names a size that does.
     """
 
     name = "context-prediction"
@@ -82,7 +83,7 @@ class ContextPredictionTask(_PatchTask):
     captions: ClassVar[Mapping[str, str]] = {
         "original": "Original",
         "corrupted": "Patches erased",
-        "mask": "Erased pixels",
+        "mask": "Erased {places}",
         "restored": "Restored by the network",
         "error": "Absolute error",
     }

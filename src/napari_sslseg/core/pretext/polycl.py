@@ -58,7 +58,7 @@ class PolyCL(PretextSettings):
         """The settings that matter most, in a few words."""
         return f"examples by {self.selection}"
 
-    def build(self, image_size: tuple[int, int], seed: int = 0) -> "PolyCLTask":
+    def build(self, image_size: tuple[int, ...], seed: int = 0) -> "PolyCLTask":
         """Make the task; nothing is drawn in advance, so no seed is used."""
         from napari_sslseg.core.pretext.polycl_task import PolyCLTask
 

@@ -1,10 +1,11 @@
 """Pretext tasks by name."""
 
+from math import prod
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from napari_sslseg.core.config import Preprocessing, checked
+from napari_sslseg.core.config import AnyPreprocessing, checked
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.pretext.context_prediction import ContextPrediction
 from napari_sslseg.core.pretext.context_restoration import ContextRestoration
@@ -16,6 +17,7 @@ from napari_sslseg.core.pretext.models_genesis import ModelsGenesis
 from napari_sslseg.core.pretext.polycl import PolyCL
 from napari_sslseg.core.pretext.spark import SparseMasking
 from napari_sslseg.core.pretext.volume_fusion import VolumeFusion
+from napari_sslseg.core.sizes import WORDS, Size
 
 TaskSettings = Annotated[
     ContextRestoration
@@ -49,7 +51,7 @@ TASKS: dict[str, type[TaskSettings]] = {
 PATCH_SIDES = (8, 16, 32, 64)
 
 
-def make_task(name: str, size: tuple[int, int] | None = None, **options: Any) -> TaskSettings:
+def make_task(name: str, size: Size | None = None, **options: Any) -> TaskSettings:
     """Settings of a task by its name.
 
     Parameters
@@ -57,7 +59,8 @@ def make_task(name: str, size: tuple[int, int] | None = None, **options: Any) ->
     name : str
         A key of ``TASKS``.
     size : tuple of int, optional
-        Height and width of the slices, for choices that depend on them.
+        Height and width of slices, or slices, height and width of volumes, for choices that
+        depend on them.
     **options
         Settings of the task.
 
@@ -74,7 +77,8 @@ def make_task(name: str, size: tuple[int, int] | None = None, **options: Any) ->
             raise _misplaced(name, option)
     share = getattr(kind, "patch_share", None)
     if size is not None and share is not None:
-        options.setdefault("patch_size", patch_size_for(size, share))
+        least = getattr(kind, "least_cube", PATCH_SIDES[0]) if len(size) == 3 else PATCH_SIDES[0]
+        options.setdefault("patch_size", patch_size_for(size, share, least))
     return checked(kind, **options)
 
 
@@ -88,24 +92,64 @@ def _misplaced(name: str, option: str) -> ConfigError:
     )
 
 
-def default_task(size: tuple[int, int]) -> TaskSettings:
+def default_task(size: Size) -> TaskSettings:
     """Context restoration with Poisson-disc patches, the best of Dominic et al. 2023."""
     return make_task("context-restoration", size)
 
 
-def patch_size_for(size: tuple[int, int], share: float = ContextRestoration.patch_share) -> int:
-    """Side of the patches that suits slices of this size: the nearest of 8, 16, 32, 64.
+def patch_size_for(
+    size: Size, share: float = ContextRestoration.patch_share, least: int = PATCH_SIDES[0]
+) -> int:
+    """Side of the patches that suits images of this size: the nearest of 8, 16, 32, 64.
+
+    In volumes, which may be thin, it is one that leaves room for four patches; where none does,
+    the largest of 4, 2, 1.
 
     Parameters
     ----------
     size : tuple of int
-        Height and width of the slices.
+        Height and width of slices, or slices, height and width of volumes.
     share : float
-        Wanted side over that of the slice. In Dominic et al. 2023 it is best at 32 pixels on
-        slices of 512; smaller slices take smaller patches.
+        Wanted side over the shortest one of the image. In Dominic et al. 2023 it is best at 32
+        pixels on slices of 512; smaller slices take smaller patches.
+    least : int
+        Smallest side to choose, where it fits.
     """
-    target = share * min(size)
-    return min(PATCH_SIDES, key=lambda side: abs(side - target))
+    fitting = [side for side in PATCH_SIDES if len(size) == 2 or _room(size, side)]
+    if not fitting:
+        return next((side for side in (4, 2) if _room(size, side)), 1)
+    target = max(share * min(size), least)
+    return min(fitting, key=lambda side: abs(side - target))
+
+
+def _room(size: Size, side: int) -> bool:
+    """Whether four patches fit side by side, so that some can be hidden and some seen."""
+    return prod(length // side for length in size) >= 4
+
+
+def check_task(task: TaskSettings, dimensions: int) -> None:
+    """Refuse a task of slices on a network of volumes, and the other way round.
+
+    Parameters
+    ----------
+    task : TaskSettings
+        Settings of the task.
+    dimensions : {2, 3}
+        Of the images that the network takes.
+
+    Raises
+    ------
+    ConfigError
+        One sentence that names the tasks that work there.
+    """
+    if dimensions in task.dimensions:
+        return
+    images = WORDS[dimensions].images
+    working = ", ".join(name for name, kind in TASKS.items() if dimensions in kind.dimensions)
+    raise ConfigError(
+        f"The pretext task {task.kind} does not work on networks of {images}; choose one of "
+        f"{working}."
+    )
 
 
 def describe(task: TaskSettings) -> str:
@@ -113,7 +157,7 @@ def describe(task: TaskSettings) -> str:
     return f"{task.kind}, {task.summary}"
 
 
-def remarks(task: TaskSettings, preprocessing: Preprocessing) -> list[str]:
-    """Say what is worth knowing about a task with such slices: sentences, often none."""
+def remarks(task: TaskSettings, preprocessing: AnyPreprocessing) -> list[str]:
+    """Say what is worth knowing about a task with such images: sentences, often none."""
     remark = task.remark(preprocessing) if isinstance(task, MaskedPixels) else None
     return [remark] if remark else []

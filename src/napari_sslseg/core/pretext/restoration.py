@@ -1,4 +1,4 @@
-"""What the tasks that restore a corrupted slice share; each adds its corruption and its loss."""
+"""What the tasks that restore a corrupted image share; each adds its corruption and its loss."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
@@ -7,10 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
+from napari_sslseg.core.sizes import Size, words_for
 
 
 class Corruption(Protocol):
     """Corrupts batches: draws parameters, applies them, and says which pixels they replace."""
+
+    image_size: Size
 
     def sample(self, n: int, generator: torch.Generator) -> Any: ...
 
@@ -20,16 +23,16 @@ class Corruption(Protocol):
 
 
 class RestorationTask(SliceTask):
-    """Corrupt slices, let the network restore them, compare.
+    """Corrupt slices or volumes, let the network restore them, compare.
 
     Attributes
     ----------
     corruption : Corruption
-        What happens to the slices.
+        What happens to the images.
     compare : callable
-        The loss, of restored and original slices.
+        The loss, of restored and original images.
     captions : mapping of str to str
-        Plain words for the arrays of a preview.
+        Plain words for the arrays of a preview, see :func:`captions_for`.
     masked_only : bool
         Whether the loss sees the masked pixels alone. The network may then give anything
         elsewhere, so a preview shows the original there.
@@ -47,18 +50,18 @@ class RestorationTask(SliceTask):
         return self.corruption.sample(n, generator)
 
     def apply(self, images: Tensor, parameters: Any) -> Tensor:
-        """Corrupt images (N, C, H, W), which stay as they are."""
+        """Corrupt images (N, C, …), which stay as they are."""
         return self.corruption.apply(images, parameters)
 
     def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
-        """Corrupt, restore, and compare with the original slices.
+        """Corrupt, restore, and compare with the original images.
 
         Parameters
         ----------
         model : Module
-            Takes and returns (N, C, H, W).
-        images : Tensor, shape (N, C, H, W)
-            Original slices, on the model's device.
+            Takes and returns (N, C, …).
+        images : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
+            Original images, on the model's device.
         parameters
             From :meth:`sample`, for N images.
         """
@@ -71,8 +74,8 @@ class RestorationTask(SliceTask):
 
         Parameters
         ----------
-        images : Tensor, shape (N, C, H, W)
-            Original slices, on the model's device.
+        images : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
+            Original images, on the model's device.
         parameters
             From :meth:`sample`, for N images.
         model : Module, optional
@@ -93,8 +96,19 @@ class RestorationTask(SliceTask):
             mask=mask.cpu().numpy(),
             restored=result,
             error=None if result is None else abs(result - original),
-            captions=self.captions,
+            captions=captions_for(self.captions, self.corruption.image_size),
         )
+
+
+def captions_for(captions: Mapping[str, str], size: Size) -> dict[str, str]:
+    """Fill in what images of this size are called, ``{Image}``, and ``{places}`` of them."""
+    words = words_for(size)
+    names = {
+        "Image": words.image.capitalize(),
+        "Places": words.places.capitalize(),
+        "places": words.places,
+    }
+    return {name: text.format(**names) for name, text in captions.items()}
 
 
 def forward(model: nn.Module, *inputs: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from napari_sslseg.core.pretext.settings import PretextSettings
+from napari_sslseg.core.sizes import Size
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.sparse_restoration import SparseMaskingTask
@@ -26,8 +27,11 @@ class SparseMasking(PretextSettings):
     """
 
     title: ClassVar[str] = "Fill in hidden patches from visible ones"
+    dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     patch_share: ClassVar[float] = 1 / 8
-    """Patch side over slice side, for a default: 32 of 224 pixels in Tian et al. 2023."""
+    """Patch side over image side, for a default: 32 of 224 pixels in Tian et al. 2023."""
+    least_cube: ClassVar[int] = 16
+    """Least side for a default in volumes: the stride of the networks of volumes."""
 
     kind: Literal["spark"] = "spark"
     patch_size: int = Field(
@@ -35,15 +39,16 @@ class SparseMasking(PretextSettings):
         gt=0,
         le=512,
         title="Patch size",
-        description="Side of the square patches of the grid, in pixels: a multiple of the "
-        "network's stride. Tian et al. 2023 hide patches of 32 on pictures of 224.",
+        description="Side of the patches of the grid, in pixels (squares of slices, cubes of "
+        "volumes): a multiple of the network's stride. Tian et al. 2023 hide patches of 32 on "
+        "pictures of 224.",
     )
     share: float = Field(
         default=0.6,
         gt=0,
         lt=1,
         title="Hidden share",
-        description="Share of the patches that are hidden, the same number on every slice; "
+        description="Share of the patches that are hidden, the same number in every image; "
         "0.6 in Tian et al. 2023.",
     )
 
@@ -52,8 +57,8 @@ class SparseMasking(PretextSettings):
         """The settings that matter most, in a few words."""
         return f"{self.share:.0%} of patches of {self.patch_size} pixels hidden"
 
-    def build(self, image_size: tuple[int, int], seed: int = 0) -> "SparseMaskingTask":
-        """Make the task for slices of one size; nothing is drawn in advance, so no seed is used.
+    def build(self, image_size: Size, seed: int = 0) -> "SparseMaskingTask":
+        """Make the task for images of one size; nothing is drawn in advance, so no seed is used.
 
         Raises
         ------

@@ -12,20 +12,21 @@ from napari_sslseg.core.pretext.base import PretextPreview
 from napari_sslseg.core.pretext.masked_restoration import GridTask
 from napari_sslseg.core.pretext.restoration import forward
 from napari_sslseg.core.pretext.spark import SparseMasking
+from napari_sslseg.core.sizes import words_for
 from napari_sslseg.core.sparse import SparseNetwork
 
 EPSILON = 1e-6
 
 
 class SparseMaskingTask(GridTask):
-    """Sparse masked modelling (Tian et al. 2023) for slices of one size.
+    """Sparse masked modelling (Tian et al. 2023) for images of one size.
 
     Parameters
     ----------
     settings : SparseMasking
         Patches and share.
     image_size : tuple of int
-        Height and width of the slices in pixels.
+        Height and width of slices in pixels; or slices, height and width of volumes in voxels.
 
     Raises
     ------
@@ -46,7 +47,8 @@ class SparseMaskingTask(GridTask):
         """
         if self.settings.patch_size % network.stride:
             raise ConfigError(
-                f"Patches of {self.settings.patch_size} pixels are no multiple of the stride of "
+                f"Patches of {self.settings.patch_size} "
+                f"{words_for(self.corruption.image_size).places} are no multiple of the stride of "
                 f"this network; choose a patch size that is a multiple of {network.stride}."
             )
         return SparseNetwork(network)
@@ -58,8 +60,8 @@ class SparseMaskingTask(GridTask):
         ----------
         model : Module
             From :meth:`wrap`.
-        images : Tensor, shape (N, C, H, W)
-            Original slices, on the model's device.
+        images : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
+            Original images, on the model's device.
         parameters : GridParameters
             From :meth:`sample`, for N images.
         """
@@ -77,8 +79,8 @@ class SparseMaskingTask(GridTask):
 
         Parameters
         ----------
-        images : Tensor, shape (N, C, H, W)
-            Original slices, on the model's device.
+        images : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
+            Original images, on the model's device.
         parameters : GridParameters
             From :meth:`sample`, for N images.
         model : Module, optional
@@ -100,19 +102,21 @@ class SparseMaskingTask(GridTask):
 
 
 def patch_statistics(images: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the patch of each pixel, both of shape (N, C, H, W).
+    """Mean and standard deviation of the patch of each pixel, both of the shape of the images.
 
     Patches that the border cuts off count the pixels that they have.
     """
-    height, width = images.shape[2:]
-    margins = (0, -width % side, 0, -height % side)
+    sides = images.shape[2:]
+    # From the last axis to the first, as functional.pad has it.
+    margins = [margin for length in reversed(sides) for margin in (0, -length % side)]
+    pool = functional.avg_pool2d if len(sides) == 2 else functional.avg_pool3d
 
     def averaged(values: Tensor) -> Tensor:
         inside = functional.pad(torch.ones_like(values[:1, :1]), margins)
-        means = functional.avg_pool2d(functional.pad(values, margins), side)
-        means = means / functional.avg_pool2d(inside, side)
-        spread = means.repeat_interleave(side, 2).repeat_interleave(side, 3)
-        return spread[:, :, :height, :width]
+        means = pool(functional.pad(values, margins), side) / pool(inside, side)
+        for axis, length in enumerate(sides, start=2):
+            means = means.repeat_interleave(side, axis).narrow(axis, 0, length)
+        return means
 
     values = images.float()
     mean = averaged(values)

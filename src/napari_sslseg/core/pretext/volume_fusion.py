@@ -5,36 +5,38 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from napari_sslseg.core.pretext.settings import PretextSettings
+from napari_sslseg.core.sizes import Size
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.fusion_task import VolumeFusionTask
 
-# As many as the pixels of a slice can tell apart at once.
+# As many as a pixel can tell apart at once.
 MOST_BOXES = 62
 
 
 class VolumeFusion(PretextSettings):
-    """Volume fusion: another slice shines through in boxes, and the network tells how strongly.
+    """Volume fusion: another image shines through in boxes, and the network tells how strongly.
 
     Wang et al. 2023, *MIS-FM: 3D medical image segmentation using foundation models pretrained on
-    a large-scale unannotated dataset*, on slices. The network gives the mixing level of each pixel
-    as a class, with cross entropy and Dice, so the decoder learns to segment, too. The other slice
-    is one of the same batch, which therefore needs at least two.
+    a large-scale unannotated dataset*, on volumes as there, or on slices. The network gives the
+    mixing level of each pixel as a class, with cross entropy and Dice, so the decoder learns to
+    segment, too. The other image is one of the same batch, which therefore needs at least two.
 
     Examples
     --------
     >>> VolumeFusion().build((128, 128)).title
-    'Tell where two slices mix'
+    'Tell where two images mix'
     """
 
-    title: ClassVar[str] = "Tell where two slices mix"
+    title: ClassVar[str] = "Tell where two images mix"
+    dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     kind: Literal["volume-fusion"] = "volume-fusion"
     levels: int = Field(
         4,
         ge=1,
         le=16,
         title="Mixing levels",
-        description="Levels above 0, evenly spaced up to 1, where the other slice alone is seen; "
+        description="Levels above 0, evenly spaced up to 1, where the other image alone is seen; "
         "4 in Wang et al. 2023, which makes five classes.",
     )
     min_boxes: int = Field(
@@ -42,14 +44,14 @@ class VolumeFusion(PretextSettings):
         ge=1,
         le=MOST_BOXES,
         title="Fewest boxes",
-        description="Smallest number of boxes on a slice; 10 in Wang et al. 2023.",
+        description="Smallest number of boxes in an image; 10 in Wang et al. 2023.",
     )
     max_boxes: int = Field(
         40,
         ge=1,
         le=MOST_BOXES,
         title="Most boxes",
-        description="Largest number of boxes on a slice; 40 in Wang et al. 2023.",
+        description="Largest number of boxes in an image; 40 in Wang et al. 2023.",
     )
     shortest: int = Field(
         8,
@@ -63,7 +65,7 @@ class VolumeFusion(PretextSettings):
         gt=0,
         le=1,
         title="Longest side",
-        description="Longest side of a box as a share of the slice; 0.625 in Wang et al. 2023, "
+        description="Longest side of a box as a share of the image; 0.625 in Wang et al. 2023, "
         "80 of 128 pixels.",
     )
 
@@ -80,13 +82,13 @@ class VolumeFusion(PretextSettings):
         """The settings that matter most, in a few words."""
         return f"{self.min_boxes} to {self.max_boxes} boxes, {self.levels} mixing levels"
 
-    def build(self, image_size: tuple[int, int], seed: int = 0) -> "VolumeFusionTask":
-        """Make the task for slices of one size; nothing is drawn in advance, so no seed is used.
+    def build(self, image_size: Size, seed: int = 0) -> "VolumeFusionTask":
+        """Make the task for images of one size; nothing is drawn in advance, so no seed is used.
 
         Raises
         ------
         ConfigError
-            If such boxes do not fit the slices.
+            If such boxes do not fit the images.
         """
         from napari_sslseg.core.pretext.fusion_task import VolumeFusionTask
 

@@ -1,0 +1,52 @@
+"""Sizes of slices and of volumes, and the words for what they hold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Size = tuple[int, ...]
+"""Height and width of slices in pixels, or slices, height and width of volumes in voxels."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What images of some number of dimensions, and their smallest parts, are called."""
+
+    image: str
+    images: str
+    place: str
+    places: str
+
+
+WORDS = {
+    2: Words("slice", "slices", "pixel", "pixels"),
+    3: Words("volume", "volumes", "voxel", "voxels"),
+}
+
+
+def as_size(sides: Sequence[int]) -> Size:
+    """Two or three sides as plain numbers.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer or more.
+    """
+    if len(sides) not in WORDS:
+        raise ValueError(f"images have two sides or three, not {len(sides)}")
+    return tuple(int(side) for side in sides)
+
+
+def words_for(size: Size) -> Words:
+    """Words for images of this size."""
+    return WORDS[len(size)]
+
+
+def times(size: Size) -> str:
+    """Sides in words, such as 64 × 48."""
+    return " × ".join(map(str, size))
+
+
+def images_of(size: Size) -> str:
+    """Images of this size in words, such as slices of 64 × 48 pixels."""
+    words = words_for(size)
+    return f"{words.images} of {times(size)} {words.places}"

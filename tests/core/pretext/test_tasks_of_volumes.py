@@ -1,0 +1,166 @@
+"""The pretext tasks that restore images, on networks of volumes."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from napari_sslseg import core
+from napari_sslseg.core.config import Dense3dNetwork, DynUNet3dNetwork, VolumePreprocessing
+from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.networks.build import make_network
+from napari_sslseg.core.pretext.registry import (
+    TASKS,
+    check_task,
+    make_task,
+    patch_size_for,
+    remarks,
+)
+
+RESTORING = [
+    "context-restoration",
+    "context-prediction",
+    "masked-pixels",
+    "mae",
+    "spark",
+    "models-genesis",
+    "volume-fusion",
+]
+SIZE = (16, 32, 32)
+NETWORKS = {
+    "dynunet3d": DynUNet3dNetwork(widths=(4, 6, 8)),
+    "dense3d": Dense3dNetwork(layers=(1, 2, 2), growth=(2, 4, 4), decoder_widths=(8, 4)),
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)
+
+
+def made(name, network, size=SIZE):
+    task = make_task(name, size).build(size, 0)
+    inner = make_network(NETWORKS[network], 2, task.head(2), output_kernel=3)
+    return task, task.wrap(inner)
+
+
+def draw(task, n=2, seed=0):
+    return task.sample(n, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", RESTORING)
+def test_each_task_trains_each_network_of_volumes(name, network):
+    task, model = made(name, network)
+    images = torch.randn(2, 2, *SIZE)
+    parameters = draw(task)
+    model.train()
+    loss = task.loss(model, images, parameters)
+    assert loss.shape == ()
+    loss.backward()
+    for key, weights in model.named_parameters():
+        assert weights.grad is not None, key
+        assert weights.grad.isfinite().all(), key
+    assert any((weights.grad != 0).any() for weights in model.encoder.parameters())
+    shown = task.preview(images, parameters, model)
+    assert model.training
+    assert shown.original.shape == shown.corrupted.shape == images.shape
+    assert shown.mask.shape == (2, 1, *SIZE)
+    assert shown.restored.shape[2:] == shown.error.shape[2:] == SIZE
+    assert np.isfinite(shown.restored).all()
+    assert np.array_equal(shown.corrupted, task.apply(images, parameters).numpy())
+
+
+@pytest.mark.parametrize("name", ["context-restoration", "mae", "volume-fusion"])
+def test_a_network_of_volumes_learns(name):
+    task, model = made(name, "dynunet3d")
+    grid = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in SIZE), indexing="ij")
+    smooth = torch.stack([grid[0] + grid[1].square(), grid[2] * grid[1]])
+    images = torch.stack([smooth, smooth.flip(1)])
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    generator = torch.Generator().manual_seed(0)
+    losses = []
+    for _ in range(16):
+        loss = task.loss(model, images, task.sample(2, generator))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-4:]) < 0.9 * np.mean(losses[:4])
+
+
+@pytest.mark.parametrize("name", RESTORING)
+def test_losses_in_bfloat16_are_finite(name):
+    # Two levels of places are many: on the CPU, torch's own bfloat16 convolutions of few voxels
+    # have gradients that are no numbers.
+    task, model = made(name, "dynunet3d", (32, 32, 32))
+    images = torch.randn(2, 2, 32, 32, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = task.loss(model, images, draw(task))
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
+    loss.backward()
+    assert all(weights.grad.isfinite().all() for weights in model.parameters())
+
+
+def test_tasks_say_on_which_images_they_work():
+    for name, kind in TASKS.items():
+        assert 2 in kind.dimensions, name
+        assert (3 in kind.dimensions) == (name in RESTORING), name
+        check_task(make_task(name), 2)
+    check_task(make_task("mae"), 3)
+    with pytest.raises(ConfigError) as error:
+        check_task(make_task("global-contrast"), 3)
+    assert str(error.value) == (
+        "The pretext task global-contrast does not work on networks of volumes; choose one of "
+        "context-restoration, context-prediction, masked-pixels, mae, spark, models-genesis, "
+        "volume-fusion."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [
+        ("context-restoration", {(48, 64, 48): 8, (128, 128, 128): 8, (256, 256, 256): 16}),
+        ("mae", {(48, 64, 48): 8, (96, 96, 96): 8, (128, 128, 128): 16, (6, 64, 64): 4}),
+        ("spark", {(48, 64, 48): 16, (96, 96, 96): 16, (128, 128, 128): 16, (8, 64, 64): 8}),
+    ],
+)
+def test_patches_are_chosen_by_the_smallest_side_of_volumes(name, sides):
+    for size, side in sides.items():
+        assert make_task(name, size).patch_size == side
+    assert make_task(name, (48, 64, 48), patch_size=5).patch_size == 5
+
+
+@pytest.mark.parametrize("name", ["context-restoration", "mae", "spark"])
+def test_the_chosen_patches_fit_thin_volumes_too(name):
+    for size in product((3, 8, 16, 24, 48), (8, 16, 48), (16, 40)):
+        make_task(name, size, **({"n_masks": 1} if name.startswith("context") else {})).build(size)
+    assert patch_size_for((1, 1, 2)) == 1
+
+
+def test_spark_wants_cubes_of_whole_strides():
+    task = core.SparseMasking(patch_size=12).build((24, 24, 24))
+    network = make_network(NETWORKS["dense3d"], 1, 1)
+    with pytest.raises(ConfigError, match=r"12 voxels .* multiple of 8"):
+        task.wrap(network)
+
+
+def test_captions_speak_of_voxels_and_volumes():
+    for name in RESTORING:
+        task = make_task(name, SIZE).build(SIZE, 0)
+        words = " ".join(task.preview(torch.randn(2, 1, *SIZE), draw(task)).captions.values())
+        assert "{" not in words
+        assert "pixel" not in words.lower()
+        assert "slice" not in words.lower()
+
+
+def test_remarks_know_volumes():
+    task = make_task("masked-pixels")
+    assert remarks(task, VolumePreprocessing(normalize="unit")) == []
+    assert "0…1" in remarks(task, VolumePreprocessing())[0]
