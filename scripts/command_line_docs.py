@@ -8,6 +8,7 @@ from pathlib import Path
 COMMANDS = (
     "demo",
     "series",
+    "presets",
     "pretrain",
     "finetune",
     "predict",

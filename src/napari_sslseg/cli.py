@@ -3,34 +3,18 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from napari_sslseg.cli_files import ClassNames, export, suffix_of
+from napari_sslseg.cli_presets import presets
 from napari_sslseg.cli_preview import preview
 from napari_sslseg.cli_series import series
+from napari_sslseg.cli_train import finetune, pretrain
 from napari_sslseg.console import fail, follow, run_app, say, table
 from napari_sslseg.core.events import StopFlag
-from napari_sslseg.options import (
-    Cache,
-    Json,
-    ModalityOption,
-    NetworkOption,
-    OrganSlices,
-    PatchSize,
-    Sampling,
-    ScratchPlane,
-    Seed,
-    Selection,
-    Spacing,
-    TaskOption,
-    modality_of,
-    network_and_preprocessing,
-    numbers,
-    settings_for,
-    task_options,
-)
+from napari_sslseg.options import Device, Json, ModalityOption, Out, Seed, modality_of
 
 app = typer.Typer(
     add_completion=False,
@@ -38,13 +22,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Out = Annotated[Path, typer.Option(help="Folder for the results.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Overwrite = Annotated[bool, typer.Option(help="Replace an older run in the same folder.")]
-Steps = Annotated[int, typer.Option(help="Batches to train on.", min=1)]
-BatchSize = Annotated[int, typer.Option(help="Slices per step.", min=1)]
-LearningRate = Annotated[float, typer.Option(help="Learning rate after the warm-up.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -101,144 +78,8 @@ def demo(
     )
 
 
-@app.command()
-def pretrain(
-    images: Annotated[list[Path], typer.Argument(help="Scans, or folders of scans.")],
-    out: Out,
-    task: TaskOption = "context-restoration",
-    patch_size: PatchSize = None,
-    sampling: Sampling = None,
-    selection: Selection = None,
-    organ_slices: OrganSlices = None,
-    steps: Steps = 1000,
-    batch_size: BatchSize = 16,
-    learning_rate: LearningRate = 1e-3,
-    init: Annotated[
-        Path | None, typer.Option(help="Pretraining run to start from; scratch if not given.")
-    ] = None,
-    network: NetworkOption = None,
-    plane: ScratchPlane = None,
-    spacing: Spacing = None,
-    modality: ModalityOption = None,
-    cache: Cache = None,
-    device: Device = "auto",
-    seed: Seed = 0,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-) -> None:
-    """Pretrain a network on unlabelled scans."""
-    from napari_sslseg.core.labelled import read_annotated
-    from napari_sslseg.core.pretext.registry import make_task
-    from napari_sslseg.core.pretrain import gather_scans, iter_pretrain, sample_size
-    from napari_sslseg.core.start import open_start, settled
-
-    scans = gather_scans(images)
-    kind = modality_of(modality)
-    name, preprocessing = network_and_preprocessing(init, scans[0], network, plane, spacing, kind)
-    settings = settings_for(
-        "PretrainSettings", name, steps, batch_size, learning_rate, seed, preprocessing
-    )
-    start = open_start(init, out, "pretrain")
-    preprocessing = settled(settings, start, scans[0], kind).preprocessing
-    options = task_options(
-        patch_size=patch_size,
-        sampling=sampling,
-        selection=selection,
-        organ_slices=read_annotated(organ_slices) if organ_slices else None,
-    )
-    pretext = make_task(task, sample_size(scans, preprocessing), **options)
-    stop = StopFlag()
-    events = iter_pretrain(
-        scans,
-        pretext,
-        init=start,
-        out=out,
-        settings=settings,
-        device=device,
-        modality=kind,
-        cache=cache,
-        stop=stop,
-        overwrite=overwrite,
-    )
-    # Without its decoder, this stage would have been for nothing.
-    parts = " --transfer encoder+decoder" if task == "local-contrast" else ""
-    following = f"finetune --images … --labels … --init {out}{parts} --out …"
-    _finish(follow(events, stop), as_json, following)
-
-
-@app.command()
-def finetune(
-    images: Annotated[Path, typer.Option(help="Folder of scans (or one scan).")],
-    labels: Annotated[Path, typer.Option(help="Folder of labels with the names of their scans.")],
-    out: Out,
-    init: Annotated[
-        str, typer.Option(help="Pretraining run to start from, or scratch.")
-    ] = "scratch",
-    annotated: Annotated[
-        Path | None,
-        typer.Option(help='JSON of annotated slices, {"scan": [3, 9]}; all slices if not given.'),
-    ] = None,
-    validation_share: Annotated[
-        float, typer.Option(help="Share of the subjects kept out to choose the best weights.")
-    ] = 0.0,
-    classes: Annotated[
-        str | None,
-        typer.Option(help="All values that the labels hold, such as 1,2; those found if unset."),
-    ] = None,
-    transfer: Annotated[
-        str, typer.Option(help="Pretrained parts to start from: encoder or encoder+decoder.")
-    ] = "encoder",
-    steps: Steps = 400,
-    batch_size: BatchSize = 16,
-    learning_rate: LearningRate = 1e-3,
-    network: NetworkOption = None,
-    plane: ScratchPlane = None,
-    spacing: Spacing = None,
-    modality: ModalityOption = None,
-    cache: Cache = None,
-    device: Device = "auto",
-    seed: Seed = 0,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-) -> None:
-    """Fine-tune a U-Net on annotated slices."""
-    from napari_sslseg.core.finetune import iter_finetune, split_validation
-    from napari_sslseg.core.labelled import pair_scans, read_annotated
-
-    marked = read_annotated(annotated) if annotated else None
-    pairs = pair_scans(images, labels, marked)
-    training, validation = split_validation(pairs, validation_share, seed)
-    start = None if init == "scratch" else Path(init)
-    kind = modality_of(modality)
-    name, preprocessing = network_and_preprocessing(
-        start, pairs[0].scan, network, plane, spacing, kind
-    )
-    others = {} if classes is None else {"classes": numbers(classes)}
-    settings = settings_for(
-        "FinetuneSettings",
-        name,
-        steps,
-        batch_size,
-        learning_rate,
-        seed,
-        preprocessing,
-        transfer=transfer,
-        **others,
-    )
-    stop = StopFlag()
-    events = iter_finetune(
-        training,
-        init=start or "scratch",
-        out=out,
-        settings=settings,
-        validation=validation,
-        device=device,
-        modality=kind,
-        cache=cache,
-        stop=stop,
-        overwrite=overwrite,
-    )
-    _finish(follow(events, stop), as_json, f"predict {out} … --out …")
+app.command()(pretrain)
+app.command()(finetune)
 
 
 @app.command()
@@ -306,6 +147,7 @@ def evaluate(
         say(f"Not predicted, so not scored: {', '.join(found['unpredicted'])}.")
 
 
+app.command()(presets)
 app.command()(preview)
 app.command()(series)
 app.command()(export)
@@ -314,13 +156,6 @@ app.command()(export)
 def main() -> None:
     """Entry point: one plain line and exit code 2 on a user's error, 130 on Ctrl-C."""
     sys.exit(run_app(app))
-
-
-def _finish(run: Any, as_json: bool, following: str) -> None:
-    if as_json:
-        print(json.dumps({"run": str(run.folder), **run.record}))
-    else:
-        say(f"Run: {run.folder}. Next: napari-sslseg {following}")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from napari_sslseg.options import (
     Sampling,
     Seed,
     TaskOption,
+    given,
     modality_of,
     preprocessing_for,
-    task_options,
 )
 
 
@@ -35,12 +35,14 @@ def preview(
     """Draw what a pretext task does to a scan."""
     from napari_sslseg.core.preview import draw_preview
 
-    preprocessing = None if init else preprocessing_for(image, plane, "keep", modality_of(modality))
+    preprocessing = (
+        None if init else preprocessing_for(image, modality_of(modality), 2, plane, None, None)
+    )
     draw_preview(
         image,
         out=out,
         task=task,
-        options=task_options(patch_size=patch_size, sampling=sampling),
+        options=given(patch_size=patch_size, sampling=sampling),
         init=init,
         preprocessing=preprocessing,
         modality=modality_of(modality),

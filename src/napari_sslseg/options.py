@@ -1,5 +1,6 @@
 """From the words of the command line to the settings of the core."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,22 +8,33 @@ import typer
 
 from napari_sslseg.core.errors import ConfigError
 
+Out = Annotated[Path, typer.Option(help="Folder for the results.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace an older run in the same folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**31 - 1)]
 PlaneOption = Annotated[str, typer.Option(help="Slicing plane: axial, coronal or sagittal.")]
 ModalityOption = Annotated[
     str | None, typer.Option(help="MR or CT, where the guess from the values is wrong.")
 ]
+NETWORK_WORDS = (
+    "tiny, small (default), paper, umapathy, multimix or dynunet for slices, dense3d or dynunet3d "
+    "for volumes"
+)
 # A run to start from brings its network, plane and spacing.
 NetworkOption = Annotated[
     str | None,
-    typer.Option(help="From scratch: tiny, small (default), paper, umapathy, multimix or dynunet."),
+    typer.Option(help=f"From scratch: {NETWORK_WORDS}."),
 ]
 ScratchPlane = Annotated[
     str | None, typer.Option(help="From scratch: axial (default), coronal or sagittal.")
 ]
 Spacing = Annotated[
-    str | None, typer.Option(help="From scratch: keep (default), isotropic, or mm.")
+    str | None,
+    typer.Option(
+        help="From scratch: keep (default), isotropic, or mm; for volumes keep, or mm between and "
+        "within slices such as 3,1.5,1.5."
+    ),
 ]
 Cache = Annotated[
     Path | None, typer.Option(help="Folder to keep preprocessed slices in, for later runs.")
@@ -35,6 +47,12 @@ TASK_NAMES = (
 """All pretext tasks, for the help; written out, since help must not wait for their settings."""
 
 TaskOption = Annotated[str, typer.Option(help=f"Pretext task: {TASK_NAMES}.")]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Settings of a paper, see napari-sslseg presets; other options go before them."
+    ),
+]
 PatchSize = Annotated[
     int | None, typer.Option(help="Side of the patches in pixels; by slice size if unset.")
 ]
@@ -43,7 +61,41 @@ Selection = Annotated[
 ]
 OrganSlices = Annotated[
     Path | None,
-    typer.Option(help='JSON of slices that hold the organ, {"scan": [3, 4]}; for polycl.'),
+    typer.Option(
+        "--organ-slices",
+        help='JSON of slices that hold the organ, {"scan": [3, 4]}; for polycl.',
+    ),
+]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What the network sees at once, in multiples of 16: height and width of slices (256 "
+        "or 256,192); slices, height and width of crops (64,96,96), or whole for volumes."
+    ),
+]
+Masks = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of masks with the names of their scans, for siamese and for polycl by organ."
+    ),
+]
+Organ = Annotated[
+    str | None,
+    typer.Option(help="Label values of the organ in the masks, such as 1,2; all if not set."),
+]
+Left = Annotated[
+    str | None, typer.Option(help="Label values of the left organ in the masks, for siamese.")
+]
+Right = Annotated[
+    str | None, typer.Option(help="Label values of the right organ in the masks, for siamese.")
+]
+Sides = Annotated[
+    str | None,
+    typer.Option(help="Sides of siamese: masks (default), or mirror images as the other side."),
+]
+MiddleShare = Annotated[
+    float | None,
+    typer.Option(help="Share of each scan's slices, around its middle, to learn from; all if 1."),
 ]
 Sampling = Annotated[
     str | None,
@@ -58,39 +110,76 @@ def modality_of(name: str | None) -> Any:
     return name.upper() if name else None
 
 
-def preprocessing_for(scan: Any, plane: str, spacing: str, modality: Any) -> Any:
-    """Preprocessing by modality with the plane and spacing asked for."""
+def preprocessing_for(
+    scan: Any,
+    modality: Any,
+    dimensions: Any,
+    plane: str | None,
+    spacing: str | None,
+    size: str | None,
+) -> Any:
+    """Preprocessing by modality, of slices or volumes, with the fields that options give."""
     from napari_sslseg.core.config import checked
     from napari_sslseg.core.labelled import as_volume
     from napari_sslseg.core.samples import default_preprocessing
 
-    if spacing not in ("keep", "isotropic"):
-        try:
-            float(spacing)
-        except ValueError:
-            raise ConfigError(
-                f"The spacing {spacing} is no number of mm; choose one, keep or isotropic."
-            ) from None
-    base = default_preprocessing(modality or as_volume(scan).modality)
-    value = spacing if spacing in ("keep", "isotropic") else float(spacing)
-    return checked(type(base), **base.model_dump() | {"plane": plane, "spacing": value})
+    changes = preprocessing_changes(plane, spacing, size, dimensions)
+    base = default_preprocessing(modality or as_volume(scan).modality, dimensions)
+    return checked(type(base), **base.model_dump() | changes)
+
+
+def preprocessing_changes(
+    plane: str | None, spacing: str | None, size: str | None, dimensions: int
+) -> dict[str, Any]:
+    """Fields of the preprocessing that options give a value."""
+    if dimensions == 3 and plane is not None:
+        raise ConfigError("A network of volumes sees all planes at once; leave the plane out.")
+    changes: dict[str, Any] = given(plane=plane, spacing=spacing)
+    if spacing is not None and spacing not in ("keep", "isotropic"):
+        mm = tuple(_numbers(spacing, float))
+        if len(mm) != (3 if dimensions == 3 else 1):
+            choice = "keep or three of them" if dimensions == 3 else "one, keep or isotropic"
+            raise ConfigError(f"The spacing {spacing} is no number of mm; choose {choice}.")
+        changes["spacing"] = mm if dimensions == 3 else mm[0]
+    if size == "whole" and dimensions == 3:
+        changes["size"] = size
+    elif size is not None:
+        sides = tuple(_numbers(size, int))
+        sides = sides * 2 if len(sides) == 1 and dimensions == 2 else sides
+        if len(sides) != dimensions:
+            such = "64,96,96 for volumes" if dimensions == 3 else "256 or 256,192"
+            raise ConfigError(f"The size {size} is no number of pixels, such as {such}.")
+        changes["size"] = sides
+    return changes
+
+
+def _numbers(text: str, kind: Callable[[str], Any]) -> list[Any]:
+    """Numbers between commas; none if one of them is no number."""
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        return []
 
 
 def network_and_preprocessing(
     init: object,
     scan: Any,
+    modality: Any,
     network: str | None,
     plane: str | None,
     spacing: str | None,
-    modality: Any,
+    size: str | None,
 ) -> tuple[str | None, Any]:
     """Network and preprocessing from scratch, or None of both where ``init`` names a run."""
+    from napari_sslseg.core.config import named_network
+
     if init is None:
-        preprocessing = preprocessing_for(scan, plane or "axial", spacing or "keep", modality)
-        return network or "small", preprocessing
-    if network or plane or spacing:
+        name = network or "small"
+        dimensions = named_network(name).dimensions
+        return name, preprocessing_for(scan, modality, dimensions, plane, spacing, size)
+    if network or plane or spacing or size:
         raise ConfigError(
-            f"Network, plane and spacing come from the pretraining {init}; leave them out."
+            f"Network, plane, spacing and size come from the pretraining {init}; leave them out."
         )
     return None, None
 
@@ -121,14 +210,16 @@ def settings_for(
     return config.checked(getattr(config, kind), **fields)
 
 
-def task_options(**options: Any) -> dict[str, Any]:
-    """Options of a pretext task that were given; the task itself refuses those it does not have."""
+def given(**options: Any) -> dict[str, Any]:
+    """Options that were given, by name; what they mean for others decides who takes them."""
     return {name: value for name, value in options.items() if value is not None}
 
 
-def numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers between commas."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"The classes {text} are no whole numbers, such as 1,2.") from None
+def numbers(text: str | None, what: str = "classes") -> tuple[int, ...] | None:
+    """Whole numbers between commas; None of none."""
+    if text is None:
+        return None
+    found = tuple(_numbers(text, int))
+    if not found:
+        raise ConfigError(f"The {what} {text} are no whole numbers, such as 1,2.")
+    return found

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from napari_sslseg.core.training import (
     Job,
     Patience,
     TrainingError,
-    learning_rate_factor,
     make_fabric,
     shuffled_batches,
     train,
@@ -226,24 +224,6 @@ def test_dice_improves_upwards():
         False,
     ]
     assert patience.exhausted
-
-
-def test_the_step_decay_of_the_paper():
-    settings = Training(steps=10_000, learning_rate=1e-3, schedule="step-decay")
-    rates = [1e-3 * learning_rate_factor(settings, step, 10) for step in range(0, 80, 10)]
-    # Epoch 0, then a drop after it and after every second epoch: 0.9^⌊(1 + e) / 2⌋.
-    expected = [1e-3 * 0.9**n for n in (0, 1, 1, 2, 2, 3, 3, 4)]
-    assert rates == pytest.approx(expected)
-    assert 1e-3 * learning_rate_factor(settings, 100_000, 10) == pytest.approx(1e-8)
-
-
-def test_warm_up_rises_and_then_falls_to_zero():
-    settings = Training(steps=100, warmup=0.1)
-    factors = [learning_rate_factor(settings, step, 10) for step in range(100)]
-    assert factors[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
-    assert factors[10] == 1
-    assert all(a > b for a, b in pairwise(factors[10:]))
-    assert factors[-1] == pytest.approx((1 / 90) ** 0.9)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:1", "tpu"])

@@ -45,6 +45,14 @@ from .predict import (
     load_segmenter as load_segmenter,
     predict as predict,
 )
+from .preset_runs import (
+    finetune_preset as finetune_preset,
+    iter_finetune_preset as iter_finetune_preset,
+    iter_pretrain_preset as iter_pretrain_preset,
+    pretrain_preset as pretrain_preset,
+)
+from .preset_settings import Preset as Preset
+from .presets import PRESETS as PRESETS, preset_named as preset_named
 from .pretext.context_prediction import ContextPrediction as ContextPrediction
 from .pretext.context_restoration import ContextRestoration as ContextRestoration
 from .pretext.global_contrast import GlobalContrast as GlobalContrast

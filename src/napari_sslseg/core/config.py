@@ -30,6 +30,10 @@ from napari_sslseg.core.settings import Settings as Settings, checked as checked
 Transfer = Literal["encoder", "encoder+decoder"]
 """Which parts of a pretrained network start the fine-tuning."""
 
+LossKind = Literal["dice-ce", "dice", "dice-per-sample", "dice-multilabel", "bce-to-dice"]
+"""Losses of the fine-tuning, see :mod:`napari_sslseg.core.segmentation_loss`."""
+
+MOST_STEPS = 10_000_000
 MOST_CLASSES = 254
 """Class indices are bytes, 0 is the background, and more values are no set of classes anyway."""
 
@@ -48,18 +52,50 @@ class EarlyStopping(Settings):
 class Training(Settings):
     """One training loop."""
 
-    steps: int = Field(500, ge=1, le=10_000_000, title="Steps", description="Batches to train on.")
+    steps: int = Field(500, ge=1, le=MOST_STEPS, title="Steps", description="Batches to train on.")
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_STEPS,
+        title="Epochs",
+        description="How often each slice is seen; takes the place of the steps if set.",
+    )
     batch_size: int = Field(16, ge=1, le=4096, title="Batch size", description="Slices per step.")
     learning_rate: float = Field(1e-3, gt=0, le=10, title="Learning rate")
+    optimizer: Literal["adam", "sgd"] = Field(
+        "adam",
+        title="Optimiser",
+        description="Adam, with the weight decay as an L2 penalty; or SGD with Nesterov momentum "
+        "0.99.",
+    )
     betas: tuple[float, float] = Field((0.9, 0.999), title="Adam betas")
     weight_decay: float = Field(0.0, ge=0, title="Weight decay")
-    schedule: Literal["constant", "warmup-poly", "step-decay"] = Field(
-        "warmup-poly",
-        title="Learning-rate schedule",
-        description="Constant; linear warm-up, then polynomial decay; or the paper's drops by a "
-        "tenth every second epoch.",
+    schedule: Literal["constant", "warmup-poly", "step-decay", "cosine-restarts", "plateau"] = (
+        Field(
+            "warmup-poly",
+            title="Learning-rate schedule",
+            description="constant; warmup-poly: linear warm-up, then polynomial decay; step-decay: "
+            "drops by a tenth every second epoch (Dominic et al. 2023); cosine-restarts: falls to "
+            "0 along a cosine again and again (PolyCL); plateau: halved whenever the validation no "
+            "longer improves (Umapathy et al. 2022, Dhere & Sivaswamy).",
+        )
     )
     warmup: float = Field(0.05, ge=0, lt=1, title="Warm-up", description="Share of the steps.")
+    restart_every: int = Field(
+        10,
+        ge=1,
+        le=MOST_STEPS,
+        title="Restart every",
+        description="Epochs after which cosine-restarts begins anew; 10 in PolyCL. Within them the "
+        "rate falls with every batch.",
+    )
+    plateau_patience: int = Field(
+        10,
+        ge=0,
+        le=MOST_STEPS,
+        title="Patience of the plateau",
+        description="Validations without improvement that plateau bears before it halves the rate.",
+    )
     gradient_clip: float | None = Field(
         None, gt=0, title="Gradient clipping", description="Largest norm; none if not set."
     )
@@ -67,7 +103,8 @@ class Training(Settings):
         None,
         ge=1,
         title="Validate every",
-        description="Steps; if not set, once an epoch, at most about 20 times in all.",
+        description="Steps; if not set, once an epoch, at most about 20 times in all unless the "
+        "length is set in epochs.",
     )
     early_stopping: EarlyStopping | None = Field(None, title="Early stopping")
     checkpoint_seconds: float = Field(
@@ -105,7 +142,25 @@ class Augmentation(Settings):
     )
 
 
-class PretrainSettings(Settings):
+class StageSettings(Settings):
+    """What pretraining and fine-tuning share."""
+
+    preset: str | None = Field(
+        None,
+        title="Preset",
+        description="Name of the preset of a paper that these settings were taken from.",
+    )
+    middle_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        title="Middle share",
+        description="Share of the slices of each scan, around its middle, to learn from; 0.3 in "
+        "PolyCL, since organs lie there. Not for networks of volumes.",
+    )
+
+
+class PretrainSettings(StageSettings):
     """Self-supervised pretraining, apart from its pretext task."""
 
     preprocessing: AnyPreprocessing | None = Field(
@@ -123,7 +178,7 @@ class PretrainSettings(Settings):
     )
 
 
-class FinetuneSettings(Settings):
+class FinetuneSettings(StageSettings):
     """Supervised fine-tuning on annotated slices."""
 
     preprocessing: AnyPreprocessing | None = Field(
@@ -133,6 +188,22 @@ class FinetuneSettings(Settings):
     training: Training = Training(steps=400, learning_rate=1e-3, gradient_clip=12.0)
     transfer: Transfer = Field(
         "encoder", title="Transfer", description="Which pretrained parts to start from."
+    )
+    loss: LossKind = Field(
+        "dice-ce",
+        title="Loss",
+        description="dice-ce: Dice over the batch plus cross entropy. dice: Dice over the batch "
+        "(Dominic et al. 2023). dice-per-sample: Dice of each slice (PolyCL). dice-multilabel: "
+        "Dice of all classes (Umapathy et al. 2022). bce-to-dice: from cross entropy towards Dice "
+        "(Dhere & Sivaswamy).",
+    )
+    reconstruction_weight: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        title="Weight of the reconstruction",
+        description="Share of the loss for a second branch that restores the image, to keep the "
+        "encoder from overfitting (Dhere & Sivaswamy); for the network dense3d alone.",
     )
     augmentation: Augmentation = Augmentation()
     foreground_share: float = Field(

@@ -125,7 +125,7 @@ def local_contrast(
 
 
 def polycl(anchor: Tensor, positive: Tensor, negative: Tensor, temperature: float) -> Tensor:
-    r"""Contrast one positive with exactly one negative (PolyCL, Moran et al.).
+    r"""Contrast one positive with exactly one negative (PolyCL, Moseley & Imran).
 
     .. math:: -\log \frac{e^{s^+/\tau}}{e^{s^+/\tau} + e^{s^-/\tau}}
               = \mathrm{softplus}\left(\frac{s^- - s^+}{\tau}\right)

@@ -11,9 +11,11 @@ from napari_sslseg.core.config import FinetuneSettings
 from napari_sslseg.core.errors import ConfigError, DataError
 from napari_sslseg.core.events import Done, Event, StopFlag, drained
 from napari_sslseg.core.labelled import LabelledScan, found_classes
+from napari_sslseg.core.middle import annotated_middle, describe_middle
 from napari_sslseg.core.pretrain import describe_store
 from napari_sslseg.core.runs import Run, RunWriter, claim
 from napari_sslseg.core.samples import Store, iter_samples, sample_dimensions
+from napari_sslseg.core.segmentation_loss import SegmentationLoss, class_shares, score_channels
 from napari_sslseg.core.start import load_start, open_start, settled
 from napari_sslseg.core.store import scan_subject
 from napari_sslseg.core.subjects import hold_out
@@ -44,8 +46,8 @@ def iter_finetune(
 ) -> Iterator[Event]:
     """Fine-tune a U-Net on annotated slices.
 
-    The loss is Dice over the whole batch (foreground classes) plus cross entropy. Slices that
-    nobody annotated are left out: they are not background.
+    Slices that nobody annotated are left out: they are not background. The loss is one of
+    :class:`~napari_sslseg.core.segmentation_loss.SegmentationLoss`.
 
     Parameters
     ----------
@@ -75,6 +77,8 @@ def iter_finetune(
         Whatever is wrong with scans, labels, settings, the pretrained run or the disk.
     """
     from napari_sslseg.core.networks.build import check_dimensions, make_network
+    from napari_sslseg.core.networks.reconstruction import check_reconstruction, with_branch
+    from napari_sslseg.core.schedules import with_steps
     from napari_sslseg.core.training import Job, make_fabric, run_job
 
     settings = settings or FinetuneSettings()
@@ -88,6 +92,7 @@ def iter_finetune(
     settings = settled(settings, start, labelled[0].scan, modality)
     assert settings.preprocessing is not None
     check_dimensions(settings.network, sample_dimensions(settings.preprocessing))
+    check_reconstruction(settings.network, settings.reconstruction_weight)
     classes = settings.classes or found_classes(
         [*labelled, *validation], settings.preprocessing.plane
     )
@@ -105,7 +110,8 @@ def iter_finetune(
         return
     yield from describe_store(store)
     settings = settings.model_copy(update={"preprocessing": store.settings, "classes": classes})
-    annotated = np.flatnonzero(store.annotated)
+    annotated = annotated_middle(store, settings.middle_share)
+    yield from describe_middle(store, settings.middle_share)
     training = annotated[store.scan_index[annotated] < len(labelled)]
     held_out = annotated[store.scan_index[annotated] >= len(labelled)]
     if not store.foreground[training].any():
@@ -113,8 +119,12 @@ def iter_finetune(
             "No annotated slice holds any of the classes "
             f"{', '.join(map(str, classes))}; label one, or correct the classes."
         )
+    steps_per_epoch = ceil(len(training) / settings.training.batch_size)
+    length = with_steps(settings.training, steps_per_epoch)
+    settings = settings.model_copy(update={"training": length})
     fabric.seed_everything(settings.training.seed, verbose=False)
-    model = make_network(settings.network, store.channels, 1 + len(classes))
+    channels = score_channels(settings.loss, len(classes))
+    model = make_network(settings.network, store.channels, channels)
     source = yield from load_start(start, model, settings.transfer)
     writer = RunWriter(
         out,
@@ -129,8 +139,10 @@ def iter_finetune(
             "device": str(fabric.device),
         },
     )
+    compare = SegmentationLoss(settings.loss)
     job = Job(
-        model=model,
+        model=with_branch(model, settings.network, store.channels, settings.reconstruction_weight),
+        kept=model,
         settings=settings.training,
         batches=foreground_batches(
             training,
@@ -138,8 +150,9 @@ def iter_finetune(
             settings.training.batch_size,
             settings.foreground_share,
         ),
-        steps_per_epoch=ceil(len(training) / settings.training.batch_size),
-        loss=_loss(store, settings, fabric.device),
+        steps_per_epoch=steps_per_epoch,
+        loss=_loss(store, compare, settings, fabric.device),
+        begin_epoch=compare.begin_epoch,
         validate=_validation(store, held_out, settings, fabric.device) if len(held_out) else None,
         monitor="dice",
         better="higher",
@@ -201,15 +214,18 @@ def foreground_batches(
     return draw
 
 
-def _loss(store: Store, settings: FinetuneSettings, device: "torch.device") -> Any:
-    """Augment a batch, go forward, Dice + cross entropy."""
-    from monai.losses import DiceCELoss
+def _loss(
+    store: Store,
+    compare: SegmentationLoss,
+    settings: FinetuneSettings,
+    device: "torch.device",
+) -> Any:
+    """Augment a batch, go forward, compare; with a branch, restore the images too."""
+    from torch.nn import functional
 
     from napari_sslseg.core.augment import apply_augmentation, sample_augmentation
 
-    # batch=True sums over the batch before the ratio (Dominic et al. 2023, eq. A2), so a slice
-    # without a class neither counts as perfect nor as wrong.
-    dice_ce = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+    weight = settings.reconstruction_weight
 
     def loss(model: "nn.Module", indices: np.ndarray, generator: "torch.Generator") -> "Tensor":
         images = store.batch(indices).to(device, non_blocking=True)
@@ -217,7 +233,11 @@ def _loss(store: Store, settings: FinetuneSettings, device: "torch.device") -> A
         dimensions = len(store.size)
         draw = sample_augmentation(len(indices), settings.augmentation, generator, dimensions)
         images, labels = apply_augmentation(images, labels, draw)
-        return dice_ce(model(images), labels[:, None])
+        if not weight:
+            return compare(model(images), labels)
+        scores, restored = model(images)
+        error = functional.mse_loss(restored.float(), images.float())
+        return (1 - weight) * compare(scores, labels) + weight * error
 
     return loss
 
@@ -237,7 +257,8 @@ def _validation(
         total = torch.zeros(len(classes), dtype=torch.int64)
         for start in range(0, len(indices), size):
             part = indices[start : start + size]
-            predicted = model(store.batch(part).to(device)).argmax(1).cpu()
+            shares = class_shares(model(store.batch(part).to(device)), settings.loss)
+            predicted = shares.argmax(1).cpu()
             truth = store.label_batch(part)
             for number in range(len(classes)):
                 a, b = predicted == number + 1, truth == number + 1

@@ -213,18 +213,19 @@ NetworkSettings = Annotated[
 ]
 """Settings of any network, told apart by ``kind``."""
 
-NETWORK_NAMES = (*NETWORK_WIDTHS, "umapathy", "multimix", "dynunet")
-"""Names of the 2D networks on the command line."""
+NETWORK_NAMES = (*NETWORK_WIDTHS, "umapathy", "multimix", "dynunet", "dense3d", "dynunet3d")
+"""Names of the networks on the command line."""
 
 
 def named_network(name: str) -> NetworkSettings:
-    """Settings of a 2D network by its name on the command line.
+    """Settings of a network by its name on the command line.
 
     Parameters
     ----------
     name : str
         ``tiny``, ``small`` and ``paper`` are widths of the U-Net of Dominic et al.; ``umapathy``
-        and ``multimix`` (PolyCL) are those of the papers, ``dynunet`` is MONAI's.
+        and ``multimix`` (PolyCL) are those of the papers, ``dynunet`` is MONAI's; for volumes
+        ``dense3d`` (Dhere & Sivaswamy) and ``dynunet3d``.
 
     Raises
     ------
@@ -237,6 +238,8 @@ def named_network(name: str) -> NetworkSettings:
         "umapathy": UmapathyNetwork(),
         "multimix": MultiMixNetwork(),
         "dynunet": DynUNet2dNetwork(),
+        "dense3d": Dense3dNetwork(),
+        "dynunet3d": DynUNet3dNetwork(),
     }
     if name not in others:
         raise ConfigError(f"There is no network {name}; choose {', '.join(NETWORK_NAMES)}.")

@@ -1,8 +1,8 @@
 """Which slices are examples of each other: selection of positives and negatives (PolyCL).
 
-After PolyCL (Moran et al.), which selects by scan (S), by the presence of an organ (O), or by both
-(M). One positive and exactly one negative belong to each anchor. They are drawn anew in every epoch
-from a seeded generator, where the authors' code froze them once.
+After PolyCL (Moseley & Imran), which selects by scan (S), by the presence of an organ (O), or by
+both (M). One positive and exactly one negative belong to each anchor. They are drawn anew in every
+epoch from a seeded generator, where the authors' code froze them once.
 """
 
 from collections.abc import Callable, Iterator

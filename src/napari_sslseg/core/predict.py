@@ -11,6 +11,7 @@ from napari_sslseg.core.checkpoints import restore
 from napari_sslseg.core.config import (
     AnyPreprocessing,
     FinetuneSettings,
+    LossKind,
     Preprocessing,
     VolumePreprocessing,
 )
@@ -30,6 +31,7 @@ from napari_sslseg.core.placement import Placement, placement
 from napari_sslseg.core.predict_volumes import volume_shares
 from napari_sslseg.core.preprocess import prepare
 from napari_sslseg.core.runs import Run
+from napari_sslseg.core.segmentation_loss import class_shares, score_channels
 from napari_sslseg.core.series import Series, Source, list_series
 from napari_sslseg.core.volumes import Modality, Volume
 
@@ -69,12 +71,13 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Segmenter:
-    """A fine-tuned network, ready to predict."""
+    """A fine-tuned network, ready to predict; the loss says what its scores mean."""
 
     network: "nn.Module"
     preprocessing: AnyPreprocessing
     classes: tuple[int, ...]
     device: str
+    loss: LossKind = "dice-ce"
 
 
 def load_segmenter(run: Run | str | Path, device: str = "auto") -> Segmenter:
@@ -95,10 +98,13 @@ def load_segmenter(run: Run | str | Path, device: str = "auto") -> Segmenter:
         raise CheckpointError(
             f"The record of {run.folder} lacks its preprocessing or classes; train again."
         )
-    network = make_network(settings.network, settings.preprocessing.channels, 1 + len(classes))
+    channels = score_channels(settings.loss, len(classes))
+    network = make_network(settings.network, settings.preprocessing.channels, channels)
     restore(network, run.weights)
     where = make_fabric(device).device
-    return Segmenter(network.to(where).eval(), settings.preprocessing, classes, str(where))
+    return Segmenter(
+        network.to(where).eval(), settings.preprocessing, classes, str(where), settings.loss
+    )
 
 
 def predict(
@@ -163,7 +169,7 @@ def _shares(
 
     def shares(images: "Tensor") -> "Tensor":
         with torch.inference_mode():
-            return segmenter.network(images).softmax(1)
+            return class_shares(segmenter.network(images), segmenter.loss)
 
     if isinstance(settings, VolumePreprocessing):
         whole = (slice(None),) * 3

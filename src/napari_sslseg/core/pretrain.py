@@ -14,17 +14,19 @@ from napari_sslseg.core.config import (
     VolumePreprocessing,
 )
 from napari_sslseg.core.crops import crop_size
-from napari_sslseg.core.errors import DataError
 from napari_sslseg.core.events import Done, Event, Message, StopFlag, Validation, drained
+from napari_sslseg.core.gather import bare, gather_scans
+from napari_sslseg.core.middle import describe_middle, middle_of
+from napari_sslseg.core.organ_crops import iter_organ_crops
 from napari_sslseg.core.placement import canvas_size, resampled_shape
 from napari_sslseg.core.pretext.registry import TaskSettings
+from napari_sslseg.core.pretext.siamese import SiameseSides
 from napari_sslseg.core.runs import Run, RunWriter, claim
 from napari_sslseg.core.samples import Store, iter_samples, sample_dimensions
-from napari_sslseg.core.series import Series, Source, find_scans
 from napari_sslseg.core.start import load_start, open_start, settled
-from napari_sslseg.core.store import scan_geometry
+from napari_sslseg.core.store import Scan, scan_geometry
 from napari_sslseg.core.subjects import split_subjects
-from napari_sslseg.core.volumes import Modality, Volume
+from napari_sslseg.core.volumes import Modality
 
 if TYPE_CHECKING:
     import torch
@@ -38,25 +40,10 @@ LEAST_SUBJECTS_TO_SPLIT = 5
 # Embeddings that fill their sphere have a spread of 1.
 COLLAPSED = 0.05
 
-Scan = Volume | Source
-"""A scan, loaded or not."""
-
-
-def gather_scans(scans: str | Path | Iterable[Scan | str]) -> list[Volume | Series]:
-    """Volumes and series as they are, files and folders as the series in them."""
-    if isinstance(scans, str | Path):
-        scans = [scans]
-    gathered: list[Volume | Series] = []
-    for scan in scans:
-        gathered += [scan] if isinstance(scan, Volume | Series) else find_scans(scan)
-    if not gathered:
-        raise DataError("There is no scan to learn from; choose at least one.")
-    return gathered
-
 
 def sample_size(scans: Iterable[Scan | str], settings: AnyPreprocessing) -> tuple[int, ...]:
     """Sides of the slices or crops of these scans for the network, from their headers alone."""
-    shapes = [resampled_shape(scan_geometry(scan), settings) for scan in gather_scans(scans)]
+    shapes = [resampled_shape(scan_geometry(bare(scan)), settings) for scan in gather_scans(scans)]
     if isinstance(settings, VolumePreprocessing):
         return crop_size(shapes, settings)
     return canvas_size(shapes, settings)
@@ -80,7 +67,8 @@ def iter_pretrain(
     Parameters
     ----------
     scans : path-like, Volume, or several
-        Files, folders or loaded scans, all MR or all CT.
+        Files, folders or loaded scans, all MR or all CT. A LabelledScan brings the mask that the
+        left/right task needs; other tasks do not look at it.
     task : TaskSettings, optional
         The pretext task; context restoration with patches to suit the slices if not given.
     init : Run or path-like, optional
@@ -115,6 +103,7 @@ def iter_pretrain(
     """
     from napari_sslseg.core.networks.build import check_dimensions, make_network
     from napari_sslseg.core.pretext.registry import check_task, default_task, describe, remarks
+    from napari_sslseg.core.schedules import with_steps
     from napari_sslseg.core.training import Job, make_fabric, run_job
 
     settings = settings or PretrainSettings()
@@ -127,24 +116,36 @@ def iter_pretrain(
     fabric = make_fabric(device, settings.training.precision)
     sources = gather_scans(scans)
     claim(out, overwrite=overwrite)
-    settings = settled(settings, start, sources[0], modality)
+    settings = settled(settings, start, bare(sources[0]), modality)
     assert settings.preprocessing is not None
     if task is not None:
         check_task(task, sample_dimensions(settings.preprocessing))
-    store = yield from iter_samples(
-        sources,
-        settings.preprocessing,
-        cache=Path(cache or out / "slices"),
-        on_disk=cache is not None,
-        modality=modality,
-        stop=stop,
-    )
+    if isinstance(task, SiameseSides):
+        assert isinstance(settings.preprocessing, VolumePreprocessing)
+        organs = iter_organ_crops(
+            sources, settings.preprocessing, task, modality=modality, stop=stop
+        )
+        store: Store | None = yield from organs
+    else:
+        store = yield from iter_samples(
+            [bare(scan) for scan in sources],
+            settings.preprocessing,
+            cache=Path(cache or out / "slices"),
+            on_disk=cache is not None,
+            modality=modality,
+            stop=stop,
+        )
     if store is None:
         yield Done(None, stopped=True)
         return
     yield from describe_store(store)
     settings = settings.model_copy(update={"preprocessing": store.settings})
     training, validation = _split(store, settings)
+    size = settings.training.batch_size
+    steps_per_epoch = ceil(len(training) / size)
+    length = with_steps(settings.training, steps_per_epoch)
+    settings = settings.model_copy(update={"training": length})
+    yield from describe_middle(store, settings.middle_share)
     if settings.validation_share and not len(validation):
         yield Message(
             f"With fewer than {LEAST_SUBJECTS_TO_SPLIT} subjects none is kept out, so there is no "
@@ -182,7 +183,6 @@ def iter_pretrain(
         images = store.batch(indices).to(fabric.device, non_blocking=True)
         return runtime.loss(model, images, runtime.sample_slices(indices, generator))
 
-    size = settings.training.batch_size
     watched = runtime.watched(validation, VALIDATION_SLICES, size, settings.training.seed)
 
     def validate(model: "nn.Module") -> dict[str, float]:
@@ -204,7 +204,7 @@ def iter_pretrain(
         model=model,
         settings=settings.training,
         batches=runtime.batches(training, size),
-        steps_per_epoch=ceil(len(training) / size),
+        steps_per_epoch=steps_per_epoch,
         loss=loss,
         validate=validate if watched else None,
     )
@@ -236,9 +236,11 @@ def describe_store(store: Store) -> Iterator[Event]:
 def _split(store: Store, settings: PretrainSettings) -> tuple[np.ndarray, np.ndarray]:
     """Slices to train on and to validate on, by subject."""
     share = settings.validation_share
+    middle = middle_of(store, settings.middle_share)
     if share == 0 or len(store.subjects) < LEAST_SUBJECTS_TO_SPLIT:
-        return store.indices(), np.empty(0, np.intp)
+        return np.flatnonzero(middle), np.empty(0, np.intp)
     parts = split_subjects(
         store.subjects, {"validation": share, "training": 1 - share}, settings.training.seed
     )
-    return store.indices(parts["training"]), store.indices(parts["validation"])
+    training, validation = (store.indices(parts[name]) for name in ("training", "validation"))
+    return training[middle[training]], validation[middle[validation]]

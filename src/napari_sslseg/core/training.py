@@ -1,8 +1,8 @@
 """The one training loop: a generator of events over Lightning Fabric.
 
 What is trained is told apart from how: a :class:`Job` brings the network, the slices, the loss and
-the validation; the loop brings the device and its precision, Adam, the schedule, early stopping,
-checkpoints and the stop flag.
+the validation; the loop brings the device and its precision, the optimiser, the schedule, early
+stopping, checkpoints and the stop flag.
 """
 
 import math
@@ -21,6 +21,7 @@ from napari_sslseg.core.config import EarlyStopping, Training
 from napari_sslseg.core.errors import ConfigError, SslsegError
 from napari_sslseg.core.events import Done, Event, Message, Saved, Step, StopFlag, Validation
 from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.schedules import Schedule, make_optimizer, validation_interval
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -47,7 +48,8 @@ class Job:
     steps_per_epoch : int
         Steps in which each slice is seen about once. The validation comes once an epoch, but not
         more than about 20 times in all, unless the settings say otherwise: with a few annotated
-        slices an epoch is a single step.
+        slices an epoch is a single step. Where the settings count in epochs, their steps are
+        those of :func:`~napari_sslseg.core.schedules.with_steps`.
     loss : callable
         ``(model, indices, generator) -> scalar Tensor``; fetches the batch and goes forward.
     validate : callable or None
@@ -56,6 +58,11 @@ class Job:
         The figure that decides which weights are best.
     better : {"lower", "higher"}
         Which way it improves.
+    kept : nn.Module, optional
+        The part of the model whose weights are saved; all of it if not given.
+    begin_epoch : callable, optional
+        Told at the start of every epoch how much of the training has passed: 0 in the first
+        epoch, 1 in the last.
     """
 
     model: nn.Module
@@ -66,6 +73,8 @@ class Job:
     validate: Callable[[nn.Module], dict[str, float]] | None = None
     monitor: str = "loss"
     better: Literal["lower", "higher"] = "lower"
+    kept: nn.Module | None = None
+    begin_epoch: Callable[[float], None] | None = None
 
 
 def make_fabric(device: str = "auto", precision: str = "32-true") -> "Fabric":
@@ -116,24 +125,6 @@ def shuffled_batches(indices: np.ndarray, batch_size: int) -> Sampler:
             yield batch
 
     return draw
-
-
-def learning_rate_factor(settings: Training, step: int, steps_per_epoch: int) -> float:
-    """Factor on the learning rate of ``step`` (from 0).
-
-    ``warmup-poly`` rises linearly over the first share of the steps and then falls as
-    (1 − progress)^0.9. ``step-decay`` is 0.9^⌊(1 + epoch) / 2⌋, not below 1e-8 in all (Dominic et
-    al. 2023): it drops after the first epoch and then every second one.
-    """
-    if settings.schedule == "step-decay":
-        factor = 0.9 ** ((1 + step // steps_per_epoch) // 2)
-        return max(factor, 1e-8 / settings.learning_rate)
-    if settings.schedule == "warmup-poly":
-        warmup = round(settings.warmup * settings.steps)
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        return (1 - (step - warmup) / max(1, settings.steps - warmup)) ** 0.9
-    return 1.0
 
 
 class Patience:
@@ -187,7 +178,8 @@ def train(
     Yields
     ------
     Step, Validation, Saved, Message
-        A Message says why the training ended early, if it did.
+        A Message says why the training ended early, if it did, and what cannot work without a
+        validation.
 
     Raises
     ------
@@ -195,33 +187,30 @@ def train(
         If the loss is not finite; the last checkpoint stands.
     """
     settings = job.settings
-    optimizer = torch.optim.Adam(
-        # What is frozen stays as it is: weight decay and moments are not for it.
-        [parameter for parameter in job.model.parameters() if parameter.requires_grad],
-        lr=settings.learning_rate,
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate_factor(settings, step, job.steps_per_epoch)
-    )
+    optimizer = make_optimizer(job.model, settings)
+    schedule = Schedule(optimizer, settings, job.steps_per_epoch, job.better)
     model, wrapped = fabric.setup(job.model, optimizer)
     draws = torch.Generator().manual_seed(settings.seed)
     batches = job.batches(np.random.default_rng(settings.seed))
     patience = Patience(settings.early_stopping, job.better)
-    every = settings.validate_every or max(job.steps_per_epoch, settings.steps // 20)
+    every = validation_interval(settings, job.steps_per_epoch)
+    last_epoch = (settings.steps - 1) // job.steps_per_epoch
     saved_at = time.monotonic()
     step = 0
 
     def save(which: str, metrics: Mapping[str, float]) -> Saved:
         path = run.folder / f"{which}.safetensors"
-        save_weights(path, job.model, {"step": step, "metrics": dict(metrics)})
+        save_weights(path, job.kept or job.model, {"step": step, "metrics": dict(metrics)})
         run.write_metrics()
         return Saved(path, step)
 
     row: dict[str, float] = {}
+    if job.validate is None:
+        yield from _missed(settings)
     try:
         while step < settings.steps and not (stop is not None and stop.is_set):
+            if job.begin_epoch is not None and step % job.steps_per_epoch == 0:
+                job.begin_epoch(step // job.steps_per_epoch / max(1, last_epoch))
             step += 1
             started = time.perf_counter()
             indices = next(batches)
@@ -256,6 +245,7 @@ def train(
                 with fabric.autocast():
                     metrics = evaluate_mode(model, job.validate)
                 improved = patience.improved(metrics[job.monitor])
+                schedule.validated(metrics[job.monitor])
                 run.row({"step": step} | {f"validation_{k}": v for k, v in metrics.items()})
                 if improved:
                     yield save("best", metrics)
@@ -277,6 +267,17 @@ def train(
             f"batch size, or take a smaller network or coarser pixels.{_what_stands(run.folder)}"
         ) from error
     yield save("last", row)
+
+
+def _missed(settings: Training) -> Iterator[Message]:
+    """Say what these settings ask for that only a validation could decide."""
+    missed = ["lower the learning rate"] if settings.schedule == "plateau" else []
+    missed += ["stop the training early"] if settings.early_stopping else []
+    if missed:
+        yield Message(
+            f"There is no validation to {' or '.join(missed)} by, so it goes on as it is to the "
+            "last step; keep some subjects apart for one."
+        )
 
 
 def run_job(

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class PolyCL(PretextSettings):
     """PolyCL: slices of one scan, or with the same organ, are alike; others are not.
 
-    Moran et al., *PolyCL*. Whole slices are examples of each other, without any augmentation: one
-    positive and exactly one negative for each anchor. It trains the encoder alone.
+    Moseley & Imran, *PolyCL*. Whole slices are examples of each other, without any augmentation:
+    one positive and exactly one negative for each anchor. It trains the encoder alone.
 
     Examples
     --------

@@ -1,0 +1,57 @@
+"""Command line: the presets of the papers, in plain words."""
+
+import json
+import textwrap
+from typing import Annotated
+
+import typer
+
+from napari_sslseg.console import table
+from napari_sslseg.options import Json
+
+WIDTH = 100
+INDENT = 24
+
+
+def presets(
+    name: Annotated[
+        str | None, typer.Argument(help="Preset to describe; all if not given.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the methods of the papers, or say all that one of them consists of."""
+    from napari_sslseg.core.preset_words import preset_rows
+    from napari_sslseg.core.presets import PRESETS, preset_named
+
+    if name is None:
+        if as_json:
+            print(json.dumps([preset.model_dump(mode="json") for preset in PRESETS.values()]))
+            return
+        rows = [
+            [p.name, p.paper, ", ".join(stage.task for stage in p.stages), p.network.title]
+            for p in PRESETS.values()
+        ]
+        table(["preset", "paper", "pretext task", "network"], rows)
+        return
+    preset = preset_named(name)
+    if as_json:
+        print(json.dumps(preset.model_dump(mode="json")))
+        return
+    print(f"{preset.name}: {preset.title}\n")
+    for heading, words in preset_rows(preset):
+        _row(heading, words)
+    print("\nWhere it departs from the paper, or the paper is silent:\n")
+    for decision in preset.decisions:
+        _row(decision.what, f"Paper: {decision.printed}.")
+        _row("", f"Here: {decision.here}.")
+        _row("", decision.why)
+
+
+def _row(heading: str, words: str) -> None:
+    """One row of two columns; both may run over several lines."""
+    left = textwrap.wrap(heading, INDENT - 2)
+    right = textwrap.wrap(words, WIDTH - INDENT)
+    for number in range(max(len(left), len(right))):
+        start = left[number] if number < len(left) else ""
+        rest = right[number] if number < len(right) else ""
+        print(f"{start:<{INDENT}}{rest}".rstrip())

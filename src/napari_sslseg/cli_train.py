@@ -1,0 +1,282 @@
+"""Command line: pretraining and fine-tuning, by options or by the preset of a paper."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_sslseg.console import follow, say
+from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.events import StopFlag
+from napari_sslseg.options import (
+    TASK_NAMES,
+    Cache,
+    Device,
+    Json,
+    Left,
+    Masks,
+    MiddleShare,
+    ModalityOption,
+    NetworkOption,
+    Organ,
+    OrganSlices,
+    Out,
+    Overwrite,
+    PatchSize,
+    PresetOption,
+    Right,
+    Sampling,
+    ScratchPlane,
+    Seed,
+    Selection,
+    Sides,
+    SizeOption,
+    Spacing,
+    given,
+    modality_of,
+    network_and_preprocessing,
+    numbers,
+    preprocessing_changes,
+    settings_for,
+)
+
+# Without a preset; with one, what is not set comes from it.
+PRETRAIN_STEPS, FINETUNE_STEPS = 1000, 400
+BATCH_SIZE, LEARNING_RATE = 16, 1e-3
+
+BatchSize = Annotated[int | None, typer.Option(help="Slices per step; 16 if not set.", min=1)]
+LearningRate = Annotated[
+    float | None, typer.Option(help="Learning rate after the warm-up; 0.001 if not set.")
+]
+
+
+def pretrain(
+    images: Annotated[list[Path], typer.Argument(help="Scans, or folders of scans.")],
+    out: Out,
+    preset: PresetOption = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help=f"Pretext task: {TASK_NAMES}; context-restoration if not set."),
+    ] = None,
+    patch_size: PatchSize = None,
+    sampling: Sampling = None,
+    selection: Selection = None,
+    tags: OrganSlices = None,
+    masks: Masks = None,
+    organ: Organ = None,
+    left: Left = None,
+    right: Right = None,
+    sides: Sides = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help=f"Batches to train on; {PRETRAIN_STEPS} if not set.", min=1),
+    ] = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Pretraining run to start from; scratch if not given.")
+    ] = None,
+    network: NetworkOption = None,
+    plane: ScratchPlane = None,
+    spacing: Spacing = None,
+    size: SizeOption = None,
+    middle_share: MiddleShare = None,
+    modality: ModalityOption = None,
+    cache: Cache = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Pretrain a network on unlabelled scans."""
+    from napari_sslseg.core.config import named_network
+    from napari_sslseg.core.gather import bare, gather_scans, organ_slices, with_masks
+    from napari_sslseg.core.labelled import read_annotated
+    from napari_sslseg.core.preset_runs import iter_pretrain_preset
+    from napari_sslseg.core.presets import preset_named
+    from napari_sslseg.core.pretext.registry import make_task
+    from napari_sslseg.core.pretrain import iter_pretrain, sample_size
+    from napari_sslseg.core.start import open_start, settled
+
+    # Before the scans are read: a name with a slip should not wait for them.
+    base = preset_named(preset) if preset else None
+    if base is not None and task is not None:
+        raise ConfigError(f"The preset {preset} has a task of its own; leave out --task.")
+    scans = gather_scans(images)
+    if masks:
+        scans = with_masks(scans, masks)
+    kind = modality_of(modality)
+    start = open_start(init, out, "pretrain")
+    tasks = [stage.task for stage in base.stages] if base else [task or "context-restoration"]
+    organs = numbers(organ, "label values of the organ")
+    tagged = read_annotated(tags) if tags else None
+    if masks and tagged is None and "polycl" in tasks:
+        tagged, organs = organ_slices(scans, plane or "axial", organs), None  # type: ignore[arg-type]
+    options = given(
+        patch_size=patch_size,
+        sampling=sampling,
+        selection=selection,
+        organ_slices=tagged,
+        organ=organs,
+        left=numbers(left, "label values of the left organ"),
+        right=numbers(right, "label values of the right organ"),
+        sides=sides,
+    )
+    stop = StopFlag()
+    common: dict[str, Any] = {
+        "init": start,
+        "out": out,
+        "device": device,
+        "modality": kind,
+        "cache": cache,
+        "stop": stop,
+        "overwrite": overwrite,
+    }
+    if base is not None:
+        dimensions = base.network.dimensions
+        chosen = base.with_overrides(
+            network=named_network(network) if network else None,
+            preprocessing=preprocessing_changes(plane, spacing, size, dimensions),
+            training=_training(steps, batch_size, learning_rate, seed),
+            middle_share=middle_share,
+            options=options,
+        )
+        events = iter_pretrain_preset(scans, chosen, **common)
+    else:
+        name, preprocessing = network_and_preprocessing(
+            init, bare(scans[0]), kind, network, plane, spacing, size
+        )
+        settings = settings_for(
+            "PretrainSettings",
+            name,
+            *_lengths(steps, PRETRAIN_STEPS, batch_size, learning_rate),
+            seed,
+            preprocessing,
+            **given(middle_share=middle_share),
+        )
+        preprocessing = settled(settings, start, bare(scans[0]), kind).preprocessing
+        pretext = make_task(tasks[0], sample_size(scans, preprocessing), **options)
+        events = iter_pretrain(scans, pretext, settings=settings, **common)
+    # Without its decoder, this stage would have been for nothing; presets say so themselves.
+    parts = " --transfer encoder+decoder" if tasks == ["local-contrast"] and not preset else ""
+    following = f"finetune --images … --labels … --init {out}{parts} --out …"
+    _finish(follow(events, stop), as_json, following + (f" --preset {preset}" if preset else ""))
+
+
+def finetune(
+    images: Annotated[Path, typer.Option(help="Folder of scans (or one scan).")],
+    labels: Annotated[Path, typer.Option(help="Folder of labels with the names of their scans.")],
+    out: Out,
+    init: Annotated[
+        str, typer.Option(help="Pretraining run to start from, or scratch.")
+    ] = "scratch",
+    preset: PresetOption = None,
+    annotated: Annotated[
+        Path | None,
+        typer.Option(help='JSON of annotated slices, {"scan": [3, 9]}; all slices if not given.'),
+    ] = None,
+    validation_share: Annotated[
+        float, typer.Option(help="Share of the subjects kept out to choose the best weights.")
+    ] = 0.0,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="All values that the labels hold, such as 1,2; those found if unset."),
+    ] = None,
+    transfer: Annotated[
+        str | None,
+        typer.Option(help="Pretrained parts to start from: encoder (default) or encoder+decoder."),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help=f"Batches to train on; {FINETUNE_STEPS} if not set.", min=1),
+    ] = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    network: NetworkOption = None,
+    plane: ScratchPlane = None,
+    spacing: Spacing = None,
+    size: SizeOption = None,
+    middle_share: MiddleShare = None,
+    modality: ModalityOption = None,
+    cache: Cache = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a U-Net on annotated slices."""
+    from napari_sslseg.core.config import named_network
+    from napari_sslseg.core.finetune import iter_finetune, split_validation
+    from napari_sslseg.core.labelled import pair_scans, read_annotated
+    from napari_sslseg.core.preset_runs import iter_finetune_preset
+    from napari_sslseg.core.presets import preset_named
+
+    base = preset_named(preset) if preset else None
+    marked = read_annotated(annotated) if annotated else None
+    pairs = pair_scans(images, labels, marked)
+    training, validation = split_validation(pairs, validation_share, seed)
+    scratch = init == "scratch"
+    kind = modality_of(modality)
+    name, preprocessing = None, None
+    if base is None or not scratch:
+        name, preprocessing = network_and_preprocessing(
+            None if scratch else init, pairs[0].scan, kind, network, plane, spacing, size
+        )
+    others = given(transfer=transfer, classes=numbers(classes))
+    stop = StopFlag()
+    common: dict[str, Any] = {
+        "init": "scratch" if scratch else Path(init),
+        "out": out,
+        "validation": validation,
+        "device": device,
+        "modality": kind,
+        "cache": cache,
+        "stop": stop,
+        "overwrite": overwrite,
+    }
+    if base is not None:
+        chosen = base.with_overrides(
+            network=named_network(network) if network else None,
+            preprocessing=preprocessing_changes(plane, spacing, size, base.network.dimensions),
+            training=_training(steps, batch_size, learning_rate, seed),
+            middle_share=middle_share,
+            finetuning=others,
+        )
+        events = iter_finetune_preset(training, chosen, **common)
+    else:
+        settings = settings_for(
+            "FinetuneSettings",
+            name,
+            *_lengths(steps, FINETUNE_STEPS, batch_size, learning_rate),
+            seed,
+            preprocessing,
+            **others | given(middle_share=middle_share),
+        )
+        events = iter_finetune(training, settings=settings, **common)
+    _finish(follow(events, stop), as_json, f"predict {out} … --out …")
+
+
+def _training(
+    steps: int | None, batch_size: int | None, learning_rate: float | None, seed: int
+) -> dict[str, Any]:
+    """Fields of the training of a preset that options give a value."""
+    return given(steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
+
+
+def _lengths(
+    steps: int | None, usual: int, batch_size: int | None, learning_rate: float | None
+) -> tuple[int, int, float]:
+    """Steps, batch size and learning rate, those not set as they usually are."""
+    return (
+        usual if steps is None else steps,
+        BATCH_SIZE if batch_size is None else batch_size,
+        LEARNING_RATE if learning_rate is None else learning_rate,
+    )
+
+
+def _finish(run: Any, as_json: bool, following: str) -> None:
+    if as_json:
+        print(json.dumps({"run": str(run.folder), **run.record}))
+    else:
+        say(f"Run: {run.folder}. Next: napari-sslseg {following}")

@@ -1,0 +1,71 @@
+"""Learning from the middle of each scan alone, where abdominal organs lie (PolyCL)."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sslseg.core.errors import ConfigError, DataError
+from napari_sslseg.core.events import Message
+from napari_sslseg.core.pairs import middle_slices
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.store import SampleStore
+
+
+def middle_of(store: "SampleStore", share: float) -> np.ndarray:
+    """Which slices of a store lie in the middle of their scan.
+
+    Parameters
+    ----------
+    store : SampleStore
+        Slices of several scans, one scan after another.
+    share : float
+        See :func:`~napari_sslseg.core.pairs.middle_slices`; with 1 all slices do.
+
+    Returns
+    -------
+    ndarray of bool, shape (slices,)
+
+    Raises
+    ------
+    ConfigError
+        If the store holds crops of volumes.
+    """
+    if share < 1 and len(store.size) == 3:
+        raise ConfigError(
+            "A middle share is one of slices, but this network learns from volumes; leave it out."
+        )
+    middle = np.full(len(store), share == 1)
+    if share < 1:
+        for scan in store.scans:
+            kept = middle_slices(scan.n_slices, share)
+            middle[scan.start + kept.start : scan.start + kept.stop] = True
+    return middle
+
+
+def annotated_middle(store: "SampleStore", share: float) -> np.ndarray:
+    """Annotated slices in the middle of their scan, as an array of indices.
+
+    Raises
+    ------
+    DataError
+        If slices are annotated, but none there.
+    """
+    chosen = np.flatnonzero(store.annotated & middle_of(store, share))
+    if store.annotated.any() and not len(chosen):
+        raise DataError(
+            f"No annotated slice lies in the middle {share:.0%} of its scan, from which alone the "
+            "network is to learn; annotate slices there, or set the middle share to 1."
+        )
+    return chosen
+
+
+def describe_middle(store: "SampleStore", share: float) -> Iterator[Message]:
+    """Say that slices far from the middle of their scans are left out, if they are."""
+    if share < 1:
+        kept = int(middle_of(store, share).sum())
+        yield Message(
+            f"Only the middle {share:.0%} of each scan takes part: {kept:,} of {len(store):,} "
+            "slices."
+        )

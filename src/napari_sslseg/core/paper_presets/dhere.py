@@ -1,0 +1,114 @@
+"""Dhere & Sivaswamy 2021: left and right kidneys, told apart by a siamese network."""
+
+from napari_sslseg.core.config import (
+    CT_WINDOWS,
+    Dense3dNetwork,
+    FinetuneSettings,
+    PretrainSettings,
+    Training,
+    VolumePreprocessing,
+)
+from napari_sslseg.core.preset_settings import NO_AUGMENTATION, Decision, Preset, Stage
+
+SPACING = (3.22, 1.62, 1.62)
+
+TRAINING = Training(
+    epochs=200,
+    batch_size=1,
+    learning_rate=1e-3,
+    weight_decay=1e-2,
+    schedule="plateau",
+    plateau_patience=3,
+)
+
+DHERE = Preset(
+    name="dhere-2019",
+    title="Tell left from right organs",
+    paper="Dhere & Sivaswamy",
+    reference="Dhere & Sivaswamy, Self-supervised learning for segmentation",
+    summary="A siamese network learns from pairs of kidneys whether they are of the same side; its "
+    "encoder then starts the segmentation of whole volumes.",
+    network=Dense3dNetwork(),
+    mr=VolumePreprocessing(modality="MR", normalize="volume", spacing=SPACING),
+    ct=VolumePreprocessing(
+        modality="CT", normalize="volume", spacing=SPACING, windows=CT_WINDOWS["kidney"]
+    ),
+    stages=(
+        Stage(
+            task="siamese",
+            options={"crop": (64, 112, 112), "margin": 1.0, "embedding": "flat"},
+            settings=PretrainSettings(training=TRAINING, validation_share=0.2),
+        ),
+    ),
+    finetuning=FinetuneSettings(
+        training=TRAINING,
+        transfer="encoder",
+        loss="bce-to-dice",
+        reconstruction_weight=0.1,
+        augmentation=NO_AUGMENTATION,
+        foreground_share=0,
+    ),
+    decisions=(
+        Decision(
+            what="Length of the pretraining",
+            printed="not said; 200 epochs of fine-tuning",
+            here="200 epochs",
+            why="No number is printed.",
+        ),
+        Decision(
+            what="Learning rate over time",
+            printed="an initial one of 0.001",
+            here="halved after 3 epochs without improvement of the validation",
+            why="So it is in the authors' program.",
+        ),
+        Decision(
+            what="From cross entropy to Dice",
+            printed="weights 0.6 and 0.4 at first, then moved by the same amount",
+            here="linearly to 0.2 and 0.8 in the last epoch",
+            why="The authors' program was seen with both.",
+        ),
+        Decision(
+            what="Weights of the classes in the cross entropy",
+            printed="weighted, without numbers",
+            here="1",
+            why="The numbers of the authors' program changed between its versions.",
+        ),
+        Decision(
+            what="Soft Dice",
+            printed="that of V-Net, which squares the denominators",
+            here="without squares, of each volume, smoothed by 1e-4",
+            why="So it is in the authors' program.",
+        ),
+        Decision(
+            what="Weight of the reconstruction",
+            printed="not said",
+            here="0.1, and 0.9 for the segmentation",
+            why="So it was in the authors' program.",
+        ),
+        Decision(
+            what="Distance",
+            printed="d = ‖a − b‖², called the L2 distance",
+            here="d = ‖a − b‖, for each pair by itself",
+            why="So it is in the authors' program; with the square the loss would be of the fourth "
+            "power.",
+        ),
+        Decision(
+            what="Pairs",
+            printed="not said",
+            here="half of them of the same side",
+            why="The authors' program takes what comes.",
+        ),
+        Decision(
+            what="Tumours",
+            printed="kidneys",
+            here="as the labels have them",
+            why="The authors count tumours as kidney; merge the two labels beforehand.",
+        ),
+        Decision(
+            what="MR scans",
+            printed="CT alone, clipped to −80…300 HU",
+            here="MR clipped to its 0.5th and 99.5th percentiles",
+            why="There is no window of HU for MR.",
+        ),
+    ),
+)

@@ -1,0 +1,177 @@
+"""Umapathy et al. 2022: regression of masked pixels, or contrast of slices and then of places."""
+
+from napari_sslseg.core.config import (
+    CT_WINDOWS,
+    Augmentation,
+    FinetuneSettings,
+    Preprocessing,
+    PretrainSettings,
+    Training,
+    UmapathyNetwork,
+)
+from napari_sslseg.core.preset_settings import Decision, Preset, Stage
+
+PAPER = "Umapathy et al. 2022"
+REFERENCE = (
+    "Umapathy et al. 2022, Learning to segment with limited annotations: self-supervised "
+    "pretraining with regression and contrastive loss in MRI"
+)
+MR = Preprocessing(modality="MR", normalize="unit")
+CT = Preprocessing(modality="CT", normalize="unit", windows=CT_WINDOWS["soft-tissue"])
+
+
+def _training(epochs: int, batch_size: int = 16) -> Training:
+    return Training(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=1e-3,
+        schedule="plateau",
+        plateau_patience=10,
+    )
+
+
+FINETUNING = FinetuneSettings(
+    training=_training(500),
+    transfer="encoder+decoder",
+    loss="dice-multilabel",
+    # Translation, crop and elastic deformation, as printed; how strong is not.
+    augmentation=Augmentation(rotation=0, intensity=0, noise=0),
+    foreground_share=0,
+)
+
+DECISIONS = (
+    Decision(
+        what="Scaling to 0…1",
+        printed="normalised to [0, 1]",
+        here="from the 0.5th to the 99.5th percentile of the scan; on CT from −160 to 240 HU",
+        why="A single bright voxel would darken all others. The paper has MR alone.",
+    ),
+    Decision(
+        what="Widths of the network",
+        printed="2D U-Net-like",
+        here="16, 32, 64, 128, 128, 128 channels",
+        why="Those of Chaitanya et al. 2020, on which the paper builds.",
+    ),
+    Decision(
+        what="Patience of the plateau",
+        printed="halved whenever the validation loss plateaued",
+        here="after 10 epochs without improvement",
+        why="No number is printed.",
+    ),
+    Decision(
+        what="What the fine-tuning watches",
+        printed="the validation loss",
+        here="the validation Dice",
+        why="It is the figure that also chooses the best weights.",
+    ),
+    Decision(
+        what="Multi-label Dice loss",
+        printed="by name, without a formula",
+        here="mean over classes and background of one minus Dice, summed over the batch",
+        why="The background then counts as one label of many.",
+    ),
+    Decision(
+        what="Strength of the augmentation",
+        printed="random translation, crops, and elastic deformations",
+        here="shifts up to 10 %, crops up to 25 %, control points moved by about 3 % of the slice",
+        why="No numbers are printed; these are our defaults.",
+    ),
+)
+
+_BATCHES = Decision(
+    what="Batch size",
+    printed="not said",
+    here="16 slices",
+    why="Our default, which fits small graphics cards.",
+)
+
+REGRESSION = Preset(
+    name="umapathy-2022-regression",
+    title="Restore masked pixels",
+    paper=PAPER,
+    reference=REFERENCE,
+    summary="A tenth of the pixels become noise and the network gives their values; encoder and "
+    "decoder then start the segmentation.",
+    network=UmapathyNetwork(),
+    mr=MR,
+    ct=CT,
+    stages=(
+        Stage(
+            task="masked-pixels",
+            options={"share": 0.1, "sigma": 0.01},
+            settings=PretrainSettings(training=_training(1000)),
+        ),
+    ),
+    finetuning=FINETUNING,
+    decisions=(
+        *DECISIONS,
+        _BATCHES,
+        Decision(
+            what="Size of the loss",
+            printed="L1 norm over the corrupted pixels",
+            here="the same divided by their number",
+            why="The learning rate then does not depend on the size of the slices.",
+        ),
+        Decision(
+            what="What is transferred",
+            printed="all but the projection head",
+            here="encoder and decoder, but not the last convolution",
+            why="The last convolution gives intensities, not classes.",
+        ),
+    ),
+)
+
+CONTRASTIVE = Preset(
+    name="umapathy-2022-contrastive",
+    title="Tell slices, then places apart",
+    paper=PAPER,
+    reference=REFERENCE,
+    summary="First the encoder tells slices apart however they are cropped, then the decoder tells "
+    "places of a slice apart; both then start the segmentation.",
+    network=UmapathyNetwork(),
+    mr=MR,
+    ct=CT,
+    stages=(
+        Stage(
+            task="global-contrast",
+            options={"temperature": 0.1},
+            settings=PretrainSettings(training=_training(1000, 32)),
+        ),
+        Stage(
+            task="local-contrast",
+            options={"temperature": 0.1},
+            settings=PretrainSettings(training=_training(1000, 32)),
+        ),
+    ),
+    finetuning=FINETUNING,
+    decisions=(
+        *DECISIONS,
+        Decision(
+            what="Batch size",
+            printed="not said",
+            here="32 slices to contrast, 16 to fine-tune",
+            why="More slices are more negatives.",
+        ),
+        Decision(
+            what="Length of the two stages",
+            printed="1000 epochs of pretraining",
+            here="1000 epochs each",
+            why="It is not said how they are shared out.",
+        ),
+        Decision(
+            what="Views",
+            printed="crop, contrast and brightness, without numbers",
+            here="crops of 30 to 100 % of the area, contrast and brightness up to 30 %; in the "
+            "second stage contrast and brightness alone",
+            why="Those of Chaitanya et al. 2020, but for the crop, which is 100 pixels there "
+            "whatever the size of the slice.",
+        ),
+        Decision(
+            what="Projection head",
+            printed="a projection head",
+            here="on the average of the features, 1024 units, 128 numbers",
+            why="The program of Chaitanya et al. 2020 has it on all features, which binds it to "
+            "one size of slices.",
+        ),
+    ),
+)

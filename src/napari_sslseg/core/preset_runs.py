@@ -1,0 +1,135 @@
+"""The stages of a preset, one after another, on scans of a user."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_sslseg.core.events import Done, Event, Message, StopFlag, drained
+from napari_sslseg.core.finetune import Init, iter_finetune
+from napari_sslseg.core.gather import bare, gather_scans
+from napari_sslseg.core.labelled import LabelledScan, as_volume
+from napari_sslseg.core.preset_settings import Preset
+from napari_sslseg.core.presets import preset_named
+from napari_sslseg.core.pretext.registry import describe
+from napari_sslseg.core.pretrain import iter_pretrain
+from napari_sslseg.core.runs import Run, claim
+from napari_sslseg.core.store import Scan
+from napari_sslseg.core.volumes import Modality
+
+ORDINALS = ("first", "second", "third")
+
+
+def iter_pretrain_preset(
+    scans: str | Path | Iterable[Scan | str],
+    preset: Preset | str,
+    *,
+    out: str | Path,
+    init: Run | str | Path | None = None,
+    device: str = "auto",
+    modality: Modality | None = None,
+    cache: str | Path | None = None,
+    stop: StopFlag | None = None,
+    overwrite: bool = False,
+) -> Iterator[Event]:
+    """Pretrain a network as a preset says.
+
+    Parameters
+    ----------
+    scans : path-like, Volume, or several
+        Files, folders or loaded scans, all MR or all CT.
+    preset : Preset or str
+        A preset, perhaps with :meth:`~napari_sslseg.core.preset_settings.Preset.with_overrides`,
+        or the name of one.
+    out : path-like
+        Run folder of the last stage; earlier ones stand in it, as ``first-stage`` and so on.
+    init : Run or path-like, optional
+        Pretraining run that the first stage starts from.
+    device, modality, cache, stop, overwrite
+        As in :func:`~napari_sslseg.core.pretrain.iter_pretrain`.
+
+    Yields
+    ------
+    Event
+        As :func:`~napari_sslseg.core.pretrain.iter_pretrain` does in each stage, but Done only
+        once, with the Run of the last stage (of an earlier one if stopped there).
+
+    Raises
+    ------
+    SslsegError
+        Whatever is wrong with scans, options of the preset or the disk, in one sentence.
+    """
+    chosen = preset_named(preset) if isinstance(preset, str) else preset
+    # All tasks at once: what is wrong with the second should not come out after hours.
+    tasks = [stage.make_task() for stage in chosen.stages]
+    sources = gather_scans(scans)
+    claim(Path(out), overwrite=overwrite)
+    kind = modality or as_volume(bare(sources[0])).modality
+    run: Run | str | Path | None = init
+    for number, task in enumerate(tasks):
+        last = number == len(tasks) - 1
+        if len(tasks) > 1:
+            yield Message(f"Stage {number + 1} of {len(tasks)}: {describe(task)}.")
+        events = iter_pretrain(
+            sources,
+            task,
+            out=Path(out) if last else Path(out) / f"{ORDINALS[number]}-stage",
+            # A stage that starts from a run takes network and preprocessing from it.
+            settings=chosen.pretrain_settings(kind if run is None else None, number),
+            device=device,
+            modality=modality,
+            cache=cache,
+            stop=stop,
+            overwrite=overwrite,
+            init=run,
+        )
+        for event in events:
+            if not isinstance(event, Done):
+                yield event
+                continue
+            if last or event.stopped:
+                yield event
+                return
+            run = event.result
+
+
+pretrain_preset = drained(iter_pretrain_preset)
+
+
+def iter_finetune_preset(
+    labelled: Sequence[LabelledScan],
+    preset: Preset | str,
+    *,
+    init: Init = "scratch",
+    modality: Modality | None = None,
+    **options: Any,
+) -> Iterator[Event]:
+    """Fine-tune a network as a preset says.
+
+    Parameters
+    ----------
+    labelled : sequence of LabelledScan
+        Scans, labels, and which slices are annotated.
+    preset : Preset or str
+        As in :func:`iter_pretrain_preset`.
+    init : Run, path-like or "scratch"
+        Run to start from, which brings network and preprocessing. From scratch they are those of
+        the preset.
+    modality : {"MR", "CT"}, optional
+        Overrides the guess.
+    **options
+        Others of :func:`~napari_sslseg.core.finetune.iter_finetune`, but for ``settings``.
+
+    Yields
+    ------
+    Event
+        As :func:`~napari_sslseg.core.finetune.iter_finetune` does.
+    """
+    chosen = preset_named(preset) if isinstance(preset, str) else preset
+    kind = None
+    if init == "scratch" and labelled:
+        kind = modality or as_volume(labelled[0].scan).modality
+    settings = chosen.finetune_settings(kind)
+    yield from iter_finetune(labelled, init=init, settings=settings, modality=modality, **options)
+
+
+finetune_preset = drained(iter_finetune_preset)

@@ -1,0 +1,86 @@
+"""The branch that restores the image while a network learns, and is then thrown away."""
+
+import numpy as np
+import pytest
+import torch
+
+from napari_sslseg import core
+from napari_sslseg.core.checkpoints import restore
+from napari_sslseg.core.config import Dense3dNetwork, Network, Training
+from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.networks.build import make_network
+from napari_sslseg.core.networks.reconstruction import WithReconstruction, with_branch
+from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.segmentation_loss import SegmentationLoss
+from napari_sslseg.core.training import Job, make_fabric, shuffled_batches, train
+
+SMALL = Dense3dNetwork(
+    layers=(1, 1), growth=(4, 4), stem_channels=4, transition_channels=4, decoder_widths=(8,)
+)
+
+
+def test_scores_and_restored_images_of_any_size():
+    network = make_network(SMALL, 1, 2)
+    model = with_branch(network, SMALL, 1, 0.1)
+    assert isinstance(model, WithReconstruction)
+    images = torch.randn(2, 1, 9, 12, 17)
+    scores, restored = model(images)
+    assert scores.shape == (2, 2, 9, 12, 17)
+    assert restored.shape == images.shape
+    model.eval()
+    torch.testing.assert_close(model(images), network(images))
+
+
+def test_without_a_weight_there_is_no_branch():
+    network = make_network(SMALL, 1, 2)
+    assert with_branch(network, SMALL, 1, 0) is network
+
+
+def test_other_networks_are_refused():
+    settings = Network.preset("tiny")
+    with pytest.raises(ConfigError, match="unet2d has no reconstruction branch"):
+        with_branch(make_network(settings, 1, 2), settings, 1, 0.1)
+
+
+def test_a_fine_tuning_with_another_network_is_refused(tmp_path):
+    settings = core.FinetuneSettings(preprocessing=core.Preprocessing(), reconstruction_weight=0.1)
+    geometry = core.Geometry(np.eye(4), (16, 16, 16))
+    scan, labels = (core.Volume(np.zeros((16, 16, 16)), geometry, "MR") for _ in range(2))
+    item = core.LabelledScan(scan, labels)
+    with pytest.raises(ConfigError, match="set reconstruction_weight to 0, or choose dense3d"):
+        core.finetune([item], out=tmp_path / "run", settings=settings)
+
+
+def test_the_saved_weights_are_those_of_the_network(tmp_path):
+    torch.manual_seed(0)
+    images = torch.randn(4, 1, 16, 16, 16)
+    labels = (images[:, 0] > 0.5).long()
+    network = make_network(SMALL, 1, 1)
+    model = with_branch(network, SMALL, 1, 0.1)
+    compare = SegmentationLoss("bce-to-dice")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    def loss(model, indices, generator):
+        scores, restored = model(images[indices])
+        error = (restored - images[indices]).square().mean()
+        return 0.9 * compare(scores, labels[indices]) + 0.1 * error
+
+    job = Job(
+        model=model,
+        settings=Training(steps=3, batch_size=2, learning_rate=1e-2),
+        batches=shuffled_batches(np.arange(4), 2),
+        steps_per_epoch=2,
+        loss=loss,
+        validate=lambda model: {"loss": float(model(images).mean())},
+        kept=network,
+    )
+    writer = RunWriter(tmp_path, {"kind": "finetune", "settings": {}})
+    list(train(job, writer, make_fabric("cpu")))
+    assert any(
+        not value.equal(before[name])
+        for name, value in model.state_dict().items()
+        if name.startswith("reconstruction")
+    )
+    alone = make_network(SMALL, 1, 1)
+    restore(alone, tmp_path / "last.safetensors")
+    torch.testing.assert_close(alone(images), network(images))
