@@ -7,7 +7,7 @@ PY = .venv/bin/python
 OUT = demo-output
 PYTEST = scripts/with-screen.sh $(PY) -m pytest
 
-.PHONY: help demo test test-slow bench docs lint env env-bench window constraints clean
+.PHONY: help demo test test-slow bench docs pictures lint env env-bench window constraints clean
 
 help: ## this list
 	@echo "Usage: make TARGET [ARGS=...]"
@@ -27,6 +27,9 @@ bench: env-bench ## measure speed, memory and label efficiency
 
 docs: env ## write the pages that are made from the code
 	$(PY) scripts/command_line_docs.py
+
+pictures: env ## draw the pictures of the pretext tasks; ARGS="mae spark" draws some
+	$(PY) scripts/preview_pictures.py $(ARGS)
 
 lint: env ## check style and types
 	$(PY) -m ruff check .

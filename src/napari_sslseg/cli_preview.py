@@ -6,46 +6,109 @@ from typing import Annotated
 import typer
 
 from napari_sslseg.console import say
+from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.options import (
+    TASK_NAMES,
+    Left,
+    Masks,
     ModalityOption,
+    Organ,
+    OrganSlices,
     PatchSize,
-    PlaneOption,
+    PresetOption,
+    Right,
     Sampling,
     Seed,
-    TaskOption,
-    given,
+    Selection,
+    Sides,
+    SizeOption,
     modality_of,
+    preprocessing_changes,
     preprocessing_for,
+    scans_and_options,
 )
 
 
 def preview(
-    image: Annotated[Path, typer.Argument(help="A scan.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="Scans, or folders of scans; several for tasks that compare scans."),
+    ],
     out: Annotated[Path, typer.Option(help="Picture to write, such as preview.png.")],
-    task: TaskOption = "context-restoration",
+    preset: PresetOption = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help=f"Pretext task: {TASK_NAMES}; context-restoration if not set."),
+    ] = None,
     patch_size: PatchSize = None,
     sampling: Sampling = None,
+    selection: Selection = None,
+    organ_slices: OrganSlices = None,
+    masks: Masks = None,
+    organ: Organ = None,
+    left: Left = None,
+    right: Right = None,
+    sides: Sides = None,
     init: Annotated[
-        Path | None, typer.Option(help="Pretraining run, to show what it restores.")
+        Path | None,
+        typer.Option(
+            help="Pretraining run, to show what it restores, or how alike it finds slices."
+        ),
     ] = None,
-    plane: PlaneOption = "axial",
+    volumes: Annotated[
+        bool, typer.Option("--volumes", help="Show crops of volumes, as 3D networks see them.")
+    ] = False,
+    plane: Annotated[
+        str | None, typer.Option(help="Slicing plane: axial (default), coronal or sagittal.")
+    ] = None,
+    size: SizeOption = None,
     modality: ModalityOption = None,
     seed: Seed = 0,
 ) -> None:
-    """Draw what a pretext task does to a scan."""
+    """Draw what a pretext task does to scans; of a preset, what its first stage does."""
+    from napari_sslseg.core.gather import bare
+    from napari_sslseg.core.labelled import as_volume
+    from napari_sslseg.core.presets import preset_named
+    from napari_sslseg.core.pretext.registry import TASKS
     from napari_sslseg.core.preview import draw_preview
 
-    preprocessing = (
-        None if init else preprocessing_for(image, modality_of(modality), 2, plane, None, None)
+    base = preset_named(preset) if preset else None
+    if base is not None and (task is not None or init is not None):
+        raise ConfigError(
+            f"The preset {preset} has a task of its own; leave out --task and --init."
+        )
+    name = base.stages[0].task if base else task or "context-restoration"
+    scans, options = scans_and_options(
+        images,
+        [name],
+        plane=plane,
+        masks=masks,
+        tags=organ_slices,
+        labels={"organ": organ, "left": left, "right": right},
+        patch_size=patch_size,
+        sampling=sampling,
+        selection=selection,
+        sides=sides,
     )
+    kind = modality_of(modality)
+    preprocessing = None
+    if base is not None:
+        changes = preprocessing_changes(plane, None, size, base.network.dimensions)
+        changed = base.with_overrides(preprocessing=changes, options=options)
+        options = dict(changed.stages[0].options)
+        preprocessing = changed.preprocessing(kind or as_volume(bare(scans[0])).modality)
+    elif init is None:
+        only_volumes = name in TASKS and 2 not in TASKS[name].dimensions
+        dimensions = 3 if volumes or only_volumes else 2
+        preprocessing = preprocessing_for(bare(scans[0]), kind, dimensions, plane, None, size)
     draw_preview(
-        image,
+        scans,
         out=out,
-        task=task,
-        options=given(patch_size=patch_size, sampling=sampling),
+        task=name,
+        options=options,
         init=init,
         preprocessing=preprocessing,
-        modality=modality_of(modality),
+        modality=kind,
         seed=seed,
     )
     say(f"Preview: {out}")

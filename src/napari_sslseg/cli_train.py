@@ -38,6 +38,7 @@ from napari_sslseg.options import (
     network_and_preprocessing,
     numbers,
     preprocessing_changes,
+    scans_and_options,
     settings_for,
 )
 
@@ -91,8 +92,7 @@ def pretrain(
 ) -> None:
     """Pretrain a network on unlabelled scans."""
     from napari_sslseg.core.config import named_network
-    from napari_sslseg.core.gather import bare, gather_scans, organ_slices, with_masks
-    from napari_sslseg.core.labelled import read_annotated
+    from napari_sslseg.core.gather import bare
     from napari_sslseg.core.preset_runs import iter_pretrain_preset
     from napari_sslseg.core.presets import preset_named
     from napari_sslseg.core.pretext.registry import make_task
@@ -103,26 +103,21 @@ def pretrain(
     base = preset_named(preset) if preset else None
     if base is not None and task is not None:
         raise ConfigError(f"The preset {preset} has a task of its own; leave out --task.")
-    scans = gather_scans(images)
-    if masks:
-        scans = with_masks(scans, masks)
-    kind = modality_of(modality)
-    start = open_start(init, out, "pretrain")
     tasks = [stage.task for stage in base.stages] if base else [task or "context-restoration"]
-    organs = numbers(organ, "label values of the organ")
-    tagged = read_annotated(tags) if tags else None
-    if masks and tagged is None and "polycl" in tasks:
-        tagged, organs = organ_slices(scans, plane or "axial", organs), None  # type: ignore[arg-type]
-    options = given(
+    scans, options = scans_and_options(
+        images,
+        tasks,
+        plane=plane,
+        masks=masks,
+        tags=tags,
+        labels={"organ": organ, "left": left, "right": right},
         patch_size=patch_size,
         sampling=sampling,
         selection=selection,
-        organ_slices=tagged,
-        organ=organs,
-        left=numbers(left, "label values of the left organ"),
-        right=numbers(right, "label values of the right organ"),
         sides=sides,
     )
+    kind = modality_of(modality)
+    start = open_start(init, out, "pretrain")
     stop = StopFlag()
     common: dict[str, Any] = {
         "init": start,

@@ -1,6 +1,6 @@
 """From the words of the command line to the settings of the core."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,7 +42,7 @@ Cache = Annotated[
 
 TASK_NAMES = (
     "context-restoration, context-prediction, masked-pixels, mae, spark, models-genesis, "
-    "volume-fusion, global-contrast, local-contrast or polycl"
+    "volume-fusion, global-contrast, local-contrast, polycl or siamese"
 )
 """All pretext tasks, for the help; written out, since help must not wait for their settings."""
 
@@ -208,6 +208,40 @@ def settings_for(
         seed=seed,
     )
     return config.checked(getattr(config, kind), **fields)
+
+
+def scans_and_options(
+    images: Sequence[Path],
+    tasks: Sequence[str],
+    *,
+    plane: str | None,
+    masks: Path | None,
+    tags: Path | None,
+    labels: Mapping[str, str | None],
+    **others: Any,
+) -> tuple[list[Any], dict[str, Any]]:
+    """Scans, with masks if there are any, and the options of the pretext tasks that were given.
+
+    ``labels`` are label values in the masks, as written: organ, left, right.
+    """
+    from napari_sslseg.core.gather import gather_scans, organ_slices, with_masks
+    from napari_sslseg.core.labelled import read_annotated
+
+    scans = gather_scans(images)
+    values = {name: numbers(text, f"label values ({name})") for name, text in labels.items()}
+    tagged = read_annotated(tags) if tags else None
+    if masks:
+        scans = with_masks(scans, masks)
+        if "polycl" in tasks and tagged is None:
+            tagged = organ_slices(scans, plane_of(plane), values.pop("organ", None))
+    return scans, given(organ_slices=tagged, **values, **others)
+
+
+def plane_of(name: str | None) -> Any:
+    """``axial`` if no plane is named."""
+    if name not in (None, "axial", "coronal", "sagittal"):
+        raise ConfigError(f"There is no plane {name}; choose axial, coronal or sagittal.")
+    return name or "axial"
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 
 from napari_sslseg.core.contrast import (
     cosine_similarity,
+    distance_spread,
     embedding_spread,
     local_contrast,
     nt_xent,
@@ -244,19 +245,6 @@ def test_distances_take_any_shape():
 # --- similarity
 
 
-def test_cosine_similarities_of_all_pairs():
-    first = torch.tensor([[[3.0, 0.0], [1.0, 1.0]]])
-    second = torch.tensor([[[0.0, 2.0], [5.0, 0.0], [-1.0, -1.0]]])
-    half = 0.5**0.5
-    expected = torch.tensor([[[0, 1, -half], [half, half, -1]]])
-    torch.testing.assert_close(cosine_similarity(first, second), expected)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(cosine_similarity(first, second), expected)
-
-
-# --- collapse
-
-
 def test_spread_of_embeddings():
     generator = torch.Generator().manual_seed(0)
     assert embedding_spread(torch.randn(4000, 64, generator=generator)) == pytest.approx(
@@ -272,3 +260,21 @@ def test_bad_input_is_refused(loss):
         loss(torch.zeros(2, 3), torch.zeros(3, 3))
     with pytest.raises(ValueError, match="temperature"):
         loss(torch.zeros(2, 3), torch.zeros(2, 3), 0.0)
+
+
+def test_the_spread_of_distances_is_1_where_two_sides_lie_the_margin_apart():
+    sides = torch.tensor([[0.0, 0.0], [0.6, 0.8], [0.0, 0.0], [0.6, 0.8]])
+    assert distance_spread(sides).item() == pytest.approx(1)
+    assert distance_spread(sides + 100, margin=4).item() == pytest.approx(0.25, rel=1e-4)
+    assert distance_spread(sides, margin=0.1).item() == 1
+    assert distance_spread(torch.ones(5, 2, 3, 4)).item() == 0
+
+
+def test_cosine_similarities_of_all_pairs():
+    first = torch.tensor([[[3.0, 0.0], [1.0, 1.0]]])
+    second = torch.tensor([[[0.0, 2.0], [5.0, 0.0], [-1.0, -1.0]]])
+    half = 0.5**0.5
+    expected = torch.tensor([[[0, 1, -half], [half, half, -1]]])
+    torch.testing.assert_close(cosine_similarity(first, second), expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(cosine_similarity(first, second), expected)

@@ -61,6 +61,7 @@ from .pretext.mae import MaskedPatches as MaskedPatches
 from .pretext.masked_pixels import MaskedPixels as MaskedPixels
 from .pretext.models_genesis import ModelsGenesis as ModelsGenesis
 from .pretext.polycl import PolyCL as PolyCL
+from .pretext.siamese import SiameseSides as SiameseSides
 from .pretext.spark import SparseMasking as SparseMasking
 from .pretext.volume_fusion import VolumeFusion as VolumeFusion
 from .pretrain import iter_pretrain as iter_pretrain, pretrain as pretrain

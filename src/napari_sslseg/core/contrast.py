@@ -202,6 +202,25 @@ def cosine_similarity(first: Tensor, second: Tensor) -> Tensor:
         return _normalized(first) @ _normalized(second).transpose(-1, -2)
 
 
+def distance_spread(embeddings: Tensor, margin: float = 1.0) -> Tensor:
+    """How far embeddings lie apart, for a loss of distances: 1 if the margin, 0 if all are one.
+
+    Twice their root mean square distance from their mean over the margin, at most 1: two sides,
+    each of them one point, that lie the margin apart give 1.
+
+    Parameters
+    ----------
+    embeddings : Tensor, shape (N, …)
+        Flattened. Their direction alone, as in :func:`embedding_spread`, would not tell distances
+        that are far below the margin.
+    margin : float
+        m of :func:`siamese`.
+    """
+    flat = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)).flatten(1)
+    from_mean = (flat - flat.mean(0)).square().sum(1).mean().sqrt()
+    return (2 * from_mean / margin).clamp(max=1)
+
+
 def _similarities(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """Cosine similarities of all 2N embeddings over τ, shape (2N, 2N)."""
     if first.shape != second.shape or first.ndim != 2:

@@ -5,11 +5,11 @@ tensors, so they may cross threads.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -81,6 +81,7 @@ class Done(Event):
 
 
 P = ParamSpec("P")
+Result = TypeVar("Result")
 
 
 def drained(job: Callable[P, Iterator[Event]]) -> Callable[P, Any]:
@@ -99,6 +100,15 @@ def drained(job: Callable[P, Iterator[Event]]) -> Callable[P, Any]:
     function.__name__ = job.__name__.removeprefix("iter_")
     function.__qualname__ = function.__name__
     return function
+
+
+def returned(steps: Generator[Any, None, Result]) -> Result:
+    """Run a generator to its end, past whatever it yields, and give what it returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 class StopFlag:

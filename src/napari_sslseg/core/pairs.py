@@ -121,7 +121,7 @@ class ExampleSelector:
 
         return draw
 
-    def _candidates(self, at: np.ndarray) -> tuple["_Run", "_Run"]:
+    def _candidates(self, at: np.ndarray) -> tuple["Places", "Places"]:
         """For each place in the sorted order, where positives and negatives lie."""
         scan, presence, n, starts = self._scan[at], self._presence[at], self._n_scans, self._starts
         own = presence * n + scan
@@ -131,12 +131,12 @@ class ExampleSelector:
         nothing = np.zeros_like(at), np.zeros_like(at)
         if self.selection == "scan":
             same_scan = starts[own], starts[own + 1]
-            return _Run(same_scan, (at, at + 1)), _Run(alike, same_scan)
+            return Places(same_scan, (at, at + 1)), Places(alike, same_scan)
         if self.selection == "organ":
-            return _Run(alike, (at, at + 1)), _Run(unlike, nothing)
+            return Places(alike, (at, at + 1)), Places(unlike, nothing)
         return (
-            _Run((starts[own], starts[own + 1]), (at, at + 1)),
-            _Run(unlike, (starts[other], starts[other + 1])),
+            Places((starts[own], starts[own + 1]), (at, at + 1)),
+            Places(unlike, (starts[other], starts[other + 1])),
         )
 
     def _explain(self, n_scans: int, positives: np.ndarray, negatives: np.ndarray) -> None:
@@ -157,7 +157,7 @@ class ExampleSelector:
         )
 
 
-class _Run:
+class Places:
     """Places from ``begin`` to ``end`` but for those from ``without`` on, for many anchors."""
 
     def __init__(

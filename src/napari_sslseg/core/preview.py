@@ -1,99 +1,149 @@
-"""What a pretext task does to a scan, as a picture, before or after training."""
+"""What a pretext task does to scans, as a picture, before or after training."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_sslseg.core.atomic import atomic_path
-from napari_sslseg.core.config import Preprocessing, PretrainSettings
+from napari_sslseg.core.config import AnyPreprocessing, Preprocessing, PretrainSettings
+from napari_sslseg.core.crops import iter_crops
 from napari_sslseg.core.errors import ConfigError, ScanWarning
-from napari_sslseg.core.labelled import as_volume
-from napari_sslseg.core.predict import prediction_placement
-from napari_sslseg.core.preprocess import prepare
+from napari_sslseg.core.events import returned
+from napari_sslseg.core.gather import Gathered, bare, gather_scans
+from napari_sslseg.core.labelled import LabelledScan, as_volume
+from napari_sslseg.core.organ_crops import iter_organ_crops
 from napari_sslseg.core.pretext.base import PretextPreview, PretextTask
-from napari_sslseg.core.pretext.registry import make_task, remarks
+from napari_sslseg.core.pretext.registry import TaskSettings, check_task, make_task, remarks
+from napari_sslseg.core.pretext.siamese import SiameseSides
+from napari_sslseg.core.preview_slices import PreviewSlices, middle_samples
 from napari_sslseg.core.runs import Run
-from napari_sslseg.core.samples import default_preprocessing
+from napari_sslseg.core.samples import default_preprocessing, sample_dimensions
+from napari_sslseg.core.series import Series, as_series
+from napari_sslseg.core.store import SampleStore
 from napari_sslseg.core.volumes import Modality, Volume
 
 
 def preview(
-    scan: Volume | str | Path,
+    scans: Gathered | str | Path | Iterable[Gathered | str | Path],
     *,
     task: str = "context-restoration",
     options: Mapping[str, Any] | None = None,
     init: Run | str | Path | None = None,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: AnyPreprocessing | None = None,
     modality: Modality | None = None,
     slices: int = 3,
     seed: int = 0,
 ) -> PretextPreview:
-    """Corrupt slices of a scan just as the training does, and restore them with a network.
+    """Change slices of scans just as the training does, and show what a network makes of them.
 
     Parameters
     ----------
-    scan : Volume or path-like
-        The scan.
+    scans : Volume, path-like, or several
+        Scans, or folders of scans. Tasks that compare scans need several; a LabelledScan brings
+        the mask that the left/right task needs.
     task : str
         Pretext task, unless ``init`` names a run.
     options : mapping, optional
         Settings of the task.
     init : Run or path-like, optional
         Pretraining run: its task, preprocessing and weights are used.
-    preprocessing : Preprocessing, optional
-        By the modality of the scan if not given.
+    preprocessing : Preprocessing or VolumePreprocessing, optional
+        By the modality of the first scan if not given.
     modality : {"MR", "CT"}, optional
         Overrides the guess.
     slices : int
-        Number of slices, evenly spread over the middle half of the scan.
+        Number of examples: slices, evenly spread over the middle half of the scans, or what a task
+        that compares scans draws from all of them.
     seed : int
-        Seed of the corruption.
+        Seed of everything random.
 
     Returns
     -------
     PretextPreview
-        NumPy arrays of the original, the corrupted and, with ``init``, the restored slices.
+        NumPy arrays of the original and the changed slices and, with ``init``, what the network
+        restores, or how alike it finds them.
+
+    Raises
+    ------
+    SslsegError
+        Whatever is wrong with scans, options or the run, in one sentence.
     """
     import torch
 
     from napari_sslseg.core.checkpoints import restore
     from napari_sslseg.core.networks.build import make_network
 
-    volume = as_volume(scan, modality)
+    alone = isinstance(scans, Volume | Series | LabelledScan | str | Path)
+    sources = gather_scans([scans] if alone else scans)  # type: ignore[list-item,arg-type]
     run = None if init is None else Run.open(init, "pretrain")
-    network = None
-    if run is not None:
-        settings = run.settings(PretrainSettings)
-        preprocessing, network = settings.preprocessing, settings.network
-    preprocessing = preprocessing or default_preprocessing(volume.modality)
-    place = prediction_placement(volume.geometry, preprocessing)
-    images = prepare(volume, preprocessing, place)
-    chosen = run.task() if run else make_task(task, place.canvas, **(options or {}))
-    for remark in remarks(chosen, preprocessing):
+    settings = None if run is None else run.settings(PretrainSettings)
+    chosen = run.task() if run is not None else make_task(task, **(options or {}))
+    found = settings.preprocessing if settings is not None else preprocessing
+    if found is None:
+        first = as_volume(bare(sources[0]), modality)
+        found = default_preprocessing(first.modality, 2 if 2 in chosen.dimensions else 3)
+        if not isinstance(sources[0], LabelledScan):
+            sources[0] = first  # so that it is not read twice
+    check_task(chosen, sample_dimensions(found))
+    store = _store(sources if chosen.compares_scans else sources[:slices], chosen, found, modality)
+    if run is None:
+        # Some choices depend on the size of the slices.
+        chosen = make_task(task, store.size, **(options or {}))
+    # What is known of other scans, such as all of the training, is of no use here.
+    chosen = chosen.for_scans(scan.name for scan in store.scans)
+    for remark in remarks(chosen, found):
         warnings.warn(remark, ScanWarning, stacklevel=2)
-    middle = np.linspace(0.25, 0.75, slices + 2)[1:-1] * (len(images) - 1)
-    batch = torch.from_numpy(images[np.unique(middle.round().astype(int))])
-    runtime: PretextTask = chosen.build(place.canvas, seed)
+    runtime: PretextTask = chosen.build(store.size, seed)
+    runtime.know(store)
+    shown = middle_samples(store, slices)
+    if chosen.compares_scans:
+        shown = next(runtime.batches(np.arange(len(store)), slices)(np.random.default_rng(seed)))
     model = None
-    if run is not None and network is not None:
-        plain = make_network(network, batch.shape[1], runtime.head(batch.shape[1]), output_kernel=3)
+    if run is not None and settings is not None:
+        plain = make_network(
+            settings.network, store.channels, runtime.head(store.channels), output_kernel=3
+        )
         model = runtime.wrap(plain).eval()
         restore(model, run.weights)
-    draw = runtime.sample(len(batch), torch.Generator().manual_seed(seed))
-    return runtime.preview(batch, draw, model)
+    draw = runtime.sample_slices(shown, torch.Generator().manual_seed(seed))
+    return runtime.preview(store.batch(shown), draw, model)
 
 
-def draw_preview(scan: Volume | str | Path, *, out: str | Path, **options: Any) -> Path:
+def _store(
+    scans: Sequence[Gathered],
+    task: TaskSettings,
+    settings: AnyPreprocessing,
+    modality: Modality | None,
+) -> SampleStore:
+    """Slices that are read where they are drawn, or crops of volumes, or of organs."""
+    if isinstance(settings, Preprocessing):
+        # Series, since what is asked for here is read when it is drawn.
+        plain = [scan if isinstance(scan, Volume) else as_series(scan) for scan in map(bare, scans)]
+        return PreviewSlices(plain, settings, modality)
+    if isinstance(task, SiameseSides):
+        crops = returned(iter_organ_crops(scans, settings, task, modality=modality))
+    else:
+        crops = returned(iter_crops([bare(s) for s in scans], settings, modality=modality))
+    assert crops is not None  # since nothing stops it
+    return crops
+
+
+def draw_preview(
+    scans: Gathered | str | Path | Iterable[Gathered | str | Path],
+    *,
+    out: str | Path,
+    **options: Any,
+) -> Path:
     """Draw :func:`preview` into a picture file."""
     from napari_sslseg.core.pretext.figure import preview_figure
 
     out = Path(out)
     if out.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ConfigError(f"A preview cannot be written as {out.name}; use a name in .png or .pdf.")
-    figure = preview_figure(preview(scan, **options))
+    figure = preview_figure(preview(scans, **options))
     with atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=120)
     return out

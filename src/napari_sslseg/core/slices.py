@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_sslseg.core.errors import DataError, StorageError
-from napari_sslseg.core.events import Progress, StopFlag
+from napari_sslseg.core.events import Progress, StopFlag, returned
 from napari_sslseg.core.geometry import PLANE_AXIS
 from napari_sslseg.core.labelled import LabelledScan
 from napari_sslseg.core.memory import give_back_memory
@@ -130,11 +130,9 @@ class SliceStore(SampleStore):
         steps = iter_store(
             scans, settings, classes=classes, storage=storage, cache=cache, modality=modality
         )
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return end.value
+        store = returned(steps)
+        assert store is not None  # since nothing stops it
+        return store
 
 
 def iter_store(

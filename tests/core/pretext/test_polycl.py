@@ -167,7 +167,7 @@ def test_selection_by_organ_needs_tags():
 def test_one_scan_cannot_show_it(patients):
     from napari_sslseg.core.preview import preview
 
-    with pytest.raises(ConfigError, match="several scans"):
+    with pytest.raises(DataError, match="add a second scan"):
         preview(patients[0][0], task="polycl")
 
 

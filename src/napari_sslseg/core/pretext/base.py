@@ -47,12 +47,16 @@ class PretextPreview:
     boxes : mapping of str to ndarray, shape (N, R, 4)
         Regions to outline, by the array that they lie in: top, left, height and width in pixels.
         On slices alone. Region r of one array belongs to region r of another.
-    matrix : ndarray, shape (M, M), or None
+    matrix : ndarray, shape (M, K), or None
         How alike a trained network finds examples: cosine similarities, or distances.
     matrix_title : str
         What the matrix holds.
     matrix_labels : tuple of str
         What its M rows are.
+    matrix_columns : tuple of str
+        What its K columns are; as the rows if empty.
+    matrix_distances : bool
+        Whether it holds distances, from 0 up, rather than cosine similarities, −1…1.
     """
 
     original: np.ndarray
@@ -68,6 +72,8 @@ class PretextPreview:
     matrix: np.ndarray | None = None
     matrix_title: str = ""
     matrix_labels: tuple[str, ...] = ()
+    matrix_columns: tuple[str, ...] = ()
+    matrix_distances: bool = False
 
 
 class SliceTask(ABC):

@@ -16,6 +16,7 @@ from napari_sslseg.core.contrast import (
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
 from napari_sslseg.core.pretext.global_contrast import GlobalContrast
+from napari_sslseg.core.pretext.restoration import forward
 from napari_sslseg.core.views import ViewParameters, apply_view, sample_view
 
 if TYPE_CHECKING:
@@ -160,9 +161,17 @@ class GlobalContrastTask(SliceTask):
     def preview(
         self, images: Tensor, parameters: ContrastParameters, model: nn.Module | None = None
     ) -> PretextPreview:
-        """Show both views of these images; the network restores nothing, so none is asked."""
-        first = apply_view(images, parameters.first)
+        """Show both views of these images and, with a model, how alike it finds them.
+
+        Rows of the matrix are the second views, columns the first ones.
+        """
+        first, second = self._both(images, parameters)
         n, _, height, width = images.shape
+        matrix = None
+        if model is not None:
+            embeddings = forward(model, torch.cat([first, second]))
+            a, b = embeddings.chunk(2)
+            matrix = cosine_similarity(b, a).cpu().numpy()
         return PretextPreview(
             original=images.cpu().numpy().copy(),
             corrupted=first.cpu().numpy(),
@@ -170,15 +179,20 @@ class GlobalContrastTask(SliceTask):
             restored=None,
             error=None,
             captions=CAPTIONS,
-            partner=apply_view(images, parameters.second).cpu().numpy(),
+            partner=second.cpu().numpy(),
+            matrix=matrix,
+            matrix_title="How alike the network finds the views\n"
+            "(cosine similarity; best if bright on the diagonal alone)",
+            matrix_labels=tuple(f"one view of {number}" for number in range(1, n + 1)),
+            matrix_columns=tuple(f"another view of {number}" for number in range(1, n + 1)),
         )
+
+    def _both(self, images: Tensor, parameters: ContrastParameters) -> tuple[Tensor, Tensor]:
+        return apply_view(images, parameters.first), apply_view(images, parameters.second)
 
     def _embed(
         self, model: nn.Module, images: Tensor, parameters: ContrastParameters
     ) -> tuple[Tensor, Tensor]:
         # Both views in one pass: batch statistics, where a network has them, are of both.
-        views = torch.cat(
-            [apply_view(images, parameters.first), apply_view(images, parameters.second)]
-        )
-        first, second = model(views).chunk(2)
+        first, second = model(torch.cat(self._both(images, parameters))).chunk(2)
         return first, second

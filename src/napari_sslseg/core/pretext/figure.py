@@ -1,20 +1,28 @@
 """A preview of a pretext task as a figure, drawn without any window."""
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_sslseg.core.pretext.base import PretextPreview
+from napari_sslseg.core.pretext.figure_matrix import MatrixLayout, draw_matrix
+from napari_sslseg.core.pretext.figure_outlines import number_boxes, outline, speckled
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
 
 PANEL_INCHES = 2.4
-OUTLINE = "#f5a623"
+TITLE_INCHES = 0.35
+NOTE_INCHES = 0.2
+ROW_LABEL_INCHES = 0.25
+CHARACTERS_PER_INCH = 14
+"""Of a note; more are broken into lines."""
+
+WIDEST_INCHES = 12.0
+"""Where slices and matrix together would be wider, the matrix is drawn below."""
+
 FRAME = "0.6"
-# Outlines help only around regions larger than single pixels: at most this many edges per pixel.
-MOST_EDGES = 1.5
 
 # Columns of a figure, and the scales of those that do not show intensities.
 COLUMNS = ("original", "partner", "corrupted", "mask", "levels", "restored", "error")
@@ -22,10 +30,11 @@ UNIT = (0.0, 1.0)
 
 
 def preview_figure(preview: PretextPreview, channel: int = 0) -> "Figure":
-    """Draw slices in rows, and what happens to them in columns.
+    """Draw slices in rows, what happens to them in columns, and the matrix beside or below.
 
     Original, corrupted and restored slices of a row share one grey scale, all errors another.
-    Masks and levels run from black (0) to white (1).
+    Masks and levels run from black (0) to white (1). Of volumes the axial slice with most of the
+    mask is drawn, or the middle one without a mask, and its number stands beside it.
 
     Parameters
     ----------
@@ -44,33 +53,99 @@ def preview_figure(preview: PretextPreview, channel: int = 0) -> "Figure":
 
     shown = {name: getattr(preview, name) for name in COLUMNS if name in preview.captions}
     shown = {name: images for name, images in shown.items() if images is not None}
-    n, _, height, width = preview.original.shape
-    panel_height = PANEL_INCHES * float(np.clip(height / width, 0.4, 2.5))
-    figure = Figure(
-        figsize=(PANEL_INCHES * len(shown), n * panel_height + 0.35),
-        layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0),
-    )
-    axes = figure.subplots(n, len(shown), squeeze=False)
+    panel = PANEL_INCHES * float(np.clip(np.divide(*preview.original.shape[-2:]), 0.4, 2.5))
+    labelled = preview.matrix is not None or preview.original.ndim == 5
+    width = PANEL_INCHES * len(shown) + ROW_LABEL_INCHES * labelled
+    characters = int(width * CHARACTERS_PER_INCH)
+    notes = [fill(note, characters) for note in preview.notes]
+    lines = sum(note.count("\n") + 1 for note in notes)
+    height = len(preview.original) * panel + NOTE_INCHES * lines + TITLE_INCHES
+    figure = Figure(layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0))
+    if preview.matrix is None:
+        figure.set_size_inches(width, height)
+        _draw_rows(figure, preview, shown, notes, channel)
+        return figure
+    matrix = MatrixLayout(preview)
+    if width + matrix.width <= WIDEST_INCHES:
+        room = matrix.width, max(height, matrix.height)
+        figure.set_size_inches(width + room[0], room[1])
+        parts = figure.subfigures(1, 2, squeeze=False, width_ratios=(width, room[0]))
+    else:
+        room = max(width, matrix.width), matrix.height
+        figure.set_size_inches(room[0], height + room[1])
+        parts = figure.subfigures(2, 1, squeeze=False, height_ratios=(height, room[1]))
+    rows, beside = parts.ravel()
+    _draw_rows(rows, preview, shown, notes, channel)
+    draw_matrix(beside, preview, room)
+    return figure
+
+
+def _draw_rows(
+    figure: "FigureBase",
+    preview: PretextPreview,
+    shown: dict[str, np.ndarray],
+    notes: list[str],
+    channel: int,
+) -> None:
+    depth = preview.original.shape[2] if preview.original.ndim == 5 else 0
+    mask, original, levels, error = preview.mask, preview.original, preview.levels, preview.error
+    numbers = slice_numbers(mask) if depth else None
+    if numbers is not None:
+        shown = {name: _at(images, numbers) for name, images in shown.items()}
+        mask, original = _at(mask, numbers), _at(original, numbers)
+        levels = None if levels is None else _at(levels, numbers)
+        error = None if error is None else _at(error, numbers)
+    axes = figure.subplots(len(original), len(shown), squeeze=False)
     scales = {"mask": UNIT, "levels": UNIT}
-    if preview.levels is not None:
+    if levels is not None:
         scales |= {"restored": UNIT, "error": UNIT}
-    elif preview.error is not None:
-        scales["error"] = (0.0, _high(preview.error[:, channel]))
-    for row in range(n):
-        limits = _limits(preview.original[row, channel])
+    elif error is not None:
+        scales["error"] = (0.0, _high(error[:, min(channel, error.shape[1] - 1)]))
+    for row, row_axes in enumerate(axes):
+        limits = _limits(original[row, min(channel, original.shape[1] - 1)])
         # Where levels differ from place to place, so do the regions.
-        regions = (preview.mask if preview.levels is None else preview.levels)[row, 0]
-        for axis, (name, images) in zip(axes[row], shown.items(), strict=True):
+        regions = (mask if levels is None else levels)[row, 0]
+        for axis, (name, images) in zip(row_axes, shown.items(), strict=True):
             image = images[row, min(channel, images.shape[1] - 1)]
             low, high = scales.get(name, limits)
             axis.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set(color=FRAME, linewidth=0.5)
-            if name == "corrupted" and not _speckled(regions):
-                _outline(axis, regions)
+            if name == "corrupted" and not speckled(regions):
+                outline(axis, regions)
+            if name in preview.boxes and not depth:
+                number_boxes(axis, preview.boxes[name][row], image.shape)
             if row == 0:
                 axis.set_title(preview.captions[name], fontsize=9)
-    return figure
+        words = [str(row + 1)] if preview.matrix is not None else []
+        words += [f"axial slice {numbers[row] + 1} of {depth}"] if numbers is not None else []
+        row_axes[0].set_ylabel(" · ".join(words), fontsize=8, rotation=90 if depth else 0)
+        if not depth:
+            row_axes[0].yaxis.label.set(ha="right", va="center")
+        if row < len(notes):
+            # In the middle of the whole row: of a panel, or between two.
+            middle, x = divmod(len(shown) - 1, 2)
+            row_axes[middle].set_xlabel(notes[row], fontsize=8, x=(1 + x) / 2, ha="center")
+
+
+def slice_numbers(mask: np.ndarray) -> np.ndarray:
+    """Axial slice of each volume to draw: that with most of the mask, else the middle one.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (N, 1, D, H, W)
+
+    Returns
+    -------
+    ndarray, shape (N,)
+    """
+    covered = mask.sum(axis=(1, 3, 4))
+    return np.where(covered.any(axis=1), covered.argmax(axis=1), (mask.shape[2] - 1) // 2)
+
+
+def _at(volumes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """One slice of each volume: (N, C, H, W)."""
+    return volumes[np.arange(len(volumes)), :, numbers]
 
 
 def _limits(image: np.ndarray) -> tuple[float, float]:
@@ -81,36 +156,3 @@ def _limits(image: np.ndarray) -> tuple[float, float]:
 
 def _high(errors: np.ndarray) -> float:
     return float(np.percentile(errors, 99.5)) or 1.0
-
-
-def _edges(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the value changes from one row to the next, and from one column to the next."""
-    padded = np.pad(regions, 1).astype(np.float32)
-    return np.diff(padded, axis=0)[:, 1:-1] != 0, np.diff(padded, axis=1)[1:-1] != 0
-
-
-def _speckled(regions: np.ndarray) -> bool:
-    """Whether the regions are little more than single pixels."""
-    edges = sum(np.count_nonzero(edge) for edge in _edges(regions))
-    return bool(edges > MOST_EDGES * np.count_nonzero(regions))
-
-
-def _outline(axis: "Axes", regions: np.ndarray) -> None:
-    """Draw the border of the regions, exactly along pixel edges."""
-    from matplotlib.collections import LineCollection
-
-    below, right = _edges(regions)
-    rows, columns = np.nonzero(below)
-    horizontal = _segments(columns, rows, along=0)
-    rows, columns = np.nonzero(right)
-    vertical = _segments(columns, rows, along=1)
-    lines = np.concatenate([horizontal, vertical]) - 0.5
-    axis.add_collection(LineCollection(list(lines), colors=OUTLINE, linewidths=0.6))
-
-
-def _segments(columns: np.ndarray, rows: np.ndarray, along: int) -> np.ndarray:
-    """Pixel edges from their starts: (edges, ends, xy)."""
-    starts = np.stack([columns, rows], axis=1).astype(float)
-    ends = starts.copy()
-    ends[:, along] += 1
-    return np.stack([starts, ends], axis=1)

@@ -1,9 +1,11 @@
 """Settings of PolyCL. Loads no PyTorch: the task itself is made by ``build``."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from napari_sslseg.core.errors import DataError
 from napari_sslseg.core.pairs import Selection
 from napari_sslseg.core.pretext.settings import PretextSettings
 
@@ -24,6 +26,7 @@ class PolyCL(PretextSettings):
     """
 
     title: ClassVar[str] = "Tell scans or organs apart"
+    compares_scans: ClassVar[bool] = True
 
     kind: Literal["polycl"] = "polycl"
     selection: Selection = Field(
@@ -57,6 +60,19 @@ class PolyCL(PretextSettings):
     def summary(self) -> str:
         """The settings that matter most, in a few words."""
         return f"examples by {self.selection}"
+
+    def for_scans(self, names: Iterable[str]) -> "PolyCL":
+        """Give the task without the slices of scans that are not named."""
+        if not self.organ_slices:
+            return self
+        wanted = set(names)
+        left = {name: slices for name, slices in self.organ_slices.items() if name in wanted}
+        if not left and self.selection != "scan":
+            raise DataError(
+                "On which slices the organ is, is known of other scans alone, such as "
+                f"{next(iter(self.organ_slices))}; take those, or name the slices of these."
+            )
+        return self.model_copy(update={"organ_slices": left or None})
 
     def build(self, image_size: tuple[int, ...], seed: int = 0) -> "PolyCLTask":
         """Make the task; nothing is drawn in advance, so no seed is used."""

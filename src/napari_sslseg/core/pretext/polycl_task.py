@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_sslseg.core.contrast import embedding_spread, polycl
+from napari_sslseg.core.contrast import cosine_similarity, embedding_spread, polycl
 from napari_sslseg.core.errors import ConfigError, DataError
 from napari_sslseg.core.pairs import ExampleSelector
 from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
 from napari_sslseg.core.pretext.polycl import PolyCL
+from napari_sslseg.core.pretext.restoration import forward
 
 if TYPE_CHECKING:
     from napari_sslseg.core.store import SampleStore
@@ -112,8 +113,8 @@ class PolyCLTask(SliceTask):
             Always.
         """
         raise ConfigError(
-            "PolyCL compares slices of several scans, which one scan cannot show; choose another "
-            "task to preview."
+            "PolyCL compares slices of several scans, which slices of one cannot show; draw them "
+            "from several."
         )
 
     def apply(self, images: Tensor, parameters: None) -> Tensor:
@@ -138,12 +139,26 @@ class PolyCLTask(SliceTask):
     def preview(
         self, images: Tensor, parameters: None, model: nn.Module | None = None
     ) -> PretextPreview:
-        """Show triplets, given as thirds of images (3M, C, H, W)."""
+        """Show triplets, given as thirds of images (3M, C, H, W).
+
+        With a model, rows of the matrix are the anchors, columns the positives, then the negatives.
+        """
         parts = [part.cpu().numpy().copy() for part in images.chunk(3)]
         if len(parts) != 3 or len({len(part) for part in parts}) > 1:
             raise DataError("A preview of PolyCL needs anchors, positives and negatives, as many.")
         anchor, positive, negative = parts
         n, _, height, width = anchor.shape
+        matrix, notes = None, []
+        if model is not None:
+            embeddings = forward(model, images)
+            matrix = cosine_similarity(embeddings[:n], embeddings[n:]).cpu().numpy()
+            pairs = zip(matrix.diagonal(), matrix.diagonal(n), strict=True)
+            notes = [
+                f"similarity {_two_digits(near)} with the positive, {_two_digits(far)} with the "
+                "negative"
+                for near, far in pairs
+            ]
+        names = [[f"{name} {i}" for i in range(1, n + 1)] for name in ("positive", "negative")]
         return PretextPreview(
             original=anchor,
             corrupted=negative,
@@ -152,9 +167,18 @@ class PolyCLTask(SliceTask):
             error=None,
             captions=CAPTIONS,
             partner=positive,
+            notes=tuple(notes),
+            matrix=matrix,
+            matrix_title="How alike the network finds the slices\n(cosine similarity)",
+            matrix_labels=tuple(f"anchor {number}" for number in range(1, n + 1)),
+            matrix_columns=tuple(names[0] + names[1]),
         )
 
     def _selector(self, slices: np.ndarray) -> ExampleSelector:
         known = slices[self._tagged[slices]]
         presence = None if self._present is None else self._present[known]
         return ExampleSelector(self.settings.selection, known, self._scan[known], presence)
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")

@@ -15,6 +15,7 @@ from napari_sslseg.core.pretext.mae import MaskedPatches
 from napari_sslseg.core.pretext.masked_pixels import MaskedPixels
 from napari_sslseg.core.pretext.models_genesis import ModelsGenesis
 from napari_sslseg.core.pretext.polycl import PolyCL
+from napari_sslseg.core.pretext.siamese import SiameseSides
 from napari_sslseg.core.pretext.spark import SparseMasking
 from napari_sslseg.core.pretext.volume_fusion import VolumeFusion
 from napari_sslseg.core.sizes import WORDS, Size
@@ -29,7 +30,8 @@ TaskSettings = Annotated[
     | SparseMasking
     | GlobalContrast
     | LocalContrast
-    | PolyCL,
+    | PolyCL
+    | SiameseSides,
     Field(discriminator="kind"),
 ]
 """Settings of any pretext task, told apart by their kind."""
@@ -45,6 +47,7 @@ TASKS: dict[str, type[TaskSettings]] = {
     "global-contrast": GlobalContrast,
     "local-contrast": LocalContrast,
     "polycl": PolyCL,
+    "siamese": SiameseSides,
 }
 
 # The sides that Dominic et al. 2023 compare.

@@ -1,6 +1,7 @@
 """What the settings of every pretext task say of it."""
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import ClassVar, Self
 
 from napari_sslseg.core.settings import Settings
 
@@ -17,3 +18,16 @@ class PretextSettings(Settings):
     def on_start(self, started: bool) -> str | None:
         """What is worth knowing of starting from an earlier run, or from scratch: often nothing."""
         return None
+
+    compares_scans: ClassVar[bool] = False
+    """Whether its examples are drawn from several scans, which one scan cannot show."""
+
+    def for_scans(self, names: Iterable[str]) -> Self:
+        """Give the task for other scans: without what it says of scans that are not named.
+
+        Raises
+        ------
+        DataError
+            If nothing is left that it needs to know.
+        """
+        return self

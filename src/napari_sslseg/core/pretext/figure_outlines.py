@@ -1,0 +1,84 @@
+"""Outlines on the slices of a preview: around regions of any shape, and around numbered boxes."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+OUTLINE = "#f5a623"
+# Okabe & Ito: told apart with any kind of colour vision, and by the number where they repeat.
+COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
+NUMBER_POINTS = 7
+# Outlines help only around regions larger than single pixels: at most this many edges per pixel.
+MOST_EDGES = 1.5
+
+
+def speckled(regions: np.ndarray) -> bool:
+    """Whether the regions, shape (H, W), are little more than single pixels."""
+    edges = sum(np.count_nonzero(edge) for edge in _edges(regions))
+    return bool(edges > MOST_EDGES * np.count_nonzero(regions))
+
+
+def outline(axis: "Axes", regions: np.ndarray) -> None:
+    """Draw the border of the regions, shape (H, W), exactly along pixel edges."""
+    from matplotlib.collections import LineCollection
+
+    below, right = _edges(regions)
+    rows, columns = np.nonzero(below)
+    horizontal = _segments(columns, rows, along=0)
+    rows, columns = np.nonzero(right)
+    vertical = _segments(columns, rows, along=1)
+    lines = np.concatenate([horizontal, vertical]) - 0.5
+    axis.add_collection(LineCollection(list(lines), colors=OUTLINE, linewidths=0.6))
+
+
+def number_boxes(axis: "Axes", boxes: np.ndarray, shape: tuple[int, int]) -> None:
+    """Outline boxes and write their numbers, from 1; the same number has the same colour.
+
+    Parameters
+    ----------
+    axis : Axes
+        Shows an image.
+    boxes : ndarray, shape (R, 4)
+        Top, left, height and width in pixels.
+    shape : tuple of int
+        Height and width of the image in pixels.
+    """
+    from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
+
+    for number, (top, left, height, width) in enumerate(boxes.tolist()):
+        colour = COLOURS[number % len(COLOURS)]
+        corner = left - 0.5, top - 0.5
+        box = Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=1.2)
+        box.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
+        axis.add_patch(box)
+        # Beside the box, since most are too small to hold a number; on the side that has room.
+        after = left + width / 2 < shape[1] / 2
+        axis.annotate(
+            str(number + 1),
+            (left - 0.5 + (width if after else 0), top - 0.5 + height / 2),
+            xytext=(2 if after else -2, 0),
+            textcoords="offset points",
+            ha="left" if after else "right",
+            va="center",
+            color="white",  # which is read on any slice, as not all colours are
+            fontsize=NUMBER_POINTS,
+            path_effects=[withStroke(linewidth=2, foreground="black")],
+        )
+
+
+def _edges(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the value changes from one row to the next, and from one column to the next."""
+    padded = np.pad(regions, 1).astype(np.float32)
+    return np.diff(padded, axis=0)[:, 1:-1] != 0, np.diff(padded, axis=1)[1:-1] != 0
+
+
+def _segments(columns: np.ndarray, rows: np.ndarray, along: int) -> np.ndarray:
+    """Pixel edges from their starts: (edges, ends, xy)."""
+    starts = np.stack([columns, rows], axis=1).astype(float)
+    ends = starts.copy()
+    ends[:, along] += 1
+    return np.stack([starts, ends], axis=1)

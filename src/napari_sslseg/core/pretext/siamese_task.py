@@ -1,0 +1,236 @@
+"""The siamese left/right task at work: pairs of organ crops, one encoder, contrastive distance."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_sslseg.core.contrast import distance_spread, pair_distance, siamese
+from napari_sslseg.core.errors import ConfigError, DataError
+from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
+from napari_sslseg.core.pretext.restoration import forward
+from napari_sslseg.core.pretext.siamese import SiameseSides
+from napari_sslseg.core.side_pairs import LEFT, RIGHT, SIDE_NAMES, UNKNOWN, SidePairs, half
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.store import SampleStore
+    from napari_sslseg.core.training import Sampler
+
+CAPTIONS = {"original": "First of the pair", "partner": "Second of the pair"}
+
+
+class SiameseEncoder(nn.Module):
+    """The encoder of a 3D network, whose coarsest features are the embedding; there is no head.
+
+    Parameters
+    ----------
+    network : SegmentationNetwork
+        Only its encoder is kept, by its name, so that it is transferred like any other.
+    flat : bool
+        Whether all features are the embedding, rather than their average over the crop.
+    normalised : bool
+        Whether embeddings are divided by their length.
+    """
+
+    def __init__(self, network: Any, *, flat: bool, normalised: bool) -> None:
+        super().__init__()
+        self.encoder = network.encoder
+        self.flat = flat
+        self.normalised = normalised
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeddings of crops (N, C, D, H, W), shape (N, E)."""
+        coarsest = self.encoder(images)[-1]
+        embeddings = coarsest.flatten(1) if self.flat else coarsest.mean(dim=(2, 3, 4))
+        return nn.functional.normalize(embeddings, dim=1) if self.normalised else embeddings
+
+
+@dataclass(frozen=True, eq=False)
+class SideParameters:
+    """Side of each of 2M crops, and which are shown as mirror images; on the CPU.
+
+    Parameters
+    ----------
+    side : Tensor, shape (2M,), int64
+        0 left, 1 right; where sides are made by mirroring, 1 is a mirror image.
+    flipped : Tensor of bool, shape (2M,)
+        Crops to flip along the last axis.
+    """
+
+    side: Tensor
+    flipped: Tensor
+
+    @property
+    def same(self) -> Tensor:
+        """Whether both members of each pair are of one side: bool, shape (M,)."""
+        first, second = self.side.chunk(2)
+        return first == second
+
+
+class SiameseTask(SliceTask):
+    """The left/right task (Dhere & Sivaswamy 2021): a batch is first members, then second ones."""
+
+    name = "siamese"
+    title = SiameseSides.title
+
+    def __init__(self, settings: SiameseSides) -> None:
+        self.settings = settings
+        self._mirror = settings.sides == "mirror"
+        self._side = np.empty(0, int)
+        self._subject = np.empty(0, str)
+
+    def wrap(self, network: Any) -> SiameseEncoder:
+        """Take the encoder of a network."""
+        return SiameseEncoder(
+            network, flat=self.settings.embedding == "flat", normalised=self.settings.normalised
+        )
+
+    def know(self, store: "SampleStore") -> None:
+        """Learn the side and the subject of each organ crop.
+
+        Parameters
+        ----------
+        store
+            Any store whose ``sides``, shape (N,), say 0 left, 1 right, −1 unknown for each crop;
+            without them all are unknown.
+
+        Raises
+        ------
+        DataError
+            If the list of sides names a scan that is not there, or mirror images are to be one
+            side while the crops are of both.
+        """
+        self._subject = np.array([scan.subject for scan in store.scans])[store.scan_index]
+        known = getattr(store, "sides", None)
+        sides = np.full(len(self._subject), UNKNOWN) if known is None else np.asarray(known, int)
+        if self.settings.case_sides is not None:
+            sides = self._named_sides(store, self.settings.case_sides)
+        if self._mirror and {LEFT, RIGHT} <= set(sides.tolist()):
+            raise DataError(
+                "The scans show left and right organs, so mirror images of one side would look "
+                "like the other; tell the sides by masks."
+            )
+        self._side = sides
+
+    def _named_sides(self, store: "SampleStore", named: Any) -> np.ndarray:
+        names = [scan.name for scan in store.scans]
+        for name in named:
+            if name not in names:
+                raise DataError(
+                    f"The list of sides names the scan {name}, which is not among the scans; "
+                    "correct the list."
+                )
+        number = {word: side for side, word in SIDE_NAMES.items()} | {None: UNKNOWN}
+        return np.array([number[named.get(name)] for name in names])[store.scan_index]
+
+    def batches(self, slices: np.ndarray, size: int) -> "Sampler":
+        """Endless batches of ``size`` pairs of these crops."""
+        return self._pairs(slices).batches(size)
+
+    def watched(self, slices: np.ndarray, most: int, size: int, seed: int) -> list[np.ndarray]:
+        """Pairs among held-out crops, the same every time; none if they cannot be paired.
+
+        Each batch holds as many pairs of the same side as of opposite sides.
+        """
+        try:
+            pairs = self._pairs(slices)
+        except DataError:
+            return []
+        rng = np.random.default_rng(seed)
+        firsts, same = pairs.both_kinds(most, rng)
+        # Neighbours, which differ in kind, stay together.
+        starts = np.arange(0, len(firsts), max(2, size - size % 2))[1:]
+        parts = zip(np.split(firsts, starts), np.split(same, starts), strict=True)
+        return [pairs.draw(*part, rng) for part in parts]
+
+    def sample_slices(self, slices: np.ndarray, generator: torch.Generator) -> SideParameters:
+        """Look up the sides of pairs of crops, (2M,), or draw which are mirror images."""
+        if not self._mirror:
+            side = torch.from_numpy(self._side[slices])
+            return SideParameters(side, (side == RIGHT) & self.settings.mirror_right)
+        n = len(slices) // 2
+        coin, first = torch.randint(2, (n + 1,), generator=generator).split([1, n])
+        same = torch.from_numpy(half(n, more=bool(coin)))[torch.randperm(n, generator=generator)]
+        side = torch.cat([first, torch.where(same, first, 1 - first)])
+        return SideParameters(side, side == RIGHT)
+
+    def sample(self, n: int, generator: torch.Generator) -> SideParameters:
+        """Draw mirror images for ``n`` crops; refuse where sides are from masks.
+
+        Raises
+        ------
+        ConfigError
+            If one scan cannot tell the sides.
+        """
+        if not self._mirror:
+            raise ConfigError(
+                "The left/right task compares organs of several scans, which one scan cannot show; "
+                "give several scans with masks of the organ."
+            )
+        return self.sample_slices(np.arange(n), generator)
+
+    def apply(self, images: Tensor, parameters: SideParameters) -> Tensor:
+        """Give crops (2M, C, D, H, W), some of them as mirror images; the images stay."""
+        flipped = parameters.flipped.to(images.device).view(-1, 1, 1, 1, 1)
+        return torch.where(flipped, images.flip(-1), images)
+
+    def loss(self, model: nn.Module, images: Tensor, parameters: SideParameters) -> Tensor:
+        """Contrastive distance of the pairs, averaged over them (eq. 1)."""
+        first, second = model(self.apply(images, parameters)).chunk(2)
+        return siamese(first, second, parameters.same, self.settings.margin)
+
+    def figures(
+        self, model: nn.Module, images: Tensor, parameters: SideParameters
+    ) -> dict[str, float]:
+        """What tells a collapse: distances of pairs, and how far all crops lie apart.
+
+        spread is near 0 if the network says the same of every crop, measured by the margin.
+        """
+        embeddings = model(self.apply(images, parameters))
+        distance = pair_distance(*embeddings.chunk(2)).cpu()
+        same = parameters.same
+        found = {"spread": float(distance_spread(embeddings, self.settings.margin))}
+        if same.any():
+            found["same distance"] = float(distance[same].mean())
+        if not same.all():
+            found["opposite distance"] = float(distance[~same].mean())
+        # On the right side of half the margin.
+        right = (distance < self.settings.margin / 2) == same
+        return found | {"pairs told right": float(right.float().mean())}
+
+    def preview(
+        self, images: Tensor, parameters: SideParameters, model: nn.Module | None = None
+    ) -> PretextPreview:
+        """Show pairs, given as halves of crops (2M, C, D, H, W), and how far apart they are."""
+        shown = self.apply(images, parameters)
+        first, second = (part.cpu().numpy().copy() for part in shown.chunk(2))
+        notes = ["same side" if same else "opposite sides" for same in parameters.same.tolist()]
+        distances = None
+        if model is not None:
+            a, b = forward(model, shown).float().cpu().chunk(2)
+            distances = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").numpy()
+            notes = [
+                f"{note}, distance {value:.2f}"
+                for note, value in zip(notes, distances.diagonal(), strict=True)
+            ]
+        numbers = range(1, len(notes) + 1)
+        return PretextPreview(
+            original=first,
+            corrupted=second,
+            mask=np.zeros((len(first), 1, *first.shape[2:]), bool),
+            restored=None,
+            error=None,
+            captions=CAPTIONS,
+            partner=second,
+            notes=tuple(notes),
+            matrix=distances,
+            matrix_title="How far apart the network\nputs the crops (distance)",
+            matrix_labels=tuple(f"first of {number}" for number in numbers),
+            matrix_columns=tuple(f"second of {number}" for number in numbers),
+            matrix_distances=True,
+        )
+
+    def _pairs(self, crops: np.ndarray) -> SidePairs:
+        return SidePairs(crops, None if self._mirror else self._side[crops], self._subject[crops])

@@ -1,0 +1,104 @@
+"""Slices of scans for a preview, read and preprocessed only where they are asked for."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.core.labelled import as_volume
+from napari_sslseg.core.placement import placement
+from napari_sslseg.core.predict import prediction_placement
+from napari_sslseg.core.preprocess import prepare
+from napari_sslseg.core.preprocess_config import Preprocessing
+from napari_sslseg.core.series import Series
+from napari_sslseg.core.store import SampleStore, ScanRecord, scan_geometry
+from napari_sslseg.core.volumes import Modality, Volume
+
+if TYPE_CHECKING:
+    import torch
+
+
+class PreviewSlices(SampleStore):
+    """Stands in for a :class:`~napari_sslseg.core.slices.SliceStore` of which few slices are seen.
+
+    Tasks draw from it as from a store. One scan at a time is in memory, and of it only the slices
+    of the batch are kept.
+
+    Parameters
+    ----------
+    scans : sequence of Volume or Series
+        The scans.
+    settings : Preprocessing
+        The canvas is the set one, or a larger one where a scan needs more room.
+    modality : {"MR", "CT"}, optional
+        Overrides the guess for every scan that is loaded here.
+    """
+
+    noun = "slice"
+    settings: Preprocessing
+
+    def __init__(
+        self,
+        scans: Sequence[Volume | Series],
+        settings: Preprocessing,
+        modality: Modality | None = None,
+    ) -> None:
+        grids = [scan_geometry(scan) for scan in scans]
+        counts = [grid.display_shape[PLANE_AXIS[settings.plane]] for grid in grids]
+        starts = np.cumsum([0, *counts]).tolist()
+        records = [
+            ScanRecord(scan.name, scan.subject, start, count)
+            for scan, start, count in zip(scans, starts, counts, strict=False)
+        ]
+        super().__init__(records, ())
+        self._sources, self._geometries, self._modality = scans, grids, modality
+        canvases = [prediction_placement(grid, settings).canvas for grid in grids]
+        self._size = max(h for h, _ in canvases), max(w for _, w in canvases)
+        self.settings = settings
+        self.annotated = self.foreground = np.zeros(sum(counts), bool)
+        self.folder = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the slices."""
+        return self._size
+
+    @property
+    def channels(self) -> int:
+        """Channels of the slices."""
+        return self.settings.channels
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels: never, for a preview shows what is learnt without."""
+        return False
+
+    def batch(self, indices: np.ndarray) -> "torch.Tensor":
+        """Images of a batch, shape (B, C, H, W), float32."""
+        import torch
+
+        images = np.empty((len(indices), self.channels, *self.size), np.float32)
+        scans = self.scan_index[indices]
+        for number in np.unique(scans):
+            volume = as_volume(self._sources[number], self._modality)
+            place = placement(self._geometries[number], self.settings, self.size)
+            here = scans == number
+            slices = prepare(volume, self.settings, place)
+            images[here] = slices[indices[here] - self.scans[number].start]
+        return torch.from_numpy(images)
+
+    def label_batch(self, indices: np.ndarray) -> "torch.Tensor":
+        """Refuse: see :attr:`labelled`."""
+        self._check_annotated(indices)
+        raise AssertionError
+
+
+def middle_samples(store: SampleStore, n: int) -> np.ndarray:
+    """Pick ``n`` samples, evenly spread over the middle half of the first scans."""
+    chosen = []
+    shares = [part.size for part in np.array_split(np.arange(n), len(store.scans))]
+    for scan, share in zip(store.scans, shares, strict=True):
+        places = np.linspace(0.25, 0.75, share + 2)[1:-1] * (scan.n_slices - 1)
+        chosen.append(scan.start + np.unique(places.round().astype(int)))
+    return np.concatenate(chosen)

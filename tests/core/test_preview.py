@@ -1,0 +1,188 @@
+"""Previews of one scan and of several, before and after training."""
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from napari_sslseg import core
+from napari_sslseg.cli import app
+from napari_sslseg.core.config import Dense3dNetwork, VolumePreprocessing
+from napari_sslseg.core.errors import ConfigError, DataError
+from napari_sslseg.core.predict import prediction_placement
+from napari_sslseg.core.preprocess import prepare
+from napari_sslseg.core.pretrain import default_preprocessing
+from napari_sslseg.core.preview import preview
+from napari_sslseg.core.preview_slices import PreviewSlices
+
+SHAPE = (10, 64, 64)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def scans():
+    return [core.make_patient(seed, shape=SHAPE, spacing=(20, 5.6, 5.6))[0] for seed in range(4)]
+
+
+@pytest.fixture(scope="module")
+def tags(scans):
+    return {scan.name: (0, 1, 2) for scan in scans}
+
+
+def trained(scans, task, folder, **settings):
+    return core.pretrain(
+        scans,
+        task,
+        out=folder,
+        settings=core.PretrainSettings(
+            network=core.Network.preset("tiny"),
+            training=core.Training(steps=2, batch_size=4),
+            validation_share=0,
+            **settings,
+        ),
+        device="cpu",
+    )
+
+
+# --- slices -----------------------------------------------------------------------------------
+
+
+def test_slices_are_those_of_a_store(scans):
+    settings = default_preprocessing("MR")
+    larger = core.make_patient(9, shape=(8, 80, 64))[0]
+    store = core.SliceStore.build([*scans[:2], larger], settings)
+    few = PreviewSlices([*scans[:2], larger], settings)
+    assert len(few) == len(store) == 28
+    assert few.size == store.size == (80, 64)
+    assert few.channels == store.channels
+    assert few.scans == store.scans
+    assert np.array_equal(few.scan_index, store.scan_index)
+    wanted = np.array([25, 3, 12, 3])
+    torch.testing.assert_close(few.batch(wanted), store.batch(wanted))
+
+
+def test_a_scan_that_needs_more_room_than_the_training_gets_it(scans):
+    settings = default_preprocessing("MR").model_copy(update={"size": (48, 80)})
+    assert PreviewSlices(scans[:1], settings).size == (64, 80)
+
+
+def test_slices_are_spread_over_the_middle_of_the_scans(scans):
+    one = PreviewSlices(scans[:1], default_preprocessing("MR"))
+    assert one.middle(3).tolist() == [3, 4, 6]
+    several = PreviewSlices(scans, default_preprocessing("MR"))
+    assert several.scan_index[several.middle(6)].tolist() == [0, 0, 1, 1, 2, 3]
+    assert several.scan_index[several.middle(3)].tolist() == [0, 1, 2]
+
+
+# --- one scan, several scans ------------------------------------------------------------------
+
+
+def test_one_scan_shows_what_it_did_alone(scans):
+    shown = preview(scans[0], task="mae", seed=3)
+    store = PreviewSlices(scans[:1], default_preprocessing("MR"))
+    settings = default_preprocessing("MR")
+    whole = prepare(scans[0], settings, prediction_placement(scans[0].geometry, settings))
+    assert np.array_equal(shown.original, whole[store.middle(3)])
+    task = core.MaskedPatches(patch_size=8).build(store.size, 3)
+    draw = task.sample(3, torch.Generator().manual_seed(3))
+    expected = task.apply(torch.from_numpy(shown.original), draw)
+    assert np.array_equal(shown.corrupted, expected.numpy())
+
+
+def test_several_scans_show_slices_of_each(scans):
+    shown = preview(scans[:3], task="mae")
+    store = PreviewSlices(scans[:3], default_preprocessing("MR"))
+    assert np.array_equal(shown.original, store.batch(store.middle(3)).numpy())
+
+
+def test_polycl_draws_its_examples_from_several_scans(scans, tags):
+    shown = preview(scans, task="polycl", slices=4, seed=1)
+    again = preview(scans, task="polycl", slices=4, seed=1)
+    other = preview(scans, task="polycl", slices=4, seed=2)
+    assert shown.original.shape == (4, 1, 64, 64)
+    assert np.array_equal(shown.original, again.original)
+    assert not np.array_equal(shown.original, other.original)
+    assert shown.matrix is None
+    store = PreviewSlices(scans, default_preprocessing("MR"))
+    every = store.batch(np.arange(len(store))).numpy()
+    for part, same in ((shown.partner, True), (shown.corrupted, False)):
+        for one, two in zip(shown.original, part, strict=True):
+            numbers = [int(np.argmax((every == image).all(axis=(1, 2, 3)))) for image in (one, two)]
+            assert (store.scan_index[numbers[0]] == store.scan_index[numbers[1]]) == same
+    # By organ one scan can show it; what is said of other scans is left aside.
+    by_organ = {"selection": "organ", "organ_slices": tags}
+    alone = preview(scans[0], task="polycl", options=by_organ)
+    assert alone.original.shape == (3, 1, 64, 64)
+
+
+def test_one_scan_cannot_show_what_compares_scans(scans):
+    with pytest.raises(DataError, match="add a second scan"):
+        preview(scans[0], task="polycl")
+
+
+# --- trained networks -------------------------------------------------------------------------
+
+
+def test_a_trained_network_tells_how_alike_it_finds_views(scans, tmp_path):
+    run = trained(scans, core.GlobalContrast(hidden=8, embedding=4), tmp_path / "run")
+    shown = preview(scans, init=run)
+    assert shown.matrix.shape == (3, 3)
+    assert (abs(shown.matrix) <= 1 + 1e-6).all()
+    assert shown.matrix_labels[1] == "one view of 2"
+    assert shown.matrix_columns[2] == "another view of 3"
+    assert not shown.matrix_distances
+    assert preview(scans, task="global-contrast").matrix is None
+
+
+def test_polycl_tells_anchors_positives_and_negatives_of_a_run(scans, tags, tmp_path):
+    task = core.PolyCL(selection="organ", organ_slices=tags, embedding=8)
+    run = trained(scans, task, tmp_path / "run")
+    # Two of the four scans alone, of which the tags say more.
+    shown = preview(scans[:2], init=run)
+    assert shown.matrix.shape == (3, 6)
+    assert shown.matrix_labels == ("anchor 1", "anchor 2", "anchor 3")
+    assert shown.matrix_columns[2:4] == ("positive 3", "negative 1")
+    near, far = (f"{shown.matrix[1, at]:.2f}".replace("-", "−") for at in (1, 4))
+    assert shown.notes[1] == f"similarity {near} with the positive, {far} with the negative"
+    stranger = core.make_patient(77, shape=SHAPE, spacing=(20, 5.6, 5.6))[0]
+    with pytest.raises(DataError, match="is known of other scans alone, such as phantom_mr_000"):
+        preview(stranger, init=run)
+
+
+# --- what is not possible ---------------------------------------------------------------------
+
+
+def test_volumes_are_refused(scans, tmp_path):
+    with pytest.raises(ConfigError, match="siamese on volumes is not yet possible"):
+        preview(scans, task="siamese")
+    with pytest.raises(ConfigError, match="mae on volumes is not yet possible"):
+        preview(scans, task="mae", preprocessing=VolumePreprocessing())
+    run = trained(scans, core.MaskedPatches(patch_size=8), tmp_path / "run")
+    settings = run.settings(core.PretrainSettings).model_copy(update={"network": Dense3dNetwork()})
+    record = {**run.record, "settings": settings.model_dump(mode="json")}
+    with pytest.raises(ConfigError, match="mae on volumes is not yet possible"):
+        preview(scans, init=core.Run(run.folder, record))
+
+
+def test_the_command_line_takes_files_and_folders(scans, tmp_path):
+    core.write_dataset(tmp_path / "data", 2, "MR", labels=False)
+    files = sorted((tmp_path / "data" / "images").iterdir())
+    files[0].rename(tmp_path / files[0].name)
+    done = CliRunner().invoke(
+        app,
+        [
+            "preview",
+            str(tmp_path / files[0].name),
+            str(tmp_path / "data" / "images"),
+            *("--task", "polycl", "--out", str(tmp_path / "p.png")),
+        ],
+    )
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "p.png").stat().st_size > 20_000
