@@ -350,7 +350,7 @@ class TestTwoStages:
     def test_the_second_starts_from_the_first(self, monkeypatch, tmp_path):
         calls, events = self.events(monkeypatch, tmp_path)
         assert [call["out"] for call in calls] == [tmp_path / "o" / "first-stage", tmp_path / "o"]
-        assert "init" not in calls[0]
+        assert calls[0]["init"] is None
         assert calls[1]["init"] == "run 1"
         assert calls[0]["settings"].preprocessing == PRESETS["umapathy-2022-contrastive"].mr
         assert not {"network", "preprocessing"} & calls[1]["settings"].model_fields_set

@@ -9,11 +9,13 @@ from napari_sslseg import core
 from napari_sslseg.cli import app
 from napari_sslseg.core.config import Dense3dNetwork, VolumePreprocessing
 from napari_sslseg.core.errors import ConfigError, DataError
+from napari_sslseg.core.labelled import LabelledScan
 from napari_sslseg.core.predict import prediction_placement
 from napari_sslseg.core.preprocess import prepare
-from napari_sslseg.core.pretrain import default_preprocessing
+from napari_sslseg.core.pretext.registry import make_task
 from napari_sslseg.core.preview import preview
-from napari_sslseg.core.preview_slices import PreviewSlices
+from napari_sslseg.core.preview_slices import PreviewSlices, middle_samples
+from napari_sslseg.core.samples import default_preprocessing
 
 SHAPE = (10, 64, 64)
 
@@ -75,10 +77,10 @@ def test_a_scan_that_needs_more_room_than_the_training_gets_it(scans):
 
 def test_slices_are_spread_over_the_middle_of_the_scans(scans):
     one = PreviewSlices(scans[:1], default_preprocessing("MR"))
-    assert one.middle(3).tolist() == [3, 4, 6]
+    assert middle_samples(one, 3).tolist() == [3, 4, 6]
     several = PreviewSlices(scans, default_preprocessing("MR"))
-    assert several.scan_index[several.middle(6)].tolist() == [0, 0, 1, 1, 2, 3]
-    assert several.scan_index[several.middle(3)].tolist() == [0, 1, 2]
+    assert several.scan_index[middle_samples(several, 6)].tolist() == [0, 0, 1, 1, 2, 3]
+    assert several.scan_index[middle_samples(several, 3)].tolist() == [0, 1, 2]
 
 
 # --- one scan, several scans ------------------------------------------------------------------
@@ -89,7 +91,7 @@ def test_one_scan_shows_what_it_did_alone(scans):
     store = PreviewSlices(scans[:1], default_preprocessing("MR"))
     settings = default_preprocessing("MR")
     whole = prepare(scans[0], settings, prediction_placement(scans[0].geometry, settings))
-    assert np.array_equal(shown.original, whole[store.middle(3)])
+    assert np.array_equal(shown.original, whole[middle_samples(store, 3)])
     task = core.MaskedPatches(patch_size=8).build(store.size, 3)
     draw = task.sample(3, torch.Generator().manual_seed(3))
     expected = task.apply(torch.from_numpy(shown.original), draw)
@@ -99,7 +101,7 @@ def test_one_scan_shows_what_it_did_alone(scans):
 def test_several_scans_show_slices_of_each(scans):
     shown = preview(scans[:3], task="mae")
     store = PreviewSlices(scans[:3], default_preprocessing("MR"))
-    assert np.array_equal(shown.original, store.batch(store.middle(3)).numpy())
+    assert np.array_equal(shown.original, store.batch(middle_samples(store, 3)).numpy())
 
 
 def test_polycl_draws_its_examples_from_several_scans(scans, tags):
@@ -159,16 +161,48 @@ def test_polycl_tells_anchors_positives_and_negatives_of_a_run(scans, tags, tmp_
 # --- what is not possible ---------------------------------------------------------------------
 
 
-def test_volumes_are_refused(scans, tmp_path):
-    with pytest.raises(ConfigError, match="siamese on volumes is not yet possible"):
+def test_a_task_of_slices_on_volumes_is_refused(scans):
+    with pytest.raises(ConfigError, match="global-contrast does not work on networks of volumes"):
+        preview(scans, task="global-contrast", preprocessing=VolumePreprocessing())
+    with pytest.raises(DataError, match="has no mask, which tells where its left"):
         preview(scans, task="siamese")
-    with pytest.raises(ConfigError, match="mae on volumes is not yet possible"):
-        preview(scans, task="mae", preprocessing=VolumePreprocessing())
-    run = trained(scans, core.MaskedPatches(patch_size=8), tmp_path / "run")
-    settings = run.settings(core.PretrainSettings).model_copy(update={"network": Dense3dNetwork()})
-    record = {**run.record, "settings": settings.model_dump(mode="json")}
-    with pytest.raises(ConfigError, match="mae on volumes is not yet possible"):
-        preview(scans, init=core.Run(run.folder, record))
+
+
+# --- volumes ----------------------------------------------------------------------------------
+
+
+def test_restoration_on_volumes_shows_crops(scans):
+    settings = VolumePreprocessing(size=(16, 64, 64))
+    shown = preview(scans[:2], task="mae", preprocessing=settings, slices=2, seed=5)
+    assert shown.original.shape == (2, 1, 16, 64, 64)
+    task = make_task("mae", (16, 64, 64))
+    draw = task.build((16, 64, 64), 5).sample(2, torch.Generator().manual_seed(5))
+    mask = task.build((16, 64, 64), 5).corruption.mask(draw)
+    assert np.array_equal(shown.mask, mask.numpy())
+
+
+def test_pairs_of_kidneys_with_their_distances(tmp_path):
+    patients = [
+        LabelledScan(*core.make_patient(seed, "CT", (20, 64, 64), (8, 5.6, 5.6)))
+        for seed in range(3)
+    ]
+    options = {"left": (3,), "right": (2,), "crop": (16, 32, 32)}
+    shown = preview(patients, task="siamese", options=options, slices=4)
+    assert shown.original.shape[2:] == (16, 32, 32)
+    assert sorted(set(shown.notes)) == ["opposite sides", "same side"]
+    run = core.pretrain(
+        patients,
+        make_task("siamese", **options),
+        out=tmp_path / "run",
+        settings=core.PretrainSettings(
+            network=Dense3dNetwork(layers=(1, 1), growth=(4, 8), decoder_widths=(8,)),
+            training=core.Training(steps=2, batch_size=2),
+        ),
+        device="cpu",
+    )
+    trained_pairs = preview(patients, init=run, slices=4)
+    assert trained_pairs.matrix_distances
+    assert all("distance" in note for note in trained_pairs.notes)
 
 
 def test_the_command_line_takes_files_and_folders(scans, tmp_path):

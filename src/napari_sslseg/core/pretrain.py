@@ -165,6 +165,9 @@ def iter_pretrain(
         )
     )
     source = yield from load_start(start, model, "encoder+decoder")
+    # Before anything is written, since a task may find no examples.
+    batches = runtime.batches(training, size)
+    watched = runtime.watched(validation, VALIDATION_SLICES, size, settings.training.seed)
     writer = RunWriter(
         out,
         {
@@ -182,8 +185,6 @@ def iter_pretrain(
     def loss(model: "nn.Module", indices: np.ndarray, generator: "torch.Generator") -> "Tensor":
         images = store.batch(indices).to(fabric.device, non_blocking=True)
         return runtime.loss(model, images, runtime.sample_slices(indices, generator))
-
-    watched = runtime.watched(validation, VALIDATION_SLICES, size, settings.training.seed)
 
     def validate(model: "nn.Module") -> dict[str, float]:
         import torch
@@ -203,7 +204,7 @@ def iter_pretrain(
     job = Job(
         model=model,
         settings=settings.training,
-        batches=runtime.batches(training, size),
+        batches=batches,
         steps_per_epoch=steps_per_epoch,
         loss=loss,
         validate=validate if watched else None,
@@ -216,7 +217,8 @@ def iter_pretrain(
             told = True
             yield Message(
                 f"The network says nearly the same of all it sees (spread {spread:.3f} of 1): it "
-                "has collapsed; lower the learning rate, or take larger batches."
+                "has collapsed, or has not begun to tell things apart; train longer, lower the "
+                "learning rate, or take larger batches."
             )
 
 

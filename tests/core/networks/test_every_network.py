@@ -274,6 +274,8 @@ def test_pretraining_fine_tuning_and_prediction_on_phantom_slices(settings, tmp_
 
 @pytest.mark.parametrize("settings", [Dense3dNetwork(), DynUNet3dNetwork()], ids=lambda s: s.kind)
 def test_fine_tuning_on_slices_refuses_a_network_of_volumes(settings, tmp_path):
-    stage = core.FinetuneSettings(network=settings, training=training(1))
+    stage = core.FinetuneSettings(
+        network=settings, preprocessing=core.Preprocessing(), training=training(1)
+    )
     with pytest.raises(ConfigError, match=f"The network {settings.kind} takes volumes"):
         core.finetune([patient((8, 40, 48), (24.0, 9.0, 7.5))], out=tmp_path / "ft", settings=stage)

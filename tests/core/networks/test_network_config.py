@@ -58,7 +58,7 @@ def test_a_run_of_the_first_version_loads():
 def test_names_of_the_command_line(name):
     settings = settings_for("PretrainSettings", name, 1, 1, 1e-3, 0, None)
     assert settings.network == named_network(name)
-    assert settings.network.dimensions == 2
+    assert settings.network.dimensions == (3 if name.endswith("3d") else 2)
     if name in NETWORK_WIDTHS:
         assert settings.network == Network.preset(name)
         assert settings.network.widths == NETWORK_WIDTHS[name]

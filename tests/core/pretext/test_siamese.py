@@ -97,7 +97,7 @@ class Sums(nn.Module):
 
 
 def test_settings_survive_json_and_describe_themselves():
-    settings = make_task("siamese", left=3, right=2)
+    settings = make_task("siamese", left=(3,), right=(2,))
     assert TypeAdapter(TaskSettings).validate_json(settings.model_dump_json()) == settings
     assert settings.dimensions == (3,)
     assert settings.crop == (64, 112, 112)
@@ -109,10 +109,10 @@ def test_settings_survive_json_and_describe_themselves():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"left": 1}, "two different label values"),
-        ({"left": 2, "right": 2}, "two different label values"),
-        ({"left": 1, "right": 2, "organ": 3}, "leave out organ"),
-        ({"sides": "mirror", "left": 1, "right": 2}, "mirror"),
+        ({"left": (1,)}, "different label values"),
+        ({"left": (2,), "right": (2,)}, "different label values"),
+        ({"left": (1,), "right": (2,), "organ": (3,)}, "leave out organ"),
+        ({"sides": "mirror", "left": (1,), "right": (2,)}, "mirror"),
         ({"sides": "mirror", "mirror_right": True}, "mirror"),
         ({"sides": "mirror", "case_sides": {"a": "left"}}, "mirror"),
         ({"crop": (64, 100, 112)}, "multiples of 16"),
