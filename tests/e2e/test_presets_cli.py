@@ -115,3 +115,57 @@ def test_a_shortened_preset_from_scans_to_predictions(data, tmp_path):
     )
     done = run("predict", tmp_path / "ft", data / "images", "--out", tmp_path / "o")
     assert done.returncode == 0, done.stderr
+
+
+def test_left_and_right_kidneys_start_a_network_of_volumes(tmp_path):
+    """The preset of Dhere & Sivaswamy from masks to predictions, coarser than in the paper."""
+    write_dataset(tmp_path / "data", 3, "CT", seed=1)
+    images, labels = tmp_path / "data" / "images", tmp_path / "data" / "labels"
+    preset = ("--preset", "dhere-2019", "--steps", 2)
+    coarse = ("--spacing", "10,8,8", "--batch-size", 2)
+    done = run(
+        *(
+            "pretrain",
+            images,
+            "--masks",
+            labels,
+            "--left",
+            3,
+            "--right",
+            2,
+            "--out",
+            tmp_path / "p",
+        ),
+        *(*preset, *coarse, "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["task"]["left"] == [3]
+    assert record["settings"]["network"]["kind"] == "dense3d"
+    # Six kidneys; with three subjects none is kept out.
+    assert record["slices"] == {"training": 6, "validation": 0}
+    done = run(
+        *("finetune", "--images", images, "--labels", labels, "--init", tmp_path / "p"),
+        *("--out", tmp_path / "f", *preset),
+    )
+    assert done.returncode == 0, done.stderr
+    done = run("predict", tmp_path / "f", images, "--out", tmp_path / "predictions")
+    assert done.returncode == 0, done.stderr
+    done = run("evaluate", tmp_path / "predictions", labels, "--json")
+    assert len(json.loads(done.stdout)["volumes"]) == 3
+
+
+def test_masks_tell_polycl_where_the_organ_is(data, tmp_path):
+    done = run(
+        *("pretrain", data / "images", "--masks", data / "labels", "--organ", "2,3"),
+        *("--preset", "polycl-o", "--steps", 1, "--batch-size", 4, "--size", 64),
+        *("--middle-share", 1, "--out", tmp_path / "p", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(done.stdout)["task"]["organ_slices"]) == [
+        "phantom_mr_001",
+        "phantom_mr_002",
+    ]
+    done = run("pretrain", data / "images", "--preset", "polycl-o", "--out", tmp_path / "q")
+    assert done.returncode == 2
+    assert "organ_slices" in done.stderr

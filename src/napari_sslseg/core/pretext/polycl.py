@@ -53,7 +53,10 @@ class PolyCL(PretextSettings):
     @model_validator(mode="after")
     def _check(self) -> "PolyCL":
         if self.selection != "scan" and not self.organ_slices:
-            raise ValueError(f"selection by {self.selection} needs organ_slices")
+            raise ValueError(
+                f"selection by {self.selection} needs to know on which slices the organ is; give "
+                "--masks or --organ-slices (in Python organ_slices=)"
+            )
         return self
 
     @property
