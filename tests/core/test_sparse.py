@@ -6,7 +6,7 @@ from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.masking import GridMask
 from napari_sslseg.core.network_config import Dense3dNetwork, DynUNet3dNetwork, named_network
 from napari_sslseg.core.networks.build import make_network
-from napari_sslseg.core.sparse import SparseNetwork, _at_size, sparse
+from napari_sslseg.core.sparse import GroupNormOfVisible, SparseNetwork, _at_size, sparse
 
 NETWORKS = ["tiny", "umapathy", "multimix", "dynunet", "dynunet3d", "residual3d", "dense3d"]
 OF_VOLUMES = {
@@ -204,3 +204,19 @@ def test_normalisations_that_cannot_leave_pixels_out_are_refused():
     network.encoder.levels[0].norm = nn.LocalResponseNorm(2)
     with pytest.raises(ConfigError, match="LocalResponseNorm"):
         SparseNetwork(network)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_the_gradient_of_the_norm_is_that_of_finite_differences(groups):
+    """The gradient is written out, so it is checked against what it should be, not autograd."""
+    generator = torch.Generator().manual_seed(groups)
+    shown = (torch.rand(2, 1, 3, 4, generator=generator) > 0.4).double()
+    values, weight, bias = (
+        torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+        for shape in ((2, 4, 3, 4), (4,), (4,))
+    )
+
+    def norm(values, weight, bias):
+        return GroupNormOfVisible.apply(values * shown, shown, weight, bias, groups, 1e-5)
+
+    assert torch.autograd.gradcheck(norm, (values, weight, bias))

@@ -10,6 +10,7 @@ and the layers and their weights are those of the plain encoder.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from napari_sslseg.core.networks.parts import EncoderDecoder, repeat_to_fit
 
 # Of what SparK starts its tokens from.
 TOKEN_DEVIATION = 0.02
+TINY = 1e-12
 
 InstanceNorm = nn.InstanceNorm2d | nn.InstanceNorm3d
 BatchNorm = nn.BatchNorm2d | nn.BatchNorm3d
@@ -164,23 +166,82 @@ def _normalise(norm: Norm, shown: Tensor, features: Tensor) -> Tensor:
     0. So statistics over all places tell those of the visible ones, in one pass.
     """
     values = features.float()
-    channels = values.shape[1]
     if isinstance(norm, BatchNorm):
         mean, variance = _batch_statistics(norm, values, shown)
-    else:
-        groups = norm.num_groups if isinstance(norm, nn.GroupNorm) else channels
-        share = shown.mean(dim=tuple(range(1, shown.ndim)))[:, None, None]
-        moments = _moments(values.unflatten(1, (groups, -1)).flatten(2), (2,), share)
-        mean, variance = (
-            _per_channel(m.expand(-1, -1, channels // groups).flatten(1), values) for m in moments
+        scale = (variance + norm.eps).rsqrt()
+        if norm.weight is not None:
+            scale = scale * _per_channel(norm.weight, values)
+        shift = -mean * scale
+        if norm.bias is not None:
+            shift = shift + _per_channel(norm.bias, values)
+        return torch.addcmul(shift * shown, values, scale).to(features.dtype)
+    groups = norm.num_groups if isinstance(norm, nn.GroupNorm) else values.shape[1]
+    weight = values.new_ones(values.shape[1]) if norm.weight is None else norm.weight
+    bias = torch.zeros_like(weight) if norm.bias is None else norm.bias
+    found = GroupNormOfVisible.apply(values, shown, weight, bias, groups, norm.eps)
+    return found.to(features.dtype)
+
+
+class GroupNormOfVisible(torch.autograd.Function):
+    """GroupNorm over visible places, with its gradient written out.
+
+    What autograd would keep and pass through of a normalisation in several operations costs more
+    than the convolutions leave to spare.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        shown: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        groups: int,
+        eps: float,
+    ) -> Tensor:
+        """Normalise values (N, C, …), 0 where ``shown`` (N, 1, …) is; 0 stays there."""
+        n, channels = values.shape[:2]
+        flat = values.flatten(2).contiguous()
+        share = shown.flatten(1).mean(dim=1)[:, None, None]
+        # The plain layer finds mean and variance seven times as fast as var_mean does.
+        sizes = (n, channels, flat.shape[2], groups)
+        _, mean, rstd = torch.native_group_norm(flat, None, None, *sizes, TINY)
+        moments = _of_visible(mean[..., None], rstd[..., None] ** -2 - TINY, share)
+        means, spreads = (
+            m.expand(-1, -1, channels // groups).reshape(n, channels, 1)
+            for m in (moments[0], (moments[1] + eps).rsqrt())
         )
-    scale = (variance + norm.eps).rsqrt()
-    if norm.weight is not None:
-        scale = scale * _per_channel(norm.weight, values)
-    shift = -mean * scale
-    if norm.bias is not None:
-        shift = shift + _per_channel(norm.bias, values)
-    return torch.addcmul(shift * shown, values, scale).to(features.dtype)
+        scale = spreads * weight[:, None]
+        out = torch.empty(values.shape, dtype=values.dtype, device=values.device)
+        # No view is returned, since an activation may change it in place.
+        filled = out.flatten(2)
+        torch.addcmul(bias[:, None] - means * scale, flat, scale, out=filled)
+        filled.mul_(shown.flatten(2))
+        ctx.save_for_backward(flat, shown, weight, means, spreads, share)
+        ctx.groups = groups
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of values, weight and bias."""
+        flat, shown, weight, means, spreads, share = ctx.saved_tensors
+        n, channels = flat.shape[:2]
+        mask = shown.flatten(2)
+        given = gradient.flatten(2) * mask
+        sums = given.sum(2, keepdim=True)
+        products = torch.linalg.vecdot(given, flat)[..., None]
+        products = (products - means * sums) * spreads
+        count = share * (flat.shape[2] * channels // ctx.groups)
+
+        def grouped(sums: Tensor) -> Tensor:
+            total = (sums * weight[:, None]).view(n, ctx.groups, -1).sum(2, keepdim=True) / count
+            return total.expand(-1, -1, channels // ctx.groups).reshape(n, channels, 1)
+
+        along = -spreads.square() * grouped(products)
+        constant = -spreads * grouped(sums) - means * along
+        out = torch.addcmul(constant, flat, along)
+        out.addcmul_(given, spreads * weight[:, None]).mul_(mask)
+        return out.view_as(gradient), None, products.sum((0, 2)), sums.sum((0, 2)), None, None
 
 
 def _batch_statistics(norm: BatchNorm, values: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,6 +265,11 @@ def _batch_statistics(norm: BatchNorm, values: Tensor, shown: Tensor) -> tuple[T
 def _moments(values: Tensor, dims: tuple[int, ...], share: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance over the visible ``share`` of some dimensions, which are kept."""
     variance, mean = torch.var_mean(values, dims, correction=0, keepdim=True)
+    return _of_visible(mean, variance, share)
+
+
+def _of_visible(mean: Tensor, variance: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Moments of the visible share, from those over all places, of which the others are 0."""
     shown_mean = mean / share
     # Of the variance over all places, the distance between the visible mean and 0 is no part.
     return shown_mean, (variance / share - shown_mean.square() * (1 - share)).clamp(min=0)
