@@ -127,7 +127,8 @@ def test_dhere():
     assert not augmented(preset)
     assert preset.network.kind == "dense3d"
     assert isinstance(preset.ct, VolumePreprocessing)
-    assert (preset.ct.spacing, preset.ct.size) == ((3.22, 1.62, 1.62), None)
+    assert (preset.ct.spacing, preset.ct.size) == ((3.22, 1.62, 1.62), "whole")
+    assert preset.ct.padding == "zero"
     assert [window.bounds for window in preset.ct.windows] == [(-80, 300)]
 
 

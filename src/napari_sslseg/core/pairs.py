@@ -149,7 +149,7 @@ class ExampleSelector:
             where = "every" if self._presence.all() else "no"
             raise DataError(
                 f"The organ is on {where} slice, so there is nothing to contrast it with; tag "
-                "slices with and without it, or take more of each scan."
+                "slices with and without it, or take more of each scan (--middle-share 1)."
             )
         missing = "another slice like it" if not (positives > 0).any() else "a slice unlike it"
         raise DataError(

@@ -1,5 +1,7 @@
 """Dhere & Sivaswamy 2021: left and right kidneys, told apart by a siamese network."""
 
+from typing import Any
+
 from napari_sslseg.core.config import (
     CT_WINDOWS,
     Dense3dNetwork,
@@ -10,7 +12,12 @@ from napari_sslseg.core.config import (
 )
 from napari_sslseg.core.preset_settings import NO_AUGMENTATION, Decision, Preset, Stage
 
-SPACING = (3.22, 1.62, 1.62)
+PREPARED: dict[str, Any] = {
+    "normalize": "volume",
+    "spacing": (3.22, 1.62, 1.62),
+    "size": "whole",
+    "padding": "zero",
+}
 
 TRAINING = Training(
     epochs=200,
@@ -29,10 +36,8 @@ DHERE = Preset(
     summary="A siamese network learns from pairs of kidneys whether they are of the same side; its "
     "encoder then starts the segmentation of whole volumes.",
     network=Dense3dNetwork(),
-    mr=VolumePreprocessing(modality="MR", normalize="volume", spacing=SPACING),
-    ct=VolumePreprocessing(
-        modality="CT", normalize="volume", spacing=SPACING, windows=CT_WINDOWS["kidney"]
-    ),
+    mr=VolumePreprocessing(modality="MR", **PREPARED),
+    ct=VolumePreprocessing(modality="CT", windows=CT_WINDOWS["kidney"], **PREPARED),
     stages=(
         Stage(
             task="siamese",
@@ -95,14 +100,29 @@ DHERE = Preset(
         Decision(
             what="Pairs",
             printed="not said",
-            here="half of them of the same side",
-            why="The authors' program takes what comes.",
+            here="half of them of the same side, and both members of different subjects",
+            why="The authors' program takes any two crops, so that two kidneys of one subject are "
+            "always of opposite sides.",
+        ),
+        Decision(
+            what="Transitions of the encoder",
+            printed="a strided convolution, then a 1³ convolution",
+            here="the strided convolution last",
+            why="So it is in the authors' program.",
+        ),
+        Decision(
+            what="Embedding",
+            printed="the final layer of the encoder",
+            here="all of its last features, 28,224 numbers, of a crop of 64 × 112 × 112",
+            why="So it is in the authors' program. They lie so far apart at the start that "
+            "opposite sides are hardly pushed; the task by itself takes their average.",
         ),
         Decision(
             what="Tumours",
             printed="kidneys",
             here="as the labels have them",
-            why="The authors count tumours as kidney; merge the two labels beforehand.",
+            why="The authors count tumours as kidney. In the pretraining join the values, such as "
+            "--organ 1,2; for the fine-tuning merge the two labels beforehand.",
         ),
         Decision(
             what="MR scans",

@@ -52,6 +52,12 @@ DOMINIC = Preset(
     ),
     decisions=(
         Decision(
+            what="Augmentation of the fine-tuning",
+            printed="not mentioned",
+            here="none",
+            why="What is not printed is not done.",
+        ),
+        Decision(
             what="Length",
             printed="until early stopping, no number of epochs",
             here=f"until early stopping, at most {MOST_EPOCHS} epochs",

@@ -60,6 +60,12 @@ DECISIONS = (
         why="The labels of scans that are held out must not be asked.",
     ),
     Decision(
+        what="Details of the network, and the optimiser",
+        printed="encoder and decoder of five levels; not said",
+        here="16 to 256 channels, dropout 0.25, bilinear up-sampling; Adam",
+        why="So it is in the authors' program, which takes the network from MultiMix.",
+    ),
+    Decision(
         what="Dice loss",
         printed="not said",
         here="of each slice, smoothed by 1",

@@ -163,8 +163,16 @@ CONTRASTIVE = Preset(
             printed="crop, contrast and brightness, without numbers",
             here="crops of 30 to 100 % of the area, contrast and brightness up to 30 %; in the "
             "second stage contrast and brightness alone",
-            why="Those of Chaitanya et al. 2020, but for the crop, which is 100 pixels there "
-            "whatever the size of the slice.",
+            why="After Chaitanya et al. 2020, whose crop is 100 pixels whatever the size of the "
+            "slice, and who change values of 0…1 and not from the slice's own mean and spread.",
+        ),
+        Decision(
+            what="Local regions",
+            printed="random local patches",
+            here="13 random regions of 3 × 3 places after the third level of the decoder, which do "
+            "not overlap; five others in each view are negatives; the encoder is frozen",
+            why="Numbers, level and freezing are those of Chaitanya et al. 2020, the places as "
+            "printed.",
         ),
         Decision(
             what="Projection head",

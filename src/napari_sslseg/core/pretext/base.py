@@ -49,6 +49,8 @@ class PretextPreview:
         On slices alone. Region r of one array belongs to region r of another.
     matrix : ndarray, shape (M, K), or None
         How alike a trained network finds examples: cosine similarities, or distances.
+    separate_scans : bool
+        Whether the arrays of a row show other scans, each on a grey scale of its own.
     matrix_title : str
         What the matrix holds.
     matrix_labels : tuple of str
@@ -70,6 +72,7 @@ class PretextPreview:
     notes: tuple[str, ...] = ()
     boxes: Mapping[str, np.ndarray] = field(default_factory=dict)
     matrix: np.ndarray | None = None
+    separate_scans: bool = False
     matrix_title: str = ""
     matrix_labels: tuple[str, ...] = ()
     matrix_columns: tuple[str, ...] = ()

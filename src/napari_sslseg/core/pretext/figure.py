@@ -7,12 +7,11 @@ import numpy as np
 
 from napari_sslseg.core.pretext.base import PretextPreview
 from napari_sslseg.core.pretext.figure_matrix import MatrixLayout, draw_matrix
-from napari_sslseg.core.pretext.figure_outlines import number_boxes, outline, speckled
+from napari_sslseg.core.pretext.figure_outlines import PANEL_INCHES, number_boxes, outline, speckled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
 
-PANEL_INCHES = 2.4
 TITLE_INCHES = 0.35
 NOTE_INCHES = 0.2
 ROW_LABEL_INCHES = 0.25
@@ -107,7 +106,8 @@ def _draw_rows(
         regions = (mask if levels is None else levels)[row, 0]
         for axis, (name, images) in zip(row_axes, shown.items(), strict=True):
             image = images[row, min(channel, images.shape[1] - 1)]
-            low, high = scales.get(name, limits)
+            own = preview.separate_scans and name in ("partner", "corrupted")
+            low, high = _limits(image) if own else scales.get(name, limits)
             axis.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set(color=FRAME, linewidth=0.5)

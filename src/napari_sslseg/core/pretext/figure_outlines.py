@@ -11,6 +11,10 @@ OUTLINE = "#f5a623"
 # Okabe & Ito: told apart with any kind of colour vision, and by the number where they repeat.
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 NUMBER_POINTS = 7
+LEAST_POINTS = 10
+"""Side of the smallest box that holds a number of two digits."""
+PANEL_INCHES = 2.4
+"""Width of a slice in a figure."""
 # Outlines help only around regions larger than single pixels: at most this many edges per pixel.
 MOST_EDGES = 1.5
 
@@ -49,21 +53,25 @@ def number_boxes(axis: "Axes", boxes: np.ndarray, shape: tuple[int, int]) -> Non
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 
+    points = 72 * PANEL_INCHES / shape[1]
     for number, (top, left, height, width) in enumerate(boxes.tolist()):
         colour = COLOURS[number % len(COLOURS)]
         corner = left - 0.5, top - 0.5
         box = Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=1.2)
         box.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
         axis.add_patch(box)
-        # Beside the box, since most are too small to hold a number; on the side that has room.
+        # Within the box if it holds a number, where no other is; else beside it, on the side that
+        # has room.
+        inside = min(width, height) * points > LEAST_POINTS
         after = left + width / 2 < shape[1] / 2
+        edge = left - 0.5 + (width if after else 0)
         axis.annotate(
             str(number + 1),
-            (left - 0.5 + (width if after else 0), top - 0.5 + height / 2),
-            xytext=(2 if after else -2, 0),
+            (left - 0.5 + width / 2 if inside else edge, top - 0.5 + height / 2),
+            xytext=(0 if inside else 2 if after else -2, 0),
             textcoords="offset points",
-            ha="left" if after else "right",
-            va="center",
+            ha="center" if inside else "left" if after else "right",
+            va="center_baseline",
             color="white",  # which is read on any slice, as not all colours are
             fontsize=NUMBER_POINTS,
             path_effects=[withStroke(linewidth=2, foreground="black")],

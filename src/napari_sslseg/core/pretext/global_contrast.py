@@ -58,7 +58,7 @@ class GlobalContrast(PretextSettings):
         gt=0,
         le=1,
         title="Smallest crop",
-        description="Smallest share of the slice's area that a view shows. The paper's code crops "
+        description="Smallest share of the slice's area that a view shows. Chaitanya et al. crop "
         "100 pixels whatever the size of the slice.",
     )
     intensity: float = Field(
@@ -72,7 +72,7 @@ class GlobalContrast(PretextSettings):
         default="pooled",
         title="Head",
         description="pooled: on the average of the encoder's features, for slices of any size. "
-        "flat: on all of them, as in the paper's code.",
+        "flat: on all of them, as in the code of Chaitanya et al.",
     )
     hidden: int = Field(default=1024, ge=1, le=8192, title="Units of the head")
     embedding: int = Field(default=128, ge=2, le=4096, title="Length of the embedding")

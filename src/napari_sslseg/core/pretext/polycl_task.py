@@ -166,6 +166,7 @@ class PolyCLTask(SliceTask):
             restored=None,
             error=None,
             captions=CAPTIONS,
+            separate_scans=True,
             partner=positive,
             notes=tuple(notes),
             matrix=matrix,

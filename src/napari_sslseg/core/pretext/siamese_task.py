@@ -223,6 +223,7 @@ class SiameseTask(SliceTask):
             restored=None,
             error=None,
             captions=CAPTIONS,
+            separate_scans=True,
             partner=second,
             notes=tuple(notes),
             matrix=distances,
