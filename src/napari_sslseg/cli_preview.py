@@ -9,8 +9,11 @@ from napari_sslseg.console import say
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.options import (
     TASK_NAMES,
+    Crop,
+    Embedding,
     Left,
     Masks,
+    MiddleShare,
     ModalityOption,
     Organ,
     OrganSlices,
@@ -23,6 +26,7 @@ from napari_sslseg.options import (
     Sides,
     SizeOption,
     modality_of,
+    numbers,
     preprocessing_changes,
     preprocessing_for,
     scans_and_options,
@@ -49,6 +53,8 @@ def preview(
     left: Left = None,
     right: Right = None,
     sides: Sides = None,
+    crop: Crop = None,
+    embedding: Embedding = None,
     init: Annotated[
         Path | None,
         typer.Option(
@@ -62,6 +68,7 @@ def preview(
         str | None, typer.Option(help="Slicing plane: axial (default), coronal or sagittal.")
     ] = None,
     size: SizeOption = None,
+    middle_share: MiddleShare = None,
     modality: ModalityOption = None,
     seed: Seed = 0,
 ) -> None:
@@ -77,6 +84,12 @@ def preview(
         raise ConfigError(
             f"The preset {preset} has a task of its own; leave out --task and --init."
         )
+    if init is not None and any((task, patch_size, sampling, selection, plane, size, volumes)):
+        raise ConfigError(
+            f"Task, patches, selection, plane and size are those of the run {init}; leave them out."
+        )
+    if base is not None and volumes and base.network.dimensions == 2:
+        raise ConfigError(f"The preset {preset} works on slices; leave out --volumes.")
     name = base.stages[0].task if base else task or "context-restoration"
     scans, options = scans_and_options(
         images,
@@ -89,13 +102,18 @@ def preview(
         sampling=sampling,
         selection=selection,
         sides=sides,
+        crop=numbers(crop, "numbers of voxels"),
+        embedding=embedding,
     )
     kind = modality_of(modality)
     preprocessing = None
+    share = 1.0 if middle_share is None else middle_share
     if base is not None:
         changes = preprocessing_changes(plane, None, size, base.network.dimensions)
         changed = base.with_overrides(preprocessing=changes, options=options)
         options = dict(changed.stages[0].options)
+        if middle_share is None:
+            share = changed.stages[0].settings.middle_share
         preprocessing = changed.preprocessing(kind or as_volume(bare(scans[0])).modality)
     elif init is None:
         only_volumes = name in TASKS and 2 not in TASKS[name].dimensions
@@ -108,6 +126,7 @@ def preview(
         options=options,
         init=init,
         preprocessing=preprocessing,
+        middle_share=share,
         modality=kind,
         seed=seed,
     )

@@ -12,7 +12,9 @@ from napari_sslseg.core.events import StopFlag
 from napari_sslseg.options import (
     TASK_NAMES,
     Cache,
+    Crop,
     Device,
+    Embedding,
     Json,
     Left,
     Masks,
@@ -38,15 +40,18 @@ from napari_sslseg.options import (
     network_and_preprocessing,
     numbers,
     preprocessing_changes,
+    refuse_with_start,
     scans_and_options,
     settings_for,
 )
 
 # Without a preset; with one, what is not set comes from it.
 PRETRAIN_STEPS, FINETUNE_STEPS = 1000, 400
-BATCH_SIZE, LEARNING_RATE = 16, 1e-3
+BATCH_SIZE, VOLUME_BATCH_SIZE, LEARNING_RATE = 16, 2, 1e-3
 
-BatchSize = Annotated[int | None, typer.Option(help="Slices per step; 16 if not set.", min=1)]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Slices per step, 16 if not set; crops of volumes, 2.", min=1)
+]
 LearningRate = Annotated[
     float | None, typer.Option(help="Learning rate after the warm-up; 0.001 if not set.")
 ]
@@ -69,6 +74,8 @@ def pretrain(
     left: Left = None,
     right: Right = None,
     sides: Sides = None,
+    crop: Crop = None,
+    embedding: Embedding = None,
     steps: Annotated[
         int | None,
         typer.Option(help=f"Batches to train on; {PRETRAIN_STEPS} if not set.", min=1),
@@ -91,7 +98,7 @@ def pretrain(
     as_json: Json = False,
 ) -> None:
     """Pretrain a network on unlabelled scans."""
-    from napari_sslseg.core.config import named_network
+    from napari_sslseg.core.config import PretrainSettings, named_network
     from napari_sslseg.core.gather import bare
     from napari_sslseg.core.preset_runs import iter_pretrain_preset
     from napari_sslseg.core.presets import preset_named
@@ -104,10 +111,15 @@ def pretrain(
     if base is not None and task is not None:
         raise ConfigError(f"The preset {preset} has a task of its own; leave out --task.")
     tasks = [stage.task for stage in base.stages] if base else [task or "context-restoration"]
+    start = open_start(init, out, "pretrain")
+    if start is not None:
+        refuse_with_start(start.folder, network, plane, spacing, size)
+    found = None if start is None else start.settings(PretrainSettings).preprocessing
     scans, options = scans_and_options(
         images,
         tasks,
-        plane=plane,
+        # The slices are numbered along the plane of the run to start from, if there is one.
+        plane=plane if found is None else found.plane,
         masks=masks,
         tags=tags,
         labels={"organ": organ, "left": left, "right": right},
@@ -115,9 +127,10 @@ def pretrain(
         sampling=sampling,
         selection=selection,
         sides=sides,
+        crop=numbers(crop, "numbers of voxels"),
+        embedding=embedding,
     )
     kind = modality_of(modality)
-    start = open_start(init, out, "pretrain")
     stop = StopFlag()
     common: dict[str, Any] = {
         "init": start,
@@ -145,13 +158,18 @@ def pretrain(
         settings = settings_for(
             "PretrainSettings",
             name,
-            *_lengths(steps, PRETRAIN_STEPS, batch_size, learning_rate),
+            *_lengths(steps, PRETRAIN_STEPS, batch_size, learning_rate, preprocessing or found),
             seed,
             preprocessing,
             **given(middle_share=middle_share),
         )
-        preprocessing = settled(settings, start, bare(scans[0]), kind).preprocessing
-        pretext = make_task(tasks[0], sample_size(scans, preprocessing), **options)
+        known = settled(settings, start, bare(scans[0]), kind)
+        pretext = make_task(
+            tasks[0],
+            sample_size(scans, known.preprocessing),
+            stride=known.network.stride,
+            **options,
+        )
         events = iter_pretrain(scans, pretext, settings=settings, **common)
     # Without its decoder, this stage would have been for nothing; presets say so themselves.
     parts = " --transfer encoder+decoder" if tasks == ["local-contrast"] and not preset else ""
@@ -206,6 +224,8 @@ def finetune(
     from napari_sslseg.core.labelled import pair_scans, read_annotated
     from napari_sslseg.core.preset_runs import iter_finetune_preset
     from napari_sslseg.core.presets import preset_named
+    from napari_sslseg.core.runs import Run
+    from napari_sslseg.core.start import preprocessing_of
 
     base = preset_named(preset) if preset else None
     marked = read_annotated(annotated) if annotated else None
@@ -213,8 +233,12 @@ def finetune(
     training, validation = split_validation(pairs, validation_share, seed)
     scratch = init == "scratch"
     kind = modality_of(modality)
+    found = None
+    if not scratch:
+        refuse_with_start(init, network, plane, spacing, size)
+        found = preprocessing_of(Run.open(init))
     name, preprocessing = None, None
-    if base is None or not scratch:
+    if base is None:
         name, preprocessing = network_and_preprocessing(
             None if scratch else init, pairs[0].scan, kind, network, plane, spacing, size
         )
@@ -243,7 +267,7 @@ def finetune(
         settings = settings_for(
             "FinetuneSettings",
             name,
-            *_lengths(steps, FINETUNE_STEPS, batch_size, learning_rate),
+            *_lengths(steps, FINETUNE_STEPS, batch_size, learning_rate, preprocessing or found),
             seed,
             preprocessing,
             **others | given(middle_share=middle_share),
@@ -260,12 +284,17 @@ def _training(
 
 
 def _lengths(
-    steps: int | None, usual: int, batch_size: int | None, learning_rate: float | None
+    steps: int | None,
+    usual: int,
+    batch_size: int | None,
+    learning_rate: float | None,
+    preprocessing: Any,
 ) -> tuple[int, int, float]:
     """Steps, batch size and learning rate, those not set as they usually are."""
+    volumes = preprocessing is not None and preprocessing.kind == "volumes"
     return (
         usual if steps is None else steps,
-        BATCH_SIZE if batch_size is None else batch_size,
+        (VOLUME_BATCH_SIZE if volumes else BATCH_SIZE) if batch_size is None else batch_size,
         LEARNING_RATE if learning_rate is None else learning_rate,
     )
 

@@ -89,6 +89,14 @@ Left = Annotated[
 Right = Annotated[
     str | None, typer.Option(help="Label values of the right organ in the masks, for siamese.")
 ]
+Crop = Annotated[
+    str | None,
+    typer.Option(help="Crop around each organ for siamese, in voxels: 64,112,112 if not set."),
+]
+Embedding = Annotated[
+    str | None,
+    typer.Option(help="What siamese compares: gap (average of the features) or flat (all)."),
+]
 Sides = Annotated[
     str | None,
     typer.Option(help="Sides of siamese: masks (default), or mirror images as the other side."),
@@ -177,11 +185,16 @@ def network_and_preprocessing(
         name = network or "small"
         dimensions = named_network(name).dimensions
         return name, preprocessing_for(scan, modality, dimensions, plane, spacing, size)
-    if network or plane or spacing or size:
+    refuse_with_start(init, network, plane, spacing, size)
+    return None, None
+
+
+def refuse_with_start(init: object, *chosen: str | None) -> None:
+    """Refuse network, plane, spacing and size where a run to start from brings them."""
+    if any(chosen):
         raise ConfigError(
             f"Network, plane, spacing and size come from the pretraining {init}; leave them out."
         )
-    return None, None
 
 
 def settings_for(
@@ -228,6 +241,11 @@ def scans_and_options(
     from napari_sslseg.core.labelled import read_annotated
 
     scans = gather_scans(images)
+    if masks and not {"siamese", "polycl"} & set(tasks):
+        raise ConfigError(
+            f"The pretext task {tasks[0]} does not look at masks; leave --masks out, or choose "
+            "siamese or polycl."
+        )
     values = {name: numbers(text, f"label values ({name})") for name, text in labels.items()}
     tagged = read_annotated(tags) if tags else None
     if masks:

@@ -169,3 +169,58 @@ def test_masks_tell_polycl_where_the_organ_is(data, tmp_path):
     done = run("pretrain", data / "images", "--preset", "polycl-o", "--out", tmp_path / "q")
     assert done.returncode == 2
     assert "organ_slices" in done.stderr
+
+
+def test_masks_are_read_along_the_plane_of_the_run_to_start_from(data, tmp_path):
+    images = data / "images"
+    short = ("--steps", 1, "--batch-size", 4, "--network", "tiny")
+    done = run("pretrain", images, "--plane", "coronal", *short, "--out", tmp_path / "a")
+    assert done.returncode == 0, done.stderr
+    polycl = ("--task", "polycl", "--selection", "organ", "--masks", data / "labels")
+    done = run(
+        *("pretrain", images, *polycl, "--organ", 2, "--init", tmp_path / "a"),
+        *("--steps", 1, "--batch-size", 4, "--out", tmp_path / "b", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    tags = json.loads(done.stdout)["task"]["organ_slices"]
+    # The right kidney of a patient of 24 axial and 128 coronal slices lies dorsally.
+    assert min(tags["phantom_mr_001"]) > 30
+
+
+def test_a_run_to_start_from_cannot_be_overridden(data, tmp_path):
+    done = run(
+        *("pretrain", data / "images", "--network", "tiny", "--steps", 1, "--batch-size", 4),
+        *("--out", tmp_path / "a"),
+    )
+    assert done.returncode == 0, done.stderr
+    preset = ("--preset", "umapathy-2022-regression", "--init", tmp_path / "a")
+    done = run("pretrain", data / "images", *preset, "--size", 64, "--out", tmp_path / "b")
+    assert done.returncode == 2
+    assert "Network, plane, spacing and size come from" in done.stderr
+    done = run(
+        *("finetune", "--images", data / "images", "--labels", data / "labels", *preset),
+        *("--steps", 1, "--out", tmp_path / "c"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "(unet2d), not that of the preset umapathy-2022-regression (umapathy)" in done.stderr
+
+
+def test_both_stages_have_the_size_asked_for_and_the_second_is_tried_first(data, tmp_path):
+    two = ("--preset", "umapathy-2022-contrastive", "--batch-size", 2, "--steps", 1)
+    done = run("pretrain", data / "images", *two, "--size", "192,160", "--out", tmp_path / "a")
+    assert done.returncode == 0, done.stderr
+    for folder in (tmp_path / "a", tmp_path / "a" / "first-stage"):
+        record = json.loads((folder / "run.json").read_text())
+        assert record["settings"]["preprocessing"]["size"] == [192, 160]
+    done = run("pretrain", data / "images", *two, "--size", 32, "--out", tmp_path / "b")
+    assert done.returncode == 2
+    assert "13 regions of 3 × 3 do not fit" in done.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_what_is_wrong_with_settings_together_is_one_short_line(data, tmp_path):
+    done = run("pretrain", data / "images", "--size", 100, "--out", tmp_path / "a")
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith(
+        "napari-sslseg: Size must be multiples of 16 up to 4096, not (100, 100)."
+    )

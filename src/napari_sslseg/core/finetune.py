@@ -11,7 +11,7 @@ from napari_sslseg.core.config import FinetuneSettings
 from napari_sslseg.core.errors import ConfigError, DataError
 from napari_sslseg.core.events import Done, Event, StopFlag, drained
 from napari_sslseg.core.labelled import LabelledScan, found_classes
-from napari_sslseg.core.middle import annotated_middle, describe_middle
+from napari_sslseg.core.middle import annotated_middle, check_middle, describe_middle
 from napari_sslseg.core.pretrain import describe_store
 from napari_sslseg.core.runs import Run, RunWriter, claim
 from napari_sslseg.core.samples import Store, iter_samples, sample_dimensions
@@ -92,6 +92,7 @@ def iter_finetune(
     settings = settled(settings, start, labelled[0].scan, modality)
     assert settings.preprocessing is not None
     check_dimensions(settings.network, sample_dimensions(settings.preprocessing))
+    check_middle(settings.middle_share, sample_dimensions(settings.preprocessing))
     check_reconstruction(settings.network, settings.reconstruction_weight)
     classes = settings.classes or found_classes(
         [*labelled, *validation], settings.preprocessing.plane

@@ -37,6 +37,24 @@ def gather_scans(scans: str | Path | Iterable[Scan | str]) -> list[Gathered]:
     return gathered
 
 
+def check_names(names: Iterable[str]) -> None:
+    """Refuse scans of one name, which masks and lists cannot tell apart.
+
+    Raises
+    ------
+    DataError
+        It names one that is there twice.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise DataError(
+                f"Two scans have the name {name}, so masks and lists of slices cannot tell them "
+                "apart; rename one of them."
+            )
+        seen.add(name)
+
+
 def bare(scan: Gathered) -> Volume | Series | Path:
     """Give a scan without its mask."""
     return scan.scan if isinstance(scan, LabelledScan) else scan
@@ -57,6 +75,8 @@ def with_masks(scans: Iterable[Gathered], masks: str | Path) -> list[Gathered]:
     DataError
         If no mask has the name of a scan.
     """
+    scans = list(scans)
+    check_names(scan.name for scan in scans)
     files = label_paths(masks)
     found: list[Gathered] = []
     for scan in scans:
@@ -89,6 +109,7 @@ def organ_slices(
     dict of str to tuple of int
         Numbers of the slices along the plane of the display grid, from 0.
     """
+    check_names(scan.name for scan in scans)
     tags = {}
     for scan in scans:
         if not isinstance(scan, LabelledScan):

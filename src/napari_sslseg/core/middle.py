@@ -26,22 +26,27 @@ def middle_of(store: "SampleStore", share: float) -> np.ndarray:
     Returns
     -------
     ndarray of bool, shape (slices,)
-
-    Raises
-    ------
-    ConfigError
-        If the store holds crops of volumes.
     """
-    if share < 1 and len(store.size) == 3:
-        raise ConfigError(
-            "A middle share is one of slices, but this network learns from volumes; leave it out."
-        )
     middle = np.full(len(store), share == 1)
     if share < 1:
         for scan in store.scans:
             kept = middle_slices(scan.n_slices, share)
             middle[scan.start + kept.start : scan.start + kept.stop] = True
     return middle
+
+
+def check_middle(share: float, dimensions: int) -> None:
+    """Refuse a share of the slices where volumes are learnt from.
+
+    Raises
+    ------
+    ConfigError
+        If it is below 1 and ``dimensions`` is 3.
+    """
+    if share < 1 and dimensions == 3:
+        raise ConfigError(
+            "A middle share is one of slices, but this network learns from volumes; leave it out."
+        )
 
 
 def annotated_middle(store: "SampleStore", share: float) -> np.ndarray:

@@ -2,19 +2,24 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from napari_sslseg.core.config import AnyPreprocessing, NetworkSettings
 from napari_sslseg.core.events import Done, Event, Message, StopFlag, drained
 from napari_sslseg.core.finetune import Init, iter_finetune
-from napari_sslseg.core.gather import bare, gather_scans
+from napari_sslseg.core.gather import Gathered, bare, gather_scans
 from napari_sslseg.core.labelled import LabelledScan, as_volume
 from napari_sslseg.core.preset_settings import Preset
 from napari_sslseg.core.presets import preset_named
-from napari_sslseg.core.pretext.registry import describe
-from napari_sslseg.core.pretrain import iter_pretrain
+from napari_sslseg.core.pretext.registry import TaskSettings, describe
+from napari_sslseg.core.pretrain import iter_pretrain, sample_size
 from napari_sslseg.core.runs import Run, claim
+from napari_sslseg.core.start import network_of, open_start, preprocessing_of
 from napari_sslseg.core.store import Scan
 from napari_sslseg.core.volumes import Modality
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.pretext.base import PretextTask
 
 ORDINALS = ("first", "second", "third")
 
@@ -64,17 +69,27 @@ def iter_pretrain_preset(
     sources = gather_scans(scans)
     claim(Path(out), overwrite=overwrite)
     kind = modality or as_volume(bare(sources[0])).modality
+    start = open_start(init, Path(out), "pretrain")
+    if start is None:
+        _try(tasks, chosen.network, chosen.preprocessing(kind), sources)
+    else:
+        yield from _differences(start, chosen, chosen.preprocessing(kind))
     run: Run | str | Path | None = init
     for number, task in enumerate(tasks):
         last = number == len(tasks) - 1
         if len(tasks) > 1:
             yield Message(f"Stage {number + 1} of {len(tasks)}: {describe(task)}.")
+        # A stage that starts from a run takes network and preprocessing from it.
+        settings = chosen.pretrain_settings(kind if run is None else None, number)
+        if number and run is not None:
+            # With the canvas of the stage before, which would else be chosen anew.
+            kept = {"preprocessing": preprocessing_of(Run.open(run))}
+            settings = settings.model_copy(update=kept)
         events = iter_pretrain(
             sources,
             task,
             out=Path(out) if last else Path(out) / f"{ORDINALS[number]}-stage",
-            # A stage that starts from a run takes network and preprocessing from it.
-            settings=chosen.pretrain_settings(kind if run is None else None, number),
+            settings=settings,
             device=device,
             modality=modality,
             cache=cache,
@@ -93,6 +108,43 @@ def iter_pretrain_preset(
 
 
 pretrain_preset = drained(iter_pretrain_preset)
+
+
+def _try(
+    tasks: Sequence[TaskSettings],
+    network: NetworkSettings,
+    preprocessing: AnyPreprocessing,
+    scans: Sequence[Gathered],
+) -> None:
+    """Make every task for the size of the samples, so that a late stage does not fail late.
+
+    Raises
+    ------
+    ConfigError
+        If one of them cannot be made.
+    """
+    from napari_sslseg.core.networks.build import make_network
+
+    size = sample_size(scans, preprocessing)
+    for task in tasks:
+        runtime: PretextTask = task.build(size, 0)
+        channels = preprocessing.channels
+        runtime.wrap(make_network(network, channels, runtime.head(channels), output_kernel=3))
+
+
+def _differences(start: Run, preset: Preset, wanted: AnyPreprocessing) -> Iterator[Message]:
+    """Say what a run to start from brings that is not as the preset has it."""
+    if network_of(start) != preset.network:
+        yield Message(
+            f"The network is that of {start.folder} ({network_of(start).kind}), not that of the "
+            f"preset {preset.name} ({preset.network.kind})."
+        )
+    found = preprocessing_of(start)
+    unsized = {"size": None}
+    if found.model_copy(update=unsized) != wanted.model_copy(update=unsized):
+        yield Message(
+            f"The preprocessing is that of {start.folder}, not that of the preset {preset.name}."
+        )
 
 
 def iter_finetune_preset(
@@ -129,6 +181,10 @@ def iter_finetune_preset(
     if init == "scratch" and labelled:
         kind = modality or as_volume(labelled[0].scan).modality
     settings = chosen.finetune_settings(kind)
+    if init != "scratch" and labelled:
+        start = Run.open(init)
+        known = modality or as_volume(labelled[0].scan).modality
+        yield from _differences(start, chosen, chosen.preprocessing(known))
     yield from iter_finetune(labelled, init=init, settings=settings, modality=modality, **options)
 
 

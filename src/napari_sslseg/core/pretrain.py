@@ -16,7 +16,7 @@ from napari_sslseg.core.config import (
 from napari_sslseg.core.crops import crop_size
 from napari_sslseg.core.events import Done, Event, Message, StopFlag, Validation, drained
 from napari_sslseg.core.gather import bare, gather_scans
-from napari_sslseg.core.middle import describe_middle, middle_of
+from napari_sslseg.core.middle import check_middle, describe_middle, middle_of
 from napari_sslseg.core.organ_crops import iter_organ_crops
 from napari_sslseg.core.placement import canvas_size, resampled_shape
 from napari_sslseg.core.pretext.registry import TaskSettings
@@ -118,6 +118,7 @@ def iter_pretrain(
     claim(out, overwrite=overwrite)
     settings = settled(settings, start, bare(sources[0]), modality)
     assert settings.preprocessing is not None
+    check_middle(settings.middle_share, sample_dimensions(settings.preprocessing))
     if task is not None:
         check_task(task, sample_dimensions(settings.preprocessing))
     if isinstance(task, SiameseSides):
@@ -140,25 +141,29 @@ def iter_pretrain(
         return
     yield from describe_store(store)
     settings = settings.model_copy(update={"preprocessing": store.settings})
-    training, validation = _split(store, settings)
+    if task is None:
+        task = default_task(store.size)
+        yield Message(f"Pretext task: {describe(task)}.")
+    runtime: PretextTask = task.build(store.size, settings.training.seed)
+    runtime.know(store)
     size = settings.training.batch_size
+    training, validation = _split(store, settings, 2 if task.compares_scans else 1)
+    watched = runtime.watched(validation, VALIDATION_SLICES, size, settings.training.seed)
+    if not watched:
+        # What nobody watches may as well be learnt from.
+        training, validation = np.union1d(training, validation), validation[:0]
     steps_per_epoch = ceil(len(training) / size)
     length = with_steps(settings.training, steps_per_epoch)
     settings = settings.model_copy(update={"training": length})
     yield from describe_middle(store, settings.middle_share)
     if settings.validation_share and not len(validation):
-        yield Message(
-            f"With fewer than {LEAST_SUBJECTS_TO_SPLIT} subjects none is kept out, so there is no "
-            "validation."
-        )
-    if task is None:
-        task = default_task(store.size)
-        yield Message(f"Pretext task: {describe(task)}.")
-    runtime: PretextTask = task.build(store.size, settings.training.seed)
+        few = f"With fewer than {LEAST_SUBJECTS_TO_SPLIT} subjects"
+        if len(store.subjects) >= LEAST_SUBJECTS_TO_SPLIT:
+            few = "With so few to compare"
+        yield Message(f"{few} none is kept out, so there is no validation.")
     fabric.seed_everything(settings.training.seed, verbose=False)
     for remark in remarks(task, store.settings):
         yield Message(remark)
-    runtime.know(store)
     model = runtime.wrap(
         make_network(
             settings.network, store.channels, runtime.head(store.channels), output_kernel=3
@@ -167,7 +172,6 @@ def iter_pretrain(
     source = yield from load_start(start, model, "encoder+decoder")
     # Before anything is written, since a task may find no examples.
     batches = runtime.batches(training, size)
-    watched = runtime.watched(validation, VALIDATION_SLICES, size, settings.training.seed)
     writer = RunWriter(
         out,
         {
@@ -235,9 +239,11 @@ def describe_store(store: Store) -> Iterator[Event]:
     yield Message(f"{text}, kept in {store.folder}." if store.folder else f"{text}.")
 
 
-def _split(store: Store, settings: PretrainSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Slices to train on and to validate on, by subject."""
+def _split(store: Store, settings: PretrainSettings, least: int) -> tuple[np.ndarray, np.ndarray]:
+    """Slices to train on and to validate on, by subject, of whom ``least`` are kept out if any."""
     share = settings.validation_share
+    if share:
+        share = max(share, least / len(store.subjects))
     middle = middle_of(store, settings.middle_share)
     if share == 0 or len(store.subjects) < LEAST_SUBJECTS_TO_SPLIT:
         return np.flatnonzero(middle), np.empty(0, np.intp)

@@ -14,6 +14,7 @@ from napari_sslseg.core.errors import ConfigError, ScanWarning
 from napari_sslseg.core.events import returned
 from napari_sslseg.core.gather import Gathered, bare, gather_scans
 from napari_sslseg.core.labelled import LabelledScan, as_volume
+from napari_sslseg.core.middle import middle_of
 from napari_sslseg.core.organ_crops import iter_organ_crops
 from napari_sslseg.core.pretext.base import PretextPreview, PretextTask
 from napari_sslseg.core.pretext.registry import TaskSettings, check_task, make_task, remarks
@@ -34,6 +35,7 @@ def preview(
     init: Run | str | Path | None = None,
     preprocessing: AnyPreprocessing | None = None,
     modality: Modality | None = None,
+    middle_share: float = 1.0,
     slices: int = 3,
     seed: int = 0,
 ) -> PretextPreview:
@@ -54,6 +56,9 @@ def preview(
         By the modality of the first scan if not given.
     modality : {"MR", "CT"}, optional
         Overrides the guess.
+    middle_share : float
+        Share of each scan's slices, around the middle, that the training learns from; that of the
+        run with ``init``.
     slices : int
         Number of examples: slices, evenly spread over the middle half of the scans, or what a task
         that compares scans draws from all of them.
@@ -100,7 +105,9 @@ def preview(
     runtime.know(store)
     shown = middle_samples(store, slices)
     if chosen.compares_scans:
-        shown = next(runtime.batches(np.arange(len(store)), slices)(np.random.default_rng(seed)))
+        share = middle_share if settings is None else settings.middle_share
+        known = np.flatnonzero(middle_of(store, share))
+        shown = next(runtime.batches(known, slices)(np.random.default_rng(seed)))
     model = None
     if run is not None and settings is not None:
         plain = make_network(

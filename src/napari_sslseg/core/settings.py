@@ -22,6 +22,10 @@ def checked(model: type[Model], **values: Any) -> Model:
         return model(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or model.__name__
+        # Of a field that takes several types, each of them is a part of the place, in brackets.
+        where = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
         reason = first["msg"].removeprefix("Value error, ")
+        if not where:
+            # What is wrong with several fields together; they would be a page.
+            raise ConfigError(f"{reason[0].upper()}{reason[1:]}.") from error
         raise ConfigError(f"{where} cannot be {first['input']!r}: {reason}.") from error

@@ -4,7 +4,14 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_sslseg.core.config import FinetuneSettings, Preprocessing, PretrainSettings, Transfer
+from napari_sslseg.core.config import (
+    AnyPreprocessing,
+    FinetuneSettings,
+    NetworkSettings,
+    Preprocessing,
+    PretrainSettings,
+    Transfer,
+)
 from napari_sslseg.core.errors import CheckpointError, ConfigError
 from napari_sslseg.core.events import Message
 from napari_sslseg.core.labelled import as_volume
@@ -58,15 +65,9 @@ def settled(
         guess = modality or as_volume(scan).modality
         chosen = default_preprocessing(guess, settings.network.dimensions)
         return settings.model_copy(update={"preprocessing": chosen})
-    source: PretrainSettings | FinetuneSettings
-    if start.kind == "pretrain":
-        source = start.settings(PretrainSettings)
-    else:
-        source = start.settings(FinetuneSettings)
-    network, preprocessing = source.network, source.preprocessing
-    if preprocessing is None:
-        raise CheckpointError(f"The record of {start.folder} lacks its preprocessing.")
-    if isinstance(preprocessing, Preprocessing) and preprocessing.fit == "pad":
+    network, preprocessing = network_of(start), preprocessing_of(start)
+    same = settings.preprocessing == preprocessing
+    if isinstance(preprocessing, Preprocessing) and preprocessing.fit == "pad" and not same:
         # The network takes any size; the canvas is chosen anew from the scans.
         preprocessing = preprocessing.model_copy(update={"size": None})
     for name, theirs in (("network", network), ("preprocessing", preprocessing)):
@@ -76,6 +77,31 @@ def settled(
                 "leave them out, or start from scratch."
             )
     return settings.model_copy(update={"network": network, "preprocessing": preprocessing})
+
+
+def network_of(run: Run) -> NetworkSettings:
+    """Settings of the network of a run."""
+    return _stage(run).network
+
+
+def preprocessing_of(run: Run) -> AnyPreprocessing:
+    """Preprocessing of a run, with its canvas as it was.
+
+    Raises
+    ------
+    CheckpointError
+        If the record of the run is damaged.
+    """
+    found = _stage(run).preprocessing
+    if found is None:
+        raise CheckpointError(f"The record of {run.folder} lacks its preprocessing.")
+    return found
+
+
+def _stage(run: Run) -> PretrainSettings | FinetuneSettings:
+    if run.kind == "pretrain":
+        return run.settings(PretrainSettings)
+    return run.settings(FinetuneSettings)
 
 
 def load_start(

@@ -7,7 +7,9 @@ import torch
 from napari_sslseg import core
 from napari_sslseg.core.checkpoints import restore
 from napari_sslseg.core.config import Dense3dNetwork, Network, Training
+from napari_sslseg.core.crops import iter_crops
 from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.events import returned
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.reconstruction import WithReconstruction, with_branch
 from napari_sslseg.core.runs import RunWriter
@@ -84,3 +86,65 @@ def test_the_saved_weights_are_those_of_the_network(tmp_path):
     alone = make_network(SMALL, 1, 1)
     restore(alone, tmp_path / "last.safetensors")
     torch.testing.assert_close(alone(images), network(images))
+
+
+def first_losses(tmp_path, weight, epochs, name, **others):
+    """Losses of a fine-tuning whose weights hardly move: one whole volume, one step an epoch."""
+    scan, labels = core.make_patient(0, "CT", (12, 24, 32), (16, 15, 12))
+    settings = core.FinetuneSettings(
+        network=SMALL,
+        preprocessing=core.VolumePreprocessing(
+            modality="CT", windows=(core.Window(width=400, level=40),), size="whole"
+        ),
+        training=Training(epochs=epochs, batch_size=1, learning_rate=1e-12, schedule="constant"),
+        augmentation=core.Augmentation(
+            translation=0, rotation=0, crop=0, elastic=0, intensity=0, noise=0
+        ),
+        loss="bce-to-dice",
+        reconstruction_weight=weight,
+        foreground_share=0,
+        classes=(1, 2, 3, 4, 5),
+        **others,
+    )
+    run = core.finetune(
+        [core.LabelledScan(scan, labels)], out=tmp_path / name, settings=settings, device="cpu"
+    )
+    return scan, labels, settings, [row["loss"] for row in run.metrics()]
+
+
+def test_the_loss_of_a_fine_tuning_moves_from_cross_entropy_to_dice(tmp_path):
+    """With weights that stand still it is linear in the epoch, from 0.6 / 0.4 to 0.2 / 0.8."""
+    scan, labels, settings, losses = first_losses(tmp_path, 0.0, 3, "a")
+    torch.manual_seed(0)
+    network = make_network(SMALL, 1, 5)
+    item = core.LabelledScan(scan, labels)
+    store = returned(iter_crops([item], settings.preprocessing, classes=settings.classes))
+    with torch.inference_mode():
+        scores = network(store.batch(np.array([0])))[0].double()
+    truth = torch.stack([store.label_batch(np.array([0]))[0] == c for c in range(1, 6)]).double()
+    shares = scores.sigmoid()
+    entropy = -(truth * shares.log() + (1 - truth) * (1 - shares).log()).mean()
+    inside, total = (shares * truth).sum((1, 2, 3)), (shares + truth).sum((1, 2, 3))
+    dice = 1 - ((2 * inside + 1e-4) / (total + 1e-4)).mean()
+    by_hand = [float(w * entropy + (1 - w) * dice) for w in (0.6, 0.4, 0.2)]
+    assert losses == pytest.approx(by_hand, rel=1e-4)
+    assert abs(by_hand[0] - by_hand[2]) > 0.01
+
+
+def test_the_reconstruction_has_its_share_of_the_loss_and_restores_the_image(tmp_path):
+    """Losses at two weights tell both terms; the branch's own is that of these images."""
+    none = first_losses(tmp_path, 0.0, 1, "a")[3][0]
+    tenth = first_losses(tmp_path, 0.1, 1, "b")[3][0]
+    half = first_losses(tmp_path, 0.5, 1, "c")[3][0]
+    # L(w) = (1 − w) segmentation + w reconstruction.
+    restoring = (tenth - 0.9 * none) / 0.1
+    assert half == pytest.approx(0.5 * none + 0.5 * restoring, rel=1e-3)
+    scan, labels, settings, _ = first_losses(tmp_path, 0.0, 1, "d")
+    item = core.LabelledScan(scan, labels)
+    store = returned(iter_crops([item], settings.preprocessing, classes=settings.classes))
+    images = store.batch(np.array([0]))
+    torch.manual_seed(0)
+    model = with_branch(make_network(SMALL, 1, 5), SMALL, 1, 0.1)
+    with torch.inference_mode():
+        error = (model(images)[1].double() - images).square().mean()
+    assert restoring == pytest.approx(float(error), rel=1e-2)

@@ -164,3 +164,23 @@ def test_remarks_know_volumes():
     task = make_task("masked-pixels")
     assert remarks(task, VolumePreprocessing(normalize="unit")) == []
     assert "0…1" in remarks(task, VolumePreprocessing())[0]
+
+
+def test_tasks_that_compare_need_two_samples_and_do_not_compare_one_with_itself():
+    task = make_task("volume-fusion").build((32, 32, 32))
+    rng = np.random.default_rng(0)
+    batch = next(task.batches(np.arange(3), 16)(rng))
+    assert sorted(batch) == [0, 1, 2]
+    with pytest.raises(ConfigError, match="compares the samples of a batch"):
+        task.batches(np.arange(1), 16)
+    assert task.watched(np.arange(1), 8, 4, 0) == []
+    # Three in batches of two would leave one alone.
+    assert [len(part) for part in task.watched(np.arange(3), 8, 2, 0)] == [3]
+    assert [len(part) for part in task.watched(np.arange(8), 8, 4, 0)] == [4, 4]
+
+
+def test_patches_of_spark_suit_the_network_unless_set():
+    assert make_task("spark", (64, 64), stride=32).patch_size == 32
+    assert make_task("spark", (64, 64), stride=8).patch_size % 8 == 0
+    assert make_task("spark", (64, 64), stride=32, patch_size=8).patch_size == 8
+    assert make_task("mae", (64, 64), stride=32).patch_size == 8

@@ -3,9 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
+
+from napari_sslseg.core.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -82,6 +84,10 @@ class PretextPreview:
 class SliceTask(ABC):
     """What most tasks need not say: train the network as it is, on slices drawn one by one."""
 
+    name: ClassVar[str]
+    least: ClassVar[int] = 1
+    """Samples that a batch must hold, for tasks that compare them."""
+
     def head(self, in_channels: int) -> int:
         """Give the number of output channels that the network needs: the image's own."""
         return in_channels
@@ -94,16 +100,32 @@ class SliceTask(ABC):
         """Learn from the store which scan each slice is from, where the task needs it."""
 
     def batches(self, slices: np.ndarray, size: int) -> "Sampler":
-        """Endless batches of slices to train on, each slice once an epoch."""
+        """Endless batches of slices to train on, each slice once an epoch.
+
+        Raises
+        ------
+        ConfigError
+            If the task compares the samples of a batch, and there is but one to compare.
+        """
         from napari_sslseg.core.training import shuffled_batches
 
-        return shuffled_batches(slices, size)
+        if min(size, len(slices)) < self.least:
+            raise ConfigError(
+                f"The pretext task {self.name} compares the samples of a batch, so it needs a "
+                f"batch size of at least {self.least}, and as many samples to learn from; this is "
+                f"a batch size of {size} and {len(slices)} in all."
+            )
+        # What is compared should not be compared with itself.
+        return shuffled_batches(slices, min(size, len(slices)) if self.least > 1 else size)
 
     def watched(self, slices: np.ndarray, most: int, size: int, seed: int) -> list[np.ndarray]:
-        """Batches of held-out slices, evenly spread; none is small, since some tasks compare."""
+        """Batches of held-out slices, evenly spread; none if they are too few to compare."""
         if len(slices) > most:
             slices = slices[np.linspace(0, len(slices) - 1, most).round().astype(int)]
-        return np.array_split(slices, -(-len(slices) // size)) if len(slices) else []
+        if len(slices) < self.least:
+            return []
+        parts = min(-(-len(slices) // size), len(slices) // self.least)
+        return np.array_split(slices, max(parts, 1)) if len(slices) else []
 
     @abstractmethod
     def sample(self, n: int, generator: "torch.Generator") -> Any:

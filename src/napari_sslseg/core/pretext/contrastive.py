@@ -78,6 +78,7 @@ class GlobalContrastTask(SliceTask):
     """Global contrastive learning (Umapathy et al. 2022) for slices of one size."""
 
     name = "global-contrast"
+    least = 2
     title = GlobalContrast.title
 
     def __init__(self, settings: GlobalContrast, image_size: tuple[int, ...]) -> None:

@@ -108,6 +108,8 @@ def _draw_rows(
             image = images[row, min(channel, images.shape[1] - 1)]
             own = preview.separate_scans and name in ("partner", "corrupted")
             low, high = _limits(image) if own else scales.get(name, limits)
+            if preview.separate_scans and _cut_out(image):
+                image = np.where(image == 0, low, image)
             axis.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set(color=FRAME, linewidth=0.5)
@@ -148,9 +150,17 @@ def _at(volumes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     return volumes[np.arange(len(volumes)), :, numbers]
 
 
+def _cut_out(image: np.ndarray) -> bool:
+    """Whether most of an image was set to 0, but not all."""
+    return image.size / 2 < np.count_nonzero(image == 0) < image.size
+
+
 def _limits(image: np.ndarray) -> tuple[float, float]:
-    """Grey scale that a few bright pixels cannot darken."""
-    low, high = np.percentile(image, (0.5, 99.5))
+    """Grey scale that a few bright pixels cannot darken.
+
+    Around an organ that was cut out, 0 says nothing: the scale is that of the organ.
+    """
+    low, high = np.percentile(image[image != 0] if _cut_out(image) else image, (0.5, 99.5))
     return (float(low), float(high)) if high > low else (float(low) - 1, float(low) + 1)
 
 

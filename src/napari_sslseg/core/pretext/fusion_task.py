@@ -30,6 +30,7 @@ class VolumeFusionTask(SliceTask):
     """
 
     name = "volume-fusion"
+    least = 2
     title = VolumeFusion.title
     captions: ClassVar[Mapping[str, str]] = {
         "original": "Original",

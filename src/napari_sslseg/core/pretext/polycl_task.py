@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from napari_sslseg.core.contrast import cosine_similarity, embedding_spread, polycl
 from napari_sslseg.core.errors import ConfigError, DataError
+from napari_sslseg.core.gather import check_names
 from napari_sslseg.core.pairs import ExampleSelector
 from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
 from napari_sslseg.core.pretext.polycl import PolyCL
@@ -69,6 +70,7 @@ class PolyCLTask(SliceTask):
         tags = self.settings.organ_slices or {}
         self._present = np.zeros(len(store), bool)
         self._tagged = np.zeros(len(store), bool)
+        check_names(scan.name for scan in store.scans)
         scans = {scan.name: scan for scan in store.scans}
         for name, slices in tags.items():
             if name not in scans:

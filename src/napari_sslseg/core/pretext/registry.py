@@ -54,7 +54,9 @@ TASKS: dict[str, type[TaskSettings]] = {
 PATCH_SIDES = (8, 16, 32, 64)
 
 
-def make_task(name: str, size: Size | None = None, **options: Any) -> TaskSettings:
+def make_task(
+    name: str, size: Size | None = None, *, stride: int | None = None, **options: Any
+) -> TaskSettings:
     """Settings of a task by its name.
 
     Parameters
@@ -64,6 +66,8 @@ def make_task(name: str, size: Size | None = None, **options: Any) -> TaskSettin
     size : tuple of int, optional
         Height and width of slices, or slices, height and width of volumes, for choices that
         depend on them.
+    stride : int, optional
+        Of the network, whose multiple the patches of ``spark`` must be.
     **options
         Settings of the task.
 
@@ -81,7 +85,10 @@ def make_task(name: str, size: Size | None = None, **options: Any) -> TaskSettin
     share = getattr(kind, "patch_share", None)
     if size is not None and share is not None:
         least = getattr(kind, "least_cube", PATCH_SIDES[0]) if len(size) == 3 else PATCH_SIDES[0]
-        options.setdefault("patch_size", patch_size_for(size, share, least))
+        side = patch_size_for(size, share, least)
+        if stride is not None and kind is SparseMasking:
+            side = max(1, round(side / stride)) * stride
+        options.setdefault("patch_size", side)
     return checked(kind, **options)
 
 
@@ -148,6 +155,11 @@ def check_task(task: TaskSettings, dimensions: int) -> None:
     if dimensions in task.dimensions:
         return
     images = WORDS[dimensions].images
+    if dimensions == 2:
+        raise ConfigError(
+            f"The pretext task {task.kind} works on volumes; choose a network of volumes, dense3d "
+            "or dynunet3d."
+        )
     working = ", ".join(name for name, kind in TASKS.items() if dimensions in kind.dimensions)
     raise ConfigError(
         f"The pretext task {task.kind} does not work on networks of {images}; choose one of "

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from napari_sslseg.core.contrast import distance_spread, pair_distance, siamese
 from napari_sslseg.core.errors import ConfigError, DataError
+from napari_sslseg.core.networks.build import fitting_size
 from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
 from napari_sslseg.core.pretext.restoration import forward
 from napari_sslseg.core.pretext.siamese import SiameseSides
@@ -82,7 +83,19 @@ class SiameseTask(SliceTask):
         self._subject = np.empty(0, str)
 
     def wrap(self, network: Any) -> SiameseEncoder:
-        """Take the encoder of a network."""
+        """Take the encoder of a network.
+
+        Raises
+        ------
+        ConfigError
+            If the crops do not fit it.
+        """
+        fitting = fitting_size(self.settings.crop, network.stride)
+        if fitting != self.settings.crop:
+            raise ConfigError(
+                f"This network needs crops of {' × '.join(map(str, fitting))}, not of "
+                f"{' × '.join(map(str, self.settings.crop))}; choose these, or another network."
+            )
         return SiameseEncoder(
             network, flat=self.settings.embedding == "flat", normalised=self.settings.normalised
         )
