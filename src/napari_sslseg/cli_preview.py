@@ -1,7 +1,7 @@
 """Command line: a picture of what a pretext task does."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -84,10 +84,10 @@ def preview(
         raise ConfigError(
             f"The preset {preset} has a task of its own; leave out --task and --init."
         )
-    if init is not None and any((task, patch_size, sampling, selection, plane, size, volumes)):
-        raise ConfigError(
-            f"Task, patches, selection, plane and size are those of the run {init}; leave them out."
-        )
+    if init is not None:
+        asked = {"kind": task, "patch_size": patch_size, "sampling": sampling}
+        asked |= {"selection": selection, "plane": plane, "size": size, "volumes": volumes or None}
+        _check_run(init, asked)
     if base is not None and volumes and base.network.dimensions == 2:
         raise ConfigError(f"The preset {preset} works on slices; leave out --volumes.")
     name = base.stages[0].task if base else task or "context-restoration"
@@ -131,3 +131,21 @@ def preview(
         seed=seed,
     )
     say(f"Preview: {out}")
+
+
+def _check_run(init: Path, asked: dict[str, Any]) -> None:
+    """Refuse options that are not those of the run to show."""
+    from napari_sslseg.core.config import PretrainSettings
+    from napari_sslseg.core.runs import Run
+
+    run = Run.open(init, "pretrain")
+    preprocessing = run.settings(PretrainSettings).preprocessing
+    known = run.task().model_dump()
+    if preprocessing is not None:
+        known |= {"plane": preprocessing.plane, "volumes": preprocessing.kind == "volumes"}
+    for name, value in asked.items():
+        if value is not None and known.get(name) != value:
+            option = "--" + {"kind": "task"}.get(name, name).replace("_", "-")
+            raise ConfigError(
+                f"A preview of the run {init} shows what it was trained with; leave {option} out."
+            )

@@ -166,6 +166,13 @@ def test_preview_draws_a_picture(data, pretrained, tmp_path, with_run):
     assert out.stat().st_size > 20_000
 
 
+def test_a_preview_of_a_run_refuses_what_it_was_not_trained_with(data, pretrained, tmp_path):
+    image = next((data / "images").iterdir())
+    for option in (("--task", "mae"), ("--plane", "coronal"), ("--volumes",), ("--size", 64)):
+        done = run("preview", image, *option, "--init", pretrained, "--out", tmp_path / "p.png")
+        assert refused(done, "shows what it was trained with", option[0])
+
+
 def test_annotated_slices_alone_are_learnt_from(data, tmp_path):
     name = sorted((data / "images").iterdir())[0].name.removesuffix(".nii.gz")
     marked = tmp_path / "annotated.json"

@@ -152,7 +152,7 @@ def _at(volumes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
 def _cut_out(image: np.ndarray) -> bool:
     """Whether most of an image was set to 0, but not all."""
-    return image.size / 2 < np.count_nonzero(image == 0) < image.size
+    return bool(image.size / 2 < np.count_nonzero(image == 0) < image.size)
 
 
 def _limits(image: np.ndarray) -> tuple[float, float]:
