@@ -213,7 +213,7 @@ def test_classes_are_different_values_above_0(classes):
     [
         ({"size": (100, 64)}, "multiples of 16"),
         ({"clip_percentiles": (99, 1)}, "clip_percentiles must rise"),
-        ({"spacing": 0.001}, "spacing must lie"),
+        ({"spacing": 0.001}, "Spacing must lie"),
         ({"plane": "oblique"}, "plane"),
         ({"unknown": 1}, "unknown"),
     ],

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -339,7 +340,9 @@ class TestTwoStages:
         def fake(scans, task, **options):
             calls.append(options | {"task": task})
             yield Message(f"task {task.kind}")
-            yield Done(f"run {len(calls)}", stopped=stop_first)
+            settings = options["settings"].model_dump(mode="json")
+            record = {"kind": "pretrain", "settings": settings}
+            yield Done(core.Run(Path(f"run {len(calls)}"), record), stopped=stop_first)
 
         monkeypatch.setattr(preset_runs, "iter_pretrain", fake)
         first = PRESETS["umapathy-2022-contrastive"]
@@ -352,16 +355,19 @@ class TestTwoStages:
         calls, events = self.events(monkeypatch, tmp_path)
         assert [call["out"] for call in calls] == [tmp_path / "o" / "first-stage", tmp_path / "o"]
         assert calls[0]["init"] is None
-        assert calls[1]["init"] == "run 1"
+        assert calls[1]["init"].folder == Path("run 1")
         assert calls[0]["settings"].preprocessing == PRESETS["umapathy-2022-contrastive"].mr
-        assert not {"network", "preprocessing"} & calls[1]["settings"].model_fields_set
+        assert "network" not in calls[1]["settings"].model_fields_set
+        assert calls[1]["settings"].preprocessing == PRESETS["umapathy-2022-contrastive"].mr
         texts = [event.text for event in events if isinstance(event, Message)]
         assert texts[0].startswith("Stage 1 of 2: global-contrast")
         assert texts[2].startswith("Stage 2 of 2: masked-pixels")
-        assert [event.result for event in events if isinstance(event, Done)] == ["run 2"]
+        assert [event.result for event in events if isinstance(event, Done)][0].folder == Path(
+            "run 2"
+        )
 
     def test_a_stop_in_the_first_ends_all(self, monkeypatch, tmp_path):
         calls, events = self.events(monkeypatch, tmp_path, stop_first=True)
         assert len(calls) == 1
         assert isinstance(events[-1], Done)
-        assert (events[-1].result, events[-1].stopped) == ("run 1", True)
+        assert (events[-1].result.folder, events[-1].stopped) == (Path("run 1"), True)

@@ -72,11 +72,11 @@ def test_an_unknown_name_is_refused_with_those_there_are():
 @pytest.mark.parametrize(
     ("model", "values", "reason"),
     [
-        (UmapathyNetwork, {"widths": (16, 0)}, "widths must lie within 1…2048"),
+        (UmapathyNetwork, {"widths": (16, 0)}, "Widths must lie within 1…2048"),
         (MultiMixNetwork, {"dropout": 1.0}, "less than 1"),
         (Dense3dNetwork, {"growth": (4, 16)}, "one number for each of the 4 blocks"),
         (Dense3dNetwork, {"decoder_widths": (4,)}, "needs 3 numbers"),
-        (Dense3dNetwork, {"layers": (2, 2, 4, 0)}, "layers must lie within 1…64"),
+        (Dense3dNetwork, {"layers": (2, 2, 4, 0)}, "Layers must lie within 1…64"),
         (DynUNet2dNetwork, {"widths": (8, 16)}, "at least 3"),
         (DynUNet3dNetwork, {"groups": 8}, "not permitted"),
     ],
