@@ -362,9 +362,8 @@ class TestTwoStages:
         texts = [event.text for event in events if isinstance(event, Message)]
         assert texts[0].startswith("Stage 1 of 2: global-contrast")
         assert texts[2].startswith("Stage 2 of 2: masked-pixels")
-        assert [event.result for event in events if isinstance(event, Done)][0].folder == Path(
-            "run 2"
-        )
+        done = [event.result.folder for event in events if isinstance(event, Done)]
+        assert done == [Path("run 2")]
 
     def test_a_stop_in_the_first_ends_all(self, monkeypatch, tmp_path):
         calls, events = self.events(monkeypatch, tmp_path, stop_first=True)
