@@ -26,6 +26,7 @@ from napari_sslseg.core.events import Event
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocessing
+from napari_sslseg.core.pretext.local_contrast_task import DecoderWithHead
 from napari_sslseg.core.pretext.registry import TASKS, make_task
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.slices import SliceStore
@@ -83,8 +84,11 @@ def whole_steps(store: SampleStore, runtime, model, batch: int, folder: Path) ->
 def bare_steps(store: SampleStore, model, images: int) -> Iterator[None]:
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     constant = store.batch(np.arange(images) % len(store))
+    # The head of the local contrast also takes places; it is small beside the decoder.
+    local = isinstance(model, DecoderWithHead)
+    forward = (lambda batch: model.decoder(model.encoder(batch))) if local else model
     while True:
-        loss = model(constant).square().mean()
+        loss = forward(constant).square().mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
