@@ -171,6 +171,7 @@ def test_masks_tell_polycl_where_the_organ_is(data, tmp_path):
     assert "organ_slices" in done.stderr
 
 
+@pytest.mark.slow
 def test_masks_are_read_along_the_plane_of_the_run_to_start_from(data, tmp_path):
     images = data / "images"
     short = ("--steps", 1, "--batch-size", 4, "--network", "tiny")
@@ -187,6 +188,7 @@ def test_masks_are_read_along_the_plane_of_the_run_to_start_from(data, tmp_path)
     assert min(tags["phantom_mr_001"]) > 30
 
 
+@pytest.mark.slow
 def test_a_run_to_start_from_cannot_be_overridden(data, tmp_path):
     done = run(
         *("pretrain", data / "images", "--network", "tiny", "--steps", 1, "--batch-size", 4),
@@ -205,6 +207,7 @@ def test_a_run_to_start_from_cannot_be_overridden(data, tmp_path):
     assert "(unet2d), not that of the preset umapathy-2022-regression (umapathy)" in done.stderr
 
 
+@pytest.mark.slow
 def test_both_stages_have_the_size_asked_for_and_the_second_is_tried_first(data, tmp_path):
     two = ("--preset", "umapathy-2022-contrastive", "--batch-size", 2, "--steps", 1)
     done = run("pretrain", data / "images", *two, "--size", "192,160", "--out", tmp_path / "a")
