@@ -22,7 +22,7 @@ import torch
 
 from napari_sslseg.core.config import Dense3dNetwork, DynUNet3dNetwork, Network, Training
 from napari_sslseg.core.crops import CropStore, iter_crops
-from napari_sslseg.core.events import Event
+from napari_sslseg.core.events import Event, returned
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocessing
@@ -30,7 +30,7 @@ from napari_sslseg.core.pretext.local_contrast_task import DecoderWithHead
 from napari_sslseg.core.pretext.registry import TASKS, make_task
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.slices import SliceStore
-from napari_sslseg.core.store import SampleStore
+from napari_sslseg.core.store import SampleStore, ScanRecord
 from napari_sslseg.core.training import Job, make_fabric, train
 from napari_sslseg.core.volumes import Volume
 
@@ -55,17 +55,13 @@ def slices(side: int) -> SliceStore:
 
 
 def crops(size: tuple[int, int, int]) -> CropStore:
-    steps = iter_crops(scans(size[::-1]), VolumePreprocessing(size=size))
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            store = end.value
-            # As organ crops of two patients, for the task that tells sides apart.
-            places = np.tile(store._crops, (8, 1))
-            records = [type(store.scans[0])(f"{i}", f"{i}", i, 1) for i in range(len(places))]
-            sides = (np.arange(len(places)) % 2).astype(np.int8)
-            return CropStore(store._arrays, places, records, store.size, store.settings, (), sides)
+    store = returned(iter_crops(scans(size[::-1]), VolumePreprocessing(size=size)))
+    assert store is not None  # since nothing stops it
+    # As organ crops of several patients, for the task that tells sides apart.
+    places = np.tile(store._crops, (8, 1))
+    records = [ScanRecord(f"{i}", f"{i}", i, 1) for i in range(len(places))]
+    sides = (np.arange(len(places)) % 2).astype(np.int8)
+    return CropStore(store._arrays, places, records, store.size, store.settings, (), sides)
 
 
 def whole_steps(store: SampleStore, runtime, model, batch: int, folder: Path) -> Iterator[Event]:

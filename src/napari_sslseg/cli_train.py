@@ -98,13 +98,13 @@ def pretrain(
     as_json: Json = False,
 ) -> None:
     """Pretrain a network on unlabelled scans."""
-    from napari_sslseg.core.config import PretrainSettings, named_network
+    from napari_sslseg.core.config import named_network
     from napari_sslseg.core.gather import bare
     from napari_sslseg.core.preset_runs import iter_pretrain_preset
     from napari_sslseg.core.presets import preset_named
     from napari_sslseg.core.pretext.registry import make_task
     from napari_sslseg.core.pretrain import iter_pretrain, sample_size
-    from napari_sslseg.core.start import open_start, settled
+    from napari_sslseg.core.start import open_start, preprocessing_of, settled
 
     # Before the scans are read: a name with a slip should not wait for them.
     base = preset_named(preset) if preset else None
@@ -114,7 +114,7 @@ def pretrain(
     start = open_start(init, out, "pretrain")
     if start is not None:
         refuse_with_start(start.folder, network, plane, spacing, size)
-    found = None if start is None else start.settings(PretrainSettings).preprocessing
+    found = None if start is None else preprocessing_of(start)
     scans, options = scans_and_options(
         images,
         tasks,

@@ -13,7 +13,6 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace an older run in the same folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**31 - 1)]
-PlaneOption = Annotated[str, typer.Option(help="Slicing plane: axial, coronal or sagittal.")]
 ModalityOption = Annotated[
     str | None, typer.Option(help="MR or CT, where the guess from the values is wrong.")
 ]
@@ -46,7 +45,6 @@ TASK_NAMES = (
 )
 """All pretext tasks, for the help; written out, since help must not wait for their settings."""
 
-TaskOption = Annotated[str, typer.Option(help=f"Pretext task: {TASK_NAMES}.")]
 PresetOption = Annotated[
     str | None,
     typer.Option(
@@ -185,7 +183,6 @@ def network_and_preprocessing(
         name = network or "small"
         dimensions = named_network(name).dimensions
         return name, preprocessing_for(scan, modality, dimensions, plane, spacing, size)
-    refuse_with_start(init, network, plane, spacing, size)
     return None, None
 
 

@@ -2,16 +2,14 @@
 
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_sslseg.core.atomic import write_text
 from napari_sslseg.core.errors import StorageError
-from napari_sslseg.core.slice_files import INDEX, cannot_write
+from napari_sslseg.core.slice_files import INDEX, begin_folder, cannot_write, finish_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +46,7 @@ class VolumeDisk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.labelled: list[bool] = []
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            self.temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        except OSError as error:
-            raise cannot_write(folder, error) from error
+        self.temporary = begin_folder(folder)
 
     def add(self, image: np.ndarray, labels: np.ndarray | None) -> None:
         """Write a volume, and what is known of its labels."""
@@ -67,13 +61,7 @@ class VolumeDisk:
 
     def finish(self, index: dict[str, Any]) -> VolumeArrays:
         """Write the index, rename the folder, and map the files."""
-        try:
-            write_text(self.temporary / INDEX, json.dumps(index | {"labelled": self.labelled}))
-            if self.folder.exists():
-                shutil.rmtree(self.folder)
-            self.temporary.rename(self.folder)
-        except OSError as error:
-            raise cannot_write(self.folder, error) from error
+        finish_folder(self.temporary, self.folder, index | {"labelled": self.labelled})
         found = open_volumes(self.folder)
         if found is None:
             raise StorageError(f"The crops in {self.folder} were changed while they were written.")

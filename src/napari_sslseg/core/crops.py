@@ -30,6 +30,7 @@ from napari_sslseg.core.store import (
     SampleStore,
     Scan,
     ScanRecord,
+    add_record,
     fingerprint,
     load_scan,
     scan_geometry,
@@ -183,6 +184,7 @@ def iter_crops(
         settings = settings.model_copy(update={"size": size})
     places = [volume_placement(geometry, settings, size) for geometry in geometries]
     too_large = 4 * settings.channels * sum(math.prod(p.canvas) for p in places) > MEMORY_LIMIT
+    records: list[ScanRecord] = []
     writer: VolumeMemory | VolumeDisk = VolumeMemory()
     if storage == "disk" or (storage == "auto" and too_large and cache is not None):
         if cache is None:
@@ -193,12 +195,11 @@ def iter_crops(
         if found is not None:
             arrays, index = found
             yield Progress("Reading scans", len(scans), len(scans))
-            records = [ScanRecord(**record) for record in index["scans"]]
+            records += [ScanRecord(**record) for record in index["scans"]]
             crops = np.concatenate([_grid(i, p.canvas, size) for i, p in enumerate(places)])
             return CropStore(arrays, crops, records, size, settings, classes)
         writer = VolumeDisk(folder)
     grids: list[np.ndarray] = []
-    records = []
     try:
         for number, (scan, place) in enumerate(zip(scans, places, strict=True)):
             if stop is not None and stop.is_set:
@@ -215,9 +216,7 @@ def iter_crops(
                 labels = prepare_labels(loaded.classes[None], place)[0]
             writer.add(prepare_volume(loaded.volume, settings, place), labels)
             grids.append(_grid(number, place.canvas, size))
-            start = records[-1].start + records[-1].n_slices if records else 0
-            volume = loaded.volume
-            records.append(ScanRecord(volume.name, volume.subject, start, len(grids[-1])))
+            add_record(records, loaded.volume, len(grids[-1]))
             give_back_memory()
             yield Progress("Reading scans", number + 1, len(scans))
         arrays = writer.finish({"scans": [asdict(record) for record in records]})

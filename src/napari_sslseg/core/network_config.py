@@ -167,7 +167,15 @@ class Dense3dNetwork(Settings):
         return 2 ** len(self.layers)
 
 
-class DynUNet2dNetwork(LevelledNetwork):
+class DynUNetNetwork(LevelledNetwork):
+    """What MONAI's DynUNet for slices and that for volumes share."""
+
+    residual: bool = Field(
+        False, title="Residual blocks", description="Add the input of each encoder level to it."
+    )
+
+
+class DynUNet2dNetwork(DynUNetNetwork):
     """MONAI's DynUNet for slices: the U-Net of nnU-Net, without deep supervision."""
 
     title: ClassVar[str] = "DynUNet 2D (MONAI)"
@@ -179,12 +187,9 @@ class DynUNet2dNetwork(LevelledNetwork):
         title=WIDTHS_TITLE,
         description=WIDTHS_DESCRIPTION,
     )
-    residual: bool = Field(
-        False, title="Residual blocks", description="Add the input of each encoder level to it."
-    )
 
 
-class DynUNet3dNetwork(LevelledNetwork):
+class DynUNet3dNetwork(DynUNetNetwork):
     """MONAI's DynUNet for volumes: the U-Net of nnU-Net, without deep supervision."""
 
     title: ClassVar[str] = "DynUNet 3D (MONAI)"
@@ -196,9 +201,6 @@ class DynUNet3dNetwork(LevelledNetwork):
         max_length=7,
         title=WIDTHS_TITLE,
         description=WIDTHS_DESCRIPTION,
-    )
-    residual: bool = Field(
-        False, title="Residual blocks", description="Add the input of each encoder level to it."
     )
 
 

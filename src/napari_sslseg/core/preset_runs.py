@@ -68,13 +68,14 @@ def iter_pretrain_preset(
     tasks = [stage.make_task() for stage in chosen.stages]
     sources = gather_scans(scans)
     claim(Path(out), overwrite=overwrite)
-    kind = modality or as_volume(bare(sources[0])).modality
     start = open_start(init, Path(out), "pretrain")
+    kind = None
     if start is None:
+        kind = modality or as_volume(bare(sources[0])).modality
         _try(tasks, chosen.network, chosen.preprocessing(kind), sources)
     else:
-        yield from _differences(start, chosen, chosen.preprocessing(kind))
-    run: Run | str | Path | None = init
+        yield from _differences(start, chosen)
+    run = start
     for number, task in enumerate(tasks):
         last = number == len(tasks) - 1
         if len(tasks) > 1:
@@ -83,7 +84,7 @@ def iter_pretrain_preset(
         settings = chosen.pretrain_settings(kind if run is None else None, number)
         if number and run is not None:
             # With the canvas of the stage before, which would else be chosen anew.
-            kept = {"preprocessing": preprocessing_of(Run.open(run))}
+            kept = {"preprocessing": preprocessing_of(run)}
             settings = settings.model_copy(update=kept)
         events = iter_pretrain(
             sources,
@@ -132,7 +133,7 @@ def _try(
         runtime.wrap(make_network(network, channels, runtime.head(channels), output_kernel=3))
 
 
-def _differences(start: Run, preset: Preset, wanted: AnyPreprocessing) -> Iterator[Message]:
+def _differences(start: Run, preset: Preset) -> Iterator[Message]:
     """Say what a run to start from brings that is not as the preset has it."""
     if network_of(start) != preset.network:
         yield Message(
@@ -140,6 +141,7 @@ def _differences(start: Run, preset: Preset, wanted: AnyPreprocessing) -> Iterat
             f"preset {preset.name} ({preset.network.kind})."
         )
     found = preprocessing_of(start)
+    wanted = preset.preprocessing(found.modality)
     unsized = {"size": None}
     if found.model_copy(update=unsized) != wanted.model_copy(update=unsized):
         yield Message(
@@ -181,10 +183,8 @@ def iter_finetune_preset(
     if init == "scratch" and labelled:
         kind = modality or as_volume(labelled[0].scan).modality
     settings = chosen.finetune_settings(kind)
-    if init != "scratch" and labelled:
-        start = Run.open(init)
-        known = modality or as_volume(labelled[0].scan).modality
-        yield from _differences(start, chosen, chosen.preprocessing(known))
+    if init != "scratch":
+        yield from _differences(Run.open(init), chosen)
     yield from iter_finetune(labelled, init=init, settings=settings, modality=modality, **options)
 
 

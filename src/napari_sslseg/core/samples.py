@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 from napari_sslseg.core.crops import CropStore, iter_crops
 from napari_sslseg.core.events import Progress, StopFlag
@@ -67,25 +67,13 @@ def iter_samples(
     Progress
         Scans read.
     """
-    storage: Literal["disk", "auto"] = "disk" if on_disk else "auto"
-    if isinstance(settings, VolumePreprocessing):
-        return (
-            yield from iter_crops(
-                scans,
-                settings,
-                classes=classes,
-                storage=storage,
-                cache=cache,
-                modality=modality,
-                stop=stop,
-            )
-        )
+    build: Any = iter_crops if isinstance(settings, VolumePreprocessing) else iter_store
     return (
-        yield from iter_store(
+        yield from build(
             scans,
             settings,
             classes=classes,
-            storage=storage,
+            storage="disk" if on_disk else "auto",
             cache=cache,
             modality=modality,
             stop=stop,

@@ -91,11 +91,7 @@ class DiskWriter:
     def __init__(self, folder: Path, shape: tuple[int, ...], labelled: bool) -> None:
         self.folder = folder
         self.shape = shape
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            self.temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        except OSError as error:
-            raise cannot_write(folder, error) from error
+        self.temporary = begin_folder(folder)
         self.images = (self.temporary / "images.raw").open("wb")
         self.labels = (self.temporary / "labels.raw").open("wb") if labelled else None
         self.annotated: list[np.ndarray] = []
@@ -131,12 +127,9 @@ class DiskWriter:
         }
         try:
             self._close_files()
-            write_text(self.temporary / INDEX, json.dumps(index))
-            if self.folder.exists():
-                shutil.rmtree(self.folder)
-            self.temporary.rename(self.folder)
         except OSError as error:
             raise cannot_write(self.folder, error) from error
+        finish_folder(self.temporary, self.folder, index)
         found = open_arrays(self.folder)
         if found is None:
             raise StorageError(f"The slices in {self.folder} were changed while they were written.")
@@ -151,6 +144,38 @@ class DiskWriter:
         self.images.close()
         if self.labels is not None:
             self.labels.close()
+
+
+def begin_folder(folder: Path) -> Path:
+    """Make a temporary folder beside ``folder``, to take its name when it is whole.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be made.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def finish_folder(temporary: Path, folder: Path, index: dict[str, Any]) -> None:
+    """Write the index of a temporary folder, and give it its name in place of an older one.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written.
+    """
+    try:
+        write_text(temporary / INDEX, json.dumps(index))
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def open_arrays(folder: Path) -> tuple[SliceArrays, dict[str, Any]] | None:

@@ -31,6 +31,7 @@ from napari_sslseg.core.store import (
     SampleStore,
     Scan,
     ScanRecord,
+    add_record,
     fingerprint,
     load_scan,
     scan_geometry,
@@ -180,6 +181,7 @@ def iter_store(
     shape = (sum(counts), settings.channels, *settings.size)
     too_large = 4 * math.prod(shape) > MEMORY_LIMIT
     on_disk = storage == "disk" or (storage == "auto" and too_large and cache is not None)
+    records: list[ScanRecord] = []
     if on_disk:
         if cache is None:
             raise StorageError("A store on disk needs a folder; name one as the cache.")
@@ -189,12 +191,11 @@ def iter_store(
         if found is not None:
             arrays, index = found
             yield Progress("Reading scans", len(scans), len(scans))
-            records = [ScanRecord(**record) for record in index["scans"]]
+            records += [ScanRecord(**record) for record in index["scans"]]
             return SliceStore(arrays, records, settings, classes)
         writer: MemoryWriter | DiskWriter = DiskWriter(folder, shape, labelled)
     else:
         writer = MemoryWriter(shape, labelled)
-    records = []
     try:
         for number, (scan, geometry) in enumerate(zip(scans, geometries, strict=True)):
             if stop is not None and stop.is_set:
@@ -204,8 +205,7 @@ def iter_store(
             volume = loaded.volume
             labels = None if loaded.classes is None else prepare_labels(loaded.classes, place)
             writer.add(prepare(volume, settings, place), labels, loaded.annotated)
-            start = records[-1].start + records[-1].n_slices if records else 0
-            records.append(ScanRecord(volume.name, volume.subject, start, counts[number]))
+            add_record(records, volume, counts[number])
             give_back_memory()
             yield Progress("Reading scans", number + 1, len(scans))
         index = {"format": FORMAT, "scans": [asdict(record) for record in records]}

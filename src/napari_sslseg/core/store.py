@@ -34,6 +34,12 @@ class ScanRecord:
     n_slices: int
 
 
+def add_record(records: list[ScanRecord], volume: Volume, n_samples: int) -> None:
+    """Append the record of a scan whose samples follow those of the scans before it."""
+    start = records[-1].start + records[-1].n_slices if records else 0
+    records.append(ScanRecord(volume.name, volume.subject, start, n_samples))
+
+
 class SampleStore(ABC):
     """Preprocessed samples of many scans, handed out in batches.
 
