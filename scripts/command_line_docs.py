@@ -15,6 +15,8 @@ COMMANDS = (
     "evaluate",
     "export",
     "preview",
+    "runs",
+    "import-weights",
 )
 HEAD = """# Command line
 

@@ -10,8 +10,10 @@ import typer
 from napari_sslseg.cli_files import ClassNames, export, suffix_of
 from napari_sslseg.cli_presets import presets
 from napari_sslseg.cli_preview import preview
+from napari_sslseg.cli_runs import runs
 from napari_sslseg.cli_series import series
 from napari_sslseg.cli_train import finetune, pretrain
+from napari_sslseg.cli_weights import import_weights
 from napari_sslseg.console import fail, follow, run_app, say, table
 from napari_sslseg.core.events import StopFlag
 from napari_sslseg.options import Device, Json, ModalityOption, Out, Seed, modality_of
@@ -151,6 +153,8 @@ app.command()(presets)
 app.command()(preview)
 app.command()(series)
 app.command()(export)
+app.command()(runs)
+app.command("import-weights")(import_weights)
 
 
 def main() -> None:

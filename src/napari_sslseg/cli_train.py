@@ -1,12 +1,11 @@
 """Command line: pretraining and fine-tuning, by options or by the preset of a paper."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from napari_sslseg.console import follow, say
+from napari_sslseg.console import follow
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import StopFlag
 from napari_sslseg.options import (
@@ -27,6 +26,7 @@ from napari_sslseg.options import (
     Overwrite,
     PatchSize,
     PresetOption,
+    Resume,
     Right,
     Sampling,
     ScratchPlane,
@@ -35,6 +35,7 @@ from napari_sslseg.options import (
     Sides,
     SizeOption,
     Spacing,
+    Threads,
     given,
     modality_of,
     network_and_preprocessing,
@@ -44,6 +45,7 @@ from napari_sslseg.options import (
     scans_and_options,
     settings_for,
 )
+from napari_sslseg.resuming import finish, refuse_with_resume, resume_finetune, resume_pretrain
 
 # Without a preset; with one, what is not set comes from it.
 PRETRAIN_STEPS, FINETUNE_STEPS = 1000, 400
@@ -93,8 +95,10 @@ def pretrain(
     modality: ModalityOption = None,
     cache: Cache = None,
     device: Device = "auto",
+    threads: Threads = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
+    resume: Resume = False,
     as_json: Json = False,
 ) -> None:
     """Pretrain a network on unlabelled scans."""
@@ -106,6 +110,14 @@ def pretrain(
     from napari_sslseg.core.pretrain import iter_pretrain, sample_size
     from napari_sslseg.core.start import open_start, preprocessing_of, settled
 
+    if resume:
+        refuse_with_resume(
+            preset, task, patch_size, sampling, selection, tags, organ, left, right, sides, steps,
+            batch_size, learning_rate, network, plane, spacing, size, middle_share, modality,
+            seed or None, overwrite or None,
+        )  # fmt: skip
+        resume_pretrain(images, masks, out, init, cache, device, threads, as_json)
+        return
     # Before the scans are read: a name with a slip should not wait for them.
     base = preset_named(preset) if preset else None
     if base is not None and task is not None:
@@ -139,6 +151,7 @@ def pretrain(
         "modality": kind,
         "cache": cache,
         "stop": stop,
+        "threads": threads,
         "overwrite": overwrite,
     }
     if base is not None:
@@ -174,7 +187,7 @@ def pretrain(
     # Without its decoder, this stage would have been for nothing; presets say so themselves.
     parts = " --transfer encoder+decoder" if tasks == ["local-contrast"] and not preset else ""
     following = f"finetune --images … --labels … --init {out}{parts} --out …"
-    _finish(follow(events, stop), as_json, following + (f" --preset {preset}" if preset else ""))
+    finish(follow(events, stop), as_json, following + (f" --preset {preset}" if preset else ""))
 
 
 def finetune(
@@ -214,8 +227,10 @@ def finetune(
     modality: ModalityOption = None,
     cache: Cache = None,
     device: Device = "auto",
+    threads: Threads = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
+    resume: Resume = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a U-Net on annotated slices."""
@@ -227,6 +242,14 @@ def finetune(
     from napari_sslseg.core.runs import Run
     from napari_sslseg.core.start import preprocessing_of
 
+    if resume:
+        refuse_with_resume(
+            preset, annotated, classes, transfer, steps, batch_size, learning_rate, network, plane,
+            spacing, size, middle_share, modality, validation_share or None, seed or None,
+            overwrite or None,
+        )  # fmt: skip
+        resume_finetune(images, labels, out, init, cache, device, threads, as_json)
+        return
     base = preset_named(preset) if preset else None
     marked = read_annotated(annotated) if annotated else None
     pairs = pair_scans(images, labels, marked)
@@ -252,6 +275,7 @@ def finetune(
         "modality": kind,
         "cache": cache,
         "stop": stop,
+        "threads": threads,
         "overwrite": overwrite,
     }
     if base is not None:
@@ -273,7 +297,7 @@ def finetune(
             **others | given(middle_share=middle_share),
         )
         events = iter_finetune(training, settings=settings, **common)
-    _finish(follow(events, stop), as_json, f"predict {out} … --out …")
+    finish(follow(events, stop), as_json, f"predict {out} … --out …")
 
 
 def _training(
@@ -297,10 +321,3 @@ def _lengths(
         (VOLUME_BATCH_SIZE if volumes else BATCH_SIZE) if batch_size is None else batch_size,
         LEARNING_RATE if learning_rate is None else learning_rate,
     )
-
-
-def _finish(run: Any, as_json: bool, following: str) -> None:
-    if as_json:
-        print(json.dumps({"run": str(run.folder), **run.record}))
-    else:
-        say(f"Run: {run.folder}. Next: napari-sslseg {following}")

@@ -21,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from napari_sslseg.core.errors import ScanWarning, SslsegError
 from napari_sslseg.core.events import (
@@ -32,6 +33,7 @@ from napari_sslseg.core.events import (
     StopFlag,
     Validation,
 )
+from napari_sslseg.core.printable import printable
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -51,12 +53,12 @@ class Interrupted(Exception):  # noqa: N818
 def fail(message: str) -> None:
     """Print one plain line on standard error."""
     # Not through rich: paths may hold brackets, which rich would take for markup.
-    print(f"napari-sslseg: {message}", file=sys.stderr)
+    print(f"napari-sslseg: {printable(message)}", file=sys.stderr)
 
 
 def say(message: str) -> None:
     """Print one line for the user on standard error, where it does not disturb results."""
-    err.print(message, markup=False)
+    err.print(printable(message), markup=False)
 
 
 def follow(events: Iterator[Event], stop: StopFlag) -> Any:
@@ -101,7 +103,7 @@ def _describe(event: Step | Validation) -> str:
 def table(titles: list[str], rows: list[list[Any]]) -> None:
     """Print rows on standard output; numbers with three decimals, a dash for None."""
     cells = [
-        ["–" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row]
+        ["–" if v is None else f"{v:.3f}" if isinstance(v, float) else printable(v) for v in row]
         for row in rows
     ]
     grid = Table(box=None, header_style="bold")
@@ -109,7 +111,8 @@ def table(titles: list[str], rows: list[list[Any]]) -> None:
         # Titles may be wrapped where the terminal is narrow, cells never.
         grid.add_column(title, no_wrap=False, min_width=max(map(len, column), default=1))
     for row_cells in cells:
-        grid.add_row(*row_cells)
+        # As text, since names may hold brackets, which rich would take for markup.
+        grid.add_row(*map(Text, row_cells))
     out.print(grid)
 
 
@@ -193,7 +196,7 @@ class _Bars:
     def show(self, event: Event) -> None:
         if isinstance(event, Message):
             self.current = None
-            self.bars.console.print(event.text, markup=False)
+            self.bars.console.print(printable(event.text), markup=False)
         elif isinstance(event, Progress):
             self._advance(event.stage, event.done, event.total)
         elif isinstance(event, Step):

@@ -11,6 +11,17 @@ from napari_sslseg.core.errors import ConfigError
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace an older run in the same folder.")]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        help="Go on with the run in --out, by its own settings and with the same scans; a run that "
+        "was killed too."
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="Threads on the CPU; if unset, one core is left to the screen.", min=1),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**31 - 1)]
 ModalityOption = Annotated[

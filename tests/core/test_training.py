@@ -9,6 +9,7 @@ from napari_sslseg.core.checkpoints import load_weights
 from napari_sslseg.core.config import EarlyStopping, Training
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import Message, Saved, Step, StopFlag, Validation
+from napari_sslseg.core.pace import Pace
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.training import (
     Job,
@@ -144,8 +145,11 @@ def test_closing_the_generator_saves(tmp_path):
     assert load_weights(tmp_path / "last.safetensors")["a"] == work.model.a
 
 
-def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_checkpoint(tmp_path):
-    settings = Training(steps=50, batch_size=4, checkpoint_seconds=1e-9)
+def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_checkpoint(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Pace, "due", lambda *_: True)
+    settings = Training(steps=50, batch_size=4)
     work = job(settings)
     good = work.loss
     calls = []
@@ -154,8 +158,9 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_checkpoint(tm
         calls.append(1)
         return good(model, indices, generator) * (float("nan") if len(calls) == 6 else 1)
 
-    broken = Job(work.model, settings, work.batches, 5, bad)
-    with pytest.raises(TrainingError, match=r"became nan .* at step 6"):
+    broken = replace(work, loss=bad, describe=lambda indices: f"slices {len(indices)}")
+    told = r"became nan .* at step 6.* slices 4\..* stands, of step 5"
+    with pytest.raises(TrainingError, match=told):
         list(train(broken, writer(tmp_path), make_fabric("cpu")))
     saved = load_weights(tmp_path / "last.safetensors")["a"]
     assert torch.isfinite(saved)

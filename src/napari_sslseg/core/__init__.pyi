@@ -22,9 +22,10 @@ from .evaluate import (
     evaluate_folders as evaluate_folders,
     summarize as summarize,
 )
-from .events import StopFlag as StopFlag
+from .events import PauseFlag as PauseFlag, StopFlag as StopFlag
 from .finetune import finetune as finetune, iter_finetune as iter_finetune
 from .geometry import Geometry as Geometry
+from .import_weights import import_weights as import_weights
 from .label_maps import (
     load_labels as load_labels,
     read_segment_names as read_segment_names,
@@ -65,6 +66,11 @@ from .pretext.siamese import SiameseSides as SiameseSides
 from .pretext.spark import SparseMasking as SparseMasking
 from .pretext.volume_fusion import VolumeFusion as VolumeFusion
 from .pretrain import iter_pretrain as iter_pretrain, pretrain as pretrain
+from .run_list import (
+    RunSummary as RunSummary,
+    list_runs as list_runs,
+    run_differences as run_differences,
+)
 from .runs import Run as Run
 from .segment_classes import SegmentClass as SegmentClass
 from .series import Series as Series, list_series as list_series

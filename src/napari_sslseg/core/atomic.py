@@ -1,12 +1,17 @@
 """Write a file whole or not at all."""
 
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from napari_sslseg.core.errors import StorageError
+
+# As the standard library names temporary files, behind the dot and the stem.
+LEFTOVER = re.compile(r"\.[^.]+-[a-z0-9_]{8}(\..*)?")
 
 
 @contextmanager
@@ -46,6 +51,20 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writing left behind in a folder when its process was killed.
+
+    Only where nobody else writes: the files of :func:`atomic_path`, and folders named likewise.
+    """
+    for path in folder.glob(".*"):
+        if not LEFTOVER.fullmatch(path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING, Any
 from napari_sslseg.core.atomic import atomic_path, write_text
 from napari_sslseg.core.config import Transfer
 from napari_sslseg.core.errors import CheckpointError
+from napari_sslseg.core.networks.limits import Shapes, tensor_shapes
+from napari_sslseg.core.printable import printable
+from napari_sslseg.core.weights_header import StoredTensor, misfits, read_header
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+LONGEST = 200
+"""Characters of a foreign name in a message."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +73,16 @@ def save_weights(path: Path, model: "nn.Module", description: Mapping[str, Any])
     description : mapping
         What the weights are, such as step and metrics; goes into the sidecar.
     """
+    return save_tensors(path, model.state_dict(), description)
+
+
+def save_tensors(
+    path: Path, tensors: "Mapping[str, Tensor]", description: Mapping[str, Any]
+) -> Path:
+    """Write tensors by name as :func:`save_weights` does."""
     from safetensors.torch import save
 
-    tensors = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
-    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         # As bytes through Python's own file, so that a full disk is an ordinary OSError.
         temporary.write_bytes(save(tensors))
@@ -90,19 +101,55 @@ def load_weights(path: Path) -> "dict[str, Tensor]":
     Raises
     ------
     CheckpointError
-        If the file is missing or damaged.
+        If the file is missing or damaged, or holds numbers that are none.
     """
+    weights = read_tensors(path, read_header(path))
+    check_finite(path, weights)
+    return weights
+
+
+def read_tensors(path: Path, header: Mapping[str, StoredTensor]) -> "dict[str, Tensor]":
+    """Read the tensors of a safetensors file whose header was checked, in the order of that."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if not path.is_file():
-        raise CheckpointError(f"The weights {path} do not exist; check the run folder.")
     try:
-        return load_file(path, device="cpu")
-    except (SafetensorError, OSError, ValueError) as error:
+        found = load_file(path, device="cpu")
+        return {name: found[name] for name in header}
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"The weights {path} are damaged ({error}); use another checkpoint or run again."
         ) from error
+
+
+def check_finite(path: Path, weights: "Mapping[str, Tensor]") -> None:
+    """Refuse weights that hold NaN or infinity, with which a network says nothing."""
+    import torch
+
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(
+                f"The weights {path} hold values that are no numbers ({printable(name, LONGEST)}), "
+                "so the network would say nothing; use another checkpoint or train again."
+            )
+
+
+def check_weights(path: Path, shapes: Shapes) -> None:
+    """Compare what a safetensors file says it holds with a network; reads its header alone.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, or a tensor is missing, left over, or of another shape or type.
+    """
+    stored = read_header(path)
+    wrong = sorted(set(shapes) - set(stored)) or sorted(misfits(stored, shapes))
+    if wrong:
+        raise CheckpointError(
+            f"The weights {path} do not fit the network of their run "
+            f"({printable(wrong[0], LONGEST)} and {len(wrong) - 1} others differ); the run folder "
+            "was changed, so train again."
+        )
 
 
 def restore(model: "nn.Module", path: Path) -> None:
@@ -111,9 +158,20 @@ def restore(model: "nn.Module", path: Path) -> None:
     Raises
     ------
     CheckpointError
-        If a tensor is missing, left over, or of another shape.
+        If the file is damaged, or a tensor is missing, left over, or of another shape or type.
     """
-    weights = load_weights(path)
+    check_weights(path, tensor_shapes(model))
+    fill(model, load_weights(path), path)
+
+
+def fill(model: "nn.Module", weights: "Mapping[str, Tensor]", path: Path) -> None:
+    """Copy weights into the same network; every tensor must fit.
+
+    Raises
+    ------
+    CheckpointError
+        If a tensor is missing, left over, or of another shape; it names ``path``.
+    """
     target = model.state_dict()
     wrong = sorted(set(weights) ^ set(target)) or sorted(
         name for name in target if weights[name].shape != target[name].shape

@@ -108,7 +108,17 @@ class Training(Settings):
     )
     early_stopping: EarlyStopping | None = Field(None, title="Early stopping")
     checkpoint_seconds: float = Field(
-        30.0, gt=0, title="Checkpoint interval", description="Seconds between saved states."
+        30.0,
+        gt=0,
+        title="Checkpoint interval",
+        description="Seconds between saved states; one is also saved after each epoch.",
+    )
+    checkpoint_share: float = Field(
+        0.01,
+        gt=0,
+        le=1,
+        title="Share for checkpoints",
+        description="Largest share of the time for saving states; slow disks save less often.",
     )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", title="Precision")
     seed: int = Field(0, ge=0, lt=2**31, title="Seed")

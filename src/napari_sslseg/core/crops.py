@@ -216,7 +216,7 @@ def iter_crops(
                 labels = prepare_labels(loaded.classes[None], place)[0]
             writer.add(prepare_volume(loaded.volume, settings, place), labels)
             grids.append(_grid(number, place.canvas, size))
-            add_record(records, loaded.volume, len(grids[-1]))
+            add_record(records, loaded, len(grids[-1]))
             give_back_memory()
             yield Progress("Reading scans", number + 1, len(scans))
         arrays = writer.finish({"scans": [asdict(record) for record in records]})

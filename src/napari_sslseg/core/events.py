@@ -9,9 +9,12 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
+
+# Seconds after which a pausing job looks whether it should stop.
+LONGEST_WAIT = 0.1
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,14 @@ class Saved(Event):
 
 
 @dataclass(frozen=True)
+class Status(Event):
+    """What a training does from ``step`` on: ``paused``, or ``running`` again."""
+
+    status: Literal["paused", "running"]
+    step: int
+
+
+@dataclass(frozen=True)
 class Done(Event):
     """The last event of a job, with its result; ``stopped`` if it was asked to end early."""
 
@@ -125,3 +136,29 @@ class StopFlag:
     def is_set(self) -> bool:
         """Whether a stop was asked for."""
         return self._event.is_set()
+
+
+class PauseFlag:
+    """Asks a running job to wait between two steps, and to go on; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._go = threading.Event()
+        self._go.set()
+
+    def set(self) -> None:
+        """Ask for the pause."""
+        self._go.clear()
+
+    def clear(self) -> None:
+        """Let the job go on."""
+        self._go.set()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether a pause was asked for."""
+        return not self._go.is_set()
+
+    def wait(self, stop: StopFlag | None = None) -> None:
+        """Sleep until the pause is over or a stop is asked for."""
+        while not self._go.wait(LONGEST_WAIT) and not (stop is not None and stop.is_set):
+            pass

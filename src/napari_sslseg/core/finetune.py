@@ -9,13 +9,16 @@ import numpy as np
 
 from napari_sslseg.core.config import FinetuneSettings
 from napari_sslseg.core.errors import ConfigError, DataError
-from napari_sslseg.core.events import Done, Event, StopFlag, drained
+from napari_sslseg.core.events import Done, Event, PauseFlag, StopFlag, drained
 from napari_sslseg.core.labelled import LabelledScan, found_classes
 from napari_sslseg.core.middle import annotated_middle, check_middle, describe_middle
 from napari_sslseg.core.pretrain import describe_store
-from napari_sslseg.core.runs import Run, RunWriter, claim
+from napari_sslseg.core.provenance import data_record
+from napari_sslseg.core.resume import check_same, refuse_settings, same_labelled
+from napari_sslseg.core.runs import claim
 from napari_sslseg.core.samples import Store, iter_samples, sample_dimensions
 from napari_sslseg.core.segmentation_loss import SegmentationLoss, class_shares, score_channels
+from napari_sslseg.core.session import Init as Init, Session
 from napari_sslseg.core.start import load_start, open_start, settled
 from napari_sslseg.core.store import scan_subject
 from napari_sslseg.core.subjects import hold_out
@@ -26,9 +29,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from napari_sslseg.core.training import Sampler
-
-Init = Run | str | Path
-"""A run to start from, or the word ``scratch``."""
 
 
 def iter_finetune(
@@ -42,7 +42,10 @@ def iter_finetune(
     modality: Modality | None = None,
     cache: str | Path | None = None,
     stop: StopFlag | None = None,
+    pause: PauseFlag | None = None,
+    threads: int | None = None,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> Iterator[Event]:
     """Fine-tune a U-Net on annotated slices.
 
@@ -62,8 +65,9 @@ def iter_finetune(
     validation : sequence of LabelledScan
         Scans of other subjects. Their Dice decides which weights are best; without them the
         latest are.
-    device, modality, cache, stop, overwrite
-        As in :func:`~napari_sslseg.core.pretrain.iter_pretrain`.
+    device, modality, cache, stop, pause, threads, overwrite, resume
+        As in :func:`~napari_sslseg.core.pretrain.iter_pretrain`. A run that goes on finds, among
+        all labelled scans given, those that it trained on and those that it validated with.
 
     Yields
     ------
@@ -76,20 +80,58 @@ def iter_finetune(
     SslsegError
         Whatever is wrong with scans, labels, settings, the pretrained run or the disk.
     """
+    if resume:
+        refuse_settings(settings=settings, overwrite=overwrite or None)
+    session = Session.of(
+        "finetune",
+        out,
+        init,
+        cache,
+        device=device,
+        modality=modality,
+        stop=stop,
+        pause=pause,
+        threads=threads,
+        overwrite=overwrite,
+        resume=resume,
+    )
+    yield from session.run(lambda session: _finetune(session, labelled, validation, settings))
+
+
+def _finetune(
+    session: Session,
+    labelled: Sequence[LabelledScan],
+    validation: Sequence[LabelledScan],
+    settings: FinetuneSettings | None,
+) -> Iterator[Event]:
+    """Do as :func:`iter_finetune` does, while its folder is locked."""
     from napari_sslseg.core.networks.build import check_dimensions, make_network
     from napari_sslseg.core.networks.reconstruction import check_reconstruction, with_branch
     from napari_sslseg.core.schedules import with_steps
-    from napari_sslseg.core.training import Job, make_fabric, run_job
+    from napari_sslseg.core.training import Job, run_job
 
-    settings = settings or FinetuneSettings()
-    out = Path(out)
-    start = open_start(None if init == "scratch" else init, out)
+    earlier = yield from session.earlier()
+    modality = session.modality
+    if earlier is not None:
+        if earlier.finished:
+            yield Done(earlier.run)
+            return
+        settings, start = earlier.run.settings(FinetuneSettings), earlier.start
+        volumes = settings.network.dimensions == 3
+        given = [*labelled, *validation]
+        labelled, validation = same_labelled(earlier.run, given, volumes=volumes)
+    else:
+        settings = settings or FinetuneSettings()
+        start = open_start(session.init, session.out)
     if not labelled:
         raise DataError("There is no labelled scan to learn from; label at least one slice.")
     _check_apart(labelled, validation)
-    fabric = make_fabric(device, settings.training.precision)
-    claim(out, overwrite=overwrite)
-    settings = settled(settings, start, labelled[0].scan, modality)
+    fabric, threads = yield from session.fabric(settings.training.precision, earlier)
+    if earlier is not None:
+        modality = getattr(settings.preprocessing, "modality", modality)
+    else:
+        claim(session.out, overwrite=session.overwrite)
+        settings = settled(settings, start, labelled[0].scan, modality)
     assert settings.preprocessing is not None
     check_dimensions(settings.network, sample_dimensions(settings.preprocessing))
     check_middle(settings.middle_share, sample_dimensions(settings.preprocessing))
@@ -101,15 +143,17 @@ def iter_finetune(
         [*labelled, *validation],
         settings.preprocessing,
         classes=classes,
-        cache=Path(cache or out / "slices"),
-        on_disk=cache is not None,
+        cache=session.cache,
+        on_disk=session.on_disk,
         modality=modality,
-        stop=stop,
+        stop=session.stop,
     )
     if store is None:
         yield Done(None, stopped=True)
         return
     yield from describe_store(store)
+    if earlier is not None:
+        check_same(earlier.run, store)
     settings = settings.model_copy(update={"preprocessing": store.settings, "classes": classes})
     annotated = annotated_middle(store, settings.middle_share)
     yield from describe_middle(store, settings.middle_share)
@@ -127,19 +171,17 @@ def iter_finetune(
     channels = score_channels(settings.loss, len(classes))
     model = make_network(settings.network, store.channels, channels)
     source = yield from load_start(start, model, settings.transfer)
-    writer = RunWriter(
-        out,
-        {
-            "kind": "finetune",
-            "settings": settings.model_dump(mode="json"),
-            "classes": list(classes),
-            **source,
-            "scans": [scan.name for scan in store.scans],
-            "slices": {"training": len(training), "validation": len(held_out)},
-            "seed": settings.training.seed,
-            "device": str(fabric.device),
-        },
-    )
+    apart = range(len(labelled), len(store.scans))
+    record = {
+        "settings": settings.model_dump(mode="json"),
+        "classes": list(classes),
+        **source,
+        "scans": [scan.name for scan in store.scans],
+        "slices": {"training": len(training), "validation": len(held_out)},
+        "data": data_record(store, training, held_out, apart),
+        "seed": settings.training.seed,
+    }
+    writer = session.writer(earlier, start, fabric, threads, record)
     compare = SegmentationLoss(settings.loss)
     job = Job(
         model=with_branch(model, settings.network, store.channels, settings.reconstruction_weight),
@@ -157,8 +199,10 @@ def iter_finetune(
         validate=_validation(store, held_out, settings, fabric.device) if len(held_out) else None,
         monitor="dice",
         better="higher",
+        describe=store.describe,
     )
-    yield from run_job(job, writer, fabric, stop)
+    state = earlier.state if earlier else None
+    yield from run_job(job, writer, fabric, session.stop, session.pause, state)
 
 
 finetune = drained(iter_finetune)

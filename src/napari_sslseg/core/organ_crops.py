@@ -19,7 +19,7 @@ from napari_sslseg.core.placement import Placement, volume_placement
 from napari_sslseg.core.preprocess import prepare_labels, prepare_volume
 from napari_sslseg.core.preprocess_config import VolumePreprocessing
 from napari_sslseg.core.pretext.siamese import SiameseSides
-from napari_sslseg.core.store import Scan, ScanRecord, add_record, scan_geometry
+from napari_sslseg.core.store import LoadedScan, Scan, ScanRecord, add_record, scan_geometry
 from napari_sslseg.core.volumes import Modality, Volume
 
 FIRST, SECOND = 1, 2
@@ -67,12 +67,14 @@ def iter_organ_crops(
         if isinstance(scan, LabelledScan):
             volume, mask = scan.load(modality)
             labels = _sides_of(mask.data, task)
+            known = LoadedScan(volume, labels, np.ones(len(labels), bool))
         else:
             volume = as_volume(scan, modality)
+            known = LoadedScan(volume)
         place = volume_placement(scan_geometry(scan), settings)
         image = prepare_volume(volume, settings, place)
         boxes = _boxes(volume, labels, place, task)
-        add_record(records, volume, len(boxes))
+        add_record(records, known, len(boxes))
         fill = image.min(axis=(1, 2, 3), keepdims=True) if settings.padding == "lowest" else 0.0
         for box in boxes:
             cut = organ_crop(image, box, task.crop, fill=fill, background=task.background)

@@ -7,9 +7,10 @@ says about a canvas returns to the pixels of the scan.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, prod
 from typing import TYPE_CHECKING, Literal
 
+from napari_sslseg.core.errors import GeometryError
 from napari_sslseg.core.geometry import PLANE_AXIS, Geometry
 from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocessing
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 MULTIPLE = 16
+MOST_RESAMPLED = 2**31
+"""Voxels of a resampled scan, 8 GiB a channel; scans that have more by themselves stay allowed."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,13 @@ def resample(
 def resampled_shape(
     geometry: Geometry, settings: Preprocessing | VolumePreprocessing
 ) -> tuple[int, ...]:
-    """Shape of a scan's slices, or of the scan, at the spacing of the settings."""
+    """Shape of a scan's slices, or of the scan, at the spacing of the settings.
+
+    Raises
+    ------
+    GeometryError
+        If the spacing is so small that the scan would fill any memory.
+    """
     axes = shown_axes(settings)
     shape = [geometry.display_shape[axis] for axis in axes]
     spacing = [geometry.spacing[axis] for axis in axes]
@@ -137,10 +146,17 @@ def resampled_shape(
     else:
         isotropic = settings.spacing == "isotropic"
         targets = [min(spacing) if isotropic else float(settings.spacing)] * len(axes)
-    return tuple(
+    found = tuple(
         max(1, round(n * mm / target))
         for n, mm, target in zip(shape, spacing, targets, strict=True)
     )
+    across = prod(geometry.display_shape) // prod(shape)
+    if across * prod(found) > max(across * prod(shape), MOST_RESAMPLED):
+        raise GeometryError(
+            f"At a spacing of {settings.spacing} mm a scan would have {across * prod(found):,} "
+            "voxels, more than any computer holds; take a larger spacing."
+        )
+    return found
 
 
 def shown_axes(settings: Preprocessing | VolumePreprocessing) -> list[int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.checkpoints import restore
+from napari_sslseg.core.checkpoints import check_weights, restore
 from napari_sslseg.core.config import (
     AnyPreprocessing,
     FinetuneSettings,
@@ -30,6 +30,7 @@ from napari_sslseg.core.labelled import as_volume
 from napari_sslseg.core.placement import Placement, placement
 from napari_sslseg.core.predict_volumes import volume_shares
 from napari_sslseg.core.preprocess import prepare
+from napari_sslseg.core.run_network import check_run_network
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.segmentation_loss import class_shares, score_channels
 from napari_sslseg.core.series import Series, Source, list_series
@@ -99,6 +100,9 @@ def load_segmenter(run: Run | str | Path, device: str = "auto") -> Segmenter:
             f"The record of {run.folder} lacks its preprocessing or classes; train again."
         )
     channels = score_channels(settings.loss, len(classes))
+    # Before anything is built: a record may ask for a network of any size.
+    shapes = check_run_network(run, settings.network, settings.preprocessing, channels)
+    check_weights(run.weights, shapes)
     network = make_network(settings.network, settings.preprocessing.channels, channels)
     restore(network, run.weights)
     where = make_fabric(device).device
@@ -137,6 +141,13 @@ def predict(
     -------
     Prediction
         On the grid of the scan: every pixel of every slice is predicted, none is cropped.
+
+    Raises
+    ------
+    SslsegError
+        Whatever is wrong with the run or the scan, in one sentence.
+    MemoryError
+        If the scan is too large for this network and machine.
     """
     segmenter = model if isinstance(model, Segmenter) else load_segmenter(model, device)
     volume = as_volume(scan, modality)
@@ -145,11 +156,18 @@ def predict(
     shape = volume.data.shape
     labels, uncertainty = np.empty(shape, values.dtype), np.empty(shape, np.float32)
     kept = np.empty((len(values), *shape), np.float32) if probabilities else None
-    for here, shares in _shares(segmenter, volume, batch_size):
-        labels[here] = values[shares.argmax(0).numpy()]
-        uncertainty[here] = _relative_entropy(shares).numpy()
-        if kept is not None:
-            kept[(slice(None), *here)] = shares.numpy()
+    try:
+        for here, shares in _shares(segmenter, volume, batch_size):
+            labels[here] = values[shares.argmax(0).numpy()]
+            uncertainty[here] = _relative_entropy(shares).numpy()
+            if kept is not None:
+                kept[(slice(None), *here)] = shares.numpy()
+    except RuntimeError as error:
+        from napari_sslseg.core.training import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryError(f"{volume.name} does not fit into memory.") from error
     return Prediction(
         labels=labels,
         probabilities=kept,

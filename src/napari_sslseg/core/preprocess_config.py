@@ -1,5 +1,6 @@
 """Settings of how scans become slices or volumes for a network. Loads neither NumPy nor PyTorch."""
 
+from math import prod
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -7,12 +8,20 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from napari_sslseg.core.geometry import Plane
 from napari_sslseg.core.settings import Settings
 
+MOST_HU = 1e6
+"""Far beyond any scanner, and small enough to reckon with."""
+
+MOST_VOXELS = 512**3
+"""Of a crop; one channel of features is then half a gigabyte."""
+
 
 class Window(Settings):
     """A CT window: values within ``level ± width / 2`` HU are mapped to 0…1, others clipped."""
 
-    width: float = Field(gt=0, title="Width", description="Width of the window in HU.")
-    level: float = Field(title="Level", description="Centre of the window in HU.")
+    width: float = Field(gt=0, le=MOST_HU, title="Width", description="Width of the window in HU.")
+    level: float = Field(
+        ge=-MOST_HU, le=MOST_HU, title="Level", description="Centre of the window in HU."
+    )
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -144,6 +153,8 @@ class VolumePreprocessing(Intensities):
         crop = self.size if isinstance(self.size, tuple) else ()
         if any(n % 16 or not 16 <= n <= 1024 for n in crop):
             raise ValueError(f"size must be multiples of 16 up to 1024, not {self.size}")
+        if prod(crop) > MOST_VOXELS:
+            raise ValueError(f"size must be at most {MOST_VOXELS:,} voxels, not {self.size}")
         return self
 
 

@@ -1,11 +1,14 @@
 """The stages of a preset, one after another, on scans of a user."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_sslseg.core.atomic import write_text
 from napari_sslseg.core.config import AnyPreprocessing, NetworkSettings
-from napari_sslseg.core.events import Done, Event, Message, StopFlag, drained
+from napari_sslseg.core.errors import CheckpointError, ConfigError
+from napari_sslseg.core.events import Done, Event, Message, PauseFlag, StopFlag, drained
 from napari_sslseg.core.finetune import Init, iter_finetune
 from napari_sslseg.core.gather import Gathered, bare, gather_scans
 from napari_sslseg.core.labelled import LabelledScan, as_volume
@@ -13,7 +16,9 @@ from napari_sslseg.core.preset_settings import Preset
 from napari_sslseg.core.presets import preset_named
 from napari_sslseg.core.pretext.registry import TaskSettings, describe
 from napari_sslseg.core.pretrain import iter_pretrain, sample_size
-from napari_sslseg.core.runs import Run, claim
+from napari_sslseg.core.resume import refuse_settings
+from napari_sslseg.core.run_lock import run_lock
+from napari_sslseg.core.runs import RECORD, Run, claim
 from napari_sslseg.core.start import network_of, open_start, preprocessing_of
 from napari_sslseg.core.store import Scan
 from napari_sslseg.core.volumes import Modality
@@ -22,11 +27,12 @@ if TYPE_CHECKING:
     from napari_sslseg.core.pretext.base import PretextTask
 
 ORDINALS = ("first", "second", "third")
+PLAN = "preset.json"
 
 
 def iter_pretrain_preset(
     scans: str | Path | Iterable[Scan | str],
-    preset: Preset | str,
+    preset: Preset | str | None = None,
     *,
     out: str | Path,
     init: Run | str | Path | None = None,
@@ -34,7 +40,10 @@ def iter_pretrain_preset(
     modality: Modality | None = None,
     cache: str | Path | None = None,
     stop: StopFlag | None = None,
+    pause: PauseFlag | None = None,
+    threads: int | None = None,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> Iterator[Event]:
     """Pretrain a network as a preset says.
 
@@ -42,15 +51,17 @@ def iter_pretrain_preset(
     ----------
     scans : path-like, Volume, or several
         Files, folders or loaded scans, all MR or all CT.
-    preset : Preset or str
+    preset : Preset or str, optional
         A preset, perhaps with :meth:`~napari_sslseg.core.preset_settings.Preset.with_overrides`,
-        or the name of one.
+        or the name of one. Not given to go on with a run.
     out : path-like
-        Run folder of the last stage; earlier ones stand in it, as ``first-stage`` and so on.
+        Run folder of the last stage; earlier ones stand in it, as ``first-stage`` and so on, and
+        the preset of several stages, as ``preset.json``.
     init : Run or path-like, optional
         Pretraining run that the first stage starts from.
-    device, modality, cache, stop, overwrite
-        As in :func:`~napari_sslseg.core.pretrain.iter_pretrain`.
+    device, modality, cache, stop, pause, threads, overwrite, resume
+        As in :func:`~napari_sslseg.core.pretrain.iter_pretrain`. A run that goes on does so in the
+        stage that it was in.
 
     Yields
     ------
@@ -63,41 +74,60 @@ def iter_pretrain_preset(
     SslsegError
         Whatever is wrong with scans, options of the preset or the disk, in one sentence.
     """
-    chosen = preset_named(preset) if isinstance(preset, str) else preset
+    out = Path(out)
+    common: dict[str, Any] = {"device": device, "cache": cache, "stop": stop}
+    common |= {"pause": pause, "threads": threads}
+    if resume:
+        refuse_settings(preset=preset, overwrite=overwrite or None)
+        if not has_stages(out):
+            yield from iter_pretrain(scans, out=out, init=init, resume=True, **common)
+            return
+        chosen, kind, begun = _read_plan(out)
+        # What was begun with options of its own says them itself.
+        init = init or begun
+    elif preset is None:
+        raise ConfigError("Name a preset; only a run that goes on has one already.")
+    else:
+        chosen = preset_named(preset) if isinstance(preset, str) else preset
     # All tasks at once: what is wrong with the second should not come out after hours.
     tasks = [stage.make_task() for stage in chosen.stages]
     sources = gather_scans(scans)
-    claim(Path(out), overwrite=overwrite)
-    start = open_start(init, Path(out), "pretrain")
-    kind = None
-    if start is None:
-        kind = modality or as_volume(bare(sources[0])).modality
-        _try(tasks, chosen.network, chosen.preprocessing(kind), sources)
-    else:
-        yield from _differences(start, chosen)
-    run = start
+    if not resume:
+        claim(out, overwrite=overwrite)
+        start = open_start(init, out, "pretrain")
+        kind = modality
+        if start is None:
+            kind = modality or as_volume(bare(sources[0])).modality
+            _try(tasks, chosen.network, chosen.preprocessing(kind), sources)
+        else:
+            yield from _differences(start, chosen)
+        if len(tasks) > 1:
+            _write_plan(out, chosen, kind, init)
+    run: Run | str | Path | None = init
     for number, task in enumerate(tasks):
         last = number == len(tasks) - 1
+        folder = out if last else out / f"{ORDINALS[number]}-stage"
         if len(tasks) > 1:
             yield Message(f"Stage {number + 1} of {len(tasks)}: {describe(task)}.")
         # A stage that starts from a run takes network and preprocessing from it.
         settings = chosen.pretrain_settings(kind if run is None else None, number)
         if number and run is not None:
             # With the canvas of the stage before, which would else be chosen anew.
-            kept = {"preprocessing": preprocessing_of(run)}
+            kept = {"preprocessing": preprocessing_of(Run.open(run))}
             settings = settings.model_copy(update=kept)
-        events = iter_pretrain(
-            sources,
-            task,
-            out=Path(out) if last else Path(out) / f"{ORDINALS[number]}-stage",
-            settings=settings,
-            device=device,
-            modality=modality,
-            cache=cache,
-            stop=stop,
-            overwrite=overwrite,
-            init=run,
-        )
+        if resume and (folder / RECORD).is_file():
+            events = iter_pretrain(sources, out=folder, init=run, resume=True, **common)
+        else:
+            events = iter_pretrain(
+                sources,
+                task,
+                out=folder,
+                settings=settings,
+                modality=modality if modality or not resume else kind,
+                overwrite=overwrite,
+                init=run,
+                **common,
+            )
         for event in events:
             if not isinstance(event, Done):
                 yield event
@@ -189,3 +219,50 @@ def iter_finetune_preset(
 
 
 finetune_preset = drained(iter_finetune_preset)
+
+
+def has_stages(out: Path) -> bool:
+    """Whether a folder is that of a preset of several stages, and not of a later run without."""
+    if not (out / PLAN).is_file() or not (out / RECORD).is_file():
+        return (out / PLAN).is_file()
+    return str(Run.open(out).record.get("init", "")).endswith("-stage")
+
+
+def _write_plan(
+    out: Path, preset: Preset, modality: Modality | None, init: Run | str | Path | None
+) -> None:
+    """Keep what stages that have not begun need to know, to go on after an interruption.
+
+    Raises
+    ------
+    StorageError
+        If another process works in the folder, or it cannot be written.
+    """
+    folder = init.folder if isinstance(init, Run) else init
+    plan = {
+        "format": 1,
+        "preset": preset.model_dump(mode="json"),
+        "modality": modality,
+        "init": None if folder is None else str(Path(folder).resolve()),
+    }
+    with run_lock(out):
+        write_text(out / PLAN, json.dumps(plan, indent=1))
+
+
+def _read_plan(out: Path) -> tuple[Preset, Modality | None, str | None]:
+    path = out / PLAN
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        preset, modality, init = (
+            Preset.model_validate(plan["preset"]),
+            plan["modality"],
+            plan["init"],
+        )
+        if modality not in ("MR", "CT", None) or not (init is None or isinstance(init, str)):
+            raise ValueError("modality or init")
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is damaged, so the run cannot go on; start again with --overwrite (in Python "
+            "overwrite=True)."
+        ) from error
+    return preset, modality, init

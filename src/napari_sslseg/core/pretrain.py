@@ -14,15 +14,26 @@ from napari_sslseg.core.config import (
     VolumePreprocessing,
 )
 from napari_sslseg.core.crops import crop_size
-from napari_sslseg.core.events import Done, Event, Message, StopFlag, Validation, drained
+from napari_sslseg.core.events import (
+    Done,
+    Event,
+    Message,
+    PauseFlag,
+    StopFlag,
+    Validation,
+    drained,
+)
 from napari_sslseg.core.gather import bare, gather_scans
 from napari_sslseg.core.middle import check_middle, describe_middle, middle_of
 from napari_sslseg.core.organ_crops import iter_organ_crops
 from napari_sslseg.core.placement import canvas_size, resampled_shape
 from napari_sslseg.core.pretext.registry import TaskSettings
 from napari_sslseg.core.pretext.siamese import SiameseSides
-from napari_sslseg.core.runs import Run, RunWriter, claim
+from napari_sslseg.core.provenance import data_record
+from napari_sslseg.core.resume import check_same, refuse_settings, same_scans
+from napari_sslseg.core.runs import Run, claim
 from napari_sslseg.core.samples import Store, iter_samples, sample_dimensions
+from napari_sslseg.core.session import Session
 from napari_sslseg.core.start import load_start, open_start, settled
 from napari_sslseg.core.store import Scan, scan_geometry
 from napari_sslseg.core.subjects import split_subjects
@@ -60,7 +71,10 @@ def iter_pretrain(
     modality: Modality | None = None,
     cache: str | Path | None = None,
     stop: StopFlag | None = None,
+    pause: PauseFlag | None = None,
+    threads: int | None = None,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> Iterator[Event]:
     """Pretrain a network on unlabelled scans.
 
@@ -86,9 +100,16 @@ def iter_pretrain(
         Folder for preprocessed slices on disk, found again by the next run on the same scans. If
         not given they stand in memory, or in the run folder from 2 GiB on.
     stop : StopFlag, optional
-        Ends early and keeps the result so far.
+        Ends early and keeps the result so far; the run can be gone on with.
+    pause : PauseFlag, optional
+        Waits between two steps.
+    threads : int, optional
+        Threads on the CPU, see :func:`~napari_sslseg.core.devices.limit_threads`.
     overwrite : bool
         Whether ``out`` may hold an older run.
+    resume : bool
+        Go on with the run in ``out`` by its own task, settings and start, with the same scans. On
+        the CPU the weights at the end are those of a run without interruption, bit for bit.
 
     Yields
     ------
@@ -101,22 +122,59 @@ def iter_pretrain(
     SslsegError
         Whatever is wrong with scans, settings or the disk, in one sentence.
     """
+    if resume:
+        refuse_settings(task=task, settings=settings, overwrite=overwrite or None)
+    session = Session.of(
+        "pretrain",
+        out,
+        init,
+        cache,
+        device=device,
+        modality=modality,
+        stop=stop,
+        pause=pause,
+        threads=threads,
+        overwrite=overwrite,
+        resume=resume,
+    )
+    yield from session.run(lambda session: _pretrain(session, scans, task, settings))
+
+
+def _pretrain(
+    session: Session,
+    scans: str | Path | Iterable[Scan | str],
+    task: TaskSettings | None,
+    settings: PretrainSettings | None,
+) -> Iterator[Event]:
+    """Do as :func:`iter_pretrain` does, while its folder is locked."""
     from napari_sslseg.core.networks.build import check_dimensions, make_network
     from napari_sslseg.core.pretext.registry import check_task, default_task, describe, remarks
     from napari_sslseg.core.schedules import with_steps
-    from napari_sslseg.core.training import Job, make_fabric, run_job
+    from napari_sslseg.core.training import Job, run_job
 
-    settings = settings or PretrainSettings()
+    earlier = yield from session.earlier()
+    modality = session.modality
+    if earlier is not None:
+        if earlier.finished:
+            yield Done(earlier.run)
+            return
+        settings, task = earlier.run.settings(PretrainSettings), earlier.run.task()
+        start = earlier.start
+    else:
+        settings = settings or PretrainSettings()
+        start = open_start(session.init, session.out, "pretrain")
+        if task is not None and (remark := task.on_start(start is not None)):
+            yield Message(remark)
     if settings.preprocessing is not None:
         check_dimensions(settings.network, sample_dimensions(settings.preprocessing))
-    out = Path(out)
-    start = open_start(init, out, "pretrain")
-    if task is not None and (remark := task.on_start(start is not None)):
-        yield Message(remark)
-    fabric = make_fabric(device, settings.training.precision)
+    fabric, threads = yield from session.fabric(settings.training.precision, earlier)
     sources = gather_scans(scans)
-    claim(out, overwrite=overwrite)
-    settings = settled(settings, start, bare(sources[0]), modality)
+    if earlier is not None:
+        sources = same_scans(earlier.run, sources)
+        modality = getattr(settings.preprocessing, "modality", modality)
+    else:
+        claim(session.out, overwrite=session.overwrite)
+        settings = settled(settings, start, bare(sources[0]), modality)
     assert settings.preprocessing is not None
     check_middle(settings.middle_share, sample_dimensions(settings.preprocessing))
     if task is not None:
@@ -124,22 +182,24 @@ def iter_pretrain(
     if isinstance(task, SiameseSides):
         assert isinstance(settings.preprocessing, VolumePreprocessing)
         organs = iter_organ_crops(
-            sources, settings.preprocessing, task, modality=modality, stop=stop
+            sources, settings.preprocessing, task, modality=modality, stop=session.stop
         )
         store: Store | None = yield from organs
     else:
         store = yield from iter_samples(
             [bare(scan) for scan in sources],
             settings.preprocessing,
-            cache=Path(cache or out / "slices"),
-            on_disk=cache is not None,
+            cache=session.cache,
+            on_disk=session.on_disk,
             modality=modality,
-            stop=stop,
+            stop=session.stop,
         )
     if store is None:
         yield Done(None, stopped=True)
         return
     yield from describe_store(store)
+    if earlier is not None:
+        check_same(earlier.run, store)
     settings = settings.model_copy(update={"preprocessing": store.settings})
     if task is None:
         task = default_task(store.size)
@@ -172,19 +232,16 @@ def iter_pretrain(
     source = yield from load_start(start, model, "encoder+decoder")
     # Before anything is written, since a task may find no examples.
     batches = runtime.batches(training, size)
-    writer = RunWriter(
-        out,
-        {
-            "kind": "pretrain",
-            "settings": settings.model_dump(mode="json"),
-            "task": task.model_dump(mode="json"),
-            **source,
-            "scans": [scan.name for scan in store.scans],
-            "slices": {"training": len(training), "validation": len(validation)},
-            "seed": settings.training.seed,
-            "device": str(fabric.device),
-        },
-    )
+    record = {
+        "settings": settings.model_dump(mode="json"),
+        "task": task.model_dump(mode="json"),
+        **source,
+        "scans": [scan.name for scan in store.scans],
+        "slices": {"training": len(training), "validation": len(validation)},
+        "data": data_record(store, training, validation),
+        "seed": settings.training.seed,
+    }
+    writer = session.writer(earlier, start, fabric, threads, record)
 
     def loss(model: "nn.Module", indices: np.ndarray, generator: "torch.Generator") -> "Tensor":
         images = store.batch(indices).to(fabric.device, non_blocking=True)
@@ -212,9 +269,12 @@ def iter_pretrain(
         steps_per_epoch=steps_per_epoch,
         loss=loss,
         validate=validate if watched else None,
+        splits=runtime.splits,
+        describe=store.describe,
     )
+    state = earlier.state if earlier else None
     told = False
-    for event in run_job(job, writer, fabric, stop):
+    for event in run_job(job, writer, fabric, session.stop, session.pause, state):
         yield event
         spread = event.metrics.get("spread") if isinstance(event, Validation) else None
         if spread is not None and spread < COLLAPSED and not told:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,11 +20,15 @@ from napari_sslseg.core.pretext.base import PretextPreview, PretextTask
 from napari_sslseg.core.pretext.registry import TaskSettings, check_task, make_task, remarks
 from napari_sslseg.core.pretext.siamese import SiameseSides
 from napari_sslseg.core.preview_slices import PreviewSlices, middle_samples
+from napari_sslseg.core.run_network import check_run_network
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.samples import default_preprocessing, sample_dimensions
 from napari_sslseg.core.series import Series, as_series
 from napari_sslseg.core.store import SampleStore
 from napari_sslseg.core.volumes import Modality, Volume
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def preview(
@@ -78,8 +82,9 @@ def preview(
     """
     import torch
 
-    from napari_sslseg.core.checkpoints import restore
+    from napari_sslseg.core.checkpoints import check_weights, restore
     from napari_sslseg.core.networks.build import make_network
+    from napari_sslseg.core.networks.limits import planned, tensor_shapes
 
     alone = isinstance(scans, Volume | Series | LabelledScan | str | Path)
     sources = gather_scans([scans] if alone else scans)  # type: ignore[list-item,arg-type]
@@ -93,6 +98,8 @@ def preview(
         if not isinstance(sources[0], LabelledScan):
             sources[0] = first  # so that it is not read twice
     check_task(chosen, sample_dimensions(found))
+    if run is not None and settings is not None:
+        check_run_network(run, settings.network, found)
     store = _store(sources if chosen.compares_scans else sources[:slices], chosen, found, modality)
     if run is None:
         # Some choices depend on the size of the slices.
@@ -110,10 +117,15 @@ def preview(
         shown = next(runtime.batches(known, slices)(np.random.default_rng(seed)))
     model = None
     if run is not None and settings is not None:
-        plain = make_network(
-            settings.network, store.channels, runtime.head(store.channels), output_kernel=3
-        )
-        model = runtime.wrap(plain).eval()
+        network, channels = settings.network, store.channels
+
+        def build() -> "nn.Module":
+            plain = make_network(network, channels, runtime.head(channels), output_kernel=3)
+            return runtime.wrap(plain)
+
+        # The head of a task may be larger than any network, so it is planned as well.
+        check_weights(run.weights, tensor_shapes(planned(build, network.kind)))
+        model = build().eval()
         restore(model, run.weights)
     draw = runtime.sample_slices(shown, torch.Generator().manual_seed(seed))
     return runtime.preview(store.batch(shown), draw, model)

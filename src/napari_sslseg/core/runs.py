@@ -4,6 +4,8 @@
 
     run.json            kind, settings, scans, classes, seed, device, versions, status
     metrics.csv         loss, learning rate and validation figures by step
+    events.jsonl        what was told: messages, validations, what was saved, status
+    states/             what a training needs to go on, see core/state.py; gone when it is finished
     last.safetensors    the latest weights, with last.json
     best.safetensors    the best weights by the validation, with best.json
 """
@@ -18,14 +20,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from napari_sslseg.core.atomic import write_text
 from napari_sslseg.core.errors import CheckpointError, StorageError
+from napari_sslseg.core.printable import printable
+from napari_sslseg.core.run_record import FORMAT, LONGEST, RECORD, checked_part, read_record
+from napari_sslseg.core.state import remove_states
 
-RECORD = "run.json"
 METRICS = "metrics.csv"
-FORMAT = 1
+MOST_METRICS = 512 * 2**20
+"""Bytes of ``metrics.csv``; ten million steps take about as many."""
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.registry import TaskSettings
@@ -75,23 +80,34 @@ class Run:
         return self._checked(TASKS[kind], task)
 
     def _checked(self, model: type[Model], values: Any) -> Model:
-        try:
-            return model.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "settings"
-            raise CheckpointError(
-                f"The record of {self.folder} is damaged ({where}: {first['msg']}); "
-                "use another run."
-            ) from error
+        return checked_part(model, values, self.folder)
 
     def metrics(self) -> list[dict[str, float]]:
-        """Rows of ``metrics.csv``; figures that a row does not have are left out."""
-        with (self.folder / METRICS).open(newline="", encoding="utf-8") as file:
-            return [
-                {key: float(value) for key, value in row.items() if value}
-                for row in csv.DictReader(file)
-            ]
+        """Rows of ``metrics.csv``; figures that a row does not have are left out.
+
+        Raises
+        ------
+        CheckpointError
+            If it is missing or damaged.
+        """
+        path = self.folder / METRICS
+        try:
+            if path.stat().st_size > MOST_METRICS:
+                raise ValueError(f"it is larger than {MOST_METRICS / 2**20:.0f} MiB")
+            with path.open(newline="", encoding="utf-8") as file:
+                return [
+                    {key: float(value) for key, value in row.items() if value}
+                    for row in csv.DictReader(file)
+                ]
+        except OSError as error:
+            raise CheckpointError(
+                f"{path} cannot be read ({error.strerror or error}); use another run."
+            ) from error
+        except (ValueError, TypeError, csv.Error) as error:
+            # A row with more fields than names is a list of them, hence the TypeError.
+            raise CheckpointError(
+                f"{path} is damaged ({printable(error, LONGEST)}); use another run."
+            ) from error
 
     @classmethod
     def open(cls, folder: "str | Path | Run", kind: Kind | None = None) -> "Run":
@@ -102,26 +118,7 @@ class Run:
         CheckpointError
             If it is no run, is damaged, is of another kind, or comes from a newer version.
         """
-        if isinstance(folder, Run):
-            run = folder
-        else:
-            path = Path(folder) / RECORD
-            if not Path(folder).exists():
-                raise CheckpointError(f"The run folder {folder} does not exist; check the path.")
-            if not path.is_file():
-                raise CheckpointError(
-                    f"{folder} is no run folder (it holds no {RECORD}); "
-                    "give the folder that --out named."
-                )
-            try:
-                record = json.loads(path.read_text(encoding="utf-8"))
-                newer = record["format"] > FORMAT
-                run = cls(Path(folder), record)
-                _ = record["kind"], record["settings"]
-            except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-                raise CheckpointError(f"{path} is damaged ({error}); use another run.") from error
-            if newer:
-                raise CheckpointError(f"{path} was written by a newer version; update this one.")
+        run = folder if isinstance(folder, Run) else cls(Path(folder), read_record(Path(folder)))
         if kind and run.kind != kind:
             raise CheckpointError(
                 f"{run.folder} is a {run.kind} run, but a {kind} run is needed here; "
@@ -146,6 +143,7 @@ class RunWriter:
         for name in ("best", "last"):
             for suffix in (".safetensors", ".json"):
                 (folder / f"{name}{suffix}").unlink(missing_ok=True)
+        remove_states(folder)
         self.record: dict[str, Any] = {
             "format": FORMAT,
             **record,
@@ -157,6 +155,24 @@ class RunWriter:
         }
         self._rows: list[dict[str, float]] = []
         self._write()
+
+    @classmethod
+    def resumed(cls, run: Run, rows: int) -> "RunWriter":
+        """Go on with a run, whose record stays, after so many rows of metrics."""
+        writer = cls.__new__(cls)
+        writer.folder, writer.record = run.folder, dict(run.record)
+        writer._rows = run.metrics()[:rows] if rows else []
+        for name in ("finished", "problem"):
+            writer.record.pop(name, None)
+        again = [*writer.record.get("resumed", ()), datetime.now(UTC).isoformat(timespec="seconds")]
+        writer.record |= {"status": "running", "resumed": again}
+        writer._write()
+        return writer
+
+    @property
+    def count(self) -> int:
+        """Number of rows of metrics so far."""
+        return len(self._rows)
 
     def row(self, values: Mapping[str, float]) -> None:
         """Add a row of metrics; written with the next checkpoint."""

@@ -1,11 +1,12 @@
-"""How long a training is, and how its learning rate goes."""
+"""How long a training is, how its learning rate goes, and when it stops early."""
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 
-from napari_sslseg.core.config import MOST_STEPS, Training
+from napari_sslseg.core.config import MOST_STEPS, EarlyStopping, Training
 from napari_sslseg.core.errors import ConfigError
 
 PLATEAU_FACTOR = 0.5
@@ -128,3 +129,57 @@ class Schedule:
         """Take in the monitored value of a validation."""
         if self._by_value is not None:
             self._by_value.step(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is, as numbers."""
+        scheduler = self._by_step or self._by_value
+        assert scheduler is not None
+        return {k: v for k, v in scheduler.state_dict().items() if k != "lr_lambdas"}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        if self._by_step is not None:
+            self._by_step.load_state_dict({**state, "lr_lambdas": [None]})
+        if self._by_value is not None:
+            self._by_value.load_state_dict(dict(state))
+
+
+class Patience:
+    """Decides when to stop early, see :class:`~napari_sslseg.core.config.EarlyStopping`.
+
+    ``best`` is the best of all; the margin counts from the value that last beat it.
+    """
+
+    def __init__(self, settings: EarlyStopping | None, better: Literal["lower", "higher"]) -> None:
+        self.settings = settings
+        self.sign = 1.0 if better == "lower" else -1.0
+        self.best = math.inf
+        self.reference = math.inf
+        self.waited = 0
+
+    def improved(self, value: float) -> bool:
+        """Take in a value; whether it is the best so far."""
+        value *= self.sign
+        margin = self.settings.min_delta if self.settings else 0.0
+        if value < self.reference - margin:
+            self.reference, self.waited = value, 0
+        else:
+            self.waited += 1
+        if value < self.best:
+            self.best = value
+            return True
+        return False
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether to stop."""
+        return self.settings is not None and self.waited >= self.settings.patience
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers, as numbers."""
+        return {"best": self.best, "reference": self.reference, "waited": self.waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Remember that."""
+        self.best, self.reference = state["best"], state["reference"]
+        self.waited = state["waited"]

@@ -205,7 +205,7 @@ def iter_store(
             volume = loaded.volume
             labels = None if loaded.classes is None else prepare_labels(loaded.classes, place)
             writer.add(prepare(volume, settings, place), labels, loaded.annotated)
-            add_record(records, volume, counts[number])
+            add_record(records, loaded, counts[number])
             give_back_memory()
             yield Progress("Reading scans", number + 1, len(scans))
         index = {"format": FORMAT, "scans": [asdict(record) for record in records]}

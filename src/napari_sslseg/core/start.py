@@ -15,6 +15,7 @@ from napari_sslseg.core.config import (
 from napari_sslseg.core.errors import CheckpointError, ConfigError
 from napari_sslseg.core.events import Message
 from napari_sslseg.core.labelled import as_volume
+from napari_sslseg.core.run_network import check_parts, check_run_network
 from napari_sslseg.core.runs import Kind, Run
 from napari_sslseg.core.samples import default_preprocessing
 from napari_sslseg.core.series import Source
@@ -55,7 +56,7 @@ def settled(
     Raises
     ------
     CheckpointError
-        If the record of the run is damaged.
+        If the record of the run is damaged, or its weights are not those of its network.
     ConfigError
         If the settings ask for another network or preprocessing than the run's.
     """
@@ -66,6 +67,7 @@ def settled(
         chosen = default_preprocessing(guess, settings.network.dimensions)
         return settings.model_copy(update={"preprocessing": chosen})
     network, preprocessing = network_of(start), preprocessing_of(start)
+    check_parts(start, check_run_network(start, network, preprocessing))
     same = settings.preprocessing == preprocessing
     if isinstance(preprocessing, Preprocessing) and preprocessing.fit == "pad" and not same:
         # The network takes any size; the canvas is chosen anew from the scans.

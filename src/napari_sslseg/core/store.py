@@ -26,18 +26,17 @@ Scan = Volume | Source | LabelledScan
 
 @dataclass(frozen=True)
 class ScanRecord:
-    """One scan of a store: ``start`` is the index of its first sample (slice or crop)."""
+    """One scan of a store: ``start`` is the index of its first sample (slice or crop).
+
+    ``content`` and ``labels`` are hashes of its values and of its labels, as they were read.
+    """
 
     name: str
     subject: str
     start: int
     n_slices: int
-
-
-def add_record(records: list[ScanRecord], volume: Volume, n_samples: int) -> None:
-    """Append the record of a scan whose samples follow those of the scans before it."""
-    start = records[-1].start + records[-1].n_slices if records else 0
-    records.append(ScanRecord(volume.name, volume.subject, start, n_samples))
+    content: str = ""
+    labels: str = ""
 
 
 class SampleStore(ABC):
@@ -74,6 +73,23 @@ class SampleStore(ABC):
 
     def __len__(self) -> int:
         return len(self.scan_index)
+
+    def describe(self, indices: np.ndarray, most: int = 32) -> str:
+        """Name samples by their scan and their number in it, such as ``slices 3, 9 of case_1``.
+
+        No more than ``most`` are named.
+        """
+        found: dict[int, list[int]] = {}
+        for index in np.unique(indices)[:most].tolist():
+            number = int(self.scan_index[index])
+            found.setdefault(number, []).append(index - self.scans[number].start)
+        parts = [
+            f"{self.noun}{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))} of "
+            f"{self.scans[scan].name}"
+            for scan, numbers in found.items()
+        ]
+        more = len(np.unique(indices)) - most
+        return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
 
     @property
     @abstractmethod
@@ -136,6 +152,25 @@ class LoadedScan:
     classes: np.ndarray | None = None
     annotated: np.ndarray | None = None
 
+    def digests(self) -> tuple[str, str]:
+        """Hashes of the values on their grid, and of the labels; no file is read for them again.
+
+        Of the labels only what is learnt from counts: slices that nobody annotated do not.
+        """
+        # In the order of the source, in which most scans lie in memory.
+        values = self.volume.geometry.to_source(self.volume.data).T
+        labels = ""
+        if self.classes is not None and self.annotated is not None:
+            labels = content_hash(self.annotated.tobytes(), self.classes)
+        return content_hash(self.volume.geometry.affine.tobytes(), values), labels
+
+
+def add_record(records: list[ScanRecord], loaded: LoadedScan, n_samples: int) -> None:
+    """Append the record of a scan whose samples follow those of the scans before it."""
+    start = records[-1].start + records[-1].n_slices if records else 0
+    volume = loaded.volume
+    records.append(ScanRecord(volume.name, volume.subject, start, n_samples, *loaded.digests()))
+
 
 def load_scan(
     scan: Scan, plane: Plane, classes: Sequence[int], modality: Modality | None
@@ -173,6 +208,15 @@ def scan_subject(scan: Scan) -> str:
     if isinstance(scan, LabelledScan):
         scan = scan.scan
     return scan.subject if isinstance(scan, Volume) else as_series(scan).subject
+
+
+def content_hash(head: bytes, values: np.ndarray) -> str:
+    """Hash of ``head`` and of an array, plane by plane and so without a copy of all of it."""
+    total = hashlib.blake2b(head, digest_size=16)
+    total.update(f"{values.dtype.str} {values.shape}".encode())
+    for plane in values:
+        total.update(np.ascontiguousarray(plane).data)
+    return total.hexdigest()
 
 
 def fingerprint(head: str, scans: Sequence[Scan]) -> str:

@@ -82,7 +82,16 @@ class PretextPreview:
 
 
 class SliceTask(ABC):
-    """What most tasks need not say: train the network as it is, on slices drawn one by one."""
+    """What most tasks need not say: train the network as it is, on slices drawn one by one.
+
+    Attributes
+    ----------
+    splits : bool
+        Whether a batch that is too large for the memory may pass through the network in parts: not
+        where the network itself compares the images of a batch. The loss sees all of them.
+    """
+
+    splits: bool = True
 
     name: ClassVar[str]
     least: ClassVar[int] = 1
@@ -155,6 +164,11 @@ class PretextTask(Protocol):
     @property
     def title(self) -> str:
         """Plain words for a clinician."""
+        ...
+
+    @property
+    def splits(self) -> bool:
+        """Whether a batch may pass through the network in parts."""
         ...
 
     def head(self, in_channels: int) -> int:

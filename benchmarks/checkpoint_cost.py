@@ -1,0 +1,118 @@
+"""What checkpoints cost of the time of a training.
+
+A real training by the real loop, with states at each epoch as often as the settings allow. What
+each takes to write, with the sync to the disk, is measured, and so is hashing the scans of a run.
+
+Target: checkpoints take at most 1 % of the time.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from napari_sslseg.core.config import Network, Preprocessing, Training
+from napari_sslseg.core.events import Step
+from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.loop import Loop
+from napari_sslseg.core.networks.unet2d import UNet2d
+from napari_sslseg.core.pretext.registry import default_task
+from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.slices import SliceStore
+from napari_sslseg.core.store import LoadedScan
+from napari_sslseg.core.training import Job, make_fabric, shuffled_batches, train
+from napari_sslseg.core.volumes import Volume
+
+CASES = [("tiny", 64, 8), ("small", 64, 8), ("paper", 64, 4)]
+
+
+def scan(side: int, slices: int = 32) -> Volume:
+    geometry = Geometry(np.diag([1.0, 1, 1, 1]), (side, side, slices))
+    values = np.random.default_rng(0).normal(size=geometry.display_shape)
+    return Volume(values.astype(np.float32), geometry)
+
+
+def steps(store: SliceStore, preset: str, batch: int, folder: Path, **settings):
+    """The real loop, and seconds that its checkpoints took, one after another."""
+    runtime = default_task(store.size).build(store.size, 0)
+    fabric = make_fabric("cpu")
+    model = UNet2d(1, 1, Network.preset(preset), output_kernel=3)
+
+    def loss(model, indices, generator):
+        images = store.batch(indices).to(fabric.device)
+        return runtime.loss(model, images, runtime.sample(len(indices), generator))
+
+    training = Training(steps=10**6, batch_size=batch, **settings)
+    job = Job(model, training, shuffled_batches(store.indices(), batch), 4, loss)
+    return train(job, RunWriter(folder, {"kind": "pretrain", "settings": {}}), fabric)
+
+
+class Watch:
+    """Sums up what writing takes."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        save = Loop.save
+
+        def watched(loop: Loop):
+            begun = time.perf_counter()
+            saved = save(loop)
+            self.seconds.append(time.perf_counter() - begun)
+            return saved
+
+        Loop.save = watched
+
+
+def case(preset: str, side: int, batch: int, seconds: float, watch: Watch, parent: Path) -> dict:
+    store = SliceStore.build([scan(side)], Preprocessing())
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        watch.seconds.clear()
+        often = steps(store, preset, batch, Path(folder), checkpoint_seconds=1e-3)
+        begun, n = time.perf_counter(), 0
+        while time.perf_counter() - begun < seconds:
+            n += isinstance(next(often), Step)
+        took = time.perf_counter() - begun
+        spent, count = sum(watch.seconds), len(watch.seconds)
+        size = sum(path.stat().st_size for path in Path(folder, "states").glob("*"))
+        often.close()
+    return {
+        "network": preset,
+        "slices": f"{batch} × {side}×{side}",
+        "step (ms)": f"{1000 * (took - spent) / n:.0f}",
+        "state (MB)": f"{size / max(1, min(2, count)) / 1e6:.1f}",
+        "one checkpoint (ms)": f"{1000 * spent / max(1, count):.0f}",
+        "checkpoints": f"{count} in {took:.0f} s",
+        "share of the time": f"{100 * spent / took:.2f} %",
+    }
+
+
+def hashing() -> str:
+    loaded = LoadedScan(scan(512, 64))
+    begun = time.perf_counter()
+    loaded.digests()
+    return f"{loaded.volume.data.nbytes / 1e6 / (time.perf_counter() - begun):.0f} MB/s"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60, help="for each network")
+    parser.add_argument("--folder", type=Path, help="disk to write to; that for temporary files")
+    options = parser.parse_args()
+    watch = Watch()
+    rows = [case(*c, options.seconds, watch, options.folder) for c in CASES]
+    print(f"| {' | '.join(rows[0])} |\n|{' --- |' * len(rows[0])}")
+    for row in rows:
+        print(f"| {' | '.join(row.values())} |")
+    print(f"\nHashing a scan in memory, as it is read: {hashing()}.")
+    print(
+        f"Threads: {torch.get_num_threads()} of {os.cpu_count()}; torch {torch.__version__}. "
+        "Target: at most 1 %."
+    )
+
+
+if __name__ == "__main__":
+    main()

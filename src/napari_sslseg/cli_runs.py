@@ -1,0 +1,106 @@
+"""Command line: which runs lie below a folder, and how two of them differ."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_sslseg.console import say, table
+from napari_sslseg.options import Json
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.run_list import RunSummary
+
+TITLES = [
+    "run", "kind", "task or start", "network", "preset", "scans", "steps", "status",
+    "best validation", "time",
+]  # fmt: skip
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Folder of run folders.")],
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Two runs, by name in the table or by folder: what differs."),
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder to write the metrics to, for TensorBoard.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the runs in a folder and below, compare two, or write their metrics for TensorBoard."""
+    from napari_sslseg.core.run_list import list_runs
+
+    if compare:
+        _compare(folder, compare, as_json)
+        return
+    found = list_runs(folder)
+    if tensorboard is not None:
+        _write_events(found, tensorboard)
+    if as_json:
+        print(json.dumps([run.as_dict() for run in found]))
+        return
+    good = [run for run in found if run.problem is None]
+    if good:
+        table(TITLES, [_row(run) for run in good])
+    for run in found:
+        if run.problem is not None:
+            say(f"Not usable: {run.problem}")
+    say(f"Runs: {len(good)} of {len(found)} can be used.")
+
+
+def _row(run: "RunSummary") -> list[Any]:
+    values = [run.name, run.kind, run.learnt, run.network, run.preset, run.scans, run.steps]
+    return [*values, run.status, run.best, _duration(run.seconds)]
+
+
+def _duration(seconds: float | None) -> str | None:
+    """Hours, minutes and seconds, such as 1:02:03 or 2:03."""
+    if seconds is None or not 0 <= seconds < 1e9:
+        return None
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _compare(folder: Path, names: tuple[str, str], as_json: bool) -> None:
+    from napari_sslseg.core.run_list import run_differences
+    from napari_sslseg.core.runs import Run
+
+    # By name below the folder first, as the table shows it.
+    first, second = (
+        Run.open(folder / name if (folder / name).exists() else Path(name)) for name in names
+    )
+    found = run_differences(first, second)
+    if as_json:
+        print(json.dumps({place: [ours, theirs] for place, ours, theirs in found}))
+        return
+    if not found:
+        say("The settings of both runs are the same.")
+        return
+    table(["setting", *names], [[place, _shown(a), _shown(b)] for place, a, b in found])
+
+
+def _shown(value: Any) -> str | None:
+    """A value in one line; lists of many scans by their number."""
+    if isinstance(value, list) and len(value) > 8:
+        return f"{len(value)} values"
+    return None if value is None else str(value)[:60]
+
+
+def _write_events(found: "list[RunSummary]", folder: Path) -> None:
+    from napari_sslseg.core.errors import CheckpointError
+    from napari_sslseg.core.runs import Run
+    from napari_sslseg.core.tensorboard import check_tensorboard, write_events
+
+    check_tensorboard()
+    for summary in found:
+        if summary.problem is not None:
+            continue
+        try:
+            rows = write_events(Run.open(summary.folder), folder / summary.name)
+        except CheckpointError as error:
+            say(f"Not written: {error}")
+        else:
+            say(f"{summary.name}: {rows} rows in {folder / summary.name}.")

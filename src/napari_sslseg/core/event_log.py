@@ -1,0 +1,115 @@
+"""The history of a run: what was told in it, one line of JSON each, in ``events.jsonl``."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from napari_sslseg.core.errors import SslsegError, StorageError
+from napari_sslseg.core.events import Done, Event, Message, Saved, Status, Validation
+
+LOG = "events.jsonl"
+KEPT = (Message, Validation, Saved, Status)
+
+
+class EventLog:
+    """Appends events to the history of a run, each with the time; a crash keeps what was told.
+
+    What is told before the run folder is known to be this run's waits for :meth:`open`. Steps are
+    not kept: they are the rows of ``metrics.csv``.
+
+    Parameters
+    ----------
+    folder : Path
+        Run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._waiting: list[str] = []
+        self._file: IO[str] | None = None
+
+    def open(self, *, fresh: bool) -> None:
+        """Begin to write: a new history, or behind that of the run so far."""
+        path = self.folder / LOG
+        try:
+            if not fresh and path.exists():
+                _cut(path)
+            self._file = path.open("w" if fresh else "a", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise self._cannot(error) from error
+        waiting, self._waiting = self._waiting, []
+        for line in waiting:
+            self._write(line)
+
+    def add(self, event: Event) -> None:
+        """Keep an event, if it is of those that are kept."""
+        if isinstance(event, KEPT):
+            values = {field.name: getattr(event, field.name) for field in fields(event)}
+            self.line(type(event).__name__, **values)
+
+    def line(self, kind: str, **values: Any) -> None:
+        """Keep one line."""
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._write(json.dumps({"time": time, "event": kind, **values}, default=self._plain))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _plain(self, value: Any) -> str:
+        inside = isinstance(value, Path) and value.is_relative_to(self.folder)
+        return str(value.relative_to(self.folder) if inside else value)
+
+    def _write(self, line: str) -> None:
+        if self._file is None:
+            self._waiting.append(line)
+            return
+        try:
+            self._file.write(f"{line}\n")
+            self._file.flush()
+        except OSError as error:
+            raise self._cannot(error) from error
+
+    def _cannot(self, error: OSError) -> StorageError:
+        return StorageError(
+            f"Could not write {self.folder / LOG}: {error.strerror or error}; free some space or "
+            "choose another folder."
+        )
+
+
+def recorded(events: Iterator[Event], log: EventLog) -> Iterator[Event]:
+    """Pass events on, and keep those worth it in the history of the run, and how it ended."""
+    ended = False
+    try:
+        for event in events:
+            log.add(event)
+            if isinstance(event, Done):
+                ended = True
+                if event.result is not None:
+                    log.line("End", status=event.result.record["status"])
+            yield event
+    except (SslsegError, KeyboardInterrupt, GeneratorExit) as error:
+        # The events are ended first: what they still save belongs before the end of the history.
+        close = getattr(events, "close", None)
+        if close is not None:
+            close()
+        status = "failed" if isinstance(error, SslsegError) else "stopped"
+        # Of a disk that is full, the error that is on its way says more.
+        with contextlib.suppress(StorageError):
+            if not ended:
+                log.line("End", status=status, text=str(error))
+        raise
+    finally:
+        log.close()
+
+
+def _cut(path: Path) -> None:
+    """Cut off a line that a crash left unfinished."""
+    with path.open("rb+") as file:
+        whole = file.read().rfind(b"\n") + 1
+        file.truncate(whole)

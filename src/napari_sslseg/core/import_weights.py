@@ -1,0 +1,138 @@
+"""Weights from elsewhere become a run folder that a fine-tuning can start from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_sslseg.core.checkpoints import check_finite, save_tensors
+from napari_sslseg.core.config import AnyPreprocessing, PretrainSettings
+from napari_sslseg.core.errors import CheckpointError
+from napari_sslseg.core.foreign_weights import read_foreign
+from napari_sslseg.core.network_config import NetworkSettings, named_network
+from napari_sslseg.core.networks.build import check_dimensions
+from napari_sslseg.core.networks.limits import planned_network, tensor_shapes
+from napari_sslseg.core.runs import Run, RunWriter, claim
+from napari_sslseg.core.samples import default_preprocessing, sample_dimensions
+from napari_sslseg.core.weight_names import PARTS, Matching, match_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def import_weights(
+    file: str | Path,
+    *,
+    network: NetworkSettings | str,
+    out: str | Path,
+    preprocessing: AnyPreprocessing | None = None,
+    renames: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> Run:
+    """Write weights of another program as a run folder of the kind ``pretrain``.
+
+    Parameters
+    ----------
+    file : path-like
+        ``.safetensors``, ``.pt`` or ``.pth``; no code in it is ever run.
+    network : NetworkSettings or str
+        The network here that the weights are of, or its name.
+    out : path-like
+        Run folder, for ``init`` of a pretraining or fine-tuning.
+    preprocessing : Preprocessing or VolumePreprocessing, optional
+        What the network was trained on; MR as it is usual here if not given.
+    renames : mapping of str to str, optional
+        Prefixes of names there, and what they are here.
+    overwrite : bool
+        Whether ``out`` may hold an older run.
+
+    Returns
+    -------
+    Run
+        Encoder and decoder as far as they were found, in float32. ``record["transfer"]`` says
+        what became of every tensor. The output layer belongs to the task and is left out.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be used, or nothing of it fits the encoder.
+    ConfigError
+        If network and preprocessing do not fit each other.
+    StorageError
+        If ``out`` cannot be written.
+    """
+    import torch
+
+    file, out = Path(file), Path(out)
+    if isinstance(network, str):
+        network = named_network(network)
+    if preprocessing is None:
+        preprocessing = default_preprocessing("MR", network.dimensions)
+    check_dimensions(network, sample_dimensions(preprocessing))
+    plan = tensor_shapes(planned_network(network, preprocessing.channels, 1))
+    # The output layer is that of no task yet.
+    ours = {name: shape for name, (shape, _) in plan.items() if name.startswith(PARTS)}
+    claim(out, overwrite=overwrite)
+    weights = read_foreign(file)
+    theirs = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
+    found = match_tensors(theirs, ours, network, renames=renames, ordered=weights.ordered)
+    found.skipped |= dict(weights.left_out)
+    if not any(name.startswith("encoder.") for name in found.copied):
+        raise CheckpointError(
+            f"Nothing in {file} fits the encoder of the network {network.kind}"
+            f"{_example(found, theirs)}; choose its network and widths, or say with --map "
+            "(in Python renames=) what its names are here."
+        )
+    tensors = {
+        name: _settled(weights.tensors[source], fractions=plan[name][1])
+        for name, (source, _) in found.copied.items()
+    }
+    check_finite(file, tensors)
+    settings = PretrainSettings(network=network, preprocessing=preprocessing)
+    writer = RunWriter(
+        out,
+        {
+            "kind": "pretrain",
+            "settings": settings.model_dump(mode="json"),
+            "task": None,
+            "init": file.name,
+            "transfer": described(found, ours),
+            "scans": [],
+            "slices": {},
+            "seed": settings.training.seed,
+            "device": str(torch.device("cpu")),
+        },
+    )
+    save_tensors(out / "last.safetensors", tensors, {"step": 0, "metrics": {}})
+    return writer.finish("finished")
+
+
+def _settled(tensor: "Tensor", *, fractions: bool) -> "Tensor":
+    """Float32, or the whole numbers of counters; a copy, since the file may be mapped."""
+    import torch
+
+    return tensor.detach().to(torch.float32 if fractions else torch.int64, copy=True)
+
+
+def _example(found: Matching, theirs: Mapping[str, Any]) -> str:
+    """Name one of the tensors, so that the user sees what names there are."""
+    from napari_sslseg.core.printable import printable
+
+    if found.mismatched:
+        name, (target, there, here) = next(iter(found.mismatched.items()))
+        return f" ({printable(name, 80)} is {there}, but {target} is {here})"
+    return f" (it has names such as {printable(next(iter(theirs)), 80)})"
+
+
+def described(found: Matching, ours: Mapping[str, Any]) -> dict[str, Any]:
+    """What became of every tensor of both sides, for the record."""
+    return {
+        "copied": [
+            {"name": source, "as": name, "by": how} for name, (source, how) in found.copied.items()
+        ],
+        "skipped": [{"name": name, "reason": why} for name, why in found.skipped.items()],
+        "mismatched": [
+            {"name": name, "as": target, "source": list(there), "target": list(here)}
+            for name, (target, there, here) in found.mismatched.items()
+        ],
+        "missing": [name for name in ours if name not in found.copied],
+    }

@@ -1,0 +1,131 @@
+"""What a training trains: the network, the slices, the loss and the validation."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_sslseg.core.config import Training
+from napari_sslseg.core.errors import SslsegError
+
+Sampler = Callable[[np.random.Generator], Iterator[np.ndarray]]
+
+
+class TrainingError(SslsegError):
+    """A training that cannot go on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What to train.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Changed in place.
+    settings : Training
+        How.
+    batches : callable
+        From a random generator to an endless iterator of index arrays. It draws from nothing but
+        that generator, so that its position is known by the number of batches drawn.
+    steps_per_epoch : int
+        Steps in which each slice is seen about once. The validation comes once an epoch, but not
+        more than about 20 times in all, unless the settings say otherwise: with a few annotated
+        slices an epoch is a single step. Where the settings count in epochs, their steps are
+        those of :func:`~napari_sslseg.core.schedules.with_steps`.
+    loss : callable
+        ``(model, indices, generator) -> scalar Tensor``; fetches the batch and goes forward. It
+        draws from the generator and from PyTorch's own alone.
+    validate : callable or None
+        ``model -> figures`` by name, on data that the training does not see.
+    monitor : str
+        The figure that decides which weights are best.
+    better : {"lower", "higher"}
+        Which way it improves.
+    kept : nn.Module, optional
+        The part of the model whose weights are saved; all of it if not given.
+    begin_epoch : callable, optional
+        Told at the start of every epoch how much of the training has passed: 0 in the first
+        epoch, 1 in the last.
+    splits : bool
+        Whether a batch that is too large for the memory may pass through the network in parts.
+    describe : callable, optional
+        Names slices by their indices, for messages.
+    """
+
+    model: nn.Module
+    settings: Training
+    batches: Sampler
+    steps_per_epoch: int
+    loss: Callable[[nn.Module, np.ndarray, torch.Generator], Tensor]
+    validate: Callable[[nn.Module], dict[str, float]] | None = None
+    monitor: str = "loss"
+    better: Literal["lower", "higher"] = "lower"
+    kept: nn.Module | None = None
+    begin_epoch: Callable[[float], None] | None = None
+    splits: bool = True
+    describe: Callable[[np.ndarray], str] | None = None
+
+
+def shuffled_batches(indices: np.ndarray, batch_size: int) -> Sampler:
+    """Endless batches of full size; each index is seen once before any is seen again."""
+
+    def draw(rng: np.random.Generator) -> Iterator[np.ndarray]:
+        pool = np.empty(0, indices.dtype)
+        while True:
+            while len(pool) < batch_size:
+                pool = np.concatenate([pool, rng.permutation(indices)])
+            batch, pool = pool[:batch_size], pool[batch_size:]
+            yield batch
+
+    return draw
+
+
+class Draws:
+    """Batches of a sampler, whose position can be told and returned to.
+
+    The position is the number of batches drawn: drawing indices again costs next to nothing beside
+    training on them, and no sampler needs to say what it remembers.
+
+    Parameters
+    ----------
+    sampler : Sampler
+        Where the batches come from.
+    seed : int
+        Of its generator.
+    """
+
+    def __init__(self, sampler: Sampler, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._batches = sampler(self._rng)
+        self.drawn = 0
+        self._sum = 0
+
+    def next(self) -> np.ndarray:
+        """Draw the next batch."""
+        self.drawn += 1
+        batch = next(self._batches)
+        self._sum = zlib.crc32(batch.tobytes(), self._sum)
+        return batch
+
+    def skip_to(self, drawn: int) -> None:
+        """Draw until so many batches have been drawn in all."""
+        while self.drawn < drawn:
+            self.next()
+
+    @property
+    def position(self) -> dict[str, object]:
+        """State of the generator, and a sum over what was drawn: the same for the same draws."""
+        return {"generator": dict(self._rng.bit_generator.state), "sum": self._sum}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that a device, or the machine, has too little memory."""
+    # On the CPU it is a plain RuntimeError of the allocator.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )

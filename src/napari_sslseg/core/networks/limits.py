@@ -1,0 +1,69 @@
+"""How large a network would be, without building it. Importing this loads no PyTorch."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.network_config import NetworkSettings
+from napari_sslseg.core.networks.build import make_network
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MOST_PARAMETERS = 500_000_000
+"""2 GB of weights; nnU-Net's largest networks have about a fifth of it."""
+
+Shapes = dict[str, tuple[tuple[int, ...], bool]]
+"""Shape of each tensor of a network by its name, and whether it is of fractions."""
+
+
+def tensor_shapes(model: "nn.Module") -> Shapes:
+    """Shapes of the tensors of a network, from whatever device."""
+    return {
+        name: (tuple(tensor.shape), tensor.is_floating_point())
+        for name, tensor in model.state_dict().items()
+    }
+
+
+def planned_network(
+    settings: NetworkSettings, in_channels: int, out_channels: int, *, output_kernel: int = 1
+) -> "nn.Module":
+    """Build a network without memory for its weights, to see what it would be.
+
+    Takes milliseconds whatever its size: on PyTorch's meta device tensors are shapes alone.
+
+    Raises
+    ------
+    ConfigError
+        If it has more parameters than :data:`MOST_PARAMETERS`.
+
+    Examples
+    --------
+    >>> from napari_sslseg.core.network_config import Network
+    >>> plan = planned_network(Network(widths=(8, 16)), 1, 2)
+    >>> tensor_shapes(plan)["output.weight"]
+    ((2, 8, 1, 1), True)
+    >>> planned_network(Network(widths=(2048,) * 5), 1, 2)
+    Traceback (most recent call last):
+    napari_sslseg.core.errors.ConfigError: The network unet2d would have 793 million parameters, \
+but 500 million are the most; take narrower levels.
+    """
+    return planned(
+        lambda: make_network(settings, in_channels, out_channels, output_kernel=output_kernel),
+        settings.kind,
+    )
+
+
+def planned(build: "Callable[[], nn.Module]", name: str) -> "nn.Module":
+    """Call ``build`` without memory for weights, see :func:`planned_network`."""
+    import torch
+
+    with torch.device("meta"):
+        model = build()
+    millions = round(sum(weight.numel() for weight in model.parameters()) / 1e6)
+    if millions > MOST_PARAMETERS / 1e6:
+        raise ConfigError(
+            f"The network {name} would have {millions:,} million parameters, but "
+            f"{MOST_PARAMETERS / 1e6:.0f} million are the most; take narrower levels."
+        )
+    return model

@@ -1,0 +1,35 @@
+"""Text from files, made safe to print: names may hold signs that steer a terminal."""
+
+import unicodedata
+
+CONTROLS = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+"""Unicode categories that show nothing by themselves but change what is shown."""
+
+
+def printable(text: object, longest: int | None = None) -> str:
+    r"""Replace control characters by escapes, and cut off what is too long.
+
+    Parameters
+    ----------
+    text : object
+        Shown as ``str`` has it.
+    longest : int, optional
+        Characters to keep; the rest becomes an ellipsis.
+
+    Examples
+    --------
+    >>> print(printable("run\x1b[2J"))
+    run\x1b[2J
+    >>> printable("Überblick 7 µm")
+    'Überblick 7 µm'
+    """
+    plain = str(text)
+    if longest is not None and len(plain) > longest:
+        plain = plain[:longest] + "…"
+    return "".join(_shown(sign) for sign in plain)
+
+
+def _shown(sign: str) -> str:
+    if unicodedata.category(sign) not in CONTROLS:
+        return sign
+    return sign.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,135 @@
+"""What a run was made of: the scans and the slices of them, the start, the machine, the program."""
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_sslseg.core.runs import Run
+    from napari_sslseg.core.store import SampleStore
+
+GIT_SECONDS = 5
+ALL = "all"
+
+
+def data_record(
+    store: "SampleStore", training: np.ndarray, validation: np.ndarray, held_out: Iterable[int] = ()
+) -> list[dict[str, Any]]:
+    """Every scan of a store, with hashes of its contents and the samples that were learnt from.
+
+    Parameters
+    ----------
+    store : SampleStore
+        The samples.
+    training, validation : ndarray
+        Indices of those used for each.
+    held_out : iterable of int
+        Numbers of the scans that are for the validation alone.
+
+    Returns
+    -------
+    list of dict
+        Samples are numbers within the scan, as ranges such as ``0-8, 12``; annotated ones are
+        ``all`` where none is left out.
+    """
+    apart = set(held_out)
+    found = []
+    for number, scan in enumerate(store.scans):
+        own = np.arange(scan.start, scan.start + scan.n_slices)
+        entry = {
+            "name": scan.name,
+            "subject": scan.subject,
+            "role": "validation" if number in apart else "training",
+            "content": scan.content,
+            "labels": scan.labels,
+            "training": ranges(np.intersect1d(own, training) - scan.start),
+            "validation": ranges(np.intersect1d(own, validation) - scan.start),
+        }
+        if store.labelled:
+            known = store.annotated[own]
+            entry["annotated"] = ALL if known.all() else ranges(np.flatnonzero(known))
+        found.append(entry)
+    return found
+
+
+def machine_record(device: "torch.device", threads: int) -> dict[str, Any]:
+    """Device, threads of the CPU, and the state of the program, if it is one of a checkout."""
+    from napari_sslseg.core.devices import device_name
+
+    return {
+        "device": str(device),
+        "device_name": device_name(device),
+        "threads": threads,
+        "source": package_state(),
+    }
+
+
+def start_record(start: "Run | None", out: Path) -> dict[str, Any]:
+    """Where the run to start from lies, as seen from the new run, and a hash of its weights."""
+    if start is None:
+        return {}
+    try:
+        folder = os.path.relpath(start.folder.resolve(), out.resolve())
+    except ValueError:  # Another drive of Windows.
+        folder = str(start.folder.resolve())
+    return {"start": {"folder": Path(folder).as_posix(), "weights": file_hash(start.weights)}}
+
+
+def file_hash(path: Path) -> str:
+    """Hash of a file; empty if there is none."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def package_state() -> dict[str, Any] | None:
+    """Commit of the checkout that the program runs from, and whether it was changed since.
+
+    None if it is installed otherwise, or git is not there.
+    """
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists() or not (root / "pyproject.toml").is_file():
+        return None
+    found = []
+    for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *command],
+                capture_output=True,
+                text=True,
+                timeout=GIT_SECONDS,
+                check=True,
+                env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        found.append(done.stdout.strip())
+    return {"commit": found[0], "changed": bool(found[1])}
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Whole numbers as ranges, such as ``0-8, 12``."""
+    runs: list[list[int]] = []
+    for number in sorted(int(n) for n in numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def from_ranges(text: str) -> tuple[int, ...]:
+    """Whole numbers from their ranges; raises a ValueError if it is something else."""
+    numbers: list[int] = []
+    for part in filter(None, text.split(", ")):
+        first, _, last = part.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return tuple(numbers)

@@ -1,0 +1,180 @@
+"""Going on with a run: its record, the scans that it learns from, and whether they are the same."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from napari_sslseg.core.errors import CheckpointError, ConfigError, SslsegError
+from napari_sslseg.core.labelled import LabelledScan
+from napari_sslseg.core.provenance import ALL, file_hash, from_ranges
+from napari_sslseg.core.runs import Kind, Run
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.store import SampleStore
+
+Scan = TypeVar("Scan", bound=Any)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a run says of one of its scans, see ``data_record``."""
+
+    name: str
+    role: str
+    content: str
+    labels: str
+    annotated: str | None
+
+
+def open_earlier(out: Path, kind: Kind) -> Run:
+    """Open the run to go on with.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or it is damaged or of another kind.
+    """
+    run = Run.open(out, kind)
+    entries(run)
+    return run
+
+
+def is_finished(run: Run) -> bool:
+    """Whether there is nothing left to do."""
+    return run.record.get("status") == "finished" and run.weights.is_file()
+
+
+def entries(run: Run) -> list[Entry]:
+    """Scans of a run, in order.
+
+    Raises
+    ------
+    CheckpointError
+        If the record does not tell them, since it is damaged or of an older version.
+    """
+    names = ("name", "role", "content", "labels", "annotated")
+    found = run.record.get("data")
+    if isinstance(found, Sequence) and found and all(isinstance(e, Mapping) for e in found):
+        values = [{name: entry.get(name) for name in names} for entry in found]
+        if all(
+            isinstance(v, str) or (k == "annotated" and v is None)
+            for value in values
+            for k, v in value.items()
+        ):
+            return [Entry(**value) for value in values]
+    raise CheckpointError(
+        f"The record of {run.folder} does not say which scans it learnt from, so it cannot go on; "
+        "start again with --overwrite (in Python overwrite=True)."
+    )
+
+
+def same_scans(run: Run, scans: Sequence[Scan]) -> list[Scan]:
+    """Scans of a run among those given, in its order, matched by name.
+
+    Raises
+    ------
+    CheckpointError
+        If one is missing.
+    """
+    given: dict[str, list[Scan]] = {}
+    for scan in scans:
+        given.setdefault(scan.name, []).append(scan)
+    found = []
+    for entry in entries(run):
+        if not given.get(entry.name):
+            raise CheckpointError(
+                f"The scan {entry.name}, from which {run.folder} learns, is not among the scans "
+                "given; put it back, or start again without it."
+            )
+        found.append(given[entry.name].pop(0))
+    return found
+
+
+def same_labelled(
+    run: Run, labelled: Sequence[LabelledScan], *, volumes: bool
+) -> tuple[list[LabelledScan], list[LabelledScan]]:
+    """Labelled scans of a run, for training and for validation, with the slices it learnt from.
+
+    Raises
+    ------
+    CheckpointError
+        If one is missing, or the record is damaged.
+    """
+    parts: tuple[list[LabelledScan], list[LabelledScan]] = [], []
+    for entry, item in zip(entries(run), same_scans(run, labelled), strict=True):
+        if entry.annotated is not None and not volumes:
+            try:
+                every = entry.annotated == ALL
+                item = replace(item, annotated=None if every else from_ranges(entry.annotated))
+            except ValueError as error:
+                raise CheckpointError(
+                    f"The record of {run.folder} is damaged (annotated slices of {entry.name}); "
+                    "use another run."
+                ) from error
+        parts[entry.role == "validation"].append(item)
+    return parts
+
+
+def check_same(run: Run, store: "SampleStore") -> None:
+    """Refuse scans or labels that are no longer what a run learnt from.
+
+    Raises
+    ------
+    CheckpointError
+        It names the first that was changed.
+    """
+    for entry, scan in zip(entries(run), store.scans, strict=True):
+        for what, before, now in (
+            ("scan", entry.content, scan.content),
+            ("labels of", entry.labels, scan.labels),
+        ):
+            if before and now and before != now:
+                verb = "was" if what == "scan" else "were"
+                raise CheckpointError(
+                    f"The {what} {entry.name} {verb} changed since {run.folder} began, so it "
+                    "cannot go on; put it back as it was, or start again with --overwrite."
+                )
+
+
+def recorded_start(run: Run, init: Run | str | Path | None, kind: Kind | None = None) -> Run | None:
+    """Open the run that a run started from: as recorded, or where it is said to be now.
+
+    Raises
+    ------
+    CheckpointError
+        If it is not there, or its weights have changed.
+    """
+    start = run.record.get("start")
+    if not isinstance(start, Mapping):
+        if run.record.get("init") != "scratch":
+            raise CheckpointError(f"The record of {run.folder} lacks its start; start again.")
+        return None
+    try:
+        found = Run.open(init or run.folder / str(start.get("folder")), kind)
+    except SslsegError as error:
+        raise CheckpointError(
+            f"{run.folder} starts from {run.record.get('init')}, which is not where it was "
+            f"({error}); say with --init where it is."
+        ) from error
+    if file_hash(found.weights) != start.get("weights"):
+        raise CheckpointError(
+            f"The weights of {found.folder} have changed since {run.folder} started from them; "
+            "start again with --overwrite."
+        )
+    return found
+
+
+def refuse_settings(**given: Any) -> None:
+    """Refuse what a run that goes on takes from its record.
+
+    Raises
+    ------
+    ConfigError
+        It names what is to be left out.
+    """
+    named = [name for name, value in given.items() if value is not None]
+    if named:
+        raise ConfigError(
+            f"A run goes on with its own settings; leave out {' and '.join(named)}, or start anew."
+        )

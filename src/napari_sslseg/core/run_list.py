@@ -1,0 +1,180 @@
+"""The runs below a folder, each in a few figures, and how two of them differ. Loads no PyTorch."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from napari_sslseg.core.errors import CheckpointError, DataError
+from napari_sslseg.core.run_record import RECORD
+from napari_sslseg.core.runs import Run
+from napari_sslseg.core.strict_json import read_json
+
+MOST_SIDECAR = 4 * 2**20
+"""Bytes of ``best.json``, which lists the shapes of all tensors."""
+
+COMPARED = ("kind", "settings", "task", "init", "scans", "slices", "classes", "seed", "device")
+"""Parts of a record that decide what comes out; times and versions are bound to differ."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run in a few figures; those that it does not have are None.
+
+    Attributes
+    ----------
+    name : str
+        Its folder, below the one that was searched.
+    folder : Path
+        The folder itself.
+    kind : str or None
+        ``pretrain`` or ``finetune``.
+    learnt : str or None
+        Pretext task of a pretraining; what a fine-tuning started from.
+    network, preset : str or None
+        Kind of the network, and preset of a paper.
+    scans, steps : int or None
+        Scans that it learnt from, and steps that it was to take.
+    status : str or None
+        ``running``, ``finished``, ``stopped`` or ``failed``.
+    best : float or None
+        Best figure of the validation: Dice of a fine-tuning, loss of a pretraining.
+    seconds : float or None
+        From start to end.
+    problem : str or None
+        Why the folder cannot be used, in one sentence.
+    """
+
+    name: str
+    folder: Path
+    kind: str | None = None
+    learnt: str | None = None
+    network: str | None = None
+    preset: str | None = None
+    scans: int | None = None
+    steps: int | None = None
+    status: str | None = None
+    best: float | None = None
+    seconds: float | None = None
+    problem: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return asdict(self) | {"folder": str(self.folder)}
+
+
+def list_runs(folder: str | Path) -> list[RunSummary]:
+    """Sum up every run in a folder and below; a damaged one has its ``problem`` instead.
+
+    Raises
+    ------
+    DataError
+        If there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"The folder {folder} does not exist; check the path.")
+    return [summarise(path, folder) for path in sorted(_run_folders(folder))]
+
+
+def _run_folders(folder: Path) -> Iterator[Path]:
+    # Links are not followed: they may lead in circles, or anywhere.
+    for here, inner, files in os.walk(folder):
+        if RECORD in files:
+            yield Path(here)
+            # What lies within a run, such as thousands of slices, holds no others.
+            inner.clear()
+
+
+def summarise(folder: Path, root: Path) -> RunSummary:
+    """Sum up one run, whatever it is like; ``root`` is the folder that its name starts from."""
+    name = str(folder.relative_to(root)) if folder != root else folder.resolve().name
+    try:
+        run = Run.open(folder)
+        settings = _part(run.record, "settings")
+        network, training = _part(settings, "network"), _part(settings, "training")
+        pretraining = run.kind == "pretrain"
+        scans = run.record.get("scans")
+        return RunSummary(
+            name=name,
+            folder=folder,
+            kind=run.kind,
+            learnt=_text(_part(run.record, "task").get("kind") if pretraining else None)
+            or _text(run.record.get("init")),
+            network=_text(network.get("kind")),
+            preset=_text(settings.get("preset")),
+            scans=None if scans is None else len(scans),
+            steps=_number(training.get("steps"), int),
+            status=_text(run.record.get("status")),
+            best=_best(folder, "loss" if pretraining else "dice"),
+            seconds=_seconds(run.record),
+        )
+    except CheckpointError as error:
+        return RunSummary(name, folder, problem=str(error))
+
+
+def _best(folder: Path, figure: str) -> float | None:
+    try:
+        sidecar = read_json(folder / "best.json", MOST_SIDECAR)
+    except (OSError, ValueError):  # There was no validation, or the figure is lost.
+        return None
+    return _number(_part(_part(sidecar, None), "metrics").get(figure), float)
+
+
+def _seconds(record: Mapping[str, Any]) -> float | None:
+    try:
+        started, finished = (datetime.fromisoformat(record[k]) for k in ("started", "finished"))
+        return (finished - started).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _part(values: Any, key: str | None) -> Mapping[str, Any]:
+    """A mapping within another, empty if it is none."""
+    inner = values.get(key) if key is not None and isinstance(values, Mapping) else values
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value[:100] if isinstance(value, str) else None
+
+
+def _number(value: Any, kind: type) -> Any:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return kind(value) if plain else None
+
+
+def run_differences(first: Run, second: Run) -> list[tuple[str, Any, Any]]:
+    """Settings that two runs do not share, by their place; None where one has no such setting.
+
+    Parameters
+    ----------
+    first, second : Run
+        Of any kind.
+
+    Returns
+    -------
+    list of (str, Any, Any)
+        Place such as ``settings.training.steps``, and the value in each.
+    """
+    ours, theirs = (_flat(run.record) for run in (first, second))
+    places = dict.fromkeys([*ours, *theirs])
+    return [
+        (place, ours.get(place), theirs.get(place))
+        for place in places
+        if ours.get(place) != theirs.get(place)
+    ]
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    pending = [(key, record[key]) for key in reversed(COMPARED) if key in record]
+    while pending:
+        place, value = pending.pop()
+        if isinstance(value, Mapping) and value:
+            pending += [(f"{place}.{key}", inner) for key, inner in reversed(list(value.items()))]
+        else:
+            found[place] = value
+    return found

@@ -1,0 +1,110 @@
+"""One process on a run folder at a time.
+
+The lock is held by the operating system and not by the file: it dies with its process, also where
+that is killed, so that nothing has to be tidied up before the next run.
+"""
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from napari_sslseg.core.errors import StorageError
+
+LOCK = "run.lock"
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run folder, which is made if it is missing.
+
+    Raises
+    ------
+    StorageError
+        If another process, or another run in this one, holds it; or the folder cannot be written.
+    """
+    made = not folder.exists()
+    path = folder / LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = _open(path)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageError(
+            f"{folder} is a file, but a folder is needed; choose another name."
+        ) from error
+    except OSError as error:
+        raise StorageError(
+            f"Could not write {path}: {error.strerror or error}; choose another folder, or make "
+            "this one writable."
+        ) from error
+    try:
+        yield
+    finally:
+        # Removed before it is let go, so that nobody locks a file that is about to vanish; but
+        # Windows removes no open file, and keeps it where somebody else has opened it.
+        if sys.platform == "win32":
+            os.close(handle)
+        with contextlib.suppress(OSError):
+            path.unlink()
+        if sys.platform != "win32":
+            os.close(handle)
+        if made:
+            # Nothing is left behind if the work failed before it began; else it is not empty.
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _open(path: Path) -> int:
+    """Open and lock the file; again if its holder removed it in the meantime."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _lock(handle, path)
+            if sys.platform == "win32" or _is_still(handle, path):
+                with contextlib.suppress(OSError):  # The number is for the message alone.
+                    os.ftruncate(handle, 0)
+                    os.write(handle, str(os.getpid()).encode())
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _is_still(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _lock(handle: int, path: Path) -> None:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            # A byte far behind the number, so that others may read it.
+            os.lseek(handle, 1024, os.SEEK_SET)
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            os.lseek(handle, 0, os.SEEK_SET)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            return  # Some network disks know no locks; better to train there without one.
+        raise StorageError(
+            f"Another process{_holder(handle)} is working in {path.parent}; wait for it, stop it, "
+            "or choose another folder."
+        ) from error
+
+
+def _holder(handle: int) -> str:
+    with contextlib.suppress(OSError, ValueError):
+        number = int(os.pread(handle, 32, 0)) if hasattr(os, "pread") else 0
+        return f" ({number})" if number and number != os.getpid() else ""
+    return ""

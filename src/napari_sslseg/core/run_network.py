@@ -1,0 +1,76 @@
+"""The network that a run's record describes, checked before it is built or its weights are read."""
+
+from napari_sslseg.core.errors import CheckpointError, ConfigError
+from napari_sslseg.core.network_config import NetworkSettings
+from napari_sslseg.core.networks.build import check_dimensions
+from napari_sslseg.core.networks.limits import Shapes, planned_network, tensor_shapes
+from napari_sslseg.core.preprocess_config import AnyPreprocessing
+from napari_sslseg.core.printable import printable
+from napari_sslseg.core.runs import Run
+from napari_sslseg.core.samples import sample_dimensions
+from napari_sslseg.core.weights_header import misfits, read_header
+
+PARTS = ("encoder.", "decoder.")
+
+
+def check_run_network(
+    run: Run,
+    network: NetworkSettings,
+    preprocessing: AnyPreprocessing,
+    out_channels: int = 1,
+    *,
+    output_kernel: int = 1,
+) -> Shapes:
+    """Refuse a network that fits no image of its run, or that is too large to build.
+
+    Parameters
+    ----------
+    run : Run
+        For the message.
+    network, preprocessing
+        From its record.
+    out_channels, output_kernel : int
+        Of the network's output.
+
+    Returns
+    -------
+    dict
+        Shapes of the tensors that its weights must have.
+
+    Raises
+    ------
+    CheckpointError
+        In one sentence.
+    """
+    try:
+        check_dimensions(network, sample_dimensions(preprocessing))
+        channels = preprocessing.channels
+        plan = planned_network(network, channels, out_channels, output_kernel=output_kernel)
+    except ConfigError as error:
+        reason = str(error).rstrip(".").partition(";")[0]
+        raise CheckpointError(
+            f"The record of {run.folder} is damaged ({reason}); use another run."
+        ) from error
+    return tensor_shapes(plan)
+
+
+def check_parts(run: Run, shapes: Shapes) -> None:
+    """Refuse weights whose encoder or decoder is not that of the run's network.
+
+    Heads of pretext tasks may stand beside them, which nobody reads, and some tasks train a part
+    alone.
+
+    Raises
+    ------
+    CheckpointError
+        In one sentence that names a tensor.
+    """
+    stored = read_header(run.weights)
+    own = {name: tensor for name, tensor in stored.items() if name.startswith(PARTS)}
+    wrong = misfits(own, shapes)
+    if wrong:
+        raise CheckpointError(
+            f"The weights {run.weights} do not fit the network of their run "
+            f"({printable(wrong[0], 200)} and {len(wrong) - 1} others differ); the run folder was "
+            "changed, so use another."
+        )

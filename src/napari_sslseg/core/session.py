@@ -1,0 +1,142 @@
+"""What pretraining and fine-tuning do alike around their training: lock, resume, device, record."""
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_sslseg.core.atomic import remove_leftovers
+from napari_sslseg.core.event_log import EventLog, recorded
+from napari_sslseg.core.events import Event, Message, PauseFlag, StopFlag
+from napari_sslseg.core.provenance import machine_record, start_record
+from napari_sslseg.core.resume import is_finished, open_earlier, recorded_start
+from napari_sslseg.core.run_lock import run_lock
+from napari_sslseg.core.runs import Kind, Run, RunWriter
+from napari_sslseg.core.state import FOLDER, State, newest_state
+from napari_sslseg.core.volumes import Modality
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Init = Run | str | Path
+"""A run to start from, or the word ``scratch``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Earlier:
+    """A run to go on with: its state if one was saved, else the run that it starts from if any."""
+
+    run: Run
+    state: State | None
+    start: Run | None
+    finished: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """Where and how a run is made, whatever it trains; see ``iter_pretrain`` for the fields."""
+
+    kind: Kind
+    out: Path
+    init: Init | None
+    device: str
+    modality: Modality | None
+    cache: Path
+    on_disk: bool
+    stop: StopFlag | None
+    pause: PauseFlag | None
+    threads: int | None
+    overwrite: bool
+    resume: bool
+    log: EventLog
+
+    @classmethod
+    def of(
+        cls,
+        kind: Kind,
+        out: str | Path,
+        init: Init | None,
+        cache: str | Path | None,
+        **fields: Any,
+    ) -> "Session":
+        """Make one of the arguments of a job."""
+        out = Path(out)
+        return cls(
+            kind=kind,
+            out=out,
+            init=None if init == "scratch" else init,
+            cache=Path(cache or out / "slices"),
+            on_disk=cache is not None,
+            log=EventLog(out),
+            **fields,
+        )
+
+    def run(self, work: Callable[["Session"], Iterator[Event]]) -> Iterator[Event]:
+        """Do some work while the folder is locked, and keep its history.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no run to go on with.
+        StorageError
+            If another process works in the folder.
+        """
+        if self.resume:
+            Run.open(self.out, self.kind)  # Before a folder is made for the lock.
+        with run_lock(self.out):
+            yield from recorded(work(self), self.log)
+
+    def earlier(self) -> Generator[Message, None, Earlier | None]:
+        """Find the run to go on with; None if this is a new one."""
+        if not self.resume:
+            return None
+        run = open_earlier(self.out, self.kind)
+        if is_finished(run):
+            yield Message(f"The run in {self.out} is finished already.")
+            return Earlier(run, None, None, finished=True)
+        state = yield from newest_state(self.out)
+        if state is not None:
+            yield Message(f"Going on with the run in {self.out} after step {state.step}.")
+            return Earlier(run, state, None)
+        yield Message(f"Nothing of the run in {self.out} was saved, so it begins at step 1.")
+        needed: Kind | None = "pretrain" if self.kind == "pretrain" else None
+        return Earlier(run, None, recorded_start(run, self.init, needed))
+
+    def fabric(
+        self, precision: str, earlier: Earlier | None
+    ) -> Generator[Message, None, tuple["Fabric", int]]:
+        """Choose the device and the threads, and say which and why."""
+        from napari_sslseg.core.devices import device_message, limit_threads, make_fabric
+
+        # As many as before, since sums depend on how they are shared out.
+        before = earlier.run.record.get("threads") if earlier else None
+        threads = limit_threads(self.threads or (before if isinstance(before, int) else None))
+        fabric = make_fabric(self.device, precision)
+        yield Message(device_message(fabric.device, self.device, threads))
+        was = earlier.run.record.get("device") if earlier else None
+        if was is not None and was != str(fabric.device):
+            yield Message(
+                f"The run began on {was}; on another device it goes on nearly, but not exactly, as "
+                "it would have there."
+            )
+        return fabric, threads
+
+    def writer(
+        self,
+        earlier: Earlier | None,
+        start: Run | None,
+        fabric: "Fabric",
+        threads: int,
+        record: Mapping[str, Any],
+    ) -> RunWriter:
+        """Begin the run folder, or go on with it."""
+        for folder in (self.out, self.out / FOLDER, self.out / "slices"):
+            remove_leftovers(folder)
+        if earlier is not None:
+            rows = earlier.state.numbers["rows"] if earlier.state else 0
+            writer = RunWriter.resumed(earlier.run, rows)
+        else:
+            more = start_record(start, self.out) | machine_record(fabric.device, threads)
+            writer = RunWriter(self.out, {"kind": self.kind, **record, **more})
+        self.log.open(fresh=earlier is None)
+        return writer

@@ -1,0 +1,181 @@
+"""The state of a training on disk: everything that it needs to go on as if nothing had happened.
+
+::
+
+    states/0000000400.safetensors    tensors by name, and in the header numbers as JSON and a digest
+    states/0000000500.safetensors    the newest; the one before it stays until the next is whole
+
+Each is one file, written whole or not at all, and read without running any code of it. The digest
+is over all that it holds, so that a damaged one is found before it is used.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_sslseg.core.atomic import atomic_path
+from napari_sslseg.core.errors import CheckpointError
+from napari_sslseg.core.events import Message
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FOLDER = "states"
+KEPT = 2
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Tensors and numbers of a training after ``step``; what they mean is for the loop to know."""
+
+    step: int
+    tensors: "Mapping[str, Tensor]"
+    numbers: Mapping[str, Any]
+
+    def part(self, prefix: str) -> "dict[str, Tensor]":
+        """Tensors whose names begin with ``prefix`` and a dot, by the rest of their names."""
+        start = f"{prefix}."
+        return {
+            name.removeprefix(start): tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(start)
+        }
+
+
+def write_state(folder: Path, state: State) -> Path:
+    """Write a state into a run folder, and remove all but the newest two.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written; those before it stand.
+    """
+    from safetensors.torch import save
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+    numbers = json.dumps({"format": FORMAT, "step": state.step, **state.numbers})
+    header = {"numbers": numbers, "digest": _digest(numbers, tensors)}
+    path = folder / FOLDER / state_name(state.step)
+    with atomic_path(path) as temporary:
+        # As bytes through Python's own file, so that a full disk is an ordinary OSError.
+        temporary.write_bytes(save(tensors, header))
+    for old in _files(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def read_state(path: Path) -> State:
+    """Read a state.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, damaged, or of a newer version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        whole = header["digest"] == _digest(header["numbers"], tensors)
+        numbers = json.loads(header["numbers"]) if whole else {}
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"The training state {path} is damaged ({error}).") from error
+    if not whole:
+        raise CheckpointError(f"The training state {path} is damaged (its digest differs).")
+    if numbers["format"] > FORMAT:
+        raise CheckpointError(f"{path} was written by a newer version; update this one.")
+    return State(numbers["step"], tensors, numbers)
+
+
+def newest_state(folder: Path) -> Generator[Message, None, State | None]:
+    """Find the newest state of a run folder that is whole; None if none was ever written.
+
+    A damaged one is removed, so that it does not take the place of a good one later.
+
+    Yields
+    ------
+    Message
+        If the newest is missing or damaged, and which is used instead.
+
+    Raises
+    ------
+    CheckpointError
+        If states were written, but none is left that can be read.
+    """
+    expected = _expected(folder)
+    wrong = ""
+    names = [path.name for path in _files(folder)]
+    if isinstance(expected, str) and (not names or expected > names[0]):
+        wrong = f"The training state {folder / FOLDER / expected} is missing"
+    for path in _files(folder):
+        try:
+            state = read_state(path)
+        except CheckpointError as error:
+            wrong = wrong or str(error).rstrip(".")
+            path.unlink(missing_ok=True)
+            continue
+        if wrong:
+            yield Message(f"{wrong}, so the training goes on from step {state.step}.")
+        return state
+    if wrong or names:
+        raise CheckpointError(
+            f"{wrong}, and no other state is left in {folder}; start again with --overwrite (in "
+            "Python overwrite=True), or from its weights with --init."
+        )
+    if expected is False:
+        raise CheckpointError(
+            f"{folder} was written by a version that kept no training states, so it cannot go on; "
+            "start again with --overwrite, or from its weights with --init."
+        )
+    return None
+
+
+def remove_states(folder: Path) -> None:
+    """Remove all states of a run folder."""
+    for path in _files(folder):
+        path.unlink(missing_ok=True)
+    if (folder / FOLDER).is_dir() and not any((folder / FOLDER).iterdir()):
+        (folder / FOLDER).rmdir()
+
+
+def state_name(step: int) -> str:
+    """Name of the file of a state; they sort by step."""
+    return f"{step:010}.safetensors"
+
+
+def state_size(tensors: "Mapping[str, Tensor]") -> int:
+    """Bytes that tensors take on disk."""
+    return sum(math.prod(tensor.shape) * tensor.element_size() for tensor in tensors.values())
+
+
+def _files(folder: Path) -> list[Path]:
+    """States of a run folder, newest first."""
+    return sorted((folder / FOLDER).glob("[0-9]*.safetensors"), reverse=True)
+
+
+def _expected(folder: Path) -> str | bool | None:
+    """Name of the state that ``last`` was written with; None if unknown, False if of old runs."""
+    try:
+        found = json.loads((folder / "last.json").read_text(encoding="utf-8"))
+        name = found.get("state", False)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return name if isinstance(name, str) or name is False else None
+
+
+def _digest(numbers: str, tensors: "Mapping[str, Tensor]") -> str:
+    import torch
+
+    total = hashlib.blake2b(numbers.encode(), digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()

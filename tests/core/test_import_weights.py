@@ -1,0 +1,439 @@
+"""Weights of other programs: what is read, what is refused, and which tensor becomes which."""
+
+import argparse
+import json
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from monai.networks.nets import DynUNet as MonaiDynUNet
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from napari_sslseg.core.checkpoints import transfer
+from napari_sslseg.core.config import FinetuneSettings, Training
+from napari_sslseg.core.errors import CheckpointError, ConfigError, SslsegError, StorageError
+from napari_sslseg.core.finetune import finetune
+from napari_sslseg.core.foreign_weights import read_foreign
+from napari_sslseg.core.import_weights import import_weights
+from napari_sslseg.core.labelled import pair_scans
+from napari_sslseg.core.network_config import DynUNet2dNetwork, DynUNet3dNetwork, Network
+from napari_sslseg.core.networks.build import make_network
+from napari_sslseg.core.phantom import write_dataset
+from napari_sslseg.core.samples import default_preprocessing
+from napari_sslseg.core.start import load_start, settled
+from napari_sslseg.core.weight_names import match_tensors
+
+WIDTHS = (8, 16, 32, 48)
+TINY = Network.preset("tiny")
+
+
+def monai(dimensions, residual=False, **options):
+    torch.manual_seed(5)
+    depth = len(WIDTHS)
+    return MonaiDynUNet(
+        dimensions, 1, 3, [3] * depth, [1] + [2] * (depth - 1), [2] * (depth - 1),
+        filters=WIDTHS, res_block=residual, **options,
+    ).eval()  # fmt: skip
+
+
+def shapes(state):
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("supervised", [False, True])
+def test_a_dynunet_of_monai_says_the_same_here(dimensions, residual, supervised):
+    kind = DynUNet2dNetwork if dimensions == 2 else DynUNet3dNetwork
+    settings = kind(widths=WIDTHS, residual=residual)
+    theirs = monai(dimensions, residual, deep_supervision=supervised, deep_supr_num=2)
+    ours = make_network(settings, 1, 3).eval()
+    state, wanted = theirs.state_dict(), ours.state_dict()
+    found = match_tensors(shapes(state), shapes(wanted), settings)
+    assert set(found.copied) == set(wanted)
+    named = {source for source, _ in found.copied.values()} | set(found.skipped)
+    assert named == set(state)
+    assert not found.mismatched
+    ours.load_state_dict({name: state[source] for name, (source, _) in found.copied.items()})
+    images = torch.randn(1, 1, *(32,) * dimensions)
+    with torch.inference_mode():
+        assert torch.allclose(theirs(images), ours(images), atol=1e-5)
+
+
+def test_an_imported_dynunet_starts_a_network_with_its_features(tmp_path):
+    theirs = monai(2)
+    torch.save({"state_dict": theirs.state_dict(), "epoch": 3}, tmp_path / "theirs.pt")
+    settings = DynUNet2dNetwork(widths=WIDTHS)
+    run = import_weights(tmp_path / "theirs.pt", network=settings, out=tmp_path / "run")
+    taken = settled(FinetuneSettings(), run, None, "MR")
+    assert taken.network == settings
+    ours = make_network(settings, 1, 5).eval()
+    list(load_start(run, ours, "encoder+decoder"))
+    images = torch.randn(2, 1, 48, 32)
+    with torch.inference_mode():
+        features = ours.decoder(ours.encoder(images))
+        scores = theirs.output_block(features)
+        assert torch.allclose(theirs(images), scores, atol=1e-5)
+
+
+def nnunet_names(state):
+    """The state dict of our DynUNet as nnU-Net names it, with the biases that it has besides."""
+    found = {}
+    for name, tensor in state.items():
+        if name.startswith("output."):
+            continue
+        part, _, level, *inner = name.split(".")
+        if inner[0] == "transp_conv":
+            found[f"decoder.transpconvs.{level}.weight"] = tensor
+            found[f"decoder.transpconvs.{level}.bias"] = torch.zeros(tensor.shape[1])
+            continue
+        block = inner[-3] if inner[-2] == "conv" else inner[-2]
+        kind, number = block[:-1], int(block[-1]) - 1
+        stage = f"{part}.stages.{level}{'.0' if part == 'encoder' else ''}.convs.{number}"
+        found[f"{stage}.{kind}.{inner[-1]}"] = tensor
+        found[f"{stage}.all_modules.{int(kind == 'norm')}.{inner[-1]}"] = tensor
+        if kind == "conv":
+            found[f"{stage}.conv.bias"] = torch.randn(tensor.shape[0])
+    found |= {f"decoder.{name}": t for name, t in found.items() if name.startswith("encoder.")}
+    return found | {"decoder.seg_layers.0.weight": torch.zeros(3, 8, 1, 1)}
+
+
+def test_a_checkpoint_of_nnunet_is_unwrapped_and_matched(tmp_path):
+    settings = DynUNet2dNetwork(widths=WIDTHS)
+    ours = make_network(settings, 1, 3)
+    checkpoint = {
+        "network_weights": nnunet_names(ours.state_dict()),
+        "optimizer_state": {"state": {}},
+        "logging": {"mean_fg_dice": [np.float64(0.5), np.float32(0.25)]},
+        "_best_ema": np.float64(0.5),
+        "init_args": {"plans": {"patch_size": [64, 64]}, "device": torch.device("cpu")},
+        "trainer_name": "nnUNetTrainer",
+    }
+    torch.save(checkpoint, tmp_path / "checkpoint_final.pth")
+    run = import_weights(tmp_path / "checkpoint_final.pth", network=settings, out=tmp_path / "run")
+    stored = load_file(run.weights)
+    for name, tensor in ours.state_dict().items():
+        assert name.startswith("output.") or torch.equal(stored[name], tensor)
+    transferred = run.record["transfer"]
+    assert not transferred["missing"]
+    reasons = {item["reason"] for item in transferred["skipped"]}
+    assert "a bias before a normalisation, which takes it away again" in reasons
+    named = {item["name"] for key in ("copied", "skipped") for item in transferred[key]}
+    assert named == set(checkpoint["network_weights"])
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "model.module."]
+)
+@pytest.mark.parametrize("nest", [None, "state_dict", "model", "model_state_dict"])
+def test_usual_nestings_are_unwrapped(tmp_path, prefix, nest):
+    state = make_network(TINY, 1, 2).state_dict()
+    wrapped = {prefix + name: tensor for name, tensor in state.items()}
+    torch.save({nest: wrapped, "epoch": 7} if nest else wrapped, tmp_path / "a.pth")
+    found = read_foreign(tmp_path / "a.pth")
+    assert list(found.tensors) == list(state)
+    assert found.ordered
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
+def test_weights_of_our_own_come_back_in_float32(tmp_path, legacy, dtype):
+    state = {n: t.to(dtype) for n, t in make_network(TINY, 1, 2).state_dict().items()}
+    torch.save(state, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
+    run = import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
+    stored = load_file(run.weights)
+    assert not {name for name in stored if name.startswith("output.")}
+    for name, tensor in stored.items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, state[name].float())
+
+
+def test_prefixes_that_the_user_names(tmp_path):
+    state = make_network(TINY, 1, 2).state_dict()
+    theirs = {
+        name.replace("encoder.levels", "backbone.stage").replace("decoder.", "up."): tensor
+        for name, tensor in state.items()
+    }
+    save_file(theirs, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match="names such as"):
+        import_weights(tmp_path / "a.safetensors", network="tiny", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run = import_weights(
+        tmp_path / "a.safetensors",
+        network="tiny",
+        out=tmp_path / "run",
+        renames={"backbone.": "wrong.", "backbone.stage": "encoder.levels"},
+    )
+    transferred = run.record["transfer"]
+    assert {item["by"] for item in transferred["copied"]} == {"map"}
+    assert all(name.startswith("decoder.") for name in transferred["missing"])
+    assert {item["name"] for item in transferred["skipped"]} == {
+        name for name in theirs if name.startswith(("up.", "output."))
+    }
+
+
+class Other(nn.Module):
+    """The tiny encoder in other words, layer by layer in the same order."""
+
+    def __init__(self, widths=TINY.widths):
+        super().__init__()
+        blocks, before = [], 1
+        for width in widths:
+            first, second = nn.Conv2d(before, width, 3), nn.Conv2d(width, width, 3)
+            blocks.append(nn.Sequential(first, second, nn.GroupNorm(8, width)))
+            before = width
+        self.encoder = nn.Sequential(*blocks)
+        self.head = nn.Linear(widths[-1], 2)
+
+
+def test_by_order_where_a_whole_part_agrees(tmp_path):
+    theirs = Other()
+    torch.save(theirs.state_dict(), tmp_path / "a.pt")
+    run = import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
+    stored = load_file(run.weights)
+    assert torch.equal(stored["encoder.levels.1.ws_conv.weight"], theirs.encoder[1][1].weight)
+    assert torch.equal(stored["encoder.levels.2.norm.bias"], theirs.encoder[2][2].bias)
+    assert {item["by"] for item in run.record["transfer"]["copied"]} == {"order"}
+    assert [i["name"] for i in run.record["transfer"]["skipped"]] == ["head.weight", "head.bias"]
+
+
+def test_not_by_order_where_it_would_be_a_guess(tmp_path):
+    torch.save(Other((8, 16, 24)).state_dict(), tmp_path / "a.pt")
+    save_file(Other().state_dict(), tmp_path / "b.safetensors")
+    for name in ("a.pt", "b.safetensors"):
+        with pytest.raises(CheckpointError, match=r"Nothing in .* fits the encoder"):
+            import_weights(tmp_path / name, network="tiny", out=tmp_path / "run")
+
+
+def test_every_tensor_is_accounted_for(tmp_path):
+    state = dict(make_network(TINY, 3, 2).state_dict())
+    del state["decoder.levels.1.norm.bias"]
+    state |= {"extra.weight": torch.zeros(2), "steps": torch.zeros(1, dtype=torch.int32)}
+    torch.save(state, tmp_path / "a.pt")
+    run = import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
+    found = run.record["transfer"]
+    assert found["mismatched"] == [
+        {
+            "name": "encoder.levels.0.conv.weight",
+            "as": "encoder.levels.0.conv.weight",
+            "source": [8, 3, 3, 3],
+            "target": [8, 1, 3, 3],
+        }
+    ]
+    assert {"name": "steps", "reason": "of the type int32"} in found["skipped"]
+    assert set(found["missing"]) == {"encoder.levels.0.conv.weight", "decoder.levels.1.norm.bias"}
+    named = [i["name"] for key in ("copied", "skipped", "mismatched") for i in found[key]]
+    assert sorted(named) == sorted(state)
+
+
+def test_channels_come_from_the_preprocessing(tmp_path):
+    torch.save(make_network(TINY, 3, 2).state_dict(), tmp_path / "a.pt")
+    ct = default_preprocessing("CT", 2)
+    run = import_weights(tmp_path / "a.pt", network="tiny", preprocessing=ct, out=tmp_path / "run")
+    assert not run.record["transfer"]["mismatched"]
+    with pytest.raises(ConfigError, match="takes slices"):
+        import_weights(
+            tmp_path / "a.pt",
+            network="tiny",
+            preprocessing=default_preprocessing("MR", 3),
+            out=tmp_path / "other",
+        )
+
+
+def test_fine_tuning_starts_from_an_imported_run(tmp_path):
+    source = make_network(TINY, 1, 2)
+    torch.save(source.state_dict(), tmp_path / "a.pt")
+    before = import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "imported")
+    write_dataset(tmp_path / "data", 1, "MR", seed=1)
+    run = finetune(
+        pair_scans(tmp_path / "data" / "images", tmp_path / "data" / "labels"),
+        init=before.folder,
+        out=tmp_path / "run",
+        settings=FinetuneSettings(training=Training(steps=1, batch_size=2)),
+        device="cpu",
+    )
+    copied = run.record["transfer"]["copied"]
+    assert len(copied) == len([n for n in source.state_dict() if n.startswith("encoder.")])
+    report = transfer(load_file(before.weights), make_network(TINY, 1, 2), "encoder+decoder")
+    assert not report.mismatched
+
+
+class Trap:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+class Filler:
+    def __reduce__(self):
+        return (bytearray, (10**12,))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("suffix", [".pt", ".pth"])
+def test_a_pickle_that_runs_code_is_refused(tmp_path, legacy, suffix):
+    path = (tmp_path / "a.pt").with_suffix(suffix)
+    state = {"state_dict": {"encoder.weight": torch.zeros(2)}, "x": Trap(tmp_path / "sprung")}
+    torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(
+        CheckpointError, match=r"\(\w+\.mkdir\) and would have to run code"
+    ) as caught:
+        import_weights(path, network="tiny", out=tmp_path / "run")
+    assert not (tmp_path / "sprung").exists()
+    assert not (tmp_path / "run").exists()
+    assert "\n" not in str(caught.value)
+
+
+def hostile(path, kind):
+    state = make_network(TINY, 1, 2).state_dict()
+    if kind == "namespace":
+        torch.save({"state_dict": state, "args": argparse.Namespace(x=1)}, path)
+    elif kind == "module":
+        torch.save(nn.Linear(2, 2), path)
+    elif kind == "bytearray":
+        torch.save({"state_dict": state, "x": Filler()}, path)
+    elif kind == "plain pickle":
+        path.write_bytes(pickle.dumps({"x": Trap(path.with_name("sprung"))}))
+    elif kind == "text":
+        path.write_text("hello " * 100)
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "cut":
+        torch.save(state, path)
+        path.write_bytes(path.read_bytes()[:-500])
+    elif kind == "expanded":
+        name = "encoder.levels.0.conv.weight"
+        torch.save({name: torch.zeros(1).expand(10**12)}, path)
+    elif kind == "no weights":
+        torch.save({"epoch": 3, "\x1b[2J": "x"}, path)
+    elif kind == "a list":
+        torch.save([torch.zeros(2)], path)
+    elif kind == "nan":
+        state["encoder.levels.0.conv.bias"][0] = float("nan")
+        torch.save(state, path)
+    elif kind == "compressed":
+        torch.save(state, path.with_name("plain"))
+        with (
+            zipfile.ZipFile(path.with_name("plain")) as plain,
+            zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed,
+        ):
+            for entry in plain.infolist():
+                packed.writestr(entry.filename, plain.read(entry))
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("namespace", "argparse.Namespace"),
+        ("module", "Linear"),
+        ("bytearray", "bytearray"),
+        ("plain pickle", "no file of PyTorch"),
+        ("text", "no file of PyTorch"),
+        ("empty", "no file of PyTorch"),
+        ("cut", "no file of PyTorch"),
+        ("compressed", "no file of PyTorch"),
+        ("expanded", "holds no tensors"),
+        ("no weights", "no weights by a name that is known"),
+        ("a list", "no state dict"),
+        ("nan", "no numbers"),
+        ("missing", "do not exist"),
+    ],
+)
+def test_files_that_are_refused(tmp_path, kind, reason):
+    hostile(tmp_path / "a.pt", kind)
+    with pytest.raises(CheckpointError, match=reason) as caught:
+        import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
+    message = str(caught.value)
+    assert "a.pt" in message
+    assert "\n" not in message
+    assert "\x1b" not in message
+    assert len(message) < 500
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_damaged_copies_of_a_pickle(tmp_path, legacy):
+    path = tmp_path / "a.pt"
+    torch.save(
+        make_network(TINY, 1, 2).state_dict(), path, _use_new_zipfile_serialization=not legacy
+    )
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    messages = []
+    for number in range(150):
+        rng = np.random.default_rng(number)
+        data = whole.copy()
+        for _ in range(int(rng.integers(1, 5))):
+            data[rng.integers(0, min(len(data), 6000))] ^= np.uint8(1 << rng.integers(0, 8))
+        path.write_bytes(data[: rng.integers(0, len(data))] if number % 3 == 0 else data)
+        try:
+            import_weights(path, network="tiny", out=tmp_path / "run", overwrite=True)
+        except SslsegError as error:
+            messages.append(str(error))
+    assert len(messages) > 50
+    assert not any("\n" in message for message in messages)
+
+
+def test_an_older_run_is_not_overwritten(tmp_path):
+    torch.save(make_network(TINY, 1, 2).state_dict(), tmp_path / "a.pt")
+    import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
+    with pytest.raises(StorageError, match="already holds a run"):
+        import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
+    (tmp_path / "a.bin").touch()
+    with pytest.raises(CheckpointError, match="by its name"):
+        import_weights(tmp_path / "a.bin", network="tiny", out=tmp_path / "other")
+
+
+def command(*arguments):
+    code = "from napari_sslseg.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, "import-weights", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_command_reports_every_tensor(tmp_path):
+    network = make_network(Network(widths=(8, 16)), 3, 2)
+    state = {f"theirs.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save(state | {"[red]": torch.zeros(1)}, tmp_path / "a.pt")
+    done = command(
+        tmp_path / "a.pt", "--network", "small", "--widths", "8,16", "--map", "theirs.=",
+        "--modality", "ct", "--plane", "coronal", "--size", "128", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in [*state, "[red]"])
+    assert f"{len(state) - 2} tensors copied" in done.stderr
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["settings"]["preprocessing"]["plane"] == "coronal"
+    assert record["settings"]["preprocessing"]["size"] == [128, 128]
+    assert record["settings"]["network"]["widths"] == [8, 16]
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (("--network", "huge"), "huge"),
+        (("--network", "tiny", "--map", "a"), "old=new"),
+        (("--network", "tiny", "--widths", "x"), "widths"),
+        (("--network", "dense3d", "--widths", "8"), "has no widths"),
+        (("--network", "tiny", "--widths", "8,-1"), "widths"),
+        (("--network", "tiny"), "would have to run code"),
+    ],
+)
+def test_the_command_refuses_in_one_line(tmp_path, options, word):
+    torch.save({"x": Trap(tmp_path / "sprung")}, tmp_path / "a.pt")
+    done = command(tmp_path / "a.pt", *options, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("napari-sslseg: ")
+    assert word in line
+    assert not (tmp_path / "sprung").exists()
