@@ -1,11 +1,13 @@
 """Command line: pretraining and fine-tuning, by options or by the preset of a paper."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from napari_sslseg.console import follow
+from napari_sslseg.core.distributed import launch
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import StopFlag
 from napari_sslseg.options import (
@@ -13,6 +15,7 @@ from napari_sslseg.options import (
     Cache,
     Crop,
     Device,
+    Devices,
     Embedding,
     Json,
     Left,
@@ -20,6 +23,7 @@ from napari_sslseg.options import (
     MiddleShare,
     ModalityOption,
     NetworkOption,
+    Nodes,
     Organ,
     OrganSlices,
     Out,
@@ -95,6 +99,8 @@ def pretrain(
     modality: ModalityOption = None,
     cache: Cache = None,
     device: Device = "auto",
+    devices: Devices = None,
+    nodes: Nodes = None,
     threads: Threads = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -110,12 +116,14 @@ def pretrain(
     from napari_sslseg.core.pretrain import iter_pretrain, sample_size
     from napari_sslseg.core.start import open_start, preprocessing_of, settled
 
+    start_processes = partial(launch, devices, nodes, device)
     if resume:
         refuse_with_resume(
             preset, task, patch_size, sampling, selection, tags, organ, left, right, sides, steps,
             batch_size, learning_rate, network, plane, spacing, size, middle_share, modality,
             seed or None, overwrite or None,
         )  # fmt: skip
+        start_processes()
         resume_pretrain(images, masks, out, init, cache, device, threads, as_json)
         return
     # Before the scans are read: a name with a slip should not wait for them.
@@ -184,6 +192,7 @@ def pretrain(
             **options,
         )
         events = iter_pretrain(scans, pretext, settings=settings, **common)
+    start_processes()
     # Without its decoder, this stage would have been for nothing; presets say so themselves.
     parts = " --transfer encoder+decoder" if tasks == ["local-contrast"] and not preset else ""
     following = f"finetune --images … --labels … --init {out}{parts} --out …"
@@ -227,6 +236,8 @@ def finetune(
     modality: ModalityOption = None,
     cache: Cache = None,
     device: Device = "auto",
+    devices: Devices = None,
+    nodes: Nodes = None,
     threads: Threads = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -242,12 +253,14 @@ def finetune(
     from napari_sslseg.core.runs import Run
     from napari_sslseg.core.start import preprocessing_of
 
+    start_processes = partial(launch, devices, nodes, device)
     if resume:
         refuse_with_resume(
             preset, annotated, classes, transfer, steps, batch_size, learning_rate, network, plane,
             spacing, size, middle_share, modality, validation_share or None, seed or None,
             overwrite or None,
         )  # fmt: skip
+        start_processes()
         resume_finetune(images, labels, out, init, cache, device, threads, as_json)
         return
     base = preset_named(preset) if preset else None
@@ -297,6 +310,7 @@ def finetune(
             **others | given(middle_share=middle_share),
         )
         events = iter_finetune(training, settings=settings, **common)
+    start_processes()
     finish(follow(events, stop), as_json, f"predict {out} … --out …")
 
 

@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from napari_sslseg.core.distributed import is_first, rank
 from napari_sslseg.core.errors import ScanWarning, SslsegError
 from napari_sslseg.core.events import (
     Done,
@@ -38,6 +39,7 @@ from napari_sslseg.core.printable import printable
 USER_ERROR = 2
 INTERRUPTED = 130
 PLAIN_INTERVAL = 10.0
+SECOND_TO_SPEAK = 5.0
 
 # Typer carries its own copy of click in newer versions, so the class is found, not imported.
 USAGE_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -76,10 +78,12 @@ def follow(events: Iterator[Event], stop: StopFlag) -> Any:
         if stop.is_set:
             raise KeyboardInterrupt
         stop.set()
+        if not is_first():
+            return
         say("Stopping after this step; press Ctrl-C again to stop at once.")
 
     before = signal.signal(signal.SIGINT, interrupt)
-    view = _Bars() if err.is_terminal else _Lines()
+    view = _Bars() if err.is_terminal and is_first() else _Lines()
     try:
         with view:
             for event in events:
@@ -87,7 +91,8 @@ def follow(events: Iterator[Event], stop: StopFlag) -> Any:
                     if event.stopped:
                         raise Interrupted(event.result is not None)
                     return event.result
-                view.show(event)
+                if is_first():
+                    view.show(event)
     finally:
         signal.signal(signal.SIGINT, before)
     raise AssertionError("a job ends with Done")
@@ -130,9 +135,14 @@ def run_app(app: typer.Typer) -> int:
     try:
         code = app(arguments, standalone_mode=False, prog_name="napari-sslseg")
     except SslsegError as error:
-        fail(str(error))
+        if not is_first():
+            # What the first process says as well ends this one before its turn.
+            time.sleep(SECOND_TO_SPEAK)
+        fail(str(error) if is_first() else f"process {rank()}: {error}")
         return USER_ERROR
     except Interrupted as error:
+        if not is_first():
+            return 0
         saved = error.args[0]
         fail(
             "Stopped; what was done so far is saved."

@@ -22,6 +22,15 @@ Threads = Annotated[
     int | None,
     typer.Option(help="Threads on the CPU; if unset, one core is left to the screen.", min=1),
 ]
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        help="Devices of each machine that train together, one process each; 1 if unset, or as "
+        "torchrun or srun started them.",
+        min=1,
+    ),
+]
+Nodes = Annotated[int | None, typer.Option(help="Machines that train together; likewise.", min=1)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**31 - 1)]
 ModalityOption = Annotated[

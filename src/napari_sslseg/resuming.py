@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_sslseg.console import follow, say
+from napari_sslseg.core.distributed import is_first
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import StopFlag
 
@@ -14,7 +15,7 @@ def refuse_with_resume(*options: object) -> None:
     if any(option is not None for option in options):
         raise ConfigError(
             "With --resume the run goes on by its own settings; give the scans (with --masks or "
-            "--labels), --out, --init, --cache, --device and --threads alone."
+            "--labels), --out, --init, --cache, --device, --devices, --nodes and --threads alone."
         )
 
 
@@ -77,6 +78,8 @@ def resume_finetune(
 
 def finish(run: Any, as_json: bool, following: str) -> None:
     """Print the run as JSON, or where it is and what to do with it."""
+    if not is_first():
+        return
     if as_json:
         print(json.dumps({"run": str(run.folder), **run.record}))
     else:

@@ -1,5 +1,7 @@
 """Previews of one scan and of several, before and after training."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -64,7 +66,8 @@ def test_slices_are_those_of_a_store(scans):
     assert len(few) == len(store) == 28
     assert few.size == store.size == (80, 64)
     assert few.channels == store.channels
-    assert few.scans == store.scans
+    # A preview of few slices tells no hashes, for which it would have to read whole scans.
+    assert few.scans == tuple(replace(scan, content="") for scan in store.scans)
     assert np.array_equal(few.scan_index, store.scan_index)
     wanted = np.array([25, 3, 12, 3])
     torch.testing.assert_close(few.batch(wanted), store.batch(wanted))

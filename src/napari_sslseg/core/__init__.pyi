@@ -16,6 +16,7 @@ from .config import (
     Window as Window,
 )
 from .demo import iter_demo as iter_demo
+from .distributed import launch as launch
 from .errors import SslsegError as SslsegError
 from .evaluate import (
     evaluate as evaluate,

@@ -2,6 +2,8 @@
 
 import os
 import platform
+import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +14,14 @@ from napari_sslseg.core.errors import ConfigError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+# Reading the scans of a large study takes one process long, while the others wait.
+LONGEST_WAIT = timedelta(hours=2)
 
-def make_fabric(device: str = "auto", precision: str = "32-true") -> "Fabric":
-    """Fabric on one device.
+
+def make_fabric(
+    device: str = "auto", precision: str = "32-true", devices: int = 1, nodes: int = 1
+) -> "Fabric":
+    """Fabric on one device, or on several, each with a process of its own.
 
     Parameters
     ----------
@@ -23,14 +30,43 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> "Fabric":
         ``mps``.
     precision : str
         As in :class:`~napari_sslseg.core.config.Training`.
+    devices : int
+        Devices of each machine; on the CPU, processes.
+    nodes : int
+        Machines.
 
     Raises
     ------
     ConfigError
-        If this machine has no such device.
+        If this machine has no such device, or too few.
     """
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
+    name, number = _accelerator(device)
+    choice: dict[str, Any] = {"accelerator": name, "precision": precision}
+    if devices * nodes == 1:
+        choice["devices"] = [number] if name == "cuda" else 1
+    else:
+        if name == "mps" or ":" in device:
+            raise ConfigError(
+                f"Several processes cannot train on {device}; name cpu or cuda, without a number."
+            )
+        if name == "cuda" and torch.cuda.device_count() < devices:
+            raise ConfigError(
+                f"This machine has {torch.cuda.device_count()} CUDA devices, not {devices}; choose "
+                "fewer."
+            )
+        strategy = DDPStrategy(timeout=LONGEST_WAIT)
+        choice |= {"devices": devices, "num_nodes": nodes, "strategy": strategy}
+    with warnings.catch_warnings():
+        # Not every training on a machine with SLURM is meant for it.
+        warnings.filterwarnings("ignore", "The `srun` command is available")
+        return Fabric(**choice)
+
+
+def _accelerator(device: str) -> tuple[str, int]:
+    """Kind and number of a device."""
     name, _, number = device.partition(":")
     if name == "auto":
         if torch.cuda.is_available():
@@ -46,8 +82,7 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> "Fabric":
         )
     if name == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("This machine has no MPS device; choose auto or cpu.")
-    devices: Any = [int(number or 0)] if name == "cuda" else 1
-    return Fabric(accelerator=name, devices=devices, precision=precision)  # type: ignore[arg-type]
+    return name, int(number or 0)
 
 
 def device_name(device: torch.device) -> str:
@@ -59,10 +94,16 @@ def device_name(device: torch.device) -> str:
     return _processor() or platform.processor() or platform.machine() or "CPU"
 
 
-def device_message(device: torch.device, asked: str, threads: int) -> str:
+def device_message(
+    device: torch.device, asked: str, threads: int, devices: int = 1, nodes: int = 1
+) -> str:
     """Say in one sentence which device is used, and why."""
     name = device_name(device)
     where = f"{device} ({name})"
+    if devices * nodes > 1:
+        what = "processes on the CPU" if device.type == "cpu" else "CUDA devices"
+        machines = f" of {nodes} machines" if nodes > 1 else ""
+        return f"Device: {devices * nodes} {what}{machines} ({name}), as asked for."
     if device.type == "cpu":
         where += f", {threads} thread{'s' if threads > 1 else ''}"
     if asked != "auto":

@@ -9,11 +9,12 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 # Seconds after which a pausing job looks whether it should stop.
+if TYPE_CHECKING:
+    import numpy as np
+
 LONGEST_WAIT = 0.1
 
 
@@ -64,7 +65,7 @@ class Preview(Event):
     """A picture of the state of the training, as NumPy arrays by name."""
 
     step: int
-    images: dict[str, np.ndarray] = field(default_factory=dict)
+    images: "dict[str, np.ndarray]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,6 @@ class PauseFlag:
         """Whether a pause was asked for."""
         return not self._go.is_set()
 
-    def wait(self, stop: StopFlag | None = None) -> None:
-        """Sleep until the pause is over or a stop is asked for."""
-        while not self._go.wait(LONGEST_WAIT) and not (stop is not None and stop.is_set):
-            pass
+    def wait(self, longest: float = LONGEST_WAIT) -> None:
+        """Sleep until the pause is over, but no longer than so many seconds."""
+        self._go.wait(longest)

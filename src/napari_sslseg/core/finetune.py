@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sslseg.core.config import FinetuneSettings
+from napari_sslseg.core.distributed import everyone, on_first, shares
 from napari_sslseg.core.errors import ConfigError, DataError
 from napari_sslseg.core.events import Done, Event, PauseFlag, StopFlag, drained
 from napari_sslseg.core.labelled import LabelledScan, found_classes
@@ -126,11 +127,11 @@ def _finetune(
     if not labelled:
         raise DataError("There is no labelled scan to learn from; label at least one slice.")
     _check_apart(labelled, validation)
-    fabric, threads = yield from session.fabric(settings.training.precision, earlier)
+    fabric, threads = yield from session.fabric(settings.training, earlier)
     if earlier is not None:
         modality = getattr(settings.preprocessing, "modality", modality)
     else:
-        claim(session.out, overwrite=session.overwrite)
+        on_first(lambda: claim(session.out, overwrite=session.overwrite))
         settings = settled(settings, start, labelled[0].scan, modality)
     assert settings.preprocessing is not None
     check_dimensions(settings.network, sample_dimensions(settings.preprocessing))
@@ -300,15 +301,18 @@ def _validation(
 
         inside = torch.zeros(len(classes), dtype=torch.int64)
         total = torch.zeros(len(classes), dtype=torch.int64)
-        for start in range(0, len(indices), size):
+        for start, own in shares(range(0, len(indices), size)):
+            if not own:
+                continue
             part = indices[start : start + size]
-            shares = class_shares(model(store.batch(part).to(device)), settings.loss)
-            predicted = shares.argmax(1).cpu()
+            scores = model(store.batch(part).to(device)).float()
+            predicted = class_shares(scores, settings.loss).argmax(1).cpu()
             truth = store.label_batch(part)
             for number in range(len(classes)):
                 a, b = predicted == number + 1, truth == number + 1
                 inside[number] += (a & b).sum()
                 total[number] += a.sum() + b.sum()
+        inside, total = (torch.stack(everyone(t)).sum(0) for t in (inside, total))
         dice = torch.where(total > 0, 2 * inside / total.clamp(min=1), torch.nan)
         scored = {value: float(d) for value, d in zip(classes, dice, strict=True) if d == d}
         mean = sum(scored.values()) / len(scored) if scored else 0.0

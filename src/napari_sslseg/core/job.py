@@ -55,6 +55,9 @@ class Job:
         Whether a batch that is too large for the memory may pass through the network in parts.
     describe : callable, optional
         Names slices by their indices, for messages.
+    groups : int
+        Parts of equal length that a batch consists of, such as anchors, positives and negatives;
+        processes that train together take the same places of all of them.
     """
 
     model: nn.Module
@@ -69,6 +72,7 @@ class Job:
     begin_epoch: Callable[[float], None] | None = None
     splits: bool = True
     describe: Callable[[np.ndarray], str] | None = None
+    groups: int = 1
 
 
 def shuffled_batches(indices: np.ndarray, batch_size: int) -> Sampler:

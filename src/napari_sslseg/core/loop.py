@@ -12,10 +12,19 @@ from torch import Tensor, nn
 
 from napari_sslseg.core.checkpoints import fill, save_weights
 from napari_sslseg.core.chunks import InParts, averages_over_batches
+from napari_sslseg.core.distributed import everyone, on_first, rank, share, world_size
 from napari_sslseg.core.errors import CheckpointError
 from napari_sslseg.core.events import Event, Message, Saved, Step, Validation
+from napari_sslseg.core.gathered import averaged
 from napari_sslseg.core.job import Draws, Job, TrainingError, is_out_of_memory
 from napari_sslseg.core.pace import Pace
+from napari_sslseg.core.randomness import (
+    prepare_processes,
+    process_seed,
+    random_part,
+    random_states,
+    set_random_states,
+)
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.schedules import Patience, Schedule, make_optimizer, validation_interval
 from napari_sslseg.core.state import State, state_name, state_size, write_state
@@ -48,11 +57,14 @@ class Loop:
     def __init__(self, job: Job, run: RunWriter, fabric: "Fabric", parts: int = 1) -> None:
         settings = job.settings
         self.job, self.run, self.fabric = job, run, fabric
+        if world_size() > 1:
+            prepare_processes(job.model, settings.seed, fabric.device)
         self.optimizer = make_optimizer(job.model, settings)
         self.schedule = Schedule(self.optimizer, settings, job.steps_per_epoch, job.better)
         network, self._wrapped = fabric.setup(job.model, self.optimizer)
         self.network = InParts(network, parts)
-        self.draws = torch.Generator().manual_seed(settings.seed)
+        # Every process draws for samples of its own.
+        self.draws = torch.Generator().manual_seed(process_seed(settings.seed))
         self.batches = Draws(job.batches, settings.seed)
         self.patience = Patience(settings.early_stopping, job.better)
         self.step = 0
@@ -76,17 +88,18 @@ class Loop:
             self._begin_epoch()
         self.complete = False
         started = time.perf_counter()
-        indices = self.batches.next()
+        batch = self.batches.next()
+        indices = share(batch, job.groups)
         events: list[Event] = list(self._in_memory(lambda: self._gradients(indices)))
         value, norm = self._figures
-        self._check(value, norm, indices)
+        self._check(value, norm, batch)
         rate = self.optimizer.param_groups[0]["lr"]
         self._wrapped.step()
         self.schedule.step()
         self.step += 1
         self.row = {"step": self.step, "loss": value, "learning_rate": rate}
         self.run.row(self.row)
-        speed = len(indices) / (time.perf_counter() - started)
+        speed = len(batch) / (time.perf_counter() - started)
         events.append(Step(self.step, settings.steps, value, rate, speed))
         validates = job.validate is not None and (
             self.step % self._every == 0 or self.step == settings.steps
@@ -121,7 +134,7 @@ class Loop:
                 max_norm=settings.gradient_clip,
                 error_if_nonfinite=False,
             )
-        self._figures = float(loss.detach()), float(norm or 0.0)
+        self._figures = float(averaged(loss.detach())), float(norm or 0.0)
 
     def _in_memory(self, work: Callable[[], None]) -> list[Message]:
         """Do some work, in ever smaller parts of a batch until the memory suffices for it."""
@@ -129,6 +142,11 @@ class Loop:
         before = self.draws.get_state(), random_states(self.fabric.device)
         while (error := _attempt(work)) is not None:
             where = f"at step {self.step + 1} with {self.job.settings.batch_size} slices per step"
+            if world_size() > 1:
+                # The others are in the middle of an exchange, which cannot be taken back.
+                raise TrainingError(
+                    f"Out of memory {where}; lower the batch size.{self.stands()}"
+                ) from error
             if not self.job.splits or self.network.parts >= self.job.settings.batch_size:
                 why = "" if self.job.splits else ", which this task cannot take in parts"
                 raise TrainingError(
@@ -166,7 +184,7 @@ class Loop:
         job = self.job
         assert job.validate is not None
         with self.fabric.autocast():
-            metrics = evaluate_mode(self.network, job.validate)
+            metrics = evaluate_mode(self._evaluated(), job.validate)
         improved = self.patience.improved(metrics[job.monitor])
         self.schedule.validated(metrics[job.monitor])
         self.run.row({"step": self.step} | {f"validation_{k}": v for k, v in metrics.items()})
@@ -178,17 +196,23 @@ class Loop:
             events.append(Message(text))
         return events
 
+    def _evaluated(self) -> nn.Module:
+        """The network to validate: without DDP, whose processes would have to go in step."""
+        if world_size() == 1:
+            return self.network
+        return InParts(self.job.model, self.network.parts)
+
     def save_weights(self, which: str, metrics: Mapping[str, float]) -> Saved:
         """Write weights alone, such as the best; beside them stands which state goes with them."""
         path = self.run.folder / f"{which}.safetensors"
         state = None if self._saved is None else state_name(self._saved)
         about = {"step": self.step, "metrics": dict(metrics), "state": state}
-        save_weights(path, self.job.kept or self.job.model, about)
+        on_first(lambda: save_weights(path, self.job.kept or self.job.model, about))
         return Saved(path, self.step)
 
     def save_last(self) -> Saved:
         """Write the latest weights alone."""
-        self.run.write_metrics()
+        on_first(self.run.write_metrics)
         return self.save_weights("last", self.row)
 
     def save(self) -> Saved:
@@ -196,8 +220,9 @@ class Loop:
         self.pace.begin()
         if self._saved != self.step:
             # First the rows that the state counts, and last what says that there is a state.
-            self.run.write_metrics()
-            write_state(self.run.folder, self.state())
+            state = self.state()
+            on_first(self.run.write_metrics)
+            on_first(lambda: write_state(self.run.folder, state))
             self._saved = self.step
         saved = self.save_weights("last", self.row)
         self.pace.end()
@@ -223,10 +248,9 @@ class Loop:
                     tensors[f"optimizer.{number}.{name}"] = value
                 else:
                     values.setdefault(str(number), {})[name] = value
-        tensors["random.draws"] = self.draws.get_state()
-        tensors |= {
-            f"random.{name}": state for name, state in random_states(self.fabric.device).items()
-        }
+        random = {"draws": self.draws.get_state(), **random_states(self.fabric.device)}
+        for number, states in enumerate(everyone(random)):
+            tensors |= {f"{random_part(number)}.{name}": state for name, state in states.items()}
         numbers = {
             "optimizer": {"groups": optimizer["param_groups"], "values": values},
             "schedule": self.schedule.state_dict(),
@@ -237,6 +261,7 @@ class Loop:
             "parts": self.network.parts,
             "rows": self.run.count,
             "row": self.row,
+            "processes": world_size(),
         }
         return State(self.step, tensors, numbers)
 
@@ -272,32 +297,18 @@ class Loop:
         self._saved = state.step
         # Its share of the training passed is that of the epoch that it is in.
         self._begin_epoch()
-        self.draws.set_state(state.tensors["random.draws"])
-        set_random_states(state.part("random"), self.fabric.device)
+        if numbers.get("processes", 1) == world_size():
+            random = state.part(random_part(rank()))
+            self.draws.set_state(random.pop("draws"))
+            set_random_states(random, self.fabric.device)
+        else:
+            # Nothing was saved for these processes, and no two of them may draw the same.
+            self.draws.manual_seed(process_seed(self.job.settings.seed) + self.step)
 
     def close(self) -> None:
         """Let go of what the optimiser holds on the device."""
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer.state.clear()
-
-
-def random_states(device: torch.device) -> dict[str, Tensor]:
-    """States of PyTorch's own generators, of the CPU and of the device; dropout draws from them."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    elif device.type == "mps":
-        states["mps"] = torch.mps.get_rng_state()
-    return states
-
-
-def set_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Set the generators to such states; those of other devices say nothing here."""
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
-    elif device.type == "mps" and "mps" in states:
-        torch.mps.set_rng_state(states["mps"])
 
 
 def give_back(device: torch.device) -> None:

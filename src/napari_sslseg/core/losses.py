@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from napari_sslseg.core.gathered import averaged
+
 
 def restoration_l2(output: Tensor, target: Tensor) -> Tensor:
     r"""Squared L2 distance of restored and original images, over all their pixels.
@@ -152,7 +154,7 @@ def _masked_mean(errors: Tensor, mask: Tensor) -> Tensor:
         raise ValueError(f"a mask of shape {mask.shape} does not fit images of {errors.shape}")
     # Selecting, and not multiplying, keeps what is not finite elsewhere out of the sum.
     kept = errors.where(mask, 0)
-    return kept.sum() / (mask.sum() * errors.shape[1])
+    return kept.sum() / (averaged(mask.sum()) * errors.shape[1])
 
 
 def _difference(output: Tensor, target: Tensor) -> Tensor:

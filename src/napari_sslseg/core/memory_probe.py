@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from napari_sslseg.core.chunks import InParts
 from napari_sslseg.core.devices import device_name
+from napari_sslseg.core.distributed import alone, share, world_size
 from napari_sslseg.core.job import Draws, Job, TrainingError, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -85,11 +86,11 @@ def available_memory() -> int | None:
 
 def _estimated(job: Job, fabric: "Fabric") -> BatchPlan:
     """Count what forward keeps for backward, for a few slices of a batch."""
-    size = job.settings.batch_size
+    size = job.settings.batch_size // world_size()
     free = available_memory()
     if free is None:
         return BatchPlan(size, 1, "")
-    indices = Draws(job.batches, job.settings.seed).next()
+    indices = share(Draws(job.batches, job.settings.seed).next(), job.groups)
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -98,21 +99,23 @@ def _estimated(job: Job, fabric: "Fabric") -> BatchPlan:
         return tensor
 
     few = indices[:FEW]
+    buffers = [(buffer, buffer.clone()) for buffer in job.model.buffers()]
     training = job.model.training
     weights = sum(p.numel() * p.element_size() for p in job.model.parameters())
     try:
-        # In evaluation mode, which leaves running averages and random numbers alone.
-        job.model.eval()
+        job.model.train()
         with (
             torch.random.fork_rng(devices=[]),
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
             fabric.autocast(),
+            alone(),
         ):
             # Kept until all is counted, since memory that is given back is used again.
             loss = job.loss(job.model, few, torch.Generator().manual_seed(job.settings.seed))
         del loss
     finally:
         job.model.train(training)
+        _put_back(buffers)
     need = int(sum(kept.values()) * len(indices) / len(few)) + COPIES * weights
     what = f"a step of {len(indices)} slices takes about {_gigabytes(need)} of memory"
     if need <= SPARE * free:
@@ -133,7 +136,7 @@ def _estimated(job: Job, fabric: "Fabric") -> BatchPlan:
 
 def _tried(job: Job, fabric: "Fabric") -> BatchPlan:
     """Go forward and backward with the first batch, in ever more parts until it fits."""
-    device, size = fabric.device, job.settings.batch_size
+    device, size = fabric.device, job.settings.batch_size // world_size()
     total = torch.cuda.get_device_properties(device).total_memory
     fabric.to_device(job.model)
     buffers = [(buffer, buffer.clone()) for buffer in job.model.buffers()]
@@ -158,8 +161,7 @@ def _tried(job: Job, fabric: "Fabric") -> BatchPlan:
     finally:
         for parameter in job.model.parameters():
             parameter.grad = None
-        for buffer, before in buffers:
-            buffer.copy_(before)
+        _put_back(buffers)
         torch.cuda.empty_cache()
     once = -(-size // parts)
     where = f"of the {_gigabytes(total)} of {device_name(device)}"
@@ -173,11 +175,18 @@ def _tried(job: Job, fabric: "Fabric") -> BatchPlan:
     return BatchPlan(once, parts, text)
 
 
+def _put_back(buffers: list[tuple[Tensor, Tensor]]) -> None:
+    """Give running averages their values of before."""
+    with torch.no_grad():
+        for buffer, before in buffers:
+            buffer.copy_(before)
+
+
 def _fits(job: Job, fabric: "Fabric", network: nn.Module) -> bool:
-    indices = Draws(job.batches, job.settings.seed).next()
+    indices = share(Draws(job.batches, job.settings.seed).next(), job.groups)
     try:
         network.train()
-        with fabric.autocast():
+        with fabric.autocast(), alone():
             generator = torch.Generator().manual_seed(job.settings.seed)
             loss = job.loss(network, indices, generator)
         loss.backward()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.atomic import write_text
 from napari_sslseg.core.config import AnyPreprocessing, NetworkSettings
+from napari_sslseg.core.distributed import on_first
 from napari_sslseg.core.errors import CheckpointError, ConfigError
 from napari_sslseg.core.events import Done, Event, Message, PauseFlag, StopFlag, drained
 from napari_sslseg.core.finetune import Init, iter_finetune
@@ -93,7 +94,7 @@ def iter_pretrain_preset(
     tasks = [stage.make_task() for stage in chosen.stages]
     sources = gather_scans(scans)
     if not resume:
-        claim(out, overwrite=overwrite)
+        on_first(lambda: claim(out, overwrite=overwrite))
         start = open_start(init, out, "pretrain")
         kind = modality
         if start is None:
@@ -102,7 +103,7 @@ def iter_pretrain_preset(
         else:
             yield from _differences(start, chosen)
         if len(tasks) > 1:
-            _write_plan(out, chosen, kind, init)
+            on_first(lambda: _write_plan(out, chosen, kind, init))
     run: Run | str | Path | None = init
     for number, task in enumerate(tasks):
         last = number == len(tasks) - 1

@@ -14,6 +14,7 @@ from napari_sslseg.core.config import (
     VolumePreprocessing,
 )
 from napari_sslseg.core.crops import crop_size
+from napari_sslseg.core.distributed import added, alone, on_first, shares
 from napari_sslseg.core.events import (
     Done,
     Event,
@@ -167,13 +168,13 @@ def _pretrain(
             yield Message(remark)
     if settings.preprocessing is not None:
         check_dimensions(settings.network, sample_dimensions(settings.preprocessing))
-    fabric, threads = yield from session.fabric(settings.training.precision, earlier)
+    fabric, threads = yield from session.fabric(settings.training, earlier)
     sources = gather_scans(scans)
     if earlier is not None:
         sources = same_scans(earlier.run, sources)
         modality = getattr(settings.preprocessing, "modality", modality)
     else:
-        claim(session.out, overwrite=session.overwrite)
+        on_first(lambda: claim(session.out, overwrite=session.overwrite))
         settings = settled(settings, start, bare(sources[0]), modality)
     assert settings.preprocessing is not None
     check_middle(settings.middle_share, sample_dimensions(settings.preprocessing))
@@ -253,14 +254,17 @@ def _pretrain(
         # The same corruptions every time, so that the figures can be compared.
         generator = torch.Generator().manual_seed(settings.training.seed)
         totals: dict[str, float] = defaultdict(float)
-        for part in watched:
-            images = store.batch(part).to(fabric.device)
+        for part, own in shares(watched):
             parameters = runtime.sample_slices(part, generator)
-            found = {"loss": float(runtime.loss(model, images, parameters))}
-            found |= runtime.figures(model, images, parameters)
+            if not own:
+                continue
+            images = store.batch(part).to(fabric.device)
+            with alone():
+                found = {"loss": float(runtime.loss(model, images, parameters))}
+                found |= runtime.figures(model, images, parameters)
             for name, value in found.items():
                 totals[name] += value * len(part)
-        return {name: total / sum(map(len, watched)) for name, total in totals.items()}
+        return {name: total / sum(map(len, watched)) for name, total in added(totals).items()}
 
     job = Job(
         model=model,
@@ -270,6 +274,7 @@ def _pretrain(
         loss=loss,
         validate=validate if watched else None,
         splits=runtime.splits,
+        groups=runtime.groups,
         describe=store.describe,
     )
     state = earlier.state if earlier else None

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import BaseModel
 
 from napari_sslseg.core.atomic import write_text
+from napari_sslseg.core.distributed import is_first
 from napari_sslseg.core.errors import CheckpointError, StorageError
 from napari_sslseg.core.printable import printable
 from napari_sslseg.core.run_record import FORMAT, LONGEST, RECORD, checked_part, read_record
@@ -130,6 +131,8 @@ class Run:
 class RunWriter:
     """Creates a run folder and keeps its record and metrics up to date.
 
+    Of several processes that train together the first one alone writes.
+
     Parameters
     ----------
     folder : Path
@@ -140,10 +143,11 @@ class RunWriter:
 
     def __init__(self, folder: Path, record: Mapping[str, Any]) -> None:
         self.folder = folder
-        for name in ("best", "last"):
-            for suffix in (".safetensors", ".json"):
-                (folder / f"{name}{suffix}").unlink(missing_ok=True)
-        remove_states(folder)
+        if is_first():
+            for name in ("best", "last"):
+                for suffix in (".safetensors", ".json"):
+                    (folder / f"{name}{suffix}").unlink(missing_ok=True)
+            remove_states(folder)
         self.record: dict[str, Any] = {
             "format": FORMAT,
             **record,
@@ -180,6 +184,8 @@ class RunWriter:
 
     def write_metrics(self) -> None:
         """Write all rows so far to ``metrics.csv``."""
+        if not is_first():
+            return
         names = list(dict.fromkeys(name for row in self._rows for name in row))
         lines = [",".join(names)]
         lines += [
@@ -199,7 +205,8 @@ class RunWriter:
         return Run(self.folder, self.record)
 
     def _write(self) -> None:
-        write_text(self.folder / RECORD, json.dumps(self.record, indent=1))
+        if is_first():
+            write_text(self.folder / RECORD, json.dumps(self.record, indent=1))
 
 
 def claim(folder: Path, *, overwrite: bool = False) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from napari_sslseg.core.crops import CropStore, iter_crops
+from napari_sslseg.core.distributed import first_then_others
 from napari_sslseg.core.events import Progress, StopFlag
 from napari_sslseg.core.preprocess_config import (
     AnyPreprocessing,
@@ -68,14 +69,16 @@ def iter_samples(
         Scans read.
     """
     build: Any = iter_crops if isinstance(settings, VolumePreprocessing) else iter_store
-    return (
-        yield from build(
-            scans,
-            settings,
-            classes=classes,
-            storage="disk" if on_disk else "auto",
-            cache=cache,
-            modality=modality,
-            stop=stop,
+    # Of several processes the first one fills a folder, and the others find it filled.
+    with first_then_others():
+        return (
+            yield from build(
+                scans,
+                settings,
+                classes=classes,
+                storage="disk" if on_disk else "auto",
+                cache=cache,
+                modality=modality,
+                stop=stop,
+            )
         )
-    )

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SIGMOID: frozenset[LossKind] = frozenset({"dice", "dice-per-sample", "bce-to-dice"})
 """Losses whose networks have no channel for the background."""
 
+BATCH_WIDE: frozenset[LossKind] = frozenset({"dice-ce", "dice", "dice-multilabel"})
+"""Losses with sums over the whole batch, also where several processes share it."""
+
 # Shares of the cross entropy in the first epoch and in the last, Dhere & Sivaswamy.
 FIRST_BCE, LAST_BCE = 0.6, 0.2
 
@@ -124,8 +127,12 @@ class SegmentationLoss:
         """
         from torch.nn import functional
 
+        from napari_sslseg.core.gathered import gathered
+
         # Sums over a batch of pixels, and an ε of 1e-7, are beyond half precision.
         scores = scores.float()
+        if self.kind in BATCH_WIDE:
+            scores, labels = gathered(scores), gathered(labels)
         if self.kind not in SIGMOID:
             return self._dice(scores, labels[:, None])
         # One channel more than there are classes: the background, which has no score.

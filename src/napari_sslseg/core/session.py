@@ -1,13 +1,14 @@
 """What pretraining and fine-tuning do alike around their training: lock, resume, device, record."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.atomic import remove_leftovers
 from napari_sslseg.core.event_log import EventLog, recorded
-from napari_sslseg.core.events import Event, Message, PauseFlag, StopFlag
+from napari_sslseg.core.events import Done, Event, Message, PauseFlag, StopFlag
 from napari_sslseg.core.provenance import machine_record, start_record
 from napari_sslseg.core.resume import is_finished, open_earlier, recorded_start
 from napari_sslseg.core.run_lock import run_lock
@@ -17,6 +18,8 @@ from napari_sslseg.core.volumes import Modality
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+    from napari_sslseg.core.config import Training
 
 Init = Run | str | Path
 """A run to start from, or the word ``scratch``."""
@@ -81,15 +84,31 @@ class Session:
         StorageError
             If another process works in the folder.
         """
+        from napari_sslseg.core.distributed import barrier, is_first, on_first
+
         if self.resume:
             Run.open(self.out, self.kind)  # Before a folder is made for the lock.
-        with run_lock(self.out):
-            yield from recorded(work(self), self.log)
+        with ExitStack() as held:
+            on_first(lambda: held.enter_context(run_lock(self.out)))
+            if is_first():
+                yield from recorded(work(self), self.log)
+            else:
+                # One process speaks for all.
+                yield from (event for event in work(self) if isinstance(event, Done))
+        barrier()  # None goes on, or ends, before the folder is as it stays.
 
     def earlier(self) -> Generator[Message, None, Earlier | None]:
         """Find the run to go on with; None if this is a new one."""
+        from napari_sslseg.core.distributed import on_first
+
         if not self.resume:
             return None
+        # One process chooses the state, so that all go on from the same one.
+        messages, found = on_first(lambda: _collected(self._earlier()))
+        yield from messages
+        return found
+
+    def _earlier(self) -> Generator[Message, None, Earlier]:
         run = open_earlier(self.out, self.kind)
         if is_finished(run):
             yield Message(f"The run in {self.out} is finished already.")
@@ -103,16 +122,26 @@ class Session:
         return Earlier(run, None, recorded_start(run, self.init, needed))
 
     def fabric(
-        self, precision: str, earlier: Earlier | None
+        self, training: "Training", earlier: Earlier | None
     ) -> Generator[Message, None, tuple["Fabric", int]]:
         """Choose the device and the threads, and say which and why."""
         from napari_sslseg.core.devices import device_message, limit_threads, make_fabric
+        from napari_sslseg.core.distributed import check_even, layout, world_size
 
+        check_even(training.batch_size)
         # As many as before, since sums depend on how they are shared out.
         before = earlier.run.record.get("threads") if earlier else None
         threads = limit_threads(self.threads or (before if isinstance(before, int) else None))
-        fabric = make_fabric(self.device, precision)
-        yield Message(device_message(fabric.device, self.device, threads))
+        fabric = make_fabric(self.device, training.precision, *layout())
+        if world_size() > 1:
+            fabric.launch()  # The processes are there already; each takes its place.
+        yield Message(device_message(fabric.device, self.device, threads, *layout()))
+        alike = earlier.run.record.get("processes", 1) if earlier else world_size()
+        if alike != world_size():
+            yield Message(
+                f"The run began with {alike} process{'es' if alike != 1 else ''}; with "
+                f"{world_size()} it goes on nearly, but not exactly, as it would have."
+            )
         was = earlier.run.record.get("device") if earlier else None
         if was is not None and was != str(fabric.device):
             yield Message(
@@ -130,13 +159,29 @@ class Session:
         record: Mapping[str, Any],
     ) -> RunWriter:
         """Begin the run folder, or go on with it."""
-        for folder in (self.out, self.out / FOLDER, self.out / "slices"):
-            remove_leftovers(folder)
+        from napari_sslseg.core.distributed import is_first, world_size
+
+        if is_first():
+            for folder in (self.out, self.out / FOLDER, self.out / "slices"):
+                remove_leftovers(folder)
         if earlier is not None:
             rows = earlier.state.numbers["rows"] if earlier.state else 0
             writer = RunWriter.resumed(earlier.run, rows)
         else:
             more = start_record(start, self.out) | machine_record(fabric.device, threads)
+            if world_size() > 1:
+                more["processes"] = world_size()
             writer = RunWriter(self.out, {"kind": self.kind, **record, **more})
-        self.log.open(fresh=earlier is None)
+        if is_first():
+            self.log.open(fresh=earlier is None)
         return writer
+
+
+def _collected(steps: Generator[Message, None, Earlier]) -> tuple[list[Message], Earlier]:
+    """All that a generator yields, and what it returns."""
+    messages = []
+    while True:
+        try:
+            messages.append(next(steps))
+        except StopIteration as end:
+            return messages, end.value

@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING
 
 from napari_sslseg.core.config import Training
 from napari_sslseg.core.devices import make_fabric as make_fabric
+from napari_sslseg.core.distributed import (
+    alone,
+    any_of,
+    everyone,
+    is_first,
+    lost_another,
+    together,
+    world_size,
+)
 from napari_sslseg.core.errors import SslsegError, StorageError
 from napari_sslseg.core.events import Done, Event, Message, PauseFlag, Status, StopFlag
 from napari_sslseg.core.job import (
@@ -83,18 +92,29 @@ def train(
             loop.restore(state)
         elif job.validate is None:
             yield from _missed(job.settings)
-        while not loop.done and not (stop is not None and stop.is_set):
-            if pause is not None and pause.is_set:
+        due = False
+        while not loop.done:
+            # Processes that train together do alike whatever one of them is told.
+            stopping, pausing, due = any_of(_is_set(stop), _is_set(pause), due)
+            if due:
+                yield loop.save()
+            if stopping:
+                break
+            if pausing and pause is not None:
                 yield from _paused(loop, pause, stop)
                 continue
             yield from loop.advance()
-            if not loop.done and loop.pace.due(loop.landmark):
-                yield loop.save()
+            due = is_first() and loop.pace.due(loop.landmark)
         yield loop.save_last() if loop.done else loop.save()
         return loop.done
     except (KeyboardInterrupt, GeneratorExit):
         # In the middle of a step the weights are those of no step, so the last state stands.
-        if loop.complete:
+        if world_size() > 1:
+            # Other processes may be elsewhere, so that nothing can be asked of them.
+            with alone():
+                if is_first():
+                    loop.save_last()
+        elif loop.complete:
             loop.save()
         else:
             loop.save_last()
@@ -102,6 +122,11 @@ def train(
     except StorageError as error:
         raise StorageError(f"{error}{loop.stands()}") from error
     except (MemoryError, RuntimeError) as error:
+        if lost_another(error):
+            raise TrainingError(
+                f"Another of the {world_size()} processes that train together has ended, so that "
+                f"this one cannot go on; see what that one said.{loop.stands()}"
+            ) from error
         if not is_out_of_memory(error):
             raise
         raise TrainingError(
@@ -117,10 +142,15 @@ def _paused(loop: Loop, pause: PauseFlag, stop: StopFlag | None) -> Iterator[Eve
     yield loop.save()
     yield Message(f"Paused after step {loop.step}; all is saved.")
     yield Status("paused", loop.step)
-    pause.wait(stop)
+    while any_of(pause.is_set and not _is_set(stop))[0]:
+        pause.wait()
     if stop is None or not stop.is_set:
         yield Message(f"Going on after step {loop.step}.")
         yield Status("running", loop.step)
+
+
+def _is_set(flag: StopFlag | PauseFlag | None) -> bool:
+    return flag is not None and flag.is_set
 
 
 def _missed(settings: Training) -> Iterator[Message]:
@@ -151,8 +181,8 @@ def run_job(
     try:
         parts = 1
         if state is None:
-            plan = find_batch_size(job, fabric)
-            parts = plan.parts
+            plan = together(lambda: find_batch_size(job, fabric))
+            parts = max(everyone(plan.parts))
             if plan.message:
                 yield Message(plan.message)
         done = yield from train(job, run, fabric, stop, pause, state, parts)
@@ -172,6 +202,6 @@ def run_job(
             # On a full disk the first sentence says more.
             if status != "failed":
                 raise
-    if status == "finished":
+    if status == "finished" and is_first():
         remove_states(run.folder)
     yield Done(result, stopped=status == "stopped")

@@ -89,9 +89,12 @@ class SliceTask(ABC):
     splits : bool
         Whether a batch that is too large for the memory may pass through the network in parts: not
         where the network itself compares the images of a batch. The loss sees all of them.
+    groups : int
+        Parts of equal length that a batch consists of, such as anchors, positives and negatives.
     """
 
     splits: bool = True
+    groups: int = 1
 
     name: ClassVar[str]
     least: ClassVar[int] = 1
@@ -169,6 +172,11 @@ class PretextTask(Protocol):
     @property
     def splits(self) -> bool:
         """Whether a batch may pass through the network in parts."""
+        ...
+
+    @property
+    def groups(self) -> int:
+        """Parts of equal length that a batch consists of."""
         ...
 
     def head(self, in_channels: int) -> int:

@@ -14,6 +14,7 @@ from napari_sslseg.core.contrast import (
     partition_contrast,
 )
 from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.gathered import gathered
 from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
 from napari_sslseg.core.pretext.global_contrast import GlobalContrast
 from napari_sslseg.core.pretext.restoration import forward
@@ -137,13 +138,15 @@ class GlobalContrastTask(SliceTask):
                 "Contrastive learning compares the slices of a batch; choose a batch size of at "
                 "least 2, and the larger the better."
             )
-        first, second = self._embed(model, images, parameters)
+        # The slices that other processes see are negatives, too.
+        first, second = map(gathered, self._embed(model, images, parameters))
+        part, scan = gathered(parameters.part), gathered(parameters.scan)
         temperature = self.settings.temperature
         if self.settings.positives == "views+scans":
-            return partition_contrast(first, second, parameters.part, parameters.scan, temperature)
+            return partition_contrast(first, second, part, scan, temperature)
         same = None
         if self.settings.negatives == "other-parts":
-            same = parameters.part[:, None] == parameters.part[None]
+            same = part[:, None] == part[None]
         return nt_xent(first, second, temperature, same=same)
 
     def figures(

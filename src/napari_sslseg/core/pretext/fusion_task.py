@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_sslseg.core.fusion import FusionParameters, SliceFusion
+from napari_sslseg.core.gathered import gathered
 from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
 from napari_sslseg.core.pretext.restoration import captions_for, forward
 from napari_sslseg.core.pretext.volume_fusion import VolumeFusion
@@ -86,7 +87,8 @@ class VolumeFusionTask(SliceTask):
         """
         levels = self.corruption.level_map(parameters, images.device)
         scores = model(self.corruption.fuse(images, levels, parameters))
-        return self._compare(scores.float(), levels[:, None])
+        # The sums of Dice run over the batch of all processes.
+        return self._compare(gathered(scores.float()), gathered(levels[:, None]))
 
     def preview(
         self, images: Tensor, parameters: FusionParameters, model: nn.Module | None = None

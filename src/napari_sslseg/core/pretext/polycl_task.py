@@ -42,6 +42,7 @@ class PolyCLTask(SliceTask):
     """PolyCL for slices of any size: a batch is anchors, positives and negatives, M each."""
 
     name = "polycl"
+    groups = 3
     title = PolyCL.title
 
     def __init__(self, settings: PolyCL) -> None:

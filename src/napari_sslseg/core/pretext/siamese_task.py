@@ -74,6 +74,7 @@ class SiameseTask(SliceTask):
     """The left/right task (Dhere & Sivaswamy 2021): a batch is first members, then second ones."""
 
     name = "siamese"
+    groups = 2
     title = SiameseSides.title
 
     def __init__(self, settings: SiameseSides) -> None:
