@@ -13,6 +13,7 @@ from napari_sslseg.core.events import StopFlag
 from napari_sslseg.options import (
     TASK_NAMES,
     Cache,
+    Compile,
     Crop,
     Device,
     Devices,
@@ -39,6 +40,7 @@ from napari_sslseg.options import (
     Sides,
     SizeOption,
     Spacing,
+    StrategyOption,
     Threads,
     given,
     modality_of,
@@ -102,6 +104,7 @@ def pretrain(
     devices: Devices = None,
     nodes: Nodes = None,
     threads: Threads = None,
+    compiled: Compile = False,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     resume: Resume = False,
@@ -121,7 +124,7 @@ def pretrain(
         refuse_with_resume(
             preset, task, patch_size, sampling, selection, tags, organ, left, right, sides, steps,
             batch_size, learning_rate, network, plane, spacing, size, middle_share, modality,
-            seed or None, overwrite or None,
+            compiled or None, seed or None, overwrite or None,
         )  # fmt: skip
         start_processes()
         resume_pretrain(images, masks, out, init, cache, device, threads, as_json)
@@ -167,7 +170,7 @@ def pretrain(
         chosen = base.with_overrides(
             network=named_network(network) if network else None,
             preprocessing=preprocessing_changes(plane, spacing, size, dimensions),
-            training=_training(steps, batch_size, learning_rate, seed),
+            training=_training(steps, batch_size, learning_rate, compiled, seed),
             middle_share=middle_share,
             options=options,
         )
@@ -182,6 +185,7 @@ def pretrain(
             *_lengths(steps, PRETRAIN_STEPS, batch_size, learning_rate, preprocessing or found),
             seed,
             preprocessing,
+            compiled=compiled,
             **given(middle_share=middle_share),
         )
         known = settled(settings, start, bare(scans[0]), kind)
@@ -222,6 +226,7 @@ def finetune(
         str | None,
         typer.Option(help="Pretrained parts to start from: encoder (default) or encoder+decoder."),
     ] = None,
+    strategy: StrategyOption = None,
     steps: Annotated[
         int | None,
         typer.Option(help=f"Batches to train on; {FINETUNE_STEPS} if not set.", min=1),
@@ -239,6 +244,7 @@ def finetune(
     devices: Devices = None,
     nodes: Nodes = None,
     threads: Threads = None,
+    compiled: Compile = False,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     resume: Resume = False,
@@ -256,9 +262,9 @@ def finetune(
     start_processes = partial(launch, devices, nodes, device)
     if resume:
         refuse_with_resume(
-            preset, annotated, classes, transfer, steps, batch_size, learning_rate, network, plane,
-            spacing, size, middle_share, modality, validation_share or None, seed or None,
-            overwrite or None,
+            preset, annotated, classes, transfer, strategy, steps, batch_size, learning_rate,
+            network, plane, spacing, size, middle_share, modality, validation_share or None,
+            compiled or None, seed or None, overwrite or None,
         )  # fmt: skip
         start_processes()
         resume_finetune(images, labels, out, init, cache, device, threads, as_json)
@@ -278,7 +284,7 @@ def finetune(
         name, preprocessing = network_and_preprocessing(
             None if scratch else init, pairs[0].scan, kind, network, plane, spacing, size
         )
-    others = given(transfer=transfer, classes=numbers(classes))
+    others = given(transfer=transfer, strategy=strategy, classes=numbers(classes))
     stop = StopFlag()
     common: dict[str, Any] = {
         "init": "scratch" if scratch else Path(init),
@@ -295,7 +301,7 @@ def finetune(
         chosen = base.with_overrides(
             network=named_network(network) if network else None,
             preprocessing=preprocessing_changes(plane, spacing, size, base.network.dimensions),
-            training=_training(steps, batch_size, learning_rate, seed),
+            training=_training(steps, batch_size, learning_rate, compiled, seed),
             middle_share=middle_share,
             finetuning=others,
         )
@@ -307,6 +313,7 @@ def finetune(
             *_lengths(steps, FINETUNE_STEPS, batch_size, learning_rate, preprocessing or found),
             seed,
             preprocessing,
+            compiled=compiled,
             **others | given(middle_share=middle_share),
         )
         events = iter_finetune(training, settings=settings, **common)
@@ -315,10 +322,15 @@ def finetune(
 
 
 def _training(
-    steps: int | None, batch_size: int | None, learning_rate: float | None, seed: int
+    steps: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    compiled: bool,
+    seed: int,
 ) -> dict[str, Any]:
     """Fields of the training of a preset that options give a value."""
-    return given(steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
+    lengths = given(steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
+    return lengths | given(compile=compiled or None)
 
 
 def _lengths(

@@ -31,6 +31,13 @@ Devices = Annotated[
     ),
 ]
 Nodes = Annotated[int | None, typer.Option(help="Machines that train together; likewise.", min=1)]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile the network, which takes about a minute and pays in long trainings.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**31 - 1)]
 ModalityOption = Annotated[
@@ -118,6 +125,14 @@ Embedding = Annotated[
 Sides = Annotated[
     str | None,
     typer.Option(help="Sides of siamese: masks (default), or mirror images as the other side."),
+]
+StrategyOption = Annotated[
+    str | None,
+    typer.Option(
+        help="How gently pretrained layers are changed: whole (default; all learn at once), "
+        "sawtooth (first the decoder, then all), freeze-unfreeze (the encoder waits), layer-decay "
+        "(early layers learn slower), or frozen-encoder (the encoder never changes)."
+    ),
 ]
 MiddleShare = Annotated[
     float | None,
@@ -222,6 +237,7 @@ def settings_for(
     learning_rate: float,
     seed: int,
     preprocessing: Any,
+    compiled: bool = False,
     **others: Any,
 ) -> Any:
     """Settings of a stage, by the name of their class; a network of None is left unset."""
@@ -236,6 +252,7 @@ def settings_for(
         batch_size=batch_size,
         learning_rate=learning_rate,
         seed=seed,
+        compile=compiled,
     )
     return config.checked(getattr(config, kind), **fields)
 

@@ -90,44 +90,33 @@ def sample_augmentation(
 
 
 def sampling_grid(parameters: AugmentationParameters, size: Size) -> Tensor:
-    """Where each output pixel looks in the input, shape (N, *size, A), for ``grid_sample``."""
+    """Where each output pixel looks in the input, shape (N, *size, A), for ``grid_sample``.
+
+    On the device of the parameters: a large one of volumes on the CPU is slow.
+    """
     height, width = size[-2:]
-    aspect = width / height
-    if len(size) == 3:
-        return _volume_grid(parameters, size, aspect)
-    # Turn in units of pixels, not of sides, so that a rotation does not shear an oblong slice.
-    stretch = torch.tensor([[1.0, 1 / aspect, 1.0], [aspect, 1.0, 1.0]])
-    matrices = parameters.matrices * stretch
-    # In half precision, as autocast would have it, places would be wrong by pixels.
-    with torch.autocast(matrices.device.type, enabled=False):
-        grid = functional.affine_grid(
-            matrices, [len(matrices), 1, height, width], align_corners=False
-        )
-    smooth = functional.interpolate(
-        parameters.displacement, size=[height, width], mode="bicubic", align_corners=True
-    )
-    return grid + smooth.movedim(1, -1)
-
-
-def _volume_grid(parameters: AugmentationParameters, size: Size, aspect: float) -> Tensor:
-    """The same for volumes, on the device of the parameters: a large one on the CPU is slow."""
     matrices = parameters.matrices.clone()
     device = matrices.device
-    matrices[:, 0, 1] /= aspect
-    matrices[:, 1, 0] *= aspect
+    # Turn in units of pixels, not of sides, so that a rotation does not shear an oblong slice.
+    matrices[:, 0, 1] *= height / width
+    matrices[:, 1, 0] *= width / height
     grid = parameters.displacement
-    for axis, side in enumerate(size, start=2):
-        # No interpolation of three axes is cubic, but cubic ones can go axis by axis.
-        weights = _cubic(side).to(device)
-        grid = torch.tensordot(grid, weights, dims=([axis], [1])).movedim(-1, axis)
+    # In half precision, as autocast would have it, places would be wrong.
+    with torch.autocast(device.type, enabled=False):
+        for axis, side in enumerate(size, start=2):
+            # No interpolation of three axes is cubic, but cubic ones can go axis by axis.
+            weights = _cubic(side).to(device)
+            grid = torch.tensordot(grid, weights, dims=([axis], [1])).movedim(-1, axis)
+    lone = (*matrices.shape[:2], *[1] * len(size))
+    places = matrices[:, :, -1].reshape(lone)
     for axis, side in enumerate(size):
-        # Sums and no matrix product, in which CUDA may round: here a shift of parts of a voxel.
+        # Sums and no matrix product, in which CUDA may round: here a shift of parts of a pixel.
         centres = (2 * torch.arange(side, device=device) + 1) / side - 1
-        shape = [1, 1, 1, 1, 1]
+        column = matrices[:, :, len(size) - 1 - axis].reshape(lone)
+        shape = [1] * (2 + len(size))
         shape[2 + axis] = side
-        column = matrices[:, :, 2 - axis, None, None, None]
-        grid = grid + column * centres.view(shape)
-    return (grid + matrices[:, :, 3, None, None, None]).movedim(1, -1)
+        places = places + column * centres.view(shape)
+    return grid.add_(places).movedim(1, -1)
 
 
 @cache
@@ -178,9 +167,11 @@ def apply_augmentation(
     def column(values: Tensor) -> Tensor:
         return values.to(device, images.dtype).view(-1, *[1] * (images.ndim - 1))
 
-    deviation, mean = torch.std_mean(moved, dim=tuple(range(1, images.ndim)), keepdim=True)
-    moved = (moved - mean) * column(parameters.contrast) + mean
-    moved = moved + column(parameters.brightness) * deviation
+    deviation, mean = torch.std_mean(moved.flatten(1), dim=1)
+    deviation, mean = column(deviation), column(mean)
+    contrast = column(parameters.contrast)
+    offset = mean * (1 - contrast) + column(parameters.brightness) * deviation
     generator = torch.Generator(device=device).manual_seed(parameters.noise_seed)
     noise = torch.randn(moved.shape, generator=generator, device=device, dtype=moved.dtype)
-    return moved + noise * column(parameters.noise) * deviation, classes
+    noise.mul_(column(parameters.noise) * deviation).add_(offset)
+    return noise.addcmul_(moved, contrast), classes

@@ -5,7 +5,7 @@ The titles and descriptions also label the forms of the napari plugin.
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from napari_sslseg.core.network_config import (
     NETWORK_WIDTHS as NETWORK_WIDTHS,
@@ -32,6 +32,14 @@ Transfer = Literal["encoder", "encoder+decoder"]
 
 LossKind = Literal["dice-ce", "dice", "dice-per-sample", "dice-multilabel", "bce-to-dice"]
 """Losses of the fine-tuning, see :mod:`napari_sslseg.core.segmentation_loss`."""
+
+Strategy = Literal["whole", "sawtooth", "freeze-unfreeze", "layer-decay", "frozen-encoder"]
+"""Which pretrained layers learn when, and how fast, see :mod:`napari_sslseg.core.strategies`."""
+
+FROZEN_SHARES: dict[Strategy, float] = {"sawtooth": 0.1, "freeze-unfreeze": 0.3}
+"""Strategies that freeze the encoder for a while, and for which share of the steps if not set."""
+
+LAYER_DECAY = 0.75
 
 MOST_STEPS = 10_000_000
 MOST_CLASSES = 254
@@ -121,6 +129,12 @@ class Training(Settings):
         description="Largest share of the time for saving states; slow disks save less often.",
     )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", title="Precision")
+    compile: bool = Field(
+        False,
+        title="Compile",
+        description="Compile the network, which takes about a minute at first and pays in long "
+        "trainings; where that fails the training goes on without.",
+    )
     seed: int = Field(0, ge=0, lt=2**31, title="Seed")
 
 
@@ -199,6 +213,33 @@ class FinetuneSettings(StageSettings):
     transfer: Transfer = Field(
         "encoder", title="Transfer", description="Which pretrained parts to start from."
     )
+    strategy: Strategy = Field(
+        "whole",
+        title="Strategy",
+        description="How gently the pretrained encoder is changed. whole: all layers learn at "
+        "once, by the learning-rate schedule. sawtooth: first the decoder and the output layer "
+        "alone, then all layers, the rate rising and falling each time; this takes the place of "
+        "the schedule. freeze-unfreeze: the encoder stays as it is at first, then all layers "
+        "learn. layer-decay: the further a level of the encoder is from the output, the slower it "
+        "learns. frozen-encoder: the encoder never changes, which shows what its features are "
+        "worth.",
+    )
+    frozen_share: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        title="Frozen share",
+        description="Share of the steps before the encoder learns too; if not set, 0.1 for "
+        "sawtooth and 0.3 for freeze-unfreeze. Not for the other strategies.",
+    )
+    layer_decay: float = Field(
+        LAYER_DECAY,
+        gt=0,
+        le=1,
+        title="Layer decay",
+        description="For layer-decay: each level of the encoder learns at this share of the rate "
+        "of the next deeper one, and the deepest at this share of the decoder's.",
+    )
     loss: LossKind = Field(
         "dice-ce",
         title="Loss",
@@ -239,3 +280,22 @@ class FinetuneSettings(StageSettings):
         if len(set(classes)) < len(classes) or not all(0 < c < 2**31 for c in classes):
             raise ValueError("classes are different whole numbers above 0 (0 is the background)")
         return tuple(sorted(classes))
+
+    @model_validator(mode="after")
+    def _check_strategy(self) -> "FinetuneSettings":
+        if self.frozen_share is not None and self.strategy not in FROZEN_SHARES:
+            raise ValueError(
+                f"the strategy {self.strategy} has no frozen_share; leave it out, or choose "
+                "sawtooth or freeze-unfreeze"
+            )
+        if self.strategy == "sawtooth" and (self.frozen_share or 0) >= 0.5:
+            raise ValueError(
+                "sawtooth warms up all layers for another frozen_share of the steps, so set it "
+                f"below 0.5, not to {self.frozen_share}"
+            )
+        if self.layer_decay != LAYER_DECAY and self.strategy != "layer-decay":
+            raise ValueError(
+                f"the strategy {self.strategy} has no layer_decay; leave it out, or choose "
+                "layer-decay"
+            )
+        return self

@@ -140,6 +140,14 @@ def limit_threads(threads: int | None = None) -> int:
     return wanted
 
 
+def give_back(device: torch.device) -> None:
+    """Give memory that is no longer used back to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
 def usable_cores() -> int:
     """Cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from math import ceil
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from napari_sslseg.core.segmentation_loss import SegmentationLoss, class_shares,
 from napari_sslseg.core.session import Init as Init, Session
 from napari_sslseg.core.start import load_start, open_start, settled
 from napari_sslseg.core.store import scan_subject
+from napari_sslseg.core.strategies import planned, settled_strategy
 from napari_sslseg.core.subjects import hold_out
 from napari_sslseg.core.volumes import Modality
 
@@ -124,6 +126,9 @@ def _finetune(
     else:
         settings = settings or FinetuneSettings()
         start = open_start(session.init, session.out)
+        settings = yield from settled_strategy(settings, start is not None)
+        # In whatever order they are given, the same scans make the same run.
+        labelled, validation = (sorted(g, key=attrgetter("name")) for g in (labelled, validation))
     if not labelled:
         raise DataError("There is no labelled scan to learn from; label at least one slice.")
     _check_apart(labelled, validation)
@@ -172,6 +177,7 @@ def _finetune(
     channels = score_channels(settings.loss, len(classes))
     model = make_network(settings.network, store.channels, channels)
     source = yield from load_start(start, model, settings.transfer)
+    plan = yield from planned(settings, model, source)
     apart = range(len(labelled), len(store.scans))
     record = {
         "settings": settings.model_dump(mode="json"),
@@ -201,6 +207,7 @@ def _finetune(
         monitor="dice",
         better="higher",
         describe=store.describe,
+        plan=plan,
     )
     state = earlier.state if earlier else None
     yield from run_job(job, writer, fabric, session.stop, session.pause, state)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from napari_sslseg.core.config import Training
 from napari_sslseg.core.errors import SslsegError
+from napari_sslseg.core.strategies import Plan
 
 Sampler = Callable[[np.random.Generator], Iterator[np.ndarray]]
 
@@ -58,6 +59,8 @@ class Job:
     groups : int
         Parts of equal length that a batch consists of, such as anchors, positives and negatives;
         processes that train together take the same places of all of them.
+    plan : Plan, optional
+        Which layers learn when, and how fast; all at once and by the schedule if not given.
     """
 
     model: nn.Module
@@ -73,6 +76,7 @@ class Job:
     splits: bool = True
     describe: Callable[[np.ndarray], str] | None = None
     groups: int = 1
+    plan: Plan | None = None
 
 
 def shuffled_batches(indices: np.ndarray, batch_size: int) -> Sampler:

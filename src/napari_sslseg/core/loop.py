@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from napari_sslseg.core.checkpoints import fill, save_weights
-from napari_sslseg.core.chunks import InParts, averages_over_batches
+from napari_sslseg.core.chunks import InParts
+from napari_sslseg.core.compiled import Compiled
 from napari_sslseg.core.distributed import everyone, on_first, rank, share, world_size
 from napari_sslseg.core.errors import CheckpointError
 from napari_sslseg.core.events import Event, Message, Saved, Step, Validation
-from napari_sslseg.core.gathered import averaged
-from napari_sslseg.core.job import Draws, Job, TrainingError, is_out_of_memory
+from napari_sslseg.core.gradients import Gradients
+from napari_sslseg.core.job import Draws, Job, TrainingError
 from napari_sslseg.core.pace import Pace
 from napari_sslseg.core.randomness import (
     prepare_processes,
@@ -59,12 +60,19 @@ class Loop:
         self.job, self.run, self.fabric = job, run, fabric
         if world_size() > 1:
             prepare_processes(job.model, settings.seed, fabric.device)
-        self.optimizer = make_optimizer(job.model, settings)
-        self.schedule = Schedule(self.optimizer, settings, job.steps_per_epoch, job.better)
+        self.optimizer = make_optimizer(job.model, settings, job.plan)
+        per_epoch, factor = job.steps_per_epoch, job.plan.factor if job.plan else None
+        self.schedule = Schedule(self.optimizer, settings, per_epoch, job.better, factor)
+        if job.plan is not None:
+            job.plan.begin(0)
         network, self._wrapped = fabric.setup(job.model, self.optimizer)
+        self.compiled = Compiled(job.model, settings.compile)
         self.network = InParts(network, parts)
         # Every process draws for samples of its own.
         self.draws = torch.Generator().manual_seed(process_seed(settings.seed))
+        self.gradients = Gradients(
+            job, fabric, self.network, self._wrapped, self.draws, self.compiled, self.stands
+        )
         self.batches = Draws(job.batches, settings.seed)
         self.patience = Patience(settings.early_stopping, job.better)
         self.step = 0
@@ -87,11 +95,12 @@ class Loop:
         if self.step % job.steps_per_epoch == 0:
             self._begin_epoch()
         self.complete = False
+        events = self._set_phase(self.step)
         started = time.perf_counter()
         batch = self.batches.next()
         indices = share(batch, job.groups)
-        events: list[Event] = list(self._in_memory(lambda: self._gradients(indices)))
-        value, norm = self._figures
+        value, norm, messages = self.gradients(indices, self.step + 1)
+        events += messages
         self._check(value, norm, batch)
         rate = self.optimizer.param_groups[0]["lr"]
         self._wrapped.step()
@@ -111,63 +120,20 @@ class Loop:
         self.complete = True
         return events
 
+    def _set_phase(self, step: int) -> list[Event]:
+        """Freeze or free what the plan says for a step (from 0); what is to be told of it."""
+        if self.job.plan is None or not self.job.plan.begin(step):
+            return []
+        if world_size() > 1:
+            # DDP waits for the gradients of what learnt when it was made.
+            self.network.network = self.fabric.setup_module(self.job.model)
+        return [Message(f"From step {step + 1} on the encoder learns too.")]
+
     def _begin_epoch(self) -> None:
         job = self.job
         last = (job.settings.steps - 1) // job.steps_per_epoch
         if job.begin_epoch is not None:
             job.begin_epoch(min(1.0, self.step // job.steps_per_epoch / max(1, last)))
-
-    def _gradients(self, indices: np.ndarray) -> None:
-        """Forward and backward; the loss and the norm of the gradient are kept."""
-        settings = self.job.settings
-        self.network.train()
-        self._wrapped.zero_grad(set_to_none=True)
-        # Parts of the model that a loss calls by themselves take the precision from here.
-        with self.fabric.autocast():
-            loss = self.job.loss(self.network, indices, self.draws)
-        self.fabric.backward(loss)
-        norm: Tensor | float | None = 0.0
-        if settings.gradient_clip:
-            norm = self.fabric.clip_gradients(
-                self.network.network,
-                self._wrapped,
-                max_norm=settings.gradient_clip,
-                error_if_nonfinite=False,
-            )
-        self._figures = float(averaged(loss.detach())), float(norm or 0.0)
-
-    def _in_memory(self, work: Callable[[], None]) -> list[Message]:
-        """Do some work, in ever smaller parts of a batch until the memory suffices for it."""
-        messages: list[Message] = []
-        before = self.draws.get_state(), random_states(self.fabric.device)
-        while (error := _attempt(work)) is not None:
-            where = f"at step {self.step + 1} with {self.job.settings.batch_size} slices per step"
-            if world_size() > 1:
-                # The others are in the middle of an exchange, which cannot be taken back.
-                raise TrainingError(
-                    f"Out of memory {where}; lower the batch size.{self.stands()}"
-                ) from error
-            if not self.job.splits or self.network.parts >= self.job.settings.batch_size:
-                why = "" if self.job.splits else ", which this task cannot take in parts"
-                raise TrainingError(
-                    f"Out of memory {where}{why}; lower the batch size, or take a smaller network "
-                    f"or coarser pixels.{self.stands()}"
-                ) from error
-            self._wrapped.zero_grad(set_to_none=True)
-            del error
-            give_back(self.fabric.device)
-            self.network.parts *= 2
-            self.draws.set_state(before[0])
-            set_random_states(before[1], self.fabric.device)
-            messages.append(Message(f"Out of memory {where}: {self.in_parts()}."))
-        return messages
-
-    def in_parts(self) -> str:
-        """Say in how many parts a batch passes through the network, and what that changes."""
-        text = f"each batch goes through the network in {self.network.parts} parts"
-        if averages_over_batches(self.job.model):
-            return f"{text}, and its layers of batch normalisation average over a part"
-        return f"{text}, which takes longer and changes no result"
 
     def _check(self, value: float, norm: float, indices: np.ndarray) -> None:
         # In 16-mixed a gradient may overflow now and then: its scaler skips such a step.
@@ -183,7 +149,7 @@ class Loop:
     def _validate(self) -> list[Event]:
         job = self.job
         assert job.validate is not None
-        with self.fabric.autocast():
+        with self.fabric.autocast(), self.compiled.aside():
             metrics = evaluate_mode(self._evaluated(), job.validate)
         improved = self.patience.improved(metrics[job.monitor])
         self.schedule.validated(metrics[job.monitor])
@@ -295,6 +261,8 @@ class Loop:
         self.network.parts = numbers["parts"]
         self.step, self.row = state.step, dict(numbers["row"])
         self._saved = state.step
+        # As in the last step that was made: where the phase ends here, the next step tells it.
+        self._set_phase(max(0, self.step - 1))
         # Its share of the training passed is that of the epoch that it is in.
         self._begin_epoch()
         if numbers.get("processes", 1) == world_size():
@@ -306,17 +274,10 @@ class Loop:
             self.draws.manual_seed(process_seed(self.job.settings.seed) + self.step)
 
     def close(self) -> None:
-        """Let go of what the optimiser holds on the device."""
+        """Let go of what the optimiser holds on the device, and of compiled code."""
+        self.compiled.close()
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer.state.clear()
-
-
-def give_back(device: torch.device) -> None:
-    """Give memory that is no longer used back to the device."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif device.type == "mps":
-        torch.mps.empty_cache()
 
 
 def evaluate_mode(
@@ -328,15 +289,3 @@ def evaluate_mode(
         metrics = function(model)
     model.train()
     return metrics
-
-
-def _attempt(work: Callable[[], None]) -> BaseException | None:
-    """Do some work; the error if there is too little memory for it, without what it had in use."""
-    try:
-        work()
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        # Its frames hold the tensors that fill the memory.
-        return error.with_traceback(None)
-    return None

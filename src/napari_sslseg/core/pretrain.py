@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from math import ceil
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -174,6 +175,8 @@ def _pretrain(
         sources = same_scans(earlier.run, sources)
         modality = getattr(settings.preprocessing, "modality", modality)
     else:
+        # In whatever order they are given, the same scans make the same run.
+        sources.sort(key=attrgetter("name"))
         on_first(lambda: claim(session.out, overwrite=session.overwrite))
         settings = settled(settings, start, bare(sources[0]), modality)
     assert settings.preprocessing is not None

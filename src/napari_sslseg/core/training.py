@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 from napari_sslseg.core.config import Training
-from napari_sslseg.core.devices import make_fabric as make_fabric
+from napari_sslseg.core.devices import give_back, make_fabric as make_fabric
 from napari_sslseg.core.distributed import (
     alone,
     any_of,
@@ -28,7 +28,7 @@ from napari_sslseg.core.job import (
     is_out_of_memory as is_out_of_memory,
     shuffled_batches as shuffled_batches,
 )
-from napari_sslseg.core.loop import Loop, evaluate_mode as evaluate_mode, give_back
+from napari_sslseg.core.loop import Loop, evaluate_mode as evaluate_mode
 from napari_sslseg.core.memory_probe import find_batch_size
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.schedules import Patience as Patience
@@ -88,6 +88,8 @@ def train(
     """
     loop = Loop(job, run, fabric, parts)
     try:
+        if loop.compiled.message is not None:
+            yield loop.compiled.message
         if state is not None:
             loop.restore(state)
         elif job.validate is None:

@@ -12,12 +12,23 @@ class EncoderPart(Protocol):
     channels: tuple[int, ...]
     """Channels of the features that it returns, in their order."""
 
+    frozen: bool
+    """Whether it stays exactly as it is."""
+
     def __call__(self, images: "Tensor") -> "list[Tensor]":
         """Give the features of images (N, C, …), finest first.
 
         The sides of the images must be multiples of the network's stride for the decoder to
         take the features.
         """
+        ...
+
+    def modules_by_level(self) -> "list[list[nn.Module]]":
+        """Give the modules of each level, finest first; each weight belongs to one of them."""
+        ...
+
+    def freeze(self, frozen: bool = True) -> None:
+        """Keep the encoder exactly as it is, or let it learn again."""
         ...
 
 

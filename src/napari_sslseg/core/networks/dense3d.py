@@ -26,6 +26,7 @@ from torch.nn import functional
 from napari_sslseg.core.network_config import Dense3dNetwork
 from napari_sslseg.core.networks.parts import (
     EncoderDecoder,
+    Freezable,
     he_init,
     joined,
     level_count,
@@ -72,7 +73,7 @@ class DenseBlock(nn.Module):
         return features
 
 
-class DenseEncoder(nn.Module):
+class DenseEncoder(Freezable):
     """Stem, dense blocks, and transitions between them.
 
     Returns the features after each transition, and last those of the last block, which have the
@@ -107,6 +108,14 @@ class DenseEncoder(nn.Module):
             features.append(here)
         features.append(blocks[-1](here))
         return features
+
+    def modules_by_level(self) -> list[list[nn.Module]]:
+        """Each block with the transition that follows it, and the stem with the first one."""
+        levels: list[list[nn.Module]] = [[block] for block in self.blocks]
+        for level, transition in zip(levels, self.transitions, strict=False):
+            level.append(transition)
+        levels[0].insert(0, self.stem)
+        return levels
 
 
 class UpLevel(nn.Module):

@@ -1,6 +1,7 @@
 """Parts that the networks share: levels one after another, and how the three parts join."""
 
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,28 @@ from napari_sslseg.core.networks.base import DecoderPart, EncoderPart
 from napari_sslseg.core.networks.build import fitting_size
 
 
-class Encoder(nn.Module):
+class Freezable(nn.Module):
+    """A part of a network that can be kept exactly as it is.
+
+    While it is frozen it has no gradients, and it stays in evaluation mode whatever mode the
+    network around it is set to: running averages do not move, and nothing is dropped out.
+    """
+
+    frozen = False
+
+    def freeze(self, frozen: bool = True) -> None:
+        """Keep the part as it is; or let it learn again, from the next ``train()`` on."""
+        self.frozen = frozen
+        self.requires_grad_(not frozen)
+        if frozen:
+            self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode, which for a frozen part is that of evaluation."""
+        return super().train(mode and not self.frozen)
+
+
+class Encoder(Freezable):
     """Levels one after another; returns the features of every level, finest first.
 
     Parameters
@@ -38,6 +60,10 @@ class Encoder(nn.Module):
         for level in list(self.levels)[1:]:
             features.append(level(max_pool(features[-1], 2) if self.pool else features[-1]))
         return features
+
+    def modules_by_level(self) -> list[list[nn.Module]]:
+        """Modules of each level, finest first."""
+        return [[level] for level in self.levels]
 
 
 class Decoder(nn.Module):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_sslseg.core.network_config import Network
+from napari_sslseg.core.networks.group_norm import GroupNorm, fast_layout
 from napari_sslseg.core.networks.parts import (
     Decoder,
     Encoder,
@@ -41,9 +42,9 @@ class WeightStandardizedConv2d(nn.Conv2d):
         return functional.conv2d(images, weight, self.bias, self.stride, self.padding)
 
 
-def group_norm(channels: int, groups: int) -> nn.GroupNorm:
+def group_norm(channels: int, groups: int) -> GroupNorm:
     """GroupNorm with ``groups`` groups, or the most that divide ``channels`` as well."""
-    return nn.GroupNorm(gcd(groups, channels), channels)
+    return GroupNorm(gcd(groups, channels), channels)
 
 
 class EncoderLevel(nn.Module):
@@ -57,7 +58,7 @@ class EncoderLevel(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features, shape (N, inputs, H, W), to (N, outputs, H, W)."""
-        features = functional.relu(self.conv(features))
+        features = functional.relu(fast_layout(self.conv(features)))
         return self.norm(functional.relu(self.ws_conv(features)))
 
 

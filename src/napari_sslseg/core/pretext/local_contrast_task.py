@@ -52,7 +52,8 @@ class DecoderWithHead(nn.Module):
 
     def __init__(self, network: Any, levels: int, embedding: int, frozen: bool) -> None:
         super().__init__()
-        self.encoder = network.encoder.requires_grad_(not frozen)
+        self.encoder = network.encoder
+        self.encoder.freeze(frozen)
         self.decoder = network.decoder.first(levels)
         self.stride = network.stride
         self.levels = levels
@@ -65,14 +66,6 @@ class DecoderWithHead(nn.Module):
             nn.Conv2d(channels, channels, 1),
         )
         self.projection = nn.Linear(SIDE**2 * channels, embedding)
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> "DecoderWithHead":
-        """Set the mode; a frozen encoder stays in that of evaluation."""
-        super().train(mode)
-        if self.frozen:
-            self.encoder.eval()
-        return self
 
     def forward(self, images: Tensor, points: Tensor) -> Tensor:
         """Embeddings of regions, shape (N, R, D).

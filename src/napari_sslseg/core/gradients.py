@@ -1,0 +1,127 @@
+"""Forward and backward of one step, in as few parts of a batch as the memory allows."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_sslseg.core.chunks import InParts, averages_over_batches
+from napari_sslseg.core.compiled import FAILURES, Compiled
+from napari_sslseg.core.devices import give_back
+from napari_sslseg.core.distributed import world_size
+from napari_sslseg.core.events import Message
+from napari_sslseg.core.gathered import averaged
+from napari_sslseg.core.job import Job, TrainingError, is_out_of_memory
+from napari_sslseg.core.randomness import random_states, set_random_states
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class Gradients:
+    """Computes the gradients of a batch, whatever the memory and the compiler do.
+
+    Parameters
+    ----------
+    job : Job
+        What to train.
+    fabric : Fabric
+        Device and precision.
+    network : InParts
+        The network, set up by the fabric; the number of its parts may grow.
+    optimizer : Optimizer
+        Likewise.
+    draws : Generator
+        What the loss draws from; set back where something has to be done again.
+    compiled : Compiled
+        Given up if it fails.
+    stands : callable
+        Says which checkpoint is left, for errors.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        fabric: "Fabric",
+        network: InParts,
+        optimizer: torch.optim.Optimizer,
+        draws: torch.Generator,
+        compiled: Compiled,
+        stands: Callable[[], str],
+    ) -> None:
+        self.job, self.fabric, self.network, self.optimizer = job, fabric, network, optimizer
+        self.draws, self.compiled, self.stands = draws, compiled, stands
+
+    def __call__(self, indices: np.ndarray, step: int) -> tuple[float, float, list[Message]]:
+        """Compute them; loss, norm of the gradient (0 if it is not clipped) and what to tell.
+
+        Raises
+        ------
+        TrainingError
+            If the memory suffices for no part of the batch.
+        """
+        messages: list[Message] = []
+        before = self.draws.get_state(), random_states(self.fabric.device)
+        while (error := self._attempt(indices)) is not None:
+            if not is_out_of_memory(error):
+                messages.append(self.compiled.give_up(error))
+            else:
+                messages.append(self._halve(error, step))
+            del error
+            self.optimizer.zero_grad(set_to_none=True)
+            give_back(self.fabric.device)
+            self.draws.set_state(before[0])
+            set_random_states(before[1], self.fabric.device)
+        return *self._figures, messages
+
+    def _attempt(self, indices: np.ndarray) -> BaseException | None:
+        """Go forward and backward; the error if that can be mended, without what it had in use."""
+        try:
+            self._forward_and_backward(indices)
+        except (MemoryError, *FAILURES) as error:
+            if not (is_out_of_memory(error) or self.compiled.failed(error)):
+                raise
+            # Its frames hold the tensors that fill the memory.
+            return error.with_traceback(None)
+        return None
+
+    def _forward_and_backward(self, indices: np.ndarray) -> None:
+        self.network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        # Parts of the model that a loss calls by themselves take the precision from here.
+        with self.fabric.autocast():
+            loss = self.job.loss(self.network, indices, self.draws)
+        self.fabric.backward(loss)
+        norm: Tensor | float | None = 0.0
+        if self.job.settings.gradient_clip:
+            norm = self.fabric.clip_gradients(
+                self.network.network,
+                self.optimizer,
+                max_norm=self.job.settings.gradient_clip,
+                error_if_nonfinite=False,
+            )
+        self._figures = float(averaged(loss.detach())), float(norm or 0.0)
+
+    def _halve(self, error: BaseException, step: int) -> Message:
+        """Take a batch in twice as many parts from now on."""
+        where = f"at step {step} with {self.job.settings.batch_size} slices per step"
+        if world_size() > 1:
+            # The others are in the middle of an exchange, which cannot be taken back.
+            raise TrainingError(
+                f"Out of memory {where}; lower the batch size.{self.stands()}"
+            ) from error
+        if not self.job.splits or self.network.parts >= self.job.settings.batch_size:
+            why = "" if self.job.splits else ", which this task cannot take in parts"
+            raise TrainingError(
+                f"Out of memory {where}{why}; lower the batch size, or take a smaller network "
+                f"or coarser pixels.{self.stands()}"
+            ) from error
+        self.network.parts *= 2
+        text = f"each batch goes through the network in {self.network.parts} parts"
+        if averages_over_batches(self.job.model):
+            text += ", and its layers of batch normalisation average over a part"
+        else:
+            text += ", which takes longer and changes no result"
+        return Message(f"Out of memory {where}: {text}.")
