@@ -1,4 +1,4 @@
-"""Memory format, half precision, compilation and the optimiser's variants beside the plain step.
+"""Memory layout, half precision, compilation and the optimiser's variants beside the plain step.
 
 One step is forward, backward and Adam on one constant batch. All variants of a network take turns
 in one process, each round beginning with another of them; the ratio is the median over rounds of a
@@ -15,7 +15,8 @@ import copy
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from napari_sslseg.core.config import (
     Network,
     UmapathyNetwork,
 )
+from napari_sslseg.core.networks import unet2d
 from napari_sslseg.core.networks.build import make_network
 
 CASES = {
@@ -37,26 +39,29 @@ CASES = {
     "dense3d": (Dense3dNetwork(), 2, (32, 48, 48)),
     "dynunet3d": (DynUNet3dNetwork(widths=(8, 16, 32, 64)), 2, (32, 48, 48)),
 }
-VARIANTS = ("plain", "channels-last input", "channels-last", "bf16", "bf16 + channels-last input")
-COMPILED = ("compile", "compile + channels-last input")
+VARIANTS = ("as it is", "PyTorch's layout", "channels-last weights", "bf16", "compile")
 OPTIMIZERS = {"default": {}, "foreach": {"foreach": True}, "fused": {"fused": True}}
 
 
 def make_step(model: nn.Module, images: Tensor, variant: str) -> Callable[[], None]:
     """A step of a copy of the model."""
     model = copy.deepcopy(model)
-    form = torch.channels_last if images.ndim == 4 else torch.channels_last_3d
-    if "channels-last" in variant:
-        images = images.contiguous(memory_format=form)
-        if "input" not in variant:
-            model.to(memory_format=form)
-    if "compile" in variant:
+    if variant == "channels-last weights":
+        form = torch.channels_last if images.ndim == 4 else torch.channels_last_3d
+        model.to(memory_format=form)
+    if variant == "compile":
         model.compile(dynamic=False)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
 
+    def conditions() -> AbstractContextManager:
+        if variant == "bf16":
+            return torch.autocast("cpu", dtype=torch.bfloat16)
+        if variant == "PyTorch's layout":
+            return patch.object(unet2d, "fast_layout", lambda features: features)
+        return nullcontext()
+
     def step() -> None:
-        half = torch.autocast("cpu", dtype=torch.bfloat16) if "bf16" in variant else nullcontext()
-        with half:
+        with conditions():
             loss = model(images).float().square().mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -104,13 +109,17 @@ def main() -> None:
         torch.manual_seed(0)
         model, images = make_network(network, 1, 3), torch.randn(batch, 1, *size)
         steps, firsts = {}, {}
-        for variant in VARIANTS if options.no_compile else (*VARIANTS, *COMPILED):
+        for variant in VARIANTS:
+            if variant == "compile" and options.no_compile:
+                continue
+            if variant == "PyTorch's layout" and network.kind != "unet2d":
+                continue  # no other network chooses one
             steps[variant] = make_step(model, images, variant)
             start = time.perf_counter()
             steps[variant]()
             firsts[variant] = time.perf_counter() - start
         for variant, (seconds, ratio) in ratios(steps, options.rounds, clock).items():
-            first = f"{firsts[variant]:.0f}" if "compile" in variant else ""
+            first = f"{firsts[variant]:.0f}" if variant == "compile" else ""
             sides = " × ".join(map(str, (batch, *size)))
             row = [name, sides, variant, f"{1000 * seconds:.0f}", f"{ratio:.2f}", first]
             print(f"| {' | '.join(row)} |", flush=True)

@@ -125,17 +125,20 @@ def test_a_compiled_network_takes_a_batch_in_parts(tmp_path):
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
 
-class Fails(nn.Module):
-    def forward(self, x):
-        raise ValueError("a mistake of its own")
+def fail(error):
+    raise error
 
 
-def test_errors_of_other_kinds_are_not_taken_for_those_of_compilation():
-    compiled = Compiled(Fails(), wanted=True)
-    assert compiled.on
-    assert not compiled.failed(ValueError("a mistake of its own"))
-    compiled.close()
-    assert not compiled.failed(RuntimeError("of the network itself"))
+def test_errors_are_compilations_only_where_something_is_compiled():
+    compiled = Compiled(nn.Linear(2, 2), wanted=True)
+    error = RuntimeError("no kernel")
+    assert compiled.attempt(lambda: fail(error)) is error
+    with pytest.raises(ValueError, match="a mistake"):
+        compiled.attempt(lambda: fail(ValueError("a mistake")))
+    message = compiled.give_up(error)
+    assert message.text.startswith("The network could not be compiled (no kernel), so")
+    with pytest.raises(RuntimeError, match="no kernel"):
+        compiled.attempt(lambda: fail(error))
 
 
 def test_a_network_put_aside_is_plain_and_comes_back():

@@ -58,7 +58,11 @@ def arguments(kind, data, out):
 
 
 @pytest.mark.parametrize(
-    ("kind", "how"), [("pretrain", signal.SIGKILL), ("finetune", signal.SIGINT)]
+    ("kind", "how"),
+    [
+        pytest.param("pretrain", signal.SIGKILL, marks=pytest.mark.slow),
+        ("finetune", signal.SIGINT),
+    ],
 )
 def test_a_run_goes_on_to_the_same_weights(data, tmp_path, kind, how):
     whole, out = tmp_path / "whole", tmp_path / "cut"

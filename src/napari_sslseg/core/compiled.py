@@ -6,7 +6,7 @@ was interrupted goes on exactly.
 """
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 
 from napari_sslseg.core.distributed import world_size
 from napari_sslseg.core.events import Message
+from napari_sslseg.core.job import is_out_of_memory
 from napari_sslseg.core.sparse import SparseNetwork
 
 # What PyTorch raises where it cannot compile: its own errors are RuntimeErrors, as is an
@@ -44,20 +45,32 @@ class Compiled:
         self._network = network
         self.on = wanted
         self.message: Message | None = None
-        if not wanted:
-            return
+        if wanted:
+            self._begin()
+
+    def _begin(self) -> None:
         try:
             if world_size() > 1:
-                raise RuntimeError("several processes train together")
-            if isinstance(network, SparseNetwork):
+                raise RuntimeError("with several processes none could go on without it alone")
+            if isinstance(self._network, SparseNetwork):
                 raise RuntimeError("this task changes its layers in every step")
-            network.compile(dynamic=False)
+            self._network.compile(dynamic=False)
         except FAILURES as error:
             self.message = self.give_up(error)
 
-    def failed(self, error: BaseException) -> bool:
-        """Whether compilation may have led to this error; without it a true one comes again."""
-        return self.on and isinstance(error, FAILURES)
+    def attempt(self, work: Callable[[], None]) -> BaseException | None:
+        """Do some work; the error if there is too little memory, without what it had in use.
+
+        Likewise if compiling may have led to it: an error of another kind comes again without.
+        """
+        try:
+            work()
+        except (MemoryError, *FAILURES) as error:
+            if not (self.on or is_out_of_memory(error)):
+                raise
+            # Its frames hold the tensors that fill the memory.
+            return error.with_traceback(None)
+        return None
 
     def give_up(self, error: BaseException) -> Message:
         """Use the plain network from now on, and say why in one sentence."""

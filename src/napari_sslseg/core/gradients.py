@@ -1,6 +1,7 @@
 """Forward and backward of one step, in as few parts of a batch as the memory allows."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from napari_sslseg.core.chunks import InParts, averages_over_batches
-from napari_sslseg.core.compiled import FAILURES, Compiled
+from napari_sslseg.core.compiled import Compiled
 from napari_sslseg.core.devices import give_back
 from napari_sslseg.core.distributed import world_size
 from napari_sslseg.core.events import Message
@@ -63,8 +64,9 @@ class Gradients:
             If the memory suffices for no part of the batch.
         """
         messages: list[Message] = []
+        work = partial(self._forward_and_backward, indices)
         before = self.draws.get_state(), random_states(self.fabric.device)
-        while (error := self._attempt(indices)) is not None:
+        while (error := self.compiled.attempt(work)) is not None:
             if not is_out_of_memory(error):
                 messages.append(self.compiled.give_up(error))
             else:
@@ -75,17 +77,6 @@ class Gradients:
             self.draws.set_state(before[0])
             set_random_states(before[1], self.fabric.device)
         return *self._figures, messages
-
-    def _attempt(self, indices: np.ndarray) -> BaseException | None:
-        """Go forward and backward; the error if that can be mended, without what it had in use."""
-        try:
-            self._forward_and_backward(indices)
-        except (MemoryError, *FAILURES) as error:
-            if not (is_out_of_memory(error) or self.compiled.failed(error)):
-                raise
-            # Its frames hold the tensors that fill the memory.
-            return error.with_traceback(None)
-        return None
 
     def _forward_and_backward(self, indices: np.ndarray) -> None:
         self.network.train()
