@@ -17,13 +17,15 @@ import numpy as np
 import torch
 
 from napari_sslseg.core.config import Network, Preprocessing, Training
+from napari_sslseg.core.devices import make_fabric
 from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.losses import restoration_l2
 from napari_sslseg.core.networks.unet2d import UNet2d
 from napari_sslseg.core.pretext.registry import default_task
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.slices import SliceStore
-from napari_sslseg.core.training import Job, make_fabric, shuffled_batches, train
+from napari_sslseg.core.training import train
 from napari_sslseg.core.volumes import Volume
 
 CASES = [("small", 64, 32), ("small", 128, 16), ("small", 256, 4), ("tiny", 128, 16)]

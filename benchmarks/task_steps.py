@@ -22,8 +22,10 @@ import torch
 
 from napari_sslseg.core.config import Dense3dNetwork, DynUNet3dNetwork, Network, Training
 from napari_sslseg.core.crops import CropStore, iter_crops
+from napari_sslseg.core.devices import make_fabric
 from napari_sslseg.core.events import Event, returned
 from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.job import Job
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocessing
 from napari_sslseg.core.pretext.local_contrast_task import DecoderWithHead
@@ -31,7 +33,7 @@ from napari_sslseg.core.pretext.registry import TASKS, make_task
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.slices import SliceStore
 from napari_sslseg.core.store import SampleStore, ScanRecord
-from napari_sslseg.core.training import Job, make_fabric, train
+from napari_sslseg.core.training import train
 from napari_sslseg.core.volumes import Volume
 
 NETWORK = Network.preset("small")

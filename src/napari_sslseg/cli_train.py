@@ -33,9 +33,9 @@ from napari_sslseg.options import (
     PresetOption,
     Resume,
     Right,
+    RunSeed,
     Sampling,
     ScratchPlane,
-    Seed,
     Selection,
     Sides,
     SizeOption,
@@ -105,7 +105,7 @@ def pretrain(
     nodes: Nodes = None,
     threads: Threads = None,
     compiled: Compile = False,
-    seed: Seed = 0,
+    seed: RunSeed = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
     as_json: Json = False,
@@ -122,9 +122,10 @@ def pretrain(
     start_processes = partial(launch, devices, nodes, device)
     if resume:
         refuse_with_resume(
-            preset, task, patch_size, sampling, selection, tags, organ, left, right, sides, steps,
+            preset, task, patch_size, sampling, selection, tags, organ, left, right, sides, crop,
+            embedding, steps,
             batch_size, learning_rate, network, plane, spacing, size, middle_share, modality,
-            compiled or None, seed or None, overwrite or None,
+            compiled or None, seed, overwrite or None,
         )  # fmt: skip
         start_processes()
         resume_pretrain(images, masks, out, init, cache, device, threads, as_json)
@@ -183,7 +184,7 @@ def pretrain(
             "PretrainSettings",
             name,
             *_lengths(steps, PRETRAIN_STEPS, batch_size, learning_rate, preprocessing or found),
-            seed,
+            seed or 0,
             preprocessing,
             compiled=compiled,
             **given(middle_share=middle_share),
@@ -216,8 +217,9 @@ def finetune(
         typer.Option(help='JSON of annotated slices, {"scan": [3, 9]}; all slices if not given.'),
     ] = None,
     validation_share: Annotated[
-        float, typer.Option(help="Share of the subjects kept out to choose the best weights.")
-    ] = 0.0,
+        float | None,
+        typer.Option(help="Share of the subjects kept out to choose the best weights; 0 if unset."),
+    ] = None,
     classes: Annotated[
         str | None,
         typer.Option(help="All values that the labels hold, such as 1,2; those found if unset."),
@@ -245,7 +247,7 @@ def finetune(
     nodes: Nodes = None,
     threads: Threads = None,
     compiled: Compile = False,
-    seed: Seed = 0,
+    seed: RunSeed = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
     as_json: Json = False,
@@ -263,8 +265,8 @@ def finetune(
     if resume:
         refuse_with_resume(
             preset, annotated, classes, transfer, strategy, steps, batch_size, learning_rate,
-            network, plane, spacing, size, middle_share, modality, validation_share or None,
-            compiled or None, seed or None, overwrite or None,
+            network, plane, spacing, size, middle_share, modality, validation_share,
+            compiled or None, seed, overwrite or None,
         )  # fmt: skip
         start_processes()
         resume_finetune(images, labels, out, init, cache, device, threads, as_json)
@@ -272,7 +274,7 @@ def finetune(
     base = preset_named(preset) if preset else None
     marked = read_annotated(annotated) if annotated else None
     pairs = pair_scans(images, labels, marked)
-    training, validation = split_validation(pairs, validation_share, seed)
+    training, validation = split_validation(pairs, validation_share or 0.0, seed or 0)
     scratch = init == "scratch"
     kind = modality_of(modality)
     found = None
@@ -311,7 +313,7 @@ def finetune(
             "FinetuneSettings",
             name,
             *_lengths(steps, FINETUNE_STEPS, batch_size, learning_rate, preprocessing or found),
-            seed,
+            seed or 0,
             preprocessing,
             compiled=compiled,
             **others | given(middle_share=middle_share),
@@ -326,7 +328,7 @@ def _training(
     batch_size: int | None,
     learning_rate: float | None,
     compiled: bool,
-    seed: int,
+    seed: int | None,
 ) -> dict[str, Any]:
     """Fields of the training of a preset that options give a value."""
     lengths = given(steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)

@@ -40,6 +40,11 @@ Compile = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**31 - 1)]
+# A run that goes on brings its own.
+RunSeed = Annotated[
+    int | None,
+    typer.Option(help="Seed of everything random; 0 if not set.", min=0, max=2**31 - 1),
+]
 ModalityOption = Annotated[
     str | None, typer.Option(help="MR or CT, where the guess from the values is wrong.")
 ]
@@ -246,15 +251,20 @@ def settings_for(
     fields: dict[str, Any] = {"preprocessing": preprocessing, **others}
     if network is not None:
         fields["network"] = config.named_network(network)
+    stage = getattr(config, kind)
+    # What no option sets is as it is in Python.
     fields["training"] = config.checked(
         config.Training,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        compile=compiled,
+        **stage.model_fields["training"].default.model_dump()
+        | {
+            "steps": steps,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "seed": seed,
+            "compile": compiled,
+        },
     )
-    return config.checked(getattr(config, kind), **fields)
+    return config.checked(stage, **fields)
 
 
 def scans_and_options(

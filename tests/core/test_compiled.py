@@ -27,7 +27,8 @@ from napari_sslseg.core.events import Message, Step, returned
 from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.state import newest_state
-from napari_sslseg.core.training import make_fabric, train
+from napari_sslseg.core.devices import make_fabric
+from napari_sslseg.core.training import train
 
 folder, compiled, parts = Path(sys.argv[1]), sys.argv[2] == "compiled", int(sys.argv[3])
 torch.set_num_threads(1)

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from training_process import SEEDS, events, scan
+from safetensors.torch import load_file
+from training_process import SEEDS, events, scan, training
 
 from napari_sslseg import core
 from napari_sslseg.core.errors import CheckpointError, ConfigError, StorageError
@@ -374,7 +376,10 @@ def test_a_loss_that_is_no_number_names_the_slices(tmp_path, monkeypatch):
         told.extend(events("pretrain", tmp_path / "run"))
     last = [event.step for event in told if isinstance(event, Step)][-1]
     text = str(caught.value)
-    assert f"became nan (gradient 0) at step {last + 1}" in text
+    assert f"became nan (gradient nan) at step {last + 1}" in text
+    # Going on would lead there again, so that is not what it says.
+    assert "start again with a lower learning rate" in text
+    assert "--resume" not in text
     assert " of case" in text
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "failed"
@@ -383,6 +388,101 @@ def test_a_loss_that_is_no_number_names_the_slices(tmp_path, monkeypatch):
     list(events("pretrain", tmp_path / "run", resume=True))
     list(events("pretrain", tmp_path / "whole"))
     assert same(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("at", [6, 24])
+def test_a_gradient_that_is_no_number_reaches_no_weight(tmp_path, monkeypatch, at):
+    """As where a root has an infinite slope at 0: the loss itself looks well."""
+    from napari_sslseg.core.pretext.patch_restoration import ContextRestorationTask
+
+    good, calls = ContextRestorationTask.loss, []
+
+    class Spoiled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, loss):
+            return loss.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * float("nan")
+
+    def bad(self, model, images, parameters):
+        loss = good(self, model, images, parameters)
+        if not torch.is_grad_enabled() or len(images) < 4:
+            return loss
+        calls.append(1)
+        return Spoiled.apply(loss) if len(calls) == at + 1 else loss
+
+    monkeypatch.setattr(ContextRestorationTask, "loss", bad)
+    with pytest.raises(core.SslsegError, match=rf"gradient nan\) at step {at};"):
+        list(events("pretrain", tmp_path))
+    for path in [tmp_path / "last.safetensors", *(tmp_path / "states").glob("*.safetensors")]:
+        tensors = load_file(path)
+        assert all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point())
+
+
+def test_scans_of_one_name_are_told_apart_by_their_contents(tmp_path):
+    scans = [replace(scan(seed)[0], name="T1") for seed in SEEDS]
+    settings = core.PretrainSettings(
+        network=core.Network.preset("tiny"), training=training(12), validation_share=0
+    )
+    options = {"out": tmp_path, "device": "cpu"}
+    stop = StopFlag()
+    for event in core.iter_pretrain(scans, settings=settings, stop=stop, **options):
+        if isinstance(event, Step) and event.step == 4:
+            stop.set()
+    run = core.pretrain(scans[::-1], resume=True, **options)
+    assert run.record["status"] == "finished"
+
+
+def test_other_versions_processes_and_devices_are_told(tmp_path):
+    stopped("pretrain", tmp_path)
+    path = tmp_path / "run.json"
+    record = json.loads(path.read_text())
+    record["versions"]["torch"] = "1.0"
+    record["device"] = "cuda:0"
+    path.write_text(json.dumps(record))
+    told = texts(events("pretrain", tmp_path, resume=True))
+    assert f"with torch 1.0, and now with {torch.__version__}" in told
+    assert "on cuda:0, and now on cpu" in told
+    record = json.loads(path.read_text())
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["device"] == "cpu"
+
+
+def test_ctrl_c_while_a_state_is_read_changes_nothing(tmp_path, monkeypatch):
+    from napari_sslseg.core.job import Draws
+
+    stopped("pretrain", tmp_path)
+    files = [tmp_path / "last.json", tmp_path / "last.safetensors", tmp_path / "metrics.csv"]
+    files += sorted((tmp_path / "states").iterdir())
+    before = [path.read_bytes() for path in files]
+
+    def interrupted(self, drawn):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Draws, "skip_to", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(events("pretrain", tmp_path, resume=True))
+    assert [path.read_bytes() for path in files] == before
+    assert len(list((tmp_path / "states").iterdir())) == len(files) - 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_while_a_run_is_left_comes_out(tmp_path, monkeypatch, kind):
+    from napari_sslseg.core import loop
+    from napari_sslseg.core.errors import StorageError
+
+    told = events(kind, tmp_path)
+    next(event for event in told if isinstance(event, Step) and event.step == 4)
+
+    def full(*arguments):
+        raise StorageError("The disk is full.")
+
+    monkeypatch.setattr(loop, "write_state", full)
+    with pytest.raises(StorageError, match="disk is full"):
+        told.close()
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "failed"
 
 
 def test_a_preset_of_two_stages_goes_on_in_the_stage_that_it_was_in(tmp_path):

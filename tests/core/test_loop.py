@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from napari_sslseg.core.config import EarlyStopping, Training
+from napari_sslseg.core.devices import make_fabric
 from napari_sslseg.core.errors import CheckpointError
 from napari_sslseg.core.event_log import EventLog, recorded
 from napari_sslseg.core.events import (
@@ -27,7 +28,7 @@ from napari_sslseg.core.job import Draws, Job, shuffled_batches
 from napari_sslseg.core.pace import Pace
 from napari_sslseg.core.runs import Run, RunWriter
 from napari_sslseg.core.state import newest_state
-from napari_sslseg.core.training import make_fabric, run_job, train
+from napari_sslseg.core.training import run_job, train
 
 STEPS = 24
 

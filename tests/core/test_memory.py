@@ -13,6 +13,7 @@ from napari_sslseg.core import devices, memory_probe
 from napari_sslseg.core.chunks import InParts
 from napari_sslseg.core.config import Training
 from napari_sslseg.core.contrast import nt_xent
+from napari_sslseg.core.devices import make_fabric
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import Message, Step
 from napari_sslseg.core.job import Job, TrainingError, shuffled_batches
@@ -20,7 +21,7 @@ from napari_sslseg.core.memory_probe import find_batch_size
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.segmentation_loss import SegmentationLoss
-from napari_sslseg.core.training import make_fabric, run_job, train
+from napari_sslseg.core.training import run_job, train
 
 
 @pytest.fixture(autouse=True)

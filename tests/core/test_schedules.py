@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from napari_sslseg.core.config import EarlyStopping, Training
+from napari_sslseg.core.devices import make_fabric
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import Message, Step, Validation
+from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.schedules import (
     Schedule,
@@ -19,7 +21,7 @@ from napari_sslseg.core.schedules import (
     validation_interval,
     with_steps,
 )
-from napari_sslseg.core.training import Job, make_fabric, shuffled_batches, train
+from napari_sslseg.core.training import train
 
 
 def test_the_step_decay_of_the_paper():

@@ -13,16 +13,18 @@ from napari_sslseg import core
 from napari_sslseg.cli import app
 from napari_sslseg.core.checkpoints import load_weights
 from napari_sslseg.core.config import checked
+from napari_sslseg.core.devices import make_fabric
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import Message, Step, StopFlag, returned
 from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.reconstruction import with_branch
 from napari_sslseg.core.runs import Run, RunWriter
 from napari_sslseg.core.schedules import Schedule, learning_rate_factor, make_optimizer
 from napari_sslseg.core.state import newest_state
 from napari_sslseg.core.strategies import planned, sawtooth
-from napari_sslseg.core.training import Job, make_fabric, shuffled_batches, train
+from napari_sslseg.core.training import train
 from napari_sslseg.core.volumes import Volume
 
 NETWORK = core.UmapathyNetwork(widths=(4, 8, 16))

@@ -7,18 +7,14 @@ from torch import nn
 
 from napari_sslseg.core.checkpoints import load_weights
 from napari_sslseg.core.config import EarlyStopping, Training
+from napari_sslseg.core.devices import make_fabric
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import Message, Saved, Step, StopFlag, Validation
+from napari_sslseg.core.job import Job, TrainingError, shuffled_batches
 from napari_sslseg.core.pace import Pace
 from napari_sslseg.core.runs import RunWriter
-from napari_sslseg.core.training import (
-    Job,
-    Patience,
-    TrainingError,
-    make_fabric,
-    shuffled_batches,
-    train,
-)
+from napari_sslseg.core.schedules import Patience
+from napari_sslseg.core.training import train
 
 
 class Line(nn.Module):

@@ -29,6 +29,10 @@ class CheckpointError(SslsegError):
     """A run folder or a weights file that cannot be used."""
 
 
+class LostProcessError(SslsegError):
+    """Another of the processes that train together has ended."""
+
+
 class StorageError(SslsegError):
     """A file or folder that cannot be written."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sslseg.core.config import FinetuneSettings
-from napari_sslseg.core.distributed import everyone, on_first, shares
+from napari_sslseg.core.distributed import any_of, everyone, on_first, shares
 from napari_sslseg.core.errors import ConfigError, DataError
 from napari_sslseg.core.events import Done, Event, PauseFlag, StopFlag, drained
 from napari_sslseg.core.labelled import LabelledScan, found_classes
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from napari_sslseg.core.training import Sampler
+    from napari_sslseg.core.job import Sampler
 
 
 def iter_finetune(
@@ -108,10 +108,11 @@ def _finetune(
     settings: FinetuneSettings | None,
 ) -> Iterator[Event]:
     """Do as :func:`iter_finetune` does, while its folder is locked."""
+    from napari_sslseg.core.job import Job
     from napari_sslseg.core.networks.build import check_dimensions, make_network
     from napari_sslseg.core.networks.reconstruction import check_reconstruction, with_branch
     from napari_sslseg.core.schedules import with_steps
-    from napari_sslseg.core.training import Job, run_job
+    from napari_sslseg.core.training import run_job
 
     earlier = yield from session.earlier()
     modality = session.modality
@@ -154,8 +155,8 @@ def _finetune(
         modality=modality,
         stop=session.stop,
     )
-    if store is None:
-        yield Done(None, stopped=True)
+    if any_of(store is None)[0] or store is None:
+        yield Done(earlier.run if earlier is not None else None, stopped=True)
         return
     yield from describe_store(store)
     if earlier is not None:
@@ -248,7 +249,7 @@ def foreground_batches(
     foreground : ndarray of bool
         By slice of the store.
     """
-    from napari_sslseg.core.training import shuffled_batches
+    from napari_sslseg.core.job import shuffled_batches
 
     certain = round(share * batch_size)
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from napari_sslseg.core.chunks import InParts, averages_over_batches
 from napari_sslseg.core.compiled import Compiled
@@ -56,7 +55,7 @@ class Gradients:
         self.draws, self.compiled, self.stands = draws, compiled, stands
 
     def __call__(self, indices: np.ndarray, step: int) -> tuple[float, float, list[Message]]:
-        """Compute them; loss, norm of the gradient (0 if it is not clipped) and what to tell.
+        """Compute them; loss, norm of the gradient and what to tell.
 
         Raises
         ------
@@ -85,7 +84,7 @@ class Gradients:
         with self.fabric.autocast():
             loss = self.job.loss(self.network, indices, self.draws)
         self.fabric.backward(loss)
-        norm: Tensor | float | None = 0.0
+        norm: torch.Tensor | None
         if self.job.settings.gradient_clip:
             norm = self.fabric.clip_gradients(
                 self.network.network,
@@ -93,7 +92,11 @@ class Gradients:
                 max_norm=self.job.settings.gradient_clip,
                 error_if_nonfinite=False,
             )
-        self._figures = float(averaged(loss.detach())), float(norm or 0.0)
+        else:
+            # One that is no number would spoil the weights, however good the loss looks.
+            learning = (parameter.grad for parameter in self.job.model.parameters())
+            norm = torch.nn.utils.get_total_norm([grad for grad in learning if grad is not None])
+        self._figures = float(averaged(loss.detach())), 0.0 if norm is None else float(norm)
 
     def _halve(self, error: BaseException, step: int) -> Message:
         """Take a batch in twice as many parts from now on."""

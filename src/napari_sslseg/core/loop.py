@@ -77,7 +77,7 @@ class Loop:
         self.patience = Patience(settings.early_stopping, job.better)
         self.step = 0
         self.row: dict[str, float] = {}
-        self.complete = True
+        self.complete = self.ready = True
         self.landmark = False
         self._every = validation_interval(settings, job.steps_per_epoch)
         self._saved: int | None = None
@@ -141,9 +141,16 @@ class Loop:
         if math.isfinite(value) and not overflow:
             return
         batch = f" The batch was of {self.job.describe(indices)}." if self.job.describe else ""
+        kept = ""
+        if self._saved is not None:
+            # Going on would lead here again.
+            kept = (
+                f", or from the weights in {self.run.folder}, of step {self._saved}, with --init "
+                "and another --out"
+            )
         raise TrainingError(
-            f"The loss became {value} (gradient {norm:g}) at step {self.step + 1}; lower the "
-            f"learning rate.{batch}{self.stands()}"
+            f"The loss became {value} (gradient {norm:g}) at step {self.step + 1}; start again "
+            f"with a lower learning rate{kept}.{batch}"
         )
 
     def _validate(self) -> list[Event]:
@@ -239,6 +246,7 @@ class Loop:
         CheckpointError
             If it is of another network, or of other slices.
         """
+        self.ready = False
         numbers = state.numbers
         fill(self.job.model, state.part("model"), self.run.folder)
         held: dict[int, dict[str, Any]] = {
@@ -272,6 +280,7 @@ class Loop:
         else:
             # Nothing was saved for these processes, and no two of them may draw the same.
             self.draws.manual_seed(process_seed(self.job.settings.seed) + self.step)
+        self.ready = True
 
     def close(self) -> None:
         """Let go of what the optimiser holds on the device, and of compiled code."""

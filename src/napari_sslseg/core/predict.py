@@ -89,8 +89,8 @@ def load_segmenter(run: Run | str | Path, device: str = "auto") -> Segmenter:
     CheckpointError
         If the folder is no fine-tuning run or its files do not fit each other.
     """
+    from napari_sslseg.core.devices import make_fabric
     from napari_sslseg.core.networks.build import make_network
-    from napari_sslseg.core.training import make_fabric
 
     run = Run.open(run, "finetune")
     settings = run.settings(FinetuneSettings)
@@ -163,7 +163,7 @@ def predict(
             if kept is not None:
                 kept[(slice(None), *here)] = shares.numpy()
     except RuntimeError as error:
-        from napari_sslseg.core.training import is_out_of_memory
+        from napari_sslseg.core.job import is_out_of_memory
 
         if not is_out_of_memory(error):
             raise

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from math import ceil
 from operator import attrgetter
 from pathlib import Path
@@ -15,7 +16,7 @@ from napari_sslseg.core.config import (
     VolumePreprocessing,
 )
 from napari_sslseg.core.crops import crop_size
-from napari_sslseg.core.distributed import added, alone, on_first, shares
+from napari_sslseg.core.distributed import added, alone, any_of, on_first, shares
 from napari_sslseg.core.events import (
     Done,
     Event,
@@ -149,10 +150,11 @@ def _pretrain(
     settings: PretrainSettings | None,
 ) -> Iterator[Event]:
     """Do as :func:`iter_pretrain` does, while its folder is locked."""
+    from napari_sslseg.core.job import Job
     from napari_sslseg.core.networks.build import check_dimensions, make_network
     from napari_sslseg.core.pretext.registry import check_task, default_task, describe, remarks
     from napari_sslseg.core.schedules import with_steps
-    from napari_sslseg.core.training import Job, run_job
+    from napari_sslseg.core.training import run_job
 
     earlier = yield from session.earlier()
     modality = session.modality
@@ -198,8 +200,8 @@ def _pretrain(
             modality=modality,
             stop=session.stop,
         )
-    if store is None:
-        yield Done(None, stopped=True)
+    if any_of(store is None)[0] or store is None:
+        yield Done(earlier.run if earlier is not None else None, stopped=True)
         return
     yield from describe_store(store)
     if earlier is not None:
@@ -282,16 +284,17 @@ def _pretrain(
     )
     state = earlier.state if earlier else None
     told = False
-    for event in run_job(job, writer, fabric, session.stop, session.pause, state):
-        yield event
-        spread = event.metrics.get("spread") if isinstance(event, Validation) else None
-        if spread is not None and spread < COLLAPSED and not told:
-            told = True
-            yield Message(
-                f"The network says nearly the same of all it sees (spread {spread:.3f} of 1): it "
-                "has collapsed, or has not begun to tell things apart; train longer, lower the "
-                "learning rate, or take larger batches."
-            )
+    with closing(run_job(job, writer, fabric, session.stop, session.pause, state)) as events:
+        for event in events:
+            yield event
+            spread = event.metrics.get("spread") if isinstance(event, Validation) else None
+            if spread is not None and spread < COLLAPSED and not told:
+                told = True
+                yield Message(
+                    f"The network says nearly the same of all it sees (spread {spread:.3f} of 1): "
+                    "it has collapsed, or has not begun to tell things apart; train longer, lower "
+                    "the learning rate, or take larger batches."
+                )
 
 
 pretrain = drained(iter_pretrain)

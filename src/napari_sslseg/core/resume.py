@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_sslseg.core.errors import CheckpointError, ConfigError, SslsegError
-from napari_sslseg.core.labelled import LabelledScan
+from napari_sslseg.core.gather import bare
+from napari_sslseg.core.labelled import LabelledScan, as_volume
 from napari_sslseg.core.provenance import ALL, file_hash, from_ranges
 from napari_sslseg.core.runs import Kind, Run
+from napari_sslseg.core.store import LoadedScan
 
 if TYPE_CHECKING:
     from napari_sslseg.core.store import SampleStore
@@ -69,6 +71,11 @@ def entries(run: Run) -> list[Entry]:
     )
 
 
+def content(scan: Any) -> str:
+    """Hash of the values of a scan, see ``LoadedScan.digests``; reads it."""
+    return LoadedScan(as_volume(bare(scan))).digests()[0]
+
+
 def same_scans(run: Run, scans: Sequence[Scan]) -> list[Scan]:
     """Scans of a run among those given, in its order, matched by name.
 
@@ -82,6 +89,9 @@ def same_scans(run: Run, scans: Sequence[Scan]) -> list[Scan]:
         given.setdefault(scan.name, []).append(scan)
     found = []
     for entry in entries(run):
+        if len(given.get(entry.name, ())) > 1:
+            # Of several with one name, such as T1 of each patient, the contents tell which it is.
+            given[entry.name].sort(key=lambda scan: content(scan) != entry.content)
         if not given.get(entry.name):
             raise CheckpointError(
                 f"The scan {entry.name}, from which {run.folder} learns, is not among the scans "

@@ -128,6 +128,11 @@ class Run:
         return run
 
 
+def program_versions() -> dict[str, str]:
+    """Versions of what decides what a training computes."""
+    return {name: version(name) for name in ("napari-sslseg", "torch", "monai", "numpy")}
+
+
 class RunWriter:
     """Creates a run folder and keeps its record and metrics up to date.
 
@@ -153,22 +158,21 @@ class RunWriter:
             **record,
             "status": "running",
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": {
-                name: version(name) for name in ("napari-sslseg", "torch", "monai", "numpy")
-            },
+            "versions": program_versions(),
         }
         self._rows: list[dict[str, float]] = []
         self._write()
 
     @classmethod
-    def resumed(cls, run: Run, rows: int) -> "RunWriter":
-        """Go on with a run, whose record stays, after so many rows of metrics."""
+    def resumed(cls, run: Run, rows: int, machine: Mapping[str, Any] | None = None) -> "RunWriter":
+        """Go on with a run after so many rows of metrics; its record stays but for the machine."""
         writer = cls.__new__(cls)
         writer.folder, writer.record = run.folder, dict(run.record)
         writer._rows = run.metrics()[:rows] if rows else []
         for name in ("finished", "problem"):
             writer.record.pop(name, None)
         again = [*writer.record.get("resumed", ()), datetime.now(UTC).isoformat(timespec="seconds")]
+        writer.record |= {**(machine or {}), "versions": program_versions()}
         writer.record |= {"status": "running", "resumed": again}
         writer._write()
         return writer

@@ -7,12 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.atomic import remove_leftovers
+from napari_sslseg.core.distributed import (
+    barrier,
+    check_even,
+    is_first,
+    layout,
+    lost_another,
+    on_first,
+    world_size,
+)
+from napari_sslseg.core.errors import LostProcessError
 from napari_sslseg.core.event_log import EventLog, recorded
 from napari_sslseg.core.events import Done, Event, Message, PauseFlag, StopFlag
 from napari_sslseg.core.provenance import machine_record, start_record
 from napari_sslseg.core.resume import is_finished, open_earlier, recorded_start
 from napari_sslseg.core.run_lock import run_lock
-from napari_sslseg.core.runs import Kind, Run, RunWriter
+from napari_sslseg.core.runs import Kind, Run, RunWriter, program_versions
 from napari_sslseg.core.state import FOLDER, State, newest_state
 from napari_sslseg.core.volumes import Modality
 
@@ -83,24 +93,30 @@ class Session:
             If there is no run to go on with.
         StorageError
             If another process works in the folder.
+        LostProcessError
+            If one of several processes that train together has ended.
         """
-        from napari_sslseg.core.distributed import barrier, is_first, on_first
-
         if self.resume:
             Run.open(self.out, self.kind)  # Before a folder is made for the lock.
-        with ExitStack() as held:
-            on_first(lambda: held.enter_context(run_lock(self.out)))
-            if is_first():
-                yield from recorded(work(self), self.log)
-            else:
-                # One process speaks for all.
-                yield from (event for event in work(self) if isinstance(event, Done))
-        barrier()  # None goes on, or ends, before the folder is as it stays.
+        try:
+            with ExitStack() as held:
+                on_first(lambda: held.enter_context(run_lock(self.out)))
+                if is_first():
+                    yield from recorded(work(self), self.log)
+                else:
+                    # One process speaks for all.
+                    yield from (event for event in work(self) if isinstance(event, Done))
+            barrier()  # None goes on, or ends, before the folder is as it stays.
+        except RuntimeError as error:
+            if not lost_another(error):
+                raise
+            raise LostProcessError(
+                "Another of the processes that train together has ended, so that this one cannot "
+                "go on; see what that one said."
+            ) from error
 
     def earlier(self) -> Generator[Message, None, Earlier | None]:
         """Find the run to go on with; None if this is a new one."""
-        from napari_sslseg.core.distributed import on_first
-
         if not self.resume:
             return None
         # One process chooses the state, so that all go on from the same one.
@@ -126,7 +142,6 @@ class Session:
     ) -> Generator[Message, None, tuple["Fabric", int]]:
         """Choose the device and the threads, and say which and why."""
         from napari_sslseg.core.devices import device_message, limit_threads, make_fabric
-        from napari_sslseg.core.distributed import check_even, layout, world_size
 
         check_even(training.batch_size)
         # As many as before, since sums depend on how they are shared out.
@@ -136,18 +151,8 @@ class Session:
         if world_size() > 1:
             fabric.launch()  # The processes are there already; each takes its place.
         yield Message(device_message(fabric.device, self.device, threads, *layout()))
-        alike = earlier.run.record.get("processes", 1) if earlier else world_size()
-        if alike != world_size():
-            yield Message(
-                f"The run began with {alike} process{'es' if alike != 1 else ''}; with "
-                f"{world_size()} it goes on nearly, but not exactly, as it would have."
-            )
-        was = earlier.run.record.get("device") if earlier else None
-        if was is not None and was != str(fabric.device):
-            yield Message(
-                f"The run began on {was}; on another device it goes on nearly, but not exactly, as "
-                "it would have there."
-            )
+        if earlier is not None:
+            yield from _what_differs(earlier, str(fabric.device))
         return fabric, threads
 
     def writer(
@@ -159,22 +164,41 @@ class Session:
         record: Mapping[str, Any],
     ) -> RunWriter:
         """Begin the run folder, or go on with it."""
-        from napari_sslseg.core.distributed import is_first, world_size
-
         if is_first():
             for folder in (self.out, self.out / FOLDER, self.out / "slices"):
                 remove_leftovers(folder)
+        machine = machine_record(fabric.device, threads)
+        machine["processes"] = world_size()
         if earlier is not None:
             rows = earlier.state.numbers["rows"] if earlier.state else 0
-            writer = RunWriter.resumed(earlier.run, rows)
+            writer = RunWriter.resumed(earlier.run, rows, machine)
         else:
-            more = start_record(start, self.out) | machine_record(fabric.device, threads)
-            if world_size() > 1:
-                more["processes"] = world_size()
+            more = start_record(start, self.out) | machine
             writer = RunWriter(self.out, {"kind": self.kind, **record, **more})
         if is_first():
             self.log.open(fresh=earlier is None)
         return writer
+
+
+def _what_differs(earlier: Earlier, device: str) -> Iterator[Message]:
+    """Say why a run goes on nearly, but not exactly, as it would have."""
+    record, why = earlier.run.record, []
+    before = earlier.state.numbers.get("processes", 1) if earlier.state else world_size()
+    if before != world_size():
+        one = before == 1
+        why.append(f"with {before} process{'' if one else 'es'}, and now with {world_size()}")
+    if "device" in record and record["device"] != device:
+        why.append(f"on {record['device']}, and now on {device}")
+    versions = record.get("versions")
+    for name, now in program_versions().items():
+        was = versions.get(name) if isinstance(versions, Mapping) else None
+        if was is not None and was != now:
+            why.append(f"with {name} {was}, and now with {now}")
+    for reason in why:
+        yield Message(
+            f"The run was last worked on {reason}, so it goes on nearly, but not exactly, as it "
+            "would have."
+        )
 
 
 def _collected(steps: Generator[Message, None, Earlier]) -> tuple[list[Message], Earlier]:

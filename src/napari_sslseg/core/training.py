@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 from napari_sslseg.core.config import Training
-from napari_sslseg.core.devices import give_back, make_fabric as make_fabric
+from napari_sslseg.core.devices import give_back
 from napari_sslseg.core.distributed import (
     alone,
     any_of,
@@ -19,19 +19,16 @@ from napari_sslseg.core.distributed import (
     together,
     world_size,
 )
-from napari_sslseg.core.errors import SslsegError, StorageError
+from napari_sslseg.core.errors import LostProcessError, SslsegError, StorageError
 from napari_sslseg.core.events import Done, Event, Message, PauseFlag, Status, StopFlag
 from napari_sslseg.core.job import (
-    Job as Job,
-    Sampler as Sampler,
-    TrainingError as TrainingError,
-    is_out_of_memory as is_out_of_memory,
-    shuffled_batches as shuffled_batches,
+    Job,
+    TrainingError,
+    is_out_of_memory,
 )
-from napari_sslseg.core.loop import Loop, evaluate_mode as evaluate_mode
+from napari_sslseg.core.loop import Loop
 from napari_sslseg.core.memory_probe import find_batch_size
 from napari_sslseg.core.runs import RunWriter
-from napari_sslseg.core.schedules import Patience as Patience
 from napari_sslseg.core.state import State, remove_states
 
 if TYPE_CHECKING:
@@ -110,7 +107,10 @@ def train(
         yield loop.save_last() if loop.done else loop.save()
         return loop.done
     except (KeyboardInterrupt, GeneratorExit):
-        # In the middle of a step the weights are those of no step, so the last state stands.
+        # In the middle of a step the weights are those of no step, so the last state stands; and so
+        # does all in the middle of going back to one.
+        if not loop.ready:
+            raise
         if world_size() > 1:
             # Other processes may be elsewhere, so that nothing can be asked of them.
             with alone():
@@ -125,7 +125,7 @@ def train(
         raise StorageError(f"{error}{loop.stands()}") from error
     except (MemoryError, RuntimeError) as error:
         if lost_another(error):
-            raise TrainingError(
+            raise LostProcessError(
                 f"Another of the {world_size()} processes that train together has ended, so that "
                 f"this one cannot go on; see what that one said.{loop.stands()}"
             ) from error
@@ -173,7 +173,7 @@ def run_job(
     stop: StopFlag | None = None,
     pause: PauseFlag | None = None,
     state: State | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Train as :func:`train` does, record how it ended, and yield Done with the Run at last.
 
     Before the training begins, the memory is tried or estimated; afterwards that of the device is

@@ -8,13 +8,15 @@ from napari_sslseg import core
 from napari_sslseg.core.checkpoints import restore
 from napari_sslseg.core.config import Dense3dNetwork, Network, Training
 from napari_sslseg.core.crops import iter_crops
+from napari_sslseg.core.devices import make_fabric
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import returned
+from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.reconstruction import WithReconstruction, with_branch
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.segmentation_loss import SegmentationLoss
-from napari_sslseg.core.training import Job, make_fabric, shuffled_batches, train
+from napari_sslseg.core.training import train
 
 SMALL = Dense3dNetwork(
     layers=(1, 1), growth=(4, 4), stem_channels=4, transition_channels=4, decoder_widths=(8,)

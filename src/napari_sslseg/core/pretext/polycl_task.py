@@ -15,8 +15,8 @@ from napari_sslseg.core.pretext.polycl import PolyCL
 from napari_sslseg.core.pretext.restoration import forward
 
 if TYPE_CHECKING:
+    from napari_sslseg.core.job import Sampler
     from napari_sslseg.core.store import SampleStore
-    from napari_sslseg.core.training import Sampler
 
 CAPTIONS = {
     "original": "Anchor",

@@ -16,8 +16,8 @@ from napari_sslseg.core.pretext.siamese import SiameseSides
 from napari_sslseg.core.side_pairs import LEFT, RIGHT, SIDE_NAMES, UNKNOWN, SidePairs, half
 
 if TYPE_CHECKING:
+    from napari_sslseg.core.job import Sampler
     from napari_sslseg.core.store import SampleStore
-    from napari_sslseg.core.training import Sampler
 
 CAPTIONS = {"original": "First of the pair", "partner": "Second of the pair"}
 
