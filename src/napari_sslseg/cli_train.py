@@ -10,6 +10,14 @@ from napari_sslseg.console import follow
 from napari_sslseg.core.distributed import launch
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import StopFlag
+from napari_sslseg.lengths import (
+    FINETUNE_STEPS,
+    PRETRAIN_STEPS,
+    BatchSize,
+    LearningRate,
+    lengths,
+    training_fields,
+)
 from napari_sslseg.options import (
     TASK_NAMES,
     Cache,
@@ -52,17 +60,6 @@ from napari_sslseg.options import (
     settings_for,
 )
 from napari_sslseg.resuming import finish, refuse_with_resume, resume_finetune, resume_pretrain
-
-# Without a preset; with one, what is not set comes from it.
-PRETRAIN_STEPS, FINETUNE_STEPS = 1000, 400
-BATCH_SIZE, VOLUME_BATCH_SIZE, LEARNING_RATE = 16, 2, 1e-3
-
-BatchSize = Annotated[
-    int | None, typer.Option(help="Slices per step, 16 if not set; crops of volumes, 2.", min=1)
-]
-LearningRate = Annotated[
-    float | None, typer.Option(help="Learning rate after the warm-up; 0.001 if not set.")
-]
 
 
 def pretrain(
@@ -171,7 +168,7 @@ def pretrain(
         chosen = base.with_overrides(
             network=named_network(network) if network else None,
             preprocessing=preprocessing_changes(plane, spacing, size, dimensions),
-            training=_training(steps, batch_size, learning_rate, compiled, seed),
+            training=training_fields(steps, batch_size, learning_rate, compiled, seed),
             middle_share=middle_share,
             options=options,
         )
@@ -183,7 +180,7 @@ def pretrain(
         settings = settings_for(
             "PretrainSettings",
             name,
-            *_lengths(steps, PRETRAIN_STEPS, batch_size, learning_rate, preprocessing or found),
+            *lengths(steps, PRETRAIN_STEPS, batch_size, learning_rate, preprocessing or found),
             seed or 0,
             preprocessing,
             compiled=compiled,
@@ -303,7 +300,7 @@ def finetune(
         chosen = base.with_overrides(
             network=named_network(network) if network else None,
             preprocessing=preprocessing_changes(plane, spacing, size, base.network.dimensions),
-            training=_training(steps, batch_size, learning_rate, compiled, seed),
+            training=training_fields(steps, batch_size, learning_rate, compiled, seed),
             middle_share=middle_share,
             finetuning=others,
         )
@@ -312,7 +309,7 @@ def finetune(
         settings = settings_for(
             "FinetuneSettings",
             name,
-            *_lengths(steps, FINETUNE_STEPS, batch_size, learning_rate, preprocessing or found),
+            *lengths(steps, FINETUNE_STEPS, batch_size, learning_rate, preprocessing or found),
             seed or 0,
             preprocessing,
             compiled=compiled,
@@ -321,31 +318,3 @@ def finetune(
         events = iter_finetune(training, settings=settings, **common)
     start_processes()
     finish(follow(events, stop), as_json, f"predict {out} … --out …")
-
-
-def _training(
-    steps: int | None,
-    batch_size: int | None,
-    learning_rate: float | None,
-    compiled: bool,
-    seed: int | None,
-) -> dict[str, Any]:
-    """Fields of the training of a preset that options give a value."""
-    lengths = given(steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
-    return lengths | given(compile=compiled or None)
-
-
-def _lengths(
-    steps: int | None,
-    usual: int,
-    batch_size: int | None,
-    learning_rate: float | None,
-    preprocessing: Any,
-) -> tuple[int, int, float]:
-    """Steps, batch size and learning rate, those not set as they usually are."""
-    volumes = preprocessing is not None and preprocessing.kind == "volumes"
-    return (
-        usual if steps is None else steps,
-        (VOLUME_BATCH_SIZE if volumes else BATCH_SIZE) if batch_size is None else batch_size,
-        LEARNING_RATE if learning_rate is None else learning_rate,
-    )

@@ -44,8 +44,8 @@ SECOND_TO_SPEAK = 5.0
 # Typer carries its own copy of click in newer versions, so the class is found, not imported.
 USAGE_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 class Interrupted(Exception):  # noqa: N818
@@ -186,12 +186,13 @@ class _Bars:
 
     def __init__(self) -> None:
         self.bars = Bars(
-            TextColumn("{task.description:<24}"),
+            # Without markup, which would also put pictures in the place of words such as :heart:.
+            TextColumn("{task.description:<24}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=err,
         )
         self.current: tuple[str, TaskID] | None = None

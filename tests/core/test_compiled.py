@@ -92,6 +92,7 @@ def run(folder, how, parts=1, **environment):
     return done.stdout.splitlines(), weights, int(graphs[1]) if graphs else 0
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_training_goes_on_and_says_why(tmp_path):
     expected = run(tmp_path / "plain", "plain")[1]
     told, weights, _ = run(tmp_path / "compiled", "compiled", CXX="/no/such/compiler")

@@ -18,8 +18,13 @@ from training_process import SEEDS, events, scan, training
 from napari_sslseg import core
 from napari_sslseg.core.errors import CheckpointError, ConfigError, StorageError
 from napari_sslseg.core.events import Done, Message, Step, StopFlag
+from napari_sslseg.core.import_weights import import_weights
+from napari_sslseg.core.network_config import Network
+from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.provenance import from_ranges, ranges
+from napari_sslseg.core.resume import recorded_start
 from napari_sslseg.core.run_lock import run_lock
+from napari_sslseg.core.runs import Run
 from napari_sslseg.core.volumes import Volume
 
 HERE = Path(__file__).parent
@@ -67,7 +72,7 @@ def same(one, two):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="runs are forked here")
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("trials", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_run_that_is_killed_goes_on_to_the_same_weights(tmp_path, kind, trials):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", HERE / "kill_trials.py", kind, str(trials), tmp_path],
@@ -200,6 +205,14 @@ class TestGoingOn:
         (tmp_path / "run.json").write_text(json.dumps(record | {"data": [1]}))
         with pytest.raises(CheckpointError, match="does not say which scans"):
             list(events("pretrain", tmp_path, resume=True))
+
+    def test_annotated_slices_that_no_scan_has_take_no_memory(self, tmp_path):
+        stopped("finetune", tmp_path, 1)
+        record = json.loads((tmp_path / "run.json").read_text())
+        record["data"][0]["annotated"] = "0-300000000000"
+        (tmp_path / "run.json").write_text(json.dumps(record))
+        with pytest.raises(CheckpointError, match="annotated slices of"):
+            list(events("finetune", tmp_path, resume=True))
 
     def test_the_start_is_looked_for_and_checked(self, whole, tmp_path):
         kind, first = whole
@@ -485,37 +498,47 @@ def test_an_error_while_a_run_is_left_comes_out(tmp_path, monkeypatch, kind):
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "failed"
 
 
-def test_a_preset_of_two_stages_goes_on_in_the_stage_that_it_was_in(tmp_path):
-    base = core.preset_named("umapathy-2022-contrastive")
-    preset = base.with_overrides(
-        training={"steps": 4, "epochs": None, "batch_size": 4},
-        network=core.UmapathyNetwork(widths=(4, 8, 8, 8)),
-        preprocessing={"size": (32, 32)},
-    )
-    scans = [scan(seed)[0] for seed in SEEDS[:3]]
-    whole = core.pretrain_preset(scans, preset, out=tmp_path / "whole", device="cpu")
-    for after in (2, 5, 7):  # In the first stage, in the second after one, and in the second.
-        out, stop, steps = tmp_path / str(after), StopFlag(), 0
-        for event in core.iter_pretrain_preset(scans, preset, out=out, stop=stop, device="cpu"):
-            steps += isinstance(event, Step)
-            if steps == after:
-                stop.set()
-        if after == 5:  # As if it had been killed before the second stage began.
-            for path in (*(out / "states").iterdir(), *out.glob("*.*")):
-                if path.is_file() and path.name != "preset.json":
-                    path.unlink()
-        run = core.pretrain_preset(scans, out=out, resume=True, device="cpu")
-        assert run.folder == out
-        for stage in ("first-stage", "."):
-            one, two = (f / stage / "last.safetensors" for f in (whole.folder, out))
-            assert one.read_bytes() == two.read_bytes(), (after, stage)
-    told = list(core.iter_pretrain_preset(scans, out=out, resume=True))
-    assert texts(told).count("finished already") == 2
-
-
 @pytest.mark.parametrize(
     ("numbers", "text"), [((), ""), ((3,), "3"), ((0, 1, 2, 5, 7, 8), "0-2, 5, 7-8")]
 )
 def test_ranges_lead_back(numbers, text):
     assert ranges(numbers) == text
-    assert from_ranges(text) == numbers
+    assert from_ranges(text, 9) == numbers
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0-300000000000",
+        "9",
+        "0-9",
+        "5-3",
+        "3, 3",
+        "0-5, 2-7",
+        "x",
+        "-1",
+        "1-",
+        "1,2",
+        "\u0663",
+        "7" * 5000,
+    ],
+)
+def test_ranges_of_no_scan_are_refused(text):
+    with pytest.raises(ValueError, match="range"):
+        from_ranges(text, 9)
+
+
+@pytest.mark.parametrize("folder", [r"\\server\share\run", "//server/share/run", r"\/server\x"])
+def test_no_other_machine_is_asked_for_the_start(tmp_path, monkeypatch, folder):
+    record = {"init": "run", "start": {"folder": folder, "weights": "0"}}
+    monkeypatch.setattr(Run, "open", None)  # It is not even looked for.
+    with pytest.raises(CheckpointError, match=r"on another machine.*say with --init"):
+        recorded_start(Run(tmp_path, record), None)
+
+
+def test_an_imported_run_is_nothing_to_go_on_with(tmp_path):
+    weights = make_network(Network.preset("tiny"), 1, 2).state_dict()
+    torch.save(weights, tmp_path / "a.pt")
+    import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
+    with pytest.raises(CheckpointError, match=r"was imported.*start from it with --init\.$"):
+        list(events("pretrain", tmp_path / "run", resume=True))

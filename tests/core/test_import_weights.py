@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 import zipfile
 
 import numpy as np
@@ -358,6 +359,153 @@ def test_files_that_are_refused(tmp_path, kind, reason):
     assert len(message) < 500
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "sprung").exists()
+
+
+def scalar(kind, data, encoding="latin1"):
+    """Steps of a pickle that make a single NumPy number."""
+    return (
+        b"cnumpy._core.multiarray\nscalar\n" + dtype(kind)
+        + b"c_codecs\nencode\n" + text(data) + text(encoding) + b"\x86R\x86R"
+    )  # fmt: skip
+
+
+def dtype(kind):
+    return b"cnumpy\ndtype\n" + text(kind) + b"\x89\x88\x87R"
+
+
+def text(value):
+    return b"X" + len(value.encode()).to_bytes(4, "little") + value.encode()
+
+
+def storage(numbers, name="0"):
+    place = b"ctorch\nFloatStorage\n" + text(name) + text("cpu") + number(numbers)
+    return b"(" + text("storage") + place + b"tQ"
+
+
+def number(value):
+    return b"J" + value.to_bytes(4, "little", signed=True)
+
+
+def tensor(size, stride=1, offset=0, numbers=4):
+    view = number(offset) + number(size) + b"\x85" + number(stride) + b"\x85"
+    hooks = b"\x89ccollections\nOrderedDict\n)R"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage(numbers) + view + hooks + b"tR"
+
+
+def nested(depth):
+    """Tuples of the one before, twice; the hash of the last takes 2 to the power of depth."""
+    return b")" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(depth))
+
+
+def attributes(name):
+    return b"ccollections\nOrderedDict\n)R}" + text(name) + b"K\x01sb"
+
+
+BOMBS = {
+    "number of a gigabyte": (dtype("V1000000000"), "NumPy values of another type"),
+    "kind with a hash that never ends": (
+        nested(60) + b"q\xff0cnumpy\ndtype\nh\xff\x89\x88\x87R",
+        "no file of PyTorch",
+    ),
+    "kind that is a tuple": (
+        b"cnumpy\ndtype\n(" + nested(60) + b"\x89\x88tR",
+        "NumPy values of another type",
+    ),
+    "number that is too short": (scalar("f8", "1234"), "no file of PyTorch"),
+    "number that is too long": (scalar("f4", "12345678"), "no file of PyTorch"),
+    "bytes in a slow encoding": (scalar("f4", "1234", "punycode"), "bytes in another encoding"),
+    "keys within keys": (b"}" + nested(60) + b"K\x01s", "a key that is no text or number"),
+    "key that is a tensor": (b"}" + tensor(4) + b"K\x01s", "a key that is no text or number"),
+    "memory as it was found": (
+        b"ctorch\nFloatTensor\n" + number(10**9) + b"\x85R",
+        r"torch\.FloatTensor\) and would",
+    ),
+    "storage as it was found": (
+        b"ctorch\nFloatStorage\n" + number(10**9) + b"\x85R",
+        "a call of what is no function",
+    ),
+    "storage larger than stored": (tensor(10**9, numbers=10**9), "no file of PyTorch"),
+    "tensor beyond its storage": (tensor(5), "no file of PyTorch"),
+    "tensor beyond its storage by steps": (tensor(2, stride=4), "no file of PyTorch"),
+    "tensor beyond its storage by its place": (tensor(4, offset=1), "no file of PyTorch"),
+    "tensor before its storage": (tensor(4, offset=-1), "no file of PyTorch"),
+    "quantized": (b"ctorch._utils\n_rebuild_qtensor\n)R", r"_rebuild_qtensor\)"),
+    "set": (b"cbuiltins\nset\n)R", r"builtins\.set\)"),
+    "dictionary that is none any more": (attributes("items"), "with attributes"),
+    "too many steps": (b"K\x010" * 600_000 + b"N", "no file of PyTorch"),
+    "too many numbers": (b"(" + b"K\x01" * 1_100_000 + b"t", "no file of PyTorch"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_pickles_that_would_fill_the_memory_or_never_end(tmp_path, name):
+    steps, reason = BOMBS[name]
+    path = tmp_path / "a.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02}" + text("a") + steps + b"s.")
+        archive.writestr("a/data/0", bytes(16))
+        archive.writestr("a/version", "3\n")
+        archive.writestr("a/byteorder", "little")
+    started = time.perf_counter()
+    with pytest.raises(CheckpointError, match=reason) as caught:
+        read_foreign(path)
+    assert time.perf_counter() - started < 5
+    assert "\n" not in str(caught.value)
+
+
+def test_what_the_bombs_are_made_of_is_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        steps = tensor(2, stride=3) + b"s" + text("b") + scalar("f4", "1234")
+        archive.writestr("a/data.pkl", b"\x80\x02}" + text("a") + steps + b"s.")
+        archive.writestr("a/data/0", np.arange(4, dtype="<f4").tobytes())
+        archive.writestr("a/version", "3\n")
+        archive.writestr("a/byteorder", "little")
+    found = read_foreign(tmp_path / "a.pt")
+    assert found.tensors["a"].tolist() == [0, 3]
+    assert found.left_out == (("b", "no tensor"),)
+
+
+def test_a_pickle_before_an_archive_is_the_one_that_is_checked(tmp_path):
+    # PyTorch goes by the first bytes, others by the last.
+    torch.save({"a": torch.zeros(2)}, tmp_path / "good.pt")
+    bad = b"\x80\x02" + b"}" + nested(60) + b"K\x01s."
+    (tmp_path / "a.pt").write_bytes(bad * 5 + (tmp_path / "good.pt").read_bytes())
+    with pytest.raises(CheckpointError, match="a key that is no text or number"):
+        read_foreign(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_all_that_checkpoints_usually_hold_is_read(tmp_path, legacy):
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.randn(5, 3)).sum().backward()
+    optimizer.step()
+    lightning = {
+        "epoch": 3,
+        "global_step": 2**40,
+        "pytorch-lightning_version": "2.4.0",
+        "state_dict": model.state_dict(),
+        "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": {"total": {"ready": 1}}}},
+        "callbacks": {"ModelCheckpoint{'monitor': None}": {"best_model_score": torch.tensor(0.5)}},
+        "optimizer_states": [optimizer.state_dict()],
+        "lr_schedulers": [{"last_epoch": 1, "_last_lr": [1e-3]}],
+        "hyper_parameters": {"widths": (8, 16), "lr": 1e-3, "name": None, 3: True, 0.5: "x"},
+        "MixedPrecision": {"scale": 65536.0},
+        "more": {
+            "size": torch.Size([1, 2]),
+            "dtype": torch.float16,
+            "device": torch.device("cuda", 0),
+            "weight": nn.Parameter(torch.zeros(2)),
+            "view": torch.arange(12.0).reshape(3, 4).T[1:],
+            "empty": torch.zeros(0, 3),
+            "numbers": [np.float32(0.5), np.int64(3), np.bool_(True), np.float16(0.5)],
+        },
+    }
+    torch.save(lightning, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
+    found = read_foreign(tmp_path / "a.pt").tensors
+    assert set(found) == set(model.state_dict())
+    for name, value in model.state_dict().items():
+        assert torch.equal(found[name], value)
 
 
 @pytest.mark.parametrize("legacy", [False, True])

@@ -86,8 +86,8 @@ def begin(folder):
     return RunWriter(folder, {"kind": "pretrain", "settings": {}})
 
 
-def state_of(folder):
-    events = newest_state(folder)
+def state_of(folder, training=None):
+    events = newest_state(folder, training)
     try:
         while True:
             next(events)
@@ -109,7 +109,7 @@ def go_on(folder, **changes):
     torch.manual_seed(77)  # What a new process happens to begin with.
     work = make_job(**changes)
     torch.rand(13)
-    state = state_of(folder)
+    state = state_of(folder, work.settings)
     writer = RunWriter.resumed(Run.open(folder), state.numbers["rows"])
     events = drain(work, writer, state)
     return work.model, events
@@ -168,7 +168,8 @@ def test_many_interruptions_are_as_good_as_one(tmp_path):
     stop.set()
     drain(make_job(), begin(tmp_path / "cut"), stop=stop)
     for after in (2, 3, 9, 10, 20):
-        stop, work, state = StopFlag(), make_job(), state_of(tmp_path / "cut")
+        stop, work = StopFlag(), make_job()
+        state = state_of(tmp_path / "cut", work.settings)
         writer = RunWriter.resumed(Run.open(tmp_path / "cut"), state.numbers["rows"])
         drain(work, writer, state, stop, after)
     model, _ = go_on(tmp_path / "cut")

@@ -337,14 +337,13 @@ class TestTwoStages:
     def events(self, monkeypatch, tmp_path, stop_first=False):
         calls = []
 
-        def fake(scans, task, **options):
-            calls.append(options | {"task": task})
+        def fake(session, scans, task, settings):
+            calls.append({"out": session.out, "init": session.init, "settings": settings})
             yield Message(f"task {task.kind}")
-            settings = options["settings"].model_dump(mode="json")
-            record = {"kind": "pretrain", "settings": settings}
+            record = {"kind": "pretrain", "settings": settings.model_dump(mode="json")}
             yield Done(core.Run(Path(f"run {len(calls)}"), record), stopped=stop_first)
 
-        monkeypatch.setattr(preset_runs, "iter_pretrain", fake)
+        monkeypatch.setattr(preset_runs, "pretrain_in", fake)
         first = PRESETS["umapathy-2022-contrastive"]
         second = first.stages[1].model_copy(update={"task": "masked-pixels", "options": {}})
         preset = first.model_copy(update={"stages": (first.stages[0], second)})

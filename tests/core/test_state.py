@@ -6,8 +6,11 @@ import shutil
 import pytest
 import torch
 
+from napari_sslseg.core.config import Training
 from napari_sslseg.core.errors import CheckpointError
 from napari_sslseg.core.events import Message
+from napari_sslseg.core.randomness import random_states
+from napari_sslseg.core.schedules import Patience, Schedule, make_optimizer
 from napari_sslseg.core.state import (
     State,
     newest_state,
@@ -16,6 +19,7 @@ from napari_sslseg.core.state import (
     state_name,
     write_state,
 )
+from napari_sslseg.core.state_check import check_state, fitted
 
 TENSORS = {
     "model.a": torch.arange(6.0).reshape(2, 3),
@@ -33,9 +37,9 @@ def write(folder, *steps):
         (folder / "last.json").write_text(json.dumps({"state": state_name(step)}))
 
 
-def newest(folder):
+def newest(folder, training=None):
     messages, state = [], None
-    events = newest_state(folder)
+    events = newest_state(folder, training)
     while True:
         try:
             messages.append(next(events))
@@ -86,6 +90,10 @@ def test_one_wrong_byte_is_noticed_wherever_it_is(tmp_path, place):
     assert "goes on from step 5" in message
     assert "damaged" in message
     assert not damaged.exists()
+    # It may be looked into, and goes with the others when the run is finished.
+    assert damaged.with_name(f"{damaged.name}.damaged").exists()
+    remove_states(tmp_path)
+    assert not damaged.parent.exists()
 
 
 @pytest.mark.parametrize("size", [0, 3, 100, -1])
@@ -135,3 +143,186 @@ def test_one_of_a_newer_version_is_refused(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="newer version"):
         read_state(tmp_path / "states" / state_name(5))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in (folder / "states").iterdir()}
+
+
+def test_those_of_a_newer_version_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_sslseg.core.state.FORMAT", 99)
+    write(tmp_path, 5, 10)
+    monkeypatch.undo()
+    before = contents(tmp_path)
+    with pytest.raises(CheckpointError, match="newer version"):
+        newest(tmp_path)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "place", ["safetensors.safe_open", "napari_sslseg.core.state.open_regular"]
+)
+def test_those_that_cannot_be_read_now_stay(tmp_path, monkeypatch, place):
+    write(tmp_path, 5, 10)
+    before = contents(tmp_path)
+
+    def broken(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(place, broken)
+    with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied\)"):
+        newest(tmp_path)
+    monkeypatch.undo()
+    assert contents(tmp_path) == before
+    assert newest(tmp_path)[0].step == 10
+
+
+TRAINING = Training(steps=10, batch_size=4)
+
+
+def trained(training=TRAINING):
+    """A small network after four steps, its optimiser, and its state as a loop writes it."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 2)
+    optimizer = make_optimizer(model, training)
+    schedule = Schedule(optimizer, training, 2, "lower")
+    for _ in range(4):
+        optimizer.zero_grad()
+        model(torch.randn(4, 3)).square().mean().backward()
+        optimizer.step()
+        schedule.step()
+    saved = optimizer.state_dict()
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for number, held in saved["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": value for name, value in held.items()}
+    random = {"draws": torch.Generator().get_state(), **random_states(torch.device("cpu"))}
+    tensors |= {f"random.{name}": value for name, value in random.items()}
+    numbers = {
+        "optimizer": {"groups": saved["param_groups"], "values": {}},
+        "schedule": schedule.state_dict(),
+        "patience": Patience(None, "lower").state_dict(),
+        "precision": {},
+        "drawn": 4,
+        "sampler": {"generator": {"state": 2**127 + 1}, "sum": 1},
+        "parts": 1,
+        "rows": 5,
+        "row": {"step": 4, "loss": 0.5, "learning_rate": 1e-3},
+        "processes": 1,
+    }
+    return State(4, tensors, numbers), optimizer
+
+
+def test_the_scale_of_mixed_precision_is_taken_over():
+    state, optimizer = trained()
+    scale = torch.amp.GradScaler("cpu").state_dict()
+    state = State(4, state.tensors, state.numbers | {"precision": scale})
+    check_state(state, TRAINING)
+    fitted(state, optimizer, scale, torch.device("cpu"))
+    # Where no scale is kept, none is missed.
+    fitted(state, optimizer, {}, torch.device("cpu"))
+
+
+def set_in(values, place, value):
+    *outer, last = place.split("/")
+    for name in outer:
+        values = values[int(name) if isinstance(values, list) else name]
+    if value is KeyError:
+        del values[last]
+    else:
+        values[last] = value
+
+
+STRANGE = [
+    ("optimizer", KeyError), ("schedule", []), ("schedule/last_epoch", "x"),
+    ("schedule/_step_count", "y"), ("schedule/last_epoch", 5), ("drawn", 10**15), ("drawn", 5),
+    ("drawn", -1), ("optimizer/groups/0/lr", "fast"), ("optimizer/groups/0/lr", float("inf")),
+    ("optimizer/values", {"0": {"step": "x"}}), ("optimizer/values", {"x": {}}), ("parts", 0),
+    ("parts", 5), ("parts", True), ("rows", "x"), ("rows", 9), ("row", {"a\x1b[2J": 1}),
+    ("row/loss", float("nan")), ("processes", 0), ("processes", 2), ("patience/best", float("nan")),
+    ("patience/waited", 1.5), ("precision", {"scale": "x"}), ("sampler", 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "value"), STRANGE)
+def test_numbers_that_no_training_wrote_count_as_damage(tmp_path, place, value):
+    write(tmp_path, 2)
+    state, _ = trained()
+    check_state(state, TRAINING)
+    numbers = json.loads(json.dumps(state.numbers))
+    set_in(numbers, place, value)
+    damaged = write_state(tmp_path, State(4, state.tensors, numbers))
+    with pytest.raises(CheckpointError, match=r"is damaged \(.*no other state") as caught:
+        newest(tmp_path, TRAINING)
+    assert "\x1b" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert damaged.with_name(f"{damaged.name}.damaged").exists()
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"random.cpu": torch.zeros(3)},
+        {"random.draws": torch.zeros(5056, dtype=torch.uint8)},
+        {"model.weight": torch.full((2, 3), float("nan"))},
+    ],
+)
+def test_tensors_that_no_training_wrote_count_as_damage(tensors):
+    state, _ = trained()
+    with pytest.raises(ValueError, match=r"no numbers|no state that there is"):
+        check_state(State(4, state.tensors | tensors, state.numbers), TRAINING)
+
+
+def test_a_state_beyond_the_end_or_of_another_step_is_damaged(tmp_path):
+    state, _ = trained()
+    with pytest.raises(ValueError, match="step: 4 of 3"):
+        check_state(State(4, state.tensors, state.numbers | {"step": 4}), Training(steps=3))
+    path = write_state(tmp_path, state)
+    path.rename(path.with_name(state_name(7)))
+    with pytest.raises(CheckpointError, match="it is of step 4"):
+        newest(tmp_path, TRAINING)
+
+
+def test_an_optimiser_goes_on_with_its_rates_and_nothing_else_of_strangers():
+    state, optimizer = trained()
+    state.numbers["optimizer"]["groups"][0] |= {"lr": 0.25, "betas": "x", "fused": 7}
+    found = fitted(state, optimizer, {}, torch.device("cpu"))
+    assert found["param_groups"][0]["lr"] == 0.25
+    assert found["param_groups"][0]["betas"] == (0.9, 0.999)
+    optimizer.load_state_dict(found)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "reason"),
+    [
+        ({"optimizer.0.exp_avg": torch.zeros(7)}, "another exp_avg of weight 0"),
+        ({"optimizer.0.exp_avg": torch.zeros(2, 3, dtype=torch.int64)}, "another exp_avg"),
+        ({"optimizer.0.step": torch.zeros(3)}, "another step"),
+        ({"optimizer.9.step": torch.tensor(1.0)}, "other values"),
+        ({"optimizer.1.other": torch.tensor(1.0)}, "other values"),
+        ({"optimizer.x.step": torch.tensor(1.0)}, r"holds x\.step"),
+        ({f"optimizer.{'9' * 5000}.step": torch.tensor(1.0)}, "holds 999"),
+    ],
+)
+def test_an_optimiser_of_another_network_is_one_sentence(tensors, reason):
+    state, optimizer = trained()
+    with pytest.raises(ValueError, match=reason):
+        fitted(State(4, state.tensors | tensors, state.numbers), optimizer, {}, torch.device("cpu"))
+    with pytest.raises(ValueError, match="precision"):
+        fitted(state, optimizer, {"scale": 1.0}, torch.device("cpu"))
+
+
+def test_a_schedule_takes_over_only_where_it_is():
+    _, optimizer = trained()
+    schedule = Schedule(optimizer, TRAINING, 2, "lower")
+    schedule.load_state_dict({"last_epoch": 3, "_step_count": 4, "step": "x", "base_lrs": ["x"]})
+    schedule.step()
+    assert schedule.state_dict()["last_epoch"] == 4
+
+
+def test_a_last_file_that_is_none_is_not_believed(tmp_path):
+    write(tmp_path, 5)
+    for text in ("[" * 200_000, '{"state": "\\u001b[2J"}', '{"state": "' + "9" * 999 + '"}'):
+        (tmp_path / "last.json").write_text(text)
+        state, messages = newest(tmp_path)
+        assert state.step == 5
+        assert not messages

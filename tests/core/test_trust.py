@@ -115,6 +115,11 @@ def test_hostile_copies(runs, tmp_path, kind):
         (b'{"format": 1, "kind": "finetune"}', "settings"),
         (b'{"format": 1, "kind": "finetune", "settings": {}, "scans": 3}', "scans"),
         (b'{"format": 1, "kind": "finetune", "settings": {}, "status": ["x"]}', "status"),
+        (b'{"format": 1, "kind": "finetune", "settings": {}, "resumed": 5}', "resumed"),
+        (b'{"format": 1, "kind": "finetune", "settings": {}, "threads": 1000000000000}', "threads"),
+        (b'{"format": 1, "kind": "finetune", "settings": {}, "threads": 0}', "threads"),
+        (b'{"format": 1, "kind": "finetune", "settings": {}, "processes": "x"}', "processes"),
+        (b'{"format": 1, "kind": "finetune", "settings": {}, "start": {"folder": 3}}', "start"),
     ],
 )
 def test_a_hostile_record_is_one_sentence(tmp_path, text, reason):

@@ -382,6 +382,7 @@ def test_ctrl_c_keeps_the_last_checkpoint(data, tmp_path):
     assert not leftovers(tmp_path)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_last_fine_tuning_of_the_demo_writes_no_report(data, tmp_path):
     script = (
         "from napari_sslseg.core import demo_plan as p; "

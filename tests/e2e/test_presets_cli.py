@@ -117,6 +117,7 @@ def test_a_shortened_preset_from_scans_to_predictions(data, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_left_and_right_kidneys_start_a_network_of_volumes(tmp_path):
     """The preset of Dhere & Sivaswamy from masks to predictions, coarser than in the paper."""
     write_dataset(tmp_path / "data", 3, "CT", seed=1)
@@ -155,6 +156,7 @@ def test_left_and_right_kidneys_start_a_network_of_volumes(tmp_path):
     assert len(json.loads(done.stdout)["volumes"]) == 3
 
 
+@pytest.mark.slow
 def test_masks_tell_polycl_where_the_organ_is(data, tmp_path):
     done = run(
         *("pretrain", data / "images", "--masks", data / "labels", "--organ", "2,3"),

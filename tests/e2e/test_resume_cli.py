@@ -60,10 +60,11 @@ def arguments(kind, data, out):
 @pytest.mark.parametrize(
     ("kind", "how"),
     [
-        pytest.param("pretrain", signal.SIGKILL, marks=pytest.mark.slow),
+        ("pretrain", signal.SIGKILL),
         ("finetune", signal.SIGINT),
     ],
 )
+@pytest.mark.slow
 def test_a_run_goes_on_to_the_same_weights(data, tmp_path, kind, how):
     whole, out = tmp_path / "whole", tmp_path / "cut"
     done = run(*arguments(kind, data, whole))

@@ -14,14 +14,11 @@ from napari_sslseg.core.atomic import atomic_path, write_text
 from napari_sslseg.core.config import Transfer
 from napari_sslseg.core.errors import CheckpointError
 from napari_sslseg.core.networks.limits import Shapes, tensor_shapes
-from napari_sslseg.core.printable import printable
+from napari_sslseg.core.printable import LONGEST, printable
 from napari_sslseg.core.weights_header import StoredTensor, misfits, read_header
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-LONGEST = 200
-"""Characters of a foreign name in a message."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Where the volumes of a crop store stand: in memory, or in files that are mapped."""
 
-import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from napari_sslseg.core.errors import StorageError
-from napari_sslseg.core.slice_files import INDEX, begin_folder, cannot_write, finish_folder
+from napari_sslseg.core.plain_files import open_regular
+from napari_sslseg.core.slice_files import begin_folder, cannot_write, finish_folder, read_index
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +75,20 @@ class VolumeDisk:
 def open_volumes(folder: Path) -> tuple[VolumeArrays, dict[str, Any]] | None:
     """Map the files of a finished store; also returns its index. None if they are damaged."""
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = read_index(folder)
         images, labels = [], []
         for number, labelled in enumerate(index["labelled"]):
-            images.append(np.load(folder / _image(number), mmap_mode="r"))
-            labels.append(np.load(folder / _labels(number), mmap_mode="r") if labelled else None)
+            images.append(_mapped(folder / _image(number)))
+            labels.append(_mapped(folder / _labels(number)) if labelled else None)
     except (OSError, ValueError, KeyError, TypeError):
         # Volumes can be made again from the scans, so damage costs only time.
         return None
     return VolumeArrays(images, labels, folder), index
+
+
+def _mapped(path: Path) -> np.ndarray:
+    open_regular(path).close()
+    return np.load(path, mmap_mode="r")
 
 
 def _image(number: int) -> str:

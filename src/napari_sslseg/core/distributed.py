@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_sslseg.core.errors import ConfigError, SslsegError
+from napari_sslseg.core.errors import ConfigError, LostProcessError, SslsegError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -286,6 +286,26 @@ def lost_another(error: BaseException) -> bool:
 
     # Gloo raises plain RuntimeErrors.
     return isinstance(error, dist.DistError) or "gloo/transport" in str(error)
+
+
+@contextmanager
+def company() -> Iterator[None]:
+    """Tell in a sentence if another process ends while something is done together.
+
+    Raises
+    ------
+    LostProcessError
+        In place of whatever the exchange raised.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not lost_another(error):
+            raise
+        raise LostProcessError(
+            "Another of the processes that train together has ended, so that this one cannot go "
+            "on; see what that one said."
+        ) from error
 
 
 def barrier() -> None:

@@ -2,17 +2,23 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from napari_sslseg.core.errors import SslsegError, StorageError
 from napari_sslseg.core.events import Done, Event, Message, Saved, Status, Validation
+from napari_sslseg.core.plain_files import HISTORY, open_own
 
-LOG = "events.jsonl"
-KEPT = (Message, Validation, Saved, Status)
+LOG = HISTORY
+LONGEST_LINE = 2**20
+"""Bytes within which the end of the last whole line is looked for."""
+
+RECORDED = (Message, Validation, Saved, Status)
 
 
 class EventLog:
@@ -36,9 +42,9 @@ class EventLog:
         """Begin to write: a new history, or behind that of the run so far."""
         path = self.folder / LOG
         try:
-            if not fresh and path.exists():
-                _cut(path)
-            self._file = path.open("w" if fresh else "a", encoding="utf-8", newline="\n")
+            file = os.fdopen(open_own(path), "rb+")
+            file.truncate(file.seek(0 if fresh else _end(file)))
+            self._file = TextIOWrapper(file, encoding="utf-8", newline="\n")
         except OSError as error:
             raise self._cannot(error) from error
         waiting, self._waiting = self._waiting, []
@@ -47,7 +53,7 @@ class EventLog:
 
     def add(self, event: Event) -> None:
         """Keep an event, if it is of those that are kept."""
-        if isinstance(event, KEPT):
+        if isinstance(event, RECORDED):
             values = {field.name: getattr(event, field.name) for field in fields(event)}
             self.line(type(event).__name__, **values)
 
@@ -108,8 +114,10 @@ def recorded(events: Iterator[Event], log: EventLog) -> Iterator[Event]:
         log.close()
 
 
-def _cut(path: Path) -> None:
-    """Cut off a line that a crash left unfinished."""
-    with path.open("rb+") as file:
-        whole = file.read().rfind(b"\n") + 1
-        file.truncate(whole)
+def _end(file: BinaryIO) -> int:
+    """Where the last whole line ends; a crash may have left one unfinished behind it."""
+    size = file.seek(0, os.SEEK_END)
+    begin = file.seek(max(0, size - LONGEST_LINE))
+    found = file.read(LONGEST_LINE).rfind(b"\n") + 1
+    # A longer line is none of ours, and stays.
+    return size if begin and not found else begin + found

@@ -126,7 +126,7 @@ def _finetune(
         labelled, validation = same_labelled(earlier.run, given, volumes=volumes)
     else:
         settings = settings or FinetuneSettings()
-        start = open_start(session.init, session.out)
+        start = open_start(session.init, session.out, replaced=session.replaced)
         settings = yield from settled_strategy(settings, start is not None)
         # In whatever order they are given, the same scans make the same run.
         labelled, validation = (sorted(g, key=attrgetter("name")) for g in (labelled, validation))

@@ -1,23 +1,25 @@
 """Read the weights of other programs: tensors by name, and never any code.
 
-A ``.pt`` or ``.pth`` file is a pickle, which can run anything when it is opened. PyTorch's reader
-for weights alone builds tensors and plain containers and refuses the rest.
+A ``.pt`` or ``.pth`` file is a pickle, which can run anything when it is opened. It is gone through
+once without building anything, and then read by PyTorch's reader for weights alone.
 """
 
-import re
+import os
 import zipfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from mmap import ACCESS_READ, mmap
+from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.checkpoints import read_tensors
 from napari_sslseg.core.errors import CheckpointError
+from napari_sslseg.core.pickle_check import DTYPES, NotWeightsError, check_pickle
+from napari_sslseg.core.plain_files import open_regular
 from napari_sslseg.core.printable import printable
-from napari_sslseg.core.weights_header import FOREIGN_BYTES, MOST_BYTES, read_header
+from napari_sslseg.core.weights_header import FOREIGN_BYTES, MOST_WEIGHTS, read_header
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +36,9 @@ HOLDERS = ("model.", "net.", "network.", "_model.")
 
 MOST_PICKLE = 64 * 2**20
 """Bytes of the pickle within a file: names and shapes, whereas the numbers lie beside it."""
+
+OLD_PICKLES = 5
+"""In files of PyTorch before 1.6: a mark, a version, the machine, the tensors, their storages."""
 
 DAMAGED = (
     # What PyTorch's reader raises on files that are none, by experience with damaged ones.
@@ -103,19 +108,21 @@ def _load(path: Path) -> Any:
     """Read a pickle as PyTorch does where it may build nothing but tensors and containers."""
     import torch
 
-    zipped = zipfile.is_zipfile(path)
     try:
-        if zipped:
-            _check_archive(path)
-        if _names_bytearray(path):
-            raise _more_than_weights(path, "bytearray")
+        with open_regular(path) as file:
+            # As PyTorch tells them apart.
+            zipped = file.read(4) == b"PK\x03\x04"
+        _check(path, zipped=zipped)
         with _numpy_numbers():
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except NotWeightsError as error:
+        raise CheckpointError(
+            f"{path} holds more than weights ({printable(error, 100)})"
+            f"{' and would have to run code to open' if error.code else ''}, so it was not opened; "
+            "have its state dict saved alone, best as safetensors."
+        ) from error
     except UnpicklingError as error:
-        named = re.search(r"GLOBAL (\w[\w.]*\.\w+)", str(error))
-        if not named:
-            raise CheckpointError(f"{path} is no file of PyTorch; choose another file.") from error
-        raise _more_than_weights(path, named[1]) from error
+        raise CheckpointError(f"{path} is no file of PyTorch; choose another file.") from error
     except MemoryError as error:
         raise CheckpointError(
             f"{path} asks for more memory than there is; choose another file."
@@ -131,31 +138,61 @@ def _load(path: Path) -> Any:
         ) from error
 
 
-def _more_than_weights(path: Path, what: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path} holds more than weights ({printable(what, 100)}) and would have to run code to "
-        "open, so it was not opened; have its state dict saved alone, best as safetensors."
-    )
+def _check(path: Path, *, zipped: bool) -> None:
+    """Refuse pickles of more than weights, and weights that are not all in the file.
+
+    Raises
+    ------
+    NotWeightsError
+        If there is more in it.
+    ValueError, IndexError, KeyError, TypeError, AttributeError, BadZipFile
+        If it is damaged.
+    """
+    if zipped:
+        pickled, stored = _archive(path)
+
+        def same(name: str, size: int) -> None:
+            if stored[f"data/{name}"] != size:
+                raise ValueError("a storage has another size than its numbers")
+
+        check_pickle(BytesIO(pickled), same)
+        return
+    claimed: dict[str, int] = {}
+    total = 0
+    with open_regular(path) as file:
+        # The pickles come first, and behind them the numbers of all storages.
+        start = BytesIO(file.read(MOST_PICKLE))
+        whole = os.fstat(file.fileno()).st_size
+
+    def within(name: str, size: int) -> None:
+        nonlocal total
+        total += 0 if name in claimed else size
+        if claimed.setdefault(name, size) != size or total > whole:
+            raise ValueError("its storages add up to more than its size")
+
+    for _ in range(OLD_PICKLES):
+        check_pickle(start, within)
 
 
-def _names_bytearray(path: Path) -> bool:
-    """Whether it asks for the one thing that PyTorch's reader makes of any size, filled with 0."""
-    if not path.stat().st_size:
-        return False
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-        return data.find(b"\nbytearray\n") >= 0
+def _archive(path: Path) -> tuple[bytes, dict[str, int]]:
+    """The pickle of an archive, and the sizes of all that it holds.
 
-
-def _check_archive(path: Path) -> None:
-    """Refuse archives that unfold into more than they are; PyTorch itself compresses nothing."""
+    Refuses archives that unfold into more than they are; PyTorch itself compresses nothing.
+    """
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise ValueError("parts of it are compressed")
-    if any(e.file_size > MOST_PICKLE for e in entries if e.filename.endswith(".pkl")):
-        raise ValueError("its list of tensors is too large")
-    if sum(entry.file_size for entry in entries) > path.stat().st_size:
-        raise ValueError("its parts add up to more than its size")
+        # Without the folder that all of them are in, whose name is any.
+        sizes = {entry.filename.partition("/")[2]: entry.file_size for entry in entries}
+        if len(sizes) < len(entries):
+            raise ValueError("two parts of it have one name")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("parts of it are compressed")
+        if any(e.file_size > MOST_PICKLE for e in entries if e.filename.endswith(".pkl")):
+            raise ValueError("its list of tensors is too large")
+        if sum(sizes.values()) > path.stat().st_size:
+            raise ValueError("its parts add up to more than its size")
+        (pickled,) = (e for e in entries if e.filename.partition("/")[2] == "data.pkl")
+        return archive.read(pickled), sizes
 
 
 def _numpy_numbers() -> AbstractContextManager[Any]:
@@ -166,7 +203,7 @@ def _numpy_numbers() -> AbstractContextManager[Any]:
     if torch.__version__ < "2.6":  # which cannot be told of the names of older NumPy
         return nullcontext()
     scalar = np.float64(0).__reduce__()[0]
-    kinds = [type(np.dtype(name)) for name in ("float32", "float64", "int64", "bool")]
+    kinds = [type(np.dtype(name)) for name in DTYPES]
     # The first name is that of NumPy before 2.0.
     names: list[Any] = [
         (scalar, "numpy.core.multiarray.scalar"),
@@ -206,7 +243,7 @@ def _problem(value: Any) -> str | None:
     if not value.is_floating_point() and value.dtype != torch.int64:
         return f"of the type {str(value.dtype).removeprefix('torch.')}"
     size = value.numel() * value.element_size()
-    if size > min(value.untyped_storage().nbytes(), MOST_BYTES):
+    if size > min(value.untyped_storage().nbytes(), MOST_WEIGHTS):
         # A view may repeat one number as often as it likes.
         return "larger than what is stored of it"
     return None

@@ -13,6 +13,7 @@ from napari_sslseg.core.networks.build import check_dimensions
 from napari_sslseg.core.networks.limits import planned_network, tensor_shapes
 from napari_sslseg.core.runs import Run, RunWriter, claim
 from napari_sslseg.core.samples import default_preprocessing, sample_dimensions
+from napari_sslseg.core.staged_files import remove_plan
 from napari_sslseg.core.weight_names import PARTS, Matching, match_tensors
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def import_weights(
     }
     check_finite(file, tensors)
     settings = PretrainSettings(network=network, preprocessing=preprocessing)
+    remove_plan(out)
     writer = RunWriter(
         out,
         {

@@ -29,6 +29,7 @@ from napari_sslseg.core.randomness import (
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.schedules import Patience, Schedule, make_optimizer, validation_interval
 from napari_sslseg.core.state import State, state_name, state_size, write_state
+from napari_sslseg.core.state_check import fitted
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -248,15 +249,16 @@ class Loop:
         """
         self.ready = False
         numbers = state.numbers
+        precision = self.fabric.strategy.precision.state_dict()
+        try:
+            held = fitted(state, self.optimizer, precision, self.fabric.device)
+        except ValueError as error:
+            raise CheckpointError(
+                f"The training in {self.run.folder} cannot go on from step {state.step} ({error}); "
+                "start again with --overwrite, or from its weights with --init."
+            ) from error
         fill(self.job.model, state.part("model"), self.run.folder)
-        held: dict[int, dict[str, Any]] = {
-            int(number): dict(values) for number, values in numbers["optimizer"]["values"].items()
-        }
-        for name, tensor in state.part("optimizer").items():
-            number, _, what = name.partition(".")
-            held.setdefault(int(number), {})[what] = tensor
-        groups = numbers["optimizer"]["groups"]
-        self.optimizer.load_state_dict({"state": held, "param_groups": groups})
+        self.optimizer.load_state_dict(held)
         self.schedule.load_state_dict(numbers["schedule"])
         self.patience.load_state_dict(numbers["patience"])
         self.fabric.strategy.precision.load_state_dict(dict(numbers["precision"]))

@@ -1,14 +1,13 @@
 """The stages of a preset, one after another, on scans of a user."""
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.core.atomic import write_text
-from napari_sslseg.core.config import AnyPreprocessing, NetworkSettings
+from napari_sslseg.core.config import AnyPreprocessing, NetworkSettings, PretrainSettings
 from napari_sslseg.core.distributed import on_first
-from napari_sslseg.core.errors import CheckpointError, ConfigError
+from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.events import Done, Event, Message, PauseFlag, StopFlag, drained
 from napari_sslseg.core.finetune import Init, iter_finetune
 from napari_sslseg.core.gather import Gathered, bare, gather_scans
@@ -16,19 +15,19 @@ from napari_sslseg.core.labelled import LabelledScan, as_volume
 from napari_sslseg.core.preset_settings import Preset
 from napari_sslseg.core.presets import preset_named
 from napari_sslseg.core.pretext.registry import TaskSettings, describe
-from napari_sslseg.core.pretrain import iter_pretrain, sample_size
+from napari_sslseg.core.pretrain import iter_pretrain, pretrain_in, sample_size
 from napari_sslseg.core.resume import refuse_settings
-from napari_sslseg.core.run_lock import run_lock
-from napari_sslseg.core.runs import RECORD, Run, claim
+from napari_sslseg.core.runs import Run, claim
+from napari_sslseg.core.session import Session
+from napari_sslseg.core.staged_files import is_staged, stage_folders
+from napari_sslseg.core.staged_plan import Plan
+from napari_sslseg.core.staged_run import Place, StagedRun, held
 from napari_sslseg.core.start import network_of, open_start, preprocessing_of
 from napari_sslseg.core.store import Scan
 from napari_sslseg.core.volumes import Modality
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.base import PretextTask
-
-ORDINALS = ("first", "second", "third")
-PLAN = "preset.json"
 
 
 def iter_pretrain_preset(
@@ -76,67 +75,108 @@ def iter_pretrain_preset(
         Whatever is wrong with scans, options of the preset or the disk, in one sentence.
     """
     out = Path(out)
-    common: dict[str, Any] = {"device": device, "cache": cache, "stop": stop}
-    common |= {"pause": pause, "threads": threads}
+    common: dict[str, Any] = {"device": device, "cache": cache, "stop": stop, "pause": pause}
     if resume:
         refuse_settings(preset=preset, overwrite=overwrite or None)
-        if not has_stages(out):
+        if on_first(lambda: is_staged(out)):
+            with held(out):
+                staged = on_first(lambda: StagedRun.open(out))
+                staged.check_network()
+                yield from _stages(staged, scans, init, threads, common)
+        else:
+            common["threads"] = threads
             yield from iter_pretrain(scans, out=out, init=init, resume=True, **common)
-            return
-        chosen, kind, begun = _read_plan(out)
-        # What was begun with options of its own says them itself.
-        init = init or begun
-    elif preset is None:
+        return
+    if preset is None:
         raise ConfigError("Name a preset; only a run that goes on has one already.")
-    else:
-        chosen = preset_named(preset) if isinstance(preset, str) else preset
+    chosen = preset_named(preset) if isinstance(preset, str) else preset
     # All tasks at once: what is wrong with the second should not come out after hours.
     tasks = [stage.make_task() for stage in chosen.stages]
     sources = gather_scans(scans)
-    if not resume:
+    with nullcontext() if len(tasks) == 1 else held(out):
         on_first(lambda: claim(out, overwrite=overwrite))
-        start = open_start(init, out, "pretrain")
-        kind = modality
+        earlier = stage_folders(out) if len(tasks) > 1 or is_staged(out) else []
+        start = open_start(init, out, "pretrain", replaced=earlier)
+        kind = None
         if start is None:
             kind = modality or as_volume(bare(sources[0])).modality
             _try(tasks, chosen.network, chosen.preprocessing(kind), sources)
         else:
             yield from _differences(start, chosen)
-        if len(tasks) > 1:
-            on_first(lambda: _write_plan(out, chosen, kind, init))
-    run: Run | str | Path | None = init
-    for number, task in enumerate(tasks):
-        last = number == len(tasks) - 1
-        folder = out if last else out / f"{ORDINALS[number]}-stage"
-        if len(tasks) > 1:
-            yield Message(f"Stage {number + 1} of {len(tasks)}: {describe(task)}.")
-        # A stage that starts from a run takes network and preprocessing from it.
-        settings = chosen.pretrain_settings(kind if run is None else None, number)
-        if number and run is not None:
-            # With the canvas of the stage before, which would else be chosen anew.
-            kept = {"preprocessing": preprocessing_of(Run.open(run))}
-            settings = settings.model_copy(update=kept)
-        if resume and (folder / RECORD).is_file():
-            events = iter_pretrain(sources, out=folder, init=run, resume=True, **common)
-        else:
-            events = iter_pretrain(
+        if len(tasks) == 1:
+            yield from iter_pretrain(
                 sources,
-                task,
-                out=folder,
-                settings=settings,
-                modality=modality if modality or not resume else kind,
+                tasks[0],
+                out=out,
+                init=start,
+                settings=chosen.pretrain_settings(kind),
+                modality=modality,
+                threads=threads,
                 overwrite=overwrite,
-                init=run,
                 **common,
             )
+            return
+        # Loads PyTorch.
+        from napari_sslseg.core.devices import limit_threads
+
+        fields = {"kind": kind, "modality": modality, "threads": limit_threads(threads)}
+        staged = on_first(
+            lambda: StagedRun.begin(out, chosen, start, sources, overwrite=overwrite, **fields)
+        )
+        yield from _stages(staged, sources, init, threads, common)
+
+
+def _stages(
+    staged: StagedRun,
+    scans: str | Path | Iterable[Scan | str],
+    init: Run | str | Path | None,
+    threads: int | None,
+    common: Mapping[str, Any],
+) -> Iterator[Event]:
+    """Do what is left of a run of several stages, whose folder is locked."""
+    plan = staged.plan
+    place = on_first(staged.place)
+    if not (place.begun and place.last):
+        scans = staged.scans(place, gather_scans(scans))
+    while True:
+        number, task = place.number, plan.tasks[place.number]
+        yield Message(f"Stage {number + 1} of {place.total}: {describe(task)}.")
+        session = Session.of(
+            "pretrain",
+            staged.stage_folder(number),
+            staged.start(place, init),
+            modality=plan.modality,
+            # A stage that has begun remembers its own.
+            threads=threads or (None if place.begun else plan.threads),
+            overwrite=plan.overwrite,
+            resume=place.begun,
+            place=place,
+            **common,
+        )
+        if place.begun:
+            events = pretrain_in(session, scans)
+        else:
+            events = pretrain_in(session, scans, task, _settings(plan, place))
+        done = Done(None, stopped=True)
         for event in events:
-            if not isinstance(event, Done):
+            if isinstance(event, Done):
+                done = event
+            else:
                 yield event
-                continue
-            if last or event.stopped:
-                yield event
-                return
-            run = event.result
+        if place.last or done.stopped:
+            yield done
+            return
+        place = place.following(done.result)
+
+
+def _settings(plan: Plan, place: Place) -> PretrainSettings:
+    """Settings of a stage that begins."""
+    if place.before is None:
+        return plan.preset.pretrain_settings(plan.kind, place.number)
+    # It takes network and preprocessing from the stage before, with the canvas of that, which
+    # would else be chosen anew.
+    settings = plan.preset.pretrain_settings(None, place.number)
+    return settings.model_copy(update={"preprocessing": preprocessing_of(place.before)})
 
 
 pretrain_preset = drained(iter_pretrain_preset)
@@ -220,50 +260,3 @@ def iter_finetune_preset(
 
 
 finetune_preset = drained(iter_finetune_preset)
-
-
-def has_stages(out: Path) -> bool:
-    """Whether a folder is that of a preset of several stages, and not of a later run without."""
-    if not (out / PLAN).is_file() or not (out / RECORD).is_file():
-        return (out / PLAN).is_file()
-    return str(Run.open(out).record.get("init", "")).endswith("-stage")
-
-
-def _write_plan(
-    out: Path, preset: Preset, modality: Modality | None, init: Run | str | Path | None
-) -> None:
-    """Keep what stages that have not begun need to know, to go on after an interruption.
-
-    Raises
-    ------
-    StorageError
-        If another process works in the folder, or it cannot be written.
-    """
-    folder = init.folder if isinstance(init, Run) else init
-    plan = {
-        "format": 1,
-        "preset": preset.model_dump(mode="json"),
-        "modality": modality,
-        "init": None if folder is None else str(Path(folder).resolve()),
-    }
-    with run_lock(out):
-        write_text(out / PLAN, json.dumps(plan, indent=1))
-
-
-def _read_plan(out: Path) -> tuple[Preset, Modality | None, str | None]:
-    path = out / PLAN
-    try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-        preset, modality, init = (
-            Preset.model_validate(plan["preset"]),
-            plan["modality"],
-            plan["init"],
-        )
-        if modality not in ("MR", "CT", None) or not (init is None or isinstance(init, str)):
-            raise ValueError("modality or init")
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} is damaged, so the run cannot go on; start again with --overwrite (in Python "
-            "overwrite=True)."
-        ) from error
-    return preset, modality, init

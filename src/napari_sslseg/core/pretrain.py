@@ -140,6 +140,16 @@ def iter_pretrain(
         overwrite=overwrite,
         resume=resume,
     )
+    yield from pretrain_in(session, scans, task, settings)
+
+
+def pretrain_in(
+    session: Session,
+    scans: str | Path | Iterable[Scan | str],
+    task: TaskSettings | None = None,
+    settings: PretrainSettings | None = None,
+) -> Iterator[Event]:
+    """Do as :func:`iter_pretrain` does in a session, which may be a stage of several."""
     yield from session.run(lambda session: _pretrain(session, scans, task, settings))
 
 
@@ -166,7 +176,7 @@ def _pretrain(
         start = earlier.start
     else:
         settings = settings or PretrainSettings()
-        start = open_start(session.init, session.out, "pretrain")
+        start = open_start(session.init, session.out, "pretrain", replaced=session.replaced)
         if task is not None and (remark := task.on_start(start is not None)):
             yield Message(remark)
     if settings.preprocessing is not None:
@@ -179,7 +189,9 @@ def _pretrain(
     else:
         # In whatever order they are given, the same scans make the same run.
         sources.sort(key=attrgetter("name"))
-        on_first(lambda: claim(session.out, overwrite=session.overwrite))
+        on_first(
+            lambda: claim(session.out, overwrite=session.overwrite, planned=bool(session.place))
+        )
         settings = settled(settings, start, bare(sources[0]), modality)
     assert settings.preprocessing is not None
     check_middle(settings.middle_share, sample_dimensions(settings.preprocessing))
@@ -206,6 +218,8 @@ def _pretrain(
     yield from describe_store(store)
     if earlier is not None:
         check_same(earlier.run, store)
+    elif session.place is not None:
+        session.place.check_same(store)
     settings = settings.model_copy(update={"preprocessing": store.settings})
     if task is None:
         task = default_task(store.size)

@@ -5,6 +5,9 @@ import unicodedata
 CONTROLS = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories that show nothing by themselves but change what is shown."""
 
+LONGEST = 200
+"""Characters of foreign text in a message."""
+
 
 def printable(text: object, longest: int | None = None) -> str:
     r"""Replace control characters by escapes, and cut off what is too long.

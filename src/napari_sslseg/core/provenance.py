@@ -2,12 +2,15 @@
 
 import hashlib
 import os
+import re
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from napari_sslseg.core.plain_files import open_regular
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 GIT_SECONDS = 5
 ALL = "all"
+RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 
 
 def data_record(
@@ -86,7 +90,7 @@ def file_hash(path: Path) -> str:
     """Hash of a file; empty if there is none."""
     if not path.is_file():
         return ""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
@@ -126,10 +130,22 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
-def from_ranges(text: str) -> tuple[int, ...]:
-    """Whole numbers from their ranges; raises a ValueError if it is something else."""
+def from_ranges(text: str, end: int) -> tuple[int, ...]:
+    """Whole numbers below ``end`` from their ranges, as :func:`ranges` writes them.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
     numbers: list[int] = []
-    for part in filter(None, text.split(", ")):
-        first, _, last = part.partition("-")
-        numbers += range(int(first), int(last or first) + 1)
+    for part in text.split(", ") if text else ():
+        found = RANGE.fullmatch(part)
+        if not found:
+            raise ValueError("no range")
+        first, last = int(found[1]), int(found[2] or found[1])
+        # In order, so that nothing is named twice and there are never more than ``end``.
+        if not (numbers[-1] if numbers else -1) < first <= last < end:
+            raise ValueError("out of range")
+        numbers += range(first, last + 1)
     return tuple(numbers)

@@ -65,6 +65,11 @@ def entries(run: Run) -> list[Entry]:
             for k, v in value.items()
         ):
             return [Entry(**value) for value in values]
+    if run.kind == "pretrain" and run.record.get("task") is None and "transfer" in run.record:
+        raise CheckpointError(
+            f"{run.folder} was imported, so there is nothing to go on with; start from it with "
+            "--init."
+        )
     raise CheckpointError(
         f"The record of {run.folder} does not say which scans it learnt from, so it cannot go on; "
         "start again with --overwrite (in Python overwrite=True)."
@@ -116,7 +121,12 @@ def same_labelled(
         if entry.annotated is not None and not volumes:
             try:
                 every = entry.annotated == ALL
-                item = replace(item, annotated=None if every else from_ranges(entry.annotated))
+                if every:
+                    item = replace(item, annotated=None)
+                else:
+                    # As many as the scan has along its longest side, whatever the plane.
+                    end = max(item.geometry.shape)
+                    item = replace(item, annotated=from_ranges(entry.annotated, end))
             except ValueError as error:
                 raise CheckpointError(
                     f"The record of {run.folder} is damaged (annotated slices of {entry.name}); "
@@ -160,8 +170,12 @@ def recorded_start(run: Run, init: Run | str | Path | None, kind: Kind | None = 
         if run.record.get("init") != "scratch":
             raise CheckpointError(f"The record of {run.folder} lacks its start; start again.")
         return None
+    folder = str(start.get("folder"))
     try:
-        found = Run.open(init or run.folder / str(start.get("folder")), kind)
+        if not init and folder.replace("\\", "/").startswith("//"):
+            # To ask another machine would tell it who asks.
+            raise CheckpointError("it would be on another machine")
+        found = Run.open(init or run.folder / folder, kind)
     except SslsegError as error:
         raise CheckpointError(
             f"{run.folder} starts from {run.record.get('init')}, which is not where it was "

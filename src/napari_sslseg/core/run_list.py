@@ -10,10 +10,7 @@ from typing import Any
 from napari_sslseg.core.errors import CheckpointError, DataError
 from napari_sslseg.core.run_record import RECORD
 from napari_sslseg.core.runs import Run
-from napari_sslseg.core.strict_json import read_json
-
-MOST_SIDECAR = 4 * 2**20
-"""Bytes of ``best.json``, which lists the shapes of all tensors."""
+from napari_sslseg.core.strict_json import MOST_SIDECAR, read_json
 
 COMPARED = ("kind", "settings", "task", "init", "scans", "slices", "classes", "seed", "device")
 """Parts of a record that decide what comes out; times and versions are bound to differ."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from napari_sslseg.core.errors import StorageError
+from napari_sslseg.core.plain_files import open_own, refuse_links
 
 LOCK = "run.lock"
 
@@ -24,10 +25,12 @@ def run_lock(folder: Path) -> Iterator[None]:
     Raises
     ------
     StorageError
-        If another process, or another run in this one, holds it; or the folder cannot be written.
+        If another process, or another run in this one, holds it; the folder cannot be written; or
+        there are links in it where files are to be written.
     """
     made = not folder.exists()
     path = folder / LOCK
+    refuse_links(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = _open(path)
@@ -60,7 +63,7 @@ def run_lock(folder: Path) -> Iterator[None]:
 def _open(path: Path) -> int:
     """Open and lock the file; again if its holder removed it in the meantime."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = open_own(path)
         try:
             _lock(handle, path)
             if sys.platform == "win32" or _is_still(handle, path):
@@ -76,7 +79,7 @@ def _open(path: Path) -> int:
 
 def _is_still(handle: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(handle), path.stat())
+        return os.path.samestat(os.fstat(handle), path.lstat())
     except FileNotFoundError:
         return False
 

@@ -7,18 +7,29 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_sslseg.core.errors import CheckpointError
-from napari_sslseg.core.printable import printable
+from napari_sslseg.core.printable import LONGEST, printable
 from napari_sslseg.core.strict_json import read_json
 
 RECORD = "run.json"
+PLAN = "preset.json"
+"""Beside it, of a run of several stages."""
+
 FORMAT = 1
-MOST_BYTES = 16 * 2**20
+MOST_RECORD = 16 * 2**20
 """Of ``run.json``; that of a run on 10,000 scans has less than 1 MiB."""
 
-LONGEST = 200
-"""Characters of foreign text in a message."""
-
+MOST_THREADS = 4096
+MOST_PROCESSES = 65_536
 Text = Field(default=None, max_length=10_000)
+
+
+class Start(BaseModel):
+    """The run that a run started from."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
+
+    folder: str = Field(max_length=4096)
+    weights: str = Field(max_length=200)
 
 
 class Record(BaseModel):
@@ -38,12 +49,17 @@ class Record(BaseModel):
     started: str | None = Text
     finished: str | None = Text
     init: str | None = Text
+    plan: str | None = Text
     device: str | None = Text
     scans: list[str] | None = None
     slices: dict[str, int] | None = None
     classes: list[int] | None = None
     seed: int | None = None
     versions: dict[str, str] | None = None
+    start: Start | None = None
+    threads: int | None = Field(default=None, ge=1, le=MOST_THREADS)
+    processes: int | None = Field(default=None, ge=1, le=MOST_PROCESSES)
+    resumed: list[str] | None = Field(default=None, max_length=100_000)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -62,7 +78,7 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"{folder} is no run folder (it holds no {RECORD}); give the folder that --out named."
         )
     try:
-        record = read_json(path, MOST_BYTES)
+        record = read_json(path, MOST_RECORD)
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read ({error.strerror or error}); use another run."
@@ -96,11 +112,12 @@ def checked_part(model: type[BaseModel], values: Any, folder: Path) -> Any:
         return model.model_validate(values)
     except ValidationError as error:
         raise CheckpointError(
-            f"The record of {folder} is damaged ({_first(error)}); use another run."
+            f"The record of {folder} is damaged ({first_problem(error)}); use another run."
         ) from error
 
 
-def _first(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """Place and reason of the first problem, safe to print."""
     # Without their inputs, which may be long; names and values in it are a stranger's words.
     first: Mapping[str, Any] = error.errors(
         include_url=False, include_context=False, include_input=False

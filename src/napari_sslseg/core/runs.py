@@ -12,11 +12,13 @@
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -25,8 +27,9 @@ from pydantic import BaseModel
 from napari_sslseg.core.atomic import write_text
 from napari_sslseg.core.distributed import is_first
 from napari_sslseg.core.errors import CheckpointError, StorageError
-from napari_sslseg.core.printable import printable
-from napari_sslseg.core.run_record import FORMAT, LONGEST, RECORD, checked_part, read_record
+from napari_sslseg.core.plain_files import open_regular, refuse_links
+from napari_sslseg.core.printable import LONGEST, printable
+from napari_sslseg.core.run_record import FORMAT, PLAN, RECORD, checked_part, read_record
 from napari_sslseg.core.state import remove_states
 
 METRICS = "metrics.csv"
@@ -34,6 +37,7 @@ MOST_METRICS = 512 * 2**20
 """Bytes of ``metrics.csv``; ten million steps take about as many."""
 
 if TYPE_CHECKING:
+    from napari_sslseg.core.config import Training
     from napari_sslseg.core.pretext.registry import TaskSettings
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -68,6 +72,12 @@ class Run:
         """
         return self._checked(model, self.record["settings"])
 
+    def training(self) -> "Training":
+        """How the network was trained, checked; raises a CheckpointError if damaged."""
+        from napari_sslseg.core.config import Training
+
+        return self._checked(Training, self.record["settings"].get("training", {}))
+
     def task(self) -> "TaskSettings":
         """Pretext task of a pretraining run, checked; raises a CheckpointError if damaged."""
         from napari_sslseg.core.pretext.registry import TASKS
@@ -93,12 +103,13 @@ class Run:
         """
         path = self.folder / METRICS
         try:
-            if path.stat().st_size > MOST_METRICS:
-                raise ValueError(f"it is larger than {MOST_METRICS / 2**20:.0f} MiB")
-            with path.open(newline="", encoding="utf-8") as file:
+            with open_regular(path) as file:
+                if os.fstat(file.fileno()).st_size > MOST_METRICS:
+                    raise ValueError(f"it is larger than {MOST_METRICS / 2**20:.0f} MiB")
+                text = TextIOWrapper(file, encoding="utf-8", newline="")
                 return [
                     {key: float(value) for key, value in row.items() if value}
-                    for row in csv.DictReader(file)
+                    for row in csv.DictReader(text)
                 ]
         except OSError as error:
             raise CheckpointError(
@@ -213,16 +224,19 @@ class RunWriter:
             write_text(self.folder / RECORD, json.dumps(self.record, indent=1))
 
 
-def claim(folder: Path, *, overwrite: bool = False) -> None:
+def claim(folder: Path, *, overwrite: bool = False, planned: bool = False) -> None:
     """Refuse an output folder that cannot be used, before hours of work.
 
     Raises
     ------
     StorageError
-        If it already holds a run (unless ``overwrite``), cannot be written to, or has less than
-        100 MB free.
+        If it already holds a run (unless ``overwrite``), or the plan of one that is not in it yet
+        (unless that is the run that asks, ``planned``); cannot be written to, has less than
+        100 MB free, or holds links where files are replaced and removed.
     """
-    if (folder / RECORD).exists() and not overwrite:
+    refuse_links(folder)
+    held = (folder / RECORD).exists() or (not planned and (folder / PLAN).exists())
+    if held and not overwrite:
         raise StorageError(
             f"{folder} already holds a run; choose another folder, or pass --overwrite "
             "(in Python overwrite=True)."

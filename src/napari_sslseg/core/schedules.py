@@ -13,6 +13,9 @@ from napari_sslseg.core.strategies import Plan, warmup_poly
 PLATEAU_FACTOR = 0.5
 SGD_MOMENTUM = 0.99
 
+MOVES = ("last_epoch", "_step_count", "best", "num_bad_epochs", "cooldown_counter")
+"""What changes in a schedule; all else is of the settings."""
+
 
 def with_steps(settings: Training, steps_per_epoch: int) -> Training:
     """Settings whose steps are those of their epochs, if the length is set in epochs.
@@ -152,10 +155,11 @@ class Schedule:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
+        moved = {name: state[name] for name in MOVES if name in state}
         if self._by_step is not None:
-            self._by_step.load_state_dict({**state, "lr_lambdas": [None]})
+            self._by_step.load_state_dict({**moved, "lr_lambdas": [None]})
         if self._by_value is not None:
-            self._by_value.load_state_dict(dict(state))
+            self._by_value.load_state_dict(moved)
 
 
 class Patience:

@@ -10,19 +10,20 @@ from napari_sslseg.core.atomic import remove_leftovers
 from napari_sslseg.core.distributed import (
     barrier,
     check_even,
+    company,
     is_first,
     layout,
-    lost_another,
     on_first,
     world_size,
 )
-from napari_sslseg.core.errors import LostProcessError
 from napari_sslseg.core.event_log import EventLog, recorded
 from napari_sslseg.core.events import Done, Event, Message, PauseFlag, StopFlag
 from napari_sslseg.core.provenance import machine_record, start_record
 from napari_sslseg.core.resume import is_finished, open_earlier, recorded_start
 from napari_sslseg.core.run_lock import run_lock
 from napari_sslseg.core.runs import Kind, Run, RunWriter, program_versions
+from napari_sslseg.core.staged_files import is_staged, remove_plan, stage_folders
+from napari_sslseg.core.staged_run import Place
 from napari_sslseg.core.state import FOLDER, State, newest_state
 from napari_sslseg.core.volumes import Modality
 
@@ -62,6 +63,8 @@ class Session:
     overwrite: bool
     resume: bool
     log: EventLog
+    place: Place | None = None
+    """Where it stands among several stages, if it is one of them."""
 
     @classmethod
     def of(
@@ -98,22 +101,17 @@ class Session:
         """
         if self.resume:
             Run.open(self.out, self.kind)  # Before a folder is made for the lock.
-        try:
+        with company():
             with ExitStack() as held:
-                on_first(lambda: held.enter_context(run_lock(self.out)))
+                # The folder of the last stage is that of all, and locked already.
+                if self.place is None or not self.place.last:
+                    on_first(lambda: held.enter_context(run_lock(self.out)))
                 if is_first():
                     yield from recorded(work(self), self.log)
                 else:
                     # One process speaks for all.
                     yield from (event for event in work(self) if isinstance(event, Done))
             barrier()  # None goes on, or ends, before the folder is as it stays.
-        except RuntimeError as error:
-            if not lost_another(error):
-                raise
-            raise LostProcessError(
-                "Another of the processes that train together has ended, so that this one cannot "
-                "go on; see what that one said."
-            ) from error
 
     def earlier(self) -> Generator[Message, None, Earlier | None]:
         """Find the run to go on with; None if this is a new one."""
@@ -129,13 +127,24 @@ class Session:
         if is_finished(run):
             yield Message(f"The run in {self.out} is finished already.")
             return Earlier(run, None, None, finished=True)
-        state = yield from newest_state(self.out)
+        state = yield from newest_state(self.out, run.training())
         if state is not None:
             yield Message(f"Going on with the run in {self.out} after step {state.step}.")
             return Earlier(run, state, None)
         yield Message(f"Nothing of the run in {self.out} was saved, so it begins at step 1.")
         needed: Kind | None = "pretrain" if self.kind == "pretrain" else None
         return Earlier(run, None, recorded_start(run, self.init, needed))
+
+    def known(self, earlier: Earlier | None) -> Run | None:
+        """The run whose scans and device this one keeps: itself before, or the stage before."""
+        if earlier is not None:
+            return earlier.run
+        return self.place.before if self.place else None
+
+    @property
+    def replaced(self) -> list[Path]:
+        """Folders of earlier stages that go with the run that this one overwrites."""
+        return stage_folders(self.out) if self.place is None and is_staged(self.out) else []
 
     def fabric(
         self, training: "Training", earlier: Earlier | None
@@ -151,9 +160,33 @@ class Session:
         if world_size() > 1:
             fabric.launch()  # The processes are there already; each takes its place.
         yield Message(device_message(fabric.device, self.device, threads, *layout()))
-        if earlier is not None:
-            yield from _what_differs(earlier, str(fabric.device))
+        yield from self._what_differs(earlier, str(fabric.device))
         return fabric, threads
+
+    def _what_differs(self, earlier: Earlier | None, device: str) -> Iterator[Message]:
+        """Say why a run goes on nearly, but not exactly, as it would have."""
+        known = self.known(earlier)
+        if known is None:
+            return
+        record, why = known.record, []
+        before = record.get("processes", 1)
+        if earlier is not None:
+            before = earlier.state.numbers.get("processes", 1) if earlier.state else world_size()
+        if before != world_size():
+            one = before == 1
+            why.append(f"with {before} process{'' if one else 'es'}, and now with {world_size()}")
+        if "device" in record and record["device"] != device:
+            why.append(f"on {record['device']}, and now on {device}")
+        versions = record.get("versions")
+        for name, now in program_versions().items():
+            was = versions.get(name) if isinstance(versions, Mapping) else None
+            if was is not None and was != now:
+                why.append(f"with {name} {was}, and now with {now}")
+        for reason in why:
+            yield Message(
+                f"The run was last worked on {reason}, so it goes on nearly, but not exactly, as "
+                "it would have."
+            )
 
     def writer(
         self,
@@ -174,31 +207,14 @@ class Session:
             writer = RunWriter.resumed(earlier.run, rows, machine)
         else:
             more = start_record(start, self.out) | machine
+            if self.place is not None:
+                more["plan"] = self.place.plan
+            elif is_first():
+                remove_plan(self.out)
             writer = RunWriter(self.out, {"kind": self.kind, **record, **more})
         if is_first():
             self.log.open(fresh=earlier is None)
         return writer
-
-
-def _what_differs(earlier: Earlier, device: str) -> Iterator[Message]:
-    """Say why a run goes on nearly, but not exactly, as it would have."""
-    record, why = earlier.run.record, []
-    before = earlier.state.numbers.get("processes", 1) if earlier.state else world_size()
-    if before != world_size():
-        one = before == 1
-        why.append(f"with {before} process{'' if one else 'es'}, and now with {world_size()}")
-    if "device" in record and record["device"] != device:
-        why.append(f"on {record['device']}, and now on {device}")
-    versions = record.get("versions")
-    for name, now in program_versions().items():
-        was = versions.get(name) if isinstance(versions, Mapping) else None
-        if was is not None and was != now:
-            why.append(f"with {name} {was}, and now with {now}")
-    for reason in why:
-        yield Message(
-            f"The run was last worked on {reason}, so it goes on nearly, but not exactly, as it "
-            "would have."
-        )
 
 
 def _collected(steps: Generator[Message, None, Earlier]) -> tuple[list[Message], Earlier]:

@@ -13,8 +13,13 @@ import numpy as np
 
 from napari_sslseg.core.atomic import write_text
 from napari_sslseg.core.errors import StorageError
+from napari_sslseg.core.plain_files import open_regular, read_regular
+from napari_sslseg.core.strict_json import check_parts
 
 INDEX = "index.json"
+MOST_INDEX = 128 * 2**20
+MOST_NUMBERS = 10_000_000
+"""Bytes of it, and numbers in it, which has those of all annotated slices."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,13 +192,23 @@ def open_arrays(folder: Path) -> tuple[SliceArrays, dict[str, Any]] | None:
         return None
 
 
+def read_index(folder: Path) -> Any:
+    """Index of a finished store; raises an OSError or a ValueError if there is none."""
+    try:
+        data = read_regular(folder / INDEX, MOST_INDEX)
+        check_parts(data, MOST_NUMBERS)
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def _map_arrays(folder: Path) -> tuple[SliceArrays, dict[str, Any]]:
-    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    index = read_index(folder)
     n, _, height, width = shape = tuple(index["shape"])
     maps: list[mmap.mmap] = []
 
     def mapped(name: str, kind: str, shape: tuple[int, ...]) -> np.ndarray:
-        with (folder / name).open("rb") as file:
+        with open_regular(folder / name) as file:
             maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         return np.frombuffer(maps[-1], kind).reshape(shape)
 

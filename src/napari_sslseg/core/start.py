@@ -1,6 +1,6 @@
 """What a training starts from: an earlier run, whose network and preprocessing it takes over."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings", PretrainSettings, FinetuneSettings)
 
 
-def open_start(init: Run | str | Path | None, out: Path, kind: Kind | None = None) -> Run | None:
+def open_start(
+    init: Run | str | Path | None,
+    out: Path,
+    kind: Kind | None = None,
+    *,
+    replaced: Iterable[Path] = (),
+) -> Run | None:
     """Open the run to start from, if any.
 
     Raises
@@ -35,13 +41,15 @@ def open_start(init: Run | str | Path | None, out: Path, kind: Kind | None = Non
     CheckpointError
         If it is no run, is damaged, or is not of the ``kind`` wanted.
     ConfigError
-        If it stands where the new run is to be written.
+        If it stands where the new run is to be written, or in a folder that is ``replaced`` too.
     """
     if init is None:
         return None
     start = Run.open(init, kind)
-    if start.folder.resolve() == out.resolve():
-        raise ConfigError(f"The new run would replace {out}, which it starts from; choose another.")
+    if start.folder.resolve() in [path.resolve() for path in (out, *replaced)]:
+        raise ConfigError(
+            f"The new run would replace {start.folder}, which it starts from; choose another."
+        )
     return start
 
 

@@ -12,21 +12,34 @@ is over all that it holds, so that a damaged one is found before it is used.
 import hashlib
 import json
 import math
+import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.atomic import atomic_path
-from napari_sslseg.core.errors import CheckpointError
+from napari_sslseg.core.errors import CheckpointError, StorageError
 from napari_sslseg.core.events import Message
+from napari_sslseg.core.plain_files import open_regular, refuse_links
+from napari_sslseg.core.printable import LONGEST, printable
+from napari_sslseg.core.strict_json import MOST_SIDECAR, parse_json, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_sslseg.core.config import Training
+
 FOLDER = "states"
-KEPT = 2
+STATES_KEPT = 2
 FORMAT = 1
+DAMAGED = ".damaged"
+MOST_HEADER = 16 * 2**20
+NAME = re.compile(r"[0-9]{10,16}\.safetensors")
+
+
+class DamagedStateError(CheckpointError):
+    """A state that is not what a training wrote, and never will be again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +77,7 @@ def write_state(folder: Path, state: State) -> Path:
     with atomic_path(path) as temporary:
         # As bytes through Python's own file, so that a full disk is an ordinary OSError.
         temporary.write_bytes(save(tensors, header))
-    for old in _files(folder)[KEPT:]:
+    for old in _files(folder)[STATES_KEPT:]:
         old.unlink(missing_ok=True)
     return path
 
@@ -74,30 +87,55 @@ def read_state(path: Path) -> State:
 
     Raises
     ------
+    DamagedStateError
+        If it is not what was once written.
     CheckpointError
-        If it is missing, damaged, or of a newer version.
+        If it is missing, cannot be read now, or is of a newer version.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        whole = header["digest"] == _digest(header["numbers"], tensors)
-        numbers = json.loads(header["numbers"]) if whole else {}
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"The training state {path} is damaged ({error}).") from error
-    if not whole:
-        raise CheckpointError(f"The training state {path} is damaged (its digest differs).")
-    if numbers["format"] > FORMAT:
+        with open_regular(path) as file:
+            # The reader below takes a header of any kind for its own, and 100 MB of it.
+            if int.from_bytes(file.read(8), "little") > MOST_HEADER:
+                raise ValueError("its header is too large")
+        with safe_open(path, framework="pt") as found:
+            header = found.metadata() or {}
+            tensors = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
+        if header["digest"] != _digest(header["numbers"], tensors):
+            raise ValueError("its digest differs")
+        numbers = parse_json(header["numbers"].encode(), any_number=True)
+        version, step = numbers["format"], numbers["step"]
+        if type(version) is not int or type(step) is not int:
+            raise TypeError("its numbers are none")
+    except OSError as error:
+        # It may be whole, and be read another time.
+        raise CheckpointError(
+            f"The training state {path} cannot be read ({error.strerror or error}); see to that, "
+            "and go on then."
+        ) from error
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DamagedStateError(
+            f"The training state {path} is damaged ({printable(error, LONGEST)})."
+        ) from error
+    if version > FORMAT:
         raise CheckpointError(f"{path} was written by a newer version; update this one.")
-    return State(numbers["step"], tensors, numbers)
+    return State(step, tensors, numbers)
 
 
-def newest_state(folder: Path) -> Generator[Message, None, State | None]:
+def newest_state(
+    folder: Path, training: "Training | None" = None
+) -> Generator[Message, None, State | None]:
     """Find the newest state of a run folder that is whole; None if none was ever written.
 
-    A damaged one is removed, so that it does not take the place of a good one later.
+    A damaged one gets another name, so that it does not take the place of a good one later.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    training : Training, optional
+        How the run trains; a state that cannot be of such a training counts as damaged.
 
     Yields
     ------
@@ -107,7 +145,8 @@ def newest_state(folder: Path) -> Generator[Message, None, State | None]:
     Raises
     ------
     CheckpointError
-        If states were written, but none is left that can be read.
+        If states were written, but none is left that can be used; or the newest cannot be read
+        now, or is of a newer version.
     """
     expected = _expected(folder)
     wrong = ""
@@ -116,10 +155,10 @@ def newest_state(folder: Path) -> Generator[Message, None, State | None]:
         wrong = f"The training state {folder / FOLDER / expected} is missing"
     for path in _files(folder):
         try:
-            state = read_state(path)
-        except CheckpointError as error:
+            state = _usable(path, training)
+        except DamagedStateError as error:
             wrong = wrong or str(error).rstrip(".")
-            path.unlink(missing_ok=True)
+            _set_aside(path)
             continue
         if wrong:
             yield Message(f"{wrong}, so the training goes on from step {state.step}.")
@@ -137,9 +176,36 @@ def newest_state(folder: Path) -> Generator[Message, None, State | None]:
     return None
 
 
+def _usable(path: Path, training: "Training | None") -> State:
+    from napari_sslseg.core.state_check import check_state
+
+    state = read_state(path)
+    try:
+        if path.name != state_name(state.step):
+            raise ValueError(f"it is of step {state.step}")
+        if training is not None:
+            check_state(state, training)
+    except ValueError as error:
+        raise DamagedStateError(
+            f"The training state {path} is damaged ({printable(error, LONGEST)})."
+        ) from error
+    return state
+
+
+def _set_aside(path: Path) -> None:
+    try:
+        path.replace(path.with_name(path.name + DAMAGED))
+    except OSError as error:
+        raise StorageError(
+            f"Could not rename {path}, which is damaged: {error.strerror or error}; make its "
+            "folder writable."
+        ) from error
+
+
 def remove_states(folder: Path) -> None:
-    """Remove all states of a run folder."""
-    for path in _files(folder):
+    """Remove all states of a run folder, damaged ones too; raises a StorageError on a link."""
+    refuse_links(folder)
+    for path in [*_files(folder), *(folder / FOLDER).glob(f"[0-9]*.safetensors{DAMAGED}")]:
         path.unlink(missing_ok=True)
     if (folder / FOLDER).is_dir() and not any((folder / FOLDER).iterdir()):
         (folder / FOLDER).rmdir()
@@ -163,11 +229,12 @@ def _files(folder: Path) -> list[Path]:
 def _expected(folder: Path) -> str | bool | None:
     """Name of the state that ``last`` was written with; None if unknown, False if of old runs."""
     try:
-        found = json.loads((folder / "last.json").read_text(encoding="utf-8"))
+        found = read_json(folder / "last.json", MOST_SIDECAR)
         name = found.get("state", False)
     except (OSError, ValueError, AttributeError):
         return None
-    return name if isinstance(name, str) or name is False else None
+    named = isinstance(name, str) and NAME.fullmatch(name)
+    return name if named or name is False else None
 
 
 def _digest(numbers: str, tensors: "Mapping[str, Tensor]") -> str:

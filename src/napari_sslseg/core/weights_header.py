@@ -5,6 +5,7 @@ header (little-endian), the header as JSON, and the numbers of all tensors one a
 """
 
 import math
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_sslseg.core.errors import CheckpointError
+from napari_sslseg.core.plain_files import open_regular
 from napari_sslseg.core.printable import printable
 from napari_sslseg.core.strict_json import parse_json
 
@@ -22,8 +24,8 @@ FOREIGN_BYTES = ITEM_BYTES | {"F64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "B
 """What may stand beside the weights in files of other programs."""
 
 FLOATS = ("F32", "F16", "BF16")
-MOST_HEADER_BYTES = 4 * 2**20
-MOST_BYTES = 4 * 2**30
+MOST_HEADER = 4 * 2**20
+MOST_WEIGHTS = 4 * 2**30
 """Of all tensors together, twice the largest network that is built."""
 
 MOST_AXES = 8
@@ -71,13 +73,13 @@ def read_header(path: Path, types: Mapping[str, int] = ITEM_BYTES) -> dict[str, 
 
 def _header(path: Path) -> tuple[Any, int]:
     """Header as parsed, and the bytes after it."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
         start = file.read(8)
         if len(start) < 8:
             raise ValueError("the file is cut short")
         (length,) = struct.unpack("<Q", start)
-        if length > min(MOST_HEADER_BYTES, size - 8):
+        if length > min(MOST_HEADER, size - 8):
             raise ValueError("it is no safetensors file, or cut short")
         return parse_json(file.read(length)), size - 8 - length
 
@@ -95,8 +97,8 @@ def _tensors(header: Any, available: int, types: Mapping[str, int]) -> dict[str,
     begins = [*(tensor.begin for tensor in in_order.values()), available]
     if ends != begins:
         raise ValueError("its tensors do not add up to its size")
-    if available > MOST_BYTES:
-        raise ValueError(f"its tensors take more than {MOST_BYTES / 2**30:.0f} GiB")
+    if available > MOST_WEIGHTS:
+        raise ValueError(f"its tensors take more than {MOST_WEIGHTS / 2**30:.0f} GiB")
     return in_order
 
 

@@ -1,0 +1,83 @@
+"""What lies in the folder of a run of several stages, and how it goes when it is overwritten."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from napari_sslseg.core.atomic import remove_leftovers
+from napari_sslseg.core.errors import StorageError
+from napari_sslseg.core.event_log import LOG
+from napari_sslseg.core.run_lock import run_lock
+from napari_sslseg.core.run_record import PLAN, RECORD
+from napari_sslseg.core.runs import METRICS
+from napari_sslseg.core.state import FOLDER, remove_states
+
+EARLIER = ("first-stage", "second-stage")
+"""Folders of the stages before the last one."""
+
+WEIGHTS = [f"{name}.{suffix}" for name in ("best", "last") for suffix in ("safetensors", "json")]
+FILES = (RECORD, METRICS, LOG, *WEIGHTS)
+
+
+def is_staged(folder: Path) -> bool:
+    """Whether a folder is that of a run of several stages."""
+    return (folder / PLAN).is_file()
+
+
+def stage_folders(folder: Path) -> list[Path]:
+    """Folders in which the stages before the last one stand, whether or not there are any."""
+    return [folder / name for name in EARLIER]
+
+
+def remove_plan(folder: Path) -> None:
+    """Remove the plan and the earlier stages, if any, of a run that a plain one overwrites.
+
+    Raises
+    ------
+    StorageError
+        If somebody works in one of them, or they cannot be removed.
+    """
+    if not is_staged(folder):
+        return
+    with removing(folder):
+        for path in stage_folders(folder):
+            remove_stage(path)
+        (folder / PLAN).unlink(missing_ok=True)
+
+
+def remove_stage(folder: Path) -> None:
+    """Remove a run folder, but for what is not of a run."""
+    if folder.is_symlink():
+        folder.unlink()  # What it leads to is somebody else's.
+    elif folder.is_dir():
+        with run_lock(folder):
+            remove_files(folder)
+            slices = folder / "slices"
+            if slices.is_dir() and not slices.is_symlink():
+                shutil.rmtree(slices)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def remove_files(folder: Path) -> None:
+    """Remove the files of a run, the record first."""
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    if not (folder / FOLDER).is_symlink():
+        remove_leftovers(folder / FOLDER)
+        remove_states(folder)
+    remove_leftovers(folder)
+
+
+@contextmanager
+def removing(folder: Path) -> Iterator[None]:
+    """Say of an error of the disk what could not be removed, as a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"The older run in {folder} cannot be removed ({error.strerror or error}); choose "
+            "another folder, or make this one writable."
+        ) from error

@@ -1,0 +1,91 @@
+"""The plan of a run of several stages, as somebody else may have written it.
+
+Loads no PyTorch.
+"""
+
+import uuid
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_sslseg.core.errors import CheckpointError, ConfigError
+from napari_sslseg.core.preset_settings import Preset
+from napari_sslseg.core.pretext.registry import TaskSettings
+from napari_sslseg.core.printable import printable
+from napari_sslseg.core.run_record import LONGEST, MOST_RECORD, PLAN, first_problem
+from napari_sslseg.core.strict_json import read_json
+
+FORMAT: Literal[2] = 2
+MOST_STAGES = 3
+
+
+class Start(BaseModel):
+    """The run that the first stage starts from: its folder as seen from that of the plan."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    folder: str = Field(max_length=4096)
+    weights: str = Field(pattern=r"^([0-9a-f]{32})?$", description="Hash of them.")
+
+
+class Plan(BaseModel):
+    """All that a run of several stages keeps beside the records of its stages."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    format: Literal[2] = FORMAT
+    id: str = Field(default_factory=lambda: uuid.uuid4().hex, pattern=r"^[0-9a-f]{32}$")
+    preset: Preset
+    kind: Literal["MR", "CT"] | None = Field(
+        description="Modality that the preprocessing is for; none where it is that of the start."
+    )
+    modality: Literal["MR", "CT"] | None = Field(description="Said of all scans, if it was.")
+    start: Start | None
+    scans: list[str] = Field(min_length=1, description="Their names.")
+    threads: int = Field(ge=1, le=4096)
+    overwrite: bool
+
+    @cached_property
+    def tasks(self) -> list[TaskSettings]:
+        """Pretext task of each stage; raises a ConfigError if one cannot be made."""
+        return [stage.make_task() for stage in self.preset.stages]
+
+
+def read_plan(folder: Path) -> Plan:
+    """Read the plan of a run folder.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, or of another version.
+    """
+    path = folder / PLAN
+    again = "start again with --overwrite (in Python overwrite=True)."
+    try:
+        values = read_json(path, MOST_RECORD)
+        number = values.get("format") if isinstance(values, dict) else None
+        if isinstance(number, int) and number != FORMAT:
+            age = "a newer" if number > FORMAT else "an older"
+            raise CheckpointError(
+                f"{path} was written by {age} version, so the run cannot go on; {again}"
+            )
+        plan = Plan.model_validate(values)
+        if not 1 < len(plan.tasks) <= MOST_STAGES:
+            raise ValueError(f"it has {len(plan.tasks)} stages")
+        if plan.start is not None and not plan.start.folder.isprintable():
+            raise ValueError("the folder of its start is no name")
+        if (plan.start is None) != (plan.kind is not None):
+            raise ValueError("kind and start do not go together")
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error.strerror or error}); {again}"
+        ) from error
+    except (ValueError, ConfigError) as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else str(error)
+        raise CheckpointError(
+            f"{path} is damaged ({printable(reason.rstrip('.'), LONGEST)}), so the run cannot go "
+            f"on; {again}"
+        ) from error
+    return plan
