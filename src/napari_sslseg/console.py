@@ -49,7 +49,7 @@ out = Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 class Interrupted(Exception):  # noqa: N818
-    """The user pressed Ctrl-C; the argument is whether something was saved."""
+    """The user pressed Ctrl-C; the argument says what is left."""
 
 
 def fail(message: str) -> None:
@@ -89,13 +89,21 @@ def follow(events: Iterator[Event], stop: StopFlag) -> Any:
             for event in events:
                 if isinstance(event, Done):
                     if event.stopped:
-                        raise Interrupted(event.result is not None)
+                        raise Interrupted(_how_stopped(event.result))
                     return event.result
                 if is_first():
                     view.show(event)
     finally:
         signal.signal(signal.SIGINT, before)
     raise AssertionError("a job ends with Done")
+
+
+def _how_stopped(result: Any) -> str:
+    if result is None:
+        return "Stopped before the end, so there is no result."
+    # A run, unlike a list of files.
+    on = "; --resume goes on with it" if hasattr(result, "record") else ""
+    return f"Stopped; what was done so far is saved{on}."
 
 
 def _describe(event: Step | Validation) -> str:
@@ -143,12 +151,7 @@ def run_app(app: typer.Typer) -> int:
     except Interrupted as error:
         if not is_first():
             return 0
-        saved = error.args[0]
-        fail(
-            "Stopped; what was done so far is saved."
-            if saved
-            else "Stopped before the end, so there is no result."
-        )
+        fail(error.args[0])
         return INTERRUPTED
     except (KeyboardInterrupt, typer.Abort):
         fail("Interrupted.")

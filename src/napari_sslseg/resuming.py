@@ -45,7 +45,10 @@ def resume_pretrain(
         stop=stop,
         resume=True,
     )
-    finish(follow(events, stop), as_json, f"finetune --images … --labels … --init {out} --out …")
+    run = follow(events, stop)
+    preset = (run.record.get("settings") or {}).get("preset")
+    following = f"finetune --images … --labels … --init {out} --out …"
+    finish(run, as_json, following + (f" --preset {preset}" if preset else ""))
 
 
 def resume_finetune(
