@@ -375,7 +375,9 @@ def test_ctrl_c_keeps_the_last_checkpoint(data, tmp_path):
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
-    assert stderr.splitlines()[-1] == "napari-sslseg: Stopped; what was done so far is saved; --resume goes on with it."
+    assert stderr.splitlines()[-1] == (
+        "napari-sslseg: Stopped; what was done so far is saved; --resume goes on with it."
+    )
     record = json.loads((out / "run.json").read_text())
     assert record["status"] == "stopped"
     assert json.loads((out / "last.json").read_text())["step"] > 0
