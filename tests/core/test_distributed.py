@@ -161,6 +161,7 @@ class TestCommandLine:
             assert time.monotonic() < limit, "nothing more was saved"
             time.sleep(0.1)
 
+    @pytest.mark.slow
     def test_what_cannot_be_shared_out_is_refused_once(self, scans, tmp_path):
         process = self.start(
             scans, tmp_path / "run", "--network", "tiny", "--batch-size", "5", "--devices", "2"

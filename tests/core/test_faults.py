@@ -71,8 +71,14 @@ def same(one, two):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="runs are forked here")
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("trials", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("kind", "trials"),
+    [
+        ("finetune", 3),
+        pytest.param("pretrain", 20, marks=pytest.mark.slow),
+        pytest.param("finetune", 20, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_that_is_killed_goes_on_to_the_same_weights(tmp_path, kind, trials):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", HERE / "kill_trials.py", kind, str(trials), tmp_path],

@@ -104,6 +104,7 @@ def test_fine_tuning_records_where_every_tensor_came_from(finetuned):
     assert "decoder.levels.0.up.weight" in skipped
 
 
+@pytest.mark.slow
 def test_a_pretraining_starts_from_another(data, pretrained, tmp_path):
     done = run(
         "pretrain", data / "images", "--task", "local-contrast", "--init", pretrained,

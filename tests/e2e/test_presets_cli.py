@@ -88,6 +88,7 @@ def test_what_cannot_be_is_one_line(data, tmp_path, options, words):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_shortened_preset_from_scans_to_predictions(data, tmp_path):
     short = ("--steps", 2, "--batch-size", 4, "--size", "64,48", "--json")
     done = run(

@@ -113,6 +113,7 @@ def test_pretraining_by_scan_hands_its_encoder_on(patients, tmp_path):
     assert tuned.record["init"] == "pre"
 
 
+@pytest.mark.slow
 def test_by_organ_on_the_command_line(patients, tags, tmp_path):
     core.write_dataset(tmp_path / "data", 3, "MR", seed=0)
     names = sorted(path.name.split(".")[0] for path in (tmp_path / "data/images").iterdir())
