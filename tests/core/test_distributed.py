@@ -118,7 +118,7 @@ class TestCommandLine:
 
     def until_saved(self, process, out):
         limit = time.monotonic() + 120
-        while not list((out / "states").glob("*.safetensors")):
+        while not list((out / "states").glob("[0-9]*.safetensors")):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < limit, "nothing was saved"
             time.sleep(0.1)
@@ -156,7 +156,7 @@ class TestCommandLine:
     def until_step(self, process, out, step):
         """Wait for a state after a step."""
         limit = time.monotonic() + 120
-        while max(int(p.stem) for p in (out / "states").glob("*.safetensors")) <= step:
+        while max(int(p.stem) for p in (out / "states").glob("[0-9]*.safetensors")) <= step:
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < limit, "nothing more was saved"
             time.sleep(0.1)
