@@ -23,13 +23,7 @@ from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.segmentation_loss import SegmentationLoss
 from napari_sslseg.core.training import run_job, train
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Small(nn.Module):

@@ -3,7 +3,6 @@
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 
 from napari_sslseg import core
 from napari_sslseg.core.checkpoints import load_weights
@@ -13,13 +12,7 @@ from napari_sslseg.core.volumes import Volume
 TINY = core.Network.preset("tiny")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Networks this small gain nothing from more, and lose much where the machine is busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def bright_box(seed, orientation="RAS", shape=(20, 44, 36), modality="MR", oblique=True):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from napari_sslseg import core
 from napari_sslseg.core import preset_runs
@@ -24,12 +23,7 @@ from napari_sslseg.core.volumes import Volume
 FLAT = [name for name, preset in PRESETS.items() if preset.network.dimensions == 2]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def numbers(training):

@@ -11,10 +11,10 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
-# Seconds after which a pausing job looks whether it should stop.
 if TYPE_CHECKING:
     import numpy as np
 
+# Seconds after which a pausing job looks whether it should stop.
 LONGEST_WAIT = 0.1
 
 
@@ -94,6 +94,7 @@ class Done(Event):
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
+Yielded = TypeVar("Yielded")
 
 
 def drained(job: Callable[P, Iterator[Event]]) -> Callable[P, Any]:
@@ -114,13 +115,17 @@ def drained(job: Callable[P, Iterator[Event]]) -> Callable[P, Any]:
     return function
 
 
-def returned(steps: Generator[Any, None, Result]) -> Result:
-    """Run a generator to its end, past whatever it yields, and give what it returns."""
+def returned(
+    steps: Generator[Yielded, None, Result], take: Callable[[Yielded], Any] | None = None
+) -> Result:
+    """Run a generator to its end and give what it returns; ``take`` is given what it yields."""
     while True:
         try:
-            next(steps)
+            item = next(steps)
         except StopIteration as end:
             return end.value
+        if take is not None:
+            take(item)
 
 
 class StopFlag:

@@ -17,7 +17,7 @@ from napari_sslseg.core.distributed import (
     world_size,
 )
 from napari_sslseg.core.event_log import EventLog, recorded
-from napari_sslseg.core.events import Done, Event, Message, PauseFlag, StopFlag
+from napari_sslseg.core.events import Done, Event, Message, PauseFlag, StopFlag, returned
 from napari_sslseg.core.provenance import machine_record, start_record
 from napari_sslseg.core.resume import is_finished, open_earlier, recorded_start
 from napari_sslseg.core.run_lock import run_lock
@@ -118,9 +118,13 @@ class Session:
         if not self.resume:
             return None
         # One process chooses the state, so that all go on from the same one.
-        messages, found = on_first(lambda: _collected(self._earlier()))
+        messages, found = on_first(self._found)
         yield from messages
         return found
+
+    def _found(self) -> tuple[list[Message], Earlier]:
+        messages: list[Message] = []
+        return messages, returned(self._earlier(), messages.append)
 
     def _earlier(self) -> Generator[Message, None, Earlier]:
         run = open_earlier(self.out, self.kind)
@@ -215,13 +219,3 @@ class Session:
         if is_first():
             self.log.open(fresh=earlier is None)
         return writer
-
-
-def _collected(steps: Generator[Message, None, Earlier]) -> tuple[list[Message], Earlier]:
-    """All that a generator yields, and what it returns."""
-    messages = []
-    while True:
-        try:
-            messages.append(next(steps))
-        except StopIteration as end:
-            return messages, end.value

@@ -27,13 +27,7 @@ TINY = core.Network.preset("tiny")
 SMALL_UMAPATHY = UmapathyNetwork(widths=(4, 8, 8, 8))
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Networks this small gain nothing from more, and lose much where the machine is busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def images(n=4, seed=0, size=SIZE):

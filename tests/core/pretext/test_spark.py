@@ -12,12 +12,7 @@ from napari_sslseg.core.pretext.sparse_restoration import patch_statistics
 SIZE = (64, 48)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
