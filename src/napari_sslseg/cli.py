@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_sslseg.cli_files import ClassNames, export, suffix_of
+from napari_sslseg.cli_gui import gui
 from napari_sslseg.cli_presets import presets
 from napari_sslseg.cli_preview import preview
 from napari_sslseg.cli_runs import runs
@@ -149,6 +150,7 @@ def evaluate(
         say(f"Not predicted, so not scored: {', '.join(found['unpredicted'])}.")
 
 
+app.command()(gui)
 app.command()(presets)
 app.command()(preview)
 app.command()(series)

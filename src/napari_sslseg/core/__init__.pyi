@@ -67,6 +67,13 @@ from .pretext.siamese import SiameseSides as SiameseSides
 from .pretext.spark import SparseMasking as SparseMasking
 from .pretext.volume_fusion import VolumeFusion as VolumeFusion
 from .pretrain import iter_pretrain as iter_pretrain, pretrain as pretrain
+from .project import LabelledSplit as LabelledSplit, Project as Project
+from .project_add import AddedScans as AddedScans
+from .project_record import ProjectClass as ProjectClass, ScanEntry as ScanEntry
+from .recent import (
+    recent_projects as recent_projects,
+    remember_project as remember_project,
+)
 from .run_list import (
     RunSummary as RunSummary,
     list_runs as list_runs,
@@ -82,3 +89,4 @@ from .volumes import (
     load_volume as load_volume,
     load_volumes as load_volumes,
 )
+from .watch import SlicePrediction as SlicePrediction, Watch as Watch

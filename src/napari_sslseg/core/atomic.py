@@ -53,12 +53,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path, pattern: str = ".*") -> None:
     """Remove what writing left behind in a folder when its process was killed.
 
     Only where nobody else writes: the files of :func:`atomic_path`, and folders named likewise.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to look; not below.
+    pattern : str
+        What the names look like, where a folder may also hold what others put there.
     """
-    for path in folder.glob(".*"):
+    for path in folder.glob(pattern):
         if not LEFTOVER.fullmatch(path.name):
             continue
         if path.is_dir() and not path.is_symlink():

@@ -85,6 +85,18 @@ def _accelerator(device: str) -> tuple[str, int]:
     return name, int(number or 0)
 
 
+def chosen_device(device: str = "auto") -> torch.device:
+    """Device that a training takes, see :func:`make_fabric`.
+
+    Raises
+    ------
+    ConfigError
+        If this machine has no such device.
+    """
+    name, number = _accelerator(device)
+    return torch.device(f"cuda:{number}" if name == "cuda" else name)
+
+
 def device_name(device: torch.device) -> str:
     """Name of a device, such as that of the graphics card."""
     if device.type == "cuda":

@@ -33,6 +33,10 @@ class LostProcessError(SslsegError):
     """Another of the processes that train together has ended."""
 
 
+class ProjectError(SslsegError):
+    """A project folder that cannot be used, or a change that it does not allow."""
+
+
 class StorageError(SslsegError):
     """A file or folder that cannot be written."""
 

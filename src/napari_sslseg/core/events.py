@@ -6,13 +6,14 @@ tensors, so they may cross threads.
 
 import threading
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    import numpy as np
+    from napari_sslseg.core.pretext.base import PretextPreview
+    from napari_sslseg.core.watch import SlicePrediction
 
 # Seconds after which a pausing job looks whether it should stop.
 LONGEST_WAIT = 0.1
@@ -62,10 +63,10 @@ class Validation(Event):
 
 @dataclass(frozen=True, eq=False)
 class Preview(Event):
-    """A picture of the state of the training, as NumPy arrays by name."""
+    """What the network makes of the slice that is watched, after ``step`` steps, as copies."""
 
     step: int
-    images: "dict[str, np.ndarray]" = field(default_factory=dict)
+    picture: "PretextPreview | SlicePrediction"
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from math import ceil
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_sslseg.core.config import FinetuneSettings
-from napari_sslseg.core.distributed import any_of, everyone, on_first, shares
+from napari_sslseg.core.distributed import any_of, on_first
 from napari_sslseg.core.errors import ConfigError, DataError
 from napari_sslseg.core.events import Done, Event, PauseFlag, StopFlag, drained
 from napari_sslseg.core.labelled import LabelledScan, found_classes
@@ -18,19 +18,18 @@ from napari_sslseg.core.pretrain import describe_store
 from napari_sslseg.core.provenance import data_record
 from napari_sslseg.core.resume import check_same, refuse_settings, same_labelled
 from napari_sslseg.core.runs import claim
-from napari_sslseg.core.samples import Store, iter_samples, sample_dimensions
-from napari_sslseg.core.segmentation_loss import SegmentationLoss, class_shares, score_channels
+from napari_sslseg.core.samples import iter_samples, sample_dimensions
+from napari_sslseg.core.segmentation_loss import SegmentationLoss, score_channels
 from napari_sslseg.core.session import Init as Init, Session
 from napari_sslseg.core.start import load_start, open_start, settled
 from napari_sslseg.core.store import scan_subject
 from napari_sslseg.core.strategies import planned, settled_strategy
 from napari_sslseg.core.subjects import hold_out
+from napari_sslseg.core.supervised import batch_loss, dice_validation, slice_prediction
 from napari_sslseg.core.volumes import Modality
+from napari_sslseg.core.watch import Watch
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
     from napari_sslseg.core.job import Sampler
 
 
@@ -46,6 +45,7 @@ def iter_finetune(
     cache: str | Path | None = None,
     stop: StopFlag | None = None,
     pause: PauseFlag | None = None,
+    watch: Watch | None = None,
     threads: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -68,7 +68,7 @@ def iter_finetune(
     validation : sequence of LabelledScan
         Scans of other subjects. Their Dice decides which weights are best; without them the
         latest are.
-    device, modality, cache, stop, pause, threads, overwrite, resume
+    device, modality, cache, stop, pause, watch, threads, overwrite, resume
         As in :func:`~napari_sslseg.core.pretrain.iter_pretrain`. A run that goes on finds, among
         all labelled scans given, those that it trained on and those that it validated with.
 
@@ -94,6 +94,7 @@ def iter_finetune(
         modality=modality,
         stop=stop,
         pause=pause,
+        watch=watch,
         threads=threads,
         overwrite=overwrite,
         resume=resume,
@@ -202,16 +203,17 @@ def _finetune(
             settings.foreground_share,
         ),
         steps_per_epoch=steps_per_epoch,
-        loss=_loss(store, compare, settings, fabric.device),
+        loss=batch_loss(store, compare, settings, fabric.device),
         begin_epoch=compare.begin_epoch,
-        validate=_validation(store, held_out, settings, fabric.device) if len(held_out) else None,
+        validate=dice_validation(store, held_out, settings, fabric.device),
         monitor="dice",
         better="higher",
         describe=store.describe,
+        show=slice_prediction(session.watch, store, settings, fabric.device),
         plan=plan,
     )
     state = earlier.state if earlier else None
-    yield from run_job(job, writer, fabric, session.stop, session.pause, state)
+    yield from run_job(job, writer, fabric, session.stop, session.pause, state, session.watch)
 
 
 finetune = drained(iter_finetune)
@@ -266,67 +268,6 @@ def foreground_batches(
             yield np.concatenate([next(part) for part in parts])
 
     return draw
-
-
-def _loss(
-    store: Store,
-    compare: SegmentationLoss,
-    settings: FinetuneSettings,
-    device: "torch.device",
-) -> Any:
-    """Augment a batch, go forward, compare; with a branch, restore the images too."""
-    from torch.nn import functional
-
-    from napari_sslseg.core.augment import apply_augmentation, sample_augmentation
-
-    weight = settings.reconstruction_weight
-
-    def loss(model: "nn.Module", indices: np.ndarray, generator: "torch.Generator") -> "Tensor":
-        images = store.batch(indices).to(device, non_blocking=True)
-        labels = store.label_batch(indices).to(device, non_blocking=True)
-        dimensions = len(store.size)
-        draw = sample_augmentation(len(indices), settings.augmentation, generator, dimensions)
-        images, labels = apply_augmentation(images, labels, draw)
-        if not weight:
-            return compare(model(images), labels)
-        scores, restored = model(images)
-        error = functional.mse_loss(restored.float(), images.float())
-        return (1 - weight) * compare(scores, labels) + weight * error
-
-    return loss
-
-
-def _validation(
-    store: Store, indices: np.ndarray, settings: FinetuneSettings, device: "torch.device"
-) -> Any:
-    """Dice per class over all validation slices together, and their mean."""
-    assert settings.classes is not None
-    classes = settings.classes
-    size = settings.training.batch_size
-
-    def validate(model: "nn.Module") -> dict[str, float]:
-        import torch
-
-        inside = torch.zeros(len(classes), dtype=torch.int64)
-        total = torch.zeros(len(classes), dtype=torch.int64)
-        for start, own in shares(range(0, len(indices), size)):
-            if not own:
-                continue
-            part = indices[start : start + size]
-            scores = model(store.batch(part).to(device)).float()
-            predicted = class_shares(scores, settings.loss).argmax(1).cpu()
-            truth = store.label_batch(part)
-            for number in range(len(classes)):
-                a, b = predicted == number + 1, truth == number + 1
-                inside[number] += (a & b).sum()
-                total[number] += a.sum() + b.sum()
-        inside, total = (torch.stack(everyone(t)).sum(0) for t in (inside, total))
-        dice = torch.where(total > 0, 2 * inside / total.clamp(min=1), torch.nan)
-        scored = {value: float(d) for value, d in zip(classes, dice, strict=True) if d == d}
-        mean = sum(scored.values()) / len(scored) if scored else 0.0
-        return {"dice": mean} | {f"dice_{value}": score for value, score in scored.items()}
-
-    return validate
 
 
 def _check_apart(labelled: Sequence[LabelledScan], validation: Sequence[LabelledScan]) -> None:

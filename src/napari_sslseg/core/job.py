@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -56,6 +56,9 @@ class Job:
         Whether a batch that is too large for the memory may pass through the network in parts.
     describe : callable, optional
         Names slices by their indices, for messages.
+    show : callable, optional
+        ``model -> picture`` of what is watched, None if there is nothing to show; draws from no
+        generator but its own. The model is in evaluation mode, without gradients.
     groups : int
         Parts of equal length that a batch consists of, such as anchors, positives and negatives;
         processes that train together take the same places of all of them.
@@ -75,6 +78,7 @@ class Job:
     begin_epoch: Callable[[float], None] | None = None
     splits: bool = True
     describe: Callable[[np.ndarray], str] | None = None
+    show: Callable[[nn.Module], Any] | None = None
     groups: int = 1
     plan: Plan | None = None
 

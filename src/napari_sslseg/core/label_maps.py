@@ -180,7 +180,8 @@ def save_labels(
         )
     # Viewers disagree on unusual integer types, so only the three common ones are written.
     kind = np.uint8 if high < 2**8 else np.int16 if high < 2**15 else np.int32
-    source = np.ascontiguousarray(like.geometry.to_source(labels).astype(kind))
+    # All formats store the first axis fastest; so the copy is read in the order that it has.
+    source = np.asfortranarray(like.geometry.to_source(labels.astype(kind, copy=False)))
     if path.name.lower().endswith(DICOM_SUFFIX):
         from napari_sslseg.core.dicom.segmentation import write_segmentation
 

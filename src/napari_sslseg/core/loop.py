@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from napari_sslseg.core.chunks import InParts
 from napari_sslseg.core.compiled import Compiled
 from napari_sslseg.core.distributed import everyone, on_first, rank, share, world_size
 from napari_sslseg.core.errors import CheckpointError
-from napari_sslseg.core.events import Event, Message, Saved, Step, Validation
+from napari_sslseg.core.events import Event, Message, Preview, Saved, Step, Validation
 from napari_sslseg.core.gradients import Gradients
 from napari_sslseg.core.job import Draws, Job, TrainingError
 from napari_sslseg.core.pace import Pace
@@ -34,6 +34,7 @@ from napari_sslseg.core.state_check import fitted
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+Result = TypeVar("Result")
 # Values of the optimiser beside the weights, for the size of a state: Adam has two.
 OPTIMIZER_COPIES = 2
 
@@ -170,6 +171,14 @@ class Loop:
             events.append(Message(text))
         return events
 
+    def show(self) -> list[Event]:
+        """Make a picture of what is watched; changes nothing in the training."""
+        if self.job.show is None:
+            return []
+        with self.fabric.autocast(), self.compiled.aside():
+            picture = evaluate_mode(self._evaluated(), self.job.show)
+        return [] if picture is None else [Preview(self.step, picture)]
+
     def _evaluated(self) -> nn.Module:
         """The network to validate: without DDP, whose processes would have to go in step."""
         if world_size() == 1:
@@ -291,12 +300,10 @@ class Loop:
         self.optimizer.state.clear()
 
 
-def evaluate_mode(
-    model: nn.Module, function: Callable[[nn.Module], dict[str, float]]
-) -> dict[str, float]:
+def evaluate_mode(model: nn.Module, function: Callable[[nn.Module], Result]) -> Result:
     """Call ``function`` on the model in evaluation mode, without gradients."""
     model.eval()
     with torch.inference_mode():
-        metrics = function(model)
+        result = function(model)
     model.train()
-    return metrics
+    return result

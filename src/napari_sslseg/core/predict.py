@@ -159,7 +159,7 @@ def predict(
     try:
         for here, shares in _shares(segmenter, volume, batch_size):
             labels[here] = values[shares.argmax(0).numpy()]
-            uncertainty[here] = _relative_entropy(shares).numpy()
+            uncertainty[here] = relative_entropy(shares).numpy()
             if kept is not None:
                 kept[(slice(None), *here)] = shares.numpy()
     except RuntimeError as error:
@@ -305,7 +305,7 @@ def _bounded(batch_size: int, place: Placement, channels: int) -> int:
     return max(1, min(batch_size, 2**26 // (pixels * channels)))
 
 
-def _relative_entropy(shares: "Tensor") -> "Tensor":
+def relative_entropy(shares: "Tensor") -> "Tensor":
     """Entropy over the classes (axis 0) divided by its maximum, in 0…1."""
     import torch
 

@@ -25,6 +25,7 @@ from napari_sslseg.core.staged_run import Place, StagedRun, held
 from napari_sslseg.core.start import network_of, open_start, preprocessing_of
 from napari_sslseg.core.store import Scan
 from napari_sslseg.core.volumes import Modality
+from napari_sslseg.core.watch import Watch
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.base import PretextTask
@@ -41,6 +42,7 @@ def iter_pretrain_preset(
     cache: str | Path | None = None,
     stop: StopFlag | None = None,
     pause: PauseFlag | None = None,
+    watch: Watch | None = None,
     threads: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -59,7 +61,7 @@ def iter_pretrain_preset(
         the preset of several stages, as ``preset.json``.
     init : Run or path-like, optional
         Pretraining run that the first stage starts from.
-    device, modality, cache, stop, pause, threads, overwrite, resume
+    device, modality, cache, stop, pause, watch, threads, overwrite, resume
         As in :func:`~napari_sslseg.core.pretrain.iter_pretrain`. A run that goes on does so in the
         stage that it was in.
 
@@ -75,7 +77,8 @@ def iter_pretrain_preset(
         Whatever is wrong with scans, options of the preset or the disk, in one sentence.
     """
     out = Path(out)
-    common: dict[str, Any] = {"device": device, "cache": cache, "stop": stop, "pause": pause}
+    common: dict[str, Any] = {"device": device, "cache": cache, "stop": stop}
+    common |= {"pause": pause, "watch": watch}
     if resume:
         refuse_settings(preset=preset, overwrite=overwrite or None)
         if on_first(lambda: is_staged(out)):

@@ -31,6 +31,7 @@ from napari_sslseg.core.middle import check_middle, describe_middle, middle_of
 from napari_sslseg.core.organ_crops import iter_organ_crops
 from napari_sslseg.core.placement import canvas_size, resampled_shape
 from napari_sslseg.core.pretext.registry import TaskSettings
+from napari_sslseg.core.pretext.showing import PretextShow
 from napari_sslseg.core.pretext.siamese import SiameseSides
 from napari_sslseg.core.provenance import data_record
 from napari_sslseg.core.resume import check_same, refuse_settings, same_scans
@@ -41,6 +42,7 @@ from napari_sslseg.core.start import load_start, open_start, settled
 from napari_sslseg.core.store import Scan, scan_geometry
 from napari_sslseg.core.subjects import split_subjects
 from napari_sslseg.core.volumes import Modality
+from napari_sslseg.core.watch import Watch
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +77,7 @@ def iter_pretrain(
     cache: str | Path | None = None,
     stop: StopFlag | None = None,
     pause: PauseFlag | None = None,
+    watch: Watch | None = None,
     threads: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -106,6 +109,8 @@ def iter_pretrain(
         Ends early and keeps the result so far; the run can be gone on with.
     pause : PauseFlag, optional
         Waits between two steps.
+    watch : Watch, optional
+        Which slice to show now and then, as Preview events.
     threads : int, optional
         Threads on the CPU, see :func:`~napari_sslseg.core.devices.limit_threads`.
     overwrite : bool
@@ -136,6 +141,7 @@ def iter_pretrain(
         modality=modality,
         stop=stop,
         pause=pause,
+        watch=watch,
         threads=threads,
         overwrite=overwrite,
         resume=resume,
@@ -293,12 +299,16 @@ def _pretrain(
         loss=loss,
         validate=validate if watched else None,
         splits=runtime.splits,
+        show=PretextShow(session.watch, store, task, runtime, training, settings.training.seed)
+        if session.watch is not None
+        else None,
         groups=runtime.groups,
         describe=store.describe,
     )
     state = earlier.state if earlier else None
     told = False
-    with closing(run_job(job, writer, fabric, session.stop, session.pause, state)) as events:
+    running = run_job(job, writer, fabric, session.stop, session.pause, state, session.watch)
+    with closing(running) as events:
         for event in events:
             yield event
             spread = event.metrics.get("spread") if isinstance(event, Validation) else None

@@ -142,10 +142,10 @@ def from_ranges(text: str, end: int) -> tuple[int, ...]:
     for part in text.split(", ") if text else ():
         found = RANGE.fullmatch(part)
         if not found:
-            raise ValueError("no range")
+            raise ValueError("it should hold ranges of numbers, such as 0-8, 12")
         first, last = int(found[1]), int(found[2] or found[1])
         # In order, so that nothing is named twice and there are never more than ``end``.
         if not (numbers[-1] if numbers else -1) < first <= last < end:
-            raise ValueError("out of range")
+            raise ValueError(f"its ranges do not rise, or not below {end:,}")
         numbers += range(first, last + 1)
     return tuple(numbers)

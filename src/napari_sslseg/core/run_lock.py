@@ -1,4 +1,4 @@
-"""One process on a run folder at a time.
+"""One process at a time on a run folder, or on a project.
 
 The lock is held by the operating system and not by the file: it dies with its process, also where
 that is killed, so that nothing has to be tidied up before the next run.
@@ -8,7 +8,7 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,23 +17,40 @@ from napari_sslseg.core.plain_files import open_own, refuse_links
 
 LOCK = "run.lock"
 
+Busy = Callable[[Path, int | None], str]
+"""What to say of a folder that is in use; the number is that of another process, if known."""
+
+
+def _run_busy(folder: Path, number: int | None) -> str:
+    who = f"Another process ({number})" if number else "Another process"
+    return f"{who} is working in {folder}; wait for it, stop it, or choose another folder."
+
 
 @contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run folder, which is made if it is missing.
+def run_lock(folder: Path, name: str = LOCK, busy: Busy = _run_busy) -> Iterator[None]:
+    """Hold the lock of a folder, which is made if it is missing.
+
+    Parameters
+    ----------
+    folder : Path
+        A run folder, or another that one process alone may change.
+    name : str
+        File in it that is locked.
+    busy : callable
+        Makes the sentence where somebody else holds it.
 
     Raises
     ------
     StorageError
-        If another process, or another run in this one, holds it; the folder cannot be written; or
-        there are links in it where files are to be written.
+        If another process, or somebody else in this one, holds it; the folder cannot be written;
+        or there are links in it where files are to be written.
     """
     made = not folder.exists()
-    path = folder / LOCK
+    path = folder / name
     refuse_links(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = _open(path)
+        handle = _open(path, busy)
     except (FileExistsError, NotADirectoryError) as error:
         raise StorageError(
             f"{folder} is a file, but a folder is needed; choose another name."
@@ -60,12 +77,12 @@ def run_lock(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, busy: Busy) -> int:
     """Open and lock the file; again if its holder removed it in the meantime."""
     while True:
         handle = open_own(path)
         try:
-            _lock(handle, path)
+            _lock(handle, path, busy)
             if sys.platform == "win32" or _is_still(handle, path):
                 with contextlib.suppress(OSError):  # The number is for the message alone.
                     os.ftruncate(handle, 0)
@@ -84,7 +101,7 @@ def _is_still(handle: int, path: Path) -> bool:
         return False
 
 
-def _lock(handle: int, path: Path) -> None:
+def _lock(handle: int, path: Path, busy: Busy) -> None:
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -100,14 +117,12 @@ def _lock(handle: int, path: Path) -> None:
     except OSError as error:
         if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
             return  # Some network disks know no locks; better to train there without one.
-        raise StorageError(
-            f"Another process{_holder(handle)} is working in {path.parent}; wait for it, stop it, "
-            "or choose another folder."
-        ) from error
+        raise StorageError(busy(path.parent, _holder(handle))) from error
 
 
-def _holder(handle: int) -> str:
+def _holder(handle: int) -> int | None:
+    """Number of the process that holds the lock, where that is another one and can be read."""
     with contextlib.suppress(OSError, ValueError):
         number = int(os.pread(handle, 32, 0)) if hasattr(os, "pread") else 0
-        return f" ({number})" if number and number != os.getpid() else ""
-    return ""
+        return number if number != os.getpid() else None
+    return None

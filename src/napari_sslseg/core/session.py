@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from napari_sslseg.core.config import Training
+    from napari_sslseg.core.watch import Watch
 
 Init = Run | str | Path
 """A run to start from, or the word ``scratch``."""
@@ -59,6 +60,7 @@ class Session:
     on_disk: bool
     stop: StopFlag | None
     pause: PauseFlag | None
+    watch: "Watch | None"
     threads: int | None
     overwrite: bool
     resume: bool

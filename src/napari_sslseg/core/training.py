@@ -5,6 +5,7 @@ the slices, the loss and the validation; the loop brings the device and its prec
 optimiser, the schedule, early stopping, checkpoints, and the flags to stop and to pause.
 """
 
+import time
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from napari_sslseg.core.loop import Loop
 from napari_sslseg.core.memory_probe import find_batch_size
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.state import State, remove_states
+from napari_sslseg.core.watch import Watch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -43,6 +45,7 @@ def train(
     pause: PauseFlag | None = None,
     state: State | None = None,
     parts: int = 1,
+    watch: Watch | None = None,
 ) -> Generator[Event, None, bool]:
     """Train; weights go to the run folder, and the model holds the latest when this ends.
 
@@ -64,10 +67,12 @@ def train(
     parts : int
         In how many parts a batch passes through the network, see
         :class:`~napari_sslseg.core.chunks.InParts`.
+    watch : Watch, optional
+        What to show now and then; nothing where several processes train together.
 
     Yields
     ------
-    Step, Validation, Saved, Status, Message
+    Step, Validation, Saved, Status, Preview, Message
         A Message says why the training ended early, if it did, and what cannot work without a
         validation. At each of them the training can be left, and gone on with later.
 
@@ -104,6 +109,8 @@ def train(
                 continue
             yield from loop.advance()
             due = is_first() and loop.pace.due(loop.landmark)
+            if watch is not None and watch.due and world_size() == 1:
+                yield from _shown(loop, watch)
         yield loop.save_last() if loop.done else loop.save()
         return loop.done
     except (KeyboardInterrupt, GeneratorExit):
@@ -151,6 +158,13 @@ def _paused(loop: Loop, pause: PauseFlag, stop: StopFlag | None) -> Iterator[Eve
         yield Status("running", loop.step)
 
 
+def _shown(loop: Loop, watch: Watch) -> Iterator[Event]:
+    """Show what is watched, and take in how long that took."""
+    began = time.monotonic()
+    yield from loop.show()
+    watch.shown(time.monotonic() - began)
+
+
 def _is_set(flag: StopFlag | PauseFlag | None) -> bool:
     return flag is not None and flag.is_set
 
@@ -173,6 +187,7 @@ def run_job(
     stop: StopFlag | None = None,
     pause: PauseFlag | None = None,
     state: State | None = None,
+    watch: Watch | None = None,
 ) -> Generator[Event, None, None]:
     """Train as :func:`train` does, record how it ended, and yield Done with the Run at last.
 
@@ -187,7 +202,7 @@ def run_job(
             parts = max(everyone(plan.parts))
             if plan.message:
                 yield Message(plan.message)
-        done = yield from train(job, run, fabric, stop, pause, state, parts)
+        done = yield from train(job, run, fabric, stop, pause, state, parts, watch)
         status = "finished" if done else "stopped"
     except (KeyboardInterrupt, GeneratorExit):
         status = "stopped"

@@ -175,6 +175,11 @@ class PretextTask(Protocol):
         ...
 
     @property
+    def least(self) -> int:
+        """Samples that a batch must hold, for tasks that compare them."""
+        ...
+
+    @property
     def groups(self) -> int:
         """Parts of equal length that a batch consists of."""
         ...

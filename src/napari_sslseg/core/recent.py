@@ -1,0 +1,64 @@
+"""Projects that were opened lately, in the configuration folder of the user."""
+
+import json
+from pathlib import Path
+
+from napari_sslseg.core.atomic import write_text
+from napari_sslseg.core.project_record import RECORD
+from napari_sslseg.core.strict_json import read_json
+
+MOST_RECENT = 10
+_MOST_BYTES = 2**20
+
+
+def recent_file() -> Path:
+    """File of the list."""
+    import platformdirs
+
+    return platformdirs.user_config_path("napari-sslseg", appauthor=False) / "recent-projects.json"
+
+
+def recent_projects(file: str | Path | None = None) -> list[Path]:
+    """Folders of the projects that were opened lately, the latest first.
+
+    Those that are gone are left out. A list that is missing or damaged is empty.
+
+    Parameters
+    ----------
+    file : path-like, optional
+        File of the list; that of the user if not given.
+    """
+    return [folder for folder in _listed(file) if _is_project(folder)][:MOST_RECENT]
+
+
+def remember_project(folder: str | Path, file: str | Path | None = None) -> None:
+    """Put a project at the top of the list.
+
+    Raises
+    ------
+    StorageError
+        If the list cannot be written.
+    """
+    own = Path(folder).absolute()
+    # Those that are not there now may be on a disk that comes back.
+    folders = [own, *(other for other in _listed(file) if other != own)][:MOST_RECENT]
+    text = json.dumps([str(path) for path in folders], indent=1)
+    write_text(Path(file) if file is not None else recent_file(), text)
+
+
+def _listed(file: str | Path | None) -> list[Path]:
+    try:
+        found = read_json(Path(file) if file is not None else recent_file(), _MOST_BYTES)
+    except (OSError, ValueError):
+        return []
+    if not isinstance(found, list):
+        return []
+    texts = [item for item in found if isinstance(item, str) and item and "\0" not in item]
+    return list(dict.fromkeys(Path(text) for text in texts if Path(text).is_absolute()))
+
+
+def _is_project(folder: Path) -> bool:
+    try:
+        return (folder / RECORD).is_file()
+    except OSError:  # A disk that is asleep, a name that is too long.
+        return False

@@ -1,0 +1,103 @@
+"""Learning from annotated samples, step by step: the loss, the validation, and what is shown."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sslseg.core.config import FinetuneSettings, Preprocessing
+from napari_sslseg.core.distributed import everyone, shares
+from napari_sslseg.core.predict import relative_entropy
+from napari_sslseg.core.samples import Store
+from napari_sslseg.core.segmentation_loss import SegmentationLoss, class_shares
+from napari_sslseg.core.watch import SlicePrediction, Watch, WatchedSlice
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+def batch_loss(
+    store: Store,
+    compare: SegmentationLoss,
+    settings: FinetuneSettings,
+    device: "torch.device",
+) -> Any:
+    """Augment a batch, go forward, compare; with a branch, restore the images too."""
+    from torch.nn import functional
+
+    from napari_sslseg.core.augment import apply_augmentation, sample_augmentation
+
+    weight = settings.reconstruction_weight
+
+    def loss(model: "nn.Module", indices: np.ndarray, generator: "torch.Generator") -> "Tensor":
+        images = store.batch(indices).to(device, non_blocking=True)
+        labels = store.label_batch(indices).to(device, non_blocking=True)
+        dimensions = len(store.size)
+        draw = sample_augmentation(len(indices), settings.augmentation, generator, dimensions)
+        images, labels = apply_augmentation(images, labels, draw)
+        if not weight:
+            return compare(model(images), labels)
+        scores, restored = model(images)
+        error = functional.mse_loss(restored.float(), images.float())
+        return (1 - weight) * compare(scores, labels) + weight * error
+
+    return loss
+
+
+def dice_validation(
+    store: Store, indices: np.ndarray, settings: FinetuneSettings, device: "torch.device"
+) -> Any:
+    """Dice per class over all validation slices together, and their mean; None without any."""
+    assert settings.classes is not None
+    if not len(indices):
+        return None
+    classes = settings.classes
+    size = settings.training.batch_size
+
+    def validate(model: "nn.Module") -> dict[str, float]:
+        import torch
+
+        inside = torch.zeros(len(classes), dtype=torch.int64)
+        total = torch.zeros(len(classes), dtype=torch.int64)
+        for start, own in shares(range(0, len(indices), size)):
+            if not own:
+                continue
+            part = indices[start : start + size]
+            scores = model(store.batch(part).to(device)).float()
+            predicted = class_shares(scores, settings.loss).argmax(1).cpu()
+            truth = store.label_batch(part)
+            for number in range(len(classes)):
+                a, b = predicted == number + 1, truth == number + 1
+                inside[number] += (a & b).sum()
+                total[number] += a.sum() + b.sum()
+        inside, total = (torch.stack(everyone(t)).sum(0) for t in (inside, total))
+        dice = torch.where(total > 0, 2 * inside / total.clamp(min=1), torch.nan)
+        scored = {value: float(d) for value, d in zip(classes, dice, strict=True) if d == d}
+        mean = sum(scored.values()) / len(scored) if scored else 0.0
+        return {"dice": mean} | {f"dice_{value}": score for value, score in scored.items()}
+
+    return validate
+
+
+def slice_prediction(
+    watch: Watch | None, store: Store, settings: FinetuneSettings, device: "torch.device"
+) -> Any:
+    """Predict the slice that is watched; None if nothing can be, as in volumes."""
+    found, classes = settings.preprocessing, settings.classes
+    if watch is None or not isinstance(found, Preprocessing) or classes is None:
+        return None
+    watched = WatchedSlice(store, found)
+
+    def show(model: "nn.Module") -> SlicePrediction | None:
+        wanted = watch.wanted
+        if wanted is None:
+            return None
+        image, place = watched.get(*wanted)
+        parts = class_shares(model(image.to(device)).float(), settings.loss)
+        told = place.take(parts)[0].cpu()
+        values = np.array([0, *classes])[told.argmax(0).numpy()]
+        volume, index = wanted
+        uncertainty = relative_entropy(told).numpy()
+        return SlicePrediction(volume.name, found.plane, index, values, uncertainty)
+
+    return show

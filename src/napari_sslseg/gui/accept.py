@@ -1,0 +1,103 @@
+"""Take what a network predicted into the labels of a person, as one step that can be undone."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+
+def accept_slice(labels: "Labels", predicted: np.ndarray, axis: int, index: int) -> int:
+    """Make a slice of the labels what was predicted there.
+
+    Parameters
+    ----------
+    labels : napari.layers.Labels
+        The layer of the person.
+    predicted : ndarray
+        Label values on the same grid.
+    axis, index : int
+        Which slice.
+
+    Returns
+    -------
+    int
+        How many pixels were changed.
+    """
+    return _accept(labels, predicted, axis, index, None)
+
+
+def accept_region(
+    labels: "Labels", predicted: np.ndarray, axis: int, place: Sequence[float]
+) -> int:
+    """Take in the connected region of one predicted structure on a slice.
+
+    Parameters
+    ----------
+    labels, predicted, axis
+        As in :func:`accept_slice`.
+    place : sequence of float
+        A voxel of the region, in the display grid.
+
+    Returns
+    -------
+    int
+        How many pixels were changed; -1 if no structure is predicted there.
+    """
+    from skimage.measure import label
+
+    at = [round(float(number)) for number in place]
+    if any(not 0 <= number < size for number, size in zip(at, predicted.shape, strict=True)):
+        return -1
+    index = at.pop(axis)
+    shown = np.take(predicted, index, axis)
+    value = shown[tuple(at)]
+    if value == 0:
+        return -1
+    parts = label(shown == value, connectivity=1)
+    return _accept(labels, predicted, axis, index, parts == parts[tuple(at)])
+
+
+def _accept(
+    labels: "Labels", predicted: np.ndarray, axis: int, index: int, within: np.ndarray | None
+) -> int:
+    wanted = np.take(predicted, index, axis)
+    differs = np.take(np.asarray(labels.data), index, axis) != wanted
+    if within is not None:
+        differs &= within
+    places = np.nonzero(differs)
+    count = len(places[0])
+    if count == 0:
+        return 0
+    where = list(places)
+    where.insert(axis, np.full(count, index))
+    values = wanted[places].astype(labels.data.dtype)
+    with labels.block_history():
+        labels.data_setitem(tuple(where), values)
+    return count
+
+
+def next_slice(doubt: np.ndarray, done: Sequence[int], now: int) -> int | None:
+    """Slice to correct next: the least sure one, or after it the next least sure.
+
+    Parameters
+    ----------
+    doubt : ndarray
+        Mean uncertainty of each slice.
+    done : sequence of int
+        Finished slices, which are left out.
+    now : int
+        The slice that is looked at.
+
+    Returns
+    -------
+    int or None
+        None if all slices are finished.
+    """
+    finished = set(done)
+    order = [int(i) for i in np.argsort(-doubt, kind="stable") if int(i) not in finished]
+    if not order:
+        return None
+    return order[(order.index(now) + 1) % len(order)] if now in order else order[0]

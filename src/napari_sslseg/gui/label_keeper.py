@@ -1,0 +1,350 @@
+"""Keeps what is drawn: on the disk within two seconds, and whenever a scan is left.
+
+Needs no Qt: whoever has a clock calls :meth:`LabelKeeper.tick`, in the thread of the screen.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from psygnal import Signal
+
+from napari_sslseg.core.events import Event, Message, PauseFlag, StopFlag
+from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.gui.jobs import Job, Outcome, Problem
+from napari_sslseg.gui.label_copy import LabelCopy
+from napari_sslseg.gui.label_rescue import FOREIGN, rescue
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.volumes import Volume
+    from napari_sslseg.gui.scene import Scene
+    from napari_sslseg.gui.session import Session
+
+KeeperStatus = Literal["none", "saved", "saving", "failed"]
+
+QUIET_SECONDS = 0.25
+LONGEST_SECONDS = 0.7
+"""After the last change, and after the first one that is not on the disk yet."""
+
+RETRY_SECONDS = 4.0
+SHAPE = "the labels layer of {name} was given another shape than the scan; show the scan again."
+EAGER_SECONDS, CALM_SECONDS = 0.005, 0.0005
+"""For comparing in each tick, when something may have changed and when nothing told so."""
+
+
+@dataclass
+class _Kept:
+    """The labels of one scan, and what of them is on the disk."""
+
+    project: "Project"
+    name: str
+    like: "Volume"
+    copy: LabelCopy
+    saved: int = 0
+    first: float | None = None
+    last: float = 0.0
+    marks: dict[int, bool] = field(default_factory=dict)
+
+    @property
+    def dirty(self) -> bool:
+        return self.copy.version != self.saved
+
+
+class LabelKeeper:
+    """Saves the labels layer of a scene in the background, and marks slices as done.
+
+    Attributes
+    ----------
+    changed : Signal
+        The status, the painted slices, or the slices that are done.
+    held : bool
+        Whether to begin no saving in the background for a while, since somebody else writes labels.
+    """
+
+    changed = Signal()
+
+    def __init__(self, session: "Session", scene: "Scene") -> None:
+        self.session, self.scene = session, scene
+        self._kept: _Kept | None = None
+        self._waiting: dict[str, _Kept] = {}
+        self._job: Job | None = None
+        self._failure = ""
+        self._retry_at = 0.0
+        self.held = False
+        self._doubtful = False
+        self._layer: Any = None
+        self._point: Any = None
+        self._told: Any = None
+        scene.changed.connect(self._show)
+        session.project_changed.connect(self._leave)
+        session.before_closing(self._flush_quietly)
+
+    # What is known
+
+    @property
+    def status(self) -> KeeperStatus:
+        """Whether all is on the disk; ``saving`` too while it is not sure that nothing changed."""
+        if self._failure:
+            return "failed"
+        if self._kept is None and not self._waiting:
+            return "none"
+        kept = [*self._waiting.values(), *([self._kept] if self._kept else [])]
+        busy = self._doubtful or self._job is not None
+        return "saving" if busy or any(k.dirty or k.marks for k in kept) else "saved"
+
+    @property
+    def sentence(self) -> str:
+        """The status in words."""
+        return {
+            "none": "",
+            "saved": "All labels are saved.",
+            "saving": "Saving…",
+            "failed": f"Not saved: {self._failure}",
+        }[self.status]
+
+    @property
+    def painted(self) -> np.ndarray:
+        """Whether each slice of the current scan has labels, along the plane."""
+        if self._kept is None:
+            return np.zeros(0, bool)
+        return self._kept.copy.painted(PLANE_AXIS[self._kept.project.plane])
+
+    @property
+    def done(self) -> np.ndarray:
+        """Whether each slice of the current scan is done, or will be once it is saved."""
+        found = np.zeros(len(self.painted), bool)
+        if self._kept is not None and self._kept.name in self._kept.project.names:
+            found[list(self._kept.project.done(self._kept.name))] = True
+            for index, done in self._kept.marks.items():
+                found[index] = done
+        return found
+
+    def unsaved(self, name: str) -> np.ndarray | None:
+        """Labels of a scan that were not on the disk when it was loaded."""
+        kept = self._waiting.get(name)
+        return None if kept is None else kept.copy.taken()[1]
+
+    # What is asked
+
+    def mark(self, slices: Iterable[int], done: bool = True) -> None:
+        """Mark slices of the current scan as done or not, once what is on them is saved."""
+        kept = self._kept
+        if kept is None:
+            return
+        kept.marks |= dict.fromkeys((int(index) for index in slices), done)
+        self._follow(2 * EAGER_SECONDS)
+        if done and not kept.project.has_labels(kept.name) and not kept.dirty:
+            kept.saved = -1  # A slice that is done and empty needs a file that says so.
+        self._apply_marks(kept)
+        self.tick()
+        self._tell()
+
+    def flush(self) -> bool:
+        """Save now, and wait for it; whether all is on the disk."""
+        if self._kept is not None:
+            self._kept.copy.doubt()
+            self._follow(float("inf"))
+        self._finish_writing()
+        for kept in [*self._waiting.values(), *([self._kept] if self._kept else [])]:
+            if kept.dirty:
+                self._write(kept)
+                self._finish_writing()
+            self._apply_marks(kept)
+        self._tell()
+        return self.status in ("none", "saved")
+
+    def _flush_quietly(self) -> None:
+        self.flush()
+
+    def last_chance(self) -> None:
+        """Save now; what cannot be saved goes to another place on this computer."""
+        if not self.flush():
+            for kept in [*self._waiting.values(), *([self._kept] if self._kept else [])]:
+                self._rescue(kept)
+
+    def tick(self) -> None:
+        """Look for changes and save them if it is time; call it some 25 times a second."""
+        if self._job is not None:
+            self._job.pump()
+        if self._kept is not None:
+            self._follow(EAGER_SECONDS if not self._kept.copy.sure else CALM_SECONDS)
+            self._apply_marks(self._kept)
+        if not any(job.kind == "load" for job in self.session.jobs):
+            # What a job loads may have been read before it was saved.
+            self._waiting = {n: k for n, k in self._waiting.items() if k.dirty or k.marks}
+        now = time.monotonic()
+        if self._job is None and now >= self._retry_at and not self.held:
+            due = next((k for k in self._waiting.values() if k.dirty), None)
+            if self._kept is not None and self._is_due(self._kept, now):
+                due = self._kept
+            if due is not None:
+                self._write(due)
+        self._tell()
+
+    def _is_due(self, kept: _Kept, now: float) -> bool:
+        if not kept.dirty:
+            return False
+        quiet = kept.copy.sure and (now - kept.last >= QUIET_SECONDS or bool(kept.marks))
+        return quiet or kept.first is None or now - kept.first >= LONGEST_SECONDS
+
+    # The layer
+
+    def _show(self) -> None:
+        """Another scan is shown."""
+        old, layer = self._kept, self.scene.labels
+        self._watch(layer)
+        self._kept = None
+        if old is not None and (old.dirty or old.marks) and old.project is self.session.project:
+            self._waiting[old.name] = old
+        elif old is not None and old.dirty:
+            self._rescue(old)
+        project, volume = self.session.project, self.session.volume
+        if layer is not None and project is not None and volume is not None:
+            name = self.session.current
+            self._kept = _Kept(project, name, volume, LabelCopy(layer.data))
+            waiting = self._waiting.pop(name, None)
+            if waiting is not None:
+                self._kept.saved, self._kept.marks = -1 if waiting.dirty else 0, waiting.marks
+        self._doubtful = False
+        self._tell()
+
+    def _watch(self, layer: Any) -> None:
+        names = ("paint", "labels_update", "set_data", "data")
+        for old, connect in ((self._layer, False), (layer, True)):
+            for name in names if old is not None else ():
+                emitter = getattr(old.events, name)
+                heard = self._redrawn if name == "set_data" else self._drawn
+                if connect:
+                    emitter.connect(heard)
+                else:
+                    emitter.disconnect(heard)
+        self._layer, self._point = layer, self._look()
+
+    def _look(self) -> Any:
+        dims = self.scene.viewer.dims
+        return dims.point, dims.order, dims.ndisplay
+
+    def _drawn(self, event: Any = None) -> None:
+        """Something was drawn."""
+        if self._kept is not None:
+            self._kept.copy.doubt()
+            self._doubtful = True
+            self._tell()
+
+    def _redrawn(self, event: Any = None) -> None:
+        """The layer is shown anew: for another slice, or since undo or redo changed it."""
+        point = self._look()
+        if point == self._point and self._kept is not None:
+            self._kept.copy.doubt()
+            self._doubtful = True
+            self._follow(EAGER_SECONDS)
+            self._tell()
+        elif self._kept is not None:
+            self._kept.copy.doubt()
+        self._point = point
+
+    def _follow(self, seconds: float) -> None:
+        kept, data = self._kept, self._layer.data
+        assert kept is not None
+        if data.shape != kept.copy.shape:
+            if not self._failure:
+                self._fail(kept, Problem(SHAPE.format(name=kept.name)))
+            return
+        before = kept.copy.version
+        if data.dtype != kept.copy.dtype:  # napari offers to convert layers.
+            kept.copy = LabelCopy(data, before + 1)
+        found = kept.copy.follow(data, seconds)
+        if kept.copy.version != before:
+            kept.last = time.monotonic()
+            kept.first = kept.last if kept.first is None else kept.first
+        if kept.copy.sure:
+            self._doubtful = False
+        if found:
+            self._told = None  # The painted slices may be others.
+
+    # The disk
+
+    def _write(self, kept: _Kept) -> None:
+        """Begin to save; one at a time, so that nothing older comes after something newer."""
+        assert self._job is None
+        if kept.name not in kept.project.names:  # Removed, so nobody wants its labels.
+            self._waiting.pop(kept.name, None)
+            kept.saved = kept.copy.version
+            kept.marks.clear()
+            return
+        copied: list[tuple[int, bool]] = []
+
+        def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+            version, labels = kept.copy.taken()
+            copied.append((version, kept.project.labels_changed(kept.name)))
+            kept.project.save_labels(kept.name, labels)
+            yield Message(f"{kept.name} is saved.")
+
+        classes, since, kept.first = kept.project.classes, kept.first, None
+        job = Job("save", f"Saving {kept.name}", events)
+
+        def ended(outcome: Outcome) -> None:
+            self._job = None
+            if outcome.problem is not None:
+                kept.first = since or kept.first or time.monotonic()
+                self._fail(kept, outcome.problem)
+                return
+            self._failure, (kept.saved, foreign) = "", copied[0]
+            if foreign:
+                self.session.note.emit(FOREIGN.format(name=kept.name))
+            if kept.project is self.session.project and kept.project.classes != classes:
+                self.session.classes_changed.emit()
+            self._apply_marks(kept)
+
+        job.ended.connect(ended)
+        self._job = job
+        job.start()
+
+    def _finish_writing(self) -> None:
+        if self._job is not None:
+            self._job.wait()
+            self._job.pump()
+
+    def _fail(self, kept: _Kept, problem: Problem) -> None:
+        first = not self._failure
+        kept.marks.clear()  # No slice is done whose labels are not on the disk.
+        self._failure = problem.sentence
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        if first:
+            sentence = f"The labels are not saved: {problem.sentence}"
+            self.session.problem.emit(Problem(sentence, problem.details))
+
+    def _apply_marks(self, kept: _Kept) -> None:
+        """Mark slices whose labels are on the disk."""
+        sure = kept is not self._kept or kept.copy.sure
+        if not kept.marks or kept.dirty or not sure or kept.project is not self.session.project:
+            return
+        marks, kept.marks = kept.marks, {}
+        for done in (True, False):
+            wanted = [index for index, value in marks.items() if value == done]
+            if wanted:
+                self.session.mark_done(kept.name, wanted, done)
+        self._told = None
+
+    def _rescue(self, kept: _Kept) -> None:
+        if kept.dirty:
+            rescue(self.session, kept.project.folder, kept.name, kept.copy.taken()[1], kept.like)
+
+    def _leave(self) -> None:
+        """Another project, or none: what could not be saved in the old one is put elsewhere."""
+        for name, kept in list(self._waiting.items()):
+            if kept.project is not self.session.project:
+                self._rescue(kept)
+                del self._waiting[name]
+        if not self._waiting and self._kept is None:
+            self._failure = ""
+        self._tell()
+
+    def _tell(self) -> None:
+        now = (self.status, self.sentence)
+        if now != self._told:
+            self._told = now
+            self.changed.emit()

@@ -1,0 +1,215 @@
+"""Curves of a training, live. pyqtgraph is loaded when the first curve is drawn."""
+
+import threading
+import time
+from collections.abc import Mapping
+from html import escape
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QHBoxLayout,
+    QLabel,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sslseg.gui.curves import Curve, short
+
+if TYPE_CHECKING:
+    from pyqtgraph import PlotWidget
+
+REDRAW_SECONDS = 0.2
+PLOT_HEIGHT = 170
+COLOURS = {
+    # Okabe and Ito, the darker ones where the background is light.
+    "dark": ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442"),
+    "light": ("#0072b2", "#d55e00", "#00795a", "#a4497f", "#7a6a00"),
+}
+BACKGROUNDS = {"dark": ("#1b1c21", "#d6d8dc"), "light": ("#fbfaf9", "#2b2b2e")}
+
+
+def kind_of_theme(name: str) -> str:
+    """Tell whether a theme of napari is ``dark`` or ``light``."""
+    from napari.utils.theme import get_system_theme, get_theme, is_theme_available
+
+    if name == "system":
+        name = get_system_theme()
+    if not is_theme_available(name):
+        return "dark"
+    return "light" if str(getattr(get_theme(name), "type", name)) == "light" else "dark"
+
+
+def preload() -> None:
+    """Load pyqtgraph in the background, so that the first curve does not make anybody wait."""
+    threading.Thread(target=import_module, args=("pyqtgraph",), daemon=True).start()
+
+
+class CurvePlot(QWidget):
+    """Curves over steps, redrawn at most five times a second.
+
+    Parameters
+    ----------
+    values : str
+        What is drawn, such as "Loss".
+    logarithmic : bool
+        Whether the switch to a logarithmic scale is offered.
+    limits : tuple of float, optional
+        Lowest and highest value that is drawn; as the values are if None.
+    height : int
+        In pixels.
+    """
+
+    def __init__(
+        self,
+        values: str = "Loss",
+        logarithmic: bool = True,
+        limits: tuple[float, float] | None = None,
+        height: int = PLOT_HEIGHT,
+    ) -> None:
+        super().__init__()
+        self.values, self.theme = values, "dark"
+        self._limits, self._height = limits, height
+        self._own: dict[str, str] = {}
+        self.curves: dict[str, Curve] = {}
+        self.drawn = 0
+        self._marked: set[str] = set()
+        self._items: dict[str, Any] = {}
+        self._plot: PlotWidget | None = None
+        self._last = 0.0
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self.redraw)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(2)
+        self.log = QCheckBox("&Logarithmic")
+        self.log.setObjectName("plot-log")
+        self.log.setToolTip("<p>Shows small changes late in a training more clearly.</p>")
+        self.log.setVisible(logarithmic)
+        self.log.toggled.connect(self.ask)
+        self.key = QLabel()
+        self.key.setTextFormat(Qt.TextFormat.RichText)
+        self.key.setWordWrap(True)
+        self.key.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        row = QHBoxLayout()
+        row.addWidget(self.key, 1)
+        row.addWidget(self.log)
+        self._layout.addLayout(row)
+        self.setAccessibleName(f"{values} by step")
+
+    def add(self, name: str, step: float, value: float, marked: bool = False) -> None:
+        """Add a point to a curve; points of a marked one are seen one by one."""
+        self.curves.setdefault(name, Curve()).add(step, value)
+        if marked:
+            self._marked.add(name)
+        self.ask()
+
+    def paint(self, colours: Mapping[str, str]) -> None:
+        """Give curves colours of their own, by name; the others have those of the theme."""
+        if dict(colours) != self._own:
+            self._own = dict(colours)
+            self._redo()
+
+    def clear(self) -> None:
+        """Forget all curves."""
+        self.curves.clear()
+        self._marked.clear()
+        if self._plot is not None:
+            self._plot.clear()
+        self._items.clear()
+        self.key.clear()
+
+    def set_theme(self, name: str) -> None:
+        """Take the colours of a theme of napari."""
+        self.theme = kind_of_theme(name)
+        self._redo()
+
+    def _redo(self) -> None:
+        """Draw all in other colours."""
+        self._items.clear()
+        if self._plot is not None:
+            self._plot.clear()
+            self._colour()
+            self.redraw()
+
+    def ask(self) -> None:
+        """Redraw soon, but not too often."""
+        if not self._timer.isActive():
+            wait = REDRAW_SECONDS - (time.monotonic() - self._last)
+            self._timer.start(max(0, round(wait * 1000)))
+
+    def redraw(self) -> None:
+        """Draw what there is."""
+        self._last = time.monotonic()
+        if not self.isVisible() or not self.curves:
+            return
+        plot = self._plot if self._plot is not None else self._make()
+        log = self.log.isChecked()
+        plot.setLogMode(x=False, y=log)
+        for number, (name, curve) in enumerate(self.curves.items()):
+            if name not in self._items:
+                self._items[name] = self._item(plot, number, name in self._marked)
+            x, y = curve.points(positive=log)
+            self._items[name].setData(x, y)
+        self._tell()
+        self.drawn += 1
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802
+        super().showEvent(event)
+        self.ask()
+
+    def _make(self) -> "PlotWidget":
+        import pyqtgraph
+
+        plot = pyqtgraph.PlotWidget()
+        plot.setFixedHeight(self._height)
+        plot.setMenuEnabled(False)
+        plot.setMouseEnabled(x=False, y=False)
+        plot.enableMouse(False)
+        plot.hideButtons()
+        plot.setAntialiasing(True)
+        plot.setLabel("bottom", "Step")
+        if self._limits is not None:
+            plot.setYRange(*self._limits)
+        # Above the plot there is room for a name, but along its side there is none to spare.
+        plot.getAxis("left").setWidth(48)
+        plot.getAxis("bottom").setHeight(38)
+        plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._plot = plot
+        self._layout.addWidget(plot)
+        self._colour()
+        return plot
+
+    def _item(self, plot: "PlotWidget", number: int, marked: bool) -> Any:
+        import pyqtgraph
+
+        colour = self._colour_of(number)
+        pen = pyqtgraph.mkPen(colour, width=2 if marked else 1)
+        symbols = {"symbol": "o", "symbolSize": 6, "symbolBrush": colour, "symbolPen": None}
+        return plot.plot(pen=pen, **(symbols if marked else {}))
+
+    def _colour_of(self, number: int) -> str:
+        own = self._own.get(list(self.curves)[number])
+        return own or COLOURS[self.theme][number % len(COLOURS[self.theme])]
+
+    def _colour(self) -> None:
+        assert self._plot is not None
+        background, text = BACKGROUNDS[self.theme]
+        self._plot.setBackground(background)
+        for side in ("left", "bottom"):
+            axis = self._plot.getAxis(side)
+            axis.setPen(text)
+            axis.setTextPen(text)
+        self._plot.showGrid(x=False, y=True, alpha=0.15)
+
+    def _tell(self) -> None:
+        """Name the curves, with the latest value of each."""
+        parts = []
+        for number, (name, curve) in enumerate(self.curves.items()):
+            mark = f"<span style='color:{self._colour_of(number)}'>●</span>"
+            parts.append(f"{mark} {escape(name)} {short(curve.last)}")
+        self.key.setText("&nbsp; ".join(parts))

@@ -1,0 +1,100 @@
+"""The runs of a project as a person chooses them: which there are, and what they are, in words."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from napari_sslseg.core.run_list import RunSummary
+from napari_sslseg.core.run_record import RECORD
+from napari_sslseg.core.runs import Run
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.project import Project
+
+ENDS = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
+Use = Literal["not seen", "kept out", "same patient", "learnt from"]
+USE_HINTS: dict[Use, str] = {
+    "not seen": "The training saw no scan of this patient.",
+    "kept out": "Kept out of the training; it only decided which weights were best.",
+    "same patient": "The training saw another scan of this patient, so the score is too good.",
+    "learnt from": "The training learnt from this scan, so the score is too good.",
+}
+"""What a run made of a scan, the most telling first."""
+
+
+def usable_runs(
+    runs: Iterable[RunSummary], kind: Literal["pretrain", "finetune"]
+) -> list[RunSummary]:
+    """Runs with weights that nothing works on; finished ones first, then the newest."""
+    found = [
+        run
+        for run in runs
+        if run.kind == kind and run.status in ENDS and Run(run.folder, {}).weights.is_file()
+    ]
+    found.sort(key=lambda run: run.name, reverse=True)
+    return sorted(found, key=lambda run: run.status != "finished")
+
+
+def short_words(run: RunSummary) -> str:
+    """A run in a line, for a list to choose from."""
+    parts = [run.name]
+    if run.kind == "finetune":
+        if run.best is not None:
+            parts.append(f"Dice {run.best:.2f}")
+    elif run.learnt:
+        parts.append(run.learnt.replace("-", " "))
+    if run.status != "finished":
+        parts.append(ENDS.get(run.status or "", "interrupted"))
+    return " · ".join(parts)
+
+
+def long_words(run: RunSummary) -> str:
+    """What a run learnt, in a sentence."""
+    scans = "an unknown number of scans" if run.scans is None else _many(run.scans, "scan")
+    how = f"in {run.steps:,} steps" if run.steps else ""
+    end = ENDS.get(run.status or "", "interrupted")
+    if run.kind == "pretrain":
+        task = (run.learnt or "an unknown task").replace("-", " ")
+        return f"Learnt {task} from {scans} {how} ({end})."
+    start = "from scratch" if run.learnt == "scratch" else f"starting from {run.learnt}"
+    score = "" if run.best is None else f" Dice {run.best:.2f} on the patients kept out."
+    return f"Trained on {scans}, {start}, {how} ({end}).{score}"
+
+
+def scan_uses(project: "Project", run: Run) -> dict[str, Use]:
+    """What a run made of each scan of the project.
+
+    Raises
+    ------
+    CheckpointError
+        If its record does not tell.
+    """
+    from napari_sslseg.core.resume import entries
+
+    roles = {entry.name: entry.role for entry in entries(run)}
+    subjects = {name: project.entry(name).subject for name in project.names}
+    known = {subjects[name] for name, role in roles.items() if name in subjects and role != KEPT}
+    uses: dict[str, Use] = {}
+    for name, subject in subjects.items():
+        if name in roles:
+            uses[name] = "kept out" if roles[name] == KEPT else "learnt from"
+        else:
+            uses[name] = "same patient" if subject in known else "not seen"
+    return uses
+
+
+KEPT = "validation"
+
+
+def forget_empty_run(folder: Path) -> None:
+    """Remove the folder of a run that ended before it began."""
+    if (folder / RECORD).exists():
+        return
+    with suppress(OSError):
+        (folder / "run.lock").unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

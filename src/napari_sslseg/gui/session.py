@@ -1,0 +1,170 @@
+"""What the screen shows and does: trainings and predictions of a project, and what comes next."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_sslseg.core.errors import SslsegError
+from napari_sslseg.core.events import Event, Message, PauseFlag, StopFlag
+from napari_sslseg.gui.jobs import Job, Outcome, Problem
+from napari_sslseg.gui.run_words import forget_empty_run
+from napari_sslseg.gui.session_base import SessionBase
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.config import FinetuneSettings, PretrainSettings
+    from napari_sslseg.core.project import Project
+
+
+class Session(SessionBase):
+    """The model of the window, with what a project is for."""
+
+    def pretrain(self, task: Any, settings: "PretrainSettings", device: str = "auto") -> Job | None:
+        """Pretrain on all training scans of the project."""
+        from napari_sslseg.core.pretrain import iter_pretrain
+
+        project = self._ready()
+        out = self._new_run(project, "pretrain")
+        if project is None or out is None:
+            return None
+
+        def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+            return iter_pretrain(
+                project.scans("train", usable_only=True), task, out=out, settings=settings,
+                device=device, stop=stop, pause=pause, watch=self.watch, overwrite=True,
+            )  # fmt: skip
+
+        return self._train("pretrain", f"Pretraining {out.name}", events, out)
+
+    def pretrain_preset(self, preset: Any, device: str = "auto") -> Job | None:
+        """Pretrain as a preset says, in all its stages, on all training scans of the project."""
+        from napari_sslseg.core.preset_runs import iter_pretrain_preset
+
+        project = self._ready()
+        out = self._new_run(project, "pretrain")
+        if project is None or out is None:
+            return None
+
+        def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+            return iter_pretrain_preset(
+                project.scans("train", usable_only=True), preset, out=out, device=device,
+                stop=stop, pause=pause, watch=self.watch, overwrite=True,
+            )  # fmt: skip
+
+        return self._train("pretrain", f"Pretraining {out.name}", events, out)
+
+    def finetune(
+        self,
+        init: Any,
+        settings: "FinetuneSettings",
+        *,
+        validation_share: float = 0.2,
+        device: str = "auto",
+    ) -> Job | None:
+        """Fine-tune on the slices that are done; some patients are kept out to score it."""
+        from napari_sslseg.core.finetune import iter_finetune
+
+        project = self._ready()
+        out = self._new_run(project, "finetune")
+        if project is None or out is None:
+            return None
+
+        def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+            split = project.split_validation(validation_share, usable_only=True)
+            if split.note:
+                yield Message(split.note)
+            yield from iter_finetune(
+                split.training, init=init, out=out, settings=settings, validation=split.validation,
+                device=device, stop=stop, pause=pause, watch=self.watch, overwrite=True,
+            )  # fmt: skip
+
+        return self._train("finetune", f"Fine-tuning {out.name}", events, out)
+
+    def go_on(self, run: str) -> Job | None:
+        """Go on with a run of the project that was stopped or interrupted."""
+        from napari_sslseg.core.finetune import iter_finetune
+        from napari_sslseg.core.preset_runs import iter_pretrain_preset
+        from napari_sslseg.core.runs import Run
+        from napari_sslseg.core.staged_files import is_staged
+
+        project = self._ready()
+        if project is None:
+            return None
+        out = project.folder / "runs" / run
+
+        def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+            flags: dict[str, Any] = {"stop": stop, "pause": pause, "watch": self.watch}
+            # The first stage of a preset that was interrupted has a folder of its own.
+            if is_staged(out) or Run.open(out).kind == "pretrain":
+                yield from iter_pretrain_preset(project.scans(), out=out, resume=True, **flags)
+            else:
+                yield from iter_finetune(project.labelled_scans(), out=out, resume=True, **flags)
+
+        kind = "pretrain" if run.startswith("pretrain") else "finetune"
+        return self._train(kind, f"Going on with {run}", events, out)
+
+    def _ready(self) -> "Project | None":
+        """The project, if a training can begin."""
+        if self.project is None:
+            self.problem.emit(Problem("There is no project; create or open one first."))
+            return None
+        if self.training is not None:
+            self.problem.emit(Problem("A training runs already; stop it first."))
+            return None
+        for finish in self._before_closing:
+            finish()
+        return self.project
+
+    def _new_run(
+        self, project: "Project | None", kind: Literal["pretrain", "finetune"]
+    ) -> Path | None:
+        """The folder of a new run; None, and a problem, if it cannot be made."""
+        if project is None:
+            return None
+        try:
+            return project.new_run_folder(kind)
+        except SslsegError as error:
+            self.problem.emit(Problem(str(error)))
+            return None
+
+    def _train(
+        self, kind: str, title: str, events: Callable[[StopFlag, PauseFlag], Any], out: Path
+    ) -> Job:
+        def ended(outcome: Outcome) -> None:
+            forget_empty_run(out)
+            self.look_for_runs()
+
+        return self.run(kind, title, events, ended, out)
+
+    # What comes next
+
+    def summary(self) -> Mapping[str, Any]:
+        """Numbers that tell how far the work is."""
+        project = self.project
+        if project is None:
+            return {"scans": 0, "done": 0, "labelled": 0, "pretrained": 0, "finetuned": 0}
+        done = {name: len(project.done(name)) for name in project.names}
+        runs = [run for run in self.runs if run.problem is None]
+        return {
+            "scans": len(project.names),
+            "done": sum(done.values()),
+            "labelled": sum(1 for count in done.values() if count),
+            "pretrained": sum(r.kind == "pretrain" for r in runs),
+            "finetuned": sum(r.kind == "finetune" for r in runs),
+        }
+
+    def next_step(self) -> str:
+        """Say in one sentence what to do next."""
+        found = self.summary()
+        if self.project is None:
+            return "Create a project, or open one."
+        if not found["scans"]:
+            return "Add scans: drop files or folders here."
+        if self.training is not None:
+            return f"{self.training.title}; you can label slices meanwhile."
+        if not found["pretrained"] and not found["done"]:
+            return "Start the pretraining: it learns from your scans without labels."
+        if not found["done"]:
+            return "Label a slice, and mark it as done."
+        if not found["finetuned"]:
+            return "Train on the slices that are done."
+        return "Look at the predictions, correct a slice, and train again."

@@ -1,0 +1,292 @@
+"""What the screen shows and does, without a screen: one project, one current scan, jobs.
+
+Panels listen to its signals and call its methods; they hold no state of their own that outlives
+them. Everything heavy happens in jobs, which :meth:`Session.pump` hears.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_sslseg.core.errors import SslsegError
+from napari_sslseg.core.events import Event, Message, PauseFlag, StopFlag
+from napari_sslseg.gui.jobs import Job, Outcome, Problem
+from napari_sslseg.gui.predictions import Predictions
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.run_list import RunSummary
+    from napari_sslseg.core.volumes import Volume
+    from napari_sslseg.core.watch import Watch
+
+TRAINING = ("pretrain", "finetune")
+
+
+class SessionBase:
+    """The model of the window.
+
+    Attributes
+    ----------
+    project_changed : Signal
+        A project was opened or closed.
+    scans_changed : Signal
+        Scans, their roles, problems or modalities changed.
+    selected : Signal of str
+        A scan was loaded and is the current one; empty if there is none.
+    runs : list of RunSummary
+        What ``runs/`` holds, as it was read last.
+    classes_changed, plane_changed, runs_changed : Signal
+    done_changed : Signal of str
+        Slices of this scan were marked or unmarked.
+    jobs_changed : Signal
+        A job began, ended, or changed its status.
+    told : Signal of (Job, list of Event)
+        What a job tells.
+    ended : Signal of (Job, Outcome)
+    problem : Signal of Problem
+        To be shown at once.
+    note : Signal of str
+        A sentence worth showing.
+    """
+
+    project_changed = Signal()
+    scans_changed = Signal()
+    selected = Signal(str)
+    classes_changed = Signal()
+    plane_changed = Signal()
+    done_changed = Signal(str)
+    runs_changed = Signal()
+    jobs_changed = Signal()
+    told = Signal(object, list)
+    ended = Signal(object, Outcome)
+    problem = Signal(Problem)
+    note = Signal(str)
+
+    def __init__(self) -> None:
+        self.project: Project | None = None
+        self.current = ""
+        self.volume: Volume | None = None
+        self.labels: Volume | None = None
+        self._wanted = ""
+        self.runs: list[RunSummary] = []
+        self.jobs: list[Job] = []
+        self.watch: Watch | None = None
+        self._before_closing: list[Callable[[], None]] = []
+        self.predictions = Predictions(self)
+
+    # Projects
+
+    def create(self, folder: str | Path) -> bool:
+        """Make a project in a folder and open it; whether that worked."""
+        from napari_sslseg.core.project import Project
+
+        return self._enter(lambda: Project.create(folder))
+
+    def open(self, folder: str | Path) -> bool:
+        """Open a project; whether that worked. If so, the one that was open is closed."""
+        from napari_sslseg.core.project import Project
+
+        if self.project is not None and self.project.folder == Path(folder).absolute():
+            return True
+        return self._enter(lambda: Project.open(folder))
+
+    def _enter(self, make: "Callable[[], Project]") -> bool:
+        from napari_sslseg.core.recent import remember_project
+
+        if self.training is not None:
+            self.problem.emit(Problem("A training runs; stop it before another project is opened."))
+            return False
+        try:
+            project = make()
+        except SslsegError as error:
+            self.problem.emit(Problem(str(error)))
+            return False
+        self.close()
+        self.project, self.runs = project, []
+        self.attempt(lambda: remember_project(project.folder))
+        self.project_changed.emit()
+        self.look_for_runs()
+        last = project.recall("scan", "")
+        if last in project.names:
+            self.select(last)
+        return True
+
+    def close(self) -> None:
+        """Save what waits to be saved and let go of the project."""
+        for finish in self._before_closing:
+            finish()
+        project, self.project = self.project, None
+        if project is None:
+            return
+        self.runs = []
+        self.deselect()
+        project.close()
+        self.project_changed.emit()
+
+    def finish(self) -> None:
+        """Save what waits to be saved."""
+        for finish in self._before_closing:
+            finish()
+
+    def take(self, project: "Project") -> bool:
+        """Work on a project that is open already; it is the session that closes it."""
+        return self._enter(lambda: project)
+
+    def leave(self) -> None:
+        """Save what was drawn on the current scan, and show none."""
+        self.finish()
+        self.deselect()
+
+    def deselect(self) -> None:
+        """Show no scan."""
+        self._wanted = self.current = ""
+        self.volume = self.labels = None
+        self.selected.emit("")
+
+    def before_closing(self, finish: Callable[[], None]) -> None:
+        """Call this before a project is closed, such as what saves labels."""
+        self._before_closing.append(finish)
+
+    def attempt(self, work: Callable[[], Any]) -> bool:
+        """Do some quick work; an error of the user becomes a problem. Whether it worked."""
+        try:
+            work()
+        except SslsegError as error:
+            self.problem.emit(Problem(str(error)))
+            return False
+        return True
+
+    # Scans
+
+    def add(self, paths: Iterable[str | Path]) -> Job | None:
+        """Add scans from files, folders and DICOM trees, in the background."""
+        project = self.project
+        if project is None:
+            self.problem.emit(Problem("There is no project; create or open one first."))
+            return None
+        wanted = list(paths)
+
+        def ended(outcome: Outcome) -> None:
+            self.scans_changed.emit()
+            if not self.current and project.names:
+                self.select(project.names[0])
+
+        return self.run(
+            "add",
+            "Adding scans",
+            lambda stop, pause: project.iter_add_scans(wanted, stop=stop),
+            ended,
+        )
+
+    def select(self, name: str) -> None:
+        """Load a scan in the background and make it the current one."""
+        project = self.project
+        if project is None or (name == self.current and self.volume is not None):
+            return
+        found: list[tuple[Volume, Volume]] = []
+        self._wanted = name
+
+        def load(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+            found.append((project.load(name), project.labels(name)))
+            yield Message(f"{name} is loaded.")
+
+        def ended(outcome: Outcome) -> None:
+            # The last that was asked for counts, even if another takes longer to load.
+            if found and self.project is project and self._wanted == name:
+                for finish in self._before_closing:
+                    finish()
+                self.current = name
+                self.volume, self.labels = found[0]
+                self.attempt(lambda: project.remember("scan", name))
+                self.selected.emit(name)
+
+        self.run("load", f"Loading {name}", load, ended)
+
+    def set_role(self, name: str, role: Any) -> None:
+        """Set the role of a patient by one of their scans."""
+        project = self.project
+        others: list[str] = []
+        if project is not None and self.attempt(
+            lambda: others.extend(other for other in project.set_role(name, role) if other != name)
+        ):
+            if others:
+                self.note.emit(
+                    f"{name} and the other scans of this patient ({', '.join(others)}) are now "
+                    + ("to train on." if role == "train" else "held out.")
+                )
+            self.scans_changed.emit()
+
+    # Done slices
+
+    def mark_done(self, name: str, slices: Iterable[int], done: bool = True) -> None:
+        """Mark slices as done, or unmark them."""
+        project = self.project
+        if project is None:
+            return
+        wanted = list(slices)
+        change = project.mark_done if done else project.unmark
+        if self.attempt(lambda: change(name, wanted)):
+            self.done_changed.emit(name)
+
+    # Runs
+
+    def look_for_runs(self) -> None:
+        """Read in the background which runs there are; ``runs_changed`` tells of it."""
+        project = self.project
+        found: list[RunSummary] = []
+        if project is None:
+            return
+
+        def look(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+            found.extend(project.runs())
+            yield from ()
+
+        def ended(outcome: Outcome) -> None:
+            if self.project is project and outcome.problem is None:
+                self.runs = found
+                self.runs_changed.emit()
+
+        self.run("look", "Looking for runs", look, ended)
+
+    # Jobs
+
+    @property
+    def training(self) -> Job | None:
+        """The pretraining or fine-tuning that runs, if one does."""
+        return next((job for job in self.jobs if job.kind in TRAINING and job.active), None)
+
+    def run(
+        self,
+        kind: str,
+        title: str,
+        events: Callable[[StopFlag, PauseFlag], Iterator[Event]],
+        ended: Callable[[Outcome], None] | None = None,
+        folder: Path | None = None,
+    ) -> Job:
+        """Start a job; ``ended`` hears of its end first. ``folder`` is the run of a training."""
+        job = Job(kind, title, events)
+        job.folder = folder
+
+        def over(outcome: Outcome) -> None:
+            self.jobs.remove(job)
+            if ended is not None:
+                ended(outcome)
+            if outcome.problem is not None:
+                self.problem.emit(outcome.problem)
+            self.ended.emit(job, outcome)
+            self.jobs_changed.emit()
+
+        job.told.connect(lambda events: self.told.emit(job, events))
+        job.changed.connect(self.jobs_changed.emit)
+        job.ended.connect(over)
+        self.jobs.append(job)
+        job.start()
+        self.jobs_changed.emit()
+        return job
+
+    def pump(self) -> None:
+        """Hear all jobs; call it often from the thread of the screen."""
+        for job in list(self.jobs):
+            job.pump()

@@ -1,0 +1,198 @@
+"""What is asked before a training: where it starts, how, and how long."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QLabel,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sslseg.core.config import NETWORK_WIDTHS
+from napari_sslseg.gui.foldable import Foldable
+from napari_sslseg.gui.run_words import long_words, short_words
+from napari_sslseg.gui.training_choice import LENGTHS, STRATEGIES, TRANSFERS, TrainingChoice
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.run_list import RunSummary
+
+SCRATCH = "From scratch, without pretraining"
+LENGTH_WORDS = {"quick": "Quick look", "usual": "Usual", "long": "Long"}
+LOSSES = {
+    "dice-ce": ("Overlap and every pixel", "Dice plus cross entropy."),
+    "dice": ("Overlap", "Dice over the batch."),
+    "dice-per-sample": ("Overlap of each slice", "Dice of each slice."),
+    "dice-multilabel": ("Overlap, each structure by itself", "Dice of all classes."),
+    "bce-to-dice": ("Every pixel first, then overlap", "From cross entropy towards Dice."),
+}
+DEVICES = {
+    "auto": ("The fastest there is", "The graphics card if it can be used, else the processor."),
+    "cpu": ("Processor", "Slower, but always there."),
+    "cuda": ("Graphics card", "Of NVIDIA."),
+}
+NETWORKS = {"tiny": "Tiny (for a try)", "small": "Small", "paper": "Large (needs a graphics card)"}
+
+
+class TrainForm(QWidget):
+    """The questions, with answers that suit most.
+
+    Attributes
+    ----------
+    changed : Signal
+        An answer has changed.
+    """
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        form = _form()
+        self.start = _combo("train-start", "What the training starts from", [])
+        self.about = QLabel()
+        self.about.setWordWrap(True)
+        self.about.setObjectName("train-about")
+        steps = [(f"{LENGTH_WORDS[k]} ({n:,} steps)", k, "") for k, n in LENGTHS.items()]
+        self.length = _combo("train-length", "How long it trains", steps)
+        self.length.setCurrentIndex(1)
+        self.strategy = _combo("train-strategy", "How gently it trains", _asked(STRATEGIES))
+        self.transfer = _combo("train-transfer", "What it takes over", _asked(TRANSFERS))
+        form.addRow("Start &from", self.start)
+        form.addRow(self.about)
+        form.addRow("&Take over", self.transfer)
+        form.addRow("Ho&w", self.strategy)
+        form.addRow("How &long", self.length)
+        layout.addLayout(form)
+        self.advanced = Foldable("&Advanced", self._make_advanced())
+        self.advanced.button.setObjectName("train-advanced")
+        layout.addWidget(self.advanced)
+        self._runs: dict[str, RunSummary] = {}
+        self.start.currentIndexChanged.connect(self._start_changed)
+        self.share.valueChanged.connect(lambda _: self.changed.emit())
+        self._start_changed()
+
+    def _make_advanced(self) -> QWidget:
+        box = QWidget()
+        form = _form(box)
+        usual = TrainingChoice()
+        self.steps = _spin("train-steps", 0, 1_000_000, 0)
+        self.steps.setSpecialValueText("as chosen above")
+        self.steps.setToolTip("Batches of slices to learn from, in place of the choice above.")
+        self.batch = _spin("train-batch", 1, 512, usual.batch_size)
+        self.batch.setToolTip("Slices that are looked at in one step; more need more memory.")
+        self.rate = QDoubleSpinBox()
+        self.rate.setObjectName("train-rate")
+        self.rate.setDecimals(5)
+        self.rate.setRange(0.00001, 1)
+        self.rate.setSingleStep(0.0001)
+        self.rate.setValue(usual.learning_rate)
+        self.rate.setToolTip("Size of the first steps (learning rate).")
+        self.network = _combo(
+            "train-network", "Size of the network", [(t, k, "") for k, t in NETWORKS.items()]
+        )
+        self.network.setCurrentIndex(list(NETWORK_WIDTHS).index(usual.network))
+        self.network.setToolTip("From scratch alone; else it is that of the pretraining.")
+        self.loss = _combo("train-loss", "What it learns to make small", _asked(LOSSES))
+        self.share = _spin("train-share", 0, 50, round(100 * usual.share))
+        self.share.setSuffix(" % of patients")
+        self.share.setToolTip("Not learnt from; the Dice on them says how good the training is.")
+        self.device = _combo("train-device", "Where it computes", _asked(DEVICES))
+        self.seed = _spin("train-seed", 0, 2**31 - 1, usual.seed)
+        self.seed.setToolTip("The same number gives the same training.")
+        for name, field in (
+            ("Steps", self.steps), ("Keep out", self.share), ("Slices per step", self.batch),
+            ("Learning rate", self.rate), ("Loss", self.loss), ("Network", self.network),
+            ("Computes on", self.device), ("Seed", self.seed),
+        ):  # fmt: skip
+            form.addRow(name, field)
+        return box
+
+    def show_runs(self, runs: Sequence["RunSummary"]) -> None:
+        """Offer pretraining runs, the first of them chosen unless one is chosen already."""
+        before = self.start.currentData() if self.start.count() else None
+        if before is not None and [r.name for r in runs] == list(self._runs):
+            return
+        known, self._runs = set(self._runs), {run.name: run for run in runs}
+        self.start.blockSignals(True)
+        self.start.clear()
+        for run in runs:
+            self.start.addItem(short_words(run), run.name)
+        self.start.addItem(SCRATCH, "")
+        new = [name for name in self._runs if name not in known]
+        chosen = self.start.findData(before) if before is not None and not new else 0
+        self.start.setCurrentIndex(max(chosen, 0))
+        self.start.blockSignals(False)
+        self._start_changed()
+
+    def choice(self) -> TrainingChoice:
+        """The answers."""
+        return TrainingChoice(
+            start=self.start.currentData() or "",
+            length=self.length.currentData(),
+            strategy=self.strategy.currentData(),
+            transfer=self.transfer.currentData(),
+            steps=self.steps.value() or None,
+            batch_size=self.batch.value(),
+            learning_rate=self.rate.value(),
+            loss=self.loss.currentData(),
+            network=self.network.currentData(),
+            share=self.share.value() / 100,
+            device=self.device.currentData(),
+            seed=self.seed.value(),
+        )
+
+    def _start_changed(self) -> None:
+        run = self._runs.get(self.start.currentData() or "")
+        for field in (self.transfer, self.strategy):
+            field.setEnabled(run is not None)
+        self.network.setEnabled(run is None)
+        scratch = "Knows nothing before; a pretraining (step 2) usually needs fewer labels."
+        self.about.setText(scratch if run is None else long_words(run))
+        self.changed.emit()
+
+
+def _asked(words: Any) -> Iterable[tuple[str, str, str]]:
+    return [(title, key, hint) for key, (title, hint) in words.items()]
+
+
+def _combo(name: str, accessible: str, items: Iterable[tuple[str, str, str]]) -> QComboBox:
+    box = QComboBox()
+    box.setObjectName(name)
+    box.setAccessibleName(accessible)
+    # Else the longest entry decides how wide the dock is.
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(8)
+    for number, (title, key, hint) in enumerate(items):
+        box.addItem(title, key)
+        if hint:
+            box.setItemData(number, hint, 3)  # Qt.ItemDataRole.ToolTipRole
+
+    def hint_of(number: int) -> None:
+        box.setToolTip(box.itemData(number, 3) or box.itemText(number))
+
+    box.currentIndexChanged.connect(hint_of)
+    if box.count():
+        hint_of(0)
+    return box
+
+
+def _spin(name: str, low: int, high: int, value: int) -> QSpinBox:
+    box = QSpinBox()
+    box.setObjectName(name)
+    box.setRange(low, high)
+    box.setValue(value)
+    return box
+
+
+def _form(box: QWidget | None = None) -> QFormLayout:
+    form = QFormLayout(box) if box is not None else QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    return form

@@ -1,0 +1,188 @@
+"""The dock widget: five steps from scans to predictions, and what comes next.
+
+Loads no PyTorch; a panel is made when it is first shown.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sslseg.gui.closing import Closing
+from napari_sslseg.gui.jobs import Problem
+from napari_sslseg.gui.scene import Scene
+from napari_sslseg.gui.session import Session
+from napari_sslseg.gui.window import tell
+
+if TYPE_CHECKING:
+    import napari
+
+STEPS = ("Scans", "Pretrain", "Label", "Train", "Inspect")
+PUMP_MILLISECONDS = 40
+LEAST_WIDTH = 370
+
+
+class FewShotWidget(QWidget):
+    """Few-shot segmentation in five steps.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The window that it is docked to.
+
+    Attributes
+    ----------
+    released : Signal
+        It was closed for good: what panels hung to the viewer is to go.
+    """
+
+    released = Signal()
+
+    def __init__(self, napari_viewer: "napari.Viewer") -> None:
+        super().__init__()
+        # Without the guard that napari puts around it, whose layers are no layer of a list.
+        self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.session = Session()
+        self.scene = Scene(self.session, self.viewer)
+        self.panels: dict[str, QWidget] = {}
+        self._heard: Any = None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        # Below this the steps lose their names, and forms their ends.
+        self.setMinimumWidth(LEAST_WIDTH)
+        layout.addLayout(self._make_steps())
+        self.stack = QStackedWidget()
+        # Else napari adds a stretch below, which takes half of the height.
+        self.stack.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        layout.addWidget(self.stack, 1)
+        layout.addWidget(self._make_status())
+        for _ in STEPS:
+            area = QScrollArea()
+            area.setWidgetResizable(True)
+            area.setFrameShape(QScrollArea.Shape.NoFrame)
+            area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+            self.stack.addWidget(area)
+        self._connect()
+        self.timer = QTimer(self)
+        self.timer.timeout.connect(self.session.pump)
+        self.timer.timeout.connect(self.scene.keeper.tick)
+        self.timer.start(PUMP_MILLISECONDS)
+        self.closing = Closing(self)
+        self.show_step("Scans")
+        self.refresh()
+
+    def _make_steps(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(2)
+        self.steps = QButtonGroup(self)
+        for number, name in enumerate(STEPS, start=1):
+            button = QPushButton(f"{number} {name}")
+            button.setObjectName(f"step-{name}")
+            button.setCheckable(True)
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            button.setAccessibleName(f"Step {number}: {name}")
+            self.steps.addButton(button, number - 1)
+            row.addWidget(button, 1)
+        self.steps.idClicked.connect(lambda number: self.show_step(STEPS[number]))
+        return row
+
+    def _make_status(self) -> QWidget:
+        box = QWidget()
+        layout = QVBoxLayout(box)
+        layout.setContentsMargins(0, 4, 0, 0)
+        self.next = QLabel()
+        self.next.setObjectName("next-step")
+        self.next.setWordWrap(True)
+        self.busy = QProgressBar()
+        self.busy.setObjectName("busy")
+        self.busy.setTextVisible(True)
+        self.busy.hide()
+        layout.addWidget(self.busy)
+        layout.addWidget(self.next)
+        return box
+
+    def _connect(self) -> None:
+        session = self.session
+        for signal in (
+            session.project_changed,
+            session.scans_changed,
+            session.runs_changed,
+            session.jobs_changed,
+            session.classes_changed,
+        ):
+            signal.connect(self.refresh)
+        session.done_changed.connect(lambda name: self.refresh())
+        session.problem.connect(self._tell_problem)
+        session.note.connect(lambda text: tell(text, "info"))
+        session.told.connect(self._hear)
+
+    def show_step(self, name: str) -> None:
+        """Show the panel of a step, which is made if it was never shown."""
+        number = STEPS.index(name)
+        self.steps.button(number).setChecked(True)
+        if name not in self.panels:
+            module = import_module(f"napari_sslseg.gui.panels.{name.lower()}")
+            make: Callable[..., QWidget] = getattr(module, f"{name}Panel")
+            self.panels[name] = make(self.session, self.scene)
+            area = self.stack.widget(number)
+            assert isinstance(area, QScrollArea)
+            area.setWidget(self.panels[name])
+            release = getattr(self.panels[name], "release", None)
+            if release is not None:
+                self.released.connect(release)
+        self.stack.setCurrentIndex(number)
+
+    def refresh(self) -> None:
+        """Say what the state is, and what comes next."""
+        found = self.session.summary()
+        ready = {
+            "Scans": True,
+            "Pretrain": found["scans"] > 0,
+            "Label": found["scans"] > 0,
+            "Train": found["done"] > 0,
+            "Inspect": found["finetuned"] > 0,
+        }
+        marks = {
+            "Scans": found["scans"] > 0,
+            "Pretrain": found["pretrained"] > 0,
+            "Label": found["done"] > 0,
+            "Train": found["finetuned"] > 0,
+            "Inspect": False,
+        }
+        for number, name in enumerate(STEPS):
+            button = self.steps.button(number)
+            button.setText(f"{number + 1} {name}" + (" ✓" if marks[name] else ""))
+            button.setEnabled(ready[name] or name in self.panels)
+        self.next.setText(f"<b>Next:</b> {self.session.next_step()}")
+        if self._heard is None or not self._heard.active:
+            self.busy.hide()
+
+    def _hear(self, job: Any, events: list[Any]) -> None:
+        from napari_sslseg.core.events import Progress, Step
+
+        for event in reversed(events):
+            if isinstance(event, Progress | Step):
+                done = event.done if isinstance(event, Progress) else event.step
+                self.busy.setRange(0, event.total)
+                self.busy.setValue(done)
+                stage = event.stage if isinstance(event, Progress) else job.title
+                self.busy.setFormat(f"{stage}: %v of %m")
+                self.busy.show()
+                self._heard = job
+                return
+
+    def _tell_problem(self, problem: Problem) -> None:
+        tell(problem.sentence, "error")

@@ -1,0 +1,732 @@
+"""The project folder: scans, labels, done slices, classes and runs, as a user goes through them."""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_sslseg import core
+from napari_sslseg.core.errors import ConfigError, GeometryError, ProjectError, VolumeError
+from napari_sslseg.core.events import Message, Progress, StopFlag
+from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.label_maps import load_labels, save_labels
+from napari_sslseg.core.project import Project
+from napari_sslseg.core.project_names import free_name, is_name, safe_name
+from napari_sslseg.core.recent import recent_projects, remember_project
+from napari_sslseg.core.volumes import Volume, load_volume
+
+AFFINE = np.diag([-2.0, -2.0, 3.0, 1.0])
+
+
+def write_scan(path, seed=0, shape=(12, 10, 6), affine=AFFINE):
+    values = np.random.default_rng(seed).integers(0, 900, shape).astype(np.int16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(values, affine), path)
+    return path
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Three scans beside the project: two of one subject, one of another."""
+    for seed, name in enumerate(("a_ED", "a_ES", "b")):
+        write_scan(tmp_path / "scans" / f"{name}.nii.gz", seed)
+    with Project.create(tmp_path / "project") as project:
+        found = project.add_scans(tmp_path / "scans")
+        assert found.added == ("a_ED", "a_ES", "b")
+        assert not found.problems
+        yield project
+
+
+def drawn(project, name, value=1):
+    """Labels with a block of one class on display slices 2 and 3."""
+    labels = project.labels(name).data
+    labels[2:4, 3:6, 2:5] = value
+    return labels
+
+
+def reopened(project):
+    project.close()
+    return Project.open(project.folder)
+
+
+def read(project):
+    return json.loads((project.folder / "project.json").read_text(encoding="utf-8"))
+
+
+class TestFolder:
+    def test_all_is_there_again(self, project):
+        project.add_class("Größe 7 µm", colour="#00FF00")
+        project.save_labels("b", drawn(project, "b"))
+        project.mark_done("b", [2, 3])
+        project.set_role("a_ED", "test")
+        project.remember("network", {"kind": "unet2d", "widths": [8, 16]})
+        before = project.record
+        with reopened(project) as again:
+            assert again.record == before
+            assert again.done("b") == (2, 3)
+            assert again.class_names == {1: "Größe 7 µm"}
+            assert again.classes[0].colour == "#00ff00"
+            assert again.recall("network") == {"kind": "unet2d", "widths": [8, 16]}
+            assert again.recall("nothing", 7) == 7
+            assert (again.labels("b").data == drawn(again, "b")).all()
+            assert not again.problems()
+
+    def test_one_that_is_there_is_not_made_again(self, project):
+        project.close()
+        before = (project.folder / "project.json").read_bytes()
+        with pytest.raises(ProjectError, match="holds a project already"):
+            Project.create(project.folder)
+        assert (project.folder / "project.json").read_bytes() == before
+
+    def test_none_is_one_sentence_and_nothing_is_made(self, tmp_path):
+        with pytest.raises(ProjectError, match="does not exist"):
+            Project.open(tmp_path / "none")
+        assert not (tmp_path / "none").exists()
+        (tmp_path / "plain").mkdir()
+        with pytest.raises(ProjectError, match=r"is no project .*project\.json"):
+            Project.open(tmp_path / "plain")
+        assert not os.listdir(tmp_path / "plain")
+
+    def test_what_a_screen_remembers_is_json(self, project):
+        for value in (object(), float("nan"), {"a": {1, 2}}, "x" * 2**21):
+            with pytest.raises(ProjectError, match="cannot remember"):
+                project.remember("x", value)
+        deep = value = []
+        for _ in range(31):
+            value.append([])
+            value = value[0]
+        with pytest.raises(ProjectError, match="nested too deeply"):
+            project.remember("x", deep)
+        project.remember("y", 1)
+        project.remember("y", None)
+        assert project.recall("y") is None
+        assert read(project)["screen"] == {}
+
+    def test_closed_is_closed(self, project):
+        project.close()
+        with pytest.raises(ProjectError, match="is closed"):
+            project.add_class("x")
+        with pytest.raises(ProjectError, match="is closed"):
+            project.save_labels("b", project.labels("b").data)
+
+    def test_many_scans_open_at_once(self, project):
+        entry = project.entry("b")
+        scans = tuple(
+            entry.model_copy(
+                update={"name": f"s{n}", "files": tuple(f"{i}.dcm" for i in range(99))}
+            )
+            for n in range(200)
+        )
+        project.change(lambda record: record.model_copy(update={"scans": scans}))
+        project.close()
+        start = time.perf_counter()
+        with Project.open(project.folder) as again:
+            seconds = time.perf_counter() - start
+            assert len(again.names) == 200
+        assert seconds < 2  # 0.15 s where nothing else runs
+
+    def test_changes_from_several_threads_all_count(self, project):
+        def mark(start):
+            for number in range(start, 6, 3):
+                project.mark_done("a_ED", number)
+                project.remember(f"seen {number}", True)
+
+        project.save_labels("a_ED", drawn(project, "a_ED"))
+        threads = [threading.Thread(target=mark, args=(n,)) for n in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert project.done("a_ED") == tuple(range(6))
+        assert len(read(project)["screen"]) == 6
+
+    def test_it_is_light(self):
+        code = (
+            "import sys\nfrom napari_sslseg.core.project import Project\n"
+            "from napari_sslseg.core.recent import recent_projects\n"
+            "heavy = {'torch', 'monai', 'napari', 'qtpy', 'SimpleITK', 'highdicom', 'lightning'}\n"
+            "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestAdding:
+    def test_what_cannot_be_read_is_told_with_its_reason(self, project, data_dir, tmp_path):
+        events = list(
+            project.iter_add_scans(
+                [
+                    data_dir / "invalid_or_broken",
+                    data_dir / "dicom" / "ct_missing_dup_slices",
+                    tmp_path / "nowhere.nii.gz",
+                    data_dir / "msd_hippocampus" / "images" / "hippocampus_001.nii.gz",
+                    data_dir / "dicom" / "mr_ge_papaya_20",
+                ]
+            )
+        )
+        found = events[-1].result
+        assert "hippocampus_001" in found.added
+        assert any("_MR_" in name for name in found.added)
+        told = {path.name: reason for path, reason in found.problems}
+        assert "zero bytes" in told["zero_byte_bids-examples_sub-01_T1w.nii.gz"]
+        assert "does not exist" in told["nowhere.nii.gz"]
+        assert "lacks slices" in told["ct_missing_dup_slices"]
+        assert all("\n" not in reason and len(reason) < 500 for reason in told.values())
+        assert any(isinstance(event, Progress) for event in events)
+        assert project.problems() == {}
+
+    def test_a_dicom_tree_and_one_file_of_it_are_one_scan(self, project, data_dir, tmp_path):
+        folder = shutil.copytree(
+            data_dir / "dicom" / "mr_ge_papaya_20", tmp_path / "cd" / "x" / "y"
+        )
+        first = project.add_scans(sorted(folder.iterdir())[3])
+        (name,) = first.added
+        entry = project.entry(name)
+        assert len(entry.files) == 20
+        again = project.add_scans(tmp_path / "cd")
+        assert not again.added
+        assert f"the same scan as {name}" in again.problems[0][1]
+        with reopened(project) as opened:
+            scan = opened.load(name)
+            assert scan.data.shape == entry.shape == load_volume(folder).data.shape
+            assert scan.name == name
+            labels = opened.labels(name).data
+            labels[3, 20:40, 20:50] = 2
+            path = opened.save_labels(name, labels)
+            image = nib.load(path)
+            np.testing.assert_allclose(image.affine, scan.geometry.affine, atol=1e-4)
+            assert image.shape == scan.geometry.shape
+            assert (opened.labels(name).data == labels).all()
+            # Through DICOM SEG and back, with the names of the classes.
+            opened.rename_class(2, "liver")
+            seg = core.save_labels(
+                labels, tmp_path / "seg.dcm", like=scan, classes=opened.class_names
+            )
+            opened.remove_class(2, erase=True)
+            opened.import_labels(name, seg)
+            assert opened.class_names == {2: "liver"}
+            assert (opened.labels(name).data == labels).all()
+            (sorted(folder.iterdir())[4]).unlink()
+            with pytest.raises(ProjectError, match="is missing"):
+                opened.load(name)
+
+    def test_the_same_scan_is_not_added_twice(self, project, tmp_path):
+        packed = tmp_path / "scans" / "b.nii.gz"
+        plain = tmp_path / "more" / "other name.nii"
+        plain.parent.mkdir()
+        plain.write_bytes(gzip.decompress(packed.read_bytes()))
+        found = project.add_scans([plain, packed, tmp_path / "scans"])
+        assert not found.added
+        assert [path.name for path, _ in found.problems].count("b.nii.gz") == 2
+        assert all("the same scan as" in reason for _, reason in found.problems)
+
+    def test_names_are_unique_also_where_capitals_do_not_count(self, project, tmp_path):
+        write_scan(tmp_path / "x" / "B.nii.gz", 7)
+        write_scan(tmp_path / "y" / "b.nii", 8)
+        found = project.add_scans([tmp_path / "x", tmp_path / "y"])
+        assert found.added == ("B_2", "b_3")
+        scans = {scan.name: scan for scan in project.scans()}
+        assert set(scans) == {"a_ED", "a_ES", "b", "B_2", "b_3"}
+        assert load_volume(scans["B_2"]).name == "B_2"
+
+    def test_labels_in_a_folder_are_left_out_unless_named(self, project, tmp_path):
+        labels = drawn(project, "b")
+        path = save_labels(labels, tmp_path / "more" / "b_seg.nii.gz", like=project.load("b"))
+        found = project.add_scans(path.parent)
+        assert not found.added
+        assert "looks like a label map" in found.problems[0][1]
+        events = list(project.iter_add_scans(path))
+        assert events[-1].result.added == ("b_seg",)
+        assert any("looks like" in event.text for event in events if isinstance(event, Message))
+
+    def test_volumes_in_time_are_scans_of_their_own(self, project, tmp_path):
+        values = np.random.default_rng(1).integers(0, 99, (8, 8, 4, 3)).astype(np.int16)
+        nib.save(nib.Nifti1Image(values, AFFINE), tmp_path / "cine.nii.gz")
+        found = project.add_scans(tmp_path / "cine.nii.gz")
+        assert found.added == ("cine_000", "cine_001", "cine_002")
+        with reopened(project) as again:
+            for frame, name in enumerate(found.added):
+                scan = again.load(name)
+                np.testing.assert_array_equal(
+                    scan.geometry.to_source(scan.data), values[..., frame]
+                )
+            assert {again.entry(name).subject for name in found.added} == {"cine"}
+            again.save_labels("cine_001", drawn(again, "cine_001"))
+            assert nib.load(again.labels_path("cine_001")).shape == (8, 8, 4)
+
+    def test_it_stops_between_two_scans(self, project, tmp_path):
+        for seed in range(4):
+            write_scan(tmp_path / "more" / f"n{seed}.nii.gz", 20 + seed)
+        stop = StopFlag()
+        for event in project.iter_add_scans(tmp_path / "more", stop=stop):
+            last = event
+            if isinstance(event, Progress) and event.stage == "scans read" and event.done == 1:
+                stop.set()
+        assert last.stopped
+        assert last.result.added == ("n0", "n1")
+        assert project.names[-2:] == ("n0", "n1")
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+    def test_a_name_that_is_no_text_is_told(self, project, tmp_path):
+        source = write_scan(tmp_path / "more" / "x.nii.gz", 30)
+        odd = Path(os.fsdecode(os.fsencode(source.parent) + b"/\xff\xfe.nii.gz"))
+        source.rename(odd)
+        found = project.add_scans(odd.parent)
+        assert not found.added
+        assert len(found.problems) == 1
+        with reopened(project) as again:
+            assert len(again.names) == 3
+
+    def test_names_of_files(self):
+        assert safe_name("../../etc/passwd") == "_.._etc_passwd"
+        assert safe_name("CON") == "_CON"
+        assert safe_name("\x1b[2J . ") == "_[2J"
+        assert safe_name("...") == "scan"
+        assert len(safe_name("日" * 300).encode()) <= 200
+        assert is_name("patient-fd6d7e8e_MR_2 (ä)")
+        for name in ("", ".x", "a/b", "a\\b", "x\0", "x ", "nul.a", "x" * 101, "\u202ea"):
+            assert not is_name(name)
+        assert free_name("x" * 100, {"x" * 100}) == "x" * 98 + "_2"
+
+
+class TestSubjects:
+    def test_a_role_is_that_of_the_subject(self, project, tmp_path):
+        assert project.set_role("a_ED", "test") == ("a_ED", "a_ES")
+        assert project.set_role("a_ES", "test") == ()
+        write_scan(tmp_path / "more" / "a_ADC.nii.gz", 40)
+        events = list(project.iter_add_scans(tmp_path / "more"))
+        assert project.entry("a_ADC").role == "test"
+        assert any("a_ADC is for test" in e.text for e in events if isinstance(e, Message))
+        assert [scan.name for scan in project.scans("train")] == ["b"]
+        assert project.set_subject("b", "a") == "test"
+        assert project.scans("train") == []
+        assert project.set_subject("b", "c") == "test"
+        assert project.set_role("b", "train") == ("b",)
+        with pytest.raises(ProjectError, match="no role 'validation'"):
+            project.set_role("b", "validation")
+
+    def test_validation_is_by_subject(self, project):
+        for name in project.names:
+            project.save_labels(name, drawn(project, name))
+            project.mark_done(name, [2, 3])
+        split = project.split_validation(0.5)
+        sides = [
+            {item.scan.subject for item in part} for part in (split.training, split.validation)
+        ]
+        assert sorted(map(len, sides)) == [1, 1]
+        assert not sides[0] & sides[1]
+        assert "slices of one patient" in split.note
+        assert project.split_validation(0).validation == []
+        with pytest.raises(ConfigError, match="share"):
+            project.split_validation(0.9)
+        project.set_role("b", "test")
+        split = project.split_validation()
+        assert [item.name for item in split.training] == ["a_ED", "a_ES"]
+        assert split.validation == []
+        assert "of one patient, so none is kept out" in split.note
+        assert [item.name for item in project.labelled_scans("test")] == ["b"]
+
+
+class TestFilesOfScans:
+    def test_a_missing_scan_is_named_and_the_rest_works(self, project, tmp_path):
+        (tmp_path / "scans" / "b.nii.gz").unlink()
+        with reopened(project) as again:
+            assert list(again.problems()) == ["b"]
+            for use in (again.load, again.series, again.labels):
+                with pytest.raises(ProjectError, match=r"The scan b is missing: .*b\.nii\.gz"):
+                    use("b")
+            with pytest.raises(ProjectError, match="scan b is missing"):
+                again.scans("train")
+            assert [s.name for s in again.scans("train", usable_only=True)] == ["a_ED", "a_ES"]
+            assert again.load("a_ED").name == "a_ED"
+
+    def test_a_changed_scan_is_named(self, project, tmp_path):
+        write_scan(tmp_path / "scans" / "b.nii.gz", 99)
+        assert "b was changed since" in project.problem("b")
+        assert "b was changed since" in project.problem("b")  # from memory
+        with pytest.raises(ProjectError, match="changed since"):
+            project.load("b")
+        (tmp_path / "scans" / "b.nii.gz").write_bytes(b"hello")
+        assert "cannot be read any more" in project.problem("b")
+        write_scan(tmp_path / "scans" / "b.nii.gz", 2)
+        assert project.problem("b") is None
+
+    def test_a_touched_scan_is_the_same(self, project, tmp_path):
+        before = project.entry("b").stamp
+        os.utime(tmp_path / "scans" / "b.nii.gz", (1, 1))
+        assert project.problems() == {}
+        assert project.entry("b").stamp != before
+        assert read(project)["scans"][2]["stamp"] == project.entry("b").stamp
+
+    def test_the_other_file_of_a_pair_counts(self, project, tmp_path):
+        values = np.random.default_rng(5).integers(0, 99, (8, 8, 4)).astype(np.int16)
+        image = nib.Nifti1Pair(values, AFFINE)
+        nib.save(image, tmp_path / "pair.img")
+        project.add_scans(tmp_path / "pair.hdr")
+        nib.save(nib.Nifti1Pair(values + 1, AFFINE), tmp_path / "pair.img")
+        assert "changed since" in project.problem("pair")
+
+    def test_a_project_moves_with_its_scans(self, project, tmp_path):
+        project.save_labels("b", drawn(project, "b"))
+        assert read(project)["scans"][2]["path"] == "../scans/b.nii.gz"
+        project.close()
+        new = tmp_path / "elsewhere"
+        new.mkdir()
+        shutil.move(tmp_path / "scans", new / "scans")
+        shutil.move(project.folder, new / "project")
+        with Project.open(new / "project") as moved:
+            assert moved.problems() == {}
+            assert moved.series("b").path == new / "scans" / "b.nii.gz"
+            assert moved.labels("b").data.any()
+
+    def test_a_project_that_moves_alone_finds_its_scans(self, project, tmp_path):
+        project.close()
+        (tmp_path / "deep" / "down").mkdir(parents=True)
+        shutil.move(project.folder, tmp_path / "deep" / "down" / "project")
+        with Project.open(tmp_path / "deep" / "down" / "project") as moved:
+            assert moved.problems() == {}
+
+    def test_a_scan_that_moved_is_found_by_hand(self, project, tmp_path):
+        old = tmp_path / "scans" / "b.nii.gz"
+        new = tmp_path / "new" / "renamed.nii.gz"
+        new.parent.mkdir()
+        old.rename(new)
+        with pytest.raises(ProjectError, match="is not the scan b"):
+            project.relocate("b", tmp_path / "scans" / "a_ED.nii.gz")
+        project.relocate("b", new)
+        assert project.problems() == {}
+        with reopened(project) as again:
+            assert again.load("b").name == "b"
+
+    def test_a_scan_that_is_removed_leaves_its_labels_aside(self, project):
+        project.save_labels("b", drawn(project, "b"))
+        project.mark_done("b", 2)
+        before = project.labels_path("b").read_bytes()
+        aside = project.remove_scan("b")
+        assert aside.read_bytes() == before
+        assert aside.parent == project.folder / "labels" / "aside"
+        assert not (project.folder / "labels" / "b.nii.gz").exists()
+        assert project.names == ("a_ED", "a_ES")
+        with pytest.raises(ProjectError, match="no scan named b"):
+            project.labels("b")
+        project.add_scans(project.folder.parent / "scans")
+        assert project.done("b") == ()
+        assert not project.labels("b").data.any()
+        assert project.import_labels("b", aside) == (2, 3)
+        assert project.remove_scan("a_ED") is None
+        assert project.remove_scan("b").name == "b_2.nii.gz"
+
+
+class TestLabels:
+    @pytest.mark.parametrize("code", ["RAS", "LPS", "PIR", "SLA"])
+    def test_oblique_scans_come_back_exactly(self, project, tmp_path, code):
+        rng = np.random.default_rng(len(code) + ord(code[0]))
+        turn, _ = np.linalg.qr(np.eye(3) + 0.3 * rng.normal(size=(3, 3)))
+        affine = np.eye(4)
+        affine[:3, :3] = turn @ np.diag(rng.uniform(0.5, 4, 3))
+        affine[:3, 3] = rng.uniform(-200, 200, 3)
+        base = nib.orientations.ornt_transform(
+            nib.io_orientation(affine), nib.orientations.axcodes2ornt(code)
+        )
+        shape = (9, 11, 7)
+        affine = affine @ nib.orientations.inv_ornt_aff(base, shape)
+        write_scan(tmp_path / "o" / f"{code}.nii.gz", 50, shape, affine)
+        project.add_scans(tmp_path / "o")
+        labels = rng.integers(0, 5, project.entry(code).shape).astype(np.uint8)
+        path = project.save_labels(code, labels)
+        scan, image = nib.load(tmp_path / "o" / f"{code}.nii.gz"), nib.load(path)
+        assert np.array_equal(scan.affine, image.affine)
+        assert image.shape == scan.shape
+        assert image.get_data_dtype() == np.uint8
+        geometry = Geometry(scan.affine, scan.shape)
+        np.testing.assert_array_equal(np.asarray(image.dataobj), geometry.to_source(labels))
+        with reopened(project) as again:
+            np.testing.assert_array_equal(again.labels(code).data, labels)
+            assert again.labels(code).data.flags.c_contiguous
+            assert again.labels(code).geometry.matches(geometry)
+
+    def test_none_yet_are_zeros(self, project):
+        labels = project.labels("b")
+        assert labels.data.dtype == np.uint8
+        assert labels.data.shape == project.entry("b").shape == (6, 10, 12)
+        assert not labels.data.any()
+        assert not project.has_labels("b")
+        labels.data[0] = 1  # their own array
+
+    def test_what_was_drawn_is_not_refused_for_want_of_a_class(self, project):
+        project.add_class("class 7", value=1)
+        project.save_labels("b", drawn(project, "b", 7))
+        assert project.class_names == {1: "class 7", 7: "class 7'"}
+        assert len({item.colour for item in project.classes}) == 2
+
+    @pytest.mark.parametrize("value", [255, -1, 0.5, np.nan, 1000])
+    def test_what_is_no_label_is_refused(self, project, value):
+        project.save_labels("b", drawn(project, "b"))
+        before = project.labels_path("b").read_bytes()
+        with pytest.raises(ProjectError, match="whole numbers from 0 to 254"):
+            project.save_labels("b", drawn(project, "b").astype(float) * value)
+        assert project.labels_path("b").read_bytes() == before
+
+    def test_another_shape_is_refused(self, project):
+        with pytest.raises(GeometryError, match=r"labels for b have the shape \(2, 2, 2\)"):
+            project.save_labels("b", np.zeros((2, 2, 2), np.uint8))
+
+    def test_whole_floats_and_bools_are_taken(self, project):
+        for kind in (bool, np.float32, np.int64):
+            project.save_labels("b", drawn(project, "b").astype(kind))
+            assert project.labels("b").data.sum() == 18
+
+    @pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha"])
+    def test_labels_of_any_format_come_in(self, project, tmp_path, suffix):
+        labels = drawn(project, "b", 3)
+        path = save_labels(labels, tmp_path / f"x{suffix}", like=project.load("b"))
+        assert project.import_labels("b", path) == (2, 3)
+        assert (project.labels("b").data == labels).all()
+        assert project.class_names == {3: "class 3"}
+        project.save_labels("b", labels * 2)
+        assert project.import_labels("b", path, done="all") == tuple(range(6))
+        assert project.import_labels("b", path, done="none") == ()
+        assert project.import_labels("b", path, done=[1]) == (1,)
+        # What was there before each import is aside.
+        kept = sorted((project.folder / "labels" / "aside").iterdir())
+        assert len(kept) == 3
+        assert {int(load_labels(file).data.max()) for file in kept} == {3, 6}
+        with pytest.raises(ProjectError, match="with labels or none"):
+            project.import_labels("b", path, done="some")
+
+    def test_labels_of_another_grid_are_refused(self, project, tmp_path):
+        other = load_volume(write_scan(tmp_path / "o.nii.gz", 9, affine=np.diag([1.0, 1, 1, 1])))
+        path = save_labels(drawn(project, "b"), tmp_path / "l.nii.gz", like=other)
+        project.save_labels("b", drawn(project, "b"))
+        with pytest.raises(GeometryError, match="another grid"):
+            project.import_labels("b", path)
+        with pytest.raises(VolumeError, match="does not exist"):
+            project.import_labels("b", tmp_path / "none.nii.gz")
+        assert not (project.folder / "labels" / "aside").exists()
+
+    def test_labels_that_another_program_wrote_are_read(self, project):
+        project.save_labels("b", drawn(project, "b"))
+        path = project.labels_path("b")
+        image = nib.load(path)
+        values = np.asarray(image.dataobj).astype(np.float64) * 2
+        nib.save(nib.Nifti1Image(values, image.affine), path)
+        assert project.labels("b").data.max() == 2
+        path.write_bytes(path.read_bytes()[:50])
+        with pytest.raises(VolumeError, match=r"b\.nii\.gz"):
+            project.labels("b")
+
+
+class TestDone:
+    def test_labels_that_another_program_wrote_meanwhile_are_kept(self, project):
+        name = project.names[0]
+        ours = project.labels(name).data
+        ours[1, 2:4, 2:4] = 1
+        path = project.save_labels(name, ours)
+        assert not project.labels_changed(name)
+        image = nib.load(path)
+        theirs = np.asarray(image.dataobj).copy()
+        theirs[0] = 2
+        nib.save(nib.Nifti1Image(theirs, image.affine, image.header), path)
+        written = path.read_bytes()
+        assert project.labels_changed(name)
+        project.save_labels(name, ours)
+        (kept,) = (project.folder / "labels/aside").glob("*.nii.gz")
+        assert kept.read_bytes() == written
+        np.testing.assert_array_equal(project.labels(name).data, ours)
+        # Once read, what another program wrote is what is worked on.
+        path.write_bytes(written)
+        project.labels(name)
+        assert not project.labels_changed(name)
+
+    def test_an_empty_slice_can_be_done(self, project):
+        assert project.mark_done("b", 4) == (4,)
+        (item,) = project.labelled_scans()
+        assert item.annotated == (4,)
+        scan, labels = item.load()
+        assert not labels.data.any()
+        assert scan.name == "b"
+        assert [scan.name for scan in project.unlabelled_scans()] == ["a_ED", "a_ES"]
+
+    def test_marking_and_unmarking(self, project):
+        project.mark_done("b", [0, 2, 3, 4])
+        assert read(project)["scans"][2]["done"] == "0, 2-4"
+        assert project.unmark("b", [3, 5]) == (0, 2, 4)
+        assert project.mark_done("b", np.flatnonzero([0, 1]), "axial") == (0, 1, 2, 4)
+        assert project.done("b", "axial") == (0, 1, 2, 4)
+        assert project.done("b", "sagittal") == ()
+        for bad in (-1, 6):
+            with pytest.raises(ProjectError, match="numbered 0 to 5"):
+                project.mark_done("b", [0, bad])
+        with pytest.raises(ProjectError, match="along the axial plane, not the coronal"):
+            project.mark_done("b", 0, "coronal")
+
+    def test_the_plane_stays_while_slices_are_done(self, project):
+        project.set_plane("sagittal")
+        assert project.mark_done("b", 11) == (11,)
+        with pytest.raises(ProjectError, match="1 sagittal slices of 1 scans are done"):
+            project.set_plane("axial")
+        project.set_plane("sagittal")
+        assert project.done("b") == (11,)
+        project.set_plane("axial", unmark=True)
+        assert project.done("b") == ()
+        assert project.has_labels("b")
+        with pytest.raises(ProjectError, match="axial, coronal or sagittal"):
+            project.set_plane("oblique")
+
+    def test_labels_that_vanished_are_not_background(self, project):
+        project.save_labels("b", drawn(project, "b"))
+        project.mark_done("b", 2)
+        project.labels_path("b").unlink()
+        assert "labels of b are missing" in project.problems()["b"]
+        for use in (project.labelled_scans, lambda: project.labels("b")):
+            with pytest.raises(ProjectError, match="labels of b are missing"):
+                use()
+        project.unmark("b", 2)
+        assert project.problems() == {}
+
+
+class TestClasses:
+    def test_values_and_names_are_unique(self, project):
+        assert project.add_class("liver").value == 1
+        assert project.add_class("spleen", 5, "#ABCDEF").colour == "#abcdef"
+        assert project.add_class("kidney").value == 2
+        before = read(project)
+        for make in (
+            lambda: project.add_class("LIVER"),
+            lambda: project.add_class("x", 5),
+            lambda: project.add_class("x", 0),
+            lambda: project.add_class("x", 255),
+            lambda: project.add_class(" "),
+            lambda: project.add_class("\x1b[2J"),
+            lambda: project.add_class("x", colour="red"),
+            lambda: project.rename_class(1, "Kidney"),
+            lambda: project.rename_class(9, "x"),
+            lambda: project.recolour_class(1, "#12"),
+        ):
+            with pytest.raises(ProjectError) as caught:
+                make()
+            assert "\n" not in str(caught.value)
+        assert read(project) == before
+        project.rename_class(1, "Liver")
+        project.recolour_class(1, "#000000")
+        assert (project.classes[0].name, project.classes[0].colour) == ("Liver", "#000000")
+
+    def test_a_class_in_use_is_erased_only_when_asked(self, project, tmp_path):
+        project.add_class("one")
+        project.add_class("two")
+        labels = drawn(project, "b")
+        labels[5, 5, 5] = 2
+        project.save_labels("b", labels)
+        before = nib.load(project.labels_path("b"))
+        with pytest.raises(ProjectError, match="labels of 1 scans hold the class one"):
+            project.remove_class(1)
+        (tmp_path / "scans" / "b.nii.gz").rename(tmp_path / "away.nii.gz")
+        assert project.remove_class(1, erase=True) == ("b",)
+        (tmp_path / "away.nii.gz").rename(tmp_path / "scans" / "b.nii.gz")
+        assert project.class_names == {2: "two"}
+        assert np.unique(project.labels("b").data).tolist() == [0, 2]
+        assert np.array_equal(nib.load(project.labels_path("b")).affine, before.affine)
+        (kept,) = (project.folder / "labels" / "aside").iterdir()
+        assert (load_labels(kept).data == labels).all()
+        assert project.remove_class(2, erase=True) == ("b",)
+        assert project.classes == ()
+
+
+def test_a_project_trains(tmp_path):
+    core.write_dataset(tmp_path / "data", 3, "MR", seed=5)
+    network = core.Network.preset("tiny")
+    short = core.Training(steps=2, batch_size=2)
+    with Project.create(tmp_path / "project") as project:
+        project.add_scans(tmp_path / "data" / "images")
+        for value, name in core.PHANTOM_CLASSES.items():
+            project.add_class(name, value)
+        *train, test = project.names
+        project.set_role(test, "test")
+        for name in project.names:
+            project.import_labels(name, tmp_path / "data" / "labels" / f"{name}.nii.gz", "none")
+            project.mark_done(name, range(8, 14))
+        out = project.new_run_folder("pretrain")
+        assert out.name == "pretrain-001"
+        pre = core.pretrain(
+            project.scans("train"),
+            out=out,
+            settings=core.PretrainSettings(network=network, training=short),
+            device="cpu",
+        )
+        split = project.split_validation()
+        assert len(split.validation) == 1
+        run = core.finetune(
+            split.training,
+            validation=split.validation,
+            init=pre,
+            out=project.new_run_folder("finetune"),
+            settings=core.FinetuneSettings(training=short),
+            device="cpu",
+        )
+        assert project.new_run_folder("finetune").name == "finetune-002"
+        summaries = project.runs()
+        assert [summary.name for summary in summaries] == ["finetune-001", "pretrain-001"]
+        assert [summary.status for summary in summaries] == ["finished", "finished"]
+        record = json.loads((run.folder / "run.json").read_text())
+        data = {entry["name"]: entry for entry in record["data"]}
+        assert set(data) == set(train)
+        for name in train:
+            assert data[name]["content"] == project.entry(name).content
+            assert data[name]["annotated"] == "8-13"
+        prediction = core.predict(run, project.series(test))
+        project.save_labels(test, prediction.labels)
+        assert (project.labels(test).data == prediction.labels).all()
+        with pytest.raises(ProjectError, match="no kind of run"):
+            project.new_run_folder("../x")
+
+
+class TestRecent:
+    @pytest.fixture
+    def projects(self, tmp_path):
+        folders = [tmp_path / f"p{number:02d}" for number in range(12)]
+        for folder in folders:
+            Project.create(folder).close()
+        return folders
+
+    def test_the_latest_ten_that_are_there(self, projects, tmp_path):
+        file = tmp_path / "config" / "recent.json"
+        assert recent_projects(file) == []
+        for folder in [*projects, projects[3]]:
+            remember_project(folder, file)
+        expected = [projects[3], *projects[:3:-1], projects[2]][:10]
+        assert recent_projects(file) == expected
+        shutil.rmtree(projects[11])
+        assert recent_projects(file) == [path for path in expected if path != projects[11]]
+
+    @pytest.mark.parametrize(
+        "text", ["", "{", "[" * 9999, '{"a": 1}', '[1, null, "relative", "\\u0000", ""]', "\xff"]
+    )
+    def test_a_damaged_list_is_empty(self, projects, tmp_path, text):
+        file = tmp_path / "recent.json"
+        file.write_text(text, encoding="latin-1")
+        assert recent_projects(file) == []
+        remember_project(projects[0], file)
+        assert recent_projects(file) == [projects[0]]
+
+    def test_it_lies_in_the_folder_of_the_user(self, monkeypatch, tmp_path):
+        monkeypatch.setattr("platformdirs.user_config_path", lambda *a, **k: tmp_path / "c")
+        assert recent_projects() == []
+        Project.create(tmp_path / "p").close()
+        remember_project(tmp_path / "p")
+        assert recent_projects() == [tmp_path / "p"]
+
+
+def test_a_volume_of_labels_goes_out_by_the_existing_functions(project, tmp_path):
+    project.save_labels("b", drawn(project, "b"))
+    labels = project.labels("b")
+    assert isinstance(labels, Volume)
+    path = core.save_labels(labels.data, tmp_path / "out.nrrd", like=labels)
+    assert (load_labels(path, like=project.load("b")).data == labels.data).all()

@@ -1,0 +1,51 @@
+"""Scores over finished slices alone."""
+
+import numpy as np
+import pytest
+
+from napari_sslseg.core.slice_scores import score_slices
+
+
+def square(rows, columns, value=1):
+    image = np.zeros((20, 24), np.uint8)
+    image[rows, columns] = value
+    return image
+
+
+def test_only_the_given_slices_count_and_distances_stay_within_them():
+    truth = np.zeros((6, 20, 24), np.uint8)
+    predicted = np.full_like(truth, 3)  # Wrong wherever nobody looked.
+    truth[1], predicted[1] = square(slice(4, 8), slice(4, 8)), square(slice(4, 8), slice(6, 10))
+    truth[4], predicted[4] = square(slice(4, 8), slice(4, 8)), square(slice(4, 8), slice(4, 8))
+    found = score_slices(predicted, truth, [4, 1], plane="axial", spacing=(5.0, 1.0, 2.0))
+    assert found.slices == (1, 4)
+    assert list(found.volume.classes) == [1]
+    assert found.volume.classes[1].dice == pytest.approx(2 * 24 / 64)
+    # Two columns of 2 mm in one slice, none in the other.
+    assert found.volume.classes[1].hd95_mm == pytest.approx((4 + 0) / 2)
+    assert found.by_slice == (0.5, 1.0)
+    assert found.worst == 1
+
+
+@pytest.mark.parametrize(("plane", "axis"), [("coronal", 1), ("sagittal", 2)])
+def test_slices_are_counted_along_the_plane(plane, axis):
+    truth = np.zeros((8, 9, 10), np.uint8)
+    np.moveaxis(truth, axis, 0)[3, 2:5, 2:5] = 2
+    found = score_slices(truth, truth, [3], plane=plane, spacing=(3, 2, 1))
+    assert found.volume.classes[2].dice == 1
+    assert found.volume.classes[2].hd95_mm == 0
+
+
+def test_empty_masks_follow_the_rule():
+    truth = np.zeros((4, 8, 8), np.uint8)
+    predicted = truth.copy()
+    predicted[2, 1:3, 1:3] = 1
+    found = score_slices(predicted, truth, [0, 2], plane="axial", spacing=(1, 1, 1))
+    assert found.volume.classes[1].dice == 0
+    assert found.volume.classes[1].hd95_mm is None
+    assert found.volume.classes[1].hd95_undefined
+    assert found.by_slice == (None, 0.0)
+    assert found.worst == 2
+    nothing = score_slices(truth, truth, [0, 2], plane="axial", spacing=(1, 1, 1))
+    assert nothing.volume.classes == {}
+    assert nothing.worst == 0

@@ -1,0 +1,379 @@
+"""What the pretraining panel is made of, without a window."""
+
+import json
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_sslseg import core
+from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.pretext.base import PretextPreview
+from napari_sslseg.core.pretext.registry import make_task
+from napari_sslseg.core.samples import default_preprocessing
+from napari_sslseg.core.volumes import Volume
+from napari_sslseg.gui.curves import Curve, short
+from napari_sslseg.gui.eta import Eta, duration, time_range
+from napari_sslseg.gui.latest import Latest
+from napari_sslseg.gui.pretrain_plan import Ground, Plan, choices, ground_of, sample_size_of
+from napari_sslseg.gui.preview_work import PreviewMaker, Wanted, pixel_size
+from napari_sslseg.gui.run_lines import run_lines, time_like
+from napari_sslseg.gui.session import Session
+from napari_sslseg.gui.tiles import limits, outline, tiles, to_bytes
+from small_scans import write_small_scans
+
+SECONDS = 60
+FOUND = Ground(2, 2, 48, ("MR",), "axial")
+
+
+def wait_for(condition, seconds=SECONDS, pump=None):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        if pump is not None:
+            pump()
+        time.sleep(0.005)
+
+
+# Work of which the latest request matters
+
+
+def test_the_latest_request_is_always_answered_and_waiting_ones_are_not_worked_on():
+    go, done = threading.Event(), []
+
+    def work(number):
+        go.wait(SECONDS)
+        done.append(number)
+        return number * 2
+
+    latest = Latest(work)
+    for number in range(50):
+        latest.ask(number)
+        if number == 0:
+            wait_for(lambda: not latest._waiting)
+    assert latest.busy
+    assert latest.take() is None
+    go.set()
+    wait_for(lambda: len(done) == 2)
+    wait_for(lambda: latest._answers)
+    assert done == [0, 49]
+    wait_for(lambda: (latest.take() or latest).__class__ is not Latest or not latest.busy)
+    latest.ask(7)
+    wait_for(lambda: latest._answers)
+    assert latest.take().result == 14
+    assert not latest.busy
+
+
+def test_a_request_that_fails_is_answered_by_a_sentence_and_the_next_one_works():
+    def work(number):
+        if number:
+            raise {1: ConfigError("No."), 2: RuntimeError("odd")}[number]
+        return "fine"
+
+    latest, said = Latest(work), []
+    for number in (1, 2, 0):
+        latest.ask(number)
+        wait_for(lambda: latest._answers)
+        said.append(latest.take())
+    assert said[0].problem.sentence == "No."
+    assert isinstance(said[0].error, ConfigError)
+    assert "RuntimeError" in said[1].problem.sentence
+    assert said[2].result == "fine"
+
+
+# Speed
+
+
+def test_no_time_is_promised_before_the_speed_is_known():
+    now = [0.0]
+    eta = Eta(lambda: now[0])
+    assert eta.left is None
+    for step in range(1, 4):
+        now[0] += 0.1
+        eta.tell(step, 100)
+    assert eta.left is None  # Too few seconds.
+    for step in range(4, 21):
+        now[0] += 0.1
+        eta.tell(step, 100)
+    assert eta.left == pytest.approx(8)
+    now[0] += 1000  # A pause says nothing of the speed.
+    eta.hold()
+    assert eta.left is None
+    for step in range(21, 41):
+        now[0] += 0.2
+        eta.tell(step, 100)
+    assert eta.left == pytest.approx(12)
+
+
+def test_times_in_words():
+    said = [duration(s) for s in (3, 60, 200, 3500, 5400, 40_000)]
+    assert said == [
+        "less than a minute", "about 1 min", "about 3 min", "about 58 min", "about 1 h 30 min",
+        "about 11 h",
+    ]  # fmt: skip
+    assert time_range(20, 50) == "less than a minute"
+    assert time_range(180, 400) == "3 to 7 min"
+    assert time_range(8000, 15000) == "2 to 4 h"
+
+
+# Curves
+
+
+def test_a_long_curve_keeps_its_last_points_and_its_extremes():
+    curve = Curve()
+    for step in range(30_000):
+        curve.add(step, 100.0 if step == 25_000 else np.sin(step / 500))
+    x, y = curve.points(1000)
+    assert len(curve) == 10_000
+    assert len(x) <= 1010
+    assert x[0] == 20_000
+    assert x[-1] == 29_999
+    assert y.max() == 100
+    assert (np.diff(x) > 0).all()
+
+
+def test_a_logarithmic_curve_leaves_out_what_it_cannot_show():
+    curve = Curve()
+    for step, value in enumerate((3.0, 0.0, -1.0, np.nan, np.inf, 2.0)):
+        curve.add(step, value)
+    assert curve.points()[0].tolist() == [0, 1, 2, 5]
+    assert curve.points(positive=True)[1].tolist() == [3, 2]
+    assert [short(v) for v in (0.01234, 8046.2, 3.5)] == ["0.0123", "8,046", "3.5"]
+
+
+# Pictures
+
+
+def preview_of(**changes):
+    rng = np.random.default_rng(0)
+    original = rng.normal(size=(1, 3, 40, 30)).astype(np.float32)
+    mask = np.zeros((1, 1, 40, 30), bool)
+    mask[..., 10:20, 5:25] = True
+    captions = {n: n for n in ("original", "corrupted", "mask", "restored", "error")}
+    given = {
+        "original": original, "corrupted": np.where(mask, 0, original), "mask": mask,
+        "restored": original + 5, "error": np.full_like(original, 5), "captions": captions,
+    }  # fmt: skip
+    return PretextPreview(**given | changes)
+
+
+def test_original_corrupted_and_restored_share_one_grey_scale():
+    shown = {tile.name: tile for tile in tiles(preview_of(), (3.0, 1.5))}
+    preview = preview_of()
+    low, high = limits(preview.original[0, 0])
+    for name in ("original", "corrupted", "restored"):
+        values = to_bytes(getattr(preview, name)[0, 0], low, high)
+        np.testing.assert_array_equal(shown[name].pixels[..., 0], values)
+        assert shown[name].aspect == 2
+        assert shown[name].bar is None
+    assert (shown["restored"].pixels > 200).mean() > 0.9  # 5 more than the original is white.
+
+
+def test_the_error_has_colours_and_a_scale_of_its_own():
+    error = next(tile for tile in tiles(preview_of()) if tile.name == "error")
+    assert error.limits == ("0", "5")
+    assert error.bar.shape == (256, 3)
+    # Its colours grow evenly brighter, so that equal steps look equal.
+    light = error.bar @ np.array([0.299, 0.587, 0.114])
+    assert (np.diff(light) > -1.5).all()
+    assert error.pixels.reshape(-1, 3).tolist()[0] == error.bar[-1].tolist()
+
+
+def test_the_mask_is_tinted_and_outlined():
+    mask = preview_of().mask[0, 0]
+    edge = outline(mask)
+    assert edge.sum() == 2 * 20 + 2 * 8
+    shown = next(tile for tile in tiles(preview_of()) if tile.name == "mask").pixels
+    assert (shown[edge] == (230, 159, 0)).all()
+    grey = shown[~mask]
+    assert (grey == grey[:, :1]).all()
+
+
+def test_views_and_a_matrix_of_similarities_are_shown():
+    matrix = np.eye(4, dtype=np.float32)
+    captions = {"original": "a", "corrupted": "b", "partner": "c"}
+    shown = tiles(preview_of(
+        captions=captions, partner=preview_of().original, restored=None, error=None, matrix=matrix,
+        matrix_title="How\nalike",
+    ))  # fmt: skip
+    assert [tile.name for tile in shown] == ["original", "partner", "corrupted", "matrix"]
+    assert shown[-1].limits == ("−1", "1")
+    assert shown[-1].hint == "How alike"
+    np.testing.assert_array_equal(shown[-1].pixels[0, 0], shown[-1].bar[255])
+
+
+# What is learnt
+
+
+def test_whatever_is_offered_can_be_previewed_and_begun():
+    volume, _ = core.make_patient(0, "MR", shape=(8, 64, 80))
+    maker = PreviewMaker()
+    for choice in choices():
+        plan = Plan(choice, network=None if choice.preset else "tiny")
+        assert plan.problem(FOUND) is None, choice
+        prepared = plan.prepared("MR", "axial")
+        made = maker(Wanted(volume, 3, plan.task_name(), plan.task_options("axial"), prepared,
+                            plan.network_settings()))  # fmt: skip
+        names = [tile.name for tile in made]
+        assert names[:1] == ["original"] or plan.task_name() == "polycl"
+        if not choice.preset:
+            assert plan.task((64, 80)).kind == choice.key
+            assert plan.settings("MR", "axial").training.steps == 1000
+
+
+def test_what_needs_masks_or_an_earlier_run_is_not_offered():
+    keys = {choice.key for choice in choices()}
+    assert not keys & {"siamese", "polycl", "local-contrast", "polycl-o", "polycl-m"}
+    assert not any("dhere" in key for key in keys)
+    assert {"context-restoration", "umapathy-2022-contrastive", "polycl-s"} <= keys
+    first = choices()[0]
+    assert (first.key, first.label) == (
+        "context-restoration", "Restore swapped patches (recommended)",
+    )  # fmt: skip
+    assert all(choice.about.endswith(".") for choice in choices())
+
+
+def test_what_cannot_work_is_said_before_the_start():
+    by_key = {choice.key: choice for choice in choices()}
+    mae, contrast = by_key["mae"], by_key["global-contrast"]
+    assert "add scans" in Plan(mae).problem(Ground())
+    assert "one kind" in Plan(mae).problem(replace(FOUND, modalities=("CT", "MR")))
+    assert "axial" in Plan(mae, network="dense3d").problem(replace(FOUND, plane="coronal"))
+    assert Plan(mae, network="dense3d").problem(FOUND) is None
+    assert "global-contrast" in Plan(contrast, network="dense3d").problem(FOUND)
+    polycl = Plan(by_key["polycl-s"], steps=None, network=None)
+    assert "patients" in polycl.problem(replace(FOUND, subjects=1))
+
+
+def test_a_preset_takes_length_network_and_plane_in_all_stages():
+    choice = next(c for c in choices() if c.key == "umapathy-2022-contrastive")
+    preset = Plan(choice, steps=7, network="tiny", training={"batch_size": 4}).preset("coronal")
+    assert [stage.settings.training.steps for stage in preset.stages] == [7, 7]
+    assert {stage.settings.training.batch_size for stage in preset.stages} == {4}
+    assert preset.network.widths == (8, 16, 32)
+    assert preset.mr.plane == "coronal"
+    assert Plan(choice, steps=None, network=None).preset("axial").network.kind == "umapathy"
+
+
+def test_the_preview_is_that_of_the_training():
+    """Same preparation, same corruption: a store of the training and the maker agree."""
+    import torch
+
+    from napari_sslseg.core.slices import SliceStore
+
+    volume, _ = core.make_patient(1, "CT", shape=(8, 64, 64))
+    settings = default_preprocessing("CT", 2)
+    store = SliceStore.build([volume], settings)
+    task = make_task("context-restoration", store.size, n_masks=4).build(store.size, 0)
+    drawn = task.sample(1, torch.Generator().manual_seed(0))
+    expected = tiles(task.preview(store.batch(np.array([5])), drawn), pixel_size(volume, settings))
+    shown = PreviewMaker()(Wanted(volume, 5, preprocessing=settings))
+    for one, other in zip(shown, expected, strict=True):
+        np.testing.assert_array_equal(one.pixels, other.pixels)
+
+
+def test_a_large_scan_is_shown_at_the_slice_that_is_looked_at(monkeypatch):
+    monkeypatch.setattr("napari_sslseg.gui.preview_work.MOST_VALUES", 1000)
+    volume, _ = core.make_patient(1, "CT", shape=(64, 64, 64), spacing=(3.0, 5.6, 5.6))
+    settings = default_preprocessing("CT", 2)  # each slice for itself, so nothing is lost
+    maker, whole = PreviewMaker(), PreviewMaker()
+    for index in (0, 30, 33, 63, 99):
+        shown = maker(Wanted(volume, index, preprocessing=settings))
+        with monkeypatch.context() as patch:
+            patch.setattr("napari_sslseg.gui.preview_work.MOST_VALUES", 10**9)
+            expected = whole(Wanted(volume, index, preprocessing=settings))
+        np.testing.assert_array_equal(shown[1].pixels, expected[1].pixels)
+
+
+def test_a_picture_of_256_pixels_is_made_quickly():
+    data = np.random.default_rng(0).normal(300, 60, (24, 256, 256)).astype(np.float32)
+    geometry = core.Geometry(np.diag([-1.4, -1.4, -8.0, 1.0]), (256, 256, 24))
+    volume = Volume(data, geometry, "MR", "one", "one")
+    maker, settings, seconds = PreviewMaker(), default_preprocessing("MR", 2), []
+    network = core.Network.preset("small")
+    for side in (16, 32, 8, 16, 32, 8):
+        begun = time.perf_counter()
+        maker(Wanted(volume, side, "context-restoration", {"patch_size": side}, settings, network))
+        seconds.append(time.perf_counter() - begun)
+    assert min(seconds[1:]) < 0.1
+
+
+# Runs
+
+
+@pytest.fixture
+def session(tmp_path):
+    scans = write_small_scans(tmp_path / "data", 2)
+    session, problems = Session(), []
+    session.problem.connect(problems.append)
+    session.problems = problems
+    assert session.create(tmp_path / "project")
+    session.add([scans])
+    wait_for(lambda: not session.jobs, pump=session.pump)
+    yield session
+    session.close()
+
+
+def test_a_preset_of_two_stages_is_stopped_and_gone_on_with(session):
+    choice = next(c for c in choices() if c.key == "umapathy-2022-contrastive")
+    training = {"batch_size": 4, "checkpoint_seconds": 0.01, "checkpoint_share": 1.0}
+    plan = Plan(choice, steps=6, network="tiny", training=training)
+    assert ground_of(session.project).slices == 24
+    size = sample_size_of(session.project, plan.prepared("MR", "axial"))
+    assert size == (48, 48)
+    steps = []
+
+    def told(job, events):
+        steps.extend(e for e in events if isinstance(e, core.events.Step))
+        if len(steps) == 2:
+            job.stop()
+
+    session.told.connect(told)
+    session.pretrain_preset(plan.preset("axial"), device="cpu")
+    wait_for(lambda: not session.jobs, pump=session.pump)
+    (line,) = run_lines(session.project.runs(), "pretrain")
+    assert line.name == "pretrain-001"
+    assert line.open_end
+    assert "first stage" in line.text
+    session.go_on("pretrain-001")
+    (line,) = run_lines(session.project.runs(), "pretrain", active="pretrain-001")
+    assert "at work" in line.text
+    wait_for(lambda: not session.jobs, pump=session.pump)
+    assert not session.problems
+    (line,) = run_lines(session.project.runs(), "pretrain")
+    assert (line.open_end, line.usable) == (False, True)
+    assert line.text.startswith("pretrain-001, finished, 6 steps, loss ")
+    network = plan.network_settings()
+    assert time_like(session.project, "global-contrast", network, 4) is None
+    low, high = time_like(session.project, "local-contrast", network, 4)
+    assert 0 <= low <= high
+
+
+def test_runs_in_words(session):
+    def write(name, status, **sidecar):
+        folder = session.project.folder / "runs" / name
+        folder.mkdir(parents=True)
+        record = {
+            "format": 1, "kind": "pretrain", "settings": {"training": {"steps": 1000}},
+            "task": {"kind": "mae"}, "status": status,
+        }  # fmt: skip
+        (folder / "run.json").write_text(json.dumps(record))
+        if sidecar:
+            (folder / "last.json").write_text(json.dumps(sidecar))
+
+    write("pretrain-001", "finished", step=1000, metrics={"loss": 0.01234})
+    write("pretrain-002", "running", step=120, metrics={"loss": 0.5})
+    write("pretrain-003", "stopped")
+    write("finetune-001", "stopped")
+    (session.project.folder / "runs/pretrain-004").mkdir()
+    (session.project.folder / "runs/pretrain-004/run.json").write_text("{")
+    lines = run_lines(session.project.runs(), "pretrain")
+    assert [line.text for line in lines] == [
+        "pretrain-001, finished, 1,000 steps, loss 0.0123",
+        "pretrain-002, interrupted, step 120 of 1,000, loss 0.5",
+        "pretrain-003, stopped, step 0 of 1,000",
+        "pretrain-004, cannot be used",
+    ]
+    assert [line.open_end for line in lines] == [False, True, True, False]

@@ -1,0 +1,84 @@
+"""A project of small phantoms with labels, and how a person waits for the work on it."""
+
+import nibabel as nib
+import numpy as np
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QScrollArea
+
+from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.project import Project
+from napari_sslseg.gui.scene import Scene
+from napari_sslseg.gui.session import Session
+
+DONE = (3, 5)
+
+
+def write_scans(folder, count):
+    """Scans as NIfTI files, and their true labels by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    truths = {}
+    for seed in range(count):
+        scan, truth = make_patient(seed, "MR", (10, 48, 48), (16.0, 7.0, 7.0))
+        source = np.ascontiguousarray(scan.geometry.to_source(scan.data))
+        nib.save(nib.Nifti1Image(source, scan.geometry.affine), folder / f"{scan.name}.nii.gz")
+        # Two large organs are enough to learn in a few steps.
+        truths[scan.name] = np.where(truth.data <= 2, truth.data, 0).astype(np.uint8)
+    return truths
+
+
+def make_project(folder, count=3, labelled=3):
+    """A closed project whose first scans have labels and done slices; gives the true labels."""
+    truths = write_scans(folder / "scans", count)
+    with Project.create(folder / "project") as project:
+        project.add_scans(folder / "scans")
+        project.add_class("liver")
+        project.add_class("spleen")
+        for name in project.names[:labelled]:
+            project.save_labels(name, truths[name])
+            project.mark_done(name, DONE)
+    return truths
+
+
+class Host(QScrollArea):
+    """A panel docked as the plugin docks it, with its session pumped."""
+
+    def __init__(self, viewer, panel, project):
+        super().__init__()
+        self.session = Session()
+        self.scene = Scene(self.session, viewer)
+        assert self.session.open(project)
+        self.timer = QTimer(self)
+        self.timer.timeout.connect(self.session.pump)
+        self.timer.timeout.connect(self.scene.keeper.tick)
+        self.timer.start(20)
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.panel = panel(self.session, self.scene)
+        self.setWidget(self.panel)
+        viewer.window.add_dock_widget(self, name="Few-shot segmentation", area="right")
+        self.setFixedWidth(380)
+        self.session.problem.connect(lambda problem: self.problems.append(problem.sentence))
+        self.problems = []
+
+    def end(self, qtbot):
+        """Stop what runs, and let go of the project."""
+        for job in list(self.session.jobs):
+            job.stop()
+        idle(self, qtbot)
+        self.timer.stop()
+        self.session.close()
+
+
+def open_panel(viewer, qtbot, panel, folder):
+    """A window with the project open, its first scan shown, and a panel beside it."""
+    host = Host(viewer, panel, folder / "project")
+    first = host.session.project.names[0]
+    idle(host, qtbot)  # The scan of the last time is loaded.
+    host.session.select(first)
+    qtbot.waitUntil(lambda: host.session.current == first, timeout=20_000)
+    return host
+
+
+def idle(host, qtbot, milliseconds=60_000):
+    """Wait until no job is at work."""
+    qtbot.waitUntil(lambda: not host.session.jobs, timeout=milliseconds)

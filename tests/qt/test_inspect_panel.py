@@ -1,0 +1,249 @@
+"""The last step in a real window: predict, look, accept, undo, compare, export."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from loop_project import DONE, idle, make_project, open_panel
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QFileDialog, QMessageBox
+
+from napari_sslseg import core
+from napari_sslseg.gui.panels.inspect import InspectPanel
+from napari_sslseg.gui.scene import ROLE
+
+
+def press(qtbot, button):
+    assert button.isVisible()
+    assert button.isEnabled()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A project with two short trainings, and the true labels."""
+    folder = tmp_path_factory.mktemp("loop")
+    truths = make_project(folder, count=4)
+    with core.Project.open(folder / "project") as project:
+        for steps in (40, 5):
+            split = project.split_validation()
+            core.finetune(
+                split.training,
+                validation=split.validation,
+                out=project.new_run_folder("finetune"),
+                settings=core.FinetuneSettings(
+                    network=core.Network.preset("tiny"),
+                    training=core.Training(steps=steps, batch_size=4, learning_rate=5e-3),
+                ),
+                device="cpu",
+            )
+    return folder, truths
+
+
+@pytest.fixture
+def opened(viewer, qtbot, trained):
+    host = open_panel(viewer, qtbot, InspectPanel, trained[0])
+    yield host
+    host.end(qtbot)
+
+
+def roles(viewer):
+    return [layer.metadata.get(ROLE) for layer in viewer.layers]
+
+
+def predict(host, qtbot, button="this"):
+    press(qtbot, getattr(host.panel, button))
+    idle(host, qtbot)
+
+
+def choose(host, run):
+    host.panel.run.setCurrentIndex(host.panel.run.findData(run))
+
+
+def test_a_prediction_is_shown_accepted_undone_and_marked_as_done(opened, viewer, qtbot, trained):
+    host, panel, scene = opened, opened.panel, opened.scene
+    choose(host, "finetune-001")
+    assert not panel.correct.accept.isEnabled()
+    predict(host, qtbot)
+    labels, before = scene.labels, scene.labels.data.copy()
+    assert roles(viewer) == ["scan", "prediction", "labels"]
+    (shown,) = scene.of_role("prediction")
+    assert shown.data.any()
+    np.testing.assert_array_equal(labels.data, before)
+    # Switches.
+    boxes = panel.show_box.boxes
+    for key in ("contour", "uncertainty", "errors"):
+        boxes[key].click()
+    assert shown.contour == 1
+    assert roles(viewer) == ["scan", "uncertainty", "prediction", "labels", "errors"]
+    scene.go_to(DONE[0])
+    (errors,) = scene.of_role("errors")
+    wrong = shown.data[DONE[0]] != before[DONE[0]]
+    np.testing.assert_array_equal(errors.data[DONE[0]] > 0, wrong)
+    for key in ("contour", "uncertainty", "errors", "overlay"):
+        boxes[key].click()
+    assert roles(viewer) == ["scan", "prediction", "labels"]
+    assert not shown.visible
+    boxes["overlay"].click()
+    # The least sure slice that is not done.
+    press(qtbot, panel.correct.next)
+    index = scene.slice
+    assert index not in DONE
+    doubt = host.session.predictions.figures("finetune-001", host.session.current).doubt
+    assert doubt[index] == max(d for i, d in enumerate(doubt) if i not in DONE)
+
+    differs = shown.data[index] != before[index]
+    press(qtbot, panel.correct.accept)
+    np.testing.assert_array_equal(labels.data[index], shown.data[index])
+    assert "Ctrl+Z" in panel.said.text() if differs.any() else "already" in panel.said.text()
+    others = [i for i in range(len(before)) if i != index]
+    np.testing.assert_array_equal(labels.data[others], before[others])
+    labels.undo()
+    np.testing.assert_array_equal(labels.data, before)
+    labels.redo()
+    np.testing.assert_array_equal(labels.data[index], shown.data[index])
+    press(qtbot, panel.correct.done)
+    project, name = host.session.project, host.session.current
+    qtbot.waitUntil(lambda: index in project.done(name), timeout=10_000)
+    np.testing.assert_array_equal(project.labels(name).data, labels.data)
+    fresh = host.session.predictions.fresh
+    qtbot.waitUntil(lambda: fresh("finetune-001", name), timeout=10_000)
+    idle(host, qtbot)
+    host.session.mark_done(name, [index], done=False)
+    project.save_labels(name, before)
+    np.testing.assert_array_equal(shown.data, host.panel.layers.predicted().labels)
+
+
+def test_a_click_accepts_one_region_as_one_step(opened, viewer, qtbot, trained):
+    host, panel, scene = opened, opened.panel, opened.scene
+    choose(host, "finetune-001")
+    predict(host, qtbot)
+    (shown,) = scene.of_role("prediction")
+    scene.labels.data[:] = 0
+    scene.labels.refresh()
+    index = int(np.count_nonzero(shown.data, axis=(1, 2)).argmax())
+    scene.go_to(index)
+    rows, columns = np.nonzero(shown.data[index])
+    place = (index, rows[len(rows) // 2], columns[len(columns) // 2])
+    canvas = viewer.window._qt_viewer.canvas.native
+    qtbot.wait(50)
+    # Where the voxel is on the screen, by the camera.
+    world = scene.labels.data_to_world(place)
+    middle = viewer.camera.center
+    size = canvas.size()
+    at = QPoint(
+        round(size.width() / 2 + (world[2] - middle[2]) * viewer.camera.zoom),
+        round(size.height() / 2 + (world[1] - middle[1]) * viewer.camera.zoom),
+    )
+    scene.labels.mode = "paint"
+    press(qtbot, panel.correct.region)
+    qtbot.mouseMove(canvas, at)
+    qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=at)
+    from skimage.measure import label
+
+    parts = label(shown.data[index] == shown.data[place], connectivity=1)
+    expected = np.where(parts == parts[place[1:]], shown.data[place], 0)
+    np.testing.assert_array_equal(scene.labels.data[index], expected)
+    assert np.count_nonzero(scene.labels.data) == np.count_nonzero(expected)
+    press(qtbot, panel.correct.region)
+    qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=at)
+    scene.labels.undo()
+    assert not scene.labels.data.any()
+
+
+def test_scores_lead_to_scans_and_two_runs_are_compared(opened, viewer, qtbot, trained):
+    host, panel = opened, opened.panel
+    choose(host, "finetune-001")
+    panel.other.setCurrentIndex(panel.other.findData("finetune-002"))
+    predict(host, qtbot, "all")
+    table = panel.table
+    project = host.session.project
+    kept = core.Run.open(trained[0] / "project/runs/finetune-001").record["data"]
+    apart = [entry["name"] for entry in kept if entry["role"] == "validation"]
+    assert table.item(0, 0).text() == apart[0]
+    assert {table.item(row, 5).text() for row in range(table.rowCount())} == {
+        "kept out",
+        "learnt",
+    }
+    assert "patients not learnt from" in panel.verdict.text()
+    assert "2 slices of 1 patient, a rough guide" in panel.verdict.text()
+    assert not table.isColumnHidden(4)
+    # The same figures as core gives for the done slices together.
+    found = host.session.predictions.get("finetune-001", apart[0]).labels
+    truth = project.labels(apart[0]).data
+    expected = core.evaluate(found[list(DONE)], truth[list(DONE)]).classes
+    assert table.item(0, 2).text() == f"{expected[1].dice:.2f}"
+    other = next(name for name in project.names if name != host.session.current)
+    row = next(r for r in range(table.rowCount()) if table.item(r, 0).text() == other)
+    place = table.visualItemRect(table.item(row, 0)).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    qtbot.waitUntil(lambda: host.session.current == other, timeout=10_000)
+    worst = host.session.predictions.figures("finetune-001", other).scores.worst
+    assert host.scene.slice == worst
+    # A, B, and where they differ.
+    first, second = (
+        host.session.predictions.get(run, other).labels for run in ("finetune-001", "finetune-002")
+    )
+    (shown,) = host.scene.of_role("prediction")
+    np.testing.assert_array_equal(shown.data, first)
+    panel.show_box.group.button(1).click()
+    (shown,) = host.scene.of_role("prediction")
+    np.testing.assert_array_equal(shown.data, second)
+    panel.show_box.group.button(2).click()
+    (map_,) = host.scene.of_role("errors")
+    np.testing.assert_array_equal(map_.data[worst] > 0, first[worst] != second[worst])
+    table.sortItems(2, Qt.SortOrder.DescendingOrder)
+    dice = [table.item(r, 2).text() for r in range(table.rowCount())]
+    assert dice == sorted(dice, reverse=True)
+
+
+def test_labels_predictions_and_a_report_are_exported(
+    opened, qtbot, trained, tmp_path, monkeypatch
+):
+    host, panel = opened, opened.panel
+    choose(host, "finetune-001")
+    panel.export.parentWidget().button.click()
+    form = panel.export
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
+    form.scans.setCurrentIndex(form.scans.findData("all"))
+    for what, suffix in ((0, ".nii.gz"), (1, ".nrrd"), (1, ".mha")):
+        form.what.setCurrentIndex(what)
+        form.format.setCurrentIndex(form.format.findData(suffix))
+        press(qtbot, form.export)
+        idle(host, qtbot)
+    names = host.session.project.names
+    assert {file.name for file in tmp_path.iterdir()} == {
+        *(f"{name}_labels.nii.gz" for name in names[:3]),
+        *(f"{name}_finetune-001{suffix}" for name in names for suffix in (".nrrd", ".mha")),
+    }
+    written = nib.load(tmp_path / f"{names[0]}_labels.nii.gz")
+    source = nib.load(trained[0] / "scans" / f"{names[0]}.nii.gz")
+    np.testing.assert_array_equal(written.affine, source.affine)
+    assert written.shape == source.shape
+    # What is there is replaced only if a person says so.
+    form.what.setCurrentIndex(0)
+    form.format.setCurrentIndex(0)
+    asked = []
+
+    def no(*args):
+        asked.append(args[-1])
+        return QMessageBox.StandardButton.No
+
+    monkeypatch.setattr(QMessageBox, "question", no)
+    stamp = (tmp_path / f"{names[0]}_labels.nii.gz").stat().st_mtime_ns
+    press(qtbot, form.export)
+    idle(host, qtbot)
+    assert "3 of the files exist already" in asked[0]
+    assert (tmp_path / f"{names[0]}_labels.nii.gz").stat().st_mtime_ns == stamp
+    # Phantoms are no DICOM series.
+    form.format.setCurrentIndex(form.format.findData(".dcm"))
+    press(qtbot, form.export)
+    idle(host, qtbot)
+    assert panel.said.text().startswith("0 of 3 label maps were written")
+    page = tmp_path / "scores.html"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(page), ""))
+    press(qtbot, form.report)
+    idle(host, qtbot)
+    text = page.read_text()
+    assert text.count("<img") == 9
+    assert "Only slices marked as done are scored" in text
+    assert text.index("kept out") < text.index("learnt from</td>")

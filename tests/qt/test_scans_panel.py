@@ -1,0 +1,551 @@
+"""The first step in a real window: projects, scans, the list, the view; and the end of it all."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
+
+from napari_sslseg.core.events import Done, Message
+from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.project import Project
+from napari_sslseg.gui.widget import STEPS
+
+PLUGIN = "napari-sslseg"
+DOCK = "Few-shot segmentation"
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """Three MR and one CT phantom, small ones."""
+    folder = tmp_path_factory.mktemp("scans")
+    for seed, modality, place in ((0, "MR", ""), (1, "MR", ""), (2, "MR", ""), (5, "CT", "ct")):
+        scan, labels = make_patient(seed, modality, shape=(24, 40, 40), spacing=(8, 9, 9))
+        for kind, volume in (("images", scan), ("labels", labels)):
+            (folder / place / kind).mkdir(parents=True, exist_ok=True)
+            data = volume.geometry.to_source(volume.data)
+            image = nib.Nifti1Image(data, volume.geometry.affine)
+            nib.save(image, folder / place / kind / f"{scan.name}.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def dock(viewer, monkeypatch, tmp_path):
+    """The dock widget, opened as from the menu of plugins, with no recent projects."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, DOCK)
+    return widget
+
+
+@pytest.fixture
+def panel(dock):
+    return dock.panels["Scans"]
+
+
+@pytest.fixture
+def full(dock, scans, tmp_path, qtbot):
+    """The panel, with the MR phantoms in a project, the first of them shown."""
+    dock.session.create(tmp_path / "project")
+    dock.session.add(sorted((scans / "images").iterdir()))
+    qtbot.waitUntil(lambda: dock.scene.image is not None, timeout=20000)
+    idle(dock, qtbot)
+    return dock.panels["Scans"]
+
+
+def idle(dock, qtbot):
+    qtbot.waitUntil(lambda: not dock.session.jobs, timeout=20000)
+
+
+def click(qtbot, widget):
+    assert widget.isVisible()
+    assert widget.isEnabled()
+    qtbot.mouseClick(widget, Qt.MouseButton.LeftButton)
+
+
+def answering(text, seen=None):
+    """Answer the question that will be asked: click the button of this text; None cancels."""
+
+    def answer():
+        boxes = [w for w in QApplication.topLevelWidgets() if isinstance(w, QMessageBox)]
+        box = next((box for box in boxes if box.isVisible()), None)
+        if box is None:
+            QTimer.singleShot(50, answer)
+            return
+        if seen is not None:
+            seen.append(box.text())
+        wanted = text or "Cancel"
+        next(b for b in box.buttons() if b.text().replace("&", "") == wanted).click()
+
+    QTimer.singleShot(50, answer)
+
+
+def choosing(monkeypatch, path):
+    """What the file dialogs answer."""
+    several = [str(item) for item in path] if isinstance(path, list) else [str(path)]
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: several[0])
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (several[0], ""))
+    monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_: (several, ""))
+
+
+def choose_row(panel, qtbot, name):
+    index = panel.list.proxy.mapFromSource(panel.list.model.index(panel.list.model.row_of(name), 0))
+    table = panel.list.table
+    table.scrollTo(index)
+    place = table.visualRect(index).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    assert panel.list.chosen == [name]
+    return place
+
+
+def drop(widget, paths):
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    copy, left, none = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier(0)
+    enter = QDragEnterEvent(QPoint(20, 20), copy, data, left, none)
+    QApplication.sendEvent(widget, enter)
+    assert enter.isAccepted()
+    QApplication.sendEvent(widget, QDropEvent(QPointF(20, 20), copy, data, left, none))
+
+
+class TestProjects:
+    def test_one_is_made_and_opened_again_from_the_recent_ones(
+        self, dock, panel, qtbot, monkeypatch, tmp_path
+    ):
+        assert panel.hint.isVisible()
+        assert not panel.list.isVisible()
+        folder = tmp_path / "knees"
+        folder.mkdir()
+        choosing(monkeypatch, folder)
+        click(qtbot, panel.bar.new)
+        assert panel.bar.name.text() == "knees"
+        assert (folder / "project.json").is_file()
+        dock.session.close()
+        recent = [b for b in panel.bar.recent.children() if b.objectName() == "recent-knees"]
+        click(qtbot, recent[0])
+        assert dock.session.project.folder == folder
+        panel.bar.menu.aboutToShow.emit()
+        assert panel.bar.menu.actions()[0].text().startswith("knees")
+
+    def test_a_folder_with_other_files_gets_a_folder_in_it(
+        self, dock, panel, qtbot, monkeypatch, tmp_path
+    ):
+        (tmp_path / "stuff").mkdir()
+        (tmp_path / "stuff" / "notes.txt").write_text("mine")
+        choosing(monkeypatch, tmp_path / "stuff")
+        answering(None)
+        click(qtbot, panel.bar.new)
+        assert dock.session.project is None
+        answering("Make a folder in it")
+        click(qtbot, panel.bar.new)
+        assert dock.session.project.folder == tmp_path / "stuff" / "few-shot project"
+
+    def test_what_cannot_be_opened_is_told_and_the_open_one_stays(
+        self, dock, panel, told, monkeypatch, tmp_path
+    ):
+        dock.session.create(tmp_path / "mine")
+        for name, text in (("damaged", "{"), ("newer", '{"format": 99}')):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "project.json").write_text(text)
+            choosing(monkeypatch, tmp_path / name)
+            panel.bar.ask_open()
+            assert name in told()[-1][1]
+            assert (tmp_path / name / "project.json").read_text() == text
+        with Project.create(tmp_path / "locked") as locked:
+            choosing(monkeypatch, locked.folder)
+            panel.bar.ask_open()
+            assert "open already" in told()[-1][1]
+        assert dock.session.project.folder == tmp_path / "mine"
+        assert panel.bar.name.text() == "mine"
+
+
+class TestAdding:
+    def test_files_are_dropped_and_broken_ones_named(self, dock, panel, qtbot, scans, tmp_path):
+        dock.session.create(tmp_path / "project")
+        broken = tmp_path / "broken.nii.gz"
+        broken.write_bytes(b"no scan at all")
+        drop(panel, [*sorted((scans / "images").iterdir()), broken])
+        idle(dock, qtbot)
+        assert len(dock.session.project.names) == 3
+        assert panel.list.model.rowCount() == 3
+        assert panel.left_out_toggle.text() == "▸ 1 file was not added"
+        assert not panel.left_out.isVisible()
+        click(qtbot, panel.left_out_toggle)
+        assert panel.left_out.isVisible()
+        assert str(broken) in panel.left_out.item(0).text()
+
+    def test_the_buttons_take_files_and_dicom_trees(
+        self, dock, panel, qtbot, monkeypatch, scans, data_dir, tmp_path
+    ):
+        dock.session.create(tmp_path / "project")
+        choosing(monkeypatch, sorted((scans / "images").iterdir())[:2])
+        click(qtbot, panel.add_files)
+        assert panel.stop.isVisible()
+        idle(dock, qtbot)
+        shutil.copytree(data_dir / "dicom/mr_ge_papaya_20", tmp_path / "tree/deep/er")
+        choosing(monkeypatch, tmp_path / "tree")
+        click(qtbot, panel.add_folder)
+        idle(dock, qtbot)
+        assert len(dock.session.project.names) == 3
+        model = panel.list.model
+        texts = [model.index(2, column).data() for column in range(model.columnCount())]
+        assert texts[5] == "MR"
+        assert texts[6].startswith("20 × ")
+        assert texts[7].count("×") == 2
+
+    def test_without_a_project_it_is_said_what_to_do(self, panel, told, scans):
+        drop(panel, [scans / "images"])
+        assert "create or open one" in told()[-1][1]
+
+    def test_a_scan_dropped_on_napari_is_offered_and_added(self, full, dock, viewer, qtbot, scans):
+        (path,) = (scans / "ct/images").iterdir()
+        assert not full.opened_box.isVisible()
+        viewer.open(str(path), plugin=PLUGIN)  # As napari does with what is dropped on it.
+        assert full.opened_text.text() == "phantom_ct_005 is not in the project."
+        click(qtbot, full.opened_add)
+        idle(dock, qtbot)
+        assert "phantom_ct_005" in dock.session.project.names
+        assert not full.opened_box.isVisible()
+        assert "phantom_ct_005" not in [layer.name for layer in viewer.layers]
+        # What is in the project already is not offered.
+        viewer.open(str(path), plugin=PLUGIN)
+        assert not full.opened_box.isVisible()
+
+
+class TestList:
+    def test_rows_show_their_scan_by_double_click_and_enter(self, full, dock, viewer, qtbot):
+        table = full.list.table
+        place = choose_row(full, qtbot, "phantom_mr_001")
+        qtbot.mouseDClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        qtbot.waitUntil(lambda: dock.session.current == "phantom_mr_001")
+        assert dock.scene.image.name == "phantom_mr_001"
+        choose_row(full, qtbot, "phantom_mr_002")
+        qtbot.keyClick(table, Qt.Key.Key_Return)
+        qtbot.waitUntil(lambda: dock.session.current == "phantom_mr_002")
+        assert all(full.thumbnails.get(name) is not None for name in dock.session.project.names)
+
+    def test_the_header_sorts(self, full, qtbot):
+        header = full.list.table.horizontalHeader()
+        for _ in range(2):
+            place = QPoint(header.sectionViewportPosition(0) + 20, header.height() // 2)
+            qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        proxy = full.list.proxy
+        names = [proxy.index(row, 0).data() for row in range(proxy.rowCount())]
+        assert names == ["phantom_mr_002", "phantom_mr_001", "phantom_mr_000"] or names == sorted(
+            names
+        )
+        first = names[0]
+        qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        assert proxy.index(0, 0).data() != first
+
+    def test_a_role_is_that_of_the_patient_and_it_is_told(self, full, dock, qtbot, told):
+        project = dock.session.project
+        project.set_subject("phantom_mr_001", "phantom_mr_000")
+        dock.session.scans_changed.emit()
+        choose_row(full, qtbot, "phantom_mr_000")
+        full.list.use.setFocus()
+        qtbot.keyClick(full.list.use, Qt.Key.Key_Down)
+        qtbot.keyClick(full.list.use, Qt.Key.Key_Return)
+        if project.entry("phantom_mr_000").role == "train":  # Styles differ in what a key does.
+            full.list.use.activated.emit(1)
+        assert {s.name: s.role for s in project.record.scans} == {
+            "phantom_mr_000": "test", "phantom_mr_001": "test", "phantom_mr_002": "train",
+        }  # fmt: skip
+        assert "phantom_mr_001" in told()[-1][1]
+
+    def test_a_scan_is_removed_after_a_question(self, full, dock, qtbot):
+        project = dock.session.project
+        dock.session.mark_done("phantom_mr_000", [3])
+        choose_row(full, qtbot, "phantom_mr_000")
+        answering(None)
+        click(qtbot, full.list.remove)
+        assert "phantom_mr_000" in project.names
+        answering("Remove")
+        qtbot.keyClick(full.list.table, Qt.Key.Key_Delete)
+        assert "phantom_mr_000" not in project.names
+        assert dock.scene.image is None
+        assert full.list.model.rowCount() == 2
+        assert list((project.folder / "labels/aside").iterdir())
+
+    def test_a_scan_that_went_is_told_and_found(
+        self, dock, panel, qtbot, monkeypatch, scans, tmp_path
+    ):
+        here = tmp_path / "here"
+        shutil.copytree(scans / "images", here)
+        dock.session.create(tmp_path / "project")
+        dock.session.add([here])
+        idle(dock, qtbot)
+        (tmp_path / "archive").mkdir()
+        moved = [here / f"phantom_mr_00{number}.nii.gz" for number in (1, 2)]
+        for path in moved:
+            shutil.move(path, tmp_path / "archive")
+        panel.work.check()
+        idle(dock, qtbot)
+        choose_row(panel, qtbot, "phantom_mr_001")
+        assert "is missing" in panel.list.detail.text()
+        index = panel.list.proxy.index(1, 3)
+        assert index.data() == "Missing"
+        assert "is missing" in index.data(Qt.ItemDataRole.ToolTipRole)
+        assert not panel.list.show_button.isEnabled()
+        choosing(monkeypatch, tmp_path / "archive" / moved[0].name)
+        click(qtbot, panel.list.find_button)
+        idle(dock, qtbot)
+        assert not panel.work.problems
+        assert dock.session.project.problems() == {}
+        assert not panel.list.find_button.isVisible()
+
+    @pytest.mark.parametrize("answer", ["Those with labels", "All slices", "None"])
+    def test_labels_are_imported(self, full, dock, qtbot, monkeypatch, scans, answer):
+        path = scans / "labels/phantom_mr_000.nii.gz"
+        choose_row(full, qtbot, "phantom_mr_000")
+        choosing(monkeypatch, path)
+        answering(answer)
+        click(qtbot, full.list.labels)
+        qtbot.waitUntil(lambda: not dock.session.jobs and dock.scene.labels is not None)
+        shown = dock.scene.labels.data
+        assert set(np.unique(shown)) == set(np.unique(nib.load(path).dataobj))
+        with_labels = tuple(np.flatnonzero(shown.any(axis=(1, 2))).tolist())
+        wanted = {"Those with labels": with_labels, "All slices": tuple(range(24)), "None": ()}
+        assert dock.session.project.done("phantom_mr_000") == wanted[answer]
+
+    def test_two_hundred_scans_stay_fluid(self, dock, panel, qtbot, scans, tmp_path):
+        """Each step of the window's work is far shorter than what a person notices."""
+        dock.session.create(tmp_path / "project")
+        dock.session.add([scans / "images"])
+        idle(dock, qtbot)
+        project = dock.session.project
+        one = project.record.scans[0]
+        from napari_sslseg.core.project_record import changed
+
+        more = tuple(
+            changed(one, name=f"scan_{n:03d}", subject=f"patient_{n:03d}", content=f"{n:032x}")
+            for n in range(200)
+        )
+        project.change(lambda record: changed(record, scans=record.scans + more))
+
+        def seconds(work):
+            taken = []
+            for _ in range(3):
+                begun = time.perf_counter()
+                work()
+                taken.append(time.perf_counter() - begun)
+            return min(taken)
+
+        dock.session.scans_changed.emit()
+        assert panel.list.model.rowCount() == 203
+        assert seconds(panel.list.model._renew) < 0.04
+        assert seconds(lambda: panel.list.proxy.sort(4)) < 0.04
+        assert seconds(panel.list.refresh) < 0.04
+        assert seconds(panel.opened._look) < 0.04
+        # Only what is seen is read.
+        idle(dock, qtbot)
+        assert len(panel.thumbnails._pictures) < 40
+
+
+class TestView:
+    def test_planes_ask_before_slices_are_unmarked(self, full, dock, viewer, qtbot):
+        project = dock.session.project
+        coronal, axial = (full.view.planes.button(number) for number in (1, 0))
+        click(qtbot, coronal)
+        assert project.plane == "coronal"
+        assert viewer.dims.order[0] == 1
+        assert dock.scene.slice == dock.scene.image.data.shape[1] // 2
+        dock.session.mark_done("phantom_mr_000", [4, 5])
+        seen = []
+        answering(None, seen)
+        click(qtbot, axial)
+        assert seen == ["Unmark 2 slices, and label along the axial plane?"]
+        assert project.plane == "coronal"
+        assert coronal.isChecked()
+        answering("Unmark 2 slices")
+        click(qtbot, axial)
+        assert project.plane == "axial"
+        assert project.done("phantom_mr_000") == ()
+
+    def test_windows_of_ct_and_mr(self, full, dock, qtbot, scans):
+        view, image = full.view, dock.scene.image
+        assert view.preset.currentText() == "Auto"
+        dock.session.add([scans / "ct/images"])
+        idle(dock, qtbot)
+        dock.session.select("phantom_ct_005")
+        qtbot.waitUntil(lambda: dock.scene.image not in (None, image))
+        assert view.preset.currentText() == "Soft tissue"
+        assert view.values.text() == "W 400  L 40"
+        view.preset.textActivated.emit("Lung")
+        assert tuple(dock.scene.image.contrast_limits) == (-1350, 150)
+        # It stays for the next one of this kind.
+        idle(dock, qtbot)
+        dock.session.select("phantom_mr_000")
+        qtbot.waitUntil(lambda: dock.session.current == "phantom_mr_000")
+        assert view.preset.currentText() == "Auto"
+        dock.session.select("phantom_ct_005")
+        qtbot.waitUntil(lambda: dock.session.current == "phantom_ct_005")
+        assert view.values.text() == "W 1500  L -600"
+
+    def test_shift_and_drag_change_the_window_and_nothing_else(self, full, dock, viewer, qtbot):
+        labels = dock.scene.labels
+        labels.mode = "paint"
+        viewer.layers.selection = {labels}
+        canvas = viewer.window._qt_viewer.canvas.native
+        width, level = full.windowing.window
+        centre, camera = canvas.rect().center(), viewer.camera.center
+        qtbot.mouseMove(canvas, centre)
+        left, shift = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.ShiftModifier
+        qtbot.mousePress(canvas, left, shift, centre)
+        for step in range(1, 6):
+            qtbot.wait(30)  # vispy leaves out moves that follow too quickly
+            move(canvas, centre + QPoint(20 * step, 10 * step), shift)
+        assert full.view.preset.currentText() == "Custom"
+        qtbot.mouseRelease(canvas, left, shift, centre + QPoint(100, 50))
+        wider, higher = full.windowing.window
+        assert wider == pytest.approx(width * 2 ** (100 / 300), rel=0.05)
+        assert higher == pytest.approx(level + width * 50 / 300, rel=0.05)
+        assert not labels.data.any()
+        assert viewer.camera.center == camera
+        assert viewer.layers.selection == {labels}
+
+
+def move(canvas, place, modifiers):
+    from qtpy.QtCore import QEvent
+    from qtpy.QtGui import QMouseEvent
+
+    left = Qt.MouseButton.LeftButton
+    everywhere = QPointF(place), QPointF(canvas.mapToGlobal(place))
+    event = QMouseEvent(
+        QEvent.Type.MouseMove, *everywhere, Qt.MouseButton.NoButton, left, modifiers
+    )
+    QApplication.sendEvent(canvas, event)
+
+
+def training(ends):
+    """A job that runs until it is stopped, and then takes a while to save."""
+
+    def events(stop, pause):
+        while not stop.is_set:
+            yield Message("learning")
+            time.sleep(0.01)
+        time.sleep(0.2)
+        ends.append("saved")
+        yield Done(None, stopped=True)
+
+    return events
+
+
+def forget_window(viewer):
+    """The fixture would close again what a person closed."""
+    del viewer.window._qt_window
+
+
+def is_free(folder):
+    """Whether nobody has the project open."""
+    with Project.open(folder):
+        return True
+
+
+class TestTheEnd:
+    def test_closing_napari_saves_and_lets_go(self, full, dock, viewer):
+        folder, saved = dock.session.project.folder, []
+        dock.session.before_closing(lambda: saved.append(dock.scene.labels.data.shape))
+        viewer.window._qt_window.close()
+        forget_window(viewer)
+        assert saved
+        assert is_free(folder)
+
+    def test_a_script_that_closes_the_viewer_lets_go_too(self, full, dock, viewer):
+        folder, ends = dock.session.project.folder, []
+        dock.session.run("finetune", "Fine-tuning", training(ends))
+        viewer.close()
+        assert ends == ["saved"]
+        assert is_free(folder)
+
+    def test_a_training_is_asked_about_and_saved_first(self, full, dock, viewer, qtbot):
+        folder, ends = dock.session.project.folder, []
+        window = viewer.window._qt_window
+        dock.session.run("finetune", "Fine-tuning", training(ends))
+        answering(None)
+        window.close()
+        assert window.isVisible()
+        assert dock.session.training is not None
+        answering("Stop it and close")
+        window.close()
+        assert window.isVisible()  # It is being saved; the window goes on working meanwhile.
+        qtbot.waitUntil(lambda: dock.closing.over, timeout=5000)
+        forget_window(viewer)
+        assert ends == ["saved"]
+        assert is_free(folder)
+
+    def test_closing_the_dock_lets_go_and_it_opens_anew(self, full, dock, viewer, qtbot):
+        folder = dock.session.project.folder
+        for step in STEPS:
+            dock.show_step(step)
+        ours = [c for c in viewer.mouse_drag_callbacks if c.__module__.startswith("napari_sslseg")]
+        assert ours
+        assert {"D", "N", "U"} <= {str(key) for key in viewer.keymap}
+        click(qtbot, dock.parent().title.close_button)
+        qtbot.waitUntil(lambda: dock.closing.over)
+        assert is_free(folder)
+        assert not viewer.layers
+        assert not set(ours) & set(viewer.mouse_drag_callbacks)
+        assert not viewer.keymap
+        _, again = viewer.window.add_plugin_dock_widget(PLUGIN, DOCK)
+        assert again is not dock
+        assert again.session.open(folder)
+        qtbot.waitUntil(lambda: again.scene.image is not None)
+        assert len(viewer.layers) == 2
+
+    def test_the_dock_stays_while_a_training_runs(self, full, dock, viewer, qtbot, told):
+        ends = []
+        job = dock.session.run("pretrain", "Pretraining", training(ends))
+        click(qtbot, dock.parent().title.close_button)
+        qtbot.waitUntil(dock.isVisible)
+        assert dock.session.project is not None
+        assert "stop it first" in told()[-1][1]
+        job.stop()
+        idle(dock, qtbot)
+
+    def test_hiding_the_dock_is_no_end(self, full, dock, qtbot):
+        click(qtbot, dock.parent().title.hide_button)
+        assert not dock.isVisible()
+        assert dock.session.project is not None
+
+
+OPENED = """
+import sys
+import napari
+viewer = napari.Viewer(show=True)
+viewer.window.add_plugin_dock_widget("napari-sslseg", "Few-shot segmentation")
+heavy = {"torch", "monai", "SimpleITK", "highdicom", "matplotlib", "pyqtgraph"} & set(sys.modules)
+print("heavy:", *sorted(heavy))
+viewer.close()
+"""
+
+
+def test_the_dock_opens_without_loading_anything_heavy(tmp_path):
+    environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", OPENED],
+        capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "heavy:"
+
+
+def test_it_stands_in_the_menu_of_plugins(viewer, qtbot):
+    menu = viewer.window.plugins_menu
+    menu.aboutToShow.emit()
+    action = next(a for a in menu.actions() if a.text() == "Few-shot segmentation (napari-sslseg)")
+    action.trigger()
+    assert "Few-shot segmentation (napari-sslseg)" in viewer.window.dock_widgets
+
+
+def test_a_phantom_is_small_and_right_in_a_picture():
+    from napari_sslseg.gui.thumbnails import middle_slice
+
+    volume, _ = make_patient(0, "CT", shape=(10, 40, 80), spacing=(5, 4, 2))
+    assert middle_slice(volume).shape == (64, 64)
+    assert middle_slice(volume, "coronal").shape == (20, 64)

@@ -1,0 +1,160 @@
+"""The training step in a real window, clicked through as a person does."""
+
+import numpy as np
+import pytest
+from loop_project import make_project, open_panel, write_scans
+from qtpy.QtCore import Qt
+
+from napari_sslseg.core.project import Project
+from napari_sslseg.gui.panels.train import TrainPanel
+
+
+def press(qtbot, button):
+    assert button.isVisible()
+    assert button.isEnabled()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def tiny(panel, steps):
+    """A training that takes seconds, by the settings under Advanced."""
+    form = panel.form
+    form.advanced.button.click()
+    form.start.setCurrentIndex(form.start.findData(""))
+    form.steps.setValue(steps)
+    form.batch.setValue(2)
+    form.network.setCurrentIndex(form.network.findData("tiny"))
+    form.device.setCurrentIndex(form.device.findData("cpu"))
+
+
+@pytest.fixture
+def made(tmp_path):
+    return make_project(tmp_path)
+
+
+@pytest.fixture
+def opened(viewer, qtbot):
+    """Opens the panel, and lets its project go at the end."""
+    hosts = []
+
+    def enter(folder):
+        host = open_panel(viewer, qtbot, TrainPanel, folder)
+        hosts.append(host)
+        return host, host.panel
+
+    yield enter
+    for host in hosts:
+        host.end(qtbot)
+
+
+def test_a_training_is_started_watched_paused_stopped_and_gone_on_with(
+    opened, made, viewer, qtbot, tmp_path
+):
+    widget, panel = opened(tmp_path)
+    qtbot.waitUntil(lambda: "kept out" in panel.material.text(), timeout=10_000)
+    assert panel.material.text().startswith(
+        "Learns from 4 done slices of 2 patients; 1 other patient (2 done slices) is kept out"
+    )
+    assert "rough guide" in panel.material.text()
+    assert panel.box.start.isVisible()
+    assert not panel.box.pause.isVisible()
+    tiny(panel, 6_000)
+    labels = widget.scene.labels
+    before = labels.data.copy()
+    widget.scene.go_to(5)
+    press(qtbot, panel.box.start)
+    qtbot.waitUntil(lambda: panel.box.eta.step > 2, timeout=60_000)
+    assert not panel.form.isVisible()
+    qtbot.waitUntil(lambda: panel.live.layer is not None, timeout=30_000)
+    layer = panel.live.layer
+    assert viewer.layers.index(layer) < viewer.layers.index(labels)
+    qtbot.waitUntil(
+        lambda: "n = 2 slices of 1 patient" in panel.scores.words.text(), timeout=40_000
+    )
+    assert "rough guide" in panel.scores.words.text()
+    # Another slice is looked at: it alone is filled, in the same layer.
+    widget.scene.go_to(3)
+    qtbot.waitUntil(lambda: panel.live._shown[0] == 3, timeout=30_000)
+    assert panel.live.layer is layer
+    filled = {int(i) for i in np.unique(np.nonzero(layer.data)[0])}
+    assert filled <= {3}
+
+    press(qtbot, panel.box.pause)
+    qtbot.waitUntil(lambda: panel.box.state.text().startswith("Paused at step"), timeout=20_000)
+    assert panel.box.pause.text().replace("&", "") == "Resume"
+    press(qtbot, panel.box.pause)
+    qtbot.waitUntil(lambda: panel.job.status == "running", timeout=10_000)
+    press(qtbot, panel.box.stop)
+    qtbot.waitUntil(lambda: panel.job is None, timeout=30_000)
+    assert panel.box.state.text().startswith("finetune-001 was stopped at step")
+    assert panel.live.layer is None
+    assert panel.box.plot.curves["Loss"].points()[0][-1] == panel.box.eta.step
+    assert panel.scores.plot.drawn > 0
+    np.testing.assert_array_equal(labels.data, before)
+
+    assert "Go on with finetune-001" in panel.runs.button.text().replace("&", "")
+    step = panel.box.eta.step
+    press(qtbot, panel.runs.button)
+    qtbot.waitUntil(lambda: panel.box.eta.step > step, timeout=60_000)
+    press(qtbot, panel.box.stop)
+    qtbot.waitUntil(lambda: panel.job is None, timeout=30_000)
+
+
+def test_slices_that_are_done_and_empty_are_refused_and_the_panel_stays_usable(
+    opened, viewer, qtbot, tmp_path
+):
+    write_scans(tmp_path / "scans", 2)
+    with Project.create(tmp_path / "project") as project:
+        project.add_scans(tmp_path / "scans")
+        project.add_class("liver")
+        for name in project.names:
+            project.mark_done(name, 4)
+    widget, panel = opened(tmp_path)
+    tiny(panel, 3)
+    press(qtbot, panel.box.start)
+    qtbot.waitUntil(lambda: "only background" in panel.box.state.text(), timeout=60_000)
+    assert panel.box.start.isVisible()
+    assert panel.form.isVisible()
+    assert list((tmp_path / "project/runs").iterdir()) == []
+    # Unmarked, there is nothing to learn from, which is said without any work.
+    for name in widget.session.project.names:
+        widget.session.mark_done(name, [4], done=False)
+    press(qtbot, panel.box.start)
+    assert panel.box.state.text().startswith("No slice is done yet")
+
+
+def test_a_pretraining_of_the_project_is_chosen_and_told(opened, made, qtbot, tmp_path):
+    from napari_sslseg import core
+
+    with Project.open(tmp_path / "project") as project:
+        core.pretrain(
+            project.scans(),
+            core.MaskedPatches(),
+            out=project.new_run_folder("pretrain"),
+            settings=core.PretrainSettings(
+                network=core.Network.preset("tiny"),
+                training=core.Training(steps=2, batch_size=2),
+            ),
+            device="cpu",
+        )
+    widget, panel = opened(tmp_path)
+    form = panel.form
+    assert form.start.currentData() == "pretrain-001"
+    assert form.about.text().startswith("Learnt mae from 3 scans in 2 steps")
+    assert form.transfer.isEnabled()
+    assert not form.network.isEnabled()
+    form.advanced.button.click()
+    form.steps.setValue(3)
+    form.batch.setValue(2)
+    press(qtbot, panel.box.start)
+    qtbot.waitUntil(
+        lambda: panel.box.state.text().startswith("finetune-001 is finished. See in step 5"),
+        timeout=60_000,
+    )
+    run = core.Run.open(tmp_path / "project/runs/finetune-001")
+    assert run.record["init"] == "pretrain-001"
+    assert run.record["status"] == "finished"
+    # A coronal project cannot start from what axial slices taught.
+    widget.session.attempt(lambda: widget.session.project.set_plane("coronal", unmark=True))
+    widget.session.mark_done(widget.session.project.names[0], [20])
+    press(qtbot, panel.box.start)
+    assert "learnt from axial slices, but coronal ones are labelled" in panel.box.state.text()
