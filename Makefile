@@ -5,9 +5,10 @@ SHELL = /bin/sh
 
 PY = .venv/bin/python
 OUT = demo-output
-PYTEST = scripts/with-screen.sh $(PY) -m pytest
+# Two at a time, each with one thread; files stay whole, and windows come one after the other.
+PYTEST = OMP_NUM_THREADS=1 scripts/with-screen.sh $(PY) -m pytest -n 2 --dist loadgroup
 
-.PHONY: help demo test test-slow bench docs pictures lint env env-bench window constraints clean
+.PHONY: help demo test test-slow bench docs pictures screenshots lint env env-bench window constraints clean
 
 help: ## this list
 	@echo "Usage: make TARGET [ARGS=...]"
@@ -22,14 +23,17 @@ test: env window ## run the tests, with real napari windows on a virtual screen
 test-slow: env window ## run the tests that take longer
 	$(PYTEST) -m slow $(ARGS)
 
-bench: env-bench ## measure speed, memory and label efficiency
-	@for file in benchmarks/*.py; do echo "== $$file"; $(PY) $$file $(ARGS) || exit 1; done
+bench: env-bench window ## measure speed, memory and label efficiency
+	@for file in benchmarks/*.py; do echo "== $$file"; scripts/with-screen.sh $(PY) $$file $(ARGS) || exit 1; done
 
 docs: env ## write the pages that are made from the code
 	$(PY) scripts/command_line_docs.py
 
 pictures: env ## draw the pictures of the pretext tasks; ARGS="mae spark" draws some
 	$(PY) scripts/preview_pictures.py $(ARGS)
+
+screenshots: env window ## draw the pictures of the window, on a virtual screen
+	scripts/with-screen.sh $(PY) scripts/screenshots.py $(ARGS)
 
 lint: env ## check style and types
 	$(PY) -m ruff check .

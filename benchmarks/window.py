@@ -4,7 +4,8 @@ Every figure comes from a real napari window (``scripts/with-screen.sh`` gives a
 each arm in a process of its own:
 
 loop      A timer of 5 ms tells how late the event loop comes to it, for ``--seconds``: in a window
-          without the plugin, beside a bare thread that trains the same network, and beside the
+          without the plugin; beside a bare thread that trains the same network; beside that and a
+          number that changes once a second, for which the window is drawn anew; and beside the
           pretraining of the plugin, with its curve and its pictures.
 stroke    From the press of the mouse to the end of the first drawing that shows the paint: on a
           labels layer of napari alone, and in the plugin while it pretrains.
@@ -36,6 +37,7 @@ LONG = 0.04
 BATCH, SIZE = 16, 128
 STROKES = 40
 PLUGIN = "napari-sslseg"
+DRAWN = "bare thread and a number"
 
 
 def hide_plugin() -> None:
@@ -182,10 +184,24 @@ def bare_training() -> None:
     threading.Thread(target=work, daemon=True).start()
 
 
+def counting_label(viewer: Any) -> None:
+    """A dock with a number that changes once a second: whatever changes draws the whole window."""
+    from qtpy.QtCore import QTimer
+    from qtpy.QtWidgets import QLabel
+
+    label = QLabel("0")
+    viewer.window.add_dock_widget(label, name="Steps")
+    timer = QTimer(label)
+    timer.timeout.connect(lambda: label.setText(str(int(label.text()) + 1)))
+    timer.start(1000)
+
+
 def loop(arm: str, seconds: float) -> dict[str, Any]:
-    _, widget = opened(arm == "plugin")
-    if arm == "bare thread":
+    viewer, widget = opened(arm == "plugin")
+    if arm.startswith("bare thread"):
         bare_training()
+        if arm == DRAWN:
+            counting_label(viewer)
     elif arm == "plugin":
         pretraining(widget)
     settle(3)
@@ -316,7 +332,7 @@ def main() -> None:
 
     print("milliseconds")
     if wanted("loop"):
-        for arm in ("napari alone", "bare thread", "plugin"):
+        for arm in ("napari alone", "bare thread", DRAWN, "plugin"):
             row(f"loop, {arm}", ask("--measure=loop", f"--arm={arm}", f"--seconds={given.seconds}"))
     if wanted("stroke"):
         for arm in ("napari alone", "plugin"):

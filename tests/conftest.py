@@ -12,6 +12,23 @@ if sys.platform == "linux" and not os.environ.get("DISPLAY"):
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 
+WINDOWS = "qt"
+"""Folder of the tests that open windows, which share one screen and one keyboard focus."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests of a file in one process, and all that open windows, which begin first."""
+
+    def group(item: pytest.Item) -> str:
+        folder = item.path.parent.name
+        window = folder == WINDOWS or item.path.stem == "test_gui_killed"
+        return WINDOWS if window else item.path.stem
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: group(item) != WINDOWS)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder of real scans; where there is none, skip, but fail under CI, which must have it."""

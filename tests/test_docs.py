@@ -1,9 +1,14 @@
 """What the documentation names must exist."""
 
+import ast
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import yaml
+
+from napari_sslseg.core.geometry import Plane
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -31,3 +36,42 @@ def test_every_option_in_the_docs_is_one_of_the_command_line():
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
             for command in re.findall(r"napari-sslseg (?:[^\n\\]|\\\n)*", block):
                 assert set(re.findall(r"(?<=\s)--[a-z-]+", command)) <= known, command
+
+
+WINDOW_PAGES = (
+    "tutorial-window.md",
+    "how-to/label-in-the-window.md",
+    "how-to/read-the-scores.md",
+    "how-to/share-a-project-with-a-script.md",
+    "reference/window.md",
+)
+
+
+def texts_of_the_window():
+    """All texts in the code of the window, and the names of planes and of the panel."""
+    sources = (ROOT / "src" / "napari_sslseg" / "gui").rglob("*.py")
+    nodes = (node for path in sources for node in ast.walk(ast.parse(path.read_text())))
+    found = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    found |= {plane.capitalize() for plane in get_args(Plane)}
+    found |= {item["display_name"] for item in manifest()["widgets"]}
+    return tuple(text.replace("&", "").replace("<b>", "").strip() for text in found)
+
+
+def manifest():
+    text = (ROOT / "src" / "napari_sslseg" / "napari.yaml").read_text()
+    return yaml.safe_load(text)["contributions"]
+
+
+@pytest.mark.parametrize("page", WINDOW_PAGES)
+def test_every_control_that_the_docs_name_is_in_the_window(page):
+    shown = texts_of_the_window()
+    text = (ROOT / "docs" / page).read_text()
+    bold = re.findall(r"\*\*([A-Z0-9][^*]*[^*.])\*\*", text)
+    named = {
+        " ".join(re.sub(r"^\d ", "", part).split())
+        for whole in bold
+        # Of menus each entry; "…" within a name stands for what changes.
+        for part in re.split(" ▸ | … ", whole)
+    }
+    assert named
+    assert not {name for name in named if not any(text.startswith(name) for text in shown)}

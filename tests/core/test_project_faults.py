@@ -284,6 +284,11 @@ HOSTILE = [
     (scan(done="0-99999, 0-99999"), "do not rise"),
     (scan(done="0-99998, 99997"), "do not rise"),
     (scan(done="5-3"), "do not rise"),
+    (scan(done="0-1, 2-3"), "do not rise"),
+    (scan(done="00-3"), "do not rise"),
+    (scan(done="3-3"), "do not rise"),
+    (scan(done="0-99999"), "not below 12"),
+    (scan(done="1, 3-6"), "more slices of scan are done"),
     (scan(done="6"), "more slices of scan are done"),
     (scan(done="x"), "ranges of slices"),
     (scan(done=[1]), "done"),
@@ -396,6 +401,41 @@ class TestRecords:
             opened.labels_path("scan").symlink_to(precious)
             opened.save_labels("scan", np.ones(opened.entry("scan").shape, np.uint8))
         assert precious.read_text() == "all my work"
+
+    def test_nothing_is_removed_elsewhere_and_no_folder_at_all(self, project, tmp_path):
+        project.close()
+        outside = tmp_path / "outside"
+        ours = [outside / ".other-abcdefgh.nii.gz", outside / ".cache-abcd1234.nii.gz" / "kept"]
+        for path in ours:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("all my work")
+        aside = project.folder / "labels" / "aside"
+        aside.symlink_to(outside)
+        with pytest.raises(ProjectError, match="aside is a link that leads out of the project"):
+            Project.open(project.folder)
+        assert [path.read_text() for path in ours] == ["all my work"] * 2
+        aside.unlink()
+        with Project.open(project.folder) as opened:
+            aside.symlink_to(outside)
+            with pytest.raises(ProjectError, match="leads out of the project"):
+                opened.remove_scan("scan")
+        assert len(list(outside.iterdir())) == 2
+        aside.unlink()
+        # In the project, only the files that a killed writer leaves.
+        folder = project.folder / "labels" / ".cache-abcd1234.nii.gz"
+        folder.mkdir()
+        left = project.folder / "labels" / ".scan-abcd1234.nii.gz"
+        left.write_text("half of it")
+        Project.open(project.folder).close()
+        assert folder.is_dir()
+        assert not left.exists()
+
+    def test_what_a_screen_gets_is_of_the_kind_it_asks_for(self, project):
+        project.remember("list", 5)
+        project.remember("number", [1])
+        assert project.recall("list", []) == []
+        assert project.recall("list") == 5
+        assert project.recall("number", [0]) == [1]
 
     def test_mutations_open_or_are_refused(self, project):
         project.remember("x", [1, {"y": None}])

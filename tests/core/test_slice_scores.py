@@ -27,13 +27,27 @@ def test_only_the_given_slices_count_and_distances_stay_within_them():
     assert found.worst == 1
 
 
-@pytest.mark.parametrize(("plane", "axis"), [("coronal", 1), ("sagittal", 2)])
-def test_slices_are_counted_along_the_plane(plane, axis):
+@pytest.mark.parametrize(
+    ("plane", "axis", "first_mm", "second_mm"),
+    [("axial", 0, 2, 3), ("coronal", 1, 5, 3), ("sagittal", 2, 5, 2)],
+)
+def test_slices_are_counted_along_the_plane(plane, axis, first_mm, second_mm):
     truth = np.zeros((8, 9, 10), np.uint8)
-    np.moveaxis(truth, axis, 0)[3, 2:5, 2:5] = 2
-    found = score_slices(truth, truth, [3], plane=plane, spacing=(3, 2, 1))
-    assert found.volume.classes[2].dice == 1
-    assert found.volume.classes[2].hd95_mm == 0
+    predicted = truth.copy()
+    ours, theirs = (np.moveaxis(data, axis, 0) for data in (predicted, truth))
+    # Blocks of 4 by 3 pixels: one is shifted along the first axis of its slice, one along the
+    # second; 9 and 8 of their 12 pixels overlap, and a whole side lies one pixel too far.
+    theirs[3, 2:6, 2:5], ours[3, 3:7, 2:5] = 1, 1
+    theirs[5, 2:6, 2:5], ours[5, 2:6, 3:6] = 2, 2
+    ours[4] = 1  # Of no slice that is scored.
+    found = score_slices(predicted, truth, [5, 3], plane=plane, spacing=(5, 2, 3))
+    assert found.slices == (3, 5)
+    first, second = (found.volume.classes[value] for value in (1, 2))
+    assert first.dice == pytest.approx(2 * 9 / 24)
+    assert second.dice == pytest.approx(2 * 8 / 24)
+    assert found.by_slice == pytest.approx((0.75, 2 / 3))
+    assert first.hd95_mm == pytest.approx(first_mm)
+    assert second.hd95_mm == pytest.approx(second_mm)
 
 
 def test_empty_masks_follow_the_rule():

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from scene_project import SHAPE, write_project
 
 from napari_sslseg import core
 from napari_sslseg.core.errors import DataError, StorageError
@@ -154,7 +155,7 @@ def test_what_cannot_begin_is_refused_in_a_sentence(session, tmp_path, monkeypat
     project = session.project
     for name in project.names:
         project.set_role(name, "test")
-    assert "kept for the test" in refusal(session, TrainingChoice())
+    assert "held out" in refusal(session, TrainingChoice())
     for name in project.names:
         project.unmark(name, [3, 5])
     assert "No slice is done" in refusal(session, TrainingChoice())
@@ -225,6 +226,15 @@ def test_exports_never_replace_a_scan(session, tmp_path):
         targets(project, "", [project.names[3]], tmp_path, ".nii.gz")
 
 
+def test_a_scan_that_was_moved_with_its_project_is_not_replaced(tmp_path):
+    write_project(tmp_path / "before", ("ann", "ann_labels"))
+    folder = (tmp_path / "before").rename(tmp_path / "now")
+    with core.Project.open(folder / "project") as project:
+        project.save_labels("ann", np.ones(SHAPE, np.uint8))
+        with pytest.raises(StorageError, match=r"now/ann_labels\.nii\.gz is a scan"):
+            targets(project, "", ["ann"], folder, ".nii.gz")
+
+
 def test_a_report_is_one_page_without_links(session, tmp_path):
     session.project.rename_class(1, "<script>")
     page = tmp_path / "report.html"
@@ -249,7 +259,9 @@ def test_a_dicom_segmentation_carries_names_and_how_it_came_about(data_dir, tmp_
     labels = project.labels(name).data
     labels[4, 100:120, 100:120] = 1
     project.save_labels(name, labels)
-    for remembered, kind in (([], "MANUAL"), ([name], "SEMIAUTOMATIC")):
+    for remembered, kind in (
+        ([], "MANUAL"), ([name], "SEMIAUTOMATIC"), (5, "MANUAL"), ([5, [1], name], "SEMIAUTOMATIC"),
+    ):  # fmt: skip
         project.remember("accepted", remembered)
         files = targets(project, "", [name], tmp_path / "out", ".dcm")
         session.run("export", "", export(session, "", files))

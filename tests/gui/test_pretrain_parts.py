@@ -1,6 +1,8 @@
 """What the pretraining panel is made of, without a window."""
 
 import json
+import re
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -14,6 +16,7 @@ from napari_sslseg.core.pretext.base import PretextPreview
 from napari_sslseg.core.pretext.registry import make_task
 from napari_sslseg.core.samples import default_preprocessing
 from napari_sslseg.core.volumes import Volume
+from napari_sslseg.gui import jobs
 from napari_sslseg.gui.curves import Curve, short
 from napari_sslseg.gui.eta import Eta, duration, time_range
 from napari_sslseg.gui.latest import Latest
@@ -316,7 +319,8 @@ def session(tmp_path):
     session.close()
 
 
-def test_a_preset_of_two_stages_is_stopped_and_gone_on_with(session):
+def test_a_preset_of_two_stages_is_stopped_and_gone_on_with(session, monkeypatch):
+    monkeypatch.setattr(jobs, "QUIET", 0.0)  # To hear of the second step at once.
     choice = next(c for c in choices() if c.key == "umapathy-2022-contrastive")
     training = {"batch_size": 4, "checkpoint_seconds": 0.01, "checkpoint_share": 1.0}
     plan = Plan(choice, steps=6, network="tiny", training=training)
@@ -377,3 +381,14 @@ def test_runs_in_words(session):
         "pretrain-004, cannot be used",
     ]
     assert [line.open_end for line in lines] == [False, True, True, False]
+
+
+def test_the_machine_is_told_in_plain_words():
+    from napari_sslseg.gui.preflight import look_at_machine
+
+    found = look_at_machine("cpu")
+    assert found.devices[:2] == ("auto", "cpu")
+    assert found.words.startswith("Computes on the processor (")
+    if sys.platform == "linux":
+        free = float(re.search(r", ([\d.]+) GB of memory free\)", found.words)[1])
+        assert 0 < free < 100_000

@@ -1,9 +1,9 @@
-"""A project of small phantoms with labels, and how a person waits for the work on it."""
+"""A project of small phantoms with labels, and how a person waits, and answers questions."""
 
 import nibabel as nib
 import numpy as np
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QScrollArea
+from qtpy.QtWidgets import QApplication, QMessageBox, QScrollArea
 
 from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.project import Project
@@ -82,3 +82,19 @@ def open_panel(viewer, qtbot, panel, folder):
 def idle(host, qtbot, milliseconds=60_000):
     """Wait until no job is at work."""
     qtbot.waitUntil(lambda: not host.session.jobs, timeout=milliseconds)
+
+
+def answer(qtbot, text, heard=None):
+    """Press a button of the question that comes next."""
+
+    def look():
+        box = QApplication.activeModalWidget()
+        if not isinstance(box, QMessageBox):
+            QTimer.singleShot(20, look)
+            return
+        if heard is not None:
+            heard.append(box.text())
+        (button,) = [item for item in box.buttons() if item.text().replace("&", "") == text]
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    QTimer.singleShot(20, look)

@@ -1,11 +1,13 @@
 """The last step in a real window: predict, look, accept, undo, compare, export."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
-from loop_project import DONE, idle, make_project, open_panel
+from loop_project import DONE, answer, idle, make_project, open_panel
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QFileDialog, QMessageBox
+from qtpy.QtWidgets import QFileDialog
 
 from napari_sslseg import core
 from napari_sslseg.gui.panels.inspect import InspectPanel
@@ -214,7 +216,14 @@ def test_labels_predictions_and_a_report_are_exported(
     assert {file.name for file in tmp_path.iterdir()} == {
         *(f"{name}_labels.nii.gz" for name in names[:3]),
         *(f"{name}_finetune-001{suffix}" for name in names for suffix in (".nrrd", ".mha")),
-    }
+        "labels_classes.json", "labels_slices.json", "finetune-001_classes.json",
+    }  # fmt: skip
+    # What the values mean, and which slices are labelled at all.
+    assert json.loads((tmp_path / "labels_classes.json").read_text()) == {
+        "1": "liver", "2": "spleen",
+    }  # fmt: skip
+    slices = json.loads((tmp_path / "labels_slices.json").read_text())
+    assert slices == {name: list(DONE) for name in names[:3]}
     written = nib.load(tmp_path / f"{names[0]}_labels.nii.gz")
     source = nib.load(trained[0] / "scans" / f"{names[0]}.nii.gz")
     np.testing.assert_array_equal(written.affine, source.affine)
@@ -223,17 +232,16 @@ def test_labels_predictions_and_a_report_are_exported(
     form.what.setCurrentIndex(0)
     form.format.setCurrentIndex(0)
     asked = []
-
-    def no(*args):
-        asked.append(args[-1])
-        return QMessageBox.StandardButton.No
-
-    monkeypatch.setattr(QMessageBox, "question", no)
+    answer(qtbot, "Cancel", asked)
     stamp = (tmp_path / f"{names[0]}_labels.nii.gz").stat().st_mtime_ns
     press(qtbot, form.export)
     idle(host, qtbot)
     assert "3 of the files exist already" in asked[0]
     assert (tmp_path / f"{names[0]}_labels.nii.gz").stat().st_mtime_ns == stamp
+    answer(qtbot, "Replace")
+    press(qtbot, form.export)
+    idle(host, qtbot)
+    assert (tmp_path / f"{names[0]}_labels.nii.gz").stat().st_mtime_ns > stamp
     # Phantoms are no DICOM series.
     form.format.setCurrentIndex(form.format.findData(".dcm"))
     press(qtbot, form.export)
@@ -247,3 +255,34 @@ def test_labels_predictions_and_a_report_are_exported(
     assert text.count("<img") == 9
     assert "Only slices marked as done are scored" in text
     assert text.index("kept out") < text.index("learnt from</td>")
+
+
+def test_scores_follow_what_is_drawn_on_a_done_slice(opened, viewer, qtbot, trained):
+    host, panel, scene = opened, opened.panel, opened.scene
+    choose(host, "finetune-001")
+    session = host.session
+    name = session.project.names[1]  # On the first one other tests have drawn.
+    session.select(name)
+    qtbot.waitUntil(lambda: session.current == name, timeout=10_000)
+    predict(host, qtbot)
+
+    def dice():
+        table = panel.table
+        shown = [
+            table.item(row, 0).data(Qt.ItemDataRole.UserRole) for row in range(table.rowCount())
+        ]
+        return {row.structure: (row.dice, row.stale) for row in shown if row.scan == name}
+
+    assert not any(stale for _, stale in dice().values())
+    before, labels = dice(), scene.labels.data.copy()
+    # All of the liver on the done slices goes: nobody presses anything after that.
+    where = np.nonzero(scene.labels.data[list(DONE)] == 1)
+    rows = np.asarray(DONE)[where[0]]
+    scene.labels.data_setitem((rows, where[1], where[2]), 0)
+    qtbot.waitUntil(lambda: dice().get("liver") != before["liver"], timeout=10_000)
+    idle(host, qtbot)
+    qtbot.waitUntil(lambda: not any(stale for _, stale in dice().values()), timeout=10_000)
+    assert (session.project.labels(name).data[list(DONE)] != 1).all()
+    scene.labels.undo()
+    qtbot.waitUntil(lambda: dice() == before, timeout=10_000)
+    np.testing.assert_array_equal(scene.labels.data, labels)

@@ -6,9 +6,10 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
+from loop_project import answer
 from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QApplication, QColorDialog, QLineEdit, QMessageBox, QPushButton, QWidget
+from qtpy.QtWidgets import QColorDialog, QLineEdit, QPushButton, QWidget
 
 from napari_sslseg.core.project import Project
 from napari_sslseg.gui.widget import FewShotWidget
@@ -92,22 +93,6 @@ class Dock:
     def until_saved(self):
         self.until(lambda: self.find("labels-saved").text() == "✓ All labels are saved.", 2500)
         np.testing.assert_array_equal(self.saved(self.session.current), self.layer.data)
-
-
-def answer(qtbot, text, heard=None):
-    """Press a button of the question that comes next."""
-
-    def look():
-        box = QApplication.activeModalWidget()
-        if not isinstance(box, QMessageBox):
-            QTimer.singleShot(20, look)
-            return
-        if heard is not None:
-            heard.append(box.text())
-        (button,) = [item for item in box.buttons() if item.text() == text]
-        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-
-    QTimer.singleShot(20, look)
 
 
 @pytest.fixture
@@ -241,11 +226,11 @@ def test_a_drag_paints_one_slice_which_is_saved_then_marked(ready):
     drawn = np.flatnonzero(ready.layer.data.any(axis=(1, 2)))
     assert list(drawn) == [7]
     ready.until_saved()
-    assert ready.find("slice-state").text() == "Slice 8 of 20: painted, but not done"
+    assert ready.find("slice-state").text() == "Slice 7 (0 to 19): painted, but not done"
     assert "not used until marked as done" in ready.find("slice-unused").text()
     ready.press(Qt.Key.Key_D)
     ready.until(lambda: ready.project.done("ann") == (7,))
-    assert ready.find("slice-state").text() == "Slice 8 of 20: done"
+    assert ready.find("slice-state").text() == "Slice 7 (0 to 19): done"
     assert ready.scene.slice == 7
     assert not ready.find("slice-unused").isVisible()
     expected = "1 of 20 slices done in this scan; 1 in the project, 1 patient"
@@ -255,7 +240,7 @@ def test_a_drag_paints_one_slice_which_is_saved_then_marked(ready):
     assert not ready.layer.data.any()
     ready.until_saved()
     assert not ready.saved().any()
-    assert ready.find("slice-state").text() == "Slice 8 of 20: done and empty"
+    assert ready.find("slice-state").text() == "Slice 7 (0 to 19): done and empty"
     ready.click("slice-done")
     assert ready.project.done("ann") == ()
 
@@ -311,7 +296,7 @@ def test_the_strip_shows_and_goes(ready):
     assert list(np.flatnonzero(strip.states)) == [3, 5, 11]
     assert list(strip.states[[3, 5, 11]]) == [2, 1, 3]
     middle = int(sum(strip.place_of(5)) / 2)
-    assert strip.tip_at(middle) == "Slice 6 of 20: painted, but not done. Click to go there."
+    assert strip.tip_at(middle) == "Slice 5 (0 to 19): painted, but not done. Click to go there."
     ready.qtbot.mouseClick(strip, Qt.MouseButton.LeftButton, pos=QPoint(middle, 15))
     assert ready.scene.slice == 5
     ready.qtbot.keyClick(strip, Qt.Key.Key_Right)
@@ -332,7 +317,7 @@ def test_the_strip_shows_and_goes(ready):
         ready.layer.data_setitem((np.array([k]), np.array([9]), np.array([9])), 1)
     ready.until_saved()
     questions = []
-    answer(ready.qtbot, "Not yet", questions)
+    answer(ready.qtbot, "Cancel", questions)
     ready.click("mark-painted")
     assert "3 painted slices" in questions[0]
     assert ready.project.done("ann") == (3, 11)
@@ -345,7 +330,7 @@ def test_a_structure_is_removed_after_a_question_and_erased_after_another(ready)
     ready.layer.data_setitem((np.array([3, 4]), np.array([9, 9]), np.array([9, 9])), 1)
     ready.layer.data_setitem((np.array([3]), np.array([5]), np.array([9])), 2)
     ready.press(Qt.Key.Key_1)
-    answer(ready.qtbot, "Keep it")
+    answer(ready.qtbot, "Cancel")
     ready.click("remove-class")
     questions = []
     answer(ready.qtbot, "Remove")
@@ -439,3 +424,23 @@ def test_six_hundred_slices_stay_fluid(viewer, qtbot, tmp_path, monkeypatch):
         qtbot.mouseClick(strip, Qt.MouseButton.LeftButton, pos=place)
         assert abs(dock.scene.slice - k) <= 1
     dock.leave()
+
+
+def test_a_structure_that_is_added_late_does_not_become_background_unasked(ready, qtbot):
+    dock, project = ready, ready.project
+    dock.press(Qt.Key.Key_D)
+    dock.until(lambda: len(project.done(NAMES[0])) == 1)
+    before, heard = project.class_names, []
+    answer(qtbot, "Cancel", heard)
+    dock.click("add-class")
+    assert project.class_names == before
+    assert heard[0].startswith("1 slice is done without the new structure.")
+    answer(qtbot, "Add, and keep the marks")
+    dock.click("add-class")
+    dock.until(lambda: len(project.classes) == len(before) + 1)
+    assert len(project.done(NAMES[0])) == 1
+    answer(qtbot, "Add, and unmark them")
+    dock.click("add-class")
+    dock.until(lambda: len(project.classes) == len(before) + 2)
+    assert project.done(NAMES[0]) == ()
+    assert project.has_labels(NAMES[0])

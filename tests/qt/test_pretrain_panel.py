@@ -15,7 +15,7 @@ from napari_sslseg.core.project import Project
 from napari_sslseg.gui.forms import SettingsForm
 from napari_sslseg.gui.panels.pretrain import PretrainPanel
 from napari_sslseg.gui.pictures import PictureStrip
-from napari_sslseg.gui.plots import CurvePlot
+from napari_sslseg.gui.plots import REDRAW_SECONDS, CurvePlot
 from napari_sslseg.gui.scene import Scene
 from napari_sslseg.gui.session import Session
 from napari_sslseg.gui.tiles import Tile
@@ -124,19 +124,21 @@ def test_pictures_stand_in_one_row_or_two(qtbot):
     assert not strip._parts[3].isVisible()
 
 
-def test_a_curve_is_redrawn_at_most_five_times_a_second(qtbot):
+def test_a_curve_is_redrawn_at_most_once_a_second(qtbot):
     plot = CurvePlot()
     qtbot.addWidget(plot)
     plot.show()
     plot.add("Loss", 0, 10)
+    plot.ask()
     qtbot.waitUntil(lambda: plot.drawn == 1, timeout=SECONDS)
     begun, drawn = time.monotonic(), plot.drawn
     for step in range(1, 100):
         plot.add("Loss", step, 10 / step)
         plot.add("Validation", step, -1 if step % 2 else 1, marked=True)
-        QTest.qWait(8)
+        plot.ask()
+        QTest.qWait(20)
     passed = time.monotonic() - begun
-    assert 1 < plot.drawn - drawn <= passed / 0.2 + 2
+    assert 1 <= plot.drawn - drawn <= passed / REDRAW_SECONDS + 1
     plot.log.setChecked(True)
     plot.set_theme("light")
     qtbot.waitUntil(lambda: not plot._timer.isActive())
@@ -196,7 +198,7 @@ def names(panel):
 def test_pictures_follow_what_is_chosen_and_the_slice(panel, session, qtbot):
     assert names(panel) == ["original", "corrupted", "mask"]
     assert "3 scans of 3 patients, 36 axial slices" in panel.preflight.text()
-    qtbot.waitUntil(lambda: "Device:" in panel.preflight.text(), timeout=SECONDS)
+    qtbot.waitUntil(lambda: "Computes on" in panel.preflight.text(), timeout=SECONDS)
     assert "known after the first steps" in panel.preflight.text()
     first = panel.strip.shown[0].pixels
     panel.scene.go_to(2)
@@ -314,6 +316,22 @@ def test_the_theme_of_the_window_is_that_of_the_curve(viewer, session, qtbot):
     for theme in ("light", "dark"):
         viewer.theme = theme
         assert panel.box.plot.theme == theme
+
+
+@pytest.mark.parametrize(
+    "kept", [5, {"what": ["x"]}, {"what": "context-restoration", "steps": 2**40, "batch": -(2**40)}]
+)
+def test_what_others_made_the_project_remember_is_no_trouble(
+    viewer, session, qtbot, tmp_path, kept
+):
+    assert session.open(tmp_path / "project")
+    session.project.remember("pretrain", kept)
+    panel = PretrainPanel(session, Scene(session, viewer))
+    qtbot.addWidget(panel)
+    for box in (panel.form.steps, panel.form.batch):
+        assert box.minimum() <= box.value() <= box.maximum()
+    if isinstance(kept, dict) and "steps" in kept:
+        assert panel.form.steps.value() == panel.form.steps.maximum()
 
 
 def test_opening_the_panel_loads_no_pytorch():

@@ -49,7 +49,11 @@ def test_the_loop_from_labels_to_export_and_back(viewer, qtbot, tmp_path, monkey
         press(train.box.start)
         assert train.box.state.text().startswith(f"{run} is finished")
         assert len(train.box.plot.curves["Loss"]) == 4
-        assert inspect.run.currentData() == run  # A new run is chosen by itself.
+        if number == 2:  # What is looked at stays; the new one is told.
+            assert inspect.run.currentData() == "finetune-001"
+            assert inspect.said.text().startswith("finetune-002 is ready")
+            inspect.run.setCurrentIndex(inspect.run.findData(run))
+        assert inspect.run.currentData() == run  # The first is chosen by itself.
         press(inspect.this)
         labels = host.scene.labels
         before = labels.data.copy()

@@ -140,9 +140,9 @@ def test_a_pretraining_of_the_project_is_chosen_and_told(opened, made, qtbot, tm
     form = panel.form
     assert form.start.currentData() == "pretrain-001"
     assert form.about.text().startswith("Learnt mae from 3 scans in 2 steps")
-    assert form.transfer.isEnabled()
-    assert not form.network.isEnabled()
     form.advanced.button.click()
+    assert form.transfer.isVisible()
+    assert not form.network.isVisible()  # It is that of the pretraining.
     form.steps.setValue(3)
     form.batch.setValue(2)
     press(qtbot, panel.box.start)

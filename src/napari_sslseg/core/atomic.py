@@ -53,7 +53,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path, pattern: str = ".*") -> None:
+def remove_leftovers(folder: Path, pattern: str = ".*", *, folders: bool = True) -> None:
     """Remove what writing left behind in a folder when its process was killed.
 
     Only where nobody else writes: the files of :func:`atomic_path`, and folders named likewise.
@@ -64,12 +64,15 @@ def remove_leftovers(folder: Path, pattern: str = ".*") -> None:
         Where to look; not below.
     pattern : str
         What the names look like, where a folder may also hold what others put there.
+    folders : bool
+        Whether to remove folders, too.
     """
     for path in folder.glob(pattern):
         if not LEFTOVER.fullmatch(path.name):
             continue
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+            if folders:
+                shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
 

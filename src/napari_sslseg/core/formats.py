@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 
 from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.nifti import NiftiFile, write_nifti
 from napari_sslseg.core.reading import ImageFile
 from napari_sslseg.core.scan_files import DICOM_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, SUFFIXES
 
@@ -19,6 +18,8 @@ def open_image(path: Path) -> ImageFile:
         from napari_sslseg.core.itk import ItkFile
 
         return ItkFile(path)
+    from napari_sslseg.core.nifti import NiftiFile
+
     return NiftiFile(path)
 
 
@@ -48,4 +49,6 @@ def write_labels(source: np.ndarray, geometry: Geometry, header: object, path: P
 
         write_itk(source, geometry, header, path)
     else:
+        from napari_sslseg.core.nifti import write_nifti
+
         write_nifti(source, geometry, header, path)

@@ -7,17 +7,9 @@ ever interpolated between the two, so the way back is exact.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from nibabel.orientations import (
-    apply_orientation,
-    axcodes2ornt,
-    inv_ornt_aff,
-    io_orientation,
-    ornt2axcodes,
-    ornt_transform,
-)
 
 from napari_sslseg.core.errors import GeometryError
 
@@ -31,6 +23,13 @@ DISPLAY_AXES = ("I", "P", "L")
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From the patient coordinates of DICOM and ITK to those of NIfTI, and back."""
+
+
+def _orientations() -> Any:
+    """Functions of NiBabel; loading it takes longer than opening a window may."""
+    from nibabel import orientations
+
+    return orientations
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,17 +78,19 @@ class Geometry:
     @property
     def source_to_display(self) -> np.ndarray:
         """Nibabel orientation transform, shape (3, 2): display axis and flip per source axis."""
-        return ornt_transform(io_orientation(self.affine), axcodes2ornt(DISPLAY_AXES))
+        of = _orientations()
+        return of.ornt_transform(of.io_orientation(self.affine), of.axcodes2ornt(DISPLAY_AXES))
 
     @property
     def display_to_source(self) -> np.ndarray:
         """The inverse orientation transform, shape (3, 2)."""
-        return ornt_transform(axcodes2ornt(DISPLAY_AXES), io_orientation(self.affine))
+        of = _orientations()
+        return of.ornt_transform(of.axcodes2ornt(DISPLAY_AXES), of.io_orientation(self.affine))
 
     @property
     def display_affine(self) -> np.ndarray:
         """Display voxel indices to RAS+ mm, shape (4, 4)."""
-        return self.affine @ inv_ornt_aff(self.source_to_display, self.shape)
+        return self.affine @ _orientations().inv_ornt_aff(self.source_to_display, self.shape)
 
     @property
     def display_shape(self) -> tuple[int, int, int]:
@@ -107,7 +108,8 @@ class Geometry:
     @property
     def orientation(self) -> str:
         """Where the source axes point, nearest to "RAS" letters, such as "LPS" or "PIR"."""
-        return "".join(ornt2axcodes(io_orientation(self.affine)))
+        of = _orientations()
+        return "".join(of.ornt2axcodes(of.io_orientation(self.affine)))
 
     @property
     def is_oblique(self) -> bool:
@@ -124,12 +126,12 @@ class Geometry:
     def to_display(self, array: np.ndarray) -> np.ndarray:
         """Permute and flip an array of the source grid (a view where NumPy allows)."""
         self._check(array, self.shape, "source")
-        return apply_orientation(array, self.source_to_display)
+        return _orientations().apply_orientation(array, self.source_to_display)
 
     def to_source(self, array: np.ndarray) -> np.ndarray:
         """Undo :meth:`to_display` exactly."""
         self._check(array, self.display_shape, "display")
-        return apply_orientation(array, self.display_to_source)
+        return _orientations().apply_orientation(array, self.display_to_source)
 
     def matches(self, other: "Geometry", tolerance_mm: float = 1e-2) -> bool:
         """Whether two display grids have one shape and put their corners in the same place.

@@ -113,6 +113,13 @@ def _estimated(job: Job, fabric: "Fabric") -> BatchPlan:
             # Kept until all is counted, since memory that is given back is used again.
             loss = job.loss(job.model, few, torch.Generator().manual_seed(job.settings.seed))
         del loss
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"Out of memory: a step with {len(few)} slices alone does not fit into the "
+            f"{_gigabytes(free)} that are free; close other programs, or take a smaller network."
+        ) from error
     finally:
         job.model.train(training)
         _put_back(buffers)

@@ -88,12 +88,13 @@ class ProjectClasses(ProjectLabels):
                 f"of {holding[0]}; keep the class, or have it erased there."
             )
         for name in holding:
-            path = self.labels_path(name)
-            found = load_labels(path)
-            self._put_aside(path, move=False)
-            # By its own header, so that a scan that is missing does not matter.
-            save_labels(np.where(found.data == value, 0, found.data), path, like=found)
-            self._label_times.pop(name, None)
+            with self._labelling:
+                path = self.labels_path(name)
+                found = load_labels(path)
+                self._put_aside(path, move=False)
+                # By its own header, so that a scan that is missing does not matter.
+                save_labels(np.where(found.data == value, 0, found.data), path, like=found)
+                self._label_times.pop(name, None)
         self.change(
             lambda record: changed(
                 record, classes=tuple(item for item in record.classes if item.value != value)

@@ -98,9 +98,9 @@ class ProjectFolder:
             _check_inner(folder)
             record, text = read_record(folder)  # As whoever had it open left it.
             # No more than that: it may be a folder in which others keep things, too.
-            remove_leftovers(folder, f".{Path(RECORD).stem}-*.json")
+            remove_leftovers(folder, f".{Path(RECORD).stem}-*.json", folders=False)
             for labels in (folder / LABELS, folder / LABELS / ASIDE):
-                remove_leftovers(labels, ".*.nii.gz")
+                remove_leftovers(labels, ".*.nii.gz", folders=False)
             return cls(folder, held.pop_all(), record, text)
 
     def close(self) -> None:
@@ -153,8 +153,17 @@ class ProjectFolder:
         self.change(change)
 
     def recall(self, key: str, default: Any = None) -> Any:
-        """What was remembered by this name."""
-        return self._record.screen.get(key, default)
+        """What was remembered by this name.
+
+        Parameters
+        ----------
+        key : str
+            Its name.
+        default : Any
+            Given if nothing was, or what is no value of this kind: others may have written it.
+        """
+        found = self._record.screen.get(key, default)
+        return found if default is None or isinstance(found, type(default)) else default
 
     def change(self, change: Callable[[ProjectRecord], ProjectRecord]) -> ProjectRecord:
         """Replace the record, on disk first; the new one."""
@@ -196,8 +205,7 @@ class ProjectFolder:
 def _check_inner(folder: Path) -> None:
     """Refuse folders of labels and runs that lead out of the project."""
     root = folder.resolve()
-    for name in (LABELS, RUNS):
-        inner = folder / name
+    for inner in (folder / LABELS, folder / LABELS / ASIDE, folder / RUNS):
         if inner.is_symlink() and not inner.resolve().is_relative_to(root):
             raise ProjectError(
                 f"{inner} is a link that leads out of the project; put the folder itself there."

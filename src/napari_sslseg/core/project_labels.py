@@ -140,12 +140,13 @@ class ProjectLabels(ProjectScans):
                 f"{grid.data.shape}; use labels that were drawn on this scan."
             )
         values = _check_values(labels, path)
-        self._add_classes(values, {})
-        self._check_there()
-        if self.labels_changed(name) and path.is_file():
-            self._put_aside(path, move=False)
-        save_labels(labels, path, like=grid)
-        self._label_times[name] = _times(path)
+        with self._labelling:
+            self._add_classes(values, {})
+            self._check_there()
+            if self.labels_changed(name) and path.is_file():
+                self._put_aside(path, move=False)
+            save_labels(labels, path, like=grid)
+            self._label_times[name] = _times(path)
         return path
 
     def import_labels(
@@ -171,9 +172,9 @@ class ProjectLabels(ProjectScans):
         Returns
         -------
         tuple of int
-            Slices that are done now.
+            Slices that are done now; none if the plane of the project was changed meanwhile.
         """
-        path = Path(path)
+        path, plane = Path(path), self.plane
         if isinstance(done, str) and done not in get_args(DoneSlices):
             raise ProjectError(f"{done!r} names no slices; choose {_or(get_args(DoneSlices))}.")
         grid = self._empty(name)
@@ -181,7 +182,7 @@ class ProjectLabels(ProjectScans):
         values = _check_values(data, path)
         count = self._count(name)
         if isinstance(done, str):
-            shown = np.moveaxis(data, PLANE_AXIS[self.plane], 0).any(axis=(1, 2))
+            shown = np.moveaxis(data, PLANE_AXIS[plane], 0).any(axis=(1, 2))
             choices: dict[str, Iterable[int]] = {
                 "all": range(count),
                 "with labels": np.flatnonzero(shown).tolist(),
@@ -190,16 +191,21 @@ class ProjectLabels(ProjectScans):
             done = choices[done]
         marked = self._checked(name, done)
         own = self.labels_path(name)
-        # In this order a crash leaves no slice marked as done whose labels are others.
-        self._add_classes(values, read_segment_names(path))
-        self._change_scan(name, done="")
-        if own.is_file():
-            self._put_aside(own, move=False)
-        self._check_there()
-        save_labels(data, own, like=grid)
-        self._label_times[name] = _times(own)
-        self._change_scan(name, done=ranges(marked))
-        return tuple(sorted(marked))
+        names = read_segment_names(path)
+        with self._labelling:
+            self._add_classes(values, names)
+            if own.is_file():
+                self._put_aside(own, move=False)
+            # In this order a crash leaves no slice marked as done whose labels are others.
+            before = self.entry(name).done
+            self._change_scan(name, done="")
+            try:
+                save_labels(data, own, like=grid)
+            except BaseException:  # The labels are still those that were done.
+                self._mark_along(plane, name, before)
+                raise
+            self._label_times[name] = _times(own)
+            return self._mark_along(plane, name, ranges(marked))
 
     def mark_done(
         self, name: str, slices: int | Iterable[int], plane: Plane | None = None
@@ -244,12 +250,21 @@ class ProjectLabels(ProjectScans):
             )
         numbers = self._checked(name, [slices] if isinstance(slices, int) else slices)
         if done and numbers and not self.has_labels(name):
-            # A slice that is done and empty has labels: there is nothing on it.
-            self.save_labels(name, np.zeros(self.entry(name).shape, np.uint8))
+            with self._labelling:
+                # A slice that is done and empty has labels: there is nothing on it.
+                if not self.has_labels(name):
+                    self.save_labels(name, np.zeros(self.entry(name).shape, np.uint8))
         with self._changing:
             before = set(self.entry(name).done_slices)
             after = before | numbers if done else before - numbers
             return self._change_scan(name, done=ranges(after)).done_slices
+
+    def _mark_along(self, plane: Plane, name: str, done: str) -> tuple[int, ...]:
+        """Mark slices anew, unless they are not of the plane of the project any more."""
+        with self._changing:
+            if self.plane != plane:
+                return ()
+            return self._change_scan(name, done=done).done_slices
 
     def _count(self, name: str) -> int:
         """How many slices a scan has along the plane of the project."""

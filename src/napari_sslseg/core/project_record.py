@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -11,7 +12,9 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    PrivateAttr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -21,7 +24,7 @@ from napari_sslseg.core.geometry import PLANE_AXIS, Plane
 from napari_sslseg.core.plain_files import read_regular
 from napari_sslseg.core.printable import printable
 from napari_sslseg.core.project_names import folded, is_name
-from napari_sslseg.core.provenance import from_ranges, ranges
+from napari_sslseg.core.provenance import count_ranges, from_ends, from_ranges, range_ends
 from napari_sslseg.core.run_record import first_problem
 from napari_sslseg.core.strict_json import parse_json
 
@@ -34,6 +37,12 @@ MOST_FILES = 300_000
 """Of all scans together: DICOM series have one for each slice."""
 
 MOST_SLICES = 100_000
+MOST_DONE = 5_000_000
+"""Slices that are done, of all scans together; a few bytes can claim any number of them."""
+
+MOST_DONE_TEXT = 8 * 2**20
+"""Characters of their ranges."""
+
 LARGEST_CLASS = 254
 """Label values fit into a byte, and 255 is left to programs that mark "ignore" by it."""
 
@@ -107,6 +116,13 @@ class ScanEntry(_Part):
     done: str = Field(default="", max_length=MOST_SLICES)
     """Slices that are finished, as ranges such as "0-8, 12"."""
 
+    _done_count: int = PrivateAttr(default=0)
+
+    @property
+    def done_count(self) -> int:
+        """How many slices are finished; they are not listed for it."""
+        return self._done_count
+
     @property
     def done_slices(self) -> tuple[int, ...]:
         """Slices that are finished."""
@@ -143,12 +159,19 @@ class ScanEntry(_Part):
 
     @field_validator("done")
     @classmethod
-    def _check_done(cls, done: str) -> str:
+    def _check_done(cls, done: str, info: ValidationInfo) -> str:
         if not _RANGES.fullmatch(done):
             raise ValueError("it should hold ranges of slices, such as 0-8, 12")
-        if ranges(from_ranges(done, MOST_SLICES)) != done:
+        ends = range_ends(done, max(info.data.get("shape", (MOST_SLICES,))))
+        apart = all(last + 1 < first for (_, last), (first, _) in pairwise(ends))
+        if not apart or from_ends(ends) != done:
             raise ValueError("its ranges do not rise")
         return done
+
+    @model_validator(mode="after")
+    def _count_done(self) -> "ScanEntry":
+        self._done_count = count_ranges(self.done, MOST_SLICES)
+        return self
 
 
 class ProjectRecord(_Part):
@@ -168,11 +191,20 @@ class ProjectRecord(_Part):
         _unique("scans of the name", (folded(item.name) for item in self.scans))
         if sum(len(scan.files) for scan in self.scans) > MOST_FILES:
             raise ValueError(f"its scans have more than {MOST_FILES:,} files")
+        if (
+            sum(scan.done_count for scan in self.scans) > MOST_DONE
+            or sum(len(scan.done) for scan in self.scans) > MOST_DONE_TEXT
+        ):
+            raise ValueError(f"more than {MOST_DONE:,} slices are done, or in too many ranges")
         roles: dict[str, str] = {}
         for scan in self.scans:
             if roles.setdefault(scan.subject, scan.role) != scan.role:
                 raise ValueError(f"the subject {scan.subject} is for both training and test")
-            if scan.done and scan.done_slices[-1] >= scan.shape[PLANE_AXIS[self.plane]]:
+            # Their last number stands at the end, without listing all.
+            if (
+                scan.done
+                and int(re.split("[-, ]", scan.done[-6:])[-1]) >= scan.shape[PLANE_AXIS[self.plane]]
+            ):
                 raise ValueError(f"more slices of {scan.name} are done than it has")
         return self
 

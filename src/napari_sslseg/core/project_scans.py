@@ -34,6 +34,13 @@ class ProjectScans(ProjectFolder):
         self._opened: dict[str, tuple[str, Series]] = {}
         self._changed: dict[str, tuple[str, str | None]] = {}
         self._looking = threading.RLock()
+        self._labelling = threading.RLock()
+        """Held by whoever replaces a label file; taken before, never after, that of the record."""
+
+    def close(self) -> None:
+        """Let others open the project, once no label file of it is being replaced."""
+        with self._labelling:
+            super().close()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -95,14 +102,19 @@ class ProjectScans(ProjectFolder):
 
         ``import_labels`` takes them back, should the scan be added again.
         """
-        labels = self.labels_path(name)
-        self.change(
-            lambda record: changed(
-                record, scans=tuple(scan for scan in record.scans if scan.name != name)
+        with self._labelling:
+            labels = self.labels_path(name)
+            self.change(
+                lambda record: changed(
+                    record, scans=tuple(scan for scan in record.scans if scan.name != name)
+                )
             )
-        )
-        self._forget(name)
-        return self._put_aside(labels, move=True) if labels.exists() else None
+            self._forget(name)
+            return self._put_aside(labels, move=True) if labels.exists() else None
+
+    def scan_path(self, name: str) -> Path:
+        """File or folder of a scan: as seen from the project, or else where it was."""
+        return found_path(self.entry(name), self.folder)
 
     def labels_path(self, name: str) -> Path:
         """File of the labels of a scan, which need not exist."""

@@ -63,14 +63,16 @@ def remove_class(
         Whether that was asked already.
     """
     project, keeper = session.project, scene.keeper
-    if project is None or not keeper.flush():
+    if project is None or session.is_writing() or not keeper.flush():
         return None
-    keeper.held = True  # What is erased in a file must not be written again.
+    keeper.held += 1  # What is erased in a file must not be written again.
 
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
         try:
             project.remove_class(value, erase=erase)
         except ProjectError as error:
+            if erase:
+                raise
             yield Done(str(error))
         else:
             yield Done(None)
@@ -79,10 +81,12 @@ def remove_class(
         removed = outcome.problem is None and outcome.result is None
         if removed and erase and session.project is project:
             _erase(scene.labels, value)
-        keeper.held = False
+            keeper.erase(value)
+            session.load_again()
+        keeper.held -= 1
         session.classes_changed.emit()
         refused = outcome.result
-        if refused is not None and not erase and ask(refused):
+        if refused is not None and not session.leaving and ask(refused):
             remove_class(session, scene, value, ask, erase=True)
 
     return session.run("classes", "Removing a structure", events, ended)

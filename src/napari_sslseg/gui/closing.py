@@ -10,6 +10,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
 from napari_sslseg.gui.asking import ask
+from napari_sslseg.gui.session_jobs import WRITING
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.widget import FewShotWidget
@@ -88,8 +89,10 @@ class Closing(QObject):
             job.stop()
         begun = time.monotonic()
         for job in jobs:
-            longest = TRAINING_SECONDS if job is session.training else OTHER_SECONDS
+            lasting = job is session.training or job.kind in WRITING
+            longest = TRAINING_SECONDS if lasting else OTHER_SECONDS
             job.wait(max(0.0, longest - (time.monotonic() - begun)))
+        session.leaving = True
         session.pump()
         # What cannot be saved in its place is put elsewhere, and told.
         self.widget.scene.keeper.last_chance()

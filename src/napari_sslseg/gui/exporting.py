@@ -3,10 +3,12 @@
 Needs no Qt.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_sslseg.core.atomic import write_text
 from napari_sslseg.core.errors import DataError, SslsegError, StorageError
 from napari_sslseg.core.events import Done, Event, Message, PauseFlag, Progress, StopFlag
 from napari_sslseg.core.segment_classes import Algorithm
@@ -16,14 +18,26 @@ from napari_sslseg.gui.score_rows import HONEST, ORDER, uses_of
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project_record import ScanEntry
     from napari_sslseg.gui.predictions import Predicted
     from napari_sslseg.gui.session import Session
 
 Events = Callable[[StopFlag, PauseFlag], Iterator[Event]]
 ACCEPTED = "accepted"
-"""What the project remembers the scans by into whose labels a prediction was accepted."""
 
 FORMATS = {".nii.gz": "NIfTI", ".nrrd": "NRRD", ".mha": "MetaImage", ".dcm": "DICOM segmentation"}
+
+
+def accepted_scans(project: "Project") -> tuple[str, ...]:
+    """Scans into whose labels a prediction was accepted, as the project remembers."""
+    return tuple(name for name in project.recall(ACCEPTED, []) if isinstance(name, str))
+
+
+def note_accepted(project: "Project", name: str) -> None:
+    """Remember that the labels of a scan are no longer drawn by hand alone, which exports tell."""
+    known = accepted_scans(project)
+    if name not in known:
+        project.remember(ACCEPTED, [*known, name])
 
 
 def targets(
@@ -50,17 +64,33 @@ def targets(
     }
     if not found:
         raise DataError("There are no labels to export; label a slice in step 3 first.")
-    used = {file.resolve() for scan in project.names for file in _files(project, scan)}
+    used = {file.resolve() for scan in project.record.scans for file in _files(project, scan)}
     for path in found.values():
         if path.resolve() in used:
             raise StorageError(f"{path} is a scan, and is left as it is; choose another folder.")
     return found
 
 
-def _files(project: "Project", name: str) -> list[Path]:
-    entry = project.entry(name)
-    path = Path(entry.absolute)
+def _files(project: "Project", entry: "ScanEntry") -> list[Path]:
+    from napari_sslseg.core.project_sources import found_path
+
+    path = found_path(entry, project.folder)
     return [path / file for file in entry.files] if entry.files else [path]
+
+
+def legends(project: "Project", run: str, files: dict[str, Path]) -> dict[Path, str]:
+    """What is written beside the files, so that nobody takes what nobody labelled for background.
+
+    Names of the classes by their values and, beside labels, the slices that are done, as
+    ``napari-sslseg finetune --annotated`` takes them.
+    """
+    folder = next(iter(files.values())).parent
+    names = json.dumps(project.class_names, indent=1)
+    texts = {folder / f"{run or 'labels'}_classes.json": names}
+    if not run:
+        done = {name: list(project.done(name)) for name in files}
+        texts[folder / "labels_slices.json"] = json.dumps(done)
+    return texts
 
 
 def export(session: "Session", run: str, files: dict[str, Path]) -> Events | None:
@@ -69,7 +99,8 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
     if project is None:
         return None
     ready = {name: session.predictions.get(run, name) for name in files} if run else {}
-    accepted = set(project.recall(ACCEPTED, []))
+    accepted = accepted_scans(project)
+    beside = legends(project, run, files)
 
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
         from napari_sslseg.core.label_maps import save_labels
@@ -95,6 +126,8 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
                 raise  # The disk is full, or the folder gone: the others would fail as well.
             except SslsegError as error:
                 yield Message(str(error))
+        for path, text in beside.items():
+            write_text(path, text)
         yield Progress("Exporting", len(files), len(files))
         yield Message(f"{written} of {len(files)} label maps were written.")
         yield Done(written)
@@ -107,7 +140,7 @@ def report(session: "Session", run: str, path: Path) -> Events | None:
     project = session.project
     if project is None:
         return None
-    names = [name for name in project.names if project.done(name)]
+    names = [scan.name for scan in project.record.scans if scan.done]
     ready: dict[str, Predicted | None] = {n: session.predictions.get(run, n) for n in names}
 
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:

@@ -4,36 +4,12 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from qtpy.QtCore import Signal
-from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLineEdit, QSpinBox, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLineEdit, QWidget
+
+from napari_sslseg.gui.quiet import QuietComboBox, QuietSpinBox
 
 NUMBERS = (int, float)
 LARGEST_INT = 2**31 - 1
-POPUP_MARGIN = 24
-
-
-class QuietSpinBox(QSpinBox):
-    """A spin box that scrolling a panel does not change."""
-
-    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
-        event.ignore()
-
-
-class QuietComboBox(QComboBox):
-    """A combo box that scrolling a panel does not change, and that long entries do not widen."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(6)
-
-    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
-        event.ignore()
-
-    def showPopup(self) -> None:  # noqa: N802
-        # The list may be wider than the box, so that each entry can be read.
-        self.view().setMinimumWidth(self.view().sizeHintForColumn(0) + POPUP_MARGIN)
-        super().showPopup()
 
 
 class Editor(QWidget):
@@ -217,3 +193,8 @@ def make_editor(annotation: Any, low: float | None, high: float | None) -> Edito
         if len(inner) == 1 and next(iter(inner)) in NUMBERS:
             return TextEditor(next(iter(inner)), several=True, optional=optional, words=words)
     return None
+
+
+def set_number(box: Any, value: int) -> None:
+    """Set a number that was read from a file, which may be none that the box can take."""
+    box.setValue(max(box.minimum(), min(value, box.maximum())))

@@ -62,6 +62,14 @@ class LabelCopy:
         with self._taking:
             return self.version, self._copy.copy()
 
+    def erase(self, value: int) -> None:
+        """Make background of a value."""
+        with self._taking:
+            places = self._copy == value
+            self._copy[places] = 0
+            self._unread[:] = True
+            self.version += bool(places.any())
+
     def follow(self, data: np.ndarray, seconds: float) -> bool:
         """Compare slices for so long; whether the copy, or what is known of it, changed.
 

@@ -5,7 +5,6 @@ Needs no Qt: whoever has a clock calls :meth:`LabelKeeper.tick`, in the thread o
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,12 +13,11 @@ from psygnal import Signal
 from napari_sslseg.core.events import Event, Message, PauseFlag, StopFlag
 from napari_sslseg.core.geometry import PLANE_AXIS
 from napari_sslseg.gui.jobs import Job, Outcome, Problem
+from napari_sslseg.gui.kept_labels import KeptLabels
 from napari_sslseg.gui.label_copy import LabelCopy
-from napari_sslseg.gui.label_rescue import FOREIGN, rescue
+from napari_sslseg.gui.label_rescue import FOREIGN, UNSAVED
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project import Project
-    from napari_sslseg.core.volumes import Volume
     from napari_sslseg.gui.scene import Scene
     from napari_sslseg.gui.session import Session
 
@@ -35,52 +33,35 @@ EAGER_SECONDS, CALM_SECONDS = 0.005, 0.0005
 """For comparing in each tick, when something may have changed and when nothing told so."""
 
 
-@dataclass
-class _Kept:
-    """The labels of one scan, and what of them is on the disk."""
-
-    project: "Project"
-    name: str
-    like: "Volume"
-    copy: LabelCopy
-    saved: int = 0
-    first: float | None = None
-    last: float = 0.0
-    marks: dict[int, bool] = field(default_factory=dict)
-
-    @property
-    def dirty(self) -> bool:
-        return self.copy.version != self.saved
-
-
 class LabelKeeper:
     """Saves the labels layer of a scene in the background, and marks slices as done.
 
     Attributes
     ----------
     changed : Signal
-        The status, the painted slices, or the slices that are done.
-    held : bool
-        Whether to begin no saving in the background for a while, since somebody else writes labels.
+        The status, or slices that are painted or done.
+    held : int
+        By how many others, who write labels themselves, nothing may be saved for a while.
     """
 
     changed = Signal()
 
     def __init__(self, session: "Session", scene: "Scene") -> None:
         self.session, self.scene = session, scene
-        self._kept: _Kept | None = None
-        self._waiting: dict[str, _Kept] = {}
+        self._kept: KeptLabels | None = None
+        self._waiting: dict[str, KeptLabels] = {}
         self._job: Job | None = None
         self._failure = ""
         self._retry_at = 0.0
-        self.held = False
+        self.held = 0
         self._doubtful = False
         self._layer: Any = None
         self._point: Any = None
         self._told: Any = None
         scene.changed.connect(self._show)
         session.project_changed.connect(self._leave)
-        session.before_closing(self._flush_quietly)
+        session.labels_replaced.connect(self._replaced)
+        session.before_closing(self.flush)
 
     # What is known
 
@@ -91,9 +72,12 @@ class LabelKeeper:
             return "failed"
         if self._kept is None and not self._waiting:
             return "none"
-        kept = [*self._waiting.values(), *([self._kept] if self._kept else [])]
         busy = self._doubtful or self._job is not None
-        return "saving" if busy or any(k.dirty or k.marks for k in kept) else "saved"
+        return "saving" if busy or any(kept.pending for kept in self._all) else "saved"
+
+    @property
+    def _all(self) -> list[KeptLabels]:
+        return [*self._waiting.values(), *([self._kept] if self._kept else [])]
 
     @property
     def sentence(self) -> str:
@@ -115,12 +99,9 @@ class LabelKeeper:
     @property
     def done(self) -> np.ndarray:
         """Whether each slice of the current scan is done, or will be once it is saved."""
-        found = np.zeros(len(self.painted), bool)
-        if self._kept is not None and self._kept.name in self._kept.project.names:
-            found[list(self._kept.project.done(self._kept.name))] = True
-            for index, done in self._kept.marks.items():
-                found[index] = done
-        return found
+        if self._kept is None:
+            return np.zeros(0, bool)
+        return self._kept.done(len(self.painted), bool(self._failure))
 
     def unsaved(self, name: str) -> np.ndarray | None:
         """Labels of a scan that were not on the disk when it was loaded."""
@@ -134,7 +115,7 @@ class LabelKeeper:
         kept = self._kept
         if kept is None:
             return
-        kept.marks |= dict.fromkeys((int(index) for index in slices), done)
+        kept.mark(slices, done)
         self._follow(2 * EAGER_SECONDS)
         if done and not kept.project.has_labels(kept.name) and not kept.dirty:
             kept.saved = -1  # A slice that is done and empty needs a file that says so.
@@ -148,22 +129,24 @@ class LabelKeeper:
             self._kept.copy.doubt()
             self._follow(float("inf"))
         self._finish_writing()
-        for kept in [*self._waiting.values(), *([self._kept] if self._kept else [])]:
-            if kept.dirty:
+        for kept in self._all:
+            if kept.dirty and not self.held:
                 self._write(kept)
                 self._finish_writing()
             self._apply_marks(kept)
         self._tell()
         return self.status in ("none", "saved")
 
-    def _flush_quietly(self) -> None:
-        self.flush()
-
     def last_chance(self) -> None:
         """Save now; what cannot be saved goes to another place on this computer."""
         if not self.flush():
-            for kept in [*self._waiting.values(), *([self._kept] if self._kept else [])]:
-                self._rescue(kept)
+            for kept in self._all:
+                kept.rescue(self.session)
+
+    def erase(self, value: int) -> None:
+        """Make background of a value in what waits to be saved, but not in the layer."""
+        for kept in self._waiting.values():
+            kept.copy.erase(value)
 
     def tick(self) -> None:
         """Look for changes and save them if it is time; call it some 25 times a second."""
@@ -171,10 +154,11 @@ class LabelKeeper:
             self._job.pump()
         if self._kept is not None:
             self._follow(EAGER_SECONDS if not self._kept.copy.sure else CALM_SECONDS)
-            self._apply_marks(self._kept)
+        for kept in self._all:
+            self._apply_marks(kept)
         if not any(job.kind == "load" for job in self.session.jobs):
             # What a job loads may have been read before it was saved.
-            self._waiting = {n: k for n, k in self._waiting.items() if k.dirty or k.marks}
+            self._waiting = {n: k for n, k in self._waiting.items() if k.pending}
         now = time.monotonic()
         if self._job is None and now >= self._retry_at and not self.held:
             due = next((k for k in self._waiting.values() if k.dirty), None)
@@ -184,7 +168,7 @@ class LabelKeeper:
                 self._write(due)
         self._tell()
 
-    def _is_due(self, kept: _Kept, now: float) -> bool:
+    def _is_due(self, kept: KeptLabels, now: float) -> bool:
         if not kept.dirty:
             return False
         quiet = kept.copy.sure and (now - kept.last >= QUIET_SECONDS or bool(kept.marks))
@@ -197,17 +181,17 @@ class LabelKeeper:
         old, layer = self._kept, self.scene.labels
         self._watch(layer)
         self._kept = None
-        if old is not None and (old.dirty or old.marks) and old.project is self.session.project:
+        if old is not None and old.pending and old.project is self.session.project:
             self._waiting[old.name] = old
-        elif old is not None and old.dirty:
-            self._rescue(old)
+        elif old is not None:
+            old.rescue(self.session)
         project, volume = self.session.project, self.session.volume
         if layer is not None and project is not None and volume is not None:
             name = self.session.current
-            self._kept = _Kept(project, name, volume, LabelCopy(layer.data))
+            self._kept = KeptLabels(project, name, volume, LabelCopy(layer.data))
             waiting = self._waiting.pop(name, None)
             if waiting is not None:
-                self._kept.saved, self._kept.marks = -1 if waiting.dirty else 0, waiting.marks
+                self._kept.go_on_from(waiting)
         self._doubtful = False
         self._tell()
 
@@ -267,13 +251,11 @@ class LabelKeeper:
 
     # The disk
 
-    def _write(self, kept: _Kept) -> None:
+    def _write(self, kept: KeptLabels) -> None:
         """Begin to save; one at a time, so that nothing older comes after something newer."""
         assert self._job is None
-        if kept.name not in kept.project.names:  # Removed, so nobody wants its labels.
-            self._waiting.pop(kept.name, None)
-            kept.saved = kept.copy.version
-            kept.marks.clear()
+        if kept.name not in kept.project.names:  # Removed, so the project has no place for them.
+            self._drop(kept)
             return
         copied: list[tuple[int, bool]] = []
 
@@ -308,36 +290,41 @@ class LabelKeeper:
             self._job.wait()
             self._job.pump()
 
-    def _fail(self, kept: _Kept, problem: Problem) -> None:
+    def _fail(self, kept: KeptLabels, problem: Problem) -> None:
         first = not self._failure
-        kept.marks.clear()  # No slice is done whose labels are not on the disk.
         self._failure = problem.sentence
         self._retry_at = time.monotonic() + RETRY_SECONDS
         if first:
-            sentence = f"The labels are not saved: {problem.sentence}"
+            sentence = f"{UNSAVED} {problem.sentence}"
             self.session.problem.emit(Problem(sentence, problem.details))
 
-    def _apply_marks(self, kept: _Kept) -> None:
+    def _apply_marks(self, kept: KeptLabels) -> None:
         """Mark slices whose labels are on the disk."""
         sure = kept is not self._kept or kept.copy.sure
         if not kept.marks or kept.dirty or not sure or kept.project is not self.session.project:
             return
-        marks, kept.marks = kept.marks, {}
-        for done in (True, False):
-            wanted = [index for index, value in marks.items() if value == done]
-            if wanted:
-                self.session.mark_done(kept.name, wanted, done)
+        kept.apply_marks(self.session)
         self._told = None
 
-    def _rescue(self, kept: _Kept) -> None:
-        if kept.dirty:
-            rescue(self.session, kept.project.folder, kept.name, kept.copy.taken()[1], kept.like)
+    def _replaced(self, name: str) -> None:
+        """Labels of a scan that is not shown were replaced on the disk."""
+        if name in self._waiting:
+            self._drop(self._waiting[name])
+            self._tell()
+
+    def _drop(self, kept: KeptLabels) -> None:
+        """Let go of labels that have no place in the project any more."""
+        kept.let_go(self.session)
+        if self._waiting.get(kept.name) is kept:
+            del self._waiting[kept.name]
+        if not any(other.dirty for other in self._all):
+            self._failure = ""
 
     def _leave(self) -> None:
         """Another project, or none: what could not be saved in the old one is put elsewhere."""
         for name, kept in list(self._waiting.items()):
             if kept.project is not self.session.project:
-                self._rescue(kept)
+                kept.rescue(self.session)
                 del self._waiting[name]
         if not self._waiting and self._kept is None:
             self._failure = ""

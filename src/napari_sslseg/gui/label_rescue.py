@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.session import Session
 
 
+UNSAVED = "The labels are not saved:"
 FOREIGN = (
     "Another program wrote labels of {name} while they were open here. Yours are saved; its file is"
     " kept in labels/aside of the project, from where it can be imported."

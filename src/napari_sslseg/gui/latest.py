@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from napari_sslseg.core.errors import SslsegError
-from napari_sslseg.gui.jobs import MEMORY, UNKNOWN, Problem
+from napari_sslseg.gui.jobs import MEMORY, UNKNOWN, Problem, give_way, out_of_memory
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -63,6 +63,7 @@ class Latest(Generic[Request, Result]):
         return answers[-1] if answers else None
 
     def _run(self) -> None:
+        give_way()
         while True:
             with self._lock:
                 if not self._waiting:
@@ -81,6 +82,6 @@ class Latest(Generic[Request, Result]):
             sentence = UNKNOWN.format(kind=type(error).__name__)
             if isinstance(error, SslsegError):
                 sentence = str(error)
-            elif isinstance(error, MemoryError):
+            elif out_of_memory(error):
                 sentence = MEMORY
             return Answer(request, None, Problem(sentence, traceback.format_exc()), error)

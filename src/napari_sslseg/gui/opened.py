@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_sslseg.core.project_sources import found_path
 from napari_sslseg.gui.jobs import Job, Outcome
 from napari_sslseg.gui.scene import ROLE
 
@@ -62,13 +61,11 @@ class Opened:
     def _look(self) -> None:
         before = self.layers
         self.layers = []
-        if self.session.project is not None:
+        found = [layer for layer in self.scene.viewer.layers if _is_scan(layer)]
+        # Only then, since it takes a look at the disk for each scan of the project.
+        if found and self.session.project is not None:
             known = self._known()
-            self.layers = [
-                layer
-                for layer in self.scene.viewer.layers
-                if _is_scan(layer) and not _is_of(layer, known)
-            ]
+            self.layers = [layer for layer in found if not _is_of(layer, known)]
         if [id(layer) for layer in self.layers] != [id(layer) for layer in before]:
             self.changed.emit()
 
@@ -77,6 +74,8 @@ class Opened:
         project = self.session.project
         if project is None:
             return set()
+        from napari_sslseg.core.project_sources import found_path
+
         places = ((entry, found_path(entry, project.folder)) for entry in project.record.scans)
         return {
             os.path.abspath(path / entry.files[0] if entry.files else path)

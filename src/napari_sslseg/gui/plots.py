@@ -1,10 +1,8 @@
-"""Curves of a training, live. pyqtgraph is loaded when the first curve is drawn."""
+"""Curves of a training, live. pyqtgraph is loaded with the first panel that has one."""
 
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
@@ -22,7 +20,7 @@ from napari_sslseg.gui.curves import Curve, short
 if TYPE_CHECKING:
     from pyqtgraph import PlotWidget
 
-REDRAW_SECONDS = 0.2
+REDRAW_SECONDS = 0.9
 PLOT_HEIGHT = 170
 COLOURS = {
     # Okabe and Ito, the darker ones where the background is light.
@@ -43,13 +41,8 @@ def kind_of_theme(name: str) -> str:
     return "light" if str(getattr(get_theme(name), "type", name)) == "light" else "dark"
 
 
-def preload() -> None:
-    """Load pyqtgraph in the background, so that the first curve does not make anybody wait."""
-    threading.Thread(target=import_module, args=("pyqtgraph",), daemon=True).start()
-
-
 class CurvePlot(QWidget):
-    """Curves over steps, redrawn at most five times a second.
+    """Curves over steps, redrawn at most once a second.
 
     Parameters
     ----------
@@ -61,6 +54,8 @@ class CurvePlot(QWidget):
         Lowest and highest value that is drawn; as the values are if None.
     height : int
         In pixels.
+    words : callable
+        Says a value.
     """
 
     def __init__(
@@ -69,10 +64,14 @@ class CurvePlot(QWidget):
         logarithmic: bool = True,
         limits: tuple[float, float] | None = None,
         height: int = PLOT_HEIGHT,
+        words: Callable[[float], str] = short,
     ) -> None:
         super().__init__()
+        # Now, so that no training waits for it later, and in this thread: it makes classes of Qt.
+        import pyqtgraph  # noqa: F401
+
         self.values, self.theme = values, "dark"
-        self._limits, self._height = limits, height
+        self._limits, self._height, self._words = limits, height, words
         self._own: dict[str, str] = {}
         self.curves: dict[str, Curve] = {}
         self.drawn = 0
@@ -86,7 +85,7 @@ class CurvePlot(QWidget):
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(2)
-        self.log = QCheckBox("&Logarithmic")
+        self.log = QCheckBox("Logarithmi&c")
         self.log.setObjectName("plot-log")
         self.log.setToolTip("<p>Shows small changes late in a training more clearly.</p>")
         self.log.setVisible(logarithmic)
@@ -102,11 +101,13 @@ class CurvePlot(QWidget):
         self.setAccessibleName(f"{values} by step")
 
     def add(self, name: str, step: float, value: float, marked: bool = False) -> None:
-        """Add a point to a curve; points of a marked one are seen one by one."""
+        """Add a point to a curve; points of a marked one are seen one by one.
+
+        It is drawn when :meth:`ask` asks for it.
+        """
         self.curves.setdefault(name, Curve()).add(step, value)
         if marked:
             self._marked.add(name)
-        self.ask()
 
     def paint(self, colours: Mapping[str, str]) -> None:
         """Give curves colours of their own, by name; the others have those of the theme."""
@@ -138,9 +139,13 @@ class CurvePlot(QWidget):
 
     def ask(self) -> None:
         """Redraw soon, but not too often."""
-        if not self._timer.isActive():
-            wait = REDRAW_SECONDS - (time.monotonic() - self._last)
-            self._timer.start(max(0, round(wait * 1000)))
+        if self._timer.isActive():
+            return
+        wait = REDRAW_SECONDS - (time.monotonic() - self._last)
+        if wait > 0:
+            self._timer.start(round(wait * 1000))
+        else:
+            self.redraw()  # With all else that changes now, so that the window is drawn once.
 
     def redraw(self) -> None:
         """Draw what there is."""
@@ -174,10 +179,11 @@ class CurvePlot(QWidget):
         plot.setAntialiasing(True)
         plot.setLabel("bottom", "Step")
         if self._limits is not None:
-            plot.setYRange(*self._limits)
+            plot.setYRange(*self._limits, padding=0.06)
         # Above the plot there is room for a name, but along its side there is none to spare.
         plot.getAxis("left").setWidth(48)
-        plot.getAxis("bottom").setHeight(38)
+        # The axes alone leave too little for the name and the highest number.
+        plot.getPlotItem().layout.setContentsMargins(1, 4, 4, 6)
         plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._plot = plot
         self._layout.addWidget(plot)
@@ -211,5 +217,5 @@ class CurvePlot(QWidget):
         parts = []
         for number, (name, curve) in enumerate(self.curves.items()):
             mark = f"<span style='color:{self._colour_of(number)}'>●</span>"
-            parts.append(f"{mark} {escape(name)} {short(curve.last)}")
+            parts.append(f"{mark} {escape(name)} {self._words(curve.last)}")
         self.key.setText("&nbsp; ".join(parts))

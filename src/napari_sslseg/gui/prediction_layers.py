@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.session import Session
 
 Shown = Literal["first", "second", "difference"]
-COLOURS = ("#ff3b7f", "#35e0ff", "#ffe119")
+COLOURS = ("#ff4dff", "#35e0ff", "#ffe119")
 ERROR_WORDS = ("missed", "too much", "another structure")
-DIFFERENCE_WORDS = ("in the first alone", "in the second alone", "another structure")
+DIFFERENCE_WORDS = ("in run A alone", "in run B alone", "another structure")
 
 
 class PredictionLayers:
@@ -106,6 +106,7 @@ class PredictionLayers:
             blending="additive",
             opacity=0.7,
         )
+        self.scene.own(layer)
         layers = self.scene.viewer.layers
         layers.move(layers.index(layer), layers.index(image) + 1)
         return layer
@@ -130,7 +131,7 @@ class PredictionLayers:
             features={"index": [0, 1, 2, 3], "class": ["alike", *words]},
         )
         layer.editable = False
-        return layer
+        return self.scene.own(layer)
 
     def _place(self, name: str, role: str) -> dict[str, Any]:
         image = self.scene.image

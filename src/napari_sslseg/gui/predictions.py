@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.jobs import Job
     from napari_sslseg.gui.session_base import SessionBase
 
+Key = tuple[str, str, str]
+"""Run, scan, and the hash of its values."""
+
 MOST_BYTES = 2**30
 """Of all label maps and uncertainties that are kept."""
 
@@ -88,36 +91,51 @@ class Predictions:
 
     def __init__(self, session: "SessionBase", most_bytes: int = MOST_BYTES) -> None:
         self.session, self.most_bytes = session, most_bytes
-        self._kept: OrderedDict[tuple[str, str], Predicted] = OrderedDict()
-        self._figures: dict[tuple[str, str], Figures] = {}
+        self._kept: OrderedDict[Key, Predicted] = OrderedDict()
+        self._figures: dict[Key, Figures] = {}
+        self._cleared = 0
+        self._forgotten: dict[str, int] = {}
         session.project_changed.connect(self.clear)
         session.plane_changed.connect(self.clear)
         session.ended.connect(self._trained)
 
     def get(self, run: str, scan: str) -> Predicted | None:
         """The prediction, if it is in memory."""
-        found = self._kept.get((run, scan))
+        key = self._key(run, scan)
+        found = self._kept.get(key)
         if found is not None:
-            self._kept.move_to_end((run, scan))
+            self._kept.move_to_end(key)
         return found
 
     def figures(self, run: str, scan: str) -> Figures | None:
         """Its figures, if the scan was predicted; scores may be of earlier labels."""
-        return self._figures.get((run, scan))
+        return self._figures.get(self._key(run, scan))
 
     def fresh(self, run: str, scan: str) -> bool:
         """Whether the figures are of the labels as they are on disk."""
         project, found = self.session.project, self.figures(run, scan)
         return project is not None and found is not None and found.stamp == _stamp(project, scan)
 
+    def _key(self, run: str, scan: str) -> Key:
+        """By the values of a scan, too: another one may be given its name."""
+        project = self.session.project
+        known = project is not None and scan in project.names
+        return run, scan, project.entry(scan).content if project is not None and known else ""
+
+    def _age(self, run: str) -> tuple[int, int]:
+        """Changes when what is being predicted by a run is not wanted any more."""
+        return self._cleared, self._forgotten.get(run, 0)
+
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all, also what is being predicted."""
+        self._cleared += 1
         self._kept.clear()
         self._figures.clear()
         self.changed.emit("", "")
 
     def forget(self, run: str) -> None:
         """Forget what a run said, such as when it has learnt more."""
+        self._forgotten[run] = self._forgotten.get(run, 0) + 1
         for kept in (self._kept, self._figures):
             for key in [key for key in kept if key[0] == run]:
                 del kept[key]
@@ -141,6 +159,8 @@ class Predictions:
         if not wanted:
             return None
         ready: list[tuple[str, str, Predicted, Figures]] = []
+        ages = {run: self._age(run) for run, _, _ in wanted}
+        contents = {scan: self._key("", scan) for _, scan, _ in wanted}
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             segmenter, of = None, ""
@@ -162,7 +182,9 @@ class Predictions:
 
         def take(*_: object) -> None:
             while ready:
-                self._take(*ready.pop(0))
+                run, scan, found, figures = ready.pop(0)
+                if ages[run] == self._age(run) and contents[scan] == self._key("", scan):
+                    self._take(run, scan, found, figures)
 
         def told(events: list[Event]) -> None:
             take()
@@ -177,9 +199,10 @@ class Predictions:
     def _take(self, run: str, scan: str, found: Predicted, figures: Figures) -> None:
         if self.session.project is None or scan not in self.session.project.names:
             return
-        self._kept[run, scan] = found
-        self._kept.move_to_end((run, scan))
-        self._figures[run, scan] = figures
+        key = self._key(run, scan)
+        self._kept[key] = found
+        self._kept.move_to_end(key)
+        self._figures[key] = figures
         while len(self._kept) > 1 and sum(p.bytes for p in self._kept.values()) > self.most_bytes:
             self._kept.popitem(last=False)
         self.changed.emit(run, scan)

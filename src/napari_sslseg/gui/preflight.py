@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from napari_sslseg.gui.run_lines import time_like
 
 if TYPE_CHECKING:
+    import torch
+
     from napari_sslseg.core.project import Project
 
 
@@ -29,15 +31,44 @@ def look_at_machine(device: str = "auto") -> Machine:
     """Find out what a training on ``device`` takes; loads PyTorch."""
     import torch
 
-    from napari_sslseg.core.devices import chosen_device, device_message, limit_threads
+    from napari_sslseg.core.devices import chosen_device, limit_threads
 
     found = ["auto", "cpu"]
     if torch.cuda.is_available():
         found += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         found.append("mps")
-    words = device_message(chosen_device(device), device, limit_threads())
-    return Machine(words, tuple(found))
+    return Machine(machine_words(chosen_device(device), limit_threads()), tuple(found))
+
+
+def machine_words(device: "torch.device", threads: int) -> str:
+    """Say where a training computes, with how much memory, and why not faster."""
+    import torch
+
+    from napari_sslseg.core.devices import device_name
+
+    name = device_name(device)
+    free = _free_memory(device)
+    room = f", {free / 2**30:.1f} GB of memory free" if free is not None else ""
+    if device.type != "cpu":
+        return f"Computes on the graphics card ({name}{room})."
+    many = "1 thread" if threads == 1 else f"{threads} threads"
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        why = "the graphics card would be faster"
+    elif torch.version.cuda is None and torch.version.hip is None:
+        why = "this PyTorch cannot use a graphics card"
+    else:
+        why = "there is no graphics card"
+    return f"Computes on the processor ({name}, {many}{room}); {why}."
+
+
+def _free_memory(device: "torch.device") -> int | None:
+    """Bytes that are free where a training computes; None if it cannot be told."""
+    import torch
+
+    from napari_sslseg.core.memory_probe import available_memory
+
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,6 @@ from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidge
 from napari_sslseg.core.config import PretrainSettings, Training
 from napari_sslseg.core.pretext.registry import TASKS, make_task
 from napari_sslseg.gui.foldable import Foldable
-from napari_sslseg.gui.form_fields import QuietComboBox, QuietSpinBox
 from napari_sslseg.gui.forms import SettingsForm
 from napari_sslseg.gui.pretrain_plan import (
     LEFT_OUT,
@@ -19,6 +18,7 @@ from napari_sslseg.gui.pretrain_plan import (
     Plan,
     choices,
 )
+from napari_sslseg.gui.quiet import QuietComboBox, QuietSpinBox
 
 PATCHES = (4, 8, 16, 32, 64)
 MOST_STEPS = 10_000_000

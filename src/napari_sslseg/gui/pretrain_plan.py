@@ -225,7 +225,8 @@ class Plan:
         if len(found.modalities) > 1:
             return (
                 "There are MR and CT scans to learn from, but a network learns from one kind; set "
-                "the patients of the other kind to test, or keep them in another project."
+                "the patients of the other kind to Held out in step 1, or keep them in another "
+                "project."
             )
         network = self.network_settings()
         if network.dimensions == 3 and found.plane != "axial":

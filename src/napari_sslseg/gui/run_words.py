@@ -5,17 +5,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from napari_sslseg.core.errors import CheckpointError
 from napari_sslseg.core.run_list import RunSummary
 from napari_sslseg.core.run_record import RECORD
 from napari_sslseg.core.runs import Run
+from napari_sslseg.gui.words import many
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project import Project
 
 ENDS = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
-Use = Literal["not seen", "kept out", "same patient", "learnt from"]
+Use = Literal["not seen", "without labels", "kept out", "same patient", "learnt from"]
 USE_HINTS: dict[Use, str] = {
-    "not seen": "The training saw no scan of this patient.",
+    "not seen": "Neither the training nor a pretraining before it saw this patient.",
+    "without labels": "The training learnt nothing of this patient, but its pretraining saw them "
+    "without labels; a patient that is new to it may come out a little worse.",
     "kept out": "Kept out of the training; it only decided which weights were best.",
     "same patient": "The training saw another scan of this patient, so the score is too good.",
     "learnt from": "The training learnt from this scan, so the score is too good.",
@@ -51,7 +55,7 @@ def short_words(run: RunSummary) -> str:
 
 def long_words(run: RunSummary) -> str:
     """What a run learnt, in a sentence."""
-    scans = "an unknown number of scans" if run.scans is None else _many(run.scans, "scan")
+    scans = "an unknown number of scans" if run.scans is None else many(run.scans, "scan")
     how = f"in {run.steps:,} steps" if run.steps else ""
     end = ENDS.get(run.status or "", "interrupted")
     if run.kind == "pretrain":
@@ -70,21 +74,41 @@ def scan_uses(project: "Project", run: Run) -> dict[str, Use]:
     CheckpointError
         If its record does not tell.
     """
-    from napari_sslseg.core.resume import entries
+    from napari_sslseg.core.seen import patient_key, scan_key, seen_by
 
-    roles = {entry.name: entry.role for entry in entries(run)}
-    subjects = {name: project.entry(name).subject for name in project.names}
-    known = {subjects[name] for name, role in roles.items() if name in subjects and role != KEPT}
+    seen = seen_by(run)
     uses: dict[str, Use] = {}
-    for name, subject in subjects.items():
-        if name in roles:
-            uses[name] = "kept out" if roles[name] == KEPT else "learnt from"
+    for scan in project.record.scans:
+        # By their values, since names may be given anew.
+        own, patient = scan_key(scan.content), patient_key(scan.subject)
+        if own in seen.learnt:
+            uses[scan.name] = "learnt from"
+        elif patient in seen.learnt:
+            uses[scan.name] = "same patient"
+        elif own in seen.kept_out or patient in seen.kept_out:
+            uses[scan.name] = "kept out"
+        elif own in seen.unlabelled or patient in seen.unlabelled or not seen.whole:
+            uses[scan.name] = "without labels"
         else:
-            uses[name] = "same patient" if subject in known else "not seen"
+            uses[scan.name] = "not seen"
     return uses
 
 
-KEPT = "validation"
+def now_held_out(project: "Project", folder: Path) -> list[str]:
+    """Scans of a run, or of its stages, that are held out by now; none if it does not tell."""
+    from napari_sslseg.core.run_list import list_runs
+    from napari_sslseg.core.seen import patient_key, scan_key, seen_by
+
+    used: set[str] = set()
+    for summary in list_runs(folder):
+        with suppress(CheckpointError):
+            seen = seen_by(Run.open(summary.folder))
+            used |= seen.learnt | seen.kept_out | seen.unlabelled
+    return [
+        scan.name
+        for scan in project.record.scans
+        if scan.role == "test" and {scan_key(scan.content), patient_key(scan.subject)} & used
+    ]
 
 
 def forget_empty_run(folder: Path) -> None:
@@ -94,7 +118,3 @@ def forget_empty_run(folder: Path) -> None:
     with suppress(OSError):
         (folder / "run.lock").unlink(missing_ok=True)
         folder.rmdir()
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

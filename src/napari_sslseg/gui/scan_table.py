@@ -105,7 +105,7 @@ class ScanTable(QAbstractTableModel):
             case 0:
                 return entry.name
             case 1:
-                return str(len(entry.done_slices)) if entry.done else "–"
+                return str(entry.done_count) if entry.done else "–"
             case 2:
                 return USES[entry.role]
             case 3:
@@ -133,7 +133,7 @@ class ScanTable(QAbstractTableModel):
 
     def _sort_key(self, entry: "ScanEntry", column: int) -> Any:
         if column == DONE:
-            return len(entry.done_slices)
+            return entry.done_count
         if column == SHAPE:
             first, second, third = entry.shape
             return first * second * third

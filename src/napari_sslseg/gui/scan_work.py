@@ -2,20 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
 from napari_sslseg.core.errors import SslsegError
 from napari_sslseg.core.events import Done, Event, Message, PauseFlag, Progress, StopFlag
 from napari_sslseg.core.geometry import Plane
-from napari_sslseg.core.project_add import AddedScans
-from napari_sslseg.core.project_labels import DoneSlices
-from napari_sslseg.core.project_sources import found_path
 from napari_sslseg.gui.jobs import Job, Outcome, Problem
 
 if TYPE_CHECKING:
+    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project_add import AddedScans
+    from napari_sslseg.core.project_labels import DoneSlices
     from napari_sslseg.gui.session import Session
+
+
+UNSAVED = "Some labels are not saved yet, so {what}; step 3 says what is wrong with them."
 
 
 class ScanWork:
@@ -28,8 +31,6 @@ class ScanWork:
 
     Attributes
     ----------
-    problems : dict of str to str
-        What is wrong with scans, by their names.
     left_out : tuple of (Path, str)
         What was not added the last time, with the reasons.
     changed : Signal
@@ -40,11 +41,16 @@ class ScanWork:
 
     def __init__(self, session: "Session") -> None:
         self.session = session
-        self.problems: dict[str, str] = {}
         self.left_out: tuple[tuple[Path, str], ...] = ()
+        self._checking: tuple[Project, Job] | None = None
         session.project_changed.connect(self._begin)
         session.ended.connect(self._hear)
         self._begin()
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """What is wrong with scans, by their names."""
+        return self.session.scan_problems
 
     def running(self, kind: str) -> Job | None:
         """A job of a kind that runs."""
@@ -53,24 +59,33 @@ class ScanWork:
     def check(self) -> None:
         """Look in the background whether all scans are there, and the same."""
         project = self.session.project
-        if project is None or self.running("check") is not None:
+        if self._checking is not None:
+            checked, job = self._checking
+            if checked is project:
+                return
+            job.stop()  # It looks through a project that is closed.
+            self._checking = None
+        if project is None:
             return
 
         def ended(outcome: Outcome) -> None:
+            if self._checking is not None and self._checking[0] is project:
+                self._checking = None
             if self.session.project is project and isinstance(outcome.result, dict):
-                self.problems = outcome.result
+                self.session.scan_problems = outcome.result
                 self.changed.emit()
 
-        self.session.run(
+        job = self.session.run(
             "check", "Checking scans", lambda stop, pause: project.iter_problems(stop), ended
         )
+        self._checking = (project, job)
 
     def find(self, name: str, path: str | Path) -> Job | None:
         """Say where a scan is now; others that are missing are looked for in the same place."""
         project = self.session.project
         if project is None:
             return None
-        before = found_path(project.entry(name), project.folder)
+        before = project.scan_path(name)
         now = Path(path)
         others = [other for other in self.problems if other != name and other in project.names]
 
@@ -79,7 +94,7 @@ class ScanWork:
             found = [name]
             for number, other in enumerate(others):
                 yield Progress("Looking for the others", number, len(others))
-                old = found_path(project.entry(other), project.folder)
+                old = project.scan_path(other)
                 place = now.parent / old.name
                 if old.parent != before.parent or not place.exists():
                     continue
@@ -110,8 +125,13 @@ class ScanWork:
                 Problem("A training runs; stop it before scans are removed from the project.")
             )
             return
+        if self.session.is_writing():
+            return
+        if not self.session.finish():
+            self.session.problem.emit(Problem(UNSAVED.format(what="no scan is removed")))
+            return
         if self.session.current in names:
-            self.session.leave()
+            self.session.deselect()
         kept: list[Path] = []
 
         def remove(name: str) -> None:
@@ -128,21 +148,26 @@ class ScanWork:
             self.session.note.emit(f"{what} kept in {kept[0].parent}.")
         self.session.scans_changed.emit()
 
-    def import_labels(self, name: str, path: str | Path, done: DoneSlices) -> Job | None:
+    def import_labels(self, name: str, path: str | Path, done: "DoneSlices") -> Job | None:
         """Take labels from a file; those that the scan had are put aside."""
         session, project = self.session, self.session.project
         if project is None:
             return None
-        shown = session.current == name
-        if shown:
-            # Nobody draws meanwhile, and nothing that was drawn before is written over them.
-            session.leave()
+        if session.is_writing():
+            return None
+        if not session.finish():
+            session.problem.emit(Problem(UNSAVED.format(what="none are imported")))
+            return None
+        # Nobody draws meanwhile, and nothing that was drawn before is written over them.
+        session.begin_import(name)
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             yield Message(f"Labels of {name} are read.")
             yield Done(project.import_labels(name, path, done))
 
         def ended(outcome: Outcome) -> None:
+            if session.project is not project:
+                return
             if outcome.problem is None:
                 count = len(outcome.result)
                 slices = "1 slice is" if count == 1 else f"{count or 'no'} slices are"
@@ -150,21 +175,21 @@ class ScanWork:
             session.classes_changed.emit()
             session.done_changed.emit(name)
             session.scans_changed.emit()
-            if shown and not session.current:
-                session.select(name)
+            session.end_import(name)
 
         return session.run("import", f"Importing labels of {name}", events, ended)
 
     def done_total(self) -> int:
         """How many slices are done, of all scans."""
         project = self.session.project
-        return sum(len(project.done(name)) for name in project.names) if project else 0
+        return sum(scan.done_count for scan in project.record.scans) if project else 0
 
     def set_plane(self, plane: Plane, *, unmark: bool = False) -> bool:
         """Choose the plane of the project; whether that worked."""
         session, project = self.session, self.session.project
         if project is None or project.plane == plane:
             return project is not None
+        session.finish()  # Slices are done along the plane in which they were marked.
         marked = [name for name in project.names if project.done(name)]
         if not session.attempt(lambda: project.set_plane(plane, unmark=unmark)):
             return False
@@ -176,13 +201,13 @@ class ScanWork:
         return True
 
     def _begin(self) -> None:
-        self.problems, self.left_out = {}, ()
+        self.session.scan_problems, self.left_out = {}, ()
         self.check()
         self.changed.emit()
 
     def _hear(self, job: Job, outcome: Outcome) -> None:
-        result: Any = outcome.result
-        if job.kind == "add" and isinstance(result, AddedScans):
+        result: AddedScans | None = outcome.result if job.kind == "add" else None
+        if result is not None:
             self.left_out = result.problems
             if result.added or not result.problems:
                 count = len(result.added)

@@ -1,10 +1,11 @@
 """The layers of the current scan in the viewer, the plane, and the slice that is looked at.
 
-The labels of a person are one layer, which nothing but a person (or "accept") changes. Predictions
-are layers of their own.
+The labels of a person are one layer, which nothing changes but what a person does: painting,
+accepting a prediction, erasing a structure that is removed. Predictions are layers of their own.
 """
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 from psygnal import Signal
@@ -12,6 +13,7 @@ from psygnal import Signal
 from napari_sslseg.core.geometry import PLANE_AXIS, Plane
 from napari_sslseg.gui.label_keeper import LabelKeeper
 from napari_sslseg.gui.layers import labels_layer, volume_layer
+from napari_sslseg.gui.window import still_picture
 
 if TYPE_CHECKING:
     import napari
@@ -21,7 +23,15 @@ if TYPE_CHECKING:
 
 ROLE = "sslseg_role"
 """Key in the metadata of a layer: ``scan``, ``labels``, ``prediction``, ``live`` (a prediction in
-training), ``uncertainty`` or ``errors``."""
+training), ``uncertainty`` or ``errors``. A copy that a person makes of a layer has it as well."""
+
+
+EDGES: dict[Plane, str] = {
+    "axial": "left: R   right: L   top: A   bottom: P",
+    "coronal": "left: R   right: L   top: S   bottom: I",
+    "sagittal": "left: A   right: P   top: S   bottom: I",
+}
+"""Which side of the patient each edge of the picture shows: the display grid is in IPL order."""
 
 
 class Scene:
@@ -51,6 +61,7 @@ class Scene:
         self.session, self.viewer = session, viewer
         self.image: Image | None = None
         self.labels: Labels | None = None
+        self._own: WeakSet[Any] = WeakSet()
         session.selected.connect(self._show)
         session.plane_changed.connect(self._turn)
         session.classes_changed.connect(self.colour)
@@ -86,6 +97,11 @@ class Scene:
             self.viewer.dims.ndim - 3 + axis, self.image.data_to_world(place)[axis]
         )
 
+    def take_labels(self) -> None:
+        """Make the labels the active layer of napari, on which its keys and its undo work."""
+        if self.labels is not None and self.labels in self.viewer.layers:
+            self.viewer.layers.selection.active = self.labels
+
     def add_prediction(self, data: np.ndarray, name: str, role: str = "prediction") -> "Labels":
         """Show a prediction of the current scan as a layer of its own, below the labels."""
         assert self.image is not None
@@ -103,7 +119,7 @@ class Scene:
             "colormap": self._colours(),
             "metadata": {ROLE: role},
         }
-        layer = self.viewer.add_labels(data, **settings)
+        layer = self.own(self.viewer.add_labels(data, **settings))
         layer.editable = False
         if self.labels is not None:
             self.viewer.layers.move(
@@ -112,9 +128,15 @@ class Scene:
             self.viewer.layers.selection = {self.labels}
         return layer
 
+    def own(self, layer: Any) -> Any:
+        """Remember a layer as ours, which goes with the scan; the layer."""
+        self._own.add(layer)
+        return layer
+
     def of_role(self, role: str) -> list[Any]:
-        """Our layers of a role."""
-        return [layer for layer in self.viewer.layers if layer.metadata.get(ROLE) == role]
+        """Our layers of a role; what a person made of them, such as copies, is not ours."""
+        mine = [layer for layer in self.viewer.layers if layer in self._own]
+        return [layer for layer in mine if layer.metadata.get(ROLE) == role]
 
     def colour(self) -> None:
         """Give labels and predictions the colours of the classes."""
@@ -133,6 +155,12 @@ class Scene:
         return direct_colormap(colours | {item.value: item.colour for item in classes})
 
     def _show(self, name: str) -> None:
+        with still_picture():
+            self._swap(name)
+        self.changed.emit()
+
+    def _swap(self, name: str) -> None:
+        """Show the layers of another scan in place of those of the last one."""
         for role in ("errors", "uncertainty", "live", "prediction", "labels", "scan"):
             for layer in self.of_role(role):
                 self.viewer.layers.remove(layer)
@@ -142,16 +170,18 @@ class Scene:
         if name and project is not None and volume is not None and drawn is not None:
             data, settings, _ = volume_layer(volume)
             settings["metadata"] = settings["metadata"] | {ROLE: "scan"}
-            self.image = self.viewer.add_image(data, **settings)
+            self.image = self.own(self.viewer.add_image(data, **settings))
             data, settings, _ = labels_layer(drawn, project.class_names)
             settings["metadata"] = settings["metadata"] | {ROLE: "labels"}
             unsaved = self.keeper.unsaved(name)
             data = data if unsaved is None else unsaved
-            self.labels = self.viewer.add_labels(data, **settings | {"colormap": self._colours()})
+            settings["colormap"] = self._colours()
+            self.labels = self.own(self.viewer.add_labels(data, **settings))
             self._set_plane()
             self.viewer.reset_view()
             self.go_to(data.shape[PLANE_AXIS[self.plane]] // 2)
-        self.changed.emit()
+        else:
+            self._name_edges()
 
     def _turn(self) -> None:
         """Look along another plane of the project, at its middle."""
@@ -160,8 +190,20 @@ class Scene:
             self.viewer.reset_view()
             self.go_to(self.image.data.shape[PLANE_AXIS[self.plane]] // 2)
 
+    def _name_edges(self) -> None:
+        """Say in the picture which side of the patient is where."""
+        overlay = self.viewer.text_overlay
+        mine = overlay.text in EDGES.values()
+        if self.image is not None and (mine or not overlay.text):
+            overlay.text = EDGES[self.plane]
+            overlay.position = "top_left"
+            overlay.visible = True
+        elif mine:
+            overlay.text, overlay.visible = "", False
+
     def _set_plane(self) -> None:
         """Put the axis of the plane on the slider."""
+        self._name_edges()
         axis = PLANE_AXIS[self.plane]
         ndim = self.viewer.dims.ndim
         others = [a for a in range(3) if a != axis]

@@ -9,13 +9,15 @@ from napari_sslseg.core.runs import Run
 from napari_sslseg.core.scores import VolumeScores
 from napari_sslseg.gui.predictions import run_folder
 from napari_sslseg.gui.run_words import Use, scan_uses
+from napari_sslseg.gui.words import many
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project import Project
     from napari_sslseg.gui.predictions import Predictions
 
-ORDER: tuple[Use, ...] = ("not seen", "kept out", "same patient", "learnt from")
-HONEST = ORDER[:2]
+ORDER: tuple[Use, ...] = ("not seen", "without labels", "kept out", "same patient", "learnt from")
+HONEST = ORDER[:3]
+"""What tells how a run does on patients whose labels it did not learn from."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class ScoreRow:
         Slice to look at.
     stale : bool
         Whether labels or done slices were changed since.
+    other_use, other_stale : Use or None, bool
+        The same of the second run.
     """
 
     scan: str
@@ -45,6 +49,8 @@ class ScoreRow:
     slices: int
     worst: int | None
     stale: bool
+    other_use: Use | None = None
+    other_stale: bool = False
 
 
 def uses_of(project: "Project", run: str) -> dict[str, Use]:
@@ -61,6 +67,7 @@ def score_rows(predictions: "Predictions", first: str, second: str = "") -> list
     if project is None or not first:
         return []
     uses, names, rows = uses_of(project, first), project.class_names, []
+    other_uses = uses_of(project, second) if second else {}
     for scan in project.names:
         found = predictions.figures(first, scan)
         if found is None or found.scores is None:
@@ -81,6 +88,8 @@ def score_rows(predictions: "Predictions", first: str, second: str = "") -> list
                     len(found.scores.slices),
                     found.scores.worst,
                     not predictions.fresh(first, scan),
+                    other_uses.get(scan) if theirs is not None else None,
+                    theirs is not None and not predictions.fresh(second, scan),
                 )
             )
     return sorted(rows, key=lambda row: ORDER.index(row.use))
@@ -92,7 +101,7 @@ def verdict(predictions: "Predictions", run: str) -> str:
     if project is None or not run:
         return ""
     uses, volumes, slices = uses_of(project, run), [], 0
-    scored = 0
+    scored = stale = unlabelled = 0
     for scan in project.names:
         found = predictions.figures(run, scan)
         if found is None or found.scores is None:
@@ -101,6 +110,8 @@ def verdict(predictions: "Predictions", run: str) -> str:
         if uses[scan] in HONEST:
             volumes.append(found.scores.volume)
             slices += len(found.scores.slices)
+            stale += not predictions.fresh(run, scan)
+            unlabelled += uses[scan] == "without labels"
     if not scored:
         return "No scan with done slices was predicted yet, so there is no score."
     if not volumes:
@@ -108,7 +119,12 @@ def verdict(predictions: "Predictions", run: str) -> str:
             "The training learnt from all scored patients, so these scores are too good; mark "
             "slices of another patient as done, or keep one out."
         )
-    return f"{_means(project, volumes)} ({_many(slices, 'slice')} of {_patients(volumes)})."
+    sentence = f"{_means(project, volumes)} ({many(slices, 'slice')} of {_patients(volumes)})."
+    if unlabelled:
+        sentence += f" The pretraining saw {many(unlabelled, 'scan')} of these, without labels."
+    if stale:
+        sentence += f" Labels of {many(stale, 'scan')} were changed since (*)."
+    return sentence
 
 
 def _means(project: "Project", volumes: list[VolumeScores]) -> str:
@@ -123,8 +139,4 @@ def _means(project: "Project", volumes: list[VolumeScores]) -> str:
 
 def _patients(volumes: list[VolumeScores]) -> str:
     count = len({volume.subject for volume in volumes})
-    return _many(count, "patient") + (", a rough guide" if count < 3 else "")
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    return many(count, "patient") + (", a rough guide" if count < 3 else "")

@@ -8,11 +8,12 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 
 from napari_sslseg.core.slice_scores import SLICE_RULE
 from napari_sslseg.gui.run_words import USE_HINTS
-from napari_sslseg.gui.score_rows import ORDER, ScoreRow
+from napari_sslseg.gui.score_rows import HONEST, ORDER, ScoreRow
 
 COLUMNS = ("Scan", "Structure", "Dice", "HD95", "Dice B", "Used")
 WORDS = {
     "not seen": "unseen",
+    "without labels": "no labels",
     "kept out": "kept out",
     "same patient": "patient",
     "learnt from": "learnt",
@@ -26,6 +27,7 @@ HINTS = (
     "Dice of the run that it is compared with.",
     "What the training made of the scan; scores of scans it learnt from are too good.",
 )
+OTHER = COLUMNS.index("Dice B")
 ROW = Qt.ItemDataRole.UserRole
 
 
@@ -75,17 +77,20 @@ class ScoreTable(QTableWidget):
         self.setRowCount(len(rows))
         for number, row in enumerate(rows):
             mark = "*" if row.stale else ""
+            theirs = "*" if row.other_stale else ""
             texts: tuple[tuple[str, Any], ...] = (
                 (row.scan, row.scan.casefold()),
                 (row.structure, row.structure.casefold()),
                 (_figure(row.dice, 2) + mark, row.dice),
                 (_figure(row.hd95, 1), row.hd95),
-                (_figure(row.other, 2), row.other),
+                (_figure(row.other, 2) + theirs, row.other),
                 (WORDS[row.use], ORDER.index(row.use)),
             )
             hint = f"{row.scan}, {row.structure}, {row.slices} done slices"
             hint += f", HD95 {_figure(row.hd95, 1)} mm. {USE_HINTS[row.use]}"
-            if row.stale:
+            if row.other_use is not None and row.other_use != row.use:
+                hint += f" Run B: {USE_HINTS[row.other_use]}"
+            if row.stale or row.other_stale:
                 hint += " * Labels were changed since; predict the scan again."
             for place, (text, key) in enumerate(texts):
                 item = _Item(text, key)
@@ -95,7 +100,8 @@ class ScoreTable(QTableWidget):
                     item.setTextAlignment(
                         Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
                     )
-                if row.use in ("learnt from", "same patient"):
+                use = row.other_use or row.use if place == OTHER else row.use
+                if use not in HONEST:
                     font = item.font()
                     font.setItalic(True)
                     item.setFont(font)

@@ -1,14 +1,16 @@
 """What the screen shows and does: trainings and predictions of a project, and what comes next."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_sslseg.core.errors import SslsegError
+from napari_sslseg.core.errors import ConfigError, SslsegError
 from napari_sslseg.core.events import Event, Message, PauseFlag, StopFlag
 from napari_sslseg.gui.jobs import Job, Outcome, Problem
-from napari_sslseg.gui.run_words import forget_empty_run
-from napari_sslseg.gui.session_base import SessionBase
+from napari_sslseg.gui.next_step import next_step, progress_of
+from napari_sslseg.gui.run_words import forget_empty_run, now_held_out
+from napari_sslseg.gui.session_base import NO_PROJECT, SessionBase
 
 if TYPE_CHECKING:
     from napari_sslseg.core.config import FinetuneSettings, PretrainSettings
@@ -93,6 +95,12 @@ class Session(SessionBase):
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             flags: dict[str, Any] = {"stop": stop, "pause": pause, "watch": self.watch}
+            apart = now_held_out(project, out)
+            if apart:
+                raise ConfigError(
+                    f"{run} learns from {apart[0]}, whose patient is held out by now; start a new "
+                    "training, or choose Train for that patient in step 1."
+                )
             # The first stage of a preset that was interrupted has a folder of its own.
             if is_staged(out) or Run.open(out).kind == "pretrain":
                 yield from iter_pretrain_preset(project.scans(), out=out, resume=True, **flags)
@@ -105,13 +113,14 @@ class Session(SessionBase):
     def _ready(self) -> "Project | None":
         """The project, if a training can begin."""
         if self.project is None:
-            self.problem.emit(Problem("There is no project; create or open one first."))
+            self.problem.emit(Problem(NO_PROJECT))
             return None
         if self.training is not None:
             self.problem.emit(Problem("A training runs already; stop it first."))
             return None
-        for finish in self._before_closing:
-            finish()
+        if self.is_writing():
+            return None
+        self.finish()
         return self.project
 
     def _new_run(
@@ -137,34 +146,10 @@ class Session(SessionBase):
 
     # What comes next
 
-    def summary(self) -> Mapping[str, Any]:
-        """Numbers that tell how far the work is."""
-        project = self.project
-        if project is None:
-            return {"scans": 0, "done": 0, "labelled": 0, "pretrained": 0, "finetuned": 0}
-        done = {name: len(project.done(name)) for name in project.names}
-        runs = [run for run in self.runs if run.problem is None]
-        return {
-            "scans": len(project.names),
-            "done": sum(done.values()),
-            "labelled": sum(1 for count in done.values() if count),
-            "pretrained": sum(r.kind == "pretrain" for r in runs),
-            "finetuned": sum(r.kind == "finetune" for r in runs),
-        }
+    def summary(self) -> Mapping[str, int]:
+        """Numbers that tell how far the work is, see :class:`next_step.Progress`."""
+        return asdict(progress_of(self.project, self.runs, self.scan_problems))
 
     def next_step(self) -> str:
         """Say in one sentence what to do next."""
-        found = self.summary()
-        if self.project is None:
-            return "Create a project, or open one."
-        if not found["scans"]:
-            return "Add scans: drop files or folders here."
-        if self.training is not None:
-            return f"{self.training.title}; you can label slices meanwhile."
-        if not found["pretrained"] and not found["done"]:
-            return "Start the pretraining: it learns from your scans without labels."
-        if not found["done"]:
-            return "Label a slice, and mark it as done."
-        if not found["finetuned"]:
-            return "Train on the slices that are done."
-        return "Look at the predictions, correct a slice, and train again."
+        return next_step(self.project, self.runs, self.scan_problems, self.jobs)

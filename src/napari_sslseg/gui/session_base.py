@@ -5,6 +5,7 @@ them. Everything heavy happens in jobs, which :meth:`Session.pump` hears.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +15,25 @@ from napari_sslseg.core.errors import SslsegError
 from napari_sslseg.core.events import Event, Message, PauseFlag, StopFlag
 from napari_sslseg.gui.jobs import Job, Outcome, Problem
 from napari_sslseg.gui.predictions import Predictions
+from napari_sslseg.gui.session_jobs import WRITING, WRITING_SECONDS, SessionJobs
 
 if TYPE_CHECKING:
+    from napari_sslseg.core.geometry import Plane
     from napari_sslseg.core.project import Project
     from napari_sslseg.core.run_list import RunSummary
     from napari_sslseg.core.volumes import Volume
     from napari_sslseg.core.watch import Watch
 
-TRAINING = ("pretrain", "finetune")
+NO_PROJECT = "There is no project; create or open one first."
 
 
-class SessionBase:
+class SessionBase(SessionJobs):
     """The model of the window.
 
     Attributes
     ----------
+    scan_problems : dict of str to str
+        What is wrong with scans, by their names, as far as was looked.
     project_changed : Signal
         A project was opened or closed.
     scans_changed : Signal
@@ -40,15 +45,10 @@ class SessionBase:
     classes_changed, plane_changed, runs_changed : Signal
     done_changed : Signal of str
         Slices of this scan were marked or unmarked.
-    jobs_changed : Signal
-        A job began, ended, or changed its status.
-    told : Signal of (Job, list of Event)
-        What a job tells.
-    ended : Signal of (Job, Outcome)
-    problem : Signal of Problem
-        To be shown at once.
-    note : Signal of str
-        A sentence worth showing.
+    labels_replaced : Signal of str
+        The labels of this scan, which is not shown, are others on the disk now.
+    leaving : bool
+        Whether the project is being closed, so that nothing may be asked any more.
     """
 
     project_changed = Signal()
@@ -57,23 +57,23 @@ class SessionBase:
     classes_changed = Signal()
     plane_changed = Signal()
     done_changed = Signal(str)
+    labels_replaced = Signal(str)
     runs_changed = Signal()
-    jobs_changed = Signal()
-    told = Signal(object, list)
-    ended = Signal(object, Outcome)
-    problem = Signal(Problem)
-    note = Signal(str)
 
     def __init__(self) -> None:
+        super().__init__()
         self.project: Project | None = None
         self.current = ""
         self.volume: Volume | None = None
         self.labels: Volume | None = None
+        self.leaving = False
         self._wanted = ""
+        self._loading: object = None
+        self._importing: set[str] = set()
         self.runs: list[RunSummary] = []
-        self.jobs: list[Job] = []
         self.watch: Watch | None = None
-        self._before_closing: list[Callable[[], None]] = []
+        self.scan_problems: dict[str, str] = {}
+        self._before_closing: list[Callable[[], object]] = []
         self.predictions = Predictions(self)
 
     # Projects
@@ -98,6 +98,8 @@ class SessionBase:
         if self.training is not None:
             self.problem.emit(Problem("A training runs; stop it before another project is opened."))
             return False
+        if self.is_writing():
+            return False
         try:
             project = make()
         except SslsegError as error:
@@ -115,20 +117,25 @@ class SessionBase:
 
     def close(self) -> None:
         """Save what waits to be saved and let go of the project."""
-        for finish in self._before_closing:
-            finish()
+        self.leaving = True
+        for job in [job for job in self.jobs if job.kind in WRITING]:
+            job.wait(WRITING_SECONDS)
+            job.pump()
+        self.leaving = False
+        self.finish()
         project, self.project = self.project, None
         if project is None:
             return
         self.runs = []
+        self._importing = set()
         self.deselect()
+        self.scan_problems = {}
         project.close()
         self.project_changed.emit()
 
-    def finish(self) -> None:
-        """Save what waits to be saved."""
-        for finish in self._before_closing:
-            finish()
+    def finish(self) -> bool:
+        """Save what waits to be saved; whether all of it is."""
+        return False not in [finish() for finish in self._before_closing]
 
     def take(self, project: "Project") -> bool:
         """Work on a project that is open already; it is the session that closes it."""
@@ -142,11 +149,14 @@ class SessionBase:
     def deselect(self) -> None:
         """Show no scan."""
         self._wanted = self.current = ""
+        self._loading = None
         self.volume = self.labels = None
+        if self.watch is not None:
+            self.watch.look_away()  # Else it keeps the scan.
         self.selected.emit("")
 
-    def before_closing(self, finish: Callable[[], None]) -> None:
-        """Call this before a project is closed, such as what saves labels."""
+    def before_closing(self, finish: Callable[[], object]) -> None:
+        """Call this before a project is closed, such as what saves labels; False if it fails."""
         self._before_closing.append(finish)
 
     def attempt(self, work: Callable[[], Any]) -> bool:
@@ -164,7 +174,7 @@ class SessionBase:
         """Add scans from files, folders and DICOM trees, in the background."""
         project = self.project
         if project is None:
-            self.problem.emit(Problem("There is no project; create or open one first."))
+            self.problem.emit(Problem(NO_PROJECT))
             return None
         wanted = list(paths)
 
@@ -187,6 +197,10 @@ class SessionBase:
             return
         found: list[tuple[Volume, Volume]] = []
         self._wanted = name
+        self._loading = loading = None if name in self._importing else object()
+        if loading is None:
+            self.note.emit(f"{name} is shown as soon as its labels are imported.")
+            return
 
         def load(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             found.append((project.load(name), project.labels(name)))
@@ -194,15 +208,40 @@ class SessionBase:
 
         def ended(outcome: Outcome) -> None:
             # The last that was asked for counts, even if another takes longer to load.
-            if found and self.project is project and self._wanted == name:
-                for finish in self._before_closing:
-                    finish()
+            if found and self.project is project and self._loading is loading:
+                self._loading = None
+                if name not in project.names:  # It was removed meanwhile.
+                    return
+                self.finish()
                 self.current = name
                 self.volume, self.labels = found[0]
-                self.attempt(lambda: project.remember("scan", name))
+                # Whether it opens with this scan next time is worth no error, as on a full disk.
+                with suppress(SslsegError):
+                    project.remember("scan", name)
                 self.selected.emit(name)
 
         self.run("load", f"Loading {name}", load, ended)
+
+    def load_again(self) -> None:
+        """Begin anew to load the scan that is being loaded, since its labels are others now."""
+        if self._loading is not None:
+            self.select(self._wanted)
+
+    def begin_import(self, name: str) -> None:
+        """Show a scan no more until its labels are imported, so that nobody draws meanwhile."""
+        self._importing.add(name)
+        if self.current == name:
+            self.deselect()
+            self._wanted = name
+        if self._wanted == name:
+            self._loading = None  # What is being loaded are the labels before.
+
+    def end_import(self, name: str) -> None:
+        """Show a scan whose labels were imported, if it was shown or asked for."""
+        self._importing.discard(name)
+        self.labels_replaced.emit(name)
+        if self._wanted == name:
+            self.select(name)
 
     def set_role(self, name: str, role: Any) -> None:
         """Set the role of a patient by one of their scans."""
@@ -220,14 +259,16 @@ class SessionBase:
 
     # Done slices
 
-    def mark_done(self, name: str, slices: Iterable[int], done: bool = True) -> None:
-        """Mark slices as done, or unmark them."""
+    def mark_done(
+        self, name: str, slices: Iterable[int], done: bool = True, plane: "Plane | None" = None
+    ) -> None:
+        """Mark slices as done, or unmark them; with a plane only if it is that of the project."""
         project = self.project
         if project is None:
             return
         wanted = list(slices)
         change = project.mark_done if done else project.unmark
-        if self.attempt(lambda: change(name, wanted)):
+        if self.attempt(lambda: change(name, wanted, plane)):
             self.done_changed.emit(name)
 
     # Runs
@@ -249,44 +290,3 @@ class SessionBase:
                 self.runs_changed.emit()
 
         self.run("look", "Looking for runs", look, ended)
-
-    # Jobs
-
-    @property
-    def training(self) -> Job | None:
-        """The pretraining or fine-tuning that runs, if one does."""
-        return next((job for job in self.jobs if job.kind in TRAINING and job.active), None)
-
-    def run(
-        self,
-        kind: str,
-        title: str,
-        events: Callable[[StopFlag, PauseFlag], Iterator[Event]],
-        ended: Callable[[Outcome], None] | None = None,
-        folder: Path | None = None,
-    ) -> Job:
-        """Start a job; ``ended`` hears of its end first. ``folder`` is the run of a training."""
-        job = Job(kind, title, events)
-        job.folder = folder
-
-        def over(outcome: Outcome) -> None:
-            self.jobs.remove(job)
-            if ended is not None:
-                ended(outcome)
-            if outcome.problem is not None:
-                self.problem.emit(outcome.problem)
-            self.ended.emit(job, outcome)
-            self.jobs_changed.emit()
-
-        job.told.connect(lambda events: self.told.emit(job, events))
-        job.changed.connect(self.jobs_changed.emit)
-        job.ended.connect(over)
-        self.jobs.append(job)
-        job.start()
-        self.jobs_changed.emit()
-        return job
-
-    def pump(self) -> None:
-        """Hear all jobs; call it often from the thread of the screen."""
-        for job in list(self.jobs):
-            job.pump()

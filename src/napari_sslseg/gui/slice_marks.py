@@ -15,6 +15,11 @@ OPEN, PAINTED, DONE, EMPTY = range(4)
 WORDS = ("not done", "painted, but not done", "done", "done and empty")
 
 
+def numbered(index: int, count: int) -> str:
+    """Name a slice by the number that the slider of napari shows, which counts from 0."""
+    return f"Slice {index} (0 to {count - 1})"
+
+
 class SliceMarks:
     """The states of the slices of a scene.
 
@@ -47,7 +52,7 @@ class SliceMarks:
     def describe(self, index: int) -> str:
         """Say what a slice is."""
         states = self.states
-        return f"Slice {index + 1} of {len(states)}: {WORDS[states[index]]}"
+        return f"{numbered(index, len(states))}: {WORDS[states[index]]}"
 
     def toggle(self) -> None:
         """Mark the slice that is looked at as done, or unmark it."""
@@ -92,7 +97,7 @@ class SliceMarks:
         if project is None:
             return ""
         found = [scan for scan in project.record.scans if scan.done]
-        total = sum(len(scan.done_slices) for scan in found)
+        total = sum(scan.done_count for scan in found)
         who = len({scan.subject for scan in found})
         here = int((states >= DONE).sum())
         patients = "1 patient" if who == 1 else f"{who} patients"

@@ -5,7 +5,7 @@ from qtpy.QtCore import QEvent, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_sslseg.gui.slice_marks import DONE, EMPTY, OPEN, PAINTED, WORDS
+from napari_sslseg.gui.slice_marks import DONE, EMPTY, OPEN, PAINTED, WORDS, numbered
 
 COLOURS = {PAINTED: QColor("#e69f00"), DONE: QColor("#009e73"), EMPTY: QColor("#56b4e9")}
 HEIGHTS = {PAINTED: 0.55, DONE: 1.0, EMPTY: 1.0}
@@ -43,9 +43,8 @@ class SliceStrip(QWidget):
         if current == self.current and np.array_equal(states, self.states):
             return
         self.states, self.current = states, current
-        said = (
-            f"slice {current + 1} of {len(states)}, {WORDS[states[current]]}" if len(states) else ""
-        )
+        known = len(states) > 0
+        said = f"{numbered(current, len(states))}, {WORDS[states[current]]}" if known else ""
         self.setAccessibleDescription(said)
         self.update()
 
@@ -142,4 +141,4 @@ class SliceStrip(QWidget):
         index = self.slice_at(x)
         word = WORDS[self.states[index]]
         here = " You are here." if index == self.current else " Click to go there."
-        return f"Slice {index + 1} of {len(self.states)}: {word}.{here}"
+        return f"{numbered(index, len(self.states))}: {word}.{here}"

@@ -74,6 +74,7 @@ class Thumbnails:
         self.session = session
         self.spacings: dict[str, tuple[float, float, float]] = {}
         self._pictures: dict[str, np.ndarray | None] = {}
+        self._contents: dict[str, str] = {}
         self._wanted: list[str] = []
         self._job: Job | None = None
         session.project_changed.connect(self._forget)
@@ -82,6 +83,7 @@ class Thumbnails:
 
     def get(self, name: str) -> np.ndarray | None:
         """The picture, if it is there; else it will be made, those asked for last first."""
+        self._forget_other(name)
         if name not in self._pictures and self.session.project is not None:
             if name in self._wanted:
                 self._wanted.remove(name)
@@ -89,10 +91,15 @@ class Thumbnails:
             self._start()
         return self._pictures.get(name)
 
-    def drop(self, name: str) -> None:
-        """Forget a picture, as of a scan that was missing and is there again."""
-        self._pictures.pop(name, None)
-        self.made.emit(name)
+    def _forget_other(self, name: str) -> None:
+        """Forget the picture of another scan that had this name."""
+        project = self.session.project
+        if project is not None and name in project.names:
+            content = project.entry(name).content
+            if self._contents.setdefault(name, content) != content:
+                self._contents[name] = content
+                self._pictures.pop(name, None)
+                self.spacings.pop(name, None)
 
     def _start(self) -> None:
         project = self.session.project
@@ -142,4 +149,5 @@ class Thumbnails:
             self._job = None
         self._wanted = []
         self._pictures.clear()
+        self._contents.clear()
         self.spacings.clear()

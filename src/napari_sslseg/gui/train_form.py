@@ -5,17 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
-    QComboBox,
-    QDoubleSpinBox,
     QFormLayout,
     QLabel,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_sslseg.core.config import NETWORK_WIDTHS
 from napari_sslseg.gui.foldable import Foldable
+from napari_sslseg.gui.quiet import QuietComboBox, QuietDoubleSpinBox, QuietSpinBox
 from napari_sslseg.gui.run_words import long_words, short_words
 from napari_sslseg.gui.training_choice import LENGTHS, STRATEGIES, TRANSFERS, TrainingChoice
 
@@ -64,10 +62,10 @@ class TrainForm(QWidget):
         self.length.setCurrentIndex(1)
         self.strategy = _combo("train-strategy", "How gently it trains", _asked(STRATEGIES))
         self.transfer = _combo("train-transfer", "What it takes over", _asked(TRANSFERS))
-        form.addRow("Start &from", self.start)
-        form.addRow(self.about)
-        form.addRow("&Take over", self.transfer)
-        form.addRow("Ho&w", self.strategy)
+        title = QLabel("Start &from")
+        title.setBuddy(self.start)
+        for part in (title, self.start, self.about):  # Names of runs need the whole width.
+            form.addRow(part)
         form.addRow("How &long", self.length)
         layout.addLayout(form)
         self.advanced = Foldable("&Advanced", self._make_advanced())
@@ -76,18 +74,19 @@ class TrainForm(QWidget):
         self._runs: dict[str, RunSummary] = {}
         self.start.currentIndexChanged.connect(self._start_changed)
         self.share.valueChanged.connect(lambda _: self.changed.emit())
+        self.steps.valueChanged.connect(lambda steps: self.length.setEnabled(not steps))
         self._start_changed()
 
     def _make_advanced(self) -> QWidget:
         box = QWidget()
-        form = _form(box)
+        form = self._rows = _form(box)
         usual = TrainingChoice()
         self.steps = _spin("train-steps", 0, 1_000_000, 0)
         self.steps.setSpecialValueText("as chosen above")
         self.steps.setToolTip("Batches of slices to learn from, in place of the choice above.")
         self.batch = _spin("train-batch", 1, 512, usual.batch_size)
         self.batch.setToolTip("Slices that are looked at in one step; more need more memory.")
-        self.rate = QDoubleSpinBox()
+        self.rate = QuietDoubleSpinBox()
         self.rate.setObjectName("train-rate")
         self.rate.setDecimals(5)
         self.rate.setRange(0.00001, 1)
@@ -98,7 +97,6 @@ class TrainForm(QWidget):
             "train-network", "Size of the network", [(t, k, "") for k, t in NETWORKS.items()]
         )
         self.network.setCurrentIndex(list(NETWORK_WIDTHS).index(usual.network))
-        self.network.setToolTip("From scratch alone; else it is that of the pretraining.")
         self.loss = _combo("train-loss", "What it learns to make small", _asked(LOSSES))
         self.share = _spin("train-share", 0, 50, round(100 * usual.share))
         self.share.setSuffix(" % of patients")
@@ -107,6 +105,7 @@ class TrainForm(QWidget):
         self.seed = _spin("train-seed", 0, 2**31 - 1, usual.seed)
         self.seed.setToolTip("The same number gives the same training.")
         for name, field in (
+            ("Take over", self.transfer), ("How", self.strategy),
             ("Steps", self.steps), ("Keep out", self.share), ("Slices per step", self.batch),
             ("Learning rate", self.rate), ("Loss", self.loss), ("Network", self.network),
             ("Computes on", self.device), ("Seed", self.seed),
@@ -151,8 +150,9 @@ class TrainForm(QWidget):
     def _start_changed(self) -> None:
         run = self._runs.get(self.start.currentData() or "")
         for field in (self.transfer, self.strategy):
-            field.setEnabled(run is not None)
-        self.network.setEnabled(run is None)
+            self._rows.setRowVisible(field, run is not None)
+        # That of a pretraining is taken over as it is.
+        self._rows.setRowVisible(self.network, run is None)
         scratch = "Knows nothing before; a pretraining (step 2) usually needs fewer labels."
         self.about.setText(scratch if run is None else long_words(run))
         self.changed.emit()
@@ -162,13 +162,10 @@ def _asked(words: Any) -> Iterable[tuple[str, str, str]]:
     return [(title, key, hint) for key, (title, hint) in words.items()]
 
 
-def _combo(name: str, accessible: str, items: Iterable[tuple[str, str, str]]) -> QComboBox:
-    box = QComboBox()
+def _combo(name: str, accessible: str, items: Iterable[tuple[str, str, str]]) -> QuietComboBox:
+    box = QuietComboBox()
     box.setObjectName(name)
     box.setAccessibleName(accessible)
-    # Else the longest entry decides how wide the dock is.
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(8)
     for number, (title, key, hint) in enumerate(items):
         box.addItem(title, key)
         if hint:
@@ -183,8 +180,8 @@ def _combo(name: str, accessible: str, items: Iterable[tuple[str, str, str]]) ->
     return box
 
 
-def _spin(name: str, low: int, high: int, value: int) -> QSpinBox:
-    box = QSpinBox()
+def _spin(name: str, low: int, high: int, value: int) -> QuietSpinBox:
+    box = QuietSpinBox()
     box.setObjectName(name)
     box.setRange(low, high)
     box.setValue(value)

@@ -1,7 +1,6 @@
-"""What a fine-tuning reaches on the patients kept out, by class: in words, and as curves."""
+"""What a fine-tuning reaches on the patients kept out: the Dice of each class, as curves."""
 
 from collections.abc import Mapping
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
@@ -9,7 +8,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from napari_sslseg.core.errors import CheckpointError
 from napari_sslseg.core.events import Validation
 from napari_sslseg.core.project_record import MOST_SLICES
-from napari_sslseg.core.provenance import from_ranges
+from napari_sslseg.core.provenance import count_ranges
 from napari_sslseg.core.runs import Run
 from napari_sslseg.gui.plots import CurvePlot
 from napari_sslseg.gui.training_choice import score_doubt
@@ -34,16 +33,26 @@ class TrainScores(QWidget):
         self.words.setObjectName("train-scores")
         self.words.setWordWrap(True)
         self.words.setToolTip(f"<p>{TIP}</p>")
-        self.plot = CurvePlot("Dice", logarithmic=False, limits=(0, 1), height=HEIGHT)
+        self.plot = CurvePlot(
+            "Dice", logarithmic=False, limits=(0, 1), height=HEIGHT, words="{:.2f}".format
+        )
         self.plot.setObjectName("train-dice")
         self.plot.setToolTip(f"<p>{TIP}</p>")
         layout.addWidget(self.words)
         layout.addWidget(self.plot)
         self._kept: tuple[int, int] | None = None
+        self._viewer = scene.viewer
         self.plot.set_theme(scene.viewer.theme)
-        scene.viewer.events.theme.connect(lambda event: self.plot.set_theme(event.value))
+        scene.viewer.events.theme.connect(self._other_theme)
         session.classes_changed.connect(self._colour)
         self.hide()
+
+    def release(self) -> None:
+        """Take from the viewer what was hung to it."""
+        self._viewer.events.theme.disconnect(self._other_theme)
+
+    def _other_theme(self, event: Any) -> None:
+        self.plot.set_theme(event.value)
 
     def clear(self) -> None:
         """Forget the last training."""
@@ -61,13 +70,11 @@ class TrainScores(QWidget):
         if self._kept is None and job is not None and job.folder is not None:
             self._kept = kept_out(job.folder)
         names = project.class_names
-        parts = []
         for value, score in dice.items():
-            name = names.get(value, f"class {value}")
-            self.plot.add(name, event.step, score, marked=True)
-            parts.append(f"{escape(name)}&nbsp;<b>{score:.2f}</b>")
+            self.plot.add(names.get(value, f"class {value}"), event.step, score, marked=True)
+        self.plot.ask()
         doubt = f" ({score_doubt(*self._kept)})" if self._kept else ""
-        self.words.setText(f"Dice on patients kept out: {', '.join(parts)}{doubt}")
+        self.words.setText(f"<b>Dice on patients kept out</b>{doubt}")
         self._colour()
         self.show()
 
@@ -92,7 +99,7 @@ def kept_out(folder: Any) -> tuple[int, int] | None:
     try:
         data = Run.open(folder).record.get("data") or []
         scored = [entry for entry in data if entry.get("role") == "validation"]
-        slices = sum(len(from_ranges(entry["validation"], MOST_SLICES)) for entry in scored)
+        slices = sum(count_ranges(entry["validation"], MOST_SLICES) for entry in scored)
         patients = {entry["subject"] for entry in scored}
     except (CheckpointError, AttributeError, KeyError, TypeError, ValueError):
         return None

@@ -6,10 +6,12 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_sslseg.core.events import Event, Message, Preview, Progress, Status, Step, Validation
+from napari_sslseg.gui.curves import short
 from napari_sslseg.gui.eta import Eta, duration
 from napari_sslseg.gui.foldable import Foldable
 from napari_sslseg.gui.jobs import Job, Outcome
-from napari_sslseg.gui.plots import CurvePlot, preload
+from napari_sslseg.gui.plots import CurvePlot
+from napari_sslseg.gui.window import hold_spinner
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.scene import Scene
@@ -102,8 +104,9 @@ class TrainingBox(QWidget):
         session.jobs_changed.connect(self.refresh)
         session.told.connect(self._hear)
         session.ended.connect(self._end)
+        self._viewer = scene.viewer
         self.plot.set_theme(scene.viewer.theme)
-        scene.viewer.events.theme.connect(lambda event: self.plot.set_theme(event.value))
+        scene.viewer.events.theme.connect(self._other_theme)
         self.refresh()
 
     def _button(self, name: str, text: str, hint: str) -> QPushButton:
@@ -159,6 +162,13 @@ class TrainingBox(QWidget):
         elif waiting:
             self._say("Pausing after this step…")
 
+    def release(self) -> None:
+        """Take from the viewer what was hung to it."""
+        self._viewer.events.theme.disconnect(self._other_theme)
+
+    def _other_theme(self, event: Any) -> None:
+        self.plot.set_theme(event.value)
+
     def _pause(self) -> None:
         if self.job is not None:
             if self.job.pausing:
@@ -174,7 +184,6 @@ class TrainingBox(QWidget):
             self.refresh()
 
     def _begin(self, job: Job) -> None:
-        preload()
         self._job, self._said = job, 0
         self.eta = Eta()
         self.plot.clear()
@@ -195,7 +204,7 @@ class TrainingBox(QWidget):
                         self.plot.clear()  # The next stage.
                     self.eta.tell(event.step, event.total)
                     self.plot.add("Loss", event.step, event.loss)
-                    text = self._how_far()
+                    text = self._how_far(event.images_per_second)
                 case Validation():
                     value = event.metrics.get(self.figure)
                     if value is not None:
@@ -213,12 +222,15 @@ class TrainingBox(QWidget):
             self._say(text)
         if self.eta.total:
             self.plot.show()
-            self._show_progress(job)
+            self.plot.ask()
+            self._show_progress(job)  # Last, since napari draws the window there.
 
-    def _how_far(self) -> str:
+    def _how_far(self, speed: float) -> str:
         text = f"Step {self.eta.step:,} of {self.eta.total:,}"
         left = self.eta.left
-        return f"{text}, {duration(left)} left" if left is not None else f"{text}, measuring speed…"
+        if left is None:
+            return f"{text}, measuring speed…"
+        return f"{text}, {duration(left)} left, {short(speed)} images/s"
 
     def _show_progress(self, job: Job) -> None:
         """Tell the activity dock of napari, too."""
@@ -229,6 +241,7 @@ class TrainingBox(QWidget):
             self._bar = None
         if self._bar is None:
             self._bar = progress(total=self.eta.total, desc=job.title)
+            hold_spinner()
         self._bar.update(self.eta.step - self._bar.n)
 
     def _note(self, text: str) -> None:

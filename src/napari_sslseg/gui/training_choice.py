@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_sslseg.core.config import FinetuneSettings, LossKind, Strategy, Transfer
 from napari_sslseg.core.errors import SslsegError
 from napari_sslseg.core.settings import checked
+from napari_sslseg.gui.words import many
 
 if TYPE_CHECKING:
     from napari_sslseg.core.labelled import LabelledScan
@@ -41,11 +42,11 @@ STRATEGIES: dict[Strategy, tuple[str, str]] = {
 }
 TRANSFERS: dict[Transfer, tuple[str, str]] = {
     "encoder": (
-        "The part that sees",
-        "The encoder, which turns a slice into features; the usual choice.",
+        "What it sees (encoder)",
+        "The part of the network that turns a slice into features; the usual choice.",
     ),
     "encoder+decoder": (
-        "All of it",
+        "All of it (with the decoder)",
         "Encoder and decoder; can help where the pretraining restored whole pictures.",
     ),
 }
@@ -110,8 +111,9 @@ def finetune_settings(project: "Project", choice: TrainingChoice) -> FinetuneSet
         return checked(
             FinetuneSettings, **values, strategy=choice.strategy, transfer=choice.transfer
         )
-    labelled = [name for name in project.names if project.done(name)] or list(project.names)
-    usual_input = default_preprocessing(project.entry(labelled[0]).modality)
+    scans = project.record.scans
+    labelled = [scan for scan in scans if scan.done] or list(scans)
+    usual_input = default_preprocessing(labelled[0].modality)
     return checked(
         FinetuneSettings,
         **values,
@@ -129,13 +131,11 @@ def refusal(session: "Session", choice: TrainingChoice) -> str | None:
         return "A training runs already; stop it first, or wait for its end."
     if not project.names:
         return "There is no scan yet; add some in step 1."
-    done = [name for name in project.names if project.done(name)]
+    done = [scan for scan in project.record.scans if scan.done]
     if not done:
         return "No slice is done yet; label one in step 3, and mark it as done."
-    if all(project.entry(name).role == "test" for name in done):
-        return (
-            "All done slices are of patients kept for the test; label a slice of another patient."
-        )
+    if all(scan.role == "test" for scan in done):
+        return "All done slices are of patients who are held out; label a slice of another patient."
     if not project.classes:
         return "There is no structure to learn yet; label one in step 3."
     free = shutil.disk_usage(project.folder).free
@@ -169,7 +169,7 @@ def split_words(project: "Project", split: "LabelledSplit") -> str:
         patients = {project.entry(item.name).subject for item in split.validation}
         verb = "is" if len(patients) == 1 else "are"
         return (
-            f"Learns from {learnt}; {_many(len(patients), 'other patient')} "
+            f"Learns from {learnt}; {many(len(patients), 'other patient')} "
             f"({kept.split(' of ')[0]}) {verb} kept out to score it."
         )
     return f"Learns from {learnt}; none is kept out."
@@ -177,15 +177,11 @@ def split_words(project: "Project", split: "LabelledSplit") -> str:
 
 def score_doubt(slices: int, patients: int) -> str:
     """What a Dice on so few is worth."""
-    found = f"n = {_many(slices, 'slice')} of {_many(patients, 'patient')}"
+    found = f"n = {many(slices, 'slice')} of {many(patients, 'patient')}"
     return f"{found}: a rough guide" if patients < 3 or slices < 10 else found
 
 
 def _counted(project: "Project", labelled: "Sequence[LabelledScan]") -> str:
     slices = sum(len(item.annotated or ()) for item in labelled)
     patients = {project.entry(item.name).subject for item in labelled}
-    return f"{_many(slices, 'done slice')} of {_many(len(patients), 'patient')}"
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    return f"{many(slices, 'done slice')} of {many(len(patients), 'patient')}"

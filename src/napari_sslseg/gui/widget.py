@@ -23,14 +23,27 @@ from qtpy.QtWidgets import (
 
 from napari_sslseg.gui.closing import Closing
 from napari_sslseg.gui.jobs import Problem
+from napari_sslseg.gui.label_rescue import UNSAVED
+from napari_sslseg.gui.problem_box import ProblemBox
 from napari_sslseg.gui.scene import Scene
 from napari_sslseg.gui.session import Session
+from napari_sslseg.gui.session_base import NO_PROJECT
 from napari_sslseg.gui.window import tell
 
 if TYPE_CHECKING:
     import napari
 
 STEPS = ("Scans", "Pretrain", "Label", "Train", "Inspect")
+TIPS = {
+    "Scans": "A project, and its scans.",
+    "Pretrain": "A network learns from your scans without labels. Needs scans.",
+    "Label": "Label a few slices by hand. Needs scans.",
+    "Train": "The network learns from the slices that are done. Needs a done slice.",
+    "Inspect": "See, score, correct and export what it finds. Needs a training.",
+}
+SHOWN_IN = {"pretrain": "Pretrain", "finetune": "Train", "predict": "Inspect", "export": "Inspect"}
+"""Steps that show the progress of these jobs themselves."""
+
 PUMP_MILLISECONDS = 40
 LEAST_WIDTH = 370
 
@@ -93,9 +106,12 @@ class FewShotWidget(QWidget):
             button.setObjectName(f"step-{name}")
             button.setCheckable(True)
             button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            button.setStyleSheet("QPushButton { padding: 4px 0px; }")
             button.setAccessibleName(f"Step {number}: {name}")
+            button.setToolTip(TIPS[name])
             self.steps.addButton(button, number - 1)
-            row.addWidget(button, 1)
+            # As wide as its name, with the mark that it gets later.
+            row.addWidget(button, self.fontMetrics().horizontalAdvance(f"{number} {name} ✓"))
         self.steps.idClicked.connect(lambda number: self.show_step(STEPS[number]))
         return row
 
@@ -110,6 +126,8 @@ class FewShotWidget(QWidget):
         self.busy.setObjectName("busy")
         self.busy.setTextVisible(True)
         self.busy.hide()
+        self.problem = ProblemBox()
+        layout.addWidget(self.problem)
         layout.addWidget(self.busy)
         layout.addWidget(self.next)
         return box
@@ -128,6 +146,8 @@ class FewShotWidget(QWidget):
         session.problem.connect(self._tell_problem)
         session.note.connect(lambda text: tell(text, "info"))
         session.told.connect(self._hear)
+        session.project_changed.connect(self._project_opened)
+        self.scene.keeper.changed.connect(self._labels_told)
 
     def show_step(self, name: str) -> None:
         """Show the panel of a step, which is made if it was never shown."""
@@ -144,6 +164,7 @@ class FewShotWidget(QWidget):
             if release is not None:
                 self.released.connect(release)
         self.stack.setCurrentIndex(number)
+        self._show_busy()
 
     def refresh(self) -> None:
         """Say what the state is, and what comes next."""
@@ -167,8 +188,13 @@ class FewShotWidget(QWidget):
             button.setText(f"{number + 1} {name}" + (" ✓" if marks[name] else ""))
             button.setEnabled(ready[name] or name in self.panels)
         self.next.setText(f"<b>Next:</b> {self.session.next_step()}")
-        if self._heard is None or not self._heard.active:
-            self.busy.hide()
+        self._show_busy()
+
+    def _show_busy(self) -> None:
+        """Show how far a job is, unless the step that is looked at does."""
+        job = self._heard
+        there = STEPS[self.stack.currentIndex()]
+        self.busy.setVisible(job is not None and job.active and SHOWN_IN.get(job.kind, "") != there)
 
     def _hear(self, job: Any, events: list[Any]) -> None:
         from napari_sslseg.core.events import Progress, Step
@@ -180,9 +206,23 @@ class FewShotWidget(QWidget):
                 self.busy.setValue(done)
                 stage = event.stage if isinstance(event, Progress) else job.title
                 self.busy.setFormat(f"{stage}: %v of %m")
-                self.busy.show()
                 self._heard = job
+                self._show_busy()
                 return
 
     def _tell_problem(self, problem: Problem) -> None:
+        self.problem.tell(problem)
         tell(problem.sentence, "error")
+
+    def _project_opened(self) -> None:
+        """Do not go on saying that there is no project."""
+        shown = self.problem.shown
+        if shown is not None and shown.sentence == NO_PROJECT and self.session.project is not None:
+            self.problem.clear()
+
+    def _labels_told(self) -> None:
+        """Do not go on saying that labels are not saved once they are."""
+        shown = self.problem.shown
+        saved = self.scene.keeper.status == "saved"
+        if saved and shown is not None and shown.sentence.startswith(UNSAVED):
+            self.problem.clear()

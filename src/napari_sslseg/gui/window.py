@@ -44,6 +44,43 @@ def tell(sentence: str, severity: Literal["info", "warning", "error"]) -> None:
 
 
 @contextmanager
+def still_picture() -> Iterator[None]:
+    """Draw no picture meanwhile, if there is a window.
+
+    Where layers come and go, the sliders of napari do, too. The picture then gets another size and
+    is drawn at once, with layers that are not ready yet, which ends the program now and then.
+    """
+    centres = []
+    if "napari._qt.qt_main_window" in sys.modules:
+        from qtpy.QtWidgets import QApplication, QMainWindow
+
+        windows = [w for w in QApplication.topLevelWidgets() if isinstance(w, QMainWindow)]
+        centres = [w.centralWidget() for w in windows if w.centralWidget() is not None]
+    for centre in centres:
+        centre.setUpdatesEnabled(False)
+    try:
+        yield
+    finally:
+        for centre in centres:
+            centre.setUpdatesEnabled(True)
+
+
+def hold_spinner() -> None:
+    """Hold napari's turning sign of activity: each of its pictures draws the whole window anew.
+
+    Without a graphics card that takes most of the time of the screen. The bar beside it still
+    moves.
+    """
+    from qtpy.QtWidgets import QApplication, QLabel
+
+    for window in QApplication.topLevelWidgets():
+        for label in window.findChildren(QLabel):
+            movie = label.movie()
+            if movie is not None:
+                movie.setPaused(True)
+
+
+@contextmanager
 def scan_warnings() -> Iterator[list[str]]:
     """Collect the sentences of scan warnings in the block; other warnings go on their way."""
     sentences: list[str] = []

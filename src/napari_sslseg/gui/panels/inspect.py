@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
-    QComboBox,
     QFormLayout,
     QHBoxLayout,
     QLabel,
@@ -19,6 +18,7 @@ from napari_sslseg.gui.panels.inspect_correct import CorrectButtons
 from napari_sslseg.gui.panels.inspect_export import ExportForm
 from napari_sslseg.gui.panels.inspect_show import ShowSwitches
 from napari_sslseg.gui.prediction_layers import PredictionLayers
+from napari_sslseg.gui.quiet import QuietComboBox
 from napari_sslseg.gui.run_words import long_words, short_words, usable_runs
 from napari_sslseg.gui.score_rows import ScoreRow, score_rows, verdict
 from napari_sslseg.gui.score_table import ScoreTable
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.session import Session
 
 
+STOPPED = "Stopped; what is predicted stays."
+PREDICTED = "Predicted. A click on a row below leads to the worst slice of that scan."
+NO_SCORES = "Predicted."
+
+
 class InspectPanel(QWidget):
     """Predictions of fine-tuning runs: shown, scored, compared, accepted, exported."""
 
@@ -37,7 +42,9 @@ class InspectPanel(QWidget):
         self.session, self.scene = session, scene
         self.layers = PredictionLayers(session, scene)
         self._go_to: tuple[str, int] | None = None
+        self._wanted: Job | None = None
         layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
         layout.addLayout(self._make_runs())
         layout.addLayout(self._make_buttons())
         self.said = QLabel()
@@ -94,6 +101,7 @@ class InspectPanel(QWidget):
         session.predictions.changed.connect(lambda run, scan: self._show_scores())
         session.classes_changed.connect(self._show_scores)
         session.done_changed.connect(self._score_again)
+        self.scene.keeper.changed.connect(self._labels_saved)
         session.told.connect(self._hear)
         session.ended.connect(self._ended)
         self.scene.changed.connect(self._scan_shown)
@@ -122,6 +130,10 @@ class InspectPanel(QWidget):
                 box.addItem(short_words(run), run.name)
                 box.setItemData(box.count() - 1, long_words(run), 3)  # Its tooltip.
         new = [run.name for run in runs if run.name not in known and known]
+        looking = self.isVisible() and self.layers.predicted() is not None
+        if new and looking:
+            self.said.setText(f"{new[0]} is ready; choose it above to see what it makes of it.")
+            new = []
         self.run.setCurrentIndex(max(self.run.findData(new[0] if new else before[0]), 0))
         self.other.setCurrentIndex(max(self.other.findData(before[1]), 0))
         for box in (self.run, self.other):
@@ -157,13 +169,13 @@ class InspectPanel(QWidget):
         project = self.session.project
         if project is not None:
             # Those with done slices first, since they have scores; the shown one before all.
-            order = sorted(
-                project.names, key=lambda n: (n != self.session.current, not project.done(n))
-            )
-            self._predict(order)
+            first = self.session.current
+            scans = sorted(project.record.scans, key=lambda s: (s.name != first, not s.done))
+            self._predict([scan.name for scan in scans])
 
     def _predict(self, names: list[str]) -> None:
-        if self.session.predictions.make(self._runs(), names) is None:
+        self._wanted = self.session.predictions.make(self._runs(), names)
+        if self._wanted is None:
             self.said.setText("That is predicted already, by these runs.")
             return
         self.said.clear()
@@ -177,20 +189,29 @@ class InspectPanel(QWidget):
 
     def _hear(self, job: "Job", events: list[Event]) -> None:
         for event in events:
-            if job.kind in ("predict", "export") and isinstance(event, Progress):
+            if self._is_shown(job) and isinstance(event, Progress):
                 self.bar.setRange(0, event.total)
                 self.bar.setValue(event.done)
                 self.bar.setFormat(f"{event.stage}: %v of %m")
                 self.bar.show()
 
     def _ended(self, job: "Job", outcome: "Outcome") -> None:
-        if job.kind not in ("predict", "export"):
+        if not self._is_shown(job):
             return
         self.bar.hide()
         if outcome.problem is not None:
             self.said.setText(outcome.problem.sentence)
         elif job.kind == "predict":
-            self.said.setText("Stopped." if outcome.stopped else "Predicted.")
+            self.said.setText(self._predicted(outcome))
+
+    def _is_shown(self, job: "Job") -> bool:
+        """Whether somebody asked for it here; scores are made again without a word."""
+        return job.kind == "export" or job is self._wanted
+
+    def _predicted(self, outcome: "Outcome") -> str:
+        if outcome.stopped:
+            return STOPPED
+        return PREDICTED if self.table.rowCount() else NO_SCORES
 
     def _show_scores(self) -> None:
         predictions = self.session.predictions
@@ -204,6 +225,16 @@ class InspectPanel(QWidget):
         runs = [run for run in self._runs() if self.session.predictions.get(run, name) is not None]
         if runs and self.job is None:
             self.session.predictions.make(runs, [name])
+
+    def _labels_saved(self) -> None:
+        """Score the scan again that was drawn on, once that is on the disk."""
+        scan, predictions = self.session.current, self.session.predictions
+        if self.scene.keeper.status != "saved" or not scan:
+            return
+        scored = [run for run in self._runs() if predictions.figures(run, scan) is not None]
+        if any(not predictions.fresh(run, scan) for run in scored):
+            self._score_again(scan)
+            self._show_scores()
 
     def _look_at(self, row: ScoreRow) -> None:
         if row.worst is None:
@@ -231,13 +262,10 @@ class InspectPanel(QWidget):
         self._offer()
 
 
-def _run_combo(name: str, accessible: str) -> QComboBox:
-    box = QComboBox()
+def _run_combo(name: str, accessible: str) -> QuietComboBox:
+    box = QuietComboBox()
     box.setObjectName(name)
     box.setAccessibleName(accessible)
-    # Else the longest entry decides how wide the dock is.
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(8)
     return box
 
 

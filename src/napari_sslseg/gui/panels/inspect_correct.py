@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QGridLayout, QPushButton, QWidget
 
 from napari_sslseg.core.geometry import PLANE_AXIS
 from napari_sslseg.gui.accept import accept_region, accept_slice, next_slice
-from napari_sslseg.gui.exporting import ACCEPTED
+from napari_sslseg.gui.exporting import note_accepted
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.prediction_layers import PredictionLayers
@@ -121,19 +121,19 @@ class CorrectButtons(QWidget):
             self._say(f"Your labels on slice {index} are like that already.")
             return
         self._remember()
-        self._say(
-            f"{count:,} pixels of slice {index} were accepted; Ctrl+Z undoes it. Mark the slice as "
-            "done when all on it is right."
-        )
+        self.scene.take_labels()  # Else undo does nothing.
+        if self.scene.keeper.done[index]:
+            # What a network said must not pass for what a person checked, least of all in scores.
+            self.scene.keeper.mark([index], done=False)
+            then = "The slice is not done any more; mark it again when all on it is right."
+        else:
+            then = "Mark the slice as done when all on it is right."
+        self._say(f"{count:,} pixels of slice {index} were accepted; Ctrl+Z undoes it. {then}")
 
     def _remember(self) -> None:
-        """Note that these labels are no longer drawn by hand alone, which exports tell."""
         project, name = self.session.project, self.session.current
-        if project is None:
-            return
-        known = project.recall(ACCEPTED, [])
-        if name not in known:
-            self.session.attempt(lambda: project.remember(ACCEPTED, [*known, name]))
+        if project is not None:
+            self.session.attempt(lambda: note_accepted(project, name))
 
     def _wait_for_click(self, waiting: bool) -> None:
         callbacks = self.scene.viewer.mouse_drag_callbacks

@@ -4,23 +4,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import (
-    QComboBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QMessageBox,
     QPushButton,
     QWidget,
 )
 
 from napari_sslseg.core.errors import SslsegError
 from napari_sslseg.core.events import Event, Message
+from napari_sslseg.gui.asking import ask
 from napari_sslseg.gui.exporting import FORMATS, Events, export, report, targets
 from napari_sslseg.gui.jobs import Problem
+from napari_sslseg.gui.quiet import QuietComboBox
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.prediction_layers import PredictionLayers
     from napari_sslseg.gui.session import Session
+
+REPLACE = "Replace"
 
 
 class ExportForm(QWidget):
@@ -86,10 +88,8 @@ class ExportForm(QWidget):
 
     def _may_replace(self, there: list[Path]) -> bool:
         what = f"{there[0].name} exists" if len(there) == 1 else f"{len(there)} of the files exist"
-        answer = QMessageBox.question(
-            self, "Replace files?", f"{what} already in {there[0].parent}. Replace?"
-        )
-        return bool(answer == QMessageBox.StandardButton.Yes)
+        question = f"{what} already in {there[0].parent}. Replace?"
+        return ask(self, question, [REPLACE], name="ask-replace") == REPLACE
 
     def _report(self) -> None:
         run = self.layers.run
@@ -119,8 +119,8 @@ class ExportForm(QWidget):
                 self.session.note.emit(event.text)
 
 
-def _combo(name: str, accessible: str, items: dict[str, str]) -> QComboBox:
-    box = QComboBox()
+def _combo(name: str, accessible: str, items: dict[str, str]) -> QuietComboBox:
+    box = QuietComboBox()
     box.setObjectName(name)
     box.setAccessibleName(accessible)
     for key, text in items.items():

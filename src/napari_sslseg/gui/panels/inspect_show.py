@@ -1,5 +1,6 @@
 """Switches of what is shown over the scan."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, get_args
 
 from qtpy.QtWidgets import (
@@ -7,20 +8,32 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QGridLayout,
     QHBoxLayout,
+    QLabel,
     QRadioButton,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_sslseg.gui.prediction_layers import COLOURS, ERROR_WORDS, PredictionLayers, Shown
+from napari_sslseg.gui.prediction_layers import (
+    COLOURS,
+    DIFFERENCE_WORDS,
+    ERROR_WORDS,
+    PredictionLayers,
+    Shown,
+)
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.scene import Scene
 
-LEGEND = ", ".join(
-    f'<span style="color:{colour}">■</span> {word}'
-    for colour, word in zip(COLOURS, ERROR_WORDS, strict=True)
-)
+
+def _legend(words: Sequence[str]) -> str:
+    return ", ".join(
+        f'<span style="color:{colour}">■</span> {word}'
+        for colour, word in zip(COLOURS, words, strict=True)
+    )
+
+
+LEGEND = _legend(ERROR_WORDS)
 SWITCHES = {
     "overlay": ("O&verlay", "The prediction, in the colours of the structures."),
     "contour": ("O&utline", "Outlines in place of filled areas."),
@@ -52,6 +65,15 @@ class ShowSwitches(QWidget):
         mine.toggled.connect(self._show_mine)
         grid.addWidget(mine, 1, 1)
         layout.addLayout(grid)
+        self.legend = QLabel(f"On done slices: {LEGEND}")
+        self.legend.setObjectName("errors-legend")
+        self.legend.setWordWrap(True)
+        self.legend.setVisible(layers.errors)
+        layout.addWidget(self.legend)
+        self.difference = QLabel(_legend(DIFFERENCE_WORDS))
+        self.difference.setObjectName("difference-legend")
+        self.difference.setWordWrap(True)
+        self.difference.hide()
         self.choices = QWidget()
         row = QHBoxLayout(self.choices)
         row.setContentsMargins(0, 0, 0, 0)
@@ -66,6 +88,7 @@ class ShowSwitches(QWidget):
             row.addWidget(button)
         self.group.idClicked.connect(self._choose)
         layout.addWidget(self.choices)
+        layout.addWidget(self.difference)
         self.choices.hide()
         scene.changed.connect(lambda: self._show_mine(self.boxes["mine"].isChecked()))
 
@@ -75,6 +98,7 @@ class ShowSwitches(QWidget):
         if not two:
             self.group.button(0).setChecked(True)
             self.layers.shown = "first"
+            self.difference.hide()
 
     def _box(self, key: str, text: str, hint: str, on: bool) -> QCheckBox:
         box = self.boxes[key] = QCheckBox(text)
@@ -85,10 +109,13 @@ class ShowSwitches(QWidget):
 
     def _switch(self, key: str, on: bool) -> None:
         setattr(self.layers, key, on)
+        if key == "errors":
+            self.legend.setVisible(on)
         self.layers.refresh()
 
     def _choose(self, number: int) -> None:
         self.layers.shown = get_args(Shown)[number]
+        self.difference.setVisible(self.layers.shown == "difference")
         self.layers.refresh()
 
     def _show_mine(self, on: bool) -> None:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_sslseg.gui.label_keys import (
@@ -58,6 +59,14 @@ class LabelPanel(QWidget):
     def release(self) -> None:
         """Take from the viewer what was hung to it."""
         free_slice_keys(self.scene.viewer)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Let the keys that the tools name work, whatever layer was active before."""
+        super().showEvent(event)
+        if not event.spontaneous():
+            self.scene.take_labels()
+            if self.scene.labels is not None:
+                self.scene.labels.visible = True  # Nobody paints on what is not seen.
 
     def _new_layer(self) -> None:
         layer = self.scene.labels

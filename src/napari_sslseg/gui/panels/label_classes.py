@@ -10,7 +10,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QLabel,
-    QMessageBox,
     QPushButton,
     QTreeWidget,
     QTreeWidgetItem,
@@ -18,14 +17,20 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sslseg.gui.asking import ask
 from napari_sslseg.gui.class_edits import add_class, recolour_class, remove_class, rename_class
+from napari_sslseg.gui.words import many
 
 if TYPE_CHECKING:
+    from napari_sslseg.core.project import Project
     from napari_sslseg.gui.scene import Scene
     from napari_sslseg.gui.session import Session
 
 VALUE = Qt.ItemDataRole.UserRole
 MOST_ROWS = 5
+ADD_UNMARK, ADD_KEEP = "Add, and unmark them", "Add, and keep the marks"
+REMOVE = "Remove"
+ERASE = "Erase everywhere"
 
 
 class _Rows(QTreeWidget):
@@ -192,6 +197,25 @@ class ClassList(QWidget):
 
     def add_one(self) -> None:
         """Add a structure and let its name be typed."""
+        project = self.session.project
+        done = {} if project is None else done_slices(project)
+        if done:
+            count = sum(map(len, done.values()))
+            answer = ask(
+                self,
+                f"{many(count, 'slice')} {'is' if count == 1 else 'are'} done without the new "
+                "structure. Where it is on them, it would be learnt as background.",
+                [ADD_UNMARK, ADD_KEEP],
+                more="Labels stay in any case. Keep the marks only if the new structure is on none "
+                "of these slices.",
+                name="ask-structure",
+            )
+            if answer is None:
+                return
+            if answer == ADD_UNMARK:
+                self.session.finish()
+                for name, slices in done.items():
+                    self.session.mark_done(name, slices, done=False)
         value = add_class(self.session)
         if value is not None:
             self.choose(value)
@@ -226,22 +250,24 @@ class ClassList(QWidget):
         if value is None or project is None:
             return
         name = project.class_names[value]
-        if self._sure(f"Remove the structure {name}?", "Remove"):
+        if ask(self, f"Remove the structure {name}?", [REMOVE], name="ask-structure") == REMOVE:
             remove_class(self.session, self.scene, value, self._ask_erase)
 
     def _ask_erase(self, why: str) -> bool:
-        return self._sure(
-            f"{why}\n\nErase it there? It becomes background, also on slices that are done. The "
-            "label files as they are now are kept in the folder labels/aside of the project.",
-            "Erase everywhere",
+        answer = ask(
+            self,
+            f"{why}\n\nErase it there?",
+            [ERASE],
+            more="It becomes background, also on slices that are done. The label files as they are "
+            "now are kept in the folder labels/aside of the project.",
+            name="ask-structure",
         )
+        return answer == ERASE
 
-    def _sure(self, question: str, action: str) -> bool:
-        box = QMessageBox(QMessageBox.Icon.Question, "Structures", question, parent=self)
-        yes = box.addButton(action, QMessageBox.ButtonRole.DestructiveRole)
-        box.setDefaultButton(box.addButton("Keep it", QMessageBox.ButtonRole.RejectRole))
-        box.exec_()
-        return box.clickedButton() is yes
+
+def done_slices(project: "Project") -> dict[str, tuple[int, ...]]:
+    """The slices that are done, of each scan that has any."""
+    return {scan.name: scan.done_slices for scan in project.record.scans if scan.done}
 
 
 def swatch(colour: str) -> QIcon:

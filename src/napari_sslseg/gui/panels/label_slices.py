@@ -7,12 +7,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
-    QMessageBox,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_sslseg.gui.asking import ask
 from napari_sslseg.gui.label_keys import DONE as DONE_KEY, NEXT_OPEN, NEXT_PAINTED
 from napari_sslseg.gui.slice_marks import DONE, EMPTY, PAINTED, SliceMarks
 from napari_sslseg.gui.slice_strip import COLOURS, SliceStrip
@@ -140,15 +140,13 @@ class LabelSlices(QWidget):
     def _mark_painted(self) -> None:
         count = int(np.count_nonzero(self.marks.states == PAINTED))
         which = "1 painted slice" if count == 1 else f"all {count} painted slices"
-        box = QMessageBox(
-            QMessageBox.Icon.Question,
-            "Slices",
-            f"Mark {which} of this scan as done?\n\nThat is right only if every structure on them "
-            "is labelled: what is not labelled there is learnt as background.",
-            parent=self,
+        answer = ask(
+            self,
+            f"Mark {which} of this scan as done?",
+            [f"Mark {count} as done"],
+            more="That is right only if every structure on them is labelled: what is not labelled "
+            "there is learnt as background.",
+            name="ask-painted",
         )
-        yes = box.addButton(f"Mark {count} as done", QMessageBox.ButtonRole.AcceptRole)
-        box.setDefaultButton(box.addButton("Not yet", QMessageBox.ButtonRole.RejectRole))
-        box.exec_()
-        if box.clickedButton() is yes:
+        if answer is not None:
             self.marks.mark_painted()

@@ -10,6 +10,7 @@ from napari_sslseg.core.errors import ConfigError, SslsegError
 from napari_sslseg.core.pretext.base import PretextPreview
 from napari_sslseg.core.pretext.registry import TASKS, make_task
 from napari_sslseg.gui.eta import time_range
+from napari_sslseg.gui.form_fields import set_number
 from napari_sslseg.gui.latest import Latest
 from napari_sslseg.gui.pictures import PictureStrip
 from napari_sslseg.gui.preflight import Asked, Machine, look_ahead
@@ -97,6 +98,10 @@ class PretrainPanel(QWidget):
         self.runs.picked.connect(self._pick)
         self.runs.go_on.connect(self._go_on)
 
+    def release(self) -> None:
+        """Take from the viewer what was hung to it."""
+        self.box.release()
+
     # The project
 
     def _other_project(self) -> None:
@@ -108,15 +113,15 @@ class PretrainPanel(QWidget):
     def _recall(self) -> None:
         project = self.session.project
         kept = project.recall(REMEMBERED, {}) if project is not None else {}
-        if isinstance(kept, dict) and kept.get("what") in self.form.choices:
+        if kept.get("what") in list(self.form.choices):
             self.form.choose(kept["what"])
             index = self.form.network.findData(kept.get("network"))
             self.form.network.setCurrentIndex(max(index, 0))
             if isinstance(kept.get("steps"), int):
                 self.form.length.setCurrentIndex(self.form.length.findData(0))
-                self.form.steps.setValue(kept["steps"])
+                set_number(self.form.steps, kept["steps"])
             if isinstance(kept.get("batch"), int):
-                self.form.batch.setValue(kept["batch"])
+                set_number(self.form.batch, kept["batch"])
 
     def _refresh(self) -> None:
         self.form.set_ground(ground_of(self.session.project))
@@ -198,8 +203,8 @@ class PretrainPanel(QWidget):
         """Preflight: what it learns from, on what it runs, and how long that takes."""
         ground, plan = self.form.ground, self._plan
         machine = self.machine.words if self.machine else "Looking for a GPU…"
+        self.preflight.setVisible(self.box.job is None)  # The pictures need the room.
         if self.box.job is not None:
-            self.preflight.setText(machine)
             return
         if problem is not None or plan is None:
             self.preflight.setText(f"⚠ {problem}")

@@ -216,7 +216,8 @@ class ScansPanel(QWidget):
         what = "1 file was" if count == 1 else f"{count} files were"
         self.left_out_toggle.setText(f"{'▾' if open_now else '▸'} {what} not added")
         self.left_out.setVisible(open_now)
-        sentences = [sentence for _, sentence in problems]
+        # Folders are long, and stand in the hint.
+        sentences = [sentence.replace(str(path), path.name) for path, sentence in problems]
         if sentences != [self.left_out.item(i).text() for i in range(self.left_out.count())]:
             self.left_out.clear()
             self.left_out.addItems(sentences)

@@ -8,7 +8,6 @@ from qtpy.QtCore import QItemSelectionModel, QPoint, QSize, QSortFilterProxyMode
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QComboBox,
     QFileDialog,
     QGridLayout,
     QLabel,
@@ -21,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sslseg.gui.asking import ask
+from napari_sslseg.gui.quiet import QuietComboBox
 from napari_sslseg.gui.scan_table import (
     NAME_ROLE,
     PROBLEM,
@@ -124,7 +124,7 @@ class ScanList(QWidget):
         self.show_button.setToolTip("Show this scan (double-click, or Enter).")
         self.find_button = self._button("Find i&t…", "scan-find", self.ask_find)
         self.find_button.setToolTip("Say where the file of this scan is now.")
-        self.use = QComboBox()
+        self.use = QuietComboBox()
         self.use.setObjectName("scan-use")
         self.use.setAccessibleName("What the scan is used for")
         self.use.addItems(list(USES.values()))
@@ -137,13 +137,18 @@ class ScanList(QWidget):
         self.labels.setToolTip("Take labels of this scan from a file of another program.")
         self.remove = self._button("&Remove…", "scan-remove", self.ask_remove)
         self.remove.setToolTip("Take scans out of the project. No file of yours is deleted.")
-        for number, part in enumerate((self.show_button, self.use)):
-            grid.addWidget(part, 0, number)
-        grid.addWidget(self.find_button, 0, 2)
-        grid.addWidget(self.labels, 1, 0, 1, 2)
-        grid.addWidget(self.remove, 1, 2)
-        for column in range(3):
-            grid.setColumnStretch(column, 1)
+        used = QLabel("&Use")
+        used.setBuddy(self.use)
+        used.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        # What is lost can be found, what is there can be shown.
+        grid.addWidget(self.show_button, 0, 0)
+        grid.addWidget(self.find_button, 0, 0)
+        grid.addWidget(used, 0, 1)
+        grid.addWidget(self.use, 0, 2)
+        grid.addWidget(self.labels, 1, 0)
+        grid.addWidget(self.remove, 1, 1, 1, 2)
+        for column, share in enumerate((3, 0, 3)):
+            grid.setColumnStretch(column, share)
         return grid
 
     def _button(self, text: str, name: str, do: Callable[[], None]) -> QPushButton:
@@ -165,9 +170,11 @@ class ScanList(QWidget):
         problems = self.work.problems
         one = chosen[0] if len(chosen) == 1 else None
         self.table.setColumnHidden(PROBLEM, not problems)
+        away = one is not None and self._is_lost(one)
         self.show_button.setEnabled(one is not None and one not in problems)
+        self.show_button.setVisible(not away)
         self.labels.setEnabled(one is not None and one not in problems)
-        self.find_button.setVisible(one is not None and self._is_lost(one))
+        self.find_button.setVisible(away)
         self.use.setEnabled(bool(chosen))
         self.remove.setEnabled(bool(chosen))
         if project is None or not project.names:
@@ -199,7 +206,7 @@ class ScanList(QWidget):
         spacing = self.model.spacing(entry)
         if spacing is not None:
             parts.append(" × ".join(f"{value:.3g}" for value in spacing) + " mm")
-        count = len(entry.done_slices)
+        count = entry.done_count
         parts.append(f"{count or 'no'} slice{'' if count == 1 else 's'} done")
         return " · ".join(parts)
 

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, get_args
 
 from qtpy.QtWidgets import (
     QButtonGroup,
-    QComboBox,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -15,6 +14,7 @@ from qtpy.QtWidgets import (
 
 from napari_sslseg.core.geometry import Plane
 from napari_sslseg.gui.asking import ask
+from napari_sslseg.gui.quiet import QuietComboBox
 from napari_sslseg.gui.windowing import CUSTOM, Windowing, presets
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class ViewBar(QWidget):
         layout.addWidget(QLabel("Plane"), 0, 0)
         layout.addLayout(self._make_planes(), 0, 1)
         label = QLabel("&Window")
-        self.preset = QComboBox()
+        self.preset = QuietComboBox()
         self.preset.setObjectName("window-preset")
         self.preset.setAccessibleName("Window")
         self.preset.setToolTip(WINDOW_TIP)
@@ -93,6 +93,7 @@ class ViewBar(QWidget):
     def choose_plane(self, plane: Plane) -> None:
         """Change the plane of the project, after a question if slices are done."""
         project = self.session.project
+        self.session.finish()  # What is done counts, also if it is not saved yet.
         total = self.work.done_total()
         if project is None or project.plane == plane:
             return

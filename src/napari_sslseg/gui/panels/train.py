@@ -71,6 +71,11 @@ class TrainPanel(QWidget):
         self.box.over.connect(self._look_soon)
         self.runs.go_on.connect(self._go_on)
 
+    def release(self) -> None:
+        """Take from the viewer what was hung to it."""
+        self.box.release()
+        self.scores.release()
+
     @property
     def job(self) -> "Job | None":
         """The fine-tuning that runs, if one does."""

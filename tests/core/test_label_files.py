@@ -1,0 +1,115 @@
+"""Label files of a project while several threads, or a full disk, meet at them."""
+
+import threading
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_sslseg.core import project_classes, project_labels
+from napari_sslseg.core.errors import StorageError
+from napari_sslseg.core.project import Project
+
+SHAPE = (6, 10, 12)
+SECONDS = 10.0
+
+
+@pytest.fixture
+def project(tmp_path):
+    """One scan with labels, of which two slices are done; beside it other labels to import."""
+    nib.save(nib.Nifti1Image(np.arange(720, dtype=np.int16).reshape(12, 10, 6), np.eye(4)),
+             tmp_path / "ann.nii.gz")  # fmt: skip
+    with Project.create(tmp_path / "project") as project:
+        project.add_scans(tmp_path / "ann.nii.gz")
+        project.save_labels("ann", np.full(SHAPE, 2, np.uint8))
+        (tmp_path / "other.nii.gz").write_bytes(project.labels_path("ann").read_bytes())
+        project.save_labels("ann", np.ones(SHAPE, np.uint8))
+        project.mark_done("ann", [1, 2])
+        yield project
+
+
+@pytest.fixture
+def other(tmp_path):
+    return tmp_path / "other.nii.gz"
+
+
+class Gate:
+    """Lets a saving wait until it is opened; then the real one goes on."""
+
+    def __init__(self, monkeypatch, module):
+        self.reached, self.open = threading.Event(), threading.Event()
+        real = module.save_labels
+
+        def save(*values, **named):
+            self.reached.set()
+            assert self.open.wait(SECONDS)
+            return real(*values, **named)
+
+        monkeypatch.setattr(module, "save_labels", save)
+
+
+def background(work):
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_an_import_that_cannot_put_aside_changes_nothing(project, other):
+    (project.folder / "labels" / "aside").write_text("no folder")
+    with pytest.raises(StorageError):
+        project.import_labels("ann", other, "all")
+    assert project.done("ann") == (1, 2)
+    assert (project.labels("ann").data == 1).all()
+
+
+def test_an_import_that_cannot_write_changes_nothing(project, other, monkeypatch):
+    def full(*values, **named):
+        assert project.done("ann") == ()  # Else a crash would leave others as done.
+        raise StorageError("The disk is full.")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(project_labels, "save_labels", full)
+        with pytest.raises(StorageError):
+            project.import_labels("ann", other, "none")
+    assert project.done("ann") == (1, 2)
+    assert (project.labels("ann").data == 1).all()
+
+
+def test_an_import_marks_no_slices_of_a_plane_that_was_left(project, other, monkeypatch):
+    gate = Gate(monkeypatch, project_labels)
+    thread = background(lambda: project.import_labels("ann", other, "all"))
+    assert gate.reached.wait(SECONDS)
+    project.set_plane("coronal")
+    gate.open.set()
+    thread.join(SECONDS)
+    assert project.done("ann") == ()
+    assert (project.labels("ann").data == 2).all()
+
+
+def test_a_project_is_not_closed_within_an_import(project, other, monkeypatch):
+    gate = Gate(monkeypatch, project_labels)
+    thread = background(lambda: project.import_labels("ann", other, "all"))
+    assert gate.reached.wait(SECONDS)
+    closing = background(project.close)
+    closing.join(0.1)
+    assert closing.is_alive()
+    gate.open.set()
+    closing.join(SECONDS)
+    thread.join(SECONDS)
+    with Project.open(project.folder) as again:
+        assert again.done("ann") == tuple(range(6))
+        assert (again.labels("ann").data == 2).all()
+
+
+def test_labels_saved_while_a_class_is_erased_stay(project, monkeypatch):
+    gate = Gate(monkeypatch, project_classes)
+    drawn = np.zeros(SHAPE, np.uint8)
+    drawn[3] = 2
+    erasing = background(lambda: project.remove_class(1, erase=True))
+    assert gate.reached.wait(SECONDS)
+    saving = background(lambda: project.save_labels("ann", drawn))
+    saving.join(0.1)
+    gate.open.set()
+    erasing.join(SECONDS)
+    saving.join(SECONDS)
+    np.testing.assert_array_equal(project.labels("ann").data, drawn)

@@ -1,0 +1,89 @@
+"""Somebody paints or trains in a real window until killed: gui_process.py PROJECT WHAT.
+
+WHAT is ``paint``, ``pretrain`` or ``finetune``. Prints a line of JSON for each stroke once it is
+made, with its voxel, its value and the moment, and for each step of a training. The strokes are a
+voxel each, so that nothing of one is hidden by another, and put on the layer as the mouse does.
+"""
+
+import json
+import sys
+import time
+from functools import partial
+
+import napari
+import torch
+from qtpy.QtCore import QTimer
+
+from napari_sslseg import core
+from napari_sslseg.core.events import Step
+
+PAUSE_MILLISECONDS = 120
+STEPS = 3_000
+
+
+def tell(**what):
+    print(json.dumps(what | {"at": time.time()}), flush=True)
+
+
+class Painter:
+    """Puts a stroke on the labels again and again, on slices all over the scan."""
+
+    def __init__(self, widget):
+        self.widget, self.count = widget, 0
+        self.timer = QTimer(widget)
+        self.timer.timeout.connect(self.stroke)
+        self.timer.start(PAUSE_MILLISECONDS)
+
+    def stroke(self):
+        scene, layer = self.widget.scene, self.widget.scene.labels
+        if layer is None:
+            return
+        slices, rows, columns = layer.data.shape
+        index = (self.count * 5) % slices
+        row, column = (self.count * 7) % rows, (self.count * 11) % columns
+        value = 1 + self.count % 2
+        scene.go_to(index)
+        layer.mode, layer.brush_size = "paint", 1
+        layer.paint((index, row, column), value)
+        self.count += 1
+        tell(stroke=[index, row, column], value=value)
+        if self.count % 9 == 0:
+            scene.keeper.mark([index])
+
+
+def train(widget, what):
+    session = widget.session
+    training = core.Training(steps=STEPS, batch_size=2)
+    network = core.Network.preset("tiny")
+    if what == "pretrain":
+        settings = core.PretrainSettings(network=network, training=training)
+        session.pretrain(core.MaskedPatches(), settings, "cpu")
+    else:
+        settings = core.FinetuneSettings(network=network, training=training)
+        session.finetune("scratch", settings, device="cpu")
+
+    def heard(job, events):
+        for event in events:
+            if isinstance(event, Step):
+                tell(step=event.step)
+
+    session.told.connect(heard)
+    session.problem.connect(lambda problem: tell(problem=problem.sentence))
+
+
+def main():
+    folder, what = sys.argv[1], sys.argv[2]
+    torch.set_num_threads(1)
+    viewer = napari.Viewer(show=True)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-sslseg", "Few-shot segmentation")
+    assert widget.session.open(folder)
+    kept = []
+    if what != "paint":
+        QTimer.singleShot(0, partial(train, widget, what))
+    kept.append(Painter(widget))
+    tell(ready=True)
+    napari.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""The window is killed while somebody paints and trains; all but the last seconds is there."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_sslseg.core.events import Step
+from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.project import Project
+from napari_sslseg.gui.run_lines import run_lines
+from napari_sslseg.gui.session import Session
+from small_scans import write_small_scans
+
+PROCESS = Path(__file__).with_name("gui_process.py")
+SAFE_SECONDS = 2.0
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("DISPLAY") or not hasattr(signal, "SIGKILL"),
+    reason="no screen to open a napari window on, or no way to kill it",
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A project with done slices on two scans; the third one is painted on."""
+    with Project.create(tmp_path / "project") as project:
+        project.add_scans(write_small_scans(tmp_path / "scans", 3))
+        project.add_class("liver")
+        project.add_class("spleen")
+        for seed, name in enumerate(project.names[:2]):
+            _, truth = make_patient(seed, "MR", (12, 48, 48), (16.0, 7.5, 7.5))
+            project.save_labels(name, np.where(truth.data <= 2, truth.data, 0).astype(np.uint8))
+            project.mark_done(name, [4, 6])
+        project.remember("scan", project.names[2])
+    return tmp_path / "project"
+
+
+class Window:
+    """The program at work, and what it told."""
+
+    def __init__(self, folder, what):
+        self.folder = folder
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "XDG_CONFIG_HOME": str(folder.parent / "config"),
+            "XDG_DATA_HOME": str(folder.parent / "data"),
+        }
+        self.errors = (folder.parent / "errors.txt").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", PROCESS, folder, what],
+            stdout=subprocess.PIPE, stderr=self.errors, text=True, env=environment,
+        )  # fmt: skip
+        self.told, self._news = [], threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            with self._news:
+                self.told.append(json.loads(line))
+                self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+    def count(self, what):
+        return sum(what in item for item in self.told)
+
+    def wait(self, what, count, seconds=60):
+        with self._news:
+            came = self._news.wait_for(
+                lambda: self.count(what) >= count or self.process.poll() is not None, seconds
+            )
+        self.errors.seek(0)
+        assert came, (self.told[-3:], self.errors.read())
+        assert self.count(what) >= count, self.errors.read()
+
+    def kill(self, after=0.0):
+        """Kill it so many seconds from now; gives the moment."""
+        time.sleep(after)
+        self.process.send_signal(signal.SIGKILL)
+        moment = time.time()
+        self.process.wait(30)
+        self._reader.join(30)
+        self.errors.close()
+        return moment
+
+
+def check_strokes(project, told, moment):
+    """All that was painted long enough before is in the file, and nothing else."""
+    labels = project.labels(project.names[2]).data
+    possible, sure = {}, 0
+    for item in told:
+        if "stroke" not in item:
+            continue
+        voxel = tuple(item["stroke"])
+        if item["at"] < moment - SAFE_SECONDS:
+            possible[voxel] = {item["value"]}
+            sure += 1
+        else:  # It may have been saved by then.
+            possible.setdefault(voxel, {0}).add(item["value"])
+    wrong = {voxel: labels[voxel] for voxel in possible if labels[voxel] not in possible[voxel]}
+    assert not wrong
+    # One more may have been made that was not told any more.
+    assert len(set(zip(*map(list, np.nonzero(labels)), strict=True)) - set(possible)) <= 1
+    return sure
+
+
+def look(folder, told, moment):
+    """Open what is left as the next window does; gives how many strokes had to be there."""
+    leftovers = list((folder / "labels").glob(".*"))
+    with Project.open(folder) as project:
+        assert project.problems() == {}
+        sure = check_strokes(project, told, moment)
+        labels = {name: project.labels(name).data for name in project.names}
+        name = project.names[2]
+        for index in project.done(name):
+            assert labels[name][index].any(), "marked as done, but not saved"
+        for run in project.runs():
+            assert run.problem is None
+    assert not [path for path in folder.rglob(".*") if path in leftovers]
+    return sure
+
+
+def trial(folder, what, strokes, after=0.0):
+    window = Window(folder, what)
+    try:
+        window.wait("stroke", strokes)
+    finally:
+        moment = window.kill(after)
+    assert not window.count("problem"), window.told
+    return look(folder, window.told, moment), window
+
+
+def test_strokes_are_there_after_a_kill_while_painting(folder):
+    sure, _ = trial(folder, "paint", 30)
+    assert sure > 5
+
+
+def go_on_in_a_session(folder, run):
+    """Go on with a run by the model of the window; how it ended."""
+    session, problems, outcomes = Session(), [], []
+    session.problem.connect(lambda problem: problems.append(problem.sentence))
+    session.ended.connect(lambda job, outcome: outcomes.append(outcome))
+    assert session.open(folder)
+    job = session.go_on(run)
+    end = time.monotonic() + 120
+    stopped = False
+    steps = []
+    session.told.connect(
+        lambda _, events: steps.extend(e.step for e in events if isinstance(e, Step))
+    )
+    while session.training is not None:
+        assert time.monotonic() < end
+        if steps and not stopped:
+            job.stop()
+            stopped = True
+        session.pump()
+        time.sleep(0.01)
+    session.close()
+    assert problems == []
+    return steps[0], outcomes[-1]
+
+
+@pytest.mark.parametrize("what", ["pretrain", "finetune"])
+def test_a_killed_training_is_offered_and_goes_on(folder, what):
+    window = Window(folder, what)
+    try:
+        window.wait("step", 12)
+    finally:
+        moment = window.kill()
+    assert not window.count("problem"), window.told
+    look(folder, window.told, moment)
+    run = f"{what}-001"
+    with Project.open(folder) as project:
+        (line,) = run_lines(project.runs(), what)
+        assert (line.name, line.open_end) == (run, True)
+        assert "interrupted" in line.text
+    step, outcome = go_on_in_a_session(folder, run)
+    assert outcome.stopped
+    assert outcome.problem is None
+    assert step >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(10))
+def test_strokes_are_there_whenever_it_is_killed(folder, number):
+    rng = random.Random(number)
+    what = ("paint", "pretrain", "finetune")[number % 3]
+    trial(folder, what, rng.randrange(2, 60), rng.uniform(0, 0.4))

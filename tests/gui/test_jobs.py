@@ -1,0 +1,159 @@
+"""Jobs on threads: what they tell and when, how they end, and how they make room."""
+
+import os
+import sys
+import threading
+import time
+
+import pytest
+
+from napari_sslseg.core.errors import DataError
+from napari_sslseg.core.events import Done, Message, Preview, Progress, Step
+from napari_sslseg.gui import jobs
+from napari_sslseg.gui.jobs import Job
+
+
+def step(number):
+    return Step(number, 100, 1.0 / number, learning_rate=0.1, images_per_second=8.0)
+
+
+class Heard:
+    """A job, and what it told."""
+
+    def __init__(self, events):
+        self.lists, self.outcomes, self.statuses = [], [], []
+        self.job = Job("pretrain", "Pretraining", events)
+        self.job.told.connect(self.lists.append)
+        self.job.ended.connect(self.outcomes.append)
+        self.job.changed.connect(lambda: self.statuses.append(self.job.status))
+
+    @property
+    def told(self):
+        return [event for events in self.lists for event in events]
+
+    def until(self, condition, seconds=10):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end
+            self.job.pump()
+            time.sleep(0.001)
+
+    def run(self):
+        self.job.start()
+        self.until(lambda: bool(self.outcomes))
+        (outcome,) = self.outcomes
+        return outcome
+
+
+def test_mere_progress_is_told_seldom_and_nothing_of_it_is_lost(monkeypatch):
+    monkeypatch.setattr(jobs, "QUIET", 0.3)
+    steps = [step(number) for number in range(1, 41)]
+    end = threading.Event()
+
+    def events(stop, pause):
+        for item in steps:
+            yield item
+            time.sleep(0.02)
+        end.set()
+        yield Done("run")
+
+    heard = Heard(events)
+    assert heard.run().result == "run"
+    assert heard.told == steps
+    # Some 0.8 s: at once, after each 0.3 s, and at the end; not at each of hundreds of pumps.
+    assert len(heard.lists) <= 6
+
+
+def test_words_and_pictures_are_told_at_once(monkeypatch):
+    monkeypatch.setattr(jobs, "QUIET", 1000.0)
+    go_on = threading.Event()
+    picture = Preview(step=1, picture="picture")
+
+    def events(stop, pause):
+        yield step(1)
+        yield Progress("Reading", 1, 2)
+        yield Message("A word.")
+        go_on.wait(10)
+        yield step(2)
+        yield picture
+        yield Done(None)
+
+    heard = Heard(events)
+    heard.job.start()
+    heard.until(lambda: Message("A word.") in heard.told)
+    assert heard.told == [step(1), Progress("Reading", 1, 2), Message("A word.")]
+    go_on.set()
+    heard.until(lambda: bool(heard.outcomes))
+    assert heard.told[3:] == [step(2), picture]
+
+
+def test_of_several_pictures_the_last_alone_is_told():
+    pictures = [Preview(step=number, picture=number) for number in (1, 2, 3)]
+    heard = Heard(lambda stop, pause: iter([*pictures, Done(None)]))
+    heard.job.start()
+    assert heard.job.wait(10)
+    heard.job.pump()
+    assert heard.told == [pictures[-1]]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (DataError("No scan is there; add one."), "No scan is there; add one."),
+        (MemoryError(), "Out of memory"),
+        (OSError(28, "No space left on device", "a.nii"), "a.nii: No space left on device"),
+        (RuntimeError("inside"), "Something went wrong that should not have (RuntimeError)"),
+        (SystemExit(3), "Something went wrong that should not have (SystemExit)"),
+    ],
+)
+def test_every_end_is_heard_with_one_sentence(error, words):
+    def events(stop, pause):
+        yield step(1)
+        raise error
+
+    heard = Heard(events)
+    outcome = heard.run()
+    assert outcome.problem.sentence.startswith(words)
+    assert type(error).__name__ in outcome.problem.details
+    assert heard.told == [step(1)]
+    assert heard.statuses == ["failed"]
+
+
+def test_a_job_is_stopped_also_while_it_waits():
+    def events(stop, pause):
+        number = 0
+        while not stop.is_set:
+            number += 1
+            yield Message(str(number))
+            time.sleep(0.001)
+            if pause.is_set:
+                pause.wait(0.05)
+        yield Done(number, stopped=True)
+
+    heard = Heard(events)
+    heard.job.start()
+    heard.until(lambda: bool(heard.told))
+    heard.job.pause()
+    assert heard.job.pausing
+    heard.job.stop()
+    heard.until(lambda: bool(heard.outcomes))
+    assert heard.outcomes[0].stopped
+    assert heard.statuses == ["stopping", "stopped"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a priority is of the whole program")
+def test_the_screen_comes_first():
+    found = []
+
+    def events(stop, pause):
+        child = threading.Thread(
+            target=lambda: found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        )
+        child.start()
+        child.join()
+        yield Done(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert Heard(events).run().result == before + jobs.NICE
+    assert found == [before + jobs.NICE]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before

@@ -1,0 +1,218 @@
+"""What comes next is right in each state of a project; without a screen."""
+
+import os
+import shutil
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_sslseg import core
+from napari_sslseg.core.events import Done, Message, Status
+from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.gui import next_step as words
+from napari_sslseg.gui.session import Session
+from napari_sslseg.gui.training_choice import TrainingChoice, finetune_settings
+
+DONE = (3, 5)
+
+
+def pump_until(session, condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        session.pump()
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A project of three patients, two of them labelled, with a pretraining and a training."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "scans").mkdir()
+    with core.Project.create(folder / "project") as project:
+        for seed in range(3):
+            scan, truth = make_patient(seed, "MR", (10, 48, 48), (16.0, 7.0, 7.0))
+            source = np.ascontiguousarray(scan.geometry.to_source(scan.data))
+            path = folder / "scans" / f"{scan.name}.nii.gz"
+            nib.save(nib.Nifti1Image(source, scan.geometry.affine), path)
+            project.add_scans(path)
+            if seed < 2:
+                project.save_labels(scan.name, np.where(truth.data <= 2, truth.data, 0))
+                project.mark_done(scan.name, DONE)
+        core.pretrain(
+            project.scans("train"),
+            core.ContextRestoration(patch_size=4),
+            out=project.new_run_folder("pretrain"),
+            settings=core.PretrainSettings(
+                network=core.Network.preset("tiny"),
+                training=core.Training(steps=2, batch_size=2),
+                validation_share=0,
+            ),
+        )
+        split = project.split_validation()
+        core.finetune(
+            split.training,
+            validation=split.validation,
+            out=project.new_run_folder("finetune"),
+            settings=finetune_settings(
+                project, TrainingChoice(steps=2, batch_size=2, network="tiny")
+            ),
+            device="cpu",
+        )
+    return folder
+
+
+@pytest.fixture
+def session(trained, tmp_path):
+    """A session with a copy of the project open, in which nothing was changed since."""
+    shutil.copytree(trained, tmp_path / "all")
+    found = Session()
+    assert found.open(tmp_path / "all" / "project")
+    pump_until(found, lambda: not found.jobs)
+    yield found
+    for job in list(found.jobs):
+        job.stop()
+    pump_until(found, lambda: not found.jobs)
+    found.close()
+
+
+def forget(session, *kinds):
+    """Undo what was done, as if the project was younger."""
+    for folder in (session.project.folder / "runs").iterdir():
+        if folder.name.startswith(kinds):
+            shutil.rmtree(folder)
+    session.look_for_runs()
+    pump_until(session, lambda: not session.jobs)
+
+
+def unmark(session, *names):
+    for name in names:
+        session.mark_done(name, DONE, done=False)
+
+
+def test_from_nothing_to_the_first_training(tmp_path, trained):
+    session = Session()
+    assert session.next_step() == words.PROJECT
+    assert not any(session.summary().values())
+    assert session.create(tmp_path / "new")
+    assert session.next_step() == words.SCANS
+    session.add([trained / "scans"])
+    assert session.next_step() == words.ADDING
+    pump_until(session, lambda: not session.jobs)
+    assert session.next_step() == words.PRETRAIN
+    first, second, _ = session.project.names
+    session.project.save_labels(first, np.zeros((10, 48, 48), np.uint8))
+    session.mark_done(first, [1])
+    assert session.next_step() == words.STRUCTURE
+    session.project.add_class("liver")
+    assert session.next_step() == words.SECOND
+    session.mark_done(second, [2, 4])
+    assert session.next_step() == "Train in step 4 on the 3 slices of 2 patients that are done."
+    session.close()
+    assert session.next_step() == words.PROJECT
+
+
+def test_with_a_pretraining_alone_a_slice_is_to_be_labelled(session):
+    forget(session, "finetune")
+    unmark(session, *session.project.names[:2])
+    assert session.next_step() == words.LABEL
+    assert session.summary()["pretrained"] == 1
+
+
+def test_done_slices_of_patients_held_out_are_not_to_train_on(session):
+    forget(session, "finetune")
+    first, second, _ = session.project.names
+    session.set_role(first, "test")
+    assert session.next_step() == words.SECOND
+    session.set_role(second, "test")
+    assert session.next_step() == words.LABEL_TRAIN
+    assert session.summary()["done"] == 0
+    session.set_role(session.project.names[2], "test")
+    assert session.next_step() == words.HELD_OUT
+
+
+def test_scans_with_problems_are_told(session):
+    names = session.project.names
+    session.scan_problems = {names[2]: f"{names[2]} is missing."}
+    assert session.next_step() == f"{words.INSPECT} (1 scan cannot be used now; see in step 1.)"
+    session.scan_problems = dict.fromkeys(names, "missing")
+    assert session.next_step() == words.UNREADABLE
+
+
+def test_after_a_training_its_predictions_come_next(session):
+    assert session.next_step() == words.INSPECT
+
+
+def test_slices_that_are_done_since_ask_for_a_training(session):
+    name = session.project.names[0]
+    session.mark_done(name, [7])
+    assert session.next_step() == words.OTHER_SLICES
+    session.mark_done(name, [7], done=False)
+    assert session.next_step() == words.INSPECT
+    session.set_role(name, "test")
+    assert session.next_step() == words.OTHER_SLICES
+
+
+def test_labels_that_were_saved_since_ask_for_a_training(session):
+    project = session.project
+    name = project.names[0]
+    labels = project.labels(name).data.copy()
+    labels[3, :4] = 1
+    path = project.save_labels(name, labels)
+    later = path.stat().st_mtime + 60  # Run folders tell whole seconds.
+    os.utime(path, (later, later))
+    assert session.next_step() == words.OTHER_LABELS
+
+
+def test_done_slices_of_a_scan_that_cannot_be_used_count_in_no_training(session):
+    name = session.project.names[0]
+    session.mark_done(name, [7])
+    session.scan_problems = {name: f"{name} is missing."}
+    assert session.next_step().startswith(words.INSPECT)
+
+
+def killed(session, run):
+    """Make of a run what a killed one leaves behind."""
+    record = session.project.folder / "runs" / run / "run.json"
+    text = record.read_text()
+    assert '"finished"' in text
+    record.write_text(text.replace('"status": "finished"', '"status": "running"'))
+    session.look_for_runs()
+    pump_until(session, lambda: not session.jobs)
+
+
+def test_a_training_that_was_killed_is_gone_on_with(session):
+    killed(session, "finetune-001")
+    assert session.next_step() == words.INTERRUPTED.format(name="finetune-001", step=4)
+    assert session.summary()["finetuned"] == 0
+    forget(session, "finetune")
+    unmark(session, *session.project.names[:2])
+    killed(session, "pretrain-001")
+    assert session.next_step() == words.INTERRUPTED.format(name="pretrain-001", step=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "step"), [("pretrain", 2), ("finetune", 4)], ids=["pretrain", "finetune"]
+)
+def test_while_a_training_runs_waits_and_stops(session, kind, step):
+    def events(stop, pause):
+        yield Message("Begun.")
+        while not stop.is_set:
+            yield Status("paused" if pause.is_set else "running", 0)
+            time.sleep(0.002)
+        yield Done(None, stopped=True)
+
+    job = session.run(kind, kind, events)
+    assert "runs" in session.next_step()
+    job.pause()
+    pump_until(session, lambda: job.status == "paused")
+    assert f"press Resume in step {step}" in session.next_step()
+    job.resume()
+    pump_until(session, lambda: job.status == "running")
+    assert "label" in session.next_step()
+    job.stop()
+    assert "stops after this step" in session.next_step()
+    pump_until(session, lambda: not session.jobs)
+    assert session.next_step() == words.INSPECT

@@ -1,0 +1,179 @@
+"""What is said of scans that were renamed, replaced, or seen in a pretraining: never too much."""
+
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_sslseg import core
+from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.project import Project
+from napari_sslseg.core.seen import patient_key, seen_by
+from napari_sslseg.gui.run_words import scan_uses
+from napari_sslseg.gui.score_rows import score_rows, verdict
+from napari_sslseg.gui.session import Session
+from napari_sslseg.gui.training_choice import TrainingChoice, finetune_settings
+
+RUN = "finetune-001"
+DONE = (3, 5)
+
+
+def wait(session, seconds=60):
+    end = time.monotonic() + seconds
+    while session.jobs:
+        session.pump()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def write_scan(path, seed):
+    scan, truth = make_patient(seed, "MR", (10, 48, 48), (16.0, 7.0, 7.0))
+    source = np.ascontiguousarray(scan.geometry.to_source(scan.data))
+    nib.save(nib.Nifti1Image(source, scan.geometry.affine), path)
+    return np.where(truth.data <= 2, truth.data, 0).astype(np.uint8)
+
+
+def make(folder, count=4):
+    """A project of four scans; two slices of each are done."""
+    folder.mkdir()
+    with Project.create(folder / "project") as project:
+        for seed in range(count):
+            truth = write_scan(folder / f"p{seed}.nii.gz", seed)
+            project.add_scans(folder / f"p{seed}.nii.gz")
+            project.save_labels(f"p{seed}", truth)
+            project.mark_done(f"p{seed}", DONE)
+    return folder / "project"
+
+
+def finetune(project, names, init="scratch"):
+    chosen = [item for item in project.labelled_scans() if item.name in names]
+    settings = finetune_settings(
+        project,
+        TrainingChoice(
+            start="" if init == "scratch" else init.name, steps=2, batch_size=2, network="tiny"
+        ),
+    )
+    out = project.new_run_folder("finetune")
+    return core.finetune(chosen, init=init, out=out, settings=settings, device="cpu")
+
+
+def pretrain(project, names):
+    scans = [scan for scan in project.scans() if scan.name in names]
+    settings = core.PretrainSettings(
+        network=core.Network.preset("tiny"),
+        training=core.Training(steps=2, batch_size=2),
+        validation_share=0,
+    )
+    out = project.new_run_folder("pretrain")
+    core.pretrain(scans, core.MaskedPatches(), out=out, settings=settings, device="cpu")
+    return out
+
+
+@pytest.fixture
+def session(tmp_path):
+    session = Session()
+    session.problems = []
+    session.problem.connect(lambda problem: session.problems.append(problem.sentence))
+    assert session.open(make(tmp_path / "one"))
+    wait(session)
+    yield session
+    wait(session)
+    session.close()
+
+
+def test_patients_of_the_pretraining_before_are_told_apart(session):
+    project = session.project
+    before = pretrain(project, ("p0", "p1", "p2"))
+    run = finetune(project, ("p0", "p1"), before)
+    seen = seen_by(run)
+    assert seen.whole
+    assert patient_key("p2") in seen.unlabelled
+    assert patient_key("p2") not in seen.learnt
+    assert scan_uses(project, run) == {
+        "p0": "learnt from", "p1": "learnt from", "p2": "without labels", "p3": "not seen",
+    }  # fmt: skip
+    session.predictions.make([RUN], project.names)
+    wait(session)
+    rows = score_rows(session.predictions, RUN)
+    assert [row.scan for row in rows[:1]] == ["p3"]
+    assert "(4 slices of 2 patients" in verdict(session.predictions, RUN)
+    assert "pretraining saw 1 scan of these, without labels" in verdict(session.predictions, RUN)
+    # Where the pretraining is gone nobody can tell, so that nothing passes for unseen.
+    before.rename(before.with_name("elsewhere"))
+    assert scan_uses(project, run)["p3"] == "without labels"
+
+
+def test_a_scan_is_known_by_its_values_whatever_it_is_called(session, tmp_path):
+    project = session.project
+    run = finetune(project, ("p0", "p1"))
+    place = tmp_path / "one"
+    project.remove_scan("p0")
+    (place / "p0.nii.gz").rename(place / "other.nii.gz")
+    project.add_scans(place / "other.nii.gz")
+    assert project.entry("other").subject != "p0"
+    assert scan_uses(project, run)["other"] == "learnt from"
+    # And another scan of a patient that was learnt from is not new to it.
+    write_scan(place / "p1 later.nii.gz", 9)
+    project.add_scans(place / "p1 later.nii.gz")
+    (later,) = set(project.names) - {"other", "p1", "p2", "p3"}
+    project.set_subject(later, "p1")
+    assert scan_uses(project, run)[later] == "same patient"
+
+
+def test_a_prediction_is_not_taken_for_that_of_another_scan_of_the_name(session, tmp_path):
+    project, predictions = session.project, session.predictions
+    finetune(project, ("p0", "p1"))
+    predictions.make([RUN], ["p3"])
+    wait(session)
+    first = predictions.get(RUN, "p3")
+    assert predictions.fresh(RUN, "p3")
+    project.remove_scan("p3")
+    assert predictions.get(RUN, "p3") is None
+    write_scan(tmp_path / "one" / "p3.nii.gz", 11)
+    project.add_scans(tmp_path / "one" / "p3.nii.gz")
+    assert predictions.get(RUN, "p3") is None
+    assert not predictions.fresh(RUN, "p3")
+    predictions.make([RUN], ["p3"])
+    wait(session)
+    assert predictions.get(RUN, "p3") is not first
+
+
+def test_what_is_predicted_for_another_project_arrives_in_none(session, tmp_path):
+    finetune(session.project, ("p0", "p1"))
+    other = make(tmp_path / "two")
+    with Project.open(other) as project:
+        finetune(project, ("p0", "p1"))
+    session.predictions.make([RUN], session.project.names)
+    assert session.open(other)
+    wait(session)
+    assert session.project.folder == other
+    assert all(session.predictions.get(RUN, name) is None for name in session.project.names)
+    assert session.predictions.make([RUN], ["p0"]) is not None
+
+
+def test_a_training_does_not_go_on_with_a_patient_who_is_held_out_by_now(session):
+    project = session.project
+    steps = []
+
+    def told(job, events):
+        new = [event for event in events if isinstance(event, core.events.Step)]
+        steps.extend(new)
+        if new:
+            job.stop()
+
+    session.told.connect(told)
+    settings = finetune_settings(project, TrainingChoice(steps=500, batch_size=2, network="tiny"))
+    session.finetune("scratch", settings, validation_share=0, device="cpu")
+    wait(session)
+    session.set_role("p1", "test")
+    session.go_on(RUN)
+    wait(session)
+    assert len(session.problems) == 1
+    assert "finetune-001 learns from p1, whose patient is held out by now" in session.problems[0]
+    session.set_role("p1", "train")
+    count = len(steps)
+    session.go_on(RUN)
+    wait(session)
+    assert len(steps) > count
+    assert len(session.problems) == 1

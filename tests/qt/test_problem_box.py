@@ -1,0 +1,68 @@
+"""What went wrong stays in the window in full until somebody puts it away."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from loop_project import make_project
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
+
+from napari_sslseg.gui.widget import FewShotWidget
+
+LEFT = Qt.MouseButton.LeftButton
+
+
+@pytest.fixture
+def dock(viewer, qtbot, tmp_path):
+    make_project(tmp_path, count=2)
+    widget = FewShotWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Few-shot segmentation", area="right")
+    assert widget.session.open(tmp_path / "project")
+    qtbot.waitUntil(lambda: not widget.session.jobs, timeout=20_000)
+    yield widget
+    qtbot.waitUntil(lambda: not widget.session.jobs, timeout=20_000)
+    widget.session.close()
+
+
+def test_a_problem_is_told_in_full_with_details_and_put_away(dock, qtbot):
+    session, box = dock.session, dock.problem
+    first, second = session.project.names
+    session.select(first)
+    qtbot.waitUntil(lambda: session.current == first, timeout=20_000)
+    assert not box.isVisible()
+    path = Path(session.project.entry(second).absolute)
+    path.write_bytes(b"no scan")
+    session.select(second)
+    qtbot.waitUntil(box.isVisible, timeout=20_000)
+    assert second in box.sentence.text()
+    assert box.sentence.height() >= box.sentence.heightForWidth(box.sentence.width())
+    assert not box.text.isVisible()
+    qtbot.mouseClick(box.fold.button, LEFT)
+    assert box.text.isVisible()
+    assert "Traceback" in box.text.toPlainText()
+    qtbot.mouseClick(box.copy, LEFT)
+    copied = QApplication.clipboard().text()
+    assert copied.startswith(box.shown.sentence)
+    assert "Traceback" in copied
+    qtbot.mouseClick(box.away, LEFT)
+    assert not box.isVisible()
+    assert session.current == first
+
+
+def test_labels_that_are_saved_at_last_are_no_problem_any_more(dock, qtbot):
+    session, box = dock.session, dock.problem
+    name = session.project.names[0]
+    session.select(name)
+    qtbot.waitUntil(lambda: dock.scene.labels is not None, timeout=20_000)
+    folder = session.project.folder / "labels"
+    folder.rename(folder.with_name("away"))
+    folder.write_bytes(b"")
+    layer = dock.scene.labels
+    layer.data_setitem((np.array([1, 1]), np.array([2, 2]), np.array([3, 4])), 2)
+    qtbot.waitUntil(box.isVisible, timeout=10_000)
+    assert box.shown.sentence.startswith("The labels are not saved:")
+    folder.unlink()
+    folder.with_name("away").rename(folder)
+    qtbot.waitUntil(lambda: not box.isVisible(), timeout=20_000)
+    assert (session.project.labels(name).data == layer.data).all()

@@ -1,0 +1,126 @@
+"""The frame around the steps: their names, the bar, and the numbers of slices."""
+
+import gc
+import time
+import weakref
+
+import pytest
+from loop_project import make_project
+
+from napari_sslseg.core.events import Done, Progress
+from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.gui.widget import LEAST_WIDTH, STEPS
+
+
+@pytest.fixture
+def dock(viewer, qtbot, tmp_path):
+    make_project(tmp_path, count=2, labelled=1)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-sslseg", "Few-shot segmentation")
+    assert widget.session.open(tmp_path / "project")
+    qtbot.waitUntil(lambda: not widget.session.jobs, timeout=20_000)
+    widget.session.select(widget.session.project.names[0])
+    qtbot.waitUntil(lambda: widget.scene.image is not None, timeout=20_000)
+    yield widget
+    for job in list(widget.session.jobs):
+        job.stop()
+    qtbot.waitUntil(lambda: not widget.session.jobs, timeout=20_000)
+    widget.session.close()
+
+
+def test_names_of_steps_fit_once_they_have_a_mark(dock, qtbot):
+    dock.setFixedWidth(LEAST_WIDTH)
+    qtbot.waitUntil(lambda: dock.width() == LEAST_WIDTH)
+    for number, name in enumerate(STEPS):
+        button = dock.steps.button(number)
+        marked = f"{number + 1} {name}" + (" ✓" if name != "Inspect" else "")
+        assert button.fontMetrics().horizontalAdvance(marked) <= button.width(), name
+
+
+def test_the_bar_is_shown_where_the_step_does_not_show_it(dock, qtbot):
+    def events(stop, pause):
+        while not stop.is_set:
+            yield Progress("Reading", 1, 3)
+            time.sleep(0.005)
+        yield Done(None, stopped=True)
+
+    dock.session.run("predict", "Predicting", events)
+    qtbot.waitUntil(dock.busy.isVisible)
+    assert dock.busy.format() == "Reading: %v of %m"
+    dock.show_step("Inspect")
+    assert not dock.busy.isVisible()
+    dock.show_step("Label")
+    assert dock.busy.isVisible()
+    dock.session.jobs[0].stop()
+    qtbot.waitUntil(lambda: not dock.busy.isVisible())
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_slices_have_the_numbers_of_the_slider(dock, plane, viewer):
+    dock.show_step("Label")
+    session = dock.session
+    session.project.set_plane(plane, unmark=True)
+    session.plane_changed.emit()
+    axis = PLANE_AXIS[plane]
+    slider = viewer.dims.ndim - 3 + axis
+    viewer.dims.set_current_step(slider, 2)
+    shown = dock.panels["Label"].slices
+    last = viewer.dims.nsteps[slider] - 1
+    assert shown.here.text().startswith(f"Slice 2 (0 to {last})")
+    assert "Slice 2 (" in shown.strip.tip_at(sum(shown.strip.place_of(2)) / 2)
+
+
+def opened_and_closed(viewer, qtbot, folder):
+    """What a dock held that was used and closed, as weak references."""
+    _, widget = viewer.window.add_plugin_dock_widget("napari-sslseg", "Few-shot segmentation")
+    session, closing = widget.session, widget.closing
+    assert session.open(folder)
+    qtbot.waitUntil(lambda: not session.jobs, timeout=20_000)
+    session.select(session.project.names[0])
+    qtbot.waitUntil(lambda: widget.scene.image is not None, timeout=20_000)
+    widget.show_step("Train")
+    widget.show_step("Pretrain")
+    viewer.theme = "light"
+    assert widget.panels["Train"].scores.plot.theme == "light"
+    assert widget.panels["Pretrain"].box.plot.theme == "light"
+    qtbot.waitUntil(lambda: not session.jobs, timeout=20_000)
+    kept = [weakref.ref(session), weakref.ref(session.volume)]
+    viewer.window.remove_dock_widget(widget.parent())
+    qtbot.waitUntil(lambda: closing.over)
+    return kept
+
+
+def test_a_dock_that_was_closed_is_forgotten_with_its_scan(viewer, qtbot, tmp_path):
+    make_project(tmp_path, count=1, labelled=1)
+    kept = opened_and_closed(viewer, qtbot, tmp_path / "project")
+
+    def gone():
+        gc.collect()
+        return [held() for held in kept] == [None, None]
+
+    qtbot.waitUntil(gone, timeout=10_000)
+    viewer.theme = "dark"  # Nobody hears of it who is gone.
+
+
+def test_no_picture_is_drawn_while_layers_are_swapped(dock, viewer, qtbot, monkeypatch):
+    # Drawn then, with layers that are not ready, it ends the program now and then.
+    scene, swap = dock.scene, dock.scene._swap
+    swapping, drawn, within = [], [], []
+
+    def watched(name):
+        swapping.append(name)
+        swap(name)
+        swapping.pop()
+
+    def heard(event):
+        drawn.append(event)
+        if swapping:
+            within.append(swapping[-1])
+
+    monkeypatch.setattr(scene, "_swap", watched)
+    viewer.window._qt_viewer.canvas._scene_canvas.events.draw.connect(heard)
+    first, second = dock.session.project.names
+    for name in (second, first, second):
+        dock.session.select(name)
+        qtbot.waitUntil(lambda name=name: dock.session.current == name, timeout=10_000)
+    qtbot.waitUntil(lambda: bool(drawn), timeout=10_000)
+    assert not within
