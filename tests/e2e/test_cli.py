@@ -410,6 +410,7 @@ def test_ctrl_c_in_the_last_fine_tuning_of_the_demo_writes_no_report(data, tmp_p
     assert not (out / "predictions").exists()
 
 
+@pytest.mark.slow
 def test_demo_on_a_folder_writes_the_agreed_report(data, tmp_path):
     shutil.copytree(data, tmp_path / "data")
     unlabelled = sorted((tmp_path / "data" / "labels").iterdir())[0]

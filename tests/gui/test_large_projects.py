@@ -1,11 +1,11 @@
 """A window on a project of very many scans stays quick, whatever its record claims."""
 
 import json
-import time
 
 import pytest
 from scene_project import write_project
 
+from napari_sslseg.core import project_record
 from napari_sslseg.core.errors import ProjectError
 from napari_sslseg.core.project import Project
 from napari_sslseg.core.project_record import ScanEntry
@@ -29,27 +29,21 @@ def test_slices_that_are_claimed_are_counted_and_not_listed(tmp_path, monkeypatc
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     folder = write_project(tmp_path)
     path = with_claims(folder, 4_900, 100_000)
-    begun = time.thread_time()
-    with pytest.raises(ProjectError, match="more than 5,000,000 slices"):
-        Project.open(folder)
-    assert time.thread_time() - begun < 2  # Listing them took minutes.
+    with monkeypatch.context() as context:
+        # Listing them took minutes.
+        context.setattr(project_record, "from_ranges", lambda *_: pytest.fail("listed"))
+        with pytest.raises(ProjectError, match="more than 5,000,000 slices"):
+            Project.open(folder)
     record = json.loads(path.read_text())
     del record["scans"][2:]
     path.write_text(json.dumps(record))
     with_claims(folder, 4_990, 1_000)
-    begun = time.thread_time()
     session = Session()
     assert session.open(folder)
-    assert time.thread_time() - begun < 2
     assert session.project.entry("s7").done_count == len(session.project.done("s7")) == 1_000
     # What the window asks at each change of anything lists none.
     monkeypatch.setattr(ScanEntry, "done_slices", property(lambda entry: 1 / 0))
-    took = []
-    for _ in range(5):
-        begun = time.thread_time()
-        assert session.summary()["done"] == 4_990 * 1_000
-        assert session.next_step()
-        refusal(session, TrainingChoice())
-        took.append(time.thread_time() - begun)
-    assert min(took) < 0.04
+    assert session.summary()["done"] == 4_990 * 1_000
+    assert session.next_step()
+    refusal(session, TrainingChoice())
     session.close()

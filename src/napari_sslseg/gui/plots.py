@@ -182,6 +182,9 @@ class CurvePlot(QWidget):
             plot.setYRange(*self._limits, padding=0.06)
         # Above the plot there is room for a name, but along its side there is none to spare.
         plot.getAxis("left").setWidth(48)
+        for side in ("left", "bottom"):
+            # It writes the name of the axis anew in each change of size, which crashed in one.
+            plot.getAxis(side).enableAutoSIPrefix(False)
         # The axes alone leave too little for the name and the highest number.
         plot.getPlotItem().layout.setContentsMargins(1, 4, 4, 6)
         plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
