@@ -14,6 +14,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from fuzz_runs import places
 
 from napari_sslseg.core.errors import ProjectError, SslsegError, StorageError
 from napari_sslseg.core.project import Project
@@ -473,15 +474,6 @@ NASTY = [
     "../../etc/passwd", "/etc/passwd", "\x1b[2J\n", "\ud800", "a" * 100_000, [], {}, [[]] * 1000,
     "0-99999", "1, 2", [1, 2, 3], "train", "coronal", "#123456",
 ]  # fmt: skip
-
-
-def places(value, here=()):
-    """Every place of a record, as keys from the top."""
-    yield here
-    if isinstance(value, list):
-        value = dict(enumerate(value))
-    for key, part in value.items() if isinstance(value, dict) else ():
-        yield from places(part, (*here, key))
 
 
 def mutated(data, rng):

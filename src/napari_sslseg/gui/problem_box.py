@@ -7,11 +7,11 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPlainTextEdit,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_sslseg.gui.buttons import hinted_button
 from napari_sslseg.gui.foldable import Foldable
 from napari_sslseg.gui.jobs import Problem
 
@@ -41,7 +41,9 @@ class ProblemBox(QFrame):
         self.text.setFixedHeight(DETAILS_HEIGHT)
         self.text.setTabChangesFocus(True)
         self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-        self.copy = _button("problem-copy", "Cop&y details", "To send them to whoever mends it.")
+        self.copy = hinted_button(
+            "problem-copy", "Cop&y details", "To send them to whoever mends it."
+        )
         self.copy.clicked.connect(self._copy)
         inside = QWidget()
         inner = QVBoxLayout(inside)
@@ -49,7 +51,7 @@ class ProblemBox(QFrame):
         inner.addWidget(self.text)
         inner.addWidget(self.copy, 0, Qt.AlignmentFlag.AlignLeft)
         self.fold = Foldable("Deta&ils", inside)
-        self.away = _button("problem-away", "O&K", "Put this message away.")
+        self.away = hinted_button("problem-away", "O&K", "Put this message away.")
         self.away.clicked.connect(self.clear)
         layout.addWidget(self.sentence)
         row = QHBoxLayout()
@@ -78,10 +80,3 @@ class ProblemBox(QFrame):
         clipboard = QApplication.clipboard()
         if self.shown is not None and clipboard is not None:
             clipboard.setText(f"{self.shown.sentence}\n\n{self.shown.details}")
-
-
-def _button(name: str, text: str, hint: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName(name)
-    button.setToolTip(hint)
-    return button

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,32 +25,24 @@ class Session(SessionBase):
         """Pretrain on all training scans of the project."""
         from napari_sslseg.core.pretrain import iter_pretrain
 
-        project = self._ready()
-        out = self._new_run(project, "pretrain")
-        if project is None or out is None:
-            return None
-
-        def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
-            return iter_pretrain(
-                project.scans("train", usable_only=True), task, out=out, settings=settings,
-                device=device, stop=stop, pause=pause, watch=self.watch, overwrite=True,
-            )  # fmt: skip
-
-        return self._train("pretrain", f"Pretraining {out.name}", events, out)
+        return self._pretrain(partial(iter_pretrain, task=task, settings=settings, device=device))
 
     def pretrain_preset(self, preset: Any, device: str = "auto") -> Job | None:
         """Pretrain as a preset says, in all its stages, on all training scans of the project."""
         from napari_sslseg.core.preset_runs import iter_pretrain_preset
 
+        return self._pretrain(partial(iter_pretrain_preset, preset=preset, device=device))
+
+    def _pretrain(self, begin: Callable[..., Iterator[Event]]) -> Job | None:
         project = self._ready()
         out = self._new_run(project, "pretrain")
         if project is None or out is None:
             return None
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
-            return iter_pretrain_preset(
-                project.scans("train", usable_only=True), preset, out=out, device=device,
-                stop=stop, pause=pause, watch=self.watch, overwrite=True,
+            return begin(
+                project.scans("train", usable_only=True), out=out, stop=stop, pause=pause,
+                watch=self.watch, overwrite=True,
             )  # fmt: skip
 
         return self._train("pretrain", f"Pretraining {out.name}", events, out)

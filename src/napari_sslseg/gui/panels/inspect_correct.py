@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QGridLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QGridLayout, QWidget
 
 from napari_sslseg.core.geometry import PLANE_AXIS
 from napari_sslseg.gui.accept import accept_region, accept_slice, next_slice
+from napari_sslseg.gui.buttons import hinted_button
 from napari_sslseg.gui.exporting import note_accepted
 
 if TYPE_CHECKING:
@@ -28,20 +29,20 @@ class CorrectButtons(QWidget):
         self.session, self.scene, self.layers, self._say = session, scene, layers, say
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
-        self.next = _button(
+        self.next = hinted_button(
             "inspect-next", "&Next slice to correct", f"The one on which the network is least sure "
             f"and that is not done yet ({KEYS['next']}).",
         )  # fmt: skip
-        self.accept = _button(
+        self.accept = hinted_button(
             "inspect-accept", "&Accept slice", "Makes your labels on this slice what is predicted; "
             f"one step for undo ({KEYS['slice']}).",
         )  # fmt: skip
-        self.region = _button(
+        self.region = hinted_button(
             "inspect-region", "Accept a &region", "Click on a predicted structure in the picture "
             f"to take that piece into your labels; or point at it and press {KEYS['region']}.",
         )  # fmt: skip
         self.region.setCheckable(True)
-        self.done = _button(
+        self.done = hinted_button(
             "inspect-done", "Mark slice as &done", "All structures on it are right; it counts in "
             "the next training. Your labels are saved.",
         )  # fmt: skip
@@ -161,10 +162,3 @@ class CorrectButtons(QWidget):
             index = self.scene.slice
             self.scene.keeper.mark([index])
             self._say(f"Slice {index} is done; it counts in the next training.")
-
-
-def _button(name: str, text: str, hint: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName(name)
-    button.setToolTip(hint)
-    return button
