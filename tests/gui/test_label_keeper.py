@@ -181,6 +181,57 @@ def test_undo_and_redo_stay_right_over_saves(screen):
     assert screen.layer.data is data
 
 
+def settled(screen):
+    screen.until_saved()  # Slices that wait to be marked count as not saved.
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal"])
+def test_undo_out_of_sight_is_shown_and_the_slice_is_no_longer_done(screen, plane):
+    notes, axis = [], {"axial": 0, "coronal": 1}[plane]
+    screen.session.note.connect(notes.append)
+    screen.session.project.set_plane(plane)
+    screen.session.plane_changed.emit()
+    for index in (2, 6):
+        screen.scene.go_to(index)
+        at = [12, 48, 50]
+        at[axis] = index
+        stroke(screen, tuple(at))
+        settled(screen)
+        screen.keeper.mark([index])
+    settled(screen)
+    screen.scene.go_to(9)
+    screen.layer.undo()
+    screen.until(lambda: screen.scene.slice == 6)
+    settled(screen)
+    assert screen.session.project.done(NAMES[0]) == (2,)
+    assert notes == [
+        "Slice 6 was changed, by undo or redo, and is shown now; it is no longer done: "
+        "mark it again when it is right."
+    ]
+    screen.layer.redo()  # In sight, so there is nothing to tell.
+    settled(screen)
+    screen.scene.go_to(9)
+    screen.layer.undo()
+    screen.layer.undo()
+    screen.until(lambda: screen.session.project.done(NAMES[0]) == ())
+    assert "2 slices out of sight" in notes[1] or "Slice 2" in notes[-1]
+
+
+def test_drawing_on_many_slices_keeps_them_done_and_stays(screen):
+    screen.keeper.mark([2, 3, 4])
+    settled(screen)
+    screen.scene.go_to(3)
+    screen.layer.n_edit_dimensions = 3
+    screen.layer.mode = "paint"
+    screen.layer.brush_size = 7
+    screen.layer.paint((3, 50, 50), 1)
+    settled(screen)
+    assert screen.layer.data[2].any()
+    assert screen.layer.data[4].any()
+    assert screen.session.project.done(NAMES[0]) == (2, 3, 4)
+    assert screen.scene.slice == 3
+
+
 def test_while_a_stroke_lasts_it_is_saved_too(screen):
     layer = screen.layer
     with layer.block_history():  # As napari does from press to release.
@@ -305,6 +356,46 @@ def test_what_cannot_be_saved_at_the_end_goes_elsewhere(screen, folder, monkeypa
     with Project.open(folder) as project:
         project.import_labels(NAMES[0], file)
         np.testing.assert_array_equal(project.labels(NAMES[0]).data, expected)
+
+
+def test_while_saving_fails_a_copy_is_elsewhere_and_told_when_reopened(
+    screen, folder, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(label_keeper, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(label_rescue, "rescue_folder", lambda: tmp_path / "rescued")
+    broken(monkeypatch, screen)
+    stroke(screen, (2, 30, 30))
+    screen.until(lambda: screen.keeper.status == "failed")
+    (file,) = (tmp_path / "rescued").iterdir()
+    assert str(file) in screen.keeper.sentence
+    first = file.read_bytes()
+    stroke(screen, (5, 60, 60), 2)
+    wanted = screen.layer.data.copy()
+
+    def later():
+        with Project.create(tmp_path / "other") as other:
+            other.add_scans(folder.parent / f"{NAMES[0]}.nii.gz")
+            other.import_labels(NAMES[0], file)
+            return other.labels(NAMES[0]).data
+
+    screen.until(lambda: file.read_bytes() != first)
+    np.testing.assert_array_equal(later(), wanted)
+
+    # Killed now, the next window tells of it.
+    kept, problems = file.read_bytes(), []
+    monkeypatch.undo()
+    monkeypatch.setattr(label_rescue, "rescue_folder", lambda: tmp_path / "rescued")
+    screen.until_saved(8.0)
+    assert not file.exists()
+    assert "copy" not in screen.keeper.sentence
+    screen.session.close()
+    file.write_bytes(kept)
+    session = Session()
+    Scene(session, ViewerModel())
+    session.problem.connect(lambda problem: problems.append(problem.sentence))
+    assert session.open(folder)
+    assert str(file) in problems[0]
+    session.close()
 
 
 def test_a_folder_that_is_gone_and_back(screen, folder, monkeypatch):

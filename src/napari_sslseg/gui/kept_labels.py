@@ -4,14 +4,17 @@ Needs no Qt.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sslseg.core.errors import SslsegError
 from napari_sslseg.core.geometry import Plane
 from napari_sslseg.gui.label_copy import LabelCopy
-from napari_sslseg.gui.label_rescue import rescue
+from napari_sslseg.gui.label_rescue import keep_aside, rescue
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project import Project
@@ -29,6 +32,8 @@ class KeptLabels:
         Version of the copy that is on the disk.
     first, last : float
         When the first change was noticed that is not on the disk, and the last one.
+    aside : tuple of (int, Path) or None
+        Version of the copy that is in another place, since its project could not take it.
     """
 
     project: "Project"
@@ -38,6 +43,7 @@ class KeptLabels:
     saved: int = 0
     first: float | None = None
     last: float = 0.0
+    aside: tuple[int, Path] | None = None
     _marks: dict[int, bool] = field(default_factory=dict)
     _plane: Plane = "axial"
 
@@ -69,6 +75,7 @@ class KeptLabels:
     def go_on_from(self, other: "KeptLabels") -> None:
         """Take over what waited to be saved when the scan was left."""
         self.saved = -1 if other.dirty else 0
+        self.aside = other.aside and (-1, other.aside[1])
         self._marks, self._plane = other.marks, other._plane
 
     def done(self, count: int, failed: bool) -> np.ndarray:
@@ -80,6 +87,37 @@ class KeptLabels:
                 if not (done and failed):
                     found[index] = done
         return found
+
+    def save(self, version: int, labels: np.ndarray) -> None:
+        """Write labels to the project, or else to another place; may be called from any thread.
+
+        Raises
+        ------
+        SslsegError, OSError
+            If the project cannot take them.
+        """
+        try:
+            self.project.save_labels(self.name, labels)
+        except (SslsegError, OSError):
+            if self.aside is None or self.aside[0] != version:
+                with suppress(
+                    SslsegError, OSError
+                ):  # What keeps it from the project is told in any case.
+                    path = keep_aside(self.project.folder, self.name, labels, self.like)
+                    self.aside = version, path
+            raise
+        self._forget_aside()
+
+    @property
+    def where_aside(self) -> str:
+        """Where the labels are instead of in the project, as the end of a sentence."""
+        return "" if self.aside is None else f" A copy is in {self.aside[1]}."
+
+    def _forget_aside(self) -> None:
+        if self.aside is not None:
+            with suppress(OSError):  # Then it stays, which harms nobody.
+                self.aside[1].unlink(missing_ok=True)
+            self.aside = None
 
     def apply_marks(self, session: "Session") -> None:
         """Mark what waits for it."""
@@ -97,4 +135,6 @@ class KeptLabels:
     def rescue(self, session: "Session") -> None:
         """Put labels that are not on the disk elsewhere on this computer."""
         if self.dirty:
-            rescue(session, self.project.folder, self.name, self.copy.taken()[1], self.like)
+            labels = self.copy.taken()[1]
+            if rescue(session, self.project.folder, self.name, labels, self.like):
+                self._forget_aside()

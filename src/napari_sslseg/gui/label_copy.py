@@ -36,6 +36,7 @@ class LabelCopy:
         self._at = 0
         self._left = count
         self._unread = np.ones(count, bool)
+        self._differed = tuple(np.zeros(size, bool) for size in data.shape)
         self.version = version
 
     @property
@@ -89,6 +90,7 @@ class LabelCopy:
         for _ in range(len(self._copy)):
             index = self._at
             if not np.array_equal(data[index], self._copy[index]):
+                self._note(index, data[index] != self._copy[index])
                 self._copy[index] = data[index]
                 self._unread[index] = differed = True
             if self._unread[index]:
@@ -100,6 +102,19 @@ class LabelCopy:
                 break
         self.version += differed
         return differed or found
+
+    def _note(self, index: int, differs: np.ndarray) -> None:
+        slices, rows, columns = self._differed
+        slices[index] = True
+        rows |= differs.any(axis=1)
+        columns |= differs.any(axis=0)
+
+    def differed(self, axis: int) -> list[int]:
+        """Slices along an axis that changed since this was asked last, as far as was seen."""
+        found = np.flatnonzero(self._differed[axis]).tolist()
+        for slices in self._differed:
+            slices[:] = False
+        return found
 
     def _read(self, index: int) -> None:
         """Note where a slice has labels."""

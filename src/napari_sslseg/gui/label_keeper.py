@@ -12,10 +12,11 @@ from psygnal import Signal
 
 from napari_sslseg.core.events import Event, Message, PauseFlag, StopFlag
 from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.gui.hidden_changes import tell_hidden
 from napari_sslseg.gui.jobs import Job, Outcome, Problem
 from napari_sslseg.gui.kept_labels import KeptLabels
 from napari_sslseg.gui.label_copy import LabelCopy
-from napari_sslseg.gui.label_rescue import FOREIGN, UNSAVED
+from napari_sslseg.gui.label_rescue import FOREIGN, UNSAVED, tell_kept_aside
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.scene import Scene
@@ -55,6 +56,7 @@ class LabelKeeper:
         self._retry_at = 0.0
         self.held = 0
         self._doubtful = False
+        self._strokes = False
         self._layer: Any = None
         self._point: Any = None
         self._told: Any = None
@@ -215,20 +217,19 @@ class LabelKeeper:
         """Something was drawn."""
         if self._kept is not None:
             self._kept.copy.doubt()
-            self._doubtful = True
+            self._doubtful = self._strokes = True
             self._tell()
 
     def _redrawn(self, event: Any = None) -> None:
         """The layer is shown anew: for another slice, or since undo or redo changed it."""
-        point = self._look()
-        if point == self._point and self._kept is not None:
+        point, before = self._look(), self._point
+        self._point = point  # First, since what follows may look at another slice.
+        if self._kept is not None:
             self._kept.copy.doubt()
-            self._doubtful = True
-            self._follow(EAGER_SECONDS)
-            self._tell()
-        elif self._kept is not None:
-            self._kept.copy.doubt()
-        self._point = point
+            if point == before:
+                self._doubtful = True
+                self._follow(EAGER_SECONDS)
+                self._tell()
 
     def _follow(self, seconds: float) -> None:
         kept, data = self._kept, self._layer.data
@@ -244,10 +245,13 @@ class LabelKeeper:
         if kept.copy.version != before:
             kept.last = time.monotonic()
             kept.first = kept.last if kept.first is None else kept.first
-        if kept.copy.sure:
-            self._doubtful = False
         if found:
             self._told = None  # The painted slices may be others.
+        if kept.copy.sure:
+            changed = kept.copy.differed(PLANE_AXIS[kept.project.plane])
+            strokes, self._strokes, self._doubtful = self._strokes, False, False
+            if changed and not strokes:  # Undo, redo or another tool, which may reach anywhere.
+                tell_hidden(self.session, self.scene, self, changed)
 
     # The disk
 
@@ -262,7 +266,7 @@ class LabelKeeper:
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             version, labels = kept.copy.taken()
             copied.append((version, kept.project.labels_changed(kept.name)))
-            kept.project.save_labels(kept.name, labels)
+            kept.save(version, labels)
             yield Message(f"{kept.name} is saved.")
 
         classes, since, kept.first = kept.project.classes, kept.first, None
@@ -292,7 +296,7 @@ class LabelKeeper:
 
     def _fail(self, kept: KeptLabels, problem: Problem) -> None:
         first = not self._failure
-        self._failure = problem.sentence
+        self._failure = problem.sentence + kept.where_aside
         self._retry_at = time.monotonic() + RETRY_SECONDS
         if first:
             sentence = f"{UNSAVED} {problem.sentence}"
@@ -328,6 +332,7 @@ class LabelKeeper:
                 del self._waiting[name]
         if not self._waiting and self._kept is None:
             self._failure = ""
+        tell_kept_aside(self.session)
         self._tell()
 
     def _tell(self) -> None:
