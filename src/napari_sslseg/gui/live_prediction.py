@@ -33,6 +33,7 @@ class LivePrediction:
         session.jobs_changed.connect(self._jobs_changed)
         scene.moved.connect(lambda _: self.look())
         scene.changed.connect(self._changed)
+        scene.front_changed.connect(self._give_way)
 
     def look(self) -> None:
         """Ask for the slice that is looked at now."""
@@ -78,6 +79,7 @@ class LivePrediction:
             layer = self._layer = self.scene.add_prediction(
                 np.zeros(image.data.shape, np.uint8), NAME, "live"
             )
+            self.scene.front_changed.emit()
         where: list[Any] = [slice(None)] * 3
         where[axis] = picture.index
         if self._shown is not None:
@@ -86,8 +88,13 @@ class LivePrediction:
         self._shown = tuple(where)
         layer.refresh()
 
+    def _give_way(self) -> None:
+        if self.layer is not None:
+            self.layer.visible = not self.scene.hides("live")
+
     def _remove(self) -> None:
         layer = self.layer
         self._layer = self._shown = None
         if layer is not None:
             self.scene.viewer.layers.remove(layer)
+            self.scene.front_changed.emit()

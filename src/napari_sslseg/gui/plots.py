@@ -85,7 +85,7 @@ class CurvePlot(QWidget):
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(2)
-        self.log = QCheckBox("Logarithmi&c")
+        self.log = QCheckBox("Lo&g scale")
         self.log.setObjectName("plot-log")
         self.log.setToolTip("<p>Shows small changes late in a training more clearly.</p>")
         self.log.setVisible(logarithmic)

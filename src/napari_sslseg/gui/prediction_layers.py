@@ -45,6 +45,7 @@ class PredictionLayers:
         session.predictions.changed.connect(lambda run, scan: self.refresh())
         session.done_changed.connect(lambda name: self._compare())
         scene.changed.connect(self.refresh)
+        scene.front_changed.connect(self._give_way)
         scene.moved.connect(lambda _: self._compare())
 
     @property
@@ -59,21 +60,30 @@ class PredictionLayers:
     def refresh(self) -> None:
         """Show what is wanted, as far as it is there."""
         found = self.predicted() if self.scene.image is not None else None
-        difference = self.shown == "difference" and bool(self.second)
         prediction = self._keep(
             "prediction", (found, self.run) if found is not None else None, self._add_prediction
         )
         if prediction is not None:
-            prediction.visible = self.overlay and not difference
             prediction.contour = int(self.contour)
+        self._give_way()
         doubt = (found,) if found is not None and self.uncertainty else None
         self._keep("uncertainty", doubt, self._add_uncertainty)
         errors = (found,) if found is not None and self.errors else None
         self._keep("errors", errors, self._add_errors)
-        other = self.predicted(self.second) if difference else None
+        other = self.predicted(self.second) if self._difference else None
         both = (found, other) if found is not None and other is not None else None
         self._keep("difference", both, self._add_difference)
         self._compare()
+
+    @property
+    def _difference(self) -> bool:
+        return self.shown == "difference" and bool(self.second)
+
+    def _give_way(self) -> None:
+        layer = self._layers.get("prediction", (None, None))[1]
+        if layer is not None:
+            hidden = self._difference or self.scene.hides("prediction")
+            layer.visible = self.overlay and not hidden
 
     def _keep(self, key: str, of: tuple[Any, ...] | None, add: Any) -> Any:
         """Keep a layer if it still shows the same, else make it anew, or take it away."""

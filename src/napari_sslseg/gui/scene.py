@@ -4,7 +4,7 @@ The labels of a person are one layer, which nothing changes but what a person do
 accepting a prediction, erasing a structure that is removed. Predictions are layers of their own.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakSet
 
 import numpy as np
@@ -50,17 +50,24 @@ class Scene:
         Another scan is shown, with other layers.
     moved : Signal of int
         Another slice is looked at, counted along the plane of the project.
+    front : {"live", "prediction"}
+        Which of the two is seen where a prediction in training and one of a finished run are both
+        there: they have the same colours.
+    front_changed : Signal
+        The other one is to be seen, or one came or went.
     keeper : LabelKeeper
         Saves the labels.
     """
 
     changed = Signal()
     moved = Signal(int)
+    front_changed = Signal()
 
     def __init__(self, session: "Session", viewer: "napari.Viewer") -> None:
         self.session, self.viewer = session, viewer
         self.image: Image | None = None
         self.labels: Labels | None = None
+        self.front: Literal["live", "prediction"] = "live"
         self._own: WeakSet[Any] = WeakSet()
         session.selected.connect(self._show)
         session.plane_changed.connect(self._turn)
@@ -132,6 +139,16 @@ class Scene:
         """Remember a layer as ours, which goes with the scan; the layer."""
         self._own.add(layer)
         return layer
+
+    def bring(self, role: Literal["live", "prediction"]) -> None:
+        """Let one kind of prediction be seen and not the other."""
+        self.front = role
+        self.front_changed.emit()
+
+    def hides(self, role: Literal["live", "prediction"]) -> bool:
+        """Whether predictions of a kind give way to the other kind."""
+        other: Literal["live", "prediction"] = "prediction" if role == "live" else "live"
+        return self.front == other and bool(self.of_role(other))
 
     def of_role(self, role: str) -> list[Any]:
         """Our layers of a role; what a person made of them, such as copies, is not ours."""

@@ -28,7 +28,7 @@ class ModelsGenesisTask(RestorationTask):
         "original": "Original",
         "corrupted": "Distorted",
         "mask": "Painted over",
-        "restored": "Restored by the network",
+        "restored": "Restored",
         "error": "Absolute error",
     }
 

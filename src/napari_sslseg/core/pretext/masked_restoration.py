@@ -82,7 +82,7 @@ class MaskedPixelsTask(_MaskedTask):
         "original": "Original",
         "corrupted": "{Places} replaced by noise",
         "mask": "Replaced {places}",
-        "restored": "Restored by the network",
+        "restored": "Restored",
         "error": "Absolute error",
     }
 

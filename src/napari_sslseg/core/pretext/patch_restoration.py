@@ -54,7 +54,7 @@ class ContextRestorationTask(_PatchTask):
         "original": "Original",
         "corrupted": "Patches swapped",
         "mask": "Swapped {places}",
-        "restored": "Restored by the network",
+        "restored": "Restored",
         "error": "Absolute error",
     }
 
@@ -84,6 +84,6 @@ class ContextPredictionTask(_PatchTask):
         "original": "Original",
         "corrupted": "Patches erased",
         "mask": "Erased {places}",
-        "restored": "Restored by the network",
+        "restored": "Restored",
         "error": "Absolute error",
     }

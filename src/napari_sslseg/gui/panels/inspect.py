@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
@@ -43,6 +44,7 @@ class InspectPanel(QWidget):
         self.layers = PredictionLayers(session, scene)
         self._go_to: tuple[str, int] | None = None
         self._wanted: Job | None = None
+        self._again: set[str] = set()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addLayout(self._make_runs())
@@ -106,6 +108,11 @@ class InspectPanel(QWidget):
         session.ended.connect(self._ended)
         self.scene.changed.connect(self._scan_shown)
         self.table.chosen.connect(self._look_at)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Let predictions of finished runs be seen."""
+        self.scene.bring("prediction")
+        super().showEvent(event)
 
     def release(self) -> None:
         """Take from the viewer what was hung to it."""
@@ -196,6 +203,10 @@ class InspectPanel(QWidget):
                 self.bar.show()
 
     def _ended(self, job: "Job", outcome: "Outcome") -> None:
+        if job.kind == "predict":
+            again, self._again = self._again, set()
+            for name in again:
+                self._score_again(name)
         if not self._is_shown(job):
             return
         self.bar.hide()
@@ -223,7 +234,9 @@ class InspectPanel(QWidget):
     def _score_again(self, name: str) -> None:
         """Score a scan whose done slices changed, where that needs no prediction."""
         runs = [run for run in self._runs() if self.session.predictions.get(run, name) is not None]
-        if runs and self.job is None:
+        if runs and self.job is not None:
+            self._again.add(name)  # What runs now has read the labels before.
+        elif runs:
             self.session.predictions.make(runs, [name])
 
     def _labels_saved(self) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_sslseg.core.errors import SslsegError
@@ -70,6 +71,11 @@ class TrainPanel(QWidget):
         self.box.scored.connect(self.scores.take)
         self.box.over.connect(self._look_soon)
         self.runs.go_on.connect(self._go_on)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Let the prediction in training be seen."""
+        self.scene.bring("live")
+        super().showEvent(event)
 
     def release(self) -> None:
         """Take from the viewer what was hung to it."""
