@@ -96,6 +96,21 @@ def test_a_scan_is_named_only_where_it_is_clear(project, tmp_path):
     assert "labels of the scan that they belong to" in told(found)[nobody.name]
 
 
+def test_a_name_that_each_patient_has_is_no_hint_from_another_folder(project, tmp_path):
+    grey(tmp_path / "p1" / "ct.nii.gz")
+    binary(tmp_path / "p2" / "ct_seg.nii.gz")
+    binary(tmp_path / "p2" / "labels.nii.gz", 3)
+    grey(tmp_path / "images" / "liver_07.nii.gz", 7)
+    binary(tmp_path / "export" / "of" / "liver_07_seg.nii.gz", 5)
+    found = project.add_scans([tmp_path / folder for folder in ("p1", "p2", "images", "export/of")])
+    assert found.added == ("ct", "liver_07")
+    assert owners(found) == {
+        "ct_seg.nii.gz": None,
+        "labels.nii.gz": None,
+        "liver_07_seg.nii.gz": "liver_07",
+    }
+
+
 def test_the_grid_of_a_scan_tells_labels_whose_name_does_not(project, tmp_path):
     scan = grey(tmp_path / "x" / "t2.nii.gz")
     beside = binary(tmp_path / "x" / "t2_centerline.nii.gz")

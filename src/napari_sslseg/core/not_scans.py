@@ -78,6 +78,7 @@ class LabelOwners:
 
         It lies on the same grid, and the names agree but for the words for labels; or both lie
         alone in a folder, such as that of a patient, under names such as ``ct`` and ``labels``.
+        From another place a name must tell whose scan it is: each patient may have a ``ct``.
         """
         if series.modality in LABEL_MODALITIES:
             return self._referenced(series)
@@ -97,21 +98,27 @@ class LabelOwners:
         longest = max(lengths.values(), default=0)
         chosen = [entry for entry in fitting if longest and lengths[entry.name] == longest]
         if not chosen and (not bare_parts(name) or is_structure(name)):
-            chosen = self._near(series.path, fitting)[:2]
+            chosen = [entry for entry in fitting if self._is_beside(entry, series.path)]
         if not chosen:
             subject = guess_subject(name)
             chosen = [entry for entry in fitting if subject != name and entry.subject == subject]
-        if len(chosen) > 1:  # Of one name, in a folder each.
-            chosen = self._near(series.path, chosen)
-        return chosen[0].name if len(chosen) == 1 else None
+        for closer in (self._is_beside, self._is_of_sister_folder):
+            near = [entry for entry in chosen if closer(entry, series.path)]
+            if near:
+                return near[0].name if len(near) == 1 else None
+        telling = [entry for entry in chosen if _tells_whose(entry.series)]
+        return telling[0].name if len(chosen) == len(telling) == 1 else None
 
-    def _near(self, path: Path, entries: list[ScanEntry]) -> list[ScanEntry]:
-        """Those in the same folder, or else in one beside it, such as imagesTr and labelsTr."""
+    def _is_beside(self, entry: ScanEntry, path: Path) -> bool:
+        """Whether a file lies in the folder of a scan, or beside the folder of its slices."""
+        place = found_path(entry, self._project.folder)
+        return path.absolute().parent in ((place, place.parent) if entry.files else (place.parent,))
+
+    def _is_of_sister_folder(self, entry: ScanEntry, path: Path) -> bool:
+        """Whether a file lies in a folder of labels beside that of a scan, such as labelsTr."""
         folder = path.absolute().parent
-        places = [(e, found_path(e, self._project.folder).parent) for e in entries]
-        return [entry for entry, place in places if place == folder] or [
-            entry for entry, place in places if place.parent == folder.parent
-        ]
+        beside = found_path(entry, self._project.folder).parent.parent == folder.parent
+        return beside and not bare_parts(folder.name)
 
     def _fitting(self, geometry: Geometry) -> list[ScanEntry]:
         """Scans of the project on a grid."""
@@ -173,3 +180,8 @@ class LabelOwners:
         except (SslsegError, OSError):
             return None
         return names[scans.index(found[0])] if len(found) == 1 else None
+
+
+def _tells_whose(name: str) -> bool:
+    """Whether a name such as ``liver_07``, unlike ``ct`` or ``t1``, is that of one patient."""
+    return len(bare_parts(name)) > 1 and any(sign.isdigit() for sign in name)
