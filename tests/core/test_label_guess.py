@@ -1,12 +1,18 @@
 """Label maps told from scans, on phantoms and on real files."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.label_guess import labels_by_values, looks_like_labels
+from napari_sslseg.core.label_guess import (
+    begins_with,
+    labels_by_values,
+    looks_like_labels,
+    named_as_labels,
+)
 from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.series import list_series
 from napari_sslseg.core.volumes import Volume, load_volume
@@ -61,6 +67,42 @@ def test_a_name_decides_only_where_the_values_leave_room():
     for name in ("liver_seg", "liver-label", "mask", "sub-01_desc-manual_dseg", "ct_msk_2"):
         assert looks_like_labels(volume(between, name)), name
     assert not looks_like_labels(volume(grey.astype(np.uint8), "liver_seg"))
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("a/x_labels.nii.gz", True),
+        ("a/hnsegmentation.nii.gz", True),
+        ("labelsTr/x.nii.gz", True),
+        ("segmentations/x.nrrd", True),
+        ("a/kidney_left.nii.gz", True),
+        ("imagesTr/hippocampus_017.nii.gz", False),
+        ("unlabelled/x.nii.gz", False),
+        ("a/heart_2.nii.gz", False),
+        ("seg/images/x.nii.gz", False),
+    ],
+)
+def test_names_of_files_and_folders(path, named):
+    assert named_as_labels(Path("/data") / path) == named
+
+
+@pytest.mark.parametrize(
+    ("labels", "scan", "parts"),
+    [
+        ("hippocampus_017_labels", "hippocampus_017", 2),
+        ("hippocampus_017", "hippocampus_017", 2),
+        ("seg-hippocampus_017", "Hippocampus_017", 2),
+        ("liver_3", "liver_3_0000", 2),
+        ("t2_seg-manual", "t2", 1),
+        ("knee_1_2_seg", "knee_1", 0),
+        ("knee_12_seg", "knee_1", 0),
+        ("labels", "knee_1", 0),
+        ("mask_01_seg", "mask_01", 2),
+    ],
+)
+def test_names_of_labels_begin_with_those_of_their_scans(labels, scan, parts):
+    assert begins_with(labels, scan) == parts
 
 
 REAL_SCANS = (

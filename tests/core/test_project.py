@@ -237,16 +237,6 @@ class TestAdding:
         assert set(scans) == {"a_ED", "a_ES", "b", "B_2", "b_3"}
         assert load_volume(scans["B_2"]).name == "B_2"
 
-    def test_labels_in_a_folder_are_left_out_unless_named(self, project, tmp_path):
-        labels = drawn(project, "b")
-        path = save_labels(labels, tmp_path / "more" / "b_seg.nii.gz", like=project.load("b"))
-        found = project.add_scans(path.parent)
-        assert not found.added
-        assert "looks like a label map" in found.problems[0][1]
-        events = list(project.iter_add_scans(path))
-        assert events[-1].result.added == ("b_seg",)
-        assert any("looks like" in event.text for event in events if isinstance(event, Message))
-
     def test_volumes_in_time_are_scans_of_their_own(self, project, tmp_path):
         values = np.random.default_rng(1).integers(0, 99, (8, 8, 4, 3)).astype(np.int16)
         nib.save(nib.Nifti1Image(values, AFFINE), tmp_path / "cine.nii.gz")

@@ -181,6 +181,35 @@ class TestAdding:
         assert panel.left_out.item(0).text().startswith(broken.name)
         assert panel.left_out.item(0).toolTip() == str(broken)
 
+    def test_labels_and_single_slices_are_not_added_as_scans(
+        self, dock, panel, qtbot, scans, tmp_path
+    ):
+        dock.session.create(tmp_path / "project")
+        image = next((scans / "images").iterdir())
+        name = image.name.removesuffix(".nii.gz")
+        labels = tmp_path / f"{name}_labels.nii.gz"
+        shutil.copy(scans / "labels" / image.name, labels)
+        alone = tmp_path / "elsewhere_mask.nii.gz"
+        grid = np.diag([3.0, 3, 3, 1])
+        nib.save(nib.Nifti1Image(np.eye(9, dtype=np.uint8)[None].repeat(9, 0), grid), alone)
+        picture = tmp_path / "picture.nii.gz"
+        grey = np.arange(100, 500, dtype=np.int16).reshape(20, 20, 1)
+        nib.save(nib.Nifti1Image(grey, grid), picture)
+        drop(panel, [labels, image, alone, picture])
+        idle(dock, qtbot)
+        assert dock.session.project.names == (name,)
+        assert not dock.session.project.has_labels(name)
+        assert panel.left_out_toggle.text() == "▸ 3 files were not added"
+        click(qtbot, panel.left_out_toggle)
+        said = {panel.left_out.item(row).text() for row in range(panel.left_out.count())}
+        assert said == {
+            f"{labels.name}: these are labels, not a scan; choose {name} and press Import labels…",
+            f"{alone.name}: these are labels, not a scan; choose the scan they belong to and press "
+            "Import labels…",
+            f"{picture.name} has only one slice; add the file or the series that holds all of "
+            "them.",
+        }
+
     def test_the_buttons_take_files_and_dicom_trees(
         self, dock, panel, qtbot, monkeypatch, scans, data_dir, tmp_path
     ):

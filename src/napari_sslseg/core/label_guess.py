@@ -1,9 +1,12 @@
 """Tell label maps from scans by their values."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 
+from napari_sslseg.core.scan_files import scan_name
+from napari_sslseg.core.segment_classes import is_structure
 from napari_sslseg.core.volumes import Volume
 
 LABEL_MODALITIES = ("SEG", "RTSTRUCT")
@@ -17,11 +20,62 @@ MAX_LABELS = 1024
 SAME_AS_NEIGHBOUR = 0.7
 SAME_WITH_NAME = 0.6
 
-_LABEL_WORDS = re.compile(
-    r"(?:^|[\W_\d])(?:seg|segs|segmentation|segmented|dseg|label|labels|labelled|mask|masks|msk"
-    r"|annotation|annotations|groundtruth|gt)(?:$|[\W_\d])",
-    re.IGNORECASE,
+_WORDS = (
+    r"(?:[a-z]*(?:segs?|segmentations?|segmented|masks?)|labels?|labels(?:tr|ts|val)|labelled|msk"
+    r"|annotations?|groundtruth|gt)"
 )
+_LABEL_WORDS = re.compile(rf"(?:^|[\W_\d]){_WORDS}(?:$|[\W_\d])", re.IGNORECASE)
+_ONE_WORD = re.compile(rf"\d*{_WORDS}\d*", re.IGNORECASE)
+
+
+def named_as_labels(path: Path) -> bool:
+    """Whether the name of a file, or of its folder, says that it holds labels.
+
+    Words such as seg, mask and labels do, also those of folders such as ``labelsTr``, and so does
+    the bare name of an organ, such as ``kidney_left``. Scans have such names too, so a name alone
+    decides nothing.
+    """
+    name = scan_name(path)
+    return bool(
+        _LABEL_WORDS.search(name) or _LABEL_WORDS.search(path.absolute().parent.name)
+    ) or is_structure(name)
+
+
+def begins_with(labels: str, scan: str) -> int:
+    """How many parts of a name of labels are the name of a scan; 0 if it is another one's.
+
+    Words for labels do not count, nor does a channel of the scan, as nnU-Net numbers them. What
+    follows must not be a number, which would be that of another scan.
+
+    Examples
+    --------
+    >>> begins_with("liver_01-seg", "liver_01"), begins_with("liver_01_2_seg", "liver_01")
+    (2, 0)
+    """
+    whole = _split(scan)
+    channel = len(whole) > 1 and re.fullmatch(r"\d{4}", whole[-1])
+    if channel and bare_parts(labels) == whole[:-1]:
+        return len(whole) - 1
+    for parts in (_split(labels), bare_parts(labels)):
+        after = parts[len(whole) :]
+        if whole and parts[: len(whole)] == whole and not (after and after[0].isdigit()):
+            return len(whole)
+    return 0
+
+
+def bare_parts(name: str) -> list[str]:
+    """Parts of the name of labels, but for words for labels.
+
+    Examples
+    --------
+    >>> bare_parts("Liver_01-seg")
+    ['liver', '01']
+    """
+    return [part for part in _split(name) if not _ONE_WORD.fullmatch(part)]
+
+
+def _split(name: str) -> list[str]:
+    return [part for part in re.split(r"[\W_]+", name.lower()) if part]
 
 
 def looks_like_labels(volume: Volume) -> bool:

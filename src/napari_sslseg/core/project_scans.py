@@ -66,6 +66,7 @@ class ProjectScans(ProjectFolder):
         *,
         role: Role = "train",
         modality: Modality | None = None,
+        anyway: bool = False,
         stop: StopFlag | None = None,
     ) -> Iterator[Event]:
         """Add scans, each as soon as it was read.
@@ -74,13 +75,16 @@ class ProjectScans(ProjectFolder):
         ----------
         paths : path-like or several
             Scan files, folders, and DICOM files or folders of any depth. A DICOM file stands for
-            its whole series. Label maps in a folder are left out, since they are no scans; one
-            that is named itself is taken, with a word about it.
+            its whole series. Label maps and single slices are left out, see ``anyway``.
         role : {"train", "test"}
             What the scans are for. A scan of a subject that is there already gets the role of that
             subject.
         modality : {"MR", "CT"}, optional
             Overrides the header (DICOM) or the guess from the values.
+        anyway : bool
+            Add label maps and single slices too. Labels are told by their values together with
+            another sign: a name such as ``liver_seg``, a folder such as ``labelsTr``, or a scan on
+            the same grid. What only has values like labels is taken, with a word about it.
         stop : StopFlag, optional
             Set it to stop between two scans; those that were added stay.
 
@@ -93,7 +97,7 @@ class ProjectScans(ProjectFolder):
         from napari_sslseg.core.project_add import iter_add
 
         self._check_role(role)
-        yield from iter_add(self, paths, role, modality, stop)
+        yield from iter_add(self, paths, role, modality, anyway, stop)
 
     add_scans = drained(iter_add_scans)
 

@@ -171,6 +171,11 @@ def _known(name: str) -> tuple[Code, Code, Code | None] | None:
     return None
 
 
+def is_structure(name: str) -> bool:
+    """Whether a name is that of a common structure and nothing else, such as "kidney_left"."""
+    return not any(sign.isdigit() for sign in name) and _known(name) is not None
+
+
 def described(
     values: Iterable[int], classes: Mapping[int, str | SegmentClass] | None, algorithm: Algorithm
 ) -> dict[int, SegmentClass]:

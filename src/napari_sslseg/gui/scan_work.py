@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 UNSAVED = "Some labels are not saved yet, so {what}; step 3 says what is wrong with them."
 
+LABELS = "{path}: these are labels, not a scan; choose {scan} and press Import labels…"
+
 
 class ScanWork:
     """Checks, finds, removes scans and imports labels of them.
@@ -208,7 +210,13 @@ class ScanWork:
     def _hear(self, job: Job, outcome: Outcome) -> None:
         result: AddedScans | None = outcome.result if job.kind == "add" else None
         if result is not None:
-            self.left_out = result.problems
+            labels = dict(result.labels)
+            self.left_out = tuple(
+                (path, LABELS.format(path=path, scan=labels[path] or "the scan they belong to"))
+                if path in labels
+                else (path, sentence)
+                for path, sentence in result.problems
+            )
             if result.added or not result.problems:
                 count = len(result.added)
                 self.session.note.emit(f"{count} scan{'' if count == 1 else 's'} added.")
