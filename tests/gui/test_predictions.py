@@ -21,7 +21,7 @@ from napari_sslseg.gui.live_prediction import LivePrediction
 from napari_sslseg.gui.run_lines import run_lines
 from napari_sslseg.gui.run_words import scan_uses, usable_runs
 from napari_sslseg.gui.scene import Scene
-from napari_sslseg.gui.score_rows import score_rows, verdict
+from napari_sslseg.gui.score_rows import score_sheet
 from napari_sslseg.gui.session import Session
 from napari_sslseg.gui.training_choice import TrainingChoice, finetune_settings, refusal
 
@@ -84,24 +84,24 @@ def test_memory_is_bounded_and_scores_outlive_it(session):
     assert session.problems == []
     kept = [name for name in names if predictions.get(RUN, name) is not None]
     assert kept == list(names[-2:])
-    assert [row.scan for row in score_rows(predictions, RUN)] != []
+    assert [row.scan for row in score_sheet(predictions, RUN).rows] != []
     assert all(predictions.figures(RUN, name) is not None for name in names)
     uses = scan_uses(session.project, core.Run.open(session.project.folder / "runs" / RUN))
     assert sorted(uses.values()) == ["kept out", "learnt from", "learnt from", "not seen"]
     assert uses[names[3]] == "not seen"
-    rows = score_rows(predictions, RUN)
+    rows = score_sheet(predictions, RUN).rows
     assert rows[0].use == "kept out"
     assert rows[-1].use == "learnt from"
     assert not any(row.stale for row in rows)
-    assert "not learnt from" in verdict(predictions, RUN)
+    assert "not learnt from" in score_sheet(predictions, RUN).verdict
     # Labels that are changed make scores stale; those that are in memory are scored anew.
     labels = session.project.labels(names[2]).data
     labels[3] = 0
     session.project.save_labels(names[2], labels)
-    assert any(row.stale for row in score_rows(predictions, RUN) if row.scan == names[2])
+    assert any(row.stale for row in score_sheet(predictions, RUN).rows if row.scan == names[2])
     predictions.make([RUN], [names[2]])
     wait(session)
-    assert not any(row.stale for row in score_rows(predictions, RUN))
+    assert not any(row.stale for row in score_sheet(predictions, RUN).rows)
     assert predictions.make([RUN], [names[2]]) is None
 
 

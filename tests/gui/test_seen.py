@@ -11,7 +11,7 @@ from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.project import Project
 from napari_sslseg.core.seen import patient_key, seen_by
 from napari_sslseg.gui.run_words import scan_uses
-from napari_sslseg.gui.score_rows import score_rows, verdict
+from napari_sslseg.gui.score_rows import score_sheet
 from napari_sslseg.gui.session import Session
 from napari_sslseg.gui.training_choice import TrainingChoice, finetune_settings
 
@@ -95,10 +95,13 @@ def test_patients_of_the_pretraining_before_are_told_apart(session):
     }  # fmt: skip
     session.predictions.make([RUN], project.names)
     wait(session)
-    rows = score_rows(session.predictions, RUN)
+    rows = score_sheet(session.predictions, RUN).rows
     assert [row.scan for row in rows[:1]] == ["p3"]
-    assert "(4 slices of 2 patients" in verdict(session.predictions, RUN)
-    assert "pretraining saw 1 scan of these, without labels" in verdict(session.predictions, RUN)
+    assert "(4 slices of 2 patients" in score_sheet(session.predictions, RUN).verdict
+    assert (
+        "pretraining saw 1 scan of these, without labels"
+        in score_sheet(session.predictions, RUN).verdict
+    )
     # Where the pretraining is gone nobody can tell, so that nothing passes for unseen.
     before.rename(before.with_name("elsewhere"))
     assert scan_uses(project, run)["p3"] == "without labels"

@@ -24,20 +24,15 @@ if TYPE_CHECKING:
 
 Events = Callable[[StopFlag, PauseFlag], Iterator[Event]]
 ACCEPTED = "accepted"
+"""Where projects of early versions remember scans, without their slices."""
 
 FORMATS = {".nii.gz": "NIfTI", ".nrrd": "NRRD", ".mha": "MetaImage", ".dcm": "DICOM segmentation"}
 
 
 def accepted_scans(project: "Project") -> tuple[str, ...]:
     """Scans into whose labels a prediction was accepted, as the project remembers."""
-    return tuple(name for name in project.recall(ACCEPTED, []) if isinstance(name, str))
-
-
-def note_accepted(project: "Project", name: str) -> None:
-    """Remember that the labels of a scan are no longer drawn by hand alone, which exports tell."""
-    known = accepted_scans(project)
-    if name not in known:
-        project.remember(ACCEPTED, [*known, name])
+    early = project.recall(ACCEPTED, [])
+    return tuple(s.name for s in project.record.scans if s.accepted or s.name in early)
 
 
 def targets(
