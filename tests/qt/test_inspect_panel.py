@@ -302,7 +302,12 @@ def test_labels_predictions_and_a_report_are_exported(
     text = page.read_text()
     assert text.count("<img") == 9
     assert "Only slices marked as done are scored" in text
-    assert text.index("kept out") < text.index("learnt from</td>")
+    assert text.index(">kept out</td>") < text.index(">learnt</td>")
+    assert "finetune-002" not in text
+    panel.other.setCurrentIndex(panel.other.findData("finetune-002"))
+    press(qtbot, form.report)
+    idle(host, qtbot)
+    assert "Run B: finetune-002" in page.read_text()
 
 
 def test_scores_follow_what_is_drawn_on_a_done_slice(opened, viewer, qtbot, trained):
