@@ -180,3 +180,24 @@ def test_a_training_does_not_go_on_with_a_patient_who_is_held_out_by_now(session
     wait(session)
     assert len(steps) > count
     assert len(session.problems) == 1
+
+
+def test_a_record_is_read_once_for_a_table_and_its_sentence(session, monkeypatch):
+    from napari_sslseg.gui import score_rows
+
+    read = []
+
+    def spy(project, run):
+        read.append(run.folder.name)
+        return scan_uses(project, run)
+
+    finetune(session.project, ("p0", "p1"))
+    monkeypatch.setattr(score_rows, "scan_uses", spy)
+    assert score_sheet(session.predictions, RUN, RUN).rows == []
+    assert read == []  # Nothing is scored yet.
+    session.predictions.make([RUN], ["p3"])
+    wait(session)
+    sheet = score_sheet(session.predictions, RUN)
+    assert sheet.rows
+    assert "not learnt from" in sheet.verdict
+    assert read == [RUN]
