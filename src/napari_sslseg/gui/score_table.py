@@ -10,7 +10,7 @@ from napari_sslseg.core.slice_scores import SLICE_RULE
 from napari_sslseg.gui.run_words import USE_HINTS, USE_WORDS
 from napari_sslseg.gui.score_rows import HONEST, ORDER, ScoreRow, slices_words
 
-COLUMNS = ("Scan", "Structure", "Dice", "HD95", "Dice B", "Used", "Accepted")
+COLUMNS = ("Scan", "Structure", "Dice", "HD95", "Dice B", "Used", "Acc.")
 STRUCTURE_WIDTH = 76
 HINTS = (
     "Click a row to look at the worst slice of the scan.",
@@ -19,9 +19,9 @@ HINTS = (
     f"How far the outlines are apart, in mm: 95 of 100 places are nearer. {SLICE_RULE}",
     "Dice of the run that it is compared with.",
     "What the training made of the scan; scores of scans it learnt from are too good.",
-    "Done slices on which a prediction was accepted; scores over them are too good.",
+    "Accepted: done slices on which a prediction was accepted; scores over them are too good.",
 )
-OTHER, ACCEPTED = COLUMNS.index("Dice B"), COLUMNS.index("Accepted")
+OTHER, ACCEPTED = COLUMNS.index("Dice B"), COLUMNS.index("Acc.")
 SCORES = range(2, 5)
 ROW = Qt.ItemDataRole.UserRole
 
