@@ -245,6 +245,7 @@ def two_scans(**changes):
 
 
 ONE_CLASS = {"value": 1, "name": "x", "colour": "#000000"}
+ACCEPTED = {"plane": "axial", "run": "finetune-001", "slices": "1, 3"}
 HOSTILE = [
     (top(format=2), "newer version"),
     (top(format=10**14), "newer version"),
@@ -293,6 +294,25 @@ HOSTILE = [
     (scan(done="6"), "more slices of scan are done"),
     (scan(done="x"), "ranges of slices"),
     (scan(done=[1]), "done"),
+    (scan(accepted=1), "accepted"),
+    (scan(accepted=[1]), "accepted.0"),
+    (scan(accepted=[ACCEPTED | {"plane": "oblique"}]), "plane"),
+    (scan(accepted=[ACCEPTED | {"run": ""}]), "run"),
+    (scan(accepted=[ACCEPTED | {"run": "\x1b[2J"}]), "control characters"),
+    (scan(accepted=[ACCEPTED | {"slices": ""}]), "slices"),
+    (scan(accepted=[ACCEPTED | {"slices": "3-2"}]), "do not rise"),
+    (scan(accepted=[ACCEPTED | {"slices": "0-99999"}]), "only 6 axial slices"),
+    (scan(accepted=[ACCEPTED | {"slices": "x"}]), "ranges of slices"),
+    (scan(accepted=[ACCEPTED | {"more": 1}]), "more"),
+    (scan(accepted=[ACCEPTED, ACCEPTED]), "two accepted slices"),
+    (scan(accepted=[ACCEPTED | {"run": str(n)} for n in range(1001)]), "accepted"),
+    (
+        scan(
+            shape=[99_999, 10, 12],
+            accepted=[ACCEPTED | {"run": str(n), "slices": "0-99998"} for n in range(51)],
+        ),
+        "more than 5,000,000 slices are accepted",
+    ),
     (two_scans(), "two scans of the name"),
     (two_scans(name="SCAN"), "two scans of the name"),
     (two_scans(name="other", role="test"), "both training and test"),

@@ -1,5 +1,7 @@
 """Predictions of a session without a window: kept, scored, dropped, exported."""
 
+import html
+import re
 import shutil
 import time
 from pathlib import Path
@@ -15,13 +17,14 @@ from napari_sslseg.core.errors import DataError, StorageError
 from napari_sslseg.core.events import Preview
 from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.gui import training_choice
-from napari_sslseg.gui.exporting import export, report, targets
+from napari_sslseg.gui.exporting import export, targets
 from napari_sslseg.gui.jobs import Job
 from napari_sslseg.gui.live_prediction import LivePrediction
+from napari_sslseg.gui.reporting import report
 from napari_sslseg.gui.run_lines import run_lines
-from napari_sslseg.gui.run_words import scan_uses, usable_runs
+from napari_sslseg.gui.run_words import USE_WORDS, scan_uses, usable_runs
 from napari_sslseg.gui.scene import Scene
-from napari_sslseg.gui.score_rows import score_rows, verdict
+from napari_sslseg.gui.score_rows import score_sheet
 from napari_sslseg.gui.session import Session
 from napari_sslseg.gui.training_choice import TrainingChoice, finetune_settings, refusal
 
@@ -84,24 +87,24 @@ def test_memory_is_bounded_and_scores_outlive_it(session):
     assert session.problems == []
     kept = [name for name in names if predictions.get(RUN, name) is not None]
     assert kept == list(names[-2:])
-    assert [row.scan for row in score_rows(predictions, RUN)] != []
+    assert [row.scan for row in score_sheet(predictions, RUN).rows] != []
     assert all(predictions.figures(RUN, name) is not None for name in names)
     uses = scan_uses(session.project, core.Run.open(session.project.folder / "runs" / RUN))
     assert sorted(uses.values()) == ["kept out", "learnt from", "learnt from", "not seen"]
     assert uses[names[3]] == "not seen"
-    rows = score_rows(predictions, RUN)
+    rows = score_sheet(predictions, RUN).rows
     assert rows[0].use == "kept out"
     assert rows[-1].use == "learnt from"
     assert not any(row.stale for row in rows)
-    assert "not learnt from" in verdict(predictions, RUN)
+    assert "not learnt from" in score_sheet(predictions, RUN).verdict
     # Labels that are changed make scores stale; those that are in memory are scored anew.
     labels = session.project.labels(names[2]).data
     labels[3] = 0
     session.project.save_labels(names[2], labels)
-    assert any(row.stale for row in score_rows(predictions, RUN) if row.scan == names[2])
+    assert any(row.stale for row in score_sheet(predictions, RUN).rows if row.scan == names[2])
     predictions.make([RUN], [names[2]])
     wait(session)
-    assert not any(row.stale for row in score_rows(predictions, RUN))
+    assert not any(row.stale for row in score_sheet(predictions, RUN).rows)
     assert predictions.make([RUN], [names[2]]) is None
 
 
@@ -220,8 +223,13 @@ def test_exports_never_replace_a_scan(session, tmp_path):
     clash.parent.mkdir()
     nib.save(nib.Nifti1Image(scan.get_fdata() + 1, scan.affine), clash)
     project.add_scans(clash)
-    with pytest.raises(StorageError, match="is a scan"):
-        targets(project, "", [name], clash.parent, ".nii.gz")
+    before = clash.read_bytes()
+    files = targets(project, "", [*project.names[1:3], name], clash.parent, ".nii.gz")
+    session.run("export", "", export(session, "", files))
+    wait(session)
+    assert f"{clash} is a scan" in session.problems[0]
+    assert clash.read_bytes() == before
+    assert list(clash.parent.iterdir()) == [clash]  # Nor are the others written.
     with pytest.raises(DataError, match="no labels to export"):
         targets(project, "", [project.names[3]], tmp_path, ".nii.gz")
 
@@ -229,14 +237,24 @@ def test_exports_never_replace_a_scan(session, tmp_path):
 def test_a_scan_that_was_moved_with_its_project_is_not_replaced(tmp_path):
     write_project(tmp_path / "before", ("ann", "ann_labels"))
     folder = (tmp_path / "before").rename(tmp_path / "now")
-    with core.Project.open(folder / "project") as project:
-        project.save_labels("ann", np.ones(SHAPE, np.uint8))
-        with pytest.raises(StorageError, match=r"now/ann_labels\.nii\.gz is a scan"):
-            targets(project, "", ["ann"], folder, ".nii.gz")
+    session, problems = Session(), []
+    session.problem.connect(lambda problem: problems.append(problem.sentence))
+    assert session.open(folder / "project")
+    wait(session)
+    session.project.save_labels("ann", np.ones(SHAPE, np.uint8))
+    files = targets(session.project, "", ["ann"], folder, ".nii.gz")
+    session.run("export", "", export(session, "", files))
+    wait(session)
+    assert f"{folder / 'ann_labels.nii.gz'} is a scan" in problems[0]
+    session.close()
 
 
 def test_a_report_is_one_page_without_links(session, tmp_path):
-    session.project.rename_class(1, "<script>")
+    project = session.project
+    project.rename_class(1, "<script>")
+    project.recolour_class(1, "#123456")
+    for name in project.names[:2]:
+        project.note_accepted(name, [3, 4], "finetune-009")
     page = tmp_path / "report.html"
     session.run("export", "", report(session, RUN, page))
     wait(session)
@@ -246,6 +264,50 @@ def test_a_report_is_one_page_without_links(session, tmp_path):
     assert "&lt;script&gt;" in text
     assert "http" not in text
     assert text.count("data:image/png;base64") == 9
+    assert "6 slices in 3 scans of 3 patients were scored" in text
+    legend = r'style="background:#123456"></span>&lt;script&gt;</span>'
+    assert re.search(legend, text)
+    # What the window says, in its words.
+    session.predictions.make([RUN], project.names)
+    wait(session)
+    sheet = score_sheet(session.predictions, RUN)
+    assert f"<p>{html.escape(sheet.verdict)}</p>" in text
+    for row in sheet.rows:
+        assert f"<td>{row.scan}</td><td>{html.escape(row.structure)}</td>" in text
+        assert f'<td class="use">{USE_WORDS[row.use]}</td>' in text
+        assert row.use in ("kept out", "learnt from")
+        cells = rf"<td>{row.scan}</td>.*<td>{row.accepted.count} of {row.slices}</td></tr>"
+        assert re.search(cells, text)
+    assert {row.accepted.count for row in sheet.rows} == {0, 1}
+
+
+def test_a_report_sets_two_runs_beside_each_other(session, tmp_path):
+    project = session.project
+    folder = project.folder / "runs"
+    shutil.copytree(folder / RUN, folder / "finetune-002")
+    page = tmp_path / "report.html"
+    session.run("export", "", report(session, RUN, page, "finetune-002"))
+    wait(session)
+    assert session.problems == []
+    text = page.read_text()
+    assert "<strong>Run A: finetune-001.</strong>" in text
+    assert "<strong>Run B: finetune-002.</strong>" in text
+    titles = re.findall(r"<th(?: [^>]*)?>(.*?)</th>", text)
+    assert titles == [
+        "Scan", "Structure", "Dice A", "Dice B", "HD95 A (mm)", "HD95 B (mm)", "Slices",
+        "Used A", "Used B",
+    ]  # fmt: skip
+    session.predictions.make([RUN], project.names)
+    wait(session)
+    rows = re.findall(r"<tr><td>(.*)</td></tr>", text)
+    shown = [re.split(r"</td><td[^>]*>", row) for row in rows]
+    for row, cells in zip(score_sheet(session.predictions, RUN).rows, shown, strict=True):
+        dice = "–" if row.dice is None else f"{row.dice:.3f}"
+        assert cells[:4] == [row.scan, row.structure, dice, dice]
+        assert cells[-2:] == [USE_WORDS[row.use]] * 2
+    # Scan, labels, and what both runs say.
+    assert text.count("<figcaption>finetune-002</figcaption>") == 3
+    assert text.count("data:image/png;base64") == 12
 
 
 def test_a_dicom_segmentation_carries_names_and_how_it_came_about(data_dir, tmp_path):

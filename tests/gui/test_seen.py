@@ -11,7 +11,7 @@ from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.project import Project
 from napari_sslseg.core.seen import patient_key, seen_by
 from napari_sslseg.gui.run_words import scan_uses
-from napari_sslseg.gui.score_rows import score_rows, verdict
+from napari_sslseg.gui.score_rows import score_sheet
 from napari_sslseg.gui.session import Session
 from napari_sslseg.gui.training_choice import TrainingChoice, finetune_settings
 
@@ -95,10 +95,13 @@ def test_patients_of_the_pretraining_before_are_told_apart(session):
     }  # fmt: skip
     session.predictions.make([RUN], project.names)
     wait(session)
-    rows = score_rows(session.predictions, RUN)
+    rows = score_sheet(session.predictions, RUN).rows
     assert [row.scan for row in rows[:1]] == ["p3"]
-    assert "(4 slices of 2 patients" in verdict(session.predictions, RUN)
-    assert "pretraining saw 1 scan of these, without labels" in verdict(session.predictions, RUN)
+    assert "(4 slices of 2 patients" in score_sheet(session.predictions, RUN).verdict
+    assert (
+        "pretraining saw 1 scan of these, without labels"
+        in score_sheet(session.predictions, RUN).verdict
+    )
     # Where the pretraining is gone nobody can tell, so that nothing passes for unseen.
     before.rename(before.with_name("elsewhere"))
     assert scan_uses(project, run)["p3"] == "without labels"
@@ -177,3 +180,24 @@ def test_a_training_does_not_go_on_with_a_patient_who_is_held_out_by_now(session
     wait(session)
     assert len(steps) > count
     assert len(session.problems) == 1
+
+
+def test_a_record_is_read_once_for_a_table_and_its_sentence(session, monkeypatch):
+    from napari_sslseg.gui import score_rows
+
+    read = []
+
+    def spy(project, run):
+        read.append(run.folder.name)
+        return scan_uses(project, run)
+
+    finetune(session.project, ("p0", "p1"))
+    monkeypatch.setattr(score_rows, "scan_uses", spy)
+    assert score_sheet(session.predictions, RUN, RUN).rows == []
+    assert read == []  # Nothing is scored yet.
+    session.predictions.make([RUN], ["p3"])
+    wait(session)
+    sheet = score_sheet(session.predictions, RUN)
+    assert sheet.rows
+    assert "not learnt from" in sheet.verdict
+    assert read == [RUN]

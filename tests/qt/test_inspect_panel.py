@@ -233,6 +233,54 @@ def test_scores_lead_to_scans_and_two_runs_are_compared(opened, viewer, qtbot, t
     assert dice == sorted(dice, reverse=True)
 
 
+def test_a_score_tells_which_slices_were_accepted_from_a_prediction(opened, qtbot, trained):
+    host, panel, scene = opened, opened.panel, opened.scene
+    session, project, table = host.session, host.session.project, opened.panel.table
+    choose(host, "finetune-001")
+    data = core.Run.open(trained[0] / "project/runs/finetune-001").record["data"]
+    (name,) = (entry["name"] for entry in data if entry["role"] == "validation")
+    session.select(name)
+    qtbot.waitUntil(lambda: session.current == name, timeout=10_000)
+    predict(host, qtbot)
+    before, predicted = scene.labels.data.copy(), panel.layers.predicted().labels
+    index = next(i for i in range(10) if i not in DONE and (predicted[i] != before[i]).any())
+
+    def accepted():
+        rows = [row for row in range(table.rowCount()) if table.item(row, 0).text() == name]
+        if table.isColumnHidden(6):
+            return set()
+        return {table.item(row, 6).text() for row in rows}
+
+    assert table.rowCount()
+    assert accepted() == set()
+    scene.go_to(index)
+    press(qtbot, panel.correct.accept)
+    assert project.accepted(name) == {"finetune-001": (index,)}
+    press(qtbot, panel.correct.done)
+    assert "scores tell that" in panel.said.text()
+    qtbot.waitUntil(lambda: accepted() == {"1 of 3"}, timeout=20_000)
+    idle(host, qtbot)
+    words = "On 1 of these 3 slices a prediction of this run was accepted"
+    assert words in panel.verdict.text()
+    row = next(r for r in range(table.rowCount()) if table.item(r, 0).text() == name)
+    assert "3 slices, 1 accepted from a prediction (finetune-001)" in table.item(row, 2).toolTip()
+    assert table.item(row, 2).font().italic()
+    # The other run is scored on what this one drew, too.
+    choose(host, "finetune-002")
+    predict(host, qtbot)
+    assert accepted() == {"1 of 3"}
+    assert "a prediction of another run was accepted" in panel.verdict.text()
+    choose(host, "finetune-001")
+    # Undone, the labels are those of a person again.
+    scene.labels.undo()
+    qtbot.waitUntil(lambda: accepted() == set(), timeout=20_000)
+    assert project.accepted(name) == {}
+    idle(host, qtbot)
+    assert "accepted" not in panel.verdict.text()
+    np.testing.assert_array_equal(scene.labels.data, before)
+    session.mark_done(name, [index], done=False)
+
+
 def test_labels_predictions_and_a_report_are_exported(
     opened, qtbot, trained, tmp_path, monkeypatch
 ):
@@ -289,7 +337,12 @@ def test_labels_predictions_and_a_report_are_exported(
     text = page.read_text()
     assert text.count("<img") == 9
     assert "Only slices marked as done are scored" in text
-    assert text.index("kept out") < text.index("learnt from</td>")
+    assert text.index(">kept out</td>") < text.index(">learnt</td>")
+    assert "finetune-002" not in text
+    panel.other.setCurrentIndex(panel.other.findData("finetune-002"))
+    press(qtbot, form.report)
+    idle(host, qtbot)
+    assert "Run B: finetune-002" in page.read_text()
 
 
 def test_scores_follow_what_is_drawn_on_a_done_slice(opened, viewer, qtbot, trained):

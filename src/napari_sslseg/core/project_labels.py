@@ -10,6 +10,7 @@ from napari_sslseg.core.errors import GeometryError, ProjectError
 from napari_sslseg.core.geometry import PLANE_AXIS, Plane
 from napari_sslseg.core.label_maps import load_labels, read_segment_names, save_labels
 from napari_sslseg.core.printable import printable
+from napari_sslseg.core.project_accepted import ProjectAccepted
 from napari_sslseg.core.project_names import folded
 from napari_sslseg.core.project_record import (
     LARGEST_CLASS,
@@ -18,7 +19,6 @@ from napari_sslseg.core.project_record import (
     changed,
     made,
 )
-from napari_sslseg.core.project_scans import ProjectScans
 from napari_sslseg.core.provenance import ranges
 from napari_sslseg.core.volumes import Volume
 
@@ -33,7 +33,7 @@ COLOURS = (
 """Colours of classes that nobody chose one for, by their values; told apart on grey."""
 
 
-class ProjectLabels(ProjectScans):
+class ProjectLabels(ProjectAccepted):
     """The part of a project that knows labels."""
 
     def __init__(self, *values: Any) -> None:
@@ -157,6 +157,8 @@ class ProjectLabels(ProjectScans):
     ) -> tuple[int, ...]:
         """Take labels from a file; those that the scan had are put aside.
 
+        Slices whose labels are others now are no longer known as :meth:`accepted`.
+
         Parameters
         ----------
         name : str
@@ -180,7 +182,7 @@ class ProjectLabels(ProjectScans):
         grid = self._empty(name)
         data = load_labels(path, like=grid).data
         values = _check_values(data, path)
-        count = self._count(name)
+        count = self._slices(name)
         if isinstance(done, str):
             shown = np.moveaxis(data, PLANE_AXIS[plane], 0).any(axis=(1, 2))
             choices: dict[str, Iterable[int]] = {
@@ -194,6 +196,7 @@ class ProjectLabels(ProjectScans):
         names = read_segment_names(path)
         with self._labelling:
             self._add_classes(values, names)
+            accepted = self._not_replaced(name, data, grid)
             if own.is_file():
                 self._put_aside(own, move=False)
             # In this order a crash leaves no slice marked as done whose labels are others.
@@ -205,6 +208,7 @@ class ProjectLabels(ProjectScans):
                 self._mark_along(plane, name, before)
                 raise
             self._label_times[name] = _times(own)
+            self._change_scan(name, accepted=accepted)
             return self._mark_along(plane, name, ranges(marked))
 
     def mark_done(
@@ -248,7 +252,7 @@ class ProjectLabels(ProjectScans):
                 f"Slices of this project are done along the {self.plane} plane, not the {plane} "
                 "one; show that plane, or choose another one for the project."
             )
-        numbers = self._checked(name, [slices] if isinstance(slices, int) else slices)
+        numbers = self._checked(name, slices)
         if done and numbers and not self.has_labels(name):
             with self._labelling:
                 # A slice that is done and empty has labels: there is nothing on it.
@@ -265,21 +269,6 @@ class ProjectLabels(ProjectScans):
             if self.plane != plane:
                 return ()
             return self._change_scan(name, done=done).done_slices
-
-    def _count(self, name: str) -> int:
-        """How many slices a scan has along the plane of the project."""
-        return self.entry(name).shape[PLANE_AXIS[self.plane]]
-
-    def _checked(self, name: str, slices: Iterable[int]) -> set[int]:
-        count = self._count(name)
-        numbers = {int(number) for number in slices}
-        bad = [number for number in numbers if not 0 <= number < count]
-        if bad:
-            raise ProjectError(
-                f"{name} has no {self.plane} slice {bad[0]}; its slices are numbered 0 to "
-                f"{count - 1}."
-            )
-        return numbers
 
     def _empty(self, name: str) -> Volume:
         """A scan with its grid and header, and no values of its own."""

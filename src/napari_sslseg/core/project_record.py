@@ -1,15 +1,11 @@
 """The record of a project, ``project.json``: what it may hold, and how it is read and written."""
 
 import json
-import re
 from collections.abc import Iterable
-from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     JsonValue,
     PrivateAttr,
@@ -24,7 +20,14 @@ from napari_sslseg.core.geometry import PLANE_AXIS, Plane
 from napari_sslseg.core.plain_files import read_regular
 from napari_sslseg.core.printable import printable
 from napari_sslseg.core.project_names import folded, is_name
-from napari_sslseg.core.provenance import count_ranges, from_ends, from_ranges, range_ends
+from napari_sslseg.core.project_part import (
+    MOST_SLICES,
+    AcceptedSlices,
+    ProjectPart,
+    checked_ranges,
+    last_slice,
+)
+from napari_sslseg.core.provenance import count_ranges, from_ranges
 from napari_sslseg.core.run_record import first_problem
 from napari_sslseg.core.strict_json import parse_json
 
@@ -36,12 +39,14 @@ MOST_SCANS = 5000
 MOST_FILES = 300_000
 """Of all scans together: DICOM series have one for each slice."""
 
-MOST_SLICES = 100_000
 MOST_DONE = 5_000_000
 """Slices that are done, of all scans together; a few bytes can claim any number of them."""
 
 MOST_DONE_TEXT = 8 * 2**20
 """Characters of their ranges."""
+
+MOST_ACCEPTED = 1000
+"""Runs, by plane, from which a scan took in predictions."""
 
 LARGEST_CLASS = 254
 """Label values fit into a byte, and 255 is left to programs that mark "ignore" by it."""
@@ -49,18 +54,12 @@ LARGEST_CLASS = 254
 Role = Literal["train", "test"]
 """What a scan is for: to learn from, or held out to be tested on."""
 
-_RANGES = re.compile(r"(\d{1,6}(-\d{1,6})?(, \d{1,6}(-\d{1,6})?)*)?")
 _HASH = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 _LENGTH = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _PATH = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
-class _Part(BaseModel):
-    # A key that is not known would be lost when the record is written, so it is an error.
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
-
-
-class ProjectClass(_Part):
+class ProjectClass(ProjectPart):
     """A structure that is labelled."""
 
     value: int = Field(ge=1, le=LARGEST_CLASS)
@@ -77,7 +76,7 @@ class ProjectClass(_Part):
         return name
 
 
-class ScanEntry(_Part):
+class ScanEntry(ProjectPart):
     """A scan of a project."""
 
     name: str
@@ -115,6 +114,9 @@ class ScanEntry(_Part):
 
     done: str = Field(default="", max_length=MOST_SLICES)
     """Slices that are finished, as ranges such as "0-8, 12"."""
+
+    accepted: tuple[AcceptedSlices, ...] = Field(default=(), max_length=MOST_ACCEPTED)
+    """Slices into which predictions were accepted; unknown in projects of early versions."""
 
     _done_count: int = PrivateAttr(default=0)
 
@@ -160,13 +162,19 @@ class ScanEntry(_Part):
     @field_validator("done")
     @classmethod
     def _check_done(cls, done: str, info: ValidationInfo) -> str:
-        if not _RANGES.fullmatch(done):
-            raise ValueError("it should hold ranges of slices, such as 0-8, 12")
-        ends = range_ends(done, max(info.data.get("shape", (MOST_SLICES,))))
-        apart = all(last + 1 < first for (_, last), (first, _) in pairwise(ends))
-        if not apart or from_ends(ends) != done:
-            raise ValueError("its ranges do not rise")
-        return done
+        return checked_ranges(done, max(info.data.get("shape", (MOST_SLICES,))))
+
+    @field_validator("accepted")
+    @classmethod
+    def _check_accepted(
+        cls, accepted: tuple[AcceptedSlices, ...], info: ValidationInfo
+    ) -> tuple[AcceptedSlices, ...]:
+        _unique("accepted slices of", ((item.run, item.plane) for item in accepted))
+        for item in accepted:
+            count = info.data.get("shape", (MOST_SLICES,) * 3)[PLANE_AXIS[item.plane]]
+            if last_slice(item.slices) >= count:
+                raise ValueError(f"there are only {count} {item.plane} slices")
+        return accepted
 
     @model_validator(mode="after")
     def _count_done(self) -> "ScanEntry":
@@ -174,7 +182,7 @@ class ScanEntry(_Part):
         return self
 
 
-class ProjectRecord(_Part):
+class ProjectRecord(ProjectPart):
     """All that a project remembers."""
 
     format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
@@ -191,20 +199,20 @@ class ProjectRecord(_Part):
         _unique("scans of the name", (folded(item.name) for item in self.scans))
         if sum(len(scan.files) for scan in self.scans) > MOST_FILES:
             raise ValueError(f"its scans have more than {MOST_FILES:,} files")
-        if (
-            sum(scan.done_count for scan in self.scans) > MOST_DONE
-            or sum(len(scan.done) for scan in self.scans) > MOST_DONE_TEXT
+        accepted = [item for scan in self.scans for item in scan.accepted]
+        for what, counts, texts in (
+            ("done", (s.done_count for s in self.scans), (s.done for s in self.scans)),
+            ("accepted", (i.count for i in accepted), (i.slices for i in accepted)),
         ):
-            raise ValueError(f"more than {MOST_DONE:,} slices are done, or in too many ranges")
+            if sum(counts) > MOST_DONE or sum(map(len, texts)) > MOST_DONE_TEXT:
+                raise ValueError(
+                    f"more than {MOST_DONE:,} slices are {what}, or in too many ranges"
+                )
         roles: dict[str, str] = {}
         for scan in self.scans:
             if roles.setdefault(scan.subject, scan.role) != scan.role:
                 raise ValueError(f"the subject {scan.subject} is for both training and test")
-            # Their last number stands at the end, without listing all.
-            if (
-                scan.done
-                and int(re.split("[-, ]", scan.done[-6:])[-1]) >= scan.shape[PLANE_AXIS[self.plane]]
-            ):
+            if scan.done and last_slice(scan.done) >= scan.shape[PLANE_AXIS[self.plane]]:
                 raise ValueError(f"more slices of {scan.name} are done than it has")
         return self
 
@@ -217,7 +225,7 @@ def _unique(what: str, values: Iterable[object]) -> None:
         seen.add(value)
 
 
-Part = TypeVar("Part", bound=_Part)
+Part = TypeVar("Part", bound=ProjectPart)
 
 
 def changed(part: Part, **changes: Any) -> Part:

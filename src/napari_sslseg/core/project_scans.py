@@ -176,7 +176,7 @@ class ProjectScans(ProjectFolder):
             raise ProjectError(problem)
         with self._looking:
             entry = self.entry(name)
-            key = entry.model_dump_json(exclude={"done", "role"})
+            key = entry.model_dump_json(exclude={"done", "role", "accepted"})
             known = self._opened.get(name)
             if known is None or known[0] != key:
                 known = (key, find_series(entry, found_path(entry, self.folder)))

@@ -1,4 +1,4 @@
-"""A page with the scores of a run and a picture of each scan, in one HTML file without links."""
+"""A page with scores of one run or two and pictures of each scan: one HTML file without links."""
 
 import base64
 import io
@@ -15,17 +15,65 @@ from napari_sslseg.core.geometry import PLANE_AXIS, Plane
 from napari_sslseg.core.slice_scores import SLICE_RULE, SliceScores
 from napari_sslseg.core.volumes import Volume, sampled
 
-PICTURE_HEIGHT = 260
+PICTURE_HEIGHT = 240
+OTHER_COLOUR = "#ffffff"
+"""Of values that are no class of the project."""
+
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em;
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em;
        color: #1b1b1b; background: #fff }
-table { border-collapse: collapse; margin: 1em 0 }
-th, td { padding: .3em .8em; border-bottom: 1px solid #ccc; text-align: left }
-td.number { text-align: right; font-variant-numeric: tabular-nums }
-tr.seen { color: #777; font-style: italic }
-figure { margin: 1.5em 0 } figcaption { margin-bottom: .4em }
-img { margin-right: 6px; image-rendering: auto; background: #000 }
+h2 { font-size: 1.15em; margin: 1.8em 0 .3em }
+p { margin: .5em 0 } dl { margin: .5em 0 } dt { font-weight: 600 } dd { margin: 0 0 .5em 0 }
+table { border-collapse: collapse; margin: .8em 0 }
+th, td { padding: .25em .9em .25em 0; border-bottom: 1px solid #ddd; text-align: left }
+th { border-bottom-color: #888; vertical-align: bottom }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+.use { white-space: nowrap }
+.doubtful { color: #666; font-style: italic }
+.name { margin-right: 1.2em; white-space: nowrap }
+.colour { display: inline-block; width: .9em; height: .9em; margin-right: .4em; border-radius: 2px;
+          vertical-align: -.1em; print-color-adjust: exact }
+.pictures { display: flex; gap: 8px }
+figure { margin: 0; min-width: 0 } figcaption { font-size: .9em; color: #555 }
+img { display: block; max-width: 100%; background: #000 }
+section { break-inside: avoid }
 """.strip()
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run in a report.
+
+    Attributes
+    ----------
+    name, about : str
+        Its name, and how it was made, in a sentence.
+    verdict : str
+        What its scores are, in a few sentences.
+    """
+
+    name: str
+    about: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class RunScores:
+    """Scores of a run on one scan.
+
+    Attributes
+    ----------
+    scores : SliceScores
+        Over its done slices.
+    use : str
+        What the training made of the scan, such as ``kept out``.
+    honest : bool
+        Whether the training learnt nothing of the patient, and a person alone drew the labels.
+    """
+
+    scores: SliceScores
+    use: str
+    honest: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,21 +82,18 @@ class ScanReport:
 
     Attributes
     ----------
-    scores : SliceScores
-        Over its done slices.
-    use : str
-        What the training made of it, such as ``kept out``.
-    honest : bool
-        Whether the training saw nothing of the patient.
+    runs : sequence of RunScores
+        Of each run of the report, in their order.
+    accepted : int
+        Of its done slices, those on which a prediction was accepted.
     pictures : tuple of (str, bytes)
-        Captions and PNG images of its worst slice.
+        Captions and PNG images of the worst slice of the first run.
     shape_mm : tuple of float
         Height and width of the pictures.
     """
 
-    scores: SliceScores
-    use: str
-    honest: bool
+    runs: Sequence[RunScores]
+    accepted: int = 0
     pictures: tuple[tuple[str, bytes], ...] = ()
     shape_mm: tuple[float, float] = (1.0, 1.0)
 
@@ -56,98 +101,182 @@ class ScanReport:
 def scan_report(
     scan: Volume,
     truth: np.ndarray,
-    predicted: np.ndarray,
-    scores: SliceScores,
+    predicted: Mapping[str, np.ndarray],
+    runs: Sequence[RunScores],
     *,
     plane: Plane,
     colours: Mapping[int, str],
-    use: str,
-    honest: bool,
+    accepted: int = 0,
 ) -> ScanReport:
-    """Draw the worst slice of a scan: as it is, with labels, with the prediction."""
-    axis, index = PLANE_AXIS[plane], scores.worst or 0
+    """Draw the worst slice of a scan: as it is, with labels, with each prediction by its name."""
+    axis, index = PLANE_AXIS[plane], runs[0].scores.worst or 0
     grey = _grey(scan, np.take(scan.data, index, axis))
     height, width = (
         size * mm for a, (size, mm) in enumerate(zip(scan.data.shape, scan.spacing, strict=True))
         if a != axis
     )  # fmt: skip
-    pictures = (
-        ("scan", _png(grey)),
-        ("labels", _png(_painted(grey, np.take(truth, index, axis), colours))),
-        ("prediction", _png(_painted(grey, np.take(predicted, index, axis), colours))),
-    )
-    return ScanReport(scores, use, honest, pictures, (height, width))
+    maps = {"labels": truth, **predicted}
+    pictures = [("scan", _png(grey))] + [
+        (name, _png(_painted(grey, np.take(values, index, axis), colours)))
+        for name, values in maps.items()
+    ]
+    return ScanReport(runs, accepted, tuple(pictures), (height, width))
 
 
 def report_page(
-    title: str, about: str, scans: Sequence[ScanReport], names: Mapping[int, str]
+    title: str,
+    runs: Sequence[RunReport],
+    scans: Sequence[ScanReport],
+    *,
+    names: Mapping[int, str],
+    colours: Mapping[int, str],
+    uses: Mapping[str, str],
 ) -> str:
     """The page as HTML.
 
     Parameters
     ----------
     title : str
-        Such as the name of the run.
-    about : str
-        How the run was made, in a sentence.
+        Such as the names of the runs.
+    runs : sequence of RunReport
+        One, or two that are compared.
     scans : sequence of ScanReport
         In the order in which they are listed.
-    names : mapping of int to str
+    names, colours : mapping of int to str
         Of the classes.
+    uses : mapping of str to str
+        What the words on the use of scans mean, each in a sentence.
     """
+    told = [score.use for scan in scans for score in scan.runs]
+    columns = ["Scan", "Structure", *_each(runs, "Dice"), *_each(runs, "HD95", " (mm)")]
+    accepted = any(scan.accepted for scan in scans)
+    columns += ["Slices", *_each(runs, "Used"), *(["Accepted"] if accepted else [])]
+    meanings = {word: hint for word, hint in uses.items() if word in told}
+    if accepted:
+        meanings["Accepted"] = "Slices on which a prediction was accepted, and then marked as done."
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
         f"<h1>{escape(title)}</h1>",
-        f"<p>{escape(about)} Written {datetime.now().isoformat(' ', 'minutes')}.</p>",
-        f"<p>{escape(SLICE_RULE)} Scores in italics are of patients that the training learnt from, "
-        "and therefore too good. Not for diagnosis.</p>",
-        "<table><thead><tr><th>Scan</th><th>Structure</th><th>Dice</th><th>HD95 (mm)</th>"
-        "<th>Slices</th><th>Training</th></tr></thead><tbody>",
+        *(_about(mark, run) for mark, run in zip(_marks(runs), runs, strict=True)),
+        f"<p>{_total(scans)} Written {datetime.now().isoformat(' ', 'minutes')}. "
+        "Not for diagnosis.</p>",
+        "<h2>Scores</h2>",
+        f"<table><thead><tr>{''.join(map(_title, columns))}</tr></thead><tbody>",
+        *(row for scan in scans for row in _rows(scan, names, accepted)),
+        "</tbody></table>",
+        "<p>Scores in italics are too good, or may be: the training learnt from the patient, or a "
+        f"prediction was accepted on some of the slices. {escape(SLICE_RULE)}</p>",
+        "<dl>",
+        *(f"<dt>{escape(w)}</dt><dd>{escape(hint)}</dd>" for w, hint in meanings.items()),
+        "</dl>",
+        "<h2>The worst slice of each scan</h2>",
+        f"<p>{''.join(_legend(names[value], colours.get(value)) for value in sorted(names))}</p>",
+        *(_pictures(scan) for scan in scans),
+        "</body></html>",
     ]
-    for scan in scans:
-        parts += _rows(scan, names)
-    parts.append("</tbody></table>")
-    parts += [_figure(scan) for scan in scans]
-    parts.append("</body></html>")
     return "\n".join(parts)
 
 
 def write_report(
-    path: Path, title: str, about: str, scans: Sequence[ScanReport], names: Mapping[int, str]
+    path: Path,
+    title: str,
+    runs: Sequence[RunReport],
+    scans: Sequence[ScanReport],
+    *,
+    names: Mapping[int, str],
+    colours: Mapping[int, str],
+    uses: Mapping[str, str],
 ) -> Path:
-    """Write the page to a file, whole or not at all."""
-    write_text(path, report_page(title, about, scans, names))
+    """Write the page to a file, whole or not at all; see :func:`report_page`."""
+    write_text(path, report_page(title, runs, scans, names=names, colours=colours, uses=uses))
     return path
 
 
-def _rows(scan: ScanReport, names: Mapping[int, str]) -> list[str]:
-    kind = "" if scan.honest else ' class="seen"'
-    return [
-        f"<tr{kind}><td>{escape(scan.scores.volume.name)}</td>"
-        f"<td>{escape(names.get(value, f'class {value}'))}</td>"
-        f'<td class="number">{_number(score.dice, 3)}</td>'
-        f'<td class="number">{_number(score.hd95_mm, 1)}</td>'
-        f'<td class="number">{len(scan.scores.slices)}</td><td>{escape(scan.use)}</td></tr>'
-        for value, score in scan.scores.volume.classes.items()
-    ]
+def _marks(runs: Sequence[RunReport]) -> list[str]:
+    """What tells the runs apart in titles: nothing where there is one."""
+    return [""] if len(runs) == 1 else [f" {chr(ord('A') + n)}" for n in range(len(runs))]
 
 
-def _figure(scan: ScanReport) -> str:
+def _each(runs: Sequence[RunReport], what: str, unit: str = "") -> list[str]:
+    return [f"{what}{mark}{unit}" for mark in _marks(runs)]
+
+
+def _title(text: str) -> str:
+    kinds = {"Dice": "number", "HD95": "number", "Slic": "number", "Used": "use"}
+    kind = f' class="{kinds[text[:4]]}"' if text[:4] in kinds else ""
+    return f"<th{kind}>{escape(text)}</th>"
+
+
+def _about(mark: str, run: RunReport) -> str:
+    which = f"Run{mark}: " if mark else ""
+    return (
+        f"<p><strong>{which}{escape(run.name)}.</strong> {escape(run.about)}</p>"
+        f"<p>{escape(run.verdict)}</p>"
+    )
+
+
+def _total(scans: Sequence[ScanReport]) -> str:
+    found = [scan.runs[0].scores for scan in scans]
+    counts = (
+        (sum(len(scores.slices) for scores in found), "slice"),
+        (len(found), "scan"),
+        (len({scores.volume.subject for scores in found}), "patient"),
+    )
+    slices, of, patients = (f"{n} {what}{'' if n == 1 else 's'}" for n, what in counts)
+    return f"In all, {slices} in {of} of {patients} were scored."
+
+
+def _rows(scan: ScanReport, names: Mapping[int, str], accepted: bool) -> list[str]:
+    found = [run.scores.volume.classes for run in scan.runs]
+    kinds = ["" if run.honest else " doubtful" for run in scan.runs]
+    rows = []
+    for value in sorted(set().union(*found)):
+        scores = [classes.get(value) for classes in found]
+        figures = [_number(score.dice if score else None, 3) for score in scores]
+        figures += [_number(score.hd95_mm if score else None, 1) for score in scores]
+        cells = [
+            f'<td class="number{kind}">{figure}</td>'
+            for kind, figure in zip(kinds * 2, figures, strict=True)
+        ]
+        words = [scan.runs[0].scores.volume.name, names.get(value, f"class {value}")]
+        uses = [f'<td class="use">{escape(run.use)}</td>' for run in scan.runs]
+        count = len(scan.runs[0].scores.slices)
+        row = [*map(_cell, words), *cells, f'<td class="number">{count}</td>', *uses]
+        row += [_cell(f"{scan.accepted} of {count}")] if accepted else []
+        rows.append(f"<tr>{''.join(row)}</tr>")
+    return rows
+
+
+def _cell(text: str) -> str:
+    return f"<td>{escape(text)}</td>"
+
+
+def _legend(name: str, colour: str | None) -> str:
+    shown = escape(colour or OTHER_COLOUR)
+    square = f'<span class="colour" style="background:{shown}"></span>'
+    return f'<span class="name">{square}{escape(name)}</span> '
+
+
+def _pictures(scan: ScanReport) -> str:
     if not scan.pictures:
         return ""
     height, width = scan.shape_mm
-    size = f'height="{PICTURE_HEIGHT}" width="{max(1, round(PICTURE_HEIGHT * width / height))}"'
+    shape = max(1, round(PICTURE_HEIGHT * width / height))
+    style = (
+        f"width: {shape}px; aspect-ratio: {shape} / {PICTURE_HEIGHT}"  # Pixels need not be square.
+    )
     images = "".join(
-        f'<img {size} alt="{escape(caption)}" title="{escape(caption)}" '
+        f'<figure><img style="{style}" alt="{escape(caption)}" '
         f'src="data:image/png;base64,{base64.b64encode(data).decode()}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
         for caption, data in scan.pictures
     )
+    scores = scan.runs[0].scores
     return (
-        f"<figure><figcaption>{escape(scan.scores.volume.name)}, slice {scan.scores.worst}, the "
-        f"worst one: {', '.join(escape(caption) for caption, _ in scan.pictures)}</figcaption>"
-        f"{images}</figure>"
+        f"<section><p>{escape(scores.volume.name)}, slice {scores.worst}</p>"
+        f'<div class="pictures">{images}</div></section>'
     )
 
 
@@ -165,7 +294,7 @@ def _painted(grey: np.ndarray, labels: np.ndarray, colours: Mapping[int, str]) -
     image = grey.astype(np.float32)
     for value in np.unique(labels):
         if value:
-            code = colours.get(int(value), "#ffffff").lstrip("#")
+            code = colours.get(int(value), OTHER_COLOUR).lstrip("#")
             colour = np.array([int(code[i : i + 2], 16) for i in (0, 2, 4)], np.float32)
             image[labels == value] = 0.45 * image[labels == value] + 0.55 * colour
     return image.astype(np.uint8)

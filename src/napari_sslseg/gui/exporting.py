@@ -1,4 +1,4 @@
-"""Write labels or predictions of scans into a folder, and a report; never over a scan.
+"""Write labels or predictions of scans into a folder; never over a scan.
 
 Needs no Qt.
 """
@@ -12,32 +12,24 @@ from napari_sslseg.core.atomic import write_text
 from napari_sslseg.core.errors import DataError, SslsegError, StorageError
 from napari_sslseg.core.events import Done, Event, Message, PauseFlag, Progress, StopFlag
 from napari_sslseg.core.segment_classes import Algorithm
-from napari_sslseg.gui.predictions import open_run, predict_scan, run_folder
-from napari_sslseg.gui.run_words import long_words
-from napari_sslseg.gui.score_rows import HONEST, ORDER, uses_of
+from napari_sslseg.gui.predictions import open_run, predict_scan
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project import Project
     from napari_sslseg.core.project_record import ScanEntry
-    from napari_sslseg.gui.predictions import Predicted
     from napari_sslseg.gui.session import Session
 
 Events = Callable[[StopFlag, PauseFlag], Iterator[Event]]
 ACCEPTED = "accepted"
+"""Where projects of early versions remember scans, without their slices."""
 
 FORMATS = {".nii.gz": "NIfTI", ".nrrd": "NRRD", ".mha": "MetaImage", ".dcm": "DICOM segmentation"}
 
 
 def accepted_scans(project: "Project") -> tuple[str, ...]:
     """Scans into whose labels a prediction was accepted, as the project remembers."""
-    return tuple(name for name in project.recall(ACCEPTED, []) if isinstance(name, str))
-
-
-def note_accepted(project: "Project", name: str) -> None:
-    """Remember that the labels of a scan are no longer drawn by hand alone, which exports tell."""
-    known = accepted_scans(project)
-    if name not in known:
-        project.remember(ACCEPTED, [*known, name])
+    early = project.recall(ACCEPTED, [])
+    return tuple(s.name for s in project.record.scans if s.accepted or s.name in early)
 
 
 def targets(
@@ -54,8 +46,6 @@ def targets(
     ------
     DataError
         If there is nothing to write.
-    StorageError
-        If one of them is a file of a scan of the project.
     """
     found = {
         name: folder / f"{name}_{run or 'labels'}{suffix}"
@@ -64,11 +54,24 @@ def targets(
     }
     if not found:
         raise DataError("There are no labels to export; label a slice in step 3 first.")
+    return found
+
+
+def refuse_scans(project: "Project", files: Iterable[Path]) -> None:
+    """Look whether files are scans of a project, which takes a while where there are many.
+
+    Raises
+    ------
+    StorageError
+        If one of them is.
+    """
+    there = [path for path in files if path.exists()]
+    if not there:
+        return
     used = {file.resolve() for scan in project.record.scans for file in _files(project, scan)}
-    for path in found.values():
+    for path in there:
         if path.resolve() in used:
             raise StorageError(f"{path} is a scan, and is left as it is; choose another folder.")
-    return found
 
 
 def _files(project: "Project", entry: "ScanEntry") -> list[Path]:
@@ -94,7 +97,7 @@ def legends(project: "Project", run: str, files: dict[str, Path]) -> dict[Path, 
 
 
 def export(session: "Session", run: str, files: dict[str, Path]) -> Events | None:
-    """The job that writes them; what is at their places is replaced."""
+    """The job that writes them; what is at their places is replaced, unless it is a scan."""
     project = session.project
     if project is None:
         return None
@@ -105,6 +108,7 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
         from napari_sslseg.core.label_maps import save_labels
 
+        refuse_scans(project, files.values())
         segmenter, written = None, 0
         for number, (name, path) in enumerate(files.items()):
             if stop.is_set:
@@ -131,54 +135,5 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
         yield Progress("Exporting", len(files), len(files))
         yield Message(f"{written} of {len(files)} label maps were written.")
         yield Done(written)
-
-    return events
-
-
-def report(session: "Session", run: str, path: Path) -> Events | None:
-    """The job that writes the report of a run on all scans with done slices."""
-    project = session.project
-    if project is None:
-        return None
-    names = [scan.name for scan in project.record.scans if scan.done]
-    ready: dict[str, Predicted | None] = {n: session.predictions.get(run, n) for n in names}
-
-    def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
-        from napari_sslseg.core.run_list import summarise
-        from napari_sslseg.core.score_report import scan_report, write_report
-        from napari_sslseg.core.slice_scores import score_slices
-
-        if not names:
-            raise DataError("No slice is done, so there is nothing to score; mark one as done.")
-        uses, segmenter, scans = uses_of(project, run), None, []
-        colours = {item.value: item.colour for item in project.classes}
-        for number, name in enumerate(sorted(names, key=lambda name: ORDER.index(uses[name]))):
-            if stop.is_set:
-                yield Done(None, stopped=True)
-                return
-            yield Progress("Writing the report", number, len(names))
-            try:
-                found = ready.pop(name)
-                if found is None:
-                    segmenter = segmenter or open_run(project, run)
-                    found = predict_scan(project, segmenter, name)
-                scan, truth = project.load(name), project.labels(name).data
-                scores = score_slices(
-                    found.labels, truth, project.done(name), plane=project.plane,
-                    spacing=scan.spacing, name=name, subject=project.entry(name).subject,
-                )  # fmt: skip
-                drawn = scan_report(
-                    scan, truth, found.labels, scores, plane=project.plane, colours=colours,
-                    use=uses[name], honest=uses[name] in HONEST,
-                )  # fmt: skip
-                scans.append(drawn)
-            except SslsegError as error:
-                yield Message(str(error))
-        folder = run_folder(project, run)
-        about = long_words(summarise(folder, folder.parent))
-        write_report(path, f"Scores of {run}", about, scans, project.class_names)
-        yield Progress("Writing the report", len(names), len(names))
-        yield Message(f"The report is {path}.")
-        yield Done(path)
 
     return events

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 ENDS = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
 Use = Literal["not seen", "without labels", "kept out", "same patient", "learnt from"]
+USE_WORDS: dict[Use, str] = {
+    "not seen": "unseen",
+    "without labels": "no labels",
+    "kept out": "kept out",
+    "same patient": "patient",
+    "learnt from": "learnt",
+}
+"""The same as a table shows it, in the window and in reports."""
+
 USE_HINTS: dict[Use, str] = {
     "not seen": "Neither the training nor a pretraining before it saw this patient.",
     "without labels": "The training learnt nothing of this patient, but its pretraining saw them "

@@ -7,17 +7,10 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from napari_sslseg.core.slice_scores import SLICE_RULE
-from napari_sslseg.gui.run_words import USE_HINTS
-from napari_sslseg.gui.score_rows import HONEST, ORDER, ScoreRow
+from napari_sslseg.gui.run_words import USE_HINTS, USE_WORDS
+from napari_sslseg.gui.score_rows import HONEST, ORDER, ScoreRow, slices_words
 
-COLUMNS = ("Scan", "Structure", "Dice", "HD95", "Dice B", "Used")
-WORDS = {
-    "not seen": "unseen",
-    "without labels": "no labels",
-    "kept out": "kept out",
-    "same patient": "patient",
-    "learnt from": "learnt",
-}
+COLUMNS = ("Scan", "Structure", "Dice", "HD95", "Dice B", "Used", "Acc.")
 STRUCTURE_WIDTH = 76
 HINTS = (
     "Click a row to look at the worst slice of the scan.",
@@ -26,8 +19,10 @@ HINTS = (
     f"How far the outlines are apart, in mm: 95 of 100 places are nearer. {SLICE_RULE}",
     "Dice of the run that it is compared with.",
     "What the training made of the scan; scores of scans it learnt from are too good.",
+    "Accepted: done slices on which a prediction was accepted; scores over them are too good.",
 )
-OTHER = COLUMNS.index("Dice B")
+OTHER, ACCEPTED = COLUMNS.index("Dice B"), COLUMNS.index("Acc.")
+SCORES = range(2, 5)
 ROW = Qt.ItemDataRole.UserRole
 
 
@@ -84,9 +79,12 @@ class ScoreTable(QTableWidget):
                 (_figure(row.dice, 2) + mark, row.dice),
                 (_figure(row.hd95, 1), row.hd95),
                 (_figure(row.other, 2) + theirs, row.other),
-                (WORDS[row.use], ORDER.index(row.use)),
+                (USE_WORDS[row.use], ORDER.index(row.use)),
+                (f"{row.accepted.count} of {row.slices}", row.accepted.count),
             )
-            hint = f"{row.scan}, {row.structure}, {row.slices} done slices"
+            hint = f"{row.scan}, {row.structure}, {slices_words(row.slices, row.accepted)}"
+            if row.accepted.count:
+                hint += f" ({', '.join(row.accepted.runs)})"
             hint += f", HD95 {_figure(row.hd95, 1)} mm. {USE_HINTS[row.use]}"
             if row.other_use is not None and row.other_use != row.use:
                 hint += f" Run B: {USE_HINTS[row.other_use]}"
@@ -96,18 +94,19 @@ class ScoreTable(QTableWidget):
                 item = _Item(text, key)
                 item.setToolTip(hint)
                 item.setData(ROW, row)
-                if place in (2, 3, 4):
+                if place in SCORES:
                     item.setTextAlignment(
                         Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
                     )
                 use = row.other_use or row.use if place == OTHER else row.use
-                if use not in HONEST:
+                if use not in HONEST or (row.accepted.count and place in (*SCORES, ACCEPTED)):
                     font = item.font()
                     font.setItalic(True)
                     item.setFont(font)
                 self.setItem(number, place, item)
-        self.setColumnHidden(4, not compared)
+        self.setColumnHidden(OTHER, not compared)
         self.setColumnHidden(3, compared)  # There is no room for all; it stands in the hints.
+        self.setColumnHidden(ACCEPTED, not any(row.accepted.count for row in rows))
         header.setSortIndicator(column, order)
         self.setSortingEnabled(True)
 

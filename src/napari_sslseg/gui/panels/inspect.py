@@ -21,7 +21,7 @@ from napari_sslseg.gui.panels.inspect_show import ShowSwitches
 from napari_sslseg.gui.prediction_layers import PredictionLayers
 from napari_sslseg.gui.quiet import QuietComboBox
 from napari_sslseg.gui.run_words import long_words, short_words, usable_runs
-from napari_sslseg.gui.score_rows import ScoreRow, score_rows, verdict
+from napari_sslseg.gui.score_rows import ScoreRow, score_sheet
 from napari_sslseg.gui.score_table import ScoreTable
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class InspectPanel(QWidget):
         session.told.connect(self._hear)
         session.ended.connect(self._ended)
         self.scene.changed.connect(self._scan_shown)
+        self.correct.marks.changed.connect(self._show_scores)
         self.table.chosen.connect(self._look_at)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
@@ -225,10 +226,9 @@ class InspectPanel(QWidget):
         return PREDICTED if self.table.rowCount() else NO_SCORES
 
     def _show_scores(self) -> None:
-        predictions = self.session.predictions
-        rows = score_rows(predictions, self.layers.first, self.layers.second)
-        self.table.show_rows(rows, compared=bool(self.layers.second))
-        self.verdict.setText(verdict(predictions, self.layers.first))
+        sheet = score_sheet(self.session.predictions, self.layers.first, self.layers.second)
+        self.table.show_rows(sheet.rows, compared=bool(self.layers.second))
+        self.verdict.setText(sheet.verdict)
         self._offer()
 
     def _score_again(self, name: str) -> None:

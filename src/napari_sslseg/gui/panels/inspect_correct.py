@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtWidgets import QGridLayout, QWidget
 
 from napari_sslseg.core.geometry import PLANE_AXIS
 from napari_sslseg.gui.accept import accept_region, accept_slice, next_slice
+from napari_sslseg.gui.accepted_marks import AcceptedMarks
 from napari_sslseg.gui.buttons import hinted_button
-from napari_sslseg.gui.exporting import note_accepted
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.prediction_layers import PredictionLayers
@@ -27,6 +28,7 @@ class CorrectButtons(QWidget):
     ) -> None:
         super().__init__()
         self.session, self.scene, self.layers, self._say = session, scene, layers, say
+        self.marks = AcceptedMarks(session, scene)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         self.next = hinted_button(
@@ -97,7 +99,8 @@ class CorrectButtons(QWidget):
             self._say(FIRST_PREDICT)
             return
         axis, index = PLANE_AXIS[self.scene.plane], self.scene.slice
-        self._accepted(accept_slice(labels, found.labels, axis, index), index)
+        before = np.take(labels.data, index, axis)
+        self._accepted(accept_slice(labels, found.labels, axis, index), index, before)
 
     def accept_pointed(self) -> None:
         """Take the predicted region under the mouse into the labels."""
@@ -111,17 +114,21 @@ class CorrectButtons(QWidget):
         axis, index = PLANE_AXIS[self.scene.plane], self.scene.slice
         place = [float(number) for number in labels.world_to_data(position)[-3:]]
         place[axis] = index
+        before = np.take(labels.data, index, axis)
         count = accept_region(labels, found.labels, axis, place)
         if count < 0:
             self._say("No structure is predicted there; point at a coloured region.")
         else:
-            self._accepted(count, index)
+            self._accepted(count, index, before)
 
-    def _accepted(self, count: int, index: int) -> None:
+    def _accepted(self, count: int, index: int, before: np.ndarray) -> None:
         if not count:
             self._say(f"Your labels on slice {index} are like that already.")
             return
-        self._remember()
+        if not self.marks.note(index, self.layers.run, before):
+            if self.scene.labels is not None:
+                self.scene.labels.undo()  # Else nobody could tell that it was predicted.
+            return
         self.scene.take_labels()  # Else undo does nothing.
         if self.scene.keeper.done[index]:
             # What a network said must not pass for what a person checked, least of all in scores.
@@ -130,11 +137,6 @@ class CorrectButtons(QWidget):
         else:
             then = "Mark the slice as done when all on it is right."
         self._say(f"{count:,} pixels of slice {index} were accepted; Ctrl+Z undoes it. {then}")
-
-    def _remember(self) -> None:
-        project, name = self.session.project, self.session.current
-        if project is not None:
-            self.session.attempt(lambda: note_accepted(project, name))
 
     def _wait_for_click(self, waiting: bool) -> None:
         callbacks = self.scene.viewer.mouse_drag_callbacks
@@ -161,4 +163,13 @@ class CorrectButtons(QWidget):
         if self.scene.labels is not None:
             index = self.scene.slice
             self.scene.keeper.mark([index])
-            self._say(f"Slice {index} is done; it counts in the next training.")
+            told = (
+                "; scores tell that a prediction was accepted on it" if self._known(index) else ""
+            )
+            self._say(f"Slice {index} is done; it counts in the next training{told}.")
+
+    def _known(self, index: int) -> bool:
+        project, name = self.session.project, self.session.current
+        if project is None or name not in project.names:
+            return False
+        return any(index in numbers for numbers in project.accepted(name).values())

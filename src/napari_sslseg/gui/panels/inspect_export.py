@@ -14,9 +14,10 @@ from qtpy.QtWidgets import (
 from napari_sslseg.core.errors import SslsegError
 from napari_sslseg.core.events import Event, Message
 from napari_sslseg.gui.asking import ask
-from napari_sslseg.gui.exporting import FORMATS, Events, export, report, targets
+from napari_sslseg.gui.exporting import FORMATS, Events, export, targets
 from napari_sslseg.gui.jobs import Problem
 from napari_sslseg.gui.quiet import QuietComboBox
+from napari_sslseg.gui.reporting import report
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.prediction_layers import PredictionLayers
@@ -51,7 +52,10 @@ class ExportForm(QWidget):
         self.export.setToolTip("Writes label maps into a folder. Scans are never replaced.")
         self.report = QPushButton("Re&port …")
         self.report.setObjectName("export-report")
-        self.report.setToolTip("Writes the scores and a picture of each scored scan as a web page.")
+        self.report.setToolTip(
+            "Writes the scores and pictures of each scored scan as a web page; of both runs if two "
+            "are compared."
+        )
         row.addWidget(self.export)
         row.addWidget(self.report)
         form.addRow(row)
@@ -92,14 +96,14 @@ class ExportForm(QWidget):
         return ask(self, question, [REPLACE], name="ask-replace") == REPLACE
 
     def _report(self) -> None:
-        run = self.layers.run
+        run, other = self.layers.first, self.layers.second
         name, _ = QFileDialog.getSaveFileName(
             self, "Write the report to", f"{run}.html", "Web page (*.html)"
         )
         if name:
             path = Path(name)
             path = path if path.suffix.lower() in (".html", ".htm") else Path(f"{name}.html")
-            self._start("Writing the report", report(self.session, run, path))
+            self._start("Writing the report", report(self.session, run, path, other))
 
     def _start(self, title: str, events: Events | None) -> None:
         if events is None:

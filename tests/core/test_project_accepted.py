@@ -1,0 +1,124 @@
+"""Slices whose labels took in a prediction: remembered for as long as they hold it."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_sslseg.core.errors import ProjectError
+from napari_sslseg.core.label_maps import save_labels
+from napari_sslseg.core.project import Project
+
+RUN, OTHER = "finetune-001", "finetune-002"
+
+
+@pytest.fixture
+def project(tmp_path):
+    """One scan of six axial slices, with labels on all of them."""
+    values = np.random.default_rng(0).integers(0, 900, (12, 10, 6)).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "scan.nii.gz")
+    with Project.create(tmp_path / "project") as project:
+        project.add_scans(tmp_path / "scan.nii.gz")
+        project.save_labels("scan", np.ones(project.entry("scan").shape, np.uint8))
+        yield project
+
+
+def record(project):
+    return json.loads((project.folder / "project.json").read_text())
+
+
+def test_slices_and_runs_are_on_disk_at_once(project):
+    assert project.accepted("scan") == {}
+    project.note_accepted("scan", [3, 1], RUN)
+    project.note_accepted("scan", 2, RUN)
+    project.note_accepted("scan", 3, OTHER)
+    assert record(project)["scans"][0]["accepted"] == [
+        {"plane": "axial", "run": RUN, "slices": "1-3"},
+        {"plane": "axial", "run": OTHER, "slices": "3"},
+    ]
+    project.mark_done("scan", [1, 3])
+    project.unmark("scan", 1)
+    project.set_subject("scan", "ann")
+    project.close()
+    with Project.open(project.folder) as again:
+        assert again.accepted("scan") == {RUN: (1, 2, 3), OTHER: (3,)}
+        again.forget_accepted("scan", 3)
+        assert again.accepted("scan") == {RUN: (1, 2)}
+        again.forget_accepted("scan", [1, 2, 5])
+        assert again.accepted("scan") == {}
+        assert record(again)["scans"][0]["accepted"] == []
+
+
+def test_what_is_no_slice_is_refused(project):
+    for act in (
+        lambda number: project.note_accepted("scan", number, RUN),
+        lambda number: project.forget_accepted("scan", number),
+    ):
+        for bad in (-1, 6):
+            with pytest.raises(ProjectError, match="numbered 0 to 5"):
+                act(bad)
+    with pytest.raises(ProjectError, match="no scan named nobody"):
+        project.note_accepted("nobody", 1, RUN)
+    with pytest.raises(ProjectError, match="cannot take that"):
+        project.note_accepted("scan", 1, "")
+    project.note_accepted("scan", 1, "\x1b[2J" * 300)
+    project.close()
+    Project.open(project.folder).close()
+
+
+def test_a_project_that_does_not_know_of_it_opens(project):
+    project.close()
+    path = project.folder / "project.json"
+    old = record(project)
+    del old["scans"][0]["accepted"]
+    path.write_text(json.dumps(old))
+    with Project.open(project.folder) as again:
+        assert again.accepted("scan") == {}
+        again.note_accepted("scan", 1, RUN)
+        assert again.accepted("scan") == {RUN: (1,)}
+
+
+def test_a_slice_of_another_plane_crosses_all_that_were_accepted(project):
+    project.note_accepted("scan", [2, 4], RUN)
+    project.set_plane("sagittal")
+    assert project.accepted("scan") == {RUN: tuple(range(12))}
+    project.note_accepted("scan", 11, OTHER)
+    project.forget_accepted("scan", range(12))
+    assert project.accepted("scan") == {RUN: tuple(range(12))}
+    project.set_plane("axial")
+    assert project.accepted("scan") == {RUN: (2, 4)}
+
+
+def test_an_import_replaces_where_it_holds_something_else(project, tmp_path):
+    project.note_accepted("scan", [1, 2, 3], RUN)
+    project.note_accepted("scan", 2, OTHER)
+    labels = project.labels("scan").data
+    labels[2, 0, 0] = 0
+    path = save_labels(labels, tmp_path / "corrected.nrrd", like=project.load("scan"))
+    project.import_labels("scan", path)
+    assert project.accepted("scan") == {RUN: (1, 3)}
+    # What comes back over a file that cannot be read may be what was there.
+    own = project.labels_path("scan")
+    own.write_bytes(own.read_bytes()[:50])
+    project.import_labels("scan", path)
+    assert project.accepted("scan") == {RUN: (1, 3)}
+    path = save_labels(labels * 2, tmp_path / "other.nrrd", like=project.load("scan"))
+    project.import_labels("scan", path)
+    assert project.accepted("scan") == {}
+
+
+def test_an_import_that_fails_leaves_it(project, tmp_path, monkeypatch):
+    from napari_sslseg.core import project_labels
+
+    def fail(*args, **kwargs):
+        raise OSError("the disk is full")
+
+    project.note_accepted("scan", [1, 2], RUN)
+    path = save_labels(
+        project.labels("scan").data * 2, tmp_path / "other.nrrd", like=project.load("scan")
+    )
+    monkeypatch.setattr(project_labels, "save_labels", fail)
+    with pytest.raises(OSError, match="full"):
+        project.import_labels("scan", path)
+    assert project.accepted("scan") == {RUN: (1, 2)}
