@@ -55,7 +55,7 @@ class AcceptedMarks:
     def __init__(self, session: "Session", scene: "Scene") -> None:
         self.session, self.scene = session, scene
         self._traces: dict[Key, _Trace] = {}
-        session.project_changed.connect(self._traces.clear)
+        session.project_changed.connect(self._left)
         session.labels_replaced.connect(self._replaced)
         scene.keeper.changed.connect(self._look)
 
@@ -134,6 +134,10 @@ class AcceptedMarks:
             return False
         trace.runs = runs
         return self.session.attempt(lambda: project.forget_accepted(name, index))
+
+    def _left(self) -> None:
+        """Another project, or none."""
+        self._traces.clear()
 
     def _replaced(self, name: str) -> None:
         """Labels were imported, and the project knows what that means."""
