@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from napari_sslseg.core.consistency_config import Consistency as Consistency
 from napari_sslseg.core.network_config import (
     NETWORK_WIDTHS as NETWORK_WIDTHS,
     Dense3dNetwork as Dense3dNetwork,
@@ -264,6 +265,20 @@ class FinetuneSettings(StageSettings):
         title="Foreground share",
         description="Share of each batch drawn from slices that hold a labelled structure.",
     )
+    average_decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        title="Averaging of weights",
+        description="Share of the moving average of the weights that each step leaves as it is, "
+        "such as 0.99. The average is what is kept; 0 keeps the weights of the last step.",
+    )
+    consistency: Consistency | None = Field(
+        None,
+        title="Unlabelled slices",
+        description="How slices without labels are learnt from as well, by what the average of "
+        "the weights says of them; they are not if not set.",
+    )
     classes: tuple[int, ...] | None = Field(
         None,
         min_length=1,
@@ -280,6 +295,15 @@ class FinetuneSettings(StageSettings):
         if len(set(classes)) < len(classes) or not all(0 < c < 2**31 for c in classes):
             raise ValueError("classes are different whole numbers above 0 (0 is the background)")
         return tuple(sorted(classes))
+
+    @model_validator(mode="after")
+    def _check_teacher(self) -> "FinetuneSettings":
+        if self.consistency is not None and not self.average_decay:
+            raise ValueError(
+                "consistency needs the average of the weights, which says what unlabelled slices "
+                "show; set average_decay, such as 0.99"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_strategy(self) -> "FinetuneSettings":

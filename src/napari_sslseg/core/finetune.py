@@ -1,6 +1,6 @@
 """Fine-tuning: a pretrained (or fresh) U-Net learns from annotated slices."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import ceil
 from operator import attrgetter
 from pathlib import Path
@@ -22,10 +22,16 @@ from napari_sslseg.core.samples import iter_samples, sample_dimensions
 from napari_sslseg.core.segmentation_loss import SegmentationLoss, score_channels
 from napari_sslseg.core.session import Init as Init, Session
 from napari_sslseg.core.start import load_start, open_start, settled
-from napari_sslseg.core.store import scan_subject
+from napari_sslseg.core.store import Scan, scan_subject
 from napari_sslseg.core.strategies import planned, settled_strategy
 from napari_sslseg.core.subjects import hold_out
 from napari_sslseg.core.supervised import batch_loss, dice_validation, slice_prediction
+from napari_sslseg.core.unlabelled import (
+    UNLABELLED,
+    open_slices,
+    unlabelled_scans,
+    with_unlabelled,
+)
 from napari_sslseg.core.volumes import Modality
 from napari_sslseg.core.watch import Watch
 
@@ -40,6 +46,7 @@ def iter_finetune(
     out: str | Path,
     settings: FinetuneSettings | None = None,
     validation: Sequence[LabelledScan] = (),
+    unlabelled: str | Path | Iterable[Scan | str] = (),
     device: str = "auto",
     modality: Modality | None = None,
     cache: str | Path | None = None,
@@ -52,7 +59,8 @@ def iter_finetune(
 ) -> Iterator[Event]:
     """Fine-tune a U-Net on annotated slices.
 
-    Slices that nobody annotated are left out: they are not background. The loss is one of
+    Slices that nobody annotated are not background: they are left out, or learnt from without
+    labels, see :mod:`napari_sslseg.core.consistency`. The loss is one of
     :class:`~napari_sslseg.core.segmentation_loss.SegmentationLoss`.
 
     Parameters
@@ -68,6 +76,9 @@ def iter_finetune(
     validation : sequence of LabelledScan
         Scans of other subjects. Their Dice decides which weights are best; without them the
         latest are.
+    unlabelled : path-like, Volume, or several, optional
+        Scans to learn from without labels, if the settings have a ``consistency``; labelled ones
+        may be among them. Slices of labelled scans that nobody annotated are learnt from as well.
     device, modality, cache, stop, pause, watch, threads, overwrite, resume
         As in :func:`~napari_sslseg.core.pretrain.iter_pretrain`. A run that goes on finds, among
         all labelled scans given, those that it trained on and those that it validated with.
@@ -99,16 +110,20 @@ def iter_finetune(
         overwrite=overwrite,
         resume=resume,
     )
-    yield from session.run(lambda session: _finetune(session, labelled, validation, settings))
+    yield from session.run(
+        lambda session: _finetune(session, labelled, validation, unlabelled, settings)
+    )
 
 
 def _finetune(
     session: Session,
     labelled: Sequence[LabelledScan],
     validation: Sequence[LabelledScan],
+    unlabelled: str | Path | Iterable[Scan | str],
     settings: FinetuneSettings | None,
 ) -> Iterator[Event]:
     """Do as :func:`iter_finetune` does, while its folder is locked."""
+    from napari_sslseg.core.averaging import Averaged
     from napari_sslseg.core.job import Job
     from napari_sslseg.core.networks.build import check_dimensions, make_network
     from napari_sslseg.core.networks.reconstruction import check_reconstruction, with_branch
@@ -123,14 +138,17 @@ def _finetune(
             return
         settings, start = earlier.run.settings(FinetuneSettings), earlier.start
         volumes = settings.network.dimensions == 3
-        given = [*labelled, *validation]
-        labelled, validation = same_labelled(earlier.run, given, volumes=volumes)
+        given = [*labelled, *validation, *unlabelled_scans(unlabelled, labelled, validation)]
+        labelled, validation, others = same_labelled(earlier.run, given, volumes=volumes)
     else:
         settings = settings or FinetuneSettings()
         start = open_start(session.init, session.out, replaced=session.replaced)
         settings = yield from settled_strategy(settings, start is not None)
         # In whatever order they are given, the same scans make the same run.
         labelled, validation = (sorted(g, key=attrgetter("name")) for g in (labelled, validation))
+        others = []
+        if settings.consistency is not None:
+            others = unlabelled_scans(unlabelled, labelled, validation)
     if not labelled:
         raise DataError("There is no labelled scan to learn from; label at least one slice.")
     _check_apart(labelled, validation)
@@ -148,7 +166,7 @@ def _finetune(
         [*labelled, *validation], settings.preprocessing.plane
     )
     store = yield from iter_samples(
-        [*labelled, *validation],
+        [*labelled, *validation, *others],
         settings.preprocessing,
         classes=classes,
         cache=session.cache,
@@ -167,6 +185,10 @@ def _finetune(
     yield from describe_middle(store, settings.middle_share)
     training = annotated[store.scan_index[annotated] < len(labelled)]
     held_out = annotated[store.scan_index[annotated] >= len(labelled)]
+    apart = range(len(labelled), len(labelled) + len(validation))
+    unknown = np.empty(0, np.int64)
+    if settings.consistency is not None:
+        unknown = open_slices(store, apart, settings.middle_share)
     if not store.foreground[training].any():
         raise DataError(
             "No annotated slice holds any of the classes "
@@ -180,30 +202,34 @@ def _finetune(
     model = make_network(settings.network, store.channels, channels)
     source = yield from load_start(start, model, settings.transfer)
     plan = yield from planned(settings, model, source)
-    apart = range(len(labelled), len(store.scans))
     record = {
         "settings": settings.model_dump(mode="json"),
         "classes": list(classes),
         **source,
         "scans": [scan.name for scan in store.scans],
-        "slices": {"training": len(training), "validation": len(held_out)},
-        "data": data_record(store, training, held_out, apart),
+        "slices": {
+            "training": len(training),
+            "validation": len(held_out),
+            **({UNLABELLED: len(unknown)} if len(unknown) else {}),
+        },
+        "data": data_record(store, training, held_out, apart, range(apart.stop, len(store.scans))),
         "seed": settings.training.seed,
     }
     writer = session.writer(earlier, start, fabric, threads, record)
     compare = SegmentationLoss(settings.loss)
+    learner = with_branch(model, settings.network, store.channels, settings.reconstruction_weight)
+    averaged = Averaged(learner, model, settings.average_decay) if settings.average_decay else None
+    size = settings.training.batch_size
+    batches = foreground_batches(training, store.foreground, size, settings.foreground_share)
     job = Job(
-        model=with_branch(model, settings.network, store.channels, settings.reconstruction_weight),
-        kept=model,
+        model=averaged or learner,
+        kept=averaged.average if averaged else model,
         settings=settings.training,
-        batches=foreground_batches(
-            training,
-            store.foreground,
-            settings.training.batch_size,
-            settings.foreground_share,
-        ),
+        batches=with_unlabelled(batches, unknown, size) if len(unknown) else batches,
+        groups=2 if len(unknown) else 1,
         steps_per_epoch=steps_per_epoch,
-        loss=batch_loss(store, compare, settings, fabric.device),
+        loss=batch_loss(store, compare, settings, fabric.device, averaged),
+        after_step=averaged.follow if averaged else None,
         begin_epoch=compare.begin_epoch,
         validate=dice_validation(store, held_out, settings, fabric.device),
         monitor="dice",

@@ -59,6 +59,8 @@ class Job:
     show : callable, optional
         ``model -> picture`` of what is watched, None if there is nothing to show; draws from no
         generator but its own. The model is in evaluation mode, without gradients.
+    after_step : callable, optional
+        Called after each step, once the weights are changed.
     groups : int
         Parts of equal length that a batch consists of, such as anchors, positives and negatives;
         processes that train together take the same places of all of them.
@@ -79,6 +81,7 @@ class Job:
     splits: bool = True
     describe: Callable[[np.ndarray], str] | None = None
     show: Callable[[nn.Module], Any] | None = None
+    after_step: Callable[[], None] | None = None
     groups: int = 1
     plan: Plan | None = None
 

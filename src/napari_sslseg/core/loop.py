@@ -107,6 +107,8 @@ class Loop:
         rate = self.optimizer.param_groups[0]["lr"]
         self._wrapped.step()
         self.schedule.step()
+        if job.after_step is not None:
+            job.after_step()
         self.step += 1
         self.row = {"step": self.step, "loss": value, "learning_rate": rate}
         self.run.row(self.row)

@@ -25,7 +25,11 @@ RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 
 
 def data_record(
-    store: "SampleStore", training: np.ndarray, validation: np.ndarray, held_out: Iterable[int] = ()
+    store: "SampleStore",
+    training: np.ndarray,
+    validation: np.ndarray,
+    held_out: Iterable[int] = (),
+    unlabelled: Iterable[int] = (),
 ) -> list[dict[str, Any]]:
     """Every scan of a store, with hashes of its contents and the samples that were learnt from.
 
@@ -35,8 +39,8 @@ def data_record(
         The samples.
     training, validation : ndarray
         Indices of those used for each.
-    held_out : iterable of int
-        Numbers of the scans that are for the validation alone.
+    held_out, unlabelled : iterable of int
+        Numbers of the scans that are for the validation alone, and of those without labels.
 
     Returns
     -------
@@ -44,14 +48,14 @@ def data_record(
         Samples are numbers within the scan, as ranges such as ``0-8, 12``; annotated ones are
         ``all`` where none is left out.
     """
-    apart = set(held_out)
+    roles = dict.fromkeys(held_out, "validation") | dict.fromkeys(unlabelled, "unlabelled")
     found = []
     for number, scan in enumerate(store.scans):
         own = np.arange(scan.start, scan.start + scan.n_slices)
         entry = {
             "name": scan.name,
             "subject": scan.subject,
-            "role": "validation" if number in apart else "training",
+            "role": roles.get(number, "training"),
             "content": scan.content,
             "labels": scan.labels,
             "training": ranges(np.intersect1d(own, training) - scan.start),

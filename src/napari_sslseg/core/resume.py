@@ -107,17 +107,20 @@ def same_scans(run: Run, scans: Sequence[Scan]) -> list[Scan]:
 
 
 def same_labelled(
-    run: Run, labelled: Sequence[LabelledScan], *, volumes: bool
-) -> tuple[list[LabelledScan], list[LabelledScan]]:
-    """Labelled scans of a run, for training and for validation, with the slices it learnt from.
+    run: Run, scans: Sequence[Scan], *, volumes: bool
+) -> tuple[list[LabelledScan], list[LabelledScan], list[Any]]:
+    """Scans of a run: for training and for validation, with the slices it learnt from, and others.
 
     Raises
     ------
     CheckpointError
         If one is missing, or the record is damaged.
     """
-    parts: tuple[list[LabelledScan], list[LabelledScan]] = [], []
-    for entry, item in zip(entries(run), same_scans(run, labelled), strict=True):
+    parts: tuple[list[LabelledScan], list[LabelledScan], list[Any]] = [], [], []
+    for entry, item in zip(entries(run), same_scans(run, scans), strict=True):
+        if entry.role == "unlabelled":
+            parts[2].append(bare(item))
+            continue
         if entry.annotated is not None and not volumes:
             try:
                 every = entry.annotated == ALL

@@ -23,7 +23,7 @@ class Seen:
     kept_out : set of str
         Those whose labels chose the best weights, and no more.
     unlabelled : set of str
-        Those that a pretraining before saw, without labels.
+        Those that were seen without labels, in a pretraining before or beside labelled ones.
     whole : bool
         Whether all runs of the chain are still there to tell.
     """
@@ -59,7 +59,7 @@ def seen_by(run: Run) -> Seen:
         if earlier is None:
             break
         for role, keys in _scans(earlier):
-            if earlier.kind == "pretrain":
+            if earlier.kind == "pretrain" or role == "unlabelled":
                 unlabelled.update(keys)
             else:
                 (kept_out if role == "validation" else learnt).update(keys)

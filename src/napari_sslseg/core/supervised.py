@@ -5,6 +5,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sslseg.core.config import FinetuneSettings, Preprocessing
+from napari_sslseg.core.consistency import (
+    consistency_loss,
+    consistency_weight,
+    strong_views,
+    told,
+)
 from napari_sslseg.core.distributed import everyone, shares
 from napari_sslseg.core.predict import relative_entropy
 from napari_sslseg.core.samples import Store
@@ -15,31 +21,53 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from napari_sslseg.core.averaging import Averaged
+
 
 def batch_loss(
     store: Store,
     compare: SegmentationLoss,
     settings: FinetuneSettings,
     device: "torch.device",
+    teacher: "Averaged | None" = None,
 ) -> Any:
-    """Augment a batch, go forward, compare; with a branch, restore the images too."""
+    """Augment a batch, go forward, compare; with a branch, restore the images too.
+
+    Samples without labels may be among those of a batch if there is a teacher to say what they
+    show.
+    """
+    import torch
     from torch.nn import functional
 
     from napari_sslseg.core.augment import apply_augmentation, sample_augmentation
 
-    weight = settings.reconstruction_weight
+    weight, settled = settings.reconstruction_weight, settings.consistency
 
-    def loss(model: "nn.Module", indices: np.ndarray, generator: "torch.Generator") -> "Tensor":
+    def annotated(indices: np.ndarray, generator: "torch.Generator") -> "tuple[Tensor, Tensor]":
         images = store.batch(indices).to(device, non_blocking=True)
         labels = store.label_batch(indices).to(device, non_blocking=True)
         dimensions = len(store.size)
         draw = sample_augmentation(len(indices), settings.augmentation, generator, dimensions)
-        images, labels = apply_augmentation(images, labels, draw)
-        if not weight:
-            return compare(model(images), labels)
-        scores, restored = model(images)
-        error = functional.mse_loss(restored.float(), images.float())
-        return (1 - weight) * compare(scores, labels) + weight * error
+        return apply_augmentation(images, labels, draw)
+
+    def loss(model: "nn.Module", indices: np.ndarray, generator: "torch.Generator") -> "Tensor":
+        known = store.annotated[indices]
+        images, labels = annotated(indices[known], generator)
+        own, said = len(images), None
+        if settled is not None and teacher is not None and not known.all():
+            seen = store.batch(indices[~known]).to(device, non_blocking=True)
+            said = told(teacher.average, seen, settings.loss, settled.threshold)
+            seen, said = strong_views(seen, said, settings.augmentation, settled, generator)
+            images = torch.cat([images, seen])
+        scores, restored = model(images) if weight else (model(images), None)
+        found = compare(scores[:own], labels)
+        if restored is not None:
+            error = functional.mse_loss(restored.float(), images.float())
+            found = (1 - weight) * found + weight * error
+        if settled is not None and teacher is not None and said is not None:
+            share = consistency_weight(settled, int(teacher.steps) / settings.training.steps)
+            found = found + share * consistency_loss(scores[own:], said, settings.loss)
+        return found
 
     return loss
 

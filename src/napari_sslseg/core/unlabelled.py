@@ -1,0 +1,118 @@
+"""Which unlabelled slices a fine-tuning learns from too, and how they come into its batches."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sslseg.core.errors import DataError
+from napari_sslseg.core.gather import bare, gather_scans
+from napari_sslseg.core.labelled import LabelledScan
+from napari_sslseg.core.middle import middle_of
+from napari_sslseg.core.series import Series, Source, as_series
+from napari_sslseg.core.store import Scan, scan_subject
+from napari_sslseg.core.volumes import Volume
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.job import Sampler
+    from napari_sslseg.core.store import SampleStore
+
+UNLABELLED = "unlabelled"
+"""Role of a scan in the record of a run: its labels, if it has any, were not looked at."""
+
+
+def unlabelled_scans(
+    scans: str | Path | Iterable[Scan | str],
+    labelled: Sequence[LabelledScan],
+    validation: Sequence[LabelledScan],
+) -> list[Volume | Series]:
+    """Scans to learn from without labels: those that are not there with labels already.
+
+    Parameters
+    ----------
+    scans : path-like, Volume, Series, or several
+        Also those with labels may be among them: the slices of these that nobody annotated are
+        learnt from anyway. Nothing of a subject of ``validation`` is, or its Dice would be too
+        good.
+    labelled, validation : sequence of LabelledScan
+        Scans with labels.
+
+    Raises
+    ------
+    SslsegError
+        If there is nothing at a path that was given.
+    """
+    known = {_identity(item.scan) for item in (*labelled, *validation)}
+    apart = {scan_subject(item) for item in validation}
+    if not isinstance(scans, str | Path):
+        scans = list(scans)
+        if not scans:
+            return []
+    found: list[Volume | Series] = []
+    for given in map(bare, gather_scans(scans)):
+        scan = as_series(given) if isinstance(given, Path) else given
+        if _identity(scan) not in known and scan_subject(scan) not in apart:
+            known.add(_identity(scan))
+            found.append(scan)
+    return sorted(found, key=lambda scan: scan.name)
+
+
+def _identity(scan: Volume | Source) -> object:
+    """What is the same for the same scan, however it was given."""
+    if isinstance(scan, Volume):
+        return id(scan)
+    series = as_series(scan)
+    return series.path.absolute(), series.name
+
+
+def open_slices(store: "SampleStore", apart: Iterable[int], share: float) -> np.ndarray:
+    """Samples that nobody annotated, of scans that are not held out.
+
+    Parameters
+    ----------
+    store : SampleStore
+        The samples.
+    apart : iterable of int
+        Numbers of the scans that are for the validation alone.
+    share : float
+        Share of each scan around its middle to learn from.
+
+    Returns
+    -------
+    ndarray of int
+        Indices.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    held_out = np.isin(store.scan_index, list(apart))
+    found = np.flatnonzero(~store.annotated & ~held_out & middle_of(store, share))
+    if not found.size:
+        raise DataError(
+            f"There is no {store.noun} without labels to learn from; add unlabelled scans, or "
+            "leave out the consistency."
+        )
+    return found
+
+
+def with_unlabelled(labelled: "Sampler", indices: np.ndarray, batch_size: int) -> "Sampler":
+    """Batches of which the second half is of samples without labels.
+
+    Parameters
+    ----------
+    labelled : Sampler
+        Draws the first half, of ``batch_size`` samples.
+    indices : ndarray of int
+        Samples without labels; each is seen once before any is seen again.
+    """
+    from napari_sslseg.core.job import shuffled_batches
+
+    def draw(rng: np.random.Generator) -> Iterator[np.ndarray]:
+        others = shuffled_batches(indices, batch_size)(rng)
+        for batch in labelled(rng):
+            yield np.concatenate([batch, next(others)])
+
+    return draw
