@@ -1,6 +1,7 @@
 from .config import (
     CT_WINDOWS as CT_WINDOWS,
     Augmentation as Augmentation,
+    Consistency as Consistency,
     Dense3dNetwork as Dense3dNetwork,
     DynUNet2dNetwork as DynUNet2dNetwork,
     DynUNet3dNetwork as DynUNet3dNetwork,

@@ -1,0 +1,291 @@
+"""Learning from slices without labels: what is told, compared, averaged, and kept."""
+
+from math import exp, log
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from torch import nn
+
+from napari_sslseg import core
+from napari_sslseg.core.averaging import Averaged
+from napari_sslseg.core.config import Consistency
+from napari_sslseg.core.consistency import (
+    consistency_loss,
+    consistency_weight,
+    strong_views,
+    told,
+)
+from napari_sslseg.core.errors import DataError
+from napari_sslseg.core.events import Step
+from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.seen import patient_key, seen_by
+
+
+def logits(*shares):
+    """Scores of one image of one row, whose softmax are these shares of each pixel."""
+    return torch.tensor(shares).log().T[None, :, None]
+
+
+class Says(nn.Module):
+    def __init__(self, scores):
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, images):
+        return self.scores
+
+
+def test_the_weight_rises_as_a_gaussian_and_stays():
+    settings = Consistency(weight=2.0, ramp=0.4)
+    assert consistency_weight(settings, 0) == pytest.approx(2 * exp(-5))
+    assert consistency_weight(settings, 0.2) == pytest.approx(2 * exp(-5 / 4))
+    assert consistency_weight(settings, 0.4) == 2
+    assert consistency_weight(settings, 0.9) == 2
+    assert consistency_weight(Consistency(ramp=0), 0) == 1
+
+
+def test_only_what_the_teacher_is_sure_of_is_told():
+    scores = logits((0.9, 0.06, 0.04), (0.2, 0.79, 0.01), (0.05, 0.1, 0.85))
+    images = torch.zeros(1, 1, 1, 3)
+    assert told(Says(scores), images, "dice-ce", 0.8).tolist() == [[[0, 3, 2]]]
+    assert told(Says(scores), images, "dice-ce", 0.0).tolist() == [[[0, 1, 2]]]
+    # One channel for each class: shares 1 - p, p of the only class.
+    single = torch.tensor([0.9, 0.3]).logit().view(1, 1, 1, 2)
+    assert told(Says(single), images, "dice", 0.8).tolist() == [[[1, 2]]]
+
+
+def test_the_loss_is_that_of_the_sure_pixels():
+    scores = logits((0.7, 0.2, 0.1), (0.2, 0.6, 0.2), (0.1, 0.1, 0.8))
+    targets = torch.tensor([[[0, 1, 3]]])  # Of the last pixel nothing is told.
+    entropy = -(log(0.7) + log(0.6)) / 3
+    first = 1 - (2 * 0.6 + 1e-5) / (0.2 + 0.6 + 1 + 1e-5)
+    second = 1 - 1e-5 / (0.1 + 0.2 + 1e-5)
+    expected = entropy + (first + second) / 2
+    assert float(consistency_loss(scores, targets, "dice-ce")) == pytest.approx(expected, rel=1e-5)
+
+
+def test_where_nothing_is_told_nothing_is_learnt():
+    scores = torch.randn(2, 3, 4, 4, requires_grad=True)
+    loss = consistency_loss(scores, torch.full((2, 4, 4), 3), "dice-ce")
+    loss.backward()
+    assert float(loss) == pytest.approx(0, abs=1e-6)
+    assert not scores.grad.any()
+
+
+@pytest.mark.parametrize("kind", ["dice-ce", "dice", "dice-per-sample", "bce-to-dice"])
+def test_the_loss_falls_to_nothing_for_what_was_told(kind):
+    targets = torch.randint(0, 3, (2, 6, 6), generator=torch.Generator().manual_seed(0))
+    channels = 3 if kind == "dice-ce" else 2
+    scores = torch.zeros(2, channels, 6, 6, requires_grad=True)
+    optimizer = torch.optim.Adam([scores], lr=0.5)
+    first = consistency_loss(scores, targets, kind).item()
+    for _ in range(80):
+        optimizer.zero_grad()
+        loss = consistency_loss(scores, targets, kind)
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.02 * first
+
+
+def test_targets_go_where_the_pixels_of_their_image_go():
+    """With targets that can be read from the pixels, both still agree after all changes."""
+    targets = torch.zeros(8, 32, 32, dtype=torch.int64)
+    for number in range(8):
+        targets[number, 4 + number : 16 + number, 8:24] = 1 + number % 2
+    images = targets[:, None].float()
+    still = core.Augmentation(intensity=0, noise=0)
+    views, moved = strong_views(
+        images, targets, still, Consistency(), torch.Generator().manual_seed(0)
+    )
+    assert not torch.equal(moved, targets)
+    # Between structures pixels are interpolated, labels are not.
+    assert (views[:, 0].round().long() == moved).float().mean() > 0.97
+
+
+class TestAveraged:
+    def test_is_the_moving_average_whose_first_steps_leave_less(self):
+        network = nn.Linear(1, 1, bias=False)
+        with torch.no_grad():
+            network.weight.fill_(0.0)
+        averaged = Averaged(network, network, 0.5)
+        expected = 0.0
+        for step, weight in enumerate((10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)):
+            with torch.no_grad():
+                network.weight.fill_(weight)
+            averaged.follow()
+            decay = min(0.5, (1 + step) / (10 + step))
+            expected = decay * expected + (1 - decay) * weight
+            assert averaged.average.weight.item() == pytest.approx(expected)
+        assert int(averaged.steps) == 9
+
+    def test_learns_as_the_network_and_is_evaluated_as_the_average(self):
+        network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+        averaged = Averaged(network, network, 0.9).train()
+        inputs = torch.randn(8, 2)
+        with torch.no_grad():
+            network[0].weight.add_(1.0)
+        assert torch.equal(averaged(inputs), network(inputs))
+        averaged.follow()
+        assert torch.equal(averaged.average[1].running_mean, network[1].running_mean)
+        averaged.eval()
+        assert torch.equal(averaged(inputs), averaged.average(inputs))
+        assert not torch.allclose(averaged(inputs), network(inputs))
+        assert not averaged.train().average[1].training
+
+    def test_its_average_gets_no_gradients(self):
+        network = nn.Linear(2, 2)
+        averaged = Averaged(network, network, 0.9)
+        averaged(torch.ones(1, 2)).sum().backward()
+        assert network.weight.grad is not None
+        assert all(weight.grad is None for weight in averaged.average.parameters())
+
+
+# The whole fine-tuning
+
+
+@pytest.fixture(scope="module")
+def patients():
+    return [make_patient(seed, "MR", (10, 48, 48), (16.0, 7.0, 7.0)) for seed in range(4)]
+
+
+def settings(steps=24, **values):
+    usual = {
+        "training": core.Training(steps=steps, batch_size=4),
+        "average_decay": 0.9,
+        "consistency": Consistency(ramp=0.2),
+    }
+    return core.FinetuneSettings(network=core.Network.preset("tiny"), **{**usual, **values})
+
+
+def labelled(patients, *numbers, slices=(2, 5)):
+    return [core.LabelledScan(*patients[number], slices) for number in numbers]
+
+
+def finetune(out, patients, **values):
+    given = {"settings": settings(), "device": "cpu", "threads": 1, **values}
+    return core.finetune(
+        labelled(patients, 0), out=out, unlabelled=[p[0] for p in patients], **given
+    )
+
+
+def weights(run):
+    return load_file(run.weights)
+
+
+def test_unlabelled_slices_change_what_is_learnt_and_are_in_the_record(tmp_path, patients):
+    run = finetune(tmp_path / "both", patients)
+    record = run.record
+    roles = {entry["name"]: entry["role"] for entry in record["data"]}
+    names = [volume.name for volume, _ in patients]
+    assert roles == {names[0]: "training"} | dict.fromkeys(names[1:], "unlabelled")
+    # All but the two that are annotated.
+    assert record["slices"] == {"training": 2, "validation": 0, "unlabelled": 38}
+    assert all(entry["labels"] == "" for entry in record["data"][1:])
+    seen = seen_by(run)
+    assert patient_key(names[0]) in seen.learnt
+    assert patient_key(names[1]) in seen.unlabelled
+    assert patient_key(names[1]) not in seen.learnt
+    alone = finetune(tmp_path / "alone", patients, settings=settings(consistency=None))
+    assert "unlabelled" not in alone.record["slices"]
+    assert len(alone.record["data"]) == 1
+    one, other = weights(run), weights(alone)
+    assert set(one) == set(other)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    assert core.predict(run, patients[1][0], device="cpu").labels.shape == (10, 48, 48)
+
+
+def test_the_average_is_what_is_kept(tmp_path, patients):
+    """With a decay of next to nothing it is the network; with a large one it lags behind."""
+    plain = finetune(
+        tmp_path / "plain", patients, settings=settings(average_decay=0, consistency=None)
+    )
+    near = finetune(
+        tmp_path / "near", patients, settings=settings(average_decay=1e-9, consistency=None)
+    )
+    far = finetune(tmp_path / "far", patients, settings=settings(consistency=None))
+    for name, tensor in weights(plain).items():
+        torch.testing.assert_close(weights(near)[name], tensor, rtol=1e-4, atol=1e-5)
+    gaps = [(weights(far)[name] - tensor).abs().max() for name, tensor in weights(plain).items()]
+    assert max(gaps) > 1e-4
+
+
+@pytest.mark.parametrize("consistency", [Consistency(), None])
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path, patients, consistency):
+    asked = settings(consistency=consistency)
+    whole = finetune(tmp_path / "whole", patients, settings=asked)
+    stop, given = core.StopFlag(), {"device": "cpu", "threads": 1}
+    scans = [volume for volume, _ in patients]
+    for event in core.iter_finetune(
+        labelled(patients, 0), unlabelled=scans, out=tmp_path / "part", settings=asked, stop=stop,
+        **given,
+    ):  # fmt: skip
+        if isinstance(event, Step) and event.step == 9:
+            stop.set()
+    resumed = core.finetune(
+        labelled(patients, 0), unlabelled=scans[::-1], out=tmp_path / "part", resume=True, **given
+    )
+    assert resumed.record["status"] == "finished"
+    for name, tensor in weights(whole).items():
+        assert torch.equal(weights(resumed)[name], tensor), name
+
+
+def test_a_scan_that_is_gone_is_named_when_it_goes_on(tmp_path, patients):
+    stop = core.StopFlag()
+    scans = [volume for volume, _ in patients]
+    for event in core.iter_finetune(
+        labelled(patients, 0), unlabelled=scans, out=tmp_path / "run", settings=settings(),
+        stop=stop, device="cpu",
+    ):  # fmt: skip
+        if isinstance(event, Step) and event.step == 3:
+            stop.set()
+    with pytest.raises(core.SslsegError, match=patients[2][0].name):
+        core.finetune(
+            labelled(patients, 0), unlabelled=[scans[1], scans[3]], out=tmp_path / "run",
+            resume=True, device="cpu",
+        )  # fmt: skip
+
+
+def test_nothing_is_learnt_of_a_patient_who_is_kept_out(tmp_path, patients):
+    run = finetune(tmp_path / "run", patients, validation=labelled(patients, 3))
+    roles = {entry["name"]: entry["role"] for entry in run.record["data"]}
+    names = [volume.name for volume, _ in patients]
+    assert roles[names[3]] == "validation"
+    # Eight of the first patient are open, and all ten of the two others.
+    assert run.record["slices"] == {"training": 2, "validation": 2, "unlabelled": 28}
+
+
+def test_without_open_slices_there_is_one_sentence(tmp_path, patients):
+    with pytest.raises(DataError, match="no slice without labels"):
+        core.finetune(
+            labelled(patients, 0, 1, slices=None), out=tmp_path / "run", settings=settings(),
+            unlabelled=[patients[0][0]], device="cpu",
+        )  # fmt: skip
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_a_folder_of_scans_leaves_out_those_with_labels(tmp_path, patients):
+    (tmp_path / "scans").mkdir()
+    for volume, truth in patients:
+        core.save_labels(truth.data, tmp_path / f"{volume.name}_labels.nii.gz", like=volume)
+        source = np.ascontiguousarray(volume.geometry.to_source(volume.data))
+        image = nib.Nifti1Image(source, volume.geometry.affine)
+        nib.save(image, tmp_path / "scans" / f"{volume.name}.nii.gz")
+    name = patients[0][0].name
+    item = core.LabelledScan(
+        tmp_path / "scans" / f"{name}.nii.gz", tmp_path / f"{name}_labels.nii.gz", (2, 5)
+    )
+    run = core.finetune(
+        [item], out=tmp_path / "run", settings=settings(6), unlabelled=tmp_path / "scans",
+        device="cpu",
+    )  # fmt: skip
+    assert len(run.record["data"]) == 4
+    assert run.record["slices"]["unlabelled"] == 38
+
+
+def test_the_teacher_needs_an_average():
+    with pytest.raises(ValidationError, match="average_decay"):
+        settings(average_decay=0)
