@@ -50,6 +50,7 @@ from napari_sslseg.options import (
     Spacing,
     StrategyOption,
     Threads,
+    Unlabelled,
     given,
     modality_of,
     network_and_preprocessing,
@@ -213,6 +214,7 @@ def finetune(
         Path | None,
         typer.Option(help='JSON of annotated slices, {"scan": [3, 9]}; all slices if not given.'),
     ] = None,
+    unlabelled: Unlabelled = None,
     validation_share: Annotated[
         float | None,
         typer.Option(help="Share of the subjects kept out to choose the best weights; 0 if unset."),
@@ -250,7 +252,7 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Fine-tune a U-Net on annotated slices."""
-    from napari_sslseg.core.config import named_network
+    from napari_sslseg.core.config import AVERAGE_DECAY, named_network
     from napari_sslseg.core.finetune import iter_finetune, split_validation
     from napari_sslseg.core.labelled import pair_scans, read_annotated
     from napari_sslseg.core.preset_runs import iter_finetune_preset
@@ -266,9 +268,13 @@ def finetune(
             compiled or None, seed, overwrite or None,
         )  # fmt: skip
         start_processes()
-        resume_finetune(images, labels, out, init, cache, device, threads, as_json)
+        resume_finetune(images, labels, unlabelled, out, init, cache, device, threads, as_json)
         return
     base = preset_named(preset) if preset else None
+    if base is not None and unlabelled:
+        raise ConfigError(
+            f"The preset {preset} fine-tunes on labelled slices alone; leave out --unlabelled."
+        )
     marked = read_annotated(annotated) if annotated else None
     pairs = pair_scans(images, labels, marked)
     training, validation = split_validation(pairs, validation_share or 0.0, seed or 0)
@@ -284,6 +290,8 @@ def finetune(
             None if scratch else init, pairs[0].scan, kind, network, plane, spacing, size
         )
     others = given(transfer=transfer, strategy=strategy, classes=numbers(classes))
+    if unlabelled:
+        others |= {"consistency": {}, "average_decay": AVERAGE_DECAY}
     stop = StopFlag()
     common: dict[str, Any] = {
         "init": "scratch" if scratch else Path(init),
@@ -315,6 +323,6 @@ def finetune(
             compiled=compiled,
             **others | given(middle_share=middle_share),
         )
-        events = iter_finetune(training, settings=settings, **common)
+        events = iter_finetune(training, settings=settings, unlabelled=unlabelled or (), **common)
     start_processes()
     finish(follow(events, stop), as_json, f"predict {out} … --out …")

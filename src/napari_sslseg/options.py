@@ -139,6 +139,14 @@ StrategyOption = Annotated[
         "(early layers learn slower), or frozen-encoder (the encoder never changes)."
     ),
 ]
+Unlabelled = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Folder of scans to learn from without labels, beside those with labels; the latter "
+        "may be among them. Slices that nobody annotated are learnt from as well. Takes about "
+        "twice as long."
+    ),
+]
 MiddleShare = Annotated[
     float | None,
     typer.Option(help="Share of each scan's slices, around its middle, to learn from; all if 1."),

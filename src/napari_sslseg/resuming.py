@@ -14,8 +14,9 @@ def refuse_with_resume(*options: object) -> None:
     """Refuse options that a run brings with it; those not given are None."""
     if any(option is not None for option in options):
         raise ConfigError(
-            "With --resume the run goes on by its own settings; give the scans (with --masks or "
-            "--labels), --out, --init, --cache, --device, --devices, --nodes and --threads alone."
+            "With --resume the run goes on by its own settings; give the scans (with --masks, "
+            "--labels or --unlabelled), --out, --init, --cache, --device, --devices, --nodes and "
+            "--threads alone."
         )
 
 
@@ -54,6 +55,7 @@ def resume_pretrain(
 def resume_finetune(
     images: Path,
     labels: Path,
+    unlabelled: list[Path] | None,
     out: Path,
     init: str,
     cache: Path | None,
@@ -68,6 +70,7 @@ def resume_finetune(
     stop = StopFlag()
     events = iter_finetune(
         pair_scans(images, labels, every_image=False),
+        unlabelled=unlabelled or (),
         init=init,
         out=out,
         cache=cache,

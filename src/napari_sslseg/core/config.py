@@ -7,7 +7,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from napari_sslseg.core.consistency_config import Consistency as Consistency
+from napari_sslseg.core.consistency_config import (
+    AVERAGE_DECAY as AVERAGE_DECAY,
+    Consistency as Consistency,
+)
 from napari_sslseg.core.network_config import (
     NETWORK_WIDTHS as NETWORK_WIDTHS,
     Dense3dNetwork as Dense3dNetwork,

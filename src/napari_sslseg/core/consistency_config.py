@@ -4,6 +4,9 @@ from pydantic import Field
 
 from napari_sslseg.core.settings import Settings
 
+AVERAGE_DECAY = 0.99
+"""Of the weights of the teacher, where nothing else is asked for."""
+
 
 class Consistency(Settings):
     """What unlabelled slices contribute, see :mod:`napari_sslseg.core.consistency`."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
+    QCheckBox,
     QFormLayout,
     QLabel,
     QVBoxLayout,
@@ -34,6 +35,10 @@ DEVICES = {
     "cpu": ("Processor", "Slower, but always there."),
     "cuda": ("Graphics card", "Of NVIDIA."),
 }
+UNLABELLED = (
+    "<p>Slices that are not done, also of scans without any label, teach as well: what the network "
+    "is sure of there, it has to see again after changes. Takes about twice as long.</p>"
+)
 NETWORKS = {"tiny": "Tiny (for a try)", "small": "Small", "paper": "Large (needs a graphics card)"}
 
 
@@ -67,6 +72,11 @@ class TrainForm(QWidget):
         for part in (title, self.start, self.about):  # Names of runs need the whole width.
             form.addRow(part)
         form.addRow("How &long", self.length)
+        self.unlabelled = QCheckBox("Learn from &unlabelled slices too")
+        self.unlabelled.setObjectName("train-unlabelled")
+        self.unlabelled.setChecked(TrainingChoice().unlabelled)
+        self.unlabelled.setToolTip(UNLABELLED)
+        form.addRow(self.unlabelled)
         layout.addLayout(form)
         self.advanced = Foldable("&Advanced", self._make_advanced())
         self.advanced.button.setObjectName("train-advanced")
@@ -142,6 +152,7 @@ class TrainForm(QWidget):
             learning_rate=self.rate.value(),
             loss=self.loss.currentData(),
             network=self.network.currentData(),
+            unlabelled=self.unlabelled.isChecked(),
             share=self.share.value() / 100,
             device=self.device.currentData(),
             seed=self.seed.value(),

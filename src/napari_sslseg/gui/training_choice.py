@@ -8,8 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.core.config import FinetuneSettings, LossKind, Strategy, Transfer
+from napari_sslseg.core.config import (
+    AVERAGE_DECAY,
+    FinetuneSettings,
+    LossKind,
+    Strategy,
+    Transfer,
+)
 from napari_sslseg.core.errors import SslsegError
+from napari_sslseg.core.geometry import PLANE_AXIS
 from napari_sslseg.core.settings import checked
 from napari_sslseg.gui.words import many
 
@@ -67,6 +74,8 @@ class TrainingChoice:
         In place of the length.
     network : str
         ``tiny``, ``small`` or ``paper``; from scratch alone.
+    unlabelled : bool
+        Whether slices without labels are learnt from as well, where there are any.
     share : float
         Of the patients, to be kept out.
     """
@@ -80,6 +89,7 @@ class TrainingChoice:
     learning_rate: float = 1e-3
     loss: LossKind = "dice-ce"
     network: str = "small"
+    unlabelled: bool = False
     share: float = 0.2
     device: str = "auto"
     seed: int = 0
@@ -107,6 +117,8 @@ def finetune_settings(project: "Project", choice: TrainingChoice) -> FinetuneSet
         },
         "loss": choice.loss,
     }
+    if choice.unlabelled and open_slices(project):
+        values |= {"consistency": {}, "average_decay": AVERAGE_DECAY}
     if choice.start:
         return checked(
             FinetuneSettings, **values, strategy=choice.strategy, transfer=choice.transfer
@@ -120,6 +132,13 @@ def finetune_settings(project: "Project", choice: TrainingChoice) -> FinetuneSet
         network=Network.preset(choice.network),
         preprocessing=usual_input.model_copy(update={"plane": project.plane}),
     )
+
+
+def open_slices(project: "Project") -> int:
+    """How many slices of scans to learn from are not done."""
+    axis = PLANE_AXIS[project.plane]
+    scans = [scan for scan in project.record.scans if scan.role == "train"]
+    return sum(scan.shape[axis] - scan.done_count for scan in scans)
 
 
 def refusal(session: "Session", choice: TrainingChoice) -> str | None:
