@@ -69,8 +69,8 @@ class Session(SessionBase):
                 yield Message(split.note)
             yield from iter_finetune(
                 split.training, init=init, out=out, settings=settings, validation=split.validation,
-                unlabelled=project.unlabelled_scans(usable_only=True), device=device, stop=stop, pause=pause,
-                watch=self.watch, overwrite=True,
+                unlabelled=project.unlabelled_scans(usable_only=True), device=device, stop=stop,
+                pause=pause, watch=self.watch, overwrite=True,
             )  # fmt: skip
 
         return self._train("finetune", f"Fine-tuning {out.name}", events, out)
@@ -100,9 +100,12 @@ class Session(SessionBase):
                 yield from iter_pretrain_preset(project.scans(), out=out, resume=True, **flags)
             else:
                 yield from iter_finetune(
-                    project.labelled_scans(), unlabelled=project.unlabelled_scans(usable_only=True), out=out, resume=True,
+                    project.labelled_scans(),
+                    unlabelled=project.unlabelled_scans(usable_only=True),
+                    out=out,
+                    resume=True,
                     **flags,
-                )  # fmt: skip
+                )
 
         kind = "pretrain" if run.startswith("pretrain") else "finetune"
         return self._train(kind, f"Going on with {run}", events, out)
