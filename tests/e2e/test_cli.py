@@ -81,6 +81,26 @@ def predictions(data, finetuned, tmp_path_factory):
     return out
 
 
+def test_unlabelled_scans_are_learnt_from_and_the_run_goes_on(data, tmp_path):
+    """Of one labelled scan in a folder of its own, and the folder of all scans."""
+    one = sorted((data / "images").iterdir())[0]
+    (tmp_path / "few").mkdir()
+    shutil.copy(data / "labels" / one.name, tmp_path / "few" / one.name)
+    given = ["--images", one, "--labels", tmp_path / "few", "--unlabelled", data / "images"]
+    settings = ["--steps", 4, "--batch-size", 2, "--network", "tiny", "--size", "32,32"]
+    done = run("finetune", *given, "--out", tmp_path / "run", "--device", "cpu", *settings)
+    assert done.returncode == 0, done.stderr
+    record = Run.open(tmp_path / "run").record
+    roles = [entry["role"] for entry in record["data"]]
+    assert roles == ["training"] + 5 * ["unlabelled"]
+    assert record["settings"]["average_decay"] == 0.99
+    refused(
+        run("finetune", *given, "--preset", "dominic", "--out", tmp_path / "no"), "--unlabelled"
+    )
+    lost = [*given[:-1], tmp_path / "nowhere"]
+    refused(run("finetune", *lost, "--out", tmp_path / "no"), "nowhere")
+
+
 def test_a_pretraining_run_holds_weights_record_and_metrics(pretrained):
     record = json.loads((pretrained / "run.json").read_text())
     assert record["kind"] == "pretrain"

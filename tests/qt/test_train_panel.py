@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from loop_project import make_project, open_panel, write_scans
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 
 from napari_sslseg.core.project import Project
 from napari_sslseg.gui.panels.train import TrainPanel
@@ -158,3 +158,25 @@ def test_a_pretraining_of_the_project_is_chosen_and_told(opened, made, qtbot, tm
     widget.session.mark_done(widget.session.project.names[0], [20])
     press(qtbot, panel.box.start)
     assert "learnt from axial slices, but coronal ones are labelled" in panel.box.state.text()
+
+
+def test_slices_without_labels_are_learnt_from_if_wanted(opened, made, qtbot, tmp_path):
+    from napari_sslseg import core
+
+    _, panel = opened(tmp_path)
+    tiny(panel, 4)
+    box = panel.form.unlabelled
+    if not box.isChecked():
+        qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
+    assert box.isChecked()
+    press(qtbot, panel.box.start)
+    qtbot.waitUntil(lambda: "finetune-001 is finished" in panel.box.state.text(), timeout=60_000)
+    run = core.Run.open(tmp_path / "project/runs/finetune-001")
+    # Ten slices each of the two patients who are not kept out; two of each are done.
+    assert run.record["slices"]["unlabelled"] == 16
+    assert run.record["settings"]["consistency"] is not None
+    qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
+    press(qtbot, panel.box.start)
+    qtbot.waitUntil(lambda: "finetune-002 is finished" in panel.box.state.text(), timeout=60_000)
+    run = core.Run.open(tmp_path / "project/runs/finetune-002")
+    assert run.record["settings"]["consistency"] is None
