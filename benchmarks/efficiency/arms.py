@@ -107,7 +107,11 @@ def make_arms() -> dict[str, Arm]:
     arms.append(Arm("mae/consistency", mae, finetuning(**consistent), unlabelled=True))
     arms += [_paper(name) for name in PAPERS]
     arms += [
-        Arm("random-forest", method="random-forest", options={"trees": 100, "pixels": 200_000}),
+        Arm(
+            "random-forest",
+            method="random-forest",
+            options={"trees": 50, "depth": 10, "pixels": 200_000},
+        ),
         Arm("monai-loop", method="monai-loop", options={"batch_size": 8, "learning_rate": 1e-3}),
     ]
     return {arm.name: arm for arm in arms}

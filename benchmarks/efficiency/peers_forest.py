@@ -1,7 +1,9 @@
 """A random forest on filtered pixels of the same slices, without any network.
 
-The features are scikit-image's: intensity, edges and texture at several scales. Segmented are the
-same slices as in the other arms, and what comes out goes back to the scan on the same way.
+Features and forest are those of scikit-image's example of trainable segmentation: intensity, edges
+and texture at several scales; trees of few levels. Segmented are the same slices as in the other
+arms, and what comes out goes back to the scan on the same way. The coarsest filters see the margin
+of the canvas, so that slices that are predicted on a larger one than the training's suffer.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ from napari_sslseg.core.predict import Segmenter
 
 def features(image: np.ndarray) -> np.ndarray:
     """Features of each pixel, shape (H·W, features), of an image of shape (C, H, W)."""
-    found = multiscale_basic_features(np.moveaxis(image, 0, -1), channel_axis=-1, num_workers=1)
+    found = multiscale_basic_features(np.moveaxis(image, 0, -1), channel_axis=-1)
     return found.reshape(-1, found.shape[-1]).astype(np.float32)
 
 
@@ -45,6 +47,7 @@ def fit_forest(
     classes: tuple[int, ...],
     *,
     trees: int,
+    depth: int,
     pixels: int,
     seed: int,
     threads: int,
@@ -60,6 +63,8 @@ def fit_forest(
         taken = rng.permutation(truth.size)[:most]
         known.append(features(store.batch(np.array([index]))[0].numpy())[taken])
         targets.append(truth[taken])
-    forest = RandomForestClassifier(n_estimators=trees, n_jobs=threads, random_state=seed)
+    forest = RandomForestClassifier(
+        n_estimators=trees, max_depth=depth, n_jobs=threads, random_state=seed
+    )
     forest.fit(np.concatenate(known), np.concatenate(targets))
     return Segmenter(Forest(forest, 1 + len(classes)), store.settings, classes, "cpu")

@@ -114,7 +114,7 @@ def table(rows: Iterable[Row]) -> str:
             spread([np.mean(list(subject_dice(row).values())) for row in found.values()], ".3f"),
             _hd95(found.values()),
             gap,
-            f"{corrected[group]:.4f}" if group in corrected else "–",
+            _p(corrected[group]) if group in corrected else "–",
             str(len(found)),
             str(len(next(iter(found.values()))["scores"])),
             *(
@@ -124,6 +124,10 @@ def table(rows: Iterable[Row]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
 def _hd95(rows: Iterable[Row]) -> str:
