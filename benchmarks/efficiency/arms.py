@@ -1,0 +1,154 @@
+"""The arms that are compared, by name: how each pretrains and fine-tunes, or which peer it is.
+
+All arms share the network, the slices and the steps of the fine-tuning, and all pretrained ones the
+steps of each stage of the pretraining, so that a second stage costs as much again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from napari_sslseg import core
+from napari_sslseg.core.consistency_config import Consistency
+from napari_sslseg.core.pretext.registry import TASKS, TaskSettings, make_task
+
+Method = Literal["core", "random-forest", "monai-loop"]
+
+AVERAGE_DECAY = 0.99
+TRANSFERS: tuple[Literal["encoder", "encoder+decoder"], ...] = ("encoder", "encoder+decoder")
+STRATEGIES: tuple[Literal["sawtooth", "freeze-unfreeze", "layer-decay", "frozen-encoder"], ...] = (
+    "sawtooth",
+    "freeze-unfreeze",
+    "layer-decay",
+    "frozen-encoder",
+)
+# Whose tasks need no labels and run on slices.
+PAPERS = ("dominic-2023", "umapathy-2022-regression", "umapathy-2022-contrastive", "polycl-s")
+
+PRETRAINING = core.PretrainSettings(
+    training=core.Training(batch_size=16, learning_rate=1e-3), validation_share=0
+)
+FINETUNING = core.FinetuneSettings(
+    training=core.Training(batch_size=8, learning_rate=1e-3, gradient_clip=12.0)
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a pretraining.
+
+    The steps in the settings are replaced by those of the benchmark, and so are network and
+    preprocessing.
+    """
+
+    task: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    settings: core.PretrainSettings = PRETRAINING
+
+    def make_task(self, size: tuple[int, int], network: core.Network) -> TaskSettings:
+        """Settings of the task, with patches that suit slices of this size."""
+        return make_task(self.task, size, stride=network.stride, **self.options)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to a segmentation.
+
+    Parameters
+    ----------
+    name : str
+        As on the command line and in the tables.
+    stages : tuple of Stage
+        Of the pretraining; from scratch if there is none.
+    finetuning : FinetuneSettings
+        Everything but network, preprocessing, classes, steps and seed.
+    unlabelled : bool
+        Whether the fine-tuning is given the scans of all training subjects.
+    method : {"core", "random-forest", "monai-loop"}
+        Who fits it.
+    options : mapping
+        Of a peer.
+    """
+
+    name: str
+    stages: tuple[Stage, ...] = ()
+    finetuning: core.FinetuneSettings = FINETUNING
+    unlabelled: bool = False
+    method: Method = "core"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def finetuning(**changes: Any) -> core.FinetuneSettings:
+    """The fine-tuning of most arms with some fields changed."""
+    return core.FinetuneSettings(training=FINETUNING.training, **changes)
+
+
+def make_arms() -> dict[str, Arm]:
+    """All arms by name."""
+    average = {"average_decay": AVERAGE_DECAY}
+    consistent = {**average, "consistency": Consistency()}
+    mae = (Stage("mae"),)
+    arms = [
+        Arm("scratch"),
+        Arm("scratch-average", finetuning=finetuning(**average)),
+        Arm("consistency", finetuning=finetuning(**consistent), unlabelled=True),
+    ]
+    starts = {name: (_alone(name),) for name, kind in TASKS.items() if 2 in kind.dimensions}
+    starts["context-restoration+global-contrast"] = (
+        Stage("context-restoration"),
+        Stage("global-contrast"),
+    )
+    for name, stages in starts.items():
+        for transfer in TRANSFERS:
+            arms.append(Arm(f"{name}/{transfer}", stages, finetuning(transfer=transfer)))
+    for strategy in STRATEGIES:
+        arms.append(Arm(f"mae/{strategy}", mae, finetuning(strategy=strategy)))
+    arms.append(Arm("mae/consistency", mae, finetuning(**consistent), unlabelled=True))
+    arms += [_paper(name) for name in PAPERS]
+    arms += [
+        Arm(
+            "random-forest",
+            method="random-forest",
+            options={"trees": 50, "depth": 10, "pixels": 200_000},
+        ),
+        Arm("monai-loop", method="monai-loop", options={"batch_size": 8, "learning_rate": 1e-3}),
+    ]
+    return {arm.name: arm for arm in arms}
+
+
+def _alone(task: str) -> Stage:
+    """A task as the only stage."""
+    # The encoder that it would keep is a random one here.
+    return Stage(task, {"freeze_encoder": False} if task == "local-contrast" else {})
+
+
+def _paper(name: str) -> Arm:
+    """Tasks, batches, rates, schedules and losses of a paper; network and slices are ours."""
+    preset = core.preset_named(name)
+    stages = tuple(
+        # The patches of the paper suit its slices of 512 × 512 pixels.
+        Stage(stage.task, {k: v for k, v in stage.options.items() if k != "patch_size"}, pretrain)
+        for stage, pretrain in (
+            (stage, preset.pretrain_settings(None, number))
+            for number, stage in enumerate(preset.stages)
+        )
+    )
+    return Arm(f"paper/{name}", stages, preset.finetune_settings(None))
+
+
+ARMS = make_arms()
+
+
+def chosen_arms(patterns: list[str]) -> list[Arm]:
+    """Arms whose names fit one of the patterns, such as ``mae/*``, in the order of ``ARMS``.
+
+    Raises
+    ------
+    KeyError
+        If a pattern fits none.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in ARMS):
+            raise KeyError(f"There is no arm {pattern}; choose among {', '.join(ARMS)}.")
+    return [arm for name, arm in ARMS.items() if any(fnmatchcase(name, p) for p in patterns)]

@@ -1,0 +1,197 @@
+"""One cell of the benchmark: everything that decides its figures, and a hash of that."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from efficiency.arms import Arm
+from efficiency.splits import DataSet
+from napari_sslseg import core
+
+FORMAT = 1
+"""Of what is computed: a change that makes other figures of the same settings makes it rise."""
+
+Part = Literal["validation", "test"]
+Labelled = int | Literal["all"]
+
+ORDER_SEED = 7
+
+
+@dataclass(frozen=True)
+class Length:
+    """What holds for all arms: the network, and how long they train."""
+
+    network: str = "small"
+    steps: int = 1000
+    pretrain_steps: int = 3000
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An arm, fitted once.
+
+    Parameters
+    ----------
+    data : DataSet
+        With its split.
+    labelled : int or "all"
+        Labelled subjects.
+    draw : int
+        Number of the draw of these, and of the fine-tuning.
+    seed : int
+        Of the pretraining.
+    part : {"validation", "test"}
+        Whose subjects are scored.
+    """
+
+    data: DataSet
+    arm: Arm
+    labelled: Labelled
+    draw: int
+    seed: int
+    part: Part
+    length: Length = Length()
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The labelled subjects; those of few are among those of more."""
+        pool = self.data.training
+        order = np.random.default_rng([ORDER_SEED, self.draw]).permutation(len(pool))
+        count = len(pool) if self.labelled == "all" else self.labelled
+        return tuple(sorted(pool[i] for i in order[:count]))
+
+    @property
+    def network(self) -> core.Network:
+        """The network of all arms."""
+        return core.Network.preset(self.length.network)
+
+    def pretraining(self) -> list[tuple[Any, core.PretrainSettings]]:
+        """Task and settings of each stage, complete but for what an earlier stage brings."""
+        size = self.data.preprocessing.size
+        assert size is not None  # or arms would not share their slices
+        return [
+            (
+                stage.make_task(size, self.network),
+                _completed(
+                    stage.settings,
+                    steps=self.length.pretrain_steps,
+                    seed=self.seed,
+                    network=self.network,
+                    preprocessing=self.data.preprocessing,
+                ),
+            )
+            for stage in self.arm.stages
+        ]
+
+    def finetuning(self) -> core.FinetuneSettings:
+        """Settings of the fine-tuning, complete."""
+        return _completed(
+            self.arm.finetuning,
+            steps=self.length.steps,
+            seed=1000 * self.seed + self.draw,
+            network=self.network,
+            preprocessing=self.data.preprocessing,
+            classes=self.data.classes,
+        )
+
+    def stage_hashes(self) -> list[str]:
+        """Hash of the pretraining up to each of its stages."""
+        described = self._described_stages()
+        return [
+            digest({"format": FORMAT, "data": self._described_data(), "stages": described[: n + 1]})
+            for n in range(len(described))
+        ]
+
+    @property
+    def hash(self) -> str:
+        """Of all that decides the figures; neither paths nor versions are in it."""
+        return digest(
+            {
+                "format": FORMAT,
+                "data": self._described_data(),
+                "arm": self.arm.name,
+                "method": self.arm.method,
+                "options": dict(self.arm.options),
+                "stages": self._described_stages(),
+                "finetuning": self.finetuning().model_dump(mode="json"),
+                "unlabelled": self.arm.unlabelled,
+                "labelled": self.subjects,
+                "draw": self.draw,
+                "seed": self.seed,
+                "part": self.part,
+                "scored": self.data.part(self.part),
+            }
+        )
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What tells the cell apart in the rows, for people."""
+        return {
+            "dataset": self.data.name,
+            "arm": self.arm.name,
+            "labelled": self.labelled,
+            "draw": self.draw,
+            "seed": self.seed,
+            "part": self.part,
+            "network": self.length.network,
+            "steps": self.length.steps,
+            "pretrain_steps": self.length.pretrain_steps,
+        }
+
+    def __str__(self) -> str:
+        count = f"{self.labelled} labelled, draw {self.draw}, seed {self.seed}"
+        return f"{self.data.name}, {self.arm.name}, {count}, {self.part}"
+
+    def _described_data(self) -> dict[str, Any]:
+        return {
+            "name": self.data.name,
+            "preprocessing": self.data.preprocessing.model_dump(mode="json"),
+            "training": self.data.training,
+        }
+
+    def _described_stages(self) -> list[dict[str, Any]]:
+        return [
+            {"task": task.model_dump(mode="json"), "settings": settings.model_dump(mode="json")}
+            for task, settings in self.pretraining()
+        ]
+
+
+def _completed(settings: Any, *, steps: int, seed: int, **fields: Any) -> Any:
+    """Settings with what all arms share."""
+    training = settings.training.model_copy(update={"steps": steps, "epochs": None, "seed": seed})
+    return settings.model_copy(update={"training": training, **fields})
+
+
+def digest(described: dict[str, Any]) -> str:
+    """Hash of JSON-safe values, whatever the order of the keys."""
+    text = json.dumps(described, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def plan(
+    data: Sequence[DataSet],
+    arms: Sequence[Arm],
+    labelled: Sequence[Labelled],
+    draws: int,
+    seeds: Sequence[int],
+    part: Part,
+    length: Length,
+) -> Iterator[Cell]:
+    """All cells that can be, draw by draw, so that comparisons are even whenever one stops.
+
+    Left out are more labelled subjects than there are (``all`` is for that), and learning from
+    unlabelled scans where every scan is labelled.
+    """
+    for seed in seeds:
+        for draw in range(draws):
+            for count in labelled:
+                for one in data:
+                    if count != "all" and count >= len(one.training):
+                        continue
+                    for arm in arms:
+                        if not (arm.unlabelled and count == "all"):
+                            yield Cell(one, arm, count, draw, seed, part, length)

@@ -1,0 +1,70 @@
+"""A random forest on filtered pixels of the same slices, without any network.
+
+Features and forest are those of scikit-image's example of trainable segmentation: intensity, edges
+and texture at several scales; trees of few levels. Segmented are the same slices as in the other
+arms, and what comes out goes back to the scan on the same way. The coarsest filters see the margin
+of the canvas, so that slices that are predicted on a larger one than the training's suffer.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from skimage.feature import multiscale_basic_features
+from sklearn.ensemble import RandomForestClassifier
+from torch import nn
+
+from napari_sslseg import core
+from napari_sslseg.core.labelled import LabelledScan
+from napari_sslseg.core.predict import Segmenter
+
+
+def features(image: np.ndarray) -> np.ndarray:
+    """Features of each pixel, shape (H·W, features), of an image of shape (C, H, W)."""
+    found = multiscale_basic_features(np.moveaxis(image, 0, -1), channel_axis=-1)
+    return found.reshape(-1, found.shape[-1]).astype(np.float32)
+
+
+class Forest(nn.Module):
+    """A fitted forest in place of a network: logarithms of its shares of votes as scores."""
+
+    def __init__(self, forest: RandomForestClassifier, channels: int) -> None:
+        super().__init__()
+        self.forest, self.channels = forest, channels
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        votes = self.forest.predict_proba(np.concatenate([features(i) for i in images.numpy()]))
+        scores = np.full((len(votes), self.channels), 1e-6, np.float32)
+        # Classes that no sampled pixel showed are not among the votes.
+        scores[:, self.forest.classes_] += votes
+        scores = scores.reshape(len(images), *images.shape[2:], -1)
+        return torch.from_numpy(np.log(np.moveaxis(scores, -1, 1)))
+
+
+def fit_forest(
+    labelled: Sequence[LabelledScan],
+    preprocessing: core.Preprocessing,
+    classes: tuple[int, ...],
+    *,
+    trees: int,
+    depth: int,
+    pixels: int,
+    seed: int,
+    threads: int,
+) -> Segmenter:
+    """Fit a forest to pixels of the annotated slices, ``pixels`` at most, drawn evenly."""
+    store = core.SliceStore.build(labelled, preprocessing, classes=classes)
+    rng = np.random.default_rng(seed)
+    slices = np.flatnonzero(store.annotated)
+    most = max(1, pixels // len(slices))
+    known, targets = [], []
+    for index in slices:
+        truth = store.label_batch(np.array([index]))[0].numpy().ravel()
+        taken = rng.permutation(truth.size)[:most]
+        known.append(features(store.batch(np.array([index]))[0].numpy())[taken])
+        targets.append(truth[taken])
+    forest = RandomForestClassifier(
+        n_estimators=trees, max_depth=depth, n_jobs=threads, random_state=seed
+    )
+    forest.fit(np.concatenate(known), np.concatenate(targets))
+    return Segmenter(Forest(forest, 1 + len(classes)), store.settings, classes, "cpu")

@@ -1,0 +1,69 @@
+"""Which subjects are for training, validation and test: fixed in a file, patient by patient."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_sslseg import core
+from napari_sslseg.core.store import scan_subject
+
+SPLITS = Path(__file__).with_name("splits.json")
+PARTS = ("training", "validation", "test")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set as the file of splits describes it."""
+
+    name: str
+    preprocessing: core.Preprocessing
+    classes: tuple[int, ...]
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def part(self, name: str) -> tuple[str, ...]:
+        """Subjects of a part."""
+        return {"training": self.training, "validation": self.validation, "test": self.test}[name]
+
+
+def read_splits(path: Path = SPLITS) -> dict[str, DataSet]:
+    """Data sets by name."""
+    found = {}
+    for name, about in json.loads(path.read_text(encoding="utf-8")).items():
+        parts = {part: tuple(about[part]) for part in PARTS}
+        preprocessing = core.Preprocessing(**about["preprocessing"])
+        found[name] = DataSet(name, preprocessing, tuple(about["classes"]), **parts)
+    return found
+
+
+# The same pixels for every arm of a data set. The heart is small in its slices, so that coarser
+# pixels of their middle do.
+ABOUT: dict[str, dict[str, Any]] = {
+    "msd_hippocampus": {"preprocessing": {"size": (48, 64)}, "classes": (1, 2)},
+    "sunnybrook_lv": {"preprocessing": {"spacing": 2.5, "size": (96, 96)}, "classes": (1,)},
+}
+
+
+def make_splits(data: Path) -> dict[str, dict[str, Any]]:
+    """Deal the subjects as ``splits.json`` has them, which this once made.
+
+    The test patients of Sunnybrook are those that its repository does not train on; the other
+    twenty are dealt here, and so are all subjects of the hippocampus.
+    """
+    found = {}
+    for name, about in ABOUT.items():
+        folder = data / name
+        pairs = core.pair_scans(folder / "images", folder / "labels")
+        subjects = {scan_subject(pair) for pair in pairs}
+        test: set[str] = set()
+        shares = {"training": 0.6, "validation": 0.2, "test": 0.2}
+        if (folder / "index.csv").is_file():
+            rows = csv.DictReader((folder / "index.csv").read_text().splitlines())
+            test = {row["patient"] for row in rows if row["repo_split"] != "train"} & subjects
+            shares = {"training": 0.7, "validation": 0.3}
+        parts = core.split_subjects(subjects - test, shares, 0)
+        found[name] = {**about, **({"test": sorted(test)} if test else {}), **parts}
+    return found

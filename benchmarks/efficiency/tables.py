@@ -1,0 +1,139 @@
+"""Tables of rows: means and spreads, and how sure a gain over training from scratch is."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import wilcoxon
+
+from efficiency.rows import Row
+
+REFERENCE = "scratch"
+
+Draw = tuple[int, int]
+"""Seed and number of a draw."""
+
+Group = tuple[str, Any, str]
+"""Data set, labelled subjects, arm."""
+
+HEAD = (
+    *("data set", "labelled", "arm", "Dice", "HD95 (mm)", f"difference from {REFERENCE}"),
+    *("p (Holm)", "draws", "subjects", "fine-tuning (s)", "pretraining (s)"),
+)
+
+
+def latest(rows: Iterable[Row], **wanted: Any) -> list[Row]:
+    """Rows with these fields; of the same cell computed with other settings the last one alone."""
+    keys = ("dataset", "arm", "labelled", "draw", "seed", "part", "network", "steps")
+    found = {}
+    for row in rows:
+        if all(row[name] == value for name, value in wanted.items()):
+            found[tuple(row[key] for key in (*keys, "pretrain_steps"))] = row
+    return list(found.values())
+
+
+def grouped(rows: Iterable[Row]) -> dict[Group, dict[Draw, Row]]:
+    """Rows by data set, labelled subjects and arm, then by draw; few labelled subjects first."""
+    found: dict[Group, dict[Draw, Row]] = defaultdict(dict)
+    for row in rows:
+        group = row["dataset"], row["labelled"], row["arm"]
+        found[group][row["seed"], row["draw"]] = row
+    # Arms stay in the order in which they were run.
+    return dict(sorted(found.items(), key=lambda item: (item[0][0], _count(item[0][1]))))
+
+
+def _count(labelled: Any) -> float:
+    return np.inf if labelled == "all" else labelled
+
+
+def subject_dice(row: Row) -> dict[str, float]:
+    """Mean Dice by subject; subjects without any class in truth and prediction are left out."""
+    scores = {subject: score["mean_dice"] for subject, score in row["scores"].items()}
+    return {subject: value for subject, value in scores.items() if value is not None}
+
+
+def differences(mine: dict[Draw, Row], base: dict[Draw, Row]) -> dict[Draw, dict[str, float]]:
+    """Dice minus that of the reference, for the draws and subjects that both have."""
+    found = {}
+    for draw in sorted(mine.keys() & base.keys()):
+        ours, theirs = subject_dice(mine[draw]), subject_dice(base[draw])
+        found[draw] = {s: ours[s] - theirs[s] for s in ours if s in theirs}
+    return found
+
+
+def gain_p(gaps: dict[Draw, dict[str, float]]) -> float:
+    """One-sided Wilcoxon signed-rank over subjects: is the arm better than the reference?
+
+    Each subject counts once, by its mean over the draws.
+    """
+    values = defaultdict(list)
+    for gap in gaps.values():
+        for subject, value in gap.items():
+            values[subject].append(value)
+    means = [float(np.mean(each)) for each in values.values()]
+    if not any(means):
+        return 1.0
+    return float(wilcoxon(means, alternative="greater").pvalue)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p values corrected for their number by the method of Holm, in the same order."""
+    order = np.argsort(values, kind="stable")
+    found, largest = [1.0] * len(values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[index]))
+        found[index] = largest
+    return found
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """Mean ± sample standard deviation, which a single value has not."""
+    deviation = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):{form}}{deviation}"
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Markdown: one line for each arm, data set and number of labelled subjects."""
+    groups = grouped(rows)
+    gaps = {
+        group: differences(found, groups.get((*group[:2], REFERENCE), {}))
+        for group, found in groups.items()
+    }
+    corrected: dict[Group, float] = {}
+    for family in dict.fromkeys(group[:2] for group in groups):
+        tested = [g for g in groups if g[:2] == family and g[2] != REFERENCE and gaps[g]]
+        corrected |= zip(tested, holm([gain_p(gaps[g]) for g in tested]), strict=True)
+    lines = [f"| {' | '.join(HEAD)} |", f"|{' --- |' * len(HEAD)}"]
+    for group, found in groups.items():
+        gap = "–"
+        if group in corrected:
+            gap = spread([np.mean(list(each.values())) for each in gaps[group].values()], "+.3f")
+        cells = [
+            *map(str, group),
+            spread([np.mean(list(subject_dice(row).values())) for row in found.values()], ".3f"),
+            _hd95(found.values()),
+            gap,
+            _p(corrected[group]) if group in corrected else "–",
+            str(len(found)),
+            str(len(next(iter(found.values()))["scores"])),
+            *(
+                f"{np.mean([row['seconds'][stage] for row in found.values()]):.0f}"
+                for stage in ("finetuning", "pretraining")
+            ),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
+def _hd95(rows: Iterable[Row]) -> str:
+    """Mean over classes, subjects and draws, and in how many comparisons there is no distance."""
+    scores = [score for row in rows for score in row["scores"].values()]
+    known = [mm for score in scores for mm in score["hd95_mm"].values() if mm is not None]
+    undefined = sum(score["hd95_undefined"] for score in scores)
+    text = f"{np.mean(known):.1f}" if known else "–"
+    return f"{text} ({undefined} undefined)" if undefined else text

@@ -1,0 +1,201 @@
+"""Fit one cell and score it."""
+
+import json
+import os
+import platform
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from efficiency.cells import FORMAT, Cell
+from efficiency.place import Place
+from efficiency.rows import Row
+from napari_sslseg import core
+from napari_sslseg.core.labelled import LabelledScan
+from napari_sslseg.core.predict import Segmenter
+from napari_sslseg.core.scores import VolumeScores, mean_of
+from napari_sslseg.core.store import scan_subject
+
+PACKAGES = ("napari-sslseg", "torch", "monai", "numpy")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a method is given to learn from."""
+
+    cell: Cell
+    labelled: list[LabelledScan]
+    pool: list[LabelledScan]
+    place: Place
+    folder: Path
+
+
+def run_cell(cell: Cell, place: Place) -> Row:
+    """Pretrain unless that is done, fit, predict and score; the row of the cell."""
+    torch.set_num_threads(place.threads)
+    pairs = _pairs(place.data / cell.data.name)
+    by_subject: dict[str, list[LabelledScan]] = defaultdict(list)
+    for pair in pairs:
+        by_subject[scan_subject(pair)].append(pair)
+
+    def of(subjects: tuple[str, ...]) -> list[LabelledScan]:
+        return [pair for subject in subjects for pair in by_subject[subject]]
+
+    (place.out / "work").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.out / "work") as folder:
+        fit = Fit(cell, of(cell.subjects), of(cell.data.training), place, Path(folder))
+        start, pretraining = pretrained(fit)
+        begin = time.perf_counter()
+        segmenter = fitted(fit, start)
+        seconds = time.perf_counter() - begin
+        scores = {
+            subject: _scores(segmenter, by_subject[subject], cell.data.classes)
+            for subject in cell.data.part(cell.part)
+        }
+    return {
+        "format": FORMAT,
+        "hash": cell.hash,
+        **cell.key,
+        "subjects": list(cell.subjects),
+        "mean_dice": _rounded(mean_of(score["mean_dice"] for score in scores.values())),
+        "scores": scores,
+        "seconds": {"finetuning": round(seconds, 2), "pretraining": round(pretraining, 2)},
+        "device": place.device if place.device != "cpu" else platform.machine(),
+        "threads": place.threads,
+        "versions": {name: version(name) for name in _packages(cell)},
+    }
+
+
+def _packages(cell: Cell) -> tuple[str, ...]:
+    return (*PACKAGES, "scikit-learn") if cell.arm.method == "random-forest" else PACKAGES
+
+
+@cache
+def _pairs(folder: Path) -> list[LabelledScan]:
+    return core.pair_scans(folder / "images", folder / "labels")
+
+
+def pretrained(fit: Fit) -> tuple[Path | None, float]:
+    """Run folder of the last stage of the pretraining, if any, and the seconds of all stages.
+
+    Each stage is made once for all cells that start from it. A process that finds another one at
+    work waits for it; what that left unfinished is made anew.
+    """
+    cell, place = fit.cell, fit.place
+    before: Path | None = None
+    total = 0.0
+    folder = place.out / "pretrained"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (task, settings) in zip(cell.stage_hashes(), cell.pretraining(), strict=True):
+        run, done = folder / name, place.record(name)
+        with FileLock(folder / f"{name}.lock"):
+            if not done.exists():
+                begin = time.perf_counter()
+                core.pretrain(
+                    [pair.scan for pair in fit.pool],
+                    task,
+                    init=before,
+                    out=run,
+                    settings=settings,
+                    device=place.device,
+                    threads=place.threads,
+                    overwrite=True,
+                )
+                seconds = time.perf_counter() - begin
+                about = {"dataset": cell.data.name, "task": task.kind, "seconds": seconds}
+                part = done.with_suffix(".part")
+                part.write_text(json.dumps(about))
+                os.replace(part, done)
+            total += json.loads(done.read_text())["seconds"]
+        before = run
+    return before, total
+
+
+def fitted(fit: Fit, start: Path | None) -> Segmenter:
+    """Fit the arm of a cell."""
+    methods: dict[str, Callable[[], Segmenter]] = {
+        "core": lambda: _finetuned(fit, start),
+        "random-forest": lambda: _forest(fit),
+        "monai-loop": lambda: _monai(fit),
+    }
+    return methods[fit.cell.arm.method]()
+
+
+def _finetuned(fit: Fit, start: Path | None) -> Segmenter:
+    run = core.finetune(
+        fit.labelled,
+        init=start or "scratch",
+        out=fit.folder / "run",
+        settings=fit.cell.finetuning(),
+        unlabelled=[pair.scan for pair in fit.pool] if fit.cell.arm.unlabelled else (),
+        device=fit.place.device,
+        threads=fit.place.threads,
+    )
+    return core.load_segmenter(run, fit.place.device)
+
+
+def _forest(fit: Fit) -> Segmenter:
+    # Needs scikit-learn, which nothing else here does.
+    from efficiency.peers_forest import fit_forest
+
+    cell = fit.cell
+    return fit_forest(
+        fit.labelled,
+        cell.data.preprocessing,
+        cell.data.classes,
+        seed=cell.finetuning().training.seed,
+        threads=fit.place.threads,
+        **cell.arm.options,
+    )
+
+
+def _monai(fit: Fit) -> Segmenter:
+    from efficiency.peers_monai import fit_monai
+
+    cell = fit.cell
+    return fit_monai(
+        fit.labelled,
+        cell.data.preprocessing,
+        cell.data.classes,
+        network=cell.network,
+        steps=cell.length.steps,
+        seed=cell.finetuning().training.seed,
+        device=fit.place.device,
+        **cell.arm.options,
+    )
+
+
+def _scores(
+    segmenter: Segmenter, pairs: list[LabelledScan], classes: tuple[int, ...]
+) -> dict[str, Any]:
+    """Per class the means over the scans of one subject, and the mean Dice over classes."""
+    found: list[VolumeScores] = []
+    for pair in pairs:
+        scan, truth = pair.load()
+        prediction = core.predict(segmenter, scan, probabilities=False)
+        found.append(core.evaluate(prediction, truth, classes=classes))
+    each = {c: [volume.classes[c] for volume in found] for c in classes}
+    dice = {str(c): mean_of(s.dice for s in scores) for c, scores in each.items()}
+    hd95 = {str(c): mean_of(s.hd95_mm for s in scores) for c, scores in each.items()}
+    undefined = sum(s.hd95_undefined for scores in each.values() for s in scores)
+    return {
+        "dice": {c: _rounded(value) for c, value in dice.items()},
+        "mean_dice": _rounded(mean_of(dice.values())),
+        "hd95_mm": {c: _rounded(value) for c, value in hd95.items()},
+        "hd95_undefined": undefined,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    """Short enough for a file that is kept, exact enough for every table."""
+    return None if value is None else float(np.round(value, 5))

@@ -1,0 +1,85 @@
+"""Processes that run cells one after another; one that breaks takes only its own cell with it."""
+
+import signal
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from efficiency.cells import Cell
+from efficiency.place import Place
+from efficiency.rows import append_row
+
+Report = Callable[[Cell, dict | None], None]
+
+
+def run_cells(
+    cells: Sequence[Cell], place: Place, results: Path, jobs: int, report: Report
+) -> list[Cell]:
+    """Run cells in as many processes as ``jobs``; each row is in the file before it is reported.
+
+    Returns
+    -------
+    list of Cell
+        Those that failed; what went wrong is on the standard error.
+    """
+    waiting = list(cells)
+    failed: list[Cell] = []
+    idle: list[tuple[BaseProcess, Connection]] = []
+    busy: dict[Connection, tuple[BaseProcess, Cell]] = {}
+    try:
+        while waiting or busy:
+            while len(busy) < jobs and (number := _next(waiting, busy, place)) is not None:
+                process, line = idle.pop() if idle else _start(place, results)
+                cell = waiting.pop(number)
+                busy[line] = process, cell
+                line.send(cell)
+            for line in wait(list(busy)):
+                assert isinstance(line, Connection)
+                process, cell = busy.pop(line)
+                try:
+                    row = line.recv()
+                except EOFError:
+                    # It has died, and its successor takes the next cell.
+                    process.join()
+                    failed.append(cell)
+                    report(cell, None)
+                else:
+                    idle.append((process, line))
+                    report(cell, row)
+    finally:
+        for process in [one for one, _ in idle] + [one for one, _ in busy.values()]:
+            process.terminate()
+            process.join()
+    return failed
+
+
+def _next(waiting: list[Cell], busy: dict, place: Place) -> int | None:
+    """The first cell that would not wait for a pretraining that another one is at."""
+    names = {name for _, cell in busy.values() for name in cell.stage_hashes()}
+    taken = {name for name in names if not place.record(name).exists()}
+    return next((i for i, c in enumerate(waiting) if not taken & set(c.stage_hashes())), None)
+
+
+def _start(place: Place, results: Path) -> tuple[BaseProcess, Connection]:
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, place, results), daemon=False)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _work(line: Connection, place: Place, results: Path) -> None:
+    # Who presses Ctrl-C means the parent, which ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Loads PyTorch.
+    from efficiency.work import run_cell
+
+    while True:
+        cell = line.recv()
+        # Whatever goes wrong ends this process, with its traceback on the standard error.
+        row = run_cell(cell, place)
+        append_row(results, row)
+        line.send(row)
