@@ -5,6 +5,7 @@ import torch
 
 from napari_sslseg.core.augment import apply_augmentation, sample_augmentation, sampling_grid
 from napari_sslseg.core.config import Augmentation
+from napari_sslseg.core.greys import apply_blur, apply_gamma
 
 NOTHING = dict.fromkeys(("translation", "rotation", "crop", "elastic", "intensity", "noise"), 0)
 
@@ -211,3 +212,54 @@ def test_intensities_of_volumes_change_and_the_draw_decides():
     )
     assert torch.equal(classes, labels)
     assert (noisy - images).abs().mean() > 0.01
+
+
+def test_the_grey_value_curve_keeps_the_ends_and_bends_the_middle():
+    image = torch.tensor([[2.0, 3.0, 4.0, 6.0]]).view(1, 1, 1, 4)
+    images = image.repeat(3, 2, 1, 1)
+    images[:, 1] *= -10  # Each channel has a range of its own.
+    bent = apply_gamma(images, torch.tensor([1.0, 2.0, 0.5]))
+    torch.testing.assert_close(bent[0], images[0])
+    torch.testing.assert_close(bent[1, 0, 0], torch.tensor([2, 2.25, 3, 6]))
+    torch.testing.assert_close(bent[2, 0, 0], torch.tensor([2, 4, 2 + 8**0.5, 6]))
+    torch.testing.assert_close(bent[1, 1, 0, [0, 3]], images[1, 1, 0, [0, 3]])
+    flat = torch.full((1, 1, 3, 3), 5.0)
+    torch.testing.assert_close(apply_gamma(flat, torch.tensor([2.0])), flat)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 41, 41), (2, 2, 3, 41, 41)])
+def test_each_image_is_blurred_by_its_own_gaussian(shape):
+    images = torch.zeros(shape)
+    images[..., 20, 20] = 1
+    blurred = apply_blur(images, torch.tensor([0.0, 2.0]))
+    torch.testing.assert_close(blurred[0], images[0])
+    spot = blurred[1].reshape(-1, 41, 41)
+    torch.testing.assert_close(spot, spot[:1].expand_as(spot))
+    assert spot[0].sum() == pytest.approx(1, abs=1e-4)
+    rows = torch.arange(41.0) - 20
+    assert float((spot[0].sum(1) * rows**2).sum()) ** 0.5 == pytest.approx(2, rel=0.02)
+    assert float((spot[0].sum(0) * rows**2).sum()) ** 0.5 == pytest.approx(2, rel=0.02)
+    even = torch.full((1, 1, 9, 9), 3.0)
+    torch.testing.assert_close(apply_blur(even, torch.tensor([1.5])), even)
+
+
+def test_curve_and_blur_are_drawn_within_their_bounds_and_only_if_asked():
+    generator = torch.Generator().manual_seed(0)
+    asked = Augmentation(gamma=1.0, blur=1.5)
+    draw = sample_augmentation(2000, asked, generator)
+    assert draw.gamma.min() == pytest.approx(0.5, abs=0.01)
+    assert draw.gamma.max() == pytest.approx(2, abs=0.02)
+    assert draw.gamma.log().mean() == pytest.approx(0, abs=0.05)
+    assert draw.blur.min() >= 0
+    assert draw.blur.max() == pytest.approx(1.5, abs=0.01)
+    usual = sample_augmentation(4, Augmentation(), torch.Generator().manual_seed(0))
+    same = sample_augmentation(4, asked, torch.Generator().manual_seed(0))
+    assert usual.gamma is None
+    assert usual.blur is None
+    assert torch.equal(usual.matrices, same.matrices)
+    images, labels = torch.randn(4, 1, 24, 24), torch.zeros(4, 24, 24, dtype=torch.int64)
+    labels[:, 8:16] = 1
+    changed, told = apply_augmentation(images, labels, same)
+    plain, moved = apply_augmentation(images, labels, usual)
+    assert torch.equal(told, moved)
+    assert not torch.allclose(changed, plain)

@@ -1,19 +1,21 @@
 """Random changes of labelled slices or volumes: sampled first, applied as a batch on the device.
 
 Geometry (translation, rotation, crop, elastic deformation) moves images and labels alike;
-intensity (contrast, brightness, noise) changes images alone. Left and right are never swapped:
+intensity (contrast, brightness, noise, grey-value curve, blur) changes images alone. Left and right are never swapped:
 organs that differ by side must keep their side. Volumes turn in their axial slices alone, where
 pixels are as good as square; so nobody needs to know how far apart slices lie.
 """
 
 from dataclasses import dataclass, replace
 from functools import cache
+from math import log1p
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from napari_sslseg.core.config import Augmentation
+from napari_sslseg.core.greys import apply_blur, apply_gamma
 from napari_sslseg.core.sizes import Size, as_size
 
 CONTROL_POINTS = 5
@@ -37,6 +39,10 @@ class AugmentationParameters:
         Standard deviation of the noise, in standard deviations of the image.
     noise_seed : int
         Seed of the noise itself, which is drawn on the device.
+    gamma : Tensor, shape (N,), or None
+        Exponent of the grey-value curve.
+    blur : Tensor, shape (N,), or None
+        Standard deviation of the blur, in pixels.
     """
 
     matrices: Tensor
@@ -45,6 +51,8 @@ class AugmentationParameters:
     brightness: Tensor
     noise: Tensor
     noise_seed: int
+    gamma: Tensor | None = None
+    blur: Tensor | None = None
 
 
 def sample_augmentation(
@@ -86,6 +94,8 @@ def sample_augmentation(
         brightness=uniform(settings.intensity),
         noise=torch.rand(n, generator=generator) * settings.noise,
         noise_seed=int(torch.randint(2**31, (), generator=generator)),
+        gamma=torch.exp(uniform(log1p(settings.gamma))) if settings.gamma else None,
+        blur=torch.rand(n, generator=generator) * settings.blur if settings.blur else None,
     )
 
 
@@ -167,6 +177,10 @@ def apply_augmentation(
     def column(values: Tensor) -> Tensor:
         return values.to(device, images.dtype).view(-1, *[1] * (images.ndim - 1))
 
+    if parameters.blur is not None:
+        moved = apply_blur(moved, parameters.blur)
+    if parameters.gamma is not None:
+        moved = apply_gamma(moved, parameters.gamma)
     deviation, mean = torch.std_mean(moved.flatten(1), dim=1)
     deviation, mean = column(deviation), column(mean)
     contrast = column(parameters.contrast)

@@ -168,6 +168,16 @@ class Augmentation(Settings):
     noise: float = Field(
         0.1, ge=0, le=1, title="Noise", description="Largest standard deviation of added noise."
     )
+    gamma: float = Field(
+        0.0,
+        ge=0,
+        le=3,
+        title="Grey-value curve",
+        description="Bends grey values by exponents between 1 / (1 + this) and 1 + this.",
+    )
+    blur: float = Field(
+        0.0, ge=0, le=5, title="Blur", description="Largest standard deviation in pixels."
+    )
 
 
 class StageSettings(Settings):
