@@ -70,13 +70,13 @@ def test_draws_of_few_subjects_are_among_those_of_more():
 
 
 def test_all_arms_have_a_draw_before_any_has_the_next():
-    arms = chosen_arms(["scratch", "consistency", "mae/enc*"])
+    arms = chosen_arms(["scratch", "self-training", "mae/enc*"])
     cells = list(plan([DATA], arms, [1, 2, 10, "all"], 2, [0], "validation", Length()))
     assert [c.draw for c in cells] == sorted(c.draw for c in cells)
     # Ten are all of them, and then nothing is unlabelled.
     assert {c.labelled for c in cells} == {1, 2, "all"}
     assert {c.arm.name for c in cells if c.labelled == "all"} == {
-        arm.name for arm in arms if arm.name != "consistency"
+        arm.name for arm in arms if arm.name != "self-training"
     }
     with pytest.raises(KeyError, match="mea"):
         chosen_arms(["scratch", "mea/*"])

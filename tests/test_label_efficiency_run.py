@@ -14,7 +14,7 @@ from napari_sslseg.core.nifti import write_nifti
 from napari_sslseg.core.phantom import PHANTOM_CLASSES, make_patient
 
 BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "label_efficiency.py"
-ARMS = ("scratch", "mae/encoder", "consistency", "monai-loop")
+ARMS = ("scratch", "mae/encoder", "self-training", "monai-loop")
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from napari_sslseg import core
-from napari_sslseg.core.consistency_config import Consistency
 from napari_sslseg.core.pretext.registry import TASKS, TaskSettings, make_task
 
 Method = Literal["core", "random-forest", "monai-loop"]
@@ -87,12 +86,12 @@ def finetuning(**changes: Any) -> core.FinetuneSettings:
 def make_arms() -> dict[str, Arm]:
     """All arms by name."""
     average = {"average_decay": AVERAGE_DECAY}
-    consistent = {**average, "consistency": Consistency()}
+    taught = {**average, "self_training": core.SelfTraining()}
     mae = (Stage("mae"),)
     arms = [
         Arm("scratch"),
         Arm("scratch-average", finetuning=finetuning(**average)),
-        Arm("consistency", finetuning=finetuning(**consistent), unlabelled=True),
+        Arm("self-training", finetuning=finetuning(**taught), unlabelled=True),
     ]
     starts = {name: (_alone(name),) for name, kind in TASKS.items() if 2 in kind.dimensions}
     starts["context-restoration+global-contrast"] = (
@@ -104,7 +103,7 @@ def make_arms() -> dict[str, Arm]:
             arms.append(Arm(f"{name}/{transfer}", stages, finetuning(transfer=transfer)))
     for strategy in STRATEGIES:
         arms.append(Arm(f"mae/{strategy}", mae, finetuning(strategy=strategy)))
-    arms.append(Arm("mae/consistency", mae, finetuning(**consistent), unlabelled=True))
+    arms.append(Arm("mae/self-training", mae, finetuning(**taught), unlabelled=True))
     arms += [_paper(name) for name in PAPERS]
     arms += [
         Arm(

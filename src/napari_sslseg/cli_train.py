@@ -291,7 +291,7 @@ def finetune(
         )
     others = given(transfer=transfer, strategy=strategy, classes=numbers(classes))
     if unlabelled:
-        others |= {"consistency": {}, "average_decay": AVERAGE_DECAY}
+        others |= {"self_training": {}, "average_decay": AVERAGE_DECAY}
     stop = StopFlag()
     common: dict[str, Any] = {
         "init": "scratch" if scratch else Path(init),

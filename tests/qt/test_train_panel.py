@@ -174,9 +174,9 @@ def test_slices_without_labels_are_learnt_from_if_wanted(opened, made, qtbot, tm
     run = core.Run.open(tmp_path / "project/runs/finetune-001")
     # Ten slices each of the two patients who are not kept out; two of each are done.
     assert run.record["slices"]["unlabelled"] == 16
-    assert run.record["settings"]["consistency"] is not None
+    assert run.record["settings"]["self_training"] is not None
     qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
     press(qtbot, panel.box.start)
     qtbot.waitUntil(lambda: "finetune-002 is finished" in panel.box.state.text(), timeout=60_000)
     run = core.Run.open(tmp_path / "project/runs/finetune-002")
-    assert run.record["settings"]["consistency"] is None
+    assert run.record["settings"]["self_training"] is None

@@ -1,7 +1,6 @@
 from .config import (
     CT_WINDOWS as CT_WINDOWS,
     Augmentation as Augmentation,
-    Consistency as Consistency,
     Dense3dNetwork as Dense3dNetwork,
     DynUNet2dNetwork as DynUNet2dNetwork,
     DynUNet3dNetwork as DynUNet3dNetwork,
@@ -11,6 +10,7 @@ from .config import (
     Network as Network,
     Preprocessing as Preprocessing,
     PretrainSettings as PretrainSettings,
+    SelfTraining as SelfTraining,
     Training as Training,
     UmapathyNetwork as UmapathyNetwork,
     VolumePreprocessing as VolumePreprocessing,

@@ -1,9 +1,9 @@
 """Random changes of labelled slices or volumes: sampled first, applied as a batch on the device.
 
 Geometry (translation, rotation, crop, elastic deformation) moves images and labels alike;
-intensity (contrast, brightness, noise, grey-value curve, blur) changes images alone. Left and right are never swapped:
-organs that differ by side must keep their side. Volumes turn in their axial slices alone, where
-pixels are as good as square; so nobody needs to know how far apart slices lie.
+intensity (contrast, brightness, noise, grey-value curve, blur) changes images alone. Left and right
+are never swapped: organs that differ by side must keep their side. Volumes turn in their axial
+slices alone, where pixels are as good as square; so nobody needs to know how far apart slices lie.
 """
 
 from dataclasses import dataclass, replace

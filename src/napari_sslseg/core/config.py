@@ -7,10 +7,6 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from napari_sslseg.core.consistency_config import (
-    AVERAGE_DECAY as AVERAGE_DECAY,
-    Consistency as Consistency,
-)
 from napari_sslseg.core.network_config import (
     NETWORK_WIDTHS as NETWORK_WIDTHS,
     Dense3dNetwork as Dense3dNetwork,
@@ -28,6 +24,10 @@ from napari_sslseg.core.preprocess_config import (
     Preprocessing as Preprocessing,
     VolumePreprocessing as VolumePreprocessing,
     Window as Window,
+)
+from napari_sslseg.core.self_training_config import (
+    AVERAGE_DECAY as AVERAGE_DECAY,
+    SelfTraining as SelfTraining,
 )
 from napari_sslseg.core.settings import Settings as Settings, checked as checked
 
@@ -286,7 +286,7 @@ class FinetuneSettings(StageSettings):
         description="Share of the moving average of the weights that each step leaves as it is, "
         "such as 0.99. The average is what is kept; 0 keeps the weights of the last step.",
     )
-    consistency: Consistency | None = Field(
+    self_training: SelfTraining | None = Field(
         None,
         title="Unlabelled slices",
         description="How slices without labels are learnt from as well, by what the average of "
@@ -311,9 +311,9 @@ class FinetuneSettings(StageSettings):
 
     @model_validator(mode="after")
     def _check_teacher(self) -> "FinetuneSettings":
-        if self.consistency is not None and not self.average_decay:
+        if self.self_training is not None and not self.average_decay:
             raise ValueError(
-                "consistency needs the average of the weights, which says what unlabelled slices "
+                "self_training needs the average of the weights, which says what unlabelled slices "
                 "show; set average_decay, such as 0.99"
             )
         return self

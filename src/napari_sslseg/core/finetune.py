@@ -1,6 +1,7 @@
 """Fine-tuning: a pretrained (or fresh) U-Net learns from annotated slices."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from math import ceil
 from operator import attrgetter
 from pathlib import Path
@@ -20,6 +21,7 @@ from napari_sslseg.core.resume import check_same, refuse_settings, same_labelled
 from napari_sslseg.core.runs import claim
 from napari_sslseg.core.samples import iter_samples, sample_dimensions
 from napari_sslseg.core.segmentation_loss import SegmentationLoss, score_channels
+from napari_sslseg.core.self_training import round_starts
 from napari_sslseg.core.session import Init as Init, Session
 from napari_sslseg.core.start import load_start, open_start, settled
 from napari_sslseg.core.store import Scan, scan_subject
@@ -28,6 +30,7 @@ from napari_sslseg.core.subjects import hold_out
 from napari_sslseg.core.supervised import batch_loss, dice_validation, slice_prediction
 from napari_sslseg.core.unlabelled import (
     UNLABELLED,
+    counted,
     open_slices,
     unlabelled_scans,
     with_unlabelled,
@@ -60,7 +63,7 @@ def iter_finetune(
     """Fine-tune a U-Net on annotated slices.
 
     Slices that nobody annotated are not background: they are left out, or learnt from without
-    labels, see :mod:`napari_sslseg.core.consistency`. The loss is one of
+    labels, see :mod:`napari_sslseg.core.self_training`. The loss is one of
     :class:`~napari_sslseg.core.segmentation_loss.SegmentationLoss`.
 
     Parameters
@@ -77,7 +80,7 @@ def iter_finetune(
         Scans of other subjects. Their Dice decides which weights are best; without them the
         latest are.
     unlabelled : path-like, Volume, or several, optional
-        Scans to learn from without labels, if the settings have a ``consistency``; labelled ones
+        Scans to learn from without labels, if the settings have ``self_training``; labelled ones
         may be among them. Slices of labelled scans that nobody annotated are learnt from as well.
     device, modality, cache, stop, pause, watch, threads, overwrite, resume
         As in :func:`~napari_sslseg.core.pretrain.iter_pretrain`. A run that goes on finds, among
@@ -147,7 +150,7 @@ def _finetune(
         # In whatever order they are given, the same scans make the same run.
         labelled, validation = (sorted(g, key=attrgetter("name")) for g in (labelled, validation))
         others = []
-        if settings.consistency is not None:
+        if settings.self_training is not None:
             others = unlabelled_scans(unlabelled, labelled, validation)
     if not labelled:
         raise DataError("There is no labelled scan to learn from; label at least one slice.")
@@ -187,7 +190,7 @@ def _finetune(
     held_out = annotated[store.scan_index[annotated] >= len(labelled)]
     apart = range(len(labelled), len(labelled) + len(validation))
     unknown = np.empty(0, np.int64)
-    if settings.consistency is not None:
+    if settings.self_training is not None:
         unknown = open_slices(store, apart, settings.middle_share)
     if not store.foreground[training].any():
         raise DataError(
@@ -218,7 +221,11 @@ def _finetune(
     writer = session.writer(earlier, start, fabric, threads, record)
     compare = SegmentationLoss(settings.loss)
     learner = with_branch(model, settings.network, store.channels, settings.reconstruction_weight)
-    averaged = Averaged(learner, model, settings.average_decay) if settings.average_decay else None
+    averaged = None
+    if settings.average_decay:
+        asked = settings.self_training
+        starts = round_starts(asked, length.steps) if asked is not None else ()
+        averaged = Averaged(learner, model, settings.average_decay, starts)
     size = settings.training.batch_size
     batches = foreground_batches(training, store.foreground, size, settings.foreground_share)
     job = Job(
@@ -230,6 +237,7 @@ def _finetune(
         steps_per_epoch=steps_per_epoch,
         loss=batch_loss(store, compare, settings, fabric.device, averaged),
         after_step=averaged.follow if averaged else None,
+        counted=partial(counted, averaged, size) if averaged and len(unknown) else None,
         begin_epoch=compare.begin_epoch,
         validate=dice_validation(store, held_out, settings, fabric.device),
         monitor="dice",

@@ -61,6 +61,8 @@ class Job:
         generator but its own. The model is in evaluation mode, without gradients.
     after_step : callable, optional
         Called after each step, once the weights are changed.
+    counted : callable, optional
+        How many samples of a batch the step uses; all of them if not given.
     groups : int
         Parts of equal length that a batch consists of, such as anchors, positives and negatives;
         processes that train together take the same places of all of them.
@@ -82,6 +84,7 @@ class Job:
     describe: Callable[[np.ndarray], str] | None = None
     show: Callable[[nn.Module], Any] | None = None
     after_step: Callable[[], None] | None = None
+    counted: Callable[[np.ndarray], int] | None = None
     groups: int = 1
     plan: Plan | None = None
 

@@ -100,6 +100,7 @@ class Loop:
         events = self._set_phase(self.step)
         started = time.perf_counter()
         batch = self.batches.next()
+        counted = None if job.counted is None else job.counted(batch)
         indices = share(batch, job.groups)
         value, norm, messages = self.gradients(indices, self.step + 1)
         events += messages
@@ -112,7 +113,8 @@ class Loop:
         self.step += 1
         self.row = {"step": self.step, "loss": value, "learning_rate": rate}
         self.run.row(self.row)
-        speed = len(batch) / (time.perf_counter() - started)
+        count = len(batch) if counted is None else counted
+        speed = count / (time.perf_counter() - started)
         events.append(Step(self.step, settings.steps, value, rate, speed))
         validates = job.validate is not None and (
             self.step % self._every == 0 or self.step == settings.steps

@@ -5,16 +5,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sslseg.core.config import FinetuneSettings, Preprocessing
-from napari_sslseg.core.consistency import (
-    consistency_loss,
-    consistency_weight,
-    strong_views,
-    told,
-)
 from napari_sslseg.core.distributed import everyone, shares
 from napari_sslseg.core.predict import relative_entropy
+from napari_sslseg.core.pseudo_labels import PseudoLabels
 from napari_sslseg.core.samples import Store
 from napari_sslseg.core.segmentation_loss import SegmentationLoss, class_shares
+from napari_sslseg.core.self_training import strong_views, told_loss
 from napari_sslseg.core.watch import SlicePrediction, Watch, WatchedSlice
 
 if TYPE_CHECKING:
@@ -33,15 +29,18 @@ def batch_loss(
 ) -> Any:
     """Augment a batch, go forward, compare; with a branch, restore the images too.
 
-    Samples without labels may be among those of a batch if there is a teacher to say what they
-    show.
+    Samples without labels may be among those of a batch; they are left out until a round has begun
+    in which a teacher says what they show.
     """
     import torch
     from torch.nn import functional
 
     from napari_sslseg.core.augment import apply_augmentation, sample_augmentation
 
-    weight, settled = settings.reconstruction_weight, settings.consistency
+    weight, asked = settings.reconstruction_weight, settings.self_training
+    labels_of = None
+    if asked is not None and teacher is not None:
+        labels_of = PseudoLabels(store, teacher, settings, device)
 
     def annotated(indices: np.ndarray, generator: "torch.Generator") -> "tuple[Tensor, Tensor]":
         images = store.batch(indices).to(device, non_blocking=True)
@@ -54,19 +53,18 @@ def batch_loss(
         known = store.annotated[indices]
         images, labels = annotated(indices[known], generator)
         own, said = len(images), None
-        if settled is not None and teacher is not None and not known.all():
+        if asked is not None and teacher is not None and labels_of is not None and teacher.round:
+            said = labels_of(indices[~known]).to(device, non_blocking=True)
             seen = store.batch(indices[~known]).to(device, non_blocking=True)
-            said = told(teacher.average, seen, settings.loss, settled.threshold)
-            seen, said = strong_views(seen, said, settings.augmentation, settled, generator)
+            seen, said = strong_views(seen, said, settings.augmentation, asked, generator)
             images = torch.cat([images, seen])
         scores, restored = model(images) if weight else (model(images), None)
         found = compare(scores[:own], labels)
         if restored is not None:
             error = functional.mse_loss(restored.float(), images.float())
             found = (1 - weight) * found + weight * error
-        if settled is not None and teacher is not None and said is not None:
-            share = consistency_weight(settled, int(teacher.steps) / settings.training.steps)
-            found = found + share * consistency_loss(scores[own:], said, settings.loss)
+        if asked is not None and said is not None:
+            found = found + asked.weight * told_loss(scores[own:], said, settings.loss)
         return found
 
     return loss

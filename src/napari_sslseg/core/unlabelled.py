@@ -15,6 +15,7 @@ from napari_sslseg.core.store import Scan, scan_subject
 from napari_sslseg.core.volumes import Volume
 
 if TYPE_CHECKING:
+    from napari_sslseg.core.averaging import Averaged
     from napari_sslseg.core.job import Sampler
     from napari_sslseg.core.store import SampleStore
 
@@ -93,9 +94,14 @@ def open_slices(store: "SampleStore", apart: Iterable[int], share: float) -> np.
     if not found.size:
         raise DataError(
             f"There is no {store.noun} without labels to learn from; add unlabelled scans, or "
-            "leave out the consistency."
+            "leave out the self-training."
         )
     return found
+
+
+def counted(teacher: "Averaged", labelled: int, batch: np.ndarray) -> int:
+    """How many samples of a batch a step uses: the labelled ones alone before the first round."""
+    return len(batch) if teacher.round else labelled
 
 
 def with_unlabelled(labelled: "Sampler", indices: np.ndarray, batch_size: int) -> "Sampler":
@@ -111,7 +117,8 @@ def with_unlabelled(labelled: "Sampler", indices: np.ndarray, batch_size: int) -
     from napari_sslseg.core.job import shuffled_batches
 
     def draw(rng: np.random.Generator) -> Iterator[np.ndarray]:
-        others = shuffled_batches(indices, batch_size)(rng)
+        # Labelled samples come in the same order whatever there is beside them.
+        others = shuffled_batches(indices, batch_size)(rng.spawn(1)[0])
         for batch in labelled(rng):
             yield np.concatenate([batch, next(others)])
 

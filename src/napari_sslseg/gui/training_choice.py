@@ -118,7 +118,7 @@ def finetune_settings(project: "Project", choice: TrainingChoice) -> FinetuneSet
         "loss": choice.loss,
     }
     if choice.unlabelled and open_slices(project):
-        values |= {"consistency": {}, "average_decay": AVERAGE_DECAY}
+        values |= {"self_training": {}, "average_decay": AVERAGE_DECAY}
     if choice.start:
         return checked(
             FinetuneSettings, **values, strategy=choice.strategy, transfer=choice.transfer

@@ -1,6 +1,6 @@
 """Learning from slices without labels: what is told, compared, averaged, and kept."""
 
-from math import exp, log
+from math import log
 
 import nibabel as nib
 import numpy as np
@@ -12,17 +12,19 @@ from torch import nn
 
 from napari_sslseg import core
 from napari_sslseg.core.averaging import Averaged
-from napari_sslseg.core.config import Consistency
-from napari_sslseg.core.consistency import (
-    consistency_loss,
-    consistency_weight,
-    strong_views,
-    told,
-)
 from napari_sslseg.core.errors import DataError
 from napari_sslseg.core.events import Step
 from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.pseudo_labels import PseudoLabels
 from napari_sslseg.core.seen import patient_key, seen_by
+from napari_sslseg.core.self_training import (
+    round_starts,
+    strong_views,
+    told,
+    told_loss,
+    without_loose_parts,
+)
+from napari_sslseg.core.slices import SliceStore
 
 
 def logits(*shares):
@@ -39,13 +41,14 @@ class Says(nn.Module):
         return self.scores
 
 
-def test_the_weight_rises_as_a_gaussian_and_stays():
-    settings = Consistency(weight=2.0, ramp=0.4)
-    assert consistency_weight(settings, 0) == pytest.approx(2 * exp(-5))
-    assert consistency_weight(settings, 0.2) == pytest.approx(2 * exp(-5 / 4))
-    assert consistency_weight(settings, 0.4) == 2
-    assert consistency_weight(settings, 0.9) == 2
-    assert consistency_weight(Consistency(ramp=0), 0) == 1
+def test_rounds_begin_at_even_distances():
+    asked = core.SelfTraining(begin=0.4, rounds=2)
+    assert round_starts(asked, 1000) == (400, 700)
+    assert round_starts(core.SelfTraining(begin=0.25, rounds=3), 400) == (100, 200, 300)
+    assert round_starts(core.SelfTraining(begin=0.5, rounds=1), 10) == (5,)
+    # A training of a few steps has fewer rounds, and none before the first step.
+    assert round_starts(core.SelfTraining(begin=0.1, rounds=50), 3) == (1, 2)
+    assert round_starts(asked, 1) == ()
 
 
 def test_only_what_the_teacher_is_sure_of_is_told():
@@ -65,12 +68,32 @@ def test_the_loss_is_that_of_the_sure_pixels():
     first = 1 - (2 * 0.6 + 1e-5) / (0.2 + 0.6 + 1 + 1e-5)
     second = 1 - 1e-5 / (0.1 + 0.2 + 1e-5)
     expected = entropy + (first + second) / 2
-    assert float(consistency_loss(scores, targets, "dice-ce")) == pytest.approx(expected, rel=1e-5)
+    assert float(told_loss(scores, targets, "dice-ce")) == pytest.approx(expected, rel=1e-5)
+
+
+def stack(*slices):
+    return np.array([[[int(c) for c in row] for row in rows.split()] for rows in slices], np.uint8)
+
+
+def test_small_pieces_that_hang_together_with_nothing_do_not_count():
+    # Class 1 in one piece of nine pixels through both slices, and one of two; 2 touches it.
+    given = stack("11100 11120 00000 00001", "11000 10000 00000 00001")
+    expected = stack("11100 11120 00000 00003", "11000 10000 00000 00003")
+    np.testing.assert_array_equal(without_loose_parts(given, 3, 0.3), expected)
+    np.testing.assert_array_equal(without_loose_parts(given, 3, 0.0), given)
+    # Two kidneys of about one size both stay.
+    two = stack("11011 11011 00000", "11010 00000 00000")
+    np.testing.assert_array_equal(without_loose_parts(two, 2, 0.5), two)
+    np.testing.assert_array_equal(
+        without_loose_parts(two, 2, 1.0), stack("11022 11022 00000", "11020 00000 00000")
+    )
+    nothing = np.full((2, 3, 3), 2, np.uint8)
+    np.testing.assert_array_equal(without_loose_parts(nothing, 2, 0.5), nothing)
 
 
 def test_where_nothing_is_told_nothing_is_learnt():
     scores = torch.randn(2, 3, 4, 4, requires_grad=True)
-    loss = consistency_loss(scores, torch.full((2, 4, 4), 3), "dice-ce")
+    loss = told_loss(scores, torch.full((2, 4, 4), 3), "dice-ce")
     loss.backward()
     assert float(loss) == pytest.approx(0, abs=1e-6)
     assert not scores.grad.any()
@@ -82,10 +105,10 @@ def test_the_loss_falls_to_nothing_for_what_was_told(kind):
     channels = 3 if kind == "dice-ce" else 2
     scores = torch.zeros(2, channels, 6, 6, requires_grad=True)
     optimizer = torch.optim.Adam([scores], lr=0.5)
-    first = consistency_loss(scores, targets, kind).item()
+    first = told_loss(scores, targets, kind).item()
     for _ in range(80):
         optimizer.zero_grad()
-        loss = consistency_loss(scores, targets, kind)
+        loss = told_loss(scores, targets, kind)
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.02 * first
@@ -99,11 +122,65 @@ def test_targets_go_where_the_pixels_of_their_image_go():
     images = targets[:, None].float()
     still = core.Augmentation(intensity=0, noise=0)
     views, moved = strong_views(
-        images, targets, still, Consistency(), torch.Generator().manual_seed(0)
+        images, targets, still, core.SelfTraining(), torch.Generator().manual_seed(0)
     )
     assert not torch.equal(moved, targets)
     # Between structures pixels are interpolated, labels are not.
     assert (views[:, 0].round().long() == moved).float().mean() > 0.97
+
+
+class TestPseudoLabels:
+    """What the teacher says of a store, where somebody labelled two of its slices."""
+
+    @pytest.fixture
+    def store(self, patients):
+        item = core.LabelledScan(*patients[0], (2, 5))
+        return SliceStore.build(
+            [item, patients[1][0]], core.Preprocessing(), classes=(1, 2, 3, 4, 5)
+        )
+
+    def labels_of(self, store, network, rounds=(1,), **values):
+        teacher = Averaged(network, network, 0.5, rounds)
+        teacher.follow()
+        asked = settings(self_training=core.SelfTraining(threshold=0.0, **values))
+        return teacher, PseudoLabels(store, teacher, asked, torch.device("cpu"))
+
+    def test_those_of_a_person_count_and_the_rest_is_the_teachers(self, store):
+        class Bright(nn.Module):
+            """Liver where it is bright; the rest is background."""
+
+            def __init__(self):
+                super().__init__()
+                self.weight = nn.Parameter(torch.ones(()))
+
+            def forward(self, images):
+                scores = torch.full((len(images), 6, *images.shape[2:]), -9.0)
+                scores[:, :1] = 0.0
+                scores[:, 1:2] = images * self.weight
+                return scores
+
+        _, labels_of = self.labels_of(store, Bright(), least_part=0)
+        every = np.arange(len(store))
+        found = labels_of(every)
+        known = store.annotated
+        torch.testing.assert_close(found[known], store.label_batch(every[known]))
+        bright = store.batch(every)[:, 0] > 0
+        torch.testing.assert_close(found[~known], bright[~known].long())
+        torch.testing.assert_close(labels_of(every[[7, 3]]), found[[7, 3]])
+
+    def test_they_stay_until_the_next_round(self, store):
+        network = nn.Conv2d(1, 6, 1)
+        teacher, labels_of = self.labels_of(store, network, rounds=(1, 3), least_part=0)
+        assert teacher.round == 1
+        before = labels_of(np.arange(10, 20))
+        with torch.no_grad():
+            network.weight.neg_()
+            network.bias.neg_()
+        teacher.follow()
+        assert torch.equal(labels_of(np.arange(10, 20)), before)
+        teacher.follow()
+        assert teacher.round == 2
+        assert not torch.equal(labels_of(np.arange(10, 20)), before)
 
 
 class TestAveraged:
@@ -156,7 +233,7 @@ def settings(steps=24, **values):
     usual = {
         "training": core.Training(steps=steps, batch_size=4),
         "average_decay": 0.9,
-        "consistency": Consistency(ramp=0.2),
+        "self_training": core.SelfTraining(begin=0.25),
     }
     return core.FinetuneSettings(network=core.Network.preset("tiny"), **{**usual, **values})
 
@@ -189,7 +266,7 @@ def test_unlabelled_slices_change_what_is_learnt_and_are_in_the_record(tmp_path,
     assert patient_key(names[0]) in seen.learnt
     assert patient_key(names[1]) in seen.unlabelled
     assert patient_key(names[1]) not in seen.learnt
-    alone = finetune(tmp_path / "alone", patients, settings=settings(consistency=None))
+    alone = finetune(tmp_path / "alone", patients, settings=settings(self_training=None))
     assert "unlabelled" not in alone.record["slices"]
     assert len(alone.record["data"]) == 1
     one, other = weights(run), weights(alone)
@@ -201,21 +278,21 @@ def test_unlabelled_slices_change_what_is_learnt_and_are_in_the_record(tmp_path,
 def test_the_average_is_what_is_kept(tmp_path, patients):
     """With a decay of next to nothing it is the network; with a large one it lags behind."""
     plain = finetune(
-        tmp_path / "plain", patients, settings=settings(average_decay=0, consistency=None)
+        tmp_path / "plain", patients, settings=settings(average_decay=0, self_training=None)
     )
     near = finetune(
-        tmp_path / "near", patients, settings=settings(average_decay=1e-9, consistency=None)
+        tmp_path / "near", patients, settings=settings(average_decay=1e-9, self_training=None)
     )
-    far = finetune(tmp_path / "far", patients, settings=settings(consistency=None))
+    far = finetune(tmp_path / "far", patients, settings=settings(self_training=None))
     for name, tensor in weights(plain).items():
         torch.testing.assert_close(weights(near)[name], tensor, rtol=1e-4, atol=1e-5)
     gaps = [(weights(far)[name] - tensor).abs().max() for name, tensor in weights(plain).items()]
     assert max(gaps) > 1e-4
 
 
-@pytest.mark.parametrize("consistency", [Consistency(), None])
-def test_a_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path, patients, consistency):
-    asked = settings(consistency=consistency)
+@pytest.mark.parametrize("asked", [core.SelfTraining(begin=0.25, rounds=3), None])
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path, patients, asked):
+    asked = settings(self_training=asked)
     whole = finetune(tmp_path / "whole", patients, settings=asked)
     stop, given = core.StopFlag(), {"device": "cpu", "threads": 1}
     scans = [volume for volume, _ in patients]
@@ -256,6 +333,23 @@ def test_nothing_is_learnt_of_a_patient_who_is_kept_out(tmp_path, patients):
     assert roles[names[3]] == "validation"
     # Eight of the first patient are open, and all ten of the two others.
     assert run.record["slices"] == {"training": 2, "validation": 2, "unlabelled": 28}
+
+
+def test_before_the_first_round_it_learns_from_labelled_slices_alone(tmp_path, patients):
+    """Until then, what others show is of no account; from then on it is."""
+    late = core.SelfTraining(begin=0.5, rounds=1)
+    runs = []
+    for name, others in (("two", patients[1:3]), ("one", patients[3:])):
+        steps = []
+        for event in core.iter_finetune(
+            labelled(patients, 0), unlabelled=[p[0] for p in others], out=tmp_path / name,
+            settings=settings(8, self_training=late), device="cpu", threads=1,
+        ):  # fmt: skip
+            if isinstance(event, Step):
+                steps.append(event.loss)
+        runs.append(steps)
+    assert runs[0][:4] == runs[1][:4]
+    assert all(a != b for a, b in zip(runs[0][4:], runs[1][4:], strict=True))
 
 
 def test_without_open_slices_there_is_one_sentence(tmp_path, patients):

@@ -1,17 +1,22 @@
 """Learning from slices that nobody labelled, beside those that somebody did.
 
-A teacher, the moving average of the network, says what an unlabelled slice shows. Where it is sure,
-the network has to say the same of the slice after strong changes (FixMatch, Sohn et al., NeurIPS
-2020; with a mean teacher, Tarvainen & Valpola, NeurIPS 2017; with CutMix, French et al., BMVC
-2020). Where it is not, nothing is said. The weight of all this rises with time: at first the
-teacher knows nothing.
+The network learns from labelled slices alone at first. Then it becomes its own teacher: the moving
+average of its weights labels all other slices, what it is unsure of and small loose pieces do not
+count, and from then on each batch holds as many of these slices as of labelled ones, changed more
+strongly: self-training with a noisy student (Lee 2013; Xie et al., CVPR 2020), with boxes of other
+slices in half of them (CutMix: French et al., BMVC 2020). The average has learnt more by the next
+round, and labels them anew.
+
+A teacher that changes with every step (mean teacher, FixMatch) saves the rounds. But it starts from
+what it says itself, before it knows much, and cannot look at a whole scan to see what is loose.
 """
 
-from math import exp
 from typing import TYPE_CHECKING
 
-from napari_sslseg.core.consistency_config import Consistency
+import numpy as np
+
 from napari_sslseg.core.segmentation_loss import SIGMOID, class_shares
+from napari_sslseg.core.self_training_config import SelfTraining
 
 if TYPE_CHECKING:
     import torch
@@ -23,18 +28,20 @@ EPSILON = 1e-5
 LEAST_SHARE = 1e-6
 
 
-def consistency_weight(settings: Consistency, progress: float) -> float:
-    """Weight of the unlabelled slices in the loss: w · exp(−5 (1 − t)²), t rising from 0 to 1.
+def round_starts(settings: SelfTraining, steps: int) -> tuple[int, ...]:
+    """Number of steps after which each round begins, ascending.
 
     Parameters
     ----------
-    settings : Consistency
-        With the largest weight, and over which share of the training it rises.
-    progress : float
-        How much of the training has passed, 0…1.
+    settings : SelfTraining
+        When the first begins, and how many there are.
+    steps : int
+        Length of the training; each round begins after at least one of them.
     """
-    passed = min(1.0, progress / settings.ramp) if settings.ramp else 1.0
-    return settings.weight * exp(-5 * (1 - passed) ** 2)
+    first = settings.begin * steps
+    each = (steps - first) / settings.rounds
+    found = {max(1, round(first + number * each)) for number in range(settings.rounds)}
+    return tuple(sorted(step for step in found if step < steps))
 
 
 def told(teacher: "nn.Module", images: "Tensor", kind: "LossKind", threshold: float) -> "Tensor":
@@ -64,11 +71,47 @@ def told(teacher: "nn.Module", images: "Tensor", kind: "LossKind", threshold: fl
         return torch.where(sure >= threshold, index, shares.shape[1])
 
 
+def without_loose_parts(labels: np.ndarray, count: int, least_part: float) -> np.ndarray:
+    """Take back what was said of small pieces that hang together with nothing.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (S, H, W), int
+        Class indices of a scan; ``count`` where nothing is said.
+    count : int
+        Number of classes with the background.
+    least_part : float
+        A piece of a class that is smaller than this share of its largest piece is loose, unless it
+        touches another structure. Pieces hang together by their sides.
+
+    Returns
+    -------
+    ndarray
+        With ``count`` at loose pieces.
+    """
+    from scipy import ndimage
+
+    if least_part == 0:
+        return labels
+    found = labels.copy()
+    whole, _ = ndimage.label((labels > 0) & (labels < count))
+    sizes = np.bincount(whole.ravel())
+    for value in range(1, count):
+        own = labels == value
+        if not own.any():
+            continue
+        # By the size of all that it hangs together with, so that parts of one organ stay.
+        pieces = np.unique(whole[own])
+        small = pieces[sizes[pieces] < least_part * sizes[pieces].max()]
+        found[own & np.isin(whole, small)] = count
+    return found
+
+
 def strong_views(
     images: "Tensor",
     targets: "Tensor",
     augmentation: "Augmentation",
-    settings: Consistency,
+    settings: SelfTraining,
     generator: "torch.Generator",
 ) -> "tuple[Tensor, Tensor]":
     """Change images strongly, and what was said of them alike.
@@ -79,7 +122,7 @@ def strong_views(
     targets : Tensor, shape (N, …), int64
     augmentation : Augmentation
         As for labelled images.
-    settings : Consistency
+    settings : SelfTraining
         With the share of images that get a box of another one.
     generator : torch.Generator
         What is drawn from.
@@ -95,7 +138,7 @@ def strong_views(
     return apply_cutmix(images, targets, boxes)
 
 
-def consistency_loss(scores: "Tensor", targets: "Tensor", kind: "LossKind") -> "Tensor":
+def told_loss(scores: "Tensor", targets: "Tensor", kind: "LossKind") -> "Tensor":
     """Cross entropy plus Dice where the teacher was sure.
 
     The cross entropy is summed over those pixels and divided by the number of all, so that little

@@ -1,0 +1,57 @@
+"""Settings of learning from unlabelled scans while fine-tuning."""
+
+from pydantic import Field
+
+from napari_sslseg.core.settings import Settings
+
+AVERAGE_DECAY = 0.99
+"""Of the weights of the teacher, where nothing else is asked for."""
+
+
+class SelfTraining(Settings):
+    """What slices without labels contribute, see :mod:`napari_sslseg.core.self_training`."""
+
+    begin: float = Field(
+        0.4,
+        gt=0,
+        lt=1,
+        title="Begin",
+        description="Share of the steps that learn from labelled slices alone. Then the network "
+        "labels the others for the first time.",
+    )
+    rounds: int = Field(
+        2,
+        ge=1,
+        le=100,
+        title="Rounds",
+        description="How often it labels them, at even distances from there to the end.",
+    )
+    threshold: float = Field(
+        0.7,
+        ge=0,
+        lt=1,
+        title="Confidence",
+        description="Least probability at which a pixel counts as labelled.",
+    )
+    least_part: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        title="Smallest part",
+        description="Pieces of a structure that are smaller than this share of its largest piece "
+        "in the scan do not count; 0 lets all count, as for structures in many pieces.",
+    )
+    weight: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        title="Weight",
+        description="Of what the network labelled, in the loss.",
+    )
+    cutmix: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        title="CutMix",
+        description="Share of these slices that get a box of another one.",
+    )
