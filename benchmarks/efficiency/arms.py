@@ -25,6 +25,17 @@ STRATEGIES: tuple[Literal["sawtooth", "freeze-unfreeze", "layer-decay", "frozen-
 # Whose tasks need no labels and run on slices.
 PAPERS = ("dominic-2023", "umapathy-2022-regression", "umapathy-2022-contrastive", "polycl-s")
 
+STRONG = core.Augmentation(
+    translation=0.15,
+    rotation=30,
+    crop=0.35,
+    elastic=0.05,
+    intensity=0.5,
+    noise=0.2,
+    gamma=1.0,
+    blur=1.0,
+)
+
 PRETRAINING = core.PretrainSettings(
     training=core.Training(batch_size=16, learning_rate=1e-3), validation_share=0
 )
@@ -91,7 +102,13 @@ def make_arms() -> dict[str, Arm]:
     arms = [
         Arm("scratch"),
         Arm("scratch-average", finetuning=finetuning(**average)),
+        Arm("scratch-average+strong", finetuning=finetuning(**average, augmentation=STRONG)),
         Arm("self-training", finetuning=finetuning(**taught), unlabelled=True),
+        Arm(
+            "self-training+strong",
+            finetuning=finetuning(**taught, augmentation=STRONG),
+            unlabelled=True,
+        ),
     ]
     starts = {name: (_alone(name),) for name, kind in TASKS.items() if 2 in kind.dimensions}
     starts["context-restoration+global-contrast"] = (
