@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,19 @@ def test_cells_run_once_and_one_that_fails_stops_no_other(phantoms):
 
     shown = bench(phantoms, "table", "--part", "test")
     assert shown.stdout.count("| phantoms | 1 | ") == len(ARMS)
+
+
+@pytest.mark.skipif(find_spec("nnunetv2") is None, reason="needs nnunetv2 (extra bench)")
+def test_nnunet_trains_on_one_subject_and_labels_the_scans_of_others(phantoms):
+    asked = ("--part", "test", "--labelled", "1", "--draws", "1", "--jobs", "1")
+    result = bench(phantoms, "run", *asked, "--datasets", "phantoms", "--arms", "nnunet")
+    assert result.returncode == 0, result.stderr
+    # Nothing of what nnU-Net prints.
+    assert re.fullmatch(r"\[1/1\] phantoms, nnunet, .*: Dice [\d.]+, .*\n", result.stdout)
+    (row,) = read_rows(phantoms / "rows.jsonl")
+    assert row["arm"] == "nnunet"
+    assert len(row["subjects"]) == 1
+    (score,) = row["scores"].values()
+    assert set(score["dice"]) == set(map(str, PHANTOM_CLASSES))
+    # Its folders are those of the cell, which go with it.
+    assert not list((phantoms / "out/work").iterdir())
