@@ -12,7 +12,8 @@ once per data set and seed. No arm looks at validation subjects while it learns;
 by their scores, and the test subjects are looked at once for each finished arm. Finished cells are
 lines in ``results/label_efficiency.jsonl`` and not computed again.
 
-The peers need scikit-learn (extra ``bench``). Without a command, what is there is shown as tables.
+The peers need scikit-learn and nnunetv2 (extra ``bench``). Without a command, what is there is
+shown as tables.
 """
 
 import argparse

@@ -1,15 +1,21 @@
 """The label-efficiency benchmark from the command line, on phantoms."""
 
+import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from efficiency.rows import read_rows
+from napari_sslseg.core.evaluate import evaluate
 from napari_sslseg.core.label_maps import save_labels
+from napari_sslseg.core.labelled import LabelledScan
 from napari_sslseg.core.nifti import write_nifti
 from napari_sslseg.core.phantom import PHANTOM_CLASSES, make_patient
 
@@ -78,3 +84,42 @@ def test_cells_run_once_and_one_that_fails_stops_no_other(phantoms):
 
     shown = bench(phantoms, "table", "--part", "test")
     assert shown.stdout.count("| phantoms | 1 | ") == len(ARMS)
+
+
+@pytest.mark.skipif(find_spec("nnunetv2") is None, reason="needs nnunetv2 (extra bench)")
+def test_nnunet_trains_on_one_subject_and_labels_the_scans_of_others(phantoms):
+    asked = ("--part", "test", "--labelled", "1", "--draws", "1", "--jobs", "1")
+    result = bench(phantoms, "run", *asked, "--datasets", "phantoms", "--arms", "nnunet")
+    assert result.returncode == 0, result.stderr
+    # Nothing of what nnU-Net prints.
+    assert re.fullmatch(r"\[1/1\] phantoms, nnunet, .*: Dice [\d.]+, .*\n", result.stdout)
+    (row,) = read_rows(phantoms / "rows.jsonl")
+    assert row["arm"] == "nnunet"
+    assert len(row["subjects"]) == 1
+    (score,) = row["scores"].values()
+    assert set(score["dice"]) == set(map(str, PHANTOM_CLASSES))
+    # Its folders are those of the cell, which go with it.
+    assert not list((phantoms / "out/work").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("nnunetv2") is None, reason="needs nnunetv2 (extra bench)")
+def test_nnunet_gives_back_the_classes_and_the_grid_of_the_scan(tmp_path):
+    from efficiency.peers_nnunet import fit_nnunet
+
+    scan, truth = make_patient(0, "MR", (12, 48, 40), (16.0, 7.5, 7.5))
+    # Two large structures, told by their brightness alone, so that few steps learn them; the
+    # classes are neither consecutive nor all that the labels hold.
+    labels = np.zeros_like(truth.data)
+    labels[:, 4:30, 2:18], labels[2:, 12:44, 22:38], labels[:2, 12:44, 22:38] = 2, 5, 3
+    values = np.random.default_rng(0).normal(size=labels.shape) + 20.0 * labels
+    values[labels == 3] = 0
+    scan = dataclasses.replace(scan, data=values.astype(np.float32))
+    label = fit_nnunet(
+        [LabelledScan(scan, dataclasses.replace(truth, data=labels))],
+        (2, 5), steps=100, most_per_batch=2, seed=0, threads=1, device="cpu", folder=tmp_path,
+    )  # fmt: skip
+    found = label(scan)
+    assert not [name for name in os.environ if name.startswith("nnUNet")]
+    assert set(np.unique(found)) == {0, 2, 5}
+    assert evaluate(found, labels, classes=(2, 5)).mean_dice > 0.7

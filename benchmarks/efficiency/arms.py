@@ -1,7 +1,8 @@
 """The arms that are compared, by name: how each pretrains and fine-tunes, or which peer it is.
 
-All arms share the network, the slices and the steps of the fine-tuning, and all pretrained ones the
-steps of each stage of the pretraining, so that a second stage costs as much again.
+All arms share the network, the slices and the steps of the fine-tuning (nnU-Net the steps alone),
+and all pretrained ones the steps of each stage of the pretraining, so that a second stage costs as
+much again.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any, Literal
 from napari_sslseg import core
 from napari_sslseg.core.pretext.registry import TASKS, TaskSettings, make_task
 
-Method = Literal["core", "random-forest", "monai-loop"]
+Method = Literal["core", "random-forest", "monai-loop", "nnunet"]
 
 AVERAGE_DECAY = 0.99
 TRANSFERS: tuple[Literal["encoder", "encoder+decoder"], ...] = ("encoder", "encoder+decoder")
@@ -75,7 +76,7 @@ class Arm:
         Everything but network, preprocessing, classes, steps and seed.
     unlabelled : bool
         Whether the fine-tuning is given the scans of all training subjects.
-    method : {"core", "random-forest", "monai-loop"}
+    method : {"core", "random-forest", "monai-loop", "nnunet"}
         Who fits it.
     options : mapping
         Of a peer.
@@ -129,6 +130,7 @@ def make_arms() -> dict[str, Arm]:
             options={"trees": 50, "depth": 10, "pixels": 200_000},
         ),
         Arm("monai-loop", method="monai-loop", options={"batch_size": 8, "learning_rate": 1e-3}),
+        Arm("nnunet", method="nnunet", options={"most_per_batch": 8}),
     ]
     return {arm.name: arm for arm in arms}
 

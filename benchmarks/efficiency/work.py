@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from napari_sslseg.core.scores import VolumeScores, mean_of
 from napari_sslseg.core.store import scan_subject
 
 PACKAGES = ("napari-sslseg", "torch", "monai", "numpy")
+PEER_PACKAGES = {"random-forest": ("scikit-learn",), "nnunet": ("nnunetv2",)}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,14 @@ class Fit:
     pool: list[LabelledScan]
     place: Place
     folder: Path
+
+
+class Labeller(Protocol):
+    """What fitting an arm makes: from a scan to the labels of its voxels, whatever is inside."""
+
+    def __call__(self, scan: core.Volume, /) -> core.Prediction | np.ndarray:
+        """Labels in the display grid of the scan."""
+        ...
 
 
 def run_cell(cell: Cell, place: Place) -> Row:
@@ -56,10 +65,10 @@ def run_cell(cell: Cell, place: Place) -> Row:
         fit = Fit(cell, of(cell.subjects), of(cell.data.training), place, Path(folder))
         start, pretraining = pretrained(fit)
         begin = time.perf_counter()
-        segmenter = fitted(fit, start)
+        labeller = fitted(fit, start)
         seconds = time.perf_counter() - begin
         scores = {
-            subject: _scores(segmenter, by_subject[subject], cell.data.classes)
+            subject: _scores(labeller, by_subject[subject], cell.data.classes)
             for subject in cell.data.part(cell.part)
         }
     return {
@@ -77,7 +86,7 @@ def run_cell(cell: Cell, place: Place) -> Row:
 
 
 def _packages(cell: Cell) -> tuple[str, ...]:
-    return (*PACKAGES, "scikit-learn") if cell.arm.method == "random-forest" else PACKAGES
+    return PACKAGES + PEER_PACKAGES.get(cell.arm.method, ())
 
 
 @cache
@@ -121,14 +130,19 @@ def pretrained(fit: Fit) -> tuple[Path | None, float]:
     return before, total
 
 
-def fitted(fit: Fit, start: Path | None) -> Segmenter:
+def fitted(fit: Fit, start: Path | None) -> Labeller:
     """Fit the arm of a cell."""
-    methods: dict[str, Callable[[], Segmenter]] = {
-        "core": lambda: _finetuned(fit, start),
-        "random-forest": lambda: _forest(fit),
-        "monai-loop": lambda: _monai(fit),
+    methods: dict[str, Callable[[], Labeller]] = {
+        "core": lambda: _labeller(_finetuned(fit, start)),
+        "random-forest": lambda: _labeller(_forest(fit)),
+        "monai-loop": lambda: _labeller(_monai(fit)),
+        "nnunet": lambda: _nnunet(fit),
     }
     return methods[fit.cell.arm.method]()
+
+
+def _labeller(segmenter: Segmenter) -> Labeller:
+    return lambda scan: core.predict(segmenter, scan, probabilities=False)
 
 
 def _finetuned(fit: Fit, start: Path | None) -> Segmenter:
@@ -175,15 +189,31 @@ def _monai(fit: Fit) -> Segmenter:
     )
 
 
+def _nnunet(fit: Fit) -> Labeller:
+    # Needs nnunetv2, and of the cell neither network nor slices.
+    from efficiency.peers_nnunet import fit_nnunet
+
+    cell = fit.cell
+    return fit_nnunet(
+        fit.labelled,
+        cell.data.classes,
+        steps=cell.length.steps,
+        seed=cell.finetuning().training.seed,
+        threads=fit.place.threads,
+        device=fit.place.device,
+        folder=fit.folder,
+        **cell.arm.options,
+    )
+
+
 def _scores(
-    segmenter: Segmenter, pairs: list[LabelledScan], classes: tuple[int, ...]
+    labeller: Labeller, pairs: list[LabelledScan], classes: tuple[int, ...]
 ) -> dict[str, Any]:
     """Per class the means over the scans of one subject, and the mean Dice over classes."""
     found: list[VolumeScores] = []
     for pair in pairs:
         scan, truth = pair.load()
-        prediction = core.predict(segmenter, scan, probabilities=False)
-        found.append(core.evaluate(prediction, truth, classes=classes))
+        found.append(core.evaluate(labeller(scan), truth, classes=classes))
     each = {c: [volume.classes[c] for volume in found] for c in classes}
     dice = {str(c): mean_of(s.dice for s in scores) for c, scores in each.items()}
     hd95 = {str(c): mean_of(s.hd95_mm for s in scores) for c, scores in each.items()}
