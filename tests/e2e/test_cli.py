@@ -95,7 +95,8 @@ def test_unlabelled_scans_are_learnt_from_and_the_run_goes_on(data, tmp_path):
     assert roles == ["training"] + 5 * ["unlabelled"]
     assert record["settings"]["average_decay"] == 0.99
     refused(
-        run("finetune", *given, "--preset", "dominic", "--out", tmp_path / "no"), "--unlabelled"
+        run("finetune", *given, "--preset", "dominic-2023", "--out", tmp_path / "no"),
+        "--unlabelled",
     )
     lost = [*given[:-1], tmp_path / "nowhere"]
     refused(run("finetune", *lost, "--out", tmp_path / "no"), "nowhere")
