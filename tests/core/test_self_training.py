@@ -244,9 +244,9 @@ def labelled(patients, *numbers, slices=(2, 5)):
 
 def finetune(out, patients, **values):
     given = {"settings": settings(), "device": "cpu", "threads": 1, **values}
-    return core.finetune(
-        labelled(patients, 0), out=out, unlabelled=[p[0] for p in patients], **given
-    )
+    if given["settings"].self_training is not None:
+        given.setdefault("unlabelled", [volume for volume, _ in patients])
+    return core.finetune(labelled(patients, 0), out=out, **given)
 
 
 def weights(run):
@@ -295,7 +295,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path, patie
     asked = settings(self_training=asked)
     whole = finetune(tmp_path / "whole", patients, settings=asked)
     stop, given = core.StopFlag(), {"device": "cpu", "threads": 1}
-    scans = [volume for volume, _ in patients]
+    scans = [volume for volume, _ in patients] if asked.self_training else []
     for event in core.iter_finetune(
         labelled(patients, 0), unlabelled=scans, out=tmp_path / "part", settings=asked, stop=stop,
         **given,
@@ -350,6 +350,15 @@ def test_before_the_first_round_it_learns_from_labelled_slices_alone(tmp_path, p
         runs.append(steps)
     assert runs[0][:4] == runs[1][:4]
     assert all(a != b for a, b in zip(runs[0][4:], runs[1][4:], strict=True))
+
+
+def test_scans_that_nothing_is_said_about_are_refused(tmp_path, patients):
+    with pytest.raises(core.SslsegError, match="set self_training"):
+        core.finetune(
+            labelled(patients, 0), unlabelled=[patients[1][0]], out=tmp_path / "run",
+            settings=settings(self_training=None), device="cpu",
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_open_slices_there_is_one_sentence(tmp_path, patients):

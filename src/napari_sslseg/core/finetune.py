@@ -12,7 +12,7 @@ import numpy as np
 from napari_sslseg.core.config import FinetuneSettings
 from napari_sslseg.core.distributed import any_of, on_first
 from napari_sslseg.core.errors import ConfigError, DataError
-from napari_sslseg.core.events import Done, Event, PauseFlag, StopFlag, drained
+from napari_sslseg.core.events import Done, Event, Message, PauseFlag, StopFlag, drained
 from napari_sslseg.core.labelled import LabelledScan, found_classes
 from napari_sslseg.core.middle import annotated_middle, check_middle, describe_middle
 from napari_sslseg.core.pretrain import describe_store
@@ -80,7 +80,7 @@ def iter_finetune(
         Scans of other subjects. Their Dice decides which weights are best; without them the
         latest are.
     unlabelled : path-like, Volume, or several, optional
-        Scans to learn from without labels, if the settings have ``self_training``; labelled ones
+        Scans to learn from without labels, as ``self_training`` of the settings says; labelled ones
         may be among them. Slices of labelled scans that nobody annotated are learnt from as well.
     device, modality, cache, stop, pause, watch, threads, overwrite, resume
         As in :func:`~napari_sslseg.core.pretrain.iter_pretrain`. A run that goes on finds, among
@@ -149,9 +149,12 @@ def _finetune(
         settings = yield from settled_strategy(settings, start is not None)
         # In whatever order they are given, the same scans make the same run.
         labelled, validation = (sorted(g, key=attrgetter("name")) for g in (labelled, validation))
-        others = []
-        if settings.self_training is not None:
-            others = unlabelled_scans(unlabelled, labelled, validation)
+        others = unlabelled_scans(unlabelled, labelled, validation)
+        if others and settings.self_training is None:
+            raise ConfigError(
+                "Unlabelled scans were given, but the settings do not say how to learn from them; "
+                "set self_training and average_decay, or leave the scans out."
+            )
     if not labelled:
         raise DataError("There is no labelled scan to learn from; label at least one slice.")
     _check_apart(labelled, validation)
@@ -226,6 +229,11 @@ def _finetune(
         asked = settings.self_training
         starts = round_starts(asked, length.steps) if asked is not None else ()
         averaged = Averaged(learner, model, settings.average_decay, starts)
+        if starts:
+            yield Message(
+                f"From step {starts[0] + 1:,} on, {len(unknown):,} {store.noun}s without labels are "
+                "learnt from as well."
+            )
     size = settings.training.batch_size
     batches = foreground_batches(training, store.foreground, size, settings.foreground_share)
     job = Job(

@@ -67,10 +67,11 @@ class Session(SessionBase):
             split = project.split_validation(validation_share, usable_only=True)
             if split.note:
                 yield Message(split.note)
+            others = project.unlabelled_scans(usable_only=True) if settings.self_training else ()
             yield from iter_finetune(
                 split.training, init=init, out=out, settings=settings, validation=split.validation,
-                unlabelled=project.unlabelled_scans(usable_only=True), device=device, stop=stop,
-                pause=pause, watch=self.watch, overwrite=True,
+                unlabelled=others, device=device, stop=stop, pause=pause, watch=self.watch,
+                overwrite=True,
             )  # fmt: skip
 
         return self._train("finetune", f"Fine-tuning {out.name}", events, out)
