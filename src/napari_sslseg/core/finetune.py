@@ -231,8 +231,8 @@ def _finetune(
         averaged = Averaged(learner, model, settings.average_decay, starts)
         if starts:
             yield Message(
-                f"From step {starts[0] + 1:,} on, {len(unknown):,} {store.noun}s without labels are "
-                "learnt from as well."
+                f"From step {starts[0] + 1:,} on, {len(unknown):,} {store.noun}s without labels "
+                "are learnt from as well."
             )
     size = settings.training.batch_size
     batches = foreground_batches(training, store.foreground, size, settings.foreground_share)
