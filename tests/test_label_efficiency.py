@@ -180,11 +180,12 @@ def test_every_arm_has_complete_settings_on_every_data_set(name):
     for arm in ARMS:
         one = cell(arm, data=data)
         settings = one.finetuning()
-        assert settings.preprocessing == data.preprocessing
+        shared = data.preprocessing.model_copy(update={"neighbours": one.arm.neighbours})
+        assert settings.preprocessing == shared
         assert settings.training.steps == 1000
         assert settings.training.epochs is None
         for task, stage in one.pretraining():
-            assert stage.preprocessing == data.preprocessing
+            assert stage.preprocessing == shared
             assert stage.training.steps == 3000
             task.build(data.preprocessing.size, 0)
         assert np.isfinite(int(one.hash, 16))

@@ -76,6 +76,8 @@ class Arm:
         Everything but network, preprocessing, classes, steps and seed.
     unlabelled : bool
         Whether the fine-tuning is given the scans of all training subjects.
+    neighbours : int
+        Slices on each side that the network sees beside each, in all stages.
     method : {"core", "random-forest", "monai-loop", "nnunet"}
         Who fits it.
     options : mapping
@@ -86,6 +88,7 @@ class Arm:
     stages: tuple[Stage, ...] = ()
     finetuning: core.FinetuneSettings = FINETUNING
     unlabelled: bool = False
+    neighbours: int = 0
     method: Method = "core"
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -109,6 +112,21 @@ def make_arms() -> dict[str, Arm]:
             "self-training+strong",
             finetuning=finetuning(**taught, augmentation=STRONG),
             unlabelled=True,
+        ),
+    ]
+    arms += [
+        Arm("scratch-average+neighbours", finetuning=finetuning(**average), neighbours=1),
+        Arm(
+            "self-training+neighbours",
+            finetuning=finetuning(**taught),
+            unlabelled=True,
+            neighbours=1,
+        ),
+        Arm(
+            "self-training+strong+neighbours",
+            finetuning=finetuning(**taught, augmentation=STRONG),
+            unlabelled=True,
+            neighbours=1,
         ),
     ]
     starts = {name: (_alone(name),) for name, kind in TASKS.items() if 2 in kind.dimensions}

@@ -69,6 +69,11 @@ class Cell:
         """The network of all arms."""
         return core.Network.preset(self.length.network)
 
+    @property
+    def preprocessing(self) -> core.Preprocessing:
+        """Slices of the data set, with as many beside them as the arm looks at."""
+        return self.data.preprocessing.model_copy(update={"neighbours": self.arm.neighbours})
+
     def pretraining(self) -> list[tuple[Any, core.PretrainSettings]]:
         """Task and settings of each stage, complete but for what an earlier stage brings."""
         size = self.data.preprocessing.size
@@ -81,7 +86,7 @@ class Cell:
                     steps=self.length.pretrain_steps,
                     seed=self.seed,
                     network=self.network,
-                    preprocessing=self.data.preprocessing,
+                    preprocessing=self.preprocessing,
                 ),
             )
             for stage in self.arm.stages
@@ -94,16 +99,16 @@ class Cell:
             steps=self.length.steps,
             seed=1000 * self.seed + self.draw,
             network=self.network,
-            preprocessing=self.data.preprocessing,
+            preprocessing=self.preprocessing,
             classes=self.data.classes,
         )
 
     def stage_hashes(self) -> list[str]:
         """Hash of the pretraining up to each of its stages."""
-        described = self._described_stages()
+        stages = self._described_stages()
         return [
-            digest({"format": FORMAT, "data": self._described_data(), "stages": described[: n + 1]})
-            for n in range(len(described))
+            digest({"format": FORMAT, "data": self._described_data(), "stages": stages[: n + 1]})
+            for n in range(len(stages))
         ]
 
     @property
@@ -117,7 +122,8 @@ class Cell:
                 "method": self.arm.method,
                 "options": dict(self.arm.options),
                 "stages": self._described_stages(),
-                "finetuning": self.finetuning().model_dump(mode="json"),
+                "network": self.length.network,
+                "finetuning": described(self.finetuning()),
                 "unlabelled": self.arm.unlabelled,
                 "labelled": self.subjects,
                 "draw": self.draw,
@@ -149,13 +155,13 @@ class Cell:
     def _described_data(self) -> dict[str, Any]:
         return {
             "name": self.data.name,
-            "preprocessing": self.data.preprocessing.model_dump(mode="json"),
+            "preprocessing": described(self.preprocessing),
             "training": self.data.training,
         }
 
     def _described_stages(self) -> list[dict[str, Any]]:
         return [
-            {"task": task.model_dump(mode="json"), "settings": settings.model_dump(mode="json")}
+            {"task": [task.kind, described(task)], "settings": described(settings)}
             for task, settings in self.pretraining()
         ]
 
@@ -166,9 +172,17 @@ def _completed(settings: Any, *, steps: int, seed: int, **fields: Any) -> Any:
     return settings.model_copy(update={"training": training, **fields})
 
 
-def digest(described: dict[str, Any]) -> str:
+def described(settings: Any) -> dict[str, Any]:
+    """What differs from the defaults, so that a new setting that is off changes no hash.
+
+    Where a default changes what is computed, ``FORMAT`` is to be raised.
+    """
+    return dict(settings.model_dump(mode="json", exclude_defaults=True))
+
+
+def digest(values: dict[str, Any]) -> str:
     """Hash of JSON-safe values, whatever the order of the keys."""
-    text = json.dumps(described, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -31,6 +31,7 @@ from napari_sslseg.options import (
     Masks,
     MiddleShare,
     ModalityOption,
+    Neighbours,
     NetworkOption,
     Nodes,
     Organ,
@@ -95,6 +96,7 @@ def pretrain(
     plane: ScratchPlane = None,
     spacing: Spacing = None,
     size: SizeOption = None,
+    neighbours: Neighbours = None,
     middle_share: MiddleShare = None,
     modality: ModalityOption = None,
     cache: Cache = None,
@@ -122,8 +124,8 @@ def pretrain(
         refuse_with_resume(
             preset, task, patch_size, sampling, selection, tags, organ, left, right, sides, crop,
             embedding, steps,
-            batch_size, learning_rate, network, plane, spacing, size, middle_share, modality,
-            compiled or None, seed, overwrite or None,
+            batch_size, learning_rate, network, plane, spacing, size, neighbours, middle_share,
+            modality, compiled or None, seed, overwrite or None,
         )  # fmt: skip
         start_processes()
         resume_pretrain(images, masks, out, init, cache, device, threads, as_json)
@@ -135,7 +137,7 @@ def pretrain(
     tasks = [stage.task for stage in base.stages] if base else [task or "context-restoration"]
     start = open_start(init, out, "pretrain")
     if start is not None:
-        refuse_with_start(start.folder, network, plane, spacing, size)
+        refuse_with_start(start.folder, network, plane, spacing, size, neighbours)
     found = None if start is None else preprocessing_of(start)
     scans, options = scans_and_options(
         images,
@@ -168,7 +170,7 @@ def pretrain(
         dimensions = base.network.dimensions
         chosen = base.with_overrides(
             network=named_network(network) if network else None,
-            preprocessing=preprocessing_changes(plane, spacing, size, dimensions),
+            preprocessing=preprocessing_changes(plane, spacing, size, dimensions, neighbours),
             training=training_fields(steps, batch_size, learning_rate, compiled, seed),
             middle_share=middle_share,
             options=options,
@@ -176,7 +178,7 @@ def pretrain(
         events = iter_pretrain_preset(scans, chosen, **common)
     else:
         name, preprocessing = network_and_preprocessing(
-            init, bare(scans[0]), kind, network, plane, spacing, size
+            init, bare(scans[0]), kind, network, plane, spacing, size, neighbours
         )
         settings = settings_for(
             "PretrainSettings",
@@ -238,6 +240,7 @@ def finetune(
     plane: ScratchPlane = None,
     spacing: Spacing = None,
     size: SizeOption = None,
+    neighbours: Neighbours = None,
     middle_share: MiddleShare = None,
     modality: ModalityOption = None,
     cache: Cache = None,
@@ -264,7 +267,7 @@ def finetune(
     if resume:
         refuse_with_resume(
             preset, annotated, classes, transfer, strategy, steps, batch_size, learning_rate,
-            network, plane, spacing, size, middle_share, modality, validation_share,
+            network, plane, spacing, size, neighbours, middle_share, modality, validation_share,
             compiled or None, seed, overwrite or None,
         )  # fmt: skip
         start_processes()
@@ -282,12 +285,19 @@ def finetune(
     kind = modality_of(modality)
     found = None
     if not scratch:
-        refuse_with_start(init, network, plane, spacing, size)
+        refuse_with_start(init, network, plane, spacing, size, neighbours)
         found = preprocessing_of(Run.open(init))
     name, preprocessing = None, None
     if base is None:
         name, preprocessing = network_and_preprocessing(
-            None if scratch else init, pairs[0].scan, kind, network, plane, spacing, size
+            None if scratch else init,
+            pairs[0].scan,
+            kind,
+            network,
+            plane,
+            spacing,
+            size,
+            neighbours,
         )
     others = given(transfer=transfer, strategy=strategy, classes=numbers(classes))
     if unlabelled:
@@ -307,7 +317,9 @@ def finetune(
     if base is not None:
         chosen = base.with_overrides(
             network=named_network(network) if network else None,
-            preprocessing=preprocessing_changes(plane, spacing, size, base.network.dimensions),
+            preprocessing=preprocessing_changes(
+                plane, spacing, size, base.network.dimensions, neighbours
+            ),
             training=training_fields(steps, batch_size, learning_rate, compiled, seed),
             middle_share=middle_share,
             finetuning=others,

@@ -67,6 +67,15 @@ Spacing = Annotated[
         "within slices such as 3,1.5,1.5."
     ),
 ]
+Neighbours = Annotated[
+    int | None,
+    typer.Option(
+        help="From scratch: slices on each side of a slice that the network sees beside it, 0 to "
+        "3; 0 if not set.",
+        min=0,
+        max=3,
+    ),
+]
 Cache = Annotated[
     Path | None, typer.Option(help="Folder to keep preprocessed slices in, for later runs.")
 ]
@@ -171,24 +180,32 @@ def preprocessing_for(
     plane: str | None,
     spacing: str | None,
     size: str | None,
+    neighbours: int | None = None,
 ) -> Any:
     """Preprocessing by modality, of slices or volumes, with the fields that options give."""
     from napari_sslseg.core.config import checked
     from napari_sslseg.core.labelled import as_volume
     from napari_sslseg.core.samples import default_preprocessing
 
-    changes = preprocessing_changes(plane, spacing, size, dimensions)
+    changes = preprocessing_changes(plane, spacing, size, dimensions, neighbours)
     base = default_preprocessing(modality or as_volume(scan).modality, dimensions)
     return checked(type(base), **base.model_dump() | changes)
 
 
 def preprocessing_changes(
-    plane: str | None, spacing: str | None, size: str | None, dimensions: int
+    plane: str | None,
+    spacing: str | None,
+    size: str | None,
+    dimensions: int,
+    neighbours: int | None = None,
 ) -> dict[str, Any]:
     """Fields of the preprocessing that options give a value."""
     if dimensions == 3 and plane is not None:
         raise ConfigError("A network of volumes sees all planes at once; leave the plane out.")
     changes: dict[str, Any] = given(plane=plane, spacing=spacing)
+    if neighbours is not None and dimensions == 3:
+        raise ConfigError("A network of volumes sees all slices at once; leave --neighbours out.")
+    changes |= given(neighbours=neighbours)
     if spacing is not None and spacing not in ("keep", "isotropic"):
         mm = tuple(_numbers(spacing, float))
         if len(mm) != (3 if dimensions == 3 else 1):
@@ -223,6 +240,7 @@ def network_and_preprocessing(
     plane: str | None,
     spacing: str | None,
     size: str | None,
+    neighbours: int | None = None,
 ) -> tuple[str | None, Any]:
     """Network and preprocessing from scratch, or None of both where ``init`` names a run."""
     from napari_sslseg.core.config import named_network
@@ -230,15 +248,17 @@ def network_and_preprocessing(
     if init is None:
         name = network or "small"
         dimensions = named_network(name).dimensions
-        return name, preprocessing_for(scan, modality, dimensions, plane, spacing, size)
+        changes = plane, spacing, size, neighbours
+        return name, preprocessing_for(scan, modality, dimensions, *changes)
     return None, None
 
 
-def refuse_with_start(init: object, *chosen: str | None) -> None:
-    """Refuse network, plane, spacing and size where a run to start from brings them."""
-    if any(chosen):
+def refuse_with_start(init: object, *chosen: object) -> None:
+    """Refuse network, plane, spacing, size and neighbours where a run to start from brings them."""
+    if any(option is not None for option in chosen):
         raise ConfigError(
-            f"Network, plane, spacing and size come from the pretraining {init}; leave them out."
+            f"Network, plane, spacing, size and neighbours come from the pretraining {init}; leave "
+            "them out."
         )
 
 

@@ -78,6 +78,33 @@ def _standardize(slices: np.ndarray) -> None:
 
 
 def prepare(volume: Volume, settings: Preprocessing, place: Placement) -> np.ndarray:
+    """Slices of a scan with their neighbours, as a network sees them: (S, C, *canvas), float32."""
+    slices = prepare_slices(volume, settings, place)
+    if settings.neighbours == 0:
+        return slices
+    around = neighbours(np.arange(len(slices)), settings.neighbours, 0, len(slices) - 1)
+    return np.concatenate([slices[numbers] for numbers in around], axis=1)
+
+
+def neighbours(
+    numbers: np.ndarray, reach: int, first: np.ndarray | int, last: np.ndarray | int
+) -> list[np.ndarray]:
+    """Numbers of slices and of those beside them: themselves, −1, +1, −2, +2, …
+
+    Parameters
+    ----------
+    numbers : ndarray of int
+        Slices.
+    reach : int
+        How many there are on each side.
+    first, last : int or ndarray of int
+        Ends of their scans; beyond them the outermost slice is repeated.
+    """
+    offsets = [0, *(side * step for step in range(1, reach + 1) for side in (-1, 1))]
+    return [np.clip(numbers + offset, first, last) for offset in offsets]
+
+
+def prepare_slices(volume: Volume, settings: Preprocessing, place: Placement) -> np.ndarray:
     """Normalise a scan and put its slices on the canvas; shape (S, C, *canvas), float32.
 
     Around the slices stands their lowest value, which is air.

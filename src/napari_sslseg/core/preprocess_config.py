@@ -12,6 +12,7 @@ MOST_HU = 1e6
 """Far beyond any scanner, and small enough to reckon with."""
 
 MOST_VOXELS = 512**3
+MOST_NEIGHBOURS = 3
 """Of a crop; one channel of features is then half a gigabyte."""
 
 
@@ -103,6 +104,24 @@ class Preprocessing(Intensities):
         title="Fit to size",
         description="Pad (or crop) slices around their centre, or resize them.",
     )
+    neighbours: int = Field(
+        0,
+        ge=0,
+        le=MOST_NEIGHBOURS,
+        title="Neighbouring slices",
+        description="Slices on each side of a slice that the network sees beside it, as further "
+        "channels (2.5D); labels are those of the slice itself.",
+    )
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the input, those of neighbouring slices among them."""
+        return (1 + 2 * self.neighbours) * self.slice_channels
+
+    @property
+    def slice_channels(self) -> int:
+        """Number of channels of one slice."""
+        return super().channels
 
     @model_validator(mode="after")
     def _check(self) -> "Preprocessing":

@@ -18,7 +18,7 @@ from napari_sslseg.core.geometry import PLANE_AXIS
 from napari_sslseg.core.labelled import LabelledScan
 from napari_sslseg.core.memory import give_back_memory
 from napari_sslseg.core.placement import canvas_size, placement, resampled_shape
-from napari_sslseg.core.preprocess import prepare, prepare_labels
+from napari_sslseg.core.preprocess import neighbours, prepare_labels, prepare_slices
 from napari_sslseg.core.preprocess_config import Preprocessing
 from napari_sslseg.core.slice_files import (
     INDEX,
@@ -51,7 +51,7 @@ class SliceStore(SampleStore):
     Attributes
     ----------
     images : ndarray, shape (N, C, H, W), float32
-        Normalised slices, in memory or memory-mapped.
+        Normalised slices without neighbours, in memory or memory-mapped.
     labels : ndarray, shape (N, H, W), uint8, or None
         Index of the class (0 background, then in the order of ``classes``).
     settings : Preprocessing
@@ -85,7 +85,7 @@ class SliceStore(SampleStore):
     @property
     def channels(self) -> int:
         """Channels of the slices."""
-        return self.images.shape[1]
+        return self.settings.channels
 
     @property
     def labelled(self) -> bool:
@@ -96,9 +96,17 @@ class SliceStore(SampleStore):
         """Images of a batch, shape (B, C, H, W), float32, in one vectorised read."""
         import torch
 
-        images = torch.from_numpy(self.images[indices])
+        found = [self.images[numbers] for numbers in self._beside(indices)]
+        images = torch.from_numpy(found[0] if len(found) == 1 else np.concatenate(found, axis=1))
         self._arrays.release()
         return images
+
+    def _beside(self, indices: np.ndarray) -> list[np.ndarray]:
+        """Slices, and those beside them in their scans."""
+        scans = self.scan_index[indices]
+        first = np.array([scan.start for scan in self.scans])[scans]
+        counts = np.array([scan.n_slices for scan in self.scans])[scans]
+        return neighbours(indices, self.settings.neighbours, first, first + counts - 1)
 
     def label_batch(self, indices: np.ndarray) -> "torch.Tensor":
         """Class indices of a batch, shape (B, H, W), int64.
@@ -178,14 +186,16 @@ def iter_store(
     assert settings.size is not None
     counts = [geometry.display_shape[PLANE_AXIS[settings.plane]] for geometry in geometries]
     labelled = any(isinstance(scan, LabelledScan) for scan in scans)
-    shape = (sum(counts), settings.channels, *settings.size)
+    shape = (sum(counts), settings.slice_channels, *settings.size)
     too_large = 4 * math.prod(shape) > MEMORY_LIMIT
     on_disk = storage == "disk" or (storage == "auto" and too_large and cache is not None)
     records: list[ScanRecord] = []
     if on_disk:
         if cache is None:
             raise StorageError("A store on disk needs a folder; name one as the cache.")
-        head = f"{FORMAT} {settings.model_dump_json()} {list(classes)}"
+        # What stands beside a slice is in the store anyway.
+        alone = settings.model_dump_json(exclude={"neighbours"})
+        head = f"{FORMAT} {alone} {list(classes)}"
         folder = cache / fingerprint(head, scans)
         found = open_arrays(folder) if (folder / INDEX).exists() else None
         if found is not None:
@@ -204,7 +214,7 @@ def iter_store(
             loaded = load_scan(scan, settings.plane, classes, modality)
             volume = loaded.volume
             labels = None if loaded.classes is None else prepare_labels(loaded.classes, place)
-            writer.add(prepare(volume, settings, place), labels, loaded.annotated)
+            writer.add(prepare_slices(volume, settings, place), labels, loaded.annotated)
             add_record(records, loaded, counts[number])
             give_back_memory()
             yield Progress("Reading scans", number + 1, len(scans))

@@ -159,7 +159,8 @@ class PreviewMaker:
             axis = PLANE_AXIS[settings.plane]
             count = volume.data.shape[axis]
             numbers = np.arange(count)
-            if count * settings.channels * int(np.prod(place.canvas)) > MOST_VALUES:
+            large = count * settings.channels * int(np.prod(place.canvas)) > MOST_VALUES
+            if large and not settings.neighbours:
                 spread = np.linspace(0, count - 1, SPREAD).round().astype(int)
                 near = np.arange(max(0, index - NEAR), min(count, index + NEAR + 1))
                 numbers = np.union1d(spread, near)

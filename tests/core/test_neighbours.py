@@ -1,0 +1,95 @@
+"""Slices with those beside them as further channels."""
+
+import numpy as np
+import pytest
+import torch
+
+from napari_sslseg import core
+from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.placement import placement
+from napari_sslseg.core.preprocess import neighbours, prepare, prepare_slices
+from napari_sslseg.core.preview_slices import PreviewSlices
+from napari_sslseg.core.slices import SliceStore
+
+
+@pytest.fixture(scope="module")
+def patients():
+    return [
+        make_patient(seed, kind, (8, 48, 48), (16.0, 7.0, 7.0))
+        for seed, kind in ((0, "CT"), (1, "CT"))
+    ]
+
+
+def settings(reach, size=(48, 48)):
+    return core.Preprocessing(modality="CT", size=size, neighbours=reach)
+
+
+def test_the_slice_comes_first_and_the_outermost_is_repeated():
+    found = neighbours(np.array([0, 2, 5]), 2, 0, 5)
+    assert [numbers.tolist() for numbers in found] == [
+        [0, 2, 5], [0, 1, 4], [1, 3, 5], [0, 0, 3], [2, 4, 5],
+    ]  # fmt: skip
+
+
+def test_a_store_gives_each_slice_with_those_beside_it_in_its_scan(patients):
+    scans = [volume for volume, _ in patients]
+    alone = SliceStore.build(scans, settings(0))
+    store = SliceStore.build(scans, settings(1))
+    assert store.channels == 9
+    assert store.images.shape == alone.images.shape  # They are kept once.
+    batch = store.batch(np.array([0, 7, 8, 10]))
+    images = torch.from_numpy(alone.images)
+    for row, beside in enumerate([(0, 0, 1), (7, 6, 7), (8, 8, 9), (10, 9, 11)]):
+        torch.testing.assert_close(batch[row], torch.cat([images[i] for i in beside]))
+
+
+def test_prediction_and_preview_see_what_the_training_sees(patients):
+    volume = patients[0][0]
+    store = SliceStore.build([volume], settings(2))
+    every = np.arange(len(store))
+    place = placement(volume.geometry, settings(2), (48, 48))
+    expected = store.batch(every).numpy()
+    np.testing.assert_array_equal(prepare(volume, settings(2), place), expected)
+    np.testing.assert_array_equal(PreviewSlices([volume], settings(2)).batch(every), expected)
+    assert prepare_slices(volume, settings(2), place).shape == (8, 3, 48, 48)
+
+
+def test_a_store_on_disk_serves_any_reach(patients, tmp_path):
+    scans = [volume for volume, _ in patients]
+    folders = set()
+    for reach in (0, 1):
+        store = SliceStore.build(scans, settings(reach), storage="disk", cache=tmp_path)
+        folders.add(store.folder)
+        memory = SliceStore.build(scans, settings(reach))
+        every = np.arange(len(store))
+        torch.testing.assert_close(store.batch(every), memory.batch(every))
+    assert len(folders) == 1
+
+
+@pytest.mark.parametrize("task", [core.MaskedPatches(patch_size=8), core.ContextRestoration()])
+def test_from_pretraining_to_prediction(patients, tmp_path, task):
+    scans = [volume for volume, _ in patients]
+    training = core.Training(steps=3, batch_size=4)
+    pre = core.pretrain(
+        scans, task if task.kind == "mae" else task.model_copy(update={"patch_size": 8}),
+        out=tmp_path / "pre", device="cpu",
+        settings=core.PretrainSettings(
+            preprocessing=settings(1), network=core.Network.preset("tiny"), training=training
+        ),
+    )  # fmt: skip
+    run = core.finetune(
+        [core.LabelledScan(*patients[0], (2, 3))], init=pre, out=tmp_path / "run", device="cpu",
+        unlabelled=scans,
+        settings=core.FinetuneSettings(
+            training=training, average_decay=0.9, self_training=core.SelfTraining()
+        ),
+    )  # fmt: skip
+    assert run.settings(core.FinetuneSettings).preprocessing.neighbours == 1
+    found = core.predict(run, scans[1], device="cpu")
+    assert found.labels.shape == scans[1].data.shape
+    with pytest.raises(core.SslsegError, match="preprocessing"):
+        core.finetune(
+            [core.LabelledScan(*patients[0], (2, 3))], init=pre, out=tmp_path / "other",
+            settings=core.FinetuneSettings(training=training, preprocessing=settings(0)),
+            device="cpu",
+        )  # fmt: skip
