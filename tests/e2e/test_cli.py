@@ -81,19 +81,21 @@ def predictions(data, finetuned, tmp_path_factory):
     return out
 
 
-def test_unlabelled_scans_are_learnt_from_and_the_run_goes_on(data, tmp_path):
+def test_unlabelled_scans_and_neighbouring_slices_are_learnt_from(data, tmp_path):
     """Of one labelled scan in a folder of its own, and the folder of all scans."""
     one = sorted((data / "images").iterdir())[0]
     (tmp_path / "few").mkdir()
     shutil.copy(data / "labels" / one.name, tmp_path / "few" / one.name)
     given = ["--images", one, "--labels", tmp_path / "few", "--unlabelled", data / "images"]
     settings = ["--steps", 4, "--batch-size", 2, "--network", "tiny", "--size", "32,32"]
+    settings += ["--neighbours", 1]
     done = run("finetune", *given, "--out", tmp_path / "run", "--device", "cpu", *settings)
     assert done.returncode == 0, done.stderr
     record = Run.open(tmp_path / "run").record
     roles = [entry["role"] for entry in record["data"]]
     assert roles == ["training"] + 5 * ["unlabelled"]
     assert record["settings"]["average_decay"] == 0.99
+    assert record["settings"]["preprocessing"]["neighbours"] == 1
     refused(
         run("finetune", *given, "--preset", "dominic-2023", "--out", tmp_path / "no"),
         "--unlabelled",
