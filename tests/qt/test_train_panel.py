@@ -91,7 +91,10 @@ def test_a_training_is_started_watched_paused_stopped_and_gone_on_with(
     assert panel.scores.plot.drawn > 0
     np.testing.assert_array_equal(labels.data, before)
 
-    assert "Go on with finetune-001" in panel.runs.button.text().replace("&", "")
+    qtbot.waitUntil(  # Runs are looked for in the background.
+        lambda: "Go on with finetune-001" in panel.runs.button.text().replace("&", ""),
+        timeout=20_000,
+    )
     step = panel.box.eta.step
     press(qtbot, panel.runs.button)
     qtbot.waitUntil(lambda: panel.box.eta.step > step, timeout=60_000)
