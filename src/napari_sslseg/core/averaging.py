@@ -58,7 +58,8 @@ class Averaged(nn.Module):
     @property
     def round(self) -> int:
         """How many rounds have begun."""
-        return sum(int(self.steps) >= start for start in self.rounds)
+        done = int(self.steps)  # Once, since a GPU has to be waited for.
+        return sum(done >= start for start in self.rounds)
 
     def train(self, mode: bool = True) -> "Averaged":
         """Switch the learner; average and teacher are in evaluation at all times."""

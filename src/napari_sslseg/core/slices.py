@@ -104,9 +104,9 @@ class SliceStore(SampleStore):
     def _beside(self, indices: np.ndarray) -> list[np.ndarray]:
         """Slices, and those beside them in their scans."""
         scans = self.scan_index[indices]
-        first = np.array([scan.start for scan in self.scans])[scans]
-        counts = np.array([scan.n_slices for scan in self.scans])[scans]
-        return neighbours(indices, self.settings.neighbours, first, first + counts - 1)
+        first = np.searchsorted(self.scan_index, scans)
+        last = np.searchsorted(self.scan_index, scans, side="right") - 1
+        return neighbours(indices, self.settings.neighbours, first, last)
 
     def label_batch(self, indices: np.ndarray) -> "torch.Tensor":
         """Class indices of a batch, shape (B, H, W), int64.
