@@ -73,13 +73,28 @@ def test_all_arms_have_a_draw_before_any_has_the_next():
     arms = chosen_arms(["scratch", "self-training", "mae/enc*"])
     cells = list(plan([DATA], arms, [1, 2, 10, "all"], 2, [0], "validation", Length()))
     assert [c.draw for c in cells] == sorted(c.draw for c in cells)
-    # Ten are all of them, and then nothing is unlabelled.
+    # Ten are all of them.
     assert {c.labelled for c in cells} == {1, 2, "all"}
-    assert {c.arm.name for c in cells if c.labelled == "all"} == {
-        arm.name for arm in arms if arm.name != "self-training"
-    }
     with pytest.raises(KeyError, match="mea"):
         chosen_arms(["scratch", "mea/*"])
+
+
+def test_where_all_are_labelled_nothing_is_unlabelled():
+    few, every = cell("self-training"), cell("self-training", labelled="all")
+    assert few.unlabelled
+    assert few.finetuning().self_training is not None
+    assert not every.unlabelled
+    assert every.finetuning().self_training is None
+    assert every.finetuning().average_decay == few.finetuning().average_decay
+
+
+def test_the_recipe_looks_at_as_many_slices_as_the_data_set_asks_for():
+    near = dataclasses.replace(DATA, neighbours=1)
+    assert cell("recipe").preprocessing.neighbours == 0
+    assert cell("recipe", data=near).preprocessing.neighbours == 1
+    assert cell("scratch", data=near).preprocessing.neighbours == 0
+    assert cell("scratch", data=near).hash == cell("scratch").hash
+    assert cell("recipe", data=near).hash != cell("recipe").hash
 
 
 def test_rows_outlive_a_last_line_that_was_cut(tmp_path):
@@ -180,7 +195,8 @@ def test_every_arm_has_complete_settings_on_every_data_set(name):
     for arm in ARMS:
         one = cell(arm, data=data)
         settings = one.finetuning()
-        shared = data.preprocessing.model_copy(update={"neighbours": one.arm.neighbours})
+        near = data.neighbours if one.arm.neighbours is None else one.arm.neighbours
+        shared = data.preprocessing.model_copy(update={"neighbours": near})
         assert settings.preprocessing == shared
         assert settings.training.steps == 1000
         assert settings.training.epochs is None

@@ -37,6 +37,9 @@ STRONG = core.Augmentation(
     blur=1.0,
 )
 
+GREYS = core.Augmentation(intensity=0.5, noise=0.2, gamma=1.0, blur=1.0)
+GEOMETRY = core.Augmentation(translation=0.15, rotation=30, crop=0.35, elastic=0.05)
+
 PRETRAINING = core.PretrainSettings(
     training=core.Training(batch_size=16, learning_rate=1e-3), validation_share=0
 )
@@ -75,9 +78,11 @@ class Arm:
     finetuning : FinetuneSettings
         Everything but network, preprocessing, classes, steps and seed.
     unlabelled : bool
-        Whether the fine-tuning is given the scans of all training subjects.
-    neighbours : int
-        Slices on each side that the network sees beside each, in all stages.
+        Whether the fine-tuning is given the scans of all training subjects, while some of them are
+        without labels.
+    neighbours : int or None
+        Slices on each side that the network sees beside each, in all stages; as the package chooses
+        them for the data set if None.
     method : {"core", "random-forest", "monai-loop", "nnunet"}
         Who fits it.
     options : mapping
@@ -88,7 +93,7 @@ class Arm:
     stages: tuple[Stage, ...] = ()
     finetuning: core.FinetuneSettings = FINETUNING
     unlabelled: bool = False
-    neighbours: int = 0
+    neighbours: int | None = 0
     method: Method = "core"
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -101,7 +106,9 @@ def finetuning(**changes: Any) -> core.FinetuneSettings:
 def make_arms() -> dict[str, Arm]:
     """All arms by name."""
     average = {"average_decay": AVERAGE_DECAY}
-    taught = {**average, "self_training": core.SelfTraining()}
+    # As it was tried at first, with the same changes of labelled and unlabelled slices.
+    taught = {**average, "self_training": core.SelfTraining(augmentation=None)}
+    recipe = {**average, "self_training": core.SelfTraining()}
     mae = (Stage("mae"),)
     arms = [
         Arm("scratch"),
@@ -129,6 +136,19 @@ def make_arms() -> dict[str, Arm]:
             neighbours=1,
         ),
     ]
+    for name, changes in {"greys": GREYS, "geometry": GEOMETRY}.items():
+        wide = finetuning(**average, augmentation=changes)
+        arms.append(Arm(f"scratch-average+{name}", finetuning=wide))
+        wide = finetuning(**taught, augmentation=changes)
+        arms.append(Arm(f"self-training+{name}", finetuning=wide, unlabelled=True))
+        near = f"self-training+{name}+neighbours"
+        arms.append(Arm(near, finetuning=wide, unlabelled=True, neighbours=1))
+    for rate in (3e-4, 3e-3):
+        training = FINETUNING.training.model_copy(update={"learning_rate": rate})
+        arms.append(
+            Arm(f"scratch-rate-{rate:g}", finetuning=core.FinetuneSettings(training=training))
+        )
+    arms.append(Arm("recipe", finetuning=finetuning(**recipe), unlabelled=True, neighbours=None))
     starts = {name: (_alone(name),) for name, kind in TASKS.items() if 2 in kind.dimensions}
     starts["context-restoration+global-contrast"] = (
         Stage("context-restoration"),

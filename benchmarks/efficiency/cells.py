@@ -72,7 +72,9 @@ class Cell:
     @property
     def preprocessing(self) -> core.Preprocessing:
         """Slices of the data set, with as many beside them as the arm looks at."""
-        return self.data.preprocessing.model_copy(update={"neighbours": self.arm.neighbours})
+        near = self.arm.neighbours
+        near = self.data.neighbours if near is None else near
+        return self.data.preprocessing.model_copy(update={"neighbours": near})
 
     def pretraining(self) -> list[tuple[Any, core.PretrainSettings]]:
         """Task and settings of each stage, complete but for what an earlier stage brings."""
@@ -92,8 +94,14 @@ class Cell:
             for stage in self.arm.stages
         ]
 
+    @property
+    def unlabelled(self) -> bool:
+        """Whether the fine-tuning is given scans without labels; at last there are none."""
+        return self.arm.unlabelled and len(self.subjects) < len(self.data.training)
+
     def finetuning(self) -> core.FinetuneSettings:
         """Settings of the fine-tuning, complete."""
+        alone = self.arm.unlabelled and not self.unlabelled
         return _completed(
             self.arm.finetuning,
             steps=self.length.steps,
@@ -101,6 +109,7 @@ class Cell:
             network=self.network,
             preprocessing=self.preprocessing,
             classes=self.data.classes,
+            **({"self_training": None} if alone else {}),
         )
 
     def stage_hashes(self) -> list[str]:
@@ -124,7 +133,7 @@ class Cell:
                 "stages": self._described_stages(),
                 "network": self.length.network,
                 "finetuning": described(self.finetuning()),
-                "unlabelled": self.arm.unlabelled,
+                "unlabelled": self.unlabelled,
                 "labelled": self.subjects,
                 "draw": self.draw,
                 "seed": self.seed,
@@ -197,8 +206,7 @@ def plan(
 ) -> Iterator[Cell]:
     """All cells that can be, draw by draw, so that comparisons are even whenever one stops.
 
-    Left out are more labelled subjects than there are (``all`` is for that), and learning from
-    unlabelled scans where every scan is labelled.
+    Left out are more labelled subjects than there are; ``all`` is for that.
     """
     for seed in seeds:
         for draw in range(draws):
@@ -207,5 +215,4 @@ def plan(
                     if count != "all" and count >= len(one.training):
                         continue
                     for arm in arms:
-                        if not (arm.unlabelled and count == "all"):
-                            yield Cell(one, arm, count, draw, seed, part, length)
+                        yield Cell(one, arm, count, draw, seed, part, length)

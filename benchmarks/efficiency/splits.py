@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_sslseg import core
-from napari_sslseg.core.store import scan_subject
+from napari_sslseg.core.samples import usual_neighbours
+from napari_sslseg.core.store import scan_geometry, scan_subject
 
 SPLITS = Path(__file__).with_name("splits.json")
 PARTS = ("training", "validation", "test")
@@ -15,7 +16,10 @@ PARTS = ("training", "validation", "test")
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set as the file of splits describes it."""
+    """A data set as the file of splits describes it.
+
+    ``neighbours`` are the neighbouring slices that the package would choose for its scans.
+    """
 
     name: str
     preprocessing: core.Preprocessing
@@ -23,6 +27,7 @@ class DataSet:
     training: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    neighbours: int = 0
 
     def part(self, name: str) -> tuple[str, ...]:
         """Subjects of a part."""
@@ -35,7 +40,8 @@ def read_splits(path: Path = SPLITS) -> dict[str, DataSet]:
     for name, about in json.loads(path.read_text(encoding="utf-8")).items():
         parts = {part: tuple(about[part]) for part in PARTS}
         preprocessing = core.Preprocessing(**about["preprocessing"])
-        found[name] = DataSet(name, preprocessing, tuple(about["classes"]), **parts)
+        near, classes = about["neighbours"], tuple(about["classes"])
+        found[name] = DataSet(name, preprocessing, classes, **parts, neighbours=near)
     return found
 
 
@@ -65,5 +71,7 @@ def make_splits(data: Path) -> dict[str, dict[str, Any]]:
             test = {row["patient"] for row in rows if row["repo_split"] != "train"} & subjects
             shares = {"training": 0.7, "validation": 0.3}
         parts = core.split_subjects(subjects - test, shares, 0)
-        found[name] = {**about, **({"test": sorted(test)} if test else {}), **parts}
+        near = usual_neighbours(scan_geometry(pairs[0]).spacing, "axial")
+        whole = {**about, "neighbours": near}
+        found[name] = {**whole, **({"test": sorted(test)} if test else {}), **parts}
     return found

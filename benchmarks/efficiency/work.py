@@ -151,7 +151,7 @@ def _finetuned(fit: Fit, start: Path | None) -> Segmenter:
         init=start or "scratch",
         out=fit.folder / "run",
         settings=fit.cell.finetuning(),
-        unlabelled=[pair.scan for pair in fit.pool] if fit.cell.arm.unlabelled else (),
+        unlabelled=[pair.scan for pair in fit.pool] if fit.cell.unlabelled else (),
         device=fit.place.device,
         threads=fit.place.threads,
     )

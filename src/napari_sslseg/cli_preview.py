@@ -27,10 +27,9 @@ from napari_sslseg.options import (
     SizeOption,
     modality_of,
     numbers,
-    preprocessing_changes,
-    preprocessing_for,
     scans_and_options,
 )
+from napari_sslseg.preparing import preprocessing_changes, preprocessing_for
 
 
 def preview(

@@ -54,12 +54,14 @@ from napari_sslseg.options import (
     Unlabelled,
     given,
     modality_of,
-    network_and_preprocessing,
     numbers,
-    preprocessing_changes,
-    refuse_with_start,
     scans_and_options,
     settings_for,
+)
+from napari_sslseg.preparing import (
+    network_and_preprocessing,
+    preprocessing_changes,
+    refuse_with_start,
 )
 from napari_sslseg.resuming import finish, refuse_with_resume, resume_finetune, resume_pretrain
 

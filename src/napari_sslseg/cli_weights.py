@@ -16,8 +16,8 @@ from napari_sslseg.options import (
     SizeOption,
     modality_of,
     numbers,
-    preprocessing_changes,
 )
+from napari_sslseg.preparing import preprocessing_changes
 
 NETWORKS = NETWORK_WORDS.replace(" (default)", "")  # since nobody can guess it
 

@@ -9,6 +9,7 @@ from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.placement import placement
 from napari_sslseg.core.preprocess import neighbours, prepare, prepare_slices
 from napari_sslseg.core.preview_slices import PreviewSlices
+from napari_sslseg.core.samples import default_preprocessing
 from napari_sslseg.core.slices import SliceStore
 
 
@@ -29,6 +30,30 @@ def test_the_slice_comes_first_and_the_outermost_is_repeated():
     assert [numbers.tolist() for numbers in found] == [
         [0, 2, 5], [0, 1, 4], [1, 3, 5], [0, 0, 3], [2, 4, 5],
     ]  # fmt: skip
+
+
+def test_slices_near_each_other_are_seen_together():
+    def chosen(spacing, plane="axial", dimensions=2):
+        return default_preprocessing("MR", dimensions, spacing=spacing, plane=plane)
+
+    assert chosen((1.0, 1.0, 1.0)).neighbours == 1
+    assert chosen((2.9, 1.0, 1.2)).neighbours == 1
+    assert chosen((3.0, 1.0, 1.2)).neighbours == 0
+    # Of thick axial slices the coronal ones lie near each other.
+    assert chosen((8.0, 1.5, 1.5), "coronal").neighbours == 1
+    assert chosen((8.0, 1.5, 1.5), "coronal").plane == "coronal"
+    assert chosen(None).neighbours == 0
+    assert chosen((1.0, 1.0, 1.0), dimensions=3) == core.VolumePreprocessing(modality="MR")
+
+
+@pytest.mark.parametrize(("thickness", "expected"), [(6.0, 1), (30.0, 0)])
+def test_a_training_chooses_by_its_first_scan(tmp_path, thickness, expected):
+    patient = core.LabelledScan(*make_patient(2, "MR", (8, 48, 48), (thickness, 7.0, 7.0)))
+    settings = core.FinetuneSettings(network=core.Network.preset("tiny"), training={"steps": 1})
+    run = core.finetune([patient], out=tmp_path / "run", settings=settings, device="cpu")
+    found = core.Run.open(run).settings(core.FinetuneSettings).preprocessing
+    assert found.neighbours == expected
+    assert found.channels == 1 + 2 * expected
 
 
 def test_a_store_gives_each_slice_with_those_beside_it_in_its_scan(patients):

@@ -68,8 +68,9 @@ FULL = Plan(24, (1, 4), 2, 0.25, 40, 100, 30, 256)
 
 def demo_preprocessing(images: Sequence[Source], plan: Plan) -> Preprocessing:
     """Choose preprocessing by modality, coarser where the slices are larger than the plan's."""
-    settings = default_preprocessing(as_volume(images[0]).modality)
     geometries = [scan_geometry(path) for path in images]
+    modality = as_volume(images[0]).modality
+    settings = default_preprocessing(modality, spacing=geometries[0].spacing)
     if max(max(resampled_shape(g, settings)) for g in geometries) <= plan.largest_side:
         return settings
     axes = [axis for axis in range(3) if axis != PLANE_AXIS[settings.plane]]

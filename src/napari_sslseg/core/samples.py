@@ -7,6 +7,7 @@ from typing import Any, Literal, overload
 from napari_sslseg.core.crops import CropStore, iter_crops
 from napari_sslseg.core.distributed import first_then_others
 from napari_sslseg.core.events import Progress, StopFlag
+from napari_sslseg.core.geometry import PLANE_AXIS, Plane
 from napari_sslseg.core.preprocess_config import (
     AnyPreprocessing,
     Preprocessing,
@@ -17,23 +18,85 @@ from napari_sslseg.core.store import Scan
 from napari_sslseg.core.volumes import Modality
 
 Store = SliceStore | CropStore
+Spacing = tuple[float, float, float]
+
+FAR = 3.0
+"""Distance of slices, in sides of their pixels, from which one says little of the next."""
 
 
 @overload
-def default_preprocessing(modality: Modality, dimensions: Literal[2] = 2) -> Preprocessing: ...
+def default_preprocessing(
+    modality: Modality,
+    dimensions: Literal[2] = 2,
+    *,
+    spacing: Spacing | None = None,
+    plane: Plane = "axial",
+) -> Preprocessing: ...
 @overload
-def default_preprocessing(modality: Modality, dimensions: Literal[3]) -> VolumePreprocessing: ...
+def default_preprocessing(
+    modality: Modality,
+    dimensions: Literal[3],
+    *,
+    spacing: Spacing | None = None,
+    plane: Plane = "axial",
+) -> VolumePreprocessing: ...
 @overload
-def default_preprocessing(modality: Modality, dimensions: Literal[2, 3]) -> AnyPreprocessing: ...
-def default_preprocessing(modality: Modality, dimensions: Literal[2, 3] = 2) -> AnyPreprocessing:
-    """Preprocessing of Dominic et al. 2023, and its like for volumes.
+def default_preprocessing(
+    modality: Modality,
+    dimensions: Literal[2, 3],
+    *,
+    spacing: Spacing | None = None,
+    plane: Plane = "axial",
+) -> AnyPreprocessing: ...
+def default_preprocessing(
+    modality: Modality,
+    dimensions: Literal[2, 3] = 2,
+    *,
+    spacing: Spacing | None = None,
+    plane: Plane = "axial",
+) -> AnyPreprocessing:
+    """Preprocessing of Dominic et al. 2023 with neighbouring slices, and its like for volumes.
 
     MR: z-score over the scan. CT: three windows, z-score over each slice and channel; for volumes,
     over the scan and channel.
+
+    Parameters
+    ----------
+    modality : {"MR", "CT"}
+        Of the scans.
+    dimensions : {2, 3}
+        Of what the network sees.
+    spacing : tuple of float, optional
+        Voxel size of a scan in mm along the display axes (inferior, posterior, left), which decides
+        on neighbouring slices; none are seen where it is unknown.
+    plane : {"axial", "coronal", "sagittal"}
+        In which slices are cut.
     """
     if dimensions == 3:
         return VolumePreprocessing(modality=modality)
-    return Preprocessing(modality=modality, normalize="slice" if modality == "CT" else "volume")
+    return Preprocessing(
+        modality=modality,
+        plane=plane,
+        normalize="slice" if modality == "CT" else "volume",
+        neighbours=0 if spacing is None else usual_neighbours(spacing, plane),
+    )
+
+
+def usual_neighbours(spacing: Spacing, plane: Plane) -> int:
+    """How many slices on each side are worth a look: one where slices lie near each other, or none.
+
+    Near is below ``FAR`` sides of a pixel.
+
+    Parameters
+    ----------
+    spacing : tuple of float
+        Voxel size in mm along the display axes.
+    plane : {"axial", "coronal", "sagittal"}
+        In which slices are cut.
+    """
+    axis = PLANE_AXIS[plane]
+    side = min(size for number, size in enumerate(spacing) if number != axis)
+    return int(spacing[axis] < FAR * side)
 
 
 def sample_dimensions(settings: AnyPreprocessing) -> Literal[2, 3]:

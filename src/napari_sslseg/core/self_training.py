@@ -121,7 +121,7 @@ def strong_views(
     images : Tensor, shape (N, C, …)
     targets : Tensor, shape (N, …), int64
     augmentation : Augmentation
-        As for labelled images.
+        As for labelled images; the settings may have another one.
     settings : SelfTraining
         With the share of images that get a box of another one.
     generator : torch.Generator
@@ -132,7 +132,8 @@ def strong_views(
     from napari_sslseg.core.sizes import as_size
 
     size = as_size(images.shape[2:])
-    draw = sample_augmentation(len(images), augmentation, generator, len(size))
+    changes = settings.augmentation or augmentation
+    draw = sample_augmentation(len(images), changes, generator, len(size))
     images, targets = apply_augmentation(images, targets, draw)
     boxes = sample_cutmix(len(images), size, settings.cutmix, generator)
     return apply_cutmix(images, targets, boxes)

@@ -2,10 +2,14 @@
 
 from pydantic import Field
 
+from napari_sslseg.core.augmentation_config import Augmentation
 from napari_sslseg.core.settings import Settings
 
 AVERAGE_DECAY = 0.99
 """Of the weights of the teacher, where nothing else is asked for."""
+
+STRONG_GREYS = Augmentation(intensity=0.5, noise=0.2, gamma=1.0, blur=1.0)
+"""Grey values that change more than those of labelled slices: the student has it harder."""
 
 
 class SelfTraining(Settings):
@@ -47,6 +51,11 @@ class SelfTraining(Settings):
         le=100,
         title="Weight",
         description="Of what the network labelled, in the loss.",
+    )
+    augmentation: Augmentation | None = Field(
+        STRONG_GREYS,
+        title="Random changes",
+        description="Of these slices; as of labelled ones if there are none here.",
     )
     cutmix: float = Field(
         0.5,

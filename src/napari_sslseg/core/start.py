@@ -19,6 +19,7 @@ from napari_sslseg.core.run_network import check_parts, check_run_network
 from napari_sslseg.core.runs import Kind, Run
 from napari_sslseg.core.samples import default_preprocessing
 from napari_sslseg.core.series import Source
+from napari_sslseg.core.store import scan_geometry
 from napari_sslseg.core.volumes import Modality, Volume
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def settled(
     """Settings with network and preprocessing of the run to start from.
 
     From scratch the network stays as set, and preprocessing that is not set is that of the
-    modality of ``scan``.
+    modality and the spacing of ``scan``.
 
     Raises
     ------
@@ -72,7 +73,8 @@ def settled(
         if settings.preprocessing is not None:
             return settings
         guess = modality or as_volume(scan).modality
-        chosen = default_preprocessing(guess, settings.network.dimensions)
+        spacing = scan_geometry(scan).spacing
+        chosen = default_preprocessing(guess, settings.network.dimensions, spacing=spacing)
         return settings.model_copy(update={"preprocessing": chosen})
     network, preprocessing = network_of(start), preprocessing_of(start)
     check_parts(start, check_run_network(start, network, preprocessing))

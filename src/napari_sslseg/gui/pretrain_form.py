@@ -324,7 +324,7 @@ class PretrainForm(QWidget):
             parts["options"] = ("Method", make_task(self.choice.key), hidden)
         parts["training"] = ("Training", training, length)
         if self.choice.preset or dimensions in TASKS[self.choice.key].dimensions:
-            prepared = bare.prepared(modality, self.ground.plane)
+            prepared = bare.prepared(modality, self.ground.plane, self.ground.spacing)
             parts["preprocessing"] = ("Scans", prepared, ("kind", "modality", "plane", *unused))
         parts["stage"] = ("Which slices", stage, tuple(shares))
         return parts

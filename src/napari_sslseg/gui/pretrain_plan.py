@@ -18,7 +18,7 @@ from napari_sslseg.core.config import (
 from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.geometry import PLANE_AXIS, Plane
 from napari_sslseg.core.pretext.registry import TASKS, check_task, make_task
-from napari_sslseg.core.samples import default_preprocessing
+from napari_sslseg.core.samples import Spacing, default_preprocessing
 from napari_sslseg.core.sizes import Size
 
 if TYPE_CHECKING:
@@ -167,15 +167,15 @@ class Plan:
 
         return preset_named(self.choice.key).network
 
-    def prepared(self, modality: Any, plane: Plane) -> AnyPreprocessing:
-        """How scans are prepared."""
+    def prepared(
+        self, modality: Any, plane: Plane, spacing: Spacing | None = None
+    ) -> AnyPreprocessing:
+        """How scans of this voxel size are prepared."""
         if self.choice.preset:
             return self.preset(plane).preprocessing(modality)
-        found = default_preprocessing(modality, self.network_settings().dimensions)
-        changes = dict(self.preprocessing)
-        if isinstance(found, Preprocessing):
-            changes["plane"] = plane
-        return found.model_copy(update=changes)
+        dimensions = self.network_settings().dimensions
+        found = default_preprocessing(modality, dimensions, spacing=spacing, plane=plane)
+        return found.model_copy(update=self.preprocessing)
 
     def task_name(self) -> str:
         """Name of the pretext task, of a preset that of its first stage."""
@@ -206,13 +206,15 @@ class Plan:
         check_task(task, network.dimensions)
         return task
 
-    def settings(self, modality: Any, plane: Plane) -> PretrainSettings:
+    def settings(
+        self, modality: Any, plane: Plane, spacing: Spacing | None = None
+    ) -> PretrainSettings:
         """Settings of the training, where the choice is no preset."""
         training = dict(self.training)
         if self.steps is not None:
             training["steps"] = self.steps
         return PretrainSettings(
-            preprocessing=self.prepared(modality, plane),
+            preprocessing=self.prepared(modality, plane, spacing),
             network=self.network_settings(),
             training=Training(**{"learning_rate": 1e-3, **training}),
             **self.stage,
@@ -258,6 +260,7 @@ class Ground:
     slices: int = 0
     modalities: tuple[str, ...] = ()
     plane: Plane = "axial"
+    spacing: Spacing | None = None
 
     @property
     def words(self) -> str:
@@ -281,6 +284,7 @@ def ground_of(project: "Project | None") -> Ground:
         slices=sum(entry.shape[PLANE_AXIS[project.plane]] for entry in entries),
         modalities=tuple(sorted({entry.modality for entry in entries})),
         plane=project.plane,
+        spacing=next((entry.spacing for entry in entries), None),
     )
 
 

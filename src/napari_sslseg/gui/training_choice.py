@@ -89,7 +89,7 @@ class TrainingChoice:
     learning_rate: float = 1e-3
     loss: LossKind = "dice-ce"
     network: str = "small"
-    unlabelled: bool = False
+    unlabelled: bool = True
     share: float = 0.2
     device: str = "auto"
     seed: int = 0
@@ -125,12 +125,14 @@ def finetune_settings(project: "Project", choice: TrainingChoice) -> FinetuneSet
         )
     scans = project.record.scans
     labelled = [scan for scan in scans if scan.done] or list(scans)
-    usual_input = default_preprocessing(labelled[0].modality)
+    usual_input = default_preprocessing(
+        labelled[0].modality, spacing=labelled[0].spacing, plane=project.plane
+    )
     return checked(
         FinetuneSettings,
         **values,
         network=Network.preset(choice.network),
-        preprocessing=usual_input.model_copy(update={"plane": project.plane}),
+        preprocessing=usual_input,
     )
 
 

@@ -154,7 +154,7 @@ class PretrainPanel(QWidget):
         if plan is None or project is None or not ground.modalities or plan.choice.preset:
             return plan
         kind = TASKS[plan.task_name()]
-        settings = plan.prepared(ground.modalities[0], ground.plane)
+        settings = plan.prepared(ground.modalities[0], ground.plane, ground.spacing)
         size = sample_size_of(project, settings)
         if not self.form.has_patches or plan.network_settings().dimensions not in kind.dimensions:
             return plan
@@ -235,7 +235,7 @@ class PretrainPanel(QWidget):
         if volume is None or plan is None or self.box.job is not None:
             return
         self._asked = time.monotonic()
-        prepared = plan.prepared(volume.modality, ground.plane)
+        prepared = plan.prepared(volume.modality, ground.plane, ground.spacing)
         self._pixel = pixel_size(volume, prepared)
         run = self._run.folder if self._run is not None and self._run.usable else None
         self.pictures.ask(
@@ -315,7 +315,7 @@ class PretrainPanel(QWidget):
         if plan.choice.preset:
             session.attempt(lambda: session.pretrain_preset(plan.preset(ground.plane), device))
         else:
-            settings = plan.settings(ground.modalities[0], ground.plane)
+            settings = plan.settings(ground.modalities[0], ground.plane, ground.spacing)
             session.attempt(lambda: session.pretrain(plan.task(None), settings, device))
 
     def _go_on(self, name: str) -> None:

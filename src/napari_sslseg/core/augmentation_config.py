@@ -1,0 +1,43 @@
+"""Settings of the random changes of labelled slices."""
+
+from pydantic import Field
+
+from napari_sslseg.core.settings import Settings
+
+
+class Augmentation(Settings):
+    """Random changes of labelled slices, applied on the device; 0 turns one off."""
+
+    translation: float = Field(
+        0.1, ge=0, le=0.5, title="Translation", description="Largest shift, share of the slice."
+    )
+    rotation: float = Field(
+        15.0, ge=0, le=180, title="Rotation", description="Largest angle in degrees."
+    )
+    crop: float = Field(
+        0.25, ge=0, lt=1, title="Crop", description="Largest share of each side cropped or added."
+    )
+    elastic: float = Field(
+        0.03,
+        ge=0,
+        le=0.2,
+        title="Elastic",
+        description="Standard deviation of the displacement of "
+        "the control points, share of the slice.",
+    )
+    intensity: float = Field(
+        0.2, ge=0, le=1, title="Intensity", description="Largest change of contrast and brightness."
+    )
+    noise: float = Field(
+        0.1, ge=0, le=1, title="Noise", description="Largest standard deviation of added noise."
+    )
+    gamma: float = Field(
+        0.0,
+        ge=0,
+        le=3,
+        title="Grey-value curve",
+        description="Bends grey values by exponents between 1 / (1 + this) and 1 + this.",
+    )
+    blur: float = Field(
+        0.0, ge=0, le=5, title="Blur", description="Largest standard deviation in pixels."
+    )
