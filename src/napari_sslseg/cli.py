@@ -58,7 +58,7 @@ def demo(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Run the main job end to end and compare pretrained with scratch."""
+    """Run the main job end to end; compare pretrained and self-trained with scratch."""
     from napari_sslseg.core.demo import iter_demo
     from napari_sslseg.core.demo_plan import FAST, FULL
 
@@ -69,13 +69,13 @@ def demo(
         print(json.dumps(report))
         return
     rows = [
-        [arm["init"], arm["labelled_volumes"], arm["seed"], *arm["dice"].values(), arm["mean"]]
+        [arm["arm"], arm["labelled_volumes"], arm["seed"], *arm["dice"].values(), arm["mean"]]
         for arm in report["arms"]
     ]
     names = report["dataset"]["class_names"]
     classes = [names.get(value, f"class {value}") for value in report["arms"][0]["dice"]]
     say("Dice on the test scans:")
-    table(["start", "labelled volumes", "seed", *classes, "mean"], rows)
+    table(["arm", "labelled volumes", "seed", *classes, "mean"], rows)
     say(
         f"Report: {out / 'report.png'} and {out / 'report.json'}; predictions in {out}/predictions."
     )

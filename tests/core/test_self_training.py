@@ -121,12 +121,41 @@ def test_targets_go_where_the_pixels_of_their_image_go():
         targets[number, 4 + number : 16 + number, 8:24] = 1 + number % 2
     images = targets[:, None].float()
     still = core.Augmentation(intensity=0, noise=0)
-    views, moved = strong_views(
-        images, targets, still, core.SelfTraining(), torch.Generator().manual_seed(0)
-    )
+    asked = core.SelfTraining(augmentation=None)
+    views, moved = strong_views(images, targets, still, asked, torch.Generator().manual_seed(0))
     assert not torch.equal(moved, targets)
     # Between structures pixels are interpolated, labels are not.
     assert (views[:, 0].round().long() == moved).float().mean() > 0.97
+
+
+STILL = {"translation": 0, "rotation": 0, "crop": 0, "elastic": 0, "intensity": 0, "noise": 0}
+
+
+def test_unlabelled_slices_have_changes_of_their_own():
+    images = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    targets = (images[:, 0] > 0).long()
+    strong, still = core.Augmentation(), core.Augmentation(**STILL)
+
+    def views(labelled, own):
+        asked = core.SelfTraining(cutmix=0, augmentation=own)
+        return strong_views(images, targets, labelled, asked, torch.Generator().manual_seed(2))
+
+    for labelled, own in (still, None), (strong, still):
+        seen, said = views(labelled, own)
+        torch.testing.assert_close(seen, images, atol=1e-5, rtol=0)
+        assert torch.equal(said, targets)
+    bright = core.Augmentation(**(STILL | {"intensity": 0.5}))
+    seen, said = views(still, bright)
+    assert torch.equal(said, targets)
+    flat, before = seen.flatten(1), images.flatten(1)
+    # Contrast and brightness alone: each image is a straight line of what it was.
+    for one, other in zip(flat, before, strict=True):
+        assert torch.corrcoef(torch.stack([one, other]))[0, 1] > 0.999
+    assert (flat.std(1) / before.std(1) - 1).abs().max() > 0.1
+    own = core.SelfTraining().augmentation
+    usual = core.Augmentation()
+    assert (own.intensity, own.noise) > (usual.intensity, usual.noise)
+    assert own.rotation == usual.rotation
 
 
 class TestPseudoLabels:

@@ -453,9 +453,9 @@ def test_demo_on_a_folder_writes_the_agreed_report(data, tmp_path):
     assert json.loads(done.stdout)["arms"] == report["arms"]
     assert {"dataset", "arms", "test_volumes", "seconds"} <= set(report)
     assert report["dataset"]["volumes"] == 6
-    assert [(arm["init"], arm["labelled_volumes"]) for arm in report["arms"]] == [
-        ("scratch", 1), ("pretrained", 1), ("scratch", 2), ("pretrained", 2),
-    ]  # fmt: skip
+    assert [(arm["arm"], arm["labelled_volumes"]) for arm in report["arms"]] == [
+        (arm, count) for count in (1, 2) for arm in ("scratch", "pretrained", "self-trained")
+    ]
     for arm in report["arms"]:
         assert set(arm["dice"]) == {"1", "2", "3", "4", "5"}
         assert 0 <= arm["mean"] <= 1

@@ -1,7 +1,8 @@
-"""The main job from end to end, as a comparison: does pretraining help on these scans?
+"""The main job from end to end, as a comparison: what are scans without labels worth here?
 
-Pretrain on all images without their labels; fine-tune from the pretrained encoder and from
-scratch with the same slices, schedule and seeds; predict held-out subjects; report.
+Pretrain on all images without their labels; fine-tune from scratch, from the pretrained encoder,
+and from scratch with the unlabelled slices beside the labelled ones, each with the same labels,
+steps and seeds; predict held-out subjects; report.
 """
 
 import json
@@ -14,9 +15,11 @@ import numpy as np
 
 from napari_sslseg.core.atomic import atomic_path, write_text
 from napari_sslseg.core.config import (
+    AVERAGE_DECAY,
     FinetuneSettings,
     Network,
     PretrainSettings,
+    SelfTraining,
 )
 from napari_sslseg.core.demo_plan import FULL, Plan, demo_preprocessing
 from napari_sslseg.core.errors import DataError
@@ -40,7 +43,7 @@ from napari_sslseg.core.series import find_scans
 from napari_sslseg.core.store import scan_subject
 from napari_sslseg.core.subjects import hold_out
 
-INITS = ("scratch", "pretrained")
+ARMS = ("scratch", "pretrained", "self-trained")
 
 
 def iter_demo(
@@ -76,8 +79,8 @@ def iter_demo(
 
     Notes
     -----
-    Pretraining sees the images of the test subjects too, never their labels, as it does when a
-    clinician has all scans at hand. Splits are by subject.
+    Pretraining and self-training see the images of the test subjects too, never their labels, as
+    they do when a clinician has all scans at hand. Splits are by subject.
     """
     out = Path(out)
     clock = _Clock()
@@ -125,7 +128,12 @@ def iter_demo(
     clock.lap("pretrain")
     # From a pretraining run, network and preprocessing come with the run.
     same: dict[str, Any] = {"network": settings.network, "preprocessing": preprocessing}
-    from_scratch: dict[str, dict[str, Any]] = {"scratch": same, "pretrained": {}}
+    self_trained = {"self_training": SelfTraining(), "average_decay": AVERAGE_DECAY}
+    settings_of: dict[str, dict[str, Any]] = {
+        "scratch": same,
+        "pretrained": {},
+        "self-trained": same | self_trained,
+    }
     arms: list[dict[str, Any]] = []
     curves: dict[str, list[list[float]]] = {}
     overlays: list[Overlay] = []
@@ -133,23 +141,24 @@ def iter_demo(
         order = np.random.default_rng([seed, repeat]).permutation(len(pool))
         for labelled in _feasible(plan.labelled, len(pool)):
             chosen = [pool[i] for i in order[:labelled]]
-            for init in INITS:
-                name = f"{init}-{labelled}-seed{seed + repeat}"
+            for arm in ARMS:
+                name = f"{arm}-{labelled}-seed{seed + repeat}"
                 run = yield from _stage(
                     iter_finetune(
                         chosen,
-                        init=pretrained if init == "pretrained" else "scratch",
+                        init=pretrained if arm == "pretrained" else "scratch",
+                        unlabelled=images if arm == "self-trained" else (),
                         out=runs / name,
                         settings=FinetuneSettings(
                             training=plan.training(size, plan.finetune_megapixels, seed + repeat),
                             classes=classes,
-                            **from_scratch[init],
+                            **settings_of[arm],
                         ),
                         device=device,
                         stop=stop,
                         overwrite=True,
                     ),
-                    f"Fine-tuning, {init}, {labelled} labelled",
+                    f"Fine-tuning, {arm}, {labelled} labelled",
                 )
                 if run is None or (stop is not None and stop.is_set):
                     yield Done(None, stopped=True)
@@ -161,12 +170,12 @@ def iter_demo(
                     test,
                     device,
                     overlays if first else None,
-                    init,
-                    out / "predictions" if first and init == "pretrained" else None,
+                    arm,
+                    out / "predictions" if first and arm == ARMS[-1] else None,
                 )
                 clock.lap("predict")
-                arms.append(_arm(init, chosen, seed + repeat, scores))
-                curves.setdefault(f"{init}, {labelled} labelled", []).append(
+                arms.append(_line(arm, chosen, seed + repeat, scores))
+                curves.setdefault(f"{arm}, {labelled} labelled", []).append(
                     [row["loss"] for row in run.metrics() if "loss" in row]
                 )
     report = {
@@ -233,7 +242,7 @@ def _test(
     test: list[LabelledScan],
     device: str,
     overlays: list[Overlay] | None,
-    init: str,
+    arm: str,
     folder: Path | None,
 ) -> Generator[Event, None, Evaluation]:
     """Predict and score all test scans; keep slices to draw, and files, where asked."""
@@ -247,18 +256,18 @@ def _test(
         if folder is not None:
             save_labels(prediction, folder / f"{scan.name}.nii.gz")
         if overlays is not None:
-            if init == INITS[0]:
+            if arm == ARMS[0]:
                 overlays.append(best_slice(scan, truth, segmenter.preprocessing))
-            overlays[number].add(init, prediction.labels, score.mean_dice)
+            overlays[number].add(arm, prediction.labels, score.mean_dice)
         yield Progress("Predicting test scans", number + 1, len(test))
     return summarize(scores)
 
 
-def _arm(init: str, chosen: list[LabelledScan], seed: int, scores: Evaluation) -> dict[str, Any]:
+def _line(arm: str, chosen: list[LabelledScan], seed: int, scores: Evaluation) -> dict[str, Any]:
     """One line of the report."""
     found = scores.as_dict()
     return {
-        "init": init,
+        "arm": arm,
         "labelled_volumes": len(chosen),
         "labelled": [item.name for item in chosen],
         "seed": seed,

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"scratch": "#6b7280", "pretrained": "#0f766e"}
+COLOURS = {"scratch": "#6b7280", "pretrained": "#0f766e", "self-trained": "#7c3aed"}
 # Distinct on grey, also for most colour-blind readers (Okabe and Ito).
 CLASS_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#f0e442", "#0072b2")
 
 
 @dataclass
 class Overlay:
-    """One slice of a test scan with its truth and the predictions, by the start of the network."""
+    """One slice of a test scan with its truth and the predictions, by arm."""
 
     name: str
     image: np.ndarray
@@ -31,9 +31,9 @@ class Overlay:
     index: int
     predictions: dict[str, tuple[np.ndarray, float | None]] = field(default_factory=dict)
 
-    def add(self, init: str, labels: np.ndarray, dice: float | None) -> None:
+    def add(self, arm: str, labels: np.ndarray, dice: float | None) -> None:
         """Keep the same slice of a prediction (display grid) and the Dice of its whole volume."""
-        self.predictions[init] = (np.take(labels, self.index, self.axis).copy(), dice)
+        self.predictions[arm] = (np.take(labels, self.index, self.axis).copy(), dice)
 
 
 def best_slice(scan: Volume, truth: Volume, settings: AnyPreprocessing) -> Overlay:
@@ -63,7 +63,7 @@ def draw_report(
     curves : mapping
         Training losses by arm, one sequence per repeat.
     overlays : sequence of Overlay
-        Test scans; the worst, the middle and the best by the pretrained network are drawn.
+        Test scans; the worst, the middle and the best by the last arm are drawn.
     """
     from matplotlib.figure import Figure
 
@@ -106,10 +106,10 @@ def _finetuning_curves(axes: "Axes", curves: Mapping[str, Sequence[Sequence[floa
     styles = ("-", "--", ":", "-.")
     counts = list(dict.fromkeys(name.split(", ")[1] for name in curves))
     for name, repeats in curves.items():
-        init, count = name.split(", ")
+        arm, count = name.split(", ")
         mean = _smooth(np.mean([np.asarray(losses) for losses in repeats], axis=0))
         style = styles[counts.index(count) % len(styles)]
-        axes.plot(np.arange(1, len(mean) + 1), mean, style, color=COLOURS[init], label=name)
+        axes.plot(np.arange(1, len(mean) + 1), mean, style, color=COLOURS[arm], label=name)
     axes.set(title="Fine-tuning", xlabel="step", ylabel="training loss (smoothed)")
     axes.legend(frameon=False, fontsize=8)
 
@@ -121,20 +121,20 @@ def _dice_bars(
     most = max(arm["labelled_volumes"] for arm in arms)
     shown = [arm for arm in arms if arm["labelled_volumes"] == most]
     names = [*shown[0]["dice"], "mean"]
-    inits = list(dict.fromkeys(arm["init"] for arm in shown))
-    width = 0.8 / len(inits)
-    for number, init in enumerate(inits):
+    kinds = list(dict.fromkeys(arm["arm"] for arm in shown))
+    width = 0.8 / len(kinds)
+    for number, kind in enumerate(kinds):
         values = np.array(
             [
                 [arm["mean"] if name == "mean" else arm["dice"][name] for name in names]
                 for arm in shown
-                if arm["init"] == init
+                if arm["arm"] == kind
             ],
             dtype=float,
         )
-        places = np.arange(len(names)) + (number - (len(inits) - 1) / 2) * width
+        places = np.arange(len(names)) + (number - (len(kinds) - 1) / 2) * width
         mean = np.nanmean(values, axis=0)
-        axes.bar(places, mean, width * 0.95, color=COLOURS[init], label=init)
+        axes.bar(places, mean, width * 0.95, color=COLOURS[kind], label=kind)
         for row in values:
             axes.plot(places, row, "o", ms=3, color="white", mec="black", mew=0.6)
         for x, y in zip(places, mean, strict=True):
@@ -162,8 +162,8 @@ def _overlay_row(
     low, high = np.percentile(overlay.image, (1, 99.5))
     titles = [f"{overlay.name} ({rank})", "labels"]
     layers: list[np.ndarray | None] = [None, overlay.truth]
-    for init, (predicted, dice) in overlay.predictions.items():
-        titles.append(f"{init}: Dice {dice:.2f}" if dice is not None else f"{init}: no Dice")
+    for arm, (predicted, dice) in overlay.predictions.items():
+        titles.append(f"{arm}: Dice {dice:.2f}" if dice is not None else f"{arm}: no Dice")
         layers.append(predicted)
     for axes, title, labels in zip(row, titles, layers, strict=True):
         axes.imshow(
