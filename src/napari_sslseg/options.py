@@ -71,7 +71,7 @@ Neighbours = Annotated[
     int | None,
     typer.Option(
         help="From scratch: slices on each side of a slice that the network sees beside it, 0 to "
-        "3; 0 if not set.",
+        "3; if not set, 1 where slices lie near each other in the first scan, else 0.",
         min=0,
         max=3,
     ),
