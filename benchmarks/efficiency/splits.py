@@ -40,7 +40,7 @@ def read_splits(path: Path = SPLITS) -> dict[str, DataSet]:
     for name, about in json.loads(path.read_text(encoding="utf-8")).items():
         parts = {part: tuple(about[part]) for part in PARTS}
         preprocessing = core.Preprocessing(**about["preprocessing"])
-        near, classes = about["neighbours"], tuple(about["classes"])
+        near, classes = about.get("neighbours", 0), tuple(about["classes"])
         found[name] = DataSet(name, preprocessing, classes, **parts, neighbours=near)
     return found
 
