@@ -6,7 +6,7 @@ much again.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -83,6 +83,8 @@ class Arm:
     neighbours : int or None
         Slices on each side that the network sees beside each, in all stages; as the package chooses
         them for the data set if None.
+    tta : bool
+        Whether scans are predicted with test-time augmentation.
     method : {"core", "random-forest", "monai-loop", "nnunet"}
         Who fits it.
     options : mapping
@@ -94,6 +96,7 @@ class Arm:
     finetuning: core.FinetuneSettings = FINETUNING
     unlabelled: bool = False
     neighbours: int | None = 0
+    tta: bool = False
     method: Method = "core"
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -149,6 +152,9 @@ def make_arms() -> dict[str, Arm]:
             Arm(f"scratch-rate-{rate:g}", finetuning=core.FinetuneSettings(training=training))
         )
     arms.append(Arm("recipe", finetuning=finetuning(**recipe), unlabelled=True, neighbours=None))
+    arms.append(Arm("scratch+tta", tta=True))
+    steady = Arm("recipe+tta", finetuning=finetuning(**recipe), unlabelled=True, neighbours=None)
+    arms.append(replace(steady, tta=True))
     starts = {name: (_alone(name),) for name, kind in TASKS.items() if 2 in kind.dimensions}
     starts["context-restoration+global-contrast"] = (
         Stage("context-restoration"),

@@ -134,6 +134,8 @@ class Cell:
                 "network": self.length.network,
                 "finetuning": described(self.finetuning()),
                 "unlabelled": self.unlabelled,
+                # Only where it is on, so that it changes no hash of what was computed before.
+                **({"tta": True} if self.arm.tta else {}),
                 "labelled": self.subjects,
                 "draw": self.draw,
                 "seed": self.seed,

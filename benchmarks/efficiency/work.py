@@ -133,7 +133,7 @@ def pretrained(fit: Fit) -> tuple[Path | None, float]:
 def fitted(fit: Fit, start: Path | None) -> Labeller:
     """Fit the arm of a cell."""
     methods: dict[str, Callable[[], Labeller]] = {
-        "core": lambda: _labeller(_finetuned(fit, start)),
+        "core": lambda: _labeller(_finetuned(fit, start), tta=fit.cell.arm.tta),
         "random-forest": lambda: _labeller(_forest(fit)),
         "monai-loop": lambda: _labeller(_monai(fit)),
         "nnunet": lambda: _nnunet(fit),
@@ -141,8 +141,8 @@ def fitted(fit: Fit, start: Path | None) -> Labeller:
     return methods[fit.cell.arm.method]()
 
 
-def _labeller(segmenter: Segmenter) -> Labeller:
-    return lambda scan: core.predict(segmenter, scan, probabilities=False)
+def _labeller(segmenter: Segmenter, tta: bool = False) -> Labeller:
+    return lambda scan: core.predict(segmenter, scan, probabilities=False, tta=tta)
 
 
 def _finetuned(fit: Fit, start: Path | None) -> Segmenter:

@@ -97,6 +97,14 @@ def predict(
         str, typer.Option("--format", help="nii.gz, nii, nrrd, mha, or dcm for DICOM SEG.")
     ] = "nii.gz",
     class_names: ClassNames = None,
+    tta: Annotated[
+        bool,
+        typer.Option(
+            "--tta",
+            help="Average over slightly turned and scaled views (test-time augmentation); takes "
+            "five times as long.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Segment scans; the labels lie on the grid of each scan."""
@@ -113,6 +121,7 @@ def predict(
         device=device,
         modality=modality_of(modality),
         overwrite=overwrite,
+        tta=tta,
         stop=stop,
     )
     written, failed = follow(events, stop)

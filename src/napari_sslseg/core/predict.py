@@ -34,6 +34,7 @@ from napari_sslseg.core.run_network import check_run_network
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.segmentation_loss import class_shares, score_channels
 from napari_sslseg.core.series import Series, Source, list_series
+from napari_sslseg.core.test_time import averaged_shares
 from napari_sslseg.core.volumes import Modality, Volume
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def predict(
     modality: Modality | None = None,
     batch_size: int = 32,
     probabilities: bool = True,
+    tta: bool = False,
 ) -> Prediction:
     """Segment one scan.
 
@@ -136,6 +138,9 @@ def predict(
         Slices per forward pass; fewer where slices or classes are many.
     probabilities : bool
         Whether to keep the probabilities, which take 4 bytes per voxel and class.
+    tta : bool
+        Whether to average over views that are a little turned and scaled (test-time augmentation),
+        see :mod:`napari_sslseg.core.test_time`; takes five times as long.
 
     Returns
     -------
@@ -157,7 +162,7 @@ def predict(
     labels, uncertainty = np.empty(shape, values.dtype), np.empty(shape, np.float32)
     kept = np.empty((len(values), *shape), np.float32) if probabilities else None
     try:
-        for here, shares in _shares(segmenter, volume, batch_size):
+        for here, shares in _shares(segmenter, volume, batch_size, tta):
             labels[here] = values[shares.argmax(0).numpy()]
             uncertainty[here] = relative_entropy(shares).numpy()
             if kept is not None:
@@ -178,16 +183,19 @@ def predict(
 
 
 def _shares(
-    segmenter: Segmenter, volume: Volume, batch_size: int
+    segmenter: Segmenter, volume: Volume, batch_size: int, tta: bool
 ) -> "Iterator[tuple[tuple[slice, ...], Tensor]]":
     """Class probabilities part by part: where in the scan, and (1 + classes, …) on the CPU."""
     import torch
 
     settings = segmenter.preprocessing
 
-    def shares(images: "Tensor") -> "Tensor":
+    def once(images: "Tensor") -> "Tensor":
         with torch.inference_mode():
             return class_shares(segmenter.network(images), segmenter.loss)
+
+    def shares(images: "Tensor") -> "Tensor":
+        return averaged_shares(once, images) if tta else once(images)
 
     if isinstance(settings, VolumePreprocessing):
         whole = (slice(None),) * 3
@@ -215,6 +223,7 @@ def iter_predict(
     device: str = "auto",
     modality: Modality | None = None,
     overwrite: bool = False,
+    tta: bool = False,
     stop: StopFlag | None = None,
 ) -> Iterator[Event]:
     """Segment scans from files and folders into label files of the same names.
@@ -231,7 +240,7 @@ def iter_predict(
         Format of the labels, see :func:`~napari_sslseg.core.label_maps.save_labels`.
     classes : mapping of int to str, optional
         Names of the label values, which DICOM SEG carries.
-    device, modality
+    device, modality, tta
         As in :func:`predict`.
     overwrite : bool
         Whether files of these names in ``out`` may be replaced. They are refused otherwise: they
@@ -277,7 +286,7 @@ def iter_predict(
                     f"{item.path} is no DICOM series, to which a DICOM segmentation could refer; "
                     "predict it into another format, such as nii.gz."
                 )
-            prediction = predict(segmenter, item, modality=modality, probabilities=False)
+            prediction = predict(segmenter, item, modality=modality, probabilities=False, tta=tta)
             written.append(save_labels(prediction, target, classes=classes))
         except (VolumeError, GeometryError, DataError) as error:
             failed.append(str(error))
