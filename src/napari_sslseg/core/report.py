@@ -111,6 +111,8 @@ def _finetuning_curves(axes: "Axes", curves: Mapping[str, Sequence[Sequence[floa
         style = styles[counts.index(count) % len(styles)]
         axes.plot(np.arange(1, len(mean) + 1), mean, style, color=COLOURS[arm], label=name)
     axes.set(title="Fine-tuning", xlabel="step", ylabel="training loss (smoothed)")
+    if any(name.startswith("self-trained") for name in curves):
+        axes.set_xlabel("step; where self-training begins, its own loss is added", fontsize=9)
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -153,7 +155,14 @@ def _dice_bars(
     if len(names) > 4:
         for label in axes.get_xticklabels():
             label.set(rotation=35, ha="right")
-    axes.legend(frameon=False, ncols=2, loc="upper left")
+    axes.legend(
+        frameon=False,
+        ncols=len(kinds),
+        loc="upper left",
+        fontsize=8,
+        columnspacing=1,
+        handlelength=1.2,
+    )
 
 
 def _overlay_row(
