@@ -151,10 +151,8 @@ def make_arms() -> dict[str, Arm]:
         arms.append(
             Arm(f"scratch-rate-{rate:g}", finetuning=core.FinetuneSettings(training=training))
         )
-    arms.append(Arm("recipe", finetuning=finetuning(**recipe), unlabelled=True, neighbours=None))
-    arms.append(Arm("scratch+tta", tta=True))
-    steady = Arm("recipe+tta", finetuning=finetuning(**recipe), unlabelled=True, neighbours=None)
-    arms.append(replace(steady, tta=True))
+    best = Arm("recipe", finetuning=finetuning(**recipe), unlabelled=True, neighbours=None)
+    arms += [best, Arm("scratch+tta", tta=True), replace(best, name="recipe+tta", tta=True)]
     starts = {name: (_alone(name),) for name, kind in TASKS.items() if 2 in kind.dimensions}
     starts["context-restoration+global-contrast"] = (
         Stage("context-restoration"),

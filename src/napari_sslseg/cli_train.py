@@ -257,7 +257,7 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Fine-tune a U-Net on annotated slices."""
-    from napari_sslseg.core.config import AVERAGE_DECAY, named_network
+    from napari_sslseg.core.config import SELF_TRAINED, named_network
     from napari_sslseg.core.finetune import iter_finetune, split_validation
     from napari_sslseg.core.labelled import pair_scans, read_annotated
     from napari_sslseg.core.preset_runs import iter_finetune_preset
@@ -303,7 +303,7 @@ def finetune(
         )
     others = given(transfer=transfer, strategy=strategy, classes=numbers(classes))
     if unlabelled:
-        others |= {"self_training": {}, "average_decay": AVERAGE_DECAY}
+        others |= SELF_TRAINED
     stop = StopFlag()
     common: dict[str, Any] = {
         "init": "scratch" if scratch else Path(init),

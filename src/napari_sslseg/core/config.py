@@ -27,7 +27,7 @@ from napari_sslseg.core.preprocess_config import (
     Window as Window,
 )
 from napari_sslseg.core.self_training_config import (
-    AVERAGE_DECAY as AVERAGE_DECAY,
+    SELF_TRAINED as SELF_TRAINED,
     SelfTraining as SelfTraining,
 )
 from napari_sslseg.core.settings import Settings as Settings, checked as checked

@@ -15,11 +15,10 @@ import numpy as np
 
 from napari_sslseg.core.atomic import atomic_path, write_text
 from napari_sslseg.core.config import (
-    AVERAGE_DECAY,
+    SELF_TRAINED,
     FinetuneSettings,
     Network,
     PretrainSettings,
-    SelfTraining,
 )
 from napari_sslseg.core.demo_plan import FULL, Plan, demo_preprocessing
 from napari_sslseg.core.errors import DataError
@@ -128,11 +127,10 @@ def iter_demo(
     clock.lap("pretrain")
     # From a pretraining run, network and preprocessing come with the run.
     same: dict[str, Any] = {"network": settings.network, "preprocessing": preprocessing}
-    self_trained = {"self_training": SelfTraining(), "average_decay": AVERAGE_DECAY}
     settings_of: dict[str, dict[str, Any]] = {
         "scratch": same,
         "pretrained": {},
-        "self-trained": same | self_trained,
+        "self-trained": same | SELF_TRAINED,
     }
     arms: list[dict[str, Any]] = []
     curves: dict[str, list[list[float]]] = {}

@@ -11,6 +11,9 @@ AVERAGE_DECAY = 0.99
 STRONG_GREYS = Augmentation(intensity=0.5, noise=0.2, gamma=1.0, blur=1.0)
 """Grey values that change more than those of labelled slices: the student has it harder."""
 
+SELF_TRAINED = {"self_training": {}, "average_decay": AVERAGE_DECAY}
+"""Fields of the fine-tuning that learns from unlabelled slices, as it comes."""
+
 
 class SelfTraining(Settings):
     """What slices without labels contribute, see :mod:`napari_sslseg.core.self_training`."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.config import (
-    AVERAGE_DECAY,
+    SELF_TRAINED,
     FinetuneSettings,
     LossKind,
     Strategy,
@@ -118,7 +118,7 @@ def finetune_settings(project: "Project", choice: TrainingChoice) -> FinetuneSet
         "loss": choice.loss,
     }
     if choice.unlabelled and open_slices(project):
-        values |= {"self_training": {}, "average_decay": AVERAGE_DECAY}
+        values |= SELF_TRAINED
     if choice.start:
         return checked(
             FinetuneSettings, **values, strategy=choice.strategy, transfer=choice.transfer
