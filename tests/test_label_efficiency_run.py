@@ -86,6 +86,22 @@ def test_cells_run_once_and_one_that_fails_stops_no_other(phantoms):
     assert shown.stdout.count("| phantoms | 1 | ") == len(ARMS)
 
 
+def test_arms_that_only_predict_otherwise_share_one_fine_tuning(phantoms):
+    asked = ("--labelled", "1", "--draws", "1", "--jobs", "2", "--datasets", "phantoms")
+    for part in ("validation", "test"):
+        done = bench(phantoms, "run", *asked, "--part", part, "--arms", "scratch", "scratch+tta")
+        assert done.returncode == 0, done.stderr
+    (kept,) = (phantoms / "out/finetuned").glob("*.json")
+    rows = read_rows(phantoms / "rows.jsonl")
+    assert sorted((row["part"], row["arm"]) for row in rows) == [
+        (part, arm) for part in ("test", "validation") for arm in ("scratch", "scratch+tta")
+    ]
+    assert {row["seconds"]["finetuning"] for row in rows} == {
+        round(json.loads(kept.read_text())["seconds"], 2)
+    }
+    assert len({row["mean_dice"] for row in rows}) == 4
+
+
 @pytest.mark.skipif(find_spec("nnunetv2") is None, reason="needs nnunetv2 (extra bench)")
 def test_nnunet_trains_on_one_subject_and_labels_the_scans_of_others(phantoms):
     asked = ("--part", "test", "--labelled", "1", "--draws", "1", "--jobs", "1")

@@ -16,6 +16,7 @@ from napari_sslseg.core.pretext.registry import TASKS, TaskSettings, make_task
 Method = Literal["core", "random-forest", "monai-loop", "nnunet"]
 
 AVERAGE_DECAY = 0.99
+LEAST_PART = 0.1
 TRANSFERS: tuple[Literal["encoder", "encoder+decoder"], ...] = ("encoder", "encoder+decoder")
 STRATEGIES: tuple[Literal["sawtooth", "freeze-unfreeze", "layer-decay", "frozen-encoder"], ...] = (
     "sawtooth",
@@ -85,6 +86,8 @@ class Arm:
         them for the data set if None.
     tta : bool
         Whether scans are predicted with test-time augmentation.
+    least_part : float
+        Smaller pieces than this share of the largest are left out of predictions.
     method : {"core", "random-forest", "monai-loop", "nnunet"}
         Who fits it.
     options : mapping
@@ -97,6 +100,7 @@ class Arm:
     unlabelled: bool = False
     neighbours: int | None = 0
     tta: bool = False
+    least_part: float = 0.0
     method: Method = "core"
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -153,6 +157,8 @@ def make_arms() -> dict[str, Arm]:
         )
     best = Arm("recipe", finetuning=finetuning(**recipe), unlabelled=True, neighbours=None)
     arms += [best, Arm("scratch+tta", tta=True), replace(best, name="recipe+tta", tta=True)]
+    arms.append(Arm("scratch+pieces", least_part=LEAST_PART))
+    arms.append(replace(best, name="recipe+pieces", least_part=LEAST_PART))
     starts = {name: (_alone(name),) for name, kind in TASKS.items() if 2 in kind.dimensions}
     starts["context-restoration+global-contrast"] = (
         Stage("context-restoration"),

@@ -112,6 +112,10 @@ class Cell:
             **({"self_training": None} if alone else {}),
         )
 
+    def predicting(self) -> dict[str, Any]:
+        """Options of the prediction."""
+        return {"tta": self.arm.tta, "least_part": self.arm.least_part}
+
     def stage_hashes(self) -> list[str]:
         """Hash of the pretraining up to each of its stages."""
         stages = self._described_stages()
@@ -119,6 +123,11 @@ class Cell:
             digest({"format": FORMAT, "data": self._described_data(), "stages": stages[: n + 1]})
             for n in range(len(stages))
         ]
+
+    @property
+    def fit_hash(self) -> str:
+        """Of all that decides the fine-tuned network: what is predicted with it comes later."""
+        return digest({"format": FORMAT, "data": self._described_data(), **self._described_fit()})
 
     @property
     def hash(self) -> str:
@@ -130,15 +139,10 @@ class Cell:
                 "arm": self.arm.name,
                 "method": self.arm.method,
                 "options": dict(self.arm.options),
-                "stages": self._described_stages(),
-                "network": self.length.network,
-                "finetuning": described(self.finetuning()),
-                "unlabelled": self.unlabelled,
-                # Only where it is on, so that it changes no hash of what was computed before.
-                **({"tta": True} if self.arm.tta else {}),
-                "labelled": self.subjects,
+                **self._described_fit(),
+                # Only what is on, so that it changes no hash of what was computed before.
+                **{k: v for k, v in self.predicting().items() if v},
                 "draw": self.draw,
-                "seed": self.seed,
                 "part": self.part,
                 "scored": self.data.part(self.part),
             }
@@ -168,6 +172,16 @@ class Cell:
             "name": self.data.name,
             "preprocessing": described(self.preprocessing),
             "training": self.data.training,
+        }
+
+    def _described_fit(self) -> dict[str, Any]:
+        return {
+            "stages": self._described_stages(),
+            "network": self.length.network,
+            "finetuning": described(self.finetuning()),
+            "unlabelled": self.unlabelled,
+            "labelled": self.subjects,
+            "seed": self.seed,
         }
 
     def _described_stages(self) -> list[dict[str, Any]]:

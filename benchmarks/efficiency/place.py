@@ -13,6 +13,10 @@ class Place:
     threads: int = 1
     device: str = "cpu"
 
-    def record(self, name: str) -> Path:
-        """File that says that a stage of a pretraining is done."""
-        return self.out / "pretrained" / f"{name}.json"
+    def pretrained(self, name: str) -> Path:
+        """Run folder of a stage of a pretraining."""
+        return self.out / "pretrained" / name
+
+    def finetuned(self, name: str) -> Path:
+        """Run folder of a fine-tuning."""
+        return self.out / "finetuned" / name

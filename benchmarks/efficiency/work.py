@@ -1,23 +1,21 @@
 """Fit one cell and score it."""
 
-import json
-import os
 import platform
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from filelock import FileLock
 
 from efficiency.cells import FORMAT, Cell
+from efficiency.kept import made_once
 from efficiency.place import Place
 from efficiency.rows import Row
 from napari_sslseg import core
@@ -64,9 +62,7 @@ def run_cell(cell: Cell, place: Place) -> Row:
     with tempfile.TemporaryDirectory(dir=place.out / "work") as folder:
         fit = Fit(cell, of(cell.subjects), of(cell.data.training), place, Path(folder))
         start, pretraining = pretrained(fit)
-        begin = time.perf_counter()
-        labeller = fitted(fit, start)
-        seconds = time.perf_counter() - begin
+        labeller, seconds = fitted(fit, start)
         scores = {
             subject: _scores(labeller, by_subject[subject], cell.data.classes)
             for subject in cell.data.part(cell.part)
@@ -97,65 +93,65 @@ def _pairs(folder: Path) -> list[LabelledScan]:
 def pretrained(fit: Fit) -> tuple[Path | None, float]:
     """Run folder of the last stage of the pretraining, if any, and the seconds of all stages.
 
-    Each stage is made once for all cells that start from it. A process that finds another one at
-    work waits for it; what that left unfinished is made anew.
+    Each stage is made once for all cells that start from it.
     """
     cell, place = fit.cell, fit.place
     before: Path | None = None
     total = 0.0
-    folder = place.out / "pretrained"
-    folder.mkdir(parents=True, exist_ok=True)
     for name, (task, settings) in zip(cell.stage_hashes(), cell.pretraining(), strict=True):
-        run, done = folder / name, place.record(name)
-        with FileLock(folder / f"{name}.lock"):
-            if not done.exists():
-                begin = time.perf_counter()
-                core.pretrain(
-                    [pair.scan for pair in fit.pool],
-                    task,
-                    init=before,
-                    out=run,
-                    settings=settings,
-                    device=place.device,
-                    threads=place.threads,
-                    overwrite=True,
-                )
-                seconds = time.perf_counter() - begin
-                about = {"dataset": cell.data.name, "task": task.kind, "seconds": seconds}
-                part = done.with_suffix(".part")
-                part.write_text(json.dumps(about))
-                os.replace(part, done)
-            total += json.loads(done.read_text())["seconds"]
+        run = place.pretrained(name)
+        make = partial(
+            core.pretrain,
+            [pair.scan for pair in fit.pool],
+            task,
+            init=before,
+            out=run,
+            settings=settings,
+            device=place.device,
+            threads=place.threads,
+            overwrite=True,
+        )
+        about = {"dataset": cell.data.name, "task": task.kind}
+        total += made_once(run, make, **about)
         before = run
     return before, total
 
 
-def fitted(fit: Fit, start: Path | None) -> Labeller:
-    """Fit the arm of a cell."""
-    methods: dict[str, Callable[[], Labeller]] = {
-        "core": lambda: _labeller(_finetuned(fit, start), tta=fit.cell.arm.tta),
-        "random-forest": lambda: _labeller(_forest(fit)),
-        "monai-loop": lambda: _labeller(_monai(fit)),
-        "nnunet": lambda: _nnunet(fit),
+def fitted(fit: Fit, start: Path | None) -> tuple[Labeller, float]:
+    """Fit the arm of a cell: what labels scans, and the seconds of the fitting."""
+    if fit.cell.arm.method == "core":
+        return _finetuned(fit, start)
+    peers: dict[str, Callable[[Fit], Labeller]] = {
+        "random-forest": lambda fit: _labeller(_forest(fit)),
+        "monai-loop": lambda fit: _labeller(_monai(fit)),
+        "nnunet": _nnunet,
     }
-    return methods[fit.cell.arm.method]()
+    begin = time.perf_counter()
+    labeller = peers[fit.cell.arm.method](fit)
+    return labeller, time.perf_counter() - begin
 
 
-def _labeller(segmenter: Segmenter, tta: bool = False) -> Labeller:
-    return lambda scan: core.predict(segmenter, scan, probabilities=False, tta=tta)
+def _labeller(segmenter: Segmenter, **options: Any) -> Labeller:
+    return lambda scan: core.predict(segmenter, scan, probabilities=False, **options)
 
 
-def _finetuned(fit: Fit, start: Path | None) -> Segmenter:
-    run = core.finetune(
+def _finetuned(fit: Fit, start: Path | None) -> tuple[Labeller, float]:
+    """Of a fine-tuning that is made once for all cells that share it, whatever they predict."""
+    cell, place = fit.cell, fit.place
+    run = place.finetuned(cell.fit_hash)
+    make = partial(
+        core.finetune,
         fit.labelled,
         init=start or "scratch",
-        out=fit.folder / "run",
-        settings=fit.cell.finetuning(),
-        unlabelled=[pair.scan for pair in fit.pool] if fit.cell.unlabelled else (),
-        device=fit.place.device,
-        threads=fit.place.threads,
+        out=run,
+        settings=cell.finetuning(),
+        unlabelled=[pair.scan for pair in fit.pool] if cell.unlabelled else (),
+        device=place.device,
+        threads=place.threads,
+        overwrite=True,
     )
-    return core.load_segmenter(run, fit.place.device)
+    seconds = made_once(run, make, dataset=cell.data.name, arm=cell.arm.name)
+    return _labeller(core.load_segmenter(run, place.device), **cell.predicting()), seconds
 
 
 def _forest(fit: Fit) -> Segmenter:

@@ -8,6 +8,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from efficiency.cells import Cell
+from efficiency.kept import record
 from efficiency.place import Place
 from efficiency.rows import append_row
 
@@ -56,10 +57,16 @@ def run_cells(
 
 
 def _next(waiting: list[Cell], busy: dict, place: Place) -> int | None:
-    """The first cell that would not wait for a pretraining that another one is at."""
-    names = {name for _, cell in busy.values() for name in cell.stage_hashes()}
-    taken = {name for name in names if not place.record(name).exists()}
-    return next((i for i, c in enumerate(waiting) if not taken & set(c.stage_hashes())), None)
+    """The first cell that would not wait for a run that another one is at."""
+    taken = {run for _, cell in busy.values() for run in _runs(cell, place)}
+    taken = {run for run in taken if not record(run).exists()}
+    return next((i for i, cell in enumerate(waiting) if not taken & _runs(cell, place)), None)
+
+
+def _runs(cell: Cell, place: Place) -> set[Path]:
+    """Folders of the runs that a cell makes, unless they are there, and others may share."""
+    fit = {place.finetuned(cell.fit_hash)} if cell.arm.method == "core" else set()
+    return fit | {place.pretrained(name) for name in cell.stage_hashes()}
 
 
 def _start(place: Place, results: Path) -> tuple[BaseProcess, Connection]:

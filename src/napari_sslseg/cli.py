@@ -105,6 +105,15 @@ def predict(
             "five times as long.",
         ),
     ] = False,
+    least_part: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="Leave out pieces that touch nothing and are smaller than this share of the "
+            "largest piece of their structure, such as 0.1. Not for structures in many pieces, "
+            "such as lesions.",
+        ),
+    ] = 0.0,
     as_json: Json = False,
 ) -> None:
     """Segment scans; the labels lie on the grid of each scan."""
@@ -122,6 +131,7 @@ def predict(
         modality=modality_of(modality),
         overwrite=overwrite,
         tta=tta,
+        least_part=least_part,
         stop=stop,
     )
     written, failed = follow(events, stop)

@@ -22,7 +22,6 @@ from napari_sslseg.core.self_training import (
     strong_views,
     told,
     told_loss,
-    without_loose_parts,
 )
 from napari_sslseg.core.slices import SliceStore
 
@@ -69,26 +68,6 @@ def test_the_loss_is_that_of_the_sure_pixels():
     second = 1 - 1e-5 / (0.1 + 0.2 + 1e-5)
     expected = entropy + (first + second) / 2
     assert float(told_loss(scores, targets, "dice-ce")) == pytest.approx(expected, rel=1e-5)
-
-
-def stack(*slices):
-    return np.array([[[int(c) for c in row] for row in rows.split()] for rows in slices], np.uint8)
-
-
-def test_small_pieces_that_hang_together_with_nothing_do_not_count():
-    # Class 1 in one piece of nine pixels through both slices, and one of two; 2 touches it.
-    given = stack("11100 11120 00000 00001", "11000 10000 00000 00001")
-    expected = stack("11100 11120 00000 00003", "11000 10000 00000 00003")
-    np.testing.assert_array_equal(without_loose_parts(given, 3, 0.3), expected)
-    np.testing.assert_array_equal(without_loose_parts(given, 3, 0.0), given)
-    # Two kidneys of about one size both stay.
-    two = stack("11011 11011 00000", "11010 00000 00000")
-    np.testing.assert_array_equal(without_loose_parts(two, 2, 0.5), two)
-    np.testing.assert_array_equal(
-        without_loose_parts(two, 2, 1.0), stack("11022 11022 00000", "11020 00000 00000")
-    )
-    nothing = np.full((2, 3, 3), 2, np.uint8)
-    np.testing.assert_array_equal(without_loose_parts(nothing, 2, 0.5), nothing)
 
 
 def test_where_nothing_is_told_nothing_is_learnt():

@@ -349,6 +349,11 @@ class TestBadInput:
         assert refused(done, "a.nii.gz", "cut short or damaged")
         assert [p.name for p in (tmp_path / "o").iterdir()] == ["z.nii.gz"]
 
+    def test_a_least_part_that_is_no_share(self, data, finetuned, tmp_path):
+        arguments = ("predict", finetuned, data / "images", "--out", tmp_path / "o")
+        assert refused(run(*arguments, "--least-part", "10"), "10", "from 0 to 1")
+        assert not (tmp_path / "o").exists()
+
     @pytest.mark.parametrize(
         ("option", "value", "word"),
         [

@@ -27,6 +27,7 @@ from napari_sslseg.core.formats import is_dicom
 from napari_sslseg.core.geometry import PLANE_AXIS, Geometry
 from napari_sslseg.core.label_maps import DICOM_SUFFIX, save_labels
 from napari_sslseg.core.labelled import as_volume
+from napari_sslseg.core.loose_parts import check_least_part, without_loose_parts
 from napari_sslseg.core.placement import Placement, placement
 from napari_sslseg.core.predict_volumes import volume_shares
 from napari_sslseg.core.preprocess import prepare
@@ -121,6 +122,7 @@ def predict(
     batch_size: int = 32,
     probabilities: bool = True,
     tta: bool = False,
+    least_part: float = 0.0,
 ) -> Prediction:
     """Segment one scan.
 
@@ -141,6 +143,10 @@ def predict(
     tta : bool
         Whether to average over views that are a little turned and scaled (test-time augmentation),
         see :mod:`napari_sslseg.core.test_time`; takes five times as long.
+    least_part : float
+        Pieces of a class that touch no other structure and are smaller than this share of its
+        largest piece become background, 0…1; none at 0. Not for classes in many pieces, such as
+        lesions. Probabilities and uncertainty stay as they are.
 
     Returns
     -------
@@ -150,20 +156,23 @@ def predict(
     Raises
     ------
     SslsegError
-        Whatever is wrong with the run or the scan, in one sentence.
+        Whatever is wrong with the run, the scan or an option, in one sentence.
     MemoryError
         If the scan is too large for this network and machine.
     """
+    check_least_part(least_part)
     segmenter = model if isinstance(model, Segmenter) else load_segmenter(model, device)
     volume = as_volume(scan, modality)
-    values = np.array([0, *segmenter.classes])
+    # One more for what is taken back, which is background.
+    values = np.array([0, *segmenter.classes, 0])
     values = values.astype(np.min_scalar_type(int(values.max())))
-    shape = volume.data.shape
-    labels, uncertainty = np.empty(shape, values.dtype), np.empty(shape, np.float32)
-    kept = np.empty((len(values), *shape), np.float32) if probabilities else None
+    shape, count = volume.data.shape, 1 + len(segmenter.classes)
+    index = np.empty(shape, np.min_scalar_type(count))
+    uncertainty = np.empty(shape, np.float32)
+    kept = np.empty((count, *shape), np.float32) if probabilities else None
     try:
         for here, shares in _shares(segmenter, volume, batch_size, tta):
-            labels[here] = values[shares.argmax(0).numpy()]
+            index[here] = shares.argmax(0).numpy()
             uncertainty[here] = relative_entropy(shares).numpy()
             if kept is not None:
                 kept[(slice(None), *here)] = shares.numpy()
@@ -174,7 +183,7 @@ def predict(
             raise
         raise MemoryError(f"{volume.name} does not fit into memory.") from error
     return Prediction(
-        labels=labels,
+        labels=values[without_loose_parts(index, count, least_part)],
         probabilities=kept,
         uncertainty=uncertainty,
         volume=volume,
@@ -224,6 +233,7 @@ def iter_predict(
     modality: Modality | None = None,
     overwrite: bool = False,
     tta: bool = False,
+    least_part: float = 0.0,
     stop: StopFlag | None = None,
 ) -> Iterator[Event]:
     """Segment scans from files and folders into label files of the same names.
@@ -240,7 +250,7 @@ def iter_predict(
         Format of the labels, see :func:`~napari_sslseg.core.label_maps.save_labels`.
     classes : mapping of int to str, optional
         Names of the label values, which DICOM SEG carries.
-    device, modality, tta
+    device, modality, tta, least_part
         As in :func:`predict`.
     overwrite : bool
         Whether files of these names in ``out`` may be replaced. They are refused otherwise: they
@@ -254,6 +264,7 @@ def iter_predict(
         Progress, and last Done with two lists: the files written, and one sentence for each scan
         that could not be segmented. One broken scan does not keep the others waiting.
     """
+    check_least_part(least_part)
     series = [item for item in list_series(scans) if item.is_scan]
     if not series:
         raise DataError("There is no scan to segment; choose at least one.")
@@ -286,7 +297,14 @@ def iter_predict(
                     f"{item.path} is no DICOM series, to which a DICOM segmentation could refer; "
                     "predict it into another format, such as nii.gz."
                 )
-            prediction = predict(segmenter, item, modality=modality, probabilities=False, tta=tta)
+            prediction = predict(
+                segmenter,
+                item,
+                modality=modality,
+                probabilities=False,
+                tta=tta,
+                least_part=least_part,
+            )
             written.append(save_labels(prediction, target, classes=classes))
         except (VolumeError, GeometryError, DataError) as error:
             failed.append(str(error))

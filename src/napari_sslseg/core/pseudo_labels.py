@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.self_training import told, without_loose_parts
+from napari_sslseg.core.loose_parts import without_loose_parts
+from napari_sslseg.core.self_training import told
 
 if TYPE_CHECKING:
     import torch

@@ -13,8 +13,6 @@ what it says itself, before it knows much, and cannot look at a whole scan to se
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from napari_sslseg.core.segmentation_loss import SIGMOID, class_shares
 from napari_sslseg.core.self_training_config import SelfTraining
 
@@ -69,42 +67,6 @@ def told(teacher: "nn.Module", images: "Tensor", kind: "LossKind", threshold: fl
         shares = class_shares(teacher(images).float(), kind)
         sure, index = shares.max(1)
         return torch.where(sure >= threshold, index, shares.shape[1])
-
-
-def without_loose_parts(labels: np.ndarray, count: int, least_part: float) -> np.ndarray:
-    """Take back what was said of small pieces that hang together with nothing.
-
-    Parameters
-    ----------
-    labels : ndarray, shape (S, H, W), int
-        Class indices of a scan; ``count`` where nothing is said.
-    count : int
-        Number of classes with the background.
-    least_part : float
-        A piece of a class that is smaller than this share of its largest piece is loose, unless it
-        touches another structure. Pieces hang together by their sides.
-
-    Returns
-    -------
-    ndarray
-        With ``count`` at loose pieces.
-    """
-    from scipy import ndimage
-
-    if least_part == 0:
-        return labels
-    found = labels.copy()
-    whole, _ = ndimage.label((labels > 0) & (labels < count))
-    sizes = np.bincount(whole.ravel())
-    for value in range(1, count):
-        own = labels == value
-        if not own.any():
-            continue
-        # By the size of all that it hangs together with, so that parts of one organ stay.
-        pieces = np.unique(whole[own])
-        small = pieces[sizes[pieces] < least_part * sizes[pieces].max()]
-        found[own & np.isin(whole, small)] = count
-    return found
 
 
 def strong_views(

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import napari_sslseg.core as core
+from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.loose_parts import without_loose_parts
+from napari_sslseg.core.predict import Segmenter
+
+
+def stack(*slices):
+    return np.array([[[int(c) for c in row] for row in rows.split()] for rows in slices], np.uint8)
+
+
+def test_small_pieces_that_hang_together_with_nothing_do_not_count():
+    # Class 1 in one piece of nine pixels through both slices, and one of two; 2 touches it.
+    given = stack("11100 11120 00000 00001", "11000 10000 00000 00001")
+    expected = stack("11100 11120 00000 00003", "11000 10000 00000 00003")
+    np.testing.assert_array_equal(without_loose_parts(given, 3, 0.3), expected)
+    np.testing.assert_array_equal(without_loose_parts(given, 3, 0.0), given)
+    # Two kidneys of about one size both stay.
+    two = stack("11011 11011 00000", "11010 00000 00000")
+    np.testing.assert_array_equal(without_loose_parts(two, 2, 0.5), two)
+    np.testing.assert_array_equal(
+        without_loose_parts(two, 2, 1.0), stack("11022 11022 00000", "11020 00000 00000")
+    )
+    nothing = np.full((2, 3, 3), 2, np.uint8)
+    np.testing.assert_array_equal(without_loose_parts(nothing, 2, 0.5), nothing)
+
+
+class Bright(nn.Module):
+    """Class 7 where it is bright, of the classes 3 and 7."""
+
+    def forward(self, images):
+        bright = 20 * (images - 0.7)
+        return torch.cat([-bright, torch.full_like(bright, -50), bright], 1)
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    import nibabel as nib
+
+    data = np.zeros((24, 20, 6), np.float32)
+    data[:10, :10] = 100  # 600 voxels
+    data[15:19, 15:18, 2:5] = 100  # 36 of them
+    path = tmp_path_factory.mktemp("scans") / "scan.nii.gz"
+    nib.save(nib.Nifti1Image(data, np.diag([1, 1, 4, 1])), path)
+    return core.load_volume(path, modality="MR")
+
+
+@pytest.fixture
+def segmenter():
+    preprocessing = core.Preprocessing(modality="MR")
+    return Segmenter(Bright(), preprocessing, (3, 7), "cpu")
+
+
+def test_predictions_are_without_them_if_that_is_asked_for(scan, segmenter):
+    plain, whole, clean = (
+        core.predict(segmenter, scan, least_part=share) for share in (0, 0.05, 0.07)
+    )
+    large, small = 600, 36
+    assert sorted(np.unique(plain.labels)) == [0, 7]
+    assert (plain.labels == 7).sum() == large + small
+    np.testing.assert_array_equal(whole.labels, plain.labels)  # 36 is 0.06 of 600.
+    assert (clean.labels == 7).sum() == large
+    assert (plain.labels[clean.labels == 7] == 7).all()
+    np.testing.assert_array_equal(clean.probabilities, plain.probabilities)
+    np.testing.assert_array_equal(clean.uncertainty, plain.uncertainty)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_what_is_no_share_is_refused(scan, segmenter, share):
+    with pytest.raises(ConfigError, match="choose one from 0 to 1"):
+        core.predict(segmenter, scan, least_part=share)
