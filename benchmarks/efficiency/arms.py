@@ -167,6 +167,8 @@ def make_arms() -> dict[str, Arm]:
     for name, stages in starts.items():
         for transfer in TRANSFERS:
             arms.append(Arm(f"{name}/{transfer}", stages, finetuning(transfer=transfer)))
+        changed = {"finetuning": finetuning(**recipe, transfer="encoder+decoder"), "stages": stages}
+        arms.append(replace(best, name=f"{name}/recipe", **changed))
     for strategy in STRATEGIES:
         arms.append(Arm(f"mae/{strategy}", mae, finetuning(strategy=strategy)))
     arms.append(Arm("mae/self-training", mae, finetuning(**taught), unlabelled=True))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from loop_project import make_project, open_panel, write_scans
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QGraphicsTextItem, QGraphicsView
 
 from napari_sslseg.core.project import Project
 from napari_sslseg.gui.panels.train import TrainPanel
@@ -163,6 +164,16 @@ def test_a_pretraining_of_the_project_is_chosen_and_told(opened, made, qtbot, tm
     assert "learnt from axial slices, but coronal ones are labelled" in panel.box.state.text()
 
 
+def drawn_words(plot):
+    """Texts within a plot, as they are drawn."""
+    return [
+        item.toPlainText()
+        for view in plot.findChildren(QGraphicsView)
+        for item in view.scene().items()
+        if isinstance(item, QGraphicsTextItem)
+    ]
+
+
 def test_slices_without_labels_are_learnt_from_if_wanted(opened, made, qtbot, tmp_path):
     from napari_sslseg import core
 
@@ -178,8 +189,13 @@ def test_slices_without_labels_are_learnt_from_if_wanted(opened, made, qtbot, tm
     # Ten slices each of the two patients who are not kept out; two of each are done.
     assert run.record["slices"]["unlabelled"] == 16
     assert run.record["settings"]["self_training"] is not None
+    # A line in the curve says why the loss jumps.
+    qtbot.waitUntil(lambda: "with unlabelled slices" in drawn_words(panel.box.plot), timeout=5_000)
     qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
     press(qtbot, panel.box.start)
     qtbot.waitUntil(lambda: "finetune-002 is finished" in panel.box.state.text(), timeout=60_000)
     run = core.Run.open(tmp_path / "project/runs/finetune-002")
     assert run.record["settings"]["self_training"] is None
+    panel.box.plot.redraw()
+    assert len(panel.box.plot.curves["Loss"]) == 4
+    assert "with unlabelled slices" not in drawn_words(panel.box.plot)

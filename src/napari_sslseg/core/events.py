@@ -32,6 +32,14 @@ class Message(Event):
 
 
 @dataclass(frozen=True)
+class Milestone(Message):
+    """A message about what holds from after ``step`` steps on; ``name`` says it in few words."""
+
+    step: int
+    name: str
+
+
+@dataclass(frozen=True)
 class Progress(Event):
     """``done`` of ``total`` pieces of work of a stage, such as scans read."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from napari_sslseg.core.config import FinetuneSettings
 from napari_sslseg.core.distributed import any_of, on_first
 from napari_sslseg.core.errors import ConfigError, DataError
-from napari_sslseg.core.events import Done, Event, Message, PauseFlag, StopFlag, drained
+from napari_sslseg.core.events import Done, Event, Milestone, PauseFlag, StopFlag, drained
 from napari_sslseg.core.labelled import LabelledScan, found_classes
 from napari_sslseg.core.middle import annotated_middle, check_middle, describe_middle
 from napari_sslseg.core.pretrain import describe_store
@@ -230,9 +230,11 @@ def _finetune(
         starts = round_starts(asked, length.steps) if asked is not None else ()
         averaged = Averaged(learner, model, settings.average_decay, starts)
         if starts:
-            yield Message(
+            yield Milestone(
                 f"From step {starts[0] + 1:,} on, {len(unknown):,} {store.noun}s without labels "
-                "are learnt from as well."
+                "are learnt from as well; their loss is added to the loss.",
+                step=starts[0],
+                name=f"with unlabelled {store.noun}s",
             )
     size = settings.training.batch_size
     batches = foreground_batches(training, store.foreground, size, settings.foreground_share)

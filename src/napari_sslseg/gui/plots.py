@@ -77,6 +77,8 @@ class CurvePlot(QWidget):
         self.drawn = 0
         self._marked: set[str] = set()
         self._items: dict[str, Any] = {}
+        self._milestones: dict[float, str] = {}
+        self._lines: list[Any] = []
         self._plot: PlotWidget | None = None
         self._last = 0.0
         self._timer = QTimer(self)
@@ -109,6 +111,10 @@ class CurvePlot(QWidget):
         if marked:
             self._marked.add(name)
 
+    def mark(self, step: float, words: str) -> None:
+        """Show what holds from a step on, by a line through the plot."""
+        self._milestones[step] = words
+
     def paint(self, colours: Mapping[str, str]) -> None:
         """Give curves colours of their own, by name; the others have those of the theme."""
         if dict(colours) != self._own:
@@ -119,9 +125,8 @@ class CurvePlot(QWidget):
         """Forget all curves."""
         self.curves.clear()
         self._marked.clear()
-        if self._plot is not None:
-            self._plot.clear()
-        self._items.clear()
+        self._milestones.clear()
+        self._wipe()
         self.key.clear()
 
     def set_theme(self, name: str) -> None:
@@ -131,11 +136,16 @@ class CurvePlot(QWidget):
 
     def _redo(self) -> None:
         """Draw all in other colours."""
-        self._items.clear()
+        self._wipe()
         if self._plot is not None:
-            self._plot.clear()
             self._colour()
             self.redraw()
+
+    def _wipe(self) -> None:
+        self._items.clear()
+        self._lines.clear()
+        if self._plot is not None:
+            self._plot.clear()
 
     def ask(self) -> None:
         """Redraw soon, but not too often."""
@@ -160,6 +170,8 @@ class CurvePlot(QWidget):
                 self._items[name] = self._item(plot, number, name in self._marked)
             x, y = curve.points(positive=log)
             self._items[name].setData(x, y)
+        for step, words in list(self._milestones.items())[len(self._lines) :]:
+            self._lines.append(self._line(plot, step, words))
         self._tell()
         self.drawn += 1
 
@@ -200,6 +212,18 @@ class CurvePlot(QWidget):
         pen = pyqtgraph.mkPen(colour, width=2 if marked else 1)
         symbols = {"symbol": "o", "symbolSize": 6, "symbolBrush": colour, "symbolPen": None}
         return plot.plot(pen=pen, **(symbols if marked else {}))
+
+    def _line(self, plot: "PlotWidget", step: float, words: str) -> Any:
+        import pyqtgraph
+
+        text = BACKGROUNDS[self.theme][1]
+        pen = pyqtgraph.mkPen(text, width=1, style=Qt.PenStyle.DashLine)
+        # Its name changes sides with where the line is, such that it stays within the plot.
+        names = {"position": 0.92, "color": text}
+        line = pyqtgraph.InfiniteLine(step, 90, pen, label=words, labelOpts=names)
+        # A step that is not reached yet would make room for itself.
+        plot.addItem(line, ignoreBounds=True)
+        return line
 
     def _colour_of(self, number: int) -> str:
         own = self._own.get(list(self.curves)[number])

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
-from napari_sslseg.core.events import Event, Message, Preview, Progress, Status, Step, Validation
+from napari_sslseg.core.events import (
+    Event,
+    Message,
+    Milestone,
+    Preview,
+    Progress,
+    Status,
+    Step,
+    Validation,
+)
 from napari_sslseg.gui.curves import short
 from napari_sslseg.gui.eta import Eta, duration
 from napari_sslseg.gui.foldable import Foldable
@@ -98,6 +107,7 @@ class TrainingBox(QWidget):
         self.messages.hide()
         layout.addWidget(self.messages)
         self._said = 0
+        self._milestones: list[Milestone] = []
         self.start.clicked.connect(self.wanted)
         self.pause.clicked.connect(self._pause)
         self.stop.clicked.connect(self._stop)
@@ -185,6 +195,7 @@ class TrainingBox(QWidget):
 
     def _begin(self, job: Job) -> None:
         self._job, self._said = job, 0
+        self._milestones.clear()
         self.eta = Eta()
         self.plot.clear()
         self.log.clear()
@@ -203,6 +214,10 @@ class TrainingBox(QWidget):
                     if event.step < self.eta.step:
                         self.plot.clear()  # The next stage.
                     self.eta.tell(event.step, event.total)
+                    # Told before the first step of its stage, so it is not of the curve before.
+                    for milestone in self._milestones:
+                        self.plot.mark(milestone.step, milestone.name)
+                    self._milestones.clear()
                     self.plot.add("Loss", event.step, event.loss)
                     text = self._how_far(event.images_per_second)
                 case Validation():
@@ -214,6 +229,8 @@ class TrainingBox(QWidget):
                     text = f"{event.stage}: {event.done:,} of {event.total:,}"
                 case Message():
                     self._note(event.text)
+                    if isinstance(event, Milestone):
+                        self._milestones.append(event)
                 case Preview():
                     self.pictured.emit(event.picture)
                 case Status():
