@@ -41,6 +41,15 @@ STRONG = core.Augmentation(
 GREYS = core.Augmentation(intensity=0.5, noise=0.2, gamma=1.0, blur=1.0)
 GEOMETRY = core.Augmentation(translation=0.15, rotation=30, crop=0.35, elastic=0.05)
 
+# Self-training that is not as it comes.
+TEACHING: dict[str, dict[str, Any]] = {
+    "often": {"begin": 0.25, "rounds": 6},
+    "sure": {"threshold": 0.9},
+    "unsure": {"threshold": 0.5},
+    "wide": {"augmentation": STRONG},
+    "heavy": {"weight": 2.0},
+}
+
 PRETRAINING = core.PretrainSettings(
     training=core.Training(batch_size=16, learning_rate=1e-3), validation_share=0
 )
@@ -159,6 +168,9 @@ def make_arms() -> dict[str, Arm]:
     arms += [best, Arm("scratch+tta", tta=True), replace(best, name="recipe+tta", tta=True)]
     arms.append(Arm("scratch+pieces", least_part=LEAST_PART))
     arms.append(replace(best, name="recipe+pieces", least_part=LEAST_PART))
+    for name, changes in TEACHING.items():
+        other = finetuning(**average, self_training=core.SelfTraining(**changes))
+        arms.append(replace(best, name=f"recipe+{name}", finetuning=other))
     starts = {name: (_alone(name),) for name, kind in TASKS.items() if 2 in kind.dimensions}
     starts["context-restoration+global-contrast"] = (
         Stage("context-restoration"),
