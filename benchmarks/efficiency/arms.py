@@ -27,19 +27,10 @@ STRATEGIES: tuple[Literal["sawtooth", "freeze-unfreeze", "layer-decay", "frozen-
 # Whose tasks need no labels and run on slices.
 PAPERS = ("dominic-2023", "umapathy-2022-regression", "umapathy-2022-contrastive", "polycl-s")
 
-STRONG = core.Augmentation(
-    translation=0.15,
-    rotation=30,
-    crop=0.35,
-    elastic=0.05,
-    intensity=0.5,
-    noise=0.2,
-    gamma=1.0,
-    blur=1.0,
-)
-
 GREYS = core.Augmentation(intensity=0.5, noise=0.2, gamma=1.0, blur=1.0)
 GEOMETRY = core.Augmentation(translation=0.15, rotation=30, crop=0.35, elastic=0.05)
+
+STRONG = GREYS.model_copy(update=GEOMETRY.model_dump(exclude_defaults=True))
 
 # Self-training that is not as it comes.
 TEACHING: dict[str, dict[str, Any]] = {
@@ -168,6 +159,10 @@ def make_arms() -> dict[str, Arm]:
     arms += [best, Arm("scratch+tta", tta=True), replace(best, name="recipe+tta", tta=True)]
     arms.append(Arm("scratch+pieces", least_part=LEAST_PART))
     arms.append(replace(best, name="recipe+pieces", least_part=LEAST_PART))
+    # As the window trains, if it is as long (400 steps).
+    window = best.finetuning.training.model_copy(update={"batch_size": 16})
+    same = best.finetuning.model_copy(update={"training": window})
+    arms.append(replace(best, name="recipe-batch-16", finetuning=same))
     for name, changes in TEACHING.items():
         other = finetuning(**average, self_training=core.SelfTraining(**changes))
         arms.append(replace(best, name=f"recipe+{name}", finetuning=other))

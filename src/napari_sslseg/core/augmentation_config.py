@@ -1,4 +1,4 @@
-"""Settings of the random changes of labelled slices."""
+"""Settings of the random changes of the slices that a fine-tuning learns from."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from napari_sslseg.core.settings import Settings
 
 
 class Augmentation(Settings):
-    """Random changes of labelled slices, applied on the device; 0 turns one off."""
+    """Random changes of slices and their labels, applied on the device; 0 turns one off."""
 
     translation: float = Field(
         0.1, ge=0, le=0.5, title="Translation", description="Largest shift, share of the slice."
