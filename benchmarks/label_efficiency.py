@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"[{count}/{len(left)}] {cell}: {what}", flush=True)
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = max(1, (cores or 1) // options.jobs)
+    threads = options.threads or max(1, (cores or 1) // options.jobs)
     place = Place(options.data, options.out, threads, options.device)
     try:
         failed = run_cells(left, place, options.results, options.jobs, report)
@@ -154,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--draws", type=int, default=3)
     running.add_argument("--seeds", nargs="*", type=int, default=[0])
     running.add_argument("--jobs", type=int, default=2)
+    running.add_argument("--threads", type=int, help="of each; all cores are shared if not given")
     running.add_argument("--device", default="cpu")
     commands.add_parser("table", parents=[common]).add_argument("--part", choices=parts)
     drawing = commands.add_parser("curves", parents=[common])
