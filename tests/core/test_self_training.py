@@ -1,5 +1,6 @@
 """Learning from slices without labels: what is told, compared, averaged, and kept."""
 
+import shutil
 from math import log
 
 import nibabel as nib
@@ -13,7 +14,8 @@ from torch import nn
 from napari_sslseg import core
 from napari_sslseg.core.averaging import Averaged
 from napari_sslseg.core.errors import DataError
-from napari_sslseg.core.events import Step
+from napari_sslseg.core.events import Message, Step
+from napari_sslseg.core.nifti import write_nifti
 from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.pseudo_labels import PseudoLabels
 from napari_sslseg.core.seen import patient_key, seen_by
@@ -257,6 +259,10 @@ def finetune(out, patients, **values):
     return core.finetune(labelled(patients, 0), out=out, **given)
 
 
+def told_in(events):
+    return [event.text for event in events if isinstance(event, Message)]
+
+
 def weights(run):
     return load_file(run.weights)
 
@@ -281,6 +287,44 @@ def test_unlabelled_slices_change_what_is_learnt_and_are_in_the_record(tmp_path,
     assert set(one) == set(other)
     assert any(not torch.equal(one[name], other[name]) for name in one)
     assert core.predict(run, patients[1][0], device="cpu").labels.shape == (10, 48, 48)
+
+
+def test_copies_of_labelled_scans_are_not_learnt_from_as_unlabelled(tmp_path, patients):
+    """As in the tutorial: scans with labels lie in a folder of their own, and with all others."""
+    every, own = tmp_path / "scans", tmp_path / "labelled"
+    for number, (volume, labels) in enumerate(patients[:3]):
+        path = every / f"p{number}.nii.gz"
+        path.parent.mkdir(exist_ok=True)
+        write_nifti(volume.geometry.to_source(volume.data), volume.geometry, None, path)
+        if number == 0:
+            (own / "images").mkdir(parents=True)
+            shutil.copy(path, own / "images")
+            core.save_labels(labels.data, own / "labels" / path.name, like=volume)
+    events = [
+        *core.iter_finetune(
+            core.pair_scans(own / "images", own / "labels", annotated={"p0": (2, 5)}),
+            unlabelled=every,
+            out=tmp_path / "run",
+            settings=settings(4),
+            device="cpu",
+        )
+    ]
+    record = events[-1].result.record
+    # Eight other slices of the labelled patient, and all of the two others.
+    assert record["slices"] == {"training": 2, "validation": 0, "unlabelled": 8 + 20}
+    assert any("1 of the scans without labels" in text for text in told_in(events))
+    seen = seen_by(events[-1].result)
+    assert patient_key("p0") in seen.learnt
+
+
+def test_a_training_of_one_step_says_that_it_learns_from_labels_alone(tmp_path, patients):
+    events = core.iter_finetune(
+        labelled(patients, 0), unlabelled=[patients[1][0]], out=tmp_path / "run",
+        settings=settings(1), device="cpu",
+    )  # fmt: skip
+    assert any(
+        "too short to learn from slices without" in e.text for e in events if hasattr(e, "text")
+    )
 
 
 def test_the_average_is_what_is_kept(tmp_path, patients):
@@ -327,7 +371,7 @@ def test_a_scan_that_is_gone_is_named_when_it_goes_on(tmp_path, patients):
     ):  # fmt: skip
         if isinstance(event, Step) and event.step == 3:
             stop.set()
-    with pytest.raises(core.SslsegError, match=patients[2][0].name):
+    with pytest.raises(core.SslsegError, match=f"{patients[2][0].name}.*give --unlabelled again"):
         core.finetune(
             labelled(patients, 0), unlabelled=[scans[1], scans[3]], out=tmp_path / "run",
             resume=True, device="cpu",

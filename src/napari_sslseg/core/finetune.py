@@ -12,7 +12,7 @@ import numpy as np
 from napari_sslseg.core.config import FinetuneSettings
 from napari_sslseg.core.distributed import any_of, on_first
 from napari_sslseg.core.errors import ConfigError, DataError
-from napari_sslseg.core.events import Done, Event, Milestone, PauseFlag, StopFlag, drained
+from napari_sslseg.core.events import Done, Event, Message, Milestone, PauseFlag, StopFlag, drained
 from napari_sslseg.core.labelled import LabelledScan, found_classes
 from napari_sslseg.core.middle import annotated_middle, check_middle, describe_middle
 from napari_sslseg.core.pretrain import describe_store
@@ -30,6 +30,7 @@ from napari_sslseg.core.subjects import hold_out
 from napari_sslseg.core.supervised import batch_loss, dice_validation, slice_prediction
 from napari_sslseg.core.unlabelled import (
     UNLABELLED,
+    copies,
     counted,
     open_slices,
     unlabelled_scans,
@@ -194,7 +195,13 @@ def _finetune(
     apart = range(len(labelled), len(labelled) + len(validation))
     unknown = np.empty(0, np.int64)
     if settings.self_training is not None:
-        unknown = open_slices(store, apart, settings.middle_share)
+        again = copies(store, apart.stop)
+        if again:
+            yield Message(
+                f"{len(again):,} of the scans without labels have the values of others that are "
+                "given, such as copies of those with labels, and are left out."
+            )
+        unknown = open_slices(store, [*apart, *again], settings.middle_share)
     if not store.foreground[training].any():
         raise DataError(
             "No annotated slice holds any of the classes "
@@ -236,6 +243,8 @@ def _finetune(
                 step=starts[0],
                 name=f"with unlabelled {store.noun}s",
             )
+        elif asked is not None:
+            yield Message(f"The training is too short to learn from {store.noun}s without labels.")
     size = settings.training.batch_size
     batches = foreground_batches(training, store.foreground, size, settings.foreground_share)
     job = Job(

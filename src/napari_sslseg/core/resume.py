@@ -98,9 +98,12 @@ def same_scans(run: Run, scans: Sequence[Scan]) -> list[Scan]:
             # Of several with one name, such as T1 of each patient, the contents tell which it is.
             given[entry.name].sort(key=lambda scan: content(scan) != entry.content)
         if not given.get(entry.name):
+            hint = "put it back"
+            if entry.role == "unlabelled":
+                hint = "give --unlabelled again (in Python unlabelled=...)"
             raise CheckpointError(
                 f"The scan {entry.name}, from which {run.folder} learns, is not among the scans "
-                "given; put it back, or start again without it."
+                f"given; {hint}, or start again without it."
             )
         found.append(given[entry.name].pop(0))
     return found

@@ -67,15 +67,39 @@ def _identity(scan: Volume | Source) -> object:
     return series.path.absolute(), series.name
 
 
+def copies(store: "SampleStore", first: int) -> list[int]:
+    """Scans that are in the store already under another path, such as in a folder with labels.
+
+    Parameters
+    ----------
+    store : SampleStore
+        The samples; scans with labels come first.
+    first : int
+        Number of the first scan without labels.
+
+    Returns
+    -------
+    list of int
+        Numbers of scans from ``first`` on with the values of an earlier one.
+    """
+    known = {scan.content for scan in store.scans[:first]}
+    found = []
+    for number, scan in enumerate(store.scans[first:], first):
+        if scan.content in known:
+            found.append(number)
+        known.add(scan.content)
+    return found
+
+
 def open_slices(store: "SampleStore", apart: Iterable[int], share: float) -> np.ndarray:
-    """Samples that nobody annotated, of scans that are not held out.
+    """Samples that nobody annotated, of scans that are not kept apart.
 
     Parameters
     ----------
     store : SampleStore
         The samples.
     apart : iterable of int
-        Numbers of the scans that are for the validation alone.
+        Numbers of the scans of which nothing is learnt: those for the validation, and copies.
     share : float
         Share of each scan around its middle to learn from.
 
@@ -89,12 +113,12 @@ def open_slices(store: "SampleStore", apart: Iterable[int], share: float) -> np.
     DataError
         If there is none.
     """
-    held_out = np.isin(store.scan_index, list(apart))
-    found = np.flatnonzero(~store.annotated & ~held_out & middle_of(store, share))
+    known = store.annotated | np.isin(store.scan_index, list(apart))
+    found = np.flatnonzero(~known & middle_of(store, share))
     if not found.size:
         raise DataError(
             f"There is no {store.noun} without labels to learn from; add unlabelled scans, or "
-            "leave out the self-training."
+            "leave out the self-training (--unlabelled on the command line)."
         )
     return found
 
