@@ -102,7 +102,7 @@ def predict(
         typer.Option(
             "--tta",
             help="Average over slightly turned and scaled views (test-time augmentation); takes "
-            "five times as long.",
+            "up to five times as long.",
         ),
     ] = False,
     least_part: Annotated[

@@ -28,6 +28,7 @@ from napari_sslseg.options import (
     Embedding,
     Json,
     Left,
+    ManyPieces,
     Masks,
     MiddleShare,
     ModalityOption,
@@ -219,6 +220,7 @@ def finetune(
         typer.Option(help='JSON of annotated slices, {"scan": [3, 9]}; all slices if not given.'),
     ] = None,
     unlabelled: Unlabelled = None,
+    many_pieces: ManyPieces = False,
     validation_share: Annotated[
         float | None,
         typer.Option(help="Share of the subjects kept out to choose the best weights; 0 if unset."),
@@ -257,7 +259,7 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Fine-tune a U-Net on annotated slices."""
-    from napari_sslseg.core.config import SELF_TRAINED, named_network
+    from napari_sslseg.core.config import named_network, self_trained
     from napari_sslseg.core.finetune import iter_finetune, split_validation
     from napari_sslseg.core.labelled import pair_scans, read_annotated
     from napari_sslseg.core.preset_runs import iter_finetune_preset
@@ -270,7 +272,7 @@ def finetune(
         refuse_with_resume(
             preset, annotated, classes, transfer, strategy, steps, batch_size, learning_rate,
             network, plane, spacing, size, neighbours, middle_share, modality, validation_share,
-            compiled or None, seed, overwrite or None,
+            compiled or None, seed, overwrite or None, many_pieces or None,
         )  # fmt: skip
         start_processes()
         resume_finetune(images, labels, unlabelled, out, init, cache, device, threads, as_json)
@@ -303,7 +305,9 @@ def finetune(
         )
     others = given(transfer=transfer, strategy=strategy, classes=numbers(classes))
     if unlabelled:
-        others |= SELF_TRAINED
+        others |= self_trained(many_pieces)
+    elif many_pieces:
+        raise ConfigError("--many-pieces is about unlabelled slices; give --unlabelled as well.")
     stop = StopFlag()
     common: dict[str, Any] = {
         "init": "scratch" if scratch else Path(init),

@@ -156,6 +156,14 @@ Unlabelled = Annotated[
         "twice as long."
     ),
 ]
+ManyPieces = Annotated[
+    bool,
+    typer.Option(
+        "--many-pieces",
+        help="With --unlabelled: a structure may be in many pieces, such as lesions. Small loose "
+        "pieces that the network finds count then; else they are not learnt from.",
+    ),
+]
 MiddleShare = Annotated[
     float | None,
     typer.Option(help="Share of each scan's slices, around its middle, to learn from; all if 1."),

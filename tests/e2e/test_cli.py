@@ -96,12 +96,25 @@ def test_unlabelled_scans_and_neighbouring_slices_are_learnt_from(data, tmp_path
     assert roles == ["training"] + 5 * ["unlabelled"]
     assert record["settings"]["average_decay"] == 0.99
     assert record["settings"]["preprocessing"]["neighbours"] == 1
-    refused(
-        run("finetune", *given, "--preset", "dominic-2023", "--out", tmp_path / "no"),
-        "--unlabelled",
-    )
+    assert record["settings"]["self_training"]["least_part"] > 0
+    no = ["--out", tmp_path / "no"]
+    assert refused(run("finetune", *given, "--preset", "dominic-2023", *no), "--unlabelled")
     lost = [*given[:-1], tmp_path / "nowhere"]
-    refused(run("finetune", *lost, "--out", tmp_path / "no"), "nowhere")
+    assert refused(run("finetune", *lost, *no), "nowhere")
+    assert refused(run("finetune", *given[:-2], "--many-pieces", *no), "--unlabelled")
+
+
+def test_small_pieces_of_structures_in_many_pieces_are_learnt_from(data, tmp_path):
+    one = sorted((data / "images").iterdir())[0]
+    (tmp_path / "few").mkdir()
+    shutil.copy(data / "labels" / one.name, tmp_path / "few" / one.name)
+    done = run(
+        "finetune", "--images", one, "--labels", tmp_path / "few", "--unlabelled", data / "images",
+        "--many-pieces", "--out", tmp_path / "run", "--device", "cpu", "--steps", 4,
+        "--batch-size", 2, "--network", "tiny", "--size", "32,32",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert Run.open(tmp_path / "run").record["settings"]["self_training"]["least_part"] == 0
 
 
 def test_a_pretraining_run_holds_weights_record_and_metrics(pretrained):

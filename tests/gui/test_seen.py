@@ -99,7 +99,7 @@ def test_patients_of_the_pretraining_before_are_told_apart(session):
     assert [row.scan for row in rows[:1]] == ["p3"]
     assert "(4 slices of 2 patients" in score_sheet(session.predictions, RUN).verdict
     assert (
-        "pretraining saw 1 scan of these, without labels"
+        "network saw 1 scan of these before, without labels"
         in score_sheet(session.predictions, RUN).verdict
     )
     # Where the pretraining is gone nobody can tell, so that nothing passes for unseen.

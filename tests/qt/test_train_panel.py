@@ -191,6 +191,8 @@ def test_slices_without_labels_are_learnt_from_if_wanted(opened, made, qtbot, tm
     assert run.record["settings"]["self_training"] is not None
     # A line in the curve says why the loss jumps.
     qtbot.waitUntil(lambda: "with unlabelled slices" in drawn_words(panel.box.plot), timeout=5_000)
+    assert run.record["settings"]["self_training"]["least_part"] > 0
+    assert run.record["settings"]["preprocessing"]["neighbours"] == 1  # They lie near.
     qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
     press(qtbot, panel.box.start)
     qtbot.waitUntil(lambda: "finetune-002 is finished" in panel.box.state.text(), timeout=60_000)
@@ -199,3 +201,30 @@ def test_slices_without_labels_are_learnt_from_if_wanted(opened, made, qtbot, tm
     panel.box.plot.redraw()
     assert len(panel.box.plot.curves["Loss"]) == 4
     assert "with unlabelled slices" not in drawn_words(panel.box.plot)
+
+
+def test_many_pieces_and_neighbouring_slices_are_asked_for_in_the_advanced_part(
+    opened, made, qtbot, tmp_path
+):
+    from napari_sslseg import core
+
+    _, panel = opened(tmp_path)
+    tiny(panel, 4)
+    form = panel.form
+    if not form.pieces.isVisible():
+        press(qtbot, form.advanced.button)
+    assert form.neighbours.text() == "by their distance"
+    form.neighbours.setFocus()
+    qtbot.keyClick(form.neighbours, Qt.Key.Key_Up)
+    assert form.neighbours.text() == "0"
+    place = QPoint(8, form.pieces.height() // 2)
+    qtbot.mouseClick(form.pieces, Qt.MouseButton.LeftButton, pos=place)
+    press(qtbot, panel.box.start)
+    qtbot.waitUntil(lambda: "finetune-001 is finished" in panel.box.state.text(), timeout=60_000)
+    settings = core.Run.open(tmp_path / "project/runs/finetune-001").record["settings"]
+    assert settings["self_training"]["least_part"] == 0
+    assert settings["preprocessing"]["neighbours"] == 0
+    # Without unlabelled slices there are no pieces to find.
+    box = form.unlabelled
+    qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
+    assert not form.pieces.isEnabled()

@@ -27,8 +27,8 @@ from napari_sslseg.core.preprocess_config import (
     Window as Window,
 )
 from napari_sslseg.core.self_training_config import (
-    SELF_TRAINED as SELF_TRAINED,
     SelfTraining as SelfTraining,
+    self_trained as self_trained,
 )
 from napari_sslseg.core.settings import Settings as Settings, checked as checked
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from napari_sslseg.core.atomic import atomic_path, write_text
 from napari_sslseg.core.config import (
-    SELF_TRAINED,
     FinetuneSettings,
     Network,
     PretrainSettings,
+    self_trained,
 )
 from napari_sslseg.core.demo_plan import FULL, Plan, demo_preprocessing
 from napari_sslseg.core.errors import DataError
@@ -130,7 +130,7 @@ def iter_demo(
     settings_of: dict[str, dict[str, Any]] = {
         "scratch": same,
         "pretrained": {},
-        "self-trained": same | SELF_TRAINED,
+        "self-trained": same | self_trained(),
     }
     arms: list[dict[str, Any]] = []
     curves: dict[str, list[list[float]]] = {}

@@ -142,7 +142,7 @@ def predict(
         Whether to keep the probabilities, which take 4 bytes per voxel and class.
     tta : bool
         Whether to average over views that are a little turned and scaled (test-time augmentation),
-        see :mod:`napari_sslseg.core.test_time`; takes five times as long.
+        see :mod:`napari_sslseg.core.test_time`; takes up to five times as long.
     least_part : float
         Pieces of a class that touch no other structure and are smaller than this share of its
         largest piece become background, 0…1; none at 0. Not for classes in many pieces, such as

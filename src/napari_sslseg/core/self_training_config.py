@@ -1,5 +1,7 @@
 """Settings of learning from unlabelled scans while fine-tuning."""
 
+from typing import Any
+
 from pydantic import Field
 
 from napari_sslseg.core.augmentation_config import Augmentation
@@ -10,9 +12,6 @@ AVERAGE_DECAY = 0.99
 
 STRONG_GREYS = Augmentation(intensity=0.5, noise=0.2, gamma=1.0, blur=1.0)
 """Grey values that change more than those of labelled slices: the student has it harder."""
-
-SELF_TRAINED = {"self_training": {}, "average_decay": AVERAGE_DECAY}
-"""Fields of the fine-tuning that learns from unlabelled slices, as it comes."""
 
 
 class SelfTraining(Settings):
@@ -67,3 +66,15 @@ class SelfTraining(Settings):
         title="CutMix",
         description="Share of these slices that get a box of another one.",
     )
+
+
+def self_trained(many_pieces: bool = False) -> dict[str, Any]:
+    """Fields of the fine-tuning that learns from unlabelled slices, as it comes.
+
+    Parameters
+    ----------
+    many_pieces : bool
+        Whether a structure may be in many pieces, such as lesions, so that small ones count.
+    """
+    asked = {"least_part": 0.0} if many_pieces else {}
+    return {"self_training": asked, "average_decay": AVERAGE_DECAY}

@@ -27,8 +27,8 @@ USE_WORDS: dict[Use, str] = {
 
 USE_HINTS: dict[Use, str] = {
     "not seen": "Neither the training nor a pretraining before it saw this patient.",
-    "without labels": "The training learnt nothing of this patient, but its pretraining saw them "
-    "without labels; a patient that is new to it may come out a little worse.",
+    "without labels": "No label of this patient was learnt from, but the network saw their scans "
+    "before; a patient that is new to it may come out a little worse.",
     "kept out": "Kept out of the training; it only decided which weights were best.",
     "same patient": "The training saw another scan of this patient, so the score is too good.",
     "learnt from": "The training learnt from this scan, so the score is too good.",

@@ -202,7 +202,7 @@ def verdict(names: Mapping[int, str], scored: Sequence[Scored]) -> str:
     sentence += accepted_words([item.accepted for item in honest], slices)
     unlabelled = sum(item.use == "without labels" for item in honest)
     if unlabelled:
-        sentence += f" The pretraining saw {many(unlabelled, 'scan')} of these, without labels."
+        sentence += f" The network saw {many(unlabelled, 'scan')} of these before, without labels."
     stale = sum(item.stale for item in honest)
     if stale:
         sentence += f" Labels of {many(stale, 'scan')} were changed since (*)."

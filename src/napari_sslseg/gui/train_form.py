@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sslseg.core.config import NETWORK_WIDTHS
+from napari_sslseg.core.preprocess_config import MOST_NEIGHBOURS
 from napari_sslseg.gui.foldable import Foldable
 from napari_sslseg.gui.quiet import QuietComboBox, QuietDoubleSpinBox, QuietSpinBox
 from napari_sslseg.gui.run_words import long_words, short_words
@@ -38,6 +39,14 @@ DEVICES = {
 UNLABELLED = (
     "<p>Slices that are not done, also of scans without any label, teach as well: what the network "
     "is sure of there, it has to see again after changes. Takes about twice as long.</p>"
+)
+PIECES = (
+    "<p>Such as lesions. Small loose pieces that the network finds in unlabelled slices count "
+    "then; else they are taken for mistakes, and not learnt from.</p>"
+)
+NEIGHBOURS = (
+    "<p>Slices on each side that the network sees beside each. By itself it sees one where slices "
+    "lie near each other, and none where they do not.</p>"
 )
 NETWORKS = {"tiny": "Tiny (for a try)", "small": "Small", "paper": "Large (needs a graphics card)"}
 
@@ -83,6 +92,7 @@ class TrainForm(QWidget):
         layout.addWidget(self.advanced)
         self._runs: dict[str, RunSummary] = {}
         self.start.currentIndexChanged.connect(self._start_changed)
+        self.unlabelled.toggled.connect(self.pieces.setEnabled)
         self.share.valueChanged.connect(lambda _: self.changed.emit())
         self.steps.valueChanged.connect(lambda steps: self.length.setEnabled(not steps))
         self._start_changed()
@@ -107,7 +117,13 @@ class TrainForm(QWidget):
             "train-network", "Size of the network", [(t, k, "") for k, t in NETWORKS.items()]
         )
         self.network.setCurrentIndex(list(NETWORK_WIDTHS).index(usual.network))
+        self.neighbours = _spin("train-neighbours", -1, MOST_NEIGHBOURS, -1)
+        self.neighbours.setSpecialValueText("by their distance")
+        self.neighbours.setToolTip(NEIGHBOURS)
         self.loss = _combo("train-loss", "What it learns to make small", _asked(LOSSES))
+        self.pieces = QCheckBox("Structures in &many pieces")
+        self.pieces.setObjectName("train-pieces")
+        self.pieces.setToolTip(PIECES)
         self.share = _spin("train-share", 0, 50, round(100 * usual.share))
         self.share.setSuffix(" % of patients")
         self.share.setToolTip("Not learnt from; the Dice on them says how good the training is.")
@@ -118,9 +134,11 @@ class TrainForm(QWidget):
             ("Take over", self.transfer), ("How", self.strategy),
             ("Steps", self.steps), ("Keep out", self.share), ("Slices per step", self.batch),
             ("Learning rate", self.rate), ("Loss", self.loss), ("Network", self.network),
+            ("Neighbouring slices", self.neighbours),
             ("Computes on", self.device), ("Seed", self.seed),
         ):  # fmt: skip
             form.addRow(name, field)
+        form.addRow(self.pieces)
         return box
 
     def show_runs(self, runs: Sequence["RunSummary"]) -> None:
@@ -153,6 +171,8 @@ class TrainForm(QWidget):
             loss=self.loss.currentData(),
             network=self.network.currentData(),
             unlabelled=self.unlabelled.isChecked(),
+            many_pieces=self.pieces.isChecked(),
+            neighbours=self.neighbours.value() if self.neighbours.value() >= 0 else None,
             share=self.share.value() / 100,
             device=self.device.currentData(),
             seed=self.seed.value(),
@@ -160,11 +180,12 @@ class TrainForm(QWidget):
 
     def _start_changed(self) -> None:
         run = self._runs.get(self.start.currentData() or "")
-        for field in (self.transfer, self.strategy):
-            self._rows.setRowVisible(field, run is not None)
-        # That of a pretraining is taken over as it is.
-        self._rows.setRowVisible(self.network, run is None)
-        scratch = "Knows nothing before; a pretraining (step 2) usually needs fewer labels."
+        for taken in (self.transfer, self.strategy):
+            self._rows.setRowVisible(taken, run is not None)
+        # Those of a pretraining are taken over as they are.
+        for own in (self.network, self.neighbours):
+            self._rows.setRowVisible(own, run is None)
+        scratch = "Knows nothing before. A pretraining (step 2) can be tried beside it."
         self.about.setText(scratch if run is None else long_words(run))
         self.changed.emit()
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.config import (
-    SELF_TRAINED,
     FinetuneSettings,
     LossKind,
     Strategy,
     Transfer,
+    self_trained,
 )
 from napari_sslseg.core.errors import SslsegError
 from napari_sslseg.core.geometry import PLANE_AXIS
@@ -76,6 +76,11 @@ class TrainingChoice:
         ``tiny``, ``small`` or ``paper``; from scratch alone.
     unlabelled : bool
         Whether slices without labels are learnt from as well, where there are any.
+    many_pieces : bool
+        Whether small loose pieces count that the network finds in them.
+    neighbours : int or None
+        Slices on each side that are seen beside each; by their distance if None. From scratch
+        alone.
     share : float
         Of the patients, to be kept out.
     """
@@ -90,6 +95,8 @@ class TrainingChoice:
     loss: LossKind = "dice-ce"
     network: str = "small"
     unlabelled: bool = True
+    many_pieces: bool = False
+    neighbours: int | None = None
     share: float = 0.2
     device: str = "auto"
     seed: int = 0
@@ -118,7 +125,7 @@ def finetune_settings(project: "Project", choice: TrainingChoice) -> FinetuneSet
         "loss": choice.loss,
     }
     if choice.unlabelled and open_slices(project):
-        values |= SELF_TRAINED
+        values |= self_trained(choice.many_pieces)
     if choice.start:
         return checked(
             FinetuneSettings, **values, strategy=choice.strategy, transfer=choice.transfer
@@ -128,6 +135,8 @@ def finetune_settings(project: "Project", choice: TrainingChoice) -> FinetuneSet
     usual_input = default_preprocessing(
         labelled[0].modality, spacing=labelled[0].spacing, plane=project.plane
     )
+    if choice.neighbours is not None:
+        usual_input = usual_input.model_copy(update={"neighbours": choice.neighbours})
     return checked(
         FinetuneSettings,
         **values,
