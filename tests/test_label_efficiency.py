@@ -161,7 +161,9 @@ def test_the_table_pairs_draws_and_corrects_within_a_data_set_and_count(tmp_path
     assert len(lines) == 2 + 4
     # p of a is 1/16, and twice that for two arms; +0.125 and +0.225 have a deviation of 0.0707.
     a = next(line for line in lines if "| 1 | a |" in line)
-    assert "| 0.625 ± 0.000 | 2.0 | +0.175 ± 0.071 | 0.1250 | 2 | 4 | 3 | 4 |" in a
+    assert "| 0.625 ± 0.000 | 0 of 8 | 2.0 | +0.175 ± 0.071 | 0.1250 | 2 | 4 | 3 | 4 |" in a
+    # Those below 0.5 failed; 0.5 itself is none of them.
+    assert "| 0.450 ± 0.071 | 4 of 8 |" in next(line for line in lines if "| scratch |" in line)
     assert next(line for line in lines if "| all | a |" in line).count(" – ") == 2
     again = latest([*rows, row("b", [0.8] * 4)], part="test")
     assert "| 0.800 |" in table(again)

@@ -38,7 +38,7 @@ TEACHING: dict[str, dict[str, Any]] = {
     "sure": {"threshold": 0.9},
     "unsure": {"threshold": 0.5},
     "wide": {"augmentation": STRONG},
-    "heavy": {"weight": 2.0},
+    "light": {"weight": 0.3},
 }
 
 PRETRAINING = core.PretrainSettings(

@@ -10,6 +10,8 @@ from scipy.stats import wilcoxon
 from efficiency.rows import Row
 
 REFERENCE = "scratch"
+FAILED = 0.5
+"""Mean Dice below which a subject is counted as one that failed."""
 
 Draw = tuple[int, int]
 """Seed and number of a draw."""
@@ -18,7 +20,8 @@ Group = tuple[str, Any, str]
 """Data set, labelled subjects, arm."""
 
 HEAD = (
-    *("data set", "labelled", "arm", "Dice", "HD95 (mm)", f"difference from {REFERENCE}"),
+    *("data set", "labelled", "arm", "Dice", f"below {FAILED}", "HD95 (mm)"),
+    f"difference from {REFERENCE}",
     *("p (Holm)", "draws", "subjects", "fine-tuning (s)", "pretraining (s)"),
 )
 
@@ -112,6 +115,7 @@ def table(rows: Iterable[Row]) -> str:
         cells = [
             *map(str, group),
             spread([np.mean(list(subject_dice(row).values())) for row in found.values()], ".3f"),
+            _failed(found.values()),
             _hd95(found.values()),
             gap,
             _p(corrected[group]) if group in corrected else "–",
@@ -128,6 +132,12 @@ def table(rows: Iterable[Row]) -> str:
 
 def _p(value: float) -> str:
     return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
+def _failed(rows: Iterable[Row]) -> str:
+    """In how many cases, subjects times draws, the mean Dice is low."""
+    values = [value for row in rows for value in subject_dice(row).values()]
+    return f"{sum(value < FAILED for value in values)} of {len(values)}"
 
 
 def _hd95(rows: Iterable[Row]) -> str:
