@@ -87,7 +87,7 @@ class Arm:
     tta : bool
         Whether scans are predicted with test-time augmentation.
     least_part : float
-        Smaller pieces than this share of the largest are left out of predictions.
+        Loose pieces below this share of the largest of their class are left out of predictions.
     method : {"core", "random-forest", "monai-loop", "nnunet"}
         Who fits it.
     options : mapping

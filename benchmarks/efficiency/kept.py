@@ -10,15 +10,16 @@ from typing import Any
 from filelock import FileLock
 
 
-def record(run: Path) -> Path:
-    """File that says that a run is done, and how long it took."""
-    return run.with_suffix(".json")
+def is_made(run: Path) -> bool:
+    """Whether a run is there, whole."""
+    return run.is_dir() and _record(run).exists()
 
 
-def made_once(run: Path, make: Callable[[], object], **about: Any) -> float:
-    """Make a run unless it is done, and say how many seconds that took, if long ago.
+def made_once(run: Path, make: Callable[[], object], **about: Any) -> dict[str, Any]:
+    """Make a run unless it is there already.
 
-    A process that finds another one at work waits for it; what that left unfinished is made anew.
+    A process that finds another one at work waits for its lock; what that left unfinished is made
+    anew.
 
     Parameters
     ----------
@@ -27,16 +28,24 @@ def made_once(run: Path, make: Callable[[], object], **about: Any) -> float:
     make : callable
         Makes the run.
     **about : any
-        What else its record says, for people.
+        What else its record says of how it was made.
+
+    Returns
+    -------
+    dict
+        The record, of now or of back then: ``about`` and the ``seconds`` that the making took.
     """
-    done = record(run)
     run.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{run}.lock"):
-        if not done.exists():
+        if not is_made(run):
             begin = time.perf_counter()
             make()
             about["seconds"] = time.perf_counter() - begin
-            part = done.with_suffix(".part")
+            part = run.with_suffix(".part")
             part.write_text(json.dumps(about))
-            os.replace(part, done)
-        return float(json.loads(done.read_text())["seconds"])
+            os.replace(part, _record(run))
+        return dict(json.loads(_record(run).read_text()))
+
+
+def _record(run: Path) -> Path:
+    return run.with_suffix(".json")

@@ -62,7 +62,7 @@ def run_cell(cell: Cell, place: Place) -> Row:
     with tempfile.TemporaryDirectory(dir=place.out / "work") as folder:
         fit = Fit(cell, of(cell.subjects), of(cell.data.training), place, Path(folder))
         start, pretraining = pretrained(fit)
-        labeller, seconds = fitted(fit, start)
+        labeller, made = fitted(fit, start)
         scores = {
             subject: _scores(labeller, by_subject[subject], cell.data.classes)
             for subject in cell.data.part(cell.part)
@@ -74,10 +74,18 @@ def run_cell(cell: Cell, place: Place) -> Row:
         "subjects": list(cell.subjects),
         "mean_dice": _rounded(mean_of(score["mean_dice"] for score in scores.values())),
         "scores": scores,
-        "seconds": {"finetuning": round(seconds, 2), "pretraining": round(pretraining, 2)},
+        "seconds": {"finetuning": round(made["seconds"], 2), "pretraining": round(pretraining, 2)},
+        **{key: made[key] for key in ("device", "threads", "versions")},
+    }
+
+
+def _by_what(fit: Fit) -> dict[str, Any]:
+    """What a network is fitted with; a fit that is kept says what it was."""
+    place = fit.place
+    return {
         "device": place.device if place.device != "cpu" else platform.machine(),
         "threads": place.threads,
-        "versions": {name: version(name) for name in _packages(cell)},
+        "versions": {name: version(name) for name in _packages(fit.cell)},
     }
 
 
@@ -111,14 +119,14 @@ def pretrained(fit: Fit) -> tuple[Path | None, float]:
             threads=place.threads,
             overwrite=True,
         )
-        about = {"dataset": cell.data.name, "task": task.kind}
-        total += made_once(run, make, **about)
+        about = {"dataset": cell.data.name, "task": task.kind, **_by_what(fit)}
+        total += made_once(run, make, **about)["seconds"]
         before = run
     return before, total
 
 
-def fitted(fit: Fit, start: Path | None) -> tuple[Labeller, float]:
-    """Fit the arm of a cell: what labels scans, and the seconds of the fitting."""
+def fitted(fit: Fit, start: Path | None) -> tuple[Labeller, dict[str, Any]]:
+    """Fit the arm of a cell: what labels scans, and by what in how many seconds it was made."""
     if fit.cell.arm.method == "core":
         return _finetuned(fit, start)
     peers: dict[str, Callable[[Fit], Labeller]] = {
@@ -128,14 +136,14 @@ def fitted(fit: Fit, start: Path | None) -> tuple[Labeller, float]:
     }
     begin = time.perf_counter()
     labeller = peers[fit.cell.arm.method](fit)
-    return labeller, time.perf_counter() - begin
+    return labeller, {**_by_what(fit), "seconds": time.perf_counter() - begin}
 
 
 def _labeller(segmenter: Segmenter, **options: Any) -> Labeller:
     return lambda scan: core.predict(segmenter, scan, probabilities=False, **options)
 
 
-def _finetuned(fit: Fit, start: Path | None) -> tuple[Labeller, float]:
+def _finetuned(fit: Fit, start: Path | None) -> tuple[Labeller, dict[str, Any]]:
     """Of a fine-tuning that is made once for all cells that share it, whatever they predict."""
     cell, place = fit.cell, fit.place
     run = place.finetuned(cell.fit_hash)
@@ -150,8 +158,8 @@ def _finetuned(fit: Fit, start: Path | None) -> tuple[Labeller, float]:
         threads=place.threads,
         overwrite=True,
     )
-    seconds = made_once(run, make, dataset=cell.data.name, arm=cell.arm.name)
-    return _labeller(core.load_segmenter(run, place.device), **cell.predicting()), seconds
+    made = made_once(run, make, dataset=cell.data.name, arm=cell.arm.name, **_by_what(fit))
+    return _labeller(core.load_segmenter(run, place.device), **cell.predicting()), made
 
 
 def _forest(fit: Fit) -> Segmenter:

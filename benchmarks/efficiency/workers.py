@@ -8,7 +8,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from efficiency.cells import Cell
-from efficiency.kept import record
+from efficiency.kept import is_made
 from efficiency.place import Place
 from efficiency.rows import append_row
 
@@ -59,7 +59,7 @@ def run_cells(
 def _next(waiting: list[Cell], busy: dict, place: Place) -> int | None:
     """The first cell that would not wait for a run that another one is at."""
     taken = {run for _, cell in busy.values() for run in _runs(cell, place)}
-    taken = {run for run in taken if not record(run).exists()}
+    taken = {run for run in taken if not is_made(run)}
     return next((i for i, cell in enumerate(waiting) if not taken & _runs(cell, place)), None)
 
 

@@ -109,9 +109,8 @@ def predict(
         float,
         typer.Option(
             metavar="SHARE",
-            help="Leave out pieces that touch nothing and are smaller than this share of the "
-            "largest piece of their structure, such as 0.1. Not for structures in many pieces, "
-            "such as lesions.",
+            help="Leave out loose pieces that are smaller than this share of the largest piece of "
+            "their structure, such as 0.1. Not for structures in many pieces, such as lesions.",
         ),
     ] = 0.0,
     as_json: Json = False,

@@ -277,10 +277,13 @@ def finetune(
         start_processes()
         resume_finetune(images, labels, unlabelled, out, init, cache, device, threads, as_json)
         return
+    if many_pieces and not unlabelled:
+        raise ConfigError("--many-pieces is about unlabelled slices; give --unlabelled as well.")
     base = preset_named(preset) if preset else None
     if base is not None and unlabelled:
         raise ConfigError(
-            f"The preset {preset} fine-tunes on labelled slices alone; leave out --unlabelled."
+            f"The preset {preset} fine-tunes on labelled slices alone; leave out --unlabelled "
+            "and what belongs to it."
         )
     marked = read_annotated(annotated) if annotated else None
     pairs = pair_scans(images, labels, marked)
@@ -306,8 +309,6 @@ def finetune(
     others = given(transfer=transfer, strategy=strategy, classes=numbers(classes))
     if unlabelled:
         others |= self_trained(many_pieces)
-    elif many_pieces:
-        raise ConfigError("--many-pieces is about unlabelled slices; give --unlabelled as well.")
     stop = StopFlag()
     common: dict[str, Any] = {
         "init": "scratch" if scratch else Path(init),

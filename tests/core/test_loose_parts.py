@@ -29,6 +29,35 @@ def test_small_pieces_that_hang_together_with_nothing_do_not_count():
     np.testing.assert_array_equal(without_loose_parts(nothing, 2, 0.5), nothing)
 
 
+def test_a_piece_is_measured_by_the_pieces_of_its_own_class():
+    """Of two kidneys one touches the liver, which makes it no larger."""
+    liver, kidney = np.zeros((1, 20, 30), np.uint8), np.s_[:, 2:6]
+    liver[:, :, :14] = 1
+    liver[kidney][..., 14:18] = 2
+    liver[kidney][..., 24:28] = 2
+    for share in (0.1, 0.3, 1.0):
+        np.testing.assert_array_equal(without_loose_parts(liver, 3, share), liver)
+
+
+def test_a_stray_pixel_beside_a_large_structure_does_not_take_the_true_piece_away():
+    given = np.zeros((1, 20, 30), np.uint8)
+    given[:, :, :14] = 1
+    given[:, 0, 14] = 2  # A mistake, but a part of what is large.
+    given[:, 8:13, 20:25] = 2
+    np.testing.assert_array_equal(without_loose_parts(given, 3, 0.3), given)
+
+
+def test_two_specks_that_hang_together_are_loose_all_the_same():
+    given = np.zeros((1, 20, 30), np.uint8)
+    given[:, :8, :8], given[:, 10:18, :8] = 1, 2
+    expected = given.copy()
+    given[:, 4, 20], given[:, 4, 21] = 1, 2
+    expected[:, 4, 20:22] = 3
+    np.testing.assert_array_equal(without_loose_parts(given, 3, 0.1), expected)
+    everywhere = np.ones((2, 3, 3), np.uint8)
+    np.testing.assert_array_equal(without_loose_parts(everywhere, 2, 1.0), everywhere)
+
+
 class Bright(nn.Module):
     """Class 7 where it is bright, of the classes 3 and 7."""
 

@@ -26,6 +26,7 @@ from napari_sslseg.core.self_training import (
     told_loss,
 )
 from napari_sslseg.core.slices import SliceStore
+from napari_sslseg.core.unlabelled import unlabelled_scans, without_copies
 
 
 def logits(*shares):
@@ -289,42 +290,100 @@ def test_unlabelled_slices_change_what_is_learnt_and_are_in_the_record(tmp_path,
     assert core.predict(run, patients[1][0], device="cpu").labels.shape == (10, 48, 48)
 
 
-def test_copies_of_labelled_scans_are_not_learnt_from_as_unlabelled(tmp_path, patients):
-    """As in the tutorial: scans with labels lie in a folder of their own, and with all others."""
+@pytest.fixture
+def folders(tmp_path, patients):
+    """As in the tutorial: p0 has labels and lies in a folder of its own, and with all others."""
     every, own = tmp_path / "scans", tmp_path / "labelled"
+    every.mkdir()
     for number, (volume, labels) in enumerate(patients[:3]):
         path = every / f"p{number}.nii.gz"
-        path.parent.mkdir(exist_ok=True)
         write_nifti(volume.geometry.to_source(volume.data), volume.geometry, None, path)
         if number == 0:
             (own / "images").mkdir(parents=True)
             shutil.copy(path, own / "images")
             core.save_labels(labels.data, own / "labels" / path.name, like=volume)
-    events = [
-        *core.iter_finetune(
-            core.pair_scans(own / "images", own / "labels", annotated={"p0": (2, 5)}),
-            unlabelled=every,
-            out=tmp_path / "run",
-            settings=settings(4),
-            device="cpu",
-        )
-    ]
+    return own, every
+
+
+def from_folders(folders, out, stop_at=None, **values):
+    """Events of a fine-tuning on what lies in the folders."""
+    own, every = folders
+    stop, events = core.StopFlag(), []
+    marked = None if values.get("resume") else {"p0": (2, 5)}
+    for event in core.iter_finetune(
+        core.pair_scans(own / "images", own / "labels", annotated=marked),
+        **{"unlabelled": every, "out": out, "stop": stop, "device": "cpu", "threads": 1} | values,
+    ):
+        events.append(event)
+        if isinstance(event, Step) and event.step == stop_at:
+            stop.set()
+    return events
+
+
+def test_copies_of_labelled_scans_are_not_learnt_from_as_unlabelled(tmp_path, folders):
+    events = from_folders(folders, tmp_path / "run", settings=settings(4))
     record = events[-1].result.record
     # Eight other slices of the labelled patient, and all of the two others.
     assert record["slices"] == {"training": 2, "validation": 0, "unlabelled": 8 + 20}
-    assert any("1 of the scans without labels" in text for text in told_in(events))
-    seen = seen_by(events[-1].result)
-    assert patient_key("p0") in seen.learnt
+    assert [(entry["name"], entry["role"]) for entry in record["data"]] == [
+        ("p0", "training"), ("p1", "unlabelled"), ("p2", "unlabelled"),
+    ]  # fmt: skip
+    assert record["scans"] == ["p0", "p1", "p2"]
+    assert "Scans without labels that are copies of labelled ones are left out: p0." in told_in(
+        events
+    )
+
+
+def test_copies_in_another_type_and_order_are_copies(folders):
+    own, every = folders
+    image = nib.load(every / "p0.nii.gz")
+    turned = image.as_reoriented([[1, 1], [0, -1], [2, 1]])
+    values = turned.get_fdata(dtype=np.float64)
+    nib.save(nib.Nifti1Image(values, turned.affine), every / "again.nii")
+    labelled = core.pair_scans(own / "images", own / "labels")
+    left, copies = without_copies(unlabelled_scans(every, labelled, ()), labelled)
+    assert [scan.name for scan in left] == ["p1", "p2"]
+    assert copies == ["again", "p0"]
+    assert without_copies(left, labelled) == (left, [])
+
+
+def test_a_training_beside_copies_goes_on_to_the_same_weights_without_them(tmp_path, folders):
+    asked = settings()
+    whole = from_folders(folders, tmp_path / "whole", settings=asked)[-1].result
+    from_folders(folders, tmp_path / "part", settings=asked, stop_at=9)
+    (folders[1] / "p0.nii.gz").unlink()
+    resumed = from_folders(folders, tmp_path / "part", resume=True)[-1].result
+    assert resumed.record["status"] == "finished"
+    for name, tensor in weights(whole).items():
+        assert torch.equal(weights(resumed)[name], tensor), name
+
+
+def test_what_is_missing_when_it_goes_on_is_told(tmp_path, folders):
+    own, every = folders
+    run = tmp_path / "run"
+    from_folders(folders, run, settings=settings(), stop_at=9)
+    with pytest.raises(core.SslsegError, match=r"scan p1, .*give --unlabelled again"):
+        from_folders(folders, run, resume=True, unlabelled=())
+    moved = (every / "p1.nii.gz").rename(tmp_path / "p1.nii.gz")
+    with pytest.raises(core.SslsegError, match=r"scan p1, .* put it back"):
+        from_folders(folders, run, resume=True)
+    moved.rename(every / "p1.nii.gz")
+    # The labelled copy is another scan now; that among the unlabelled ones does not pass for it.
+    image = nib.load(every / "p0.nii.gz")
+    changed = nib.Nifti1Image(image.get_fdata(dtype=np.float32) + 1, image.affine)
+    nib.save(changed, own / "images" / "p0.nii.gz")
+    with pytest.raises(core.SslsegError, match="scan p0 was changed"):
+        from_folders(folders, run, resume=True)
+    given = {"out": run, "resume": True, "device": "cpu"}
+    with pytest.raises(core.SslsegError, match=r"labels of the scan p0, .* put them back"):
+        core.finetune([], unlabelled=every, **given)
 
 
 def test_a_training_of_one_step_says_that_it_learns_from_labels_alone(tmp_path, patients):
-    events = core.iter_finetune(
-        labelled(patients, 0), unlabelled=[patients[1][0]], out=tmp_path / "run",
-        settings=settings(1), device="cpu",
-    )  # fmt: skip
-    assert any(
-        "too short to learn from slices without" in e.text for e in events if hasattr(e, "text")
-    )
+    given = {"unlabelled": [patients[1][0]], "settings": settings(1), "device": "cpu"}
+    events = list(core.iter_finetune(labelled(patients, 0), out=tmp_path / "run", **given))
+    assert any("too short to learn from slices without" in text for text in told_in(events))
+    assert events[-1].result.record["status"] == "finished"
 
 
 def test_the_average_is_what_is_kept(tmp_path, patients):
@@ -371,7 +430,7 @@ def test_a_scan_that_is_gone_is_named_when_it_goes_on(tmp_path, patients):
     ):  # fmt: skip
         if isinstance(event, Step) and event.step == 3:
             stop.set()
-    with pytest.raises(core.SslsegError, match=f"{patients[2][0].name}.*give --unlabelled again"):
+    with pytest.raises(core.SslsegError, match=f"{patients[2][0].name}.*put it back"):
         core.finetune(
             labelled(patients, 0), unlabelled=[scans[1], scans[3]], out=tmp_path / "run",
             resume=True, device="cpu",

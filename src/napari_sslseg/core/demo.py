@@ -60,7 +60,8 @@ def iter_demo(
     ----------
     data : path-like, optional
         Folder with ``images/`` and ``labels/``, and ``classes.json`` with names of the classes if
-        there are any. Images without labels only pretrain. Phantom MR patients are made if not
+        there are any. Images without labels are learnt from
+        all the same, by the pretraining and the self-training. Phantom MR patients are made if not
         given.
     out : path-like
         Gets ``report.json``, ``report.png``, ``predictions/``, and the runs in ``runs/``.
@@ -192,6 +193,7 @@ def iter_demo(
             "steps": settings.training.steps,
             "task": dict(pretrained.record["task"]),
         },
+        "self_training": {"volumes": len(images), "includes_images_of_test_subjects": True},
         "finetuning": plan.training(size, plan.finetune_megapixels, seed).model_dump(mode="json"),
         "device": pretrained.record["device"],
         "seed": seed,

@@ -55,7 +55,8 @@ class EventLog:
         """Keep an event, if it is of those that are kept."""
         if isinstance(event, RECORDED):
             values = {field.name: getattr(event, field.name) for field in fields(event)}
-            self.line(type(event).__name__, **values)
+            kind = Message if isinstance(event, Message) else type(event)
+            self.line(kind.__name__, **values)
 
     def line(self, kind: str, **values: Any) -> None:
         """Keep one line."""

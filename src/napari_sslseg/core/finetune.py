@@ -30,11 +30,11 @@ from napari_sslseg.core.subjects import hold_out
 from napari_sslseg.core.supervised import batch_loss, dice_validation, slice_prediction
 from napari_sslseg.core.unlabelled import (
     UNLABELLED,
-    copies,
     counted,
     open_slices,
     unlabelled_scans,
     with_unlabelled,
+    without_copies,
 )
 from napari_sslseg.core.volumes import Modality
 from napari_sslseg.core.watch import Watch
@@ -151,6 +151,12 @@ def _finetune(
         # In whatever order they are given, the same scans make the same run.
         labelled, validation = (sorted(g, key=attrgetter("name")) for g in (labelled, validation))
         others = unlabelled_scans(unlabelled, labelled, validation)
+        others, again = without_copies(others, [*labelled, *validation])
+        if again:
+            yield Message(
+                "Scans without labels that are copies of labelled ones are left out: "
+                f"{', '.join(again[:3])}{' and others' if len(again) > 3 else ''}."
+            )
         if others and settings.self_training is None:
             raise ConfigError(
                 "Unlabelled scans were given, but the settings do not say how to learn from them; "
@@ -195,13 +201,7 @@ def _finetune(
     apart = range(len(labelled), len(labelled) + len(validation))
     unknown = np.empty(0, np.int64)
     if settings.self_training is not None:
-        again = copies(store, apart.stop)
-        if again:
-            yield Message(
-                f"{len(again):,} of the scans without labels have the values of others that are "
-                "given, such as copies of those with labels, and are left out."
-            )
-        unknown = open_slices(store, [*apart, *again], settings.middle_share)
+        unknown = open_slices(store, apart, settings.middle_share)
     if not store.foreground[training].any():
         raise DataError(
             "No annotated slice holds any of the classes "

@@ -21,7 +21,7 @@ def check_least_part(least_part: float) -> None:
 
 
 def without_loose_parts(labels: np.ndarray, count: int, least_part: float) -> np.ndarray:
-    """Take back what was said of small pieces that hang together with nothing.
+    """Take back what was said of small loose pieces.
 
     Parameters
     ----------
@@ -30,8 +30,9 @@ def without_loose_parts(labels: np.ndarray, count: int, least_part: float) -> np
     count : int
         Number of classes with the background.
     least_part : float
-        A piece of a class that is smaller than this share of its largest piece is loose, unless it
-        touches another structure. Pieces hang together by their sides.
+        Share of the largest piece of a class, 0…1, below which a piece of it is small. A small
+        piece is loose unless it hangs together, through other classes, with more than that. Pieces
+        hang together by their sides.
 
     Returns
     -------
@@ -44,13 +45,16 @@ def without_loose_parts(labels: np.ndarray, count: int, least_part: float) -> np
         return labels
     found = labels.copy()
     whole, _ = ndimage.label((labels > 0) & (labels < count))
-    sizes = np.bincount(whole.ravel())
+    together = np.bincount(whole.ravel())
     for value in range(1, count):
-        own = labels == value
-        if not own.any():
+        pieces, number = ndimage.label(labels == value)
+        if not number:
             continue
-        # By the size of all that it hangs together with, so that parts of one organ stay.
-        pieces = np.unique(whole[own])
-        small = pieces[sizes[pieces] < least_part * sizes[pieces].max()]
-        found[own & np.isin(whole, small)] = count
+        # Of each piece one voxel, which tells what the piece is a part of.
+        _, one, sizes = np.unique(pieces, return_index=True, return_counts=True)
+        # The first is all else, unless the class is everywhere.
+        one, sizes = one[-number:], sizes[-number:]
+        limit = least_part * sizes.max()
+        loose = (sizes < limit) & (together[whole.ravel()[one]] < limit)
+        found[np.isin(pieces, 1 + np.flatnonzero(loose))] = count
     return found

@@ -144,9 +144,9 @@ def predict(
         Whether to average over views that are a little turned and scaled (test-time augmentation),
         see :mod:`napari_sslseg.core.test_time`; takes up to five times as long.
     least_part : float
-        Pieces of a class that touch no other structure and are smaller than this share of its
-        largest piece become background, 0…1; none at 0. Not for classes in many pieces, such as
-        lesions. Probabilities and uncertainty stay as they are.
+        Loose pieces of a class that are smaller than this share of its largest piece become
+        background, 0…1; none at 0. See :mod:`napari_sslseg.core.loose_parts`. Not for classes in
+        many pieces, such as lesions. Probabilities and uncertainty stay as they are.
 
     Returns
     -------

@@ -11,6 +11,7 @@ from napari_sslseg.core.labelled import LabelledScan, as_volume
 from napari_sslseg.core.provenance import ALL, file_hash, from_ranges
 from napari_sslseg.core.runs import Kind, Run
 from napari_sslseg.core.store import LoadedScan
+from napari_sslseg.core.unlabelled import UNLABELLED
 
 if TYPE_CHECKING:
     from napari_sslseg.core.store import SampleStore
@@ -92,20 +93,27 @@ def same_scans(run: Run, scans: Sequence[Scan]) -> list[Scan]:
     given: dict[str, list[Scan]] = {}
     for scan in scans:
         given.setdefault(scan.name, []).append(scan)
+    labelled = run.kind == "finetune"
     found = []
     for entry in entries(run):
-        if len(given.get(entry.name, ())) > 1:
+        named = given.get(entry.name, [])
+        needs_labels = labelled and entry.role != UNLABELLED
+        fit = [scan for scan in named if not needs_labels or isinstance(scan, LabelledScan)]
+        if len(fit) > 1:
             # Of several with one name, such as T1 of each patient, the contents tell which it is.
-            given[entry.name].sort(key=lambda scan: content(scan) != entry.content)
-        if not given.get(entry.name):
-            hint = "put it back"
-            if entry.role == "unlabelled":
+            fit.sort(key=lambda scan: content(scan) != entry.content)
+        if not fit:
+            what = "labels of the scan" if named else "scan"
+            hint = "put them back" if named else "put it back"
+            if entry.role == UNLABELLED and all(isinstance(s, LabelledScan) for s in scans):
                 hint = "give --unlabelled again (in Python unlabelled=...)"
             raise CheckpointError(
-                f"The scan {entry.name}, from which {run.folder} learns, is not among the scans "
-                f"given; {hint}, or start again without it."
+                f"The {what} {entry.name}, from which {run.folder} learns, "
+                f"{'are' if named else 'is'} not among what was given; {hint}, or start again "
+                "without."
             )
-        found.append(given[entry.name].pop(0))
+        found.append(fit[0])
+        named.remove(fit[0])
     return found
 
 
@@ -121,7 +129,7 @@ def same_labelled(
     """
     parts: tuple[list[LabelledScan], list[LabelledScan], list[Any]] = [], [], []
     for entry, item in zip(entries(run), same_scans(run, scans), strict=True):
-        if entry.role == "unlabelled":
+        if entry.role == UNLABELLED:
             parts[2].append(bare(item))
             continue
         if entry.annotated is not None and not volumes:

@@ -1,5 +1,6 @@
 """Which unlabelled slices a fine-tuning learns from too, and how they come into its batches."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,10 +9,10 @@ import numpy as np
 
 from napari_sslseg.core.errors import DataError
 from napari_sslseg.core.gather import bare, gather_scans
-from napari_sslseg.core.labelled import LabelledScan
+from napari_sslseg.core.labelled import LabelledScan, as_volume
 from napari_sslseg.core.middle import middle_of
 from napari_sslseg.core.series import Series, Source, as_series
-from napari_sslseg.core.store import Scan, scan_subject
+from napari_sslseg.core.store import Scan, content_hash, scan_geometry, scan_subject
 from napari_sslseg.core.volumes import Volume
 
 if TYPE_CHECKING:
@@ -67,28 +68,48 @@ def _identity(scan: Volume | Source) -> object:
     return series.path.absolute(), series.name
 
 
-def copies(store: "SampleStore", first: int) -> list[int]:
-    """Scans that are in the store already under another path, such as in a folder with labels.
+def without_copies(
+    scans: Sequence[Volume | Series], labelled: Sequence[LabelledScan]
+) -> tuple[list[Volume | Series], list[str]]:
+    """Leave out scans that are there with labels as well, in another file.
+
+    Such as those that were copied into a folder of labelled scans. Only scans whose headers tell
+    of the same grid are read for that.
 
     Parameters
     ----------
-    store : SampleStore
-        The samples; scans with labels come first.
-    first : int
-        Number of the first scan without labels.
+    scans : sequence of Volume or Series
+        Scans to learn from without labels.
+    labelled : sequence of LabelledScan
+        Those of the training and of the validation.
 
     Returns
     -------
-    list of int
-        Numbers of scans from ``first`` on with the values of an earlier one.
+    list of Volume or Series, list of str
+        Those that are left, and the names of the copies.
     """
-    known = {scan.content for scan in store.scans[:first]}
-    found = []
-    for number, scan in enumerate(store.scans[first:], first):
-        if scan.content in known:
-            found.append(number)
-        known.add(scan.content)
-    return found
+    grids = Counter(_grid(scan) for scan in scans)
+    known = {_values(item.scan) for item in labelled if grids[_grid(item.scan)]}
+    alike = {_grid(item.scan) for item in labelled}
+    left: list[Volume | Series] = []
+    again: list[str] = []
+    for scan in scans:
+        if _grid(scan) in alike and _values(scan) in known:
+            again.append(scan.name)
+        else:
+            left.append(scan)
+    return left, again
+
+
+def _grid(scan: Volume | Source) -> object:
+    """What is the same for copies, by the header alone."""
+    geometry = scan_geometry(scan)
+    return geometry.display_shape, tuple(round(mm, 3) for mm in geometry.spacing)
+
+
+def _values(scan: Volume | Source) -> str:
+    """Hash of the values, whatever their type and order in the file."""
+    return content_hash(b"", as_volume(scan).data.astype(np.float32))
 
 
 def open_slices(store: "SampleStore", apart: Iterable[int], share: float) -> np.ndarray:
@@ -99,7 +120,7 @@ def open_slices(store: "SampleStore", apart: Iterable[int], share: float) -> np.
     store : SampleStore
         The samples.
     apart : iterable of int
-        Numbers of the scans of which nothing is learnt: those for the validation, and copies.
+        Numbers of the scans that are for the validation alone.
     share : float
         Share of each scan around its middle to learn from.
 

@@ -78,7 +78,7 @@ class CurvePlot(QWidget):
         self._marked: set[str] = set()
         self._items: dict[str, Any] = {}
         self._milestones: dict[float, str] = {}
-        self._lines: list[Any] = []
+        self._lines: dict[float, Any] = {}
         self._plot: PlotWidget | None = None
         self._last = 0.0
         self._timer = QTimer(self)
@@ -112,7 +112,10 @@ class CurvePlot(QWidget):
             self._marked.add(name)
 
     def mark(self, step: float, words: str) -> None:
-        """Show what holds from a step on, by a line through the plot."""
+        """Show what holds from a step on, by a line through the plot.
+
+        It is drawn when :meth:`ask` asks for it, and goes with the curves.
+        """
         self._milestones[step] = words
 
     def paint(self, colours: Mapping[str, str]) -> None:
@@ -122,7 +125,7 @@ class CurvePlot(QWidget):
             self._redo()
 
     def clear(self) -> None:
-        """Forget all curves."""
+        """Forget all curves and marks."""
         self.curves.clear()
         self._marked.clear()
         self._milestones.clear()
@@ -170,8 +173,10 @@ class CurvePlot(QWidget):
                 self._items[name] = self._item(plot, number, name in self._marked)
             x, y = curve.points(positive=log)
             self._items[name].setData(x, y)
-        for step, words in list(self._milestones.items())[len(self._lines) :]:
-            self._lines.append(self._line(plot, step, words))
+        for step, words in self._milestones.items():
+            if step not in self._lines:
+                self._lines[step] = self._line(plot, step, words)
+            self._lines[step].label.setFormat(words)
         self._tell()
         self.drawn += 1
 

@@ -121,7 +121,7 @@ class TrainForm(QWidget):
         self.neighbours.setSpecialValueText("by their distance")
         self.neighbours.setToolTip(NEIGHBOURS)
         self.loss = _combo("train-loss", "What it learns to make small", _asked(LOSSES))
-        self.pieces = QCheckBox("Structures in &many pieces")
+        self.pieces = QCheckBox("Structures in many p&ieces")
         self.pieces.setObjectName("train-pieces")
         self.pieces.setToolTip(PIECES)
         self.share = _spin("train-share", 0, 50, round(100 * usual.share))
