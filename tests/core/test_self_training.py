@@ -1,5 +1,6 @@
 """Learning from slices without labels: what is told, compared, averaged, and kept."""
 
+import json
 import shutil
 from math import log
 
@@ -329,9 +330,12 @@ def test_copies_of_labelled_scans_are_not_learnt_from_as_unlabelled(tmp_path, fo
         ("p0", "training"), ("p1", "unlabelled"), ("p2", "unlabelled"),
     ]  # fmt: skip
     assert record["scans"] == ["p0", "p1", "p2"]
-    assert "Scans without labels that are copies of labelled ones are left out: p0." in told_in(
-        events
-    )
+    left_out = "Scans without labels that are copies of labelled ones are left out: p0."
+    assert left_out in told_in(events)
+    lines = map(json.loads, (tmp_path / "run" / "events.jsonl").read_text().splitlines())
+    (begun,) = [line for line in lines if "name" in line]
+    assert (begun["event"], begun["step"]) == ("Message", 1)
+    assert begun["name"] == "with unlabelled slices"
 
 
 def test_copies_in_another_type_and_order_are_copies(folders):
