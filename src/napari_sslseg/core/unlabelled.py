@@ -1,6 +1,5 @@
 """Which unlabelled slices a fine-tuning learns from too, and how they come into its batches."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,13 +87,14 @@ def without_copies(
     list of Volume or Series, list of str
         Those that are left, and the names of the copies.
     """
-    grids = Counter(_grid(scan) for scan in scans)
-    known = {_values(item.scan) for item in labelled if grids[_grid(item.scan)]}
-    alike = {_grid(item.scan) for item in labelled}
+    grids = [_grid(scan) for scan in scans]
+    # Nothing is read of labelled scans either, unless there is something to compare them with.
+    alike = [item.scan for item in labelled if _grid(item.scan) in grids] if grids else []
+    shared, known = {_grid(scan) for scan in alike}, {_values(scan) for scan in alike}
     left: list[Volume | Series] = []
     again: list[str] = []
-    for scan in scans:
-        if _grid(scan) in alike and _values(scan) in known:
+    for scan, grid in zip(scans, grids, strict=True):
+        if grid in shared and _values(scan) in known:
             again.append(scan.name)
         else:
             left.append(scan)
