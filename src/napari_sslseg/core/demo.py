@@ -60,9 +60,8 @@ def iter_demo(
     ----------
     data : path-like, optional
         Folder with ``images/`` and ``labels/``, and ``classes.json`` with names of the classes if
-        there are any. Images without labels are learnt from
-        all the same, by the pretraining and the self-training. Phantom MR patients are made if not
-        given.
+        there are any. Images without labels are learnt from all the same, by the pretraining and
+        the self-training. Phantom MR patients are made if not given.
     out : path-like
         Gets ``report.json``, ``report.png``, ``predictions/``, and the runs in ``runs/``.
     plan : Plan

@@ -89,8 +89,9 @@ def without_copies(
     """
     grids = [_grid(scan) for scan in scans]
     # Nothing is read of labelled scans either, unless there is something to compare them with.
-    alike = [item.scan for item in labelled if _grid(item.scan) in grids] if grids else []
-    shared, known = {_grid(scan) for scan in alike}, {_values(scan) for scan in alike}
+    with_labels = [(_grid(item.scan), item.scan) for item in labelled] if grids else []
+    shared = {grid for grid, _ in with_labels}.intersection(grids)
+    known = {_values(scan) for grid, scan in with_labels if grid in shared}
     left: list[Volume | Series] = []
     again: list[str] = []
     for scan, grid in zip(scans, grids, strict=True):
