@@ -104,16 +104,18 @@ def test_nothing_is_imported_over_labels_that_are_not_saved(screen, monkeypatch)
 
 @pytest.mark.parametrize("ask", [True, False])
 def test_slices_done_along_one_plane_are_not_done_along_another(screen, monkeypatch, ask):
-    stroke(screen, (12, 40, 40))
-    screen.keeper.mark([12])
-    if ask:  # What waits to be saved is saved first, so that it counts.
-        assert not screen.work.set_plane("coronal")
-        assert screen.session.project.done(ANN) == (12,)
-        assert "1 axial slices" in screen.problems[-1]
-    else:  # It cannot be saved.
-        with monkeypatch.context() as disk:
+    with monkeypatch.context() as disk:
+        if not ask:  # Broken before the stroke: afterwards it may be saved at any time.
             broken(disk, screen)
+        stroke(screen, (12, 40, 40))
+        screen.keeper.mark([12])
+        if ask:  # What waits to be saved is saved first, so that it counts.
+            assert not screen.work.set_plane("coronal")
+            assert screen.session.project.done(ANN) == (12,)
+            assert "1 axial slices" in screen.problems[-1]
+        else:
             assert screen.work.set_plane("coronal")
+    if not ask:
         screen.keeper._retry_at = 0.0
         settle(screen)
         assert screen.session.project.done(ANN) == ()
