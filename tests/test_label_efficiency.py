@@ -171,6 +171,15 @@ def test_the_table_pairs_draws_and_corrects_within_a_data_set_and_count(tmp_path
     assert (tmp_path / "curves.png").stat().st_size > 5000
 
 
+def test_arms_without_a_pretraining_stand_beside_pretrainings_of_any_length():
+    plain = row("scratch", [0.5], seconds={"finetuning": 3.0, "pretraining": 0.0})
+    rows = [plain, row("a", [0.6]), row("a", [0.7], pretrain_steps=30)]
+    for steps, dice in ((20, 0.6), (30, 0.7)):
+        found = latest(rows, pretrain_steps=steps)
+        assert [one["arm"] for one in found] == ["scratch", "a"]
+        assert f"| d | 1 | a | {dice:.3f} |" in table(found)
+
+
 def test_no_subject_is_in_two_parts():
     found = read_splits()
     assert set(found) == set(ABOUT)

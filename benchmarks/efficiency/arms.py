@@ -41,6 +41,8 @@ TEACHING: dict[str, dict[str, Any]] = {
     "light": {"weight": 0.3},
 }
 
+FOREST = {"trees": 50, "depth": 10, "pixels": 200_000}
+
 PRETRAINING = core.PretrainSettings(
     training=core.Training(batch_size=16, learning_rate=1e-3), validation_share=0
 )
@@ -181,10 +183,11 @@ def make_arms() -> dict[str, Arm]:
     arms.append(Arm("mae/self-training", mae, finetuning(**taught), unlabelled=True))
     arms += [_paper(name) for name in PAPERS]
     arms += [
+        Arm("random-forest", method="random-forest", options=FOREST),
         Arm(
-            "random-forest",
+            "random-forest-balanced",
             method="random-forest",
-            options={"trees": 50, "depth": 10, "pixels": 200_000},
+            options={**FOREST, "class_weight": "balanced_subsample"},
         ),
         Arm("monai-loop", method="monai-loop", options={"batch_size": 8, "learning_rate": 1e-3}),
         Arm("nnunet", method="nnunet", options={"most_per_batch": 8}),

@@ -51,8 +51,12 @@ def fit_forest(
     pixels: int,
     seed: int,
     threads: int,
+    class_weight: str | None = None,
 ) -> Segmenter:
-    """Fit a forest to pixels of the annotated slices, ``pixels`` at most, drawn evenly."""
+    """Fit a forest to pixels of the annotated slices, ``pixels`` at most, drawn evenly.
+
+    Small structures lose most votes to the background unless ``class_weight`` makes up for that.
+    """
     store = core.SliceStore.build(labelled, preprocessing, classes=classes)
     rng = np.random.default_rng(seed)
     slices = np.flatnonzero(store.annotated)
@@ -64,7 +68,11 @@ def fit_forest(
         known.append(features(store.batch(np.array([index]))[0].numpy())[taken])
         targets.append(truth[taken])
     forest = RandomForestClassifier(
-        n_estimators=trees, max_depth=depth, n_jobs=threads, random_state=seed
+        n_estimators=trees,
+        max_depth=depth,
+        class_weight=class_weight,
+        n_jobs=threads,
+        random_state=seed,
     )
     forest.fit(np.concatenate(known), np.concatenate(targets))
     return Segmenter(Forest(forest, 1 + len(classes)), store.settings, classes, "cpu")

@@ -27,11 +27,15 @@ HEAD = (
 
 
 def latest(rows: Iterable[Row], **wanted: Any) -> list[Row]:
-    """Rows with these fields; of the same cell computed with other settings the last one alone."""
+    """Rows with these fields; of the same cell computed with other settings the last one alone.
+
+    To an arm without a pretraining it is all the same how long those of others are.
+    """
     keys = ("dataset", "arm", "labelled", "draw", "seed", "part", "network", "steps")
     found = {}
     for row in rows:
-        if all(row[name] == value for name, value in wanted.items()):
+        free = () if row["seconds"]["pretraining"] else ("pretrain_steps",)
+        if all(row[name] == value for name, value in wanted.items() if name not in free):
             found[tuple(row[key] for key in (*keys, "pretrain_steps"))] = row
     return list(found.values())
 

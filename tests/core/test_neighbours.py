@@ -1,10 +1,13 @@
 """Slices with those beside them as further channels."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
 from napari_sslseg import core
+from napari_sslseg.core.errors import ScanWarning
 from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.placement import placement
 from napari_sslseg.core.preprocess import neighbours, prepare, prepare_slices
@@ -54,6 +57,16 @@ def test_a_training_chooses_by_its_first_scan(tmp_path, thickness, expected):
     found = core.Run.open(run).settings(core.FinetuneSettings).preprocessing
     assert found.neighbours == expected
     assert found.channels == 1 + 2 * expected
+
+
+def test_scans_whose_slices_lie_unlike_those_of_the_others_are_named():
+    thin, thick = (make_patient(2, "CT", (8, 48, 48), (mm, 7.0, 7.0))[0] for mm in (6.0, 30.0))
+    with pytest.warns(ScanWarning, match=rf"In 1 of 3 scans \({thick.name}\) slices lie far"):
+        core.SliceStore.build([thin, thick, thin], settings(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ScanWarning)
+        core.SliceStore.build([thick, thick], settings(1))
+        core.SliceStore.build([thin, thick], settings(0))
 
 
 def test_a_store_gives_each_slice_with_those_beside_it_in_its_scan(patients):

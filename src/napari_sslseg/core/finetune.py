@@ -16,6 +16,7 @@ from napari_sslseg.core.events import Done, Event, Message, Milestone, PauseFlag
 from napari_sslseg.core.labelled import LabelledScan, found_classes
 from napari_sslseg.core.middle import annotated_middle, check_middle, describe_middle
 from napari_sslseg.core.pretrain import describe_store
+from napari_sslseg.core.printable import some_of
 from napari_sslseg.core.provenance import data_record
 from napari_sslseg.core.resume import check_same, refuse_settings, same_labelled
 from napari_sslseg.core.runs import claim
@@ -155,7 +156,7 @@ def _finetune(
         if again:
             yield Message(
                 "Scans without labels that are copies of labelled ones are left out: "
-                f"{', '.join(again[:3])}{' and others' if len(again) > 3 else ''}."
+                f"{some_of(again)}."
             )
         if others and settings.self_training is None:
             raise ConfigError(

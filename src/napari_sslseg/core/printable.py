@@ -1,6 +1,7 @@
 """Text from files, made safe to print: names may hold signs that steer a terminal."""
 
 import unicodedata
+from collections.abc import Sequence
 
 CONTROLS = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories that show nothing by themselves but change what is shown."""
@@ -30,6 +31,17 @@ def printable(text: object, longest: int | None = None) -> str:
     if longest is not None and len(plain) > longest:
         plain = plain[:longest] + "…"
     return "".join(_shown(sign) for sign in plain)
+
+
+def some_of(names: Sequence[str], most: int = 3) -> str:
+    """Name the first few.
+
+    Examples
+    --------
+    >>> some_of(["a", "b", "c", "d"])
+    'a, b, c and others'
+    """
+    return ", ".join(names[:most]) + (" and others" if len(names) > most else "")
 
 
 def _shown(sign: str) -> str:

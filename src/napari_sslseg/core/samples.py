@@ -7,7 +7,8 @@ from typing import Any, Literal, overload
 from napari_sslseg.core.crops import CropStore, iter_crops
 from napari_sslseg.core.distributed import first_then_others
 from napari_sslseg.core.events import Progress, StopFlag
-from napari_sslseg.core.geometry import PLANE_AXIS, Plane
+from napari_sslseg.core.geometry import Plane
+from napari_sslseg.core.near_slices import Spacing, usual_neighbours
 from napari_sslseg.core.preprocess_config import (
     AnyPreprocessing,
     Preprocessing,
@@ -18,10 +19,6 @@ from napari_sslseg.core.store import Scan
 from napari_sslseg.core.volumes import Modality
 
 Store = SliceStore | CropStore
-Spacing = tuple[float, float, float]
-
-FAR = 3.0
-"""Distance of slices, in sides of their pixels, from which one says little of the next."""
 
 
 @overload
@@ -80,23 +77,6 @@ def default_preprocessing(
         normalize="slice" if modality == "CT" else "volume",
         neighbours=0 if spacing is None else usual_neighbours(spacing, plane),
     )
-
-
-def usual_neighbours(spacing: Spacing, plane: Plane) -> int:
-    """How many slices on each side are worth a look: one where slices lie near each other, or none.
-
-    Near is below ``FAR`` sides of a pixel.
-
-    Parameters
-    ----------
-    spacing : tuple of float
-        Voxel size in mm along the display axes.
-    plane : {"axial", "coronal", "sagittal"}
-        In which slices are cut.
-    """
-    axis = PLANE_AXIS[plane]
-    side = min(size for number, size in enumerate(spacing) if number != axis)
-    return int(spacing[axis] < FAR * side)
 
 
 def sample_dimensions(settings: AnyPreprocessing) -> Literal[2, 3]:

@@ -17,9 +17,11 @@ from napari_sslseg.core.events import Progress, StopFlag, returned
 from napari_sslseg.core.geometry import PLANE_AXIS
 from napari_sslseg.core.labelled import LabelledScan
 from napari_sslseg.core.memory import give_back_memory
+from napari_sslseg.core.near_slices import warn_of_far_slices
 from napari_sslseg.core.placement import canvas_size, placement, resampled_shape
 from napari_sslseg.core.preprocess import neighbours, prepare_labels, prepare_slices
 from napari_sslseg.core.preprocess_config import Preprocessing
+from napari_sslseg.core.scan_files import scan_name
 from napari_sslseg.core.slice_files import (
     INDEX,
     DiskWriter,
@@ -181,6 +183,8 @@ def iter_store(
     if not scans:
         raise DataError("There is no scan to work on; choose at least one.")
     geometries = [scan_geometry(scan) for scan in scans]
+    names = [scan_name(scan) if isinstance(scan, Path) else scan.name for scan in scans]
+    warn_of_far_slices(names, geometries, settings)
     shapes = [resampled_shape(geometry, settings) for geometry in geometries]
     settings = settings.model_copy(update={"size": canvas_size(shapes, settings)})
     assert settings.size is not None
