@@ -6,7 +6,7 @@ SHELL = /bin/sh
 PY = .venv/bin/python
 OUT = demo-output
 # Two at a time, each with one thread; files stay whole, and windows come one after the other.
-PYTEST = OMP_NUM_THREADS=1 scripts/with-screen.sh $(PY) -m pytest -n 2 --dist loadgroup
+PYTEST = OMP_NUM_THREADS=1 scripts/with-screen.sh $(PY) -m pytest -n 2
 
 .PHONY: help demo test test-slow bench docs pictures screenshots lint env env-bench window constraints clean
 

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,17 +17,31 @@ WINDOWS = "qt"
 """Folder of the tests that open windows, which share one screen and one keyboard focus."""
 
 
+def group_of(path: Path) -> str:
+    """What is run by one process, so that fixtures of a file are made once."""
+    windows = path.parent.name == WINDOWS or path.stem == "test_gui_killed"
+    return WINDOWS if windows else path.stem
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests of a file in one process, and all that open windows, which begin first."""
+    """Begin with the tests that open windows, the longest group."""
+    items.sort(key=lambda item: group_of(item.path) != WINDOWS)
 
-    def group(item: pytest.Item) -> str:
-        folder = item.path.parent.name
-        window = folder == WINDOWS or item.path.stem == "test_gui_killed"
-        return WINDOWS if window else item.path.stem
 
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: group(item) != WINDOWS)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each group to one process, in the order of the tests.
+
+    Groups by marks depend on what plugins come first, and not every pytest keeps them.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(Path(nodeid.partition("::")[0]))
+
+    config.option.loadscopereorder = False
+    return ByGroup(config, log)
 
 
 @pytest.fixture(scope="session")
