@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
             data.append(known[name])
         else:
             print(f"No {name} in {options.data}; say with --data where it is.")
-    length = Length(options.network, options.steps, options.pretrain_steps)
+    length = Length(options.network, options.steps, options.pretrain_steps, options.slices)
     chosen = chosen_arms(options.arms)
     asked = (data, chosen, options.labelled, options.draws, options.seeds, options.part, length)
     cells = list(plan(*asked))
@@ -87,7 +87,8 @@ def _rows(options: argparse.Namespace, part: str) -> list[dict]:
     from efficiency.tables import latest
 
     names = [arm.name for arm in chosen_arms(options.arms)]
-    wanted = {name: getattr(options, name) for name in ("network", "steps", "pretrain_steps")}
+    lengths = ("network", "steps", "pretrain_steps", "slices")
+    wanted = {name: getattr(options, name) for name in lengths}
     rows = latest(read_rows(options.results), part=part, **wanted)
     # Arms that are no more are shown as well, unless some are asked for.
     rows = [row for row in rows if row["arm"] in names or row["arm"] not in ARMS]
@@ -143,6 +144,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--network", default="small")
     common.add_argument("--steps", type=int, default=1000, help="of each fine-tuning")
     common.add_argument("--pretrain-steps", type=int, default=3000, help="of each stage")
+    common.add_argument(
+        "--slices", type=int, default=0, help="labelled ones of each labelled scan; 0 for all"
+    )
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

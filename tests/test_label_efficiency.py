@@ -11,10 +11,12 @@ import pytest
 from efficiency.arms import ARMS, chosen_arms
 from efficiency.cells import Cell, Length, plan
 from efficiency.curves import draw_curves
+from efficiency.few_slices import with_few_slices
 from efficiency.rows import append_row, read_rows
 from efficiency.splits import ABOUT, PARTS, SPLITS, DataSet, make_splits, read_splits
 from efficiency.tables import differences, gain_p, holm, latest, table
 from napari_sslseg import core
+from napari_sslseg.core.phantom import make_patient
 
 SUBJECTS = tuple(f"s{i:02}" for i in range(16))
 DATA = DataSet(
@@ -42,6 +44,7 @@ def test_the_hash_of_a_cell_is_that_of_its_settings_alone():
         cell(length=Length(steps=999)),
         cell(length=Length(pretrain_steps=2999)),
         cell(length=Length("tiny")),
+        cell(length=Length(slices=3)),
         cell(data=dataclasses.replace(DATA, classes=(1,))),
         cell(data=dataclasses.replace(DATA, validation=SUBJECTS[10:12])),
         cell(data=dataclasses.replace(DATA, preprocessing=core.Preprocessing(size=(64, 64)))),
@@ -86,6 +89,34 @@ def test_where_all_are_labelled_nothing_is_unlabelled():
     assert not every.unlabelled
     assert every.finetuning().self_training is None
     assert every.finetuning().average_decay == few.finetuning().average_decay
+
+
+def test_scans_with_few_labelled_slices_are_learnt_from_without_labels_too():
+    some = cell("self-training", labelled="all", length=Length(slices=3))
+    assert some.unlabelled
+    assert some.finetuning().self_training is not None
+    assert some.key["slices"] == 3
+    arms, few = chosen_arms(["scratch", "nnunet"]), Length(slices=3)
+    cells = list(plan([DATA], arms, [1], 1, [0], "validation", few))
+    assert [c.arm.name for c in cells] == ["scratch"]
+
+
+def test_few_slices_lie_evenly_among_those_that_show_a_structure():
+    scan, truth = make_patient(3, "MR", (20, 32, 32), (10.0, 10.0, 10.0))
+    labels = np.zeros_like(truth.data)
+    labels[5:14, 3, 3] = 1
+    labels[15, 3, 3] = 4  # Not asked for.
+    pair = core.LabelledScan(scan, dataclasses.replace(truth, data=labels))
+    empty = core.LabelledScan(scan, dataclasses.replace(truth, data=np.zeros_like(labels)))
+
+    def chosen(count, plane="axial"):
+        return [p.annotated for p in with_few_slices([empty, pair], count, (1, 2), plane)]
+
+    # Of nine: the middle one; the middles of thirds; and all, where no more are asked for.
+    assert chosen(1) == [(9,)]
+    assert chosen(3) == [(6, 9, 12)]
+    assert chosen(9) == chosen(20) == [tuple(range(5, 14))]
+    assert chosen(2, "coronal") == [(3,)]
 
 
 def test_the_recipe_looks_at_as_many_slices_as_the_data_set_asks_for():
@@ -165,6 +196,9 @@ def test_the_table_pairs_draws_and_corrects_within_a_data_set_and_count(tmp_path
     # Those below 0.5 failed; 0.5 itself is none of them.
     assert "| 0.450 ± 0.071 | 4 of 8 |" in next(line for line in lines if "| scratch |" in line)
     assert next(line for line in lines if "| all | a |" in line).count(" – ") == 2
+    few = [row("a", [0.7] * 4, slices=3), row("b", [0.7] * 4, slices=0)]
+    assert latest(few, slices=3) == few[:1]
+    assert latest([*rows, *few], part="test", slices=0, arm="b") == few[1:]
     again = latest([*rows, row("b", [0.8] * 4)], part="test")
     assert "| 0.800 |" in table(again)
     draw_curves(found, tmp_path / "curves.png")

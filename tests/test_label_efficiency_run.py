@@ -88,10 +88,13 @@ def test_cells_run_once_and_one_that_fails_stops_no_other(phantoms):
 
 def test_arms_that_only_predict_otherwise_share_one_fine_tuning(phantoms):
     asked = ("--labelled", "1", "--draws", "1", "--jobs", "2", "--datasets", "phantoms")
+    asked += ("--slices", "3")
     for part in ("validation", "test"):
         done = bench(phantoms, "run", *asked, "--part", part, "--arms", "scratch", "scratch+tta")
         assert done.returncode == 0, done.stderr
     (kept,) = (phantoms / "out/finetuned").glob("*.json")
+    (run,) = (phantoms / "out/finetuned").glob("*/run.json")
+    assert json.loads(run.read_text())["slices"]["training"] == 3
     rows = read_rows(phantoms / "rows.jsonl")
     assert sorted((row["part"], row["arm"]) for row in rows) == [
         (part, arm) for part in ("test", "validation") for arm in ("scratch", "scratch+tta")

@@ -23,11 +23,15 @@ ORDER_SEED = 7
 
 @dataclass(frozen=True)
 class Length:
-    """What holds for all arms: the network, and how long they train."""
+    """What holds for all arms: the network, how long they train, and on how many labelled slices.
+
+    ``slices`` are those of each labelled scan; all if 0.
+    """
 
     network: str = "small"
     steps: int = 1000
     pretrain_steps: int = 3000
+    slices: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,8 @@ class Cell:
     @property
     def unlabelled(self) -> bool:
         """Whether the fine-tuning is given scans without labels; at last there are none."""
-        return self.arm.unlabelled and len(self.subjects) < len(self.data.training)
+        some = self.length.slices > 0 or len(self.subjects) < len(self.data.training)
+        return self.arm.unlabelled and some
 
     def finetuning(self) -> core.FinetuneSettings:
         """Settings of the fine-tuning, complete."""
@@ -161,10 +166,12 @@ class Cell:
             "network": self.length.network,
             "steps": self.length.steps,
             "pretrain_steps": self.length.pretrain_steps,
+            "slices": self.length.slices,
         }
 
     def __str__(self) -> str:
-        count = f"{self.labelled} labelled, draw {self.draw}, seed {self.seed}"
+        some = f" ({self.length.slices} slices)" if self.length.slices else ""
+        count = f"{self.labelled} labelled{some}, draw {self.draw}, seed {self.seed}"
         return f"{self.data.name}, {self.arm.name}, {count}, {self.part}"
 
     def _described_data(self) -> dict[str, Any]:
@@ -182,6 +189,8 @@ class Cell:
             "unlabelled": self.unlabelled,
             "labelled": self.subjects,
             "seed": self.seed,
+            # Only where it is asked for, as above.
+            **({"slices": self.length.slices} if self.length.slices else {}),
         }
 
     def _described_stages(self) -> list[dict[str, Any]]:
@@ -222,7 +231,8 @@ def plan(
 ) -> Iterator[Cell]:
     """All cells that can be, draw by draw, so that comparisons are even whenever one stops.
 
-    Left out are more labelled subjects than there are; ``all`` is for that.
+    Left out are more labelled subjects than there are; ``all`` is for that. So is nnU-Net where few
+    slices are labelled, since it learns from whole scans.
     """
     for seed in seeds:
         for draw in range(draws):
@@ -231,4 +241,6 @@ def plan(
                     if count != "all" and count >= len(one.training):
                         continue
                     for arm in arms:
+                        if arm.method == "nnunet" and length.slices:
+                            continue
                         yield Cell(one, arm, count, draw, seed, part, length)

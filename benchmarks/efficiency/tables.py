@@ -35,8 +35,10 @@ def latest(rows: Iterable[Row], **wanted: Any) -> list[Row]:
     found = {}
     for row in rows:
         free = () if row["seconds"]["pretraining"] else ("pretrain_steps",)
-        if all(row[name] == value for name, value in wanted.items() if name not in free):
-            found[tuple(row[key] for key in (*keys, "pretrain_steps"))] = row
+        # Older rows do not say that all slices were labelled.
+        about = {"slices": 0, **row}
+        if all(about[name] == value for name, value in wanted.items() if name not in free):
+            found[tuple(about[key] for key in (*keys, "pretrain_steps", "slices"))] = row
     return list(found.values())
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from efficiency.cells import FORMAT, Cell
+from efficiency.few_slices import with_few_slices
 from efficiency.kept import made_once
 from efficiency.place import Place
 from efficiency.rows import Row
@@ -60,7 +61,12 @@ def run_cell(cell: Cell, place: Place) -> Row:
 
     (place.out / "work").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.out / "work") as folder:
-        fit = Fit(cell, of(cell.subjects), of(cell.data.training), place, Path(folder))
+        labelled = of(cell.subjects)
+        if cell.length.slices:
+            labelled = with_few_slices(
+                labelled, cell.length.slices, cell.data.classes, cell.preprocessing.plane
+            )
+        fit = Fit(cell, labelled, of(cell.data.training), place, Path(folder))
         start, pretraining = pretrained(fit)
         labeller, made = fitted(fit, start)
         scores = {

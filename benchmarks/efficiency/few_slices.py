@@ -1,0 +1,39 @@
+"""Scans of which few slices are labelled, as a person begins."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from napari_sslseg.core.geometry import PLANE_AXIS, Plane
+from napari_sslseg.core.labelled import LabelledScan
+
+
+def with_few_slices(
+    labelled: Sequence[LabelledScan], count: int, classes: Sequence[int], plane: Plane
+) -> list[LabelledScan]:
+    """Keep the labels of ``count`` slices of each scan.
+
+    They lie evenly apart among those that show a structure, as a person would choose them; nothing
+    else of the labels decides. Where fewer slices show one, these are kept; scans without any are
+    left out.
+
+    Parameters
+    ----------
+    labelled : sequence of LabelledScan
+        Labelled as a whole.
+    count : int
+        Slices of each.
+    classes : sequence of int
+        Values of the structures.
+    plane : {"axial", "coronal", "sagittal"}
+        In which slices are cut.
+    """
+    found = []
+    for pair in labelled:
+        truth = np.isin(pair.load()[1].data, classes)
+        shown = np.flatnonzero(np.moveaxis(truth, PLANE_AXIS[plane], 0).any(axis=(1, 2)))
+        if shown.size:
+            chosen = shown[((np.arange(count) + 0.5) / count * shown.size).astype(int)]
+            found.append(replace(pair, annotated=tuple(np.unique(chosen).tolist())))
+    return found
