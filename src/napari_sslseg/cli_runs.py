@@ -22,7 +22,9 @@ def runs(
     folder: Annotated[Path, typer.Argument(help="Folder of run folders.")],
     compare: Annotated[
         tuple[str, str] | None,
-        typer.Option(help="Two runs, by name in the table or by folder: what differs."),
+        typer.Option(
+            metavar="RUN RUN", help="Two runs, by name in the table or by folder: what differs."
+        ),
     ] = None,
     tensorboard: Annotated[
         Path | None, typer.Option(help="Folder to write the metrics to, for TensorBoard.")

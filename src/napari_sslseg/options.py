@@ -152,8 +152,8 @@ Unlabelled = Annotated[
     list[Path] | None,
     typer.Option(
         help="Folder of scans to learn from without labels, beside those with labels; the latter "
-        "may be among them. Slices that nobody annotated are learnt from as well. Takes about "
-        "twice as long."
+        "may be among them. Give the option again for each further folder. Slices that nobody "
+        "annotated are learnt from as well. Takes almost twice as long."
     ),
 ]
 ManyPieces = Annotated[

@@ -5,8 +5,9 @@ from torch import nn
 
 import napari_sslseg.core as core
 from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.events import Message
 from napari_sslseg.core.loose_parts import without_loose_parts
-from napari_sslseg.core.predict import Segmenter
+from napari_sslseg.core.predict import Segmenter, iter_predict
 
 
 def stack(*slices):
@@ -102,3 +103,21 @@ def test_predictions_are_without_them_if_that_is_asked_for(scan, segmenter):
 def test_what_is_no_share_is_refused(scan, segmenter, share):
     with pytest.raises(ConfigError, match="choose one from 0 to 1"):
         core.predict(segmenter, scan, least_part=share)
+
+
+def test_scans_in_which_nothing_is_found_are_named(tmp_path, scan, segmenter, monkeypatch):
+    import nibabel as nib
+
+    # Of 0 and 1 in a share p of a scan, 1 lies √((1 − p) / p) deviations above the mean.
+    for name, first in (("bright", 15), ("dark", 6)):
+        data = np.ones((20, 20, 4), np.float32)
+        data[:first] = 0
+        nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    # By the function, since the package has a function of the name of the module.
+    monkeypatch.setitem(iter_predict.__globals__, "load_segmenter", lambda *_: segmenter)
+    asked = {"out": tmp_path / "found", "modality": "MR"}
+    events = list(iter_predict("run", [tmp_path / "bright.nii.gz"], **asked))
+    assert not [event for event in events if isinstance(event, Message)]
+    events = list(iter_predict("run", tmp_path, overwrite=True, **asked))
+    told = [event.text for event in events if isinstance(event, Message)]
+    assert told == ["Nothing was found in 1 of 2 scans: dark."]

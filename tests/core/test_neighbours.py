@@ -69,6 +69,19 @@ def test_scans_whose_slices_lie_unlike_those_of_the_others_are_named():
         core.SliceStore.build([thin, thick], settings(0))
 
 
+def test_a_scan_that_makes_all_slices_large_is_named():
+    small = make_patient(2, "CT", (8, 48, 48), (6.0, 7.0, 7.0))[0]
+    large = make_patient(3, "CT", (8, 96, 96), (6.0, 3.5, 3.5))[0]
+    told = rf"padded to 96 × 96 pixels, since those of {large.name} are .* than the 48 × 48 of"
+    alone = core.Preprocessing(modality="CT")
+    with pytest.warns(ScanWarning, match=told):
+        core.SliceStore.build([small, large, small], alone)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ScanWarning)
+        core.SliceStore.build([large, large, small], alone)
+        core.SliceStore.build([small, large, small], settings(0, (96, 96)))
+
+
 def test_a_store_gives_each_slice_with_those_beside_it_in_its_scan(patients):
     scans = [volume for volume, _ in patients]
     alone = SliceStore.build(scans, settings(0))

@@ -351,6 +351,20 @@ def test_copies_in_another_type_and_order_are_copies(folders):
     assert without_copies(left, labelled) == (left, [])
 
 
+def test_label_maps_are_not_learnt_from_as_scans(tmp_path, folders):
+    own, every = folders
+    shutil.copy(own / "labels" / "p0.nii.gz", every / "p3.nii.gz")
+    found = r"1 of the 3 scans without labels have the values of label maps, .*: p3; leave"
+    with pytest.raises(DataError, match=found):
+        from_folders(folders, tmp_path / "run", settings=settings(4))
+    with pytest.raises(DataError, match="1 of the 1 scans"):
+        core.pretrain(own / "labels", out=tmp_path / "pre", device="cpu")
+    # Whoever labels binary scans means them.
+    shutil.copy(own / "labels" / "p0.nii.gz", own / "images" / "p0.nii.gz")
+    events = from_folders(folders, tmp_path / "binary", settings=settings(4))
+    assert events[-1].result.record["status"] == "finished"
+
+
 def test_a_training_beside_copies_goes_on_to_the_same_weights_without_them(tmp_path, folders):
     asked = settings()
     whole = from_folders(folders, tmp_path / "whole", settings=asked)[-1].result

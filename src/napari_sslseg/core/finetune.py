@@ -25,7 +25,7 @@ from napari_sslseg.core.segmentation_loss import SegmentationLoss, score_channel
 from napari_sslseg.core.self_training import round_starts
 from napari_sslseg.core.session import Init as Init, Session
 from napari_sslseg.core.start import load_start, open_start, settled
-from napari_sslseg.core.store import Scan, scan_subject
+from napari_sslseg.core.store import Scan, refuse_label_maps, scan_subject
 from napari_sslseg.core.strategies import planned, settled_strategy
 from napari_sslseg.core.subjects import hold_out
 from napari_sslseg.core.supervised import batch_loss, dice_validation, slice_prediction
@@ -192,6 +192,8 @@ def _finetune(
         yield Done(earlier.run if earlier is not None else None, stopped=True)
         return
     yield from describe_store(store)
+    first_other = len(labelled) + len(validation)
+    refuse_label_maps(store.scans[first_other:], beside=store.scans[:first_other])
     if earlier is not None:
         check_same(earlier.run, store)
     settings = settings.model_copy(update={"preprocessing": store.settings, "classes": classes})

@@ -22,7 +22,7 @@ from napari_sslseg.core.errors import (
     StorageError,
     VolumeError,
 )
-from napari_sslseg.core.events import Done, Event, Progress, StopFlag
+from napari_sslseg.core.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.formats import is_dicom
 from napari_sslseg.core.geometry import PLANE_AXIS, Geometry
 from napari_sslseg.core.label_maps import DICOM_SUFFIX, save_labels
@@ -31,6 +31,7 @@ from napari_sslseg.core.loose_parts import check_least_part, without_loose_parts
 from napari_sslseg.core.placement import Placement, placement
 from napari_sslseg.core.predict_volumes import volume_shares
 from napari_sslseg.core.preprocess import prepare
+from napari_sslseg.core.printable import some_of
 from napari_sslseg.core.run_network import check_run_network
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.segmentation_loss import class_shares, score_channels
@@ -287,7 +288,7 @@ def iter_predict(
             )
         targets[target] = item
     segmenter = load_segmenter(run, device)
-    written, failed = [], []
+    written, failed, empty = [], [], []
     for number, (target, item) in enumerate(targets.items()):
         if stop is not None and stop.is_set:
             break
@@ -306,9 +307,15 @@ def iter_predict(
                 least_part=least_part,
             )
             written.append(save_labels(prediction, target, classes=classes))
+            if not prediction.labels.any():
+                empty.append(item.name)
         except (VolumeError, GeometryError, DataError) as error:
             failed.append(str(error))
         yield Progress("Predicting", number + 1, len(targets))
+    if empty:
+        yield Message(
+            f"Nothing was found in {len(empty)} of {len(written)} scans: {some_of(empty)}."
+        )
     yield Done((written, failed), stopped=len(written) + len(failed) < len(targets))
 
 

@@ -39,7 +39,7 @@ from napari_sslseg.core.runs import Run, claim
 from napari_sslseg.core.samples import Store, iter_samples, sample_dimensions
 from napari_sslseg.core.session import Session
 from napari_sslseg.core.start import load_start, open_start, settled
-from napari_sslseg.core.store import Scan, scan_geometry
+from napari_sslseg.core.store import Scan, refuse_label_maps, scan_geometry
 from napari_sslseg.core.subjects import split_subjects
 from napari_sslseg.core.volumes import Modality
 from napari_sslseg.core.watch import Watch
@@ -222,6 +222,7 @@ def _pretrain(
         yield Done(earlier.run if earlier is not None else None, stopped=True)
         return
     yield from describe_store(store)
+    refuse_label_maps(store.scans)
     if earlier is not None:
         check_same(earlier.run, store)
     elif session.place is not None:

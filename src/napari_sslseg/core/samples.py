@@ -4,11 +4,11 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
+from napari_sslseg.core.alike import Spacing, usual_neighbours
 from napari_sslseg.core.crops import CropStore, iter_crops
 from napari_sslseg.core.distributed import first_then_others
 from napari_sslseg.core.events import Progress, StopFlag
 from napari_sslseg.core.geometry import Plane
-from napari_sslseg.core.near_slices import Spacing, usual_neighbours
 from napari_sslseg.core.preprocess_config import (
     AnyPreprocessing,
     Preprocessing,

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from napari_sslseg.core.alike import warn_of_far_slices, warn_of_large_slices
 from napari_sslseg.core.errors import DataError, StorageError
 from napari_sslseg.core.events import Progress, StopFlag, returned
 from napari_sslseg.core.geometry import PLANE_AXIS
 from napari_sslseg.core.labelled import LabelledScan
 from napari_sslseg.core.memory import give_back_memory
-from napari_sslseg.core.near_slices import warn_of_far_slices
 from napari_sslseg.core.placement import canvas_size, placement, resampled_shape
 from napari_sslseg.core.preprocess import neighbours, prepare_labels, prepare_slices
 from napari_sslseg.core.preprocess_config import Preprocessing
@@ -186,8 +186,11 @@ def iter_store(
     names = [scan_name(scan) if isinstance(scan, Path) else scan.name for scan in scans]
     warn_of_far_slices(names, geometries, settings)
     shapes = [resampled_shape(geometry, settings) for geometry in geometries]
+    found_size = settings.size is None
     settings = settings.model_copy(update={"size": canvas_size(shapes, settings)})
     assert settings.size is not None
+    if found_size:
+        warn_of_large_slices(names, shapes, settings.size)
     counts = [geometry.display_shape[PLANE_AXIS[settings.plane]] for geometry in geometries]
     labelled = any(isinstance(scan, LabelledScan) for scan in scans)
     shape = (sum(counts), settings.slice_channels, *settings.size)

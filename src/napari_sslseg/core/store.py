@@ -1,7 +1,6 @@
 """What stores of slices and of crops share: which scan each sample is from, and how scans load."""
 
 import hashlib
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.errors import DataError, ScanWarning
+from napari_sslseg.core.errors import DataError
 from napari_sslseg.core.geometry import PLANE_AXIS, Geometry, Plane
 from napari_sslseg.core.label_guess import looks_like_labels
 from napari_sslseg.core.labelled import LabelledScan, as_volume, class_indices
 from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocessing
+from napari_sslseg.core.printable import some_of
 from napari_sslseg.core.series import Source, as_series
 from napari_sslseg.core.volumes import Modality, Volume, read_geometry
 
@@ -28,7 +28,8 @@ Scan = Volume | Source | LabelledScan
 class ScanRecord:
     """One scan of a store: ``start`` is the index of its first sample (slice or crop).
 
-    ``content`` and ``labels`` are hashes of its values and of its labels, as they were read.
+    ``content`` and ``labels`` are hashes of its values and of its labels, as they were read;
+    ``like_labels`` says that its own values are those of a label map.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ScanRecord:
     n_slices: int
     content: str = ""
     labels: str = ""
+    like_labels: bool = False
 
 
 class SampleStore(ABC):
@@ -169,7 +171,27 @@ def add_record(records: list[ScanRecord], loaded: LoadedScan, n_samples: int) ->
     """Append the record of a scan whose samples follow those of the scans before it."""
     start = records[-1].start + records[-1].n_slices if records else 0
     volume = loaded.volume
-    records.append(ScanRecord(volume.name, volume.subject, start, n_samples, *loaded.digests()))
+    hashes = loaded.digests()
+    like = looks_like_labels(volume)
+    records.append(ScanRecord(volume.name, volume.subject, start, n_samples, *hashes, like))
+
+
+def refuse_label_maps(scans: Sequence[ScanRecord], beside: Sequence[ScanRecord] = ()) -> None:
+    """Refuse label maps among scans that are learnt from without labels.
+
+    Scans with labels that are binary themselves, ``beside`` these, say that such scans are meant.
+
+    Raises
+    ------
+    DataError
+        It names some.
+    """
+    found = [scan.name for scan in scans if scan.like_labels]
+    if found and not any(scan.like_labels for scan in beside):
+        raise DataError(
+            f"{len(found)} of the {len(scans)} scans without labels have the values of label maps, "
+            f"not of scans: {some_of(found)}; leave such files out."
+        )
 
 
 def load_scan(
@@ -188,14 +210,7 @@ def load_scan(
         mask = scan.annotated_mask(len(values))
         values[~mask] = 0
         return LoadedScan(volume, class_indices(values, classes, scan.name), mask)
-    volume = as_volume(scan, modality)
-    if looks_like_labels(volume):
-        warnings.warn(
-            f"{volume.name} looks like a label map and not like a scan; leave it out.",
-            ScanWarning,
-            stacklevel=2,
-        )
-    return LoadedScan(volume)
+    return LoadedScan(as_volume(scan, modality))
 
 
 def scan_geometry(scan: Scan) -> Geometry:

@@ -1,7 +1,13 @@
-"""Whether slices lie near enough to each other that a network gains by looking at those beside."""
+"""What scans of one training should have alike: how near their slices lie, and how large they are.
 
+One network sees as many neighbouring slices in all scans, on a canvas that holds the largest slice.
+"""
+
+import math
 import warnings
 from collections.abc import Sequence
+
+import numpy as np
 
 from napari_sslseg.core.errors import ScanWarning
 from napari_sslseg.core.geometry import PLANE_AXIS, Geometry, Plane
@@ -12,6 +18,9 @@ Spacing = tuple[float, float, float]
 
 FAR = 3.0
 """Distance of slices, in sides of their pixels, from which one says little of the next."""
+
+LARGE = 4.0
+"""Area of the canvas, in areas of the usual slice, from which a note tells whose sake it is for."""
 
 
 def usual_neighbours(spacing: Spacing, plane: Plane) -> int:
@@ -51,6 +60,36 @@ def warn_of_far_slices(
             f"In {len(far)} of {len(geometries)} scans ({some_of(far)}) slices lie far from each "
             "other, unlike in the rest, so that the neighbouring slices, which the network sees "
             "too, help less there; set neighbouring slices to 0 if most of your scans are so.",
+            ScanWarning,
+            stacklevel=2,
+        )
+
+
+def warn_of_large_slices(
+    names: Sequence[str], shapes: Sequence[tuple[int, ...]], size: tuple[int, int]
+) -> None:
+    """Name the scans for whose sake all other slices are padded to several times their size.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the scans.
+    shapes : sequence of tuple of int
+        Height and width of their slices, resampled.
+    size : tuple of int
+        Height and width of the canvas of all.
+    """
+    areas = np.array([math.prod(shape) for shape in shapes])
+    usual = np.median(areas)
+    if math.prod(size) < LARGE * usual:
+        return
+    large = [name for name, area in zip(names, areas, strict=True) if area > LARGE / 2 * usual]
+    if large:
+        height, width = shapes[int(np.argmin(np.abs(areas - usual)))]
+        warnings.warn(
+            f"All slices are padded to {size[0]} × {size[1]} pixels, since those of "
+            f"{some_of(large)} are much larger than the {height} × {width} of others, which makes "
+            "the training slow; leave such scans out if they show something else.",
             ScanWarning,
             stacklevel=2,
         )
