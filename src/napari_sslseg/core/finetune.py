@@ -15,12 +15,11 @@ from napari_sslseg.core.errors import ConfigError, DataError
 from napari_sslseg.core.events import Done, Event, Message, Milestone, PauseFlag, StopFlag, drained
 from napari_sslseg.core.labelled import LabelledScan, found_classes
 from napari_sslseg.core.middle import annotated_middle, check_middle, describe_middle
-from napari_sslseg.core.pretrain import describe_store
 from napari_sslseg.core.printable import some_of
 from napari_sslseg.core.provenance import data_record
 from napari_sslseg.core.resume import check_same, refuse_settings, same_labelled
 from napari_sslseg.core.runs import claim
-from napari_sslseg.core.samples import iter_samples, sample_dimensions
+from napari_sslseg.core.samples import describe_store, iter_samples, sample_dimensions
 from napari_sslseg.core.segmentation_loss import SegmentationLoss, score_channels
 from napari_sslseg.core.self_training import round_starts
 from napari_sslseg.core.session import Init as Init, Session

@@ -36,7 +36,7 @@ from napari_sslseg.core.pretext.siamese import SiameseSides
 from napari_sslseg.core.provenance import data_record
 from napari_sslseg.core.resume import check_same, refuse_settings, same_scans
 from napari_sslseg.core.runs import Run, claim
-from napari_sslseg.core.samples import Store, iter_samples, sample_dimensions
+from napari_sslseg.core.samples import Store, describe_store, iter_samples, sample_dimensions
 from napari_sslseg.core.session import Session
 from napari_sslseg.core.start import load_start, open_start, settled
 from napari_sslseg.core.store import Scan, refuse_label_maps, scan_geometry
@@ -323,16 +323,6 @@ def _pretrain(
 
 
 pretrain = drained(iter_pretrain)
-
-
-def describe_store(store: Store) -> Iterator[Event]:
-    """Say what was read, and where it stands if not in memory."""
-    n = len(store)
-    what = f"{n:,} {store.noun}s"
-    if store.labelled:
-        what = f"{int(store.annotated.sum()):,} annotated of {n:,} {store.noun}s"
-    text = f"{what}, {len(store.scans)} scans, {len(store.subjects)} subjects"
-    yield Message(f"{text}, kept in {store.folder}." if store.folder else f"{text}.")
 
 
 def _split(store: Store, settings: PretrainSettings, least: int) -> tuple[np.ndarray, np.ndarray]:

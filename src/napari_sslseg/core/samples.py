@@ -1,13 +1,13 @@
 """Scans into the samples that a network learns from: slices, or crops of volumes."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from napari_sslseg.core.alike import Spacing, usual_neighbours
 from napari_sslseg.core.crops import CropStore, iter_crops
 from napari_sslseg.core.distributed import first_then_others
-from napari_sslseg.core.events import Progress, StopFlag
+from napari_sslseg.core.events import Message, Progress, StopFlag
 from napari_sslseg.core.geometry import Plane
 from napari_sslseg.core.preprocess_config import (
     AnyPreprocessing,
@@ -125,3 +125,15 @@ def iter_samples(
                 stop=stop,
             )
         )
+
+
+def describe_store(store: Store) -> Iterator[Message]:
+    """Say what was read, what the network sees of it, and where it stands if not in memory."""
+    n = len(store)
+    what = f"{n:,} {store.noun}s"
+    if store.labelled:
+        what = f"{int(store.annotated.sum()):,} annotated of {n:,} {store.noun}s"
+    text = f"{what}, {len(store.scans)} scans, {len(store.subjects)} subjects"
+    if isinstance(store, SliceStore) and store.settings.neighbours:
+        text += f"; each slice is seen with {store.settings.neighbours} more on each side"
+    yield Message(f"{text}, kept in {store.folder}." if store.folder else f"{text}.")
