@@ -163,7 +163,7 @@ def make_arms() -> dict[str, Arm]:
     arms.append(replace(best, name="recipe+pieces", least_part=LEAST_PART))
     # As the window trains, if it is as long (400 steps).
     window = best.finetuning.training.model_copy(update={"batch_size": 16})
-    for arm in (arms[0], best):
+    for arm in (Arm("scratch"), best):
         same = arm.finetuning.model_copy(update={"training": window})
         arms.append(replace(arm, name=f"{arm.name}-batch-16", finetuning=same))
     for name, changes in TEACHING.items():
