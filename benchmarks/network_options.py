@@ -21,7 +21,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from napari_sslseg.core.config import (
+from napari_sslseg.core.network_config import (
     Dense3dNetwork,
     DynUNet2dNetwork,
     DynUNet3dNetwork,

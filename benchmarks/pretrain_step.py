@@ -16,12 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_sslseg.core.config import Network, Preprocessing, Training
-from napari_sslseg.core.devices import make_fabric
+from napari_sslseg.core.common.compute.devices import make_fabric
+from napari_sslseg.core.config import Training
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.losses import restoration_l2
+from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.networks.unet2d import UNet2d
+from napari_sslseg.core.preprocess_config import Preprocessing
 from napari_sslseg.core.pretext.registry import default_task
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.slices import SliceStore

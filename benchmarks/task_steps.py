@@ -20,12 +20,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_sslseg.core.config import Dense3dNetwork, DynUNet3dNetwork, Network, Training
+from napari_sslseg.core.common.compute.devices import make_fabric
+from napari_sslseg.core.common.events import Event, returned
+from napari_sslseg.core.config import Training
 from napari_sslseg.core.crops import CropStore, iter_crops
-from napari_sslseg.core.devices import make_fabric
-from napari_sslseg.core.events import Event, returned
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.job import Job
+from napari_sslseg.core.network_config import Dense3dNetwork, DynUNet3dNetwork, Network
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocessing
 from napari_sslseg.core.pretext.local_contrast_task import DecoderWithHead

@@ -36,19 +36,15 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from napari_sslseg.core.config import (
-    FinetuneSettings,
-    Network,
-    Preprocessing,
-    PretrainSettings,
-    Training,
-)
-from napari_sslseg.core.events import Step
+from napari_sslseg.core.common.events import Step
+from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Training
 from napari_sslseg.core.finetune import iter_finetune
 from napari_sslseg.core.labelled import LabelledScan, pair_scans
+from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.networks import unet2d
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.parts import EncoderDecoder
+from napari_sslseg.core.preprocess_config import Preprocessing
 from napari_sslseg.core.pretext.context_restoration import ContextRestoration
 from napari_sslseg.core.pretext.restoration import RestorationTask
 from napari_sslseg.core.pretrain import iter_pretrain

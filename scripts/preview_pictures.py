@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from napari_sslseg import core
-from napari_sslseg.core.pretext.base import PretextPreview
+from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.pretext.figure import preview_figure
 from napari_sslseg.core.pretext.registry import TaskSettings
 from napari_sslseg.core.preview import preview

@@ -18,7 +18,7 @@ from napari._qt.dialogs.qt_notification import NapariQtNotification
 from PIL import Image
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_sslseg.core.events import Event, Step
+from napari_sslseg.core.common.events import Event, Step
 from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.project import Project
 from napari_sslseg.gui.jobs import Job

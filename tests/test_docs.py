@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 import yaml
 
-from napari_sslseg.core.geometry import Plane
+from napari_sslseg.core.common.sizes import Plane
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

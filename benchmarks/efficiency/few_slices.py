@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from napari_sslseg.core.geometry import PLANE_AXIS, Plane
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.labelled import LabelledScan
 
 

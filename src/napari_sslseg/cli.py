@@ -16,7 +16,7 @@ from napari_sslseg.cli_series import series
 from napari_sslseg.cli_train import finetune, pretrain
 from napari_sslseg.cli_weights import import_weights
 from napari_sslseg.console import fail, follow, run_app, say, table
-from napari_sslseg.core.events import StopFlag
+from napari_sslseg.core.common.events import StopFlag
 from napari_sslseg.options import Device, Json, ModalityOption, Out, Seed, modality_of
 
 app = typer.Typer(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_sslseg.console import say
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.options import Json
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def export(
     """Write labels in another format, on the grid of their scan; .dcm is DICOM SEG."""
     import numpy as np
 
-    from napari_sslseg.core.errors import StorageError
+    from napari_sslseg.core.common.errors import StorageError
     from napari_sslseg.core.label_maps import load_labels, read_segment_names, save_labels
     from napari_sslseg.core.labelled import read_class_names
 

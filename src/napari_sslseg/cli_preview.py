@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_sslseg.console import say
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.options import (
     TASK_NAMES,
     Crop,

@@ -92,7 +92,7 @@ def _shown(value: Any) -> str | None:
 
 
 def _write_events(found: "list[RunSummary]", folder: Path) -> None:
-    from napari_sslseg.core.errors import CheckpointError
+    from napari_sslseg.core.common.errors import CheckpointError
     from napari_sslseg.core.runs import Run
     from napari_sslseg.core.tensorboard import check_tensorboard, write_events
 

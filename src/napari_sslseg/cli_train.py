@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from napari_sslseg.console import follow
-from napari_sslseg.core.distributed import launch
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.events import StopFlag
+from napari_sslseg.core.common.compute.distributed import launch
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.events import StopFlag
 from napari_sslseg.lengths import (
     FINETUNE_STEPS,
     PRETRAIN_STEPS,
@@ -114,8 +114,8 @@ def pretrain(
     as_json: Json = False,
 ) -> None:
     """Pretrain a network on unlabelled scans."""
-    from napari_sslseg.core.config import named_network
     from napari_sslseg.core.gather import bare
+    from napari_sslseg.core.network_config import named_network
     from napari_sslseg.core.preset_runs import iter_pretrain_preset
     from napari_sslseg.core.presets import preset_named
     from napari_sslseg.core.pretext.registry import make_task
@@ -259,12 +259,13 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Fine-tune a U-Net on annotated slices."""
-    from napari_sslseg.core.config import named_network, self_trained
     from napari_sslseg.core.finetune import iter_finetune, split_validation
     from napari_sslseg.core.labelled import pair_scans, read_annotated
+    from napari_sslseg.core.network_config import named_network
     from napari_sslseg.core.preset_runs import iter_finetune_preset
     from napari_sslseg.core.presets import preset_named
     from napari_sslseg.core.runs import Run
+    from napari_sslseg.core.self_training_config import self_trained
     from napari_sslseg.core.start import preprocessing_of
 
     start_processes = partial(launch, devices, nodes, device)

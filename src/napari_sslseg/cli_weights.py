@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_sslseg.console import say, table
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.options import (
     NETWORK_WORDS,
     Json,
@@ -49,8 +49,9 @@ def import_weights(
     as_json: Json = False,
 ) -> None:
     """Make a run to start from out of the weights of another program, without running its code."""
-    from napari_sslseg.core.config import checked, named_network
+    from napari_sslseg.core.common.frozen import checked
     from napari_sslseg.core.import_weights import import_weights
+    from napari_sslseg.core.network_config import named_network
     from napari_sslseg.core.samples import default_preprocessing
 
     chosen: Any = named_network(network)

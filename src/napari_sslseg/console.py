@@ -23,9 +23,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from napari_sslseg.core.distributed import is_first, rank
-from napari_sslseg.core.errors import ScanWarning, SslsegError
-from napari_sslseg.core.events import (
+from napari_sslseg.core.common.compute.distributed import is_first, rank
+from napari_sslseg.core.common.errors import ScanWarning, SslsegError
+from napari_sslseg.core.common.events import (
     Done,
     Event,
     Message,
@@ -34,7 +34,7 @@ from napari_sslseg.core.events import (
     StopFlag,
     Validation,
 )
-from napari_sslseg.core.printable import printable
+from napari_sslseg.core.common.text import printable
 
 USER_ERROR = 2
 INTERRUPTED = 130

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]

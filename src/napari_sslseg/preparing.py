@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.options import given, split_numbers
 
 
@@ -16,8 +16,8 @@ def preprocessing_for(
     neighbours: int | None = None,
 ) -> Any:
     """Preprocessing by modality, of slices or volumes, with the fields that options give."""
-    from napari_sslseg.core.config import checked
-    from napari_sslseg.core.geometry import PLANE_AXIS
+    from napari_sslseg.core.common.frozen import checked
+    from napari_sslseg.core.common.sizes import PLANE_AXIS
     from napari_sslseg.core.labelled import as_volume
     from napari_sslseg.core.samples import default_preprocessing
     from napari_sslseg.core.store import scan_geometry
@@ -77,7 +77,7 @@ def network_and_preprocessing(
     neighbours: int | None = None,
 ) -> tuple[str | None, Any]:
     """Network and preprocessing from scratch, or None of both where ``init`` names a run."""
-    from napari_sslseg.core.config import named_network
+    from napari_sslseg.core.network_config import named_network
 
     if init is None:
         name = network or "small"

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from napari_sslseg.console import follow, say
-from napari_sslseg.core.distributed import is_first
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.events import StopFlag
+from napari_sslseg.core.common.compute.distributed import is_first
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.events import StopFlag
 
 
 def refuse_with_resume(*options: object) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_sslseg.core.errors import SslsegError
+from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.label_maps import load_labels
 from napari_sslseg.core.volumes import load_volume
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.config import FinetuneSettings, PretrainSettings
-from napari_sslseg.core.errors import SslsegError
 from napari_sslseg.core.predict import load_segmenter
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.start import load_start, settled

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from napari_sslseg.core.atomic import atomic_path, write_text
-from napari_sslseg.core.errors import StorageError
+from napari_sslseg.core.common.atomic import atomic_path, write_text
+from napari_sslseg.core.common.errors import StorageError
 
 
 def test_writes_and_replaces(tmp_path):
@@ -73,8 +73,8 @@ def test_full_disk(tmp_path):
     write_text(path, "old")
     code = (
         "import resource, sys\n"
-        "from napari_sslseg.core.atomic import write_text\n"
-        "from napari_sslseg.core.errors import StorageError\n"
+        "from napari_sslseg.core.common.atomic import write_text\n"
+        "from napari_sslseg.core.common.errors import StorageError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try:\n"
         "    write_text(sys.argv[1], 'x' * 100_000)\n"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from napari_sslseg.core.augment import apply_augmentation, sample_augmentation, sampling_grid
-from napari_sslseg.core.config import Augmentation
+from napari_sslseg.core.augmentation_config import Augmentation
 from napari_sslseg.core.greys import apply_blur, apply_gamma
 
 NOTHING = dict.fromkeys(("translation", "rotation", "crop", "elastic", "intensity", "noise"), 0)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from napari_sslseg.core.checkpoints import load_weights, restore, save_weights, transfer
-from napari_sslseg.core.config import Network
-from napari_sslseg.core.errors import CheckpointError
+from napari_sslseg.core.common.errors import CheckpointError
+from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.networks.unet2d import UNet2d
 
 TINY = Network.preset("tiny")

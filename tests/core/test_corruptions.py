@@ -8,16 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_sslseg.core.corruptions import (
-    PatchErase,
-    PatchSwap,
-    SwapParameters,
-    _move_pixels,
-    largest_patch,
-    poisson_disc_patches,
-    uniform_patches,
-)
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.corruptions import PatchErase, PatchSwap, SwapParameters, _move_pixels
+from napari_sslseg.core.patches import largest_patch, poisson_disc_patches, uniform_patches
 
 SAMPLINGS = ["poisson-disc", "uniform"]
 SIZES = [(128, 128), (192, 192), (256, 256), (160, 256), (224, 176)]

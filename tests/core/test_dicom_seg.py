@@ -27,7 +27,7 @@ from napari_sslseg.core import (
     read_segment_names,
     save_labels,
 )
-from napari_sslseg.core.errors import ConfigError, ScanWarning, VolumeError
+from napari_sslseg.core.common.errors import ConfigError, ScanWarning, VolumeError
 from napari_sslseg.core.segment_classes import ABNORMALITIES, STRUCTURES
 
 PATIENT = ("Sesame", "Ottoline", "MRN-4711-X", "19610412")

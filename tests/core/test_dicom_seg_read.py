@@ -19,8 +19,8 @@ from napari_sslseg.core import (
     read_segment_names,
     save_labels,
 )
+from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.dicom.label_files import referenced_series
-from napari_sslseg.core.errors import GeometryError, ScanWarning, VolumeError
 
 
 def points_of_nrrd(path):

@@ -17,7 +17,7 @@ from pydicom.uid import (
 )
 
 from dicom_files import AXIAL, CORONAL, SAGITTAL, ramp, write_series
-from napari_sslseg.core.errors import ScanWarning, SslsegError, VolumeError
+from napari_sslseg.core.common.errors import ScanWarning, SslsegError, VolumeError
 from napari_sslseg.core.series import list_series
 from napari_sslseg.core.volumes import load_volume, load_volumes
 

@@ -8,7 +8,7 @@ from pydicom import dcmread
 from pydicom.fileset import FileSet
 
 from dicom_files import AXIAL, SAGITTAL, ramp, write_series
-from napari_sslseg.core.errors import ScanWarning, VolumeError
+from napari_sslseg.core.common.errors import ScanWarning, VolumeError
 from napari_sslseg.core.series import list_series
 from napari_sslseg.core.volumes import load_volume, load_volumes
 

@@ -13,9 +13,9 @@ import pytest
 from together_process import LOSSES, TASKS
 
 from napari_sslseg import core
-from napari_sslseg.core import distributed
-from napari_sslseg.core.devices import make_fabric
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.compute import distributed
+from napari_sslseg.core.common.compute.devices import make_fabric
+from napari_sslseg.core.common.errors import ConfigError
 
 SCRIPT = Path(__file__).parent / "together_process.py"
 # The installed command: further processes are started by running it again.

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from napari_sslseg.core.errors import DataError, GeometryError, VolumeError
+from napari_sslseg.core.common.errors import DataError, GeometryError, VolumeError
 from napari_sslseg.core.evaluate import evaluate, evaluate_folders, summarize
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.label_maps import load_labels

@@ -16,14 +16,14 @@ from safetensors.torch import load_file
 from training_process import SEEDS, events, scan, training
 
 from napari_sslseg import core
-from napari_sslseg.core.errors import CheckpointError, ConfigError, StorageError
-from napari_sslseg.core.events import Done, Message, Step, StopFlag
+from napari_sslseg.core.common.errors import CheckpointError, ConfigError, StorageError
+from napari_sslseg.core.common.events import Done, Message, Step, StopFlag
+from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.import_weights import import_weights
 from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.provenance import from_ranges, ranges
 from napari_sslseg.core.resume import recorded_start
-from napari_sslseg.core.run_lock import run_lock
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.volumes import Volume
 
@@ -485,7 +485,7 @@ def test_ctrl_c_while_a_state_is_read_changes_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_error_while_a_run_is_left_comes_out(tmp_path, monkeypatch, kind):
     from napari_sslseg.core import loop
-    from napari_sslseg.core.errors import StorageError
+    from napari_sslseg.core.common.errors import StorageError
 
     told = events(kind, tmp_path)
     next(event for event in told if isinstance(event, Step) and event.step == 4)

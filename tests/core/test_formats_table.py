@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 from pydicom import dcmread
 
-from napari_sslseg.core.errors import SslsegError
+from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.formats import is_dicom
 from napari_sslseg.core.scan_files import ITK_SUFFIXES, SUFFIXES
 from napari_sslseg.core.series import list_series

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from napari_sslseg.core.boxes import Boxes
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.fusion import FusionParameters, SliceFusion
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.spatial.transform import Rotation
 
-from napari_sslseg.core.errors import GeometryError, SslsegError
+from napari_sslseg.core.common.errors import GeometryError, SslsegError
 from napari_sslseg.core.geometry import Geometry
 
 SHAPE = (3, 4, 5)

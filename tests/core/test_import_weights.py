@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from napari_sslseg.core.checkpoints import transfer
+from napari_sslseg.core.common.errors import CheckpointError, ConfigError, SslsegError, StorageError
 from napari_sslseg.core.config import FinetuneSettings, Training
-from napari_sslseg.core.errors import CheckpointError, ConfigError, SslsegError, StorageError
 from napari_sslseg.core.finetune import finetune
 from napari_sslseg.core.foreign_weights import read_foreign
 from napari_sslseg.core.import_weights import import_weights

@@ -16,7 +16,7 @@ import pytest
 import SimpleITK
 from test_geometry import affine_of
 
-from napari_sslseg.core.errors import ScanWarning, SslsegError, VolumeError
+from napari_sslseg.core.common.errors import ScanWarning, SslsegError, VolumeError
 from napari_sslseg.core.itk import ItkFile
 from napari_sslseg.core.label_maps import load_labels, save_labels
 from napari_sslseg.core.volumes import load_volume
@@ -200,7 +200,7 @@ def test_frames(tmp_path, suffix):
         ("space: LPST\n", "2 3 4", "space directions: (2,0,0,0) (0,3,0,0) (0,0,4,0)\n"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::napari_sslseg.core.errors.ScanWarning")
+@pytest.mark.filterwarnings("ignore::napari_sslseg.core.common.errors.ScanWarning")
 def test_spaces_and_axes(tmp_path, space, sizes, axes):
     path = nrrd(tmp_path / "a.nrrd", space=space, sizes=sizes, axes=axes)
     file = ItkFile(path)
@@ -316,7 +316,7 @@ def test_the_unit_of_time_is_no_length(tmp_path):
 
 
 @pytest.mark.parametrize("plane", [False, True])
-@pytest.mark.filterwarnings("ignore::napari_sslseg.core.errors.ScanWarning")
+@pytest.mark.filterwarnings("ignore::napari_sslseg.core.common.errors.ScanWarning")
 def test_labels_keep_the_unit_of_an_nrrd_scan(tmp_path, plane):
     """SimpleITK passes over the unit: only in the scan's own do the labels lie on it there."""
     path = tmp_path / "a.nrrd"

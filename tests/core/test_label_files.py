@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from napari_sslseg.core import project_classes, project_labels
-from napari_sslseg.core.errors import StorageError
+from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.project import Project
 
 SHAPE = (6, 10, 12)

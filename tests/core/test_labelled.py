@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from napari_sslseg.core.errors import DataError, GeometryError
+from napari_sslseg.core.common.errors import DataError, GeometryError
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.label_maps import save_labels
 from napari_sslseg.core.labelled import (

@@ -10,11 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from napari_sslseg.core.config import EarlyStopping, Training
-from napari_sslseg.core.devices import make_fabric
-from napari_sslseg.core.errors import CheckpointError
-from napari_sslseg.core.event_log import EventLog, recorded
-from napari_sslseg.core.events import (
+from napari_sslseg.core.common.compute.devices import make_fabric
+from napari_sslseg.core.common.errors import CheckpointError
+from napari_sslseg.core.common.events import (
     Done,
     Message,
     PauseFlag,
@@ -24,6 +22,8 @@ from napari_sslseg.core.events import (
     StopFlag,
     Validation,
 )
+from napari_sslseg.core.config import EarlyStopping, Training
+from napari_sslseg.core.event_log import EventLog, recorded
 from napari_sslseg.core.job import Draws, Job, shuffled_batches
 from napari_sslseg.core.pace import Pace
 from napari_sslseg.core.runs import Run, RunWriter

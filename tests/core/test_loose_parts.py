@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 import napari_sslseg.core as core
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.events import Message
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.loose_parts import without_loose_parts
 from napari_sslseg.core.predict import Segmenter, iter_predict
 

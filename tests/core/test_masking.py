@@ -4,7 +4,7 @@ from math import prod
 import pytest
 import torch
 
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.masking import GridMask, GridParameters, PixelNoise
 
 

@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from napari_sslseg import core
-from napari_sslseg.core import devices, memory_probe
+from napari_sslseg.core import memory_probe
 from napari_sslseg.core.chunks import InParts
+from napari_sslseg.core.common.compute import devices
+from napari_sslseg.core.common.compute.devices import make_fabric
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.events import Message, Step
 from napari_sslseg.core.config import Training
 from napari_sslseg.core.contrast import nt_xent
-from napari_sslseg.core.devices import make_fabric
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.events import Message, Step
 from napari_sslseg.core.job import Job, TrainingError, shuffled_batches
 from napari_sslseg.core.memory_probe import find_batch_size
 from napari_sslseg.core.networks.build import make_network

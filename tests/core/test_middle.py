@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from napari_sslseg import core
+from napari_sslseg.core.common.events import Done, Message
 from napari_sslseg.core.config import StageSettings
-from napari_sslseg.core.events import Done, Message
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.middle import annotated_middle, middle_of
 from napari_sslseg.core.slices import SliceStore

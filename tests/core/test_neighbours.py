@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_sslseg import core
-from napari_sslseg.core.errors import ScanWarning
+from napari_sslseg.core.common.errors import ScanWarning
 from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.placement import placement
 from napari_sslseg.core.preprocess import neighbours, prepare, prepare_slices

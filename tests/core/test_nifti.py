@@ -15,7 +15,7 @@ import pytest
 import SimpleITK
 from test_geometry import affine_of, world
 
-from napari_sslseg.core.errors import ScanWarning, VolumeError
+from napari_sslseg.core.common.errors import ScanWarning, VolumeError
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.label_maps import load_labels, save_labels
 from napari_sslseg.core.nifti import NiftiFile, write_nifti
@@ -288,7 +288,7 @@ def test_a_lying_header_takes_no_memory(tmp_path, packed):
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from napari_sslseg.core.errors import VolumeError\n"
+        "from napari_sslseg.core.common.errors import VolumeError\n"
         "from napari_sslseg.core.nifti import NiftiFile\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try:\n"
@@ -459,7 +459,7 @@ def in_unit(path, unit, kind=nib.Nifti1Image, affine=UPRIGHT, shape=SHAPE):
 
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
-@pytest.mark.filterwarnings("ignore::napari_sslseg.core.errors.ScanWarning")
+@pytest.mark.filterwarnings("ignore::napari_sslseg.core.common.errors.ScanWarning")
 def test_units(tmp_path, unit, kind):
     """Places in mm as SimpleITK has them; labels in the unit and matrices of the scan."""
     path = in_unit(tmp_path / "a.nii", unit, kind)

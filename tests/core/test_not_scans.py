@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_sslseg.core.events import Message
+from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.label_maps import save_labels
 from napari_sslseg.core.project import Project
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_sslseg import core
-from napari_sslseg.core.errors import ConfigError, DataError
+from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.organ_boxes import (
     OrganBox,
     crop,

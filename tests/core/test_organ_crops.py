@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from napari_sslseg import core
-from napari_sslseg.core.errors import DataError
-from napari_sslseg.core.events import Progress, StopFlag, returned
+from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.events import Progress, StopFlag, returned
 from napari_sslseg.core.gather import gather_scans, organ_slices, with_masks
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.labelled import LabelledScan
@@ -152,7 +152,7 @@ def test_two_scans_of_one_name_are_refused(tmp_path):
 
 
 def test_crops_that_the_network_cannot_take_are_refused():
-    from napari_sslseg.core.errors import ConfigError
+    from napari_sslseg.core.common.errors import ConfigError
     from napari_sslseg.core.networks.build import make_network
 
     task = make_task("siamese", sides="mirror", crop=(16, 16, 16)).build((16, 16, 16))

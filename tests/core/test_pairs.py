@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_sslseg.core.errors import DataError
+from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.pairs import ExampleSelector, middle_slices
 
 N, SCANS = 240, 7

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.label_maps import load_labels
 from napari_sslseg.core.phantom import PHANTOM_CLASSES, make_patient, write_dataset
 from napari_sslseg.core.volumes import Volume, guess_modality, load_volume

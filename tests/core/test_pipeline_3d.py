@@ -6,18 +6,12 @@ import numpy as np
 import pytest
 
 from napari_sslseg import core
-from napari_sslseg.core.config import (
-    Dense3dNetwork,
-    DynUNet3dNetwork,
-    FinetuneSettings,
-    Network,
-    PretrainSettings,
-    Training,
-    VolumePreprocessing,
-)
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Training
 from napari_sslseg.core.finetune import finetune
 from napari_sslseg.core.labelled import LabelledScan
+from napari_sslseg.core.network_config import Dense3dNetwork, DynUNet3dNetwork, Network
+from napari_sslseg.core.preprocess_config import VolumePreprocessing
 from napari_sslseg.core.pretext.registry import make_task
 from napari_sslseg.core.pretrain import pretrain
 from napari_sslseg.core.volumes import Volume

@@ -7,17 +7,17 @@ import sys
 
 import pytest
 
-from napari_sslseg.core.atomic import write_text
-from napari_sslseg.core.errors import CheckpointError, StorageError
+from napari_sslseg.core.common.atomic import write_text
+from napari_sslseg.core.common.errors import CheckpointError, StorageError
+from napari_sslseg.core.common.events import Message
+from napari_sslseg.core.common.lock import run_lock
+from napari_sslseg.core.common.safe_files import open_own, open_regular, read_regular
+from napari_sslseg.core.common.safe_json import read_json
 from napari_sslseg.core.event_log import EventLog
-from napari_sslseg.core.events import Message
-from napari_sslseg.core.plain_files import open_own, open_regular, read_regular
 from napari_sslseg.core.run_list import list_runs
-from napari_sslseg.core.run_lock import run_lock
 from napari_sslseg.core.runs import Run, RunWriter, claim
 from napari_sslseg.core.slice_files import open_arrays
 from napari_sslseg.core.state import remove_states
-from napari_sslseg.core.strict_json import read_json
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from napari_sslseg.core.config import CT_WINDOWS, FinetuneSettings, Preprocessing, Window, checked
-from napari_sslseg.core.errors import ConfigError, DataError
+from napari_sslseg.core.common.errors import ConfigError, DataError
+from napari_sslseg.core.common.frozen import checked
+from napari_sslseg.core.config import FinetuneSettings
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.placement import Placement, canvas_size, placement, resample
 from napari_sslseg.core.preprocess import normalize, prepare, prepare_labels
+from napari_sslseg.core.preprocess_config import CT_WINDOWS, Preprocessing, Window
 from napari_sslseg.core.volumes import Volume
 
 

@@ -10,13 +10,15 @@ import pytest
 
 from napari_sslseg import core
 from napari_sslseg.core import preset_runs
-from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, VolumePreprocessing
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.events import Done, Message, StopFlag
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.events import Done, Message, StopFlag
+from napari_sslseg.core.config import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.predict import load_segmenter
+from napari_sslseg.core.preprocess_config import VolumePreprocessing
+from napari_sslseg.core.preset_settings import Preset
 from napari_sslseg.core.preset_words import preset_rows
-from napari_sslseg.core.presets import PRESETS, Preset, preset_named
+from napari_sslseg.core.presets import PRESETS, preset_named
 from napari_sslseg.core.pretext.registry import TASKS
 from napari_sslseg.core.volumes import Volume
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from napari_sslseg import core
-from napari_sslseg.core.errors import ConfigError, GeometryError, ProjectError, VolumeError
-from napari_sslseg.core.events import Message, Progress, StopFlag
+from napari_sslseg.core.common.errors import ConfigError, GeometryError, ProjectError, VolumeError
+from napari_sslseg.core.common.events import Message, Progress, StopFlag
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.label_maps import load_labels, save_labels
 from napari_sslseg.core.project import Project

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from fuzz_runs import places
 
-from napari_sslseg.core.errors import ProjectError, SslsegError, StorageError
+from napari_sslseg.core.common.errors import ProjectError, SslsegError, StorageError
+from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.project import Project
 from napari_sslseg.core.project_record import ProjectRecord
-from napari_sslseg.core.strict_json import parse_json
 
 HERE = Path(__file__).parent
 ONE = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -62,7 +62,7 @@ class TestOneAtATime:
     def test_a_second_process_is_told_the_number_of_the_first(self, project):
         code = (
             "import sys\nfrom napari_sslseg.core.project import Project\n"
-            "from napari_sslseg.core.errors import StorageError\n"
+            "from napari_sslseg.core.common.errors import StorageError\n"
             "for way in (Project.open, Project.create):\n"
             "    try:\n        way(sys.argv[1])\n"
             "    except StorageError as error:\n        print(error)\n"

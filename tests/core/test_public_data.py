@@ -9,7 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from napari_sslseg.core.errors import StorageError
+from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.label_maps import load_labels
 from napari_sslseg.core.labelled import pair_scans, read_class_names
 from napari_sslseg.core.phantom import write_dataset

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.regions import (
     GRID,
     NEIGHBOURS,

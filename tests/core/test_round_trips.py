@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from scipy.spatial.transform import Rotation
 from test_geometry import ORIENTATIONS, affine_of, world
 
-from napari_sslseg.core.errors import VolumeError
+from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.formats import open_image
 from napari_sslseg.core.label_maps import load_labels, save_labels
 from napari_sslseg.core.scan_files import ITK_SUFFIXES

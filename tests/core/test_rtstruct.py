@@ -13,7 +13,7 @@ from napari_sslseg.core import (
     read_segment_names,
     save_labels,
 )
-from napari_sslseg.core.errors import GeometryError, ScanWarning, VolumeError
+from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
 
 OBLIQUE = (0.6, 0.8, 0.0, -0.64, 0.48, 0.6)
 ORIGIN, SPACING, DISTANCE = (-10.0, -20.0, 30.0), (0.8, 0.6), 2.5

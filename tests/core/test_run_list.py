@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from napari_sslseg.core.config import FinetuneSettings, Network, PretrainSettings, Training
-from napari_sslseg.core.errors import CheckpointError, ConfigError, DataError, StorageError
+from napari_sslseg.core.common.errors import CheckpointError, ConfigError, DataError, StorageError
+from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Training
+from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.run_list import list_runs, run_differences
 from napari_sslseg.core.runs import Run, RunWriter
 from napari_sslseg.core.tensorboard import write_events

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from napari_sslseg.core.common.compute.devices import make_fabric
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.events import Message, Step, Validation
 from napari_sslseg.core.config import EarlyStopping, Training
-from napari_sslseg.core.devices import make_fabric
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.events import Message, Step, Validation
 from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.schedules import (

@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from napari_sslseg.core.errors import DataError
+from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.side_pairs import LEFT, RIGHT, UNKNOWN, SidePairs, half
 
 

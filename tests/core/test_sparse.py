@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.masking import GridMask
 from napari_sslseg.core.network_config import Dense3dNetwork, DynUNet3dNetwork, named_network
 from napari_sslseg.core.networks.build import make_network

@@ -8,8 +8,8 @@ import torch
 from training_process import scan
 
 from napari_sslseg import core
-from napari_sslseg.core.errors import CheckpointError, ConfigError, StorageError
-from napari_sslseg.core.events import Message, Step, StopFlag
+from napari_sslseg.core.common.errors import CheckpointError, ConfigError, StorageError
+from napari_sslseg.core.common.events import Message, Step, StopFlag
 from napari_sslseg.core.staged_plan import Plan
 from napari_sslseg.core.staged_run import StagedRun
 from napari_sslseg.core.volumes import Volume

@@ -6,10 +6,10 @@ import shutil
 import pytest
 import torch
 
+from napari_sslseg.core.common.compute.randomness import random_states
+from napari_sslseg.core.common.errors import CheckpointError
+from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.config import Training
-from napari_sslseg.core.errors import CheckpointError
-from napari_sslseg.core.events import Message
-from napari_sslseg.core.randomness import random_states
 from napari_sslseg.core.schedules import Patience, Schedule, make_optimizer
 from napari_sslseg.core.state import (
     State,

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from napari_sslseg import core
 from napari_sslseg.cli import app
 from napari_sslseg.core.checkpoints import load_weights
-from napari_sslseg.core.config import checked
-from napari_sslseg.core.devices import make_fabric
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.events import Message, Step, StopFlag, returned
+from napari_sslseg.core.common.compute.devices import make_fabric
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.events import Message, Step, StopFlag, returned
+from napari_sslseg.core.common.frozen import checked
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.networks.build import make_network

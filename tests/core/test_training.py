@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from napari_sslseg.core.checkpoints import load_weights
+from napari_sslseg.core.common.compute.devices import make_fabric
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.events import Message, Saved, Step, StopFlag, Validation
 from napari_sslseg.core.config import EarlyStopping, Training
-from napari_sslseg.core.devices import make_fabric
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.events import Message, Saved, Step, StopFlag, Validation
 from napari_sslseg.core.job import Job, TrainingError, shuffled_batches
 from napari_sslseg.core.pace import Pace
 from napari_sslseg.core.runs import RunWriter

@@ -15,17 +15,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from napari_sslseg.core.checkpoints import load_weights
-from napari_sslseg.core.config import (
-    FinetuneSettings,
-    Network,
-    PretrainSettings,
-    Training,
-    named_network,
-)
-from napari_sslseg.core.errors import CheckpointError, GeometryError
+from napari_sslseg.core.common.errors import CheckpointError, GeometryError
+from napari_sslseg.core.common.safe_json import parse_json
+from napari_sslseg.core.common.text import printable
+from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Training
 from napari_sslseg.core.finetune import finetune
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.labelled import pair_scans
+from napari_sslseg.core.network_config import Network, named_network
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.limits import planned, planned_network, tensor_shapes
 from napari_sslseg.core.phantom import write_dataset
@@ -34,10 +31,8 @@ from napari_sslseg.core.predict import load_segmenter
 from napari_sslseg.core.preprocess_config import Preprocessing
 from napari_sslseg.core.pretext.registry import TASKS, make_task
 from napari_sslseg.core.pretrain import pretrain
-from napari_sslseg.core.printable import printable
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.start import settled
-from napari_sslseg.core.strict_json import parse_json
 
 COPIES = 200
 TINY = Network.preset("tiny")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from test_geometry import affine_of, affines, world
 
-from napari_sslseg.core.errors import (
+from napari_sslseg.core.common.errors import (
     DataError,
     GeometryError,
     SslsegError,
@@ -448,7 +448,7 @@ def test_full_disk_keeps_the_old_labels(tmp_path, suffix):
     before = target.read_bytes()
     code = (
         "import resource, sys\n"
-        "from napari_sslseg.core.errors import StorageError\n"
+        "from napari_sslseg.core.common.errors import StorageError\n"
         "from napari_sslseg.core.label_maps import save_labels\n"
         "from napari_sslseg.core.volumes import load_volume\n"
         "scan = load_volume(sys.argv[1])\n"

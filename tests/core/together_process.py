@@ -39,9 +39,9 @@ def joined(parts):
 def draw_as_several(shares):
     """Make tasks and augmentations draw for the shares of a batch as so many processes would."""
     from napari_sslseg.core import augment
+    from napari_sslseg.core.common.compute.randomness import SEEDS_APART
     from napari_sslseg.core.pretext import contrastive  # noqa: F401  # a subclass from now on
     from napari_sslseg.core.pretext.base import SliceTask
-    from napari_sslseg.core.randomness import SEEDS_APART
 
     others = {}
 
@@ -121,7 +121,7 @@ def jobs(out, resume):
 
 def masked_loss():
     """Loss of images of which some show more masked pixels than others, over all processes."""
-    from napari_sslseg.core.distributed import everyone, share
+    from napari_sslseg.core.common.compute.distributed import everyone, share
     from napari_sslseg.core.losses import masked_l2
 
     own = share(np.arange(4))
@@ -133,8 +133,8 @@ def masked_loss():
 
 def main():
     from napari_sslseg import core
-    from napari_sslseg.core.distributed import is_first, rank
-    from napari_sslseg.core.events import Done, Message
+    from napari_sslseg.core.common.compute.distributed import is_first, rank
+    from napari_sslseg.core.common.events import Done, Message
 
     out, processes, *rest = sys.argv[1:]
     torch.set_num_threads(1)

@@ -64,8 +64,8 @@ def events(kind, out, steps=24, resume=False, seeds=SEEDS, **options):
 
 
 def main():
-    from napari_sslseg.core.errors import SslsegError
-    from napari_sslseg.core.events import Message, Step
+    from napari_sslseg.core.common.errors import SslsegError
+    from napari_sslseg.core.common.events import Message, Step
 
     kind, out, *rest = sys.argv[1:]
     resume = "resume" in rest

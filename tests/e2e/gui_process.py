@@ -15,7 +15,7 @@ import torch
 from qtpy.QtCore import QTimer
 
 from napari_sslseg import core
-from napari_sslseg.core.events import Step
+from napari_sslseg.core.common.events import Step
 
 PAUSE_MILLISECONDS = 120
 STEPS = 3_000

@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_sslseg.core.errors import CheckpointError
+from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.volumes import load_volume

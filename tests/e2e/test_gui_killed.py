@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_sslseg.core.events import Step
+from napari_sslseg.core.common.events import Step
 from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.project import Project
 from napari_sslseg.gui.run_lines import run_lines

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from napari_sslseg.core.phantom import write_dataset
-from napari_sslseg.core.presets import PRESETS, Preset
+from napari_sslseg.core.preset_settings import Preset
+from napari_sslseg.core.presets import PRESETS
 
 COMMAND = [sys.executable, "-c", "from napari_sslseg.cli import main; main()"]
 

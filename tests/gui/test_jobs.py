@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from napari_sslseg.core.errors import DataError
-from napari_sslseg.core.events import Done, Message, Preview, Progress, Step
+from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.events import Done, Message, Preview, Progress, Step
 from napari_sslseg.gui import jobs
 from napari_sslseg.gui.jobs import Job
 

@@ -6,7 +6,7 @@ import pytest
 from scene_project import write_project
 
 from napari_sslseg.core import project_record
-from napari_sslseg.core.errors import ProjectError
+from napari_sslseg.core.common.errors import ProjectError
 from napari_sslseg.core.project import Project
 from napari_sslseg.core.project_record import ScanEntry
 from napari_sslseg.gui.session import Session

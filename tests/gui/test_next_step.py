@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_sslseg import core
-from napari_sslseg.core.events import Done, Message, Status
+from napari_sslseg.core.common.events import Done, Message, Status
 from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.gui import next_step as words
 from napari_sslseg.gui.session import Session

@@ -13,8 +13,8 @@ from napari.components import ViewerModel
 from scene_project import SHAPE, write_project
 
 from napari_sslseg import core
-from napari_sslseg.core.errors import DataError, StorageError
-from napari_sslseg.core.events import Preview
+from napari_sslseg.core.common.errors import DataError, StorageError
+from napari_sslseg.core.common.events import Preview
 from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.gui import training_choice
 from napari_sslseg.gui.exporting import export, targets
@@ -181,7 +181,7 @@ def test_a_full_disk_is_told_and_nothing_begins(session, monkeypatch):
 
 
 def test_the_picture_of_a_training_fills_its_slice_alone(session):
-    from napari_sslseg.core.watch import SlicePrediction
+    from napari_sslseg.core.common.pictures import SlicePrediction
 
     viewer = ViewerModel()
     scene = Scene(session, viewer)

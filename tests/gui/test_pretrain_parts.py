@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from napari_sslseg import core
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.pretext.base import PretextPreview
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.pretext.registry import make_task
 from napari_sslseg.core.samples import default_preprocessing
 from napari_sslseg.core.volumes import Volume

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
-from napari_sslseg.core.errors import DataError, GeometryError, ScanWarning, VolumeError
+from napari_sslseg.core.common.errors import DataError, GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.gui.readers import MAX_FRAMES, get_reader, read
 

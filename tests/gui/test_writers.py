@@ -8,7 +8,7 @@ from napari.layers import Image, Labels
 from pydicom import dcmread
 
 from dicom_files import ramp, write_series
-from napari_sslseg.core.errors import GeometryError, ScanWarning, StorageError
+from napari_sslseg.core.common.errors import GeometryError, ScanWarning, StorageError
 from napari_sslseg.gui import writers
 from napari_sslseg.gui.readers import read
 from napari_sslseg.gui.scan_of_labels import scan_of

@@ -11,8 +11,8 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_sslseg import core
-from napari_sslseg.core.events import Preview
-from napari_sslseg.core.watch import SlicePrediction
+from napari_sslseg.core.common.events import Preview
+from napari_sslseg.core.common.pictures import SlicePrediction
 from napari_sslseg.gui.live_prediction import LivePrediction
 from napari_sslseg.gui.panels.inspect import InspectPanel
 from napari_sslseg.gui.scene import ROLE

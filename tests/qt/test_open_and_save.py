@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from qtpy.QtCore import QPoint, Qt
 
-from napari_sslseg.core.errors import GeometryError, StorageError
+from napari_sslseg.core.common.errors import GeometryError, StorageError
 from napari_sslseg.core.phantom import write_dataset
 
 PLUGIN = "napari-sslseg"

@@ -7,7 +7,7 @@ import numpy as np
 import pooch
 import pytest
 
-from napari_sslseg.core.errors import StorageError
+from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.public_data import HIPPOCAMPUS_CLASSES
 

@@ -13,7 +13,7 @@ from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 
-from napari_sslseg.core.events import Done, Message
+from napari_sslseg.core.common.events import Done, Message
 from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.project import Project
 from napari_sslseg.gui.widget import STEPS

@@ -7,8 +7,8 @@ import weakref
 import pytest
 from loop_project import make_project
 
-from napari_sslseg.core.events import Done, Progress
-from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.core.common.events import Done, Progress
+from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.gui.widget import LEAST_WIDTH, STEPS
 
 

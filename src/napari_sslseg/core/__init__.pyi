@@ -1,30 +1,20 @@
+from .augmentation_config import Augmentation as Augmentation
+from .common.compute.distributed import launch as launch
+from .common.errors import SslsegError as SslsegError
+from .common.events import PauseFlag as PauseFlag, StopFlag as StopFlag
+from .common.pictures import SlicePrediction as SlicePrediction
 from .config import (
-    CT_WINDOWS as CT_WINDOWS,
-    Augmentation as Augmentation,
-    Dense3dNetwork as Dense3dNetwork,
-    DynUNet2dNetwork as DynUNet2dNetwork,
-    DynUNet3dNetwork as DynUNet3dNetwork,
     EarlyStopping as EarlyStopping,
     FinetuneSettings as FinetuneSettings,
-    MultiMixNetwork as MultiMixNetwork,
-    Network as Network,
-    Preprocessing as Preprocessing,
     PretrainSettings as PretrainSettings,
-    SelfTraining as SelfTraining,
     Training as Training,
-    UmapathyNetwork as UmapathyNetwork,
-    VolumePreprocessing as VolumePreprocessing,
-    Window as Window,
 )
 from .demo import iter_demo as iter_demo
-from .distributed import launch as launch
-from .errors import SslsegError as SslsegError
 from .evaluate import (
     evaluate as evaluate,
     evaluate_folders as evaluate_folders,
     summarize as summarize,
 )
-from .events import PauseFlag as PauseFlag, StopFlag as StopFlag
 from .finetune import finetune as finetune, iter_finetune as iter_finetune
 from .geometry import Geometry as Geometry
 from .import_weights import import_weights as import_weights
@@ -38,15 +28,25 @@ from .labelled import (
     pair_scans as pair_scans,
     read_annotated as read_annotated,
 )
+from .network_config import (
+    Dense3dNetwork as Dense3dNetwork,
+    DynUNet2dNetwork as DynUNet2dNetwork,
+    DynUNet3dNetwork as DynUNet3dNetwork,
+    MultiMixNetwork as MultiMixNetwork,
+    Network as Network,
+    UmapathyNetwork as UmapathyNetwork,
+)
 from .phantom import (
     PHANTOM_CLASSES as PHANTOM_CLASSES,
     make_patient as make_patient,
     write_dataset as write_dataset,
 )
-from .predict import (
-    Prediction as Prediction,
-    load_segmenter as load_segmenter,
-    predict as predict,
+from .predict import Prediction as Prediction, load_segmenter as load_segmenter, predict as predict
+from .preprocess_config import (
+    CT_WINDOWS as CT_WINDOWS,
+    Preprocessing as Preprocessing,
+    VolumePreprocessing as VolumePreprocessing,
+    Window as Window,
 )
 from .preset_runs import (
     finetune_preset as finetune_preset,
@@ -71,10 +71,7 @@ from .pretrain import iter_pretrain as iter_pretrain, pretrain as pretrain
 from .project import LabelledSplit as LabelledSplit, Project as Project
 from .project_add import AddedScans as AddedScans
 from .project_record import ProjectClass as ProjectClass, ScanEntry as ScanEntry
-from .recent import (
-    recent_projects as recent_projects,
-    remember_project as remember_project,
-)
+from .recent import recent_projects as recent_projects, remember_project as remember_project
 from .run_list import (
     RunSummary as RunSummary,
     list_runs as list_runs,
@@ -82,12 +79,9 @@ from .run_list import (
 )
 from .runs import Run as Run
 from .segment_classes import SegmentClass as SegmentClass
+from .self_training_config import SelfTraining as SelfTraining
 from .series import Series as Series, list_series as list_series
 from .slices import SliceStore as SliceStore
 from .subjects import split_subjects as split_subjects
-from .volumes import (
-    Volume as Volume,
-    load_volume as load_volume,
-    load_volumes as load_volumes,
-)
-from .watch import SlicePrediction as SlicePrediction, Watch as Watch
+from .volumes import Volume as Volume, load_volume as load_volume, load_volumes as load_volumes
+from .watch import Watch as Watch

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from napari_sslseg.core.errors import ScanWarning
-from napari_sslseg.core.geometry import PLANE_AXIS, Geometry, Plane
+from napari_sslseg.core.common.errors import ScanWarning
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
+from napari_sslseg.core.common.text import some_of
+from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.preprocess_config import Preprocessing
-from napari_sslseg.core.printable import some_of
 
 Spacing = tuple[float, float, float]
 

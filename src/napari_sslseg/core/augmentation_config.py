@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from napari_sslseg.core.settings import Settings
+from napari_sslseg.core.common.frozen import Settings
 
 
 class Augmentation(Settings):

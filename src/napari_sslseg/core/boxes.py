@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from napari_sslseg.core.sizes import Size
+from napari_sslseg.core.common.sizes import Size
 
 MOST_BOXES = 62
 """One bit of an int64 each, without the sign."""

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from napari_sslseg.core.distributed import world_size
-from napari_sslseg.core.events import Message
-from napari_sslseg.core.job import is_out_of_memory
+from napari_sslseg.core.common.compute.distributed import world_size
+from napari_sslseg.core.common.compute.memory import is_out_of_memory
+from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.sparse import SparseNetwork
 
 # What PyTorch raises where it cannot compile: its own errors are RuntimeErrors, as is an

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from napari_sslseg.core.augmentation_config import Augmentation as Augmentation
+from napari_sslseg.core.common.frozen import Settings as Settings, checked as checked
 from napari_sslseg.core.network_config import (
     NETWORK_WIDTHS as NETWORK_WIDTHS,
     Dense3dNetwork as Dense3dNetwork,
@@ -30,7 +31,6 @@ from napari_sslseg.core.self_training_config import (
     SelfTraining as SelfTraining,
     self_trained as self_trained,
 )
-from napari_sslseg.core.settings import Settings as Settings, checked as checked
 
 Transfer = Literal["encoder", "encoder+decoder"]
 """Which parts of a pretrained network start the fine-tuning."""

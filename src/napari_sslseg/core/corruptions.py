@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.sizes import Size, as_size
 from napari_sslseg.core.moves import patch_offsets, runs, stacked, swap_blocks, symmetries, through
 from napari_sslseg.core.patches import (
     Sampling,
@@ -23,7 +24,6 @@ from napari_sslseg.core.patches import (
     uniform_patches,
     uniform_swaps,
 )
-from napari_sslseg.core.sizes import Size, as_size
 
 __all__ = [
     "PatchErase",

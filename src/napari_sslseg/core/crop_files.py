@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_sslseg.core.errors import StorageError
-from napari_sslseg.core.plain_files import open_regular
+from napari_sslseg.core.common.errors import StorageError
+from napari_sslseg.core.common.safe_files import open_regular
 from napari_sslseg.core.slice_files import begin_folder, cannot_write, finish_folder, read_index
 
 

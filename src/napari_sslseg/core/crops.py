@@ -12,15 +12,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from napari_sslseg.core.crop_files import (
-    VolumeArrays,
-    VolumeDisk,
-    VolumeMemory,
-    open_volumes,
-)
-from napari_sslseg.core.errors import DataError, StorageError
-from napari_sslseg.core.events import Progress, StopFlag
-from napari_sslseg.core.memory import give_back_memory
+from napari_sslseg.core.common.compute.memory import give_back_memory
+from napari_sslseg.core.common.errors import DataError, StorageError
+from napari_sslseg.core.common.events import Progress, StopFlag
+from napari_sslseg.core.crop_files import VolumeArrays, VolumeDisk, VolumeMemory, open_volumes
 from napari_sslseg.core.placement import resampled_shape, rounded_up, volume_placement
 from napari_sslseg.core.preprocess import prepare_labels, prepare_volume
 from napari_sslseg.core.preprocess_config import VolumePreprocessing

@@ -10,7 +10,7 @@ from math import log
 import torch
 from torch import Tensor
 
-from napari_sslseg.core.sizes import Size
+from napari_sslseg.core.common.sizes import Size
 
 AREAS = (0.02, 0.4)
 MOST_OBLONG = 1 / 0.3

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_sslseg.core.common.errors import DataError, GeometryError
 from napari_sslseg.core.config import MOST_CLASSES
-from napari_sslseg.core.errors import DataError, GeometryError
 from napari_sslseg.core.formats import is_dicom
 from napari_sslseg.core.label_maps import load_labels
 from napari_sslseg.core.scan_files import label_paths

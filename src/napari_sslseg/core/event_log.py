@@ -10,9 +10,9 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from napari_sslseg.core.errors import SslsegError, StorageError
-from napari_sslseg.core.events import Done, Event, Message, Saved, Status, Validation
-from napari_sslseg.core.plain_files import HISTORY, open_own
+from napari_sslseg.core.common.errors import SslsegError, StorageError
+from napari_sslseg.core.common.events import Done, Event, Message, Saved, Status, Validation
+from napari_sslseg.core.common.safe_files import HISTORY, open_own
 
 LOG = HISTORY
 LONGEST_LINE = 2**20

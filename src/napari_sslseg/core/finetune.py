@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sslseg.core.common.compute.distributed import any_of, on_first
+from napari_sslseg.core.common.errors import ConfigError, DataError
+from napari_sslseg.core.common.events import (
+    Done,
+    Event,
+    Message,
+    Milestone,
+    PauseFlag,
+    StopFlag,
+    drained,
+)
+from napari_sslseg.core.common.text import some_of
 from napari_sslseg.core.config import FinetuneSettings
-from napari_sslseg.core.distributed import any_of, on_first
-from napari_sslseg.core.errors import ConfigError, DataError
-from napari_sslseg.core.events import Done, Event, Message, Milestone, PauseFlag, StopFlag, drained
 from napari_sslseg.core.labelled import LabelledScan, found_classes
 from napari_sslseg.core.middle import annotated_middle, check_middle, describe_middle
-from napari_sslseg.core.printable import some_of
 from napari_sslseg.core.provenance import data_record
 from napari_sslseg.core.resume import check_same, refuse_settings, same_labelled
 from napari_sslseg.core.runs import claim

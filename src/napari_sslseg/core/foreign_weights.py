@@ -15,10 +15,10 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.checkpoints import read_tensors
-from napari_sslseg.core.errors import CheckpointError
+from napari_sslseg.core.common.errors import CheckpointError
+from napari_sslseg.core.common.safe_files import open_regular
+from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.pickle_check import DTYPES, NotWeightsError, check_pickle
-from napari_sslseg.core.plain_files import open_regular
-from napari_sslseg.core.printable import printable
 from napari_sslseg.core.weights_header import FOREIGN_BYTES, MOST_WEIGHTS, read_header
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_sslseg.core.errors import DataError
-from napari_sslseg.core.geometry import PLANE_AXIS, Plane
+from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.labelled import LabelledScan
 from napari_sslseg.core.scan_files import label_paths
 from napari_sslseg.core.series import Series, find_scans

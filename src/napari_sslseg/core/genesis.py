@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from napari_sslseg.core.boxes import Boxes, draw_boxes
+from napari_sslseg.core.common.sizes import Size, as_size
 from napari_sslseg.core.corruptions import CPU, check_batch
-from napari_sslseg.core.sizes import Size, as_size
 
 CURVE_POINTS = 257
 MOST_BOXES = 5

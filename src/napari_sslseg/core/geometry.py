@@ -7,17 +7,11 @@ ever interpolated between the two, so the way back is exact.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from napari_sslseg.core.errors import GeometryError
-
-Plane = Literal["axial", "coronal", "sagittal"]
-"""Name of a slicing plane."""
-
-PLANE_AXIS: dict[str, int] = {"axial": 0, "coronal": 1, "sagittal": 2}
-"""The display axis along which slices of a plane are stacked."""
+from napari_sslseg.core.common.errors import GeometryError
 
 DISPLAY_AXES = ("I", "P", "L")
 

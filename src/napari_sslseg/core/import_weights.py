@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.checkpoints import check_finite, save_tensors
-from napari_sslseg.core.config import AnyPreprocessing, PretrainSettings
-from napari_sslseg.core.errors import CheckpointError
+from napari_sslseg.core.common.errors import CheckpointError
+from napari_sslseg.core.config import PretrainSettings
 from napari_sslseg.core.foreign_weights import read_foreign
 from napari_sslseg.core.network_config import NetworkSettings, named_network
 from napari_sslseg.core.networks.build import check_dimensions
 from napari_sslseg.core.networks.limits import planned_network, tensor_shapes
+from napari_sslseg.core.preprocess_config import AnyPreprocessing
 from napari_sslseg.core.runs import Run, RunWriter, claim
 from napari_sslseg.core.samples import default_preprocessing, sample_dimensions
 from napari_sslseg.core.staged_files import remove_plan
@@ -117,7 +118,7 @@ def _settled(tensor: "Tensor", *, fractions: bool) -> "Tensor":
 
 def _example(found: Matching, theirs: Mapping[str, Any]) -> str:
     """Name one of the tensors, so that the user sees what names there are."""
-    from napari_sslseg.core.printable import printable
+    from napari_sslseg.core.common.text import printable
 
     if found.mismatched:
         name, (target, there, here) = next(iter(found.mismatched.items()))

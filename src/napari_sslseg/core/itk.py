@@ -12,7 +12,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from napari_sslseg.core.errors import GeometryError, ScanWarning
+from napari_sslseg.core.common.errors import GeometryError, ScanWarning
 from napari_sslseg.core.geometry import LPS_TO_RAS, Geometry
 from napari_sslseg.core.itk_layout import MM, Unit
 from napari_sslseg.core.metaimage import read_metaimage

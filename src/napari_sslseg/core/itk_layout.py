@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_sslseg.core.errors import VolumeError
+from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.geometry import LPS_TO_RAS
 from napari_sslseg.core.stored import Stored
 

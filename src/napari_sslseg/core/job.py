@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.config import Training
-from napari_sslseg.core.errors import SslsegError
 from napari_sslseg.core.strategies import Plan
 
 Sampler = Callable[[np.random.Generator], Iterator[np.ndarray]]
@@ -139,11 +139,3 @@ class Draws:
     def position(self) -> dict[str, object]:
         """State of the generator, and a sum over what was drawn: the same for the same draws."""
         return {"generator": dict(self._rng.bit_generator.state), "sum": self._sum}
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that a device, or the machine, has too little memory."""
-    # On the CPU it is a plain RuntimeError of the allocator.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )

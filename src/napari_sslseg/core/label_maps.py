@@ -6,8 +6,8 @@ from typing import get_args
 
 import numpy as np
 
-from napari_sslseg.core.atomic import atomic_path
-from napari_sslseg.core.errors import ConfigError, GeometryError, VolumeError
+from napari_sslseg.core.common.atomic import atomic_path
+from napari_sslseg.core.common.errors import ConfigError, GeometryError, VolumeError
 from napari_sslseg.core.formats import LABEL_SUFFIXES, is_dicom, open_image, write_labels
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.reading import check_present

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_sslseg.core.common.errors import DataError, GeometryError
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.config import MOST_CLASSES
-from napari_sslseg.core.errors import DataError, GeometryError
 from napari_sslseg.core.formats import is_dicom
-from napari_sslseg.core.geometry import PLANE_AXIS, Geometry, Plane
+from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.label_maps import load_labels
 from napari_sslseg.core.scan_files import label_paths, scan_name
 from napari_sslseg.core.series import Source, series_by_name

@@ -12,20 +12,26 @@ from torch import Tensor, nn
 
 from napari_sslseg.core.checkpoints import fill, save_weights
 from napari_sslseg.core.chunks import InParts
-from napari_sslseg.core.compiled import Compiled
-from napari_sslseg.core.distributed import everyone, on_first, rank, share, world_size
-from napari_sslseg.core.errors import CheckpointError
-from napari_sslseg.core.events import Event, Message, Preview, Saved, Step, Validation
-from napari_sslseg.core.gradients import Gradients
-from napari_sslseg.core.job import Draws, Job, TrainingError
-from napari_sslseg.core.pace import Pace
-from napari_sslseg.core.randomness import (
+from napari_sslseg.core.common.compute.distributed import (
+    everyone,
+    on_first,
+    rank,
+    share,
+    world_size,
+)
+from napari_sslseg.core.common.compute.randomness import (
     prepare_processes,
     process_seed,
     random_part,
     random_states,
     set_random_states,
 )
+from napari_sslseg.core.common.errors import CheckpointError
+from napari_sslseg.core.common.events import Event, Message, Preview, Saved, Step, Validation
+from napari_sslseg.core.compiled import Compiled
+from napari_sslseg.core.gradients import Gradients
+from napari_sslseg.core.job import Draws, Job, TrainingError
+from napari_sslseg.core.pace import Pace
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.schedules import Patience, Schedule, make_optimizer, validation_interval
 from napari_sslseg.core.state import State, state_name, state_size, write_state

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 
 
 def check_least_part(least_part: float) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from napari_sslseg.core.gathered import averaged
+from napari_sslseg.core.common.compute.collectives import averaged
 
 
 def restoration_l2(output: Tensor, target: Tensor) -> Tensor:

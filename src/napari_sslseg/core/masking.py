@@ -11,9 +11,9 @@ from math import prod
 import torch
 from torch import Tensor
 
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.sizes import Size, as_size, images_of, times, words_for
 from napari_sslseg.core.corruptions import CPU, check_batch
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.sizes import Size, as_size, images_of, times, words_for
 
 
 @dataclass(frozen=True, eq=False)

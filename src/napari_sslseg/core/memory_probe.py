@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from napari_sslseg.core.chunks import InParts
-from napari_sslseg.core.devices import device_name
-from napari_sslseg.core.distributed import alone, share, world_size
-from napari_sslseg.core.job import Draws, Job, TrainingError, is_out_of_memory
+from napari_sslseg.core.common.compute.devices import device_name
+from napari_sslseg.core.common.compute.distributed import alone, share, world_size
+from napari_sslseg.core.common.compute.memory import is_out_of_memory
+from napari_sslseg.core.job import Draws, Job, TrainingError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

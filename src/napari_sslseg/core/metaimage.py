@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_sslseg.core.errors import VolumeError
+from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.itk_layout import Layout, affine_of, data_path, three_axes
 from napari_sslseg.core.reading import refusing
 from napari_sslseg.core.stored import Packing, Stored

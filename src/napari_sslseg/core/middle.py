@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.errors import ConfigError, DataError
-from napari_sslseg.core.events import Message
+from napari_sslseg.core.common.errors import ConfigError, DataError
+from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.pairs import middle_slices
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_sslseg.core.sizes import Size
+from napari_sslseg.core.common.sizes import Size
 
 
 def symmetries(size: Size) -> Tensor:

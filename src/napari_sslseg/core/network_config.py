@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.settings import Settings
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.frozen import Settings
 
 NETWORK_WIDTHS: dict[str, tuple[int, ...]] = {
     "tiny": (8, 16, 32),

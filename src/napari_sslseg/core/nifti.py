@@ -9,7 +9,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from napari_sslseg.core.errors import GeometryError, VolumeError
+from napari_sslseg.core.common.errors import GeometryError, VolumeError
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.reading import check_present, finite, refusing, units_note
 from napari_sslseg.core.stored import Stored, first_bytes, grey_values, is_gzip

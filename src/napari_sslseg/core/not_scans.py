@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.errors import SslsegError
+from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.label_guess import (
     LABEL_MODALITIES,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_sslseg.core.errors import VolumeError
+from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.itk_layout import MM, Layout, Unit, affine_of, data_path, three_axes
 from napari_sslseg.core.reading import refusing, units_note
 from napari_sslseg.core.stored import Packing, Stored

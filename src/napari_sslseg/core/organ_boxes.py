@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
-from napari_sslseg.core.errors import ConfigError, DataError
+from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.side_pairs import LEFT, RIGHT, UNKNOWN
 
 Shape = tuple[int, int, int]

@@ -8,12 +8,12 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
+from napari_sslseg.core.common.compute.memory import give_back_memory
+from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.events import Progress, StopFlag
 from napari_sslseg.core.crop_files import VolumeArrays
 from napari_sslseg.core.crops import CropStore
-from napari_sslseg.core.errors import DataError
-from napari_sslseg.core.events import Progress, StopFlag
 from napari_sslseg.core.labelled import LabelledScan, as_volume
-from napari_sslseg.core.memory import give_back_memory
 from napari_sslseg.core.organ_boxes import OrganBox, organ_boxes, organ_crop, whole_organ
 from napari_sslseg.core.placement import Placement, volume_placement
 from napari_sslseg.core.preprocess import prepare_labels, prepare_volume

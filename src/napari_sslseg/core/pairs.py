@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from napari_sslseg.core.errors import DataError
+from napari_sslseg.core.common.errors import DataError
 
 Selection = Literal["scan", "organ", "scan+organ"]
 """By what slices are told alike: PolyCL-S, PolyCL-O, PolyCL-M."""

@@ -10,8 +10,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.sizes import Size, images_of, words_for
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.sizes import Size, images_of, words_for
 
 Sampling = Literal["poisson-disc", "uniform"]
 """How patches are placed: with a least distance between them, or anywhere."""

@@ -14,8 +14,8 @@ from typing import Literal, get_args
 import nibabel as nib
 import numpy as np
 
-from napari_sslseg.core.atomic import atomic_path, write_text
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.atomic import atomic_path, write_text
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.label_maps import save_labels
 from napari_sslseg.core.nifti import image_like

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from math import ceil, prod
 from typing import TYPE_CHECKING, Literal
 
-from napari_sslseg.core.errors import GeometryError
-from napari_sslseg.core.geometry import PLANE_AXIS, Geometry
+from napari_sslseg.core.common.errors import GeometryError
+from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocessing
 
 if TYPE_CHECKING:

@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.checkpoints import check_weights, restore
-from napari_sslseg.core.config import (
-    AnyPreprocessing,
-    FinetuneSettings,
-    LossKind,
-    Preprocessing,
-    VolumePreprocessing,
-)
-from napari_sslseg.core.errors import (
+from napari_sslseg.core.common.errors import (
     CheckpointError,
     DataError,
     GeometryError,
     StorageError,
     VolumeError,
 )
-from napari_sslseg.core.events import Done, Event, Message, Progress, StopFlag
+from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
+from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.common.text import some_of
+from napari_sslseg.core.config import FinetuneSettings, LossKind
 from napari_sslseg.core.formats import is_dicom
-from napari_sslseg.core.geometry import PLANE_AXIS, Geometry
+from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.label_maps import DICOM_SUFFIX, save_labels
 from napari_sslseg.core.labelled import as_volume
 from napari_sslseg.core.loose_parts import check_least_part, without_loose_parts
 from napari_sslseg.core.placement import Placement, placement
 from napari_sslseg.core.predict_volumes import volume_shares
 from napari_sslseg.core.preprocess import prepare
-from napari_sslseg.core.printable import some_of
+from napari_sslseg.core.preprocess_config import (
+    AnyPreprocessing,
+    Preprocessing,
+    VolumePreprocessing,
+)
 from napari_sslseg.core.run_network import check_run_network
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.segmentation_loss import class_shares, score_channels
@@ -92,7 +92,7 @@ def load_segmenter(run: Run | str | Path, device: str = "auto") -> Segmenter:
     CheckpointError
         If the folder is no fine-tuning run or its files do not fit each other.
     """
-    from napari_sslseg.core.devices import make_fabric
+    from napari_sslseg.core.common.compute.devices import make_fabric
     from napari_sslseg.core.networks.build import make_network
 
     run = Run.open(run, "finetune")
@@ -178,7 +178,7 @@ def predict(
             if kept is not None:
                 kept[(slice(None), *here)] = shares.numpy()
     except RuntimeError as error:
-        from napari_sslseg.core.job import is_out_of_memory
+        from napari_sslseg.core.common.compute.memory import is_out_of_memory
 
         if not is_out_of_memory(error):
             raise

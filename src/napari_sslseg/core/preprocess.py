@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from napari_sslseg.core.errors import DataError
-from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.placement import Placement
 from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocessing
 from napari_sslseg.core.volumes import Volume

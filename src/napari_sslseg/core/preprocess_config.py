@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from napari_sslseg.core.geometry import Plane
-from napari_sslseg.core.settings import Settings
+from napari_sslseg.core.common.frozen import Settings
+from napari_sslseg.core.common.sizes import Plane
 
 MOST_HU = 1e6
 """Far beyond any scanner, and small enough to reckon with."""

@@ -5,20 +5,22 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.core.config import AnyPreprocessing, NetworkSettings, PretrainSettings
-from napari_sslseg.core.distributed import on_first
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.events import Done, Event, Message, PauseFlag, StopFlag, drained
-from napari_sslseg.core.finetune import Init, iter_finetune
+from napari_sslseg.core.common.compute.distributed import on_first
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, StopFlag, drained
+from napari_sslseg.core.config import PretrainSettings
+from napari_sslseg.core.finetune import iter_finetune
 from napari_sslseg.core.gather import Gathered, bare, gather_scans
 from napari_sslseg.core.labelled import LabelledScan, as_volume
+from napari_sslseg.core.network_config import NetworkSettings
+from napari_sslseg.core.preprocess_config import AnyPreprocessing
 from napari_sslseg.core.preset_settings import Preset
 from napari_sslseg.core.presets import preset_named
 from napari_sslseg.core.pretext.registry import TaskSettings, describe
 from napari_sslseg.core.pretrain import iter_pretrain, pretrain_in, sample_size
 from napari_sslseg.core.resume import refuse_settings
 from napari_sslseg.core.runs import Run, claim
-from napari_sslseg.core.session import Session
+from napari_sslseg.core.session import Init, Session
 from napari_sslseg.core.staged_files import is_staged, stage_folders
 from napari_sslseg.core.staged_plan import Plan
 from napari_sslseg.core.staged_run import Place, StagedRun, held
@@ -120,7 +122,7 @@ def iter_pretrain_preset(
             )
             return
         # Loads PyTorch.
-        from napari_sslseg.core.devices import limit_threads
+        from napari_sslseg.core.common.compute.devices import limit_threads
 
         fields = {"kind": kind, "modality": modality, "threads": limit_threads(threads)}
         staged = on_first(

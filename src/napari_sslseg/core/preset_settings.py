@@ -8,17 +8,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.config import (
-    AnyPreprocessing,
-    Augmentation,
-    FinetuneSettings,
-    NetworkSettings,
-    PretrainSettings,
-    checked,
-)
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.augmentation_config import Augmentation
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.frozen import Settings, checked
+from napari_sslseg.core.config import FinetuneSettings, PretrainSettings
+from napari_sslseg.core.network_config import NetworkSettings
+from napari_sslseg.core.preprocess_config import AnyPreprocessing
 from napari_sslseg.core.pretext.registry import TASKS, TaskSettings, make_task
-from napari_sslseg.core.settings import Settings
 
 Option = bool | int | float | str | tuple[int, ...] | dict[str, tuple[int, ...]]
 """Value of an option of a pretext task."""

@@ -1,15 +1,9 @@
 """A preset in plain words, as rows of a table."""
 
-from napari_sslseg.core.config import (
-    AnyPreprocessing,
-    Augmentation,
-    FinetuneSettings,
-    LossKind,
-    NetworkSettings,
-    Preprocessing,
-    Training,
-)
-from napari_sslseg.core.network_config import LevelledNetwork
+from napari_sslseg.core.augmentation_config import Augmentation
+from napari_sslseg.core.config import FinetuneSettings, LossKind, Training
+from napari_sslseg.core.network_config import LevelledNetwork, NetworkSettings
+from napari_sslseg.core.preprocess_config import AnyPreprocessing, Preprocessing
 from napari_sslseg.core.preset_settings import Preset, Stage
 
 Rows = list[tuple[str, str]]

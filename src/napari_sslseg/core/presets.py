@@ -1,6 +1,6 @@
 """The methods of the papers by name. Loads no PyTorch."""
 
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.paper_presets.dhere import DHERE
 from napari_sslseg.core.paper_presets.dominic import DOMINIC
 from napari_sslseg.core.paper_presets.polycl import POLYCL_M, POLYCL_O, POLYCL_S

@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.config import (
-    AnyPreprocessing,
-    PretrainSettings,
-    VolumePreprocessing,
-)
-from napari_sslseg.core.crops import crop_size
-from napari_sslseg.core.distributed import added, alone, any_of, on_first, shares
-from napari_sslseg.core.events import (
+from napari_sslseg.core.common.compute.distributed import added, alone, any_of, on_first, shares
+from napari_sslseg.core.common.events import (
     Done,
     Event,
     Message,
@@ -26,10 +20,13 @@ from napari_sslseg.core.events import (
     Validation,
     drained,
 )
+from napari_sslseg.core.config import PretrainSettings
+from napari_sslseg.core.crops import crop_size
 from napari_sslseg.core.gather import bare, gather_scans
 from napari_sslseg.core.middle import check_middle, describe_middle, middle_of
 from napari_sslseg.core.organ_crops import iter_organ_crops
 from napari_sslseg.core.placement import canvas_size, resampled_shape
+from napari_sslseg.core.preprocess_config import AnyPreprocessing, VolumePreprocessing
 from napari_sslseg.core.pretext.registry import TaskSettings
 from napari_sslseg.core.pretext.showing import PretextShow
 from napari_sslseg.core.pretext.siamese import SiameseSides
@@ -112,7 +109,7 @@ def iter_pretrain(
     watch : Watch, optional
         Which slice to show now and then, as Preview events.
     threads : int, optional
-        Threads on the CPU, see :func:`~napari_sslseg.core.devices.limit_threads`.
+        Threads on the CPU, see :func:`~napari_sslseg.core.common.compute.devices.limit_threads`.
     overwrite : bool
         Whether ``out`` may hold an older run.
     resume : bool

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sslseg.core.atomic import atomic_path
-from napari_sslseg.core.config import AnyPreprocessing, Preprocessing, PretrainSettings
+from napari_sslseg.core.common.atomic import atomic_path
+from napari_sslseg.core.common.errors import ConfigError, ScanWarning
+from napari_sslseg.core.common.events import returned
+from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.config import PretrainSettings
 from napari_sslseg.core.crops import iter_crops
-from napari_sslseg.core.errors import ConfigError, ScanWarning
-from napari_sslseg.core.events import returned
 from napari_sslseg.core.gather import Gathered, bare, gather_scans
 from napari_sslseg.core.labelled import LabelledScan, as_volume
 from napari_sslseg.core.middle import middle_of
 from napari_sslseg.core.organ_crops import iter_organ_crops
-from napari_sslseg.core.pretext.base import PretextPreview, PretextTask
+from napari_sslseg.core.preprocess_config import AnyPreprocessing, Preprocessing
+from napari_sslseg.core.pretext.base import PretextTask
 from napari_sslseg.core.pretext.registry import TaskSettings, check_task, make_task, remarks
 from napari_sslseg.core.pretext.siamese import SiameseSides
 from napari_sslseg.core.preview_slices import PreviewSlices, middle_samples

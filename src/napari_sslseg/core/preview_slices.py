@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.labelled import as_volume
 from napari_sslseg.core.placement import placement
 from napari_sslseg.core.predict import prediction_placement

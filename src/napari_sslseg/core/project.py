@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from napari_sslseg.core.errors import ProjectError, StorageError
+from napari_sslseg.core.common.errors import ProjectError, StorageError
 from napari_sslseg.core.labelled import LabelledScan
 from napari_sslseg.core.project_classes import ProjectClasses
 from napari_sslseg.core.project_folder import RUNS

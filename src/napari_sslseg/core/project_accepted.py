@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from napari_sslseg.core.errors import ProjectError, SslsegError
-from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.core.common.errors import ProjectError, SslsegError
+from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.label_maps import load_labels
-from napari_sslseg.core.printable import printable
 from napari_sslseg.core.project_part import AcceptedSlices
 from napari_sslseg.core.project_record import made
 from napari_sslseg.core.project_scans import ProjectScans

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sslseg.core.errors import SslsegError
-from napari_sslseg.core.events import Done, Event, Message, Progress, StopFlag
+from napari_sslseg.core.common.errors import SslsegError
+from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
+from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.label_guess import LABEL_MODALITIES
 from napari_sslseg.core.not_scans import LabelOwners, is_picture, may_be_labels
-from napari_sslseg.core.printable import printable
 from napari_sslseg.core.project_names import free_name
 from napari_sslseg.core.project_record import ProjectRecord, Role, ScanEntry, changed, made
 from napari_sslseg.core.project_sources import (

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from napari_sslseg.core.errors import ProjectError
+from napari_sslseg.core.common.errors import ProjectError
 from napari_sslseg.core.label_maps import load_labels, save_labels
 from napari_sslseg.core.project_labels import COLOURS, ProjectLabels
 from napari_sslseg.core.project_record import (

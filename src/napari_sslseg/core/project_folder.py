@@ -9,17 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from napari_sslseg.core.atomic import remove_leftovers, write_text
-from napari_sslseg.core.errors import ProjectError
-from napari_sslseg.core.project_record import (
-    RECORD,
-    ProjectRecord,
-    changed,
-    dumped,
-    read_record,
-)
-from napari_sslseg.core.run_lock import run_lock
-from napari_sslseg.core.strict_json import parse_json
+from napari_sslseg.core.common.atomic import remove_leftovers, write_text
+from napari_sslseg.core.common.errors import ProjectError
+from napari_sslseg.core.common.lock import run_lock
+from napari_sslseg.core.common.safe_json import parse_json
+from napari_sslseg.core.project_record import RECORD, ProjectRecord, changed, dumped, read_record
 
 LOCK = "project.lock"
 LABELS = "labels"

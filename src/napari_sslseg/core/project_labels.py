@@ -6,10 +6,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from napari_sslseg.core.errors import GeometryError, ProjectError
-from napari_sslseg.core.geometry import PLANE_AXIS, Plane
+from napari_sslseg.core.common.errors import GeometryError, ProjectError
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
+from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.label_maps import load_labels, read_segment_names, save_labels
-from napari_sslseg.core.printable import printable
 from napari_sslseg.core.project_accepted import ProjectAccepted
 from napari_sslseg.core.project_names import folded
 from napari_sslseg.core.project_record import (

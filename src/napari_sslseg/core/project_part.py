@@ -5,8 +5,8 @@ from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from napari_sslseg.core.geometry import Plane
-from napari_sslseg.core.printable import printable
+from napari_sslseg.core.common.sizes import Plane
+from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.provenance import count_ranges, from_ends, from_ranges, range_ends
 
 MOST_SLICES = 100_000

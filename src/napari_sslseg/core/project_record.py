@@ -15,10 +15,11 @@ from pydantic import (
     model_validator,
 )
 
-from napari_sslseg.core.errors import ProjectError
-from napari_sslseg.core.geometry import PLANE_AXIS, Plane
-from napari_sslseg.core.plain_files import read_regular
-from napari_sslseg.core.printable import printable
+from napari_sslseg.core.common.errors import ProjectError
+from napari_sslseg.core.common.safe_files import read_regular
+from napari_sslseg.core.common.safe_json import parse_json
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
+from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.project_names import folded, is_name
 from napari_sslseg.core.project_part import (
     MOST_SLICES,
@@ -29,7 +30,6 @@ from napari_sslseg.core.project_part import (
 )
 from napari_sslseg.core.provenance import count_ranges, from_ranges
 from napari_sslseg.core.run_record import first_problem
-from napari_sslseg.core.strict_json import parse_json
 
 RECORD = "project.json"
 FORMAT = 1

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from napari_sslseg.core.atomic import atomic_path
-from napari_sslseg.core.errors import ProjectError, SslsegError
-from napari_sslseg.core.events import Done, Event, Progress, StopFlag, drained
-from napari_sslseg.core.printable import printable
+from napari_sslseg.core.common.atomic import atomic_path
+from napari_sslseg.core.common.errors import ProjectError, SslsegError
+from napari_sslseg.core.common.events import Done, Event, Progress, StopFlag, drained
+from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.project_folder import ASIDE, LABELS, ProjectFolder
 from napari_sslseg.core.project_names import folded, free_name
 from napari_sslseg.core.project_record import ProjectRecord, Role, ScanEntry, changed

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from stat import S_ISREG
 
-from napari_sslseg.core.errors import DataError, ScanWarning, SslsegError
-from napari_sslseg.core.printable import printable
+from napari_sslseg.core.common.errors import DataError, ScanWarning, SslsegError
+from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.project_record import ScanEntry
 from napari_sslseg.core.series import Series, list_series
 from napari_sslseg.core.store import LoadedScan

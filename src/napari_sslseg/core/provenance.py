@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sslseg.core.plain_files import open_regular
+from napari_sslseg.core.common.safe_files import open_regular
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +70,7 @@ def data_record(
 
 def machine_record(device: "torch.device", threads: int) -> dict[str, Any]:
     """Device, threads of the CPU, and the state of the program, if it is one of a checkout."""
-    from napari_sslseg.core.devices import device_name
+    from napari_sslseg.core.common.compute.devices import device_name
 
     return {
         "device": str(device),

@@ -7,8 +7,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from napari_sslseg.core.atomic import write_text
-from napari_sslseg.core.errors import StorageError
+from napari_sslseg.core.common.atomic import write_text
+from napari_sslseg.core.common.errors import StorageError
 
 HIPPOCAMPUS_URL = "https://msd-for-monai.s3-us-west-2.amazonaws.com/Task04_Hippocampus.tar"
 HIPPOCAMPUS_MD5 = "9d24dba78a72977dbd1d2e110310f31b"

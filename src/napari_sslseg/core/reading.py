@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from napari_sslseg.core.errors import SslsegError, VolumeError
+from napari_sslseg.core.common.errors import SslsegError, VolumeError
 from napari_sslseg.core.geometry import Geometry
 
 # What the parsers of damaged files were seen to raise. A programming error of ours in between

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sslseg.core.config import AnyPreprocessing
-from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.preprocess_config import AnyPreprocessing
 from napari_sslseg.core.volumes import Volume
 
 if TYPE_CHECKING:

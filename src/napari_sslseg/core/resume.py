@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_sslseg.core.errors import CheckpointError, ConfigError, SslsegError
+from napari_sslseg.core.common.errors import CheckpointError, ConfigError, SslsegError
 from napari_sslseg.core.gather import bare
 from napari_sslseg.core.labelled import LabelledScan, as_volume
 from napari_sslseg.core.provenance import ALL, file_hash, from_ranges

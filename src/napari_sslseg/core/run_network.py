@@ -1,11 +1,11 @@
 """The network that a run's record describes, checked before it is built or its weights are read."""
 
-from napari_sslseg.core.errors import CheckpointError, ConfigError
+from napari_sslseg.core.common.errors import CheckpointError, ConfigError
+from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.network_config import NetworkSettings
 from napari_sslseg.core.networks.build import check_dimensions
 from napari_sslseg.core.networks.limits import Shapes, planned_network, tensor_shapes
 from napari_sslseg.core.preprocess_config import AnyPreprocessing
-from napari_sslseg.core.printable import printable
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.samples import sample_dimensions
 from napari_sslseg.core.weights_header import misfits, read_header

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from napari_sslseg.core.errors import CheckpointError
-from napari_sslseg.core.printable import LONGEST, printable
-from napari_sslseg.core.strict_json import read_json
+from napari_sslseg.core.common.errors import CheckpointError
+from napari_sslseg.core.common.safe_json import read_json
+from napari_sslseg.core.common.text import LONGEST, printable
 
 RECORD = "run.json"
 PLAN = "preset.json"

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from napari_sslseg.core.atomic import write_text
-from napari_sslseg.core.distributed import is_first
-from napari_sslseg.core.errors import CheckpointError, StorageError
-from napari_sslseg.core.plain_files import open_regular, refuse_links
-from napari_sslseg.core.printable import LONGEST, printable
+from napari_sslseg.core.common.atomic import write_text
+from napari_sslseg.core.common.compute.distributed import is_first
+from napari_sslseg.core.common.errors import CheckpointError, StorageError
+from napari_sslseg.core.common.safe_files import open_regular, refuse_links
+from napari_sslseg.core.common.text import LONGEST, printable
 from napari_sslseg.core.run_record import FORMAT, PLAN, RECORD, checked_part, read_record
 from napari_sslseg.core.state import remove_states
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from napari_sslseg.core.alike import Spacing, usual_neighbours
+from napari_sslseg.core.common.compute.distributed import first_then_others
+from napari_sslseg.core.common.events import Message, Progress, StopFlag
+from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.core.crops import CropStore, iter_crops
-from napari_sslseg.core.distributed import first_then_others
-from napari_sslseg.core.events import Message, Progress, StopFlag
-from napari_sslseg.core.geometry import Plane
 from napari_sslseg.core.preprocess_config import (
     AnyPreprocessing,
     Preprocessing,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from napari_sslseg.core.errors import DataError
+from napari_sslseg.core.common.errors import DataError
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import torch
 
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.config import MOST_STEPS, EarlyStopping, Training
-from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.strategies import Plan, warmup_poly
 
 PLATEAU_FACTOR = 0.5

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_sslseg.core.atomic import write_text
-from napari_sslseg.core.geometry import PLANE_AXIS, Plane
+from napari_sslseg.core.common.atomic import write_text
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.slice_scores import SLICE_RULE, SliceScores
 from napari_sslseg.core.volumes import Volume, sampled
 

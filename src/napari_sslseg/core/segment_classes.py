@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 
 Code = tuple[str, str, str]
 """Code value, coding scheme and meaning, such as ("10200004", "SCT", "Liver")."""

@@ -127,7 +127,7 @@ class SegmentationLoss:
         """
         from torch.nn import functional
 
-        from napari_sslseg.core.gathered import gathered
+        from napari_sslseg.core.common.compute.collectives import gathered
 
         # Sums over a batch of pixels, and an ε of 1e-7, are beyond half precision.
         scores = scores.float()

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from napari_sslseg.core.config import Augmentation, LossKind
+    from napari_sslseg.core.augmentation_config import Augmentation
+    from napari_sslseg.core.config import LossKind
 
 EPSILON = 1e-5
 LEAST_SHARE = 1e-6
@@ -90,8 +91,8 @@ def strong_views(
         What is drawn from.
     """
     from napari_sslseg.core.augment import apply_augmentation, sample_augmentation
+    from napari_sslseg.core.common.sizes import as_size
     from napari_sslseg.core.cutmix import apply_cutmix, sample_cutmix
-    from napari_sslseg.core.sizes import as_size
 
     size = as_size(images.shape[2:])
     changes = settings.augmentation or augmentation

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from napari_sslseg.core.errors import DataError, ScanWarning, SslsegError, VolumeError
+from napari_sslseg.core.common.errors import DataError, ScanWarning, SslsegError, VolumeError
 from napari_sslseg.core.formats import is_dicom, open_image
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.reading import ImageFile

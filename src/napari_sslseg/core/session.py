@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.core.atomic import remove_leftovers
-from napari_sslseg.core.distributed import (
+from napari_sslseg.core.common.atomic import remove_leftovers
+from napari_sslseg.core.common.compute.distributed import (
     barrier,
     check_even,
     company,
@@ -16,11 +16,11 @@ from napari_sslseg.core.distributed import (
     on_first,
     world_size,
 )
+from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, StopFlag, returned
+from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.event_log import EventLog, recorded
-from napari_sslseg.core.events import Done, Event, Message, PauseFlag, StopFlag, returned
 from napari_sslseg.core.provenance import machine_record, start_record
 from napari_sslseg.core.resume import is_finished, open_earlier, recorded_start
-from napari_sslseg.core.run_lock import run_lock
 from napari_sslseg.core.runs import Kind, Run, RunWriter, program_versions
 from napari_sslseg.core.staged_files import is_staged, remove_plan, stage_folders
 from napari_sslseg.core.staged_run import Place
@@ -156,7 +156,11 @@ class Session:
         self, training: "Training", earlier: Earlier | None
     ) -> Generator[Message, None, tuple["Fabric", int]]:
         """Choose the device and the threads, and say which and why."""
-        from napari_sslseg.core.devices import device_message, limit_threads, make_fabric
+        from napari_sslseg.core.common.compute.devices import (
+            device_message,
+            limit_threads,
+            make_fabric,
+        )
 
         check_even(training.batch_size)
         # As many as before, since sums depend on how they are shared out.

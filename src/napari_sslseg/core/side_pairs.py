@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from napari_sslseg.core.errors import DataError
+from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.pairs import Places
 
 LEFT, RIGHT, UNKNOWN = 0, 1, -1

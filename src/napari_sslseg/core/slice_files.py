@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from napari_sslseg.core.atomic import write_text
-from napari_sslseg.core.errors import StorageError
-from napari_sslseg.core.plain_files import open_regular, read_regular
-from napari_sslseg.core.strict_json import check_parts
+from napari_sslseg.core.common.atomic import write_text
+from napari_sslseg.core.common.errors import StorageError
+from napari_sslseg.core.common.safe_files import open_regular, read_regular
+from napari_sslseg.core.common.safe_json import check_parts
 
 INDEX = "index.json"
 MOST_INDEX = 128 * 2**20

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.evaluate import evaluate
-from napari_sslseg.core.geometry import PLANE_AXIS, Plane
 from napari_sslseg.core.scores import ClassScore, VolumeScores, mean_of
 
 SLICE_RULE = (

@@ -13,22 +13,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_sslseg.core.alike import warn_of_far_slices, warn_of_large_slices
-from napari_sslseg.core.errors import DataError, StorageError
-from napari_sslseg.core.events import Progress, StopFlag, returned
-from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.core.common.compute.memory import give_back_memory
+from napari_sslseg.core.common.errors import DataError, StorageError
+from napari_sslseg.core.common.events import Progress, StopFlag, returned
+from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.labelled import LabelledScan
-from napari_sslseg.core.memory import give_back_memory
 from napari_sslseg.core.placement import canvas_size, placement, resampled_shape
 from napari_sslseg.core.preprocess import neighbours, prepare_labels, prepare_slices
 from napari_sslseg.core.preprocess_config import Preprocessing
 from napari_sslseg.core.scan_files import scan_name
-from napari_sslseg.core.slice_files import (
-    INDEX,
-    DiskWriter,
-    MemoryWriter,
-    SliceArrays,
-    open_arrays,
-)
+from napari_sslseg.core.slice_files import INDEX, DiskWriter, MemoryWriter, SliceArrays, open_arrays
 from napari_sslseg.core.store import (
     SampleStore,
     Scan,

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.networks.parts import EncoderDecoder, repeat_to_fit
 
 # Of what SparK starts its tokens from.

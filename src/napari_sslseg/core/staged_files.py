@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from napari_sslseg.core.atomic import remove_leftovers
-from napari_sslseg.core.errors import StorageError
+from napari_sslseg.core.common.atomic import remove_leftovers
+from napari_sslseg.core.common.errors import StorageError
+from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.event_log import LOG
-from napari_sslseg.core.run_lock import run_lock
 from napari_sslseg.core.run_record import PLAN, RECORD
 from napari_sslseg.core.runs import METRICS
 from napari_sslseg.core.state import FOLDER, remove_states

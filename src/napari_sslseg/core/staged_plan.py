@@ -10,12 +10,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from napari_sslseg.core.errors import CheckpointError, ConfigError
+from napari_sslseg.core.common.errors import CheckpointError, ConfigError
+from napari_sslseg.core.common.safe_json import read_json
+from napari_sslseg.core.common.text import LONGEST, printable
 from napari_sslseg.core.preset_settings import Preset
 from napari_sslseg.core.pretext.registry import TaskSettings
-from napari_sslseg.core.printable import printable
-from napari_sslseg.core.run_record import LONGEST, MOST_RECORD, PLAN, first_problem
-from napari_sslseg.core.strict_json import read_json
+from napari_sslseg.core.run_record import MOST_RECORD, PLAN, first_problem
 
 FORMAT: Literal[2] = 2
 MOST_STAGES = 3

@@ -17,20 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.core.atomic import write_text
-from napari_sslseg.core.distributed import barrier, company, on_first
-from napari_sslseg.core.errors import CheckpointError, ConfigError
+from napari_sslseg.core.common.atomic import write_text
+from napari_sslseg.core.common.compute.distributed import barrier, company, on_first
+from napari_sslseg.core.common.errors import CheckpointError, ConfigError
+from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.gather import Gathered
 from napari_sslseg.core.preset_settings import Preset
 from napari_sslseg.core.provenance import file_hash, start_record
-from napari_sslseg.core.resume import (
-    check_same,
-    entries,
-    is_finished,
-    recorded_start,
-    same_scans,
-)
-from napari_sslseg.core.run_lock import run_lock
+from napari_sslseg.core.resume import check_same, entries, is_finished, recorded_start, same_scans
 from napari_sslseg.core.run_network import check_run_network
 from napari_sslseg.core.run_record import PLAN, RECORD
 from napari_sslseg.core.runs import Run, claim

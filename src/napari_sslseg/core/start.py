@@ -4,17 +4,12 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_sslseg.core.config import (
-    AnyPreprocessing,
-    FinetuneSettings,
-    NetworkSettings,
-    Preprocessing,
-    PretrainSettings,
-    Transfer,
-)
-from napari_sslseg.core.errors import CheckpointError, ConfigError
-from napari_sslseg.core.events import Message
+from napari_sslseg.core.common.errors import CheckpointError, ConfigError
+from napari_sslseg.core.common.events import Message
+from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Transfer
 from napari_sslseg.core.labelled import as_volume
+from napari_sslseg.core.network_config import NetworkSettings
+from napari_sslseg.core.preprocess_config import AnyPreprocessing, Preprocessing
 from napari_sslseg.core.run_network import check_parts, check_run_network
 from napari_sslseg.core.runs import Kind, Run
 from napari_sslseg.core.samples import default_preprocessing

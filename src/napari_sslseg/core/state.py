@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.core.atomic import atomic_path
-from napari_sslseg.core.errors import CheckpointError, StorageError
-from napari_sslseg.core.events import Message
-from napari_sslseg.core.plain_files import open_regular, refuse_links
-from napari_sslseg.core.printable import LONGEST, printable
-from napari_sslseg.core.strict_json import MOST_SIDECAR, parse_json, read_json
+from napari_sslseg.core.common.atomic import atomic_path
+from napari_sslseg.core.common.errors import CheckpointError, StorageError
+from napari_sslseg.core.common.events import Message
+from napari_sslseg.core.common.safe_files import open_regular, refuse_links
+from napari_sslseg.core.common.safe_json import MOST_SIDECAR, parse_json, read_json
+from napari_sslseg.core.common.text import LONGEST, printable
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from napari_sslseg.core.common.safe_json import LARGEST
+from napari_sslseg.core.common.text import LONGEST, printable
 from napari_sslseg.core.config import MOST_STEPS, Training
-from napari_sslseg.core.printable import LONGEST, printable
 from napari_sslseg.core.run_record import MOST_PROCESSES
-from napari_sslseg.core.strict_json import LARGEST
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +88,7 @@ def check_state(state: "State", training: Training) -> None:
     """
     import torch
 
-    from napari_sslseg.core.randomness import random_part
+    from napari_sslseg.core.common.compute.randomness import random_part
 
     try:
         numbers = Numbers.model_validate({**state.numbers, "step": state.step})
@@ -141,8 +141,8 @@ def fitted(
     ValueError
         With a short reason, if the state is of another network or another optimiser.
     """
-    from napari_sslseg.core.distributed import rank
-    from napari_sslseg.core.randomness import random_part
+    from napari_sslseg.core.common.compute.distributed import rank
+    from napari_sslseg.core.common.compute.randomness import random_part
 
     numbers = state.numbers
     if precision and set(numbers["precision"]) != set(precision):

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.errors import DataError
-from napari_sslseg.core.geometry import PLANE_AXIS, Geometry, Plane
+from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
+from napari_sslseg.core.common.text import some_of
+from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.label_guess import looks_like_labels
 from napari_sslseg.core.labelled import LabelledScan, as_volume, class_indices
 from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocessing
-from napari_sslseg.core.printable import some_of
 from napari_sslseg.core.series import Source, as_series
 from napari_sslseg.core.volumes import Modality, Volume, read_geometry
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from napari_sslseg.core.errors import VolumeError
+from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.reading import refusing
 
 Packing = Literal["raw", "gzip", "zlib", "bzip2", "text"]

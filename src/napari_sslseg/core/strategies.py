@@ -25,9 +25,9 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.config import FROZEN_SHARES, LAYER_DECAY, FinetuneSettings, Training
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.events import Message
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from napari_sslseg.core.errors import DataError
+from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.store import Scan, scan_subject
 
 Item = TypeVar("Item", bound=Scan)

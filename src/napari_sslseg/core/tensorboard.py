@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from napari_sslseg.core.errors import ConfigError, StorageError
+from napari_sslseg.core.common.errors import ConfigError, StorageError
 from napari_sslseg.core.runs import Run
 
 

@@ -9,9 +9,8 @@ import time
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
-from napari_sslseg.core.config import Training
-from napari_sslseg.core.devices import give_back
-from napari_sslseg.core.distributed import (
+from napari_sslseg.core.common.compute.devices import give_back
+from napari_sslseg.core.common.compute.distributed import (
     alone,
     any_of,
     everyone,
@@ -20,13 +19,11 @@ from napari_sslseg.core.distributed import (
     together,
     world_size,
 )
-from napari_sslseg.core.errors import LostProcessError, SslsegError, StorageError
-from napari_sslseg.core.events import Done, Event, Message, PauseFlag, Status, StopFlag
-from napari_sslseg.core.job import (
-    Job,
-    TrainingError,
-    is_out_of_memory,
-)
+from napari_sslseg.core.common.compute.memory import is_out_of_memory
+from napari_sslseg.core.common.errors import LostProcessError, SslsegError, StorageError
+from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Status, StopFlag
+from napari_sslseg.core.config import Training
+from napari_sslseg.core.job import Job, TrainingError
 from napari_sslseg.core.loop import Loop
 from napari_sslseg.core.memory_probe import find_batch_size
 from napari_sslseg.core.runs import RunWriter

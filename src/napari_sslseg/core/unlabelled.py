@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.errors import DataError
+from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.gather import bare, gather_scans
 from napari_sslseg.core.labelled import LabelledScan, as_volume
 from napari_sslseg.core.middle import middle_of

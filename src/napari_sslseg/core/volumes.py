@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from napari_sslseg.core.errors import GeometryError, ScanWarning, VolumeError
+from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.series import Series, Source, as_series, find_scans
 

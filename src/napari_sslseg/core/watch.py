@@ -3,12 +3,11 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.geometry import PLANE_AXIS, Plane
+from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.placement import Placement, placement
 from napari_sslseg.core.preprocess_config import Preprocessing
 from napari_sslseg.core.preview_slices import PreviewSlices
@@ -19,35 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class SlicePrediction:
-    """What a network in training makes of one slice.
-
-    Attributes
-    ----------
-    scan : str
-        Name of the scan.
-    plane : Plane
-        Along which its slices are counted.
-    index : int
-        Number of the slice in the display grid.
-    labels : ndarray, shape (H, W)
-        Label values, 0 for the background, on the pixels of the scan.
-    uncertainty : ndarray, shape (H, W), float32
-        Entropy over its largest value, 0…1.
-    """
-
-    scan: str
-    plane: Plane
-    index: int
-    labels: np.ndarray
-    uncertainty: np.ndarray
-
-
 class Watch:
     """Asks a training to show a slice now and then; safe to use from any thread.
 
-    What is shown comes as :class:`~napari_sslseg.core.events.Preview`. It changes nothing in the
+    What is shown comes as :class:`~napari_sslseg.core.common.events.Preview`. It changes nothing in the
     training, whose weights at the end are the same with and without.
 
     Parameters

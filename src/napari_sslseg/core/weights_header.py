@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_sslseg.core.errors import CheckpointError
-from napari_sslseg.core.plain_files import open_regular
-from napari_sslseg.core.printable import printable
-from napari_sslseg.core.strict_json import parse_json
+from napari_sslseg.core.common.errors import CheckpointError
+from napari_sslseg.core.common.safe_files import open_regular
+from napari_sslseg.core.common.safe_json import parse_json
+from napari_sslseg.core.common.text import printable
 
 ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8}
 """What weights are made of; whole numbers are the counters of BatchNorm."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from psygnal import Signal
 
-from napari_sslseg.core.geometry import PLANE_AXIS, Plane
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project import Project

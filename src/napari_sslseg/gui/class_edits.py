@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sslseg.core.errors import ProjectError
-from napari_sslseg.core.events import Done, Event, PauseFlag, StopFlag
+from napari_sslseg.core.common.errors import ProjectError
+from napari_sslseg.core.common.events import Done, Event, PauseFlag, StopFlag
 from napari_sslseg.core.project_names import folded
 from napari_sslseg.gui.jobs import Job, Outcome
 

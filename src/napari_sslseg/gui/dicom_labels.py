@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from napari_sslseg.core.errors import GeometryError
+from napari_sslseg.core.common.errors import GeometryError
 from napari_sslseg.core.formats import is_dicom
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.label_maps import load_labels, read_segment_names

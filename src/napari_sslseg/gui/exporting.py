@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sslseg.core.atomic import write_text
-from napari_sslseg.core.errors import DataError, SslsegError, StorageError
-from napari_sslseg.core.events import Done, Event, Message, PauseFlag, Progress, StopFlag
+from napari_sslseg.core.common.atomic import write_text
+from napari_sslseg.core.common.errors import DataError, SslsegError, StorageError
+from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
 from napari_sslseg.core.segment_classes import Algorithm
 from napari_sslseg.gui.predictions import open_run, predict_scan
 

@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 from psygnal import Signal
 
-from napari_sslseg.core.errors import SslsegError
-from napari_sslseg.core.events import (
+from napari_sslseg.core.common.errors import SslsegError
+from napari_sslseg.core.common.events import (
     Done,
     Event,
     PauseFlag,
@@ -46,7 +46,7 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an error means that there is too little memory; loads no PyTorch to find out."""
     if isinstance(error, MemoryError) or "torch" not in sys.modules:
         return isinstance(error, MemoryError)
-    from napari_sslseg.core.job import is_out_of_memory
+    from napari_sslseg.core.common.compute.memory import is_out_of_memory
 
     return is_out_of_memory(error)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.errors import SslsegError
-from napari_sslseg.core.geometry import Plane
+from napari_sslseg.core.common.errors import SslsegError
+from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.gui.label_copy import LabelCopy
 from napari_sslseg.gui.label_rescue import keep_aside, rescue
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from psygnal import Signal
 
-from napari_sslseg.core.events import Event, Message, PauseFlag, StopFlag
-from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.core.common.events import Event, Message, PauseFlag, StopFlag
+from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.gui.hidden_changes import tell_hidden
 from napari_sslseg.gui.jobs import Job, Outcome, Problem
 from napari_sslseg.gui.kept_labels import KeptLabels

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.errors import SslsegError
+from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.gui.jobs import Problem
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from napari_sslseg.core.errors import SslsegError
+from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.gui.jobs import MEMORY, UNKNOWN, Problem, give_way, out_of_memory
 
 Request = TypeVar("Request")

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sslseg.core.events import Event, Preview
-from napari_sslseg.core.geometry import PLANE_AXIS
-from napari_sslseg.core.watch import SlicePrediction, Watch
+from napari_sslseg.core.common.events import Event, Preview
+from napari_sslseg.core.common.pictures import SlicePrediction
+from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.watch import Watch
 
 if TYPE_CHECKING:
     from napari.layers import Labels

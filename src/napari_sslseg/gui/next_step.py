@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from napari_sslseg.core.errors import CheckpointError
-from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.core.common.errors import CheckpointError
+from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.runs import Run
 from napari_sslseg.gui.run_words import usable_runs
 from napari_sslseg.gui.words import many

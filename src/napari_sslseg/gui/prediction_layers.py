@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.gui.predictions import Predicted
 from napari_sslseg.gui.scene import ROLE
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
-from napari_sslseg.core.errors import DataError, SslsegError
-from napari_sslseg.core.events import Done, Event, Message, PauseFlag, Progress, StopFlag
-from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.core.common.errors import DataError, SslsegError
+from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
+from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.project_record import LARGEST_CLASS
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ def look_at_machine(device: str = "auto") -> Machine:
     """Find out what a training on ``device`` takes; loads PyTorch."""
     import torch
 
-    from napari_sslseg.core.devices import chosen_device, limit_threads
+    from napari_sslseg.core.common.compute.devices import chosen_device, limit_threads
 
     found = ["auto", "cpu"]
     if torch.cuda.is_available():
@@ -45,7 +45,7 @@ def machine_words(device: "torch.device", threads: int) -> str:
     """Say where a training computes, with how much memory, and why not faster."""
     import torch
 
-    from napari_sslseg.core.devices import device_name
+    from napari_sslseg.core.common.compute.devices import device_name
 
     name = device_name(device)
     free = _free_memory(device)

@@ -7,19 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.core.config import (
-    AnyPreprocessing,
-    NetworkSettings,
-    Preprocessing,
-    PretrainSettings,
-    Training,
-    named_network,
-)
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.geometry import PLANE_AXIS, Plane
+from napari_sslseg.core.alike import Spacing
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane, Size
+from napari_sslseg.core.config import PretrainSettings, Training
+from napari_sslseg.core.network_config import NetworkSettings, named_network
+from napari_sslseg.core.preprocess_config import AnyPreprocessing, Preprocessing
 from napari_sslseg.core.pretext.registry import TASKS, check_task, make_task
-from napari_sslseg.core.samples import Spacing, default_preprocessing
-from napari_sslseg.core.sizes import Size
+from napari_sslseg.core.samples import default_preprocessing
 
 if TYPE_CHECKING:
     from napari_sslseg.core.preset_settings import Preset

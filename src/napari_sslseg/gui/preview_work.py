@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sslseg.core.config import AnyPreprocessing, NetworkSettings, Preprocessing
-from napari_sslseg.core.geometry import PLANE_AXIS
-from napari_sslseg.core.pretext.base import PretextPreview, PretextTask
+from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.network_config import NetworkSettings
+from napari_sslseg.core.preprocess_config import AnyPreprocessing, Preprocessing
+from napari_sslseg.core.pretext.base import PretextTask
 from napari_sslseg.core.volumes import Volume
 from napari_sslseg.gui.tiles import Tile, tiles
 

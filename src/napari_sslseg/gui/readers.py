@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from math import inf
 from pathlib import Path
 
-from napari_sslseg.core.errors import SslsegError, VolumeError
+from napari_sslseg.core.common.errors import SslsegError, VolumeError
 from napari_sslseg.core.formats import is_dicom
 from napari_sslseg.core.label_guess import LABEL_MODALITIES, looks_like_labels
 from napari_sslseg.core.scan_files import DICOM_SUFFIXES, NIFTI_SUFFIXES, SUFFIXES, plain_files

@@ -4,19 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.core.errors import DataError, SslsegError
-from napari_sslseg.core.events import Done, Event, Message, PauseFlag, Progress, StopFlag
+from napari_sslseg.core.common.errors import DataError, SslsegError
+from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
 from napari_sslseg.gui.exporting import Events
 from napari_sslseg.gui.predictions import open_run, predict_scan, run_folder
 from napari_sslseg.gui.run_words import USE_HINTS, USE_WORDS, long_words
-from napari_sslseg.gui.score_rows import (
-    HONEST,
-    ORDER,
-    Scored,
-    accepted_among,
-    uses_of,
-    verdict,
-)
+from napari_sslseg.gui.score_rows import HONEST, ORDER, Scored, accepted_among, uses_of, verdict
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project import Project

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_sslseg.core.errors import SslsegError
-from napari_sslseg.core.strict_json import read_json
+from napari_sslseg.core.common.errors import SslsegError
+from napari_sslseg.core.common.safe_json import read_json
 from napari_sslseg.gui.curves import short
 
 if TYPE_CHECKING:

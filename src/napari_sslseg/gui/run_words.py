@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from napari_sslseg.core.errors import CheckpointError
+from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.run_list import RunSummary
 from napari_sslseg.core.run_record import RECORD
 from napari_sslseg.core.runs import Run

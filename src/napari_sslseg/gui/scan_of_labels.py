@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_sslseg.core.errors import GeometryError
+from napari_sslseg.core.common.errors import GeometryError
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.volumes import Volume
 from napari_sslseg.gui.layers import position

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from napari_sslseg.core.errors import SslsegError
-from napari_sslseg.core.events import Done, Event, Message, PauseFlag, Progress, StopFlag
-from napari_sslseg.core.geometry import Plane
+from napari_sslseg.core.common.errors import SslsegError
+from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
+from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.gui.jobs import Job, Outcome, Problem
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from weakref import WeakSet
 import numpy as np
 from psygnal import Signal
 
-from napari_sslseg.core.geometry import PLANE_AXIS, Plane
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.gui.label_keeper import LabelKeeper
 from napari_sslseg.gui.layers import labels_layer, volume_layer
 from napari_sslseg.gui.window import still_picture

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_sslseg.core.errors import CheckpointError
+from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.evaluate import summarize
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.scores import VolumeScores

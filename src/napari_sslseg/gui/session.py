@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_sslseg.core.errors import ConfigError, SslsegError
-from napari_sslseg.core.events import Event, Message, PauseFlag, StopFlag
+from napari_sslseg.core.common.errors import ConfigError, SslsegError
+from napari_sslseg.core.common.events import Event, Message, PauseFlag, StopFlag
 from napari_sslseg.gui.jobs import Job, Outcome, Problem
 from napari_sslseg.gui.next_step import next_step, progress_of
 from napari_sslseg.gui.run_words import forget_empty_run, now_held_out

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_sslseg.core.errors import SslsegError
-from napari_sslseg.core.events import Event, Message, PauseFlag, StopFlag
+from napari_sslseg.core.common.errors import SslsegError
+from napari_sslseg.core.common.events import Event, Message, PauseFlag, StopFlag
 from napari_sslseg.gui.jobs import Job, Outcome, Problem
 from napari_sslseg.gui.predictions import Predictions
 from napari_sslseg.gui.session_jobs import WRITING, WRITING_SECONDS, SessionJobs
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.geometry import Plane
+    from napari_sslseg.core.common.sizes import Plane
     from napari_sslseg.core.project import Project
     from napari_sslseg.core.run_list import RunSummary
     from napari_sslseg.core.volumes import Volume

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from psygnal import Signal
 
-from napari_sslseg.core.events import Event, PauseFlag, StopFlag
+from napari_sslseg.core.common.events import Event, PauseFlag, StopFlag
 from napari_sslseg.gui.jobs import Job, Outcome, Problem
 
 TRAINING = ("pretrain", "finetune")

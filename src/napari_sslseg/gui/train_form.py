@@ -12,7 +12,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sslseg.core.config import NETWORK_WIDTHS
+from napari_sslseg.core.network_config import NETWORK_WIDTHS
 from napari_sslseg.core.preprocess_config import MOST_NEIGHBOURS
 from napari_sslseg.gui.foldable import Foldable
 from napari_sslseg.gui.quiet import QuietComboBox, QuietDoubleSpinBox, QuietSpinBox

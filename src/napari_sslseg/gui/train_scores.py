@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_sslseg.core.errors import CheckpointError
-from napari_sslseg.core.events import Validation
-from napari_sslseg.core.project_record import MOST_SLICES
+from napari_sslseg.core.common.errors import CheckpointError
+from napari_sslseg.core.common.events import Validation
+from napari_sslseg.core.project_part import MOST_SLICES
 from napari_sslseg.core.provenance import count_ranges
 from napari_sslseg.core.runs import Run
 from napari_sslseg.gui.plots import CurvePlot

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
-from napari_sslseg.core.events import (
+from napari_sslseg.core.common.events import (
     Event,
     Message,
     Milestone,

@@ -8,16 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.core.config import (
-    FinetuneSettings,
-    LossKind,
-    Strategy,
-    Transfer,
-    self_trained,
-)
-from napari_sslseg.core.errors import SslsegError
-from napari_sslseg.core.geometry import PLANE_AXIS
-from napari_sslseg.core.settings import checked
+from napari_sslseg.core.common.errors import SslsegError
+from napari_sslseg.core.common.frozen import checked
+from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.config import FinetuneSettings, LossKind, Strategy, Transfer
+from napari_sslseg.core.self_training_config import self_trained
 from napari_sslseg.gui.words import many
 
 if TYPE_CHECKING:

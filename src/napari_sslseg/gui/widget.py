@@ -197,7 +197,7 @@ class FewShotWidget(QWidget):
         self.busy.setVisible(job is not None and job.active and SHOWN_IN.get(job.kind, "") != there)
 
     def _hear(self, job: Any, events: list[Any]) -> None:
-        from napari_sslseg.core.events import Progress, Step
+        from napari_sslseg.core.common.events import Progress, Step
 
         for event in reversed(events):
             if isinstance(event, Progress | Step):

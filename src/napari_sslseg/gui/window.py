@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from napari_sslseg.core.errors import ScanWarning
+from napari_sslseg.core.common.errors import ScanWarning
 
 # Files dropped together reach a reader one by one; what is true of all is said once.
 QUIET_SECONDS = 5.0

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_sslseg.core.errors import SslsegError, StorageError
+from napari_sslseg.core.common.errors import SslsegError, StorageError
 from napari_sslseg.core.formats import LABEL_SUFFIXES, is_dicom
 from napari_sslseg.core.label_guess import LABEL_MODALITIES, looks_like_labels
 from napari_sslseg.core.label_maps import save_labels

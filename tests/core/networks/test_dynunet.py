@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.networks.nets import DynUNet as MonaiDynUNet
 
-from napari_sslseg.core.config import DynUNet2dNetwork, DynUNet3dNetwork
+from napari_sslseg.core.network_config import DynUNet2dNetwork, DynUNet3dNetwork
 from napari_sslseg.core.networks.dynunet import DynUNet
 
 

@@ -6,7 +6,8 @@ from torch import nn
 
 from napari_sslseg import core
 from napari_sslseg.core.checkpoints import load_weights, restore, save_weights, transfer
-from napari_sslseg.core.config import (
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.network_config import (
     Dense3dNetwork,
     DynUNet2dNetwork,
     DynUNet3dNetwork,
@@ -14,7 +15,6 @@ from napari_sslseg.core.config import (
     Network,
     UmapathyNetwork,
 )
-from napari_sslseg.core.errors import ConfigError
 from napari_sslseg.core.networks.build import (
     check_dimensions,
     check_size,

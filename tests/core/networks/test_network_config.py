@@ -4,21 +4,21 @@ import sys
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from napari_sslseg.core.config import (
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.frozen import checked
+from napari_sslseg.core.config import FinetuneSettings, PretrainSettings
+from napari_sslseg.core.network_config import (
+    NETWORK_NAMES,
     NETWORK_WIDTHS,
     Dense3dNetwork,
     DynUNet2dNetwork,
     DynUNet3dNetwork,
-    FinetuneSettings,
     MultiMixNetwork,
     Network,
-    PretrainSettings,
+    NetworkSettings,
     UmapathyNetwork,
-    checked,
     named_network,
 )
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.network_config import NETWORK_NAMES, NetworkSettings
 from napari_sslseg.options import settings_for
 
 ALL = [

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from napari_sslseg.core.config import Network
+from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.networks.unet2d import UNet2d, WeightStandardizedConv2d
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from napari_sslseg import core
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 
 
 def test_the_defaults_are_those_of_context_restoration():

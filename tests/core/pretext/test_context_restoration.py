@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.pretext.base import PretextTask
 from napari_sslseg.core.pretext.context_restoration import ContextRestoration
 from napari_sslseg.core.pretext.figure import preview_figure

@@ -7,12 +7,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from napari_sslseg import core
 from napari_sslseg.core.checkpoints import load_weights, transfer
-from napari_sslseg.core.config import DynUNet2dNetwork, MultiMixNetwork, UmapathyNetwork
+from napari_sslseg.core.common.compute.devices import make_fabric
+from napari_sslseg.core.common.errors import CheckpointError, ConfigError
+from napari_sslseg.core.common.events import Message, Validation
 from napari_sslseg.core.contrast import local_contrast
-from napari_sslseg.core.devices import make_fabric
-from napari_sslseg.core.errors import CheckpointError, ConfigError
-from napari_sslseg.core.events import Message, Validation
 from napari_sslseg.core.job import Job, shuffled_batches
+from napari_sslseg.core.network_config import DynUNet2dNetwork, MultiMixNetwork, UmapathyNetwork
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.pretext.registry import TaskSettings, describe, make_task

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from napari_sslseg import core
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 
 
 class Zero(nn.Module):

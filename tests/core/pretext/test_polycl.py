@@ -10,9 +10,9 @@ import torch
 
 from napari_sslseg import core
 from napari_sslseg.core.checkpoints import load_weights
+from napari_sslseg.core.common.errors import ConfigError, DataError
+from napari_sslseg.core.common.events import Validation
 from napari_sslseg.core.contrast import polycl
-from napari_sslseg.core.errors import ConfigError, DataError
-from napari_sslseg.core.events import Validation
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.pretrain import iter_pretrain
 from napari_sslseg.core.samples import default_preprocessing

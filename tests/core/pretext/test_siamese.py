@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from napari_sslseg import core
-from napari_sslseg.core.config import Dense3dNetwork
-from napari_sslseg.core.errors import ConfigError, DataError
+from napari_sslseg.core.common.errors import ConfigError, DataError
+from napari_sslseg.core.network_config import Dense3dNetwork
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.organ_boxes import organ_boxes, organ_crop, whole_organ
 from napari_sslseg.core.preprocess import normalize

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_sslseg.core.config import Network
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.pretext.figure import preview_figure
 from napari_sslseg.core.pretext.spark import SparseMasking

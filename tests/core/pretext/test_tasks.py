@@ -12,7 +12,7 @@ from torch import nn
 
 from napari_sslseg import core
 from napari_sslseg.core.checkpoints import load_weights
-from napari_sslseg.core.errors import ConfigError, ScanWarning
+from napari_sslseg.core.common.errors import ConfigError, ScanWarning
 from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.pretext.figure import preview_figure
 from napari_sslseg.core.pretext.registry import TASKS, TaskSettings, describe, make_task, remarks

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from napari_sslseg import core
-from napari_sslseg.core.config import Dense3dNetwork, DynUNet3dNetwork, VolumePreprocessing
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.network_config import Dense3dNetwork, DynUNet3dNetwork
 from napari_sslseg.core.networks.build import make_network
+from napari_sslseg.core.preprocess_config import VolumePreprocessing
 from napari_sslseg.core.pretext.registry import (
     TASKS,
     check_task,

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from napari_sslseg import core
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 
 
 class Fixed(nn.Module):

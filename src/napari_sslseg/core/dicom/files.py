@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
 
-from napari_sslseg.core.errors import VolumeError
+from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.reading import PARSER_ERRORS, check_present, refusing
 
 TAGS = [

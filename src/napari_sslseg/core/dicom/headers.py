@@ -6,10 +6,10 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.dicom.files import read_dataset, refusing_damage
 from napari_sslseg.core.dicom.mosaic import is_mosaic
 from napari_sslseg.core.dicom.planes import Plane, planes_of
-from napari_sslseg.core.errors import VolumeError
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 DIRECTORY = "1.2.840.10008.1.3.10"

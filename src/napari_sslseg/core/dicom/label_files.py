@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
+from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.dicom.files import read_dataset, refusing_damage
 from napari_sslseg.core.dicom.headers import SEGMENTATIONS, STRUCTURES
 from napari_sslseg.core.dicom.read_seg import read_segmentation, segment_labels
 from napari_sslseg.core.dicom.stack import Stack
 from napari_sslseg.core.dicom.structures import read_structures, structure_labels
-from napari_sslseg.core.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.series import Series
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydicom.dataset import Dataset
 
-from napari_sslseg.core.errors import VolumeError
+from napari_sslseg.core.common.errors import VolumeError
 
 if TYPE_CHECKING:
     from napari_sslseg.core.dicom.planes import Plane

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.dicom.files import refusing_damage
 from napari_sslseg.core.dicom.planes import Plane
-from napari_sslseg.core.errors import VolumeError
 
 DAMAGED = "the file is cut short or damaged, so copy or export it again"
 

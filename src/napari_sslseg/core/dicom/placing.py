@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_sslseg.core.common.errors import GeometryError, ScanWarning
 from napari_sslseg.core.dicom.planes import plane_affine
 from napari_sslseg.core.dicom.regular import Layout
 from napari_sslseg.core.dicom.sorting import normal
 from napari_sslseg.core.dicom.stack import Stack
-from napari_sslseg.core.errors import GeometryError, ScanWarning
 from napari_sslseg.core.geometry import LPS_TO_RAS, Geometry
 
 # How far, in voxels, a frame may lie from the voxels that it stands for. Positions in headers are

@@ -9,8 +9,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.dicom.mosaic import is_mosaic, mosaic_tiles
-from napari_sslseg.core.errors import VolumeError
 from napari_sslseg.core.geometry import LPS_TO_RAS
 
 

@@ -12,12 +12,12 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from napari_sslseg.core.common.errors import ScanWarning, VolumeError
 from napari_sslseg.core.dicom.files import refusing_damage
 from napari_sslseg.core.dicom.pixels import DAMAGED
 from napari_sslseg.core.dicom.placing import Frame, Grid, grid_of_frames, paint
 from napari_sslseg.core.dicom.segmentation import MANUFACTURER, VALUE_TEXT
 from napari_sslseg.core.dicom.stack import MOST_PIXELS
-from napari_sslseg.core.errors import ScanWarning, VolumeError
 from napari_sslseg.core.geometry import Geometry
 
 _VALUE = re.compile(VALUE_TEXT.format(r"(\d{1,10})"))

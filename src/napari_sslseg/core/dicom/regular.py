@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.dicom.planes import Plane, plane_affine
 from napari_sslseg.core.dicom.sorting import plane_name, positions
-from napari_sslseg.core.errors import VolumeError
 
 # What the rounding of positions in headers was seen to cost: a fiftieth of the slice distance,
 # a tenth of a pixel in the plane. Anything beyond is a property of the scan.

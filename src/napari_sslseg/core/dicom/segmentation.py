@@ -13,11 +13,11 @@ from pydicom import config
 from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 
+from napari_sslseg.core.common.errors import ScanWarning, VolumeError
 from napari_sslseg.core.dicom.files import quietly, read_dataset, refusing_damage
 from napari_sslseg.core.dicom.placing import count_beside
 from napari_sslseg.core.dicom.planes import Plane
 from napari_sslseg.core.dicom.stack import Stack
-from napari_sslseg.core.errors import ScanWarning, VolumeError
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.reading import refusing
 from napari_sslseg.core.segment_classes import TISSUE, Algorithm, SegmentClass, described

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from napari_sslseg.core.common.errors import GeometryError, VolumeError
 from napari_sslseg.core.dicom.directory import listed_files
 from napari_sslseg.core.dicom.files import quietly
 from napari_sslseg.core.dicom.headers import Header, read_header
@@ -21,7 +22,6 @@ from napari_sslseg.core.dicom.naming import (
 from napari_sslseg.core.dicom.planes import Plane
 from napari_sslseg.core.dicom.sorting import by_acquisition, by_direction, by_phase, is_stray
 from napari_sslseg.core.dicom.stack import Stack
-from napari_sslseg.core.errors import GeometryError, VolumeError
 from napari_sslseg.core.series import Series
 
 LOCALIZER = re.compile(r"locali[sz]er|scout|topogram|survey|pilot", re.IGNORECASE)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.dicom.pixels import stored_values
 from napari_sslseg.core.dicom.planes import Plane
-from napari_sslseg.core.errors import VolumeError
 
 # Planes of one direction differ by the rounding of the header alone.
 SAME_DIRECTION = 1e-3

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
+from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.dicom.files import read_dataset
 from napari_sslseg.core.dicom.pixels import stored_values
 from napari_sslseg.core.dicom.planes import Plane
 from napari_sslseg.core.dicom.regular import grid_affine, labels_on_planes, lay_out, resample
 from napari_sslseg.core.dicom.sorting import positions
-from napari_sslseg.core.errors import VolumeError
 from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.reading import finite
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
+from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.dicom.files import refusing_damage
 from napari_sslseg.core.dicom.placing import OFF_VOXELS, Grid, paint
-from napari_sslseg.core.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.geometry import Geometry
 
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")

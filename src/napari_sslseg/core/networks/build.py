@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.network_config import (
     Dense3dNetwork,
     DynUNet2dNetwork,

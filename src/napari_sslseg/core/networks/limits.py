@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.network_config import NetworkSettings
 from napari_sslseg.core.networks.build import make_network
 
@@ -45,7 +45,7 @@ def planned_network(
     ((2, 8, 1, 1), True)
     >>> planned_network(Network(widths=(2048,) * 5), 1, 2)
     Traceback (most recent call last):
-    napari_sslseg.core.errors.ConfigError: The network unet2d would have 793 million parameters, \
+    napari_sslseg.core.common.errors.ConfigError: The network unet2d would have 793 million parameters, \
 but 500 million are the most; take narrower levels.
     """
     return planned(

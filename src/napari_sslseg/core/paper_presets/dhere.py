@@ -2,14 +2,9 @@
 
 from typing import Any
 
-from napari_sslseg.core.config import (
-    CT_WINDOWS,
-    Dense3dNetwork,
-    FinetuneSettings,
-    PretrainSettings,
-    Training,
-    VolumePreprocessing,
-)
+from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Training
+from napari_sslseg.core.network_config import Dense3dNetwork
+from napari_sslseg.core.preprocess_config import CT_WINDOWS, VolumePreprocessing
 from napari_sslseg.core.preset_settings import NO_AUGMENTATION, Decision, Preset, Stage
 
 PREPARED: dict[str, Any] = {

@@ -1,14 +1,8 @@
 """Dominic et al. 2023: context restoration, the best of the designs that they compare."""
 
-from napari_sslseg.core.config import (
-    CT_WINDOWS,
-    EarlyStopping,
-    FinetuneSettings,
-    Network,
-    Preprocessing,
-    PretrainSettings,
-    Training,
-)
+from napari_sslseg.core.config import EarlyStopping, FinetuneSettings, PretrainSettings, Training
+from napari_sslseg.core.network_config import Network
+from napari_sslseg.core.preprocess_config import CT_WINDOWS, Preprocessing
 from napari_sslseg.core.preset_settings import NO_AUGMENTATION, Decision, Preset, Stage
 
 MOST_EPOCHS = 100

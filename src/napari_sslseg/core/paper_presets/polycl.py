@@ -1,14 +1,9 @@
 """PolyCL (Moseley & Imran): slices of one scan, or with the same organ, are alike."""
 
-from napari_sslseg.core.config import (
-    CT_WINDOWS,
-    FinetuneSettings,
-    MultiMixNetwork,
-    Preprocessing,
-    PretrainSettings,
-    Training,
-)
+from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Training
+from napari_sslseg.core.network_config import MultiMixNetwork
 from napari_sslseg.core.pairs import Selection
+from napari_sslseg.core.preprocess_config import CT_WINDOWS, Preprocessing
 from napari_sslseg.core.preset_settings import NO_AUGMENTATION, Decision, Preset, Stage
 
 SIZE = (256, 256)

@@ -1,14 +1,9 @@
 """Umapathy et al. 2022: regression of masked pixels, or contrast of slices and then of places."""
 
-from napari_sslseg.core.config import (
-    CT_WINDOWS,
-    Augmentation,
-    FinetuneSettings,
-    Preprocessing,
-    PretrainSettings,
-    Training,
-    UmapathyNetwork,
-)
+from napari_sslseg.core.augmentation_config import Augmentation
+from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Training
+from napari_sslseg.core.network_config import UmapathyNetwork
+from napari_sslseg.core.preprocess_config import CT_WINDOWS, Preprocessing
 from napari_sslseg.core.preset_settings import Decision, Preset, Stage
 
 PAPER = "Umapathy et al. 2022"

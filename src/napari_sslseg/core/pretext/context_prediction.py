@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.pretext.context_restoration import PatchSettings
-from napari_sslseg.core.sizes import Size
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.patch_restoration import ContextPredictionTask

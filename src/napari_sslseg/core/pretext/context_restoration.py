@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.patches import Sampling
 from napari_sslseg.core.pretext.settings import PretextSettings
-from napari_sslseg.core.sizes import Size
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.patch_restoration import ContextRestorationTask

@@ -7,15 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_sslseg.core.common.compute.collectives import gathered
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.contrast import (
     cosine_similarity,
     embedding_spread,
     nt_xent,
     partition_contrast,
 )
-from napari_sslseg.core.errors import ConfigError
-from napari_sslseg.core.gathered import gathered
-from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
+from napari_sslseg.core.pretext.base import SliceTask
 from napari_sslseg.core.pretext.global_contrast import GlobalContrast
 from napari_sslseg.core.pretext.restoration import forward
 from napari_sslseg.core.views import ViewParameters, apply_view, sample_view

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.pretext.base import PretextPreview
+from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.pretext.figure_matrix import MatrixLayout, draw_matrix
 from napari_sslseg.core.pretext.figure_outlines import PANEL_INCHES, number_boxes, outline, speckled
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.pretext.base import PretextPreview
+from napari_sslseg.core.common.pictures import PretextPreview
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

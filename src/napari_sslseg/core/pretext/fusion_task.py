@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from napari_sslseg.core.common.compute.collectives import gathered
+from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.fusion import FusionParameters, SliceFusion
-from napari_sslseg.core.gathered import gathered
-from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
+from napari_sslseg.core.pretext.base import SliceTask
 from napari_sslseg.core.pretext.restoration import captions_for, forward
 from napari_sslseg.core.pretext.volume_fusion import VolumeFusion
-from napari_sslseg.core.sizes import Size
 
 
 class VolumeFusionTask(SliceTask):

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.genesis import Genesis
 from napari_sslseg.core.losses import restoration_mse
 from napari_sslseg.core.pretext.models_genesis import ModelsGenesis
 from napari_sslseg.core.pretext.restoration import RestorationTask
-from napari_sslseg.core.sizes import Size
 
 
 class ModelsGenesisTask(RestorationTask):

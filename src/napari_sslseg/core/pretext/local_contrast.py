@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.pretext.settings import PretextSettings
 
 if TYPE_CHECKING:

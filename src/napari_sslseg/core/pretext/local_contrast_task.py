@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_sslseg.core.config import Network
+from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.contrast import cosine_similarity, embedding_spread, local_contrast
+from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.networks.parts import EncoderDecoder, repeat_to_fit
-from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
+from napari_sslseg.core.pretext.base import SliceTask
 from napari_sslseg.core.pretext.local_contrast import LocalContrast
 from napari_sslseg.core.pretext.restoration import forward
 from napari_sslseg.core.regions import (

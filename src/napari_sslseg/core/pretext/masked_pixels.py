@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.config import AnyPreprocessing
+from napari_sslseg.core.common.sizes import Size
+from napari_sslseg.core.preprocess_config import AnyPreprocessing
 from napari_sslseg.core.pretext.settings import PretextSettings
-from napari_sslseg.core.sizes import Size
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.masked_restoration import MaskedPixelsTask

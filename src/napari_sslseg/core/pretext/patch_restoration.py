@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.corruptions import PatchErase, PatchSwap
 from napari_sslseg.core.losses import restoration_l2
 from napari_sslseg.core.pretext.context_prediction import ContextPrediction
 from napari_sslseg.core.pretext.context_restoration import ContextRestoration, PatchSettings
 from napari_sslseg.core.pretext.restoration import RestorationTask
-from napari_sslseg.core.sizes import Size
 
 
 class _PatchTask(RestorationTask):

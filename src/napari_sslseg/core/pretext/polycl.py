@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from napari_sslseg.core.errors import DataError
+from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.pairs import Selection
 from napari_sslseg.core.pretext.settings import PretextSettings
 

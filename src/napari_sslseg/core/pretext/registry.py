@@ -5,8 +5,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from napari_sslseg.core.config import AnyPreprocessing, checked
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.frozen import checked
+from napari_sslseg.core.common.sizes import WORDS, Size
+from napari_sslseg.core.preprocess_config import AnyPreprocessing
 from napari_sslseg.core.pretext.context_prediction import ContextPrediction
 from napari_sslseg.core.pretext.context_restoration import ContextRestoration
 from napari_sslseg.core.pretext.global_contrast import GlobalContrast
@@ -18,7 +20,6 @@ from napari_sslseg.core.pretext.polycl import PolyCL
 from napari_sslseg.core.pretext.siamese import SiameseSides
 from napari_sslseg.core.pretext.spark import SparseMasking
 from napari_sslseg.core.pretext.volume_fusion import VolumeFusion
-from napari_sslseg.core.sizes import WORDS, Size
 
 TaskSettings = Annotated[
     ContextRestoration

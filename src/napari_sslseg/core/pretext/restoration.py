@@ -6,8 +6,9 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
-from napari_sslseg.core.sizes import Size, words_for
+from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.sizes import Size, words_for
+from napari_sslseg.core.pretext.base import SliceTask
 
 
 class Corruption(Protocol):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import ClassVar, Self
 
-from napari_sslseg.core.settings import Settings
+from napari_sslseg.core.common.frozen import Settings
 
 
 class PretextSettings(Settings):

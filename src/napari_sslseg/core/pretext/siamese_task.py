@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_sslseg.core.common.errors import ConfigError, DataError
+from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.contrast import distance_spread, pair_distance, siamese
-from napari_sslseg.core.errors import ConfigError, DataError
 from napari_sslseg.core.networks.build import fitting_size
-from napari_sslseg.core.pretext.base import PretextPreview, SliceTask
+from napari_sslseg.core.pretext.base import SliceTask
 from napari_sslseg.core.pretext.restoration import forward
 from napari_sslseg.core.pretext.siamese import SiameseSides
 from napari_sslseg.core.side_pairs import LEFT, RIGHT, SIDE_NAMES, UNKNOWN, SidePairs, half

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_sslseg.core.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.sizes import words_for
 from napari_sslseg.core.networks.parts import EncoderDecoder
-from napari_sslseg.core.pretext.base import PretextPreview
 from napari_sslseg.core.pretext.masked_restoration import GridTask
 from napari_sslseg.core.pretext.restoration import forward
 from napari_sslseg.core.pretext.spark import SparseMasking
-from napari_sslseg.core.sizes import words_for
 from napari_sslseg.core.sparse import SparseNetwork
 
 EPSILON = 1e-6

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sslseg.core.events import Event, Progress
+from napari_sslseg.core.common.events import Event, Progress
 from napari_sslseg.gui.foldable import Foldable
 from napari_sslseg.gui.panels.inspect_correct import CorrectButtons
 from napari_sslseg.gui.panels.inspect_export import ExportForm

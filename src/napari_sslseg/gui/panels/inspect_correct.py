@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtWidgets import QGridLayout, QWidget
 
-from napari_sslseg.core.geometry import PLANE_AXIS
+from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.gui.accept import accept_region, accept_slice, next_slice
 from napari_sslseg.gui.accepted_marks import AcceptedMarks
 from napari_sslseg.gui.buttons import hinted_button

@@ -11,8 +11,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sslseg.core.errors import SslsegError
-from napari_sslseg.core.events import Event, Message
+from napari_sslseg.core.common.errors import SslsegError
+from napari_sslseg.core.common.events import Event, Message
 from napari_sslseg.gui.asking import ask
 from napari_sslseg.gui.exporting import FORMATS, Events, export, targets
 from napari_sslseg.gui.jobs import Problem

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_sslseg.core.errors import ConfigError, SslsegError
-from napari_sslseg.core.pretext.base import PretextPreview
+from napari_sslseg.core.common.errors import ConfigError, SslsegError
+from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.pretext.registry import TASKS, make_task
 from napari_sslseg.gui.eta import time_range
 from napari_sslseg.gui.form_fields import set_number

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sslseg.core.geometry import Plane
+from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.gui.asking import ask
 from napari_sslseg.gui.quiet import QuietComboBox
 from napari_sslseg.gui.windowing import CUSTOM, Windowing, presets

@@ -8,8 +8,8 @@ from qtpy.QtCore import QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_sslseg.core.errors import SslsegError
-from napari_sslseg.core.events import Event, PauseFlag, StopFlag
+from napari_sslseg.core.common.errors import SslsegError
+from napari_sslseg.core.common.events import Event, PauseFlag, StopFlag
 from napari_sslseg.gui.live_prediction import LivePrediction
 from napari_sslseg.gui.run_box import RunBox
 from napari_sslseg.gui.run_lines import run_lines

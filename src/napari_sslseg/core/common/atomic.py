@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from napari_sslseg.core.errors import StorageError
+from napari_sslseg.core.common.errors import StorageError
 
 # As the standard library names temporary files, behind the dot and the stem.
 LEFTOVER = re.compile(r"\.[^.]+-[a-z0-9_]{8}(\..*)?")

@@ -10,7 +10,7 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
-from napari_sslseg.core.errors import StorageError
+from napari_sslseg.core.common.errors import StorageError
 
 # Pipes are not waited for, and processes that are started inherit nothing.
 _FLAGS = (

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from napari_sslseg.core.plain_files import read_regular
+from napari_sslseg.core.common.safe_files import read_regular
 
 DEEPEST = 32
 MOST_SIDECAR = 4 * 2**20

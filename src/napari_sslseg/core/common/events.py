@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.base import PretextPreview
-    from napari_sslseg.core.watch import SlicePrediction
+    from napari_sslseg.core.common.pictures import PretextPreview, SlicePrediction
 
 # Seconds after which a pausing job looks whether it should stop.
 LONGEST_WAIT = 0.1

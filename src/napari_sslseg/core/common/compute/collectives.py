@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from napari_sslseg.core.distributed import world_size
+from napari_sslseg.core.common.compute.distributed import speaking_device, world_size
 
 
 class _Gather(torch.autograd.Function):
@@ -58,12 +58,3 @@ def averaged(value: Tensor) -> Tensor:
     whole = value.detach().to(speaking_device(value.device), torch.float64, copy=True)
     dist.all_reduce(whole)
     return (whole / world).to(value.device)
-
-
-def speaking_device(wanted: torch.device | None = None) -> torch.device:
-    """Device that the processes speak through: GPUs speak to GPUs, and the CPU to the CPU."""
-    if dist.get_backend() != "nccl":
-        return torch.device("cpu")
-    if wanted is not None and wanted.type == "cuda":
-        return wanted
-    return torch.device("cuda", torch.cuda.current_device())

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from napari_sslseg.core.distributed import rank
+from napari_sslseg.core.common.compute.distributed import rank
 
 # Between the seeds of processes that train together: a prime, so that runs do not meet.
 SEEDS_APART = 1_000_003

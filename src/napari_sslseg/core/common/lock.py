@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from napari_sslseg.core.errors import StorageError
-from napari_sslseg.core.plain_files import open_own, refuse_links
+from napari_sslseg.core.common.errors import StorageError
+from napari_sslseg.core.common.safe_files import open_own, refuse_links
 
 LOCK = "run.lock"
 

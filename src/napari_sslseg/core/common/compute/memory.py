@@ -3,6 +3,8 @@
 import ctypes
 import sys
 
+import torch
+
 
 def give_back_memory() -> None:
     """Return freed memory to the system, where the C library can be asked to.
@@ -14,3 +16,11 @@ def give_back_memory() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that a device, or the machine, has too little memory."""
+    # On the CPU it is a plain RuntimeError of the allocator.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 Size = tuple[int, ...]
 """Height and width of slices in pixels, or slices, height and width of volumes in voxels."""
@@ -50,3 +51,11 @@ def images_of(size: Size) -> str:
     """Images of this size in words, such as slices of 64 × 48 pixels."""
     words = words_for(size)
     return f"{words.images} of {times(size)} {words.places}"
+
+
+Plane = Literal["axial", "coronal", "sagittal"]
+"""Name of a slicing plane."""
+
+
+PLANE_AXIS: dict[str, int] = {"axial": 0, "coronal": 1, "sagittal": 2}
+"""The display axis along which slices of a plane are stacked."""

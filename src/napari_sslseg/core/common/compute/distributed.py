@@ -16,7 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_sslseg.core.errors import ConfigError, LostProcessError, SslsegError
+import torch
+import torch.distributed as dist
+
+from napari_sslseg.core.common.errors import ConfigError, LostProcessError, SslsegError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,7 +86,7 @@ def launch(devices: int | None = None, nodes: int | None = None, device: str = "
     ConfigError
         If the machine has fewer devices, or it is not as many processes as were started.
     """
-    from napari_sslseg.core.devices import make_fabric
+    from napari_sslseg.core.common.compute.devices import make_fabric
 
     global _layout
     if _layout != (1, 1):
@@ -196,7 +199,7 @@ def any_of(*flags: bool) -> tuple[bool, ...]:
     import torch
     import torch.distributed as dist
 
-    from napari_sslseg.core.gathered import speaking_device
+    from napari_sslseg.core.common.compute.distributed import speaking_device
 
     said = torch.tensor(flags, dtype=torch.uint8, device=speaking_device())
     dist.all_reduce(said, op=dist.ReduceOp.MAX)
@@ -312,3 +315,12 @@ def barrier() -> None:
     """Wait for all processes."""
     if world_size() > 1:
         any_of(False)
+
+
+def speaking_device(wanted: torch.device | None = None) -> torch.device:
+    """Device that the processes speak through: GPUs speak to GPUs, and the CPU to the CPU."""
+    if dist.get_backend() != "nccl":
+        return torch.device("cpu")
+    if wanted is not None and wanted.type == "cuda":
+        return wanted
+    return torch.device("cuda", torch.cuda.current_device())
