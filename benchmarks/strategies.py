@@ -28,8 +28,7 @@ import numpy as np
 import torch
 
 from napari_sslseg import core
-from napari_sslseg.core.labelled import LabelledScan
-from napari_sslseg.core.store import scan_subject
+from napari_sslseg.core.scans.labelled import LabelledScan, scan_subject
 
 STRATEGIES = ("whole", "sawtooth", "freeze-unfreeze", "layer-decay", "frozen-encoder")
 TRANSFERS = ("encoder", "encoder+decoder")

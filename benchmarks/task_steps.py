@@ -24,7 +24,6 @@ from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.events import Event, returned
 from napari_sslseg.core.config import Training
 from napari_sslseg.core.crops import CropStore, iter_crops
-from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.job import Job
 from napari_sslseg.core.network_config import Dense3dNetwork, DynUNet3dNetwork, Network
 from napari_sslseg.core.networks.build import make_network
@@ -32,10 +31,11 @@ from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocess
 from napari_sslseg.core.pretext.local_contrast_task import DecoderWithHead
 from napari_sslseg.core.pretext.registry import TASKS, make_task
 from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.slices import SliceStore
 from napari_sslseg.core.store import SampleStore, ScanRecord
 from napari_sslseg.core.training import train
-from napari_sslseg.core.volumes import Volume
 
 NETWORK = Network.preset("small")
 VOLUME_NETWORK = DynUNet3dNetwork(widths=(8, 16, 32, 64))

@@ -39,7 +39,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from napari_sslseg.core.common.events import Step
 from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Training
 from napari_sslseg.core.finetune import iter_finetune
-from napari_sslseg.core.labelled import LabelledScan, pair_scans
 from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.networks import unet2d
 from napari_sslseg.core.networks.build import make_network
@@ -48,6 +47,7 @@ from napari_sslseg.core.preprocess_config import Preprocessing
 from napari_sslseg.core.pretext.context_restoration import ContextRestoration
 from napari_sslseg.core.pretext.restoration import RestorationTask
 from napari_sslseg.core.pretrain import iter_pretrain
+from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans
 from napari_sslseg.core.segmentation_loss import SegmentationLoss
 from napari_sslseg.core.slices import SliceStore
 

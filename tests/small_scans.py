@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from napari_sslseg.core.nifti import write_nifti
 from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.scans.formats.nifti import write_nifti
 
 
 def write_small_scans(folder: Path, n: int, modality: str = "MR") -> Path:

@@ -14,10 +14,10 @@ import pytest
 
 from efficiency.rows import read_rows
 from napari_sslseg.core.evaluate import evaluate
-from napari_sslseg.core.label_maps import save_labels
-from napari_sslseg.core.labelled import LabelledScan
-from napari_sslseg.core.nifti import write_nifti
 from napari_sslseg.core.phantom import PHANTOM_CLASSES, make_patient
+from napari_sslseg.core.scans.formats.nifti import write_nifti
+from napari_sslseg.core.scans.labelled import LabelledScan
+from napari_sslseg.core.scans.labels import save_labels
 
 BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "label_efficiency.py"
 ARMS = ("scratch", "mae/encoder", "self-training", "monai-loop")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
-from napari_sslseg.core.labelled import LabelledScan
+from napari_sslseg.core.scans.labelled import LabelledScan
 
 
 def with_few_slices(

@@ -15,8 +15,8 @@ from sklearn.ensemble import RandomForestClassifier
 from torch import nn
 
 from napari_sslseg import core
-from napari_sslseg.core.labelled import LabelledScan
 from napari_sslseg.core.predict import Segmenter
+from napari_sslseg.core.scans.labelled import LabelledScan
 
 
 def features(image: np.ndarray) -> np.ndarray:

@@ -14,9 +14,9 @@ from monai.losses import DiceCELoss
 from monai.utils import set_determinism
 
 from napari_sslseg import core
-from napari_sslseg.core.labelled import LabelledScan
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.predict import Segmenter
+from napari_sslseg.core.scans.labelled import LabelledScan
 
 
 def random_transforms(size: tuple[int, int]) -> list[mt.Transform]:

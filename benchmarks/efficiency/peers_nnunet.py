@@ -29,7 +29,7 @@ import SimpleITK
 import torch
 
 from napari_sslseg import core
-from napari_sslseg.core.labelled import LabelledScan
+from napari_sslseg.core.scans.labelled import LabelledScan
 
 DATASET = "Dataset001_Labelled"
 ENDING = ".nii.gz"

@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_sslseg import core
 from napari_sslseg.core.alike import usual_neighbours
-from napari_sslseg.core.store import scan_geometry, scan_subject
+from napari_sslseg.core.scans.labelled import scan_geometry, scan_subject
 
 SPLITS = Path(__file__).with_name("splits.json")
 PARTS = ("training", "validation", "test")

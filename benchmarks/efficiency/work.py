@@ -20,10 +20,9 @@ from efficiency.kept import made_once
 from efficiency.place import Place
 from efficiency.rows import Row
 from napari_sslseg import core
-from napari_sslseg.core.labelled import LabelledScan
 from napari_sslseg.core.predict import Segmenter
+from napari_sslseg.core.scans.labelled import LabelledScan, scan_subject
 from napari_sslseg.core.scores import VolumeScores, mean_of
-from napari_sslseg.core.store import scan_subject
 
 PACKAGES = ("napari-sslseg", "torch", "monai", "numpy")
 PEER_PACKAGES = {"random-forest": ("scikit-learn",), "nnunet": ("nnunetv2",)}

@@ -116,8 +116,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Segment scans; the labels lie on the grid of each scan."""
-    from napari_sslseg.core.labelled import read_class_names
     from napari_sslseg.core.predict import iter_predict
+    from napari_sslseg.core.scans.labelled import read_class_names
 
     stop = StopFlag()
     events = iter_predict(

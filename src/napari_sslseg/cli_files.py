@@ -12,9 +12,9 @@ from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.options import Json
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.segment_classes import Algorithm
-    from napari_sslseg.core.series import Series
-    from napari_sslseg.core.volumes import Volume
+    from napari_sslseg.core.scans.class_codes import Algorithm
+    from napari_sslseg.core.scans.series import Series
+    from napari_sslseg.core.scans.volume import Volume
 
 ClassNames = Annotated[
     Path | None,
@@ -67,8 +67,8 @@ def export(
     import numpy as np
 
     from napari_sslseg.core.common.errors import StorageError
-    from napari_sslseg.core.label_maps import load_labels, read_segment_names, save_labels
-    from napari_sslseg.core.labelled import read_class_names
+    from napari_sslseg.core.scans.labelled import read_class_names
+    from napari_sslseg.core.scans.labels import load_labels, read_segment_names, save_labels
 
     if out.exists() and not overwrite:
         raise StorageError(f"{out} exists already; choose another name, or pass --overwrite.")
@@ -107,8 +107,8 @@ def _misfits(names: Mapping[int, str], values: Iterable[int]) -> list[str]:
 
 def _scan_of(labels: Path, like: Path, name: str | None) -> "Series":
     """The scan that labels lie on: the only one, that of a name, or the one they refer to."""
-    from napari_sslseg.core.formats import is_dicom
-    from napari_sslseg.core.series import whole_series
+    from napari_sslseg.core.scans.find import whole_series
+    from napari_sslseg.core.scans.formats.dispatch import is_dicom
 
     found = whole_series(like)
     if name is not None:
@@ -118,7 +118,7 @@ def _scan_of(labels: Path, like: Path, name: str | None) -> "Series":
         return named[0]
     scans = [item for item in found if item.is_scan] or found
     if len(scans) > 1 and is_dicom(labels):
-        from napari_sslseg.core.dicom.label_files import referenced_series
+        from napari_sslseg.core.scans.formats.dicom.labels.read import referenced_series
 
         meant = referenced_series(labels, scans)
         scans = meant if len(meant) == 1 else scans
@@ -139,7 +139,7 @@ def _without_values(series: "Series") -> "Volume":
     """A volume whose place and header alone serve, so that no image is decoded."""
     import numpy as np
 
-    from napari_sslseg.core.volumes import Volume
+    from napari_sslseg.core.scans.volume import Volume
 
     image = series.opened()
     for note in series.notes:

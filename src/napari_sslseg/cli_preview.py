@@ -72,11 +72,11 @@ def preview(
     seed: Seed = 0,
 ) -> None:
     """Draw what a pretext task does to scans; of a preset, what its first stage does."""
-    from napari_sslseg.core.gather import bare
-    from napari_sslseg.core.labelled import as_volume
     from napari_sslseg.core.presets import preset_named
     from napari_sslseg.core.pretext.registry import TASKS
     from napari_sslseg.core.preview import draw_preview
+    from napari_sslseg.core.scans.labelled import as_volume
+    from napari_sslseg.core.scans.sources import bare
 
     base = preset_named(preset) if preset else None
     if base is not None and (task is not None or init is not None):

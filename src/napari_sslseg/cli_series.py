@@ -13,7 +13,7 @@ from napari_sslseg.console import say, table
 from napari_sslseg.options import Json
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.series import Series
+    from napari_sslseg.core.scans.series import Series
 
 
 def series(
@@ -21,7 +21,7 @@ def series(
     as_json: Json = False,
 ) -> None:
     """List the scans in files and folders, and what cannot be used and why."""
-    from napari_sslseg.core.series import files_below, list_series
+    from napari_sslseg.core.scans.find import files_below, list_series
 
     found = list_series(paths)
     if as_json:

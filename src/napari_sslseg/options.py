@@ -228,8 +228,8 @@ def scans_and_options(
 
     ``labels`` are label values in the masks, as written: organ, left, right.
     """
-    from napari_sslseg.core.gather import gather_scans, organ_slices, with_masks
-    from napari_sslseg.core.labelled import read_annotated
+    from napari_sslseg.core.scans.labelled import read_annotated
+    from napari_sslseg.core.scans.sources import gather_scans, organ_slices, with_masks
 
     scans = gather_scans(images)
     if masks and not {"siamese", "polycl"} & set(tasks):

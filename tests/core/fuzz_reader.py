@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_sslseg.core.common.errors import SslsegError
-from napari_sslseg.core.label_maps import load_labels
-from napari_sslseg.core.volumes import load_volume
+from napari_sslseg.core.scans.labels import load_labels
+from napari_sslseg.core.scans.volume import load_volume
 
 
 def mutate(data: bytes, number: int, rng: np.random.Generator) -> tuple[str, bytes]:

@@ -28,7 +28,7 @@ from napari_sslseg.core import (
     save_labels,
 )
 from napari_sslseg.core.common.errors import ConfigError, ScanWarning, VolumeError
-from napari_sslseg.core.segment_classes import ABNORMALITIES, STRUCTURES
+from napari_sslseg.core.scans.class_codes import ABNORMALITIES, STRUCTURES
 
 PATIENT = ("Sesame", "Ottoline", "MRN-4711-X", "19610412")
 

@@ -20,7 +20,7 @@ from napari_sslseg.core import (
     save_labels,
 )
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
-from napari_sslseg.core.dicom.label_files import referenced_series
+from napari_sslseg.core.scans.formats.dicom.labels.read import referenced_series
 
 
 def points_of_nrrd(path):

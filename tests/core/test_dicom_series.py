@@ -18,8 +18,8 @@ from pydicom.uid import (
 
 from dicom_files import AXIAL, CORONAL, SAGITTAL, ramp, write_series
 from napari_sslseg.core.common.errors import ScanWarning, SslsegError, VolumeError
-from napari_sslseg.core.series import list_series
-from napari_sslseg.core.volumes import load_volume, load_volumes
+from napari_sslseg.core.scans.find import list_series
+from napari_sslseg.core.scans.volume import load_volume, load_volumes
 
 sitk = pytest.importorskip("SimpleITK")
 
@@ -189,7 +189,7 @@ def test_real_ct_lies_where_its_converted_labels_lie(data_dir):
     labels = nib.load(
         data_dir / "totalsegmentator_ct_mr/tests/reference_files/example_seg_dicom.nii.gz"
     )
-    from napari_sslseg.core.geometry import Geometry
+    from napari_sslseg.core.scans.geometry import Geometry
 
     assert volume.geometry.matches(Geometry(labels.affine, labels.shape))
 

@@ -9,8 +9,8 @@ from pydicom.fileset import FileSet
 
 from dicom_files import AXIAL, SAGITTAL, ramp, write_series
 from napari_sslseg.core.common.errors import ScanWarning, VolumeError
-from napari_sslseg.core.series import list_series
-from napari_sslseg.core.volumes import load_volume, load_volumes
+from napari_sslseg.core.scans.find import list_series
+from napari_sslseg.core.scans.volume import load_volume, load_volumes
 
 
 def usable(path):

@@ -14,9 +14,9 @@ from scipy.ndimage import distance_transform_edt
 
 from napari_sslseg.core.common.errors import DataError, GeometryError, VolumeError
 from napari_sslseg.core.evaluate import evaluate, evaluate_folders, summarize
-from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.label_maps import load_labels
-from napari_sslseg.core.volumes import Volume
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.labels import load_labels
+from napari_sslseg.core.scans.volume import Volume
 
 SPACING = (3.0, 1.0, 0.5)
 

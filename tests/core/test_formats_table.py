@@ -14,10 +14,10 @@ import numpy as np
 from pydicom import dcmread
 
 from napari_sslseg.core.common.errors import SslsegError
-from napari_sslseg.core.formats import is_dicom
-from napari_sslseg.core.scan_files import ITK_SUFFIXES, SUFFIXES
-from napari_sslseg.core.series import list_series
-from napari_sslseg.core.volumes import load_volume
+from napari_sslseg.core.scans.find import list_series
+from napari_sslseg.core.scans.formats.dispatch import is_dicom
+from napari_sslseg.core.scans.names import ITK_SUFFIXES, SUFFIXES
+from napari_sslseg.core.scans.volume import load_volume
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference/formats.md"
 HEAD = """\

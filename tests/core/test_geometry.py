@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from scipy.spatial.transform import Rotation
 
 from napari_sslseg.core.common.errors import GeometryError, SslsegError
-from napari_sslseg.core.geometry import Geometry
+from napari_sslseg.core.scans.geometry import Geometry
 
 SHAPE = (3, 4, 5)
 ORIENTATIONS = [

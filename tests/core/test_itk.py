@@ -17,9 +17,9 @@ import SimpleITK
 from test_geometry import affine_of
 
 from napari_sslseg.core.common.errors import ScanWarning, SslsegError, VolumeError
-from napari_sslseg.core.itk import ItkFile
-from napari_sslseg.core.label_maps import load_labels, save_labels
-from napari_sslseg.core.volumes import load_volume
+from napari_sslseg.core.scans.formats.itk import ItkFile
+from napari_sslseg.core.scans.labels import load_labels, save_labels
+from napari_sslseg.core.scans.volume import load_volume
 
 PYNRRD = "nifti_nrrd_mha/pynrrd/nrrd/tests/data"
 SHAPE = (2, 3, 4)
@@ -585,7 +585,7 @@ def test_opening_a_folder_does_not_load_simpleitk(tmp_path):
     nrrd(tmp_path / "a.nrrd")
     code = (
         "import sys\n"
-        "from napari_sslseg.core.volumes import load_volumes\n"
+        "from napari_sslseg.core.scans.volume import load_volumes\n"
         f"assert load_volumes({str(tmp_path)!r})\n"
         "assert 'SimpleITK' not in sys.modules\n"
     )

@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.label_guess import (
+from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.scans.find import list_series
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.label_guess import (
     begins_with,
     labels_by_values,
     looks_like_labels,
     named_as_labels,
 )
-from napari_sslseg.core.phantom import make_patient
-from napari_sslseg.core.series import list_series
-from napari_sslseg.core.volumes import Volume, load_volume
+from napari_sslseg.core.scans.volume import Volume, load_volume
 
 
 def volume(data, name):

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from napari_sslseg.core.common.errors import DataError, GeometryError
-from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.label_maps import save_labels
-from napari_sslseg.core.labelled import (
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.labelled import (
     LabelledScan,
     class_indices,
     found_classes,
     pair_scans,
     read_annotated,
 )
-from napari_sslseg.core.volumes import Volume
+from napari_sslseg.core.scans.labels import save_labels
+from napari_sslseg.core.scans.volume import Volume
 
 
 def volume(data, name="a"):

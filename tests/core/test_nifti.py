@@ -16,10 +16,10 @@ import SimpleITK
 from test_geometry import affine_of, world
 
 from napari_sslseg.core.common.errors import ScanWarning, VolumeError
-from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.label_maps import load_labels, save_labels
-from napari_sslseg.core.nifti import NiftiFile, write_nifti
-from napari_sslseg.core.volumes import load_volume
+from napari_sslseg.core.scans.formats.nifti import NiftiFile, write_nifti
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.labels import load_labels, save_labels
+from napari_sslseg.core.scans.volume import load_volume
 
 SHAPE = (5, 6, 7)
 # Turned, sheared and flipped, in numbers that float32 holds.
@@ -289,7 +289,7 @@ def test_a_lying_header_takes_no_memory(tmp_path, packed):
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from napari_sslseg.core.common.errors import VolumeError\n"
-        "from napari_sslseg.core.nifti import NiftiFile\n"
+        "from napari_sslseg.core.scans.formats.nifti import NiftiFile\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try:\n"
         "    NiftiFile(Path(sys.argv[1])).values()\n"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.label_maps import load_labels
 from napari_sslseg.core.phantom import PHANTOM_CLASSES, make_patient, write_dataset
-from napari_sslseg.core.volumes import Volume, guess_modality, load_volume
+from napari_sslseg.core.scans.labels import load_labels
+from napari_sslseg.core.scans.volume import Volume, guess_modality, load_volume
 
 SEEDS = range(4)
 LIVER, RIGHT_KIDNEY, LEFT_KIDNEY, SPLEEN, SPINE = PHANTOM_CLASSES

@@ -6,8 +6,8 @@ import pytest
 
 from napari_sslseg import core
 from napari_sslseg.core.checkpoints import load_weights
-from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.volumes import Volume
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.volume import Volume
 
 TINY = core.Network.preset("tiny")
 

@@ -13,14 +13,14 @@ from napari_sslseg.core import preset_runs
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Done, Message, StopFlag
 from napari_sslseg.core.config import FinetuneSettings, PretrainSettings
-from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.predict import load_segmenter
 from napari_sslseg.core.preprocess_config import VolumePreprocessing
 from napari_sslseg.core.preset_settings import Preset
 from napari_sslseg.core.preset_words import preset_rows
 from napari_sslseg.core.presets import PRESETS, preset_named
 from napari_sslseg.core.pretext.registry import TASKS
-from napari_sslseg.core.volumes import Volume
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.volume import Volume
 
 FLAT = [name for name, preset in PRESETS.items() if preset.network.dimensions == 2]
 

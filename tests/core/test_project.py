@@ -17,12 +17,12 @@ import pytest
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError, GeometryError, ProjectError, VolumeError
 from napari_sslseg.core.common.events import Message, Progress, StopFlag
-from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.label_maps import load_labels, save_labels
 from napari_sslseg.core.project import Project
 from napari_sslseg.core.project_names import free_name, is_name, safe_name
 from napari_sslseg.core.recent import recent_projects, remember_project
-from napari_sslseg.core.volumes import Volume, load_volume
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.labels import load_labels, save_labels
+from napari_sslseg.core.scans.volume import Volume, load_volume
 
 AFFINE = np.diag([-2.0, -2.0, 3.0, 1.0])
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from napari_sslseg.core.common.errors import ProjectError
-from napari_sslseg.core.label_maps import save_labels
 from napari_sslseg.core.project import Project
+from napari_sslseg.core.scans.labels import save_labels
 
 RUN, OTHER = "finetune-001", "finetune-002"
 

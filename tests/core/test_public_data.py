@@ -10,10 +10,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from napari_sslseg.core.common.errors import StorageError
-from napari_sslseg.core.label_maps import load_labels
-from napari_sslseg.core.labelled import pair_scans, read_class_names
 from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.core.public_data import HIPPOCAMPUS_CLASSES, hippocampus
+from napari_sslseg.core.scans.labelled import pair_scans, read_class_names
+from napari_sslseg.core.scans.labels import load_labels
 
 ARCHIVE = "Task04_Hippocampus.tar"
 

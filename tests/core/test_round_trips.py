@@ -16,10 +16,10 @@ from scipy.spatial.transform import Rotation
 from test_geometry import ORIENTATIONS, affine_of, world
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.formats import open_image
-from napari_sslseg.core.label_maps import load_labels, save_labels
-from napari_sslseg.core.scan_files import ITK_SUFFIXES
-from napari_sslseg.core.volumes import load_volume
+from napari_sslseg.core.scans.formats.dispatch import open_image
+from napari_sslseg.core.scans.labels import load_labels, save_labels
+from napari_sslseg.core.scans.names import ITK_SUFFIXES
+from napari_sslseg.core.scans.volume import load_volume
 
 SOURCES = ("nii", "nii.gz", "nifti-2", "hdr", "hdr.gz", "nrrd", "nhdr", "mha", "mhd")
 TARGETS = (".nii", ".nii.gz", ".nrrd", ".mha")

@@ -16,16 +16,16 @@ from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Message, Step, StopFlag, returned
 from napari_sslseg.core.common.frozen import checked
-from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.reconstruction import with_branch
 from napari_sslseg.core.runs import Run, RunWriter
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.schedules import Schedule, learning_rate_factor, make_optimizer
 from napari_sslseg.core.state import newest_state
 from napari_sslseg.core.strategies import planned, sawtooth
 from napari_sslseg.core.training import train
-from napari_sslseg.core.volumes import Volume
 
 NETWORK = core.UmapathyNetwork(widths=(4, 8, 16))
 DENSE = core.Dense3dNetwork(layers=(1, 2, 1), growth=(4, 4, 4), decoder_widths=(8, 4))

@@ -20,8 +20,6 @@ from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Training
 from napari_sslseg.core.finetune import finetune
-from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.labelled import pair_scans
 from napari_sslseg.core.network_config import Network, named_network
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.limits import planned, planned_network, tensor_shapes
@@ -32,6 +30,8 @@ from napari_sslseg.core.preprocess_config import Preprocessing
 from napari_sslseg.core.pretext.registry import TASKS, make_task
 from napari_sslseg.core.pretrain import pretrain
 from napari_sslseg.core.runs import Run
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.labelled import pair_scans
 from napari_sslseg.core.start import settled
 
 COPIES = 200

@@ -19,13 +19,13 @@ from napari_sslseg.core.common.errors import (
     StorageError,
     VolumeError,
 )
-from napari_sslseg.core.formats import LABEL_SUFFIXES
-from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.label_maps import load_labels, save_labels
-from napari_sslseg.core.nifti import image_like
-from napari_sslseg.core.scan_files import guess_subject
-from napari_sslseg.core.series import list_series
-from napari_sslseg.core.volumes import (
+from napari_sslseg.core.scans.find import list_series
+from napari_sslseg.core.scans.formats.dispatch import LABEL_SUFFIXES
+from napari_sslseg.core.scans.formats.nifti import image_like
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.labels import load_labels, save_labels
+from napari_sslseg.core.scans.names import guess_subject
+from napari_sslseg.core.scans.volume import (
     Volume,
     guess_modality,
     load_volume,
@@ -449,8 +449,8 @@ def test_full_disk_keeps_the_old_labels(tmp_path, suffix):
     code = (
         "import resource, sys\n"
         "from napari_sslseg.core.common.errors import StorageError\n"
-        "from napari_sslseg.core.label_maps import save_labels\n"
-        "from napari_sslseg.core.volumes import load_volume\n"
+        "from napari_sslseg.core.scans.labels import save_labels\n"
+        "from napari_sslseg.core.scans.volume import load_volume\n"
         "scan = load_volume(sys.argv[1])\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "try:\n"

@@ -14,8 +14,8 @@ SEEDS = (1, 2, 3, 4, 5)
 
 def scan(seed):
     """A noisy MR with a bright box, and its label."""
-    from napari_sslseg.core.geometry import Geometry
-    from napari_sslseg.core.volumes import Volume
+    from napari_sslseg.core.scans.geometry import Geometry
+    from napari_sslseg.core.scans.volume import Volume
 
     rng = np.random.default_rng(seed)
     geometry = Geometry(np.diag([1.5, 1.0, 1.2, 1.0]), (36, 40, 6))

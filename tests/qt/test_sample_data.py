@@ -8,8 +8,8 @@ import pooch
 import pytest
 
 from napari_sslseg.core.common.errors import StorageError
-from napari_sslseg.core.geometry import Geometry
 from napari_sslseg.core.public_data import HIPPOCAMPUS_CLASSES
+from napari_sslseg.core.scans.geometry import Geometry
 
 
 @pytest.mark.parametrize("key", ["phantom-mr", "phantom-ct"])

@@ -10,8 +10,8 @@ from qtpy.QtWidgets import QFileDialog, QLineEdit
 
 from dicom_files import write_series
 from napari_sslseg import core
-from napari_sslseg.core.label_maps import load_labels
 from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.scans.labels import load_labels
 
 SLICE = 5
 CONTROL = Qt.KeyboardModifier.ControlModifier

@@ -16,18 +16,7 @@ from .evaluate import (
     summarize as summarize,
 )
 from .finetune import finetune as finetune, iter_finetune as iter_finetune
-from .geometry import Geometry as Geometry
 from .import_weights import import_weights as import_weights
-from .label_maps import (
-    load_labels as load_labels,
-    read_segment_names as read_segment_names,
-    save_labels as save_labels,
-)
-from .labelled import (
-    LabelledScan as LabelledScan,
-    pair_scans as pair_scans,
-    read_annotated as read_annotated,
-)
 from .network_config import (
     Dense3dNetwork as Dense3dNetwork,
     DynUNet2dNetwork as DynUNet2dNetwork,
@@ -78,10 +67,22 @@ from .run_list import (
     run_differences as run_differences,
 )
 from .runs import Run as Run
-from .segment_classes import SegmentClass as SegmentClass
+from .scans.class_codes import SegmentClass as SegmentClass
+from .scans.find import list_series as list_series
+from .scans.geometry import Geometry as Geometry
+from .scans.labelled import (
+    LabelledScan as LabelledScan,
+    pair_scans as pair_scans,
+    read_annotated as read_annotated,
+)
+from .scans.labels import (
+    load_labels as load_labels,
+    read_segment_names as read_segment_names,
+    save_labels as save_labels,
+)
+from .scans.series import Series as Series
+from .scans.volume import Volume as Volume, load_volume as load_volume, load_volumes as load_volumes
 from .self_training_config import SelfTraining as SelfTraining
-from .series import Series as Series, list_series as list_series
 from .slices import SliceStore as SliceStore
 from .subjects import split_subjects as split_subjects
-from .volumes import Volume as Volume, load_volume as load_volume, load_volumes as load_volumes
 from .watch import Watch as Watch

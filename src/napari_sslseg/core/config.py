@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from napari_sslseg.core.augmentation_config import Augmentation as Augmentation
 from napari_sslseg.core.common.frozen import Settings as Settings, checked as checked
+from napari_sslseg.core.common.sizes import MOST_CLASSES
 from napari_sslseg.core.network_config import (
     NETWORK_WIDTHS as NETWORK_WIDTHS,
     Dense3dNetwork as Dense3dNetwork,
@@ -47,8 +48,6 @@ FROZEN_SHARES: dict[Strategy, float] = {"sawtooth": 0.1, "freeze-unfreeze": 0.3}
 LAYER_DECAY = 0.75
 
 MOST_STEPS = 10_000_000
-MOST_CLASSES = 254
-"""Class indices are bytes, 0 is the background, and more values are no set of classes anyway."""
 
 
 class EarlyStopping(Settings):

@@ -20,18 +20,23 @@ from napari_sslseg.core.config import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.demo_plan import FULL, Plan, demo_preprocessing
 from napari_sslseg.core.evaluate import evaluate, summarize
 from napari_sslseg.core.finetune import iter_finetune
-from napari_sslseg.core.label_maps import save_labels
-from napari_sslseg.core.labelled import LabelledScan, found_classes, pair_scans, read_class_names
 from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.core.predict import load_segmenter, predict
 from napari_sslseg.core.pretrain import iter_pretrain, sample_size
 from napari_sslseg.core.report import Overlay, best_slice, draw_report
 from napari_sslseg.core.runs import Run
+from napari_sslseg.core.scans.find import find_scans
+from napari_sslseg.core.scans.labelled import (
+    LabelledScan,
+    found_classes,
+    pair_scans,
+    read_class_names,
+    scan_subject,
+)
+from napari_sslseg.core.scans.labels import save_labels
 from napari_sslseg.core.scores import Evaluation
 from napari_sslseg.core.self_training_config import self_trained
-from napari_sslseg.core.series import find_scans
-from napari_sslseg.core.store import scan_subject
 from napari_sslseg.core.subjects import hold_out
 
 ARMS = ("scratch", "pretrained", "self-trained")

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError, GeometryError
-from napari_sslseg.core.config import MOST_CLASSES
-from napari_sslseg.core.formats import is_dicom
-from napari_sslseg.core.label_maps import load_labels
-from napari_sslseg.core.scan_files import label_paths
+from napari_sslseg.core.common.sizes import MOST_CLASSES
+from napari_sslseg.core.scans.formats.dispatch import is_dicom
+from napari_sslseg.core.scans.labels import load_labels
+from napari_sslseg.core.scans.names import label_paths
+from napari_sslseg.core.scans.volume import HasLabels, Volume
 from napari_sslseg.core.scores import ClassScore, Evaluation, VolumeScores
-from napari_sslseg.core.volumes import HasLabels, Volume
 
 Labels = Volume | HasLabels | np.ndarray | str | Path
 """Labels to compare: a label volume, a prediction, an array, or a file."""

@@ -22,17 +22,18 @@ from napari_sslseg.core.common.events import (
 )
 from napari_sslseg.core.common.text import some_of
 from napari_sslseg.core.config import FinetuneSettings
-from napari_sslseg.core.labelled import LabelledScan, found_classes
 from napari_sslseg.core.middle import annotated_middle, check_middle, describe_middle
 from napari_sslseg.core.provenance import data_record
 from napari_sslseg.core.resume import check_same, refuse_settings, same_labelled
 from napari_sslseg.core.runs import claim
 from napari_sslseg.core.samples import describe_store, iter_samples, sample_dimensions
+from napari_sslseg.core.scans.labelled import LabelledScan, Scan, found_classes, scan_subject
+from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.segmentation_loss import SegmentationLoss, score_channels
 from napari_sslseg.core.self_training import round_starts
 from napari_sslseg.core.session import Init as Init, Session
 from napari_sslseg.core.start import load_start, open_start, settled
-from napari_sslseg.core.store import Scan, refuse_label_maps, scan_subject
+from napari_sslseg.core.store import refuse_label_maps
 from napari_sslseg.core.strategies import planned, settled_strategy
 from napari_sslseg.core.subjects import hold_out
 from napari_sslseg.core.supervised import batch_loss, dice_validation, slice_prediction
@@ -44,7 +45,6 @@ from napari_sslseg.core.unlabelled import (
     with_unlabelled,
     without_copies,
 )
-from napari_sslseg.core.volumes import Modality
 from napari_sslseg.core.watch import Watch
 
 if TYPE_CHECKING:

@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.common.errors import SslsegError
-from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.label_guess import (
+from napari_sslseg.core.project_record import ScanEntry
+from napari_sslseg.core.project_sources import found_path, read_scan
+from napari_sslseg.core.scans.class_codes import is_structure
+from napari_sslseg.core.scans.find import as_series
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.label_guess import (
     LABEL_MODALITIES,
     bare_parts,
     begins_with,
     looks_like_labels,
     named_as_labels,
 )
-from napari_sslseg.core.project_record import ScanEntry
-from napari_sslseg.core.project_sources import found_path, read_scan
-from napari_sslseg.core.scan_files import guess_subject, plain_files, scan_name
-from napari_sslseg.core.segment_classes import is_structure
-from napari_sslseg.core.series import Series, as_series
-from napari_sslseg.core.volumes import Volume, sampled
+from napari_sslseg.core.scans.names import guess_subject, plain_files, scan_name
+from napari_sslseg.core.scans.series import Series
+from napari_sslseg.core.scans.volume import Volume, sampled
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project_scans import ProjectScans
@@ -165,7 +166,7 @@ class LabelOwners:
 
     def _referenced(self, series: Series) -> str | None:
         """The scan that a DICOM segmentation or structure set refers to."""
-        from napari_sslseg.core.dicom.label_files import referenced_series
+        from napari_sslseg.core.scans.formats.dicom.labels.read import referenced_series
 
         names, scans = [], []
         for entry in self._project.record.scans:

@@ -13,14 +13,14 @@ from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Progress, StopFlag
 from napari_sslseg.core.crop_files import VolumeArrays
 from napari_sslseg.core.crops import CropStore
-from napari_sslseg.core.labelled import LabelledScan, as_volume
 from napari_sslseg.core.organ_boxes import OrganBox, organ_boxes, organ_crop, whole_organ
 from napari_sslseg.core.placement import Placement, volume_placement
 from napari_sslseg.core.preprocess import prepare_labels, prepare_volume
 from napari_sslseg.core.preprocess_config import VolumePreprocessing
 from napari_sslseg.core.pretext.siamese import SiameseSides
-from napari_sslseg.core.store import LoadedScan, Scan, ScanRecord, add_record, scan_geometry
-from napari_sslseg.core.volumes import Modality, Volume
+from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume, scan_geometry
+from napari_sslseg.core.scans.volume import Modality, Volume
+from napari_sslseg.core.store import LoadedScan, ScanRecord, add_record
 
 FIRST, SECOND = 1, 2
 

@@ -16,9 +16,6 @@ import numpy as np
 
 from napari_sslseg.core.common.atomic import atomic_path, write_text
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.label_maps import save_labels
-from napari_sslseg.core.nifti import image_like
 from napari_sslseg.core.phantom_anatomy import (
     LEFT_KIDNEY,
     LIVER,
@@ -29,7 +26,10 @@ from napari_sslseg.core.phantom_anatomy import (
     smooth_noise,
 )
 from napari_sslseg.core.phantom_organs import paint_all
-from napari_sslseg.core.volumes import Modality, Volume
+from napari_sslseg.core.scans.formats.nifti import image_like
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.labels import save_labels
+from napari_sslseg.core.scans.volume import Modality, Volume
 
 PHANTOM_CLASSES: dict[int, str] = {
     LIVER: "liver",

@@ -19,10 +19,6 @@ from napari_sslseg.core.common.events import Done, Event, Message, Progress, Sto
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import some_of
 from napari_sslseg.core.config import FinetuneSettings, LossKind
-from napari_sslseg.core.formats import is_dicom
-from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.label_maps import DICOM_SUFFIX, save_labels
-from napari_sslseg.core.labelled import as_volume
 from napari_sslseg.core.loose_parts import check_least_part, without_loose_parts
 from napari_sslseg.core.placement import Placement, placement
 from napari_sslseg.core.predict_volumes import volume_shares
@@ -34,10 +30,15 @@ from napari_sslseg.core.preprocess_config import (
 )
 from napari_sslseg.core.run_network import check_run_network
 from napari_sslseg.core.runs import Run
+from napari_sslseg.core.scans.find import list_series
+from napari_sslseg.core.scans.formats.dispatch import is_dicom
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.labelled import as_volume
+from napari_sslseg.core.scans.labels import DICOM_SUFFIX, save_labels
+from napari_sslseg.core.scans.series import Series, Source
+from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.segmentation_loss import class_shares, score_channels
-from napari_sslseg.core.series import Series, Source, list_series
 from napari_sslseg.core.test_time import averaged_shares
-from napari_sslseg.core.volumes import Modality, Volume
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -248,7 +249,7 @@ def iter_predict(
     out : path-like
         Folder for the labels, each on the grid of its scan.
     suffix : str
-        Format of the labels, see :func:`~napari_sslseg.core.label_maps.save_labels`.
+        Format of the labels, see :func:`~napari_sslseg.core.scans.labels.save_labels`.
     classes : mapping of int to str, optional
         Names of the label values, which DICOM SEG carries.
     device, modality, tta, least_part

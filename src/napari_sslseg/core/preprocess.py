@@ -6,7 +6,7 @@ from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.placement import Placement
 from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocessing
-from napari_sslseg.core.volumes import Volume
+from napari_sslseg.core.scans.volume import Volume
 
 
 def normalize(volume: Volume, settings: Preprocessing | VolumePreprocessing) -> np.ndarray:

@@ -10,8 +10,6 @@ from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, StopFlag, drained
 from napari_sslseg.core.config import PretrainSettings
 from napari_sslseg.core.finetune import iter_finetune
-from napari_sslseg.core.gather import Gathered, bare, gather_scans
-from napari_sslseg.core.labelled import LabelledScan, as_volume
 from napari_sslseg.core.network_config import NetworkSettings
 from napari_sslseg.core.preprocess_config import AnyPreprocessing
 from napari_sslseg.core.preset_settings import Preset
@@ -20,13 +18,14 @@ from napari_sslseg.core.pretext.registry import TaskSettings, describe
 from napari_sslseg.core.pretrain import iter_pretrain, pretrain_in, sample_size
 from napari_sslseg.core.resume import refuse_settings
 from napari_sslseg.core.runs import Run, claim
+from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume
+from napari_sslseg.core.scans.sources import Gathered, bare, gather_scans
+from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.session import Init, Session
 from napari_sslseg.core.staged_files import is_staged, stage_folders
 from napari_sslseg.core.staged_plan import Plan
 from napari_sslseg.core.staged_run import Place, StagedRun, held
 from napari_sslseg.core.start import network_of, open_start, preprocessing_of
-from napari_sslseg.core.store import Scan
-from napari_sslseg.core.volumes import Modality
 from napari_sslseg.core.watch import Watch
 
 if TYPE_CHECKING:

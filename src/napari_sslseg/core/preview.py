@@ -13,8 +13,6 @@ from napari_sslseg.core.common.events import returned
 from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.config import PretrainSettings
 from napari_sslseg.core.crops import iter_crops
-from napari_sslseg.core.gather import Gathered, bare, gather_scans
-from napari_sslseg.core.labelled import LabelledScan, as_volume
 from napari_sslseg.core.middle import middle_of
 from napari_sslseg.core.organ_crops import iter_organ_crops
 from napari_sslseg.core.preprocess_config import AnyPreprocessing, Preprocessing
@@ -25,9 +23,12 @@ from napari_sslseg.core.preview_slices import PreviewSlices, middle_samples
 from napari_sslseg.core.run_network import check_run_network
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.samples import default_preprocessing, sample_dimensions
-from napari_sslseg.core.series import Series, as_series
+from napari_sslseg.core.scans.find import as_series
+from napari_sslseg.core.scans.labelled import LabelledScan, as_volume
+from napari_sslseg.core.scans.series import Series
+from napari_sslseg.core.scans.sources import Gathered, bare, gather_scans
+from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.store import SampleStore
-from napari_sslseg.core.volumes import Modality, Volume
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,12 +11,12 @@ import numpy as np
 from napari_sslseg.core.common.errors import ProjectError, SslsegError
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.label_maps import load_labels
 from napari_sslseg.core.project_part import AcceptedSlices
 from napari_sslseg.core.project_record import made
 from napari_sslseg.core.project_scans import ProjectScans
-from napari_sslseg.core.provenance import ranges
-from napari_sslseg.core.volumes import Volume
+from napari_sslseg.core.scans.labels import load_labels
+from napari_sslseg.core.scans.slice_ranges import ranges
+from napari_sslseg.core.scans.volume import Volume
 
 
 class ProjectAccepted(ProjectScans):

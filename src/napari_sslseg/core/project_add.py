@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.label_guess import LABEL_MODALITIES
 from napari_sslseg.core.not_scans import LabelOwners, is_picture, may_be_labels
 from napari_sslseg.core.project_names import free_name
 from napari_sslseg.core.project_record import ProjectRecord, Role, ScanEntry, changed, made
@@ -20,8 +19,10 @@ from napari_sslseg.core.project_sources import (
     stamp,
     stored_paths,
 )
-from napari_sslseg.core.series import Series, is_slice, whole_series
-from napari_sslseg.core.volumes import Modality
+from napari_sslseg.core.scans.find import is_slice, whole_series
+from napari_sslseg.core.scans.label_guess import LABEL_MODALITIES
+from napari_sslseg.core.scans.series import Series
+from napari_sslseg.core.scans.volume import Modality
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project_scans import ProjectScans

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 
 from napari_sslseg.core.common.errors import ProjectError
-from napari_sslseg.core.label_maps import load_labels, save_labels
 from napari_sslseg.core.project_labels import COLOURS, ProjectLabels
 from napari_sslseg.core.project_record import (
     LARGEST_CLASS,
@@ -14,6 +13,7 @@ from napari_sslseg.core.project_record import (
     changed,
     made,
 )
+from napari_sslseg.core.scans.labels import load_labels, save_labels
 
 
 class ProjectClasses(ProjectLabels):

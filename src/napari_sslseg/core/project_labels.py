@@ -9,7 +9,6 @@ import numpy as np
 from napari_sslseg.core.common.errors import GeometryError, ProjectError
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.label_maps import load_labels, read_segment_names, save_labels
 from napari_sslseg.core.project_accepted import ProjectAccepted
 from napari_sslseg.core.project_names import folded
 from napari_sslseg.core.project_record import (
@@ -19,8 +18,9 @@ from napari_sslseg.core.project_record import (
     changed,
     made,
 )
-from napari_sslseg.core.provenance import ranges
-from napari_sslseg.core.volumes import Volume
+from napari_sslseg.core.scans.labels import load_labels, read_segment_names, save_labels
+from napari_sslseg.core.scans.slice_ranges import ranges
+from napari_sslseg.core.scans.volume import Volume
 
 DoneSlices = Literal["all", "with labels", "none"]
 """Which slices of imported labels are done."""

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 
 from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.provenance import count_ranges, from_ends, from_ranges, range_ends
+from napari_sslseg.core.scans.slice_ranges import count_ranges, from_ends, from_ranges, range_ends
 
 MOST_SLICES = 100_000
 

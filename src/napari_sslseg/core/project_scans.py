@@ -22,8 +22,9 @@ from napari_sslseg.core.project_sources import (
     stamp,
     stored_paths,
 )
-from napari_sslseg.core.series import Series, as_series, list_series
-from napari_sslseg.core.volumes import Modality, Volume
+from napari_sslseg.core.scans.find import as_series, list_series
+from napari_sslseg.core.scans.series import Series
+from napari_sslseg.core.scans.volume import Modality, Volume
 
 
 class ProjectScans(ProjectFolder):

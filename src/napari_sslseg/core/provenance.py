@@ -2,16 +2,15 @@
 
 import hashlib
 import os
-import re
 import subprocess
 from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_sslseg.core.common.safe_files import open_regular
+from napari_sslseg.core.scans.slice_ranges import ALL, ranges
 
 if TYPE_CHECKING:
     import torch
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from napari_sslseg.core.store import SampleStore
 
 GIT_SECONDS = 5
-ALL = "all"
-RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 
 
 def data_record(
@@ -122,64 +119,3 @@ def package_state() -> dict[str, Any] | None:
             return None
         found.append(done.stdout.strip())
     return {"commit": found[0], "changed": bool(found[1])}
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Whole numbers as ranges, such as ``0-8, 12``."""
-    runs: list[list[int]] = []
-    for number in sorted(int(n) for n in numbers):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return from_ends((first, last) for first, last in runs)
-
-
-def from_ends(ends: Iterable[tuple[int, int]]) -> str:
-    """The text of ranges, from their first and last numbers."""
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ends)
-
-
-def from_ranges(text: str, end: int) -> tuple[int, ...]:
-    """Whole numbers below ``end`` from their ranges, as :func:`ranges` writes them.
-
-    Raises
-    ------
-    ValueError
-        If it is something else.
-    """
-    return tuple(chain(*(range(first, last + 1) for first, last in range_ends(text, end))))
-
-
-def range_ends(text: str, end: int) -> list[tuple[int, int]]:
-    """First and last number of each range, see :func:`from_ranges`; nothing is expanded.
-
-    Raises
-    ------
-    ValueError
-        If it is something else.
-    """
-    ends: list[tuple[int, int]] = []
-    before = -1
-    for part in text.split(", ") if text else ():
-        found = RANGE.fullmatch(part)
-        if not found:
-            raise ValueError("it should hold ranges of numbers, such as 0-8, 12")
-        first, last = int(found[1]), int(found[2] or found[1])
-        # In order, so that nothing is named twice and there are never more than ``end``.
-        if not before < first <= last < end:
-            raise ValueError(f"its ranges do not rise, or not below {end:,}")
-        ends.append((first, last))
-        before = last
-    return ends
-
-
-def count_ranges(text: str, end: int) -> int:
-    """How many numbers there are, see :func:`from_ranges`; nothing is expanded.
-
-    Raises
-    ------
-    ValueError
-        If it is something else.
-    """
-    return sum(last - first + 1 for first, last in range_ends(text, end))

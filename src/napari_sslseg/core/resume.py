@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, SslsegError
-from napari_sslseg.core.gather import bare
-from napari_sslseg.core.labelled import LabelledScan, as_volume
-from napari_sslseg.core.provenance import ALL, file_hash, from_ranges
+from napari_sslseg.core.provenance import file_hash
 from napari_sslseg.core.runs import Kind, Run
+from napari_sslseg.core.scans.labelled import LabelledScan, as_volume
+from napari_sslseg.core.scans.slice_ranges import ALL, from_ranges
+from napari_sslseg.core.scans.sources import bare
 from napari_sslseg.core.store import LoadedScan
 from napari_sslseg.core.unlabelled import UNLABELLED
 

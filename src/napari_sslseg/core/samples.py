@@ -14,9 +14,9 @@ from napari_sslseg.core.preprocess_config import (
     Preprocessing,
     VolumePreprocessing,
 )
+from napari_sslseg.core.scans.labelled import Scan
+from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.slices import SliceStore, iter_store
-from napari_sslseg.core.store import Scan
-from napari_sslseg.core.volumes import Modality
 
 Store = SliceStore | CropStore
 

@@ -22,10 +22,10 @@ from napari_sslseg.core.event_log import EventLog, recorded
 from napari_sslseg.core.provenance import machine_record, start_record
 from napari_sslseg.core.resume import is_finished, open_earlier, recorded_start
 from napari_sslseg.core.runs import Kind, Run, RunWriter, program_versions
+from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.staged_files import is_staged, remove_plan, stage_folders
 from napari_sslseg.core.staged_run import Place
 from napari_sslseg.core.state import FOLDER, State, newest_state
-from napari_sslseg.core.volumes import Modality
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

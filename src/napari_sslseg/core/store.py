@@ -12,17 +12,15 @@ import numpy as np
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.common.text import some_of
-from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.label_guess import looks_like_labels
-from napari_sslseg.core.labelled import LabelledScan, as_volume, class_indices
 from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocessing
-from napari_sslseg.core.series import Source, as_series
-from napari_sslseg.core.volumes import Modality, Volume, read_geometry
+from napari_sslseg.core.scans.find import as_series
+from napari_sslseg.core.scans.label_guess import looks_like_labels
+from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume, class_indices
+from napari_sslseg.core.scans.series import Source
+from napari_sslseg.core.scans.volume import Modality, Volume
 
 if TYPE_CHECKING:
     import torch
-
-Scan = Volume | Source | LabelledScan
 
 
 @dataclass(frozen=True)
@@ -212,18 +210,6 @@ def load_scan(
         values[~mask] = 0
         return LoadedScan(volume, class_indices(values, classes, scan.name), mask)
     return LoadedScan(as_volume(scan, modality))
-
-
-def scan_geometry(scan: Scan) -> Geometry:
-    """Geometry of a scan, from its header alone if it is not loaded."""
-    return scan.geometry if isinstance(scan, Volume | LabelledScan) else read_geometry(scan)
-
-
-def scan_subject(scan: Scan) -> str:
-    """Subject of a scan that may not be loaded yet."""
-    if isinstance(scan, LabelledScan):
-        scan = scan.scan
-    return scan.subject if isinstance(scan, Volume) else as_series(scan).subject
 
 
 def content_hash(head: bytes, values: np.ndarray) -> str:

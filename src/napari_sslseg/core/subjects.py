@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.store import Scan, scan_subject
+from napari_sslseg.core.scans.labelled import Scan, scan_subject
 
 Item = TypeVar("Item", bound=Scan)
 

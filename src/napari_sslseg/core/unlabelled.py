@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.gather import bare, gather_scans
-from napari_sslseg.core.labelled import LabelledScan, as_volume
 from napari_sslseg.core.middle import middle_of
-from napari_sslseg.core.series import Series, Source, as_series
-from napari_sslseg.core.store import Scan, content_hash, scan_geometry, scan_subject
-from napari_sslseg.core.volumes import Volume
+from napari_sslseg.core.scans.find import as_series
+from napari_sslseg.core.scans.labelled import (
+    LabelledScan,
+    Scan,
+    as_volume,
+    scan_geometry,
+    scan_subject,
+)
+from napari_sslseg.core.scans.series import Series, Source
+from napari_sslseg.core.scans.sources import bare, gather_scans
+from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.core.store import content_hash
 
 if TYPE_CHECKING:
     from napari_sslseg.core.averaging import Averaged

@@ -11,8 +11,8 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.placement import Placement, placement
 from napari_sslseg.core.preprocess_config import Preprocessing
 from napari_sslseg.core.preview_slices import PreviewSlices
+from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.store import SampleStore
-from napari_sslseg.core.volumes import Volume
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from napari_sslseg.core.common.errors import GeometryError
-from napari_sslseg.core.formats import is_dicom
-from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.label_maps import load_labels, read_segment_names
-from napari_sslseg.core.series import Series
-from napari_sslseg.core.volumes import Volume
+from napari_sslseg.core.scans.formats.dispatch import is_dicom
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.labels import load_labels, read_segment_names
+from napari_sslseg.core.scans.series import Series
+from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.gui.layers import LayerData, labels_layer
 from napari_sslseg.gui.scan_of_labels import volume_of
 from napari_sslseg.gui.window import scan_warnings, tell

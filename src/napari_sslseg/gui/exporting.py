@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.errors import DataError, SslsegError, StorageError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
-from napari_sslseg.core.segment_classes import Algorithm
+from napari_sslseg.core.scans.class_codes import Algorithm
 from napari_sslseg.gui.predictions import open_run, predict_scan
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
     beside = legends(project, run, files)
 
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
-        from napari_sslseg.core.label_maps import save_labels
+        from napari_sslseg.core.scans.labels import save_labels
 
         refuse_scans(project, files.values())
         segmenter, written = None, 0

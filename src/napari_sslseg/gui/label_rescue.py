@@ -11,7 +11,7 @@ from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.gui.jobs import Problem
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.volumes import Volume
+    from napari_sslseg.core.scans.volume import Volume
     from napari_sslseg.gui.session import Session
 
 
@@ -47,7 +47,7 @@ def keep_aside(project: Path, name: str, labels: np.ndarray, like: "Volume") -> 
     SslsegError
         If they cannot be written there either.
     """
-    from napari_sslseg.core.label_maps import save_labels
+    from napari_sslseg.core.scans.labels import save_labels
 
     path = rescue_folder() / _aside_name(project, name)
     save_labels(labels, path, like=like)
@@ -69,7 +69,7 @@ def rescue(
     session: "Session", project: Path, name: str, labels: np.ndarray, like: "Volume"
 ) -> Path | None:
     """Write labels to the folder of the user and say where; the file, or None if that failed."""
-    from napari_sslseg.core.label_maps import save_labels
+    from napari_sslseg.core.scans.labels import save_labels
 
     moment = datetime.now().strftime("%Y-%m-%d %H-%M-%S")
     path = rescue_folder() / f"{project.name} {name} {moment}.nii.gz"

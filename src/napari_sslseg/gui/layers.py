@@ -1,7 +1,7 @@
 """Volumes as napari layers.
 
 A layer keeps what a volume knows besides its values in its metadata, under the names of the fields
-of :class:`~napari_sslseg.core.volumes.Volume`, and the files that it was read from.
+of :class:`~napari_sslseg.core.scans.volume.Volume`, and the files that it was read from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.volumes import Modality, Volume, sampled
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.volume import Modality, Volume, sampled
 
 LayerData = tuple[np.ndarray, dict[str, Any], Literal["image", "labels"]]
 """What napari makes a layer of: the values, the settings, the type."""

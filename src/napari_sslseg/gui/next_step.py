@@ -165,8 +165,8 @@ def _killed(runs: Sequence["RunSummary"], kind: str) -> str:
 
 def _since(project: "Project", last: str, problems: Mapping[str, str]) -> str:
     """Whether there is anything new to learn from since a training."""
-    from napari_sslseg.core.provenance import ALL, ranges
     from napari_sslseg.core.resume import entries
+    from napari_sslseg.core.scans.slice_ranges import ALL, ranges
 
     try:
         run = Run.open(project.folder / "runs" / last)

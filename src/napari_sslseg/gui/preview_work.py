@@ -12,7 +12,7 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.network_config import NetworkSettings
 from napari_sslseg.core.preprocess_config import AnyPreprocessing, Preprocessing
 from napari_sslseg.core.pretext.base import PretextTask
-from napari_sslseg.core.volumes import Volume
+from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.gui.tiles import Tile, tiles
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ from math import inf
 from pathlib import Path
 
 from napari_sslseg.core.common.errors import SslsegError, VolumeError
-from napari_sslseg.core.formats import is_dicom
-from napari_sslseg.core.label_guess import LABEL_MODALITIES, looks_like_labels
-from napari_sslseg.core.scan_files import DICOM_SUFFIXES, NIFTI_SUFFIXES, SUFFIXES, plain_files
-from napari_sslseg.core.series import Series, is_slice, list_series, whole_series
-from napari_sslseg.core.volumes import load_volume
+from napari_sslseg.core.scans.find import is_slice, list_series, whole_series
+from napari_sslseg.core.scans.formats.dispatch import is_dicom
+from napari_sslseg.core.scans.label_guess import LABEL_MODALITIES, looks_like_labels
+from napari_sslseg.core.scans.names import DICOM_SUFFIXES, NIFTI_SUFFIXES, SUFFIXES, plain_files
+from napari_sslseg.core.scans.series import Series
+from napari_sslseg.core.scans.volume import load_volume
 from napari_sslseg.gui.dicom_labels import dicom_labels_layer, dicom_scans
 from napari_sslseg.gui.layers import LayerData, labels_layer, volume_layer
 from napari_sslseg.gui.window import QUIET_SECONDS, current_viewer, scan_warnings, tell

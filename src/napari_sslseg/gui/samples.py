@@ -1,6 +1,6 @@
 """Sample data of the napari menu: phantom patients, and a public set for whoever asks for it."""
 
-from napari_sslseg.core.volumes import Modality
+from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.gui.layers import LayerData, labels_layer, volume_layer
 
 HIPPOCAMPUS_CASE = "hippocampus_001"
@@ -24,10 +24,10 @@ def hippocampus_mr() -> list[LayerData]:
     StorageError
         If it cannot be had; napari shows the sentence.
     """
-    from napari_sslseg.core.label_maps import load_labels
-    from napari_sslseg.core.labelled import read_class_names
     from napari_sslseg.core.public_data import hippocampus
-    from napari_sslseg.core.volumes import load_volume
+    from napari_sslseg.core.scans.labelled import read_class_names
+    from napari_sslseg.core.scans.labels import load_labels
+    from napari_sslseg.core.scans.volume import load_volume
 
     folder = hippocampus()
     name = f"{HIPPOCAMPUS_CASE}.nii.gz"

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from napari_sslseg.core.common.errors import GeometryError
-from napari_sslseg.core.geometry import Geometry
-from napari_sslseg.core.volumes import Volume
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.gui.layers import position
 
 TOLERANCE_MM = 1e-3

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_sslseg.core.common.sizes import Plane
     from napari_sslseg.core.project import Project
     from napari_sslseg.core.run_list import RunSummary
-    from napari_sslseg.core.volumes import Volume
+    from napari_sslseg.core.scans.volume import Volume
     from napari_sslseg.core.watch import Watch
 
 NO_PROJECT = "There is no project; create or open one first."

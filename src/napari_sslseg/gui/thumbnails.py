@@ -10,7 +10,7 @@ from psygnal import Signal
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.events import Event, PauseFlag, StopFlag
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
-from napari_sslseg.core.volumes import Volume
+from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.gui.jobs import Job, Outcome
 from napari_sslseg.gui.layers import contrast_limits
 

@@ -16,8 +16,8 @@ from napari_sslseg.core.self_training_config import self_trained
 from napari_sslseg.gui.words import many
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.labelled import LabelledScan
     from napari_sslseg.core.project import LabelledSplit, Project
+    from napari_sslseg.core.scans.labelled import LabelledScan
     from napari_sslseg.gui.session import Session
 
 LENGTHS = {"quick": 100, "usual": 400, "long": 1600}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
-from napari_sslseg.core.volumes import Modality, sampled
+from napari_sslseg.core.scans.volume import Modality, sampled
 from napari_sslseg.gui.layers import contrast_limits
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from napari_sslseg.core.common.errors import SslsegError, StorageError
-from napari_sslseg.core.formats import LABEL_SUFFIXES, is_dicom
-from napari_sslseg.core.label_guess import LABEL_MODALITIES, looks_like_labels
-from napari_sslseg.core.label_maps import save_labels
-from napari_sslseg.core.series import list_series
-from napari_sslseg.core.volumes import load_volume
+from napari_sslseg.core.scans.find import list_series
+from napari_sslseg.core.scans.formats.dispatch import LABEL_SUFFIXES, is_dicom
+from napari_sslseg.core.scans.label_guess import LABEL_MODALITIES, looks_like_labels
+from napari_sslseg.core.scans.labels import save_labels
+from napari_sslseg.core.scans.volume import load_volume
 from napari_sslseg.gui.scan_of_labels import scan_files, scan_of
 from napari_sslseg.gui.window import current_viewer, scan_warnings, tell
 

@@ -7,6 +7,9 @@ from typing import Literal
 Size = tuple[int, ...]
 """Height and width of slices in pixels, or slices, height and width of volumes in voxels."""
 
+MOST_CLASSES = 254
+"""Class indices are bytes, 0 is the background, and more values are no set of classes anyway."""
+
 
 @dataclass(frozen=True)
 class Words:

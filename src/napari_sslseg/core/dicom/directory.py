@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from napari_sslseg.core.dicom.files import refusing_damage
-from napari_sslseg.core.dicom.headers import read_header
+from napari_sslseg.core.scans.formats.dicom.files import refusing_damage
+from napari_sslseg.core.scans.formats.dicom.headers import read_header
 
 
 def listed_files(file: Path) -> tuple[list[Path], list[Path]]:

@@ -1,0 +1,4 @@
+"""DICOM: which files form a series, and how they become one array.
+
+Segmentations and contours are in ``labels``.
+"""

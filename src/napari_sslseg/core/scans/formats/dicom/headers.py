@@ -1,0 +1,93 @@
+"""What the header of a DICOM file tells: whose it is, and what it holds."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from napari_sslseg.core.common.errors import VolumeError
+from napari_sslseg.core.scans.formats.dicom.files import read_dataset, refusing_damage
+from napari_sslseg.core.scans.formats.dicom.mosaic import is_mosaic
+from napari_sslseg.core.scans.formats.dicom.plane import Plane
+from napari_sslseg.core.scans.formats.dicom.planes import planes_of
+
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+DIRECTORY = "1.2.840.10008.1.3.10"
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
+NO_SCAN = {
+    "RTDOSE": "a dose distribution",
+    "SM": "a microscopy image",
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """One DICOM file: the series that it belongs to, and its planes or why it has none."""
+
+    path: Path
+    dataset: Dataset = field(repr=False)
+    planes: tuple[Plane, ...] = ()
+    problem: str | None = None
+    is_scan: bool = True
+    mosaic: bool = False
+
+    def text(self, keyword: str) -> str:
+        """Value of an attribute as text, empty if it is absent or damaged."""
+        try:
+            with refusing_damage(self.path, "header"):
+                value = self.dataset.get(keyword)
+        except VolumeError:
+            return ""
+        return "" if value is None else str(value).strip()
+
+
+def read_header(path: Path) -> Header:
+    """Read one file; whatever is wrong with it stands in ``problem``."""
+    try:
+        dataset = read_dataset(path)
+    except VolumeError as error:
+        return Header(path, Dataset(), problem=str(error))
+    try:
+        with refusing_damage(path, "header"):
+            other = _no_scan(dataset)
+            if other:
+                return Header(path, dataset, problem=f"{path} {other}.", is_scan=False)
+            planes = planes_of(path, dataset)
+    except VolumeError as error:
+        return Header(path, dataset, problem=str(error))
+    return Header(path, dataset, planes, mosaic=is_mosaic(dataset))
+
+
+def _no_scan(dataset: Dataset) -> str | None:
+    """Say what it is if it is no scan by its nature."""
+    kind = str(dataset.get("SOPClassUID", ""))
+    modality = str(dataset.get("Modality", ""))
+    image_type = [str(part).upper() for part in dataset.get("ImageType") or []]
+    if kind.startswith(SEGMENTATIONS):
+        return "is a segmentation, no scan; open it as labels of its scan"
+    if kind == STRUCTURES:
+        return "holds contours of structures (RTSTRUCT), no scan; open it as labels of its scan"
+    if kind == DIRECTORY or "DirectoryRecordSequence" in dataset:
+        return "is a list of files (DICOMDIR), no scan"
+    if modality in NO_SCAN:
+        return f"is {NO_SCAN[modality]}, no scan"
+    if not dataset.get("Rows") or not dataset.get("Columns"):
+        name = UID(kind).name
+        if name == kind:  # as it is for an unknown one
+            return "holds nothing that is known here"
+        if "Image Storage" in name:
+            return "holds an image without pixels"
+        return f"holds no image but {name}"
+    if kind == SECONDARY_CAPTURE or kind.startswith(SECONDARY_CAPTURE + "."):
+        return "is a secondary capture, a picture of a screen or a result, no scan"
+    if "LOCALIZER" in image_type or "SCOUT" in image_type:
+        return "is a localizer (scout), which serves to plan a scan; choose the scan itself"
+    if "PROJECTION IMAGE" in image_type:
+        return "is a projection of a scan seen from one side; choose the scan itself"
+    if dataset.get("SamplesPerPixel", 1) != 1 or "PALETTE" in str(
+        dataset.get("PhotometricInterpretation", "")
+    ):
+        return "is a colour image; choose the grey values that it was made from"
+    return None

@@ -1,0 +1,242 @@
+"""Put labels that DICOM files place in the patient onto the voxels of a scan."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from napari_sslseg.core.common.errors import GeometryError, ScanWarning
+from napari_sslseg.core.scans.formats.dicom.plane import plane_affine
+from napari_sslseg.core.scans.formats.dicom.regular import Layout
+from napari_sslseg.core.scans.formats.dicom.sorting import normal
+from napari_sslseg.core.scans.formats.dicom.stack import Stack
+from napari_sslseg.core.scans.geometry import LPS_TO_RAS, Geometry
+
+# How far, in voxels, a frame may lie from the voxels that it stands for. Positions in headers are
+# rounded, and those of a scan are put on a regular grid; a frame of another grid is further off.
+OFF_VOXELS = 0.2
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image plane: where it lies in LPS mm, and its size.
+
+    Parameters
+    ----------
+    position, orientation, spacing : tuple of float
+        As in a DICOM header.
+    shape : tuple of int
+        Rows and columns.
+    distance, thickness : float or None
+        To the next plane, and of the plane itself, in mm, where the file states it.
+    """
+
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    spacing: tuple[float, ...]
+    shape: tuple[int, int]
+    distance: float | None = None
+    thickness: float | None = None
+
+    def affine(self, distance: float = 1.0) -> np.ndarray:
+        """Column, row and slice to RAS mm."""
+        return plane_affine(self.position, self.orientation, self.spacing, distance)
+
+
+class Grid:
+    """The voxels of a scan that frames are placed on.
+
+    Of a scan that was resampled, frames are placed on the planes as they were acquired.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        The grid of the scan.
+    header : object
+        Header of the scan, which may be a stack of DICOM planes.
+    """
+
+    def __init__(self, geometry: Geometry, header: object = None) -> None:
+        self.geometry = geometry
+        self.stack = header if isinstance(header, Stack) and header.layout.resampled else None
+        self.shape: tuple[int, ...] = geometry.shape
+        self._inverse = np.linalg.inv(geometry.affine)
+        if self.stack is not None:
+            planes = self.stack.planes
+            self.shape = (planes[0].shape[1], planes[0].shape[0], len(planes))
+            self._along = np.array([plane.position for plane in planes]) @ normal(planes[0])
+
+    def indices(self, frame: Frame, pixels: np.ndarray, path: Path, name: str) -> np.ndarray:
+        """Flat indices of the voxels under pixels of a frame.
+
+        Parameters
+        ----------
+        frame : Frame
+            Where the frame lies.
+        pixels : ndarray of int
+            Flat indices into the frame.
+        path : Path
+            The file, for messages.
+        name : str
+            What the frame is called in messages.
+
+        Raises
+        ------
+        GeometryError
+            If it lies on no slice of the scan, or a pixel on no voxel.
+        """
+        to_voxels, offset = self._to_voxels(np.array(frame.position))
+        matrix = to_voxels @ frame.affine()
+        start = matrix[:3, 3] + (0, 0, offset)
+        snapped, steps = np.rint(start), np.rint(matrix[:3, :2])
+        rows, columns = frame.shape
+        corners = np.array([(c, r) for c in (0, columns - 1) for r in (0, rows - 1)]).T
+        off = start[:, None] + matrix[:3, :2] @ corners - (snapped[:, None] + steps @ corners)
+        if (
+            np.abs(off).max() > OFF_VOXELS
+            or (np.abs(steps).sum(axis=0) != 1).any()
+            or (steps[:, 0] * steps[:, 1]).any()
+        ):
+            raise GeometryError(
+                f"{name} in {path} lies on no slice of the scan; choose the scan that the labels "
+                "were drawn on."
+            )
+        row, column = np.divmod(pixels, columns)
+        index = snapped.astype(int)[:, None] + steps.astype(int) @ np.stack([column, row])
+        if ((index < 0) | (index >= np.array(self.shape)[:, None])).any():
+            raise GeometryError(
+                f"{name} in {path} lies outside the scan; choose the scan that the labels were "
+                "drawn on."
+            )
+        return np.ravel_multi_index(tuple(index), self.shape)
+
+    def places(self, points: np.ndarray) -> np.ndarray:
+        """Where points of one contour lie among the voxels, in voxels along each axis.
+
+        Parameters
+        ----------
+        points : ndarray, shape (n, 3)
+            In LPS mm.
+        """
+        to_voxels = self._to_voxels(points.mean(0))[0] @ LPS_TO_RAS
+        found = points @ to_voxels[:3, :3].T + to_voxels[:3, 3]
+        if self.stack is not None:
+            along = points @ normal(self.stack.planes[0])
+            gaps = np.diff(self._along)
+            before = np.searchsorted(self._along, along, side="right") - 1
+            before = np.clip(before, 0, len(gaps) - 1)
+            found[:, 2] = before + (along - self._along[before]) / gaps[before]
+        return found
+
+    def _to_voxels(self, point: np.ndarray) -> tuple[np.ndarray, float]:
+        """From RAS mm to voxels near a point in LPS mm, and the slice that counts as zero."""
+        if self.stack is None:
+            return self._inverse, 0.0
+        # Each plane has its own place within the plane, so each is a grid of one slice.
+        number = int(np.abs(self._along - point @ normal(self.stack.planes[0])).argmin())
+        plane = self.stack.planes[number]
+        own = Frame(plane.position, plane.orientation, plane.spacing, plane.shape)
+        return np.linalg.inv(own.affine(self.stack.layout.distance)), float(number)
+
+    def regular(self, labels: np.ndarray) -> np.ndarray:
+        """Bring labels on the voxels to the source grid of the scan."""
+        if self.stack is None:
+            return labels
+        return _onto_grid(labels.transpose(2, 1, 0), self.stack.layout, self.geometry.shape)
+
+
+def _onto_grid(planes: np.ndarray, layout: Layout, shape: tuple[int, int, int]) -> np.ndarray:
+    """Labels on the planes as acquired, on the regular grid: each slice from the nearest plane."""
+    out = np.zeros(shape[::-1], planes.dtype)
+    for labels, (nearest, window) in zip(out, _windows(layout, planes.shape[1:]), strict=True):
+        labels[window] = planes[nearest]
+    return out.transpose(2, 1, 0)
+
+
+def count_beside(labels: np.ndarray, stack: Stack) -> int:
+    """How many labelled voxels of the source grid lie where no image plane of a scan reaches."""
+    if not stack.layout.margin.any():
+        return 0
+    windows = _windows(stack.layout, stack.planes[0].shape)
+    return sum(
+        int(np.count_nonzero(part)) - int(np.count_nonzero(part[window]))
+        for part, (_, window) in zip(labels.transpose(2, 1, 0), windows, strict=True)
+    )
+
+
+def _windows(layout: Layout, shape: tuple[int, ...]) -> Iterator[tuple[int, tuple[slice, slice]]]:
+    """For each slice of the regular grid the nearest plane, and the rows and columns of it."""
+    for number in range(layout.count):
+        nearest = int(np.abs(layout.along - layout.distance * number).argmin())
+        row, column = layout.margin[0] + np.rint(layout.shift[nearest]).astype(int)
+        yield nearest, (slice(row, row + shape[0]), slice(column, column + shape[1]))
+
+
+def paint(shape: tuple[int, ...], voxels: Mapping[int, np.ndarray], path: Path) -> np.ndarray:
+    """One label map of structures that may overlap; the smaller one stays where they do.
+
+    A lesion in an organ, or an organ in the body, is so kept whatever the order in the file.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the label map.
+    voxels : mapping of int to ndarray
+        Flat indices of the voxels of each label value.
+    path : Path
+        The file, for the warning.
+    """
+    labels = np.zeros(int(np.prod(shape)), np.min_scalar_type(max(voxels, default=0)))
+    shared = 0
+    for value in sorted(voxels, key=lambda value: (-voxels[value].size, value)):
+        shared += int(np.count_nonzero(labels[voxels[value]]))
+        labels[voxels[value]] = value
+    if shared:
+        warnings.warn(
+            f"{path}: structures overlap in {shared} voxels, where the smaller one was kept.",
+            ScanWarning,
+            stacklevel=4,
+        )
+    return labels.reshape(shape)
+
+
+# Slices further apart than a body is long are no stack, and a larger grid is a header that lies.
+MOST_MM = 5000.0
+MOST_VOXELS = 2**30
+
+
+def grid_of_frames(frames: Sequence[Frame], path: Path) -> Geometry:
+    """The regular grid that frames lie on, with the slices that hold nothing and were left out.
+
+    Raises
+    ------
+    GeometryError
+        If they lie on none.
+    """
+    first = frames[0]
+    along = np.array([frame.position for frame in frames]) @ np.cross(
+        first.orientation[:3], first.orientation[3:]
+    )
+    places = np.unique(np.round(along - along.min(), 3))
+    lowest = frames[int(along.argmin())]
+    stated = [first.distance] if first.distance else []
+    least = np.diff(places).min() if len(places) > 1 else first.thickness or 1.0
+    for distance in [*stated, float(least)]:
+        slices = places / distance
+        if np.abs(slices - np.rint(slices)).max() <= OFF_VOXELS / 2:
+            break
+    else:
+        distance = float("nan")
+    count = int(np.rint(places[-1] / distance)) + 1 if np.isfinite(distance) else 0
+    rows, columns = first.shape
+    if not count or places[-1] > MOST_MM or rows * columns * count > MOST_VOXELS:
+        raise GeometryError(
+            f"The frames of {path} are unevenly spaced, so they make no volume by themselves; "
+            "load it with its scan (like=)."
+        )
+    if count > 1:
+        # The mean over all is more precise than the stated distance, which may be rounded.
+        distance = places[-1] / (count - 1)
+    return Geometry(replace(lowest, shape=first.shape).affine(distance), (columns, rows, count))

@@ -1,0 +1,172 @@
+"""Labels in DICOM files: which kind a file is, and what its label values are called."""
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
+from napari_sslseg.core.scans.formats.dicom.files import read_dataset, refusing_damage
+from napari_sslseg.core.scans.formats.dicom.headers import SEGMENTATIONS, STRUCTURES
+from napari_sslseg.core.scans.formats.dicom.labels.read_rtstruct import (
+    read_structures,
+    structure_labels,
+)
+from napari_sslseg.core.scans.formats.dicom.labels.read_seg import read_segmentation, segment_labels
+from napari_sslseg.core.scans.formats.dicom.stack import Stack
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.series import Series
+
+
+def read_label_file(
+    path: Path, like: Geometry | None, header: object = None
+) -> tuple[np.ndarray, Geometry]:
+    """Read a DICOM segmentation or structure set.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    like : Geometry or None
+        Grid of the scan; a segmentation has one of its own, a structure set needs it.
+    header : object
+        Header of the scan.
+
+    Returns
+    -------
+    labels : ndarray
+        In the source grid.
+    geometry : Geometry
+        That of the scan, where it is given.
+
+    Raises
+    ------
+    VolumeError
+        If it is neither, or damaged.
+    GeometryError
+        If it does not lie on the slices of the scan.
+    """
+    dataset, kind = _opened(path)
+    _compare_origin(path, dataset, header)
+    if kind != STRUCTURES:
+        return read_segmentation(path, dataset, like, header)
+    if like is None:
+        raise GeometryError(
+            f"{path} holds contours, which are filled on the slices of a scan; pass like=, the "
+            "scan that they were drawn on."
+        )
+    return read_structures(path, dataset, like, header), like
+
+
+def read_names(path: Path) -> dict[int, str]:
+    """Name of each label value of a DICOM segmentation or structure set."""
+    dataset, kind = _opened(path)
+    with refusing_damage(path, "header"):
+        return structure_labels(dataset) if kind == STRUCTURES else segment_labels(dataset)
+
+
+def referenced_series(path: Path, series: Sequence[Series]) -> list[Series]:
+    """Those of several series that a DICOM segmentation or structure set refers to.
+
+    Parameters
+    ----------
+    path : Path
+        The file of labels.
+    series : sequence of Series
+        Series to choose from.
+
+    Returns
+    -------
+    list of Series
+        By the images that the labels refer to, which tell phases of one series apart; else by the
+        series; else, where the labels name neither, by the frame of reference.
+    """
+    dataset, _ = _opened(path)
+    stacks = [(item, item.image) for item in series if isinstance(item.image, Stack)]
+    with refusing_damage(path, "references"):
+        parts = ("PerFrameFunctionalGroupsSequence", "ROIContourSequence")
+        drawn_on = {image for part in parts for image in _images(dataset.get(part) or [])}
+        listed = set(_images([dataset]))
+        for images in (drawn_on, listed):
+            found = [item for item, stack in stacks if _shows(stack, images)]
+            if found:
+                return found
+        told, keyword = _series(dataset), "SeriesInstanceUID"
+        if not told and not listed:
+            told, keyword = _frames_of_reference(dataset), "FrameOfReferenceUID"
+    return [
+        item for item, stack in stacks if str(read_dataset(stack.files[0]).get(keyword)) in told
+    ]
+
+
+def _images(items: Iterable[Dataset]) -> Iterator[tuple[str, int | None]]:
+    """Yield the images that items refer to at any depth: the instance, and the frame if told."""
+    for item in items:
+        if item.get("ReferencedSOPInstanceUID"):
+            frames = item.get("ReferencedFrameNumber")
+            for frame in [frames] if isinstance(frames, int | None) else frames:
+                yield str(item.ReferencedSOPInstanceUID), None if frame is None else int(frame)
+        for element in item:
+            if element.VR == "SQ":
+                yield from _images(element.value)
+
+
+def _shows(stack: Stack, images: set[tuple[str, int | None]]) -> bool:
+    """Whether a stack holds one of some images; of a file whose frames are told, a frame of it."""
+    by_frame = {instance for instance, frame in images if frame is not None}
+    return any(
+        (plane.instance, None if plane.frame is None else plane.frame + 1) in images
+        or ((plane.instance, None) in images and plane.instance not in by_frame)
+        for plane in stack.planes
+    )
+
+
+def _opened(path: Path) -> tuple[Dataset, str]:
+    dataset = read_dataset(path, everything=True)
+    with refusing_damage(path, "header"):
+        kind = str(dataset.get("SOPClassUID", ""))
+    if kind not in (*SEGMENTATIONS, STRUCTURES):
+        raise VolumeError(
+            f"{path} is neither a DICOM segmentation nor a structure set (RTSTRUCT); choose a file "
+            "of labels."
+        )
+    return dataset, kind
+
+
+def _compare_origin(path: Path, dataset: Dataset, header: object) -> None:
+    """Warn if labels neither share the origin of the scan's coordinates nor refer to its series."""
+    if not isinstance(header, Stack):
+        return
+    with refusing_damage(path, "header"):
+        scan = read_dataset(header.files[0])
+        wanted = {
+            str(scan.get(keyword))
+            for keyword in ("FrameOfReferenceUID", "SeriesInstanceUID")
+            if scan.get(keyword)
+        }
+        told = {*_frames_of_reference(dataset), *_series(dataset)}
+    if wanted and told and not wanted & told:
+        warnings.warn(
+            f"{path} refers to another scan than the one in {header.path}; check that the labels "
+            "lie where they should.",
+            ScanWarning,
+            stacklevel=4,
+        )
+
+
+def _frames_of_reference(dataset: Dataset) -> set[str]:
+    """Origins of the coordinates that labels refer to."""
+    regions = dataset.get("StructureSetROISequence") or []
+    uids = [region.get("ReferencedFrameOfReferenceUID") for region in regions]
+    return {str(uid) for uid in (dataset.get("FrameOfReferenceUID"), *uids) if uid}
+
+
+def _series(dataset: Dataset) -> set[str]:
+    """Series that labels refer to."""
+    found = list(dataset.get("ReferencedSeriesSequence") or [])
+    for frame in dataset.get("ReferencedFrameOfReferenceSequence") or []:
+        for study in frame.get("RTReferencedStudySequence") or []:
+            found += study.get("RTReferencedSeriesSequence") or []
+    return {str(item.SeriesInstanceUID) for item in found if item.get("SeriesInstanceUID")}

@@ -1,0 +1,307 @@
+"""Write labels as a DICOM segmentation (SEG) that refers to its source series."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydicom import config
+from pydicom.datadict import dictionary_description
+from pydicom.dataset import Dataset
+
+from napari_sslseg.core.common.errors import ScanWarning, VolumeError
+from napari_sslseg.core.scans.class_codes import TISSUE, Algorithm, SegmentClass, described
+from napari_sslseg.core.scans.formats.dicom.files import quietly, read_dataset, refusing_damage
+from napari_sslseg.core.scans.formats.dicom.labels.placing import count_beside
+from napari_sslseg.core.scans.formats.dicom.plane import Plane
+from napari_sslseg.core.scans.formats.dicom.stack import Stack
+from napari_sslseg.core.scans.formats.image_file import refusing
+from napari_sslseg.core.scans.geometry import Geometry
+
+if TYPE_CHECKING:
+    from highdicom.seg import Segmentation, SegmentDescription
+
+MANUFACTURER = "napari-sslseg"
+# The number of a segment counts from 1 without gaps; the label value that it stands for is told
+# here, where people read it too.
+VALUE_TEXT = "Label value {}"
+MOST_SEGMENTS = 65535
+# Highdicom asks for these of every source; real files lack some.
+_EXPECTED = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),
+    *("StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
+)
+# Groups of attributes that tell of the patient and the study.
+_PATIENT_GROUPS = (0x0008, 0x0010, 0x0012, 0x0020, 0x0032, 0x0038, 0x0040)
+# Stands for sources of private classes, whose modules no table lists.
+_MR = "1.2.840.10008.5.1.4.1.1.4"
+
+
+def write_segmentation(
+    source: np.ndarray,
+    geometry: Geometry,
+    header: object,
+    path: Path,
+    *,
+    classes: Mapping[int, str | SegmentClass] | None = None,
+    algorithm: Algorithm = "AUTOMATIC",
+) -> None:
+    """Write labels of the source grid of a DICOM series as a binary segmentation.
+
+    Parameters
+    ----------
+    source : ndarray of int
+        Labels in the source grid.
+    geometry : Geometry
+        Their grid, which must be that of the series.
+    header : object
+        The :class:`~napari_sslseg.core.scans.formats.dicom.stack.Stack` of the series.
+    path : Path
+        The file.
+    classes : mapping of int to str or SegmentClass, optional
+        What the label values stand for.
+    algorithm : {"AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"}
+        How the labels came about, for classes that do not tell.
+
+    Raises
+    ------
+    VolumeError
+        If the labels lie on no DICOM series, or that cannot be referred to.
+    """
+    if not isinstance(header, Stack) or not _same_grid(geometry, header.geometry):
+        raise VolumeError(
+            "A DICOM segmentation (.dcm) refers to the DICOM series under the labels, and these "
+            "lie on another kind of scan; load the series, or save them as .nii.gz."
+        )
+    beside = count_beside(source, header)
+    if beside:
+        warnings.warn(
+            f"{beside} labelled voxels lie beside the images of {header.path}, in the margin of a "
+            "scan with a tilted gantry; they were left out.",
+            ScanWarning,
+            stacklevel=3,
+        )
+    planes, masks = list(header.planes), header.on_planes(source)
+    values = {int(value) for mask in masks for value in np.unique(mask)}
+    segments = described(values, classes, algorithm) or described([1], None, algorithm)
+    if len(segments) > MOST_SEGMENTS:
+        raise VolumeError(
+            f"{path.name} cannot hold {len(segments)} classes; save them as .nii.gz instead."
+        )
+    numbers = {value: number for number, value in enumerate(segments, 1)}
+    stored = np.empty(masks.shape, np.min_scalar_type(len(segments)))
+    for mask, out in zip(masks, stored, strict=True):
+        out[:] = np.searchsorted([0, *numbers], mask)
+    if not stored.any():
+        # A file without any frame is none; one empty frame says as much as all of them.
+        planes, stored = planes[:1], stored[:1]
+    first = header.files[0]
+    with _privately(), refusing(first, "the source of a DICOM segmentation", advice=_ADVICE):
+        sources = {file: read_dataset(file) for file in header.files}
+        _check(header, sources)
+        frame_of_reference = sources[first].get("FrameOfReferenceUID") or _new_uid()
+        segmentation = _segmentation(
+            [
+                _stand_in(plane, number, sources[first], frame_of_reference)
+                for number, plane in enumerate(planes)
+            ],
+            stored,
+            [_description(number, value, segments[value]) for value, number in numbers.items()],
+            sources[first],
+        )
+        _state_distance(segmentation, header)
+        _refer(segmentation, planes, sources)
+    with _privately(), refusing_damage(first, "patient and study", advice=_ADVICE):
+        _copy_patient(segmentation, read_dataset(first, everything=True))
+    with _privately():
+        segmentation.save_as(path, enforce_file_format=True)
+
+
+_ADVICE = "save as .nii.gz instead"
+
+
+@contextmanager
+def _privately() -> Iterator[None]:
+    """Keep the libraries from printing, logging or refusing values that may be a patient's."""
+    logger = logging.getLogger("highdicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with quietly(), config.disable_value_validation():
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _same_grid(one: Geometry, other: Geometry) -> bool:
+    return one.shape == other.shape and np.allclose(one.affine, other.affine, rtol=0, atol=1e-4)
+
+
+def _check(stack: Stack, sources: Mapping[Path, Dataset]) -> None:
+    """Refuse a series that nothing can refer to, or that holds no single images."""
+    if any(plane.tile for plane in stack.planes):
+        raise VolumeError(
+            f"{stack.path} is a mosaic, whose tiles no DICOM segmentation can refer to; {_ADVICE}."
+        )
+    for path, dataset in sources.items():
+        for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+            if not dataset.get(keyword):
+                raise VolumeError(
+                    f"{path} has no {dictionary_description(keyword)}, by which a DICOM "
+                    f"segmentation refers to it (anonymisation may have removed it); {_ADVICE}."
+                )
+
+
+def _stand_in(plane: Plane, number: int, source: Dataset, frame_of_reference: str) -> Dataset:
+    """Describe a plane to highdicom as a single image without a patient.
+
+    So all series look alike to it: classic ones, multi-frame ones, and those of several files
+    that lack some attribute. ``_refer`` and ``_copy_patient`` put in what it leaves out.
+    """
+    image = Dataset()
+    for keyword in _EXPECTED:
+        setattr(image, keyword, "")
+    image.SOPClassUID = _MR
+    image.SOPInstanceUID = f"2.25.{number + 1}"
+    image.StudyInstanceUID = source.StudyInstanceUID
+    image.SeriesInstanceUID = source.SeriesInstanceUID
+    image.FrameOfReferenceUID = frame_of_reference
+    image.Modality = source.get("Modality") or "OT"
+    image.Rows, image.Columns = plane.shape
+    image.ImagePositionPatient = [_number(value) for value in plane.position]
+    image.ImageOrientationPatient = [_number(value) for value in plane.orientation]
+    image.PixelSpacing = [_number(value) for value in plane.spacing]
+    image.SliceThickness = _number(plane.thickness or plane.distance or 1.0)
+    return image
+
+
+def _number(value: float) -> str:
+    """Decimal string of at most 16 characters, as DICOM has it."""
+    from pydicom.valuerep import format_number_as_ds
+
+    text = repr(float(value))
+    return text if len(text) <= 16 else format_number_as_ds(float(value))
+
+
+def _new_uid() -> str:
+    from pydicom.uid import generate_uid
+
+    return str(generate_uid())
+
+
+def _description(number: int, value: int, item: SegmentClass) -> "SegmentDescription":
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.color import CIELabColor
+    from highdicom.seg import SegmentDescription
+    from highdicom.sr import CodedConcept
+    from pydicom.sr.codedict import codes
+
+    name = _text(item.name)
+    algorithm = None
+    if item.algorithm != "MANUAL":
+        algorithm = AlgorithmIdentificationSequence(
+            _text(item.algorithm_name), codes.DCM.ArtificialIntelligence, version(MANUFACTURER)
+        )
+    description = SegmentDescription(
+        number,
+        name,
+        CodedConcept(*(item.category or TISSUE)),
+        CodedConcept(*(item.type or TISSUE)),
+        item.algorithm or "AUTOMATIC",
+        algorithm,
+        tracking_uid=_new_uid(),
+        tracking_id=name,
+        display_color=None if item.color is None else CIELabColor.from_rgb(*item.color),
+    )
+    description.SegmentDescription = VALUE_TEXT.format(value)
+    if item.side is not None:
+        kind = description.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [CodedConcept(*item.side)]
+    return description
+
+
+def _text(text: str) -> str:
+    """Fit text into a long string of DICOM."""
+    return "".join(c if c.isprintable() and c != "\\" else " " for c in text).strip()[:64]
+
+
+def _segmentation(
+    images: list[Dataset], masks: np.ndarray, descriptions: list[Any], source: Dataset
+) -> "Segmentation":
+    from highdicom.seg import Segmentation
+
+    series = source.get("SeriesNumber")
+    return Segmentation(
+        source_images=images,
+        pixel_array=masks,
+        segmentation_type="BINARY",
+        segment_descriptions=descriptions,
+        series_instance_uid=_new_uid(),
+        series_number=1000 + max(0, min(int(series or 0), 10**6)),
+        sop_instance_uid=_new_uid(),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=MANUFACTURER,
+        software_versions=version(MANUFACTURER)[:64],
+        device_serial_number="1",
+        omit_empty_frames=bool(masks.any()),
+        content_label="SEGMENTATION",
+        content_description="Segmentation by napari-sslseg",
+        series_description="Segmentation",
+        # Names of classes, in whatever script, beside the patient's name in its own.
+        specific_character_set="ISO_IR 192",
+    )
+
+
+def _state_distance(segmentation: Dataset, stack: Stack) -> None:
+    """State the distance of evenly spaced slices, also where only one of them holds labels."""
+    steps = np.diff(stack.layout.along)
+    measures = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    if not len(steps) or np.ptp(steps) < 1e-6:
+        measures.SpacingBetweenSlices = _number(stack.layout.distance)
+    elif "SpacingBetweenSlices" in measures:
+        del measures.SpacingBetweenSlices
+
+
+def _refer(segmentation: Dataset, planes: list[Plane], sources: Mapping[Path, Dataset]) -> None:
+    """Refer to the true files and frames where highdicom referred to their stand-ins."""
+    true = {f"2.25.{number + 1}": plane for number, plane in enumerate(planes)}
+    for group in segmentation.PerFrameFunctionalGroupsSequence:
+        for derivation in group.DerivationImageSequence:
+            for item in derivation.SourceImageSequence:
+                plane = true.get(item.ReferencedSOPInstanceUID)
+                if plane is None:  # the item is shared with another segment, and done
+                    continue
+                item.ReferencedSOPClassUID = sources[plane.path].SOPClassUID
+                item.ReferencedSOPInstanceUID = sources[plane.path].SOPInstanceUID
+                if plane.frame is not None:
+                    item.ReferencedFrameNumber = plane.frame + 1
+    references = []
+    for dataset in sources.values():
+        reference = Dataset()
+        reference.ReferencedSOPClassUID = dataset.SOPClassUID
+        reference.ReferencedSOPInstanceUID = dataset.SOPInstanceUID
+        references.append(reference)
+    segmentation.SourceImageSequence = references
+    series = Dataset()
+    series.SeriesInstanceUID = next(iter(sources.values())).SeriesInstanceUID
+    series.ReferencedInstanceSequence = references
+    segmentation.ReferencedSeriesSequence = [series]
+
+
+def _copy_patient(segmentation: "Segmentation", source: Dataset) -> None:
+    """Copy the patient and the study as the source tells them, in the text encoding of the file."""
+    from highdicom._standard_utils import get_sop_class_iod_map
+
+    tags = list(source.keys())  # iterating over the data set itself would parse every value
+    for tag in tags:
+        if tag.group not in _PATIENT_GROUPS:
+            del source[tag]
+    source.decode()
+    if source.SOPClassUID not in get_sop_class_iod_map():
+        source.SOPClassUID = _MR
+    segmentation.copy_patient_and_study_information(source)

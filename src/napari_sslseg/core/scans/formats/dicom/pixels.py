@@ -1,0 +1,114 @@
+"""Values of image planes as they are stored, before rescaling."""
+
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from napari_sslseg.core.common.errors import VolumeError
+from napari_sslseg.core.scans.formats.dicom.files import refusing_damage
+from napari_sslseg.core.scans.formats.dicom.plane import Plane
+
+DAMAGED = "the file is cut short or damaged, so copy or export it again"
+
+# Group and element of Pixel Data and of an item, as their first bytes in the file.
+PIXEL_DATA = struct.pack("<HH", 0x7FE0, 0x0010)
+ITEM = struct.pack("<HH", 0xFFFE, 0xE000)
+UNDEFINED = 0xFFFFFFFF
+
+
+def stored_values(planes: Sequence[Plane]) -> Iterator[np.ndarray]:
+    """Yield the stored values of each plane; a file of many tiles is decoded once.
+
+    Raises
+    ------
+    VolumeError
+        If a file is damaged, or holds an image of another size than its header says.
+    """
+    last: tuple[Path, int | None] | None = None
+    image: np.ndarray | None = None
+    for plane in planes:
+        if (plane.path, plane.frame) != last or image is None:
+            image = _uncompressed(plane) if plane.tile is None else None
+            image = _decoded(plane) if image is None else image
+            last = plane.path, plane.frame
+        row, column = plane.tile or (0, 0)
+        tile = image[row : row + plane.shape[0], column : column + plane.shape[1]]
+        if tile.shape != plane.shape or (plane.tile is None and image.shape != plane.shape):
+            raise VolumeError(
+                f"{plane.path} holds an image of {image.shape} pixels where its header says "
+                f"{plane.shape}; {DAMAGED}."
+            )
+        yield tile
+
+
+def _uncompressed(plane: Plane) -> np.ndarray | None:
+    """Read 16-bit values that stand in the file as they are; None if pydicom must decode them.
+
+    Half of the time of reading a series goes into decoding headers a second time otherwise.
+    """
+    stored = plane.stored
+    if stored.syntax not in (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
+        return None
+    if stored.allocated != 16 or not 0 < stored.bits <= 16:
+        return None
+    count = plane.shape[0] * plane.shape[1]
+    with refusing_damage(plane.path, "pixels", advice=DAMAGED), plane.path.open("rb") as file:
+        file.seek(stored.start)
+        head = file.read(12)
+        # Anything odd is left to pydicom, which tells it from a damaged file.
+        if head[:4] != PIXEL_DATA or len(head) < 12:
+            return None
+        explicit = head[4:6] in (b"OW", b"OB")
+        length = struct.unpack("<I", head[8:] if explicit else head[4:8])[0]
+        first = 2 * count * (plane.frame or 0)
+        if length == UNDEFINED or length < first + 2 * count:
+            return None
+        file.seek(stored.start + (12 if explicit else 8) + first)
+        values = np.empty(plane.shape, "<i2" if stored.signed else "<u2")
+        if file.readinto(values.data.cast("B")) != values.nbytes:
+            return None
+    unused = 16 - stored.bits
+    if unused:
+        # Older scanners put overlays above the bits of the values.
+        np.left_shift(values, unused, out=values)
+        np.right_shift(values, unused, out=values)
+    return values
+
+
+def _decoded(plane: Plane) -> np.ndarray:
+    from pydicom.pixels import get_decoder, pixel_array
+
+    with refusing_damage(plane.path, "pixels", advice=DAMAGED):
+        syntax = UID(plane.stored.syntax)
+        if syntax.is_encapsulated:
+            if not get_decoder(syntax).is_available:
+                raise VolumeError(
+                    f"{plane.path} is compressed as {syntax.name}, which cannot be decoded here; "
+                    "export it uncompressed."
+                )
+            _check_complete(plane)
+        try:
+            return pixel_array(plane.path, index=plane.frame)
+        except BaseException as error:
+            # The RLE decoder is written in Rust, whose panic is no Exception.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise ValueError("the decoder gave up") from error
+
+
+def _check_complete(plane: Plane) -> None:
+    """Refuse compressed pixels of which the end is missing: decoders fill it with something."""
+    size = plane.path.stat().st_size
+    with plane.path.open("rb") as file:
+        place = plane.stored.start + 12
+        while place + 8 <= size:
+            file.seek(place)
+            tag, length = struct.unpack("<4sI", file.read(8))
+            if tag != ITEM:
+                return
+            place += 8 + length
+        if place > size:
+            raise EOFError

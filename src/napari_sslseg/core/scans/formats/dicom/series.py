@@ -1,0 +1,197 @@
+"""DICOM files sorted into series."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from napari_sslseg.core.common.errors import GeometryError, VolumeError
+from napari_sslseg.core.dicom.directory import listed_files
+from napari_sslseg.core.scans.formats.dicom.files import quietly
+from napari_sslseg.core.scans.formats.dicom.headers import Header, read_header
+from napari_sslseg.core.scans.formats.dicom.naming import (
+    direction,
+    pseudonym,
+    series_mark,
+    short_hash,
+    slug,
+    title,
+)
+from napari_sslseg.core.scans.formats.dicom.plane import Plane
+from napari_sslseg.core.scans.formats.dicom.sorting import (
+    by_acquisition,
+    by_direction,
+    by_phase,
+    is_stray,
+)
+from napari_sslseg.core.scans.formats.dicom.stack import Stack
+from napari_sslseg.core.scans.series import Series
+
+LOCALIZER = re.compile(r"locali[sz]er|scout|topogram|survey|pilot", re.IGNORECASE)
+# Some protocols call thick stacks so that are scans all the same.
+FEWEST = 10
+
+
+def dicom_series(files: Sequence[Path]) -> list[Series]:
+    """Sort DICOM files into series; a series in time or of several directions gives several.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        Files in any order. A DICOMDIR stands for the files that it lists.
+
+    Returns
+    -------
+    list of Series
+        In the order of their names, which do not depend on where the files lie or what lies
+        beside them. What is no volume has a ``problem``.
+    """
+    with quietly():
+        return _with_names_of_their_own(_sorted_into_series(files))
+
+
+def _sorted_into_series(files: Sequence[Path]) -> list[Series]:
+    groups: dict[tuple[str, ...], list[Header]] = defaultdict(list)
+    found: list[Series] = []
+    for header in _headers(files, found):
+        if header.problem is None:
+            groups[_key(header)].append(header)
+        else:
+            found.append(_problem(header, header.problem))
+    for group in groups.values():
+        found += _volumes(group)
+    return found
+
+
+def _key(header: Header) -> tuple[str, ...]:
+    """What all files of one volume share."""
+    uid = header.text("SeriesInstanceUID")
+    key = [uid, header.text("PatientID"), header.text("SeriesNumber")]
+    key.append(header.text("FrameOfReferenceUID"))
+    if not uid:
+        # Where it was removed, study and folder hold a series together.
+        key += [header.text("StudyInstanceUID"), header.text("SeriesDescription")]
+        key.append(str(header.path.parent))
+    # Each mosaic is a volume.
+    return (*key, str(header.path) if header.mosaic else "")
+
+
+def _headers(files: Iterable[Path], missing: list[Series]) -> Iterator[Header]:
+    """Headers of files, and of those that a DICOMDIR lists; what it lists in vain is told."""
+    seen: set[Path] = set()
+    for file in files:
+        listed, lost = listed_files(file)
+        if lost:
+            problem = (
+                f"{file} lists {len(lost)} files that are not there, such as {lost[0]}; copy the "
+                "whole disc again."
+            )
+            missing.append(_problem(Header(file, read_header(file).dataset), problem))
+        for path in listed:
+            if path not in seen:
+                seen.add(path)
+                yield read_header(path)
+
+
+def _volumes(headers: list[Header]) -> list[Series]:
+    """The volumes of one series, or the reason why it is none."""
+    files = [header.path for header in headers]
+    path = files[0] if len(files) == 1 else Path(os.path.commonpath([f.parent for f in files]))
+    first = headers[0]
+    where = f"The series {title(first)} in {path}"
+    name = "_".join([pseudonym(first), title(first), series_mark(headers)])
+    groups = by_direction([plane for header in headers for plane in header.planes])
+    strays = [plane for group in groups if is_stray(group, groups) for plane in group]
+    whole = [group for group in groups if not is_stray(group, groups)]
+    found: list[Series] = []
+    if strays:
+        problem = (
+            f"{where} holds images in {len(groups)} directions or sizes, and {len(strays)} of "
+            "them lie alone, as those of a localizer do, so they make no volume; choose another "
+            "series."
+        )
+        found.append(_problem(first, problem, path, _files(strays)))
+    for group in whole:
+        here = f"{name}_{direction(group)}" if len(whole) > 1 else name
+        if LOCALIZER.search(first.text("SeriesDescription")) and len(group) < FEWEST:
+            problem = f"{where} is a localizer by its description; choose the scan itself."
+            found.append(replace(_problem(first, problem, path, _files(group)), is_scan=False))
+            continue
+        try:
+            stacks = _stacks(group, where, path)
+        except (VolumeError, GeometryError) as error:
+            found.append(_problem(first, str(error), path, _files(group)))
+            continue
+        found += [
+            Series(
+                name="_".join(filter(None, [here, slug(phase)])),
+                subject=pseudonym(first),
+                path=path,
+                files=stack.files,
+                modality=slug(first.text("Modality")) or None,
+                image=stack,
+            )
+            for phase, stack in stacks
+        ]
+    return found
+
+
+def _stacks(planes: list[Plane], where: str, path: Path) -> list[tuple[str, Stack]]:
+    """The volumes among planes of one direction, each with its phase."""
+    found = []
+    for phase, part in by_phase(planes, where):
+        try:
+            found.append((phase, Stack(part, where, path)))
+        except VolumeError:
+            # Acquisitions that lie apart leave a gap, but are whole by themselves.
+            apart = by_acquisition(part)
+            if len(apart) == 1 or min(len(group) for _, group in apart) < 2:
+                raise
+            found += [
+                ("_".join(filter(None, [phase, name])), Stack(group, where, path))
+                for name, group in apart
+            ]
+    return found
+
+
+def _files(planes: Iterable[Plane]) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(plane.path for plane in planes))
+
+
+def _problem(
+    header: Header,
+    problem: str,
+    path: Path | None = None,
+    files: tuple[Path, ...] = (),
+) -> Series:
+    return Series(
+        name="_".join([pseudonym(header), title(header)]),
+        subject=pseudonym(header),
+        path=path or header.path,
+        files=files or (header.path,),
+        modality=slug(header.text("Modality")) or None,
+        problem=problem,
+        is_scan=header.is_scan,
+    )
+
+
+def _with_names_of_their_own(found: list[Series]) -> list[Series]:
+    """Tell apart what still has one name: by its first image, and at last by number."""
+    counts: dict[str, int] = defaultdict(int)
+    for item in found:
+        counts[item.name] += 1
+    named = []
+    taken: set[str] = set()
+    for item in sorted(found, key=lambda item: (item.problem is not None, str(item.path))):
+        name = item.name
+        if counts[name] > 1 and isinstance(item.image, Stack):
+            first = item.image.planes[0]
+            name = f"{name}_{short_hash(first.instance or first.path.name)}"
+        number = 2
+        while name in taken:
+            name, number = f"{item.name}_{number}", number + 1
+        taken.add(name)
+        named.append(replace(item, name=name))
+    return sorted(named, key=lambda item: (item.name, str(item.path)))

@@ -1,0 +1,113 @@
+"""A DICOM volume: its planes on a regular grid, and their values when asked for."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from napari_sslseg.core.common.errors import VolumeError
+from napari_sslseg.core.scans.formats.dicom.files import read_dataset
+from napari_sslseg.core.scans.formats.dicom.pixels import stored_values
+from napari_sslseg.core.scans.formats.dicom.plane import Plane
+from napari_sslseg.core.scans.formats.dicom.regular import (
+    grid_affine,
+    labels_on_planes,
+    lay_out,
+    resample,
+)
+from napari_sslseg.core.scans.formats.dicom.sorting import positions
+from napari_sslseg.core.scans.formats.image_file import finite
+from napari_sslseg.core.scans.geometry import Geometry
+
+# More pixels than any scanner's image has: a header that lies.
+MOST_PIXELS = 2**28
+MOST_VOXELS = 2**32
+
+
+class Stack:
+    """Sorted planes of one direction as a volume; see ImageFile.
+
+    Parameters
+    ----------
+    planes : sequence of Plane
+        Planes of one direction and size, each at a position of its own, in any order.
+    where : str
+        What they are called in messages.
+    path : Path
+        The file, or the folder of the files.
+
+    Raises
+    ------
+    VolumeError
+        If slices are missing.
+    """
+
+    frames = 1
+
+    def __init__(self, planes: Sequence[Plane], where: str, path: Path) -> None:
+        order = np.argsort(positions(planes), kind="stable")
+        self.planes = tuple(planes[index] for index in order)
+        self.path = path
+        self.layout = lay_out(self.planes, where)
+        rows, columns = np.array(self.planes[0].shape) + self.layout.margin.sum(0)
+        if rows * columns > MOST_PIXELS or rows * columns * self.layout.count > MOST_VOXELS:
+            raise VolumeError(
+                f"{where} claims {self.layout.count} slices of {rows} × {columns} pixels; its "
+                "headers are damaged, so export it again."
+            )
+        self.geometry = Geometry(
+            grid_affine(self.planes, self.layout), (int(columns), int(rows), self.layout.count)
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What makes the grid differ from the planes."""
+        return self.layout.notes
+
+    @property
+    def header(self) -> "Stack":
+        """What a DICOM SEG of this volume refers to: the stack itself."""
+        return self
+
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """The files, in the order of the slices, each once."""
+        return tuple(dict.fromkeys(plane.path for plane in self.planes))
+
+    def datasets(self) -> list[Dataset]:
+        """All attributes but the pixels of each file, in the order of the slices."""
+        return [read_dataset(path, everything=True) for path in self.files]
+
+    def values(self, frame: int = 0) -> np.ndarray:
+        """Values in the source grid (column, row, slice): rescaled, so HU for CT.
+
+        An integer type where slope and intercept are whole and nothing was resampled, else
+        float32.
+        """
+        slopes = {plane.rescale[0] for plane in self.planes}
+        whole = all(float(plane.rescale[1]).is_integer() for plane in self.planes)
+        kind = np.int16 if slopes == {1.0} and whole else np.float32
+        out = np.empty((len(self.planes), *self.planes[0].shape), kind)
+        for number, values in enumerate(stored_values(self.planes)):
+            plane = self.planes[number]
+            if out.dtype.kind == "i" and values.dtype.kind == "f":
+                out = out.astype(np.float32)
+            if out.dtype.kind == "f":
+                np.multiply(values, plane.rescale[0], out=out[number], casting="unsafe")
+                out[number] += plane.rescale[1]
+                continue
+            offset = int(plane.rescale[1])
+            if not plane.fits(out.dtype):
+                low, high = int(values.min()) + offset, int(values.max()) + offset
+                if low < np.iinfo(out.dtype).min or high > np.iinfo(out.dtype).max:
+                    out = out.astype(np.int32 if max(-low, high) < 2**31 else np.int64)
+            np.add(values, offset, out=out[number], casting="unsafe", dtype=out.dtype)
+        if self.layout.resampled:
+            out = resample(out, self.layout)
+        return finite(out, self.path).transpose(2, 1, 0)
+
+    def on_planes(self, labels: np.ndarray) -> np.ndarray:
+        """Labels of the source grid on the planes, shape (planes, rows, columns)."""
+        return labels_on_planes(labels.transpose(2, 1, 0), self.layout, self.planes[0].shape)

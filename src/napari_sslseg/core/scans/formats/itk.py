@@ -1,0 +1,114 @@
+"""NRRD and MetaImage files: read after checking them, and label images written by SimpleITK.
+
+SimpleITK is not asked to read. It takes data that are cut short without a word, does not compare
+the checksums of compressed MetaImages, cannot unpack bzip2, leaves out the mirroring of a
+right-anterior-superior space with time, and can be led to set aside any amount of memory.
+"""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from napari_sslseg.core.common.errors import GeometryError, ScanWarning
+from napari_sslseg.core.scans.formats.image_file import check_present, finite
+from napari_sslseg.core.scans.formats.itk_header import MM, Unit
+from napari_sslseg.core.scans.formats.metaimage import read_metaimage
+from napari_sslseg.core.scans.formats.nifti import gives_orientation
+from napari_sslseg.core.scans.formats.nrrd import read_nrrd
+from napari_sslseg.core.scans.formats.stored_values import grey_values
+from napari_sslseg.core.scans.geometry import LPS_TO_RAS, Geometry
+
+
+@dataclass(frozen=True)
+class ItkHeader:
+    """What labels need of the header of their scan besides its grid.
+
+    Parameters
+    ----------
+    planar : bool
+        Whether the scan is a plane without a third axis.
+    unit : Unit
+        In which the scan's file gives lengths; only NRRD can say another than mm.
+    """
+
+    planar: bool = False
+    unit: Unit = MM
+
+
+class ItkFile:
+    """An opened NRRD or MetaImage file; see ImageFile."""
+
+    def __init__(self, path: Path) -> None:
+        check_present(path)
+        nrrd = path.name.lower().endswith((".nrrd", ".nhdr"))
+        layout = read_nrrd(path) if nrrd else read_metaimage(path)
+        layout.stored.check()
+        self.path = path
+        self.frames = layout.stored.frames
+        self.header = ItkHeader(layout.planar, layout.unit)
+        self._stored = layout.stored
+        self.notes = layout.notes
+        try:
+            self.geometry = Geometry(layout.affine, layout.stored.shape)
+        except GeometryError as error:
+            raise GeometryError(f"{path}: {error}") from error
+
+    def values(self, frame: int = 0) -> np.ndarray:
+        """Values in the source grid, three axes, as the integer type of the file or float32."""
+        return finite(grey_values(self._stored.read(frame)), self.path)
+
+
+def write_itk(source: np.ndarray, geometry: Geometry, header: object, path: Path) -> None:
+    """Write labels of the source grid as compressed NRRD or MetaImage.
+
+    Both formats hold any affine, also a sheared one, in numbers of full precision. Labels of a
+    file that is a plane are a plane too, and NRRD labels of an NRRD scan are in its unit.
+
+    Warns
+    -----
+    ScanWarning
+        If the scan is a NIfTI file that other programs may place elsewhere.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    import SimpleITK as sitk  # noqa: N813
+
+    affine = LPS_TO_RAS @ geometry.affine
+    own = header if isinstance(header, ItkHeader) else ItkHeader()
+    nrrd = path.name.lower().endswith(".nrrd")
+    unit = own.unit if nrrd else MM
+    affine[:3] /= unit.mm
+    planar = own.planar and source.shape[2] == 1
+    axes = 2 if planar else 3
+    steps = affine[:axes, :axes]
+    spacing = np.linalg.norm(steps, axis=0)
+    image = sitk.GetImageFromArray((source[:, :, 0] if planar else source).T)
+    image.SetOrigin(affine[:axes, 3].tolist())
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((steps / spacing).ravel().tolist())
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:
+        raise OSError(f"SimpleITK cannot write {path.suffix} there") from error
+    if unit != MM:
+        _add_unit(path, unit, axes)
+    if isinstance(header, nib.Nifti1Header) and not gives_orientation(header):
+        warnings.warn(
+            "The NIfTI header of the scan gives no orientation, so other programs may place the "
+            "scan elsewhere than these labels; save them as .nii.gz to keep them together.",
+            ScanWarning,
+            stacklevel=4,  # where the labels are saved
+        )
+
+
+def _add_unit(path: Path, unit: Unit, axes: int) -> None:
+    """Name the unit in the header of an NRRD file, which SimpleITK cannot."""
+    units = " ".join([f'"{unit.name}"'] * axes)
+    head, line, rest = path.read_bytes().partition(b"\nspace directions:")
+    path.write_bytes(head + f"\nspace units: {units}".encode() + line + rest)

@@ -1,0 +1,310 @@
+"""Headers of NRRD files (.nrrd, and .nhdr beside the file of its values).
+
+The format is described at https://teem.sourceforge.net/nrrd/format.html.
+"""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+
+from napari_sslseg.core.common.errors import VolumeError
+from napari_sslseg.core.scans.formats.image_file import refusing, units_note
+from napari_sslseg.core.scans.formats.itk_header import (
+    MM,
+    Layout,
+    Unit,
+    affine_of,
+    data_path,
+    three_axes,
+)
+from napari_sslseg.core.scans.formats.stored_values import Packing, Stored
+
+TYPES = {
+    "int8": "signed char, int8, int8_t",
+    "uint8": "uchar, unsigned char, uint8, uint8_t",
+    "int16": "short, short int, signed short, signed short int, int16, int16_t",
+    "uint16": "ushort, unsigned short, unsigned short int, uint16, uint16_t",
+    "int32": "int, signed int, int32, int32_t",
+    "uint32": "uint, unsigned int, uint32, uint32_t",
+    "int64": "longlong, long long, long long int, signed long long, signed long long int, int64, "
+    "int64_t",
+    "uint64": "ulonglong, unsigned long long, unsigned long long int, uint64, uint64_t",
+    "float32": "float",
+    "float64": "double",
+}
+DTYPES = {name: dtype for dtype, names in TYPES.items() for name in names.split(", ")}
+PACKINGS: dict[str, Packing] = {
+    "raw": "raw",
+    "gz": "gzip",
+    "gzip": "gzip",
+    "bz2": "bzip2",
+    "bzip2": "bzip2",
+    "txt": "text",
+    "text": "text",
+    "ascii": "text",
+}
+# Signs that turn coordinates of a space into left, posterior, superior.
+SPACES = {
+    **dict.fromkeys(("left-posterior-superior", "lps"), (1, 1, 1)),
+    **dict.fromkeys(("right-anterior-superior", "ras"), (-1, -1, 1)),
+    **dict.fromkeys(("left-anterior-superior", "las"), (1, -1, 1)),
+}
+NAMES = {
+    1e-6: "nm, nanometer, nanometers, nanometre, nanometres",
+    # The micro sign, and the Greek letter that looks like it.
+    1e-3: "um, \u00b5m, \u03bcm, micron, microns, micrometer, micrometers, micrometre, micrometres",
+    1.0: "mm, millimeter, millimeters, millimetre, millimetres",
+    10.0: "cm, centimeter, centimeters, centimetre, centimetres",
+    1000.0: "m, meter, meters, metre, metres",
+}
+LENGTHS = {name: mm for mm, names in NAMES.items() for name in names.split(", ")}
+"""How many mm a unit is."""
+FIELDS = {
+    *("content", "number", "type", "blocksize", "dimension", "space", "spacedimension", "sizes"),
+    *("spacings", "thicknesses", "axismins", "axismaxs", "spacedirections", "spaceorigin"),
+    *("centers", "centerings", "kinds", "labels", "units", "spaceunits", "measurementframe"),
+    *("min", "max", "oldmin", "oldmax", "sampleunits", "endian", "encoding", "lineskip"),
+    *("byteskip", "datafile"),
+}
+UNKNOWN = ("???", "none")
+IN_SPACE = ("domain", "space", *UNKNOWN)
+SEVERAL = ("time", "list", *IN_SPACE)
+"""Kinds of a last axis along which whole volumes follow each other."""
+
+_MAX_LINE = 1 << 20
+
+
+def read_nrrd(path: Path) -> Layout:
+    """Read the header of an NRRD file.
+
+    Raises
+    ------
+    VolumeError
+        In one sentence.
+    """
+    with refusing(path, "an NRRD file", begins_as_text=True):
+        fields, end = _fields(path)
+        sizes = [int(size) for size in _field(fields, "sizes").split()]
+        if len(sizes) != int(_field(fields, "dimension")) or min(sizes, default=0) < 1:
+            raise ValueError(f"its sizes are {fields['sizes']!r}")
+        kinds = [kind.lower() for kind in fields.get("kinds", "").split()] or ["???"] * len(sizes)
+        steps = _steps(fields, kinds)
+        if not len(sizes) == len(kinds) == len(steps):
+            raise ValueError("its fields are not of one length")
+        spatial, several = _axes(path, sizes, kinds, steps)
+        shape = three_axes(path, [sizes[axis] for axis in spatial])
+        frames = 1 if several is None else sizes[several]
+        stored = _stored(path, fields, end, shape, frames)
+        unit = _unit(path, fields, spatial)
+        affine = _affine(fields, steps, spatial, unit)
+    notes = _notes(fields, unit)
+    return Layout(stored, affine, planar=_is_planar(spatial, steps), unit=unit, notes=notes)
+
+
+def _fields(path: Path) -> tuple[dict[str, str], int]:
+    """Fields by their name without blanks, and the byte after the header."""
+    fields: dict[str, str] = {}
+    with path.open("rb") as file:
+        if not re.fullmatch(rb"NRRD000[1-6]\r?\n", file.readline(16)):
+            raise ValueError("it does not start as NRRD files do")
+        while line := file.readline(_MAX_LINE):
+            text = line.decode("utf-8", "replace").rstrip("\r\n")
+            if not text:
+                break
+            if text.startswith("#") or re.match(r"[^:]+:=", text):  # a comment, or a note of a user
+                continue
+            name, _, value = text.partition(":")
+            name = name.lower().replace(" ", "")
+            # Not passed over, since it may be a damaged field that moves the scan.
+            if name not in FIELDS or name in fields:
+                raise ValueError(f"{text[:40]!r} is no line of its header")
+            fields[name] = value.strip()
+        return fields, file.tell()
+
+
+def _field(fields: dict[str, str], name: str) -> str:
+    if name not in fields:
+        raise ValueError(f"its header does not tell the {name}")
+    return fields[name]
+
+
+def _vector(text: str) -> np.ndarray | None:
+    if text.lower() == "none":
+        return None
+    vector = np.array([float(number) for number in text.strip("()").split(",")])
+    if not np.isfinite(vector).all():
+        raise ValueError(f"its header holds the vector {text!r}")
+    return vector
+
+
+def _steps(fields: dict[str, str], kinds: list[str]) -> list[np.ndarray | None]:
+    """The step from voxel to voxel along each axis; None for an axis that is not in space."""
+    if "spacedirections" in fields:
+        found = re.findall(r"\([^()]*\)|none", fields["spacedirections"], re.IGNORECASE)
+        return [_vector(text) for text in found]
+    lengths = [float(text) for text in fields.get("spacings", "").split()] or [math.nan] * len(
+        kinds
+    )
+    along = [axis for axis, kind in enumerate(kinds) if kind in (*IN_SPACE, "time")]
+    steps: list[np.ndarray | None] = [None] * len(lengths)
+    for place, axis in enumerate(along[:3]):
+        # A spacing of NaN says that it is not known; 1 is what all readers take for it.
+        length = 1.0 if math.isnan(lengths[axis]) else lengths[axis]
+        steps[axis] = length * np.eye(min(len(along), 3))[place]
+    return steps
+
+
+def _axes(
+    path: Path, sizes: list[int], kinds: list[str], steps: list[np.ndarray | None]
+) -> tuple[list[int], int | None]:
+    """The axes in space, and the one along which volumes follow each other."""
+    spatial = [axis for axis, step in enumerate(steps) if step is not None][:3]
+    others = [axis for axis in range(len(sizes)) if axis not in spatial and sizes[axis] > 1]
+    if not others:
+        return spatial, None
+    if others == [len(sizes) - 1] and kinds[-1] in SEVERAL and len(spatial) == 3:
+        return spatial, others[0]
+    raise VolumeError(
+        f"{path} holds {math.prod(sizes[axis] for axis in others)} values per voxel, such as "
+        "colours, vectors or a series; save its grey values, or each volume, as files of their "
+        "own."
+    )
+
+
+def _unit(path: Path, fields: dict[str, str], spatial: list[int]) -> Unit:
+    """The unit of lengths, one for all axes; mm where none is named."""
+    if "spaceunits" in fields:
+        units = _strings(fields["spaceunits"])[:3]  # a fourth is that of time
+    else:
+        named = _strings(fields.get("units", ""))
+        units = [named[axis] for axis in spatial if axis < len(named)]
+    found = {MM if unit in ("", *UNKNOWN) else _known(path, unit) for unit in units}
+    if len({unit.mm for unit in found}) > 1:
+        names = ", ".join(sorted(unit.name for unit in found))
+        raise VolumeError(f"{path} gives lengths in several units ({names}); save it in mm.")
+    return min(found, key=lambda unit: unit.name, default=MM)
+
+
+def _known(path: Path, unit: str) -> Unit:
+    mm = LENGTHS.get(unit.lower())
+    if mm is None:
+        raise VolumeError(
+            f"{path} gives lengths in {unit[:20]!r}, which is no known unit of length; save it in "
+            "mm."
+        )
+    return MM if mm == 1 else Unit(unit, mm)
+
+
+def _strings(text: str) -> list[str]:
+    """Words of a list, in quotes or bare."""
+    return [quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|([^"\s]+)', text)]
+
+
+def _affine(
+    fields: dict[str, str], steps: list[np.ndarray | None], spatial: list[int], unit: Unit
+) -> np.ndarray:
+    origin = None
+    if "spacedirections" in fields and "spaceorigin" in fields:
+        origin = _vector(fields["spaceorigin"])
+    found = [step for step in steps if step is not None]
+    if len({len(vector) for vector in (*found, *([] if origin is None else [origin]))}) > 1:
+        raise ValueError("its space directions and space origin are not of one length")
+    columns = np.array([steps[axis] for axis in spatial]).T
+    if origin is None:
+        origin = np.zeros(len(columns))
+    if "spacedirections" not in fields:
+        origin = _first_centers(fields, columns, spatial)
+    if len(columns) == 4:  # a space with time
+        if columns[3].any() or any(step[:3].any() for step in found[3:]):
+            raise ValueError("its axes in space run through time")
+        columns, origin = columns[:3], origin[:3]
+    signs = np.array(SPACES.get(_space(fields), (1, 1, 1))[: len(columns)])
+    return affine_of(signs[:, None] * columns * unit.mm, signs * origin * unit.mm)
+
+
+def _first_centers(fields: dict[str, str], steps: np.ndarray, spatial: list[int]) -> np.ndarray:
+    """Where the first voxel lies on axes that are told by their least positions alone."""
+    least = [float(text) for text in fields.get("axismins", "").split()]
+    if not least:
+        return np.zeros(len(steps))
+    centers = (fields.get("centers", fields.get("centerings", "")).split() + ["cell"] * 9)[:9]
+    half = [0.0 if centers[axis].lower() == "node" else 0.5 for axis in spatial]
+    first = np.array([least[axis] for axis in spatial]) + half * np.diag(steps)
+    return np.nan_to_num(first)
+
+
+def _space(fields: dict[str, str]) -> str:
+    name = fields.get("space", "").lower()
+    short = {"rast": "ras", "last": "las", "lpst": "lps"}
+    return short.get(name, name.removesuffix("-time"))
+
+
+def _notes(fields: dict[str, str], unit: Unit) -> tuple[str, ...]:
+    notes = []
+    if _space(fields) not in SPACES:
+        said = (
+            f"places them in the space {fields['space']!r}"
+            if "space" in fields
+            else "names no space"
+        )
+        notes.append(
+            f"its header {said}, so its axes are taken to run to the patient's left, back and "
+            "head, as other readers do; check the orientation."
+        )
+    if unit != MM:
+        notes.append(units_note(unit.name))
+    return tuple(notes)
+
+
+def _is_planar(spatial: list[int], steps: list[np.ndarray | None]) -> bool:
+    return len(spatial) == 2 and all(
+        step is not None and not step[2:].any() for step in (steps[axis] for axis in spatial)
+    )
+
+
+def _stored(
+    path: Path, fields: dict[str, str], end: int, shape: tuple[int, int, int], frames: int
+) -> Stored:
+    packing = PACKINGS.get(_field(fields, "encoding").lower())
+    if packing is None:
+        raise ValueError(f"its encoding is {fields['encoding']!r}")
+    name = _field(fields, "type").lower()
+    if name not in DTYPES:
+        raise ValueError(f"its values are of the type {name!r}")
+    dtype = np.dtype(DTYPES[name])
+    if dtype.itemsize > 1 and packing != "text":
+        order = {"little": "<", "big": ">"}.get(_field(fields, "endian").lower())
+        if order is None:
+            raise ValueError(f"its byte order is {fields['endian']!r}")
+        dtype = dtype.newbyteorder(order)  # type: ignore[arg-type]
+    detached = fields.get("datafile")
+    values = path if detached is None else data_path(path, detached)
+    skip = int(fields.get("byteskip", 0))
+    stored = Stored(values, dtype, shape, frames, packing=packing, within=skip != 0)
+    stored.start = _after_lines(
+        values, end if detached is None else 0, int(fields.get("lineskip", 0))
+    )
+    if packing != "raw":
+        if skip < -1 or (packing == "text" and skip):
+            raise ValueError(f"its byte skip is {skip}")
+        stored.skip = skip
+    elif skip >= 0:
+        stored.start += skip
+    else:
+        # -1 says that the values come last, and less that so many bytes follow them.
+        first = values.stat().st_size - stored.size + skip + 1
+        if first < stored.start:
+            raise ValueError(f"its byte skip of {skip} leads to before its values")
+        stored.start = first
+    return stored
+
+
+def _after_lines(path: Path, start: int, lines: int) -> int:
+    with path.open("rb") as file:
+        file.seek(start)
+        for _ in range(lines):
+            if not file.readline(_MAX_LINE):
+                raise ValueError(f"it has no {lines} lines to skip")
+        return file.tell()

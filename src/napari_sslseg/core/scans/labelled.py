@@ -1,0 +1,261 @@
+"""Scans together with their labels, and which of their slices a person has finished."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_sslseg.core.common.errors import DataError, GeometryError
+from napari_sslseg.core.common.sizes import MOST_CLASSES, PLANE_AXIS, Plane
+from napari_sslseg.core.scans.find import as_series, series_by_name
+from napari_sslseg.core.scans.formats.dispatch import is_dicom
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.labels import load_labels
+from napari_sslseg.core.scans.names import label_paths, scan_name
+from napari_sslseg.core.scans.series import Source
+from napari_sslseg.core.scans.volume import Modality, Volume, load_volume, read_geometry
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledScan:
+    """A scan, its labels, and its annotated slices.
+
+    Parameters
+    ----------
+    scan : Volume, Series or Path
+        The scan.
+    labels : Volume or Path
+        Label map on the grid of the scan.
+    annotated : tuple of int, optional
+        Indices of the slices, along the slicing plane of the display grid, on which every
+        structure has been labelled (a finished slice may be empty). All slices if not given.
+        Nothing is learnt from other slices: a slice that nobody annotated is not background.
+    """
+
+    scan: Volume | Source
+    labels: Volume | Path
+    annotated: tuple[int, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the scan."""
+        return scan_name(self.scan) if isinstance(self.scan, Path) else self.scan.name
+
+    @property
+    def geometry(self) -> Geometry:
+        """Grid of the scan, from its header alone if it is not loaded."""
+        return self.scan.geometry if isinstance(self.scan, Volume) else read_geometry(self.scan)
+
+    def load(self, modality: Modality | None = None) -> tuple[Volume, Volume]:
+        """Load scan and labels, checked to lie on one grid."""
+        scan = as_volume(self.scan, modality)
+        if isinstance(self.labels, Volume):
+            if not self.labels.geometry.matches(scan.geometry):
+                raise GeometryError(
+                    f"The labels of {scan.name} lie on another grid than the scan; use labels "
+                    "that were drawn on this scan."
+                )
+            return scan, self.labels
+        return scan, load_labels(self.labels, like=scan)
+
+    def annotated_mask(self, n_slices: int) -> np.ndarray:
+        """Which of ``n_slices`` slices are annotated, shape (n_slices,), bool."""
+        if self.annotated is None:
+            return np.ones(n_slices, bool)
+        bad = [index for index in self.annotated if not 0 <= index < n_slices]
+        if bad:
+            raise DataError(
+                f"Slice {bad[0]} of {self.name} is marked as annotated, but its slices are "
+                f"numbered 0 to {n_slices - 1}; correct the list of annotated slices."
+            )
+        mask = np.zeros(n_slices, bool)
+        mask[list(self.annotated)] = True
+        return mask
+
+
+def as_volume(scan: Volume | Source | str, modality: Modality | None = None) -> Volume:
+    """Load the scan unless it is loaded."""
+    return scan if isinstance(scan, Volume) else load_volume(scan, modality=modality)
+
+
+def pair_scans(
+    images: str | Path,
+    labels: str | Path,
+    annotated: dict[str, tuple[int, ...]] | None = None,
+    *,
+    every_image: bool = True,
+) -> list[LabelledScan]:
+    """Pair the scans of one folder with the labels of another by file name.
+
+    Parameters
+    ----------
+    images, labels : path-like
+        Folders (or single files). A label file has the name of its scan.
+    annotated : dict, optional
+        Annotated slices by name of the scan, see :func:`read_annotated`; only scans in it are
+        paired.
+    every_image : bool
+        Whether a scan without labels is an error; else it is left out.
+
+    Raises
+    ------
+    DataError
+        If a scan has no labels, labels have no scan, or nothing is left.
+    """
+    if Path(images).resolve() == Path(labels).resolve():
+        raise DataError(f"{images} was given for both scans and labels; give two folders.")
+    label_files, scans = label_paths(labels), series_by_name(images)
+    if annotated is not None and not annotated:
+        raise DataError("The list of annotated slices is empty; annotate at least one slice.")
+    for name in annotated or ():
+        if name not in scans:
+            raise DataError(
+                f"The list of annotated slices names {name}, but {images} holds no such scan; "
+                "correct the list."
+            )
+    pairs = []
+    for name, scan in scans.items():
+        if annotated is not None and name not in annotated:
+            continue
+        if name not in label_files:
+            if every_image or annotated is not None:
+                raise DataError(
+                    f"The scan {scan.path} has no labels: {labels} holds no file named {name}, "
+                    f"such as {name}.nii.gz; add it, or move the scan to another folder."
+                )
+            continue
+        pairs.append(
+            LabelledScan(scan, label_files[name], None if annotated is None else annotated[name])
+        )
+    orphans = sorted(set(label_files) - set(scans))
+    if orphans:
+        raise DataError(
+            f"The labels {label_files[orphans[0]]} have no scan: {images} holds no file of that "
+            "name; add it, or move the labels to another folder."
+        )
+    if not pairs:
+        raise DataError(f"No scan in {images} has labels in {labels}; give both the same name.")
+    return pairs
+
+
+def read_annotated(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """Read a list of annotated slices.
+
+    Parameters
+    ----------
+    path : path-like
+        JSON, such as ``{"patient_07": [3, 9, 12]}``: the numbers of the finished slices, from 0,
+        along the slicing plane of the display grid (for axial slices, 0 is the most superior).
+
+    Raises
+    ------
+    DataError
+        If the file is missing or holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"The list of annotated slices {path} does not exist; check the path.")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} is no JSON file ({error}); it should hold slice numbers by scan, such as "
+            '{"patient_07": [3, 9, 12]}.'
+        ) from error
+    well_formed = isinstance(found, dict) and all(
+        isinstance(slices, list) and all(type(index) is int for index in slices)
+        for slices in found.values()
+    )
+    if not well_formed:
+        raise DataError(
+            f'{path} must hold slice numbers by scan, such as {{"patient_07": [3, 9, 12]}}.'
+        )
+    return {name: tuple(slices) for name, slices in found.items()}
+
+
+def read_class_names(path: str | Path) -> dict[int, str]:
+    """Read names of classes by label value, such as ``{"1": "liver"}``; none if there is no file.
+
+    Raises
+    ------
+    DataError
+        If the file holds something else.
+    """
+    path = Path(path)
+    if not path.exists():
+        return {}
+    try:
+        return {int(value): str(name) for value, name in json.loads(path.read_text()).items()}
+    except (AttributeError, UnicodeDecodeError, ValueError) as error:
+        raise DataError(
+            f'{path} must hold names by label value, such as {{"1": "liver"}}.'
+        ) from error
+
+
+def found_classes(labelled: Iterable[LabelledScan], plane: Plane) -> tuple[int, ...]:
+    """Label values other than 0 on the annotated slices, in ascending order.
+
+    Raises
+    ------
+    DataError
+        If there is none: with nothing but background there is nothing to learn.
+    """
+    values: set[int] = set()
+    for item in labelled:
+        labels = item.labels
+        if not isinstance(labels, Volume):
+            # Labels of DICOM have no grid but that of their scan.
+            grid = item.geometry if is_dicom(labels) else None
+            labels = load_labels(labels, like=grid)
+        slices = np.moveaxis(labels.data, PLANE_AXIS[plane], 0)
+        values.update(np.unique(slices[item.annotated_mask(len(slices))]).tolist())
+    values.discard(0)
+    if not values:
+        raise DataError(
+            "The annotated slices hold no labelled structure, only background; label one first."
+        )
+    if len(values) > MOST_CLASSES:
+        raise DataError(
+            f"The labels hold {len(values)} different values, which is no set of classes; "
+            "check that these are label files and not scans."
+        )
+    return tuple(sorted(values))
+
+
+def class_indices(data: np.ndarray, classes: Sequence[int], name: str) -> np.ndarray:
+    """Turn label values into 0 (background), 1, 2, … in the order of ``classes``; uint8.
+
+    Raises
+    ------
+    DataError
+        If a value is not among the classes; it names the value and the scan.
+    """
+    if not np.array_equal(data, np.round(data)):
+        raise DataError(f"The labels of {name} are not whole numbers; take the class, not a score.")
+    table = np.array([0, *classes])
+    present = np.unique(data)
+    unknown = np.setdiff1d(present, table)
+    if unknown.size:
+        raise DataError(
+            f"The labels of {name} hold the value {unknown[0]}, which is none of the classes "
+            f"{', '.join(map(str, classes))}; correct the labels or add the class."
+        )
+    order = np.argsort(table)
+    return order[np.searchsorted(table, data, sorter=order)].astype(np.uint8)
+
+
+Scan = Volume | Source | LabelledScan
+
+
+def scan_geometry(scan: Scan) -> Geometry:
+    """Geometry of a scan, from its header alone if it is not loaded."""
+    return scan.geometry if isinstance(scan, Volume | LabelledScan) else read_geometry(scan)
+
+
+def scan_subject(scan: Scan) -> str:
+    """Subject of a scan that may not be loaded yet."""
+    if isinstance(scan, LabelledScan):
+        scan = scan.scan
+    return scan.subject if isinstance(scan, Volume) else as_series(scan).subject

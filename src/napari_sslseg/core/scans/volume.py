@@ -1,0 +1,178 @@
+"""Load scans into the display grid."""
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
+from napari_sslseg.core.scans.find import as_series, find_scans
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.series import Series, Source
+
+Modality = Literal["MR", "CT"]
+
+# Air is −1000 HU and no MR magnitude is that negative: a scan that reaches far below zero in a
+# good share of its voxels, and stays within what CT can measure, is taken for CT.
+CT_AIR = -500.0
+CT_RANGE = (-4096.0, 32767.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A 3D scan, or a label map, in the display grid.
+
+    Parameters
+    ----------
+    data : ndarray, shape (inferior, posterior, left)
+        Values in the display grid: float32, or the integer type of the file where it has no
+        scaling. HU for CT.
+    geometry : Geometry
+        Where the voxels lie, and the way back to the source grid.
+    modality : {"MR", "CT"}
+        Guessed from the values unless given.
+    subject : str
+        The patient that the scan belongs to; splits never cut through a subject.
+    name : str
+        Name of the scan, from the file name.
+    path : Path or None
+        The file that it came from.
+    header : object or None
+        Header of the source file, for writing labels into the same frame.
+    notes : tuple of str
+        What was done to make a regular grid of the source, such as resampling.
+    """
+
+    data: np.ndarray = field(repr=False)
+    geometry: Geometry
+    modality: Modality = "MR"
+    subject: str = "unknown"
+    name: str = "scan"
+    path: Path | None = None
+    header: Any = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.data.shape != self.geometry.display_shape:
+            raise GeometryError(
+                f"{self.name} has data of shape {self.data.shape} but a display grid of "
+                f"{self.geometry.display_shape}; pass the data through geometry.to_display first."
+            )
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size in mm along the display axes."""
+        return self.geometry.spacing
+
+
+class HasLabels(Protocol):
+    """Anything that carries labels in the display grid, such as a prediction."""
+
+    @property
+    def labels(self) -> np.ndarray: ...
+
+    @property
+    def volume(self) -> Volume: ...
+
+
+def guess_modality(data: np.ndarray) -> Modality:
+    """CT if a notable share of voxels is as dense as air in HU, else MR.
+
+    Parameters
+    ----------
+    data : ndarray
+        Values of a scan in any grid.
+    """
+    sample = sampled(data)
+    low, high = float(sample.min()), float(sample.max())
+    looks_like_hu = (
+        CT_RANGE[0] <= low < 0
+        and high <= CT_RANGE[1]
+        and (float(np.mean(sample < CT_AIR)) > 0.01 or low <= -1000)
+    )
+    return "CT" if looks_like_hu else "MR"
+
+
+def sampled(data: np.ndarray) -> np.ndarray:
+    """At most some 400,000 values, evenly spread, without a copy of the scan to take them from."""
+    return data.ravel(order="K")[:: max(1, data.size // 200_000)]
+
+
+def read_geometry(source: Source | str) -> Geometry:
+    """Geometry of a scan that is not loaded, from its headers alone."""
+    return as_series(source).opened().geometry
+
+
+def load_volume(
+    source: Source | str, *, modality: Modality | None = None, subject: str | None = None
+) -> Volume:
+    """Load one scan.
+
+    Parameters
+    ----------
+    source : path-like or Series
+        A file (NIfTI, NRRD, MetaImage, DICOM), a folder with one DICOM series, or a series of
+        :func:`~napari_sslseg.core.scans.find.list_series`. A single file of a DICOM series gives that
+        slice alone.
+    modality : {"MR", "CT"}, optional
+        Overrides the header (DICOM) or the guess from the values.
+    subject : str, optional
+        Overrides the guess from the file name, or the pseudonym of a DICOM patient.
+
+    Returns
+    -------
+    Volume
+        Data in the display grid, float32 or the integer type of the file; HU for CT.
+
+    Raises
+    ------
+    VolumeError
+        If it cannot be read, is no grey image in three dimensions, holds several volumes, or
+        holds NaN or infinite values.
+    """
+    series = as_series(source)
+    image = series.opened()
+    try:
+        data = image.values(series.frame)
+    except MemoryError as error:
+        raise VolumeError(
+            f"{series.path} does not fit into memory as {image.geometry.shape} voxels; crop it or "
+            "use a machine with more memory."
+        ) from error
+    for note in series.notes:
+        warnings.warn(f"{series.path}: {note}", ScanWarning, stacklevel=2)
+    return Volume(
+        data=image.geometry.to_display(data),
+        geometry=image.geometry,
+        modality=modality or _modality(series, data),
+        subject=subject or series.subject,
+        name=series.name,
+        path=series.path,
+        header=image.header,
+        notes=series.notes,
+    )
+
+
+def load_volumes(
+    paths: str | Path | Iterable[str | Path], *, modality: Modality | None = None
+) -> list[Volume]:
+    """Load every scan in files and folders, in the order of names, one volume per DICOM series.
+
+    See :func:`~napari_sslseg.core.scans.find.list_series` for what counts; DICOM series that cannot
+    be used are left out with a warning each.
+    """
+    return [load_volume(series, modality=modality) for series in find_scans(paths)]
+
+
+def _modality(series: Series, data: np.ndarray) -> Modality:
+    if series.modality is None:
+        return guess_modality(data)
+    if series.modality != "MR" and series.modality != "CT":
+        raise VolumeError(
+            f"{series.path} is a {series.modality} series; choose MR or CT scans, or pass "
+            "modality= to use it as if it were one."
+        )
+    return "CT" if series.modality == "CT" else "MR"
