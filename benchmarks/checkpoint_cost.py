@@ -17,16 +17,16 @@ import torch
 
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.events import Step
-from napari_sslseg.core.config import Training
 from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.loop import Loop
-from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.networks.unet2d import UNet2d
-from napari_sslseg.core.preprocess_config import Preprocessing
-from napari_sslseg.core.pretext.registry import default_task
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.core.settings.networks import Network
+from napari_sslseg.core.settings.preprocessing import Preprocessing
+from napari_sslseg.core.settings.pretext.registry import default_task
+from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.slices import SliceStore
 from napari_sslseg.core.store import LoadedScan
 from napari_sslseg.core.training import train

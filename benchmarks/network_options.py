@@ -21,15 +21,15 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from napari_sslseg.core.network_config import (
+from napari_sslseg.core.networks import unet2d
+from napari_sslseg.core.networks.build import make_network
+from napari_sslseg.core.settings.networks import (
     Dense3dNetwork,
     DynUNet2dNetwork,
     DynUNet3dNetwork,
     Network,
     UmapathyNetwork,
 )
-from napari_sslseg.core.networks import unet2d
-from napari_sslseg.core.networks.build import make_network
 
 CASES = {
     "tiny": (Network.preset("tiny"), 16, (128, 128)),

@@ -10,9 +10,9 @@ from pathlib import Path
 import nibabel
 import torch
 
-from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.scans.labelled import LabelledScan
+from napari_sslseg.core.settings.networks import Network
 
 PROCESSES = "nnUNet_n_proc_DA"
 

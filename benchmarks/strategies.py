@@ -93,7 +93,7 @@ def rows(name: str, folder: Path, options: argparse.Namespace) -> Iterator[dict[
         scans = [pair.scan for pair in pairs if scan_subject(pair) in pool[:MOST_PRETRAINED]]
         training = core.Training(steps=options.pretrain_steps, batch_size=options.batch)
         settings = core.PretrainSettings(**common, training=training, validation_share=0)
-        from napari_sslseg.core.pretext.registry import make_task
+        from napari_sslseg.core.settings.pretext.registry import make_task
 
         task = make_task(options.task, size)
         core.pretrain(scans, task, out=pretrained, settings=settings, device="cpu", overwrite=True)

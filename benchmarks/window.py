@@ -167,8 +167,8 @@ def bare_training() -> None:
     """Train the network of the plugin in a thread, with nothing around it."""
     import torch
 
-    from napari_sslseg.core.config import PretrainSettings
     from napari_sslseg.core.networks.build import make_network
+    from napari_sslseg.core.settings.stages import PretrainSettings
 
     network = make_network(PretrainSettings().network, 1, 1)
     optimizer = torch.optim.Adam(network.parameters())

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from napari_sslseg import core
-from napari_sslseg.core.pretext.registry import TASKS, TaskSettings, make_task
+from napari_sslseg.core.settings.pretext.registry import TASKS, TaskSettings, make_task
 
 Method = Literal["core", "random-forest", "monai-loop", "nnunet"]
 

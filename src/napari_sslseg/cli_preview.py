@@ -72,11 +72,11 @@ def preview(
     seed: Seed = 0,
 ) -> None:
     """Draw what a pretext task does to scans; of a preset, what its first stage does."""
-    from napari_sslseg.core.presets import preset_named
-    from napari_sslseg.core.pretext.registry import TASKS
     from napari_sslseg.core.preview import draw_preview
     from napari_sslseg.core.scans.labelled import as_volume
     from napari_sslseg.core.scans.sources import bare
+    from napari_sslseg.core.settings.presets.registry import preset_named
+    from napari_sslseg.core.settings.pretext.registry import TASKS
 
     base = preset_named(preset) if preset else None
     if base is not None and (task is not None or init is not None):
@@ -134,8 +134,8 @@ def preview(
 
 def _check_run(init: Path, asked: dict[str, Any]) -> None:
     """Refuse options that are not those of the run to show."""
-    from napari_sslseg.core.config import PretrainSettings
     from napari_sslseg.core.runs import Run
+    from napari_sslseg.core.settings.stages import PretrainSettings
 
     run = Run.open(init, "pretrain")
     preprocessing = run.settings(PretrainSettings).preprocessing

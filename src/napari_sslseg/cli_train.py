@@ -114,12 +114,12 @@ def pretrain(
     as_json: Json = False,
 ) -> None:
     """Pretrain a network on unlabelled scans."""
-    from napari_sslseg.core.network_config import named_network
     from napari_sslseg.core.preset_runs import iter_pretrain_preset
-    from napari_sslseg.core.presets import preset_named
-    from napari_sslseg.core.pretext.registry import make_task
     from napari_sslseg.core.pretrain import iter_pretrain, sample_size
     from napari_sslseg.core.scans.sources import bare
+    from napari_sslseg.core.settings.networks import named_network
+    from napari_sslseg.core.settings.presets.registry import preset_named
+    from napari_sslseg.core.settings.pretext.registry import make_task
     from napari_sslseg.core.start import open_start, preprocessing_of, settled
 
     start_processes = partial(launch, devices, nodes, device)
@@ -260,12 +260,12 @@ def finetune(
 ) -> None:
     """Fine-tune a U-Net on annotated slices."""
     from napari_sslseg.core.finetune import iter_finetune, split_validation
-    from napari_sslseg.core.network_config import named_network
     from napari_sslseg.core.preset_runs import iter_finetune_preset
-    from napari_sslseg.core.presets import preset_named
     from napari_sslseg.core.runs import Run
     from napari_sslseg.core.scans.labelled import pair_scans, read_annotated
-    from napari_sslseg.core.self_training_config import self_trained
+    from napari_sslseg.core.settings.networks import named_network
+    from napari_sslseg.core.settings.presets.registry import preset_named
+    from napari_sslseg.core.settings.self_training import self_trained
     from napari_sslseg.core.start import preprocessing_of
 
     start_processes = partial(launch, devices, nodes, device)

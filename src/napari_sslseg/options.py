@@ -193,7 +193,7 @@ def settings_for(
     **others: Any,
 ) -> Any:
     """Settings of a stage, by the name of their class; a network of None is left unset."""
-    from napari_sslseg.core import config
+    from napari_sslseg.core.settings import stages as config
 
     fields: dict[str, Any] = {"preprocessing": preprocessing, **others}
     if network is not None:

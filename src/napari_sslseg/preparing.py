@@ -76,7 +76,7 @@ def network_and_preprocessing(
     neighbours: int | None = None,
 ) -> tuple[str | None, Any]:
     """Network and preprocessing from scratch, or None of both where ``init`` names a run."""
-    from napari_sslseg.core.network_config import named_network
+    from napari_sslseg.core.settings.networks import named_network
 
     if init is None:
         name = network or "small"

@@ -7,8 +7,8 @@ import torch
 
 from napari_sslseg.core.checkpoints import load_weights, restore, save_weights, transfer
 from napari_sslseg.core.common.errors import CheckpointError
-from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.networks.unet2d import UNet2d
+from napari_sslseg.core.settings.networks import Network
 
 TINY = Network.preset("tiny")
 

@@ -8,10 +8,10 @@ from napari_sslseg.core.common.events import Progress
 from napari_sslseg.core.crops import CropStore, iter_crops
 from napari_sslseg.core.placement import resample, volume_placement
 from napari_sslseg.core.preprocess import prepare_volume
-from napari_sslseg.core.preprocess_config import CT_WINDOWS, VolumePreprocessing
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.core.settings.preprocessing import CT_WINDOWS, VolumePreprocessing
 
 
 def scan(data, name="a", spacing=(1.0, 1.0, 1.0), modality="MR"):

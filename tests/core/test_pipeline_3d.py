@@ -7,14 +7,15 @@ import pytest
 
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Training
 from napari_sslseg.core.finetune import finetune
-from napari_sslseg.core.network_config import Dense3dNetwork, DynUNet3dNetwork, Network
-from napari_sslseg.core.preprocess_config import VolumePreprocessing
-from napari_sslseg.core.pretext.registry import make_task
 from napari_sslseg.core.pretrain import pretrain
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.core.settings.networks import Dense3dNetwork, DynUNet3dNetwork, Network
+from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
+from napari_sslseg.core.settings.pretext.registry import make_task
+from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
+from napari_sslseg.core.settings.training import Training
 
 TINY = DynUNet3dNetwork(widths=(4, 8, 16))
 COARSE = VolumePreprocessing(modality="CT", spacing=(12.0, 9.0, 9.0), size=(16, 32, 32))

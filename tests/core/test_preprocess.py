@@ -4,12 +4,12 @@ import torch
 
 from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.common.frozen import checked
-from napari_sslseg.core.config import FinetuneSettings
 from napari_sslseg.core.placement import Placement, canvas_size, placement, resample
 from napari_sslseg.core.preprocess import normalize, prepare, prepare_labels
-from napari_sslseg.core.preprocess_config import CT_WINDOWS, Preprocessing, Window
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.core.settings.preprocessing import CT_WINDOWS, Preprocessing, Window
+from napari_sslseg.core.settings.stages import FinetuneSettings
 
 
 def scan(data, spacing=(1.0, 1.0, 1.0), modality="MR"):

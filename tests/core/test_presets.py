@@ -12,15 +12,15 @@ from napari_sslseg import core
 from napari_sslseg.core import preset_runs
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Done, Message, StopFlag
-from napari_sslseg.core.config import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.predict import load_segmenter
-from napari_sslseg.core.preprocess_config import VolumePreprocessing
-from napari_sslseg.core.preset_settings import Preset
-from napari_sslseg.core.preset_words import preset_rows
-from napari_sslseg.core.presets import PRESETS, preset_named
-from napari_sslseg.core.pretext.registry import TASKS
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
+from napari_sslseg.core.settings.presets.preset import Preset
+from napari_sslseg.core.settings.presets.registry import PRESETS, preset_named
+from napari_sslseg.core.settings.presets.words import preset_rows
+from napari_sslseg.core.settings.pretext.registry import TASKS
+from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 
 FLAT = [name for name, preset in PRESETS.items() if preset.network.dimensions == 2]
 
@@ -176,7 +176,7 @@ def test_words_by_hand():
 def test_importing_presets_loads_no_torch():
     code = (
         "import sys; from napari_sslseg.core import PRESETS, pretrain_preset; import "
-        "napari_sslseg.core.preset_words; print('torch' in sys.modules, 'monai' in sys.modules)"
+        "napari_sslseg.core.settings.presets.words; print('torch' in sys.modules, 'monai' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

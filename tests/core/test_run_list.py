@@ -7,10 +7,11 @@ import sys
 import pytest
 
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, DataError, StorageError
-from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Training
-from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.run_list import list_runs, run_differences
 from napari_sslseg.core.runs import Run, RunWriter
+from napari_sslseg.core.settings.networks import Network
+from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
+from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.tensorboard import write_events
 
 

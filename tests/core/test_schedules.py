@@ -11,7 +11,6 @@ from torch import nn
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Message, Step, Validation
-from napari_sslseg.core.config import EarlyStopping, Training
 from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.runs import RunWriter
 from napari_sslseg.core.schedules import (
@@ -21,6 +20,7 @@ from napari_sslseg.core.schedules import (
     validation_interval,
     with_steps,
 )
+from napari_sslseg.core.settings.training import EarlyStopping, Training
 from napari_sslseg.core.training import train
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from napari_sslseg.core.config import LossKind
 from napari_sslseg.core.segmentation_loss import (
     SIGMOID,
     SegmentationLoss,
@@ -14,6 +13,7 @@ from napari_sslseg.core.segmentation_loss import (
     class_shares,
     score_channels,
 )
+from napari_sslseg.core.settings.stages import LossKind
 
 KINDS = get_args(LossKind)
 SHAPES = [(2, 5, 7), (2, 3, 5, 7)]

@@ -9,8 +9,8 @@ import torch
 from napari_sslseg.core.common.compute.randomness import random_states
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.config import Training
 from napari_sslseg.core.schedules import Patience, Schedule, make_optimizer
+from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.state import (
     State,
     newest_state,

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from napari_sslseg import core
-from napari_sslseg.core.network_config import DynUNet3dNetwork
 from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.predict import load_segmenter
+from napari_sslseg.core.settings.networks import DynUNet3dNetwork
 from napari_sslseg.core.test_time import VIEWS, averaged_shares, moved
 
 

@@ -18,20 +18,21 @@ from napari_sslseg.core.checkpoints import load_weights
 from napari_sslseg.core.common.errors import CheckpointError, GeometryError
 from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Training
 from napari_sslseg.core.finetune import finetune
-from napari_sslseg.core.network_config import Network, named_network
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.limits import planned, planned_network, tensor_shapes
 from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.core.placement import placement
 from napari_sslseg.core.predict import load_segmenter
-from napari_sslseg.core.preprocess_config import Preprocessing
-from napari_sslseg.core.pretext.registry import TASKS, make_task
 from napari_sslseg.core.pretrain import pretrain
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import pair_scans
+from napari_sslseg.core.settings.networks import Network, named_network
+from napari_sslseg.core.settings.preprocessing import Preprocessing
+from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
+from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
+from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.start import settled
 
 COPIES = 200

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from napari_sslseg import core
 from napari_sslseg.core.common.events import Preview
-from napari_sslseg.core.pretext.registry import make_task
+from napari_sslseg.core.settings.pretext.registry import make_task
 
 TINY = core.Network.preset("tiny")
 

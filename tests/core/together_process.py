@@ -78,7 +78,7 @@ def draw_as_several(shares):
 def jobs(out, resume):
     """Name and events of every training."""
     from napari_sslseg import core
-    from napari_sslseg.core.pretext.registry import make_task
+    from napari_sslseg.core.settings.pretext.registry import make_task
 
     labelled = [core.LabelledScan(*scan(seed)) for seed in range(1, 8)]
     scans = [item.scan for item in labelled]

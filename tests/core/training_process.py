@@ -29,7 +29,7 @@ def scan(seed):
 
 
 def training(steps):
-    from napari_sslseg.core.config import Training
+    from napari_sslseg.core.settings.training import Training
 
     return Training(
         steps=steps, batch_size=4, learning_rate=1e-3, seed=3, checkpoint_share=1,

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from napari_sslseg.core.phantom import write_dataset
-from napari_sslseg.core.preset_settings import Preset
-from napari_sslseg.core.presets import PRESETS
+from napari_sslseg.core.settings.presets.preset import Preset
+from napari_sslseg.core.settings.presets.registry import PRESETS
 
 COMMAND = [sys.executable, "-c", "from napari_sslseg.cli import main; main()"]
 

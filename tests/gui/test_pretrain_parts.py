@@ -13,9 +13,9 @@ import pytest
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.pretext.registry import make_task
 from napari_sslseg.core.samples import default_preprocessing
 from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.core.settings.pretext.registry import make_task
 from napari_sslseg.gui import jobs
 from napari_sslseg.gui.curves import Curve, short
 from napari_sslseg.gui.eta import Eta, duration, time_range

@@ -1,14 +1,7 @@
-from .augmentation_config import Augmentation as Augmentation
 from .common.compute.distributed import launch as launch
 from .common.errors import SslsegError as SslsegError
 from .common.events import PauseFlag as PauseFlag, StopFlag as StopFlag
 from .common.pictures import SlicePrediction as SlicePrediction
-from .config import (
-    EarlyStopping as EarlyStopping,
-    FinetuneSettings as FinetuneSettings,
-    PretrainSettings as PretrainSettings,
-    Training as Training,
-)
 from .demo import iter_demo as iter_demo
 from .evaluate import (
     evaluate as evaluate,
@@ -17,45 +10,19 @@ from .evaluate import (
 )
 from .finetune import finetune as finetune, iter_finetune as iter_finetune
 from .import_weights import import_weights as import_weights
-from .network_config import (
-    Dense3dNetwork as Dense3dNetwork,
-    DynUNet2dNetwork as DynUNet2dNetwork,
-    DynUNet3dNetwork as DynUNet3dNetwork,
-    MultiMixNetwork as MultiMixNetwork,
-    Network as Network,
-    UmapathyNetwork as UmapathyNetwork,
-)
 from .phantom import (
     PHANTOM_CLASSES as PHANTOM_CLASSES,
     make_patient as make_patient,
     write_dataset as write_dataset,
 )
 from .predict import Prediction as Prediction, load_segmenter as load_segmenter, predict as predict
-from .preprocess_config import (
-    CT_WINDOWS as CT_WINDOWS,
-    Preprocessing as Preprocessing,
-    VolumePreprocessing as VolumePreprocessing,
-    Window as Window,
-)
 from .preset_runs import (
     finetune_preset as finetune_preset,
     iter_finetune_preset as iter_finetune_preset,
     iter_pretrain_preset as iter_pretrain_preset,
     pretrain_preset as pretrain_preset,
 )
-from .preset_settings import Preset as Preset
-from .presets import PRESETS as PRESETS, preset_named as preset_named
 from .pretext.context_prediction import ContextPrediction as ContextPrediction
-from .pretext.context_restoration import ContextRestoration as ContextRestoration
-from .pretext.global_contrast import GlobalContrast as GlobalContrast
-from .pretext.local_contrast import LocalContrast as LocalContrast
-from .pretext.mae import MaskedPatches as MaskedPatches
-from .pretext.masked_pixels import MaskedPixels as MaskedPixels
-from .pretext.models_genesis import ModelsGenesis as ModelsGenesis
-from .pretext.polycl import PolyCL as PolyCL
-from .pretext.siamese import SiameseSides as SiameseSides
-from .pretext.spark import SparseMasking as SparseMasking
-from .pretext.volume_fusion import VolumeFusion as VolumeFusion
 from .pretrain import iter_pretrain as iter_pretrain, pretrain as pretrain
 from .project import LabelledSplit as LabelledSplit, Project as Project
 from .project_add import AddedScans as AddedScans
@@ -82,7 +49,39 @@ from .scans.labels import (
 )
 from .scans.series import Series as Series
 from .scans.volume import Volume as Volume, load_volume as load_volume, load_volumes as load_volumes
-from .self_training_config import SelfTraining as SelfTraining
+from .settings.augmentation import Augmentation as Augmentation
+from .settings.networks import (
+    Dense3dNetwork as Dense3dNetwork,
+    DynUNet2dNetwork as DynUNet2dNetwork,
+    DynUNet3dNetwork as DynUNet3dNetwork,
+    MultiMixNetwork as MultiMixNetwork,
+    Network as Network,
+    UmapathyNetwork as UmapathyNetwork,
+)
+from .settings.preprocessing import (
+    CT_WINDOWS as CT_WINDOWS,
+    Preprocessing as Preprocessing,
+    VolumePreprocessing as VolumePreprocessing,
+    Window as Window,
+)
+from .settings.presets.preset import Preset as Preset
+from .settings.presets.registry import PRESETS as PRESETS, preset_named as preset_named
+from .settings.pretext.context import ContextRestoration as ContextRestoration
+from .settings.pretext.global_contrast import GlobalContrast as GlobalContrast
+from .settings.pretext.local_contrast import LocalContrast as LocalContrast
+from .settings.pretext.masked_patches import MaskedPatches as MaskedPatches
+from .settings.pretext.masked_pixels import MaskedPixels as MaskedPixels
+from .settings.pretext.models_genesis import ModelsGenesis as ModelsGenesis
+from .settings.pretext.polycl import PolyCL as PolyCL
+from .settings.pretext.siamese_sides import SiameseSides as SiameseSides
+from .settings.pretext.sparse_masking import SparseMasking as SparseMasking
+from .settings.pretext.volume_fusion import VolumeFusion as VolumeFusion
+from .settings.self_training import SelfTraining as SelfTraining
+from .settings.stages import (
+    FinetuneSettings as FinetuneSettings,
+    PretrainSettings as PretrainSettings,
+)
+from .settings.training import EarlyStopping as EarlyStopping, Training as Training
 from .slices import SliceStore as SliceStore
 from .subjects import split_subjects as split_subjects
 from .watch import Watch as Watch

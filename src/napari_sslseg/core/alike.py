@@ -12,8 +12,8 @@ import numpy as np
 from napari_sslseg.core.common.errors import ScanWarning
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.common.text import some_of
-from napari_sslseg.core.preprocess_config import Preprocessing
 from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.settings.preprocessing import Preprocessing
 
 Spacing = tuple[float, float, float]
 

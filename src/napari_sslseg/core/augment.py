@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_sslseg.core.augmentation_config import Augmentation
 from napari_sslseg.core.common.sizes import Size, as_size
 from napari_sslseg.core.greys import apply_blur, apply_gamma
+from napari_sslseg.core.settings.augmentation import Augmentation
 
 CONTROL_POINTS = 5
 

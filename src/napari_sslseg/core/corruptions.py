@@ -17,13 +17,13 @@ from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.sizes import Size, as_size
 from napari_sslseg.core.moves import patch_offsets, runs, stacked, swap_blocks, symmetries, through
 from napari_sslseg.core.patches import (
-    Sampling,
     check_patches,
     largest_patch,
     poisson_disc_patches,
     uniform_patches,
     uniform_swaps,
 )
+from napari_sslseg.core.settings.pretext.context import Sampling
 
 __all__ = [
     "PatchErase",

@@ -18,9 +18,9 @@ from napari_sslseg.core.common.events import Progress, StopFlag
 from napari_sslseg.core.crop_files import VolumeArrays, VolumeDisk, VolumeMemory, open_volumes
 from napari_sslseg.core.placement import resampled_shape, rounded_up, volume_placement
 from napari_sslseg.core.preprocess import prepare_labels, prepare_volume
-from napari_sslseg.core.preprocess_config import VolumePreprocessing
 from napari_sslseg.core.scans.labelled import Scan, scan_geometry
 from napari_sslseg.core.scans.volume import Modality
+from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
 from napari_sslseg.core.slice_files import INDEX
 from napari_sslseg.core.slices import MEMORY_LIMIT
 from napari_sslseg.core.store import SampleStore, ScanRecord, add_record, fingerprint, load_scan

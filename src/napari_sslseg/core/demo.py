@@ -16,11 +16,9 @@ import numpy as np
 from napari_sslseg.core.common.atomic import atomic_path, write_text
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
-from napari_sslseg.core.config import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.demo_plan import FULL, Plan, demo_preprocessing
 from napari_sslseg.core.evaluate import evaluate, summarize
 from napari_sslseg.core.finetune import iter_finetune
-from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.core.predict import load_segmenter, predict
 from napari_sslseg.core.pretrain import iter_pretrain, sample_size
@@ -36,7 +34,9 @@ from napari_sslseg.core.scans.labelled import (
 )
 from napari_sslseg.core.scans.labels import save_labels
 from napari_sslseg.core.scores import Evaluation
-from napari_sslseg.core.self_training_config import self_trained
+from napari_sslseg.core.settings.networks import Network
+from napari_sslseg.core.settings.self_training import self_trained
+from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.subjects import hold_out
 
 ARMS = ("scratch", "pretrained", "self-trained")

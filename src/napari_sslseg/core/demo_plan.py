@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.config import Training
 from napari_sslseg.core.placement import resampled_shape
-from napari_sslseg.core.preprocess_config import Preprocessing
 from napari_sslseg.core.samples import default_preprocessing
 from napari_sslseg.core.scans.labelled import as_volume, scan_geometry
 from napari_sslseg.core.scans.series import Source
+from napari_sslseg.core.settings.preprocessing import Preprocessing
+from napari_sslseg.core.settings.training import Training
 
 # Pixels that pass through the network in one step: enough for a steady step, little enough for a
 # laptop. Lengths are given in pixels, so that a demonstration takes about as long on large slices

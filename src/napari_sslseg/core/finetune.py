@@ -21,7 +21,6 @@ from napari_sslseg.core.common.events import (
     drained,
 )
 from napari_sslseg.core.common.text import some_of
-from napari_sslseg.core.config import FinetuneSettings
 from napari_sslseg.core.middle import annotated_middle, check_middle, describe_middle
 from napari_sslseg.core.provenance import data_record
 from napari_sslseg.core.resume import check_same, refuse_settings, same_labelled
@@ -32,6 +31,7 @@ from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.segmentation_loss import SegmentationLoss, score_channels
 from napari_sslseg.core.self_training import round_starts
 from napari_sslseg.core.session import Init as Init, Session
+from napari_sslseg.core.settings.stages import FinetuneSettings
 from napari_sslseg.core.start import load_start, open_start, settled
 from napari_sslseg.core.store import refuse_label_maps
 from napari_sslseg.core.strategies import planned, settled_strategy
@@ -137,9 +137,10 @@ def _finetune(
     """Do as :func:`iter_finetune` does, while its folder is locked."""
     from napari_sslseg.core.averaging import Averaged
     from napari_sslseg.core.job import Job
-    from napari_sslseg.core.networks.build import check_dimensions, make_network
+    from napari_sslseg.core.networks.build import make_network
     from napari_sslseg.core.networks.reconstruction import check_reconstruction, with_branch
     from napari_sslseg.core.schedules import with_steps
+    from napari_sslseg.core.settings.networks import check_dimensions
     from napari_sslseg.core.training import run_job
 
     earlier = yield from session.earlier()

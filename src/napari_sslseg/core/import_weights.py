@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.checkpoints import check_finite, save_tensors
 from napari_sslseg.core.common.errors import CheckpointError
-from napari_sslseg.core.config import PretrainSettings
 from napari_sslseg.core.foreign_weights import read_foreign
-from napari_sslseg.core.network_config import NetworkSettings, named_network
-from napari_sslseg.core.networks.build import check_dimensions
 from napari_sslseg.core.networks.limits import planned_network, tensor_shapes
-from napari_sslseg.core.preprocess_config import AnyPreprocessing
 from napari_sslseg.core.runs import Run, RunWriter, claim
 from napari_sslseg.core.samples import default_preprocessing, sample_dimensions
+from napari_sslseg.core.settings.networks import NetworkSettings, check_dimensions, named_network
+from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
+from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.staged_files import remove_plan
 from napari_sslseg.core.weight_names import PARTS, Matching, match_tensors
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_sslseg.core.common.errors import SslsegError
-from napari_sslseg.core.config import Training
+from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.strategies import Plan
 
 Sampler = Callable[[np.random.Generator], Iterator[np.ndarray]]

@@ -16,10 +16,10 @@ from napari_sslseg.core.crops import CropStore
 from napari_sslseg.core.organ_boxes import OrganBox, organ_boxes, organ_crop, whole_organ
 from napari_sslseg.core.placement import Placement, volume_placement
 from napari_sslseg.core.preprocess import prepare_labels, prepare_volume
-from napari_sslseg.core.preprocess_config import VolumePreprocessing
-from napari_sslseg.core.pretext.siamese import SiameseSides
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume, scan_geometry
 from napari_sslseg.core.scans.volume import Modality, Volume
+from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
+from napari_sslseg.core.settings.pretext.siamese_sides import SiameseSides
 from napari_sslseg.core.store import LoadedScan, ScanRecord, add_record
 
 FIRST, SECOND = 1, 2

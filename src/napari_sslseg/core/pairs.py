@@ -8,14 +8,11 @@ epoch from a seeded generator, where the authors' code froze them once.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import Literal
 
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError
-
-Selection = Literal["scan", "organ", "scan+organ"]
-"""By what slices are told alike: PolyCL-S, PolyCL-O, PolyCL-M."""
+from napari_sslseg.core.settings.pretext.polycl import Selection
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,16 +5,14 @@ NumPy alone, so that the screen can ask what fits without loading PyTorch.
 
 from functools import lru_cache
 from math import ceil, isqrt, prod
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.sizes import Size, images_of, words_for
-
-Sampling = Literal["poisson-disc", "uniform"]
-"""How patches are placed: with a least distance between them, or anywhere."""
+from napari_sslseg.core.settings.pretext.context import Sampling
 
 # Random sequential addition of Poisson discs jams at 0.32 to 0.35 of the area, that of cubes at
 # 0.42 of the volume or above.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 from napari_sslseg.core.common.errors import GeometryError
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocessing
 from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.settings.preprocessing import Preprocessing, VolumePreprocessing
 
 if TYPE_CHECKING:
     import torch

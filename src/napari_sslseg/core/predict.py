@@ -18,16 +18,10 @@ from napari_sslseg.core.common.errors import (
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import some_of
-from napari_sslseg.core.config import FinetuneSettings, LossKind
 from napari_sslseg.core.loose_parts import check_least_part, without_loose_parts
 from napari_sslseg.core.placement import Placement, placement
 from napari_sslseg.core.predict_volumes import volume_shares
 from napari_sslseg.core.preprocess import prepare
-from napari_sslseg.core.preprocess_config import (
-    AnyPreprocessing,
-    Preprocessing,
-    VolumePreprocessing,
-)
 from napari_sslseg.core.run_network import check_run_network
 from napari_sslseg.core.runs import Run
 from napari_sslseg.core.scans.find import list_series
@@ -38,6 +32,12 @@ from napari_sslseg.core.scans.labels import DICOM_SUFFIX, save_labels
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.segmentation_loss import class_shares, score_channels
+from napari_sslseg.core.settings.preprocessing import (
+    AnyPreprocessing,
+    Preprocessing,
+    VolumePreprocessing,
+)
+from napari_sslseg.core.settings.stages import FinetuneSettings, LossKind
 from napari_sslseg.core.test_time import averaged_shares
 
 if TYPE_CHECKING:

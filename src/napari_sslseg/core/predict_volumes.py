@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from napari_sslseg.core.placement import volume_placement
 from napari_sslseg.core.preprocess import prepare_volume
-from napari_sslseg.core.preprocess_config import VolumePreprocessing
 from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,8 +5,8 @@ import numpy as np
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.placement import Placement
-from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocessing
 from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.core.settings.preprocessing import Preprocessing, VolumePreprocessing
 
 
 def normalize(volume: Volume, settings: Preprocessing | VolumePreprocessing) -> np.ndarray:

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_sslseg.core.common.compute.distributed import on_first
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, StopFlag, drained
-from napari_sslseg.core.config import PretrainSettings
 from napari_sslseg.core.finetune import iter_finetune
-from napari_sslseg.core.network_config import NetworkSettings
-from napari_sslseg.core.preprocess_config import AnyPreprocessing
-from napari_sslseg.core.preset_settings import Preset
-from napari_sslseg.core.presets import preset_named
-from napari_sslseg.core.pretext.registry import TaskSettings, describe
 from napari_sslseg.core.pretrain import iter_pretrain, pretrain_in, sample_size
 from napari_sslseg.core.resume import refuse_settings
 from napari_sslseg.core.runs import Run, claim
@@ -22,6 +16,12 @@ from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume
 from napari_sslseg.core.scans.sources import Gathered, bare, gather_scans
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.session import Init, Session
+from napari_sslseg.core.settings.networks import NetworkSettings
+from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
+from napari_sslseg.core.settings.presets.preset import Preset
+from napari_sslseg.core.settings.presets.registry import preset_named
+from napari_sslseg.core.settings.pretext.registry import TaskSettings, describe
+from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.staged_files import is_staged, stage_folders
 from napari_sslseg.core.staged_plan import Plan
 from napari_sslseg.core.staged_run import Place, StagedRun, held
@@ -55,7 +55,7 @@ def iter_pretrain_preset(
     scans : path-like, Volume, or several
         Files, folders or loaded scans, all MR or all CT.
     preset : Preset or str, optional
-        A preset, perhaps with :meth:`~napari_sslseg.core.preset_settings.Preset.with_overrides`,
+        A preset, perhaps with :meth:`~napari_sslseg.core.settings.presets.preset.Preset.with_overrides`,
         or the name of one. Not given to go on with a run.
     out : path-like
         Run folder of the last stage; earlier ones stand in it, as ``first-stage`` and so on, and

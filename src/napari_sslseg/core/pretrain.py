@@ -20,15 +20,11 @@ from napari_sslseg.core.common.events import (
     Validation,
     drained,
 )
-from napari_sslseg.core.config import PretrainSettings
 from napari_sslseg.core.crops import crop_size
 from napari_sslseg.core.middle import check_middle, describe_middle, middle_of
 from napari_sslseg.core.organ_crops import iter_organ_crops
 from napari_sslseg.core.placement import canvas_size, resampled_shape
-from napari_sslseg.core.preprocess_config import AnyPreprocessing, VolumePreprocessing
-from napari_sslseg.core.pretext.registry import TaskSettings
 from napari_sslseg.core.pretext.showing import PretextShow
-from napari_sslseg.core.pretext.siamese import SiameseSides
 from napari_sslseg.core.provenance import data_record
 from napari_sslseg.core.resume import check_same, refuse_settings, same_scans
 from napari_sslseg.core.runs import Run, claim
@@ -37,6 +33,10 @@ from napari_sslseg.core.scans.labelled import Scan, scan_geometry
 from napari_sslseg.core.scans.sources import bare, gather_scans
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.session import Session
+from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, VolumePreprocessing
+from napari_sslseg.core.settings.pretext.registry import TaskSettings
+from napari_sslseg.core.settings.pretext.siamese_sides import SiameseSides
+from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.start import load_start, open_start, settled
 from napari_sslseg.core.store import refuse_label_maps
 from napari_sslseg.core.subjects import split_subjects
@@ -165,9 +165,15 @@ def _pretrain(
 ) -> Iterator[Event]:
     """Do as :func:`iter_pretrain` does, while its folder is locked."""
     from napari_sslseg.core.job import Job
-    from napari_sslseg.core.networks.build import check_dimensions, make_network
-    from napari_sslseg.core.pretext.registry import check_task, default_task, describe, remarks
+    from napari_sslseg.core.networks.build import make_network
     from napari_sslseg.core.schedules import with_steps
+    from napari_sslseg.core.settings.networks import check_dimensions
+    from napari_sslseg.core.settings.pretext.registry import (
+        check_task,
+        default_task,
+        describe,
+        remarks,
+    )
     from napari_sslseg.core.training import run_job
 
     earlier = yield from session.earlier()

@@ -11,14 +11,10 @@ from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import ConfigError, ScanWarning
 from napari_sslseg.core.common.events import returned
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.config import PretrainSettings
 from napari_sslseg.core.crops import iter_crops
 from napari_sslseg.core.middle import middle_of
 from napari_sslseg.core.organ_crops import iter_organ_crops
-from napari_sslseg.core.preprocess_config import AnyPreprocessing, Preprocessing
 from napari_sslseg.core.pretext.base import PretextTask
-from napari_sslseg.core.pretext.registry import TaskSettings, check_task, make_task, remarks
-from napari_sslseg.core.pretext.siamese import SiameseSides
 from napari_sslseg.core.preview_slices import PreviewSlices, middle_samples
 from napari_sslseg.core.run_network import check_run_network
 from napari_sslseg.core.runs import Run
@@ -28,6 +24,15 @@ from napari_sslseg.core.scans.labelled import LabelledScan, as_volume
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.sources import Gathered, bare, gather_scans
 from napari_sslseg.core.scans.volume import Modality, Volume
+from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, Preprocessing
+from napari_sslseg.core.settings.pretext.registry import (
+    TaskSettings,
+    check_task,
+    make_task,
+    remarks,
+)
+from napari_sslseg.core.settings.pretext.siamese_sides import SiameseSides
+from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.store import SampleStore
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.placement import placement
 from napari_sslseg.core.predict import prediction_placement
 from napari_sslseg.core.preprocess import prepare
-from napari_sslseg.core.preprocess_config import Preprocessing
 from napari_sslseg.core.scans.labelled import as_volume, scan_geometry
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Modality, Volume
+from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.store import SampleStore, ScanRecord
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import torch
 
     from napari_sslseg.core.averaging import Averaged
-    from napari_sslseg.core.config import FinetuneSettings
     from napari_sslseg.core.samples import Store
+    from napari_sslseg.core.settings.stages import FinetuneSettings
 
 BATCH = 32
 MOST_BYTES = 2**30

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.preprocess_config import AnyPreprocessing
 from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -37,8 +37,8 @@ MOST_METRICS = 512 * 2**20
 """Bytes of ``metrics.csv``; ten million steps take about as many."""
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.config import Training
-    from napari_sslseg.core.pretext.registry import TaskSettings
+    from napari_sslseg.core.settings.pretext.registry import TaskSettings
+    from napari_sslseg.core.settings.training import Training
 
 Model = TypeVar("Model", bound=BaseModel)
 Kind = Literal["pretrain", "finetune"]
@@ -74,13 +74,13 @@ class Run:
 
     def training(self) -> "Training":
         """How the network was trained, checked; raises a CheckpointError if damaged."""
-        from napari_sslseg.core.config import Training
+        from napari_sslseg.core.settings.training import Training
 
         return self._checked(Training, self.record["settings"].get("training", {}))
 
     def task(self) -> "TaskSettings":
         """Pretext task of a pretraining run, checked; raises a CheckpointError if damaged."""
-        from napari_sslseg.core.pretext.registry import TASKS
+        from napari_sslseg.core.settings.pretext.registry import TASKS
 
         task = self.record.get("task")
         kind = task.get("kind") if isinstance(task, Mapping) else None

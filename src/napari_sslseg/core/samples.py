@@ -9,13 +9,13 @@ from napari_sslseg.core.common.compute.distributed import first_then_others
 from napari_sslseg.core.common.events import Message, Progress, StopFlag
 from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.core.crops import CropStore, iter_crops
-from napari_sslseg.core.preprocess_config import (
+from napari_sslseg.core.scans.labelled import Scan
+from napari_sslseg.core.scans.volume import Modality
+from napari_sslseg.core.settings.preprocessing import (
     AnyPreprocessing,
     Preprocessing,
     VolumePreprocessing,
 )
-from napari_sslseg.core.scans.labelled import Scan
-from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.slices import SliceStore, iter_store
 
 Store = SliceStore | CropStore

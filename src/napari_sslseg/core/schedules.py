@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.config import MOST_STEPS, EarlyStopping, Training
+from napari_sslseg.core.settings.training import MOST_STEPS, EarlyStopping, Training
 from napari_sslseg.core.strategies import Plan, warmup_poly
 
 PLATEAU_FACTOR = 0.5
@@ -37,7 +37,7 @@ def with_steps(settings: Training, steps_per_epoch: int) -> Training:
 
 
 def validation_interval(settings: Training, steps_per_epoch: int) -> int:
-    """Steps between validations, see :class:`~napari_sslseg.core.config.Training`.
+    """Steps between validations, see :class:`~napari_sslseg.core.settings.training.Training`.
 
     Papers count their patience in epochs, so that a length in epochs means one after each.
     """
@@ -163,7 +163,7 @@ class Schedule:
 
 
 class Patience:
-    """Decides when to stop early, see :class:`~napari_sslseg.core.config.EarlyStopping`.
+    """Decides when to stop early, see :class:`~napari_sslseg.core.settings.training.EarlyStopping`.
 
     ``best`` is the best of all; the margin counts from the value that last beat it.
     """

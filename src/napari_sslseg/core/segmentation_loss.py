@@ -10,7 +10,7 @@ no PyTorch.
 
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.core.config import LossKind
+from napari_sslseg.core.settings.stages import LossKind
 
 if TYPE_CHECKING:
     from torch import Tensor

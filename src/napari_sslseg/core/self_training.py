@@ -14,14 +14,14 @@ what it says itself, before it knows much, and cannot look at a whole scan to se
 from typing import TYPE_CHECKING
 
 from napari_sslseg.core.segmentation_loss import SIGMOID, class_shares
-from napari_sslseg.core.self_training_config import SelfTraining
+from napari_sslseg.core.settings.self_training import SelfTraining
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from napari_sslseg.core.augmentation_config import Augmentation
-    from napari_sslseg.core.config import LossKind
+    from napari_sslseg.core.settings.augmentation import Augmentation
+    from napari_sslseg.core.settings.stages import LossKind
 
 EPSILON = 1e-5
 LEAST_SHARE = 1e-6

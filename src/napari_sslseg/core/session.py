@@ -30,7 +30,7 @@ from napari_sslseg.core.state import FOLDER, State, newest_state
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from napari_sslseg.core.config import Training
+    from napari_sslseg.core.settings.training import Training
     from napari_sslseg.core.watch import Watch
 
 Init = Run | str | Path

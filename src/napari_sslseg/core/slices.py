@@ -19,10 +19,10 @@ from napari_sslseg.core.common.events import Progress, StopFlag, returned
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.placement import canvas_size, placement, resampled_shape
 from napari_sslseg.core.preprocess import neighbours, prepare_labels, prepare_slices
-from napari_sslseg.core.preprocess_config import Preprocessing
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_geometry
 from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.volume import Modality
+from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.slice_files import INDEX, DiskWriter, MemoryWriter, SliceArrays, open_arrays
 from napari_sslseg.core.store import SampleStore, ScanRecord, add_record, fingerprint, load_scan
 

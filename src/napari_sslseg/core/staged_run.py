@@ -21,13 +21,13 @@ from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.compute.distributed import barrier, company, on_first
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.lock import run_lock
-from napari_sslseg.core.preset_settings import Preset
 from napari_sslseg.core.provenance import file_hash, start_record
 from napari_sslseg.core.resume import check_same, entries, is_finished, recorded_start, same_scans
 from napari_sslseg.core.run_network import check_run_network
 from napari_sslseg.core.run_record import PLAN, RECORD
 from napari_sslseg.core.runs import Run, claim
 from napari_sslseg.core.scans.sources import Gathered
+from napari_sslseg.core.settings.presets.preset import Preset
 from napari_sslseg.core.staged_files import (
     EARLIER,
     is_staged,

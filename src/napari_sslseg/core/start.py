@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Transfer
-from napari_sslseg.core.network_config import NetworkSettings
-from napari_sslseg.core.preprocess_config import AnyPreprocessing, Preprocessing
 from napari_sslseg.core.run_network import check_parts, check_run_network
 from napari_sslseg.core.runs import Kind, Run
 from napari_sslseg.core.samples import default_preprocessing
 from napari_sslseg.core.scans.labelled import as_volume, scan_geometry
 from napari_sslseg.core.scans.series import Source
 from napari_sslseg.core.scans.volume import Modality, Volume
+from napari_sslseg.core.settings.networks import NetworkSettings
+from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, Preprocessing
+from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings, Transfer
 
 if TYPE_CHECKING:
     from torch import nn

@@ -28,7 +28,7 @@ from napari_sslseg.core.common.text import LONGEST, printable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_sslseg.core.config import Training
+    from napari_sslseg.core.settings.training import Training
 
 FOLDER = "states"
 STATES_KEPT = 2

@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_sslseg.core.common.safe_json import LARGEST
 from napari_sslseg.core.common.text import LONGEST, printable
-from napari_sslseg.core.config import MOST_STEPS, Training
 from napari_sslseg.core.run_record import MOST_PROCESSES
+from napari_sslseg.core.settings.training import MOST_STEPS, Training
 
 if TYPE_CHECKING:
     import torch

@@ -12,12 +12,12 @@ import numpy as np
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.common.text import some_of
-from napari_sslseg.core.preprocess_config import Preprocessing, VolumePreprocessing
 from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.label_guess import looks_like_labels
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume, class_indices
 from napari_sslseg.core.scans.series import Source
 from napari_sslseg.core.scans.volume import Modality, Volume
+from napari_sslseg.core.settings.preprocessing import Preprocessing, VolumePreprocessing
 
 if TYPE_CHECKING:
     import torch

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.config import FROZEN_SHARES, LAYER_DECAY, FinetuneSettings, Training
+from napari_sslseg.core.settings.stages import FROZEN_SHARES, LAYER_DECAY, FinetuneSettings
+from napari_sslseg.core.settings.training import Training
 
 if TYPE_CHECKING:
     from torch import nn

@@ -22,11 +22,11 @@ from napari_sslseg.core.common.compute.distributed import (
 from napari_sslseg.core.common.compute.memory import is_out_of_memory
 from napari_sslseg.core.common.errors import LostProcessError, SslsegError, StorageError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Status, StopFlag
-from napari_sslseg.core.config import Training
 from napari_sslseg.core.job import Job, TrainingError
 from napari_sslseg.core.loop import Loop
 from napari_sslseg.core.memory_probe import find_batch_size
 from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.state import State, remove_states
 from napari_sslseg.core.watch import Watch
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.placement import Placement, placement
-from napari_sslseg.core.preprocess_config import Preprocessing
 from napari_sslseg.core.preview_slices import PreviewSlices
 from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.store import SampleStore
 
 if TYPE_CHECKING:

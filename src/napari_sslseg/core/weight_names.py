@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from napari_sslseg.core.network_config import DynUNet2dNetwork, DynUNet3dNetwork, NetworkSettings
+from napari_sslseg.core.settings.networks import DynUNet2dNetwork, DynUNet3dNetwork, NetworkSettings
 
 Shape = tuple[int, ...]
 PARTS = ("encoder.", "decoder.")

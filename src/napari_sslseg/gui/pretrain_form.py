@@ -5,8 +5,9 @@ from typing import Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_sslseg.core.config import PretrainSettings, Training
-from napari_sslseg.core.pretext.registry import TASKS, make_task
+from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
+from napari_sslseg.core.settings.stages import PretrainSettings
+from napari_sslseg.core.settings.training import Training
 from napari_sslseg.gui.foldable import Foldable
 from napari_sslseg.gui.forms import SettingsForm
 from napari_sslseg.gui.pretrain_plan import (
@@ -202,7 +203,7 @@ class PretrainForm(QWidget):
         self.network.clear()
         preset = None
         if choice.preset:
-            from napari_sslseg.core.presets import preset_named
+            from napari_sslseg.core.settings.presets.registry import preset_named
 
             preset = preset_named(choice.key)
             training = preset.stages[0].settings.training
@@ -312,7 +313,7 @@ class PretrainForm(QWidget):
         parts: dict[str, tuple[str, Any, tuple[str, ...]]] = {}
         stage = PretrainSettings()
         if self.choice.preset:
-            from napari_sslseg.core.presets import preset_named
+            from napari_sslseg.core.settings.presets.registry import preset_named
 
             preset = preset_named(self.choice.key)
             stage = preset.stages[0].settings

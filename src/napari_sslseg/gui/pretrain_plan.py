@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 from napari_sslseg.core.alike import Spacing
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane, Size
-from napari_sslseg.core.config import PretrainSettings, Training
-from napari_sslseg.core.network_config import NetworkSettings, named_network
-from napari_sslseg.core.preprocess_config import AnyPreprocessing, Preprocessing
-from napari_sslseg.core.pretext.registry import TASKS, check_task, make_task
 from napari_sslseg.core.samples import default_preprocessing
+from napari_sslseg.core.settings.networks import NetworkSettings, named_network
+from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, Preprocessing
+from napari_sslseg.core.settings.pretext.registry import TASKS, check_task, make_task
+from napari_sslseg.core.settings.stages import PretrainSettings
+from napari_sslseg.core.settings.training import Training
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.preset_settings import Preset
-    from napari_sslseg.core.pretext.registry import TaskSettings
     from napari_sslseg.core.project import Project
+    from napari_sslseg.core.settings.presets.preset import Preset
+    from napari_sslseg.core.settings.pretext.registry import TaskSettings
 
 LENGTHS = {"quick": 200, "usual": 1000, "long": 5000}
 """Steps."""
@@ -89,7 +90,7 @@ def choices() -> list[Choice]:
         extra = "recommended" if name == RECOMMENDED else extra
         label = TASKS[name].title + (f" ({extra})" if extra else "")
         made.append(Choice(name, label, about))
-    from napari_sslseg.core.presets import PRESETS
+    from napari_sslseg.core.settings.presets.registry import PRESETS
 
     for preset in PRESETS.values():
         if _needs_masks(preset):
@@ -139,7 +140,7 @@ class Plan:
         ConfigError
             If something cannot be changed so.
         """
-        from napari_sslseg.core.presets import preset_named
+        from napari_sslseg.core.settings.presets.registry import preset_named
 
         found = preset_named(self.choice.key)
         training = dict(self.training)
@@ -158,7 +159,7 @@ class Plan:
         """Settings of the network."""
         if self.network is not None:
             return named_network(self.network)
-        from napari_sslseg.core.presets import preset_named
+        from napari_sslseg.core.settings.presets.registry import preset_named
 
         return preset_named(self.choice.key).network
 
@@ -176,7 +177,7 @@ class Plan:
         """Name of the pretext task, of a preset that of its first stage."""
         if not self.choice.preset:
             return self.choice.key
-        from napari_sslseg.core.presets import preset_named
+        from napari_sslseg.core.settings.presets.registry import preset_named
 
         return preset_named(self.choice.key).stages[0].task
 

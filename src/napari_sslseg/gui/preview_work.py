@@ -9,10 +9,10 @@ import numpy as np
 
 from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.network_config import NetworkSettings
-from napari_sslseg.core.preprocess_config import AnyPreprocessing, Preprocessing
 from napari_sslseg.core.pretext.base import PretextTask
 from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.core.settings.networks import NetworkSettings
+from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, Preprocessing
 from napari_sslseg.gui.tiles import Tile, tiles
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ class PreviewMaker:
         SslsegError
             If the task cannot be done so, in one sentence.
         """
-        from napari_sslseg.core.pretext.registry import check_task, make_task
         from napari_sslseg.core.samples import sample_dimensions
+        from napari_sslseg.core.settings.pretext.registry import check_task, make_task
 
         if isinstance(wanted, Seen):
             return tiles(wanted.picture, wanted.pixel)
@@ -222,8 +222,8 @@ def _build(network: Any, runtime: PretextTask, channels: int) -> "nn.Module":
 
 def _of_run(wanted: Wanted) -> Wanted:
     """What is wanted, with all that a run says."""
-    from napari_sslseg.core.config import PretrainSettings
     from napari_sslseg.core.runs import Run
+    from napari_sslseg.core.settings.stages import PretrainSettings
 
     assert wanted.run is not None
     run = Run.open(wanted.run, "pretrain")

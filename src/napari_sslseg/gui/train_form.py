@@ -12,8 +12,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sslseg.core.network_config import NETWORK_WIDTHS
-from napari_sslseg.core.preprocess_config import MOST_NEIGHBOURS
+from napari_sslseg.core.settings.networks import NETWORK_WIDTHS
+from napari_sslseg.core.settings.preprocessing import MOST_NEIGHBOURS
 from napari_sslseg.gui.foldable import Foldable
 from napari_sslseg.gui.quiet import QuietComboBox, QuietDoubleSpinBox, QuietSpinBox
 from napari_sslseg.gui.run_words import long_words, short_words

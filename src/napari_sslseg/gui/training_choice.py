@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.frozen import checked
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.config import FinetuneSettings, LossKind, Strategy, Transfer
-from napari_sslseg.core.self_training_config import self_trained
+from napari_sslseg.core.settings.self_training import self_trained
+from napari_sslseg.core.settings.stages import FinetuneSettings, LossKind, Strategy, Transfer
 from napari_sslseg.gui.words import many
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def finetune_settings(project: "Project", choice: TrainingChoice) -> FinetuneSet
     ConfigError
         If something in it is impossible.
     """
-    from napari_sslseg.core.network_config import Network
     from napari_sslseg.core.samples import default_preprocessing
+    from napari_sslseg.core.settings.networks import Network
 
     usual = FinetuneSettings().training.model_dump()
     values: dict[str, Any] = {

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from napari_sslseg.core.network_config import Dense3dNetwork
 from napari_sslseg.core.networks.dense3d import DenseUNet3d, ReconstructionDecoder, group_norm
+from napari_sslseg.core.settings.networks import Dense3dNetwork
 
 
 @pytest.fixture(autouse=True)

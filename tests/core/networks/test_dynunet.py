@@ -4,8 +4,8 @@ import pytest
 import torch
 from monai.networks.nets import DynUNet as MonaiDynUNet
 
-from napari_sslseg.core.network_config import DynUNet2dNetwork, DynUNet3dNetwork
 from napari_sslseg.core.networks.dynunet import DynUNet
+from napari_sslseg.core.settings.networks import DynUNet2dNetwork, DynUNet3dNetwork
 
 
 @pytest.fixture(autouse=True)

@@ -7,22 +7,20 @@ from torch import nn
 from napari_sslseg import core
 from napari_sslseg.core.checkpoints import load_weights, restore, save_weights, transfer
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.network_config import (
+from napari_sslseg.core.networks.build import make_network
+from napari_sslseg.core.preview import preview
+from napari_sslseg.core.settings.networks import (
     Dense3dNetwork,
     DynUNet2dNetwork,
     DynUNet3dNetwork,
     MultiMixNetwork,
     Network,
     UmapathyNetwork,
-)
-from napari_sslseg.core.networks.build import (
     check_dimensions,
     check_size,
     dimensions,
-    make_network,
     stride,
 )
-from napari_sslseg.core.preview import preview
 
 TINY = [
     Network.preset("tiny"),

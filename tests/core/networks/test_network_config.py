@@ -6,8 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.frozen import checked
-from napari_sslseg.core.config import FinetuneSettings, PretrainSettings
-from napari_sslseg.core.network_config import (
+from napari_sslseg.core.settings.networks import (
     NETWORK_NAMES,
     NETWORK_WIDTHS,
     Dense3dNetwork,
@@ -19,6 +18,7 @@ from napari_sslseg.core.network_config import (
     UmapathyNetwork,
     named_network,
 )
+from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 from napari_sslseg.options import settings_for
 
 ALL = [

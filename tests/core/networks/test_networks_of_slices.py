@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from napari_sslseg.core.network_config import MultiMixNetwork, UmapathyNetwork
 from napari_sslseg.core.networks.multimix import MultiMixUNet
 from napari_sslseg.core.networks.parts import repeat_to_fit
 from napari_sslseg.core.networks.umapathy import UmapathyUNet
+from napari_sslseg.core.settings.networks import MultiMixNetwork, UmapathyNetwork
 
 
 def parameters(module):

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.networks.unet2d import UNet2d, WeightStandardizedConv2d
+from napari_sslseg.core.settings.networks import Network
 
 
 @pytest.mark.parametrize("preset", ["tiny", "small", "paper"])

@@ -10,8 +10,8 @@ from torch import nn
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.pretext.base import PretextTask
-from napari_sslseg.core.pretext.context_restoration import ContextRestoration
 from napari_sslseg.core.pretext.figure import preview_figure
+from napari_sslseg.core.settings.pretext.context import ContextRestoration
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ class Scale(nn.Module):
 
 def test_settings_load_no_torch():
     code = (
-        "import sys; from napari_sslseg.core.pretext.context_restoration import ContextRestoration;"
+        "import sys; from napari_sslseg.core.settings.pretext.context import ContextRestoration;"
         "from napari_sslseg.core.pretext.base import PretextPreview;"
         "from napari_sslseg.core.pretext import figure; ContextRestoration();"
         "assert not {'torch', 'matplotlib', 'monai'} & set(sys.modules)"

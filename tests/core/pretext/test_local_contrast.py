@@ -12,13 +12,13 @@ from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.events import Message, Validation
 from napari_sslseg.core.contrast import local_contrast
 from napari_sslseg.core.job import Job, shuffled_batches
-from napari_sslseg.core.network_config import DynUNet2dNetwork, MultiMixNetwork, UmapathyNetwork
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.phantom import make_patient
-from napari_sslseg.core.pretext.registry import TaskSettings, describe, make_task
 from napari_sslseg.core.pretrain import iter_pretrain
 from napari_sslseg.core.preview import preview
 from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.settings.networks import DynUNet2dNetwork, MultiMixNetwork, UmapathyNetwork
+from napari_sslseg.core.settings.pretext.registry import TaskSettings, describe, make_task
 from napari_sslseg.core.training import train
 from napari_sslseg.core.views import apply_view
 

@@ -159,7 +159,7 @@ def test_tags_that_fit_no_slice_are_refused(store, tags, reason):
 
 
 def test_selection_by_organ_needs_tags():
-    from napari_sslseg.core.pretext.registry import make_task
+    from napari_sslseg.core.settings.pretext.registry import make_task
 
     with pytest.raises(ConfigError, match="organ_slices"):
         make_task("polycl", selection="organ")

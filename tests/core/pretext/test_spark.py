@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.pretext.figure import preview_figure
-from napari_sslseg.core.pretext.spark import SparseMasking
 from napari_sslseg.core.pretext.sparse_restoration import patch_statistics
+from napari_sslseg.core.settings.networks import Network
+from napari_sslseg.core.settings.pretext.sparse_masking import SparseMasking
 
 SIZE = (64, 48)
 

@@ -15,9 +15,15 @@ from napari_sslseg.core.checkpoints import load_weights
 from napari_sslseg.core.common.errors import ConfigError, ScanWarning
 from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.pretext.figure import preview_figure
-from napari_sslseg.core.pretext.registry import TASKS, TaskSettings, describe, make_task, remarks
 from napari_sslseg.core.preview import preview as preview_scan
 from napari_sslseg.core.runs import Run
+from napari_sslseg.core.settings.pretext.registry import (
+    TASKS,
+    TaskSettings,
+    describe,
+    make_task,
+    remarks,
+)
 from napari_sslseg.options import TASK_NAMES
 
 SIZE = (64, 48)

@@ -8,10 +8,10 @@ import torch
 
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.network_config import Dense3dNetwork, DynUNet3dNetwork
 from napari_sslseg.core.networks.build import make_network
-from napari_sslseg.core.preprocess_config import VolumePreprocessing
-from napari_sslseg.core.pretext.registry import (
+from napari_sslseg.core.settings.networks import Dense3dNetwork, DynUNet3dNetwork
+from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
+from napari_sslseg.core.settings.pretext.registry import (
     TASKS,
     check_task,
     make_task,

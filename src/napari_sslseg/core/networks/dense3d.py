@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_sslseg.core.network_config import Dense3dNetwork
 from napari_sslseg.core.networks.parts import (
     EncoderDecoder,
     Freezable,
@@ -32,6 +31,7 @@ from napari_sslseg.core.networks.parts import (
     level_count,
     output_layer,
 )
+from napari_sslseg.core.settings.networks import Dense3dNetwork
 
 MANY_CHANNELS = 64
 RECONSTRUCTION_OUTPUT = 16

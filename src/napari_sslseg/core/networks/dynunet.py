@@ -4,8 +4,8 @@ MONAI nests its blocks so that each holds the next; here the same blocks stand i
 parts can be named, transferred and used alone. The result of going through them is MONAI's.
 """
 
-from napari_sslseg.core.network_config import DynUNet2dNetwork, DynUNet3dNetwork
 from napari_sslseg.core.networks.parts import Decoder, Encoder, EncoderDecoder, output_layer
+from napari_sslseg.core.settings.networks import DynUNet2dNetwork, DynUNet3dNetwork
 
 
 class DynUNet(EncoderDecoder):

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.network_config import NetworkSettings
 from napari_sslseg.core.networks.build import make_network
+from napari_sslseg.core.settings.networks import NetworkSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +39,7 @@ def planned_network(
 
     Examples
     --------
-    >>> from napari_sslseg.core.network_config import Network
+    >>> from napari_sslseg.core.settings.networks import Network
     >>> plan = planned_network(Network(widths=(8, 16)), 1, 2)
     >>> tensor_shapes(plan)["output.weight"]
     ((2, 8, 1, 1), True)

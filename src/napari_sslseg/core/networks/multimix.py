@@ -12,7 +12,6 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_sslseg.core.network_config import MultiMixNetwork
 from napari_sslseg.core.networks.parts import (
     Decoder,
     Encoder,
@@ -21,6 +20,7 @@ from napari_sslseg.core.networks.parts import (
     joined,
     output_layer,
 )
+from napari_sslseg.core.settings.networks import MultiMixNetwork
 
 SLOPE = 0.2
 """Of LeakyReLU below 0."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_sslseg.core.networks.base import DecoderPart, EncoderPart
-from napari_sslseg.core.networks.build import fitting_size
+from napari_sslseg.core.settings.networks import fitting_size
 
 
 class Freezable(nn.Module):

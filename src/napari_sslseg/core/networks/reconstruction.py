@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.network_config import Dense3dNetwork, NetworkSettings
 from napari_sslseg.core.networks.dense3d import DenseUNet3d, ReconstructionDecoder
 from napari_sslseg.core.networks.parts import repeat_to_fit
+from napari_sslseg.core.settings.networks import Dense3dNetwork, NetworkSettings
 
 
 def check_reconstruction(settings: NetworkSettings, weight: float) -> None:

@@ -11,7 +11,6 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from napari_sslseg.core.network_config import UmapathyNetwork
 from napari_sslseg.core.networks.parts import (
     Decoder,
     Encoder,
@@ -20,6 +19,7 @@ from napari_sslseg.core.networks.parts import (
     joined,
     output_layer,
 )
+from napari_sslseg.core.settings.networks import UmapathyNetwork
 
 
 def convolutions(inputs: int, outputs: int) -> nn.Sequential:

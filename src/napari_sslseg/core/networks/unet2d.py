@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.networks.group_norm import GroupNorm, fast_layout
 from napari_sslseg.core.networks.parts import (
     Decoder,
@@ -27,6 +26,7 @@ from napari_sslseg.core.networks.parts import (
     joined,
     output_layer,
 )
+from napari_sslseg.core.settings.networks import Network
 
 
 class WeightStandardizedConv2d(nn.Conv2d):

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from napari_sslseg.core.common.sizes import Size
-from napari_sslseg.core.pretext.context_restoration import PatchSettings
+from napari_sslseg.core.settings.pretext.context import PatchSettings
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.patch_restoration import ContextPredictionTask

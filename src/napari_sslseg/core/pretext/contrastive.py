@@ -17,8 +17,8 @@ from napari_sslseg.core.contrast import (
     partition_contrast,
 )
 from napari_sslseg.core.pretext.base import SliceTask
-from napari_sslseg.core.pretext.global_contrast import GlobalContrast
 from napari_sslseg.core.pretext.restoration import forward
+from napari_sslseg.core.settings.pretext.global_contrast import GlobalContrast
 from napari_sslseg.core.views import ViewParameters, apply_view, sample_view
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.fusion import FusionParameters, SliceFusion
 from napari_sslseg.core.pretext.base import SliceTask
 from napari_sslseg.core.pretext.restoration import captions_for, forward
-from napari_sslseg.core.pretext.volume_fusion import VolumeFusion
+from napari_sslseg.core.settings.pretext.volume_fusion import VolumeFusion
 
 
 class VolumeFusionTask(SliceTask):

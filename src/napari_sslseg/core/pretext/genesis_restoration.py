@@ -6,8 +6,8 @@ from typing import ClassVar
 from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.genesis import Genesis
 from napari_sslseg.core.losses import restoration_mse
-from napari_sslseg.core.pretext.models_genesis import ModelsGenesis
 from napari_sslseg.core.pretext.restoration import RestorationTask
+from napari_sslseg.core.settings.pretext.models_genesis import ModelsGenesis
 
 
 class ModelsGenesisTask(RestorationTask):

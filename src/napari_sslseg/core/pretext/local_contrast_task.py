@@ -9,10 +9,8 @@ from torch import Tensor, nn
 
 from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.contrast import cosine_similarity, embedding_spread, local_contrast
-from napari_sslseg.core.network_config import Network
 from napari_sslseg.core.networks.parts import EncoderDecoder, repeat_to_fit
 from napari_sslseg.core.pretext.base import SliceTask
-from napari_sslseg.core.pretext.local_contrast import LocalContrast
 from napari_sslseg.core.pretext.restoration import forward
 from napari_sslseg.core.regions import (
     SIDE,
@@ -22,6 +20,8 @@ from napari_sslseg.core.regions import (
     least_common,
     random_regions,
 )
+from napari_sslseg.core.settings.networks import Network
+from napari_sslseg.core.settings.pretext.local_contrast import LocalContrast
 from napari_sslseg.core.views import ViewParameters, apply_view, common_part, sample_pair
 
 CAPTIONS = {

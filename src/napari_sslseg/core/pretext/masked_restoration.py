@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.losses import masked_l1, masked_l2
 from napari_sslseg.core.masking import GridMask, PixelNoise
-from napari_sslseg.core.pretext.mae import MaskedPatches
-from napari_sslseg.core.pretext.masked_pixels import MaskedPixels
 from napari_sslseg.core.pretext.restoration import Corruption, RestorationTask
-from napari_sslseg.core.pretext.spark import SparseMasking
+from napari_sslseg.core.settings.pretext.masked_patches import MaskedPatches
+from napari_sslseg.core.settings.pretext.masked_pixels import MaskedPixels
+from napari_sslseg.core.settings.pretext.sparse_masking import SparseMasking
 
 
 class Masking(Corruption, Protocol):

@@ -7,8 +7,8 @@ from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.corruptions import PatchErase, PatchSwap
 from napari_sslseg.core.losses import restoration_l2
 from napari_sslseg.core.pretext.context_prediction import ContextPrediction
-from napari_sslseg.core.pretext.context_restoration import ContextRestoration, PatchSettings
 from napari_sslseg.core.pretext.restoration import RestorationTask
+from napari_sslseg.core.settings.pretext.context import ContextRestoration, PatchSettings
 
 
 class _PatchTask(RestorationTask):

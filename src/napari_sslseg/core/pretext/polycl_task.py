@@ -11,9 +11,9 @@ from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.contrast import cosine_similarity, embedding_spread, polycl
 from napari_sslseg.core.pairs import ExampleSelector
 from napari_sslseg.core.pretext.base import SliceTask
-from napari_sslseg.core.pretext.polycl import PolyCL
 from napari_sslseg.core.pretext.restoration import forward
 from napari_sslseg.core.scans.sources import check_names
+from napari_sslseg.core.settings.pretext.polycl import PolyCL
 
 if TYPE_CHECKING:
     from napari_sslseg.core.job import Sampler

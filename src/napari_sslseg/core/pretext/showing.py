@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.preprocess_config import Preprocessing
 from napari_sslseg.core.pretext.base import PretextTask
-from napari_sslseg.core.pretext.registry import TaskSettings
+from napari_sslseg.core.settings.preprocessing import Preprocessing
+from napari_sslseg.core.settings.pretext.registry import TaskSettings
 from napari_sslseg.core.store import SampleStore
 from napari_sslseg.core.watch import Watch, WatchedSlice
 

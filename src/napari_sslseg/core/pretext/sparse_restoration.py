@@ -12,7 +12,7 @@ from napari_sslseg.core.common.sizes import words_for
 from napari_sslseg.core.networks.parts import EncoderDecoder
 from napari_sslseg.core.pretext.masked_restoration import GridTask
 from napari_sslseg.core.pretext.restoration import forward
-from napari_sslseg.core.pretext.spark import SparseMasking
+from napari_sslseg.core.settings.pretext.sparse_masking import SparseMasking
 from napari_sslseg.core.sparse import SparseNetwork
 
 EPSILON = 1e-6

@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_sslseg.core.common.errors import ConfigError, SslsegError
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.pretext.registry import TASKS, make_task
+from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
 from napari_sslseg.gui.eta import time_range
 from napari_sslseg.gui.form_fields import set_number
 from napari_sslseg.gui.latest import Latest

@@ -29,7 +29,7 @@ def make_fabric(
         ``auto`` (the first GPU, else Apple's GPU, else the CPU), ``cpu``, ``cuda``, ``cuda:1``,
         ``mps``.
     precision : str
-        As in :class:`~napari_sslseg.core.config.Training`.
+        As in :class:`~napari_sslseg.core.settings.training.Training`.
     devices : int
         Devices of each machine; on the CPU, processes.
     nodes : int

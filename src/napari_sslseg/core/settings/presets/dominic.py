@@ -1,9 +1,10 @@
 """Dominic et al. 2023: context restoration, the best of the designs that they compare."""
 
-from napari_sslseg.core.config import EarlyStopping, FinetuneSettings, PretrainSettings, Training
-from napari_sslseg.core.network_config import Network
-from napari_sslseg.core.preprocess_config import CT_WINDOWS, Preprocessing
-from napari_sslseg.core.preset_settings import NO_AUGMENTATION, Decision, Preset, Stage
+from napari_sslseg.core.settings.networks import Network
+from napari_sslseg.core.settings.preprocessing import CT_WINDOWS, Preprocessing
+from napari_sslseg.core.settings.presets.preset import NO_AUGMENTATION, Decision, Preset, Stage
+from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
+from napari_sslseg.core.settings.training import EarlyStopping, Training
 
 MOST_EPOCHS = 100
 

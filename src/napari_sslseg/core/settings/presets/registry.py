@@ -1,15 +1,15 @@
 """The methods of the papers by name. Loads no PyTorch."""
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.paper_presets.dhere import DHERE
-from napari_sslseg.core.paper_presets.dominic import DOMINIC
-from napari_sslseg.core.paper_presets.polycl import POLYCL_M, POLYCL_O, POLYCL_S
-from napari_sslseg.core.paper_presets.umapathy import CONTRASTIVE, REGRESSION
-from napari_sslseg.core.preset_settings import (
+from napari_sslseg.core.settings.presets.dhere import DHERE
+from napari_sslseg.core.settings.presets.dominic import DOMINIC
+from napari_sslseg.core.settings.presets.polycl import POLYCL_M, POLYCL_O, POLYCL_S
+from napari_sslseg.core.settings.presets.preset import (
     Decision as Decision,
     Preset as Preset,
     Stage as Stage,
 )
+from napari_sslseg.core.settings.presets.umapathy import CONTRASTIVE, REGRESSION
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset

@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import Field
 
-from napari_sslseg.core.augmentation_config import Augmentation
 from napari_sslseg.core.common.frozen import Settings
+from napari_sslseg.core.settings.augmentation import Augmentation
 
 AVERAGE_DECAY = 0.99
 """Of the weights of the teacher, where nothing else is asked for."""

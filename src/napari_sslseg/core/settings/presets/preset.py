@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.augmentation_config import Augmentation
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.frozen import Settings, checked
-from napari_sslseg.core.config import FinetuneSettings, PretrainSettings
-from napari_sslseg.core.network_config import NetworkSettings
-from napari_sslseg.core.preprocess_config import AnyPreprocessing
-from napari_sslseg.core.pretext.registry import TASKS, TaskSettings, make_task
+from napari_sslseg.core.settings.augmentation import Augmentation
+from napari_sslseg.core.settings.networks import NetworkSettings
+from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
+from napari_sslseg.core.settings.pretext.registry import TASKS, TaskSettings, make_task
+from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 
 Option = bool | int | float | str | tuple[int, ...] | dict[str, tuple[int, ...]]
 """Value of an option of a pretext task."""
@@ -154,7 +154,7 @@ class Preset(Settings):
         ConfigError
             If something cannot be changed so, in one sentence.
         """
-        from napari_sslseg.core.networks.build import check_dimensions
+        from napari_sslseg.core.settings.networks import check_dimensions
 
         if network is not None:
             check_dimensions(network, self.network.dimensions)

@@ -8,18 +8,18 @@ from pydantic import Field
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.frozen import checked
 from napari_sslseg.core.common.sizes import WORDS, Size
-from napari_sslseg.core.preprocess_config import AnyPreprocessing
 from napari_sslseg.core.pretext.context_prediction import ContextPrediction
-from napari_sslseg.core.pretext.context_restoration import ContextRestoration
-from napari_sslseg.core.pretext.global_contrast import GlobalContrast
-from napari_sslseg.core.pretext.local_contrast import LocalContrast
-from napari_sslseg.core.pretext.mae import MaskedPatches
-from napari_sslseg.core.pretext.masked_pixels import MaskedPixels
-from napari_sslseg.core.pretext.models_genesis import ModelsGenesis
-from napari_sslseg.core.pretext.polycl import PolyCL
-from napari_sslseg.core.pretext.siamese import SiameseSides
-from napari_sslseg.core.pretext.spark import SparseMasking
-from napari_sslseg.core.pretext.volume_fusion import VolumeFusion
+from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
+from napari_sslseg.core.settings.pretext.context import ContextRestoration
+from napari_sslseg.core.settings.pretext.global_contrast import GlobalContrast
+from napari_sslseg.core.settings.pretext.local_contrast import LocalContrast
+from napari_sslseg.core.settings.pretext.masked_patches import MaskedPatches
+from napari_sslseg.core.settings.pretext.masked_pixels import MaskedPixels
+from napari_sslseg.core.settings.pretext.models_genesis import ModelsGenesis
+from napari_sslseg.core.settings.pretext.polycl import PolyCL
+from napari_sslseg.core.settings.pretext.siamese_sides import SiameseSides
+from napari_sslseg.core.settings.pretext.sparse_masking import SparseMasking
+from napari_sslseg.core.settings.pretext.volume_fusion import VolumeFusion
 
 TaskSettings = Annotated[
     ContextRestoration

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Training
-from napari_sslseg.core.network_config import Dense3dNetwork
-from napari_sslseg.core.preprocess_config import CT_WINDOWS, VolumePreprocessing
-from napari_sslseg.core.preset_settings import NO_AUGMENTATION, Decision, Preset, Stage
+from napari_sslseg.core.settings.networks import Dense3dNetwork
+from napari_sslseg.core.settings.preprocessing import CT_WINDOWS, VolumePreprocessing
+from napari_sslseg.core.settings.presets.preset import NO_AUGMENTATION, Decision, Preset, Stage
+from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
+from napari_sslseg.core.settings.training import Training
 
 PREPARED: dict[str, Any] = {
     "normalize": "volume",

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from napari_sslseg.core.common.sizes import Size
-from napari_sslseg.core.preprocess_config import AnyPreprocessing
-from napari_sslseg.core.pretext.settings import PretextSettings
+from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
+from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.masked_restoration import MaskedPixelsTask

@@ -1,10 +1,11 @@
 """A preset in plain words, as rows of a table."""
 
-from napari_sslseg.core.augmentation_config import Augmentation
-from napari_sslseg.core.config import FinetuneSettings, LossKind, Training
-from napari_sslseg.core.network_config import LevelledNetwork, NetworkSettings
-from napari_sslseg.core.preprocess_config import AnyPreprocessing, Preprocessing
-from napari_sslseg.core.preset_settings import Preset, Stage
+from napari_sslseg.core.settings.augmentation import Augmentation
+from napari_sslseg.core.settings.networks import LevelledNetwork, NetworkSettings
+from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, Preprocessing
+from napari_sslseg.core.settings.presets.preset import Preset, Stage
+from napari_sslseg.core.settings.stages import FinetuneSettings, LossKind
+from napari_sslseg.core.settings.training import Training
 
 Rows = list[tuple[str, str]]
 

@@ -1,10 +1,11 @@
 """PolyCL (Moseley & Imran): slices of one scan, or with the same organ, are alike."""
 
-from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Training
-from napari_sslseg.core.network_config import MultiMixNetwork
-from napari_sslseg.core.pairs import Selection
-from napari_sslseg.core.preprocess_config import CT_WINDOWS, Preprocessing
-from napari_sslseg.core.preset_settings import NO_AUGMENTATION, Decision, Preset, Stage
+from napari_sslseg.core.settings.networks import MultiMixNetwork
+from napari_sslseg.core.settings.preprocessing import CT_WINDOWS, Preprocessing
+from napari_sslseg.core.settings.presets.preset import NO_AUGMENTATION, Decision, Preset, Stage
+from napari_sslseg.core.settings.pretext.polycl import Selection
+from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
+from napari_sslseg.core.settings.training import Training
 
 SIZE = (256, 256)
 MIDDLE = 0.3

@@ -3,6 +3,7 @@
 Loads no PyTorch; :func:`napari_sslseg.core.networks.build.make_network` builds what they say.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -246,3 +247,68 @@ def named_network(name: str) -> NetworkSettings:
     if name not in others:
         raise ConfigError(f"There is no network {name}; choose {', '.join(NETWORK_NAMES)}.")
     return others[name]
+
+
+def dimensions(settings: NetworkSettings) -> Literal[2, 3]:
+    """2 for a network of slices, 3 for one of volumes."""
+    return settings.dimensions
+
+
+def stride(settings: NetworkSettings) -> int:
+    """Number of which all sides of an image must be multiples, for the parts used alone.
+
+    The whole network takes any size, see
+    :class:`~napari_sslseg.core.networks.parts.EncoderDecoder`.
+    """
+    return settings.stride
+
+
+def check_dimensions(settings: NetworkSettings, wanted: Literal[2, 3]) -> None:
+    """Refuse a network of volumes where slices are cut, and the other way round.
+
+    Raises
+    ------
+    ConfigError
+        One sentence that names networks that fit.
+    """
+    if settings.dimensions != wanted:
+        images = {2: "slices", 3: "volumes"}
+        choices = {2: "unet2d, umapathy, multimix or dynunet2d", 3: "dense3d or dynunet3d"}
+        raise ConfigError(
+            f"The network {settings.kind} takes {images[settings.dimensions]}, not "
+            f"{images[wanted]}; choose {choices[wanted]}."
+        )
+
+
+def check_size(settings: NetworkSettings, size: Sequence[int]) -> None:
+    """Check that encoder and decoder take images of this size as it is.
+
+    Raises
+    ------
+    ConfigError
+        One sentence that names the smallest size that fits.
+    """
+    check_dimensions(settings, 2 if len(size) == 2 else 3)
+    fitting = fitting_size(size, settings.stride)
+    if fitting != tuple(size):
+        raise ConfigError(
+            f"The network {settings.kind} needs sides that are multiples of {settings.stride} "
+            f"and one of at least {2 * settings.stride}, not {_times(size)}; choose "
+            f"{_times(fitting)}."
+        )
+
+
+def fitting_size(size: Sequence[int], stride: int) -> tuple[int, ...]:
+    """Smallest size that holds ``size`` and that a network of this stride takes.
+
+    Its sides are multiples of the stride, and one of them at least twice the stride: at a single
+    place of the coarsest features there is nothing over which to normalise.
+    """
+    sides = [-(-side // stride) * stride for side in size]
+    if max(sides) == stride:
+        sides[-1] = 2 * stride
+    return tuple(sides)
+
+
+def _times(size: Sequence[int]) -> str:
+    return " × ".join(map(str, size))

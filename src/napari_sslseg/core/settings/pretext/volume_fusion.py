@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from napari_sslseg.core.common.sizes import Size
-from napari_sslseg.core.pretext.settings import PretextSettings
+from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.fusion_task import VolumeFusionTask

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.pairs import Selection
-from napari_sslseg.core.pretext.settings import PretextSettings
+from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.polycl_task import PolyCLTask
+
+Selection = Literal["scan", "organ", "scan+organ"]
+"""By what slices are told alike: PolyCL-S, PolyCL-O, PolyCL-M."""
 
 
 class PolyCL(PretextSettings):

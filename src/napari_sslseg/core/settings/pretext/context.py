@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from napari_sslseg.core.common.sizes import Size
-from napari_sslseg.core.patches import Sampling
-from napari_sslseg.core.pretext.settings import PretextSettings
+from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.patch_restoration import ContextRestorationTask
+
+Sampling = Literal["poisson-disc", "uniform"]
+"""How patches are placed: with a least distance between them, or anywhere."""
 
 
 class PatchSettings(PretextSettings):

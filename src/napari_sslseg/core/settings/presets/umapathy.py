@@ -1,10 +1,11 @@
 """Umapathy et al. 2022: regression of masked pixels, or contrast of slices and then of places."""
 
-from napari_sslseg.core.augmentation_config import Augmentation
-from napari_sslseg.core.config import FinetuneSettings, PretrainSettings, Training
-from napari_sslseg.core.network_config import UmapathyNetwork
-from napari_sslseg.core.preprocess_config import CT_WINDOWS, Preprocessing
-from napari_sslseg.core.preset_settings import Decision, Preset, Stage
+from napari_sslseg.core.settings.augmentation import Augmentation
+from napari_sslseg.core.settings.networks import UmapathyNetwork
+from napari_sslseg.core.settings.preprocessing import CT_WINDOWS, Preprocessing
+from napari_sslseg.core.settings.presets.preset import Decision, Preset, Stage
+from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
+from napari_sslseg.core.settings.training import Training
 
 PAPER = "Umapathy et al. 2022"
 REFERENCE = (
