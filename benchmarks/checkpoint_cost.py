@@ -21,14 +21,14 @@ from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.loop import Loop
 from napari_sslseg.core.networks.unet2d import UNet2d
 from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.samples.slices import SliceStore
+from napari_sslseg.core.samples.store import LoadedScan
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.settings.pretext.registry import default_task
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.slices import SliceStore
-from napari_sslseg.core.store import LoadedScan
 from napari_sslseg.core.training import train
 
 CASES = [("tiny", 64, 8), ("small", 64, 8), ("paper", 64, 4)]

@@ -22,19 +22,19 @@ import torch
 
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.events import Event, returned
-from napari_sslseg.core.crops import CropStore, iter_crops
 from napari_sslseg.core.job import Job
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.pretext.local_contrast_task import DecoderWithHead
 from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.samples.crops import CropStore, iter_crops
+from napari_sslseg.core.samples.slices import SliceStore
+from napari_sslseg.core.samples.store import SampleStore, ScanRecord
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.networks import Dense3dNetwork, DynUNet3dNetwork, Network
 from napari_sslseg.core.settings.preprocessing import Preprocessing, VolumePreprocessing
 from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.slices import SliceStore
-from napari_sslseg.core.store import SampleStore, ScanRecord
 from napari_sslseg.core.training import train
 
 NETWORK = Network.preset("small")

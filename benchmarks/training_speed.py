@@ -43,6 +43,7 @@ from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.parts import EncoderDecoder
 from napari_sslseg.core.pretext.restoration import RestorationTask
 from napari_sslseg.core.pretrain import iter_pretrain
+from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans
 from napari_sslseg.core.segmentation_loss import SegmentationLoss
 from napari_sslseg.core.settings.networks import Network
@@ -50,7 +51,6 @@ from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.settings.pretext.context import ContextRestoration
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.slices import SliceStore
 
 BATCH, SIDE, SPACING, WORKERS = 16, 128, 2.5, 2
 # Batches that a peer has drawn ahead at most.

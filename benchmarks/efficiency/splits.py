@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_sslseg import core
-from napari_sslseg.core.alike import usual_neighbours
+from napari_sslseg.core.samples.warnings import usual_neighbours
 from napari_sslseg.core.scans.labelled import scan_geometry, scan_subject
 
 SPLITS = Path(__file__).with_name("splits.json")

@@ -51,7 +51,7 @@ def import_weights(
     """Make a run to start from out of the weights of another program, without running its code."""
     from napari_sslseg.core.common.frozen import checked
     from napari_sslseg.core.import_weights import import_weights
-    from napari_sslseg.core.samples import default_preprocessing
+    from napari_sslseg.core.samples.build import default_preprocessing
     from napari_sslseg.core.settings.networks import named_network
 
     chosen: Any = named_network(network)

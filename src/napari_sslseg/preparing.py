@@ -18,7 +18,7 @@ def preprocessing_for(
     """Preprocessing by modality, of slices or volumes, with the fields that options give."""
     from napari_sslseg.core.common.frozen import checked
     from napari_sslseg.core.common.sizes import PLANE_AXIS
-    from napari_sslseg.core.samples import default_preprocessing
+    from napari_sslseg.core.samples.build import default_preprocessing
     from napari_sslseg.core.scans.labelled import as_volume, scan_geometry
 
     changes = preprocessing_changes(plane, spacing, size, dimensions, neighbours)

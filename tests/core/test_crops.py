@@ -5,9 +5,9 @@ import torch
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Progress
-from napari_sslseg.core.crops import CropStore, iter_crops
-from napari_sslseg.core.placement import resample, volume_placement
-from napari_sslseg.core.preprocess import prepare_volume
+from napari_sslseg.core.samples.crops import CropStore, iter_crops
+from napari_sslseg.core.samples.placement import resample, volume_placement
+from napari_sslseg.core.samples.preprocess import prepare_volume
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.volume import Volume

@@ -23,7 +23,7 @@ from napari_sslseg.core.foreign_weights import read_foreign
 from napari_sslseg.core.import_weights import import_weights
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.phantom import write_dataset
-from napari_sslseg.core.samples import default_preprocessing
+from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.scans.labelled import pair_scans
 from napari_sslseg.core.settings.networks import DynUNet2dNetwork, DynUNet3dNetwork, Network
 from napari_sslseg.core.settings.stages import FinetuneSettings

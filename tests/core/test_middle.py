@@ -5,11 +5,11 @@ import pytest
 
 from napari_sslseg import core
 from napari_sslseg.core.common.events import Done, Message
-from napari_sslseg.core.middle import annotated_middle, middle_of
+from napari_sslseg.core.samples.middle import annotated_middle, middle_of
+from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.stages import StageSettings
-from napari_sslseg.core.slices import SliceStore
 
 PREPROCESSING = core.Preprocessing()
 OPTIONS = {

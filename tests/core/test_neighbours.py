@@ -9,11 +9,11 @@ import torch
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ScanWarning
 from napari_sslseg.core.phantom import make_patient
-from napari_sslseg.core.placement import placement
-from napari_sslseg.core.preprocess import neighbours, prepare, prepare_slices
-from napari_sslseg.core.preview_slices import PreviewSlices
-from napari_sslseg.core.samples import default_preprocessing
-from napari_sslseg.core.slices import SliceStore
+from napari_sslseg.core.samples.build import default_preprocessing
+from napari_sslseg.core.samples.placement import placement
+from napari_sslseg.core.samples.preprocess import neighbours, prepare, prepare_slices
+from napari_sslseg.core.samples.preview_slices import PreviewSlices
+from napari_sslseg.core.samples.slices import SliceStore
 
 
 @pytest.fixture(scope="module")

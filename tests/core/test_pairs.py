@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.pairs import ExampleSelector, middle_slices
+from napari_sslseg.core.pairs import ExampleSelector
+from napari_sslseg.core.samples.middle import middle_slices
 
 N, SCANS = 240, 7
 

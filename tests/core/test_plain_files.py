@@ -16,7 +16,7 @@ from napari_sslseg.core.common.safe_json import read_json
 from napari_sslseg.core.event_log import EventLog
 from napari_sslseg.core.run_list import list_runs
 from napari_sslseg.core.runs import Run, RunWriter, claim
-from napari_sslseg.core.slice_files import open_arrays
+from napari_sslseg.core.samples.slice_files import open_arrays
 from napari_sslseg.core.state import remove_states
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")

@@ -4,8 +4,8 @@ import torch
 
 from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.common.frozen import checked
-from napari_sslseg.core.placement import Placement, canvas_size, placement, resample
-from napari_sslseg.core.preprocess import normalize, prepare, prepare_labels
+from napari_sslseg.core.samples.placement import Placement, canvas_size, placement, resample
+from napari_sslseg.core.samples.preprocess import normalize, prepare, prepare_labels
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.preprocessing import CT_WINDOWS, Preprocessing, Window

@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 from napari_sslseg import core
 from napari_sslseg.cli import app
 from napari_sslseg.core.common.errors import ConfigError, DataError
-from napari_sslseg.core.predict import prediction_placement
-from napari_sslseg.core.preprocess import prepare
 from napari_sslseg.core.preview import preview
-from napari_sslseg.core.preview_slices import PreviewSlices, middle_samples
-from napari_sslseg.core.samples import default_preprocessing
+from napari_sslseg.core.samples.build import default_preprocessing
+from napari_sslseg.core.samples.placement import prediction_placement
+from napari_sslseg.core.samples.preprocess import prepare
+from napari_sslseg.core.samples.preview_slices import PreviewSlices, middle_samples
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.settings.networks import Dense3dNetwork
 from napari_sslseg.core.settings.preprocessing import VolumePreprocessing

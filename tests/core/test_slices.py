@@ -3,11 +3,11 @@ import pytest
 
 from napari_sslseg.core.common.errors import DataError, GeometryError, StorageError
 from napari_sslseg.core.common.events import StopFlag
+from napari_sslseg.core.samples.slices import SliceStore, iter_store
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.preprocessing import Preprocessing
-from napari_sslseg.core.slices import SliceStore, iter_store
 from napari_sslseg.core.subjects import split_subjects
 
 

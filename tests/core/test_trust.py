@@ -22,10 +22,10 @@ from napari_sslseg.core.finetune import finetune
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.limits import planned, planned_network, tensor_shapes
 from napari_sslseg.core.phantom import write_dataset
-from napari_sslseg.core.placement import placement
 from napari_sslseg.core.predict import load_segmenter
 from napari_sslseg.core.pretrain import pretrain
 from napari_sslseg.core.runs import Run
+from napari_sslseg.core.samples.placement import placement
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import pair_scans
 from napari_sslseg.core.settings.networks import Network, named_network

@@ -13,7 +13,7 @@ import pytest
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.samples import default_preprocessing
+from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.pretext.registry import make_task
 from napari_sslseg.gui import jobs
@@ -264,7 +264,7 @@ def test_the_preview_is_that_of_the_training():
     """Same preparation, same corruption: a store of the training and the maker agree."""
     import torch
 
-    from napari_sslseg.core.slices import SliceStore
+    from napari_sslseg.core.samples.slices import SliceStore
 
     volume, _ = core.make_patient(1, "CT", shape=(8, 64, 64))
     settings = default_preprocessing("CT", 2)

@@ -34,6 +34,7 @@ from .run_list import (
     run_differences as run_differences,
 )
 from .runs import Run as Run
+from .samples.slices import SliceStore as SliceStore
 from .scans.class_codes import SegmentClass as SegmentClass
 from .scans.find import list_series as list_series
 from .scans.geometry import Geometry as Geometry
@@ -82,6 +83,5 @@ from .settings.stages import (
     PretrainSettings as PretrainSettings,
 )
 from .settings.training import EarlyStopping as EarlyStopping, Training as Training
-from .slices import SliceStore as SliceStore
 from .subjects import split_subjects as split_subjects
 from .watch import Watch as Watch

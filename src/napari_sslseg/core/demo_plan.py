@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.placement import resampled_shape
-from napari_sslseg.core.samples import default_preprocessing
+from napari_sslseg.core.samples.build import default_preprocessing
+from napari_sslseg.core.samples.placement import resampled_shape
 from napari_sslseg.core.scans.labelled import as_volume, scan_geometry
 from napari_sslseg.core.scans.series import Source
 from napari_sslseg.core.settings.preprocessing import Preprocessing

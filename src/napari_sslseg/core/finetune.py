@@ -21,11 +21,12 @@ from napari_sslseg.core.common.events import (
     drained,
 )
 from napari_sslseg.core.common.text import some_of
-from napari_sslseg.core.middle import annotated_middle, check_middle, describe_middle
 from napari_sslseg.core.provenance import data_record
 from napari_sslseg.core.resume import check_same, refuse_settings, same_labelled
 from napari_sslseg.core.runs import claim
-from napari_sslseg.core.samples import describe_store, iter_samples, sample_dimensions
+from napari_sslseg.core.samples.build import describe_store, iter_samples, sample_dimensions
+from napari_sslseg.core.samples.middle import annotated_middle, check_middle, describe_middle
+from napari_sslseg.core.samples.store import refuse_label_maps
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, found_classes, scan_subject
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.segmentation_loss import SegmentationLoss, score_channels
@@ -33,7 +34,6 @@ from napari_sslseg.core.self_training import round_starts
 from napari_sslseg.core.session import Init as Init, Session
 from napari_sslseg.core.settings.stages import FinetuneSettings
 from napari_sslseg.core.start import load_start, open_start, settled
-from napari_sslseg.core.store import refuse_label_maps
 from napari_sslseg.core.strategies import planned, settled_strategy
 from napari_sslseg.core.subjects import hold_out
 from napari_sslseg.core.supervised import batch_loss, dice_validation, slice_prediction

@@ -9,7 +9,7 @@ from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.foreign_weights import read_foreign
 from napari_sslseg.core.networks.limits import planned_network, tensor_shapes
 from napari_sslseg.core.runs import Run, RunWriter, claim
-from napari_sslseg.core.samples import default_preprocessing, sample_dimensions
+from napari_sslseg.core.samples.build import default_preprocessing, sample_dimensions
 from napari_sslseg.core.settings.networks import NetworkSettings, check_dimensions, named_network
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
 from napari_sslseg.core.settings.stages import PretrainSettings

@@ -11,16 +11,16 @@ import numpy as np
 from napari_sslseg.core.common.compute.memory import give_back_memory
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Progress, StopFlag
-from napari_sslseg.core.crop_files import VolumeArrays
-from napari_sslseg.core.crops import CropStore
 from napari_sslseg.core.organ_boxes import OrganBox, organ_boxes, organ_crop, whole_organ
-from napari_sslseg.core.placement import Placement, volume_placement
-from napari_sslseg.core.preprocess import prepare_labels, prepare_volume
+from napari_sslseg.core.samples.crop_files import VolumeArrays
+from napari_sslseg.core.samples.crops import CropStore
+from napari_sslseg.core.samples.placement import Placement, volume_placement
+from napari_sslseg.core.samples.preprocess import prepare_labels, prepare_volume
+from napari_sslseg.core.samples.store import LoadedScan, ScanRecord, add_record
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume, scan_geometry
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
 from napari_sslseg.core.settings.pretext.siamese_sides import SiameseSides
-from napari_sslseg.core.store import LoadedScan, ScanRecord, add_record
 
 FIRST, SECOND = 1, 2
 
@@ -45,7 +45,7 @@ def iter_organ_crops(
     task : SiameseSides
         Which labels are which side, the size of the crops, and what becomes of the surroundings.
     modality, stop
-        As in :func:`~napari_sslseg.core.slices.iter_store`.
+        As in :func:`~napari_sslseg.core.samples.slices.iter_store`.
 
     Yields
     ------

@@ -7,7 +7,6 @@ epoch from a seeded generator, where the authors' code froze them once.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import ceil, floor
 
 import numpy as np
 
@@ -168,23 +167,3 @@ class Places:
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         place = self.begin + rng.integers(0, self.count)
         return place + np.where(place >= self.gap, self.skip, 0)
-
-
-def middle_slices(n: int, share: float = 0.3) -> range:
-    """Slices in the middle of a scan, where abdominal organs lie.
-
-    PolyCL takes the middle 30 %: from ⌈(n − 1)/2 · 0.7⌉ to ⌊(n − 1)/2 · 1.3⌋, of which its code
-    leaves the last one out, as here.
-
-    Parameters
-    ----------
-    n : int
-        Slices of the scan.
-    share : float
-        Share to keep; at least one slice is.
-    """
-    half = (n - 1) / 2
-    # Rounded, or 0.7 times a whole number might land above it.
-    first = ceil(round(half * (1 - share), 9))
-    last = floor(round(half * (1 + share), 9))
-    return range(first, max(last, first + 1)) if n else range(0)

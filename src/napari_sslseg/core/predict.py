@@ -19,11 +19,11 @@ from napari_sslseg.core.common.events import Done, Event, Message, Progress, Sto
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import some_of
 from napari_sslseg.core.loose_parts import check_least_part, without_loose_parts
-from napari_sslseg.core.placement import Placement, placement
 from napari_sslseg.core.predict_volumes import volume_shares
-from napari_sslseg.core.preprocess import prepare
 from napari_sslseg.core.run_network import check_run_network
 from napari_sslseg.core.runs import Run
+from napari_sslseg.core.samples.placement import Placement, prediction_placement
+from napari_sslseg.core.samples.preprocess import prepare
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.geometry import Geometry
@@ -34,7 +34,6 @@ from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.segmentation_loss import class_shares, score_channels
 from napari_sslseg.core.settings.preprocessing import (
     AnyPreprocessing,
-    Preprocessing,
     VolumePreprocessing,
 )
 from napari_sslseg.core.settings.stages import FinetuneSettings, LossKind
@@ -318,20 +317,6 @@ def iter_predict(
             f"Nothing was found in {len(empty)} of {len(written)} scans: {some_of(empty)}."
         )
     yield Done((written, failed), stopped=len(written) + len(failed) < len(targets))
-
-
-def prediction_placement(geometry: Geometry, settings: Preprocessing) -> Placement:
-    """Place a scan on the canvas of the training, or on a larger one where it needs more room.
-
-    The canvas is that of the training since the share of empty margin changes what the
-    normalisation layers see.
-    """
-    if settings.fit == "resize":
-        return placement(geometry, settings, settings.size)
-    tight = placement(geometry, settings)
-    known = settings.size or tight.canvas
-    canvas = max(tight.canvas[0], known[0]), max(tight.canvas[1], known[1])
-    return placement(geometry, settings, canvas)
 
 
 def _bounded(batch_size: int, place: Placement, channels: int) -> int:

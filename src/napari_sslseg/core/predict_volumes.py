@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from napari_sslseg.core.placement import volume_placement
-from napari_sslseg.core.preprocess import prepare_volume
+from napari_sslseg.core.samples.placement import volume_placement
+from napari_sslseg.core.samples.preprocess import prepare_volume
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
 

@@ -20,15 +20,16 @@ from napari_sslseg.core.common.events import (
     Validation,
     drained,
 )
-from napari_sslseg.core.crops import crop_size
-from napari_sslseg.core.middle import check_middle, describe_middle, middle_of
 from napari_sslseg.core.organ_crops import iter_organ_crops
-from napari_sslseg.core.placement import canvas_size, resampled_shape
 from napari_sslseg.core.pretext.showing import PretextShow
 from napari_sslseg.core.provenance import data_record
 from napari_sslseg.core.resume import check_same, refuse_settings, same_scans
 from napari_sslseg.core.runs import Run, claim
-from napari_sslseg.core.samples import Store, describe_store, iter_samples, sample_dimensions
+from napari_sslseg.core.samples.build import Store, describe_store, iter_samples, sample_dimensions
+from napari_sslseg.core.samples.crops import crop_size
+from napari_sslseg.core.samples.middle import check_middle, describe_middle, middle_of
+from napari_sslseg.core.samples.placement import canvas_size, resampled_shape
+from napari_sslseg.core.samples.store import refuse_label_maps
 from napari_sslseg.core.scans.labelled import Scan, scan_geometry
 from napari_sslseg.core.scans.sources import bare, gather_scans
 from napari_sslseg.core.scans.volume import Modality
@@ -38,7 +39,6 @@ from napari_sslseg.core.settings.pretext.registry import TaskSettings
 from napari_sslseg.core.settings.pretext.siamese_sides import SiameseSides
 from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.start import load_start, open_start, settled
-from napari_sslseg.core.store import refuse_label_maps
 from napari_sslseg.core.subjects import split_subjects
 from napari_sslseg.core.watch import Watch
 

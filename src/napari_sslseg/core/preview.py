@@ -11,14 +11,15 @@ from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import ConfigError, ScanWarning
 from napari_sslseg.core.common.events import returned
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.crops import iter_crops
-from napari_sslseg.core.middle import middle_of
 from napari_sslseg.core.organ_crops import iter_organ_crops
 from napari_sslseg.core.pretext.base import PretextTask
-from napari_sslseg.core.preview_slices import PreviewSlices, middle_samples
 from napari_sslseg.core.run_network import check_run_network
 from napari_sslseg.core.runs import Run
-from napari_sslseg.core.samples import default_preprocessing, sample_dimensions
+from napari_sslseg.core.samples.build import default_preprocessing, sample_dimensions
+from napari_sslseg.core.samples.crops import iter_crops
+from napari_sslseg.core.samples.middle import middle_of
+from napari_sslseg.core.samples.preview_slices import PreviewSlices, middle_samples
+from napari_sslseg.core.samples.store import SampleStore
 from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.labelled import LabelledScan, as_volume
 from napari_sslseg.core.scans.series import Series
@@ -33,7 +34,6 @@ from napari_sslseg.core.settings.pretext.registry import (
 )
 from napari_sslseg.core.settings.pretext.siamese_sides import SiameseSides
 from napari_sslseg.core.settings.stages import PretrainSettings
-from napari_sslseg.core.store import SampleStore
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,10 +11,10 @@ from stat import S_ISREG
 from napari_sslseg.core.common.errors import DataError, ScanWarning, SslsegError
 from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.project_record import ScanEntry
+from napari_sslseg.core.samples.store import LoadedScan
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Volume, load_volume
-from napari_sslseg.core.store import LoadedScan
 
 _HEADERS = (".hdr", ".hdr.gz", ".mhd", ".nhdr")
 """Of files whose values lie in another one beside them, of the same name."""

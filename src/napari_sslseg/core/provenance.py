@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_sslseg.core.runs import Run
-    from napari_sslseg.core.store import SampleStore
+    from napari_sslseg.core.samples.store import SampleStore
 
 GIT_SECONDS = 5
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_sslseg.core.averaging import Averaged
-    from napari_sslseg.core.samples import Store
+    from napari_sslseg.core.samples.build import Store
     from napari_sslseg.core.settings.stages import FinetuneSettings
 
 BATCH = 32

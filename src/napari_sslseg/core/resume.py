@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, SslsegError
 from napari_sslseg.core.provenance import file_hash
 from napari_sslseg.core.runs import Kind, Run
-from napari_sslseg.core.scans.labelled import LabelledScan, as_volume
+from napari_sslseg.core.samples.store import content
+from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.slice_ranges import ALL, from_ranges
 from napari_sslseg.core.scans.sources import bare
-from napari_sslseg.core.store import LoadedScan
 from napari_sslseg.core.unlabelled import UNLABELLED
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.store import SampleStore
+    from napari_sslseg.core.samples.store import SampleStore
 
 Scan = TypeVar("Scan", bound=Any)
 
@@ -76,11 +76,6 @@ def entries(run: Run) -> list[Entry]:
         f"The record of {run.folder} does not say which scans it learnt from, so it cannot go on; "
         "start again with --overwrite (in Python overwrite=True)."
     )
-
-
-def content(scan: Any) -> str:
-    """Hash of the values of a scan, see ``LoadedScan.digests``; reads it."""
-    return LoadedScan(as_volume(bare(scan))).digests()[0]
 
 
 def same_scans(run: Run, scans: Sequence[Scan]) -> list[Scan]:

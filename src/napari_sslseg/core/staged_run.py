@@ -39,7 +39,7 @@ from napari_sslseg.core.staged_files import (
 from napari_sslseg.core.staged_plan import Plan, Start, read_plan
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.store import SampleStore
+    from napari_sslseg.core.samples.store import SampleStore
 
 
 @dataclass(frozen=True, eq=False)

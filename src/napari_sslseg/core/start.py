@@ -8,7 +8,7 @@ from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.run_network import check_parts, check_run_network
 from napari_sslseg.core.runs import Kind, Run
-from napari_sslseg.core.samples import default_preprocessing
+from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.scans.labelled import as_volume, scan_geometry
 from napari_sslseg.core.scans.series import Source
 from napari_sslseg.core.scans.volume import Modality, Volume

@@ -8,7 +8,7 @@ from napari_sslseg.core.common.compute.distributed import everyone, shares
 from napari_sslseg.core.common.pictures import SlicePrediction
 from napari_sslseg.core.predict import relative_entropy
 from napari_sslseg.core.pseudo_labels import PseudoLabels
-from napari_sslseg.core.samples import Store
+from napari_sslseg.core.samples.build import Store
 from napari_sslseg.core.segmentation_loss import SegmentationLoss, class_shares
 from napari_sslseg.core.self_training import strong_views, told_loss
 from napari_sslseg.core.settings.preprocessing import Preprocessing

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.middle import middle_of
+from napari_sslseg.core.samples.middle import middle_of
+from napari_sslseg.core.samples.store import content_hash
 from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.labelled import (
     LabelledScan,
@@ -19,12 +20,11 @@ from napari_sslseg.core.scans.labelled import (
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.sources import bare, gather_scans
 from napari_sslseg.core.scans.volume import Volume
-from napari_sslseg.core.store import content_hash
 
 if TYPE_CHECKING:
     from napari_sslseg.core.averaging import Averaged
     from napari_sslseg.core.job import Sampler
-    from napari_sslseg.core.store import SampleStore
+    from napari_sslseg.core.samples.store import SampleStore
 
 UNLABELLED = "unlabelled"
 """Role of a scan in the record of a run: its labels, if it has any, were not looked at."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.placement import Placement, placement
-from napari_sslseg.core.preview_slices import PreviewSlices
+from napari_sslseg.core.samples.placement import Placement, placement
+from napari_sslseg.core.samples.preview_slices import PreviewSlices
+from napari_sslseg.core.samples.store import SampleStore
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.preprocessing import Preprocessing
-from napari_sslseg.core.store import SampleStore
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.core.alike import Spacing
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane, Size
-from napari_sslseg.core.samples import default_preprocessing
+from napari_sslseg.core.samples.build import default_preprocessing
+from napari_sslseg.core.samples.warnings import Spacing
 from napari_sslseg.core.settings.networks import NetworkSettings, named_network
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, Preprocessing
 from napari_sslseg.core.settings.pretext.registry import TASKS, check_task, make_task
@@ -286,8 +286,8 @@ def ground_of(project: "Project | None") -> Ground:
 
 def sample_size_of(project: "Project", settings: AnyPreprocessing) -> Size | None:
     """Sides of what the network sees, by the scans as they are, without a look at files."""
-    from napari_sslseg.core.crops import crop_size
-    from napari_sslseg.core.placement import canvas_size
+    from napari_sslseg.core.samples.crops import crop_size
+    from napari_sslseg.core.samples.placement import canvas_size
 
     entries = [project.entry(name) for name in project.names]
     shapes: list[tuple[int, ...]] = [entry.shape for entry in entries if entry.role == "train"]

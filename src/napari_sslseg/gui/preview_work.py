@@ -70,7 +70,7 @@ class Seen:
 
 def pixel_size(volume: Volume, settings: AnyPreprocessing) -> tuple[float, float]:
     """Height and width in mm of the pixels that the network sees of a scan."""
-    from napari_sslseg.core.predict import prediction_placement
+    from napari_sslseg.core.samples.placement import prediction_placement
 
     if not isinstance(settings, Preprocessing):
         return volume.spacing[1], volume.spacing[2]
@@ -104,7 +104,7 @@ class PreviewMaker:
         SslsegError
             If the task cannot be done so, in one sentence.
         """
-        from napari_sslseg.core.samples import sample_dimensions
+        from napari_sslseg.core.samples.build import sample_dimensions
         from napari_sslseg.core.settings.pretext.registry import check_task, make_task
 
         if isinstance(wanted, Seen):
@@ -154,8 +154,8 @@ class PreviewMaker:
         """Prepared slices, and their numbers in the scan, the wanted one among them."""
         held = self._prepared
         if held is None or held[:2] != (volume, settings) or index not in held[3]:
-            from napari_sslseg.core.predict import prediction_placement
-            from napari_sslseg.core.preprocess import prepare
+            from napari_sslseg.core.samples.placement import prediction_placement
+            from napari_sslseg.core.samples.preprocess import prepare
 
             place = prediction_placement(volume.geometry, settings)
             axis = PLANE_AXIS[settings.plane]

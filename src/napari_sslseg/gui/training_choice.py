@@ -105,7 +105,7 @@ def finetune_settings(project: "Project", choice: TrainingChoice) -> FinetuneSet
     ConfigError
         If something in it is impossible.
     """
-    from napari_sslseg.core.samples import default_preprocessing
+    from napari_sslseg.core.samples.build import default_preprocessing
     from napari_sslseg.core.settings.networks import Network
 
     usual = FinetuneSettings().training.model_dump()

@@ -9,11 +9,11 @@ from napari_sslseg.core.checkpoints import restore
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import returned
-from napari_sslseg.core.crops import iter_crops
 from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.reconstruction import WithReconstruction, with_branch
 from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.samples.crops import iter_crops
 from napari_sslseg.core.segmentation_loss import SegmentationLoss
 from napari_sslseg.core.settings.networks import Dense3dNetwork, Network
 from napari_sslseg.core.settings.training import Training

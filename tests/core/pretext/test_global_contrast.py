@@ -32,7 +32,7 @@ def scans():
 
 @pytest.fixture(scope="module")
 def store(scans):
-    from napari_sslseg.core.samples import default_preprocessing
+    from napari_sslseg.core.samples.build import default_preprocessing
 
     return core.SliceStore.build(scans[:3], default_preprocessing("MR"))
 

@@ -15,7 +15,7 @@ from napari_sslseg.core.common.events import Validation
 from napari_sslseg.core.contrast import polycl
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.pretrain import iter_pretrain
-from napari_sslseg.core.samples import default_preprocessing
+from napari_sslseg.core.samples.build import default_preprocessing
 
 
 @pytest.fixture(scope="module")

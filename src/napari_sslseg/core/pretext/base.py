@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from napari_sslseg.core.job import Sampler
-    from napari_sslseg.core.store import SampleStore
+    from napari_sslseg.core.samples.store import SampleStore
 
 
 class SliceTask(ABC):

@@ -23,7 +23,7 @@ from napari_sslseg.core.views import ViewParameters, apply_view, sample_view
 
 if TYPE_CHECKING:
     from napari_sslseg.core.networks.base import SegmentationNetwork
-    from napari_sslseg.core.store import SampleStore
+    from napari_sslseg.core.samples.store import SampleStore
 
 CAPTIONS = {
     "original": "Original",

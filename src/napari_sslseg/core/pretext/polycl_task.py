@@ -17,7 +17,7 @@ from napari_sslseg.core.settings.pretext.polycl import PolyCL
 
 if TYPE_CHECKING:
     from napari_sslseg.core.job import Sampler
-    from napari_sslseg.core.store import SampleStore
+    from napari_sslseg.core.samples.store import SampleStore
 
 CAPTIONS = {
     "original": "Anchor",

@@ -6,9 +6,9 @@ import numpy as np
 
 from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.pretext.base import PretextTask
+from napari_sslseg.core.samples.store import SampleStore
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.settings.pretext.registry import TaskSettings
-from napari_sslseg.core.store import SampleStore
 from napari_sslseg.core.watch import Watch, WatchedSlice
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from napari_sslseg.core.side_pairs import LEFT, RIGHT, SIDE_NAMES, UNKNOWN, Side
 
 if TYPE_CHECKING:
     from napari_sslseg.core.job import Sampler
-    from napari_sslseg.core.store import SampleStore
+    from napari_sslseg.core.samples.store import SampleStore
 
 CAPTIONS = {"original": "First of the pair", "partner": "Second of the pair"}
 

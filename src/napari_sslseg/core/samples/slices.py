@@ -12,19 +12,31 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from napari_sslseg.core.alike import warn_of_far_slices, warn_of_large_slices
 from napari_sslseg.core.common.compute.memory import give_back_memory
 from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.common.events import Progress, StopFlag, returned
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.placement import canvas_size, placement, resampled_shape
-from napari_sslseg.core.preprocess import neighbours, prepare_labels, prepare_slices
+from napari_sslseg.core.samples.placement import canvas_size, placement, resampled_shape
+from napari_sslseg.core.samples.preprocess import neighbours, prepare_labels, prepare_slices
+from napari_sslseg.core.samples.slice_files import (
+    INDEX,
+    DiskWriter,
+    MemoryWriter,
+    SliceArrays,
+    open_arrays,
+)
+from napari_sslseg.core.samples.store import (
+    SampleStore,
+    ScanRecord,
+    add_record,
+    fingerprint,
+    load_scan,
+)
+from napari_sslseg.core.samples.warnings import warn_of_far_slices, warn_of_large_slices
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_geometry
 from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.settings.preprocessing import Preprocessing
-from napari_sslseg.core.slice_files import INDEX, DiskWriter, MemoryWriter, SliceArrays, open_arrays
-from napari_sslseg.core.store import SampleStore, ScanRecord, add_record, fingerprint, load_scan
 
 if TYPE_CHECKING:
     import torch

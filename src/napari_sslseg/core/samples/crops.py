@@ -15,15 +15,26 @@ import numpy as np
 from napari_sslseg.core.common.compute.memory import give_back_memory
 from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.common.events import Progress, StopFlag
-from napari_sslseg.core.crop_files import VolumeArrays, VolumeDisk, VolumeMemory, open_volumes
-from napari_sslseg.core.placement import resampled_shape, rounded_up, volume_placement
-from napari_sslseg.core.preprocess import prepare_labels, prepare_volume
+from napari_sslseg.core.samples.crop_files import (
+    VolumeArrays,
+    VolumeDisk,
+    VolumeMemory,
+    open_volumes,
+)
+from napari_sslseg.core.samples.placement import resampled_shape, rounded_up, volume_placement
+from napari_sslseg.core.samples.preprocess import prepare_labels, prepare_volume
+from napari_sslseg.core.samples.slice_files import INDEX
+from napari_sslseg.core.samples.slices import MEMORY_LIMIT
+from napari_sslseg.core.samples.store import (
+    SampleStore,
+    ScanRecord,
+    add_record,
+    fingerprint,
+    load_scan,
+)
 from napari_sslseg.core.scans.labelled import Scan, scan_geometry
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
-from napari_sslseg.core.slice_files import INDEX
-from napari_sslseg.core.slices import MEMORY_LIMIT
-from napari_sslseg.core.store import SampleStore, ScanRecord, add_record, fingerprint, load_scan
 
 if TYPE_CHECKING:
     import torch
@@ -151,7 +162,7 @@ def iter_crops(
     settings : VolumePreprocessing
         Without ``size`` crops hold the largest scan, but at most 96 voxels a side.
     classes, storage, cache, modality, stop
-        As in :func:`~napari_sslseg.core.slices.iter_store`.
+        As in :func:`~napari_sslseg.core.samples.slices.iter_store`.
 
     Yields
     ------

@@ -9,7 +9,12 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.common.safe_files import open_regular
-from napari_sslseg.core.slice_files import begin_folder, cannot_write, finish_folder, read_index
+from napari_sslseg.core.samples.slice_files import (
+    begin_folder,
+    cannot_write,
+    finish_folder,
+    read_index,
+)
 
 
 @dataclass(frozen=True, eq=False)

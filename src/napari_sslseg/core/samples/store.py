@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.label_guess import looks_like_labels
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume, class_indices
 from napari_sslseg.core.scans.series import Source
+from napari_sslseg.core.scans.sources import bare
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.settings.preprocessing import Preprocessing, VolumePreprocessing
 
@@ -244,3 +245,8 @@ def fingerprint(head: str, scans: Sequence[Scan]) -> str:
                         while block := file.read(2**20):
                             total.update(block)
     return total.hexdigest()
+
+
+def content(scan: Any) -> str:
+    """Hash of the values of a scan, see ``LoadedScan.digests``; reads it."""
+    return LoadedScan(as_volume(bare(scan))).digests()[0]

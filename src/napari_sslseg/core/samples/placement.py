@@ -200,3 +200,17 @@ def volume_placement(
     shape = resampled_shape(geometry, settings)
     canvas = rounded_up([max(sides) for sides in zip(shape, least, strict=True)])
     return Placement(tuple(geometry.display_shape), shape, canvas)
+
+
+def prediction_placement(geometry: Geometry, settings: Preprocessing) -> Placement:
+    """Place a scan on the canvas of the training, or on a larger one where it needs more room.
+
+    The canvas is that of the training since the share of empty margin changes what the
+    normalisation layers see.
+    """
+    if settings.fit == "resize":
+        return placement(geometry, settings, settings.size)
+    tight = placement(geometry, settings)
+    known = settings.size or tight.canvas
+    canvas = max(tight.canvas[0], known[0]), max(tight.canvas[1], known[1])
+    return placement(geometry, settings, canvas)

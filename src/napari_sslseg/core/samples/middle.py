@@ -1,16 +1,16 @@
 """Learning from the middle of each scan alone, where abdominal organs lie (PolyCL)."""
 
 from collections.abc import Iterator
+from math import ceil, floor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.pairs import middle_slices
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.store import SampleStore
+    from napari_sslseg.core.samples.store import SampleStore
 
 
 def middle_of(store: "SampleStore", share: float) -> np.ndarray:
@@ -21,7 +21,7 @@ def middle_of(store: "SampleStore", share: float) -> np.ndarray:
     store : SampleStore
         Slices of several scans, one scan after another.
     share : float
-        See :func:`~napari_sslseg.core.pairs.middle_slices`; with 1 all slices do.
+        See :func:`~napari_sslseg.core.samples.middle.middle_slices`; with 1 all slices do.
 
     Returns
     -------
@@ -74,3 +74,23 @@ def describe_middle(store: "SampleStore", share: float) -> Iterator[Message]:
             f"Only the middle {share:.0%} of each scan takes part: {kept:,} of {len(store):,} "
             "slices."
         )
+
+
+def middle_slices(n: int, share: float = 0.3) -> range:
+    """Slices in the middle of a scan, where abdominal organs lie.
+
+    PolyCL takes the middle 30 %: from ⌈(n − 1)/2 · 0.7⌉ to ⌊(n − 1)/2 · 1.3⌋, of which its code
+    leaves the last one out, as here.
+
+    Parameters
+    ----------
+    n : int
+        Slices of the scan.
+    share : float
+        Share to keep; at least one slice is.
+    """
+    half = (n - 1) / 2
+    # Rounded, or 0.7 times a whole number might land above it.
+    first = ceil(round(half * (1 - share), 9))
+    last = floor(round(half * (1 + share), 9))
+    return range(first, max(last, first + 1)) if n else range(0)

@@ -6,21 +6,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.placement import placement
-from napari_sslseg.core.predict import prediction_placement
-from napari_sslseg.core.preprocess import prepare
+from napari_sslseg.core.samples.placement import placement, prediction_placement
+from napari_sslseg.core.samples.preprocess import prepare
+from napari_sslseg.core.samples.store import SampleStore, ScanRecord
 from napari_sslseg.core.scans.labelled import as_volume, scan_geometry
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.settings.preprocessing import Preprocessing
-from napari_sslseg.core.store import SampleStore, ScanRecord
 
 if TYPE_CHECKING:
     import torch
 
 
 class PreviewSlices(SampleStore):
-    """Stands in for a :class:`~napari_sslseg.core.slices.SliceStore` of which few slices are seen.
+    """Stands in for a :class:`~napari_sslseg.core.samples.slices.SliceStore` of which few slices are seen.
 
     Tasks draw from it as from a store. One scan at a time is in memory, and of it only the slices
     of the batch are kept.

@@ -4,11 +4,12 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from napari_sslseg.core.alike import Spacing, usual_neighbours
 from napari_sslseg.core.common.compute.distributed import first_then_others
 from napari_sslseg.core.common.events import Message, Progress, StopFlag
 from napari_sslseg.core.common.sizes import Plane
-from napari_sslseg.core.crops import CropStore, iter_crops
+from napari_sslseg.core.samples.crops import CropStore, iter_crops
+from napari_sslseg.core.samples.slices import SliceStore, iter_store
+from napari_sslseg.core.samples.warnings import Spacing, usual_neighbours
 from napari_sslseg.core.scans.labelled import Scan
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.settings.preprocessing import (
@@ -16,7 +17,6 @@ from napari_sslseg.core.settings.preprocessing import (
     Preprocessing,
     VolumePreprocessing,
 )
-from napari_sslseg.core.slices import SliceStore, iter_store
 
 Store = SliceStore | CropStore
 
@@ -99,8 +99,8 @@ def iter_samples(
     Parameters
     ----------
     scans, settings, classes, modality, stop
-        See :func:`~napari_sslseg.core.slices.iter_store` and
-        :func:`~napari_sslseg.core.crops.iter_crops`.
+        See :func:`~napari_sslseg.core.samples.slices.iter_store` and
+        :func:`~napari_sslseg.core.samples.crops.iter_crops`.
     cache : Path
         Folder for stores on disk.
     on_disk : bool

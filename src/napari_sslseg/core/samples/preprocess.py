@@ -4,7 +4,7 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.placement import Placement
+from napari_sslseg.core.samples.placement import Placement
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.preprocessing import Preprocessing, VolumePreprocessing
 
