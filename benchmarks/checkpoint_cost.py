@@ -20,7 +20,7 @@ from napari_sslseg.core.common.events import Step
 from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.loop import Loop
 from napari_sslseg.core.networks.unet2d import UNet2d
-from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.samples.store import LoadedScan
 from napari_sslseg.core.scans.geometry import Geometry

@@ -20,7 +20,7 @@ from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.losses import restoration_l2
 from napari_sslseg.core.networks.unet2d import UNet2d
-from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume

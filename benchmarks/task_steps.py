@@ -25,7 +25,7 @@ from napari_sslseg.core.common.events import Event, returned
 from napari_sslseg.core.job import Job
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.pretext.local_contrast_task import DecoderWithHead
-from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.samples.crops import CropStore, iter_crops
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.samples.store import SampleStore, ScanRecord

@@ -134,7 +134,7 @@ def preview(
 
 def _check_run(init: Path, asked: dict[str, Any]) -> None:
     """Refuse options that are not those of the run to show."""
-    from napari_sslseg.core.runs import Run
+    from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.settings.stages import PretrainSettings
 
     run = Run.open(init, "pretrain")

@@ -10,7 +10,7 @@ from napari_sslseg.console import say, table
 from napari_sslseg.options import Json
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.run_list import RunSummary
+    from napari_sslseg.core.runs.listing import RunSummary
 
 TITLES = [
     "run", "kind", "task or start", "network", "preset", "scans", "steps", "status",
@@ -32,7 +32,7 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """List the runs in a folder and below, compare two, or write their metrics for TensorBoard."""
-    from napari_sslseg.core.run_list import list_runs
+    from napari_sslseg.core.runs.listing import list_runs
 
     if compare:
         _compare(folder, compare, as_json)
@@ -67,8 +67,8 @@ def _duration(seconds: float | None) -> str | None:
 
 
 def _compare(folder: Path, names: tuple[str, str], as_json: bool) -> None:
-    from napari_sslseg.core.run_list import run_differences
-    from napari_sslseg.core.runs import Run
+    from napari_sslseg.core.runs.listing import run_differences
+    from napari_sslseg.core.runs.run import Run
 
     # By name below the folder first, as the table shows it.
     first, second = (
@@ -93,8 +93,8 @@ def _shown(value: Any) -> str | None:
 
 def _write_events(found: "list[RunSummary]", folder: Path) -> None:
     from napari_sslseg.core.common.errors import CheckpointError
-    from napari_sslseg.core.runs import Run
-    from napari_sslseg.core.tensorboard import check_tensorboard, write_events
+    from napari_sslseg.core.runs.run import Run
+    from napari_sslseg.core.runs.tensorboard import check_tensorboard, write_events
 
     check_tensorboard()
     for summary in found:

@@ -261,7 +261,7 @@ def finetune(
     """Fine-tune a U-Net on annotated slices."""
     from napari_sslseg.core.finetune import iter_finetune, split_validation
     from napari_sslseg.core.preset_runs import iter_finetune_preset
-    from napari_sslseg.core.runs import Run
+    from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.scans.labelled import pair_scans, read_annotated
     from napari_sslseg.core.settings.networks import named_network
     from napari_sslseg.core.settings.presets.registry import preset_named

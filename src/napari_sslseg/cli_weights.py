@@ -50,7 +50,7 @@ def import_weights(
 ) -> None:
     """Make a run to start from out of the weights of another program, without running its code."""
     from napari_sslseg.core.common.frozen import checked
-    from napari_sslseg.core.import_weights import import_weights
+    from napari_sslseg.core.runs.weights.adopt import import_weights
     from napari_sslseg.core.samples.build import default_preprocessing
     from napari_sslseg.core.settings.networks import named_network
 

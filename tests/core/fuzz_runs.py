@@ -17,7 +17,7 @@ import torch
 
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.predict import load_segmenter
-from napari_sslseg.core.runs import Run
+from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.start import load_start, settled
 

@@ -5,9 +5,14 @@ import sys
 import pytest
 import torch
 
-from napari_sslseg.core.checkpoints import load_weights, restore, save_weights, transfer
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.networks.unet2d import UNet2d
+from napari_sslseg.core.runs.weights.checkpoints import (
+    load_weights,
+    restore,
+    save_weights,
+    transfer,
+)
 from napari_sslseg.core.settings.networks import Network
 
 TINY = Network.preset("tiny")

@@ -19,10 +19,10 @@ from napari_sslseg import core
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, StorageError
 from napari_sslseg.core.common.events import Done, Message, Step, StopFlag
 from napari_sslseg.core.common.lock import run_lock
-from napari_sslseg.core.import_weights import import_weights
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.resume import recorded_start
-from napari_sslseg.core.runs import Run
+from napari_sslseg.core.runs.run import Run
+from napari_sslseg.core.runs.weights.adopt import import_weights
 from napari_sslseg.core.scans.slice_ranges import from_ranges, ranges
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.networks import Network

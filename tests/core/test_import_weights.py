@@ -16,20 +16,20 @@ from monai.networks.nets import DynUNet as MonaiDynUNet
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from napari_sslseg.core.checkpoints import transfer
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, SslsegError, StorageError
 from napari_sslseg.core.finetune import finetune
-from napari_sslseg.core.foreign_weights import read_foreign
-from napari_sslseg.core.import_weights import import_weights
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.phantom import write_dataset
+from napari_sslseg.core.runs.weights.adopt import import_weights
+from napari_sslseg.core.runs.weights.checkpoints import transfer
+from napari_sslseg.core.runs.weights.foreign import read_foreign
+from napari_sslseg.core.runs.weights.match_names import match_tensors
 from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.scans.labelled import pair_scans
 from napari_sslseg.core.settings.networks import DynUNet2dNetwork, DynUNet3dNetwork, Network
 from napari_sslseg.core.settings.stages import FinetuneSettings
 from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.start import load_start, settled
-from napari_sslseg.core.weight_names import match_tensors
 
 WIDTHS = (8, 16, 32, 48)
 TINY = Network.preset("tiny")

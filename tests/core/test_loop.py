@@ -22,12 +22,12 @@ from napari_sslseg.core.common.events import (
     StopFlag,
     Validation,
 )
-from napari_sslseg.core.event_log import EventLog, recorded
 from napari_sslseg.core.job import Draws, Job, shuffled_batches
 from napari_sslseg.core.pace import Pace
-from napari_sslseg.core.runs import Run, RunWriter
+from napari_sslseg.core.runs.event_log import EventLog, recorded
+from napari_sslseg.core.runs.run import Run, RunWriter
+from napari_sslseg.core.runs.state_files import newest_state
 from napari_sslseg.core.settings.training import EarlyStopping, Training
-from napari_sslseg.core.state import newest_state
 from napari_sslseg.core.training import run_job, train
 
 STEPS = 24

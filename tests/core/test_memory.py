@@ -19,7 +19,7 @@ from napari_sslseg.core.contrast import nt_xent
 from napari_sslseg.core.job import Job, TrainingError, shuffled_batches
 from napari_sslseg.core.memory_probe import find_batch_size
 from napari_sslseg.core.networks.build import make_network
-from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.segmentation_loss import SegmentationLoss
 from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.training import run_job, train
@@ -164,8 +164,8 @@ def test_less_than_one_slice_is_refused(tmp_path):
 
 
 def test_the_parts_are_kept_when_a_run_goes_on(tmp_path):
-    from napari_sslseg.core.runs import Run
-    from napari_sslseg.core.state import newest_state
+    from napari_sslseg.core.runs.run import Run
+    from napari_sslseg.core.runs.state_files import newest_state
 
     writer = RunWriter(tmp_path, {"kind": "pretrain", "settings": {}})
     events = train(job(4), writer, make_fabric("cpu"))

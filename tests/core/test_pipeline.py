@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from napari_sslseg import core
-from napari_sslseg.core.checkpoints import load_weights
+from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
 

@@ -13,11 +13,11 @@ from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.common.safe_files import open_own, open_regular, read_regular
 from napari_sslseg.core.common.safe_json import read_json
-from napari_sslseg.core.event_log import EventLog
-from napari_sslseg.core.run_list import list_runs
-from napari_sslseg.core.runs import Run, RunWriter, claim
+from napari_sslseg.core.runs.event_log import EventLog
+from napari_sslseg.core.runs.listing import list_runs
+from napari_sslseg.core.runs.run import Run, RunWriter, claim
+from napari_sslseg.core.runs.state_files import remove_states
 from napari_sslseg.core.samples.slice_files import open_arrays
-from napari_sslseg.core.state import remove_states
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 

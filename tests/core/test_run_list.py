@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, DataError, StorageError
-from napari_sslseg.core.run_list import list_runs, run_differences
-from napari_sslseg.core.runs import Run, RunWriter
+from napari_sslseg.core.runs.listing import list_runs, run_differences
+from napari_sslseg.core.runs.run import Run, RunWriter
+from napari_sslseg.core.runs.tensorboard import write_events
 from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.tensorboard import write_events
 
 
 def write_run(folder, kind, steps=10, best=None, **record):
@@ -108,7 +108,7 @@ def test_differences_are_those_of_the_settings(folder):
 
 def test_listing_loads_no_torch(folder):
     code = (
-        "import sys\nfrom napari_sslseg.core.run_list import list_runs\n"
+        "import sys\nfrom napari_sslseg.core.runs.listing import list_runs\n"
         f"assert len(list_runs({str(folder)!r})) == 2\n"
         "assert not {'torch', 'numpy', 'monai'} & set(sys.modules), 'too much'"
     )
@@ -167,6 +167,6 @@ def test_events_for_tensorboard(folder):
 
 
 def test_without_tensorboard_one_sentence_says_so(folder, monkeypatch):
-    monkeypatch.setattr("napari_sslseg.core.tensorboard.find_spec", lambda name: None)
+    monkeypatch.setattr("napari_sslseg.core.runs.tensorboard.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install"):
         write_events(Run.open(folder / "ft"), folder / "logs")

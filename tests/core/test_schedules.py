@@ -12,7 +12,7 @@ from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Message, Step, Validation
 from napari_sslseg.core.job import Job, shuffled_batches
-from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.schedules import (
     Schedule,
     learning_rate_factor,

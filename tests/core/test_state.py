@@ -9,17 +9,17 @@ import torch
 from napari_sslseg.core.common.compute.randomness import random_states
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.schedules import Patience, Schedule, make_optimizer
-from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.state import (
-    State,
+from napari_sslseg.core.runs.state import State
+from napari_sslseg.core.runs.state_check import check_state, fitted
+from napari_sslseg.core.runs.state_files import (
     newest_state,
     read_state,
     remove_states,
     state_name,
     write_state,
 )
-from napari_sslseg.core.state_check import check_state, fitted
+from napari_sslseg.core.schedules import Patience, Schedule, make_optimizer
+from napari_sslseg.core.settings.training import Training
 
 TENSORS = {
     "model.a": torch.arange(6.0).reshape(2, 3),
@@ -138,7 +138,7 @@ def test_a_run_of_an_older_version_is_told_apart(tmp_path):
 
 
 def test_one_of_a_newer_version_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_sslseg.core.state.FORMAT", 99)
+    monkeypatch.setattr("napari_sslseg.core.runs.state_files.FORMAT", 99)
     write(tmp_path, 5)
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="newer version"):
@@ -150,7 +150,7 @@ def contents(folder):
 
 
 def test_those_of_a_newer_version_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_sslseg.core.state.FORMAT", 99)
+    monkeypatch.setattr("napari_sslseg.core.runs.state_files.FORMAT", 99)
     write(tmp_path, 5, 10)
     monkeypatch.undo()
     before = contents(tmp_path)
@@ -160,7 +160,7 @@ def test_those_of_a_newer_version_stay(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "place", ["safetensors.safe_open", "napari_sslseg.core.state.open_regular"]
+    "place", ["safetensors.safe_open", "napari_sslseg.core.runs.state_files.open_regular"]
 )
 def test_those_that_cannot_be_read_now_stay(tmp_path, monkeypatch, place):
     write(tmp_path, 5, 10)

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from napari_sslseg import core
 from napari_sslseg.cli import app
-from napari_sslseg.core.checkpoints import load_weights
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Message, Step, StopFlag, returned
@@ -19,11 +18,12 @@ from napari_sslseg.core.common.frozen import checked
 from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.reconstruction import with_branch
-from napari_sslseg.core.runs import Run, RunWriter
+from napari_sslseg.core.runs.run import Run, RunWriter
+from napari_sslseg.core.runs.state_files import newest_state
+from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.schedules import Schedule, learning_rate_factor, make_optimizer
-from napari_sslseg.core.state import newest_state
 from napari_sslseg.core.strategies import planned, sawtooth
 from napari_sslseg.core.training import train
 

@@ -14,7 +14,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from napari_sslseg.core.checkpoints import load_weights
 from napari_sslseg.core.common.errors import CheckpointError, GeometryError
 from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.common.text import printable
@@ -24,7 +23,8 @@ from napari_sslseg.core.networks.limits import planned, planned_network, tensor_
 from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.core.predict import load_segmenter
 from napari_sslseg.core.pretrain import pretrain
-from napari_sslseg.core.runs import Run
+from napari_sslseg.core.runs.run import Run
+from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.samples.placement import placement
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import pair_scans

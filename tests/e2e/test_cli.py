@@ -15,7 +15,7 @@ import pytest
 
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.phantom import write_dataset
-from napari_sslseg.core.runs import Run
+from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.volume import load_volume
 
 COMMAND = [sys.executable, "-c", "from napari_sslseg.cli import main; main()"]

@@ -6,7 +6,7 @@ from loop_project import Host, idle, make_project
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
-from napari_sslseg.core.runs import Run
+from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.slice_ranges import from_ranges
 from napari_sslseg.gui.panels.inspect import InspectPanel
 from napari_sslseg.gui.panels.train import TrainPanel

@@ -9,7 +9,6 @@ from .evaluate import (
     summarize as summarize,
 )
 from .finetune import finetune as finetune, iter_finetune as iter_finetune
-from .import_weights import import_weights as import_weights
 from .phantom import (
     PHANTOM_CLASSES as PHANTOM_CLASSES,
     make_patient as make_patient,
@@ -28,12 +27,13 @@ from .project import LabelledSplit as LabelledSplit, Project as Project
 from .project_add import AddedScans as AddedScans
 from .project_record import ProjectClass as ProjectClass, ScanEntry as ScanEntry
 from .recent import recent_projects as recent_projects, remember_project as remember_project
-from .run_list import (
+from .runs.listing import (
     RunSummary as RunSummary,
     list_runs as list_runs,
     run_differences as run_differences,
 )
-from .runs import Run as Run
+from .runs.run import Run as Run
+from .runs.weights.adopt import import_weights as import_weights
 from .samples.slices import SliceStore as SliceStore
 from .scans.class_codes import SegmentClass as SegmentClass
 from .scans.find import list_series as list_series

@@ -23,7 +23,7 @@ from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.core.predict import load_segmenter, predict
 from napari_sslseg.core.pretrain import iter_pretrain, sample_size
 from napari_sslseg.core.report import Overlay, best_slice, draw_report
-from napari_sslseg.core.runs import Run
+from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.find import find_scans
 from napari_sslseg.core.scans.labelled import (
     LabelledScan,

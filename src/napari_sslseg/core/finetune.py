@@ -21,9 +21,9 @@ from napari_sslseg.core.common.events import (
     drained,
 )
 from napari_sslseg.core.common.text import some_of
-from napari_sslseg.core.provenance import data_record
 from napari_sslseg.core.resume import check_same, refuse_settings, same_labelled
-from napari_sslseg.core.runs import claim
+from napari_sslseg.core.runs.provenance import data_record
+from napari_sslseg.core.runs.run import claim
 from napari_sslseg.core.samples.build import describe_store, iter_samples, sample_dimensions
 from napari_sslseg.core.samples.middle import annotated_middle, check_middle, describe_middle
 from napari_sslseg.core.samples.store import refuse_label_maps

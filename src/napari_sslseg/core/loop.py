@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_sslseg.core.checkpoints import fill, save_weights
 from napari_sslseg.core.chunks import InParts
 from napari_sslseg.core.common.compute.distributed import (
     everyone,
@@ -32,10 +31,12 @@ from napari_sslseg.core.compiled import Compiled
 from napari_sslseg.core.gradients import Gradients
 from napari_sslseg.core.job import Draws, Job, TrainingError
 from napari_sslseg.core.pace import Pace
-from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.runs.run import RunWriter
+from napari_sslseg.core.runs.state import State
+from napari_sslseg.core.runs.state_check import fitted
+from napari_sslseg.core.runs.state_files import state_name, state_size, write_state
+from napari_sslseg.core.runs.weights.checkpoints import fill, save_weights
 from napari_sslseg.core.schedules import Patience, Schedule, make_optimizer, validation_interval
-from napari_sslseg.core.state import State, state_name, state_size, write_state
-from napari_sslseg.core.state_check import fitted
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

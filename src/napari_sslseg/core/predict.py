@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.checkpoints import check_weights, restore
 from napari_sslseg.core.common.errors import (
     CheckpointError,
     DataError,
@@ -20,8 +19,9 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import some_of
 from napari_sslseg.core.loose_parts import check_least_part, without_loose_parts
 from napari_sslseg.core.predict_volumes import volume_shares
-from napari_sslseg.core.run_network import check_run_network
-from napari_sslseg.core.runs import Run
+from napari_sslseg.core.runs.check_network import check_run_network
+from napari_sslseg.core.runs.run import Run
+from napari_sslseg.core.runs.weights.checkpoints import check_weights, restore
 from napari_sslseg.core.samples.placement import Placement, prediction_placement
 from napari_sslseg.core.samples.preprocess import prepare
 from napari_sslseg.core.scans.find import list_series
@@ -32,10 +32,7 @@ from napari_sslseg.core.scans.labels import DICOM_SUFFIX, save_labels
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.segmentation_loss import class_shares, score_channels
-from napari_sslseg.core.settings.preprocessing import (
-    AnyPreprocessing,
-    VolumePreprocessing,
-)
+from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, VolumePreprocessing
 from napari_sslseg.core.settings.stages import FinetuneSettings, LossKind
 from napari_sslseg.core.test_time import averaged_shares
 

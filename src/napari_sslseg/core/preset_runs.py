@@ -11,7 +11,8 @@ from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, St
 from napari_sslseg.core.finetune import iter_finetune
 from napari_sslseg.core.pretrain import iter_pretrain, pretrain_in, sample_size
 from napari_sslseg.core.resume import refuse_settings
-from napari_sslseg.core.runs import Run, claim
+from napari_sslseg.core.runs.run import Run, claim
+from napari_sslseg.core.runs.stage_folders import is_staged, stage_folders
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume
 from napari_sslseg.core.scans.sources import Gathered, bare, gather_scans
 from napari_sslseg.core.scans.volume import Modality
@@ -22,7 +23,6 @@ from napari_sslseg.core.settings.presets.preset import Preset
 from napari_sslseg.core.settings.presets.registry import preset_named
 from napari_sslseg.core.settings.pretext.registry import TaskSettings, describe
 from napari_sslseg.core.settings.stages import PretrainSettings
-from napari_sslseg.core.staged_files import is_staged, stage_folders
 from napari_sslseg.core.staged_plan import Plan
 from napari_sslseg.core.staged_run import Place, StagedRun, held
 from napari_sslseg.core.start import network_of, open_start, preprocessing_of

@@ -22,9 +22,9 @@ from napari_sslseg.core.common.events import (
 )
 from napari_sslseg.core.organ_crops import iter_organ_crops
 from napari_sslseg.core.pretext.showing import PretextShow
-from napari_sslseg.core.provenance import data_record
 from napari_sslseg.core.resume import check_same, refuse_settings, same_scans
-from napari_sslseg.core.runs import Run, claim
+from napari_sslseg.core.runs.provenance import data_record
+from napari_sslseg.core.runs.run import Run, claim
 from napari_sslseg.core.samples.build import Store, describe_store, iter_samples, sample_dimensions
 from napari_sslseg.core.samples.crops import crop_size
 from napari_sslseg.core.samples.middle import check_middle, describe_middle, middle_of

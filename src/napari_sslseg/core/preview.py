@@ -13,8 +13,8 @@ from napari_sslseg.core.common.events import returned
 from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.organ_crops import iter_organ_crops
 from napari_sslseg.core.pretext.base import PretextTask
-from napari_sslseg.core.run_network import check_run_network
-from napari_sslseg.core.runs import Run
+from napari_sslseg.core.runs.check_network import check_run_network
+from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import default_preprocessing, sample_dimensions
 from napari_sslseg.core.samples.crops import iter_crops
 from napari_sslseg.core.samples.middle import middle_of
@@ -90,9 +90,9 @@ def preview(
     """
     import torch
 
-    from napari_sslseg.core.checkpoints import check_weights, restore
     from napari_sslseg.core.networks.build import make_network
     from napari_sslseg.core.networks.limits import planned, tensor_shapes
+    from napari_sslseg.core.runs.weights.checkpoints import check_weights, restore
 
     alone = isinstance(scans, Volume | Series | LabelledScan | str | Path)
     sources = gather_scans([scans] if alone else scans)  # type: ignore[list-item,arg-type]

@@ -28,7 +28,7 @@ from napari_sslseg.core.project_part import (
     checked_ranges,
     last_slice,
 )
-from napari_sslseg.core.run_record import first_problem
+from napari_sslseg.core.runs.record import first_problem
 from napari_sslseg.core.scans.slice_ranges import count_ranges, from_ranges
 
 RECORD = "project.json"

@@ -1,13 +1,13 @@
 """Going on with a run: its record, the scans that it learns from, and whether they are the same."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, SslsegError
-from napari_sslseg.core.provenance import file_hash
-from napari_sslseg.core.runs import Kind, Run
+from napari_sslseg.core.runs.provenance import entries, file_hash
+from napari_sslseg.core.runs.run import Kind, Run
 from napari_sslseg.core.samples.store import content
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.slice_ranges import ALL, from_ranges
@@ -18,17 +18,6 @@ if TYPE_CHECKING:
     from napari_sslseg.core.samples.store import SampleStore
 
 Scan = TypeVar("Scan", bound=Any)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What a run says of one of its scans, see ``data_record``."""
-
-    name: str
-    role: str
-    content: str
-    labels: str
-    annotated: str | None
 
 
 def open_earlier(out: Path, kind: Kind) -> Run:
@@ -47,35 +36,6 @@ def open_earlier(out: Path, kind: Kind) -> Run:
 def is_finished(run: Run) -> bool:
     """Whether there is nothing left to do."""
     return run.record.get("status") == "finished" and run.weights.is_file()
-
-
-def entries(run: Run) -> list[Entry]:
-    """Scans of a run, in order.
-
-    Raises
-    ------
-    CheckpointError
-        If the record does not tell them, since it is damaged or of an older version.
-    """
-    names = ("name", "role", "content", "labels", "annotated")
-    found = run.record.get("data")
-    if isinstance(found, Sequence) and found and all(isinstance(e, Mapping) for e in found):
-        values = [{name: entry.get(name) for name in names} for entry in found]
-        if all(
-            isinstance(v, str) or (k == "annotated" and v is None)
-            for value in values
-            for k, v in value.items()
-        ):
-            return [Entry(**value) for value in values]
-    if run.kind == "pretrain" and run.record.get("task") is None and "transfer" in run.record:
-        raise CheckpointError(
-            f"{run.folder} was imported, so there is nothing to go on with; start from it with "
-            "--init."
-        )
-    raise CheckpointError(
-        f"The record of {run.folder} does not say which scans it learnt from, so it cannot go on; "
-        "start again with --overwrite (in Python overwrite=True)."
-    )
 
 
 def same_scans(run: Run, scans: Sequence[Scan]) -> list[Scan]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_sslseg.core.common.errors import CheckpointError
-from napari_sslseg.core.resume import entries
-from napari_sslseg.core.runs import Run
+from napari_sslseg.core.runs.provenance import entries
+from napari_sslseg.core.runs.run import Run
 
 LONGEST_CHAIN = 20
 

@@ -18,14 +18,15 @@ from napari_sslseg.core.common.compute.distributed import (
 )
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, StopFlag, returned
 from napari_sslseg.core.common.lock import run_lock
-from napari_sslseg.core.event_log import EventLog, recorded
-from napari_sslseg.core.provenance import machine_record, start_record
 from napari_sslseg.core.resume import is_finished, open_earlier, recorded_start
-from napari_sslseg.core.runs import Kind, Run, RunWriter, program_versions
+from napari_sslseg.core.runs.event_log import EventLog, recorded
+from napari_sslseg.core.runs.provenance import machine_record, start_record
+from napari_sslseg.core.runs.run import Kind, Run, RunWriter, program_versions
+from napari_sslseg.core.runs.stage_folders import is_staged, remove_plan, stage_folders
+from napari_sslseg.core.runs.state import State
+from napari_sslseg.core.runs.state_files import FOLDER, newest_state
 from napari_sslseg.core.scans.volume import Modality
-from napari_sslseg.core.staged_files import is_staged, remove_plan, stage_folders
 from napari_sslseg.core.staged_run import Place
-from napari_sslseg.core.state import FOLDER, State, newest_state
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

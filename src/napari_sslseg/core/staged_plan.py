@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.safe_json import read_json
 from napari_sslseg.core.common.text import LONGEST, printable
-from napari_sslseg.core.run_record import MOST_RECORD, PLAN, first_problem
+from napari_sslseg.core.runs.record import MOST_RECORD, PLAN, first_problem
 from napari_sslseg.core.settings.presets.preset import Preset
 from napari_sslseg.core.settings.pretext.registry import TaskSettings
 

@@ -21,14 +21,12 @@ from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.compute.distributed import barrier, company, on_first
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.lock import run_lock
-from napari_sslseg.core.provenance import file_hash, start_record
-from napari_sslseg.core.resume import check_same, entries, is_finished, recorded_start, same_scans
-from napari_sslseg.core.run_network import check_run_network
-from napari_sslseg.core.run_record import PLAN, RECORD
-from napari_sslseg.core.runs import Run, claim
-from napari_sslseg.core.scans.sources import Gathered
-from napari_sslseg.core.settings.presets.preset import Preset
-from napari_sslseg.core.staged_files import (
+from napari_sslseg.core.resume import check_same, is_finished, recorded_start, same_scans
+from napari_sslseg.core.runs.check_network import check_run_network
+from napari_sslseg.core.runs.provenance import entries, file_hash, start_record
+from napari_sslseg.core.runs.record import PLAN, RECORD
+from napari_sslseg.core.runs.run import Run, claim
+from napari_sslseg.core.runs.stage_folders import (
     EARLIER,
     is_staged,
     remove_files,
@@ -36,6 +34,8 @@ from napari_sslseg.core.staged_files import (
     removing,
     stage_folders,
 )
+from napari_sslseg.core.scans.sources import Gathered
+from napari_sslseg.core.settings.presets.preset import Preset
 from napari_sslseg.core.staged_plan import Plan, Start, read_plan
 
 if TYPE_CHECKING:

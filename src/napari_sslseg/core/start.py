@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.run_network import check_parts, check_run_network
-from napari_sslseg.core.runs import Kind, Run
+from napari_sslseg.core.runs.check_network import check_parts, check_run_network
+from napari_sslseg.core.runs.run import Kind, Run
 from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.scans.labelled import as_volume, scan_geometry
 from napari_sslseg.core.scans.series import Source
@@ -125,7 +125,7 @@ def load_start(
     dict
         For the record of the run: what it starts from, and what became of every tensor.
     """
-    from napari_sslseg.core.checkpoints import load_weights, transfer
+    from napari_sslseg.core.runs.weights.checkpoints import load_weights, transfer
 
     if start is None:
         return {"init": "scratch"}

@@ -25,9 +25,10 @@ from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, St
 from napari_sslseg.core.job import Job, TrainingError
 from napari_sslseg.core.loop import Loop
 from napari_sslseg.core.memory_probe import find_batch_size
-from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.runs.run import RunWriter
+from napari_sslseg.core.runs.state import State
+from napari_sslseg.core.runs.state_files import remove_states
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.state import State, remove_states
 from napari_sslseg.core.watch import Watch
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.runs import Run
+from napari_sslseg.core.runs.run import Run
 from napari_sslseg.gui.run_words import usable_runs
 from napari_sslseg.gui.words import many
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project import Project
-    from napari_sslseg.core.run_list import RunSummary
+    from napari_sslseg.core.runs.listing import RunSummary
     from napari_sslseg.gui.jobs import Job
 
 PROJECT = "Press New… to make a project, or Open to go on with one."
@@ -165,7 +165,7 @@ def _killed(runs: Sequence["RunSummary"], kind: str) -> str:
 
 def _since(project: "Project", last: str, problems: Mapping[str, str]) -> str:
     """Whether there is anything new to learn from since a training."""
-    from napari_sslseg.core.resume import entries
+    from napari_sslseg.core.runs.provenance import entries
     from napari_sslseg.core.scans.slice_ranges import ALL, ranges
 
     try:

@@ -201,8 +201,8 @@ class PreviewMaker:
         self._checked = task, wanted.network, channels
 
     def _network(self, wanted: Wanted, runtime: PretextTask, channels: int) -> "nn.Module":
-        from napari_sslseg.core.checkpoints import restore
-        from napari_sslseg.core.runs import Run
+        from napari_sslseg.core.runs.run import Run
+        from napari_sslseg.core.runs.weights.checkpoints import restore
 
         assert wanted.run is not None
         weights = Run.open(wanted.run, "pretrain").weights
@@ -222,7 +222,7 @@ def _build(network: Any, runtime: PretextTask, channels: int) -> "nn.Module":
 
 def _of_run(wanted: Wanted) -> Wanted:
     """What is wanted, with all that a run says."""
-    from napari_sslseg.core.runs import Run
+    from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.settings.stages import PretrainSettings
 
     assert wanted.run is not None

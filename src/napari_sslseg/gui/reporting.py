@@ -40,7 +40,7 @@ def report(session: "Session", run: str, path: Path, other: str = "") -> Events 
     ready = {(of, name): session.predictions.get(of, name) for of in runs for name in names}
 
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
-        from napari_sslseg.core.run_list import summarise
+        from napari_sslseg.core.runs.listing import summarise
         from napari_sslseg.core.score_report import RunReport, write_report
 
         if not names:

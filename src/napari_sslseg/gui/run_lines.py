@@ -11,7 +11,7 @@ from napari_sslseg.gui.curves import short
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project import Project
-    from napari_sslseg.core.run_list import RunSummary
+    from napari_sslseg.core.runs.listing import RunSummary
 
 MOST_SIDECAR = 4 * 2**20
 ENDED = {"stopped": "stopped", "failed": "failed", "running": "interrupted"}
@@ -100,7 +100,7 @@ def _last(folder: Path) -> tuple[int | None, float | None]:
 
 def time_like(project: "Project | None", task: str, network: Any, training: Any) -> Any:
     """Seconds per step, lowest and highest, by the last run that did the same; None if none did."""
-    from napari_sslseg.core.runs import Run
+    from napari_sslseg.core.runs.run import Run
 
     if project is None:
         return None

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from napari_sslseg.core.common.errors import CheckpointError
-from napari_sslseg.core.run_list import RunSummary
-from napari_sslseg.core.run_record import RECORD
-from napari_sslseg.core.runs import Run
+from napari_sslseg.core.runs.listing import RunSummary
+from napari_sslseg.core.runs.record import RECORD
+from napari_sslseg.core.runs.run import Run
 from napari_sslseg.gui.words import many
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def scan_uses(project: "Project", run: Run) -> dict[str, Use]:
 
 def now_held_out(project: "Project", folder: Path) -> list[str]:
     """Scans of a run, or of its stages, that are held out by now; none if it does not tell."""
-    from napari_sslseg.core.run_list import list_runs
+    from napari_sslseg.core.runs.listing import list_runs
     from napari_sslseg.core.seen import patient_key, scan_key, seen_by
 
     used: set[str] = set()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.evaluate import summarize
-from napari_sslseg.core.runs import Run
+from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scores import VolumeScores
 from napari_sslseg.gui.predictions import run_folder
 from napari_sslseg.gui.run_words import Use, scan_uses

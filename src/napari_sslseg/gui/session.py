@@ -80,8 +80,8 @@ class Session(SessionBase):
         """Go on with a run of the project that was stopped or interrupted."""
         from napari_sslseg.core.finetune import iter_finetune
         from napari_sslseg.core.preset_runs import iter_pretrain_preset
-        from napari_sslseg.core.runs import Run
-        from napari_sslseg.core.staged_files import is_staged
+        from napari_sslseg.core.runs.run import Run
+        from napari_sslseg.core.runs.stage_folders import is_staged
 
         project = self._ready()
         if project is None:

@@ -20,7 +20,7 @@ from napari_sslseg.gui.session_jobs import WRITING, WRITING_SECONDS, SessionJobs
 if TYPE_CHECKING:
     from napari_sslseg.core.common.sizes import Plane
     from napari_sslseg.core.project import Project
-    from napari_sslseg.core.run_list import RunSummary
+    from napari_sslseg.core.runs.listing import RunSummary
     from napari_sslseg.core.scans.volume import Volume
     from napari_sslseg.core.watch import Watch
 

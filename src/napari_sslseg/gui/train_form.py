@@ -20,7 +20,7 @@ from napari_sslseg.gui.run_words import long_words, short_words
 from napari_sslseg.gui.training_choice import LENGTHS, STRATEGIES, TRANSFERS, TrainingChoice
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.run_list import RunSummary
+    from napari_sslseg.core.runs.listing import RunSummary
 
 SCRATCH = "From scratch, without pretraining"
 LENGTH_WORDS = {"quick": "Quick look", "usual": "Usual", "long": "Long"}

@@ -172,7 +172,7 @@ def refusal(session: "Session", choice: TrainingChoice) -> str | None:
 def _start_refusal(project: "Project", choice: TrainingChoice) -> str | None:
     if not choice.start:
         return None
-    from napari_sslseg.core.runs import Run
+    from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.start import preprocessing_of
 
     try:

@@ -5,10 +5,15 @@ import torch
 from torch import nn
 
 from napari_sslseg import core
-from napari_sslseg.core.checkpoints import load_weights, restore, save_weights, transfer
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.preview import preview
+from napari_sslseg.core.runs.weights.checkpoints import (
+    load_weights,
+    restore,
+    save_weights,
+    transfer,
+)
 from napari_sslseg.core.settings.networks import (
     Dense3dNetwork,
     DynUNet2dNetwork,

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from napari_sslseg import core
-from napari_sslseg.core.checkpoints import restore
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import returned
 from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.reconstruction import WithReconstruction, with_branch
-from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.runs.run import RunWriter
+from napari_sslseg.core.runs.weights.checkpoints import restore
 from napari_sslseg.core.samples.crops import iter_crops
 from napari_sslseg.core.segmentation_loss import SegmentationLoss
 from napari_sslseg.core.settings.networks import Dense3dNetwork, Network

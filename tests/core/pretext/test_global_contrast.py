@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from napari_sslseg import core
-from napari_sslseg.core.checkpoints import load_weights
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Message, Validation
 from napari_sslseg.core.contrast import nt_xent
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.pretrain import iter_pretrain
+from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.views import apply_view
 
 SIZE = (32, 48)

@@ -6,7 +6,6 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from napari_sslseg import core
-from napari_sslseg.core.checkpoints import load_weights, transfer
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.events import Message, Validation
@@ -16,7 +15,8 @@ from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.pretrain import iter_pretrain
 from napari_sslseg.core.preview import preview
-from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.runs.run import RunWriter
+from napari_sslseg.core.runs.weights.checkpoints import load_weights, transfer
 from napari_sslseg.core.settings.networks import DynUNet2dNetwork, MultiMixNetwork, UmapathyNetwork
 from napari_sslseg.core.settings.pretext.registry import TaskSettings, describe, make_task
 from napari_sslseg.core.training import train

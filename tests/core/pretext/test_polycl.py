@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from napari_sslseg import core
-from napari_sslseg.core.checkpoints import load_weights
 from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.common.events import Validation
 from napari_sslseg.core.contrast import polycl
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.pretrain import iter_pretrain
+from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.samples.build import default_preprocessing
 
 

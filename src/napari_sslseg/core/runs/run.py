@@ -29,8 +29,8 @@ from napari_sslseg.core.common.compute.distributed import is_first
 from napari_sslseg.core.common.errors import CheckpointError, StorageError
 from napari_sslseg.core.common.safe_files import open_regular, refuse_links
 from napari_sslseg.core.common.text import LONGEST, printable
-from napari_sslseg.core.run_record import FORMAT, PLAN, RECORD, checked_part, read_record
-from napari_sslseg.core.state import remove_states
+from napari_sslseg.core.runs.record import FORMAT, PLAN, RECORD, checked_part, read_record
+from napari_sslseg.core.runs.state_files import remove_states
 
 METRICS = "metrics.csv"
 MOST_METRICS = 512 * 2**20

@@ -9,10 +9,10 @@ from pathlib import Path
 from napari_sslseg.core.common.atomic import remove_leftovers
 from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.common.lock import run_lock
-from napari_sslseg.core.event_log import LOG
-from napari_sslseg.core.run_record import PLAN, RECORD
-from napari_sslseg.core.runs import METRICS
-from napari_sslseg.core.state import FOLDER, remove_states
+from napari_sslseg.core.runs.event_log import LOG
+from napari_sslseg.core.runs.record import PLAN, RECORD
+from napari_sslseg.core.runs.run import METRICS
+from napari_sslseg.core.runs.state_files import FOLDER, remove_states
 
 EARLIER = ("first-stage", "second-stage")
 """Folders of the stages before the last one."""

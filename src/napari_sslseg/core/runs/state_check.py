@@ -7,14 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_sslseg.core.common.safe_json import LARGEST
 from napari_sslseg.core.common.text import LONGEST, printable
-from napari_sslseg.core.run_record import MOST_PROCESSES
+from napari_sslseg.core.runs.record import MOST_PROCESSES
 from napari_sslseg.core.settings.training import MOST_STEPS, Training
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from napari_sslseg.core.state import State
+    from napari_sslseg.core.runs.state import State
 
 Count = Annotated[int, Field(ge=0, le=2 * MOST_STEPS)]
 Finite = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]

@@ -14,12 +14,12 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.core.checkpoints import read_tensors
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.safe_files import open_regular
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.pickle_check import DTYPES, NotWeightsError, check_pickle
-from napari_sslseg.core.weights_header import FOREIGN_BYTES, MOST_WEIGHTS, read_header
+from napari_sslseg.core.runs.weights.checkpoints import read_tensors
+from napari_sslseg.core.runs.weights.header import FOREIGN_BYTES, MOST_WEIGHTS, read_header
+from napari_sslseg.core.runs.weights.pickle_check import DTYPES, NotWeightsError, check_pickle
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,19 +3,22 @@
 import hashlib
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.safe_files import open_regular
+from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.slice_ranges import ALL, ranges
 
 if TYPE_CHECKING:
     import torch
 
-    from napari_sslseg.core.runs import Run
+    from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.samples.store import SampleStore
 
 GIT_SECONDS = 5
@@ -119,3 +122,43 @@ def package_state() -> dict[str, Any] | None:
             return None
         found.append(done.stdout.strip())
     return {"commit": found[0], "changed": bool(found[1])}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a run says of one of its scans, see ``data_record``."""
+
+    name: str
+    role: str
+    content: str
+    labels: str
+    annotated: str | None
+
+
+def entries(run: Run) -> list[Entry]:
+    """Scans of a run, in order.
+
+    Raises
+    ------
+    CheckpointError
+        If the record does not tell them, since it is damaged or of an older version.
+    """
+    names = ("name", "role", "content", "labels", "annotated")
+    found = run.record.get("data")
+    if isinstance(found, Sequence) and found and all(isinstance(e, Mapping) for e in found):
+        values = [{name: entry.get(name) for name in names} for entry in found]
+        if all(
+            isinstance(v, str) or (k == "annotated" and v is None)
+            for value in values
+            for k, v in value.items()
+        ):
+            return [Entry(**value) for value in values]
+    if run.kind == "pretrain" and run.record.get("task") is None and "transfer" in run.record:
+        raise CheckpointError(
+            f"{run.folder} was imported, so there is nothing to go on with; start from it with "
+            "--init."
+        )
+    raise CheckpointError(
+        f"The record of {run.folder} does not say which scans it learnt from, so it cannot go on; "
+        "start again with --overwrite (in Python overwrite=True)."
+    )

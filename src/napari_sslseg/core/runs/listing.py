@@ -9,8 +9,8 @@ from typing import Any
 
 from napari_sslseg.core.common.errors import CheckpointError, DataError
 from napari_sslseg.core.common.safe_json import MOST_SIDECAR, read_json
-from napari_sslseg.core.run_record import RECORD
-from napari_sslseg.core.runs import Run
+from napari_sslseg.core.runs.record import RECORD
+from napari_sslseg.core.runs.run import Run
 
 COMPARED = ("kind", "settings", "task", "init", "scans", "slices", "classes", "seed", "device")
 """Parts of a record that decide what comes out; times and versions are bound to differ."""

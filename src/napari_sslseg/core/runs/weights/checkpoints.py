@@ -14,8 +14,8 @@ from napari_sslseg.core.common.atomic import atomic_path, write_text
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.text import LONGEST, printable
 from napari_sslseg.core.networks.limits import Shapes, tensor_shapes
+from napari_sslseg.core.runs.weights.header import StoredTensor, misfits, read_header
 from napari_sslseg.core.settings.stages import Transfer
-from napari_sslseg.core.weights_header import StoredTensor, misfits, read_header
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

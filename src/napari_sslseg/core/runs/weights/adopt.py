@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.core.checkpoints import check_finite, save_tensors
 from napari_sslseg.core.common.errors import CheckpointError
-from napari_sslseg.core.foreign_weights import read_foreign
 from napari_sslseg.core.networks.limits import planned_network, tensor_shapes
-from napari_sslseg.core.runs import Run, RunWriter, claim
+from napari_sslseg.core.runs.run import Run, RunWriter, claim
+from napari_sslseg.core.runs.stage_folders import remove_plan
+from napari_sslseg.core.runs.weights.checkpoints import check_finite, save_tensors
+from napari_sslseg.core.runs.weights.foreign import read_foreign
+from napari_sslseg.core.runs.weights.match_names import PARTS, Matching, match_tensors
 from napari_sslseg.core.samples.build import default_preprocessing, sample_dimensions
 from napari_sslseg.core.settings.networks import NetworkSettings, check_dimensions, named_network
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
 from napari_sslseg.core.settings.stages import PretrainSettings
-from napari_sslseg.core.staged_files import remove_plan
-from napari_sslseg.core.weight_names import PARTS, Matching, match_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

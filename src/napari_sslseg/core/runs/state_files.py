@@ -14,9 +14,8 @@ import json
 import math
 import re
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import CheckpointError, StorageError
@@ -24,6 +23,7 @@ from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.common.safe_files import open_regular, refuse_links
 from napari_sslseg.core.common.safe_json import MOST_SIDECAR, parse_json, read_json
 from napari_sslseg.core.common.text import LONGEST, printable
+from napari_sslseg.core.runs.state import DamagedStateError, State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,28 +36,6 @@ FORMAT = 1
 DAMAGED = ".damaged"
 MOST_HEADER = 16 * 2**20
 NAME = re.compile(r"[0-9]{10,16}\.safetensors")
-
-
-class DamagedStateError(CheckpointError):
-    """A state that is not what a training wrote, and never will be again."""
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """Tensors and numbers of a training after ``step``; what they mean is for the loop to know."""
-
-    step: int
-    tensors: "Mapping[str, Tensor]"
-    numbers: Mapping[str, Any]
-
-    def part(self, prefix: str) -> "dict[str, Tensor]":
-        """Tensors whose names begin with ``prefix`` and a dot, by the rest of their names."""
-        start = f"{prefix}."
-        return {
-            name.removeprefix(start): tensor
-            for name, tensor in self.tensors.items()
-            if name.startswith(start)
-        }
 
 
 def write_state(folder: Path, state: State) -> Path:
@@ -177,7 +155,7 @@ def newest_state(
 
 
 def _usable(path: Path, training: "Training | None") -> State:
-    from napari_sslseg.core.state_check import check_state
+    from napari_sslseg.core.runs.state_check import check_state
 
     state = read_state(path)
     try:

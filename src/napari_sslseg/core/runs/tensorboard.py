@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from napari_sslseg.core.common.errors import ConfigError, StorageError
-from napari_sslseg.core.runs import Run
+from napari_sslseg.core.runs.run import Run
 
 
 def check_tensorboard() -> None:
