@@ -17,8 +17,6 @@ import torch
 
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.events import Step
-from napari_sslseg.core.job import Job, shuffled_batches
-from napari_sslseg.core.loop import Loop
 from napari_sslseg.core.networks.unet2d import UNet2d
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.samples.slices import SliceStore
@@ -29,7 +27,10 @@ from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.settings.pretext.registry import default_task
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.training import train
+from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.loop import Loop
+from napari_sslseg.core.training.sampler import shuffled_batches
+from napari_sslseg.core.training.train import train
 
 CASES = [("tiny", 64, 8), ("small", 64, 8), ("paper", 64, 4)]
 

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from napari_sslseg.core.common.compute.devices import make_fabric
-from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.losses import restoration_l2
 from napari_sslseg.core.networks.unet2d import UNet2d
 from napari_sslseg.core.runs.run import RunWriter
@@ -28,7 +27,9 @@ from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.settings.pretext.registry import default_task
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.training import train
+from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.sampler import shuffled_batches
+from napari_sslseg.core.training.train import train
 
 CASES = [("small", 64, 32), ("small", 128, 16), ("small", 256, 4), ("tiny", 128, 16)]
 

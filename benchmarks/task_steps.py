@@ -22,7 +22,6 @@ import torch
 
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.events import Event, returned
-from napari_sslseg.core.job import Job
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.pretext.local_contrast_task import DecoderWithHead
 from napari_sslseg.core.runs.run import RunWriter
@@ -35,7 +34,8 @@ from napari_sslseg.core.settings.networks import Dense3dNetwork, DynUNet3dNetwor
 from napari_sslseg.core.settings.preprocessing import Preprocessing, VolumePreprocessing
 from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.training import train
+from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.train import train
 
 NETWORK = Network.preset("small")
 VOLUME_NETWORK = DynUNet3dNetwork(widths=(8, 16, 32, 64))

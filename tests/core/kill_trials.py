@@ -20,7 +20,7 @@ import napari_sslseg.core.finetune
 import napari_sslseg.core.networks.build
 import napari_sslseg.core.pretext.patch_restoration
 import napari_sslseg.core.pretrain
-import napari_sslseg.core.training  # noqa: F401
+import napari_sslseg.core.training.train  # noqa: F401
 
 STEPS = 24
 COMPARED = ("last.safetensors", "best.safetensors", "metrics.csv")

@@ -465,7 +465,7 @@ def test_other_versions_processes_and_devices_are_told(tmp_path):
 
 
 def test_ctrl_c_while_a_state_is_read_changes_nothing(tmp_path, monkeypatch):
-    from napari_sslseg.core.job import Draws
+    from napari_sslseg.core.training.sampler import Draws
 
     stopped("pretrain", tmp_path)
     files = [tmp_path / "last.json", tmp_path / "last.safetensors", tmp_path / "metrics.csv"]
@@ -484,8 +484,8 @@ def test_ctrl_c_while_a_state_is_read_changes_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_error_while_a_run_is_left_comes_out(tmp_path, monkeypatch, kind):
-    from napari_sslseg.core import loop
     from napari_sslseg.core.common.errors import StorageError
+    from napari_sslseg.core.training import loop
 
     told = events(kind, tmp_path)
     next(event for event in told if isinstance(event, Step) and event.step == 4)

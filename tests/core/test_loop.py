@@ -22,13 +22,14 @@ from napari_sslseg.core.common.events import (
     StopFlag,
     Validation,
 )
-from napari_sslseg.core.job import Draws, Job, shuffled_batches
-from napari_sslseg.core.pace import Pace
 from napari_sslseg.core.runs.event_log import EventLog, recorded
 from napari_sslseg.core.runs.run import Run, RunWriter
 from napari_sslseg.core.runs.state_files import newest_state
 from napari_sslseg.core.settings.training import EarlyStopping, Training
-from napari_sslseg.core.training import run_job, train
+from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.sampler import Draws, shuffled_batches
+from napari_sslseg.core.training.save_interval import Pace
+from napari_sslseg.core.training.train import run_job, train
 
 STEPS = 24
 

@@ -9,20 +9,21 @@ import torch
 from torch import nn
 
 from napari_sslseg import core
-from napari_sslseg.core import memory_probe
 from napari_sslseg.core.chunks import InParts
 from napari_sslseg.core.common.compute import devices
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Message, Step
 from napari_sslseg.core.contrast import nt_xent
-from napari_sslseg.core.job import Job, TrainingError, shuffled_batches
-from napari_sslseg.core.memory_probe import find_batch_size
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.segmentation_loss import SegmentationLoss
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.training import run_job, train
+from napari_sslseg.core.training import memory_probe
+from napari_sslseg.core.training.job import Job, TrainingError
+from napari_sslseg.core.training.memory_probe import find_batch_size
+from napari_sslseg.core.training.sampler import shuffled_batches
+from napari_sslseg.core.training.train import run_job, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,17 +11,18 @@ from torch import nn
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Message, Step, Validation
-from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.runs.run import RunWriter
-from napari_sslseg.core.schedules import (
+from napari_sslseg.core.settings.training import EarlyStopping, Training
+from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.sampler import shuffled_batches
+from napari_sslseg.core.training.schedules import (
     Schedule,
     learning_rate_factor,
     make_optimizer,
     validation_interval,
     with_steps,
 )
-from napari_sslseg.core.settings.training import EarlyStopping, Training
-from napari_sslseg.core.training import train
+from napari_sslseg.core.training.train import train
 
 
 def test_the_step_decay_of_the_paper():

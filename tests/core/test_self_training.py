@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from torch import nn
 
 from napari_sslseg import core
-from napari_sslseg.core.averaging import Averaged
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Message, Step
 from napari_sslseg.core.phantom import make_patient
@@ -22,6 +21,7 @@ from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.formats.nifti import write_nifti
 from napari_sslseg.core.seen import patient_key, seen_by
 from napari_sslseg.core.self_training import round_starts, strong_views, told, told_loss
+from napari_sslseg.core.training.weight_average import Averaged
 from napari_sslseg.core.unlabelled import unlabelled_scans, without_copies
 
 

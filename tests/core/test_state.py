@@ -18,8 +18,8 @@ from napari_sslseg.core.runs.state_files import (
     state_name,
     write_state,
 )
-from napari_sslseg.core.schedules import Patience, Schedule, make_optimizer
 from napari_sslseg.core.settings.training import Training
+from napari_sslseg.core.training.schedules import Patience, Schedule, make_optimizer
 
 TENSORS = {
     "model.a": torch.arange(6.0).reshape(2, 3),

@@ -15,7 +15,6 @@ from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Message, Step, StopFlag, returned
 from napari_sslseg.core.common.frozen import checked
-from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.reconstruction import with_branch
 from napari_sslseg.core.runs.run import Run, RunWriter
@@ -23,9 +22,11 @@ from napari_sslseg.core.runs.state_files import newest_state
 from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
-from napari_sslseg.core.schedules import Schedule, learning_rate_factor, make_optimizer
-from napari_sslseg.core.strategies import planned, sawtooth
-from napari_sslseg.core.training import train
+from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.layer_plans import planned, sawtooth
+from napari_sslseg.core.training.sampler import shuffled_batches
+from napari_sslseg.core.training.schedules import Schedule, learning_rate_factor, make_optimizer
+from napari_sslseg.core.training.train import train
 
 NETWORK = core.UmapathyNetwork(widths=(4, 8, 16))
 DENSE = core.Dense3dNetwork(layers=(1, 2, 1), growth=(4, 4, 4), decoder_widths=(8, 4))

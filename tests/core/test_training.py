@@ -8,13 +8,14 @@ from torch import nn
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Message, Saved, Step, StopFlag, Validation
-from napari_sslseg.core.job import Job, TrainingError, shuffled_batches
-from napari_sslseg.core.pace import Pace
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.runs.weights.checkpoints import load_weights
-from napari_sslseg.core.schedules import Patience
 from napari_sslseg.core.settings.training import EarlyStopping, Training
-from napari_sslseg.core.training import train
+from napari_sslseg.core.training.job import Job, TrainingError
+from napari_sslseg.core.training.sampler import shuffled_batches
+from napari_sslseg.core.training.save_interval import Pace
+from napari_sslseg.core.training.schedules import Patience
+from napari_sslseg.core.training.train import train
 
 
 class Line(nn.Module):

@@ -84,4 +84,4 @@ from .settings.stages import (
 )
 from .settings.training import EarlyStopping as EarlyStopping, Training as Training
 from .subjects import split_subjects as split_subjects
-from .watch import Watch as Watch
+from .training.watch import Watch as Watch

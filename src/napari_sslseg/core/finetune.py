@@ -34,9 +34,10 @@ from napari_sslseg.core.self_training import round_starts
 from napari_sslseg.core.session import Init as Init, Session
 from napari_sslseg.core.settings.stages import FinetuneSettings
 from napari_sslseg.core.start import load_start, open_start, settled
-from napari_sslseg.core.strategies import planned, settled_strategy
 from napari_sslseg.core.subjects import hold_out
 from napari_sslseg.core.supervised import batch_loss, dice_validation, slice_prediction
+from napari_sslseg.core.training.layer_plans import planned, settled_strategy
+from napari_sslseg.core.training.watch import Watch
 from napari_sslseg.core.unlabelled import (
     UNLABELLED,
     counted,
@@ -45,10 +46,9 @@ from napari_sslseg.core.unlabelled import (
     with_unlabelled,
     without_copies,
 )
-from napari_sslseg.core.watch import Watch
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.job import Sampler
+    from napari_sslseg.core.training.sampler import Sampler
 
 
 def iter_finetune(
@@ -135,13 +135,13 @@ def _finetune(
     settings: FinetuneSettings | None,
 ) -> Iterator[Event]:
     """Do as :func:`iter_finetune` does, while its folder is locked."""
-    from napari_sslseg.core.averaging import Averaged
-    from napari_sslseg.core.job import Job
     from napari_sslseg.core.networks.build import make_network
     from napari_sslseg.core.networks.reconstruction import check_reconstruction, with_branch
-    from napari_sslseg.core.schedules import with_steps
     from napari_sslseg.core.settings.networks import check_dimensions
-    from napari_sslseg.core.training import run_job
+    from napari_sslseg.core.training.job import Job
+    from napari_sslseg.core.training.schedules import with_steps
+    from napari_sslseg.core.training.train import run_job
+    from napari_sslseg.core.training.weight_average import Averaged
 
     earlier = yield from session.earlier()
     modality = session.modality
@@ -315,7 +315,7 @@ def foreground_batches(
     foreground : ndarray of bool
         By slice of the store.
     """
-    from napari_sslseg.core.job import shuffled_batches
+    from napari_sslseg.core.training.sampler import shuffled_batches
 
     certain = round(share * batch_size)
 

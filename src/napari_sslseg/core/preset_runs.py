@@ -26,7 +26,7 @@ from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.staged_plan import Plan
 from napari_sslseg.core.staged_run import Place, StagedRun, held
 from napari_sslseg.core.start import network_of, open_start, preprocessing_of
-from napari_sslseg.core.watch import Watch
+from napari_sslseg.core.training.watch import Watch
 
 if TYPE_CHECKING:
     from napari_sslseg.core.pretext.base import PretextTask

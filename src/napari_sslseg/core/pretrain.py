@@ -40,7 +40,7 @@ from napari_sslseg.core.settings.pretext.siamese_sides import SiameseSides
 from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.start import load_start, open_start, settled
 from napari_sslseg.core.subjects import split_subjects
-from napari_sslseg.core.watch import Watch
+from napari_sslseg.core.training.watch import Watch
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +97,7 @@ def iter_pretrain(
     settings : PretrainSettings, optional
         Schedule; without ``init`` also preprocessing and network.
     device : str
-        See :func:`~napari_sslseg.core.training.make_fabric`.
+        See :func:`~napari_sslseg.core.training.train.make_fabric`.
     modality : {"MR", "CT"}, optional
         Overrides the guess for every scan.
     cache : path-like, optional
@@ -164,9 +164,7 @@ def _pretrain(
     settings: PretrainSettings | None,
 ) -> Iterator[Event]:
     """Do as :func:`iter_pretrain` does, while its folder is locked."""
-    from napari_sslseg.core.job import Job
     from napari_sslseg.core.networks.build import make_network
-    from napari_sslseg.core.schedules import with_steps
     from napari_sslseg.core.settings.networks import check_dimensions
     from napari_sslseg.core.settings.pretext.registry import (
         check_task,
@@ -174,7 +172,9 @@ def _pretrain(
         describe,
         remarks,
     )
-    from napari_sslseg.core.training import run_job
+    from napari_sslseg.core.training.job import Job
+    from napari_sslseg.core.training.schedules import with_steps
+    from napari_sslseg.core.training.train import run_job
 
     earlier = yield from session.earlier()
     modality = session.modality

@@ -11,9 +11,9 @@ from napari_sslseg.core.self_training import told
 if TYPE_CHECKING:
     import torch
 
-    from napari_sslseg.core.averaging import Averaged
     from napari_sslseg.core.samples.build import Store
     from napari_sslseg.core.settings.stages import FinetuneSettings
+    from napari_sslseg.core.training.weight_average import Averaged
 
 BATCH = 32
 MOST_BYTES = 2**30

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from napari_sslseg.core.settings.training import Training
-    from napari_sslseg.core.watch import Watch
+    from napari_sslseg.core.training.watch import Watch
 
 Init = Run | str | Path
 """A run to start from, or the word ``scratch``."""

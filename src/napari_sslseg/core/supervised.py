@@ -13,13 +13,13 @@ from napari_sslseg.core.segmentation_loss import SegmentationLoss, class_shares
 from napari_sslseg.core.self_training import strong_views, told_loss
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.settings.stages import FinetuneSettings
-from napari_sslseg.core.watch import Watch, WatchedSlice
+from napari_sslseg.core.training.watch import Watch, WatchedSlice
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from napari_sslseg.core.averaging import Averaged
+    from napari_sslseg.core.training.weight_average import Averaged
 
 
 def batch_loss(

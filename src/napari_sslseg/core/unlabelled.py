@@ -22,9 +22,9 @@ from napari_sslseg.core.scans.sources import bare, gather_scans
 from napari_sslseg.core.scans.volume import Volume
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.averaging import Averaged
-    from napari_sslseg.core.job import Sampler
     from napari_sslseg.core.samples.store import SampleStore
+    from napari_sslseg.core.training.sampler import Sampler
+    from napari_sslseg.core.training.weight_average import Averaged
 
 UNLABELLED = "unlabelled"
 """Role of a scan in the record of a run: its labels, if it has any, were not looked at."""
@@ -167,7 +167,7 @@ def with_unlabelled(labelled: "Sampler", indices: np.ndarray, batch_size: int) -
     indices : ndarray of int
         Samples without labels; each is seen once before any is seen again.
     """
-    from napari_sslseg.core.job import shuffled_batches
+    from napari_sslseg.core.training.sampler import shuffled_batches
 
     def draw(rng: np.random.Generator) -> Iterator[np.ndarray]:
         # Labelled samples come in the same order whatever there is beside them.

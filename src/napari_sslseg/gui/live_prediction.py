@@ -7,7 +7,7 @@ import numpy as np
 from napari_sslseg.core.common.events import Event, Preview
 from napari_sslseg.core.common.pictures import SlicePrediction
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.watch import Watch
+from napari_sslseg.core.training.watch import Watch
 
 if TYPE_CHECKING:
     from napari.layers import Labels

@@ -66,7 +66,7 @@ def _free_memory(device: "torch.device") -> int | None:
     """Bytes that are free where a training computes; None if it cannot be told."""
     import torch
 
-    from napari_sslseg.core.memory_probe import available_memory
+    from napari_sslseg.core.training.memory_probe import available_memory
 
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_sslseg.core.project import Project
     from napari_sslseg.core.runs.listing import RunSummary
     from napari_sslseg.core.scans.volume import Volume
-    from napari_sslseg.core.watch import Watch
+    from napari_sslseg.core.training.watch import Watch
 
 NO_PROJECT = "There is no project; create or open one first."
 

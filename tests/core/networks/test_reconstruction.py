@@ -8,7 +8,6 @@ from napari_sslseg import core
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import returned
-from napari_sslseg.core.job import Job, shuffled_batches
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.reconstruction import WithReconstruction, with_branch
 from napari_sslseg.core.runs.run import RunWriter
@@ -17,7 +16,9 @@ from napari_sslseg.core.samples.crops import iter_crops
 from napari_sslseg.core.segmentation_loss import SegmentationLoss
 from napari_sslseg.core.settings.networks import Dense3dNetwork, Network
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.training import train
+from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.sampler import shuffled_batches
+from napari_sslseg.core.training.train import train
 
 SMALL = Dense3dNetwork(
     layers=(1, 1), growth=(4, 4), stem_channels=4, transition_channels=4, decoder_widths=(8,)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from napari_sslseg.core.job import Sampler
     from napari_sslseg.core.samples.store import SampleStore
+    from napari_sslseg.core.training.sampler import Sampler
 
 
 class SliceTask(ABC):
@@ -54,7 +54,7 @@ class SliceTask(ABC):
         ConfigError
             If the task compares the samples of a batch, and there is but one to compare.
         """
-        from napari_sslseg.core.job import shuffled_batches
+        from napari_sslseg.core.training.sampler import shuffled_batches
 
         if min(size, len(slices)) < self.least:
             raise ConfigError(

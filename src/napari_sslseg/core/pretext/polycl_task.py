@@ -16,8 +16,8 @@ from napari_sslseg.core.scans.sources import check_names
 from napari_sslseg.core.settings.pretext.polycl import PolyCL
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.job import Sampler
     from napari_sslseg.core.samples.store import SampleStore
+    from napari_sslseg.core.training.sampler import Sampler
 
 CAPTIONS = {
     "original": "Anchor",

@@ -9,7 +9,7 @@ from napari_sslseg.core.pretext.base import PretextTask
 from napari_sslseg.core.samples.store import SampleStore
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.settings.pretext.registry import TaskSettings
-from napari_sslseg.core.watch import Watch, WatchedSlice
+from napari_sslseg.core.training.watch import Watch, WatchedSlice
 
 if TYPE_CHECKING:
     from torch import nn

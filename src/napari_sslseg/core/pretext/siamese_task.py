@@ -17,8 +17,8 @@ from napari_sslseg.core.settings.pretext.siamese_sides import SiameseSides
 from napari_sslseg.core.side_pairs import LEFT, RIGHT, SIDE_NAMES, UNKNOWN, SidePairs, half
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.job import Sampler
     from napari_sslseg.core.samples.store import SampleStore
+    from napari_sslseg.core.training.sampler import Sampler
 
 CAPTIONS = {"original": "First of the pair", "partner": "Second of the pair"}
 

@@ -324,7 +324,7 @@ class PretrainPanel(QWidget):
 
     def _watch(self) -> None:
         if self.session.watch is None:
-            from napari_sslseg.core.watch import Watch
+            from napari_sslseg.core.training.watch import Watch
 
             self.session.watch = Watch()
         self._move()

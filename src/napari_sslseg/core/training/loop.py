@@ -27,16 +27,22 @@ from napari_sslseg.core.common.compute.randomness import (
 )
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.events import Event, Message, Preview, Saved, Step, Validation
-from napari_sslseg.core.compiled import Compiled
-from napari_sslseg.core.gradients import Gradients
-from napari_sslseg.core.job import Draws, Job, TrainingError
-from napari_sslseg.core.pace import Pace
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.runs.state import State
 from napari_sslseg.core.runs.state_check import fitted
 from napari_sslseg.core.runs.state_files import state_name, state_size, write_state
 from napari_sslseg.core.runs.weights.checkpoints import fill, save_weights
-from napari_sslseg.core.schedules import Patience, Schedule, make_optimizer, validation_interval
+from napari_sslseg.core.training.compiled import Compiled
+from napari_sslseg.core.training.gradients import Gradients
+from napari_sslseg.core.training.job import Job, TrainingError
+from napari_sslseg.core.training.sampler import Draws
+from napari_sslseg.core.training.save_interval import Pace
+from napari_sslseg.core.training.schedules import (
+    Patience,
+    Schedule,
+    make_optimizer,
+    validation_interval,
+)
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -1,6 +1,6 @@
 """The one training loop: a generator of events over Lightning Fabric.
 
-What is trained is told apart from how: a :class:`~napari_sslseg.core.job.Job` brings the network,
+What is trained is told apart from how: a :class:`~napari_sslseg.core.training.job.Job` brings the network,
 the slices, the loss and the validation; the loop brings the device and its precision, the
 optimiser, the schedule, early stopping, checkpoints, and the flags to stop and to pause.
 """
@@ -22,14 +22,14 @@ from napari_sslseg.core.common.compute.distributed import (
 from napari_sslseg.core.common.compute.memory import is_out_of_memory
 from napari_sslseg.core.common.errors import LostProcessError, SslsegError, StorageError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Status, StopFlag
-from napari_sslseg.core.job import Job, TrainingError
-from napari_sslseg.core.loop import Loop
-from napari_sslseg.core.memory_probe import find_batch_size
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.runs.state import State
 from napari_sslseg.core.runs.state_files import remove_states
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.watch import Watch
+from napari_sslseg.core.training.job import Job, TrainingError
+from napari_sslseg.core.training.loop import Loop
+from napari_sslseg.core.training.memory_probe import find_batch_size
+from napari_sslseg.core.training.watch import Watch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

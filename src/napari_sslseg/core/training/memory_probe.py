@@ -11,7 +11,8 @@ from napari_sslseg.core.chunks import InParts
 from napari_sslseg.core.common.compute.devices import device_name
 from napari_sslseg.core.common.compute.distributed import alone, share, world_size
 from napari_sslseg.core.common.compute.memory import is_out_of_memory
-from napari_sslseg.core.job import Draws, Job, TrainingError
+from napari_sslseg.core.training.job import Job, TrainingError
+from napari_sslseg.core.training.sampler import Draws
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -14,8 +14,8 @@ from napari_sslseg.core.common.compute.distributed import world_size
 from napari_sslseg.core.common.compute.memory import is_out_of_memory
 from napari_sslseg.core.common.compute.randomness import random_states, set_random_states
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.compiled import Compiled
-from napari_sslseg.core.job import Job, TrainingError
+from napari_sslseg.core.training.compiled import Compiled
+from napari_sslseg.core.training.job import Job, TrainingError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -8,7 +8,7 @@ import torch
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.settings.training import MOST_STEPS, EarlyStopping, Training
-from napari_sslseg.core.strategies import Plan, warmup_poly
+from napari_sslseg.core.training.layer_plans import Plan, warmup_poly
 
 PLATEAU_FACTOR = 0.5
 SGD_MOMENTUM = 0.99
