@@ -25,7 +25,7 @@ import torchio
 from monai.transforms import RandCoarseShuffle
 from torch import Tensor
 
-from napari_sslseg.core.corruptions import PatchSwap
+from napari_sslseg.core.pretext.corruptions.patch_swap import PatchSwap
 
 BATCH, CHANNELS, SIZE, PATCH, AREA = 32, 1, 256, 32, 0.25
 CALLS = 20

@@ -14,7 +14,7 @@ import time
 import torch
 from monai.losses import ContrastiveLoss
 
-from napari_sslseg.core.contrast import nt_xent
+from napari_sslseg.core.pretext.contrast.losses import nt_xent
 
 N, D, TEMPERATURE = 512, 128, 0.1
 

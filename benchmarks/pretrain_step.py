@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from napari_sslseg.core.common.compute.devices import make_fabric
-from napari_sslseg.core.losses import restoration_l2
 from napari_sslseg.core.networks.unet2d import UNet2d
+from napari_sslseg.core.pretext.restoration.losses import restoration_l2
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.geometry import Geometry

@@ -23,7 +23,7 @@ import torch
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.events import Event, returned
 from napari_sslseg.core.networks.build import make_network
-from napari_sslseg.core.pretext.local_contrast_task import DecoderWithHead
+from napari_sslseg.core.pretext.contrast.local_task import DecoderWithHead
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.samples.crops import CropStore, iter_crops
 from napari_sslseg.core.samples.slices import SliceStore

@@ -41,7 +41,7 @@ from napari_sslseg.core.finetune import iter_finetune
 from napari_sslseg.core.networks import unet2d
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.parts import EncoderDecoder
-from napari_sslseg.core.pretext.restoration import RestorationTask
+from napari_sslseg.core.pretext.restoration.base import RestorationTask
 from napari_sslseg.core.pretrain import iter_pretrain
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans

@@ -14,8 +14,8 @@ from PIL import Image
 
 from napari_sslseg import core
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.pretext.figure import preview_figure
-from napari_sslseg.core.preview import preview
+from napari_sslseg.core.pretext.pictures.figure import preview_figure
+from napari_sslseg.core.pretext.pictures.preview import preview
 from napari_sslseg.core.settings.pretext.registry import TaskSettings
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"

@@ -72,7 +72,7 @@ def preview(
     seed: Seed = 0,
 ) -> None:
     """Draw what a pretext task does to scans; of a preset, what its first stage does."""
-    from napari_sslseg.core.preview import draw_preview
+    from napari_sslseg.core.pretext.pictures.preview import draw_preview
     from napari_sslseg.core.scans.labelled import as_volume
     from napari_sslseg.core.scans.sources import bare
     from napari_sslseg.core.settings.presets.registry import preset_named

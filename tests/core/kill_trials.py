@@ -18,7 +18,7 @@ from training_process import events
 
 import napari_sslseg.core.finetune
 import napari_sslseg.core.networks.build
-import napari_sslseg.core.pretext.patch_restoration
+import napari_sslseg.core.pretext.restoration.patch_task
 import napari_sslseg.core.pretrain
 import napari_sslseg.core.training.train  # noqa: F401
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from napari_sslseg.core.boxes import MOST_BOXES, Boxes, draw_boxes, topmost
+from napari_sslseg.core.pretext.corruptions.boxes import MOST_BOXES, Boxes, draw_boxes, topmost
 
 CPU = torch.device("cpu")
 

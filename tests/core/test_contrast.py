@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from napari_sslseg.core.contrast import (
+from napari_sslseg.core.pretext.contrast.losses import (
     cosine_similarity,
     distance_spread,
     embedding_spread,

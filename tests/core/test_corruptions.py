@@ -9,8 +9,17 @@ import pytest
 import torch
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.corruptions import PatchErase, PatchSwap, SwapParameters, _move_pixels
-from napari_sslseg.core.patches import largest_patch, poisson_disc_patches, uniform_patches
+from napari_sslseg.core.pretext.corruptions.patch_swap import (
+    PatchErase,
+    PatchSwap,
+    SwapParameters,
+    _move_pixels,
+)
+from napari_sslseg.core.pretext.corruptions.patches import (
+    largest_patch,
+    poisson_disc_patches,
+    uniform_patches,
+)
 
 SAMPLINGS = ["poisson-disc", "uniform"]
 SIZES = [(128, 128), (192, 192), (256, 256), (160, 256), (224, 176)]
@@ -53,7 +62,8 @@ def hand_made(monkeypatch, size, side, corners):
     """A swap whose only mask holds the given corners, paired in order."""
     table = np.array(corners, dtype=np.int64).T
     monkeypatch.setattr(
-        "napari_sslseg.core.corruptions.poisson_disc_patches", lambda *arguments: table
+        "napari_sslseg.core.pretext.corruptions.patch_swap.poisson_disc_patches",
+        lambda *arguments: table,
     )
     return PatchSwap(size, side, "poisson-disc", 0.1, n_masks=1)
 

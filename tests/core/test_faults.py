@@ -375,7 +375,7 @@ class TestDisk:
 
 
 def test_a_loss_that_is_no_number_names_the_slices(tmp_path, monkeypatch):
-    from napari_sslseg.core.pretext.patch_restoration import ContextRestorationTask
+    from napari_sslseg.core.pretext.restoration.patch_task import ContextRestorationTask
 
     good, calls = ContextRestorationTask.loss, []
 
@@ -407,7 +407,7 @@ def test_a_loss_that_is_no_number_names_the_slices(tmp_path, monkeypatch):
 @pytest.mark.parametrize("at", [6, 24])
 def test_a_gradient_that_is_no_number_reaches_no_weight(tmp_path, monkeypatch, at):
     """As where a root has an infinite slope at 0: the loss itself looks well."""
-    from napari_sslseg.core.pretext.patch_restoration import ContextRestorationTask
+    from napari_sslseg.core.pretext.restoration.patch_task import ContextRestorationTask
 
     good, calls = ContextRestorationTask.loss, []
 

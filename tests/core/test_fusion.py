@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from napari_sslseg.core.boxes import Boxes
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.fusion import FusionParameters, SliceFusion
+from napari_sslseg.core.pretext.corruptions.boxes import Boxes
+from napari_sslseg.core.pretext.corruptions.fusion import FusionParameters, SliceFusion
 
 
 def generator(seed=0):

@@ -4,7 +4,7 @@ from math import prod
 import pytest
 import torch
 
-from napari_sslseg.core.genesis import Genesis, bend, bezier_curves
+from napari_sslseg.core.pretext.corruptions.genesis import Genesis, bend, bezier_curves
 
 CPU = torch.device("cpu")
 

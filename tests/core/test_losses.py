@@ -3,7 +3,13 @@ import math
 import pytest
 import torch
 
-from napari_sslseg.core.losses import l2_norm, masked_l1, masked_l2, restoration_l2, restoration_mse
+from napari_sslseg.core.pretext.restoration.losses import (
+    l2_norm,
+    masked_l1,
+    masked_l2,
+    restoration_l2,
+    restoration_mse,
+)
 
 
 @pytest.fixture

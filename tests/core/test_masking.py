@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.masking import GridMask, GridParameters, PixelNoise
+from napari_sslseg.core.pretext.corruptions.masks import GridMask, GridParameters, PixelNoise
 
 
 def generator(seed=0):

@@ -14,8 +14,8 @@ from napari_sslseg.core.common.compute import devices
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Message, Step
-from napari_sslseg.core.contrast import nt_xent
 from napari_sslseg.core.networks.build import make_network
+from napari_sslseg.core.pretext.contrast.losses import nt_xent
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.segmentation_loss import SegmentationLoss
 from napari_sslseg.core.settings.training import Training

@@ -5,7 +5,7 @@ import pytest
 
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError, DataError
-from napari_sslseg.core.organ_boxes import (
+from napari_sslseg.core.pretext.contrast.organ_boxes import (
     OrganBox,
     crop,
     mirrored,
@@ -13,7 +13,7 @@ from napari_sslseg.core.organ_boxes import (
     organ_crop,
     whole_organ,
 )
-from napari_sslseg.core.side_pairs import LEFT, RIGHT, UNKNOWN
+from napari_sslseg.core.pretext.contrast.side_pairs import LEFT, RIGHT, UNKNOWN
 
 RIGHT_KIDNEY, LEFT_KIDNEY = 2, 3
 

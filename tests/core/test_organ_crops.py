@@ -4,14 +4,14 @@ import pytest
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Progress, StopFlag, returned
-from napari_sslseg.core.organ_crops import iter_organ_crops
+from napari_sslseg.core.pretext.contrast.organ_crops import iter_organ_crops
+from napari_sslseg.core.pretext.contrast.side_pairs import LEFT, RIGHT, UNKNOWN
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.sources import gather_scans, organ_slices, with_masks
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.preprocessing import CT_WINDOWS, VolumePreprocessing
 from napari_sslseg.core.settings.pretext.registry import make_task
-from napari_sslseg.core.side_pairs import LEFT, RIGHT, UNKNOWN
 
 CT = VolumePreprocessing(modality="CT", windows=CT_WINDOWS["kidney"], spacing=(4.0, 4.0, 4.0))
 KIDNEYS = {"left": (3,), "right": (2,), "crop": (48, 48, 48)}

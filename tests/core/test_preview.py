@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from napari_sslseg import core
 from napari_sslseg.cli import app
 from napari_sslseg.core.common.errors import ConfigError, DataError
-from napari_sslseg.core.preview import preview
+from napari_sslseg.core.pretext.pictures.preview import preview
 from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.samples.placement import prediction_placement
 from napari_sslseg.core.samples.preprocess import prepare

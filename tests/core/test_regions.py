@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.regions import (
+from napari_sslseg.core.pretext.contrast.regions import (
     GRID,
     NEIGHBOURS,
     Regions,
@@ -15,7 +15,12 @@ from napari_sslseg.core.regions import (
     least_common,
     random_regions,
 )
-from napari_sslseg.core.views import ViewParameters, apply_view, common_part, sample_pair
+from napari_sslseg.core.pretext.contrast.views import (
+    ViewParameters,
+    apply_view,
+    common_part,
+    sample_pair,
+)
 
 
 def generator(seed=0):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.side_pairs import LEFT, RIGHT, UNKNOWN, SidePairs, half
+from napari_sslseg.core.pretext.contrast.side_pairs import LEFT, RIGHT, UNKNOWN, SidePairs, half
 
 
 def crops_of(n_subjects, first=0):

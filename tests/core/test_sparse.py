@@ -3,10 +3,15 @@ import torch
 from torch import nn
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.masking import GridMask
 from napari_sslseg.core.networks.build import make_network
+from napari_sslseg.core.pretext.corruptions.masks import GridMask
+from napari_sslseg.core.pretext.restoration.sparse_network import (
+    GroupNormOfVisible,
+    SparseNetwork,
+    _at_size,
+    sparse,
+)
 from napari_sslseg.core.settings.networks import Dense3dNetwork, DynUNet3dNetwork, named_network
-from napari_sslseg.core.sparse import GroupNormOfVisible, SparseNetwork, _at_size, sparse
 
 NETWORKS = ["tiny", "umapathy", "multimix", "dynunet", "dynunet3d", "residual3d", "dense3d"]
 OF_VOLUMES = {

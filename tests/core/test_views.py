@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from napari_sslseg.core.views import ViewParameters, apply_view, map_points, sample_view
+from napari_sslseg.core.pretext.contrast.views import (
+    ViewParameters,
+    apply_view,
+    map_points,
+    sample_view,
+)
 
 
 def one_view(corner, extent, contrast=1.0, brightness=0.0):

@@ -40,8 +40,8 @@ def draw_as_several(shares):
     """Make tasks and augmentations draw for the shares of a batch as so many processes would."""
     from napari_sslseg.core import augment
     from napari_sslseg.core.common.compute.randomness import SEEDS_APART
-    from napari_sslseg.core.pretext import contrastive  # noqa: F401  # a subclass from now on
     from napari_sslseg.core.pretext.base import SliceTask
+    from napari_sslseg.core.pretext.contrast import global_task as contrastive  # noqa: F401  # a subclass from now on
 
     others = {}
 
@@ -122,7 +122,7 @@ def jobs(out, resume):
 def masked_loss():
     """Loss of images of which some show more masked pixels than others, over all processes."""
     from napari_sslseg.core.common.compute.distributed import everyone, share
-    from napari_sslseg.core.losses import masked_l2
+    from napari_sslseg.core.pretext.restoration.losses import masked_l2
 
     own = share(np.arange(4))
     images = torch.arange(4 * 9.0).view(4, 1, 3, 3)[own]

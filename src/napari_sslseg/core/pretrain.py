@@ -20,8 +20,8 @@ from napari_sslseg.core.common.events import (
     Validation,
     drained,
 )
-from napari_sslseg.core.organ_crops import iter_organ_crops
-from napari_sslseg.core.pretext.showing import PretextShow
+from napari_sslseg.core.pretext.contrast.organ_crops import iter_organ_crops
+from napari_sslseg.core.pretext.pictures.live import PretextShow
 from napari_sslseg.core.resume import check_same, refuse_settings, same_scans
 from napari_sslseg.core.runs.provenance import data_record
 from napari_sslseg.core.runs.run import Run, claim

@@ -134,7 +134,7 @@ class PreviewMaker:
 
     def _of_volume(self, wanted: Wanted) -> list[Tile]:
         """Show a crop of the scan, as those of 3D networks."""
-        from napari_sslseg.core.preview import preview
+        from napari_sslseg.core.pretext.pictures.preview import preview
 
         shown: PretextPreview = preview(
             wanted.volume,

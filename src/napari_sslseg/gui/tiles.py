@@ -167,7 +167,7 @@ def _plane(preview: PretextPreview, images: np.ndarray) -> np.ndarray:
     """First channel of the first example, of volumes one slice."""
     first = images[0, 0]
     if first.ndim == 3:
-        from napari_sslseg.core.pretext.figure import slice_numbers
+        from napari_sslseg.core.pretext.pictures.figure import slice_numbers
 
         first = first[int(slice_numbers(preview.mask)[0])]
     return first

@@ -7,7 +7,7 @@ from torch import nn
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.networks.build import make_network
-from napari_sslseg.core.preview import preview
+from napari_sslseg.core.pretext.pictures.preview import preview
 from napari_sslseg.core.runs.weights.checkpoints import (
     load_weights,
     restore,

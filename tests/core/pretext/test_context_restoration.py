@@ -10,7 +10,7 @@ from torch import nn
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.pretext.base import PretextTask
-from napari_sslseg.core.pretext.figure import preview_figure
+from napari_sslseg.core.pretext.pictures.figure import preview_figure
 from napari_sslseg.core.settings.pretext.context import ContextRestoration
 
 

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.pretext.figure import preview_figure, slice_numbers
+from napari_sslseg.core.pretext.pictures.figure import preview_figure, slice_numbers
 
 CAPTIONS = {"original": "Original", "partner": "One view of it", "corrupted": "Another view of it"}
 

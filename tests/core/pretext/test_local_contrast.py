@@ -9,11 +9,12 @@ from napari_sslseg import core
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.events import Message, Validation
-from napari_sslseg.core.contrast import local_contrast
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.pretext.contrast.losses import local_contrast
+from napari_sslseg.core.pretext.contrast.views import apply_view
+from napari_sslseg.core.pretext.pictures.preview import preview
 from napari_sslseg.core.pretrain import iter_pretrain
-from napari_sslseg.core.preview import preview
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.runs.weights.checkpoints import load_weights, transfer
 from napari_sslseg.core.settings.networks import DynUNet2dNetwork, MultiMixNetwork, UmapathyNetwork
@@ -21,7 +22,6 @@ from napari_sslseg.core.settings.pretext.registry import TaskSettings, describe,
 from napari_sslseg.core.training.job import Job
 from napari_sslseg.core.training.sampler import shuffled_batches
 from napari_sslseg.core.training.train import train
-from napari_sslseg.core.views import apply_view
 
 SIZE = (32, 48)
 TINY = core.Network.preset("tiny")

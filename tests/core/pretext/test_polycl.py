@@ -11,8 +11,8 @@ import torch
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.common.events import Validation
-from napari_sslseg.core.contrast import polycl
 from napari_sslseg.core.networks.build import make_network
+from napari_sslseg.core.pretext.contrast.losses import polycl
 from napari_sslseg.core.pretrain import iter_pretrain
 from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.samples.build import default_preprocessing
@@ -166,7 +166,7 @@ def test_selection_by_organ_needs_tags():
 
 
 def test_one_scan_cannot_show_it(patients):
-    from napari_sslseg.core.preview import preview
+    from napari_sslseg.core.pretext.pictures.preview import preview
 
     with pytest.raises(DataError, match="add a second scan"):
         preview(patients[0][0], task="polycl")

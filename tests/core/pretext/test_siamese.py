@@ -12,11 +12,11 @@ from torch import nn
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.networks.build import make_network
-from napari_sslseg.core.organ_boxes import organ_boxes, organ_crop, whole_organ
+from napari_sslseg.core.pretext.contrast.organ_boxes import organ_boxes, organ_crop, whole_organ
+from napari_sslseg.core.pretext.contrast.side_pairs import LEFT, RIGHT, UNKNOWN
 from napari_sslseg.core.samples.preprocess import normalize
 from napari_sslseg.core.settings.networks import Dense3dNetwork
 from napari_sslseg.core.settings.pretext.registry import TaskSettings, describe, make_task
-from napari_sslseg.core.side_pairs import LEFT, RIGHT, UNKNOWN
 
 CROP = (16, 32, 32)
 

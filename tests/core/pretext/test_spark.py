@@ -4,8 +4,8 @@ import torch
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.networks.build import make_network
-from napari_sslseg.core.pretext.figure import preview_figure
-from napari_sslseg.core.pretext.sparse_restoration import patch_statistics
+from napari_sslseg.core.pretext.pictures.figure import preview_figure
+from napari_sslseg.core.pretext.restoration.sparse_task import patch_statistics
 from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.settings.pretext.sparse_masking import SparseMasking
 

@@ -13,8 +13,8 @@ from torch import nn
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError, ScanWarning
 from napari_sslseg.core.phantom import make_patient
-from napari_sslseg.core.pretext.figure import preview_figure
-from napari_sslseg.core.preview import preview as preview_scan
+from napari_sslseg.core.pretext.pictures.figure import preview_figure
+from napari_sslseg.core.pretext.pictures.preview import preview as preview_scan
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.settings.pretext.registry import (

@@ -6,7 +6,7 @@ from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.settings.pretext.context import PatchSettings
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.patch_restoration import ContextPredictionTask
+    from napari_sslseg.core.pretext.restoration.patch_task import ContextPredictionTask
 
 
 class ContextPrediction(PatchSettings):
@@ -41,6 +41,6 @@ class ContextPrediction(PatchSettings):
         ConfigError
             If such patches do not fit the images; the message names a size that does.
         """
-        from napari_sslseg.core.pretext.patch_restoration import ContextPredictionTask
+        from napari_sslseg.core.pretext.restoration.patch_task import ContextPredictionTask
 
         return ContextPredictionTask(self, image_size, seed)

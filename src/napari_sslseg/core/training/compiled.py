@@ -15,7 +15,7 @@ from torch import nn
 from napari_sslseg.core.common.compute.distributed import world_size
 from napari_sslseg.core.common.compute.memory import is_out_of_memory
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.sparse import SparseNetwork
+from napari_sslseg.core.pretext.restoration.sparse_network import SparseNetwork
 
 # What PyTorch raises where it cannot compile: its own errors are RuntimeErrors, as is an
 # unsupported platform; a missing compiler, header or package gives the others.

@@ -8,7 +8,7 @@ from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.patch_restoration import ContextRestorationTask
+    from napari_sslseg.core.pretext.restoration.patch_task import ContextRestorationTask
 
 Sampling = Literal["poisson-disc", "uniform"]
 """How patches are placed: with a least distance between them, or anywhere."""
@@ -92,6 +92,6 @@ class ContextRestoration(PatchSettings):
         ConfigError
             If such patches do not fit the images; the message names a size that does.
         """
-        from napari_sslseg.core.pretext.patch_restoration import ContextRestorationTask
+        from napari_sslseg.core.pretext.restoration.patch_task import ContextRestorationTask
 
         return ContextRestorationTask(self, image_size, seed)

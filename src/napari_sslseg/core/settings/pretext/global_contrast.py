@@ -7,7 +7,7 @@ from pydantic import Field
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.contrastive import GlobalContrastTask
+    from napari_sslseg.core.pretext.contrast.global_task import GlobalContrastTask
 
 
 class GlobalContrast(PretextSettings):
@@ -84,6 +84,6 @@ class GlobalContrast(PretextSettings):
 
     def build(self, image_size: tuple[int, ...], seed: int = 0) -> "GlobalContrastTask":
         """Make the task; nothing is drawn in advance, so no seed is used."""
-        from napari_sslseg.core.pretext.contrastive import GlobalContrastTask
+        from napari_sslseg.core.pretext.contrast.global_task import GlobalContrastTask
 
         return GlobalContrastTask(self, image_size)

@@ -8,7 +8,7 @@ from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.local_contrast_task import LocalContrastTask
+    from napari_sslseg.core.pretext.contrast.local_task import LocalContrastTask
 
 
 class LocalContrast(PretextSettings):
@@ -136,6 +136,6 @@ class LocalContrast(PretextSettings):
 
     def build(self, image_size: tuple[int, ...], seed: int = 0) -> "LocalContrastTask":
         """Make the task; nothing is drawn in advance, so no seed is used."""
-        from napari_sslseg.core.pretext.local_contrast_task import LocalContrastTask
+        from napari_sslseg.core.pretext.contrast.local_task import LocalContrastTask
 
         return LocalContrastTask(self, image_size)

@@ -8,7 +8,7 @@ from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.masked_restoration import MaskedPatchesTask
+    from napari_sslseg.core.pretext.restoration.masked_task import MaskedPatchesTask
 
 
 class MaskedPatches(PretextSettings):
@@ -62,6 +62,6 @@ class MaskedPatches(PretextSettings):
         ConfigError
             If no patch would be hidden or none left to see; the message names a size that fits.
         """
-        from napari_sslseg.core.pretext.masked_restoration import MaskedPatchesTask
+        from napari_sslseg.core.pretext.restoration.masked_task import MaskedPatchesTask
 
         return MaskedPatchesTask(self, image_size)

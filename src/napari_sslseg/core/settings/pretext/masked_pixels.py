@@ -9,7 +9,7 @@ from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.masked_restoration import MaskedPixelsTask
+    from napari_sslseg.core.pretext.restoration.masked_task import MaskedPixelsTask
 
 
 class MaskedPixels(PretextSettings):
@@ -68,6 +68,6 @@ class MaskedPixels(PretextSettings):
         ConfigError
             If the share comes to no pixel at all, or to all.
         """
-        from napari_sslseg.core.pretext.masked_restoration import MaskedPixelsTask
+        from napari_sslseg.core.pretext.restoration.masked_task import MaskedPixelsTask
 
         return MaskedPixelsTask(self, image_size)

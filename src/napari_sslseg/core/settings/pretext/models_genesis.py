@@ -8,7 +8,7 @@ from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.genesis_restoration import ModelsGenesisTask
+    from napari_sslseg.core.pretext.restoration.genesis_task import ModelsGenesisTask
 
 
 class ModelsGenesis(PretextSettings):
@@ -77,6 +77,6 @@ class ModelsGenesis(PretextSettings):
 
     def build(self, image_size: Size, seed: int = 0) -> "ModelsGenesisTask":
         """Make the task for images of one size; nothing is drawn in advance, so no seed is used."""
-        from napari_sslseg.core.pretext.genesis_restoration import ModelsGenesisTask
+        from napari_sslseg.core.pretext.restoration.genesis_task import ModelsGenesisTask
 
         return ModelsGenesisTask(self, image_size)

@@ -9,7 +9,7 @@ from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.polycl_task import PolyCLTask
+    from napari_sslseg.core.pretext.contrast.polycl_task import PolyCLTask
 
 Selection = Literal["scan", "organ", "scan+organ"]
 """By what slices are told alike: PolyCL-S, PolyCL-O, PolyCL-M."""
@@ -81,6 +81,6 @@ class PolyCL(PretextSettings):
 
     def build(self, image_size: tuple[int, ...], seed: int = 0) -> "PolyCLTask":
         """Make the task; nothing is drawn in advance, so no seed is used."""
-        from napari_sslseg.core.pretext.polycl_task import PolyCLTask
+        from napari_sslseg.core.pretext.contrast.polycl_task import PolyCLTask
 
         return PolyCLTask(self)

@@ -9,7 +9,7 @@ from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.siamese_task import SiameseTask
+    from napari_sslseg.core.pretext.contrast.siamese_task import SiameseTask
 
 MULTIPLE = 16
 
@@ -147,6 +147,6 @@ class SiameseSides(PretextSettings):
 
     def build(self, image_size: tuple[int, ...], seed: int = 0) -> "SiameseTask":
         """Make the task; nothing is drawn in advance, so no seed is used."""
-        from napari_sslseg.core.pretext.siamese_task import SiameseTask
+        from napari_sslseg.core.pretext.contrast.siamese_task import SiameseTask
 
         return SiameseTask(self)

@@ -8,7 +8,7 @@ from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.sparse_restoration import SparseMaskingTask
+    from napari_sslseg.core.pretext.restoration.sparse_task import SparseMaskingTask
 
 
 class SparseMasking(PretextSettings):
@@ -65,6 +65,6 @@ class SparseMasking(PretextSettings):
         ConfigError
             If no patch would be hidden or none left to see; the message names a size that fits.
         """
-        from napari_sslseg.core.pretext.sparse_restoration import SparseMaskingTask
+        from napari_sslseg.core.pretext.restoration.sparse_task import SparseMaskingTask
 
         return SparseMaskingTask(self, image_size)

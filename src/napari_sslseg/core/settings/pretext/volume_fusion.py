@@ -8,7 +8,7 @@ from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.fusion_task import VolumeFusionTask
+    from napari_sslseg.core.pretext.restoration.fusion_task import VolumeFusionTask
 
 # As many as a pixel can tell apart at once.
 MOST_BOXES = 62
@@ -90,6 +90,6 @@ class VolumeFusion(PretextSettings):
         ConfigError
             If such boxes do not fit the images.
         """
-        from napari_sslseg.core.pretext.fusion_task import VolumeFusionTask
+        from napari_sslseg.core.pretext.restoration.fusion_task import VolumeFusionTask
 
         return VolumeFusionTask(self, image_size)

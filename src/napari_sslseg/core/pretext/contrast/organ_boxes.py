@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_sslseg.core.common.errors import ConfigError, DataError
-from napari_sslseg.core.side_pairs import LEFT, RIGHT, UNKNOWN
+from napari_sslseg.core.pretext.contrast.side_pairs import LEFT, RIGHT, UNKNOWN
 
 Shape = tuple[int, int, int]
 Background = Literal["zero", "keep"]

@@ -10,10 +10,10 @@ from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.common.sizes import words_for
 from napari_sslseg.core.networks.parts import EncoderDecoder
-from napari_sslseg.core.pretext.masked_restoration import GridTask
-from napari_sslseg.core.pretext.restoration import forward
+from napari_sslseg.core.pretext.restoration.base import forward
+from napari_sslseg.core.pretext.restoration.masked_task import GridTask
+from napari_sslseg.core.pretext.restoration.sparse_network import SparseNetwork
 from napari_sslseg.core.settings.pretext.sparse_masking import SparseMasking
-from napari_sslseg.core.sparse import SparseNetwork
 
 EPSILON = 1e-6
 

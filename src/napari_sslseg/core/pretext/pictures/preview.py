@@ -11,8 +11,8 @@ from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import ConfigError, ScanWarning
 from napari_sslseg.core.common.events import returned
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.organ_crops import iter_organ_crops
 from napari_sslseg.core.pretext.base import PretextTask
+from napari_sslseg.core.pretext.contrast.organ_crops import iter_organ_crops
 from napari_sslseg.core.runs.check_network import check_run_network
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import default_preprocessing, sample_dimensions
@@ -165,7 +165,7 @@ def draw_preview(
     **options: Any,
 ) -> Path:
     """Draw :func:`preview` into a picture file."""
-    from napari_sslseg.core.pretext.figure import preview_figure
+    from napari_sslseg.core.pretext.pictures.figure import preview_figure
 
     out = Path(out)
     if out.suffix.lower() not in (".png", ".pdf", ".svg"):

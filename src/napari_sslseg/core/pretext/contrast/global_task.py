@@ -10,16 +10,16 @@ from torch import Tensor, nn
 from napari_sslseg.core.common.compute.collectives import gathered
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.contrast import (
+from napari_sslseg.core.pretext.base import SliceTask
+from napari_sslseg.core.pretext.contrast.losses import (
     cosine_similarity,
     embedding_spread,
     nt_xent,
     partition_contrast,
 )
-from napari_sslseg.core.pretext.base import SliceTask
-from napari_sslseg.core.pretext.restoration import forward
+from napari_sslseg.core.pretext.contrast.views import ViewParameters, apply_view, sample_view
+from napari_sslseg.core.pretext.restoration.base import forward
 from napari_sslseg.core.settings.pretext.global_contrast import GlobalContrast
-from napari_sslseg.core.views import ViewParameters, apply_view, sample_view
 
 if TYPE_CHECKING:
     from napari_sslseg.core.networks.base import SegmentationNetwork

@@ -11,7 +11,12 @@ import numpy as np
 from napari_sslseg.core.common.compute.memory import give_back_memory
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Progress, StopFlag
-from napari_sslseg.core.organ_boxes import OrganBox, organ_boxes, organ_crop, whole_organ
+from napari_sslseg.core.pretext.contrast.organ_boxes import (
+    OrganBox,
+    organ_boxes,
+    organ_crop,
+    whole_organ,
+)
 from napari_sslseg.core.samples.crop_files import VolumeArrays
 from napari_sslseg.core.samples.crops import CropStore
 from napari_sslseg.core.samples.placement import Placement, volume_placement

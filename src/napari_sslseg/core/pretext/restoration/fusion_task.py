@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from napari_sslseg.core.common.compute.collectives import gathered
 from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.common.sizes import Size
-from napari_sslseg.core.fusion import FusionParameters, SliceFusion
 from napari_sslseg.core.pretext.base import SliceTask
-from napari_sslseg.core.pretext.restoration import captions_for, forward
+from napari_sslseg.core.pretext.corruptions.fusion import FusionParameters, SliceFusion
+from napari_sslseg.core.pretext.restoration.base import captions_for, forward
 from napari_sslseg.core.settings.pretext.volume_fusion import VolumeFusion
 
 

@@ -15,13 +15,20 @@ from torch import Tensor
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.sizes import Size, as_size
-from napari_sslseg.core.moves import patch_offsets, runs, stacked, swap_blocks, symmetries, through
-from napari_sslseg.core.patches import (
+from napari_sslseg.core.pretext.corruptions.patches import (
     check_patches,
     largest_patch,
     poisson_disc_patches,
     uniform_patches,
     uniform_swaps,
+)
+from napari_sslseg.core.pretext.corruptions.permute import (
+    patch_offsets,
+    runs,
+    stacked,
+    swap_blocks,
+    symmetries,
+    through,
 )
 from napari_sslseg.core.settings.pretext.context import Sampling
 
@@ -76,7 +83,7 @@ class PatchSwap:
     With ``"poisson-disc"``, patch centres lie at least K√2 apart, so no two patches overlap, and
     the pairs are drawn anew each time. Cubes have centres at least K apart along at least one
     axis instead, since K√3 could never reach a quarter of a volume (see
-    :func:`~napari_sslseg.core.patches.poisson_disc_patches`). With ``"uniform"``, the two patches
+    :func:`~napari_sslseg.core.pretext.corruptions.patches.poisson_disc_patches`). With ``"uniform"``, the two patches
     of a pair are disjoint but different pairs may overlap; swaps are done one after the other, in
     the mask's order. In both, the result is a permutation of the image's pixels.
 

@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.pretext.figure_matrix import MatrixLayout, draw_matrix
-from napari_sslseg.core.pretext.figure_outlines import PANEL_INCHES, number_boxes, outline, speckled
+from napari_sslseg.core.pretext.pictures.matrix import MatrixLayout, draw_matrix
+from napari_sslseg.core.pretext.pictures.outlines import (
+    PANEL_INCHES,
+    number_boxes,
+    outline,
+    speckled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase

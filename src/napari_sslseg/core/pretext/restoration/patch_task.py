@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from napari_sslseg.core.common.sizes import Size
-from napari_sslseg.core.corruptions import PatchErase, PatchSwap
-from napari_sslseg.core.losses import restoration_l2
 from napari_sslseg.core.pretext.context_prediction import ContextPrediction
-from napari_sslseg.core.pretext.restoration import RestorationTask
+from napari_sslseg.core.pretext.corruptions.patch_swap import PatchErase, PatchSwap
+from napari_sslseg.core.pretext.restoration.base import RestorationTask
+from napari_sslseg.core.pretext.restoration.losses import restoration_l2
 from napari_sslseg.core.settings.pretext.context import ContextRestoration, PatchSettings
 
 

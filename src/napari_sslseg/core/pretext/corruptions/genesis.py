@@ -1,7 +1,7 @@
 """The corruptions of Models Genesis: intensity curves, local shuffling, painting over.
 
 Each image gets each of the three, or not, with a probability of its own. As in
-:mod:`~napari_sslseg.core.corruptions`, parameters are drawn first and applied after, batched and
+:mod:`~napari_sslseg.core.pretext.corruptions.patch_swap`, parameters are drawn first and applied after, batched and
 without a loop over images.
 """
 
@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from napari_sslseg.core.boxes import Boxes, draw_boxes
 from napari_sslseg.core.common.sizes import Size, as_size
-from napari_sslseg.core.corruptions import CPU, check_batch
+from napari_sslseg.core.pretext.corruptions.boxes import Boxes, draw_boxes
+from napari_sslseg.core.pretext.corruptions.patch_swap import CPU, check_batch
 
 CURVE_POINTS = 257
 MOST_BOXES = 5

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from napari_sslseg.core.boxes import MOST_BOXES, Boxes, draw_boxes, topmost
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.sizes import Size, as_size, images_of, words_for
-from napari_sslseg.core.corruptions import CPU, check_batch
+from napari_sslseg.core.pretext.corruptions.boxes import MOST_BOXES, Boxes, draw_boxes, topmost
+from napari_sslseg.core.pretext.corruptions.patch_swap import CPU, check_batch
 
 
 @dataclass(frozen=True, eq=False)

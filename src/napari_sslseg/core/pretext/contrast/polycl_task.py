@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.contrast import cosine_similarity, embedding_spread, polycl
-from napari_sslseg.core.pairs import ExampleSelector
 from napari_sslseg.core.pretext.base import SliceTask
-from napari_sslseg.core.pretext.restoration import forward
+from napari_sslseg.core.pretext.contrast.losses import cosine_similarity, embedding_spread, polycl
+from napari_sslseg.core.pretext.contrast.triplets import ExampleSelector
+from napari_sslseg.core.pretext.restoration.base import forward
 from napari_sslseg.core.scans.sources import check_names
 from napari_sslseg.core.settings.pretext.polycl import PolyCL
 

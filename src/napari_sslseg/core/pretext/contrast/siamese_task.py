@@ -9,12 +9,19 @@ from torch import Tensor, nn
 
 from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.contrast import distance_spread, pair_distance, siamese
 from napari_sslseg.core.pretext.base import SliceTask
-from napari_sslseg.core.pretext.restoration import forward
+from napari_sslseg.core.pretext.contrast.losses import distance_spread, pair_distance, siamese
+from napari_sslseg.core.pretext.contrast.side_pairs import (
+    LEFT,
+    RIGHT,
+    SIDE_NAMES,
+    UNKNOWN,
+    SidePairs,
+    half,
+)
+from napari_sslseg.core.pretext.restoration.base import forward
 from napari_sslseg.core.settings.networks import fitting_size
 from napari_sslseg.core.settings.pretext.siamese_sides import SiameseSides
-from napari_sslseg.core.side_pairs import LEFT, RIGHT, SIDE_NAMES, UNKNOWN, SidePairs, half
 
 if TYPE_CHECKING:
     from napari_sslseg.core.samples.store import SampleStore

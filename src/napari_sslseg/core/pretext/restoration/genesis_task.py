@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from napari_sslseg.core.common.sizes import Size
-from napari_sslseg.core.genesis import Genesis
-from napari_sslseg.core.losses import restoration_mse
-from napari_sslseg.core.pretext.restoration import RestorationTask
+from napari_sslseg.core.pretext.corruptions.genesis import Genesis
+from napari_sslseg.core.pretext.restoration.base import RestorationTask
+from napari_sslseg.core.pretext.restoration.losses import restoration_mse
 from napari_sslseg.core.settings.pretext.models_genesis import ModelsGenesis
 
 

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor, nn
 
 from napari_sslseg.core.common.sizes import Size
-from napari_sslseg.core.losses import masked_l1, masked_l2
-from napari_sslseg.core.masking import GridMask, PixelNoise
-from napari_sslseg.core.pretext.restoration import Corruption, RestorationTask
+from napari_sslseg.core.pretext.corruptions.masks import GridMask, PixelNoise
+from napari_sslseg.core.pretext.restoration.base import Corruption, RestorationTask
+from napari_sslseg.core.pretext.restoration.losses import masked_l1, masked_l2
 from napari_sslseg.core.settings.pretext.masked_patches import MaskedPatches
 from napari_sslseg.core.settings.pretext.masked_pixels import MaskedPixels
 from napari_sslseg.core.settings.pretext.sparse_masking import SparseMasking

@@ -8,11 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.contrast import cosine_similarity, embedding_spread, local_contrast
 from napari_sslseg.core.networks.parts import EncoderDecoder, repeat_to_fit
 from napari_sslseg.core.pretext.base import SliceTask
-from napari_sslseg.core.pretext.restoration import forward
-from napari_sslseg.core.regions import (
+from napari_sslseg.core.pretext.contrast.losses import (
+    cosine_similarity,
+    embedding_spread,
+    local_contrast,
+)
+from napari_sslseg.core.pretext.contrast.regions import (
     SIDE,
     Regions,
     features_at,
@@ -20,9 +23,15 @@ from napari_sslseg.core.regions import (
     least_common,
     random_regions,
 )
+from napari_sslseg.core.pretext.contrast.views import (
+    ViewParameters,
+    apply_view,
+    common_part,
+    sample_pair,
+)
+from napari_sslseg.core.pretext.restoration.base import forward
 from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.settings.pretext.local_contrast import LocalContrast
-from napari_sslseg.core.views import ViewParameters, apply_view, common_part, sample_pair
 
 CAPTIONS = {
     "original": "Original",

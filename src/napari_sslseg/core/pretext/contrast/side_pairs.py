@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.pairs import Places
+from napari_sslseg.core.pretext.contrast.triplets import Places
 
 LEFT, RIGHT, UNKNOWN = 0, 1, -1
 """Sides of the patient, as stores of organ crops number them."""

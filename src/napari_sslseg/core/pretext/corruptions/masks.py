@@ -1,6 +1,6 @@
 """Masks over single pixels and over a grid of patches: an exact share of each image.
 
-As in :mod:`~napari_sslseg.core.corruptions`, parameters are drawn first and applied after. Values
+As in :mod:`~napari_sslseg.core.pretext.corruptions.patch_swap`, parameters are drawn first and applied after. Values
 per pixel come from a seed among the parameters, on the device of the images: the same seed gives
 the same values wherever it is used on one kind of device.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.sizes import Size, as_size, images_of, times, words_for
-from napari_sslseg.core.corruptions import CPU, check_batch
+from napari_sslseg.core.pretext.corruptions.patch_swap import CPU, check_batch
 
 
 @dataclass(frozen=True, eq=False)

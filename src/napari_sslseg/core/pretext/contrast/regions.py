@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.views import ViewParameters, map_points
+from napari_sslseg.core.pretext.contrast.views import ViewParameters, map_points
 
 Layout = Literal["random", "grid"]
 """How regions are laid: anywhere without overlap, or at the 13 fixed places."""
@@ -143,7 +143,7 @@ def grid_regions(corner: Tensor, extent: Tensor, places: tuple[float, float]) ->
     Parameters
     ----------
     corner, extent : Tensor, shape (N, 2)
-        The part, as :func:`~napari_sslseg.core.views.common_part` gives it.
+        The part, as :func:`~napari_sslseg.core.pretext.contrast.views.common_part` gives it.
     places : tuple of float
         Places along each side of the slice.
     """

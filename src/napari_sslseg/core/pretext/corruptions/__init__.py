@@ -1,0 +1,4 @@
+"""Random corruptions of images: each draws its parameters first and applies them then.
+
+Nothing here knows of a network or a loss.
+"""
