@@ -45,7 +45,7 @@ from napari_sslseg.core.pretext.restoration.base import RestorationTask
 from napari_sslseg.core.pretrain import iter_pretrain
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans
-from napari_sslseg.core.segmentation_loss import SegmentationLoss
+from napari_sslseg.core.segmentation.loss import SegmentationLoss
 from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.settings.pretext.context import ContextRestoration

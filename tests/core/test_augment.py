@@ -3,8 +3,12 @@ import math
 import pytest
 import torch
 
-from napari_sslseg.core.augment import apply_augmentation, sample_augmentation, sampling_grid
-from napari_sslseg.core.greys import apply_blur, apply_gamma
+from napari_sslseg.core.segmentation.augment import (
+    apply_augmentation,
+    sample_augmentation,
+    sampling_grid,
+)
+from napari_sslseg.core.segmentation.intensity import apply_blur, apply_gamma
 from napari_sslseg.core.settings.augmentation import Augmentation
 
 NOTHING = dict.fromkeys(("translation", "rotation", "crop", "elastic", "intensity", "noise"), 0)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from napari_sslseg.core.cutmix import CutMixParameters, apply_cutmix, sample_cutmix
+from napari_sslseg.core.segmentation.cutmix import CutMixParameters, apply_cutmix, sample_cutmix
 
 
 def drawn(n, size, share=1.0, seed=0):

@@ -6,8 +6,8 @@ from torch import nn
 import napari_sslseg.core as core
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.loose_parts import without_loose_parts
 from napari_sslseg.core.predict import Segmenter, iter_predict
+from napari_sslseg.core.segmentation.small_pieces import without_loose_parts
 
 
 def stack(*slices):

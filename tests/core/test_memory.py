@@ -17,7 +17,7 @@ from napari_sslseg.core.common.events import Message, Step
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.pretext.contrast.losses import nt_xent
 from napari_sslseg.core.runs.run import RunWriter
-from napari_sslseg.core.segmentation_loss import SegmentationLoss
+from napari_sslseg.core.segmentation.loss import SegmentationLoss
 from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.training import memory_probe
 from napari_sslseg.core.training.job import Job, TrainingError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_sslseg.core.segmentation_loss import (
+from napari_sslseg.core.segmentation.loss import (
     SIGMOID,
     SegmentationLoss,
     bce_share,

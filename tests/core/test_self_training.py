@@ -16,13 +16,18 @@ from napari_sslseg import core
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Message, Step
 from napari_sslseg.core.phantom import make_patient
-from napari_sslseg.core.pseudo_labels import PseudoLabels
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.formats.nifti import write_nifti
 from napari_sslseg.core.seen import patient_key, seen_by
-from napari_sslseg.core.self_training import round_starts, strong_views, told, told_loss
+from napari_sslseg.core.segmentation.pseudo_labels import PseudoLabels
+from napari_sslseg.core.segmentation.self_training import (
+    round_starts,
+    strong_views,
+    told,
+    told_loss,
+)
+from napari_sslseg.core.segmentation.unlabelled import unlabelled_scans, without_copies
 from napari_sslseg.core.training.weight_average import Averaged
-from napari_sslseg.core.unlabelled import unlabelled_scans, without_copies
 
 
 def logits(*shares):

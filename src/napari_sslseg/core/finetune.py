@@ -29,16 +29,10 @@ from napari_sslseg.core.samples.middle import annotated_middle, check_middle, de
 from napari_sslseg.core.samples.store import refuse_label_maps
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, found_classes, scan_subject
 from napari_sslseg.core.scans.volume import Modality
-from napari_sslseg.core.segmentation_loss import SegmentationLoss, score_channels
-from napari_sslseg.core.self_training import round_starts
-from napari_sslseg.core.session import Init as Init, Session
-from napari_sslseg.core.settings.stages import FinetuneSettings
-from napari_sslseg.core.start import load_start, open_start, settled
-from napari_sslseg.core.subjects import hold_out
-from napari_sslseg.core.supervised import batch_loss, dice_validation, slice_prediction
-from napari_sslseg.core.training.layer_plans import planned, settled_strategy
-from napari_sslseg.core.training.watch import Watch
-from napari_sslseg.core.unlabelled import (
+from napari_sslseg.core.segmentation.loss import SegmentationLoss, score_channels
+from napari_sslseg.core.segmentation.self_training import round_starts
+from napari_sslseg.core.segmentation.supervised import batch_loss, dice_validation, slice_prediction
+from napari_sslseg.core.segmentation.unlabelled import (
     UNLABELLED,
     counted,
     open_slices,
@@ -46,6 +40,12 @@ from napari_sslseg.core.unlabelled import (
     with_unlabelled,
     without_copies,
 )
+from napari_sslseg.core.session import Init as Init, Session
+from napari_sslseg.core.settings.stages import FinetuneSettings
+from napari_sslseg.core.start import load_start, open_start, settled
+from napari_sslseg.core.subjects import hold_out
+from napari_sslseg.core.training.layer_plans import planned, settled_strategy
+from napari_sslseg.core.training.watch import Watch
 
 if TYPE_CHECKING:
     from napari_sslseg.core.training.sampler import Sampler
@@ -72,8 +72,8 @@ def iter_finetune(
     """Fine-tune a U-Net on annotated slices.
 
     Slices that nobody annotated are not background: they are left out, or learnt from without
-    labels, see :mod:`napari_sslseg.core.self_training`. The loss is one of
-    :class:`~napari_sslseg.core.segmentation_loss.SegmentationLoss`.
+    labels, see :mod:`napari_sslseg.core.segmentation.self_training`. The loss is one of
+    :class:`~napari_sslseg.core.segmentation.loss.SegmentationLoss`.
 
     Parameters
     ----------

@@ -17,7 +17,6 @@ from napari_sslseg.core.common.errors import (
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import some_of
-from napari_sslseg.core.loose_parts import check_least_part, without_loose_parts
 from napari_sslseg.core.predict_volumes import volume_shares
 from napari_sslseg.core.runs.check_network import check_run_network
 from napari_sslseg.core.runs.run import Run
@@ -31,7 +30,8 @@ from napari_sslseg.core.scans.labelled import as_volume
 from napari_sslseg.core.scans.labels import DICOM_SUFFIX, save_labels
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.volume import Modality, Volume
-from napari_sslseg.core.segmentation_loss import class_shares, score_channels
+from napari_sslseg.core.segmentation.loss import class_shares, relative_entropy, score_channels
+from napari_sslseg.core.segmentation.small_pieces import check_least_part, without_loose_parts
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, VolumePreprocessing
 from napari_sslseg.core.settings.stages import FinetuneSettings, LossKind
 from napari_sslseg.core.test_time import averaged_shares
@@ -143,7 +143,7 @@ def predict(
         see :mod:`napari_sslseg.core.test_time`; takes up to five times as long.
     least_part : float
         Loose pieces of a class that are smaller than this share of its largest piece become
-        background, 0…1; none at 0. See :mod:`napari_sslseg.core.loose_parts`. Not for classes in
+        background, 0…1; none at 0. See :mod:`napari_sslseg.core.segmentation.small_pieces`. Not for classes in
         many pieces, such as lesions. Probabilities and uncertainty stay as they are.
 
     Returns
@@ -320,11 +320,3 @@ def _bounded(batch_size: int, place: Placement, channels: int) -> int:
     """Slices per forward pass such that the scores take at most 256 MiB."""
     pixels = max(place.canvas[0] * place.canvas[1], place.pixels[0] * place.pixels[1])
     return max(1, min(batch_size, 2**26 // (pixels * channels)))
-
-
-def relative_entropy(shares: "Tensor") -> "Tensor":
-    """Entropy over the classes (axis 0) divided by its maximum, in 0…1."""
-    import torch
-
-    entropy = -torch.special.xlogy(shares, shares).sum(0)
-    return (entropy / np.log(shares.shape[0])).clamp(0, 1)

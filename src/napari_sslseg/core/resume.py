@@ -12,7 +12,7 @@ from napari_sslseg.core.samples.store import content
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.slice_ranges import ALL, from_ranges
 from napari_sslseg.core.scans.sources import bare
-from napari_sslseg.core.unlabelled import UNLABELLED
+from napari_sslseg.core.segmentation.unlabelled import UNLABELLED
 
 if TYPE_CHECKING:
     from napari_sslseg.core.samples.store import SampleStore

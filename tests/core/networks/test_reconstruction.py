@@ -13,7 +13,7 @@ from napari_sslseg.core.networks.reconstruction import WithReconstruction, with_
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.runs.weights.checkpoints import restore
 from napari_sslseg.core.samples.crops import iter_crops
-from napari_sslseg.core.segmentation_loss import SegmentationLoss
+from napari_sslseg.core.segmentation.loss import SegmentationLoss
 from napari_sslseg.core.settings.networks import Dense3dNetwork, Network
 from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.training.job import Job

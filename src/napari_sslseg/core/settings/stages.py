@@ -38,7 +38,7 @@ Transfer = Literal["encoder", "encoder+decoder"]
 """Which parts of a pretrained network start the fine-tuning."""
 
 LossKind = Literal["dice-ce", "dice", "dice-per-sample", "dice-multilabel", "bce-to-dice"]
-"""Losses of the fine-tuning, see :mod:`napari_sslseg.core.segmentation_loss`."""
+"""Losses of the fine-tuning, see :mod:`napari_sslseg.core.segmentation.loss`."""
 
 Strategy = Literal["whole", "sawtooth", "freeze-unfreeze", "layer-decay", "frozen-encoder"]
 """Which pretrained layers learn when, and how fast, see :mod:`napari_sslseg.core.training.layer_plans`."""

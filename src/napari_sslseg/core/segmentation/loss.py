@@ -8,6 +8,13 @@ Everything here works on slices, (N, C, H, W), and on volumes, (N, C, D, H, W). 
 no PyTorch.
 """
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.settings.stages import LossKind
@@ -166,3 +173,11 @@ def _dice(kind: LossKind) -> Any:
             return DiceLoss(to_onehot_y=True, softmax=True, batch=True)
         case "bce-to-dice":
             return DiceLoss(sigmoid=True, smooth_nr=1e-4, smooth_dr=1e-4)
+
+
+def relative_entropy(shares: "Tensor") -> "Tensor":
+    """Entropy over the classes (axis 0) divided by its maximum, in 0…1."""
+    import torch
+
+    entropy = -torch.special.xlogy(shares, shares).sum(0)
+    return (entropy / np.log(shares.shape[0])).clamp(0, 1)

@@ -6,11 +6,10 @@ import numpy as np
 
 from napari_sslseg.core.common.compute.distributed import everyone, shares
 from napari_sslseg.core.common.pictures import SlicePrediction
-from napari_sslseg.core.predict import relative_entropy
-from napari_sslseg.core.pseudo_labels import PseudoLabels
 from napari_sslseg.core.samples.build import Store
-from napari_sslseg.core.segmentation_loss import SegmentationLoss, class_shares
-from napari_sslseg.core.self_training import strong_views, told_loss
+from napari_sslseg.core.segmentation.loss import SegmentationLoss, class_shares, relative_entropy
+from napari_sslseg.core.segmentation.pseudo_labels import PseudoLabels
+from napari_sslseg.core.segmentation.self_training import strong_views, told_loss
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.settings.stages import FinetuneSettings
 from napari_sslseg.core.training.watch import Watch, WatchedSlice
@@ -37,7 +36,7 @@ def batch_loss(
     import torch
     from torch.nn import functional
 
-    from napari_sslseg.core.augment import apply_augmentation, sample_augmentation
+    from napari_sslseg.core.segmentation.augment import apply_augmentation, sample_augmentation
 
     weight, asked = settings.reconstruction_weight, settings.self_training
     labels_of = None

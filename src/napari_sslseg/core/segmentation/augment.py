@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_sslseg.core.common.sizes import Size, as_size
-from napari_sslseg.core.greys import apply_blur, apply_gamma
+from napari_sslseg.core.segmentation.intensity import apply_blur, apply_gamma
 from napari_sslseg.core.settings.augmentation import Augmentation
 
 CONTROL_POINTS = 5

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.loose_parts import without_loose_parts
-from napari_sslseg.core.self_training import told
+from napari_sslseg.core.segmentation.self_training import told
+from napari_sslseg.core.segmentation.small_pieces import without_loose_parts
 
 if TYPE_CHECKING:
     import torch

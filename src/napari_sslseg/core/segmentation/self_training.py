@@ -13,7 +13,7 @@ what it says itself, before it knows much, and cannot look at a whole scan to se
 
 from typing import TYPE_CHECKING
 
-from napari_sslseg.core.segmentation_loss import SIGMOID, class_shares
+from napari_sslseg.core.segmentation.loss import SIGMOID, class_shares
 from napari_sslseg.core.settings.self_training import SelfTraining
 
 if TYPE_CHECKING:
@@ -90,9 +90,9 @@ def strong_views(
     generator : torch.Generator
         What is drawn from.
     """
-    from napari_sslseg.core.augment import apply_augmentation, sample_augmentation
     from napari_sslseg.core.common.sizes import as_size
-    from napari_sslseg.core.cutmix import apply_cutmix, sample_cutmix
+    from napari_sslseg.core.segmentation.augment import apply_augmentation, sample_augmentation
+    from napari_sslseg.core.segmentation.cutmix import apply_cutmix, sample_cutmix
 
     size = as_size(images.shape[2:])
     changes = settings.augmentation or augmentation

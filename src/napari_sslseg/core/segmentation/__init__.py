@@ -1,0 +1,4 @@
+"""Learning from labels: augmentation, loss, and what unlabelled slices add.
+
+The training around it is in ``stages.finetune``.
+"""
