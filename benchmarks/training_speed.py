@@ -37,12 +37,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from napari_sslseg.core.common.events import Step
-from napari_sslseg.core.finetune import iter_finetune
 from napari_sslseg.core.networks import unet2d
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.parts import EncoderDecoder
 from napari_sslseg.core.pretext.restoration.base import RestorationTask
-from napari_sslseg.core.pretrain import iter_pretrain
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans
 from napari_sslseg.core.segmentation.loss import SegmentationLoss
@@ -51,6 +49,8 @@ from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.settings.pretext.context import ContextRestoration
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.settings.training import Training
+from napari_sslseg.core.stages.finetune import iter_finetune
+from napari_sslseg.core.stages.pretrain import iter_pretrain
 
 BATCH, SIDE, SPACING, WORKERS = 16, 128, 2.5, 2
 # Batches that a peer has drawn ahead at most.

@@ -114,13 +114,13 @@ def pretrain(
     as_json: Json = False,
 ) -> None:
     """Pretrain a network on unlabelled scans."""
-    from napari_sslseg.core.preset_runs import iter_pretrain_preset
-    from napari_sslseg.core.pretrain import iter_pretrain, sample_size
     from napari_sslseg.core.scans.sources import bare
     from napari_sslseg.core.settings.networks import named_network
     from napari_sslseg.core.settings.presets.registry import preset_named
     from napari_sslseg.core.settings.pretext.registry import make_task
-    from napari_sslseg.core.start import open_start, preprocessing_of, settled
+    from napari_sslseg.core.stages.init_from import open_start, preprocessing_of, settled
+    from napari_sslseg.core.stages.preset import iter_pretrain_preset
+    from napari_sslseg.core.stages.pretrain import iter_pretrain, sample_size
 
     start_processes = partial(launch, devices, nodes, device)
     if resume:
@@ -259,14 +259,14 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Fine-tune a U-Net on annotated slices."""
-    from napari_sslseg.core.finetune import iter_finetune, split_validation
-    from napari_sslseg.core.preset_runs import iter_finetune_preset
     from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.scans.labelled import pair_scans, read_annotated
     from napari_sslseg.core.settings.networks import named_network
     from napari_sslseg.core.settings.presets.registry import preset_named
     from napari_sslseg.core.settings.self_training import self_trained
-    from napari_sslseg.core.start import preprocessing_of
+    from napari_sslseg.core.stages.finetune import iter_finetune, split_validation
+    from napari_sslseg.core.stages.init_from import preprocessing_of
+    from napari_sslseg.core.stages.preset import iter_finetune_preset
 
     start_processes = partial(launch, devices, nodes, device)
     if resume:

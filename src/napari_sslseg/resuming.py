@@ -31,8 +31,8 @@ def resume_pretrain(
     as_json: bool,
 ) -> None:
     """Go on with a pretraining, of one stage or of several."""
-    from napari_sslseg.core.preset_runs import iter_pretrain_preset
     from napari_sslseg.core.scans.sources import gather_scans, with_masks
+    from napari_sslseg.core.stages.preset import iter_pretrain_preset
 
     scans = gather_scans(images)
     stop = StopFlag()
@@ -64,8 +64,8 @@ def resume_finetune(
     as_json: bool,
 ) -> None:
     """Go on with a fine-tuning."""
-    from napari_sslseg.core.finetune import iter_finetune
     from napari_sslseg.core.scans.labelled import pair_scans
+    from napari_sslseg.core.stages.finetune import iter_finetune
 
     stop = StopFlag()
     events = iter_finetune(

@@ -19,7 +19,7 @@ from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.predict import load_segmenter
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
-from napari_sslseg.core.start import load_start, settled
+from napari_sslseg.core.stages.init_from import load_start, settled
 
 ROOM = 3 * 2**29
 NASTY = [

@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from training_process import events
 
-import napari_sslseg.core.finetune
 import napari_sslseg.core.networks.build
 import napari_sslseg.core.pretext.restoration.patch_task
-import napari_sslseg.core.pretrain
+import napari_sslseg.core.stages.finetune
+import napari_sslseg.core.stages.pretrain
 import napari_sslseg.core.training.train  # noqa: F401
 
 STEPS = 24

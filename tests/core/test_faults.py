@@ -20,12 +20,12 @@ from napari_sslseg.core.common.errors import CheckpointError, ConfigError, Stora
 from napari_sslseg.core.common.events import Done, Message, Step, StopFlag
 from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.networks.build import make_network
-from napari_sslseg.core.resume import recorded_start
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.adopt import import_weights
 from napari_sslseg.core.scans.slice_ranges import from_ranges, ranges
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.networks import Network
+from napari_sslseg.core.stages.resume import recorded_start
 
 HERE = Path(__file__).parent
 KINDS = ("pretrain", "finetune")

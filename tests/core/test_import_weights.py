@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, SslsegError, StorageError
-from napari_sslseg.core.finetune import finetune
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.core.runs.weights.adopt import import_weights
@@ -29,7 +28,8 @@ from napari_sslseg.core.scans.labelled import pair_scans
 from napari_sslseg.core.settings.networks import DynUNet2dNetwork, DynUNet3dNetwork, Network
 from napari_sslseg.core.settings.stages import FinetuneSettings
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.start import load_start, settled
+from napari_sslseg.core.stages.finetune import finetune
+from napari_sslseg.core.stages.init_from import load_start, settled
 
 WIDTHS = (8, 16, 32, 48)
 TINY = Network.preset("tiny")

@@ -7,8 +7,6 @@ import pytest
 
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.finetune import finetune
-from napari_sslseg.core.pretrain import pretrain
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.networks import Dense3dNetwork, DynUNet3dNetwork, Network
@@ -16,6 +14,8 @@ from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
 from napari_sslseg.core.settings.pretext.registry import make_task
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.settings.training import Training
+from napari_sslseg.core.stages.finetune import finetune
+from napari_sslseg.core.stages.pretrain import pretrain
 
 TINY = DynUNet3dNetwork(widths=(4, 8, 16))
 COARSE = VolumePreprocessing(modality="CT", spacing=(12.0, 9.0, 9.0), size=(16, 32, 32))

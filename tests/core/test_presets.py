@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from napari_sslseg import core
-from napari_sslseg.core import preset_runs
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Done, Message, StopFlag
 from napari_sslseg.core.predict import load_segmenter
@@ -21,6 +20,7 @@ from napari_sslseg.core.settings.presets.registry import PRESETS, preset_named
 from napari_sslseg.core.settings.presets.words import preset_rows
 from napari_sslseg.core.settings.pretext.registry import TASKS
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
+from napari_sslseg.core.stages import preset as preset_runs
 
 FLAT = [name for name, preset in PRESETS.items() if preset.network.dimensions == 2]
 

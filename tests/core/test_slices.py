@@ -8,7 +8,7 @@ from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.preprocessing import Preprocessing
-from napari_sslseg.core.subjects import split_subjects
+from napari_sslseg.core.stages.split import split_subjects
 
 
 def scan(seed, shape=(5, 20, 24), subject=None):

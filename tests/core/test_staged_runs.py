@@ -11,8 +11,8 @@ from napari_sslseg import core
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, StorageError
 from napari_sslseg.core.common.events import Message, Step, StopFlag
 from napari_sslseg.core.scans.volume import Volume
-from napari_sslseg.core.staged_plan import Plan
-from napari_sslseg.core.staged_run import StagedRun
+from napari_sslseg.core.stages.multi_plan import Plan
+from napari_sslseg.core.stages.multi_stage import StagedRun
 
 SCANS = [scan(seed)[0] for seed in (1, 2, 3)]
 STEPS = 3

@@ -17,12 +17,10 @@ from safetensors.torch import load_file, save_file
 from napari_sslseg.core.common.errors import CheckpointError, GeometryError
 from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.finetune import finetune
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.limits import planned, planned_network, tensor_shapes
 from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.core.predict import load_segmenter
-from napari_sslseg.core.pretrain import pretrain
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.samples.placement import placement
@@ -33,7 +31,9 @@ from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.start import settled
+from napari_sslseg.core.stages.finetune import finetune
+from napari_sslseg.core.stages.init_from import settled
+from napari_sslseg.core.stages.pretrain import pretrain
 
 COPIES = 200
 TINY = Network.preset("tiny")

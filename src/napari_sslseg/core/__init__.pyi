@@ -8,21 +8,13 @@ from .evaluate import (
     evaluate_folders as evaluate_folders,
     summarize as summarize,
 )
-from .finetune import finetune as finetune, iter_finetune as iter_finetune
 from .phantom import (
     PHANTOM_CLASSES as PHANTOM_CLASSES,
     make_patient as make_patient,
     write_dataset as write_dataset,
 )
 from .predict import Prediction as Prediction, load_segmenter as load_segmenter, predict as predict
-from .preset_runs import (
-    finetune_preset as finetune_preset,
-    iter_finetune_preset as iter_finetune_preset,
-    iter_pretrain_preset as iter_pretrain_preset,
-    pretrain_preset as pretrain_preset,
-)
 from .pretext.context_prediction import ContextPrediction as ContextPrediction
-from .pretrain import iter_pretrain as iter_pretrain, pretrain as pretrain
 from .project import LabelledSplit as LabelledSplit, Project as Project
 from .project_add import AddedScans as AddedScans
 from .project_record import ProjectClass as ProjectClass, ScanEntry as ScanEntry
@@ -83,5 +75,13 @@ from .settings.stages import (
     PretrainSettings as PretrainSettings,
 )
 from .settings.training import EarlyStopping as EarlyStopping, Training as Training
-from .subjects import split_subjects as split_subjects
+from .stages.finetune import finetune as finetune, iter_finetune as iter_finetune
+from .stages.preset import (
+    finetune_preset as finetune_preset,
+    iter_finetune_preset as iter_finetune_preset,
+    iter_pretrain_preset as iter_pretrain_preset,
+    pretrain_preset as pretrain_preset,
+)
+from .stages.pretrain import iter_pretrain as iter_pretrain, pretrain as pretrain
+from .stages.split import split_subjects as split_subjects
 from .training.watch import Watch as Watch

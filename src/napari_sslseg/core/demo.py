@@ -18,10 +18,8 @@ from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.demo_plan import FULL, Plan, demo_preprocessing
 from napari_sslseg.core.evaluate import evaluate, summarize
-from napari_sslseg.core.finetune import iter_finetune
 from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.core.predict import load_segmenter, predict
-from napari_sslseg.core.pretrain import iter_pretrain, sample_size
 from napari_sslseg.core.report import Overlay, best_slice, draw_report
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.find import find_scans
@@ -37,7 +35,9 @@ from napari_sslseg.core.scores import Evaluation
 from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.settings.self_training import self_trained
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
-from napari_sslseg.core.subjects import hold_out
+from napari_sslseg.core.stages.finetune import iter_finetune
+from napari_sslseg.core.stages.pretrain import iter_pretrain, sample_size
+from napari_sslseg.core.stages.split import hold_out
 
 ARMS = ("scratch", "pretrained", "self-trained")
 
@@ -66,7 +66,7 @@ def iter_demo(
     seed : int
         Decides the split, the labelled volumes and the trainings.
     device, stop
-        As in :func:`~napari_sslseg.core.pretrain.iter_pretrain`.
+        As in :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`.
 
     Yields
     ------

@@ -23,13 +23,13 @@ class Session(SessionBase):
 
     def pretrain(self, task: Any, settings: "PretrainSettings", device: str = "auto") -> Job | None:
         """Pretrain on all training scans of the project."""
-        from napari_sslseg.core.pretrain import iter_pretrain
+        from napari_sslseg.core.stages.pretrain import iter_pretrain
 
         return self._pretrain(partial(iter_pretrain, task=task, settings=settings, device=device))
 
     def pretrain_preset(self, preset: Any, device: str = "auto") -> Job | None:
         """Pretrain as a preset says, in all its stages, on all training scans of the project."""
-        from napari_sslseg.core.preset_runs import iter_pretrain_preset
+        from napari_sslseg.core.stages.preset import iter_pretrain_preset
 
         return self._pretrain(partial(iter_pretrain_preset, preset=preset, device=device))
 
@@ -56,7 +56,7 @@ class Session(SessionBase):
         device: str = "auto",
     ) -> Job | None:
         """Fine-tune on the slices that are done; some patients are kept out to score it."""
-        from napari_sslseg.core.finetune import iter_finetune
+        from napari_sslseg.core.stages.finetune import iter_finetune
 
         project = self._ready()
         out = self._new_run(project, "finetune")
@@ -78,10 +78,10 @@ class Session(SessionBase):
 
     def go_on(self, run: str) -> Job | None:
         """Go on with a run of the project that was stopped or interrupted."""
-        from napari_sslseg.core.finetune import iter_finetune
-        from napari_sslseg.core.preset_runs import iter_pretrain_preset
         from napari_sslseg.core.runs.run import Run
         from napari_sslseg.core.runs.stage_folders import is_staged
+        from napari_sslseg.core.stages.finetune import iter_finetune
+        from napari_sslseg.core.stages.preset import iter_pretrain_preset
 
         project = self._ready()
         if project is None:

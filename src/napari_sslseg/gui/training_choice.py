@@ -173,7 +173,7 @@ def _start_refusal(project: "Project", choice: TrainingChoice) -> str | None:
     if not choice.start:
         return None
     from napari_sslseg.core.runs.run import Run
-    from napari_sslseg.core.start import preprocessing_of
+    from napari_sslseg.core.stages.init_from import preprocessing_of
 
     try:
         plane = preprocessing_of(Run.open(project.folder / "runs" / choice.start)).plane

@@ -10,8 +10,8 @@ from napari_sslseg.core.common.events import Message, Validation
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.pretext.contrast.losses import nt_xent
 from napari_sslseg.core.pretext.contrast.views import apply_view
-from napari_sslseg.core.pretrain import iter_pretrain
 from napari_sslseg.core.runs.weights.checkpoints import load_weights
+from napari_sslseg.core.stages.pretrain import iter_pretrain
 
 SIZE = (32, 48)
 

@@ -14,11 +14,11 @@ from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.pretext.contrast.losses import local_contrast
 from napari_sslseg.core.pretext.contrast.views import apply_view
 from napari_sslseg.core.pretext.pictures.preview import preview
-from napari_sslseg.core.pretrain import iter_pretrain
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.runs.weights.checkpoints import load_weights, transfer
 from napari_sslseg.core.settings.networks import DynUNet2dNetwork, MultiMixNetwork, UmapathyNetwork
 from napari_sslseg.core.settings.pretext.registry import TaskSettings, describe, make_task
+from napari_sslseg.core.stages.pretrain import iter_pretrain
 from napari_sslseg.core.training.job import Job
 from napari_sslseg.core.training.sampler import shuffled_batches
 from napari_sslseg.core.training.train import train

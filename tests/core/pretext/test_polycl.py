@@ -13,9 +13,9 @@ from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.common.events import Validation
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.pretext.contrast.losses import polycl
-from napari_sslseg.core.pretrain import iter_pretrain
 from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.samples.build import default_preprocessing
+from napari_sslseg.core.stages.pretrain import iter_pretrain
 
 
 @pytest.fixture(scope="module")

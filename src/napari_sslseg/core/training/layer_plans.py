@@ -169,7 +169,7 @@ def planned(
     model : SegmentationNetwork
         With the pretrained weights in it.
     source : mapping
-        What became of every tensor, see :func:`~napari_sslseg.core.start.load_start`.
+        What became of every tensor, see :func:`~napari_sslseg.core.stages.init_from.load_start`.
 
     Yields
     ------

@@ -21,7 +21,6 @@ from napari_sslseg.core.common.events import (
     drained,
 )
 from napari_sslseg.core.common.text import some_of
-from napari_sslseg.core.resume import check_same, refuse_settings, same_labelled
 from napari_sslseg.core.runs.provenance import data_record
 from napari_sslseg.core.runs.run import claim
 from napari_sslseg.core.samples.build import describe_store, iter_samples, sample_dimensions
@@ -40,10 +39,11 @@ from napari_sslseg.core.segmentation.unlabelled import (
     with_unlabelled,
     without_copies,
 )
-from napari_sslseg.core.session import Init as Init, Session
 from napari_sslseg.core.settings.stages import FinetuneSettings
-from napari_sslseg.core.start import load_start, open_start, settled
-from napari_sslseg.core.subjects import hold_out
+from napari_sslseg.core.stages.context import Init as Init, Session
+from napari_sslseg.core.stages.init_from import load_start, open_start, settled
+from napari_sslseg.core.stages.resume import check_same, refuse_settings, same_labelled
+from napari_sslseg.core.stages.split import hold_out
 from napari_sslseg.core.training.layer_plans import planned, settled_strategy
 from napari_sslseg.core.training.watch import Watch
 
@@ -92,7 +92,7 @@ def iter_finetune(
         Scans to learn from without labels, as ``self_training`` of the settings says; labelled ones
         may be among them. Slices of labelled scans that nobody annotated are learnt from as well.
     device, modality, cache, stop, pause, watch, threads, overwrite, resume
-        As in :func:`~napari_sslseg.core.pretrain.iter_pretrain`. A run that goes on finds, among
+        As in :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`. A run that goes on finds, among
         all labelled scans given, those that it trained on and those that it validated with.
 
     Yields

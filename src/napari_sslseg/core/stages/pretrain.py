@@ -22,7 +22,6 @@ from napari_sslseg.core.common.events import (
 )
 from napari_sslseg.core.pretext.contrast.organ_crops import iter_organ_crops
 from napari_sslseg.core.pretext.pictures.live import PretextShow
-from napari_sslseg.core.resume import check_same, refuse_settings, same_scans
 from napari_sslseg.core.runs.provenance import data_record
 from napari_sslseg.core.runs.run import Run, claim
 from napari_sslseg.core.samples.build import Store, describe_store, iter_samples, sample_dimensions
@@ -33,13 +32,14 @@ from napari_sslseg.core.samples.store import refuse_label_maps
 from napari_sslseg.core.scans.labelled import Scan, scan_geometry
 from napari_sslseg.core.scans.sources import bare, gather_scans
 from napari_sslseg.core.scans.volume import Modality
-from napari_sslseg.core.session import Session
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, VolumePreprocessing
 from napari_sslseg.core.settings.pretext.registry import TaskSettings
 from napari_sslseg.core.settings.pretext.siamese_sides import SiameseSides
 from napari_sslseg.core.settings.stages import PretrainSettings
-from napari_sslseg.core.start import load_start, open_start, settled
-from napari_sslseg.core.subjects import split_subjects
+from napari_sslseg.core.stages.context import Session
+from napari_sslseg.core.stages.init_from import load_start, open_start, settled
+from napari_sslseg.core.stages.resume import check_same, refuse_settings, same_scans
+from napari_sslseg.core.stages.split import split_subjects
 from napari_sslseg.core.training.watch import Watch
 
 if TYPE_CHECKING:

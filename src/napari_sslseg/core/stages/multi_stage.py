@@ -21,7 +21,6 @@ from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.compute.distributed import barrier, company, on_first
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.lock import run_lock
-from napari_sslseg.core.resume import check_same, is_finished, recorded_start, same_scans
 from napari_sslseg.core.runs.check_network import check_run_network
 from napari_sslseg.core.runs.provenance import entries, file_hash, start_record
 from napari_sslseg.core.runs.record import PLAN, RECORD
@@ -36,7 +35,8 @@ from napari_sslseg.core.runs.stage_folders import (
 )
 from napari_sslseg.core.scans.sources import Gathered
 from napari_sslseg.core.settings.presets.preset import Preset
-from napari_sslseg.core.staged_plan import Plan, Start, read_plan
+from napari_sslseg.core.stages.multi_plan import Plan, Start, read_plan
+from napari_sslseg.core.stages.resume import check_same, is_finished, recorded_start, same_scans
 
 if TYPE_CHECKING:
     from napari_sslseg.core.samples.store import SampleStore

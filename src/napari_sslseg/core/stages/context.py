@@ -18,7 +18,6 @@ from napari_sslseg.core.common.compute.distributed import (
 )
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, StopFlag, returned
 from napari_sslseg.core.common.lock import run_lock
-from napari_sslseg.core.resume import is_finished, open_earlier, recorded_start
 from napari_sslseg.core.runs.event_log import EventLog, recorded
 from napari_sslseg.core.runs.provenance import machine_record, start_record
 from napari_sslseg.core.runs.run import Kind, Run, RunWriter, program_versions
@@ -26,7 +25,8 @@ from napari_sslseg.core.runs.stage_folders import is_staged, remove_plan, stage_
 from napari_sslseg.core.runs.state import State
 from napari_sslseg.core.runs.state_files import FOLDER, newest_state
 from napari_sslseg.core.scans.volume import Modality
-from napari_sslseg.core.staged_run import Place
+from napari_sslseg.core.stages.multi_stage import Place
+from napari_sslseg.core.stages.resume import is_finished, open_earlier, recorded_start
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 from napari_sslseg.core.common.compute.distributed import on_first
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, StopFlag, drained
-from napari_sslseg.core.finetune import iter_finetune
-from napari_sslseg.core.pretrain import iter_pretrain, pretrain_in, sample_size
-from napari_sslseg.core.resume import refuse_settings
 from napari_sslseg.core.runs.run import Run, claim
 from napari_sslseg.core.runs.stage_folders import is_staged, stage_folders
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume
 from napari_sslseg.core.scans.sources import Gathered, bare, gather_scans
 from napari_sslseg.core.scans.volume import Modality
-from napari_sslseg.core.session import Init, Session
 from napari_sslseg.core.settings.networks import NetworkSettings
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
 from napari_sslseg.core.settings.presets.preset import Preset
 from napari_sslseg.core.settings.presets.registry import preset_named
 from napari_sslseg.core.settings.pretext.registry import TaskSettings, describe
 from napari_sslseg.core.settings.stages import PretrainSettings
-from napari_sslseg.core.staged_plan import Plan
-from napari_sslseg.core.staged_run import Place, StagedRun, held
-from napari_sslseg.core.start import network_of, open_start, preprocessing_of
+from napari_sslseg.core.stages.context import Init, Session
+from napari_sslseg.core.stages.finetune import iter_finetune
+from napari_sslseg.core.stages.init_from import network_of, open_start, preprocessing_of
+from napari_sslseg.core.stages.multi_plan import Plan
+from napari_sslseg.core.stages.multi_stage import Place, StagedRun, held
+from napari_sslseg.core.stages.pretrain import iter_pretrain, pretrain_in, sample_size
+from napari_sslseg.core.stages.resume import refuse_settings
 from napari_sslseg.core.training.watch import Watch
 
 if TYPE_CHECKING:
@@ -63,13 +63,13 @@ def iter_pretrain_preset(
     init : Run or path-like, optional
         Pretraining run that the first stage starts from.
     device, modality, cache, stop, pause, watch, threads, overwrite, resume
-        As in :func:`~napari_sslseg.core.pretrain.iter_pretrain`. A run that goes on does so in the
+        As in :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`. A run that goes on does so in the
         stage that it was in.
 
     Yields
     ------
     Event
-        As :func:`~napari_sslseg.core.pretrain.iter_pretrain` does in each stage, but Done only
+        As :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain` does in each stage, but Done only
         once, with the Run of the last stage (of an earlier one if stopped there).
 
     Raises
@@ -246,12 +246,12 @@ def iter_finetune_preset(
     modality : {"MR", "CT"}, optional
         Overrides the guess.
     **options
-        Others of :func:`~napari_sslseg.core.finetune.iter_finetune`, but for ``settings``.
+        Others of :func:`~napari_sslseg.core.stages.finetune.iter_finetune`, but for ``settings``.
 
     Yields
     ------
     Event
-        As :func:`~napari_sslseg.core.finetune.iter_finetune` does.
+        As :func:`~napari_sslseg.core.stages.finetune.iter_finetune` does.
     """
     chosen = preset_named(preset) if isinstance(preset, str) else preset
     kind = None
