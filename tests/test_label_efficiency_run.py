@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from efficiency.rows import read_rows
-from napari_sslseg.core.evaluate import evaluate
 from napari_sslseg.core.phantom import PHANTOM_CLASSES, make_patient
+from napari_sslseg.core.results.evaluate import evaluate
 from napari_sslseg.core.scans.formats.nifti import write_nifti
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.labels import save_labels

@@ -15,7 +15,7 @@ from sklearn.ensemble import RandomForestClassifier
 from torch import nn
 
 from napari_sslseg import core
-from napari_sslseg.core.predict import Segmenter
+from napari_sslseg.core.results.predict import Segmenter
 from napari_sslseg.core.scans.labelled import LabelledScan
 
 

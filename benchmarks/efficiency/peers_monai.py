@@ -15,7 +15,7 @@ from monai.utils import set_determinism
 
 from napari_sslseg import core
 from napari_sslseg.core.networks.build import make_network
-from napari_sslseg.core.predict import Segmenter
+from napari_sslseg.core.results.predict import Segmenter
 from napari_sslseg.core.scans.labelled import LabelledScan
 
 

@@ -20,9 +20,9 @@ from efficiency.kept import made_once
 from efficiency.place import Place
 from efficiency.rows import Row
 from napari_sslseg import core
-from napari_sslseg.core.predict import Segmenter
+from napari_sslseg.core.results.predict import Segmenter
+from napari_sslseg.core.results.scores import VolumeScores, mean_of
 from napari_sslseg.core.scans.labelled import LabelledScan, scan_subject
-from napari_sslseg.core.scores import VolumeScores, mean_of
 
 PACKAGES = ("napari-sslseg", "torch", "monai", "numpy")
 PEER_PACKAGES = {"random-forest": ("scikit-learn",), "nnunet": ("nnunetv2",)}

@@ -116,7 +116,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Segment scans; the labels lie on the grid of each scan."""
-    from napari_sslseg.core.predict import iter_predict
+    from napari_sslseg.core.results.predict import iter_predict
     from napari_sslseg.core.scans.labelled import read_class_names
 
     stop = StopFlag()
@@ -151,7 +151,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare predictions with true labels: Dice and HD95 in mm, per class and volume."""
-    from napari_sslseg.core.evaluate import evaluate_folders
+    from napari_sslseg.core.results.evaluate import evaluate_folders
 
     found = evaluate_folders(predictions, truth).as_dict()
     if as_json:

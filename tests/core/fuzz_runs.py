@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from napari_sslseg.core.common.errors import SslsegError
-from napari_sslseg.core.predict import load_segmenter
+from napari_sslseg.core.results.predict import load_segmenter
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.stages.init_from import load_start, settled

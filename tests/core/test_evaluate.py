@@ -13,7 +13,7 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from napari_sslseg.core.common.errors import DataError, GeometryError, VolumeError
-from napari_sslseg.core.evaluate import evaluate, evaluate_folders, summarize
+from napari_sslseg.core.results.evaluate import evaluate, evaluate_folders, summarize
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.volume import Volume
@@ -351,7 +351,7 @@ def test_folder_names_the_scan_on_another_grid(tmp_path):
 
 def test_import_is_light():
     code = (
-        "import sys, napari_sslseg.core.evaluate; "
+        "import sys, napari_sslseg.core.results.evaluate; "
         "assert not {'torch', 'monai', 'scipy.spatial'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,7 +6,7 @@ from torch import nn
 import napari_sslseg.core as core
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.predict import Segmenter, iter_predict
+from napari_sslseg.core.results.predict import Segmenter, iter_predict
 from napari_sslseg.core.segmentation.small_pieces import without_loose_parts
 
 

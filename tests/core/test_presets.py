@@ -11,7 +11,7 @@ import pytest
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Done, Message, StopFlag
-from napari_sslseg.core.predict import load_segmenter
+from napari_sslseg.core.results.predict import load_segmenter
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.preprocessing import VolumePreprocessing

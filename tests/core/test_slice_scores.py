@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_sslseg.core.slice_scores import score_slices
+from napari_sslseg.core.results.slice_scores import score_slices
 
 
 def square(rows, columns, value=1):

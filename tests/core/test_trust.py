@@ -20,7 +20,7 @@ from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.limits import planned, planned_network, tensor_shapes
 from napari_sslseg.core.phantom import write_dataset
-from napari_sslseg.core.predict import load_segmenter
+from napari_sslseg.core.results.predict import load_segmenter
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.samples.placement import placement

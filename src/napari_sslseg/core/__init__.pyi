@@ -3,22 +3,26 @@ from .common.errors import SslsegError as SslsegError
 from .common.events import PauseFlag as PauseFlag, StopFlag as StopFlag
 from .common.pictures import SlicePrediction as SlicePrediction
 from .demo import iter_demo as iter_demo
-from .evaluate import (
-    evaluate as evaluate,
-    evaluate_folders as evaluate_folders,
-    summarize as summarize,
-)
 from .phantom import (
     PHANTOM_CLASSES as PHANTOM_CLASSES,
     make_patient as make_patient,
     write_dataset as write_dataset,
 )
-from .predict import Prediction as Prediction, load_segmenter as load_segmenter, predict as predict
 from .pretext.context_prediction import ContextPrediction as ContextPrediction
 from .project import LabelledSplit as LabelledSplit, Project as Project
 from .project_add import AddedScans as AddedScans
 from .project_record import ProjectClass as ProjectClass, ScanEntry as ScanEntry
 from .recent import recent_projects as recent_projects, remember_project as remember_project
+from .results.evaluate import (
+    evaluate as evaluate,
+    evaluate_folders as evaluate_folders,
+    summarize as summarize,
+)
+from .results.predict import (
+    Prediction as Prediction,
+    load_segmenter as load_segmenter,
+    predict as predict,
+)
 from .runs.listing import (
     RunSummary as RunSummary,
     list_runs as list_runs,

@@ -17,10 +17,11 @@ from napari_sslseg.core.common.atomic import atomic_path, write_text
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.demo_plan import FULL, Plan, demo_preprocessing
-from napari_sslseg.core.evaluate import evaluate, summarize
 from napari_sslseg.core.phantom import write_dataset
-from napari_sslseg.core.predict import load_segmenter, predict
 from napari_sslseg.core.report import Overlay, best_slice, draw_report
+from napari_sslseg.core.results.evaluate import evaluate, summarize
+from napari_sslseg.core.results.predict import load_segmenter, predict
+from napari_sslseg.core.results.scores import Evaluation
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.find import find_scans
 from napari_sslseg.core.scans.labelled import (
@@ -31,7 +32,6 @@ from napari_sslseg.core.scans.labelled import (
     scan_subject,
 )
 from napari_sslseg.core.scans.labels import save_labels
-from napari_sslseg.core.scores import Evaluation
 from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.settings.self_training import self_trained
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings

@@ -20,7 +20,7 @@ from napari_sslseg.core.project_record import LARGEST_CLASS
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project import Project
-    from napari_sslseg.core.slice_scores import SliceScores
+    from napari_sslseg.core.results.slice_scores import SliceScores
     from napari_sslseg.gui.jobs import Job
     from napari_sslseg.gui.session_base import SessionBase
 
@@ -219,14 +219,14 @@ def run_folder(project: "Project", run: str) -> Path:
 
 def open_run(project: "Project", run: str) -> Any:
     """The network of a run, to predict with."""
-    from napari_sslseg.core.predict import load_segmenter
+    from napari_sslseg.core.results.predict import load_segmenter
 
     return load_segmenter(run_folder(project, run))
 
 
 def predict_scan(project: "Project", segmenter: Any, scan: str) -> Predicted:
     """Predict a scan of a project."""
-    from napari_sslseg.core.predict import predict
+    from napari_sslseg.core.results.predict import predict
 
     if max(segmenter.classes) > LARGEST_CLASS:
         raise DataError(
@@ -240,7 +240,7 @@ def predict_scan(project: "Project", segmenter: Any, scan: str) -> Predicted:
 
 
 def _figures(project: "Project", scan: str, found: Predicted) -> Figures:
-    from napari_sslseg.core.slice_scores import score_slices
+    from napari_sslseg.core.results.slice_scores import score_slices
 
     axis = PLANE_AXIS[project.plane]
     others = tuple(place for place in range(3) if place != axis)

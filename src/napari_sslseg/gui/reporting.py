@@ -13,7 +13,7 @@ from napari_sslseg.gui.score_rows import HONEST, ORDER, Scored, accepted_among, 
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project import Project
-    from napari_sslseg.core.score_report import ScanReport
+    from napari_sslseg.core.results.html_report import ScanReport
     from napari_sslseg.gui.predictions import Predicted
     from napari_sslseg.gui.session import Session
 
@@ -40,8 +40,8 @@ def report(session: "Session", run: str, path: Path, other: str = "") -> Events 
     ready = {(of, name): session.predictions.get(of, name) for of in runs for name in names}
 
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+        from napari_sslseg.core.results.html_report import RunReport, write_report
         from napari_sslseg.core.runs.listing import summarise
-        from napari_sslseg.core.score_report import RunReport, write_report
 
         if not names:
             raise DataError("No slice is done, so there is nothing to score; mark one as done.")
@@ -95,8 +95,8 @@ class _Page:
 
     def add(self, name: str) -> None:
         """Score a scan by all runs, and draw it."""
-        from napari_sslseg.core.score_report import RunScores, scan_report
-        from napari_sslseg.core.slice_scores import score_slices
+        from napari_sslseg.core.results.html_report import RunScores, scan_report
+        from napari_sslseg.core.results.slice_scores import score_slices
 
         project, done = self.project, self.project.done(name)
         scan, truth = project.load(name), project.labels(name).data

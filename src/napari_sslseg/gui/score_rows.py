@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_sslseg.core.common.errors import CheckpointError
-from napari_sslseg.core.evaluate import summarize
+from napari_sslseg.core.results.evaluate import summarize
+from napari_sslseg.core.results.scores import VolumeScores
 from napari_sslseg.core.runs.run import Run
-from napari_sslseg.core.scores import VolumeScores
 from napari_sslseg.gui.predictions import run_folder
 from napari_sslseg.gui.run_words import Use, scan_uses
 from napari_sslseg.gui.words import many
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project import Project
-    from napari_sslseg.core.slice_scores import SliceScores
+    from napari_sslseg.core.results.slice_scores import SliceScores
     from napari_sslseg.gui.predictions import Predictions
 
 ORDER: tuple[Use, ...] = ("not seen", "without labels", "kept out", "same patient", "learnt from")

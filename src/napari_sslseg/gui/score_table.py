@@ -6,7 +6,7 @@ from typing import Any
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
-from napari_sslseg.core.slice_scores import SLICE_RULE
+from napari_sslseg.core.results.slice_scores import SLICE_RULE
 from napari_sslseg.gui.run_words import USE_HINTS, USE_WORDS
 from napari_sslseg.gui.score_rows import HONEST, ORDER, ScoreRow, slices_words
 

@@ -2,7 +2,7 @@
 
 Every class is compared on its own, as the binary question "is the label equal to this class?", so
 class ids may be any whole numbers. How empty masks count is
-:data:`~napari_sslseg.core.scores.EMPTY_RULE`.
+:data:`~napari_sslseg.core.results.scores.EMPTY_RULE`.
 """
 
 import warnings
@@ -13,11 +13,11 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import DataError, GeometryError
 from napari_sslseg.core.common.sizes import MOST_CLASSES
+from napari_sslseg.core.results.scores import ClassScore, Evaluation, VolumeScores
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.names import label_paths
 from napari_sslseg.core.scans.volume import HasLabels, Volume
-from napari_sslseg.core.scores import ClassScore, Evaluation, VolumeScores
 
 Labels = Volume | HasLabels | np.ndarray | str | Path
 """Labels to compare: a label volume, a prediction, an array, or a file."""
@@ -32,7 +32,7 @@ def evaluate(
 ) -> VolumeScores:
     """Score one predicted label map against the truth.
 
-    Empty masks follow :data:`~napari_sslseg.core.scores.EMPTY_RULE`: absent from both, a class is
+    Empty masks follow :data:`~napari_sslseg.core.results.scores.EMPTY_RULE`: absent from both, a class is
     not scored (None); absent from exactly one, its Dice is 0 and its HD95 undefined (None).
 
     Parameters

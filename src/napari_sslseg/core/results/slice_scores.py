@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
-from napari_sslseg.core.evaluate import evaluate
-from napari_sslseg.core.scores import ClassScore, VolumeScores, mean_of
+from napari_sslseg.core.results.evaluate import evaluate
+from napari_sslseg.core.results.scores import ClassScore, VolumeScores, mean_of
 
 SLICE_RULE = (
     "Only slices marked as done are scored. Dice counts the pixels of all done slices of a scan "

@@ -17,7 +17,8 @@ from napari_sslseg.core.common.errors import (
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import some_of
-from napari_sslseg.core.predict_volumes import volume_shares
+from napari_sslseg.core.results.augmented_predict import averaged_shares
+from napari_sslseg.core.results.predict_volumes import volume_shares
 from napari_sslseg.core.runs.check_network import check_run_network
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.checkpoints import check_weights, restore
@@ -34,7 +35,6 @@ from napari_sslseg.core.segmentation.loss import class_shares, relative_entropy,
 from napari_sslseg.core.segmentation.small_pieces import check_least_part, without_loose_parts
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, VolumePreprocessing
 from napari_sslseg.core.settings.stages import FinetuneSettings, LossKind
-from napari_sslseg.core.test_time import averaged_shares
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -140,7 +140,7 @@ def predict(
         Whether to keep the probabilities, which take 4 bytes per voxel and class.
     tta : bool
         Whether to average over views that are a little turned and scaled (test-time augmentation),
-        see :mod:`napari_sslseg.core.test_time`; takes up to five times as long.
+        see :mod:`napari_sslseg.core.results.augmented_predict`; takes up to five times as long.
     least_part : float
         Loose pieces of a class that are smaller than this share of its largest piece become
         background, 0…1; none at 0. See :mod:`napari_sslseg.core.segmentation.small_pieces`. Not for classes in

@@ -12,8 +12,8 @@ import numpy as np
 
 from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
+from napari_sslseg.core.results.slice_scores import SLICE_RULE, SliceScores
 from napari_sslseg.core.scans.volume import Volume, sampled
-from napari_sslseg.core.slice_scores import SLICE_RULE, SliceScores
 
 PICTURE_HEIGHT = 240
 OTHER_COLOUR = "#ffffff"

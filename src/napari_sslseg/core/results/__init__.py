@@ -1,0 +1,4 @@
+"""What a trained network gives: predictions, scores, reports.
+
+Nothing here trains.
+"""
