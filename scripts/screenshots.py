@@ -20,7 +20,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_sslseg.core.common.events import Event, Step
 from napari_sslseg.core.phantom import make_patient
-from napari_sslseg.core.project import Project
+from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.jobs import Job
 from napari_sslseg.gui.widget import FewShotWidget
 

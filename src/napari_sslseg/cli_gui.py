@@ -10,7 +10,7 @@ import typer
 from napari_sslseg.core.common.errors import ConfigError
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project.project import Project
 
 INSTALL = 'run: pip install "napari-sslseg[all]"'
 
@@ -19,7 +19,7 @@ def gui(
     folder: Annotated[Path | None, typer.Argument(help="Project to open.")] = None,
 ) -> None:
     """Open napari with the panel "Few-shot segmentation", and a project in it."""
-    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project.project import Project
 
     _check_window()
     project = Project.open(folder) if folder is not None else None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_sslseg.core.project import Project
+from napari_sslseg.core.project.project import Project
 
 NAME = "scan"
 

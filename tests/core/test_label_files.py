@@ -6,9 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_sslseg.core import project_classes, project_labels
 from napari_sslseg.core.common.errors import StorageError
-from napari_sslseg.core.project import Project
+from napari_sslseg.core.project import classes as project_classes, labels as project_labels
+from napari_sslseg.core.project.project import Project
 
 SHAPE = (6, 10, 12)
 SECONDS = 10.0

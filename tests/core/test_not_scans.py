@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.project import Project
+from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.scans.labels import save_labels
 
 AFFINE = np.diag([-2.0, -2.0, 3.0, 1.0])

@@ -17,8 +17,8 @@ import pytest
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError, GeometryError, ProjectError, VolumeError
 from napari_sslseg.core.common.events import Message, Progress, StopFlag
-from napari_sslseg.core.project import Project
-from napari_sslseg.core.project_names import free_name, is_name, safe_name
+from napari_sslseg.core.project.names import free_name, is_name, safe_name
+from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.recent import recent_projects, remember_project
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels, save_labels
@@ -151,7 +151,7 @@ class TestFolder:
 
     def test_it_is_light(self):
         code = (
-            "import sys\nfrom napari_sslseg.core.project import Project\n"
+            "import sys\nfrom napari_sslseg.core.project.project import Project\n"
             "from napari_sslseg.core.recent import recent_projects\n"
             "heavy = {'torch', 'monai', 'napari', 'qtpy', 'SimpleITK', 'highdicom', 'lightning'}\n"
             "assert not heavy & set(sys.modules), heavy & set(sys.modules)"

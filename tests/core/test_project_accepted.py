@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from napari_sslseg.core.common.errors import ProjectError
-from napari_sslseg.core.project import Project
+from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.scans.labels import save_labels
 
 RUN, OTHER = "finetune-001", "finetune-002"
@@ -109,7 +109,7 @@ def test_an_import_replaces_where_it_holds_something_else(project, tmp_path):
 
 
 def test_an_import_that_fails_leaves_it(project, tmp_path, monkeypatch):
-    from napari_sslseg.core import project_labels
+    from napari_sslseg.core.project import labels as project_labels
 
     def fail(*args, **kwargs):
         raise OSError("the disk is full")

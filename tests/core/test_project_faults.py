@@ -18,8 +18,8 @@ from fuzz_runs import places
 
 from napari_sslseg.core.common.errors import ProjectError, SslsegError, StorageError
 from napari_sslseg.core.common.safe_json import parse_json
-from napari_sslseg.core.project import Project
-from napari_sslseg.core.project_record import ProjectRecord
+from napari_sslseg.core.project.project import Project
+from napari_sslseg.core.project.record import ProjectRecord
 
 HERE = Path(__file__).parent
 ONE = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -61,7 +61,7 @@ def test_kill_9_leaves_the_last_save_or_the_one_before(tmp_path):
 class TestOneAtATime:
     def test_a_second_process_is_told_the_number_of_the_first(self, project):
         code = (
-            "import sys\nfrom napari_sslseg.core.project import Project\n"
+            "import sys\nfrom napari_sslseg.core.project.project import Project\n"
             "from napari_sslseg.core.common.errors import StorageError\n"
             "for way in (Project.open, Project.create):\n"
             "    try:\n        way(sys.argv[1])\n"
@@ -86,7 +86,7 @@ class TestOneAtATime:
     def test_one_that_ended_without_closing_does_not_count(self, project):
         project.close()
         code = (
-            "import os, sys\nfrom napari_sslseg.core.project import Project\n"
+            "import os, sys\nfrom napari_sslseg.core.project.project import Project\n"
             "project = Project.open(sys.argv[1])\nos.kill(os.getpid(), 9)\n"
         )
         subprocess.run([sys.executable, "-c", code, project.folder], check=False)

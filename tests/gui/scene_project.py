@@ -5,7 +5,7 @@ import time
 import nibabel as nib
 import numpy as np
 
-from napari_sslseg.core.project import Project
+from napari_sslseg.core.project.project import Project
 
 SHAPE = (6, 16, 20)
 

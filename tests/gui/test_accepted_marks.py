@@ -5,7 +5,7 @@ import pytest
 from napari.components import ViewerModel
 from scene_project import SHAPE, until, write_project
 
-from napari_sslseg.core.project import Project
+from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.accept import accept_region, accept_slice
 from napari_sslseg.gui.accepted_marks import AcceptedMarks
 from napari_sslseg.gui.scene import Scene

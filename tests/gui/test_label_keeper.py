@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_sslseg.core.project import Project
+from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui import label_keeper, label_rescue
 from napari_sslseg.gui.scene import Scene
 from napari_sslseg.gui.session import Session

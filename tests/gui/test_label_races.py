@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_label_keeper import NAMES, SHAPE, Screen, broken, folder, stroke  # noqa: F401
 
-from napari_sslseg.core.project import Project
+from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui import label_keeper, label_rescue
 from napari_sslseg.gui.class_edits import remove_class
 from napari_sslseg.gui.scan_work import ScanWork

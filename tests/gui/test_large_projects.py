@@ -5,10 +5,10 @@ import json
 import pytest
 from scene_project import write_project
 
-from napari_sslseg.core import project_record
 from napari_sslseg.core.common.errors import ProjectError
-from napari_sslseg.core.project import Project
-from napari_sslseg.core.project_record import ScanEntry
+from napari_sslseg.core.project import record as project_record
+from napari_sslseg.core.project.project import Project
+from napari_sslseg.core.project.record import ScanEntry
 from napari_sslseg.gui.session import Session
 from napari_sslseg.gui.training_choice import TrainingChoice, refusal
 

@@ -10,9 +10,9 @@ from napari.components import ViewerModel
 from napari.layers import _layer_actions
 from scene_project import SHAPE, until, write_project
 
-from napari_sslseg.core import project_sources
-from napari_sslseg.core.project import Project
-from napari_sslseg.core.project_sources import found_path
+from napari_sslseg.core.project import sources as project_sources
+from napari_sslseg.core.project.project import Project
+from napari_sslseg.core.project.sources import found_path
 from napari_sslseg.gui.live_prediction import LivePrediction
 from napari_sslseg.gui.opened import Opened
 from napari_sslseg.gui.scan_work import ScanWork

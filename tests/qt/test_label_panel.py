@@ -11,7 +11,7 @@ from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QLineEdit, QPushButton, QWidget
 
-from napari_sslseg.core.project import Project
+from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.widget import FewShotWidget
 
 NAMES = ("ann", "bob")

@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QScrollArea
 
-from napari_sslseg.core.project import Project
+from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.forms import SettingsForm
 from napari_sslseg.gui.panels.pretrain import PretrainPanel
 from napari_sslseg.gui.pictures import PictureStrip

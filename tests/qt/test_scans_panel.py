@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 
 from napari_sslseg.core.common.events import Done, Message
 from napari_sslseg.core.phantom import make_patient
-from napari_sslseg.core.project import Project
+from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.widget import STEPS
 
 PLUGIN = "napari-sslseg"
@@ -347,7 +347,7 @@ class TestList:
         idle(dock, qtbot)
         project = dock.session.project
         one = project.record.scans[0]
-        from napari_sslseg.core.project_record import changed
+        from napari_sslseg.core.project.record import changed
 
         more = tuple(
             changed(one, name=f"scan_{n:03d}", subject=f"patient_{n:03d}", content=f"{n:032x}")

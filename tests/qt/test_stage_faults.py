@@ -15,7 +15,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_sslseg.core.networks import unet2d
-from napari_sslseg.core.project import Project
+from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui import label_keeper, label_rescue
 from napari_sslseg.gui.next_step import HELD_OUT
 
@@ -453,7 +453,7 @@ def test_a_second_project_and_a_second_window(person, make_napari_viewer, qtbot,
 def test_a_second_program_is_refused(person, tmp_path):
     make_project(tmp_path)
     code = (
-        "import sys, time\nfrom napari_sslseg.core.project import Project\n"
+        "import sys, time\nfrom napari_sslseg.core.project.project import Project\n"
         "with Project.open(sys.argv[1]):\n    print('open', flush=True)\n    sys.stdin.read()\n"
     )
     other = subprocess.Popen(

@@ -6,7 +6,7 @@ from loop_project import make_project, open_panel, write_scans
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QGraphicsTextItem, QGraphicsView
 
-from napari_sslseg.core.project import Project
+from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.panels.train import TrainPanel
 
 

@@ -9,9 +9,9 @@ from .phantom import (
     write_dataset as write_dataset,
 )
 from .pretext.context_prediction import ContextPrediction as ContextPrediction
-from .project import LabelledSplit as LabelledSplit, Project as Project
-from .project_add import AddedScans as AddedScans
-from .project_record import ProjectClass as ProjectClass, ScanEntry as ScanEntry
+from .project.add import AddedScans as AddedScans
+from .project.project import LabelledSplit as LabelledSplit, Project as Project
+from .project.record import ProjectClass as ProjectClass, ScanEntry as ScanEntry
 from .recent import recent_projects as recent_projects, remember_project as remember_project
 from .results.evaluate import (
     evaluate as evaluate,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.safe_json import read_json
-from napari_sslseg.core.project_record import RECORD
+from napari_sslseg.core.project.record import RECORD
 
 MOST_RECENT = 10
 _MOST_BYTES = 2**20

@@ -11,7 +11,7 @@ from psygnal import Signal
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project.project import Project
     from napari_sslseg.gui.scene import Scene
     from napari_sslseg.gui.session import Session
 

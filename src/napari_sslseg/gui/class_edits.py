@@ -7,7 +7,7 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import ProjectError
 from napari_sslseg.core.common.events import Done, Event, PauseFlag, StopFlag
-from napari_sslseg.core.project_names import folded
+from napari_sslseg.core.project.names import folded
 from napari_sslseg.gui.jobs import Job, Outcome
 
 if TYPE_CHECKING:

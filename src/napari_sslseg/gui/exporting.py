@@ -15,8 +15,8 @@ from napari_sslseg.core.scans.class_codes import Algorithm
 from napari_sslseg.gui.predictions import open_run, predict_scan
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project import Project
-    from napari_sslseg.core.project_record import ScanEntry
+    from napari_sslseg.core.project.project import Project
+    from napari_sslseg.core.project.record import ScanEntry
     from napari_sslseg.gui.session import Session
 
 Events = Callable[[StopFlag, PauseFlag], Iterator[Event]]
@@ -75,7 +75,7 @@ def refuse_scans(project: "Project", files: Iterable[Path]) -> None:
 
 
 def _files(project: "Project", entry: "ScanEntry") -> list[Path]:
-    from napari_sslseg.core.project_sources import found_path
+    from napari_sslseg.core.project.sources import found_path
 
     path = found_path(entry, project.folder)
     return [path / file for file in entry.files] if entry.files else [path]

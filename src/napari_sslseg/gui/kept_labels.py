@@ -17,7 +17,7 @@ from napari_sslseg.gui.label_copy import LabelCopy
 from napari_sslseg.gui.label_rescue import keep_aside, rescue
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project.project import Project
     from napari_sslseg.core.scans.volume import Volume
     from napari_sslseg.gui.session import Session
 

@@ -12,7 +12,7 @@ from napari_sslseg.gui.run_words import usable_runs
 from napari_sslseg.gui.words import many
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project.project import Project
     from napari_sslseg.core.runs.listing import RunSummary
     from napari_sslseg.gui.jobs import Job
 

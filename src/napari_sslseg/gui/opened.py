@@ -74,7 +74,7 @@ class Opened:
         project = self.session.project
         if project is None:
             return set()
-        from napari_sslseg.core.project_sources import found_path
+        from napari_sslseg.core.project.sources import found_path
 
         places = ((entry, found_path(entry, project.folder)) for entry in project.record.scans)
         return {

@@ -16,10 +16,10 @@ from psygnal import Signal
 from napari_sslseg.core.common.errors import DataError, SslsegError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.project_record import LARGEST_CLASS
+from napari_sslseg.core.project.record import LARGEST_CLASS
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project.project import Project
     from napari_sslseg.core.results.slice_scores import SliceScores
     from napari_sslseg.gui.jobs import Job
     from napari_sslseg.gui.session_base import SessionBase

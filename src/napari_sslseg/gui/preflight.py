@@ -8,7 +8,7 @@ from napari_sslseg.gui.run_lines import time_like
 if TYPE_CHECKING:
     import torch
 
-    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project.project import Project
 
 
 @dataclass(frozen=True)

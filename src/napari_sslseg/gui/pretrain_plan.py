@@ -18,7 +18,7 @@ from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.settings.training import Training
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project.project import Project
     from napari_sslseg.core.settings.presets.preset import Preset
     from napari_sslseg.core.settings.pretext.registry import TaskSettings
 

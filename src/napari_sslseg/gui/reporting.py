@@ -12,7 +12,7 @@ from napari_sslseg.gui.run_words import USE_HINTS, USE_WORDS, long_words
 from napari_sslseg.gui.score_rows import HONEST, ORDER, Scored, accepted_among, uses_of, verdict
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project.project import Project
     from napari_sslseg.core.results.html_report import ScanReport
     from napari_sslseg.gui.predictions import Predicted
     from napari_sslseg.gui.session import Session

@@ -10,7 +10,7 @@ from napari_sslseg.core.common.safe_json import read_json
 from napari_sslseg.gui.curves import short
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project.project import Project
     from napari_sslseg.core.runs.listing import RunSummary
 
 MOST_SIDECAR = 4 * 2**20

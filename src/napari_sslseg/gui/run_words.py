@@ -12,7 +12,7 @@ from napari_sslseg.core.runs.run import Run
 from napari_sslseg.gui.words import many
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project.project import Project
 
 ENDS = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
 Use = Literal["not seen", "without labels", "kept out", "same patient", "learnt from"]

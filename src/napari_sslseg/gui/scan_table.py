@@ -6,7 +6,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex,
 from qtpy.QtGui import QFont, QIcon, QImage, QPainter, QPixmap
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project_record import ScanEntry
+    from napari_sslseg.core.project.record import ScanEntry
     from napari_sslseg.gui.scan_work import ScanWork
     from napari_sslseg.gui.session import Session
     from napari_sslseg.gui.thumbnails import Thumbnails

@@ -12,9 +12,9 @@ from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.gui.jobs import Job, Outcome, Problem
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project import Project
-    from napari_sslseg.core.project_add import AddedScans
-    from napari_sslseg.core.project_labels import DoneSlices
+    from napari_sslseg.core.project.add import AddedScans
+    from napari_sslseg.core.project.labels import DoneSlices
+    from napari_sslseg.core.project.project import Project
     from napari_sslseg.gui.session import Session
 
 

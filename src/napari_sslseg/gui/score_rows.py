@@ -13,7 +13,7 @@ from napari_sslseg.gui.run_words import Use, scan_uses
 from napari_sslseg.gui.words import many
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project.project import Project
     from napari_sslseg.core.results.slice_scores import SliceScores
     from napari_sslseg.gui.predictions import Predictions
 

@@ -14,7 +14,7 @@ from napari_sslseg.gui.run_words import forget_empty_run, now_held_out
 from napari_sslseg.gui.session_base import NO_PROJECT, SessionBase
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project.project import Project
     from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 
 

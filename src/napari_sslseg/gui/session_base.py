@@ -19,7 +19,7 @@ from napari_sslseg.gui.session_jobs import WRITING, WRITING_SECONDS, SessionJobs
 
 if TYPE_CHECKING:
     from napari_sslseg.core.common.sizes import Plane
-    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project.project import Project
     from napari_sslseg.core.runs.listing import RunSummary
     from napari_sslseg.core.scans.volume import Volume
     from napari_sslseg.core.training.watch import Watch
@@ -80,13 +80,13 @@ class SessionBase(SessionJobs):
 
     def create(self, folder: str | Path) -> bool:
         """Make a project in a folder and open it; whether that worked."""
-        from napari_sslseg.core.project import Project
+        from napari_sslseg.core.project.project import Project
 
         return self._enter(lambda: Project.create(folder))
 
     def open(self, folder: str | Path) -> bool:
         """Open a project; whether that worked. If so, the one that was open is closed."""
-        from napari_sslseg.core.project import Project
+        from napari_sslseg.core.project.project import Project
 
         if self.project is not None and self.project.folder == Path(folder).absolute():
             return True

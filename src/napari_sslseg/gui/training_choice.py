@@ -16,7 +16,7 @@ from napari_sslseg.core.settings.stages import FinetuneSettings, LossKind, Strat
 from napari_sslseg.gui.words import many
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project import LabelledSplit, Project
+    from napari_sslseg.core.project.project import LabelledSplit, Project
     from napari_sslseg.core.scans.labelled import LabelledScan
     from napari_sslseg.gui.session import Session
 

@@ -22,7 +22,7 @@ from napari_sslseg.gui.class_edits import add_class, recolour_class, remove_clas
 from napari_sslseg.gui.words import many
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project import Project
+    from napari_sslseg.core.project.project import Project
     from napari_sslseg.gui.scene import Scene
     from napari_sslseg.gui.session import Session
 

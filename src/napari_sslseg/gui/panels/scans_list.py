@@ -33,7 +33,7 @@ from napari_sslseg.gui.scan_table import (
 )
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project_labels import DoneSlices
+    from napari_sslseg.core.project.labels import DoneSlices
     from napari_sslseg.gui.scan_work import ScanWork
     from napari_sslseg.gui.session import Session
     from napari_sslseg.gui.thumbnails import Thumbnails

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from napari_sslseg.core.common.errors import ProjectError
-from napari_sslseg.core.project_labels import COLOURS, ProjectLabels
-from napari_sslseg.core.project_record import (
+from napari_sslseg.core.project.labels import COLOURS, ProjectLabels
+from napari_sslseg.core.project.record import (
     LARGEST_CLASS,
     ProjectClass,
     ProjectRecord,

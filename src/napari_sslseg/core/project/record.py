@@ -20,14 +20,14 @@ from napari_sslseg.core.common.safe_files import read_regular
 from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.project_names import folded, is_name
-from napari_sslseg.core.project_part import (
+from napari_sslseg.core.project.accepted_slices import (
     MOST_SLICES,
     AcceptedSlices,
     ProjectPart,
     checked_ranges,
     last_slice,
 )
+from napari_sslseg.core.project.names import folded, is_name
 from napari_sslseg.core.runs.record import first_problem
 from napari_sslseg.core.scans.slice_ranges import count_ranges, from_ranges
 

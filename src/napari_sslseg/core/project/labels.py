@@ -9,9 +9,9 @@ import numpy as np
 from napari_sslseg.core.common.errors import GeometryError, ProjectError
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.project_accepted import ProjectAccepted
-from napari_sslseg.core.project_names import folded
-from napari_sslseg.core.project_record import (
+from napari_sslseg.core.project.accepted import ProjectAccepted
+from napari_sslseg.core.project.names import folded
+from napari_sslseg.core.project.record import (
     LARGEST_CLASS,
     ProjectClass,
     ProjectRecord,

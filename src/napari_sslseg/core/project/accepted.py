@@ -11,9 +11,9 @@ import numpy as np
 from napari_sslseg.core.common.errors import ProjectError, SslsegError
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.project_part import AcceptedSlices
-from napari_sslseg.core.project_record import made
-from napari_sslseg.core.project_scans import ProjectScans
+from napari_sslseg.core.project.accepted_slices import AcceptedSlices
+from napari_sslseg.core.project.record import made
+from napari_sslseg.core.project.scans import ProjectScans
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.slice_ranges import ranges
 from napari_sslseg.core.scans.volume import Volume

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.not_scans import LabelOwners, is_picture, may_be_labels
-from napari_sslseg.core.project_names import free_name
-from napari_sslseg.core.project_record import ProjectRecord, Role, ScanEntry, changed, made
-from napari_sslseg.core.project_sources import (
+from napari_sslseg.core.project.label_owners import LabelOwners, is_picture, may_be_labels
+from napari_sslseg.core.project.names import free_name
+from napari_sslseg.core.project.record import ProjectRecord, Role, ScanEntry, changed, made
+from napari_sslseg.core.project.sources import (
     content,
     files_within,
     read_scan,
@@ -25,7 +25,7 @@ from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Modality
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project_scans import ProjectScans
+    from napari_sslseg.core.project.scans import ProjectScans
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def iter_add(
     anyway: bool,
     stop: StopFlag | None,
 ) -> Iterator[Event]:
-    """Do as :meth:`~napari_sslseg.core.project_scans.ProjectScans.iter_add_scans` says."""
+    """Do as :meth:`~napari_sslseg.core.project.scans.ProjectScans.iter_add_scans` says."""
     wanted = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
     found = _Found()
     listed: list[Series] = []

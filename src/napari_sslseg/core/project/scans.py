@@ -9,10 +9,10 @@ from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import ProjectError, SslsegError
 from napari_sslseg.core.common.events import Done, Event, Progress, StopFlag, drained
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.project_folder import ASIDE, LABELS, ProjectFolder
-from napari_sslseg.core.project_names import folded, free_name
-from napari_sslseg.core.project_record import ProjectRecord, Role, ScanEntry, changed
-from napari_sslseg.core.project_sources import (
+from napari_sslseg.core.project.folder import ASIDE, LABELS, ProjectFolder
+from napari_sslseg.core.project.names import folded, free_name
+from napari_sslseg.core.project.record import ProjectRecord, Role, ScanEntry, changed
+from napari_sslseg.core.project.sources import (
     content,
     files_within,
     find_series,
@@ -93,9 +93,9 @@ class ProjectScans(ProjectFolder):
         ------
         Event
             Progress, Message, and last Done with the
-            :class:`~napari_sslseg.core.project_add.AddedScans`.
+            :class:`~napari_sslseg.core.project.add.AddedScans`.
         """
-        from napari_sslseg.core.project_add import iter_add
+        from napari_sslseg.core.project.add import iter_add
 
         self._check_role(role)
         yield from iter_add(self, paths, role, modality, anyway, stop)

@@ -13,7 +13,7 @@ from napari_sslseg.core.common.atomic import remove_leftovers, write_text
 from napari_sslseg.core.common.errors import ProjectError
 from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.common.safe_json import parse_json
-from napari_sslseg.core.project_record import RECORD, ProjectRecord, changed, dumped, read_record
+from napari_sslseg.core.project.record import RECORD, ProjectRecord, changed, dumped, read_record
 
 LOCK = "project.lock"
 LABELS = "labels"
@@ -31,7 +31,7 @@ def _busy(folder: Path, number: int | None) -> str:
 
 
 class ProjectFolder:
-    """An open project folder; see :class:`~napari_sslseg.core.project.Project`.
+    """An open project folder; see :class:`~napari_sslseg.core.project.project.Project`.
 
     Methods may be called from any thread. Each change is on disk when its method returns.
     """

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.common.errors import SslsegError
-from napari_sslseg.core.project_record import ScanEntry
-from napari_sslseg.core.project_sources import found_path, read_scan
+from napari_sslseg.core.project.record import ScanEntry
+from napari_sslseg.core.project.sources import found_path, read_scan
 from napari_sslseg.core.scans.class_codes import is_structure
 from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.geometry import Geometry
@@ -28,7 +28,7 @@ from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Volume, sampled
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project_scans import ProjectScans
+    from napari_sslseg.core.project.scans import ProjectScans
 
 FEWEST_SLICES = 2
 """Of a scan, along each of its axes; what has fewer is a picture."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from napari_sslseg.core.common.errors import ProjectError, StorageError
-from napari_sslseg.core.project_classes import ProjectClasses
-from napari_sslseg.core.project_folder import RUNS
-from napari_sslseg.core.project_record import Role
+from napari_sslseg.core.project.classes import ProjectClasses
+from napari_sslseg.core.project.folder import RUNS
+from napari_sslseg.core.project.record import Role
 from napari_sslseg.core.runs.listing import RunSummary, list_runs
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.series import Series

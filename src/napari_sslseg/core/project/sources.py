@@ -10,7 +10,7 @@ from stat import S_ISREG
 
 from napari_sslseg.core.common.errors import DataError, ScanWarning, SslsegError
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.project_record import ScanEntry
+from napari_sslseg.core.project.record import ScanEntry
 from napari_sslseg.core.samples.store import LoadedScan
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.series import Series
