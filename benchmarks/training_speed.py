@@ -336,7 +336,7 @@ def main() -> None:
 
 def phantoms(folder: Path) -> Path:
     """Made-up patients, where no scans are given."""
-    from napari_sslseg.core.phantom import write_dataset
+    from napari_sslseg.core.demo.phantom.patient import write_dataset
 
     write_dataset(folder, 6)
     return folder

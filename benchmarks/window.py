@@ -107,7 +107,7 @@ def opened(plugin: bool) -> tuple[Any, Any]:
     """A window, with the plugin and a project of phantoms or with one scan alone."""
     import napari
 
-    from napari_sslseg.core.phantom import make_patient
+    from napari_sslseg.core.demo.phantom.patient import make_patient
 
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1366, 768)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.scans.formats.nifti import write_nifti
 
 

@@ -16,7 +16,7 @@ from efficiency.rows import append_row, read_rows
 from efficiency.splits import ABOUT, PARTS, SPLITS, DataSet, make_splits, read_splits
 from efficiency.tables import differences, gain_p, holm, latest, table
 from napari_sslseg import core
-from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.demo.phantom.patient import make_patient
 
 SUBJECTS = tuple(f"s{i:02}" for i in range(16))
 DATA = DataSet(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from efficiency.rows import read_rows
-from napari_sslseg.core.phantom import PHANTOM_CLASSES, make_patient
+from napari_sslseg.core.demo.phantom.patient import PHANTOM_CLASSES, make_patient
 from napari_sslseg.core.results.evaluate import evaluate
 from napari_sslseg.core.scans.formats.nifti import write_nifti
 from napari_sslseg.core.scans.labelled import LabelledScan

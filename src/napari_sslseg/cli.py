@@ -59,8 +59,8 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Run the main job end to end; compare pretrained and self-trained with scratch."""
-    from napari_sslseg.core.demo import iter_demo
-    from napari_sslseg.core.demo_plan import FAST, FULL
+    from napari_sslseg.core.demo.demo import iter_demo
+    from napari_sslseg.core.demo.plan import FAST, FULL
 
     stop = StopFlag()
     plan = FAST if fast else FULL

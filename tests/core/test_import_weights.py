@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, SslsegError, StorageError
+from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.networks.build import make_network
-from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.core.runs.weights.adopt import import_weights
 from napari_sslseg.core.runs.weights.checkpoints import transfer
 from napari_sslseg.core.runs.weights.foreign import read_foreign

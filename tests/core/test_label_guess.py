@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.label_guess import (

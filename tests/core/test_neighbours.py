@@ -8,7 +8,7 @@ import torch
 
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ScanWarning
-from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.samples.placement import placement
 from napari_sslseg.core.samples.preprocess import neighbours, prepare, prepare_slices

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.phantom import PHANTOM_CLASSES, make_patient, write_dataset
+from napari_sslseg.core.demo.phantom.patient import PHANTOM_CLASSES, make_patient, write_dataset
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.volume import Volume, guess_modality, load_volume
 

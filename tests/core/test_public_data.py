@@ -10,8 +10,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from napari_sslseg.core.common.errors import StorageError
-from napari_sslseg.core.phantom import write_dataset
-from napari_sslseg.core.public_data import HIPPOCAMPUS_CLASSES, hippocampus
+from napari_sslseg.core.demo.phantom.patient import write_dataset
+from napari_sslseg.core.demo.public_data import HIPPOCAMPUS_CLASSES, hippocampus
 from napari_sslseg.core.scans.labelled import pair_scans, read_class_names
 from napari_sslseg.core.scans.labels import load_labels
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from napari_sslseg import core
-from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.results.augmented_predict import VIEWS, averaged_shares, moved
 from napari_sslseg.core.results.predict import load_segmenter
 from napari_sslseg.core.settings.networks import DynUNet3dNetwork

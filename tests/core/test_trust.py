@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from napari_sslseg.core.common.errors import CheckpointError, GeometryError
 from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.common.text import printable
+from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.limits import planned, planned_network, tensor_shapes
-from napari_sslseg.core.phantom import write_dataset
 from napari_sslseg.core.results.predict import load_segmenter
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.checkpoints import load_weights

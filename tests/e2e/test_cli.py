@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from napari_sslseg.core.common.errors import CheckpointError
-from napari_sslseg.core.phantom import write_dataset
+from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.volume import load_volume
 

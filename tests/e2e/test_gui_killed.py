@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from napari_sslseg.core.common.events import Step
-from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.run_lines import run_lines
 from napari_sslseg.gui.session import Session

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from napari_sslseg.core.phantom import write_dataset
+from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.settings.presets.preset import Preset
 from napari_sslseg.core.settings.presets.registry import PRESETS
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from napari_sslseg.core.phantom import write_dataset
+from napari_sslseg.core.demo.phantom.patient import write_dataset
 
 COMMAND = [sys.executable, "-c", "from napari_sslseg.cli import main; main()"]
 ONE = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}

@@ -10,7 +10,7 @@ import pytest
 
 from napari_sslseg import core
 from napari_sslseg.core.common.events import Done, Message, Status
-from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.gui import next_step as words
 from napari_sslseg.gui.session import Session
 from napari_sslseg.gui.training_choice import TrainingChoice, finetune_settings

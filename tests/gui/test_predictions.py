@@ -15,7 +15,7 @@ from scene_project import SHAPE, write_project
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.common.events import Preview
-from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.gui import training_choice
 from napari_sslseg.gui.exporting import export, targets
 from napari_sslseg.gui.jobs import Job

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from napari_sslseg import core
-from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.seen import patient_key, seen_by
 from napari_sslseg.gui.run_words import scan_uses

@@ -9,7 +9,7 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 
 from napari_sslseg.core.common.errors import GeometryError, StorageError
-from napari_sslseg.core.phantom import write_dataset
+from napari_sslseg.core.demo.phantom.patient import write_dataset
 
 PLUGIN = "napari-sslseg"
 # Fractions of the way from one end of the patient's box to the other: left, anterior, superior.

@@ -8,7 +8,7 @@ import pooch
 import pytest
 
 from napari_sslseg.core.common.errors import StorageError
-from napari_sslseg.core.public_data import HIPPOCAMPUS_CLASSES
+from napari_sslseg.core.demo.public_data import HIPPOCAMPUS_CLASSES
 from napari_sslseg.core.scans.geometry import Geometry
 
 

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QLineEdit
 
 from dicom_files import write_series
 from napari_sslseg import core
-from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.scans.labels import load_labels
 
 SLICE = 5

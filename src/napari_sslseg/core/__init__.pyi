@@ -2,8 +2,8 @@ from .common.compute.distributed import launch as launch
 from .common.errors import SslsegError as SslsegError
 from .common.events import PauseFlag as PauseFlag, StopFlag as StopFlag
 from .common.pictures import SlicePrediction as SlicePrediction
-from .demo import iter_demo as iter_demo
-from .phantom import (
+from .demo.demo import iter_demo as iter_demo
+from .demo.phantom.patient import (
     PHANTOM_CLASSES as PHANTOM_CLASSES,
     make_patient as make_patient,
     write_dataset as write_dataset,

@@ -24,7 +24,7 @@ def hippocampus_mr() -> list[LayerData]:
     StorageError
         If it cannot be had; napari shows the sentence.
     """
-    from napari_sslseg.core.public_data import hippocampus
+    from napari_sslseg.core.demo.public_data import hippocampus
     from napari_sslseg.core.scans.labelled import read_class_names
     from napari_sslseg.core.scans.labels import load_labels
     from napari_sslseg.core.scans.volume import load_volume
@@ -39,7 +39,7 @@ def hippocampus_mr() -> list[LayerData]:
 
 def _phantom(modality: Modality) -> list[LayerData]:
     # napari may load this module for the menu entries alone.
-    from napari_sslseg.core.phantom import PHANTOM_CLASSES, make_patient
+    from napari_sslseg.core.demo.phantom.patient import PHANTOM_CLASSES, make_patient
 
     scan, labels = make_patient(0, modality)
     return [volume_layer(scan), labels_layer(labels, PHANTOM_CLASSES)]

@@ -9,8 +9,8 @@ from napari_sslseg import core
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.events import Message, Validation
+from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.networks.build import make_network
-from napari_sslseg.core.phantom import make_patient
 from napari_sslseg.core.pretext.contrast.losses import local_contrast
 from napari_sslseg.core.pretext.contrast.views import apply_view
 from napari_sslseg.core.pretext.pictures.preview import preview

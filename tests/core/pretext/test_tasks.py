@@ -12,7 +12,7 @@ from torch import nn
 
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError, ScanWarning
-from napari_sslseg.core.phantom import make_patient
+from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.pretext.pictures.figure import preview_figure
 from napari_sslseg.core.pretext.pictures.preview import preview as preview_scan
 from napari_sslseg.core.runs.run import Run

@@ -16,7 +16,8 @@ import numpy as np
 
 from napari_sslseg.core.common.atomic import atomic_path, write_text
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.phantom_anatomy import (
+from napari_sslseg.core.demo.phantom.organs import paint_all
+from napari_sslseg.core.demo.phantom.shapes import (
     LEFT_KIDNEY,
     LIVER,
     RIGHT_KIDNEY,
@@ -25,7 +26,6 @@ from napari_sslseg.core.phantom_anatomy import (
     Patient,
     smooth_noise,
 )
-from napari_sslseg.core.phantom_organs import paint_all
 from napari_sslseg.core.scans.formats.nifti import image_like
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import save_labels

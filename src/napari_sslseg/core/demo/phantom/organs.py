@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from napari_sslseg.core.phantom_anatomy import (
+from napari_sslseg.core.demo.phantom.shapes import (
     LEFT_KIDNEY,
     LIVER,
     RIGHT_KIDNEY,
@@ -14,7 +14,7 @@ from napari_sslseg.core.phantom_anatomy import (
     tube,
     union,
 )
-from napari_sslseg.core.phantom_trunk import Trunk, paint_chest, paint_spine, paint_trunk
+from napari_sslseg.core.demo.phantom.trunk import Trunk, paint_chest, paint_spine, paint_trunk
 
 
 def paint_all(patient: Patient) -> None:

@@ -16,9 +16,9 @@ import numpy as np
 from napari_sslseg.core.common.atomic import atomic_path, write_text
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
-from napari_sslseg.core.demo_plan import FULL, Plan, demo_preprocessing
-from napari_sslseg.core.phantom import write_dataset
-from napari_sslseg.core.report import Overlay, best_slice, draw_report
+from napari_sslseg.core.demo.phantom.patient import write_dataset
+from napari_sslseg.core.demo.plan import FULL, Plan, demo_preprocessing
+from napari_sslseg.core.demo.report import Overlay, best_slice, draw_report
 from napari_sslseg.core.results.evaluate import evaluate, summarize
 from napari_sslseg.core.results.predict import load_segmenter, predict
 from napari_sslseg.core.results.scores import Evaluation

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from napari_sslseg.core.phantom_anatomy import (
+from napari_sslseg.core.demo.phantom.shapes import (
     SPINE,
     Array,
     Box,

@@ -42,7 +42,7 @@ def hippocampus(
     -------
     Path
         Folder with ``images/``, ``labels/`` and ``classes.json``, as
-        :func:`~napari_sslseg.core.demo.iter_demo` takes it.
+        :func:`~napari_sslseg.core.demo.demo.iter_demo` takes it.
 
     Raises
     ------
