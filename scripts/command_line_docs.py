@@ -33,7 +33,7 @@ def main() -> None:
     parts = [HEAD]
     for name in COMMANDS:
         done = subprocess.run(
-            [sys.executable, "-m", "napari_sslseg.cli", name, "--help"],
+            [sys.executable, "-m", "napari_sslseg.cli.app", name, "--help"],
             capture_output=True,
             text=True,
             check=True,

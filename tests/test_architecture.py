@@ -79,7 +79,7 @@ def module_level_imports(path: Path) -> set[str]:
 def test_core_does_not_know_the_screen_or_the_command_line(path):
     names = all_imports(path)
     assert not {name for name in names if name.split(".")[0] in SCREEN}
-    above = ("napari_sslseg.gui", "napari_sslseg.cli")
+    above = ("napari_sslseg.gui", "napari_sslseg.cli.app")
     assert not {name for name in names if name.startswith(above)}
 
 
@@ -134,7 +134,7 @@ def test_importing_any_package_is_light():
 
 
 def test_importing_the_command_line_is_light():
-    assert not fresh_import("napari_sslseg.cli")[1] & {"torch", "monai", "napari"}
+    assert not fresh_import("napari_sslseg.cli.app")[1] & {"torch", "monai", "napari"}
 
 
 def test_what_the_manifest_names_exists_and_is_light():

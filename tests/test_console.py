@@ -3,7 +3,7 @@
 import pytest
 from rich.console import Console
 
-from napari_sslseg import console
+from napari_sslseg.cli import console
 from napari_sslseg.core.common.events import Message, Progress
 
 WORDS = "scan ct:heart:1 of :skull: [bold]x[/bold]"

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from napari_sslseg.console import table
-from napari_sslseg.options import Json
+from napari_sslseg.cli.console import table
+from napari_sslseg.cli.options import Json
 
 WIDTH = 100
 INDENT = 24

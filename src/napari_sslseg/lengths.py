@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_sslseg.options import given
+from napari_sslseg.cli.options import given
 
 # Without a preset; with one, what is not set comes from it.
 PRETRAIN_STEPS, FINETUNE_STEPS = 1000, 400

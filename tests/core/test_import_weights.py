@@ -542,7 +542,7 @@ def test_an_older_run_is_not_overwritten(tmp_path):
 
 
 def command(*arguments):
-    code = "from napari_sslseg.cli import main; main()"
+    code = "from napari_sslseg.cli.app import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, "import-weights", *map(str, arguments)],
         capture_output=True,

@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from napari_sslseg import core
-from napari_sslseg.cli import app
+from napari_sslseg.cli.app import app
 from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.pretext.pictures.preview import preview
 from napari_sslseg.core.samples.build import default_preprocessing

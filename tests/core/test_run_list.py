@@ -116,7 +116,7 @@ def test_listing_loads_no_torch(folder):
 
 
 def command(*arguments):
-    code = "from napari_sslseg.cli import main; main()"
+    code = "from napari_sslseg.cli.app import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
     )

@@ -10,7 +10,7 @@ from torch.nn import functional
 from typer.testing import CliRunner
 
 from napari_sslseg import core
-from napari_sslseg.cli import app
+from napari_sslseg.cli.app import app
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Message, Step, StopFlag, returned

@@ -18,7 +18,7 @@ from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.volume import load_volume
 
-COMMAND = [sys.executable, "-c", "from napari_sslseg.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from napari_sslseg.cli.app import main; main()"]
 
 
 def run(*arguments, **options):
@@ -390,7 +390,7 @@ class TestBadInput:
         limited = (
             "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
             "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); "
-            "from napari_sslseg.cli import main; main()"
+            "from napari_sslseg.cli.app import main; main()"
         )
         done = subprocess.run(
             [sys.executable, "-c", limited, "pretrain", data / "images", "--out", tmp_path / "o",
@@ -431,7 +431,7 @@ def test_ctrl_c_in_the_last_fine_tuning_of_the_demo_writes_no_report(data, tmp_p
     script = (
         "from napari_sslseg.core import demo_plan as p; "
         "p.FAST = p.Plan(4, (1,), 1, 0.25, 2, 0.1, 10000, 64, 'tiny'); "
-        "from napari_sslseg.cli import main; main()"
+        "from napari_sslseg.cli.app import main; main()"
     )
     out = tmp_path / "out"
     process = subprocess.Popen(
@@ -459,7 +459,7 @@ def test_demo_on_a_folder_writes_the_agreed_report(data, tmp_path):
     script = (
         "from napari_sslseg.core import demo_plan as p; "
         "p.FAST = p.Plan(4, (1, 2), 1, 0.25, 2, 0.5, 0.5, 128, 'tiny'); "
-        "from napari_sslseg.cli import main; main()"
+        "from napari_sslseg.cli.app import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, "demo", "--data", tmp_path / "data", "--fast", "--out",

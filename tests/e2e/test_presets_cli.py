@@ -10,7 +10,7 @@ from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.settings.presets.preset import Preset
 from napari_sslseg.core.settings.presets.registry import PRESETS
 
-COMMAND = [sys.executable, "-c", "from napari_sslseg.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from napari_sslseg.cli.app import main; main()"]
 
 
 def run(*arguments):

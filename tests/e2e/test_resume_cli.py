@@ -11,7 +11,7 @@ import pytest
 
 from napari_sslseg.core.demo.phantom.patient import write_dataset
 
-COMMAND = [sys.executable, "-c", "from napari_sslseg.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from napari_sslseg.cli.app import main; main()"]
 ONE = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 

@@ -4,6 +4,7 @@ import sys
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from napari_sslseg.cli.options import settings_for
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.frozen import checked
 from napari_sslseg.core.settings.networks import (
@@ -19,7 +20,6 @@ from napari_sslseg.core.settings.networks import (
     named_network,
 )
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
-from napari_sslseg.options import settings_for
 
 ALL = [
     Network(),

@@ -128,7 +128,7 @@ def test_by_organ_on_the_command_line(patients, tags, tmp_path):
     }
     (tmp_path / "liver.json").write_text(json.dumps(organ))
     done = subprocess.run(
-        [sys.executable, "-m", "napari_sslseg.cli", "pretrain", str(tmp_path / "data/images"),
+        [sys.executable, "-m", "napari_sslseg.cli.app", "pretrain", str(tmp_path / "data/images"),
          "--task", "polycl", "--selection", "organ", "--organ-slices", str(tmp_path / "liver.json"),
          "--out", str(tmp_path / "run"), "--steps", "2", "--batch-size", "4", "--network", "tiny",
          "--device", "cpu"],

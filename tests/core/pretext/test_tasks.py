@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from napari_sslseg import core
+from napari_sslseg.cli.options import TASK_NAMES
 from napari_sslseg.core.common.errors import ConfigError, ScanWarning
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.pretext.pictures.figure import preview_figure
@@ -24,7 +25,6 @@ from napari_sslseg.core.settings.pretext.registry import (
     make_task,
     remarks,
 )
-from napari_sslseg.options import TASK_NAMES
 
 SIZE = (64, 48)
 VOLUME = (16, 32, 24)

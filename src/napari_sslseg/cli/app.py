@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from napari_sslseg.cli_files import ClassNames, export, suffix_of
-from napari_sslseg.cli_gui import gui
+from napari_sslseg.cli.console import fail, follow, run_app, say, table
+from napari_sslseg.cli.export import ClassNames, export, suffix_of
+from napari_sslseg.cli.gui import gui
+from napari_sslseg.cli.options import Device, Json, ModalityOption, Out, Seed, modality_of
+from napari_sslseg.cli.preview import preview
+from napari_sslseg.cli.runs import runs
+from napari_sslseg.cli.series import series
+from napari_sslseg.cli.train import finetune, pretrain
+from napari_sslseg.cli.weights import import_weights
 from napari_sslseg.cli_presets import presets
-from napari_sslseg.cli_preview import preview
-from napari_sslseg.cli_runs import runs
-from napari_sslseg.cli_series import series
-from napari_sslseg.cli_train import finetune, pretrain
-from napari_sslseg.cli_weights import import_weights
-from napari_sslseg.console import fail, follow, run_app, say, table
 from napari_sslseg.core.common.events import StopFlag
-from napari_sslseg.options import Device, Json, ModalityOption, Out, Seed, modality_of
 
 app = typer.Typer(
     add_completion=False,

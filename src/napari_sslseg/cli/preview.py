@@ -5,9 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_sslseg.console import say
-from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.options import (
+from napari_sslseg.cli.console import say
+from napari_sslseg.cli.options import (
     TASK_NAMES,
     Crop,
     Embedding,
@@ -29,7 +28,8 @@ from napari_sslseg.options import (
     numbers,
     scans_and_options,
 )
-from napari_sslseg.preparing import preprocessing_changes, preprocessing_for
+from napari_sslseg.cli.preparing import preprocessing_changes, preprocessing_for
+from napari_sslseg.core.common.errors import ConfigError
 
 
 def preview(

@@ -6,9 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_sslseg.console import say, table
-from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.options import (
+from napari_sslseg.cli.console import say, table
+from napari_sslseg.cli.options import (
     NETWORK_WORDS,
     Json,
     Out,
@@ -17,7 +16,8 @@ from napari_sslseg.options import (
     modality_of,
     numbers,
 )
-from napari_sslseg.preparing import preprocessing_changes
+from napari_sslseg.cli.preparing import preprocessing_changes
+from napari_sslseg.core.common.errors import ConfigError
 
 NETWORKS = NETWORK_WORDS.replace(" (default)", "")  # since nobody can guess it
 

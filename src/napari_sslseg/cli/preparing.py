@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from napari_sslseg.cli.options import given, split_numbers
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.options import given, split_numbers
 
 
 def preprocessing_for(

@@ -6,19 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_sslseg.console import follow
-from napari_sslseg.core.common.compute.distributed import launch
-from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.events import StopFlag
-from napari_sslseg.lengths import (
-    FINETUNE_STEPS,
-    PRETRAIN_STEPS,
-    BatchSize,
-    LearningRate,
-    lengths,
-    training_fields,
-)
-from napari_sslseg.options import (
+from napari_sslseg.cli.console import follow
+from napari_sslseg.cli.options import (
     TASK_NAMES,
     Cache,
     Compile,
@@ -59,12 +48,23 @@ from napari_sslseg.options import (
     scans_and_options,
     settings_for,
 )
-from napari_sslseg.preparing import (
+from napari_sslseg.cli.preparing import (
     network_and_preprocessing,
     preprocessing_changes,
     refuse_with_start,
 )
-from napari_sslseg.resuming import finish, refuse_with_resume, resume_finetune, resume_pretrain
+from napari_sslseg.cli.resuming import finish, refuse_with_resume, resume_finetune, resume_pretrain
+from napari_sslseg.core.common.compute.distributed import launch
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.events import StopFlag
+from napari_sslseg.lengths import (
+    FINETUNE_STEPS,
+    PRETRAIN_STEPS,
+    BatchSize,
+    LearningRate,
+    lengths,
+    training_fields,
+)
 
 
 def pretrain(

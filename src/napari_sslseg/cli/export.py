@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_sslseg.console import say
+from napari_sslseg.cli.console import say
+from napari_sslseg.cli.options import Json
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.options import Json
 
 if TYPE_CHECKING:
     from napari_sslseg.core.scans.class_codes import Algorithm

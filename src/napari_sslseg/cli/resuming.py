@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from napari_sslseg.console import follow, say
+from napari_sslseg.cli.console import follow, say
 from napari_sslseg.core.common.compute.distributed import is_first
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import StopFlag

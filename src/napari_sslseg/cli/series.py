@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_sslseg.console import say, table
-from napari_sslseg.options import Json
+from napari_sslseg.cli.console import say, table
+from napari_sslseg.cli.options import Json
 
 if TYPE_CHECKING:
     from napari_sslseg.core.scans.series import Series
