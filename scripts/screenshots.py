@@ -21,7 +21,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 from napari_sslseg.core.common.events import Event, Step
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.gui.jobs import Job
+from napari_sslseg.gui.model.jobs import Job
 from napari_sslseg.gui.widget import FewShotWidget
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"

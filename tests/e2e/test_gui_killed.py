@@ -16,8 +16,8 @@ import pytest
 from napari_sslseg.core.common.events import Step
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.gui.run_lines import run_lines
-from napari_sslseg.gui.session import Session
+from napari_sslseg.gui.model.run_lines import run_lines
+from napari_sslseg.gui.model.session import Session
 from small_scans import write_small_scans
 
 PROCESS = Path(__file__).with_name("gui_process.py")

@@ -6,10 +6,10 @@ from napari.components import ViewerModel
 from scene_project import SHAPE, until, write_project
 
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.gui.accept import accept_region, accept_slice
-from napari_sslseg.gui.accepted_marks import AcceptedMarks
-from napari_sslseg.gui.scene import Scene
-from napari_sslseg.gui.session import Session
+from napari_sslseg.gui.inspect.accept import accept_region, accept_slice
+from napari_sslseg.gui.inspect.accepted_marks import AcceptedMarks
+from napari_sslseg.gui.model.session import Session
+from napari_sslseg.gui.viewer.scene import Scene
 
 RUN = "finetune-001"
 

@@ -9,8 +9,8 @@ import pytest
 
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Done, Message, Preview, Progress, Step
-from napari_sslseg.gui import jobs
-from napari_sslseg.gui.jobs import Job
+from napari_sslseg.gui.model import jobs
+from napari_sslseg.gui.model.jobs import Job
 
 
 def step(number):

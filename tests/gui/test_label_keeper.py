@@ -13,9 +13,9 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.gui import label_keeper, label_rescue
-from napari_sslseg.gui.scene import Scene
-from napari_sslseg.gui.session import Session
+from napari_sslseg.gui.autosave import keeper as label_keeper, rescue as label_rescue
+from napari_sslseg.gui.model.session import Session
+from napari_sslseg.gui.viewer.scene import Scene
 
 NAMES = ("ann", "bob")
 SHAPE = (24, 96, 100)
@@ -492,7 +492,7 @@ def test_a_layer_converted_by_napari_is_still_saved(screen, monkeypatch):
 
 
 def test_many_large_slices_are_followed_a_little_at_a_time(screen):
-    from napari_sslseg.gui.label_copy import LabelCopy
+    from napari_sslseg.gui.autosave.copy import LabelCopy
 
     data = np.zeros((600, 256, 256), np.uint8)
     copy = LabelCopy(data)

@@ -7,9 +7,9 @@ import pytest
 from test_label_keeper import NAMES, SHAPE, Screen, broken, folder, stroke  # noqa: F401
 
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.gui import label_keeper, label_rescue
-from napari_sslseg.gui.class_edits import remove_class
-from napari_sslseg.gui.scan_work import ScanWork
+from napari_sslseg.gui.autosave import keeper as label_keeper, rescue as label_rescue
+from napari_sslseg.gui.label.class_edits import remove_class
+from napari_sslseg.gui.scans.work import ScanWork
 
 ANN, BOB = NAMES
 SECONDS = 10.0

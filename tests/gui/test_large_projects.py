@@ -9,8 +9,8 @@ from napari_sslseg.core.common.errors import ProjectError
 from napari_sslseg.core.project import record as project_record
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.project.record import ScanEntry
-from napari_sslseg.gui.session import Session
-from napari_sslseg.gui.training_choice import TrainingChoice, refusal
+from napari_sslseg.gui.model.session import Session
+from napari_sslseg.gui.train.choice import TrainingChoice, refusal
 
 
 def with_claims(folder, count, slices):

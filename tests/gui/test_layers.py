@@ -7,7 +7,7 @@ import pytest
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume, load_volume
-from napari_sslseg.gui.layers import contrast_limits, labels_layer, position, volume_layer
+from napari_sslseg.gui.viewer.layers import contrast_limits, labels_layer, position, volume_layer
 
 
 def rotated(degrees, axis, spacing=(1.0, 2.0, 3.0), origin=(10.0, -20.0, 30.0)):

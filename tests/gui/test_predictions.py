@@ -16,17 +16,17 @@ from napari_sslseg import core
 from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.common.events import Preview
 from napari_sslseg.core.demo.phantom.patient import make_patient
-from napari_sslseg.gui import training_choice
-from napari_sslseg.gui.exporting import export, targets
-from napari_sslseg.gui.jobs import Job
-from napari_sslseg.gui.live_prediction import LivePrediction
-from napari_sslseg.gui.reporting import report
-from napari_sslseg.gui.run_lines import run_lines
-from napari_sslseg.gui.run_words import USE_WORDS, scan_uses, usable_runs
-from napari_sslseg.gui.scene import Scene
-from napari_sslseg.gui.score_rows import score_sheet
-from napari_sslseg.gui.session import Session
-from napari_sslseg.gui.training_choice import TrainingChoice, finetune_settings, refusal
+from napari_sslseg.gui.inspect.exporting import export, targets
+from napari_sslseg.gui.inspect.reporting import report
+from napari_sslseg.gui.inspect.score_rows import score_sheet
+from napari_sslseg.gui.model.jobs import Job
+from napari_sslseg.gui.model.run_lines import run_lines
+from napari_sslseg.gui.model.run_words import USE_WORDS, scan_uses, usable_runs
+from napari_sslseg.gui.model.session import Session
+from napari_sslseg.gui.train import choice as training_choice
+from napari_sslseg.gui.train.choice import TrainingChoice, finetune_settings, refusal
+from napari_sslseg.gui.viewer.live_prediction import LivePrediction
+from napari_sslseg.gui.viewer.scene import Scene
 
 RUN = "finetune-001"
 

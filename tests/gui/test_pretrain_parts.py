@@ -16,15 +16,16 @@ from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.pretext.registry import make_task
-from napari_sslseg.gui import jobs
-from napari_sslseg.gui.curves import Curve, short
-from napari_sslseg.gui.eta import Eta, duration, time_range
-from napari_sslseg.gui.latest import Latest
-from napari_sslseg.gui.pretrain_plan import Ground, Plan, choices, ground_of, sample_size_of
-from napari_sslseg.gui.preview_work import PreviewMaker, Wanted, pixel_size
-from napari_sslseg.gui.run_lines import run_lines, time_like
-from napari_sslseg.gui.session import Session
-from napari_sslseg.gui.tiles import limits, outline, tiles, to_bytes
+from napari_sslseg.gui.model import jobs
+from napari_sslseg.gui.model.latest import Latest
+from napari_sslseg.gui.model.run_lines import run_lines, time_like
+from napari_sslseg.gui.model.session import Session
+from napari_sslseg.gui.model.words import short
+from napari_sslseg.gui.pretrain.plan import Ground, Plan, choices, ground_of, sample_size_of
+from napari_sslseg.gui.pretrain.preview_work import PreviewMaker, Wanted, pixel_size
+from napari_sslseg.gui.pretrain.tiles import limits, outline, tiles, to_bytes
+from napari_sslseg.gui.widgets.curves import Curve
+from napari_sslseg.gui.widgets.eta import Eta, duration, time_range
 from small_scans import write_small_scans
 
 SECONDS = 60
@@ -278,14 +279,14 @@ def test_the_preview_is_that_of_the_training():
 
 
 def test_a_large_scan_is_shown_at_the_slice_that_is_looked_at(monkeypatch):
-    monkeypatch.setattr("napari_sslseg.gui.preview_work.MOST_VALUES", 1000)
+    monkeypatch.setattr("napari_sslseg.gui.pretrain.preview_work.MOST_VALUES", 1000)
     volume, _ = core.make_patient(1, "CT", shape=(64, 64, 64), spacing=(3.0, 5.6, 5.6))
     settings = default_preprocessing("CT", 2)  # each slice for itself, so nothing is lost
     maker, whole = PreviewMaker(), PreviewMaker()
     for index in (0, 30, 33, 63, 99):
         shown = maker(Wanted(volume, index, preprocessing=settings))
         with monkeypatch.context() as patch:
-            patch.setattr("napari_sslseg.gui.preview_work.MOST_VALUES", 10**9)
+            patch.setattr("napari_sslseg.gui.pretrain.preview_work.MOST_VALUES", 10**9)
             expected = whole(Wanted(volume, index, preprocessing=settings))
         np.testing.assert_array_equal(shown[1].pixels, expected[1].pixels)
 
@@ -384,7 +385,7 @@ def test_runs_in_words(session):
 
 
 def test_the_machine_is_told_in_plain_words():
-    from napari_sslseg.gui.preflight import look_at_machine
+    from napari_sslseg.gui.pretrain.preflight import look_at_machine
 
     found = look_at_machine("cpu")
     assert found.devices[:2] == ("auto", "cpu")

@@ -11,7 +11,7 @@ from skimage.io import imsave
 
 from napari_sslseg.core.common.errors import DataError, GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.demo.phantom.patient import write_dataset
-from napari_sslseg.gui.readers import MAX_FRAMES, get_reader, read
+from napari_sslseg.gui.napari_io.readers import MAX_FRAMES, get_reader, read
 
 GE = "dicom/mr_ge_papaya_20"
 CT = "dicom/ct_totalseg_20"

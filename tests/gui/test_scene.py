@@ -13,11 +13,11 @@ from scene_project import SHAPE, until, write_project
 from napari_sslseg.core.project import sources as project_sources
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.project.sources import found_path
-from napari_sslseg.gui.live_prediction import LivePrediction
-from napari_sslseg.gui.opened import Opened
-from napari_sslseg.gui.scan_work import ScanWork
-from napari_sslseg.gui.scene import EDGES, ROLE, Scene
-from napari_sslseg.gui.session import Session
+from napari_sslseg.gui.model.session import Session
+from napari_sslseg.gui.scans.opened import Opened
+from napari_sslseg.gui.scans.work import ScanWork
+from napari_sslseg.gui.viewer.live_prediction import LivePrediction
+from napari_sslseg.gui.viewer.scene import EDGES, ROLE, Scene
 
 
 @pytest.fixture

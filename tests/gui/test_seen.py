@@ -10,10 +10,10 @@ from napari_sslseg import core
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.seen import patient_key, seen_by
-from napari_sslseg.gui.run_words import scan_uses
-from napari_sslseg.gui.score_rows import score_sheet
-from napari_sslseg.gui.session import Session
-from napari_sslseg.gui.training_choice import TrainingChoice, finetune_settings
+from napari_sslseg.gui.inspect.score_rows import score_sheet
+from napari_sslseg.gui.model.run_words import scan_uses
+from napari_sslseg.gui.model.session import Session
+from napari_sslseg.gui.train.choice import TrainingChoice, finetune_settings
 
 RUN = "finetune-001"
 DONE = (3, 5)
@@ -183,7 +183,7 @@ def test_a_training_does_not_go_on_with_a_patient_who_is_held_out_by_now(session
 
 
 def test_a_record_is_read_once_for_a_table_and_its_sentence(session, monkeypatch):
-    from napari_sslseg.gui import score_rows
+    from napari_sslseg.gui.inspect import score_rows
 
     read = []
 

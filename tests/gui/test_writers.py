@@ -9,9 +9,9 @@ from pydicom import dcmread
 
 from dicom_files import ramp, write_series
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, StorageError
-from napari_sslseg.gui import writers
-from napari_sslseg.gui.readers import read
-from napari_sslseg.gui.scan_of_labels import scan_of
+from napari_sslseg.gui.napari_io import writers
+from napari_sslseg.gui.napari_io.readers import read
+from napari_sslseg.gui.napari_io.scan_of_labels import scan_of
 
 SHAPE = (8, 10, 12)
 

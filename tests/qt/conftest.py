@@ -27,7 +27,7 @@ def told():
     """Sentences of the notifications since the test began, with their severity."""
     from napari.utils.notifications import notification_manager
 
-    from napari_sslseg.gui import window
+    from napari_sslseg.gui.viewer import window
 
     notification_manager.records.clear()
     window._said.clear()

@@ -7,8 +7,8 @@ from qtpy.QtWidgets import QApplication, QMessageBox, QScrollArea
 
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.gui.scene import Scene
-from napari_sslseg.gui.session import Session
+from napari_sslseg.gui.model.session import Session
+from napari_sslseg.gui.viewer.scene import Scene
 
 DONE = (3, 5)
 

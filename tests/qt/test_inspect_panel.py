@@ -13,9 +13,9 @@ from qtpy.QtWidgets import QFileDialog
 from napari_sslseg import core
 from napari_sslseg.core.common.events import Preview
 from napari_sslseg.core.common.pictures import SlicePrediction
-from napari_sslseg.gui.live_prediction import LivePrediction
-from napari_sslseg.gui.panels.inspect import InspectPanel
-from napari_sslseg.gui.scene import ROLE
+from napari_sslseg.gui.inspect.panel import InspectPanel
+from napari_sslseg.gui.viewer.live_prediction import LivePrediction
+from napari_sslseg.gui.viewer.scene import ROLE
 
 
 def press(qtbot, button):

@@ -12,13 +12,13 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QScrollArea
 
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.gui.forms import SettingsForm
-from napari_sslseg.gui.panels.pretrain import PretrainPanel
-from napari_sslseg.gui.pictures import PictureStrip
-from napari_sslseg.gui.plots import REDRAW_SECONDS, CurvePlot
-from napari_sslseg.gui.scene import Scene
-from napari_sslseg.gui.session import Session
-from napari_sslseg.gui.tiles import Tile
+from napari_sslseg.gui.model.session import Session
+from napari_sslseg.gui.pretrain.panel import PretrainPanel
+from napari_sslseg.gui.pretrain.pictures import PictureStrip
+from napari_sslseg.gui.pretrain.tiles import Tile
+from napari_sslseg.gui.viewer.scene import Scene
+from napari_sslseg.gui.widgets.forms import SettingsForm
+from napari_sslseg.gui.widgets.plots import REDRAW_SECONDS, CurvePlot
 from small_scans import write_small_scans
 
 LEFT = Qt.MouseButton.LeftButton
@@ -338,7 +338,7 @@ def test_opening_the_panel_loads_no_pytorch():
     import subprocess
 
     code = (
-        "import napari_sslseg.gui.panels.pretrain, sys;"
+        "import napari_sslseg.gui.pretrain.panel, sys;"
         "print(sorted(set(sys.modules) & {'torch', 'monai', 'pyqtgraph', 'matplotlib'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

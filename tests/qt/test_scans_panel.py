@@ -570,7 +570,7 @@ def test_it_stands_in_the_menu_of_plugins(viewer, qtbot):
 
 
 def test_a_phantom_is_small_and_right_in_a_picture():
-    from napari_sslseg.gui.thumbnails import middle_slice
+    from napari_sslseg.gui.scans.thumbnails import middle_slice
 
     volume, _ = make_patient(0, "CT", shape=(10, 40, 80), spacing=(5, 4, 2))
     assert middle_slice(volume).shape == (64, 64)

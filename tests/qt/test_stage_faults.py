@@ -16,8 +16,8 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_sslseg.core.networks import unet2d
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.gui import label_keeper, label_rescue
-from napari_sslseg.gui.next_step import HELD_OUT
+from napari_sslseg.gui.autosave import keeper as label_keeper, rescue as label_rescue
+from napari_sslseg.gui.model.next_step import HELD_OUT
 
 SENTENCE = 400
 """Characters; what is longer is no plain sentence."""

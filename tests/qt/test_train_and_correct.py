@@ -8,8 +8,8 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.slice_ranges import from_ranges
-from napari_sslseg.gui.panels.inspect import InspectPanel
-from napari_sslseg.gui.panels.train import TrainPanel
+from napari_sslseg.gui.inspect.panel import InspectPanel
+from napari_sslseg.gui.train.panel import TrainPanel
 
 
 class BothPanels(QWidget):

@@ -7,7 +7,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QGraphicsTextItem, QGraphicsView
 
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.gui.panels.train import TrainPanel
+from napari_sslseg.gui.train.panel import TrainPanel
 
 
 def press(qtbot, button):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
-from napari_sslseg.gui.asking import ask
-from napari_sslseg.gui.session_jobs import WRITING
+from napari_sslseg.gui.model.session_jobs import WRITING
+from napari_sslseg.gui.widgets.asking import ask
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.widget import FewShotWidget

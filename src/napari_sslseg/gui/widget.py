@@ -21,14 +21,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sslseg.gui.autosave.rescue import UNSAVED
 from napari_sslseg.gui.closing import Closing
-from napari_sslseg.gui.jobs import Problem
-from napari_sslseg.gui.label_rescue import UNSAVED
-from napari_sslseg.gui.problem_box import ProblemBox
-from napari_sslseg.gui.scene import Scene
-from napari_sslseg.gui.session import Session
-from napari_sslseg.gui.session_base import NO_PROJECT
-from napari_sslseg.gui.window import tell
+from napari_sslseg.gui.model.jobs import Problem
+from napari_sslseg.gui.model.session import Session
+from napari_sslseg.gui.model.session_base import NO_PROJECT
+from napari_sslseg.gui.viewer.scene import Scene
+from napari_sslseg.gui.viewer.window import tell
+from napari_sslseg.gui.widgets.problem_box import ProblemBox
 
 if TYPE_CHECKING:
     import napari

@@ -1,0 +1,1 @@
+"""Step 5, Inspect: predictions, scores, corrections, export."""

@@ -1,0 +1,159 @@
+"""Which slices took in a prediction: kept true after undo, redo and the eraser. Needs no Qt."""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from psygnal import Signal
+
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.project.project import Project
+    from napari_sslseg.gui.model.session import Session
+    from napari_sslseg.gui.viewer.scene import Scene
+
+Key = tuple[str, Plane, int]
+"""Scan, plane and number of a slice."""
+
+
+@dataclass
+class _Trace:
+    """What the labels of an accepted slice were, each by its hash.
+
+    Attributes
+    ----------
+    before : bytes or None
+        Before the first prediction was accepted, if that was in this sitting.
+    since : set of bytes
+        With a prediction in them.
+    runs : tuple of str
+        Whose predictions; set once they were forgotten, so that redo brings them back.
+    filled : bool
+        Whether anything was on it since.
+    """
+
+    before: bytes | None
+    since: set[bytes] = field(default_factory=set)
+    runs: tuple[str, ...] = ()
+    filled: bool = False
+
+
+class AcceptedMarks:
+    """Tells the project which slices of the current scan hold what a network predicted.
+
+    Attributes
+    ----------
+    changed : Signal
+        It tells something else than before.
+    """
+
+    changed = Signal()
+
+    def __init__(self, session: "Session", scene: "Scene") -> None:
+        self.session, self.scene = session, scene
+        self._traces: dict[Key, _Trace] = {}
+        session.project_changed.connect(self._left)
+        session.labels_replaced.connect(self._replaced)
+        scene.keeper.changed.connect(self._look)
+
+    def note(self, index: int, run: str, before: np.ndarray) -> bool:
+        """Remember that a prediction was accepted on a slice.
+
+        Parameters
+        ----------
+        index : int
+            Number of the slice, along the plane of the project.
+        run : str
+            Whose prediction.
+        before : ndarray
+            Labels of the slice as they were.
+
+        Returns
+        -------
+        bool
+            Whether it is remembered; else why not was told as a problem.
+        """
+        project, name = self.session.project, self.session.current
+        if project is None:
+            return False
+        known = index in _accepted(project, name)
+        if not self.session.attempt(lambda: project.note_accepted(name, index, run)):
+            return False
+        key = (name, project.plane, index)
+        if not known:
+            self._traces[key] = _Trace(_hash(before))
+        trace = self._traces.setdefault(key, _Trace(None))
+        trace.since.add(_hash(self._slice(index)))
+        trace.filled = False  # What is predicted may be nothing.
+        self.changed.emit()
+        return True
+
+    def _slice(self, index: int) -> np.ndarray:
+        assert self.scene.labels is not None
+        data = np.asarray(self.scene.labels.data)
+        return np.take(data, index, PLANE_AXIS[self.scene.plane])
+
+    def _look(self) -> None:
+        """Compare what is drawn with what is known, which is sure once all is on the disk."""
+        project, name, labels = self.session.project, self.session.current, self.scene.labels
+        if project is None or labels is None or name not in project.names:
+            return
+        if labels.data.shape != project.entry(name).shape or self.scene.plane != project.plane:
+            return
+        gone = [
+            (key[2], trace)
+            for key, trace in self._traces.items()
+            if trace.runs and key[:2] == (name, project.plane)
+        ]
+        back = [(index, t) for index, t in gone if _hash(self._slice(index)) in t.since]
+        for index, trace in back:
+            self._again(project, name, index, trace)
+        changed = bool(back)
+        if self.scene.keeper.status == "saved":
+            for index, runs in _accepted(project, name).items():
+                changed |= self._compare(project, name, index, tuple(runs))
+        if changed:
+            self.changed.emit()
+
+    def _again(self, project: "Project", name: str, index: int, trace: _Trace) -> None:
+        for run in trace.runs:
+            self.session.attempt(partial(project.note_accepted, name, index, run))
+        trace.runs = ()
+
+    def _compare(self, project: "Project", name: str, index: int, runs: tuple[str, ...]) -> bool:
+        """Forget what was undone or erased; whether it was."""
+        trace = self._traces.setdefault((name, project.plane, index), _Trace(None))
+        shown = self._slice(index)
+        now, empty = _hash(shown), not shown.any()
+        if now != trace.before and not (empty and trace.filled):
+            trace.since.add(now)
+            trace.filled |= not empty
+            return False
+        trace.runs = runs
+        return self.session.attempt(lambda: project.forget_accepted(name, index))
+
+    def _left(self) -> None:
+        """Another project, or none."""
+        self._traces.clear()
+
+    def _replaced(self, name: str) -> None:
+        """Labels were imported, and the project knows what that means."""
+        for key in [key for key in self._traces if key[0] == name]:
+            del self._traces[key]
+
+
+def _accepted(project: "Project", name: str) -> dict[int, list[str]]:
+    """Runs by slice, of those that were accepted along the plane that is shown."""
+    found: dict[int, list[str]] = {}
+    for item in project.entry(name).accepted:
+        if item.plane == project.plane:
+            for index in item.numbers:
+                found.setdefault(index, []).append(item.run)
+    return found
+
+
+def _hash(labels: np.ndarray) -> bytes:
+    return hashlib.blake2b(labels.tobytes(), digest_size=16).digest()

@@ -1,0 +1,132 @@
+"""Exporting labels, predictions and a report, into a folder that a person chooses."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QPushButton,
+    QWidget,
+)
+
+from napari_sslseg.core.common.errors import SslsegError
+from napari_sslseg.core.common.events import Event, Message
+from napari_sslseg.gui.inspect.exporting import FORMATS, Events, export, targets
+from napari_sslseg.gui.inspect.reporting import report
+from napari_sslseg.gui.model.jobs import Problem
+from napari_sslseg.gui.widgets.asking import ask
+from napari_sslseg.gui.widgets.quiet import QuietComboBox
+
+if TYPE_CHECKING:
+    from napari_sslseg.gui.model.session import Session
+    from napari_sslseg.gui.viewer.prediction_layers import PredictionLayers
+
+REPLACE = "Replace"
+
+
+class ExportForm(QWidget):
+    """What to export, of which scans, in which format."""
+
+    def __init__(self, session: "Session", layers: "PredictionLayers", say: Any) -> None:
+        super().__init__()
+        self.session, self.layers, self._say = session, layers, say
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        self.what = _combo("export-what", "What", {"": "My labels", "run": "Predictions"})
+        self.scans = _combo("export-scans", "Scans", {"this": "This scan", "all": "All scans"})
+        self.format = _combo(
+            "export-format", "Format", {k: f"{v} ({k})" for k, v in FORMATS.items()}
+        )
+        self.format.setToolTip(
+            "NIfTI suits most programs. A DICOM segmentation carries the names of the structures, "
+            "and needs a DICOM scan."
+        )
+        form.addRow("W&hat", self.what)
+        form.addRow("Scans", self.scans)
+        form.addRow("Format", self.format)
+        row = QHBoxLayout()
+        self.export = QPushButton("&Export …")
+        self.export.setObjectName("export-labels")
+        self.export.setToolTip("Writes label maps into a folder. Scans are never replaced.")
+        self.report = QPushButton("Re&port …")
+        self.report.setObjectName("export-report")
+        self.report.setToolTip(
+            "Writes the scores and pictures of each scored scan as a web page; of both runs if two "
+            "are compared."
+        )
+        row.addWidget(self.export)
+        row.addWidget(self.report)
+        form.addRow(row)
+        self.export.clicked.connect(self._export)
+        self.report.clicked.connect(self._report)
+
+    def refresh(self) -> None:
+        """Offer what can be done now."""
+        self.report.setEnabled(bool(self.layers.first))
+        self.export.setEnabled(self.session.project is not None)
+
+    def _export(self) -> None:
+        project = self.session.project
+        if project is None:
+            return
+        run = self.layers.run if self.what.currentData() else ""
+        if self.what.currentData() and not run:
+            self._say("There is no run whose predictions could be exported; train one first.")
+            return
+        every = self.scans.currentData() == "all"
+        names = list(project.names) if every else [self.session.current]
+        folder = QFileDialog.getExistingDirectory(self, "Export into this folder")
+        if not folder:
+            return
+        try:
+            files = targets(project, run, names, Path(folder), self.format.currentData())
+        except SslsegError as error:
+            self._say(str(error))
+            return
+        there = [path for path in files.values() if path.exists()]
+        if there and not self._may_replace(there):
+            return
+        self._start("Exporting", export(self.session, run, files))
+
+    def _may_replace(self, there: list[Path]) -> bool:
+        what = f"{there[0].name} exists" if len(there) == 1 else f"{len(there)} of the files exist"
+        question = f"{what} already in {there[0].parent}. Replace?"
+        return ask(self, question, [REPLACE], name="ask-replace") == REPLACE
+
+    def _report(self) -> None:
+        run, other = self.layers.first, self.layers.second
+        name, _ = QFileDialog.getSaveFileName(
+            self, "Write the report to", f"{run}.html", "Web page (*.html)"
+        )
+        if name:
+            path = Path(name)
+            path = path if path.suffix.lower() in (".html", ".htm") else Path(f"{name}.html")
+            self._start("Writing the report", report(self.session, run, path, other))
+
+    def _start(self, title: str, events: Events | None) -> None:
+        if events is None:
+            return
+        if any(job.kind == "export" for job in self.session.jobs):
+            self.session.problem.emit(Problem("An export runs already; wait for its end."))
+            return
+        # What was drawn last must be in it.
+        self.session.finish()
+        job = self.session.run("export", title, events)
+        job.told.connect(self._hear)
+
+    def _hear(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Message):
+                self._say(event.text)
+                self.session.note.emit(event.text)
+
+
+def _combo(name: str, accessible: str, items: dict[str, str]) -> QuietComboBox:
+    box = QuietComboBox()
+    box.setObjectName(name)
+    box.setAccessibleName(accessible)
+    for key, text in items.items():
+        box.addItem(text, key)
+    return box

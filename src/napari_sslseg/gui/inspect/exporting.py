@@ -1,0 +1,139 @@
+"""Write labels or predictions of scans into a folder; never over a scan.
+
+Needs no Qt.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sslseg.core.common.atomic import write_text
+from napari_sslseg.core.common.errors import DataError, SslsegError, StorageError
+from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
+from napari_sslseg.core.scans.class_codes import Algorithm
+from napari_sslseg.gui.model.predictions import open_run, predict_scan
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.project.project import Project
+    from napari_sslseg.core.project.record import ScanEntry
+    from napari_sslseg.gui.model.session import Session
+
+Events = Callable[[StopFlag, PauseFlag], Iterator[Event]]
+ACCEPTED = "accepted"
+"""Where projects of early versions remember scans, without their slices."""
+
+FORMATS = {".nii.gz": "NIfTI", ".nrrd": "NRRD", ".mha": "MetaImage", ".dcm": "DICOM segmentation"}
+
+
+def accepted_scans(project: "Project") -> tuple[str, ...]:
+    """Scans into whose labels a prediction was accepted, as the project remembers."""
+    early = project.recall(ACCEPTED, [])
+    return tuple(s.name for s in project.record.scans if s.accepted or s.name in early)
+
+
+def targets(
+    project: "Project", run: str, names: Iterable[str], folder: Path, suffix: str
+) -> dict[str, Path]:
+    """Which files would be written, by scan.
+
+    Parameters
+    ----------
+    run : str
+        Whose predictions; empty for the labels.
+
+    Raises
+    ------
+    DataError
+        If there is nothing to write.
+    """
+    found = {
+        name: folder / f"{name}_{run or 'labels'}{suffix}"
+        for name in names
+        if run or project.has_labels(name)
+    }
+    if not found:
+        raise DataError("There are no labels to export; label a slice in step 3 first.")
+    return found
+
+
+def refuse_scans(project: "Project", files: Iterable[Path]) -> None:
+    """Look whether files are scans of a project, which takes a while where there are many.
+
+    Raises
+    ------
+    StorageError
+        If one of them is.
+    """
+    there = [path for path in files if path.exists()]
+    if not there:
+        return
+    used = {file.resolve() for scan in project.record.scans for file in _files(project, scan)}
+    for path in there:
+        if path.resolve() in used:
+            raise StorageError(f"{path} is a scan, and is left as it is; choose another folder.")
+
+
+def _files(project: "Project", entry: "ScanEntry") -> list[Path]:
+    from napari_sslseg.core.project.sources import found_path
+
+    path = found_path(entry, project.folder)
+    return [path / file for file in entry.files] if entry.files else [path]
+
+
+def legends(project: "Project", run: str, files: dict[str, Path]) -> dict[Path, str]:
+    """What is written beside the files, so that nobody takes what nobody labelled for background.
+
+    Names of the classes by their values and, beside labels, the slices that are done, as
+    ``napari-sslseg finetune --annotated`` takes them.
+    """
+    folder = next(iter(files.values())).parent
+    names = json.dumps(project.class_names, indent=1)
+    texts = {folder / f"{run or 'labels'}_classes.json": names}
+    if not run:
+        done = {name: list(project.done(name)) for name in files}
+        texts[folder / "labels_slices.json"] = json.dumps(done)
+    return texts
+
+
+def export(session: "Session", run: str, files: dict[str, Path]) -> Events | None:
+    """The job that writes them; what is at their places is replaced, unless it is a scan."""
+    project = session.project
+    if project is None:
+        return None
+    ready = {name: session.predictions.get(run, name) for name in files} if run else {}
+    accepted = accepted_scans(project)
+    beside = legends(project, run, files)
+
+    def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+        from napari_sslseg.core.scans.labels import save_labels
+
+        refuse_scans(project, files.values())
+        segmenter, written = None, 0
+        for number, (name, path) in enumerate(files.items()):
+            if stop.is_set:
+                yield Done(written, stopped=True)
+                return
+            yield Progress("Exporting", number, len(files))
+            try:
+                grid, found = project.labels(name), None
+                if run:
+                    found = ready.pop(name)
+                    if found is None:
+                        segmenter = segmenter or open_run(project, run)
+                        found = predict_scan(project, segmenter, name)
+                by: Algorithm = "SEMIAUTOMATIC" if name in accepted else "MANUAL"
+                values, by = (found.labels, "AUTOMATIC") if found else (grid.data, by)
+                save_labels(values, path, like=grid, classes=project.class_names, algorithm=by)
+                written += 1
+            except StorageError:
+                raise  # The disk is full, or the folder gone: the others would fail as well.
+            except SslsegError as error:
+                yield Message(str(error))
+        for path, text in beside.items():
+            write_text(path, text)
+        yield Progress("Exporting", len(files), len(files))
+        yield Message(f"{written} of {len(files)} label maps were written.")
+        yield Done(written)
+
+    return events

@@ -1,0 +1,289 @@
+"""Step 5: look at what a run makes of the scans, correct it, compare it, export it."""
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import (
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sslseg.core.common.events import Event, Progress
+from napari_sslseg.gui.inspect.correct import CorrectButtons
+from napari_sslseg.gui.inspect.export import ExportForm
+from napari_sslseg.gui.inspect.score_rows import ScoreRow, score_sheet
+from napari_sslseg.gui.inspect.score_table import ScoreTable
+from napari_sslseg.gui.inspect.show import ShowSwitches
+from napari_sslseg.gui.model.run_words import long_words, short_words, usable_runs
+from napari_sslseg.gui.viewer.prediction_layers import PredictionLayers
+from napari_sslseg.gui.widgets.foldable import Foldable
+from napari_sslseg.gui.widgets.quiet import QuietComboBox
+
+if TYPE_CHECKING:
+    from napari_sslseg.gui.model.jobs import Job, Outcome
+    from napari_sslseg.gui.model.session import Session
+    from napari_sslseg.gui.viewer.scene import Scene
+
+
+STOPPED = "Stopped; what is predicted stays."
+PREDICTED = "Predicted. A click on a row below leads to the worst slice of that scan."
+NO_SCORES = "Predicted."
+
+
+class InspectPanel(QWidget):
+    """Predictions of fine-tuning runs: shown, scored, compared, accepted, exported."""
+
+    def __init__(self, session: "Session", scene: "Scene") -> None:
+        super().__init__()
+        self.session, self.scene = session, scene
+        self.layers = PredictionLayers(session, scene)
+        self._go_to: tuple[str, int] | None = None
+        self._wanted: Job | None = None
+        self._again: set[str] = set()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addLayout(self._make_runs())
+        layout.addLayout(self._make_buttons())
+        self.said = QLabel()
+        self.said.setObjectName("inspect-said")
+        self.said.setWordWrap(True)
+        self.show_box = ShowSwitches(scene, self.layers)
+        self.correct = CorrectButtons(session, scene, self.layers, self.said.setText)
+        self.table = ScoreTable()
+        self.verdict = QLabel()
+        self.verdict.setObjectName("inspect-verdict")
+        self.verdict.setWordWrap(True)
+        self.export = ExportForm(session, self.layers, self.said.setText)
+        for widget in (self.show_box, self.correct, self.said):
+            layout.addWidget(widget)
+        layout.addWidget(self.table, 1)
+        layout.addWidget(self.verdict)
+        folded = Foldable("E&xport and report", self.export)
+        folded.button.setObjectName("inspect-export")
+        layout.addWidget(folded)
+        self._connect()
+        self.refresh()
+
+    def _make_runs(self) -> QFormLayout:
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        self.run = _run_combo("inspect-run", "Run whose predictions are shown")
+        self.other = _run_combo("inspect-other", "Run to compare it with")
+        form.addRow("&Run", self.run)
+        form.addRow("&Compare", self.other)
+        return form
+
+    def _make_buttons(self) -> QVBoxLayout:
+        rows, row = QVBoxLayout(), QHBoxLayout()
+        self.this = _button("inspect-this", "Predict &this scan", self._predict_this)
+        self.all = _button("inspect-all", "Predict a&ll scans", self._predict_all)
+        self.stop = _button("inspect-stop", "St&op", self._stop)
+        for button in (self.this, self.all, self.stop):
+            row.addWidget(button)
+        self.bar = QProgressBar()
+        self.bar.setObjectName("inspect-progress")
+        self.bar.setAccessibleName("Scans predicted")
+        self.bar.hide()
+        rows.addLayout(row)
+        rows.addWidget(self.bar)
+        return rows
+
+    def _connect(self) -> None:
+        session = self.session
+        self.run.currentIndexChanged.connect(self._runs_chosen)
+        self.other.currentIndexChanged.connect(self._runs_chosen)
+        session.project_changed.connect(self.refresh)
+        session.runs_changed.connect(self.refresh)
+        session.jobs_changed.connect(self._offer)
+        session.predictions.changed.connect(lambda run, scan: self._show_scores())
+        session.classes_changed.connect(self._show_scores)
+        session.done_changed.connect(self._score_again)
+        self.scene.keeper.changed.connect(self._labels_saved)
+        session.told.connect(self._hear)
+        session.ended.connect(self._ended)
+        self.scene.changed.connect(self._scan_shown)
+        self.correct.marks.changed.connect(self._show_scores)
+        self.table.chosen.connect(self._look_at)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Let predictions of finished runs be seen."""
+        self.scene.bring("prediction")
+        super().showEvent(event)
+
+    def release(self) -> None:
+        """Take from the viewer what was hung to it."""
+        self.correct.release()
+
+    @property
+    def job(self) -> "Job | None":
+        """The prediction that runs, if one does."""
+        return next((job for job in self.session.jobs if job.kind == "predict"), None)
+
+    def refresh(self) -> None:
+        """Show which runs there are; a new one is chosen."""
+        runs = usable_runs(self.session.runs, "finetune")
+        before = [box.currentData() for box in (self.run, self.other)]
+        known = {self.run.itemData(number) for number in range(self.run.count())}
+        for box in (self.run, self.other):
+            box.blockSignals(True)
+            box.clear()
+        self.other.addItem("nothing", "")
+        for run in runs:
+            for box in (self.run, self.other):
+                box.addItem(short_words(run), run.name)
+                box.setItemData(box.count() - 1, long_words(run), 3)  # Its tooltip.
+        new = [run.name for run in runs if run.name not in known and known]
+        looking = self.isVisible() and self.layers.predicted() is not None
+        if new and looking:
+            self.said.setText(f"{new[0]} is ready; choose it above to see what it makes of it.")
+            new = []
+        self.run.setCurrentIndex(max(self.run.findData(new[0] if new else before[0]), 0))
+        self.other.setCurrentIndex(max(self.other.findData(before[1]), 0))
+        for box in (self.run, self.other):
+            box.blockSignals(False)
+        if not runs:
+            self.said.setText("There is no trained network yet; train one in step 4.")
+        self._runs_chosen()
+
+    def _runs_chosen(self) -> None:
+        self.layers.first = self.run.currentData() or ""
+        other = self.other.currentData() or ""
+        self.layers.second = other if other != self.layers.first else ""
+        self.run.setToolTip(self.run.itemData(self.run.currentIndex(), 3) or "")
+        self.show_box.offer_two(bool(self.layers.second))
+        self.layers.refresh()
+        self._show_scores()
+
+    def _runs(self) -> list[str]:
+        return [run for run in (self.layers.first, self.layers.second) if run]
+
+    def _offer(self) -> None:
+        ready = bool(self.layers.first) and self.job is None
+        self.this.setEnabled(ready and bool(self.session.current))
+        self.all.setEnabled(ready)
+        self.stop.setEnabled(self.job is not None and self.job.status != "stopping")
+        self.correct.refresh()
+        self.export.refresh()
+
+    def _predict_this(self) -> None:
+        self._predict([self.session.current])
+
+    def _predict_all(self) -> None:
+        project = self.session.project
+        if project is not None:
+            # Those with done slices first, since they have scores; the shown one before all.
+            first = self.session.current
+            scans = sorted(project.record.scans, key=lambda s: (s.name != first, not s.done))
+            self._predict([scan.name for scan in scans])
+
+    def _predict(self, names: list[str]) -> None:
+        self._wanted = self.session.predictions.make(self._runs(), names)
+        if self._wanted is None:
+            self.said.setText("That is predicted already, by these runs.")
+            return
+        self.said.clear()
+        self.bar.setRange(0, 0)
+        self.bar.show()
+
+    def _stop(self) -> None:
+        if self.job is not None:
+            self.job.stop()
+            self.said.setText("Stopping after this scan; what is predicted stays.")
+
+    def _hear(self, job: "Job", events: list[Event]) -> None:
+        for event in events:
+            if self._is_shown(job) and isinstance(event, Progress):
+                self.bar.setRange(0, event.total)
+                self.bar.setValue(event.done)
+                self.bar.setFormat(f"{event.stage}: %v of %m")
+                self.bar.show()
+
+    def _ended(self, job: "Job", outcome: "Outcome") -> None:
+        if job.kind == "predict":
+            again, self._again = self._again, set()
+            for name in again:
+                self._score_again(name)
+        if not self._is_shown(job):
+            return
+        self.bar.hide()
+        if outcome.problem is not None:
+            self.said.setText(outcome.problem.sentence)
+        elif job.kind == "predict":
+            self.said.setText(self._predicted(outcome))
+
+    def _is_shown(self, job: "Job") -> bool:
+        """Whether somebody asked for it here; scores are made again without a word."""
+        return job.kind == "export" or job is self._wanted
+
+    def _predicted(self, outcome: "Outcome") -> str:
+        if outcome.stopped:
+            return STOPPED
+        return PREDICTED if self.table.rowCount() else NO_SCORES
+
+    def _show_scores(self) -> None:
+        sheet = score_sheet(self.session.predictions, self.layers.first, self.layers.second)
+        self.table.show_rows(sheet.rows, compared=bool(self.layers.second))
+        self.verdict.setText(sheet.verdict)
+        self._offer()
+
+    def _score_again(self, name: str) -> None:
+        """Score a scan whose done slices changed, where that needs no prediction."""
+        runs = [run for run in self._runs() if self.session.predictions.get(run, name) is not None]
+        if runs and self.job is not None:
+            self._again.add(name)  # What runs now has read the labels before.
+        elif runs:
+            self.session.predictions.make(runs, [name])
+
+    def _labels_saved(self) -> None:
+        """Score the scan again that was drawn on, once that is on the disk."""
+        scan, predictions = self.session.current, self.session.predictions
+        if self.scene.keeper.status != "saved" or not scan:
+            return
+        scored = [run for run in self._runs() if predictions.figures(run, scan) is not None]
+        if any(not predictions.fresh(run, scan) for run in scored):
+            self._score_again(scan)
+            self._show_scores()
+
+    def _look_at(self, row: ScoreRow) -> None:
+        if row.worst is None:
+            return
+        if row.scan == self.session.current:
+            self.scene.go_to(row.worst)
+        else:
+            self._go_to = (row.scan, row.worst)
+            self.session.select(row.scan)
+
+    def _scan_shown(self) -> None:
+        scan = self.session.current
+        wanted, self._go_to = self._go_to, None
+        if wanted is not None and wanted[0] == scan:
+            self.scene.go_to(wanted[1])
+        predictions = self.session.predictions
+        # It was predicted, but did not fit into memory with all others.
+        dropped = [
+            run
+            for run in self._runs()
+            if predictions.get(run, scan) is None and predictions.figures(run, scan) is not None
+        ]
+        if dropped and self.job is None:
+            predictions.make(dropped, [scan])
+        self._offer()
+
+
+def _run_combo(name: str, accessible: str) -> QuietComboBox:
+    box = QuietComboBox()
+    box.setObjectName(name)
+    box.setAccessibleName(accessible)
+    return box
+
+
+def _button(name: str, text: str, pressed: object) -> QPushButton:
+    button = QPushButton(text)
+    button.setObjectName(name)
+    button.clicked.connect(pressed)
+    return button

@@ -1,0 +1,142 @@
+"""Write the scores of a run, or of two, into a page with pictures. Needs no Qt."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_sslseg.core.common.errors import DataError, SslsegError
+from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
+from napari_sslseg.gui.inspect.exporting import Events
+from napari_sslseg.gui.inspect.score_rows import (
+    HONEST,
+    ORDER,
+    Scored,
+    accepted_among,
+    uses_of,
+    verdict,
+)
+from napari_sslseg.gui.model.predictions import open_run, predict_scan, run_folder
+from napari_sslseg.gui.model.run_words import USE_HINTS, USE_WORDS, long_words
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.project.project import Project
+    from napari_sslseg.core.results.html_report import ScanReport
+    from napari_sslseg.gui.model.predictions import Predicted
+    from napari_sslseg.gui.model.session import Session
+
+
+def report(session: "Session", run: str, path: Path, other: str = "") -> Events | None:
+    """The job that writes the report of a run on all scans with done slices.
+
+    Parameters
+    ----------
+    session : Session
+        Whose project it is.
+    run : str
+        The run.
+    path : Path
+        The page.
+    other : str
+        A run that it is compared with; empty for none.
+    """
+    project = session.project
+    if project is None:
+        return None
+    names = [scan.name for scan in project.record.scans if scan.done]
+    runs = [run, other] if other else [run]
+    ready = {(of, name): session.predictions.get(of, name) for of in runs for name in names}
+
+    def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+        from napari_sslseg.core.results.html_report import RunReport, write_report
+        from napari_sslseg.core.runs.listing import summarise
+
+        if not names:
+            raise DataError("No slice is done, so there is nothing to score; mark one as done.")
+        page = _Page(project, runs, ready)
+        for number, name in enumerate(page.ordered(names)):
+            if stop.is_set:
+                yield Done(None, stopped=True)
+                return
+            yield Progress("Writing the report", number, len(names))
+            try:
+                page.add(name)
+            except SslsegError as error:
+                yield Message(str(error))
+        folder = run_folder(project, run).parent
+        about = [
+            RunReport(
+                of,
+                long_words(summarise(folder / of, folder)),
+                verdict(project.class_names, page.scored[of]),
+            )
+            for of in runs
+        ]
+        write_report(
+            path, f"Scores of {' and '.join(runs)}", about, page.scans,
+            names=project.class_names, colours=page.colours,
+            uses={USE_WORDS[use]: USE_HINTS[use] for use in ORDER},
+        )  # fmt: skip
+        yield Progress("Writing the report", len(names), len(names))
+        yield Message(f"The report is {path}.")
+        yield Done(path)
+
+    return events
+
+
+class _Page:
+    """What stands on a page, as it grows by one scan after another."""
+
+    def __init__(
+        self, project: "Project", runs: list[str], ready: dict[tuple[str, str], "Predicted | None"]
+    ) -> None:
+        self.project, self.runs, self._ready = project, runs, ready
+        self.uses = {run: uses_of(project, run) for run in runs}
+        self.colours = {item.value: item.colour for item in project.classes}
+        self.scored: dict[str, list[Scored]] = {run: [] for run in runs}
+        self.scans: list[ScanReport] = []
+        self._segmenters: dict[str, Any] = {}
+
+    def ordered(self, names: list[str]) -> list[str]:
+        """Those that tell most first."""
+        return sorted(names, key=lambda name: ORDER.index(self.uses[self.runs[0]][name]))
+
+    def add(self, name: str) -> None:
+        """Score a scan by all runs, and draw it."""
+        from napari_sslseg.core.results.html_report import RunScores, scan_report
+        from napari_sslseg.core.results.slice_scores import score_slices
+
+        project, done = self.project, self.project.done(name)
+        scan, truth = project.load(name), project.labels(name).data
+        scored, predicted = [], {}
+        for run in self.runs:
+            predicted[run] = self._predicted(run, name).labels
+            scores = score_slices(
+                predicted[run], truth, done, plane=project.plane, spacing=scan.spacing,
+                name=name, subject=project.entry(name).subject,
+            )  # fmt: skip
+            accepted = accepted_among(project, name, scores.slices, run)
+            scored.append(Scored(name, self.uses[run][name], scores, accepted))
+        maps = predicted if len(self.runs) > 1 else {"prediction": predicted[self.runs[0]]}
+        drawn = scan_report(
+            scan, truth, maps,
+            [
+                RunScores(
+                    item.scores, USE_WORDS[item.use],
+                    item.use in HONEST and not item.accepted.count,
+                )
+                for item in scored
+            ],
+            plane=project.plane, colours=self.colours,
+            accepted=scored[0].accepted.count,
+        )  # fmt: skip
+        self.scans.append(drawn)
+        for run, item in zip(self.runs, scored, strict=True):
+            self.scored[run].append(item)
+
+    def _predicted(self, run: str, name: str) -> "Predicted":
+        found = self._ready.pop((run, name))
+        if found is None:
+            if run not in self._segmenters:
+                self._segmenters[run] = open_run(self.project, run)
+            found = predict_scan(self.project, self._segmenters[run], name)
+        return found

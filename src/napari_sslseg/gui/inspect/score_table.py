@@ -1,0 +1,134 @@
+"""A sortable table of scores; a click on a row leads to the scan and its worst slice."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+
+from napari_sslseg.core.results.slice_scores import SLICE_RULE
+from napari_sslseg.gui.inspect.score_rows import HONEST, ORDER, ScoreRow, slices_words
+from napari_sslseg.gui.model.run_words import USE_HINTS, USE_WORDS
+
+COLUMNS = ("Scan", "Structure", "Dice", "HD95", "Dice B", "Used", "Acc.")
+STRUCTURE_WIDTH = 76
+HINTS = (
+    "Click a row to look at the worst slice of the scan.",
+    "The class.",
+    f"Overlap of prediction and labels, 0 to 1. {SLICE_RULE}",
+    f"How far the outlines are apart, in mm: 95 of 100 places are nearer. {SLICE_RULE}",
+    "Dice of the run that it is compared with.",
+    "What the training made of the scan; scores of scans it learnt from are too good.",
+    "Accepted: done slices on which a prediction was accepted; scores over them are too good.",
+)
+OTHER, ACCEPTED = COLUMNS.index("Dice B"), COLUMNS.index("Acc.")
+SCORES = range(2, 5)
+ROW = Qt.ItemDataRole.UserRole
+
+
+class ScoreTable(QTableWidget):
+    """Scores by scan and structure.
+
+    Attributes
+    ----------
+    chosen : Signal of ScoreRow
+        A row was clicked, or Enter pressed on it.
+    """
+
+    chosen = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__(0, len(COLUMNS))
+        self.setObjectName("inspect-scores")
+        self.setAccessibleName("Scores by scan and structure")
+        self.setHorizontalHeaderLabels(COLUMNS)
+        for number, hint in enumerate(HINTS):
+            title = self.horizontalHeaderItem(number)
+            assert title is not None
+            title.setToolTip(hint)
+        self.verticalHeader().hide()
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setTabKeyNavigation(False)
+        self.setWordWrap(False)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # Names often differ at their ends.
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.Interactive)
+        header.resizeSection(1, STRUCTURE_WIDTH)
+        header.setMinimumSectionSize(30)
+        self.setMinimumHeight(130)
+        self.cellClicked.connect(lambda row, column: self._choose(row))
+        self.cellActivated.connect(lambda row, column: self._choose(row))
+
+    def show_rows(self, rows: Sequence[ScoreRow], *, compared: bool) -> None:
+        """Show these rows, in their order or as they were sorted."""
+        header = self.horizontalHeader()
+        column = header.sortIndicatorSection() if self.isSortingEnabled() else -1
+        order = header.sortIndicatorOrder()
+        self.setSortingEnabled(False)
+        self.setRowCount(len(rows))
+        for number, row in enumerate(rows):
+            mark = "*" if row.stale else ""
+            theirs = "*" if row.other_stale else ""
+            texts: tuple[tuple[str, Any], ...] = (
+                (row.scan, row.scan.casefold()),
+                (row.structure, row.structure.casefold()),
+                (_figure(row.dice, 2) + mark, row.dice),
+                (_figure(row.hd95, 1), row.hd95),
+                (_figure(row.other, 2) + theirs, row.other),
+                (USE_WORDS[row.use], ORDER.index(row.use)),
+                (f"{row.accepted.count} of {row.slices}", row.accepted.count),
+            )
+            hint = f"{row.scan}, {row.structure}, {slices_words(row.slices, row.accepted)}"
+            if row.accepted.count:
+                hint += f" ({', '.join(row.accepted.runs)})"
+            hint += f", HD95 {_figure(row.hd95, 1)} mm. {USE_HINTS[row.use]}"
+            if row.other_use is not None and row.other_use != row.use:
+                hint += f" Run B: {USE_HINTS[row.other_use]}"
+            if row.stale or row.other_stale:
+                hint += " * Labels were changed since; predict the scan again."
+            for place, (text, key) in enumerate(texts):
+                item = _Item(text, key)
+                item.setToolTip(hint)
+                item.setData(ROW, row)
+                if place in SCORES:
+                    item.setTextAlignment(
+                        Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+                    )
+                use = row.other_use or row.use if place == OTHER else row.use
+                if use not in HONEST or (row.accepted.count and place in (*SCORES, ACCEPTED)):
+                    font = item.font()
+                    font.setItalic(True)
+                    item.setFont(font)
+                self.setItem(number, place, item)
+        self.setColumnHidden(OTHER, not compared)
+        self.setColumnHidden(3, compared)  # There is no room for all; it stands in the hints.
+        self.setColumnHidden(ACCEPTED, not any(row.accepted.count for row in rows))
+        header.setSortIndicator(column, order)
+        self.setSortingEnabled(True)
+
+    def _choose(self, number: int) -> None:
+        item = self.item(number, 0)
+        if item is not None:
+            self.chosen.emit(item.data(ROW))
+
+
+class _Item(QTableWidgetItem):
+    """Sorts by what it stands for; what is not there comes first, since it needs a look."""
+
+    def __init__(self, text: str, key: Any) -> None:
+        super().__init__(text)
+        self.key = key
+
+    def __lt__(self, other: QTableWidgetItem) -> bool:
+        theirs = getattr(other, "key", None)
+        if self.key is None or theirs is None:
+            return self.key is None and theirs is not None
+        return bool(self.key < theirs)
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

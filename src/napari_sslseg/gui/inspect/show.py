@@ -1,0 +1,123 @@
+"""Switches of what is shown over the scan."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, get_args
+
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QRadioButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sslseg.gui.viewer.prediction_layers import (
+    COLOURS,
+    DIFFERENCE_WORDS,
+    ERROR_WORDS,
+    PredictionLayers,
+    Shown,
+)
+
+if TYPE_CHECKING:
+    from napari_sslseg.gui.viewer.scene import Scene
+
+
+def _legend(words: Sequence[str]) -> str:
+    return ", ".join(
+        f'<span style="color:{colour}">■</span> {word}'
+        for colour, word in zip(COLOURS, words, strict=True)
+    )
+
+
+LEGEND = _legend(ERROR_WORDS)
+SWITCHES = {
+    "overlay": ("O&verlay", "The prediction, in the colours of the structures."),
+    "contour": ("O&utline", "Outlines in place of filled areas."),
+    "uncertainty": ("Uncertaint&y", "Bright where the network is unsure."),
+    "errors": ("&Errors", f"Where it differs from your labels, on done slices: {LEGEND}."),
+}
+CHOICES: dict[Shown, tuple[str, str]] = {
+    "first": ("Run A", "The prediction of the run above."),
+    "second": ("Run B", "The prediction of the run that it is compared with."),
+    "difference": ("Difference", "Where the two differ."),
+}
+
+
+class ShowSwitches(QWidget):
+    """Check boxes, and which of two runs is shown."""
+
+    def __init__(self, scene: "Scene", layers: PredictionLayers) -> None:
+        super().__init__()
+        self.scene, self.layers = scene, layers
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        grid = QGridLayout()
+        self.boxes: dict[str, QCheckBox] = {}
+        for number, (key, (text, hint)) in enumerate(SWITCHES.items()):
+            box = self._box(key, text, hint, getattr(layers, key))
+            box.toggled.connect(lambda on, key=key: self._switch(key, on))
+            grid.addWidget(box, number // 3, number % 3)
+        mine = self._box("mine", "&My labels", "What you drew yourself, above all else.", True)
+        mine.toggled.connect(self._show_mine)
+        grid.addWidget(mine, 1, 1)
+        layout.addLayout(grid)
+        self.legend = QLabel(f"On done slices: {LEGEND}")
+        self.legend.setObjectName("errors-legend")
+        self.legend.setWordWrap(True)
+        self.legend.setVisible(layers.errors)
+        layout.addWidget(self.legend)
+        self.difference = QLabel(_legend(DIFFERENCE_WORDS))
+        self.difference.setObjectName("difference-legend")
+        self.difference.setWordWrap(True)
+        self.difference.hide()
+        self.choices = QWidget()
+        row = QHBoxLayout(self.choices)
+        row.setContentsMargins(0, 0, 0, 0)
+        self.group = QButtonGroup(self)
+        for number, key in enumerate(get_args(Shown)):
+            text, hint = CHOICES[key]
+            button = QRadioButton(text)
+            button.setObjectName(f"show-{key}")
+            button.setToolTip(hint)
+            button.setChecked(number == 0)
+            self.group.addButton(button, number)
+            row.addWidget(button)
+        self.group.idClicked.connect(self._choose)
+        layout.addWidget(self.choices)
+        layout.addWidget(self.difference)
+        self.choices.hide()
+        scene.changed.connect(lambda: self._show_mine(self.boxes["mine"].isChecked()))
+
+    def offer_two(self, two: bool) -> None:
+        """Whether there are two runs to choose from."""
+        self.choices.setVisible(two)
+        if not two:
+            self.group.button(0).setChecked(True)
+            self.layers.shown = "first"
+            self.difference.hide()
+
+    def _box(self, key: str, text: str, hint: str, on: bool) -> QCheckBox:
+        box = self.boxes[key] = QCheckBox(text)
+        box.setObjectName(f"show-{key}")
+        box.setToolTip(hint)
+        box.setChecked(on)
+        return box
+
+    def _switch(self, key: str, on: bool) -> None:
+        setattr(self.layers, key, on)
+        if key == "errors":
+            self.legend.setVisible(on)
+        self.layers.refresh()
+
+    def _choose(self, number: int) -> None:
+        self.layers.shown = get_args(Shown)[number]
+        self.difference.setVisible(self.layers.shown == "difference")
+        self.layers.refresh()
+
+    def _show_mine(self, on: bool) -> None:
+        if self.scene.labels is not None:
+            self.scene.labels.visible = on

@@ -1,0 +1,99 @@
+"""Changes of the classes of a project, told to whoever shows them. Needs no Qt."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sslseg.core.common.errors import ProjectError
+from napari_sslseg.core.common.events import Done, Event, PauseFlag, StopFlag
+from napari_sslseg.core.project.names import folded
+from napari_sslseg.gui.model.jobs import Job, Outcome
+
+if TYPE_CHECKING:
+    from napari_sslseg.gui.model.session import Session
+    from napari_sslseg.gui.viewer.scene import Scene
+
+
+def add_class(session: "Session") -> int | None:
+    """Add a class under a name that is free, to be renamed; its value, or None if refused."""
+    project = session.project
+    if project is None:
+        return None
+    taken = {folded(item.name) for item in project.classes}
+    number = len(project.classes) + 1
+    while folded(f"structure {number}") in taken:
+        number += 1
+    made: list[int] = []
+    session.attempt(lambda: made.append(project.add_class(f"structure {number}").value))
+    session.classes_changed.emit()
+    return made[0] if made else None
+
+
+def rename_class(session: "Session", value: int, name: str) -> bool:
+    """Give a class another name; whether it was taken."""
+    project = session.project
+    worked = project is not None and session.attempt(lambda: project.rename_class(value, name))
+    session.classes_changed.emit()
+    return worked
+
+
+def recolour_class(session: "Session", value: int, colour: str) -> bool:
+    """Give a class another colour; whether it was taken."""
+    project = session.project
+    worked = project is not None and session.attempt(lambda: project.recolour_class(value, colour))
+    session.classes_changed.emit()
+    return worked
+
+
+def remove_class(
+    session: "Session", scene: "Scene", value: int, ask: Callable[[str], bool], erase: bool = False
+) -> Job | None:
+    """Remove a class, in the background, since the labels of all scans are looked at.
+
+    Parameters
+    ----------
+    session, scene
+        What is changed.
+    value : int
+        The class.
+    ask : callable
+        Told why it cannot be removed as it is; whether to erase it from all labels.
+    erase : bool
+        Whether that was asked already.
+    """
+    project, keeper = session.project, scene.keeper
+    if project is None or session.is_writing() or not keeper.flush():
+        return None
+    keeper.held += 1  # What is erased in a file must not be written again.
+
+    def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+        try:
+            project.remove_class(value, erase=erase)
+        except ProjectError as error:
+            if erase:
+                raise
+            yield Done(str(error))
+        else:
+            yield Done(None)
+
+    def ended(outcome: Outcome) -> None:
+        removed = outcome.problem is None and outcome.result is None
+        if removed and erase and session.project is project:
+            _erase(scene.labels, value)
+            keeper.erase(value)
+            session.load_again()
+        keeper.held -= 1
+        session.classes_changed.emit()
+        refused = outcome.result
+        if refused is not None and not session.leaving and ask(refused):
+            remove_class(session, scene, value, ask, erase=True)
+
+    return session.run("classes", "Removing a structure", events, ended)
+
+
+def _erase(layer: Any, value: int) -> None:
+    """Make background of a value in the layer too; one step that can be undone."""
+    found = np.nonzero(layer.data == value) if layer is not None else ()
+    if found and found[0].size:
+        layer.data_setitem(found, 0)

@@ -1,0 +1,290 @@
+"""The structures of the project: a list to choose, add, rename, recolour and remove them."""
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QModelIndex, Qt, QTimer, Signal
+from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPainter, QPixmap
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QColorDialog,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sslseg.gui.label.class_edits import (
+    add_class,
+    recolour_class,
+    remove_class,
+    rename_class,
+)
+from napari_sslseg.gui.model.words import many
+from napari_sslseg.gui.widgets.asking import ask
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.project.project import Project
+    from napari_sslseg.gui.model.session import Session
+    from napari_sslseg.gui.viewer.scene import Scene
+
+VALUE = Qt.ItemDataRole.UserRole
+MOST_ROWS = 5
+ADD_UNMARK, ADD_KEEP = "Add, and unmark them", "Add, and keep the marks"
+REMOVE = "Remove"
+ERASE = "Erase everywhere"
+
+
+class _Rows(QTreeWidget):
+    """A list in which letters are keys of tools, not a search."""
+
+    edit_wanted = Signal()
+    remove_wanted = Signal()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """F2 renames, Delete removes."""
+        if event.key() == Qt.Key.Key_F2:
+            self.edit_wanted.emit()
+        elif event.key() == Qt.Key.Key_Delete:
+            self.remove_wanted.emit()
+        elif event.text().isalnum():
+            event.ignore()
+        else:
+            super().keyPressEvent(event)
+
+
+class ClassList(QWidget):
+    """The structures; the chosen one is that of the labels layer."""
+
+    def __init__(self, session: "Session", scene: "Scene") -> None:
+        super().__init__()
+        self.session, self.scene = session, scene
+        self._filling = False
+        self._layer: Any = None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self.hint = QLabel("What do you want to find? Add the first structure, such as liver.")
+        self.hint.setWordWrap(True)
+        layout.addWidget(self.hint)
+        self.list = self._make_list()
+        layout.addWidget(self.list)
+        layout.addLayout(self._make_buttons())
+        session.classes_changed.connect(self.refresh)
+        session.project_changed.connect(self.refresh)
+        scene.changed.connect(self._follow_layer)
+        self.refresh()
+        self._follow_layer()
+
+    def _make_list(self) -> QTreeWidget:
+        made = _Rows()
+        made.setObjectName("classes")
+        made.setAccessibleName("Structures")
+        made.setColumnCount(2)
+        made.setHeaderHidden(True)
+        made.setRootIsDecorated(False)
+        made.setUniformRowHeights(True)
+        made.header().setStretchLastSection(False)
+        made.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        made.header().setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
+        made.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        made.setToolTip("The chosen structure is painted. Double click or F2: rename.")
+        made.currentItemChanged.connect(lambda item, _: self._choose(item))
+        made.itemDoubleClicked.connect(lambda item, _: made.editItem(item, 0))
+        made.itemChanged.connect(self._renamed)
+        made.edit_wanted.connect(self.edit)
+        made.remove_wanted.connect(self._remove)
+        return made
+
+    def _make_buttons(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(4)
+        self.add = QPushButton("&Add a structure")
+        self.rename = QPushButton("&Rename")
+        self.recolour = QPushButton("&Colour…")
+        self.remove = QPushButton("Re&move")
+        for name, button, pressed in (
+            ("add-class", self.add, self.add_one),
+            ("rename-class", self.rename, self.edit),
+            ("recolour-class", self.recolour, self._recolour),
+            ("remove-class", self.remove, self._remove),
+        ):
+            button.setObjectName(name)
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            button.clicked.connect(lambda _=False, pressed=pressed: pressed())
+            row.addWidget(button, 2 if button is self.add else 1)
+        return row
+
+    # Shown
+
+    def refresh(self) -> None:
+        """Show the structures of the project."""
+        project = self.session.project
+        classes = project.classes if project is not None else ()
+        self._filling = True
+        self.list.clear()
+        for number, item in enumerate(classes, start=1):
+            key = str(number) if number <= 9 else ""
+            row = QTreeWidgetItem([item.name, key])
+            row.setData(0, VALUE, item.value)
+            row.setIcon(0, swatch(item.colour))
+            row.setFlags(row.flags() | Qt.ItemFlag.ItemIsEditable)
+            tip = f"Value {item.value} in the label files."
+            row.setToolTip(0, f"{item.name}: {f'key {key}. ' if key else ''}{tip}")
+            row.setToolTip(1, f"Press {key} to choose {item.name}." if key else tip)
+            self.list.addTopLevelItem(row)
+        self._filling = False
+        rows = min(max(len(classes), 2), MOST_ROWS)
+        height = self.list.sizeHintForRow(0) if classes else 20
+        self.list.setFixedHeight(rows * max(height, 18) + 2 * self.list.frameWidth() + 4)
+        self.list.setVisible(bool(classes))
+        self.hint.setVisible(not classes and project is not None)
+        self.add.setEnabled(project is not None)
+        for button in (self.rename, self.recolour, self.remove):
+            button.setVisible(bool(classes))
+        self.show_selected()
+
+    def _follow_layer(self) -> None:
+        if self._layer is not None:
+            self._layer.events.selected_label.disconnect(self.show_selected)
+        self._layer = self.scene.labels
+        if self._layer is not None:
+            self._layer.events.selected_label.connect(self.show_selected)
+        self.show_selected()
+
+    def show_selected(self, event: Any = None) -> None:
+        """Show which structure the layer paints."""
+        values = self.values
+        if self._layer is None or not values:
+            return
+        selected = self._layer.selected_label
+        self._filling = True
+        if selected in values:
+            self.list.setCurrentItem(self._rows()[values.index(selected)])
+        else:
+            self.list.clearSelection()
+            self.list.setCurrentIndex(QModelIndex())
+        self._filling = False
+
+    def _rows(self) -> list[QTreeWidgetItem]:
+        count = self.list.topLevelItemCount()
+        return [item for row in range(count) if (item := self.list.topLevelItem(row)) is not None]
+
+    @property
+    def values(self) -> list[int]:
+        """Values of the structures, in their order."""
+        return [item.data(0, VALUE) for item in self._rows()]
+
+    @property
+    def chosen(self) -> int | None:
+        """Value of the chosen structure."""
+        item = self.list.currentItem()
+        return None if item is None else item.data(0, VALUE)
+
+    # Done
+
+    def choose_number(self, number: int) -> None:
+        """Choose a structure by its place in the list, from 0."""
+        values = self.values
+        if self._layer is not None and number < len(values):
+            self._layer.selected_label = values[number]
+
+    def choose(self, value: int) -> None:
+        """Choose a structure by its value."""
+        if self._layer is not None:
+            self._layer.selected_label = value
+
+    def _choose(self, item: QTreeWidgetItem | None) -> None:
+        if item is not None and not self._filling:
+            self.choose(item.data(0, VALUE))
+
+    def add_one(self) -> None:
+        """Add a structure and let its name be typed."""
+        project = self.session.project
+        done = {} if project is None else done_slices(project)
+        if done:
+            count = sum(map(len, done.values()))
+            answer = ask(
+                self,
+                f"{many(count, 'slice')} {'is' if count == 1 else 'are'} done without the new "
+                "structure. Where it is on them, it would be learnt as background.",
+                [ADD_UNMARK, ADD_KEEP],
+                more="Labels stay in any case. Keep the marks only if the new structure is on none "
+                "of these slices.",
+                name="ask-structure",
+            )
+            if answer is None:
+                return
+            if answer == ADD_UNMARK:
+                self.session.finish()
+                for name, slices in done.items():
+                    self.session.mark_done(name, slices, done=False)
+        value = add_class(self.session)
+        if value is not None:
+            self.choose(value)
+            self.list.setCurrentItem(self._rows()[self.values.index(value)])
+            self.edit()
+
+    def edit(self) -> None:
+        """Let the name of the chosen structure be typed."""
+        item = self.list.currentItem()
+        if item is not None:
+            self.list.setFocus()
+            self.list.editItem(item, 0)
+
+    def _renamed(self, item: QTreeWidgetItem, column: int) -> None:
+        if not self._filling and column == 0:
+            value, name = item.data(0, VALUE), item.text(0)
+            # Not now: the list is filled anew, and this row is still at work.
+            QTimer.singleShot(0, lambda: rename_class(self.session, value, name))
+
+    def _recolour(self) -> None:
+        value = self.chosen
+        project = self.session.project
+        if value is None or project is None:
+            return
+        item = next(item for item in project.classes if item.value == value)
+        found = QColorDialog.getColor(QColor(item.colour), self, f"Colour of {item.name}")
+        if found.isValid():
+            recolour_class(self.session, value, found.name())
+
+    def _remove(self) -> None:
+        value, project = self.chosen, self.session.project
+        if value is None or project is None:
+            return
+        name = project.class_names[value]
+        if ask(self, f"Remove the structure {name}?", [REMOVE], name="ask-structure") == REMOVE:
+            remove_class(self.session, self.scene, value, self._ask_erase)
+
+    def _ask_erase(self, why: str) -> bool:
+        answer = ask(
+            self,
+            f"{why}\n\nErase it there?",
+            [ERASE],
+            more="It becomes background, also on slices that are done. The label files as they are "
+            "now are kept in the folder labels/aside of the project.",
+            name="ask-structure",
+        )
+        return answer == ERASE
+
+
+def done_slices(project: "Project") -> dict[str, tuple[int, ...]]:
+    """The slices that are done, of each scan that has any."""
+    return {scan.name: scan.done_slices for scan in project.record.scans if scan.done}
+
+
+def swatch(colour: str) -> QIcon:
+    """Icon of one colour."""
+    pixmap = QPixmap(14, 14)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setBrush(QColor(colour))
+    painter.setPen(QColor(128, 128, 128))
+    painter.drawRoundedRect(1, 1, 12, 12, 3, 3)
+    painter.end()
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # Else it takes the colour of the selection.
+    return icon

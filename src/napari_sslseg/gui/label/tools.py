@@ -1,0 +1,185 @@
+"""The tools of napari's labels layer that are needed here, with their keys."""
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QGridLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QSlider,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sslseg.gui.label.keys import TOOLS
+
+if TYPE_CHECKING:
+    from napari_sslseg.gui.viewer.scene import Scene
+
+LARGEST_BRUSH = 60
+OUTLINE_WIDTH = 2
+
+
+class LabelTools(QWidget):
+    """Tools, brush size, and how labels look; all are those of the labels layer."""
+
+    def __init__(self, scene: "Scene") -> None:
+        super().__init__()
+        self.scene = scene
+        self._layer: Any = None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(self._make_tools())
+        layout.addLayout(self._make_sliders())
+        layout.addWidget(self._make_advanced())
+        scene.changed.connect(self._follow_layer)
+        self._follow_layer()
+
+    def _make_tools(self) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setSpacing(3)
+        self.tools = QButtonGroup(self)
+        for number, (mode, name, key, tip) in enumerate(TOOLS):
+            button = QPushButton()
+            button.setText(f"{name} ({key})")
+            button.setObjectName(f"tool-{mode}")
+            button.setAccessibleName(name)
+            button.setToolTip(f"{tip}\nKey: {key}")
+            button.setCheckable(True)
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            self.tools.addButton(button, number)
+            grid.addWidget(button, number // 3, number % 3)
+        self.tools.idClicked.connect(lambda number: self.use(TOOLS[number][0]))
+        return grid
+
+    def _make_sliders(self) -> QGridLayout:
+        grid = QGridLayout()
+        self.brush = _slider("brush-size", "Brush size", 1, LARGEST_BRUSH)
+        self.brush.setToolTip(
+            "Width of the brush and the eraser, in pixels of the scan.\nKeys: [ ]"
+        )
+        self.brush.valueChanged.connect(self._set_brush)
+        self.brush_value = QLabel()
+        label = QLabel("Brush &size")
+        label.setBuddy(self.brush)
+        grid.addWidget(label, 0, 0)
+        grid.addWidget(self.brush, 0, 1)
+        grid.addWidget(self.brush_value, 0, 2)
+        self.brush_value.setMinimumWidth(self.brush_value.fontMetrics().horizontalAdvance("000 px"))
+        return grid
+
+    def _make_advanced(self) -> QWidget:
+        box = QWidget()
+        layout = QVBoxLayout(box)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        self.more = QToolButton()
+        self.more.setObjectName("label-advanced")
+        self.more.setText("Advanced")
+        self.more.setCheckable(True)
+        self.more.setAutoRaise(True)
+        self.more.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.more.setArrowType(Qt.ArrowType.RightArrow)
+        self.more.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.details = QWidget()
+        grid = QGridLayout(self.details)
+        grid.setContentsMargins(12, 0, 0, 0)
+        self.opacity = _slider("label-opacity", "Opacity of the labels", 5, 100)
+        self.opacity.valueChanged.connect(self._set_opacity)
+        label = QLabel("&Opacity")
+        label.setBuddy(self.opacity)
+        self.outlines = QCheckBox("Out&lines only")
+        self.outlines.setObjectName("label-outlines")
+        self.outlines.setToolTip("Show the borders of the labels alone, to see what is under them.")
+        self.outlines.toggled.connect(self._set_outlines)
+        grid.addWidget(label, 0, 0)
+        grid.addWidget(self.opacity, 0, 1)
+        grid.addWidget(self.outlines, 1, 0, 1, 2)
+        self.details.hide()
+        self.more.toggled.connect(self._unfold)
+        layout.addWidget(self.more)
+        layout.addWidget(self.details)
+        return box
+
+    def _unfold(self, shown: bool) -> None:
+        self.details.setVisible(shown)
+        self.more.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
+
+    def use(self, mode: str) -> None:
+        """Use a tool on the labels, which become the active layer."""
+        if self._layer is not None:
+            layers = self.scene.viewer.layers
+            if self._layer not in layers:  # Somebody deleted it from napari's list.
+                layers.append(self._layer)
+            layers.selection.active = self._layer
+            self._layer.mode = mode
+        self._show()
+
+    def _follow_layer(self) -> None:
+        old, self._layer = self._layer, self.scene.labels
+        if old is not None and old is not self._layer:
+            for emitter in self._emitters(old):
+                emitter.disconnect(self._show)
+        if self._layer is not None and old is not self._layer:
+            if old is not None:  # The next scan is labelled as the last one was.
+                for name in ("brush_size", "opacity", "contour", "mode", "selected_label"):
+                    setattr(self._layer, name, getattr(old, name))
+            self._layer.n_edit_dimensions = 2
+            for emitter in self._emitters(self._layer):
+                emitter.connect(self._show)
+        self._show()
+
+    def _emitters(self, layer: Any) -> list[Any]:
+        events = layer.events
+        return [events.mode, events.brush_size, events.opacity, events.contour]
+
+    def _show(self, event: Any = None) -> None:
+        """Show what the layer is set to."""
+        layer = self._layer
+        self.setEnabled(layer is not None)
+        if layer is None:
+            return
+        modes = [tool[0] for tool in TOOLS]
+        mode = str(layer.mode)
+        self.tools.setExclusive(False)
+        for number, name in enumerate(modes):
+            self.tools.button(number).setChecked(name == mode)
+        self.tools.setExclusive(mode in modes)
+        for widget, value in (
+            (self.brush, round(layer.brush_size)),
+            (self.opacity, round(100 * layer.opacity)),
+        ):
+            widget.blockSignals(True)
+            widget.setValue(value)
+            widget.blockSignals(False)
+        self.brush_value.setText(f"{layer.brush_size:g} px")
+        self.outlines.blockSignals(True)
+        self.outlines.setChecked(layer.contour > 0)
+        self.outlines.blockSignals(False)
+
+    def _set_brush(self, value: int) -> None:
+        if self._layer is not None:
+            self._layer.brush_size = value
+
+    def _set_opacity(self, value: int) -> None:
+        if self._layer is not None:
+            self._layer.opacity = value / 100
+
+    def _set_outlines(self, shown: bool) -> None:
+        if self._layer is not None:
+            self._layer.contour = OUTLINE_WIDTH if shown else 0
+
+
+def _slider(name: str, words: str, low: int, high: int) -> QSlider:
+    made = QSlider(Qt.Orientation.Horizontal)
+    made.setObjectName(name)
+    made.setAccessibleName(words)
+    made.setRange(low, high)
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    return made

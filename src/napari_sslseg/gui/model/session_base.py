@@ -1,0 +1,292 @@
+"""What the screen shows and does, without a screen: one project, one current scan, jobs.
+
+Panels listen to its signals and call its methods; they hold no state of their own that outlives
+them. Everything heavy happens in jobs, which :meth:`Session.pump` hears.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_sslseg.core.common.errors import SslsegError
+from napari_sslseg.core.common.events import Event, Message, PauseFlag, StopFlag
+from napari_sslseg.gui.model.jobs import Job, Outcome, Problem
+from napari_sslseg.gui.model.predictions import Predictions
+from napari_sslseg.gui.model.session_jobs import WRITING, WRITING_SECONDS, SessionJobs
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.common.sizes import Plane
+    from napari_sslseg.core.project.project import Project
+    from napari_sslseg.core.runs.listing import RunSummary
+    from napari_sslseg.core.scans.volume import Volume
+    from napari_sslseg.core.training.watch import Watch
+
+NO_PROJECT = "There is no project; create or open one first."
+
+
+class SessionBase(SessionJobs):
+    """The model of the window.
+
+    Attributes
+    ----------
+    scan_problems : dict of str to str
+        What is wrong with scans, by their names, as far as was looked.
+    project_changed : Signal
+        A project was opened or closed.
+    scans_changed : Signal
+        Scans, their roles, problems or modalities changed.
+    selected : Signal of str
+        A scan was loaded and is the current one; empty if there is none.
+    runs : list of RunSummary
+        What ``runs/`` holds, as it was read last.
+    classes_changed, plane_changed, runs_changed : Signal
+    done_changed : Signal of str
+        Slices of this scan were marked or unmarked.
+    labels_replaced : Signal of str
+        The labels of this scan, which is not shown, are others on the disk now.
+    leaving : bool
+        Whether the project is being closed, so that nothing may be asked any more.
+    """
+
+    project_changed = Signal()
+    scans_changed = Signal()
+    selected = Signal(str)
+    classes_changed = Signal()
+    plane_changed = Signal()
+    done_changed = Signal(str)
+    labels_replaced = Signal(str)
+    runs_changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project: Project | None = None
+        self.current = ""
+        self.volume: Volume | None = None
+        self.labels: Volume | None = None
+        self.leaving = False
+        self._wanted = ""
+        self._loading: object = None
+        self._importing: set[str] = set()
+        self.runs: list[RunSummary] = []
+        self.watch: Watch | None = None
+        self.scan_problems: dict[str, str] = {}
+        self._before_closing: list[Callable[[], object]] = []
+        self.predictions = Predictions(self)
+
+    # Projects
+
+    def create(self, folder: str | Path) -> bool:
+        """Make a project in a folder and open it; whether that worked."""
+        from napari_sslseg.core.project.project import Project
+
+        return self._enter(lambda: Project.create(folder))
+
+    def open(self, folder: str | Path) -> bool:
+        """Open a project; whether that worked. If so, the one that was open is closed."""
+        from napari_sslseg.core.project.project import Project
+
+        if self.project is not None and self.project.folder == Path(folder).absolute():
+            return True
+        return self._enter(lambda: Project.open(folder))
+
+    def _enter(self, make: "Callable[[], Project]") -> bool:
+        from napari_sslseg.core.recent import remember_project
+
+        if self.training is not None:
+            self.problem.emit(Problem("A training runs; stop it before another project is opened."))
+            return False
+        if self.is_writing():
+            return False
+        try:
+            project = make()
+        except SslsegError as error:
+            self.problem.emit(Problem(str(error)))
+            return False
+        self.close()
+        self.project, self.runs = project, []
+        self.attempt(lambda: remember_project(project.folder))
+        self.project_changed.emit()
+        self.look_for_runs()
+        last = project.recall("scan", "")
+        if last in project.names:
+            self.select(last)
+        return True
+
+    def close(self) -> None:
+        """Save what waits to be saved and let go of the project."""
+        self.leaving = True
+        for job in [job for job in self.jobs if job.kind in WRITING]:
+            job.wait(WRITING_SECONDS)
+            job.pump()
+        self.leaving = False
+        self.finish()
+        project, self.project = self.project, None
+        if project is None:
+            return
+        self.runs = []
+        self._importing = set()
+        self.deselect()
+        self.scan_problems = {}
+        project.close()
+        self.project_changed.emit()
+
+    def finish(self) -> bool:
+        """Save what waits to be saved; whether all of it is."""
+        return False not in [finish() for finish in self._before_closing]
+
+    def take(self, project: "Project") -> bool:
+        """Work on a project that is open already; it is the session that closes it."""
+        return self._enter(lambda: project)
+
+    def leave(self) -> None:
+        """Save what was drawn on the current scan, and show none."""
+        self.finish()
+        self.deselect()
+
+    def deselect(self) -> None:
+        """Show no scan."""
+        self._wanted = self.current = ""
+        self._loading = None
+        self.volume = self.labels = None
+        if self.watch is not None:
+            self.watch.look_away()  # Else it keeps the scan.
+        self.selected.emit("")
+
+    def before_closing(self, finish: Callable[[], object]) -> None:
+        """Call this before a project is closed, such as what saves labels; False if it fails."""
+        self._before_closing.append(finish)
+
+    def attempt(self, work: Callable[[], Any]) -> bool:
+        """Do some quick work; an error of the user becomes a problem. Whether it worked."""
+        try:
+            work()
+        except SslsegError as error:
+            self.problem.emit(Problem(str(error)))
+            return False
+        return True
+
+    # Scans
+
+    def add(self, paths: Iterable[str | Path]) -> Job | None:
+        """Add scans from files, folders and DICOM trees, in the background."""
+        project = self.project
+        if project is None:
+            self.problem.emit(Problem(NO_PROJECT))
+            return None
+        wanted = list(paths)
+
+        def ended(outcome: Outcome) -> None:
+            self.scans_changed.emit()
+            if not self.current and project.names:
+                self.select(project.names[0])
+
+        return self.run(
+            "add",
+            "Adding scans",
+            lambda stop, pause: project.iter_add_scans(wanted, stop=stop),
+            ended,
+        )
+
+    def select(self, name: str) -> None:
+        """Load a scan in the background and make it the current one."""
+        project = self.project
+        if project is None or (name == self.current and self.volume is not None):
+            return
+        found: list[tuple[Volume, Volume]] = []
+        self._wanted = name
+        self._loading = loading = None if name in self._importing else object()
+        if loading is None:
+            self.note.emit(f"{name} is shown as soon as its labels are imported.")
+            return
+
+        def load(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+            found.append((project.load(name), project.labels(name)))
+            yield Message(f"{name} is loaded.")
+
+        def ended(outcome: Outcome) -> None:
+            # The last that was asked for counts, even if another takes longer to load.
+            if found and self.project is project and self._loading is loading:
+                self._loading = None
+                if name not in project.names:  # It was removed meanwhile.
+                    return
+                self.finish()
+                self.current = name
+                self.volume, self.labels = found[0]
+                # Whether it opens with this scan next time is worth no error, as on a full disk.
+                with suppress(SslsegError):
+                    project.remember("scan", name)
+                self.selected.emit(name)
+
+        self.run("load", f"Loading {name}", load, ended)
+
+    def load_again(self) -> None:
+        """Begin anew to load the scan that is being loaded, since its labels are others now."""
+        if self._loading is not None:
+            self.select(self._wanted)
+
+    def begin_import(self, name: str) -> None:
+        """Show a scan no more until its labels are imported, so that nobody draws meanwhile."""
+        self._importing.add(name)
+        if self.current == name:
+            self.deselect()
+            self._wanted = name
+        if self._wanted == name:
+            self._loading = None  # What is being loaded are the labels before.
+
+    def end_import(self, name: str) -> None:
+        """Show a scan whose labels were imported, if it was shown or asked for."""
+        self._importing.discard(name)
+        self.labels_replaced.emit(name)
+        if self._wanted == name:
+            self.select(name)
+
+    def set_role(self, name: str, role: Any) -> None:
+        """Set the role of a patient by one of their scans."""
+        project = self.project
+        others: list[str] = []
+        if project is not None and self.attempt(
+            lambda: others.extend(other for other in project.set_role(name, role) if other != name)
+        ):
+            if others:
+                self.note.emit(
+                    f"{name} and the other scans of this patient ({', '.join(others)}) are now "
+                    + ("to train on." if role == "train" else "held out.")
+                )
+            self.scans_changed.emit()
+
+    # Done slices
+
+    def mark_done(
+        self, name: str, slices: Iterable[int], done: bool = True, plane: "Plane | None" = None
+    ) -> None:
+        """Mark slices as done, or unmark them; with a plane only if it is that of the project."""
+        project = self.project
+        if project is None:
+            return
+        wanted = list(slices)
+        change = project.mark_done if done else project.unmark
+        if self.attempt(lambda: change(name, wanted, plane)):
+            self.done_changed.emit(name)
+
+    # Runs
+
+    def look_for_runs(self) -> None:
+        """Read in the background which runs there are; ``runs_changed`` tells of it."""
+        project = self.project
+        found: list[RunSummary] = []
+        if project is None:
+            return
+
+        def look(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+            found.extend(project.runs())
+            yield from ()
+
+        def ended(outcome: Outcome) -> None:
+            if self.project is project and outcome.problem is None:
+                self.runs = found
+                self.runs_changed.emit()
+
+        self.run("look", "Looking for runs", look, ended)

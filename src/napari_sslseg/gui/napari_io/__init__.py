@@ -1,0 +1,1 @@
+"""What napari calls by the manifest: readers, writers, sample data."""

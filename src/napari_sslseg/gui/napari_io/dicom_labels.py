@@ -1,0 +1,67 @@
+"""DICOM segmentations and structure sets as labels layers on the scan that they belong to."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from napari_sslseg.core.common.errors import GeometryError
+from napari_sslseg.core.scans.formats.dispatch import is_dicom
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.labels import load_labels, read_segment_names
+from napari_sslseg.core.scans.series import Series
+from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.gui.napari_io.scan_of_labels import volume_of
+from napari_sslseg.gui.viewer.layers import LayerData, labels_layer
+from napari_sslseg.gui.viewer.window import scan_warnings, tell
+
+
+def dicom_labels_layer(series: Series, scans: Iterable[Volume]) -> LayerData:
+    """Labels layer of a DICOM segmentation, or of the contours of a structure set.
+
+    Parameters
+    ----------
+    series : Series
+        The file of labels.
+    scans : iterable of Volume
+        Scans that are open; the one that the labels fit best gives their grid.
+
+    Raises
+    ------
+    GeometryError
+        If the scan that contours were drawn on is not open.
+    """
+    own_grid = series.modality == "SEG"
+    fitting: list[tuple[Volume, list[str]]] = []
+    for like in (*scans, *([None] if own_grid else [])):
+        try:
+            with scan_warnings() as warned:
+                fitting.append((load_labels(series.path, like=like), warned))
+        except GeometryError:
+            if like is None:
+                raise
+    if not fitting:
+        raise GeometryError(
+            f"{series.path} holds contours that lie on no open scan; open the scan that they were "
+            "drawn on first, then this file."
+        )
+    # That labels refer to another scan is a warning, so the scan with the fewest is theirs.
+    labels, warned = min(fitting, key=lambda found: len(found[1]))
+    for sentence in warned:
+        tell(sentence, "warning")
+    return labels_layer(labels, read_segment_names(series.path), files=series.files)
+
+
+def dicom_scans(layers: Iterable[tuple[Any, Mapping[str, Any], str]]) -> list[Volume]:
+    """DICOM scans among the data of layers."""
+    found = []
+    for data, settings, kind in layers:
+        metadata = settings.get("metadata", {})
+        geometry, files = metadata.get("geometry"), metadata.get("files")
+        if (
+            kind == "image"
+            and isinstance(geometry, Geometry)
+            and files
+            and is_dicom(files[0])
+            and data.shape == geometry.display_shape
+        ):
+            found.append(volume_of(data, metadata, settings["name"]))
+    return found

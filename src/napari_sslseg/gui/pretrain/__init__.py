@@ -1,0 +1,1 @@
+"""Step 2, Pretrain: task, settings, preview, live pictures."""

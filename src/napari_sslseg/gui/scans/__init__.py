@@ -1,0 +1,1 @@
+"""Step 1, Scans: the project, its list of scans, the one that is shown."""

@@ -1,0 +1,176 @@
+"""Which project is open, and how another one is made or opened."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QFontMetrics, QResizeEvent
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sslseg.core.recent import recent_projects
+from napari_sslseg.gui.widgets.asking import ask
+
+if TYPE_CHECKING:
+    from napari_sslseg.gui.model.session import Session
+
+INSIDE = "Make a folder in it"
+ITSELF = "Use it itself"
+OWN_FOLDER = "few-shot project"
+SHOWN_RECENT = 5
+
+
+class ProjectBar(QWidget):
+    """Name of the project, and buttons to make one or open another.
+
+    Parameters
+    ----------
+    session : Session
+        Opens it.
+    """
+
+    def __init__(self, session: "Session") -> None:
+        super().__init__()
+        self.session = session
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        row = QHBoxLayout()
+        self.name = ElidedLabel()
+        self.name.setObjectName("project-name")
+        self.new = QPushButton("&New…")
+        self.new.setObjectName("project-new")
+        self.new.setAccessibleName("New project")
+        self.new.setToolTip("Choose an empty folder for a new project.")
+        self.new.clicked.connect(self.ask_new)
+        self.open = QPushButton("&Open")
+        self.open.setObjectName("project-open")
+        self.open.setAccessibleName("Open a project")
+        self.open.setToolTip("Open a project: a recent one, or the folder of another.")
+        self.menu = QMenu(self.open)
+        self.menu.aboutToShow.connect(self._fill_menu)
+        self.open.setMenu(self.menu)
+        row.addWidget(self.name, 1)
+        row.addWidget(self.new)
+        row.addWidget(self.open)
+        layout.addLayout(row)
+        self.recent = QWidget()
+        self.recent.setObjectName("recent-projects")
+        self._recent_layout = QVBoxLayout(self.recent)
+        self._recent_layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.recent)
+        session.project_changed.connect(self.refresh)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show what is open."""
+        project = self.session.project
+        self.name.setText(project.folder.name if project else "No project is open")
+        self.name.setToolTip(str(project.folder) if project else "")
+        while (item := self._recent_layout.takeAt(0)) is not None:
+            old = item.widget()
+            if old is not None:
+                old.deleteLater()
+        folders = recent_projects()[:SHOWN_RECENT] if project is None else []
+        if folders:
+            self._recent_layout.addWidget(QLabel("Recent projects:"))
+        for folder in folders:
+            button = QPushButton(_titled(folder))
+            button.setToolTip(str(folder))
+            button.setObjectName(f"recent-{folder.name}")
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            button.clicked.connect(lambda _=False, folder=folder: self.session.open(folder))
+            self._recent_layout.addWidget(button)
+        self.recent.setVisible(bool(folders))
+
+    def ask_new(self) -> None:
+        """Ask for a folder, and make a project there."""
+        folder = QFileDialog.getExistingDirectory(self, "Folder of the new project")
+        if not folder:
+            return
+        path = Path(folder)
+        if not (path / "project.json").exists() and _holds_something(path):
+            own = _free(path / OWN_FOLDER)
+            answer = ask(
+                self,
+                f"{path.name} holds other files. Make a folder for the project in it?",
+                [INSIDE, ITSELF],
+                more=f"It would be called “{own.name}”. Your files stay as they are in any case.",
+                name="ask-folder",
+            )
+            if answer is None:
+                return
+            path = own if answer == INSIDE else path
+        self.session.create(path)
+
+    def ask_open(self) -> None:
+        """Ask for the folder of a project, and open it."""
+        folder = QFileDialog.getExistingDirectory(self, "Folder of the project")
+        if folder:
+            self.session.open(folder)
+
+    def _fill_menu(self) -> None:
+        self.menu.clear()
+        for folder in recent_projects():
+            action = self.menu.addAction(_titled(folder))
+            action.setToolTip(str(folder))
+            action.triggered.connect(lambda _=False, folder=folder: self.session.open(folder))
+        self.menu.addSeparator()
+        self.menu.addAction("Another folder…").triggered.connect(self.ask_open)
+        if self.session.project is not None:
+            close = self.menu.addAction("Close this project")
+            close.setEnabled(self.session.training is None)
+            close.triggered.connect(self.session.close)
+
+
+class ElidedLabel(QLabel):
+    """A line that ends in "…" where it does not fit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        font = self.font()
+        font.setBold(True)
+        self.setFont(font)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._whole = ""
+
+    def setText(self, text: str) -> None:  # noqa: N802
+        self._whole = text
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        metrics = QFontMetrics(self.font())
+        shown = metrics.elidedText(self._whole, Qt.TextElideMode.ElideMiddle, self.width())
+        super().setText(shown)
+
+
+def _titled(folder: Path) -> str:
+    """Name and place of a folder; "&" is no mnemonic."""
+    return f"{folder.name}   ({folder.parent})".replace("&", "&&")
+
+
+def _holds_something(folder: Path) -> bool:
+    try:
+        return any(not item.name.startswith(".") for item in folder.iterdir())
+    except OSError:
+        return False  # Making the project tells what is wrong with it.
+
+
+def _free(path: Path) -> Path:
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name} {number}")
+    return free

@@ -1,0 +1,224 @@
+"""The scans of a project as a table for Qt: one row each, read from the record when it is shown."""
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QSize, Qt
+from qtpy.QtGui import QFont, QIcon, QImage, QPainter, QPixmap
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.project.record import ScanEntry
+    from napari_sslseg.gui.model.session import Session
+    from napari_sslseg.gui.scans.thumbnails import Thumbnails
+    from napari_sslseg.gui.scans.work import ScanWork
+
+COLUMNS = ("Scan", "Done", "Use", "Problem", "Patient", "Kind", "Size", "Spacing (mm)")
+SCAN, DONE, USE, PROBLEM, PATIENT, KIND, SHAPE, SPACING = range(len(COLUMNS))
+TIPS = (
+    "Name of the scan. Double-click a row, or press Enter, to see the scan.",
+    "Slices that are labelled and marked as done.",
+    "Train: the network learns from it. Held out: it is kept apart, to test the network on.",
+    "Whether the file is missing, or another one than when it was added.",
+    "All scans of a patient are used alike, so that no patient is both learnt from and tested on.",
+    "MR or CT.",
+    "How many axial slices, rows and columns.",
+    "Distance of the axial slices, and height and width of a pixel, in mm.",
+)
+USES = {"train": "Train", "test": "Held out"}
+THUMBNAIL = 40
+
+SORT_ROLE = Qt.ItemDataRole.UserRole
+NAME_ROLE = Qt.ItemDataRole.UserRole + 1
+
+Index = QModelIndex | QPersistentModelIndex
+
+
+class ScanTable(QAbstractTableModel):
+    """Rows in the order of the project; a proxy sorts them.
+
+    Parameters
+    ----------
+    session : Session
+        Whose project it is.
+    work : ScanWork
+        Knows what is wrong with scans.
+    thumbnails : Thumbnails
+        Makes the pictures of the rows that are seen.
+    """
+
+    def __init__(self, session: "Session", work: "ScanWork", thumbnails: "Thumbnails") -> None:
+        super().__init__()
+        self.session, self.work, self.thumbnails = session, work, thumbnails
+        self.entries: list[ScanEntry] = []
+        self._rows: dict[str, int] = {}
+        self._icons: dict[str, QIcon] = {}
+        session.project_changed.connect(self._start_again)
+        session.done_changed.connect(self._renew)
+        session.scans_changed.connect(self._renew)
+        session.selected.connect(self._repaint)
+        work.changed.connect(self._repaint)
+        thumbnails.made.connect(self._show_picture)
+        self._start_again()
+
+    def row_of(self, name: str) -> int | None:
+        """Row of a scan."""
+        return self._rows.get(name)
+
+    def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
+        return 0 if parent.isValid() else len(self.entries)
+
+    def columnCount(self, parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
+        return 0 if parent.isValid() else len(COLUMNS)
+
+    def headerData(  # noqa: N802
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        if role == Qt.ItemDataRole.DisplayRole:
+            return COLUMNS[section]
+        return TIPS[section] if role == Qt.ItemDataRole.ToolTipRole else None
+
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        entry, column = self.entries[index.row()], index.column()
+        if role == NAME_ROLE:
+            return entry.name
+        if role == Qt.ItemDataRole.DisplayRole:
+            return self._text(entry, column)
+        if role == SORT_ROLE:
+            return self._sort_key(entry, column)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return self._tip(entry, column)
+        if role == Qt.ItemDataRole.DecorationRole and column == SCAN:
+            return self._picture(entry.name)
+        if role == Qt.ItemDataRole.TextAlignmentRole and column == DONE:
+            return Qt.AlignmentFlag.AlignCenter
+        if role == Qt.ItemDataRole.FontRole and entry.name == self.session.current:
+            font = QFont()
+            font.setBold(True)
+            return font
+        if role == Qt.ItemDataRole.SizeHintRole and column == SCAN:
+            return QSize(140, THUMBNAIL + 4)
+        return None
+
+    def _text(self, entry: "ScanEntry", column: int) -> str:
+        match column:
+            case 0:
+                return entry.name
+            case 1:
+                return str(entry.done_count) if entry.done else "–"
+            case 2:
+                return USES[entry.role]
+            case 3:
+                return self.kind_of_problem(entry.name)
+            case 4:
+                return entry.subject
+            case 5:
+                return entry.modality
+            case 6:
+                return " × ".join(map(str, entry.shape))
+        spacing = self.spacing(entry)
+        return " × ".join(f"{value:.3g}" for value in spacing) if spacing else "…"
+
+    def kind_of_problem(self, name: str) -> str:
+        """In a word, what is wrong with a scan."""
+        sentence = self.work.problems.get(name)
+        if sentence is None:
+            return ""
+        known = {"is missing": "Missing", "was changed": "Changed", "labels": "No labels"}
+        return next((word for part, word in known.items() if part in sentence), "Unreadable")
+
+    def spacing(self, entry: "ScanEntry") -> tuple[float, float, float] | None:
+        """Voxel size in mm, which projects of early versions do not know until it is read."""
+        return entry.spacing or self.thumbnails.spacings.get(entry.name)
+
+    def _sort_key(self, entry: "ScanEntry", column: int) -> Any:
+        if column == DONE:
+            return entry.done_count
+        if column == SHAPE:
+            first, second, third = entry.shape
+            return first * second * third
+        if column == SPACING:
+            first_mm, second_mm, third_mm = self.spacing(entry) or (0.0, 0.0, 0.0)
+            return first_mm * second_mm * third_mm
+        return self._text(entry, column).casefold()
+
+    def _tip(self, entry: "ScanEntry", column: int) -> str:
+        problem = self.work.problems.get(entry.name)
+        if problem is not None and column in (SCAN, PROBLEM):
+            return problem
+        return entry.absolute if column == SCAN else TIPS[column]
+
+    def _picture(self, name: str) -> QIcon:
+        found = self._icons.get(name)
+        if found is not None:
+            return found
+        picture = self.thumbnails.get(name)
+        pixmap = QPixmap(THUMBNAIL, THUMBNAIL)
+        pixmap.fill(Qt.GlobalColor.black)
+        if picture is None:
+            return _icon(pixmap)
+        rows, columns = picture.shape
+        image = QImage(picture.data, columns, rows, columns, QImage.Format.Format_Grayscale8)
+        scaled = image.copy().scaled(
+            THUMBNAIL,
+            THUMBNAIL,
+            Qt.AspectRatioMode.KeepAspectRatio,
+            Qt.TransformationMode.SmoothTransformation,
+        )
+        painter = QPainter(pixmap)
+        painter.drawImage(
+            (THUMBNAIL - scaled.width()) // 2, (THUMBNAIL - scaled.height()) // 2, scaled
+        )
+        painter.end()
+        self._icons[name] = _icon(pixmap)
+        return self._icons[name]
+
+    def _start_again(self) -> None:
+        self.beginResetModel()
+        self._icons.clear()
+        self._take_entries()
+        self.endResetModel()
+
+    def _take_entries(self) -> None:
+        project = self.session.project
+        self.entries = list(project.record.scans) if project is not None else []
+        self._rows = {entry.name: row for row, entry in enumerate(self.entries)}
+
+    def _renew(self) -> None:
+        """Follow the project, with as little stir as possible: rows come last, or go anywhere."""
+        project = self.session.project
+        now = [entry.name for entry in project.record.scans] if project is not None else []
+        kept = set(now)
+        for row in reversed(range(len(self.entries))):
+            if self.entries[row].name not in kept:
+                self.beginRemoveRows(QModelIndex(), row, row)
+                self._icons.pop(self.entries.pop(row).name, None)
+                self.endRemoveRows()
+        before = [entry.name for entry in self.entries]
+        if now[: len(before)] != before:
+            self._start_again()
+            return
+        if len(now) > len(before):
+            self.beginInsertRows(QModelIndex(), len(before), len(now) - 1)
+            self._take_entries()
+            self.endInsertRows()
+        self._take_entries()
+        self._repaint()
+
+    def _repaint(self) -> None:
+        if self.entries:
+            last = self.index(len(self.entries) - 1, len(COLUMNS) - 1)
+            self.dataChanged.emit(self.index(0, 0), last)
+
+    def _show_picture(self, name: str) -> None:
+        self._icons.pop(name, None)
+        row = self.row_of(name)
+        if row is not None:
+            self.dataChanged.emit(self.index(row, SCAN), self.index(row, SPACING))
+
+
+def _icon(pixmap: QPixmap) -> QIcon:
+    """The same where a row is chosen, since a tint would change its greys."""
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)
+    return icon

@@ -1,0 +1,153 @@
+"""Small pictures of the middle slices of scans, read in the background and kept in memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from psygnal import Signal
+
+from napari_sslseg.core.common.errors import SslsegError
+from napari_sslseg.core.common.events import Event, PauseFlag, StopFlag
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
+from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.gui.model.jobs import Job, Outcome
+from napari_sslseg.gui.viewer.layers import contrast_limits
+
+if TYPE_CHECKING:
+    from napari_sslseg.gui.model.session import Session
+
+SIDE = 64
+"""Pixels of a picture along its longer side."""
+
+
+@dataclass(frozen=True, eq=False)
+class Thumbnail(Event):
+    """The picture of a scan: grey values, None if it cannot be read; and its voxel size."""
+
+    name: str
+    picture: np.ndarray | None
+    spacing: tuple[float, float, float] | None = None
+
+
+def middle_slice(volume: Volume, plane: Plane = "axial", side: int = SIDE) -> np.ndarray:
+    """The middle slice as a picture in its true proportions.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    plane : {"axial", "coronal", "sagittal"}
+        Across which axis.
+    side : int
+        Pixels along the longer side.
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, columns)
+    """
+    axis = PLANE_AXIS[plane]
+    image = np.take(volume.data, volume.data.shape[axis] // 2, axis=axis)
+    spacing = np.delete(volume.spacing, axis)
+    size = np.array(image.shape) * spacing
+    rows, columns = np.maximum(1, np.round(side * size / size.max())).astype(int)
+    # Nearest neighbours: quick, and good enough to tell scans apart.
+    y = (np.arange(rows) + 0.5) * image.shape[0] / rows
+    x = (np.arange(columns) + 0.5) * image.shape[1] / columns
+    small = image[np.ix_(y.astype(int), x.astype(int))].astype(np.float32)
+    low, high = contrast_limits(volume.data, volume.modality)
+    return np.ascontiguousarray(np.clip((small - low) / (high - low) * 255, 0, 255), np.uint8)
+
+
+class Thumbnails:
+    """Pictures of the scans that are looked at in the list.
+
+    Attributes
+    ----------
+    made : Signal of str
+        The picture of a scan is there, or cannot be had.
+    """
+
+    made = Signal(str)
+
+    def __init__(self, session: "Session") -> None:
+        self.session = session
+        self.spacings: dict[str, tuple[float, float, float]] = {}
+        self._pictures: dict[str, np.ndarray | None] = {}
+        self._contents: dict[str, str] = {}
+        self._wanted: list[str] = []
+        self._job: Job | None = None
+        session.project_changed.connect(self._forget)
+        session.selected.connect(self._take)
+        session.told.connect(self._hear)
+
+    def get(self, name: str) -> np.ndarray | None:
+        """The picture, if it is there; else it will be made, those asked for last first."""
+        self._forget_other(name)
+        if name not in self._pictures and self.session.project is not None:
+            if name in self._wanted:
+                self._wanted.remove(name)
+            self._wanted.append(name)
+            self._start()
+        return self._pictures.get(name)
+
+    def _forget_other(self, name: str) -> None:
+        """Forget the picture of another scan that had this name."""
+        project = self.session.project
+        if project is not None and name in project.names:
+            content = project.entry(name).content
+            if self._contents.setdefault(name, content) != content:
+                self._contents[name] = content
+                self._pictures.pop(name, None)
+                self.spacings.pop(name, None)
+
+    def _start(self) -> None:
+        project = self.session.project
+        if project is None or (self._job is not None and self._job.active):
+            return
+        wanted = self._wanted
+
+        def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+            while wanted and not stop.is_set:
+                name = wanted.pop()
+                try:
+                    volume = project.load(name)
+                except (SslsegError, OSError, MemoryError):
+                    yield Thumbnail(name, None)  # The list tells what is wrong with it.
+                else:
+                    yield Thumbnail(name, middle_slice(volume), volume.spacing)
+
+        def ended(_: Outcome) -> None:
+            if self._job is job:
+                self._job = None
+                if self._wanted:  # Asked for between its last look and its end.
+                    self._start()
+
+        job = self._job = self.session.run("thumbnails", "Drawing pictures", events, ended)
+
+    def _hear(self, job: Job, events: list[Event]) -> None:
+        if job is self._job:
+            for event in events:
+                if isinstance(event, Thumbnail):
+                    self._keep(event)
+
+    def _take(self, name: str) -> None:
+        """Make the picture of a scan that is loaded anyway."""
+        volume = self.session.volume
+        if name and volume is not None and self._pictures.get(name) is None:
+            self._keep(Thumbnail(name, middle_slice(volume), volume.spacing))
+
+    def _keep(self, event: Thumbnail) -> None:
+        self._pictures[event.name] = event.picture
+        if event.spacing is not None:
+            self.spacings[event.name] = event.spacing
+        self.made.emit(event.name)
+
+    def _forget(self) -> None:
+        if self._job is not None:
+            self._job.stop()
+            self._job = None
+        self._wanted = []
+        self._pictures.clear()
+        self._contents.clear()
+        self.spacings.clear()

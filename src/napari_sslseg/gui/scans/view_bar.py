@@ -1,0 +1,142 @@
+"""How the scan is looked at: the plane of the project, and brightness and contrast."""
+
+from typing import TYPE_CHECKING, get_args
+
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QWidget,
+)
+
+from napari_sslseg.core.common.sizes import Plane
+from napari_sslseg.gui.viewer.windowing import CUSTOM, Windowing, presets
+from napari_sslseg.gui.widgets.asking import ask
+from napari_sslseg.gui.widgets.quiet import QuietComboBox
+
+if TYPE_CHECKING:
+    from napari_sslseg.gui.model.session import Session
+    from napari_sslseg.gui.scans.work import ScanWork
+
+PLANES: tuple[Plane, ...] = get_args(Plane)
+PLANE_TIP = (
+    "Slices are labelled, and marked as done, along this plane. To look along another one without "
+    "changing that, use the button of napari below the layers, or press Ctrl+E."
+)
+WINDOW_TIP = (
+    "Brightness and contrast. Hold Shift and drag on the image: to the right for less contrast "
+    "(a wider window), down for a darker image (a higher level)."
+)
+
+
+class ViewBar(QWidget):
+    """Buttons of the planes, presets of the window, and its width and level.
+
+    Parameters
+    ----------
+    session : Session
+        Whose project has a plane.
+    work : ScanWork
+        Changes it.
+    windowing : Windowing
+        Changes brightness and contrast.
+    """
+
+    def __init__(self, session: "Session", work: "ScanWork", windowing: Windowing) -> None:
+        super().__init__()
+        self.session, self.work, self.windowing = session, work, windowing
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setColumnStretch(1, 1)
+        layout.addWidget(QLabel("Plane"), 0, 0)
+        layout.addLayout(self._make_planes(), 0, 1)
+        label = QLabel("&Window")
+        self.preset = QuietComboBox()
+        self.preset.setObjectName("window-preset")
+        self.preset.setAccessibleName("Window")
+        self.preset.setToolTip(WINDOW_TIP)
+        self.preset.textActivated.connect(self.windowing.choose)
+        label.setBuddy(self.preset)
+        self.values = QLabel()
+        self.values.setObjectName("window-values")
+        self.values.setToolTip(WINDOW_TIP)
+        row = QHBoxLayout()
+        row.addWidget(self.preset, 1)
+        row.addWidget(self.values)
+        layout.addWidget(label, 1, 0)
+        layout.addLayout(row, 1, 1)
+        session.project_changed.connect(self.refresh)
+        session.plane_changed.connect(self.refresh)
+        windowing.changed.connect(self.show_window)
+        self.refresh()
+        self.show_window()
+
+    def _make_planes(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(2)
+        self.planes = QButtonGroup(self)
+        for number, plane in enumerate(PLANES):
+            button = QPushButton(plane.capitalize())
+            button.setObjectName(f"plane-{plane}")
+            button.setAccessibleName(f"{plane.capitalize()} plane")
+            button.setToolTip(PLANE_TIP)
+            button.setCheckable(True)
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            self.planes.addButton(button, number)
+            row.addWidget(button, 1)
+        self.planes.idClicked.connect(lambda number: self.choose_plane(PLANES[number]))
+        return row
+
+    def choose_plane(self, plane: Plane) -> None:
+        """Change the plane of the project, after a question if slices are done."""
+        project = self.session.project
+        self.session.finish()  # What is done counts, also if it is not saved yet.
+        total = self.work.done_total()
+        if project is None or project.plane == plane:
+            return
+        unmark = f"Unmark {total} slice{'' if total == 1 else 's'}"
+        if not total or ask(
+            self,
+            f"{unmark}, and label along the {plane} plane?",
+            [unmark],
+            more="Slices that are done along one plane say nothing about those that cross it. "
+            "What is drawn stays.",
+            name="ask-plane",
+        ):
+            self.work.set_plane(plane, unmark=bool(total))
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the plane of the project."""
+        project = self.session.project
+        self.planes.setExclusive(False)  # Else the last one could not be let go.
+        for number, plane in enumerate(PLANES):
+            button = self.planes.button(number)
+            button.setEnabled(project is not None)
+            button.setChecked(project is not None and project.plane == plane)
+        self.planes.setExclusive(True)
+
+    def show_window(self) -> None:
+        """Show the window of the scan."""
+        modality = self.windowing.modality
+        self.preset.setEnabled(modality is not None)
+        names = presets(modality) if modality is not None else []
+        shown = self.windowing.preset
+        if shown == CUSTOM and modality is not None:
+            names = [*names, CUSTOM]
+        if names != [self.preset.itemText(i) for i in range(self.preset.count())]:
+            self.preset.clear()
+            self.preset.addItems(names)
+        self.preset.setCurrentText(shown)
+        width, level = self.windowing.window
+        self.values.setText(
+            f"W {_number(width)}  L {_number(level)}" if modality is not None else ""
+        )
+
+
+def _number(value: float) -> str:
+    """Whole where that is exact enough."""
+    return f"{value:.0f}" if abs(value) >= 10 or value == int(value) else f"{value:.2g}"

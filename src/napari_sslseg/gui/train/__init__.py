@@ -1,0 +1,1 @@
+"""Step 4, Train: start, settings, curves, scores."""

@@ -1,0 +1,1 @@
+"""The napari viewer around the panel: layers, windows, the live prediction."""

@@ -1,0 +1,101 @@
+"""What a network in training makes of the slice that is looked at, as a layer of its own."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sslseg.core.common.events import Event, Preview
+from napari_sslseg.core.common.pictures import SlicePrediction
+from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.training.watch import Watch
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+    from napari_sslseg.gui.model.jobs import Job
+    from napari_sslseg.gui.model.session import Session
+    from napari_sslseg.gui.viewer.scene import Scene
+
+NAME = "prediction in training"
+
+
+class LivePrediction:
+    """Asks a fine-tuning for the slice that is shown, and shows what it says. Needs no Qt.
+
+    The layer holds one slice at a time; it goes when the training ends. Labels of a person are
+    never touched.
+    """
+
+    def __init__(self, session: "Session", scene: "Scene") -> None:
+        self.session, self.scene = session, scene
+        self._layer: Labels | None = None
+        self._shown: tuple[slice | int, ...] | None = None
+        session.told.connect(self._hear)
+        session.jobs_changed.connect(self._jobs_changed)
+        scene.moved.connect(lambda _: self.look())
+        scene.changed.connect(self._changed)
+        scene.front_changed.connect(self._give_way)
+
+    def look(self) -> None:
+        """Ask for the slice that is looked at now."""
+        volume = self.session.volume
+        if self.session.watch is None:
+            self.session.watch = Watch()
+        if volume is not None and self.scene.image is not None:
+            self.session.watch.look_at(volume, self.scene.slice)
+
+    @property
+    def layer(self) -> "Labels | None":
+        """The layer, while there is one; a person may have removed it."""
+        layer = self._layer
+        return layer if layer is not None and layer in self.scene.viewer.layers else None
+
+    def _changed(self) -> None:
+        self._layer = self._shown = None
+        self.look()
+
+    def _jobs_changed(self) -> None:
+        training = self.session.training
+        if training is None or training.kind != "finetune":
+            self._remove()
+
+    def _hear(self, job: "Job", events: list[Event]) -> None:
+        if job.kind != "finetune" or not job.active:
+            return
+        for event in events:
+            if isinstance(event, Preview) and isinstance(event.picture, SlicePrediction):
+                self._show(event.picture)
+
+    def _show(self, picture: SlicePrediction) -> None:
+        image = self.scene.image
+        if image is None or picture.scan != self.session.current:
+            return
+        axis = PLANE_AXIS[picture.plane]
+        shape = list(image.data.shape)
+        if not 0 <= picture.index < shape.pop(axis) or picture.labels.shape != tuple(shape):
+            return  # Of a scan that was replaced by one of the same name.
+        layer = self.layer
+        if layer is None:
+            self._shown = None
+            layer = self._layer = self.scene.add_prediction(
+                np.zeros(image.data.shape, np.uint8), NAME, "live"
+            )
+            self.scene.front_changed.emit()
+        where: list[Any] = [slice(None)] * 3
+        where[axis] = picture.index
+        if self._shown is not None:
+            layer.data[self._shown] = 0
+        layer.data[tuple(where)] = picture.labels
+        self._shown = tuple(where)
+        layer.refresh()
+
+    def _give_way(self) -> None:
+        if self.layer is not None:
+            self.layer.visible = not self.scene.hides("live")
+
+    def _remove(self) -> None:
+        layer = self.layer
+        self._layer = self._shown = None
+        if layer is not None:
+            self.scene.viewer.layers.remove(layer)
+            self.scene.front_changed.emit()

@@ -1,0 +1,161 @@
+"""Brightness and contrast of the scan that is shown: presets, and dragging with Shift held."""
+
+import weakref
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psygnal import Signal
+
+from napari_sslseg.core.scans.volume import Modality, sampled
+from napari_sslseg.gui.viewer.layers import contrast_limits
+
+if TYPE_CHECKING:
+    from napari_sslseg.gui.viewer.scene import Scene
+
+# Width and level in HU, as radiologists are used to.
+CT_PRESETS: dict[str, tuple[float, float]] = {
+    "Soft tissue": (400, 40),
+    "Liver": (150, 70),
+    "Lung": (1500, -600),
+    "Bone": (1800, 400),
+    "Brain": (80, 40),
+}
+AUTO = "Auto"
+FULL = "Full range"
+CUSTOM = "Custom"
+
+PIXELS = 300
+"""Drag so far to double the width, or to move the level by the width."""
+
+
+def presets(modality: Modality) -> list[str]:
+    """Names of the presets for a kind of scan; the first is how it is shown at first."""
+    return [*CT_PRESETS, FULL] if modality == "CT" else [AUTO, FULL]
+
+
+class Windowing:
+    """The window (width and level) of the scan in a scene.
+
+    Attributes
+    ----------
+    changed : Signal
+        The window, or the scan, changed.
+    """
+
+    changed = Signal()
+
+    def __init__(self, scene: "Scene") -> None:
+        self.scene = scene
+        self._layer: Any = None
+        scene.changed.connect(self._attach)
+        # The viewer must not keep what belongs to a panel that was closed.
+        me = weakref.ref(self)
+
+        def drag_window(viewer: Any, event: Any) -> Generator[None, None, None]:
+            known = me()
+            if known is not None:
+                yield from known.drag(viewer, event)
+
+        self._callback = drag_window
+        scene.viewer.mouse_drag_callbacks.append(drag_window)
+        self._attach()
+
+    def release(self) -> None:
+        """Let go of the viewer."""
+        if self._callback in self.scene.viewer.mouse_drag_callbacks:
+            self.scene.viewer.mouse_drag_callbacks.remove(self._callback)
+
+    @property
+    def modality(self) -> Modality | None:
+        """Kind of the scan that is shown, if one is."""
+        volume = self.scene.session.volume
+        return volume.modality if self.scene.image is not None and volume is not None else None
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """Width and level."""
+        if self.scene.image is None:
+            return 0.0, 0.0
+        low, high = self.scene.image.contrast_limits
+        return float(high - low), float(low + high) / 2
+
+    @property
+    def preset(self) -> str:
+        """Name of the preset that is shown, else ``Custom``."""
+        for name in presets(self.modality) if self.modality else []:
+            if np.allclose(self._window_of(name), self.window, rtol=1e-4, atol=1e-4):
+                return name
+        return CUSTOM
+
+    def choose(self, name: str) -> None:
+        """Take a preset, for all scans of this kind in the project."""
+        if self.modality is None:
+            return
+        self.set(*self._window_of(name))
+        session = self.scene.session
+        project = session.project
+        if project is not None:
+            session.attempt(lambda: project.remember(f"window {self.modality}", name))
+
+    def set(self, width: float, level: float) -> None:
+        """Set width and level."""
+        image = self.scene.image
+        if image is not None:
+            width = max(width, _least_width(image.data))
+            image.contrast_limits = (level - width / 2, level + width / 2)
+
+    def drag(self, viewer: Any, event: Any) -> Generator[None, None, None]:
+        """Shift + drag: to the right widens the window, down raises its level (darker)."""
+        image = self.scene.image
+        # The modifiers are keys of vispy, equal to their names but no strings.
+        shift_alone = len(event.modifiers) == 1 and "Shift" in event.modifiers
+        if image is None or not shift_alone or event.button != 1:
+            return
+        if viewer.dims.ndisplay != 2 or image not in viewer.layers or not image.visible:
+            return
+        # napari hands the mouse to the active layer next, which might paint with it.
+        before = set(viewer.layers.selection)
+        viewer.layers.selection = {image}
+        width, level = self.window
+        start = np.array(event.pos[:2], float)
+        yield
+        while event.type == "mouse_move":
+            right, down = (np.array(event.pos[:2], float) - start) / PIXELS
+            self.set(width * 2.0**right, level + width * down)
+            event.handled = True
+            yield
+        viewer.layers.selection = {layer for layer in before if layer in viewer.layers}
+
+    def _window_of(self, name: str) -> tuple[float, float]:
+        if name in CT_PRESETS:
+            return CT_PRESETS[name]
+        assert self.scene.image is not None
+        assert self.modality is not None
+        data = self.scene.image.data
+        if name == AUTO:
+            low, high = contrast_limits(data, "MR")
+        else:
+            values = sampled(data)
+            low, high = float(values.min()), float(values.max())
+        return max(high - low, _least_width(data)), (low + high) / 2
+
+    def _attach(self) -> None:
+        if self._layer is not None:
+            self._layer.events.contrast_limits.disconnect(self._tell)
+        self._layer = self.scene.image
+        modality, project = self.modality, self.scene.session.project
+        if self._layer is not None and modality is not None and project is not None:
+            self._layer.events.contrast_limits.connect(self._tell)
+            name = project.recall(f"window {modality}")
+            if name in presets(modality):
+                self.set(*self._window_of(name))
+        self.changed.emit()
+
+    def _tell(self) -> None:
+        self.changed.emit()
+
+
+def _least_width(data: np.ndarray) -> float:
+    """The narrowest window: one step of whole numbers, else hardly anything."""
+    return 1.0 if data.dtype.kind in "iub" else 1e-6

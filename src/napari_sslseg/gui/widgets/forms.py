@@ -1,0 +1,319 @@
+"""Forms made of pydantic settings: a row for each field, and what is wrong with it beside it.
+
+A title labels a row and a description is its tooltip, so settings explain themselves once, for the
+command line, the documents and the screen alike.
+"""
+
+from collections.abc import Collection, Iterable
+from types import NoneType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QFormLayout, QGroupBox, QLabel, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_sslseg.gui.widgets.form_fields import ChoiceEditor, Editor, make_editor, variants
+
+WARNING = "⚠ "
+
+
+class SettingsForm(QWidget):
+    """A form for settings.
+
+    Parameters
+    ----------
+    start : BaseModel
+        Settings to begin with; the form is one for their type.
+    without : collection of str
+        Fields that are not shown and stay as they are. Those that have no editor, such as mappings,
+        are not shown either.
+
+    Attributes
+    ----------
+    changed : Signal
+        Somebody changed something; :meth:`value` tells whether it is possible.
+    """
+
+    changed = Signal()
+
+    def __init__(self, start: BaseModel, without: Collection[str] = ()) -> None:
+        super().__init__()
+        self._start = start
+        self._editors: dict[str, Editor] = {}
+        self._problems: dict[str, QLabel] = {}
+        self._quiet = False
+        self._layout = QFormLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setVerticalSpacing(3)
+        self._layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        # Beside each other where there is room, else below.
+        self._layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        for name, field in type(start).model_fields.items():
+            if name not in without and not name.startswith("_"):
+                self._add(name, field)
+        self._general = self._note("form-problem")
+        self._layout.addRow(self._general)
+        self.set_value(start)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields that are shown."""
+        return tuple(self._editors)
+
+    def editor(self, name: str) -> Editor:
+        """The editor of a field."""
+        return self._editors[name]
+
+    def problem(self, name: str = "") -> str:
+        """What is said to be wrong with a field, or without a name with all of them together."""
+        return (self._problems[name] if name else self._general).text().removeprefix(WARNING)
+
+    def set_value(self, settings: BaseModel) -> None:
+        """Show settings."""
+        self._start, self._quiet = settings, True
+        for name, editor in self._editors.items():
+            editor.set(getattr(settings, name))
+        self._quiet = False
+        self._check()
+
+    def value(self) -> Any:
+        """Settings as they stand in the form; None where something is impossible."""
+        return self._check()
+
+    def changes(self) -> dict[str, Any]:
+        """Fields that differ from those that the form began with; empty where impossible."""
+        found = self._check()
+        if found is None:
+            return {}
+        return {
+            name: getattr(found, name)
+            for name in self._editors
+            if getattr(found, name) != getattr(self._start, name)
+        }
+
+    def _add(self, name: str, field: FieldInfo) -> None:
+        title = field.title or name.replace("_", " ").capitalize()
+        editor = field_editor(field, getattr(self._start, name))
+        if editor is None:
+            return
+        hint = field_hint(field)
+        for part in (editor, editor.inner):
+            part.setToolTip(hint)
+            part.setAccessibleName(title)
+        editor.setObjectName(f"field-{name}")
+        editor.inner.setObjectName(f"edit-{name}")
+        problem = self._note(f"problem-{name}")
+        self._editors[name], self._problems[name] = editor, problem
+        if isinstance(editor.inner, QGroupBox):
+            editor.inner.setTitle(title)
+            self._layout.addRow(editor)
+        else:
+            label = QLabel(title)
+            label.setToolTip(hint)
+            label.setBuddy(editor.inner)
+            self._layout.addRow(label, editor)
+        self._layout.addRow(problem)
+        editor.changed.connect(self._edited)
+
+    def _note(self, name: str) -> QLabel:
+        note = QLabel()
+        note.setObjectName(name)
+        note.setWordWrap(True)
+        note.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        note.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        note.hide()
+        return note
+
+    def _edited(self) -> None:
+        if not self._quiet:
+            self._check()
+            self.changed.emit()
+
+    def _check(self) -> Any:
+        """Settings if they are possible; says beside the fields why they are not."""
+        values = {name: getattr(self._start, name) for name in type(self._start).model_fields}
+        told: dict[str, str] = {}
+        for name, editor in self._editors.items():
+            try:
+                values[name] = editor.get()
+            except ValueError as error:
+                told[name] = str(error)
+        found = None
+        if not told:
+            try:
+                found = type(self._start)(**values)
+            except ValidationError as error:
+                told = problems_of(error)
+        for name, label in self._problems.items():
+            _say(label, told.pop(name, ""))
+        _say(self._general, next(iter(told.values()), ""))
+        return found
+
+
+class NestedEditor(Editor):
+    """Settings within settings: a box, which can be unchecked where they are optional."""
+
+    def __init__(self, start: BaseModel, optional: bool) -> None:
+        self.box = QGroupBox()
+        super().__init__(self.box)
+        self.form = SettingsForm(start)
+        layout = QVBoxLayout(self.box)
+        layout.addWidget(self.form)
+        self.box.setCheckable(optional)
+        self.box.toggled.connect(self.form.setVisible)
+        self.box.toggled.connect(lambda on: self.changed.emit())
+        self.form.changed.connect(self.changed)
+
+    def get(self) -> Any:
+        """Give the settings, None if unchecked."""
+        if self.box.isCheckable() and not self.box.isChecked():
+            return None
+        found = self.form.value()
+        if found is None:
+            raise ValueError("Something in this box is not possible yet.")
+        return found
+
+    def set(self, value: Any) -> None:
+        """Show settings."""
+        if self.box.isCheckable():
+            self.box.setChecked(value is not None)
+            self.form.setVisible(value is not None)
+        if value is not None:
+            self.form.set_value(value)
+
+
+class OneOfEditor(Editor):
+    """Settings of one of several kinds: which, and below the form of that kind."""
+
+    def __init__(self, kinds: Iterable[type[BaseModel]]) -> None:
+        self.kinds = tuple(kinds)
+        box = QWidget()
+        super().__init__(box)
+        self._column = QVBoxLayout(box)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self.pick = ChoiceEditor(tuple(_title(kind) for kind in self.kinds))
+        self._column.addWidget(self.pick)
+        self.form: SettingsForm | None = None
+        self.pick.changed.connect(self._other)
+
+    def get(self) -> Any:
+        """Give the settings."""
+        found = None if self.form is None else self.form.value()
+        if found is None:
+            raise ValueError("Something below is not possible yet.")
+        return found
+
+    def set(self, value: Any) -> None:
+        """Show settings, whichever kind they are of."""
+        self.pick.blockSignals(True)
+        self.pick.set(_title(type(value)))
+        self.pick.blockSignals(False)
+        self._show(value)
+
+    def _other(self) -> None:
+        kind = next(kind for kind in self.kinds if _title(kind) == self.pick.get())
+        self._show(kind())
+        self.changed.emit()
+
+    def _show(self, value: BaseModel) -> None:
+        if self.form is not None:
+            self._column.removeWidget(self.form)
+            self.form.deleteLater()
+        self.form = SettingsForm(value)
+        self.form.changed.connect(self.changed)
+        self._column.addWidget(self.form)
+
+
+def field_editor(field: FieldInfo, start: Any) -> Editor | None:
+    """Make the editor of a field; None for what has none, and for what cannot be chosen."""
+    kinds = variants(field.annotation)
+    models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+    optional = NoneType in kinds
+    if models:
+        if len(models) + optional != len(kinds):
+            return None
+        if len(models) > 1:
+            return None if optional else OneOfEditor(models)
+        begun = start if start is not None else _least(models[0])
+        return None if begun is None else NestedEditor(begun, optional)
+    editor = make_editor(field.annotation, *bounds(field))
+    if isinstance(editor, ChoiceEditor) and editor.combo.count() < 2:
+        return None
+    if editor is not None:
+        editor.inner.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return editor
+
+
+def bounds(field: FieldInfo) -> tuple[float | None, float | None]:
+    """Lowest and highest whole number that a field takes, as far as there are bounds."""
+    low: float | None = None
+    high: float | None = None
+    for rule in field.metadata:
+        for name, step in (("ge", 0), ("gt", 1)):
+            if getattr(rule, name, None) is not None:
+                low = getattr(rule, name) + step
+        for name, step in (("le", 0), ("lt", -1)):
+            if getattr(rule, name, None) is not None:
+                high = getattr(rule, name) + step
+    return low, high
+
+
+def field_hint(field: FieldInfo) -> str:
+    """What a tooltip says: the description, broken into lines, as rich text is."""
+    from html import escape
+
+    return f"<p>{escape(field.description)}</p>" if field.description else ""
+
+
+def problems_of(error: ValidationError) -> dict[str, str]:
+    """One sentence for each field that is wrong, by its name; by "" what is wrong with several."""
+    told: dict[str, str] = {}
+    for item in error.errors(include_url=False):
+        name = str(item["loc"][0]) if item["loc"] else ""
+        told.setdefault(name, sentence(item))
+    return told
+
+
+def sentence(item: Any) -> str:
+    """Say in plain words what pydantic found."""
+    context = item.get("ctx", {})
+    match item["type"]:
+        case "greater_than":
+            return f"Must be more than {context['gt']:g}."
+        case "greater_than_equal":
+            return f"Must be at least {context['ge']:g}."
+        case "less_than":
+            return f"Must be less than {context['lt']:g}."
+        case "less_than_equal":
+            return f"Must be at most {context['le']:g}."
+        case "too_short":
+            return f"Needs at least {context['min_length']}."
+        case "too_long":
+            return f"Takes at most {context['max_length']}."
+        case "missing":
+            return "Is missing."
+    text = item["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _say(label: QLabel, text: str) -> None:
+    label.setText(f"{WARNING}{text}" if text else "")
+    label.setVisible(bool(text))
+
+
+def _title(kind: type[BaseModel]) -> str:
+    return str(getattr(kind, "title", kind.__name__))
+
+
+def _least(kind: type[BaseModel]) -> BaseModel | None:
+    """Settings of a kind with the smallest values that are possible, where it has no defaults."""
+    values = {}
+    for name, field in kind.model_fields.items():
+        if field.is_required():
+            low, _ = bounds(field)
+            values[name] = low if low is not None else 0
+    try:
+        return kind(**values)
+    except ValidationError:
+        return None
