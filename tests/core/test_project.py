@@ -19,7 +19,7 @@ from napari_sslseg.core.common.errors import ConfigError, GeometryError, Project
 from napari_sslseg.core.common.events import Message, Progress, StopFlag
 from napari_sslseg.core.project.names import free_name, is_name, safe_name
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.core.recent import recent_projects, remember_project
+from napari_sslseg.core.project.recent import recent_projects, remember_project
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels, save_labels
 from napari_sslseg.core.scans.volume import Volume, load_volume
@@ -152,7 +152,7 @@ class TestFolder:
     def test_it_is_light(self):
         code = (
             "import sys\nfrom napari_sslseg.core.project.project import Project\n"
-            "from napari_sslseg.core.recent import recent_projects\n"
+            "from napari_sslseg.core.project.recent import recent_projects\n"
             "heavy = {'torch', 'monai', 'napari', 'qtpy', 'SimpleITK', 'highdicom', 'lightning'}\n"
             "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
         )

@@ -11,8 +11,8 @@ from .demo.phantom.patient import (
 from .pretext.context_prediction import ContextPrediction as ContextPrediction
 from .project.add import AddedScans as AddedScans
 from .project.project import LabelledSplit as LabelledSplit, Project as Project
+from .project.recent import recent_projects as recent_projects, remember_project as remember_project
 from .project.record import ProjectClass as ProjectClass, ScanEntry as ScanEntry
-from .recent import recent_projects as recent_projects, remember_project as remember_project
 from .results.evaluate import (
     evaluate as evaluate,
     evaluate_folders as evaluate_folders,

@@ -93,7 +93,7 @@ class SessionBase(SessionJobs):
         return self._enter(lambda: Project.open(folder))
 
     def _enter(self, make: "Callable[[], Project]") -> bool:
-        from napari_sslseg.core.recent import remember_project
+        from napari_sslseg.core.project.recent import remember_project
 
         if self.training is not None:
             self.problem.emit(Problem("A training runs; stop it before another project is opened."))

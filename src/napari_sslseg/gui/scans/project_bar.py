@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sslseg.core.recent import recent_projects
+from napari_sslseg.core.project.recent import recent_projects
 from napari_sslseg.gui.widgets.asking import ask
 
 if TYPE_CHECKING:
