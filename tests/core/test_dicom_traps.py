@@ -283,7 +283,7 @@ def test_files_that_a_disc_lacks_are_told(tmp_path):
 
 
 def test_a_list_does_not_lead_out_of_its_folder(tmp_path):
-    from napari_sslseg.core.dicom.directory import listed_files
+    from napari_sslseg.core.scans.formats.dicom.dicomdir import listed_files
 
     root = disc(tmp_path / "series", tmp_path)
     ds = dcmread(root / "DICOMDIR")

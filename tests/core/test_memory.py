@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from napari_sslseg import core
-from napari_sslseg.core.chunks import InParts
 from napari_sslseg.core.common.compute import devices
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import ConfigError
@@ -20,6 +19,7 @@ from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.segmentation.loss import SegmentationLoss
 from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.training import memory_probe
+from napari_sslseg.core.training.batch_parts import InParts
 from napari_sslseg.core.training.job import Job, TrainingError
 from napari_sslseg.core.training.memory_probe import find_batch_size
 from napari_sslseg.core.training.sampler import shuffled_batches

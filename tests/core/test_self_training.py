@@ -16,9 +16,9 @@ from napari_sslseg import core
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Message, Step
 from napari_sslseg.core.demo.phantom.patient import make_patient
+from napari_sslseg.core.runs.lineage import patient_key, seen_by
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.formats.nifti import write_nifti
-from napari_sslseg.core.seen import patient_key, seen_by
 from napari_sslseg.core.segmentation.pseudo_labels import PseudoLabels
 from napari_sslseg.core.segmentation.self_training import (
     round_starts,

@@ -9,7 +9,7 @@ import pytest
 from napari_sslseg import core
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.core.seen import patient_key, seen_by
+from napari_sslseg.core.runs.lineage import patient_key, seen_by
 from napari_sslseg.gui.inspect.score_rows import score_sheet
 from napari_sslseg.gui.model.run_words import scan_uses
 from napari_sslseg.gui.model.session import Session

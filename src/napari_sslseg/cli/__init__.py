@@ -1,4 +1,11 @@
-"""The command line: reads options, drains the jobs of ``core``, prints, sets exit codes.
+"""The command line: options, messages and exit codes around the jobs of ``core``.
 
-Nothing is computed here, and ``gui`` is never imported but to open the window.
+Nothing is computed here, and nothing of ``gui`` is imported but to open the window.
 """
+
+
+def main() -> None:
+    """Entry point of the program ``napari-sslseg``."""
+    from napari_sslseg.cli.app import main
+
+    main()

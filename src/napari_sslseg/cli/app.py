@@ -11,12 +11,12 @@ from napari_sslseg.cli.console import fail, follow, run_app, say, table
 from napari_sslseg.cli.export import ClassNames, export, suffix_of
 from napari_sslseg.cli.gui import gui
 from napari_sslseg.cli.options import Device, Json, ModalityOption, Out, Seed, modality_of
+from napari_sslseg.cli.presets import presets
 from napari_sslseg.cli.preview import preview
 from napari_sslseg.cli.runs import runs
 from napari_sslseg.cli.series import series
 from napari_sslseg.cli.train import finetune, pretrain
 from napari_sslseg.cli.weights import import_weights
-from napari_sslseg.cli_presets import presets
 from napari_sslseg.core.common.events import StopFlag
 
 app = typer.Typer(
@@ -180,7 +180,3 @@ app.command("import-weights")(import_weights)
 def main() -> None:
     """Entry point: one plain line and exit code 2 on a user's error, 130 on Ctrl-C."""
     sys.exit(run_app(app))
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,10 @@ import typer
 
 from napari_sslseg.cli.console import follow
 from napari_sslseg.cli.options import (
+    FINETUNE_STEPS,
+    PRETRAIN_STEPS,
     TASK_NAMES,
+    BatchSize,
     Cache,
     Compile,
     Crop,
@@ -16,6 +19,7 @@ from napari_sslseg.cli.options import (
     Devices,
     Embedding,
     Json,
+    LearningRate,
     Left,
     ManyPieces,
     Masks,
@@ -43,10 +47,12 @@ from napari_sslseg.cli.options import (
     Threads,
     Unlabelled,
     given,
+    lengths,
     modality_of,
     numbers,
     scans_and_options,
     settings_for,
+    training_fields,
 )
 from napari_sslseg.cli.preparing import (
     network_and_preprocessing,
@@ -57,14 +63,6 @@ from napari_sslseg.cli.resuming import finish, refuse_with_resume, resume_finetu
 from napari_sslseg.core.common.compute.distributed import launch
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import StopFlag
-from napari_sslseg.lengths import (
-    FINETUNE_STEPS,
-    PRETRAIN_STEPS,
-    BatchSize,
-    LearningRate,
-    lengths,
-    training_fields,
-)
 
 
 def pretrain(

@@ -8,7 +8,6 @@ from .demo.phantom.patient import (
     make_patient as make_patient,
     write_dataset as write_dataset,
 )
-from .pretext.context_prediction import ContextPrediction as ContextPrediction
 from .project.add import AddedScans as AddedScans
 from .project.project import LabelledSplit as LabelledSplit, Project as Project
 from .project.recent import recent_projects as recent_projects, remember_project as remember_project
@@ -63,7 +62,10 @@ from .settings.preprocessing import (
 )
 from .settings.presets.preset import Preset as Preset
 from .settings.presets.registry import PRESETS as PRESETS, preset_named as preset_named
-from .settings.pretext.context import ContextRestoration as ContextRestoration
+from .settings.pretext.context import (
+    ContextPrediction as ContextPrediction,
+    ContextRestoration as ContextRestoration,
+)
 from .settings.pretext.global_contrast import GlobalContrast as GlobalContrast
 from .settings.pretext.local_contrast import LocalContrast as LocalContrast
 from .settings.pretext.masked_patches import MaskedPatches as MaskedPatches

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_sslseg.core.chunks import InParts, averages_over_batches
 from napari_sslseg.core.common.compute.collectives import averaged
 from napari_sslseg.core.common.compute.devices import give_back
 from napari_sslseg.core.common.compute.distributed import world_size
 from napari_sslseg.core.common.compute.memory import is_out_of_memory
 from napari_sslseg.core.common.compute.randomness import random_states, set_random_states
 from napari_sslseg.core.common.events import Message
+from napari_sslseg.core.training.batch_parts import InParts, averages_over_batches
 from napari_sslseg.core.training.compiled import Compiled
 from napari_sslseg.core.training.job import Job, TrainingError
 

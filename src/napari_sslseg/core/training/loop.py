@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_sslseg.core.chunks import InParts
 from napari_sslseg.core.common.compute.distributed import (
     everyone,
     on_first,
@@ -32,6 +31,7 @@ from napari_sslseg.core.runs.state import State
 from napari_sslseg.core.runs.state_check import fitted
 from napari_sslseg.core.runs.state_files import state_name, state_size, write_state
 from napari_sslseg.core.runs.weights.checkpoints import fill, save_weights
+from napari_sslseg.core.training.batch_parts import InParts
 from napari_sslseg.core.training.compiled import Compiled
 from napari_sslseg.core.training.gradients import Gradients
 from napari_sslseg.core.training.job import Job, TrainingError

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from napari_sslseg.core.chunks import InParts
 from napari_sslseg.core.common.compute.devices import device_name
 from napari_sslseg.core.common.compute.distributed import alone, share, world_size
 from napari_sslseg.core.common.compute.memory import is_out_of_memory
+from napari_sslseg.core.training.batch_parts import InParts
 from napari_sslseg.core.training.job import Job, TrainingError
 from napari_sslseg.core.training.sampler import Draws
 

@@ -64,7 +64,7 @@ def train(
         interruption, bit for bit.
     parts : int
         In how many parts a batch passes through the network, see
-        :class:`~napari_sslseg.core.chunks.InParts`.
+        :class:`~napari_sslseg.core.training.gradients.InParts`.
     watch : Watch, optional
         What to show now and then; nothing where several processes train together.
 

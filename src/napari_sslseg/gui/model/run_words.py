@@ -83,7 +83,7 @@ def scan_uses(project: "Project", run: Run) -> dict[str, Use]:
     CheckpointError
         If its record does not tell.
     """
-    from napari_sslseg.core.seen import patient_key, scan_key, seen_by
+    from napari_sslseg.core.runs.lineage import patient_key, scan_key, seen_by
 
     seen = seen_by(run)
     uses: dict[str, Use] = {}
@@ -105,8 +105,8 @@ def scan_uses(project: "Project", run: Run) -> dict[str, Use]:
 
 def now_held_out(project: "Project", folder: Path) -> list[str]:
     """Scans of a run, or of its stages, that are held out by now; none if it does not tell."""
+    from napari_sslseg.core.runs.lineage import patient_key, scan_key, seen_by
     from napari_sslseg.core.runs.listing import list_runs
-    from napari_sslseg.core.seen import patient_key, scan_key, seen_by
 
     used: set[str] = set()
     for summary in list_runs(folder):

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from napari_sslseg.core.common.sizes import Size
-from napari_sslseg.core.pretext.context_prediction import ContextPrediction
 from napari_sslseg.core.pretext.corruptions.patch_swap import PatchErase, PatchSwap
 from napari_sslseg.core.pretext.restoration.base import RestorationTask
 from napari_sslseg.core.pretext.restoration.losses import restoration_l2
-from napari_sslseg.core.settings.pretext.context import ContextRestoration, PatchSettings
+from napari_sslseg.core.settings.pretext.context import (
+    ContextPrediction,
+    ContextRestoration,
+    PatchSettings,
+)
 
 
 class _PatchTask(RestorationTask):

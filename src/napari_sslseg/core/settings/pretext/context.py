@@ -8,7 +8,10 @@ from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.restoration.patch_task import ContextRestorationTask
+    from napari_sslseg.core.pretext.restoration.patch_task import (
+        ContextPredictionTask,
+        ContextRestorationTask,
+    )
 
 Sampling = Literal["poisson-disc", "uniform"]
 """How patches are placed: with a least distance between them, or anywhere."""
@@ -95,3 +98,40 @@ class ContextRestoration(PatchSettings):
         from napari_sslseg.core.pretext.restoration.patch_task import ContextRestorationTask
 
         return ContextRestorationTask(self, image_size, seed)
+
+
+class ContextPrediction(PatchSettings):
+    """Context prediction: patches of an image are erased, and the network fills them in.
+
+    Dominic et al. 2023, *Improving data-efficiency and robustness of medical imaging segmentation
+    using inpainting-based self-supervised learning*. Patches lie as in context restoration and
+    become 0 after the normalisation, which is the mean of z-scored images. The loss runs over the
+    whole image.
+
+    Examples
+    --------
+    >>> ContextPrediction(patch_size=16).build((128, 128)).title
+    'Fill in erased patches'
+    """
+
+    title: ClassVar[str] = "Fill in erased patches"
+    kind: Literal["context-prediction"] = "context-prediction"
+
+    def build(self, image_size: Size, seed: int = 0) -> "ContextPredictionTask":
+        """Make the task for images of one size.
+
+        Parameters
+        ----------
+        image_size : tuple of int
+            Height and width of slices in pixels; or slices, height and width of volumes in voxels.
+        seed : int
+            Seed of the masks that are made in advance.
+
+        Raises
+        ------
+        ConfigError
+            If such patches do not fit the images; the message names a size that does.
+        """
+        from napari_sslseg.core.pretext.restoration.patch_task import ContextPredictionTask
+
+        return ContextPredictionTask(self, image_size, seed)

@@ -8,9 +8,8 @@ from pydantic import Field
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.frozen import checked
 from napari_sslseg.core.common.sizes import WORDS, Size
-from napari_sslseg.core.pretext.context_prediction import ContextPrediction
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
-from napari_sslseg.core.settings.pretext.context import ContextRestoration
+from napari_sslseg.core.settings.pretext.context import ContextPrediction, ContextRestoration
 from napari_sslseg.core.settings.pretext.global_contrast import GlobalContrast
 from napari_sslseg.core.settings.pretext.local_contrast import LocalContrast
 from napari_sslseg.core.settings.pretext.masked_patches import MaskedPatches

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_sslseg.core.common.errors import GeometryError, VolumeError
-from napari_sslseg.core.dicom.directory import listed_files
+from napari_sslseg.core.scans.formats.dicom.dicomdir import listed_files
 from napari_sslseg.core.scans.formats.dicom.files import quietly
 from napari_sslseg.core.scans.formats.dicom.headers import Header, read_header
 from napari_sslseg.core.scans.formats.dicom.naming import (
