@@ -22,7 +22,7 @@ MEMORY = """
 import sys
 import torch
 from monai.losses import ContrastiveLoss
-from napari_sslseg.core.contrast import nt_xent
+from napari_sslseg.core.pretext.contrast.losses import nt_xent
 losses = {{"ours": lambda a, b: nt_xent(a, b, {t}), "MONAI": ContrastiveLoss(temperature={t})}}
 loss = losses[sys.argv[1]]
 def kib(name):

@@ -11,7 +11,8 @@ from pathlib import Path
 import npe2
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from paths import ROOT
+
 PACKAGE = ROOT / "src" / "napari_sslseg"
 CORE = PACKAGE / "core"
 SOURCES = sorted(PACKAGE.rglob("*.py"))

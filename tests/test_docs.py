@@ -2,15 +2,14 @@
 
 import ast
 import re
-from pathlib import Path
 from typing import get_args
 
 import pytest
 import yaml
 
 from napari_sslseg.core.common.sizes import Plane
+from paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 

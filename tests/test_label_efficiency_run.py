@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +17,9 @@ from napari_sslseg.core.results.evaluate import evaluate
 from napari_sslseg.core.scans.formats.nifti import write_nifti
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.labels import save_labels
+from paths import ROOT
 
-BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "label_efficiency.py"
+BENCHMARK = ROOT / "benchmarks" / "label_efficiency.py"
 ARMS = ("scratch", "mae/encoder", "self-training", "monai-loop")
 
 

@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from pydicom import dcmread
-from test_cli import refused, run
 
+from command_line import refused, run
 from dicom_files import ramp, write_series
 from napari_sslseg import core
 

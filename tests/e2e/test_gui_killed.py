@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +17,10 @@ from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.model.run_lines import run_lines
 from napari_sslseg.gui.model.session import Session
+from paths import HELPERS
 from small_scans import write_small_scans
 
-PROCESS = Path(__file__).with_name("gui_process.py")
+PROCESS = HELPERS / "gui_process.py"
 SAFE_SECONDS = 2.0
 pytestmark = pytest.mark.skipif(
     not os.environ.get("DISPLAY") or not hasattr(signal, "SIGKILL"),

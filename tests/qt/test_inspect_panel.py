@@ -6,10 +6,10 @@ import threading
 import nibabel as nib
 import numpy as np
 import pytest
-from loop_project import DONE, answer, idle, make_project, open_panel
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QFileDialog
 
+from loop_project import DONE, answer, idle, make_project, open_panel
 from napari_sslseg import core
 from napari_sslseg.core.common.events import Preview
 from napari_sslseg.core.common.pictures import SlicePrediction

@@ -6,11 +6,11 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
-from loop_project import answer
 from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QLineEdit, QPushButton, QWidget
 
+from loop_project import answer
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.widget import FewShotWidget
 

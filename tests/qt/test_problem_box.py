@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loop_project import make_project
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
+from loop_project import make_project
 from napari_sslseg.gui.widget import FewShotWidget
 
 LEFT = Qt.MouseButton.LeftButton

@@ -3,15 +3,15 @@
 import nibabel as nib
 import numpy as np
 import pydicom
-from loop_project import write_scans
-from person import PLUGIN, Person
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLineEdit
 
 from dicom_files import write_series
+from loop_project import write_scans
 from napari_sslseg import core
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.scans.labels import load_labels
+from person import PLUGIN, Person
 
 SLICE = 5
 CONTROL = Qt.KeyboardModifier.ControlModifier

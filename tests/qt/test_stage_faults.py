@@ -9,15 +9,15 @@ import sys
 import numpy as np
 import pytest
 import torch
-from loop_project import make_project, write_scans
-from person import Person
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
+from loop_project import make_project, write_scans
 from napari_sslseg.core.networks import unet2d
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.autosave import keeper as label_keeper, rescue as label_rescue
 from napari_sslseg.gui.model.next_step import HELD_OUT
+from person import Person
 
 SENTENCE = 400
 """Characters; what is longer is no plain sentence."""

@@ -5,8 +5,8 @@ import time
 import weakref
 
 import pytest
-from loop_project import make_project
 
+from loop_project import make_project
 from napari_sslseg.core.common.events import Done, Progress
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.gui.widget import LEAST_WIDTH, STEPS

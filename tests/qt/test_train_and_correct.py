@@ -2,10 +2,10 @@
 
 import nibabel as nib
 import numpy as np
-from loop_project import Host, idle, make_project
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
+from loop_project import Host, idle, make_project
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.slice_ranges import from_ranges
 from napari_sslseg.gui.inspect.panel import InspectPanel

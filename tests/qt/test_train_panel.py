@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from loop_project import make_project, open_panel, write_scans
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QGraphicsTextItem, QGraphicsView
 
+from loop_project import make_project, open_panel, write_scans
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.train.panel import TrainPanel
 

@@ -45,8 +45,8 @@ def planned_network(
     ((2, 8, 1, 1), True)
     >>> planned_network(Network(widths=(2048,) * 5), 1, 2)
     Traceback (most recent call last):
-    napari_sslseg.core.common.errors.ConfigError: The network unet2d would have 793 million parameters, \
-but 500 million are the most; take narrower levels.
+    napari_sslseg.core.common.errors.ConfigError: The network unet2d would have 793 million \
+parameters, but 500 million are the most; take narrower levels.
     """
     return planned(
         lambda: make_network(settings, in_channels, out_channels, output_kernel=output_kernel),

@@ -108,9 +108,10 @@ class Project(ProjectClasses):
     ) -> LabelledSplit:
         """Keep a share of the labelled subjects out of the training, to choose the best weights by.
 
-        Whole subjects are kept out, see :func:`~napari_sslseg.core.stages.finetune.split_validation`.
-        With a single labelled subject there is no validation at all: a Dice on other slices of the
-        same patient would be far too good, and say nothing about other patients.
+        Whole subjects are kept out, see
+        :func:`~napari_sslseg.core.stages.finetune.split_validation`. With a single labelled subject
+        there is no validation at all: a Dice on other slices of the same patient would be far too
+        good, and say nothing about other patients.
         """
         from napari_sslseg.core.stages.finetune import split_validation
 

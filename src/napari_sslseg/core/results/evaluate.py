@@ -32,8 +32,9 @@ def evaluate(
 ) -> VolumeScores:
     """Score one predicted label map against the truth.
 
-    Empty masks follow :data:`~napari_sslseg.core.results.scores.EMPTY_RULE`: absent from both, a class is
-    not scored (None); absent from exactly one, its Dice is 0 and its HD95 undefined (None).
+    Empty masks follow :data:`~napari_sslseg.core.results.scores.EMPTY_RULE`: absent from both, a
+    class is not scored (None); absent from exactly one, its Dice is 0 and its HD95 undefined
+    (None).
 
     Parameters
     ----------

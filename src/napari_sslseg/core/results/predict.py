@@ -143,8 +143,8 @@ def predict(
         see :mod:`napari_sslseg.core.results.augmented_predict`; takes up to five times as long.
     least_part : float
         Loose pieces of a class that are smaller than this share of its largest piece become
-        background, 0…1; none at 0. See :mod:`napari_sslseg.core.segmentation.small_pieces`. Not for classes in
-        many pieces, such as lesions. Probabilities and uncertainty stay as they are.
+        background, 0…1; none at 0. See :mod:`napari_sslseg.core.segmentation.small_pieces`. Not for
+        classes in many pieces, such as lesions. Probabilities and uncertainty stay as they are.
 
     Returns
     -------

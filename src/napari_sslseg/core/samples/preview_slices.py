@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 class PreviewSlices(SampleStore):
-    """Stands in for a :class:`~napari_sslseg.core.samples.slices.SliceStore` of which few slices are seen.
+    """Stands in for a store of slices of which few are seen.
+
+    The store is a :class:`~napari_sslseg.core.samples.slices.SliceStore`.
 
     Tasks draw from it as from a store. One scan at a time is in memory, and of it only the slices
     of the batch are kept.

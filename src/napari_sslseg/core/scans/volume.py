@@ -115,8 +115,8 @@ def load_volume(
     ----------
     source : path-like or Series
         A file (NIfTI, NRRD, MetaImage, DICOM), a folder with one DICOM series, or a series of
-        :func:`~napari_sslseg.core.scans.find.list_series`. A single file of a DICOM series gives that
-        slice alone.
+        :func:`~napari_sslseg.core.scans.find.list_series`. A single file of a DICOM series gives
+        that slice alone.
     modality : {"MR", "CT"}, optional
         Overrides the header (DICOM) or the guess from the values.
     subject : str, optional

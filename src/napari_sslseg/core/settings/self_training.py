@@ -15,7 +15,10 @@ STRONG_GREYS = Augmentation(intensity=0.5, noise=0.2, gamma=1.0, blur=1.0)
 
 
 class SelfTraining(Settings):
-    """What slices without labels contribute, see :mod:`napari_sslseg.core.segmentation.self_training`."""
+    """How slices without labels contribute to a fine-tuning.
+
+    See :mod:`napari_sslseg.core.segmentation.self_training`.
+    """
 
     begin: float = Field(
         0.4,

@@ -41,7 +41,10 @@ LossKind = Literal["dice-ce", "dice", "dice-per-sample", "dice-multilabel", "bce
 """Losses of the fine-tuning, see :mod:`napari_sslseg.core.segmentation.loss`."""
 
 Strategy = Literal["whole", "sawtooth", "freeze-unfreeze", "layer-decay", "frozen-encoder"]
-"""Which pretrained layers learn when, and how fast, see :mod:`napari_sslseg.core.training.layer_plans`."""
+"""Which pretrained layers learn when, and how fast.
+
+See :mod:`napari_sslseg.core.training.layer_plans`.
+"""
 
 FROZEN_SHARES: dict[Strategy, float] = {"sawtooth": 0.1, "freeze-unfreeze": 0.3}
 """Strategies that freeze the encoder for a while, and for which share of the steps if not set."""

@@ -1,4 +1,4 @@
-"""Pretraining and fine-tuning from scans to a run: what is learnt from which scans, from which start.
+"""Pretraining and fine-tuning, from scans to a finished run.
 
 The loop is in ``training``, the tasks in ``pretext`` and ``segmentation``.
 """

@@ -92,8 +92,8 @@ def iter_finetune(
         Scans to learn from without labels, as ``self_training`` of the settings says; labelled ones
         may be among them. Slices of labelled scans that nobody annotated are learnt from as well.
     device, modality, cache, stop, pause, watch, threads, overwrite, resume
-        As in :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`. A run that goes on finds, among
-        all labelled scans given, those that it trained on and those that it validated with.
+        As in :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`. A run that goes on finds,
+        among all labelled scans given, those that it trained on and those that it validated with.
 
     Yields
     ------

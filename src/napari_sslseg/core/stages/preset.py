@@ -55,22 +55,23 @@ def iter_pretrain_preset(
     scans : path-like, Volume, or several
         Files, folders or loaded scans, all MR or all CT.
     preset : Preset or str, optional
-        A preset, perhaps with :meth:`~napari_sslseg.core.settings.presets.preset.Preset.with_overrides`,
-        or the name of one. Not given to go on with a run.
+        A preset, perhaps with
+        :meth:`~napari_sslseg.core.settings.presets.preset.Preset.with_overrides`, or the name of
+        one. Not given to go on with a run.
     out : path-like
         Run folder of the last stage; earlier ones stand in it, as ``first-stage`` and so on, and
         the preset of several stages, as ``preset.json``.
     init : Run or path-like, optional
         Pretraining run that the first stage starts from.
     device, modality, cache, stop, pause, watch, threads, overwrite, resume
-        As in :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`. A run that goes on does so in the
-        stage that it was in.
+        As in :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`. A run that goes on does so
+        in the stage that it was in.
 
     Yields
     ------
     Event
-        As :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain` does in each stage, but Done only
-        once, with the Run of the last stage (of an earlier one if stopped there).
+        As :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain` does in each stage, but Done
+        only once, with the Run of the last stage (of an earlier one if stopped there).
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """The one training loop: a generator of events over Lightning Fabric.
 
-What is trained is told apart from how: a :class:`~napari_sslseg.core.training.job.Job` brings the network,
-the slices, the loss and the validation; the loop brings the device and its precision, the
+What is trained is told apart from how: a :class:`~napari_sslseg.core.training.job.Job` brings the
+network, the slices, the loss and the validation; the loop brings the device and its precision, the
 optimiser, the schedule, early stopping, checkpoints, and the flags to stop and to pause.
 """
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Watch:
     """Asks a training to show a slice now and then; safe to use from any thread.
 
-    What is shown comes as :class:`~napari_sslseg.core.common.events.Preview`. It changes nothing in the
-    training, whose weights at the end are the same with and without.
+    What is shown comes as :class:`~napari_sslseg.core.common.events.Preview`. It changes nothing in
+    the training, whose weights at the end are the same with and without.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """The corruptions of Models Genesis: intensity curves, local shuffling, painting over.
 
 Each image gets each of the three, or not, with a probability of its own. As in
-:mod:`~napari_sslseg.core.pretext.corruptions.patch_swap`, parameters are drawn first and applied after, batched and
-without a loop over images.
+:mod:`~napari_sslseg.core.pretext.corruptions.patch_swap`, parameters are drawn first and applied
+after, batched and without a loop over images.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Masks over single pixels and over a grid of patches: an exact share of each image.
 
-As in :mod:`~napari_sslseg.core.pretext.corruptions.patch_swap`, parameters are drawn first and applied after. Values
-per pixel come from a seed among the parameters, on the device of the images: the same seed gives
-the same values wherever it is used on one kind of device.
+As in :mod:`~napari_sslseg.core.pretext.corruptions.patch_swap`, parameters are drawn first and
+applied after. Values per pixel come from a seed among the parameters, on the device of the images:
+the same seed gives the same values wherever it is used on one kind of device.
 """
 
 from dataclasses import dataclass

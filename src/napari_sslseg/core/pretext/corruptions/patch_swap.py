@@ -81,11 +81,12 @@ class PatchSwap:
     as those of their axial slices, and half of them upside down besides.
 
     With ``"poisson-disc"``, patch centres lie at least K√2 apart, so no two patches overlap, and
-    the pairs are drawn anew each time. Cubes have centres at least K apart along at least one
-    axis instead, since K√3 could never reach a quarter of a volume (see
-    :func:`~napari_sslseg.core.pretext.corruptions.patches.poisson_disc_patches`). With ``"uniform"``, the two patches
-    of a pair are disjoint but different pairs may overlap; swaps are done one after the other, in
-    the mask's order. In both, the result is a permutation of the image's pixels.
+    the pairs are drawn anew each time. Cubes have centres at least K apart along at least one axis
+    instead, since K√3 could never reach a quarter of a volume (see
+    :func:`~napari_sslseg.core.pretext.corruptions.patches.poisson_disc_patches`). With
+    ``"uniform"``, the two patches of a pair are disjoint but different pairs may overlap; swaps are
+    done one after the other, in the mask's order. In both, the result is a permutation of the
+    image's pixels.
 
     Parameters
     ----------

@@ -1,0 +1,157 @@
+"""Every file of the test data is read as other libraries read it, or refused for a reason.
+
+The table in docs/reference/formats.md is what this test finds; with UPDATE_DOCS=1 it is written.
+"""
+
+import os
+import re
+import warnings
+from collections import defaultdict
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from pydicom import dcmread
+
+from napari_sslseg.core.common.errors import SslsegError
+from napari_sslseg.core.scans.find import list_series
+from napari_sslseg.core.scans.formats.dispatch import is_dicom
+from napari_sslseg.core.scans.names import ITK_SUFFIXES, SUFFIXES
+from napari_sslseg.core.scans.volume import load_volume
+from paths import DOCS
+
+PAGE = DOCS / "reference" / "formats.md"
+HEAD = """\
+# What became of every file of the test data
+
+Made by `tests/core/test_formats_table.py`, which loads every file of the real scans that the tests
+use (they are not part of this project) and compares each affine with another library: nibabel for
+NIfTI, SimpleITK for NRRD and MetaImage, and for DICOM the position and orientation that the header
+of every single slice states. Files of one folder with the same result stand in one row; {count}
+files in all. `UPDATE_DOCS=1 make test ARGS=tests/core/test_formats_table.py` renews the page.
+
+| Files | Type | Voxels (mm) | Axes towards | Result |
+| --- | --- | --- | --- | --- |
+"""
+
+
+def found_in(folder):
+    """Series of every folder, each folder by itself."""
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        paths = [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
+        for path in paths:
+            if path.name.lower().endswith(SUFFIXES):
+                yield from list_series(path)
+        # Files that list others stand for these, and would bring them again.
+        dicom = [path for path in paths if is_dicom(path) and "DICOMDIR" not in path.name]
+        yield from list_series(dicom)
+
+
+def affine_elsewhere(item):
+    """The affine that another library gives, in RAS+ mm."""
+    if item.path.name.lower().endswith(ITK_SUFFIXES):
+        import SimpleITK
+
+        reader = SimpleITK.ImageFileReader()
+        reader.SetFileName(str(item.path))
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError:
+            # One file has four axes in a space of three, which SimpleITK does not take.
+            assert item.path.name == "test_simple4d_raw.nrrd"
+            return np.diag([1.5, 1.5, 1, 1])
+        axes = reader.GetDimension()
+        spacing = np.array(reader.GetSpacing())
+        matrix = np.array(reader.GetDirection()).reshape(axes, axes) * spacing
+        affine = np.eye(4)
+        n = min(axes, 3)
+        affine[:n, :n], affine[:n, 3] = matrix[:n, :n], reader.GetOrigin()[:n]
+        if axes == 2:  # one slice, 1 mm thick, upright on its axes
+            unit = np.cross([*(matrix[:, 0] / spacing[0]), 0], [*(matrix[:, 1] / spacing[1]), 0])
+            affine[:3, 2] = unit
+        return np.diag([-1, -1, 1, 1]) @ affine
+    return nib.load(item.path).affine
+
+
+def check_place(item, volume):
+    """The volume lies where another reader of the header puts it."""
+    if not is_dicom(item.files[0]):
+        np.testing.assert_allclose(volume.geometry.affine, affine_elsewhere(item), atol=1e-5)
+        return
+    inverse = np.linalg.inv(volume.geometry.affine)
+    for path in item.files:
+        header = dcmread(path, stop_before_pixels=True)
+        frames = header.get("PerFrameFunctionalGroupsSequence")
+        if "MOSAIC" in header.get("ImageType", []):
+            continue  # compared with nibabel elsewhere
+        places = (
+            [frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames]
+            if frames
+            else [header.ImagePositionPatient]
+        )
+        for place in places:
+            ras = np.array(place, float) * (-1, -1, 1)
+            index = inverse[:3, :3] @ ras + inverse[:3, 3]
+            # Rounded positions are taken up by the grid: a seventh of a pixel at the most.
+            np.testing.assert_allclose(index[:2], 0, atol=0.15)
+            assert abs(index[2] - round(index[2])) < 0.03
+            assert 0 <= round(index[2]) < volume.geometry.shape[2]
+
+
+def described(item, data_dir):
+    """Type, voxel size, axes and result of one series."""
+    kind = item.modality if item.modality in ("MR", "CT") else "MR"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            volume = load_volume(item, modality=kind)
+            check_place(item, volume)
+    except SslsegError as error:
+        message = str(error)
+        assert "\n" not in message
+        reason = message.replace(str(data_dir) + "/", "").rstrip(".")
+        for path in (*item.files, item.path):
+            reason = reason.replace(str(path.relative_to(data_dir)), "")
+        reason = re.sub(r"^The series \S+ in\s+", "", reason)
+        return "", "", "", "refused: " + " ".join(reason.replace("|", "/").split())
+    spacing = " × ".join(f"{value:.3g}" for value in volume.spacing)
+    axes = volume.geometry.orientation + (", oblique" if volume.geometry.is_oblique else "")
+    result = "loaded" + "".join(f"; {note}" for note in item.notes)
+    if item.modality not in (None, "MR", "CT"):
+        result = f"left out as {item.modality}, loaded when asked for"
+    return str(volume.data.dtype), spacing, axes, result
+
+
+def rows(data_dir):
+    groups = defaultdict(list)
+    for item in found_in(data_dir):
+        parent = item.files[0].parent.relative_to(data_dir)
+        groups[parent, described(item, data_dir)].append(item)
+    for (parent, cells), items in sorted(groups.items(), key=lambda entry: str(entry[0])):
+        files = dict.fromkeys(path.name for item in items for path in item.files)
+        if len(files) > 3:
+            count = f"{len(files)} files, such as {min(files)}"
+        else:
+            count = ", ".join(sorted(files))
+        volumes = f" ({len(items)} volumes)" if len(items) != len(files) and len(items) > 1 else ""
+        yield f"{parent}/", f"{count}{volumes}", *cells
+
+
+def table(data_dir):
+    return ["| " + " | ".join([f"{a} {b}", *c]) + " |" for a, b, *c in rows(data_dir)]
+
+
+def test_the_table_of_formats_is_true(data_dir):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        lines = table(data_dir)
+    assert sum("| loaded" in line for line in lines) > 20
+    assert sum("| refused" in line for line in lines) > 20
+    count = sum(len(names) for _, _, names in os.walk(data_dir))
+    page = HEAD.format(count=count) + "\n".join(lines) + "\n"
+    if os.environ.get("UPDATE_DOCS"):
+        PAGE.write_text(page, encoding="utf-8")
+    written = PAGE.read_text(encoding="utf-8")
+    if f"{count}\nfiles in all" in written:  # else these are other data than those of the page
+        assert written == page

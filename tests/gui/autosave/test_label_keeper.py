@@ -1,0 +1,484 @@
+"""What is drawn is on the disk soon, whatever happens; without a window."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from labelling_screen import NAMES, Screen, broken, stroke
+from napari_sslseg.core.project.project import Project
+from napari_sslseg.gui.autosave import keeper as label_keeper, rescue as label_rescue
+from napari_sslseg.gui.model.session import Session
+from napari_sslseg.gui.viewer.scene import Scene
+from paths import HELPERS
+
+
+@pytest.fixture
+def screen(folder):
+    made = Screen(folder)
+    made.until(lambda: made.layer is not None)
+    made.until(lambda: made.keeper.status == "saved")
+    yield made
+    made.session.close()
+
+
+def polygon(screen):
+    screen.layer.paint_polygon([(3, 10, 10), (3, 10, 40), (3, 40, 40)], 2)
+
+
+def fill(screen):
+    screen.layer.mode = "fill"
+    screen.layer.fill((4, 0, 0), 2)
+
+
+def many_pixels(screen):
+    screen.layer.data_setitem((np.array([5, 20]), np.array([1, 1]), np.array([2, 2])), 1)
+
+
+def hidden_undo(screen):
+    screen.layer.visible = False  # Then napari tells nothing of it.
+    screen.layer.undo()
+
+
+def test_what_another_program_saved_is_kept_beside_and_told(screen):
+    notes = []
+    screen.session.note.connect(notes.append)
+    stroke(screen, (6, 50, 50))
+    screen.until_saved()
+    path = screen.session.project.labels_path(NAMES[0])
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.full(image.shape, 2, np.uint8), image.affine, image.header), path)
+    written = path.read_bytes()
+    before = screen.layer.data.copy()
+    stroke(screen, (8, 20, 20))
+    screen.until(lambda: bool(notes))
+    assert "Another program wrote labels of ann" in notes[0]
+    (kept,) = (screen.session.project.folder / "labels/aside").glob("*.nii.gz")
+    assert kept.read_bytes() == written
+    assert (screen.layer.data != before).any()
+    screen.until_saved()
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda screen: stroke(screen, (6, 50, 50)),
+        fill,
+        polygon,
+        many_pixels,
+        lambda screen: screen.layer.undo(),
+        lambda screen: (screen.layer.undo(), screen.layer.redo(), screen.layer.undo()),
+        hidden_undo,
+    ],
+    ids=["stroke", "fill", "polygon", "data_setitem", "undo", "redo", "hidden undo"],
+)
+def test_each_kind_of_change_is_on_the_disk_within_two_seconds(screen, draw):
+    stroke(screen, (2, 30, 30))
+    screen.until_saved()
+    screen.scene.go_to(9)  # Undo reaches slices that are not in sight.
+    before = screen.saved()
+    draw(screen)
+    assert not np.array_equal(screen.layer.data, before)
+    screen.until(lambda: not np.array_equal(screen.saved(), before), 2.0)
+    screen.until_saved()
+    assert screen.keeper.sentence == "All labels are saved."
+
+
+def test_the_status_never_says_saved_before_it_is(screen):
+    stroke(screen, (2, 30, 30))
+    assert screen.keeper.status == "saving"
+    while screen.keeper.status != "saved":
+        assert screen.keeper.status == "saving"
+        screen.keeper.tick()
+        time.sleep(0.002)
+    np.testing.assert_array_equal(screen.saved(), screen.layer.data)
+    screen.layer.undo()
+    assert screen.keeper.status == "saving"
+    screen.until_saved()
+    screen.scene.go_to(4)  # Looking elsewhere changes nothing.
+    assert screen.keeper.status == "saved"
+
+
+def test_undo_and_redo_stay_right_over_saves(screen):
+    data = screen.layer.data
+    states = [data.copy()]
+    for k in range(3):
+        stroke(screen, (k, 30, 30), 1 + k % 2)
+        states.append(data.copy())
+        screen.until_saved()
+    for state in states[-2::-1]:
+        screen.layer.undo()
+        np.testing.assert_array_equal(data, state)
+    screen.layer.redo()
+    screen.until_saved()
+    np.testing.assert_array_equal(screen.saved(), states[1])
+    assert screen.layer.data is data
+
+
+def settled(screen):
+    screen.until_saved()  # Slices that wait to be marked count as not saved.
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal"])
+def test_undo_out_of_sight_is_shown_and_the_slice_is_no_longer_done(screen, plane):
+    notes, axis = [], {"axial": 0, "coronal": 1}[plane]
+    screen.session.note.connect(notes.append)
+    screen.session.project.set_plane(plane)
+    screen.session.plane_changed.emit()
+    for index in (2, 6):
+        screen.scene.go_to(index)
+        at = [12, 48, 50]
+        at[axis] = index
+        stroke(screen, tuple(at))
+        settled(screen)
+        screen.keeper.mark([index])
+    settled(screen)
+    screen.scene.go_to(9)
+    screen.layer.undo()
+    screen.until(lambda: screen.scene.slice == 6)
+    settled(screen)
+    assert screen.session.project.done(NAMES[0]) == (2,)
+    assert notes == [
+        "Slice 6 was changed, by undo or redo, and is shown now; it is no longer done: "
+        "mark it again when it is right."
+    ]
+    screen.layer.redo()  # In sight, so there is nothing to tell.
+    settled(screen)
+    screen.scene.go_to(9)
+    screen.layer.undo()
+    screen.layer.undo()
+    screen.until(lambda: screen.session.project.done(NAMES[0]) == ())
+    assert "2 slices out of sight" in notes[1] or "Slice 2" in notes[-1]
+
+
+def test_drawing_on_many_slices_keeps_them_done_and_stays(screen):
+    screen.keeper.mark([2, 3, 4])
+    settled(screen)
+    screen.scene.go_to(3)
+    screen.layer.n_edit_dimensions = 3
+    screen.layer.mode = "paint"
+    screen.layer.brush_size = 7
+    screen.layer.paint((3, 50, 50), 1)
+    settled(screen)
+    assert screen.layer.data[2].any()
+    assert screen.layer.data[4].any()
+    assert screen.session.project.done(NAMES[0]) == (2, 3, 4)
+    assert screen.scene.slice == 3
+
+
+def test_while_a_stroke_lasts_it_is_saved_too(screen):
+    layer = screen.layer
+    with layer.block_history():  # As napari does from press to release.
+        end = time.monotonic() + 2.0
+        while time.monotonic() < end and not screen.saved().any():
+            layer.mode = "paint"
+            layer._draw(1, (2, 30, 30), (2, 30, 60))
+            layer._draw(2, (2, 30, 60), (2, 30, 30))
+            screen.keeper.tick()
+        assert screen.saved().any()
+    screen.until_saved()
+
+
+def test_never_two_writes_at_once_nor_an_older_after_a_newer(screen, monkeypatch):
+    project, save = screen.session.project, screen.session.project.save_labels
+    active, most, written = [], [], []
+
+    def slow(name, labels):
+        active.append(1)
+        most.append(len(active))
+        assert threading.current_thread() is not threading.main_thread()
+        time.sleep(0.2)
+        save(name, labels)
+        written.append(int(labels.sum()))
+        active.pop()
+
+    monkeypatch.setattr(project, "save_labels", slow)
+    monkeypatch.setattr(label_keeper, "QUIET_SECONDS", 0.0)
+    for k in range(20):
+        stroke(screen, (k, 30, 30))
+        screen.until(lambda: True)
+        end = time.monotonic() + 0.05
+        while time.monotonic() < end:
+            screen.keeper.tick()
+    screen.until_saved()
+    assert max(most) == 1
+    assert len(written) > 2
+    assert written == sorted(written)
+
+
+def test_another_scan_finds_the_labels_of_the_last_one_saved(screen):
+    stroke(screen, (2, 30, 30))
+    expected = screen.layer.data.copy()
+    screen.show(NAMES[1])
+    np.testing.assert_array_equal(screen.saved(NAMES[0]), expected)
+    assert not screen.layer.data.any()
+    screen.show(NAMES[0])
+    np.testing.assert_array_equal(screen.layer.data, expected)
+
+
+def test_closing_the_project_saves(screen, folder):
+    stroke(screen, (2, 30, 30))
+    expected = screen.layer.data.copy()
+    screen.session.close()
+    assert screen.keeper.status == "none"
+    with Project.open(folder) as project:
+        np.testing.assert_array_equal(project.labels(NAMES[0]).data, expected)
+
+
+def test_a_full_disk_is_told_once_and_tried_again(screen, monkeypatch):
+    monkeypatch.setattr(label_keeper, "RETRY_SECONDS", 0.1)
+    with monkeypatch.context() as disk:
+        broken(disk, screen)
+        stroke(screen, (2, 30, 30))
+        screen.until(lambda: screen.keeper.status == "failed")
+        stroke(screen, (3, 30, 30))
+        end = time.monotonic() + 0.5
+        screen.until(lambda: time.monotonic() > end)
+        assert screen.keeper.status == "failed"
+        assert "No space left" in screen.keeper.sentence
+        assert len(screen.problems) == 1
+    screen.until_saved()
+    assert len(screen.problems) == 1
+
+
+def test_what_could_not_be_saved_is_kept_while_other_scans_are_shown(screen, monkeypatch):
+    monkeypatch.setattr(label_keeper, "RETRY_SECONDS", 0.1)
+    with monkeypatch.context() as disk:
+        broken(disk, screen)
+        stroke(screen, (2, 30, 30))
+        expected = screen.layer.data.copy()
+        screen.show(NAMES[1])
+        assert screen.keeper.status == "failed"
+        screen.show(NAMES[0])
+        np.testing.assert_array_equal(screen.layer.data, expected)
+        screen.show(NAMES[1])
+    screen.until_saved()
+    np.testing.assert_array_equal(screen.saved(NAMES[0]), expected)
+
+
+def test_labels_that_are_saved_while_their_scan_is_loaded_are_shown(screen, monkeypatch):
+    project, load = screen.session.project, screen.session.project.labels
+    with monkeypatch.context() as disk:
+        broken(disk, screen)
+        stroke(screen, (2, 30, 30))
+        expected = screen.layer.data.copy()
+        screen.show(NAMES[1])
+    monkeypatch.setattr(project, "labels", lambda name: (load(name), time.sleep(0.3))[0])
+    screen.keeper._retry_at = 0.0  # The disk is back just after the file was read.
+    screen.show(NAMES[0])
+    np.testing.assert_array_equal(screen.layer.data, expected)
+    screen.until_saved()
+
+
+def test_what_cannot_be_saved_at_the_end_goes_elsewhere(screen, folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(label_rescue, "rescue_folder", lambda: tmp_path / "rescued")
+    broken(monkeypatch, screen)
+    stroke(screen, (2, 30, 30))
+    expected = screen.layer.data.copy()
+    screen.session.close()
+    (file,) = (tmp_path / "rescued").iterdir()
+    assert str(file) in screen.problems[-1]
+    with Project.open(folder) as project:
+        project.import_labels(NAMES[0], file)
+        np.testing.assert_array_equal(project.labels(NAMES[0]).data, expected)
+
+
+def test_while_saving_fails_a_copy_is_elsewhere_and_told_when_reopened(
+    screen, folder, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(label_keeper, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(label_rescue, "rescue_folder", lambda: tmp_path / "rescued")
+    broken(monkeypatch, screen)
+    stroke(screen, (2, 30, 30))
+    screen.until(lambda: screen.keeper.status == "failed")
+    (file,) = (tmp_path / "rescued").iterdir()
+    assert str(file) in screen.keeper.sentence
+    first = file.read_bytes()
+    stroke(screen, (5, 60, 60), 2)
+    wanted = screen.layer.data.copy()
+
+    def later():
+        with Project.create(tmp_path / "other") as other:
+            other.add_scans(folder.parent / f"{NAMES[0]}.nii.gz")
+            other.import_labels(NAMES[0], file)
+            return other.labels(NAMES[0]).data
+
+    screen.until(lambda: file.read_bytes() != first)
+    np.testing.assert_array_equal(later(), wanted)
+
+    # Killed now, the next window tells of it.
+    kept, problems = file.read_bytes(), []
+    monkeypatch.undo()
+    monkeypatch.setattr(label_rescue, "rescue_folder", lambda: tmp_path / "rescued")
+    screen.until_saved(8.0)
+    assert not file.exists()
+    assert "copy" not in screen.keeper.sentence
+    screen.session.close()
+    file.write_bytes(kept)
+    session = Session()
+    Scene(session, ViewerModel())
+    session.problem.connect(lambda problem: problems.append(problem.sentence))
+    assert session.open(folder)
+    assert str(file) in problems[0]
+    session.close()
+
+
+def test_a_folder_that_is_gone_and_back(screen, folder, monkeypatch):
+    monkeypatch.setattr(label_keeper, "RETRY_SECONDS", 0.1)
+    away = folder.with_name("away")
+    folder.rename(away)
+    stroke(screen, (2, 30, 30))
+    screen.until(lambda: screen.keeper.status == "failed")
+    assert not folder.exists()
+    away.rename(folder)
+    screen.until_saved()
+
+
+def test_a_slice_is_done_only_once_its_labels_are_saved(screen, monkeypatch):
+    project, order = screen.session.project, []
+    save, mark = project.save_labels, project.mark_done
+    monkeypatch.setattr(
+        project,
+        "save_labels",
+        lambda *values: (time.sleep(0.1), save(*values), order.append("save")),
+    )
+    monkeypatch.setattr(
+        project, "mark_done", lambda *values: (order.append("mark"), mark(*values))[1]
+    )
+    stroke(screen, (2, 30, 30))
+    screen.keeper.mark([2])
+    assert screen.keeper.done[2]
+    assert not project.done(NAMES[0])
+    screen.keeper.mark([2], False)
+    screen.keeper.mark([2])
+    screen.until(lambda: project.done(NAMES[0]) == (2,), 2.0)
+    assert order == ["save", "mark"]
+    screen.keeper.mark([2], False)
+    assert project.done(NAMES[0]) == ()
+    # Once all is saved it is immediate; an empty slice may be done as well.
+    screen.keeper.mark([2, 7])
+    assert project.done(NAMES[0]) == (2, 7)
+
+
+def test_an_empty_slice_of_a_scan_without_labels_is_done(screen):
+    assert not screen.session.project.has_labels(NAMES[0])
+    screen.keeper.mark([3])
+    screen.until(lambda: screen.session.project.done(NAMES[0]) == (3,), 2.0)
+    assert screen.session.project.has_labels(NAMES[0])
+
+
+def test_no_slice_is_done_before_its_labels_can_be_saved(screen, monkeypatch):
+    broken(monkeypatch, screen)
+    stroke(screen, (2, 30, 30))
+    screen.keeper.mark([2])
+    screen.until(lambda: screen.keeper.status == "failed")
+    assert not screen.keeper.done.any()
+    assert not screen.session.project.done(NAMES[0])
+    monkeypatch.undo()
+    # It is done as soon as they are.
+    screen.keeper._retry_at = 0.0
+    screen.until_saved()
+    assert screen.session.project.done(NAMES[0]) == (2,)
+
+
+def test_painted_slices_are_known_along_each_plane(screen):
+    stroke(screen, (2, 30, 60))
+    stroke(screen, (9, 80, 20), 2)
+    for plane, axis in (("axial", 0), ("coronal", 1), ("sagittal", 2)):
+        screen.session.project.set_plane(plane)
+        screen.session.plane_changed.emit()
+        screen.until(lambda: screen.keeper.status == "saved")
+        other = tuple({0, 1, 2} - {axis})
+        np.testing.assert_array_equal(
+            screen.keeper.painted, screen.layer.data.any(axis=other), plane
+        )
+
+
+def test_values_that_are_no_class_become_one(screen):
+    heard = []
+    screen.session.classes_changed.connect(lambda: heard.append(1))
+    stroke(screen, (2, 30, 30), 7)
+    screen.until_saved()
+    assert screen.session.project.class_names[7] == "class 7"
+    assert heard == [1]
+
+
+def test_a_layer_converted_by_napari_is_still_saved(screen, monkeypatch):
+    monkeypatch.setattr(label_keeper, "RETRY_SECONDS", 0.1)
+    stroke(screen, (2, 30, 30))
+    screen.layer.data = screen.layer.data.astype(np.int32)
+    stroke(screen, (3, 30, 30))
+    screen.until_saved()
+    stroke(screen, (3, 60, 60), 300)
+    screen.until(lambda: screen.keeper.status == "failed")
+    assert "0 to 254" in screen.keeper.sentence
+    screen.layer.undo()
+    screen.until_saved(6.0)
+
+
+def test_many_large_slices_are_followed_a_little_at_a_time(screen):
+    from napari_sslseg.gui.autosave.copy import LabelCopy
+
+    data = np.zeros((600, 256, 256), np.uint8)
+    copy = LabelCopy(data)
+    data[500, 3, 4] = data[20, 0, 0] = 1
+    copy.doubt()
+    longest = 0.0
+    while not copy.sure:
+        start = time.perf_counter()
+        copy.follow(data, 0.002)
+        longest = max(longest, time.perf_counter() - start)
+    assert longest < 0.04
+    np.testing.assert_array_equal(copy.taken()[1], data)
+    np.testing.assert_array_equal(np.flatnonzero(copy.painted(0)), [20, 500])
+
+
+PAINTER = """
+import sys, time
+import numpy as np
+sys.path.insert(0, sys.argv[2])
+from labelling_screen import Screen
+screen = Screen(sys.argv[1])
+screen.until(lambda: screen.layer is not None)
+screen.layer.mode, screen.layer.brush_size = "paint", 1
+count = 0
+while True:
+    k, y, x = np.unravel_index(count, screen.layer.data.shape)
+    screen.layer.paint((k, y, x), 1)
+    count += 1
+    print(count, time.monotonic(), flush=True)
+    for _ in range(3):
+        screen.session.pump(); screen.keeper.tick(); time.sleep(0.004)
+"""
+
+
+def test_a_process_killed_while_painting_loses_two_seconds_at_most(folder):
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", PAINTER, str(folder), str(HELPERS)],
+        stdout=subprocess.PIPE, text=True, env=env,
+    )  # fmt: skip
+    strokes = []
+    start = None
+    for line in process.stdout:
+        count, moment = line.split()
+        strokes.append((int(count), float(moment)))
+        start = start or float(moment)
+        if float(moment) - start > 2.7:
+            break
+    process.kill()
+    process.wait()
+    last = strokes[-1][1]
+    with Project.open(folder) as project:
+        labels = project.labels(NAMES[0])
+        kept = int(labels.data.sum())
+        assert kept >= max(count for count, moment in strokes if moment < last - 2.0)
+        assert labels.data.ravel()[:kept].all()  # Exactly the first strokes, none torn.
+        path = project.labels_path(NAMES[0])
+    assert nib.load(path).shape

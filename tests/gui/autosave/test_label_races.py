@@ -1,0 +1,233 @@
+"""What is drawn and what is done survive imports, planes, structures and scans that change."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from labelling_screen import NAMES, SHAPE, Screen, broken, stroke
+from napari_sslseg.core.project.project import Project
+from napari_sslseg.gui.autosave import keeper as label_keeper, rescue as label_rescue
+from napari_sslseg.gui.label.class_edits import remove_class
+from napari_sslseg.gui.scans.work import ScanWork
+
+ANN, BOB = NAMES
+SECONDS = 10.0
+
+
+@pytest.fixture
+def screen(folder, tmp_path):
+    """The first scan is shown; ``other`` is a file of labels for both."""
+    made = Screen(folder)
+    made.work, made.notes = ScanWork(made.session), []
+    made.session.note.connect(made.notes.append)
+    made.other = tmp_path / "other.nii.gz"
+    project = made.session.project
+    made.drawn = np.zeros(SHAPE, np.uint8)
+    made.drawn[10:15, 20:40, 20:40] = 1
+    project.save_labels(BOB, made.drawn)
+    made.other.write_bytes(project.labels_path(BOB).read_bytes())
+    project.save_labels(BOB, np.zeros(SHAPE, np.uint8))
+    made.until(lambda: made.layer is not None)
+    settle(made)
+    yield made
+    made.session.close()
+
+
+def settle(screen):
+    screen.until(lambda: not screen.session.jobs and screen.keeper.status == "saved", SECONDS)
+
+
+class Gate:
+    """Lets a part of the project wait until it is opened; then the real one goes on."""
+
+    def __init__(self, monkeypatch, project, name):
+        self.reached, self.open = threading.Event(), threading.Event()
+        real = getattr(project, name)
+
+        def gated(*values, **named):
+            self.reached.set()
+            assert self.open.wait(SECONDS)
+            return real(*values, **named)
+
+        monkeypatch.setattr(project, name, gated)
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_labels_imported_while_their_scan_is_loaded_are_shown_and_stay(screen, monkeypatch, when):
+    project = screen.session.project
+    load, save = Gate(monkeypatch, project, "labels"), Gate(monkeypatch, project, "import_labels")
+    if when == "before":
+        screen.session.select(BOB)
+        assert load.reached.wait(SECONDS)
+    screen.work.import_labels(BOB, screen.other, "with labels")
+    assert save.reached.wait(SECONDS)
+    if when == "during":
+        screen.session.select(BOB)
+    load.open.set()
+    screen.until(lambda: not any(job.kind == "load" for job in screen.session.jobs))
+    assert screen.session.current == ANN  # Nobody can draw on what is being replaced.
+    save.open.set()
+    screen.until(lambda: screen.session.current == BOB)
+    settle(screen)
+    np.testing.assert_array_equal(screen.layer.data, screen.drawn)
+    stroke(screen, (20, 60, 60))
+    screen.until_saved()
+    assert project.done(BOB) == tuple(range(10, 15))
+    assert (screen.saved()[10:15] == screen.drawn[10:15]).all()
+
+
+def test_labels_imported_for_the_scan_that_is_shown_come_back_in_sight(screen):
+    stroke(screen, (2, 30, 30))
+    screen.work.import_labels(ANN, screen.other, "none")
+    assert screen.layer is None
+    screen.until(lambda: screen.session.current == ANN)
+    np.testing.assert_array_equal(screen.layer.data, screen.drawn)
+    (aside,) = (screen.session.project.folder / "labels/aside").glob("*.nii.gz")
+    screen.work.import_labels(ANN, aside, "none")
+    screen.until(lambda: screen.session.current == ANN)
+    assert screen.layer.data[2, 30, 30] == 1
+
+
+def test_nothing_is_imported_over_labels_that_are_not_saved(screen, monkeypatch):
+    monkeypatch.setattr(label_keeper, "RETRY_SECONDS", 0.1)
+    with monkeypatch.context() as disk:
+        broken(disk, screen)
+        stroke(screen, (2, 30, 30))
+        expected = screen.layer.data.copy()
+        screen.show(BOB)
+        assert screen.work.import_labels(ANN, screen.other, "none") is None
+    assert "none are imported" in screen.problems[-1]
+    settle(screen)
+    np.testing.assert_array_equal(screen.saved(ANN), expected)
+
+
+@pytest.mark.parametrize("ask", [True, False])
+def test_slices_done_along_one_plane_are_not_done_along_another(screen, monkeypatch, ask):
+    with monkeypatch.context() as disk:
+        if not ask:  # Broken before the stroke: afterwards it may be saved at any time.
+            broken(disk, screen)
+        stroke(screen, (12, 40, 40))
+        screen.keeper.mark([12])
+        if ask:  # What waits to be saved is saved first, so that it counts.
+            assert not screen.work.set_plane("coronal")
+            assert screen.session.project.done(ANN) == (12,)
+            assert "1 axial slices" in screen.problems[-1]
+        else:
+            assert screen.work.set_plane("coronal")
+    if not ask:
+        screen.keeper._retry_at = 0.0
+        settle(screen)
+        assert screen.session.project.done(ANN) == ()
+    assert screen.saved().any()
+
+
+def test_a_mark_beyond_the_slices_of_the_next_plane_is_dropped(screen, monkeypatch):
+    project = screen.session.project
+    project.set_plane("coronal")
+    screen.session.plane_changed.emit()
+    with monkeypatch.context() as disk:
+        broken(disk, screen)
+        stroke(screen, (3, 90, 30))
+        screen.keeper.mark([90])
+        assert screen.work.set_plane("axial")
+        assert not screen.keeper.done.any()
+    screen.keeper._retry_at = 0.0
+    settle(screen)
+    assert project.done(ANN) == ()
+
+
+def test_strokes_drawn_while_a_structure_is_removed_stay_and_it_does_not_return(
+    screen, monkeypatch
+):
+    project = screen.session.project
+    both = np.zeros(SHAPE, np.uint8)
+    both[10, 20:40, 20:40], both[11, 20:40, 20:40] = 2, 1
+    screen.session.leave()
+    for name in NAMES:
+        project.save_labels(name, both)
+    screen.show(ANN)
+    gate = Gate(monkeypatch, project, "remove_class")
+    remove_class(screen.session, screen.scene, 2, lambda why: True, erase=True)
+    assert gate.reached.wait(SECONDS)
+    stroke(screen, (5, 50, 50))
+    expected = np.where(screen.layer.data == 2, 0, screen.layer.data)
+    screen.show(BOB)
+    assert screen.keeper.status == "saving"
+    # A scan that is being loaded is read again, and nobody else writes labels meanwhile.
+    loading = Gate(monkeypatch, project, "labels")
+    screen.session.select(ANN)
+    assert loading.reached.wait(SECONDS)
+    assert screen.work.import_labels(BOB, screen.other, "all") is None
+    screen.work.remove([BOB])
+    assert remove_class(screen.session, screen.scene, 1, lambda why: True) is None
+    assert [sentence.split(";")[0] for sentence in screen.problems] == [
+        "Labels are being changed in the background"
+    ] * 3
+    gate.open.set()
+    screen.until(lambda: not any(job.kind == "classes" for job in screen.session.jobs))
+    loading.open.set()
+    screen.until(lambda: screen.session.current == ANN)
+    settle(screen)
+    np.testing.assert_array_equal(screen.layer.data, expected)
+    np.testing.assert_array_equal(screen.saved(ANN), expected)
+    np.testing.assert_array_equal(screen.saved(BOB), np.where(both == 2, 0, both))
+    assert list(project.class_names) == [1]
+
+
+def test_no_scan_is_removed_whose_labels_are_not_saved(screen, monkeypatch):
+    broken(monkeypatch, screen)
+    stroke(screen, (2, 30, 30))
+    screen.until(lambda: screen.keeper.status == "failed")
+    screen.work.remove([ANN])
+    assert "no scan is removed" in screen.problems[-1]
+    assert screen.session.project.names == NAMES
+    assert screen.layer.data[2, 30, 30] == 1
+    monkeypatch.undo()
+
+
+def test_labels_of_a_scan_that_is_gone_from_the_project_are_put_elsewhere(
+    screen, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(label_rescue, "rescue_folder", lambda: tmp_path / "rescued")
+    with monkeypatch.context() as disk:
+        broken(disk, screen)
+        stroke(screen, (2, 30, 30))
+        expected = screen.layer.data.copy()
+        screen.show(BOB)
+        assert screen.keeper.status == "failed"
+    screen.session.project.remove_scan(ANN)  # As a script may do.
+    screen.keeper._retry_at = 0.0
+    screen.until(lambda: screen.keeper.status == "saved")
+    (file,) = (tmp_path / "rescued").iterdir()
+    assert str(file) in screen.problems[-1]
+    screen.session.project.import_labels(BOB, file, "none")
+    np.testing.assert_array_equal(screen.saved(BOB), expected)
+
+
+def test_a_project_stays_open_until_labels_are_imported(screen, monkeypatch, folder):
+    gate = Gate(monkeypatch, screen.session.project, "import_labels")
+    screen.work.import_labels(BOB, screen.other, "with labels")
+    assert gate.reached.wait(SECONDS)
+    assert not screen.session.create(folder.with_name("next"))
+    assert "Labels are being changed" in screen.problems[-1]
+    assert screen.session.project.folder == folder
+    later = threading.Timer(0.2, gate.open.set)
+    later.start()
+    screen.session.close()
+    later.join()
+    with Project.open(folder) as project:
+        assert project.done(BOB) == tuple(range(10, 15))
+        np.testing.assert_array_equal(project.labels(BOB).data, screen.drawn)
+
+
+def test_a_saving_that_fails_for_whatever_reason_does_not_say_that_it_worked(screen, monkeypatch):
+    def wrong(name, labels):
+        raise KeyError(name)
+
+    monkeypatch.setattr(screen.session.project, "save_labels", wrong)
+    stroke(screen, (2, 30, 30))
+    screen.until(lambda: screen.keeper.status == "failed")
+    assert "KeyError" in screen.problems[-1]
+    assert "your work is saved" not in screen.problems[-1]
+    monkeypatch.undo()

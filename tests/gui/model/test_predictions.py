@@ -1,0 +1,334 @@
+"""Predictions of a session without a window: kept, scored, dropped, exported."""
+
+import html
+import re
+import shutil
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_sslseg import core
+from napari_sslseg.core.common.errors import DataError, StorageError
+from napari_sslseg.core.common.events import Preview
+from napari_sslseg.core.demo.phantom.patient import make_patient
+from napari_sslseg.gui.inspect.exporting import export, targets
+from napari_sslseg.gui.inspect.reporting import report
+from napari_sslseg.gui.inspect.score_rows import score_sheet
+from napari_sslseg.gui.model.jobs import Job
+from napari_sslseg.gui.model.run_lines import run_lines
+from napari_sslseg.gui.model.run_words import USE_WORDS, scan_uses, usable_runs
+from napari_sslseg.gui.model.session import Session
+from napari_sslseg.gui.train import choice as training_choice
+from napari_sslseg.gui.train.choice import TrainingChoice, finetune_settings, refusal
+from napari_sslseg.gui.viewer.live_prediction import LivePrediction
+from napari_sslseg.gui.viewer.scene import Scene
+from scene_project import SHAPE, write_project
+
+RUN = "finetune-001"
+
+
+def wait(session, seconds=60):
+    end = time.monotonic() + seconds
+    while session.jobs:
+        session.pump()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A project of four scans with a short training; two slices of three are done."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "scans").mkdir()
+    with core.Project.create(folder / "project") as project:
+        for seed in range(4):
+            scan, truth = make_patient(seed, "MR", (10, 48, 48), (16.0, 7.0, 7.0))
+            source = np.ascontiguousarray(scan.geometry.to_source(scan.data))
+            path = folder / "scans" / f"{scan.name}.nii.gz"
+            nib.save(nib.Nifti1Image(source, scan.geometry.affine), path)
+            project.add_scans(path)
+            if seed < 3:
+                project.save_labels(scan.name, np.where(truth.data <= 2, truth.data, 0))
+                project.mark_done(scan.name, [3, 5])
+        split = project.split_validation()
+        choice = TrainingChoice(steps=3, batch_size=2, network="tiny")
+        core.finetune(
+            split.training,
+            validation=split.validation,
+            out=project.new_run_folder("finetune"),
+            settings=finetune_settings(project, choice),
+            device="cpu",
+        )
+    return folder / "project"
+
+
+@pytest.fixture
+def session(made, tmp_path):
+    """A session with a copy of the project; its scans are where they were."""
+    folder = shutil.copytree(made, tmp_path / "project")
+    session = Session()
+    session.problems = []
+    session.problem.connect(lambda problem: session.problems.append(problem.sentence))
+    assert session.open(folder)
+    yield session
+    wait(session)
+    session.close()
+
+
+def test_memory_is_bounded_and_scores_outlive_it(session):
+    predictions, names = session.predictions, session.project.names
+    predictions.most_bytes = 2 * 10 * 48 * 48 * 3
+    predictions.make([RUN], names)
+    wait(session)
+    assert session.problems == []
+    kept = [name for name in names if predictions.get(RUN, name) is not None]
+    assert kept == list(names[-2:])
+    assert [row.scan for row in score_sheet(predictions, RUN).rows] != []
+    assert all(predictions.figures(RUN, name) is not None for name in names)
+    uses = scan_uses(session.project, core.Run.open(session.project.folder / "runs" / RUN))
+    assert sorted(uses.values()) == ["kept out", "learnt from", "learnt from", "not seen"]
+    assert uses[names[3]] == "not seen"
+    rows = score_sheet(predictions, RUN).rows
+    assert rows[0].use == "kept out"
+    assert rows[-1].use == "learnt from"
+    assert not any(row.stale for row in rows)
+    assert "not learnt from" in score_sheet(predictions, RUN).verdict
+    # Labels that are changed make scores stale; those that are in memory are scored anew.
+    labels = session.project.labels(names[2]).data
+    labels[3] = 0
+    session.project.save_labels(names[2], labels)
+    assert any(row.stale for row in score_sheet(predictions, RUN).rows if row.scan == names[2])
+    predictions.make([RUN], [names[2]])
+    wait(session)
+    assert not any(row.stale for row in score_sheet(predictions, RUN).rows)
+    assert predictions.make([RUN], [names[2]]) is None
+
+
+def test_one_broken_scan_does_not_keep_the_others_waiting(session):
+    names, notes = session.project.names, []
+    session.note.connect(notes.append)
+    path = Path(session.project.entry(names[0]).absolute)
+    aside = path.rename(path.with_suffix(".aside"))
+    try:
+        session.predictions.make([RUN], names)
+        wait(session)
+    finally:
+        aside.rename(path)
+    assert session.predictions.get(RUN, names[0]) is None
+    assert session.predictions.get(RUN, names[1]) is not None
+    assert "missing" in notes[0]
+
+
+def test_a_prediction_is_stopped_between_scans(session):
+    job = session.predictions.make([RUN], session.project.names)
+    ends = []
+    job.ended.connect(ends.append)
+    job.stop()
+    wait(session)
+    assert ends[0].stopped
+
+
+def test_runs_are_told_apart_by_how_they_ended(session):
+    project = session.project
+    assert [run.name for run in usable_runs(project.runs(), "finetune")] == [RUN]
+    assert usable_runs(project.runs(), "pretrain") == []
+    (line,) = run_lines(project.runs(), "finetune")
+    assert not line.open_end
+    assert f"{RUN}, finished" in line.text
+    record = project.folder / "runs" / RUN / "run.json"
+    record.write_text(record.read_text().replace('"finished"', '"stopped"', 1))
+    (line,) = run_lines(project.runs(), "finetune")
+    assert line.open_end
+    assert ", stopped, " in line.text
+    (line,) = run_lines(project.runs(), "finetune", active=RUN)
+    assert not line.open_end
+
+
+def test_what_cannot_begin_is_refused_in_a_sentence(session, tmp_path, monkeypatch):
+    assert "project" in refusal(Session(), TrainingChoice())
+    assert refusal(session, TrainingChoice()) is None
+    monkeypatch.setattr(training_choice, "LEAST_FREE", 2**62)
+    assert "free some space" in refusal(session, TrainingChoice())
+    monkeypatch.undo()
+    assert "does not exist" in refusal(session, TrainingChoice(start="pretrain-009"))
+    project = session.project
+    for name in project.names:
+        project.set_role(name, "test")
+    assert "held out" in refusal(session, TrainingChoice())
+    for name in project.names:
+        project.unmark(name, [3, 5])
+    assert "No slice is done" in refusal(session, TrainingChoice())
+    empty = Session()
+    assert empty.create(tmp_path / "empty")
+    assert "no scan" in refusal(empty, TrainingChoice())
+    empty.close()
+
+
+def test_a_full_disk_is_told_and_nothing_begins(session, monkeypatch):
+    def full(*_):
+        raise StorageError("Could not make a folder: No space left on device; free some space.")
+
+    wait(session)
+    monkeypatch.setattr(core.Project, "new_run_folder", full)
+    settings = finetune_settings(session.project, TrainingChoice())
+    assert session.finetune("scratch", settings) is None
+    assert session.jobs == []
+    assert "No space left" in session.problems[0]
+
+
+def test_the_picture_of_a_training_fills_its_slice_alone(session):
+    from napari_sslseg.core.common.pictures import SlicePrediction
+
+    viewer = ViewerModel()
+    scene = Scene(session, viewer)
+    live = LivePrediction(session, scene)
+    session.select(session.project.names[0])
+    wait(session)
+    assert session.watch.wanted[0] is session.volume
+    before = scene.labels.data.copy()
+    training = Job("finetune", "", lambda stop, pause: iter(()))
+
+    def show(index, value, scan=session.current):
+        labels, doubt = np.full((48, 48), value), np.zeros((48, 48), np.float32)
+        picture = SlicePrediction(scan, "axial", index, labels, doubt)
+        session.told.emit(training, [Preview(1, picture)])
+
+    show(4, 1)
+    layer = live.layer
+    assert viewer.layers.index(layer) < viewer.layers.index(scene.labels)
+    show(6, 2)
+    assert live.layer is layer
+    assert (layer.data[6] == 2).all()
+    assert np.count_nonzero(layer.data) == 48 * 48
+    show(2, 1, "another scan")
+    show(99, 1)
+    assert np.count_nonzero(layer.data) == 48 * 48
+    # A person may throw it away; it comes back with the next picture.
+    viewer.layers.remove(layer)
+    show(3, 1)
+    assert live.layer is not layer
+    np.testing.assert_array_equal(scene.labels.data, before)
+    session.jobs_changed.emit()  # No training runs.
+    assert live.layer is None
+
+
+def test_exports_never_replace_a_scan(session, tmp_path):
+    project, name = session.project, session.project.names[0]
+    scan = nib.load(project.entry(name).absolute)
+    clash = tmp_path / "new" / f"{name}_labels.nii.gz"
+    clash.parent.mkdir()
+    nib.save(nib.Nifti1Image(scan.get_fdata() + 1, scan.affine), clash)
+    project.add_scans(clash)
+    before = clash.read_bytes()
+    files = targets(project, "", [*project.names[1:3], name], clash.parent, ".nii.gz")
+    session.run("export", "", export(session, "", files))
+    wait(session)
+    assert f"{clash} is a scan" in session.problems[0]
+    assert clash.read_bytes() == before
+    assert list(clash.parent.iterdir()) == [clash]  # Nor are the others written.
+    with pytest.raises(DataError, match="no labels to export"):
+        targets(project, "", [project.names[3]], tmp_path, ".nii.gz")
+
+
+def test_a_scan_that_was_moved_with_its_project_is_not_replaced(tmp_path):
+    write_project(tmp_path / "before", ("ann", "ann_labels"))
+    folder = (tmp_path / "before").rename(tmp_path / "now")
+    session, problems = Session(), []
+    session.problem.connect(lambda problem: problems.append(problem.sentence))
+    assert session.open(folder / "project")
+    wait(session)
+    session.project.save_labels("ann", np.ones(SHAPE, np.uint8))
+    files = targets(session.project, "", ["ann"], folder, ".nii.gz")
+    session.run("export", "", export(session, "", files))
+    wait(session)
+    assert f"{folder / 'ann_labels.nii.gz'} is a scan" in problems[0]
+    session.close()
+
+
+def test_a_report_is_one_page_without_links(session, tmp_path):
+    project = session.project
+    project.rename_class(1, "<script>")
+    project.recolour_class(1, "#123456")
+    for name in project.names[:2]:
+        project.note_accepted(name, [3, 4], "finetune-009")
+    page = tmp_path / "report.html"
+    session.run("export", "", report(session, RUN, page))
+    wait(session)
+    assert session.problems == []
+    text = page.read_text()
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+    assert "http" not in text
+    assert text.count("data:image/png;base64") == 9
+    assert "6 slices in 3 scans of 3 patients were scored" in text
+    legend = r'style="background:#123456"></span>&lt;script&gt;</span>'
+    assert re.search(legend, text)
+    # What the window says, in its words.
+    session.predictions.make([RUN], project.names)
+    wait(session)
+    sheet = score_sheet(session.predictions, RUN)
+    assert f"<p>{html.escape(sheet.verdict)}</p>" in text
+    for row in sheet.rows:
+        assert f"<td>{row.scan}</td><td>{html.escape(row.structure)}</td>" in text
+        assert f'<td class="use">{USE_WORDS[row.use]}</td>' in text
+        assert row.use in ("kept out", "learnt from")
+        cells = rf"<td>{row.scan}</td>.*<td>{row.accepted.count} of {row.slices}</td></tr>"
+        assert re.search(cells, text)
+    assert {row.accepted.count for row in sheet.rows} == {0, 1}
+
+
+def test_a_report_sets_two_runs_beside_each_other(session, tmp_path):
+    project = session.project
+    folder = project.folder / "runs"
+    shutil.copytree(folder / RUN, folder / "finetune-002")
+    page = tmp_path / "report.html"
+    session.run("export", "", report(session, RUN, page, "finetune-002"))
+    wait(session)
+    assert session.problems == []
+    text = page.read_text()
+    assert "<strong>Run A: finetune-001.</strong>" in text
+    assert "<strong>Run B: finetune-002.</strong>" in text
+    titles = re.findall(r"<th(?: [^>]*)?>(.*?)</th>", text)
+    assert titles == [
+        "Scan", "Structure", "Dice A", "Dice B", "HD95 A (mm)", "HD95 B (mm)", "Slices",
+        "Used A", "Used B",
+    ]  # fmt: skip
+    session.predictions.make([RUN], project.names)
+    wait(session)
+    rows = re.findall(r"<tr><td>(.*)</td></tr>", text)
+    shown = [re.split(r"</td><td[^>]*>", row) for row in rows]
+    for row, cells in zip(score_sheet(session.predictions, RUN).rows, shown, strict=True):
+        dice = "–" if row.dice is None else f"{row.dice:.3f}"
+        assert cells[:4] == [row.scan, row.structure, dice, dice]
+        assert cells[-2:] == [USE_WORDS[row.use]] * 2
+    # Scan, labels, and what both runs say.
+    assert text.count("<figcaption>finetune-002</figcaption>") == 3
+    assert text.count("data:image/png;base64") == 12
+
+
+def test_a_dicom_segmentation_carries_names_and_how_it_came_about(data_dir, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    session = Session()
+    session.create(tmp_path / "project")
+    project = session.project
+    project.add_scans(data_dir / "dicom/mr_ge_papaya_20")
+    (name,) = project.names
+    project.add_class("thalamus")
+    labels = project.labels(name).data
+    labels[4, 100:120, 100:120] = 1
+    project.save_labels(name, labels)
+    for remembered, kind in (
+        ([], "MANUAL"), ([name], "SEMIAUTOMATIC"), (5, "MANUAL"), ([5, [1], name], "SEMIAUTOMATIC"),
+    ):  # fmt: skip
+        project.remember("accepted", remembered)
+        files = targets(project, "", [name], tmp_path / "out", ".dcm")
+        session.run("export", "", export(session, "", files))
+        wait(session)
+        (item,) = pydicom.dcmread(files[name]).SegmentSequence
+        assert item.SegmentLabel == "thalamus"
+        assert item.SegmentAlgorithmType == kind
+    session.close()

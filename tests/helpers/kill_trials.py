@@ -1,0 +1,99 @@
+"""Kill tiny runs with SIGKILL at random moments and go on: kill_trials.py KIND TRIALS FOLDER.
+
+Each run is a process of its own, forked from this one, which has loaded what takes long to load.
+Prints one line of JSON for each trial.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+
+import napari_sslseg.core.networks.build
+import napari_sslseg.core.pretext.restoration.patch_task
+import napari_sslseg.core.stages.finetune
+import napari_sslseg.core.stages.pretrain
+import napari_sslseg.core.training.train  # noqa: F401
+from training_process import events
+
+STEPS = 24
+COMPARED = ("last.safetensors", "best.safetensors", "metrics.csv")
+
+
+def started(kind, out, *, resume=False):
+    """Process number of a run."""
+    number = os.fork()
+    if number:
+        return number
+    code = 1
+    try:
+        with (out.parent / f"{out.name}.txt").open("a") as file:
+            for event in events(kind, out, STEPS, resume):
+                print(event, file=file, flush=True)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def whole(kind, out, **options):
+    """Seconds that a run takes, from its start to its end."""
+    begun = time.monotonic()
+    _, status = os.waitpid(started(kind, out, **options), 0)
+    assert status == 0, (out.parent / f"{out.name}.txt").read_text()
+    return time.monotonic() - begun
+
+
+def wait(step, seconds, told):
+    """Sleep until a step is told, and then for so long."""
+    while step and f"Step(step={step}," not in (told.read_text() if told.exists() else ""):
+        time.sleep(0.002)
+    time.sleep(seconds)
+
+
+def trial(kind, out, moment):
+    """Kill at a moment, go on to the end."""
+    number = started(kind, out)
+    moment(out.parent / f"{out.name}.txt")
+    os.kill(number, signal.SIGKILL)
+    _, status = os.waitpid(number, 0)
+    states = sorted(path.stem for path in (out / "states").glob("*.safetensors"))
+    begun = (out / "run.json").exists()
+    told = len((out / "events.jsonl").read_text().splitlines()) if begun else 0
+    whole(kind, out, resume=begun)
+    return {
+        "killed": os.WIFSIGNALED(status),
+        "begun": begun,
+        "states": states,
+        "told": told,
+    }
+
+
+def main():
+    kind, trials, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    torch.set_num_threads(1)
+    first = folder / "whole"
+    length = whole(kind, first)
+    rng = random.Random(trials)
+    for number in range(trials):
+        out = folder / str(number)
+        # Now and then at any time, before the first step too; mostly within a step or a save.
+        step = rng.randrange(1, STEPS - 3) if number % 4 else None
+        moment = partial(wait, step, rng.uniform(0, 0.1 if step else length))
+        found = trial(kind, out, moment)
+        found["same"] = {
+            name: (first / name).read_bytes() == (out / name).read_bytes() for name in COMPARED
+        }
+        found["left"] = [path.name for path in out.rglob(".*")] + [
+            path.name for path in out.glob("run.lock")
+        ]
+        print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

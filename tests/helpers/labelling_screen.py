@@ -1,0 +1,62 @@
+"""A session and its scene as a window has them, without a window, for tests of labelling."""
+
+import time
+
+import numpy as np
+from napari.components import ViewerModel
+
+from napari_sslseg.gui.model.session import Session
+from napari_sslseg.gui.viewer.scene import Scene
+
+NAMES = ("ann", "bob")
+SHAPE = (24, 96, 100)
+
+
+class Screen:
+    """A session, its scene, and a clock that a window would have."""
+
+    def __init__(self, folder):
+        self.session = Session()
+        self.scene = Scene(self.session, ViewerModel())
+        self.keeper = self.scene.keeper
+        self.problems = []
+        self.session.problem.connect(lambda problem: self.problems.append(problem.sentence))
+        assert self.session.open(folder)
+
+    @property
+    def layer(self):
+        return self.scene.labels
+
+    def until(self, condition, seconds=5.0):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, (self.keeper.sentence, self.problems)
+            self.session.pump()
+            self.keeper.tick()
+            time.sleep(0.005)
+
+    def show(self, name):
+        self.session.select(name)
+        self.until(lambda: self.session.current == name)
+
+    def saved(self, name=None):
+        return self.session.project.labels(name or self.session.current).data
+
+    def until_saved(self, seconds=2.0):
+        self.until(lambda: self.keeper.status == "saved", seconds)
+        np.testing.assert_array_equal(self.saved(), self.layer.data)
+
+
+def stroke(screen, at, value=1):
+    screen.layer.mode = "paint"
+    screen.layer.brush_size = 7
+    screen.layer.paint(at, value)
+
+
+def broken(monkeypatch, screen):
+    """Let no labels be written, as on a full disk."""
+
+    def full(name, labels):
+        raise OSError(28, "No space left on device", name)
+
+    monkeypatch.setattr(screen.session.project, "save_labels", full)

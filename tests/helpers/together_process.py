@@ -1,0 +1,156 @@
+"""Trainings by one process or by several: python together_process.py OUT PROCESSES [resume].
+
+One process draws for each share of a batch from a generator of its own, as several do, so that
+both see the same images corrupted alike.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training_process import scan
+
+SEED, BATCH, STEPS = 3, 8, 5
+TASKS = ("context-restoration", "mae", "global-contrast", "polycl")
+LOSSES = ("dice-ce", "dice", "dice-per-sample")
+
+
+def joined(parts):
+    """Parameters of the shares of a batch as those of the batch."""
+    first = parts[0]
+    if isinstance(first, torch.Tensor):
+        return torch.cat(parts)
+    if dataclasses.is_dataclass(first):
+        values = {
+            field.name: joined([getattr(part, field.name) for part in parts])
+            for field in dataclasses.fields(first)
+        }
+        return type(first)(**values)
+    if isinstance(first, np.ndarray):
+        return np.concatenate(parts)
+    if isinstance(first, tuple):
+        return tuple(joined(list(values)) for values in zip(*parts, strict=True))
+    assert isinstance(first, int) or all(part == first for part in parts), first
+    return first
+
+
+def draw_as_several(shares):
+    """Make tasks and augmentations draw for the shares of a batch as so many processes would."""
+    from napari_sslseg.core.common.compute.randomness import SEEDS_APART
+    from napari_sslseg.core.pretext.base import SliceTask
+    from napari_sslseg.core.pretext.contrast import global_task as contrastive  # noqa: F401  # a subclass from now on
+    from napari_sslseg.core.segmentation import augment
+
+    others = {}
+
+    def generators(generator):
+        if id(generator) not in others:
+            apart = [torch.Generator().manual_seed(SEED + SEEDS_APART * n) for n in range(shares)]
+            others[id(generator)] = [generator, *apart[1:]]
+        return others[id(generator)]
+
+    def patched(original):
+        def sample_slices(self, slices, generator):
+            if len(slices) != BATCH or not torch.is_grad_enabled():
+                return original(self, slices, generator)
+            parts = np.split(slices, shares)
+            drawn = zip(parts, generators(generator), strict=True)
+            return joined([original(self, part, source) for part, source in drawn])
+
+        return sample_slices
+
+    def augmentation(n, settings, generator, *rest):
+        drawn = [own(n // shares, settings, source, *rest) for source in generators(generator)]
+        return joined(drawn)
+
+    own = augment.sample_augmentation
+    augment.sample_augmentation = augmentation
+    stack = [SliceTask]
+    while stack:
+        kind = stack.pop()
+        stack += kind.__subclasses__()
+        if "sample_slices" in vars(kind):
+            kind.sample_slices = patched(vars(kind)["sample_slices"])
+
+
+def jobs(out, resume):
+    """Name and events of every training."""
+    from napari_sslseg import core
+    from napari_sslseg.core.settings.pretext.registry import make_task
+
+    labelled = [core.LabelledScan(*scan(seed)) for seed in range(1, 8)]
+    scans = [item.scan for item in labelled]
+    training = core.Training(
+        # Adam makes much of rounding where gradients are nearly 0; hence a low rate.
+        steps=STEPS,
+        batch_size=BATCH,
+        seed=SEED,
+        validate_every=2,
+        gradient_clip=1.0,
+        learning_rate=1e-4,
+    )
+    tiny = core.Network.preset("tiny")
+    for name in TASKS:
+        options = {"patch_size": 8} if name in ("context-restoration", "mae") else {}
+        more = {"resume": True} if resume else {
+            "task": make_task(name, (48, 48), stride=tiny.stride, **options),
+            "settings": core.PretrainSettings(
+                network=tiny, training=training, validation_share=0.3
+            ),
+        }  # fmt: skip
+        yield name, core.iter_pretrain(scans, out=out / name, device="cpu", **more)
+    for loss in LOSSES:
+        more = {"resume": True} if resume else {
+            "settings": core.FinetuneSettings(
+                network=tiny,
+                training=training,
+                loss=loss,
+                # Noise comes from one seed for a whole batch.
+                augmentation=core.Augmentation(noise=0),
+            )
+        }  # fmt: skip
+        yield (
+            loss,
+            core.iter_finetune(
+                labelled[:5], validation=labelled[5:], out=out / loss, device="cpu", **more
+            ),
+        )
+
+
+def masked_loss():
+    """Loss of images of which some show more masked pixels than others, over all processes."""
+    from napari_sslseg.core.common.compute.distributed import everyone, share
+    from napari_sslseg.core.pretext.restoration.losses import masked_l2
+
+    own = share(np.arange(4))
+    images = torch.arange(4 * 9.0).view(4, 1, 3, 3)[own]
+    mask = torch.zeros(4, 1, 3, 3, dtype=torch.bool)
+    mask[0, 0, 0, 0] = mask[3, 0, :2] = True
+    return np.mean(everyone(float(masked_l2(images, torch.zeros_like(images), mask[own]))))
+
+
+def main():
+    from napari_sslseg import core
+    from napari_sslseg.core.common.compute.distributed import is_first, rank
+    from napari_sslseg.core.common.events import Done, Message
+
+    out, processes, *rest = sys.argv[1:]
+    torch.set_num_threads(1)
+    if processes == "1":
+        draw_as_several(2)
+    else:
+        core.launch(int(processes), device="cpu")
+    print(f"masked loss {masked_loss():.6g}", flush=True)
+    for name, events in jobs(Path(out), "resume" in rest):
+        for event in events:
+            if is_first() and isinstance(event, Message):
+                print(f"{name}: {event.text}", flush=True)
+            if isinstance(event, Done):
+                print(f"{name}: process {rank()} has {event.result.folder.name}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
