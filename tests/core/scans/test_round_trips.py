@@ -4,7 +4,6 @@ Affines are made of numbers that float32 holds, because NIfTI-1 stores nothing f
 affine is rounded (by some 1e-5 mm) when the scan itself is written, before anything here reads it.
 """
 
-import itertools
 import shutil
 
 import nibabel as nib
@@ -20,6 +19,7 @@ from napari_sslseg.core.scans.formats.dispatch import open_image
 from napari_sslseg.core.scans.labels import load_labels, save_labels
 from napari_sslseg.core.scans.names import ITK_SUFFIXES
 from napari_sslseg.core.scans.volume import load_volume
+from paths import ordinary_files
 
 SOURCES = ("nii", "nii.gz", "nifti-2", "hdr", "hdr.gz", "nrrd", "nhdr", "mha", "mhd")
 TARGETS = (".nii", ".nii.gz", ".nrrd", ".mha")
@@ -149,7 +149,7 @@ def others_affine(path):
 def test_every_real_file_has_the_affine_of_other_readers(data_dir):
     """By their headers; their values are compared where the formats have their own tests."""
     suffixes = ("nii", "nii.gz", "hdr", "img", "nrrd", "nhdr", "mha", "mhd")
-    paths = sorted(set(itertools.chain(*(data_dir.rglob(f"*.{s}") for s in suffixes))))
+    paths = ordinary_files(data_dir, *(f"*.{suffix}" for suffix in suffixes))
     alike, refused = 0, {}
     for path in paths:
         try:

@@ -32,6 +32,7 @@ from napari_sslseg.core.scans.volume import (
     load_volumes,
     read_geometry,
 )
+from paths import ordinary_files
 
 SHAPE = (5, 6, 7)
 AFFINE = affine_of(np.diag([2.0, 3, 4]), (10, -20, 30))
@@ -533,7 +534,7 @@ def test_guess_modality_of_real_mr_folders(data_dir, folder):
 
 def real_files(data_dir):
     few = ("msd_hippocampus", "sunnybrook_lv")
-    paths = [p for p in sorted(data_dir.rglob("*.nii*")) if p.is_file()]
+    paths = [p for p in ordinary_files(data_dir, "*.nii*") if p.is_file()]
     many = [p for p in paths if p.relative_to(data_dir).parts[0] not in few]
     return many + [p for folder in few for p in sorted((data_dir / folder).rglob("*.nii.gz"))[:6]]
 

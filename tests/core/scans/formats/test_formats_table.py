@@ -18,17 +18,18 @@ from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.names import ITK_SUFFIXES, SUFFIXES
 from napari_sslseg.core.scans.volume import load_volume
-from paths import DOCS
+from paths import DOCS, FAULTS, INTERNAL, ordinary_files
 
 PAGE = DOCS / "reference" / "formats.md"
 HEAD = """\
 # What became of every file of the test data
 
-Made by `tests/core/test_formats_table.py`, which loads every file of the real scans that the tests
-use (they are not part of this project) and compares each affine with another library: nibabel for
-NIfTI, SimpleITK for NRRD and MetaImage, and for DICOM the position and orientation that the header
-of every single slice states. Files of one folder with the same result stand in one row; {count}
-files in all. `UPDATE_DOCS=1 make test ARGS=tests/core/test_formats_table.py` renews the page.
+Made by `tests/core/scans/formats/test_formats_table.py`, which loads every file of the real scans
+that the tests use (they are not part of this project) and compares each affine with another
+library: nibabel for NIfTI, SimpleITK for NRRD and MetaImage, and for DICOM the position and
+orientation that the header of every single slice states. Files of one folder with the same result
+stand in one row; {count} files in all. Renew the page with
+`UPDATE_DOCS=1 make test ARGS=tests/core/scans/formats/test_formats_table.py`.
 
 | Files | Type | Voxels (mm) | Axes towards | Result |
 | --- | --- | --- | --- | --- |
@@ -38,7 +39,7 @@ files in all. `UPDATE_DOCS=1 make test ARGS=tests/core/test_formats_table.py` re
 def found_in(folder):
     """Series of every folder, each folder by itself."""
     for parent, folders, names in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(set(folders) - {*FAULTS, *INTERNAL})
         paths = [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
         for path in paths:
             if path.name.lower().endswith(SUFFIXES):
@@ -148,10 +149,13 @@ def test_the_table_of_formats_is_true(data_dir):
         lines = table(data_dir)
     assert sum("| loaded" in line for line in lines) > 20
     assert sum("| refused" in line for line in lines) > 20
-    count = sum(len(names) for _, _, names in os.walk(data_dir))
+    count = sum(
+        path.is_file() and path.relative_to(data_dir).parts[0] not in INTERNAL
+        for path in ordinary_files(data_dir, "*")
+    )
     page = HEAD.format(count=count) + "\n".join(lines) + "\n"
     if os.environ.get("UPDATE_DOCS"):
         PAGE.write_text(page, encoding="utf-8")
     written = PAGE.read_text(encoding="utf-8")
-    if f"{count}\nfiles in all" in written:  # else these are other data than those of the page
+    if f"{count} files in all" in written:  # else these are other data than those of the page
         assert written == page

@@ -20,6 +20,7 @@ from napari_sslseg.core.common.errors import ScanWarning, SslsegError, VolumeErr
 from napari_sslseg.core.scans.formats.itk import ItkFile
 from napari_sslseg.core.scans.labels import load_labels, save_labels
 from napari_sslseg.core.scans.volume import load_volume
+from paths import ordinary_files
 
 PYNRRD = "nifti_nrrd_mha/pynrrd/nrrd/tests/data"
 SHAPE = (2, 3, 4)
@@ -88,7 +89,7 @@ def refusal(path):
 def test_real_files_agree_with_simpleitk(data_dir):
     """Affines and values of all; it refuses three, whose affine here is that of their siblings."""
     agreed, only_here, refused = [], [], []
-    files = [p for s in ("nrrd", "nhdr", "mha", "mhd") for p in sorted(data_dir.rglob(f"*.{s}"))]
+    files = ordinary_files(data_dir, "*.nrrd", "*.nhdr", "*.mha", "*.mhd")
     for path in files:
         try:
             file = ItkFile(path)
