@@ -92,7 +92,9 @@ def test_an_unknown_kind_is_refused():
         TypeAdapter(NetworkSettings).validate_python({"kind": "resnet"})
 
 
-@pytest.mark.parametrize("module", ["network_config", "networks.build", "networks.base", "config"])
+@pytest.mark.parametrize(
+    "module", ["settings.networks", "settings.stages", "networks.build", "networks.base"]
+)
 def test_settings_and_factory_load_no_torch(module):
     code = (
         f"import sys, napari_sslseg.core.{module}\n"

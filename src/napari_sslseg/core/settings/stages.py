@@ -3,7 +3,7 @@
 The titles and descriptions also label the forms of the napari plugin.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -32,7 +32,11 @@ from napari_sslseg.core.settings.self_training import (
     SelfTraining as SelfTraining,
     self_trained as self_trained,
 )
-from napari_sslseg.core.settings.training import Training
+from napari_sslseg.core.settings.training import (
+    Training,
+    default_batch_size,
+    default_training,
+)
 
 Transfer = Literal["encoder", "encoder+decoder"]
 """Which parts of a pretrained network start the fine-tuning."""
@@ -53,8 +57,15 @@ LAYER_DECAY = 0.75
 
 
 class StageSettings(Settings):
-    """What pretraining and fine-tuning share."""
+    """Settings that pretraining and fine-tuning have in common.
 
+    If ``training.batch_size`` is not set, it is the default of the network: 16 slices or 2 crops
+    of volumes.
+    """
+
+    preprocessing: AnyPreprocessing | None
+    network: NetworkSettings
+    training: Training
     preset: str | None = Field(
         None,
         title="Preset",
@@ -69,6 +80,27 @@ class StageSettings(Settings):
         "PolyCL, since organs lie there. Not for networks of volumes.",
     )
 
+    @model_validator(mode="after")
+    def _check_batch_size(self) -> Self:
+        return self._choose_batch_size()
+
+    def _choose_batch_size(self) -> Self:
+        training, size = self.training, default_batch_size(self.network.dimensions)
+        if "batch_size" not in training.model_fields_set and training.batch_size != size:
+            training = training.model_copy()
+            # The field still counts as not set, so that with_network can choose again.
+            training.__dict__["batch_size"] = size
+            self.__dict__["training"] = training
+        return self
+
+    def with_network(self, network: NetworkSettings, preprocessing: AnyPreprocessing) -> Self:
+        """Copy the settings with another network and preprocessing.
+
+        A batch size that is not set becomes the default of the network.
+        """
+        copy = self.model_copy(update={"network": network, "preprocessing": preprocessing})
+        return copy._choose_batch_size()
+
 
 class PretrainSettings(StageSettings):
     """Self-supervised pretraining, apart from its pretext task."""
@@ -77,7 +109,7 @@ class PretrainSettings(StageSettings):
         None, description="Chosen from the modality of the scans if not set."
     )
     network: NetworkSettings = Network.preset("small")
-    training: Training = Training(steps=1000, learning_rate=1e-3)
+    training: Training = default_training("pretrain")
     validation_share: float = Field(
         0.1,
         ge=0,
@@ -95,7 +127,7 @@ class FinetuneSettings(StageSettings):
         None, description="As in the pretraining; from the modality of the scans if from scratch."
     )
     network: NetworkSettings = Network.preset("small")
-    training: Training = Training(steps=400, learning_rate=1e-3, gradient_clip=12.0)
+    training: Training = default_training("finetune")
     transfer: Transfer = Field(
         "encoder", title="Transfer", description="Which pretrained parts to start from."
     )

@@ -1,19 +1,43 @@
-"""TODO."""
+"""Settings of a training loop, and the defaults of both stages.
 
-from typing import Literal
+The command line and the window take their defaults from here. Loads no PyTorch.
+"""
+
+from typing import Any, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.common.frozen import Settings as Settings
+from napari_sslseg.core.common.frozen import Settings, checked
 
 MOST_STEPS = 10_000_000
+"""Largest number of steps or epochs."""
+
+LEARNING_RATE = 1e-3
+"""Default learning rate of pretraining and fine-tuning."""
+
+BATCH_SIZE = 16
+"""Default number of slices per step."""
+
+VOLUME_BATCH_SIZE = 2
+"""Default number of crops of volumes per step."""
+
+PRETRAIN_STEPS = 1000
+"""Default length of the pretraining."""
+
+FINETUNE_STEPS = 400
+"""Default length of the fine-tuning."""
+
+FINETUNE_GRADIENT_CLIP = 12.0
+"""Default largest norm of the gradient in the fine-tuning."""
+
+StageKind = Literal["pretrain", "finetune"]
 
 
 class EarlyStopping(Settings):
     """Stop when the monitored value has not improved by ``min_delta`` for ``patience`` rounds.
 
-    As in Dominic et al. 2023 the margin decides about stopping alone: the best weights are those
-    of any improvement, however small.
+    As in Dominic et al. 2023 the margin only decides when to stop: the best weights are those of
+    any improvement, however small.
     """
 
     min_delta: float = Field(ge=0, title="Smallest improvement")
@@ -21,18 +45,31 @@ class EarlyStopping(Settings):
 
 
 class Training(Settings):
-    """One training loop."""
+    """Settings of one training loop.
 
-    steps: int = Field(500, ge=1, le=MOST_STEPS, title="Steps", description="Batches to train on.")
+    In the settings of a stage the default batch size depends on the network, see
+    :func:`default_batch_size`.
+    """
+
+    steps: int = Field(
+        500, ge=1, le=MOST_STEPS, title="Steps", description="Number of batches to train on."
+    )
     epochs: int | None = Field(
         None,
         ge=1,
         le=MOST_STEPS,
         title="Epochs",
-        description="How often each slice is seen; takes the place of the steps if set.",
+        description="Number of passes over all training slices; replaces the steps if set.",
     )
-    batch_size: int = Field(16, ge=1, le=4096, title="Batch size", description="Slices per step.")
-    learning_rate: float = Field(1e-3, gt=0, le=10, title="Learning rate")
+    batch_size: int = Field(
+        BATCH_SIZE,
+        ge=1,
+        le=4096,
+        title="Batch size",
+        description=f"Slices per step; crops of volumes are {VOLUME_BATCH_SIZE} per step if not "
+        "set.",
+    )
+    learning_rate: float = Field(LEARNING_RATE, gt=0, le=10, title="Learning rate")
     optimizer: Literal["adam", "sgd"] = Field(
         "adam",
         title="Optimiser",
@@ -46,36 +83,39 @@ class Training(Settings):
             "warmup-poly",
             title="Learning-rate schedule",
             description="constant; warmup-poly: linear warm-up, then polynomial decay; step-decay: "
-            "drops by a tenth every second epoch (Dominic et al. 2023); cosine-restarts: falls to "
-            "0 along a cosine again and again (PolyCL); plateau: halved whenever the validation no "
-            "longer improves (Umapathy et al. 2022, Dhere & Sivaswamy).",
+            "decreases by a tenth every second epoch (Dominic et al. 2023); cosine-restarts: "
+            "decreases to 0 along a cosine and restarts (PolyCL); plateau: halved when the "
+            "validation stops improving (Umapathy et al. 2022, Dhere & Sivaswamy).",
         )
     )
-    warmup: float = Field(0.05, ge=0, lt=1, title="Warm-up", description="Share of the steps.")
+    warmup: float = Field(0.05, ge=0, lt=1, title="Warm-up", description="Fraction of the steps.")
     restart_every: int = Field(
         10,
         ge=1,
         le=MOST_STEPS,
         title="Restart every",
-        description="Epochs after which cosine-restarts begins anew; 10 in PolyCL. Within them the "
-        "rate falls with every batch.",
+        description="Epochs between the restarts of cosine-restarts; 10 in PolyCL. Between "
+        "restarts the rate decreases with every batch.",
     )
     plateau_patience: int = Field(
         10,
         ge=0,
         le=MOST_STEPS,
         title="Patience of the plateau",
-        description="Validations without improvement that plateau bears before it halves the rate.",
+        description="Validations without improvement before plateau halves the rate.",
     )
     gradient_clip: float | None = Field(
-        None, gt=0, title="Gradient clipping", description="Largest norm; none if not set."
+        None,
+        gt=0,
+        title="Gradient clipping",
+        description="Largest norm of the gradient; no clipping if not set.",
     )
     validate_every: int | None = Field(
         None,
         ge=1,
         title="Validate every",
-        description="Steps; if not set, once an epoch, at most about 20 times in all unless the "
-        "length is set in epochs.",
+        description="Steps between validations. If not set, every epoch, but at most about 20 "
+        "times in all unless the length is set in epochs.",
     )
     early_stopping: EarlyStopping | None = Field(None, title="Early stopping")
     checkpoint_seconds: float = Field(
@@ -88,14 +128,53 @@ class Training(Settings):
         0.01,
         gt=0,
         le=1,
-        title="Share for checkpoints",
-        description="Largest share of the time for saving states; slow disks save less often.",
+        title="Time for checkpoints",
+        description="Largest fraction of the time spent on saving states; with a slow disk states "
+        "are saved less often.",
     )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", title="Precision")
     compile: bool = Field(
         False,
         title="Compile",
-        description="Compile the network, which takes about a minute at first and pays in long "
-        "trainings; where that fails the training goes on without.",
+        description="Compile the network. This takes about a minute at the start and pays off in "
+        "long trainings; if it fails, the training continues without it.",
     )
     seed: int = Field(0, ge=0, lt=2**31, title="Seed")
+
+
+def default_batch_size(dimensions: Literal[2, 3]) -> int:
+    """Give the default batch size of networks of slices (2) or volumes (3)."""
+    return VOLUME_BATCH_SIZE if dimensions == 3 else BATCH_SIZE
+
+
+def default_training(stage: StageKind, dimensions: Literal[2, 3] = 2, **fields: Any) -> Training:
+    """Give the default training of a stage.
+
+    Parameters
+    ----------
+    stage : {"pretrain", "finetune"}
+        The stage.
+    dimensions : {2, 3}
+        2 for a network of slices, 3 for a network of volumes, which sets the batch size.
+    **fields
+        Fields of :class:`Training` to set to other values; None keeps the default.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range.
+
+    Examples
+    --------
+    >>> default_training("finetune").steps
+    400
+    >>> default_training("pretrain", 3, learning_rate=1e-4).batch_size
+    2
+    """
+    values: dict[str, Any] = {"steps": PRETRAIN_STEPS}
+    if stage == "finetune":
+        values = {"steps": FINETUNE_STEPS, "gradient_clip": FINETUNE_GRADIENT_CLIP}
+    if dimensions == 3:
+        values["batch_size"] = default_batch_size(dimensions)
+    given = {name: value for name, value in fields.items() if value is not None}
+    return checked(Training, **values | given)

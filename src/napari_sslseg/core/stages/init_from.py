@@ -82,7 +82,7 @@ def settled(
                 f"The {name} settings differ from those of the pretraining {start.folder}; "
                 "leave them out, or start from scratch."
             )
-    return settings.model_copy(update={"network": network, "preprocessing": preprocessing})
+    return settings.with_network(network, preprocessing)
 
 
 def network_of(run: Run) -> NetworkSettings:

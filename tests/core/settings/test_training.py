@@ -1,0 +1,73 @@
+import pytest
+
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.settings.networks import Dense3dNetwork, DynUNet3dNetwork, Network
+from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
+from napari_sslseg.core.settings.presets.registry import PRESETS
+from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
+from napari_sslseg.core.settings.training import (
+    BATCH_SIZE,
+    FINETUNE_STEPS,
+    LEARNING_RATE,
+    PRETRAIN_STEPS,
+    VOLUME_BATCH_SIZE,
+    Training,
+    default_training,
+)
+
+STAGES = (PretrainSettings, FinetuneSettings)
+
+
+def test_defaults_of_both_stages():
+    pretrain, finetune = PretrainSettings().training, FinetuneSettings().training
+    assert (pretrain.steps, finetune.steps) == (PRETRAIN_STEPS, FINETUNE_STEPS) == (1000, 400)
+    assert pretrain.learning_rate == finetune.learning_rate == LEARNING_RATE == 1e-3
+    assert pretrain.batch_size == finetune.batch_size == BATCH_SIZE == 16
+    assert (pretrain.gradient_clip, finetune.gradient_clip) == (None, 12.0)
+    assert default_training("pretrain") == pretrain
+    assert default_training("finetune") == finetune
+
+
+def test_default_training_takes_other_values_and_skips_none():
+    found = default_training("finetune", 3, steps=7, learning_rate=None, seed=4)
+    assert (found.steps, found.learning_rate, found.seed) == (7, LEARNING_RATE, 4)
+    assert (found.batch_size, found.gradient_clip) == (VOLUME_BATCH_SIZE, 12.0)
+    with pytest.raises(ConfigError, match="steps"):
+        default_training("finetune", steps=0)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("network", [Dense3dNetwork(), DynUNet3dNetwork()])
+def test_default_batch_of_volumes_is_two(stage, network):
+    assert stage(network=network).training.batch_size == VOLUME_BATCH_SIZE == 2
+    kept = Training(steps=3)
+    assert stage(network=network, training=kept).training == Training(steps=3, batch_size=2)
+    assert kept.batch_size == 16
+    assert stage().training.batch_size == 16
+    assert stage(network=network, training=Training(batch_size=16)).training.batch_size == 16
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_batch_size_follows_the_network_of_the_run_to_start_from(stage):
+    volumes = stage().with_network(Dense3dNetwork(), VolumePreprocessing())
+    assert volumes.training.batch_size == 2
+    assert volumes.with_network(Network(), None).training.batch_size == 16
+    set_by_user = stage(training=Training(batch_size=5))
+    changed = set_by_user.with_network(Dense3dNetwork(), VolumePreprocessing())
+    assert changed.training.batch_size == 5
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_records_keep_their_batch_size(stage):
+    settings = stage(network=Dense3dNetwork(), training=Training(batch_size=16))
+    assert stage.model_validate_json(settings.model_dump_json()) == settings
+    settings = stage(network=Dense3dNetwork())
+    assert stage.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_presets_keep_their_batch_size():
+    preset = PRESETS["dhere-2019"]
+    assert preset.network.dimensions == 3
+    for modality in ("MR", "CT", None):
+        assert preset.pretrain_settings(modality).training.batch_size == 1
+        assert preset.finetune_settings(modality).training.batch_size == 1
