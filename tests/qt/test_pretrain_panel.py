@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QScrollArea
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.pretrain.panel import PretrainPanel
-from napari_sslseg.gui.pretrain.pictures import PictureStrip
+from napari_sslseg.gui.pretrain.picture_strip import PictureStrip
 from napari_sslseg.gui.pretrain.tiles import Tile
 from napari_sslseg.gui.viewer.scene import Scene
 from napari_sslseg.gui.widgets.forms import SettingsForm

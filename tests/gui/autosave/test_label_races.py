@@ -9,7 +9,7 @@ from labelling_screen import NAMES, SHAPE, Screen, broken, stroke
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.autosave import keeper as label_keeper, rescue as label_rescue
 from napari_sslseg.gui.label.class_edits import remove_class
-from napari_sslseg.gui.scans.work import ScanWork
+from napari_sslseg.gui.scans.scan_actions import ScanActions
 
 ANN, BOB = NAMES
 SECONDS = 10.0
@@ -19,7 +19,7 @@ SECONDS = 10.0
 def screen(folder, tmp_path):
     """The first scan is shown; ``other`` is a file of labels for both."""
     made = Screen(folder)
-    made.work, made.notes = ScanWork(made.session), []
+    made.work, made.notes = ScanActions(made.session), []
     made.session.note.connect(made.notes.append)
     made.other = tmp_path / "other.nii.gz"
     project = made.session.project

@@ -5,7 +5,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.gui.inspect.accept import accept_region, accept_slice
+from napari_sslseg.gui.inspect.acceptance import accept_region, accept_slice
 from napari_sslseg.gui.inspect.accepted_marks import AcceptedMarks
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.viewer.scene import Scene

@@ -9,7 +9,7 @@ from napari_sslseg.core.project import record as project_record
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.project.record import ScanEntry
 from napari_sslseg.gui.model.session import Session
-from napari_sslseg.gui.train.choice import TrainingChoice, refusal
+from napari_sslseg.gui.train.training_choice import TrainingChoice, refusal
 from scene_project import write_project
 
 

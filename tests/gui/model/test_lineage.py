@@ -13,7 +13,7 @@ from napari_sslseg.core.runs.lineage import patient_key, seen_by
 from napari_sslseg.gui.inspect.score_rows import score_sheet
 from napari_sslseg.gui.model.run_words import scan_uses
 from napari_sslseg.gui.model.session import Session
-from napari_sslseg.gui.train.choice import TrainingChoice, finetune_settings
+from napari_sslseg.gui.train.training_choice import TrainingChoice, finetune_settings
 
 RUN = "finetune-001"
 DONE = (3, 5)

@@ -13,7 +13,7 @@ from napari_sslseg.core.common.events import Done, Message, Status
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.gui.model import next_step as words
 from napari_sslseg.gui.model.session import Session
-from napari_sslseg.gui.train.choice import TrainingChoice, finetune_settings
+from napari_sslseg.gui.train.training_choice import TrainingChoice, finetune_settings
 
 DONE = (3, 5)
 

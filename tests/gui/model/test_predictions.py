@@ -15,15 +15,15 @@ from napari_sslseg import core
 from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.common.events import Preview
 from napari_sslseg.core.demo.phantom.patient import make_patient
-from napari_sslseg.gui.inspect.exporting import export, targets
-from napari_sslseg.gui.inspect.reporting import report
+from napari_sslseg.gui.inspect.export_job import export, targets
+from napari_sslseg.gui.inspect.report_job import report
 from napari_sslseg.gui.inspect.score_rows import score_sheet
 from napari_sslseg.gui.model.jobs import Job
 from napari_sslseg.gui.model.run_lines import run_lines
 from napari_sslseg.gui.model.run_words import USE_WORDS, scan_uses, usable_runs
 from napari_sslseg.gui.model.session import Session
-from napari_sslseg.gui.train import choice as training_choice
-from napari_sslseg.gui.train.choice import TrainingChoice, finetune_settings, refusal
+from napari_sslseg.gui.train import training_choice
+from napari_sslseg.gui.train.training_choice import TrainingChoice, finetune_settings, refusal
 from napari_sslseg.gui.viewer.live_prediction import LivePrediction
 from napari_sslseg.gui.viewer.scene import Scene
 from scene_project import SHAPE, write_project

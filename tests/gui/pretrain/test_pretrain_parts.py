@@ -12,6 +12,7 @@ import pytest
 
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.events import Step
 from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.scans.volume import Volume
@@ -21,15 +22,21 @@ from napari_sslseg.gui.model.latest import Latest
 from napari_sslseg.gui.model.run_lines import run_lines, time_like
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.model.words import short
-from napari_sslseg.gui.pretrain.plan import Ground, Plan, choices, ground_of, sample_size_of
-from napari_sslseg.gui.pretrain.preview_work import PreviewMaker, Wanted, pixel_size
+from napari_sslseg.gui.pretrain.plan import (
+    PretrainPlan,
+    TrainingData,
+    pretext_choices,
+    sample_size_of,
+    training_data_of,
+)
+from napari_sslseg.gui.pretrain.preview_maker import PreviewMaker, PreviewRequest, pixel_size
 from napari_sslseg.gui.pretrain.tiles import limits, outline, tiles, to_bytes
 from napari_sslseg.gui.widgets.curves import Curve
 from napari_sslseg.gui.widgets.eta import Eta, duration, time_range
 from small_scans import write_small_scans
 
 SECONDS = 60
-FOUND = Ground(2, 2, 48, ("MR",), "axial")
+FOUND = TrainingData(2, 2, 48, ("MR",), "axial")
 
 
 def wait_for(condition, seconds=SECONDS, pump=None):
@@ -214,12 +221,19 @@ def test_views_and_a_matrix_of_similarities_are_shown():
 def test_whatever_is_offered_can_be_previewed_and_begun():
     volume, _ = core.make_patient(0, "MR", shape=(8, 64, 80))
     maker = PreviewMaker()
-    for choice in choices():
-        plan = Plan(choice, network=None if choice.preset else "tiny")
+    for choice in pretext_choices():
+        plan = PretrainPlan(choice, network=None if choice.preset else "tiny")
         assert plan.problem(FOUND) is None, choice
         prepared = plan.prepared("MR", "axial")
-        made = maker(Wanted(volume, 3, plan.task_name(), plan.task_options("axial"), prepared,
-                            plan.network_settings()))  # fmt: skip
+        request = PreviewRequest(
+            volume,
+            3,
+            plan.task_name(),
+            plan.task_options("axial"),
+            prepared,
+            plan.network_settings(),
+        )
+        made = maker(request)
         names = [tile.name for tile in made]
         assert names[:1] == ["original"] or plan.task_name() == "polycl"
         if not choice.preset:
@@ -228,37 +242,39 @@ def test_whatever_is_offered_can_be_previewed_and_begun():
 
 
 def test_what_needs_masks_or_an_earlier_run_is_not_offered():
-    keys = {choice.key for choice in choices()}
+    keys = {choice.key for choice in pretext_choices()}
     assert not keys & {"siamese", "polycl", "local-contrast", "polycl-o", "polycl-m"}
     assert not any("dhere" in key for key in keys)
     assert {"context-restoration", "umapathy-2022-contrastive", "polycl-s"} <= keys
-    first = choices()[0]
+    first = pretext_choices()[0]
     assert (first.key, first.label) == (
         "context-restoration", "Restore swapped patches (recommended)",
     )  # fmt: skip
-    assert all(choice.about.endswith(".") for choice in choices())
+    assert all(choice.about.endswith(".") for choice in pretext_choices())
 
 
 def test_what_cannot_work_is_said_before_the_start():
-    by_key = {choice.key: choice for choice in choices()}
+    by_key = {choice.key: choice for choice in pretext_choices()}
     mae, contrast = by_key["mae"], by_key["global-contrast"]
-    assert "add scans" in Plan(mae).problem(Ground())
-    assert "one kind" in Plan(mae).problem(replace(FOUND, modalities=("CT", "MR")))
-    assert "axial" in Plan(mae, network="dense3d").problem(replace(FOUND, plane="coronal"))
-    assert Plan(mae, network="dense3d").problem(FOUND) is None
-    assert "global-contrast" in Plan(contrast, network="dense3d").problem(FOUND)
-    polycl = Plan(by_key["polycl-s"], steps=None, network=None)
+    assert "add scans" in PretrainPlan(mae).problem(TrainingData())
+    assert "one kind" in PretrainPlan(mae).problem(replace(FOUND, modalities=("CT", "MR")))
+    assert "axial" in PretrainPlan(mae, network="dense3d").problem(replace(FOUND, plane="coronal"))
+    assert PretrainPlan(mae, network="dense3d").problem(FOUND) is None
+    assert "global-contrast" in PretrainPlan(contrast, network="dense3d").problem(FOUND)
+    polycl = PretrainPlan(by_key["polycl-s"], steps=None, network=None)
     assert "patients" in polycl.problem(replace(FOUND, subjects=1))
 
 
 def test_a_preset_takes_length_network_and_plane_in_all_stages():
-    choice = next(c for c in choices() if c.key == "umapathy-2022-contrastive")
-    preset = Plan(choice, steps=7, network="tiny", training={"batch_size": 4}).preset("coronal")
+    choice = next(c for c in pretext_choices() if c.key == "umapathy-2022-contrastive")
+    preset = PretrainPlan(choice, steps=7, network="tiny", training={"batch_size": 4}).preset(
+        "coronal"
+    )
     assert [stage.settings.training.steps for stage in preset.stages] == [7, 7]
     assert {stage.settings.training.batch_size for stage in preset.stages} == {4}
     assert preset.network.widths == (8, 16, 32)
     assert preset.mr.plane == "coronal"
-    assert Plan(choice, steps=None, network=None).preset("axial").network.kind == "umapathy"
+    assert PretrainPlan(choice, steps=None, network=None).preset("axial").network.kind == "umapathy"
 
 
 def test_the_preview_is_that_of_the_training():
@@ -273,21 +289,21 @@ def test_the_preview_is_that_of_the_training():
     task = make_task("context-restoration", store.size, n_masks=4).build(store.size, 0)
     drawn = task.sample(1, torch.Generator().manual_seed(0))
     expected = tiles(task.preview(store.batch(np.array([5])), drawn), pixel_size(volume, settings))
-    shown = PreviewMaker()(Wanted(volume, 5, preprocessing=settings))
+    shown = PreviewMaker()(PreviewRequest(volume, 5, preprocessing=settings))
     for one, other in zip(shown, expected, strict=True):
         np.testing.assert_array_equal(one.pixels, other.pixels)
 
 
 def test_a_large_scan_is_shown_at_the_slice_that_is_looked_at(monkeypatch):
-    monkeypatch.setattr("napari_sslseg.gui.pretrain.preview_work.MOST_VALUES", 1000)
+    monkeypatch.setattr("napari_sslseg.gui.pretrain.preview_maker.MOST_VALUES", 1000)
     volume, _ = core.make_patient(1, "CT", shape=(64, 64, 64), spacing=(3.0, 5.6, 5.6))
     settings = default_preprocessing("CT", 2)  # each slice for itself, so nothing is lost
     maker, whole = PreviewMaker(), PreviewMaker()
     for index in (0, 30, 33, 63, 99):
-        shown = maker(Wanted(volume, index, preprocessing=settings))
+        shown = maker(PreviewRequest(volume, index, preprocessing=settings))
         with monkeypatch.context() as patch:
-            patch.setattr("napari_sslseg.gui.pretrain.preview_work.MOST_VALUES", 10**9)
-            expected = whole(Wanted(volume, index, preprocessing=settings))
+            patch.setattr("napari_sslseg.gui.pretrain.preview_maker.MOST_VALUES", 10**9)
+            expected = whole(PreviewRequest(volume, index, preprocessing=settings))
         np.testing.assert_array_equal(shown[1].pixels, expected[1].pixels)
 
 
@@ -299,7 +315,11 @@ def test_a_picture_of_256_pixels_is_made_quickly():
     network = core.Network.preset("small")
     for side in (16, 32, 8, 16, 32, 8):
         begun = time.perf_counter()
-        maker(Wanted(volume, side, "context-restoration", {"patch_size": side}, settings, network))
+        maker(
+            PreviewRequest(
+                volume, side, "context-restoration", {"patch_size": side}, settings, network
+            )
+        )
         seconds.append(time.perf_counter() - begun)
     assert min(seconds[1:]) < 0.1
 
@@ -322,16 +342,16 @@ def session(tmp_path):
 
 def test_a_preset_of_two_stages_is_stopped_and_gone_on_with(session, monkeypatch):
     monkeypatch.setattr(jobs, "QUIET", 0.0)  # To hear of the second step at once.
-    choice = next(c for c in choices() if c.key == "umapathy-2022-contrastive")
+    choice = next(c for c in pretext_choices() if c.key == "umapathy-2022-contrastive")
     training = {"batch_size": 4, "checkpoint_seconds": 0.01, "checkpoint_share": 1.0}
-    plan = Plan(choice, steps=6, network="tiny", training=training)
-    assert ground_of(session.project).slices == 24
+    plan = PretrainPlan(choice, steps=6, network="tiny", training=training)
+    assert training_data_of(session.project).slices == 24
     size = sample_size_of(session.project, plan.prepared("MR", "axial"))
     assert size == (48, 48)
     steps = []
 
     def told(job, events):
-        steps.extend(e for e in events if isinstance(e, core.events.Step))
+        steps.extend(e for e in events if isinstance(e, Step))
         if len(steps) == 2:
             job.stop()
 
@@ -385,9 +405,9 @@ def test_runs_in_words(session):
 
 
 def test_the_machine_is_told_in_plain_words():
-    from napari_sslseg.gui.pretrain.preflight import look_at_machine
+    from napari_sslseg.gui.pretrain.run_estimate import describe_device
 
-    found = look_at_machine("cpu")
+    found = describe_device("cpu")
     assert found.devices[:2] == ("auto", "cpu")
     assert found.words.startswith("Computes on the processor (")
     if sys.platform == "linux":

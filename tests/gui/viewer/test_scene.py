@@ -13,8 +13,8 @@ from napari_sslseg.core.project import sources as project_sources
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.project.sources import found_path
 from napari_sslseg.gui.model.session import Session
-from napari_sslseg.gui.scans.opened import Opened
-from napari_sslseg.gui.scans.work import ScanWork
+from napari_sslseg.gui.scans.scan_actions import ScanActions
+from napari_sslseg.gui.scans.viewer_scans import ViewerScans
 from napari_sslseg.gui.viewer.live_prediction import LivePrediction
 from napari_sslseg.gui.viewer.scene import EDGES, ROLE, Scene
 from scene_project import SHAPE, until, write_project
@@ -66,7 +66,7 @@ def test_the_disk_is_looked_at_for_scans_that_were_opened_besides_and_only_then(
         return found_path(entry, folder)
 
     monkeypatch.setattr(project_sources, "found_path", find)
-    opened = Opened(scene)
+    opened = ViewerScans(scene)
     show(scene, "bob")
     scene.session.scans_changed.emit()
     scene.add_prediction(np.zeros(SHAPE, np.uint8), "of a run")
@@ -107,7 +107,7 @@ def test_another_project_is_checked_while_the_one_before_is_yet(scene, tmp_path,
         return look(project, name)
 
     monkeypatch.setattr(Project, "problem", slow)
-    work = ScanWork(session)
+    work = ScanActions(session)
     try:
         assert begun.wait(20)
         (first,) = (job for job in session.jobs if job.kind == "check")

@@ -14,11 +14,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sslseg.core.common.events import Event, Progress
-from napari_sslseg.gui.inspect.correct import CorrectButtons
-from napari_sslseg.gui.inspect.export import ExportForm
+from napari_sslseg.gui.inspect.correction_buttons import CorrectionButtons
+from napari_sslseg.gui.inspect.display_switches import DisplaySwitches
+from napari_sslseg.gui.inspect.export_form import ExportForm
 from napari_sslseg.gui.inspect.score_rows import ScoreRow, score_sheet
 from napari_sslseg.gui.inspect.score_table import ScoreTable
-from napari_sslseg.gui.inspect.show import ShowSwitches
 from napari_sslseg.gui.model.run_words import long_words, short_words, usable_runs
 from napari_sslseg.gui.viewer.prediction_layers import PredictionLayers
 from napari_sslseg.gui.widgets.foldable import Foldable
@@ -52,8 +52,8 @@ class InspectPanel(QWidget):
         self.said = QLabel()
         self.said.setObjectName("inspect-said")
         self.said.setWordWrap(True)
-        self.show_box = ShowSwitches(scene, self.layers)
-        self.correct = CorrectButtons(session, scene, self.layers, self.said.setText)
+        self.show_box = DisplaySwitches(scene, self.layers)
+        self.correct = CorrectionButtons(session, scene, self.layers, self.said.setText)
         self.table = ScoreTable()
         self.verdict = QLabel()
         self.verdict.setObjectName("inspect-verdict")

@@ -6,7 +6,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_sslseg.gui.label.classes import ClassList
+from napari_sslseg.gui.label.class_list import ClassList
 from napari_sslseg.gui.label.keys import (
     DONE,
     NEXT_OPEN,

@@ -12,10 +12,10 @@ from napari_sslseg.gui.pretrain.plan import (
     LEFT_OUT,
     LENGTHS,
     NETWORKS,
-    Choice,
-    Ground,
-    Plan,
-    choices,
+    PretextChoice,
+    PretrainPlan,
+    TrainingData,
+    pretext_choices,
 )
 from napari_sslseg.gui.widgets.foldable import Foldable
 from napari_sslseg.gui.widgets.forms import SettingsForm
@@ -28,7 +28,7 @@ LENGTH_WORDS = {"quick": "Quick look", "usual": "Usual", "long": "Long"}
 
 
 class PretrainForm(QWidget):
-    """Controls for a :class:`~napari_sslseg.gui.pretrain.plan.Plan`.
+    """Controls for a :class:`~napari_sslseg.gui.pretrain.plan.PretrainPlan`.
 
     Attributes
     ----------
@@ -40,8 +40,8 @@ class PretrainForm(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ground = Ground()
-        self.choices = {choice.key: choice for choice in choices()}
+        self.ground = TrainingData()
+        self.pretext_choices = {choice.key: choice for choice in pretext_choices()}
         self._forms: dict[str, SettingsForm] = {}
         self._built: Any = None
         self._quiet = False
@@ -114,7 +114,7 @@ class PretrainForm(QWidget):
 
     def _fill_what(self) -> None:
         papers = False
-        for choice in self.choices.values():
+        for choice in self.pretext_choices.values():
             if choice.preset and not papers:
                 self.what.insertSeparator(self.what.count())
                 papers = True
@@ -132,15 +132,15 @@ class PretrainForm(QWidget):
     # What is chosen
 
     @property
-    def choice(self) -> Choice:
+    def choice(self) -> PretextChoice:
         """What to learn."""
-        return self.choices[self.what.currentData()]
+        return self.pretext_choices[self.what.currentData()]
 
     def choose(self, key: str) -> None:
         """Choose what to learn, as a person does with the combo box."""
         self.what.setCurrentIndex(self.what.findData(key))
 
-    def plan(self, patch_size: int | None = None) -> Plan | None:
+    def plan(self, patch_size: int | None = None) -> PretrainPlan | None:
         """What is chosen; None where an advanced setting is impossible.
 
         Parameters
@@ -158,7 +158,7 @@ class PretrainForm(QWidget):
         side = self.patch.currentData() or patch_size
         if self.has_patches and side is not None:
             options["patch_size"] = side
-        return Plan(
+        return PretrainPlan(
             choice=choice,
             steps=None if self.length.currentData() == PAPER else self.steps.value(),
             network=self.network.currentData(),
@@ -184,7 +184,7 @@ class PretrainForm(QWidget):
             if self.device.findData(name) < 0:
                 self.device.addItem(name.upper(), name)
 
-    def set_ground(self, ground: Ground) -> None:
+    def set_ground(self, ground: TrainingData) -> None:
         """Take in what there is to learn from."""
         if ground != self.ground:
             self.ground = ground
@@ -301,7 +301,7 @@ class PretrainForm(QWidget):
 
     def _parts(self) -> dict[str, tuple[str, Any, tuple[str, ...]]]:
         """Title, settings and fields that are not shown of each part."""
-        bare = Plan(self.choice, None, self.network.currentData())
+        bare = PretrainPlan(self.choice, None, self.network.currentData())
         modality = (self.ground.modalities or ("MR",))[0]
         dimensions = bare.network_settings().dimensions
         hidden = ("kind", "patch_size", "selection", "organ_slices")

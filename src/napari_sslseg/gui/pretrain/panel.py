@@ -12,10 +12,15 @@ from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
 from napari_sslseg.gui.model.latest import Latest
 from napari_sslseg.gui.model.run_lines import RunLine, run_lines
 from napari_sslseg.gui.pretrain.form import PretrainForm
-from napari_sslseg.gui.pretrain.pictures import PictureStrip
-from napari_sslseg.gui.pretrain.plan import Plan, ground_of, sample_size_of
-from napari_sslseg.gui.pretrain.preflight import Asked, Machine, look_ahead
-from napari_sslseg.gui.pretrain.preview_work import PreviewMaker, Seen, Wanted, pixel_size
+from napari_sslseg.gui.pretrain.picture_strip import PictureStrip
+from napari_sslseg.gui.pretrain.plan import PretrainPlan, sample_size_of, training_data_of
+from napari_sslseg.gui.pretrain.preview_maker import (
+    PreviewMaker,
+    PreviewRequest,
+    TrainingPicture,
+    pixel_size,
+)
+from napari_sslseg.gui.pretrain.run_estimate import DeviceInfo, EstimateRequest, estimate_run
 from napari_sslseg.gui.pretrain.tiles import Tile
 from napari_sslseg.gui.widgets.eta import time_range
 from napari_sslseg.gui.widgets.form_fields import set_number
@@ -41,12 +46,12 @@ class PretrainPanel(QWidget):
         self.session, self.scene = session, scene
         self._run: RunLine | None = None
         self._latest = ""
-        self._plan: Plan | None = None
+        self._plan: PretrainPlan | None = None
         self._pixel = (1.0, 1.0)
-        self.machine: Machine | None = None
+        self.machine: DeviceInfo | None = None
         self._each: tuple[float, float] | None = None
-        self.pictures: Latest[Wanted | Seen, list[Tile]] = Latest(PreviewMaker())
-        self.looks: Latest[Asked, tuple[Machine, Any]] = Latest(look_ahead)
+        self.pictures: Latest[PreviewRequest | TrainingPicture, list[Tile]] = Latest(PreviewMaker())
+        self.looks: Latest[EstimateRequest, tuple[DeviceInfo, Any]] = Latest(estimate_run)
         self._lay_out()
         self._soon = self._timer(DEBOUNCE_MILLISECONDS, self._apply, single=True)
         self._look = self._timer(DEBOUNCE_MILLISECONDS, self._ask, single=True)
@@ -113,7 +118,7 @@ class PretrainPanel(QWidget):
     def _recall(self) -> None:
         project = self.session.project
         kept = project.recall(REMEMBERED, {}) if project is not None else {}
-        if kept.get("what") in list(self.form.choices):
+        if kept.get("what") in list(self.form.pretext_choices):
             self.form.choose(kept["what"])
             index = self.form.network.findData(kept.get("network"))
             self.form.network.setCurrentIndex(max(index, 0))
@@ -124,7 +129,7 @@ class PretrainPanel(QWidget):
                 set_number(self.form.batch, kept["batch"])
 
     def _refresh(self) -> None:
-        self.form.set_ground(ground_of(self.session.project))
+        self.form.set_ground(training_data_of(self.session.project))
         self._list_runs()
         self._soon.start()
 
@@ -147,7 +152,7 @@ class PretrainPanel(QWidget):
         self._run = None
         self._soon.start()
 
-    def _make_plan(self) -> Plan | None:
+    def _make_plan(self) -> PretrainPlan | None:
         """What is chosen, with patches that suit the scans."""
         plan, project = self.form.plan(), self.session.project
         ground = self.form.ground
@@ -182,12 +187,18 @@ class PretrainPanel(QWidget):
         network = plan.network_settings()
         batch = int(plan.training.get("batch_size", self.form.batch.value()))
         self.looks.ask(
-            Asked(self.form.device.currentData(), self._steps(plan), plan.task_name(), network,
-                  batch, self.session.project)
-        )  # fmt: skip
+            EstimateRequest(
+                self.form.device.currentData(),
+                self._steps(plan),
+                plan.task_name(),
+                network,
+                batch,
+                self.session.project,
+            )
+        )
         self._ask()
 
-    def _steps(self, plan: Plan) -> int:
+    def _steps(self, plan: PretrainPlan) -> int:
         if plan.steps is not None:
             return plan.steps
         stages = plan.preset(self.form.ground.plane).stages
@@ -239,7 +250,7 @@ class PretrainPanel(QWidget):
         self._pixel = pixel_size(volume, prepared)
         run = self._run.folder if self._run is not None and self._run.usable else None
         self.pictures.ask(
-            Wanted(
+            PreviewRequest(
                 volume,
                 self.scene.slice,
                 plan.task_name(),
@@ -252,7 +263,7 @@ class PretrainPanel(QWidget):
 
     def _see(self, picture: object) -> None:
         if isinstance(picture, PretextPreview):
-            self.pictures.ask(Seen(picture, self._pixel))
+            self.pictures.ask(TrainingPicture(picture, self._pixel))
             self._poll.start()
 
     def _take(self) -> None:
@@ -268,17 +279,17 @@ class PretrainPanel(QWidget):
             asked = answer.request
             if answer.problem is not None:
                 self._reject(answer.problem.sentence, answer.error)
-            elif isinstance(asked, Seen) or self.box.job is None:
+            elif isinstance(asked, TrainingPicture) or self.box.job is None:
                 self._show(answer.result or [], asked)
         if not self.pictures.busy and not self.looks.busy:
             self._poll.stop()
         elif self.pictures.busy and time.monotonic() - self._asked > SLOW_SECONDS:
             self.heading.setText("<b>Making the pictures…</b>")
 
-    def _show(self, made: list[Tile], asked: Wanted | Seen) -> None:
+    def _show(self, made: list[Tile], asked: PreviewRequest | TrainingPicture) -> None:
         self.strip.show_tiles(made)
         name = self._run.name if self._run is not None else ""
-        if isinstance(asked, Seen):
+        if isinstance(asked, TrainingPicture):
             text = "What the network makes of it so far"
         elif asked.run is not None:
             text = f"What {name} makes of this slice"

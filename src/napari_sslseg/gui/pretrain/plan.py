@@ -63,7 +63,7 @@ NETWORKS = {
 
 
 @dataclass(frozen=True)
-class Choice:
+class PretextChoice:
     """Something to learn.
 
     Attributes
@@ -82,14 +82,14 @@ class Choice:
     preset: bool = False
 
 
-def choices() -> list[Choice]:
+def pretext_choices() -> list[PretextChoice]:
     """All that works on scans without labels; the recommended one first."""
     made = []
     for name, about in ABOUT.items():
         extra = EXTRA.get(name)
         extra = "recommended" if name == RECOMMENDED else extra
         label = TASKS[name].title + (f" ({extra})" if extra else "")
-        made.append(Choice(name, label, about))
+        made.append(PretextChoice(name, label, about))
     from napari_sslseg.core.settings.presets.registry import PRESETS
 
     for preset in PRESETS.values():
@@ -97,7 +97,7 @@ def choices() -> list[Choice]:
             continue
         label = f"{preset.title}: {preset.paper}"
         about = f"{preset.summary} All settings are those of the paper."
-        made.append(Choice(preset.name, label, about, preset=True))
+        made.append(PretextChoice(preset.name, label, about, preset=True))
     return made
 
 
@@ -109,12 +109,12 @@ def _needs_masks(preset: "Preset") -> bool:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PretrainPlan:
     """What is to be trained, as chosen on the screen.
 
     Parameters
     ----------
-    choice : Choice
+    choice : PretextChoice
         What to learn.
     steps : int or None
         Length; None as in the paper.
@@ -124,7 +124,7 @@ class Plan:
         Settings that differ from the usual ones.
     """
 
-    choice: Choice
+    choice: PretextChoice
     steps: int | None = 1000
     network: str | None = "small"
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -216,7 +216,7 @@ class Plan:
             **self.stage,
         )
 
-    def problem(self, found: "Ground") -> str | None:
+    def problem(self, found: "TrainingData") -> str | None:
         """Why it cannot be started, in one sentence; None if it can."""
         if not found.scans:
             return "There is no scan to learn from; add scans first, for training and not for test."
@@ -248,7 +248,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Ground:
+class TrainingData:
     """What there is to learn from."""
 
     scans: int = 0
@@ -268,13 +268,13 @@ class Ground:
         return f"{scans} of {patients}, {self.slices:,} {self.plane} slices"
 
 
-def ground_of(project: "Project | None") -> Ground:
+def training_data_of(project: "Project | None") -> TrainingData:
     """What the project has to learn from, without a look at files."""
     if project is None:
-        return Ground()
+        return TrainingData()
     entries = [project.entry(name) for name in project.names]
     entries = [entry for entry in entries if entry.role == "train"]
-    return Ground(
+    return TrainingData(
         scans=len(entries),
         subjects=len({entry.subject for entry in entries}),
         slices=sum(entry.shape[PLANE_AXIS[project.plane]] for entry in entries),

@@ -18,12 +18,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sslseg.gui.scans.list import ScanList
-from napari_sslseg.gui.scans.opened import Opened
 from napari_sslseg.gui.scans.project_bar import ProjectBar
+from napari_sslseg.gui.scans.scan_actions import ScanActions
+from napari_sslseg.gui.scans.scan_list import ScanList
 from napari_sslseg.gui.scans.thumbnails import Thumbnails
 from napari_sslseg.gui.scans.view_bar import ViewBar
-from napari_sslseg.gui.scans.work import ScanWork
+from napari_sslseg.gui.scans.viewer_scans import ViewerScans
 from napari_sslseg.gui.viewer.windowing import Windowing
 
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ class ScansPanel(QWidget):
         super().__init__()
         self.setObjectName("scans-panel")
         self.session, self.scene = session, scene
-        self.work = ScanWork(session)
+        self.work = ScanActions(session)
         self.thumbnails = Thumbnails(session)
         self.windowing = Windowing(scene)
-        self.opened = Opened(scene)
+        self.opened = ViewerScans(scene)
         self.setAcceptDrops(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -19,7 +19,7 @@ from napari_sslseg.gui.widgets.quiet import QuietComboBox
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
-    from napari_sslseg.gui.scans.work import ScanWork
+    from napari_sslseg.gui.scans.scan_actions import ScanActions
 
 PLANES: tuple[Plane, ...] = get_args(Plane)
 PLANE_TIP = (
@@ -39,13 +39,13 @@ class ViewBar(QWidget):
     ----------
     session : Session
         Whose project has a plane.
-    work : ScanWork
+    work : ScanActions
         Changes it.
     windowing : Windowing
         Changes brightness and contrast.
     """
 
-    def __init__(self, session: "Session", work: "ScanWork", windowing: Windowing) -> None:
+    def __init__(self, session: "Session", work: "ScanActions", windowing: Windowing) -> None:
         super().__init__()
         self.session, self.work, self.windowing = session, work, windowing
         layout = QGridLayout(self)

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
 from napari_sslseg.core.settings.networks import NETWORK_WIDTHS
 from napari_sslseg.core.settings.preprocessing import MOST_NEIGHBOURS
 from napari_sslseg.gui.model.run_words import long_words, short_words
-from napari_sslseg.gui.train.choice import LENGTHS, STRATEGIES, TRANSFERS, TrainingChoice
+from napari_sslseg.gui.train.training_choice import LENGTHS, STRATEGIES, TRANSFERS, TrainingChoice
 from napari_sslseg.gui.widgets.foldable import Foldable
 from napari_sslseg.gui.widgets.quiet import QuietComboBox, QuietDoubleSpinBox, QuietSpinBox
 

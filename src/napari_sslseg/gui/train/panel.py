@@ -12,9 +12,9 @@ from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.events import Event, PauseFlag, StopFlag
 from napari_sslseg.gui.model.run_lines import run_lines
 from napari_sslseg.gui.model.run_words import usable_runs
-from napari_sslseg.gui.train.choice import finetune_settings, refusal, split_words
 from napari_sslseg.gui.train.form import TrainForm
-from napari_sslseg.gui.train.scores import TrainScores
+from napari_sslseg.gui.train.score_curves import ScoreCurves
+from napari_sslseg.gui.train.training_choice import finetune_settings, refusal, split_words
 from napari_sslseg.gui.viewer.live_prediction import LivePrediction
 from napari_sslseg.gui.widgets.run_box import RunBox
 from napari_sslseg.gui.widgets.training_box import TrainingBox, run_name
@@ -41,7 +41,7 @@ class TrainPanel(QWidget):
         self.material.setObjectName("train-material")
         self.material.setWordWrap(True)
         self.box = TrainingBox(session, scene, "finetune", "&Start training", figure="", then=THEN)
-        self.scores = TrainScores(session, scene)
+        self.scores = ScoreCurves(session, scene)
         self.runs = RunBox("Trainings")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 6, 0)

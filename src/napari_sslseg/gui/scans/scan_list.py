@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sslseg.gui.scans.table import (
+from napari_sslseg.gui.scans.scan_table import (
     NAME_ROLE,
     PROBLEM,
     SCAN,
@@ -35,8 +35,8 @@ from napari_sslseg.gui.widgets.quiet import QuietComboBox
 if TYPE_CHECKING:
     from napari_sslseg.core.project.labels import DoneSlices
     from napari_sslseg.gui.model.session import Session
+    from napari_sslseg.gui.scans.scan_actions import ScanActions
     from napari_sslseg.gui.scans.thumbnails import Thumbnails
-    from napari_sslseg.gui.scans.work import ScanWork
 
 NARROWEST_ROWS = 3
 LABEL_FILES = (
@@ -57,13 +57,13 @@ class ScanList(QWidget):
     ----------
     session : Session
         What is shown.
-    work : ScanWork
+    work : ScanActions
         What is done.
     thumbnails : Thumbnails
         Pictures of the scans.
     """
 
-    def __init__(self, session: "Session", work: "ScanWork", thumbnails: "Thumbnails") -> None:
+    def __init__(self, session: "Session", work: "ScanActions", thumbnails: "Thumbnails") -> None:
         super().__init__()
         self.session, self.work, self.thumbnails = session, work, thumbnails
         layout = QVBoxLayout(self)

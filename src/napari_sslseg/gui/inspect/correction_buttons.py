@@ -7,7 +7,7 @@ import numpy as np
 from qtpy.QtWidgets import QGridLayout, QWidget
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.gui.inspect.accept import accept_region, accept_slice, next_slice
+from napari_sslseg.gui.inspect.acceptance import accept_region, accept_slice, next_slice
 from napari_sslseg.gui.inspect.accepted_marks import AcceptedMarks
 from napari_sslseg.gui.widgets.buttons import hinted_button
 
@@ -20,7 +20,7 @@ KEYS = {"next": "Shift-N", "slice": "Shift-A", "region": "Shift-R"}
 FIRST_PREDICT = "Predict this scan first."
 
 
-class CorrectButtons(QWidget):
+class CorrectionButtons(QWidget):
     """Four buttons; what they did is told through ``session.note`` and ``say``."""
 
     def __init__(

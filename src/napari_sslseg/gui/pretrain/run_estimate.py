@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Machine:
+class DeviceInfo:
     """The device that a training takes.
 
     Attributes
@@ -27,7 +27,7 @@ class Machine:
     devices: tuple[str, ...]
 
 
-def look_at_machine(device: str = "auto") -> Machine:
+def describe_device(device: str = "auto") -> DeviceInfo:
     """Find out what a training on ``device`` takes; loads PyTorch."""
     import torch
 
@@ -38,10 +38,10 @@ def look_at_machine(device: str = "auto") -> Machine:
         found += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         found.append("mps")
-    return Machine(machine_words(chosen_device(device), limit_threads()), tuple(found))
+    return DeviceInfo(device_sentence(chosen_device(device), limit_threads()), tuple(found))
 
 
-def machine_words(device: "torch.device", threads: int) -> str:
+def device_sentence(device: "torch.device", threads: int) -> str:
     """Say where a training computes, with how much memory, and why not faster."""
     import torch
 
@@ -72,7 +72,7 @@ def _free_memory(device: "torch.device") -> int | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class EstimateRequest:
     """A training, to find out on what it will run and how long.
 
     Attributes
@@ -92,7 +92,7 @@ class Asked:
     project: "Project | None"
 
 
-def look_ahead(asked: Asked) -> tuple[Machine, tuple[float, float] | None]:
+def estimate_run(asked: EstimateRequest) -> tuple[DeviceInfo, tuple[float, float] | None]:
     """Find the machine, and the seconds per step of an earlier run that did the same."""
     each = time_like(asked.project, asked.task, asked.network, asked.batch)
-    return look_at_machine(asked.device), each
+    return describe_device(asked.device), each

@@ -8,8 +8,8 @@ from qtpy.QtGui import QFont, QIcon, QImage, QPainter, QPixmap
 if TYPE_CHECKING:
     from napari_sslseg.core.project.record import ScanEntry
     from napari_sslseg.gui.model.session import Session
+    from napari_sslseg.gui.scans.scan_actions import ScanActions
     from napari_sslseg.gui.scans.thumbnails import Thumbnails
-    from napari_sslseg.gui.scans.work import ScanWork
 
 COLUMNS = ("Scan", "Done", "Use", "Problem", "Patient", "Kind", "Size", "Spacing (mm)")
 SCAN, DONE, USE, PROBLEM, PATIENT, KIND, SHAPE, SPACING = range(len(COLUMNS))
@@ -39,13 +39,13 @@ class ScanTable(QAbstractTableModel):
     ----------
     session : Session
         Whose project it is.
-    work : ScanWork
+    work : ScanActions
         Knows what is wrong with scans.
     thumbnails : Thumbnails
         Makes the pictures of the rows that are seen.
     """
 
-    def __init__(self, session: "Session", work: "ScanWork", thumbnails: "Thumbnails") -> None:
+    def __init__(self, session: "Session", work: "ScanActions", thumbnails: "Thumbnails") -> None:
         super().__init__()
         self.session, self.work, self.thumbnails = session, work, thumbnails
         self.entries: list[ScanEntry] = []

@@ -47,7 +47,7 @@ CHOICES: dict[Shown, tuple[str, str]] = {
 }
 
 
-class ShowSwitches(QWidget):
+class DisplaySwitches(QWidget):
     """Check boxes, and which of two runs is shown."""
 
     def __init__(self, scene: "Scene", layers: PredictionLayers) -> None:

@@ -23,7 +23,7 @@ UNSAVED = "Some labels are not saved yet, so {what}; step 3 says what is wrong w
 LABELS = "{path}: these are labels, not a scan; choose {scan} and press Import labels…"
 
 
-class ScanWork:
+class ScanActions:
     """Checks, finds, removes scans and imports labels of them.
 
     Parameters

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 
-from napari_sslseg.gui.inspect.accept import accept_region, accept_slice, next_slice
+from napari_sslseg.gui.inspect.acceptance import accept_region, accept_slice, next_slice
 from napari_sslseg.gui.viewer.prediction_layers import compared
 
 

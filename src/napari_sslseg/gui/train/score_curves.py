@@ -10,7 +10,7 @@ from napari_sslseg.core.common.events import Validation
 from napari_sslseg.core.project.accepted_slices import MOST_SLICES
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.slice_ranges import count_ranges
-from napari_sslseg.gui.train.choice import score_doubt
+from napari_sslseg.gui.train.training_choice import score_doubt
 from napari_sslseg.gui.widgets.plots import CurvePlot
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ HEIGHT = 130
 TIP = "How much prediction and labels overlap on the patients kept out: 1 is perfect, 0 is nothing."
 
 
-class TrainScores(QWidget):
+class ScoreCurves(QWidget):
     """Dice of each class on the patients kept out; hidden until there is one."""
 
     def __init__(self, session: "Session", scene: "Scene") -> None:

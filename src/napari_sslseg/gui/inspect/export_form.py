@@ -13,8 +13,8 @@ from qtpy.QtWidgets import (
 
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.events import Event, Message
-from napari_sslseg.gui.inspect.exporting import FORMATS, Events, export, targets
-from napari_sslseg.gui.inspect.reporting import report
+from napari_sslseg.gui.inspect.export_job import FORMATS, Events, export, targets
+from napari_sslseg.gui.inspect.report_job import report
 from napari_sslseg.gui.model.jobs import Problem
 from napari_sslseg.gui.widgets.asking import ask
 from napari_sslseg.gui.widgets.quiet import QuietComboBox

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.common.errors import DataError, SslsegError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
-from napari_sslseg.gui.inspect.exporting import Events
+from napari_sslseg.gui.inspect.export_job import Events
 from napari_sslseg.gui.inspect.score_rows import (
     HONEST,
     ORDER,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.viewer.scene import Scene
 
 
-class Opened:
+class ViewerScans:
     """The layers of the viewer that were read from scans outside of the project.
 
     Attributes

@@ -30,7 +30,7 @@ MASKS = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Wanted:
+class PreviewRequest:
     """A slice and what is to happen to it.
 
     Parameters
@@ -61,7 +61,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class TrainingPicture:
     """A picture that a training made, and height and width of its pixels in mm."""
 
     picture: PretextPreview
@@ -96,7 +96,7 @@ class PreviewMaker:
         self._checked: Any = None
         self._model: tuple[Path, float, nn.Module] | None = None
 
-    def __call__(self, wanted: Wanted | Seen) -> list[Tile]:
+    def __call__(self, wanted: PreviewRequest | TrainingPicture) -> list[Tile]:
         """Make the tiles; none for a task that compares scans, which one scan cannot show.
 
         Raises
@@ -107,7 +107,7 @@ class PreviewMaker:
         from napari_sslseg.core.samples.build import sample_dimensions
         from napari_sslseg.core.settings.pretext.registry import check_task, make_task
 
-        if isinstance(wanted, Seen):
+        if isinstance(wanted, TrainingPicture):
             return tiles(wanted.picture, wanted.pixel)
         wanted = wanted if wanted.run is None else _of_run(wanted)
         settings = wanted.preprocessing
@@ -132,7 +132,7 @@ class PreviewMaker:
         model = None if wanted.run is None else self._network(wanted, runtime, stack.shape[1])
         return tiles(runtime.preview(images, draw, model), pixel_size(wanted.volume, settings))
 
-    def _of_volume(self, wanted: Wanted) -> list[Tile]:
+    def _of_volume(self, wanted: PreviewRequest) -> list[Tile]:
         """Show a crop of the scan, as those of 3D networks."""
         from napari_sslseg.core.pretext.pictures.preview import preview
 
@@ -190,7 +190,7 @@ class PreviewMaker:
         return self._runtime[1]
 
     def _check_network(
-        self, wanted: Wanted, runtime: PretextTask, task: Any, channels: int
+        self, wanted: PreviewRequest, runtime: PretextTask, task: Any, channels: int
     ) -> None:
         """Try whether the task works on the network, so that no training fails on it later."""
         if wanted.network is None or (task, wanted.network, channels) == self._checked:
@@ -200,7 +200,7 @@ class PreviewMaker:
         planned(lambda: _build(wanted.network, runtime, channels), wanted.network.kind)
         self._checked = task, wanted.network, channels
 
-    def _network(self, wanted: Wanted, runtime: PretextTask, channels: int) -> "nn.Module":
+    def _network(self, wanted: PreviewRequest, runtime: PretextTask, channels: int) -> "nn.Module":
         from napari_sslseg.core.runs.run import Run
         from napari_sslseg.core.runs.weights.checkpoints import restore
 
@@ -220,7 +220,7 @@ def _build(network: Any, runtime: PretextTask, channels: int) -> "nn.Module":
     return runtime.wrap(make_network(network, channels, runtime.head(channels), output_kernel=3))
 
 
-def _of_run(wanted: Wanted) -> Wanted:
+def _of_run(wanted: PreviewRequest) -> PreviewRequest:
     """What is wanted, with all that a run says."""
     from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.settings.stages import PretrainSettings
