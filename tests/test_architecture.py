@@ -1,4 +1,4 @@
-"""The rules of the house, checked: who may import whom, what stays light, how long a file gets."""
+"""The rules of the house, checked: which room imports which, and how large a room may grow."""
 
 import ast
 import json
@@ -20,8 +20,33 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 SCREEN = {"napari", "magicgui", "superqt", "pyqtgraph", "qtpy"}
 SCREEN |= {"PySide2", "PySide6", "PyQt5", "PyQt6", "vispy"}
 HEAVY = {"torch", "monai", "napari", "qtpy", "PySide6", "matplotlib", "SimpleITK"}
-MAX_LINES = 350
 IMPORT_SECONDS = 0.5
+
+FLOORS = (
+    {"common"},
+    {"scans", "settings"},
+    {"networks", "samples"},
+    {"runs"},
+    {"training"},
+    {"pretext", "segmentation"},
+    {"stages", "results"},
+    {"project", "demo"},
+    {"cli", "gui"},
+)
+"""Rooms from the ground up; a room imports itself and rooms of lower floors, nothing else."""
+
+WINDOW_FLOORS = (
+    {"widgets", "model"},
+    {"viewer", "autosave"},
+    {"napari_io", "scans", "pretrain", "label", "train", "inspect"},
+)
+"""Rooms of the window, likewise; no step imports another step."""
+
+MOST_MODULES = 13
+"""Modules in a folder that a reader still sees at one look."""
+
+DEEPEST = 4
+"""Levels of folders below the package; only file formats have one more."""
 
 
 def module_name(path: Path) -> str:
@@ -57,51 +82,96 @@ def all_imports(path: Path) -> set[str]:
     return {name for node in ast.walk(tree) for name in imported(node, path)}
 
 
-def is_type_checking(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=relative_id)
+def test_core_does_not_know_the_screen(path):
+    assert not {name for name in all_imports(path) if name.split(".")[0] in SCREEN}
 
 
-def module_level_imports(path: Path) -> set[str]:
-    """Names imported when the module loads: not in functions, not for the type checker alone."""
-    found: set[str] = set()
-    pending: list[ast.AST] = list(ast.parse(path.read_text(encoding="utf-8")).body)
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if isinstance(node, ast.stmt) and is_type_checking(node):
-            continue
-        found.update(imported(node, path))
-        pending.extend(ast.iter_child_nodes(node))
+def room_of(module: str) -> str:
+    """The room that a module is in, such as ``scans`` or ``gui``; empty for the package itself."""
+    parts = [*module.split("."), "", ""]
+    return parts[2] if parts[1] == "core" else parts[1]
+
+
+def floor_of(room: str, floors: tuple[set[str], ...]) -> int | None:
+    return next((number for number, rooms in enumerate(floors) if room in rooms), None)
+
+
+def project_modules(path: Path) -> set[str]:
+    """Modules of this project that a file imports anywhere, also in functions and for types."""
+    found = set()
+    for name in all_imports(path):
+        while name and name not in MODULES:
+            name = name.rpartition(".")[0]
+        if name and MODULES[name].name != "__init__.py":
+            found.add(name)
     return found
 
 
-@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=relative_id)
-def test_core_does_not_know_the_screen_or_the_command_line(path):
-    names = all_imports(path)
-    assert not {name for name in names if name.split(".")[0] in SCREEN}
-    above = ("napari_sslseg.gui", "napari_sslseg.cli.app")
-    assert not {name for name in names if name.startswith(above)}
+def test_every_room_stands_on_a_floor():
+    rooms = {room_of(name) for name in MODULES} - {"", "__main__"}
+    assert rooms == set().union(*FLOORS)
 
 
-def test_nothing_imports_gui_or_cli_but_themselves():
-    """The two stand beside each other on top of core."""
-    for name, path in MODULES.items():
-        layer = name.split(".")[1] if "." in name else ""
-        for other in {"gui", "cli"} - {layer}:
-            wrong = [n for n in all_imports(path) if n.startswith(f"napari_sslseg.{other}")]
-            assert not wrong, f"{name} imports {wrong}"
+@pytest.mark.parametrize("path", SOURCES, ids=relative_id)
+def test_a_room_imports_lower_floors_only(path):
+    room = room_of(module_name(path))
+    floor = floor_of(room, FLOORS)
+    for name in project_modules(path):
+        other = room_of(name)
+        if floor is None or other == room:
+            continue
+        below = floor_of(other, FLOORS)
+        assert below is not None and below < floor, f"{room} imports {name}"  # noqa: PT018
 
 
-def test_core_imports_run_one_way():
-    # `from package import name` names the package too, but needs only the module in it.
-    core = {name for name, path in MODULES.items() if CORE in path.parents}
-    plain = {name for name in core if MODULES[name].name != "__init__.py"}
-    graph = {name: module_level_imports(MODULES[name]) & plain - {name} for name in sorted(plain)}
+@pytest.mark.parametrize("path", sorted((PACKAGE / "gui").rglob("*.py")), ids=relative_id)
+def test_a_room_of_the_window_imports_lower_floors_only(path):
+    room = [*module_name(path).split("."), ""][2]
+    floor = floor_of(room, WINDOW_FLOORS)
+    for name in project_modules(path):
+        parts = [*name.split("."), ""]
+        if floor is None or parts[1] != "gui" or parts[2] == room:
+            continue
+        below = floor_of(parts[2], WINDOW_FLOORS)
+        assert below is not None, f"{room} imports {name}"
+        assert below < floor or {room, parts[2]} == {"model", "widgets"}, f"{room} imports {name}"
+
+
+def test_no_imports_run_in_a_circle():
+    """Neither when modules load nor inside functions."""
+    plain = {name for name, path in MODULES.items() if path.name != "__init__.py"}
+    graph = {name: project_modules(MODULES[name]) - {name} for name in sorted(plain)}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail("circular import: " + " -> ".join(error.args[1]))
+
+
+def test_a_folder_is_seen_at_one_look():
+    folders = {path.parent for path in SOURCES}
+    for folder in folders:
+        modules = [p for p in folder.glob("*.py") if not p.name.startswith("__")]
+        rooms = [f for f in folder.iterdir() if (f / "__init__.py").exists()]
+        assert len(modules) <= MOST_MODULES, folder
+        assert len(modules) + len(rooms) <= MOST_MODULES + 3, folder
+        depth = len(folder.relative_to(PACKAGE).parts)
+        assert depth <= DEEPEST + ("formats" in folder.parts), folder
+
+
+def test_every_folder_says_what_lives_in_it():
+    for path in SOURCES:
+        if path.name == "__init__.py":
+            assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_a_class_name_occurs_once():
+    places: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(relative_id(path))
+    assert not {name: found for name, found in places.items() if len(found) > 1}
 
 
 def fresh_import(module: str) -> tuple[float, set[str]]:
@@ -157,9 +227,3 @@ def test_the_manifest_at_the_top_is_the_packaged_one():
         assert top.is_symlink()
         assert top.resolve() == packaged.resolve()
         assert top.read_bytes() == packaged.read_bytes()
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=relative_id)
-def test_no_source_file_is_long(path):
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MAX_LINES, f"{path.name} has {lines} lines; split it by what it is about"
