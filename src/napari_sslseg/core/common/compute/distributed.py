@@ -16,13 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-import torch.distributed as dist
-
 from napari_sslseg.core.common.errors import ConfigError, LostProcessError, SslsegError
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 Result = TypeVar("Result")
 FAREWELL_SECONDS = 1.5
@@ -317,8 +315,11 @@ def barrier() -> None:
         any_of(False)
 
 
-def speaking_device(wanted: torch.device | None = None) -> torch.device:
+def speaking_device(wanted: "torch.device | None" = None) -> "torch.device":
     """Device that the processes speak through: GPUs speak to GPUs, and the CPU to the CPU."""
+    import torch
+    import torch.distributed as dist
+
     if dist.get_backend() != "nccl":
         return torch.device("cpu")
     if wanted is not None and wanted.type == "cuda":

@@ -3,8 +3,6 @@
 import ctypes
 import sys
 
-import torch
-
 
 def give_back_memory() -> None:
     """Return freed memory to the system, where the C library can be asked to.
@@ -20,6 +18,8 @@ def give_back_memory() -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that a device, or the machine, has too little memory."""
+    import torch
+
     # On the CPU it is a plain RuntimeError of the allocator.
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
