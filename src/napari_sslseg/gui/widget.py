@@ -154,7 +154,7 @@ class FewShotWidget(QWidget):
         number = STEPS.index(name)
         self.steps.button(number).setChecked(True)
         if name not in self.panels:
-            module = import_module(f"napari_sslseg.gui.panels.{name.lower()}")
+            module = import_module(f"napari_sslseg.gui.{name.lower()}.panel")
             make: Callable[..., QWidget] = getattr(module, f"{name}Panel")
             self.panels[name] = make(self.session, self.scene)
             area = self.stack.widget(number)
