@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from napari_sslseg.core.common.compute.devices import make_fabric
-from napari_sslseg.core.common.events import Event, returned
+from napari_sslseg.core.common.events import Event, return_value
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.pretext.contrast.local_task import DecoderWithHead
 from napari_sslseg.core.runs.run import RunWriter
@@ -58,7 +58,7 @@ def slices(side: int) -> SliceStore:
 
 
 def crops(size: tuple[int, int, int]) -> CropStore:
-    store = returned(iter_crops(scans(size[::-1]), VolumePreprocessing(size=size)))
+    store = return_value(iter_crops(scans(size[::-1]), VolumePreprocessing(size=size)))
     assert store is not None  # since nothing stops it
     # As organ crops of several patients, for the task that tells sides apart.
     places = np.tile(store._crops, (8, 1))

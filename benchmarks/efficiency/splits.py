@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_sslseg import core
-from napari_sslseg.core.samples.warnings import usual_neighbours
+from napari_sslseg.core.samples.warnings import default_neighbours
 from napari_sslseg.core.scans.labelled import scan_geometry, scan_subject
 
 SPLITS = Path(__file__).with_name("splits.json")
@@ -71,7 +71,7 @@ def make_splits(data: Path) -> dict[str, dict[str, Any]]:
             test = {row["patient"] for row in rows if row["repo_split"] != "train"} & subjects
             shares = {"training": 0.7, "validation": 0.3}
         parts = core.split_subjects(subjects - test, shares, 0)
-        near = usual_neighbours(scan_geometry(pairs[0]).spacing, "axial")
+        near = default_neighbours(scan_geometry(pairs[0]).spacing, "axial")
         whole = {**about, "neighbours": near}
         found[name] = {**whole, **({"test": sorted(test)} if test else {}), **parts}
     return found

@@ -122,14 +122,16 @@ def jobs(out, resume):
 
 def masked_loss():
     """Loss of images of which some show more masked pixels than others, over all processes."""
-    from napari_sslseg.core.common.compute.distributed import everyone, share
+    from napari_sslseg.core.common.compute.distributed import all_gather_objects, shard
     from napari_sslseg.core.pretext.restoration.losses import masked_l2
 
-    own = share(np.arange(4))
+    own = shard(np.arange(4))
     images = torch.arange(4 * 9.0).view(4, 1, 3, 3)[own]
     mask = torch.zeros(4, 1, 3, 3, dtype=torch.bool)
     mask[0, 0, 0, 0] = mask[3, 0, :2] = True
-    return np.mean(everyone(float(masked_l2(images, torch.zeros_like(images), mask[own]))))
+    return np.mean(
+        all_gather_objects(float(masked_l2(images, torch.zeros_like(images), mask[own])))
+    )
 
 
 def main():

@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from loop_project import Host, idle, make_project
 from napari_sslseg.core.runs.run import Run
-from napari_sslseg.core.scans.slice_ranges import from_ranges
+from napari_sslseg.core.scans.slice_ranges import parse_ranges
 from napari_sslseg.gui.inspect.panel import InspectPanel
 from napari_sslseg.gui.train.panel import TrainPanel
 
@@ -77,6 +77,6 @@ def test_the_loop_from_labels_to_export_and_back(viewer, qtbot, tmp_path, monkey
     # What was accepted and marked in the first round was taken up in the second.
     record = Run.open(tmp_path / "project/runs/finetune-002").record["data"]
     (entry,) = [entry for entry in record if entry["name"] == name]
-    assert from_ranges(entry["annotated"], 1000) == tuple(sorted({3, 5, accepted[0]}))
+    assert parse_ranges(entry["annotated"], 1000) == tuple(sorted({3, 5, accepted[0]}))
     assert host.problems == []
     host.end(qtbot)

@@ -200,7 +200,7 @@ def settings_for(
         fields["network"] = config.named_network(network)
     stage = getattr(config, kind)
     # What no option sets is as it is in Python.
-    fields["training"] = config.checked(
+    fields["training"] = config.make_settings(
         config.Training,
         **stage.model_fields["training"].default.model_dump()
         | {
@@ -211,7 +211,7 @@ def settings_for(
             "compile": compiled,
         },
     )
-    return config.checked(stage, **fields)
+    return config.make_settings(stage, **fields)
 
 
 def scans_and_options(
@@ -229,9 +229,9 @@ def scans_and_options(
     ``labels`` are label values in the masks, as written: organ, left, right.
     """
     from napari_sslseg.core.scans.labelled import read_annotated
-    from napari_sslseg.core.scans.sources import gather_scans, organ_slices, with_masks
+    from napari_sslseg.core.scans.sources import collect_scans, organ_slices, with_masks
 
-    scans = gather_scans(images)
+    scans = collect_scans(images)
     if masks and not {"siamese", "polycl"} & set(tasks):
         raise ConfigError(
             f"The pretext task {tasks[0]} does not look at masks; leave --masks out, or choose "

@@ -16,7 +16,7 @@ def preprocessing_for(
     neighbours: int | None = None,
 ) -> Any:
     """Preprocessing by modality, of slices or volumes, with the fields that options give."""
-    from napari_sslseg.core.common.frozen import checked
+    from napari_sslseg.core.common.frozen import make_settings
     from napari_sslseg.core.common.sizes import PLANE_AXIS
     from napari_sslseg.core.samples.build import default_preprocessing
     from napari_sslseg.core.scans.labelled import as_volume, scan_geometry
@@ -30,7 +30,7 @@ def preprocessing_for(
         spacing=scan_geometry(scan).spacing,
         plane=known,
     )
-    return checked(type(base), **base.model_dump() | changes)
+    return make_settings(type(base), **base.model_dump() | changes)
 
 
 def preprocessing_changes(

@@ -74,7 +74,7 @@ def preview(
     """Draw what a pretext task does to scans; of a preset, what its first stage does."""
     from napari_sslseg.core.pretext.pictures.preview import draw_preview
     from napari_sslseg.core.scans.labelled import as_volume
-    from napari_sslseg.core.scans.sources import bare
+    from napari_sslseg.core.scans.sources import without_labels
     from napari_sslseg.core.settings.presets.registry import preset_named
     from napari_sslseg.core.settings.pretext.registry import TASKS
 
@@ -113,11 +113,13 @@ def preview(
         options = dict(changed.stages[0].options)
         if middle_share is None:
             share = changed.stages[0].settings.middle_share
-        preprocessing = changed.preprocessing(kind or as_volume(bare(scans[0])).modality)
+        preprocessing = changed.preprocessing(kind or as_volume(without_labels(scans[0])).modality)
     elif init is None:
         only_volumes = name in TASKS and 2 not in TASKS[name].dimensions
         dimensions = 3 if volumes or only_volumes else 2
-        preprocessing = preprocessing_for(bare(scans[0]), kind, dimensions, plane, None, size)
+        preprocessing = preprocessing_for(
+            without_labels(scans[0]), kind, dimensions, plane, None, size
+        )
     draw_preview(
         scans,
         out=out,

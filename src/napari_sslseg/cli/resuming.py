@@ -31,10 +31,10 @@ def resume_pretrain(
     as_json: bool,
 ) -> None:
     """Go on with a pretraining, of one stage or of several."""
-    from napari_sslseg.core.scans.sources import gather_scans, with_masks
+    from napari_sslseg.core.scans.sources import collect_scans, with_masks
     from napari_sslseg.core.stages.preset import iter_pretrain_preset
 
-    scans = gather_scans(images)
+    scans = collect_scans(images)
     stop = StopFlag()
     events = iter_pretrain_preset(
         with_masks(scans, masks) if masks else scans,

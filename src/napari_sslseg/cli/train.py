@@ -112,7 +112,7 @@ def pretrain(
     as_json: Json = False,
 ) -> None:
     """Pretrain a network on unlabelled scans."""
-    from napari_sslseg.core.scans.sources import bare
+    from napari_sslseg.core.scans.sources import without_labels
     from napari_sslseg.core.settings.networks import named_network
     from napari_sslseg.core.settings.presets.registry import preset_named
     from napari_sslseg.core.settings.pretext.registry import make_task
@@ -179,7 +179,7 @@ def pretrain(
         events = iter_pretrain_preset(scans, chosen, **common)
     else:
         name, preprocessing = network_and_preprocessing(
-            init, bare(scans[0]), kind, network, plane, spacing, size, neighbours
+            init, without_labels(scans[0]), kind, network, plane, spacing, size, neighbours
         )
         settings = settings_for(
             "PretrainSettings",
@@ -190,7 +190,7 @@ def pretrain(
             compiled=compiled,
             **given(middle_share=middle_share),
         )
-        known = settled(settings, start, bare(scans[0]), kind)
+        known = settled(settings, start, without_labels(scans[0]), kind)
         pretext = make_task(
             tasks[0],
             sample_size(scans, known.preprocessing),

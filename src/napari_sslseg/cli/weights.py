@@ -49,7 +49,7 @@ def import_weights(
     as_json: Json = False,
 ) -> None:
     """Make a run to start from out of the weights of another program, without running its code."""
-    from napari_sslseg.core.common.frozen import checked
+    from napari_sslseg.core.common.frozen import make_settings
     from napari_sslseg.core.runs.weights.adopt import import_weights
     from napari_sslseg.core.samples.build import default_preprocessing
     from napari_sslseg.core.settings.networks import named_network
@@ -58,7 +58,7 @@ def import_weights(
     if widths is not None:
         if "widths" not in type(chosen).model_fields:
             raise ConfigError(f"The network {network} has no widths; leave --widths out.")
-        chosen = checked(
+        chosen = make_settings(
             type(chosen), **chosen.model_dump() | {"widths": numbers(widths, "widths")}
         )
     base = default_preprocessing(modality_of(modality), chosen.dimensions)
@@ -67,7 +67,7 @@ def import_weights(
         file,
         network=chosen,
         out=out,
-        preprocessing=checked(type(base), **base.model_dump() | changes),
+        preprocessing=make_settings(type(base), **base.model_dump() | changes),
         renames=_renames(renames or []),
         overwrite=overwrite,
     )

@@ -7,7 +7,7 @@ import torch
 from napari_sslseg import core
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.events import returned
+from napari_sslseg.core.common.events import return_value
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.reconstruction import WithReconstruction, with_branch
 from napari_sslseg.core.runs.run import RunWriter
@@ -122,7 +122,7 @@ def test_the_loss_of_a_fine_tuning_moves_from_cross_entropy_to_dice(tmp_path):
     torch.manual_seed(0)
     network = make_network(SMALL, 1, 5)
     item = core.LabelledScan(scan, labels)
-    store = returned(iter_crops([item], settings.preprocessing, classes=settings.classes))
+    store = return_value(iter_crops([item], settings.preprocessing, classes=settings.classes))
     with torch.inference_mode():
         scores = network(store.batch(np.array([0])))[0].double()
     truth = torch.stack([store.label_batch(np.array([0]))[0] == c for c in range(1, 6)]).double()
@@ -145,7 +145,7 @@ def test_the_reconstruction_has_its_share_of_the_loss_and_restores_the_image(tmp
     assert half == pytest.approx(0.5 * none + 0.5 * restoring, rel=1e-3)
     scan, labels, settings, _ = first_losses(tmp_path, 0.0, 1, "d")
     item = core.LabelledScan(scan, labels)
-    store = returned(iter_crops([item], settings.preprocessing, classes=settings.classes))
+    store = return_value(iter_crops([item], settings.preprocessing, classes=settings.classes))
     images = store.batch(np.array([0]))
     torch.manual_seed(0)
     model = with_branch(make_network(SMALL, 1, 5), SMALL, 1, 0.1)

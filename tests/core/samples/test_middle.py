@@ -5,7 +5,7 @@ import pytest
 
 from napari_sslseg import core
 from napari_sslseg.core.common.events import Done, Message
-from napari_sslseg.core.samples.middle import annotated_middle, middle_of
+from napari_sslseg.core.samples.middle import annotated_middle, middle_mask
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
@@ -37,8 +37,8 @@ def labelled(n, seed=0, annotated=None):
 def test_the_middle_of_each_scan():
     store = SliceStore.build([scan(20, 1), scan(11, 2)], PREPROCESSING)
     # From ⌈9.5 · 0.7⌉ = 7 to ⌊9.5 · 1.3⌋ − 1 = 11, and from 4 (3.5 rounded up) to 6 − 1.
-    assert np.flatnonzero(middle_of(store, 0.3)).tolist() == [7, 8, 9, 10, 11, 24, 25]
-    assert middle_of(store, 1).all()
+    assert np.flatnonzero(middle_mask(store, 0.3)).tolist() == [7, 8, 9, 10, 11, 24, 25]
+    assert middle_mask(store, 1).all()
 
 
 def test_the_middle_of_what_is_annotated():

@@ -61,7 +61,7 @@ def test_a_training_chooses_by_its_first_scan(tmp_path, thickness, expected):
 
 def test_scans_whose_slices_lie_unlike_those_of_the_others_are_named():
     thin, thick = (make_patient(2, "CT", (8, 48, 48), (mm, 7.0, 7.0))[0] for mm in (6.0, 30.0))
-    with pytest.warns(ScanWarning, match=rf"In 1 of 3 scans \({thick.name}\) slices lie far"):
+    with pytest.warns(ScanWarning, match=rf"In 1 of 3 scans \({thick.name}\)"):
         core.SliceStore.build([thin, thick, thin], settings(1))
     with warnings.catch_warnings():
         warnings.simplefilter("error", ScanWarning)
@@ -72,9 +72,9 @@ def test_scans_whose_slices_lie_unlike_those_of_the_others_are_named():
 def test_a_scan_that_makes_all_slices_large_is_named():
     small = make_patient(2, "CT", (8, 48, 48), (6.0, 7.0, 7.0))[0]
     large = make_patient(3, "CT", (8, 96, 96), (6.0, 3.5, 3.5))[0]
-    told = rf"padded to 96 × 96 pixels, since those of {large.name} are .* than the 48 × 48 of"
+    message = rf"96 × 96 pixels.* {large.name} .*48 × 48"
     alone = core.Preprocessing(modality="CT")
-    with pytest.warns(ScanWarning, match=told):
+    with pytest.warns(ScanWarning, match=message):
         core.SliceStore.build([small, large, small], alone)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ScanWarning)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from napari_sslseg.core.common.errors import ConfigError, DataError
-from napari_sslseg.core.common.frozen import checked
+from napari_sslseg.core.common.frozen import make_settings
 from napari_sslseg.core.samples.placement import Placement, canvas_size, placement, resample
 from napari_sslseg.core.samples.preprocess import normalize, prepare, prepare_labels
 from napari_sslseg.core.scans.geometry import Geometry
@@ -207,7 +207,7 @@ def test_values_that_are_not_finite_are_refused_also_in_memory():
 @pytest.mark.parametrize("classes", [(0, 1), (1, 1), (1, -2), ()])
 def test_classes_are_different_values_above_0(classes):
     with pytest.raises(ConfigError, match="classes"):
-        checked(FinetuneSettings, classes=classes)
+        make_settings(FinetuneSettings, classes=classes)
 
 
 @pytest.mark.parametrize(
@@ -222,10 +222,10 @@ def test_classes_are_different_values_above_0(classes):
 )
 def test_impossible_settings_are_one_sentence(settings, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        checked(Preprocessing, **settings)
+        make_settings(Preprocessing, **settings)
     assert "\n" not in str(caught.value)
 
 
 def test_a_window_needs_a_width():
     with pytest.raises(ConfigError, match="width"):
-        checked(Window, width=0, level=40)
+        make_settings(Window, width=0, level=40)

@@ -10,10 +10,10 @@ from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.label_guess import (
-    begins_with,
-    labels_by_values,
+    count_matching_parts,
+    has_label_name,
+    has_label_values,
     looks_like_labels,
-    named_as_labels,
 )
 from napari_sslseg.core.scans.volume import Volume, load_volume
 
@@ -35,26 +35,26 @@ def test_an_eight_bit_scan_is_a_scan_though_its_values_are_few_and_whole():
     scan, _ = make_patient(0, "MR")
     few = np.clip(scan.data / scan.data.max() * 255, 0, 255).astype(np.uint8)
     assert len(np.unique(few)) <= 256
-    assert not labels_by_values(few)
-    assert not labels_by_values(few, named=True)
+    assert not has_label_values(few)
+    assert not has_label_values(few, named=True)
 
 
 def test_whole_numbers_stored_as_floats_are_labels_and_fractions_are_not():
     _, labels = make_patient(0, "MR")
-    assert labels_by_values(labels.data.astype(np.float32))
+    assert has_label_values(labels.data.astype(np.float32))
     soft = labels.data.astype(np.float32)
     soft[soft > 0] -= 0.25
-    assert not labels_by_values(soft)
+    assert not has_label_values(soft)
     below = labels.data.astype(np.int16)
     below[0, 0, 0] = -1
-    assert not labels_by_values(below)
+    assert not has_label_values(below)
 
 
 def test_marked_points_and_empty_maps_are_labels():
     points = np.zeros((5, 8, 8), np.uint8)
-    assert labels_by_values(points)
+    assert has_label_values(points)
     points[1, 2, 3], points[3, 6, 6] = 4, 5
-    assert labels_by_values(points)
+    assert has_label_values(points)
 
 
 def test_a_name_decides_only_where_the_values_leave_room():
@@ -84,7 +84,7 @@ def test_a_name_decides_only_where_the_values_leave_room():
     ],
 )
 def test_names_of_files_and_folders(path, named):
-    assert named_as_labels(Path("/data") / path) == named
+    assert has_label_name(Path("/data") / path) == named
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_names_of_files_and_folders(path, named):
     ],
 )
 def test_names_of_labels_begin_with_those_of_their_scans(labels, scan, parts):
-    assert begins_with(labels, scan) == parts
+    assert count_matching_parts(labels, scan) == parts
 
 
 REAL_SCANS = (

@@ -8,7 +8,7 @@ from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import (
     LabelledScan,
     class_indices,
-    found_classes,
+    find_classes,
     pair_scans,
     read_annotated,
 )
@@ -98,10 +98,10 @@ def test_classes_are_those_on_annotated_slices():
     data[:, :, 0], data[:, :, 3] = 5, 2
     scan = volume(data)
     # The display grid starts at the top: source slice 3 is display slice 0.
-    assert found_classes([LabelledScan(scan, scan)], "axial") == (2, 5)
-    assert found_classes([LabelledScan(scan, scan, annotated=(0, 1))], "axial") == (2,)
+    assert find_classes([LabelledScan(scan, scan)], "axial") == (2, 5)
+    assert find_classes([LabelledScan(scan, scan, annotated=(0, 1))], "axial") == (2,)
     with pytest.raises(DataError, match="no labelled structure"):
-        found_classes([LabelledScan(scan, scan, annotated=(1,))], "axial")
+        find_classes([LabelledScan(scan, scan, annotated=(1,))], "axial")
 
 
 def test_label_values_become_indices_in_the_order_of_the_classes():

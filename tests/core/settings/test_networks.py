@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from napari_sslseg.cli.options import settings_for
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.frozen import checked
+from napari_sslseg.core.common.frozen import make_settings
 from napari_sslseg.core.settings.networks import (
     NETWORK_NAMES,
     NETWORK_WIDTHS,
@@ -83,7 +83,7 @@ def test_an_unknown_name_is_refused_with_those_there_are():
 )
 def test_impossible_settings_are_refused_in_one_sentence(model, values, reason):
     with pytest.raises(ConfigError, match=reason) as caught:
-        checked(model, **values)
+        make_settings(model, **values)
     assert "\n" not in str(caught.value)
 
 

@@ -21,7 +21,7 @@ from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.adopt import import_weights
-from napari_sslseg.core.scans.slice_ranges import from_ranges, ranges
+from napari_sslseg.core.scans.slice_ranges import format_ranges, parse_ranges
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.stages.resume import recorded_start
@@ -503,8 +503,8 @@ def test_an_error_while_a_run_is_left_comes_out(tmp_path, monkeypatch, kind):
     ("numbers", "text"), [((), ""), ((3,), "3"), ((0, 1, 2, 5, 7, 8), "0-2, 5, 7-8")]
 )
 def test_ranges_lead_back(numbers, text):
-    assert ranges(numbers) == text
-    assert from_ranges(text, 9) == numbers
+    assert format_ranges(numbers) == text
+    assert parse_ranges(text, 9) == numbers
 
 
 @pytest.mark.parametrize(
@@ -526,7 +526,7 @@ def test_ranges_lead_back(numbers, text):
 )
 def test_ranges_of_no_scan_are_refused(text):
     with pytest.raises(ValueError, match="range"):
-        from_ranges(text, 9)
+        parse_ranges(text, 9)
 
 
 @pytest.mark.parametrize("folder", [r"\\server\share\run", "//server/share/run", r"\/server\x"])

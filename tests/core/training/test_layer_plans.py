@@ -13,8 +13,8 @@ from napari_sslseg import core
 from napari_sslseg.cli.app import app
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.events import Message, Step, StopFlag, returned
-from napari_sslseg.core.common.frozen import checked
+from napari_sslseg.core.common.events import Message, Step, StopFlag, return_value
+from napari_sslseg.core.common.frozen import make_settings
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.reconstruction import with_branch
 from napari_sslseg.core.runs.run import Run, RunWriter
@@ -46,7 +46,9 @@ def plan_of(strategy, model, network=NETWORK, steps=STEPS, **fields):
     settings = core.FinetuneSettings(
         strategy=strategy, network=network, training=core.Training(steps=steps), **fields
     )
-    return returned(planned(settings, model, {"transfer": {"copied": list(model.state_dict())}}))
+    return return_value(
+        planned(settings, model, {"transfer": {"copied": list(model.state_dict())}})
+    )
 
 
 def make_job(strategy, network=NETWORK, fields=None, **training):
@@ -269,7 +271,7 @@ def test_going_on_gives_the_same_weights(tmp_path, strategy, kind):
         torch.manual_seed(77)  # What a new process happens to begin with.
         job = make_job(strategy, fields=fields, **KINDS[kind])
         torch.rand(13)
-        second = run(job, folder, state=returned(newest_state(folder)))
+        second = run(job, folder, state=return_value(newest_state(folder)))
         for name in ("metrics.csv", "best.safetensors", "last.safetensors"):
             one, two = ((tmp_path / one / name).read_bytes() for one in ("whole", str(after)))
             assert one == two, (after, name)
@@ -409,7 +411,7 @@ class TestFinetuning:
 )
 def test_settings_that_make_no_sense_are_refused(fields, words):
     with pytest.raises(ConfigError, match=words):
-        checked(core.FinetuneSettings, **fields)
+        make_settings(core.FinetuneSettings, **fields)
 
 
 def test_all_settings_that_are_recorded_are_read_again():

@@ -105,7 +105,7 @@ Result = TypeVar("Result")
 Yielded = TypeVar("Yielded")
 
 
-def drained(job: Callable[P, Iterator[Event]]) -> Callable[P, Any]:
+def as_function(job: Callable[P, Iterator[Event]]) -> Callable[P, Any]:
     """Make a plain function of a job: it runs to the end and returns the result of Done."""
 
     @wraps(job)
@@ -123,7 +123,7 @@ def drained(job: Callable[P, Iterator[Event]]) -> Callable[P, Any]:
     return function
 
 
-def returned(
+def return_value(
     steps: Generator[Yielded, None, Result], take: Callable[[Yielded], Any] | None = None
 ) -> Result:
     """Run a generator to its end and give what it returns; ``take`` is given what it yields."""

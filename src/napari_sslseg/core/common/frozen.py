@@ -16,7 +16,7 @@ class Settings(BaseModel):
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def checked(model: type[Model], **values: Any) -> Model:
+def make_settings(model: type[Model], **values: Any) -> Model:
     """Make settings, or raise a ConfigError with the first problem in one sentence."""
     try:
         return model(**values)

@@ -45,15 +45,15 @@ def words_for(size: Size) -> Words:
     return WORDS[len(size)]
 
 
-def times(size: Size) -> str:
+def format_size(size: Size) -> str:
     """Sides in words, such as 64 × 48."""
     return " × ".join(map(str, size))
 
 
-def images_of(size: Size) -> str:
+def describe_images(size: Size) -> str:
     """Images of this size in words, such as slices of 64 × 48 pixels."""
     words = words_for(size)
-    return f"{words.images} of {times(size)} {words.places}"
+    return f"{words.images} of {format_size(size)} {words.places}"
 
 
 Plane = Literal["axial", "coronal", "sagittal"]

@@ -33,12 +33,12 @@ def printable(text: object, longest: int | None = None) -> str:
     return "".join(_shown(sign) for sign in plain)
 
 
-def some_of(names: Sequence[str], most: int = 3) -> str:
+def join_names(names: Sequence[str], most: int = 3) -> str:
     """Name the first few.
 
     Examples
     --------
-    >>> some_of(["a", "b", "c", "d"])
+    >>> join_names(["a", "b", "c", "d"])
     'a, b, c and others'
     """
     return ", ".join(names[:most]) + (" and others" if len(names) > most else "")

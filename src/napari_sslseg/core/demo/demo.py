@@ -26,7 +26,7 @@ from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.find import find_scans
 from napari_sslseg.core.scans.labelled import (
     LabelledScan,
-    found_classes,
+    find_classes,
     pair_scans,
     read_class_names,
     scan_subject,
@@ -92,7 +92,7 @@ def iter_demo(
     pairs = pair_scans(data / "images", data / "labels", every_image=False)
     names = read_class_names(data / "classes.json")
     # Those of all labels, so that every arm learns and is scored on the same classes.
-    classes = found_classes(pairs, "axial")
+    classes = find_classes(pairs, "axial")
     test, pool = _split(pairs, plan, seed)
     yield Message(
         f"{len(images)} scans; {len(test)} are held out for the test, labels for fine-tuning are "

@@ -15,7 +15,7 @@ from napari_sslseg.core.project.accepted_slices import AcceptedSlices
 from napari_sslseg.core.project.record import made
 from napari_sslseg.core.project.scans import ProjectScans
 from napari_sslseg.core.scans.labels import load_labels
-from napari_sslseg.core.scans.slice_ranges import ranges
+from napari_sslseg.core.scans.slice_ranges import format_ranges
 from napari_sslseg.core.scans.volume import Volume
 
 
@@ -59,7 +59,9 @@ class ProjectAccepted(ProjectScans):
                 else:
                     kept.append(item)
             if numbers - known:
-                new = made(AcceptedSlices, plane=plane, run=run, slices=ranges(numbers | known))
+                new = made(
+                    AcceptedSlices, plane=plane, run=run, slices=format_ranges(numbers | known)
+                )
                 self._change_scan(name, accepted=(*kept, new))
 
     def forget_accepted(self, name: str, slices: int | Iterable[int]) -> None:
@@ -117,5 +119,5 @@ class ProjectAccepted(ProjectScans):
 
 def without(item: AcceptedSlices, gone: Iterable[int]) -> AcceptedSlices | None:
     """The same but for some slices; None if none is left."""
-    left = ranges(set(item.numbers) - set(gone))
+    left = format_ranges(set(item.numbers) - set(gone))
     return made(AcceptedSlices, plane=item.plane, run=item.run, slices=left) if left else None

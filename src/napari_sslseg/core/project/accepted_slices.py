@@ -7,7 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 
 from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.scans.slice_ranges import count_ranges, from_ends, from_ranges, range_ends
+from napari_sslseg.core.scans.slice_ranges import (
+    count_ranges,
+    format_range_ends,
+    parse_range_ends,
+    parse_ranges,
+)
 
 MOST_SLICES = 100_000
 
@@ -31,9 +36,9 @@ def checked_ranges(text: str, end: int = MOST_SLICES) -> str:
     """
     if not _RANGES.fullmatch(text):
         raise ValueError("it should hold ranges of slices, such as 0-8, 12")
-    ends = range_ends(text, end)
+    ends = parse_range_ends(text, end)
     apart = all(last + 1 < first for (_, last), (first, _) in pairwise(ends))
-    if not apart or from_ends(ends) != text:
+    if not apart or format_range_ends(ends) != text:
         raise ValueError("its ranges do not rise")
     return text
 
@@ -65,7 +70,7 @@ class AcceptedSlices(ProjectPart):
     @property
     def numbers(self) -> tuple[int, ...]:
         """All of them."""
-        return from_ranges(self.slices, MOST_SLICES)
+        return parse_ranges(self.slices, MOST_SLICES)
 
     @field_validator("run")
     @classmethod

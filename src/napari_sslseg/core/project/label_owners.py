@@ -18,14 +18,14 @@ from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.label_guess import (
     LABEL_MODALITIES,
-    bare_parts,
-    begins_with,
+    count_matching_parts,
+    has_label_name,
     looks_like_labels,
-    named_as_labels,
+    without_label_words,
 )
-from napari_sslseg.core.scans.names import guess_subject, plain_files, scan_name
+from napari_sslseg.core.scans.names import guess_subject, scan_name, volume_files
 from napari_sslseg.core.scans.series import Series
-from napari_sslseg.core.scans.volume import Volume, sampled
+from napari_sslseg.core.scans.volume import Volume, subsample
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.scans import ProjectScans
@@ -69,7 +69,7 @@ class LabelOwners:
         """Whether what has the values of a label map is one."""
         return (
             series.modality in LABEL_MODALITIES
-            or named_as_labels(series.path)
+            or has_label_name(series.path)
             or any(self._is_grey(entry.name) for entry in self._fitting(series.opened().geometry))
             or self._lies_beside_its_scan(series)
         )
@@ -93,12 +93,14 @@ class LabelOwners:
         ]
         name = scan_name(series.path)
         lengths = {
-            entry.name: max(begins_with(name, known) for known in (entry.series, entry.name))
+            entry.name: max(
+                count_matching_parts(name, known) for known in (entry.series, entry.name)
+            )
             for entry in fitting
         }
         longest = max(lengths.values(), default=0)
         chosen = [entry for entry in fitting if longest and lengths[entry.name] == longest]
-        if not chosen and (not bare_parts(name) or is_structure(name)):
+        if not chosen and (not without_label_words(name) or is_structure(name)):
             chosen = [entry for entry in fitting if self._is_beside(entry, series.path)]
         if not chosen:
             subject = guess_subject(name)
@@ -119,7 +121,7 @@ class LabelOwners:
         """Whether a file lies in a folder of labels beside that of a scan, such as labelsTr."""
         folder = path.absolute().parent
         beside = found_path(entry, self._project.folder).parent.parent == folder.parent
-        return beside and not bare_parts(folder.name)
+        return beside and not without_label_words(folder.name)
 
     def _fitting(self, geometry: Geometry) -> list[ScanEntry]:
         """Scans of the project on a grid."""
@@ -144,7 +146,7 @@ class LabelOwners:
             try:
                 series = as_series(scan) if isinstance(scan, Path) else self._project.series(scan)
                 volume, _ = read_scan(series)
-                many = len(np.unique(sampled(volume.data))) >= FEWEST_GREYS
+                many = len(np.unique(subsample(volume.data))) >= FEWEST_GREYS
                 self._grey[scan] = many and not looks_like_labels(volume)
             except (SslsegError, OSError):
                 self._grey[scan] = False
@@ -153,8 +155,8 @@ class LabelOwners:
     def _lies_beside_its_scan(self, series: Series) -> bool:
         """Whether a scan lies in the folder, on the same grid, whose name begins that of this."""
         name = scan_name(series.path)
-        for path in plain_files(series.path.absolute().parent):
-            if path.name != series.path.name and begins_with(name, scan_name(path)):
+        for path in volume_files(series.path.absolute().parent):
+            if path.name != series.path.name and count_matching_parts(name, scan_name(path)):
                 try:
                     grid = as_series(path).geometry
                 except SslsegError:
@@ -185,4 +187,4 @@ class LabelOwners:
 
 def _tells_whose(name: str) -> bool:
     """Whether a name such as ``liver_07``, unlike ``ct`` or ``t1``, is that of one patient."""
-    return len(bare_parts(name)) > 1 and any(sign.isdigit() for sign in name)
+    return len(without_label_words(name)) > 1 and any(sign.isdigit() for sign in name)

@@ -19,7 +19,7 @@ from napari_sslseg.core.project.record import (
     made,
 )
 from napari_sslseg.core.scans.labels import load_labels, read_segment_names, save_labels
-from napari_sslseg.core.scans.slice_ranges import ranges
+from napari_sslseg.core.scans.slice_ranges import format_ranges
 from napari_sslseg.core.scans.volume import Volume
 
 DoneSlices = Literal["all", "with labels", "none"]
@@ -209,7 +209,7 @@ class ProjectLabels(ProjectAccepted):
                 raise
             self._label_times[name] = _times(own)
             self._change_scan(name, accepted=accepted)
-            return self._mark_along(plane, name, ranges(marked))
+            return self._mark_along(plane, name, format_ranges(marked))
 
     def mark_done(
         self, name: str, slices: int | Iterable[int], plane: Plane | None = None
@@ -261,7 +261,7 @@ class ProjectLabels(ProjectAccepted):
         with self._changing:
             before = set(self.entry(name).done_slices)
             after = before | numbers if done else before - numbers
-            return self._change_scan(name, done=ranges(after)).done_slices
+            return self._change_scan(name, done=format_ranges(after)).done_slices
 
     def _mark_along(self, plane: Plane, name: str, done: str) -> tuple[int, ...]:
         """Mark slices anew, unless they are not of the plane of the project any more."""

@@ -29,7 +29,7 @@ from napari_sslseg.core.project.accepted_slices import (
 )
 from napari_sslseg.core.project.names import folded, is_name
 from napari_sslseg.core.runs.record import first_problem
-from napari_sslseg.core.scans.slice_ranges import count_ranges, from_ranges
+from napari_sslseg.core.scans.slice_ranges import count_ranges, parse_ranges
 
 RECORD = "project.json"
 FORMAT = 1
@@ -128,7 +128,7 @@ class ScanEntry(ProjectPart):
     @property
     def done_slices(self) -> tuple[int, ...]:
         """Slices that are finished."""
-        return from_ranges(self.done, MOST_SLICES)
+        return parse_ranges(self.done, MOST_SLICES)
 
     @field_validator("name")
     @classmethod

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import ProjectError, SslsegError
-from napari_sslseg.core.common.events import Done, Event, Progress, StopFlag, drained
+from napari_sslseg.core.common.events import Done, Event, Progress, StopFlag, as_function
 from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.project.folder import ASIDE, LABELS, ProjectFolder
 from napari_sslseg.core.project.names import folded, free_name
@@ -100,7 +100,7 @@ class ProjectScans(ProjectFolder):
         self._check_role(role)
         yield from iter_add(self, paths, role, modality, anyway, stop)
 
-    add_scans = drained(iter_add_scans)
+    add_scans = as_function(iter_add_scans)
 
     def remove_scan(self, name: str) -> Path | None:
         """Forget a scan. No file is deleted: its labels are put aside, and this is where.
@@ -259,7 +259,7 @@ class ProjectScans(ProjectFolder):
         yield Progress("scans checked", len(names), len(names))
         yield Done(found)
 
-    problems = drained(iter_problems)
+    problems = as_function(iter_problems)
 
     def relocate(self, name: str, path: str | Path) -> None:
         """Say where a scan is now; it must hold the same values as when it was added.

@@ -13,7 +13,7 @@ import numpy as np
 from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.results.slice_scores import SLICE_RULE, SliceScores
-from napari_sslseg.core.scans.volume import Volume, sampled
+from napari_sslseg.core.scans.volume import Volume, subsample
 
 PICTURE_HEIGHT = 240
 OTHER_COLOUR = "#ffffff"
@@ -285,7 +285,7 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _grey(scan: Volume, image: np.ndarray) -> np.ndarray:
-    low, high = np.percentile(sampled(scan.data), (1, 99.5))
+    low, high = np.percentile(subsample(scan.data), (1, 99.5))
     shares = (image.astype(np.float32) - low) / max(float(high - low), 1e-6)
     return np.repeat((shares.clip(0, 1) * 255).astype(np.uint8)[..., None], 3, axis=-1)
 

@@ -16,7 +16,7 @@ from napari_sslseg.core.common.errors import (
 )
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.common.text import some_of
+from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.results.augmented_predict import averaged_shares
 from napari_sslseg.core.results.predict_volumes import volume_shares
 from napari_sslseg.core.runs.check_network import check_run_network
@@ -311,7 +311,7 @@ def iter_predict(
         yield Progress("Predicting", number + 1, len(targets))
     if empty:
         yield Message(
-            f"Nothing was found in {len(empty)} of {len(written)} scans: {some_of(empty)}."
+            f"Nothing was found in {len(empty)} of {len(written)} scans: {join_names(empty)}."
         )
     yield Done((written, failed), stopped=len(written) + len(failed) < len(targets))
 

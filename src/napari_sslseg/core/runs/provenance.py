@@ -13,7 +13,7 @@ import numpy as np
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.safe_files import open_regular
 from napari_sslseg.core.runs.run import Run
-from napari_sslseg.core.scans.slice_ranges import ALL, ranges
+from napari_sslseg.core.scans.slice_ranges import ALL_SLICES, format_ranges
 
 if TYPE_CHECKING:
     import torch
@@ -58,12 +58,12 @@ def data_record(
             "role": roles.get(number, "training"),
             "content": scan.content,
             "labels": scan.labels,
-            "training": ranges(np.intersect1d(own, training) - scan.start),
-            "validation": ranges(np.intersect1d(own, validation) - scan.start),
+            "training": format_ranges(np.intersect1d(own, training) - scan.start),
+            "validation": format_ranges(np.intersect1d(own, validation) - scan.start),
         }
         if store.labelled:
             known = store.annotated[own]
-            entry["annotated"] = ALL if known.all() else ranges(np.flatnonzero(known))
+            entry["annotated"] = ALL_SLICES if known.all() else format_ranges(np.flatnonzero(known))
         found.append(entry)
     return found
 

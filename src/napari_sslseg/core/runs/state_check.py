@@ -88,7 +88,7 @@ def check_state(state: "State", training: Training) -> None:
     """
     import torch
 
-    from napari_sslseg.core.common.compute.randomness import random_part
+    from napari_sslseg.core.common.compute.randomness import random_state_name
 
     try:
         numbers = Numbers.model_validate({**state.numbers, "step": state.step})
@@ -107,7 +107,7 @@ def check_state(state: "State", training: Training) -> None:
             raise ValueError(f"{name}: {value} of {most}")
     for number in range(numbers.processes):
         for name in ("cpu", "draws"):
-            random = state.tensors.get(f"{random_part(number)}.{name}")
+            random = state.tensors.get(f"{random_state_name(number)}.{name}")
             _check_random(random, torch.device("cpu"))
     for name, tensor in state.part("model").items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -142,7 +142,7 @@ def fitted(
         With a short reason, if the state is of another network or another optimiser.
     """
     from napari_sslseg.core.common.compute.distributed import rank
-    from napari_sslseg.core.common.compute.randomness import random_part
+    from napari_sslseg.core.common.compute.randomness import random_state_name
 
     numbers = state.numbers
     if precision and set(numbers["precision"]) != set(precision):
@@ -170,7 +170,7 @@ def fitted(
             if not _is_held(value, shape, optional=what == "momentum_buffer"):
                 raise ValueError(f"its optimiser holds another {what} of weight {index}")
     if device.type != "cpu":
-        random = state.part(random_part(rank()))
+        random = state.part(random_state_name(rank()))
         _check_random(random.get(device.type), device, optional=True)
     rates = [{**group, "lr": float(was["lr"])} for group, was in zip(now, groups, strict=True)]
     return {"state": held, "param_groups": rates}

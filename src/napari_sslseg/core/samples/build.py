@@ -9,7 +9,7 @@ from napari_sslseg.core.common.events import Message, Progress, StopFlag
 from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.core.samples.crops import CropStore, iter_crops
 from napari_sslseg.core.samples.slices import SliceStore, iter_store
-from napari_sslseg.core.samples.warnings import Spacing, usual_neighbours
+from napari_sslseg.core.samples.warnings import Spacing, default_neighbours
 from napari_sslseg.core.scans.labelled import Scan
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.settings.preprocessing import (
@@ -75,7 +75,7 @@ def default_preprocessing(
         modality=modality,
         plane=plane,
         normalize="slice" if modality == "CT" else "volume",
-        neighbours=0 if spacing is None else usual_neighbours(spacing, plane),
+        neighbours=0 if spacing is None else default_neighbours(spacing, plane),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from napari_sslseg.core.common.compute.memory import give_back_memory
+from napari_sslseg.core.common.compute.memory import release_memory
 from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.common.events import Progress, StopFlag
 from napari_sslseg.core.samples.crop_files import (
@@ -21,7 +21,7 @@ from napari_sslseg.core.samples.crop_files import (
     VolumeMemory,
     open_volumes,
 )
-from napari_sslseg.core.samples.placement import resampled_shape, rounded_up, volume_placement
+from napari_sslseg.core.samples.placement import resampled_shape, round_up_shape, volume_placement
 from napari_sslseg.core.samples.preprocess import prepare_labels, prepare_volume
 from napari_sslseg.core.samples.slice_files import INDEX
 from napari_sslseg.core.samples.slices import MEMORY_LIMIT
@@ -216,7 +216,7 @@ def iter_crops(
             writer.add(prepare_volume(loaded.volume, settings, place), labels)
             grids.append(_grid(number, place.canvas, size))
             add_record(records, loaded, len(grids[-1]))
-            give_back_memory()
+            release_memory()
             yield Progress("Reading scans", number + 1, len(scans))
         arrays = writer.finish({"scans": [asdict(record) for record in records]})
         return CropStore(arrays, np.concatenate(grids), records, size, settings, classes)
@@ -230,7 +230,7 @@ def crop_size(
     """Size of the crops of scans of these shapes, see :class:`VolumePreprocessing`."""
     if isinstance(settings.size, tuple):
         return settings.size
-    largest = rounded_up([max(sides) for sides in zip(*shapes, strict=True)])
+    largest = round_up_shape([max(sides) for sides in zip(*shapes, strict=True)])
     if settings.size is None:
         largest = tuple(min(side, LARGEST_SIDE) for side in largest)
     return largest[0], largest[1], largest[2]

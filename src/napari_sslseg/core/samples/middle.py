@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari_sslseg.core.samples.store import SampleStore
 
 
-def middle_of(store: "SampleStore", share: float) -> np.ndarray:
+def middle_mask(store: "SampleStore", share: float) -> np.ndarray:
     """Which slices of a store lie in the middle of their scan.
 
     Parameters
@@ -57,7 +57,7 @@ def annotated_middle(store: "SampleStore", share: float) -> np.ndarray:
     DataError
         If slices are annotated, but none there.
     """
-    chosen = np.flatnonzero(store.annotated & middle_of(store, share))
+    chosen = np.flatnonzero(store.annotated & middle_mask(store, share))
     if store.annotated.any() and not len(chosen):
         raise DataError(
             f"No annotated slice lies in the middle {share:.0%} of its scan, from which alone the "
@@ -69,7 +69,7 @@ def annotated_middle(store: "SampleStore", share: float) -> np.ndarray:
 def describe_middle(store: "SampleStore", share: float) -> Iterator[Message]:
     """Say that slices far from the middle of their scans are left out, if they are."""
     if share < 1:
-        kept = int(middle_of(store, share).sum())
+        kept = int(middle_mask(store, share).sum())
         yield Message(
             f"Only the middle {share:.0%} of each scan takes part: {kept:,} of {len(store):,} "
             "slices."

@@ -137,7 +137,7 @@ def resampled_shape(
     GeometryError
         If the spacing is so small that the scan would fill any memory.
     """
-    axes = shown_axes(settings)
+    axes = image_axes(settings)
     shape = [geometry.display_shape[axis] for axis in axes]
     spacing = [geometry.spacing[axis] for axis in axes]
     if settings.spacing == "keep":
@@ -160,14 +160,14 @@ def resampled_shape(
     return found
 
 
-def shown_axes(settings: Preprocessing | VolumePreprocessing) -> list[int]:
+def image_axes(settings: Preprocessing | VolumePreprocessing) -> list[int]:
     """Axes of the display grid that lie within an image of the network."""
     if isinstance(settings, VolumePreprocessing):
         return [0, 1, 2]
     return [axis for axis in range(3) if axis != PLANE_AXIS[settings.plane]]
 
 
-def rounded_up(shape: Sequence[int]) -> tuple[int, ...]:
+def round_up_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """Smallest canvas that holds an image of this shape: multiples of 16."""
     return tuple(ceil(side / MULTIPLE) * MULTIPLE for side in shape)
 
@@ -176,7 +176,7 @@ def canvas_size(shapes: Sequence[tuple[int, ...]], settings: Preprocessing) -> t
     """Canvas for slices of these shapes: as set, else the largest, rounded up to 16."""
     if settings.size:
         return settings.size
-    height, width = rounded_up([max(sides) for sides in zip(*shapes, strict=True)])
+    height, width = round_up_shape([max(sides) for sides in zip(*shapes, strict=True)])
     return height, width
 
 
@@ -184,13 +184,13 @@ def placement(
     geometry: Geometry, settings: Preprocessing, canvas: tuple[int, int] | None = None
 ) -> Placement:
     """Placement of a scan's slices on ``canvas``, or on the smallest canvas that holds them."""
-    axes = shown_axes(settings)
+    axes = image_axes(settings)
     pixels = (geometry.display_shape[axes[0]], geometry.display_shape[axes[1]])
     if settings.fit == "resize" and (canvas or settings.size):
         canvas = canvas or canvas_size([pixels], settings)
         return Placement(pixels, canvas, canvas)
     shape = resampled_shape(geometry, settings)
-    return Placement(pixels, shape, canvas or rounded_up(shape))
+    return Placement(pixels, shape, canvas or round_up_shape(shape))
 
 
 def volume_placement(
@@ -198,7 +198,7 @@ def volume_placement(
 ) -> Placement:
     """Placement of a whole scan: nothing is cropped, and no side is smaller than ``least``."""
     shape = resampled_shape(geometry, settings)
-    canvas = rounded_up([max(sides) for sides in zip(shape, least, strict=True)])
+    canvas = round_up_shape([max(sides) for sides in zip(shape, least, strict=True)])
     return Placement(tuple(geometry.display_shape), shape, canvas)
 
 

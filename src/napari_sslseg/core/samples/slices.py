@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from napari_sslseg.core.common.compute.memory import give_back_memory
+from napari_sslseg.core.common.compute.memory import release_memory
 from napari_sslseg.core.common.errors import DataError, StorageError
-from napari_sslseg.core.common.events import Progress, StopFlag, returned
+from napari_sslseg.core.common.events import Progress, StopFlag, return_value
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.samples.placement import canvas_size, placement, resampled_shape
 from napari_sslseg.core.samples.preprocess import neighbours, prepare_labels, prepare_slices
@@ -32,7 +32,7 @@ from napari_sslseg.core.samples.store import (
     fingerprint,
     load_scan,
 )
-from napari_sslseg.core.samples.warnings import warn_of_far_slices, warn_of_large_slices
+from napari_sslseg.core.samples.warnings import warn_about_distant_slices, warn_about_large_slices
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_geometry
 from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.volume import Modality
@@ -139,7 +139,7 @@ class SliceStore(SampleStore):
         steps = iter_store(
             scans, settings, classes=classes, storage=storage, cache=cache, modality=modality
         )
-        store = returned(steps)
+        store = return_value(steps)
         assert store is not None  # since nothing stops it
         return store
 
@@ -182,13 +182,13 @@ def iter_store(
         raise DataError("There is no scan to work on; choose at least one.")
     geometries = [scan_geometry(scan) for scan in scans]
     names = [scan_name(scan) if isinstance(scan, Path) else scan.name for scan in scans]
-    warn_of_far_slices(names, geometries, settings)
+    warn_about_distant_slices(names, geometries, settings)
     shapes = [resampled_shape(geometry, settings) for geometry in geometries]
     found_size = settings.size is None
     settings = settings.model_copy(update={"size": canvas_size(shapes, settings)})
     assert settings.size is not None
     if found_size:
-        warn_of_large_slices(names, shapes, settings.size)
+        warn_about_large_slices(names, shapes, settings.size)
     counts = [geometry.display_shape[PLANE_AXIS[settings.plane]] for geometry in geometries]
     labelled = any(isinstance(scan, LabelledScan) for scan in scans)
     shape = (sum(counts), settings.slice_channels, *settings.size)
@@ -221,7 +221,7 @@ def iter_store(
             labels = None if loaded.classes is None else prepare_labels(loaded.classes, place)
             writer.add(prepare_slices(volume, settings, place), labels, loaded.annotated)
             add_record(records, loaded, counts[number])
-            give_back_memory()
+            release_memory()
             yield Progress("Reading scans", number + 1, len(scans))
         index = {"format": FORMAT, "scans": [asdict(record) for record in records]}
         arrays = writer.finish(index)

@@ -11,12 +11,12 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
-from napari_sslseg.core.common.text import some_of
+from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.label_guess import looks_like_labels
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume, class_indices
 from napari_sslseg.core.scans.series import Source
-from napari_sslseg.core.scans.sources import bare
+from napari_sslseg.core.scans.sources import without_labels
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.settings.preprocessing import Preprocessing, VolumePreprocessing
 
@@ -190,7 +190,7 @@ def refuse_label_maps(scans: Sequence[ScanRecord], beside: Sequence[ScanRecord] 
     if found and not any(scan.like_labels for scan in beside):
         raise DataError(
             f"{len(found)} of the {len(scans)} scans without labels have the values of label maps, "
-            f"not of scans: {some_of(found)}; leave such files out."
+            f"not of scans: {join_names(found)}; leave such files out."
         )
 
 
@@ -247,6 +247,6 @@ def fingerprint(head: str, scans: Sequence[Scan]) -> str:
     return total.hexdigest()
 
 
-def content(scan: Any) -> str:
+def hash_scan(scan: Any) -> str:
     """Hash of the values of a scan, see ``LoadedScan.digests``; reads it."""
-    return LoadedScan(as_volume(bare(scan))).digests()[0]
+    return LoadedScan(as_volume(without_labels(scan))).digests()[0]

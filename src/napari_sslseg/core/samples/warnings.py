@@ -1,6 +1,7 @@
-"""What scans of one training should have alike: how near their slices lie, and how large they are.
+"""Warn about scans that differ from the rest of a training in slice distance or slice size.
 
-One network sees as many neighbouring slices in all scans, on a canvas that holds the largest slice.
+One network sees the same number of neighbouring slices in all scans, on a canvas that holds the
+largest slice.
 """
 
 import math
@@ -11,86 +12,97 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import ScanWarning
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
-from napari_sslseg.core.common.text import some_of
+from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 
 Spacing = tuple[float, float, float]
 
-FAR = 3.0
-"""Distance of slices, in sides of their pixels, from which one says little of the next."""
+DISTANT_RATIO = 3.0
+"""Ratio of slice distance to pixel size from which a slice says little about the next one."""
 
-LARGE = 4.0
-"""Area of the canvas, in areas of the usual slice, from which a note tells whose sake it is for."""
+LARGE_RATIO = 4.0
+"""A canvas of more than this many times the median slice area is reported, with its cause."""
 
 
-def usual_neighbours(spacing: Spacing, plane: Plane) -> int:
-    """How many slices on each side are worth a look: one where slices lie near each other, or none.
+def default_neighbours(spacing: Spacing, plane: Plane) -> int:
+    """Number of neighbouring slices on each side: 1 where slices are close together, else 0.
 
-    Near is below ``FAR`` sides of a pixel.
+    Slices are close together if their distance is below ``DISTANT_RATIO`` times the pixel size.
 
     Parameters
     ----------
     spacing : tuple of float
         Voxel size in mm along the display axes.
     plane : {"axial", "coronal", "sagittal"}
-        In which slices are cut.
+        Slicing plane.
     """
     axis = PLANE_AXIS[plane]
-    side = min(size for number, size in enumerate(spacing) if number != axis)
-    return int(spacing[axis] < FAR * side)
+    pixel = min(size for number, size in enumerate(spacing) if number != axis)
+    return int(spacing[axis] < DISTANT_RATIO * pixel)
 
 
-def warn_of_far_slices(
+def warn_about_distant_slices(
     names: Sequence[str], geometries: Sequence[Geometry], settings: Preprocessing
 ) -> None:
-    """Name the scans in which neighbouring slices show another anatomy than in the others.
+    """Name the scans whose slices are too far apart for neighbouring slices to be useful.
 
-    One network sees as many neighbours in all scans. Where slices lie far apart in every scan, that
-    was somebody's choice, and nothing is said.
+    Nothing is said if the slices are far apart in every scan: then neighbouring slices were a
+    deliberate choice.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of the scans.
+    geometries : sequence of Geometry
+        Grids of the scans.
+    settings : Preprocessing
+        Plane and number of neighbouring slices.
     """
     if not settings.neighbours:
         return
-    far = [
+    distant = [
         name
         for name, geometry in zip(names, geometries, strict=True)
-        if not usual_neighbours(geometry.spacing, settings.plane)
+        if not default_neighbours(geometry.spacing, settings.plane)
     ]
-    if 0 < len(far) < len(geometries):
+    if 0 < len(distant) < len(geometries):
         warnings.warn(
-            f"In {len(far)} of {len(geometries)} scans ({some_of(far)}) slices lie far from each "
-            "other, unlike in the rest, so that the neighbouring slices, which the network sees "
-            "too, help less there; set neighbouring slices to 0 if most of your scans are so.",
+            f"In {len(distant)} of {len(geometries)} scans ({join_names(distant)}) the slices are "
+            "far apart, unlike in the others, so neighbouring slices help less there; set "
+            "neighbouring slices to 0 if most of your scans are like this.",
             ScanWarning,
             stacklevel=2,
         )
 
 
-def warn_of_large_slices(
-    names: Sequence[str], shapes: Sequence[tuple[int, ...]], size: tuple[int, int]
+def warn_about_large_slices(
+    names: Sequence[str], shapes: Sequence[tuple[int, ...]], canvas: tuple[int, int]
 ) -> None:
-    """Name the scans for whose sake all other slices are padded to several times their size.
+    """Name the scans that make the canvas more than 4 times as large as the median slice.
 
     Parameters
     ----------
     names : sequence of str
-        Of the scans.
+        Names of the scans.
     shapes : sequence of tuple of int
-        Height and width of their slices, resampled.
-    size : tuple of int
-        Height and width of the canvas of all.
+        Height and width of their slices after resampling.
+    canvas : tuple of int
+        Height and width of the common canvas.
     """
     areas = np.array([math.prod(shape) for shape in shapes])
-    usual = np.median(areas)
-    if math.prod(size) < LARGE * usual:
+    median = np.median(areas)
+    if math.prod(canvas) < LARGE_RATIO * median:
         return
-    large = [name for name, area in zip(names, areas, strict=True) if area > LARGE / 2 * usual]
+    large = [
+        name for name, area in zip(names, areas, strict=True) if area > LARGE_RATIO / 2 * median
+    ]
     if large:
-        height, width = shapes[int(np.argmin(np.abs(areas - usual)))]
+        height, width = shapes[int(np.argmin(np.abs(areas - median)))]
         warnings.warn(
-            f"All slices are padded to {size[0]} × {size[1]} pixels, since those of "
-            f"{some_of(large)} are much larger than the {height} × {width} of others, which makes "
-            "the training slow; leave such scans out if they show something else.",
+            f"All slices are padded to {canvas[0]} × {canvas[1]} pixels, because those of "
+            f"{join_names(large)} are much larger than the usual {height} × {width}. This slows "
+            "down training; leave these scans out if they show something else.",
             ScanWarning,
             stacklevel=2,
         )

@@ -176,7 +176,7 @@ def is_structure(name: str) -> bool:
     return not any(sign.isdigit() for sign in name) and _known(name) is not None
 
 
-def described(
+def describe_classes(
     values: Iterable[int], classes: Mapping[int, str | SegmentClass] | None, algorithm: Algorithm
 ) -> dict[int, SegmentClass]:
     """Describe every label value, in ascending order.

@@ -10,9 +10,9 @@ from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.names import (
     SUFFIXES,
     guess_subject,
-    one_per_name,
-    plain_files,
     scan_name,
+    unique_by_name,
+    volume_files,
 )
 from napari_sslseg.core.scans.series import Series, Source
 
@@ -85,7 +85,7 @@ def _files(path: Path) -> Iterator[tuple[Path, bool]]:
     if not path.is_dir():
         yield path, is_dicom(path)
         return
-    for file in plain_files(path):
+    for file in volume_files(path):
         yield file, False
     walked: set[str] = set()
     for parent, folders, names in os.walk(path, followlinks=True):
@@ -99,7 +99,7 @@ def _files(path: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def _refuse_empty(folder: Path) -> None:
-    if plain_files(folder / "images"):
+    if volume_files(folder / "images"):
         raise DataError(f"The folder {folder} holds no scans itself; use {folder / 'images'}.")
     if below := files_below(folder):
         raise DataError(
@@ -166,7 +166,7 @@ def whole_series(paths: str | Path | Iterable[str | Path]) -> list[Series]:
     return found
 
 
-def usable(series: Iterable[Series], where: object) -> list[Series]:
+def loadable_series(series: Iterable[Series], where: object) -> list[Series]:
     """Those that can be loaded; of DICOM, a warning names each that cannot.
 
     Raises
@@ -203,7 +203,7 @@ def find_scans(paths: str | Path | Iterable[str | Path]) -> list[Series]:
     if isinstance(paths, str | Path):
         paths = [paths]
     paths = list(dict.fromkeys(Path(path) for path in paths))
-    return usable(list_series(paths), ", ".join(map(str, paths)) or "The list")
+    return loadable_series(list_series(paths), ", ".join(map(str, paths)) or "The list")
 
 
 def as_series(source: Source | str) -> Series:
@@ -229,4 +229,4 @@ def as_series(source: Source | str) -> Series:
 
 def series_by_name(path: str | Path) -> dict[str, Series]:
     """A file, or those of a folder, by the name of their scan; each name once."""
-    return one_per_name(find_scans(path), lambda item: item.name, lambda item: item.path, path)
+    return unique_by_name(find_scans(path), lambda item: item.name, lambda item: item.path, path)

@@ -28,7 +28,7 @@ _LABEL_WORDS = re.compile(rf"(?:^|[\W_\d]){_WORDS}(?:$|[\W_\d])", re.IGNORECASE)
 _ONE_WORD = re.compile(rf"\d*{_WORDS}\d*", re.IGNORECASE)
 
 
-def named_as_labels(path: Path) -> bool:
+def has_label_name(path: Path) -> bool:
     """Whether the name of a file, or of its folder, says that it holds labels.
 
     Words such as seg, mask and labels do, also those of folders such as ``labelsTr``, and so does
@@ -41,7 +41,7 @@ def named_as_labels(path: Path) -> bool:
     ) or is_structure(name)
 
 
-def begins_with(labels: str, scan: str) -> int:
+def count_matching_parts(labels: str, scan: str) -> int:
     """How many parts of a name of labels are the name of a scan; 0 if it is another one's.
 
     Words for labels do not count, nor does a channel of the scan, as nnU-Net numbers them. What
@@ -54,16 +54,16 @@ def begins_with(labels: str, scan: str) -> int:
     """
     whole = _split(scan)
     channel = len(whole) > 1 and re.fullmatch(r"\d{4}", whole[-1])
-    if channel and bare_parts(labels) == whole[:-1]:
+    if channel and without_label_words(labels) == whole[:-1]:
         return len(whole) - 1
-    for parts in (_split(labels), bare_parts(labels)):
+    for parts in (_split(labels), without_label_words(labels)):
         after = parts[len(whole) :]
         if whole and parts[: len(whole)] == whole and not (after and after[0].isdigit()):
             return len(whole)
     return 0
 
 
-def bare_parts(name: str) -> list[str]:
+def without_label_words(name: str) -> list[str]:
     """Parts of the name of labels, but for words for labels.
 
     Examples
@@ -90,10 +90,10 @@ def looks_like_labels(volume: Volume) -> bool:
     volume : Volume
         As :func:`~napari_sslseg.core.scans.volume.load_volume` gives it.
     """
-    return labels_by_values(volume.data, named=bool(_LABEL_WORDS.search(volume.name)))
+    return has_label_values(volume.data, named=bool(_LABEL_WORDS.search(volume.name)))
 
 
-def labels_by_values(data: np.ndarray, *, named: bool = False) -> bool:
+def has_label_values(data: np.ndarray, *, named: bool = False) -> bool:
     """Whether values are those of a label map; ``named`` if their file is named like one.
 
     Parameters

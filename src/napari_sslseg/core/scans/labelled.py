@@ -194,7 +194,7 @@ def read_class_names(path: str | Path) -> dict[int, str]:
         ) from error
 
 
-def found_classes(labelled: Iterable[LabelledScan], plane: Plane) -> tuple[int, ...]:
+def find_classes(labelled: Iterable[LabelledScan], plane: Plane) -> tuple[int, ...]:
     """Label values other than 0 on the annotated slices, in ascending order.
 
     Raises

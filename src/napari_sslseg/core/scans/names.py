@@ -45,7 +45,7 @@ def guess_subject(name: str) -> str:
     return name
 
 
-def plain_files(folder: Path) -> list[Path]:
+def volume_files(folder: Path) -> list[Path]:
     """Files directly in a folder that hold a whole scan each, by name; hidden ones are left out."""
     if not folder.is_dir():
         return []
@@ -70,16 +70,16 @@ def label_paths(path: str | Path) -> dict[str, Path]:
     files = [path]
     if path.is_dir():
         dicom = [file for file in path.iterdir() if file.name.lower().endswith(DICOM_SUFFIXES)]
-        files = sorted([*plain_files(path), *dicom])
+        files = sorted([*volume_files(path), *dicom])
     if not files:
         raise DataError(f"The folder {path} holds no labels; put label files there.")
-    return one_per_name(files, scan_name, lambda file: file, path)
+    return unique_by_name(files, scan_name, lambda file: file, path)
 
 
 Item = TypeVar("Item")
 
 
-def one_per_name(
+def unique_by_name(
     items: Iterable[Item], name: Callable[[Item], str], file: Callable[[Item], Path], where: object
 ) -> dict[str, Item]:
     """Items by their names.

@@ -13,10 +13,10 @@ from napari_sslseg.core.scans.names import label_paths
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Volume
 
-Gathered = Volume | Series | LabelledScan
+CollectedScan = Volume | Series | LabelledScan
 
 
-def gather_scans(scans: str | Path | Iterable[Scan | str]) -> list[Gathered]:
+def collect_scans(scans: str | Path | Iterable[Scan | str]) -> list[CollectedScan]:
     """Volumes, series and scans with masks as they are, files and folders as the series in them.
 
     Raises
@@ -26,7 +26,7 @@ def gather_scans(scans: str | Path | Iterable[Scan | str]) -> list[Gathered]:
     """
     if isinstance(scans, str | Path):
         scans = [scans]
-    gathered: list[Gathered] = []
+    gathered: list[CollectedScan] = []
     for scan in scans:
         if isinstance(scan, Volume | Series | LabelledScan):
             gathered.append(scan)
@@ -37,7 +37,7 @@ def gather_scans(scans: str | Path | Iterable[Scan | str]) -> list[Gathered]:
     return gathered
 
 
-def check_names(names: Iterable[str]) -> None:
+def check_unique_names(names: Iterable[str]) -> None:
     """Refuse scans of one name, which masks and lists cannot tell apart.
 
     Raises
@@ -55,12 +55,12 @@ def check_names(names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def bare(scan: Gathered) -> Volume | Series | Path:
+def without_labels(scan: CollectedScan) -> Volume | Series | Path:
     """Give a scan without its mask."""
     return scan.scan if isinstance(scan, LabelledScan) else scan
 
 
-def with_masks(scans: Iterable[Gathered], masks: str | Path) -> list[Gathered]:
+def with_masks(scans: Iterable[CollectedScan], masks: str | Path) -> list[CollectedScan]:
     """Give scans the masks of their names; those without one stay as they are.
 
     Parameters
@@ -76,12 +76,12 @@ def with_masks(scans: Iterable[Gathered], masks: str | Path) -> list[Gathered]:
         If no mask has the name of a scan.
     """
     scans = list(scans)
-    check_names(scan.name for scan in scans)
+    check_unique_names(scan.name for scan in scans)
     files = label_paths(masks)
-    found: list[Gathered] = []
+    found: list[CollectedScan] = []
     for scan in scans:
         mask = files.get(scan.name)
-        found.append(scan if mask is None else LabelledScan(bare(scan), mask))
+        found.append(scan if mask is None else LabelledScan(without_labels(scan), mask))
     if not any(isinstance(scan, LabelledScan) for scan in found):
         raise DataError(
             f"No mask in {masks} has the name of a scan; give masks the names of their scans."
@@ -90,7 +90,7 @@ def with_masks(scans: Iterable[Gathered], masks: str | Path) -> list[Gathered]:
 
 
 def organ_slices(
-    scans: Sequence[Gathered], plane: Plane = "axial", organ: Sequence[int] | None = None
+    scans: Sequence[CollectedScan], plane: Plane = "axial", organ: Sequence[int] | None = None
 ) -> dict[str, tuple[int, ...]]:
     """Slices on which an organ is, by scan, for PolyCL by organ.
 
@@ -109,7 +109,7 @@ def organ_slices(
     dict of str to tuple of int
         Numbers of the slices along the plane of the display grid, from 0.
     """
-    check_names(scan.name for scan in scans)
+    check_unique_names(scan.name for scan in scans)
     tags = {}
     for scan in scans:
         if not isinstance(scan, LabelledScan):

@@ -86,7 +86,7 @@ def guess_modality(data: np.ndarray) -> Modality:
     data : ndarray
         Values of a scan in any grid.
     """
-    sample = sampled(data)
+    sample = subsample(data)
     low, high = float(sample.min()), float(sample.max())
     looks_like_hu = (
         CT_RANGE[0] <= low < 0
@@ -96,7 +96,7 @@ def guess_modality(data: np.ndarray) -> Modality:
     return "CT" if looks_like_hu else "MR"
 
 
-def sampled(data: np.ndarray) -> np.ndarray:
+def subsample(data: np.ndarray) -> np.ndarray:
     """At most some 400,000 values, evenly spread, without a copy of the scan to take them from."""
     return data.ravel(order="K")[:: max(1, data.size // 200_000)]
 

@@ -134,12 +134,12 @@ class SegmentationLoss:
         """
         from torch.nn import functional
 
-        from napari_sslseg.core.common.compute.collectives import gathered
+        from napari_sslseg.core.common.compute.collectives import all_gather_rows
 
         # Sums over a batch of pixels, and an ε of 1e-7, are beyond half precision.
         scores = scores.float()
         if self.kind in BATCH_WIDE:
-            scores, labels = gathered(scores), gathered(labels)
+            scores, labels = all_gather_rows(scores), all_gather_rows(labels)
         if self.kind not in SIGMOID:
             return self._dice(scores, labels[:, None])
         # One channel more than there are classes: the background, which has no score.

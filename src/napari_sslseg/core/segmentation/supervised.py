@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sslseg.core.common.compute.distributed import everyone, shares
+from napari_sslseg.core.common.compute.distributed import all_gather_objects, assign_to_processes
 from napari_sslseg.core.common.pictures import SlicePrediction
 from napari_sslseg.core.samples.build import Store
 from napari_sslseg.core.segmentation.loss import SegmentationLoss, class_shares, relative_entropy
@@ -86,7 +86,7 @@ def dice_validation(
 
         inside = torch.zeros(len(classes), dtype=torch.int64)
         total = torch.zeros(len(classes), dtype=torch.int64)
-        for start, own in shares(range(0, len(indices), size)):
+        for start, own in assign_to_processes(range(0, len(indices), size)):
             if not own:
                 continue
             part = indices[start : start + size]
@@ -97,7 +97,7 @@ def dice_validation(
                 a, b = predicted == number + 1, truth == number + 1
                 inside[number] += (a & b).sum()
                 total[number] += a.sum() + b.sum()
-        inside, total = (torch.stack(everyone(t)).sum(0) for t in (inside, total))
+        inside, total = (torch.stack(all_gather_objects(t)).sum(0) for t in (inside, total))
         dice = torch.where(total > 0, 2 * inside / total.clamp(min=1), torch.nan)
         scored = {value: float(d) for value, d in zip(classes, dice, strict=True) if d == d}
         mean = sum(scored.values()) / len(scored) if scored else 0.0

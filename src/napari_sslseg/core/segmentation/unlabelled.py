@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.samples.middle import middle_of
+from napari_sslseg.core.samples.middle import middle_mask
 from napari_sslseg.core.samples.store import content_hash
 from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.labelled import (
@@ -18,7 +18,7 @@ from napari_sslseg.core.scans.labelled import (
     scan_subject,
 )
 from napari_sslseg.core.scans.series import Series, Source
-from napari_sslseg.core.scans.sources import bare, gather_scans
+from napari_sslseg.core.scans.sources import collect_scans, without_labels
 from napari_sslseg.core.scans.volume import Volume
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def unlabelled_scans(
         if not scans:
             return []
     found: list[Volume | Series] = []
-    for given in map(bare, gather_scans(scans)):
+    for given in map(without_labels, collect_scans(scans)):
         scan = as_series(given) if isinstance(given, Path) else given
         if _identity(scan) not in known and scan_subject(scan) not in apart:
             known.add(_identity(scan))
@@ -143,7 +143,7 @@ def open_slices(store: "SampleStore", apart: Iterable[int], share: float) -> np.
         If there is none.
     """
     known = store.annotated | np.isin(store.scan_index, list(apart))
-    found = np.flatnonzero(~known & middle_of(store, share))
+    found = np.flatnonzero(~known & middle_mask(store, share))
     if not found.size:
         raise DataError(
             f"There is no {store.noun} without labels to learn from; add unlabelled scans, or "

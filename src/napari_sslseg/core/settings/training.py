@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.common.frozen import Settings, checked
+from napari_sslseg.core.common.frozen import Settings, make_settings
 
 MOST_STEPS = 10_000_000
 """Largest number of steps or epochs."""
@@ -177,4 +177,4 @@ def default_training(stage: StageKind, dimensions: Literal[2, 3] = 2, **fields: 
     if dimensions == 3:
         values["batch_size"] = default_batch_size(dimensions)
     given = {name: value for name, value in fields.items() if value is not None}
-    return checked(Training, **values | given)
+    return make_settings(Training, **values | given)

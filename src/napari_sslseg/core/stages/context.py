@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from napari_sslseg.core.common.atomic import remove_leftovers
 from napari_sslseg.core.common.compute.distributed import (
     barrier,
-    check_even,
-    company,
+    check_batch_divides,
     is_first,
     layout,
-    on_first,
+    report_lost_process,
+    run_on_first,
     world_size,
 )
-from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, StopFlag, returned
+from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, StopFlag, return_value
 from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.runs.event_log import EventLog, recorded
 from napari_sslseg.core.runs.provenance import machine_record, start_record
@@ -104,11 +104,11 @@ class Session:
         """
         if self.resume:
             Run.open(self.out, self.kind)  # Before a folder is made for the lock.
-        with company():
+        with report_lost_process():
             with ExitStack() as held:
                 # The folder of the last stage is that of all, and locked already.
                 if self.place is None or not self.place.last:
-                    on_first(lambda: held.enter_context(run_lock(self.out)))
+                    run_on_first(lambda: held.enter_context(run_lock(self.out)))
                 if is_first():
                     yield from recorded(work(self), self.log)
                 else:
@@ -121,13 +121,13 @@ class Session:
         if not self.resume:
             return None
         # One process chooses the state, so that all go on from the same one.
-        messages, found = on_first(self._found)
+        messages, found = run_on_first(self._found)
         yield from messages
         return found
 
     def _found(self) -> tuple[list[Message], Earlier]:
         messages: list[Message] = []
-        return messages, returned(self._earlier(), messages.append)
+        return messages, return_value(self._earlier(), messages.append)
 
     def _earlier(self) -> Generator[Message, None, Earlier]:
         run = open_earlier(self.out, self.kind)
@@ -163,7 +163,7 @@ class Session:
             make_fabric,
         )
 
-        check_even(training.batch_size)
+        check_batch_divides(training.batch_size)
         # As many as before, since sums depend on how they are shared out.
         before = earlier.run.record.get("threads") if earlier else None
         threads = limit_threads(self.threads or (before if isinstance(before, int) else None))

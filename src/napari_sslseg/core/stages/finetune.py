@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.common.compute.distributed import any_of, on_first
+from napari_sslseg.core.common.compute.distributed import all_reduce_any, run_on_first
 from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.common.events import (
     Done,
@@ -18,15 +18,15 @@ from napari_sslseg.core.common.events import (
     Milestone,
     PauseFlag,
     StopFlag,
-    drained,
+    as_function,
 )
-from napari_sslseg.core.common.text import some_of
+from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.runs.provenance import data_record
 from napari_sslseg.core.runs.run import claim
 from napari_sslseg.core.samples.build import describe_store, iter_samples, sample_dimensions
 from napari_sslseg.core.samples.middle import annotated_middle, check_middle, describe_middle
 from napari_sslseg.core.samples.store import refuse_label_maps
-from napari_sslseg.core.scans.labelled import LabelledScan, Scan, found_classes, scan_subject
+from napari_sslseg.core.scans.labelled import LabelledScan, Scan, find_classes, scan_subject
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.segmentation.loss import SegmentationLoss, score_channels
 from napari_sslseg.core.segmentation.self_training import round_starts
@@ -164,7 +164,7 @@ def _finetune(
         if again:
             yield Message(
                 "Scans without labels that are copies of labelled ones are left out: "
-                f"{some_of(again)}."
+                f"{join_names(again)}."
             )
         if others and settings.self_training is None:
             raise ConfigError(
@@ -178,13 +178,13 @@ def _finetune(
     if earlier is not None:
         modality = getattr(settings.preprocessing, "modality", modality)
     else:
-        on_first(lambda: claim(session.out, overwrite=session.overwrite))
+        run_on_first(lambda: claim(session.out, overwrite=session.overwrite))
         settings = settled(settings, start, labelled[0].scan, modality)
     assert settings.preprocessing is not None
     check_dimensions(settings.network, sample_dimensions(settings.preprocessing))
     check_middle(settings.middle_share, sample_dimensions(settings.preprocessing))
     check_reconstruction(settings.network, settings.reconstruction_weight)
-    classes = settings.classes or found_classes(
+    classes = settings.classes or find_classes(
         [*labelled, *validation], settings.preprocessing.plane
     )
     store = yield from iter_samples(
@@ -196,7 +196,7 @@ def _finetune(
         modality=modality,
         stop=session.stop,
     )
-    if any_of(store is None)[0] or store is None:
+    if all_reduce_any(store is None)[0] or store is None:
         yield Done(earlier.run if earlier is not None else None, stopped=True)
         return
     yield from describe_store(store)
@@ -280,7 +280,7 @@ def _finetune(
     yield from run_job(job, writer, fabric, session.stop, session.pause, state, session.watch)
 
 
-finetune = drained(iter_finetune)
+finetune = as_function(iter_finetune)
 
 
 def split_validation(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.common.atomic import write_text
-from napari_sslseg.core.common.compute.distributed import barrier, company, on_first
+from napari_sslseg.core.common.compute.distributed import barrier, report_lost_process, run_on_first
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.runs.check_network import check_run_network
@@ -33,7 +33,7 @@ from napari_sslseg.core.runs.stage_folders import (
     removing,
     stage_folders,
 )
-from napari_sslseg.core.scans.sources import Gathered
+from napari_sslseg.core.scans.sources import CollectedScan
 from napari_sslseg.core.settings.presets.preset import Preset
 from napari_sslseg.core.stages.multi_plan import Plan, Start, read_plan
 from napari_sslseg.core.stages.resume import check_same, is_finished, recorded_start, same_scans
@@ -100,7 +100,7 @@ class StagedRun:
         folder: Path,
         preset: Preset,
         start: Run | None,
-        scans: Sequence[Gathered],
+        scans: Sequence[CollectedScan],
         *,
         overwrite: bool,
         **fields: Any,
@@ -198,7 +198,7 @@ class StagedRun:
         there = place.number and (self.stage_folder(place.number - 1) / RECORD).is_file()
         return None if there else init
 
-    def scans(self, place: Place, given: Sequence[Gathered]) -> list[Gathered]:
+    def scans(self, place: Place, given: Sequence[CollectedScan]) -> list[CollectedScan]:
         """Those among the scans given that the run began with.
 
         Raises
@@ -277,8 +277,8 @@ def held(folder: Path) -> Iterator[None]:
     StorageError
         In all processes, if somebody else works in the folder.
     """
-    with company():
+    with report_lost_process():
         with ExitStack() as locks:
-            on_first(lambda: locks.enter_context(run_lock(folder)))
+            run_on_first(lambda: locks.enter_context(run_lock(folder)))
             yield
         barrier()

@@ -5,13 +5,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.core.common.compute.distributed import on_first
+from napari_sslseg.core.common.compute.distributed import run_on_first
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, StopFlag, drained
+from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, StopFlag, as_function
 from napari_sslseg.core.runs.run import Run, claim
 from napari_sslseg.core.runs.stage_folders import is_staged, stage_folders
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume
-from napari_sslseg.core.scans.sources import Gathered, bare, gather_scans
+from napari_sslseg.core.scans.sources import CollectedScan, collect_scans, without_labels
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.settings.networks import NetworkSettings
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
@@ -83,9 +83,9 @@ def iter_pretrain_preset(
     common |= {"pause": pause, "watch": watch}
     if resume:
         refuse_settings(preset=preset, overwrite=overwrite or None)
-        if on_first(lambda: is_staged(out)):
+        if run_on_first(lambda: is_staged(out)):
             with held(out):
-                staged = on_first(lambda: StagedRun.open(out))
+                staged = run_on_first(lambda: StagedRun.open(out))
                 staged.check_network()
                 yield from _stages(staged, scans, init, threads, common)
         else:
@@ -97,14 +97,14 @@ def iter_pretrain_preset(
     chosen = preset_named(preset) if isinstance(preset, str) else preset
     # All tasks at once: what is wrong with the second should not come out after hours.
     tasks = [stage.make_task() for stage in chosen.stages]
-    sources = gather_scans(scans)
+    sources = collect_scans(scans)
     with nullcontext() if len(tasks) == 1 else held(out):
-        on_first(lambda: claim(out, overwrite=overwrite))
+        run_on_first(lambda: claim(out, overwrite=overwrite))
         earlier = stage_folders(out) if len(tasks) > 1 or is_staged(out) else []
         start = open_start(init, out, "pretrain", replaced=earlier)
         kind = None
         if start is None:
-            kind = modality or as_volume(bare(sources[0])).modality
+            kind = modality or as_volume(without_labels(sources[0])).modality
             _try(tasks, chosen.network, chosen.preprocessing(kind), sources)
         else:
             yield from _differences(start, chosen)
@@ -125,7 +125,7 @@ def iter_pretrain_preset(
         from napari_sslseg.core.common.compute.devices import limit_threads
 
         fields = {"kind": kind, "modality": modality, "threads": limit_threads(threads)}
-        staged = on_first(
+        staged = run_on_first(
             lambda: StagedRun.begin(out, chosen, start, sources, overwrite=overwrite, **fields)
         )
         yield from _stages(staged, sources, init, threads, common)
@@ -140,9 +140,9 @@ def _stages(
 ) -> Iterator[Event]:
     """Do what is left of a run of several stages, whose folder is locked."""
     plan = staged.plan
-    place = on_first(staged.place)
+    place = run_on_first(staged.place)
     if not (place.begun and place.last):
-        scans = staged.scans(place, gather_scans(scans))
+        scans = staged.scans(place, collect_scans(scans))
     while True:
         number, task = place.number, plan.tasks[place.number]
         yield Message(f"Stage {number + 1} of {place.total}: {describe(task)}.")
@@ -184,14 +184,14 @@ def _settings(plan: Plan, place: Place) -> PretrainSettings:
     return settings.model_copy(update={"preprocessing": preprocessing_of(place.before)})
 
 
-pretrain_preset = drained(iter_pretrain_preset)
+pretrain_preset = as_function(iter_pretrain_preset)
 
 
 def _try(
     tasks: Sequence[TaskSettings],
     network: NetworkSettings,
     preprocessing: AnyPreprocessing,
-    scans: Sequence[Gathered],
+    scans: Sequence[CollectedScan],
 ) -> None:
     """Make every task for the size of the samples, so that a late stage does not fail late.
 
@@ -264,4 +264,4 @@ def iter_finetune_preset(
     yield from iter_finetune(labelled, init=init, settings=settings, modality=modality, **options)
 
 
-finetune_preset = drained(iter_finetune_preset)
+finetune_preset = as_function(iter_finetune_preset)

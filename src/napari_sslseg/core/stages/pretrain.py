@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.common.compute.distributed import added, alone, any_of, on_first, shares
+from napari_sslseg.core.common.compute.distributed import (
+    all_reduce_any,
+    all_reduce_sum,
+    assign_to_processes,
+    run_on_first,
+    single_process,
+)
 from napari_sslseg.core.common.events import (
     Done,
     Event,
@@ -18,7 +24,7 @@ from napari_sslseg.core.common.events import (
     PauseFlag,
     StopFlag,
     Validation,
-    drained,
+    as_function,
 )
 from napari_sslseg.core.pretext.contrast.organ_crops import iter_organ_crops
 from napari_sslseg.core.pretext.pictures.live import PretextShow
@@ -26,11 +32,11 @@ from napari_sslseg.core.runs.provenance import data_record
 from napari_sslseg.core.runs.run import Run, claim
 from napari_sslseg.core.samples.build import Store, describe_store, iter_samples, sample_dimensions
 from napari_sslseg.core.samples.crops import crop_size
-from napari_sslseg.core.samples.middle import check_middle, describe_middle, middle_of
+from napari_sslseg.core.samples.middle import check_middle, describe_middle, middle_mask
 from napari_sslseg.core.samples.placement import canvas_size, resampled_shape
 from napari_sslseg.core.samples.store import refuse_label_maps
 from napari_sslseg.core.scans.labelled import Scan, scan_geometry
-from napari_sslseg.core.scans.sources import bare, gather_scans
+from napari_sslseg.core.scans.sources import collect_scans, without_labels
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, VolumePreprocessing
 from napari_sslseg.core.settings.pretext.registry import TaskSettings
@@ -57,7 +63,10 @@ COLLAPSED = 0.05
 
 def sample_size(scans: Iterable[Scan | str], settings: AnyPreprocessing) -> tuple[int, ...]:
     """Sides of the slices or crops of these scans for the network, from their headers alone."""
-    shapes = [resampled_shape(scan_geometry(bare(scan)), settings) for scan in gather_scans(scans)]
+    shapes = [
+        resampled_shape(scan_geometry(without_labels(scan)), settings)
+        for scan in collect_scans(scans)
+    ]
     if isinstance(settings, VolumePreprocessing):
         return crop_size(shapes, settings)
     return canvas_size(shapes, settings)
@@ -192,17 +201,17 @@ def _pretrain(
     if settings.preprocessing is not None:
         check_dimensions(settings.network, sample_dimensions(settings.preprocessing))
     fabric, threads = yield from session.fabric(settings.training, earlier)
-    sources = gather_scans(scans)
+    sources = collect_scans(scans)
     if earlier is not None:
         sources = same_scans(earlier.run, sources)
         modality = getattr(settings.preprocessing, "modality", modality)
     else:
         # In whatever order they are given, the same scans make the same run.
         sources.sort(key=attrgetter("name"))
-        on_first(
+        run_on_first(
             lambda: claim(session.out, overwrite=session.overwrite, planned=bool(session.place))
         )
-        settings = settled(settings, start, bare(sources[0]), modality)
+        settings = settled(settings, start, without_labels(sources[0]), modality)
     assert settings.preprocessing is not None
     check_middle(settings.middle_share, sample_dimensions(settings.preprocessing))
     if task is not None:
@@ -215,14 +224,14 @@ def _pretrain(
         store: Store | None = yield from organs
     else:
         store = yield from iter_samples(
-            [bare(scan) for scan in sources],
+            [without_labels(scan) for scan in sources],
             settings.preprocessing,
             cache=session.cache,
             on_disk=session.on_disk,
             modality=modality,
             stop=session.stop,
         )
-    if any_of(store is None)[0] or store is None:
+    if all_reduce_any(store is None)[0] or store is None:
         yield Done(earlier.run if earlier is not None else None, stopped=True)
         return
     yield from describe_store(store)
@@ -284,17 +293,19 @@ def _pretrain(
         # The same corruptions every time, so that the figures can be compared.
         generator = torch.Generator().manual_seed(settings.training.seed)
         totals: dict[str, float] = defaultdict(float)
-        for part, own in shares(watched):
+        for part, own in assign_to_processes(watched):
             parameters = runtime.sample_slices(part, generator)
             if not own:
                 continue
             images = store.batch(part).to(fabric.device)
-            with alone():
+            with single_process():
                 found = {"loss": float(runtime.loss(model, images, parameters))}
                 found |= runtime.figures(model, images, parameters)
             for name, value in found.items():
                 totals[name] += value * len(part)
-        return {name: total / sum(map(len, watched)) for name, total in added(totals).items()}
+        return {
+            name: total / sum(map(len, watched)) for name, total in all_reduce_sum(totals).items()
+        }
 
     job = Job(
         model=model,
@@ -326,7 +337,7 @@ def _pretrain(
                 )
 
 
-pretrain = drained(iter_pretrain)
+pretrain = as_function(iter_pretrain)
 
 
 def _split(store: Store, settings: PretrainSettings, least: int) -> tuple[np.ndarray, np.ndarray]:
@@ -334,7 +345,7 @@ def _split(store: Store, settings: PretrainSettings, least: int) -> tuple[np.nda
     share = settings.validation_share
     if share:
         share = max(share, least / len(store.subjects))
-    middle = middle_of(store, settings.middle_share)
+    middle = middle_mask(store, settings.middle_share)
     if share == 0 or len(store.subjects) < LEAST_SUBJECTS_TO_SPLIT:
         return np.flatnonzero(middle), np.empty(0, np.intp)
     parts = split_subjects(

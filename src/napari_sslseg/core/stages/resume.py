@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, SslsegError
 from napari_sslseg.core.runs.provenance import entries, file_hash
 from napari_sslseg.core.runs.run import Kind, Run
-from napari_sslseg.core.samples.store import content
+from napari_sslseg.core.samples.store import hash_scan
 from napari_sslseg.core.scans.labelled import LabelledScan
-from napari_sslseg.core.scans.slice_ranges import ALL, from_ranges
-from napari_sslseg.core.scans.sources import bare
+from napari_sslseg.core.scans.slice_ranges import ALL_SLICES, parse_ranges
+from napari_sslseg.core.scans.sources import without_labels
 from napari_sslseg.core.segmentation.unlabelled import UNLABELLED
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def same_scans(run: Run, scans: Sequence[Scan]) -> list[Scan]:
         fit = [scan for scan in named if not needs_labels or isinstance(scan, LabelledScan)]
         if len(fit) > 1:
             # Of several with one name, such as T1 of each patient, the contents tell which it is.
-            fit.sort(key=lambda scan: content(scan) != entry.content)
+            fit.sort(key=lambda scan: hash_scan(scan) != entry.content)
         if not fit:
             what = "labels of the scan" if named else "scan"
             hint = "put them back" if named else "put it back"
@@ -86,17 +86,17 @@ def same_labelled(
     parts: tuple[list[LabelledScan], list[LabelledScan], list[Any]] = [], [], []
     for entry, item in zip(entries(run), same_scans(run, scans), strict=True):
         if entry.role == UNLABELLED:
-            parts[2].append(bare(item))
+            parts[2].append(without_labels(item))
             continue
         if entry.annotated is not None and not volumes:
             try:
-                every = entry.annotated == ALL
+                every = entry.annotated == ALL_SLICES
                 if every:
                     item = replace(item, annotated=None)
                 else:
                     # As many as the scan has along its longest side, whatever the plane.
                     end = max(item.geometry.shape)
-                    item = replace(item, annotated=from_ranges(entry.annotated, end))
+                    item = replace(item, annotated=parse_ranges(entry.annotated, end))
             except ValueError as error:
                 raise CheckpointError(
                     f"The record of {run.folder} is damaged (annotated slices of {entry.name}); "

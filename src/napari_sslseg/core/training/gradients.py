@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_sslseg.core.common.compute.collectives import averaged
-from napari_sslseg.core.common.compute.devices import give_back
+from napari_sslseg.core.common.compute.collectives import all_reduce_mean
+from napari_sslseg.core.common.compute.devices import empty_device_cache
 from napari_sslseg.core.common.compute.distributed import world_size
 from napari_sslseg.core.common.compute.memory import is_out_of_memory
 from napari_sslseg.core.common.compute.randomness import random_states, set_random_states
@@ -73,7 +73,7 @@ class Gradients:
                 messages.append(self._halve(error, step))
             del error
             self.optimizer.zero_grad(set_to_none=True)
-            give_back(self.fabric.device)
+            empty_device_cache(self.fabric.device)
             self.draws.set_state(before[0])
             set_random_states(before[1], self.fabric.device)
         return *self._figures, messages
@@ -97,7 +97,7 @@ class Gradients:
             # One that is no number would spoil the weights, however good the loss looks.
             learning = (parameter.grad for parameter in self.job.model.parameters())
             norm = torch.nn.utils.get_total_norm([grad for grad in learning if grad is not None])
-        self._figures = float(averaged(loss.detach())), 0.0 if norm is None else float(norm)
+        self._figures = float(all_reduce_mean(loss.detach())), 0.0 if norm is None else float(norm)
 
     def _halve(self, error: BaseException, step: int) -> Message:
         """Take a batch in twice as many parts from now on."""

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from napari_sslseg.core.common.compute.distributed import (
-    everyone,
-    on_first,
+    all_gather_objects,
     rank,
-    share,
+    run_on_first,
+    shard,
     world_size,
 )
 from napari_sslseg.core.common.compute.randomness import (
     prepare_processes,
     process_seed,
-    random_part,
+    random_state_name,
     random_states,
     set_random_states,
 )
@@ -114,7 +114,7 @@ class Loop:
         started = time.perf_counter()
         batch = self.batches.next()
         counted = None if job.counted is None else job.counted(batch)
-        indices = share(batch, job.groups)
+        indices = shard(batch, job.groups)
         value, norm, messages = self.gradients(indices, self.step + 1)
         events += messages
         self._check(value, norm, batch)
@@ -207,12 +207,12 @@ class Loop:
         path = self.run.folder / f"{which}.safetensors"
         state = None if self._saved is None else state_name(self._saved)
         about = {"step": self.step, "metrics": dict(metrics), "state": state}
-        on_first(lambda: save_weights(path, self.job.kept or self.job.model, about))
+        run_on_first(lambda: save_weights(path, self.job.kept or self.job.model, about))
         return Saved(path, self.step)
 
     def save_last(self) -> Saved:
         """Write the latest weights alone."""
-        on_first(self.run.write_metrics)
+        run_on_first(self.run.write_metrics)
         return self.save_weights("last", self.row)
 
     def save(self) -> Saved:
@@ -221,8 +221,8 @@ class Loop:
         if self._saved != self.step:
             # First the rows that the state counts, and last what says that there is a state.
             state = self.state()
-            on_first(self.run.write_metrics)
-            on_first(lambda: write_state(self.run.folder, state))
+            run_on_first(self.run.write_metrics)
+            run_on_first(lambda: write_state(self.run.folder, state))
             self._saved = self.step
         saved = self.save_weights("last", self.row)
         self.pace.end()
@@ -249,8 +249,10 @@ class Loop:
                 else:
                     values.setdefault(str(number), {})[name] = value
         random = {"draws": self.draws.get_state(), **random_states(self.fabric.device)}
-        for number, states in enumerate(everyone(random)):
-            tensors |= {f"{random_part(number)}.{name}": state for name, state in states.items()}
+        for number, states in enumerate(all_gather_objects(random)):
+            tensors |= {
+                f"{random_state_name(number)}.{name}": state for name, state in states.items()
+            }
         numbers = {
             "optimizer": {"groups": optimizer["param_groups"], "values": values},
             "schedule": self.schedule.state_dict(),
@@ -302,7 +304,7 @@ class Loop:
         # Its share of the training passed is that of the epoch that it is in.
         self._begin_epoch()
         if numbers.get("processes", 1) == world_size():
-            random = state.part(random_part(rank()))
+            random = state.part(random_state_name(rank()))
             self.draws.set_state(random.pop("draws"))
             set_random_states(random, self.fabric.device)
         else:

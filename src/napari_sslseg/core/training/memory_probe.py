@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_sslseg.core.common.compute.devices import device_name
-from napari_sslseg.core.common.compute.distributed import alone, share, world_size
+from napari_sslseg.core.common.compute.distributed import shard, single_process, world_size
 from napari_sslseg.core.common.compute.memory import is_out_of_memory
 from napari_sslseg.core.training.batch_parts import InParts
 from napari_sslseg.core.training.job import Job, TrainingError
@@ -92,7 +92,7 @@ def _estimated(job: Job, fabric: "Fabric") -> BatchPlan:
     free = available_memory()
     if free is None:
         return BatchPlan(size, 1, "")
-    indices = share(Draws(job.batches, job.settings.seed).next(), job.groups)
+    indices = shard(Draws(job.batches, job.settings.seed).next(), job.groups)
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def _estimated(job: Job, fabric: "Fabric") -> BatchPlan:
             torch.random.fork_rng(devices=[]),
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
             fabric.autocast(),
-            alone(),
+            single_process(),
         ):
             # Kept until all is counted, since memory that is given back is used again.
             loss = job.loss(job.model, few, torch.Generator().manual_seed(job.settings.seed))
@@ -192,10 +192,10 @@ def _put_back(buffers: list[tuple[Tensor, Tensor]]) -> None:
 
 
 def _fits(job: Job, fabric: "Fabric", network: nn.Module) -> bool:
-    indices = share(Draws(job.batches, job.settings.seed).next(), job.groups)
+    indices = shard(Draws(job.batches, job.settings.seed).next(), job.groups)
     try:
         network.train()
-        with fabric.autocast(), alone():
+        with fabric.autocast(), single_process():
             generator = torch.Generator().manual_seed(job.settings.seed)
             loss = job.loss(network, indices, generator)
         loss.backward()

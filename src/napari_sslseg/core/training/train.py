@@ -9,14 +9,14 @@ import time
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
-from napari_sslseg.core.common.compute.devices import give_back
+from napari_sslseg.core.common.compute.devices import empty_device_cache
 from napari_sslseg.core.common.compute.distributed import (
-    alone,
-    any_of,
-    everyone,
+    all_gather_objects,
+    all_reduce_any,
     is_first,
-    lost_another,
-    together,
+    is_lost_process,
+    run_on_all,
+    single_process,
     world_size,
 )
 from napari_sslseg.core.common.compute.memory import is_out_of_memory
@@ -97,7 +97,7 @@ def train(
         due = False
         while not loop.done:
             # Processes that train together do alike whatever one of them is told.
-            stopping, pausing, due = any_of(_is_set(stop), _is_set(pause), due)
+            stopping, pausing, due = all_reduce_any(_is_set(stop), _is_set(pause), due)
             if due:
                 yield loop.save()
             if stopping:
@@ -118,7 +118,7 @@ def train(
             raise
         if world_size() > 1:
             # Other processes may be elsewhere, so that nothing can be asked of them.
-            with alone():
+            with single_process():
                 if is_first():
                     loop.save_last()
         elif loop.complete:
@@ -129,7 +129,7 @@ def train(
     except StorageError as error:
         raise StorageError(f"{error}{loop.stands()}") from error
     except (MemoryError, RuntimeError) as error:
-        if lost_another(error):
+        if is_lost_process(error):
             raise LostProcessError(
                 f"Another of the {world_size()} processes that train together has ended, so that "
                 f"this one cannot go on; see what that one said.{loop.stands()}"
@@ -149,7 +149,7 @@ def _paused(loop: Loop, pause: PauseFlag, stop: StopFlag | None) -> Iterator[Eve
     yield loop.save()
     yield Message(f"Paused after step {loop.step}; all is saved.")
     yield Status("paused", loop.step)
-    while any_of(pause.is_set and not _is_set(stop))[0]:
+    while all_reduce_any(pause.is_set and not _is_set(stop))[0]:
         pause.wait()
     if stop is None or not stop.is_set:
         yield Message(f"Going on after step {loop.step}.")
@@ -196,8 +196,8 @@ def run_job(
     try:
         parts = 1
         if state is None:
-            plan = together(lambda: find_batch_size(job, fabric))
-            parts = max(everyone(plan.parts))
+            plan = run_on_all(lambda: find_batch_size(job, fabric))
+            parts = max(all_gather_objects(plan.parts))
             if plan.message:
                 yield Message(plan.message)
         done = yield from train(job, run, fabric, stop, pause, state, parts, watch)
@@ -210,7 +210,7 @@ def run_job(
         raise
     finally:
         job.model.cpu()
-        give_back(fabric.device)
+        empty_device_cache(fabric.device)
         try:
             result = run.finish(status, **problem)
         except StorageError:

@@ -166,7 +166,7 @@ def _killed(runs: Sequence["RunSummary"], kind: str) -> str:
 def _since(project: "Project", last: str, problems: Mapping[str, str]) -> str:
     """Whether there is anything new to learn from since a training."""
     from napari_sslseg.core.runs.provenance import entries
-    from napari_sslseg.core.scans.slice_ranges import ALL, ranges
+    from napari_sslseg.core.scans.slice_ranges import ALL_SLICES, format_ranges
 
     try:
         run = Run.open(project.folder / "runs" / last)
@@ -176,8 +176,10 @@ def _since(project: "Project", last: str, problems: Mapping[str, str]) -> str:
     usable = [scan for scan in project.record.scans if scan.name not in problems]
     now = {scan.name: scan.done for scan in usable if scan.role == "train" and scan.done}
     axis = PLANE_AXIS[project.plane]
-    every = {scan.name: ranges(range(scan.shape[axis])) for scan in usable}
-    before = {n: every[n] if done == ALL else done for n, done in learnt.items() if n in every}
+    every = {scan.name: format_ranges(range(scan.shape[axis])) for scan in usable}
+    before = {
+        n: every[n] if done == ALL_SLICES else done for n, done in learnt.items() if n in every
+    }
     if before != now:
         return OTHER_SLICES
     return OTHER_LABELS if _drawn_since(project, now, run) else INSPECT

@@ -10,7 +10,7 @@ from napari_sslseg.core.common.errors import SslsegError, VolumeError
 from napari_sslseg.core.scans.find import is_slice, list_series, whole_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.label_guess import LABEL_MODALITIES, looks_like_labels
-from napari_sslseg.core.scans.names import DICOM_SUFFIXES, NIFTI_SUFFIXES, SUFFIXES, plain_files
+from napari_sslseg.core.scans.names import DICOM_SUFFIXES, NIFTI_SUFFIXES, SUFFIXES, volume_files
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import load_volume
 from napari_sslseg.gui.napari_io.dicom_labels import dicom_labels_layer, dicom_scans
@@ -201,7 +201,7 @@ def _is_ours(path: Path) -> bool:
 
 def _holds_scans(folder: Path) -> bool:
     """Whether a look into a folder finds a scan; quick, since napari asks for every folder."""
-    if plain_files(folder) or plain_files(folder / "images"):
+    if volume_files(folder) or volume_files(folder / "images"):
         return True
     looks = 0
     for parent, folders, names in os.walk(folder):

@@ -31,14 +31,14 @@ def describe_device(device: str = "auto") -> DeviceInfo:
     """Find out what a training on ``device`` takes; loads PyTorch."""
     import torch
 
-    from napari_sslseg.core.common.compute.devices import chosen_device, limit_threads
+    from napari_sslseg.core.common.compute.devices import limit_threads, resolve_device
 
     found = ["auto", "cpu"]
     if torch.cuda.is_available():
         found += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         found.append("mps")
-    return DeviceInfo(device_sentence(chosen_device(device), limit_threads()), tuple(found))
+    return DeviceInfo(device_sentence(resolve_device(device), limit_threads()), tuple(found))
 
 
 def device_sentence(device: "torch.device", threads: int) -> str:

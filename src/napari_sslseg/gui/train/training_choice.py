@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.common.errors import SslsegError
-from napari_sslseg.core.common.frozen import checked
+from napari_sslseg.core.common.frozen import make_settings
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.settings.self_training import self_trained
 from napari_sslseg.core.settings.stages import FinetuneSettings, LossKind, Strategy, Transfer
@@ -122,7 +122,7 @@ def finetune_settings(project: "Project", choice: TrainingChoice) -> FinetuneSet
     if choice.unlabelled and open_slices(project):
         values |= self_trained(choice.many_pieces)
     if choice.start:
-        return checked(
+        return make_settings(
             FinetuneSettings, **values, strategy=choice.strategy, transfer=choice.transfer
         )
     scans = project.record.scans
@@ -132,7 +132,7 @@ def finetune_settings(project: "Project", choice: TrainingChoice) -> FinetuneSet
     )
     if choice.neighbours is not None:
         usual_input = usual_input.model_copy(update={"neighbours": choice.neighbours})
-    return checked(
+    return make_settings(
         FinetuneSettings,
         **values,
         network=Network.preset(choice.network),

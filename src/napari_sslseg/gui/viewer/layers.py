@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.core.scans.volume import Modality, Volume, sampled
+from napari_sslseg.core.scans.volume import Modality, Volume, subsample
 
 LayerData = tuple[np.ndarray, dict[str, Any], Literal["image", "labels"]]
 """What napari makes a layer of: the values, the settings, the type."""
@@ -81,7 +81,7 @@ def contrast_limits(data: np.ndarray, modality: Modality) -> tuple[float, float]
     """Black and white point: the soft-tissue window for CT, percentiles of the tissue for MR."""
     if modality == "CT":
         return CT_LIMITS
-    sample = sampled(data)
+    sample = subsample(data)
     # Zeros fill what was masked or padded; they are often most of a scan, and would leave the
     # tissue of a small field of view in the top few percent, washed out.
     tissue = sample[sample != 0]

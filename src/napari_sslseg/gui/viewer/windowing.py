@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
-from napari_sslseg.core.scans.volume import Modality, sampled
+from napari_sslseg.core.scans.volume import Modality, subsample
 from napari_sslseg.gui.viewer.layers import contrast_limits
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Windowing:
         if name == AUTO:
             low, high = contrast_limits(data, "MR")
         else:
-            values = sampled(data)
+            values = subsample(data)
             low, high = float(values.min()), float(values.max())
         return max(high - low, _least_width(data)), (low + high) / 2
 

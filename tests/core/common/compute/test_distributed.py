@@ -87,18 +87,18 @@ def test_no_two_processes_take_the_same_samples(monkeypatch):
     for number in range(2):
         monkeypatch.setattr(distributed, "_layout", (2, 1))
         monkeypatch.setattr(distributed, "rank", lambda number=number: number)
-        taken.append(distributed.share(batch, groups=3).tolist())
+        taken.append(distributed.shard(batch, groups=3).tolist())
     assert taken == [[0, 1, 4, 5, 8, 9], [2, 3, 6, 7, 10, 11]]
     with pytest.raises(ConfigError, match="batch of 5 cannot be shared out evenly among 2"):
-        distributed.share(np.arange(15), groups=3)
+        distributed.shard(np.arange(15), groups=3)
 
 
 def test_alone_every_exchange_gives_back_what_it_was_given():
-    assert distributed.share(batch := np.arange(5)) is batch
-    assert distributed.any_of(True, False) == (True, False)
-    assert distributed.everyone(3) == [3]
-    assert distributed.on_first(lambda: 4) == 4
-    assert distributed.added({"a": 1.5}) == {"a": 1.5}
+    assert distributed.shard(batch := np.arange(5)) is batch
+    assert distributed.all_reduce_any(True, False) == (True, False)
+    assert distributed.all_gather_objects(3) == [3]
+    assert distributed.run_on_first(lambda: 4) == 4
+    assert distributed.all_reduce_sum({"a": 1.5}) == {"a": 1.5}
 
 
 @pytest.mark.parametrize(

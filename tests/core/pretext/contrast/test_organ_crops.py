@@ -3,12 +3,12 @@ import pytest
 
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.common.events import Progress, StopFlag, returned
+from napari_sslseg.core.common.events import Progress, StopFlag, return_value
 from napari_sslseg.core.pretext.contrast.organ_crops import iter_organ_crops
 from napari_sslseg.core.pretext.contrast.side_pairs import LEFT, RIGHT, UNKNOWN
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import LabelledScan
-from napari_sslseg.core.scans.sources import gather_scans, organ_slices, with_masks
+from napari_sslseg.core.scans.sources import collect_scans, organ_slices, with_masks
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.preprocessing import CT_WINDOWS, VolumePreprocessing
 from napari_sslseg.core.settings.pretext.registry import make_task
@@ -34,7 +34,7 @@ def patients():
 
 
 def test_each_kidney_is_a_crop_of_its_side_with_nothing_around_it(patients):
-    store = returned(iter_organ_crops(patients, CT, make_task("siamese", **KIDNEYS)))
+    store = return_value(iter_organ_crops(patients, CT, make_task("siamese", **KIDNEYS)))
     assert (len(store), store.size, store.channels) == (4, (48, 48, 48), 1)
     assert store.sides.tolist() == [LEFT, RIGHT, LEFT, RIGHT]
     assert store.scan_index.tolist() == [0, 0, 1, 1]
@@ -55,8 +55,8 @@ def test_one_label_for_both_kidneys_gives_the_same_crops(patients):
         )
         for p in patients
     ]
-    two = returned(iter_organ_crops(patients, CT, make_task("siamese", **KIDNEYS)))
-    one = returned(
+    two = return_value(iter_organ_crops(patients, CT, make_task("siamese", **KIDNEYS)))
+    one = return_value(
         iter_organ_crops(merged, CT, make_task("siamese", organ=(1,), crop=(48, 48, 48)))
     )
     assert one.sides.tolist() == two.sides.tolist()
@@ -70,10 +70,10 @@ def test_several_labels_are_one_organ():
     labels[4:8, 4:8, 20:24], labels[8:10, 4:8, 20:24] = 1, 2
     labels[4:8, 4:8, 4:8] = 5
     task = make_task("siamese", left=(1, 2), right=(5,), crop=(16, 16, 16), background="keep")
-    store = returned(
+    store = return_value(
         iter_organ_crops([LabelledScan(scan(data), scan(labels))], VolumePreprocessing(), task)
     )
-    whole = returned(
+    whole = return_value(
         iter_organ_crops(
             [LabelledScan(scan(data), scan(labels))],
             VolumePreprocessing(),
@@ -92,7 +92,9 @@ def test_several_labels_are_one_organ():
 def test_scans_of_one_organ_need_no_mask():
     data = np.random.default_rng(0).normal(size=(20, 30, 24)).astype(np.float32)
     task = make_task("siamese", sides="mirror", crop=(32, 32, 32), background="keep")
-    store = returned(iter_organ_crops([scan(data), scan(data, "b")], VolumePreprocessing(), task))
+    store = return_value(
+        iter_organ_crops([scan(data), scan(data, "b")], VolumePreprocessing(), task)
+    )
     assert store.sides.tolist() == [UNKNOWN, UNKNOWN]
     crop = store.batch(np.array([0]))[0, 0].numpy()
     low, high = np.percentile(data, (0.5, 99.5))
@@ -103,10 +105,10 @@ def test_scans_of_one_organ_need_no_mask():
 
 def test_what_cannot_be_cut_out_is_told(patients):
     with pytest.raises(DataError, match="phantom_ct_000 has no mask, which tells where its left"):
-        returned(iter_organ_crops([patients[0].scan], CT, make_task("siamese", **KIDNEYS)))
+        return_value(iter_organ_crops([patients[0].scan], CT, make_task("siamese", **KIDNEYS)))
     wrong = make_task("siamese", left=(40,), right=(41,), crop=(48, 48, 48))
     with pytest.raises(DataError, match="No scan shows the organ"):
-        returned(iter_organ_crops(patients, CT, wrong))
+        return_value(iter_organ_crops(patients, CT, wrong))
 
 
 def test_it_tells_its_progress_and_stops(patients):
@@ -115,7 +117,7 @@ def test_it_tells_its_progress_and_stops(patients):
     assert next(steps) == Progress("Cutting out organs", 1, 2)
     stop = StopFlag()
     stop.set()
-    assert returned(iter_organ_crops(patients, CT, task, stop=stop)) is None
+    assert return_value(iter_organ_crops(patients, CT, task, stop=stop)) is None
 
 
 # --- masks ------------------------------------------------------------------------------------
@@ -124,7 +126,7 @@ def test_it_tells_its_progress_and_stops(patients):
 def test_masks_join_the_scans_of_their_names_and_tell_where_the_organ_is(tmp_path):
     core.write_dataset(tmp_path / "all", 3, "MR", seed=1)
     (tmp_path / "all" / "labels" / "phantom_mr_002.nii.gz").unlink()
-    scans = with_masks(gather_scans(tmp_path / "all" / "images"), tmp_path / "all" / "labels")
+    scans = with_masks(collect_scans(tmp_path / "all" / "images"), tmp_path / "all" / "labels")
     assert [isinstance(s, LabelledScan) for s in scans] == [True, False, True]
     tags = organ_slices(scans, "axial", (2, 3))
     assert sorted(tags) == ["phantom_mr_001", "phantom_mr_003"]
@@ -140,13 +142,13 @@ def test_masks_of_other_names_are_refused(tmp_path):
     core.write_dataset(tmp_path / "a", 1, "MR", seed=1)
     core.write_dataset(tmp_path / "b", 1, "MR", seed=5)
     with pytest.raises(DataError, match=r"No mask in .* has the name of a scan"):
-        with_masks(gather_scans(tmp_path / "a" / "images"), tmp_path / "b" / "labels")
+        with_masks(collect_scans(tmp_path / "a" / "images"), tmp_path / "b" / "labels")
 
 
 def test_two_scans_of_one_name_are_refused(tmp_path):
     core.write_dataset(tmp_path / "a", 1, "MR", seed=1)
     core.write_dataset(tmp_path / "b", 1, "MR", seed=1)
-    both = gather_scans([tmp_path / "a" / "images", tmp_path / "b" / "images"])
+    both = collect_scans([tmp_path / "a" / "images", tmp_path / "b" / "images"])
     with pytest.raises(DataError, match="Two scans have the name phantom_mr_001"):
         with_masks(both, tmp_path / "a" / "labels")
 

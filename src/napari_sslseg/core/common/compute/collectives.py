@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from napari_sslseg.core.common.compute.distributed import speaking_device, world_size
+from napari_sslseg.core.common.compute.distributed import collective_device, world_size
 
 
 class _Gather(torch.autograd.Function):
@@ -26,7 +26,7 @@ class _Gather(torch.autograd.Function):
         return whole.chunk(dist.get_world_size())[dist.get_rank()]
 
 
-def gathered(own: Tensor) -> Tensor:
+def all_gather_rows(own: Tensor) -> Tensor:
     """Rows of all processes, shape (processes · N, …), in their order and with gradients.
 
     For losses that compare the samples of a batch. Each process then has the loss of the whole
@@ -40,13 +40,13 @@ def gathered(own: Tensor) -> Tensor:
     if world_size() == 1:
         return own
     if own.dtype == torch.bool:
-        return gathered(own.to(torch.uint8)).to(torch.bool)
+        return all_gather_rows(own.to(torch.uint8)).to(torch.bool)
     device = own.device
-    found: Tensor = _Gather.apply(own.to(speaking_device(device)))
+    found: Tensor = _Gather.apply(own.to(collective_device(device)))
     return found.to(device)
 
 
-def averaged(value: Tensor) -> Tensor:
+def all_reduce_mean(value: Tensor) -> Tensor:
     """Mean over the processes, without gradients, such as of a number of pixels to divide by.
 
     A sum over the own share, divided by this, has the ratio of the sums over the whole batch as
@@ -55,6 +55,6 @@ def averaged(value: Tensor) -> Tensor:
     world = world_size()
     if world == 1:
         return value
-    whole = value.detach().to(speaking_device(value.device), torch.float64, copy=True)
+    whole = value.detach().to(collective_device(value.device), torch.float64, copy=True)
     dist.all_reduce(whole)
     return (whole / world).to(value.device)

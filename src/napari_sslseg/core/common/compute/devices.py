@@ -85,7 +85,7 @@ def _accelerator(device: str) -> tuple[str, int]:
     return name, int(number or 0)
 
 
-def chosen_device(device: str = "auto") -> torch.device:
+def resolve_device(device: str = "auto") -> torch.device:
     """Device that a training takes, see :func:`make_fabric`.
 
     Raises
@@ -152,7 +152,7 @@ def limit_threads(threads: int | None = None) -> int:
     return wanted
 
 
-def give_back(device: torch.device) -> None:
+def empty_device_cache(device: torch.device) -> None:
     """Give memory that is no longer used back to the device."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

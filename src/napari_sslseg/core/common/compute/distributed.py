@@ -34,7 +34,7 @@ def layout() -> tuple[int, int]:
 
 
 def world_size() -> int:
-    """Number of processes that train together; 1 within :func:`alone`."""
+    """Number of processes that train together; 1 within :func:`single_process`."""
     return 1 if _alone else _layout[0] * _layout[1]
 
 
@@ -53,7 +53,7 @@ def is_first() -> bool:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def single_process() -> Iterator[None]:
     """Do something that other processes do not do at the same time, so tell them nothing."""
     global _alone
     _alone += 1
@@ -89,7 +89,7 @@ def launch(devices: int | None = None, nodes: int | None = None, device: str = "
     global _layout
     if _layout != (1, 1):
         return
-    started = _started()
+    started = _launcher_layout()
     devices = devices or started[0]
     nodes = nodes or started[1]
     if devices < 1 or nodes < 1:
@@ -112,10 +112,10 @@ def launch(devices: int | None = None, nodes: int | None = None, device: str = "
     _layout = devices, nodes
     children = getattr(fabric.strategy.launcher, "procs", [])
     if children:
-        atexit.register(_end, children)
+        atexit.register(_terminate, children)
 
 
-def _started() -> tuple[int, int]:
+def _launcher_layout() -> tuple[int, int]:
     """Devices and nodes for which torchrun or srun started a process each."""
     values = os.environ
     with contextlib.suppress(KeyError, ValueError, ZeroDivisionError):
@@ -128,7 +128,7 @@ def _started() -> tuple[int, int]:
     return 1, 1
 
 
-def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
+def _terminate(children: Sequence[subprocess.Popen[bytes]]) -> None:
     """Let no process outlive the first one, whatever it was about to say."""
     deadline = time.monotonic() + FAREWELL_SECONDS
     for child in children:
@@ -142,7 +142,7 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def check_even(batch_size: int) -> None:
+def check_batch_divides(batch_size: int) -> None:
     """Refuse a batch that cannot be shared out evenly among the processes.
 
     Raises
@@ -158,7 +158,7 @@ def check_even(batch_size: int) -> None:
         )
 
 
-def share(batch: "np.ndarray", groups: int = 1) -> "np.ndarray":
+def shard(batch: "np.ndarray", groups: int = 1) -> "np.ndarray":
     """Samples of a batch that this process takes; no two processes take the same.
 
     Parameters
@@ -178,33 +178,33 @@ def share(batch: "np.ndarray", groups: int = 1) -> "np.ndarray":
     if world == 1:
         return batch
     places = len(batch) // groups
-    check_even(places)
+    check_batch_divides(places)
     own = places // world
     parts = batch.reshape(groups, places)[:, rank() * own : (rank() + 1) * own]
     return parts.reshape(-1)
 
 
-def shares(items: Sequence[Result]) -> list[tuple[Result, bool]]:
+def assign_to_processes(items: Sequence[Result]) -> list[tuple[Result, bool]]:
     """Items, each with whether it is for this process to work on."""
     world = world_size()
     return [(item, number % world == rank() % world) for number, item in enumerate(items)]
 
 
-def any_of(*flags: bool) -> tuple[bool, ...]:
+def all_reduce_any(*flags: bool) -> tuple[bool, ...]:
     """Whether any process says so, of each flag; all processes hear the same."""
     if world_size() == 1:
         return flags
     import torch
     import torch.distributed as dist
 
-    from napari_sslseg.core.common.compute.distributed import speaking_device
+    from napari_sslseg.core.common.compute.distributed import collective_device
 
-    said = torch.tensor(flags, dtype=torch.uint8, device=speaking_device())
+    said = torch.tensor(flags, dtype=torch.uint8, device=collective_device())
     dist.all_reduce(said, op=dist.ReduceOp.MAX)
     return tuple(bool(flag) for flag in said.tolist())
 
 
-def everyone(value: Result) -> list[Result]:
+def all_gather_objects(value: Result) -> list[Result]:
     """Value of each process, in their order; small ones, since they are pickled."""
     world = world_size()
     if world == 1:
@@ -216,14 +216,14 @@ def everyone(value: Result) -> list[Result]:
     return found
 
 
-def added(sums: Mapping[str, float]) -> dict[str, float]:
+def all_reduce_sum(sums: Mapping[str, float]) -> dict[str, float]:
     """Sums over all processes, by name; one that a process does not have is 0 there."""
-    found = everyone(dict(sums))
+    found = all_gather_objects(dict(sums))
     names = dict.fromkeys(name for values in found for name in values)
     return {name: sum(values.get(name, 0.0) for values in found) for name in names}
 
 
-def on_first(work: Callable[[], Result]) -> Result:
+def run_on_first(work: Callable[[], Result]) -> Result:
     """Do some work in the first process alone, while the others wait, and tell all its result.
 
     Raises
@@ -247,7 +247,7 @@ def on_first(work: Callable[[], Result]) -> Result:
     return told[0]
 
 
-def together(work: Callable[[], Result]) -> Result:
+def run_on_all(work: Callable[[], Result]) -> Result:
     """Do some work in every process; what fails in one of them fails in all.
 
     Raises
@@ -261,7 +261,7 @@ def together(work: Callable[[], Result]) -> Result:
         result = work()
     except SslsegError as error:
         problem = error
-    for told in everyone(problem):
+    for told in all_gather_objects(problem):
         if told is not None:
             raise told
     return result
@@ -279,7 +279,7 @@ def first_then_others() -> Iterator[None]:
             barrier()
 
 
-def lost_another(error: BaseException) -> bool:
+def is_lost_process(error: BaseException) -> bool:
     """Whether an error means that another process ended in the middle of an exchange."""
     if world_size() == 1:
         return False
@@ -290,7 +290,7 @@ def lost_another(error: BaseException) -> bool:
 
 
 @contextmanager
-def company() -> Iterator[None]:
+def report_lost_process() -> Iterator[None]:
     """Tell in a sentence if another process ends while something is done together.
 
     Raises
@@ -301,7 +301,7 @@ def company() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not lost_another(error):
+        if not is_lost_process(error):
             raise
         raise LostProcessError(
             "Another of the processes that train together has ended, so that this one cannot go "
@@ -312,10 +312,10 @@ def company() -> Iterator[None]:
 def barrier() -> None:
     """Wait for all processes."""
     if world_size() > 1:
-        any_of(False)
+        all_reduce_any(False)
 
 
-def speaking_device(wanted: "torch.device | None" = None) -> "torch.device":
+def collective_device(wanted: "torch.device | None" = None) -> "torch.device":
     """Device that the processes speak through: GPUs speak to GPUs, and the CPU to the CPU."""
     import torch
     import torch.distributed as dist

@@ -4,7 +4,7 @@ import ctypes
 import sys
 
 
-def give_back_memory() -> None:
+def release_memory() -> None:
     """Return freed memory to the system, where the C library can be asked to.
 
     Between scans glibc keeps large freed blocks, and small ones in use among them may keep it

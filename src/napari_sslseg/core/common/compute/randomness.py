@@ -23,7 +23,7 @@ def prepare_processes(model: nn.Module, seed: int, device: torch.device) -> None
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
-def random_part(number: int) -> str:
+def random_state_name(number: int) -> str:
     """Where a state keeps the random numbers of a process."""
     return "random" if number == 0 else f"random@{number}"
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_sslseg.core.common.compute.collectives import gathered
+from napari_sslseg.core.common.compute.collectives import all_gather_rows
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.pretext.base import SliceTask
@@ -140,8 +140,8 @@ class GlobalContrastTask(SliceTask):
                 "least 2, and the larger the better."
             )
         # The slices that other processes see are negatives, too.
-        first, second = map(gathered, self._embed(model, images, parameters))
-        part, scan = gathered(parameters.part), gathered(parameters.scan)
+        first, second = map(all_gather_rows, self._embed(model, images, parameters))
+        part, scan = all_gather_rows(parameters.part), all_gather_rows(parameters.scan)
         temperature = self.settings.temperature
         if self.settings.positives == "views+scans":
             return partition_contrast(first, second, part, scan, temperature)

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
-from napari_sslseg.core.common.compute.memory import give_back_memory
+from napari_sslseg.core.common.compute.memory import release_memory
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Progress, StopFlag
 from napari_sslseg.core.pretext.contrast.organ_boxes import (
@@ -85,7 +85,7 @@ def iter_organ_crops(
             cut = organ_crop(image, box, task.crop, fill=fill, background=task.background)
             images.append(cut)
             sides.append(box.side)
-        give_back_memory()
+        release_memory()
         yield Progress("Cutting out organs", number + 1, len(scans))
     if not images:
         raise DataError(

@@ -12,7 +12,7 @@ from napari_sslseg.core.pretext.base import SliceTask
 from napari_sslseg.core.pretext.contrast.losses import cosine_similarity, embedding_spread, polycl
 from napari_sslseg.core.pretext.contrast.triplets import ExampleSelector
 from napari_sslseg.core.pretext.restoration.base import forward
-from napari_sslseg.core.scans.sources import check_names
+from napari_sslseg.core.scans.sources import check_unique_names
 from napari_sslseg.core.settings.pretext.polycl import PolyCL
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class PolyCLTask(SliceTask):
         tags = self.settings.organ_slices or {}
         self._present = np.zeros(len(store), bool)
         self._tagged = np.zeros(len(store), bool)
-        check_names(scan.name for scan in store.scans)
+        check_unique_names(scan.name for scan in store.scans)
         scans = {scan.name: scan for scan in store.scans}
         for name, slices in tags.items():
             if name not in scans:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.sizes import Size, as_size, images_of, words_for
+from napari_sslseg.core.common.sizes import Size, as_size, describe_images, words_for
 from napari_sslseg.core.pretext.corruptions.boxes import MOST_BOXES, Boxes, draw_boxes, topmost
 from napari_sslseg.core.pretext.corruptions.patch_swap import CPU, check_batch
 
@@ -77,8 +77,8 @@ class SliceFusion:
             words = words_for(self.image_size)
             raise ConfigError(
                 f"Boxes from {shortest} {words.places} to {longest:g} of the {words.image} do not "
-                f"fit {images_of(self.image_size)}; choose a shortest side of at most {min(most)} "
-                f"{words.places}."
+                f"fit {describe_images(self.image_size)}; choose a shortest side of at most "
+                f"{min(most)} {words.places}."
             )
         if not 1 <= boxes[0] <= boxes[1] <= MOST_BOXES:
             raise ConfigError(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.sizes import Size, as_size, images_of, times, words_for
+from napari_sslseg.core.common.sizes import Size, as_size, describe_images, format_size, words_for
 from napari_sslseg.core.pretext.corruptions.patch_swap import CPU, check_batch
 
 
@@ -58,7 +58,7 @@ class PixelNoise:
         self.sigma = sigma
         if not 0 < self.count < total:
             raise ConfigError(
-                f"A share of {share:g} of {times(self.image_size)} "
+                f"A share of {share:g} of {format_size(self.image_size)} "
                 f"{words_for(self.image_size).places} leaves none to restore or none to see; "
                 "choose another share."
             )
@@ -141,7 +141,7 @@ class GridMask:
             places = words_for(self.image_size).places
             choice = f"a patch size of {largest} {places}" if largest else "another share"
             raise ConfigError(
-                f"Patches of {patch_size} {places} on {images_of(self.image_size)} cannot be "
+                f"Patches of {patch_size} {places} on {describe_images(self.image_size)} cannot be "
                 f"hidden to a share of {share:g}; choose {choice}."
             )
 

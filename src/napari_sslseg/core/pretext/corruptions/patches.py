@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.sizes import Size, images_of, words_for
+from napari_sslseg.core.common.sizes import Size, describe_images, words_for
 from napari_sslseg.core.settings.pretext.context import Sampling
 
 # Random sequential addition of Poisson discs jams at 0.32 to 0.35 of the area, that of cubes at
@@ -142,11 +142,11 @@ def _misfit(size: Size, sampling: Sampling, min_area: float, patch_size: int) ->
         )
     largest = largest_patch(size, sampling, min_area, limit=patch_size - 1)
     if not largest:
-        return ConfigError(f"No patches fit {images_of(size)}; use larger {words.images}.")
+        return ConfigError(f"No patches fit {describe_images(size)}; use larger {words.images}.")
     return ConfigError(
-        f"Patches of {patch_size} {words.places} do not fit {images_of(size)} with {sampling} "
-        f"sampling and a corrupted share of {min_area:g}; choose a patch size of {largest} "
-        f"{words.places}."
+        f"Patches of {patch_size} {words.places} do not fit {describe_images(size)} with "
+        f"{sampling} sampling and a corrupted share of {min_area:g}; choose a patch size of "
+        f"{largest} {words.places}."
     )
 
 

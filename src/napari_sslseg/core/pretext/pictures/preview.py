@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import ConfigError, ScanWarning
-from napari_sslseg.core.common.events import returned
+from napari_sslseg.core.common.events import return_value
 from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.pretext.base import PretextTask
 from napari_sslseg.core.pretext.contrast.organ_crops import iter_organ_crops
@@ -17,13 +17,13 @@ from napari_sslseg.core.runs.check_network import check_run_network
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import default_preprocessing, sample_dimensions
 from napari_sslseg.core.samples.crops import iter_crops
-from napari_sslseg.core.samples.middle import middle_of
+from napari_sslseg.core.samples.middle import middle_mask
 from napari_sslseg.core.samples.preview_slices import PreviewSlices, middle_samples
 from napari_sslseg.core.samples.store import SampleStore
 from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.labelled import LabelledScan, as_volume
 from napari_sslseg.core.scans.series import Series
-from napari_sslseg.core.scans.sources import Gathered, bare, gather_scans
+from napari_sslseg.core.scans.sources import CollectedScan, collect_scans, without_labels
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, Preprocessing
 from napari_sslseg.core.settings.pretext.registry import (
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def preview(
-    scans: Gathered | str | Path | Iterable[Gathered | str | Path],
+    scans: CollectedScan | str | Path | Iterable[CollectedScan | str | Path],
     *,
     task: str = "context-restoration",
     options: Mapping[str, Any] | None = None,
@@ -95,13 +95,13 @@ def preview(
     from napari_sslseg.core.runs.weights.checkpoints import check_weights, restore
 
     alone = isinstance(scans, Volume | Series | LabelledScan | str | Path)
-    sources = gather_scans([scans] if alone else scans)  # type: ignore[list-item,arg-type]
+    sources = collect_scans([scans] if alone else scans)  # type: ignore[list-item,arg-type]
     run = None if init is None else Run.open(init, "pretrain")
     settings = None if run is None else run.settings(PretrainSettings)
     chosen = run.task() if run is not None else make_task(task, **(options or {}))
     found = settings.preprocessing if settings is not None else preprocessing
     if found is None:
-        first = as_volume(bare(sources[0]), modality)
+        first = as_volume(without_labels(sources[0]), modality)
         found = default_preprocessing(first.modality, 2 if 2 in chosen.dimensions else 3)
         if not isinstance(sources[0], LabelledScan):
             sources[0] = first  # so that it is not read twice
@@ -121,7 +121,7 @@ def preview(
     shown = middle_samples(store, slices)
     if chosen.compares_scans:
         share = middle_share if settings is None else settings.middle_share
-        known = np.flatnonzero(middle_of(store, share))
+        known = np.flatnonzero(middle_mask(store, share))
         shown = next(runtime.batches(known, slices)(np.random.default_rng(seed)))
     model = None
     if run is not None and settings is not None:
@@ -140,7 +140,7 @@ def preview(
 
 
 def _store(
-    scans: Sequence[Gathered],
+    scans: Sequence[CollectedScan],
     task: TaskSettings,
     settings: AnyPreprocessing,
     modality: Modality | None,
@@ -148,18 +148,23 @@ def _store(
     """Slices that are read where they are drawn, or crops of volumes, or of organs."""
     if isinstance(settings, Preprocessing):
         # Series, since what is asked for here is read when it is drawn.
-        plain = [scan if isinstance(scan, Volume) else as_series(scan) for scan in map(bare, scans)]
+        plain = [
+            scan if isinstance(scan, Volume) else as_series(scan)
+            for scan in map(without_labels, scans)
+        ]
         return PreviewSlices(plain, settings, modality)
     if isinstance(task, SiameseSides):
-        crops = returned(iter_organ_crops(scans, settings, task, modality=modality))
+        crops = return_value(iter_organ_crops(scans, settings, task, modality=modality))
     else:
-        crops = returned(iter_crops([bare(s) for s in scans], settings, modality=modality))
+        crops = return_value(
+            iter_crops([without_labels(s) for s in scans], settings, modality=modality)
+        )
     assert crops is not None  # since nothing stops it
     return crops
 
 
 def draw_preview(
-    scans: Gathered | str | Path | Iterable[Gathered | str | Path],
+    scans: CollectedScan | str | Path | Iterable[CollectedScan | str | Path],
     *,
     out: str | Path,
     **options: Any,

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from napari_sslseg.core.common.compute.collectives import gathered
+from napari_sslseg.core.common.compute.collectives import all_gather_rows
 from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.pretext.base import SliceTask
@@ -89,7 +89,7 @@ class VolumeFusionTask(SliceTask):
         levels = self.corruption.level_map(parameters, images.device)
         scores = model(self.corruption.fuse(images, levels, parameters))
         # The sums of Dice run over the batch of all processes.
-        return self._compare(gathered(scores.float()), gathered(levels[:, None]))
+        return self._compare(all_gather_rows(scores.float()), all_gather_rows(levels[:, None]))
 
     def preview(
         self, images: Tensor, parameters: FusionParameters, model: nn.Module | None = None

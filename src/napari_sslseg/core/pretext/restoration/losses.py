@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from napari_sslseg.core.common.compute.collectives import averaged
+from napari_sslseg.core.common.compute.collectives import all_reduce_mean
 
 
 def restoration_l2(output: Tensor, target: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ def _masked_mean(errors: Tensor, mask: Tensor) -> Tensor:
         raise ValueError(f"a mask of shape {mask.shape} does not fit images of {errors.shape}")
     # Selecting, and not multiplying, keeps what is not finite elsewhere out of the sum.
     kept = errors.where(mask, 0)
-    return kept.sum() / (averaged(mask.sum()) * errors.shape[1])
+    return kept.sum() / (all_reduce_mean(mask.sum()) * errors.shape[1])
 
 
 def _difference(output: Tensor, target: Tensor) -> Tensor:

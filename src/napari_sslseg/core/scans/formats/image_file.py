@@ -71,7 +71,7 @@ class ImageFile(Protocol):
 
 
 @contextmanager
-def refusing(
+def reraise_parser_errors(
     path: Path,
     what: str,
     *,
@@ -138,7 +138,7 @@ def units_note(name: str) -> str:
     )
 
 
-def finite(data: np.ndarray, path: Path) -> np.ndarray:
+def check_finite(data: np.ndarray, path: Path) -> np.ndarray:
     """Refuse values that are NaN or infinite; return the rest in native byte order."""
     # The sum is finite if all values are, unless it overflows: one pass without a mask in memory.
     with np.errstate(over="ignore", invalid="ignore"):

@@ -13,12 +13,12 @@ import nibabel as nib
 import numpy as np
 
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning
-from napari_sslseg.core.scans.formats.image_file import check_present, finite
+from napari_sslseg.core.scans.formats.image_file import check_finite, check_present
 from napari_sslseg.core.scans.formats.itk_header import MM, Unit
 from napari_sslseg.core.scans.formats.metaimage import read_metaimage
 from napari_sslseg.core.scans.formats.nifti import gives_orientation
 from napari_sslseg.core.scans.formats.nrrd import read_nrrd
-from napari_sslseg.core.scans.formats.stored_values import grey_values
+from napari_sslseg.core.scans.formats.stored_values import apply_scaling
 from napari_sslseg.core.scans.geometry import LPS_TO_RAS, Geometry
 
 
@@ -58,7 +58,7 @@ class ItkFile:
 
     def values(self, frame: int = 0) -> np.ndarray:
         """Values in the source grid, three axes, as the integer type of the file or float32."""
-        return finite(grey_values(self._stored.read(frame)), self.path)
+        return check_finite(apply_scaling(self._stored.read(frame)), self.path)
 
 
 def write_itk(source: np.ndarray, geometry: Geometry, header: object, path: Path) -> None:

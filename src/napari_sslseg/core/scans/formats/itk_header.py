@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.scans.formats.stored_values import Stored
+from napari_sslseg.core.scans.formats.stored_values import StoredValues
 from napari_sslseg.core.scans.geometry import LPS_TO_RAS
 
 
@@ -30,7 +30,7 @@ MM = Unit("mm", 1.0)
 
 
 @dataclass(frozen=True)
-class Layout:
+class StoredGrid:
     """A grid of voxels and its values in a file.
 
     Parameters
@@ -47,14 +47,14 @@ class Layout:
         What the header leaves open about the orientation and the size.
     """
 
-    stored: Stored
+    stored: StoredValues
     affine: np.ndarray
     planar: bool = False
     unit: Unit = MM
     notes: tuple[str, ...] = ()
 
 
-def three_axes(path: Path, sizes: list[int]) -> tuple[int, int, int]:
+def volume_shape(path: Path, sizes: list[int]) -> tuple[int, int, int]:
     """Shape of the volume, one slice for two axes."""
     if len(sizes) not in (2, 3):
         raise VolumeError(
@@ -65,7 +65,7 @@ def three_axes(path: Path, sizes: list[int]) -> tuple[int, int, int]:
     return first, second, third
 
 
-def affine_of(steps: np.ndarray, origin: np.ndarray) -> np.ndarray:
+def make_affine(steps: np.ndarray, origin: np.ndarray) -> np.ndarray:
     """RAS+ affine of the steps from voxel to voxel, one column each, and an origin in LPS.
 
     A third axis that is missing gets a step of 1 mm along the normal of the plane.

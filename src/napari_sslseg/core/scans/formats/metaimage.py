@@ -9,9 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.scans.formats.image_file import refusing
-from napari_sslseg.core.scans.formats.itk_header import Layout, affine_of, data_path, three_axes
-from napari_sslseg.core.scans.formats.stored_values import Packing, Stored
+from napari_sslseg.core.scans.formats.image_file import reraise_parser_errors
+from napari_sslseg.core.scans.formats.itk_header import (
+    StoredGrid,
+    data_path,
+    make_affine,
+    volume_shape,
+)
+from napari_sslseg.core.scans.formats.stored_values import Packing, StoredValues
 
 TYPES = {
     "MET_CHAR": "int8",
@@ -36,7 +41,7 @@ _MAX_LINE = 1 << 16
 _MAX_LINES = 10_000
 
 
-def read_metaimage(path: Path) -> Layout:
+def read_metaimage(path: Path) -> StoredGrid:
     """Read the header of a MetaImage file.
 
     Raises
@@ -44,7 +49,7 @@ def read_metaimage(path: Path) -> Layout:
     VolumeError
         In one sentence.
     """
-    with refusing(path, "a MetaImage file", begins_as_text=True):
+    with reraise_parser_errors(path, "a MetaImage file", begins_as_text=True):
         fields, end = _fields(path)
         axes = int(fields.get("NDims", 0))
         sizes = [int(size) for size in fields.get("DimSize", "").split()]
@@ -53,11 +58,11 @@ def read_metaimage(path: Path) -> Layout:
         if axes > 4:
             raise ValueError(f"it has {axes} axes")
         frames = math.prod(sizes[3:])
-        shape = three_axes(path, sizes[:3])
+        shape = volume_shape(path, sizes[:3])
         _check_grey(path, fields)
         affine = _affine(fields, axes)
         stored = _stored(path, fields, end, shape, frames)
-    return Layout(stored, affine, planar=axes == 2)
+    return StoredGrid(stored, affine, planar=axes == 2)
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:
@@ -101,7 +106,7 @@ def _affine(fields: dict[str, str], axes: int) -> np.ndarray:
     inside = min(axes, 3)
     if matrix[inside:, :inside].any() or matrix[:inside, inside:].any():
         raise ValueError("its axes in space run through time")
-    return affine_of((matrix * spacing)[:inside, :inside], origin[:inside])
+    return make_affine((matrix * spacing)[:inside, :inside], origin[:inside])
 
 
 def _numbers(fields: dict[str, str], names: tuple[str, ...], default: list[float]) -> np.ndarray:
@@ -116,7 +121,7 @@ def _numbers(fields: dict[str, str], names: tuple[str, ...], default: list[float
 
 def _stored(
     path: Path, fields: dict[str, str], end: int, shape: tuple[int, int, int], frames: int
-) -> Stored:
+) -> StoredValues:
     name = fields.get("ElementType", "")
     if name not in TYPES:
         raise ValueError(f"its ElementType is {name!r}")
@@ -131,7 +136,9 @@ def _stored(
     local = detached.lower() == "local"
     values = path if local else data_path(path, detached)
     skip = int(fields.get("HeaderSize", 0))
-    stored = Stored(values, dtype, shape, frames, end if local else 0, packing, within=skip != 0)
+    stored = StoredValues(
+        values, dtype, shape, frames, end if local else 0, packing, within=skip != 0
+    )
     if skip == -1 and packing == "raw":
         stored.start = max(values.stat().st_size - stored.size, stored.start)
     elif skip >= 0:

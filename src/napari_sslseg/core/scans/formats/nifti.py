@@ -10,8 +10,18 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from napari_sslseg.core.common.errors import GeometryError, VolumeError
-from napari_sslseg.core.scans.formats.image_file import check_present, finite, refusing, units_note
-from napari_sslseg.core.scans.formats.stored_values import Stored, first_bytes, grey_values, is_gzip
+from napari_sslseg.core.scans.formats.image_file import (
+    check_finite,
+    check_present,
+    reraise_parser_errors,
+    units_note,
+)
+from napari_sslseg.core.scans.formats.stored_values import (
+    StoredValues,
+    apply_scaling,
+    first_bytes,
+    is_gzip,
+)
 from napari_sslseg.core.scans.geometry import Geometry
 
 HEADER_SIZE = {1: 348, 2: 540}
@@ -49,7 +59,7 @@ class NiftiFile:
         self.path = path
         header_path, values_path = _pair(path)
         self.header = header = _read_header(path, header_path)
-        with refusing(path, "a NIfTI file", errors=HEADER_ERRORS):
+        with reraise_parser_errors(path, "a NIfTI file", errors=HEADER_ERRORS):
             whole = header.get_data_shape()
             dtype = header.get_data_dtype()
             affine = _affine_mm(header)
@@ -65,7 +75,7 @@ class NiftiFile:
                 f"{path} is only the header of a pair; use the .hdr file beside its .img file."
             )
         packed = is_gzip(values_path)
-        self._stored = Stored(
+        self._stored = StoredValues(
             values_path,
             dtype,
             shape,
@@ -83,7 +93,7 @@ class NiftiFile:
 
     def values(self, frame: int = 0) -> np.ndarray:
         """Values in the source grid, three axes, as the integer type of the file or float32."""
-        return finite(grey_values(self._stored.read(frame), *self._scaling), self.path)
+        return check_finite(apply_scaling(self._stored.read(frame), *self._scaling), self.path)
 
 
 def _pair(path: Path) -> tuple[Path, Path]:
@@ -107,7 +117,7 @@ def _pair(path: Path) -> tuple[Path, Path]:
 
 
 def _read_header(path: Path, header_path: Path) -> nib.Nifti1Header:
-    with refusing(path, "a NIfTI file", errors=HEADER_ERRORS):
+    with reraise_parser_errors(path, "a NIfTI file", errors=HEADER_ERRORS):
         block = first_bytes(header_path, HEADER_SIZE[2])
         said = {int.from_bytes(block[:4], order) for order in ("little", "big")}
         version = 2 if HEADER_SIZE[2] in said else 1

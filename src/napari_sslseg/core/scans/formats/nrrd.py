@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.scans.formats.image_file import refusing, units_note
+from napari_sslseg.core.scans.formats.image_file import reraise_parser_errors, units_note
 from napari_sslseg.core.scans.formats.itk_header import (
     MM,
-    Layout,
+    StoredGrid,
     Unit,
-    affine_of,
     data_path,
-    three_axes,
+    make_affine,
+    volume_shape,
 )
-from napari_sslseg.core.scans.formats.stored_values import Packing, Stored
+from napari_sslseg.core.scans.formats.stored_values import Packing, StoredValues
 
 TYPES = {
     "int8": "signed char, int8, int8_t",
@@ -76,7 +76,7 @@ SEVERAL = ("time", "list", *IN_SPACE)
 _MAX_LINE = 1 << 20
 
 
-def read_nrrd(path: Path) -> Layout:
+def read_nrrd(path: Path) -> StoredGrid:
     """Read the header of an NRRD file.
 
     Raises
@@ -84,7 +84,7 @@ def read_nrrd(path: Path) -> Layout:
     VolumeError
         In one sentence.
     """
-    with refusing(path, "an NRRD file", begins_as_text=True):
+    with reraise_parser_errors(path, "an NRRD file", begins_as_text=True):
         fields, end = _fields(path)
         sizes = [int(size) for size in _field(fields, "sizes").split()]
         if len(sizes) != int(_field(fields, "dimension")) or min(sizes, default=0) < 1:
@@ -94,13 +94,13 @@ def read_nrrd(path: Path) -> Layout:
         if not len(sizes) == len(kinds) == len(steps):
             raise ValueError("its fields are not of one length")
         spatial, several = _axes(path, sizes, kinds, steps)
-        shape = three_axes(path, [sizes[axis] for axis in spatial])
+        shape = volume_shape(path, [sizes[axis] for axis in spatial])
         frames = 1 if several is None else sizes[several]
         stored = _stored(path, fields, end, shape, frames)
         unit = _unit(path, fields, spatial)
         affine = _affine(fields, steps, spatial, unit)
     notes = _notes(fields, unit)
-    return Layout(stored, affine, planar=_is_planar(spatial, steps), unit=unit, notes=notes)
+    return StoredGrid(stored, affine, planar=_is_planar(spatial, steps), unit=unit, notes=notes)
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:
@@ -221,7 +221,7 @@ def _affine(
             raise ValueError("its axes in space run through time")
         columns, origin = columns[:3], origin[:3]
     signs = np.array(SPACES.get(_space(fields), (1, 1, 1))[: len(columns)])
-    return affine_of(signs[:, None] * columns * unit.mm, signs * origin * unit.mm)
+    return make_affine(signs[:, None] * columns * unit.mm, signs * origin * unit.mm)
 
 
 def _first_centers(fields: dict[str, str], steps: np.ndarray, spatial: list[int]) -> np.ndarray:
@@ -266,7 +266,7 @@ def _is_planar(spatial: list[int], steps: list[np.ndarray | None]) -> bool:
 
 def _stored(
     path: Path, fields: dict[str, str], end: int, shape: tuple[int, int, int], frames: int
-) -> Stored:
+) -> StoredValues:
     packing = PACKINGS.get(_field(fields, "encoding").lower())
     if packing is None:
         raise ValueError(f"its encoding is {fields['encoding']!r}")
@@ -282,7 +282,7 @@ def _stored(
     detached = fields.get("datafile")
     values = path if detached is None else data_path(path, detached)
     skip = int(fields.get("byteskip", 0))
-    stored = Stored(values, dtype, shape, frames, packing=packing, within=skip != 0)
+    stored = StoredValues(values, dtype, shape, frames, packing=packing, within=skip != 0)
     stored.start = _after_lines(
         values, end if detached is None else 0, int(fields.get("lineskip", 0))
     )

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.scans.formats.image_file import refusing
+from napari_sslseg.core.scans.formats.image_file import reraise_parser_errors
 
 Packing = Literal["raw", "gzip", "zlib", "bzip2", "text"]
 
@@ -65,7 +65,7 @@ _Stream = _Inflated | io.FileIO | bz2.BZ2File
 
 
 @dataclass
-class Stored:
+class StoredValues:
     """A block of values in a file.
 
     Parameters
@@ -139,7 +139,9 @@ class Stored:
             If the data end early, do not match their checksum, or are more than the header says.
         """
         advice = "the file is cut short or damaged, so copy or download it again"
-        with refusing(self.path, "the values of a scan", advice=advice, begins_as_text=True):
+        with reraise_parser_errors(
+            self.path, "the values of a scan", advice=advice, begins_as_text=True
+        ):
             if self.packing == "text":
                 return self._read_text(frame)
             # Pages of it count as memory only once values are read into them.
@@ -216,7 +218,7 @@ def is_gzip(path: Path) -> bool:
         return file.read(len(GZIP_MARK)) == GZIP_MARK
 
 
-def grey_values(data: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> np.ndarray:
+def apply_scaling(data: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> np.ndarray:
     """Values in native byte order: the integer type if they are not scaled, else float32.
 
     Parameters

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.frozen import Settings, checked
+from napari_sslseg.core.common.frozen import Settings, make_settings
 from napari_sslseg.core.settings.augmentation import Augmentation
 from napari_sslseg.core.settings.networks import NetworkSettings
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
@@ -188,7 +188,7 @@ class Preset(Settings):
 
 def _changed(old: Any, **changes: Any) -> Any:
     """Settings with some fields changed, checked anew."""
-    return checked(
+    return make_settings(
         type(old), **{name: getattr(old, name) for name in old.model_fields_set} | changes
     )
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.frozen import checked
+from napari_sslseg.core.common.frozen import make_settings
 from napari_sslseg.core.common.sizes import WORDS, Size
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
 from napari_sslseg.core.settings.pretext.context import ContextPrediction, ContextRestoration
@@ -89,7 +89,7 @@ def make_task(
         if stride is not None and kind is SparseMasking:
             side = max(1, round(side / stride)) * stride
         options.setdefault("patch_size", side)
-    return checked(kind, **options)
+    return make_settings(kind, **options)
 
 
 def _misplaced(name: str, option: str) -> ConfigError:

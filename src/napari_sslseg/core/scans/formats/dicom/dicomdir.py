@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from napari_sslseg.core.scans.formats.dicom.files import refusing_damage
+from napari_sslseg.core.scans.formats.dicom.files import reraise_dicom_errors
 from napari_sslseg.core.scans.formats.dicom.headers import read_header
 
 
@@ -23,7 +23,7 @@ def listed_files(file: Path) -> tuple[list[Path], list[Path]]:
     if "DirectoryRecordSequence" not in header.dataset:
         return [file], []
     there, lost = [], []
-    with refusing_damage(file, "list of files"):
+    with reraise_dicom_errors(file, "list of files"):
         for record in header.dataset.DirectoryRecordSequence:
             parts = record.get("ReferencedFileID")
             if not parts:

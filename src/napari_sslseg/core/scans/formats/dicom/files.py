@@ -11,7 +11,11 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.scans.formats.image_file import PARSER_ERRORS, check_present, refusing
+from napari_sslseg.core.scans.formats.image_file import (
+    PARSER_ERRORS,
+    check_present,
+    reraise_parser_errors,
+)
 
 TAGS = [
     Tag(name)
@@ -69,7 +73,7 @@ TAGS = [
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def silence_pydicom() -> Iterator[None]:
     """Keep pydicom from printing values that it finds odd: they may be a patient's."""
     before = config.settings.reading_validation_mode, config.logger.disabled
     config.settings.reading_validation_mode, config.logger.disabled = config.IGNORE, True
@@ -82,10 +86,12 @@ def quietly() -> Iterator[None]:
 
 
 @contextmanager
-def refusing_damage(
+def reraise_dicom_errors(
     path: Path, part: str, *, advice: str = "export or download it again"
 ) -> Iterator[None]:
-    """As :func:`~napari_sslseg.core.scans.formats.image_file.refusing`, for what pydicom raises.
+    """Turn what pydicom raises inside the block into a VolumeError of one sentence.
+
+    See :func:`~napari_sslseg.core.scans.formats.image_file.reraise_parser_errors`.
 
     Parameters
     ----------
@@ -97,7 +103,7 @@ def refusing_damage(
     advice : str
         What the user can do.
     """
-    with refusing(path, "a DICOM file", advice=advice), quietly():
+    with reraise_parser_errors(path, "a DICOM file", advice=advice), silence_pydicom():
         try:
             yield
         except (*PARSER_ERRORS, BytesLengthException, InvalidDicomError) as error:
@@ -114,7 +120,7 @@ def read_dataset(path: Path, *, everything: bool = False) -> Dataset:
     """
     check_present(path)
     tags = None if everything else TAGS
-    with refusing_damage(path, "header"), path.open("rb") as file:
+    with reraise_dicom_errors(path, "header"), path.open("rb") as file:
         try:
             dataset = dcmread(file, stop_before_pixels=True, specific_tags=tags)
         except InvalidDicomError:

@@ -7,10 +7,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.scans.formats.dicom.files import read_dataset, refusing_damage
+from napari_sslseg.core.scans.formats.dicom.files import read_dataset, reraise_dicom_errors
 from napari_sslseg.core.scans.formats.dicom.mosaic import is_mosaic
-from napari_sslseg.core.scans.formats.dicom.plane import Plane
-from napari_sslseg.core.scans.formats.dicom.planes import planes_of
+from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
+from napari_sslseg.core.scans.formats.dicom.planes import read_planes
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 DIRECTORY = "1.2.840.10008.1.3.10"
@@ -28,7 +28,7 @@ class Header:
 
     path: Path
     dataset: Dataset = field(repr=False)
-    planes: tuple[Plane, ...] = ()
+    planes: tuple[ImagePlane, ...] = ()
     problem: str | None = None
     is_scan: bool = True
     mosaic: bool = False
@@ -36,7 +36,7 @@ class Header:
     def text(self, keyword: str) -> str:
         """Value of an attribute as text, empty if it is absent or damaged."""
         try:
-            with refusing_damage(self.path, "header"):
+            with reraise_dicom_errors(self.path, "header"):
                 value = self.dataset.get(keyword)
         except VolumeError:
             return ""
@@ -50,11 +50,11 @@ def read_header(path: Path) -> Header:
     except VolumeError as error:
         return Header(path, Dataset(), problem=str(error))
     try:
-        with refusing_damage(path, "header"):
+        with reraise_dicom_errors(path, "header"):
             other = _no_scan(dataset)
             if other:
                 return Header(path, dataset, problem=f"{path} {other}.", is_scan=False)
-            planes = planes_of(path, dataset)
+            planes = read_planes(path, dataset)
     except VolumeError as error:
         return Header(path, dataset, problem=str(error))
     return Header(path, dataset, planes, mosaic=is_mosaic(dataset))

@@ -3,15 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil, sqrt
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import VolumeError
-
-if TYPE_CHECKING:
-    from napari_sslseg.core.scans.formats.dicom.plane import Plane
+from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 
 
 def is_mosaic(dataset: Dataset) -> bool:
@@ -19,7 +16,7 @@ def is_mosaic(dataset: Dataset) -> bool:
     return "MOSAIC" in [str(part).upper() for part in dataset.get("ImageType") or []]
 
 
-def mosaic_tiles(plane: "Plane", dataset: Dataset) -> Iterator["Plane"]:
+def mosaic_tiles(plane: ImagePlane, dataset: Dataset) -> Iterator[ImagePlane]:
     """Yield the planes of a mosaic from the plane of the whole image.
 
     The header places the whole mosaic as if it were one slice of its size around the same centre;

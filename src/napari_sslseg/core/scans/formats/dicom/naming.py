@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 
 from napari_sslseg.core.scans.formats.dicom.headers import Header
-from napari_sslseg.core.scans.formats.dicom.plane import Plane
-from napari_sslseg.core.scans.formats.dicom.sorting import normal
+from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
+from napari_sslseg.core.scans.formats.dicom.sorting import plane_normal
 
 PRIVATE = (
     "PatientName",
@@ -35,13 +35,13 @@ def pseudonym(header: Header) -> str:
     return f"patient-{_slow_hash(identity)}"
 
 
-def title(header: Header) -> str:
+def series_title(header: Header) -> str:
     """Modality, number and description of the series, without anything of the patient's."""
     parts = [header.text("Modality") or "image", header.text("SeriesNumber"), _description(header)]
     return "_".join(slug(part) for part in parts if part)
 
 
-def series_mark(headers: Sequence[Header]) -> str:
+def series_hash(headers: Sequence[Header]) -> str:
     """Short mark of a series that stays whatever lies beside it and wherever it is moved.
 
     Two examinations of one patient often have series of the same number and description.
@@ -58,9 +58,9 @@ def short_hash(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=3).hexdigest()
 
 
-def direction(planes: Sequence[Plane]) -> str:
+def nearest_plane(planes: Sequence[ImagePlane]) -> str:
     """Nearest anatomical plane of a stack."""
-    return ("sagittal", "coronal", "axial")[int(np.abs(normal(planes[0])).argmax())]
+    return ("sagittal", "coronal", "axial")[int(np.abs(plane_normal(planes[0])).argmax())]
 
 
 def slug(text: str) -> str:

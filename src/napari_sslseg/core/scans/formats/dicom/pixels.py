@@ -8,8 +8,8 @@ import numpy as np
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.scans.formats.dicom.files import refusing_damage
-from napari_sslseg.core.scans.formats.dicom.plane import Plane
+from napari_sslseg.core.scans.formats.dicom.files import reraise_dicom_errors
+from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 
 DAMAGED = "the file is cut short or damaged, so copy or export it again"
 
@@ -19,7 +19,7 @@ ITEM = struct.pack("<HH", 0xFFFE, 0xE000)
 UNDEFINED = 0xFFFFFFFF
 
 
-def stored_values(planes: Sequence[Plane]) -> Iterator[np.ndarray]:
+def stored_values(planes: Sequence[ImagePlane]) -> Iterator[np.ndarray]:
     """Yield the stored values of each plane; a file of many tiles is decoded once.
 
     Raises
@@ -44,7 +44,7 @@ def stored_values(planes: Sequence[Plane]) -> Iterator[np.ndarray]:
         yield tile
 
 
-def _uncompressed(plane: Plane) -> np.ndarray | None:
+def _uncompressed(plane: ImagePlane) -> np.ndarray | None:
     """Read 16-bit values that stand in the file as they are; None if pydicom must decode them.
 
     Half of the time of reading a series goes into decoding headers a second time otherwise.
@@ -55,7 +55,7 @@ def _uncompressed(plane: Plane) -> np.ndarray | None:
     if stored.allocated != 16 or not 0 < stored.bits <= 16:
         return None
     count = plane.shape[0] * plane.shape[1]
-    with refusing_damage(plane.path, "pixels", advice=DAMAGED), plane.path.open("rb") as file:
+    with reraise_dicom_errors(plane.path, "pixels", advice=DAMAGED), plane.path.open("rb") as file:
         file.seek(stored.start)
         head = file.read(12)
         # Anything odd is left to pydicom, which tells it from a damaged file.
@@ -78,10 +78,10 @@ def _uncompressed(plane: Plane) -> np.ndarray | None:
     return values
 
 
-def _decoded(plane: Plane) -> np.ndarray:
+def _decoded(plane: ImagePlane) -> np.ndarray:
     from pydicom.pixels import get_decoder, pixel_array
 
-    with refusing_damage(plane.path, "pixels", advice=DAMAGED):
+    with reraise_dicom_errors(plane.path, "pixels", advice=DAMAGED):
         syntax = UID(plane.stored.syntax)
         if syntax.is_encapsulated:
             if not get_decoder(syntax).is_available:
@@ -99,7 +99,7 @@ def _decoded(plane: Plane) -> np.ndarray:
             raise ValueError("the decoder gave up") from error
 
 
-def _check_complete(plane: Plane) -> None:
+def _check_complete(plane: ImagePlane) -> None:
     """Refuse compressed pixels of which the end is missing: decoders fill it with something."""
     size = plane.path.stat().st_size
     with plane.path.open("rb") as file:

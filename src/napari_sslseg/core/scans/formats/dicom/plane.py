@@ -10,7 +10,7 @@ import numpy as np
 from napari_sslseg.core.scans.geometry import LPS_TO_RAS
 
 
-class Stored(NamedTuple):
+class PixelEncoding(NamedTuple):
     """How the values of a file are stored.
 
     Parameters
@@ -33,7 +33,7 @@ class Stored(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Plane:
+class ImagePlane:
     """One image plane: a classic file, a frame of a multi-frame file, or a tile of a mosaic.
 
     Parameters
@@ -77,7 +77,7 @@ class Plane:
     thickness: float | None
     distance: float | None
     rescale: tuple[float, float]
-    stored: Stored
+    stored: PixelEncoding
     phase: tuple[str, ...]
 
     def fits(self, kind: np.dtype) -> bool:
@@ -99,7 +99,7 @@ def plane_affine(
     Parameters
     ----------
     position, orientation, spacing : sequence of float
-        As in a DICOM header, see :class:`Plane`.
+        As in a DICOM header, see :class:`ImagePlane`.
     distance : float
         From slice to slice along the normal, in mm.
     """

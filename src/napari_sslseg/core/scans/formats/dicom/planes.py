@@ -10,10 +10,10 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.dicom.mosaic import is_mosaic, mosaic_tiles
-from napari_sslseg.core.scans.formats.dicom.plane import Plane, Stored
+from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane, PixelEncoding
 
 
-def planes_of(path: Path, dataset: Dataset) -> tuple[Plane, ...]:
+def read_planes(path: Path, dataset: Dataset) -> tuple[ImagePlane, ...]:
     """Planes of one file.
 
     Raises
@@ -26,7 +26,7 @@ def planes_of(path: Path, dataset: Dataset) -> tuple[Plane, ...]:
     return planes
 
 
-def _planes(path: Path, dataset: Dataset) -> Iterator[Plane]:
+def _planes(path: Path, dataset: Dataset) -> Iterator[ImagePlane]:
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if groups:
         shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
@@ -50,7 +50,9 @@ def _planes(path: Path, dataset: Dataset) -> Iterator[Plane]:
         yield plane
 
 
-def _plane(path: Path, dataset: Dataset, groups: list[Dataset], frame: int | None = None) -> Plane:
+def _plane(
+    path: Path, dataset: Dataset, groups: list[Dataset], frame: int | None = None
+) -> ImagePlane:
     """Collect the plane of a classic file, or of a frame from its own and the shared groups."""
 
     def find(sequence: str, keyword: str) -> Any:
@@ -116,7 +118,7 @@ def _plane(path: Path, dataset: Dataset, groups: list[Dataset], frame: int | Non
         ),
         dataset.get("AcquisitionTime"),
     )
-    return Plane(
+    return ImagePlane(
         path=path,
         instance=str(dataset.get("SOPInstanceUID", "")),
         frame=frame,
@@ -136,8 +138,8 @@ def _plane(path: Path, dataset: Dataset, groups: list[Dataset], frame: int | Non
     )
 
 
-def _stored(dataset: Dataset) -> Stored:
-    return Stored(
+def _stored(dataset: Dataset) -> PixelEncoding:
+    return PixelEncoding(
         start=dataset.pixels_at,
         syntax=_syntax(dataset),
         allocated=int(dataset.get("BitsAllocated") or 0),
@@ -160,7 +162,7 @@ def _known(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _check(planes: tuple[Plane, ...], path: Path) -> None:
+def _check(planes: tuple[ImagePlane, ...], path: Path) -> None:
     """Refuse numbers that describe no plane."""
     first = planes[0]
     numbers = np.array([(*p.position, *p.orientation, *p.spacing, *p.rescale) for p in planes])

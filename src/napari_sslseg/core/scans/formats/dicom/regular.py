@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.scans.formats.dicom.plane import Plane, plane_affine
+from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane, plane_affine
 from napari_sslseg.core.scans.formats.dicom.sorting import plane_name, positions
 
 # What the rounding of positions in headers was seen to cost: a fiftieth of the slice distance,
@@ -22,7 +22,7 @@ MOST_MM = 5000.0
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class StackLayout:
     """Where the planes of a stack lie, and the regular grid that stands for them.
 
     Parameters
@@ -56,7 +56,7 @@ class Layout:
         return bool(self.notes)
 
 
-def lay_out(planes: Sequence[Plane], where: str) -> Layout:
+def fit_regular_grid(planes: Sequence[ImagePlane], where: str) -> StackLayout:
     """Find the regular grid of sorted planes of one direction, each at a position of its own.
 
     Raises
@@ -68,7 +68,7 @@ def lay_out(planes: Sequence[Plane], where: str) -> Layout:
     along = along - along[0]
     thickness = planes[0].distance or planes[0].thickness or 1.0
     if len(planes) == 1:
-        return Layout(along, np.zeros((1, 2)), abs(thickness), 1, np.zeros((2, 2), int))
+        return StackLayout(along, np.zeros((1, 2)), abs(thickness), 1, np.zeros((2, 2), int))
     gaps = np.diff(along)
     _refuse_missing(planes, gaps, where)
     distance = along[-1] / (len(planes) - 1)
@@ -99,10 +99,10 @@ def lay_out(planes: Sequence[Plane], where: str) -> Layout:
         shift = np.zeros_like(shift)
     if not uneven:
         along = distance * np.arange(len(planes))
-    return Layout(along, shift, float(distance), count, margin, tuple(notes))
+    return StackLayout(along, shift, float(distance), count, margin, tuple(notes))
 
 
-def resample(planes: np.ndarray, layout: Layout) -> np.ndarray:
+def resample(planes: np.ndarray, layout: StackLayout) -> np.ndarray:
     """Interpolate planes onto the regular grid, linearly, in float32.
 
     Parameters
@@ -137,7 +137,7 @@ def resample(planes: np.ndarray, layout: Layout) -> np.ndarray:
     return out
 
 
-def labels_on_planes(labels: np.ndarray, layout: Layout, shape: tuple[int, int]) -> np.ndarray:
+def labels_on_planes(labels: np.ndarray, layout: StackLayout, shape: tuple[int, int]) -> np.ndarray:
     """Bring labels of the regular grid back onto the planes, by the nearest voxel.
 
     Parameters
@@ -163,7 +163,7 @@ def labels_on_planes(labels: np.ndarray, layout: Layout, shape: tuple[int, int])
     return out
 
 
-def _between(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+def _between(layout: StackLayout) -> tuple[np.ndarray, np.ndarray]:
     """For each slice of the grid the plane before it, and the share of the next one."""
     wanted = np.minimum(layout.distance * np.arange(layout.count), layout.along[-1])
     before = np.searchsorted(layout.along, wanted, side="right") - 1
@@ -175,7 +175,7 @@ def _between(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     return before, np.where(np.abs(weight - nearest) < 1e-6, nearest, weight)
 
 
-def _in_plane(planes: Sequence[Plane]) -> np.ndarray:
+def _in_plane(planes: Sequence[ImagePlane]) -> np.ndarray:
     """Shift of each plane against the first along rows and columns, in pixels, shape (n, 2)."""
     first = planes[0]
     offset = np.array([plane.position for plane in planes]) - np.array(first.position)
@@ -186,7 +186,7 @@ def _in_plane(planes: Sequence[Plane]) -> np.ndarray:
 
 
 def _refuse_crooked(
-    planes: Sequence[Plane], along: np.ndarray, shift: np.ndarray, where: str
+    planes: Sequence[ImagePlane], along: np.ndarray, shift: np.ndarray, where: str
 ) -> None:
     """Refuse shifts that no tilted gantry makes: it shifts each slice by as much as the last."""
     slope = np.median(np.diff(shift, axis=0) / np.diff(along)[:, None], axis=0)
@@ -203,7 +203,7 @@ def _refuse_crooked(
         )
 
 
-def _refuse_missing(planes: Sequence[Plane], gaps: np.ndarray, where: str) -> None:
+def _refuse_missing(planes: Sequence[ImagePlane], gaps: np.ndarray, where: str) -> None:
     """Refuse gaps of whole slices, unless thicker slices fill them."""
     unit = gaps.min()
     thickness = np.array([plane.thickness or 0.0 for plane in planes])
@@ -219,7 +219,7 @@ def _refuse_missing(planes: Sequence[Plane], gaps: np.ndarray, where: str) -> No
         )
 
 
-def grid_affine(planes: Sequence[Plane], layout: Layout) -> np.ndarray:
+def grid_affine(planes: Sequence[ImagePlane], layout: StackLayout) -> np.ndarray:
     """Affine of the regular grid in RAS+ mm for arrays ordered column, row, slice."""
     first = planes[0]
     affine = plane_affine(first.position, first.orientation, first.spacing, layout.distance)

@@ -9,22 +9,22 @@ from pathlib import Path
 
 from napari_sslseg.core.common.errors import GeometryError, VolumeError
 from napari_sslseg.core.scans.formats.dicom.dicomdir import listed_files
-from napari_sslseg.core.scans.formats.dicom.files import quietly
+from napari_sslseg.core.scans.formats.dicom.files import silence_pydicom
 from napari_sslseg.core.scans.formats.dicom.headers import Header, read_header
 from napari_sslseg.core.scans.formats.dicom.naming import (
-    direction,
+    nearest_plane,
     pseudonym,
-    series_mark,
+    series_hash,
+    series_title,
     short_hash,
     slug,
-    title,
 )
-from napari_sslseg.core.scans.formats.dicom.plane import Plane
+from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 from napari_sslseg.core.scans.formats.dicom.sorting import (
-    by_acquisition,
-    by_direction,
-    by_phase,
-    is_stray,
+    group_by_direction,
+    is_localizer_group,
+    split_acquisitions,
+    split_phases,
 )
 from napari_sslseg.core.scans.formats.dicom.stack import Stack
 from napari_sslseg.core.scans.series import Series
@@ -48,7 +48,7 @@ def dicom_series(files: Sequence[Path]) -> list[Series]:
         In the order of their names, which do not depend on where the files lie or what lies
         beside them. What is no volume has a ``problem``.
     """
-    with quietly():
+    with silence_pydicom():
         return _with_names_of_their_own(_sorted_into_series(files))
 
 
@@ -100,11 +100,11 @@ def _volumes(headers: list[Header]) -> list[Series]:
     files = [header.path for header in headers]
     path = files[0] if len(files) == 1 else Path(os.path.commonpath([f.parent for f in files]))
     first = headers[0]
-    where = f"The series {title(first)} in {path}"
-    name = "_".join([pseudonym(first), title(first), series_mark(headers)])
-    groups = by_direction([plane for header in headers for plane in header.planes])
-    strays = [plane for group in groups if is_stray(group, groups) for plane in group]
-    whole = [group for group in groups if not is_stray(group, groups)]
+    where = f"The series {series_title(first)} in {path}"
+    name = "_".join([pseudonym(first), series_title(first), series_hash(headers)])
+    groups = group_by_direction([plane for header in headers for plane in header.planes])
+    strays = [plane for group in groups if is_localizer_group(group, groups) for plane in group]
+    whole = [group for group in groups if not is_localizer_group(group, groups)]
     found: list[Series] = []
     if strays:
         problem = (
@@ -114,7 +114,7 @@ def _volumes(headers: list[Header]) -> list[Series]:
         )
         found.append(_problem(first, problem, path, _files(strays)))
     for group in whole:
-        here = f"{name}_{direction(group)}" if len(whole) > 1 else name
+        here = f"{name}_{nearest_plane(group)}" if len(whole) > 1 else name
         if LOCALIZER.search(first.text("SeriesDescription")) and len(group) < FEWEST:
             problem = f"{where} is a localizer by its description; choose the scan itself."
             found.append(replace(_problem(first, problem, path, _files(group)), is_scan=False))
@@ -138,15 +138,15 @@ def _volumes(headers: list[Header]) -> list[Series]:
     return found
 
 
-def _stacks(planes: list[Plane], where: str, path: Path) -> list[tuple[str, Stack]]:
+def _stacks(planes: list[ImagePlane], where: str, path: Path) -> list[tuple[str, Stack]]:
     """The volumes among planes of one direction, each with its phase."""
     found = []
-    for phase, part in by_phase(planes, where):
+    for phase, part in split_phases(planes, where):
         try:
             found.append((phase, Stack(part, where, path)))
         except VolumeError:
             # Acquisitions that lie apart leave a gap, but are whole by themselves.
-            apart = by_acquisition(part)
+            apart = split_acquisitions(part)
             if len(apart) == 1 or min(len(group) for _, group in apart) < 2:
                 raise
             found += [
@@ -156,7 +156,7 @@ def _stacks(planes: list[Plane], where: str, path: Path) -> list[tuple[str, Stac
     return found
 
 
-def _files(planes: Iterable[Plane]) -> tuple[Path, ...]:
+def _files(planes: Iterable[ImagePlane]) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(plane.path for plane in planes))
 
 
@@ -167,7 +167,7 @@ def _problem(
     files: tuple[Path, ...] = (),
 ) -> Series:
     return Series(
-        name="_".join([pseudonym(header), title(header)]),
+        name="_".join([pseudonym(header), series_title(header)]),
         subject=pseudonym(header),
         path=path or header.path,
         files=files or (header.path,),

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.dicom.pixels import stored_values
-from napari_sslseg.core.scans.formats.dicom.plane import Plane
+from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 
 # Planes of one direction differ by the rounding of the header alone.
 SAME_DIRECTION = 1e-3
@@ -37,20 +37,20 @@ PHASES = (
 APART = ("kind", "echo", "time-point", "b-value")
 
 
-def normal(plane: Plane) -> np.ndarray:
+def plane_normal(plane: ImagePlane) -> np.ndarray:
     """Unit normal of a plane in LPS, rows × columns."""
     vector = np.cross(plane.orientation[:3], plane.orientation[3:])
     return vector / np.linalg.norm(vector)
 
 
-def positions(planes: Sequence[Plane]) -> np.ndarray:
+def positions(planes: Sequence[ImagePlane]) -> np.ndarray:
     """Positions of planes along the normal of the first in mm, shape (n,)."""
-    return np.array([plane.position for plane in planes]) @ normal(planes[0])
+    return np.array([plane.position for plane in planes]) @ plane_normal(planes[0])
 
 
-def by_direction(planes: Sequence[Plane]) -> list[list[Plane]]:
+def group_by_direction(planes: Sequence[ImagePlane]) -> list[list[ImagePlane]]:
     """Planes of one direction, size and pixel size each, the most first."""
-    groups: list[list[Plane]] = []
+    groups: list[list[ImagePlane]] = []
     for plane in planes:
         for group in groups:
             first = group[0]
@@ -66,12 +66,12 @@ def by_direction(planes: Sequence[Plane]) -> list[list[Plane]]:
     return sorted(groups, key=len, reverse=True)
 
 
-def is_stray(group: Sequence[Plane], groups: Sequence[Sequence[Plane]]) -> bool:
+def is_localizer_group(group: Sequence[ImagePlane], groups: Sequence[Sequence[ImagePlane]]) -> bool:
     """Whether few planes lie across the others of their series, as those of a localizer do."""
     return len(groups) > 1 and len(group) < LEAST_PLANES_OF_A_DIRECTION
 
 
-def by_phase(planes: Sequence[Plane], where: str) -> list[tuple[str, list[Plane]]]:
+def split_phases(planes: Sequence[ImagePlane], where: str) -> list[tuple[str, list[ImagePlane]]]:
     """Volumes among planes of one direction, each with the phase that tells it from the others.
 
     A stack that the header names is a volume. Else an entry of the phase tells volumes apart if
@@ -83,7 +83,7 @@ def by_phase(planes: Sequence[Plane], where: str) -> list[tuple[str, list[Plane]
     VolumeError
         If planes lie at one position and nothing tells them apart.
     """
-    parts: list[tuple[str, list[Plane]]] = [("", without_copies(planes))]
+    parts: list[tuple[str, list[ImagePlane]]] = [("", without_copies(planes))]
     for name in PHASES:
         parts = [finer for part in parts for finer in _split(part, name)]
     parts = [(label, _without_same_images(part)) for label, part in parts]
@@ -92,20 +92,20 @@ def by_phase(planes: Sequence[Plane], where: str) -> list[tuple[str, list[Plane]
     return parts
 
 
-def by_acquisition(planes: Sequence[Plane]) -> list[tuple[str, list[Plane]]]:
+def split_acquisitions(planes: Sequence[ImagePlane]) -> list[tuple[str, list[ImagePlane]]]:
     """Planes of each acquisition, for stacks that lie apart from each other."""
     groups = _by_value(planes, "acquisition")
     return [(_label("acquisition", value, groups), group) for value, group in groups.items()]
 
 
-def without_copies(planes: Sequence[Plane]) -> list[Plane]:
+def without_copies(planes: Sequence[ImagePlane]) -> list[ImagePlane]:
     """Each plane once, where the same file was filed twice.
 
     An instance number alone does not tell a copy: tools that remove names may give all slices
     the same, and a processed series may keep those of its source.
     """
-    kept: list[Plane] = []
-    seen: dict[tuple[object, ...], Plane] = {}
+    kept: list[ImagePlane] = []
+    seen: dict[tuple[object, ...], ImagePlane] = {}
     for plane in planes:
         key = (plane.instance, plane.frame, plane.tile, plane.position)
         twin = seen.setdefault(key, plane)
@@ -114,7 +114,7 @@ def without_copies(planes: Sequence[Plane]) -> list[Plane]:
     return kept
 
 
-def _without_same_images(planes: list[Plane]) -> list[Plane]:
+def _without_same_images(planes: list[ImagePlane]) -> list[ImagePlane]:
     """Leave out planes whose pixels are those of another at the same position."""
     if len(places := _places(planes)) == len(planes):
         return planes
@@ -132,7 +132,7 @@ def _without_same_images(planes: list[Plane]) -> list[Plane]:
     return kept
 
 
-def _split(part: tuple[str, list[Plane]], name: str) -> list[tuple[str, list[Plane]]]:
+def _split(part: tuple[str, list[ImagePlane]], name: str) -> list[tuple[str, list[ImagePlane]]]:
     label, planes = part
     groups = _by_value(planes, name)
     if len(groups) == 1:
@@ -148,9 +148,9 @@ def _split(part: tuple[str, list[Plane]], name: str) -> list[tuple[str, list[Pla
     ]
 
 
-def _by_value(planes: Sequence[Plane], name: str) -> dict[str, list[Plane]]:
+def _by_value(planes: Sequence[ImagePlane], name: str) -> dict[str, list[ImagePlane]]:
     """Planes by the value of an entry of their phase, in the order of the values."""
-    groups: dict[str, list[Plane]] = defaultdict(list)
+    groups: dict[str, list[ImagePlane]] = defaultdict(list)
     for plane in planes:
         groups[plane.phase[PHASES.index(name)]].append(plane)
     return {value: groups[value] for value in sorted(groups, key=_in_order)}
@@ -163,7 +163,7 @@ def _in_order(value: str) -> tuple[float, str]:
         return float("inf"), value
 
 
-def _alike_stacks(groups: Iterable[Sequence[Plane]]) -> bool:
+def _alike_stacks(groups: Iterable[Sequence[ImagePlane]]) -> bool:
     """Whether each group is an evenly spaced stack, all of one length and spacing."""
     gaps = [np.diff(np.sort(positions(group))) for group in groups]
     if len({len(gap) for gap in gaps}) > 1 or len(gaps[0]) < LEAST_PLANES_OF_A_DIRECTION - 1:
@@ -185,11 +185,11 @@ def _label(name: str, value: str, groups: Mapping[str, object]) -> str:
     return f"{name}-{number:g}"
 
 
-def _places(planes: Sequence[Plane]) -> list[list[Plane]]:
+def _places(planes: Sequence[ImagePlane]) -> list[list[ImagePlane]]:
     """Planes by their position along the normal."""
     order = np.argsort(positions(planes), kind="stable")
     along = positions(planes)[order]
-    groups: list[list[Plane]] = []
+    groups: list[list[ImagePlane]] = []
     last = -np.inf
     for index, place in zip(order, along, strict=True):
         if groups and place - last <= SAME_PLACE_MM:
@@ -200,7 +200,7 @@ def _places(planes: Sequence[Plane]) -> list[list[Plane]]:
     return groups
 
 
-def _refuse_double(planes: list[Plane], where: str) -> None:
+def _refuse_double(planes: list[ImagePlane], where: str) -> None:
     double = [group for group in _places(planes) if len(group) > 1]
     if double:
         one, other = double[0][:2]
@@ -211,6 +211,6 @@ def _refuse_double(planes: list[Plane], where: str) -> None:
         )
 
 
-def plane_name(plane: Plane) -> str:
+def plane_name(plane: ImagePlane) -> str:
     """What a user knows a plane by."""
     return plane.path.name if plane.frame is None else f"frame {plane.frame + 1}"

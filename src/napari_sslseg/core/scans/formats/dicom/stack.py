@@ -10,15 +10,15 @@ from pydicom.dataset import Dataset
 from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.dicom.files import read_dataset
 from napari_sslseg.core.scans.formats.dicom.pixels import stored_values
-from napari_sslseg.core.scans.formats.dicom.plane import Plane
+from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 from napari_sslseg.core.scans.formats.dicom.regular import (
+    fit_regular_grid,
     grid_affine,
     labels_on_planes,
-    lay_out,
     resample,
 )
 from napari_sslseg.core.scans.formats.dicom.sorting import positions
-from napari_sslseg.core.scans.formats.image_file import finite
+from napari_sslseg.core.scans.formats.image_file import check_finite
 from napari_sslseg.core.scans.geometry import Geometry
 
 # More pixels than any scanner's image has: a header that lies.
@@ -46,11 +46,11 @@ class Stack:
 
     frames = 1
 
-    def __init__(self, planes: Sequence[Plane], where: str, path: Path) -> None:
+    def __init__(self, planes: Sequence[ImagePlane], where: str, path: Path) -> None:
         order = np.argsort(positions(planes), kind="stable")
         self.planes = tuple(planes[index] for index in order)
         self.path = path
-        self.layout = lay_out(self.planes, where)
+        self.layout = fit_regular_grid(self.planes, where)
         rows, columns = np.array(self.planes[0].shape) + self.layout.margin.sum(0)
         if rows * columns > MOST_PIXELS or rows * columns * self.layout.count > MOST_VOXELS:
             raise VolumeError(
@@ -106,7 +106,7 @@ class Stack:
             np.add(values, offset, out=out[number], casting="unsafe", dtype=out.dtype)
         if self.layout.resampled:
             out = resample(out, self.layout)
-        return finite(out, self.path).transpose(2, 1, 0)
+        return check_finite(out, self.path).transpose(2, 1, 0)
 
     def on_planes(self, labels: np.ndarray) -> np.ndarray:
         """Labels of the source grid on the planes, shape (planes, rows, columns)."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning
 from napari_sslseg.core.scans.formats.dicom.plane import plane_affine
-from napari_sslseg.core.scans.formats.dicom.regular import Layout
-from napari_sslseg.core.scans.formats.dicom.sorting import normal
+from napari_sslseg.core.scans.formats.dicom.regular import StackLayout
+from napari_sslseg.core.scans.formats.dicom.sorting import plane_normal
 from napari_sslseg.core.scans.formats.dicom.stack import Stack
 from napari_sslseg.core.scans.geometry import LPS_TO_RAS, Geometry
 
@@ -20,7 +20,7 @@ OFF_VOXELS = 0.2
 
 
 @dataclass(frozen=True)
-class Frame:
+class LabelFrame:
     """An image plane: where it lies in LPS mm, and its size.
 
     Parameters
@@ -45,7 +45,7 @@ class Frame:
         return plane_affine(self.position, self.orientation, self.spacing, distance)
 
 
-class Grid:
+class LabelGrid:
     """The voxels of a scan that frames are placed on.
 
     Of a scan that was resampled, frames are placed on the planes as they were acquired.
@@ -66,9 +66,9 @@ class Grid:
         if self.stack is not None:
             planes = self.stack.planes
             self.shape = (planes[0].shape[1], planes[0].shape[0], len(planes))
-            self._along = np.array([plane.position for plane in planes]) @ normal(planes[0])
+            self._along = np.array([plane.position for plane in planes]) @ plane_normal(planes[0])
 
-    def indices(self, frame: Frame, pixels: np.ndarray, path: Path, name: str) -> np.ndarray:
+    def indices(self, frame: LabelFrame, pixels: np.ndarray, path: Path, name: str) -> np.ndarray:
         """Flat indices of the voxels under pixels of a frame.
 
         Parameters
@@ -123,7 +123,7 @@ class Grid:
         to_voxels = self._to_voxels(points.mean(0))[0] @ LPS_TO_RAS
         found = points @ to_voxels[:3, :3].T + to_voxels[:3, 3]
         if self.stack is not None:
-            along = points @ normal(self.stack.planes[0])
+            along = points @ plane_normal(self.stack.planes[0])
             gaps = np.diff(self._along)
             before = np.searchsorted(self._along, along, side="right") - 1
             before = np.clip(before, 0, len(gaps) - 1)
@@ -135,9 +135,9 @@ class Grid:
         if self.stack is None:
             return self._inverse, 0.0
         # Each plane has its own place within the plane, so each is a grid of one slice.
-        number = int(np.abs(self._along - point @ normal(self.stack.planes[0])).argmin())
+        number = int(np.abs(self._along - point @ plane_normal(self.stack.planes[0])).argmin())
         plane = self.stack.planes[number]
-        own = Frame(plane.position, plane.orientation, plane.spacing, plane.shape)
+        own = LabelFrame(plane.position, plane.orientation, plane.spacing, plane.shape)
         return np.linalg.inv(own.affine(self.stack.layout.distance)), float(number)
 
     def regular(self, labels: np.ndarray) -> np.ndarray:
@@ -147,7 +147,7 @@ class Grid:
         return _onto_grid(labels.transpose(2, 1, 0), self.stack.layout, self.geometry.shape)
 
 
-def _onto_grid(planes: np.ndarray, layout: Layout, shape: tuple[int, int, int]) -> np.ndarray:
+def _onto_grid(planes: np.ndarray, layout: StackLayout, shape: tuple[int, int, int]) -> np.ndarray:
     """Labels on the planes as acquired, on the regular grid: each slice from the nearest plane."""
     out = np.zeros(shape[::-1], planes.dtype)
     for labels, (nearest, window) in zip(out, _windows(layout, planes.shape[1:]), strict=True):
@@ -155,7 +155,7 @@ def _onto_grid(planes: np.ndarray, layout: Layout, shape: tuple[int, int, int]) 
     return out.transpose(2, 1, 0)
 
 
-def count_beside(labels: np.ndarray, stack: Stack) -> int:
+def count_outside(labels: np.ndarray, stack: Stack) -> int:
     """How many labelled voxels of the source grid lie where no image plane of a scan reaches."""
     if not stack.layout.margin.any():
         return 0
@@ -166,7 +166,9 @@ def count_beside(labels: np.ndarray, stack: Stack) -> int:
     )
 
 
-def _windows(layout: Layout, shape: tuple[int, ...]) -> Iterator[tuple[int, tuple[slice, slice]]]:
+def _windows(
+    layout: StackLayout, shape: tuple[int, ...]
+) -> Iterator[tuple[int, tuple[slice, slice]]]:
     """For each slice of the regular grid the nearest plane, and the rows and columns of it."""
     for number in range(layout.count):
         nearest = int(np.abs(layout.along - layout.distance * number).argmin())
@@ -174,7 +176,9 @@ def _windows(layout: Layout, shape: tuple[int, ...]) -> Iterator[tuple[int, tupl
         yield nearest, (slice(row, row + shape[0]), slice(column, column + shape[1]))
 
 
-def paint(shape: tuple[int, ...], voxels: Mapping[int, np.ndarray], path: Path) -> np.ndarray:
+def paint_labels(
+    shape: tuple[int, ...], voxels: Mapping[int, np.ndarray], path: Path
+) -> np.ndarray:
     """One label map of structures that may overlap; the smaller one stays where they do.
 
     A lesion in an organ, or an organ in the body, is so kept whatever the order in the file.
@@ -207,7 +211,7 @@ MOST_MM = 5000.0
 MOST_VOXELS = 2**30
 
 
-def grid_of_frames(frames: Sequence[Frame], path: Path) -> Geometry:
+def grid_of_frames(frames: Sequence[LabelFrame], path: Path) -> Geometry:
     """The regular grid that frames lie on, with the slices that hold nothing and were left out.
 
     Raises

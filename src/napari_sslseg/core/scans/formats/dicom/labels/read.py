@@ -8,7 +8,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
-from napari_sslseg.core.scans.formats.dicom.files import read_dataset, refusing_damage
+from napari_sslseg.core.scans.formats.dicom.files import read_dataset, reraise_dicom_errors
 from napari_sslseg.core.scans.formats.dicom.headers import SEGMENTATIONS, STRUCTURES
 from napari_sslseg.core.scans.formats.dicom.labels.read_rtstruct import (
     read_structures,
@@ -63,7 +63,7 @@ def read_label_file(
 def read_names(path: Path) -> dict[int, str]:
     """Name of each label value of a DICOM segmentation or structure set."""
     dataset, kind = _opened(path)
-    with refusing_damage(path, "header"):
+    with reraise_dicom_errors(path, "header"):
         return structure_labels(dataset) if kind == STRUCTURES else segment_labels(dataset)
 
 
@@ -85,7 +85,7 @@ def referenced_series(path: Path, series: Sequence[Series]) -> list[Series]:
     """
     dataset, _ = _opened(path)
     stacks = [(item, item.image) for item in series if isinstance(item.image, Stack)]
-    with refusing_damage(path, "references"):
+    with reraise_dicom_errors(path, "references"):
         parts = ("PerFrameFunctionalGroupsSequence", "ROIContourSequence")
         drawn_on = {image for part in parts for image in _images(dataset.get(part) or [])}
         listed = set(_images([dataset]))
@@ -125,7 +125,7 @@ def _shows(stack: Stack, images: set[tuple[str, int | None]]) -> bool:
 
 def _opened(path: Path) -> tuple[Dataset, str]:
     dataset = read_dataset(path, everything=True)
-    with refusing_damage(path, "header"):
+    with reraise_dicom_errors(path, "header"):
         kind = str(dataset.get("SOPClassUID", ""))
     if kind not in (*SEGMENTATIONS, STRUCTURES):
         raise VolumeError(
@@ -139,7 +139,7 @@ def _compare_origin(path: Path, dataset: Dataset, header: object) -> None:
     """Warn if labels neither share the origin of the scan's coordinates nor refer to its series."""
     if not isinstance(header, Stack):
         return
-    with refusing_damage(path, "header"):
+    with reraise_dicom_errors(path, "header"):
         scan = read_dataset(header.files[0])
         wanted = {
             str(scan.get(keyword))

@@ -10,8 +10,12 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
-from napari_sslseg.core.scans.formats.dicom.files import refusing_damage
-from napari_sslseg.core.scans.formats.dicom.labels.placing import OFF_VOXELS, Grid, paint
+from napari_sslseg.core.scans.formats.dicom.files import reraise_dicom_errors
+from napari_sslseg.core.scans.formats.dicom.labels.placing import (
+    OFF_VOXELS,
+    LabelGrid,
+    paint_labels,
+)
 from napari_sslseg.core.scans.geometry import Geometry
 
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -63,7 +67,7 @@ def read_structures(
     ndarray
         Labels in the source grid.
     """
-    with refusing_damage(path, "contours"):
+    with reraise_dicom_errors(path, "contours"):
         contours, left_out = _contours(path, dataset)
     if left_out:
         warnings.warn(
@@ -71,13 +75,13 @@ def read_structures(
             ScanWarning,
             stacklevel=4,
         )
-    grid = Grid(geometry, header)
+    grid = LabelGrid(geometry, header)
     placed = {value: [grid.places(points) for points in parts] for value, parts in contours.items()}
     spread = [np.ptp(points, axis=0) for parts in placed.values() for points in parts]
     # The slices are those of the planes of the contours, whatever the order of the axes.
     axis = int(np.sum(spread, axis=0).argmin()) if spread and grid.stack is None else 2
     voxels = {value: _filled(parts, axis, grid.shape, path) for value, parts in placed.items()}
-    return grid.regular(paint(grid.shape, voxels, path))
+    return grid.regular(paint_labels(grid.shape, voxels, path))
 
 
 def _contours(path: Path, dataset: Dataset) -> tuple[dict[int, list[np.ndarray]], int]:

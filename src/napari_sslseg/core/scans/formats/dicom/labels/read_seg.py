@@ -13,8 +13,13 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import ScanWarning, VolumeError
-from napari_sslseg.core.scans.formats.dicom.files import refusing_damage
-from napari_sslseg.core.scans.formats.dicom.labels.placing import Frame, Grid, grid_of_frames, paint
+from napari_sslseg.core.scans.formats.dicom.files import reraise_dicom_errors
+from napari_sslseg.core.scans.formats.dicom.labels.placing import (
+    LabelFrame,
+    LabelGrid,
+    grid_of_frames,
+    paint_labels,
+)
 from napari_sslseg.core.scans.formats.dicom.labels.write_seg import MANUFACTURER, VALUE_TEXT
 from napari_sslseg.core.scans.formats.dicom.pixels import DAMAGED
 from napari_sslseg.core.scans.formats.dicom.stack import MOST_PIXELS
@@ -68,10 +73,10 @@ def read_segmentation(
     geometry : Geometry
         The grid.
     """
-    with refusing_damage(path, "header"):
+    with reraise_dicom_errors(path, "header"):
         frames, numbers = _frames(path, dataset)
         values = segment_values(dataset)
-    grid = Grid(like or grid_of_frames(frames, path), header if like is not None else None)
+    grid = LabelGrid(like or grid_of_frames(frames, path), header if like is not None else None)
     found: dict[int, list[np.ndarray]] = defaultdict(list)
     with closing(_pixels(path, dataset, frames[0].shape, len(frames))) as all_pixels:
         for index, pixels in enumerate(all_pixels):
@@ -83,7 +88,9 @@ def read_segmentation(
                     )
                 voxels = grid.indices(frames[index], inside, path, f"Frame {index + 1}")
                 found[values[number]].append(voxels)
-    labels = paint(grid.shape, {v: np.concatenate(parts) for v, parts in found.items()}, path)
+    labels = paint_labels(
+        grid.shape, {v: np.concatenate(parts) for v, parts in found.items()}, path
+    )
     return grid.regular(labels), grid.geometry
 
 
@@ -100,7 +107,7 @@ def _parts(
         yield int(value), np.flatnonzero(pixels == value)
 
 
-def _frames(path: Path, dataset: Dataset) -> tuple[list[Frame], list[int] | None]:
+def _frames(path: Path, dataset: Dataset) -> tuple[list[LabelFrame], list[int] | None]:
     """Where each frame lies, and its segment; None where the pixels tell the segment."""
     groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
     tiled = str(dataset.get("DimensionOrganizationType", "")).startswith("TILED")
@@ -143,7 +150,7 @@ def _find(sequence: str, keyword: str, *groups: Dataset) -> Any:
     return None
 
 
-def _frame(path: Path, shape: tuple[int, int], group: Dataset, shared: Dataset) -> Frame:
+def _frame(path: Path, shape: tuple[int, int], group: Dataset, shared: Dataset) -> LabelFrame:
     place = [
         _find("PlanePositionSequence", "ImagePositionPatient", group, shared),
         _find("PlaneOrientationSequence", "ImageOrientationPatient", group, shared),
@@ -168,7 +175,7 @@ def _frame(path: Path, shape: tuple[int, int], group: Dataset, shared: Dataset) 
         for keyword in ("SpacingBetweenSlices", "SliceThickness")
     ]
     distance, thickness = (value if 0 < value < np.inf else None for value in lengths)
-    return Frame(position, orientation, spacing, shape, distance, thickness)
+    return LabelFrame(position, orientation, spacing, shape, distance, thickness)
 
 
 def _pixels(
@@ -184,7 +191,7 @@ def _pixels(
             stacklevel=5,
         )
     advice = f"{DAMAGED}, or convert it to an uncompressed one"
-    with refusing_damage(path, "pixels", advice=advice):
+    with reraise_dicom_errors(path, "pixels", advice=advice):
         number = 0
         for number, pixels in enumerate(_stored(path, dataset, shape), 1):
             if pixels.shape != shape or number > count:

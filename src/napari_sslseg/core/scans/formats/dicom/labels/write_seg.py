@@ -14,12 +14,16 @@ from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import ScanWarning, VolumeError
-from napari_sslseg.core.scans.class_codes import TISSUE, Algorithm, SegmentClass, described
-from napari_sslseg.core.scans.formats.dicom.files import quietly, read_dataset, refusing_damage
-from napari_sslseg.core.scans.formats.dicom.labels.placing import count_beside
-from napari_sslseg.core.scans.formats.dicom.plane import Plane
+from napari_sslseg.core.scans.class_codes import TISSUE, Algorithm, SegmentClass, describe_classes
+from napari_sslseg.core.scans.formats.dicom.files import (
+    read_dataset,
+    reraise_dicom_errors,
+    silence_pydicom,
+)
+from napari_sslseg.core.scans.formats.dicom.labels.placing import count_outside
+from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 from napari_sslseg.core.scans.formats.dicom.stack import Stack
-from napari_sslseg.core.scans.formats.image_file import refusing
+from napari_sslseg.core.scans.formats.image_file import reraise_parser_errors
 from napari_sslseg.core.scans.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -77,7 +81,7 @@ def write_segmentation(
             "A DICOM segmentation (.dcm) refers to the DICOM series under the labels, and these "
             "lie on another kind of scan; load the series, or save them as .nii.gz."
         )
-    beside = count_beside(source, header)
+    beside = count_outside(source, header)
     if beside:
         warnings.warn(
             f"{beside} labelled voxels lie beside the images of {header.path}, in the margin of a "
@@ -87,7 +91,9 @@ def write_segmentation(
         )
     planes, masks = list(header.planes), header.on_planes(source)
     values = {int(value) for mask in masks for value in np.unique(mask)}
-    segments = described(values, classes, algorithm) or described([1], None, algorithm)
+    segments = describe_classes(values, classes, algorithm) or describe_classes(
+        [1], None, algorithm
+    )
     if len(segments) > MOST_SEGMENTS:
         raise VolumeError(
             f"{path.name} cannot hold {len(segments)} classes; save them as .nii.gz instead."
@@ -100,7 +106,10 @@ def write_segmentation(
         # A file without any frame is none; one empty frame says as much as all of them.
         planes, stored = planes[:1], stored[:1]
     first = header.files[0]
-    with _privately(), refusing(first, "the source of a DICOM segmentation", advice=_ADVICE):
+    with (
+        _privately(),
+        reraise_parser_errors(first, "the source of a DICOM segmentation", advice=_ADVICE),
+    ):
         sources = {file: read_dataset(file) for file in header.files}
         _check(header, sources)
         frame_of_reference = sources[first].get("FrameOfReferenceUID") or _new_uid()
@@ -115,7 +124,7 @@ def write_segmentation(
         )
         _state_distance(segmentation, header)
         _refer(segmentation, planes, sources)
-    with _privately(), refusing_damage(first, "patient and study", advice=_ADVICE):
+    with _privately(), reraise_dicom_errors(first, "patient and study", advice=_ADVICE):
         _copy_patient(segmentation, read_dataset(first, everything=True))
     with _privately():
         segmentation.save_as(path, enforce_file_format=True)
@@ -131,7 +140,7 @@ def _privately() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
-        with quietly(), config.disable_value_validation():
+        with silence_pydicom(), config.disable_value_validation():
             yield
     finally:
         logger.setLevel(level)
@@ -156,7 +165,7 @@ def _check(stack: Stack, sources: Mapping[Path, Dataset]) -> None:
                 )
 
 
-def _stand_in(plane: Plane, number: int, source: Dataset, frame_of_reference: str) -> Dataset:
+def _stand_in(plane: ImagePlane, number: int, source: Dataset, frame_of_reference: str) -> Dataset:
     """Describe a plane to highdicom as a single image without a patient.
 
     So all series look alike to it: classic ones, multi-frame ones, and those of several files
@@ -267,7 +276,9 @@ def _state_distance(segmentation: Dataset, stack: Stack) -> None:
         del measures.SpacingBetweenSlices
 
 
-def _refer(segmentation: Dataset, planes: list[Plane], sources: Mapping[Path, Dataset]) -> None:
+def _refer(
+    segmentation: Dataset, planes: list[ImagePlane], sources: Mapping[Path, Dataset]
+) -> None:
     """Refer to the true files and frames where highdicom referred to their stand-ins."""
     true = {f"2.25.{number + 1}": plane for number, plane in enumerate(planes)}
     for group in segmentation.PerFrameFunctionalGroupsSequence:
