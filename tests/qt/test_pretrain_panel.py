@@ -197,9 +197,9 @@ def names(panel):
 
 def test_pictures_follow_what_is_chosen_and_the_slice(panel, session, qtbot):
     assert names(panel) == ["original", "corrupted", "mask"]
-    assert "3 scans of 3 patients, 36 axial slices" in panel.preflight.text()
-    qtbot.waitUntil(lambda: "Computes on" in panel.preflight.text(), timeout=SECONDS)
-    assert "known after the first steps" in panel.preflight.text()
+    assert "3 scans of 3 patients, 36 axial slices" in panel.estimate.text()
+    qtbot.waitUntil(lambda: "Runs on" in panel.estimate.text(), timeout=SECONDS)
+    assert "known after the first steps" in panel.estimate.text()
     first = panel.strip.shown[0].pixels
     panel.scene.go_to(2)
     qtbot.waitUntil(lambda: not np.array_equal(panel.strip.shown[0].pixels, first))
@@ -221,7 +221,7 @@ def test_a_setting_that_cannot_be_is_told_and_nothing_starts(panel, qtbot):
     typed(form, "min_area", "3")
     assert form.problem("min_area") == "Must be at most 0.9."
     qtbot.waitUntil(lambda: not panel.box.start.isEnabled())
-    assert "Advanced" in panel.preflight.text()
+    assert "Advanced" in panel.estimate.text()
     typed(form, "min_area", "0.2")
     qtbot.waitUntil(panel.box.start.isEnabled)
     # Patches that are too large for the slices are found out by the preview.
@@ -230,6 +230,18 @@ def test_a_setting_that_cannot_be_is_told_and_nothing_starts(panel, qtbot):
     assert panel.note.text().startswith("⚠ ")
     panel.form.patch.setCurrentIndex(0)
     qtbot.waitUntil(panel.box.start.isEnabled)
+
+
+def test_the_batch_size_follows_the_network_unless_it_was_chosen(panel, session, qtbot):
+    form = panel.form
+    assert (form.batch.value(), form.batch.suffix()) == (16, " slices")
+    form.network.setCurrentIndex(form.network.findData("dense3d"))
+    assert (form.batch.value(), form.batch.suffix()) == (2, " crops")
+    assert form.plan().training_settings().batch_size == 2
+    form.batch.setValue(3)
+    form.network.setCurrentIndex(form.network.findData("tiny"))
+    assert form.batch.value() == 3
+    assert form.plan().training_settings().batch_size == 3
 
 
 def test_a_training_is_started_paused_stopped_and_gone_on_with(panel, session, qtbot):
@@ -299,7 +311,7 @@ def test_a_run_that_a_crash_left_is_offered_when_the_project_opens(
     panel = PretrainPanel(session, Scene(session, viewer))
     qtbot.addWidget(panel)
     panel.show()
-    assert panel.preflight.text() == "" or "⚠" in panel.preflight.text()
+    assert panel.estimate.text() == "" or "⚠" in panel.preflight.text()
     assert session.open(tmp_path / "project")
     pump_until_idle(session, qtbot)
     assert panel.runs.button.text().replace("&", "") == "Go on with pretrain-007"

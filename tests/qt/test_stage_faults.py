@@ -211,7 +211,7 @@ def test_no_scan_is_left_to_train_on(person, tmp_path):
         person.pick(name)
         person.dock.panels["Scans"].list.use.activated.emit(1)
     panel = person.step("Pretrain")
-    person.until(lambda: panel.preflight.text().startswith("⚠"))
+    person.until(lambda: panel.estimate.text().startswith("⚠"))
     assert not panel.box.start.isEnabled()
     assert person.dock.session.next_step() == HELD_OUT
     person.dock.show_step("Train")

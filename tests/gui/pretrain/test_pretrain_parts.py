@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -14,23 +15,28 @@ from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Step
 from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.scans.volume import Volume
-from napari_sslseg.core.settings.pretext.registry import make_task
+from napari_sslseg.core.settings.networks import NETWORK_NAMES, named_network
+from napari_sslseg.core.settings.pretext.context import ContextRestoration
+from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
+from napari_sslseg.core.settings.training import default_training
+from napari_sslseg.core.stages.pretrain import sample_size
 from napari_sslseg.gui.model import jobs
 from napari_sslseg.gui.model.latest import Latest
 from napari_sslseg.gui.model.run_lines import run_lines, time_like
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.model.words import short
-from napari_sslseg.gui.pretrain.plan import (
-    PretrainPlan,
-    TrainingData,
-    pretext_choices,
-    sample_size_of,
-    training_data_of,
-)
+from napari_sslseg.gui.pretrain.methods import pretrain_methods
+from napari_sslseg.gui.pretrain.plan import PretrainPlan
 from napari_sslseg.gui.pretrain.preview_maker import PreviewMaker, PreviewRequest, pixel_size
 from napari_sslseg.gui.pretrain.tiles import limits, outline, tiles, to_bytes
+from napari_sslseg.gui.pretrain.training_data import (
+    TrainingData,
+    training_data_of,
+    training_sample_size,
+)
 from napari_sslseg.gui.widgets.curves import Curve
 from napari_sslseg.gui.widgets.eta import Eta, duration, time_range
 from small_scans import write_small_scans
@@ -221,9 +227,9 @@ def test_views_and_a_matrix_of_similarities_are_shown():
 def test_whatever_is_offered_can_be_previewed_and_begun():
     volume, _ = core.make_patient(0, "MR", shape=(8, 64, 80))
     maker = PreviewMaker()
-    for choice in pretext_choices():
-        plan = PretrainPlan(choice, network=None if choice.preset else "tiny")
-        assert plan.problem(FOUND) is None, choice
+    for method in pretrain_methods():
+        plan = PretrainPlan(method, network=None if method.preset else "tiny")
+        assert plan.problem(FOUND) is None, method
         prepared = plan.prepared("MR", "axial")
         request = PreviewRequest(
             volume,
@@ -236,28 +242,28 @@ def test_whatever_is_offered_can_be_previewed_and_begun():
         made = maker(request)
         names = [tile.name for tile in made]
         assert names[:1] == ["original"] or plan.task_name() == "polycl"
-        if not choice.preset:
-            assert plan.task((64, 80)).kind == choice.key
+        if not method.preset:
+            assert plan.task((64, 80)).kind == method.key
             assert plan.settings("MR", "axial").training.steps == 1000
 
 
 def test_what_needs_masks_or_an_earlier_run_is_not_offered():
-    keys = {choice.key for choice in pretext_choices()}
+    keys = {method.key for method in pretrain_methods()}
     assert not keys & {"siamese", "polycl", "local-contrast", "polycl-o", "polycl-m"}
     assert not any("dhere" in key for key in keys)
     assert {"context-restoration", "umapathy-2022-contrastive", "polycl-s"} <= keys
-    first = pretext_choices()[0]
+    first = pretrain_methods()[0]
     assert (first.key, first.label) == (
         "context-restoration", "Restore swapped patches (recommended)",
     )  # fmt: skip
-    assert all(choice.about.endswith(".") for choice in pretext_choices())
+    assert all(method.about.endswith(".") for method in pretrain_methods())
 
 
 def test_what_cannot_work_is_said_before_the_start():
-    by_key = {choice.key: choice for choice in pretext_choices()}
+    by_key = {method.key: method for method in pretrain_methods()}
     mae, contrast = by_key["mae"], by_key["global-contrast"]
-    assert "add scans" in PretrainPlan(mae).problem(TrainingData())
-    assert "one kind" in PretrainPlan(mae).problem(replace(FOUND, modalities=("CT", "MR")))
+    assert "step 1" in PretrainPlan(mae).problem(TrainingData())
+    assert "one modality" in PretrainPlan(mae).problem(replace(FOUND, modalities=("CT", "MR")))
     assert "axial" in PretrainPlan(mae, network="dense3d").problem(replace(FOUND, plane="coronal"))
     assert PretrainPlan(mae, network="dense3d").problem(FOUND) is None
     assert "global-contrast" in PretrainPlan(contrast, network="dense3d").problem(FOUND)
@@ -266,15 +272,15 @@ def test_what_cannot_work_is_said_before_the_start():
 
 
 def test_a_preset_takes_length_network_and_plane_in_all_stages():
-    choice = next(c for c in pretext_choices() if c.key == "umapathy-2022-contrastive")
-    preset = PretrainPlan(choice, steps=7, network="tiny", training={"batch_size": 4}).preset(
+    method = next(m for m in pretrain_methods() if m.key == "umapathy-2022-contrastive")
+    preset = PretrainPlan(method, steps=7, network="tiny", training={"batch_size": 4}).preset(
         "coronal"
     )
     assert [stage.settings.training.steps for stage in preset.stages] == [7, 7]
     assert {stage.settings.training.batch_size for stage in preset.stages} == {4}
     assert preset.network.widths == (8, 16, 32)
     assert preset.mr.plane == "coronal"
-    assert PretrainPlan(choice, steps=None, network=None).preset("axial").network.kind == "umapathy"
+    assert PretrainPlan(method, steps=None, network=None).preset("axial").network.kind == "umapathy"
 
 
 def test_the_preview_is_that_of_the_training():
@@ -324,6 +330,53 @@ def test_a_picture_of_256_pixels_is_made_quickly():
     assert min(seconds[1:]) < 0.1
 
 
+# Patch size and batch size are those of core
+
+
+def write_fine_scan(path):
+    """Write slices of 512 x 512 pixels of 0.5 mm: 128 x 128 pixels at a spacing of 2 mm."""
+    data = np.random.default_rng(0).integers(0, 200, (512, 512, 3)).astype(np.uint8)
+    nib.save(nib.Nifti1Image(data, np.diag([0.5, 0.5, 3.0, 1.0])), path)
+
+
+@pytest.mark.parametrize("spacing", ["keep", 2.0])
+@pytest.mark.parametrize("early", [False, True], ids=["spacing in the record", "early project"])
+def test_the_patch_size_is_that_of_the_command_line(tmp_path, spacing, early):
+    write_fine_scan(tmp_path / "fine.nii.gz")
+    settings = default_preprocessing("MR", 2).model_copy(update={"spacing": spacing})
+    with Project.create(tmp_path / "project") as project:
+        project.add_scans(tmp_path / "fine.nii.gz")
+        if early:  # Projects of early versions hold no voxel sizes.
+            project._change_scan("fine", spacing=None)
+        size = training_sample_size(project, settings)
+    expected = sample_size([tmp_path / "fine.nii.gz"], settings)
+    assert size == expected == ((128, 128) if spacing == 2.0 else (512, 512))
+    sides = {make_task("context-restoration", found).patch_size for found in (size, expected)}
+    assert sides == ({8} if spacing == 2.0 else {32})
+
+
+def test_networks_of_volumes_have_the_batch_size_of_core():
+    method = next(m for m in pretrain_methods() if m.key == "mae")
+    for name in NETWORK_NAMES:
+        plan, network = PretrainPlan(method, network=name), named_network(name)
+        expected = default_training("pretrain", network.dimensions)
+        assert plan.training_settings() == expected
+        assert plan.settings("MR", "axial").training.batch_size == expected.batch_size
+    assert PretrainPlan(method, network="dense3d").training_settings().batch_size == 2
+    assert PretrainPlan(method, network="small").training_settings().batch_size == 16
+
+
+def test_a_task_that_is_registered_is_offered(monkeypatch):
+    class Toy(ContextRestoration):
+        """Toy task."""
+
+        title = "Toy title"
+
+    monkeypatch.setitem(TASKS, "toy", Toy)
+    (method,) = [m for m in pretrain_methods() if m.key == "toy"]
+    assert (method.label, method.about) == ("Toy title", "Toy task.")
+
+
 # Runs
 
 
@@ -342,11 +395,11 @@ def session(tmp_path):
 
 def test_a_preset_of_two_stages_is_stopped_and_gone_on_with(session, monkeypatch):
     monkeypatch.setattr(jobs, "QUIET", 0.0)  # To hear of the second step at once.
-    choice = next(c for c in pretext_choices() if c.key == "umapathy-2022-contrastive")
+    method = next(m for m in pretrain_methods() if m.key == "umapathy-2022-contrastive")
     training = {"batch_size": 4, "checkpoint_seconds": 0.01, "checkpoint_share": 1.0}
-    plan = PretrainPlan(choice, steps=6, network="tiny", training=training)
+    plan = PretrainPlan(method, steps=6, network="tiny", training=training)
     assert training_data_of(session.project).slices == 24
-    size = sample_size_of(session.project, plan.prepared("MR", "axial"))
+    size = training_sample_size(session.project, plan.prepared("MR", "axial"))
     assert size == (48, 48)
     steps = []
 
@@ -409,7 +462,7 @@ def test_the_machine_is_told_in_plain_words():
 
     found = describe_device("cpu")
     assert found.devices[:2] == ("auto", "cpu")
-    assert found.words.startswith("Computes on the processor (")
+    assert found.description.startswith("Runs on the CPU (")
     if sys.platform == "linux":
-        free = float(re.search(r", ([\d.]+) GB of memory free\)", found.words)[1])
+        free = float(re.search(r", ([\d.]+) GB of memory free\)", found.description)[1])
         assert 0 < free < 100_000

@@ -1,30 +1,42 @@
-"""What to learn from unlabelled scans, and how: the controls of it."""
+"""Form for a pretraining: method, length, network and advanced settings."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
+from napari_sslseg.core.settings.networks import NETWORK_NAMES, named_network
+from napari_sslseg.core.settings.pretext.registry import PATCH_SIDES, TASKS, make_task
 from napari_sslseg.core.settings.stages import PretrainSettings
-from napari_sslseg.core.settings.training import Training
-from napari_sslseg.gui.pretrain.plan import (
-    LEFT_OUT,
+from napari_sslseg.core.settings.training import MOST_STEPS, Training
+from napari_sslseg.gui.model.run_choices import (
+    DEFAULT_NETWORK,
+    LENGTH_TITLES,
     LENGTHS,
-    NETWORKS,
-    PretextChoice,
-    PretrainPlan,
-    TrainingData,
-    pretext_choices,
+    network_text,
 )
+from napari_sslseg.gui.pretrain.methods import NOT_OFFERED_HINT, PretrainMethod, pretrain_methods
+from napari_sslseg.gui.pretrain.plan import PretrainPlan
+from napari_sslseg.gui.pretrain.training_data import TrainingData
 from napari_sslseg.gui.widgets.foldable import Foldable
-from napari_sslseg.gui.widgets.forms import SettingsForm
+from napari_sslseg.gui.widgets.forms import SettingsForm, bounds
+from napari_sslseg.gui.widgets.inputs import add_item, spin_box
 from napari_sslseg.gui.widgets.quiet import QuietComboBox, QuietSpinBox
 
-PATCHES = (4, 8, 16, 32, 64)
-MOST_STEPS = 10_000_000
+if TYPE_CHECKING:
+    from napari_sslseg.core.settings.presets.preset import Preset
+
+PATCHES = (4, *PATCH_SIDES)
+"""Sides of patches in pixels; 4 is for scans with small slices."""
+
 PAPER = "As in the paper"
-LENGTH_WORDS = {"quick": "Quick look", "usual": "Usual", "long": "Long"}
+OTHER_LENGTH = 0
+
+_HIDDEN_OPTIONS = ("kind", "patch_size", "selection", "organ_slices")
+_HIDDEN_TRAINING = ("steps", "epochs", "batch_size")
+
+Part = tuple[str, Any, tuple[str, ...]]
+"""Title, settings and hidden fields of a part of the advanced settings."""
 
 
 class PretrainForm(QWidget):
@@ -33,29 +45,71 @@ class PretrainForm(QWidget):
     Attributes
     ----------
     changed : Signal
-        Something was changed; :meth:`plan` tells what is chosen now.
+        A setting changed; :meth:`plan` returns the current ones.
     """
 
     changed = Signal()
 
     def __init__(self) -> None:
         super().__init__()
-        self.ground = TrainingData()
-        self.pretext_choices = {choice.key: choice for choice in pretext_choices()}
+        self.data = TrainingData()
+        self.methods = {method.key: method for method in pretrain_methods()}
         self._forms: dict[str, SettingsForm] = {}
         self._built: Any = None
         self._quiet = False
+        self._default_batch = Training().batch_size
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        self.what = self._combo("what", "What to learn", LEFT_OUT)
-        self._fill_what()
+        self._add_method(layout)
+        layout.addLayout(self._make_rows())
+        self._add_advanced(layout)
+        self._connect()
+        self._method_changed()
+
+    def _add_method(self, layout: QVBoxLayout) -> None:
+        self.what = _combo("what", "Pretraining method", NOT_OFFERED_HINT)
+        separated = False
+        for method in self.methods.values():
+            if method.preset and not separated:
+                self.what.insertSeparator(self.what.count())
+                separated = True
+            self.what.addItem(method.label, method.key)
         self.about = QLabel()
         self.about.setObjectName("about")
         self.about.setWordWrap(True)
         layout.addWidget(self.what)
         layout.addWidget(self.about)
-        layout.addLayout(self._make_rows())
+
+    def _make_rows(self) -> QFormLayout:
+        rows = self.rows = QFormLayout()
+        rows.setVerticalSpacing(4)
+        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self.length = _combo(
+            "length", "Length", "Longer training is better, but the gain becomes smaller."
+        )
+        self.steps = _spin("steps", MOST_STEPS, "Number of steps; each step is one batch.")
+        self.steps.setSuffix(" steps")
+        line = QHBoxLayout()
+        line.addWidget(self.length, 5)
+        line.addWidget(self.steps, 6)
+        largest = bounds(Training.model_fields["batch_size"])[1]
+        assert largest is not None
+        self.batch = _spin("batch", int(largest), "Slices, or crops of volumes, per step.")
+        self.patch = _combo("patch", "Patch size", "Side of the patches in pixels.")
+        self.network = _combo("network", "Network", "Larger networks can learn more.")
+        for text, part, buddy in (
+            ("&Length", line, self.length),
+            ("&Batch size", self.batch, self.batch),
+            ("&Patch size", self.patch, self.patch),
+            ("&Network", self.network, self.network),
+        ):
+            label = QLabel(text)
+            label.setBuddy(buddy)
+            rows.addRow(label, part)
+        return rows
+
+    def _add_advanced(self, layout: QVBoxLayout) -> None:
         self.advanced = QWidget()
         self._column = QVBoxLayout(self.advanced)
         self._column.setContentsMargins(8, 0, 0, 0)
@@ -63,119 +117,78 @@ class PretrainForm(QWidget):
         self.fold.setObjectName("advanced")
         self.fold.toggled.connect(lambda shown: self._build())
         layout.addWidget(self.fold)
-        self.device = self._combo("device", "Device", "Automatic takes the GPU if there is one.")
+        self.device = _combo("device", "Device", "Automatic takes the GPU if there is one.")
         self.device.addItem("automatic", "auto")
-        self._connect()
-        self._choose()
-
-    def _make_rows(self) -> QFormLayout:
-        rows = self.rows = QFormLayout()
-        rows.setVerticalSpacing(4)
-        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        self.length = self._combo(
-            "length", "How long", "Longer is better, with less and less gain."
-        )
-        self.steps = self._spin("steps", 1, MOST_STEPS, "Steps; in each the network sees a batch.")
-        self.steps.setSuffix(" steps")
-        line = QHBoxLayout()
-        line.addWidget(self.length, 5)
-        line.addWidget(self.steps, 6)
-        self.batch = self._spin("batch", 1, 4096, "Slices that the network sees in a step.")
-        self.batch.setSuffix(" slices")
-        self.patch = self._combo("patch", "Patch size", "Side of the patches in pixels.")
-        self.network = self._combo("network", "Network", "How much the network can learn.")
-        for text, part in (
-            ("How &long", line),
-            ("&Batch size", self.batch),
-            ("&Patch size", self.patch),
-            ("&Network", self.network),
-        ):
-            label = QLabel(text)
-            label.setBuddy(self.length if part is line else part)  # type: ignore[arg-type]
-            rows.addRow(label, part)
-        return rows
-
-    def _combo(self, name: str, title: str, hint: str) -> QuietComboBox:
-        combo = QuietComboBox()
-        combo.setObjectName(name)
-        combo.setAccessibleName(title)
-        combo.setToolTip(f"<p>{hint}</p>")
-        return combo
-
-    def _spin(self, name: str, low: int, high: int, hint: str) -> QuietSpinBox:
-        spin = QuietSpinBox()
-        spin.setObjectName(name)
-        spin.setAccessibleName(hint)
-        spin.setRange(low, high)
-        spin.setGroupSeparatorShown(True)
-        spin.setKeyboardTracking(False)
-        spin.setToolTip(f"<p>{hint}</p>")
-        return spin
-
-    def _fill_what(self) -> None:
-        papers = False
-        for choice in self.pretext_choices.values():
-            if choice.preset and not papers:
-                self.what.insertSeparator(self.what.count())
-                papers = True
-            self.what.addItem(choice.label, choice.key)
 
     def _connect(self) -> None:
-        self.what.currentIndexChanged.connect(lambda index: self._choose())
-        self.length.currentIndexChanged.connect(lambda index: self._set_steps())
-        self.steps.valueChanged.connect(lambda value: self._name_length())
-        self.batch.valueChanged.connect(lambda value: self._tell())
-        self.patch.currentIndexChanged.connect(lambda index: self._tell())
-        self.network.currentIndexChanged.connect(lambda index: self._other_network())
-        self.device.currentIndexChanged.connect(lambda index: self._tell())
+        self.what.currentIndexChanged.connect(lambda index: self._method_changed())
+        self.length.currentIndexChanged.connect(lambda index: self._length_changed())
+        self.steps.valueChanged.connect(lambda value: self._steps_changed())
+        self.batch.valueChanged.connect(lambda value: self._notify())
+        self.patch.currentIndexChanged.connect(lambda index: self._notify())
+        self.network.currentIndexChanged.connect(lambda index: self._network_changed())
+        self.device.currentIndexChanged.connect(lambda index: self._notify())
 
-    # What is chosen
+    # Current settings
 
     @property
-    def choice(self) -> PretextChoice:
-        """What to learn."""
-        return self.pretext_choices[self.what.currentData()]
+    def method(self) -> PretrainMethod:
+        """The chosen method."""
+        return self.methods[self.what.currentData()]
 
     def choose(self, key: str) -> None:
-        """Choose what to learn, as a person does with the combo box."""
+        """Choose a method, as a person does with the combo box."""
         self.what.setCurrentIndex(self.what.findData(key))
 
     def plan(self, patch_size: int | None = None) -> PretrainPlan | None:
-        """What is chosen; None where an advanced setting is impossible.
+        """Return the current settings; None if an advanced setting is impossible.
 
         Parameters
         ----------
         patch_size : int, optional
-            Side of the patches where it is left to us, and the method has patches.
+            Side of the patches for "Automatic", where the method has patches.
         """
         if any(form.value() is None for form in self._forms.values()):
             return None
-        choice, changed = self.choice, {n: form.changes() for n, form in self._forms.items()}
-        training = dict(changed.get("training", {}))
-        if not choice.preset or self.batch.value() != self._paper_batch:
+        changes = {name: form.changes() for name, form in self._forms.items()}
+        training = dict(changes.get("training", {}))
+        if self.batch.value() != self._default_batch:
             training["batch_size"] = self.batch.value()
-        options = dict(changed.get("options", {}))
+        options = dict(changes.get("options", {}))
         side = self.patch.currentData() or patch_size
         if self.has_patches and side is not None:
             options["patch_size"] = side
         return PretrainPlan(
-            choice=choice,
+            method=self.method,
             steps=None if self.length.currentData() == PAPER else self.steps.value(),
             network=self.network.currentData(),
             training=training,
             options=options,
-            preprocessing=changed.get("preprocessing", {}),
-            stage=changed.get("stage", {}),
+            preprocessing=changes.get("preprocessing", {}),
+            stage=changes.get("stage", {}),
         )
+
+    def _bare_plan(self) -> PretrainPlan:
+        """The method and network, with defaults for all other settings."""
+        return PretrainPlan(self.method, None, self.network.currentData())
 
     @property
     def has_patches(self) -> bool:
-        """Whether the size of patches can be chosen."""
-        return bool(self._patched)
+        """Whether the method has a patch size."""
+        preset = self._preset()
+        tasks = [self.method.key] if preset is None else [stage.task for stage in preset.stages]
+        return any("patch_size" in TASKS[task].model_fields for task in tasks)
+
+    def _preset(self) -> "Preset | None":
+        if not self.method.preset:
+            return None
+        from napari_sslseg.core.settings.presets.registry import preset_named
+
+        return preset_named(self.method.key)
 
     def set_automatic_patch(self, side: int | None) -> None:
-        """Show which size of patches suits the scans."""
-        if self.patch.count() and self.patch.itemData(0) is None and not self.choice.preset:
+        """Show the patch size that suits the scans."""
+        if self.patch.count() and self.patch.itemData(0) is None and not self.method.preset:
             self.patch.setItemText(0, "Automatic" + (f" ({side} pixels)" if side else ""))
 
     def set_devices(self, names: tuple[str, ...]) -> None:
@@ -184,148 +197,181 @@ class PretrainForm(QWidget):
             if self.device.findData(name) < 0:
                 self.device.addItem(name.upper(), name)
 
-    def set_ground(self, ground: TrainingData) -> None:
-        """Take in what there is to learn from."""
-        if ground != self.ground:
-            self.ground = ground
+    def set_data(self, data: TrainingData) -> None:
+        """Adapt the advanced settings to the training scans."""
+        if data != self.data:
+            self.data = data
             self._build()
 
-    # What follows from it
+    # Reactions to changes
 
-    def _choose(self) -> None:
+    def _method_changed(self) -> None:
         """Offer the settings of the method."""
-        choice = self.choice
+        method, preset = self.method, self._preset()
         self._quiet = True
-        self.about.setText(choice.about)
-        self.what.setToolTip(f"<p><b>{choice.label}</b></p><p>{LEFT_OUT}</p>")
-        self.length.clear()
-        self.patch.clear()
-        self.network.clear()
-        preset = None
-        if choice.preset:
-            from napari_sslseg.core.settings.presets.registry import preset_named
+        self.about.setText(method.about)
+        self.what.setToolTip(f"<p><b>{method.label}</b></p><p>{NOT_OFFERED_HINT}</p>")
+        self._fill_lengths(preset)
+        self._fill_patches(preset)
+        self._fill_networks(preset)
+        self._show_default_batch(force=True)
+        self._quiet = False
+        self._built = None
+        self._length_changed()
+        self._build()
 
-            preset = preset_named(choice.key)
+    def _fill_lengths(self, preset: "Preset | None") -> None:
+        self.length.clear()
+        if preset is not None:
             training = preset.stages[0].settings.training
             words = f"{training.epochs} epochs" if training.epochs else f"{training.steps} steps"
             self.length.addItem(f"{PAPER} ({words})", PAPER)
-            self.network.addItem(PAPER, None)
-            self._paper_batch = training.batch_size
-            self._patched = any(
-                "patch_size" in TASKS[stage.task].model_fields for stage in preset.stages
-            )
-            side = next(
-                (s.options["patch_size"] for s in preset.stages if "patch_size" in s.options), None
-            )
-            self.patch.addItem(f"{PAPER} ({side} pixels)", None)
-        else:
-            self._paper_batch = Training().batch_size
-            self._patched = "patch_size" in TASKS[choice.key].model_fields
-            self.patch.addItem("Automatic", None)
-        for key, steps in LENGTHS.items():
-            self.length.addItem(LENGTH_WORDS[key], steps)
-        self.length.addItem("Other", 0)
+        for key, steps in LENGTHS["pretrain"].items():
+            self.length.addItem(LENGTH_TITLES[key], steps)
+        self.length.addItem("Other", OTHER_LENGTH)
+        usual = self.length.findData(LENGTHS["pretrain"]["usual"])
+        self.length.setCurrentIndex(usual if preset is None else 0)
+
+    def _fill_patches(self, preset: "Preset | None") -> None:
+        self.patch.clear()
+        first = "Automatic"
+        if preset is not None:
+            sides = [s.options["patch_size"] for s in preset.stages if "patch_size" in s.options]
+            first = f"{PAPER} ({sides[0]} pixels)" if sides else PAPER
+        self.patch.addItem(first, None)
         for side in PATCHES:
             self.patch.addItem(f"{side} pixels", side)
-        for name, (title, hint) in NETWORKS.items():
-            if preset is not None and name.endswith("3d"):
-                continue
-            self.network.addItem(title, name)
-            self.network.setItemData(self.network.count() - 1, hint, 3)  # Its tooltip.
-        self.batch.setValue(self._paper_batch)
-        self.rows.setRowVisible(self.patch, self._patched)
-        self.network.setCurrentIndex(0 if preset else self.network.findData("small"))
-        self.length.setCurrentIndex(0 if preset else self.length.findData(LENGTHS["usual"]))
-        self._quiet = False
-        self._built = None
-        self._set_steps()
-        self._build()
+        self.rows.setRowVisible(self.patch, self.has_patches)
 
-    def _set_steps(self) -> None:
+    def _fill_networks(self, preset: "Preset | None") -> None:
+        self.network.clear()
+        if preset is not None:
+            self.network.addItem(PAPER, None)
+        for name in NETWORK_NAMES:
+            dimensions = named_network(name).dimensions
+            if preset is None or dimensions == preset.network.dimensions:
+                title, tooltip = network_text(name)
+                add_item(self.network, title, name, tooltip)
+        default = self.network.findData(DEFAULT_NETWORK)
+        self.network.setCurrentIndex(default if preset is None else 0)
+
+    def _show_default_batch(self, *, force: bool) -> None:
+        """Show the default batch size, unless another one was chosen (``force`` ignores that)."""
+        plan = self._bare_plan()
+        chosen = self.batch.value() != self._default_batch
+        self._default_batch = plan.training_settings().batch_size
+        volumes = plan.network_settings().dimensions == 3
+        self.batch.setSuffix(" crops" if volumes else " slices")
+        if force or not chosen:
+            self.batch.setValue(self._default_batch)
+
+    def _length_changed(self) -> None:
         steps = self.length.currentData()
         self.steps.setVisible(steps != PAPER)
         if isinstance(steps, int) and steps:
             self.steps.setValue(steps)
-        self._tell()
+        self._notify()
 
-    def _name_length(self) -> None:
+    def _steps_changed(self) -> None:
+        """Show which of the lengths the number of steps is."""
         if self.length.currentData() not in (PAPER, self.steps.value()):
             found = self.length.findData(self.steps.value())
             self._quiet = True
-            self.length.setCurrentIndex(found if found >= 0 else self.length.findData(0))
+            self.length.setCurrentIndex(found if found >= 0 else self.length.findData(OTHER_LENGTH))
             self._quiet = False
-        self._tell()
+        self._notify()
 
-    def _other_network(self) -> None:
+    def _network_changed(self) -> None:
+        if self._quiet:
+            return
+        self._quiet = True
+        self._show_default_batch(force=False)
+        self._quiet = False
         self._build()
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         if not self._quiet:
             self.changed.emit()
 
-    # Advanced settings, made when they are looked at
+    # Advanced settings, made when they are shown
 
     def _build(self) -> None:
         if self._quiet or (self.fold.content.isHidden() and not self._forms):
             return
-        key = (self.choice.key, self.network.currentData(), self.ground.modalities)
+        key = (self.method.key, self.network.currentData(), self.data.modalities)
         if key == self._built:
             return
+        self._clear_advanced()
+        if self.fold.content.isHidden():
+            self._built = None
+            return
         self._built = key
+        self._add_heading("Device")
+        self._column.addWidget(self.device)
+        for name, part in self._parts().items():
+            self._add_form(name, *part)
+        self._notify()
+
+    def _clear_advanced(self) -> None:
         self._forms.clear()
         self.device.setParent(None)
         while self._column.count():
             widget = self._column.takeAt(0).widget()  # type: ignore[union-attr]
             if widget is not None and widget is not self.device:
                 widget.deleteLater()
-        if self.fold.content.isHidden():
-            self._built = None
-            return
-        self._heading("Device")
-        self._column.addWidget(self.device)
-        for name, (title, start, hidden) in self._parts().items():
-            form = SettingsForm(start, hidden)
-            if not form.fields:
-                form.deleteLater()
-                continue
-            self._heading(title)
-            form.setObjectName(f"form-{name}")
-            form.changed.connect(self._tell)
-            self._column.addWidget(form)
-            self._forms[name] = form
-        self._tell()
 
-    def _heading(self, title: str) -> None:
+    def _add_heading(self, title: str) -> None:
         self._column.addWidget(QLabel(f"<b>{title}</b>"))
 
-    def _parts(self) -> dict[str, tuple[str, Any, tuple[str, ...]]]:
-        """Title, settings and fields that are not shown of each part."""
-        bare = PretrainPlan(self.choice, None, self.network.currentData())
-        modality = (self.ground.modalities or ("MR",))[0]
-        dimensions = bare.network_settings().dimensions
-        hidden = ("kind", "patch_size", "selection", "organ_slices")
-        length = ("steps", "epochs", "batch_size")
-        unused = ("clip_percentiles",) if modality == "CT" else ("windows",)
-        shares = ["preset", "preprocessing", "network", "training"]
-        shares += ["middle_share"] if dimensions == 3 else []
-        training = Training(learning_rate=1e-3)
-        parts: dict[str, tuple[str, Any, tuple[str, ...]]] = {}
-        stage = PretrainSettings()
-        if self.choice.preset:
-            from napari_sslseg.core.settings.presets.registry import preset_named
+    def _add_form(self, name: str, title: str, settings: Any, hidden: tuple[str, ...]) -> None:
+        form = SettingsForm(settings, hidden)
+        if not form.fields:
+            form.deleteLater()
+            return
+        self._add_heading(title)
+        form.setObjectName(f"form-{name}")
+        form.changed.connect(self._notify)
+        self._column.addWidget(form)
+        self._forms[name] = form
 
-            preset = preset_named(self.choice.key)
-            stage = preset.stages[0].settings
-            training = stage.training
-            shares.append("validation_share")
-            if len(preset.stages) == 1:
-                parts["options"] = ("Method", preset.stages[0].make_task(), hidden)
-        else:
-            parts["options"] = ("Method", make_task(self.choice.key), hidden)
-        parts["training"] = ("Training", training, length)
-        if self.choice.preset or dimensions in TASKS[self.choice.key].dimensions:
-            prepared = bare.prepared(modality, self.ground.plane, self.ground.spacing)
-            parts["preprocessing"] = ("Scans", prepared, ("kind", "modality", "plane", *unused))
-        parts["stage"] = ("Which slices", stage, tuple(shares))
+    def _parts(self) -> dict[str, Part]:
+        """Parts of the advanced settings by name."""
+        plan, preset = self._bare_plan(), self._preset()
+        dimensions = plan.network_settings().dimensions
+        modality = (self.data.modalities or ("MR",))[0]
+        parts: dict[str, Part] = {}
+        if preset is None:
+            parts["options"] = ("Method", make_task(self.method.key), _HIDDEN_OPTIONS)
+        elif len(preset.stages) == 1:
+            parts["options"] = ("Method", preset.stages[0].make_task(), _HIDDEN_OPTIONS)
+        parts["training"] = ("Training", plan.training_settings(), _HIDDEN_TRAINING)
+        if preset is not None or dimensions in TASKS[self.method.key].dimensions:
+            prepared = plan.prepared(modality, self.data.plane, self.data.spacing)
+            unused = "clip_percentiles" if modality == "CT" else "windows"
+            parts["preprocessing"] = ("Scans", prepared, ("kind", "modality", "plane", unused))
+        stage = PretrainSettings() if preset is None else preset.stages[0].settings
+        hidden = ["preset", "preprocessing", "network", "training"]
+        if dimensions == 3:
+            hidden.append("middle_share")
+        if preset is not None:
+            hidden.append("validation_share")
+        parts["stage"] = ("Slices", stage, tuple(hidden))
         return parts
+
+
+def _combo(name: str, title: str, tooltip: str) -> QuietComboBox:
+    combo = QuietComboBox()
+    combo.setObjectName(name)
+    combo.setAccessibleName(title)
+    combo.setToolTip(f"<p>{tooltip}</p>")
+    return combo
+
+
+def _spin(name: str, high: int, tooltip: str) -> QuietSpinBox:
+    spin = spin_box(name, 1, high)
+    spin.setAccessibleName(tooltip)
+    spin.setGroupSeparatorShown(True)
+    spin.setKeyboardTracking(False)
+    spin.setToolTip(f"<p>{tooltip}</p>")
+    return spin

@@ -1,4 +1,4 @@
-"""The step in which a network learns from scans without labels."""
+"""Panel of step 2: pretraining on scans without labels."""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,9 @@ from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
 from napari_sslseg.gui.model.latest import Latest
 from napari_sslseg.gui.model.run_lines import RunLine, run_lines
-from napari_sslseg.gui.pretrain.form import PretrainForm
+from napari_sslseg.gui.pretrain.form import OTHER_LENGTH, PretrainForm
 from napari_sslseg.gui.pretrain.picture_strip import PictureStrip
-from napari_sslseg.gui.pretrain.plan import PretrainPlan, sample_size_of, training_data_of
+from napari_sslseg.gui.pretrain.plan import PretrainPlan
 from napari_sslseg.gui.pretrain.preview_maker import (
     PreviewMaker,
     PreviewRequest,
@@ -22,6 +22,7 @@ from napari_sslseg.gui.pretrain.preview_maker import (
 )
 from napari_sslseg.gui.pretrain.run_estimate import DeviceInfo, EstimateRequest, estimate_run
 from napari_sslseg.gui.pretrain.tiles import Tile
+from napari_sslseg.gui.pretrain.training_data import training_data_of, training_sample_size
 from napari_sslseg.gui.widgets.eta import time_range
 from napari_sslseg.gui.widgets.form_fields import set_number
 from napari_sslseg.gui.widgets.run_box import RunBox
@@ -34,12 +35,14 @@ if TYPE_CHECKING:
 DEBOUNCE_MILLISECONDS = 30
 POLL_MILLISECONDS = 15
 SLOW_SECONDS = 0.4
-REMEMBERED = "pretrain"
-COMPARES = "This method compares whole scans: its pictures come once the training runs."
+MEMORY_KEY = "pretrain"
+"""Under which the project remembers the last choices."""
+
+NO_PREVIEW = "This method compares whole scans: its pictures appear once the training runs."
 
 
 class PretrainPanel(QWidget):
-    """Choose what to learn, see what it does to the current slice, train, and see how it goes."""
+    """Choose a method, preview it on the current slice, train, and watch the training."""
 
     def __init__(self, session: "Session", scene: "Scene") -> None:
         super().__init__()
@@ -48,15 +51,17 @@ class PretrainPanel(QWidget):
         self._latest = ""
         self._plan: PretrainPlan | None = None
         self._pixel = (1.0, 1.0)
-        self.machine: DeviceInfo | None = None
-        self._each: tuple[float, float] | None = None
-        self.pictures: Latest[PreviewRequest | TrainingPicture, list[Tile]] = Latest(PreviewMaker())
-        self.looks: Latest[EstimateRequest, tuple[DeviceInfo, Any]] = Latest(estimate_run)
+        self.device_info: DeviceInfo | None = None
+        self._step_seconds: tuple[float, float] | None = None
+        self.previews: Latest[PreviewRequest | TrainingPicture, list[Tile]] = Latest(PreviewMaker())
+        self.estimates: Latest[EstimateRequest, tuple[DeviceInfo, Any]] = Latest(estimate_run)
         self._lay_out()
-        self._soon = self._timer(DEBOUNCE_MILLISECONDS, self._apply, single=True)
-        self._look = self._timer(DEBOUNCE_MILLISECONDS, self._ask, single=True)
-        self._asked = 0.0
-        self._poll = self._timer(POLL_MILLISECONDS, self._take, single=False)
+        self._apply_timer = self._make_timer(DEBOUNCE_MILLISECONDS, self._apply, single=True)
+        self._preview_timer = self._make_timer(
+            DEBOUNCE_MILLISECONDS, self._request_preview, single=True
+        )
+        self._poll_timer = self._make_timer(POLL_MILLISECONDS, self._poll, single=False)
+        self._requested = 0.0
         self._connect()
         self._recall()
         self._refresh()
@@ -64,23 +69,23 @@ class PretrainPanel(QWidget):
     def _lay_out(self) -> None:
         self.form = PretrainForm()
         self.box = TrainingBox(self.session, self.scene, "pretrain", "&Start pretraining")
-        self.runs = RunBox("Pretrainings")
-        self.preflight, self.heading, self.note = QLabel(), QLabel(), QLabel()
+        self.runs = RunBox("Pretraining runs")
+        self.estimate, self.heading, self.note = QLabel(), QLabel(), QLabel()
         self.strip = PictureStrip()
         self.strip.setObjectName("pictures")
-        for name in ("preflight", "heading", "note"):
+        for name in ("estimate", "heading", "note"):
             label: QLabel = getattr(self, name)
             label.setObjectName(f"pretrain-{name}")
             label.setWordWrap(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 6, 0)
         for part in (
-            self.form, self.preflight, self.box, self.heading, self.strip, self.note, self.runs,
+            self.form, self.estimate, self.box, self.heading, self.strip, self.note, self.runs,
         ):  # fmt: skip
             layout.addWidget(part)
         layout.addStretch(1)
 
-    def _timer(self, milliseconds: int, then: Any, *, single: bool) -> QTimer:
+    def _make_timer(self, milliseconds: int, then: Any, *, single: bool) -> QTimer:
         timer = QTimer(self)
         timer.setInterval(milliseconds)
         timer.setSingleShot(single)
@@ -89,218 +94,225 @@ class PretrainPanel(QWidget):
 
     def _connect(self) -> None:
         session, scene = self.session, self.scene
-        session.project_changed.connect(self._other_project)
+        session.project_changed.connect(self._project_changed)
         session.scans_changed.connect(self._refresh)
         session.plane_changed.connect(self._refresh)
-        session.runs_changed.connect(self._runs_read)
-        scene.changed.connect(self._move)
-        scene.moved.connect(self._move)
-        self.form.changed.connect(self._edited)
+        session.runs_changed.connect(self._runs_changed)
+        scene.changed.connect(self._slice_changed)
+        scene.moved.connect(self._slice_changed)
+        self.form.changed.connect(self._form_changed)
         self.box.wanted.connect(self._start)
         self.box.began.connect(self._began)
         self.box.over.connect(self._over)
-        self.box.pictured.connect(self._see)
-        self.runs.picked.connect(self._pick)
-        self.runs.go_on.connect(self._go_on)
+        self.box.pictured.connect(self._show_training_picture)
+        self.runs.picked.connect(self._pick_run)
+        self.runs.go_on.connect(self._resume)
 
     def release(self) -> None:
-        """Take from the viewer what was hung to it."""
+        """Disconnect from the viewer."""
         self.box.release()
 
-    # The project
+    # Project
 
-    def _other_project(self) -> None:
+    def _project_changed(self) -> None:
         self._run, self._latest = None, ""
         self.strip.show_tiles([])
         self._recall()
         self._refresh()
 
     def _recall(self) -> None:
+        """Restore the choices that the project remembers, as far as they are possible."""
+        project, form = self.session.project, self.form
+        memory = project.recall(MEMORY_KEY, {}) if project is not None else {}
+        if not isinstance(memory, dict) or memory.get("what") not in list(form.methods):
+            return
+        form.choose(memory["what"])
+        form.network.setCurrentIndex(max(form.network.findData(memory.get("network")), 0))
+        if isinstance(memory.get("steps"), int):
+            form.length.setCurrentIndex(form.length.findData(OTHER_LENGTH))
+            set_number(form.steps, memory["steps"])
+        if isinstance(memory.get("batch"), int):
+            set_number(form.batch, memory["batch"])
+
+    def _remember(self, plan: PretrainPlan) -> None:
         project = self.session.project
-        kept = project.recall(REMEMBERED, {}) if project is not None else {}
-        if kept.get("what") in list(self.form.pretext_choices):
-            self.form.choose(kept["what"])
-            index = self.form.network.findData(kept.get("network"))
-            self.form.network.setCurrentIndex(max(index, 0))
-            if isinstance(kept.get("steps"), int):
-                self.form.length.setCurrentIndex(self.form.length.findData(0))
-                set_number(self.form.steps, kept["steps"])
-            if isinstance(kept.get("batch"), int):
-                set_number(self.form.batch, kept["batch"])
+        assert project is not None
+        choices = {
+            "what": plan.method.key, "network": plan.network, "steps": plan.steps,
+            "batch": plan.training.get("batch_size"),
+        }  # fmt: skip
+        self.session.attempt(lambda: project.remember(MEMORY_KEY, choices))
 
     def _refresh(self) -> None:
-        self.form.set_ground(training_data_of(self.session.project))
+        self.form.set_data(training_data_of(self.session.project))
         self._list_runs()
-        self._soon.start()
+        self._apply_timer.start()
 
     def _list_runs(self) -> None:
         job = self.session.training
         lines = run_lines(self.session.runs, "pretrain", run_name(job))
         self.runs.set_lines(lines, free=job is None)
 
-    def _runs_read(self) -> None:
-        """Show what the training that has just ended makes of the slice."""
+    def _runs_changed(self) -> None:
+        """Show what the run that has just ended restores of the slice."""
         self._list_runs()
         latest, self._latest = self._latest, ""
         if latest and self.box.job is None:
             self._run = next((line for line in self.runs.lines if line.name == latest), None)
-            self._soon.start()
+            self._apply_timer.start()
 
-    # What is chosen
+    # Choices
 
-    def _edited(self) -> None:
+    def _form_changed(self) -> None:
         self._run = None
-        self._soon.start()
+        self._apply_timer.start()
 
     def _make_plan(self) -> PretrainPlan | None:
-        """What is chosen, with patches that suit the scans."""
-        plan, project = self.form.plan(), self.session.project
-        ground = self.form.ground
-        if plan is None or project is None or not ground.modalities or plan.choice.preset:
+        """Read the form; an automatic patch size is the one that core chooses for the scans."""
+        plan, project, data = self.form.plan(), self.session.project, self.form.data
+        if plan is None or project is None or not data.modalities or plan.method.preset:
             return plan
-        kind = TASKS[plan.task_name()]
-        settings = plan.prepared(ground.modalities[0], ground.plane, ground.spacing)
-        size = sample_size_of(project, settings)
-        if not self.form.has_patches or plan.network_settings().dimensions not in kind.dimensions:
+        network, kind = plan.network_settings(), TASKS[plan.task_name()]
+        settings = plan.prepared(data.modalities[0], data.plane, data.spacing)
+        if not self.form.has_patches or network.dimensions not in kind.dimensions:
             return plan
-        stride = getattr(plan.network_settings(), "stride", None)
-        side = getattr(make_task(plan.choice.key, size, stride=stride), "patch_size", None)
+        size = training_sample_size(project, settings)
+        task = make_task(plan.method.key, size, stride=getattr(network, "stride", None))
+        side = getattr(task, "patch_size", None)
         self.form.set_automatic_patch(side)
         return self.form.plan(side)
 
     def _apply(self) -> None:
-        """Say what would be trained, and show what it does to the slice."""
+        """Check the choices, and request an estimate and a preview."""
         self._plan, problem = None, None
         try:
             self._plan = self._make_plan()
         except (SslsegError, ValueError) as error:
             problem = str(error)
-        plan, ground = self._plan, self.form.ground
+        plan, data = self._plan, self.form.data
         if plan is None:
-            problem = problem or "Something under Advanced is not possible yet; see the ⚠ there."
+            problem = problem or "A setting under Advanced is not possible; see the ⚠ there."
         else:
-            problem = plan.problem(ground)
+            problem = plan.problem(data)
         self.box.set_ready(problem)
-        self._tell(problem)
+        self._show_estimate(problem)
         if plan is None or problem is not None:
             return
-        network = plan.network_settings()
-        batch = int(plan.training.get("batch_size", self.form.batch.value()))
-        self.looks.ask(
+        self.estimates.ask(
             EstimateRequest(
                 self.form.device.currentData(),
-                self._steps(plan),
                 plan.task_name(),
-                network,
-                batch,
+                plan.network_settings(),
+                self.form.batch.value(),
                 self.session.project,
             )
         )
-        self._ask()
+        self._request_preview()
 
     def _steps(self, plan: PretrainPlan) -> int:
+        """Return the number of steps, of a preset in all stages together."""
         if plan.steps is not None:
             return plan.steps
-        stages = plan.preset(self.form.ground.plane).stages
         total = 0
-        for stage in stages:
-            slices = self.form.ground.slices * stage.settings.middle_share
+        for stage in plan.preset(self.form.data.plane).stages:
             training = stage.settings.training
-            per_epoch = -(-slices // training.batch_size)
-            total += int(training.epochs * per_epoch) if training.epochs else training.steps
+            slices = self.form.data.slices * stage.settings.middle_share
+            steps_per_epoch = -(-slices // training.batch_size)
+            total += int(training.epochs * steps_per_epoch) if training.epochs else training.steps
         return total
 
-    def _tell(self, problem: str | None) -> None:
-        """Preflight: what it learns from, on what it runs, and how long that takes."""
-        ground, plan = self.form.ground, self._plan
-        machine = self.machine.words if self.machine else "Looking for a GPU…"
-        self.preflight.setVisible(self.box.job is None)  # The pictures need the room.
+    def _show_estimate(self, problem: str | None) -> None:
+        """Show training data, number of steps, time and device, or the problem."""
+        plan = self._plan
+        self.estimate.setVisible(self.box.job is None)  # The pictures need the room.
         if self.box.job is not None:
             return
         if problem is not None or plan is None:
-            self.preflight.setText(f"⚠ {problem}")
+            self.estimate.setText(f"⚠ {problem}")
             return
         steps = self._steps(plan)
-        long = "the time is known after the first steps"
-        if self._each is not None:
-            long = f"{time_range(steps * self._each[0], steps * self._each[1])}, by earlier runs"
-        length = f"{'At most ' if plan.steps is None else ''}{steps:,} steps: {long}."
-        self.preflight.setText("\n".join((f"Learns from {ground.words}.", length, machine)))
+        duration = "the time is known after the first steps"
+        if self._step_seconds is not None:
+            low, high = self._step_seconds
+            duration = f"{time_range(steps * low, steps * high)}, judging by earlier runs"
+        length = f"{'At most ' if plan.steps is None else ''}{steps:,} steps: {duration}."
+        device = self.device_info.description if self.device_info else "Looking for a GPU…"
+        data = f"Trains on {self.form.data.description}."
+        self.estimate.setText("\n".join((data, length, device)))
 
     # Pictures
 
-    def _move(self, index: int = 0) -> None:
+    def _slice_changed(self, index: int = 0) -> None:
         volume, watch = self.session.volume, self.session.watch
         if watch is not None:
             if volume is None or self.scene.image is None:
                 watch.look_away()
             else:
                 watch.look_at(volume, self.scene.slice)
-        self._look.start()
+        self._preview_timer.start()
 
-    def _ask(self) -> None:
-        """Ask for pictures of the slice, unless a training sends them."""
-        volume, plan = self.session.volume, self._plan
-        ground = self.form.ground
-        self._poll.start()
+    def _request_preview(self) -> None:
+        """Request pictures of the current slice, unless a training sends them."""
+        volume, plan, data = self.session.volume, self._plan, self.form.data
+        self._poll_timer.start()
         if volume is None or plan is None or self.box.job is not None:
             return
-        self._asked = time.monotonic()
-        prepared = plan.prepared(volume.modality, ground.plane, ground.spacing)
+        self._requested = time.monotonic()
+        prepared = plan.prepared(volume.modality, data.plane, data.spacing)
         self._pixel = pixel_size(volume, prepared)
         run = self._run.folder if self._run is not None and self._run.usable else None
-        self.pictures.ask(
+        self.previews.ask(
             PreviewRequest(
                 volume,
                 self.scene.slice,
                 plan.task_name(),
-                plan.task_options(ground.plane),
+                plan.task_options(data.plane),
                 prepared,
                 plan.network_settings(),
                 run,
             )
         )
 
-    def _see(self, picture: object) -> None:
+    def _show_training_picture(self, picture: object) -> None:
         if isinstance(picture, PretextPreview):
-            self.pictures.ask(TrainingPicture(picture, self._pixel))
-            self._poll.start()
+            self.previews.ask(TrainingPicture(picture, self._pixel))
+            self._poll_timer.start()
 
-    def _take(self) -> None:
-        """Show what was made meanwhile."""
-        looked = self.looks.take()
-        if looked is not None and looked.result is not None:
-            self.machine, self._each = looked.result
-            self.form.set_devices(self.machine.devices)
+    def _poll(self) -> None:
+        """Show estimates and previews that are ready."""
+        estimate = self.estimates.take()
+        if estimate is not None and estimate.result is not None:
+            self.device_info, self._step_seconds = estimate.result
+            self.form.set_devices(self.device_info.devices)
             if self._plan is not None:
-                self._tell(self._plan.problem(self.form.ground))
-        answer = self.pictures.take()
-        if answer is not None:
-            asked = answer.request
-            if answer.problem is not None:
-                self._reject(answer.problem.sentence, answer.error)
-            elif isinstance(asked, TrainingPicture) or self.box.job is None:
-                self._show(answer.result or [], asked)
-        if not self.pictures.busy and not self.looks.busy:
-            self._poll.stop()
-        elif self.pictures.busy and time.monotonic() - self._asked > SLOW_SECONDS:
+                self._show_estimate(self._plan.problem(self.form.data))
+        preview = self.previews.take()
+        if preview is not None:
+            request = preview.request
+            if preview.problem is not None:
+                self._show_preview_problem(preview.problem.sentence, preview.error)
+            elif isinstance(request, TrainingPicture) or self.box.job is None:
+                self._show_preview(preview.result or [], request)
+        if not self.previews.busy and not self.estimates.busy:
+            self._poll_timer.stop()
+        elif self.previews.busy and time.monotonic() - self._requested > SLOW_SECONDS:
             self.heading.setText("<b>Making the pictures…</b>")
 
-    def _show(self, made: list[Tile], asked: PreviewRequest | TrainingPicture) -> None:
-        self.strip.show_tiles(made)
-        name = self._run.name if self._run is not None else ""
-        if isinstance(asked, TrainingPicture):
-            text = "What the network makes of it so far"
-        elif asked.run is not None:
-            text = f"What {name} makes of this slice"
+    def _show_preview(self, tiles: list[Tile], request: PreviewRequest | TrainingPicture) -> None:
+        self.strip.show_tiles(tiles)
+        if isinstance(request, TrainingPicture):
+            text = "Output of the network so far"
+        elif request.run is not None:
+            name = self._run.name if self._run is not None else ""
+            text = f"Output of {name} for this slice"
         else:
-            text = "What the network will see of this slice"
-        self.heading.setText(f"<b>{text}</b>" if made else "")
-        self.note.setText("" if made else COMPARES)
-        self.note.setVisible(not made)
+            text = "Input of the network for this slice"
+        self.heading.setText(f"<b>{text}</b>" if tiles else "")
+        self.note.setText("" if tiles else NO_PREVIEW)
+        self.note.setVisible(not tiles)
 
-    def _reject(self, sentence: str, error: Exception | None) -> None:
-        """Say why there is no picture; what is impossible here is so in the training, too."""
+    def _show_preview_problem(self, sentence: str, error: Exception | None) -> None:
+        """Say why there is no preview; a setting that is impossible here cannot be trained."""
         self.strip.show_tiles([])
         self.heading.clear()
         self.note.setText(f"⚠ {sentence}")
@@ -308,51 +320,48 @@ class PretrainPanel(QWidget):
         if isinstance(error, ConfigError) and self.box.job is None:
             self.box.set_ready(sentence)
 
-    # Trainings
+    # Training
 
     def _start(self) -> None:
-        self._soon.stop()
+        self._apply_timer.stop()
         self._apply()
-        plan, ground, session = self._plan, self.form.ground, self.session
-        if plan is None or plan.problem(ground) is not None or session.project is None:
+        plan, data, session = self._plan, self.form.data, self.session
+        if plan is None or plan.problem(data) is not None or session.project is None:
             return
-        project, device = session.project, self.form.device.currentData()
-        kept = {
-            "what": plan.choice.key, "network": plan.network, "steps": plan.steps,
-            "batch": self.form.batch.value(),
-        }  # fmt: skip
-        session.attempt(lambda: project.remember(REMEMBERED, kept))
-        self._watch()
-        if plan.choice.preset:
-            session.attempt(lambda: session.pretrain_preset(plan.preset(ground.plane), device))
+        device = self.form.device.currentData()
+        self._remember(plan)
+        self._start_watching()
+        if plan.method.preset:
+            session.attempt(lambda: session.pretrain_preset(plan.preset(data.plane), device))
         else:
-            settings = plan.settings(ground.modalities[0], ground.plane, ground.spacing)
+            settings = plan.settings(data.modalities[0], data.plane, data.spacing)
             session.attempt(lambda: session.pretrain(plan.task(None), settings, device))
 
-    def _go_on(self, name: str) -> None:
-        self._watch()
+    def _resume(self, name: str) -> None:
+        self._start_watching()
         self.session.attempt(lambda: self.session.go_on(name))
 
-    def _watch(self) -> None:
+    def _start_watching(self) -> None:
+        """Have the training send pictures of the current slice."""
         if self.session.watch is None:
             from napari_sslseg.core.training.watch import Watch
 
             self.session.watch = Watch()
-        self._move()
+        self._slice_changed()
 
     def _began(self) -> None:
         self._run = None
         self.form.hide()
-        self._tell(None)
+        self._show_estimate(None)
         self._list_runs()
 
     def _over(self) -> None:
         self.form.show()
         self._latest = self.box.finished
         self._list_runs()
-        self._soon.start()
+        self._apply_timer.start()
 
-    def _pick(self, line: RunLine | None) -> None:
+    def _pick_run(self, line: RunLine | None) -> None:
         if self.box.job is None:
             self._run = line
-            self._soon.start()
+            self._apply_timer.start()

@@ -1,4 +1,4 @@
-"""Small pictures with captions, in one row where there is room and in two where there is not."""
+"""Strip of small captioned pictures, in one row, or in two where it is narrow."""
 
 from collections.abc import Sequence
 
@@ -10,20 +10,20 @@ from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QVBoxL
 from napari_sslseg.gui.pretrain.tiles import Tile
 
 LEAST_WIDTH = 105
-"""Of a picture, before the strip breaks into two rows."""
+"""Smallest width of a picture in one row; below it the strip has two rows."""
 MOST_HEIGHT = 300
 GAP = 6
 
 
 def to_image(pixels: np.ndarray) -> QImage:
-    """Make an image of its own of colours, shape (H, W, 3), uint8."""
+    """Copy colours, shape (H, W, 3), uint8, into an image."""
     pixels = np.ascontiguousarray(pixels)
     height, width = pixels.shape[:2]
     return QImage(pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888).copy()
 
 
 class Picture(QWidget):
-    """Paints an image as large as it fits, with the sides that it has in mm."""
+    """Paints an image as large as fits, with its physical aspect ratio."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,18 +33,18 @@ class Picture(QWidget):
         self.setMinimumWidth(40)
 
     def show_image(self, image: QImage, aspect: float) -> None:
-        """Show an image whose pixels are ``aspect`` times as high as wide."""
+        """Show an image; ``aspect`` is the ratio of height to width of its pixels."""
         self.image, self.aspect = image, aspect
         self.update()
 
     def ratio(self) -> float:
-        """Height over width."""
+        """Return the ratio of height to width."""
         if self.image.isNull():
             return 1.0
         return self.image.height() * self.aspect / self.image.width()
 
     def target(self) -> QRect:
-        """Where the image is painted."""
+        """Return where the image is painted."""
         width = min(self.width(), round(self.height() / self.ratio()))
         height = round(width * self.ratio())
         left, top = (self.width() - width) // 2, (self.height() - height) // 2
@@ -58,14 +58,14 @@ class Picture(QWidget):
             return
         painter = QPainter(self)
         target = self.target()
-        # Enlarged, pixels stay what they are; made smaller, none is left out.
+        # Enlarged pixels stay sharp; a reduced image is smoothed, so that no pixel is skipped.
         smaller = target.width() * self.devicePixelRatioF() < self.image.width()
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, smaller)
         painter.drawImage(target, self.image)
 
 
 class ScaleBar(QWidget):
-    """The colours of a picture with the values at both ends."""
+    """Scale bar of a picture, with the values at both ends."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class ScaleBar(QWidget):
 
 
 class Captioned(QWidget):
-    """A picture, its caption, and its scale if it has one."""
+    """A picture with its caption, and its scale bar if it has one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,10 +114,7 @@ class Captioned(QWidget):
 
 
 class PictureStrip(QWidget):
-    """Pictures beside each other.
-
-    Shows as many as it is given; in a wide place in one row, in a narrow one in two.
-    """
+    """Pictures in one row, or in two where the strip is narrow."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,11 +128,11 @@ class PictureStrip(QWidget):
 
     @property
     def columns(self) -> int:
-        """Pictures in a row."""
+        """Number of pictures in a row."""
         return self._columns
 
     def show_tiles(self, tiles: Sequence[Tile]) -> None:
-        """Show tiles instead of what was shown."""
+        """Show these tiles only."""
         self.shown = list(tiles)
         while len(self._parts) < len(tiles):
             self._parts.append(Captioned())
@@ -166,7 +163,7 @@ class PictureStrip(QWidget):
             self._columns = columns
         width = (self.width() - GAP * (columns - 1)) // columns
         pictures = [part.picture for part in self._parts[:count]]
-        # All as high as the first, so that captions stand in line.
+        # All have the height of the first, so that captions are aligned.
         height = min(round(width * pictures[0].ratio()), MOST_HEIGHT)
         for part, picture in zip(self._parts, pictures, strict=False):
             if picture.height() != height or picture.minimumHeight() != height:

@@ -1,4 +1,4 @@
-"""What a pretext task does to the slice on the screen, made as in the training. Needs no Qt."""
+"""Preview of a pretext task on the current slice, computed as in the training. Needs no Qt."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,47 +13,48 @@ from napari_sslseg.core.pretext.base import PretextTask
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.networks import NetworkSettings
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, Preprocessing
+from napari_sslseg.gui.pretrain.methods import DEFAULT_METHOD
 from napari_sslseg.gui.pretrain.tiles import Tile, tiles
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 FEW = 4
-"""Slices that a task which compares them is shown with, as in a training."""
+"""Number of slices for a task that compares slices, as in a training."""
 MOST_VALUES = 2**25
-"""Values of a scan that is prepared as a whole. Of a larger one some slices stand for all when it
-is normalised, which changes the grey values a little."""
+"""Largest number of values of a scan that is preprocessed whole. A larger scan is normalised by a
+sample of its slices, which changes the intensities slightly."""
 SPREAD, NEAR = 12, 6
-"""Of a larger one: slices of all of it, and neighbours of the wanted one on either side."""
+"""The sample of a larger scan: evenly spaced slices, and neighbours on each side of the slice."""
 MASKS = 4
-"""Arrangements of patches that are made for a preview."""
+"""Largest number of patch arrangements that are made for a preview."""
 
 
 @dataclass(frozen=True, eq=False)
 class PreviewRequest:
-    """A slice and what is to happen to it.
+    """A slice, and the pretext task to preview on it.
 
     Parameters
     ----------
     volume : Volume
         The scan.
     index : int
-        Its slice along the plane of the preprocessing.
+        Number of the slice along the plane of the preprocessing.
     task : str
         Name of the pretext task.
     options : mapping
-        Its settings.
+        Settings of the task.
     preprocessing : Preprocessing or VolumePreprocessing
-        How the scan is prepared.
+        Preprocessing of the scan.
     network : NetworkSettings, optional
-        Where given, it is checked that the task works on it.
+        If given, the preview checks that the task works with it.
     run : Path, optional
-        Pretraining whose task, preprocessing and network are shown instead.
+        Folder of a pretraining whose task, preprocessing and network are used instead.
     """
 
     volume: Volume
     index: int
-    task: str = "context-restoration"
+    task: str = DEFAULT_METHOD
     options: Mapping[str, Any] = field(default_factory=dict)
     preprocessing: AnyPreprocessing | None = None
     network: NetworkSettings | None = None
@@ -62,14 +63,14 @@ class PreviewRequest:
 
 @dataclass(frozen=True, eq=False)
 class TrainingPicture:
-    """A picture that a training made, and height and width of its pixels in mm."""
+    """A picture from a running training, and the height and width of its pixels in mm."""
 
     picture: PretextPreview
     pixel: tuple[float, float]
 
 
 def pixel_size(volume: Volume, settings: AnyPreprocessing) -> tuple[float, float]:
-    """Height and width in mm of the pixels that the network sees of a scan."""
+    """Return height and width in mm of a pixel in the input of the network."""
     from napari_sslseg.core.samples.placement import prediction_placement
 
     if not isinstance(settings, Preprocessing):
@@ -85,75 +86,79 @@ def pixel_size(volume: Volume, settings: AnyPreprocessing) -> tuple[float, float
 
 
 class PreviewMaker:
-    """Makes tiles of what is wanted; keeps what the next one may need as well.
+    """Makes tiles for a request, and caches what the next request may need.
 
     Call it from one thread at a time.
     """
 
     def __init__(self) -> None:
-        self._prepared: tuple[Volume, AnyPreprocessing, np.ndarray, np.ndarray] | None = None
-        self._runtime: tuple[Any, PretextTask] | None = None
+        self._stack_cache: tuple[Volume, AnyPreprocessing, np.ndarray, np.ndarray] | None = None
+        self._task_cache: tuple[Any, PretextTask] | None = None
         self._checked: Any = None
-        self._model: tuple[Path, float, nn.Module] | None = None
+        self._model_cache: tuple[Path, float, nn.Module] | None = None
 
-    def __call__(self, wanted: PreviewRequest | TrainingPicture) -> list[Tile]:
+    def __call__(self, request: PreviewRequest | TrainingPicture) -> list[Tile]:
         """Make the tiles; none for a task that compares scans, which one scan cannot show.
 
         Raises
         ------
         SslsegError
-            If the task cannot be done so, in one sentence.
+            If the task is impossible with these settings, in one sentence.
         """
+        if isinstance(request, TrainingPicture):
+            return tiles(request.picture, request.pixel)
+        request = request if request.run is None else _from_run(request)
+        settings = request.preprocessing
+        assert settings is not None
+        if isinstance(settings, Preprocessing):
+            return self._slice_tiles(request, settings)
+        return self._volume_tiles(request)
+
+    def _slice_tiles(self, request: PreviewRequest, settings: Preprocessing) -> list[Tile]:
+        """Apply the task to the slice."""
+        import torch
+
         from napari_sslseg.core.samples.build import sample_dimensions
         from napari_sslseg.core.settings.pretext.registry import check_task, make_task
 
-        if isinstance(wanted, TrainingPicture):
-            return tiles(wanted.picture, wanted.pixel)
-        wanted = wanted if wanted.run is None else _of_run(wanted)
-        settings = wanted.preprocessing
-        assert settings is not None
-        if not isinstance(settings, Preprocessing):
-            return self._of_volume(wanted)
-        last = wanted.volume.data.shape[PLANE_AXIS[settings.plane]] - 1
-        wanted = replace(wanted, index=min(max(wanted.index, 0), last))
-        stack, numbers = self._stack(wanted.volume, settings, wanted.index)
+        last = request.volume.data.shape[PLANE_AXIS[settings.plane]] - 1
+        request = replace(request, index=min(max(request.index, 0), last))
+        stack, numbers = self._stack(request.volume, settings, request.index)
         size = (int(stack.shape[2]), int(stack.shape[3]))
-        stride = getattr(wanted.network, "stride", None)
-        task = make_task(wanted.task, size, stride=stride, **wanted.options)
+        stride = getattr(request.network, "stride", None)
+        task = make_task(request.task, size, stride=stride, **request.options)
         check_task(task, sample_dimensions(settings))
         runtime = self._task(task, size)
-        self._check_network(wanted, runtime, task, int(stack.shape[1]))
+        self._check_network(request, runtime, task, int(stack.shape[1]))
         if task.compares_scans:
             return []
-        images = self._images(stack, numbers, wanted.index, runtime.least)
-        import torch
-
+        images = self._images(stack, numbers, request.index, runtime.least)
         draw = runtime.sample(len(images), torch.Generator().manual_seed(0))
-        model = None if wanted.run is None else self._network(wanted, runtime, stack.shape[1])
-        return tiles(runtime.preview(images, draw, model), pixel_size(wanted.volume, settings))
+        model = None if request.run is None else self._network(request, runtime, stack.shape[1])
+        return tiles(runtime.preview(images, draw, model), pixel_size(request.volume, settings))
 
-    def _of_volume(self, wanted: PreviewRequest) -> list[Tile]:
-        """Show a crop of the scan, as those of 3D networks."""
+    def _volume_tiles(self, request: PreviewRequest) -> list[Tile]:
+        """Show a crop of the scan, for a 3D network."""
         from napari_sslseg.core.pretext.pictures.preview import preview
 
         shown: PretextPreview = preview(
-            wanted.volume,
-            task=wanted.task,
-            options=None if wanted.run is not None else dict(wanted.options),
-            init=wanted.run,
-            preprocessing=None if wanted.run is not None else wanted.preprocessing,
+            request.volume,
+            task=request.task,
+            options=None if request.run is not None else dict(request.options),
+            init=request.run,
+            preprocessing=None if request.run is not None else request.preprocessing,
             slices=1,
         )
-        settings = wanted.preprocessing
+        settings = request.preprocessing
         assert settings is not None
-        return tiles(shown, pixel_size(wanted.volume, settings))
+        return tiles(shown, pixel_size(request.volume, settings))
 
     def _stack(
         self, volume: Volume, settings: Preprocessing, index: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Prepared slices, and their numbers in the scan, the wanted one among them."""
-        held = self._prepared
-        if held is None or held[:2] != (volume, settings) or index not in held[3]:
+        """Return preprocessed slices, ``index`` among them, and their numbers in the scan."""
+        cached = self._stack_cache
+        if cached is None or cached[:2] != (volume, settings) or index not in cached[3]:
             from napari_sslseg.core.samples.placement import prediction_placement
             from napari_sslseg.core.samples.preprocess import prepare
 
@@ -166,12 +171,12 @@ class PreviewMaker:
                 spread = np.linspace(0, count - 1, SPREAD).round().astype(int)
                 near = np.arange(max(0, index - NEAR), min(count, index + NEAR + 1))
                 numbers = np.union1d(spread, near)
-            stack = prepare(_thinned(volume, numbers, axis), settings, place)
-            held = self._prepared = volume, settings, stack, numbers
-        return held[2], held[3]
+            stack = prepare(_slice_sample(volume, numbers, axis), settings, place)
+            cached = self._stack_cache = volume, settings, stack, numbers
+        return cached[2], cached[3]
 
     def _images(self, stack: np.ndarray, numbers: np.ndarray, index: int, least: int) -> "Tensor":
-        """The slice that is wanted, and some others where the task compares them."""
+        """Return the slice, and some others for a task that compares slices."""
         import torch
 
         at = int(np.searchsorted(numbers, index))
@@ -183,35 +188,35 @@ class PreviewMaker:
 
     def _task(self, task: Any, size: tuple[int, int]) -> PretextTask:
         if getattr(task, "n_masks", 0) > MASKS:
-            # Arrangements are all made alike, and one alone is shown.
+            # The preview shows only one arrangement.
             task = task.model_copy(update={"n_masks": MASKS})
-        if self._runtime is None or self._runtime[0] != (task, size):
-            self._runtime = (task, size), task.build(size, 0)
-        return self._runtime[1]
+        if self._task_cache is None or self._task_cache[0] != (task, size):
+            self._task_cache = (task, size), task.build(size, 0)
+        return self._task_cache[1]
 
     def _check_network(
-        self, wanted: PreviewRequest, runtime: PretextTask, task: Any, channels: int
+        self, request: PreviewRequest, runtime: PretextTask, task: Any, channels: int
     ) -> None:
-        """Try whether the task works on the network, so that no training fails on it later."""
-        if wanted.network is None or (task, wanted.network, channels) == self._checked:
+        """Check that the task works with the network, so that no training fails on it later."""
+        if request.network is None or (task, request.network, channels) == self._checked:
             return
         from napari_sslseg.core.networks.limits import planned
 
-        planned(lambda: _build(wanted.network, runtime, channels), wanted.network.kind)
-        self._checked = task, wanted.network, channels
+        planned(lambda: _build(request.network, runtime, channels), request.network.kind)
+        self._checked = task, request.network, channels
 
-    def _network(self, wanted: PreviewRequest, runtime: PretextTask, channels: int) -> "nn.Module":
+    def _network(self, request: PreviewRequest, runtime: PretextTask, channels: int) -> "nn.Module":
         from napari_sslseg.core.runs.run import Run
         from napari_sslseg.core.runs.weights.checkpoints import restore
 
-        assert wanted.run is not None
-        weights = Run.open(wanted.run, "pretrain").weights
+        assert request.run is not None
+        weights = Run.open(request.run, "pretrain").weights
         changed = weights.stat().st_mtime if weights.is_file() else 0.0
-        if self._model is None or self._model[:2] != (wanted.run, changed):
-            model = _build(wanted.network, runtime, channels).eval()
+        if self._model_cache is None or self._model_cache[:2] != (request.run, changed):
+            model = _build(request.network, runtime, channels).eval()
             restore(model, weights)
-            self._model = wanted.run, changed, model
-        return self._model[2]
+            self._model_cache = request.run, changed, model
+        return self._model_cache[2]
 
 
 def _build(network: Any, runtime: PretextTask, channels: int) -> "nn.Module":
@@ -220,31 +225,31 @@ def _build(network: Any, runtime: PretextTask, channels: int) -> "nn.Module":
     return runtime.wrap(make_network(network, channels, runtime.head(channels), output_kernel=3))
 
 
-def _of_run(wanted: PreviewRequest) -> PreviewRequest:
-    """What is wanted, with all that a run says."""
+def _from_run(request: PreviewRequest) -> PreviewRequest:
+    """Take task, preprocessing and network of the request from its run."""
     from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.settings.stages import PretrainSettings
 
-    assert wanted.run is not None
-    run = Run.open(wanted.run, "pretrain")
+    assert request.run is not None
+    run = Run.open(request.run, "pretrain")
     settings, task = run.settings(PretrainSettings), run.task()
     options = task.model_dump(exclude={"kind"})
     return replace(
-        wanted, task=task.kind, options=options, preprocessing=settings.preprocessing,
+        request, task=task.kind, options=options, preprocessing=settings.preprocessing,
         network=settings.network,
     )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class _Thinned:
-    """Some slices of a scan, as far as the preparation looks at it."""
+class _SliceSample:
+    """Some slices of a scan, with the attributes that preprocessing reads."""
 
     data: np.ndarray
     modality: str
     name: str
 
 
-def _thinned(volume: Volume, numbers: np.ndarray, axis: int) -> Any:
+def _slice_sample(volume: Volume, numbers: np.ndarray, axis: int) -> Any:
     if len(numbers) == volume.data.shape[axis]:
         return volume
-    return _Thinned(np.take(volume.data, numbers, axis), volume.modality, volume.name)
+    return _SliceSample(np.take(volume.data, numbers, axis), volume.modality, volume.name)

@@ -1,9 +1,10 @@
-"""What a training will run on, found out in the background, since PyTorch takes time to load."""
+"""Device and time that a training will take, found in the background: PyTorch loads slowly."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.gui.model.run_lines import time_like
+from napari_sslseg.gui.model.words import many
 
 if TYPE_CHECKING:
     import torch
@@ -13,22 +14,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """The device that a training takes.
+    """The device that a training uses.
 
     Attributes
     ----------
-    words : str
-        Which device, why, and with how many threads.
+    description : str
+        Name of the device, its free memory, number of threads, and why not a faster device.
     devices : tuple of str
-        Names of those that can be asked for; ``auto`` is the first.
+        Devices to choose from; ``auto`` is the first.
     """
 
-    words: str
+    description: str
     devices: tuple[str, ...]
 
 
 def describe_device(device: str = "auto") -> DeviceInfo:
-    """Find out what a training on ``device`` takes; loads PyTorch."""
+    """Find out what a training on ``device`` uses; loads PyTorch."""
     import torch
 
     from napari_sslseg.core.common.compute.devices import limit_threads, resolve_device
@@ -38,32 +39,30 @@ def describe_device(device: str = "auto") -> DeviceInfo:
         found += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         found.append("mps")
-    return DeviceInfo(device_sentence(resolve_device(device), limit_threads()), tuple(found))
+    return DeviceInfo(_device_sentence(resolve_device(device), limit_threads()), tuple(found))
 
 
-def device_sentence(device: "torch.device", threads: int) -> str:
-    """Say where a training computes, with how much memory, and why not faster."""
+def _device_sentence(device: "torch.device", threads: int) -> str:
     import torch
 
     from napari_sslseg.core.common.compute.devices import device_name
 
     name = device_name(device)
     free = _free_memory(device)
-    room = f", {free / 2**30:.1f} GB of memory free" if free is not None else ""
+    memory = f", {free / 2**30:.1f} GB of memory free" if free is not None else ""
     if device.type != "cpu":
-        return f"Computes on the graphics card ({name}{room})."
-    many = "1 thread" if threads == 1 else f"{threads} threads"
+        return f"Runs on the GPU ({name}{memory})."
     if torch.cuda.is_available() or torch.backends.mps.is_available():
-        why = "the graphics card would be faster"
+        why = "the GPU would be faster"
     elif torch.version.cuda is None and torch.version.hip is None:
-        why = "this PyTorch cannot use a graphics card"
+        why = "this PyTorch has no GPU support"
     else:
-        why = "there is no graphics card"
-    return f"Computes on the processor ({name}, {many}{room}); {why}."
+        why = "there is no GPU"
+    return f"Runs on the CPU ({name}, {many(threads, 'thread')}{memory}); {why}."
 
 
 def _free_memory(device: "torch.device") -> int | None:
-    """Bytes that are free where a training computes; None if it cannot be told."""
+    """Free memory of the device in bytes; None if it is unknown."""
     import torch
 
     from napari_sslseg.core.training.memory_probe import available_memory
@@ -73,26 +72,28 @@ def _free_memory(device: "torch.device") -> int | None:
 
 @dataclass(frozen=True, eq=False)
 class EstimateRequest:
-    """A training, to find out on what it will run and how long.
+    """A training whose device and speed are wanted.
 
     Attributes
     ----------
     device, task : str
-    steps, batch : int
+        Names of the device and the pretext task.
     network : NetworkSettings
+        Settings of the network.
+    batch : int
+        Batch size.
     project : Project or None
-        Whose earlier runs tell the speed.
+        Its earlier runs give the speed.
     """
 
     device: str
-    steps: int
     task: str
     network: Any
     batch: int
     project: "Project | None"
 
 
-def estimate_run(asked: EstimateRequest) -> tuple[DeviceInfo, tuple[float, float] | None]:
-    """Find the machine, and the seconds per step of an earlier run that did the same."""
-    each = time_like(asked.project, asked.task, asked.network, asked.batch)
-    return describe_device(asked.device), each
+def estimate_run(request: EstimateRequest) -> tuple[DeviceInfo, tuple[float, float] | None]:
+    """Find the device, and the seconds per step (lowest, highest) of a similar earlier run."""
+    seconds = time_like(request.project, request.task, request.network, request.batch)
+    return describe_device(request.device), seconds

@@ -1,4 +1,4 @@
-"""What a pretext task does to a slice, as small pictures with captions. Needs no Qt."""
+"""Small captioned pictures of a pretext preview. Needs no Qt."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from napari_sslseg.core.common.pictures import PretextPreview
 
 ORDER = ("original", "partner", "corrupted", "mask", "levels", "restored", "error")
 MARK = (230, 159, 0)
-"""Orange of Okabe and Ito: what is masked."""
+"""Colour of masked pixels: orange of Okabe and Ito."""
 BOX_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0))
 TINT = 0.45
 SPECKLED = 0.5
-"""Share of masked pixels on an outline above which outlines would hide the picture."""
+"""Fraction of masked pixels on outlines above which no outline is drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,16 +24,17 @@ class Tile:
     Attributes
     ----------
     name : str
-        Such as ``original``.
+        Name of the image, such as ``original``.
     caption, hint : str
-        What it shows, in a few words and in a sentence.
+        Short caption, and a tooltip.
     pixels : ndarray, shape (H, W, 3), uint8
+        Colours.
     aspect : float
-        Height over width of a pixel in mm.
+        Ratio of height to width of a pixel in mm.
     bar : ndarray, shape (K, 3), uint8, or None
-        Colours of the scale, from the lowest value up; None where it needs none.
+        Colours of the scale bar, from low to high; None for no scale bar.
     limits : (str, str)
-        What stands at its ends.
+        Texts at the ends of the scale bar.
     """
 
     name: str
@@ -48,14 +49,14 @@ class Tile:
 def tiles(preview: PretextPreview, pixel: tuple[float, float] = (1.0, 1.0)) -> list[Tile]:
     """Make tiles of the first example of a preview.
 
-    Original, corrupted and restored slice share one grey scale, that of the original. The error has
-    its own colours, whose steps look equally large, and a scale. Of several channels the first is
-    shown, of volumes the axial slice with most of the mask.
+    Original, corrupted and restored slice share the grey scale of the original. The error has a
+    perceptually uniform colour map and a scale bar. Of several channels the first is shown, of
+    volumes the axial slice with most of the mask.
 
     Parameters
     ----------
     preview : PretextPreview
-        What to show.
+        The preview.
     pixel : (float, float)
         Height and width of a pixel in mm.
     """
@@ -74,7 +75,7 @@ def tiles(preview: PretextPreview, pixel: tuple[float, float] = (1.0, 1.0)) -> l
             bar = colour_table("magma")
             pixels = bar[to_bytes(plane, 0.0, high)]
             ends = ("0", f"{high:.2g}")
-            hint = "How far the network is off; bright is far, in units of the prepared values."
+            hint = "Absolute error, in units of the preprocessed intensities; bright is large."
         elif name == "levels" or (name == "restored" and preview.levels is not None):
             pixels = to_grey(plane, 0.0, 1.0)
         else:
@@ -89,14 +90,16 @@ def tiles(preview: PretextPreview, pixel: tuple[float, float] = (1.0, 1.0)) -> l
 
 
 def matrix_tile(preview: PretextPreview) -> Tile:
-    """How alike the network finds examples."""
+    """Make the tile of the similarity or distance of pairs of examples."""
     matrix = preview.matrix
     assert matrix is not None
     bar = colour_table("viridis")
     low, high = (0.0, _high(matrix)) if preview.matrix_distances else (-1.0, 1.0)
     return Tile(
         "matrix",
-        "Distance of pairs" if preview.matrix_distances else "How alike (bright: alike)",
+        "Distance of pairs"
+        if preview.matrix_distances
+        else "Similarity of pairs (bright: similar)",
         bar[to_bytes(matrix, low, high)],
         1.0,
         preview.matrix_title.replace("\n", " "),
@@ -106,24 +109,24 @@ def matrix_tile(preview: PretextPreview) -> Tile:
 
 
 def limits(plane: np.ndarray) -> tuple[float, float]:
-    """Grey scale that a few bright pixels cannot darken."""
+    """Return grey limits that a few bright pixels do not affect: percentiles 0.5 and 99.5."""
     low, high = np.percentile(plane, (0.5, 99.5))
     return (float(low), float(high)) if high > low else (float(low) - 1, float(low) + 1)
 
 
 def to_bytes(plane: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Values from ``low`` to ``high`` as 0…255, others clipped."""
+    """Scale values from ``low`` to ``high`` to 0…255; others are clipped."""
     scaled = (plane.astype(np.float32) - low) * (255 / (high - low))
     return np.nan_to_num(scaled).clip(0, 255).astype(np.uint8)
 
 
 def to_grey(plane: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Grey picture, shape (H, W, 3)."""
+    """Return a grey picture, shape (H, W, 3)."""
     return np.repeat(to_bytes(plane, low, high)[..., None], 3, axis=2)
 
 
 def marked(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Tint masked pixels, and outline them where the outlines leave something to see."""
+    """Tint masked pixels, and outline them unless the outlines would hide the picture."""
     tinted = pixels.copy()
     colour = np.array(MARK, np.float32)
     tinted[mask] = ((1 - TINT) * pixels[mask] + TINT * colour).astype(np.uint8)
@@ -134,14 +137,14 @@ def marked(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
-    """Masked pixels beside one that is not; the border of the picture is no outline."""
+    """Return masked pixels next to an unmasked one; the border of the picture is no outline."""
     padded = np.pad(mask, 1, mode="edge")
     inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inside
 
 
 def boxed(pixels: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Outline boxes of (top, left, height, width); the same number has the same colour."""
+    """Outline boxes (top, left, height, width); the colour depends on the number of the box."""
     drawn = pixels.copy()
     for number, box in enumerate(np.round(boxes).astype(int)):
         top, left = np.maximum(box[:2], 0)
@@ -156,7 +159,7 @@ def boxed(pixels: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 @lru_cache
 def colour_table(name: str) -> np.ndarray:
-    """256 colours of a map of napari, as bytes."""
+    """Return 256 colours of a colour map of napari, as bytes."""
     from napari.utils.colormaps import ensure_colormap
 
     table: Callable[[np.ndarray], np.ndarray] = ensure_colormap(name).map
@@ -164,7 +167,7 @@ def colour_table(name: str) -> np.ndarray:
 
 
 def _plane(preview: PretextPreview, images: np.ndarray) -> np.ndarray:
-    """First channel of the first example, of volumes one slice."""
+    """Return the first channel of the first example, of volumes one slice."""
     first = images[0, 0]
     if first.ndim == 3:
         from napari_sslseg.core.pretext.pictures.figure import slice_numbers

@@ -1,0 +1,34 @@
+"""Lengths and networks that both training steps offer. Needs no Qt."""
+
+from napari_sslseg.core.settings.networks import NETWORK_NAMES, named_network
+from napari_sslseg.core.settings.stages import PretrainSettings
+from napari_sslseg.core.settings.training import FINETUNE_STEPS, PRETRAIN_STEPS, StageKind
+
+LENGTHS: dict[StageKind, dict[str, int]] = {
+    "pretrain": {"quick": 200, "usual": PRETRAIN_STEPS, "long": 5000},
+    "finetune": {"quick": 100, "usual": FINETUNE_STEPS, "long": 1600},
+}
+"""Number of steps by stage and length."""
+
+LENGTH_TITLES = {"quick": "Quick look", "usual": "Usual", "long": "Long"}
+
+DEFAULT_NETWORK = next(
+    name for name in NETWORK_NAMES if named_network(name) == PretrainSettings().network
+)
+"""Name of the network of core's default settings."""
+
+_TEXTS = {
+    "tiny": ("Tiny, for a first try", "U-Net with 8 to 32 channels: fast, but learns little."),
+    "small": ("Small (default)", "U-Net with 16 to 128 channels: suits computers without a GPU."),
+    "paper": ("Large", "U-Net of Dominic et al. 2023, 32 to 512 channels: needs a GPU."),
+    "umapathy": ("U-Net of Umapathy et al.", "2D U-Net with batch normalisation."),
+    "multimix": ("U-Net of PolyCL", "MultiMix U-Net with dropout."),
+    "dynunet": ("U-Net of nnU-Net", "MONAI's DynUNet, 32 to 512 channels: needs a GPU."),
+    "dense3d": ("3D, small", "Network of Dhere & Sivaswamy for crops of volumes, axial only."),
+    "dynunet3d": ("3D, large", "MONAI's DynUNet for crops of volumes, axial only: needs a GPU."),
+}
+
+
+def network_text(name: str) -> tuple[str, str]:
+    """Title and tooltip of a network; its name where there is no text for it."""
+    return _TEXTS.get(name, (name, ""))
