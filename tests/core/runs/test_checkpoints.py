@@ -104,7 +104,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
 import resource, signal
 from pathlib import Path
 from napari_sslseg.core.runs.weights.checkpoints import save_weights
-from napari_sslseg.core.config import Network
+from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.networks.unet2d import UNet2d
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 
@@ -285,9 +286,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, legacy, suffix):
     path = (tmp_path / "a.pt").with_suffix(suffix)
     state = {"state_dict": {"encoder.weight": torch.zeros(2)}, "x": Trap(tmp_path / "sprung")}
     torch.save(state, path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(
-        CheckpointError, match=r"\(\w+\.mkdir\) and would have to run code"
-    ) as caught:
+    with pytest.raises(CheckpointError, match=r"a\.pth? .*\w+\.mkdir.* code") as caught:
         import_weights(path, network="tiny", out=tmp_path / "run")
     assert not (tmp_path / "sprung").exists()
     assert not (tmp_path / "run").exists()
@@ -321,6 +320,10 @@ def hostile(path, kind):
     elif kind == "nan":
         state["encoder.levels.0.conv.bias"][0] = float("nan")
         torch.save(state, path)
+    elif kind == "tar":
+        torch.save(state, path.with_name("plain"), _use_new_zipfile_serialization=False)
+        with tarfile.open(path, "w") as archive:
+            archive.add(path.with_name("plain"), "pickle")
     elif kind == "compressed":
         torch.save(state, path.with_name("plain"))
         with (
@@ -332,29 +335,31 @@ def hostile(path, kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"),
+    ("kind", "named"),
     [
         ("namespace", "argparse.Namespace"),
         ("module", "Linear"),
         ("bytearray", "bytearray"),
-        ("plain pickle", "no file of PyTorch"),
-        ("text", "no file of PyTorch"),
-        ("empty", "no file of PyTorch"),
-        ("cut", "no file of PyTorch"),
-        ("compressed", "no file of PyTorch"),
-        ("expanded", "holds no tensors"),
-        ("no weights", "no weights by a name that is known"),
+        ("plain pickle", "damaged"),
+        ("text", "damaged"),
+        ("empty", "damaged"),
+        ("cut", "damaged"),
+        ("compressed", "damaged"),
+        ("expanded", "no tensors"),
+        ("no weights", "epoch"),
         ("a list", "no state dict"),
-        ("nan", "no numbers"),
-        ("missing", "do not exist"),
+        ("nan", "encoder.levels.0.conv.bias"),
+        ("missing", "not exist"),
+        ("tar", "damaged"),
     ],
 )
-def test_files_that_are_refused(tmp_path, kind, reason):
+def test_hostile_files_are_refused_in_one_sentence(tmp_path, kind, named):
     hostile(tmp_path / "a.pt", kind)
-    with pytest.raises(CheckpointError, match=reason) as caught:
+    with pytest.raises(CheckpointError) as caught:
         import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
     message = str(caught.value)
     assert "a.pt" in message
+    assert named in message
     assert "\n" not in message
     assert "\x1b" not in message
     assert len(message) < 500
@@ -403,55 +408,54 @@ def attributes(name):
 
 
 BOMBS = {
-    "number of a gigabyte": (dtype("V1000000000"), "NumPy values of another type"),
-    "kind with a hash that never ends": (
-        nested(60) + b"q\xff0cnumpy\ndtype\nh\xff\x89\x88\x87R",
-        "no file of PyTorch",
+    "void number of a gigabyte": dtype("V1000000000"),
+    "type with a hash that takes years": nested(60) + b"q\xff0cnumpy\ndtype\nh\xff\x89\x88\x87R",
+    "type that is a nested tuple": b"cnumpy\ndtype\n(" + nested(60) + b"\x89\x88tR",
+    "NumPy number that is too short": scalar("f8", "1234"),
+    "NumPy number that is too long": scalar("f4", "12345678"),
+    "bytes in a slow encoding": scalar("f4", "1234", "punycode"),
+    "nested tuple as a key": b"}" + nested(60) + b"K\x01s",
+    "nested tuple as the name of a storage": (
+        b"(" + text("storage") + b"ctorch\nFloatStorage\n" + nested(60) + text("cpu")
+        + number(4) + b"tQ"
     ),
-    "kind that is a tuple": (
-        b"cnumpy\ndtype\n(" + nested(60) + b"\x89\x88tR",
-        "NumPy values of another type",
-    ),
-    "number that is too short": (scalar("f8", "1234"), "no file of PyTorch"),
-    "number that is too long": (scalar("f4", "12345678"), "no file of PyTorch"),
-    "bytes in a slow encoding": (scalar("f4", "1234", "punycode"), "bytes in another encoding"),
-    "keys within keys": (b"}" + nested(60) + b"K\x01s", "a key that is no text or number"),
-    "key that is a tensor": (b"}" + tensor(4) + b"K\x01s", "a key that is no text or number"),
-    "memory as it was found": (
-        b"ctorch\nFloatTensor\n" + number(10**9) + b"\x85R",
-        r"torch\.FloatTensor\) and would",
-    ),
-    "storage as it was found": (
-        b"ctorch\nFloatStorage\n" + number(10**9) + b"\x85R",
-        "a call of what is no function",
-    ),
-    "storage larger than stored": (tensor(10**9, numbers=10**9), "no file of PyTorch"),
-    "tensor beyond its storage": (tensor(5), "no file of PyTorch"),
-    "tensor beyond its storage by steps": (tensor(2, stride=4), "no file of PyTorch"),
-    "tensor beyond its storage by its place": (tensor(4, offset=1), "no file of PyTorch"),
-    "tensor before its storage": (tensor(4, offset=-1), "no file of PyTorch"),
-    "quantized": (b"ctorch._utils\n_rebuild_qtensor\n)R", r"_rebuild_qtensor\)"),
-    "set": (b"cbuiltins\nset\n)R", r"builtins\.set\)"),
-    "dictionary that is none any more": (attributes("items"), "with attributes"),
-    "too many steps": (b"K\x010" * 600_000 + b"N", "no file of PyTorch"),
-    "too many numbers": (b"(" + b"K\x01" * 1_100_000 + b"t", "no file of PyTorch"),
-}
+    "tensor as a key": b"}" + tensor(4) + b"K\x01s",
+    "tensor without values in the file": b"ctorch\nFloatTensor\n" + number(10**9) + b"\x85R",
+    "storage without values in the file": b"ctorch\nFloatStorage\n" + number(10**9) + b"\x85R",
+    "storage larger than stored": tensor(10**9, numbers=10**9),
+    "tensor larger than its storage": tensor(5),
+    "tensor larger than its storage by strides": tensor(2, stride=4),
+    "tensor larger than its storage by its offset": tensor(4, offset=1),
+    "tensor before its storage": tensor(4, offset=-1),
+    "quantised tensor": b"ctorch._utils\n_rebuild_qtensor\n)R",
+    "set": b"cbuiltins\nset\n)R",
+    "dictionary with attributes that hide its methods": attributes("items"),
+    "too many steps": b"K\x010" * 600_000 + b"N",
+    "too many values": b"(" + b"K\x01" * 1_100_000 + b"t",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_pickles_that_would_fill_the_memory_or_never_end(tmp_path, name):
-    steps, reason = BOMBS[name]
+def test_pickles_that_would_fill_the_memory_or_never_end_are_refused(tmp_path, name):
     path = tmp_path / "a.pt"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a/data.pkl", b"\x80\x02}" + text("a") + steps + b"s.")
+        archive.writestr("a/data.pkl", b"\x80\x02}" + text("a") + BOMBS[name] + b"s.")
         archive.writestr("a/data/0", bytes(16))
         archive.writestr("a/version", "3\n")
         archive.writestr("a/byteorder", "little")
-    started = time.perf_counter()
-    with pytest.raises(CheckpointError, match=reason) as caught:
+    started, memory = time.perf_counter(), peak_memory()
+    with pytest.raises(CheckpointError, match=r"a\.pt") as caught:
         read_foreign(path)
     assert time.perf_counter() - started < 5
+    assert peak_memory() - memory < 400 * 2**20
     assert "\n" not in str(caught.value)
+
+
+def peak_memory():
+    """Bytes that this process ever had in memory."""
+    resource = pytest.importorskip("resource")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def test_what_the_bombs_are_made_of_is_read(tmp_path):
@@ -466,12 +470,12 @@ def test_what_the_bombs_are_made_of_is_read(tmp_path):
     assert found.left_out == (("b", "no tensor"),)
 
 
-def test_a_pickle_before_an_archive_is_the_one_that_is_checked(tmp_path):
+def test_a_pickle_in_front_of_an_archive_is_the_one_that_is_checked(tmp_path):
     # PyTorch goes by the first bytes, others by the last.
     torch.save({"a": torch.zeros(2)}, tmp_path / "good.pt")
     bad = b"\x80\x02" + b"}" + nested(60) + b"K\x01s."
     (tmp_path / "a.pt").write_bytes(bad * 5 + (tmp_path / "good.pt").read_bytes())
-    with pytest.raises(CheckpointError, match="a key that is no text or number"):
+    with pytest.raises(CheckpointError, match=r"a\.pt"):
         read_foreign(tmp_path / "a.pt")
 
 
@@ -537,7 +541,7 @@ def test_an_older_run_is_not_overwritten(tmp_path):
     with pytest.raises(StorageError, match="already holds a run"):
         import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
     (tmp_path / "a.bin").touch()
-    with pytest.raises(CheckpointError, match="by its name"):
+    with pytest.raises(CheckpointError, match=r"a\.bin"):
         import_weights(tmp_path / "a.bin", network="tiny", out=tmp_path / "other")
 
 
@@ -575,7 +579,7 @@ def test_the_command_reports_every_tensor(tmp_path):
         (("--network", "tiny", "--widths", "x"), "widths"),
         (("--network", "dense3d", "--widths", "8"), "has no widths"),
         (("--network", "tiny", "--widths", "8,-1"), "widths"),
-        (("--network", "tiny"), "would have to run code"),
+        (("--network", "tiny"), "mkdir"),
     ],
 )
 def test_the_command_refuses_in_one_line(tmp_path, options, word):

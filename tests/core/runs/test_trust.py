@@ -216,7 +216,7 @@ def test_a_header_that_claims_terabytes_is_refused(tmp_path):
     path = tmp_path / "a.safetensors"
     header = json.dumps({"x": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}})
     path.write_bytes(struct.pack("<Q", len(header)) + header.encode() + b"\0" * 100)
-    with pytest.raises(CheckpointError, match="do not add up to its size"):
+    with pytest.raises(CheckpointError, match=r"a\.safetensors"):
         load_weights(path)
 
 
@@ -226,7 +226,7 @@ def test_a_pickle_by_the_name_of_weights_is_not_run(run, tmp_path):
             return (Path.touch, (tmp_path / "sprung",))
 
     torch.save({"output.bias": Trap()}, run / "last.safetensors")
-    with pytest.raises(CheckpointError, match="no safetensors file"):
+    with pytest.raises(CheckpointError, match=r"last\.safetensors"):
         load_segmenter(run, "cpu")
     assert not (tmp_path / "sprung").exists()
 

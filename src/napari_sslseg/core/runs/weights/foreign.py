@@ -1,13 +1,13 @@
-"""Read the weights of other programs: tensors by name, and never any code.
+"""Read weight files of other programs: tensors by name, without running code.
 
-A ``.pt`` or ``.pth`` file is a pickle, which can run anything when it is opened. It is gone through
-once without building anything, and then read by PyTorch's reader for weights alone.
+A ``.pt`` or ``.pth`` file is a pickle, which can run any code when it is opened. It is scanned (see
+``pickle_scan``) and then read with ``torch.load(weights_only=True)``.
 """
 
 import os
 import zipfile
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,49 +16,55 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.safe_files import open_regular
-from napari_sslseg.core.common.text import printable
+from napari_sslseg.core.common.text import LONGEST, printable
 from napari_sslseg.core.runs.weights.checkpoints import read_tensors
-from napari_sslseg.core.runs.weights.header import FOREIGN_BYTES, MOST_WEIGHTS, read_header
-from napari_sslseg.core.runs.weights.pickle_check import DTYPES, NotWeightsError, check_pickle
+from napari_sslseg.core.runs.weights.header import FOREIGN_TYPES, MAX_WEIGHTS, read_header
+from napari_sslseg.core.runs.weights.pickle_scan import ForbiddenNameError, scan_pickle
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
-NESTS = ("network_weights", "state_dict", "model_state_dict", "model_state", "model", "net")
-"""Where programs keep the weights within a checkpoint; nnU-Net the first, Lightning the second."""
+NESTED_KEYS = ("network_weights", "state_dict", "model_state_dict", "model_state", "model", "net")
+"""Keys under which programs store the weights in a checkpoint: nnU-Net uses the first, Lightning
+the second."""
 
 WRAPPERS = ("module.", "_orig_mod.")
-"""Prefixes of PyTorch's wrappers: data-parallel training and compiling."""
+"""Prefixes that PyTorch adds for data-parallel training and for compiling."""
 
-HOLDERS = ("model.", "net.", "network.", "_model.")
-"""Names under which a Lightning module holds the network; dropped where all tensors have one."""
+ATTRIBUTES = ("model.", "net.", "network.", "_model.")
+"""Attributes in which a Lightning module stores the network; removed where all tensors have it."""
 
-MOST_PICKLE = 64 * 2**20
-"""Bytes of the pickle within a file: names and shapes, whereas the numbers lie beside it."""
+MAX_FILE = 16 * 2**30
+"""Bytes of a file: the largest weights, and an optimiser state of three times their size."""
 
-OLD_PICKLES = 5
-"""In files of PyTorch before 1.6: a mark, a version, the machine, the tensors, their storages."""
+MAX_PICKLE = 64 * 2**20
+"""Bytes of the pickle in a file: names and shapes, whereas the values are stored separately."""
+
+LEGACY_PICKLES = 5
+"""Pickles in a file of PyTorch before 1.6: magic number, protocol, system, tensors,
+storage keys."""
 
 DAMAGED = (
-    # What PyTorch's reader raises on files that are none, by experience with damaged ones.
+    # What PyTorch's reader raises for damaged files, collected by trials.
     EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError,
     AssertionError, OverflowError, RecursionError, NotImplementedError, zipfile.BadZipFile,
+    UnpicklingError,
 )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class ForeignWeights:
-    """Tensors of a file by their names there, and what was left out and why.
+    """Tensors of a file by their names in it, and the entries that were left out.
 
     Attributes
     ----------
     tensors : dict of str to Tensor
         On the CPU.
     left_out : tuple of (str, str)
-        Names of what is no tensor of weights, with the reason.
+        Names of entries that are not tensors of weights, with the reason.
     ordered : bool
-        Whether the file keeps the order in which the network has its layers. Safetensors do not.
+        Whether the file keeps the order of the layers in the network. Safetensors files do not.
     """
 
     tensors: "dict[str, Tensor]"
@@ -72,13 +78,13 @@ def read_foreign(path: Path) -> ForeignWeights:
     Parameters
     ----------
     path : Path
-        A ``.safetensors``, ``.pt`` or ``.pth`` file; of the latter only tensors and plain
+        A ``.safetensors``, ``.pt`` or ``.pth`` file; of the latter two only tensors and plain
         containers are read.
 
     Raises
     ------
     CheckpointError
-        If the file is missing or damaged, holds no weights, or could be opened only by running
+        If the file is missing or damaged, contains no weights, or can be opened only by running
         code in it.
     """
     if not path.is_file():
@@ -86,177 +92,163 @@ def read_foreign(path: Path) -> ForeignWeights:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise CheckpointError(
-            f"{path} is no file of weights by its name; give one in {', '.join(SUFFIXES)}."
+            f"{path} does not have the name of a weight file; choose one in {', '.join(SUFFIXES)}."
         )
     if suffix == ".safetensors":
-        found: Any = read_tensors(path, read_header(path, FOREIGN_BYTES))
+        found: Any = read_tensors(path, read_header(path, FOREIGN_TYPES))
     else:
         found = _unwrapped(_load(path), path)
     tensors, left_out = {}, []
     for name, value in found.items():
-        problem = _problem(value)
+        problem = _problem(name, value)
         if problem:
-            left_out.append((str(name), problem))
+            left_out.append((printable(name, LONGEST), problem))
         else:
-            tensors[_bare(str(name))] = value
+            tensors[_without_wrappers(name)] = value
     if not tensors:
-        raise CheckpointError(f"{path} holds no tensors of weights; choose another file.")
-    return ForeignWeights(_without_holder(tensors), tuple(left_out), suffix != ".safetensors")
+        raise CheckpointError(f"{path} contains no tensors of weights; choose another file.")
+    return ForeignWeights(_without_attribute(tensors), tuple(left_out), suffix != ".safetensors")
 
 
 def _load(path: Path) -> Any:
-    """Read a pickle as PyTorch does where it may build nothing but tensors and containers."""
+    """Load a pickle with PyTorch, restricted to tensors and plain containers."""
     import torch
 
     try:
         with open_regular(path) as file:
-            # As PyTorch tells them apart.
+            # PyTorch recognises an archive in the same way.
             zipped = file.read(4) == b"PK\x03\x04"
-        _check(path, zipped=zipped)
-        with _numpy_numbers():
+            if os.fstat(file.fileno()).st_size > MAX_FILE:
+                raise ValueError("the file is too large")
+        if zipped:
+            scan_pickle(BytesIO(_archived_pickle(path)))
+        else:
+            _scan_legacy(path)
+        with _numpy_ignored():
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except NotWeightsError as error:
+    except ForbiddenNameError as error:
         raise CheckpointError(
-            f"{path} holds more than weights ({printable(error, 100)})"
-            f"{' and would have to run code to open' if error.code else ''}, so it was not opened; "
-            "have its state dict saved alone, best as safetensors."
+            f"{path} contains more than weights ({printable(error, 100)}) and would have to run "
+            "code to be opened, so it was not opened; save its state dict alone, best as "
+            "safetensors."
         ) from error
-    except UnpicklingError as error:
-        raise CheckpointError(f"{path} is no file of PyTorch; choose another file.") from error
     except MemoryError as error:
         raise CheckpointError(
-            f"{path} asks for more memory than there is; choose another file."
+            f"{path} needs more memory than there is; choose another file."
         ) from error
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read ({error.strerror or error}); choose another file."
         ) from error
     except DAMAGED as error:
-        # Without PyTorch's words, which are about its insides and run over many lines.
+        # Without PyTorch's message, which has many lines about its implementation.
         raise CheckpointError(
-            f"{path} is damaged or no file of PyTorch; choose another file."
+            f"{path} is damaged or not a file of PyTorch; choose another file."
         ) from error
 
 
-def _check(path: Path, *, zipped: bool) -> None:
-    """Refuse pickles of more than weights, and weights that are not all in the file.
+def _archived_pickle(path: Path) -> bytes:
+    """Read the pickle in an archive.
 
     Raises
     ------
-    NotWeightsError
-        If there is more in it.
-    ValueError, IndexError, KeyError, TypeError, AttributeError, BadZipFile
-        If it is damaged.
-    """
-    if zipped:
-        pickled, stored = _archive(path)
-
-        def same(name: str, size: int) -> None:
-            if stored[f"data/{name}"] != size:
-                raise ValueError("a storage has another size than its numbers")
-
-        check_pickle(BytesIO(pickled), same)
-        return
-    claimed: dict[str, int] = {}
-    total = 0
-    with open_regular(path) as file:
-        # The pickles come first, and behind them the numbers of all storages.
-        start = BytesIO(file.read(MOST_PICKLE))
-        whole = os.fstat(file.fileno()).st_size
-
-    def within(name: str, size: int) -> None:
-        nonlocal total
-        total += 0 if name in claimed else size
-        if claimed.setdefault(name, size) != size or total > whole:
-            raise ValueError("its storages add up to more than its size")
-
-    for _ in range(OLD_PICKLES):
-        check_pickle(start, within)
-
-
-def _archive(path: Path) -> tuple[bytes, dict[str, int]]:
-    """The pickle of an archive, and the sizes of all that it holds.
-
-    Refuses archives that unfold into more than they are; PyTorch itself compresses nothing.
+    ValueError, BadZipFile
+        If the archive is damaged, compressed (which PyTorch never does, and reads wrongly with
+        ``mmap``), or has two files of one name.
     """
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-        # Without the folder that all of them are in, whose name is any.
-        sizes = {entry.filename.partition("/")[2]: entry.file_size for entry in entries}
-        if len(sizes) < len(entries):
-            raise ValueError("two parts of it have one name")
+        # Without the top folder, whose name is arbitrary.
+        names = [entry.filename.partition("/")[2] for entry in entries]
+        if len(set(names)) < len(names):
+            raise ValueError("two files in the archive have one name")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise ValueError("parts of it are compressed")
-        if any(e.file_size > MOST_PICKLE for e in entries if e.filename.endswith(".pkl")):
-            raise ValueError("its list of tensors is too large")
-        if sum(sizes.values()) > path.stat().st_size:
-            raise ValueError("its parts add up to more than its size")
-        (pickled,) = (e for e in entries if e.filename.partition("/")[2] == "data.pkl")
-        return archive.read(pickled), sizes
+            raise ValueError("files in the archive are compressed")
+        entry = entries[names.index("data.pkl")]
+        if entry.file_size > MAX_PICKLE:
+            raise ValueError("the pickle is too large")
+        return archive.read(entry)
 
 
-def _numpy_numbers() -> AbstractContextManager[Any]:
-    """Let single NumPy numbers be read, which nnU-Net keeps beside the weights and run nothing."""
-    import numpy as np
+def _scan_legacy(path: Path) -> None:
+    """Scan the pickles at the start of a file in PyTorch's format before 1.6."""
+    with open_regular(path) as file:
+        start = BytesIO(file.read(MAX_PICKLE))
+    for _ in range(LEGACY_PICKLES):
+        scan_pickle(start)
+
+
+class _Ignored:
+    """Takes the place of a NumPy number or type in a checkpoint, which is not used."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+@contextmanager
+def _numpy_ignored() -> Iterator[None]:
+    """Let checkpoints contain NumPy numbers, as those of nnU-Net do, without creating them."""
     import torch
 
-    if torch.__version__ < "2.6":  # which cannot be told of the names of older NumPy
-        return nullcontext()
-    scalar = np.float64(0).__reduce__()[0]
-    kinds = [type(np.dtype(name)) for name in DTYPES]
-    # The first name is that of NumPy before 2.0.
-    names: list[Any] = [
-        (scalar, "numpy.core.multiarray.scalar"),
-        (scalar, "numpy._core.multiarray.scalar"),
-    ]
-    return torch.serialization.safe_globals([*names, np.dtype, *kinds])
+    names = ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    replaced: list[Any] = [(_Ignored, name) for name in names]
+    with torch.serialization.safe_globals([_Ignored, *replaced]):
+        yield
 
 
-def _unwrapped(found: Any, path: Path) -> Mapping[Any, Any]:
-    """The dictionary that holds the tensors, within those that programs put around it."""
+def _unwrapped(found: Any, path: Path) -> dict[Any, Any]:
+    """The dictionary that contains the tensors, within those that programs put around it."""
     import torch
 
     for _ in range(4):
-        if not isinstance(found, Mapping):
+        if not isinstance(found, dict):
             break
+        # Not by methods of the object, which attributes from the file may shadow.
+        found = dict(dict.items(found))
         if any(isinstance(value, torch.Tensor) for value in found.values()):
             return found
-        inner = next((found[key] for key in NESTS if isinstance(found.get(key), Mapping)), None)
+        inner = next((found[key] for key in NESTED_KEYS if isinstance(found.get(key), dict)), None)
         if inner is None:
             keys = ", ".join(printable(key, 30) for key in list(found)[:8]) or "nothing"
             raise CheckpointError(
-                f"{path} holds {keys}, but no weights by a name that is known; have its state dict "
-                "saved alone."
+                f"{path} contains {keys}, but no weights under a known name; save its state dict "
+                "alone."
             )
         found = inner
-    raise CheckpointError(f"{path} holds no state dict; have that saved alone.")
+    raise CheckpointError(f"{path} contains no state dict; save that alone.")
 
 
-def _problem(value: Any) -> str | None:
-    """Say why a value is no tensor of weights, if it is not."""
+def _problem(name: object, value: Any) -> str | None:
+    """Why an entry is not a tensor of weights; None if it is one."""
     import torch
 
-    if not isinstance(value, torch.Tensor):
+    if not isinstance(value, torch.Tensor) or not isinstance(name, str):
         return "no tensor"
     if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
         return "no plain tensor"
     if not value.is_floating_point() and value.dtype != torch.int64:
         return f"of the type {str(value.dtype).removeprefix('torch.')}"
     size = value.numel() * value.element_size()
-    if size > min(value.untyped_storage().nbytes(), MOST_WEIGHTS):
-        # A view may repeat one number as often as it likes.
-        return "larger than what is stored of it"
+    if size > min(value.untyped_storage().nbytes(), MAX_WEIGHTS):
+        # A view may repeat one number any number of times.
+        return "larger than its stored values"
     return None
 
 
-def _bare(name: str) -> str:
+def _without_wrappers(name: str) -> str:
     while name.startswith(WRAPPERS):
         name = name.partition(".")[2]
     return name
 
 
-def _without_holder(tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
-    for holder in HOLDERS:
-        if all(name.startswith(holder) for name in tensors):
-            return {_bare(name.removeprefix(holder)): value for name, value in tensors.items()}
+def _without_attribute(tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    for attribute in ATTRIBUTES:
+        if all(name.startswith(attribute) for name in tensors):
+            return {
+                _without_wrappers(name.removeprefix(attribute)): value
+                for name, value in tensors.items()
+            }
     return tensors

@@ -1,141 +1,111 @@
-"""What a safetensors file says it holds, checked before any of it is read.
+"""Names, types and shapes of the tensors in a safetensors file, read without their values.
 
-The layout, from https://github.com/huggingface/safetensors: eight bytes with the length of the
-header (little-endian), the header as JSON, and the numbers of all tensors one after another.
+The library checks that offsets, shapes and the size of the file agree. Checked here are limits on
+the sizes, and that only types of weights occur.
 """
 
-import math
-import os
-import struct
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.safe_files import open_regular
-from napari_sslseg.core.common.safe_json import parse_json
-from napari_sslseg.core.common.text import printable
-
-ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8}
-"""What weights are made of; whole numbers are the counters of BatchNorm."""
-
-FOREIGN_BYTES = ITEM_BYTES | {"F64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-"""What may stand beside the weights in files of other programs."""
+from napari_sslseg.core.common.text import LONGEST, printable
 
 FLOATS = ("F32", "F16", "BF16")
-MOST_HEADER = 4 * 2**20
-MOST_WEIGHTS = 4 * 2**30
-"""Of all tensors together, twice the largest network that is built."""
+WEIGHT_TYPES = (*FLOATS, "I64")
+"""Types of weights; I64 is that of the counters of batch normalisation."""
 
-MOST_AXES = 8
+FOREIGN_TYPES = (*WEIGHT_TYPES, "F64", "I32", "I16", "I8", "U8", "BOOL")
+"""Types that may occur in files of other programs, also beside the weights."""
+
+MAX_HEADER = 4 * 2**20
+"""Bytes of the header; the library itself accepts 100 MB."""
+
+MAX_WEIGHTS = 4 * 2**30
+"""Bytes of a file, twice those of the largest network that is built."""
+
+MAX_AXES = 8
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Type and shape of a tensor in a file, and where its numbers end and begin."""
+    """Type and shape of a tensor in a file."""
 
     dtype: str
     shape: tuple[int, ...]
-    begin: int
-    end: int
 
 
-def read_header(path: Path, types: Mapping[str, int] = ITEM_BYTES) -> dict[str, StoredTensor]:
-    """Read names, types and shapes of the tensors of a safetensors file, in their order there.
+def read_header(path: Path, types: Container[str] = WEIGHT_TYPES) -> dict[str, StoredTensor]:
+    """Read names, types and shapes of the tensors of a safetensors file.
 
     Parameters
     ----------
     path : Path
         The file.
-    types : mapping of str to int
-        Types that are allowed, and the bytes of one number.
+    types : container of str
+        Types that are allowed, by their names in the format.
 
     Raises
     ------
     CheckpointError
-        If the file is missing or damaged, or holds anything but weights: tensors of other types,
-        that overlap or leave gaps, or whose sizes do not add up to the file.
+        If the file is missing, damaged or too large, or has tensors of other types.
     """
+    from safetensors import SafetensorError, safe_open
+
     if not path.is_file():
         raise CheckpointError(f"The weights {path} do not exist; check the run folder.")
     try:
-        return _tensors(*_header(path), types)
+        _check_sizes(path)
+        # As NumPy, since no values are read and PyTorch need not be loaded.
+        with safe_open(path, framework="np") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {
+                name: _stored_tensor(name, found.get_dtype(), found.get_shape(), types)
+                for name, found in slices.items()
+            }
     except OSError as error:
         raise CheckpointError(
             f"The weights {path} cannot be read ({error.strerror or error}); use another run."
         ) from error
-    except ValueError as error:
+    except (SafetensorError, ValueError) as error:
         raise CheckpointError(
-            f"The weights {path} are damaged ({error}); use another checkpoint or run again."
+            f"The weights {path} are damaged or not a safetensors file "
+            f"({printable(error, LONGEST)}); use another checkpoint or train again."
         ) from error
 
 
-def _header(path: Path) -> tuple[Any, int]:
-    """Header as parsed, and the bytes after it."""
+def _check_sizes(path: Path) -> None:
     with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        start = file.read(8)
-        if len(start) < 8:
-            raise ValueError("the file is cut short")
-        (length,) = struct.unpack("<Q", start)
-        if length > min(MOST_HEADER, size - 8):
-            raise ValueError("it is no safetensors file, or cut short")
-        return parse_json(file.read(length)), size - 8 - length
+        header = int.from_bytes(file.read(8), "little")
+        if header > MAX_HEADER:
+            raise ValueError(f"the header is larger than {MAX_HEADER / 2**20:.0f} MiB")
+        if file.seek(0, 2) > MAX_WEIGHTS + MAX_HEADER:
+            raise ValueError(f"the tensors are larger than {MAX_WEIGHTS / 2**30:.0f} GiB")
 
 
-def _tensors(header: Any, available: int, types: Mapping[str, int]) -> dict[str, StoredTensor]:
-    if not isinstance(header, dict):
-        raise ValueError("it is no safetensors file")
-    found = {
-        name: _tensor(name, entry, types)
-        for name, entry in header.items()
-        if name != "__metadata__"
-    }
-    in_order = dict(sorted(found.items(), key=lambda item: (item[1].begin, item[1].end)))
-    ends = [0, *(tensor.end for tensor in in_order.values())]
-    begins = [*(tensor.begin for tensor in in_order.values()), available]
-    if ends != begins:
-        raise ValueError("its tensors do not add up to its size")
-    if available > MOST_WEIGHTS:
-        raise ValueError(f"its tensors take more than {MOST_WEIGHTS / 2**30:.0f} GiB")
-    return in_order
-
-
-def _tensor(name: str, entry: Any, types: Mapping[str, int]) -> StoredTensor:
-    shown = printable(name, 100)
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"the tensor {shown} is not described")
-    dtype = entry["dtype"]
-    shape, offsets = _counts(entry["shape"]), _counts(entry["data_offsets"])
-    if not isinstance(dtype, str) or len(shape) > MOST_AXES or len(offsets) != 2:
-        raise ValueError(f"the tensor {shown} is not described")
+def _stored_tensor(
+    name: str, dtype: str, shape: Iterable[int], types: Container[str]
+) -> StoredTensor:
+    shape = tuple(shape)
     if dtype not in types:
-        raise ValueError(f"the tensor {shown} is of the type {printable(dtype, 20)}")
-    begin, end = offsets
-    if math.prod(shape) * types[dtype] != end - begin:
-        raise ValueError(f"the tensor {shown} has another size than its shape")
-    return StoredTensor(dtype, shape, begin, end)
-
-
-def _counts(values: Any) -> tuple[int, ...]:
-    """Whole numbers from 0 on, as they were written."""
-    if not isinstance(values, list) or any(type(v) is not int or v < 0 for v in values):
-        raise ValueError("a shape or a place in it is no list of whole numbers")
-    return tuple(values)
+        raise ValueError(f"the tensor {printable(name, 100)} has the type {dtype}")
+    if len(shape) > MAX_AXES:
+        raise ValueError(f"the tensor {printable(name, 100)} has {len(shape)} axes")
+    return StoredTensor(dtype, shape)
 
 
 def misfits(
     header: Mapping[str, StoredTensor], shapes: Mapping[str, tuple[tuple[int, ...], bool]]
 ) -> list[str]:
-    """Names of tensors that a file has and a network lacks, or of other shapes or kinds.
+    """Names of tensors in a file that a network lacks, or has with another shape or kind.
 
     Parameters
     ----------
     header : mapping of str to StoredTensor
         Tensors of the file.
     shapes : mapping of str to (tuple of int, bool)
-        Shape of each tensor of the network, and whether it is of fractions.
+        Shape of each tensor of the network, and whether it is of floating point.
     """
     return [
         name
