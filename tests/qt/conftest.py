@@ -1,5 +1,6 @@
 """What tests in a real window share."""
 
+import gc
 import os
 
 import pytest
@@ -12,6 +13,15 @@ def _needs_a_screen():
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _quick_garbage_collection():
+    """Leave what earlier tests imported out of the garbage collection, which every window asks for.
+
+    Each test collects its own garbage at its end.
+    """
+    gc.freeze()
 
 
 @pytest.fixture
