@@ -1,6 +1,6 @@
-"""The command line: options, messages and exit codes around the jobs of ``core``.
+"""Command line: options, messages and exit codes around the jobs of ``core``; one file per command.
 
-Nothing is computed here, and nothing of ``gui`` is imported but to open the window.
+No algorithms here, and nothing from ``gui`` except to open the window.
 """
 
 

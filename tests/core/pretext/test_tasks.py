@@ -11,7 +11,6 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from napari_sslseg import core
-from napari_sslseg.cli.options import TASK_NAMES
 from napari_sslseg.core.common.errors import ConfigError, ScanWarning
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.pretext.pictures.figure import preview_figure
@@ -116,10 +115,6 @@ def test_a_task_is_described_by_its_name(name):
     words = describe(make_task(name, SIZE))
     assert words.startswith(f"{name}, ")
     assert len(words) < 80
-
-
-def test_the_help_names_every_task():
-    assert TASK_NAMES.replace(" or ", ", ").split(", ") == list(TASKS)
 
 
 def test_options_of_other_tasks_are_refused_with_the_tasks_that_have_them():

@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import pickle
-import subprocess
 import sys
 import tarfile
 import time
@@ -17,6 +16,7 @@ from monai.networks.nets import DynUNet as MonaiDynUNet
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+import command_line
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, SslsegError, StorageError
 from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.networks.build import make_network
@@ -546,12 +546,7 @@ def test_an_older_run_is_not_overwritten(tmp_path):
 
 
 def command(*arguments):
-    code = "from napari_sslseg.cli.app import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, "import-weights", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-    )
+    return command_line.run("import-weights", *arguments)
 
 
 def test_the_command_reports_every_tensor(tmp_path):

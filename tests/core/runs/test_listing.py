@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import command_line
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, DataError, StorageError
 from napari_sslseg.core.runs.listing import list_runs, run_differences
 from napari_sslseg.core.runs.run import Run, RunWriter
@@ -115,29 +116,22 @@ def test_listing_loads_no_torch(folder):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def command(*arguments):
-    code = "from napari_sslseg.cli.app import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
-    )
-
-
 def test_the_command_lists_and_compares(folder):
     (folder / "bad [red]").mkdir()
     (folder / "bad [red]" / "run.json").write_text("{}")
-    done = command("runs", folder)
+    done = command_line.run("runs", folder)
     assert done.returncode == 0, done.stderr
     assert "a/pre" in done.stdout
     assert "0.750" in done.stdout
     assert "Not usable: The record of" in done.stderr
     assert "bad [red]" in done.stderr
     assert "2 of 3" in done.stderr
-    listed = json.loads(command("runs", folder, "--json").stdout)
+    listed = json.loads(command_line.run("runs", folder, "--json").stdout)
     assert [run["name"] for run in listed] == ["a/pre", "bad [red]", "ft"]
     assert listed[1]["problem"]
-    done = command("runs", folder, "--compare", "ft", "a/pre", "--json")
+    done = command_line.run("runs", folder, "--compare", "ft", "a/pre", "--json")
     assert json.loads(done.stdout)["settings.training.steps"] == [20, 10]
-    done = command("runs", folder, "--compare", "ft", "bad [red]")
+    done = command_line.run("runs", folder, "--compare", "ft", "bad [red]")
     assert done.returncode == 2
     assert done.stderr.startswith("napari-sslseg: The record of")
 
@@ -146,7 +140,7 @@ def test_a_stranger_cannot_steer_the_terminal(folder):
     path = folder / "ft" / "run.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"init": "\x1b]0;owned\x07[bold]x", "status": "\x1b[2J"}))
-    done = command("runs", folder)
+    done = command_line.run("runs", folder)
     assert "\x1b" not in done.stdout
     assert "\x07" not in done.stdout
     assert r"\x1b]0;owned\x07[bold]x" in done.stdout

@@ -4,7 +4,7 @@ import sys
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from napari_sslseg.cli.options import settings_for
+from napari_sslseg.cli.settings import NetworkOptions
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.frozen import make_settings
 from napari_sslseg.core.settings.networks import (
@@ -56,17 +56,17 @@ def test_a_run_of_the_first_version_loads():
 
 @pytest.mark.parametrize("name", NETWORK_NAMES)
 def test_names_of_the_command_line(name):
-    settings = settings_for("PretrainSettings", name, 1, 1, 1e-3, 0, None)
-    assert settings.network == named_network(name)
-    assert settings.network.dimensions == (3 if name.endswith("3d") else 2)
+    network = NetworkOptions(name).chosen_network()
+    assert network == named_network(name)
+    assert network.dimensions == (3 if name.endswith("3d") else 2)
     if name in NETWORK_WIDTHS:
-        assert settings.network == Network.preset(name)
-        assert settings.network.widths == NETWORK_WIDTHS[name]
+        assert network == Network.preset(name)
+        assert network.widths == NETWORK_WIDTHS[name]
 
 
 def test_an_unknown_name_is_refused_with_those_there_are():
     with pytest.raises(ConfigError, match="There is no network unet; choose tiny, small, paper, u"):
-        settings_for("PretrainSettings", "unet", 1, 1, 1e-3, 0, None)
+        NetworkOptions("unet").chosen_network()
 
 
 @pytest.mark.parametrize(

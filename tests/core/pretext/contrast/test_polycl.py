@@ -1,13 +1,12 @@
 """PolyCL: which slices go together in training, and what is learnt from them."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
+import command_line
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.common.events import Validation
@@ -127,12 +126,10 @@ def test_by_organ_on_the_command_line(patients, tags, tmp_path):
         for name in names
     }
     (tmp_path / "liver.json").write_text(json.dumps(organ))
-    done = subprocess.run(
-        [sys.executable, "-m", "napari_sslseg.cli.app", "pretrain", str(tmp_path / "data/images"),
-         "--task", "polycl", "--selection", "organ", "--organ-slices", str(tmp_path / "liver.json"),
-         "--out", str(tmp_path / "run"), "--steps", "2", "--batch-size", "4", "--network", "tiny",
-         "--device", "cpu"],
-        capture_output=True, text=True, check=False,
+    done = command_line.run(
+        "pretrain", tmp_path / "data/images", "--task", "polycl", "--selection", "organ",
+        "--organ-slices", tmp_path / "liver.json", "--out", tmp_path / "run", "--steps", 2,
+        "--batch-size", 4, "--network", "tiny", "--device", "cpu",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert core.Run.open(tmp_path / "run").task().organ_slices[names[0]] == tuple(organ[names[0]])

@@ -1,13 +1,13 @@
-"""Command line: a picture of what a pretext task does."""
+"""Command: draw what a pretext task does to scans."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_sslseg.cli.console import say
 from napari_sslseg.cli.options import (
-    TASK_NAMES,
+    DEFAULT_TASK,
     Crop,
     Embedding,
     Left,
@@ -17,6 +17,7 @@ from napari_sslseg.cli.options import (
     Organ,
     OrganSlices,
     PatchSize,
+    PlaneOption,
     PresetOption,
     Right,
     Sampling,
@@ -24,12 +25,14 @@ from napari_sslseg.cli.options import (
     Selection,
     Sides,
     SizeOption,
-    modality_of,
-    numbers,
-    scans_and_options,
+    TaskOption,
 )
-from napari_sslseg.cli.preparing import preprocessing_changes, preprocessing_for
+from napari_sslseg.cli.settings import NetworkOptions, scans_and_task_options
+from napari_sslseg.cli.values import parse_modality
 from napari_sslseg.core.common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.settings.presets.preset import Preset
 
 
 def preview(
@@ -39,10 +42,7 @@ def preview(
     ],
     out: Annotated[Path, typer.Option(help="Picture to write, such as preview.png.")],
     preset: PresetOption = None,
-    task: Annotated[
-        str | None,
-        typer.Option(help=f"Pretext task: {TASK_NAMES}; context-restoration if not set."),
-    ] = None,
+    task: TaskOption = None,
     patch_size: PatchSize = None,
     sampling: Sampling = None,
     selection: Selection = None,
@@ -57,69 +57,59 @@ def preview(
     init: Annotated[
         Path | None,
         typer.Option(
-            help="Pretraining run, to show what it restores, or how alike it finds slices."
+            help="Pretraining run: show what it restores, or how similar it finds slices."
         ),
     ] = None,
     volumes: Annotated[
-        bool, typer.Option("--volumes", help="Show crops of volumes, as 3D networks see them.")
+        bool, typer.Option("--volumes", help="Show crops of volumes, the input of 3D networks.")
     ] = False,
-    plane: Annotated[
-        str | None, typer.Option(help="Slicing plane: axial (default), coronal or sagittal.")
-    ] = None,
+    plane: PlaneOption = None,
     size: SizeOption = None,
     middle_share: MiddleShare = None,
     modality: ModalityOption = None,
     seed: Seed = 0,
 ) -> None:
-    """Draw what a pretext task does to scans; of a preset, what its first stage does."""
+    """Draw what a pretext task does to scans; for a preset, the task of its first stage."""
     from napari_sslseg.core.pretext.pictures.preview import draw_preview
     from napari_sslseg.core.scans.labelled import as_volume
     from napari_sslseg.core.scans.sources import without_labels
     from napari_sslseg.core.settings.presets.registry import preset_named
-    from napari_sslseg.core.settings.pretext.registry import TASKS
 
     base = preset_named(preset) if preset else None
-    if base is not None and (task is not None or init is not None):
-        raise ConfigError(
-            f"The preset {preset} has a task of its own; leave out --task and --init."
-        )
+    if base is not None:
+        _check_preset(base, task, init, volumes)
     if init is not None:
         asked = {"kind": task, "patch_size": patch_size, "sampling": sampling}
         asked |= {"selection": selection, "plane": plane, "size": size, "volumes": volumes or None}
         _check_run(init, asked)
-    if base is not None and volumes and base.network.dimensions == 2:
-        raise ConfigError(f"The preset {preset} works on slices; leave out --volumes.")
-    name = base.stages[0].task if base else task or "context-restoration"
-    scans, options = scans_and_options(
+    name = base.stages[0].task if base else task or DEFAULT_TASK
+    scans, options = scans_and_task_options(
         images,
         [name],
         plane=plane,
         masks=masks,
-        tags=organ_slices,
+        organ_slices=organ_slices,
         labels={"organ": organ, "left": left, "right": right},
         patch_size=patch_size,
         sampling=sampling,
         selection=selection,
         sides=sides,
-        crop=numbers(crop, "numbers of voxels"),
+        crop=crop,
         embedding=embedding,
     )
-    kind = modality_of(modality)
-    preprocessing = None
-    share = 1.0 if middle_share is None else middle_share
+    kind = parse_modality(modality)
+    chosen = NetworkOptions(plane=plane, size=size)
+    scan = without_labels(scans[0])
+    preprocessing = None  # that of the run
     if base is not None:
-        changes = preprocessing_changes(plane, None, size, base.network.dimensions)
-        changed = base.with_overrides(preprocessing=changes, options=options)
-        options = dict(changed.stages[0].options)
+        changes = chosen.preprocessing_changes(base.network.dimensions)
+        base = base.with_overrides(preprocessing=changes, options=options)
+        options = dict(base.stages[0].options)
+        preprocessing = base.preprocessing(kind or as_volume(scan).modality)
         if middle_share is None:
-            share = changed.stages[0].settings.middle_share
-        preprocessing = changed.preprocessing(kind or as_volume(without_labels(scans[0])).modality)
+            middle_share = base.stages[0].settings.middle_share
     elif init is None:
-        only_volumes = name in TASKS and 2 not in TASKS[name].dimensions
-        dimensions = 3 if volumes or only_volumes else 2
-        preprocessing = preprocessing_for(
-            without_labels(scans[0]), kind, dimensions, plane, None, size
-        )
+        preprocessing = chosen.preprocessing(scan, kind, _dimensions(name, volumes))
     draw_preview(
         scans,
         out=out,
@@ -127,15 +117,25 @@ def preview(
         options=options,
         init=init,
         preprocessing=preprocessing,
-        middle_share=share,
+        middle_share=1.0 if middle_share is None else middle_share,
         modality=kind,
         seed=seed,
     )
     say(f"Preview: {out}")
 
 
+def _check_preset(preset: "Preset", task: str | None, init: Path | None, volumes: bool) -> None:
+    """Refuse options that contradict a preset."""
+    if task is not None or init is not None:
+        raise ConfigError(
+            f"The preset {preset.name} has a task of its own; leave out --task and --init."
+        )
+    if volumes and preset.network.dimensions == 2:
+        raise ConfigError(f"The preset {preset.name} works on slices; leave out --volumes.")
+
+
 def _check_run(init: Path, asked: dict[str, Any]) -> None:
-    """Refuse options that are not those of the run to show."""
+    """Refuse options that differ from those that the run was trained with."""
     from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.settings.stages import PretrainSettings
 
@@ -148,5 +148,13 @@ def _check_run(init: Path, asked: dict[str, Any]) -> None:
         if value is not None and known.get(name) != value:
             option = "--" + {"kind": "task"}.get(name, name).replace("_", "-")
             raise ConfigError(
-                f"A preview of the run {init} shows what it was trained with; leave {option} out."
+                f"A preview of the run {init} shows what it was trained with; leave out {option}."
             )
+
+
+def _dimensions(task: str, volumes: bool) -> int:
+    """2 for slices, 3 for volumes, if asked for or if the task works only on them."""
+    from napari_sslseg.core.settings.pretext.registry import TASKS
+
+    works_on_slices = task not in TASKS or 2 in TASKS[task].dimensions
+    return 3 if volumes or not works_on_slices else 2

@@ -1,4 +1,4 @@
-"""Command line: napari with the panel for few-shot segmentation."""
+"""Command: open napari with the panel for few-shot segmentation."""
 
 import os
 import sys
@@ -27,20 +27,20 @@ def gui(
 
 
 def _check_window() -> None:
-    """Refuse, in one sentence, where no window can be opened."""
+    """Raise a ConfigError if no window can be opened."""
     try:
         import napari  # noqa: F401
         from qtpy import QtWidgets  # noqa: F401
     except ImportError as error:
-        # qtpy tells so that no binding of Qt is installed, and names no module.
+        # The error of qtpy, if there is no Qt binding, names no module.
         missing = getattr(error, "name", None) or "Qt (PySide6 or PyQt6)"
         raise ConfigError(f"napari cannot open a window without {missing}; {INSTALL}.") from error
-    # Qt itself would end the process without a word that could be caught.
+    # Qt itself would abort the process, which cannot be caught.
     screen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     if sys.platform == "linux" and not screen and not os.environ.get("QT_QPA_PLATFORM"):
         raise ConfigError(
             "There is no screen to open a window on; log in to a desktop, or use the other "
-            "commands, which need none."
+            "commands, which need no screen."
         )
 
 

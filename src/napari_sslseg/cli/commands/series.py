@@ -1,4 +1,4 @@
-"""Command line: which scans lie in files and folders, and what cannot be used."""
+"""Command: list the scans in files and folders."""
 
 import json
 import os
@@ -25,21 +25,24 @@ def series(
 
     found = list_series(paths)
     if as_json:
-        print(json.dumps([_described(item) for item in found]))
+        print(json.dumps([_as_dict(item) for item in found]))
         return
     good = [item for item in found if item.problem is None]
     if good:
-        titles = ["scan", "modality", "slices × rows × columns", "mm", "lies in"]
+        titles = ["scan", "modality", "slices × rows × columns", "mm", "folder"]
         notes = any(item.notes for item in good)
         table(titles + ["note"] * notes, [_row(item, paths, notes) for item in good])
-    for line in _refusals([item for item in found if item.problem is not None]):
+    for line in _describe_problems([item for item in found if item.problem is not None]):
         say(f"Not usable: {line}")
-    say(f"Usable: {len(good)} of {len(found)}, by their headers; values are checked when read.")
+    say(
+        f"Usable: {len(good)} of {len(found)}, by their headers; voxel values are checked when "
+        "they are read."
+    )
     below = [file for path in paths if path.is_dir() for file in files_below(path)]
     if below:
         say(
-            f"Not looked at: {len(below)} volume files in sub-folders, such as {below[0].parent}; "
-            "name these folders to see them."
+            f"Not searched: sub-folders with {len(below)} volume files, such as {below[0].parent}; "
+            "name these folders to list them."
         )
 
 
@@ -54,21 +57,21 @@ def _row(item: "Series", paths: list[Path], notes: bool) -> list[Any]:
     return [item.name, item.modality, shape, spacing, place, *["; ".join(item.notes)] * notes]
 
 
-def _refusals(items: Iterable["Series"]) -> list[str]:
-    """One line for each reason in each folder."""
+def _describe_problems(items: Iterable["Series"]) -> list[str]:
+    """Describe unusable series in one line for each reason in each folder."""
     groups: dict[tuple[Path, str], list[str]] = defaultdict(list)
     for item in items:
         problem = str(item.problem)
         reason = problem.removeprefix(f"{item.path} ")
         groups[item.path.parent, reason].append(problem)
     return [
-        # Of a series in several parts the same is said of each.
+        # The parts of a series have the same problem.
         problems[0] if len(set(problems)) == 1 else f"{len(problems)} files in {parent}: {reason}"
         for (parent, reason), problems in groups.items()
     ]
 
 
-def _described(item: "Series") -> dict[str, Any]:
+def _as_dict(item: "Series") -> dict[str, Any]:
     geometry = item.geometry
     return {
         "name": item.name,

@@ -1,4 +1,4 @@
-"""Command line: which runs lie below a folder, and how two of them differ."""
+"""Command: list the runs in a folder, compare two, or write their metrics for TensorBoard."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,8 @@ def runs(
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option(
-            metavar="RUN RUN", help="Two runs, by name in the table or by folder: what differs."
+            metavar="RUN RUN",
+            help="Compare the settings of two runs, named as in the table or by folder.",
         ),
     ] = None,
     tensorboard: Annotated[
@@ -49,7 +50,7 @@ def runs(
     for run in found:
         if run.problem is not None:
             say(f"Not usable: {run.problem}")
-    say(f"Runs: {len(good)} of {len(found)} can be used.")
+    say(f"Usable runs: {len(good)} of {len(found)}.")
 
 
 def _row(run: "RunSummary") -> list[Any]:
@@ -70,7 +71,7 @@ def _compare(folder: Path, names: tuple[str, str], as_json: bool) -> None:
     from napari_sslseg.core.runs.listing import run_differences
     from napari_sslseg.core.runs.run import Run
 
-    # By name below the folder first, as the table shows it.
+    # The table shows names relative to the folder, so these come first.
     first, second = (
         Run.open(folder / name if (folder / name).exists() else Path(name)) for name in names
     )
@@ -81,11 +82,14 @@ def _compare(folder: Path, names: tuple[str, str], as_json: bool) -> None:
     if not found:
         say("The settings of both runs are the same.")
         return
-    table(["setting", *names], [[place, _shown(a), _shown(b)] for place, a, b in found])
+    table(
+        ["setting", *names],
+        [[setting, _format_value(a), _format_value(b)] for setting, a, b in found],
+    )
 
 
-def _shown(value: Any) -> str | None:
-    """A value in one line; lists of many scans by their number."""
+def _format_value(value: Any) -> str | None:
+    """A value in one line; a long list as its length."""
     if isinstance(value, list) and len(value) > 8:
         return f"{len(value)} values"
     return None if value is None else str(value)[:60]

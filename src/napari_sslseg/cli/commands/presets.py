@@ -1,4 +1,4 @@
-"""Command line: the presets of the papers, in plain words."""
+"""Command: list the presets of the papers, or describe one."""
 
 import json
 import textwrap
@@ -15,11 +15,11 @@ INDENT = 24
 
 def presets(
     name: Annotated[
-        str | None, typer.Argument(help="Preset to describe; all if not given.")
+        str | None, typer.Argument(help="Preset to describe; lists all if not given.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the methods of the papers, or say all that one of them consists of."""
+    """List the methods of the papers, or describe all settings of one."""
     from napari_sslseg.core.settings.presets.registry import PRESETS, preset_named
     from napari_sslseg.core.settings.presets.words import preset_rows
 
@@ -39,16 +39,16 @@ def presets(
         return
     print(f"{preset.name}: {preset.title}\n")
     for heading, words in preset_rows(preset):
-        _row(heading, words)
-    print("\nWhere it departs from the paper, or the paper is silent:\n")
+        _print_row(heading, words)
+    print("\nWhere it differs from the paper, or the paper does not specify a setting:\n")
     for decision in preset.decisions:
-        _row(decision.what, f"Paper: {decision.printed}.")
-        _row("", f"Here: {decision.here}.")
-        _row("", decision.why)
+        _print_row(decision.what, f"Paper: {decision.printed}.")
+        _print_row("", f"Here: {decision.here}.")
+        _print_row("", decision.why)
 
 
-def _row(heading: str, words: str) -> None:
-    """One row of two columns; both may run over several lines."""
+def _print_row(heading: str, words: str) -> None:
+    """Print one row of two columns, both wrapped."""
     left = textwrap.wrap(heading, INDENT - 2)
     right = textwrap.wrap(words, WIDTH - INDENT)
     for number in range(max(len(left), len(right))):

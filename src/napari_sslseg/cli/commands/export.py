@@ -1,4 +1,4 @@
-"""Command line: labels in other formats."""
+"""Command: write labels in another format."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_sslseg.cli.console import say
-from napari_sslseg.cli.options import Json
+from napari_sslseg.cli.options import ClassNames, Json
 from napari_sslseg.core.common.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from napari_sslseg.core.scans.series import Series
     from napari_sslseg.core.scans.volume import Volume
 
-ClassNames = Annotated[
-    Path | None,
-    typer.Option(help='JSON of class names, {"1": "liver"}; for DICOM SEG.'),
-]
-FORMATS = ("nii.gz", "nii", "nrrd", "mha", "dcm")
 ALGORITHMS: dict[str, "Algorithm"] = {
     "manual": "MANUAL",
     "semiautomatic": "SEMIAUTOMATIC",
@@ -28,16 +23,8 @@ ALGORITHMS: dict[str, "Algorithm"] = {
 }
 
 
-def suffix_of(name: str) -> str:
-    """Suffix of a format by its name."""
-    plain = name.lower().removeprefix(".")
-    if plain not in FORMATS:
-        raise ConfigError(f"There is no label format {name}; choose {', '.join(FORMATS)}.")
-    return f".{plain}"
-
-
-def algorithm_of(name: str) -> "Algorithm":
-    """How labels came about, by the name of it."""
+def _parse_algorithm(name: str) -> "Algorithm":
+    """How the labels were made, by its DICOM name."""
     if name.lower() not in ALGORITHMS:
         raise ConfigError(f"There is no algorithm {name}; choose {', '.join(ALGORITHMS)}.")
     return ALGORITHMS[name.lower()]
@@ -46,18 +33,20 @@ def algorithm_of(name: str) -> "Algorithm":
 def export(
     labels: Annotated[Path, typer.Argument(help="Label file.")],
     like: Annotated[
-        Path, typer.Option(help="The scan that the labels lie on: a file, or a folder.")
+        Path, typer.Option(help="The scan that the labels belong to: a file, or a folder.")
     ],
     out: Annotated[Path, typer.Option(help="File to write: .nii.gz, .nii, .nrrd, .mha or .dcm.")],
     series: Annotated[
         str | None,
-        typer.Option(help="Name of the scan, where --like holds several; from the command series."),
+        typer.Option(
+            help="Name of the scan if --like contains several; the command series lists the names."
+        ),
     ] = None,
     class_names: ClassNames = None,
     algorithm: Annotated[
         str,
         typer.Option(
-            help="How the labels came about: manual, semiautomatic or automatic; for DICOM SEG."
+            help="How the labels were made: manual, semiautomatic or automatic; for DICOM SEG."
         ),
     ] = "manual",
     overwrite: Annotated[bool, typer.Option(help="Replace the file if it exists.")] = False,
@@ -71,20 +60,20 @@ def export(
     from napari_sslseg.core.scans.labels import load_labels, read_segment_names, save_labels
 
     if out.exists() and not overwrite:
-        raise StorageError(f"{out} exists already; choose another name, or pass --overwrite.")
+        raise StorageError(f"{out} already exists; choose another name, or give --overwrite.")
     if class_names is not None and not class_names.is_file():
         raise ConfigError(f"The file of class names {class_names} does not exist; check the path.")
-    how = algorithm_of(algorithm)
-    chosen = _scan_of(labels, like, series)
+    dicom_algorithm = _parse_algorithm(algorithm)
+    chosen = _find_scan(labels, like, series)
     if out.resolve() in {file.resolve() for file in chosen.files}:
         raise StorageError(
-            f"{out} is the scan itself, which labels must not replace; choose another name."
+            f"{out} is the scan itself and must not be replaced; choose another name."
         )
     scan = _without_values(chosen)
     names = read_class_names(class_names) if class_names else read_segment_names(labels)
     data = load_labels(labels, like=scan).data
-    save_labels(data, out, like=scan, classes=names or None, algorithm=how)
-    for remark in _misfits(names, np.unique(data)):
+    save_labels(data, out, like=scan, classes=names or None, algorithm=dicom_algorithm)
+    for remark in _compare_names(names, np.unique(data)):
         say(f"Note: {remark}")
     if as_json:
         print(json.dumps({"labels": str(out), "scan": chosen.name}))
@@ -92,21 +81,21 @@ def export(
         say(f"Labels: {out}")
 
 
-def _misfits(names: Mapping[int, str], values: Iterable[int]) -> list[str]:
-    """What class names and label values do not have in common, where there are names."""
+def _compare_names(names: Mapping[int, str], values: Iterable[int]) -> list[str]:
+    """Describe label values without a name, and class names without a voxel."""
     present = {int(value) for value in values} - {0}
     unnamed, absent = sorted(present - set(names)), sorted(set(names) - present)
     remarks = []
     if names and unnamed:
         remarks.append(f"The label values {', '.join(map(str, unnamed))} have no class name.")
     if absent:
-        told = ", ".join(f"{names[value]} ({value})" for value in absent)
-        remarks.append(f"No voxel is labelled {told}.")
+        missing = ", ".join(f"{names[value]} ({value})" for value in absent)
+        remarks.append(f"No voxel is labelled {missing}.")
     return remarks
 
 
-def _scan_of(labels: Path, like: Path, name: str | None) -> "Series":
-    """The scan that labels lie on: the only one, that of a name, or the one they refer to."""
+def _find_scan(labels: Path, like: Path, name: str | None) -> "Series":
+    """Find the scan of labels: the only one, the named one, or the one a DICOM SEG refers to."""
     from napari_sslseg.core.scans.find import whole_series
     from napari_sslseg.core.scans.formats.dispatch import is_dicom
 
@@ -114,29 +103,30 @@ def _scan_of(labels: Path, like: Path, name: str | None) -> "Series":
     if name is not None:
         named = [item for item in found if item.name == name]
         if not named:
-            raise ConfigError(f"{like} holds no scan named {name}; it holds {_names(found)}.")
+            raise ConfigError(f"{like} contains no scan named {name}, only {_names(found)}.")
         return named[0]
     scans = [item for item in found if item.is_scan] or found
     if len(scans) > 1 and is_dicom(labels):
         from napari_sslseg.core.scans.formats.dicom.labels.read import referenced_series
 
-        meant = referenced_series(labels, scans)
-        scans = meant if len(meant) == 1 else scans
+        referenced = referenced_series(labels, scans)
+        scans = referenced if len(referenced) == 1 else scans
     if len(scans) != 1:
         raise ConfigError(
-            f"{like} holds {len(scans)} scans ({_names(scans)}); pass the name of the one that the "
-            "labels lie on as --series."
+            f"{like} contains {len(scans)} scans ({_names(scans)}); choose the scan of the labels "
+            "with --series."
         )
     return scans[0]
 
 
 def _names(found: list["Series"]) -> str:
+    """Up to four names; scans that can be used first."""
     names = [item.name for item in sorted(found, key=lambda item: item.problem is not None)]
     return (", ".join(names[:4]) or "none") + (", …" if len(names) > 4 else "")
 
 
 def _without_values(series: "Series") -> "Volume":
-    """A volume whose place and header alone serve, so that no image is decoded."""
+    """Make a volume with the geometry and header of the scan, without decoding its images."""
     import numpy as np
 
     from napari_sslseg.core.scans.volume import Volume

@@ -1,0 +1,5 @@
+"""``python -m napari_sslseg``, the same as the program ``napari-sslseg``."""
+
+from napari_sslseg.cli import main
+
+main()

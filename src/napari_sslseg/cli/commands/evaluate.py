@@ -1,0 +1,33 @@
+"""Command: compare predictions with true labels."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_sslseg.cli.console import say, table
+from napari_sslseg.cli.options import Json
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="Folder (or file) of predicted labels.")],
+    truth: Annotated[Path, typer.Argument(help="Folder (or file) of true labels.")],
+    as_json: Json = False,
+) -> None:
+    """Compare predictions with true labels: Dice and HD95 in mm, per class and volume."""
+    from napari_sslseg.core.results.evaluate import evaluate_folders
+
+    scores = evaluate_folders(predictions, truth).as_dict()
+    if as_json:
+        print(json.dumps(scores, allow_nan=False))
+        return
+    rows = [
+        [name, values["dice"], values["hd95_mm"], values["n"], values["hd95_undefined"]]
+        for name, values in scores["classes"].items()
+    ]
+    table(["class", "Dice", "HD95 (mm)", "volumes", "HD95 undefined"], rows)
+    mean = scores["mean_dice"]
+    print("Mean Dice: " + ("none" if mean is None else f"{mean:.4f}"))
+    if scores["unpredicted"]:
+        say(f"No prediction, so no score: {', '.join(scores['unpredicted'])}.")

@@ -1,0 +1,203 @@
+"""Command: fine-tune a network on labelled slices, by options or by the preset of a paper."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_sslseg.cli.console import follow
+from napari_sslseg.cli.options import (
+    BatchSize,
+    Cache,
+    Compile,
+    Device,
+    Devices,
+    Json,
+    LearningRate,
+    ManyPieces,
+    MiddleShare,
+    ModalityOption,
+    Neighbours,
+    NetworkOption,
+    Nodes,
+    Out,
+    Overwrite,
+    PresetOption,
+    Resume,
+    RunSeed,
+    ScratchPlane,
+    SizeOption,
+    Spacing,
+    StrategyOption,
+    Threads,
+    Unlabelled,
+)
+from napari_sslseg.cli.settings import NetworkOptions
+from napari_sslseg.cli.training import refuse_settings_with_resume, report_run
+from napari_sslseg.cli.values import given, parse_integers, parse_modality
+from napari_sslseg.core.common.compute.distributed import launch
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.events import Event, StopFlag
+from napari_sslseg.core.settings.training import FINETUNE_STEPS
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.scans.labelled import LabelledScan
+    from napari_sslseg.core.settings.presets.preset import Preset
+
+SCRATCH = "scratch"
+
+
+def finetune(
+    context: typer.Context,
+    images: Annotated[Path, typer.Option(help="Folder of scans (or one scan).")],
+    labels: Annotated[Path, typer.Option(help="Folder of labels with the names of their scans.")],
+    out: Out,
+    init: Annotated[str, typer.Option(help="Pretraining run to start from, or scratch.")] = SCRATCH,
+    preset: PresetOption = None,
+    annotated: Annotated[
+        Path | None,
+        typer.Option(help='JSON of annotated slices, {"scan": [3, 9]}; all slices if not given.'),
+    ] = None,
+    unlabelled: Unlabelled = None,
+    many_pieces: ManyPieces = False,
+    validation_share: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FRACTION",
+            help="Fraction of the subjects held out to choose the best weights; 0 if not set.",
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="All values in the labels, such as 1,2; those found if not set."),
+    ] = None,
+    transfer: Annotated[
+        str | None,
+        typer.Option(help="Pretrained parts to start from: encoder (default) or encoder+decoder."),
+    ] = None,
+    strategy: StrategyOption = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help=f"Batches to train on; {FINETUNE_STEPS} if not set.", min=1),
+    ] = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    network: NetworkOption = None,
+    plane: ScratchPlane = None,
+    spacing: Spacing = None,
+    size: SizeOption = None,
+    neighbours: Neighbours = None,
+    middle_share: MiddleShare = None,
+    modality: ModalityOption = None,
+    cache: Cache = None,
+    device: Device = "auto",
+    devices: Devices = None,
+    nodes: Nodes = None,
+    threads: Threads = None,
+    compiled: Compile = False,
+    seed: RunSeed = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a network on annotated slices."""
+    from napari_sslseg.core.runs.run import Run
+    from napari_sslseg.core.scans.labelled import pair_scans, read_annotated
+    from napari_sslseg.core.settings.presets.registry import preset_named
+    from napari_sslseg.core.settings.self_training import self_trained
+    from napari_sslseg.core.stages.finetune import split_validation
+
+    stop = StopFlag()
+    common: dict[str, Any] = {"init": init, "out": out, "device": device, "cache": cache}
+    common |= {"threads": threads, "stop": stop}
+    following = f"predict {out} … --out …"
+    if resume:
+        refuse_settings_with_resume(context)
+        launch(devices, nodes, device)
+        events = _resume(images, labels, unlabelled or (), **common)
+        report_run(follow(events, stop), as_json, following)
+        return
+
+    if many_pieces and not unlabelled:
+        raise ConfigError("--many-pieces needs --unlabelled; give both, or leave it out.")
+    base = preset_named(preset) if preset else None
+    if base is not None and unlabelled:
+        raise ConfigError(
+            f"The preset {preset} fine-tunes on labelled slices only; leave out --unlabelled."
+        )
+    pairs = pair_scans(images, labels, read_annotated(annotated) if annotated else None)
+    labelled, validation = split_validation(pairs, validation_share or 0.0, seed or 0)
+    chosen = NetworkOptions(network, plane, spacing, size, neighbours)
+    start = None if init == SCRATCH else Run.open(init)
+    if start is not None:
+        chosen.refuse(context, init)
+    training = given(
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        compile=compiled or None,
+    )
+    stage = given(transfer=transfer, strategy=strategy, classes=parse_integers(classes))
+    if unlabelled:
+        stage |= self_trained(many_pieces)
+    common |= {"validation": validation, "modality": parse_modality(modality)}
+    common |= {"overwrite": overwrite}
+    if base is not None:
+        events = _finetune_by_preset(
+            base, labelled, chosen, training, stage, middle_share, **common
+        )
+    else:
+        fields = chosen.stage_fields("finetune", start, pairs[0].scan, common["modality"], training)
+        fields |= stage | given(middle_share=middle_share)
+        events = _finetune_by_options(labelled, fields, unlabelled or (), **common)
+    launch(devices, nodes, device)
+    report_run(follow(events, stop), as_json, following)
+
+
+def _resume(
+    images: Path, labels: Path, unlabelled: Sequence[Path], **common: Any
+) -> Iterator[Event]:
+    from napari_sslseg.core.scans.labelled import pair_scans
+    from napari_sslseg.core.stages.finetune import iter_finetune
+
+    labelled = pair_scans(images, labels, every_image=False)
+    return iter_finetune(labelled, unlabelled=unlabelled, resume=True, **common)
+
+
+def _finetune_by_preset(
+    preset: "Preset",
+    labelled: "Sequence[LabelledScan]",
+    chosen: NetworkOptions,
+    training: dict[str, Any],
+    stage: dict[str, Any],
+    middle_share: float | None,
+    **common: Any,
+) -> Iterator[Event]:
+    """Fine-tune by a preset, whose settings the options replace."""
+    from napari_sslseg.core.stages.preset import iter_finetune_preset
+
+    changed = preset.with_overrides(
+        network=chosen.chosen_network(),
+        preprocessing=chosen.preprocessing_changes(preset.network.dimensions),
+        training=training,
+        middle_share=middle_share,
+        finetuning=stage,
+    )
+    return iter_finetune_preset(labelled, changed, **common)
+
+
+def _finetune_by_options(
+    labelled: "Sequence[LabelledScan]",
+    fields: dict[str, Any],
+    unlabelled: Sequence[Path],
+    **common: Any,
+) -> Iterator[Event]:
+    """Fine-tune by options and defaults, from scratch or from a run."""
+    from napari_sslseg.core.common.frozen import make_settings
+    from napari_sslseg.core.settings.stages import FinetuneSettings
+    from napari_sslseg.core.stages.finetune import iter_finetune
+
+    settings = make_settings(FinetuneSettings, **fields)
+    return iter_finetune(labelled, settings=settings, unlabelled=unlabelled, **common)

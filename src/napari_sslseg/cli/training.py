@@ -1,0 +1,32 @@
+"""What the commands ``pretrain`` and ``finetune`` have in common."""
+
+import json
+from typing import Any
+
+import typer
+
+from napari_sslseg.cli.console import say
+from napari_sslseg.cli.values import given_options, refuse_options
+from napari_sslseg.core.common.compute.distributed import is_first
+
+ALLOWED_WITH_RESUME = {
+    *("images", "labels", "masks", "unlabelled"),
+    *("out", "init", "cache", "device", "devices", "nodes", "threads", "resume", "as_json"),
+}
+"""Parameters of a resumed run that are not part of its saved settings."""
+
+
+def refuse_settings_with_resume(context: typer.Context) -> None:
+    """Refuse options that a resumed run takes from its own record."""
+    refused = set(given_options(context)) - ALLOWED_WITH_RESUME
+    refuse_options(context, refused, "With --resume the run uses its own settings")
+
+
+def report_run(run: Any, as_json: bool, following: str) -> None:
+    """Print the run as JSON, or its folder and the command to run next."""
+    if not is_first():
+        return
+    if as_json:
+        print(json.dumps({"run": str(run.folder), **run.record}))
+    else:
+        say(f"Run: {run.folder}. Next: napari-sslseg {following}")

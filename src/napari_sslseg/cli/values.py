@@ -1,0 +1,92 @@
+"""Values of options: which were given, and what their text means."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import typer
+
+from napari_sslseg.core.common.errors import ConfigError
+
+PLANES = ("axial", "coronal", "sagittal")
+MODALITIES = ("MR", "CT")
+LABEL_FORMATS = ("nii.gz", "nii", "nrrd", "mha", "dcm")
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Drop the options that are None, so that the defaults of the core apply."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def given_options(context: typer.Context) -> dict[str, str]:
+    """Find the options on the command line.
+
+    Returns
+    -------
+    dict
+        Names on the command line by parameter, such as ``{"batch_size": "--batch-size"}``;
+        without flags that are switched off.
+    """
+    found = {}
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        source = context.get_parameter_source(name)
+        # By name, since newer versions of Typer have their own copy of click.
+        on_command_line = source is not None and source.name == "COMMANDLINE"
+        if on_command_line and context.params.get(name) is not False:
+            found[name] = parameter.opts[0]
+    return found
+
+
+def refuse_options(context: typer.Context, refused: Collection[str], reason: str) -> None:
+    """Raise a ConfigError that names the given options among ``refused``, by parameter."""
+    wrong = [option for name, option in given_options(context).items() if name in refused]
+    if wrong:
+        raise ConfigError(f"{reason}; leave out {' and '.join(wrong)}.")
+
+
+def parse_modality(name: str | None) -> Any:
+    """``MR`` or ``CT``, in upper or lower case; None stays None."""
+    if name is None:
+        return None
+    if name.upper() not in MODALITIES:
+        raise ConfigError(f"There is no modality {name}; choose {' or '.join(MODALITIES)}.")
+    return name.upper()
+
+
+def parse_plane(name: str | None) -> Any:
+    """Check the name of a plane; ``axial`` if it is None."""
+    if name is not None and name not in PLANES:
+        raise ConfigError(f"There is no plane {name}; choose {', '.join(PLANES)}.")
+    return name or PLANES[0]
+
+
+def parse_label_format(name: str) -> str:
+    """Suffix of a label format, such as ``.nii.gz``."""
+    plain = name.lower().removeprefix(".")
+    if plain not in LABEL_FORMATS:
+        raise ConfigError(f"There is no label format {name}; choose {', '.join(LABEL_FORMATS)}.")
+    return f".{plain}"
+
+
+def split_numbers(text: str, kind: Callable[[str], Any]) -> list[Any]:
+    """Numbers separated by commas; an empty list if one of them is not a number."""
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        return []
+
+
+def parse_integers(text: str | None, what: str = "classes") -> tuple[int, ...] | None:
+    """Integers separated by commas; None stays None.
+
+    Raises
+    ------
+    ConfigError
+        If one is not an integer; the message calls them ``what``.
+    """
+    if text is None:
+        return None
+    found = tuple(split_numbers(text, int))
+    if not found:
+        raise ConfigError(f"The {what} {text} are not integers, such as 1,2.")
+    return found

@@ -1,0 +1,67 @@
+"""Options of the commands: defaults, lists of choices, and which were given."""
+
+import re
+
+import pytest
+
+from command_line import refused, run
+from napari_sslseg.core.settings.networks import NETWORK_NAMES
+from napari_sslseg.core.settings.pretext.registry import TASKS
+from napari_sslseg.core.settings.training import (
+    BATCH_SIZE,
+    FINETUNE_STEPS,
+    LEARNING_RATE,
+    PRETRAIN_STEPS,
+    VOLUME_BATCH_SIZE,
+)
+
+
+def help_of(command):
+    return re.sub(r"\s+", " ", run(command, "--help").stdout)
+
+
+@pytest.mark.parametrize(
+    ("command", "steps"), [("pretrain", PRETRAIN_STEPS), ("finetune", FINETUNE_STEPS)]
+)
+def test_the_help_states_the_defaults_of_the_settings(command, steps):
+    text = help_of(command)
+    assert f"{steps} if not set" in text
+    assert f"{BATCH_SIZE} if not set; crops of volumes, {VOLUME_BATCH_SIZE}" in text
+    assert f"{LEARNING_RATE} if not set" in text
+
+
+def test_the_help_names_all_tasks_and_networks():
+    # Long lists are wrapped after hyphens.
+    text = help_of("pretrain").replace("- ", "-")
+    assert all(name in text for name in (*TASKS, *NETWORK_NAMES))
+
+
+KEPT = ("--cache", "c", "--device", "cpu", "--threads", 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (("--steps", 5, "--task", "mae"), ("--steps", "--task")),
+        (("--seed", 0), ("--seed",)),
+        (("--overwrite",), ("--overwrite",)),
+        (("--compile",), ("--compile",)),
+    ],
+)
+def test_resume_refuses_settings_by_name(tmp_path, given, named):
+    done = run("pretrain", tmp_path, "--out", tmp_path / "o", "--resume", *KEPT, *given)
+    assert refused(done, *named)
+    assert not any(str(option) in done.stderr for option in KEPT[::2])
+
+
+@pytest.mark.parametrize("off", [(), ("--no-overwrite",)])
+def test_resume_accepts_scans_folders_and_devices(tmp_path, off):
+    done = run("pretrain", tmp_path, "--out", tmp_path / "o", "--resume", *KEPT, *off)
+    assert refused(done, str(tmp_path))
+    assert "leave out" not in done.stderr
+
+
+def test_fine_tuning_is_resumed_without_settings(tmp_path):
+    folders = ("--images", tmp_path, "--labels", tmp_path, "--out", tmp_path / "o")
+    done = run("finetune", *folders, "--resume", "--classes", "1,2", "--many-pieces")
+    assert refused(done, "--classes", "--many-pieces")
