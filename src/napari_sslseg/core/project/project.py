@@ -16,6 +16,7 @@ from napari_sslseg.core.project.record import Role
 from napari_sslseg.core.runs.listing import RunSummary, list_runs
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.series import Series
+from napari_sslseg.core.settings.training import VALIDATION_SHARE
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Project(ProjectClasses):
         return [name for name in names if name not in problems]
 
     def split_validation(
-        self, share: float = 0.2, seed: int = 0, *, usable_only: bool = False
+        self, share: float = VALIDATION_SHARE, seed: int = 0, *, usable_only: bool = False
     ) -> LabelledSplit:
         """Keep a share of the labelled subjects out of the training, to choose the best weights by.
 

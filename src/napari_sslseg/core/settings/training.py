@@ -27,6 +27,9 @@ PRETRAIN_STEPS = 1000
 FINETUNE_STEPS = 400
 """Default length of the fine-tuning."""
 
+VALIDATION_SHARE = 0.2
+"""Default fraction of the labelled subjects of a project for the validation of a fine-tuning."""
+
 FINETUNE_GRADIENT_CLIP = 12.0
 """Default largest norm of the gradient in the fine-tuning."""
 

@@ -1,5 +1,7 @@
 """Lengths and networks that both training steps offer. Needs no Qt."""
 
+from typing import Literal
+
 from napari_sslseg.core.settings.networks import NETWORK_NAMES, named_network
 from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.settings.training import FINETUNE_STEPS, PRETRAIN_STEPS, StageKind
@@ -32,3 +34,9 @@ _TEXTS = {
 def network_text(name: str) -> tuple[str, str]:
     """Title and tooltip of a network; its name where there is no text for it."""
     return _TEXTS.get(name, (name, ""))
+
+
+def kind_dimensions(kind: str | None) -> Literal[2, 3]:
+    """Return 3 if a run record names a kind of network for volumes, otherwise 2."""
+    networks = [named_network(name) for name in NETWORK_NAMES]
+    return next((network.dimensions for network in networks if network.kind == kind), 2)

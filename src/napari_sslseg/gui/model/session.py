@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_sslseg.core.common.errors import ConfigError, SslsegError
 from napari_sslseg.core.common.events import Event, Message, PauseFlag, StopFlag
+from napari_sslseg.core.settings.training import VALIDATION_SHARE
 from napari_sslseg.gui.model.jobs import Job, Outcome, Problem
 from napari_sslseg.gui.model.next_step import next_step, progress_of
 from napari_sslseg.gui.model.run_words import forget_empty_run, now_held_out
@@ -52,7 +53,7 @@ class Session(SessionBase):
         init: Any,
         settings: "FinetuneSettings",
         *,
-        validation_share: float = 0.2,
+        validation_share: float = VALIDATION_SHARE,
         device: str = "auto",
     ) -> Job | None:
         """Fine-tune on the slices that are done; some patients are kept out to score it."""

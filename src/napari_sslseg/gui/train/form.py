@@ -1,148 +1,189 @@
-"""What is asked before a training: where it starts, how, and how long."""
+"""Form for a fine-tuning: start, length and advanced settings."""
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QFormLayout,
-    QLabel,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_sslseg.core.settings.networks import NETWORK_WIDTHS
 from napari_sslseg.core.settings.preprocessing import MOST_NEIGHBOURS
+from napari_sslseg.core.settings.stages import LossKind, Strategy, Transfer
+from napari_sslseg.core.settings.training import Training, default_batch_size
+from napari_sslseg.gui.model.run_choices import (
+    LENGTH_TITLES,
+    LENGTHS,
+    kind_dimensions,
+    network_text,
+)
 from napari_sslseg.gui.model.run_words import long_words, short_words
-from napari_sslseg.gui.train.training_choice import LENGTHS, STRATEGIES, TRANSFERS, TrainingChoice
+from napari_sslseg.gui.train.training_choice import (
+    STRATEGY_TEXTS,
+    TRANSFER_TEXTS,
+    TrainingChoice,
+)
 from napari_sslseg.gui.widgets.foldable import Foldable
-from napari_sslseg.gui.widgets.quiet import QuietComboBox, QuietDoubleSpinBox, QuietSpinBox
+from napari_sslseg.gui.widgets.forms import bounds
+from napari_sslseg.gui.widgets.inputs import combo_box, literal_items, spin_box
+from napari_sslseg.gui.widgets.quiet import QuietDoubleSpinBox
 
 if TYPE_CHECKING:
     from napari_sslseg.core.runs.listing import RunSummary
 
 SCRATCH = "From scratch, without pretraining"
-LENGTH_WORDS = {"quick": "Quick look", "usual": "Usual", "long": "Long"}
-LOSSES = {
-    "dice-ce": ("Overlap and every pixel", "Dice plus cross entropy."),
-    "dice": ("Overlap", "Dice over the batch."),
-    "dice-per-sample": ("Overlap of each slice", "Dice of each slice."),
-    "dice-multilabel": ("Overlap, each structure by itself", "Dice of all classes."),
-    "bce-to-dice": ("Every pixel first, then overlap", "From cross entropy towards Dice."),
+ABOUT_SCRATCH = "Starts with random weights. A pretraining in step 2 may give a better result."
+LOSS_TEXTS: dict[LossKind, tuple[str, str]] = {
+    "dice-ce": ("Dice and cross entropy", "Dice over the batch plus cross entropy; the default."),
+    "dice": ("Dice", "Dice over the batch."),
+    "dice-per-sample": ("Dice of each slice", "Dice of each slice, averaged."),
+    "dice-multilabel": ("Dice of each structure", "Dice of all classes."),
+    "bce-to-dice": ("Cross entropy, then Dice", "From cross entropy towards Dice."),
 }
-DEVICES = {
-    "auto": ("The fastest there is", "The graphics card if it can be used, else the processor."),
-    "cpu": ("Processor", "Slower, but always there."),
-    "cuda": ("Graphics card", "Of NVIDIA."),
-}
-UNLABELLED = (
-    "<p>Slices that are not done, also of scans without any label, teach as well: what the network "
-    "is sure of there, it has to see again after changes. Takes about twice as long.</p>"
+DEVICES = (
+    ("Automatic", "auto", "The GPU if there is one, otherwise the CPU."),
+    ("CPU", "cpu", "Slower, but always available."),
+    ("GPU (CUDA)", "cuda", "A graphics card of NVIDIA."),
 )
-PIECES = (
-    "<p>Such as lesions. Small loose pieces that the network finds in unlabelled slices count "
-    "then; else they are taken for mistakes, and not learnt from.</p>"
+UNLABELLED_HINT = (
+    "<p>Slices that are not done are used as well, also those of scans without labels: where the "
+    "network is confident, it has to find the same after random changes of the slice. Takes about "
+    "twice as long.</p>"
 )
-NEIGHBOURS = (
-    "<p>Slices on each side that the network sees beside each. By itself it sees one where slices "
-    "lie near each other, and none where they do not.</p>"
+PIECES_HINT = (
+    "<p>For structures such as lesions: small separate pieces that the network finds in unlabelled "
+    "slices are used. Otherwise they are taken for errors and ignored.</p>"
 )
-NETWORKS = {"tiny": "Tiny (for a try)", "small": "Small", "paper": "Large (needs a graphics card)"}
+NEIGHBOURS_HINT = (
+    "<p>Number of slices on each side that the network sees together with each slice. Automatic: 1 "
+    "where slices are close to each other, otherwise 0.</p>"
+)
+AUTOMATIC_NEIGHBOURS = -1
 
 
 class TrainForm(QWidget):
-    """The questions, with answers that suit most.
+    """Controls for a :class:`~napari_sslseg.gui.train.training_choice.TrainingChoice`.
 
     Attributes
     ----------
     changed : Signal
-        An answer has changed.
+        A choice changed that affects the split into training and validation.
     """
 
     changed = Signal()
 
     def __init__(self) -> None:
         super().__init__()
+        self._runs: dict[str, RunSummary] = {}
+        self._default_batch = Training().batch_size
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        form = _form()
-        self.start = _combo("train-start", "What the training starts from", [])
-        self.about = QLabel()
-        self.about.setWordWrap(True)
-        self.about.setObjectName("train-about")
-        steps = [(f"{LENGTH_WORDS[k]} ({n:,} steps)", k, "") for k, n in LENGTHS.items()]
-        self.length = _combo("train-length", "How long it trains", steps)
-        self.length.setCurrentIndex(1)
-        self.strategy = _combo("train-strategy", "How gently it trains", _asked(STRATEGIES))
-        self.transfer = _combo("train-transfer", "What it takes over", _asked(TRANSFERS))
-        title = QLabel("Start &from")
-        title.setBuddy(self.start)
-        for part in (title, self.start, self.about):  # Names of runs need the whole width.
-            form.addRow(part)
-        form.addRow("How &long", self.length)
-        self.unlabelled = QCheckBox("Learn from &unlabelled slices too")
-        self.unlabelled.setObjectName("train-unlabelled")
-        self.unlabelled.setChecked(TrainingChoice().unlabelled)
-        self.unlabelled.setToolTip(UNLABELLED)
-        form.addRow(self.unlabelled)
-        layout.addLayout(form)
+        layout.addLayout(self._make_main())
         self.advanced = Foldable("&Advanced", self._make_advanced())
         self.advanced.button.setObjectName("train-advanced")
         layout.addWidget(self.advanced)
-        self._runs: dict[str, RunSummary] = {}
         self.start.currentIndexChanged.connect(self._start_changed)
         self.unlabelled.toggled.connect(self.pieces.setEnabled)
         self.share.valueChanged.connect(lambda _: self.changed.emit())
         self.steps.valueChanged.connect(lambda steps: self.length.setEnabled(not steps))
         self._start_changed()
 
+    def _make_main(self) -> QFormLayout:
+        form = _form()
+        self.start = combo_box("train-start", "Start from")
+        self.about = QLabel()
+        self.about.setWordWrap(True)
+        self.about.setObjectName("train-about")
+        lengths = LENGTHS["finetune"]
+        self.length = combo_box(
+            "train-length",
+            "Length",
+            [(f"{LENGTH_TITLES[key]} ({n:,} steps)", key, "") for key, n in lengths.items()],
+        )
+        self.length.setCurrentIndex(self.length.findData(TrainingChoice().length))
+        title = QLabel("Start &from")
+        title.setBuddy(self.start)
+        for part in (title, self.start, self.about):  # Names of runs need the whole width.
+            form.addRow(part)
+        form.addRow("&Length", self.length)
+        self.unlabelled = QCheckBox("Use &unlabelled slices too")
+        self.unlabelled.setObjectName("train-unlabelled")
+        self.unlabelled.setChecked(TrainingChoice().unlabelled)
+        self.unlabelled.setToolTip(UNLABELLED_HINT)
+        form.addRow(self.unlabelled)
+        return form
+
     def _make_advanced(self) -> QWidget:
         box = QWidget()
         form = self._rows = _form(box)
-        usual = TrainingChoice()
-        self.steps = _spin("train-steps", 0, 1_000_000, 0)
-        self.steps.setSpecialValueText("as chosen above")
-        self.steps.setToolTip("Batches of slices to learn from, in place of the choice above.")
-        self.batch = _spin("train-batch", 1, 512, usual.batch_size)
-        self.batch.setToolTip("Slices that are looked at in one step; more need more memory.")
-        self.rate = QuietDoubleSpinBox()
-        self.rate.setObjectName("train-rate")
-        self.rate.setDecimals(5)
-        self.rate.setRange(0.00001, 1)
-        self.rate.setSingleStep(0.0001)
-        self.rate.setValue(usual.learning_rate)
-        self.rate.setToolTip("Size of the first steps (learning rate).")
-        self.network = _combo(
-            "train-network", "Size of the network", [(t, k, "") for k, t in NETWORKS.items()]
-        )
-        self.network.setCurrentIndex(list(NETWORK_WIDTHS).index(usual.network))
-        self.neighbours = _spin("train-neighbours", -1, MOST_NEIGHBOURS, -1)
-        self.neighbours.setSpecialValueText("by their distance")
-        self.neighbours.setToolTip(NEIGHBOURS)
-        self.loss = _combo("train-loss", "What it learns to make small", _asked(LOSSES))
-        self.pieces = QCheckBox("Structures in many p&ieces")
-        self.pieces.setObjectName("train-pieces")
-        self.pieces.setToolTip(PIECES)
-        self.share = _spin("train-share", 0, 50, round(100 * usual.share))
-        self.share.setSuffix(" % of patients")
-        self.share.setToolTip("Not learnt from; the Dice on them says how good the training is.")
-        self.device = _combo("train-device", "Where it computes", _asked(DEVICES))
-        self.seed = _spin("train-seed", 0, 2**31 - 1, usual.seed)
-        self.seed.setToolTip("The same number gives the same training.")
+        self._make_transfer()
+        self._make_loop()
+        self._make_network()
         for name, field in (
-            ("Take over", self.transfer), ("How", self.strategy),
-            ("Steps", self.steps), ("Keep out", self.share), ("Slices per step", self.batch),
+            ("Transfer", self.transfer), ("Strategy", self.strategy),
+            ("Steps", self.steps), ("Validation", self.share), ("Batch size", self.batch),
             ("Learning rate", self.rate), ("Loss", self.loss), ("Network", self.network),
             ("Neighbouring slices", self.neighbours),
-            ("Computes on", self.device), ("Seed", self.seed),
+            ("Device", self.device), ("Seed", self.seed),
         ):  # fmt: skip
             form.addRow(name, field)
         form.addRow(self.pieces)
         return box
 
+    def _make_transfer(self) -> None:
+        """Make the controls that only a start from a pretraining has."""
+        self.transfer = combo_box(
+            "train-transfer", "Transfer", literal_items(Transfer, TRANSFER_TEXTS)
+        )
+        self.strategy = combo_box(
+            "train-strategy", "Strategy", literal_items(Strategy, STRATEGY_TEXTS)
+        )
+        default = TrainingChoice()
+        self.transfer.setCurrentIndex(self.transfer.findData(default.transfer))
+        self.strategy.setCurrentIndex(self.strategy.findData(default.strategy))
+
+    def _make_loop(self) -> None:
+        """Make the controls of the training loop."""
+        default = TrainingChoice()
+        self.steps = spin_box("train-steps", 0, 1_000_000)
+        self.steps.setSpecialValueText("as chosen above")
+        self.steps.setToolTip("Number of steps, instead of the length above.")
+        largest = bounds(Training.model_fields["batch_size"])[1]
+        assert largest is not None
+        self.batch = spin_box("train-batch", 1, int(largest), self._default_batch)
+        self.batch.setToolTip("Slices per step; larger batches need more memory.")
+        self.rate = QuietDoubleSpinBox()
+        self.rate.setObjectName("train-rate")
+        self.rate.setDecimals(5)
+        self.rate.setRange(0.00001, 1)
+        self.rate.setSingleStep(0.0001)
+        self.rate.setValue(default.learning_rate)
+        self.rate.setToolTip("Learning rate after the warm-up.")
+        self.loss = combo_box("train-loss", "Loss", literal_items(LossKind, LOSS_TEXTS))
+        self.loss.setCurrentIndex(self.loss.findData(default.loss))
+        self.share = spin_box("train-share", 0, 50, round(100 * default.share))
+        self.share.setSuffix(" % of patients")
+        self.share.setToolTip("Not used for training; their Dice shows how good the network is.")
+        self.device = combo_box("train-device", "Device", DEVICES)
+        self.seed = spin_box("train-seed", 0, 2**31 - 1, default.seed)
+        self.seed.setToolTip("The same seed gives the same training.")
+
+    def _make_network(self) -> None:
+        """Make the controls of network and samples."""
+        self.network = combo_box(
+            "train-network",
+            "Network",
+            [(network_text(name)[0], name, network_text(name)[1]) for name in NETWORK_WIDTHS],
+        )
+        self.network.setCurrentIndex(self.network.findData(TrainingChoice().network))
+        self.neighbours = spin_box("train-neighbours", AUTOMATIC_NEIGHBOURS, MOST_NEIGHBOURS)
+        self.neighbours.setSpecialValueText("automatic")
+        self.neighbours.setToolTip(NEIGHBOURS_HINT)
+        self.pieces = QCheckBox("Structures in many p&ieces")
+        self.pieces.setObjectName("train-pieces")
+        self.pieces.setToolTip(PIECES_HINT)
+
     def show_runs(self, runs: Sequence["RunSummary"]) -> None:
-        """Offer pretraining runs, the first of them chosen unless one is chosen already."""
+        """Offer pretraining runs; a new run is chosen, otherwise the choice stays."""
         before = self.start.currentData() if self.start.count() else None
         if before is not None and [r.name for r in runs] == list(self._runs):
             return
@@ -159,20 +200,21 @@ class TrainForm(QWidget):
         self._start_changed()
 
     def choice(self) -> TrainingChoice:
-        """The answers."""
+        """Return the current choices."""
+        batch, neighbours = self.batch.value(), self.neighbours.value()
         return TrainingChoice(
             start=self.start.currentData() or "",
             length=self.length.currentData(),
             strategy=self.strategy.currentData(),
             transfer=self.transfer.currentData(),
             steps=self.steps.value() or None,
-            batch_size=self.batch.value(),
+            batch_size=None if batch == self._default_batch else batch,
             learning_rate=self.rate.value(),
             loss=self.loss.currentData(),
             network=self.network.currentData(),
             unlabelled=self.unlabelled.isChecked(),
             many_pieces=self.pieces.isChecked(),
-            neighbours=self.neighbours.value() if self.neighbours.value() >= 0 else None,
+            neighbours=None if neighbours == AUTOMATIC_NEIGHBOURS else neighbours,
             share=self.share.value() / 100,
             device=self.device.currentData(),
             seed=self.seed.value(),
@@ -180,44 +222,23 @@ class TrainForm(QWidget):
 
     def _start_changed(self) -> None:
         run = self._runs.get(self.start.currentData() or "")
-        for taken in (self.transfer, self.strategy):
-            self._rows.setRowVisible(taken, run is not None)
-        # Those of a pretraining are taken over as they are.
-        for own in (self.network, self.neighbours):
-            self._rows.setRowVisible(own, run is None)
-        scratch = "Knows nothing before. A pretraining (step 2) can be tried beside it."
-        self.about.setText(scratch if run is None else long_words(run))
+        own: tuple[QWidget, ...] = (self.network, self.neighbours)
+        for row in (self.transfer, self.strategy):
+            self._rows.setRowVisible(row, run is not None)
+        # A pretraining brings its own network and preprocessing.
+        for part in own:
+            self._rows.setRowVisible(part, run is None)
+        self._show_default_batch(run)
+        self.about.setText(ABOUT_SCRATCH if run is None else long_words(run))
         self.changed.emit()
 
-
-def _asked(words: Any) -> Iterable[tuple[str, str, str]]:
-    return [(title, key, hint) for key, (title, hint) in words.items()]
-
-
-def _combo(name: str, accessible: str, items: Iterable[tuple[str, str, str]]) -> QuietComboBox:
-    box = QuietComboBox()
-    box.setObjectName(name)
-    box.setAccessibleName(accessible)
-    for number, (title, key, hint) in enumerate(items):
-        box.addItem(title, key)
-        if hint:
-            box.setItemData(number, hint, 3)  # Qt.ItemDataRole.ToolTipRole
-
-    def hint_of(number: int) -> None:
-        box.setToolTip(box.itemData(number, 3) or box.itemText(number))
-
-    box.currentIndexChanged.connect(hint_of)
-    if box.count():
-        hint_of(0)
-    return box
-
-
-def _spin(name: str, low: int, high: int, value: int) -> QuietSpinBox:
-    box = QuietSpinBox()
-    box.setObjectName(name)
-    box.setRange(low, high)
-    box.setValue(value)
-    return box
+    def _show_default_batch(self, run: "RunSummary | None") -> None:
+        """Show the default batch size of the network, unless another one was chosen."""
+        chosen = self.batch.value() != self._default_batch
+        dimensions = 2 if run is None else kind_dimensions(run.network)
+        self._default_batch = default_batch_size(dimensions)
+        if not chosen:
+            self.batch.setValue(self._default_batch)
 
 
 def _form(box: QWidget | None = None) -> QFormLayout:

@@ -1,6 +1,7 @@
-"""What a fine-tuning reaches on the patients kept out: the Dice of each class, as curves."""
+"""Curves of the Dice of each class on the validation patients of a fine-tuning."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
@@ -10,7 +11,7 @@ from napari_sslseg.core.common.events import Validation
 from napari_sslseg.core.project.accepted_slices import MOST_SLICES
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.slice_ranges import count_ranges
-from napari_sslseg.gui.train.training_choice import score_doubt
+from napari_sslseg.gui.train.training_choice import dice_reliability
 from napari_sslseg.gui.widgets.plots import CurvePlot
 
 if TYPE_CHECKING:
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.viewer.scene import Scene
 
 HEIGHT = 130
-TIP = "How much prediction and labels overlap on the patients kept out: 1 is perfect, 0 is nothing."
+HINT = "Overlap of prediction and labels on the validation patients, from 0 (none) to 1 (perfect)."
 
 
 class ScoreCurves(QWidget):
-    """Dice of each class on the patients kept out; hidden until there is one."""
+    """Dice of each class on the validation patients; hidden until there is a score."""
 
     def __init__(self, session: "Session", scene: "Scene") -> None:
         super().__init__()
@@ -32,49 +33,49 @@ class ScoreCurves(QWidget):
         self.words = QLabel()
         self.words.setObjectName("train-scores")
         self.words.setWordWrap(True)
-        self.words.setToolTip(f"<p>{TIP}</p>")
+        self.words.setToolTip(f"<p>{HINT}</p>")
         self.plot = CurvePlot(
             "Dice", logarithmic=False, limits=(0, 1), height=HEIGHT, words="{:.2f}".format
         )
         self.plot.setObjectName("train-dice")
-        self.plot.setToolTip(f"<p>{TIP}</p>")
+        self.plot.setToolTip(f"<p>{HINT}</p>")
         layout.addWidget(self.words)
         layout.addWidget(self.plot)
-        self._kept: tuple[int, int] | None = None
+        self._validation: tuple[int, int] | None = None
         self._viewer = scene.viewer
         self.plot.set_theme(scene.viewer.theme)
-        scene.viewer.events.theme.connect(self._other_theme)
+        scene.viewer.events.theme.connect(self._theme_changed)
         session.classes_changed.connect(self._colour)
         self.hide()
 
     def release(self) -> None:
-        """Take from the viewer what was hung to it."""
-        self._viewer.events.theme.disconnect(self._other_theme)
+        """Disconnect from the viewer."""
+        self._viewer.events.theme.disconnect(self._theme_changed)
 
-    def _other_theme(self, event: Any) -> None:
+    def _theme_changed(self, event: Any) -> None:
         self.plot.set_theme(event.value)
 
     def clear(self) -> None:
-        """Forget the last training."""
-        self._kept = None
+        """Remove the curves of the last training."""
+        self._validation = None
         self.words.clear()
         self.plot.clear()
         self.hide()
 
-    def take(self, event: Validation) -> None:
-        """Show a validation of the training that runs."""
+    def add(self, event: Validation) -> None:
+        """Add a validation of the running training."""
         project, job = self.session.project, self.session.training
         dice = class_dice(event.metrics)
         if project is None or not dice:
             return
-        if self._kept is None and job is not None and job.folder is not None:
-            self._kept = kept_out(job.folder)
+        if self._validation is None and job is not None and job.folder is not None:
+            self._validation = count_validation(job.folder)
         names = project.class_names
         for value, score in dice.items():
             self.plot.add(names.get(value, f"class {value}"), event.step, score, marked=True)
         self.plot.ask()
-        doubt = f" ({score_doubt(*self._kept)})" if self._kept else ""
-        self.words.setText(f"<b>Dice on patients kept out</b>{doubt}")
+        counts = f" ({dice_reliability(*self._validation)})" if self._validation else ""
+        self.words.setText(f"<b>Dice on validation patients</b>{counts}")
         self._colour()
         self.show()
 
@@ -85,22 +86,22 @@ class ScoreCurves(QWidget):
 
 
 def class_dice(metrics: Mapping[str, float]) -> dict[int, float]:
-    """Dice by class from the figures of a validation."""
+    """Return the Dice of each class from the metrics of a validation (``dice_1``, …)."""
     found = {}
     for name, value in metrics.items():
-        kind, _, number = name.partition("_")
-        if kind == "dice" and number.isdigit():
+        metric, _, number = name.partition("_")
+        if metric == "dice" and number.isdigit():
             found[int(number)] = value
     return found
 
 
-def kept_out(folder: Any) -> tuple[int, int] | None:
-    """Numbers of slices and of patients that a run was scored on, as its record tells."""
+def count_validation(folder: Path) -> tuple[int, int] | None:
+    """Count the validation slices and patients in the record of a run; None if unknown."""
     try:
         data = Run.open(folder).record.get("data") or []
-        scored = [entry for entry in data if entry.get("role") == "validation"]
-        slices = sum(count_ranges(entry["validation"], MOST_SLICES) for entry in scored)
-        patients = {entry["subject"] for entry in scored}
+        entries = [entry for entry in data if entry.get("role") == "validation"]
+        slices = sum(count_ranges(entry["validation"], MOST_SLICES) for entry in entries)
+        patients = {entry["subject"] for entry in entries}
     except (CheckpointError, AttributeError, KeyError, TypeError, ValueError):
         return None
     return (slices, len(patients)) if slices else None

@@ -1,7 +1,4 @@
-"""What a person chooses for a training, what becomes of it, and why it cannot begin.
-
-Needs no Qt.
-"""
+"""Choices for a fine-tuning, the settings they give, and why it cannot start. Needs no Qt."""
 
 import shutil
 from collections.abc import Sequence
@@ -11,165 +8,194 @@ from typing import TYPE_CHECKING, Any
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.frozen import make_settings
 from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.settings.self_training import self_trained
-from napari_sslseg.core.settings.stages import FinetuneSettings, LossKind, Strategy, Transfer
+from napari_sslseg.core.settings.stages import (
+    FROZEN_SHARES,
+    FinetuneSettings,
+    LossKind,
+    Strategy,
+    Transfer,
+)
+from napari_sslseg.core.settings.training import (
+    LEARNING_RATE,
+    VALIDATION_SHARE,
+    default_training,
+)
+from napari_sslseg.gui.model.run_choices import DEFAULT_NETWORK, LENGTHS
 from napari_sslseg.gui.model.words import many
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.project import LabelledSplit, Project
     from napari_sslseg.core.scans.labelled import LabelledScan
+    from napari_sslseg.core.settings.preprocessing import Preprocessing
     from napari_sslseg.gui.model.session import Session
 
-LENGTHS = {"quick": 100, "usual": 400, "long": 1600}
-"""Steps."""
+_DEFAULTS = FinetuneSettings()
 
-STRATEGIES: dict[Strategy, tuple[str, str]] = {
-    "whole": ("All layers learn at once", "The usual way, and a good one with a few dozen slices."),
+STRATEGY_TEXTS: dict[Strategy, tuple[str, str]] = {
+    "whole": (
+        "All layers from the start",
+        "The default; works well with a few dozen labelled slices.",
+    ),
     "sawtooth": (
         "New layers first, then all",
-        "What is new learns alone at first, so that it cannot spoil what was learnt before.",
+        "The new layers train alone at first, so that they do not spoil the pretrained ones.",
     ),
     "freeze-unfreeze": (
-        "Start from what it learnt, change it later",
-        "What was learnt before stays as it is for the first third, then all layers learn.",
+        "Encoder frozen at first",
+        f"The pretrained encoder is frozen for the first {FROZEN_SHARES['freeze-unfreeze']:.0%} of "
+        "the steps; then all layers train.",
     ),
     "layer-decay": (
-        "Change what it learnt slowly",
-        "The first layers, which see edges and textures, change least.",
+        "Early layers slowly",
+        "The first layers, which detect edges and textures, change least.",
     ),
     "frozen-encoder": (
-        "Keep what it learnt as it is",
-        "Shows what the pretraining alone is worth; usually not the best result.",
+        "Encoder always frozen",
+        "Shows what the pretraining alone is worth; rarely the best result.",
     ),
 }
-TRANSFERS: dict[Transfer, tuple[str, str]] = {
+TRANSFER_TEXTS: dict[Transfer, tuple[str, str]] = {
     "encoder": (
-        "What it sees (encoder)",
-        "The part of the network that turns a slice into features; the usual choice.",
+        "Encoder",
+        "The part of the network that turns a slice into features; the default.",
     ),
     "encoder+decoder": (
-        "All of it (with the decoder)",
-        "Encoder and decoder; can help where the pretraining restored whole pictures.",
+        "Encoder and decoder",
+        "Can help where the pretraining restored whole images.",
     ),
 }
 LEAST_FREE = 100 * 2**20
+"""Bytes that must be free on the disk of the project."""
 
 
 @dataclass(frozen=True)
 class TrainingChoice:
-    """What a person chose.
+    """Choices of the form.
 
     Attributes
     ----------
     start : str
         Name of the pretraining run; empty to start from scratch.
     length : str
-        One of ``LENGTHS``.
+        A key of ``LENGTHS["finetune"]``.
+    strategy, transfer, loss
+        As in :class:`~napari_sslseg.core.settings.stages.FinetuneSettings`.
     steps : int or None
-        In place of the length.
+        Number of steps, if it is not that of the length.
+    batch_size : int or None
+        Batch size; None for the default of the network.
+    learning_rate : float
+        Learning rate after the warm-up.
     network : str
-        ``tiny``, ``small`` or ``paper``; from scratch alone.
+        Name of the network; only from scratch.
     unlabelled : bool
-        Whether slices without labels are learnt from as well, where there are any.
+        Whether to use slices without labels too, where there are any.
     many_pieces : bool
-        Whether small loose pieces count that the network finds in them.
+        Whether small connected components in these slices are used.
     neighbours : int or None
-        Slices on each side that are seen beside each; by their distance if None. From scratch
-        alone.
+        Number of neighbouring slices on each side; None to choose it by the slice distance. Only
+        from scratch.
     share : float
-        Of the patients, to be kept out.
+        Fraction of the patients for validation.
+    device : str
+        Device to train on.
+    seed : int
+        Random seed.
     """
 
     start: str = ""
     length: str = "usual"
-    strategy: Strategy = "whole"
-    transfer: Transfer = "encoder"
+    strategy: Strategy = _DEFAULTS.strategy
+    transfer: Transfer = _DEFAULTS.transfer
     steps: int | None = None
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    loss: LossKind = "dice-ce"
-    network: str = "small"
+    batch_size: int | None = None
+    learning_rate: float = LEARNING_RATE
+    loss: LossKind = _DEFAULTS.loss
+    network: str = DEFAULT_NETWORK
     unlabelled: bool = True
     many_pieces: bool = False
     neighbours: int | None = None
-    share: float = 0.2
+    share: float = VALIDATION_SHARE
     device: str = "auto"
     seed: int = 0
 
 
 def finetune_settings(project: "Project", choice: TrainingChoice) -> FinetuneSettings:
-    """Settings of the choice for the scans of a project.
+    """Return the settings of a choice for the scans of a project.
 
     Raises
     ------
     ConfigError
-        If something in it is impossible.
+        If a setting is impossible.
     """
-    from napari_sslseg.core.samples.build import default_preprocessing
-    from napari_sslseg.core.settings.networks import Network
-
-    usual = FinetuneSettings().training.model_dump()
     values: dict[str, Any] = {
-        "training": usual
-        | {
-            "steps": choice.steps or LENGTHS[choice.length],
-            "batch_size": choice.batch_size,
-            "learning_rate": choice.learning_rate,
-            "seed": choice.seed,
-        },
+        "training": default_training(
+            "finetune",
+            steps=choice.steps or LENGTHS["finetune"][choice.length],
+            batch_size=choice.batch_size,
+            learning_rate=choice.learning_rate,
+            seed=choice.seed,
+        ),
         "loss": choice.loss,
     }
-    if choice.unlabelled and open_slices(project):
+    if choice.unlabelled and count_unlabelled(project):
         values |= self_trained(choice.many_pieces)
     if choice.start:
-        return make_settings(
-            FinetuneSettings, **values, strategy=choice.strategy, transfer=choice.transfer
-        )
+        values |= {"strategy": choice.strategy, "transfer": choice.transfer}
+    else:
+        values |= {
+            "network": Network.preset(choice.network),
+            "preprocessing": _preprocessing(project, choice.neighbours),
+        }
+    return make_settings(FinetuneSettings, **values)
+
+
+def _preprocessing(project: "Project", neighbours: int | None) -> "Preprocessing":
+    """Return the default preprocessing for the first labelled scan."""
+    from napari_sslseg.core.samples.build import default_preprocessing
+
     scans = project.record.scans
-    labelled = [scan for scan in scans if scan.done] or list(scans)
-    usual_input = default_preprocessing(
-        labelled[0].modality, spacing=labelled[0].spacing, plane=project.plane
-    )
-    if choice.neighbours is not None:
-        usual_input = usual_input.model_copy(update={"neighbours": choice.neighbours})
-    return make_settings(
-        FinetuneSettings,
-        **values,
-        network=Network.preset(choice.network),
-        preprocessing=usual_input,
-    )
+    first = next((scan for scan in scans if scan.done), scans[0])
+    found = default_preprocessing(first.modality, spacing=first.spacing, plane=project.plane)
+    return found if neighbours is None else found.model_copy(update={"neighbours": neighbours})
 
 
-def open_slices(project: "Project") -> int:
-    """How many slices of scans to learn from are not done."""
+def count_unlabelled(project: "Project") -> int:
+    """Count the slices of training scans that are not done."""
     axis = PLANE_AXIS[project.plane]
     scans = [scan for scan in project.record.scans if scan.role == "train"]
     return sum(scan.shape[axis] - scan.done_count for scan in scans)
 
 
 def refusal(session: "Session", choice: TrainingChoice) -> str | None:
-    """Why a training cannot begin, in one sentence, as far as can be told without reading scans."""
+    """Say in one sentence why a training cannot start, without reading scans; None if it can."""
     project = session.project
     if project is None:
         return "There is no project; create or open one in step 1."
     if session.training is not None:
-        return "A training runs already; stop it first, or wait for its end."
+        return "A training is already running; stop it first, or wait until it ends."
     if not project.names:
-        return "There is no scan yet; add some in step 1."
+        return "There is no scan yet; add one in step 1."
     done = [scan for scan in project.record.scans if scan.done]
     if not done:
         return "No slice is done yet; label one in step 3, and mark it as done."
     if all(scan.role == "test" for scan in done):
         return "All done slices are of patients who are held out; label a slice of another patient."
     if not project.classes:
-        return "There is no structure to learn yet; label one in step 3."
+        return "There is no structure yet; add one in step 3."
     free = shutil.disk_usage(project.folder).free
     if free < LEAST_FREE:
-        return f"Only {free / 2**20:.0f} MB are free where the project lies; free some space first."
+        return (
+            f"Only {free / 2**20:.0f} MB are free on the disk of the project; free some space "
+            "first."
+        )
     return _start_refusal(project, choice)
 
 
 def _start_refusal(project: "Project", choice: TrainingChoice) -> str | None:
+    """Say why a training cannot start from the pretraining run; None if it can."""
     if not choice.start:
         return None
     from napari_sslseg.core.runs.run import Run
@@ -181,32 +207,37 @@ def _start_refusal(project: "Project", choice: TrainingChoice) -> str | None:
         return str(error)
     if plane != project.plane:
         return (
-            f"{choice.start} learnt from {plane} slices, but {project.plane} ones are labelled; "
+            f"{choice.start} was trained on {plane} slices, but the labels are {project.plane}; "
             "start from another pretraining, or from scratch."
         )
     return None
 
 
-def split_words(project: "Project", split: "LabelledSplit") -> str:
-    """What is learnt from and what is kept out, in a sentence or two."""
-    learnt, kept = _counted(project, split.training), _counted(project, split.validation)
-    if split.validation:
-        patients = {project.entry(item.name).subject for item in split.validation}
-        verb = "is" if len(patients) == 1 else "are"
-        return (
-            f"Learns from {learnt}; {many(len(patients), 'other patient')} "
-            f"({kept.split(' of ')[0]}) {verb} kept out to score it."
-        )
-    return f"Learns from {learnt}; none is kept out."
+def split_sentence(project: "Project", split: "LabelledSplit") -> str:
+    """Say how many slices and patients are used for training and for validation."""
+    training = f"Trains on {_count(project, split.training)}"
+    if not split.validation:
+        return f"{training}; there is no validation."
+    patients = _patients(project, split.validation)
+    verb = "is" if patients == 1 else "are"
+    slices = many(_slices(split.validation), "done slice")
+    return f"{training}; {many(patients, 'other patient')} ({slices}) {verb} used for validation."
 
 
-def score_doubt(slices: int, patients: int) -> str:
-    """What a Dice on so few is worth."""
+def dice_reliability(slices: int, patients: int) -> str:
+    """Say on how many slices and patients a Dice is based, and whether these are few."""
     found = f"n = {many(slices, 'slice')} of {many(patients, 'patient')}"
     return f"{found}: a rough guide" if patients < 3 or slices < 10 else found
 
 
-def _counted(project: "Project", labelled: "Sequence[LabelledScan]") -> str:
-    slices = sum(len(item.annotated or ()) for item in labelled)
-    patients = {project.entry(item.name).subject for item in labelled}
-    return f"{many(slices, 'done slice')} of {many(len(patients), 'patient')}"
+def _count(project: "Project", labelled: "Sequence[LabelledScan]") -> str:
+    patients = many(_patients(project, labelled), "patient")
+    return f"{many(_slices(labelled), 'done slice')} of {patients}"
+
+
+def _slices(labelled: "Sequence[LabelledScan]") -> int:
+    return sum(len(item.annotated or ()) for item in labelled)
+
+
+def _patients(project: "Project", labelled: "Sequence[LabelledScan]") -> int:
+    return len({project.entry(item.name).subject for item in labelled})
