@@ -104,10 +104,12 @@ def seconds(steps: Iterator, n: int) -> float:
 def compare(name: str, store: SampleStore, network, batch: int, rounds: int) -> list[str]:
     task = make_task(name, store.size, **OPTIONS.get(name, {}))
     runtime = task.build(store.size, 0)
-    runtime.know(store)
+    runtime.set_store(store)
 
     def plain():
-        return make_network(network, store.channels, runtime.head(store.channels), output_kernel=3)
+        return make_network(
+            network, store.channels, runtime.output_channels(store.channels), output_kernel=3
+        )
 
     wrapped = runtime.wrap(plain())
     bare_model = plain() if name == "spark" else runtime.wrap(plain())

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from command_line import refused, run
-from napari_sslseg.core.settings.networks import NETWORK_NAMES
+from napari_sslseg.core.settings.networks import NETWORKS
 from napari_sslseg.core.settings.pretext.registry import TASKS
 from napari_sslseg.core.settings.training import (
     BATCH_SIZE,
@@ -33,7 +33,7 @@ def test_the_help_states_the_defaults_of_the_settings(command, steps):
 def test_the_help_names_all_tasks_and_networks():
     # Long lists are wrapped after hyphens.
     text = help_of("pretrain").replace("- ", "-")
-    assert all(name in text for name in (*TASKS, *NETWORK_NAMES))
+    assert all(name in text for name in (*TASKS, *NETWORKS))
 
 
 KEPT = ("--cache", "c", "--device", "cpu", "--threads", 1)

@@ -40,7 +40,7 @@ def joined(parts):
 def draw_as_several(shares):
     """Make tasks and augmentations draw for the shares of a batch as so many processes would."""
     from napari_sslseg.core.common.compute.randomness import SEEDS_APART
-    from napari_sslseg.core.pretext.base import SliceTask
+    from napari_sslseg.core.pretext.base import BaseTask
     from napari_sslseg.core.pretext.contrast import global_task as contrastive  # noqa: F401  # a subclass from now on
     from napari_sslseg.core.segmentation import augment
 
@@ -68,7 +68,7 @@ def draw_as_several(shares):
 
     own = augment.sample_augmentation
     augment.sample_augmentation = augmentation
-    stack = [SliceTask]
+    stack = [BaseTask]
     while stack:
         kind = stack.pop()
         stack += kind.__subclasses__()

@@ -8,13 +8,10 @@ from typing import Annotated
 
 import typer
 
-from napari_sslseg.core.settings.networks import NETWORK_NAMES, named_network
-from napari_sslseg.core.settings.pretext.registry import TASKS
+from napari_sslseg.core.settings.networks import DEFAULT_NETWORK, NETWORKS
+from napari_sslseg.core.settings.pretext.registry import DEFAULT_TASK, TASKS
 from napari_sslseg.core.settings.pretext.siamese_sides import SiameseSides
-from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.settings.training import BATCH_SIZE, LEARNING_RATE, VOLUME_BATCH_SIZE
-
-DEFAULT_TASK = "context-restoration"
 
 
 def listed(names: list[str], last: str = "or") -> str:
@@ -24,11 +21,9 @@ def listed(names: list[str], last: str = "or") -> str:
 
 def describe_networks(default: bool = True) -> str:
     """List the names of the networks, of slices and of volumes, for the help."""
-    used = PretrainSettings.model_fields["network"].default
     names: dict[int, list[str]] = {2: [], 3: []}
-    for name in NETWORK_NAMES:
-        network = named_network(name)
-        mark = " (default)" if default and network == used else ""
+    for name, network in NETWORKS.items():
+        mark = " (default)" if default and name == DEFAULT_NETWORK else ""
         names[network.dimensions].append(name + mark)
     return f"{listed(names[2])} for slices, {listed(names[3])} for volumes"
 

@@ -174,18 +174,20 @@ def scans_and_task_options(
         organ_slices as slices_in_masks,
         with_masks,
     )
+    from napari_sslseg.core.settings.pretext.registry import TASKS, task_class
 
     scans = collect_scans(images)
-    if masks and not {"siamese", "polycl"} & set(tasks):
+    classes = [task_class(name) for name in tasks]
+    if masks and not any(kind.uses_masks for kind in classes):
+        using = " or ".join(name for name, kind in TASKS.items() if kind.uses_masks)
         raise ConfigError(
-            f"The pretext task {tasks[0]} does not use masks; leave out --masks, or choose siamese "
-            "or polycl."
+            f"The pretext task {tasks[0]} does not use masks; leave out --masks, or choose {using}."
         )
     values = {name: parse_integers(text, f"label values ({name})") for name, text in labels.items()}
     slices = read_annotated(organ_slices) if organ_slices else None
     if masks:
         scans = with_masks(scans, masks)
-        if "polycl" in tasks and slices is None:
+        if slices is None and any("organ_slices" in kind.model_fields for kind in classes):
             slices = slices_in_masks(scans, parse_plane(plane), values.pop("organ", None))
     sides = parse_integers(crop, "numbers of voxels")
     return scans, given(organ_slices=slices, crop=sides, **values, **others)

@@ -53,6 +53,7 @@ from .settings.networks import (
     MultiMixNetwork as MultiMixNetwork,
     Network as Network,
     UmapathyNetwork as UmapathyNetwork,
+    register_network as register_network,
 )
 from .settings.preprocessing import (
     CT_WINDOWS as CT_WINDOWS,
@@ -61,7 +62,11 @@ from .settings.preprocessing import (
     Window as Window,
 )
 from .settings.presets.preset import Preset as Preset
-from .settings.presets.registry import PRESETS as PRESETS, preset_named as preset_named
+from .settings.presets.registry import (
+    PRESETS as PRESETS,
+    preset_named as preset_named,
+    register_preset as register_preset,
+)
 from .settings.pretext.context import (
     ContextPrediction as ContextPrediction,
     ContextRestoration as ContextRestoration,
@@ -72,6 +77,7 @@ from .settings.pretext.masked_patches import MaskedPatches as MaskedPatches
 from .settings.pretext.masked_pixels import MaskedPixels as MaskedPixels
 from .settings.pretext.models_genesis import ModelsGenesis as ModelsGenesis
 from .settings.pretext.polycl import PolyCL as PolyCL
+from .settings.pretext.registry import register_task as register_task
 from .settings.pretext.siamese_sides import SiameseSides as SiameseSides
 from .settings.pretext.sparse_masking import SparseMasking as SparseMasking
 from .settings.pretext.volume_fusion import VolumeFusion as VolumeFusion

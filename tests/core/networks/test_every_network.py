@@ -228,7 +228,7 @@ def test_the_papers_networks_need_multiples_of_16_and_32():
 def test_networks_of_volumes_are_refused_where_slices_are_cut():
     check_dimensions(Network(), 2)
     check_dimensions(DynUNet3dNetwork(), 3)
-    with pytest.raises(ConfigError, match="takes volumes, not slices; choose unet2d, umapathy, m"):
+    with pytest.raises(ConfigError, match=r"dense3d.* choose tiny, small, paper, umapathy, m"):
         check_dimensions(Dense3dNetwork(), 2)
 
 

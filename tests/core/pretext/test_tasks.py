@@ -22,7 +22,6 @@ from napari_sslseg.core.settings.pretext.registry import (
     TaskSettings,
     describe,
     make_task,
-    remarks,
 )
 
 SIZE = (64, 48)
@@ -77,7 +76,7 @@ class Recorder(nn.Module):
 
 def test_settings_load_no_torch():
     code = (
-        "import sys; from napari_sslseg.core.pretext import registry;"
+        "import sys; from napari_sslseg.core.settings.pretext import registry;"
         "[kind() for kind in registry.TASKS.values()];"
         "assert not {'torch', 'matplotlib', 'monai'} & set(sys.modules)"
     )
@@ -147,9 +146,9 @@ def test_patches_are_chosen_by_the_size_of_the_slices(name, sides):
 
 def test_masked_pixels_remark_on_slices_that_are_not_scaled_to_one():
     task = make_task("masked-pixels")
-    assert remarks(task, core.Preprocessing(normalize="unit")) == []
-    assert "0…1" in remarks(task, core.Preprocessing(normalize="volume"))[0]
-    assert remarks(make_task("mae"), core.Preprocessing()) == []
+    assert task.remark(core.Preprocessing(normalize="unit")) is None
+    assert "0…1" in task.remark(core.Preprocessing(normalize="volume"))
+    assert make_task("mae").remark(core.Preprocessing()) is None
 
 
 # --- what happens to the slices ---------------------------------------------------------------
@@ -199,7 +198,7 @@ def test_all_channels_are_corrupted_at_the_same_places(name, size):
 def test_the_preview_shows_what_training_does(name, size):
     task, images = build(name, size), noise(size)
     parameters = draw(task)
-    model = Recorder(2, task.head(2), len(size)).train()
+    model = Recorder(2, task.output_channels(2), len(size)).train()
     loss = task.loss(model, images, parameters)
     assert loss.shape == ()
     loss.backward()
@@ -256,7 +255,7 @@ def test_the_output_gets_no_gradient_where_nothing_was_hidden(name, size):
 @pytest.mark.filterwarnings("error")
 def test_figures_draw_with_a_title_above_every_column(name, images, tmp_path):
     task = build(name)
-    for model, columns in ((None, -2), (Recorder(2, task.head(2)), 0)):
+    for model, columns in ((None, -2), (Recorder(2, task.output_channels(2)), 0)):
         shown = task.preview(images[:3], draw(task, 3), model)
         figure = preview_figure(shown, channel=1)
         n = len(shown.captions) + columns

@@ -255,7 +255,7 @@ def test_networks_with_the_heads_of_tasks_can_be_planned(name):
     runtime = make_task(name, size).build(size)
 
     def build():
-        return runtime.wrap(make_network(network, 1, runtime.head(1), output_kernel=3))
+        return runtime.wrap(make_network(network, 1, runtime.output_channels(1), output_kernel=3))
 
     assert tensor_shapes(planned(build, name)) == tensor_shapes(build())
 

@@ -8,8 +8,8 @@ from napari_sslseg.cli.settings import NetworkOptions
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.frozen import make_settings
 from napari_sslseg.core.settings.networks import (
-    NETWORK_NAMES,
     NETWORK_WIDTHS,
+    NETWORKS,
     Dense3dNetwork,
     DynUNet2dNetwork,
     DynUNet3dNetwork,
@@ -54,7 +54,7 @@ def test_a_run_of_the_first_version_loads():
     assert FinetuneSettings.model_validate({"network": record}).network == Network.preset("small")
 
 
-@pytest.mark.parametrize("name", NETWORK_NAMES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_names_of_the_command_line(name):
     network = NetworkOptions(name).chosen_network()
     assert network == named_network(name)

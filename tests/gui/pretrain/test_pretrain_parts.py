@@ -18,7 +18,7 @@ from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.scans.volume import Volume
-from napari_sslseg.core.settings.networks import NETWORK_NAMES, named_network
+from napari_sslseg.core.settings.networks import NETWORKS, named_network
 from napari_sslseg.core.settings.pretext.context import ContextRestoration
 from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
 from napari_sslseg.core.settings.training import default_training
@@ -357,7 +357,7 @@ def test_the_patch_size_is_that_of_the_command_line(tmp_path, spacing, early):
 
 def test_networks_of_volumes_have_the_batch_size_of_core():
     method = next(m for m in pretrain_methods() if m.key == "mae")
-    for name in NETWORK_NAMES:
+    for name in NETWORKS:
         plan, network = PretrainPlan(method, network=name), named_network(name)
         expected = default_training("pretrain", network.dimensions)
         assert plan.training_settings() == expected
@@ -371,6 +371,7 @@ def test_a_task_that_is_registered_is_offered(monkeypatch):
         """Toy task."""
 
         title = "Toy title"
+        about = "Toy task."
 
     monkeypatch.setitem(TASKS, "toy", Toy)
     (method,) = [m for m in pretrain_methods() if m.key == "toy"]

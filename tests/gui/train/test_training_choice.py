@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from napari_sslseg.core.settings.networks import NETWORK_NAMES, named_network
+from napari_sslseg.core.settings.networks import NETWORKS, named_network
 from napari_sslseg.core.settings.stages import FinetuneSettings, Strategy, Transfer
 from napari_sslseg.core.settings.training import FINETUNE_STEPS, PRETRAIN_STEPS
 from napari_sslseg.gui.model.run_choices import DEFAULT_NETWORK, LENGTHS, kind_dimensions
@@ -29,7 +29,7 @@ def test_each_strategy_and_transfer_of_core_has_a_text():
 
 
 def test_the_dimensions_of_a_run_follow_from_its_kind_of_network():
-    for name in NETWORK_NAMES:
+    for name in NETWORKS:
         network = named_network(name)
         assert kind_dimensions(network.kind) == network.dimensions
     assert kind_dimensions(None) == 2

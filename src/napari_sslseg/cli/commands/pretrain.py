@@ -49,6 +49,8 @@ from napari_sslseg.cli.values import given, parse_modality
 from napari_sslseg.core.common.compute.distributed import launch
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Event, StopFlag
+from napari_sslseg.core.settings.pretext.registry import task_class
+from napari_sslseg.core.settings.stages import TRANSFER
 from napari_sslseg.core.settings.training import PRETRAIN_STEPS
 
 if TYPE_CHECKING:
@@ -227,7 +229,8 @@ def _pretrain_by_options(
 def _next_command(out: Path, preset: str | None, tasks: list[str] | None = None) -> str:
     """Command that fine-tunes from the run."""
     command = f"finetune --images … --labels … --init {out}"
-    if tasks == ["local-contrast"] and not preset:
-        # This task trains the decoder; presets of it transfer the decoder anyway.
-        command += " --transfer encoder+decoder"
+    # A preset sets the transfer itself.
+    transfer = task_class(tasks[0]).transfer if tasks and not preset else TRANSFER
+    if transfer != TRANSFER:
+        command += f" --transfer {transfer}"
     return f"{command} --out …" + (f" --preset {preset}" if preset else "")

@@ -2,15 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from napari_sslseg.core.settings.networks import (
-    Dense3dNetwork,
-    DynUNet2dNetwork,
-    DynUNet3dNetwork,
-    MultiMixNetwork,
-    Network,
-    NetworkSettings,
-    UmapathyNetwork,
-)
+from napari_sslseg.core.settings.implementation import resolve
+from napari_sslseg.core.settings.networks import NetworkSettings
 
 if TYPE_CHECKING:
     from napari_sslseg.core.networks.parts import EncoderDecoder
@@ -43,24 +36,5 @@ def make_network(
     >>> network(torch.zeros(2, 1, 64, 48)).shape
     torch.Size([2, 3, 64, 48])
     """
-    match settings:
-        case Network():
-            from napari_sslseg.core.networks.unet2d import UNet2d
-
-            return UNet2d(in_channels, out_channels, settings, output_kernel)
-        case UmapathyNetwork():
-            from napari_sslseg.core.networks.umapathy import UmapathyUNet
-
-            return UmapathyUNet(in_channels, out_channels, settings, output_kernel)
-        case MultiMixNetwork():
-            from napari_sslseg.core.networks.multimix import MultiMixUNet
-
-            return MultiMixUNet(in_channels, out_channels, settings, output_kernel)
-        case Dense3dNetwork():
-            from napari_sslseg.core.networks.dense3d import DenseUNet3d
-
-            return DenseUNet3d(in_channels, out_channels, settings, output_kernel)
-        case DynUNet2dNetwork() | DynUNet3dNetwork():
-            from napari_sslseg.core.networks.dynunet import DynUNet
-
-            return DynUNet(in_channels, out_channels, settings, output_kernel)
+    make = resolve(type(settings).implementation)
+    return make(in_channels, out_channels, settings, output_kernel)

@@ -118,7 +118,7 @@ class DenseEncoder(Freezable):
         return levels
 
 
-class UpLevel(nn.Module):
+class DenseUpLevel(nn.Module):
     """Two 3³ convolutions, then a transposed convolution of stride 2."""
 
     def __init__(self, inputs: int, width: int, outputs: int) -> None:
@@ -150,7 +150,8 @@ class DenseDecoder(nn.Module):
         outputs = [*(max(1, width // 2) for width in widths[:-1]), widths[-1]]
         inputs = [embedding, *outputs[:-1]]
         self.levels = nn.ModuleList(
-            UpLevel(i + skip, width, o) for i, width, o in zip(inputs, widths, outputs, strict=True)
+            DenseUpLevel(i + skip, width, o)
+            for i, width, o in zip(inputs, widths, outputs, strict=True)
         )
         self.levels.append(nn.ConvTranspose3d(outputs[-1], outputs[-1], 2, stride=2))
         self.channels = (*outputs, outputs[-1])

@@ -39,7 +39,7 @@ def convolutions(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     )
 
 
-class UpLevel(nn.Module):
+class MultiMixUpLevel(nn.Module):
     """Bilinear up-sampling, the encoder's features, two convolutions."""
 
     def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
@@ -76,7 +76,7 @@ class MultiMixUNet(EncoderDecoder):
             Encoder(
                 (convolutions(i, o, dropout) for i, o in pairwise((in_channels, *widths))), widths
             ),
-            Decoder((UpLevel(i, o, dropout) for i, o in pairwise(up)), up[1:]),
+            Decoder((MultiMixUpLevel(i, o, dropout) for i, o in pairwise(up)), up[1:]),
             output_layer(2, widths[0], out_channels, output_kernel),
             network.stride,
         )

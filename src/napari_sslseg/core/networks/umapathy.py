@@ -34,7 +34,7 @@ def convolutions(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-class UpLevel(nn.Module):
+class UmapathyUpLevel(nn.Module):
     """Up-convolution, the encoder's features, two convolutions."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -71,7 +71,7 @@ class UmapathyUNet(EncoderDecoder):
         up = widths[::-1]
         super().__init__(
             Encoder((convolutions(i, o) for i, o in pairwise((in_channels, *widths))), widths),
-            Decoder((UpLevel(i, o) for i, o in pairwise(up)), up[1:]),
+            Decoder((UmapathyUpLevel(i, o) for i, o in pairwise(up)), up[1:]),
             output_layer(2, widths[0], out_channels, output_kernel),
             network.stride,
         )

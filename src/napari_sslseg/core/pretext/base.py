@@ -1,4 +1,4 @@
-"""What every pretext task offers, so that training, preview and figures need not know which."""
+"""What every pretext task offers to the training, the preview and the figures."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -7,6 +7,8 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.sizes import Size
+from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 if TYPE_CHECKING:
     import torch
@@ -16,35 +18,61 @@ if TYPE_CHECKING:
     from napari_sslseg.core.training.sampler import Sampler
 
 
-class SliceTask(ABC):
-    """What most tasks need not say: train the network as it is, on slices drawn one by one.
+class BaseTask(ABC):
+    """Base class of pretext tasks: trains the network as it is, on samples drawn one by one.
+
+    A subclass adds at least :meth:`sample`, and ``apply``, ``loss`` and ``preview`` as in
+    :class:`PretextTask`; :class:`~napari_sslseg.core.pretext.restoration.base.RestorationTask`
+    has these for tasks that restore an image.
+
+    Parameters
+    ----------
+    settings : PretextSettings
+        Settings of the task.
+    image_size : tuple of int
+        Height and width of slices in pixels; or slices, height and width of volumes in voxels.
+    seed : int
+        Seed of what is drawn in advance.
 
     Attributes
     ----------
     splits : bool
-        Whether a batch that is too large for the memory may pass through the network in parts: not
-        where the network itself compares the images of a batch. The loss sees all of them.
+        Whether a batch that is too large for the memory may pass through the network in parts. Not
+        if the network itself compares the images of a batch. The loss sees the whole batch.
     groups : int
         Parts of equal length that a batch consists of, such as anchors, positives and negatives.
+    min_batch : int
+        Smallest number of samples in a batch, for tasks that compare samples.
     """
 
     splits: bool = True
     groups: int = 1
+    min_batch: ClassVar[int] = 1
 
-    name: ClassVar[str]
-    least: ClassVar[int] = 1
-    """Samples that a batch must hold, for tasks that compare them."""
+    def __init__(self, settings: PretextSettings, image_size: Size, seed: int = 0) -> None:
+        self.settings = settings
+        self.image_size = image_size
 
-    def head(self, in_channels: int) -> int:
-        """Give the number of output channels that the network needs: the image's own."""
+    @property
+    def name(self) -> str:
+        """Key of the task, as in its settings."""
+        return self.settings.kind
+
+    @property
+    def title(self) -> str:
+        """Plain words for a clinician."""
+        return self.settings.title
+
+    def output_channels(self, in_channels: int) -> int:
+        """Return the number of output channels that the network needs: those of the image."""
         return in_channels
 
     def wrap(self, network: Any) -> "nn.Module":
-        """Make the model that is trained from a network; parts to transfer keep their names."""
+        """Make the model to train from a network; parts to transfer keep their names."""
         return network
 
-    def know(self, store: "SampleStore") -> None:  # noqa: B027  # most need to know nothing
-        """Learn from the store which scan each slice is from, where the task needs it."""
+    def set_store(self, store: "SampleStore") -> None:  # noqa: B027  # most tasks need nothing
+        """Read from the store what the task needs, such as the scan of each slice."""
 
     def batches(self, slices: np.ndarray, size: int) -> "Sampler":
         """Endless batches of slices to train on, each slice once an epoch.
@@ -52,46 +80,48 @@ class SliceTask(ABC):
         Raises
         ------
         ConfigError
-            If the task compares the samples of a batch, and there is but one to compare.
+            If the task compares the samples of a batch, and there are fewer than ``min_batch``.
         """
         from napari_sslseg.core.training.sampler import shuffled_batches
 
-        if min(size, len(slices)) < self.least:
+        if min(size, len(slices)) < self.min_batch:
             raise ConfigError(
                 f"The pretext task {self.name} compares the samples of a batch, so it needs a "
-                f"batch size of at least {self.least}, and as many samples to learn from; this is "
-                f"a batch size of {size} and {len(slices)} in all."
+                f"batch size of at least {self.min_batch}, and as many samples to train on; here "
+                f"the batch size is {size}, with {len(slices)} samples in all."
             )
-        # What is compared should not be compared with itself.
-        return shuffled_batches(slices, min(size, len(slices)) if self.least > 1 else size)
+        # A batch must not contain a sample twice if its samples are compared.
+        return shuffled_batches(slices, min(size, len(slices)) if self.min_batch > 1 else size)
 
-    def watched(self, slices: np.ndarray, most: int, size: int, seed: int) -> list[np.ndarray]:
+    def validation_batches(
+        self, slices: np.ndarray, most: int, size: int, seed: int
+    ) -> list[np.ndarray]:
         """Batches of held-out slices, evenly spread; none if they are too few to compare."""
         if len(slices) > most:
             slices = slices[np.linspace(0, len(slices) - 1, most).round().astype(int)]
-        if len(slices) < self.least:
+        if len(slices) < self.min_batch:
             return []
-        parts = min(-(-len(slices) // size), len(slices) // self.least)
+        parts = min(-(-len(slices) // size), len(slices) // self.min_batch)
         return np.array_split(slices, max(parts, 1)) if len(slices) else []
 
     @abstractmethod
     def sample(self, n: int, generator: "torch.Generator") -> Any:
-        """Draw what happens to each of ``n`` images."""
+        """Draw the parameters of ``n`` images."""
 
     def sample_slices(self, slices: np.ndarray, generator: "torch.Generator") -> Any:
-        """Draw what happens to these slices of the store."""
+        """Draw the parameters of these slices of the store."""
         return self.sample(len(slices), generator)
 
-    def figures(self, model: "nn.Module", images: "Tensor", parameters: Any) -> "dict[str, float]":
-        """Figures to watch besides the loss, such as those that tell a collapse."""
+    def metrics(self, model: "nn.Module", images: "Tensor", parameters: Any) -> "dict[str, float]":
+        """Validation metrics besides the loss, such as those that show a collapse."""
         return {}
 
 
 class PretextTask(Protocol):
-    """A pretext task made for slices or volumes of one size, as its settings' ``build`` returns it.
+    """A pretext task for slices or volumes of one size, as ``build`` of its settings returns it.
 
-    Randomness is drawn by ``sample`` alone: the same parameters give the same corruption in
-    training, in validation and in a preview.
+    Only ``sample`` draws random numbers: the same parameters give the same corruption in training,
+    in validation and in a preview.
     """
 
     @property
@@ -110,49 +140,51 @@ class PretextTask(Protocol):
         ...
 
     @property
-    def least(self) -> int:
-        """Samples that a batch must hold, for tasks that compare them."""
+    def min_batch(self) -> int:
+        """Smallest number of samples in a batch, for tasks that compare samples."""
         ...
 
     @property
     def groups(self) -> int:
-        """Parts of equal length that a batch consists of."""
+        """Number of parts of equal length that a batch consists of."""
         ...
 
-    def head(self, in_channels: int) -> int:
-        """Give the number of output channels that the network needs for this task."""
+    def output_channels(self, in_channels: int) -> int:
+        """Return the number of output channels that the network needs for this task."""
         ...
 
     def wrap(self, network: Any) -> "nn.Module":
-        """Make the model that is trained from a network; parts to transfer keep their names."""
+        """Make the model to train from a network; parts to transfer keep their names."""
         ...
 
-    def know(self, store: "SampleStore") -> None:
-        """Learn from the store which scan each slice is from, where the task needs it."""
+    def set_store(self, store: "SampleStore") -> None:
+        """Read from the store what the task needs, such as the scan of each slice."""
         ...
 
     def batches(self, slices: np.ndarray, size: int) -> "Sampler":
         """Endless batches of slices to train on."""
         ...
 
-    def watched(self, slices: np.ndarray, most: int, size: int, seed: int) -> list[np.ndarray]:
+    def validation_batches(
+        self, slices: np.ndarray, most: int, size: int, seed: int
+    ) -> list[np.ndarray]:
         """Batches of held-out slices to validate on, the same every time."""
         ...
 
     def sample(self, n: int, generator: "torch.Generator") -> Any:
-        """Draw what happens to each of ``n`` images, from a generator on the CPU."""
+        """Draw the parameters of ``n`` images, from a generator on the CPU."""
         ...
 
     def sample_slices(self, slices: np.ndarray, generator: "torch.Generator") -> Any:
-        """Draw what happens to these slices of the store that the task knows."""
+        """Draw the parameters of these slices of the store given to ``set_store``."""
         ...
 
-    def figures(self, model: "nn.Module", images: "Tensor", parameters: Any) -> "dict[str, float]":
-        """Figures to watch besides the loss, such as those that tell a collapse."""
+    def metrics(self, model: "nn.Module", images: "Tensor", parameters: Any) -> "dict[str, float]":
+        """Validation metrics besides the loss, such as those that show a collapse."""
         ...
 
     def apply(self, images: "Tensor", parameters: Any) -> "Tensor":
-        """Make the network's input from images (N, C, …), which stay as they are."""
+        """Make the network's input from images (N, C, …), which are not changed."""
         ...
 
     def loss(self, model: "nn.Module", images: "Tensor", parameters: Any) -> "Tensor":

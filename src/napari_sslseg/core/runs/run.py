@@ -85,8 +85,10 @@ class Run:
         task = self.record.get("task")
         kind = task.get("kind") if isinstance(task, Mapping) else None
         if not isinstance(kind, str) or kind not in TASKS:
+            named = printable(kind, LONGEST) if isinstance(kind, str) else "none"
             raise CheckpointError(
-                f"The record of {self.folder} names no pretext task that is known; use another run."
+                f"The record of {self.folder} names the pretext task {named}, but known are "
+                f"{', '.join(TASKS)}; register the task first, or use another run."
             )
         return self._checked(TASKS[kind], task)
 

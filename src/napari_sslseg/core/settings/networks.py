@@ -10,6 +10,9 @@ from pydantic import Field, model_validator
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.frozen import Settings
+from napari_sslseg.core.common.sizes import WORDS
+from napari_sslseg.core.settings.by_kind import by_kind, kind_of
+from napari_sslseg.core.settings.implementation import Implementation
 
 NETWORK_WIDTHS: dict[str, tuple[int, ...]] = {
     "tiny": (8, 16, 32),
@@ -17,16 +20,42 @@ NETWORK_WIDTHS: dict[str, tuple[int, ...]] = {
     "paper": (32, 64, 128, 256, 512),
 }
 
+DEFAULT_NETWORK = "small"
+"""Name of the network of a stage that names none."""
+
 WIDTHS_TITLE = "Channels per level"
 WIDTHS_DESCRIPTION = "Feature channels of each level, from full resolution down."
 MOST_CHANNELS = 2048
 
 
-class LevelledNetwork(Settings):
-    """What the U-Nets share: levels of given widths, each half the resolution of the last."""
+class BaseNetwork(Settings):
+    """Base class of the settings of all networks.
+
+    A subclass sets at least ``kind``, ``title``, ``implementation`` and ``stride``.
+    """
+
+    kind: str
+    """Distinguishes the networks, a Literal with a default in each subclass."""
 
     title: ClassVar[str]
+    """Plain words, with the paper or library."""
+
+    implementation: ClassVar[Implementation]
+    """The network, called with input channels, output channels, settings and the kernel of the
+    output layer; see :class:`~napari_sslseg.core.networks.base.SegmentationNetwork`."""
+
     dimensions: ClassVar[Literal[2, 3]] = 2
+    """2 for a network of slices, 3 for a network of volumes."""
+
+    @property
+    def stride(self) -> int:
+        """Side of the full-resolution block that one place of the coarsest features covers."""
+        raise NotImplementedError
+
+
+class LevelledNetwork(BaseNetwork):
+    """Settings of a U-Net: levels of given widths, each half the resolution of the one before."""
+
     widths: tuple[int, ...]
 
     @model_validator(mode="after")
@@ -37,7 +66,7 @@ class LevelledNetwork(Settings):
 
     @property
     def stride(self) -> int:
-        """Side of the full-resolution block that one place of the coarsest features stands for."""
+        """Side of the full-resolution block that one place of the coarsest features covers."""
         return 2 ** (len(self.widths) - 1)
 
 
@@ -45,6 +74,7 @@ class Network(LevelledNetwork):
     """The 2D U-Net of Dominic et al. 2023, with configurable widths."""
 
     title: ClassVar[str] = "U-Net (Dominic)"
+    implementation: ClassVar[Implementation] = "napari_sslseg.core.networks.unet2d:UNet2d"
     kind: Literal["unet2d"] = "unet2d"
     widths: tuple[int, ...] = Field(
         NETWORK_WIDTHS["small"],
@@ -75,6 +105,7 @@ class UmapathyNetwork(LevelledNetwork):
     """
 
     title: ClassVar[str] = "U-Net (Umapathy)"
+    implementation: ClassVar[Implementation] = "napari_sslseg.core.networks.umapathy:UmapathyUNet"
     kind: Literal["umapathy"] = "umapathy"
     widths: tuple[int, ...] = Field(
         (16, 32, 64, 128, 128, 128),
@@ -89,6 +120,7 @@ class MultiMixNetwork(LevelledNetwork):
     """The 2D U-Net of PolyCL, which it takes from MultiMix: InstanceNorm, dropout, bilinear."""
 
     title: ClassVar[str] = "MultiMix U-Net (PolyCL)"
+    implementation: ClassVar[Implementation] = "napari_sslseg.core.networks.multimix:MultiMixUNet"
     kind: Literal["multimix"] = "multimix"
     widths: tuple[int, ...] = Field(
         (16, 32, 64, 128, 256),
@@ -106,10 +138,11 @@ class MultiMixNetwork(LevelledNetwork):
     )
 
 
-class Dense3dNetwork(Settings):
+class Dense3dNetwork(BaseNetwork):
     """The 3D network of Dhere & Sivaswamy: densely connected encoder, small plain decoder."""
 
     title: ClassVar[str] = "Dense 3D network (Dhere)"
+    implementation: ClassVar[Implementation] = "napari_sslseg.core.networks.dense3d:DenseUNet3d"
     dimensions: ClassVar[Literal[2, 3]] = 3
     kind: Literal["dense3d"] = "dense3d"
     layers: tuple[int, ...] = Field(
@@ -163,7 +196,7 @@ class Dense3dNetwork(Settings):
 
     @property
     def stride(self) -> int:
-        """Side of the full-resolution block that one place of the coarsest features stands for."""
+        """Side of the full-resolution block that one place of the coarsest features covers."""
         # The stem and the transition after each block but the last halve the resolution.
         return 2 ** len(self.layers)
 
@@ -180,6 +213,7 @@ class DynUNet2dNetwork(DynUNetNetwork):
     """MONAI's DynUNet for slices: the U-Net of nnU-Net, without deep supervision."""
 
     title: ClassVar[str] = "DynUNet 2D (MONAI)"
+    implementation: ClassVar[Implementation] = "napari_sslseg.core.networks.dynunet:DynUNet"
     kind: Literal["dynunet2d"] = "dynunet2d"
     widths: tuple[int, ...] = Field(
         (32, 64, 128, 256, 512),
@@ -194,6 +228,7 @@ class DynUNet3dNetwork(DynUNetNetwork):
     """MONAI's DynUNet for volumes: the U-Net of nnU-Net, without deep supervision."""
 
     title: ClassVar[str] = "DynUNet 3D (MONAI)"
+    implementation: ClassVar[Implementation] = "napari_sslseg.core.networks.dynunet:DynUNet"
     dimensions: ClassVar[Literal[2, 3]] = 3
     kind: Literal["dynunet3d"] = "dynunet3d"
     widths: tuple[int, ...] = Field(
@@ -205,48 +240,71 @@ class DynUNet3dNetwork(DynUNetNetwork):
     )
 
 
-NetworkSettings = Annotated[
-    Network
-    | UmapathyNetwork
-    | MultiMixNetwork
-    | Dense3dNetwork
-    | DynUNet2dNetwork
-    | DynUNet3dNetwork,
-    Field(discriminator="kind"),
-]
-"""Settings of any network, told apart by ``kind``."""
-
-NETWORK_NAMES = (*NETWORK_WIDTHS, "umapathy", "multimix", "dynunet", "dense3d", "dynunet3d")
-"""Names of the networks on the command line."""
+NETWORKS: dict[str, BaseNetwork] = {
+    **{name: Network.preset(name) for name in NETWORK_WIDTHS},
+    "umapathy": UmapathyNetwork(),
+    "multimix": MultiMixNetwork(),
+    "dynunet": DynUNet2dNetwork(),
+    "dense3d": Dense3dNetwork(),
+    "dynunet3d": DynUNet3dNetwork(),
+}
+"""All networks by name; see :func:`register_network`."""
 
 
-def named_network(name: str) -> NetworkSettings:
-    """Settings of a network by its name on the command line.
+def register_network(name: str, settings: BaseNetwork) -> None:
+    """Add a network, so that it can be named, and runs with it can be opened.
 
     Parameters
     ----------
     name : str
-        ``tiny``, ``small`` and ``paper`` are widths of the U-Net of Dominic et al.; ``umapathy``
-        and ``multimix`` (PolyCL) are those of the papers, ``dynunet`` is MONAI's; for volumes
-        ``dense3d`` (Dhere & Sivaswamy) and ``dynunet3d``.
+        Its name on the command line.
+    settings : BaseNetwork
+        Its settings by default. Runs record their ``kind``, by which the class is found again.
 
     Raises
     ------
     ConfigError
-        If there is no network of this name.
+        If another network has this name, or another class of settings this kind.
     """
-    if name in NETWORK_WIDTHS:
-        return Network.preset(name)
-    others: dict[str, NetworkSettings] = {
-        "umapathy": UmapathyNetwork(),
-        "multimix": MultiMixNetwork(),
-        "dynunet": DynUNet2dNetwork(),
-        "dense3d": Dense3dNetwork(),
-        "dynunet3d": DynUNet3dNetwork(),
-    }
-    if name not in others:
-        raise ConfigError(f"There is no network {name}; choose {', '.join(NETWORK_NAMES)}.")
-    return others[name]
+    kind = kind_of(type(settings))
+    taken = any(kind == known.kind and type(known) is not type(settings) for known in _networks())
+    if taken or NETWORKS.get(name, settings) != settings:
+        raise ConfigError(f"There is a network {name} ({kind}) already; choose another name.")
+    NETWORKS[name] = settings
+
+
+def _networks() -> list[BaseNetwork]:
+    return list(NETWORKS.values())
+
+
+NetworkSettings = Annotated[BaseNetwork, *by_kind(BaseNetwork, lambda: map(type, _networks()))]
+"""Settings of any network, distinguished by ``kind``."""
+
+
+def network_names(dimensions: Literal[2, 3] | None = None) -> str:
+    """Return the names of the networks of slices (2) or volumes (3) as a list in words."""
+    names = [name for name, known in NETWORKS.items() if dimensions in (None, known.dimensions)]
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def named_network(name: str) -> BaseNetwork:
+    """Return the settings of a network by its name on the command line.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``NETWORKS``. ``tiny``, ``small`` and ``paper`` are widths of the U-Net of Dominic
+        et al.; ``umapathy`` and ``multimix`` (PolyCL) are the networks of the papers, ``dynunet``
+        is MONAI's; ``dense3d`` (Dhere & Sivaswamy) and ``dynunet3d`` are for volumes.
+
+    Raises
+    ------
+    ConfigError
+        If there is no network of this name; the message lists all names.
+    """
+    if name not in NETWORKS:
+        raise ConfigError(f"There is no network {name}; choose {network_names()}.")
+    return NETWORKS[name]
 
 
 def dimensions(settings: NetworkSettings) -> Literal[2, 3]:
@@ -272,11 +330,9 @@ def check_dimensions(settings: NetworkSettings, wanted: Literal[2, 3]) -> None:
         One sentence that names networks that fit.
     """
     if settings.dimensions != wanted:
-        images = {2: "slices", 3: "volumes"}
-        choices = {2: "unet2d, umapathy, multimix or dynunet2d", 3: "dense3d or dynunet3d"}
         raise ConfigError(
-            f"The network {settings.kind} takes {images[settings.dimensions]}, not "
-            f"{images[wanted]}; choose {choices[wanted]}."
+            f"The network {settings.kind} takes {WORDS[settings.dimensions].images}, not "
+            f"{WORDS[wanted].images}; choose {network_names(wanted)}."
         )
 
 

@@ -11,6 +11,7 @@ from napari_sslseg.core.common.frozen import Settings as Settings, make_settings
 from napari_sslseg.core.common.sizes import MOST_CLASSES
 from napari_sslseg.core.settings.augmentation import Augmentation as Augmentation
 from napari_sslseg.core.settings.networks import (
+    DEFAULT_NETWORK as DEFAULT_NETWORK,
     NETWORK_WIDTHS as NETWORK_WIDTHS,
     Dense3dNetwork as Dense3dNetwork,
     DynUNet2dNetwork as DynUNet2dNetwork,
@@ -40,6 +41,9 @@ from napari_sslseg.core.settings.training import (
 
 Transfer = Literal["encoder", "encoder+decoder"]
 """Which parts of a pretrained network start the fine-tuning."""
+
+TRANSFER: Transfer = "encoder"
+"""Default of the fine-tuning."""
 
 LossKind = Literal["dice-ce", "dice", "dice-per-sample", "dice-multilabel", "bce-to-dice"]
 """Losses of the fine-tuning, see :mod:`napari_sslseg.core.segmentation.loss`."""
@@ -108,7 +112,7 @@ class PretrainSettings(StageSettings):
     preprocessing: AnyPreprocessing | None = Field(
         None, description="Chosen from the modality of the scans if not set."
     )
-    network: NetworkSettings = Network.preset("small")
+    network: NetworkSettings = named_network(DEFAULT_NETWORK)
     training: Training = default_training("pretrain")
     validation_share: float = Field(
         0.1,
@@ -126,10 +130,10 @@ class FinetuneSettings(StageSettings):
     preprocessing: AnyPreprocessing | None = Field(
         None, description="As in the pretraining; from the modality of the scans if from scratch."
     )
-    network: NetworkSettings = Network.preset("small")
+    network: NetworkSettings = named_network(DEFAULT_NETWORK)
     training: Training = default_training("finetune")
     transfer: Transfer = Field(
-        "encoder", title="Transfer", description="Which pretrained parts to start from."
+        TRANSFER, title="Transfer", description="Which pretrained parts to start from."
     )
     strategy: Strategy = Field(
         "whole",

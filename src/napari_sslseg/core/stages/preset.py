@@ -206,7 +206,9 @@ def _try(
     for task in tasks:
         runtime: PretextTask = task.build(size, 0)
         channels = preprocessing.channels
-        runtime.wrap(make_network(network, channels, runtime.head(channels), output_kernel=3))
+        runtime.wrap(
+            make_network(network, channels, runtime.output_channels(channels), output_kernel=3)
+        )
 
 
 def _differences(start: Run, preset: Preset) -> Iterator[Message]:

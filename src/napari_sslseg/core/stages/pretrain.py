@@ -26,7 +26,6 @@ from napari_sslseg.core.common.events import (
     Validation,
     as_function,
 )
-from napari_sslseg.core.pretext.contrast.organ_crops import iter_organ_crops
 from napari_sslseg.core.pretext.pictures.live import PretextShow
 from napari_sslseg.core.runs.provenance import data_record
 from napari_sslseg.core.runs.run import Run, claim
@@ -40,7 +39,6 @@ from napari_sslseg.core.scans.sources import collect_scans, without_labels
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, VolumePreprocessing
 from napari_sslseg.core.settings.pretext.registry import TaskSettings
-from napari_sslseg.core.settings.pretext.siamese_sides import SiameseSides
 from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.stages.context import Session
 from napari_sslseg.core.stages.init_from import load_start, open_start, settled
@@ -179,7 +177,6 @@ def _pretrain(
         check_task,
         default_task,
         describe,
-        remarks,
     )
     from napari_sslseg.core.training.job import Job
     from napari_sslseg.core.training.schedules import with_steps
@@ -216,12 +213,11 @@ def _pretrain(
     check_middle(settings.middle_share, sample_dimensions(settings.preprocessing))
     if task is not None:
         check_task(task, sample_dimensions(settings.preprocessing))
-    if isinstance(task, SiameseSides):
-        assert isinstance(settings.preprocessing, VolumePreprocessing)
-        organs = iter_organ_crops(
+    iter_own_samples = None if task is None else task.sample_function()
+    if iter_own_samples is not None:
+        store: Store | None = yield from iter_own_samples(
             sources, settings.preprocessing, task, modality=modality, stop=session.stop
         )
-        store: Store | None = yield from organs
     else:
         store = yield from iter_samples(
             [without_labels(scan) for scan in sources],
@@ -245,10 +241,12 @@ def _pretrain(
         task = default_task(store.size)
         yield Message(f"Pretext task: {describe(task)}.")
     runtime: PretextTask = task.build(store.size, settings.training.seed)
-    runtime.know(store)
+    runtime.set_store(store)
     size = settings.training.batch_size
     training, validation = _split(store, settings, 2 if task.compares_scans else 1)
-    watched = runtime.watched(validation, VALIDATION_SLICES, size, settings.training.seed)
+    watched = runtime.validation_batches(
+        validation, VALIDATION_SLICES, size, settings.training.seed
+    )
     if not watched:
         # What nobody watches may as well be learnt from.
         training, validation = np.union1d(training, validation), validation[:0]
@@ -262,11 +260,14 @@ def _pretrain(
             few = "With so few to compare"
         yield Message(f"{few} none is kept out, so there is no validation.")
     fabric.seed_everything(settings.training.seed, verbose=False)
-    for remark in remarks(task, store.settings):
+    if remark := task.remark(store.settings):
         yield Message(remark)
     model = runtime.wrap(
         make_network(
-            settings.network, store.channels, runtime.head(store.channels), output_kernel=3
+            settings.network,
+            store.channels,
+            runtime.output_channels(store.channels),
+            output_kernel=3,
         )
     )
     source = yield from load_start(start, model, "encoder+decoder")
@@ -300,7 +301,7 @@ def _pretrain(
             images = store.batch(part).to(fabric.device)
             with single_process():
                 found = {"loss": float(runtime.loss(model, images, parameters))}
-                found |= runtime.figures(model, images, parameters)
+                found |= runtime.metrics(model, images, parameters)
             for name, value in found.items():
                 totals[name] += value * len(part)
         return {

@@ -15,7 +15,6 @@ from torch import nn
 from napari_sslseg.core.common.compute.distributed import world_size
 from napari_sslseg.core.common.compute.memory import is_out_of_memory
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.pretext.restoration.sparse_network import SparseNetwork
 
 # What PyTorch raises where it cannot compile: its own errors are RuntimeErrors, as is an
 # unsupported platform; a missing compiler, header or package gives the others.
@@ -52,7 +51,7 @@ class Compiled:
         try:
             if world_size() > 1:
                 raise RuntimeError("with several processes none could go on without it alone")
-            if isinstance(self._network, SparseNetwork):
+            if not getattr(self._network, "compilable", True):
                 raise RuntimeError("this task changes its layers in every step")
             self._network.compile(dynamic=False)
         except FAILURES as error:

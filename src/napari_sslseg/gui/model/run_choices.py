@@ -2,8 +2,7 @@
 
 from typing import Literal
 
-from napari_sslseg.core.settings.networks import NETWORK_NAMES, named_network
-from napari_sslseg.core.settings.stages import PretrainSettings
+from napari_sslseg.core.settings.networks import DEFAULT_NETWORK as DEFAULT_NETWORK, NETWORKS
 from napari_sslseg.core.settings.training import FINETUNE_STEPS, PRETRAIN_STEPS, StageKind
 
 LENGTHS: dict[StageKind, dict[str, int]] = {
@@ -13,11 +12,6 @@ LENGTHS: dict[StageKind, dict[str, int]] = {
 """Number of steps by stage and length."""
 
 LENGTH_TITLES = {"quick": "Quick look", "usual": "Usual", "long": "Long"}
-
-DEFAULT_NETWORK = next(
-    name for name in NETWORK_NAMES if named_network(name) == PretrainSettings().network
-)
-"""Name of the network of core's default settings."""
 
 _TEXTS = {
     "tiny": ("Tiny, for a first try", "U-Net with 8 to 32 channels: fast, but learns little."),
@@ -38,5 +32,4 @@ def network_text(name: str) -> tuple[str, str]:
 
 def kind_dimensions(kind: str | None) -> Literal[2, 3]:
     """Return 3 if a run record names a kind of network for volumes, otherwise 2."""
-    networks = [named_network(name) for name in NETWORK_NAMES]
-    return next((network.dimensions for network in networks if network.kind == kind), 2)
+    return next((one.dimensions for one in NETWORKS.values() if one.kind == kind), 2)

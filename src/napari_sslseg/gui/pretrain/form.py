@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_sslseg.core.settings.networks import NETWORK_NAMES, named_network
-from napari_sslseg.core.settings.pretext.registry import PATCH_SIDES, TASKS, make_task
+from napari_sslseg.core.settings.networks import NETWORKS, named_network
+from napari_sslseg.core.settings.patch_size import PATCH_SIDES
+from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
 from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.settings.training import MOST_STEPS, Training
 from napari_sslseg.gui.model.run_choices import (
@@ -247,7 +248,7 @@ class PretrainForm(QWidget):
         self.network.clear()
         if preset is not None:
             self.network.addItem(PAPER, None)
-        for name in NETWORK_NAMES:
+        for name in NETWORKS:
             dimensions = named_network(name).dimensions
             if preset is None or dimensions == preset.network.dimensions:
                 title, tooltip = network_text(name)

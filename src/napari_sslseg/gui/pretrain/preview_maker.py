@@ -132,7 +132,7 @@ class PreviewMaker:
         self._check_network(request, runtime, task, int(stack.shape[1]))
         if task.compares_scans:
             return []
-        images = self._images(stack, numbers, request.index, runtime.least)
+        images = self._images(stack, numbers, request.index, runtime.min_batch)
         draw = runtime.sample(len(images), torch.Generator().manual_seed(0))
         model = None if request.run is None else self._network(request, runtime, stack.shape[1])
         return tiles(runtime.preview(images, draw, model), pixel_size(request.volume, settings))
@@ -222,7 +222,9 @@ class PreviewMaker:
 def _build(network: Any, runtime: PretextTask, channels: int) -> "nn.Module":
     from napari_sslseg.core.networks.build import make_network
 
-    return runtime.wrap(make_network(network, channels, runtime.head(channels), output_kernel=3))
+    return runtime.wrap(
+        make_network(network, channels, runtime.output_channels(channels), output_kernel=3)
+    )
 
 
 def _from_run(request: PreviewRequest) -> PreviewRequest:

@@ -55,7 +55,7 @@ def test_the_last_layer_of_the_head_has_no_bias():
 
 def test_parts_are_quarters_of_each_scan(store):
     task = core.GlobalContrast(parts=4).build(store.size)
-    task.know(store)
+    task.set_store(store)
     slices = np.arange(len(store))
     draw = task.sample_slices(slices, torch.Generator().manual_seed(0))
     for number, scan in enumerate(store.scans):
@@ -84,14 +84,14 @@ def test_figures_tell_a_collapse():
     task = still.build(SIZE)
     model = model_of(task)
     draw = task.sample(6, torch.Generator().manual_seed(1))
-    healthy = task.figures(model, images(), draw)
+    healthy = task.metrics(model, images(), draw)
     assert healthy["similarity of positives"] == pytest.approx(1, abs=1e-4)
     assert healthy["similarity of negatives"] < 0.99
     assert healthy["spread"] > 0.1
     with torch.no_grad():
         model.head[0].weight.zero_()
         model.head[0].bias.fill_(1.0)
-    collapsed = task.figures(model, images(), draw)
+    collapsed = task.metrics(model, images(), draw)
     assert collapsed["spread"] == pytest.approx(0, abs=1e-4)
     assert collapsed["similarity of negatives"] == pytest.approx(1, abs=1e-4)
 

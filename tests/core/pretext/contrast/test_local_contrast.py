@@ -181,7 +181,7 @@ def test_training_changes_all_but_the_encoder(tmp_path, precision):
         loss=lambda model, indices, generator: task.loss(
             model, batch[indices], task.sample(len(indices), generator)
         ),
-        validate=lambda model: task.figures(model, batch, draw(task, 6)) | {"loss": 0.0},
+        validate=lambda model: task.metrics(model, batch, draw(task, 6)) | {"loss": 0.0},
     )
     writer = RunWriter(tmp_path, {"kind": "pretrain", "settings": {}})
     list(train(job, writer, make_fabric("cpu", precision)))
@@ -214,14 +214,14 @@ def test_the_same_seed_draws_the_same():
 def test_figures_tell_a_collapse():
     task = core.LocalContrast(intensity=0.0, embedding=8).build(SIZE)
     model, parameters = model_of(task).eval(), draw(task)
-    healthy = task.figures(model, images(), parameters)
+    healthy = task.metrics(model, images(), parameters)
     assert healthy["similarity of positives"] == pytest.approx(1, abs=1e-4)
     assert healthy["similarity of negatives"] < 0.99
     assert healthy["spread"] > 0.05
     with torch.no_grad():
         model.projection.weight.zero_()
         model.projection.bias.fill_(1.0)
-    collapsed = task.figures(model, images(), parameters)
+    collapsed = task.metrics(model, images(), parameters)
     assert collapsed["spread"] == pytest.approx(0, abs=1e-4)
     assert collapsed["similarity of negatives"] == pytest.approx(1, abs=1e-4)
 

@@ -46,7 +46,7 @@ def settings(**training):
 
 def task_of(store, **options):
     task = core.PolyCL(**options).build(store.size)
-    task.know(store)
+    task.set_store(store)
     return task
 
 

@@ -67,7 +67,7 @@ def kidneys():
 def task_of(store=None, **settings):
     task = core.SiameseSides(crop=CROP, **settings).build(CROP)
     if store is not None:
-        task.know(store)
+        task.set_store(store)
     return task
 
 
@@ -136,7 +136,7 @@ def test_batches_are_half_of_each_kind(kidneys):
 def test_held_out_pairs_are_the_same_every_time_and_balanced(kidneys):
     task = task_of(kidneys)
     crops = np.arange(4, 12)
-    one, two = (task.watched(crops, 8, 3, 7) for _ in range(2))
+    one, two = (task.validation_batches(crops, 8, 3, 7) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
     assert [len(part) for part in one] == [4, 4, 4, 4]
     assert sum(len(part) // 2 for part in one) == 8
@@ -144,7 +144,7 @@ def test_held_out_pairs_are_the_same_every_time_and_balanced(kidneys):
         assert set(part) <= set(crops)
         assert task.sample_slices(part, generator()).same.tolist() == [True, False]
     # One patient alone makes no pairs.
-    assert task.watched(np.arange(2), 8, 3, 7) == []
+    assert task.validation_batches(np.arange(2), 8, 3, 7) == []
 
 
 def test_sides_can_be_named_by_scan():
@@ -239,12 +239,12 @@ def test_loss_and_figures_by_hand(kidneys):
     # Same side 0.5 apart: 0.25. Opposite sides 0.6 apart: (1 − 0.6)² = 0.16.
     loss = task.loss(Sums(), images, drawn)
     assert loss.item() == pytest.approx((0.25 + 0.16) / 2, abs=1e-6)
-    found = task.figures(Sums(), images, drawn)
+    found = task.metrics(Sums(), images, drawn)
     assert found["same distance"] == pytest.approx(0.5)
     assert found["opposite distance"] == pytest.approx(0.6)
     assert found["pairs told right"] == 0.5
     # Squares from the mean (0.575, 0.25): 0.393, 0.243, 0.098, 0.303; twice the root of their mean.
-    assert task_of(store, margin=2).figures(Sums(), images, drawn)["spread"] == pytest.approx(
+    assert task_of(store, margin=2).metrics(Sums(), images, drawn)["spread"] == pytest.approx(
         0.5093, abs=1e-4
     )
     assert found["spread"] == 1  # at most
@@ -258,10 +258,10 @@ def test_the_spread_tells_a_collapse(kidneys):
     drawn = task.sample_slices(np.arange(12), generator())
     images = kidneys.batch(np.arange(12))
     with torch.inference_mode():
-        assert 0.2 < task.figures(model, images, drawn)["spread"] <= 1
+        assert 0.2 < task.metrics(model, images, drawn)["spread"] <= 1
         for parameter in model.parameters():
             parameter.mul_(0.05)
-        found = task.figures(model, images, drawn)
+        found = task.metrics(model, images, drawn)
     assert found["spread"] < 0.05
     # Directions alone would not tell: they still differ.
     assert found["same distance"] < 0.05 * task.settings.margin
@@ -270,7 +270,7 @@ def test_the_spread_tells_a_collapse(kidneys):
 def test_a_pair_of_one_kind_has_no_distance_of_the_other(kidneys):
     task = task_of(kidneys)
     drawn = task.sample_slices(np.array([0, 2]), generator())
-    found = task.figures(Sums(), kidneys.batch(np.array([0, 2])), drawn)
+    found = task.metrics(Sums(), kidneys.batch(np.array([0, 2])), drawn)
     assert "same distance" in found
     assert "opposite distance" not in found
 
@@ -280,13 +280,13 @@ def test_training_tells_left_from_right_kidneys(kidneys):
     task = task_of(kidneys)
     model = dense(task)
     optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
-    (watched,) = task.watched(np.arange(12), 16, 16, 0)
+    (watched,) = task.validation_batches(np.arange(12), 16, 16, 0)
     drawn = task.sample_slices(watched, generator())
 
     def figures():
         with torch.inference_mode():
             images = kidneys.batch(watched)
-            return float(task.loss(model, images, drawn)), task.figures(model, images, drawn)
+            return float(task.loss(model, images, drawn)), task.metrics(model, images, drawn)
 
     before, _ = figures()
     for batch in islice(task.batches(np.arange(12), 4)(np.random.default_rng(0)), 40):

@@ -90,7 +90,7 @@ def test_patches_that_do_not_fit_are_refused_when_the_size_is_known():
 
 
 def test_the_network_gives_as_many_channels_as_it_takes(task):
-    assert task.head(3) == 3
+    assert task.output_channels(3) == 3
     assert task.name == ContextRestoration().kind
 
 

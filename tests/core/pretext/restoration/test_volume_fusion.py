@@ -53,8 +53,8 @@ def test_the_defaults_are_those_of_the_paper():
 
 
 def test_the_network_gives_a_score_for_each_level(task):
-    assert task.head(1) == task.head(3) == 5
-    assert core.VolumeFusion(levels=2).build((64, 48)).head(1) == 3
+    assert task.output_channels(1) == task.output_channels(3) == 5
+    assert core.VolumeFusion(levels=2).build((64, 48)).output_channels(1) == 3
 
 
 def test_the_loss_is_cross_entropy_and_dice_of_the_levels(task, images):

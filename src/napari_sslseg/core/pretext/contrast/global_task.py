@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from napari_sslseg.core.common.compute.collectives import all_gather_rows
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.pretext.base import SliceTask
+from napari_sslseg.core.common.sizes import Size
+from napari_sslseg.core.pretext.base import BaseTask
 from napari_sslseg.core.pretext.contrast.losses import (
     cosine_similarity,
     embedding_spread,
@@ -76,16 +77,15 @@ class ContrastParameters:
     scan: Tensor
 
 
-class GlobalContrastTask(SliceTask):
+class GlobalContrastTask(BaseTask):
     """Global contrastive learning (Umapathy et al. 2022) for slices of one size."""
 
-    name = "global-contrast"
-    least = 2
-    title = GlobalContrast.title
+    min_batch = 2
 
-    def __init__(self, settings: GlobalContrast, image_size: tuple[int, ...]) -> None:
-        self.settings = settings
-        self.image_size = image_size
+    settings: GlobalContrast
+
+    def __init__(self, settings: GlobalContrast, image_size: Size, seed: int = 0) -> None:
+        super().__init__(settings, image_size, seed)
         self._part = self._scan = torch.zeros(0, dtype=torch.int64)
 
     def wrap(self, network: Any) -> EncoderWithHead:
@@ -96,7 +96,7 @@ class GlobalContrastTask(SliceTask):
             inputs *= places[0] * places[1]
         return EncoderWithHead(network, inputs, self.settings)
 
-    def know(self, store: "SampleStore") -> None:
+    def set_store(self, store: "SampleStore") -> None:
         """Learn from a store which scan, and which part of it, each slice belongs to."""
         starts = np.array([scan.start for scan in store.scans])
         counts = np.array([scan.n_slices for scan in store.scans])
@@ -150,7 +150,7 @@ class GlobalContrastTask(SliceTask):
             same = part[:, None] == part[None]
         return nt_xent(first, second, temperature, same=same)
 
-    def figures(
+    def metrics(
         self, model: nn.Module, images: Tensor, parameters: ContrastParameters
     ) -> dict[str, float]:
         """What tells whether the network has collapsed: spread, and similarities of pairs."""

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.networks.parts import EncoderDecoder, repeat_to_fit
-from napari_sslseg.core.pretext.base import SliceTask
+from napari_sslseg.core.pretext.base import BaseTask
 from napari_sslseg.core.pretext.contrast.losses import (
     cosine_similarity,
     embedding_spread,
@@ -104,19 +105,17 @@ class LocalParameters:
     regions: Regions
 
 
-class LocalContrastTask(SliceTask):
+class LocalContrastTask(BaseTask):
     """Local contrastive learning (Umapathy et al. 2022) for slices of one size.
 
     How many pixels a place stands for depends on the network, which :meth:`wrap` tells; before
     that, it is that of the default network.
     """
 
-    name = "local-contrast"
-    title = LocalContrast.title
+    settings: LocalContrast
 
-    def __init__(self, settings: LocalContrast, image_size: tuple[int, ...]) -> None:
-        self.settings = settings
-        self.image_size = image_size
+    def __init__(self, settings: LocalContrast, image_size: Size, seed: int = 0) -> None:
+        super().__init__(settings, image_size, seed)
         default = Network()
         self._step = default.stride // 2 ** min(settings.level, len(default.widths) - 1)
 
@@ -168,7 +167,7 @@ class LocalContrastTask(SliceTask):
         negatives = parameters.regions.negatives
         return local_contrast(first, second, negatives, self.settings.temperature)
 
-    def figures(
+    def metrics(
         self, model: nn.Module, images: Tensor, parameters: LocalParameters
     ) -> dict[str, float]:
         """What tells whether the network has collapsed: spread, and similarities of regions."""

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.pretext.base import SliceTask
+from napari_sslseg.core.common.sizes import Size
+from napari_sslseg.core.pretext.base import BaseTask
 from napari_sslseg.core.pretext.contrast.losses import cosine_similarity, embedding_spread, polycl
 from napari_sslseg.core.pretext.contrast.triplets import ExampleSelector
 from napari_sslseg.core.pretext.restoration.base import forward
@@ -39,15 +40,15 @@ class PooledEncoder(nn.Module):
         return self.head(self.encoder(images)[-1].mean(dim=(2, 3)))
 
 
-class PolyCLTask(SliceTask):
+class PolyCLTask(BaseTask):
     """PolyCL for slices of any size: a batch is anchors, positives and negatives, M each."""
 
-    name = "polycl"
     groups = 3
-    title = PolyCL.title
 
-    def __init__(self, settings: PolyCL) -> None:
-        self.settings = settings
+    settings: PolyCL
+
+    def __init__(self, settings: PolyCL, image_size: Size, seed: int = 0) -> None:
+        super().__init__(settings, image_size, seed)
         self._temperature = settings.temperature or 1.0
         self._scan = np.empty(0, int)
         self._present: np.ndarray | None = None
@@ -57,7 +58,7 @@ class PolyCLTask(SliceTask):
         """Put the layer on the encoder of a network."""
         return PooledEncoder(network, self.settings.embedding)
 
-    def know(self, store: "SampleStore") -> None:
+    def set_store(self, store: "SampleStore") -> None:
         """Learn which scan each slice is from, and on which the organ is.
 
         Raises
@@ -94,7 +95,9 @@ class PolyCLTask(SliceTask):
         self._temperature = self.settings.temperature or 1 / size
         return self._selector(slices).batches(size)
 
-    def watched(self, slices: np.ndarray, most: int, size: int, seed: int) -> list[np.ndarray]:
+    def validation_batches(
+        self, slices: np.ndarray, most: int, size: int, seed: int
+    ) -> list[np.ndarray]:
         """Triplets among held-out slices, the same every time; none if they have no examples."""
         try:
             selector = self._selector(slices)
@@ -130,7 +133,7 @@ class PolyCLTask(SliceTask):
         anchor, positive, negative = model(images).chunk(3)
         return polycl(anchor, positive, negative, self._temperature)
 
-    def figures(self, model: nn.Module, images: Tensor, parameters: None) -> dict[str, float]:
+    def metrics(self, model: nn.Module, images: Tensor, parameters: None) -> dict[str, float]:
         """What tells whether the network has collapsed."""
         embeddings = model(images).float()
         anchor, positive, negative = nn.functional.normalize(embeddings, dim=1).chunk(3)

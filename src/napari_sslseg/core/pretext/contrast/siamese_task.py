@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.common.pictures import PretextPreview
-from napari_sslseg.core.pretext.base import SliceTask
+from napari_sslseg.core.common.sizes import Size
+from napari_sslseg.core.pretext.base import BaseTask
 from napari_sslseg.core.pretext.contrast.losses import distance_spread, pair_distance, siamese
 from napari_sslseg.core.pretext.contrast.side_pairs import (
     LEFT,
@@ -78,15 +79,15 @@ class SideParameters:
         return first == second
 
 
-class SiameseTask(SliceTask):
+class SiameseTask(BaseTask):
     """The left/right task (Dhere & Sivaswamy 2021): a batch is first members, then second ones."""
 
-    name = "siamese"
     groups = 2
-    title = SiameseSides.title
 
-    def __init__(self, settings: SiameseSides) -> None:
-        self.settings = settings
+    settings: SiameseSides
+
+    def __init__(self, settings: SiameseSides, image_size: Size, seed: int = 0) -> None:
+        super().__init__(settings, image_size, seed)
         self._mirror = settings.sides == "mirror"
         self._side = np.empty(0, int)
         self._subject = np.empty(0, str)
@@ -109,7 +110,7 @@ class SiameseTask(SliceTask):
             network, flat=self.settings.embedding == "flat", normalised=self.settings.normalised
         )
 
-    def know(self, store: "SampleStore") -> None:
+    def set_store(self, store: "SampleStore") -> None:
         """Learn the side and the subject of each organ crop.
 
         Parameters
@@ -151,7 +152,9 @@ class SiameseTask(SliceTask):
         """Endless batches of ``size`` pairs of these crops."""
         return self._pairs(slices).batches(size)
 
-    def watched(self, slices: np.ndarray, most: int, size: int, seed: int) -> list[np.ndarray]:
+    def validation_batches(
+        self, slices: np.ndarray, most: int, size: int, seed: int
+    ) -> list[np.ndarray]:
         """Pairs among held-out crops, the same every time; none if they cannot be paired.
 
         Each batch holds as many pairs of the same side as of opposite sides.
@@ -203,7 +206,7 @@ class SiameseTask(SliceTask):
         first, second = model(self.apply(images, parameters)).chunk(2)
         return siamese(first, second, parameters.same, self.settings.margin)
 
-    def figures(
+    def metrics(
         self, model: nn.Module, images: Tensor, parameters: SideParameters
     ) -> dict[str, float]:
         """What tells a collapse: distances of pairs, and how far all crops lie apart.

@@ -56,10 +56,10 @@ class PretextShow:
         if task.compares_scans:
             # One of its own, since the temperature of PolyCL is that of the batches drawn last.
             other: PretextTask = task.build(store.size, seed)
-            other.know(store)
+            other.set_store(store)
             self._examples = next(other.batches(samples, FEW)(rng))
         else:
-            least = runtime.least
+            least = runtime.min_batch
             count = 1 if least == 1 else max(least, FEW)
             self._examples = rng.permutation(samples)[:count]
             if isinstance(store.settings, Preprocessing):

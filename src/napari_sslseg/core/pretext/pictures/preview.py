@@ -12,7 +12,6 @@ from napari_sslseg.core.common.errors import ConfigError, ScanWarning
 from napari_sslseg.core.common.events import return_value
 from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.pretext.base import PretextTask
-from napari_sslseg.core.pretext.contrast.organ_crops import iter_organ_crops
 from napari_sslseg.core.runs.check_network import check_run_network
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import default_preprocessing, sample_dimensions
@@ -27,12 +26,11 @@ from napari_sslseg.core.scans.sources import CollectedScan, collect_scans, witho
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, Preprocessing
 from napari_sslseg.core.settings.pretext.registry import (
+    DEFAULT_TASK,
     TaskSettings,
     check_task,
     make_task,
-    remarks,
 )
-from napari_sslseg.core.settings.pretext.siamese_sides import SiameseSides
 from napari_sslseg.core.settings.stages import PretrainSettings
 
 if TYPE_CHECKING:
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
 def preview(
     scans: CollectedScan | str | Path | Iterable[CollectedScan | str | Path],
     *,
-    task: str = "context-restoration",
+    task: str = DEFAULT_TASK,
     options: Mapping[str, Any] | None = None,
     init: Run | str | Path | None = None,
     preprocessing: AnyPreprocessing | None = None,
@@ -114,10 +112,10 @@ def preview(
         chosen = make_task(task, store.size, **(options or {}))
     # What is known of other scans, such as all of the training, is of no use here.
     chosen = chosen.for_scans(scan.name for scan in store.scans)
-    for remark in remarks(chosen, found):
+    if remark := chosen.remark(found):
         warnings.warn(remark, ScanWarning, stacklevel=2)
     runtime: PretextTask = chosen.build(store.size, seed)
-    runtime.know(store)
+    runtime.set_store(store)
     shown = middle_samples(store, slices)
     if chosen.compares_scans:
         share = middle_share if settings is None else settings.middle_share
@@ -128,7 +126,9 @@ def preview(
         network, channels = settings.network, store.channels
 
         def build() -> "nn.Module":
-            plain = make_network(network, channels, runtime.head(channels), output_kernel=3)
+            plain = make_network(
+                network, channels, runtime.output_channels(channels), output_kernel=3
+            )
             return runtime.wrap(plain)
 
         # The head of a task may be larger than any network, so it is planned as well.
@@ -153,8 +153,8 @@ def _store(
             for scan in map(without_labels, scans)
         ]
         return PreviewSlices(plain, settings, modality)
-    if isinstance(task, SiameseSides):
-        crops = return_value(iter_organ_crops(scans, settings, task, modality=modality))
+    if (iter_own_samples := task.sample_function()) is not None:
+        crops = return_value(iter_own_samples(scans, settings, task, modality=modality))
     else:
         crops = return_value(
             iter_crops([without_labels(s) for s in scans], settings, modality=modality)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.common.sizes import Size, words_for
-from napari_sslseg.core.pretext.base import SliceTask
+from napari_sslseg.core.pretext.base import BaseTask
 
 
 class Corruption(Protocol):
@@ -23,7 +23,7 @@ class Corruption(Protocol):
     def mask(self, parameters: Any, device: torch.device = ...) -> Tensor: ...
 
 
-class RestorationTask(SliceTask):
+class RestorationTask(BaseTask):
     """Corrupt slices or volumes, let the network restore them, compare.
 
     Attributes
@@ -39,8 +39,6 @@ class RestorationTask(SliceTask):
         elsewhere, so a preview shows the original there.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
     captions: ClassVar[Mapping[str, str]]
     masked_only: ClassVar[bool] = False
     compare: ClassVar[Callable[..., Tensor]]

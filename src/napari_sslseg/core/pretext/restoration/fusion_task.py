@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from napari_sslseg.core.common.compute.collectives import all_gather_rows
 from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.common.sizes import Size
-from napari_sslseg.core.pretext.base import SliceTask
+from napari_sslseg.core.pretext.base import BaseTask
 from napari_sslseg.core.pretext.corruptions.fusion import FusionParameters, SliceFusion
 from napari_sslseg.core.pretext.restoration.base import captions_for, forward
 from napari_sslseg.core.settings.pretext.volume_fusion import VolumeFusion
 
 
-class VolumeFusionTask(SliceTask):
+class VolumeFusionTask(BaseTask):
     """Volume fusion (Wang et al. 2023) for images of one size.
 
     Parameters
@@ -31,9 +31,7 @@ class VolumeFusionTask(SliceTask):
         If such boxes do not fit the images.
     """
 
-    name = "volume-fusion"
-    least = 2
-    title = VolumeFusion.title
+    min_batch = 2
     captions: ClassVar[Mapping[str, str]] = {
         "original": "Original",
         "partner": "{Image} to mix in",
@@ -43,10 +41,12 @@ class VolumeFusionTask(SliceTask):
         "error": "Difference of the levels",
     }
 
-    def __init__(self, settings: VolumeFusion, image_size: Size) -> None:
+    settings: VolumeFusion
+
+    def __init__(self, settings: VolumeFusion, image_size: Size, seed: int = 0) -> None:
         from monai.losses import DiceCELoss
 
-        self.settings = settings
+        super().__init__(settings, image_size, seed)
         self.corruption = SliceFusion(
             image_size,
             levels=settings.levels,
@@ -56,7 +56,7 @@ class VolumeFusionTask(SliceTask):
         )
         self._compare = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
 
-    def head(self, in_channels: int) -> int:
+    def output_channels(self, in_channels: int) -> int:
         """Give the number of output channels: one for each level, 0 included."""
         return self.settings.levels + 1
 

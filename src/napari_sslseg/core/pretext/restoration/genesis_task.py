@@ -21,8 +21,6 @@ class ModelsGenesisTask(RestorationTask):
         Height and width of slices in pixels; or slices, height and width of volumes in voxels.
     """
 
-    name = "models-genesis"
-    title = ModelsGenesis.title
     compare = staticmethod(restoration_mse)
     captions: ClassVar[Mapping[str, str]] = {
         "original": "Original",
@@ -32,8 +30,10 @@ class ModelsGenesisTask(RestorationTask):
         "error": "Absolute error",
     }
 
-    def __init__(self, settings: ModelsGenesis, image_size: Size) -> None:
-        self.settings = settings
+    settings: ModelsGenesis
+
+    def __init__(self, settings: ModelsGenesis, image_size: Size, seed: int = 0) -> None:
+        super().__init__(settings, image_size, seed)
         self.corruption: Genesis = Genesis(
             image_size,
             curve_rate=settings.curve_rate,

@@ -54,8 +54,12 @@ class GridTask(_MaskedTask):
         "error": "Absolute error",
     }
 
-    def __init__(self, settings: MaskedPatches | SparseMasking, image_size: Size) -> None:
-        self.settings = settings
+    settings: MaskedPatches | SparseMasking
+
+    def __init__(
+        self, settings: MaskedPatches | SparseMasking, image_size: Size, seed: int = 0
+    ) -> None:
+        super().__init__(settings, image_size, seed)
         self.corruption = GridMask(image_size, settings.patch_size, settings.share)
 
 
@@ -75,8 +79,6 @@ class MaskedPixelsTask(_MaskedTask):
         If the share comes to no pixel at all, or to all.
     """
 
-    name = "masked-pixels"
-    title = MaskedPixels.title
     compare = staticmethod(masked_l1)
     captions: ClassVar[Mapping[str, str]] = {
         "original": "Original",
@@ -86,8 +88,10 @@ class MaskedPixelsTask(_MaskedTask):
         "error": "Absolute error",
     }
 
-    def __init__(self, settings: MaskedPixels, image_size: Size) -> None:
-        self.settings = settings
+    settings: MaskedPixels
+
+    def __init__(self, settings: MaskedPixels, image_size: Size, seed: int = 0) -> None:
+        super().__init__(settings, image_size, seed)
         self.corruption = PixelNoise(image_size, settings.share, settings.sigma)
 
 
@@ -106,6 +110,3 @@ class MaskedPatchesTask(GridTask):
     ConfigError
         If no patch would be hidden or none left to see; the message names a size that fits.
     """
-
-    name = "mae"
-    title = MaskedPatches.title

@@ -8,8 +8,6 @@ from napari_sslseg.core.pretext.corruptions.patch_swap import PatchErase, PatchS
 from napari_sslseg.core.pretext.restoration.base import RestorationTask
 from napari_sslseg.core.pretext.restoration.losses import restoration_l2
 from napari_sslseg.core.settings.pretext.context import (
-    ContextPrediction,
-    ContextRestoration,
     PatchSettings,
 )
 
@@ -20,8 +18,10 @@ class _PatchTask(RestorationTask):
     compare = staticmethod(restoration_l2)  # equation A1
     corrupt: type[PatchSwap]
 
+    settings: PatchSettings
+
     def __init__(self, settings: PatchSettings, image_size: Size, seed: int = 0) -> None:
-        self.settings = settings
+        super().__init__(settings, image_size, seed)
         self.corruption = self.corrupt(
             image_size,
             patch_size=settings.patch_size,
@@ -50,8 +50,6 @@ class ContextRestorationTask(_PatchTask):
         If such patches do not fit the images; the message names a size that does.
     """
 
-    name = "context-restoration"
-    title = ContextRestoration.title
     corrupt = PatchSwap
     captions: ClassVar[Mapping[str, str]] = {
         "original": "Original",
@@ -80,8 +78,6 @@ class ContextPredictionTask(_PatchTask):
         If such patches do not fit the images; the message names a size that does.
     """
 
-    name = "context-prediction"
-    title = ContextPrediction.title
     corrupt = PatchErase
     captions: ClassVar[Mapping[str, str]] = {
         "original": "Original",

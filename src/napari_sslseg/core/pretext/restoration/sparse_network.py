@@ -45,6 +45,9 @@ class SparseNetwork(nn.Module):
         If it has normalisations that cannot leave hidden places out.
     """
 
+    compilable = False
+    """Its layers change in every step."""
+
     def __init__(self, network: EncoderDecoder) -> None:
         super().__init__()
         self.encoder = network.encoder

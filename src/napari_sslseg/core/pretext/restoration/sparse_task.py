@@ -13,7 +13,6 @@ from napari_sslseg.core.networks.parts import EncoderDecoder
 from napari_sslseg.core.pretext.restoration.base import forward
 from napari_sslseg.core.pretext.restoration.masked_task import GridTask
 from napari_sslseg.core.pretext.restoration.sparse_network import SparseNetwork
-from napari_sslseg.core.settings.pretext.sparse_masking import SparseMasking
 
 EPSILON = 1e-6
 
@@ -33,9 +32,6 @@ class SparseMaskingTask(GridTask):
     ConfigError
         If no patch would be hidden or none left to see; the message names a size that fits.
     """
-
-    name = "spark"
-    title = SparseMasking.title
 
     def wrap(self, network: EncoderDecoder) -> SparseNetwork:
         """Make the network that this task trains, around the parts of a plain one.

@@ -1,25 +1,52 @@
-"""The methods of the papers by name. Loads no PyTorch."""
+"""All presets by name; presets from outside the package are added with :func:`register_preset`.
+
+Loads no PyTorch.
+"""
+
+from pkgutil import resolve_name
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.settings.presets.dhere import DHERE
-from napari_sslseg.core.settings.presets.dominic import DOMINIC
-from napari_sslseg.core.settings.presets.polycl import POLYCL_M, POLYCL_O, POLYCL_S
 from napari_sslseg.core.settings.presets.preset import (
     Decision as Decision,
     Preset as Preset,
     Stage as Stage,
 )
-from napari_sslseg.core.settings.presets.umapathy import CONTRASTIVE, REGRESSION
 
-PRESETS: dict[str, Preset] = {
-    preset.name: preset
-    for preset in (DOMINIC, REGRESSION, CONTRASTIVE, POLYCL_S, POLYCL_O, POLYCL_M, DHERE)
-}
-"""All presets by name."""
+# One line for each preset, in the order of lists.
+_PRESETS = (
+    "dominic:DOMINIC",
+    "umapathy:REGRESSION",
+    "umapathy:CONTRASTIVE",
+    "polycl:POLYCL_S",
+    "polycl:POLYCL_O",
+    "polycl:POLYCL_M",
+    "dhere:DHERE",
+)
+
+PRESETS: dict[str, Preset] = {}
+"""All presets by name; see :func:`register_preset`."""
+
+
+def register_preset(preset: Preset) -> Preset:
+    """Add a preset, so that it can be named on the command line, in the window and in Python.
+
+    Raises
+    ------
+    ConfigError
+        If another preset has this name.
+    """
+    if PRESETS.get(preset.name, preset) != preset:
+        raise ConfigError(f"There is a preset {preset.name} already; choose another name.")
+    PRESETS[preset.name] = preset
+    return preset
+
+
+for _name in _PRESETS:
+    register_preset(resolve_name(f"napari_sslseg.core.settings.presets.{_name}"))
 
 
 def preset_named(name: str) -> Preset:
-    """Find a preset.
+    """Return a preset by its name.
 
     Raises
     ------

@@ -1,17 +1,12 @@
-"""Settings of context restoration. Loads no PyTorch: the task itself is made by ``build``."""
+"""Settings of context restoration. Loads no PyTorch."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.common.sizes import Size
+from napari_sslseg.core.settings.implementation import Implementation
+from napari_sslseg.core.settings.patch_size import PATCH_SHARE
 from napari_sslseg.core.settings.pretext.base import PretextSettings
-
-if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.restoration.patch_task import (
-        ContextPredictionTask,
-        ContextRestorationTask,
-    )
 
 Sampling = Literal["poisson-disc", "uniform"]
 """How patches are placed: with a least distance between them, or anywhere."""
@@ -22,8 +17,7 @@ class PatchSettings(PretextSettings):
 
     title: ClassVar[str]
     dimensions: ClassVar[tuple[int, ...]] = (2, 3)
-    patch_share: ClassVar[float] = 1 / 16
-    """Patch side over image side, for a default: 32 of 512 pixels in Dominic et al. 2023."""
+    patch_share: ClassVar[float | None] = PATCH_SHARE
 
     patch_size: int = Field(
         default=32,
@@ -78,26 +72,14 @@ class ContextRestoration(PatchSettings):
     """
 
     title: ClassVar[str] = "Restore swapped patches"
+    about: ClassVar[str] = (
+        "Patches of a slice swap places and the network restores the slice. A good first "
+        "choice for MR and CT."
+    )
+    implementation: ClassVar[Implementation] = (
+        "napari_sslseg.core.pretext.restoration.patch_task:ContextRestorationTask"
+    )
     kind: Literal["context-restoration"] = "context-restoration"
-
-    def build(self, image_size: Size, seed: int = 0) -> "ContextRestorationTask":
-        """Make the task for images of one size.
-
-        Parameters
-        ----------
-        image_size : tuple of int
-            Height and width of slices in pixels; or slices, height and width of volumes in voxels.
-        seed : int
-            Seed of the masks that are made in advance.
-
-        Raises
-        ------
-        ConfigError
-            If such patches do not fit the images; the message names a size that does.
-        """
-        from napari_sslseg.core.pretext.restoration.patch_task import ContextRestorationTask
-
-        return ContextRestorationTask(self, image_size, seed)
 
 
 class ContextPrediction(PatchSettings):
@@ -115,23 +97,11 @@ class ContextPrediction(PatchSettings):
     """
 
     title: ClassVar[str] = "Fill in erased patches"
+    about: ClassVar[str] = (
+        "Patches of a slice are erased and the network fills them in. Similar to swapping; "
+        "try it where swapped patches are hardly visible."
+    )
+    implementation: ClassVar[Implementation] = (
+        "napari_sslseg.core.pretext.restoration.patch_task:ContextPredictionTask"
+    )
     kind: Literal["context-prediction"] = "context-prediction"
-
-    def build(self, image_size: Size, seed: int = 0) -> "ContextPredictionTask":
-        """Make the task for images of one size.
-
-        Parameters
-        ----------
-        image_size : tuple of int
-            Height and width of slices in pixels; or slices, height and width of volumes in voxels.
-        seed : int
-            Seed of the masks that are made in advance.
-
-        Raises
-        ------
-        ConfigError
-            If such patches do not fit the images; the message names a size that does.
-        """
-        from napari_sslseg.core.pretext.restoration.patch_task import ContextPredictionTask
-
-        return ContextPredictionTask(self, image_size, seed)

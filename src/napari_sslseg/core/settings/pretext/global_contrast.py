@@ -1,13 +1,11 @@
-"""Settings of global contrastive learning. Loads no PyTorch: the task is made by ``build``."""
+"""Settings of global contrastive learning. Loads no PyTorch."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from napari_sslseg.core.settings.implementation import Implementation
 from napari_sslseg.core.settings.pretext.base import PretextSettings
-
-if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.contrast.global_task import GlobalContrastTask
 
 
 class GlobalContrast(PretextSettings):
@@ -24,6 +22,14 @@ class GlobalContrast(PretextSettings):
     """
 
     title: ClassVar[str] = "Tell slices apart"
+    about: ClassVar[str] = (
+        "The network learns which two views show the same slice. Needs large batches and "
+        "many patients; with few scans, restoration works better."
+    )
+    short_name: ClassVar[str] = "contrastive"
+    implementation: ClassVar[Implementation] = (
+        "napari_sslseg.core.pretext.contrast.global_task:GlobalContrastTask"
+    )
 
     kind: Literal["global-contrast"] = "global-contrast"
     temperature: float = Field(
@@ -81,9 +87,3 @@ class GlobalContrast(PretextSettings):
     def summary(self) -> str:
         """The settings that matter most, in a few words."""
         return f"temperature {self.temperature:g}, negatives: {self.negatives}"
-
-    def build(self, image_size: tuple[int, ...], seed: int = 0) -> "GlobalContrastTask":
-        """Make the task; nothing is drawn in advance, so no seed is used."""
-        from napari_sslseg.core.pretext.contrast.global_task import GlobalContrastTask
-
-        return GlobalContrastTask(self, image_size)

@@ -1,14 +1,13 @@
-"""Settings of local contrastive learning. Loads no PyTorch: the task is made by ``build``."""
+"""Settings of local contrastive learning. Loads no PyTorch."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.settings.implementation import Implementation
 from napari_sslseg.core.settings.pretext.base import PretextSettings
-
-if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.contrast.local_task import LocalContrastTask
+from napari_sslseg.core.settings.stages import Transfer
 
 
 class LocalContrast(PretextSettings):
@@ -26,7 +25,11 @@ class LocalContrast(PretextSettings):
     """
 
     title: ClassVar[str] = "Tell places apart"
+    implementation: ClassVar[Implementation] = (
+        "napari_sslseg.core.pretext.contrast.local_task:LocalContrastTask"
+    )
 
+    transfer: ClassVar[Transfer] = "encoder+decoder"
     kind: Literal["local-contrast"] = "local-contrast"
     temperature: float = Field(
         default=0.1,
@@ -133,9 +136,3 @@ class LocalContrast(PretextSettings):
             "Local contrast is the stage after global contrast; without a run to start from, the "
             "encoder is random at first."
         )
-
-    def build(self, image_size: tuple[int, ...], seed: int = 0) -> "LocalContrastTask":
-        """Make the task; nothing is drawn in advance, so no seed is used."""
-        from napari_sslseg.core.pretext.contrast.local_task import LocalContrastTask
-
-        return LocalContrastTask(self, image_size)

@@ -1,14 +1,11 @@
-"""Settings of masked image modelling. Loads no PyTorch: the task itself is made by ``build``."""
+"""Settings of masked image modelling. Loads no PyTorch."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.common.sizes import Size
+from napari_sslseg.core.settings.implementation import Implementation
 from napari_sslseg.core.settings.pretext.base import PretextSettings
-
-if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.restoration.masked_task import MaskedPatchesTask
 
 
 class MaskedPatches(PretextSettings):
@@ -26,8 +23,16 @@ class MaskedPatches(PretextSettings):
     """
 
     title: ClassVar[str] = "Fill in a mostly hidden image"
+    about: ClassVar[str] = (
+        "Most of a slice is hidden and the network predicts it from the rest. Works best "
+        "with many scans and long training."
+    )
+    short_name: ClassVar[str] = "MAE"
+    implementation: ClassVar[Implementation] = (
+        "napari_sslseg.core.pretext.restoration.masked_task:MaskedPatchesTask"
+    )
     dimensions: ClassVar[tuple[int, ...]] = (2, 3)
-    patch_share: ClassVar[float] = 1 / 8
+    patch_share: ClassVar[float | None] = 1 / 8
     """Patch side over image side, for a default: 32 of 256 pixels, 16 of 128 voxels."""
 
     kind: Literal["mae"] = "mae"
@@ -53,15 +58,3 @@ class MaskedPatches(PretextSettings):
     def summary(self) -> str:
         """The settings that matter most, in a few words."""
         return f"{self.share:.0%} of patches of {self.patch_size} pixels hidden"
-
-    def build(self, image_size: Size, seed: int = 0) -> "MaskedPatchesTask":
-        """Make the task for images of one size; nothing is drawn in advance, so no seed is used.
-
-        Raises
-        ------
-        ConfigError
-            If no patch would be hidden or none left to see; the message names a size that fits.
-        """
-        from napari_sslseg.core.pretext.restoration.masked_task import MaskedPatchesTask
-
-        return MaskedPatchesTask(self, image_size)

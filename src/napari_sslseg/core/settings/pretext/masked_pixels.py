@@ -1,15 +1,12 @@
-"""Settings of masked-pixel regression. Loads no PyTorch: the task itself is made by ``build``."""
+"""Settings of masked-pixel regression. Loads no PyTorch."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.common.sizes import Size
+from napari_sslseg.core.settings.implementation import Implementation
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
 from napari_sslseg.core.settings.pretext.base import PretextSettings
-
-if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.restoration.masked_task import MaskedPixelsTask
 
 
 class MaskedPixels(PretextSettings):
@@ -27,6 +24,13 @@ class MaskedPixels(PretextSettings):
     """
 
     title: ClassVar[str] = "Restore masked pixels"
+    about: ClassVar[str] = (
+        "Single pixels become noise and the network predicts their values. Fast, but learns "
+        "texture rather than anatomy."
+    )
+    implementation: ClassVar[Implementation] = (
+        "napari_sslseg.core.pretext.restoration.masked_task:MaskedPixelsTask"
+    )
     dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     kind: Literal["masked-pixels"] = "masked-pixels"
     share: float = Field(
@@ -59,15 +63,3 @@ class MaskedPixels(PretextSettings):
             "Masked pixels become noise around 0, which is the mean of z-scored images and not "
             'their darkest value; Umapathy et al. 2022 scale to 0…1 (normalisation "unit").'
         )
-
-    def build(self, image_size: Size, seed: int = 0) -> "MaskedPixelsTask":
-        """Make the task for images of one size; nothing is drawn in advance, so no seed is used.
-
-        Raises
-        ------
-        ConfigError
-            If the share comes to no pixel at all, or to all.
-        """
-        from napari_sslseg.core.pretext.restoration.masked_task import MaskedPixelsTask
-
-        return MaskedPixelsTask(self, image_size)

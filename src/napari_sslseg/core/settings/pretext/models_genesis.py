@@ -1,14 +1,11 @@
-"""Settings of Models Genesis. Loads no PyTorch: the task itself is made by ``build``."""
+"""Settings of Models Genesis. Loads no PyTorch."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.common.sizes import Size
+from napari_sslseg.core.settings.implementation import Implementation
 from napari_sslseg.core.settings.pretext.base import PretextSettings
-
-if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.restoration.genesis_task import ModelsGenesisTask
 
 
 class ModelsGenesis(PretextSettings):
@@ -27,6 +24,13 @@ class ModelsGenesis(PretextSettings):
     """
 
     title: ClassVar[str] = "Undo several distortions"
+    about: ClassVar[str] = (
+        "Intensities are distorted and regions shuffled or painted over; the network "
+        "restores the slice. For scans that differ much in brightness."
+    )
+    implementation: ClassVar[Implementation] = (
+        "napari_sslseg.core.pretext.restoration.genesis_task:ModelsGenesisTask"
+    )
     dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     kind: Literal["models-genesis"] = "models-genesis"
     curve_rate: float = Field(
@@ -74,9 +78,3 @@ class ModelsGenesis(PretextSettings):
     def summary(self) -> str:
         """The settings that matter most, in a few words."""
         return "intensity curves, local shuffling, painting over"
-
-    def build(self, image_size: Size, seed: int = 0) -> "ModelsGenesisTask":
-        """Make the task for images of one size; nothing is drawn in advance, so no seed is used."""
-        from napari_sslseg.core.pretext.restoration.genesis_task import ModelsGenesisTask
-
-        return ModelsGenesisTask(self, image_size)

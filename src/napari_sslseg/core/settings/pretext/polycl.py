@@ -1,15 +1,13 @@
-"""Settings of PolyCL. Loads no PyTorch: the task itself is made by ``build``."""
+"""Settings of PolyCL. Loads no PyTorch."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.settings.implementation import Implementation
 from napari_sslseg.core.settings.pretext.base import PretextSettings
-
-if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.contrast.polycl_task import PolyCLTask
 
 Selection = Literal["scan", "organ", "scan+organ"]
 """By what slices are told alike: PolyCL-S, PolyCL-O, PolyCL-M."""
@@ -28,7 +26,11 @@ class PolyCL(PretextSettings):
     """
 
     title: ClassVar[str] = "Tell scans or organs apart"
+    implementation: ClassVar[Implementation] = (
+        "napari_sslseg.core.pretext.contrast.polycl_task:PolyCLTask"
+    )
     compares_scans: ClassVar[bool] = True
+    uses_masks: ClassVar[bool] = True
 
     kind: Literal["polycl"] = "polycl"
     selection: Selection = Field(
@@ -66,6 +68,11 @@ class PolyCL(PretextSettings):
         """The settings that matter most, in a few words."""
         return f"examples by {self.selection}"
 
+    @classmethod
+    def needs_masks(cls, options: Mapping[str, object]) -> bool:
+        """Whether the examples depend on the organ."""
+        return options.get("selection", "scan") != "scan"
+
     def for_scans(self, names: Iterable[str]) -> "PolyCL":
         """Give the task without the slices of scans that are not named."""
         if not self.organ_slices:
@@ -78,9 +85,3 @@ class PolyCL(PretextSettings):
                 f"{next(iter(self.organ_slices))}; take those, or name the slices of these."
             )
         return self.model_copy(update={"organ_slices": left or None})
-
-    def build(self, image_size: tuple[int, ...], seed: int = 0) -> "PolyCLTask":
-        """Make the task; nothing is drawn in advance, so no seed is used."""
-        from napari_sslseg.core.pretext.contrast.polycl_task import PolyCLTask
-
-        return PolyCLTask(self)

@@ -1,95 +1,108 @@
-"""Pretext tasks by name."""
+"""All pretext tasks by name; :func:`register_task` adds tasks from outside the package."""
 
-from math import prod
-from typing import Annotated, Any
-
-from pydantic import Field
+from pkgutil import resolve_name
+from typing import Annotated, Any, TypeVar
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.frozen import make_settings
 from napari_sslseg.core.common.sizes import WORDS, Size
-from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
-from napari_sslseg.core.settings.pretext.context import ContextPrediction, ContextRestoration
-from napari_sslseg.core.settings.pretext.global_contrast import GlobalContrast
-from napari_sslseg.core.settings.pretext.local_contrast import LocalContrast
-from napari_sslseg.core.settings.pretext.masked_patches import MaskedPatches
-from napari_sslseg.core.settings.pretext.masked_pixels import MaskedPixels
-from napari_sslseg.core.settings.pretext.models_genesis import ModelsGenesis
-from napari_sslseg.core.settings.pretext.polycl import PolyCL
-from napari_sslseg.core.settings.pretext.siamese_sides import SiameseSides
-from napari_sslseg.core.settings.pretext.sparse_masking import SparseMasking
-from napari_sslseg.core.settings.pretext.volume_fusion import VolumeFusion
+from napari_sslseg.core.settings.by_kind import by_kind, kind_of
+from napari_sslseg.core.settings.networks import network_names
+from napari_sslseg.core.settings.pretext.base import PretextSettings
 
-TaskSettings = Annotated[
-    ContextRestoration
-    | ContextPrediction
-    | MaskedPixels
-    | MaskedPatches
-    | ModelsGenesis
-    | VolumeFusion
-    | SparseMasking
-    | GlobalContrast
-    | LocalContrast
-    | PolyCL
-    | SiameseSides,
-    Field(discriminator="kind"),
-]
-"""Settings of any pretext task, told apart by their kind."""
+DEFAULT_TASK = "context-restoration"
+"""Task of a pretraining that names none."""
 
-TASKS: dict[str, type[TaskSettings]] = {
-    "context-restoration": ContextRestoration,
-    "context-prediction": ContextPrediction,
-    "masked-pixels": MaskedPixels,
-    "mae": MaskedPatches,
-    "spark": SparseMasking,
-    "models-genesis": ModelsGenesis,
-    "volume-fusion": VolumeFusion,
-    "global-contrast": GlobalContrast,
-    "local-contrast": LocalContrast,
-    "polycl": PolyCL,
-    "siamese": SiameseSides,
-}
+# The tasks of this package, one line each, in the order of lists.
+_CLASSES = (
+    "context:ContextRestoration",
+    "context:ContextPrediction",
+    "masked_patches:MaskedPatches",
+    "sparse_masking:SparseMasking",
+    "masked_pixels:MaskedPixels",
+    "models_genesis:ModelsGenesis",
+    "volume_fusion:VolumeFusion",
+    "global_contrast:GlobalContrast",
+    "local_contrast:LocalContrast",
+    "polycl:PolyCL",
+    "siamese_sides:SiameseSides",
+)
 
-# The sides that Dominic et al. 2023 compare.
-PATCH_SIDES = (8, 16, 32, 64)
+TASKS: dict[str, type[PretextSettings]] = {}
+"""Settings class of each pretext task by name; see :func:`register_task`."""
+
+TaskSettings = Annotated[PretextSettings, *by_kind(PretextSettings, TASKS.values)]
+"""Settings of any pretext task, distinguished by their kind."""
+
+TaskClass = TypeVar("TaskClass", bound=type[PretextSettings])
+
+
+def register_task(settings_class: TaskClass) -> TaskClass:
+    """Add a pretext task, so that it can be named, and runs with it can be opened.
+
+    Parameters
+    ----------
+    settings_class : type of PretextSettings
+        Its field ``kind`` is the name. Can be used as a decorator.
+
+    Raises
+    ------
+    ConfigError
+        If another task has this name.
+    """
+    name = kind_of(settings_class)
+    if TASKS.get(name, settings_class) is not settings_class:
+        raise ConfigError(f"There is a pretext task {name} already; choose another name.")
+    TASKS[name] = settings_class
+    return settings_class
+
+
+for _name in _CLASSES:
+    register_task(resolve_name(f"napari_sslseg.core.settings.pretext.{_name}"))
+
+
+def task_class(name: str) -> type[PretextSettings]:
+    """Return the settings class of a task.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such task; the message names those there are.
+    """
+    if name not in TASKS:
+        raise ConfigError(f"There is no pretext task {name}; choose one of {', '.join(TASKS)}.")
+    return TASKS[name]
 
 
 def make_task(
     name: str, size: Size | None = None, *, stride: int | None = None, **options: Any
-) -> TaskSettings:
-    """Settings of a task by its name.
+) -> PretextSettings:
+    """Make the settings of a task by its name.
 
     Parameters
     ----------
     name : str
         A key of ``TASKS``.
     size : tuple of int, optional
-        Height and width of slices, or slices, height and width of volumes, for choices that
+        Height and width of slices, or slices, height and width of volumes, for defaults that
         depend on them.
     stride : int, optional
-        Of the network, whose multiple the patches of ``spark`` must be.
+        Stride of the network; the patches of ``spark`` must be a multiple of it.
     **options
         Settings of the task.
 
     Raises
     ------
     ConfigError
-        If there is no such task, or an option is impossible or is one of other tasks.
+        If there is no such task, an option has an impossible value, or is an option of other
+        tasks.
     """
-    if name not in TASKS:
-        raise ConfigError(f"There is no pretext task {name}; choose one of {', '.join(TASKS)}.")
-    kind = TASKS[name]
+    chosen = task_class(name)
     for option in options:
-        if option not in kind.model_fields:
+        if option not in chosen.model_fields:
             raise _misplaced(name, option)
-    share = getattr(kind, "patch_share", None)
-    if size is not None and share is not None:
-        least = getattr(kind, "least_cube", PATCH_SIDES[0]) if len(size) == 3 else PATCH_SIDES[0]
-        side = patch_size_for(size, share, least)
-        if stride is not None and kind is SparseMasking:
-            side = max(1, round(side / stride)) * stride
-        options.setdefault("patch_size", side)
-    return make_settings(kind, **options)
+    defaults = {} if size is None else chosen.options_for(size, stride)
+    return make_settings(chosen, **defaults | options)
 
 
 def _misplaced(name: str, option: str) -> ConfigError:
@@ -102,77 +115,40 @@ def _misplaced(name: str, option: str) -> ConfigError:
     )
 
 
-def default_task(size: Size) -> TaskSettings:
+def default_task(size: Size) -> PretextSettings:
     """Context restoration with Poisson-disc patches, the best of Dominic et al. 2023."""
-    return make_task("context-restoration", size)
+    return make_task(DEFAULT_TASK, size)
 
 
-def patch_size_for(
-    size: Size, share: float = ContextRestoration.patch_share, least: int = PATCH_SIDES[0]
-) -> int:
-    """Side of the patches that suits images of this size: the nearest of 8, 16, 32, 64.
-
-    In volumes, which may be thin, it is one that leaves room for four patches; where none does,
-    the largest of 4, 2, 1.
+def check_task(task: PretextSettings, dimensions: int) -> None:
+    """Check that a task works on a network of slices or volumes.
 
     Parameters
     ----------
-    size : tuple of int
-        Height and width of slices, or slices, height and width of volumes.
-    share : float
-        Wanted side over the shortest one of the image. In Dominic et al. 2023 it is best at 32
-        pixels on slices of 512; smaller slices take smaller patches.
-    least : int
-        Smallest side to choose, where it fits.
-    """
-    fitting = [side for side in PATCH_SIDES if len(size) == 2 or _room(size, side)]
-    if not fitting:
-        return next((side for side in (4, 2) if _room(size, side)), 1)
-    target = max(share * min(size), least)
-    return min(fitting, key=lambda side: abs(side - target))
-
-
-def _room(size: Size, side: int) -> bool:
-    """Whether four patches fit side by side, so that some can be hidden and some seen."""
-    return prod(length // side for length in size) >= 4
-
-
-def check_task(task: TaskSettings, dimensions: int) -> None:
-    """Refuse a task of slices on a network of volumes, and the other way round.
-
-    Parameters
-    ----------
-    task : TaskSettings
+    task : PretextSettings
         Settings of the task.
     dimensions : {2, 3}
-        Of the images that the network takes.
+        2 if the network takes slices, 3 if it takes volumes.
 
     Raises
     ------
     ConfigError
-        One sentence that names the tasks that work there.
+        If not; the message names tasks or networks that fit.
     """
     if dimensions in task.dimensions:
         return
-    images = WORDS[dimensions].images
     if dimensions == 2:
         raise ConfigError(
-            f"The pretext task {task.kind} works on volumes; choose a network of volumes, dense3d "
-            "or dynunet3d."
+            f"The pretext task {task.kind} works on volumes; choose a network of volumes, "
+            f"{network_names(3)}."
         )
     working = ", ".join(name for name, kind in TASKS.items() if dimensions in kind.dimensions)
     raise ConfigError(
-        f"The pretext task {task.kind} does not work on networks of {images}; choose one of "
-        f"{working}."
+        f"The pretext task {task.kind} does not work on networks of {WORDS[dimensions].images}; "
+        f"choose one of {working}."
     )
 
 
-def describe(task: TaskSettings) -> str:
-    """Say in a few words what a task does."""
+def describe(task: PretextSettings) -> str:
+    """Describe a task in a few words."""
     return f"{task.kind}, {task.summary}"
-
-
-def remarks(task: TaskSettings, preprocessing: AnyPreprocessing) -> list[str]:
-    """Say what is worth knowing about a task with such images: sentences, often none."""
-    remark = task.remark(preprocessing) if isinstance(task, MaskedPixels) else None
-    return [remark] if remark else []

@@ -1,15 +1,13 @@
-"""Settings of the siamese left/right task. Loads no PyTorch: the task is made by ``build``."""
+"""Settings of the siamese left/right task. Loads no PyTorch."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.settings.implementation import Implementation
 from napari_sslseg.core.settings.pretext.base import PretextSettings
-
-if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.contrast.siamese_task import SiameseTask
 
 MULTIPLE = 16
 
@@ -35,8 +33,15 @@ class SiameseSides(PretextSettings):
     """
 
     title: ClassVar[str] = "Tell left from right organs"
+    implementation: ClassVar[Implementation] = (
+        "napari_sslseg.core.pretext.contrast.siamese_task:SiameseTask"
+    )
     dimensions: ClassVar[tuple[int, ...]] = (3,)
     compares_scans: ClassVar[bool] = True
+    uses_masks: ClassVar[bool] = True
+    samples: ClassVar[Implementation | None] = (
+        "napari_sslseg.core.pretext.contrast.organ_crops:iter_organ_crops"
+    )
 
     kind: Literal["siamese"] = "siamese"
     crop: tuple[int, int, int] = Field(
@@ -144,9 +149,3 @@ class SiameseSides(PretextSettings):
                 f"{next(iter(self.case_sides), 'none')}; name the sides of these."
             )
         return self.model_copy(update={"case_sides": left})
-
-    def build(self, image_size: tuple[int, ...], seed: int = 0) -> "SiameseTask":
-        """Make the task; nothing is drawn in advance, so no seed is used."""
-        from napari_sslseg.core.pretext.contrast.siamese_task import SiameseTask
-
-        return SiameseTask(self)

@@ -1,14 +1,11 @@
-"""Settings of sparse masked modelling. Loads no PyTorch: the task itself is made by ``build``."""
+"""Settings of sparse masked modelling. Loads no PyTorch."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.common.sizes import Size
+from napari_sslseg.core.settings.implementation import Implementation
 from napari_sslseg.core.settings.pretext.base import PretextSettings
-
-if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.restoration.sparse_task import SparseMaskingTask
 
 
 class SparseMasking(PretextSettings):
@@ -27,11 +24,20 @@ class SparseMasking(PretextSettings):
     """
 
     title: ClassVar[str] = "Fill in hidden patches from visible ones"
+    about: ClassVar[str] = (
+        "Like the masked autoencoder, but the network never sees the hidden patches. Works "
+        "best with many scans and long training."
+    )
+    short_name: ClassVar[str] = "SparK"
+    implementation: ClassVar[Implementation] = (
+        "napari_sslseg.core.pretext.restoration.sparse_task:SparseMaskingTask"
+    )
     dimensions: ClassVar[tuple[int, ...]] = (2, 3)
-    patch_share: ClassVar[float] = 1 / 8
+    patch_share: ClassVar[float | None] = 1 / 8
     """Patch side over image side, for a default: 32 of 224 pixels in Tian et al. 2023."""
     least_cube: ClassVar[int] = 16
-    """Least side for a default in volumes: the stride of the networks of volumes."""
+    """Smallest default in volumes: the stride of the networks of volumes."""
+    patches_fit_stride: ClassVar[bool] = True
 
     kind: Literal["spark"] = "spark"
     patch_size: int = Field(
@@ -56,15 +62,3 @@ class SparseMasking(PretextSettings):
     def summary(self) -> str:
         """The settings that matter most, in a few words."""
         return f"{self.share:.0%} of patches of {self.patch_size} pixels hidden"
-
-    def build(self, image_size: Size, seed: int = 0) -> "SparseMaskingTask":
-        """Make the task for images of one size; nothing is drawn in advance, so no seed is used.
-
-        Raises
-        ------
-        ConfigError
-            If no patch would be hidden or none left to see; the message names a size that fits.
-        """
-        from napari_sslseg.core.pretext.restoration.sparse_task import SparseMaskingTask
-
-        return SparseMaskingTask(self, image_size)

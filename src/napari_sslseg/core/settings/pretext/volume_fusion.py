@@ -1,14 +1,11 @@
-"""Settings of volume fusion. Loads no PyTorch: the task itself is made by ``build``."""
+"""Settings of volume fusion. Loads no PyTorch."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from napari_sslseg.core.common.sizes import Size
+from napari_sslseg.core.settings.implementation import Implementation
 from napari_sslseg.core.settings.pretext.base import PretextSettings
-
-if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.restoration.fusion_task import VolumeFusionTask
 
 # As many as a pixel can tell apart at once.
 MOST_BOXES = 62
@@ -29,6 +26,13 @@ class VolumeFusion(PretextSettings):
     """
 
     title: ClassVar[str] = "Tell where two images mix"
+    about: ClassVar[str] = (
+        "Two slices are blended in boxes and the network predicts how strongly, and where. "
+        "Trains the whole network, including the decoder."
+    )
+    implementation: ClassVar[Implementation] = (
+        "napari_sslseg.core.pretext.restoration.fusion_task:VolumeFusionTask"
+    )
     dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     kind: Literal["volume-fusion"] = "volume-fusion"
     levels: int = Field(
@@ -81,15 +85,3 @@ class VolumeFusion(PretextSettings):
     def summary(self) -> str:
         """The settings that matter most, in a few words."""
         return f"{self.min_boxes} to {self.max_boxes} boxes, {self.levels} mixing levels"
-
-    def build(self, image_size: Size, seed: int = 0) -> "VolumeFusionTask":
-        """Make the task for images of one size; nothing is drawn in advance, so no seed is used.
-
-        Raises
-        ------
-        ConfigError
-            If such boxes do not fit the images.
-        """
-        from napari_sslseg.core.pretext.restoration.fusion_task import VolumeFusionTask
-
-        return VolumeFusionTask(self, image_size)

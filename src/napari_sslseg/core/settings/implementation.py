@@ -1,0 +1,17 @@
+"""Classes and functions that settings name by a dotted string.
+
+Settings name what they configure in this way, so that reading them loads no PyTorch, and so that a
+class from outside the package works as well.
+"""
+
+from collections.abc import Callable
+from pkgutil import resolve_name
+from typing import Any
+
+Implementation = str | Callable[..., Any]
+"""``"package.module:name"``, or the class or function itself."""
+
+
+def resolve(implementation: Implementation) -> Callable[..., Any]:
+    """Import the class or function."""
+    return resolve_name(implementation) if isinstance(implementation, str) else implementation
