@@ -337,7 +337,7 @@ def test_a_structure_is_removed_after_a_question_and_erased_after_another(ready)
     QTimer.singleShot(60, lambda: answer(ready.qtbot, "Erase everywhere", questions))
     ready.click("remove-class")
     ready.until(lambda: set(ready.project.class_names) == {2})
-    assert "hold the class liver" in questions[0]
+    assert "The class liver" in questions[0]
     ready.until(lambda: not (ready.layer.data == 1).any())
     ready.until_saved()
     assert set(np.unique(ready.saved())) == {0, 2}

@@ -160,7 +160,7 @@ class TestProjects:
         with Project.create(tmp_path / "locked") as locked:
             choosing(monkeypatch, locked.folder)
             panel.bar.ask_open()
-            assert "open already" in told()[-1][1]
+            assert "already open" in told()[-1][1]
         assert dock.session.project.folder == tmp_path / "mine"
         assert panel.bar.name.text() == "mine"
 
@@ -347,13 +347,13 @@ class TestList:
         idle(dock, qtbot)
         project = dock.session.project
         one = project.record.scans[0]
-        from napari_sslseg.core.project.record import changed
+        from napari_sslseg.core.project.record import with_changes
 
         more = tuple(
-            changed(one, name=f"scan_{n:03d}", subject=f"patient_{n:03d}", content=f"{n:032x}")
+            with_changes(one, name=f"scan_{n:03d}", subject=f"patient_{n:03d}", content=f"{n:032x}")
             for n in range(200)
         )
-        project.change(lambda record: changed(record, scans=record.scans + more))
+        project.change(lambda record: with_changes(record, scans=record.scans + more))
 
         def seconds(work):
             taken = []

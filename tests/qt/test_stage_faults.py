@@ -342,13 +342,13 @@ def test_a_project_that_is_deleted_while_open_keeps_nobody_from_another(
     paint(person, 4)
     expected = person.layer.data.copy()
     person.until(lambda: person.scene.keeper.status == "failed", 10)
-    told_once(person, "is gone")
+    told_once(person, "is missing")
     panel = set_pretraining(person, 3)
     person.click(panel.box.start)
     person.until(lambda: person.session.training is None, 60)
     person.idle()
     assert person.problems
-    assert all("is gone" in sentence for sentence in person.problems)
+    assert all("is missing" in sentence for sentence in person.problems)
     assert not (tmp_path / "project").exists()
     person.problems.clear()
     # Another one is opened; what was drawn last is kept elsewhere, which is told.
@@ -434,7 +434,7 @@ def test_a_second_project_and_a_second_window(person, make_napari_viewer, qtbot,
     names = enter(person, tmp_path / "project")
     second = Person(make_napari_viewer(show=True), qtbot)
     assert not second.session.open(tmp_path / "project")
-    told_once(second, "open already, in this process")
+    told_once(second, "already open in this process")
     second.step("Scans")
     # The first one opens another; what was drawn just before is saved, and the second may enter.
     paint(person, 4)

@@ -83,7 +83,7 @@ class TestFolder:
     def test_one_that_is_there_is_not_made_again(self, project):
         project.close()
         before = (project.folder / "project.json").read_bytes()
-        with pytest.raises(ProjectError, match="holds a project already"):
+        with pytest.raises(ProjectError, match="is a project already"):
             Project.create(project.folder)
         assert (project.folder / "project.json").read_bytes() == before
 
@@ -92,13 +92,13 @@ class TestFolder:
             Project.open(tmp_path / "none")
         assert not (tmp_path / "none").exists()
         (tmp_path / "plain").mkdir()
-        with pytest.raises(ProjectError, match=r"is no project .*project\.json"):
+        with pytest.raises(ProjectError, match=r"is not a project .*project\.json"):
             Project.open(tmp_path / "plain")
         assert not os.listdir(tmp_path / "plain")
 
     def test_what_a_screen_remembers_is_json(self, project):
         for value in (object(), float("nan"), {"a": {1, 2}}, "x" * 2**21):
-            with pytest.raises(ProjectError, match="cannot remember"):
+            with pytest.raises(ProjectError, match="'x'"):
                 project.remember("x", value)
         deep = value = []
         for _ in range(31):
@@ -321,7 +321,7 @@ class TestSubjects:
         split = project.split_validation()
         assert [item.name for item in split.training] == ["a_ED", "a_ES"]
         assert split.validation == []
-        assert "of one patient, so none is kept out" in split.note
+        assert "one patient" in split.note
         assert [item.name for item in project.labelled_scans("test")] == ["b"]
 
 
@@ -345,7 +345,7 @@ class TestFilesOfScans:
         with pytest.raises(ProjectError, match="changed since"):
             project.load("b")
         (tmp_path / "scans" / "b.nii.gz").write_bytes(b"hello")
-        assert "cannot be read any more" in project.problem("b")
+        assert "can no longer be read" in project.problem("b")
         write_scan(tmp_path / "scans" / "b.nii.gz", 2)
         assert project.problem("b") is None
 
@@ -461,7 +461,7 @@ class TestLabels:
     def test_what_is_no_label_is_refused(self, project, value):
         project.save_labels("b", drawn(project, "b"))
         before = project.labels_path("b").read_bytes()
-        with pytest.raises(ProjectError, match="whole numbers from 0 to 254"):
+        with pytest.raises(ProjectError, match="from 0 to 254"):
             project.save_labels("b", drawn(project, "b").astype(float) * value)
         assert project.labels_path("b").read_bytes() == before
 
@@ -616,7 +616,7 @@ class TestClasses:
         labels[5, 5, 5] = 2
         project.save_labels("b", labels)
         before = nib.load(project.labels_path("b"))
-        with pytest.raises(ProjectError, match="labels of 1 scans hold the class one"):
+        with pytest.raises(ProjectError, match=r"class one .* 1 scans"):
             project.remove_class(1)
         (tmp_path / "scans" / "b.nii.gz").rename(tmp_path / "away.nii.gz")
         assert project.remove_class(1, erase=True) == ("b",)

@@ -70,14 +70,14 @@ class TestOneAtATime:
         done = subprocess.run(
             [sys.executable, "-c", code, project.folder], capture_output=True, text=True, check=True
         )
-        expected = f"The project {project.folder} is open already, in process {os.getpid()}; "
+        expected = f"The project {project.folder} is already open in process {os.getpid()}; "
         lines = done.stdout.splitlines()
         assert len(lines) == 2
         assert all(line.startswith(expected) for line in lines)
         project.add_class("still ours")
 
     def test_a_second_time_in_one_process(self, project):
-        with pytest.raises(StorageError, match="open already, in this process"):
+        with pytest.raises(StorageError, match="already open in this process"):
             Project.open(project.folder)
         project.close()
         Project.open(project.folder).close()
@@ -117,7 +117,7 @@ class TestOneAtATime:
             lambda: project.save_labels("scan", labels),
             lambda: project.new_run_folder("pretrain"),
         ):
-            with pytest.raises(ProjectError, match="is gone"):
+            with pytest.raises(ProjectError, match=r"project\.json is missing"):
                 change()
         assert not project.folder.exists()
 
@@ -265,14 +265,14 @@ HOSTILE = [
     (top(classes=[ONE_CLASS | {"value": 255}]), "classes.0.value"),
     (top(classes=[ONE_CLASS | {"colour": "red"}]), "colour"),
     (top(classes=[ONE_CLASS | {"name": "\x1b[2J"}]), "name"),
-    (scan(name="../../../tmp/x"), "no name of a file"),
-    (scan(name="/etc/passwd"), "no name of a file"),
-    (scan(name="..\\x"), "no name of a file"),
-    (scan(name=".."), "no name of a file"),
-    (scan(name=""), "no name of a file"),
-    (scan(name="a\nb"), "no name of a file"),
-    (scan(files=["../x.dcm"]), "does not lie in the folder"),
-    (scan(files=["/etc/passwd"]), "does not lie in the folder"),
+    (scan(name="../../../tmp/x"), "name of a file"),
+    (scan(name="/etc/passwd"), "name of a file"),
+    (scan(name="..\\x"), "name of a file"),
+    (scan(name=".."), "name of a file"),
+    (scan(name=""), "name of a file"),
+    (scan(name="a\nb"), "name of a file"),
+    (scan(files=["../x.dcm"]), "not in the folder"),
+    (scan(files=["/etc/passwd"]), "not in the folder"),
     (scan(path=7), "path"),
     (scan(path=""), "path"),
     (scan(role="validation"), "role"),
@@ -282,13 +282,13 @@ HOSTILE = [
     (scan(shape=[6, 10, 10**12]), "shape"),
     (scan(shape=[6.5, 10, 12]), "shape"),
     (scan(content="x"), "content"),
-    (scan(done="0-999999"), "do not rise"),
-    (scan(done="0-99999, 0-99999"), "do not rise"),
-    (scan(done="0-99998, 99997"), "do not rise"),
-    (scan(done="5-3"), "do not rise"),
-    (scan(done="0-1, 2-3"), "do not rise"),
-    (scan(done="00-3"), "do not rise"),
-    (scan(done="3-3"), "do not rise"),
+    (scan(done="0-999999"), r"scans\.0\.done"),
+    (scan(done="0-99999, 0-99999"), r"scans\.0\.done"),
+    (scan(done="0-99998, 99997"), r"scans\.0\.done"),
+    (scan(done="5-3"), r"scans\.0\.done"),
+    (scan(done="0-1, 2-3"), r"scans\.0\.done"),
+    (scan(done="00-3"), r"scans\.0\.done"),
+    (scan(done="3-3"), r"scans\.0\.done"),
     (scan(done="0-99999"), "not below 12"),
     (scan(done="1, 3-6"), "more slices of scan are done"),
     (scan(done="6"), "more slices of scan are done"),
@@ -300,7 +300,7 @@ HOSTILE = [
     (scan(accepted=[ACCEPTED | {"run": ""}]), "run"),
     (scan(accepted=[ACCEPTED | {"run": "\x1b[2J"}]), "control characters"),
     (scan(accepted=[ACCEPTED | {"slices": ""}]), "slices"),
-    (scan(accepted=[ACCEPTED | {"slices": "3-2"}]), "do not rise"),
+    (scan(accepted=[ACCEPTED | {"slices": "3-2"}]), "slices"),
     (scan(accepted=[ACCEPTED | {"slices": "0-99999"}]), "only 6 axial slices"),
     (scan(accepted=[ACCEPTED | {"slices": "x"}]), "ranges of slices"),
     (scan(accepted=[ACCEPTED | {"more": 1}]), "more"),
@@ -315,7 +315,7 @@ HOSTILE = [
     ),
     (two_scans(), "two scans of the name"),
     (two_scans(name="SCAN"), "two scans of the name"),
-    (two_scans(name="other", role="test"), "both training and test"),
+    (two_scans(name="other", role="test"), "both training"),
 ]
 
 
@@ -336,7 +336,7 @@ class TestRecords:
         assert "\n" not in message
         assert "\x1b" not in message
         assert len(message) < 700
-        with pytest.raises(ProjectError, match="holds a project already"):
+        with pytest.raises(ProjectError, match="is a project already"):
             Project.create(folder)
         assert path.read_bytes() == data
         return message
@@ -367,7 +367,7 @@ class TestRecords:
     )
     def test_damaged_text_is_one_sentence(self, project, data, reason):
         project.close()
-        assert "left as it is" in self.refused(project.folder, data, reason)
+        assert "not changed" in self.refused(project.folder, data, reason)
 
     def test_one_that_is_cut_anywhere_is_refused(self, project):
         project.close()
@@ -412,7 +412,7 @@ class TestRecords:
             if inner.exists():
                 inner.rename(tmp_path / name)
             inner.symlink_to(outside)
-            with pytest.raises(ProjectError, match="leads out of the project"):
+            with pytest.raises(ProjectError, match="outside the project"):
                 Project.open(project.folder)
             inner.unlink()
             if (tmp_path / name).exists():
@@ -432,13 +432,13 @@ class TestRecords:
             path.write_text("all my work")
         aside = project.folder / "labels" / "aside"
         aside.symlink_to(outside)
-        with pytest.raises(ProjectError, match="aside is a link that leads out of the project"):
+        with pytest.raises(ProjectError, match="aside is a link to outside"):
             Project.open(project.folder)
         assert [path.read_text() for path in ours] == ["all my work"] * 2
         aside.unlink()
         with Project.open(project.folder) as opened:
             aside.symlink_to(outside)
-            with pytest.raises(ProjectError, match="leads out of the project"):
+            with pytest.raises(ProjectError, match="outside the project"):
                 opened.remove_scan("scan")
         assert len(list(outside.iterdir())) == 2
         aside.unlink()

@@ -31,7 +31,7 @@ def test_slices_that_are_claimed_are_counted_and_not_listed(tmp_path, monkeypatc
     path = with_claims(folder, 4_900, 100_000)
     with monkeypatch.context() as context:
         # Listing them took minutes.
-        context.setattr(project_record, "from_ranges", lambda *_: pytest.fail("listed"))
+        context.setattr(project_record, "parse_ranges", lambda *_: pytest.fail("listed"))
         with pytest.raises(ProjectError, match="more than 5,000,000 slices"):
             Project.open(folder)
     record = json.loads(path.read_text())

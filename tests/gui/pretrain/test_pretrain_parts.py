@@ -347,7 +347,7 @@ def test_the_patch_size_is_that_of_the_command_line(tmp_path, spacing, early):
     with Project.create(tmp_path / "project") as project:
         project.add_scans(tmp_path / "fine.nii.gz")
         if early:  # Projects of early versions hold no voxel sizes.
-            project._change_scan("fine", spacing=None)
+            project._folder.change_entry("fine", spacing=None)
         size = training_sample_size(project, settings)
     expected = sample_size([tmp_path / "fine.nii.gz"], settings)
     assert size == expected == ((128, 128) if spacing == 2.0 else (512, 512))

@@ -11,7 +11,7 @@ from napari.layers import _layer_actions
 
 from napari_sslseg.core.project import sources as project_sources
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.core.project.sources import found_path
+from napari_sslseg.core.project.sources import find_path
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.scans.scan_actions import ScanActions
 from napari_sslseg.gui.scans.viewer_scans import ViewerScans
@@ -63,9 +63,9 @@ def test_the_disk_is_looked_at_for_scans_that_were_opened_besides_and_only_then(
 
     def find(entry, folder):
         looked.append(entry.name)
-        return found_path(entry, folder)
+        return find_path(entry, folder)
 
-    monkeypatch.setattr(project_sources, "found_path", find)
+    monkeypatch.setattr(project_sources, "find_path", find)
     opened = ViewerScans(scene)
     show(scene, "bob")
     scene.session.scans_changed.emit()

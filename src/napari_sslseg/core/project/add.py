@@ -1,22 +1,30 @@
-"""Scans into a project, one after another: what can be read is kept, and the rest is told."""
+"""Add scans to a project: find the series, leave out label maps and unreadable files."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.project.label_owners import LabelOwners, is_picture, may_be_labels
-from napari_sslseg.core.project.names import free_name
-from napari_sslseg.core.project.record import ProjectRecord, Role, ScanEntry, changed, made
+from napari_sslseg.core.project.folder import ProjectFolder
+from napari_sslseg.core.project.label_files import LabelFiles
+from napari_sslseg.core.project.label_owners import LabelOwners, is_single_slice, may_be_labels
+from napari_sslseg.core.project.names import fold_name, free_name
+from napari_sslseg.core.project.record import (
+    ProjectRecord,
+    Role,
+    ScanEntry,
+    make_part,
+    with_changes,
+)
+from napari_sslseg.core.project.scans import ProjectScans, check_role
 from napari_sslseg.core.project.sources import (
-    content,
+    content_hash,
+    describe_error,
+    file_stamp,
     files_within,
     read_scan,
-    reason,
-    stamp,
     stored_paths,
 )
 from napari_sslseg.core.scans.find import is_slice, whole_series
@@ -24,24 +32,21 @@ from napari_sslseg.core.scans.label_guess import LABEL_MODALITIES
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Modality
 
-if TYPE_CHECKING:
-    from napari_sslseg.core.project.scans import ProjectScans
-
 
 @dataclass(frozen=True)
 class AddedScans:
-    """What became of the files that were to be added.
+    """Result of adding files to a project.
 
     Attributes
     ----------
     added : tuple of str
-        Names of the scans in the project.
+        Names of the new scans in the project.
     problems : tuple of (Path, str)
-        Files and folders that were not added, each with the reason in one sentence; among them
+        Files and folders that were not added, each with the reason in one sentence; this includes
         scans that are in the project already.
     labels : tuple of (Path, str or None)
-        Files among them that hold labels, each with the name of the scan in the project that they
-        clearly belong to.
+        Label maps among the problems, each with the name of the scan in the project that it
+        clearly belongs to.
     """
 
     added: tuple[str, ...]
@@ -49,157 +54,208 @@ class AddedScans:
     labels: tuple[tuple[Path, str | None], ...] = ()
 
 
-def iter_add(
-    project: "ProjectScans",
-    paths: str | Path | Iterable[str | Path],
-    role: Role,
-    modality: Modality | None,
-    anyway: bool,
-    stop: StopFlag | None,
-) -> Iterator[Event]:
-    """Do as :meth:`~napari_sslseg.core.project.scans.ProjectScans.iter_add_scans` says."""
-    wanted = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
-    found = _Found()
-    listed: list[Series] = []
-    groups = _groups(wanted)
-    for number, group in enumerate(groups):
-        yield Progress("places searched", number, len(groups))
-        try:
-            listed += whole_series(group)
-        except (SslsegError, OSError) as error:
-            found.problems.append((group[0], reason(error)))
-    doubtful: list[Series] = []
-    for number, series in enumerate(listed):
-        if stop is not None and stop.is_set:
-            yield Done(found.result(), stopped=True)
-            return
-        yield Progress("scans read", number, len(listed))
-        try:
-            name, notes = _add(project, series, role, modality, anyway)
-        except _DoubtError:
-            doubtful.append(series)
-        except (_LeftOutError, SslsegError, OSError) as error:
-            found.leave_out(series, error)
-        else:
-            found.added.append(name)
-            yield from map(Message, notes)
-    # Last, since what tells labels from scans may be the scan that was named after them.
-    owners = LabelOwners(project)
-    for series in doubtful:
-        if stop is not None and stop.is_set:
-            yield Done(found.result(), stopped=True)
-            return
-        try:
-            if owners.are_labels(series):
-                found.leave_out_labels(series, owners.owner(series))
-                continue
-            name, notes = _add(project, series, role, modality, anyway, doubt=False)
-        except (_LeftOutError, SslsegError, OSError) as error:
-            found.leave_out(series, error)
-        else:
-            found.added.append(name)
-            yield from map(Message, notes)
-    yield Progress("scans read", len(listed), len(listed))
-    yield Done(found.result())
+class ScanAdder:
+    """Adds scans to a project.
+
+    Parameters
+    ----------
+    folder : ProjectFolder
+        The project.
+    files : LabelFiles
+        Its label files, whose names no new scan gets.
+    scans : ProjectScans
+        Its scans, which label maps may belong to.
+    """
+
+    def __init__(self, folder: ProjectFolder, files: LabelFiles, scans: ProjectScans) -> None:
+        self._folder = folder
+        self._files = files
+        self._scans = scans
+
+    def iter_add_scans(
+        self,
+        paths: str | Path | Iterable[str | Path],
+        *,
+        role: Role = "train",
+        modality: Modality | None = None,
+        anyway: bool = False,
+        stop: StopFlag | None = None,
+    ) -> Iterator[Event]:
+        """Add scans, each as soon as it was read.
+
+        Parameters
+        ----------
+        paths : path-like or several
+            Scan files, folders, and DICOM files or folders of any depth. A DICOM file stands for
+            its whole series. Label maps and single slices are left out, see ``anyway``.
+        role : {"train", "test"}
+            What the scans are used for. A scan of a subject that is in the project gets the role
+            of that subject.
+        modality : {"MR", "CT"}, optional
+            Replaces the modality in the header (DICOM) or the one guessed from the values.
+        anyway : bool
+            Whether to add label maps and single slices too. A label map is recognised by its
+            values together with a name such as ``liver_seg``, a folder such as ``labelsTr``, or a
+            scan on the same grid. A scan that only has values like those of a label map is added,
+            with a message.
+        stop : StopFlag, optional
+            Set it to stop between two scans; scans that were added stay.
+
+        Yields
+        ------
+        Event
+            Progress, Message, and last Done with the
+            :class:`~napari_sslseg.core.project.add.AddedScans`.
+        """
+        check_role(role)
+        result = _Result()
+        series: list[Series] = []
+        groups = _group_paths([paths] if isinstance(paths, str | Path) else paths)
+        for number, group in enumerate(groups):
+            yield Progress("places searched", number, len(groups))
+            try:
+                series += whole_series(group)
+            except (SslsegError, OSError) as error:
+                result.problems.append((group[0], describe_error(error)))
+        possible_labels: list[Series] = []
+        for number, item in enumerate(series):
+            if stop is not None and stop.is_set:
+                yield Done(result.frozen(), stopped=True)
+                return
+            yield Progress("scans read", number, len(series))
+            try:
+                name, notes = self._add(item, role, modality, anyway=anyway)
+            except _PossibleLabelsError:
+                possible_labels.append(item)
+            except (_LeftOutError, SslsegError, OSError) as error:
+                result.leave_out(item, error)
+            else:
+                result.added.append(name)
+                yield from map(Message, notes)
+        # Last, since label maps may be listed before the scan that identifies them.
+        owners = LabelOwners(self._folder, self._scans)
+        for item in possible_labels:
+            if stop is not None and stop.is_set:
+                yield Done(result.frozen(), stopped=True)
+                return
+            try:
+                if owners.are_labels(item):
+                    result.leave_out_labels(item, owners.owner(item))
+                    continue
+                name, notes = self._add(item, role, modality, anyway=False, doubt=False)
+            except (_LeftOutError, SslsegError, OSError) as error:
+                result.leave_out(item, error)
+            else:
+                result.added.append(name)
+                yield from map(Message, notes)
+        yield Progress("scans read", len(series), len(series))
+        yield Done(result.frozen())
+
+    def _add(
+        self,
+        series: Series,
+        role: Role,
+        modality: Modality | None,
+        *,
+        anyway: bool,
+        doubt: bool = True,
+    ) -> tuple[str, list[str]]:
+        """Read a scan and add it; return its name and messages for the user.
+
+        With ``doubt`` a series that may be a label map raises an error instead.
+        """
+        doubt = doubt and not anyway
+        if doubt and series.modality in LABEL_MODALITIES:
+            raise _PossibleLabelsError
+        files = files_within(series)
+        # Before the scan is read, so that a change meanwhile is noticed later.
+        stamp = file_stamp(series.path, files)
+        chosen = series if modality is None else replace(series, modality=modality)
+        volume, notes = read_scan(chosen)
+        labels = may_be_labels(series, volume)
+        if doubt and labels:
+            raise _PossibleLabelsError
+        if not anyway and is_single_slice(volume):
+            raise _LeftOutError(
+                f"{series.path} has only one slice; add the file or the series with all slices."
+            )
+        if labels:
+            notes.append(f"{series.path} looks like a label map, not like a scan.")
+        relative, absolute = stored_paths(series.path, self._folder.path)
+        entry = make_part(
+            ScanEntry,
+            name=free_name(series.name, ()),
+            path=relative,
+            absolute=absolute,
+            files=files,
+            series=series.name,
+            frame=series.frame,
+            subject=printable(series.subject, 150),
+            modality=volume.modality,
+            role=role,
+            shape=volume.geometry.display_shape,
+            spacing=volume.spacing,
+            content=content_hash(volume),
+            stamp=stamp or "0" * 32,
+        )
+        new = self._add_entry(entry, series.path)
+        if new.role != role:
+            notes.append(f"{new.name} is for {new.role}, as the other scans of {new.subject} are.")
+        return new.name, notes
+
+    def _add_entry(self, entry: ScanEntry, path: Path) -> ScanEntry:
+        """Add an entry under a free name, with the role of its subject."""
+
+        def change(record: ProjectRecord) -> ProjectRecord:
+            for other in record.scans:
+                if other.content == entry.content:
+                    raise _LeftOutError(
+                        f"{path} is the same scan as {other.name}, which is in the project already."
+                    )
+            taken = {fold_name(scan.name) for scan in record.scans} | self._files.taken_names()
+            roles = (scan.role for scan in record.scans if scan.subject == entry.subject)
+            new = with_changes(
+                entry, name=free_name(entry.name, taken), role=next(roles, entry.role)
+            )
+            return with_changes(record, scans=(*record.scans, new))
+
+        return self._folder.change(change).scans[-1]
 
 
 @dataclass
-class _Found:
-    """What became of the files so far."""
+class _Result:
+    """Result so far, see :class:`AddedScans`."""
 
     added: list[str] = field(default_factory=list)
     problems: list[tuple[Path, str]] = field(default_factory=list)
     labels: list[tuple[Path, str | None]] = field(default_factory=list)
 
     def leave_out(self, series: Series, error: Exception) -> None:
-        told = reason(error) if isinstance(error, SslsegError | OSError) else str(error)
-        self.problems.append((series.path, told))
+        text = describe_error(error) if isinstance(error, OSError) else str(error)
+        self.problems.append((series.path, text))
 
     def leave_out_labels(self, series: Series, owner: str | None) -> None:
-        whose = f"of the scan {owner}" if owner else "of the scan that they belong to"
-        sentence = f"{series.path} holds labels, not a scan; import them as labels {whose}."
+        scan = f"the scan {owner}" if owner else "the scan that they belong to"
+        sentence = f"{series.path} is a label map, not a scan; import it as the labels of {scan}."
         self.problems.append((series.path, sentence))
         self.labels.append((series.path, owner))
 
-    def result(self) -> AddedScans:
+    def frozen(self) -> AddedScans:
         return AddedScans(tuple(self.added), tuple(self.problems), tuple(self.labels))
 
 
-class _DoubtError(Exception):
-    """Perhaps labels: to be told when the scans are known."""
+class _PossibleLabelsError(Exception):
+    """A series that may be a label map, which is decided after all scans were added."""
 
 
 class _LeftOutError(Exception):
-    """A scan that could be read but is not wanted, with the reason."""
+    """A readable series that is not added, with the reason."""
 
 
-def _groups(paths: Iterable[Path]) -> list[list[Path]]:
-    """Paths that are searched together: DICOM files, which may be of one series, and each other."""
+def _group_paths(paths: Iterable[str | Path]) -> list[list[Path]]:
+    """Paths to search together: all DICOM files, which may be of one series, and each other."""
     slices: list[Path] = []
     others: list[Path] = []
-    for path in dict.fromkeys(paths):
+    for path in dict.fromkeys(map(Path, paths)):
         (slices if is_slice(path) else others).append(path)
     return [[path] for path in others] + ([slices] if slices else [])
-
-
-def _add(
-    project: "ProjectScans",
-    series: Series,
-    role: Role,
-    modality: Modality | None,
-    anyway: bool,
-    *,
-    doubt: bool = True,
-) -> tuple[str, list[str]]:
-    """Read a scan and add it; its name, and what is worth knowing about it."""
-    doubt = doubt and not anyway
-    if doubt and series.modality in LABEL_MODALITIES:
-        raise _DoubtError
-    files = files_within(series)
-    mark = stamp(series.path, files)  # Before it is read: what changes meanwhile is told later.
-    volume, notes = read_scan(series if modality is None else replace(series, modality=modality))
-    labels = may_be_labels(series, volume)
-    if doubt and labels:
-        raise _DoubtError
-    if not anyway and is_picture(volume):
-        raise _LeftOutError(
-            f"{series.path} has only one slice; add the file or the series that holds all of them."
-        )
-    if labels:
-        notes.append(f"{series.path} looks like a label map and not like a scan.")
-    relative, absolute = stored_paths(series.path, project.folder)
-    entry = made(
-        ScanEntry,
-        name=free_name(series.name, ()),
-        path=relative,
-        absolute=absolute,
-        files=files,
-        series=series.name,
-        frame=series.frame,
-        subject=printable(series.subject, 150),
-        modality=volume.modality,
-        role=role,
-        shape=volume.geometry.display_shape,
-        spacing=volume.spacing,
-        content=content(volume),
-        stamp=mark or "0" * 32,
-    )
-
-    def change(record: ProjectRecord) -> ProjectRecord:
-        for other in record.scans:
-            if other.content == entry.content:
-                raise _LeftOutError(
-                    f"{series.path} is the same scan as {other.name}, which is in the project "
-                    "already."
-                )
-        new = changed(
-            entry,
-            name=free_name(entry.name, project.taken_names()),
-            role=next((s.role for s in record.scans if s.subject == entry.subject), role),
-        )
-        return changed(record, scans=(*record.scans, new))
-
-    new = project.change(change).scans[-1]
-    if new.role != role:
-        notes.append(f"{new.name} is for {new.role}, as the other scans of {new.subject} are.")
-    return new.name, notes

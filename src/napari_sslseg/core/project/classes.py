@@ -1,33 +1,45 @@
 """The classes of a project: the structures that are labelled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from napari_sslseg.core.common.errors import ProjectError
-from napari_sslseg.core.project.labels import COLOURS, ProjectLabels
+from napari_sslseg.core.common.text import printable
+from napari_sslseg.core.project.folder import ProjectFolder
+from napari_sslseg.core.project.label_files import LabelFiles
+from napari_sslseg.core.project.names import fold_name
 from napari_sslseg.core.project.record import (
     LARGEST_CLASS,
     ProjectClass,
     ProjectRecord,
-    changed,
-    made,
+    make_part,
+    with_changes,
 )
 from napari_sslseg.core.scans.labels import load_labels, save_labels
 
+COLOURS = (
+    "#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c",
+    "#fabebe", "#008080", "#e6beff", "#9a6324", "#fffac8", "#800000", "#aaffc3", "#808000",
+    "#ffd8b1", "#000075", "#ffe119", "#808080",
+)  # fmt: skip
+"""Default colours of classes by their values, distinguishable on grey images."""
 
-class ProjectClasses(ProjectLabels):
-    """The part of a project that knows its classes."""
 
-    @property
-    def classes(self) -> tuple[ProjectClass, ...]:
-        """Classes in the order in which they were added."""
-        return self._record.classes
+class ProjectClasses:
+    """The classes of a project.
 
-    @property
-    def class_names(self) -> dict[int, str]:
-        """Name of each label value, as ``core.save_labels(…, classes=…)`` takes them."""
-        return {item.value: item.name for item in self._record.classes}
+    Parameters
+    ----------
+    folder : ProjectFolder
+        The project.
+    files : LabelFiles
+        Its label files.
+    """
+
+    def __init__(self, folder: ProjectFolder, files: LabelFiles) -> None:
+        self._folder = folder
+        self._files = files
 
     def add_class(
         self, name: str, value: int | None = None, colour: str | None = None
@@ -37,11 +49,11 @@ class ProjectClasses(ProjectLabels):
         Parameters
         ----------
         name : str
-            Its name, which no other class has, also not in capitals.
+            A name that no other class has, regardless of case.
         value : int, optional
-            Its number in the label maps, 1 to 254; the lowest that is free if not given.
+            Value in the label maps, 1 to 254; by default the lowest free one.
         colour : str, optional
-            Such as "#e6194b"; one that suits the value if not given.
+            Such as "#e6194b"; by default one that depends on the value.
         """
 
         def change(record: ProjectRecord) -> ProjectRecord:
@@ -50,19 +62,40 @@ class ProjectClasses(ProjectLabels):
             if value is None and not free:
                 raise ProjectError(f"A project has at most {LARGEST_CLASS} classes; remove one.")
             number = free[0] if value is None else value
-            shown = colour or COLOURS[(number - 1) % len(COLOURS)]
-            new = made(ProjectClass, value=number, name=name.strip(), colour=shown.lower())
-            return changed(record, classes=(*record.classes, new))
+            shown = (colour or _default_colour(number)).lower()
+            new = make_part(ProjectClass, value=number, name=name.strip(), colour=shown)
+            return with_changes(record, classes=(*record.classes, new))
 
-        return self.change(change).classes[-1]
+        return self._folder.change(change).classes[-1]
+
+    def add_missing(self, values: Iterable[int], names: Mapping[int, str]) -> None:
+        """Add a class for each value that has none, with its name if there is one."""
+
+        def change(record: ProjectRecord) -> ProjectRecord:
+            known = {item.value for item in record.classes}
+            taken = {fold_name(item.name) for item in record.classes}
+            new = []
+            for value in sorted(set(values) - known):
+                name = printable(names.get(value, ""), 90).strip()
+                if not name or fold_name(name) in taken:
+                    name = f"{name} {value}" if name else f"class {value}"
+                while fold_name(name) in taken:
+                    name += "'"
+                taken.add(fold_name(name))
+                new.append(
+                    make_part(ProjectClass, value=value, name=name, colour=_default_colour(value))
+                )
+            return with_changes(record, classes=(*record.classes, *new)) if new else record
+
+        self._folder.change(change)
 
     def rename_class(self, value: int, name: str) -> None:
         """Give a class another name."""
-        self._change_class(value, lambda item: changed(item, name=name.strip()))
+        self._change_class(value, lambda item: with_changes(item, name=name.strip()))
 
     def recolour_class(self, value: int, colour: str) -> None:
         """Give a class another colour, such as "#e6194b"."""
-        self._change_class(value, lambda item: changed(item, colour=colour.lower()))
+        self._change_class(value, lambda item: with_changes(item, colour=colour.lower()))
 
     def remove_class(self, value: int, *, erase: bool = False) -> tuple[str, ...]:
         """Remove a class.
@@ -70,10 +103,10 @@ class ProjectClasses(ProjectLabels):
         Parameters
         ----------
         value : int
-            Its number in the label maps.
+            Value in the label maps.
         erase : bool
-            Whether to make background of what is labelled so. The label files as they were are put
-            aside first. Without it the removal is refused if anything is labelled so.
+            Whether to set voxels of the class to background, after the label files were put
+            aside. Without it, removing a class that occurs in labels is refused.
 
         Returns
         -------
@@ -81,47 +114,52 @@ class ProjectClasses(ProjectLabels):
             Names of the scans whose labels were changed.
         """
         removed = self._class(value)
-        holding = [name for name in self.names if self._holds(name, value)]
-        if holding and not erase:
+        names = [scan.name for scan in self._folder.record.scans]
+        with_class = [name for name in names if self._occurs_in(name, value)]
+        if with_class and not erase:
             raise ProjectError(
-                f"The labels of {len(holding)} scans hold the class {removed.name}, such as those "
-                f"of {holding[0]}; keep the class, or have it erased there."
+                f"The class {removed.name} occurs in the labels of {len(with_class)} scans, such "
+                f"as {with_class[0]}; keep the class, or erase it there."
             )
-        for name in holding:
-            with self._labelling:
-                path = self.labels_path(name)
+        for name in with_class:
+            with self._folder.replacing_labels:
+                path = self._files.path(name)
                 found = load_labels(path)
-                self._put_aside(path, move=False)
-                # By its own header, so that a scan that is missing does not matter.
+                self._files.put_aside(path, move=False)
+                # With its own header, so that the scan may be missing.
                 save_labels(np.where(found.data == value, 0, found.data), path, like=found)
-                self._label_times.pop(name, None)
-        self.change(
-            lambda record: changed(
+                self._files.forget_state(name)
+        self._folder.change(
+            lambda record: with_changes(
                 record, classes=tuple(item for item in record.classes if item.value != value)
             )
         )
-        return tuple(holding)
+        return tuple(with_class)
 
-    def _holds(self, name: str, value: int) -> bool:
-        if not self.has_labels(name):
+    def _occurs_in(self, name: str, value: int) -> bool:
+        if not self._files.exists(name):
             return False
-        return bool((load_labels(self.labels_path(name)).data == value).any())
+        return bool((load_labels(self._files.path(name)).data == value).any())
 
     def _class(self, value: int) -> ProjectClass:
-        for item in self._record.classes:
+        for item in self._folder.record.classes:
             if item.value == value:
                 return item
         raise ProjectError(
-            f"The project has no class of the value {value}; choose one that it lists."
+            f"The project has no class with the value {value}; choose one that it lists."
         )
 
-    def _change_class(self, value: int, alter: Callable[[ProjectClass], ProjectClass]) -> None:
+    def _change_class(self, value: int, change: Callable[[ProjectClass], ProjectClass]) -> None:
         self._class(value)
-        self.change(
-            lambda record: changed(
+        self._folder.change(
+            lambda record: with_changes(
                 record,
                 classes=tuple(
-                    alter(item) if item.value == value else item for item in record.classes
+                    change(item) if item.value == value else item for item in record.classes
                 ),
             )
         )
+
+
+def _default_colour(value: int) -> str:
+    return COLOURS[(value - 1) % len(COLOURS)]

@@ -1,4 +1,4 @@
-"""The folder of a project: opened by one process at a time, its record written at each change."""
+"""The folder of a project: the lock of one process, and the record that each change writes."""
 
 import json
 import os
@@ -13,118 +13,135 @@ from napari_sslseg.core.common.atomic import remove_leftovers, write_text
 from napari_sslseg.core.common.errors import ProjectError
 from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.common.safe_json import parse_json
-from napari_sslseg.core.project.record import RECORD, ProjectRecord, changed, dumped, read_record
+from napari_sslseg.core.common.text import printable
+from napari_sslseg.core.project.record import (
+    RECORD,
+    ProjectRecord,
+    ScanEntry,
+    format_record,
+    read_record,
+    with_changes,
+)
 
 LOCK = "project.lock"
 LABELS = "labels"
 ASIDE = "aside"
-"""Folder in that of the labels: those that were replaced, or whose scan was removed."""
+"""Folder within that of the labels, for labels that were replaced or whose scan was removed."""
 
 RUNS = "runs"
 MOST_REMEMBERED = 2**20
-"""Characters of all that a screen asks to be remembered."""
-
-
-def _busy(folder: Path, number: int | None) -> str:
-    where = f"in process {number}" if number else "in this process"
-    return f"The project {folder} is open already, {where}; close it there first."
+"""Characters of all values that the window remembers in a project."""
 
 
 class ProjectFolder:
-    """An open project folder; see :class:`~napari_sslseg.core.project.project.Project`.
+    """Folder, lock and record of an open project, shared by its parts.
 
-    Methods may be called from any thread. Each change is on disk when its method returns.
+    Methods may be called from any thread. A change is on disk when its method returns.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    changing : RLock
+        Held while the record is changed.
+    replacing_labels : RLock
+        Held while a label file is replaced; acquired before ``changing``, never after.
     """
 
-    def __init__(self, folder: Path, held: ExitStack, record: ProjectRecord, text: str) -> None:
-        self.folder = folder
-        self._held = held
+    def __init__(self, path: Path, resources: ExitStack, record: ProjectRecord, text: str) -> None:
+        self.path = path
+        self.changing = threading.RLock()
+        self.replacing_labels = threading.RLock()
+        self._resources = resources
         self._record = record
         self._text = text
-        self._written = (folder / RECORD).stat()
-        self._changing = threading.RLock()
+        self._written = (path / RECORD).stat()
         self._closed = False
 
     @classmethod
-    def create(cls, folder: str | Path) -> Self:
-        """Make a project folder and open it.
-
-        Parameters
-        ----------
-        folder : path-like
-            A new folder, or one that holds no project yet.
-
-        Raises
-        ------
-        ProjectError
-            If it holds a project already.
-        StorageError
-            If the folder cannot be written.
-        """
-        folder = Path(os.path.abspath(folder))
-        with ExitStack() as held:
-            held.enter_context(run_lock(folder, LOCK, _busy))
-            if (folder / RECORD).exists() or (folder / RECORD).is_symlink():
+    def create(cls, path: str | Path) -> Self:
+        """Create a project folder and lock it; see ``Project.create``."""
+        path = Path(os.path.abspath(path))
+        with ExitStack() as resources:
+            resources.enter_context(run_lock(path, LOCK, _busy_message))
+            if (path / RECORD).exists() or (path / RECORD).is_symlink():
                 raise ProjectError(
-                    f"{folder} holds a project already; open it, or choose another folder."
+                    f"{path} is a project already; open it, or choose another folder."
                 )
-            _check_inner(folder)
-            text = dumped(ProjectRecord(created=datetime.now().isoformat(timespec="seconds")))
-            write_text(folder / RECORD, text)
-            return cls(folder, held.pop_all(), *read_record(folder))
+            _check_inner_folders(path)
+            created = datetime.now().isoformat(timespec="seconds")
+            write_text(path / RECORD, format_record(ProjectRecord(created=created)))
+            return cls(path, resources.pop_all(), *read_record(path))
 
     @classmethod
-    def open(cls, folder: str | Path) -> Self:
-        """Open a project folder; no scan is read.
-
-        Raises
-        ------
-        ProjectError
-            If there is none, or its record is damaged, or written by a newer version. The record
-            is left as it is.
-        StorageError
-            If another process has it open, with its number; or the folder cannot be written.
-        """
-        folder = Path(os.path.abspath(folder))
-        read_record(folder)  # Before anything is written there.
-        with ExitStack() as held:
-            held.enter_context(run_lock(folder, LOCK, _busy))
-            _check_inner(folder)
-            record, text = read_record(folder)  # As whoever had it open left it.
-            # No more than that: it may be a folder in which others keep things, too.
-            remove_leftovers(folder, f".{Path(RECORD).stem}-*.json", folders=False)
-            for labels in (folder / LABELS, folder / LABELS / ASIDE):
+    def open(cls, path: str | Path) -> Self:
+        """Lock and read a project folder; see ``Project.open``."""
+        path = Path(os.path.abspath(path))
+        read_record(path)  # Refuses other folders before anything is written to them.
+        with ExitStack() as resources:
+            resources.enter_context(run_lock(path, LOCK, _busy_message))
+            _check_inner_folders(path)
+            record, text = read_record(path)  # Another process may have changed it until now.
+            # No other temporary files, since users may keep other files in the folder.
+            remove_leftovers(path, f".{Path(RECORD).stem}-*.json", folders=False)
+            for labels in (path / LABELS, path / LABELS / ASIDE):
                 remove_leftovers(labels, ".*.nii.gz", folders=False)
-            return cls(folder, held.pop_all(), record, text)
+            return cls(path, resources.pop_all(), record, text)
 
     def close(self) -> None:
-        """Let others open the project; all was saved before."""
-        self._closed = True
-        self._held.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self.folder)!r}, {len(self._record.scans)} scans)"
+        """Release the lock, after a label file that is being replaced is written."""
+        with self.replacing_labels:
+            self._closed = True
+            self._resources.close()
 
     @property
     def record(self) -> ProjectRecord:
-        """All that stands in ``project.json``; it never changes, a change makes another one."""
+        """Contents of ``project.json``. The object never changes; a change replaces it."""
         return self._record
 
+    def entry(self, name: str) -> ScanEntry:
+        """What the record says about a scan; its files are not read."""
+        for scan in self._record.scans:
+            if scan.name == name:
+                return scan
+        raise ProjectError(
+            f"The project {self.path} has no scan named {printable(name, 100)}; choose one that "
+            "it lists."
+        )
+
+    def change(self, change: Callable[[ProjectRecord], ProjectRecord]) -> ProjectRecord:
+        """Replace the record, on disk first, and return the new one."""
+        with self.changing:
+            new = change(self._record)
+            if new == self._record:
+                return new
+            self.check_unchanged()
+            text = format_record(new)
+            write_text(self.path / RECORD, text)
+            self._record, self._text = new, text
+            self._written = (self.path / RECORD).stat()
+            return new
+
+    def change_entry(self, name: str, **changes: Any) -> ScanEntry:
+        """Change the entry of a scan in the record, and return the new one."""
+
+        def change(record: ProjectRecord) -> ProjectRecord:
+            entry = self.entry(name)
+            scans = (with_changes(s, **changes) if s is entry else s for s in record.scans)
+            return with_changes(record, scans=tuple(scans))
+
+        self.change(change)
+        return self.entry(name)
+
     def remember(self, key: str, value: Any) -> None:
-        """Keep something of the screen, such as the chosen network.
+        """Keep a value for the window, such as the chosen network.
 
         Parameters
         ----------
         key : str
-            Its name.
+            Name of the value.
         value : Any
-            Whatever JSON can hold; None forgets it.
+            Whatever JSON can represent; None removes the value.
         """
         try:
             text = json.dumps({"screen": {key: value}}, allow_nan=False)
@@ -133,7 +150,7 @@ class ProjectFolder:
                 raise ValueError("it is too large")
         except (TypeError, ValueError, RecursionError, KeyError) as error:
             raise ProjectError(
-                f"The project cannot remember {key!r} ({error}); keep it elsewhere."
+                f"The project cannot store {key!r} ({error}); store it elsewhere."
             ) from error
 
         def change(record: ProjectRecord) -> ProjectRecord:
@@ -141,42 +158,31 @@ class ProjectFolder:
             if kept is not None:
                 screen[key] = kept
             if len(json.dumps(screen)) > MOST_REMEMBERED:
-                raise ProjectError(f"The project remembers too much to add {key!r}; forget some.")
-            return changed(record, screen=screen)
+                raise ProjectError(
+                    f"The project stores too many values to add {key!r}; remove some."
+                )
+            return with_changes(record, screen=screen)
 
         self.change(change)
 
     def recall(self, key: str, default: Any = None) -> Any:
-        """What was remembered by this name.
+        """Return a value that :meth:`remember` kept.
 
         Parameters
         ----------
         key : str
-            Its name.
+            Name of the value.
         default : Any
-            Given if nothing was, or what is no value of this kind: others may have written it.
+            Returned if there is no value, or one of another type, which another program wrote.
         """
         found = self._record.screen.get(key, default)
         return found if default is None or isinstance(found, type(default)) else default
 
-    def change(self, change: Callable[[ProjectRecord], ProjectRecord]) -> ProjectRecord:
-        """Replace the record, on disk first; the new one."""
-        with self._changing:
-            new = change(self._record)
-            if new == self._record:
-                return new
-            self._check_there()
-            text = dumped(new)
-            write_text(self.folder / RECORD, text)
-            self._record, self._text = new, text
-            self._written = (self.folder / RECORD).stat()
-            return new
-
-    def _check_there(self) -> None:
-        """Refuse to write where the project is gone, closed, or changed by somebody else."""
+    def check_unchanged(self) -> None:
+        """Refuse to write to a project that was closed, moved, or changed by another program."""
         if self._closed:
-            raise ProjectError(f"The project {self.folder} is closed; open it again.")
-        path = self.folder / RECORD
+            raise ProjectError(f"The project {self.path} is closed; open it again.")
+        path = self.path / RECORD
         try:
             now = path.stat()
             same = (now.st_size, now.st_mtime_ns) == (
@@ -185,22 +191,27 @@ class ProjectFolder:
             ) or path.read_bytes() == self._text.encode()
         except OSError as error:
             raise ProjectError(
-                f"{path} is gone ({error.strerror or error}), so nothing was saved; put the folder "
-                "back, or open it where it lies now."
+                f"{path} is missing ({error.strerror or error}), so nothing was saved; put the "
+                "folder back, or open it where it is now."
             ) from error
         if not same:
             raise ProjectError(
-                f"{path} was changed by another program while the project was open, and is left "
-                "as it is; close the project and open it again."
+                f"{path} was changed by another program while the project was open, and was not "
+                "overwritten; close the project and open it again."
             )
-        _check_inner(self.folder)
+        _check_inner_folders(self.path)
 
 
-def _check_inner(folder: Path) -> None:
-    """Refuse folders of labels and runs that lead out of the project."""
-    root = folder.resolve()
-    for inner in (folder / LABELS, folder / LABELS / ASIDE, folder / RUNS):
+def _busy_message(folder: Path, process: int | None) -> str:
+    where = f"in process {process}" if process else "in this process"
+    return f"The project {folder} is already open {where}; close it there first."
+
+
+def _check_inner_folders(path: Path) -> None:
+    """Refuse folders of labels and runs that are links to outside the project."""
+    root = path.resolve()
+    for inner in (path / LABELS, path / LABELS / ASIDE, path / RUNS):
         if inner.is_symlink() and not inner.resolve().is_relative_to(root):
             raise ProjectError(
-                f"{inner} is a link that leads out of the project; put the folder itself there."
+                f"{inner} is a link to outside the project; put the folder itself there."
             )

@@ -1,4 +1,4 @@
-"""Names of scans in a project: each is also the name of a file, on every system."""
+"""Names of scans in a project. Each is also the name of a file, on every operating system."""
 
 import re
 import unicodedata
@@ -8,18 +8,18 @@ LONGEST_NAME = 100
 """Characters of a name."""
 
 _MOST_BYTES = 200
-# What Windows forbids in the name of a file, and what steers a terminal.
+# Characters that Windows forbids in file names, and control characters.
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can be the name of a scan, and so of a file."""
+    """Whether a text can be the name of a scan and thus of a file."""
     return text == safe_name(text)
 
 
 def safe_name(text: str) -> str:
-    """Make a name of a file of any text.
+    """Replace what a file name cannot contain.
 
     Examples
     --------
@@ -29,7 +29,7 @@ def safe_name(text: str) -> str:
     'liver_01'
     """
     plain = unicodedata.normalize("NFC", text)
-    plain = "".join("_" if unicodedata.category(sign)[0] == "C" else sign for sign in plain)
+    plain = "".join("_" if unicodedata.category(char)[0] == "C" else char for char in plain)
     plain = _FORBIDDEN.sub("_", plain)[:LONGEST_NAME].lstrip(". ")
     while len(plain.encode()) > _MOST_BYTES:
         plain = plain[:-1]
@@ -39,13 +39,13 @@ def safe_name(text: str) -> str:
     return plain or "scan"
 
 
-def folded(name: str) -> str:
-    """The same for names that some file systems cannot tell apart."""
+def fold_name(name: str) -> str:
+    """A form that is equal for names that some file systems do not distinguish."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def free_name(wanted: str, taken: Container[str]) -> str:
-    """Make a name of a file that is not ``taken``, in which names are folded.
+    """Make a file name that is not ``taken``, a container of names from :func:`fold_name`.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def free_name(wanted: str, taken: Container[str]) -> str:
     """
     name = wanted = safe_name(wanted)
     number = 1
-    while folded(name) in taken:
+    while fold_name(name) in taken:
         number += 1
         ending = f"_{number}"
         name = safe_name(wanted[: LONGEST_NAME - len(ending)].rstrip(". ")) + ending

@@ -1,4 +1,4 @@
-"""Projects that were opened lately, in the configuration folder of the user."""
+"""The list of recent projects, in the configuration folder of the user."""
 
 import json
 from pathlib import Path
@@ -19,14 +19,14 @@ def recent_file() -> Path:
 
 
 def recent_projects(file: str | Path | None = None) -> list[Path]:
-    """Folders of the projects that were opened lately, the latest first.
+    """Folders of recent projects, the latest first.
 
-    Those that are gone are left out. A list that is missing or damaged is empty.
+    Missing projects are left out. A missing or damaged list is empty.
 
     Parameters
     ----------
     file : path-like, optional
-        File of the list; that of the user if not given.
+        File of the list; by default that of the user.
     """
     return [folder for folder in _listed(file) if _is_project(folder)][:MOST_RECENT]
 
@@ -40,7 +40,7 @@ def remember_project(folder: str | Path, file: str | Path | None = None) -> None
         If the list cannot be written.
     """
     own = Path(folder).absolute()
-    # Those that are not there now may be on a disk that comes back.
+    # Missing projects are kept, since they may be on a disk that is connected later.
     folders = [own, *(other for other in _listed(file) if other != own)][:MOST_RECENT]
     text = json.dumps([str(path) for path in folders], indent=1)
     write_text(Path(file) if file is not None else recent_file(), text)
@@ -60,5 +60,5 @@ def _listed(file: str | Path | None) -> list[Path]:
 def _is_project(folder: Path) -> bool:
     try:
         return (folder / RECORD).is_file()
-    except OSError:  # A disk that is asleep, a name that is too long.
+    except OSError:  # Such as a network error, or a name that is too long.
         return False

@@ -1,4 +1,4 @@
-"""Where the scans of a project lie, whether they are there, and whether they are the same still."""
+"""Files of the scans of a project: their paths, and whether they were changed."""
 
 import hashlib
 import os
@@ -17,13 +17,13 @@ from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Volume, load_volume
 
 _HEADERS = (".hdr", ".hdr.gz", ".mhd", ".nhdr")
-"""Of files whose values lie in another one beside them, of the same name."""
+"""Suffixes of headers whose voxels are in another file of the same name in the folder."""
 
 
 def stored_paths(path: Path, project: Path) -> tuple[str, str]:
-    """Path as a project keeps it, and absolute.
+    """Path as a project stores it, and absolute path.
 
-    Relative if it lies in the project or beside it, so that both can move together.
+    Relative if the file is in the folder around the project, so that both can be moved together.
     """
     absolute = Path(os.path.abspath(path))
     if absolute.is_relative_to(project.parent):
@@ -31,11 +31,11 @@ def stored_paths(path: Path, project: Path) -> tuple[str, str]:
     return absolute.as_posix(), absolute.as_posix()
 
 
-def found_path(entry: ScanEntry, project: Path) -> Path:
-    """Where a scan lies now: as seen from the project, or else where it was."""
+def find_path(entry: ScanEntry, project: Path) -> Path:
+    """Where a scan is now: relative to the project, or else at its absolute path."""
     here = Path(os.path.abspath(project / entry.path))
     there = Path(entry.absolute)
-    # Those of os take a path from a stranger, whatever it is; those of pathlib may raise.
+    # The functions of os accept any path of an untrusted file; those of pathlib may raise.
     return there if os.path.exists(there) and not os.path.exists(here) else here
 
 
@@ -47,21 +47,21 @@ def source_files(path: Path, files: Sequence[str]) -> list[Path]:
     path : Path
         The file, or the folder.
     files : sequence of str
-        Those in the folder.
+        Files in the folder.
     """
     if files:
         return [path / file for file in files]
     if not path.name.lower().endswith(_HEADERS):
         return [path]
     stem = path.name.split(".")[0] + "."
-    beside = [file for file in path.parent.iterdir() if file.name.startswith(stem)]
-    return sorted({path, *beside})
+    siblings = [file for file in path.parent.iterdir() if file.name.startswith(stem)]
+    return sorted({path, *siblings})
 
 
-def stamp(path: Path, files: Sequence[str]) -> str | None:
+def file_stamp(path: Path, files: Sequence[str]) -> str | None:
     """Hash of names, sizes and times of the files of a scan; None if one is missing.
 
-    It takes no look into them, so that a project with many scans is looked through in no time.
+    The files are not read, so that a project with many scans is checked quickly.
     """
     total = hashlib.blake2b(digest_size=16)
     try:
@@ -70,13 +70,13 @@ def stamp(path: Path, files: Sequence[str]) -> str | None:
             if not S_ISREG(status.st_mode):
                 return None
             total.update(f"{file.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-    except (OSError, ValueError):  # ValueError: no name of a file at all.
+    except (OSError, ValueError):  # ValueError: not a file name.
         return None
     return total.hexdigest()
 
 
 def files_within(series: Series) -> tuple[str, ...]:
-    """Files of a series, as seen from its folder; none if it is a file."""
+    """Files of a series, relative to its folder; empty if the series is one file."""
     if not series.path.is_dir():
         return ()
     folder = os.path.abspath(series.path)
@@ -84,12 +84,12 @@ def files_within(series: Series) -> tuple[str, ...]:
 
 
 def find_series(entry: ScanEntry, path: Path) -> Series:
-    """The series of an entry at a path, under its name and with its subject and modality.
+    """The series of an entry at a path, with the name, subject and modality of the entry.
 
     Raises
     ------
     SslsegError
-        If it is not there, or cannot be used.
+        If the series is missing or cannot be used.
     """
     found = [
         item
@@ -100,20 +100,15 @@ def find_series(entry: ScanEntry, path: Path) -> Series:
         found = [item for item in found if item.name == entry.series]
     if len(found) != 1:
         raise DataError(
-            f"{printable(path, 300)} does not hold the volume {printable(entry.series, 100)} any "
-            "more; put the file back."
+            f"{printable(path, 300)} no longer has the volume {printable(entry.series, 100)}; put "
+            "the file back."
         )
     found[0].opened()
-    return as_entry(found[0], entry)
-
-
-def as_entry(series: Series, entry: ScanEntry) -> Series:
-    """A series under the name that it has in a project, with its subject and modality."""
-    return replace(series, name=entry.name, subject=entry.subject, modality=entry.modality)
+    return replace(found[0], name=entry.name, subject=entry.subject, modality=entry.modality)
 
 
 def read_scan(series: Series) -> tuple[Volume, list[str]]:
-    """Load a scan; what is worth knowing about it comes back rather than as warnings."""
+    """Load a scan; its warnings are returned as texts."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         volume = load_volume(series)
@@ -121,12 +116,12 @@ def read_scan(series: Series) -> tuple[Volume, list[str]]:
     return volume, notes
 
 
-def content(volume: Volume) -> str:
-    """Hash of the values of a scan and of their place, as runs record it."""
+def content_hash(volume: Volume) -> str:
+    """Hash of values and geometry of a scan, as in the record of a run."""
     return LoadedScan(volume).digests()[0]
 
 
-def reason(error: SslsegError | OSError) -> str:
+def describe_error(error: SslsegError | OSError) -> str:
     """Why a file cannot be read, in one sentence."""
     if isinstance(error, OSError):
         return f"{error.filename or 'It'} cannot be read: {error.strerror or error}."

@@ -75,9 +75,9 @@ def refuse_scans(project: "Project", files: Iterable[Path]) -> None:
 
 
 def _files(project: "Project", entry: "ScanEntry") -> list[Path]:
-    from napari_sslseg.core.project.sources import found_path
+    from napari_sslseg.core.project.sources import find_path
 
-    path = found_path(entry, project.folder)
+    path = find_path(entry, project.folder)
     return [path / file for file in entry.files] if entry.files else [path]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import ProjectError
 from napari_sslseg.core.common.events import Done, Event, PauseFlag, StopFlag
-from napari_sslseg.core.project.names import folded
+from napari_sslseg.core.project.names import fold_name
 from napari_sslseg.gui.model.jobs import Job, Outcome
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ def add_class(session: "Session") -> int | None:
     project = session.project
     if project is None:
         return None
-    taken = {folded(item.name) for item in project.classes}
+    taken = {fold_name(item.name) for item in project.classes}
     number = len(project.classes) + 1
-    while folded(f"structure {number}") in taken:
+    while fold_name(f"structure {number}") in taken:
         number += 1
     made: list[int] = []
     session.attempt(lambda: made.append(project.add_class(f"structure {number}").value))

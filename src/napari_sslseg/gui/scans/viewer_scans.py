@@ -74,9 +74,9 @@ class ViewerScans:
         project = self.session.project
         if project is None:
             return set()
-        from napari_sslseg.core.project.sources import found_path
+        from napari_sslseg.core.project.sources import find_path
 
-        places = ((entry, found_path(entry, project.folder)) for entry in project.record.scans)
+        places = ((entry, find_path(entry, project.folder)) for entry in project.record.scans)
         return {
             os.path.abspath(path / entry.files[0] if entry.files else path)
             for entry, path in places
