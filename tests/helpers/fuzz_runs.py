@@ -19,7 +19,7 @@ from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.results.predict import load_segmenter
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
-from napari_sslseg.core.stages.init_from import load_start, settled
+from napari_sslseg.core.stages.init_from import load_start, resolve_settings
 
 ROOM = 3 * 2**29
 NASTY = [
@@ -131,7 +131,7 @@ def open_run(folder, volume):
         run.task()
         settings = run.settings(PretrainSettings)
     again = type(settings)(training=settings.training)
-    taken = settled(again, run, volume, "MR")
+    taken = resolve_settings(again, run, volume, "MR")
     from napari_sslseg.core.networks.build import make_network
 
     channels = taken.preprocessing.channels

@@ -30,7 +30,7 @@ from napari_sslseg.core.settings.networks import DynUNet2dNetwork, DynUNet3dNetw
 from napari_sslseg.core.settings.stages import FinetuneSettings
 from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.stages.finetune import finetune
-from napari_sslseg.core.stages.init_from import load_start, settled
+from napari_sslseg.core.stages.init_from import load_start, resolve_settings
 
 WIDTHS = (8, 16, 32, 48)
 TINY = Network.preset("tiny")
@@ -74,7 +74,7 @@ def test_an_imported_dynunet_starts_a_network_with_its_features(tmp_path):
     torch.save({"state_dict": theirs.state_dict(), "epoch": 3}, tmp_path / "theirs.pt")
     settings = DynUNet2dNetwork(widths=WIDTHS)
     run = import_weights(tmp_path / "theirs.pt", network=settings, out=tmp_path / "run")
-    taken = settled(FinetuneSettings(), run, None, "MR")
+    taken = resolve_settings(FinetuneSettings(), run, None, "MR")
     assert taken.network == settings
     ours = make_network(settings, 1, 5).eval()
     list(load_start(run, ours, "encoder+decoder"))

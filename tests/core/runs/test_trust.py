@@ -32,7 +32,7 @@ from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.stages.finetune import finetune
-from napari_sslseg.core.stages.init_from import settled
+from napari_sslseg.core.stages.init_from import resolve_settings
 from napari_sslseg.core.stages.pretrain import pretrain
 from paths import HELPERS
 
@@ -163,7 +163,7 @@ def test_settings_that_ask_for_the_impossible(run, changes, reason):
 def test_a_start_of_the_wrong_size_is_refused(run):
     change_settings(run, network={"kind": "unet2d", "widths": [2048] * 5})
     with pytest.raises(CheckpointError, match="million parameters"):
-        settled(FinetuneSettings(), Run.open(run), None, "MR")
+        resolve_settings(FinetuneSettings(), Run.open(run), None, "MR")
 
 
 def test_a_start_whose_encoder_is_another_is_refused(run):
@@ -172,7 +172,7 @@ def test_a_start_whose_encoder_is_another_is_refused(run):
     weights["encoder.levels.9.conv.weight"] = torch.zeros(3)
     save_file(weights, path)
     with pytest.raises(CheckpointError, match=r"levels\.9"):
-        settled(FinetuneSettings(), Run.open(run), None, "MR")
+        resolve_settings(FinetuneSettings(), Run.open(run), None, "MR")
 
 
 def test_no_path_is_read_from_a_record(run, tmp_path):

@@ -26,8 +26,8 @@ from napari_sslseg.core.segmentation.self_training import (
     told,
     told_loss,
 )
-from napari_sslseg.core.segmentation.unlabelled import unlabelled_scans, without_copies
-from napari_sslseg.core.training.weight_average import Averaged
+from napari_sslseg.core.segmentation.unlabelled import remove_copies, unlabelled_scans
+from napari_sslseg.core.training.weight_average import AveragedNetwork
 
 
 def logits(*shares):
@@ -152,8 +152,8 @@ class TestPseudoLabels:
         )
 
     def labels_of(self, store, network, rounds=(1,), **values):
-        teacher = Averaged(network, network, 0.5, rounds)
-        teacher.follow()
+        teacher = AveragedNetwork(network, network, 0.5, rounds)
+        teacher.update()
         asked = settings(self_training=core.SelfTraining(threshold=0.0, **values))
         return teacher, PseudoLabels(store, teacher, asked, torch.device("cpu"))
 
@@ -188,9 +188,9 @@ class TestPseudoLabels:
         with torch.no_grad():
             network.weight.neg_()
             network.bias.neg_()
-        teacher.follow()
+        teacher.update()
         assert torch.equal(labels_of(np.arange(10, 20)), before)
-        teacher.follow()
+        teacher.update()
         assert teacher.round == 2
         assert not torch.equal(labels_of(np.arange(10, 20)), before)
 
@@ -200,12 +200,12 @@ class TestAveraged:
         network = nn.Linear(1, 1, bias=False)
         with torch.no_grad():
             network.weight.fill_(0.0)
-        averaged = Averaged(network, network, 0.5)
+        averaged = AveragedNetwork(network, network, 0.5)
         expected = 0.0
         for step, weight in enumerate((10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)):
             with torch.no_grad():
                 network.weight.fill_(weight)
-            averaged.follow()
+            averaged.update()
             decay = min(0.5, (1 + step) / (10 + step))
             expected = decay * expected + (1 - decay) * weight
             assert averaged.average.weight.item() == pytest.approx(expected)
@@ -213,12 +213,12 @@ class TestAveraged:
 
     def test_learns_as_the_network_and_is_evaluated_as_the_average(self):
         network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-        averaged = Averaged(network, network, 0.9).train()
+        averaged = AveragedNetwork(network, network, 0.9).train()
         inputs = torch.randn(8, 2)
         with torch.no_grad():
             network[0].weight.add_(1.0)
         assert torch.equal(averaged(inputs), network(inputs))
-        averaged.follow()
+        averaged.update()
         assert torch.equal(averaged.average[1].running_mean, network[1].running_mean)
         averaged.eval()
         assert torch.equal(averaged(inputs), averaged.average(inputs))
@@ -227,7 +227,7 @@ class TestAveraged:
 
     def test_its_average_gets_no_gradients(self):
         network = nn.Linear(2, 2)
-        averaged = Averaged(network, network, 0.9)
+        averaged = AveragedNetwork(network, network, 0.9)
         averaged(torch.ones(1, 2)).sum().backward()
         assert network.weight.grad is not None
         assert all(weight.grad is None for weight in averaged.average.parameters())
@@ -345,10 +345,10 @@ def test_copies_in_another_type_and_order_are_copies(folders):
     values = turned.get_fdata(dtype=np.float64)
     nib.save(nib.Nifti1Image(values, turned.affine), every / "again.nii")
     labelled = core.pair_scans(own / "images", own / "labels")
-    left, copies = without_copies(unlabelled_scans(every, labelled, ()), labelled)
+    left, copies = remove_copies(unlabelled_scans(every, labelled, ()), labelled)
     assert [scan.name for scan in left] == ["p1", "p2"]
     assert copies == ["again", "p0"]
-    assert without_copies(left, labelled) == (left, [])
+    assert remove_copies(left, labelled) == (left, [])
 
 
 def test_label_maps_are_not_learnt_from_as_scans(tmp_path, folders):

@@ -10,7 +10,7 @@ from napari_sslseg import core
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, StorageError
 from napari_sslseg.core.common.events import Message, Step, StopFlag
 from napari_sslseg.core.scans.volume import Volume
-from napari_sslseg.core.stages.multi_plan import Plan
+from napari_sslseg.core.stages.multi_plan import StagePlan
 from napari_sslseg.core.stages.multi_stage import StagedRun
 from training_process import scan
 
@@ -140,7 +140,7 @@ class TestOverwriting:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(StagedRun, "_clear", killed)
+            patch.setattr(StagedRun, "_remove_older", killed)
             with pytest.raises(KeyboardInterrupt):
                 list(begun(out, 7, overwrite=True))
         assert (out / "run.json").is_file()
@@ -243,7 +243,7 @@ def test_a_first_stage_that_changed_is_refused(out, whole):
     shutil.rmtree(out / "first-stage")
     shutil.copytree(whole / "7" / "first-stage", out / "first-stage")
     before = contents(out)
-    with pytest.raises(CheckpointError, match="first-stage have changed since"):
+    with pytest.raises(CheckpointError, match="first-stage changed after"):
         resumed(out)
     assert contents(out) == before
 
@@ -260,7 +260,7 @@ def test_threads_are_kept_in_all_stages(out, words):
 @pytest.mark.parametrize("words", ["Stage 1 of 2", "Stage 2 of 2"])
 def test_later_scans_are_left_out_and_lost_ones_named(whole, out, words):
     ended(begun(out), words)
-    with pytest.raises(CheckpointError, match=r"scan case2, from which .* is not among"):
+    with pytest.raises(CheckpointError, match=r"scan case2, .* is not among"):
         resumed(out, [SCANS[0], SCANS[2]])
     resumed(out, [scan(5)[0], *reversed(SCANS)])
     assert same(whole / "0", out)
@@ -294,10 +294,10 @@ class TestStart:
         ended(begun(out, init=start), "Stage 1 of 2")
         moved = tmp_path / "moved"
         shutil.move(start.folder, moved)
-        with pytest.raises(CheckpointError, match=r"start.*say with --init where it is"):
+        with pytest.raises(CheckpointError, match=r"start.*--init"):
             resumed(out)
         plain(start.folder).weights.write_bytes(b"other")
-        with pytest.raises(CheckpointError, match=r"weights of .* have changed"):
+        with pytest.raises(CheckpointError, match=r"weights of .* changed"):
             resumed(out)
         assert record(resumed(out, init=moved).folder / "first-stage")["init"] == "moved"
 
@@ -331,7 +331,7 @@ DAMAGES = {
     "steps": (changed(["preset", "stages", 0, "settings", "training", "steps"], 10**12), "steps"),
     "start": (
         lambda plan: plan.update(kind=None, start={"folder": "a\x00b", "weights": ""}),
-        "is no name",
+        "start is not a name",
     ),
     "network": (
         changed(["preset", "network", "widths"], [4096, 4096, 4096, 4096, 4096]), "preset.network"
@@ -365,7 +365,7 @@ def test_a_plan_that_is_no_plan(out, text):
 
 def test_the_plan_comes_back_from_its_file(whole):
     text = (whole / "0" / PLAN).read_text()
-    plan = Plan.model_validate(json.loads(text))
+    plan = StagePlan.model_validate(json.loads(text))
     assert plan.preset == preset(0)
     assert plan.scans == [volume.name for volume in SCANS]
     assert plan.model_dump_json(indent=1) == text

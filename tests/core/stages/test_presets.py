@@ -334,8 +334,8 @@ class TestTwoStages:
     def events(self, monkeypatch, tmp_path, stop_first=False):
         calls = []
 
-        def fake(session, scans, task, settings):
-            calls.append({"out": session.out, "init": session.init, "settings": settings})
+        def fake(context, scans, task, settings):
+            calls.append({"out": context.out, "init": context.init, "settings": settings})
             yield Message(f"task {task.kind}")
             record = {"kind": "pretrain", "settings": settings.model_dump(mode="json")}
             yield Done(core.Run(Path(f"run {len(calls)}"), record), stopped=stop_first)

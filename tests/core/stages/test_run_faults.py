@@ -169,7 +169,7 @@ class TestGoingOn:
     @pytest.mark.parametrize("kind", KINDS)
     def test_a_missing_scan_is_named(self, tmp_path, kind):
         stopped(kind, tmp_path)
-        with pytest.raises(CheckpointError, match=r"case3, from which .* is not among"):
+        with pytest.raises(CheckpointError, match=r"case3, .* is not among"):
             list(events(kind, tmp_path, resume=True, seeds=(1, 2, 4, 5)))
 
     def test_a_changed_scan_is_named(self, tmp_path):
@@ -533,7 +533,7 @@ def test_ranges_of_no_scan_are_refused(text):
 def test_no_other_machine_is_asked_for_the_start(tmp_path, monkeypatch, folder):
     record = {"init": "run", "start": {"folder": folder, "weights": "0"}}
     monkeypatch.setattr(Run, "open", None)  # It is not even looked for.
-    with pytest.raises(CheckpointError, match=r"on another machine.*say with --init"):
+    with pytest.raises(CheckpointError, match=r"on another machine.*--init"):
         recorded_start(Run(tmp_path, record), None)
 
 

@@ -23,7 +23,7 @@ from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.training.job import Job
-from napari_sslseg.core.training.layer_plans import planned, sawtooth
+from napari_sslseg.core.training.layer_plans import make_layer_plan, sawtooth
 from napari_sslseg.core.training.sampler import shuffled_batches
 from napari_sslseg.core.training.schedules import Schedule, learning_rate_factor, make_optimizer
 from napari_sslseg.core.training.train import train
@@ -47,7 +47,7 @@ def plan_of(strategy, model, network=NETWORK, steps=STEPS, **fields):
         strategy=strategy, network=network, training=core.Training(steps=steps), **fields
     )
     return return_value(
-        planned(settings, model, {"transfer": {"copied": list(model.state_dict())}})
+        make_layer_plan(settings, model, {"transfer": {"copied": list(model.state_dict())}})
     )
 
 

@@ -204,11 +204,12 @@ def _pretrain_by_options(
 ) -> Iterator[Event]:
     """Pretrain by options and defaults, from scratch or from a run."""
     from napari_sslseg.core.common.frozen import make_settings
+    from napari_sslseg.core.samples.build import sample_size
     from napari_sslseg.core.scans.sources import without_labels
     from napari_sslseg.core.settings.pretext.registry import make_task
     from napari_sslseg.core.settings.stages import PretrainSettings
-    from napari_sslseg.core.stages.init_from import settled
-    from napari_sslseg.core.stages.pretrain import iter_pretrain, sample_size
+    from napari_sslseg.core.stages.init_from import resolve_settings
+    from napari_sslseg.core.stages.pretrain import iter_pretrain
 
     start: Run | None = common["init"]
     scan, modality = without_labels(scans[0]), common["modality"]
@@ -218,7 +219,7 @@ def _pretrain_by_options(
         **given(middle_share=middle_share),
     )
     # The default size of the patches depends on the network's input.
-    known = settled(settings, start, scan, modality)
+    known = resolve_settings(settings, start, scan, modality)
     preprocessing: Any = known.preprocessing
     pretext = make_task(
         task, sample_size(scans, preprocessing), stride=known.network.stride, **task_options

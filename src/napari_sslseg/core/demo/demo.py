@@ -23,6 +23,7 @@ from napari_sslseg.core.results.evaluate import evaluate, summarize
 from napari_sslseg.core.results.predict import load_segmenter, predict
 from napari_sslseg.core.results.scores import Evaluation
 from napari_sslseg.core.runs.run import Run
+from napari_sslseg.core.samples.build import sample_size
 from napari_sslseg.core.scans.find import find_scans
 from napari_sslseg.core.scans.labelled import (
     LabelledScan,
@@ -36,7 +37,7 @@ from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.settings.self_training import self_trained
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.stages.finetune import iter_finetune
-from napari_sslseg.core.stages.pretrain import iter_pretrain, sample_size
+from napari_sslseg.core.stages.pretrain import iter_pretrain
 from napari_sslseg.core.stages.split import hold_out
 
 ARMS = ("scratch", "pretrained", "self-trained")

@@ -1,16 +1,20 @@
 """Scans into the samples that a network learns from: slices, or crops of volumes."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from napari_sslseg.core.common.compute.distributed import first_then_others
 from napari_sslseg.core.common.events import Message, Progress, StopFlag
 from napari_sslseg.core.common.sizes import Plane
-from napari_sslseg.core.samples.crops import CropStore, iter_crops
+from napari_sslseg.core.samples.crops import CropStore, crop_size, iter_crops
+from napari_sslseg.core.samples.placement import Grid, canvas_size, resampled_shape
 from napari_sslseg.core.samples.slices import SliceStore, iter_store
 from napari_sslseg.core.samples.warnings import Spacing, default_neighbours
-from napari_sslseg.core.scans.labelled import Scan
+from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.labelled import Scan, scan_geometry
+from napari_sslseg.core.scans.reader import ScanReader
+from napari_sslseg.core.scans.sources import collect_scans, without_labels
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.settings.preprocessing import (
     AnyPreprocessing,
@@ -93,12 +97,13 @@ def iter_samples(
     on_disk: bool = False,
     modality: Modality | None = None,
     stop: StopFlag | None = None,
+    reader: ScanReader | None = None,
 ) -> Generator[Progress, None, Store | None]:
     """Preprocess scans into a store of slices or crops, which the generator returns.
 
     Parameters
     ----------
-    scans, settings, classes, modality, stop
+    scans, settings, classes, modality, stop, reader
         See :func:`~napari_sslseg.core.samples.slices.iter_store` and
         :func:`~napari_sslseg.core.samples.crops.iter_crops`.
     cache : Path
@@ -123,8 +128,43 @@ def iter_samples(
                 cache=cache,
                 modality=modality,
                 stop=stop,
+                reader=reader,
             )
         )
+
+
+def sample_size(
+    scans: str | Path | Iterable[Scan | Grid | str], settings: AnyPreprocessing
+) -> tuple[int, ...]:
+    """Size of the slices or crops that the network sees, without reading any values.
+
+    Parameters
+    ----------
+    scans : path-like or several of path-like, Volume, Series, LabelledScan, Geometry, Grid
+        Scans, whose headers are read, or their shapes and voxel sizes.
+    settings : Preprocessing or VolumePreprocessing
+        Spacing, plane and size.
+
+    Returns
+    -------
+    tuple of int
+        Height and width of slices, or depth, height and width of crops, in pixels.
+    """
+    grids: list[Grid] = []
+    files: list[Scan | str] = []
+    for item in [scans] if isinstance(scans, str | Path) else scans:
+        if isinstance(item, Geometry | Grid):
+            grids.append(Grid(item.display_shape, item.spacing))
+        else:
+            files.append(item)
+    if files or not grids:
+        for scan in collect_scans(files):
+            geometry = scan_geometry(without_labels(scan))
+            grids.append(Grid(geometry.display_shape, geometry.spacing))
+    shapes = [resampled_shape(grid, settings) for grid in grids]
+    if isinstance(settings, VolumePreprocessing):
+        return crop_size(shapes, settings)
+    return canvas_size(shapes, settings)
 
 
 def describe_store(store: Store) -> Iterator[Message]:

@@ -33,6 +33,7 @@ from napari_sslseg.core.samples.store import (
     load_scan,
 )
 from napari_sslseg.core.scans.labelled import Scan, scan_geometry
+from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
 
@@ -152,6 +153,7 @@ def iter_crops(
     cache: Path | None = None,
     modality: Modality | None = None,
     stop: StopFlag | None = None,
+    reader: ScanReader | None = None,
 ) -> Generator[Progress, None, CropStore | None]:
     """Preprocess scans one at a time into a store, which the generator returns (None if stopped).
 
@@ -161,7 +163,7 @@ def iter_crops(
         Scans; a LabelledScan brings its labels, which must be of the whole scan.
     settings : VolumePreprocessing
         Without ``size`` crops hold the largest scan, but at most 96 voxels a side.
-    classes, storage, cache, modality, stop
+    classes, storage, cache, modality, stop, reader
         As in :func:`~napari_sslseg.core.samples.slices.iter_store`.
 
     Yields
@@ -203,7 +205,7 @@ def iter_crops(
         for number, (scan, place) in enumerate(zip(scans, places, strict=True)):
             if stop is not None and stop.is_set:
                 return None
-            loaded = load_scan(scan, settings.plane, classes, modality)
+            loaded = load_scan(scan, settings.plane, classes, modality, reader)
             labels = None
             if loaded.classes is not None and loaded.annotated is not None:
                 if not loaded.annotated.all():

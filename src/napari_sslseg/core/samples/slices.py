@@ -35,6 +35,7 @@ from napari_sslseg.core.samples.store import (
 from napari_sslseg.core.samples.warnings import warn_about_distant_slices, warn_about_large_slices
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_geometry
 from napari_sslseg.core.scans.names import scan_name
+from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 
@@ -153,6 +154,7 @@ def iter_store(
     cache: Path | None = None,
     modality: Modality | None = None,
     stop: StopFlag | None = None,
+    reader: ScanReader | None = None,
 ) -> Generator[Progress, None, SliceStore | None]:
     """Preprocess scans one at a time into a store, which the generator returns (None if stopped).
 
@@ -172,6 +174,8 @@ def iter_store(
         Overrides the guess for every scan that is loaded here.
     stop : StopFlag, optional
         Ends the building after the current scan; nothing is kept.
+    reader : ScanReader, optional
+        Reads the scans, and may have read some of them already.
 
     Yields
     ------
@@ -216,7 +220,7 @@ def iter_store(
             if stop is not None and stop.is_set:
                 return None
             place = placement(geometry, settings, settings.size)
-            loaded = load_scan(scan, settings.plane, classes, modality)
+            loaded = load_scan(scan, settings.plane, classes, modality, reader)
             volume = loaded.volume
             labels = None if loaded.classes is None else prepare_labels(loaded.classes, place)
             writer.add(prepare_slices(volume, settings, place), labels, loaded.annotated)

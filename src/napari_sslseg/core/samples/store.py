@@ -15,6 +15,7 @@ from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.label_guess import looks_like_labels
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume, class_indices
+from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.scans.series import Source
 from napari_sslseg.core.scans.sources import without_labels
 from napari_sslseg.core.scans.volume import Modality, Volume
@@ -195,7 +196,11 @@ def refuse_label_maps(scans: Sequence[ScanRecord], beside: Sequence[ScanRecord] 
 
 
 def load_scan(
-    scan: Scan, plane: Plane, classes: Sequence[int], modality: Modality | None
+    scan: Scan,
+    plane: Plane,
+    classes: Sequence[int],
+    modality: Modality | None,
+    reader: ScanReader | None = None,
 ) -> LoadedScan:
     """Load a scan; slices of its labels that nobody annotated become background.
 
@@ -204,13 +209,13 @@ def load_scan(
     SslsegError
         If the scan or its labels cannot be read, or hold a value that is none of the classes.
     """
-    if isinstance(scan, LabelledScan):
-        volume, labels = scan.load(modality)
+    volume, labels = (reader or ScanReader()).take(scan, modality)
+    if isinstance(scan, LabelledScan) and labels is not None:
         values = np.moveaxis(labels.data, PLANE_AXIS[plane], 0).copy()
         mask = scan.annotated_mask(len(values))
         values[~mask] = 0
         return LoadedScan(volume, class_indices(values, classes, scan.name), mask)
-    return LoadedScan(as_volume(scan, modality))
+    return LoadedScan(volume)
 
 
 def content_hash(head: bytes, values: np.ndarray) -> str:

@@ -1,8 +1,8 @@
 """Scans together with their labels, and which of their slices a person has finished."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,10 @@ class LabelledScan:
     def geometry(self) -> Geometry:
         """Grid of the scan, from its header alone if it is not loaded."""
         return self.scan.geometry if isinstance(self.scan, Volume) else read_geometry(self.scan)
+
+    def opened(self) -> "LabelledScan":
+        """Same scan with its header read, so that it is not read again and again."""
+        return replace(self, scan=as_series(self.scan)) if isinstance(self.scan, Path) else self
 
     def load(self, modality: Modality | None = None) -> tuple[Volume, Volume]:
         """Load scan and labels, checked to lie on one grid."""
@@ -194,8 +198,21 @@ def read_class_names(path: str | Path) -> dict[int, str]:
         ) from error
 
 
-def find_classes(labelled: Iterable[LabelledScan], plane: Plane) -> tuple[int, ...]:
+def find_classes(
+    labelled: Iterable[LabelledScan],
+    plane: Plane,
+    read_labels: Callable[[LabelledScan], Volume] | None = None,
+) -> tuple[int, ...]:
     """Label values other than 0 on the annotated slices, in ascending order.
+
+    Parameters
+    ----------
+    labelled : iterable of LabelledScan
+        Scans with labels.
+    plane : {"axial", "coronal", "sagittal"}
+        In which slices are cut.
+    read_labels : callable, optional
+        Reads the labels of a scan.
 
     Raises
     ------
@@ -205,7 +222,9 @@ def find_classes(labelled: Iterable[LabelledScan], plane: Plane) -> tuple[int, .
     values: set[int] = set()
     for item in labelled:
         labels = item.labels
-        if not isinstance(labels, Volume):
+        if read_labels is not None:
+            labels = read_labels(item)
+        elif not isinstance(labels, Volume):
             # Labels of DICOM have no grid but that of their scan.
             grid = item.geometry if is_dicom(labels) else None
             labels = load_labels(labels, like=grid)

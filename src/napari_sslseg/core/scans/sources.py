@@ -28,7 +28,9 @@ def collect_scans(scans: str | Path | Iterable[Scan | str]) -> list[CollectedSca
         scans = [scans]
     gathered: list[CollectedScan] = []
     for scan in scans:
-        if isinstance(scan, Volume | Series | LabelledScan):
+        if isinstance(scan, LabelledScan):
+            gathered.append(scan.opened())
+        elif isinstance(scan, Volume | Series):
             gathered.append(scan)
         else:
             gathered += find_scans(scan)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from napari_sslseg.core.samples.build import Store
     from napari_sslseg.core.settings.stages import FinetuneSettings
-    from napari_sslseg.core.training.weight_average import Averaged
+    from napari_sslseg.core.training.weight_average import AveragedNetwork
 
 BATCH = 32
 MOST_BYTES = 2**30
@@ -26,7 +26,7 @@ class PseudoLabels:
     ----------
     store : Store
         The samples. Where somebody labelled one, that is what counts.
-    teacher : Averaged
+    teacher : AveragedNetwork
         With rounds.
     settings : FinetuneSettings
         With ``self_training``.
@@ -37,7 +37,7 @@ class PseudoLabels:
     def __init__(
         self,
         store: "Store",
-        teacher: "Averaged",
+        teacher: "AveragedNetwork",
         settings: "FinetuneSettings",
         device: "torch.device",
     ) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from napari_sslseg.core.training.weight_average import Averaged
+    from napari_sslseg.core.training.weight_average import AveragedNetwork
 
 
 def batch_loss(
@@ -26,7 +26,7 @@ def batch_loss(
     compare: SegmentationLoss,
     settings: FinetuneSettings,
     device: "torch.device",
-    teacher: "Averaged | None" = None,
+    teacher: "AveragedNetwork | None" = None,
 ) -> Any:
     """Augment a batch, go forward, compare; with a branch, restore the images too.
 

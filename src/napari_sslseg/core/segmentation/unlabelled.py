@@ -1,4 +1,4 @@
-"""Which unlabelled slices a fine-tuning learns from too, and how they come into its batches."""
+"""Unlabelled samples of a fine-tuning: which ones are used, and how they enter its batches."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,13 +10,8 @@ from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.samples.middle import middle_mask
 from napari_sslseg.core.samples.store import content_hash
 from napari_sslseg.core.scans.find import as_series
-from napari_sslseg.core.scans.labelled import (
-    LabelledScan,
-    Scan,
-    as_volume,
-    scan_geometry,
-    scan_subject,
-)
+from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_geometry, scan_subject
+from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.sources import collect_scans, without_labels
 from napari_sslseg.core.scans.volume import Volume
@@ -24,10 +19,10 @@ from napari_sslseg.core.scans.volume import Volume
 if TYPE_CHECKING:
     from napari_sslseg.core.samples.store import SampleStore
     from napari_sslseg.core.training.sampler import Sampler
-    from napari_sslseg.core.training.weight_average import Averaged
+    from napari_sslseg.core.training.weight_average import AveragedNetwork
 
 UNLABELLED = "unlabelled"
-"""Role of a scan in the record of a run: its labels, if it has any, were not looked at."""
+"""Role of a scan in the record of a run: its labels, if it has any, were not used."""
 
 
 def unlabelled_scans(
@@ -35,24 +30,29 @@ def unlabelled_scans(
     labelled: Sequence[LabelledScan],
     validation: Sequence[LabelledScan],
 ) -> list[Volume | Series]:
-    """Scans to learn from without labels: those that are not there with labels already.
+    """Scans to use without labels, except those that are given with labels.
 
     Parameters
     ----------
     scans : path-like, Volume, Series, or several
-        Also those with labels may be among them: the slices of these that nobody annotated are
-        learnt from anyway. Nothing of a subject of ``validation`` is, or its Dice would be too
-        good.
+        Scans. Labelled ones among them are left out here, since their slices that are not
+        annotated are used anyway. So are scans of a subject of ``validation``, which would make
+        its Dice too high.
     labelled, validation : sequence of LabelledScan
         Scans with labels.
+
+    Returns
+    -------
+    list of Volume or Series
+        Sorted by name.
 
     Raises
     ------
     SslsegError
-        If there is nothing at a path that was given.
+        If there is no scan at a path.
     """
     known = {_identity(item.scan) for item in (*labelled, *validation)}
-    apart = {scan_subject(item) for item in validation}
+    held_out = {scan_subject(item) for item in validation}
     if not isinstance(scans, str | Path):
         scans = list(scans)
         if not scans:
@@ -60,77 +60,82 @@ def unlabelled_scans(
     found: list[Volume | Series] = []
     for given in map(without_labels, collect_scans(scans)):
         scan = as_series(given) if isinstance(given, Path) else given
-        if _identity(scan) not in known and scan_subject(scan) not in apart:
+        if _identity(scan) not in known and scan_subject(scan) not in held_out:
             known.add(_identity(scan))
             found.append(scan)
     return sorted(found, key=lambda scan: scan.name)
 
 
 def _identity(scan: Volume | Source) -> object:
-    """What is the same for the same scan, however it was given."""
+    """Key that is equal for the same scan, as a path or as a series."""
     if isinstance(scan, Volume):
         return id(scan)
     series = as_series(scan)
     return series.path.absolute(), series.name
 
 
-def without_copies(
-    scans: Sequence[Volume | Series], labelled: Sequence[LabelledScan]
+def remove_copies(
+    scans: Sequence[Volume | Series],
+    labelled: Sequence[LabelledScan],
+    reader: ScanReader | None = None,
 ) -> tuple[list[Volume | Series], list[str]]:
-    """Leave out scans that are there with labels as well, in another file.
+    """Leave out scans whose values are those of a labelled scan in another file.
 
-    Such as those that were copied into a folder of labelled scans. Only scans whose headers tell
-    of the same grid are read for that.
+    Only scans whose shape and voxel size equal those of a labelled scan are read.
 
     Parameters
     ----------
     scans : sequence of Volume or Series
-        Scans to learn from without labels.
+        Unlabelled scans.
     labelled : sequence of LabelledScan
-        Those of the training and of the validation.
+        Training and validation scans.
+    reader : ScanReader, optional
+        Reads the scans and keeps them.
 
     Returns
     -------
     list of Volume or Series, list of str
-        Those that are left, and the names of the copies.
+        The scans that are left, and the names of the copies.
     """
+    reader = reader or ScanReader()
     grids = [_grid(scan) for scan in scans]
-    # Nothing is read of labelled scans either, unless there is something to compare them with.
     with_labels = [(_grid(item.scan), item.scan) for item in labelled] if grids else []
     shared = {grid for grid, _ in with_labels}.intersection(grids)
-    known = {_values(scan) for grid, scan in with_labels if grid in shared}
+    known = {_values(scan, reader) for grid, scan in with_labels if grid in shared}
     left: list[Volume | Series] = []
-    again: list[str] = []
+    copies: list[str] = []
     for scan, grid in zip(scans, grids, strict=True):
-        if grid in shared and _values(scan) in known:
-            again.append(scan.name)
+        if grid in shared and _values(scan, reader) in known:
+            copies.append(scan.name)
         else:
             left.append(scan)
-    return left, again
+    return left, copies
 
 
 def _grid(scan: Volume | Source) -> object:
-    """What is the same for copies, by the header alone."""
+    """Shape and voxel size, from the header alone."""
     geometry = scan_geometry(scan)
     return geometry.display_shape, tuple(round(mm, 3) for mm in geometry.spacing)
 
 
-def _values(scan: Volume | Source) -> str:
+def _values(scan: Volume | Source, reader: ScanReader) -> str:
     """Hash of the values, whatever their type and order in the file."""
-    return content_hash(b"", as_volume(scan).data.astype(np.float32))
+    return content_hash(b"", reader.volume(scan).data.astype(np.float32))
 
 
-def open_slices(store: "SampleStore", apart: Iterable[int], share: float) -> np.ndarray:
-    """Samples that nobody annotated, of scans that are not kept apart.
+def unlabelled_samples(
+    store: "SampleStore", held_out: Iterable[int], middle_share: float
+) -> np.ndarray:
+    """Samples that are not annotated, of all scans but the validation scans.
 
     Parameters
     ----------
     store : SampleStore
         The samples.
-    apart : iterable of int
-        Numbers of the scans that are for the validation alone.
-    share : float
-        Share of each scan around its middle to learn from.
+    held_out : iterable of int
+        Numbers of the validation scans.
+    middle_share : float
+        Fraction of each scan, around its middle, to use.
 
     Returns
     -------
@@ -142,35 +147,37 @@ def open_slices(store: "SampleStore", apart: Iterable[int], share: float) -> np.
     DataError
         If there is none.
     """
-    known = store.annotated | np.isin(store.scan_index, list(apart))
-    found = np.flatnonzero(~known & middle_mask(store, share))
+    excluded = store.annotated | np.isin(store.scan_index, list(held_out))
+    found = np.flatnonzero(~excluded & middle_mask(store, middle_share))
     if not found.size:
         raise DataError(
-            f"There is no {store.noun} without labels to learn from; add unlabelled scans, or "
-            "leave out the self-training (--unlabelled on the command line)."
+            f"There is no unlabelled {store.noun} to use; add unlabelled scans, or leave out the "
+            "self-training (--unlabelled on the command line)."
         )
     return found
 
 
-def counted(teacher: "Averaged", labelled: int, batch: np.ndarray) -> int:
-    """How many samples of a batch a step uses: the labelled ones alone before the first round."""
+def count_used(teacher: "AveragedNetwork", labelled: int, batch: np.ndarray) -> int:
+    """Number of samples of a batch that a step uses: before the first round, the labelled ones."""
     return len(batch) if teacher.round else labelled
 
 
 def with_unlabelled(labelled: "Sampler", indices: np.ndarray, batch_size: int) -> "Sampler":
-    """Batches of which the second half is of samples without labels.
+    """Append as many unlabelled samples to each batch as it has labelled ones.
 
     Parameters
     ----------
     labelled : Sampler
         Draws the first half, of ``batch_size`` samples.
     indices : ndarray of int
-        Samples without labels; each is seen once before any is seen again.
+        Unlabelled samples; each is drawn once before any is drawn again.
+    batch_size : int
+        Unlabelled samples per batch.
     """
     from napari_sslseg.core.training.sampler import shuffled_batches
 
     def draw(rng: np.random.Generator) -> Iterator[np.ndarray]:
-        # Labelled samples come in the same order whatever there is beside them.
+        # The order of the labelled samples does not depend on the unlabelled ones.
         others = shuffled_batches(indices, batch_size)(rng.spawn(1)[0])
         for batch in labelled(rng):
             yield np.concatenate([batch, next(others)])

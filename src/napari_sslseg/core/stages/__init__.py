@@ -1,4 +1,4 @@
 """Pretraining and fine-tuning, from scans to a finished run.
 
-The loop is in ``training``, the tasks in ``pretext`` and ``segmentation``.
+The training loop is in ``training``; the tasks are in ``pretext`` and ``segmentation``.
 """

@@ -1,13 +1,14 @@
-"""What pretraining and fine-tuning do alike around their training: lock, resume, device, record."""
+"""What pretraining and fine-tuning share: lock, resuming, device, samples, record of the run."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.common.atomic import remove_leftovers
 from napari_sslseg.core.common.compute.distributed import (
+    all_reduce_any,
     barrier,
     check_batch_divides,
     is_first,
@@ -16,58 +17,100 @@ from napari_sslseg.core.common.compute.distributed import (
     run_on_first,
     world_size,
 )
-from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, StopFlag, return_value
+from napari_sslseg.core.common.events import (
+    Done,
+    Event,
+    Message,
+    Progress,
+    return_value,
+)
 from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.runs.event_log import EventLog, recorded
 from napari_sslseg.core.runs.provenance import machine_record, start_record
-from napari_sslseg.core.runs.run import Kind, Run, RunWriter, program_versions
+from napari_sslseg.core.runs.run import Kind, Run, RunWriter, claim, program_versions
 from napari_sslseg.core.runs.stage_folders import is_staged, remove_plan, stage_folders
 from napari_sslseg.core.runs.state import State
 from napari_sslseg.core.runs.state_files import FOLDER, newest_state
-from napari_sslseg.core.scans.volume import Modality
-from napari_sslseg.core.stages.multi_stage import Place
-from napari_sslseg.core.stages.resume import is_finished, open_earlier, recorded_start
+from napari_sslseg.core.samples.build import Store, iter_samples
+from napari_sslseg.core.scans.labelled import Scan
+from napari_sslseg.core.scans.reader import ScanReader
+from napari_sslseg.core.scans.series import Source
+from napari_sslseg.core.scans.volume import Modality, Volume
+from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
+from napari_sslseg.core.stages.init_from import Settings, resolve_settings
+from napari_sslseg.core.stages.multi_stage import StagePosition
+from napari_sslseg.core.stages.options import RunOptions
+from napari_sslseg.core.stages.resume import check_same, is_finished, open_resumed, recorded_start
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from napari_sslseg.core.settings.training import Training
-    from napari_sslseg.core.training.watch import Watch
+    from napari_sslseg.core.training.job import Job
 
 Init = Run | str | Path
 """A run to start from, or the word ``scratch``."""
 
 
 @dataclass(frozen=True, eq=False)
-class Earlier:
-    """A run to go on with: its state if one was saved, else the run that it starts from if any."""
+class ResumedRun:
+    """A run to resume.
+
+    Attributes
+    ----------
+    run : Run
+        The run.
+    state : State or None
+        Its newest state, if one was saved.
+    start : Run or None
+        The run that it starts from, if any; needed only where no state was saved.
+    """
 
     run: Run
     state: State | None
     start: Run | None
-    finished: bool = False
 
 
 @dataclass(frozen=True, eq=False)
-class Session:
-    """Where and how a run is made, whatever it trains; see ``iter_pretrain`` for the fields."""
+class Machine:
+    """What a training runs on."""
+
+    fabric: "Fabric"
+    threads: int
+
+
+@dataclass(frozen=True, eq=False)
+class RunContext:
+    """What a run needs besides its scans and settings.
+
+    Attributes
+    ----------
+    kind : {"pretrain", "finetune"}
+        Kind of the run.
+    out : Path
+        Run folder.
+    init : Run, path-like or None
+        Run to start from.
+    options : RunOptions
+        Device, flags, cache and so on.
+    log : EventLog
+        Log of the events.
+    position : StagePosition or None
+        Position among several stages, if the run is one of them.
+    resumed : ResumedRun or None
+        The run to resume; None for a new run. Set by :meth:`run`.
+    reader : ScanReader
+        Reads scans and labels.
+    """
 
     kind: Kind
     out: Path
     init: Init | None
-    device: str
-    modality: Modality | None
-    cache: Path
-    on_disk: bool
-    stop: StopFlag | None
-    pause: PauseFlag | None
-    watch: "Watch | None"
-    threads: int | None
-    overwrite: bool
-    resume: bool
+    options: RunOptions
     log: EventLog
-    place: Place | None = None
-    """Where it stands among several stages, if it is one of them."""
+    position: StagePosition | None = None
+    resumed: ResumedRun | None = None
+    reader: ScanReader = field(default_factory=ScanReader)
 
     @classmethod
     def of(
@@ -75,88 +118,94 @@ class Session:
         kind: Kind,
         out: str | Path,
         init: Init | None,
-        cache: str | Path | None,
-        **fields: Any,
-    ) -> "Session":
-        """Make one of the arguments of a job."""
-        out = Path(out)
+        options: RunOptions,
+        position: StagePosition | None = None,
+        reader: ScanReader | None = None,
+    ) -> "RunContext":
+        """Make a context from the arguments of a public function."""
         return cls(
             kind=kind,
-            out=out,
+            out=Path(out),
             init=None if init == "scratch" else init,
-            cache=Path(cache or out / "slices"),
-            on_disk=cache is not None,
-            log=EventLog(out),
-            **fields,
+            options=options,
+            log=EventLog(Path(out)),
+            position=position,
+            reader=reader or ScanReader(),
         )
 
-    def run(self, work: Callable[["Session"], Iterator[Event]]) -> Iterator[Event]:
-        """Do some work while the folder is locked, and keep its history.
+    def run(self, work: Callable[["RunContext"], Iterator[Event]]) -> Iterator[Event]:
+        """Lock the folder, find the run to resume, do the work, and log its events.
 
         Raises
         ------
         CheckpointError
-            If there is no run to go on with.
+            If there is no run to resume.
         StorageError
             If another process works in the folder.
         LostProcessError
             If one of several processes that train together has ended.
         """
-        if self.resume:
+        if self.options.resume:
             Run.open(self.out, self.kind)  # Before a folder is made for the lock.
         with report_lost_process():
-            with ExitStack() as held:
-                # The folder of the last stage is that of all, and locked already.
-                if self.place is None or not self.place.last:
-                    run_on_first(lambda: held.enter_context(run_lock(self.out)))
+            with ExitStack() as locks:
+                # The last stage uses the folder of the whole run, which is locked already.
+                if self.position is None or not self.position.last:
+                    run_on_first(lambda: locks.enter_context(run_lock(self.out)))
                 if is_first():
-                    yield from recorded(work(self), self.log)
+                    yield from recorded(self._work(work), self.log)
                 else:
-                    # One process speaks for all.
-                    yield from (event for event in work(self) if isinstance(event, Done))
-            barrier()  # None goes on, or ends, before the folder is as it stays.
+                    # The first process reports for all.
+                    yield from (e for e in self._work(work) if isinstance(e, Done))
+            barrier()  # No process continues or ends before the folder is complete.
 
-    def earlier(self) -> Generator[Message, None, Earlier | None]:
-        """Find the run to go on with; None if this is a new one."""
-        if not self.resume:
-            return None
-        # One process chooses the state, so that all go on from the same one.
-        messages, found = run_on_first(self._found)
+    def _work(self, work: Callable[["RunContext"], Iterator[Event]]) -> Iterator[Event]:
+        if not self.options.resume:
+            yield from work(self)
+            return
+        # One process chooses the state, so that all resume from the same one.
+        messages, found = run_on_first(self._read_resumed)
         yield from messages
-        return found
+        if isinstance(found, Run):
+            yield Done(found)
+        else:
+            yield from work(replace(self, resumed=found))
 
-    def _found(self) -> tuple[list[Message], Earlier]:
+    def _read_resumed(self) -> tuple[list[Message], ResumedRun | Run]:
         messages: list[Message] = []
-        return messages, return_value(self._earlier(), messages.append)
+        return messages, return_value(self._find_resumed(), messages.append)
 
-    def _earlier(self) -> Generator[Message, None, Earlier]:
-        run = open_earlier(self.out, self.kind)
+    def _find_resumed(self) -> Generator[Message, None, ResumedRun | Run]:
+        """Find the run to resume and its state; only the run, if it is finished."""
+        run = open_resumed(self.out, self.kind)
         if is_finished(run):
             yield Message(f"The run in {self.out} is finished already.")
-            return Earlier(run, None, None, finished=True)
+            return run
         state = yield from newest_state(self.out, run.training())
         if state is not None:
-            yield Message(f"Going on with the run in {self.out} after step {state.step}.")
-            return Earlier(run, state, None)
-        yield Message(f"Nothing of the run in {self.out} was saved, so it begins at step 1.")
+            yield Message(f"Resuming the run in {self.out} after step {state.step}.")
+            return ResumedRun(run, state, None)
+        yield Message(f"No state of the run in {self.out} was saved, so it begins at step 1.")
         needed: Kind | None = "pretrain" if self.kind == "pretrain" else None
-        return Earlier(run, None, recorded_start(run, self.init, needed))
+        return ResumedRun(run, None, recorded_start(run, self.init, needed))
 
-    def known(self, earlier: Earlier | None) -> Run | None:
-        """The run whose scans and device this one keeps: itself before, or the stage before."""
-        if earlier is not None:
-            return earlier.run
-        return self.place.before if self.place else None
+    def stopped(self) -> Done:
+        """Last event of a run that is stopped before its first step."""
+        return Done(self.resumed.run if self.resumed else None, stopped=True)
 
     @property
     def replaced(self) -> list[Path]:
-        """Folders of earlier stages that go with the run that this one overwrites."""
-        return stage_folders(self.out) if self.place is None and is_staged(self.out) else []
+        """Folders of earlier stages that are removed with the run that this one overwrites."""
+        return stage_folders(self.out) if self.position is None and is_staged(self.out) else []
 
-    def fabric(
-        self, training: "Training", earlier: Earlier | None
-    ) -> Generator[Message, None, tuple["Fabric", int]]:
-        """Choose the device and the threads, and say which and why."""
+    def modality(self, preprocessing: AnyPreprocessing | None) -> Modality | None:
+        """Modality of all scans, if it is known: of a resumed run, that of its preprocessing."""
+        if self.resumed is None:
+            return self.options.modality
+        return getattr(preprocessing, "modality", self.options.modality)
+
+    def machine(self, training: "Training") -> Generator[Message, None, Machine]:
+        """Choose the device and the number of threads, and report them."""
         from napari_sslseg.core.common.compute.devices import (
             device_message,
             limit_threads,
@@ -164,65 +213,132 @@ class Session:
         )
 
         check_batch_divides(training.batch_size)
-        # As many as before, since sums depend on how they are shared out.
-        before = earlier.run.record.get("threads") if earlier else None
-        threads = limit_threads(self.threads or (before if isinstance(before, int) else None))
-        fabric = make_fabric(self.device, training.precision, *layout())
+        # As many threads as before, since sums depend on how they are divided.
+        before = self.resumed.run.record.get("threads") if self.resumed else None
+        threads = limit_threads(
+            self.options.threads or (before if isinstance(before, int) else None)
+        )
+        fabric = make_fabric(self.options.device, training.precision, *layout())
         if world_size() > 1:
-            fabric.launch()  # The processes are there already; each takes its place.
-        yield Message(device_message(fabric.device, self.device, threads, *layout()))
-        yield from self._what_differs(earlier, str(fabric.device))
-        return fabric, threads
+            fabric.launch()  # The processes exist already; each takes its rank.
+        device = self.options.device
+        yield Message(device_message(fabric.device, device, threads, *layout()))
+        yield from self._report_differences(str(fabric.device))
+        return Machine(fabric, threads)
 
-    def _what_differs(self, earlier: Earlier | None, device: str) -> Iterator[Message]:
-        """Say why a run goes on nearly, but not exactly, as it would have."""
-        known = self.known(earlier)
-        if known is None:
+    def _report_differences(self, device: str) -> Iterator[Message]:
+        """Report what keeps a resumed run from being exactly reproducible."""
+        if self.resumed is not None:
+            record = self.resumed.run.record
+        elif self.position is not None and self.position.before is not None:
+            record = self.position.before.record
+        else:
             return
-        record, why = known.record, []
+        reasons = []
         before = record.get("processes", 1)
-        if earlier is not None:
-            before = earlier.state.numbers.get("processes", 1) if earlier.state else world_size()
+        if self.resumed is not None:
+            state = self.resumed.state
+            before = state.numbers.get("processes", 1) if state else world_size()
         if before != world_size():
-            one = before == 1
-            why.append(f"with {before} process{'' if one else 'es'}, and now with {world_size()}")
+            plural = "" if before == 1 else "es"
+            reasons.append(f"with {before} process{plural}, and now with {world_size()}")
         if "device" in record and record["device"] != device:
-            why.append(f"on {record['device']}, and now on {device}")
+            reasons.append(f"on {record['device']}, and now on {device}")
         versions = record.get("versions")
         for name, now in program_versions().items():
             was = versions.get(name) if isinstance(versions, Mapping) else None
             if was is not None and was != now:
-                why.append(f"with {name} {was}, and now with {now}")
-        for reason in why:
+                reasons.append(f"with {name} {was}, and now with {now}")
+        for reason in reasons:
             yield Message(
-                f"The run was last worked on {reason}, so it goes on nearly, but not exactly, as "
-                "it would have."
+                f"The run was last trained {reason}, so its results may differ slightly from "
+                "those of a run without interruption."
             )
 
-    def writer(
+    def resolve(self, settings: Settings, start: Run | None, scan: Volume | Source) -> Settings:
+        """Claim the folder of a new run and fill in its settings; a resumed run has both."""
+        if self.resumed is not None:
+            return settings
+        run_on_first(
+            lambda: claim(
+                self.out, overwrite=self.options.overwrite, planned=self.position is not None
+            )
+        )
+        return resolve_settings(settings, start, scan, self.options.modality, self.reader)
+
+    def samples(
         self,
-        earlier: Earlier | None,
-        start: Run | None,
-        fabric: "Fabric",
-        threads: int,
-        record: Mapping[str, Any],
-    ) -> RunWriter:
-        """Begin the run folder, or go on with it."""
+        scans: Sequence[Scan],
+        preprocessing: AnyPreprocessing,
+        classes: Sequence[int] = (),
+    ) -> Generator[Progress, None, Store | None]:
+        """Preprocess scans into a store of samples; None if any process is stopped."""
+        return (
+            yield from self.all_or_none(
+                iter_samples(
+                    scans,
+                    preprocessing,
+                    classes=classes,
+                    cache=Path(self.options.cache or self.out / "slices"),
+                    on_disk=self.options.cache is not None,
+                    modality=self.modality(preprocessing),
+                    stop=self.options.stop,
+                    reader=self.reader,
+                )
+            )
+        )
+
+    def all_or_none(
+        self, building: Generator[Progress, None, Store | None]
+    ) -> Generator[Progress, None, Store | None]:
+        """Build a store in every process; None if any of them is stopped."""
+        try:
+            store = yield from building
+        finally:
+            self.reader.clear()
+        return None if all_reduce_any(store is None)[0] else store
+
+    def check_unchanged(self, store: Store) -> None:
+        """Refuse scans that changed since the run began, or since the stage before it.
+
+        Raises
+        ------
+        CheckpointError
+            It names the first scan that changed.
+        """
+        if self.resumed is not None:
+            check_same(self.resumed.run, store)
+        elif self.position is not None:
+            self.position.check_same(store)
+
+    def writer(self, start: Run | None, machine: Machine, record: Mapping[str, Any]) -> RunWriter:
+        """Begin the run folder, or continue the one of the run to resume."""
         if is_first():
             for folder in (self.out, self.out / FOLDER, self.out / "slices"):
                 remove_leftovers(folder)
-        machine = machine_record(fabric.device, threads)
-        machine["processes"] = world_size()
-        if earlier is not None:
-            rows = earlier.state.numbers["rows"] if earlier.state else 0
-            writer = RunWriter.resumed(earlier.run, rows, machine)
+        now = machine_record(machine.fabric.device, machine.threads)
+        now["processes"] = world_size()
+        if self.resumed is not None:
+            state = self.resumed.state
+            rows = state.numbers["rows"] if state else 0
+            writer = RunWriter.resumed(self.resumed.run, rows, now)
         else:
-            more = start_record(start, self.out) | machine
-            if self.place is not None:
-                more["plan"] = self.place.plan
+            more = start_record(start, self.out) | now
+            if self.position is not None:
+                more["plan"] = self.position.plan
             elif is_first():
                 remove_plan(self.out)
             writer = RunWriter(self.out, {"kind": self.kind, **record, **more})
         if is_first():
-            self.log.open(fresh=earlier is None)
+            self.log.open(fresh=self.resumed is None)
         return writer
+
+    def train(
+        self, job: "Job", writer: RunWriter, machine: Machine
+    ) -> Generator[Event, None, None]:
+        """Train, from the state of the run to resume if it has one."""
+        from napari_sslseg.core.training.train import run_job
+
+        state = self.resumed.state if self.resumed else None
+        flags = self.options.stop, self.options.pause
+        yield from run_job(job, writer, machine.fabric, *flags, state, self.options.watch)

@@ -1,54 +1,50 @@
-"""Fine-tuning: a pretrained (or fresh) U-Net learns from annotated slices."""
+"""Fine-tuning of a pretrained network, or of a new one, on annotated slices."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from math import ceil
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from napari_sslseg.core.common.compute.distributed import all_reduce_any, run_on_first
-from napari_sslseg.core.common.errors import ConfigError, DataError
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import (
-    Done,
     Event,
-    Message,
-    Milestone,
     PauseFlag,
     StopFlag,
     as_function,
 )
-from napari_sslseg.core.common.text import join_names
-from napari_sslseg.core.runs.provenance import data_record
-from napari_sslseg.core.runs.run import claim
-from napari_sslseg.core.samples.build import describe_store, iter_samples, sample_dimensions
-from napari_sslseg.core.samples.middle import annotated_middle, check_middle, describe_middle
+from napari_sslseg.core.samples.build import describe_store
+from napari_sslseg.core.samples.middle import describe_middle
 from napari_sslseg.core.samples.store import refuse_label_maps
-from napari_sslseg.core.scans.labelled import LabelledScan, Scan, find_classes, scan_subject
+from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_subject
 from napari_sslseg.core.scans.volume import Modality
-from napari_sslseg.core.segmentation.loss import SegmentationLoss, score_channels
-from napari_sslseg.core.segmentation.self_training import round_starts
+from napari_sslseg.core.segmentation.loss import SegmentationLoss
 from napari_sslseg.core.segmentation.supervised import batch_loss, dice_validation, slice_prediction
 from napari_sslseg.core.segmentation.unlabelled import (
-    UNLABELLED,
-    counted,
-    open_slices,
-    unlabelled_scans,
-    with_unlabelled,
-    without_copies,
+    count_used,
 )
 from napari_sslseg.core.settings.stages import FinetuneSettings
-from napari_sslseg.core.stages.context import Init as Init, Session
-from napari_sslseg.core.stages.init_from import load_start, open_start, settled
-from napari_sslseg.core.stages.resume import check_same, refuse_settings, same_labelled
+from napari_sslseg.core.stages.context import Init as Init, RunContext, RunOptions
+from napari_sslseg.core.stages.finetune_steps import (
+    check_settings,
+    finetune_record,
+    make_batches,
+    make_learner,
+    make_model,
+    new_scans,
+    report_self_training,
+    resolve_classes,
+    resolve_steps,
+    resumed_scans,
+    select_samples,
+)
+from napari_sslseg.core.stages.init_from import load_start, open_start
+from napari_sslseg.core.stages.resume import refuse_settings
 from napari_sslseg.core.stages.split import hold_out
-from napari_sslseg.core.training.layer_plans import planned, settled_strategy
+from napari_sslseg.core.training.layer_plans import make_layer_plan, resolve_strategy
 from napari_sslseg.core.training.watch import Watch
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.training.sampler import Sampler
+    pass
 
 
 def iter_finetune(
@@ -71,7 +67,7 @@ def iter_finetune(
 ) -> Iterator[Event]:
     """Fine-tune a U-Net on annotated slices.
 
-    Slices that nobody annotated are not background: they are left out, or learnt from without
+    Slices that are not annotated do not count as background: they are ignored, or used without
     labels, see :mod:`napari_sslseg.core.segmentation.self_training`. The loss is one of
     :class:`~napari_sslseg.core.segmentation.loss.SegmentationLoss`.
 
@@ -84,16 +80,17 @@ def iter_finetune(
     out : path-like
         Run folder.
     settings : FinetuneSettings, optional
-        Schedule, transfer, augmentation, classes; from scratch, also preprocessing and network.
+        Training settings, transfer, augmentation, classes; from scratch also preprocessing and
+        network.
     validation : sequence of LabelledScan
-        Scans of other subjects. Their Dice decides which weights are best; without them the
-        latest are.
+        Scans of other subjects. The weights with the best Dice on them are the result; without
+        them it is the last weights.
     unlabelled : path-like, Volume, or several, optional
-        Scans to learn from without labels, as ``self_training`` of the settings says; labelled ones
-        may be among them. Slices of labelled scans that nobody annotated are learnt from as well.
+        Scans used without labels, as set by ``self_training`` of the settings. Labelled scans
+        may be among them. Slices of labelled scans that are not annotated are used as well.
     device, modality, cache, stop, pause, watch, threads, overwrite, resume
-        As in :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`. A run that goes on finds,
-        among all labelled scans given, those that it trained on and those that it validated with.
+        As in :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`. A resumed run
+        finds its training scans and its validation scans among all labelled scans given.
 
     Yields
     ------
@@ -104,180 +101,106 @@ def iter_finetune(
     Raises
     ------
     SslsegError
-        Whatever is wrong with scans, labels, settings, the pretrained run or the disk.
+        If something is wrong with the scans, the labels, the settings, the pretraining run or the
+        disk.
     """
     if resume:
         refuse_settings(settings=settings, overwrite=overwrite or None)
-    session = Session.of(
-        "finetune",
-        out,
-        init,
-        cache,
-        device=device,
-        modality=modality,
-        stop=stop,
-        pause=pause,
-        watch=watch,
-        threads=threads,
-        overwrite=overwrite,
-        resume=resume,
+    options = RunOptions(
+        device, modality, cache, stop, pause, watch, threads, overwrite=overwrite, resume=resume
     )
-    yield from session.run(
-        lambda session: _finetune(session, labelled, validation, unlabelled, settings)
+    context = RunContext.of("finetune", out, init, options)
+    yield from finetune_in(context, labelled, settings, validation, unlabelled)
+
+
+def finetune_in(
+    context: RunContext,
+    labelled: Sequence[LabelledScan],
+    settings: FinetuneSettings | None = None,
+    validation: Sequence[LabelledScan] = (),
+    unlabelled: str | Path | Iterable[Scan | str] = (),
+) -> Iterator[Event]:
+    """Fine-tune as :func:`iter_finetune` does, in a given context."""
+    yield from context.run(
+        lambda context: _finetune(context, labelled, validation, unlabelled, settings)
     )
 
 
 def _finetune(
-    session: Session,
+    context: RunContext,
     labelled: Sequence[LabelledScan],
     validation: Sequence[LabelledScan],
     unlabelled: str | Path | Iterable[Scan | str],
     settings: FinetuneSettings | None,
 ) -> Iterator[Event]:
-    """Do as :func:`iter_finetune` does, while its folder is locked."""
-    from napari_sslseg.core.networks.build import make_network
-    from napari_sslseg.core.networks.reconstruction import check_reconstruction, with_branch
-    from napari_sslseg.core.settings.networks import check_dimensions
-    from napari_sslseg.core.training.job import Job
-    from napari_sslseg.core.training.schedules import with_steps
-    from napari_sslseg.core.training.train import run_job
-    from napari_sslseg.core.training.weight_average import Averaged
-
-    earlier = yield from session.earlier()
-    modality = session.modality
-    if earlier is not None:
-        if earlier.finished:
-            yield Done(earlier.run)
-            return
-        settings, start = earlier.run.settings(FinetuneSettings), earlier.start
-        volumes = settings.network.dimensions == 3
-        given = [*labelled, *validation, *unlabelled_scans(unlabelled, labelled, validation)]
-        labelled, validation, others = same_labelled(earlier.run, given, volumes=volumes)
+    """Fine-tune in a locked folder."""
+    # Read each header once.
+    labelled, validation = ([item.opened() for item in group] for group in (labelled, validation))
+    if context.resumed is not None:
+        settings, scans = resumed_scans(context.resumed.run, labelled, validation, unlabelled)
+        start = context.resumed.start
     else:
         settings = settings or FinetuneSettings()
-        start = open_start(session.init, session.out, replaced=session.replaced)
-        settings = yield from settled_strategy(settings, start is not None)
-        # In whatever order they are given, the same scans make the same run.
-        labelled, validation = (sorted(g, key=attrgetter("name")) for g in (labelled, validation))
-        others = unlabelled_scans(unlabelled, labelled, validation)
-        others, again = without_copies(others, [*labelled, *validation])
-        if again:
-            yield Message(
-                "Scans without labels that are copies of labelled ones are left out: "
-                f"{join_names(again)}."
-            )
-        if others and settings.self_training is None:
+        start = open_start(context.init, context.out, replaced=context.replaced)
+        settings = yield from resolve_strategy(settings, start is not None)
+        scans = yield from new_scans(context, labelled, validation, unlabelled)
+        if scans.unlabelled and settings.self_training is None:
             raise ConfigError(
-                "Unlabelled scans were given, but the settings do not say how to learn from them; "
-                "set self_training and average_decay, or leave the scans out."
+                "Unlabelled scans were given, but the settings do not say how to use them; set "
+                "self_training and average_decay, or leave the scans out."
             )
-    if not labelled:
-        raise DataError("There is no labelled scan to learn from; label at least one slice.")
-    _check_apart(labelled, validation)
-    fabric, threads = yield from session.fabric(settings.training, earlier)
-    if earlier is not None:
-        modality = getattr(settings.preprocessing, "modality", modality)
-    else:
-        run_on_first(lambda: claim(session.out, overwrite=session.overwrite))
-        settings = settled(settings, start, labelled[0].scan, modality)
+    scans.check()
+    machine = yield from context.machine(settings.training)
+    settings = context.resolve(settings, start, scans.training[0].scan)
+    check_settings(settings)
+    classes = resolve_classes(context, settings, scans)
     assert settings.preprocessing is not None
-    check_dimensions(settings.network, sample_dimensions(settings.preprocessing))
-    check_middle(settings.middle_share, sample_dimensions(settings.preprocessing))
-    check_reconstruction(settings.network, settings.reconstruction_weight)
-    classes = settings.classes or find_classes(
-        [*labelled, *validation], settings.preprocessing.plane
-    )
-    store = yield from iter_samples(
-        [*labelled, *validation, *others],
-        settings.preprocessing,
-        classes=classes,
-        cache=session.cache,
-        on_disk=session.on_disk,
-        modality=modality,
-        stop=session.stop,
-    )
-    if all_reduce_any(store is None)[0] or store is None:
-        yield Done(earlier.run if earlier is not None else None, stopped=True)
+    store = yield from context.samples(scans.all, settings.preprocessing, classes)
+    if store is None:
+        yield context.stopped()
         return
     yield from describe_store(store)
-    first_other = len(labelled) + len(validation)
-    refuse_label_maps(store.scans[first_other:], beside=store.scans[:first_other])
-    if earlier is not None:
-        check_same(earlier.run, store)
+    n_labelled = len(scans.training) + len(scans.validation)
+    refuse_label_maps(store.scans[n_labelled:], beside=store.scans[:n_labelled])
+    context.check_unchanged(store)
     settings = settings.model_copy(update={"preprocessing": store.settings, "classes": classes})
-    annotated = annotated_middle(store, settings.middle_share)
+    samples = select_samples(store, scans, settings)
     yield from describe_middle(store, settings.middle_share)
-    training = annotated[store.scan_index[annotated] < len(labelled)]
-    held_out = annotated[store.scan_index[annotated] >= len(labelled)]
-    apart = range(len(labelled), len(labelled) + len(validation))
-    unknown = np.empty(0, np.int64)
-    if settings.self_training is not None:
-        unknown = open_slices(store, apart, settings.middle_share)
-    if not store.foreground[training].any():
-        raise DataError(
-            "No annotated slice holds any of the classes "
-            f"{', '.join(map(str, classes))}; label one, or correct the classes."
-        )
-    steps_per_epoch = ceil(len(training) / settings.training.batch_size)
-    length = with_steps(settings.training, steps_per_epoch)
-    settings = settings.model_copy(update={"training": length})
-    fabric.seed_everything(settings.training.seed, verbose=False)
-    channels = score_channels(settings.loss, len(classes))
-    model = make_network(settings.network, store.channels, channels)
+    settings, steps_per_epoch = resolve_steps(settings, len(samples.training))
+    machine.fabric.seed_everything(settings.training.seed, verbose=False)
+    model = make_model(store, settings)
     source = yield from load_start(start, model, settings.transfer)
-    plan = yield from planned(settings, model, source)
-    record = {
-        "settings": settings.model_dump(mode="json"),
-        "classes": list(classes),
-        **source,
-        "scans": [scan.name for scan in store.scans],
-        "slices": {
-            "training": len(training),
-            "validation": len(held_out),
-            **({UNLABELLED: len(unknown)} if len(unknown) else {}),
-        },
-        "data": data_record(store, training, held_out, apart, range(apart.stop, len(store.scans))),
-        "seed": settings.training.seed,
-    }
-    writer = session.writer(earlier, start, fabric, threads, record)
-    compare = SegmentationLoss(settings.loss)
-    learner = with_branch(model, settings.network, store.channels, settings.reconstruction_weight)
-    averaged = None
-    if settings.average_decay:
-        asked = settings.self_training
-        starts = round_starts(asked, length.steps) if asked is not None else ()
-        averaged = Averaged(learner, model, settings.average_decay, starts)
-        if starts:
-            yield Milestone(
-                f"From step {starts[0] + 1:,} on, {len(unknown):,} {store.noun}s without labels "
-                "are learnt from as well; their loss is added to the loss.",
-                step=starts[0],
-                name=f"with unlabelled {store.noun}s",
-            )
-        elif asked is not None:
-            yield Message(f"The training is too short to learn from {store.noun}s without labels.")
-    size = settings.training.batch_size
-    batches = foreground_batches(training, store.foreground, size, settings.foreground_share)
+    plan = yield from make_layer_plan(settings, model, source)
+    writer = context.writer(
+        start, machine, finetune_record(store, scans, settings, samples, source)
+    )
+    from napari_sslseg.core.training.job import Job
+
+    learner, averaged = make_learner(store, settings, model)
+    yield from report_self_training(settings, averaged, len(samples.unlabelled), store.noun)
+    loss = SegmentationLoss(settings.loss)
+    device = machine.fabric.device
     job = Job(
         model=averaged or learner,
         kept=averaged.average if averaged else model,
         settings=settings.training,
-        batches=with_unlabelled(batches, unknown, size) if len(unknown) else batches,
-        groups=2 if len(unknown) else 1,
+        batches=make_batches(store, samples, settings),
+        groups=2 if len(samples.unlabelled) else 1,
         steps_per_epoch=steps_per_epoch,
-        loss=batch_loss(store, compare, settings, fabric.device, averaged),
-        after_step=averaged.follow if averaged else None,
-        counted=partial(counted, averaged, size) if averaged and len(unknown) else None,
-        begin_epoch=compare.begin_epoch,
-        validate=dice_validation(store, held_out, settings, fabric.device),
+        loss=batch_loss(store, loss, settings, device, averaged),
+        after_step=averaged.update if averaged else None,
+        count_used=partial(count_used, averaged, settings.training.batch_size)
+        if averaged and len(samples.unlabelled)
+        else None,
+        begin_epoch=loss.begin_epoch,
+        validate=dice_validation(store, samples.validation, settings, device),
         monitor="dice",
         better="higher",
         describe=store.describe,
-        show=slice_prediction(session.watch, store, settings, fabric.device),
+        show=slice_prediction(context.options.watch, store, settings, device),
         plan=plan,
     )
-    state = earlier.state if earlier else None
-    yield from run_job(job, writer, fabric, session.stop, session.pause, state, session.watch)
+    yield from context.train(job, writer, machine)
 
 
 finetune = as_function(iter_finetune)
@@ -286,12 +209,26 @@ finetune = as_function(iter_finetune)
 def split_validation(
     labelled: Sequence[LabelledScan], share: float, seed: int = 0
 ) -> tuple[list[LabelledScan], list[LabelledScan]]:
-    """Keep a share of the subjects out of the training, to choose the best weights by.
+    """Hold out a fraction of the subjects to choose the best weights with.
+
+    Parameters
+    ----------
+    labelled : sequence of LabelledScan
+        Scans of several subjects.
+    share : float
+        Fraction of the subjects, 0…0.5.
+    seed : int
+        Seed of the random choice.
+
+    Returns
+    -------
+    list of LabelledScan, list of LabelledScan
+        Training scans and validation scans.
 
     Raises
     ------
     ConfigError
-        If the share is not within 0…0.5, or no subject would be left to train on.
+        If the fraction is out of range, or there is only one subject.
     """
     if not 0 <= share <= 0.5:
         raise ConfigError(f"The validation share must lie within 0…0.5, not {share}.")
@@ -299,45 +236,5 @@ def split_validation(
         return list(labelled), []
     subjects = {scan_subject(item) for item in labelled}
     if len(subjects) < 2:
-        raise ConfigError("All labelled scans are of one subject, so none can be kept out.")
+        raise ConfigError("All labelled scans are of one subject, so none can be held out.")
     return hold_out(labelled, share, seed)
-
-
-def foreground_batches(
-    indices: np.ndarray, foreground: np.ndarray, batch_size: int, share: float
-) -> "Sampler":
-    """Endless batches with about ``share`` of their slices certain to hold foreground.
-
-    Parameters
-    ----------
-    indices : ndarray, shape (n,)
-        Slices to draw from; each is seen once before any is seen again, in both parts of a batch.
-    foreground : ndarray of bool
-        By slice of the store.
-    """
-    from napari_sslseg.core.training.sampler import shuffled_batches
-
-    certain = round(share * batch_size)
-
-    def draw(rng: np.random.Generator) -> Iterator[np.ndarray]:
-        parts = [
-            shuffled_batches(pool, n)(rng)
-            for pool, n in (
-                (indices[foreground[indices]], certain),
-                (indices, batch_size - certain),
-            )
-            if n
-        ]
-        while True:
-            yield np.concatenate([next(part) for part in parts])
-
-    return draw
-
-
-def _check_apart(labelled: Sequence[LabelledScan], validation: Sequence[LabelledScan]) -> None:
-    shared = {scan_subject(s) for s in labelled} & {scan_subject(s) for s in validation}
-    if shared:
-        raise DataError(
-            f"The subject {sorted(shared)[0]} is in both the training and the validation scans, "
-            "which would make the Dice too good; keep each subject in one of them."
-        )

@@ -1,4 +1,4 @@
-"""What a training starts from: an earlier run, whose network and preprocessing it takes over."""
+"""Start a training from an earlier run: its network, its preprocessing and its weights."""
 
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -9,7 +9,8 @@ from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.runs.check_network import check_parts, check_run_network
 from napari_sslseg.core.runs.run import Kind, Run
 from napari_sslseg.core.samples.build import default_preprocessing
-from napari_sslseg.core.scans.labelled import as_volume, scan_geometry
+from napari_sslseg.core.scans.labelled import scan_geometry
+from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.scans.series import Source
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.settings.networks import NetworkSettings
@@ -36,7 +37,7 @@ def open_start(
     CheckpointError
         If it is no run, is damaged, or is not of the ``kind`` wanted.
     ConfigError
-        If it stands where the new run is to be written, or in a folder that is ``replaced`` too.
+        If it is in the folder of the new run, or in one of the folders that are ``replaced``.
     """
     if init is None:
         return None
@@ -48,13 +49,28 @@ def open_start(
     return start
 
 
-def settled(
-    settings: Settings, start: Run | None, scan: Volume | Source, modality: Modality | None
+def resolve_settings(
+    settings: Settings,
+    start: Run | None,
+    scan: Volume | Source,
+    modality: Modality | None,
+    reader: ScanReader | None = None,
 ) -> Settings:
-    """Settings with network and preprocessing of the run to start from.
+    """Fill in the network and the preprocessing that a training uses.
 
-    From scratch the network stays as set, and preprocessing that is not set is that of the
-    modality and the spacing of ``scan``.
+    Parameters
+    ----------
+    settings : PretrainSettings or FinetuneSettings
+        Settings as given.
+    start : Run or None
+        Run to start from, whose network and preprocessing are used. From scratch, the network is
+        that of the settings, and preprocessing that is not set follows from ``scan``.
+    scan : Volume, Series or Path
+        First scan, for its voxel size, and for its modality if that is not given.
+    modality : {"MR", "CT"} or None
+        Modality of the scans, if known.
+    reader : ScanReader, optional
+        Reads the scan and keeps it.
 
     Raises
     ------
@@ -66,18 +82,21 @@ def settled(
     if start is None:
         if settings.preprocessing is not None:
             return settings
-        guess = modality or as_volume(scan).modality
+        guess = modality or (reader or ScanReader()).volume(scan).modality
         spacing = scan_geometry(scan).spacing
         chosen = default_preprocessing(guess, settings.network.dimensions, spacing=spacing)
         return settings.model_copy(update={"preprocessing": chosen})
     network, preprocessing = network_of(start), preprocessing_of(start)
     check_parts(start, check_run_network(start, network, preprocessing))
-    same = settings.preprocessing == preprocessing
-    if isinstance(preprocessing, Preprocessing) and preprocessing.fit == "pad" and not same:
-        # The network takes any size; the canvas is chosen anew from the scans.
+    if (
+        isinstance(preprocessing, Preprocessing)
+        and preprocessing.fit == "pad"
+        and settings.preprocessing != preprocessing
+    ):
+        # The network takes images of any size; the canvas is chosen again from the scans.
         preprocessing = preprocessing.model_copy(update={"size": None})
-    for name, theirs in (("network", network), ("preprocessing", preprocessing)):
-        if name in settings.model_fields_set and getattr(settings, name) not in (None, theirs):
+    for name, used in (("network", network), ("preprocessing", preprocessing)):
+        if name in settings.model_fields_set and getattr(settings, name) not in (None, used):
             raise ConfigError(
                 f"The {name} settings differ from those of the pretraining {start.folder}; "
                 "leave them out, or start from scratch."
@@ -86,25 +105,25 @@ def settled(
 
 
 def network_of(run: Run) -> NetworkSettings:
-    """Settings of the network of a run."""
-    return _stage(run).network
+    """Network settings of a run."""
+    return _settings_of(run).network
 
 
 def preprocessing_of(run: Run) -> AnyPreprocessing:
-    """Preprocessing of a run, with its canvas as it was.
+    """Preprocessing of a run, including the canvas size.
 
     Raises
     ------
     CheckpointError
         If the record of the run is damaged.
     """
-    found = _stage(run).preprocessing
+    found = _settings_of(run).preprocessing
     if found is None:
         raise CheckpointError(f"The record of {run.folder} lacks its preprocessing.")
     return found
 
 
-def _stage(run: Run) -> PretrainSettings | FinetuneSettings:
+def _settings_of(run: Run) -> PretrainSettings | FinetuneSettings:
     if run.kind == "pretrain":
         return run.settings(PretrainSettings)
     return run.settings(FinetuneSettings)
@@ -113,17 +132,26 @@ def _stage(run: Run) -> PretrainSettings | FinetuneSettings:
 def load_start(
     start: Run | None, model: "nn.Module", parts: Transfer
 ) -> Generator[Message, None, dict[str, Any]]:
-    """Copy parts of the run to start from into a model, if there is one.
+    """Copy weights of the run to start from, if any, into a model.
+
+    Parameters
+    ----------
+    start : Run or None
+        Run to start from.
+    model : nn.Module
+        Changed in place.
+    parts : {"encoder", "encoder+decoder"}
+        Parts to copy.
 
     Yields
     ------
     Message
-        How much was copied, and every tensor whose shape differs.
+        How many tensors were copied, and each tensor whose shape differs.
 
     Returns
     -------
     dict
-        For the record of the run: what it starts from, and what became of every tensor.
+        For the record of the run: name of the start, and what was done with each tensor.
     """
     from napari_sslseg.core.runs.weights.checkpoints import load_weights, transfer
 
@@ -131,6 +159,6 @@ def load_start(
         return {"init": "scratch"}
     report = transfer(load_weights(start.weights), model, parts)
     yield Message(f"Start from {start.folder.name}: {report.summary()}")
-    for name, theirs, ours in report.mismatched:
-        yield Message(f"Not copied, shapes differ: {name} {theirs}, here {ours}.")
+    for name, source, target in report.mismatched:
+        yield Message(f"Not copied, shapes differ: {name} is {source}, here {target}.")
     return {"init": start.folder.name, "transfer": report.as_dict()}

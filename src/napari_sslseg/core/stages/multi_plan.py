@@ -1,4 +1,4 @@
-"""The plan of a run of several stages, as somebody else may have written it.
+"""Plan of a run of several stages, checked when it is read: it may be from somebody else.
 
 Loads no PyTorch.
 """
@@ -21,17 +21,17 @@ FORMAT: Literal[2] = 2
 MOST_STAGES = 3
 
 
-class Start(BaseModel):
-    """The run that the first stage starts from: its folder as seen from that of the plan."""
+class PlanStart(BaseModel):
+    """Run that the first stage starts from; its folder is relative to that of the plan."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     folder: str = Field(max_length=4096)
-    weights: str = Field(pattern=r"^([0-9a-f]{32})?$", description="Hash of them.")
+    weights: str = Field(pattern=r"^([0-9a-f]{32})?$", description="Hash of the weights file.")
 
 
-class Plan(BaseModel):
-    """All that a run of several stages keeps beside the records of its stages."""
+class StagePlan(BaseModel):
+    """What a run of several stages stores in addition to the records of its stages."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
@@ -39,21 +39,29 @@ class Plan(BaseModel):
     id: str = Field(default_factory=lambda: uuid.uuid4().hex, pattern=r"^[0-9a-f]{32}$")
     preset: Preset
     kind: Literal["MR", "CT"] | None = Field(
-        description="Modality that the preprocessing is for; none where it is that of the start."
+        description="Modality of the preprocessing; none if that of the start is used."
     )
-    modality: Literal["MR", "CT"] | None = Field(description="Said of all scans, if it was.")
-    start: Start | None
-    scans: list[str] = Field(min_length=1, description="Their names.")
+    modality: Literal["MR", "CT"] | None = Field(
+        description="Modality of all scans, if it was given."
+    )
+    start: PlanStart | None
+    scans: list[str] = Field(min_length=1, description="Names of the scans.")
     threads: int = Field(ge=1, le=4096)
     overwrite: bool
 
     @cached_property
     def tasks(self) -> list[TaskSettings]:
-        """Pretext task of each stage; raises a ConfigError if one cannot be made."""
+        """Pretext task of each stage.
+
+        Raises
+        ------
+        ConfigError
+            If the options of a task are impossible.
+        """
         return [stage.make_task() for stage in self.preset.stages]
 
 
-def read_plan(folder: Path) -> Plan:
+def read_plan(folder: Path) -> StagePlan:
     """Read the plan of a run folder.
 
     Raises
@@ -69,15 +77,15 @@ def read_plan(folder: Path) -> Plan:
         if isinstance(number, int) and number != FORMAT:
             age = "a newer" if number > FORMAT else "an older"
             raise CheckpointError(
-                f"{path} was written by {age} version, so the run cannot go on; {again}"
+                f"{path} was written by {age} version, so the run cannot be resumed; {again}"
             )
-        plan = Plan.model_validate(values)
+        plan = StagePlan.model_validate(values)
         if not 1 < len(plan.tasks) <= MOST_STAGES:
             raise ValueError(f"it has {len(plan.tasks)} stages")
         if plan.start is not None and not plan.start.folder.isprintable():
-            raise ValueError("the folder of its start is no name")
+            raise ValueError("the folder of its start is not a name")
         if (plan.start is None) != (plan.kind is not None):
-            raise ValueError("kind and start do not go together")
+            raise ValueError("kind and start contradict each other")
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read ({error.strerror or error}); {again}"
@@ -85,7 +93,7 @@ def read_plan(folder: Path) -> Plan:
     except (ValueError, ConfigError) as error:
         reason = first_problem(error) if isinstance(error, ValidationError) else str(error)
         raise CheckpointError(
-            f"{path} is damaged ({printable(reason.rstrip('.'), LONGEST)}), so the run cannot go "
-            f"on; {again}"
+            f"{path} is damaged ({printable(reason.rstrip('.'), LONGEST)}), so the run cannot be "
+            f"resumed; {again}"
         ) from error
     return plan

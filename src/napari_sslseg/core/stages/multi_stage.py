@@ -1,14 +1,14 @@
-"""A run of several stages in one folder: its plan, its lock, and the stage that it is in.
+"""A run of several stages in one folder: its plan, its lock and its current stage.
 
 ::
 
-    preset.json     the plan: what stages that have not begun need to know
-    first-stage/    the run of the first stage; of three stages, second-stage/ too
+    preset.json     the plan: what is needed to begin later stages
+    first-stage/    the run of the first stage; with three stages there is also second-stage/
     run.json, …     the run of the last stage
 
-Whoever works on any stage holds the lock of the folder. Each stage notes the id of its plan, and
-what lies there of another plan, or of none, is not gone on with: a run that was to be overwritten
-stays so if the new one is interrupted. As long as there is a plan, the folder is that of its run.
+The folder is locked while any stage is trained. Each stage records the id of its plan. Files of
+another plan, or of none, are never resumed, so that a run which is being overwritten does not come
+back if the new run is interrupted. While there is a plan, the folder belongs to its run.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ from napari_sslseg.core.runs.stage_folders import (
 )
 from napari_sslseg.core.scans.sources import CollectedScan
 from napari_sslseg.core.settings.presets.preset import Preset
-from napari_sslseg.core.stages.multi_plan import Plan, Start, read_plan
+from napari_sslseg.core.stages.multi_plan import PlanStart, StagePlan, read_plan
 from napari_sslseg.core.stages.resume import check_same, is_finished, recorded_start, same_scans
 
 if TYPE_CHECKING:
@@ -43,19 +43,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
-    """Where a run of several stages is.
+class StagePosition:
+    """Current stage of a run of several stages.
 
     Attributes
     ----------
     plan : str
         Id of the plan.
     number, total : int
-        Stage, from 0, and number of stages.
+        Number of the stage, from 0, and number of stages.
     begun : bool
-        Whether the stage has a record, by which it goes on.
+        Whether the stage has a record and can be resumed.
     before : Run or None
-        Run of the stage before, if this one is yet to begin from it.
+        Run of the previous stage, if this stage is about to begin from it.
     """
 
     plan: str
@@ -66,33 +66,33 @@ class Place:
 
     @property
     def last(self) -> bool:
-        """Whether no stage follows, so that its folder is that of the whole run."""
+        """Whether this is the last stage, whose folder is that of the whole run."""
         return self.number == self.total - 1
 
-    def following(self, run: Run) -> "Place":
-        """The stage after this one, whose run is given."""
-        return Place(self.plan, self.number + 1, self.total, before=run)
+    def following(self, run: Run) -> "StagePosition":
+        """Position of the next stage, which begins from the run of this one."""
+        return StagePosition(self.plan, self.number + 1, self.total, before=run)
 
     def check_same(self, store: "SampleStore") -> None:
-        """Refuse scans that were changed since the stage before, as far as both learn from them.
+        """Refuse scans that changed since the previous stage, if both use the same scans.
 
         Raises
         ------
         CheckpointError
-            It names the first that was changed.
+            It names the first that changed.
         """
         names = [scan.name for scan in store.scans]
-        # A task may leave out scans that show no organ.
+        # A task may leave out scans that do not show the organ.
         if self.before is not None and [e.name for e in entries(self.before)] == names:
             check_same(self.before, store)
 
 
 @dataclass(frozen=True, eq=False)
 class StagedRun:
-    """A run of several stages, for whoever holds the lock of its folder, see :func:`held`."""
+    """A run of several stages; its folder must be locked, see :func:`locked_folder`."""
 
     folder: Path
-    plan: Plan
+    plan: StagePlan
 
     @classmethod
     def begin(
@@ -105,12 +105,12 @@ class StagedRun:
         overwrite: bool,
         **fields: Any,
     ) -> "StagedRun":
-        """Write the plan, and remove the run that is overwritten.
+        """Write the plan, and remove the run that it overwrites.
 
         Raises
         ------
         ConfigError
-            If the preset has more stages than there are names for.
+            If the preset has too many stages.
         StorageError
             If the folder holds a run (unless ``overwrite``), or cannot be written.
         """
@@ -123,18 +123,18 @@ class StagedRun:
         for path in (folder, *own):
             claim(path, overwrite=overwrite)
         start_fields = start_record(start, folder).get("start")
-        plan = Plan(
+        plan = StagePlan(
             preset=preset,
-            start=None if start_fields is None else Start(**start_fields),
+            start=None if start_fields is None else PlanStart(**start_fields),
             scans=[scan.name for scan in scans],
             overwrite=overwrite,
             **fields,
         )
         older = stage_folders(folder) if is_staged(folder) else ()
-        # First of all: from here on what stands there is not of this plan, and not gone on with.
+        # Written first: from now on the older files are not of this plan, and are not resumed.
         write_text(folder / PLAN, plan.model_dump_json(indent=1))
         run = cls(folder, plan)
-        run._clear(*older)
+        run._remove_older(*older)
         return run
 
     @classmethod
@@ -157,87 +157,97 @@ class StagedRun:
         """Number of stages."""
         return len(self.plan.preset.stages)
 
-    def place(self) -> Place:
-        """Find the stage to go on with, or to begin.
+    def position(self) -> StagePosition:
+        """Find the stage to resume or to begin.
 
         Raises
         ------
         CheckpointError
-            If a record is damaged, or a stage has changed since the next one started from it.
+            If a record is damaged, or a stage changed after the next one started from it.
         StorageError
-            If the folder holds another run, which was not to be overwritten.
+            If the folder holds another run that must not be overwritten.
         """
-        # The last one first: of a finished run nothing else is needed.
+        # The last stage first: a finished run needs nothing else.
         for number in reversed(range(self.total)):
             run = self._own(number)
             if run is None:
                 continue
-            here = Place(self.plan.id, number, self.total, begun=True)
+            here = StagePosition(self.plan.id, number, self.total, begun=True)
             if is_finished(run):
                 return here if here.last else here.following(run)
             self._check_start(run, number)
             return here
         for number in range(self.total):
             claim(self.stage_folder(number), overwrite=self.plan.overwrite, planned=True)
-        self._clear()
-        return Place(self.plan.id, 0, self.total)
+        self._remove_older()
+        return StagePosition(self.plan.id, 0, self.total)
 
-    def start(self, place: Place, init: Run | str | Path | None) -> Run | str | Path | None:
-        """What a stage starts from; ``init`` is where the start of the first stage is now, if said.
+    def start(
+        self, position: StagePosition, init: Run | str | Path | None
+    ) -> Run | str | Path | None:
+        """Run that a stage starts from.
+
+        Parameters
+        ----------
+        position : StagePosition
+            The stage.
+        init : Run, path-like or None
+            Where the start of the first stage is now, if it was moved.
 
         Raises
         ------
         CheckpointError
-            If it is not where it was, or has changed.
+            If it is missing or changed.
         """
-        if place.before is not None:
-            return place.before
-        if not place.begun:
+        if position.before is not None:
+            return position.before
+        if not position.begun:
             return recorded_start(self._planned(), init, "pretrain")
-        # Its record says the stage before, unless that is gone.
-        there = place.number and (self.stage_folder(place.number - 1) / RECORD).is_file()
+        # The record of the stage names the previous one, unless that was removed.
+        number = position.number
+        there = number and (self.stage_folder(number - 1) / RECORD).is_file()
         return None if there else init
 
-    def scans(self, place: Place, given: Sequence[CollectedScan]) -> list[CollectedScan]:
-        """Those among the scans given that the run began with.
+    def scans(self, position: StagePosition, given: Sequence[CollectedScan]) -> list[CollectedScan]:
+        """Select the scans that the run began with.
 
         Raises
         ------
         CheckpointError
             If one is missing.
         """
-        known, names = place.before, sorted(self.plan.scans)
-        # By contents too, unless the stage before could not use all of them.
+        known, names = position.before, sorted(self.plan.scans)
+        # Compared by content too, unless the previous stage could not use all of them.
         if known is None or sorted(entry.name for entry in entries(known)) != names:
             known = self._planned()
         return same_scans(known, given)
 
     def check_network(self) -> None:
-        """Refuse a network that is too large to build, or fits no slices: the plan may be foreign.
+        """Refuse a network that is too large to build or does not fit the samples.
 
         Raises
         ------
         CheckpointError
-            In one sentence.
+            The plan may be from somebody else.
         """
         if self.plan.kind is not None:
             preset = self.plan.preset
             check_run_network(self._planned(), preset.network, preset.preprocessing(self.plan.kind))
 
     def _planned(self) -> Run:
-        """What the record of a run would say that has not begun."""
+        """Run with the record that the plan implies, for a run that has not begun."""
         start = self.plan.start
-        said: dict[str, Any] = {"init": "scratch"}
+        source: dict[str, Any] = {"init": "scratch"}
         if start is not None:
-            said = {"init": start.folder, "start": start.model_dump()}
+            source = {"init": start.folder, "start": start.model_dump()}
         data = [
             {"name": name, "role": "training", "content": "", "labels": ""}
             for name in self.plan.scans
         ]
-        return Run(self.folder, {"kind": "pretrain", **said, "data": data})
+        return Run(self.folder, {"kind": "pretrain", **source, "data": data})
 
     def _own(self, number: int) -> Run | None:
-        """The run of a stage, if it has begun."""
+        """Run of a stage, if the stage has begun under this plan."""
         folder = self.stage_folder(number)
         if not (folder / RECORD).is_file():
             return None
@@ -245,7 +255,7 @@ class StagedRun:
         return run if run.record.get("plan") == self.plan.id else None
 
     def _check_start(self, run: Run, number: int) -> None:
-        """Refuse a stage whose start is there, but no longer what it was."""
+        """Refuse a stage whose start changed; one that was removed is not needed."""
         if not number:
             return
         before = Run(self.stage_folder(number - 1), {})
@@ -253,12 +263,12 @@ class StagedRun:
         known = start.get("weights") if isinstance(start, Mapping) else None
         if file_hash(before.weights) not in ("", known):
             raise CheckpointError(
-                f"The weights of {before.folder} have changed since {run.folder} started from "
-                "them; put them back, or start again with --overwrite (in Python overwrite=True)."
+                f"The weights of {before.folder} changed after {run.folder} started from them; "
+                "restore them, or start again with --overwrite (in Python overwrite=True)."
             )
 
-    def _clear(self, *older: Path) -> None:
-        """Remove what lies there of an older run, if it was to be overwritten."""
+    def _remove_older(self, *older: Path) -> None:
+        """Remove the files of an older run, if it is to be overwritten."""
         if not self.plan.overwrite:
             return
         own = [self.stage_folder(number) for number in range(self.total - 1)]
@@ -269,13 +279,13 @@ class StagedRun:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder during all stages; of several processes the first one does.
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder during all stages; the first of several processes holds the lock.
 
     Raises
     ------
     StorageError
-        In all processes, if somebody else works in the folder.
+        In all processes, if another process works in the folder.
     """
     with report_lost_process():
         with ExitStack() as locks:

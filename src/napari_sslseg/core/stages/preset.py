@@ -1,35 +1,35 @@
-"""The stages of a preset, one after another, on scans of a user."""
+"""Pretrain and fine-tune as a preset says, in all its stages."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_sslseg.core.common.compute.distributed import run_on_first
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, StopFlag, as_function
 from napari_sslseg.core.runs.run import Run, claim
 from napari_sslseg.core.runs.stage_folders import is_staged, stage_folders
+from napari_sslseg.core.samples.build import sample_size
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume
+from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.scans.sources import CollectedScan, collect_scans, without_labels
 from napari_sslseg.core.scans.volume import Modality
-from napari_sslseg.core.settings.networks import NetworkSettings
-from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
 from napari_sslseg.core.settings.presets.preset import Preset
 from napari_sslseg.core.settings.presets.registry import preset_named
 from napari_sslseg.core.settings.pretext.registry import TaskSettings, describe
 from napari_sslseg.core.settings.stages import PretrainSettings
-from napari_sslseg.core.stages.context import Init, Session
+from napari_sslseg.core.stages.context import Init, RunContext
 from napari_sslseg.core.stages.finetune import iter_finetune
 from napari_sslseg.core.stages.init_from import network_of, open_start, preprocessing_of
-from napari_sslseg.core.stages.multi_plan import Plan
-from napari_sslseg.core.stages.multi_stage import Place, StagedRun, held
-from napari_sslseg.core.stages.pretrain import iter_pretrain, pretrain_in, sample_size
+from napari_sslseg.core.stages.multi_plan import StagePlan
+from napari_sslseg.core.stages.multi_stage import StagedRun, StagePosition, locked_folder
+from napari_sslseg.core.stages.options import RunOptions
+from napari_sslseg.core.stages.pretrain import pretrain_in
+from napari_sslseg.core.stages.pretrain_steps import make_pretext_model
 from napari_sslseg.core.stages.resume import refuse_settings
 from napari_sslseg.core.training.watch import Watch
-
-if TYPE_CHECKING:
-    from napari_sslseg.core.pretext.base import PretextTask
 
 
 def iter_pretrain_preset(
@@ -48,171 +48,180 @@ def iter_pretrain_preset(
     overwrite: bool = False,
     resume: bool = False,
 ) -> Iterator[Event]:
-    """Pretrain a network as a preset says.
+    """Pretrain a network with the tasks and settings of a preset.
 
     Parameters
     ----------
     scans : path-like, Volume, or several
         Files, folders or loaded scans, all MR or all CT.
     preset : Preset or str, optional
-        A preset, perhaps with
-        :meth:`~napari_sslseg.core.settings.presets.preset.Preset.with_overrides`, or the name of
-        one. Not given to go on with a run.
+        A preset or the name of one; change its settings with
+        :meth:`~napari_sslseg.core.settings.presets.preset.Preset.with_overrides`. It is not given
+        to resume a run.
     out : path-like
-        Run folder of the last stage; earlier ones stand in it, as ``first-stage`` and so on, and
-        the preset of several stages, as ``preset.json``.
+        Run folder of the last stage. It holds the folders of earlier stages, such as
+        ``first-stage``, and the preset as ``preset.json`` if there are several stages.
     init : Run or path-like, optional
         Pretraining run that the first stage starts from.
     device, modality, cache, stop, pause, watch, threads, overwrite, resume
-        As in :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`. A run that goes on does so
-        in the stage that it was in.
+        As in :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`. A run resumes in
+        the stage that it was in.
 
     Yields
     ------
     Event
-        As :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain` does in each stage, but Done
-        only once, with the Run of the last stage (of an earlier one if stopped there).
+        As :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain` in each stage, but Done only
+        once, with the Run of the last stage (of an earlier one if stopped there).
 
     Raises
     ------
     SslsegError
-        Whatever is wrong with scans, options of the preset or the disk, in one sentence.
+        If something is wrong with the scans, the options of the preset or the disk.
     """
-    out = Path(out)
-    common: dict[str, Any] = {"device": device, "cache": cache, "stop": stop}
-    common |= {"pause": pause, "watch": watch}
     if resume:
         refuse_settings(preset=preset, overwrite=overwrite or None)
-        if run_on_first(lambda: is_staged(out)):
-            with held(out):
-                staged = run_on_first(lambda: StagedRun.open(out))
-                staged.check_network()
-                yield from _stages(staged, scans, init, threads, common)
-        else:
-            common["threads"] = threads
-            yield from iter_pretrain(scans, out=out, init=init, resume=True, **common)
+    options = RunOptions(
+        device, modality, cache, stop, pause, watch, threads, overwrite=overwrite, resume=resume
+    )
+    if resume:
+        yield from _resume(Path(out), scans, init, options)
         return
     if preset is None:
-        raise ConfigError("Name a preset; only a run that goes on has one already.")
+        raise ConfigError("Name a preset; only a resumed run has one already.")
     chosen = preset_named(preset) if isinstance(preset, str) else preset
-    # All tasks at once: what is wrong with the second should not come out after hours.
-    tasks = [stage.make_task() for stage in chosen.stages]
-    sources = collect_scans(scans)
-    with nullcontext() if len(tasks) == 1 else held(out):
-        run_on_first(lambda: claim(out, overwrite=overwrite))
-        earlier = stage_folders(out) if len(tasks) > 1 or is_staged(out) else []
-        start = open_start(init, out, "pretrain", replaced=earlier)
+    yield from _begin(Path(out), scans, chosen, init, options)
+
+
+def _resume(
+    out: Path,
+    scans: str | Path | Iterable[Scan | str],
+    init: Run | str | Path | None,
+    options: RunOptions,
+) -> Iterator[Event]:
+    """Resume a run of one stage or of several."""
+    if not run_on_first(lambda: is_staged(out)):
+        yield from pretrain_in(RunContext.of("pretrain", out, init, options), scans)
+        return
+    with locked_folder(out):
+        staged = run_on_first(lambda: StagedRun.open(out))
+        staged.check_network()
+        yield from _stages(staged, scans, init, options)
+
+
+def _begin(
+    out: Path,
+    scans: str | Path | Iterable[Scan | str],
+    preset: Preset,
+    init: Run | str | Path | None,
+    options: RunOptions,
+) -> Iterator[Event]:
+    """Begin a new run of one stage or of several."""
+    # All tasks at once, so that an error in the second one does not come after hours.
+    tasks = [stage.make_task() for stage in preset.stages]
+    several = len(tasks) > 1
+    sources, reader = collect_scans(scans), ScanReader()
+    with locked_folder(out) if several else nullcontext():
+        run_on_first(lambda: claim(out, overwrite=options.overwrite))
+        replaced = stage_folders(out) if several or is_staged(out) else []
+        start = open_start(init, out, "pretrain", replaced=replaced)
         kind = None
         if start is None:
-            kind = modality or as_volume(without_labels(sources[0])).modality
-            _try(tasks, chosen.network, chosen.preprocessing(kind), sources)
+            kind = options.modality or reader.volume(without_labels(sources[0])).modality
+            _try_tasks(tasks, preset, kind, sources)
         else:
-            yield from _differences(start, chosen)
-        if len(tasks) == 1:
-            yield from iter_pretrain(
-                sources,
-                tasks[0],
-                out=out,
-                init=start,
-                settings=chosen.pretrain_settings(kind),
-                modality=modality,
-                threads=threads,
-                overwrite=overwrite,
-                **common,
-            )
+            yield from _report_differences(start, preset)
+        if not several:
+            context = RunContext.of("pretrain", out, start, options, reader=reader)
+            yield from pretrain_in(context, sources, tasks[0], preset.pretrain_settings(kind))
             return
         # Loads PyTorch.
         from napari_sslseg.core.common.compute.devices import limit_threads
 
-        fields = {"kind": kind, "modality": modality, "threads": limit_threads(threads)}
+        threads = limit_threads(options.threads)
+        fields = {"kind": kind, "modality": options.modality, "threads": threads}
         staged = run_on_first(
-            lambda: StagedRun.begin(out, chosen, start, sources, overwrite=overwrite, **fields)
+            lambda: StagedRun.begin(
+                out, preset, start, sources, overwrite=options.overwrite, **fields
+            )
         )
-        yield from _stages(staged, sources, init, threads, common)
+        yield from _stages(staged, sources, init, options, reader)
 
 
 def _stages(
     staged: StagedRun,
     scans: str | Path | Iterable[Scan | str],
     init: Run | str | Path | None,
-    threads: int | None,
-    common: Mapping[str, Any],
+    options: RunOptions,
+    reader: ScanReader | None = None,
 ) -> Iterator[Event]:
-    """Do what is left of a run of several stages, whose folder is locked."""
+    """Train the remaining stages of a run whose folder is locked."""
     plan = staged.plan
-    place = run_on_first(staged.place)
-    if not (place.begun and place.last):
-        scans = staged.scans(place, collect_scans(scans))
+    position = run_on_first(staged.position)
+    if not (position.begun and position.last):
+        scans = staged.scans(position, collect_scans(scans))
     while True:
-        number, task = place.number, plan.tasks[place.number]
-        yield Message(f"Stage {number + 1} of {place.total}: {describe(task)}.")
-        session = Session.of(
-            "pretrain",
-            staged.stage_folder(number),
-            staged.start(place, init),
+        number, task = position.number, plan.tasks[position.number]
+        yield Message(f"Stage {number + 1} of {position.total}: {describe(task)}.")
+        own = replace(
+            options,
             modality=plan.modality,
-            # A stage that has begun remembers its own.
-            threads=threads or (None if place.begun else plan.threads),
+            # A stage that was begun has recorded its own number of threads.
+            threads=options.threads or (None if position.begun else plan.threads),
             overwrite=plan.overwrite,
-            resume=place.begun,
-            place=place,
-            **common,
+            resume=position.begun,
         )
-        if place.begun:
-            events = pretrain_in(session, scans)
+        folder, start = staged.stage_folder(number), staged.start(position, init)
+        context = RunContext.of("pretrain", folder, start, own, position, reader)
+        if position.begun:
+            events = pretrain_in(context, scans)
         else:
-            events = pretrain_in(session, scans, task, _settings(plan, place))
+            events = pretrain_in(context, scans, task, _stage_settings(plan, position))
         done = Done(None, stopped=True)
         for event in events:
             if isinstance(event, Done):
                 done = event
             else:
                 yield event
-        if place.last or done.stopped:
+        if position.last or done.stopped:
             yield done
             return
-        place = place.following(done.result)
+        position = position.following(done.result)
 
 
-def _settings(plan: Plan, place: Place) -> PretrainSettings:
+def _stage_settings(plan: StagePlan, position: StagePosition) -> PretrainSettings:
     """Settings of a stage that begins."""
-    if place.before is None:
-        return plan.preset.pretrain_settings(plan.kind, place.number)
-    # It takes network and preprocessing from the stage before, with the canvas of that, which
-    # would else be chosen anew.
-    settings = plan.preset.pretrain_settings(None, place.number)
-    return settings.model_copy(update={"preprocessing": preprocessing_of(place.before)})
+    if position.before is None:
+        return plan.preset.pretrain_settings(plan.kind, position.number)
+    # Network and preprocessing are those of the previous stage. Its preprocessing is set here,
+    # because the canvas would be chosen again otherwise.
+    settings = plan.preset.pretrain_settings(None, position.number)
+    return settings.model_copy(update={"preprocessing": preprocessing_of(position.before)})
 
 
 pretrain_preset = as_function(iter_pretrain_preset)
 
 
-def _try(
+def _try_tasks(
     tasks: Sequence[TaskSettings],
-    network: NetworkSettings,
-    preprocessing: AnyPreprocessing,
+    preset: Preset,
+    modality: Modality,
     scans: Sequence[CollectedScan],
 ) -> None:
-    """Make every task for the size of the samples, so that a late stage does not fail late.
+    """Build every task and its network, so that a later stage does not fail after hours.
 
     Raises
     ------
     ConfigError
-        If one of them cannot be made.
+        If one of them cannot be built for the size of the samples.
     """
-    from napari_sslseg.core.networks.build import make_network
-
+    preprocessing = preset.preprocessing(modality)
     size = sample_size(scans, preprocessing)
     for task in tasks:
-        runtime: PretextTask = task.build(size, 0)
-        channels = preprocessing.channels
-        runtime.wrap(
-            make_network(network, channels, runtime.output_channels(channels), output_kernel=3)
-        )
+        make_pretext_model(preset.network, task.build(size, 0), preprocessing.channels)
 
 
-def _differences(start: Run, preset: Preset) -> Iterator[Message]:
-    """Say what a run to start from brings that is not as the preset has it."""
+def _report_differences(start: Run, preset: Preset) -> Iterator[Message]:
+    """Report where the run to start from differs from the preset."""
     if network_of(start) != preset.network:
         yield Message(
             f"The network is that of {start.folder} ({network_of(start).kind}), not that of the "
@@ -235,7 +244,7 @@ def iter_finetune_preset(
     modality: Modality | None = None,
     **options: Any,
 ) -> Iterator[Event]:
-    """Fine-tune a network as a preset says.
+    """Fine-tune a network with the settings of a preset.
 
     Parameters
     ----------
@@ -244,25 +253,27 @@ def iter_finetune_preset(
     preset : Preset or str
         As in :func:`iter_pretrain_preset`.
     init : Run, path-like or "scratch"
-        Run to start from, which brings network and preprocessing. From scratch they are those of
-        the preset.
+        Run to start from, whose network and preprocessing are used. From scratch, they are those
+        of the preset.
     modality : {"MR", "CT"}, optional
-        Overrides the guess.
+        Modality of all scans; guessed if not given.
     **options
-        Others of :func:`~napari_sslseg.core.stages.finetune.iter_finetune`, but for ``settings``.
+        Other arguments of :func:`~napari_sslseg.core.stages.finetune.iter_finetune`, except
+        ``settings``.
 
     Yields
     ------
     Event
-        As :func:`~napari_sslseg.core.stages.finetune.iter_finetune` does.
+        As :func:`~napari_sslseg.core.stages.finetune.iter_finetune`.
     """
     chosen = preset_named(preset) if isinstance(preset, str) else preset
+    labelled = [item.opened() for item in labelled]
     kind = None
     if init == "scratch" and labelled:
         kind = modality or as_volume(labelled[0].scan).modality
     settings = chosen.finetune_settings(kind)
     if init != "scratch":
-        yield from _differences(Run.open(init), chosen)
+        yield from _report_differences(Run.open(init), chosen)
     yield from iter_finetune(labelled, init=init, settings=settings, modality=modality, **options)
 
 

@@ -1,4 +1,4 @@
-"""Going on with a run: its record, the scans that it learns from, and whether they are the same."""
+"""Resume a run: open it, and find the scans that it was trained on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 Scan = TypeVar("Scan", bound=Any)
 
 
-def open_earlier(out: Path, kind: Kind) -> Run:
-    """Open the run to go on with.
+def open_resumed(out: Path, kind: Kind) -> Run:
+    """Open the run to resume.
 
     Raises
     ------
     CheckpointError
-        If there is none, or it is damaged or of another kind.
+        If there is none, or it is damaged, or of another kind.
     """
     run = Run.open(out, kind)
     entries(run)
@@ -34,12 +34,12 @@ def open_earlier(out: Path, kind: Kind) -> Run:
 
 
 def is_finished(run: Run) -> bool:
-    """Whether there is nothing left to do."""
+    """Whether a run is finished and has its weights."""
     return run.record.get("status") == "finished" and run.weights.is_file()
 
 
 def same_scans(run: Run, scans: Sequence[Scan]) -> list[Scan]:
-    """Scans of a run among those given, in its order, matched by name.
+    """Find the scans of a run among those given, by name, in the order of the run.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def same_scans(run: Run, scans: Sequence[Scan]) -> list[Scan]:
         needs_labels = labelled and entry.role != UNLABELLED
         fit = [scan for scan in named if not needs_labels or isinstance(scan, LabelledScan)]
         if len(fit) > 1:
-            # Of several with one name, such as T1 of each patient, the contents tell which it is.
+            # Scans with the same name, such as the T1 of each patient, are told apart by content.
             fit.sort(key=lambda scan: hash_scan(scan) != entry.content)
         if not fit:
             what = "labels of the scan" if named else "scan"
@@ -64,9 +64,8 @@ def same_scans(run: Run, scans: Sequence[Scan]) -> list[Scan]:
             if entry.role == UNLABELLED and all(isinstance(s, LabelledScan) for s in scans):
                 hint = "give --unlabelled again (in Python unlabelled=...)"
             raise CheckpointError(
-                f"The {what} {entry.name}, from which {run.folder} learns, "
-                f"{'are' if named else 'is'} not among what was given; {hint}, or start again "
-                "without."
+                f"The {what} {entry.name}, used by {run.folder}, {'are' if named else 'is'} not "
+                f"among the scans given; {hint}, or start again without."
             )
         found.append(fit[0])
         named.remove(fit[0])
@@ -76,7 +75,22 @@ def same_scans(run: Run, scans: Sequence[Scan]) -> list[Scan]:
 def same_labelled(
     run: Run, scans: Sequence[Scan], *, volumes: bool
 ) -> tuple[list[LabelledScan], list[LabelledScan], list[Any]]:
-    """Scans of a run: for training and for validation, with the slices it learnt from, and others.
+    """Find the scans of a fine-tuning run among those given.
+
+    Parameters
+    ----------
+    run : Run
+        The run to resume.
+    scans : sequence of Scan
+        Scans to choose from, with and without labels.
+    volumes : bool
+        Whether the network takes volumes, which are always annotated as a whole.
+
+    Returns
+    -------
+    list of LabelledScan, list of LabelledScan, list
+        Training scans and validation scans, with the slices that the run used, and unlabelled
+        scans.
 
     Raises
     ------
@@ -90,11 +104,10 @@ def same_labelled(
             continue
         if entry.annotated is not None and not volumes:
             try:
-                every = entry.annotated == ALL_SLICES
-                if every:
+                if entry.annotated == ALL_SLICES:
                     item = replace(item, annotated=None)
                 else:
-                    # As many as the scan has along its longest side, whatever the plane.
+                    # The plane is not known here, so the longest side is the limit.
                     end = max(item.geometry.shape)
                     item = replace(item, annotated=parse_ranges(entry.annotated, end))
             except ValueError as error:
@@ -107,12 +120,12 @@ def same_labelled(
 
 
 def check_same(run: Run, store: "SampleStore") -> None:
-    """Refuse scans or labels that are no longer what a run learnt from.
+    """Refuse scans or labels that changed since a run began.
 
     Raises
     ------
     CheckpointError
-        It names the first that was changed.
+        It names the first that changed.
     """
     for entry, scan in zip(entries(run), store.scans, strict=True):
         for what, before, now in (
@@ -122,18 +135,18 @@ def check_same(run: Run, store: "SampleStore") -> None:
             if before and now and before != now:
                 verb = "was" if what == "scan" else "were"
                 raise CheckpointError(
-                    f"The {what} {entry.name} {verb} changed since {run.folder} began, so it "
-                    "cannot go on; put it back as it was, or start again with --overwrite."
+                    f"The {what} {entry.name} {verb} changed since {run.folder} began, so the run "
+                    "cannot be resumed; restore the file, or start again with --overwrite."
                 )
 
 
 def recorded_start(run: Run, init: Run | str | Path | None, kind: Kind | None = None) -> Run | None:
-    """Open the run that a run started from: as recorded, or where it is said to be now.
+    """Open the run that a run started from: at ``init`` if given, else where it is recorded.
 
     Raises
     ------
     CheckpointError
-        If it is not there, or its weights have changed.
+        If it is not there, or its weights changed.
     """
     start = run.record.get("start")
     if not isinstance(start, Mapping):
@@ -143,32 +156,32 @@ def recorded_start(run: Run, init: Run | str | Path | None, kind: Kind | None = 
     folder = str(start.get("folder"))
     try:
         if not init and folder.replace("\\", "/").startswith("//"):
-            # To ask another machine would tell it who asks.
+            # Opening a network path would tell the other machine who opens it.
             raise CheckpointError("it would be on another machine")
         found = Run.open(init or run.folder / folder, kind)
     except SslsegError as error:
         raise CheckpointError(
-            f"{run.folder} starts from {run.record.get('init')}, which is not where it was "
-            f"({error}); say with --init where it is."
+            f"{run.folder} starts from {run.record.get('init')}, which cannot be opened "
+            f"({error}); give its folder with --init."
         ) from error
     if file_hash(found.weights) != start.get("weights"):
         raise CheckpointError(
-            f"The weights of {found.folder} have changed since {run.folder} started from them; "
+            f"The weights of {found.folder} changed after {run.folder} started from them; "
             "start again with --overwrite."
         )
     return found
 
 
 def refuse_settings(**given: Any) -> None:
-    """Refuse what a run that goes on takes from its record.
+    """Refuse arguments that a resumed run takes from its record.
 
     Raises
     ------
     ConfigError
-        It names what is to be left out.
+        It names the arguments to leave out.
     """
     named = [name for name, value in given.items() if value is not None]
     if named:
         raise ConfigError(
-            f"A run goes on with its own settings; leave out {' and '.join(named)}, or start anew."
+            f"A resumed run keeps its settings; leave out {' and '.join(named)}, or start anew."
         )

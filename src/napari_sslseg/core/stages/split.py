@@ -1,4 +1,4 @@
-"""Splits by subject: samples of one patient never stand on both sides."""
+"""Split scans by subject, so that scans of one subject are always in the same part."""
 
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
@@ -12,32 +12,59 @@ Item = TypeVar("Item", bound=Scan)
 
 
 def hold_out(items: Sequence[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
-    """Keep the scans of a share of the subjects apart: the others, and those held out."""
+    """Hold out a fraction of the subjects.
+
+    Parameters
+    ----------
+    items : sequence of Scan
+        Scans.
+    share : float
+        Fraction of the subjects to hold out, 0…1.
+    seed : int
+        Seed of the random choice.
+
+    Returns
+    -------
+    list, list
+        Scans of the other subjects, and scans of the held-out subjects.
+    """
     subjects = map(scan_subject, items)
-    apart = set(split_subjects(subjects, {"held out": share}, seed)["held out"])
+    held_out = set(split_subjects(subjects, {"held out": share}, seed)["held out"])
     return (
-        [item for item in items if scan_subject(item) not in apart],
-        [item for item in items if scan_subject(item) in apart],
+        [item for item in items if scan_subject(item) not in held_out],
+        [item for item in items if scan_subject(item) in held_out],
     )
 
 
 def split_subjects(
     subjects: Iterable[str], shares: dict[str, float], seed: int = 0
 ) -> dict[str, list[str]]:
-    """Deal subjects at random into parts of given shares; no subject is in two parts.
+    """Assign subjects to parts at random; no subject is in two parts.
 
     Parameters
     ----------
     subjects : iterable of str
-        Subjects; repeats count once.
-    shares : dict
-        Share of each part; they sum to at most 1. Each part with a positive share gets at least
-        one subject while there are any.
+        Subjects; duplicates count once.
+    shares : dict of str to float
+        Fraction of the subjects for each part; their sum is at most 1. Each part with a positive
+        fraction gets at least one subject, as long as there are enough.
     seed : int
-        The same seed deals the same parts.
+        Seed of the random assignment.
+
+    Returns
+    -------
+    dict of str to list of str
+        Sorted subjects of each part.
+
+    Raises
+    ------
+    DataError
+        If a fraction is negative, or their sum is more than 1.
     """
     if sum(shares.values()) > 1 + 1e-9 or min(shares.values()) < 0:
-        raise DataError(f"The shares of a split must be positive and sum to 1, not {shares}.")
+        raise DataError(
+            f"The fractions of a split must be positive and sum to at most 1, not {shares}."
+        )
     order = sorted(set(subjects))
     np.random.default_rng(seed).shuffle(order)
     parts, start, total = {}, 0, len(order)
@@ -46,6 +73,6 @@ def split_subjects(
         parts[name] = sorted(order[start : start + n])
         start += n
     if parts and abs(sum(shares.values()) - 1) < 1e-9:
-        # What rounding left over belongs to somebody.
+        # The last part takes the subjects that rounding left over.
         parts[name] = sorted([*parts[name], *order[start:]])
     return parts

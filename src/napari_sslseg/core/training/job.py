@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.training.layer_plans import Plan
+from napari_sslseg.core.training.layer_plans import LayerPlan
 from napari_sslseg.core.training.sampler import Sampler
 
 
@@ -59,12 +59,12 @@ class Job:
         generator but its own. The model is in evaluation mode, without gradients.
     after_step : callable, optional
         Called after each step, once the weights are changed.
-    counted : callable, optional
+    count_used : callable, optional
         How many samples of a batch the step uses; all of them if not given.
     groups : int
         Parts of equal length that a batch consists of, such as anchors, positives and negatives;
         processes that train together take the same places of all of them.
-    plan : Plan, optional
+    plan : LayerPlan, optional
         Which layers learn when, and how fast; all at once and by the schedule if not given.
     """
 
@@ -82,6 +82,6 @@ class Job:
     describe: Callable[[np.ndarray], str] | None = None
     show: Callable[[nn.Module], Any] | None = None
     after_step: Callable[[], None] | None = None
-    counted: Callable[[np.ndarray], int] | None = None
+    count_used: Callable[[np.ndarray], int] | None = None
     groups: int = 1
-    plan: Plan | None = None
+    plan: LayerPlan | None = None

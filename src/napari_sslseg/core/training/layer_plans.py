@@ -39,7 +39,7 @@ POWER = 0.9
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class LayerPlan:
     """Which layers of a network learn when, and how fast.
 
     Parameters
@@ -116,7 +116,7 @@ def sawtooth(step: int, tooth: int, steps: int) -> float:
     return warmup_poly(step - tooth, tooth, steps - tooth)
 
 
-def settled_strategy(
+def resolve_strategy(
     settings: FinetuneSettings, pretrained: bool
 ) -> Generator[Message, None, FinetuneSettings]:
     """Settings whose strategy makes sense for this start, and whose schedule is the one used.
@@ -157,9 +157,9 @@ def settled_strategy(
     return settings
 
 
-def planned(
+def make_layer_plan(
     settings: FinetuneSettings, model: Any, source: Mapping[str, Any]
-) -> Generator[Message, None, Plan | None]:
+) -> Generator[Message, None, LayerPlan | None]:
     """Make the plan of a strategy, None if all layers learn at once.
 
     Parameters
@@ -180,7 +180,7 @@ def planned(
     if strategy == "whole":
         return None
     if strategy == "layer-decay":
-        return Plan(encoder, decay=settings.layer_decay)
+        return LayerPlan(encoder, decay=settings.layer_decay)
     share = settings.frozen_share or FROZEN_SHARES.get(strategy, 1.0)
     frozen = max(1, round(share * steps))
     until = "throughout" if frozen == steps else f"for the first {frozen} of {steps} steps"
@@ -195,5 +195,5 @@ def planned(
             "not pretrained, but random; freezing them keeps them so."
         )
     if strategy == "sawtooth":
-        return Plan(encoder, frozen, factor=lambda step: sawtooth(step, frozen, steps))
-    return Plan(encoder, frozen)
+        return LayerPlan(encoder, frozen, factor=lambda step: sawtooth(step, frozen, steps))
+    return LayerPlan(encoder, frozen)

@@ -113,7 +113,7 @@ class Loop:
         events = self._set_phase(self.step)
         started = time.perf_counter()
         batch = self.batches.next()
-        counted = None if job.counted is None else job.counted(batch)
+        used = None if job.count_used is None else job.count_used(batch)
         indices = shard(batch, job.groups)
         value, norm, messages = self.gradients(indices, self.step + 1)
         events += messages
@@ -126,7 +126,7 @@ class Loop:
         self.step += 1
         self.row = {"step": self.step, "loss": value, "learning_rate": rate}
         self.run.row(self.row)
-        count = len(batch) if counted is None else counted
+        count = len(batch) if used is None else used
         speed = count / (time.perf_counter() - started)
         events.append(Step(self.step, settings.steps, value, rate, speed))
         validates = job.validate is not None and (

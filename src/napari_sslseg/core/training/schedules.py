@@ -8,7 +8,7 @@ import torch
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.settings.training import MOST_STEPS, EarlyStopping, Training
-from napari_sslseg.core.training.layer_plans import Plan, warmup_poly
+from napari_sslseg.core.training.layer_plans import LayerPlan, warmup_poly
 
 PLATEAU_FACTOR = 0.5
 SGD_MOMENTUM = 0.99
@@ -47,7 +47,7 @@ def validation_interval(settings: Training, steps_per_epoch: int) -> int:
 
 
 def make_optimizer(
-    model: torch.nn.Module, settings: Training, plan: Plan | None = None
+    model: torch.nn.Module, settings: Training, plan: LayerPlan | None = None
 ) -> torch.optim.Optimizer:
     """Adam or SGD over what is not frozen; the weight decay is an L2 penalty in both.
 

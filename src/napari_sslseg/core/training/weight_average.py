@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Averaged(nn.Module):
+class AveragedNetwork(nn.Module):
     """In training the network itself; in evaluation the average of its weights so far.
 
     All that it holds is part of its state, so that a training goes on exactly.
@@ -61,7 +61,7 @@ class Averaged(nn.Module):
         done = int(self.steps)  # Once, since a GPU has to be waited for.
         return sum(done >= start for start in self.rounds)
 
-    def train(self, mode: bool = True) -> "Averaged":
+    def train(self, mode: bool = True) -> "AveragedNetwork":
         """Switch the learner; average and teacher are in evaluation at all times."""
         super().train(mode)
         self.average.eval()
@@ -74,7 +74,7 @@ class Averaged(nn.Module):
         return self.learner(*inputs) if self.training else self.average(*inputs)
 
     @torch.no_grad()
-    def follow(self) -> None:
+    def update(self) -> None:
         """Take in the weights after a step; running averages of layers are taken as they are."""
         (network,) = self._network
         done = int(self.steps)
