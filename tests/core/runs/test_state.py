@@ -19,7 +19,7 @@ from napari_sslseg.core.runs.state_files import (
     write_state,
 )
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.training.schedules import Patience, Schedule, make_optimizer
+from napari_sslseg.core.training.schedules import EarlyStopper, Schedule, make_optimizer
 
 TENSORS = {
     "model.a": torch.arange(6.0).reshape(2, 3),
@@ -200,7 +200,7 @@ def trained(training=TRAINING):
     numbers = {
         "optimizer": {"groups": saved["param_groups"], "values": {}},
         "schedule": schedule.state_dict(),
-        "patience": Patience(None, "lower").state_dict(),
+        "patience": EarlyStopper(None, "lower").state_dict(),
         "precision": {},
         "drawn": 4,
         "sampler": {"generator": {"state": 2**127 + 1}, "sum": 1},

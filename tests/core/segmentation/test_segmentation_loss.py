@@ -9,8 +9,8 @@ import torch
 from napari_sslseg.core.segmentation.loss import (
     SIGMOID,
     SegmentationLoss,
-    bce_share,
-    class_shares,
+    bce_weight,
+    class_probabilities,
     score_channels,
 )
 from napari_sslseg.core.settings.stages import LossKind
@@ -88,10 +88,10 @@ def test_dominics_dice_sums_over_the_batch_and_counts_no_background():
 
 
 def test_cross_entropy_gives_way_to_dice():
-    assert [bce_share(p) for p in (0, 0.5, 1)] == pytest.approx([0.6, 0.4, 0.2])
+    assert [bce_weight(p) for p in (0, 0.5, 1)] == pytest.approx([0.6, 0.4, 0.2])
     # As a formula of the epoch e of E: 0.6 − 0.4 · e / (E − 1).
     epochs = 5
-    assert [bce_share(e / (epochs - 1)) for e in range(epochs)] == pytest.approx(
+    assert [bce_weight(e / (epochs - 1)) for e in range(epochs)] == pytest.approx(
         [0.6 - 0.4 * e / (epochs - 1) for e in range(epochs)]
     )
     scores, labels = example("bce-to-dice", (2, 5, 7))
@@ -113,7 +113,7 @@ def test_half_precision_neither_overflows_nor_drops_the_epsilon(kind, dtype):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shares_sum_to_one_and_hold_the_background(kind, shape):
     scores, _ = example(kind, shape)
-    shares = class_shares(torch.tensor(scores), kind)
+    shares = class_probabilities(torch.tensor(scores), kind)
     assert shares.shape == (shape[0], 3, *shape[1:])
     torch.testing.assert_close(shares.sum(1), torch.ones(shape, dtype=shares.dtype))
 
@@ -123,14 +123,14 @@ def test_sigmoid_scores_are_cut_at_one_half(kind):
     scores, _ = example(kind, (2, 40, 40))
     p = sigmoid(scores)
     expected = np.where(p.max(1) > 0.5, 1 + p.argmax(1), 0)
-    decided = class_shares(torch.tensor(scores), kind).argmax(1).numpy()
+    decided = class_probabilities(torch.tensor(scores), kind).argmax(1).numpy()
     assert set(np.unique(decided)) == {0, 1, 2}
     np.testing.assert_array_equal(decided, expected)
 
 
 def test_a_single_class_keeps_its_probability():
     scores = torch.tensor([-1.0, 0.0, 2.0]).reshape(1, 1, 1, 3)
-    shares = class_shares(scores, "dice")
+    shares = class_probabilities(scores, "dice")
     torch.testing.assert_close(shares[:, 1:], scores.sigmoid())
     assert shares.argmax(1).flatten().tolist() == [0, 0, 1]
 
@@ -147,4 +147,4 @@ def test_gradients_lead_to_the_labels(kind):
         optimizer.zero_grad()
         loss(scores, labels).backward()
         optimizer.step()
-    assert torch.equal(class_shares(scores, kind).argmax(1), labels)
+    assert torch.equal(class_probabilities(scores, kind).argmax(1), labels)

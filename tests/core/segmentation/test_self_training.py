@@ -21,10 +21,10 @@ from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.formats.nifti import write_nifti
 from napari_sslseg.core.segmentation.pseudo_labels import PseudoLabels
 from napari_sslseg.core.segmentation.self_training import (
+    confident_labels,
+    pseudo_label_loss,
     round_starts,
     strong_views,
-    told,
-    told_loss,
 )
 from napari_sslseg.core.segmentation.unlabelled import remove_copies, unlabelled_scans
 from napari_sslseg.core.training.weight_average import AveragedNetwork
@@ -57,11 +57,11 @@ def test_rounds_begin_at_even_distances():
 def test_only_what_the_teacher_is_sure_of_is_told():
     scores = logits((0.9, 0.06, 0.04), (0.2, 0.79, 0.01), (0.05, 0.1, 0.85))
     images = torch.zeros(1, 1, 1, 3)
-    assert told(Says(scores), images, "dice-ce", 0.8).tolist() == [[[0, 3, 2]]]
-    assert told(Says(scores), images, "dice-ce", 0.0).tolist() == [[[0, 1, 2]]]
+    assert confident_labels(Says(scores), images, "dice-ce", 0.8).tolist() == [[[0, 3, 2]]]
+    assert confident_labels(Says(scores), images, "dice-ce", 0.0).tolist() == [[[0, 1, 2]]]
     # One channel for each class: shares 1 - p, p of the only class.
     single = torch.tensor([0.9, 0.3]).logit().view(1, 1, 1, 2)
-    assert told(Says(single), images, "dice", 0.8).tolist() == [[[1, 2]]]
+    assert confident_labels(Says(single), images, "dice", 0.8).tolist() == [[[1, 2]]]
 
 
 def test_the_loss_is_that_of_the_sure_pixels():
@@ -71,12 +71,12 @@ def test_the_loss_is_that_of_the_sure_pixels():
     first = 1 - (2 * 0.6 + 1e-5) / (0.2 + 0.6 + 1 + 1e-5)
     second = 1 - 1e-5 / (0.1 + 0.2 + 1e-5)
     expected = entropy + (first + second) / 2
-    assert float(told_loss(scores, targets, "dice-ce")) == pytest.approx(expected, rel=1e-5)
+    assert float(pseudo_label_loss(scores, targets, "dice-ce")) == pytest.approx(expected, rel=1e-5)
 
 
 def test_where_nothing_is_told_nothing_is_learnt():
     scores = torch.randn(2, 3, 4, 4, requires_grad=True)
-    loss = told_loss(scores, torch.full((2, 4, 4), 3), "dice-ce")
+    loss = pseudo_label_loss(scores, torch.full((2, 4, 4), 3), "dice-ce")
     loss.backward()
     assert float(loss) == pytest.approx(0, abs=1e-6)
     assert not scores.grad.any()
@@ -88,10 +88,10 @@ def test_the_loss_falls_to_nothing_for_what_was_told(kind):
     channels = 3 if kind == "dice-ce" else 2
     scores = torch.zeros(2, channels, 6, 6, requires_grad=True)
     optimizer = torch.optim.Adam([scores], lr=0.5)
-    first = told_loss(scores, targets, kind).item()
+    first = pseudo_label_loss(scores, targets, kind).item()
     for _ in range(80):
         optimizer.zero_grad()
-        loss = told_loss(scores, targets, kind)
+        loss = pseudo_label_loss(scores, targets, kind)
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.02 * first
@@ -330,8 +330,7 @@ def test_copies_of_labelled_scans_are_not_learnt_from_as_unlabelled(tmp_path, fo
         ("p0", "training"), ("p1", "unlabelled"), ("p2", "unlabelled"),
     ]  # fmt: skip
     assert record["scans"] == ["p0", "p1", "p2"]
-    left_out = "Scans without labels that are copies of labelled ones are left out: p0."
-    assert left_out in told_in(events)
+    assert any("copies" in text and "p0" in text for text in told_in(events))
     lines = map(json.loads, (tmp_path / "run" / "events.jsonl").read_text().splitlines())
     (begun,) = [line for line in lines if "name" in line]
     assert (begun["event"], begun["step"]) == ("Message", 1)
@@ -400,7 +399,7 @@ def test_what_is_missing_when_it_goes_on_is_told(tmp_path, folders):
 def test_a_training_of_one_step_says_that_it_learns_from_labels_alone(tmp_path, patients):
     given = {"unlabelled": [patients[1][0]], "settings": settings(1), "device": "cpu"}
     events = list(core.iter_finetune(labelled(patients, 0), out=tmp_path / "run", **given))
-    assert any("too short to learn from slices without" in text for text in told_in(events))
+    assert any("too short" in text for text in told_in(events))
     assert events[-1].result.record["status"] == "finished"
 
 
@@ -491,7 +490,7 @@ def test_scans_that_nothing_is_said_about_are_refused(tmp_path, patients):
 
 
 def test_without_open_slices_there_is_one_sentence(tmp_path, patients):
-    with pytest.raises(DataError, match="no slice without labels"):
+    with pytest.raises(DataError, match="no unlabelled slice"):
         core.finetune(
             labelled(patients, 0, 1, slices=None), out=tmp_path / "run", settings=settings(),
             unlabelled=[patients[0][0]], device="cpu",

@@ -197,7 +197,7 @@ class TestGoingOn:
             newest.write_bytes(newest.read_bytes()[:-9] + b"damaged!!")
         told = list(events(kind, tmp_path / "run", resume=True))
         assert f"{newest.name} is {how}" in texts(told)
-        assert f"goes on from step {int(older.stem)}" in texts(told)
+        assert f"from step {int(older.stem)}" in texts(told)
         assert same(first, tmp_path / "run")
 
     def test_a_record_without_scans_cannot_go_on(self, tmp_path):
@@ -232,10 +232,10 @@ class TestGoingOn:
         assert one == two
         (again / "last.safetensors").unlink()
         (again / "last.json").unlink()
-        with pytest.raises(CheckpointError, match="is not where it was"):
+        with pytest.raises(CheckpointError, match="which cannot be opened"):
             core.finetune(labelled, out=again, init=tmp_path / "nowhere", resume=True)
         if kind == "pretrain":
-            with pytest.raises(CheckpointError, match="have changed"):
+            with pytest.raises(CheckpointError, match="weights of .* changed"):
                 core.finetune(labelled, out=again, init=first, resume=True)
 
 
@@ -309,7 +309,7 @@ class TestDisk:
 
     def check(self, out, message, whole_run):
         assert message.startswith("Could not write")
-        assert "stands, of step" in message
+        assert "last checkpoint" in message
         assert "--resume" in message
         list(events("pretrain", out, resume=True))
         assert same(whole_run, out)
@@ -465,7 +465,7 @@ def test_other_versions_processes_and_devices_are_told(tmp_path):
 
 
 def test_ctrl_c_while_a_state_is_read_changes_nothing(tmp_path, monkeypatch):
-    from napari_sslseg.core.training.sampler import Draws
+    from napari_sslseg.core.training.sampler import BatchSequence
 
     stopped("pretrain", tmp_path)
     files = [tmp_path / "last.json", tmp_path / "last.safetensors", tmp_path / "metrics.csv"]
@@ -475,7 +475,7 @@ def test_ctrl_c_while_a_state_is_read_changes_nothing(tmp_path, monkeypatch):
     def interrupted(self, drawn):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Draws, "skip_to", interrupted)
+    monkeypatch.setattr(BatchSequence, "skip_to", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(events("pretrain", tmp_path, resume=True))
     assert [path.read_bytes() for path in files] == before

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from napari_sslseg.core.training.compiled import Compiled
+from napari_sslseg.core.training.compiled import CompiledNetwork
 
 needs_compiler = pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "g++")) is None, reason="there is no C++ compiler"
@@ -22,13 +22,14 @@ import numpy as np, torch
 from pathlib import Path
 from torch import nn
 from torch.nn import functional
-from napari_sslseg.core.config import Training
-from napari_sslseg.core.common.events import Message, Step, returned
-from napari_sslseg.core.training.job import Job, shuffled_batches
-from napari_sslseg.core.runs import RunWriter
+from napari_sslseg.core.settings.training import Training
+from napari_sslseg.core.common.events import Message, Step, return_value
+from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.sampler import shuffled_batches
+from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.runs.state_files import newest_state
 from napari_sslseg.core.common.compute.devices import make_fabric
-from napari_sslseg.core.training import train
+from napari_sslseg.core.training.train import train
 
 folder, compiled, parts = Path(sys.argv[1]), sys.argv[2] == "compiled", int(sys.argv[3])
 torch.set_num_threads(1)
@@ -71,7 +72,7 @@ if compiled and parts == 1:
     while not isinstance(event := next(half), Step) or event.step < 3:
         pass
     half.close()  # which saves a state
-    go(make_job(), "resumed", returned(newest_state(folder / "half")))
+    go(make_job(), "resumed", return_value(newest_state(folder / "half")))
 if compiled:
     from torch._dynamo.utils import counters
     print("graphs", counters["stats"]["unique_graphs"], file=sys.stderr)
@@ -132,7 +133,7 @@ def fail(error):
 
 
 def test_errors_are_compilations_only_where_something_is_compiled():
-    compiled = Compiled(nn.Linear(2, 2), wanted=True)
+    compiled = CompiledNetwork(nn.Linear(2, 2), wanted=True)
     error = RuntimeError("no kernel")
     assert compiled.attempt(lambda: fail(error)) is error
     with pytest.raises(ValueError, match="a mistake"):
@@ -145,8 +146,8 @@ def test_errors_are_compilations_only_where_something_is_compiled():
 
 def test_a_network_put_aside_is_plain_and_comes_back():
     network = nn.Linear(2, 2)
-    compiled = Compiled(network, wanted=True)
-    with compiled.aside():
+    compiled = CompiledNetwork(network, wanted=True)
+    with compiled.disabled():
         assert network._compiled_call_impl is None
     assert network._compiled_call_impl is not None
     compiled.close()

@@ -220,7 +220,8 @@ class TestFrozen:
 
         events = run(job, tmp_path, seen=seen)
         texts = [text for text in told(events) if "encoder" in text]
-        assert texts == [f"From step {until + 1} on the encoder learns too."]
+        (text,) = texts
+        assert f"step {until + 1} " in text
         place = next(i for i, e in enumerate(events) if isinstance(e, Message) and "From" in e.text)
         assert sum(isinstance(event, Step) for event in events[:place]) == until
         # Weights and running averages alike, from the first step after the freeze.
@@ -329,7 +330,7 @@ def finetune(out, init, stop_after=None, resume=False, **fields):
 class TestFinetuning:
     def test_a_frozen_encoder_is_that_of_the_pretraining(self, tmp_path, pretrained):
         run, texts = finetune(tmp_path, pretrained, strategy="frozen-encoder")
-        assert "The encoder stays as it is throughout." in texts
+        assert any("encoder" in text and "throughout" in text for text in texts)
         assert run.record["settings"]["strategy"] == "frozen-encoder"
         before, after = load_weights(pretrained.weights), load_weights(run.weights)
         for name, tensor in after.items():
@@ -343,7 +344,7 @@ class TestFinetuning:
         run, texts = finetune(
             tmp_path, pretrained, stop_after=1, strategy="sawtooth", transfer=transfer
         )
-        assert "The encoder stays as it is for the first 1 of 10 steps." in texts
+        assert any("encoder" in text and "1 of 10 steps" in text for text in texts)
         before, after = (
             load_weights(pretrained.weights),
             load_weights(run.folder / "last.safetensors"),
@@ -357,7 +358,7 @@ class TestFinetuning:
         whole, _ = finetune(tmp_path / "whole", pretrained, **fields)
         finetune(tmp_path / "cut", pretrained, stop_after=2, **fields)
         run, texts = finetune(tmp_path / "cut", None, resume=True)
-        assert "From step 5 on the encoder learns too." in texts
+        assert any("From step 5 " in text and "encoder" in text for text in texts)
         one, two = (load_weights(found.weights) for found in (whole, run))
         assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
 
@@ -365,7 +366,7 @@ class TestFinetuning:
     def test_from_scratch_all_layers_learn_at_once(self, tmp_path, strategy):
         fields = {"layer_decay": 0.5} if strategy == "layer-decay" else {"frozen_share": 0.2}
         run, texts = finetune(tmp_path / "run", "scratch", strategy=strategy, **fields)
-        assert sum(f"nothing for the strategy {strategy} to spare" in text for text in texts) == 1
+        assert sum(f"strategy {strategy} " in text for text in texts) == 1
         assert run.settings(core.FinetuneSettings).strategy == "whole"
         plain, texts = finetune(tmp_path / "plain", "scratch")
         assert not any("strategy" in text for text in texts)
@@ -379,7 +380,7 @@ class TestFinetuning:
     def test_a_sawtooth_says_that_it_replaces_a_schedule(self, tmp_path, pretrained):
         training = {"schedule": "plateau"}
         _, texts = finetune(tmp_path / "a", pretrained, strategy="sawtooth", training=training)
-        assert sum("the schedule plateau of the settings" in text for text in texts) == 1
+        assert sum("the schedule plateau" in text for text in texts) == 1
         # Else it would be said that a plateau needs a validation.
         assert not any("no validation" in text for text in texts)
         _, texts = finetune(tmp_path / "b", pretrained, strategy="sawtooth")
@@ -394,7 +395,7 @@ class TestFinetuning:
         del weights["encoder.levels.0.0.weight"]
         save_file(weights, part.weights)
         _, texts = finetune(tmp_path / "run", part, strategy="freeze-unfreeze")
-        assert any("encoder.levels.0.0.weight, are not pretrained" in text for text in texts)
+        assert any("encoder.levels.0.0.weight" in text for text in texts)
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ from napari_sslseg.core.runs.run import Run, RunWriter
 from napari_sslseg.core.runs.state_files import newest_state
 from napari_sslseg.core.settings.training import EarlyStopping, Training
 from napari_sslseg.core.training.job import Job
-from napari_sslseg.core.training.sampler import Draws, shuffled_batches
-from napari_sslseg.core.training.save_interval import Pace
+from napari_sslseg.core.training.sampler import BatchSequence, shuffled_batches
+from napari_sslseg.core.training.save_interval import SaveInterval
 from napari_sslseg.core.training.train import run_job, train
 
 STEPS = 24
@@ -175,7 +175,7 @@ def test_many_interruptions_are_as_good_as_one(tmp_path):
 
 
 def test_an_interrupt_within_a_step_leaves_the_state_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(Pace, "due", lambda *_: True)
+    monkeypatch.setattr(SaveInterval, "due", lambda *_: True)
     whole = make_job()
     drain(whole, begin(tmp_path / "whole"))
     work, calls = make_job(), []
@@ -198,13 +198,13 @@ def test_other_slices_than_before_are_refused(tmp_path):
     drain(make_job(), begin(tmp_path), stop=stop, after=4)
     work = replace(make_job(), batches=shuffled_batches(np.arange(11), 4))
     state = state_of(tmp_path)
-    with pytest.raises(CheckpointError, match="drew other slices"):
+    with pytest.raises(CheckpointError, match="other slices"):
         drain(work, RunWriter.resumed(Run.open(tmp_path), 0), state)
 
 
 def test_draws_return_to_their_position():
     sampler = shuffled_batches(np.arange(7), 3)
-    one, two = Draws(sampler, 5), Draws(sampler, 5)
+    one, two = BatchSequence(sampler, 5), BatchSequence(sampler, 5)
     for _ in range(9):
         one.next()
     two.skip_to(one.drawn)
@@ -263,7 +263,7 @@ class TestPause:
 class TestPace:
     def pace(self, seconds=30.0, share=0.01, size=0):
         now = [0.0]
-        return now, Pace(seconds, share, size, clock=lambda: now[0])
+        return now, SaveInterval(seconds, share, size, clock=lambda: now[0])
 
     def save(self, now, pace, took):
         pace.begin()

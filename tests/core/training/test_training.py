@@ -13,8 +13,8 @@ from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.settings.training import EarlyStopping, Training
 from napari_sslseg.core.training.job import Job, TrainingError
 from napari_sslseg.core.training.sampler import shuffled_batches
-from napari_sslseg.core.training.save_interval import Pace
-from napari_sslseg.core.training.schedules import Patience
+from napari_sslseg.core.training.save_interval import SaveInterval
+from napari_sslseg.core.training.schedules import EarlyStopper
 from napari_sslseg.core.training.train import train
 
 
@@ -145,7 +145,7 @@ def test_closing_the_generator_saves(tmp_path):
 def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_checkpoint(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(Pace, "due", lambda *_: True)
+    monkeypatch.setattr(SaveInterval, "due", lambda *_: True)
     settings = Training(steps=50, batch_size=4)
     work = job(settings)
     good = work.loss
@@ -204,7 +204,7 @@ def test_too_little_memory_is_one_sentence(tmp_path, error):
     work = replace(job(Training(steps=5, batch_size=4)), loss=loss)
     with pytest.raises(TrainingError, match="lower the batch size") as caught:
         list(train(work, writer(tmp_path), make_fabric("cpu")))
-    assert "stands" not in str(caught.value)  # there is no checkpoint yet
+    assert "checkpoint" not in str(caught.value)  # there is no checkpoint yet
 
 
 def test_another_runtime_error_is_not_taken_for_it(tmp_path):
@@ -217,7 +217,7 @@ def test_another_runtime_error_is_not_taken_for_it(tmp_path):
 
 
 def test_dice_improves_upwards():
-    patience = Patience(EarlyStopping(min_delta=0.01, patience=2), "higher")
+    patience = EarlyStopper(EarlyStopping(min_delta=0.01, patience=2), "higher")
     assert [patience.improved(v) for v in (0.5, 0.505, 0.6, 0.59, 0.6)] == [
         True,
         True,

@@ -31,8 +31,15 @@ from napari_sslseg.core.scans.labelled import as_volume
 from napari_sslseg.core.scans.labels import DICOM_SUFFIX, save_labels
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.volume import Modality, Volume
-from napari_sslseg.core.segmentation.loss import class_shares, relative_entropy, score_channels
-from napari_sslseg.core.segmentation.small_pieces import check_least_part, without_loose_parts
+from napari_sslseg.core.segmentation.loss import (
+    class_probabilities,
+    normalized_entropy,
+    score_channels,
+)
+from napari_sslseg.core.segmentation.small_components import (
+    check_least_part,
+    remove_small_components,
+)
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, VolumePreprocessing
 from napari_sslseg.core.settings.stages import FinetuneSettings, LossKind
 
@@ -142,8 +149,9 @@ def predict(
         Whether to average over views that are a little turned and scaled (test-time augmentation),
         see :mod:`napari_sslseg.core.results.augmented_predict`; takes up to five times as long.
     least_part : float
-        Loose pieces of a class that are smaller than this share of its largest piece become
-        background, 0…1; none at 0. See :mod:`napari_sslseg.core.segmentation.small_pieces`. Not for
+        Connected components of a class that are smaller than this fraction of its largest one
+        become background, 0…1; 0 keeps all. See
+        :mod:`napari_sslseg.core.segmentation.small_components`. Not for
         classes in many pieces, such as lesions. Probabilities and uncertainty stay as they are.
 
     Returns
@@ -171,7 +179,7 @@ def predict(
     try:
         for here, shares in _shares(segmenter, volume, batch_size, tta):
             index[here] = shares.argmax(0).numpy()
-            uncertainty[here] = relative_entropy(shares).numpy()
+            uncertainty[here] = normalized_entropy(shares).numpy()
             if kept is not None:
                 kept[(slice(None), *here)] = shares.numpy()
     except RuntimeError as error:
@@ -181,7 +189,7 @@ def predict(
             raise
         raise MemoryError(f"{volume.name} does not fit into memory.") from error
     return Prediction(
-        labels=values[without_loose_parts(index, count, least_part)],
+        labels=values[remove_small_components(index, count, least_part)],
         probabilities=kept,
         uncertainty=uncertainty,
         volume=volume,
@@ -199,7 +207,7 @@ def _shares(
 
     def once(images: "Tensor") -> "Tensor":
         with torch.inference_mode():
-            return class_shares(segmenter.network(images), segmenter.loss)
+            return class_probabilities(segmenter.network(images), segmenter.loss)
 
     def shares(images: "Tensor") -> "Tensor":
         return averaged_shares(once, images) if tta else once(images)

@@ -1,4 +1,4 @@
-"""Learning from labels: augmentation, loss, and what unlabelled slices add.
+"""Training on labels: augmentation, loss, validation, and the use of unlabelled slices.
 
-The training around it is in ``stages.finetune``.
+A whole fine-tuning run is in ``stages.finetune``.
 """

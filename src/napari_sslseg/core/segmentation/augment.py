@@ -1,9 +1,9 @@
-"""Random changes of labelled slices or volumes: sampled first, applied as a batch on the device.
+"""Random augmentation of labelled slices or volumes, applied to a batch on its device.
 
-Geometry (translation, rotation, crop, elastic deformation) moves images and labels alike;
-intensity (contrast, brightness, noise, grey-value curve, blur) changes images alone. Left and right
-are never swapped: organs that differ by side must keep their side. Volumes turn in their axial
-slices alone, where pixels are as good as square; so nobody needs to know how far apart slices lie.
+Parameters are sampled first. Geometry (translation, rotation, crop, elastic deformation) changes
+images and labels in the same way; intensity (contrast, brightness, noise, gamma, blur) changes only
+images. There is no left-right flip, since paired organs must keep their side. Volumes are rotated
+only within axial slices, where pixels are nearly square, so the distance of slices does not matter.
 """
 
 from dataclasses import dataclass, replace
@@ -23,24 +23,24 @@ CONTROL_POINTS = 5
 
 @dataclass(frozen=True, eq=False)
 class AugmentationParameters:
-    """One draw for a batch of N slices or volumes, on the CPU.
+    """Random parameters for a batch of N slices or volumes, on the CPU.
 
     Attributes
     ----------
     matrices : Tensor, shape (N, 2, 3) or (N, 3, 4)
-        Affine map from output to input, along columns, rows (and slices). It turns in the pixel
-        units of a square with the height of the slices.
+        Affine map from output to input coordinates, in the order columns, rows (and slices).
+        Rotation is defined for a square with the height of the slices.
     displacement : Tensor, shape (N, 2, P, P) or (N, 3, P, P, P)
-        Displacement of a coarse grid of control points, in shares of half the image, along
-        columns, rows (and slices).
+        Displacement of a coarse grid of control points, as a fraction of half the image, in the
+        order columns, rows (and slices).
     contrast, brightness : Tensor, shape (N,)
         Factor and offset, in standard deviations of the image.
     noise : Tensor, shape (N,)
         Standard deviation of the noise, in standard deviations of the image.
     noise_seed : int
-        Seed of the noise itself, which is drawn on the device.
+        Seed of the noise, which is generated on the device.
     gamma : Tensor, shape (N,), or None
-        Exponent of the grey-value curve.
+        Exponent of the gamma curve.
     blur : Tensor, shape (N,), or None
         Standard deviation of the blur, in pixels.
     """
@@ -58,25 +58,25 @@ class AugmentationParameters:
 def sample_augmentation(
     n: int, settings: Augmentation, generator: torch.Generator, dimensions: int = 2
 ) -> AugmentationParameters:
-    """Draw the changes of ``n`` images; the same generator state gives the same draw.
+    """Sample the parameters for ``n`` images; the generator state determines the result.
 
     Parameters
     ----------
     n : int
         Number of images.
     settings : Augmentation
-        How much of each change.
+        Strength of each change.
     generator : torch.Generator
-        On the CPU.
+        Source of randomness, on the CPU.
     dimensions : {2, 3}
-        Of the images.
+        Number of spatial dimensions.
     """
 
     def uniform(bound: float, *shape: int) -> Tensor:
         return (torch.rand(n, *shape, generator=generator) * 2 - 1) * bound
 
     angle = torch.deg2rad(uniform(settings.rotation))
-    # Scale below 1 looks at a smaller part of the image (a crop), above 1 at a larger one.
+    # A scale below 1 samples a smaller part of the image (a crop), above 1 a larger one.
     scale = torch.exp(uniform(1.0) * -torch.log1p(torch.tensor(-settings.crop)))
     shift = uniform(2 * settings.translation, dimensions)
     cos, sin = scale * angle.cos(), scale * angle.sin()
@@ -100,33 +100,33 @@ def sample_augmentation(
 
 
 def sampling_grid(parameters: AugmentationParameters, size: Size) -> Tensor:
-    """Where each output pixel looks in the input, shape (N, *size, A), for ``grid_sample``.
+    """Input coordinates of each output pixel, shape (N, *size, A), for ``grid_sample``.
 
-    On the device of the parameters: a large one of volumes on the CPU is slow.
+    The grid is on the device of the parameters; for volumes this is slow on the CPU.
     """
     height, width = size[-2:]
     matrices = parameters.matrices.clone()
     device = matrices.device
-    # Turn in units of pixels, not of sides, so that a rotation does not shear an oblong slice.
+    # Rotate in units of pixels, not of sides, so that oblong slices are not sheared.
     matrices[:, 0, 1] *= height / width
     matrices[:, 1, 0] *= width / height
     grid = parameters.displacement
-    # In half precision, as autocast would have it, places would be wrong.
+    # Half precision, as in autocast, is too coarse for coordinates.
     with torch.autocast(device.type, enabled=False):
         for axis, side in enumerate(size, start=2):
-            # No interpolation of three axes is cubic, but cubic ones can go axis by axis.
+            # PyTorch has no cubic interpolation in 3D, but it is separable by axis.
             weights = _cubic(side).to(device)
             grid = torch.tensordot(grid, weights, dims=([axis], [1])).movedim(-1, axis)
-    lone = (*matrices.shape[:2], *[1] * len(size))
-    places = matrices[:, :, -1].reshape(lone)
+    column_shape = (*matrices.shape[:2], *[1] * len(size))
+    positions = matrices[:, :, -1].reshape(column_shape)
     for axis, side in enumerate(size):
-        # Sums and no matrix product, in which CUDA may round: here a shift of parts of a pixel.
+        # A sum instead of a matrix product, which CUDA may compute with reduced precision.
         centres = (2 * torch.arange(side, device=device) + 1) / side - 1
-        column = matrices[:, :, len(size) - 1 - axis].reshape(lone)
+        column = matrices[:, :, len(size) - 1 - axis].reshape(column_shape)
         shape = [1] * (2 + len(size))
         shape[2 + axis] = side
-        places = places + column * centres.view(shape)
-    return grid.add_(places).movedim(1, -1)
+        positions = positions + column * centres.view(shape)
+    return grid.add_(positions).movedim(1, -1)
 
 
 @cache
@@ -142,14 +142,14 @@ def _cubic(side: int) -> Tensor:
 def apply_augmentation(
     images: Tensor, labels: Tensor, parameters: AugmentationParameters
 ) -> tuple[Tensor, Tensor]:
-    """Change a batch.
+    """Augment a batch.
 
     Parameters
     ----------
     images : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
-        Interpolated linearly; at the border the edge goes on.
+        Interpolated linearly; the border is replicated.
     labels : Tensor, shape (N, H, W) or (N, D, H, W), integer
-        By nearest neighbour; at the border the edge goes on, as in the images.
+        Interpolated by nearest neighbour; the border is replicated.
 
     Returns
     -------

@@ -1,7 +1,8 @@
-"""CutMix: boxes of one image take the place of what another one shows there, labels and all.
+"""CutMix: replace a box of each image and its labels by those of another image.
 
-Yun et al., ICCV 2019; for segmentation with few labels French et al., BMVC 2020. What lies around
-a structure then tells less about it, so that its looks have to. Sampled first, applied as a batch.
+Yun et al., ICCV 2019; for segmentation with few labels French et al., BMVC 2020. The surroundings
+of a structure then carry less information, so the network relies on its appearance. Parameters are
+sampled first and applied to a whole batch.
 """
 
 from dataclasses import dataclass
@@ -13,22 +14,22 @@ from torch import Tensor
 from napari_sslseg.core.common.sizes import Size
 
 AREAS = (0.02, 0.4)
-MOST_OBLONG = 1 / 0.3
-"""Share of an image that a box covers, and its longer side over the shorter one at most, as in
+LARGEST_RATIO = 1 / 0.3
+"""Range of the area of a box, as a fraction of the image, and largest ratio of its sides, as in
 UniMatch (Yang et al., CVPR 2023)."""
 
 
 @dataclass(frozen=True, eq=False)
 class CutMixParameters:
-    """One draw for a batch of N images, on the CPU.
+    """Random parameters for a batch of N images, on the CPU.
 
     Attributes
     ----------
     partners : Tensor, shape (N,), int64
-        From which image of the batch each takes its box.
+        Image of the batch that each image takes its box from.
     first, last : Tensor, shape (N, 2)
-        Rows and columns of the box, the last ones not included; both are 0 where there is none.
-        In volumes it goes through all slices.
+        First row and column of the box, and the ones after its last; both are 0 without a box.
+        In volumes the box extends through all slices.
     """
 
     partners: Tensor
@@ -44,18 +45,18 @@ def sample_cutmix(n: int, size: Size, share: float, generator: torch.Generator) 
     n : int
         Number of images.
     size : tuple of int
-        Their sides, rows and columns last.
+        Size of the images, rows and columns last.
     share : float
-        Share of the images that get a box, 0…1.
+        Fraction of the images that get a box, 0…1.
     generator : torch.Generator
-        The same state gives the same draw.
+        Source of randomness, on the CPU.
     """
     draws = torch.rand(n, 5, generator=generator)
     sides = torch.tensor(size[-2:], dtype=torch.float32)
     area = AREAS[0] + (AREAS[1] - AREAS[0]) * draws[:, 0]
-    oblong = torch.exp((2 * draws[:, 1] - 1) * log(MOST_OBLONG))
-    shares = torch.stack([(area * oblong).sqrt(), (area / oblong).sqrt()], dim=1).clamp(max=1)
-    lengths = (shares * sides).round().clamp(min=1)
+    ratio = torch.exp((2 * draws[:, 1] - 1) * log(LARGEST_RATIO))
+    fractions = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], dim=1).clamp(max=1)
+    lengths = (fractions * sides).round().clamp(min=1)
     first = (draws[:, 2:4] * (sides - lengths + 1)).floor()
     wanted = (draws[:, 4:] < share).float()
     return CutMixParameters(
@@ -68,7 +69,7 @@ def sample_cutmix(n: int, size: Size, share: float, generator: torch.Generator) 
 def apply_cutmix(
     images: Tensor, labels: Tensor, parameters: CutMixParameters
 ) -> tuple[Tensor, Tensor]:
-    """Put boxes of the partners into a batch.
+    """Put the boxes of the partners into the images of a batch.
 
     Parameters
     ----------
@@ -84,8 +85,8 @@ def apply_cutmix(
     first, last = parameters.first.to(device), parameters.last.to(device)
     inside = torch.ones((), dtype=torch.bool, device=device)
     for axis, side in enumerate(images.shape[-2:]):
-        places = torch.arange(side, device=device)
-        within = (places >= first[:, axis, None]) & (places < last[:, axis, None])
+        positions = torch.arange(side, device=device)
+        within = (positions >= first[:, axis, None]) & (positions < last[:, axis, None])
         inside = inside & (within[:, :, None] if axis == 0 else within[:, None, :])
     inside = inside.view(len(images), *[1] * (images.ndim - 4), *images.shape[-2:])
     partners = parameters.partners.to(device)

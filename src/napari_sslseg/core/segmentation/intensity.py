@@ -1,4 +1,4 @@
-"""Changes of grey values and of sharpness, by image of a batch, on the device."""
+"""Changes of intensity and sharpness of the images of a batch, on their device."""
 
 from math import ceil
 
@@ -10,7 +10,7 @@ FLAT = 1e-6
 
 
 def apply_gamma(images: Tensor, exponents: Tensor) -> Tensor:
-    """Bend the grey values of each image and channel: its darkest and brightest stay as they are.
+    """Apply a gamma curve to each image and channel; its minimum and maximum do not change.
 
     ((x − min) / (max − min))^γ · (max − min) + min
 
@@ -24,20 +24,19 @@ def apply_gamma(images: Tensor, exponents: Tensor) -> Tensor:
     low, high = images.amin(axes, keepdim=True), images.amax(axes, keepdim=True)
     spread = high - low
     powers = exponents.to(images.device, images.dtype).view(-1, *[1] * (images.ndim - 1))
-    shares = ((images - low) / spread.clamp_min(FLAT)).clamp(0, 1)
-    return shares.pow(powers) * spread + low
+    scaled = ((images - low) / spread.clamp_min(FLAT)).clamp(0, 1)
+    return scaled.pow(powers) * spread + low
 
 
 def apply_blur(images: Tensor, deviations: Tensor) -> Tensor:
-    """Blur each image by a Gaussian of its own, along rows and columns; the edge goes on.
+    """Blur each image with a Gaussian of its own, along rows and columns; edges are replicated.
 
     Parameters
     ----------
     images : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
         Volumes are blurred slice by slice.
     deviations : Tensor, shape (N,)
-        Standard deviations in pixels; 0 changes nothing.
-        On the CPU.
+        Standard deviations in pixels, on the CPU; 0 changes nothing.
     """
     reach = ceil(3 * float(deviations.max()))
     height, width = images.shape[-2:]
@@ -45,7 +44,7 @@ def apply_blur(images: Tensor, deviations: Tensor) -> Tensor:
     wide = deviations.to(images.device, images.dtype).clamp_min(FLAT)[:, None]
     kernels = torch.exp(-0.5 * (places / wide) ** 2)
     kernels = kernels / kernels.sum(1, keepdim=True)
-    # One group for each image; its channels and slices pass through one by one.
+    # One convolution group for each image; its channels and slices are the batch.
     planes = images.reshape(len(images), -1, height, width).transpose(0, 1)
     for axis in (2, 3):
         shape = [1, 1, 1, 1]

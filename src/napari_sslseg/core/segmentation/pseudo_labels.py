@@ -1,12 +1,12 @@
-"""Labels that a teacher gives to the samples of a store which nobody annotated."""
+"""Pseudo labels: labels of a teacher for the unlabelled samples of a store."""
 
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.segmentation.self_training import told
-from napari_sslseg.core.segmentation.small_pieces import without_loose_parts
+from napari_sslseg.core.segmentation.self_training import confident_labels
+from napari_sslseg.core.segmentation.small_components import remove_small_components
 
 if TYPE_CHECKING:
     import torch
@@ -20,18 +20,20 @@ MOST_BYTES = 2**30
 
 
 class PseudoLabels:
-    """What the teacher of a round says of samples; scans are labelled whole when first asked for.
+    """Labels of samples by the teacher of the current round.
+
+    A scan is labelled as a whole when one of its samples is first needed; the labels are cached.
 
     Parameters
     ----------
     store : Store
-        The samples. Where somebody labelled one, that is what counts.
+        The samples. Annotated samples keep their own labels.
     teacher : AveragedNetwork
-        With rounds.
+        Network with a teacher.
     settings : FinetuneSettings
-        With ``self_training``.
+        Settings with ``self_training``.
     device : torch.device
-        Where the teacher works.
+        Device of the teacher.
     """
 
     def __init__(
@@ -44,55 +46,56 @@ class PseudoLabels:
         assert settings.self_training is not None
         self._store, self._teacher, self._device = store, teacher, device
         self._kind, self._settings = settings.loss, settings.self_training
-        self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._bytes = 0
         self._round = 0
 
     def __call__(self, indices: np.ndarray) -> "torch.Tensor":
-        """Class indices of samples, shape (B, *size), int64; one more where nothing is said."""
+        """Class indices of samples, shape (B, *size), int64; one more where there is no label."""
         import torch
 
         if self._teacher.round != self._round:
-            self._kept.clear()
+            self._cache.clear()
             self._bytes, self._round = 0, self._teacher.round
         found = []
         for index in indices.tolist():
-            first, count = self._together(index)
-            found.append(self._labelled(first, count)[index - first])
+            first, count = self._group(index)
+            found.append(self._cached_labels(first, count)[index - first])
         return torch.from_numpy(np.stack(found).astype(np.int64))
 
-    def _together(self, index: int) -> tuple[int, int]:
-        """First sample and number of those that are looked at as one: a scan, or one volume."""
+    def _group(self, index: int) -> tuple[int, int]:
+        """First sample and number of samples to label together: the slices of a scan, or a crop."""
         if len(self._store.size) == 3:
             return index, 1
         scan = self._store.scans[self._store.scan_index[index]]
         return scan.start, scan.n_slices
 
-    def _labelled(self, first: int, count: int) -> np.ndarray:
+    def _cached_labels(self, first: int, count: int) -> np.ndarray:
         key = first, count
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        labels = self._look(np.arange(first, first + count))
-        self._kept[key] = labels
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        labels = self._label(np.arange(first, first + count))
+        self._cache[key] = labels
         self._bytes += labels.nbytes
-        while self._bytes > MOST_BYTES and len(self._kept) > 1:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        while self._bytes > MOST_BYTES and len(self._cache) > 1:
+            self._bytes -= self._cache.popitem(last=False)[1].nbytes
         return labels
 
-    def _look(self, indices: np.ndarray) -> np.ndarray:
+    def _label(self, indices: np.ndarray) -> np.ndarray:
+        """Label samples with the teacher, and remove small components."""
         store, teacher = self._store, self._teacher.teacher
         assert teacher is not None
         count = 1 + len(store.classes)
         parts = []
         for start in range(0, len(indices), BATCH):
             images = store.batch(indices[start : start + BATCH]).to(self._device)
-            said = told(teacher, images, self._kind, self._settings.threshold)
-            parts.append(said.cpu().numpy().astype(np.uint8))
+            found = confident_labels(teacher, images, self._kind, self._settings.threshold)
+            parts.append(found.cpu().numpy().astype(np.uint8))
         labels = np.concatenate(parts)
         known = np.flatnonzero(store.annotated[indices])
         if known.size:
             labels[known] = store.label_batch(indices[known]).numpy()
-        if labels.ndim == 4:  # One volume.
-            return without_loose_parts(labels[0], count, self._settings.least_part)[None]
-        return without_loose_parts(labels, count, self._settings.least_part)
+        if labels.ndim == 4:  # One crop.
+            return remove_small_components(labels[0], count, self._settings.least_part)[None]
+        return remove_small_components(labels, count, self._settings.least_part)

@@ -1,19 +1,20 @@
-"""Learning from slices that nobody labelled, beside those that somebody did.
+"""Self-training: use unlabelled slices in addition to labelled ones.
 
-The network learns from labelled slices alone at first. Then it becomes its own teacher: the moving
-average of its weights labels all other slices, what it is unsure of and small loose pieces do not
-count, and from then on each batch holds as many of these slices as of labelled ones, changed more
-strongly: self-training with a noisy student (Lee 2013; Xie et al., CVPR 2020), with boxes of other
-slices in half of them (CutMix: French et al., BMVC 2020). The average has learnt more by the next
-round, and labels them anew.
+At first the network is trained on labelled slices only. Then it becomes its own teacher: the moving
+average of its weights labels all other slices. Pixels with a low probability and small connected
+components are ignored. From then on each batch contains as many of these slices as of labelled
+ones, with stronger augmentation: self-training with a noisy student (Lee 2013; Xie et al., CVPR
+2020), with boxes of other slices in half of them (CutMix: French et al., BMVC 2020). In the next
+round the average has improved, and labels the slices again.
 
-A teacher that changes with every step (mean teacher, FixMatch) saves the rounds. But it starts from
-what it says itself, before it knows much, and cannot look at a whole scan to see what is loose.
+A teacher that changes in every step (mean teacher, FixMatch) needs no rounds. But it starts from
+its own labels before it has learnt much, and does not see a whole scan, in which small components
+can be found.
 """
 
 from typing import TYPE_CHECKING
 
-from napari_sslseg.core.segmentation.loss import SIGMOID, class_shares
+from napari_sslseg.core.segmentation.loss import SIGMOID, class_probabilities
 from napari_sslseg.core.settings.self_training import SelfTraining
 
 if TYPE_CHECKING:
@@ -24,18 +25,18 @@ if TYPE_CHECKING:
     from napari_sslseg.core.settings.stages import LossKind
 
 EPSILON = 1e-5
-LEAST_SHARE = 1e-6
+LEAST_PROBABILITY = 1e-6
 
 
 def round_starts(settings: SelfTraining, steps: int) -> tuple[int, ...]:
-    """Number of steps after which each round begins, ascending.
+    """Numbers of steps after which each round begins, in ascending order.
 
     Parameters
     ----------
     settings : SelfTraining
-        When the first begins, and how many there are.
+        When the first round begins, and how many rounds there are.
     steps : int
-        Length of the training; each round begins after at least one of them.
+        Length of the training; a round begins after at least one step.
     """
     first = settings.begin * steps
     each = (steps - first) / settings.rounds
@@ -43,31 +44,33 @@ def round_starts(settings: SelfTraining, steps: int) -> tuple[int, ...]:
     return tuple(sorted(step for step in found if step < steps))
 
 
-def told(teacher: "nn.Module", images: "Tensor", kind: "LossKind", threshold: float) -> "Tensor":
-    """What a teacher is sure of.
+def confident_labels(
+    teacher: "nn.Module", images: "Tensor", kind: "LossKind", threshold: float
+) -> "Tensor":
+    """Labels of a teacher, where its probability is high enough.
 
     Parameters
     ----------
     teacher : nn.Module
-        In evaluation mode.
+        Network in evaluation mode.
     images : Tensor, shape (N, C, …)
-        As they are.
+        Images without augmentation.
     kind : LossKind
-        The loss that the teacher's scores are for.
+        The loss that the teacher was trained with.
     threshold : float
-        Least share of a class for the teacher to be sure of it, 0…1.
+        Smallest probability of a label, 0…1.
 
     Returns
     -------
     Tensor, shape (N, …), int64
-        Index of the class; where the teacher is not sure, one more than the last index.
+        Index of the class; where the probability is lower, one more than the last index.
     """
     import torch
 
     with torch.no_grad():
-        shares = class_shares(teacher(images).float(), kind)
-        sure, index = shares.max(1)
-        return torch.where(sure >= threshold, index, shares.shape[1])
+        probabilities = class_probabilities(teacher(images).float(), kind)
+        highest, index = probabilities.max(1)
+        return torch.where(highest >= threshold, index, probabilities.shape[1])
 
 
 def strong_views(
@@ -77,18 +80,19 @@ def strong_views(
     settings: SelfTraining,
     generator: "torch.Generator",
 ) -> "tuple[Tensor, Tensor]":
-    """Change images strongly, and what was said of them alike.
+    """Augment images strongly, and their labels in the same way.
 
     Parameters
     ----------
     images : Tensor, shape (N, C, …)
     targets : Tensor, shape (N, …), int64
+        Labels of the teacher.
     augmentation : Augmentation
-        As for labelled images; the settings may have another one.
+        That of labelled images, used if ``settings`` has none of its own.
     settings : SelfTraining
-        With the share of images that get a box of another one.
+        Augmentation, and fraction of the images that get a box of another one.
     generator : torch.Generator
-        What is drawn from.
+        Source of randomness, on the CPU.
     """
     from napari_sslseg.core.common.sizes import as_size
     from napari_sslseg.core.segmentation.augment import apply_augmentation, sample_augmentation
@@ -102,20 +106,20 @@ def strong_views(
     return apply_cutmix(images, targets, boxes)
 
 
-def told_loss(scores: "Tensor", targets: "Tensor", kind: "LossKind") -> "Tensor":
-    """Cross entropy plus Dice where the teacher was sure.
+def pseudo_label_loss(scores: "Tensor", targets: "Tensor", kind: "LossKind") -> "Tensor":
+    """Cross entropy plus Dice over the pixels that the teacher labelled.
 
-    The cross entropy is summed over those pixels and divided by the number of all, so that little
-    certainty weighs little; Dice is over the batch, averaged over the classes without the
-    background, and sees those pixels alone.
+    The cross entropy is summed over those pixels and divided by the number of all pixels, so that
+    few labels have little weight. Dice is computed over those pixels of the whole batch, and
+    averaged over the classes without the background.
 
     Parameters
     ----------
     scores : Tensor, shape (N, channels, …)
     targets : Tensor, shape (N, …), int64
-        As :func:`told` gives them.
+        Labels as in :func:`confident_labels`.
     kind : LossKind
-        What the scores are for.
+        Name of the loss, which determines the channels of the scores.
 
     Returns
     -------
@@ -125,15 +129,15 @@ def told_loss(scores: "Tensor", targets: "Tensor", kind: "LossKind") -> "Tensor"
 
     scores = scores.float()
     if kind in SIGMOID:
-        logs = class_shares(scores, kind).clamp_min(LEAST_SHARE).log()
+        logs = class_probabilities(scores, kind).clamp_min(LEAST_PROBABILITY).log()
     else:
         logs = scores.log_softmax(1)
     count = logs.shape[1]
-    sure = (targets < count)[:, None]
+    labelled = (targets < count)[:, None]
     entropy = functional.nll_loss(logs, targets, ignore_index=count, reduction="sum")
     truth = functional.one_hot(targets, count + 1).movedim(-1, 1)[:, 1:count].to(logs.dtype)
-    shares = logs.exp()[:, 1:] * sure
+    probabilities = logs.exp()[:, 1:] * labelled
     axes = (0, *range(2, logs.ndim))
-    both, total = (shares * truth).sum(axes), (shares + truth).sum(axes)
+    both, total = (probabilities * truth).sum(axes), (probabilities + truth).sum(axes)
     dice = 1 - (2 * both + EPSILON) / (total + EPSILON)
     return entropy / targets.numel() + dice.mean()

@@ -1,15 +1,20 @@
-"""Learning from annotated samples, step by step: the loss, the validation, and what is shown."""
+"""Loss, validation and preview of the training on annotated samples."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_sslseg.core.common.compute.distributed import all_gather_objects, assign_to_processes
 from napari_sslseg.core.common.pictures import SlicePrediction
 from napari_sslseg.core.samples.build import Store
-from napari_sslseg.core.segmentation.loss import SegmentationLoss, class_shares, relative_entropy
+from napari_sslseg.core.segmentation.loss import (
+    SegmentationLoss,
+    class_probabilities,
+    normalized_entropy,
+)
 from napari_sslseg.core.segmentation.pseudo_labels import PseudoLabels
-from napari_sslseg.core.segmentation.self_training import strong_views, told_loss
+from napari_sslseg.core.segmentation.self_training import pseudo_label_loss, strong_views
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.settings.stages import FinetuneSettings
 from napari_sslseg.core.training.watch import Watch, WatchedSlice
@@ -27,54 +32,79 @@ def batch_loss(
     settings: FinetuneSettings,
     device: "torch.device",
     teacher: "AveragedNetwork | None" = None,
-) -> Any:
-    """Augment a batch, go forward, compare; with a branch, restore the images too.
+) -> "Callable[[nn.Module, np.ndarray, torch.Generator], Tensor]":
+    """Make the loss of a batch: augment it, pass it through the network, compare with the labels.
 
-    Samples without labels may be among those of a batch; they are left out until a round has begun
-    in which a teacher says what they show.
+    Parameters
+    ----------
+    store : Store
+        The samples.
+    compare : SegmentationLoss
+        Loss of scores and labels.
+    settings : FinetuneSettings
+        Augmentation, weight of the reconstruction, and self-training.
+    device : torch.device
+        Device of the network.
+    teacher : AveragedNetwork, optional
+        Labels the unlabelled samples of a batch; they are ignored until its first round.
+
+    Returns
+    -------
+    callable
+        ``(model, indices, generator) -> scalar Tensor``.
     """
     import torch
     from torch.nn import functional
 
     from napari_sslseg.core.segmentation.augment import apply_augmentation, sample_augmentation
 
-    weight, asked = settings.reconstruction_weight, settings.self_training
-    labels_of = None
-    if asked is not None and teacher is not None:
-        labels_of = PseudoLabels(store, teacher, settings, device)
+    weight, self_training = settings.reconstruction_weight, settings.self_training
+    pseudo_labels = None
+    if self_training is not None and teacher is not None:
+        pseudo_labels = PseudoLabels(store, teacher, settings, device)
 
     def annotated(indices: np.ndarray, generator: "torch.Generator") -> "tuple[Tensor, Tensor]":
         images = store.batch(indices).to(device, non_blocking=True)
         labels = store.label_batch(indices).to(device, non_blocking=True)
         dimensions = len(store.size)
-        draw = sample_augmentation(len(indices), settings.augmentation, generator, dimensions)
-        return apply_augmentation(images, labels, draw)
+        changes = sample_augmentation(len(indices), settings.augmentation, generator, dimensions)
+        return apply_augmentation(images, labels, changes)
 
     def loss(model: "nn.Module", indices: np.ndarray, generator: "torch.Generator") -> "Tensor":
         known = store.annotated[indices]
         images, labels = annotated(indices[known], generator)
-        own, said = len(images), None
-        if asked is not None and teacher is not None and labels_of is not None and teacher.round:
-            said = labels_of(indices[~known]).to(device, non_blocking=True)
-            seen = store.batch(indices[~known]).to(device, non_blocking=True)
-            seen, said = strong_views(seen, said, settings.augmentation, asked, generator)
-            images = torch.cat([images, seen])
+        n_annotated, targets = len(images), None
+        if pseudo_labels is not None and teacher is not None and teacher.round:
+            assert self_training is not None
+            targets = pseudo_labels(indices[~known]).to(device, non_blocking=True)
+            others = store.batch(indices[~known]).to(device, non_blocking=True)
+            others, targets = strong_views(
+                others, targets, settings.augmentation, self_training, generator
+            )
+            images = torch.cat([images, others])
         scores, restored = model(images) if weight else (model(images), None)
-        found = compare(scores[:own], labels)
+        total = compare(scores[:n_annotated], labels)
         if restored is not None:
             error = functional.mse_loss(restored.float(), images.float())
-            found = (1 - weight) * found + weight * error
-        if asked is not None and said is not None:
-            found = found + asked.weight * told_loss(scores[own:], said, settings.loss)
-        return found
+            total = (1 - weight) * total + weight * error
+        if targets is not None and self_training is not None:
+            extra = pseudo_label_loss(scores[n_annotated:], targets, settings.loss)
+            total = total + self_training.weight * extra
+        return total
 
     return loss
 
 
 def dice_validation(
     store: Store, indices: np.ndarray, settings: FinetuneSettings, device: "torch.device"
-) -> Any:
-    """Dice per class over all validation slices together, and their mean; None without any."""
+) -> "Callable[[nn.Module], dict[str, float]] | None":
+    """Make the validation: Dice of each class over all validation samples, and their mean.
+
+    Returns
+    -------
+    callable or None
+        ``model -> scores`` by name; None without validation samples.
+    """
     assert settings.classes is not None
     if not len(indices):
         return None
@@ -84,21 +114,21 @@ def dice_validation(
     def validate(model: "nn.Module") -> dict[str, float]:
         import torch
 
-        inside = torch.zeros(len(classes), dtype=torch.int64)
+        overlap = torch.zeros(len(classes), dtype=torch.int64)
         total = torch.zeros(len(classes), dtype=torch.int64)
         for start, own in assign_to_processes(range(0, len(indices), size)):
             if not own:
                 continue
             part = indices[start : start + size]
             scores = model(store.batch(part).to(device)).float()
-            predicted = class_shares(scores, settings.loss).argmax(1).cpu()
+            predicted = class_probabilities(scores, settings.loss).argmax(1).cpu()
             truth = store.label_batch(part)
             for number in range(len(classes)):
                 a, b = predicted == number + 1, truth == number + 1
-                inside[number] += (a & b).sum()
+                overlap[number] += (a & b).sum()
                 total[number] += a.sum() + b.sum()
-        inside, total = (torch.stack(all_gather_objects(t)).sum(0) for t in (inside, total))
-        dice = torch.where(total > 0, 2 * inside / total.clamp(min=1), torch.nan)
+        overlap, total = (torch.stack(all_gather_objects(t)).sum(0) for t in (overlap, total))
+        dice = torch.where(total > 0, 2 * overlap / total.clamp(min=1), torch.nan)
         scored = {value: float(d) for value, d in zip(classes, dice, strict=True) if d == d}
         mean = sum(scored.values()) / len(scored) if scored else 0.0
         return {"dice": mean} | {f"dice_{value}": score for value, score in scored.items()}
@@ -108,23 +138,29 @@ def dice_validation(
 
 def slice_prediction(
     watch: Watch | None, store: Store, settings: FinetuneSettings, device: "torch.device"
-) -> Any:
-    """Predict the slice that is watched; None if nothing can be, as in volumes."""
-    found, classes = settings.preprocessing, settings.classes
-    if watch is None or not isinstance(found, Preprocessing) or classes is None:
+) -> "Callable[[nn.Module], SlicePrediction | None] | None":
+    """Make the preview: the prediction for the watched slice.
+
+    Returns
+    -------
+    callable or None
+        ``model -> SlicePrediction``; None without a watch, and for networks of volumes.
+    """
+    preprocessing, classes = settings.preprocessing, settings.classes
+    if watch is None or not isinstance(preprocessing, Preprocessing) or classes is None:
         return None
-    watched = WatchedSlice(store, found)
+    watched = WatchedSlice(store, preprocessing)
 
     def show(model: "nn.Module") -> SlicePrediction | None:
         wanted = watch.wanted
         if wanted is None:
             return None
-        image, place = watched.get(*wanted)
-        parts = class_shares(model(image.to(device)).float(), settings.loss)
-        told = place.take(parts)[0].cpu()
-        values = np.array([0, *classes])[told.argmax(0).numpy()]
+        image, placement = watched.get(*wanted)
+        on_canvas = class_probabilities(model(image.to(device)).float(), settings.loss)
+        probabilities = placement.take(on_canvas)[0].cpu()
+        values = np.array([0, *classes])[probabilities.argmax(0).numpy()]
         volume, index = wanted
-        uncertainty = relative_entropy(told).numpy()
-        return SlicePrediction(volume.name, found.plane, index, values, uncertainty)
+        uncertainty = normalized_entropy(probabilities).numpy()
+        return SlicePrediction(volume.name, preprocessing.plane, index, values, uncertainty)
 
     return show

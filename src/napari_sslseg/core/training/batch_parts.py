@@ -1,13 +1,11 @@
-"""A batch through a network in parts, where it is too large for the memory.
+"""Pass a batch through a network in parts, where the whole batch does not fit into memory.
 
-The parts pass forward one after another and keep nothing but their output. The loss sees the
-output of the whole batch, so that losses which compare the images of a batch, or sum over them,
-are what they are without parts. On the way back each part passes forward once more, and its
-gradient is added to that of the others. That costs about a third more time, and takes the memory
-of one part.
+The forward pass of each part keeps only its output. The loss takes the outputs of the whole batch,
+so losses that compare the images of a batch, or sum over them, do not change. In the backward pass
+the forward pass of each part is repeated, and the gradients of the parts are summed (gradient
+checkpointing). This takes about a third more time, and the memory of one part.
 
-What remains of the parts is seen by layers that average over a batch (BatchNorm) alone: they
-average over a part.
+Only layers that average over a batch (BatchNorm) give other results: they average over a part.
 """
 
 from collections.abc import Iterator
@@ -22,13 +20,13 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class InParts(nn.Module):
-    """A network that takes a batch in parts; otherwise it is the network itself.
+    """A network that processes each batch in parts, and otherwise behaves like the network.
 
     Parameters
     ----------
     network : nn.Module
-        Takes tensors of shape (N, …), treats images alike, and returns a tensor of that shape or
-        several. What else is asked of it, such as its ``encoder``, is that of the network.
+        Takes tensors of shape (N, …), processes images independently, and returns one or several
+        tensors of shape (N, …). Other attributes, such as ``encoder``, are those of the network.
     parts : int
         Number of parts; 1 changes nothing.
     """
@@ -45,13 +43,13 @@ class InParts(nn.Module):
             return getattr(super().__getattr__("network"), name)
 
     def forward(self, *inputs: Tensor) -> Any:
-        """Output of the whole batch."""
+        """Output for the whole batch."""
         if self.parts == 1:
             return self.network(*inputs)
         pieces = zip(*(tensor.chunk(self.parts) for tensor in inputs), strict=True)
         if not torch.is_grad_enabled():
-            return _joined([self.network(*piece) for piece in pieces])
-        return _joined(
+            return _concatenate([self.network(*piece) for piece in pieces])
+        return _concatenate(
             [
                 checkpoint(self.network, *piece, use_reentrant=False, context_fn=self._contexts)
                 for piece in pieces
@@ -59,17 +57,17 @@ class InParts(nn.Module):
         )
 
     def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _without_statistics(self.network)
+        return nullcontext(), _frozen_statistics(self.network)
 
 
-def averages_over_batches(model: nn.Module) -> bool:
+def has_batch_norm(model: nn.Module) -> bool:
     """Whether a network has layers that average over a batch."""
     return any(isinstance(module, BATCH_NORMS) for module in model.modules())
 
 
 @contextmanager
-def _without_statistics(model: nn.Module) -> Iterator[None]:
-    """Keep running averages as they are: the second pass of a part must not count twice."""
+def _frozen_statistics(model: nn.Module) -> Iterator[None]:
+    """Do not update running averages, so that the second pass of a part does not count."""
     norms: list[Any] = [module for module in model.modules() if isinstance(module, BATCH_NORMS)]
     before = [norm.momentum for norm in norms]
     counts = [
@@ -87,8 +85,8 @@ def _without_statistics(model: nn.Module) -> Iterator[None]:
                 norm.num_batches_tracked.copy_(count)
 
 
-def _joined(outputs: list[Any]) -> Any:
-    """Outputs of all parts as one, also where each is several tensors."""
+def _concatenate(outputs: list[Any]) -> Any:
+    """Concatenate the outputs of all parts, which are tensors or sequences of them."""
     if isinstance(outputs[0], Tensor):
         return torch.cat(outputs)
-    return type(outputs[0])(_joined(list(parts)) for parts in zip(*outputs, strict=True))
+    return type(outputs[0])(_concatenate(list(parts)) for parts in zip(*outputs, strict=True))

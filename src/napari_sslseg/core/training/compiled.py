@@ -1,8 +1,8 @@
-"""Compiling a network with ``torch.compile``, and doing without where that fails.
+"""Compile a network with ``torch.compile``, and use the plain network where that fails.
 
-The network is compiled in place, so that its weights keep their names. Every shape of a batch gets
-code of its own: then the code that a step runs does not depend on what ran before, and a run that
-was interrupted goes on exactly.
+The network is compiled in place, so its weights keep their names. Each batch shape is compiled
+separately, so that the code of a step does not depend on earlier steps, and an interrupted run
+resumes exactly.
 """
 
 import subprocess
@@ -16,19 +16,19 @@ from napari_sslseg.core.common.compute.distributed import world_size
 from napari_sslseg.core.common.compute.memory import is_out_of_memory
 from napari_sslseg.core.common.events import Message
 
-# What PyTorch raises where it cannot compile: its own errors are RuntimeErrors, as is an
-# unsupported platform; a missing compiler, header or package gives the others.
+# Errors of PyTorch where it cannot compile: its own are RuntimeErrors, as is an unsupported
+# platform; a missing compiler, header or package raises the others.
 FAILURES = (RuntimeError, ImportError, OSError, AssertionError, subprocess.SubprocessError)
 MOST_CHARACTERS = 200
 
 
-class Compiled:
-    """Compiles a network, until that fails.
+class CompiledNetwork:
+    """A network that is compiled in place, unless that fails.
 
     Parameters
     ----------
     network : nn.Module
-        Compiled in place; nothing happens before it is first used.
+        Compiled when it is first used.
     wanted : bool
         Whether to compile it at all.
 
@@ -37,51 +37,50 @@ class Compiled:
     on : bool
         Whether the network is compiled.
     message : Message or None
-        Why it is not, if it was wanted and could not even begin.
+        Why it cannot be compiled, if that is known from the beginning.
     """
 
     def __init__(self, network: nn.Module, wanted: bool) -> None:
         self._network = network
         self.on = wanted
         self.message: Message | None = None
-        if wanted:
-            self._begin()
-
-    def _begin(self) -> None:
+        if not wanted:
+            return
         try:
             if world_size() > 1:
-                raise RuntimeError("with several processes none could go on without it alone")
-            if not getattr(self._network, "compilable", True):
+                raise RuntimeError("all of several processes would have to fail alike")
+            if not getattr(network, "compilable", True):
                 raise RuntimeError("this task changes its layers in every step")
-            self._network.compile(dynamic=False)
+            network.compile(dynamic=False)
         except FAILURES as error:
             self.message = self.give_up(error)
 
     def attempt(self, work: Callable[[], None]) -> BaseException | None:
-        """Do some work; the error if there is too little memory, without what it had in use.
+        """Call a function, and return the error that should be handled by calling it again.
 
-        Likewise if compiling may have led to it: an error of another kind comes again without.
+        This is an error of too little memory or, while the network is compiled, any error that
+        compiling may cause. Other errors are raised.
         """
         try:
             work()
         except (MemoryError, *FAILURES) as error:
             if not (self.on or is_out_of_memory(error)):
                 raise
-            # Its frames hold the tensors that fill the memory.
+            # The frames of the traceback keep tensors that fill the memory.
             return error.with_traceback(None)
         return None
 
     def give_up(self, error: BaseException) -> Message:
-        """Use the plain network from now on, and say why in one sentence."""
+        """Use the plain network from now on; returns a message with the reason."""
         self.close()
         return Message(
-            f"The network could not be compiled ({_first_line(error)}), so the training goes on "
-            "without."
+            f"The network could not be compiled ({_first_line(error)}), so the training continues "
+            "without compiling."
         )
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Use the plain network for now: a validation is too short to compile for."""
+    def disabled(self) -> Iterator[None]:
+        """Use the plain network in this block: compiling would take longer than a validation."""
         compiled = self._network._compiled_call_impl
         self._network._compiled_call_impl = None
         try:
@@ -90,7 +89,7 @@ class Compiled:
             self._network._compiled_call_impl = compiled
 
     def close(self) -> None:
-        """Leave the network as it was, and forget the code."""
+        """Restore the plain network, and free the compiled code."""
         if not self.on:
             return
         self._network._compiled_call_impl = None
@@ -99,7 +98,7 @@ class Compiled:
 
 
 def _first_line(error: BaseException) -> str:
-    """What an error says, short enough to stand in a sentence."""
+    """First line of the cause of an error, cut to a length that fits into a sentence."""
     cause = error
     while (inner := cause.__cause__ or getattr(cause, "inner_exception", None)) is not None:
         cause = inner

@@ -1,4 +1,4 @@
-"""Forward and backward of one step, in as few parts of a batch as the memory allows."""
+"""Forward and backward pass of one step, in as few parts of a batch as the memory allows."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,8 +13,8 @@ from napari_sslseg.core.common.compute.distributed import world_size
 from napari_sslseg.core.common.compute.memory import is_out_of_memory
 from napari_sslseg.core.common.compute.randomness import random_states, set_random_states
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.training.batch_parts import InParts, averages_over_batches
-from napari_sslseg.core.training.compiled import Compiled
+from napari_sslseg.core.training.batch_parts import InParts, has_batch_norm
+from napari_sslseg.core.training.compiled import CompiledNetwork
 from napari_sslseg.core.training.job import Job, TrainingError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Gradients:
-    """Computes the gradients of a batch, whatever the memory and the compiler do.
+    """Computes the gradients of a batch, and recovers if memory or compiler fail.
 
     Parameters
     ----------
@@ -31,15 +31,15 @@ class Gradients:
     fabric : Fabric
         Device and precision.
     network : InParts
-        The network, set up by the fabric; the number of its parts may grow.
+        The network, set up by the fabric; its number of parts may be increased.
     optimizer : Optimizer
-        Likewise.
+        The optimiser, set up by the fabric.
     draws : Generator
-        What the loss draws from; set back where something has to be done again.
-    compiled : Compiled
-        Given up if it fails.
-    stands : callable
-        Says which checkpoint is left, for errors.
+        Random generator of the loss; it is reset where a step is repeated.
+    compiled : CompiledNetwork
+        Disabled if it fails.
+    last_checkpoint : callable
+        Returns a sentence on the last checkpoint, for errors.
     """
 
     def __init__(
@@ -49,19 +49,31 @@ class Gradients:
         network: InParts,
         optimizer: torch.optim.Optimizer,
         draws: torch.Generator,
-        compiled: Compiled,
-        stands: Callable[[], str],
+        compiled: CompiledNetwork,
+        last_checkpoint: Callable[[], str],
     ) -> None:
         self.job, self.fabric, self.network, self.optimizer = job, fabric, network, optimizer
-        self.draws, self.compiled, self.stands = draws, compiled, stands
+        self.draws, self.compiled, self.last_checkpoint = draws, compiled, last_checkpoint
 
     def __call__(self, indices: np.ndarray, step: int) -> tuple[float, float, list[Message]]:
-        """Compute them; loss, norm of the gradient and what to tell.
+        """Compute the gradients of a batch.
+
+        Parameters
+        ----------
+        indices : ndarray
+            Samples of the batch.
+        step : int
+            Number of the step, for messages.
+
+        Returns
+        -------
+        float, float, list of Message
+            Loss, norm of the gradient, and messages on what was changed to make it work.
 
         Raises
         ------
         TrainingError
-            If the memory suffices for no part of the batch.
+            If not even the smallest part of the batch fits into memory.
         """
         messages: list[Message] = []
         work = partial(self._forward_and_backward, indices)
@@ -81,7 +93,7 @@ class Gradients:
     def _forward_and_backward(self, indices: np.ndarray) -> None:
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
-        # Parts of the model that a loss calls by themselves take the precision from here.
+        # Also applies to parts of the model that a loss calls directly.
         with self.fabric.autocast():
             loss = self.job.loss(self.network, indices, self.draws)
         self.fabric.backward(loss)
@@ -94,29 +106,29 @@ class Gradients:
                 error_if_nonfinite=False,
             )
         else:
-            # One that is no number would spoil the weights, however good the loss looks.
-            learning = (parameter.grad for parameter in self.job.model.parameters())
-            norm = torch.nn.utils.get_total_norm([grad for grad in learning if grad is not None])
+            # A gradient that is not finite would ruin the weights, even if the loss is finite.
+            gradients = (parameter.grad for parameter in self.job.model.parameters())
+            norm = torch.nn.utils.get_total_norm([grad for grad in gradients if grad is not None])
         self._figures = float(all_reduce_mean(loss.detach())), 0.0 if norm is None else float(norm)
 
     def _halve(self, error: BaseException, step: int) -> Message:
-        """Take a batch in twice as many parts from now on."""
+        """Divide batches into twice as many parts from now on."""
         where = f"at step {step} with {self.job.settings.batch_size} slices per step"
         if world_size() > 1:
-            # The others are in the middle of an exchange, which cannot be taken back.
+            # The other processes wait in a collective operation, which cannot be undone.
             raise TrainingError(
-                f"Out of memory {where}; lower the batch size.{self.stands()}"
+                f"Out of memory {where}; lower the batch size.{self.last_checkpoint()}"
             ) from error
         if not self.job.splits or self.network.parts >= self.job.settings.batch_size:
-            why = "" if self.job.splits else ", which this task cannot take in parts"
+            why = "" if self.job.splits else ", which this task cannot process in parts"
             raise TrainingError(
-                f"Out of memory {where}{why}; lower the batch size, or take a smaller network "
-                f"or coarser pixels.{self.stands()}"
+                f"Out of memory {where}{why}; lower the batch size, or use a smaller network "
+                f"or a larger spacing.{self.last_checkpoint()}"
             ) from error
         self.network.parts *= 2
-        text = f"each batch goes through the network in {self.network.parts} parts"
-        if averages_over_batches(self.job.model):
-            text += ", and its layers of batch normalisation average over a part"
+        text = f"each batch now passes through the network in {self.network.parts} parts"
+        if has_batch_norm(self.job.model):
+            text += ", and batch normalisation averages over a part"
         else:
             text += ", which takes longer and changes no result"
         return Message(f"Out of memory {where}: {text}.")

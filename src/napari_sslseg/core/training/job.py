@@ -1,4 +1,4 @@
-"""What a training trains: the network, the slices, the loss and the validation."""
+"""Description of a training: the network, the batches, the loss and the validation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from napari_sslseg.core.training.sampler import Sampler
 
 
 class TrainingError(SslsegError):
-    """A training that cannot go on."""
+    """A training that cannot continue."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,47 +25,47 @@ class Job:
     Parameters
     ----------
     model : nn.Module
-        Changed in place.
+        Network, trained in place.
     settings : Training
-        How.
+        Schedule, optimiser and so on.
     batches : callable
-        From a random generator to an endless iterator of index arrays. It draws from nothing but
-        that generator, so that its position is known by the number of batches drawn.
+        Sampler: from a random generator to an endless iterator of index arrays. It uses no other
+        randomness, so that the number of batches drawn determines its position.
     steps_per_epoch : int
-        Steps in which each slice is seen about once. The validation comes once an epoch, but not
-        more than about 20 times in all, unless the settings say otherwise: with a few annotated
-        slices an epoch is a single step. Where the settings count in epochs, their steps are
-        those of :func:`~napari_sslseg.core.training.schedules.with_steps`.
+        Steps in which each slice is used about once. By default there is a validation after each
+        epoch, but not more than about 20 in all: with a few annotated slices an epoch is a single
+        step. For a length in epochs, see
+        :func:`~napari_sslseg.core.training.schedules.with_steps`.
     loss : callable
-        ``(model, indices, generator) -> scalar Tensor``; fetches the batch and goes forward. It
-        draws from the generator and from PyTorch's own alone.
+        ``(model, indices, generator) -> scalar Tensor``; loads the batch and computes the loss.
+        It uses only randomness of the generator and of PyTorch's global generators.
     validate : callable or None
-        ``model -> figures`` by name, on data that the training does not see.
+        ``model -> scores`` by name, on validation data.
     monitor : str
-        The figure that decides which weights are best.
+        Name of the score that decides which weights are best.
     better : {"lower", "higher"}
-        Which way it improves.
+        Whether lower or higher scores are better.
     kept : nn.Module, optional
-        The part of the model whose weights are saved; all of it if not given.
+        Part of the model whose weights are saved; the whole model if not given.
     begin_epoch : callable, optional
-        Told at the start of every epoch how much of the training has passed: 0 in the first
-        epoch, 1 in the last.
+        Called at the start of each epoch with the progress of the training: 0 in the first epoch,
+        1 in the last.
     splits : bool
-        Whether a batch that is too large for the memory may pass through the network in parts.
+        Whether a batch that does not fit into memory may pass through the network in parts.
     describe : callable, optional
-        Names slices by their indices, for messages.
+        From the indices of samples to their names, for messages.
     show : callable, optional
-        ``model -> picture`` of what is watched, None if there is nothing to show; draws from no
-        generator but its own. The model is in evaluation mode, without gradients.
+        ``model -> picture`` for a preview; None if there is nothing to show. It uses only a random
+        generator of its own. The model is in evaluation mode, without gradients.
     after_step : callable, optional
-        Called after each step, once the weights are changed.
+        Called after each step, when the weights have changed.
     count_used : callable, optional
-        How many samples of a batch the step uses; all of them if not given.
+        Number of samples of a batch that the step uses; all of them if not given.
     groups : int
-        Parts of equal length that a batch consists of, such as anchors, positives and negatives;
-        processes that train together take the same places of all of them.
+        Number of groups of equal size in a batch, such as anchors, positives and negatives. Of
+        each group, a process takes the samples at the same positions.
     plan : LayerPlan, optional
-        Which layers learn when, and how fast; all at once and by the schedule if not given.
+        Learning rates of the layers; all follow the schedule if not given.
     """
 
     model: nn.Module

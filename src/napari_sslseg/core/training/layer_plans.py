@@ -1,22 +1,24 @@
-"""Ways to fine-tune a pretrained network gently: which layers learn when, and how fast.
+"""Fine-tuning strategies: which layers are trained when, and with which learning rate.
 
-A few labelled slices can undo in some hundred steps what an encoder learnt from many scans: at
-first the decoder is random, and its gradients say little. The strategies hold the encoder back:
+Within some hundred steps a few labelled slices can undo what an encoder learnt from many scans: at
+first the decoder is random, and its gradients carry little information. The strategies protect the
+encoder:
 
-- ``whole``: they do not; all layers learn at once, by the schedule of the training.
-- ``sawtooth``: decoder and output first, with a rise and a fall of the learning rate of their own,
-  then all layers, with another (the fine-tuning of S3D: Wald et al., CVPR 2025, and of OpenMind:
-  Wald et al., ICCV 2025).
-- ``freeze-unfreeze``: the encoder waits; the schedule goes on as if nothing had happened (one of
-  the variants of Dominic et al. 2023, who chose ``whole`` in the end).
-- ``layer-decay``: the rate falls with the distance from the output, d, as decay^d (Clark et al.
-  2020, ELECTRA; Bao et al. 2022, BEiT). There each layer has a rate of its own; here each level of
-  the encoder has, and decoder and output have the full one, since usually nothing of them is
+- ``whole``: no protection; all layers are trained with the schedule of the training.
+- ``sawtooth``: decoder and output are trained first, while the learning rate rises and falls once;
+  then all layers, while it rises and falls again (the fine-tuning of S3D: Wald et al., CVPR 2025,
+  and of OpenMind: Wald et al., ICCV 2025).
+- ``freeze-unfreeze``: the encoder is frozen at first; the schedule does not change (one of the
+  variants of Dominic et al. 2023, who chose ``whole`` in the end).
+- ``layer-decay``: the learning rate falls with the distance d from the output, as decay^d (Clark et
+  al. 2020, ELECTRA; Bao et al. 2022, BEiT). There each layer has its own rate. Here each level of
+  the encoder has its own rate, and decoder and output have the full one, since they are usually not
   pretrained. The deepest level has d = 1.
-- ``frozen-encoder``: the encoder never learns, which measures its features.
+- ``frozen-encoder``: the encoder is frozen throughout, which measures the quality of its features.
 
-Frozen means: no gradients, so that neither momentum nor weight decay moves a weight, and in
-evaluation mode, so that running averages stay. The optimiser goes on over the end of a freeze.
+A frozen encoder has no gradients, so that neither momentum nor weight decay changes its weights,
+and is in evaluation mode, so that running averages do not change. The state of the optimiser is
+kept when a freeze ends.
 
 Loads no PyTorch.
 """
@@ -40,18 +42,18 @@ POWER = 0.9
 
 @dataclass(frozen=True, eq=False)
 class LayerPlan:
-    """Which layers of a network learn when, and how fast.
+    """Which layers of a network are trained when, and with which learning rate.
 
     Parameters
     ----------
     encoder : EncoderPart
-        Of the network that is trained.
+        Encoder of the network that is trained.
     frozen_steps : int
-        First steps, in which the encoder is frozen.
+        Number of first steps in which the encoder is frozen.
     decay : float
-        Factor on the learning rate from each level of the encoder to the next shallower one.
+        Ratio of the learning rates of one level of the encoder and the next deeper one.
     factor : callable, optional
-        Factor on the learning rate by step (from 0), in place of the schedule.
+        Factor on the learning rate by step (from 0), which replaces the schedule.
     """
 
     encoder: "EncoderPart"
@@ -60,7 +62,7 @@ class LayerPlan:
     factor: Callable[[int], float] | None = None
 
     def begin(self, step: int) -> bool:
-        """Freeze or free the encoder for a step (from 0); whether that is a change."""
+        """Freeze or unfreeze the encoder for a step (from 0); returns whether that changed it."""
         frozen = step < self.frozen_steps
         if frozen == self.encoder.frozen:
             return False
@@ -68,11 +70,11 @@ class LayerPlan:
         return True
 
     def groups(self, model: "nn.Module", learning_rate: float) -> list[dict[str, Any]]:
-        """Parameters by learning rate, for an optimiser.
+        """Parameter groups for an optimiser.
 
-        Decoder and output come first, so that the rate of the first group is the largest; then
-        the levels of the encoder, deepest first. Without a decay all are one group, in the order
-        of the model: what is frozen has no gradient, which every optimiser passes over.
+        Decoder and output are the first group, which has the largest learning rate; then come the
+        levels of the encoder, deepest first. Without a decay there is one group in the order of
+        the model: optimisers skip frozen parameters, which have no gradient.
         """
         if self.decay == 1:
             return [{"params": list(model.parameters()), "lr": learning_rate}]
@@ -89,9 +91,9 @@ class LayerPlan:
 
 
 def warmup_poly(step: int, warmup: int, steps: int) -> float:
-    """Rise linearly over the first ``warmup`` of ``steps`` steps, then fall as (1 − progress)^0.9.
+    """Factor that rises linearly for ``warmup`` steps, then falls as (1 − progress)^0.9.
 
-    It is above 0 in the first step (0), and in the last one.
+    It is above 0 in the first step (0) and in the last one.
     """
     if step < warmup:
         return (step + 1) / (warmup + 1)
@@ -106,10 +108,10 @@ def sawtooth(step: int, tooth: int, steps: int) -> float:
     step : int
         From 0.
     tooth : int
-        Steps of the first tooth: one half rises, the other falls. The second rises over as many
-        steps, and then falls to the end.
+        Length of the first tooth: the factor rises in its first half and falls in its second. In
+        the second tooth it rises for ``tooth`` steps, then falls until the end.
     steps : int
-        In all.
+        Number of steps in all.
     """
     if step < tooth:
         return warmup_poly(step, tooth // 2, tooth)
@@ -119,7 +121,9 @@ def sawtooth(step: int, tooth: int, steps: int) -> float:
 def resolve_strategy(
     settings: FinetuneSettings, pretrained: bool
 ) -> Generator[Message, None, FinetuneSettings]:
-    """Settings whose strategy makes sense for this start, and whose schedule is the one used.
+    """Adapt the strategy to the start, and the schedule to the strategy.
+
+    From scratch the strategy becomes ``whole``. The sawtooth replaces the schedule.
 
     Yields
     ------
@@ -129,7 +133,7 @@ def resolve_strategy(
     Raises
     ------
     ConfigError
-        If the encoder were never to learn, neither before nor now.
+        If the encoder is random and would stay frozen.
     """
     strategy = settings.strategy
     if strategy == "whole":
@@ -137,21 +141,21 @@ def resolve_strategy(
     if not pretrained:
         if strategy == "frozen-encoder":
             raise ConfigError(
-                "From scratch an encoder that is frozen would stay random; start from a "
-                "pretraining, or choose another strategy than frozen-encoder."
+                "From scratch, a frozen encoder would stay random; start from a pretraining run, "
+                "or choose another strategy than frozen-encoder."
             )
         yield Message(
-            f"From scratch there is nothing for the strategy {strategy} to spare, so all layers "
-            "learn at once."
+            f"The strategy {strategy} has no use without a pretrained encoder, so all layers are "
+            "trained from the beginning."
         )
         whole = {"strategy": "whole", "frozen_share": None, "layer_decay": LAYER_DECAY}
         return settings.model_copy(update=whole)
-    training, usual = settings.training, Training()
-    replaced = {name: getattr(usual, name) for name in ("schedule", "warmup")}
+    training, defaults = settings.training, Training()
+    replaced = {name: getattr(defaults, name) for name in ("schedule", "warmup")}
     if strategy == "sawtooth" and any(getattr(training, n) != v for n, v in replaced.items()):
         yield Message(
-            f"The strategy sawtooth sets the learning rate by itself, so the schedule "
-            f"{training.schedule} of the settings and its warm-up are not used."
+            f"The strategy sawtooth sets the learning rate itself, so the schedule "
+            f"{training.schedule} and its warm-up are not used."
         )
         settings = settings.model_copy(update={"training": training.model_copy(update=replaced)})
     return settings
@@ -160,21 +164,21 @@ def resolve_strategy(
 def make_layer_plan(
     settings: FinetuneSettings, model: Any, source: Mapping[str, Any]
 ) -> Generator[Message, None, LayerPlan | None]:
-    """Make the plan of a strategy, None if all layers learn at once.
+    """Make the plan of a strategy; None if all layers follow the schedule.
 
     Parameters
     ----------
     settings : FinetuneSettings
-        With the length of the training in steps.
+        Settings with the length in steps.
     model : SegmentationNetwork
-        With the pretrained weights in it.
+        Network with the pretrained weights.
     source : mapping
-        What became of every tensor, see :func:`~napari_sslseg.core.stages.init_from.load_start`.
+        Report on the copied tensors, see :func:`~napari_sslseg.core.stages.init_from.load_start`.
 
     Yields
     ------
     Message
-        How long the encoder is frozen, and if some of it is random all the same.
+        How long the encoder is frozen, and whether some of it is not pretrained.
     """
     encoder, steps, strategy = model.encoder, settings.training.steps, settings.strategy
     if strategy == "whole":
@@ -184,15 +188,15 @@ def make_layer_plan(
     share = settings.frozen_share or FROZEN_SHARES.get(strategy, 1.0)
     frozen = max(1, round(share * steps))
     until = "throughout" if frozen == steps else f"for the first {frozen} of {steps} steps"
-    yield Message(f"The encoder stays as it is {until}.")
+    yield Message(f"The encoder is frozen {until}.")
     own = [name for name in model.state_dict() if name.startswith("encoder.")]
-    # A run that goes on has its weights from its state, and was told at its beginning.
+    # A resumed run takes its weights from its state, and this was reported at its beginning.
     copied = set(source["transfer"]["copied"] if "transfer" in source else own)
     missing = [name for name in own if name not in copied]
     if missing:
         yield Message(
             f"{len(missing)} of the {len(own)} tensors of the encoder, such as {missing[0]}, are "
-            "not pretrained, but random; freezing them keeps them so."
+            "not pretrained but random, and stay so while they are frozen."
         )
     if strategy == "sawtooth":
         return LayerPlan(encoder, frozen, factor=lambda step: sawtooth(step, frozen, steps))

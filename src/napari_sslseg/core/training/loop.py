@@ -1,4 +1,4 @@
-"""One training in progress: its parts, one step of it, and its state, taken and set."""
+"""A training in progress: one step, and saving and restoring its state."""
 
 import json
 import math
@@ -32,13 +32,13 @@ from napari_sslseg.core.runs.state_check import fitted
 from napari_sslseg.core.runs.state_files import state_name, state_size, write_state
 from napari_sslseg.core.runs.weights.checkpoints import fill, save_weights
 from napari_sslseg.core.training.batch_parts import InParts
-from napari_sslseg.core.training.compiled import Compiled
+from napari_sslseg.core.training.compiled import CompiledNetwork
 from napari_sslseg.core.training.gradients import Gradients
 from napari_sslseg.core.training.job import Job, TrainingError
-from napari_sslseg.core.training.sampler import Draws
-from napari_sslseg.core.training.save_interval import Pace
+from napari_sslseg.core.training.sampler import BatchSequence
+from napari_sslseg.core.training.save_interval import SaveInterval
 from napari_sslseg.core.training.schedules import (
-    Patience,
+    EarlyStopper,
     Schedule,
     make_optimizer,
     validation_interval,
@@ -48,26 +48,26 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Result = TypeVar("Result")
-# Values of the optimiser beside the weights, for the size of a state: Adam has two.
+# Values that the optimiser stores per weight, for the size of a state: Adam has two.
 OPTIMIZER_COPIES = 2
 
 
 class Loop:
     """A training in progress.
 
-    Between two calls of :meth:`advance` all that happened up to ``step`` is complete, so that a
-    state taken there leads to the same weights as if there had been no interruption.
+    Between two calls of :meth:`advance` all work up to ``step`` is complete, so a state taken there
+    leads to the same weights as a training without interruption.
 
     Parameters
     ----------
     job : Job
         What to train.
     run : RunWriter
-        Where weights, states and metrics go.
+        Run folder for weights, states and metrics.
     fabric : Fabric
         Device and precision.
     parts : int
-        In how many parts a batch passes through the network at first.
+        Number of parts that a batch is divided into at first.
     """
 
     def __init__(self, job: Job, run: RunWriter, fabric: "Fabric", parts: int = 1) -> None:
@@ -81,15 +81,21 @@ class Loop:
         if job.plan is not None:
             job.plan.begin(0)
         network, self._wrapped = fabric.setup(job.model, self.optimizer)
-        self.compiled = Compiled(job.model, settings.compile)
+        self.compiled = CompiledNetwork(job.model, settings.compile)
         self.network = InParts(network, parts)
-        # Every process draws for samples of its own.
+        # Each process draws random numbers for its own samples.
         self.draws = torch.Generator().manual_seed(process_seed(settings.seed))
         self.gradients = Gradients(
-            job, fabric, self.network, self._wrapped, self.draws, self.compiled, self.stands
+            job,
+            fabric,
+            self.network,
+            self._wrapped,
+            self.draws,
+            self.compiled,
+            self.last_checkpoint,
         )
-        self.batches = Draws(job.batches, settings.seed)
-        self.patience = Patience(settings.early_stopping, job.better)
+        self.batches = BatchSequence(job.batches, settings.seed)
+        self.early_stopper = EarlyStopper(settings.early_stopping, job.better)
         self.step = 0
         self.row: dict[str, float] = {}
         self.complete = self.ready = True
@@ -97,15 +103,15 @@ class Loop:
         self._every = validation_interval(settings, job.steps_per_epoch)
         self._saved: int | None = None
         size = state_size(job.model.state_dict()) * (2 + OPTIMIZER_COPIES)
-        self.pace = Pace(settings.checkpoint_seconds, settings.checkpoint_share, size)
+        self.interval = SaveInterval(settings.checkpoint_seconds, settings.checkpoint_share, size)
 
     @property
     def done(self) -> bool:
-        """Whether the training has come to its end, early or not."""
-        return self.step >= self.job.settings.steps or self.patience.exhausted
+        """Whether the training has finished, early or not."""
+        return self.step >= self.job.settings.steps or self.early_stopper.exhausted
 
     def advance(self) -> list[Event]:
-        """Make one step, with the validation if it is due; what is to be told of it."""
+        """Make one step, and a validation if it is due; returns their events."""
         job, settings = self.job, self.job.settings
         if self.step % job.steps_per_epoch == 0:
             self._begin_epoch()
@@ -140,13 +146,13 @@ class Loop:
         return events
 
     def _set_phase(self, step: int) -> list[Event]:
-        """Freeze or free what the plan says for a step (from 0); what is to be told of it."""
+        """Freeze or unfreeze the encoder for a step (from 0); returns a message if that changed."""
         if self.job.plan is None or not self.job.plan.begin(step):
             return []
         if world_size() > 1:
-            # DDP waits for the gradients of what learnt when it was made.
+            # DDP waits for gradients of the parameters that were trainable when it was made.
             self.network.network = self.fabric.setup_module(self.job.model)
-        return [Message(f"From step {step + 1} on the encoder learns too.")]
+        return [Message(f"From step {step + 1} on, the encoder is trained as well.")]
 
     def _begin_epoch(self) -> None:
         job = self.job
@@ -155,14 +161,14 @@ class Loop:
             job.begin_epoch(min(1.0, self.step // job.steps_per_epoch / max(1, last)))
 
     def _check(self, value: float, norm: float, indices: np.ndarray) -> None:
-        # In 16-mixed a gradient may overflow now and then: its scaler skips such a step.
+        # With 16-mixed a gradient may overflow from time to time; the scaler skips such a step.
         overflow = not math.isfinite(norm) and self.job.settings.precision != "16-mixed"
         if math.isfinite(value) and not overflow:
             return
         batch = f" The batch was of {self.job.describe(indices)}." if self.job.describe else ""
         kept = ""
         if self._saved is not None:
-            # Going on would lead here again.
+            # Resuming would lead to the same error.
             kept = (
                 f", or from the weights in {self.run.folder}, of step {self._saved}, with --init "
                 "and another --out"
@@ -175,35 +181,35 @@ class Loop:
     def _validate(self) -> list[Event]:
         job = self.job
         assert job.validate is not None
-        with self.fabric.autocast(), self.compiled.aside():
+        with self.fabric.autocast(), self.compiled.disabled():
             metrics = evaluate_mode(self._evaluated(), job.validate)
-        improved = self.patience.improved(metrics[job.monitor])
+        improved = self.early_stopper.improved(metrics[job.monitor])
         self.schedule.validated(metrics[job.monitor])
         self.run.row({"step": self.step} | {f"validation_{k}": v for k, v in metrics.items()})
         events: list[Event] = [self.save_weights("best", metrics)] if improved else []
         epoch = self.step // job.steps_per_epoch
         events.append(Validation(self.step, epoch, metrics, improved))
-        if self.patience.exhausted:
+        if self.early_stopper.exhausted:
             text = f"Stopped at step {self.step}: the validation no longer improves."
             events.append(Message(text))
         return events
 
     def show(self) -> list[Event]:
-        """Make a picture of what is watched; changes nothing in the training."""
+        """Make a preview; does not change the training."""
         if self.job.show is None:
             return []
-        with self.fabric.autocast(), self.compiled.aside():
+        with self.fabric.autocast(), self.compiled.disabled():
             picture = evaluate_mode(self._evaluated(), self.job.show)
         return [] if picture is None else [Preview(self.step, picture)]
 
     def _evaluated(self) -> nn.Module:
-        """The network to validate: without DDP, whose processes would have to go in step."""
+        """Network for validation: without DDP, which would synchronise the processes."""
         if world_size() == 1:
             return self.network
         return InParts(self.job.model, self.network.parts)
 
     def save_weights(self, which: str, metrics: Mapping[str, float]) -> Saved:
-        """Write weights alone, such as the best; beside them stands which state goes with them."""
+        """Write weights without a state, such as the best, and which state they belong to."""
         path = self.run.folder / f"{which}.safetensors"
         state = None if self._saved is None else state_name(self._saved)
         about = {"step": self.step, "metrics": dict(metrics), "state": state}
@@ -211,39 +217,39 @@ class Loop:
         return Saved(path, self.step)
 
     def save_last(self) -> Saved:
-        """Write the latest weights alone."""
+        """Write the latest weights without a state."""
         run_on_first(self.run.write_metrics)
         return self.save_weights("last", self.row)
 
     def save(self) -> Saved:
-        """Write all that a later process needs to go on from here, and the latest weights."""
-        self.pace.begin()
+        """Write the state, from which the training can be resumed, and the latest weights."""
+        self.interval.begin()
         if self._saved != self.step:
-            # First the rows that the state counts, and last what says that there is a state.
+            # The metrics first, since the state stores their number of rows.
             state = self.state()
             run_on_first(self.run.write_metrics)
             run_on_first(lambda: write_state(self.run.folder, state))
             self._saved = self.step
         saved = self.save_weights("last", self.row)
-        self.pace.end()
+        self.interval.end()
         return saved
 
-    def stands(self) -> str:
-        """Say which checkpoint is left after an error, if one is."""
+    def last_checkpoint(self) -> str:
+        """Sentence on the last checkpoint, for errors; empty if there is none."""
         if self._saved is None:
             return ""
         return (
-            f" The last checkpoint in {self.run.folder} stands, of step {self._saved}; --resume "
-            "goes on from it."
+            f" The last checkpoint in {self.run.folder} is of step {self._saved}; continue from it "
+            "with --resume."
         )
 
     def state(self) -> State:
-        """Take the state: what it holds decides everything that comes."""
+        """State of the training, which determines all later steps."""
         optimizer = self.optimizer.state_dict()
         tensors = {f"model.{k}": v for k, v in self.job.model.state_dict().items()}
         values: dict[str, dict[str, Any]] = {}
-        for number, held in optimizer["state"].items():
-            for name, value in held.items():
+        for number, moments in optimizer["state"].items():
+            for name, value in moments.items():
                 if isinstance(value, Tensor):
                     tensors[f"optimizer.{number}.{name}"] = value
                 else:
@@ -256,7 +262,7 @@ class Loop:
         numbers = {
             "optimizer": {"groups": optimizer["param_groups"], "values": values},
             "schedule": self.schedule.state_dict(),
-            "patience": self.patience.state_dict(),
+            "patience": self.early_stopper.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
             "drawn": self.batches.drawn,
             "sampler": self.batches.position,
@@ -268,52 +274,52 @@ class Loop:
         return State(self.step, tensors, numbers)
 
     def restore(self, state: State) -> None:
-        """Go on from a state, as if there had been no interruption.
+        """Restore a state.
 
         Raises
         ------
         CheckpointError
-            If it is of another network, or of other slices.
+            If it belongs to another network or to other slices.
         """
         self.ready = False
         numbers = state.numbers
         precision = self.fabric.strategy.precision.state_dict()
         try:
-            held = fitted(state, self.optimizer, precision, self.fabric.device)
+            optimizer = fitted(state, self.optimizer, precision, self.fabric.device)
         except ValueError as error:
             raise CheckpointError(
-                f"The training in {self.run.folder} cannot go on from step {state.step} ({error}); "
+                f"The run in {self.run.folder} cannot be resumed at step {state.step} ({error}); "
                 "start again with --overwrite, or from its weights with --init."
             ) from error
         fill(self.job.model, state.part("model"), self.run.folder)
-        self.optimizer.load_state_dict(held)
+        self.optimizer.load_state_dict(optimizer)
         self.schedule.load_state_dict(numbers["schedule"])
-        self.patience.load_state_dict(numbers["patience"])
+        self.early_stopper.load_state_dict(numbers["patience"])
         self.fabric.strategy.precision.load_state_dict(dict(numbers["precision"]))
         self.batches.skip_to(numbers["drawn"])
         if json.loads(json.dumps(self.batches.position)) != numbers["sampler"]:
             raise CheckpointError(
-                f"The training in {self.run.folder} drew other slices than there are now, so it "
-                "cannot go on; give the same scans with the same version, or start again."
+                f"The run in {self.run.folder} used other slices than there are now, so it cannot "
+                "be resumed; give the same scans with the same version, or start again."
             )
         self.network.parts = numbers["parts"]
         self.step, self.row = state.step, dict(numbers["row"])
         self._saved = state.step
-        # As in the last step that was made: where the phase ends here, the next step tells it.
+        # As in the last step made; if the freeze ends here, the next step reports it.
         self._set_phase(max(0, self.step - 1))
-        # Its share of the training passed is that of the epoch that it is in.
+        # Restores the progress that the loss was given at the start of the current epoch.
         self._begin_epoch()
         if numbers.get("processes", 1) == world_size():
             random = state.part(random_state_name(rank()))
             self.draws.set_state(random.pop("draws"))
             set_random_states(random, self.fabric.device)
         else:
-            # Nothing was saved for these processes, and no two of them may draw the same.
+            # No random states were saved for these processes, and all must draw differently.
             self.draws.manual_seed(process_seed(self.job.settings.seed) + self.step)
         self.ready = True
 
     def close(self) -> None:
-        """Let go of what the optimiser holds on the device, and of compiled code."""
+        """Free the memory of the optimiser and of compiled code."""
         self.compiled.close()
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer.state.clear()

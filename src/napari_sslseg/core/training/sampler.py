@@ -1,4 +1,4 @@
-"""TODO."""
+"""Samplers: which samples of a store make up each batch."""
 
 import zlib
 from collections.abc import Callable, Iterator
@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 Sampler = Callable[[np.random.Generator], Iterator[np.ndarray]]
+"""From a random generator to an endless iterator of index arrays."""
 
 
 def shuffled_batches(indices: np.ndarray, batch_size: int) -> Sampler:
-    """Endless batches of full size; each index is seen once before any is seen again."""
+    """Endless batches of equal size; each index is drawn once before any is drawn again."""
 
     def draw(rng: np.random.Generator) -> Iterator[np.ndarray]:
         pool = np.empty(0, indices.dtype)
@@ -22,18 +23,18 @@ def shuffled_batches(indices: np.ndarray, batch_size: int) -> Sampler:
     return draw
 
 
-class Draws:
-    """Batches of a sampler, whose position can be told and returned to.
+class BatchSequence:
+    """Batches of a sampler, with a position that can be saved and restored.
 
-    The position is the number of batches drawn: drawing indices again costs next to nothing beside
-    training on them, and no sampler needs to say what it remembers.
+    The position is the number of batches drawn. To restore it, the indices are drawn again, which
+    takes next to no time compared with training on them; so samplers need no state of their own.
 
     Parameters
     ----------
     sampler : Sampler
         Where the batches come from.
     seed : int
-        Of its generator.
+        Seed of its generator.
     """
 
     def __init__(self, sampler: Sampler, seed: int) -> None:
@@ -50,11 +51,11 @@ class Draws:
         return batch
 
     def skip_to(self, drawn: int) -> None:
-        """Draw until so many batches have been drawn in all."""
+        """Draw until this many batches have been drawn in all."""
         while self.drawn < drawn:
             self.next()
 
     @property
     def position(self) -> dict[str, object]:
-        """State of the generator, and a sum over what was drawn: the same for the same draws."""
+        """State of the generator, and a checksum over all batches drawn."""
         return {"generator": dict(self._rng.bit_generator.state), "sum": self._sum}

@@ -1,27 +1,28 @@
-"""How often a training saves itself."""
+"""How often a training saves its state."""
 
 import time
 from collections.abc import Callable
 
-# Bytes a second that a disk is taken to write before one has been seen to write.
+# Bytes per second that a disk is assumed to write before the first measurement.
 ASSUMED_SPEED = 200e6
 ASSUMED_LATENCY = 0.01
 
 
-class Pace:
-    """Spaces checkpoints, so that they take no more than a share of the time.
+class SaveInterval:
+    """Decides when to save, so that saving takes at most a given fraction of the time.
 
     Parameters
     ----------
     seconds : float
-        Wanted time between two checkpoints; landmarks, such as the end of an epoch, come sooner.
+        Wanted time between two saves; at a landmark, such as the end of an epoch, less time may
+        have passed.
     share : float
-        Largest share of the time for writing, of the time since the last checkpoint and of all
-        time so far: however often checkpoints are wanted, they wait until they cost no more.
+        Largest fraction of the time to spend on saving, both since the last save and since the
+        beginning. Saves wait until they cost no more than this.
     size : int
-        Bytes of a checkpoint, to guess what the first will take.
+        Bytes of a state, to estimate the time of the first save.
     clock : callable
-        For tests.
+        Returns seconds; for tests.
     """
 
     def __init__(
@@ -47,13 +48,13 @@ class Pace:
         return affordable and (landmark or waited >= self.seconds)
 
     def begin(self) -> None:
-        """Saving begins."""
+        """Note the time at which a save begins."""
         self._begun = self._clock()
 
     def end(self) -> None:
-        """Saving has ended."""
+        """Note the time at which a save ends."""
         self._last = self._clock()
         took = self._last - self._begun
         self.spent += took
-        # A disk that was slow may be so again; one that was quick by chance should not mislead.
+        # A slow save raises the estimate at once; a quick one lowers it gradually.
         self.cost = max(took, (self.cost + took) / 2)

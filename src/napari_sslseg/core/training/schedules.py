@@ -1,4 +1,4 @@
-"""How long a training is, how its learning rate goes, and when it stops early."""
+"""Length of a training, its learning rate schedule, and early stopping."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,17 +13,17 @@ from napari_sslseg.core.training.layer_plans import LayerPlan, warmup_poly
 PLATEAU_FACTOR = 0.5
 SGD_MOMENTUM = 0.99
 
-MOVES = ("last_epoch", "_step_count", "best", "num_bad_epochs", "cooldown_counter")
-"""What changes in a schedule; all else is of the settings."""
+STATE_KEYS = ("last_epoch", "_step_count", "best", "num_bad_epochs", "cooldown_counter")
+"""What changes in a scheduler during training; everything else follows from the settings."""
 
 
 def with_steps(settings: Training, steps_per_epoch: int) -> Training:
-    """Settings whose steps are those of their epochs, if the length is set in epochs.
+    """Settings with the number of steps resolved, if the length is set in epochs.
 
     Raises
     ------
     ConfigError
-        If these are too many steps.
+        If there are too many steps.
     """
     if settings.epochs is None:
         return settings
@@ -39,7 +39,7 @@ def with_steps(settings: Training, steps_per_epoch: int) -> Training:
 def validation_interval(settings: Training, steps_per_epoch: int) -> int:
     """Steps between validations, see :class:`~napari_sslseg.core.settings.training.Training`.
 
-    Papers count their patience in epochs, so that a length in epochs means one after each.
+    With a length in epochs there is one after each epoch, since papers count patience in epochs.
     """
     if settings.validate_every:
         return settings.validate_every
@@ -49,27 +49,27 @@ def validation_interval(settings: Training, steps_per_epoch: int) -> int:
 def make_optimizer(
     model: torch.nn.Module, settings: Training, plan: LayerPlan | None = None
 ) -> torch.optim.Optimizer:
-    """Adam or SGD over what is not frozen; the weight decay is an L2 penalty in both.
+    """Make Adam or SGD for the trainable parameters; weight decay is an L2 penalty in both.
 
-    What a plan freezes for a while is in it from the beginning, but moves only with a gradient.
+    Parameters that a plan freezes only at first are included from the beginning.
     """
-    # Several times as fast on the CPU; a gradient scaler cannot clip gradients for it.
+    # Several times as fast on the CPU, but gradient clipping does not work with a scaler.
     fused = settings.precision != "16-mixed"
-    learning: Any = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trainable: Any = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if plan is not None:
-        learning = plan.groups(model, settings.learning_rate)
+        trainable = plan.groups(model, settings.learning_rate)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
-            learning,
+            trainable,
             lr=settings.learning_rate,
             momentum=SGD_MOMENTUM,
             nesterov=True,
             weight_decay=settings.weight_decay,
-            # The fused one cannot begin with some weights later than with others.
+            # Fused SGD fails if some parameters get their first gradient later than others.
             fused=fused and (plan is None or not plan.frozen_steps),
         )
     return torch.optim.Adam(
-        learning,
+        trainable,
         lr=settings.learning_rate,
         betas=settings.betas,
         weight_decay=settings.weight_decay,
@@ -78,13 +78,13 @@ def make_optimizer(
 
 
 def learning_rate_factor(settings: Training, step: int, steps_per_epoch: int) -> float:
-    """Factor on the learning rate of ``step`` (from 0).
+    """Factor on the learning rate at a step (from 0).
 
-    ``warmup-poly`` rises linearly over the first share of the steps and then falls as
-    (1 − progress)^0.9. ``step-decay`` is 0.9^⌊(1 + epoch) / 2⌋, not below 1e-8 in all (Dominic et
-    al. 2023): it drops after the first epoch and then every second one. ``cosine-restarts`` is
-    (1 + cos πt) / 2, where t goes from 0 to 1 over ``restart_every`` epochs, batch by batch, and
-    then begins anew (PolyCL). ``plateau`` depends on the validation, see :class:`Schedule`.
+    ``warmup-poly`` rises linearly during the warm-up and then falls as (1 − progress)^0.9.
+    ``step-decay`` is 0.9^⌊(1 + epoch) / 2⌋, with a learning rate of at least 1e-8 (Dominic et al.
+    2023): it drops after the first epoch and then after every second one. ``cosine-restarts`` is
+    (1 + cos πt) / 2, where t rises from 0 to 1 over ``restart_every`` epochs, batch by batch, and
+    then restarts (PolyCL). ``plateau`` depends on the validation, see :class:`Schedule`.
     """
     if settings.schedule == "step-decay":
         factor = 0.9 ** ((1 + step // steps_per_epoch) // 2)
@@ -98,20 +98,20 @@ def learning_rate_factor(settings: Training, step: int, steps_per_epoch: int) ->
 
 
 class Schedule:
-    """Sets the learning rate of an optimiser, after each step and after each validation.
+    """Sets the learning rate of an optimiser after each step and after each validation.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Its learning rate is changed.
+        Optimiser whose learning rate is set.
     settings : Training
-        Which schedule.
+        Settings with the schedule.
     steps_per_epoch : int
-        Steps in which each slice is seen about once.
+        Steps in which each slice is used about once.
     better : {"lower", "higher"}
-        Which way the monitored value improves.
+        Whether lower or higher validation scores are better.
     factor : callable, optional
-        Factor on the learning rate by step (from 0), in place of the schedule of the settings.
+        Factor on the learning rate by step (from 0), which replaces the schedule.
     """
 
     def __init__(
@@ -138,34 +138,35 @@ class Schedule:
             )
 
     def step(self) -> None:
-        """Go on to the next batch."""
+        """Set the learning rate of the next step."""
         if self._by_step is not None:
             self._by_step.step()
 
     def validated(self, value: float) -> None:
-        """Take in the monitored value of a validation."""
+        """Update the learning rate with the score of a validation."""
         if self._by_value is not None:
             self._by_value.step(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it is, as numbers."""
+        """State, as numbers."""
         scheduler = self._by_step or self._by_value
         assert scheduler is not None
         return {k: v for k, v in scheduler.state_dict().items() if k != "lr_lambdas"}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
-        moved = {name: state[name] for name in MOVES if name in state}
+        """Restore a state."""
+        values = {name: state[name] for name in STATE_KEYS if name in state}
         if self._by_step is not None:
-            self._by_step.load_state_dict({**moved, "lr_lambdas": [None]})
+            self._by_step.load_state_dict({**values, "lr_lambdas": [None]})
         if self._by_value is not None:
-            self._by_value.load_state_dict(moved)
+            self._by_value.load_state_dict(values)
 
 
-class Patience:
+class EarlyStopper:
     """Decides when to stop early, see :class:`~napari_sslseg.core.settings.training.EarlyStopping`.
 
-    ``best`` is the best of all; the margin counts from the value that last beat it.
+    ``best`` is the best value so far. ``min_delta`` is measured from ``reference``, the last value
+    that improved by at least so much.
     """
 
     def __init__(self, settings: EarlyStopping | None, better: Literal["lower", "higher"]) -> None:
@@ -176,7 +177,7 @@ class Patience:
         self.waited = 0
 
     def improved(self, value: float) -> bool:
-        """Take in a value; whether it is the best so far."""
+        """Record a value, and return whether it is the best so far."""
         value *= self.sign
         margin = self.settings.min_delta if self.settings else 0.0
         if value < self.reference - margin:
@@ -190,14 +191,14 @@ class Patience:
 
     @property
     def exhausted(self) -> bool:
-        """Whether to stop."""
+        """Whether to stop the training."""
         return self.settings is not None and self.waited >= self.settings.patience
 
     def state_dict(self) -> dict[str, Any]:
-        """What it remembers, as numbers."""
+        """State, as numbers."""
         return {"best": self.best, "reference": self.reference, "waited": self.waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Remember that."""
+        """Restore a state."""
         self.best, self.reference = state["best"], state["reference"]
         self.waited = state["waited"]

@@ -1,8 +1,8 @@
-"""The one training loop: a generator of events over Lightning Fabric.
+"""The training loop, as a generator of events, on Lightning Fabric.
 
-What is trained is told apart from how: a :class:`~napari_sslseg.core.training.job.Job` brings the
-network, the slices, the loss and the validation; the loop brings the device and its precision, the
-optimiser, the schedule, early stopping, checkpoints, and the flags to stop and to pause.
+A :class:`~napari_sslseg.core.training.job.Job` provides the network, the batches, the loss and the
+validation. The loop provides device, precision, optimiser, schedule, early stopping, checkpoints,
+stopping and pausing.
 """
 
 import time
@@ -28,7 +28,7 @@ from napari_sslseg.core.runs.state_files import remove_states
 from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.training.job import Job, TrainingError
 from napari_sslseg.core.training.loop import Loop
-from napari_sslseg.core.training.memory_probe import find_batch_size
+from napari_sslseg.core.training.memory_probe import find_batch_parts
 from napari_sslseg.core.training.watch import Watch
 
 if TYPE_CHECKING:
@@ -45,46 +45,46 @@ def train(
     parts: int = 1,
     watch: Watch | None = None,
 ) -> Generator[Event, None, bool]:
-    """Train; weights go to the run folder, and the model holds the latest when this ends.
+    """Train a model; weights are saved to the run folder, and the model ends with the latest.
 
     Parameters
     ----------
     job : Job
         What to train.
     run : RunWriter
-        Where checkpoints and metrics go.
+        Run folder for checkpoints and metrics.
     fabric : Fabric
         Device and precision.
     stop : StopFlag, optional
-        Takes effect after the current step; all that is needed to go on later is saved.
+        Takes effect after the current step; the state is saved, so that the run can be resumed.
     pause : PauseFlag, optional
-        Takes effect after the current step, likewise.
+        Takes effect after the current step; the state is saved as well.
     state : State, optional
-        To go on from; on the CPU the weights at the end are those of a training without
+        State to resume from. On the CPU the final weights equal those of a training without
         interruption, bit for bit.
     parts : int
-        In how many parts a batch passes through the network, see
-        :class:`~napari_sslseg.core.training.gradients.InParts`.
+        Number of parts that a batch is divided into, see
+        :class:`~napari_sslseg.core.training.batch_parts.InParts`.
     watch : Watch, optional
-        What to show now and then; nothing where several processes train together.
+        Requests previews; there are none where several processes train together.
 
     Yields
     ------
     Step, Validation, Saved, Status, Preview, Message
-        A Message says why the training ended early, if it did, and what cannot work without a
-        validation. At each of them the training can be left, and gone on with later.
+        A Message tells why the training ended early, if it did, and which settings have no effect
+        without a validation. The generator may be closed at any event; the run can be resumed.
 
     Returns
     -------
     bool
-        Whether it came to its end, and was not stopped.
+        Whether the training finished; False if it was stopped.
 
     Raises
     ------
     TrainingError
-        If the loss is not finite, or the memory does not suffice; the last checkpoint stands.
+        If the loss is not finite, or there is too little memory. The last checkpoint remains.
     StorageError
-        If the run folder cannot be written; the last checkpoint stands.
+        If the run folder cannot be written. The last checkpoint remains.
     """
     loop = Loop(job, run, fabric, parts)
     try:
@@ -93,31 +93,31 @@ def train(
         if state is not None:
             loop.restore(state)
         elif job.validate is None:
-            yield from _missed(job.settings)
+            yield from _report_unused_settings(job.settings)
         due = False
         while not loop.done:
-            # Processes that train together do alike whatever one of them is told.
+            # A flag that is set in one process takes effect in all.
             stopping, pausing, due = all_reduce_any(_is_set(stop), _is_set(pause), due)
             if due:
                 yield loop.save()
             if stopping:
                 break
             if pausing and pause is not None:
-                yield from _paused(loop, pause, stop)
+                yield from _wait(loop, pause, stop)
                 continue
             yield from loop.advance()
-            due = is_first() and loop.pace.due(loop.landmark)
+            due = is_first() and loop.interval.due(loop.landmark)
             if watch is not None and watch.due and world_size() == 1:
-                yield from _shown(loop, watch)
+                yield from _show(loop, watch)
         yield loop.save_last() if loop.done else loop.save()
         return loop.done
     except (KeyboardInterrupt, GeneratorExit):
-        # In the middle of a step the weights are those of no step, so the last state stands; and so
-        # does all in the middle of going back to one.
+        # Within a step the weights belong to no step, so the last state is kept. While a state is
+        # being restored, nothing may be saved.
         if not loop.ready:
             raise
         if world_size() > 1:
-            # Other processes may be elsewhere, so that nothing can be asked of them.
+            # The other processes may be anywhere, so collective operations are impossible.
             with single_process():
                 if is_first():
                     loop.save_last()
@@ -127,37 +127,37 @@ def train(
             loop.save_last()
         raise
     except StorageError as error:
-        raise StorageError(f"{error}{loop.stands()}") from error
+        raise StorageError(f"{error}{loop.last_checkpoint()}") from error
     except (MemoryError, RuntimeError) as error:
         if is_lost_process(error):
             raise LostProcessError(
-                f"Another of the {world_size()} processes that train together has ended, so that "
-                f"this one cannot go on; see what that one said.{loop.stands()}"
+                f"Another of the {world_size()} processes that train together has ended, so this "
+                f"one cannot continue; see the messages of that process.{loop.last_checkpoint()}"
             ) from error
         if not is_out_of_memory(error):
             raise
         raise TrainingError(
-            f"Out of memory at step {loop.step + 1}, beside forward and backward; lower the batch "
-            f"size, or take a smaller network.{loop.stands()}"
+            f"Out of memory at step {loop.step + 1}, outside the forward and backward pass; lower "
+            f"the batch size, or use a smaller network.{loop.last_checkpoint()}"
         ) from error
     finally:
         loop.close()
 
 
-def _paused(loop: Loop, pause: PauseFlag, stop: StopFlag | None) -> Iterator[Event]:
-    """Save, and sleep until the pause is over."""
+def _wait(loop: Loop, pause: PauseFlag, stop: StopFlag | None) -> Iterator[Event]:
+    """Save the state, and wait until the pause ends."""
     yield loop.save()
-    yield Message(f"Paused after step {loop.step}; all is saved.")
+    yield Message(f"Paused after step {loop.step}; the state is saved.")
     yield Status("paused", loop.step)
     while all_reduce_any(pause.is_set and not _is_set(stop))[0]:
         pause.wait()
     if stop is None or not stop.is_set:
-        yield Message(f"Going on after step {loop.step}.")
+        yield Message(f"Continuing after step {loop.step}.")
         yield Status("running", loop.step)
 
 
-def _shown(loop: Loop, watch: Watch) -> Iterator[Event]:
-    """Show what is watched, and take in how long that took."""
+def _show(loop: Loop, watch: Watch) -> Iterator[Event]:
+    """Make a preview, and measure how long it takes."""
     began = time.monotonic()
     yield from loop.show()
     watch.shown(time.monotonic() - began)
@@ -167,14 +167,14 @@ def _is_set(flag: StopFlag | PauseFlag | None) -> bool:
     return flag is not None and flag.is_set
 
 
-def _missed(settings: Training) -> Iterator[Message]:
-    """Say what these settings ask for that only a validation could decide."""
-    missed = ["lower the learning rate"] if settings.schedule == "plateau" else []
-    missed += ["stop the training early"] if settings.early_stopping else []
-    if missed:
+def _report_unused_settings(settings: Training) -> Iterator[Message]:
+    """Report settings that have no effect without a validation."""
+    unused = ["the schedule plateau"] if settings.schedule == "plateau" else []
+    unused += ["early stopping"] if settings.early_stopping else []
+    if unused:
         yield Message(
-            f"There is no validation to {' or '.join(missed)} by, so it goes on as it is to the "
-            "last step; keep some subjects apart for one."
+            f"There is no validation, so {' and '.join(unused)} cannot take effect; hold out some "
+            "subjects for validation."
         )
 
 
@@ -187,16 +187,16 @@ def run_job(
     state: State | None = None,
     watch: Watch | None = None,
 ) -> Generator[Event, None, None]:
-    """Train as :func:`train` does, record how it ended, and yield Done with the Run at last.
+    """Train as :func:`train` does, record the result, and yield Done with the Run.
 
-    Before the training begins, the memory is tried or estimated; afterwards that of the device is
-    given back.
+    The memory of a step is estimated before the training; the memory of the device is freed after
+    it.
     """
     status, problem = "failed", {}
     try:
         parts = 1
         if state is None:
-            plan = run_on_all(lambda: find_batch_size(job, fabric))
+            plan = run_on_all(lambda: find_batch_parts(job, fabric))
             parts = max(all_gather_objects(plan.parts))
             if plan.message:
                 yield Message(plan.message)
@@ -214,7 +214,7 @@ def run_job(
         try:
             result = run.finish(status, **problem)
         except StorageError:
-            # On a full disk the first sentence says more.
+            # On a full disk the first error is more informative.
             if status != "failed":
                 raise
     if status == "finished" and is_first():

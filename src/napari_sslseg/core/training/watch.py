@@ -1,4 +1,4 @@
-"""Looking at a training while it runs: which slice somebody wants to see, and how often."""
+"""Preview of a running training: which slice is shown, and how often."""
 
 import threading
 import time
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """Asks a training to show a slice now and then; safe to use from any thread.
+    """Requests previews of a slice from a running training; safe to use from any thread.
 
-    What is shown comes as :class:`~napari_sslseg.core.common.events.Preview`. It changes nothing in
-    the training, whose weights at the end are the same with and without.
+    Previews are events, see :class:`~napari_sslseg.core.common.events.Preview`. They do not change
+    the training: its final weights are the same with and without previews.
 
     Parameters
     ----------
     seconds : float
-        Shortest time between two pictures.
+        Shortest time between two previews.
     share : float
-        Largest share of the time for them: where they take long, they come less often.
+        Largest fraction of the time to spend on previews; slow ones are made less often.
     clock : callable
-        For tests.
+        Returns seconds; for tests.
     """
 
     def __init__(
@@ -47,57 +47,57 @@ class Watch:
         self._next = clock()
 
     def look_at(self, volume: Volume, index: int) -> None:
-        """Show this slice of this scan from now on, and soon; ``index`` in the display grid."""
+        """Show this slice from now on; ``index`` counts slices in the display grid."""
         with self._lock:
             self._wanted = (volume, index)
             self._next = min(self._next, self._clock() + self.seconds / 4)
 
     def look_away(self) -> None:
-        """Show nothing more."""
+        """Stop the previews."""
         with self._lock:
             self._wanted = None
 
     @property
     def wanted(self) -> tuple[Volume, int] | None:
-        """Scan and slice to show; None if nothing is to be shown."""
+        """Scan and slice to show; None if there is none."""
         with self._lock:
             return self._wanted
 
     @property
     def due(self) -> bool:
-        """Whether it is time for a picture."""
+        """Whether it is time for a preview."""
         return self.wanted is not None and self._clock() >= self._next
 
     def shown(self, took: float) -> None:
-        """Take in that a picture was made, in so many seconds."""
+        """Schedule the next preview, after one that took so many seconds."""
         with self._lock:
             self._next = self._clock() + max(self.seconds, took / self.share)
 
 
 class WatchedSlice:
-    """Prepares the slice that is watched as those of the training are, once for as long as it is.
+    """Preprocesses the watched slice like those of the training, once per slice.
 
     Parameters
     ----------
     store : SampleStore
-        Samples of the training; a slice of one of its scans is taken from there.
+        Samples of the training. Slices of its scans are taken from there.
     settings : Preprocessing
-        Of the training.
+        Preprocessing of the training.
     """
 
     def __init__(self, store: SampleStore, settings: Preprocessing) -> None:
         self._store, self._settings = store, settings
-        self._known = {scan.name: scan for scan in store.scans}
-        self._held: tuple[Volume, int, Tensor, Placement] | None = None
+        self._records = {scan.name: scan for scan in store.scans}
+        self._prepared: tuple[Volume, int, Tensor, Placement] | None = None
 
     def get(self, volume: Volume, index: int) -> "tuple[Tensor, Placement]":
-        """Image of the slice, shape (1, C, H, W), and where it lies on its canvas.
+        """Image of the slice, shape (1, C, H, W), and its placement on the canvas.
 
-        A number beyond the scan means its nearest slice.
+        An index outside the scan is clipped to the first or the last slice.
         """
         index = min(max(index, 0), volume.data.shape[PLANE_AXIS[self._settings.plane]] - 1)
-        if self._held is None or self._held[:2] != (volume, index):
-            record = self._known.get(volume.name)
+        if self._prepared is None or self._prepared[:2] != (volume, index):
+            record = self._records.get(volume.name)
             if record is not None:
                 image = self._store.batch(np.array([record.start + index]))
                 size = self._store.size
@@ -105,5 +105,5 @@ class WatchedSlice:
                 slices = PreviewSlices([volume], self._settings)
                 image, size = slices.batch(np.array([index])), slices.size
             place = placement(volume.geometry, self._settings, (size[-2], size[-1]))
-            self._held = (volume, index, image, place)
-        return self._held[2], self._held[3]
+            self._prepared = (volume, index, image, place)
+        return self._prepared[2], self._prepared[3]

@@ -1,8 +1,8 @@
-"""A network that learns, and the moving average of its weights, which is what is kept.
+"""Moving average of the weights of a network during training.
 
-The average is steadier than any single step, the more so where a few slices are all there is to
-learn from (Polyak & Juditsky 1992; Tarvainen & Valpola, NeurIPS 2017). As it was at some steps, it
-can be the teacher that labels other slices.
+The average varies less than the weights of any single step, which matters most with few training
+slices (Polyak & Juditsky 1992; Tarvainen & Valpola, NeurIPS 2017). A copy of it, taken at the
+beginning of each round, is the teacher that labels unlabelled slices.
 """
 
 from collections.abc import Sequence
@@ -14,30 +14,30 @@ from torch import Tensor, nn
 
 
 class AveragedNetwork(nn.Module):
-    """In training the network itself; in evaluation the average of its weights so far.
+    """The network itself in training mode, the average of its weights in evaluation mode.
 
-    All that it holds is part of its state, so that a training goes on exactly.
+    Average, teacher and step count are part of the state dict, so that a training resumes exactly.
 
     Parameters
     ----------
     learner : nn.Module
-        What the optimiser changes; it may be ``network`` with more around it.
+        Module that the optimiser trains: ``network``, possibly with a branch around it.
     network : nn.Module
-        The part that is averaged, and kept in the end.
+        The part that is averaged and saved.
     decay : float
-        Share of the average that each step leaves as it is, 0…1. The first steps leave less,
-        (1 + steps) / (10 + steps), so that the random weights of the beginning are soon forgotten.
+        Factor of the old average in each update, 0…1. It is at most (1 + steps) / (10 + steps),
+        so that the random initial weights soon have no influence.
     rounds : sequence of int
-        After which steps the average becomes the teacher.
+        Steps after which the average is copied to the teacher.
 
     Attributes
     ----------
     average : nn.Module
-        Of the same kind as ``network``; learns nothing by itself.
+        Same architecture as ``network``; the optimiser does not change it.
     teacher : nn.Module or None
-        The average as it was when the last round began; None without rounds.
+        The average at the beginning of the current round; None without rounds.
     steps : Tensor, shape (), int64
-        How many steps are in the average.
+        Number of updates of the average.
     """
 
     steps: Tensor
@@ -51,18 +51,18 @@ class AveragedNetwork(nn.Module):
         self.teacher = deepcopy(self.average) if rounds else None
         self.decay = decay
         self.rounds = tuple(rounds)
-        # Not a part of this one: its weights are those of the learner already.
+        # In a tuple, so that it is no submodule: its weights are those of the learner already.
         self._network = (network,)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @property
     def round(self) -> int:
-        """How many rounds have begun."""
-        done = int(self.steps)  # Once, since a GPU has to be waited for.
+        """Number of rounds that have begun."""
+        done = int(self.steps)  # Read once, since this waits for the GPU.
         return sum(done >= start for start in self.rounds)
 
     def train(self, mode: bool = True) -> "AveragedNetwork":
-        """Switch the learner; average and teacher are in evaluation at all times."""
+        """Set the mode of the learner; average and teacher stay in evaluation mode."""
         super().train(mode)
         self.average.eval()
         if self.teacher is not None:
@@ -70,19 +70,19 @@ class AveragedNetwork(nn.Module):
         return self
 
     def forward(self, *inputs: Tensor) -> Any:
-        """Output of the network, or in evaluation of the average."""
+        """Output of the learner, or of the average in evaluation mode."""
         return self.learner(*inputs) if self.training else self.average(*inputs)
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights after a step; running averages of layers are taken as they are."""
+        """Update the average after a step; buffers, such as running statistics, are copied."""
         (network,) = self._network
         done = int(self.steps)
         decay = min(self.decay, (1 + done) / (10 + done))
-        mine: list[Tensor] = list(self.average.parameters())
-        torch._foreach_lerp_(mine, list(network.parameters()), 1 - decay)
-        for kept, theirs in zip(self.average.buffers(), network.buffers(), strict=True):
-            kept.copy_(theirs)
+        averages: list[Tensor] = list(self.average.parameters())
+        torch._foreach_lerp_(averages, list(network.parameters()), 1 - decay)
+        for own, current in zip(self.average.buffers(), network.buffers(), strict=True):
+            own.copy_(current)
         self.steps += 1
         if self.teacher is not None and done + 1 in self.rounds:
             self.teacher.load_state_dict(self.average.state_dict())

@@ -7,7 +7,7 @@ import napari_sslseg.core as core
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.results.predict import Segmenter, iter_predict
-from napari_sslseg.core.segmentation.small_pieces import without_loose_parts
+from napari_sslseg.core.segmentation.small_components import remove_small_components
 
 
 def stack(*slices):
@@ -18,16 +18,16 @@ def test_small_pieces_that_hang_together_with_nothing_do_not_count():
     # Class 1 in one piece of nine pixels through both slices, and one of two; 2 touches it.
     given = stack("11100 11120 00000 00001", "11000 10000 00000 00001")
     expected = stack("11100 11120 00000 00003", "11000 10000 00000 00003")
-    np.testing.assert_array_equal(without_loose_parts(given, 3, 0.3), expected)
-    np.testing.assert_array_equal(without_loose_parts(given, 3, 0.0), given)
+    np.testing.assert_array_equal(remove_small_components(given, 3, 0.3), expected)
+    np.testing.assert_array_equal(remove_small_components(given, 3, 0.0), given)
     # Two kidneys of about one size both stay.
     two = stack("11011 11011 00000", "11010 00000 00000")
-    np.testing.assert_array_equal(without_loose_parts(two, 2, 0.5), two)
+    np.testing.assert_array_equal(remove_small_components(two, 2, 0.5), two)
     np.testing.assert_array_equal(
-        without_loose_parts(two, 2, 1.0), stack("11022 11022 00000", "11020 00000 00000")
+        remove_small_components(two, 2, 1.0), stack("11022 11022 00000", "11020 00000 00000")
     )
     nothing = np.full((2, 3, 3), 2, np.uint8)
-    np.testing.assert_array_equal(without_loose_parts(nothing, 2, 0.5), nothing)
+    np.testing.assert_array_equal(remove_small_components(nothing, 2, 0.5), nothing)
 
 
 def test_a_piece_is_measured_by_the_pieces_of_its_own_class():
@@ -37,7 +37,7 @@ def test_a_piece_is_measured_by_the_pieces_of_its_own_class():
     liver[kidney][..., 14:18] = 2
     liver[kidney][..., 24:28] = 2
     for share in (0.1, 0.3, 1.0):
-        np.testing.assert_array_equal(without_loose_parts(liver, 3, share), liver)
+        np.testing.assert_array_equal(remove_small_components(liver, 3, share), liver)
 
 
 def test_a_stray_pixel_beside_a_large_structure_does_not_take_the_true_piece_away():
@@ -45,7 +45,7 @@ def test_a_stray_pixel_beside_a_large_structure_does_not_take_the_true_piece_awa
     given[:, :, :14] = 1
     given[:, 0, 14] = 2  # A mistake, but a part of what is large.
     given[:, 8:13, 20:25] = 2
-    np.testing.assert_array_equal(without_loose_parts(given, 3, 0.3), given)
+    np.testing.assert_array_equal(remove_small_components(given, 3, 0.3), given)
 
 
 def test_two_specks_that_hang_together_are_loose_all_the_same():
@@ -54,9 +54,9 @@ def test_two_specks_that_hang_together_are_loose_all_the_same():
     expected = given.copy()
     given[:, 4, 20], given[:, 4, 21] = 1, 2
     expected[:, 4, 20:22] = 3
-    np.testing.assert_array_equal(without_loose_parts(given, 3, 0.1), expected)
+    np.testing.assert_array_equal(remove_small_components(given, 3, 0.1), expected)
     everywhere = np.ones((2, 3, 3), np.uint8)
-    np.testing.assert_array_equal(without_loose_parts(everywhere, 2, 1.0), everywhere)
+    np.testing.assert_array_equal(remove_small_components(everywhere, 2, 1.0), everywhere)
 
 
 class Bright(nn.Module):
