@@ -8,7 +8,7 @@ from napari_sslseg.core.common.compute.distributed import first_then_others
 from napari_sslseg.core.common.events import Message, Progress, StopFlag
 from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.core.samples.crops import CropStore, crop_size, iter_crops
-from napari_sslseg.core.samples.placement import Grid, canvas_size, resampled_shape
+from napari_sslseg.core.samples.placement import canvas_size, resampled_shape
 from napari_sslseg.core.samples.slices import SliceStore, iter_store
 from napari_sslseg.core.samples.warnings import Spacing, default_neighbours
 from napari_sslseg.core.scans.geometry import Geometry
@@ -134,34 +134,33 @@ def iter_samples(
 
 
 def sample_size(
-    scans: str | Path | Iterable[Scan | Grid | str], settings: AnyPreprocessing
+    scans: str | Path | Iterable[Scan | Geometry | str], settings: AnyPreprocessing
 ) -> tuple[int, ...]:
     """Size of the slices or crops that the network sees, without reading any values.
 
     Parameters
     ----------
-    scans : path-like or several of path-like, Volume, Series, LabelledScan, Geometry, Grid
-        Scans, whose headers are read, or their shapes and voxel sizes.
+    scans : path-like or several of path-like, Volume, Series, LabelledScan, Geometry
+        Scans, whose headers are read, or geometries of scans.
     settings : Preprocessing or VolumePreprocessing
         Spacing, plane and size.
 
     Returns
     -------
     tuple of int
-        Height and width of slices, or depth, height and width of crops, in pixels.
+        Height and width of slices, or depth, height and width of crops.
+
+    Raises
+    ------
+    DataError
+        If there is no scan.
     """
-    grids: list[Grid] = []
-    files: list[Scan | str] = []
-    for item in [scans] if isinstance(scans, str | Path) else scans:
-        if isinstance(item, Geometry | Grid):
-            grids.append(Grid(item.display_shape, item.spacing))
-        else:
-            files.append(item)
-    if files or not grids:
-        for scan in collect_scans(files):
-            geometry = scan_geometry(without_labels(scan))
-            grids.append(Grid(geometry.display_shape, geometry.spacing))
-    shapes = [resampled_shape(grid, settings) for grid in grids]
+    items = [scans] if isinstance(scans, str | Path) else list(scans)
+    geometries = [item for item in items if isinstance(item, Geometry)]
+    files = [item for item in items if not isinstance(item, Geometry)]
+    if files or not geometries:
+        geometries += [scan_geometry(without_labels(scan)) for scan in collect_scans(files)]
+    shapes = [resampled_shape(geometry, settings) for geometry in geometries]
     if isinstance(settings, VolumePreprocessing):
         return crop_size(shapes, settings)
     return canvas_size(shapes, settings)

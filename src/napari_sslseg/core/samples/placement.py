@@ -8,7 +8,7 @@ says about a canvas returns to the pixels of the scan.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, prod
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from napari_sslseg.core.common.errors import GeometryError
 from napari_sslseg.core.common.sizes import PLANE_AXIS
@@ -127,15 +127,8 @@ def resample(
     return columns.view(n, channels, *size)
 
 
-class Grid(NamedTuple):
-    """Shape of a scan and its voxel size in mm, both along the display axes."""
-
-    display_shape: tuple[int, ...]
-    spacing: tuple[float, ...]
-
-
 def resampled_shape(
-    geometry: Geometry | Grid, settings: Preprocessing | VolumePreprocessing
+    geometry: Geometry, settings: Preprocessing | VolumePreprocessing
 ) -> tuple[int, ...]:
     """Shape of a scan's slices, or of the scan, at the spacing of the settings.
 

@@ -9,7 +9,7 @@ from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.samples.warnings import Spacing
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, VolumePreprocessing
+from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
 from napari_sslseg.gui.model.words import many
 
 if TYPE_CHECKING:
@@ -77,15 +77,10 @@ def training_sample_size(project: "Project", settings: AnyPreprocessing) -> tupl
     tuple of int or None
         None if there is no training scan whose size is known.
     """
-    from napari_sslseg.core.samples.crops import crop_size
-    from napari_sslseg.core.samples.placement import canvas_size, resampled_shape
+    from napari_sslseg.core.samples.build import sample_size
 
-    shapes = [resampled_shape(geometry, settings) for geometry in _geometries(project)]
-    if not shapes:
-        return None
-    if isinstance(settings, VolumePreprocessing):
-        return crop_size(shapes, settings)
-    return canvas_size(shapes, settings)
+    geometries = _geometries(project)
+    return sample_size(geometries, settings) if geometries else None
 
 
 def _training_entries(project: "Project") -> list["ScanEntry"]:
