@@ -6,7 +6,7 @@ import torch
 
 from napari_sslseg import core
 from napari_sslseg.core.demo.phantom.patient import make_patient
-from napari_sslseg.core.results.augmented_predict import VIEWS, averaged_shares, moved
+from napari_sslseg.core.results.augmented_predict import VIEWS, average_over_views, transform
 from napari_sslseg.core.results.predict import load_segmenter
 from napari_sslseg.core.settings.networks import DynUNet3dNetwork
 
@@ -20,19 +20,19 @@ def smooth(height, width):
 
 def test_a_quarter_turn_and_a_half_size_by_hand():
     images = torch.arange(16.0).reshape(1, 1, 4, 4)
-    torch.testing.assert_close(moved(images, 90, 1), torch.rot90(images, 1, (2, 3)))
-    torch.testing.assert_close(moved(images, -90, 1), torch.rot90(images, -1, (2, 3)))
+    torch.testing.assert_close(transform(images, 90, 1), torch.rot90(images, 1, (2, 3)))
+    torch.testing.assert_close(transform(images, -90, 1), torch.rot90(images, -1, (2, 3)))
     # Half of each side, enlarged: quarters of pixels from the middle.
     rows = torch.tensor([0.75, 1.25, 1.75, 2.25])
-    torch.testing.assert_close(moved(images, 0, 0.5)[0, 0], 4 * rows[:, None] + rows[None])
+    torch.testing.assert_close(transform(images, 0, 0.5)[0, 0], 4 * rows[:, None] + rows[None])
 
 
 @pytest.mark.parametrize("size", [(48, 48), (64, 48)])
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_way_back_ends_where_it_began(size, view):
     images, (angle, scale) = smooth(*size), view
-    there = moved(images, angle, scale)
-    back = moved(there, -angle, 1 / scale)
+    there = transform(images, angle, scale)
+    back = transform(there, -angle, 1 / scale)
     assert (back - images).abs().max() < 0.03
     if view != VIEWS[0]:
         assert (there - images).abs().max() > 0.05
@@ -41,7 +41,9 @@ def test_the_way_back_ends_where_it_began(size, view):
 def test_of_volumes_each_axial_slice_is_turned_alike():
     slices = torch.rand(3, 2, 16, 24)
     volume = slices.movedim(0, 1)[None]
-    torch.testing.assert_close(moved(volume, 10, 0.9)[0].movedim(1, 0), moved(slices, 10, 0.9))
+    torch.testing.assert_close(
+        transform(volume, 10, 0.9)[0].movedim(1, 0), transform(slices, 10, 0.9)
+    )
 
 
 def test_what_goes_along_with_the_pixels_stays():
@@ -50,7 +52,7 @@ def test_what_goes_along_with_the_pixels_stays():
     def shares(seen):
         return torch.cat([-seen, seen], 1).softmax(1)
 
-    found = averaged_shares(shares, images)
+    found = average_over_views(shares, images)
     torch.testing.assert_close(found.sum(1), torch.ones(1, 48, 64))
     assert (found - shares(images)).abs().max() < 0.02
 
@@ -64,7 +66,7 @@ def test_what_is_seen_from_one_view_alone_weighs_a_fifth():
         first = sure(1, 1, 32, 32)
         return torch.cat([first, 1 - first], 1)
 
-    found = averaged_shares(shares, torch.rand(1, 1, 32, 32))
+    found = average_over_views(shares, torch.rand(1, 1, 32, 32))
     assert len(seen) == len(VIEWS) == 5
     torch.testing.assert_close(found[:, 0], torch.full((1, 32, 32), 0.2))
 

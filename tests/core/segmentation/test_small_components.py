@@ -120,4 +120,6 @@ def test_scans_in_which_nothing_is_found_are_named(tmp_path, scan, segmenter, mo
     assert not [event for event in events if isinstance(event, Message)]
     events = list(iter_predict("run", tmp_path, overwrite=True, **asked))
     told = [event.text for event in events if isinstance(event, Message)]
-    assert told == ["Nothing was found in 1 of 2 scans: dark."]
+    (text,) = told
+    assert "1 of 2 scans" in text
+    assert "dark" in text

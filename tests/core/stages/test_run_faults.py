@@ -235,7 +235,7 @@ class TestGoingOn:
         with pytest.raises(CheckpointError, match="which cannot be opened"):
             core.finetune(labelled, out=again, init=tmp_path / "nowhere", resume=True)
         if kind == "pretrain":
-            with pytest.raises(CheckpointError, match="weights of .* changed"):
+            with pytest.raises(CheckpointError, match=r"weights of .* changed"):
                 core.finetune(labelled, out=again, init=first, resume=True)
 
 

@@ -1,4 +1,4 @@
-"""What a trained network gives: predictions, scores, reports.
+"""Predictions of a trained network, their scores, and reports.
 
-Nothing here trains.
+Nothing here trains a network.
 """

@@ -1,8 +1,8 @@
-"""Test-time augmentation: a slice seen several times, a little turned and scaled each time.
+"""Test-time augmentation: average the predictions for rotated and scaled views of an image.
 
-What the network says of each view is moved back to where the slice was, and averaged. What it says
-only from one point of view weighs less then, as with the mirrored views of nnU-Net (Isensee et al.
-2021); but nothing is mirrored here, since organs that differ by side must keep their side.
+The class probabilities of each view are transformed back to the grid of the image and averaged, as
+with the mirrored views of nnU-Net (Isensee et al. 2021). Views are not mirrored here, since paired
+organs must keep their side.
 """
 
 from math import cos, radians, sin
@@ -14,52 +14,52 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 VIEWS = ((0.0, 1.0), (10.0, 1.0), (-10.0, 1.0), (0.0, 0.88), (0.0, 1 / 0.88))
-"""Angle in degrees and scale of each view; one looks at the slice as it is."""
+"""Angle in degrees and scale of each view; the first one is the image itself."""
 
 
-def averaged_shares(shares: "Callable[[Tensor], Tensor]", images: "Tensor") -> "Tensor":
+def average_over_views(predict: "Callable[[Tensor], Tensor]", images: "Tensor") -> "Tensor":
     """Class probabilities, averaged over the views.
 
     Parameters
     ----------
-    shares : callable
-        From images to probabilities, shape (N, K, …), which sum up to 1 over K.
+    predict : callable
+        From images to class probabilities, shape (N, K, …), which sum to 1 over K.
     images : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
-        Volumes are turned and scaled in their axial slices.
+        Volumes are rotated and scaled within axial slices.
 
     Returns
     -------
     Tensor, shape (N, K, …)
-        They sum up to 1 as well.
+        Probabilities; they sum to 1 over K.
     """
     total = None
     for angle, scale in VIEWS:
         if (angle, scale) == VIEWS[0]:
-            found = shares(images)
+            found = predict(images)
         else:
-            found = moved(shares(moved(images, angle, scale)), -angle, 1 / scale)
+            found = transform(predict(transform(images, angle, scale)), -angle, 1 / scale)
         total = found if total is None else total + found
     assert total is not None
     return total / len(VIEWS)
 
 
-def moved(images: "Tensor", angle: float, scale: float) -> "Tensor":
-    """Images turned around their middle and scaled; at the border the edge goes on.
+def transform(images: "Tensor", angle: float, scale: float) -> "Tensor":
+    """Rotate images around their centre and scale them; the border is replicated.
 
     Parameters
     ----------
     images : Tensor, shape (N, C, …, H, W)
     angle : float
-        In degrees.
+        Angle in degrees.
     scale : float
-        Below 1 looks at a smaller part, so that things grow.
+        Scale of the sampled region: below 1 it is smaller, and structures become larger.
     """
     import torch
     from torch.nn import functional
 
     height, width = images.shape[-2:]
     along, across = scale * cos(radians(angle)), scale * sin(radians(angle))
-    # Turn in units of pixels, not of sides, so that a rotation does not shear an oblong slice.
+    # Rotate in units of pixels, not of sides, so that oblong slices are not sheared.
     matrix = torch.tensor(
         [[along, -across * height / width, 0], [across * width / height, along, 0]],
         dtype=torch.float32,

@@ -1,8 +1,7 @@
-"""Compare predicted with true labels: Dice and HD95 in mm, per class and per volume.
+"""Compare predicted labels with the truth: Dice and HD95 in mm, per class and per volume.
 
-Every class is compared on its own, as the binary question "is the label equal to this class?", so
-class ids may be any whole numbers. How empty masks count is
-:data:`~napari_sslseg.core.results.scores.EMPTY_RULE`.
+Each class is compared as a binary mask, so class values may be any whole numbers. For empty masks
+see :data:`~napari_sslseg.core.results.scores.EMPTY_RULE`.
 """
 
 import warnings
@@ -32,20 +31,20 @@ def evaluate(
 ) -> VolumeScores:
     """Score one predicted label map against the truth.
 
-    Empty masks follow :data:`~napari_sslseg.core.results.scores.EMPTY_RULE`: absent from both, a
-    class is not scored (None); absent from exactly one, its Dice is 0 and its HD95 undefined
+    For empty masks see :data:`~napari_sslseg.core.results.scores.EMPTY_RULE`: a class absent from
+    both is not scored (None); for a class absent from one of them, Dice is 0 and HD95 is undefined
     (None).
 
     Parameters
     ----------
     prediction, truth : Volume, Prediction, ndarray or path-like
-        Labels in the display grid, 2D or 3D; files are loaded into it. An array is taken to lie
-        on the grid of the other one.
+        Labels in the display grid, 2D or 3D; files are loaded. An array is assumed to be on the
+        grid of the other one.
     classes : sequence of int, optional
-        Classes to score; by default every value but 0 in either label map.
+        Classes to score; by default all values except 0 in either label map.
     spacing : sequence of float, optional
-        Voxel size in mm, one number per axis, where both are arrays; a scan's own size comes
-        before it. Without any, HD95 and volumes in ml are None.
+        Voxel size in mm for each axis, used if both are arrays; otherwise it is that of the scan.
+        Without a voxel size, HD95 and volumes in ml are None.
 
     Returns
     -------
@@ -57,7 +56,7 @@ def evaluate(
     GeometryError
         If the two lie on different grids, or ``spacing`` does not fit them.
     DataError
-        If values are no labels.
+        If the values are not labels.
     """
     prediction, truth = _open_both(prediction, truth)
     predicted, prediction_scan = _values(prediction, "prediction")
@@ -70,8 +69,8 @@ def evaluate(
         )
     if prediction_scan and truth_scan and not prediction_scan.geometry.matches(truth_scan.geometry):
         raise GeometryError(
-            f"The prediction {prediction_scan.name} and the truth {truth_scan.name} have one shape "
-            "but lie in different places; compare labels of the same scan, or resample one onto "
+            f"The prediction {prediction_scan.name} and the truth {truth_scan.name} have the same "
+            "shape but different positions; compare labels of the same scan, or resample one onto "
             "the other."
         )
     voxel_ml = None
@@ -90,8 +89,8 @@ def evaluate(
         classes = sorted({int(c) for labels in (predicted, true) for c in np.unique(labels)} - {0})
     if len(classes) > MOST_CLASSES:
         raise DataError(
-            f"{scan.name if scan else 'The labels'}: {len(classes)} different values are no set of "
-            "classes; check that both folders hold labels and not scans."
+            f"{scan.name if scan else 'The labels'}: {len(classes)} different values are too many "
+            "for classes; check that both folders contain labels and not scans."
         )
     return VolumeScores(
         name=scan.name if scan else "scan",
@@ -110,7 +109,7 @@ def summarize(volumes: Iterable[VolumeScores], *, unpredicted: Iterable[str] = (
     volumes : iterable of VolumeScores
         One per scan.
     unpredicted : iterable of str, optional
-        Names of scans that have a truth but no prediction.
+        Names of scans with a truth but without a prediction.
     """
     return Evaluation(tuple(volumes), tuple(unpredicted))
 
@@ -118,15 +117,15 @@ def summarize(volumes: Iterable[VolumeScores], *, unpredicted: Iterable[str] = (
 def evaluate_folders(
     predictions: str | Path, truth: str | Path, *, classes: Sequence[int] | None = None
 ) -> Evaluation:
-    """Score every prediction in a folder against the truth of the same name.
+    """Score all predictions in a folder against the truth files of the same names.
 
     Parameters
     ----------
     predictions, truth : path-like
-        A label file or a folder of label files each. Two files are compared whatever their
-        names; otherwise files pair by name without the suffix.
+        Label files, or folders of label files. Two single files are compared whatever their
+        names; files in folders are paired by name without the suffix.
     classes : sequence of int, optional
-        Classes to score; by default every value but 0 in any of the compared files.
+        Classes to score; by default all values except 0 in any of the compared files.
 
     Returns
     -------
@@ -136,10 +135,10 @@ def evaluate_folders(
     Raises
     ------
     DataError
-        If a prediction has no truth, two files in one folder have the same name, or a path does
-        not exist.
+        If a prediction has no truth, two files in a folder have the same name, or a path does not
+        exist.
     GeometryError
-        If a prediction lies on another grid than its truth.
+        If a prediction is not on the grid of its truth.
     """
     predictions, truth = Path(predictions), Path(truth)
     predicted, true = label_paths(predictions), label_paths(truth)
@@ -148,11 +147,11 @@ def evaluate_folders(
     if missing := [name for name in predicted if name not in true]:
         raise DataError(
             f"No truth in {truth} for {len(missing)} of {len(predicted)} predictions, such as "
-            f"{missing[0]}; add a label file of the same name, or take the prediction away."
+            f"{missing[0]}; add a label file of the same name, or remove the prediction."
         )
     volumes = [evaluate(path, true[name], classes=classes) for name, path in predicted.items()]
     if classes is None:
-        # Seen in another volume but absent from both here: not scored, so no file is read twice.
+        # Classes that occur only in other volumes are not scored, so no file is read twice.
         every = sorted({c for volume in volumes for c in volume.classes})
         volumes = [
             VolumeScores(v.name, v.subject, {c: v.classes.get(c, ClassScore()) for c in every})
@@ -162,10 +161,10 @@ def evaluate_folders(
 
 
 def _open_both(prediction: Labels, truth: Labels) -> tuple[Labels, Labels]:
-    """Load what is a file; a DICOM segmentation on the grid of the other one."""
+    """Load labels that are files; DICOM segmentations are loaded on the grid of the other one."""
     loaded: dict[str, Labels] = {}
     both = {"prediction": prediction, "truth": truth}
-    # One that has no grid of its own waits for the other.
+    # DICOM labels have no grid of their own, so the other one is loaded first.
     for role in sorted(both, key=lambda role: _is_dicom(both[role])):
         labels = both[role]
         if isinstance(labels, str | Path):
@@ -188,11 +187,11 @@ def _values(labels: Labels, role: str) -> tuple[np.ndarray, Volume | None]:
         values, scan = labels, None
     else:
         values, scan = labels.labels, labels.volume
-    # NaN is unequal to its rounded self, so it is refused here as well.
+    # NaN is refused here as well, since it is not equal to itself.
     if values.dtype.kind not in "biu" and not np.array_equal(values, np.round(values)):
         raise DataError(
-            f"The {role}{f' {scan.name}' if scan else ''} holds values that are not whole numbers; "
-            "pass labels, not a scan or probabilities."
+            f"The {role}{f' {scan.name}' if scan else ''} contains values that are not whole "
+            "numbers; pass labels, not a scan or probabilities."
         )
     return values, scan
 
@@ -220,19 +219,19 @@ def _score(
 
 
 def _hd95_mm(predicted: np.ndarray, true: np.ndarray, spacing: Sequence[float]) -> float:
-    """Larger of the two directed 95th percentiles of surface distances between filled masks.
+    """Symmetric HD95: the larger of the two directed 95th percentiles of surface distances.
 
-    The surface is every voxel of the mask with a face neighbour outside it, or outside the scan.
-    Distances run between voxel centres, along orthogonal axes.
+    The surface consists of the voxels of a mask with a face neighbour outside the mask or outside
+    the scan. Distances are between voxel centres, for orthogonal axes. Neither mask is empty.
     """
     import torch
     from monai.metrics.utils import get_edge_surface_distance
 
-    # In a single slice every voxel would be surface, and the interior would dilute the distances.
+    # Axes with one slice are dropped, since all voxels of a single slice would be surface.
     axes = [i for i, n in enumerate(true.shape) if n > 1] or [0]
     shape = [true.shape[i] for i in axes]
     with warnings.catch_warnings():
-        # MONAI deprecates an argument that it passes to itself.
+        # MONAI passes a deprecated argument to itself.
         warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
         _, distances, _ = get_edge_surface_distance(
             torch.from_numpy(predicted.reshape(shape)),
@@ -240,5 +239,5 @@ def _hd95_mm(predicted: np.ndarray, true: np.ndarray, spacing: Sequence[float]) 
             spacing=[spacing[i] for i in axes],
             symmetric=True,
         )
-    # MONAI's own HD95 takes torch.quantile, which refuses surfaces of more than 2**24 voxels.
+    # HD95 of MONAI uses torch.quantile, which fails for surfaces of more than 2**24 voxels.
     return float(max(np.percentile(directed.numpy(), 95) for directed in distances))

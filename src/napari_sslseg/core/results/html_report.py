@@ -1,4 +1,4 @@
-"""A page with scores of one run or two and pictures of each scan: one HTML file without links."""
+"""HTML report of the scores of one or two runs, with pictures, in a single file without links."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ from napari_sslseg.core.scans.volume import Volume, subsample
 
 PICTURE_HEIGHT = 240
 OTHER_COLOUR = "#ffffff"
-"""Of values that are no class of the project."""
+"""Colour of label values that are not a class of the project."""
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em;
@@ -47,9 +47,9 @@ class RunReport:
     Attributes
     ----------
     name, about : str
-        Its name, and how it was made, in a sentence.
+        Name of the run, and a sentence on how it was trained.
     verdict : str
-        What its scores are, in a few sentences.
+        Summary of its scores in a few sentences.
     """
 
     name: str
@@ -64,11 +64,11 @@ class RunScores:
     Attributes
     ----------
     scores : SliceScores
-        Over its done slices.
+        Scores over the done slices.
     use : str
-        What the training made of the scan, such as ``kept out``.
+        How the training used the scan, such as ``kept out``.
     honest : bool
-        Whether the training learnt nothing of the patient, and a person alone drew the labels.
+        Whether the patient was not used for training, and no labels come from predictions.
     """
 
     scores: SliceScores
@@ -83,9 +83,9 @@ class ScanReport:
     Attributes
     ----------
     runs : sequence of RunScores
-        Of each run of the report, in their order.
+        Scores of each run of the report.
     accepted : int
-        Of its done slices, those on which a prediction was accepted.
+        Number of done slices on which a prediction was accepted.
     pictures : tuple of (str, bytes)
         Captions and PNG images of the worst slice of the first run.
     shape_mm : tuple of float
@@ -108,7 +108,25 @@ def scan_report(
     colours: Mapping[int, str],
     accepted: int = 0,
 ) -> ScanReport:
-    """Draw the worst slice of a scan: as it is, with labels, with each prediction by its name."""
+    """Draw the slice with the lowest Dice: the scan, the labels, and each prediction.
+
+    Parameters
+    ----------
+    scan : Volume
+        The scan.
+    truth : ndarray
+        Labels in the display grid.
+    predicted : mapping of str to ndarray
+        Predicted labels by caption.
+    runs : sequence of RunScores
+        Scores of each run; the first run decides which slice is drawn.
+    plane : {"axial", "coronal", "sagittal"}
+        Plane of the slices.
+    colours : mapping of int to str
+        Hexadecimal colours of the classes.
+    accepted : int
+        See :class:`ScanReport`.
+    """
     axis, index = PLANE_AXIS[plane], runs[0].scores.worst or 0
     grey = _grey(scan, np.take(scan.data, index, axis))
     height, width = (
@@ -132,26 +150,26 @@ def report_page(
     colours: Mapping[int, str],
     uses: Mapping[str, str],
 ) -> str:
-    """The page as HTML.
+    """Make the report as HTML.
 
     Parameters
     ----------
     title : str
-        Such as the names of the runs.
+        Title, such as the names of the runs.
     runs : sequence of RunReport
-        One, or two that are compared.
+        One run, or two to compare.
     scans : sequence of ScanReport
-        In the order in which they are listed.
+        Scans, in the order of the report.
     names, colours : mapping of int to str
-        Of the classes.
+        Names and hexadecimal colours of the classes.
     uses : mapping of str to str
-        What the words on the use of scans mean, each in a sentence.
+        Explanation of each word for the use of a scan.
     """
-    told = [score.use for scan in scans for score in scan.runs]
+    used = [score.use for scan in scans for score in scan.runs]
     columns = ["Scan", "Structure", *_each(runs, "Dice"), *_each(runs, "HD95", " (mm)")]
     accepted = any(scan.accepted for scan in scans)
     columns += ["Slices", *_each(runs, "Used"), *(["Accepted"] if accepted else [])]
-    meanings = {word: hint for word, hint in uses.items() if word in told}
+    meanings = {word: hint for word, hint in uses.items() if word in used}
     if accepted:
         meanings["Accepted"] = "Slices on which a prediction was accepted, and then marked as done."
     parts = [
@@ -166,8 +184,8 @@ def report_page(
         f"<table><thead><tr>{''.join(map(_title, columns))}</tr></thead><tbody>",
         *(row for scan in scans for row in _rows(scan, names, accepted)),
         "</tbody></table>",
-        "<p>Scores in italics are too good, or may be: the training learnt from the patient, or a "
-        f"prediction was accepted on some of the slices. {escape(SLICE_RULE)}</p>",
+        "<p>Scores in italics may be too high: the patient was used for training, or a prediction "
+        f"was accepted on some of the slices. {escape(SLICE_RULE)}</p>",
         "<dl>",
         *(f"<dt>{escape(w)}</dt><dd>{escape(hint)}</dd>" for w, hint in meanings.items()),
         "</dl>",
@@ -189,13 +207,13 @@ def write_report(
     colours: Mapping[int, str],
     uses: Mapping[str, str],
 ) -> Path:
-    """Write the page to a file, whole or not at all; see :func:`report_page`."""
+    """Write the report to a file atomically; see :func:`report_page`."""
     write_text(path, report_page(title, runs, scans, names=names, colours=colours, uses=uses))
     return path
 
 
 def _marks(runs: Sequence[RunReport]) -> list[str]:
-    """What tells the runs apart in titles: nothing where there is one."""
+    """Letters that distinguish the runs in titles; empty for a single run."""
     return [""] if len(runs) == 1 else [f" {chr(ord('A') + n)}" for n in range(len(runs))]
 
 
@@ -286,8 +304,8 @@ def _number(value: float | None, digits: int) -> str:
 
 def _grey(scan: Volume, image: np.ndarray) -> np.ndarray:
     low, high = np.percentile(subsample(scan.data), (1, 99.5))
-    shares = (image.astype(np.float32) - low) / max(float(high - low), 1e-6)
-    return np.repeat((shares.clip(0, 1) * 255).astype(np.uint8)[..., None], 3, axis=-1)
+    scaled = (image.astype(np.float32) - low) / max(float(high - low), 1e-6)
+    return np.repeat((scaled.clip(0, 1) * 255).astype(np.uint8)[..., None], 3, axis=-1)
 
 
 def _painted(grey: np.ndarray, labels: np.ndarray, colours: Mapping[int, str]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Segment scans with a fine-tuned network, slice by slice, back onto the grid of the scan."""
+"""Segment scans with a fine-tuned network; results are on the grid of the scan."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ from napari_sslseg.core.common.errors import (
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import join_names
-from napari_sslseg.core.results.augmented_predict import averaged_shares
-from napari_sslseg.core.results.predict_volumes import volume_shares
+from napari_sslseg.core.results.augmented_predict import average_over_views
+from napari_sslseg.core.results.predict_volumes import predict_volume
 from napari_sslseg.core.runs.check_network import check_run_network
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.checkpoints import check_weights, restore
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a network says about a scan, in the scan's display grid.
+    """Prediction for a scan, in the display grid of the scan.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Prediction:
     probabilities : ndarray, shape (1 + classes, *shape), float32, or None
         Background first, then the classes in the order of ``classes``.
     uncertainty : ndarray, shape of the scan, float32
-        Entropy of the probabilities over its maximum: 0 sure, 1 no idea.
+        Entropy of the probabilities divided by its maximum: 0 certain, 1 all classes equal.
     volume : Volume
         The scan.
     classes : tuple of int
@@ -79,7 +79,21 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Segmenter:
-    """A fine-tuned network, ready to predict; the loss says what its scores mean."""
+    """A fine-tuned network, ready to predict.
+
+    Attributes
+    ----------
+    network : nn.Module
+        Network in evaluation mode, on ``device``.
+    preprocessing : Preprocessing or VolumePreprocessing
+        Preprocessing of the run.
+    classes : tuple of int
+        Label values of the classes.
+    device : str
+        Device of the network.
+    loss : LossKind
+        Loss of the training, which determines the channels of the scores.
+    """
 
     network: "nn.Module"
     preprocessing: AnyPreprocessing
@@ -94,7 +108,7 @@ def load_segmenter(run: Run | str | Path, device: str = "auto") -> Segmenter:
     Raises
     ------
     CheckpointError
-        If the folder is no fine-tuning run or its files do not fit each other.
+        If the folder is not a fine-tuning run, or its files do not match.
     """
     from napari_sslseg.core.common.compute.devices import make_fabric
     from napari_sslseg.core.networks.build import make_network
@@ -107,14 +121,14 @@ def load_segmenter(run: Run | str | Path, device: str = "auto") -> Segmenter:
             f"The record of {run.folder} lacks its preprocessing or classes; train again."
         )
     channels = score_channels(settings.loss, len(classes))
-    # Before anything is built: a record may ask for a network of any size.
+    # Before anything is built, since a foreign record may describe a network of any size.
     shapes = check_run_network(run, settings.network, settings.preprocessing, channels)
     check_weights(run.weights, shapes)
     network = make_network(settings.network, settings.preprocessing.channels, channels)
     restore(network, run.weights)
-    where = make_fabric(device).device
+    chosen = make_fabric(device).device
     return Segmenter(
-        network.to(where).eval(), settings.preprocessing, classes, str(where), settings.loss
+        network.to(chosen).eval(), settings.preprocessing, classes, str(chosen), settings.loss
     )
 
 
@@ -134,42 +148,42 @@ def predict(
     Parameters
     ----------
     model : Segmenter, Run or path-like
-        A fine-tuning run, or :func:`load_segmenter` of one where many scans follow.
+        A fine-tuning run, or the result of :func:`load_segmenter` to predict many scans.
     scan : Volume, Series or path-like
         The scan, of the modality that the network was trained on.
     device : str
-        Where to predict, unless ``model`` is a Segmenter.
+        Device to predict on, unless ``model`` is a Segmenter.
     modality : {"MR", "CT"}, optional
-        Overrides the guess if the scan is loaded here.
+        Modality of the scan; guessed if not given.
     batch_size : int
-        Slices per forward pass; fewer where slices or classes are many.
+        Slices per forward pass; fewer for large slices or many classes.
     probabilities : bool
         Whether to keep the probabilities, which take 4 bytes per voxel and class.
     tta : bool
-        Whether to average over views that are a little turned and scaled (test-time augmentation),
-        see :mod:`napari_sslseg.core.results.augmented_predict`; takes up to five times as long.
+        Whether to use test-time augmentation, which averages over rotated and scaled views and
+        takes up to five times as long, see :mod:`napari_sslseg.core.results.augmented_predict`.
     least_part : float
         Connected components of a class that are smaller than this fraction of its largest one
         become background, 0…1; 0 keeps all. See
-        :mod:`napari_sslseg.core.segmentation.small_components`. Not for
-        classes in many pieces, such as lesions. Probabilities and uncertainty stay as they are.
+        :mod:`napari_sslseg.core.segmentation.small_components`. It does not suit classes with many
+        components, such as lesions. Probabilities and uncertainty do not change.
 
     Returns
     -------
     Prediction
-        On the grid of the scan: every pixel of every slice is predicted, none is cropped.
+        Prediction for all pixels, on the grid of the scan.
 
     Raises
     ------
     SslsegError
-        Whatever is wrong with the run, the scan or an option, in one sentence.
+        If something is wrong with the run, the scan or an option.
     MemoryError
         If the scan is too large for this network and machine.
     """
     check_least_part(least_part)
     segmenter = model if isinstance(model, Segmenter) else load_segmenter(model, device)
     volume = as_volume(scan, modality)
-    # One more for what is taken back, which is background.
+    # The last entry is for removed components, which become background.
     values = np.array([0, *segmenter.classes, 0])
     values = values.astype(np.min_scalar_type(int(values.max())))
     shape, count = volume.data.shape, 1 + len(segmenter.classes)
@@ -177,11 +191,11 @@ def predict(
     uncertainty = np.empty(shape, np.float32)
     kept = np.empty((count, *shape), np.float32) if probabilities else None
     try:
-        for here, shares in _shares(segmenter, volume, batch_size, tta):
-            index[here] = shares.argmax(0).numpy()
-            uncertainty[here] = normalized_entropy(shares).numpy()
+        for where, part in _probabilities(segmenter, volume, batch_size, tta):
+            index[where] = part.argmax(0).numpy()
+            uncertainty[where] = normalized_entropy(part).numpy()
             if kept is not None:
-                kept[(slice(None), *here)] = shares.numpy()
+                kept[(slice(None), *where)] = part.numpy()
     except RuntimeError as error:
         from napari_sslseg.core.common.compute.memory import is_out_of_memory
 
@@ -197,10 +211,10 @@ def predict(
     )
 
 
-def _shares(
+def _probabilities(
     segmenter: Segmenter, volume: Volume, batch_size: int, tta: bool
 ) -> "Iterator[tuple[tuple[slice, ...], Tensor]]":
-    """Class probabilities part by part: where in the scan, and (1 + classes, …) on the CPU."""
+    """Class probabilities of parts of a scan: position of the part, and (1 + classes, …) on CPU."""
     import torch
 
     settings = segmenter.preprocessing
@@ -209,20 +223,20 @@ def _shares(
         with torch.inference_mode():
             return class_probabilities(segmenter.network(images), segmenter.loss)
 
-    def shares(images: "Tensor") -> "Tensor":
-        return averaged_shares(once, images) if tta else once(images)
+    def predict_batch(images: "Tensor") -> "Tensor":
+        return average_over_views(once, images) if tta else once(images)
 
     if isinstance(settings, VolumePreprocessing):
         whole = (slice(None),) * 3
-        yield whole, volume_shares(shares, volume, settings, segmenter.device)
+        yield whole, predict_volume(predict_batch, volume, settings, segmenter.device)
         return
     place = prediction_placement(volume.geometry, settings)
     slices = torch.from_numpy(prepare(volume, settings, place))
-    batch_size = _bounded(batch_size, place, 1 + len(segmenter.classes))
+    batch_size = _limited_batch_size(batch_size, place, 1 + len(segmenter.classes))
     axis = PLANE_AXIS[settings.plane]
     for start in range(0, len(slices), batch_size):
         part = slice(start, start + batch_size)
-        found = place.take(shares(slices[part].to(segmenter.device))).cpu()
+        found = place.take(predict_batch(slices[part].to(segmenter.device))).cpu()
         where = tuple(part if a == axis else slice(None) for a in range(3))
         # From (slices, classes, height, width) to classes first and slices along their axis.
         yield where, found.transpose(0, 1).movedim(1, axis + 1)
@@ -242,7 +256,7 @@ def iter_predict(
     least_part: float = 0.0,
     stop: StopFlag | None = None,
 ) -> Iterator[Event]:
-    """Segment scans from files and folders into label files of the same names.
+    """Segment scans in files and folders, and write label files with the names of the scans.
 
     Parameters
     ----------
@@ -251,24 +265,24 @@ def iter_predict(
     scans : iterable of path-like
         Scans, and folders of scans.
     out : path-like
-        Folder for the labels, each on the grid of its scan.
+        Folder for the label files, which are on the grids of their scans.
     suffix : str
         Format of the labels, see :func:`~napari_sslseg.core.scans.labels.save_labels`.
     classes : mapping of int to str, optional
-        Names of the label values, which DICOM SEG carries.
+        Names of the label values, for DICOM SEG.
     device, modality, tta, least_part
         As in :func:`predict`.
     overwrite : bool
-        Whether files of these names in ``out`` may be replaced. They are refused otherwise: they
-        might be labels that somebody drew.
+        Whether to replace existing files in ``out``. By default this is an error, since they may
+        be labels that somebody drew.
     stop : StopFlag, optional
-        Ends after the current scan.
+        Stops after the current scan.
 
     Yields
     ------
     Event
         Progress, and last Done with two lists: the files written, and one sentence for each scan
-        that could not be segmented. One broken scan does not keep the others waiting.
+        that could not be segmented. Other scans are still segmented.
     """
     check_least_part(least_part)
     series = [item for item in list_series(scans) if item.is_scan]
@@ -280,7 +294,7 @@ def iter_predict(
         if target in targets:
             raise DataError(
                 f"{targets[target].path} and {item.path} have the same name, so one prediction "
-                "would overwrite the other; predict them into two folders."
+                "would overwrite the other; use a separate folder for each."
             )
         if target.resolve() in (path.resolve() for path in item.files):
             raise DataError(
@@ -288,7 +302,7 @@ def iter_predict(
             )
         if target.exists() and not overwrite:
             raise StorageError(
-                f"{target} exists already; predict into another folder, or pass "
+                f"{target} exists already; choose another folder, or pass "
                 "--overwrite (in Python overwrite=True)."
             )
         targets[target] = item
@@ -300,8 +314,8 @@ def iter_predict(
         try:
             if suffix == DICOM_SUFFIX and not is_dicom(item.files[0]):
                 raise VolumeError(
-                    f"{item.path} is no DICOM series, to which a DICOM segmentation could refer; "
-                    "predict it into another format, such as nii.gz."
+                    f"{item.path} is not a DICOM series, which a DICOM segmentation must refer to; "
+                    "choose another format, such as nii.gz."
                 )
             prediction = predict(
                 segmenter,
@@ -319,12 +333,12 @@ def iter_predict(
         yield Progress("Predicting", number + 1, len(targets))
     if empty:
         yield Message(
-            f"Nothing was found in {len(empty)} of {len(written)} scans: {join_names(empty)}."
+            f"No class was found in {len(empty)} of {len(written)} scans: {join_names(empty)}."
         )
     yield Done((written, failed), stopped=len(written) + len(failed) < len(targets))
 
 
-def _bounded(batch_size: int, place: Placement, channels: int) -> int:
-    """Slices per forward pass such that the scores take at most 256 MiB."""
+def _limited_batch_size(batch_size: int, place: Placement, channels: int) -> int:
+    """Slices per forward pass, limited so that the scores take at most 256 MiB."""
     pixels = max(place.canvas[0] * place.canvas[1], place.pixels[0] * place.pixels[1])
     return max(1, min(batch_size, 2**26 // (pixels * channels)))

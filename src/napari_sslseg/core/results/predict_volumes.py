@@ -1,4 +1,4 @@
-"""What a network of volumes says about a scan: as a whole, or crop by crop."""
+"""Predict a scan with a network of volumes: as a whole, or crop by crop."""
 
 from typing import TYPE_CHECKING
 
@@ -16,32 +16,33 @@ if TYPE_CHECKING:
 OVERLAP = 0.5
 
 
-def volume_shares(
-    shares: "Callable[[Tensor], Tensor]",
+def predict_volume(
+    predict: "Callable[[Tensor], Tensor]",
     volume: Volume,
     settings: VolumePreprocessing,
     device: "torch.device | str",
 ) -> "Tensor":
     """Class probabilities of every voxel of a scan.
 
-    Scans larger than the crops of the training are seen crop by crop, overlapping by half; where
-    crops overlap, what they say is averaged with Gaussian weights, most for their middles.
+    Scans larger than the crops of the training are predicted crop by crop, with an overlap of one
+    half. Overlapping probabilities are averaged with Gaussian weights, highest in the centre of a
+    crop.
 
     Parameters
     ----------
-    shares : callable
+    predict : callable
         From images (N, C, D, H, W) to probabilities (N, K, D, H, W).
     volume : Volume
         The scan.
     settings : VolumePreprocessing
-        With ``size`` resolved, as a run records it.
+        Preprocessing of the run, with ``size`` resolved.
     device : device or str
-        Where to predict.
+        Device of the network.
 
     Returns
     -------
     Tensor, shape (K, *volume.data.shape), float32
-        On the CPU.
+        Probabilities, on the CPU.
     """
     import torch
     from monai.inferers import sliding_window_inference
@@ -51,13 +52,13 @@ def volume_shares(
         place = volume_placement(volume.geometry, settings, crop or (1, 1, 1))
         image = torch.from_numpy(prepare_volume(volume, settings, place))[None]
         if crop is None or place.canvas == crop:
-            found = shares(image.to(device)).cpu()
+            found = predict(image.to(device)).cpu()
         else:
             found = sliding_window_inference(  # type: ignore[assignment]
                 image,
                 crop,
                 sw_batch_size=2,
-                predictor=shares,
+                predictor=predict,
                 overlap=OVERLAP,
                 mode="gaussian",
                 sw_device=device,

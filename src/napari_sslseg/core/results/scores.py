@@ -13,7 +13,7 @@ EMPTY_RULE = (
     "mean_dice is the mean over its scored classes; the overall mean_dice is the mean over "
     "classes of each class's mean over volumes."
 )
-"""How empty masks and means are treated; written beside every result."""
+"""How empty masks and means are treated; written with every result."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class ClassScore:
     Parameters
     ----------
     dice : float or None
-        Dice overlap, 0 to 1; None where neither prediction nor truth holds the class.
+        Dice overlap, 0…1; None if the class is absent from prediction and truth.
     hd95_mm : float or None
-        Symmetric 95th-percentile Hausdorff distance in mm; None where it is undefined or the
-        voxel size is unknown.
+        Symmetric 95th-percentile Hausdorff distance in mm; None if it is undefined or the voxel
+        size is unknown.
     truth_voxels, prediction_voxels : int
         Number of voxels of the class.
     truth_ml, prediction_ml : float or None
-        Volume of the class in ml; None where the voxel size is unknown.
+        Volume of the class in ml; None if the voxel size is unknown.
     """
 
     dice: float | None = None
@@ -63,9 +63,9 @@ class VolumeScores:
     Parameters
     ----------
     name, subject : str
-        The scan and its patient.
+        Names of the scan and of its subject.
     classes : dict of int to ClassScore
-        Every class that was asked for, also one that is absent.
+        Scores of all requested classes, including absent ones.
     """
 
     name: str
@@ -78,9 +78,9 @@ class VolumeScores:
         return mean_of(score.dice for score in self.classes.values())
 
     def __str__(self) -> str:
-        lines = [f"{self.name}: mean Dice {_figure(self.mean_dice, 3)}"]
+        lines = [f"{self.name}: mean Dice {_format(self.mean_dice, 3)}"]
         lines += [
-            f"  class {value}: Dice {_figure(score.dice, 3)}, HD95 {_figure(score.hd95_mm, 1)} mm"
+            f"  class {value}: Dice {_format(score.dice, 3)}, HD95 {_format(score.hd95_mm, 1)} mm"
             for value, score in self.classes.items()
         ]
         return "\n".join(lines)
@@ -108,7 +108,7 @@ class ClassSummary:
     n : int
         Number of volumes in which the class is scored.
     hd95_undefined : int
-        How many of them have no HD95 because prediction or truth is empty.
+        Number of these volumes without HD95, because prediction or truth is empty.
     """
 
     dice: float | None
@@ -126,7 +126,7 @@ class Evaluation:
     volumes : tuple of VolumeScores
         One entry per compared volume.
     unpredicted : tuple of str
-        Names of truths without a prediction; they are in no mean.
+        Names of scans without a prediction, which are not part of the means.
     """
 
     volumes: tuple[VolumeScores, ...]
@@ -134,7 +134,7 @@ class Evaluation:
 
     @property
     def classes(self) -> dict[int, ClassSummary]:
-        """Per class, the means over the volumes in which it is scored."""
+        """Mean scores of each class over the volumes in which it is scored."""
         found = sorted({c for volume in self.volumes for c in volume.classes})
         return {c: self._summary(c) for c in found}
 
@@ -144,7 +144,7 @@ class Evaluation:
         return mean_of(summary.dice for summary in self.classes.values())
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the result as JSON-safe values: what is undefined is None, never NaN."""
+        """Return the result as JSON-safe values; undefined scores are None, never NaN."""
         return {
             "classes": {str(c): vars(summary).copy() for c, summary in self.classes.items()},
             "mean_dice": self.mean_dice,
@@ -164,10 +164,10 @@ class Evaluation:
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:
-    """Mean of the values that are defined; None where none is."""
+    """Mean of the values that are not None; None if there are none."""
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if defined else None
 
 
-def _figure(value: float | None, digits: int) -> str:
+def _format(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"

@@ -1,7 +1,7 @@
-"""Scores over those slices of a scan that a person finished, and which of them came out worst.
+"""Scores of a prediction on the annotated slices of a scan.
 
-Slices that nobody finished are no truth, so they are left out. Finished ones need not be
-neighbours, so distances are measured within each slice and never across the gaps between them.
+Slices that are not annotated have no truth and are left out. Annotated slices need not be adjacent,
+so distances are measured within slices.
 """
 
 from collections.abc import Sequence
@@ -15,25 +15,25 @@ from napari_sslseg.core.results.scores import ClassScore, VolumeScores, mean_of
 
 SLICE_RULE = (
     "Only slices marked as done are scored. Dice counts the pixels of all done slices of a scan "
-    "together. HD95 is measured within each slice, in mm, and averaged over the slices that hold "
+    "together. HD95 is measured within each slice, in mm, and averaged over the slices that show "
     "the structure in both labels and prediction. A structure that is in neither is not scored; "
-    "one that is in only one of them scores Dice 0 and has no HD95."
+    "for one that is in only one of them Dice is 0 and there is no HD95."
 )
-"""How scores of slices are made; written beside them."""
+"""How scores of slices are computed; written with the scores."""
 
 
 @dataclass(frozen=True)
 class SliceScores:
-    """Scores of one scan over its finished slices.
+    """Scores of one scan over its annotated slices.
 
     Attributes
     ----------
     volume : VolumeScores
-        Dice over all slices together; HD95 in mm, the mean over slices. No volumes in ml.
+        Dice over all slices together, and mean HD95 of the slices in mm; no volumes in ml.
     slices : tuple of int
-        Numbers of the slices that were scored.
+        Numbers of the scored slices.
     by_slice : tuple of float or None
-        Mean Dice of each; None where neither prediction nor truth holds anything.
+        Mean Dice of each slice; None if no class occurs in prediction or truth.
     """
 
     volume: VolumeScores
@@ -42,7 +42,7 @@ class SliceScores:
 
     @property
     def worst(self) -> int | None:
-        """Number of the slice of the lowest mean Dice; the first scored one of several."""
+        """Number of the slice with the lowest mean Dice; the first of several."""
         scored = [(d, i) for d, i in zip(self.by_slice, self.slices, strict=True) if d is not None]
         return min(scored)[1] if scored else next(iter(self.slices), None)
 
@@ -66,24 +66,24 @@ def score_slices(
     slices : sequence of int
         Numbers of the slices along ``plane``.
     plane : {"axial", "coronal", "sagittal"}
-        Along which slices are counted.
+        Plane of the slices.
     spacing : sequence of float
         Voxel size in mm along the display axes.
     name, subject : str
-        Of the scan.
+        Names of the scan and of its subject.
 
     Returns
     -------
     SliceScores
-        Every class that occurs on the slices.
+        Scores of all classes that occur on the slices.
 
     Raises
     ------
     SslsegError
-        If shapes differ, or values are no labels.
+        If the shapes differ, or the values are not labels.
     """
     axis, numbers = PLANE_AXIS[plane], sorted(slices)
-    within = [mm for place, mm in enumerate(spacing) if place != axis]
+    within = [mm for other, mm in enumerate(spacing) if other != axis]
     ours, theirs = (np.take(data, numbers, axis) for data in (predicted, truth))
     together = evaluate(ours, theirs).classes
     parts = [

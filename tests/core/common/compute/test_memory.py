@@ -160,7 +160,7 @@ def test_a_task_that_cannot_be_split_is_refused(tmp_path):
 
 
 def test_less_than_one_slice_is_refused(tmp_path):
-    with pytest.raises(TrainingError, match="with 8 slices per step.*batch size"):
+    with pytest.raises(TrainingError, match=r"with 8 slices per step.*batch size"):
         run(job(0), tmp_path)
 
 
