@@ -27,7 +27,7 @@ from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.settings.pretext.registry import default_task
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.job import TrainingJob
 from napari_sslseg.core.training.loop import Loop
 from napari_sslseg.core.training.sampler import shuffled_batches
 from napari_sslseg.core.training.train import train
@@ -52,7 +52,7 @@ def steps(store: SliceStore, preset: str, batch: int, folder: Path, **settings):
         return runtime.loss(model, images, runtime.sample(len(indices), generator))
 
     training = Training(steps=10**6, batch_size=batch, **settings)
-    job = Job(model, training, shuffled_batches(store.indices(), batch), 4, loss)
+    job = TrainingJob(model, training, shuffled_batches(store.indices(), batch), 4, loss)
     return train(job, RunWriter(folder, {"kind": "pretrain", "settings": {}}), fabric)
 
 

@@ -27,7 +27,7 @@ from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.settings.pretext.registry import default_task
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.job import TrainingJob
 from napari_sslseg.core.training.sampler import shuffled_batches
 from napari_sslseg.core.training.train import train
 
@@ -54,7 +54,7 @@ def whole_steps(store: SliceStore, preset: str, batch: int, folder: Path):
         return runtime.loss(model, images, runtime.sample(len(indices), generator))
 
     model = UNet2d(1, 1, Network.preset(preset), output_kernel=3)
-    job = Job(model, settings, shuffled_batches(store.indices(), batch), 10**6, loss)
+    job = TrainingJob(model, settings, shuffled_batches(store.indices(), batch), 10**6, loss)
     return train(job, RunWriter(folder, {"kind": "pretrain", "settings": {}}), fabric)
 
 

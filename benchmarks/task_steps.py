@@ -34,7 +34,7 @@ from napari_sslseg.core.settings.networks import Dense3dNetwork, DynUNet3dNetwor
 from napari_sslseg.core.settings.preprocessing import Preprocessing, VolumePreprocessing
 from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.job import TrainingJob
 from napari_sslseg.core.training.train import train
 
 NETWORK = Network.preset("small")
@@ -76,7 +76,7 @@ def whole_steps(store: SampleStore, runtime, model, batch: int, folder: Path) ->
         images = store.batch(indices).to(fabric.device)
         return runtime.loss(model, images, runtime.sample_slices(indices, generator))
 
-    job = Job(model, settings, runtime.batches(store.indices(), batch), 10**6, loss)
+    job = TrainingJob(model, settings, runtime.batches(store.indices(), batch), 10**6, loss)
     return train(job, RunWriter(folder, {"kind": "pretrain", "settings": {}}), fabric)
 
 

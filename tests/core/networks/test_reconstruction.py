@@ -16,7 +16,7 @@ from napari_sslseg.core.samples.crops import iter_crops
 from napari_sslseg.core.segmentation.loss import SegmentationLoss
 from napari_sslseg.core.settings.networks import Dense3dNetwork, Network
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.job import TrainingJob
 from napari_sslseg.core.training.sampler import shuffled_batches
 from napari_sslseg.core.training.train import train
 
@@ -71,7 +71,7 @@ def test_the_saved_weights_are_those_of_the_network(tmp_path):
         error = (restored - images[indices]).square().mean()
         return 0.9 * compare(scores, labels[indices]) + 0.1 * error
 
-    job = Job(
+    job = TrainingJob(
         model=model,
         settings=Training(steps=3, batch_size=2, learning_rate=1e-2),
         batches=shuffled_batches(np.arange(4), 2),

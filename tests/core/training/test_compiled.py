@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn import functional
 from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.common.events import Message, Step, return_value
-from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.job import TrainingJob
 from napari_sslseg.core.training.sampler import shuffled_batches
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.runs.state_files import newest_state
@@ -56,7 +56,7 @@ def make_job(steps=6):
 
     settings = Training(steps=steps, batch_size=4, compile=compiled, schedule="constant")
     batches = shuffled_batches(np.arange(8), 4)
-    return Job(model, settings, batches, 2, loss, validate)
+    return TrainingJob(model, settings, batches, 2, loss, validate)
 
 fabric = make_fabric("cpu")
 ABOUT = {"kind": "pretrain", "settings": {}}

@@ -22,7 +22,7 @@ from napari_sslseg.core.runs.state_files import newest_state
 from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
-from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.job import TrainingJob
 from napari_sslseg.core.training.layer_plans import make_layer_plan, sawtooth
 from napari_sslseg.core.training.sampler import shuffled_batches
 from napari_sslseg.core.training.schedules import Schedule, learning_rate_factor, make_optimizer
@@ -68,7 +68,7 @@ def make_job(strategy, network=NETWORK, fields=None, **training):
 
     torch.manual_seed(settings.seed)
     model = make_network(network, 1, 2)
-    return Job(
+    return TrainingJob(
         model=model,
         settings=settings,
         batches=shuffled_batches(np.arange(6), 2),

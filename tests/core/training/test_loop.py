@@ -26,7 +26,7 @@ from napari_sslseg.core.runs.event_log import EventLog, recorded
 from napari_sslseg.core.runs.run import Run, RunWriter
 from napari_sslseg.core.runs.state_files import newest_state
 from napari_sslseg.core.settings.training import EarlyStopping, Training
-from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.job import TrainingJob
 from napari_sslseg.core.training.sampler import BatchSequence, shuffled_batches
 from napari_sslseg.core.training.save_interval import SaveInterval
 from napari_sslseg.core.training.train import run_job, train
@@ -66,7 +66,7 @@ def make_job(**changes):
         return {"loss": float((model(xs) - xs.sum(1, keepdim=True)).square().mean())}
 
     torch.manual_seed(settings.seed)
-    return Job(
+    return TrainingJob(
         model=Net(),
         settings=settings,
         batches=shuffled_batches(np.arange(10), settings.batch_size),

@@ -13,7 +13,7 @@ from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Message, Step, Validation
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.settings.training import EarlyStopping, Training
-from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.job import TrainingJob
 from napari_sslseg.core.training.sampler import shuffled_batches
 from napari_sslseg.core.training.schedules import (
     Schedule,
@@ -116,7 +116,7 @@ def test_the_optimisers():
 
 def run(folder, settings, validate=None, **options):
     model = nn.Linear(1, 1)
-    job = Job(
+    job = TrainingJob(
         model=model,
         settings=settings,
         batches=shuffled_batches(np.arange(8), 2),

@@ -11,7 +11,7 @@ from napari_sslseg.core.common.events import Message, Saved, Step, StopFlag, Val
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.settings.training import EarlyStopping, Training
-from napari_sslseg.core.training.job import Job, TrainingError
+from napari_sslseg.core.training.job import TrainingError, TrainingJob
 from napari_sslseg.core.training.sampler import shuffled_batches
 from napari_sslseg.core.training.save_interval import SaveInterval
 from napari_sslseg.core.training.schedules import EarlyStopper
@@ -35,7 +35,7 @@ def job(settings, **options):
         noise = 0.01 * torch.randn(x.shape, generator=generator)
         return (model(x) - 3 * x + noise).square().mean()
 
-    return Job(
+    return TrainingJob(
         model=Line(),
         settings=settings,
         batches=shuffled_batches(np.arange(20), settings.batch_size),
@@ -86,7 +86,7 @@ def test_all_of_the_loss_has_the_precision_of_the_training(tmp_path, precision, 
         return {"loss": float(loss(model))}
 
     settings = Training(steps=2, batch_size=4, precision=precision)
-    work = Job(Parts(), settings, shuffled_batches(np.arange(4), 4), 1, loss, validate)
+    work = TrainingJob(Parts(), settings, shuffled_batches(np.arange(4), 4), 1, loss, validate)
     list(train(work, writer(tmp_path), make_fabric("cpu", precision)))
     assert len(kinds) == 4
     assert set(kinds) == {torch.bfloat16 if half else torch.float32}

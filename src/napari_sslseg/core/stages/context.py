@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from napari_sslseg.core.settings.training import Training
-    from napari_sslseg.core.training.job import Job
+    from napari_sslseg.core.training.job import TrainingJob
 
 Init = Run | str | Path
 """A run to start from, or the word ``scratch``."""
@@ -334,7 +334,7 @@ class RunContext:
         return writer
 
     def train(
-        self, job: "Job", writer: RunWriter, machine: Machine
+        self, job: "TrainingJob", writer: RunWriter, machine: Machine
     ) -> Generator[Event, None, None]:
         """Train, from the state of the run to resume if it has one."""
         from napari_sslseg.core.training.train import run_job

@@ -174,13 +174,13 @@ def _finetune(
     writer = context.writer(
         start, machine, finetune_record(store, scans, settings, samples, source)
     )
-    from napari_sslseg.core.training.job import Job
+    from napari_sslseg.core.training.job import TrainingJob
 
     learner, averaged = make_learner(store, settings, model)
     yield from report_self_training(settings, averaged, len(samples.unlabelled), store.noun)
     loss = SegmentationLoss(settings.loss)
     device = machine.fabric.device
-    job = Job(
+    job = TrainingJob(
         model=averaged or learner,
         kept=averaged.average if averaged else model,
         settings=settings.training,

@@ -169,9 +169,9 @@ def _pretrain(
     objective = PretextObjective(
         store, pretext, machine.fabric.device, batches, settings.training.seed
     )
-    from napari_sslseg.core.training.job import Job
+    from napari_sslseg.core.training.job import TrainingJob
 
-    job = Job(
+    job = TrainingJob(
         model=model,
         settings=settings.training,
         # Before anything is written, since a task may find no examples.

@@ -1,4 +1,4 @@
 """The one training loop: schedules, gradients, states, early stopping, live pictures.
 
-What is trained comes in as a ``Job``; no task is named here.
+What to train is given as a ``TrainingJob``; tasks are in ``pretext`` and ``segmentation``.
 """

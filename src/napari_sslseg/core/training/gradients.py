@@ -15,7 +15,7 @@ from napari_sslseg.core.common.compute.randomness import random_states, set_rand
 from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.training.batch_parts import InParts, has_batch_norm
 from napari_sslseg.core.training.compiled import CompiledNetwork
-from napari_sslseg.core.training.job import Job, TrainingError
+from napari_sslseg.core.training.job import TrainingError, TrainingJob
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -26,7 +26,7 @@ class Gradients:
 
     Parameters
     ----------
-    job : Job
+    job : TrainingJob
         What to train.
     fabric : Fabric
         Device and precision.
@@ -44,7 +44,7 @@ class Gradients:
 
     def __init__(
         self,
-        job: Job,
+        job: TrainingJob,
         fabric: "Fabric",
         network: InParts,
         optimizer: torch.optim.Optimizer,

@@ -19,7 +19,7 @@ class TrainingError(SslsegError):
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class TrainingJob:
     """What to train.
 
     Parameters

@@ -34,7 +34,7 @@ from napari_sslseg.core.runs.weights.checkpoints import fill, save_weights
 from napari_sslseg.core.training.batch_parts import InParts
 from napari_sslseg.core.training.compiled import CompiledNetwork
 from napari_sslseg.core.training.gradients import Gradients
-from napari_sslseg.core.training.job import Job, TrainingError
+from napari_sslseg.core.training.job import TrainingError, TrainingJob
 from napari_sslseg.core.training.sampler import BatchSequence
 from napari_sslseg.core.training.save_interval import SaveInterval
 from napari_sslseg.core.training.schedules import (
@@ -60,7 +60,7 @@ class Loop:
 
     Parameters
     ----------
-    job : Job
+    job : TrainingJob
         What to train.
     run : RunWriter
         Run folder for weights, states and metrics.
@@ -70,7 +70,7 @@ class Loop:
         Number of parts that a batch is divided into at first.
     """
 
-    def __init__(self, job: Job, run: RunWriter, fabric: "Fabric", parts: int = 1) -> None:
+    def __init__(self, job: TrainingJob, run: RunWriter, fabric: "Fabric", parts: int = 1) -> None:
         settings = job.settings
         self.job, self.run, self.fabric = job, run, fabric
         if world_size() > 1:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from napari_sslseg.core.common.compute.distributed import shard, single_process, world_size
 from napari_sslseg.core.common.compute.memory import is_out_of_memory
-from napari_sslseg.core.training.job import Job, TrainingError
+from napari_sslseg.core.training.job import TrainingError, TrainingJob
 from napari_sslseg.core.training.sampler import BatchSequence
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class BatchParts:
     message: str
 
 
-def find_batch_parts(job: Job, fabric: "Fabric") -> BatchParts:
+def find_batch_parts(job: TrainingJob, fabric: "Fabric") -> BatchParts:
     """Find how many images of a batch fit into memory at once.
 
     The memory of a step is estimated from the forward pass of a few images, and compared with the
@@ -52,7 +52,7 @@ def find_batch_parts(job: Job, fabric: "Fabric") -> BatchParts:
 
     Parameters
     ----------
-    job : Job
+    job : TrainingJob
         What to train.
     fabric : Fabric
         Device and precision.
@@ -120,7 +120,7 @@ def available_memory(device: torch.device | None = None) -> int | None:
     return max(0, min(found)) if found else None
 
 
-def _activation_size(job: Job, fabric: "Fabric", few: np.ndarray, free: int) -> float:
+def _activation_size(job: TrainingJob, fabric: "Fabric", few: np.ndarray, free: int) -> float:
     """Bytes per image that the forward pass keeps for the backward pass."""
     kept: dict[int, int] = {}
 

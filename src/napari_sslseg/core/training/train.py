@@ -1,8 +1,8 @@
 """The training loop, as a generator of events, on Lightning Fabric.
 
-A :class:`~napari_sslseg.core.training.job.Job` provides the network, the batches, the loss and the
-validation. The loop provides device, precision, optimiser, schedule, early stopping, checkpoints,
-stopping and pausing.
+A :class:`~napari_sslseg.core.training.job.TrainingJob` provides the network, the batches, the loss
+and the validation. The loop provides device, precision, optimiser, schedule, early stopping,
+checkpoints, stopping and pausing.
 """
 
 import time
@@ -26,7 +26,7 @@ from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.runs.state import State
 from napari_sslseg.core.runs.state_files import remove_states
 from napari_sslseg.core.settings.training import Training
-from napari_sslseg.core.training.job import Job, TrainingError
+from napari_sslseg.core.training.job import TrainingError, TrainingJob
 from napari_sslseg.core.training.loop import Loop
 from napari_sslseg.core.training.memory_probe import find_batch_parts
 from napari_sslseg.core.training.watch import Watch
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    job: Job,
+    job: TrainingJob,
     run: RunWriter,
     fabric: "Fabric",
     stop: StopFlag | None = None,
@@ -49,7 +49,7 @@ def train(
 
     Parameters
     ----------
-    job : Job
+    job : TrainingJob
         What to train.
     run : RunWriter
         Run folder for checkpoints and metrics.
@@ -179,7 +179,7 @@ def _report_unused_settings(settings: Training) -> Iterator[Message]:
 
 
 def run_job(
-    job: Job,
+    job: TrainingJob,
     run: RunWriter,
     fabric: "Fabric",
     stop: StopFlag | None = None,

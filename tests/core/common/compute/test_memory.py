@@ -20,7 +20,7 @@ from napari_sslseg.core.segmentation.loss import SegmentationLoss
 from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.training import memory_probe
 from napari_sslseg.core.training.batch_parts import InParts
-from napari_sslseg.core.training.job import Job, TrainingError
+from napari_sslseg.core.training.job import TrainingError, TrainingJob
 from napari_sslseg.core.training.memory_probe import find_batch_parts
 from napari_sslseg.core.training.sampler import shuffled_batches
 from napari_sslseg.core.training.train import run_job, train
@@ -123,7 +123,7 @@ def job(most, **changes):
 
     settings = Training(steps=6, batch_size=8, seed=2)
     model = Small(make_network(core.Network.preset("tiny"), 1, 1), most)
-    work = Job(model, settings, shuffled_batches(np.arange(12), 8), 100, loss)
+    work = TrainingJob(model, settings, shuffled_batches(np.arange(12), 8), 100, loss)
     return replace(work, **changes)
 
 

@@ -19,7 +19,7 @@ from napari_sslseg.core.runs.weights.checkpoints import load_weights, transfer
 from napari_sslseg.core.settings.networks import DynUNet2dNetwork, MultiMixNetwork, UmapathyNetwork
 from napari_sslseg.core.settings.pretext.registry import TaskSettings, describe, make_task
 from napari_sslseg.core.stages.pretrain import iter_pretrain
-from napari_sslseg.core.training.job import Job
+from napari_sslseg.core.training.job import TrainingJob
 from napari_sslseg.core.training.sampler import shuffled_batches
 from napari_sslseg.core.training.train import train
 
@@ -173,7 +173,7 @@ def test_training_changes_all_but_the_encoder(tmp_path, precision):
     task = core.LocalContrast(embedding=8, level=2).build(SIZE)
     model, batch = model_of(task, SMALL_UMAPATHY), images(6)
     before = state(model)
-    job = Job(
+    job = TrainingJob(
         model=model,
         settings=settings,
         batches=shuffled_batches(np.arange(6), 2),
