@@ -1,4 +1,4 @@
-"""Predictions averaged over turned and scaled views."""
+"""Predictions averaged over rotated and scaled views."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_a_quarter_turn_and_a_half_size_by_hand():
 
 @pytest.mark.parametrize("size", [(48, 48), (64, 48)])
 @pytest.mark.parametrize("view", VIEWS)
-def test_the_way_back_ends_where_it_began(size, view):
+def test_the_inverse_restores_the_image(size, view):
     images, (angle, scale) = smooth(*size), view
     there = transform(images, angle, scale)
     back = transform(there, -angle, 1 / scale)
@@ -38,7 +38,7 @@ def test_the_way_back_ends_where_it_began(size, view):
         assert (there - images).abs().max() > 0.05
 
 
-def test_of_volumes_each_axial_slice_is_turned_alike():
+def test_axial_slices_of_volumes_are_rotated_equally():
     slices = torch.rand(3, 2, 16, 24)
     volume = slices.movedim(0, 1)[None]
     torch.testing.assert_close(
@@ -46,7 +46,7 @@ def test_of_volumes_each_axial_slice_is_turned_alike():
     )
 
 
-def test_what_goes_along_with_the_pixels_stays():
+def test_an_equivariant_prediction_does_not_change():
     images = smooth(48, 64) * 4
 
     def shares(seen):
@@ -57,7 +57,7 @@ def test_what_goes_along_with_the_pixels_stays():
     assert (found - shares(images)).abs().max() < 0.02
 
 
-def test_what_is_seen_from_one_view_alone_weighs_a_fifth():
+def test_each_view_has_a_weight_of_one_fifth():
     seen = []
 
     def shares(images):
@@ -74,7 +74,7 @@ def test_what_is_seen_from_one_view_alone_weighs_a_fifth():
 @pytest.mark.parametrize(
     "network", [core.Network.preset("tiny"), DynUNet3dNetwork(widths=(4, 8, 16))]
 )
-def test_a_scan_is_segmented_so(tmp_path, network):
+def test_a_scan_is_segmented_with_test_time_augmentation(tmp_path, network):
     volume, labels = make_patient(3, "MR", (16, 48, 48), (8.0, 7.0, 7.0))
     settings = core.FinetuneSettings(network=network, training={"steps": 2, "batch_size": 1})
     item = core.LabelledScan(volume, labels)

@@ -1,4 +1,4 @@
-"""Scores against values worked out by hand, and against a computation of another kind."""
+"""Scores against values computed by hand, and against an independent computation."""
 
 import itertools
 import json
@@ -246,7 +246,7 @@ def test_other_grids_are_refused():
         evaluate(cube(), cube((16, 16, 17)))
     shifted = np.eye(4)
     shifted[0, 3] = 1
-    with pytest.raises(GeometryError, match="different places"):
+    with pytest.raises(GeometryError, match="different positions"):
         evaluate(volume(cube(), shifted), volume(cube()))
 
 
@@ -260,7 +260,7 @@ def test_files_in_another_axis_order_are_the_same_labels(tmp_path):
     assert (score.dice, score.hd95_mm) == (1.0, 0.0)
 
 
-def test_values_that_are_no_labels(tmp_path):
+def test_values_that_are_not_labels(tmp_path):
     for bad in (np.full((4, 4, 4), 0.5), np.full((4, 4, 4), np.nan)):
         with pytest.raises(DataError, match="truth"):
             evaluate(np.zeros((4, 4, 4), np.uint8), bad)

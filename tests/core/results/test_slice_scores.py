@@ -1,4 +1,4 @@
-"""Scores over finished slices alone."""
+"""Scores on annotated slices."""
 
 import numpy as np
 import pytest

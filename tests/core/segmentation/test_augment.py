@@ -28,7 +28,7 @@ def blob(height=64, width=64, row=40, column=20, n=4):
     return labels[:, None].float() * 5 + 1, labels
 
 
-def test_nothing_asked_nothing_changed():
+def test_zero_strengths_change_nothing():
     images, labels = blob()
     same, classes = apply_augmentation(images, labels, draw(4, only()))
     torch.testing.assert_close(same, images, atol=1e-4, rtol=0)
@@ -81,21 +81,21 @@ def test_left_and_right_are_never_swapped():
             assert first < second
 
 
-def test_at_the_border_labels_go_on_as_the_images_do():
+def test_the_border_is_replicated_in_images_and_labels():
     images, labels = torch.full((16, 1, 64, 64), 6.0), torch.ones(16, 64, 64, dtype=torch.long)
     moved, classes = apply_augmentation(images, labels, draw(16, only(translation=0.4, crop=0.5)))
     assert (moved > 5.9).all()
     assert (classes == 1).all()
 
 
-def test_intensity_changes_images_alone():
+def test_intensity_changes_only_images():
     images, labels = blob()
     changed, classes = apply_augmentation(images, labels, draw(4, only(intensity=0.3, noise=0.1)))
     assert torch.equal(classes, labels)
     assert (changed - images).abs().mean() > 0.01
 
 
-def test_the_same_draw_gives_the_same_batch_and_inputs_stay():
+def test_the_same_parameters_give_the_same_batch():
     images, labels = blob()
     kept = images.clone()
     one = apply_augmentation(images, labels, draw(4, Augmentation(), 7))
@@ -138,7 +138,7 @@ def centres(classes):
     return torch.stack([(classes * g).flatten(1).sum(dim=1) / area for g in grid], dim=1)
 
 
-def test_nothing_asked_leaves_volumes_as_they_are():
+def test_zero_strengths_do_not_change_volumes():
     images, labels = ball()
     same, classes = apply_augmentation(images, labels, draw_volumes(8, only()))
     torch.testing.assert_close(same, images, atol=1e-4, rtol=0)
@@ -155,7 +155,7 @@ def test_volumes_and_their_labels_move_together():
     assert ((moved[:, 0] > 3.5) == (classes == 1)).float().mean() > 0.995
 
 
-def test_volumes_turn_about_their_axial_axis_alone():
+def test_volumes_rotate_only_within_axial_slices():
     images, labels = ball(centre=(9, 30, 20), radius=5)
     _, classes = apply_augmentation(images, labels, draw_volumes(8, only(rotation=180)))
     found = centres(classes)
@@ -176,7 +176,7 @@ def test_volumes_shift_along_all_axes_within_the_bound():
     assert (shift <= 0.1 * 40 + 1).all()
 
 
-def test_volumes_scale_alike_along_all_axes():
+def test_volumes_scale_equally_along_all_axes():
     images, labels = ball(size=(32, 32, 32), centre=(15.5, 15.5, 15.5), n=12, radius=8)
     _, classes = apply_augmentation(images, labels, draw_volumes(12, only(crop=0.4)))
     extents = torch.stack(
@@ -186,7 +186,7 @@ def test_volumes_scale_alike_along_all_axes():
     assert extents.amax() - extents.amin() > 4
 
 
-def test_elastic_displacements_of_volumes_are_smooth_and_run_along_all_axes():
+def test_elastic_displacements_of_volumes_are_smooth_along_all_axes():
     parameters = draw_volumes(2, only(elastic=0.05))
     size = (24, 32, 28)
     still = sampling_grid(draw_volumes(2, only()), size)
@@ -202,7 +202,7 @@ def test_elastic_displacements_of_volumes_are_smooth_and_run_along_all_axes():
     torch.testing.assert_close(moved[:, 0, -1, 0], corner, atol=1e-5, rtol=0)
 
 
-def test_intensities_of_volumes_change_and_the_draw_decides():
+def test_intensities_of_volumes_follow_the_parameters():
     images, labels = ball(n=3)
     settings = Augmentation()
     one, two, other = (
@@ -218,7 +218,7 @@ def test_intensities_of_volumes_change_and_the_draw_decides():
     assert (noisy - images).abs().mean() > 0.01
 
 
-def test_the_grey_value_curve_keeps_the_ends_and_bends_the_middle():
+def test_gamma_keeps_minimum_and_maximum():
     image = torch.tensor([[2.0, 3.0, 4.0, 6.0]]).view(1, 1, 1, 4)
     images = image.repeat(3, 2, 1, 1)
     images[:, 1] *= -10  # Each channel has a range of its own.
@@ -247,7 +247,7 @@ def test_each_image_is_blurred_by_its_own_gaussian(shape):
     torch.testing.assert_close(apply_blur(even, torch.tensor([1.5])), even)
 
 
-def test_curve_and_blur_are_drawn_within_their_bounds_and_only_if_asked():
+def test_gamma_and_blur_stay_within_their_bounds():
     generator = torch.Generator().manual_seed(0)
     asked = Augmentation(gamma=1.0, blur=1.5)
     draw = sample_augmentation(2000, asked, generator)
@@ -263,7 +263,7 @@ def test_curve_and_blur_are_drawn_within_their_bounds_and_only_if_asked():
     assert torch.equal(usual.matrices, same.matrices)
     images, labels = torch.randn(4, 1, 24, 24), torch.zeros(4, 24, 24, dtype=torch.int64)
     labels[:, 8:16] = 1
-    changed, told = apply_augmentation(images, labels, same)
+    changed, labels_after = apply_augmentation(images, labels, same)
     plain, moved = apply_augmentation(images, labels, usual)
-    assert torch.equal(told, moved)
+    assert torch.equal(labels_after, moved)
     assert not torch.allclose(changed, plain)

@@ -1,4 +1,4 @@
-"""Boxes of one image in another one."""
+"""CutMix: boxes of one image in another one."""
 
 import pytest
 import torch
@@ -20,26 +20,26 @@ def test_a_box_takes_the_pixels_and_labels_of_its_partner():
         first=torch.tensor([[1, 2], [0, 0]]),
         last=torch.tensor([[3, 5], [0, 0]]),
     )
-    mixed, told = apply_cutmix(images, labels, given)
+    mixed, mixed_labels = apply_cutmix(images, labels, given)
     expected = torch.tensor(
         [[0, 0, 0, 0, 0], [0, 0, 7, 7, 7], [0, 0, 7, 7, 7], [0, 0, 0, 0, 0]], dtype=torch.float32
     )
     assert torch.equal(mixed[0, 0], expected)
-    assert torch.equal(told[0], torch.where(expected > 0, 3, 0))
+    assert torch.equal(mixed_labels[0], torch.where(expected > 0, 3, 0))
     assert torch.equal(mixed[1], images[1])
-    assert torch.equal(told[1], labels[1])
+    assert torch.equal(mixed_labels[1], labels[1])
     assert not images[0].any()
 
 
-def test_in_volumes_a_box_goes_through_all_slices():
+def test_boxes_of_volumes_extend_through_all_slices():
     images = torch.arange(2.0).view(2, 1, 1, 1, 1).expand(2, 1, 3, 8, 8)
-    mixed, told = apply_cutmix(images, images[:, 0].long(), drawn(2, (3, 8, 8), seed=1))
+    mixed, mixed_labels = apply_cutmix(images, images[:, 0].long(), drawn(2, (3, 8, 8), seed=1))
     assert (mixed == mixed[:, :, :1]).all()
-    assert torch.equal(told, mixed[:, 0].long())
+    assert torch.equal(mixed_labels, mixed[:, 0].long())
 
 
 @pytest.mark.parametrize("size", [(48, 64), (96, 96), (8, 40, 40)])
-def test_boxes_lie_inside_and_have_the_areas_and_sides_of_the_draw(size):
+def test_boxes_lie_inside_with_the_sampled_areas(size):
     found = drawn(4000, size)
     height, width = size[-2:]
     sides = found.last - found.first
@@ -59,13 +59,13 @@ def test_boxes_lie_inside_and_have_the_areas_and_sides_of_the_draw(size):
         assert found.last[:, axis].max() == size[axis - 2]
 
 
-def test_the_share_says_how_many_images_get_a_box():
+def test_the_fraction_of_images_with_a_box():
     sides = (lambda found: found.last - found.first)(drawn(4000, (32, 32), 0.3))
     assert (sides.any(1)).float().mean() == pytest.approx(0.3, abs=0.03)
     assert not (drawn(100, (32, 32), 0.0).last).any()
 
 
-def test_the_same_state_gives_the_same_draw_and_each_partner_once():
+def test_the_same_state_gives_the_same_boxes():
     one, two = drawn(50, (32, 32)), drawn(50, (32, 32))
     assert torch.equal(one.first, two.first)
     assert torch.equal(one.partners, two.partners)

@@ -1,4 +1,4 @@
-"""Losses against values computed by hand, and what scores mean after each of them."""
+"""Losses against values computed by hand, and class probabilities for each of them."""
 
 from typing import get_args
 
@@ -75,7 +75,7 @@ def test_every_loss_by_hand(kind, shape, classes):
     assert found.item() == pytest.approx(by_hand(kind, scores, labels), rel=1e-5)
 
 
-def test_dominics_dice_sums_over_the_batch_and_counts_no_background():
+def test_dominics_dice_sums_over_the_batch_without_background():
     # One pixel right in the first image, one missed in the second: 2 · 1 / (1 + 2) for class 1,
     # where the mean over images would be (1 + 0) / 2.
     scores = torch.full((2, 1, 2, 2), -50.0)
@@ -87,7 +87,7 @@ def test_dominics_dice_sums_over_the_batch_and_counts_no_background():
     assert per_sample.item() == pytest.approx((0 + (1 - 1 / 2)) / 2)
 
 
-def test_cross_entropy_gives_way_to_dice():
+def test_the_weight_moves_from_cross_entropy_to_dice():
     assert [bce_weight(p) for p in (0, 0.5, 1)] == pytest.approx([0.6, 0.4, 0.2])
     # As a formula of the epoch e of E: 0.6 − 0.4 · e / (E − 1).
     epochs = 5
@@ -111,7 +111,7 @@ def test_half_precision_neither_overflows_nor_drops_the_epsilon(kind, dtype):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_shares_sum_to_one_and_hold_the_background(kind, shape):
+def test_probabilities_sum_to_one_with_the_background(kind, shape):
     scores, _ = example(kind, shape)
     shares = class_probabilities(torch.tensor(scores), kind)
     assert shares.shape == (shape[0], 3, *shape[1:])
@@ -119,7 +119,7 @@ def test_shares_sum_to_one_and_hold_the_background(kind, shape):
 
 
 @pytest.mark.parametrize("kind", sorted(SIGMOID))
-def test_sigmoid_scores_are_cut_at_one_half(kind):
+def test_sigmoid_scores_have_a_threshold_of_one_half(kind):
     scores, _ = example(kind, (2, 40, 40))
     p = sigmoid(scores)
     expected = np.where(p.max(1) > 0.5, 1 + p.argmax(1), 0)
@@ -136,7 +136,7 @@ def test_a_single_class_keeps_its_probability():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_lead_to_the_labels(kind):
+def test_gradient_descent_leads_to_the_labels(kind):
     torch.manual_seed(0)
     labels = torch.zeros(2, 8, 8, dtype=torch.int64)
     labels[:, 2:5, 2:5], labels[:, 6:, :] = 1, 2

@@ -1,4 +1,4 @@
-"""Learning from slices without labels: what is told, compared, averaged, and kept."""
+"""Self-training: pseudo labels, their loss, the averaged network, and whole runs."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ class Says(nn.Module):
         return self.scores
 
 
-def test_rounds_begin_at_even_distances():
+def test_rounds_begin_at_equal_intervals():
     asked = core.SelfTraining(begin=0.4, rounds=2)
     assert round_starts(asked, 1000) == (400, 700)
     assert round_starts(core.SelfTraining(begin=0.25, rounds=3), 400) == (100, 200, 300)
@@ -54,7 +54,7 @@ def test_rounds_begin_at_even_distances():
     assert round_starts(asked, 1) == ()
 
 
-def test_only_what_the_teacher_is_sure_of_is_told():
+def test_only_labels_with_a_high_probability_are_kept():
     scores = logits((0.9, 0.06, 0.04), (0.2, 0.79, 0.01), (0.05, 0.1, 0.85))
     images = torch.zeros(1, 1, 1, 3)
     assert confident_labels(Says(scores), images, "dice-ce", 0.8).tolist() == [[[0, 3, 2]]]
@@ -64,9 +64,9 @@ def test_only_what_the_teacher_is_sure_of_is_told():
     assert confident_labels(Says(single), images, "dice", 0.8).tolist() == [[[1, 2]]]
 
 
-def test_the_loss_is_that_of_the_sure_pixels():
+def test_the_loss_is_that_of_the_labelled_pixels():
     scores = logits((0.7, 0.2, 0.1), (0.2, 0.6, 0.2), (0.1, 0.1, 0.8))
-    targets = torch.tensor([[[0, 1, 3]]])  # Of the last pixel nothing is told.
+    targets = torch.tensor([[[0, 1, 3]]])  # The last pixel has no label.
     entropy = -(log(0.7) + log(0.6)) / 3
     first = 1 - (2 * 0.6 + 1e-5) / (0.2 + 0.6 + 1 + 1e-5)
     second = 1 - 1e-5 / (0.1 + 0.2 + 1e-5)
@@ -74,7 +74,7 @@ def test_the_loss_is_that_of_the_sure_pixels():
     assert float(pseudo_label_loss(scores, targets, "dice-ce")) == pytest.approx(expected, rel=1e-5)
 
 
-def test_where_nothing_is_told_nothing_is_learnt():
+def test_without_labels_the_loss_is_zero():
     scores = torch.randn(2, 3, 4, 4, requires_grad=True)
     loss = pseudo_label_loss(scores, torch.full((2, 4, 4), 3), "dice-ce")
     loss.backward()
@@ -83,7 +83,7 @@ def test_where_nothing_is_told_nothing_is_learnt():
 
 
 @pytest.mark.parametrize("kind", ["dice-ce", "dice", "dice-per-sample", "bce-to-dice"])
-def test_the_loss_falls_to_nothing_for_what_was_told(kind):
+def test_the_loss_falls_to_zero_for_matching_scores(kind):
     targets = torch.randint(0, 3, (2, 6, 6), generator=torch.Generator().manual_seed(0))
     channels = 3 if kind == "dice-ce" else 2
     scores = torch.zeros(2, channels, 6, 6, requires_grad=True)
@@ -97,7 +97,7 @@ def test_the_loss_falls_to_nothing_for_what_was_told(kind):
     assert loss.item() < 0.02 * first
 
 
-def test_targets_go_where_the_pixels_of_their_image_go():
+def test_labels_are_transformed_with_their_image():
     """With targets that can be read from the pixels, both still agree after all changes."""
     targets = torch.zeros(8, 32, 32, dtype=torch.int64)
     for number in range(8):
@@ -114,7 +114,7 @@ def test_targets_go_where_the_pixels_of_their_image_go():
 STILL = {"translation": 0, "rotation": 0, "crop": 0, "elastic": 0, "intensity": 0, "noise": 0}
 
 
-def test_unlabelled_slices_have_changes_of_their_own():
+def test_unlabelled_slices_have_their_own_augmentation():
     images = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(1))
     targets = (images[:, 0] > 0).long()
     strong, still = core.Augmentation(), core.Augmentation(**STILL)
@@ -124,13 +124,13 @@ def test_unlabelled_slices_have_changes_of_their_own():
         return strong_views(images, targets, labelled, asked, torch.Generator().manual_seed(2))
 
     for labelled, own in (still, None), (strong, still):
-        seen, said = views(labelled, own)
-        torch.testing.assert_close(seen, images, atol=1e-5, rtol=0)
-        assert torch.equal(said, targets)
+        images_after, labels_after = views(labelled, own)
+        torch.testing.assert_close(images_after, images, atol=1e-5, rtol=0)
+        assert torch.equal(labels_after, targets)
     bright = core.Augmentation(**(STILL | {"intensity": 0.5}))
-    seen, said = views(still, bright)
-    assert torch.equal(said, targets)
-    flat, before = seen.flatten(1), images.flatten(1)
+    images_after, labels_after = views(still, bright)
+    assert torch.equal(labels_after, targets)
+    flat, before = images_after.flatten(1), images.flatten(1)
     # Contrast and brightness alone: each image is a straight line of what it was.
     for one, other in zip(flat, before, strict=True):
         assert torch.corrcoef(torch.stack([one, other]))[0, 1] > 0.999
@@ -157,7 +157,7 @@ class TestPseudoLabels:
         asked = settings(self_training=core.SelfTraining(threshold=0.0, **values))
         return teacher, PseudoLabels(store, teacher, asked, torch.device("cpu"))
 
-    def test_those_of_a_person_count_and_the_rest_is_the_teachers(self, store):
+    def test_annotated_slices_keep_their_labels(self, store):
         class Bright(nn.Module):
             """Liver where it is bright; the rest is background."""
 
@@ -180,7 +180,7 @@ class TestPseudoLabels:
         torch.testing.assert_close(found[~known], bright[~known].long())
         torch.testing.assert_close(labels_of(every[[7, 3]]), found[[7, 3]])
 
-    def test_they_stay_until_the_next_round(self, store):
+    def test_they_are_cached_until_the_next_round(self, store):
         network = nn.Conv2d(1, 6, 1)
         teacher, labels_of = self.labels_of(store, network, rounds=(1, 3), least_part=0)
         assert teacher.round == 1
@@ -195,8 +195,8 @@ class TestPseudoLabels:
         assert not torch.equal(labels_of(np.arange(10, 20)), before)
 
 
-class TestAveraged:
-    def test_is_the_moving_average_whose_first_steps_leave_less(self):
+class TestAveragedNetwork:
+    def test_is_a_moving_average_with_a_smaller_decay_at_first(self):
         network = nn.Linear(1, 1, bias=False)
         with torch.no_grad():
             network.weight.fill_(0.0)
@@ -211,7 +211,7 @@ class TestAveraged:
             assert averaged.average.weight.item() == pytest.approx(expected)
         assert int(averaged.steps) == 9
 
-    def test_learns_as_the_network_and_is_evaluated_as_the_average(self):
+    def test_trains_the_network_and_evaluates_the_average(self):
         network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
         averaged = AveragedNetwork(network, network, 0.9).train()
         inputs = torch.randn(8, 2)
@@ -261,7 +261,7 @@ def finetune(out, patients, **values):
     return core.finetune(labelled(patients, 0), out=out, **given)
 
 
-def told_in(events):
+def messages_of(events):
     return [event.text for event in events if isinstance(event, Message)]
 
 
@@ -269,7 +269,7 @@ def weights(run):
     return load_file(run.weights)
 
 
-def test_unlabelled_slices_change_what_is_learnt_and_are_in_the_record(tmp_path, patients):
+def test_unlabelled_slices_change_the_weights_and_are_recorded(tmp_path, patients):
     run = finetune(tmp_path / "both", patients)
     record = run.record
     roles = {entry["name"]: entry["role"] for entry in record["data"]}
@@ -321,7 +321,7 @@ def from_folders(folders, out, stop_at=None, **values):
     return events
 
 
-def test_copies_of_labelled_scans_are_not_learnt_from_as_unlabelled(tmp_path, folders):
+def test_copies_of_labelled_scans_are_left_out(tmp_path, folders):
     events = from_folders(folders, tmp_path / "run", settings=settings(4))
     record = events[-1].result.record
     # Eight other slices of the labelled patient, and all of the two others.
@@ -330,14 +330,14 @@ def test_copies_of_labelled_scans_are_not_learnt_from_as_unlabelled(tmp_path, fo
         ("p0", "training"), ("p1", "unlabelled"), ("p2", "unlabelled"),
     ]  # fmt: skip
     assert record["scans"] == ["p0", "p1", "p2"]
-    assert any("copies" in text and "p0" in text for text in told_in(events))
+    assert any("copies" in text and "p0" in text for text in messages_of(events))
     lines = map(json.loads, (tmp_path / "run" / "events.jsonl").read_text().splitlines())
     (begun,) = [line for line in lines if "name" in line]
     assert (begun["event"], begun["step"]) == ("Message", 1)
     assert begun["name"] == "with unlabelled slices"
 
 
-def test_copies_in_another_type_and_order_are_copies(folders):
+def test_copies_are_found_in_another_type_and_order(folders):
     own, every = folders
     image = nib.load(every / "p0.nii.gz")
     turned = image.as_reoriented([[1, 1], [0, -1], [2, 1]])
@@ -350,7 +350,7 @@ def test_copies_in_another_type_and_order_are_copies(folders):
     assert remove_copies(left, labelled) == (left, [])
 
 
-def test_label_maps_are_not_learnt_from_as_scans(tmp_path, folders):
+def test_label_maps_are_refused_as_scans(tmp_path, folders):
     own, every = folders
     shutil.copy(own / "labels" / "p0.nii.gz", every / "p3.nii.gz")
     found = r"1 of the 3 scans without labels have the values of label maps, .*: p3; leave"
@@ -364,7 +364,7 @@ def test_label_maps_are_not_learnt_from_as_scans(tmp_path, folders):
     assert events[-1].result.record["status"] == "finished"
 
 
-def test_a_training_beside_copies_goes_on_to_the_same_weights_without_them(tmp_path, folders):
+def test_a_training_resumes_without_the_copies(tmp_path, folders):
     asked = settings()
     whole = from_folders(folders, tmp_path / "whole", settings=asked)[-1].result
     from_folders(folders, tmp_path / "part", settings=asked, stop_at=9)
@@ -375,7 +375,7 @@ def test_a_training_beside_copies_goes_on_to_the_same_weights_without_them(tmp_p
         assert torch.equal(weights(resumed)[name], tensor), name
 
 
-def test_what_is_missing_when_it_goes_on_is_told(tmp_path, folders):
+def test_missing_scans_are_reported_when_resuming(tmp_path, folders):
     own, every = folders
     run = tmp_path / "run"
     from_folders(folders, run, settings=settings(), stop_at=9)
@@ -396,14 +396,14 @@ def test_what_is_missing_when_it_goes_on_is_told(tmp_path, folders):
         core.finetune([], unlabelled=every, **given)
 
 
-def test_a_training_of_one_step_says_that_it_learns_from_labels_alone(tmp_path, patients):
+def test_a_training_of_one_step_reports_that_it_uses_only_labels(tmp_path, patients):
     given = {"unlabelled": [patients[1][0]], "settings": settings(1), "device": "cpu"}
     events = list(core.iter_finetune(labelled(patients, 0), out=tmp_path / "run", **given))
-    assert any("too short" in text for text in told_in(events))
+    assert any("too short" in text for text in messages_of(events))
     assert events[-1].result.record["status"] == "finished"
 
 
-def test_the_average_is_what_is_kept(tmp_path, patients):
+def test_the_average_is_saved(tmp_path, patients):
     """With a decay of next to nothing it is the network; with a large one it lags behind."""
     plain = finetune(
         tmp_path / "plain", patients, settings=settings(average_decay=0, self_training=None)
@@ -419,7 +419,7 @@ def test_the_average_is_what_is_kept(tmp_path, patients):
 
 
 @pytest.mark.parametrize("asked", [core.SelfTraining(begin=0.25, rounds=3), None])
-def test_a_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path, patients, asked):
+def test_a_stopped_training_resumes_to_the_same_weights(tmp_path, patients, asked):
     asked = settings(self_training=asked)
     whole = finetune(tmp_path / "whole", patients, settings=asked)
     stop, given = core.StopFlag(), {"device": "cpu", "threads": 1}
@@ -438,7 +438,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path, patie
         assert torch.equal(weights(resumed)[name], tensor), name
 
 
-def test_a_scan_that_is_gone_is_named_when_it_goes_on(tmp_path, patients):
+def test_a_missing_scan_is_named_when_resuming(tmp_path, patients):
     stop = core.StopFlag()
     scans = [volume for volume, _ in patients]
     for event in core.iter_finetune(
@@ -454,7 +454,7 @@ def test_a_scan_that_is_gone_is_named_when_it_goes_on(tmp_path, patients):
         )  # fmt: skip
 
 
-def test_nothing_is_learnt_of_a_patient_who_is_kept_out(tmp_path, patients):
+def test_slices_of_validation_subjects_are_not_used(tmp_path, patients):
     run = finetune(tmp_path / "run", patients, validation=labelled(patients, 3))
     roles = {entry["name"]: entry["role"] for entry in run.record["data"]}
     names = [volume.name for volume, _ in patients]
@@ -463,7 +463,7 @@ def test_nothing_is_learnt_of_a_patient_who_is_kept_out(tmp_path, patients):
     assert run.record["slices"] == {"training": 2, "validation": 2, "unlabelled": 28}
 
 
-def test_before_the_first_round_it_learns_from_labelled_slices_alone(tmp_path, patients):
+def test_before_the_first_round_only_labelled_slices_are_used(tmp_path, patients):
     """Until then, what others show is of no account; from then on it is."""
     late = core.SelfTraining(begin=0.5, rounds=1)
     runs = []
@@ -480,7 +480,7 @@ def test_before_the_first_round_it_learns_from_labelled_slices_alone(tmp_path, p
     assert all(a != b for a, b in zip(runs[0][4:], runs[1][4:], strict=True))
 
 
-def test_scans_that_nothing_is_said_about_are_refused(tmp_path, patients):
+def test_unlabelled_scans_without_self_training_are_refused(tmp_path, patients):
     with pytest.raises(core.SslsegError, match="set self_training"):
         core.finetune(
             labelled(patients, 0), unlabelled=[patients[1][0]], out=tmp_path / "run",
@@ -489,7 +489,7 @@ def test_scans_that_nothing_is_said_about_are_refused(tmp_path, patients):
     assert not (tmp_path / "run").exists()
 
 
-def test_without_open_slices_there_is_one_sentence(tmp_path, patients):
+def test_without_unlabelled_slices_it_is_refused(tmp_path, patients):
     with pytest.raises(DataError, match="no unlabelled slice"):
         core.finetune(
             labelled(patients, 0, 1, slices=None), out=tmp_path / "run", settings=settings(),

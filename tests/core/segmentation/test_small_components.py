@@ -14,7 +14,7 @@ def stack(*slices):
     return np.array([[[int(c) for c in row] for row in rows.split()] for rows in slices], np.uint8)
 
 
-def test_small_pieces_that_hang_together_with_nothing_do_not_count():
+def test_small_isolated_components_are_removed():
     # Class 1 in one piece of nine pixels through both slices, and one of two; 2 touches it.
     given = stack("11100 11120 00000 00001", "11000 10000 00000 00001")
     expected = stack("11100 11120 00000 00003", "11000 10000 00000 00003")
@@ -30,7 +30,7 @@ def test_small_pieces_that_hang_together_with_nothing_do_not_count():
     np.testing.assert_array_equal(remove_small_components(nothing, 2, 0.5), nothing)
 
 
-def test_a_piece_is_measured_by_the_pieces_of_its_own_class():
+def test_the_limit_is_relative_to_the_same_class():
     """Of two kidneys one touches the liver, which makes it no larger."""
     liver, kidney = np.zeros((1, 20, 30), np.uint8), np.s_[:, 2:6]
     liver[:, :, :14] = 1
@@ -40,7 +40,7 @@ def test_a_piece_is_measured_by_the_pieces_of_its_own_class():
         np.testing.assert_array_equal(remove_small_components(liver, 3, share), liver)
 
 
-def test_a_stray_pixel_beside_a_large_structure_does_not_take_the_true_piece_away():
+def test_a_stray_pixel_does_not_remove_the_true_component():
     given = np.zeros((1, 20, 30), np.uint8)
     given[:, :, :14] = 1
     given[:, 0, 14] = 2  # A mistake, but a part of what is large.
@@ -48,7 +48,7 @@ def test_a_stray_pixel_beside_a_large_structure_does_not_take_the_true_piece_awa
     np.testing.assert_array_equal(remove_small_components(given, 3, 0.3), given)
 
 
-def test_two_specks_that_hang_together_are_loose_all_the_same():
+def test_two_small_touching_components_are_removed():
     given = np.zeros((1, 20, 30), np.uint8)
     given[:, :8, :8], given[:, 10:18, :8] = 1, 2
     expected = given.copy()
@@ -85,7 +85,7 @@ def segmenter():
     return Segmenter(Bright(), preprocessing, (3, 7), "cpu")
 
 
-def test_predictions_are_without_them_if_that_is_asked_for(scan, segmenter):
+def test_predict_removes_them_on_request(scan, segmenter):
     plain, whole, clean = (
         core.predict(segmenter, scan, least_part=share) for share in (0, 0.05, 0.07)
     )
@@ -100,12 +100,12 @@ def test_predictions_are_without_them_if_that_is_asked_for(scan, segmenter):
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
-def test_what_is_no_share_is_refused(scan, segmenter, share):
-    with pytest.raises(ConfigError, match="choose one from 0 to 1"):
+def test_a_limit_outside_0_to_1_is_refused(scan, segmenter, share):
+    with pytest.raises(ConfigError, match="from 0 to 1"):
         core.predict(segmenter, scan, least_part=share)
 
 
-def test_scans_in_which_nothing_is_found_are_named(tmp_path, scan, segmenter, monkeypatch):
+def test_scans_without_any_class_are_named(tmp_path, scan, segmenter, monkeypatch):
     import nibabel as nib
 
     # Of 0 and 1 in a share p of a scan, 1 lies √((1 − p) / p) deviations above the mean.
@@ -119,7 +119,7 @@ def test_scans_in_which_nothing_is_found_are_named(tmp_path, scan, segmenter, mo
     events = list(iter_predict("run", [tmp_path / "bright.nii.gz"], **asked))
     assert not [event for event in events if isinstance(event, Message)]
     events = list(iter_predict("run", tmp_path, overwrite=True, **asked))
-    told = [event.text for event in events if isinstance(event, Message)]
-    (text,) = told
+    messages = [event.text for event in events if isinstance(event, Message)]
+    (text,) = messages
     assert "1 of 2 scans" in text
     assert "dark" in text

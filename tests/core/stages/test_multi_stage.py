@@ -1,4 +1,4 @@
-"""Presets of several stages that are interrupted, overwritten, doubled and tampered with."""
+"""Presets of several stages: interrupted, overwritten, run twice, or with damaged files."""
 
 import json
 import shutil
@@ -100,7 +100,7 @@ def out(tmp_path):
 
 
 @pytest.mark.parametrize("after", [2, STEPS, STEPS + 2])
-def test_it_goes_on_in_the_stage_that_it_was_in(whole, out, after):
+def test_it_resumes_in_its_current_stage(whole, out, after):
     stopped(out, after)
     assert (out / "run.json").is_file() is (after > STEPS)
     run = resumed(out)
@@ -108,12 +108,12 @@ def test_it_goes_on_in_the_stage_that_it_was_in(whole, out, after):
     assert same(whole / "0", out)
     plan = json.loads((out / PLAN).read_text())["id"]
     assert [record(f)["plan"] for f in (out, out / "first-stage")] == [plan, plan]
-    told = texts(core.iter_pretrain_preset(SCANS, out=out, resume=True))
-    assert told.endswith("is finished already.")
-    assert "Stage 1" not in told
+    messages = texts(core.iter_pretrain_preset(SCANS, out=out, resume=True))
+    assert messages.endswith("is finished already.")
+    assert "Stage 1" not in messages
 
 
-def test_it_goes_on_between_the_stages(whole, out):
+def test_it_resumes_between_stages(whole, out):
     ended(begun(out), "Stage 2 of 2")
     assert not (out / "run.json").exists()
     resumed(out)
@@ -122,7 +122,7 @@ def test_it_goes_on_between_the_stages(whole, out):
 
 class TestOverwriting:
     @pytest.mark.parametrize("older", ["preset", "plain"])
-    def test_what_was_to_be_overwritten_does_not_come_back(self, whole, out, older):
+    def test_an_overwritten_run_does_not_come_back(self, whole, out, older):
         if older == "preset":
             shutil.copytree(whole / "0", out)
         else:
@@ -133,7 +133,7 @@ class TestOverwriting:
         resumed(out)
         assert same(whole / "7", out)
 
-    def test_not_if_killed_before_the_older_run_is_gone(self, whole, out, monkeypatch):
+    def test_an_overwritten_run_does_not_come_back_after_a_kill(self, whole, out, monkeypatch):
         shutil.copytree(whole / "0", out)
 
         def killed(*_):
@@ -154,8 +154,8 @@ class TestOverwriting:
         assert not (out / PLAN).exists()
         assert [path.name for path in (out / "first-stage").iterdir()] == ["notes.txt"]
         assert "plan" not in record(out)
-        told = texts(core.iter_pretrain_preset(SCANS, out=out, resume=True))
-        assert told == f"The run in {out} is finished already."
+        messages = texts(core.iter_pretrain_preset(SCANS, out=out, resume=True))
+        assert messages == f"The run in {out} is finished already."
 
     def test_a_link_in_place_of_a_stage_is_not_followed(self, whole, out, tmp_path):
         shutil.copytree(whole / "0", out)
@@ -194,7 +194,7 @@ class TestOverwriting:
         assert contents(out) == before
 
 
-def test_one_at_a_time_in_all_stages(whole, out):
+def test_the_folder_is_locked_in_all_stages(whole, out):
     events = begun(out)
     for event in events:
         if isinstance(event, Step):
@@ -220,16 +220,16 @@ def test_one_at_a_time_in_all_stages(whole, out):
     assert same(whole / "0", out)
 
 
-def test_a_finished_run_stays_as_it_is_without_its_first_stage(whole, out):
+def test_a_finished_run_needs_no_first_stage(whole, out):
     shutil.copytree(whole / "0", out)
     shutil.rmtree(out / "first-stage")
     before = contents(out)
-    told = texts(core.iter_pretrain_preset([], out=out, resume=True))
-    assert told.endswith("is finished already.")
+    messages = texts(core.iter_pretrain_preset([], out=out, resume=True))
+    assert messages.endswith("is finished already.")
     assert contents(out) == before
 
 
-def test_without_its_first_stage_the_second_goes_on_from_its_state(whole, out):
+def test_the_second_stage_resumes_without_the_first(whole, out):
     stopped(out, STEPS + 2)
     shutil.rmtree(out / "first-stage")
     resumed(out)
@@ -258,7 +258,7 @@ def test_threads_are_kept_in_all_stages(out, words):
 
 
 @pytest.mark.parametrize("words", ["Stage 1 of 2", "Stage 2 of 2"])
-def test_later_scans_are_left_out_and_lost_ones_named(whole, out, words):
+def test_added_scans_are_ignored_and_missing_ones_named(whole, out, words):
     ended(begun(out), words)
     with pytest.raises(CheckpointError, match=r"scan case2, .* is not among"):
         resumed(out, [SCANS[0], SCANS[2]])
@@ -279,7 +279,7 @@ class TestStart:
     def start(self, tmp_path):
         return plain(tmp_path / "start")
 
-    def test_it_is_found_again_where_both_were_moved(self, start, out, tmp_path):
+    def test_it_is_found_after_both_folders_were_moved(self, start, out, tmp_path):
         ended(begun(out, init=start), "Stage 1 of 2")
         moved = tmp_path / "elsewhere"
         moved.mkdir()
@@ -290,7 +290,7 @@ class TestStart:
         assert first["init"] == "start"
         assert first["transfer"]["copied"]
 
-    def test_lost_or_changed_it_is_named(self, start, out, tmp_path):
+    def test_a_missing_or_changed_start_is_named(self, start, out, tmp_path):
         ended(begun(out, init=start), "Stage 1 of 2")
         moved = tmp_path / "moved"
         shutil.move(start.folder, moved)
@@ -340,7 +340,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_plan_that_does_not_hold_is_one_sentence(whole, out, name):
+def test_an_invalid_plan_is_refused(whole, out, name):
     change, words = DAMAGES[name]
     out.mkdir()
     plan = json.loads((whole / "0" / PLAN).read_text())
@@ -356,14 +356,14 @@ def test_a_plan_that_does_not_hold_is_one_sentence(whole, out, name):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"format": NaN}', "[" * 9999, "\udcff"])
-def test_a_plan_that_is_no_plan(out, text):
+def test_a_damaged_plan_is_refused(out, text):
     out.mkdir()
     (out / PLAN).write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(CheckpointError, match="is damaged"):
         resumed(out)
 
 
-def test_the_plan_comes_back_from_its_file(whole):
+def test_the_plan_is_read_back(whole):
     text = (whole / "0" / PLAN).read_text()
     plan = StagePlan.model_validate(json.loads(text))
     assert plan.preset == preset(0)

@@ -87,7 +87,7 @@ def test_a_structure_is_found_on_a_new_scan_of_another_orientation(
     assert np.abs(np.median(found, axis=0) - np.median(there, axis=0)).max() < 1.5
 
 
-def test_labels_on_slices_that_nobody_annotated_change_nothing(tmp_path):
+def test_labels_of_slices_that_are_not_annotated_are_ignored(tmp_path):
     weights = []
     for number, noise in enumerate((0, 7)):
         scan, truth = bright_box(4)
@@ -103,7 +103,7 @@ def test_labels_on_slices_that_nobody_annotated_change_nothing(tmp_path):
         assert tensor.equal(weights[1][name]), name
 
 
-def test_the_whole_way_is_the_same_for_the_same_seed(tmp_path):
+def test_the_same_seed_gives_the_same_prediction(tmp_path):
     results = []
     for number in range(2):
         out = tmp_path / str(number)
@@ -143,7 +143,7 @@ def test_pretraining_lowers_the_loss_on_other_subjects(tmp_path):
     assert run.record["slices"]["validation"] > 0
 
 
-def test_ct_with_three_windows_goes_the_whole_way(tmp_path):
+def test_ct_with_three_windows(tmp_path):
     kind = {"modality": "CT"}
     pretrained = core.pretrain(
         [bright_box(seed, **kind)[0] for seed in range(3)],

@@ -76,7 +76,7 @@ def test_a_network_of_volumes_learns_to_segment(patients, labelled, tmp_path):
     assert scores.mean_dice > 0.5
 
 
-def test_crop_by_crop_a_scan_is_predicted_as_a_whole(patients, labelled, tmp_path):
+def test_prediction_by_crops_covers_the_scan(patients, labelled, tmp_path):
     """Sliding windows and the whole scan agree well inside, where both see the surroundings."""
     whole = COARSE.model_copy(update={"size": "whole"})
     settings = FinetuneSettings(network=TINY, preprocessing=whole, training=training(2))

@@ -1,4 +1,4 @@
-"""Presets: the printed numbers, and that each of them runs."""
+"""Presets: the numbers printed in the papers, and short runs of each preset."""
 
 import json
 import subprocess
@@ -183,13 +183,13 @@ def test_importing_presets_loads_no_torch():
     assert done.stdout.split() == ["False", "False"]
 
 
-def test_an_unknown_name_is_one_sentence_with_all_names():
+def test_an_unknown_name_lists_all_names():
     with pytest.raises(ConfigError, match=r"no preset jigsaw; choose one of dominic-2023, .*dhere"):
         preset_named("jigsaw")
 
 
 class TestOverrides:
-    def test_what_is_given_goes_first(self):
+    def test_overrides_take_precedence(self):
         preset = PRESETS["dominic-2023"].with_overrides(
             network=core.Network.preset("tiny"),
             preprocessing={"size": (64, 64), "plane": "coronal"},
@@ -227,11 +227,11 @@ class TestOverrides:
             ("polycl-s", {"middle_share": 0}, "middle_share cannot be 0"),
         ],
     )
-    def test_what_cannot_be_is_one_sentence(self, name, changes, words):
+    def test_impossible_overrides_are_refused(self, name, changes, words):
         with pytest.raises(ConfigError, match=words):
             PRESETS[name].with_overrides(**changes)
 
-    def test_an_organ_must_be_told(self):
+    def test_an_organ_must_be_given(self):
         with pytest.raises(ConfigError, match="organ_slices"):
             PRESETS["polycl-o"].stages[0].make_task()
 
@@ -311,7 +311,7 @@ def test_sigmoid_losses_find_a_structure(tmp_path, name):
     assert 2 * (found & there).sum() / (found.sum() + there.sum()) > 0.9
 
 
-def test_epochs_stand_as_steps_in_the_record(tmp_path):
+def test_the_record_has_the_steps_of_the_epochs(tmp_path):
     preset = tiny("polycl-s").with_overrides(training={"steps": 1, "epochs": 2})
     scans = [scan(seed)[0] for seed in range(3)]
     run = core.pretrain_preset(scans, preset, out=tmp_path)

@@ -94,7 +94,7 @@ def test_pretraining_reads_each_file_once(folder, reads, tmp_path):
     assert reads == (expected, expected)
 
 
-def test_what_exceeds_the_limit_is_read_again(folder, reads):
+def test_volumes_beyond_the_limit_are_read_again(folder, reads):
     (scan,) = labelled(folder, 0)
     reader = ScanReader(limit=0)
     reader.labels(scan.opened())
@@ -104,7 +104,7 @@ def test_what_exceeds_the_limit_is_read_again(folder, reads):
     assert reads[1] == {"images/case0": 1, "labels/case0": 2}
 
 
-def test_what_is_taken_is_forgotten(folder, reads):
+def test_volumes_are_kept_until_they_are_taken(folder, reads):
     (scan,) = labelled(folder, 0)
     scan, reader = scan.opened(), ScanReader()
     reader.volume(scan.scan)

@@ -1,4 +1,4 @@
-"""Runs that are killed, doubled, starved and tampered with, in processes of their own."""
+"""Runs that are killed, run twice, short of disk space, or damaged, in separate processes."""
 
 import contextlib
 import json
@@ -37,16 +37,16 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def stopped(kind, out, after=9, **options):
     """A run that was stopped; its events."""
-    stop, told = StopFlag(), []
+    stop, seen = StopFlag(), []
     for event in events(kind, out, stop=stop, **options):
-        told.append(event)
+        seen.append(event)
         if isinstance(event, Step) and event.step == after:
             stop.set()
-    return told
+    return seen
 
 
-def texts(told):
-    return " ".join(event.text for event in told if isinstance(event, Message))
+def texts(seen):
+    return " ".join(event.text for event in seen if isinstance(event, Message))
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -74,7 +74,7 @@ def same(one, two):
         pytest.param("finetune", 20, marks=pytest.mark.slow),
     ],
 )
-def test_a_run_that_is_killed_goes_on_to_the_same_weights(tmp_path, kind, trials):
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path, kind, trials):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", HELPERS / "kill_trials.py", kind, str(trials), tmp_path],
         capture_output=True, text=True, timeout=290, env=ONE,
@@ -88,16 +88,16 @@ def test_a_run_that_is_killed_goes_on_to_the_same_weights(tmp_path, kind, trials
     assert any(trial["killed"] and trial["states"] for trial in found), found
 
 
-class TestGoingOn:
-    def test_it_goes_on_as_recorded(self, whole, tmp_path):
+class TestResuming:
+    def test_it_resumes_with_its_recorded_settings(self, whole, tmp_path):
         kind, first = whole
         out = tmp_path / "run"
         stopped(kind, out)
         record = json.loads((out / "run.json").read_text())
         assert record["status"] == "stopped"
-        told = list(events(kind, out, resume=True))
-        assert "after step 9" in texts(told)
-        assert next(event.step for event in told if isinstance(event, Step)) == 10
+        seen = list(events(kind, out, resume=True))
+        assert "after step 9" in texts(seen)
+        assert next(event.step for event in seen if isinstance(event, Step)) == 10
         assert same(first, out)
         record = json.loads((out / "run.json").read_text())
         assert record["status"] == "finished"
@@ -127,7 +127,7 @@ class TestGoingOn:
         assert (out / "run.json").read_bytes() == before
         assert not (out / "run.lock").exists()
 
-    def test_it_is_made_again_from_its_record_and_the_scans(self, whole, tmp_path):
+    def test_it_is_repeated_from_its_record_and_the_scans(self, whole, tmp_path):
         kind, first = whole
         record = json.loads((first / "run.json").read_text())
         (tmp_path / "run").mkdir()
@@ -135,7 +135,7 @@ class TestGoingOn:
         list(events(kind, tmp_path / "run", resume=True))
         assert same(first, tmp_path / "run")
 
-    def test_its_record_says_what_it_was_made_of(self, whole):
+    def test_its_record_lists_scans_and_machine(self, whole):
         kind, out = whole
         record = json.loads((out / "run.json").read_text())
         assert [entry["name"] for entry in record["data"]] == [f"case{seed}" for seed in SEEDS]
@@ -154,14 +154,14 @@ class TestGoingOn:
         list(events(kind, out, resume=True, seeds=(9, *reversed(SEEDS))))
         assert same(first, out)
 
-    def test_settings_are_not_given_again(self, tmp_path):
+    def test_settings_are_refused(self, tmp_path):
         with pytest.raises(ConfigError, match="leave out settings"):
             list(
                 core.iter_finetune([], out=tmp_path, resume=True, settings=core.FinetuneSettings())
             )
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_no_run_is_one_sentence(self, tmp_path, kind):
+    def test_a_missing_run_is_refused(self, tmp_path, kind):
         with pytest.raises(CheckpointError, match="does not exist"):
             list(events(kind, tmp_path / "none", resume=True))
         assert not (tmp_path / "none").exists()
@@ -187,7 +187,7 @@ class TestGoingOn:
                 list(core.iter_finetune(pairs, out=tmp_path, resume=True, device="cpu"))
 
     @pytest.mark.parametrize("how", ["damaged", "missing"])
-    def test_a_lost_state_gives_way_to_the_one_before(self, whole, tmp_path, how):
+    def test_without_the_newest_state_the_one_before_is_used(self, whole, tmp_path, how):
         kind, first = whole
         stopped(kind, tmp_path / "run", after=12)
         older, newest = sorted((tmp_path / "run" / "states").iterdir())
@@ -195,19 +195,19 @@ class TestGoingOn:
             newest.unlink()
         else:
             newest.write_bytes(newest.read_bytes()[:-9] + b"damaged!!")
-        told = list(events(kind, tmp_path / "run", resume=True))
-        assert f"{newest.name} is {how}" in texts(told)
-        assert f"from step {int(older.stem)}" in texts(told)
+        seen = list(events(kind, tmp_path / "run", resume=True))
+        assert f"{newest.name} is {how}" in texts(seen)
+        assert f"from step {int(older.stem)}" in texts(seen)
         assert same(first, tmp_path / "run")
 
-    def test_a_record_without_scans_cannot_go_on(self, tmp_path):
+    def test_a_record_without_scans_is_refused(self, tmp_path):
         stopped("pretrain", tmp_path)
         record = json.loads((tmp_path / "run.json").read_text())
         (tmp_path / "run.json").write_text(json.dumps(record | {"data": [1]}))
         with pytest.raises(CheckpointError, match="does not say which scans"):
             list(events("pretrain", tmp_path, resume=True))
 
-    def test_annotated_slices_that_no_scan_has_take_no_memory(self, tmp_path):
+    def test_annotated_slices_beyond_the_scan_take_no_memory(self, tmp_path):
         stopped("finetune", tmp_path, 1)
         record = json.loads((tmp_path / "run.json").read_text())
         record["data"][0]["annotated"] = "0-300000000000"
@@ -215,7 +215,7 @@ class TestGoingOn:
         with pytest.raises(CheckpointError, match="annotated slices of"):
             list(events("finetune", tmp_path, resume=True))
 
-    def test_the_start_is_looked_for_and_checked(self, whole, tmp_path):
+    def test_the_start_is_found_and_checked(self, whole, tmp_path):
         kind, first = whole
         init = tmp_path / "init"
         list(events("pretrain", init, 3))
@@ -240,7 +240,7 @@ class TestGoingOn:
 
 
 class TestLock:
-    def test_the_second_process_is_refused(self, tmp_path):
+    def test_a_second_process_is_refused(self, tmp_path):
         out = tmp_path / "run"
         command = [sys.executable, "-W", "ignore", HELPERS / "training_process.py", "pretrain", out]
         first = subprocess.Popen([*command, "100000"], stdout=subprocess.PIPE, text=True, env=ONE)
@@ -268,12 +268,12 @@ class TestLock:
         with run_lock(tmp_path), pytest.raises(StorageError, match="Another process is working"):
             list(events("pretrain", tmp_path))
 
-    def test_a_folder_made_for_nothing_is_gone(self, tmp_path):
+    def test_an_empty_folder_is_removed(self, tmp_path):
         with run_lock(tmp_path / "run"):
             assert (tmp_path / "run").is_dir()
         assert not (tmp_path / "run").exists()
 
-    def test_a_file_is_no_folder(self, tmp_path):
+    def test_a_file_in_place_of_the_folder_is_refused(self, tmp_path):
         (tmp_path / "run").write_text("")
         with pytest.raises(StorageError, match="is a file"), run_lock(tmp_path / "run"):
             pass
@@ -374,7 +374,7 @@ class TestDisk:
         self.check(tmp_path / "run", message, tmp_path / "whole")
 
 
-def test_a_loss_that_is_no_number_names_the_slices(tmp_path, monkeypatch):
+def test_a_nan_loss_names_the_slices(tmp_path, monkeypatch):
     from napari_sslseg.core.pretext.restoration.patch_task import ContextRestorationTask
 
     good, calls = ContextRestorationTask.loss, []
@@ -385,10 +385,10 @@ def test_a_loss_that_is_no_number_names_the_slices(tmp_path, monkeypatch):
         return loss * float("nan") if model.training and len(calls) > 15 else loss
 
     monkeypatch.setattr(ContextRestorationTask, "loss", bad)
-    told = []
+    seen = []
     with pytest.raises(core.SslsegError) as caught:
-        told.extend(events("pretrain", tmp_path / "run"))
-    last = [event.step for event in told if isinstance(event, Step)][-1]
+        seen.extend(events("pretrain", tmp_path / "run"))
+    last = [event.step for event in seen if isinstance(event, Step)][-1]
     text = str(caught.value)
     assert f"became nan (gradient nan) at step {last + 1}" in text
     # Going on would lead there again, so that is not what it says.
@@ -405,7 +405,7 @@ def test_a_loss_that_is_no_number_names_the_slices(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("at", [6, 24])
-def test_a_gradient_that_is_no_number_reaches_no_weight(tmp_path, monkeypatch, at):
+def test_a_nan_gradient_does_not_reach_the_weights(tmp_path, monkeypatch, at):
     """As where a root has an infinite slope at 0: the loss itself looks well."""
     from napari_sslseg.core.pretext.restoration.patch_task import ContextRestorationTask
 
@@ -435,7 +435,7 @@ def test_a_gradient_that_is_no_number_reaches_no_weight(tmp_path, monkeypatch, a
         assert all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point())
 
 
-def test_scans_of_one_name_are_told_apart_by_their_contents(tmp_path):
+def test_scans_of_the_same_name_are_distinguished_by_content(tmp_path):
     scans = [replace(scan(seed)[0], name="T1") for seed in SEEDS]
     settings = core.PretrainSettings(
         network=core.Network.preset("tiny"), training=training(12), validation_share=0
@@ -449,16 +449,16 @@ def test_scans_of_one_name_are_told_apart_by_their_contents(tmp_path):
     assert run.record["status"] == "finished"
 
 
-def test_other_versions_processes_and_devices_are_told(tmp_path):
+def test_other_versions_processes_and_devices_are_reported(tmp_path):
     stopped("pretrain", tmp_path)
     path = tmp_path / "run.json"
     record = json.loads(path.read_text())
     record["versions"]["torch"] = "1.0"
     record["device"] = "cuda:0"
     path.write_text(json.dumps(record))
-    told = texts(events("pretrain", tmp_path, resume=True))
-    assert f"with torch 1.0, and now with {torch.__version__}" in told
-    assert "on cuda:0, and now on cpu" in told
+    seen = texts(events("pretrain", tmp_path, resume=True))
+    assert f"with torch 1.0, and now with {torch.__version__}" in seen
+    assert "on cuda:0, and now on cpu" in seen
     record = json.loads(path.read_text())
     assert record["versions"]["torch"] == torch.__version__
     assert record["device"] == "cpu"
@@ -483,26 +483,26 @@ def test_ctrl_c_while_a_state_is_read_changes_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_error_while_a_run_is_left_comes_out(tmp_path, monkeypatch, kind):
+def test_an_error_while_closing_a_run_is_raised(tmp_path, monkeypatch, kind):
     from napari_sslseg.core.common.errors import StorageError
     from napari_sslseg.core.training import loop
 
-    told = events(kind, tmp_path)
-    next(event for event in told if isinstance(event, Step) and event.step == 4)
+    seen = events(kind, tmp_path)
+    next(event for event in seen if isinstance(event, Step) and event.step == 4)
 
     def full(*arguments):
         raise StorageError("The disk is full.")
 
     monkeypatch.setattr(loop, "write_state", full)
     with pytest.raises(StorageError, match="disk is full"):
-        told.close()
+        seen.close()
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "failed"
 
 
 @pytest.mark.parametrize(
     ("numbers", "text"), [((), ""), ((3,), "3"), ((0, 1, 2, 5, 7, 8), "0-2, 5, 7-8")]
 )
-def test_ranges_lead_back(numbers, text):
+def test_ranges_are_parsed_back(numbers, text):
     assert format_ranges(numbers) == text
     assert parse_ranges(text, 9) == numbers
 
@@ -530,14 +530,14 @@ def test_ranges_of_no_scan_are_refused(text):
 
 
 @pytest.mark.parametrize("folder", [r"\\server\share\run", "//server/share/run", r"\/server\x"])
-def test_no_other_machine_is_asked_for_the_start(tmp_path, monkeypatch, folder):
+def test_the_start_is_not_opened_on_another_machine(tmp_path, monkeypatch, folder):
     record = {"init": "run", "start": {"folder": folder, "weights": "0"}}
     monkeypatch.setattr(Run, "open", None)  # It is not even looked for.
     with pytest.raises(CheckpointError, match=r"on another machine.*--init"):
         recorded_start(Run(tmp_path, record), None)
 
 
-def test_an_imported_run_is_nothing_to_go_on_with(tmp_path):
+def test_an_imported_run_cannot_be_resumed(tmp_path):
     weights = make_network(Network.preset("tiny"), 1, 2).state_dict()
     torch.save(weights, tmp_path / "a.pt")
     import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")

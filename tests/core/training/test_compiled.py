@@ -1,4 +1,4 @@
-"""A compiled network changes nothing but the time; one that cannot be compiled, nothing at all."""
+"""Compiling changes no results, and a network that cannot be compiled is trained without."""
 
 import os
 import re
@@ -94,13 +94,13 @@ def run(folder, how, parts=1, **environment):
 
 
 @pytest.mark.slow
-def test_without_a_compiler_the_training_goes_on_and_says_why(tmp_path):
+def test_without_a_compiler_the_training_continues_and_reports_why(tmp_path):
     expected = run(tmp_path / "plain", "plain")[1]
-    told, weights, _ = run(tmp_path / "compiled", "compiled", CXX="/no/such/compiler")
-    assert len(set(told)) == 1  # once for each of the trainings
-    assert told[0].startswith("The network could not be compiled (")
-    assert told[0].endswith("), so the training goes on without.")
-    assert told[0].count(". ") == 0
+    messages, weights, _ = run(tmp_path / "compiled", "compiled", CXX="/no/such/compiler")
+    assert len(set(messages)) == 1  # once for each of the trainings
+    assert messages[0].startswith("The network could not be compiled (")
+    assert messages[0].endswith("), so the training goes on without.")
+    assert messages[0].count(". ") == 0
     assert weights.keys() == expected.keys()
     for name in weights:
         assert torch.equal(weights[name], expected[name])
@@ -108,10 +108,10 @@ def test_without_a_compiler_the_training_goes_on_and_says_why(tmp_path):
 
 @needs_compiler
 @pytest.mark.slow
-def test_compiled_weights_have_the_same_names_and_go_on_exactly(tmp_path):
+def test_compiled_weights_have_the_same_names_and_resume_exactly(tmp_path):
     expected = run(tmp_path / "plain", "plain")[1]
-    told, weights, graphs = run(tmp_path / "compiled", "compiled")
-    assert told == []
+    messages, weights, graphs = run(tmp_path / "compiled", "compiled")
+    assert messages == []
     assert graphs > 0
     assert weights.keys() == expected.keys()
     resumed = load_file(tmp_path / "compiled" / "resumed" / "last.safetensors")
@@ -121,9 +121,9 @@ def test_compiled_weights_have_the_same_names_and_go_on_exactly(tmp_path):
 
 @needs_compiler
 @pytest.mark.slow
-def test_a_compiled_network_takes_a_batch_in_parts(tmp_path):
-    told, weights, graphs = run(tmp_path / "compiled", "compiled", parts=2)
-    assert told == []
+def test_a_compiled_network_processes_a_batch_in_parts(tmp_path):
+    messages, weights, graphs = run(tmp_path / "compiled", "compiled", parts=2)
+    assert messages == []
     assert graphs > 0
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
@@ -132,7 +132,7 @@ def fail(error):
     raise error
 
 
-def test_errors_are_compilations_only_where_something_is_compiled():
+def test_errors_count_as_compiler_errors_only_while_compiled():
     compiled = CompiledNetwork(nn.Linear(2, 2), wanted=True)
     error = RuntimeError("no kernel")
     assert compiled.attempt(lambda: fail(error)) is error
@@ -144,7 +144,7 @@ def test_errors_are_compilations_only_where_something_is_compiled():
         compiled.attempt(lambda: fail(error))
 
 
-def test_a_network_put_aside_is_plain_and_comes_back():
+def test_compiling_is_disabled_in_a_block():
     network = nn.Linear(2, 2)
     compiled = CompiledNetwork(network, wanted=True)
     with compiled.disabled():

@@ -1,4 +1,4 @@
-"""Strategies of fine-tuning: rates by hand, what is frozen to the bit, and exact resumes."""
+"""Fine-tuning strategies: learning rates by hand, frozen weights, and exact resuming."""
 
 import shutil
 
@@ -99,7 +99,7 @@ def rates(job, folder):
     return [event.learning_rate for event in run(job, folder) if isinstance(event, Step)]
 
 
-def told(events):
+def messages_of(events):
     return [event.text for event in events if isinstance(event, Message)]
 
 
@@ -128,13 +128,13 @@ class TestRates:
                 assert all(0 < value <= 1 for value in values)
 
     @pytest.mark.parametrize("strategy", ["freeze-unfreeze", "frozen-encoder"])
-    def test_a_freeze_leaves_the_schedule_alone(self, tmp_path, strategy):
+    def test_a_freeze_does_not_change_the_schedule(self, tmp_path, strategy):
         job = make_job(strategy, schedule="step-decay")
         # Epochs of three steps: a drop after the first, and after every second one.
         drops = [(1 + step // 3) // 2 for step in range(STEPS)]
         assert rates(job, tmp_path) == pytest.approx([RATE * 0.9**n for n in drops])
 
-    def test_layer_decay_tells_the_rate_of_the_head(self, tmp_path):
+    def test_layer_decay_reports_the_rate_of_the_head(self, tmp_path):
         job = make_job("layer-decay", fields={"layer_decay": 0.5}, schedule="constant")
         assert rates(job, tmp_path) == [RATE] * STEPS
 
@@ -200,7 +200,7 @@ class TestRates:
 class TestFrozen:
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("strategy", ["sawtooth", "freeze-unfreeze"])
-    def test_it_does_not_change_in_one_bit_and_then_learns(self, tmp_path, strategy, kind):
+    def test_no_bit_changes_during_the_freeze(self, tmp_path, strategy, kind):
         job = make_job(strategy, fields={"frozen_share": 0.3}, **KINDS[kind])
         encoder, before = job.model.encoder, copy_of(job.model)
         until, moments = 6, {}
@@ -219,7 +219,7 @@ class TestFrozen:
             moments[step] = here
 
         events = run(job, tmp_path, seen=seen)
-        texts = [text for text in told(events) if "encoder" in text]
+        texts = [text for text in messages_of(events) if "encoder" in text]
         (text,) = texts
         assert f"step {until + 1} " in text
         place = next(i for i, e in enumerate(events) if isinstance(e, Message) and "From" in e.text)
@@ -228,14 +228,14 @@ class TestFrozen:
         first = moments[until + 1]
         assert all(not torch.equal(t, before[f"encoder.{name}"]) for name, t in first.items())
 
-    def test_the_rest_learns_meanwhile(self, tmp_path):
+    def test_other_layers_are_trained_during_the_freeze(self, tmp_path):
         job = make_job("frozen-encoder", **KINDS["sgd"])
         before = copy_of(job.model)
         run(job, tmp_path)
         for name, tensor in job.model.state_dict().items():
             assert torch.equal(tensor, before[name]) == name.startswith("encoder."), name
 
-    def test_dropout_in_the_encoder_rests(self):
+    def test_the_frozen_encoder_has_no_dropout(self):
         model = make_network(core.MultiMixNetwork(widths=(4, 8), dropout=0.5), 1, 2)
         image = torch.randn(1, 1, 16, 16)
         model.train()
@@ -247,7 +247,7 @@ class TestFrozen:
         model.train()
         assert not torch.equal(model.encoder(image)[-1], model.encoder(image)[-1])
 
-    def test_in_parts_too(self, tmp_path):
+    def test_a_freeze_works_with_batches_in_parts(self, tmp_path):
         job = make_job("freeze-unfreeze")
         before = copy_of(job.model.encoder)
         writer = RunWriter(tmp_path, {"kind": "finetune", "settings": {}})
@@ -260,7 +260,7 @@ class TestFrozen:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("strategy", ["sawtooth", "freeze-unfreeze", "layer-decay"])
-def test_going_on_gives_the_same_weights(tmp_path, strategy, kind):
+def test_resuming_gives_the_same_weights(tmp_path, strategy, kind):
     """Within the freeze, at its very end, in the step after, and later."""
     fields = {} if strategy == "layer-decay" else {"frozen_share": 0.3}
     whole = run(make_job(strategy, fields=fields, **KINDS[kind]), tmp_path / "whole")
@@ -276,7 +276,7 @@ def test_going_on_gives_the_same_weights(tmp_path, strategy, kind):
         for name in ("metrics.csv", "best.safetensors", "last.safetensors"):
             one, two = ((tmp_path / one / name).read_bytes() for one in ("whole", str(after)))
             assert one == two, (after, name)
-        assert told(first) + told(second) == told(whole)
+        assert messages_of(first) + messages_of(second) == messages_of(whole)
 
 
 def bright_box(seed):
@@ -313,7 +313,7 @@ def pretrained(tmp_path_factory):
 
 
 def finetune(out, init, stop_after=None, resume=False, **fields):
-    """The run, and what was told."""
+    """The run and its messages."""
     training = {"steps": 10, "batch_size": 4} | fields.pop("training", {})
     if init == "scratch":
         fields["network"] = NETWORK
@@ -324,11 +324,11 @@ def finetune(out, init, stop_after=None, resume=False, **fields):
         found.append(event)
         if isinstance(event, Step) and event.step == stop_after:
             stop.set()
-    return found[-1].result, told(found)
+    return found[-1].result, messages_of(found)
 
 
 class TestFinetuning:
-    def test_a_frozen_encoder_is_that_of_the_pretraining(self, tmp_path, pretrained):
+    def test_a_frozen_encoder_equals_that_of_the_pretraining(self, tmp_path, pretrained):
         run, texts = finetune(tmp_path, pretrained, strategy="frozen-encoder")
         assert any("encoder" in text and "throughout" in text for text in texts)
         assert run.record["settings"]["strategy"] == "frozen-encoder"
@@ -338,9 +338,7 @@ class TestFinetuning:
                 assert torch.equal(tensor, before[name]), name
 
     @pytest.mark.parametrize("transfer", ["encoder", "encoder+decoder"])
-    def test_a_decoder_learns_from_the_start_wherever_it_is_from(
-        self, tmp_path, pretrained, transfer
-    ):
+    def test_the_decoder_is_trained_from_the_first_step(self, tmp_path, pretrained, transfer):
         run, texts = finetune(
             tmp_path, pretrained, stop_after=1, strategy="sawtooth", transfer=transfer
         )
@@ -353,7 +351,7 @@ class TestFinetuning:
             same = name in before and torch.equal(tensor, before[name])
             assert same == name.startswith("encoder."), name
 
-    def test_it_goes_on_by_its_record(self, tmp_path, pretrained):
+    def test_it_resumes_with_its_recorded_strategy(self, tmp_path, pretrained):
         fields = {"strategy": "freeze-unfreeze", "frozen_share": 0.4}
         whole, _ = finetune(tmp_path / "whole", pretrained, **fields)
         finetune(tmp_path / "cut", pretrained, stop_after=2, **fields)
@@ -363,7 +361,7 @@ class TestFinetuning:
         assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
 
     @pytest.mark.parametrize("strategy", ["sawtooth", "freeze-unfreeze", "layer-decay"])
-    def test_from_scratch_all_layers_learn_at_once(self, tmp_path, strategy):
+    def test_from_scratch_all_layers_are_trained(self, tmp_path, strategy):
         fields = {"layer_decay": 0.5} if strategy == "layer-decay" else {"frozen_share": 0.2}
         run, texts = finetune(tmp_path / "run", "scratch", strategy=strategy, **fields)
         assert sum(f"strategy {strategy} " in text for text in texts) == 1
@@ -377,7 +375,7 @@ class TestFinetuning:
             finetune(tmp_path / "run", "scratch", strategy="frozen-encoder")
         assert not (tmp_path / "run" / "run.json").exists()
 
-    def test_a_sawtooth_says_that_it_replaces_a_schedule(self, tmp_path, pretrained):
+    def test_a_sawtooth_reports_that_it_replaces_a_schedule(self, tmp_path, pretrained):
         training = {"schedule": "plateau"}
         _, texts = finetune(tmp_path / "a", pretrained, strategy="sawtooth", training=training)
         assert sum("the schedule plateau" in text for text in texts) == 1
@@ -386,7 +384,7 @@ class TestFinetuning:
         _, texts = finetune(tmp_path / "b", pretrained, strategy="sawtooth")
         assert not any("schedule" in text for text in texts)
 
-    def test_random_tensors_in_a_frozen_encoder_are_told(self, tmp_path, pretrained):
+    def test_random_tensors_in_a_frozen_encoder_are_reported(self, tmp_path, pretrained):
         from safetensors.torch import save_file
 
         shutil.copytree(pretrained.folder, tmp_path / "pre")
@@ -410,12 +408,12 @@ class TestFinetuning:
         ({"strategy": "sawtoth"}, "strategy cannot be 'sawtoth'.*'sawtooth'"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(fields, words):
+def test_invalid_settings_are_refused(fields, words):
     with pytest.raises(ConfigError, match=words):
         make_settings(core.FinetuneSettings, **fields)
 
 
-def test_all_settings_that_are_recorded_are_read_again():
+def test_recorded_settings_are_read_back():
     for strategy in ("whole", "sawtooth", "freeze-unfreeze", "layer-decay", "frozen-encoder"):
         settings = core.FinetuneSettings(strategy=strategy)
         assert core.FinetuneSettings(**settings.model_dump(mode="json")) == settings

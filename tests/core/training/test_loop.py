@@ -1,4 +1,4 @@
-"""A training that is interrupted and gone on with is the training itself, bit for bit."""
+"""An interrupted and resumed training gives the same weights, bit for bit."""
 
 import json
 import threading
@@ -130,7 +130,7 @@ def same(one, two):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("after", [1, 3, 8, 17])
-def test_going_on_gives_the_same_weights(tmp_path, kind, after):
+def test_resuming_gives_the_same_weights(tmp_path, kind, after):
     options = KINDS[kind]
     whole = make_job(**options)
     drain(whole, begin(tmp_path / "whole"))
@@ -144,7 +144,7 @@ def test_going_on_gives_the_same_weights(tmp_path, kind, after):
         assert one == two, name
 
 
-def test_leaving_at_any_event_is_as_good_as_a_stop(tmp_path):
+def test_closing_at_any_event_equals_a_stop(tmp_path):
     whole = make_job()
     n = len(drain(whole, begin(tmp_path / "whole")))
     for left in range(1, n - 1, 3):
@@ -157,7 +157,7 @@ def test_leaving_at_any_event_is_as_good_as_a_stop(tmp_path):
         assert same(whole.model, model), left
 
 
-def test_many_interruptions_are_as_good_as_one(tmp_path):
+def test_many_interruptions_give_the_same_weights(tmp_path):
     whole = make_job()
     drain(whole, begin(tmp_path / "whole"))
     stop = StopFlag()
@@ -174,7 +174,7 @@ def test_many_interruptions_are_as_good_as_one(tmp_path):
     assert one == two
 
 
-def test_an_interrupt_within_a_step_leaves_the_state_before(tmp_path, monkeypatch):
+def test_an_interrupt_within_a_step_keeps_the_last_state(tmp_path, monkeypatch):
     monkeypatch.setattr(SaveInterval, "due", lambda *_: True)
     whole = make_job()
     drain(whole, begin(tmp_path / "whole"))
@@ -193,7 +193,7 @@ def test_an_interrupt_within_a_step_leaves_the_state_before(tmp_path, monkeypatc
     assert same(whole.model, model)
 
 
-def test_other_slices_than_before_are_refused(tmp_path):
+def test_other_slices_are_refused(tmp_path):
     stop = StopFlag()
     drain(make_job(), begin(tmp_path), stop=stop, after=4)
     work = replace(make_job(), batches=shuffled_batches(np.arange(11), 4))
@@ -202,7 +202,7 @@ def test_other_slices_than_before_are_refused(tmp_path):
         drain(work, RunWriter.resumed(Run.open(tmp_path), 0), state)
 
 
-def test_draws_return_to_their_position():
+def test_a_batch_sequence_returns_to_its_position():
     sampler = shuffled_batches(np.arange(7), 3)
     one, two = BatchSequence(sampler, 5), BatchSequence(sampler, 5)
     for _ in range(9):
@@ -230,7 +230,7 @@ class TestPause:
             time.sleep(0.01)
         return thread, events
 
-    def test_it_waits_saved_and_idle_and_goes_on(self, tmp_path):
+    def test_it_saves_waits_and_continues(self, tmp_path):
         pause = PauseFlag()
         thread, events = self.start(tmp_path, pause)
         assert events[-1] == Status("paused", 5)
@@ -260,7 +260,7 @@ class TestPause:
         assert state_of(tmp_path).step == 5
 
 
-class TestPace:
+class TestSaveInterval:
     def pace(self, seconds=30.0, share=0.01, size=0):
         now = [0.0]
         return now, SaveInterval(seconds, share, size, clock=lambda: now[0])
@@ -270,7 +270,7 @@ class TestPace:
         now[0] += took
         pace.end()
 
-    def test_landmarks_come_sooner_than_the_interval(self):
+    def test_landmarks_are_saved_before_the_interval_ends(self):
         now, pace = self.pace()
         now[0] = 5
         assert pace.due(landmark=True)
@@ -278,7 +278,7 @@ class TestPace:
         now[0] = 30
         assert pace.due()
 
-    def test_writing_never_takes_more_than_its_share(self):
+    def test_saving_never_exceeds_its_fraction_of_the_time(self):
         now, pace = self.pace(seconds=1e-9)
         spent = 0.0
         while now[0] < 2000:
@@ -288,7 +288,7 @@ class TestPace:
                 spent += 0.5
         assert 0.005 < spent / now[0] <= 0.01
 
-    def test_a_first_one_that_was_dearer_than_guessed_is_made_up_for(self):
+    def test_a_slow_first_save_is_compensated(self):
         now, pace = self.pace(seconds=1e-9)
         now[0] = 1.5
         assert pace.due(landmark=True)
@@ -298,7 +298,7 @@ class TestPace:
         now[0] = 201
         assert pace.due(landmark=True)
 
-    def test_the_first_is_guessed_by_its_size(self):
+    def test_the_first_save_is_estimated_from_its_size(self):
         now, pace = self.pace(size=400_000_000)
         now[0] = 100
         assert not pace.due(landmark=True)
@@ -306,8 +306,8 @@ class TestPace:
         assert pace.due(landmark=True)
 
 
-class TestHistory:
-    def test_it_keeps_what_matters_and_goes_on(self, tmp_path):
+class TestEventLog:
+    def test_it_keeps_important_events_and_is_continued(self, tmp_path):
         (tmp_path / "run.json").write_text("{}")
         for fresh in (True, False):
             log = EventLog(tmp_path)
@@ -319,12 +319,12 @@ class TestHistory:
                 Done(Run(tmp_path, {"status": "finished"})),
             ]
 
-            def told(log=log, early=early, later=later, fresh=fresh):
+            def events(log=log, early=early, later=later, fresh=fresh):
                 yield from early
                 log.open(fresh=fresh)
                 yield from later
 
-            assert list(recorded(told(), log)) == early + later
+            assert list(recorded(events(), log)) == early + later
             with (tmp_path / "events.jsonl").open("a") as file:
                 file.write('{"time": "cut off by a cra')
         lines = (tmp_path / "events.jsonl").read_text().splitlines()[:-1]
@@ -333,15 +333,15 @@ class TestHistory:
         assert found[2]["path"] == "last.safetensors"
         assert found[3]["status"] == "finished"
 
-    def test_an_error_is_its_end(self, tmp_path):
+    def test_an_error_is_the_last_entry(self, tmp_path):
         log = EventLog(tmp_path)
 
-        def told():
+        def events():
             log.open(fresh=True)
             yield Message("x")
             raise CheckpointError("What is wrong.")
 
         with pytest.raises(CheckpointError):
-            list(recorded(told(), log))
+            list(recorded(events(), log))
         last = json.loads((tmp_path / "events.jsonl").read_text().splitlines()[-1])
         assert (last["status"], last["text"]) == ("failed", "What is wrong.")

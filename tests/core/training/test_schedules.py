@@ -93,7 +93,7 @@ def test_epochs_become_steps():
         with_steps(Training(epochs=1_000_000), 1000)
 
 
-def test_how_often_is_validated():
+def test_the_validation_interval():
     assert validation_interval(Training(steps=1000), 10) == 50
     assert validation_interval(Training(steps=1000), 100) == 100
     assert validation_interval(Training(steps=1000, epochs=100), 10) == 10
@@ -128,7 +128,7 @@ def run(folder, settings, validate=None, **options):
     return list(train(replace(job, **options), writer, make_fabric("cpu")))
 
 
-def test_a_training_on_a_plateau_goes_on_at_half_the_rate(tmp_path):
+def test_a_training_on_a_plateau_continues_at_half_the_rate(tmp_path):
     settings = with_steps(Training(epochs=5, schedule="plateau", plateau_patience=1), 4)
     events = run(tmp_path, settings, lambda model: {"loss": 1.0})
     assert [e.step for e in events if isinstance(e, Validation)] == [4, 8, 12, 16, 20]
@@ -146,7 +146,7 @@ def test_a_training_on_a_plateau_goes_on_at_half_the_rate(tmp_path):
         ),
     ],
 )
-def test_what_a_missing_validation_means_is_said_once(tmp_path, options, words):
+def test_settings_without_effect_are_reported_once(tmp_path, options, words):
     events = run(tmp_path, Training(steps=6, learning_rate=1e-3, **options))
     messages = [event.text for event in events if isinstance(event, Message)]
     assert len(messages) == 1
@@ -155,10 +155,10 @@ def test_what_a_missing_validation_means_is_said_once(tmp_path, options, words):
     assert len(rates) == (1 if "schedule" in options else 6)
 
 
-def test_the_progress_is_told_once_an_epoch(tmp_path):
-    told = []
-    run(tmp_path / "1", with_steps(Training(epochs=5), 4), begin_epoch=told.append)
-    assert told == [0, 0.25, 0.5, 0.75, 1]
-    told.clear()
-    run(tmp_path / "2", Training(steps=3), begin_epoch=told.append)
-    assert told == [0]
+def test_the_progress_is_reported_once_per_epoch(tmp_path):
+    progress = []
+    run(tmp_path / "1", with_steps(Training(epochs=5), 4), begin_epoch=progress.append)
+    assert progress == [0, 0.25, 0.5, 0.75, 1]
+    progress.clear()
+    run(tmp_path / "2", Training(steps=3), begin_epoch=progress.append)
+    assert progress == [0]

@@ -92,7 +92,7 @@ def test_all_of_the_loss_has_the_precision_of_the_training(tmp_path, precision, 
     assert set(kinds) == {torch.bfloat16 if half else torch.float32}
 
 
-def test_frozen_parameters_are_left_to_nobody(tmp_path):
+def test_frozen_parameters_are_not_optimised(tmp_path):
     class Frozen(Line):
         def __init__(self):
             super().__init__()
@@ -115,7 +115,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
     assert not torch.equal(one.a, other.a)
 
 
-def test_each_slice_is_seen_once_before_any_is_seen_again():
+def test_each_slice_is_drawn_once_before_any_is_drawn_again():
     batches = shuffled_batches(np.arange(10, 20), 4)(np.random.default_rng(0))
     seen = np.concatenate([next(batches) for _ in range(10)])
     for start in range(0, 40, 10):
@@ -156,8 +156,8 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_checkpoint(
         return good(model, indices, generator) * (float("nan") if len(calls) == 6 else 1)
 
     broken = replace(work, loss=bad, describe=lambda indices: f"slices {len(indices)}")
-    told = r"became nan .* at step 6; start again .* of step 5, .* slices 4\."
-    with pytest.raises(TrainingError, match=told):
+    pattern = r"became nan .* at step 6; start again .* of step 5, .* slices 4\."
+    with pytest.raises(TrainingError, match=pattern):
         list(train(broken, writer(tmp_path), make_fabric("cpu")))
     saved = load_weights(tmp_path / "last.safetensors")["a"]
     assert torch.isfinite(saved)
@@ -197,7 +197,7 @@ def test_a_single_step_per_epoch_does_not_validate_at_every_step(tmp_path):
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
     ],
 )
-def test_too_little_memory_is_one_sentence(tmp_path, error):
+def test_too_little_memory_is_reported(tmp_path, error):
     def loss(model, indices, generator):
         raise error
 
@@ -207,7 +207,7 @@ def test_too_little_memory_is_one_sentence(tmp_path, error):
     assert "checkpoint" not in str(caught.value)  # there is no checkpoint yet
 
 
-def test_another_runtime_error_is_not_taken_for_it(tmp_path):
+def test_other_runtime_errors_are_raised(tmp_path):
     def loss(model, indices, generator):
         raise RuntimeError("shapes differ")
 
@@ -229,6 +229,6 @@ def test_dice_improves_upwards():
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:1", "tpu"])
-def test_a_device_that_is_not_there_is_one_sentence(device):
+def test_a_missing_device_is_reported(device):
     with pytest.raises(ConfigError, match="choose auto"):
         make_fabric(device)

@@ -1,4 +1,4 @@
-"""Looking at a training while it runs, which must not change it."""
+"""Previews of a running training, which must not change it."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def assert_same_weights(one, other):
 
 
 @pytest.mark.parametrize("name", ["context-restoration", "mae", "models-genesis"])
-def test_a_restoring_task_shows_the_slice_that_is_watched(patients, tmp_path, name):
+def test_a_restoration_task_shows_the_watched_slice(patients, tmp_path, name):
     watch = core.Watch(seconds=0, share=1e9)
     scan = patients[1][0]
     watch.look_at(scan, 3)
@@ -65,7 +65,7 @@ def test_a_restoring_task_shows_the_slice_that_is_watched(patients, tmp_path, na
 
 
 @pytest.mark.parametrize("name", ["global-contrast", "polycl", "volume-fusion"])
-def test_a_comparing_task_shows_some_slices(patients, tmp_path, name):
+def test_a_contrastive_task_shows_some_slices(patients, tmp_path, name):
     watch = core.Watch(seconds=0, share=1e9)
     watch.look_at(patients[0][0], 2)
     run, shown = pretrain(patients, tmp_path / "a", make_task(name, (48, 48)), watch)
@@ -75,7 +75,7 @@ def test_a_comparing_task_shows_some_slices(patients, tmp_path, name):
     assert_same_weights(run, plain)
 
 
-def test_the_last_picture_of_a_fine_tuning_is_what_its_network_predicts(patients, tmp_path):
+def test_the_last_preview_equals_the_prediction(patients, tmp_path):
     watch = core.Watch(seconds=0, share=1e9)
     scan = patients[2][0]
     watch.look_at(scan, 5)
@@ -90,7 +90,7 @@ def test_the_last_picture_of_a_fine_tuning_is_what_its_network_predicts(patients
     assert_same_weights(run, plain)
 
 
-def test_a_scan_that_is_not_learnt_from_is_shown_on_its_own_pixels(patients, tmp_path):
+def test_a_scan_outside_the_training_is_shown_on_its_own_grid(patients, tmp_path):
     watch = core.Watch(seconds=0, share=1e9)
     scan = patients[3][0]
     watch.look_at(scan, 100)  # Beyond its last slice.
@@ -99,7 +99,7 @@ def test_a_scan_that_is_not_learnt_from_is_shown_on_its_own_pixels(patients, tmp
     np.testing.assert_array_equal(shown[-1].picture.labels, predicted.labels[-1])
 
 
-def test_pictures_come_at_their_pace_and_soon_after_a_change(patients):
+def test_previews_keep_their_interval_and_follow_changes(patients):
     now = [0.0]
     watch = core.Watch(seconds=2, share=0.1, clock=lambda: now[0])
     assert not watch.due
