@@ -16,13 +16,12 @@ from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Step
 from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.core.samples.build import default_preprocessing
+from napari_sslseg.core.samples.build import default_preprocessing, sample_size
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.networks import NETWORKS, named_network
 from napari_sslseg.core.settings.pretext.context import ContextRestoration
 from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
 from napari_sslseg.core.settings.training import default_training
-from napari_sslseg.core.stages.pretrain import sample_size
 from napari_sslseg.gui.model import jobs
 from napari_sslseg.gui.model.latest import Latest
 from napari_sslseg.gui.model.run_lines import run_lines, time_like

@@ -110,17 +110,6 @@ def iter_finetune(
         device, modality, cache, stop, pause, watch, threads, overwrite=overwrite, resume=resume
     )
     context = RunContext.of("finetune", out, init, options)
-    yield from finetune_in(context, labelled, settings, validation, unlabelled)
-
-
-def finetune_in(
-    context: RunContext,
-    labelled: Sequence[LabelledScan],
-    settings: FinetuneSettings | None = None,
-    validation: Sequence[LabelledScan] = (),
-    unlabelled: str | Path | Iterable[Scan | str] = (),
-) -> Iterator[Event]:
-    """Fine-tune as :func:`iter_finetune` does, in a given context."""
     yield from context.run(
         lambda context: _finetune(context, labelled, validation, unlabelled, settings)
     )
@@ -134,6 +123,8 @@ def _finetune(
     settings: FinetuneSettings | None,
 ) -> Iterator[Event]:
     """Fine-tune in a locked folder."""
+    from napari_sslseg.core.training.job import TrainingJob
+
     # Read each header once.
     labelled, validation = ([item.opened() for item in group] for group in (labelled, validation))
     if context.resumed is not None:
@@ -174,8 +165,6 @@ def _finetune(
     writer = context.writer(
         start, machine, finetune_record(store, scans, settings, samples, source)
     )
-    from napari_sslseg.core.training.job import TrainingJob
-
     learner, averaged = make_learner(store, settings, model)
     yield from report_self_training(settings, averaged, len(samples.unlabelled), store.noun)
     loss = SegmentationLoss(settings.loss)

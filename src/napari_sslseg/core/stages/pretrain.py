@@ -135,6 +135,7 @@ def _pretrain(
 ) -> Iterator[Event]:
     """Pretrain in a locked folder."""
     from napari_sslseg.core.settings.pretext.registry import default_task, describe
+    from napari_sslseg.core.training.job import TrainingJob
     from napari_sslseg.core.training.schedules import with_steps
 
     settings, task, start = yield from _settings_and_start(context, task, settings)
@@ -169,8 +170,6 @@ def _pretrain(
     objective = PretextObjective(
         store, pretext, machine.fabric.device, batches, settings.training.seed
     )
-    from napari_sslseg.core.training.job import TrainingJob
-
     job = TrainingJob(
         model=model,
         settings=settings.training,

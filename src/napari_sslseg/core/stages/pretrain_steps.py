@@ -69,7 +69,7 @@ def _split_slices(
 def report_missing_validation(
     store: Store, settings: PretrainSettings, n_validation: int
 ) -> Iterator[Message]:
-    """Report why there is no validation, if one was asked for."""
+    """Report why there is no validation, if one was wanted."""
     if not settings.validation_share or n_validation:
         return
     reason = f"there are fewer than {LEAST_SUBJECTS_TO_SPLIT} subjects"
@@ -129,7 +129,7 @@ class PretextObjective:
         generator = torch.Generator().manual_seed(self.seed)
         totals: dict[str, float] = defaultdict(float)
         for batch, own in assign_to_processes(self.batches):
-            # Drawn in every process, so that all generators stay alike.
+            # Drawn in every process, so that all generators have the same state.
             parameters = self.pretext.sample_slices(batch, generator)
             if not own:
                 continue
@@ -154,6 +154,6 @@ def report_collapse(events: Generator[Event, None, None]) -> Iterator[Event]:
                 reported = True
                 yield Message(
                     f"The network gives nearly the same output for all inputs (spread {spread:.3f} "
-                    "of 1): it has collapsed, or has not yet learnt to tell samples apart. Train "
+                    "of 1): it has collapsed, or does not yet distinguish samples. Train "
                     "longer, lower the learning rate, or use larger batches."
                 )

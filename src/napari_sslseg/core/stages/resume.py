@@ -56,7 +56,7 @@ def same_scans(run: Run, scans: Sequence[Scan]) -> list[Scan]:
         needs_labels = labelled and entry.role != UNLABELLED
         fit = [scan for scan in named if not needs_labels or isinstance(scan, LabelledScan)]
         if len(fit) > 1:
-            # Scans with the same name, such as the T1 of each patient, are told apart by content.
+            # Scans of the same name, such as the T1 of each patient, are distinguished by content.
             fit.sort(key=lambda scan: hash_scan(scan) != entry.content)
         if not fit:
             what = "labels of the scan" if named else "scan"

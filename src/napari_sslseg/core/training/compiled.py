@@ -48,7 +48,7 @@ class CompiledNetwork:
             return
         try:
             if world_size() > 1:
-                raise RuntimeError("all of several processes would have to fail alike")
+                raise RuntimeError("compiling works with a single process only")
             if not getattr(network, "compilable", True):
                 raise RuntimeError("this task changes its layers in every step")
             network.compile(dynamic=False)
