@@ -61,7 +61,7 @@ class Sitting:
         assert isinstance(self.widget, FewShotWidget)
         self.session, self.scene = self.widget.session, self.widget.scene
         self.step = 0
-        self.session.told.connect(self._count)
+        self.session.job_events.connect(self._count)
         self.session.create(folder / "Abdomen")
         self.session.add([folder / "hospital"])
         self.until(self.is_idle)
@@ -170,8 +170,8 @@ class Sitting:
                 assert self.scene.labels is not None
                 where = np.nonzero(drawn)
                 self.scene.labels.data_setitem(where, drawn[where])
-                self.scene.keeper.mark([*slices, EMPTY])
-                self.until(lambda: self.scene.keeper.status == "saved")
+                self.scene.autosaver.mark([*slices, EMPTY])
+                self.until(lambda: self.scene.autosaver.status == "saved")
             else:
                 project.save_labels(name, drawn)
                 self.session.mark_done(name, slices)

@@ -148,13 +148,13 @@ def go_on_in_a_session(folder, run):
     """Go on with a run by the model of the window; how it ended."""
     session, problems, outcomes = Session(), [], []
     session.problem.connect(lambda problem: problems.append(problem.sentence))
-    session.ended.connect(lambda job, outcome: outcomes.append(outcome))
+    session.job_ended.connect(lambda job, outcome: outcomes.append(outcome))
     assert session.open(folder)
-    job = session.go_on(run)
+    job = session.resume(run)
     end = time.monotonic() + 120
     stopped = False
     steps = []
-    session.told.connect(
+    session.job_events.connect(
         lambda _, events: steps.extend(e.step for e in events if isinstance(e, Step))
     )
     while session.training is not None:
@@ -181,7 +181,7 @@ def test_a_killed_training_is_offered_and_goes_on(folder, what):
     run = f"{what}-001"
     with Project.open(folder) as project:
         (line,) = run_lines(project.runs(), what)
-        assert (line.name, line.open_end) == (run, True)
+        assert (line.name, line.resumable) == (run, True)
         assert "interrupted" in line.text
     step, outcome = go_on_in_a_session(folder, run)
     assert outcome.stopped

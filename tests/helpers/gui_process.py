@@ -48,7 +48,7 @@ class Painter:
         self.count += 1
         tell(stroke=[index, row, column], value=value)
         if self.count % 9 == 0:
-            scene.keeper.mark([index])
+            scene.autosaver.mark([index])
 
 
 def train(widget, what):
@@ -67,7 +67,7 @@ def train(widget, what):
             if isinstance(event, Step):
                 tell(step=event.step)
 
-    session.told.connect(heard)
+    session.job_events.connect(heard)
     session.problem.connect(lambda problem: tell(problem=problem.sentence))
 
 

@@ -18,7 +18,7 @@ class Screen:
     def __init__(self, folder):
         self.session = Session()
         self.scene = Scene(self.session, ViewerModel())
-        self.keeper = self.scene.keeper
+        self.autosaver = self.scene.autosaver
         self.problems = []
         self.session.problem.connect(lambda problem: self.problems.append(problem.sentence))
         assert self.session.open(folder)
@@ -30,9 +30,9 @@ class Screen:
     def until(self, condition, seconds=5.0):
         end = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < end, (self.keeper.sentence, self.problems)
+            assert time.monotonic() < end, (self.autosaver.sentence, self.problems)
             self.session.pump()
-            self.keeper.tick()
+            self.autosaver.tick()
             time.sleep(0.005)
 
     def show(self, name):
@@ -43,7 +43,7 @@ class Screen:
         return self.session.project.labels(name or self.session.current).data
 
     def until_saved(self, seconds=2.0):
-        self.until(lambda: self.keeper.status == "saved", seconds)
+        self.until(lambda: self.autosaver.status == "saved", seconds)
         np.testing.assert_array_equal(self.saved(), self.layer.data)
 
 

@@ -49,7 +49,7 @@ class Host(QScrollArea):
         assert self.session.open(project)
         self.timer = QTimer(self)
         self.timer.timeout.connect(self.session.pump)
-        self.timer.timeout.connect(self.scene.keeper.tick)
+        self.timer.timeout.connect(self.scene.autosaver.tick)
         self.timer.start(20)
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

@@ -139,7 +139,7 @@ class Person:
 
     def saved(self):
         """Wait until all that was drawn is on the disk; gives what is there."""
-        self.until(lambda: self.scene.keeper.status == "saved", 10)
+        self.until(lambda: self.scene.autosaver.status == "saved", 10)
         return self.project.labels(self.session.current).data
 
     # Dropping and answering

@@ -37,10 +37,10 @@ def told():
     """Sentences of the notifications since the test began, with their severity."""
     from napari.utils.notifications import notification_manager
 
-    from napari_sslseg.gui.viewer import window
+    from napari_sslseg.gui.viewer import napari_window
 
     notification_manager.records.clear()
-    window._said.clear()
+    napari_window._last_shown.clear()
     return lambda: [
         (str(record.severity), record.message) for record in notification_manager.records
     ]

@@ -123,7 +123,7 @@ def test_a_prediction_is_shown_accepted_undone_and_marked_as_done(opened, viewer
     press(qtbot, panel.correct.next)
     index = scene.slice
     assert index not in DONE
-    doubt = host.session.predictions.figures("finetune-001", host.session.current).doubt
+    doubt = host.session.predictions.scores("finetune-001", host.session.current).mean_uncertainty
     assert doubt[index] == max(d for i, d in enumerate(doubt) if i not in DONE)
 
     differs = shown.data[index] != before[index]
@@ -140,7 +140,7 @@ def test_a_prediction_is_shown_accepted_undone_and_marked_as_done(opened, viewer
     project, name = host.session.project, host.session.current
     qtbot.waitUntil(lambda: index in project.done(name), timeout=10_000)
     np.testing.assert_array_equal(project.labels(name).data, labels.data)
-    fresh = host.session.predictions.fresh
+    fresh = host.session.predictions.is_up_to_date
     qtbot.waitUntil(lambda: fresh("finetune-001", name), timeout=10_000)
     idle(host, qtbot)
     host.session.mark_done(name, [index], done=False)
@@ -198,8 +198,8 @@ def test_scores_lead_to_scans_and_two_runs_are_compared(opened, viewer, qtbot, t
     apart = [entry["name"] for entry in kept if entry["role"] == "validation"]
     assert table.item(0, 0).text() == apart[0]
     assert {table.item(row, 5).text() for row in range(table.rowCount())} == {
-        "kept out",
-        "learnt",
+        "validation",
+        "training",
     }
     assert "patients not learnt from" in panel.verdict.text()
     assert "2 slices of 1 patient, a rough guide" in panel.verdict.text()
@@ -214,7 +214,7 @@ def test_scores_lead_to_scans_and_two_runs_are_compared(opened, viewer, qtbot, t
     place = table.visualItemRect(table.item(row, 0)).center()
     qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
     qtbot.waitUntil(lambda: host.session.current == other, timeout=10_000)
-    worst = host.session.predictions.figures("finetune-001", other).scores.worst
+    worst = host.session.predictions.scores("finetune-001", other).scores.worst
     assert host.scene.slice == worst
     # A, B, and where they differ.
     first, second = (
@@ -337,7 +337,7 @@ def test_labels_predictions_and_a_report_are_exported(
     text = page.read_text()
     assert text.count("<img") == 9
     assert "Only slices marked as done are scored" in text
-    assert text.index(">kept out</td>") < text.index(">learnt</td>")
+    assert text.index(">validation</td>") < text.index(">training</td>")
     assert "finetune-002" not in text
     panel.other.setCurrentIndex(panel.other.findData("finetune-002"))
     press(qtbot, form.report)
@@ -373,6 +373,6 @@ def test_scores_follow_what_is_drawn_on_a_done_slice(opened, viewer, qtbot, trai
     assert (session.project.labels(name).data[list(DONE)] != 1).all()
     scene.labels.undo()  # Also on slices out of sight, which somebody is to look at again.
     qtbot.waitUntil(lambda: not set(DONE) <= set(session.project.done(name)), timeout=10_000)
-    scene.keeper.mark(DONE)
+    scene.autosaver.mark(DONE)
     qtbot.waitUntil(lambda: dice() == before, timeout=10_000)
     np.testing.assert_array_equal(scene.labels.data, labels)

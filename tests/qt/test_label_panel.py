@@ -407,7 +407,7 @@ def test_six_hundred_slices_stay_fluid(viewer, qtbot, tmp_path, monkeypatch):
     for k in range(0, 600, 60):
         dock.scene.go_to(k)
         dock.layer.paint((k, 30, 30), 1)
-        for work in (dock.scene.keeper.tick, dock.panel.slices.refresh, strip.grab):
+        for work in (dock.scene.autosaver.tick, dock.panel.slices.refresh, strip.grab):
             start = time.thread_time()
             work()
             took = time.thread_time() - start

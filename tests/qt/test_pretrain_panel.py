@@ -129,13 +129,13 @@ def test_a_curve_is_redrawn_at_most_once_a_second(qtbot):
     qtbot.addWidget(plot)
     plot.show()
     plot.add("Loss", 0, 10)
-    plot.ask()
+    plot.request_redraw()
     qtbot.waitUntil(lambda: plot.drawn == 1, timeout=SECONDS)
     begun, drawn = time.monotonic(), plot.drawn
     for step in range(1, 100):
         plot.add("Loss", step, 10 / step)
         plot.add("Validation", step, -1 if step % 2 else 1, marked=True)
-        plot.ask()
+        plot.request_redraw()
         QTest.qWait(20)
     passed = time.monotonic() - begun
     assert 1 <= plot.drawn - drawn <= passed / REDRAW_SECONDS + 1
@@ -279,9 +279,9 @@ def test_a_training_is_started_paused_stopped_and_gone_on_with(panel, session, q
     assert not progress._all_instances
     qtbot.waitUntil(lambda: not session.jobs, timeout=SECONDS)
     (line,) = panel.runs.lines
-    if line.open_end:  # A quick machine may have come to the end.
+    if line.resumable:  # A quick machine may have come to the end.
         assert "was stopped at step" in box.state.text()
-        assert panel.runs.button.text().replace("&", "") == "Go on with pretrain-001"
+        assert panel.runs.button.text().replace("&", "") == "Resume pretrain-001"
         qtbot.mouseClick(panel.runs.button, LEFT)
         qtbot.waitUntil(lambda: box.job is None, timeout=SECONDS)
     assert box.state.text() == "pretrain-001 is finished."
@@ -314,7 +314,7 @@ def test_a_run_that_a_crash_left_is_offered_when_the_project_opens(
     assert panel.estimate.text() == "" or "⚠" in panel.preflight.text()
     assert session.open(tmp_path / "project")
     pump_until_idle(session, qtbot)
-    assert panel.runs.button.text().replace("&", "") == "Go on with pretrain-007"
+    assert panel.runs.button.text().replace("&", "") == "Resume pretrain-007"
     # Its record says too little to go on, which is told in a sentence.
     qtbot.mouseClick(panel.runs.button, LEFT)
     pump_until_idle(session, qtbot)

@@ -8,6 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from loop_project import make_project
+from napari_sslseg.gui.autosave.rescue import UNSAVED
 from napari_sslseg.gui.widget import FewShotWidget
 
 LEFT = Qt.MouseButton.LeftButton
@@ -61,7 +62,7 @@ def test_labels_that_are_saved_at_last_are_no_problem_any_more(dock, qtbot):
     layer = dock.scene.labels
     layer.data_setitem((np.array([1, 1]), np.array([2, 2]), np.array([3, 4])), 2)
     qtbot.waitUntil(box.isVisible, timeout=10_000)
-    assert box.shown.sentence.startswith("The labels are not saved:")
+    assert box.shown.sentence.startswith(UNSAVED)
     folder.unlink()
     folder.with_name("away").rename(folder)
     qtbot.waitUntil(lambda: not box.isVisible(), timeout=20_000)

@@ -501,7 +501,7 @@ class TestTheEnd:
         answering("Stop it and close")
         window.close()
         assert window.isVisible()  # It is being saved; the window goes on working meanwhile.
-        qtbot.waitUntil(lambda: dock.closing.over, timeout=5000)
+        qtbot.waitUntil(lambda: dock.shutdown.over, timeout=5000)
         forget_window(viewer)
         assert ends == ["saved"]
         assert is_free(folder)
@@ -514,7 +514,7 @@ class TestTheEnd:
         assert ours
         assert {"D", "N", "U"} <= {str(key) for key in viewer.keymap}
         click(qtbot, dock.parent().title.close_button)
-        qtbot.waitUntil(lambda: dock.closing.over)
+        qtbot.waitUntil(lambda: dock.shutdown.over)
         assert is_free(folder)
         assert not viewer.layers
         assert not set(ours) & set(viewer.mouse_drag_callbacks)

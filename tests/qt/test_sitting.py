@@ -113,7 +113,7 @@ def test_a_whole_sitting_and_the_day_after(
     person.step("Pretrain")
     person.click(pretrain.box.stop)
     person.until(lambda: session.training is None, 30)
-    assert "you can go on with it" in pretrain.box.state.text()
+    assert "you can resume it" in pretrain.box.state.text()
 
     # Fine-tuning from it, a prediction, and what is accepted of it.
     person.show(first)
@@ -170,8 +170,8 @@ def test_a_whole_sitting_and_the_day_after(
     person.until(lambda: session.training is not None and pretrain.box.eta.step > 0, 60)
     with person.answering("Stop it and close") as asked:
         person.window.close()
-    assert asked[0].startswith("A training runs.")
-    person.until(lambda: person.dock.closing.over, 60)
+    assert "training" in asked[0]
+    person.until(lambda: person.dock.shutdown.over, 60)
     person.forget_window()
     assert person.problems == []
 
@@ -194,7 +194,7 @@ def test_a_whole_sitting_and_the_day_after(
         "pretrain-001": "stopped", "finetune-001": "finished",
     }  # fmt: skip
     pretrain = again.step("Pretrain")
-    assert pretrain.runs.button.text() == "&Go on with pretrain-001"
+    assert pretrain.runs.button.text() == "&Resume pretrain-001"
     assert core.Run.open(project.folder / "runs/finetune-001").record["init"] == "pretrain-001"
     inspect = again.step("Inspect")
     assert inspect.run.currentData() == "finetune-001"

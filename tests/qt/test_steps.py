@@ -72,7 +72,7 @@ def test_slices_have_the_numbers_of_the_slider(dock, plane, viewer):
 def opened_and_closed(viewer, qtbot, folder):
     """What a dock held that was used and closed, as weak references."""
     _, widget = viewer.window.add_plugin_dock_widget("napari-sslseg", "Few-shot segmentation")
-    session, closing = widget.session, widget.closing
+    session, shutdown = widget.session, widget.shutdown
     assert session.open(folder)
     qtbot.waitUntil(lambda: not session.jobs, timeout=20_000)
     session.select(session.project.names[0])
@@ -85,7 +85,7 @@ def opened_and_closed(viewer, qtbot, folder):
     qtbot.waitUntil(lambda: not session.jobs, timeout=20_000)
     kept = [weakref.ref(session), weakref.ref(session.volume)]
     viewer.window.remove_dock_widget(widget.parent())
-    qtbot.waitUntil(lambda: closing.over)
+    qtbot.waitUntil(lambda: shutdown.over)
     return kept
 
 

@@ -90,7 +90,7 @@ def test_a_training_is_started_watched_paused_stopped_and_gone_on_with(
     np.testing.assert_array_equal(labels.data, before)
 
     qtbot.waitUntil(  # Runs are looked for in the background.
-        lambda: "Go on with finetune-001" in panel.runs.button.text().replace("&", ""),
+        lambda: "Resume finetune-001" in panel.runs.button.text().replace("&", ""),
         timeout=20_000,
     )
     step = panel.box.eta.step
@@ -140,7 +140,7 @@ def test_a_pretraining_of_the_project_is_chosen_and_told(opened, made, qtbot, tm
     widget, panel = opened(tmp_path)
     form = panel.form
     assert form.start.currentData() == "pretrain-001"
-    assert form.about.text().startswith("Learnt mae from 3 scans in 2 steps")
+    assert "mae on 3 scans in 2 steps" in form.about.text()
     form.advanced.button.click()
     assert form.transfer.isVisible()
     assert not form.network.isVisible()  # It is that of the pretraining.

@@ -1,6 +1,6 @@
-"""The dock widget: five steps from scans to predictions, and what comes next.
+"""The dock widget: five steps from scans to predictions, and the next step to take.
 
-Loads no PyTorch; a panel is made when it is first shown.
+Does not import PyTorch. A panel is made when it is first shown.
 """
 
 from collections.abc import Callable
@@ -22,27 +22,27 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sslseg.gui.autosave.rescue import UNSAVED
-from napari_sslseg.gui.closing import Closing
 from napari_sslseg.gui.model.jobs import Problem
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.model.session_base import NO_PROJECT
+from napari_sslseg.gui.problem_box import ProblemBox
+from napari_sslseg.gui.shutdown import ShutdownHandler
+from napari_sslseg.gui.viewer.napari_window import notify
 from napari_sslseg.gui.viewer.scene import Scene
-from napari_sslseg.gui.viewer.window import tell
-from napari_sslseg.gui.widgets.problem_box import ProblemBox
 
 if TYPE_CHECKING:
     import napari
 
 STEPS = ("Scans", "Pretrain", "Label", "Train", "Inspect")
 TIPS = {
-    "Scans": "A project, and its scans.",
-    "Pretrain": "A network learns from your scans without labels. Needs scans.",
+    "Scans": "Create or open a project, and add scans.",
+    "Pretrain": "Train a network on your scans without labels. Needs scans.",
     "Label": "Label a few slices by hand. Needs scans.",
-    "Train": "The network learns from the slices that are done. Needs a done slice.",
-    "Inspect": "See, score, correct and export what it finds. Needs a training.",
+    "Train": "Train the network on the done slices. Needs a done slice.",
+    "Inspect": "View, score, correct and export predictions. Needs a training.",
 }
 SHOWN_IN = {"pretrain": "Pretrain", "finetune": "Train", "predict": "Inspect", "export": "Inspect"}
-"""Steps that show the progress of these jobs themselves."""
+"""Steps that show the progress of a kind of job themselves."""
 
 PUMP_MILLISECONDS = 40
 LEAST_WIDTH = 370
@@ -54,31 +54,31 @@ class FewShotWidget(QWidget):
     Parameters
     ----------
     napari_viewer : napari.Viewer
-        The window that it is docked to.
+        The viewer of the window.
 
     Attributes
     ----------
     released : Signal
-        It was closed for good: what panels hung to the viewer is to go.
+        The widget was closed. Panels disconnect from the viewer.
     """
 
     released = Signal()
 
     def __init__(self, napari_viewer: "napari.Viewer") -> None:
         super().__init__()
-        # Without the guard that napari puts around it, whose layers are no layer of a list.
+        # Without the proxy that napari wraps around it: its layers do not equal those of lists.
         self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.session = Session()
         self.scene = Scene(self.session, self.viewer)
         self.panels: dict[str, QWidget] = {}
-        self._heard: Any = None
+        self._busy_job: Any = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
-        # Below this the steps lose their names, and forms their ends.
+        # A narrower dock cuts off the names of the steps and the ends of forms.
         self.setMinimumWidth(LEAST_WIDTH)
         layout.addLayout(self._make_steps())
         self.stack = QStackedWidget()
-        # Else napari adds a stretch below, which takes half of the height.
+        # Otherwise napari adds a stretch below, which takes half of the height.
         self.stack.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         layout.addWidget(self.stack, 1)
         layout.addWidget(self._make_status())
@@ -91,9 +91,11 @@ class FewShotWidget(QWidget):
         self._connect()
         self.timer = QTimer(self)
         self.timer.timeout.connect(self.session.pump)
-        self.timer.timeout.connect(self.scene.keeper.tick)
+        self.timer.timeout.connect(self.scene.autosaver.tick)
         self.timer.start(PUMP_MILLISECONDS)
-        self.closing = Closing(self)
+        self.shutdown = ShutdownHandler(self, self.session, self.scene)
+        self.shutdown.started.connect(self.timer.stop)
+        self.shutdown.finished.connect(self.released)
         self.show_step("Scans")
         self.refresh()
 
@@ -110,7 +112,7 @@ class FewShotWidget(QWidget):
             button.setAccessibleName(f"Step {number}: {name}")
             button.setToolTip(TIPS[name])
             self.steps.addButton(button, number - 1)
-            # As wide as its name, with the mark that it gets later.
+            # As wide as its name with the mark that it gets later.
             row.addWidget(button, self.fontMetrics().horizontalAdvance(f"{number} {name} ✓"))
         self.steps.idClicked.connect(lambda number: self.show_step(STEPS[number]))
         return row
@@ -143,14 +145,14 @@ class FewShotWidget(QWidget):
         ):
             signal.connect(self.refresh)
         session.done_changed.connect(lambda name: self.refresh())
-        session.problem.connect(self._tell_problem)
-        session.note.connect(lambda text: tell(text, "info"))
-        session.told.connect(self._hear)
-        session.project_changed.connect(self._project_opened)
-        self.scene.keeper.changed.connect(self._labels_told)
+        session.problem.connect(self._show_problem)
+        session.note.connect(lambda text: notify(text, "info"))
+        session.job_events.connect(self._receive)
+        session.project_changed.connect(self._clear_project_problem)
+        self.scene.autosaver.changed.connect(self._clear_labels_problem)
 
     def show_step(self, name: str) -> None:
-        """Show the panel of a step, which is made if it was never shown."""
+        """Show the panel of a step, and make it if it was never shown."""
         number = STEPS.index(name)
         self.steps.button(number).setChecked(True)
         if name not in self.panels:
@@ -167,20 +169,20 @@ class FewShotWidget(QWidget):
         self._show_busy()
 
     def refresh(self) -> None:
-        """Say what the state is, and what comes next."""
-        found = self.session.summary()
+        """Update the marks of the steps and the next step."""
+        counts = self.session.summary()
         ready = {
             "Scans": True,
-            "Pretrain": found["scans"] > 0,
-            "Label": found["scans"] > 0,
-            "Train": found["done"] > 0,
-            "Inspect": found["finetuned"] > 0,
+            "Pretrain": counts["scans"] > 0,
+            "Label": counts["scans"] > 0,
+            "Train": counts["done"] > 0,
+            "Inspect": counts["finetuned"] > 0,
         }
         marks = {
-            "Scans": found["scans"] > 0,
-            "Pretrain": found["pretrained"] > 0,
-            "Label": found["done"] > 0,
-            "Train": found["finetuned"] > 0,
+            "Scans": counts["scans"] > 0,
+            "Pretrain": counts["pretrained"] > 0,
+            "Label": counts["done"] > 0,
+            "Train": counts["finetuned"] > 0,
             "Inspect": False,
         }
         for number, name in enumerate(STEPS):
@@ -191,12 +193,12 @@ class FewShotWidget(QWidget):
         self._show_busy()
 
     def _show_busy(self) -> None:
-        """Show how far a job is, unless the step that is looked at does."""
-        job = self._heard
-        there = STEPS[self.stack.currentIndex()]
-        self.busy.setVisible(job is not None and job.active and SHOWN_IN.get(job.kind, "") != there)
+        """Show the progress of a job, unless the current step shows it itself."""
+        job = self._busy_job
+        step = STEPS[self.stack.currentIndex()]
+        self.busy.setVisible(job is not None and job.active and SHOWN_IN.get(job.kind, "") != step)
 
-    def _hear(self, job: Any, events: list[Any]) -> None:
+    def _receive(self, job: Any, events: list[Any]) -> None:
         from napari_sslseg.core.common.events import Progress, Step
 
         for event in reversed(events):
@@ -206,23 +208,23 @@ class FewShotWidget(QWidget):
                 self.busy.setValue(done)
                 stage = event.stage if isinstance(event, Progress) else job.title
                 self.busy.setFormat(f"{stage}: %v of %m")
-                self._heard = job
+                self._busy_job = job
                 self._show_busy()
                 return
 
-    def _tell_problem(self, problem: Problem) -> None:
-        self.problem.tell(problem)
-        tell(problem.sentence, "error")
+    def _show_problem(self, problem: Problem) -> None:
+        self.problem.show_problem(problem)
+        notify(problem.sentence, "error")
 
-    def _project_opened(self) -> None:
-        """Do not go on saying that there is no project."""
+    def _clear_project_problem(self) -> None:
+        """Remove the problem that there is no project."""
         shown = self.problem.shown
         if shown is not None and shown.sentence == NO_PROJECT and self.session.project is not None:
             self.problem.clear()
 
-    def _labels_told(self) -> None:
-        """Do not go on saying that labels are not saved once they are."""
+    def _clear_labels_problem(self) -> None:
+        """Remove the problem that labels are not saved once they are saved."""
         shown = self.problem.shown
-        saved = self.scene.keeper.status == "saved"
+        saved = self.scene.autosaver.status == "saved"
         if saved and shown is not None and shown.sentence.startswith(UNSAVED):
             self.problem.clear()

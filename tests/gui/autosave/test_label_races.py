@@ -7,7 +7,7 @@ import pytest
 
 from labelling_screen import NAMES, SHAPE, Screen, broken, stroke
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.gui.autosave import keeper as label_keeper, rescue as label_rescue
+from napari_sslseg.gui.autosave import autosaver, rescue as label_rescue
 from napari_sslseg.gui.label.class_edits import remove_class
 from napari_sslseg.gui.scans.scan_actions import ScanActions
 
@@ -35,7 +35,7 @@ def screen(folder, tmp_path):
 
 
 def settle(screen):
-    screen.until(lambda: not screen.session.jobs and screen.keeper.status == "saved", SECONDS)
+    screen.until(lambda: not screen.session.jobs and screen.autosaver.status == "saved", SECONDS)
 
 
 class Gate:
@@ -90,7 +90,7 @@ def test_labels_imported_for_the_scan_that_is_shown_come_back_in_sight(screen):
 
 
 def test_nothing_is_imported_over_labels_that_are_not_saved(screen, monkeypatch):
-    monkeypatch.setattr(label_keeper, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(autosaver, "RETRY_SECONDS", 0.1)
     with monkeypatch.context() as disk:
         broken(disk, screen)
         stroke(screen, (2, 30, 30))
@@ -108,7 +108,7 @@ def test_slices_done_along_one_plane_are_not_done_along_another(screen, monkeypa
         if not ask:  # Broken before the stroke: afterwards it may be saved at any time.
             broken(disk, screen)
         stroke(screen, (12, 40, 40))
-        screen.keeper.mark([12])
+        screen.autosaver.mark([12])
         if ask:  # What waits to be saved is saved first, so that it counts.
             assert not screen.work.set_plane("coronal")
             assert screen.session.project.done(ANN) == (12,)
@@ -116,7 +116,7 @@ def test_slices_done_along_one_plane_are_not_done_along_another(screen, monkeypa
         else:
             assert screen.work.set_plane("coronal")
     if not ask:
-        screen.keeper._retry_at = 0.0
+        screen.autosaver._retry_at = 0.0
         settle(screen)
         assert screen.session.project.done(ANN) == ()
     assert screen.saved().any()
@@ -129,10 +129,10 @@ def test_a_mark_beyond_the_slices_of_the_next_plane_is_dropped(screen, monkeypat
     with monkeypatch.context() as disk:
         broken(disk, screen)
         stroke(screen, (3, 90, 30))
-        screen.keeper.mark([90])
+        screen.autosaver.mark([90])
         assert screen.work.set_plane("axial")
-        assert not screen.keeper.done.any()
-    screen.keeper._retry_at = 0.0
+        assert not screen.autosaver.done.any()
+    screen.autosaver._retry_at = 0.0
     settle(screen)
     assert project.done(ANN) == ()
 
@@ -153,7 +153,7 @@ def test_strokes_drawn_while_a_structure_is_removed_stay_and_it_does_not_return(
     stroke(screen, (5, 50, 50))
     expected = np.where(screen.layer.data == 2, 0, screen.layer.data)
     screen.show(BOB)
-    assert screen.keeper.status == "saving"
+    assert screen.autosaver.status == "saving"
     # A scan that is being loaded is read again, and nobody else writes labels meanwhile.
     loading = Gate(monkeypatch, project, "labels")
     screen.session.select(ANN)
@@ -178,7 +178,7 @@ def test_strokes_drawn_while_a_structure_is_removed_stay_and_it_does_not_return(
 def test_no_scan_is_removed_whose_labels_are_not_saved(screen, monkeypatch):
     broken(monkeypatch, screen)
     stroke(screen, (2, 30, 30))
-    screen.until(lambda: screen.keeper.status == "failed")
+    screen.until(lambda: screen.autosaver.status == "failed")
     screen.work.remove([ANN])
     assert "no scan is removed" in screen.problems[-1]
     assert screen.session.project.names == NAMES
@@ -195,10 +195,10 @@ def test_labels_of_a_scan_that_is_gone_from_the_project_are_put_elsewhere(
         stroke(screen, (2, 30, 30))
         expected = screen.layer.data.copy()
         screen.show(BOB)
-        assert screen.keeper.status == "failed"
+        assert screen.autosaver.status == "failed"
     screen.session.project.remove_scan(ANN)  # As a script may do.
-    screen.keeper._retry_at = 0.0
-    screen.until(lambda: screen.keeper.status == "saved")
+    screen.autosaver._retry_at = 0.0
+    screen.until(lambda: screen.autosaver.status == "saved")
     (file,) = (tmp_path / "rescued").iterdir()
     assert str(file) in screen.problems[-1]
     screen.session.project.import_labels(BOB, file, "none")
@@ -227,7 +227,7 @@ def test_a_saving_that_fails_for_whatever_reason_does_not_say_that_it_worked(scr
 
     monkeypatch.setattr(screen.session.project, "save_labels", wrong)
     stroke(screen, (2, 30, 30))
-    screen.until(lambda: screen.keeper.status == "failed")
+    screen.until(lambda: screen.autosaver.status == "failed")
     assert "KeyError" in screen.problems[-1]
     assert "your work is saved" not in screen.problems[-1]
     monkeypatch.undo()

@@ -5,7 +5,7 @@ import pytest
 from napari.layers import Labels
 
 from napari_sslseg.gui.inspect.acceptance import accept_region, accept_slice, next_slice
-from napari_sslseg.gui.viewer.prediction_layers import compared
+from napari_sslseg.gui.viewer.prediction_layers import label_differences
 
 
 @pytest.fixture
@@ -70,4 +70,4 @@ def test_the_next_slice_is_the_least_sure_that_is_not_done():
 
 def test_maps_tell_missed_from_too_much():
     truth, predicted = np.array([[0, 1, 1, 2]]), np.array([[1, 0, 1, 1]])
-    assert compared(truth, predicted).tolist() == [[2, 1, 0, 3]]
+    assert label_differences(truth, predicted).tolist() == [[2, 1, 0, 3]]

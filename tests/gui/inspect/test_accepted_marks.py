@@ -53,10 +53,10 @@ class Desk:
 
     def saved(self):
         def look():
-            self.scene.keeper.tick()
-            return self.scene.keeper.status == "saved"
+            self.scene.autosaver.tick()
+            return self.scene.autosaver.status == "saved"
 
-        assert self.scene.keeper.flush()
+        assert self.scene.autosaver.flush()
         until(self.session, look)
 
     def show(self, name):

@@ -23,7 +23,7 @@ class Heard:
     def __init__(self, events):
         self.lists, self.outcomes, self.statuses = [], [], []
         self.job = Job("pretrain", "Pretraining", events)
-        self.job.told.connect(self.lists.append)
+        self.job.new_events.connect(self.lists.append)
         self.job.ended.connect(self.outcomes.append)
         self.job.changed.connect(lambda: self.statuses.append(self.job.status))
 
@@ -46,7 +46,7 @@ class Heard:
 
 
 def test_mere_progress_is_told_seldom_and_nothing_of_it_is_lost(monkeypatch):
-    monkeypatch.setattr(jobs, "QUIET", 0.3)
+    monkeypatch.setattr(jobs, "PROGRESS_SECONDS", 0.3)
     steps = [step(number) for number in range(1, 41)]
     end = threading.Event()
 
@@ -65,7 +65,7 @@ def test_mere_progress_is_told_seldom_and_nothing_of_it_is_lost(monkeypatch):
 
 
 def test_words_and_pictures_are_told_at_once(monkeypatch):
-    monkeypatch.setattr(jobs, "QUIET", 1000.0)
+    monkeypatch.setattr(jobs, "PROGRESS_SECONDS", 1000.0)
     go_on = threading.Event()
     picture = Preview(step=1, picture="picture")
 
@@ -102,8 +102,8 @@ def test_of_several_pictures_the_last_alone_is_told():
         (DataError("No scan is there; add one."), "No scan is there; add one."),
         (MemoryError(), "Out of memory"),
         (OSError(28, "No space left on device", "a.nii"), "a.nii: No space left on device"),
-        (RuntimeError("inside"), "Something went wrong that should not have (RuntimeError)"),
-        (SystemExit(3), "Something went wrong that should not have (SystemExit)"),
+        (RuntimeError("inside"), "Unexpected error (RuntimeError)"),
+        (SystemExit(3), "Unexpected error (SystemExit)"),
     ],
 )
 def test_every_end_is_heard_with_one_sentence(error, words):

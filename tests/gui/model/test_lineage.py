@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from napari_sslseg import core
+from napari_sslseg.core.common.events import Step
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.runs.lineage import patient_key, seen_by
 from napari_sslseg.gui.inspect.score_rows import score_sheet
-from napari_sslseg.gui.model.run_words import scan_uses
+from napari_sslseg.gui.model.run_descriptions import scan_uses
+from napari_sslseg.gui.model.run_lines import run_lines
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.train.training_choice import TrainingChoice, finetune_settings
 
@@ -91,7 +93,7 @@ def test_patients_of_the_pretraining_before_are_told_apart(session):
     assert patient_key("p2") in seen.unlabelled
     assert patient_key("p2") not in seen.learnt
     assert scan_uses(project, run) == {
-        "p0": "learnt from", "p1": "learnt from", "p2": "without labels", "p3": "not seen",
+        "p0": "training", "p1": "training", "p2": "without labels", "p3": "unseen",
     }  # fmt: skip
     session.predictions.make([RUN], project.names)
     wait(session)
@@ -115,7 +117,7 @@ def test_a_scan_is_known_by_its_values_whatever_it_is_called(session, tmp_path):
     (place / "p0.nii.gz").rename(place / "other.nii.gz")
     project.add_scans(place / "other.nii.gz")
     assert project.entry("other").subject != "p0"
-    assert scan_uses(project, run)["other"] == "learnt from"
+    assert scan_uses(project, run)["other"] == "training"
     # And another scan of a patient that was learnt from is not new to it.
     write_scan(place / "p1 later.nii.gz", 9)
     project.add_scans(place / "p1 later.nii.gz")
@@ -130,13 +132,13 @@ def test_a_prediction_is_not_taken_for_that_of_another_scan_of_the_name(session,
     predictions.make([RUN], ["p3"])
     wait(session)
     first = predictions.get(RUN, "p3")
-    assert predictions.fresh(RUN, "p3")
+    assert predictions.is_up_to_date(RUN, "p3")
     project.remove_scan("p3")
     assert predictions.get(RUN, "p3") is None
     write_scan(tmp_path / "one" / "p3.nii.gz", 11)
     project.add_scans(tmp_path / "one" / "p3.nii.gz")
     assert predictions.get(RUN, "p3") is None
-    assert not predictions.fresh(RUN, "p3")
+    assert not predictions.is_up_to_date(RUN, "p3")
     predictions.make([RUN], ["p3"])
     wait(session)
     assert predictions.get(RUN, "p3") is not first
@@ -155,31 +157,62 @@ def test_what_is_predicted_for_another_project_arrives_in_none(session, tmp_path
     assert session.predictions.make([RUN], ["p0"]) is not None
 
 
-def test_a_training_does_not_go_on_with_a_patient_who_is_held_out_by_now(session):
+def test_a_run_with_a_patient_who_is_held_out_now_is_not_resumed(session):
     project = session.project
     steps = []
 
-    def told(job, events):
-        new = [event for event in events if isinstance(event, core.events.Step)]
+    def stop_at_first_step(job, events):
+        new = [event for event in events if isinstance(event, Step)]
         steps.extend(new)
         if new:
             job.stop()
 
-    session.told.connect(told)
+    session.job_events.connect(stop_at_first_step)
     settings = finetune_settings(project, TrainingChoice(steps=500, batch_size=2, network="tiny"))
     session.finetune("scratch", settings, validation_share=0, device="cpu")
     wait(session)
     session.set_role("p1", "test")
-    session.go_on(RUN)
+    session.resume(RUN)
     wait(session)
     assert len(session.problems) == 1
-    assert "finetune-001 learns from p1, whose patient is held out by now" in session.problems[0]
+    assert "finetune-001" in session.problems[0]
+    assert "p1" in session.problems[0]
     session.set_role("p1", "train")
     count = len(steps)
-    session.go_on(RUN)
+    session.resume(RUN)
     wait(session)
     assert len(steps) > count
     assert len(session.problems) == 1
+
+
+def test_the_kind_of_a_run_comes_from_its_record(session):
+    """The name of its folder means nothing: users rename folders and copy them."""
+    project = session.project
+    started = []
+
+    def stop_at_first_step(job, events):
+        started.append((job.kind, job.folder.name))
+        if any(isinstance(event, Step) for event in events):
+            job.stop()
+
+    session.job_events.connect(stop_at_first_step)
+    settings = finetune_settings(project, TrainingChoice(steps=500, batch_size=2, network="tiny"))
+    session.finetune("scratch", settings, validation_share=0, device="cpu")
+    wait(session)
+    runs = project.folder / "runs"
+    for name in ("liver, first try", "pretrain-liver"):
+        (runs / RUN).rename(runs / name)
+        session.look_for_runs()
+        wait(session)
+        assert run_lines(session.runs, "pretrain") == []
+        (line,) = run_lines(session.runs, "finetune")
+        assert (line.name, line.resumable) == (name, True)
+        started.clear()
+        session.resume(name)
+        wait(session)
+        assert session.problems == []
+        assert set(started) == {("finetune", name)}
+        (runs / name).rename(runs / RUN)
 
 
 def test_a_record_is_read_once_for_a_table_and_its_sentence(session, monkeypatch):

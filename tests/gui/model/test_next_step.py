@@ -109,7 +109,7 @@ def test_from_nothing_to_the_first_training(tmp_path, trained):
     session.project.add_class("liver")
     assert session.next_step() == words.SECOND
     session.mark_done(second, [2, 4])
-    assert session.next_step() == "Train in step 4 on the 3 slices of 2 patients that are done."
+    assert session.next_step() == words.TRAIN.format(slices="3 slices", patients="2 patients")
     session.close()
     assert session.next_step() == words.PROJECT
 
@@ -136,7 +136,7 @@ def test_done_slices_of_patients_held_out_are_not_to_train_on(session):
 def test_scans_with_problems_are_told(session):
     names = session.project.names
     session.scan_problems = {names[2]: f"{names[2]} is missing."}
-    assert session.next_step() == f"{words.INSPECT} (1 scan cannot be used now; see in step 1.)"
+    assert session.next_step() == words.INSPECT + words.UNUSABLE.format(count="1 scan")
     session.scan_problems = dict.fromkeys(names, "missing")
     assert session.next_step() == words.UNREADABLE
 
@@ -205,7 +205,7 @@ def test_while_a_training_runs_waits_and_stops(session, kind, step):
         yield Done(None, stopped=True)
 
     job = session.run(kind, kind, events)
-    assert "runs" in session.next_step()
+    assert "is running" in session.next_step()
     job.pause()
     pump_until(session, lambda: job.status == "paused")
     assert f"press Resume in step {step}" in session.next_step()

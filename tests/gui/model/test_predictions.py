@@ -19,8 +19,8 @@ from napari_sslseg.gui.inspect.export_job import export, targets
 from napari_sslseg.gui.inspect.report_job import report
 from napari_sslseg.gui.inspect.score_rows import score_sheet
 from napari_sslseg.gui.model.jobs import Job
+from napari_sslseg.gui.model.run_descriptions import USE_WORDS, scan_uses, usable_runs
 from napari_sslseg.gui.model.run_lines import run_lines
-from napari_sslseg.gui.model.run_words import USE_WORDS, scan_uses, usable_runs
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.train import training_choice
 from napari_sslseg.gui.train.training_choice import TrainingChoice, finetune_settings, refusal
@@ -88,13 +88,13 @@ def test_memory_is_bounded_and_scores_outlive_it(session):
     kept = [name for name in names if predictions.get(RUN, name) is not None]
     assert kept == list(names[-2:])
     assert [row.scan for row in score_sheet(predictions, RUN).rows] != []
-    assert all(predictions.figures(RUN, name) is not None for name in names)
+    assert all(predictions.scores(RUN, name) is not None for name in names)
     uses = scan_uses(session.project, core.Run.open(session.project.folder / "runs" / RUN))
-    assert sorted(uses.values()) == ["kept out", "learnt from", "learnt from", "not seen"]
-    assert uses[names[3]] == "not seen"
+    assert sorted(uses.values()) == ["training", "training", "unseen", "validation"]
+    assert uses[names[3]] == "unseen"
     rows = score_sheet(predictions, RUN).rows
-    assert rows[0].use == "kept out"
-    assert rows[-1].use == "learnt from"
+    assert rows[0].use == "validation"
+    assert rows[-1].use == "training"
     assert not any(row.stale for row in rows)
     assert "not learnt from" in score_sheet(predictions, RUN).verdict
     # Labels that are changed make scores stale; those that are in memory are scored anew.
@@ -137,15 +137,15 @@ def test_runs_are_told_apart_by_how_they_ended(session):
     assert [run.name for run in usable_runs(project.runs(), "finetune")] == [RUN]
     assert usable_runs(project.runs(), "pretrain") == []
     (line,) = run_lines(project.runs(), "finetune")
-    assert not line.open_end
+    assert not line.resumable
     assert f"{RUN}, finished" in line.text
     record = project.folder / "runs" / RUN / "run.json"
     record.write_text(record.read_text().replace('"finished"', '"stopped"', 1))
     (line,) = run_lines(project.runs(), "finetune")
-    assert line.open_end
+    assert line.resumable
     assert ", stopped, " in line.text
     (line,) = run_lines(project.runs(), "finetune", active=RUN)
-    assert not line.open_end
+    assert not line.resumable
 
 
 def test_what_cannot_begin_is_refused_in_a_sentence(session, tmp_path, monkeypatch):
@@ -195,7 +195,7 @@ def test_the_picture_of_a_training_fills_its_slice_alone(session):
     def show(index, value, scan=session.current):
         labels, doubt = np.full((48, 48), value), np.zeros((48, 48), np.float32)
         picture = SlicePrediction(scan, "axial", index, labels, doubt)
-        session.told.emit(training, [Preview(1, picture)])
+        session.job_events.emit(training, [Preview(1, picture)])
 
     show(4, 1)
     layer = live.layer
@@ -275,7 +275,7 @@ def test_a_report_is_one_page_without_links(session, tmp_path):
     for row in sheet.rows:
         assert f"<td>{row.scan}</td><td>{html.escape(row.structure)}</td>" in text
         assert f'<td class="use">{USE_WORDS[row.use]}</td>' in text
-        assert row.use in ("kept out", "learnt from")
+        assert row.use in ("validation", "training")
         cells = rf"<td>{row.scan}</td>.*<td>{row.accepted.count} of {row.slices}</td></tr>"
         assert re.search(cells, text)
     assert {row.accepted.count for row in sheet.rows} == {0, 1}

@@ -132,7 +132,7 @@ def test_either_file_of_a_pair_opens_it(tmp_path):
 def test_a_series_in_time_gives_a_layer_per_volume_up_to_a_limit(tmp_path):
     data = np.random.default_rng(0).normal(100, 10, (5, 6, 7, MAX_FRAMES + 3))
     nib.save(nib.Nifti1Image(data.astype(np.float32), np.eye(4)), tmp_path / "t.nii")
-    with pytest.warns(ScanWarning, match=f"holds {MAX_FRAMES + 3} volumes"):
+    with pytest.warns(ScanWarning, match=f"{MAX_FRAMES + 3} volumes"):
         layers = read(str(tmp_path / "t.nii"))
     assert len(layers) == MAX_FRAMES
     np.testing.assert_allclose(layers[4][0][::-1, ::-1, ::-1].T, data[..., 4], rtol=1e-6)

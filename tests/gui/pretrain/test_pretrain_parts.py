@@ -23,10 +23,9 @@ from napari_sslseg.core.settings.pretext.context import ContextRestoration
 from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
 from napari_sslseg.core.settings.training import default_training
 from napari_sslseg.gui.model import jobs
-from napari_sslseg.gui.model.latest import Latest
-from napari_sslseg.gui.model.run_lines import run_lines, time_like
+from napari_sslseg.gui.model.latest_request import LatestRequestWorker
+from napari_sslseg.gui.model.run_lines import expected_step_seconds, run_lines
 from napari_sslseg.gui.model.session import Session
-from napari_sslseg.gui.model.words import short
 from napari_sslseg.gui.pretrain.methods import pretrain_methods
 from napari_sslseg.gui.pretrain.plan import PretrainPlan
 from napari_sslseg.gui.pretrain.preview_maker import PreviewMaker, PreviewRequest, pixel_size
@@ -36,6 +35,7 @@ from napari_sslseg.gui.pretrain.training_data import (
     training_data_of,
     training_sample_size,
 )
+from napari_sslseg.gui.text import format_number
 from napari_sslseg.gui.widgets.curves import Curve
 from napari_sslseg.gui.widgets.eta import Eta, duration, time_range
 from small_scans import write_small_scans
@@ -64,7 +64,7 @@ def test_the_latest_request_is_always_answered_and_waiting_ones_are_not_worked_o
         done.append(number)
         return number * 2
 
-    latest = Latest(work)
+    latest = LatestRequestWorker(work)
     for number in range(50):
         latest.ask(number)
         if number == 0:
@@ -75,7 +75,9 @@ def test_the_latest_request_is_always_answered_and_waiting_ones_are_not_worked_o
     wait_for(lambda: len(done) == 2)
     wait_for(lambda: latest._answers)
     assert done == [0, 49]
-    wait_for(lambda: (latest.take() or latest).__class__ is not Latest or not latest.busy)
+    wait_for(
+        lambda: (latest.take() or latest).__class__ is not LatestRequestWorker or not latest.busy
+    )
     latest.ask(7)
     wait_for(lambda: latest._answers)
     assert latest.take().result == 14
@@ -88,7 +90,7 @@ def test_a_request_that_fails_is_answered_by_a_sentence_and_the_next_one_works()
             raise {1: ConfigError("No."), 2: RuntimeError("odd")}[number]
         return "fine"
 
-    latest, said = Latest(work), []
+    latest, said = LatestRequestWorker(work), []
     for number in (1, 2, 0):
         latest.ask(number)
         wait_for(lambda: latest._answers)
@@ -105,22 +107,22 @@ def test_a_request_that_fails_is_answered_by_a_sentence_and_the_next_one_works()
 def test_no_time_is_promised_before_the_speed_is_known():
     now = [0.0]
     eta = Eta(lambda: now[0])
-    assert eta.left is None
+    assert eta.remaining is None
     for step in range(1, 4):
         now[0] += 0.1
-        eta.tell(step, 100)
-    assert eta.left is None  # Too few seconds.
+        eta.update(step, 100)
+    assert eta.remaining is None  # Too few seconds.
     for step in range(4, 21):
         now[0] += 0.1
-        eta.tell(step, 100)
-    assert eta.left == pytest.approx(8)
+        eta.update(step, 100)
+    assert eta.remaining == pytest.approx(8)
     now[0] += 1000  # A pause says nothing of the speed.
-    eta.hold()
-    assert eta.left is None
+    eta.reset()
+    assert eta.remaining is None
     for step in range(21, 41):
         now[0] += 0.2
-        eta.tell(step, 100)
-    assert eta.left == pytest.approx(12)
+        eta.update(step, 100)
+    assert eta.remaining == pytest.approx(12)
 
 
 def test_times_in_words():
@@ -156,7 +158,7 @@ def test_a_logarithmic_curve_leaves_out_what_it_cannot_show():
         curve.add(step, value)
     assert curve.points()[0].tolist() == [0, 1, 2, 5]
     assert curve.points(positive=True)[1].tolist() == [3, 2]
-    assert [short(v) for v in (0.01234, 8046.2, 3.5)] == ["0.0123", "8,046", "3.5"]
+    assert [format_number(v) for v in (0.01234, 8046.2, 3.5)] == ["0.0123", "8,046", "3.5"]
 
 
 # Pictures
@@ -394,7 +396,7 @@ def session(tmp_path):
 
 
 def test_a_preset_of_two_stages_is_stopped_and_gone_on_with(session, monkeypatch):
-    monkeypatch.setattr(jobs, "QUIET", 0.0)  # To hear of the second step at once.
+    monkeypatch.setattr(jobs, "PROGRESS_SECONDS", 0.0)  # To hear of the second step at once.
     method = next(m for m in pretrain_methods() if m.key == "umapathy-2022-contrastive")
     training = {"batch_size": 4, "checkpoint_seconds": 0.01, "checkpoint_share": 1.0}
     plan = PretrainPlan(method, steps=6, network="tiny", training=training)
@@ -408,24 +410,24 @@ def test_a_preset_of_two_stages_is_stopped_and_gone_on_with(session, monkeypatch
         if len(steps) == 2:
             job.stop()
 
-    session.told.connect(told)
+    session.job_events.connect(told)
     session.pretrain_preset(plan.preset("axial"), device="cpu")
     wait_for(lambda: not session.jobs, pump=session.pump)
     (line,) = run_lines(session.project.runs(), "pretrain")
     assert line.name == "pretrain-001"
-    assert line.open_end
+    assert line.resumable
     assert "first stage" in line.text
-    session.go_on("pretrain-001")
+    session.resume("pretrain-001")
     (line,) = run_lines(session.project.runs(), "pretrain", active="pretrain-001")
-    assert "at work" in line.text
+    assert "running" in line.text
     wait_for(lambda: not session.jobs, pump=session.pump)
     assert not session.problems
     (line,) = run_lines(session.project.runs(), "pretrain")
-    assert (line.open_end, line.usable) == (False, True)
+    assert (line.resumable, line.usable) == (False, True)
     assert line.text.startswith("pretrain-001, finished, 6 steps, loss ")
     network = plan.network_settings()
-    assert time_like(session.project, "global-contrast", network, 4) is None
-    low, high = time_like(session.project, "local-contrast", network, 4)
+    assert expected_step_seconds(session.project, "global-contrast", network, 4) is None
+    low, high = expected_step_seconds(session.project, "local-contrast", network, 4)
     assert 0 <= low <= high
 
 
@@ -434,7 +436,7 @@ def test_runs_in_words(session):
         folder = session.project.folder / "runs" / name
         folder.mkdir(parents=True)
         record = {
-            "format": 1, "kind": "pretrain", "settings": {"training": {"steps": 1000}},
+            "format": 1, "kind": name.split("-")[0], "settings": {"training": {"steps": 1000}},
             "task": {"kind": "mae"}, "status": status,
         }  # fmt: skip
         (folder / "run.json").write_text(json.dumps(record))
@@ -454,7 +456,7 @@ def test_runs_in_words(session):
         "pretrain-003, stopped, step 0 of 1,000",
         "pretrain-004, cannot be used",
     ]
-    assert [line.open_end for line in lines] == [False, True, True, False]
+    assert [line.resumable for line in lines] == [False, True, True, False]
 
 
 def test_the_machine_is_told_in_plain_words():

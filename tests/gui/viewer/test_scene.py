@@ -16,7 +16,7 @@ from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.scans.scan_actions import ScanActions
 from napari_sslseg.gui.scans.viewer_scans import ViewerScans
 from napari_sslseg.gui.viewer.live_prediction import LivePrediction
-from napari_sslseg.gui.viewer.scene import EDGES, ROLE, Scene
+from napari_sslseg.gui.viewer.scene import EDGES, ROLE, Scene, text_overlay
 from scene_project import SHAPE, until, write_project
 
 
@@ -124,7 +124,7 @@ def test_another_project_is_checked_while_the_one_before_is_yet(scene, tmp_path,
 
 
 def test_the_picture_says_which_side_is_where(scene):
-    overlay = scene.viewer.text_overlay
+    overlay = text_overlay(scene.viewer)
     assert (overlay.text, overlay.visible) == (EDGES["axial"], True)
     scene.session.project.set_plane("sagittal")
     scene.session.plane_changed.emit()

@@ -1,4 +1,4 @@
-"""Every stroke reaches the disk: keeping, copying and rescuing labels.
+"""Automatic saving: every change of the labels reaches the disk within seconds.
 
-No panel is here.
+Widgets and the napari viewer stay outside; the scene is known through a protocol.
 """

@@ -1,50 +1,63 @@
-"""Shows and tells what changed on slices that nobody looks at. Needs no Qt.
+"""Report changes on slices that are not shown. Needs no Qt.
 
-Undo of napari works wherever something was drawn, so it can take back what is on a finished slice
-out of sight, which then would go on to be learnt from.
+Undo in napari works on the whole volume. It can change a finished slice that is not shown, which
+would then be used for training with wrong labels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from napari_sslseg.gui.model.words import many
+import numpy as np
+
+from napari_sslseg.gui.autosave.protocol import LabelScene
+from napari_sslseg.gui.text import plural
 
 if TYPE_CHECKING:
-    from napari_sslseg.gui.autosave.keeper import LabelKeeper
     from napari_sslseg.gui.model.session import Session
-    from napari_sslseg.gui.viewer.scene import Scene
+
+MOST_NAMED = 8
 
 
-def tell_hidden(
-    session: "Session", scene: "Scene", keeper: "LabelKeeper", changed: Sequence[int]
+def report_hidden_changes(
+    session: "Session",
+    scene: LabelScene,
+    done: np.ndarray,
+    unmark: Callable[[Sequence[int]], None],
+    changed: Sequence[int],
 ) -> None:
-    """Go to a slice that was changed out of sight, and unmark those that were done.
+    """Unmark done slices that were changed while hidden, and show the slice if it is only one.
 
     Parameters
     ----------
-    session, scene, keeper
-        What is shown.
+    session : Session
+        Shows the note.
+    scene : LabelScene
+        Shows the slice.
+    done : ndarray of bool
+        Whether each slice along the plane is done.
+    unmark : callable
+        Marks slices as not done.
     changed : sequence of int
         Slices that undo, redo or another tool changed, along the plane.
     """
     hidden = [index for index in changed if index != scene.slice]
-    done = [index for index in hidden if keeper.done[index]]
+    done_hidden = [index for index in hidden if done[index]]
     if not hidden:
         return
-    if done:
-        keeper.mark(done, False)
+    if done_hidden:
+        unmark(done_hidden)
     if len(changed) == 1:
         scene.go_to(hidden[0])
-        what = f"Slice {hidden[0]} was changed, by undo or redo, and is shown now"
-    elif done:
-        what = f"{many(len(hidden), 'slice')} out of sight were changed, by undo, redo or a tool"
+        sentence = f"Undo or redo changed slice {hidden[0]}, which is shown now"
+        if done_hidden:
+            sentence += "; it is no longer done: mark it again when it is correct"
+    elif done_hidden:
+        numbers = ", ".join(map(str, done_hidden[:MOST_NAMED]))
+        numbers += " …" if len(done_hidden) > MOST_NAMED else ""
+        sentence = (
+            f"Undo, redo or a tool changed {plural(len(hidden), 'slice')} that are not shown; no "
+            f"longer done: {numbers}. Mark them again when they are correct"
+        )
     else:
         return
-    if done:
-        which = ", ".join(map(str, done[:8])) + (" …" if len(done) > 8 else "")
-        what += (
-            "; it is no longer done: mark it again when it is right"
-            if len(changed) == 1
-            else f"; no longer done: {which}. Mark them again when they are right"
-        )
-    session.note.emit(f"{what}.")
+    session.note.emit(f"{sentence}.")

@@ -1,4 +1,4 @@
-"""Where labels go that cannot be saved in their project: the last copy of somebody's work."""
+"""A folder outside the project for labels that cannot be saved in it."""
 
 import zlib
 from datetime import datetime
@@ -15,60 +15,66 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
 
 
-UNSAVED = "The labels are not saved:"
+UNSAVED = "The labels could not be saved:"
 FOREIGN = (
-    "Another program wrote labels of {name} while they were open here. Yours are saved; its file is"
-    " kept in labels/aside of the project, from where it can be imported."
+    "Another program changed the labels of {name} while they were open here. Yours are saved; the "
+    "other file is in labels/aside of the project, and can be imported from there."
 )
-KEPT_ASIDE = (
-    "The labels of {name} of {when} could not be saved in this project then; they are in {path}. "
-    "Import them from there, or delete that file if they are not wanted."
+RESCUED = (
+    "The labels of {name} of {when} could not be saved in this project; they are in {path}. Import "
+    "them from there, or delete that file if you do not need them."
 )
 
 
 def rescue_folder() -> Path:
-    """Folder of the user for labels whose project could not take them."""
+    """Return the folder for rescued labels in the data folder of the user."""
     from platformdirs import user_data_path
 
     return user_data_path("napari-sslseg") / "rescued labels"
 
 
-def _aside_name(project: Path, name: str) -> str:
-    # Projects in different places may have the same name.
+def _backup_name(project: Path, name: str) -> str:
+    # Projects in different folders may have the same name.
     mark = zlib.crc32(str(project.resolve()).encode())
     return f"{project.name} {name} unsaved {mark:08x}.nii.gz"
 
 
-def keep_aside(project: Path, name: str, labels: np.ndarray, like: "Volume") -> Path:
-    """Write labels that their project cannot take now to the folder of the user, over older ones.
+def write_backup(project: Path, name: str, labels: np.ndarray, like: "Volume") -> Path:
+    """Write labels to the folder for rescued labels, and replace the last backup of the scan.
 
     Raises
     ------
     SslsegError
-        If they cannot be written there either.
+        If they cannot be written.
     """
     from napari_sslseg.core.scans.labels import save_labels
 
-    path = rescue_folder() / _aside_name(project, name)
+    path = rescue_folder() / _backup_name(project, name)
     save_labels(labels, path, like=like)
     return path
 
 
-def tell_kept_aside(session: "Session") -> None:
-    """Say which labels of a project that is opened are aside, from a window that was killed."""
+def report_backups(session: "Session") -> None:
+    """Report backups of the project that is opened, left by a window that was killed."""
     project = session.project
     for name in project.names if project is not None else ():
         assert project is not None
-        path = rescue_folder() / _aside_name(project.folder, name)
+        path = rescue_folder() / _backup_name(project.folder, name)
         if path.exists():
             when = datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y-%m-%d %H:%M")
-            session.problem.emit(Problem(KEPT_ASIDE.format(name=name, when=when, path=path)))
+            session.problem.emit(Problem(RESCUED.format(name=name, when=when, path=path)))
 
 
-def rescue(
+def rescue_labels(
     session: "Session", project: Path, name: str, labels: np.ndarray, like: "Volume"
 ) -> Path | None:
-    """Write labels to the folder of the user and say where; the file, or None if that failed."""
+    """Write labels to a new file in the folder for rescued labels, and report its path.
+
+    Returns
+    -------
+    Path or None
+        The file; None if it could not be written, which is reported as well.
+    """
     from napari_sslseg.core.scans.labels import save_labels
 
     moment = datetime.now().strftime("%Y-%m-%d %H-%M-%S")
@@ -77,7 +83,7 @@ def rescue(
         save_labels(labels, path, like=like)
     except SslsegError as error:
         session.problem.emit(
-            Problem(f"The last labels of {name} could be saved nowhere and are lost: {error}")
+            Problem(f"The last labels of {name} could not be saved anywhere and are lost: {error}")
         )
         return None
     session.problem.emit(

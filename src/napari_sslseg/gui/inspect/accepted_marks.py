@@ -57,7 +57,7 @@ class AcceptedMarks:
         self._traces: dict[Key, _Trace] = {}
         session.project_changed.connect(self._left)
         session.labels_replaced.connect(self._replaced)
-        scene.keeper.changed.connect(self._look)
+        scene.autosaver.changed.connect(self._look)
 
     def note(self, index: int, run: str, before: np.ndarray) -> bool:
         """Remember that a prediction was accepted on a slice.
@@ -112,7 +112,7 @@ class AcceptedMarks:
         for index, trace in back:
             self._again(project, name, index, trace)
         changed = bool(back)
-        if self.scene.keeper.status == "saved":
+        if self.scene.autosaver.status == "saved":
             for index, runs in _accepted(project, name).items():
                 changed |= self._compare(project, name, index, tuple(runs))
         if changed:

@@ -80,17 +80,17 @@ class CorrectionButtons(QWidget):
     def go_next(self) -> None:
         """Look at the slice that the network is least sure of."""
         project = self.session.project
-        found = self.session.predictions.figures(self.layers.run, self.session.current)
+        found = self.session.predictions.scores(self.layers.run, self.session.current)
         if project is None or found is None:
             self._say(FIRST_PREDICT)
             return
         done = project.done(self.session.current)
-        index = next_slice(found.doubt, done, self.scene.slice)
+        index = next_slice(found.mean_uncertainty, done, self.scene.slice)
         if index is None:
             self._say("All slices of this scan are done; choose another scan.")
             return
         self.scene.go_to(index)
-        self._say(f"Slice {index}: on average {found.doubt[index]:.0%} unsure.")
+        self._say(f"Slice {index}: on average {found.mean_uncertainty[index]:.0%} unsure.")
 
     def accept_slice(self) -> None:
         """Take the predicted slice into the labels."""
@@ -130,9 +130,9 @@ class CorrectionButtons(QWidget):
                 self.scene.labels.undo()  # Else nobody could tell that it was predicted.
             return
         self.scene.take_labels()  # Else undo does nothing.
-        if self.scene.keeper.done[index]:
+        if self.scene.autosaver.done[index]:
             # What a network said must not pass for what a person checked, least of all in scores.
-            self.scene.keeper.mark([index], done=False)
+            self.scene.autosaver.mark([index], done=False)
             then = "The slice is not done any more; mark it again when all on it is right."
         else:
             then = "Mark the slice as done when all on it is right."
@@ -162,7 +162,7 @@ class CorrectionButtons(QWidget):
         """Mark the slice as done, once its labels are saved."""
         if self.scene.labels is not None:
             index = self.scene.slice
-            self.scene.keeper.mark([index])
+            self.scene.autosaver.mark([index])
             told = (
                 "; scores tell that a prediction was accepted on it" if self._known(index) else ""
             )

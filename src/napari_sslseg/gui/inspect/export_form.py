@@ -16,8 +16,8 @@ from napari_sslseg.core.common.events import Event, Message
 from napari_sslseg.gui.inspect.export_job import FORMATS, Events, export, targets
 from napari_sslseg.gui.inspect.report_job import report
 from napari_sslseg.gui.model.jobs import Problem
-from napari_sslseg.gui.widgets.asking import ask
-from napari_sslseg.gui.widgets.quiet import QuietComboBox
+from napari_sslseg.gui.widgets.dialogs import ask_choice
+from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
@@ -93,7 +93,7 @@ class ExportForm(QWidget):
     def _may_replace(self, there: list[Path]) -> bool:
         what = f"{there[0].name} exists" if len(there) == 1 else f"{len(there)} of the files exist"
         question = f"{what} already in {there[0].parent}. Replace?"
-        return ask(self, question, [REPLACE], name="ask-replace") == REPLACE
+        return ask_choice(self, question, [REPLACE], name="ask-replace") == REPLACE
 
     def _report(self) -> None:
         run, other = self.layers.first, self.layers.second
@@ -114,7 +114,7 @@ class ExportForm(QWidget):
         # What was drawn last must be in it.
         self.session.finish()
         job = self.session.run("export", title, events)
-        job.told.connect(self._hear)
+        job.new_events.connect(self._hear)
 
     def _hear(self, events: list[Event]) -> None:
         for event in events:
@@ -123,8 +123,8 @@ class ExportForm(QWidget):
                 self.session.note.emit(event.text)
 
 
-def _combo(name: str, accessible: str, items: dict[str, str]) -> QuietComboBox:
-    box = QuietComboBox()
+def _combo(name: str, accessible: str, items: dict[str, str]) -> NoWheelComboBox:
+    box = NoWheelComboBox()
     box.setObjectName(name)
     box.setAccessibleName(accessible)
     for key, text in items.items():

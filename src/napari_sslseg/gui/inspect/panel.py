@@ -19,10 +19,14 @@ from napari_sslseg.gui.inspect.display_switches import DisplaySwitches
 from napari_sslseg.gui.inspect.export_form import ExportForm
 from napari_sslseg.gui.inspect.score_rows import ScoreRow, score_sheet
 from napari_sslseg.gui.inspect.score_table import ScoreTable
-from napari_sslseg.gui.model.run_words import long_words, short_words, usable_runs
+from napari_sslseg.gui.model.run_descriptions import (
+    long_description,
+    short_description,
+    usable_runs,
+)
 from napari_sslseg.gui.viewer.prediction_layers import PredictionLayers
 from napari_sslseg.gui.widgets.foldable import Foldable
-from napari_sslseg.gui.widgets.quiet import QuietComboBox
+from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.jobs import Job, Outcome
@@ -103,9 +107,9 @@ class InspectPanel(QWidget):
         session.predictions.changed.connect(lambda run, scan: self._show_scores())
         session.classes_changed.connect(self._show_scores)
         session.done_changed.connect(self._score_again)
-        self.scene.keeper.changed.connect(self._labels_saved)
-        session.told.connect(self._hear)
-        session.ended.connect(self._ended)
+        self.scene.autosaver.changed.connect(self._labels_saved)
+        session.job_events.connect(self._hear)
+        session.job_ended.connect(self._ended)
         self.scene.changed.connect(self._scan_shown)
         self.correct.marks.changed.connect(self._show_scores)
         self.table.chosen.connect(self._look_at)
@@ -135,8 +139,8 @@ class InspectPanel(QWidget):
         self.other.addItem("nothing", "")
         for run in runs:
             for box in (self.run, self.other):
-                box.addItem(short_words(run), run.name)
-                box.setItemData(box.count() - 1, long_words(run), 3)  # Its tooltip.
+                box.addItem(short_description(run), run.name)
+                box.setItemData(box.count() - 1, long_description(run), 3)  # Its tooltip.
         new = [run.name for run in runs if run.name not in known and known]
         looking = self.isVisible() and self.layers.predicted() is not None
         if new and looking:
@@ -242,10 +246,10 @@ class InspectPanel(QWidget):
     def _labels_saved(self) -> None:
         """Score the scan again that was drawn on, once that is on the disk."""
         scan, predictions = self.session.current, self.session.predictions
-        if self.scene.keeper.status != "saved" or not scan:
+        if self.scene.autosaver.status != "saved" or not scan:
             return
-        scored = [run for run in self._runs() if predictions.figures(run, scan) is not None]
-        if any(not predictions.fresh(run, scan) for run in scored):
+        scored = [run for run in self._runs() if predictions.scores(run, scan) is not None]
+        if any(not predictions.is_up_to_date(run, scan) for run in scored):
             self._score_again(scan)
             self._show_scores()
 
@@ -268,15 +272,15 @@ class InspectPanel(QWidget):
         dropped = [
             run
             for run in self._runs()
-            if predictions.get(run, scan) is None and predictions.figures(run, scan) is not None
+            if predictions.get(run, scan) is None and predictions.scores(run, scan) is not None
         ]
         if dropped and self.job is None:
             predictions.make(dropped, [scan])
         self._offer()
 
 
-def _run_combo(name: str, accessible: str) -> QuietComboBox:
-    box = QuietComboBox()
+def _run_combo(name: str, accessible: str) -> NoWheelComboBox:
+    box = NoWheelComboBox()
     box.setObjectName(name)
     box.setAccessibleName(accessible)
     return box

@@ -16,7 +16,7 @@ from napari_sslseg.gui.inspect.score_rows import (
     verdict,
 )
 from napari_sslseg.gui.model.predictions import open_run, predict_scan, run_folder
-from napari_sslseg.gui.model.run_words import USE_HINTS, USE_WORDS, long_words
+from napari_sslseg.gui.model.run_descriptions import USE_HINTS, USE_WORDS, long_description
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.project import Project
@@ -66,7 +66,7 @@ def report(session: "Session", run: str, path: Path, other: str = "") -> Events 
         about = [
             RunReport(
                 of,
-                long_words(summarise(folder / of, folder)),
+                long_description(summarise(folder / of, folder)),
                 verdict(project.class_names, page.scored[of]),
             )
             for of in runs

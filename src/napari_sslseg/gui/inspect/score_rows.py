@@ -9,15 +9,15 @@ from napari_sslseg.core.results.evaluate import summarize
 from napari_sslseg.core.results.scores import VolumeScores
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.gui.model.predictions import run_folder
-from napari_sslseg.gui.model.run_words import Use, scan_uses
-from napari_sslseg.gui.model.words import many
+from napari_sslseg.gui.model.run_descriptions import Use, scan_uses
+from napari_sslseg.gui.text import plural
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.project import Project
     from napari_sslseg.core.results.slice_scores import SliceScores
     from napari_sslseg.gui.model.predictions import Predictions
 
-ORDER: tuple[Use, ...] = ("not seen", "without labels", "kept out", "same patient", "learnt from")
+ORDER: tuple[Use, ...] = ("unseen", "without labels", "validation", "same patient", "training")
 HONEST = ORDER[:3]
 """What tells how a run does on patients whose labels it did not learn from."""
 
@@ -107,7 +107,7 @@ def uses_of(project: "Project", run: str) -> dict[str, Use]:
     try:
         return scan_uses(project, Run.open(run_folder(project, run)))
     except CheckpointError:
-        return dict.fromkeys(project.names, "learnt from")
+        return dict.fromkeys(project.names, "training")
 
 
 def accepted_among(project: "Project", scan: str, slices: Iterable[int], run: str) -> Accepted:
@@ -120,7 +120,7 @@ def accepted_among(project: "Project", scan: str, slices: Iterable[int], run: st
 
 def score_sheet(predictions: "Predictions", first: str, second: str = "") -> ScoreSheet:
     """Scores of all scans that were scored; records of runs are read once for it."""
-    project = predictions.session.project
+    project = predictions.project
     if project is None or not first:
         return ScoreSheet([], "")
     mine = _scored(predictions, project, first)
@@ -133,7 +133,7 @@ def score_sheet(predictions: "Predictions", first: str, second: str = "") -> Sco
 def _scored(predictions: "Predictions", project: "Project", run: str) -> list[Scored]:
     found = []
     for scan in project.names:
-        figures = predictions.figures(run, scan)
+        figures = predictions.scores(run, scan)
         if figures is not None and figures.scores is not None:
             found.append((scan, figures.scores))
     uses = uses_of(project, run) if found else {}
@@ -144,7 +144,7 @@ def _scored(predictions: "Predictions", project: "Project", run: str) -> list[Sc
                 uses[scan],
                 scores,
                 accepted_among(project, scan, scores.slices, run),
-                not predictions.fresh(run, scan),
+                not predictions.is_up_to_date(run, scan),
             )
             for scan, scores in found
         ),
@@ -198,14 +198,16 @@ def verdict(names: Mapping[int, str], scored: Sequence[Scored]) -> str:
         )
     volumes = [item.scores.volume for item in honest]
     slices = sum(len(item.scores.slices) for item in honest)
-    sentence = f"{_means(names, volumes)} ({many(slices, 'slice')} of {_patients(volumes)})."
+    sentence = f"{_means(names, volumes)} ({plural(slices, 'slice')} of {_patients(volumes)})."
     sentence += accepted_words([item.accepted for item in honest], slices)
     unlabelled = sum(item.use == "without labels" for item in honest)
     if unlabelled:
-        sentence += f" The network saw {many(unlabelled, 'scan')} of these before, without labels."
+        sentence += (
+            f" The network saw {plural(unlabelled, 'scan')} of these before, without labels."
+        )
     stale = sum(item.stale for item in honest)
     if stale:
-        sentence += f" Labels of {many(stale, 'scan')} were changed since (*)."
+        sentence += f" Labels of {plural(stale, 'scan')} were changed since (*)."
     return sentence
 
 
@@ -220,12 +222,12 @@ def accepted_words(accepted: Iterable[Accepted], slices: int) -> str:
     else:
         which = f"a prediction was accepted, {own} of this run"
     good = "are" if own else "may be"
-    return f" On {count} of these {many(slices, 'slice')} {which}, so the scores {good} too good."
+    return f" On {count} of these {plural(slices, 'slice')} {which}, so the scores {good} too good."
 
 
 def slices_words(slices: int, accepted: Accepted) -> str:
     """How many slices were scored, and how many of them are no independent truth."""
-    words = many(slices, "slice")
+    words = plural(slices, "slice")
     return f"{words}, {accepted.count} accepted from a prediction" if accepted.count else words
 
 
@@ -240,4 +242,4 @@ def _means(names: Mapping[int, str], volumes: list[VolumeScores]) -> str:
 
 def _patients(volumes: list[VolumeScores]) -> str:
     count = len({volume.subject for volume in volumes})
-    return many(count, "patient") + (", a rough guide" if count < 3 else "")
+    return plural(count, "patient") + (", a rough guide" if count < 3 else "")

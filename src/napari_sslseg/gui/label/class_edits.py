@@ -62,7 +62,7 @@ def remove_class(
     erase : bool
         Whether that was asked already.
     """
-    project, keeper = session.project, scene.keeper
+    project, keeper = session.project, scene.autosaver
     if project is None or session.is_writing() or not keeper.flush():
         return None
     keeper.held += 1  # What is erased in a file must not be written again.

@@ -23,8 +23,8 @@ from napari_sslseg.gui.label.class_edits import (
     remove_class,
     rename_class,
 )
-from napari_sslseg.gui.model.words import many
-from napari_sslseg.gui.widgets.asking import ask
+from napari_sslseg.gui.text import plural
+from napari_sslseg.gui.widgets.dialogs import ask_choice
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.project import Project
@@ -206,9 +206,9 @@ class ClassList(QWidget):
         done = {} if project is None else done_slices(project)
         if done:
             count = sum(map(len, done.values()))
-            answer = ask(
+            answer = ask_choice(
                 self,
-                f"{many(count, 'slice')} {'is' if count == 1 else 'are'} done without the new "
+                f"{plural(count, 'slice')} {'is' if count == 1 else 'are'} done without the new "
                 "structure. Where it is on them, it would be learnt as background.",
                 [ADD_UNMARK, ADD_KEEP],
                 more="Labels stay in any case. Keep the marks only if the new structure is on none "
@@ -255,11 +255,14 @@ class ClassList(QWidget):
         if value is None or project is None:
             return
         name = project.class_names[value]
-        if ask(self, f"Remove the structure {name}?", [REMOVE], name="ask-structure") == REMOVE:
+        if (
+            ask_choice(self, f"Remove the structure {name}?", [REMOVE], name="ask-structure")
+            == REMOVE
+        ):
             remove_class(self.session, self.scene, value, self._ask_erase)
 
     def _ask_erase(self, why: str) -> bool:
-        answer = ask(
+        answer = ask_choice(
             self,
             f"{why}\n\nErase it there?",
             [ERASE],

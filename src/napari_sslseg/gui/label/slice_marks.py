@@ -32,7 +32,7 @@ class SliceMarks:
     changed = Signal()
 
     def __init__(self, session: "Session", scene: "Scene") -> None:
-        self.session, self.scene, self.keeper = session, scene, scene.keeper
+        self.session, self.scene, self.keeper = session, scene, scene.autosaver
         for signal in (self.keeper.changed, scene.changed, session.plane_changed):
             signal.connect(self._tell)
         session.done_changed.connect(self._tell)

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
 from napari_sslseg.gui.label.keys import DONE as DONE_KEY, NEXT_OPEN, NEXT_PAINTED
 from napari_sslseg.gui.label.slice_marks import DONE, EMPTY, PAINTED, SliceMarks
 from napari_sslseg.gui.label.slice_strip import COLOURS, SliceStrip
-from napari_sslseg.gui.widgets.asking import ask
+from napari_sslseg.gui.widgets.dialogs import ask_choice
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
@@ -140,7 +140,7 @@ class LabelSlices(QWidget):
     def _mark_painted(self) -> None:
         count = int(np.count_nonzero(self.marks.states == PAINTED))
         which = "1 painted slice" if count == 1 else f"all {count} painted slices"
-        answer = ask(
+        answer = ask_choice(
             self,
             f"Mark {which} of this scan as done?",
             [f"Mark {count} as done"],

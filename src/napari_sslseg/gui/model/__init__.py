@@ -1,4 +1,4 @@
-"""What the window knows, without Qt: the session, its jobs, runs and predictions.
+"""The state of the window, without Qt: session, background jobs, runs and predictions.
 
-Every panel reads it, and no panel is imported here.
+Panels read it and call it; no panel and no napari viewer is imported here.
 """

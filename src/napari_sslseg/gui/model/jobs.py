@@ -1,7 +1,7 @@
-"""Core jobs on threads of their own, whose events are heard where somebody pumps.
+"""Background jobs: generators of core events, each in a thread of its own.
 
-Needs no Qt: a window pumps by a timer, a test by a loop. Whatever happens in the thread comes out
-as an :class:`Outcome`; nothing is lost in it.
+Needs no Qt. Events are delivered when :meth:`Job.pump` is called: by a timer in the window, by a
+loop in a test. Every job ends with an :class:`Outcome`, whatever happens in its thread.
 """
 
 import os
@@ -33,27 +33,34 @@ from napari_sslseg.core.common.events import (
 JobStatus = Literal["running", "paused", "stopping", "done", "stopped", "failed"]
 
 NICE, LOWEST = 10, 19
-"""How much a job lowers its priority, and how far down it may go, as Linux counts it."""
+"""By how much a job raises its niceness on Linux, and the highest niceness."""
 
-QUIET = 1.0
-"""Seconds between two words of mere progress."""
+PROGRESS_SECONDS = 1.0
+"""Least time between two deliveries that contain nothing but progress."""
 
-MEMORY = "Out of memory; take fewer or smaller scans, a smaller batch, or a smaller network."
-UNKNOWN = "Something went wrong that should not have ({kind}); what was saved before is safe."
+OUT_OF_MEMORY = "Out of memory; use fewer or smaller scans, a smaller batch, or a smaller network."
+UNEXPECTED = "Unexpected error ({kind}); everything saved before it is safe."
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that there is too little memory; loads no PyTorch to find out."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out. Does not import PyTorch to find out."""
     if isinstance(error, MemoryError) or "torch" not in sys.modules:
         return isinstance(error, MemoryError)
-    from napari_sslseg.core.common.compute.memory import is_out_of_memory
+    from napari_sslseg.core.common.compute import memory
 
-    return is_out_of_memory(error)
+    return memory.is_out_of_memory(error)
+
+
+def unexpected(error: BaseException) -> str:
+    """Return a sentence for an error that is not one of ours."""
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    return UNEXPECTED.format(kind=type(error).__name__)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What went wrong: one sentence for everybody, and details for whoever mends it."""
+    """An error: one sentence for the user, and a traceback for the developers."""
 
     sentence: str
     details: str = ""
@@ -61,17 +68,17 @@ class Problem:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: its result if any, and the problem if it failed."""
+    """How a job ended: its result, whether it was stopped, and the problem if it failed."""
 
     result: Any = None
     stopped: bool = False
     problem: Problem | None = None
 
 
-def give_way() -> None:
-    """Let this thread, and those that it starts, yield the processor to that of the screen.
+def lower_priority() -> None:
+    """Lower the priority of this thread and of those that it starts, below the main thread.
 
-    On Linux, where a priority is that of a thread; elsewhere it would be that of the program.
+    Only on Linux, where each thread has its own priority; elsewhere it is the program's.
     """
     if sys.platform == "linux":
         thread = threading.get_native_id()
@@ -80,30 +87,30 @@ def give_way() -> None:
 
 
 class Job:
-    """A generator of events at work in a thread.
+    """A generator of events that runs in a thread.
 
     Parameters
     ----------
     kind : str
-        What it does, such as ``pretrain``.
+        Kind of work, such as ``pretrain``.
     title : str
-        The same in words, for the user.
+        Description for the user.
     events : callable
-        ``(stop, pause) -> events``; called in the thread, so that it may import what is heavy.
+        ``(stop, pause) -> events``. It is called in the thread, so it may import slow modules.
 
     Attributes
     ----------
     folder : Path or None
         The run folder of a training.
-    told : Signal of list of Event
-        What happened since the last pump, in order; of several previews the last alone.
+    new_events : Signal of list of Event
+        Events since the last pump, in order. Of several previews, only the last is included.
     changed : Signal
         The status has changed.
     ended : Signal of Outcome
-        The last that is heard of it.
+        Emitted once, after all events.
     """
 
-    told = Signal(list)
+    new_events = Signal(list)
     changed = Signal()
     ended = Signal(Outcome)
 
@@ -115,100 +122,102 @@ class Job:
         self.status: JobStatus = "running"
         self._stop, self._pause = StopFlag(), PauseFlag()
         self._events = events
-        self._heard: deque[Event] = deque()
+        self._queue: deque[Event] = deque()
         self._outcome: Outcome | None = None
-        self._told_at = 0.0
+        self._delivered = 0.0
         # A daemon: closing the window must end the program even if a step never does.
         self._thread = threading.Thread(target=self._work, name=f"sslseg-{kind}", daemon=True)
 
     def start(self) -> "Job":
-        """Begin."""
+        """Start the thread and return the job."""
         self._thread.start()
         return self
 
     @property
     def active(self) -> bool:
-        """Whether its end has not been heard yet."""
+        """Whether ``ended`` has not been emitted yet."""
         return self.status in ("running", "paused", "stopping")
 
     def stop(self) -> None:
-        """Ask it to save and end after the current step."""
+        """Request that the job saves and ends after the current step."""
         if self.active:
             self._stop.set()
             self._pause.clear()
-            self._become("stopping")
+            self._set_status("stopping")
 
     def pause(self) -> None:
-        """Ask it to save and wait after the current step."""
+        """Request that the job saves and waits after the current step."""
         if self.status == "running":
             self._pause.set()
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Continue after a pause."""
         self._pause.clear()
 
     @property
     def pausing(self) -> bool:
-        """Whether it was asked to pause, and perhaps has not yet."""
+        """Whether a pause was requested, even if the job is still in its current step."""
         return self._pause.is_set
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for the thread to end; whether it has. Its outcome is heard with the next pump."""
+        """Wait for the thread and return whether it has ended. The next pump emits its outcome."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def pump(self) -> None:
-        """Emit what was heard since the last time; call it from the thread of the screen."""
-        outcome = self._outcome  # Before the events, so that none comes after it.
-        if outcome is None and not self._worth_telling():
+        """Emit the events since the last call. Call it from the main thread."""
+        outcome = self._outcome  # Read before the events, so that no event follows it.
+        if outcome is None and not self._is_due():
             return
-        events = [self._heard.popleft() for _ in range(len(self._heard))]
+        events = [self._queue.popleft() for _ in range(len(self._queue))]
         previews = [event for event in events if isinstance(event, Preview)]
         events = [e for e in events if not isinstance(e, Preview) or e is previews[-1]]
         for event in events:
             if isinstance(event, Status) and self.status != "stopping":
-                self._become(event.status)
+                self._set_status(event.status)
         if events:
-            self.told.emit(events)
+            self.new_events.emit(events)
         if outcome is not None and self.active:
             failed = outcome.problem is not None
-            self._become("failed" if failed else "stopped" if outcome.stopped else "done")
+            self._set_status("failed" if failed else "stopped" if outcome.stopped else "done")
             self.ended.emit(outcome)
 
-    def _worth_telling(self) -> bool:
-        """Whether there is more than a little progress: each word redraws the whole window."""
-        heard = [self._heard[number] for number in range(len(self._heard))]
+    def _is_due(self) -> bool:
+        """Whether to deliver now: each delivery redraws the window, so progress alone waits."""
+        queued = [self._queue[number] for number in range(len(self._queue))]
         now = time.monotonic()
-        if all(isinstance(e, Step | Progress) for e in heard) and now - self._told_at < QUIET:
+        if (
+            all(isinstance(e, Step | Progress) for e in queued)
+            and now - self._delivered < PROGRESS_SECONDS
+        ):
             return False
-        self._told_at = now
+        self._delivered = now
         return True
 
-    def _become(self, status: JobStatus) -> None:
+    def _set_status(self, status: JobStatus) -> None:
         if status != self.status:
             self.status = status
             self.changed.emit()
 
     def _work(self) -> None:
-        """Run in the thread, which must not end without an outcome."""
+        """Run in the thread, which always sets an outcome."""
         result, stopped = None, False
-        give_way()
+        lower_priority()
         try:
             with closing(self._events(self._stop, self._pause)) as events:  # type: ignore[type-var]
                 for event in events:
                     if isinstance(event, Done):
                         result, stopped = event.result, event.stopped
                     else:
-                        self._heard.append(event)
+                        self._queue.append(event)
         except SslsegError as error:
             self._outcome = Outcome(result, problem=Problem(str(error), traceback.format_exc()))
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             sentence = f"{where}{error.strerror or error}; check the path and the disk."
             self._outcome = Outcome(result, problem=Problem(sentence, traceback.format_exc()))
-        except BaseException as error:  # noqa: BLE001  # An end that nobody hears is worse.
-            kind = type(error).__name__
-            sentence = MEMORY if out_of_memory(error) else UNKNOWN.format(kind=kind)
-            self._outcome = Outcome(result, problem=Problem(sentence, traceback.format_exc()))
+        except BaseException as error:  # noqa: BLE001  # Without an outcome the job never ends.
+            problem = Problem(unexpected(error), traceback.format_exc())
+            self._outcome = Outcome(result, problem=problem)
         else:
             self._outcome = Outcome(result, stopped)

@@ -1,11 +1,11 @@
 """Predictions of the scans of a project by its fine-tuning runs, and their scores.
 
-Label maps are kept in memory up to a bound, and made anew where they are needed again; scores and
-the mean uncertainty of slices are small and kept for all. Needs no Qt.
+Label maps are cached in memory up to a limit and predicted again when needed. Scores and the mean
+uncertainty of each slice are small and cached for all. Needs no Qt.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,30 +17,30 @@ from napari_sslseg.core.common.errors import DataError, SslsegError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.project.record import LARGEST_CLASS
+from napari_sslseg.gui.model.jobs import Job
+from napari_sslseg.gui.model.session_jobs import SessionJobs
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.project import Project
     from napari_sslseg.core.results.slice_scores import SliceScores
-    from napari_sslseg.gui.model.jobs import Job
-    from napari_sslseg.gui.model.session_base import SessionBase
 
 Key = tuple[str, str, str]
-"""Run, scan, and the hash of its values."""
+"""Run, scan, and hash of the values of the scan."""
 
 MOST_BYTES = 2**30
-"""Of all label maps and uncertainties that are kept."""
+"""Memory limit of all cached label maps and uncertainties."""
 
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """What a run says about a scan, in its display grid.
+    """The prediction of a scan by a run, in the display grid of the scan.
 
     Attributes
     ----------
     labels : ndarray, uint8
         Label values.
     uncertainty : ndarray, float16
-        0 sure, 1 no idea.
+        From 0 (certain) to 1 (all classes equally likely).
     """
 
     labels: np.ndarray
@@ -48,25 +48,25 @@ class Predicted:
 
     @property
     def bytes(self) -> int:
-        """Memory that it takes."""
+        """Memory used by the arrays."""
         return self.labels.nbytes + self.uncertainty.nbytes
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What is kept of a prediction for good.
+class PredictionScores:
+    """Scores of a prediction, which stay cached when its label map is dropped.
 
     Attributes
     ----------
-    doubt : ndarray
+    mean_uncertainty : ndarray
         Mean uncertainty of each slice along the plane of the project.
     scores : SliceScores or None
-        Over the done slices; None if there was none.
+        Over the done slices; None if there are none.
     stamp : tuple
-        Of the labels and done slices that it was scored against.
+        Identifies the labels and done slices that were used as the reference.
     """
 
-    doubt: np.ndarray
+    mean_uncertainty: np.ndarray
     scores: "SliceScores | None"
     stamp: tuple[Any, ...]
 
@@ -76,94 +76,104 @@ class Predictions:
 
     Parameters
     ----------
-    session : Session
-        Whose project they are of.
+    jobs : SessionJobs
+        Runs the predictions in the background.
+    current_project : callable
+        Returns the open project, or None.
     most_bytes : int
-        Above it those that were not looked at for longest are dropped; the newest never is.
+        Memory limit. Above it the least recently used predictions are dropped, never the newest.
 
     Attributes
     ----------
     changed : Signal of (str, str)
-        There is something new of this run and scan; both empty if all is gone.
+        A prediction of this run and scan is available; both are empty if the cache was cleared.
     """
 
     changed = Signal(str, str)
 
-    def __init__(self, session: "SessionBase", most_bytes: int = MOST_BYTES) -> None:
-        self.session, self.most_bytes = session, most_bytes
+    def __init__(
+        self,
+        jobs: SessionJobs,
+        current_project: "Callable[[], Project | None]",
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        self._jobs, self._current_project, self.most_bytes = jobs, current_project, most_bytes
         self._kept: OrderedDict[Key, Predicted] = OrderedDict()
-        self._figures: dict[Key, Figures] = {}
+        self._scores: dict[Key, PredictionScores] = {}
         self._cleared = 0
         self._forgotten: dict[str, int] = {}
-        session.project_changed.connect(self.clear)
-        session.plane_changed.connect(self.clear)
-        session.ended.connect(self._trained)
+        jobs.job_ended.connect(self._trained)
+
+    @property
+    def project(self) -> "Project | None":
+        """The open project."""
+        return self._current_project()
 
     def get(self, run: str, scan: str) -> Predicted | None:
-        """The prediction, if it is in memory."""
+        """Return the prediction if it is in memory, else None."""
         key = self._key(run, scan)
         found = self._kept.get(key)
         if found is not None:
             self._kept.move_to_end(key)
         return found
 
-    def figures(self, run: str, scan: str) -> Figures | None:
-        """Its figures, if the scan was predicted; scores may be of earlier labels."""
-        return self._figures.get(self._key(run, scan))
+    def scores(self, run: str, scan: str) -> PredictionScores | None:
+        """Return the scores if the scan was predicted; the labels may have changed since."""
+        return self._scores.get(self._key(run, scan))
 
-    def fresh(self, run: str, scan: str) -> bool:
-        """Whether the figures are of the labels as they are on disk."""
-        project, found = self.session.project, self.figures(run, scan)
+    def is_up_to_date(self, run: str, scan: str) -> bool:
+        """Whether the scores were computed against the labels that are on disk now."""
+        project, found = self.project, self.scores(run, scan)
         return project is not None and found is not None and found.stamp == _stamp(project, scan)
 
     def _key(self, run: str, scan: str) -> Key:
-        """By the values of a scan, too: another one may be given its name."""
-        project = self.session.project
+        """Key of the caches. It contains the hash of the scan, whose name may be reused."""
+        project = self.project
         known = project is not None and scan in project.names
         return run, scan, project.entry(scan).content if project is not None and known else ""
 
     def _age(self, run: str) -> tuple[int, int]:
-        """Changes when what is being predicted by a run is not wanted any more."""
+        """A counter that changes when the predictions of a run become invalid."""
         return self._cleared, self._forgotten.get(run, 0)
 
     def clear(self) -> None:
-        """Forget all, also what is being predicted."""
+        """Drop all predictions, also those that are being computed."""
         self._cleared += 1
         self._kept.clear()
-        self._figures.clear()
+        self._scores.clear()
         self.changed.emit("", "")
 
     def forget(self, run: str) -> None:
-        """Forget what a run said, such as when it has learnt more."""
+        """Drop the predictions of a run, for example after it was resumed."""
         self._forgotten[run] = self._forgotten.get(run, 0) + 1
-        for kept in (self._kept, self._figures):
+        for kept in (self._kept, self._scores):
             for key in [key for key in kept if key[0] == run]:
                 del kept[key]
         self.changed.emit("", "")
 
-    def make(self, runs: Iterable[str], scans: Iterable[str]) -> "Job | None":
+    def make(self, runs: Iterable[str], scans: Iterable[str]) -> Job | None:
         """Predict scans by runs, and score them on their done slices, in the background.
 
-        What is there already is not made again. A scan that cannot be predicted is told, and does
-        not keep the others waiting.
+        Predictions that are up to date are skipped. A scan that cannot be predicted is reported,
+        and the others are still predicted.
         """
-        project = self.session.project
+        project = self.project
         if project is None:
             return None
         wanted = [
             (run, scan, self.get(run, scan))
             for run in runs
             for scan in scans
-            if self.get(run, scan) is None or not self.fresh(run, scan)
+            if self.get(run, scan) is None or not self.is_up_to_date(run, scan)
         ]
         if not wanted:
             return None
-        ready: list[tuple[str, str, Predicted, Figures]] = []
+        ready: list[tuple[str, str, Predicted, PredictionScores]] = []
         ages = {run: self._age(run) for run, _, _ in wanted}
         contents = {scan: self._key("", scan) for _, scan, _ in wanted}
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
-            segmenter, of = None, ""
+            segmenter, loaded = None, ""
             for number, (run, scan, found) in enumerate(wanted):
                 if stop.is_set:
                     yield Done(None, stopped=True)
@@ -171,10 +181,10 @@ class Predictions:
                 yield Progress("Predicting", number, len(wanted))
                 try:
                     if found is None:
-                        if of != run:
-                            segmenter, of = open_run(project, run), run
+                        if loaded != run:
+                            segmenter, loaded = open_run(project, run), run
                         found = predict_scan(project, segmenter, scan)
-                    ready.append((run, scan, found, _figures(project, scan, found)))
+                    ready.append((run, scan, found, _score(project, scan, found)))
                 except SslsegError as error:
                     yield Message(str(error))
             yield Progress("Predicting", len(wanted), len(wanted))
@@ -182,43 +192,43 @@ class Predictions:
 
         def take(*_: object) -> None:
             while ready:
-                run, scan, found, figures = ready.pop(0)
+                run, scan, found, scores = ready.pop(0)
                 if ages[run] == self._age(run) and contents[scan] == self._key("", scan):
-                    self._take(run, scan, found, figures)
+                    self._store(run, scan, found, scores)
 
-        def told(events: list[Event]) -> None:
+        def receive(events: list[Event]) -> None:
             take()
             for event in events:
                 if isinstance(event, Message):
-                    self.session.note.emit(event.text)
+                    self._jobs.note.emit(event.text)
 
-        job = self.session.run("predict", "Predicting", events, take)
-        job.told.connect(told)
+        job = self._jobs.run("predict", "Predicting", events, take)
+        job.new_events.connect(receive)
         return job
 
-    def _take(self, run: str, scan: str, found: Predicted, figures: Figures) -> None:
-        if self.session.project is None or scan not in self.session.project.names:
+    def _store(self, run: str, scan: str, found: Predicted, scores: PredictionScores) -> None:
+        if self.project is None or scan not in self.project.names:
             return
         key = self._key(run, scan)
         self._kept[key] = found
         self._kept.move_to_end(key)
-        self._figures[key] = figures
+        self._scores[key] = scores
         while len(self._kept) > 1 and sum(p.bytes for p in self._kept.values()) > self.most_bytes:
             self._kept.popitem(last=False)
         self.changed.emit(run, scan)
 
-    def _trained(self, job: "Job", outcome: object) -> None:
+    def _trained(self, job: Job, outcome: object) -> None:
         if job.kind == "finetune" and job.folder is not None:
             self.forget(job.folder.name)
 
 
 def run_folder(project: "Project", run: str) -> Path:
-    """Folder of a run by its name."""
+    """Return the folder of a run of a project."""
     return project.folder / "runs" / run
 
 
 def open_run(project: "Project", run: str) -> Any:
-    """The network of a run, to predict with."""
+    """Load the network of a run for prediction."""
     from napari_sslseg.core.results.predict import load_segmenter
 
     return load_segmenter(run_folder(project, run))
@@ -230,8 +240,8 @@ def predict_scan(project: "Project", segmenter: Any, scan: str) -> Predicted:
 
     if max(segmenter.classes) > LARGEST_CLASS:
         raise DataError(
-            f"The run knows a class {max(segmenter.classes)}, but those of a project go up to "
-            f"{LARGEST_CLASS}; use another run."
+            f"The run predicts class {max(segmenter.classes)}, but the largest class of a project "
+            f"is {LARGEST_CLASS}; use another run."
         )
     found = predict(segmenter, project.load(scan), probabilities=False)
     return Predicted(
@@ -239,12 +249,12 @@ def predict_scan(project: "Project", segmenter: Any, scan: str) -> Predicted:
     )
 
 
-def _figures(project: "Project", scan: str, found: Predicted) -> Figures:
+def _score(project: "Project", scan: str, found: Predicted) -> PredictionScores:
     from napari_sslseg.core.results.slice_scores import score_slices
 
     axis = PLANE_AXIS[project.plane]
     others = tuple(place for place in range(3) if place != axis)
-    doubt = found.uncertainty.mean(axis=others, dtype=np.float32)
+    mean_uncertainty = found.uncertainty.mean(axis=others, dtype=np.float32)
     stamp, done, scores = _stamp(project, scan), project.done(scan), None
     if done:
         truth = project.labels(scan)
@@ -252,11 +262,11 @@ def _figures(project: "Project", scan: str, found: Predicted) -> Figures:
             found.labels, truth.data, done, plane=project.plane, spacing=truth.spacing,
             name=scan, subject=project.entry(scan).subject,
         )  # fmt: skip
-    return Figures(doubt, scores, stamp)
+    return PredictionScores(mean_uncertainty, scores, stamp)
 
 
 def _stamp(project: "Project", scan: str) -> tuple[Any, ...]:
-    """What tells whether labels or done slices of a scan were changed."""
+    """Identify the labels and done slices of a scan, to detect changes."""
     if not project.done(scan):
         return ()
     try:

@@ -1,4 +1,4 @@
-"""The runs of a project, a line each, and which can be gone on with. Needs no Qt."""
+"""The list of runs as the window shows it, and which runs can be resumed. Needs no Qt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.safe_json import read_json
-from napari_sslseg.gui.model.words import short
+from napari_sslseg.gui.text import format_number
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.project import Project
@@ -15,44 +15,55 @@ if TYPE_CHECKING:
 
 MOST_SIDECAR = 4 * 2**20
 ENDED = {"stopped": "stopped", "failed": "failed", "running": "interrupted"}
-GUESS = 0.8, 1.5
-"""How much quicker or slower than an earlier run a training may be."""
+SPEED_RANGE = 0.8, 1.5
+"""Expected range of seconds per step, relative to an earlier run with the same settings."""
 
 
 @dataclass(frozen=True)
 class RunLine:
-    """A run in words.
+    """A run as a line of text.
 
     Attributes
     ----------
     name : str
-        Of its folder among the runs.
+        Name of its folder below ``runs/``.
     folder : Path
     text, hint : str
-        A line, and more of it.
-    open_end : bool
-        Whether it can be gone on with.
+        The line, and details for the tooltip.
+    resumable : bool
+        Whether the run can be resumed.
     usable : bool
-        Whether it has weights to look at.
+        Whether the run has weights.
     """
 
     name: str
     folder: Path
     text: str
     hint: str = ""
-    open_end: bool = False
+    resumable: bool = False
     usable: bool = False
 
 
 def run_lines(
     runs: "Sequence[RunSummary]", kind: Literal["pretrain", "finetune"], active: str = ""
 ) -> list[RunLine]:
-    """Lines of all runs of a kind, the latest last; ``active`` is the one at work."""
+    """Return a line for each run of a kind, in the order of ``runs``.
+
+    Parameters
+    ----------
+    runs : sequence of RunSummary
+    kind : {"pretrain", "finetune"}
+    active : str
+        Name of the run that is being trained.
+    """
+    other = "finetune" if kind == "pretrain" else "pretrain"
     names = {summary.name for summary in runs}
     lines: list[RunLine] = []
     for summary in runs:
         name, *stage = Path(summary.name).parts
-        if not name.startswith(kind) or (stage and name in names):
+        # A damaged record does not tell the kind; then the name of the folder may.
+        wrong = summary.kind != kind if summary.kind is not None else name.startswith(other)
+        if wrong or (stage and name in names):
             continue
         if stage and any(line.name == name for line in lines):
             continue
@@ -64,12 +75,12 @@ def _line(summary: "RunSummary", name: str, stage: bool, active: str) -> RunLine
     folder = summary.folder.parent if stage else summary.folder
     if summary.problem is not None:
         return RunLine(name, folder, f"{name}, cannot be used", summary.problem)
-    step, loss = _last(summary.folder)
+    step, loss = _last_step(summary.folder)
     total = summary.steps or 0
     hint = ", ".join(text for text in (summary.learnt, summary.network, summary.preset) if text)
     if name == active:
-        return RunLine(name, folder, f"{name}, at work", hint)
-    # A preset whose second stage never began is not finished, even if its first one is.
+        return RunLine(name, folder, f"{name}, running", hint)
+    # A preset whose second stage never started is not finished, even if the first stage is.
     finished = summary.status == "finished" and not stage
     words = "finished" if finished else ENDED.get(str(summary.status), "interrupted")
     if finished or not total:
@@ -80,13 +91,13 @@ def _line(summary: "RunSummary", name: str, stage: bool, active: str) -> RunLine
     if summary.kind == "finetune" and summary.best is not None:
         parts.append(f"Dice {summary.best:.2f}")
     elif loss is not None:
-        parts.append(f"loss {short(loss)}")
+        parts.append(f"loss {format_number(loss)}")
     usable = not stage and (folder / "last.safetensors").is_file()
     return RunLine(name, folder, ", ".join(parts), hint, not finished, usable)
 
 
-def _last(folder: Path) -> tuple[int | None, float | None]:
-    """Step and loss of the latest weights."""
+def _last_step(folder: Path) -> tuple[int | None, float | None]:
+    """Step and loss of the last weights."""
     try:
         found = read_json(folder / "last.json", MOST_SIDECAR)
         step, loss = found.get("step"), found.get("metrics", {}).get("loss")
@@ -98,8 +109,16 @@ def _last(folder: Path) -> tuple[int | None, float | None]:
     )
 
 
-def time_like(project: "Project | None", task: str, network: Any, training: Any) -> Any:
-    """Seconds per step, lowest and highest, by the last run that did the same; None if none did."""
+def expected_step_seconds(
+    project: "Project | None", task: str, network: Any, batch_size: int
+) -> tuple[float, float] | None:
+    """Estimate the seconds per step from the last finished run with the same settings.
+
+    Returns
+    -------
+    tuple of float, or None
+        Lowest and highest expected value; None if there is no such run.
+    """
     from napari_sslseg.core.runs.run import Run
 
     if project is None:
@@ -109,15 +128,15 @@ def time_like(project: "Project | None", task: str, network: Any, training: Any)
             continue
         if summary.status != "finished":
             continue
-        step, _ = _last(summary.folder)
+        step, _ = _last_step(summary.folder)
         try:
             record = Run.open(summary.folder).record
         except SslsegError:
             continue
         settings = record["settings"]
         same = settings.get("network") == network.model_dump(mode="json")
-        batch = settings.get("training", {}).get("batch_size")
-        if same and batch == training and step and "resumed" not in record:
+        same_batch = settings.get("training", {}).get("batch_size") == batch_size
+        if same and same_batch and step and "resumed" not in record:
             each = summary.seconds / step
-            return each * GUESS[0], each * GUESS[1]
+            return each * SPEED_RANGE[0], each * SPEED_RANGE[1]
     return None

@@ -1,4 +1,4 @@
-"""What the screen shows and does: trainings and predictions of a project, and what comes next."""
+"""The session of the window: trainings of a project, and the next step of the user."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -10,8 +10,8 @@ from napari_sslseg.core.common.errors import ConfigError, SslsegError
 from napari_sslseg.core.common.events import Event, Message, PauseFlag, StopFlag
 from napari_sslseg.core.settings.training import VALIDATION_SHARE
 from napari_sslseg.gui.model.jobs import Job, Outcome, Problem
-from napari_sslseg.gui.model.next_step import next_step, progress_of
-from napari_sslseg.gui.model.run_words import forget_empty_run, now_held_out
+from napari_sslseg.gui.model.next_step import next_step, project_progress
+from napari_sslseg.gui.model.run_descriptions import held_out_scans, remove_empty_run
 from napari_sslseg.gui.model.session_base import NO_PROJECT, SessionBase
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Session(SessionBase):
-    """The model of the window, with what a project is for."""
+    """The model of the window: project, scans, jobs, trainings and the next step."""
 
     def pretrain(self, task: Any, settings: "PretrainSettings", device: str = "auto") -> Job | None:
         """Pretrain on all training scans of the project."""
@@ -29,7 +29,7 @@ class Session(SessionBase):
         return self._pretrain(partial(iter_pretrain, task=task, settings=settings, device=device))
 
     def pretrain_preset(self, preset: Any, device: str = "auto") -> Job | None:
-        """Pretrain as a preset says, in all its stages, on all training scans of the project."""
+        """Pretrain with a preset, in all its stages, on all training scans of the project."""
         from napari_sslseg.core.stages.preset import iter_pretrain_preset
 
         return self._pretrain(partial(iter_pretrain_preset, preset=preset, device=device))
@@ -56,7 +56,7 @@ class Session(SessionBase):
         validation_share: float = VALIDATION_SHARE,
         device: str = "auto",
     ) -> Job | None:
-        """Fine-tune on the slices that are done; some patients are kept out to score it."""
+        """Fine-tune on the done slices. Some patients are held out for validation."""
         from napari_sslseg.core.stages.finetune import iter_finetune
 
         project = self._ready()
@@ -77,8 +77,14 @@ class Session(SessionBase):
 
         return self._train("finetune", f"Fine-tuning {out.name}", events, out)
 
-    def go_on(self, run: str) -> Job | None:
-        """Go on with a run of the project that was stopped or interrupted."""
+    def resume(self, run: str) -> Job | None:
+        """Resume a run of the project that was stopped or interrupted.
+
+        Raises
+        ------
+        CheckpointError
+            If the run has no readable record.
+        """
         from napari_sslseg.core.runs.run import Run
         from napari_sslseg.core.runs.stage_folders import is_staged
         from napari_sslseg.core.stages.finetune import iter_finetune
@@ -88,17 +94,18 @@ class Session(SessionBase):
         if project is None:
             return None
         out = project.folder / "runs" / run
+        # The first stage of a preset has a folder of its own, so this one may have no record yet.
+        kind = "pretrain" if is_staged(out) else Run.open(out).kind
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             flags: dict[str, Any] = {"stop": stop, "pause": pause, "watch": self.watch}
-            apart = now_held_out(project, out)
-            if apart:
+            held_out = held_out_scans(project, out)
+            if held_out:
                 raise ConfigError(
-                    f"{run} learns from {apart[0]}, whose patient is held out by now; start a new "
-                    "training, or choose Train for that patient in step 1."
+                    f"{run} uses {held_out[0]} for training, whose patient is held out now; start "
+                    "a new training, or choose Train for that patient in step 1."
                 )
-            # The first stage of a preset that was interrupted has a folder of its own.
-            if is_staged(out) or Run.open(out).kind == "pretrain":
+            if kind == "pretrain":
                 yield from iter_pretrain_preset(project.scans(), out=out, resume=True, **flags)
             else:
                 yield from iter_finetune(
@@ -109,16 +116,15 @@ class Session(SessionBase):
                     **flags,
                 )
 
-        kind = "pretrain" if run.startswith("pretrain") else "finetune"
-        return self._train(kind, f"Going on with {run}", events, out)
+        return self._train(kind, f"Resuming {run}", events, out)
 
     def _ready(self) -> "Project | None":
-        """The project, if a training can begin."""
+        """Return the project if a training can start; else report why not and return None."""
         if self.project is None:
             self.problem.emit(Problem(NO_PROJECT))
             return None
         if self.training is not None:
-            self.problem.emit(Problem("A training runs already; stop it first."))
+            self.problem.emit(Problem("A training is already running; stop it first."))
             return None
         if self.is_writing():
             return None
@@ -128,7 +134,7 @@ class Session(SessionBase):
     def _new_run(
         self, project: "Project | None", kind: Literal["pretrain", "finetune"]
     ) -> Path | None:
-        """The folder of a new run; None, and a problem, if it cannot be made."""
+        """Make the folder of a new run; report the problem and return None if that fails."""
         if project is None:
             return None
         try:
@@ -141,17 +147,17 @@ class Session(SessionBase):
         self, kind: str, title: str, events: Callable[[StopFlag, PauseFlag], Any], out: Path
     ) -> Job:
         def ended(outcome: Outcome) -> None:
-            forget_empty_run(out)
+            remove_empty_run(out)
             self.look_for_runs()
 
         return self.run(kind, title, events, ended, out)
 
-    # What comes next
+    # The next step
 
     def summary(self) -> Mapping[str, int]:
-        """Numbers that tell how far the work is, see :class:`next_step.Progress`."""
-        return asdict(progress_of(self.project, self.runs, self.scan_problems))
+        """Counts of the project, see :class:`~.next_step.ProjectProgress`."""
+        return asdict(project_progress(self.project, self.runs, self.scan_problems))
 
     def next_step(self) -> str:
-        """Say in one sentence what to do next."""
+        """Return a sentence that says what to do next."""
         return next_step(self.project, self.runs, self.scan_problems, self.jobs)

@@ -1,7 +1,7 @@
-"""What the screen shows and does, without a screen: one project, one current scan, jobs.
+"""The model of the window, without Qt: one project, one current scan, background jobs.
 
-Panels listen to its signals and call its methods; they hold no state of their own that outlives
-them. Everything heavy happens in jobs, which :meth:`Session.pump` hears.
+Panels connect to its signals and call its methods; state that outlives a panel is stored here. Slow
+work runs in jobs, whose events :meth:`SessionJobs.pump` delivers.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,27 +28,27 @@ NO_PROJECT = "There is no project; create or open one first."
 
 
 class SessionBase(SessionJobs):
-    """The model of the window.
+    """A project, its current scan and its runs.
 
     Attributes
     ----------
     scan_problems : dict of str to str
-        What is wrong with scans, by their names, as far as was looked.
+        Problems of scans that were checked, by scan name.
     project_changed : Signal
         A project was opened or closed.
     scans_changed : Signal
         Scans, their roles, problems or modalities changed.
     selected : Signal of str
-        A scan was loaded and is the current one; empty if there is none.
+        Name of the scan that was loaded and is current; empty if there is none.
     runs : list of RunSummary
-        What ``runs/`` holds, as it was read last.
+        Content of ``runs/`` when it was last read.
     classes_changed, plane_changed, runs_changed : Signal
     done_changed : Signal of str
         Slices of this scan were marked or unmarked.
     labels_replaced : Signal of str
-        The labels of this scan, which is not shown, are others on the disk now.
+        The labels of this scan, which is not shown, were replaced on disk.
     leaving : bool
-        Whether the project is being closed, so that nothing may be asked any more.
+        Whether the project is being closed, so that no question may be asked.
     """
 
     project_changed = Signal()
@@ -74,18 +74,20 @@ class SessionBase(SessionJobs):
         self.watch: Watch | None = None
         self.scan_problems: dict[str, str] = {}
         self._before_closing: list[Callable[[], object]] = []
-        self.predictions = Predictions(self)
+        self.predictions = Predictions(self, lambda: self.project)
+        self.project_changed.connect(self.predictions.clear)
+        self.plane_changed.connect(self.predictions.clear)
 
     # Projects
 
     def create(self, folder: str | Path) -> bool:
-        """Make a project in a folder and open it; whether that worked."""
+        """Create a project in a folder and open it. Returns whether it succeeded."""
         from napari_sslseg.core.project.project import Project
 
         return self._enter(lambda: Project.create(folder))
 
     def open(self, folder: str | Path) -> bool:
-        """Open a project; whether that worked. If so, the one that was open is closed."""
+        """Open a project and close the one that was open. Returns whether it succeeded."""
         from napari_sslseg.core.project.project import Project
 
         if self.project is not None and self.project.folder == Path(folder).absolute():
@@ -96,7 +98,9 @@ class SessionBase(SessionJobs):
         from napari_sslseg.core.project.recent import remember_project
 
         if self.training is not None:
-            self.problem.emit(Problem("A training runs; stop it before another project is opened."))
+            self.problem.emit(
+                Problem("A training is running; stop it before you open another project.")
+            )
             return False
         if self.is_writing():
             return False
@@ -116,7 +120,7 @@ class SessionBase(SessionJobs):
         return True
 
     def close(self) -> None:
-        """Save what waits to be saved and let go of the project."""
+        """Save unsaved labels and close the project."""
         self.leaving = True
         for job in [job for job in self.jobs if job.kind in WRITING]:
             job.wait(WRITING_SECONDS)
@@ -134,15 +138,15 @@ class SessionBase(SessionJobs):
         self.project_changed.emit()
 
     def finish(self) -> bool:
-        """Save what waits to be saved; whether all of it is."""
+        """Save unsaved labels. Returns whether everything is saved."""
         return False not in [finish() for finish in self._before_closing]
 
     def take(self, project: "Project") -> bool:
-        """Work on a project that is open already; it is the session that closes it."""
+        """Use a project that is already open; the session closes it later."""
         return self._enter(lambda: project)
 
     def leave(self) -> None:
-        """Save what was drawn on the current scan, and show none."""
+        """Save the labels of the current scan, and show no scan."""
         self.finish()
         self.deselect()
 
@@ -152,15 +156,15 @@ class SessionBase(SessionJobs):
         self._loading = None
         self.volume = self.labels = None
         if self.watch is not None:
-            self.watch.look_away()  # Else it keeps the scan.
+            self.watch.look_away()  # Otherwise it keeps the scan in memory.
         self.selected.emit("")
 
     def before_closing(self, finish: Callable[[], object]) -> None:
-        """Call this before a project is closed, such as what saves labels; False if it fails."""
+        """Register a function to call before a project is closed. It returns False if it fails."""
         self._before_closing.append(finish)
 
     def attempt(self, work: Callable[[], Any]) -> bool:
-        """Do some quick work; an error of the user becomes a problem. Whether it worked."""
+        """Call a quick function and report its SslsegError. Returns whether it succeeded."""
         try:
             work()
         except SslsegError as error:
@@ -199,7 +203,7 @@ class SessionBase(SessionJobs):
         self._wanted = name
         self._loading = loading = None if name in self._importing else object()
         if loading is None:
-            self.note.emit(f"{name} is shown as soon as its labels are imported.")
+            self.note.emit(f"{name} opens when its labels are imported.")
             return
 
         def load(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
@@ -207,15 +211,15 @@ class SessionBase(SessionJobs):
             yield Message(f"{name} is loaded.")
 
         def ended(outcome: Outcome) -> None:
-            # The last that was asked for counts, even if another takes longer to load.
+            # The last requested scan is shown, even if an earlier one takes longer to load.
             if found and self.project is project and self._loading is loading:
                 self._loading = None
-                if name not in project.names:  # It was removed meanwhile.
+                if name not in project.names:  # It was removed during loading.
                     return
                 self.finish()
                 self.current = name
                 self.volume, self.labels = found[0]
-                # Whether it opens with this scan next time is worth no error, as on a full disk.
+                # Not worth an error, such as that of a full disk.
                 with suppress(SslsegError):
                     project.remember("scan", name)
                 self.selected.emit(name)
@@ -223,28 +227,28 @@ class SessionBase(SessionJobs):
         self.run("load", f"Loading {name}", load, ended)
 
     def load_again(self) -> None:
-        """Begin anew to load the scan that is being loaded, since its labels are others now."""
+        """Restart loading the scan that is being loaded, because its labels have changed."""
         if self._loading is not None:
             self.select(self._wanted)
 
     def begin_import(self, name: str) -> None:
-        """Show a scan no more until its labels are imported, so that nobody draws meanwhile."""
+        """Hide a scan until its labels are imported, so that nobody draws on it."""
         self._importing.add(name)
         if self.current == name:
             self.deselect()
             self._wanted = name
         if self._wanted == name:
-            self._loading = None  # What is being loaded are the labels before.
+            self._loading = None  # The labels being loaded are the old ones.
 
     def end_import(self, name: str) -> None:
-        """Show a scan whose labels were imported, if it was shown or asked for."""
+        """Show a scan whose labels were imported, if it was shown or requested before."""
         self._importing.discard(name)
         self.labels_replaced.emit(name)
         if self._wanted == name:
             self.select(name)
 
     def set_role(self, name: str, role: Any) -> None:
-        """Set the role of a patient by one of their scans."""
+        """Set the role of a patient through one of the scans of that patient."""
         project = self.project
         others: list[str] = []
         if project is not None and self.attempt(
@@ -253,7 +257,7 @@ class SessionBase(SessionJobs):
             if others:
                 self.note.emit(
                     f"{name} and the other scans of this patient ({', '.join(others)}) are now "
-                    + ("to train on." if role == "train" else "held out.")
+                    + ("for training." if role == "train" else "held out.")
                 )
             self.scans_changed.emit()
 
@@ -262,7 +266,7 @@ class SessionBase(SessionJobs):
     def mark_done(
         self, name: str, slices: Iterable[int], done: bool = True, plane: "Plane | None" = None
     ) -> None:
-        """Mark slices as done, or unmark them; with a plane only if it is that of the project."""
+        """Mark or unmark slices as done. With a plane, only if the project has that plane."""
         project = self.project
         if project is None:
             return
@@ -274,7 +278,7 @@ class SessionBase(SessionJobs):
     # Runs
 
     def look_for_runs(self) -> None:
-        """Read in the background which runs there are; ``runs_changed`` tells of it."""
+        """Read the list of runs in the background; then ``runs_changed`` is emitted."""
         project = self.project
         found: list[RunSummary] = []
         if project is None:
@@ -289,4 +293,4 @@ class SessionBase(SessionJobs):
                 self.runs = found
                 self.runs_changed.emit()
 
-        self.run("look", "Looking for runs", look, ended)
+        self.run("look", "Reading the list of runs", look, ended)

@@ -1,4 +1,4 @@
-"""The jobs of a session, and what they tell. Needs no Qt."""
+"""The background jobs of a session and their signals. Needs no Qt."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,35 +11,35 @@ from napari_sslseg.gui.model.jobs import Job, Outcome, Problem
 TRAINING = ("pretrain", "finetune")
 
 WRITING = ("import", "classes")
-"""Jobs that change labels of scans, and must not be cut short."""
+"""Kinds of jobs that change labels of scans and must not be interrupted."""
 
 WRITING_SECONDS = 60.0
-"""For how long the project stays open for such a job."""
+"""How long a project that is being closed waits for such a job."""
 
 CHANGING = "Labels are being changed in the background; wait a moment, then try again."
 
 
 class SessionJobs:
-    """Starts jobs and hears them.
+    """Starts jobs and forwards their signals.
 
     Attributes
     ----------
     jobs : list of Job
-        Those whose end was not heard yet.
+        Jobs that have not ended.
     jobs_changed : Signal
-        A job began, ended, or changed its status.
-    told : Signal of (Job, list of Event)
-        What a job tells.
-    ended : Signal of (Job, Outcome)
+        A job started, ended, or changed its status.
+    job_events : Signal of (Job, list of Event)
+        New events of a job.
+    job_ended : Signal of (Job, Outcome)
     problem : Signal of Problem
-        To be shown at once.
+        An error to show at once.
     note : Signal of str
-        A sentence worth showing.
+        A sentence to show as a notification.
     """
 
     jobs_changed = Signal()
-    told = Signal(object, list)
-    ended = Signal(object, Outcome)
+    job_events = Signal(object, list)
+    job_ended = Signal(object, Outcome)
     problem = Signal(Problem)
     note = Signal(str)
 
@@ -48,11 +48,11 @@ class SessionJobs:
 
     @property
     def training(self) -> Job | None:
-        """The pretraining or fine-tuning that runs, if one does."""
+        """The pretraining or fine-tuning that is running, or None."""
         return next((job for job in self.jobs if job.kind in TRAINING and job.active), None)
 
     def is_writing(self) -> bool:
-        """Whether a job changes labels of scans; if so, a problem says to wait."""
+        """Whether a job is changing labels of scans; if so, emits a problem that says to wait."""
         found = any(job.kind in WRITING and job.active for job in self.jobs)
         if found:
             self.problem.emit(Problem(CHANGING))
@@ -66,28 +66,38 @@ class SessionJobs:
         ended: Callable[[Outcome], None] | None = None,
         folder: Path | None = None,
     ) -> Job:
-        """Start a job; ``ended`` hears of its end first. ``folder`` is the run of a training."""
+        """Start a job.
+
+        Parameters
+        ----------
+        kind, title, events
+            See :class:`~napari_sslseg.gui.model.jobs.Job`.
+        ended : callable, optional
+            Called with the outcome, before the signals are emitted.
+        folder : Path, optional
+            Run folder of a training.
+        """
         job = Job(kind, title, events)
         job.folder = folder
 
-        def over(outcome: Outcome) -> None:
+        def finished(outcome: Outcome) -> None:
             self.jobs.remove(job)
             if ended is not None:
                 ended(outcome)
             if outcome.problem is not None:
                 self.problem.emit(outcome.problem)
-            self.ended.emit(job, outcome)
+            self.job_ended.emit(job, outcome)
             self.jobs_changed.emit()
 
-        job.told.connect(lambda events: self.told.emit(job, events))
+        job.new_events.connect(lambda events: self.job_events.emit(job, events))
         job.changed.connect(self.jobs_changed.emit)
-        job.ended.connect(over)
+        job.ended.connect(finished)
         self.jobs.append(job)
         job.start()
         self.jobs_changed.emit()
         return job
 
     def pump(self) -> None:
-        """Hear all jobs; call it often from the thread of the screen."""
+        """Deliver the events of all jobs. Call it often from the main thread."""
         for job in list(self.jobs):
             job.pump()

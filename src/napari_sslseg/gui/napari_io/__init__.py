@@ -1,1 +1,4 @@
-"""What napari calls by the manifest: readers, writers, sample data."""
+"""Entry points of napari for files: readers, writers and sample data.
+
+Reading and writing of formats lives in ``core.scans``.
+"""

@@ -1,4 +1,4 @@
-"""DICOM segmentations and structure sets as labels layers on the scan that they belong to."""
+"""DICOM segmentations and structure sets as labels layers on their scan."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,20 +9,20 @@ from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels, read_segment_names
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Volume
-from napari_sslseg.gui.napari_io.scan_of_labels import volume_of
+from napari_sslseg.gui.napari_io.scan_matching import volume_of
 from napari_sslseg.gui.viewer.layers import LayerData, labels_layer
-from napari_sslseg.gui.viewer.window import scan_warnings, tell
+from napari_sslseg.gui.viewer.napari_window import collected_scan_warnings, notify
 
 
 def dicom_labels_layer(series: Series, scans: Iterable[Volume]) -> LayerData:
-    """Labels layer of a DICOM segmentation, or of the contours of a structure set.
+    """Return the labels layer of a DICOM SEG, or of the contours of a structure set.
 
     Parameters
     ----------
     series : Series
-        The file of labels.
+        The label file.
     scans : iterable of Volume
-        Scans that are open; the one that the labels fit best gives their grid.
+        Open scans. The labels are placed on the grid of the scan that they fit best.
 
     Raises
     ------
@@ -30,28 +30,28 @@ def dicom_labels_layer(series: Series, scans: Iterable[Volume]) -> LayerData:
         If the scan that contours were drawn on is not open.
     """
     own_grid = series.modality == "SEG"
-    fitting: list[tuple[Volume, list[str]]] = []
+    matches: list[tuple[Volume, list[str]]] = []
     for like in (*scans, *([None] if own_grid else [])):
         try:
-            with scan_warnings() as warned:
-                fitting.append((load_labels(series.path, like=like), warned))
+            with collected_scan_warnings() as warned:
+                matches.append((load_labels(series.path, like=like), warned))
         except GeometryError:
             if like is None:
                 raise
-    if not fitting:
+    if not matches:
         raise GeometryError(
-            f"{series.path} holds contours that lie on no open scan; open the scan that they were "
+            f"The contours in {series.path} lie on no open scan; open the scan that they were "
             "drawn on first, then this file."
         )
-    # That labels refer to another scan is a warning, so the scan with the fewest is theirs.
-    labels, warned = min(fitting, key=lambda found: len(found[1]))
+    # A reference to another scan is a warning, so the labels belong to the scan with the fewest.
+    labels, warned = min(matches, key=lambda found: len(found[1]))
     for sentence in warned:
-        tell(sentence, "warning")
+        notify(sentence, "warning")
     return labels_layer(labels, read_segment_names(series.path), files=series.files)
 
 
 def dicom_scans(layers: Iterable[tuple[Any, Mapping[str, Any], str]]) -> list[Volume]:
-    """DICOM scans among the data of layers."""
+    """Return the DICOM scans among layers."""
     found = []
     for data, settings, kind in layers:
         metadata = settings.get("metadata", {})

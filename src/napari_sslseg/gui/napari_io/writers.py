@@ -1,4 +1,4 @@
-"""Save labels layers from napari, on the grid of the scan that they were drawn on."""
+"""Save labels layers from napari, on the grid of their scan."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +12,8 @@ from napari_sslseg.core.scans.formats.dispatch import LABEL_SUFFIXES, is_dicom
 from napari_sslseg.core.scans.label_guess import LABEL_MODALITIES, looks_like_labels
 from napari_sslseg.core.scans.labels import save_labels
 from napari_sslseg.core.scans.volume import load_volume
-from napari_sslseg.gui.napari_io.scan_of_labels import scan_files, scan_of
-from napari_sslseg.gui.viewer.window import current_viewer, scan_warnings, tell
+from napari_sslseg.gui.napari_io.scan_matching import find_scan_of, scan_files
+from napari_sslseg.gui.viewer.napari_window import collected_scan_warnings, current_viewer, notify
 
 DICOM_SEG = ".dcm"
 
@@ -39,7 +39,7 @@ def write_dicom_seg(path: str, data: np.ndarray, settings: Mapping[str, Any]) ->
 
 
 def class_names(settings: Mapping[str, Any]) -> dict[int, str]:
-    """Names of the labels in a layer's table of features, if it has one."""
+    """Return the names of the labels from the features table of a layer, if it has one."""
     features = settings.get("features")
     if features is None or "index" not in features or "class" not in features:
         return {}
@@ -53,49 +53,48 @@ def class_names(settings: Mapping[str, Any]) -> dict[int, str]:
 
 
 def _write(path: str, data: np.ndarray, settings: Mapping[str, Any], suffix: str) -> list[str]:
-    """Write a layer, in the format of the file's name or else in that of the chosen writer."""
+    """Write a layer in the format of the file name, or else of the chosen writer."""
     typed = Path(path).absolute()
     target = typed
     if not typed.name.lower().endswith((*LABEL_SUFFIXES, DICOM_SEG)):
         target = typed.with_name(typed.name + suffix)
-        if target.exists():  # the save dialog has asked about the name that was typed only
+        if target.exists():  # the save dialog asked only about the typed name
             raise StorageError(
-                f"{target} exists already; choose another name, or type this one in full to "
-                "replace the file."
+                f"{target} already exists; choose another name, or type the full name to replace "
+                "the file."
             )
     viewer = current_viewer()
     layers = list(viewer.layers) if viewer is not None else []
     as_seg = target.name.lower().endswith(DICOM_SEG)
-    scan = scan_of(data, settings, layers, one_series=as_seg)
-    _keep_scans(target, scan_files(layers))
-    with scan_warnings() as warned:
-        # A layer that a person can edit counts as drawn by hand.
+    scan = find_scan_of(data, settings, layers, one_series=as_seg)
+    _refuse_to_replace_scan(target, scan_files(layers))
+    with collected_scan_warnings() as warned:
+        # A layer that a user can edit counts as drawn by hand.
         written = save_labels(
             data, target, like=scan, classes=class_names(settings), algorithm="MANUAL"
         )
     for sentence in warned:
-        tell(sentence, "warning")
+        notify(sentence, "warning")
     return [str(written)]
 
 
-def _keep_scans(target: Path, open_scans: list[Path]) -> None:
-    """Refuse to replace a scan, whether or not it is open; a label map may be replaced."""
+def _refuse_to_replace_scan(target: Path, open_scans: list[Path]) -> None:
+    """Raise StorageError if the target is a scan, open or not. A label map may be replaced."""
     if not target.exists():
         return
     target = target.resolve()
     if any(target == file.resolve() for file in open_scans) or _is_scan(target):
         raise StorageError(
-            f"{target} is a scan, which labels must not replace; choose another name for the "
-            "labels."
+            f"{target} is a scan and must not be replaced by labels; choose another name."
         )
 
 
 def _is_scan(path: Path) -> bool:
     try:
         found = list_series([path])
-        if is_dicom(path):  # also a slice that makes no volume by itself
+        if is_dicom(path):  # also a single slice that is no volume
             return any(series.modality not in LABEL_MODALITIES for series in found)
         found = [series for series in found if series.problem is None]
         return any(not looks_like_labels(load_volume(series)) for series in found)
     except SslsegError:
-        return False  # nothing that could be opened again is lost
+        return False  # the file could not be opened anyway

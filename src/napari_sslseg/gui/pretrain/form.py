@@ -22,7 +22,7 @@ from napari_sslseg.gui.pretrain.training_data import TrainingData
 from napari_sslseg.gui.widgets.foldable import Foldable
 from napari_sslseg.gui.widgets.forms import SettingsForm, bounds
 from napari_sslseg.gui.widgets.inputs import add_item, spin_box
-from napari_sslseg.gui.widgets.quiet import QuietComboBox, QuietSpinBox
+from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox, NoWheelSpinBox
 
 if TYPE_CHECKING:
     from napari_sslseg.core.settings.presets.preset import Preset
@@ -361,15 +361,15 @@ class PretrainForm(QWidget):
         return parts
 
 
-def _combo(name: str, title: str, tooltip: str) -> QuietComboBox:
-    combo = QuietComboBox()
+def _combo(name: str, title: str, tooltip: str) -> NoWheelComboBox:
+    combo = NoWheelComboBox()
     combo.setObjectName(name)
     combo.setAccessibleName(title)
     combo.setToolTip(f"<p>{tooltip}</p>")
     return combo
 
 
-def _spin(name: str, high: int, tooltip: str) -> QuietSpinBox:
+def _spin(name: str, high: int, tooltip: str) -> NoWheelSpinBox:
     spin = spin_box(name, 1, high)
     spin.setAccessibleName(tooltip)
     spin.setGroupSeparatorShown(True)

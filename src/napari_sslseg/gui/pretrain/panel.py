@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from napari_sslseg.core.common.errors import ConfigError, SslsegError
 from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
-from napari_sslseg.gui.model.latest import Latest
+from napari_sslseg.gui.model.latest_request import LatestRequestWorker
 from napari_sslseg.gui.model.run_lines import RunLine, run_lines
 from napari_sslseg.gui.pretrain.form import OTHER_LENGTH, PretrainForm
 from napari_sslseg.gui.pretrain.picture_strip import PictureStrip
@@ -23,10 +23,10 @@ from napari_sslseg.gui.pretrain.preview_maker import (
 from napari_sslseg.gui.pretrain.run_estimate import DeviceInfo, EstimateRequest, estimate_run
 from napari_sslseg.gui.pretrain.tiles import Tile
 from napari_sslseg.gui.pretrain.training_data import training_data_of, training_sample_size
+from napari_sslseg.gui.runs.run_box import RunBox
+from napari_sslseg.gui.runs.training_box import TrainingBox, run_name
 from napari_sslseg.gui.widgets.eta import time_range
 from napari_sslseg.gui.widgets.form_fields import set_number
-from napari_sslseg.gui.widgets.run_box import RunBox
-from napari_sslseg.gui.widgets.training_box import TrainingBox, run_name
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
@@ -53,8 +53,12 @@ class PretrainPanel(QWidget):
         self._pixel = (1.0, 1.0)
         self.device_info: DeviceInfo | None = None
         self._step_seconds: tuple[float, float] | None = None
-        self.previews: Latest[PreviewRequest | TrainingPicture, list[Tile]] = Latest(PreviewMaker())
-        self.estimates: Latest[EstimateRequest, tuple[DeviceInfo, Any]] = Latest(estimate_run)
+        self.previews: LatestRequestWorker[PreviewRequest | TrainingPicture, list[Tile]] = (
+            LatestRequestWorker(PreviewMaker())
+        )
+        self.estimates: LatestRequestWorker[EstimateRequest, tuple[DeviceInfo, Any]] = (
+            LatestRequestWorker(estimate_run)
+        )
         self._lay_out()
         self._apply_timer = self._make_timer(DEBOUNCE_MILLISECONDS, self._apply, single=True)
         self._preview_timer = self._make_timer(
@@ -106,7 +110,7 @@ class PretrainPanel(QWidget):
         self.box.over.connect(self._over)
         self.box.pictured.connect(self._show_training_picture)
         self.runs.picked.connect(self._pick_run)
-        self.runs.go_on.connect(self._resume)
+        self.runs.resume_requested.connect(self._resume)
 
     def release(self) -> None:
         """Disconnect from the viewer."""
@@ -339,7 +343,7 @@ class PretrainPanel(QWidget):
 
     def _resume(self, name: str) -> None:
         self._start_watching()
-        self.session.attempt(lambda: self.session.go_on(name))
+        self.session.attempt(lambda: self.session.resume(name))
 
     def _start_watching(self) -> None:
         """Have the training send pictures of the current slice."""

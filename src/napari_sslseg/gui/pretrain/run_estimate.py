@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.gui.model.run_lines import time_like
-from napari_sslseg.gui.model.words import many
+from napari_sslseg.gui.model.run_lines import expected_step_seconds
+from napari_sslseg.gui.text import plural
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,7 @@ def _device_sentence(device: "torch.device", threads: int) -> str:
         why = "this PyTorch has no GPU support"
     else:
         why = "there is no GPU"
-    return f"Runs on the CPU ({name}, {many(threads, 'thread')}{memory}); {why}."
+    return f"Runs on the CPU ({name}, {plural(threads, 'thread')}{memory}); {why}."
 
 
 def _free_memory(device: "torch.device") -> int | None:
@@ -95,5 +95,5 @@ class EstimateRequest:
 
 def estimate_run(request: EstimateRequest) -> tuple[DeviceInfo, tuple[float, float] | None]:
     """Find the device, and the seconds per step (lowest, highest) of a similar earlier run."""
-    seconds = time_like(request.project, request.task, request.network, request.batch)
+    seconds = expected_step_seconds(request.project, request.task, request.network, request.batch)
     return describe_device(request.device), seconds

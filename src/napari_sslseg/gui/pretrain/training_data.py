@@ -10,7 +10,7 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.samples.warnings import Spacing
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
-from napari_sslseg.gui.model.words import many
+from napari_sslseg.gui.text import plural
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.project import Project
@@ -46,7 +46,7 @@ class TrainingData:
         if not self.scans:
             return "no training scans"
         return (
-            f"{many(self.scans, 'scan')} of {many(self.subjects, 'patient')}, "
+            f"{plural(self.scans, 'scan')} of {plural(self.subjects, 'patient')}, "
             f"{self.slices:,} {self.plane} slices"
         )
 

@@ -82,7 +82,7 @@ class ScansPanel(QWidget):
         session.project_changed.connect(self.refresh)
         session.scans_changed.connect(self.refresh)
         session.jobs_changed.connect(self.refresh)
-        session.told.connect(self._hear)
+        session.job_events.connect(self._hear)
         self.work.changed.connect(self._show_left_out)
         self.opened.changed.connect(self._show_opened)
         self.refresh()

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sslseg.core.project.recent import recent_projects
-from napari_sslseg.gui.widgets.asking import ask
+from napari_sslseg.gui.widgets.dialogs import ask_choice
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
@@ -98,7 +98,7 @@ class ProjectBar(QWidget):
         path = Path(folder)
         if not (path / "project.json").exists() and _holds_something(path):
             own = _free(path / OWN_FOLDER)
-            answer = ask(
+            answer = ask_choice(
                 self,
                 f"{path.name} holds other files. Make a folder for the project in it?",
                 [INSIDE, ITSELF],

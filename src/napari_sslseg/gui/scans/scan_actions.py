@@ -46,7 +46,7 @@ class ScanActions:
         self.left_out: tuple[tuple[Path, str], ...] = ()
         self._checking: tuple[Project, Job] | None = None
         session.project_changed.connect(self._begin)
-        session.ended.connect(self._hear)
+        session.job_ended.connect(self._hear)
         self._begin()
 
     @property

@@ -29,8 +29,8 @@ from napari_sslseg.gui.scans.scan_table import (
     USES,
     ScanTable,
 )
-from napari_sslseg.gui.widgets.asking import ask
-from napari_sslseg.gui.widgets.quiet import QuietComboBox
+from napari_sslseg.gui.widgets.dialogs import ask_choice
+from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.labels import DoneSlices
@@ -124,7 +124,7 @@ class ScanList(QWidget):
         self.show_button.setToolTip("Show this scan (double-click, or Enter).")
         self.find_button = self._button("Find i&t…", "scan-find", self.ask_find)
         self.find_button.setToolTip("Say where the file of this scan is now.")
-        self.use = QuietComboBox()
+        self.use = NoWheelComboBox()
         self.use.setObjectName("scan-use")
         self.use.setAccessibleName("What the scan is used for")
         self.use.addItems(list(USES.values()))
@@ -247,7 +247,7 @@ class ScanList(QWidget):
         path, _ = QFileDialog.getOpenFileName(self, f"Labels of {name}", "", LABEL_FILES)
         if not path:
             return
-        answer = ask(
+        answer = ask_choice(
             self,
             "Which slices of these labels are done?",
             list(DONE_ANSWERS),
@@ -264,7 +264,7 @@ class ScanList(QWidget):
         if not chosen:
             return
         what = chosen[0] if len(chosen) == 1 else f"{len(chosen)} scans"
-        if ask(
+        if ask_choice(
             self,
             f"Remove {what} from the project?",
             [REMOVE],

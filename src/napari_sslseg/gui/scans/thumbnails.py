@@ -79,7 +79,7 @@ class Thumbnails:
         self._job: Job | None = None
         session.project_changed.connect(self._forget)
         session.selected.connect(self._take)
-        session.told.connect(self._hear)
+        session.job_events.connect(self._hear)
 
     def get(self, name: str) -> np.ndarray | None:
         """The picture, if it is there; else it will be made, those asked for last first."""

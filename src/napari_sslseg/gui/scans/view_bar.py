@@ -14,8 +14,8 @@ from qtpy.QtWidgets import (
 
 from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.gui.viewer.windowing import CUSTOM, Windowing, presets
-from napari_sslseg.gui.widgets.asking import ask
-from napari_sslseg.gui.widgets.quiet import QuietComboBox
+from napari_sslseg.gui.widgets.dialogs import ask_choice
+from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
@@ -54,7 +54,7 @@ class ViewBar(QWidget):
         layout.addWidget(QLabel("Plane"), 0, 0)
         layout.addLayout(self._make_planes(), 0, 1)
         label = QLabel("&Window")
-        self.preset = QuietComboBox()
+        self.preset = NoWheelComboBox()
         self.preset.setObjectName("window-preset")
         self.preset.setAccessibleName("Window")
         self.preset.setToolTip(WINDOW_TIP)
@@ -98,7 +98,7 @@ class ViewBar(QWidget):
         if project is None or project.plane == plane:
             return
         unmark = f"Unmark {total} slice{'' if total == 1 else 's'}"
-        if not total or ask(
+        if not total or ask_choice(
             self,
             f"{unmark}, and label along the {plane} plane?",
             [unmark],

@@ -16,7 +16,7 @@ from napari_sslseg.gui.model.run_choices import (
     kind_dimensions,
     network_text,
 )
-from napari_sslseg.gui.model.run_words import long_words, short_words
+from napari_sslseg.gui.model.run_descriptions import long_description, short_description
 from napari_sslseg.gui.train.training_choice import (
     STRATEGY_TEXTS,
     TRANSFER_TEXTS,
@@ -25,7 +25,7 @@ from napari_sslseg.gui.train.training_choice import (
 from napari_sslseg.gui.widgets.foldable import Foldable
 from napari_sslseg.gui.widgets.forms import bounds
 from napari_sslseg.gui.widgets.inputs import combo_box, literal_items, spin_box
-from napari_sslseg.gui.widgets.quiet import QuietDoubleSpinBox
+from napari_sslseg.gui.widgets.no_wheel import NoWheelDoubleSpinBox
 
 if TYPE_CHECKING:
     from napari_sslseg.core.runs.listing import RunSummary
@@ -151,7 +151,7 @@ class TrainForm(QWidget):
         assert largest is not None
         self.batch = spin_box("train-batch", 1, int(largest), self._default_batch)
         self.batch.setToolTip("Slices per step; larger batches need more memory.")
-        self.rate = QuietDoubleSpinBox()
+        self.rate = NoWheelDoubleSpinBox()
         self.rate.setObjectName("train-rate")
         self.rate.setDecimals(5)
         self.rate.setRange(0.00001, 1)
@@ -191,7 +191,7 @@ class TrainForm(QWidget):
         self.start.blockSignals(True)
         self.start.clear()
         for run in runs:
-            self.start.addItem(short_words(run), run.name)
+            self.start.addItem(short_description(run), run.name)
         self.start.addItem(SCRATCH, "")
         new = [name for name in self._runs if name not in known]
         chosen = self.start.findData(before) if before is not None and not new else 0
@@ -229,7 +229,7 @@ class TrainForm(QWidget):
         for part in own:
             self._rows.setRowVisible(part, run is None)
         self._show_default_batch(run)
-        self.about.setText(ABOUT_SCRATCH if run is None else long_words(run))
+        self.about.setText(ABOUT_SCRATCH if run is None else long_description(run))
         self.changed.emit()
 
     def _show_default_batch(self, run: "RunSummary | None") -> None:

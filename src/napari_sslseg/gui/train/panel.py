@@ -10,14 +10,14 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.events import Event, PauseFlag, StopFlag
+from napari_sslseg.gui.model.run_descriptions import usable_runs
 from napari_sslseg.gui.model.run_lines import run_lines
-from napari_sslseg.gui.model.run_words import usable_runs
+from napari_sslseg.gui.runs.run_box import RunBox
+from napari_sslseg.gui.runs.training_box import TrainingBox, run_name
 from napari_sslseg.gui.train.form import TrainForm
 from napari_sslseg.gui.train.score_curves import ScoreCurves
 from napari_sslseg.gui.train.training_choice import finetune_settings, refusal, split_sentence
 from napari_sslseg.gui.viewer.live_prediction import LivePrediction
-from napari_sslseg.gui.widgets.run_box import RunBox
-from napari_sslseg.gui.widgets.training_box import TrainingBox, run_name
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.jobs import Job, Outcome
@@ -72,7 +72,7 @@ class TrainPanel(QWidget):
         self.box.began.connect(self._began)
         self.box.scored.connect(self.scores.add)
         self.box.over.connect(self._update_split)
-        self.runs.go_on.connect(self._resume)
+        self.runs.resume_requested.connect(self._resume)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Show the prediction of the running training."""
@@ -112,7 +112,7 @@ class TrainPanel(QWidget):
         self.session.finetune(init, settings, validation_share=choice.share, device=choice.device)
 
     def _resume(self, name: str) -> None:
-        self.session.attempt(lambda: self.session.go_on(name))
+        self.session.attempt(lambda: self.session.resume(name))
 
     def _began(self) -> None:
         self.scores.clear()

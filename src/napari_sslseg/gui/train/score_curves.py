@@ -35,7 +35,7 @@ class ScoreCurves(QWidget):
         self.words.setWordWrap(True)
         self.words.setToolTip(f"<p>{HINT}</p>")
         self.plot = CurvePlot(
-            "Dice", logarithmic=False, limits=(0, 1), height=HEIGHT, words="{:.2f}".format
+            "Dice", logarithmic=False, limits=(0, 1), height=HEIGHT, formatter="{:.2f}".format
         )
         self.plot.setObjectName("train-dice")
         self.plot.setToolTip(f"<p>{HINT}</p>")
@@ -73,7 +73,7 @@ class ScoreCurves(QWidget):
         names = project.class_names
         for value, score in dice.items():
             self.plot.add(names.get(value, f"class {value}"), event.step, score, marked=True)
-        self.plot.ask()
+        self.plot.request_redraw()
         counts = f" ({dice_reliability(*self._validation)})" if self._validation else ""
         self.words.setText(f"<b>Dice on validation patients</b>{counts}")
         self._colour()

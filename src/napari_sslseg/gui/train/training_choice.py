@@ -23,7 +23,7 @@ from napari_sslseg.core.settings.training import (
     default_training,
 )
 from napari_sslseg.gui.model.run_choices import DEFAULT_NETWORK, LENGTHS
-from napari_sslseg.gui.model.words import many
+from napari_sslseg.gui.text import plural
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.project import LabelledSplit, Project
@@ -220,19 +220,19 @@ def split_sentence(project: "Project", split: "LabelledSplit") -> str:
         return f"{training}; there is no validation."
     patients = _patients(project, split.validation)
     verb = "is" if patients == 1 else "are"
-    slices = many(_slices(split.validation), "done slice")
-    return f"{training}; {many(patients, 'other patient')} ({slices}) {verb} used for validation."
+    slices = plural(_slices(split.validation), "done slice")
+    return f"{training}; {plural(patients, 'other patient')} ({slices}) {verb} used for validation."
 
 
 def dice_reliability(slices: int, patients: int) -> str:
     """Say on how many slices and patients a Dice is based, and whether these are few."""
-    found = f"n = {many(slices, 'slice')} of {many(patients, 'patient')}"
+    found = f"n = {plural(slices, 'slice')} of {plural(patients, 'patient')}"
     return f"{found}: a rough guide" if patients < 3 or slices < 10 else found
 
 
 def _count(project: "Project", labelled: "Sequence[LabelledScan]") -> str:
-    patients = many(_patients(project, labelled), "patient")
-    return f"{many(_slices(labelled), 'done slice')} of {patients}"
+    patients = plural(_patients(project, labelled), "patient")
+    return f"{plural(_slices(labelled), 'done slice')} of {patients}"
 
 
 def _slices(labelled: "Sequence[LabelledScan]") -> int:

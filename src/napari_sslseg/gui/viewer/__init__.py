@@ -1,1 +1,4 @@
-"""The napari viewer around the panel: layers, windows, the live prediction."""
+"""The napari viewer: layers of the current scan, its plane and slice, window and level.
+
+Qt widgets stay outside.
+"""

@@ -1,7 +1,7 @@
-"""Volumes as napari layers.
+"""Conversion of volumes to napari layers.
 
-A layer keeps what a volume knows besides its values in its metadata, under the names of the fields
-of :class:`~napari_sslseg.core.scans.volume.Volume`, and the files that it was read from.
+The metadata of a layer holds the fields of :class:`~napari_sslseg.core.scans.volume.Volume` except
+the values, under the same names, and the files that the volume was read from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Modality, Volume, subsample
 
 LayerData = tuple[np.ndarray, dict[str, Any], Literal["image", "labels"]]
-"""What napari makes a layer of: the values, the settings, the type."""
+"""The data of a layer for napari: values, settings and type."""
 
 AXIS_LABELS = ("inferior", "posterior", "left")
 UNITS = ("mm", "mm", "mm")
@@ -23,19 +23,19 @@ UNITS = ("mm", "mm", "mm")
 CT_LIMITS = (-160.0, 240.0)
 MR_PERCENTILES = (1.0, 99.5)
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers too.
+# Colours of Okabe and Ito, which colour-blind people can distinguish.
 LABEL_COLORS = ("#D55E00", "#56B4E9", "#F0E442", "#009E73", "#CC79A7", "#E69F00", "#0072B2")
 
 
 def volume_layer(volume: Volume, files: Sequence[Path] = ()) -> LayerData:
-    """Image layer of a scan in mm, with contrast limits that suit its modality.
+    """Return the data of an image layer in mm, with contrast limits for the modality.
 
     Parameters
     ----------
     volume : Volume
         The scan.
     files : sequence of Path
-        All files that it was read from, where it is not ``volume.path`` alone.
+        All files that it was read from, if not only ``volume.path``.
     """
     settings = {
         **_settings(volume, files),
@@ -48,27 +48,27 @@ def volume_layer(volume: Volume, files: Sequence[Path] = ()) -> LayerData:
 def labels_layer(
     volume: Volume, classes: Mapping[int, str] | None = None, files: Sequence[Path] = ()
 ) -> LayerData:
-    """Labels layer of a label map in mm.
+    """Return the data of a labels layer in mm.
 
     Parameters
     ----------
     volume : Volume
         The label map.
     classes : mapping of int to str, optional
-        Names of the labels; napari shows the one under the mouse.
+        Names of the labels; napari shows the name of the label under the mouse.
     files : sequence of Path
-        All files that it was read from, where it is not ``volume.path`` alone.
+        All files that it was read from, if not only ``volume.path``.
     """
     from napari.utils.colormaps import CyclicLabelColormap
 
     data = volume.data
-    if data.dtype.kind == "f":  # whole numbers, as label maps of some programs are stored
+    if data.dtype.kind == "f":  # some programs store label maps as floating-point numbers
         data = data.astype(np.min_scalar_type(int(data.max(initial=0))))
     settings = {
         **_settings(volume, files),
         "name": f"{volume.name} labels",
         "opacity": 0.5,
-        # The first colour is that of the background.
+        # The first colour is the background.
         "colormap": CyclicLabelColormap(colors=["transparent", *LABEL_COLORS]),
     }
     if classes:
@@ -78,12 +78,12 @@ def labels_layer(
 
 
 def contrast_limits(data: np.ndarray, modality: Modality) -> tuple[float, float]:
-    """Black and white point: the soft-tissue window for CT, percentiles of the tissue for MR."""
+    """Return contrast limits: the soft-tissue window for CT, percentiles of the tissue for MR."""
     if modality == "CT":
         return CT_LIMITS
     sample = subsample(data)
-    # Zeros fill what was masked or padded; they are often most of a scan, and would leave the
-    # tissue of a small field of view in the top few percent, washed out.
+    # Masked or padded voxels are zero, and often most of a scan. With them, the tissue of a small
+    # field of view would lie in the top few percent and look washed out.
     tissue = sample[sample != 0]
     low, high = np.percentile(tissue if tissue.size else sample, MR_PERCENTILES)
     if tissue.size < sample.size and low > 0:
@@ -92,16 +92,15 @@ def contrast_limits(data: np.ndarray, modality: Modality) -> tuple[float, float]
 
 
 def position(geometry: Geometry) -> tuple[float, float, float]:
-    """Where the first voxel of the display grid lies, in mm along the display axes.
+    """Return the position of the first voxel of the display grid, in mm along the display axes.
 
-    Without it every scan would start at the origin, and two scans of one patient would overlay
-    only if they happened to cover the same box; with it T1 and T2, or a scan and a cropped label
-    map, lie on each other, and the status bar shows coordinates that the header knows, as
-    (−S, −A, −R). The price is small: scans with far-apart origins, such as two patients on two
-    scanners, lie apart in the scene, as they do in other viewers, and "home" fits them all.
+    With it, T1 and T2 of a patient, or a scan and a cropped label map, overlay correctly, and the
+    status bar shows the coordinates of the header as (−S, −A, −R). Without it every scan would
+    start at the origin. Scans with distant origins, such as two patients on two scanners, lie
+    apart, as in other viewers; the "home" button shows all of them.
 
-    An oblique scan is shown along its own axes, so its position counts along these: scans of the
-    same obliquity overlay exactly, an oblique and a straight one only roughly.
+    An oblique scan is shown along its own axes, and its position is measured along these. Scans of
+    the same obliquity overlay exactly, an oblique and a straight scan only roughly.
     """
     affine = geometry.display_affine
     directions = affine[:3, :3] / np.asarray(geometry.spacing)

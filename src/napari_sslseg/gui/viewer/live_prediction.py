@@ -1,4 +1,4 @@
-"""What a network in training makes of the slice that is looked at, as a layer of its own."""
+"""A layer with the prediction of the current slice by a network that is being trained."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,24 +20,24 @@ NAME = "prediction in training"
 
 
 class LivePrediction:
-    """Asks a fine-tuning for the slice that is shown, and shows what it says. Needs no Qt.
+    """Requests the prediction of the current slice from a fine-tuning, and shows it. Needs no Qt.
 
-    The layer holds one slice at a time; it goes when the training ends. Labels of a person are
-    never touched.
+    The layer contains one slice at a time and is removed when the training ends. The labels of the
+    user are never changed.
     """
 
     def __init__(self, session: "Session", scene: "Scene") -> None:
         self.session, self.scene = session, scene
         self._layer: Labels | None = None
         self._shown: tuple[slice | int, ...] | None = None
-        session.told.connect(self._hear)
+        session.job_events.connect(self._receive)
         session.jobs_changed.connect(self._jobs_changed)
         scene.moved.connect(lambda _: self.look())
         scene.changed.connect(self._changed)
-        scene.front_changed.connect(self._give_way)
+        scene.front_changed.connect(self._update_visibility)
 
     def look(self) -> None:
-        """Ask for the slice that is looked at now."""
+        """Request a prediction of the current slice."""
         volume = self.session.volume
         if self.session.watch is None:
             self.session.watch = Watch()
@@ -46,7 +46,7 @@ class LivePrediction:
 
     @property
     def layer(self) -> "Labels | None":
-        """The layer, while there is one; a person may have removed it."""
+        """The layer, or None; the user may have removed it."""
         layer = self._layer
         return layer if layer is not None and layer in self.scene.viewer.layers else None
 
@@ -59,7 +59,7 @@ class LivePrediction:
         if training is None or training.kind != "finetune":
             self._remove()
 
-    def _hear(self, job: "Job", events: list[Event]) -> None:
+    def _receive(self, job: "Job", events: list[Event]) -> None:
         if job.kind != "finetune" or not job.active:
             return
         for event in events:
@@ -73,7 +73,7 @@ class LivePrediction:
         axis = PLANE_AXIS[picture.plane]
         shape = list(image.data.shape)
         if not 0 <= picture.index < shape.pop(axis) or picture.labels.shape != tuple(shape):
-            return  # Of a scan that was replaced by one of the same name.
+            return  # The scan was replaced by another one of the same name.
         layer = self.layer
         if layer is None:
             self._shown = None
@@ -89,7 +89,7 @@ class LivePrediction:
         self._shown = tuple(where)
         layer.refresh()
 
-    def _give_way(self) -> None:
+    def _update_visibility(self) -> None:
         if self.layer is not None:
             self.layer.visible = not self.scene.hides("live")
 

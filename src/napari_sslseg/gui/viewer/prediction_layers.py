@@ -1,7 +1,7 @@
-"""Layers of what runs say about the current scan: labels, uncertainty, errors, differences.
+"""Layers of predictions of the current scan: labels, uncertainty, errors, differences.
 
-All lie below the labels of a person, but for the maps of errors, which are there to be seen; none
-can be painted on. Needs no Qt.
+They lie below the labels of the user, except the error maps, which lie on top. None of them can be
+painted on. Needs no Qt.
 """
 
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 Shown = Literal["first", "second", "difference"]
 COLOURS = ("#ff4dff", "#35e0ff", "#ffe119")
 ERROR_WORDS = ("missed", "too much", "another structure")
-DIFFERENCE_WORDS = ("in run A alone", "in run B alone", "another structure")
+DIFFERENCE_WORDS = ("in run A only", "in run B only", "another structure")
 
 
 class PredictionLayers:
-    """Shows predictions that are in memory, as somebody wants to see them.
+    """Shows cached predictions, as chosen in step 5.
 
     Attributes
     ----------
     first, second : str
-        Runs; empty for none.
+        Names of the runs; empty for none.
     shown : {"first", "second", "difference"}
-        What the layer of the prediction shows.
+        What the prediction layer shows.
     overlay, contour, uncertainty, errors : bool
-        Whether the prediction is shown, as outlines, how unsure it is, and where it differs from
-        the labels of slices that are done.
+        Whether to show the prediction, show it as outlines, show its uncertainty, and show where
+        it differs from the labels of done slices.
     """
 
     def __init__(self, session: "Session", scene: "Scene") -> None:
@@ -45,61 +45,71 @@ class PredictionLayers:
         session.predictions.changed.connect(lambda run, scan: self.refresh())
         session.done_changed.connect(lambda name: self._compare())
         scene.changed.connect(self.refresh)
-        scene.front_changed.connect(self._give_way)
+        scene.front_changed.connect(self._update_visibility)
         scene.moved.connect(lambda _: self._compare())
 
     @property
     def run(self) -> str:
-        """The run whose prediction is looked at, and accepted."""
+        """The run whose prediction is shown, and can be accepted."""
         return self.second if self.shown == "second" and self.second else self.first
 
     def predicted(self, run: str | None = None) -> Predicted | None:
-        """What a run, or the one that is looked at, says about the current scan."""
+        """Return the prediction of the current scan by a run, by default the shown run."""
         return self.session.predictions.get(run or self.run, self.session.current)
 
     def refresh(self) -> None:
-        """Show what is wanted, as far as it is there."""
+        """Show what is chosen, if the predictions are available."""
         found = self.predicted() if self.scene.image is not None else None
-        prediction = self._keep(
+        prediction = self._layer(
             "prediction", (found, self.run) if found is not None else None, self._add_prediction
         )
         if prediction is not None:
             prediction.contour = int(self.contour)
-        self._give_way()
-        doubt = (found,) if found is not None and self.uncertainty else None
-        self._keep("uncertainty", doubt, self._add_uncertainty)
+        self._update_visibility()
+        uncertain = (found,) if found is not None and self.uncertainty else None
+        self._layer("uncertainty", uncertain, self._add_uncertainty)
         errors = (found,) if found is not None and self.errors else None
-        self._keep("errors", errors, self._add_errors)
+        self._layer("errors", errors, self._add_errors)
         other = self.predicted(self.second) if self._difference else None
         both = (found, other) if found is not None and other is not None else None
-        self._keep("difference", both, self._add_difference)
+        self._layer("difference", both, self._add_difference)
         self._compare()
 
     @property
     def _difference(self) -> bool:
         return self.shown == "difference" and bool(self.second)
 
-    def _give_way(self) -> None:
+    def _update_visibility(self) -> None:
         layer = self._layers.get("prediction", (None, None))[1]
         if layer is not None:
             hidden = self._difference or self.scene.hides("prediction")
             layer.visible = self.overlay and not hidden
 
-    def _keep(self, key: str, of: tuple[Any, ...] | None, add: Any) -> Any:
-        """Keep a layer if it still shows the same, else make it anew, or take it away."""
+    def _layer(self, key: str, content: tuple[Any, ...] | None, add: Any) -> Any:
+        """Return the layer of a key: keep it if its content is the same, else replace or remove it.
+
+        Parameters
+        ----------
+        key : str
+            Kind of layer.
+        content : tuple or None
+            What it shows; None removes it.
+        add : callable
+            Adds a layer with the content.
+        """
         before, layer = self._layers.get(key, (None, None))
-        there = layer is not None and layer in self.scene.viewer.layers
-        if there and of is not None and before is not None and _same(before, of):
+        exists = layer is not None and layer in self.scene.viewer.layers
+        if exists and content is not None and before is not None and _same(before, content):
             return layer
-        if there:
+        if exists:
             self.scene.viewer.layers.remove(layer)
         self._layers.pop(key, None)
-        if of is None:
+        if content is None:
             return None
         selected = set(self.scene.viewer.layers.selection)
-        layer = add(*of)
+        layer = add(*content)
         self.scene.viewer.layers.selection = selected
-        self._layers[key] = (of, layer)
+        self._layers[key] = (content, layer)
         return layer
 
     def _add_prediction(self, found: Predicted, run: str) -> Any:
@@ -110,7 +120,7 @@ class PredictionLayers:
         assert image is not None
         layer = self.scene.viewer.add_image(
             found.uncertainty,
-            **self._place("how unsure", "uncertainty"),
+            **self._settings("uncertainty", "uncertainty"),
             colormap="inferno",
             contrast_limits=(0, 1),
             blending="additive",
@@ -125,7 +135,7 @@ class PredictionLayers:
         return self._add_map("errors on done slices", ERROR_WORDS)
 
     def _add_difference(self, first: Predicted, second: Predicted) -> Any:
-        return self._add_map("difference of the two", DIFFERENCE_WORDS)
+        return self._add_map("difference of the runs", DIFFERENCE_WORDS)
 
     def _add_map(self, name: str, words: tuple[str, ...]) -> Any:
         from napari.utils.colormaps import direct_colormap
@@ -135,15 +145,15 @@ class PredictionLayers:
         colours: dict[int | None, str] = {0: "transparent", None: "transparent"}
         layer = self.scene.viewer.add_labels(
             np.zeros(image.data.shape, np.uint8),
-            **self._place(name, "errors"),
+            **self._settings(name, "errors"),
             opacity=0.9,
             colormap=direct_colormap(colours | dict(enumerate(COLOURS, start=1))),
-            features={"index": [0, 1, 2, 3], "class": ["alike", *words]},
+            features={"index": [0, 1, 2, 3], "class": ["same", *words]},
         )
         layer.editable = False
         return self.scene.own(layer)
 
-    def _place(self, name: str, role: str) -> dict[str, Any]:
+    def _settings(self, name: str, role: str) -> dict[str, Any]:
         image = self.scene.image
         assert image is not None
         return {
@@ -156,7 +166,7 @@ class PredictionLayers:
         }
 
     def _compare(self) -> None:
-        """Fill the maps on the slice that is looked at; all slices would take too long."""
+        """Fill the maps on the current slice; all slices would take too long."""
         project, labels, found = self.session.project, self.scene.labels, self.predicted()
         if project is None or labels is None or found is None:
             return
@@ -164,13 +174,13 @@ class PredictionLayers:
         ours = np.take(found.labels, index, axis)
         if index in project.done(self.session.current):
             truth = np.take(np.asarray(labels.data), index, axis)
-            self._fill("errors", axis, index, compared(truth, ours))
+            self._fill("errors", axis, index, label_differences(truth, ours))
         else:
             self._fill("errors", axis, index, np.zeros_like(ours))
         second = self.predicted(self.second) if self.second else None
         if second is not None:
             theirs = np.take(second.labels, index, axis)
-            self._fill("difference", axis, index, compared(ours, theirs))
+            self._fill("difference", axis, index, label_differences(ours, theirs))
 
     def _fill(self, key: str, axis: int, index: int, values: np.ndarray) -> None:
         layer = self._layers.get(key, (None, None))[1]
@@ -182,8 +192,8 @@ class PredictionLayers:
         layer.refresh()
 
 
-def compared(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Where labels differ: 1 in the one alone, 2 in the other alone, 3 another structure."""
+def label_differences(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Mark where labels differ: 1 only in ``one``, 2 only in ``other``, 3 another structure."""
     found = np.zeros(one.shape, np.uint8)
     differs = one != other
     found[differs & (other == 0)] = 1

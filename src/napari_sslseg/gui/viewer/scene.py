@@ -1,7 +1,7 @@
-"""The layers of the current scan in the viewer, the plane, and the slice that is looked at.
+"""The layers of the current scan in the viewer, the plane, and the current slice.
 
-The labels of a person are one layer, which nothing changes but what a person does: painting,
-accepting a prediction, erasing a structure that is removed. Predictions are layers of their own.
+The labels of the user are one layer. Only actions of the user change it: painting, accepting a
+prediction, erasing a structure that is removed. Predictions are separate layers.
 """
 
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,9 +11,9 @@ import numpy as np
 from psygnal import Signal
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
-from napari_sslseg.gui.autosave.keeper import LabelKeeper
+from napari_sslseg.gui.autosave.autosaver import LabelAutosaver
 from napari_sslseg.gui.viewer.layers import labels_layer, volume_layer
-from napari_sslseg.gui.viewer.window import still_picture
+from napari_sslseg.gui.viewer.napari_window import drawing_suspended
 
 if TYPE_CHECKING:
     import napari
@@ -23,15 +23,14 @@ if TYPE_CHECKING:
 
 ROLE = "sslseg_role"
 """Key in the metadata of a layer: ``scan``, ``labels``, ``prediction``, ``live`` (a prediction in
-training), ``uncertainty`` or ``errors``. A copy that a person makes of a layer has it as well."""
-
+training), ``uncertainty`` or ``errors``. A copy of a layer made by the user has it as well."""
 
 EDGES: dict[Plane, str] = {
     "axial": "left: R   right: L   top: A   bottom: P",
     "coronal": "left: R   right: L   top: S   bottom: I",
     "sagittal": "left: A   right: P   top: S   bottom: I",
 }
-"""Which side of the patient each edge of the picture shows: the display grid is in IPL order."""
+"""Side of the patient at each edge of the picture; the display grid is in IPL order."""
 
 
 class Scene:
@@ -40,23 +39,23 @@ class Scene:
     Parameters
     ----------
     session : Session
-        What is shown.
+        The session whose current scan is shown.
     viewer : napari.Viewer or napari.components.ViewerModel
-        Where; layers of others in it are left alone.
+        The viewer. Layers that do not belong to the scene are left unchanged.
 
     Attributes
     ----------
     changed : Signal
-        Another scan is shown, with other layers.
+        Another scan is shown, with new layers.
     moved : Signal of int
-        Another slice is looked at, counted along the plane of the project.
+        Another slice is shown; its number along the plane of the project.
     front : {"live", "prediction"}
-        Which of the two is seen where a prediction in training and one of a finished run are both
-        there: they have the same colours.
+        Which prediction is visible if there is one of a training and one of a finished run. They
+        have the same colours.
     front_changed : Signal
-        The other one is to be seen, or one came or went.
-    keeper : LabelKeeper
-        Saves the labels.
+        ``front`` changed, or a prediction was added or removed.
+    autosaver : LabelAutosaver
+        Saves the labels automatically.
     """
 
     changed = Signal()
@@ -72,9 +71,9 @@ class Scene:
         session.selected.connect(self._show)
         session.plane_changed.connect(self._turn)
         session.classes_changed.connect(self.colour)
-        viewer.dims.events.current_step.connect(self._tell_slice)
-        viewer.dims.events.order.connect(self._tell_slice)
-        self.keeper = LabelKeeper(session, self)
+        viewer.dims.events.current_step.connect(self._emit_moved)
+        viewer.dims.events.order.connect(self._emit_moved)
+        self.autosaver = LabelAutosaver(session, self)
 
     @property
     def plane(self) -> Plane:
@@ -83,7 +82,7 @@ class Scene:
 
     @property
     def slice(self) -> int:
-        """Number of the slice that is looked at, along the plane; 0 without a scan."""
+        """Number of the current slice along the plane; 0 without a scan."""
         if self.image is None:
             return 0
         axis = PLANE_AXIS[self.plane]
@@ -110,11 +109,11 @@ class Scene:
             self.viewer.layers.selection.active = self.labels
 
     def add_prediction(self, data: np.ndarray, name: str, role: str = "prediction") -> "Labels":
-        """Show a prediction of the current scan as a layer of its own, below the labels."""
+        """Show a prediction of the current scan as a separate layer below the labels."""
         assert self.image is not None
         for layer in self.of_role(role):
             if layer.name == name:
-                # A new layer, since old undo steps would paint old pixels into new data.
+                # A new layer, because the undo history of the old one would not fit the new data.
                 self.viewer.layers.remove(layer)
         settings = {
             "name": name,
@@ -136,27 +135,27 @@ class Scene:
         return layer
 
     def own(self, layer: Any) -> Any:
-        """Remember a layer as ours, which goes with the scan; the layer."""
+        """Register a layer that is removed with the scan, and return it."""
         self._own.add(layer)
         return layer
 
     def bring(self, role: Literal["live", "prediction"]) -> None:
-        """Let one kind of prediction be seen and not the other."""
+        """Show one kind of prediction and hide the other."""
         self.front = role
         self.front_changed.emit()
 
     def hides(self, role: Literal["live", "prediction"]) -> bool:
-        """Whether predictions of a kind give way to the other kind."""
+        """Whether a kind of prediction is hidden because the other kind is shown."""
         other: Literal["live", "prediction"] = "prediction" if role == "live" else "live"
         return self.front == other and bool(self.of_role(other))
 
     def of_role(self, role: str) -> list[Any]:
-        """Our layers of a role; what a person made of them, such as copies, is not ours."""
-        mine = [layer for layer in self.viewer.layers if layer in self._own]
-        return [layer for layer in mine if layer.metadata.get(ROLE) == role]
+        """Return the registered layers of a role, without copies that the user made."""
+        own = [layer for layer in self.viewer.layers if layer in self._own]
+        return [layer for layer in own if layer.metadata.get(ROLE) == role]
 
     def colour(self) -> None:
-        """Give labels and predictions the colours of the classes."""
+        """Apply the colours and names of the classes to labels and predictions."""
         shown = [*self.of_role("labels"), *self.of_role("prediction"), *self.of_role("live")]
         for layer in shown:
             layer.colormap = self._colours()
@@ -172,12 +171,12 @@ class Scene:
         return direct_colormap(colours | {item.value: item.colour for item in classes})
 
     def _show(self, name: str) -> None:
-        with still_picture():
+        with drawing_suspended():
             self._swap(name)
         self.changed.emit()
 
     def _swap(self, name: str) -> None:
-        """Show the layers of another scan in place of those of the last one."""
+        """Replace the layers by those of another scan."""
         for role in ("errors", "uncertainty", "live", "prediction", "labels", "scan"):
             for layer in self.of_role(role):
                 self.viewer.layers.remove(layer)
@@ -190,7 +189,7 @@ class Scene:
             self.image = self.own(self.viewer.add_image(data, **settings))
             data, settings, _ = labels_layer(drawn, project.class_names)
             settings["metadata"] = settings["metadata"] | {ROLE: "labels"}
-            unsaved = self.keeper.unsaved(name)
+            unsaved = self.autosaver.unsaved(name)
             data = data if unsaved is None else unsaved
             settings["colormap"] = self._colours()
             self.labels = self.own(self.viewer.add_labels(data, **settings))
@@ -198,29 +197,29 @@ class Scene:
             self.viewer.reset_view()
             self.go_to(data.shape[PLANE_AXIS[self.plane]] // 2)
         else:
-            self._name_edges()
+            self._label_edges()
 
     def _turn(self) -> None:
-        """Look along another plane of the project, at its middle."""
+        """Show the middle slice along the new plane of the project."""
         self._set_plane()
         if self.image is not None:
             self.viewer.reset_view()
             self.go_to(self.image.data.shape[PLANE_AXIS[self.plane]] // 2)
 
-    def _name_edges(self) -> None:
-        """Say in the picture which side of the patient is where."""
-        overlay = self.viewer.text_overlay
-        mine = overlay.text in EDGES.values()
-        if self.image is not None and (mine or not overlay.text):
+    def _label_edges(self) -> None:
+        """Show in the picture which side of the patient each edge is."""
+        overlay = text_overlay(self.viewer)
+        ours = overlay.text in EDGES.values()
+        if self.image is not None and (ours or not overlay.text):
             overlay.text = EDGES[self.plane]
             overlay.position = "top_left"
             overlay.visible = True
-        elif mine:
+        elif ours:
             overlay.text, overlay.visible = "", False
 
     def _set_plane(self) -> None:
-        """Put the axis of the plane on the slider."""
-        self._name_edges()
+        """Let the slider move along the axis of the plane."""
+        self._label_edges()
         axis = PLANE_AXIS[self.plane]
         ndim = self.viewer.dims.ndim
         others = [a for a in range(3) if a != axis]
@@ -228,6 +227,12 @@ class Scene:
         self.viewer.dims.order = front + tuple(ndim - 3 + a for a in (axis, *others))
         self.viewer.dims.ndisplay = 2
 
-    def _tell_slice(self) -> None:
+    def _emit_moved(self) -> None:
         if self.image is not None:
             self.moved.emit(self.slice)
+
+
+def text_overlay(viewer: Any) -> Any:
+    """Return the text overlay of a viewer, under its name since napari 0.9 or before."""
+    canvas = getattr(viewer, "canvas", None)
+    return viewer.text_overlay if canvas is None else canvas.overlays.text

@@ -1,4 +1,4 @@
-"""Brightness and contrast of the scan that is shown: presets, and dragging with Shift held."""
+"""Window width and level of the current scan: presets, and dragging with Shift pressed."""
 
 import weakref
 from collections.abc import Generator
@@ -13,7 +13,7 @@ from napari_sslseg.gui.viewer.layers import contrast_limits
 if TYPE_CHECKING:
     from napari_sslseg.gui.viewer.scene import Scene
 
-# Width and level in HU, as radiologists are used to.
+# Width and level in HU, as usual in radiology.
 CT_PRESETS: dict[str, tuple[float, float]] = {
     "Soft tissue": (400, 40),
     "Liver": (150, 70),
@@ -26,11 +26,11 @@ FULL = "Full range"
 CUSTOM = "Custom"
 
 PIXELS = 300
-"""Drag so far to double the width, or to move the level by the width."""
+"""Dragging distance that doubles the width, or moves the level by the width."""
 
 
 def presets(modality: Modality) -> list[str]:
-    """Names of the presets for a kind of scan; the first is how it is shown at first."""
+    """Return the names of the presets of a modality; the first is the default."""
     return [*CT_PRESETS, FULL] if modality == "CT" else [AUTO, FULL]
 
 
@@ -40,7 +40,7 @@ class Windowing:
     Attributes
     ----------
     changed : Signal
-        The window, or the scan, changed.
+        The window or the scan changed.
     """
 
     changed = Signal()
@@ -49,32 +49,32 @@ class Windowing:
         self.scene = scene
         self._layer: Any = None
         scene.changed.connect(self._attach)
-        # The viewer must not keep what belongs to a panel that was closed.
-        me = weakref.ref(self)
+        # A weak reference, so that the viewer does not keep a closed panel alive.
+        reference = weakref.ref(self)
 
         def drag_window(viewer: Any, event: Any) -> Generator[None, None, None]:
-            known = me()
-            if known is not None:
-                yield from known.drag(viewer, event)
+            windowing = reference()
+            if windowing is not None:
+                yield from windowing.drag(viewer, event)
 
         self._callback = drag_window
         scene.viewer.mouse_drag_callbacks.append(drag_window)
         self._attach()
 
     def release(self) -> None:
-        """Let go of the viewer."""
+        """Disconnect from the viewer."""
         if self._callback in self.scene.viewer.mouse_drag_callbacks:
             self.scene.viewer.mouse_drag_callbacks.remove(self._callback)
 
     @property
     def modality(self) -> Modality | None:
-        """Kind of the scan that is shown, if one is."""
+        """Modality of the current scan, or None."""
         volume = self.scene.session.volume
         return volume.modality if self.scene.image is not None and volume is not None else None
 
     @property
     def window(self) -> tuple[float, float]:
-        """Width and level."""
+        """Width and level of the current scan."""
         if self.scene.image is None:
             return 0.0, 0.0
         low, high = self.scene.image.contrast_limits
@@ -82,14 +82,14 @@ class Windowing:
 
     @property
     def preset(self) -> str:
-        """Name of the preset that is shown, else ``Custom``."""
+        """Name of the current preset, else ``Custom``."""
         for name in presets(self.modality) if self.modality else []:
             if np.allclose(self._window_of(name), self.window, rtol=1e-4, atol=1e-4):
                 return name
         return CUSTOM
 
     def choose(self, name: str) -> None:
-        """Take a preset, for all scans of this kind in the project."""
+        """Apply a preset to all scans of this modality in the project."""
         if self.modality is None:
             return
         self.set(*self._window_of(name))
@@ -102,19 +102,19 @@ class Windowing:
         """Set width and level."""
         image = self.scene.image
         if image is not None:
-            width = max(width, _least_width(image.data))
+            width = max(width, _smallest_width(image.data))
             image.contrast_limits = (level - width / 2, level + width / 2)
 
     def drag(self, viewer: Any, event: Any) -> Generator[None, None, None]:
-        """Shift + drag: to the right widens the window, down raises its level (darker)."""
+        """Handle Shift + drag: right widens the window, down raises its level (darker)."""
         image = self.scene.image
-        # The modifiers are keys of vispy, equal to their names but no strings.
+        # The modifiers are vispy keys, which compare equal to their names but are not strings.
         shift_alone = len(event.modifiers) == 1 and "Shift" in event.modifiers
         if image is None or not shift_alone or event.button != 1:
             return
         if viewer.dims.ndisplay != 2 or image not in viewer.layers or not image.visible:
             return
-        # napari hands the mouse to the active layer next, which might paint with it.
+        # napari passes the mouse event to the active layer next, which might paint.
         before = set(viewer.layers.selection)
         viewer.layers.selection = {image}
         width, level = self.window
@@ -138,24 +138,24 @@ class Windowing:
         else:
             values = subsample(data)
             low, high = float(values.min()), float(values.max())
-        return max(high - low, _least_width(data)), (low + high) / 2
+        return max(high - low, _smallest_width(data)), (low + high) / 2
 
     def _attach(self) -> None:
         if self._layer is not None:
-            self._layer.events.contrast_limits.disconnect(self._tell)
+            self._layer.events.contrast_limits.disconnect(self._emit_changed)
         self._layer = self.scene.image
         modality, project = self.modality, self.scene.session.project
         if self._layer is not None and modality is not None and project is not None:
-            self._layer.events.contrast_limits.connect(self._tell)
+            self._layer.events.contrast_limits.connect(self._emit_changed)
             name = project.recall(f"window {modality}")
             if name in presets(modality):
                 self.set(*self._window_of(name))
         self.changed.emit()
 
-    def _tell(self) -> None:
+    def _emit_changed(self) -> None:
         self.changed.emit()
 
 
-def _least_width(data: np.ndarray) -> float:
-    """The narrowest window: one step of whole numbers, else hardly anything."""
+def _smallest_width(data: np.ndarray) -> float:
+    """Return the smallest width: 1 for integers, else close to 0."""
     return 1.0 if data.dtype.kind in "iub" else 1e-6

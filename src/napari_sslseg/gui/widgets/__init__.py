@@ -1,4 +1,4 @@
-"""Qt widgets that more than one panel uses.
+"""Qt widgets for more than one panel: forms, plots, dialogs, boxes.
 
-Nothing here knows of a session.
+They know neither the session nor the viewer.
 """

@@ -4,7 +4,7 @@ from qtpy.QtWidgets import QPushButton
 
 
 def hinted_button(name: str, text: str, hint: str) -> QPushButton:
-    """A button with an object name, what it says, and what it does as a hint."""
+    """Make a button with an object name, a text, and a tooltip."""
     button = QPushButton(text)
     button.setObjectName(name)
     button.setToolTip(hint)

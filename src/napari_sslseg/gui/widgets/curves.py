@@ -1,11 +1,11 @@
-"""Values of a training by step, few enough to draw."""
+"""Points of a training curve, thinned out for drawing."""
 
 from collections import deque
 
 import numpy as np
 
-KEPT = 10_000
-DRAWN = 1_000
+MOST_POINTS = 10_000
+MOST_DRAWN = 1_000
 
 
 class Curve:
@@ -13,13 +13,13 @@ class Curve:
 
     Parameters
     ----------
-    kept : int
-        Points that are remembered.
+    most : int
+        Number of points that are stored.
     """
 
-    def __init__(self, kept: int = KEPT) -> None:
-        self._x: deque[float] = deque(maxlen=kept)
-        self._y: deque[float] = deque(maxlen=kept)
+    def __init__(self, most: int = MOST_POINTS) -> None:
+        self._x: deque[float] = deque(maxlen=most)
+        self._y: deque[float] = deque(maxlen=most)
 
     def __len__(self) -> int:
         return len(self._x)
@@ -35,19 +35,21 @@ class Curve:
         self._y.append(y)
 
     def clear(self) -> None:
-        """Forget all points."""
+        """Remove all points."""
         self._x.clear()
         self._y.clear()
 
-    def points(self, most: int = DRAWN, positive: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Points to draw: all, or the lowest and the highest of parts of equal length.
+    def points(
+        self, most: int = MOST_DRAWN, positive: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the points to draw: all, or minimum and maximum of parts of equal length.
 
         Parameters
         ----------
         most : int
-            Where there are more, no more than about as many are given.
+            Approximate largest number of points.
         positive : bool
-            Leave out what a logarithmic scale cannot show.
+            Whether to omit values that a logarithmic scale cannot show.
         """
         x, y = np.array(self._x, float), np.array(self._y, float)
         shown = np.isfinite(y) & (y > 0) if positive else np.isfinite(y)
@@ -60,6 +62,6 @@ class Curve:
         at = np.arange(0, whole, width)
         low = y[:whole].reshape(-1, width).argmin(1) + at
         high = y[:whole].reshape(-1, width).argmax(1) + at
-        # The last point is always there, since it is the one that is waited for.
+        # Always include the last point, which the user waits for.
         chosen = np.unique(np.concatenate([low, high, np.arange(whole, len(x)), [0, len(x) - 1]]))
         return x[chosen], y[chosen]

@@ -1,11 +1,11 @@
-"""How fast a training is, and how long it will take, in words that promise no more than known."""
+"""Speed of a training and estimate of the remaining time, rounded to what is known."""
 
 import time
 from collections import deque
 from collections.abc import Callable
 
 WINDOW = 200
-"""Steps that the speed is measured over, validations among them included."""
+"""Number of steps over which the speed is measured, including validations between them."""
 LEAST_STEPS, LEAST_SECONDS = 3, 1.0
 
 
@@ -15,7 +15,7 @@ class Eta:
     Parameters
     ----------
     clock : callable
-        For tests.
+        Returns the time in seconds; replaced in tests.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -23,36 +23,36 @@ class Eta:
         self._times: deque[tuple[float, int]] = deque(maxlen=WINDOW)
         self.step = self.total = 0
 
-    def tell(self, step: int, total: int) -> None:
-        """Take in that a step was made."""
+    def update(self, step: int, total: int) -> None:
+        """Record that a step was finished."""
         if step < self.step:
-            self._times.clear()  # Another stage.
+            self._times.clear()  # Another stage started.
         self.step, self.total = step, total
         self._times.append((self._clock(), step))
 
-    def hold(self) -> None:
-        """Take in a pause: the time that passes says nothing of the speed."""
+    def reset(self) -> None:
+        """Restart the measurement, so that the time of a pause is not included."""
         self._times.clear()
 
     @property
     def seconds_per_step(self) -> float | None:
-        """Seconds that a step takes; None while too little was seen."""
+        """Seconds per step; None after too few steps."""
         if not self._times:
             return None
-        (begun, first), (ended, last) = self._times[0], self._times[-1]
-        if last - first < LEAST_STEPS or ended - begun < LEAST_SECONDS:
+        (start, first), (end, last) = self._times[0], self._times[-1]
+        if last - first < LEAST_STEPS or end - start < LEAST_SECONDS:
             return None
-        return (ended - begun) / (last - first)
+        return (end - start) / (last - first)
 
     @property
-    def left(self) -> float | None:
-        """Seconds that are left; None while too little was seen."""
+    def remaining(self) -> float | None:
+        """Remaining seconds; None after too few steps."""
         each = self.seconds_per_step
         return None if each is None else each * (self.total - self.step)
 
 
 def duration(seconds: float) -> str:
-    """Say a time roughly, such as "about 3 min"."""
+    """Format a time roughly, such as "about 3 min"."""
     if seconds < 45:
         return "less than a minute"
     minutes = round(seconds / 60)
@@ -65,7 +65,7 @@ def duration(seconds: float) -> str:
 
 
 def time_range(low: float, high: float) -> str:
-    """Say a rough range, such as "between 3 and 6 min"."""
+    """Format a rough range of time, such as "3 to 6 min"."""
     if high < 60:
         return "less than a minute"
     if high < 5400:

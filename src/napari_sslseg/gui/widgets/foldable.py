@@ -1,20 +1,20 @@
-"""A part of a panel that is folded away until somebody wants it."""
+"""A section of a panel that can be folded."""
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 
 class Foldable(QWidget):
-    """A heading that shows and hides what is below it.
+    """A heading that shows and hides the content below it.
 
     Parameters
     ----------
     title : str
         The heading; an ampersand makes a shortcut.
     content : QWidget
-        What is folded away.
+        Content of the section.
     open_ : bool
-        Whether it is shown at first.
+        Whether the content is visible at first.
     """
 
     toggled = Signal(bool)

@@ -1,4 +1,4 @@
-"""Editors for single settings: what a person types or picks, as a value. See ``forms.py``."""
+"""Editors for single settings, used by ``forms.py``."""
 
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLineEdit, QWidget
 
-from napari_sslseg.gui.widgets.quiet import QuietComboBox, QuietSpinBox
+from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox, NoWheelSpinBox
 
 NUMBERS = (int, float)
 LARGEST_INT = 2**31 - 1
@@ -18,7 +18,7 @@ class Editor(QWidget):
     Attributes
     ----------
     changed : Signal
-        The value may be another one.
+        The value may have changed.
     """
 
     changed = Signal()
@@ -32,7 +32,13 @@ class Editor(QWidget):
         self.setFocusProxy(inner)
 
     def get(self) -> Any:
-        """Give the value; a ValueError says in a sentence why there is none."""
+        """Return the value.
+
+        Raises
+        ------
+        ValueError
+            If the input is invalid; the message is a sentence for the user.
+        """
         raise NotImplementedError
 
     def set(self, value: Any) -> None:
@@ -41,7 +47,7 @@ class Editor(QWidget):
 
 
 class FlagEditor(Editor):
-    """Yes or no."""
+    """A check box."""
 
     def __init__(self) -> None:
         self.box = QCheckBox()
@@ -49,38 +55,38 @@ class FlagEditor(Editor):
         self.box.toggled.connect(lambda on: self.changed.emit())
 
     def get(self) -> bool:
-        """Whether it is checked."""
+        """Return whether it is checked."""
         return self.box.isChecked()
 
     def set(self, value: Any) -> None:
-        """Check it or not."""
+        """Check or uncheck it."""
         self.box.setChecked(bool(value))
 
 
 class ChoiceEditor(Editor):
-    """One of some values."""
+    """A list of values to choose from."""
 
     def __init__(self, values: tuple[Any, ...]) -> None:
-        self.combo = QuietComboBox()
+        self.combo = NoWheelComboBox()
         super().__init__(self.combo)
         for value in values:
             self.combo.addItem("automatic" if value is None else str(value), value)
         self.combo.currentIndexChanged.connect(lambda index: self.changed.emit())
 
     def get(self) -> Any:
-        """The one that is picked."""
+        """Return the chosen value."""
         return self.combo.currentData()
 
     def set(self, value: Any) -> None:
-        """Pick a value."""
+        """Choose a value."""
         self.combo.setCurrentIndex(self.combo.findData(value))
 
 
 class CountEditor(Editor):
-    """A whole number within bounds."""
+    """A spin box for an integer with limits."""
 
     def __init__(self, low: int, high: int) -> None:
-        self.spin = QuietSpinBox()
+        self.spin = NoWheelSpinBox()
         super().__init__(self.spin)
         self.spin.setRange(low, min(high, LARGEST_INT))
         self.spin.setGroupSeparatorShown(True)
@@ -88,7 +94,7 @@ class CountEditor(Editor):
         self.spin.valueChanged.connect(lambda value: self.changed.emit())
 
     def get(self) -> int:
-        """The number."""
+        """Return the number."""
         return self.spin.value()
 
     def set(self, value: Any) -> None:
@@ -97,17 +103,18 @@ class CountEditor(Editor):
 
 
 class TextEditor(Editor):
-    """Numbers as text: one or several, whole or not; words that are allowed beside them.
+    """A text field for one or several numbers, or a keyword.
 
     Parameters
     ----------
     kind : {int, float}
+        Type of the numbers.
     several : bool
-        Whether there are several, with commas.
+        Whether there are several numbers, separated by commas.
     optional : bool
-        Whether it may be left empty.
+        Whether the field may be empty, which means None.
     words : tuple of str
-        What may stand there instead of a number.
+        Keywords that are accepted instead of a number.
     """
 
     def __init__(
@@ -116,7 +123,7 @@ class TextEditor(Editor):
         self.kind, self.several, self.optional, self.words = kind, several, optional, words
         self.line: QLineEdit
         if words:
-            combo = QuietComboBox()
+            combo = NoWheelComboBox()
             combo.setEditable(True)
             combo.addItems(words)
             line = combo.lineEdit()
@@ -132,7 +139,7 @@ class TextEditor(Editor):
             self.line.setPlaceholderText("automatic")
 
     def get(self) -> Any:
-        """Give the numbers, or the word."""
+        """Return the numbers or the keyword."""
         text = self.line.text().strip()
         if not text and self.optional:
             return None
@@ -144,7 +151,7 @@ class TextEditor(Editor):
         except (ValueError, OverflowError) as error:
             what = "whole numbers" if self.kind is int else "numbers"
             if self.several:
-                raise ValueError(f"Must be {what} with commas between them.") from error
+                raise ValueError(f"Must be {what} separated by commas.") from error
             one = "a whole number" if self.kind is int else "a number, such as 0.001"
             words = f", or one of {', '.join(self.words)}" if self.words else ""
             raise ValueError(f"Must be {one}{words}.") from error
@@ -154,7 +161,7 @@ class TextEditor(Editor):
         return self.kind(text)
 
     def set(self, value: Any) -> None:
-        """Show numbers, or a word."""
+        """Show numbers or a keyword."""
         values = value if isinstance(value, tuple | list) else [value]
         shown = ["" if v is None else v if isinstance(v, str) else f"{v:.10g}" for v in values]
         self.line.setText(", ".join(shown))
@@ -162,7 +169,7 @@ class TextEditor(Editor):
 
 
 def variants(annotation: Any) -> list[Any]:
-    """Types that a value may have, without what is said about them."""
+    """Return the types of a union, without ``Annotated`` metadata."""
     if get_origin(annotation) is Annotated:
         return variants(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
@@ -171,7 +178,20 @@ def variants(annotation: Any) -> list[Any]:
 
 
 def make_editor(annotation: Any, low: float | None, high: float | None) -> Editor | None:
-    """Make the editor of a value of some type within bounds; None if there is none for it."""
+    """Make the editor for a type.
+
+    Parameters
+    ----------
+    annotation : type
+        Type of the value.
+    low, high : float or None
+        Limits of the value.
+
+    Returns
+    -------
+    Editor or None
+        None if there is no editor for the type.
+    """
     kinds = variants(annotation)
     optional = NoneType in kinds
     kinds = [kind for kind in kinds if kind is not NoneType]
@@ -196,5 +216,5 @@ def make_editor(annotation: Any, low: float | None, high: float | None) -> Edito
 
 
 def set_number(box: Any, value: int) -> None:
-    """Set a number that was read from a file, which may be none that the box can take."""
+    """Set the value of a spin box, clipped to its limits. The value may come from a file."""
     box.setValue(max(box.minimum(), min(value, box.maximum())))

@@ -1,7 +1,7 @@
-"""Forms made of pydantic settings: a row for each field, and what is wrong with it beside it.
+"""Forms for pydantic settings: a row for each field, and its validation error below it.
 
-A title labels a row and a description is its tooltip, so settings explain themselves once, for the
-command line, the documents and the screen alike.
+The title of a field is the label and its description the tooltip, so that the command line, the
+documentation and the window show the same texts.
 """
 
 from collections.abc import Collection, Iterable
@@ -24,15 +24,15 @@ class SettingsForm(QWidget):
     Parameters
     ----------
     start : BaseModel
-        Settings to begin with; the form is one for their type.
+        Initial settings; their type defines the fields.
     without : collection of str
-        Fields that are not shown and stay as they are. Those that have no editor, such as mappings,
+        Fields that are not shown and keep their values. Fields without an editor, such as mappings,
         are not shown either.
 
     Attributes
     ----------
     changed : Signal
-        Somebody changed something; :meth:`value` tells whether it is possible.
+        The user changed a value; :meth:`value` returns None if it is invalid.
     """
 
     changed = Signal()
@@ -42,12 +42,12 @@ class SettingsForm(QWidget):
         self._start = start
         self._editors: dict[str, Editor] = {}
         self._problems: dict[str, QLabel] = {}
-        self._quiet = False
+        self._loading = False
         self._layout = QFormLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setVerticalSpacing(3)
         self._layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        # Beside each other where there is room, else below.
+        # The editor is next to its label if there is room, else below it.
         self._layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         for name, field in type(start).model_fields.items():
             if name not in without and not name.startswith("_"):
@@ -58,31 +58,31 @@ class SettingsForm(QWidget):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Names of the fields that are shown."""
+        """Names of the shown fields."""
         return tuple(self._editors)
 
     def editor(self, name: str) -> Editor:
-        """The editor of a field."""
+        """Return the editor of a field."""
         return self._editors[name]
 
     def problem(self, name: str = "") -> str:
-        """What is said to be wrong with a field, or without a name with all of them together."""
+        """Return the error of a field, or without a name the error of the whole form."""
         return (self._problems[name] if name else self._general).text().removeprefix(WARNING)
 
     def set_value(self, settings: BaseModel) -> None:
         """Show settings."""
-        self._start, self._quiet = settings, True
+        self._start, self._loading = settings, True
         for name, editor in self._editors.items():
             editor.set(getattr(settings, name))
-        self._quiet = False
+        self._loading = False
         self._check()
 
     def value(self) -> Any:
-        """Settings as they stand in the form; None where something is impossible."""
+        """Return the settings in the form; None if they are invalid."""
         return self._check()
 
     def changes(self) -> dict[str, Any]:
-        """Fields that differ from those that the form began with; empty where impossible."""
+        """Return the fields that differ from the initial settings; empty if the form is invalid."""
         found = self._check()
         if found is None:
             return {}
@@ -126,33 +126,33 @@ class SettingsForm(QWidget):
         return note
 
     def _edited(self) -> None:
-        if not self._quiet:
+        if not self._loading:
             self._check()
             self.changed.emit()
 
     def _check(self) -> Any:
-        """Settings if they are possible; says beside the fields why they are not."""
+        """Validate the form, show the errors, and return the settings or None."""
         values = {name: getattr(self._start, name) for name in type(self._start).model_fields}
-        told: dict[str, str] = {}
+        errors: dict[str, str] = {}
         for name, editor in self._editors.items():
             try:
                 values[name] = editor.get()
             except ValueError as error:
-                told[name] = str(error)
+                errors[name] = str(error)
         found = None
-        if not told:
+        if not errors:
             try:
                 found = type(self._start)(**values)
             except ValidationError as error:
-                told = problems_of(error)
+                errors = field_errors(error)
         for name, label in self._problems.items():
-            _say(label, told.pop(name, ""))
-        _say(self._general, next(iter(told.values()), ""))
+            _show_error(label, errors.pop(name, ""))
+        _show_error(self._general, next(iter(errors.values()), ""))
         return found
 
 
 class NestedEditor(Editor):
-    """Settings within settings: a box, which can be unchecked where they are optional."""
+    """A group box for nested settings. It can be unchecked if they are optional."""
 
     def __init__(self, start: BaseModel, optional: bool) -> None:
         self.box = QGroupBox()
@@ -166,12 +166,12 @@ class NestedEditor(Editor):
         self.form.changed.connect(self.changed)
 
     def get(self) -> Any:
-        """Give the settings, None if unchecked."""
+        """Return the settings, or None if unchecked."""
         if self.box.isCheckable() and not self.box.isChecked():
             return None
         found = self.form.value()
         if found is None:
-            raise ValueError("Something in this box is not possible yet.")
+            raise ValueError("A value in this box is invalid.")
         return found
 
     def set(self, value: Any) -> None:
@@ -184,7 +184,7 @@ class NestedEditor(Editor):
 
 
 class OneOfEditor(Editor):
-    """Settings of one of several kinds: which, and below the form of that kind."""
+    """A list of kinds of settings, and the form of the chosen kind below it."""
 
     def __init__(self, kinds: Iterable[type[BaseModel]]) -> None:
         self.kinds = tuple(kinds)
@@ -195,23 +195,23 @@ class OneOfEditor(Editor):
         self.pick = ChoiceEditor(tuple(_title(kind) for kind in self.kinds))
         self._column.addWidget(self.pick)
         self.form: SettingsForm | None = None
-        self.pick.changed.connect(self._other)
+        self.pick.changed.connect(self._show_chosen_kind)
 
     def get(self) -> Any:
-        """Give the settings."""
+        """Return the settings."""
         found = None if self.form is None else self.form.value()
         if found is None:
-            raise ValueError("Something below is not possible yet.")
+            raise ValueError("A value below is invalid.")
         return found
 
     def set(self, value: Any) -> None:
-        """Show settings, whichever kind they are of."""
+        """Show settings of any of the kinds."""
         self.pick.blockSignals(True)
         self.pick.set(_title(type(value)))
         self.pick.blockSignals(False)
         self._show(value)
 
-    def _other(self) -> None:
+    def _show_chosen_kind(self) -> None:
         kind = next(kind for kind in self.kinds if _title(kind) == self.pick.get())
         self._show(kind())
         self.changed.emit()
@@ -226,7 +226,7 @@ class OneOfEditor(Editor):
 
 
 def field_editor(field: FieldInfo, start: Any) -> Editor | None:
-    """Make the editor of a field; None for what has none, and for what cannot be chosen."""
+    """Make the editor of a field; None if there is no editor, or only one possible value."""
     kinds = variants(field.annotation)
     models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
     optional = NoneType in kinds
@@ -235,8 +235,8 @@ def field_editor(field: FieldInfo, start: Any) -> Editor | None:
             return None
         if len(models) > 1:
             return None if optional else OneOfEditor(models)
-        begun = start if start is not None else _least(models[0])
-        return None if begun is None else NestedEditor(begun, optional)
+        initial = start if start is not None else _smallest(models[0])
+        return None if initial is None else NestedEditor(initial, optional)
     editor = make_editor(field.annotation, *bounds(field))
     if isinstance(editor, ChoiceEditor) and editor.combo.count() < 2:
         return None
@@ -246,7 +246,7 @@ def field_editor(field: FieldInfo, start: Any) -> Editor | None:
 
 
 def bounds(field: FieldInfo) -> tuple[float | None, float | None]:
-    """Lowest and highest whole number that a field takes, as far as there are bounds."""
+    """Return the lowest and highest integer of a field; None where there is no limit."""
     low: float | None = None
     high: float | None = None
     for rule in field.metadata:
@@ -260,23 +260,23 @@ def bounds(field: FieldInfo) -> tuple[float | None, float | None]:
 
 
 def field_hint(field: FieldInfo) -> str:
-    """What a tooltip says: the description, broken into lines, as rich text is."""
+    """Return the tooltip of a field: its description as rich text, which Qt wraps."""
     from html import escape
 
     return f"<p>{escape(field.description)}</p>" if field.description else ""
 
 
-def problems_of(error: ValidationError) -> dict[str, str]:
-    """One sentence for each field that is wrong, by its name; by "" what is wrong with several."""
-    told: dict[str, str] = {}
+def field_errors(error: ValidationError) -> dict[str, str]:
+    """Return a sentence for each invalid field by name; "" is the key of other errors."""
+    errors: dict[str, str] = {}
     for item in error.errors(include_url=False):
         name = str(item["loc"][0]) if item["loc"] else ""
-        told.setdefault(name, sentence(item))
-    return told
+        errors.setdefault(name, error_sentence(item))
+    return errors
 
 
-def sentence(item: Any) -> str:
-    """Say in plain words what pydantic found."""
+def error_sentence(item: Any) -> str:
+    """Return a sentence for an error of pydantic."""
     context = item.get("ctx", {})
     match item["type"]:
         case "greater_than":
@@ -297,7 +297,7 @@ def sentence(item: Any) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _say(label: QLabel, text: str) -> None:
+def _show_error(label: QLabel, text: str) -> None:
     label.setText(f"{WARNING}{text}" if text else "")
     label.setVisible(bool(text))
 
@@ -306,8 +306,8 @@ def _title(kind: type[BaseModel]) -> str:
     return str(getattr(kind, "title", kind.__name__))
 
 
-def _least(kind: type[BaseModel]) -> BaseModel | None:
-    """Settings of a kind with the smallest values that are possible, where it has no defaults."""
+def _smallest(kind: type[BaseModel]) -> BaseModel | None:
+    """Return settings with the smallest allowed values for fields without a default."""
     values = {}
     for name, field in kind.model_fields.items():
         if field.is_required():

@@ -5,13 +5,13 @@ from typing import Any, get_args
 
 from qtpy.QtCore import Qt
 
-from napari_sslseg.gui.widgets.quiet import QuietComboBox, QuietSpinBox
+from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox, NoWheelSpinBox
 
 Item = tuple[str, Any, str]
 """Title, value and tooltip of an entry."""
 
 
-def combo_box(name: str, accessible: str, items: Iterable[Item] = ()) -> QuietComboBox:
+def combo_box(name: str, accessible: str, items: Iterable[Item] = ()) -> NoWheelComboBox:
     """Make a combo box whose tooltip is that of the entry it shows.
 
     Parameters
@@ -21,7 +21,7 @@ def combo_box(name: str, accessible: str, items: Iterable[Item] = ()) -> QuietCo
     items : iterable of (title, value, tooltip)
         Entries.
     """
-    box = QuietComboBox()
+    box = NoWheelComboBox()
     box.setObjectName(name)
     box.setAccessibleName(accessible)
     for item in items:
@@ -36,7 +36,7 @@ def combo_box(name: str, accessible: str, items: Iterable[Item] = ()) -> QuietCo
     return box
 
 
-def add_item(box: QuietComboBox, title: str, value: Any, tooltip: str = "") -> None:
+def add_item(box: NoWheelComboBox, title: str, value: Any, tooltip: str = "") -> None:
     """Add an entry to a combo box."""
     box.addItem(title, value)
     if tooltip:
@@ -55,9 +55,9 @@ def literal_items(literal: Any, texts: Mapping[Any, tuple[str, str]]) -> list[It
     return items
 
 
-def spin_box(name: str, low: int, high: int, value: int | None = None) -> QuietSpinBox:
+def spin_box(name: str, low: int, high: int, value: int | None = None) -> NoWheelSpinBox:
     """Make a spin box for whole numbers."""
-    box = QuietSpinBox()
+    box = NoWheelSpinBox()
     box.setObjectName(name)
     box.setRange(low, high)
     box.setValue(low if value is None else value)

@@ -1,4 +1,4 @@
-"""Curves of a training, live. pyqtgraph is loaded with the first panel that has one."""
+"""Live training curves. pyqtgraph is imported when the first plot is made."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sslseg.gui.model.words import short
+from napari_sslseg.gui.text import format_number
 from napari_sslseg.gui.widgets.curves import Curve
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 REDRAW_SECONDS = 0.9
 PLOT_HEIGHT = 170
 COLOURS = {
-    # Okabe and Ito, the darker ones where the background is light.
+    # Colours of Okabe and Ito; darker ones for light backgrounds.
     "dark": ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442"),
     "light": ("#0072b2", "#d55e00", "#00795a", "#a4497f", "#7a6a00"),
 }
@@ -32,7 +32,7 @@ BACKGROUNDS = {"dark": ("#1b1c21", "#d6d8dc"), "light": ("#fbfaf9", "#2b2b2e")}
 
 
 def kind_of_theme(name: str) -> str:
-    """Tell whether a theme of napari is ``dark`` or ``light``."""
+    """Return whether a theme of napari is ``dark`` or ``light``."""
     from napari.utils.theme import get_system_theme, get_theme, is_theme_available
 
     if name == "system":
@@ -43,20 +43,20 @@ def kind_of_theme(name: str) -> str:
 
 
 class CurvePlot(QWidget):
-    """Curves over steps, redrawn at most once a second.
+    """Curves over training steps, redrawn at most about once a second.
 
     Parameters
     ----------
     values : str
-        What is drawn, such as "Loss".
+        Name of the values, such as "Loss".
     logarithmic : bool
-        Whether the switch to a logarithmic scale is offered.
+        Whether to offer a logarithmic scale.
     limits : tuple of float, optional
-        Lowest and highest value that is drawn; as the values are if None.
+        Range of the vertical axis; automatic if None.
     height : int
         In pixels.
-    words : callable
-        Says a value.
+    formatter : callable
+        Formats a value for the legend.
     """
 
     def __init__(
@@ -65,15 +65,16 @@ class CurvePlot(QWidget):
         logarithmic: bool = True,
         limits: tuple[float, float] | None = None,
         height: int = PLOT_HEIGHT,
-        words: Callable[[float], str] = short,
+        formatter: Callable[[float], str] = format_number,
     ) -> None:
         super().__init__()
-        # Now, so that no training waits for it later, and in this thread: it makes classes of Qt.
+        # Imported now, so that no training waits for it, and in this thread, because it makes Qt
+        # classes.
         import pyqtgraph  # noqa: F401
 
         self.values, self.theme = values, "dark"
-        self._limits, self._height, self._words = limits, height, words
-        self._own: dict[str, str] = {}
+        self._limits, self._height, self._formatter = limits, height, formatter
+        self._colours: dict[str, str] = {}
         self.curves: dict[str, Curve] = {}
         self.drawn = 0
         self._marked: set[str] = set()
@@ -90,9 +91,9 @@ class CurvePlot(QWidget):
         self._layout.setSpacing(2)
         self.log = QCheckBox("Lo&g scale")
         self.log.setObjectName("plot-log")
-        self.log.setToolTip("<p>Shows small changes late in a training more clearly.</p>")
+        self.log.setToolTip("<p>Makes small changes late in a training easier to see.</p>")
         self.log.setVisible(logarithmic)
-        self.log.toggled.connect(self.ask)
+        self.log.toggled.connect(self.request_redraw)
         self.key = QLabel()
         self.key.setTextFormat(Qt.TextFormat.RichText)
         self.key.setWordWrap(True)
@@ -104,65 +105,65 @@ class CurvePlot(QWidget):
         self.setAccessibleName(f"{values} by step")
 
     def add(self, name: str, step: float, value: float, marked: bool = False) -> None:
-        """Add a point to a curve; points of a marked one are seen one by one.
+        """Add a point to a curve. A marked curve shows a symbol at each point.
 
-        It is drawn when :meth:`ask` asks for it.
+        Call :meth:`request_redraw` to draw it.
         """
         self.curves.setdefault(name, Curve()).add(step, value)
         if marked:
             self._marked.add(name)
 
     def mark(self, step: float, words: str) -> None:
-        """Show what holds from a step on, by a line through the plot.
+        """Add a vertical line with a label at a step.
 
-        It is drawn when :meth:`ask` asks for it, and goes with the curves.
+        Call :meth:`request_redraw` to draw it. :meth:`clear` removes it.
         """
         self._milestones[step] = words
 
     def paint(self, colours: Mapping[str, str]) -> None:
-        """Give curves colours of their own, by name; the others have those of the theme."""
-        if dict(colours) != self._own:
-            self._own = dict(colours)
-            self._redo()
+        """Set colours of curves by name; other curves use the colours of the theme."""
+        if dict(colours) != self._colours:
+            self._colours = dict(colours)
+            self._recolour()
 
     def clear(self) -> None:
-        """Forget all curves and marks."""
+        """Remove all curves and marks."""
         self.curves.clear()
         self._marked.clear()
         self._milestones.clear()
-        self._wipe()
+        self._clear_plot()
         self.key.clear()
 
     def set_theme(self, name: str) -> None:
-        """Take the colours of a theme of napari."""
+        """Use the colours of a theme of napari."""
         self.theme = kind_of_theme(name)
-        self._redo()
+        self._recolour()
 
-    def _redo(self) -> None:
-        """Draw all in other colours."""
-        self._wipe()
+    def _recolour(self) -> None:
+        """Draw everything again in other colours."""
+        self._clear_plot()
         if self._plot is not None:
             self._colour()
             self.redraw()
 
-    def _wipe(self) -> None:
+    def _clear_plot(self) -> None:
         self._items.clear()
         self._lines.clear()
         if self._plot is not None:
             self._plot.clear()
 
-    def ask(self) -> None:
-        """Redraw soon, but not too often."""
+    def request_redraw(self, *_: object) -> None:
+        """Redraw now, or later if the last redraw was less than about a second ago."""
         if self._timer.isActive():
             return
         wait = REDRAW_SECONDS - (time.monotonic() - self._last)
         if wait > 0:
             self._timer.start(round(wait * 1000))
         else:
-            self.redraw()  # With all else that changes now, so that the window is drawn once.
+            self.redraw()  # Together with other changes, so that the window is drawn once.
 
     def redraw(self) -> None:
-        """Draw what there is."""
+        """Draw the curves and marks."""
         self._last = time.monotonic()
         if not self.isVisible() or not self.curves:
             return
@@ -178,12 +179,12 @@ class CurvePlot(QWidget):
             if step not in self._lines:
                 self._lines[step] = self._line(plot, step, words)
             self._lines[step].label.setFormat(words)
-        self._tell()
+        self._update_legend()
         self.drawn += 1
 
     def showEvent(self, event: Any) -> None:  # noqa: N802
         super().showEvent(event)
-        self.ask()
+        self.request_redraw()
 
     def _make(self) -> "PlotWidget":
         import pyqtgraph
@@ -198,12 +199,12 @@ class CurvePlot(QWidget):
         plot.setLabel("bottom", "Step")
         if self._limits is not None:
             plot.setYRange(*self._limits, padding=0.06)
-        # Above the plot there is room for a name, but along its side there is none to spare.
+        # There is room for the name above the plot, but not at its side.
         plot.getAxis("left").setWidth(48)
         for side in ("left", "bottom"):
-            # It writes the name of the axis anew in each change of size, which crashed in one.
+            # It rewrites the axis label at each resize, which has crashed.
             plot.getAxis(side).enableAutoSIPrefix(False)
-        # The axes alone leave too little for the name and the highest number.
+        # By default there is too little room for the label and the highest number.
         plot.getPlotItem().layout.setContentsMargins(1, 4, 4, 6)
         plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._plot = plot
@@ -224,15 +225,15 @@ class CurvePlot(QWidget):
 
         text = BACKGROUNDS[self.theme][1]
         pen = pyqtgraph.mkPen(text, width=1, style=Qt.PenStyle.DashLine)
-        # Its name changes sides with where the line is, such that it stays within the plot.
+        # The label changes sides with the position of the line, so that it stays inside the plot.
         names = {"position": 0.92, "color": text}
         line = pyqtgraph.InfiniteLine(step, 90, pen, label=words, labelOpts=names)
-        # A step that is not reached yet would make room for itself.
+        # Otherwise a step in the future would extend the axis.
         plot.addItem(line, ignoreBounds=True)
         return line
 
     def _colour_of(self, number: int) -> str:
-        own = self._own.get(list(self.curves)[number])
+        own = self._colours.get(list(self.curves)[number])
         return own or COLOURS[self.theme][number % len(COLOURS[self.theme])]
 
     def _colour(self) -> None:
@@ -245,10 +246,10 @@ class CurvePlot(QWidget):
             axis.setTextPen(text)
         self._plot.showGrid(x=False, y=True, alpha=0.15)
 
-    def _tell(self) -> None:
-        """Name the curves, with the latest value of each."""
+    def _update_legend(self) -> None:
+        """Show the name and the latest value of each curve."""
         parts = []
         for number, (name, curve) in enumerate(self.curves.items()):
             mark = f"<span style='color:{self._colour_of(number)}'>●</span>"
-            parts.append(f"{mark} {escape(name)} {self._words(curve.last)}")
+            parts.append(f"{mark} {escape(name)} {self._formatter(curve.last)}")
         self.key.setText("&nbsp; ".join(parts))

@@ -1,4 +1,4 @@
-"""Sample data of the napari menu: phantom patients, and a public set for whoever asks for it."""
+"""Sample data for the napari menu: phantom patients, and a public data set to download."""
 
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.gui.viewer.layers import LayerData, labels_layer, volume_layer
@@ -7,22 +7,22 @@ HIPPOCAMPUS_CASE = "hippocampus_001"
 
 
 def phantom_mr() -> list[LayerData]:
-    """Sample data: an MR scan of a phantom patient and its labels."""
+    """Return an MR scan of a phantom patient with labels."""
     return _phantom("MR")
 
 
 def phantom_ct() -> list[LayerData]:
-    """Sample data: a CT scan of a phantom patient and its labels."""
+    """Return a CT scan of a phantom patient with labels."""
     return _phantom("CT")
 
 
 def hippocampus_mr() -> list[LayerData]:
-    """Sample data: an MR scan of a hippocampus and its labels, downloaded once.
+    """Return an MR scan of a hippocampus with labels, downloaded on the first call.
 
     Raises
     ------
     StorageError
-        If it cannot be had; napari shows the sentence.
+        If the download fails; napari shows the message.
     """
     from napari_sslseg.core.demo.public_data import hippocampus
     from napari_sslseg.core.scans.labelled import read_class_names
@@ -38,7 +38,7 @@ def hippocampus_mr() -> list[LayerData]:
 
 
 def _phantom(modality: Modality) -> list[LayerData]:
-    # napari may load this module for the menu entries alone.
+    # Imported here, because napari may import this module only for the menu entries.
     from napari_sslseg.core.demo.phantom.patient import PHANTOM_CLASSES, make_patient
 
     scan, labels = make_patient(0, modality)

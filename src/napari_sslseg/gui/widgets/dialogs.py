@@ -1,11 +1,11 @@
-"""Questions to a person, in a box with named answers."""
+"""Dialogs that ask the user a question."""
 
 from collections.abc import Sequence
 
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 
-def ask(
+def ask_choice(
     parent: QWidget,
     question: str,
     answers: Sequence[str],
@@ -13,26 +13,26 @@ def ask(
     more: str = "",
     name: str = "question",
 ) -> str | None:
-    """Ask, and wait for the answer.
+    """Show a modal dialog with one button per answer and "Cancel", and wait for the choice.
 
     Parameters
     ----------
     parent : QWidget
-        Above which it is asked.
+        Parent of the dialog.
     question : str
-        In one sentence.
+        One sentence.
     answers : sequence of str
-        What the buttons say; none of them does anything that cannot be got back unasked, so there
-        is always a "Cancel" besides, which Escape and Enter choose.
+        Texts of the buttons. Escape and Enter choose "Cancel", so that no answer is given by
+        mistake.
     more : str
-        What follows from the answers.
+        Explanation of the consequences.
     name : str
-        Object name of the box.
+        Object name of the dialog.
 
     Returns
     -------
     str or None
-        The answer; None if it was cancelled.
+        The chosen answer; None if cancelled.
     """
     box = QMessageBox(parent)
     box.setObjectName(name)

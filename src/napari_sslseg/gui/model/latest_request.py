@@ -1,4 +1,4 @@
-"""Work in a thread of which the latest request alone matters, such as a preview."""
+"""A worker thread for requests of which only the latest matters, such as previews."""
 
 import threading
 import traceback
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from napari_sslseg.core.common.errors import SslsegError
-from napari_sslseg.gui.model.jobs import MEMORY, UNKNOWN, Problem, give_way, out_of_memory
+from napari_sslseg.gui.model.jobs import Problem, lower_priority, unexpected
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, eq=False)
 class Answer(Generic[Request, Result]):
-    """What came of a request: a result, or a problem and the error behind it."""
+    """The answer to a request: a result, or a problem and the error that caused it."""
 
     request: Request
     result: Result | None = None
@@ -23,15 +23,15 @@ class Answer(Generic[Request, Result]):
     error: Exception | None = None
 
 
-class Latest(Generic[Request, Result]):
-    """Does some work in a thread; a request that waits makes room for the next one.
+class LatestRequestWorker(Generic[Request, Result]):
+    """Answers requests in a thread; a new request replaces the one that is waiting.
 
-    Answers come in the order of the requests, the last one always.
+    Answers come in the order of the requests. The last request is always answered.
 
     Parameters
     ----------
     work : callable
-        From a request to its result; called in one thread at a time.
+        Computes the result of a request. Only one thread calls it at a time.
     """
 
     def __init__(self, work: Callable[[Request], Result]) -> None:
@@ -43,31 +43,31 @@ class Latest(Generic[Request, Result]):
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is to come, or was not taken yet."""
+        """Whether an answer is being computed or has not been fetched."""
         with self._lock:
             return self._working or bool(self._answers)
 
     def ask(self, request: Request) -> None:
-        """Ask for something; what waits is forgotten, what is being done is finished."""
+        """Submit a request. It replaces the waiting one; the one at work is finished."""
         with self._lock:
             self._waiting = [request]
             if not self._working:
                 self._working = True
-                # A daemon: closing the window ends the program whatever is being done.
+                # A daemon, so that closing the window ends the program at any time.
                 threading.Thread(target=self._run, name="sslseg-latest", daemon=True).start()
 
     def take(self) -> Answer[Request, Result] | None:
-        """Give the newest answer that was not taken yet, if there is one; without waiting."""
+        """Return the newest answer that was not fetched yet, or None; does not wait."""
         with self._lock:
             answers, self._answers = self._answers, []
         return answers[-1] if answers else None
 
     def _run(self) -> None:
-        give_way()
+        lower_priority()
         while True:
             with self._lock:
                 if not self._waiting:
-                    # Within the lock, so that no request comes between the look and the end.
+                    # Inside the lock, so that no request arrives between the check and the end.
                     self._working = False
                     return
                 request = self._waiting.pop()
@@ -78,10 +78,6 @@ class Latest(Generic[Request, Result]):
     def _answer(self, request: Request) -> Answer[Request, Result]:
         try:
             return Answer(request, self._work(request))
-        except Exception as error:  # noqa: BLE001  # A request without an answer waits for ever.
-            sentence = UNKNOWN.format(kind=type(error).__name__)
-            if isinstance(error, SslsegError):
-                sentence = str(error)
-            elif out_of_memory(error):
-                sentence = MEMORY
+        except Exception as error:  # noqa: BLE001  # Without an answer the caller waits forever.
+            sentence = str(error) if isinstance(error, SslsegError) else unexpected(error)
             return Answer(request, None, Problem(sentence, traceback.format_exc()), error)

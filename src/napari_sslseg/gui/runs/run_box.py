@@ -1,4 +1,4 @@
-"""The list of runs of a project, and the button to go on with one that has not come to its end."""
+"""The list of runs of a project, and the button that resumes an unfinished run."""
 
 from collections.abc import Sequence
 
@@ -29,13 +29,13 @@ class RunBox(QWidget):
     Attributes
     ----------
     picked : Signal of object
-        A RunLine that somebody wants to look at; None if none.
-    go_on : Signal of str
-        Name of the run to go on with.
+        The selected RunLine, or None.
+    resume_requested : Signal of str
+        Name of the run to resume.
     """
 
     picked = Signal(object)
-    go_on = Signal(str)
+    resume_requested = Signal(str)
 
     def __init__(self, title: str) -> None:
         super().__init__()
@@ -52,15 +52,15 @@ class RunBox(QWidget):
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setWordWrap(True)
         self.button = QPushButton()
-        self.button.setObjectName("go-on")
+        self.button.setObjectName("resume")
         for part in (self.title, self.list, self.button):
             layout.addWidget(part)
         self.list.currentRowChanged.connect(self._pick)
-        self.button.clicked.connect(self._go_on)
+        self.button.clicked.connect(self._resume)
         self.set_lines([])
 
     def set_lines(self, lines: Sequence[RunLine], free: bool = True) -> None:
-        """Show runs; where no training runs (``free``) one can be gone on with."""
+        """Show runs. A run can be resumed only if no training is running (``free``)."""
         self.free = free
         found = list(reversed(lines))
         if found != self.lines or not self.list.count():
@@ -75,31 +75,31 @@ class RunBox(QWidget):
             height = max(1, self.list.sizeHintForRow(0)) * min(max(len(found), 1), ROWS)
             self.list.setFixedHeight(height + 8)
         self.setVisible(bool(found))
-        self._offer()
+        self._update_button()
 
     @property
     def current(self) -> RunLine | None:
-        """The run that is selected."""
+        """The selected run, or None."""
         row = self.list.currentRow()
         return self.lines[row] if 0 <= row < len(self.lines) else None
 
     @property
     def unfinished(self) -> RunLine | None:
-        """What would be gone on with: the run that is selected, else the latest, if it is open."""
+        """The run that would be resumed: the selected run, else the latest, if it is unfinished."""
         line = self.current or (self.lines[0] if self.lines else None)
-        return line if line is not None and line.open_end else None
+        return line if line is not None and line.resumable else None
 
     def _pick(self, row: int) -> None:
-        self._offer()
+        self._update_button()
         self.picked.emit(self.current)
 
-    def _offer(self) -> None:
+    def _update_button(self) -> None:
         line = self.unfinished
         self.button.setVisible(line is not None)
         self.button.setEnabled(self.free)
         if line is not None:
-            self.button.setText(f"&Go on with {line.name}")
+            self.button.setText(f"&Resume {line.name}")
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         if self.unfinished is not None:
-            self.go_on.emit(self.unfinished.name)
+            self.resume_requested.emit(self.unfinished.name)

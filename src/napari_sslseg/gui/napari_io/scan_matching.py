@@ -1,7 +1,7 @@
-"""Which scan a labels layer lies on.
+"""Find the scan that a labels layer lies on.
 
-A layer that this plugin opened says so in its metadata. One that was made with napari's own
-buttons does not, and is matched to the scans in the window by its place.
+A layer that this plugin opened has the geometry in its metadata. A layer that was made with the
+buttons of napari has not, and is matched to the open scans by its shape and position.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,14 +18,14 @@ from napari_sslseg.gui.viewer.layers import position
 TOLERANCE_MM = 1e-3
 
 
-def scan_of(
+def find_scan_of(
     data: np.ndarray,
     settings: Mapping[str, Any],
     layers: Iterable[Any] = (),
     *,
     one_series: bool = False,
 ) -> Volume:
-    """The scan that a labels layer lies on.
+    """Return the scan that a labels layer lies on.
 
     Parameters
     ----------
@@ -34,33 +34,33 @@ def scan_of(
     settings : mapping
         Settings of the labels layer: name, scale, translate, metadata and so on.
     layers : iterable of napari layers
-        Layers in the same window.
+        All layers of the window.
     one_series : bool
-        Whether the very series counts, as for DICOM, and not only the grid that it shares with
-        others.
+        Whether the scan must be unambiguous, as for DICOM; otherwise scans with the same grid are
+        equivalent.
 
     Raises
     ------
     GeometryError
-        If the layer has been moved, lies on no scan, or may lie on several of different grids.
+        If the layer was moved, lies on no scan, or may lie on several scans.
     """
     name = settings.get("name", "The labels")
     own = settings.get("metadata", {})
     geometry = own.get("geometry")
-    fitting = [layer for layer in layers if _is_scan(layer) and _lies_on(data, settings, layer)]
+    matches = [layer for layer in layers if _is_scan(layer) and _lies_on(data, settings, layer)]
     if isinstance(geometry, Geometry):
         if geometry.display_shape != data.shape or not _is_in_place(settings, geometry):
             raise GeometryError(
-                f"{name} has been moved, scaled or cropped since it was opened and lies no longer "
-                "on its scan; undo that (in the layer's transform controls), then save again."
+                f"{name} was moved, scaled or cropped and no longer lies on its scan; undo "
+                "that (in the layer's transform controls), then save again."
             )
-        fitting = [item for item in fitting if item.metadata["geometry"].matches(geometry)]
-        if not one_series or not fitting:
+        matches = [item for item in matches if item.metadata["geometry"].matches(geometry)]
+        if not one_series or not matches:
             return volume_of(data, own, name)
-    chosen = _by_name(fitting, name)
+    chosen = _by_name(matches, name)
     if not chosen:
         raise GeometryError(
-            f"{name} lies on no scan in this window, so its place in the patient is not known; "
+            f"{name} lies on no scan in this window, so its position in the patient is unknown; "
             "open the scan, select it, make the labels with “New labels layer”, and do not move "
             "them."
         )
@@ -77,7 +77,7 @@ def scan_of(
 
 
 def volume_of(data: np.ndarray, metadata: Mapping[str, Any], name: str) -> Volume:
-    """The volume that a layer was made of, with its metadata."""
+    """Return the volume of a layer, with its metadata."""
     return Volume(
         data=data,
         geometry=metadata["geometry"],
@@ -91,7 +91,7 @@ def volume_of(data: np.ndarray, metadata: Mapping[str, Any], name: str) -> Volum
 
 
 def scan_files(layers: Iterable[Any]) -> list[Path]:
-    """Files that the scans among layers were read from."""
+    """Return the files that the scans among layers were read from."""
     return [Path(file) for layer in layers if _is_scan(layer) for file in _files(layer.metadata)]
 
 
@@ -101,9 +101,9 @@ def _files(metadata: Mapping[str, Any]) -> list[Path]:
 
 
 def _images(metadata: Mapping[str, Any]) -> frozenset[Any]:
-    """What a scan was read from: its image planes if it is a DICOM stack, else its files.
+    """Return the source of a scan: its image planes if it is a DICOM stack, else its files.
 
-    Many series may lie in one folder, and many volumes in the files of one series.
+    A folder may contain many series, and the files of a series many volumes.
     """
     planes = getattr(metadata.get("header"), "planes", ())
     return frozenset((plane.path, plane.frame, plane.tile) for plane in planes) or frozenset(
@@ -116,13 +116,13 @@ def _is_scan(layer: Any) -> bool:
 
 
 def _lies_on(data: np.ndarray, settings: Mapping[str, Any], layer: Any) -> bool:
-    """Whether labels fill the grid of a scan as it was opened, wherever it is shown now."""
+    """Whether labels have the grid of a scan as it was opened, even if it was moved since."""
     geometry = layer.metadata["geometry"]
     return geometry.display_shape == data.shape and _is_in_place(settings, geometry)
 
 
 def _is_in_place(settings: Mapping[str, Any], geometry: Geometry) -> bool:
-    """Whether a layer has the scale and position that this plugin gives to a grid, and no more."""
+    """Whether a layer has the scale and position of a grid, without another transform."""
     for key, place in (("scale", geometry.spacing), ("translate", position(geometry))):
         given = np.asarray(settings.get(key, ()))
         if given.shape != (3,) or not np.allclose(given, place, rtol=0, atol=TOLERANCE_MM):
@@ -136,7 +136,7 @@ def _is_in_place(settings: Mapping[str, Any], geometry: Geometry) -> bool:
 
 
 def _by_name(layers: list[Any], name: str) -> list[Any]:
-    """Of several, those with the longest name that begins the name of the labels; else all."""
+    """Return the layers with the longest name that the name of the labels starts with, else all."""
     named = [layer for layer in layers if name.startswith(layer.name)]
     longest = max((len(layer.name) for layer in named), default=0)
     return [layer for layer in named if len(layer.name) == longest] or layers

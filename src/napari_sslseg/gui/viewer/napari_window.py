@@ -1,4 +1,4 @@
-"""The open napari window, if there is one, and what it is told."""
+"""The napari window that is open, if any: notifications, warnings and drawing."""
 
 import sys
 import time
@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 from napari_sslseg.core.common.errors import ScanWarning
 
-# Files dropped together reach a reader one by one; what is true of all is said once.
-QUIET_SECONDS = 5.0
-_said: dict[str, float] = {}
+# napari passes files that are dropped together to a reader one by one. A sentence about all of them
+# is shown once.
+REPEAT_SECONDS = 5.0
+_last_shown: dict[str, float] = {}
 
 
 def current_viewer() -> Any:
-    """The viewer of the open window, or None, as in a script."""
-    # Without this module there is no window, and loading it takes a second.
+    """Return the viewer of the open window; None without a window, as in a script."""
+    # Without this module there is no window. Importing it would take a second.
     if "napari._qt.qt_main_window" not in sys.modules:
         return None
     import napari
@@ -24,16 +25,16 @@ def current_viewer() -> Any:
     return napari.current_viewer()
 
 
-def tell(sentence: str, severity: Literal["info", "warning", "error"]) -> None:
-    """Show a sentence as a notification; without a window, warn of all but mere information.
+def notify(sentence: str, severity: Literal["info", "warning", "error"]) -> None:
+    """Show a notification; without a window, issue a Python warning unless it is an "info".
 
-    napari itself shows each Python warning once in a session, but what is said about a scan must
-    be said whenever that scan is opened.
+    napari shows each Python warning only once in a session, but a warning about a scan must be
+    shown each time the scan is opened.
     """
     now = time.monotonic()
-    if now - _said.get(sentence, -QUIET_SECONDS) < QUIET_SECONDS:
+    if now - _last_shown.get(sentence, -REPEAT_SECONDS) < REPEAT_SECONDS:
         return
-    _said[sentence] = now
+    _last_shown[sentence] = now
     if current_viewer() is None:
         if severity != "info":
             warnings.warn(sentence, ScanWarning, stacklevel=3)
@@ -44,11 +45,11 @@ def tell(sentence: str, severity: Literal["info", "warning", "error"]) -> None:
 
 
 @contextmanager
-def still_picture() -> Iterator[None]:
-    """Draw no picture meanwhile, if there is a window.
+def drawing_suspended() -> Iterator[None]:
+    """Suspend drawing of the canvas in the block, if there is a window.
 
-    Where layers come and go, the sliders of napari do, too. The picture then gets another size and
-    is drawn at once, with layers that are not ready yet, which ends the program now and then.
+    Adding and removing layers adds and removes sliders of napari. That resizes the canvas, which is
+    then drawn at once with layers that are not ready, and sometimes crashes.
     """
     centres = []
     if "napari._qt.qt_main_window" in sys.modules:
@@ -65,11 +66,11 @@ def still_picture() -> Iterator[None]:
             centre.setUpdatesEnabled(True)
 
 
-def hold_spinner() -> None:
-    """Hold napari's turning sign of activity: each of its pictures draws the whole window anew.
+def pause_activity_spinner() -> None:
+    """Pause the animated activity icon of napari, each frame of which redraws the whole window.
 
-    Without a graphics card that takes most of the time of the screen. The bar beside it still
-    moves.
+    Without a graphics card this takes most of the time of the main thread. The progress bar next
+    to it still moves.
     """
     from qtpy.QtWidgets import QApplication, QLabel
 
@@ -81,8 +82,8 @@ def hold_spinner() -> None:
 
 
 @contextmanager
-def scan_warnings() -> Iterator[list[str]]:
-    """Collect the sentences of scan warnings in the block; other warnings go on their way."""
+def collected_scan_warnings() -> Iterator[list[str]]:
+    """Collect the texts of scan warnings in the block; other warnings are issued as usual."""
     sentences: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ScanWarning)

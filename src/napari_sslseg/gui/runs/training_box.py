@@ -1,4 +1,4 @@
-"""Start, pause and stop a training, and see how it goes: state, curve, messages."""
+"""Controls and progress of a training: start, pause, stop; state, curve and messages."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,8 @@ from napari_sslseg.core.common.events import (
     Validation,
 )
 from napari_sslseg.gui.model.jobs import Job, Outcome
-from napari_sslseg.gui.model.words import short
-from napari_sslseg.gui.viewer.window import hold_spinner
+from napari_sslseg.gui.text import format_number
+from napari_sslseg.gui.viewer.napari_window import pause_activity_spinner
 from napari_sslseg.gui.widgets.eta import Eta, duration
 from napari_sslseg.gui.widgets.foldable import Foldable
 from napari_sslseg.gui.widgets.plots import CurvePlot
@@ -30,31 +30,33 @@ MESSAGES_HEIGHT = 110
 
 
 class TrainingBox(QWidget):
-    """Runs the trainings of one kind.
+    """Shows and controls the trainings of one kind.
 
     Parameters
     ----------
-    session, scene
-        Whose jobs; whose theme.
+    session : Session
+        Runs the jobs.
+    scene : Scene
+        Its viewer gives the theme.
     kind : str
         ``pretrain`` or ``finetune``.
     start : str
-        What the button says that begins one.
+        Text of the start button.
     figure : str
-        Figure of the validation that is drawn beside the loss.
+        Validation metric that is drawn with the loss.
     then : str
-        What is said to do once one has finished.
+        Sentence to show when a training has finished.
 
     Attributes
     ----------
     wanted : Signal
-        Somebody pressed the button that begins a training.
+        The start button was pressed.
     pictured : Signal of object
-        A picture of a Preview event.
+        The picture of a Preview event.
     scored : Signal of Validation
-        Figures of a validation.
+        A validation was computed.
     began, over : Signal
-        A training of the kind began, or ended.
+        A training of this kind started or ended.
     """
 
     wanted = Signal()
@@ -82,11 +84,11 @@ class TrainingBox(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         row = QHBoxLayout()
-        self.start = self._button("start", start, "Begin a new training")
-        self.pause = self._button("pause", "Pa&use", "Wait after the current step, and save")
-        self.stop = self._button("stop", "St&op", "Save and end after the current step")
-        for button, share in ((self.start, 2), (self.pause, 1), (self.stop, 1)):
-            row.addWidget(button, share)
+        self.start = self._button("start", start, "Start a new training")
+        self.pause = self._button("pause", "Pa&use", "Save and wait after the current step")
+        self.stop = self._button("stop", "St&op", "Save and stop after the current step")
+        for button, stretch in ((self.start, 2), (self.pause, 1), (self.stop, 1)):
+            row.addWidget(button, stretch)
         layout.addLayout(row)
         self.state = QLabel()
         self.state.setObjectName("state")
@@ -106,17 +108,17 @@ class TrainingBox(QWidget):
         self.messages = Foldable("&Messages", self.log)
         self.messages.hide()
         layout.addWidget(self.messages)
-        self._said = 0
+        self._message_count = 0
         self._milestones: list[Milestone] = []
         self.start.clicked.connect(self.wanted)
         self.pause.clicked.connect(self._pause)
         self.stop.clicked.connect(self._stop)
         session.jobs_changed.connect(self.refresh)
-        session.told.connect(self._hear)
-        session.ended.connect(self._end)
+        session.job_events.connect(self._receive)
+        session.job_ended.connect(self._end)
         self._viewer = scene.viewer
         self.plot.set_theme(scene.viewer.theme)
-        scene.viewer.events.theme.connect(self._other_theme)
+        scene.viewer.events.theme.connect(self._set_theme)
         self.refresh()
 
     def _button(self, name: str, text: str, hint: str) -> QPushButton:
@@ -128,34 +130,34 @@ class TrainingBox(QWidget):
 
     @property
     def job(self) -> Job | None:
-        """The training of this kind that runs, if one does."""
+        """The running training of this kind, or None."""
         found = self.session.training
         return found if found is not None and found.kind == self.kind else None
 
     @property
     def finished(self) -> str:
-        """Name of the run of the last training, empty if there was none."""
+        """Name of the run of the last training; empty if there was none."""
         return run_name(self._job)
 
     def set_ready(self, problem: str | None) -> None:
-        """Let a training begin, or say why none can."""
+        """Enable the start button, or disable it with a problem as the reason."""
         self._problem = problem
         self.refresh()
 
     def refuse(self, sentence: str) -> None:
-        """Say why a training that was wanted cannot begin."""
+        """Show why a requested training cannot start."""
         self._say(sentence, bad=True)
 
     def refresh(self) -> None:
-        """Show what can be done now."""
+        """Update the buttons and the state."""
         job = self.job
         if job is not None and job is not self._job:
             self._begin(job)
         busy = self.session.training is not None
         self.start.setVisible(job is None)
         self.start.setEnabled(not busy and self._problem is None)
-        other = "Another training runs; stop it first." if busy else None
-        self.start.setToolTip(self._problem or other or "Begin a new training")
+        other = "Another training is running; stop it first." if busy else None
+        self.start.setToolTip(self._problem or other or "Start a new training")
         self.pause.setVisible(job is not None)
         self.stop.setVisible(job is not None)
         if job is None:
@@ -167,23 +169,25 @@ class TrainingBox(QWidget):
         if job.status == "stopping":
             self._say("Stopping after this step…")
         elif job.status == "paused" and job.pausing:
-            self.eta.hold()
-            self._say(f"Paused at step {self.eta.step:,} of {self.eta.total:,}; all is saved.")
+            self.eta.reset()
+            self._say(
+                f"Paused at step {self.eta.step:,} of {self.eta.total:,}; everything is saved."
+            )
         elif waiting:
             self._say("Pausing after this step…")
 
     def release(self) -> None:
-        """Take from the viewer what was hung to it."""
-        self._viewer.events.theme.disconnect(self._other_theme)
+        """Disconnect from the viewer."""
+        self._viewer.events.theme.disconnect(self._set_theme)
 
-    def _other_theme(self, event: Any) -> None:
+    def _set_theme(self, event: Any) -> None:
         self.plot.set_theme(event.value)
 
     def _pause(self) -> None:
         if self.job is not None:
             if self.job.pausing:
                 self.job.resume()
-                self._say("Going on…")
+                self._say("Resuming…")
             else:
                 self.job.pause()
             self.refresh()
@@ -194,7 +198,7 @@ class TrainingBox(QWidget):
             self.refresh()
 
     def _begin(self, job: Job) -> None:
-        self._job, self._said = job, 0
+        self._job, self._message_count = job, 0
         self._milestones.clear()
         self.eta = Eta()
         self.plot.clear()
@@ -204,7 +208,7 @@ class TrainingBox(QWidget):
         self._say(f"{job.title}…")
         self.began.emit()
 
-    def _hear(self, job: Job, events: list[Event]) -> None:
+    def _receive(self, job: Job, events: list[Event]) -> None:
         if job is not self._job:
             return
         text = ""
@@ -212,14 +216,14 @@ class TrainingBox(QWidget):
             match event:
                 case Step():
                     if event.step < self.eta.step:
-                        self.plot.clear()  # The next stage.
-                    self.eta.tell(event.step, event.total)
-                    # Told before the first step of its stage, so it is not of the curve before.
+                        self.plot.clear()  # The next stage started.
+                    self.eta.update(event.step, event.total)
+                    # A milestone arrives before the first step of its stage, so it belongs here.
                     for milestone in self._milestones:
                         self.plot.mark(milestone.step, milestone.name)
                     self._milestones.clear()
                     self.plot.add("Loss", event.step, event.loss)
-                    text = self._how_far(event.images_per_second)
+                    text = self._progress_text(event.images_per_second)
                 case Validation():
                     value = event.metrics.get(self.figure)
                     if value is not None:
@@ -234,23 +238,23 @@ class TrainingBox(QWidget):
                 case Preview():
                     self.pictured.emit(event.picture)
                 case Status():
-                    self.eta.hold()
+                    self.eta.reset()
         if text and job.status == "running" and not job.pausing:
             self._say(text)
         if self.eta.total:
             self.plot.show()
-            self.plot.ask()
+            self.plot.request_redraw()
             self._show_progress(job)  # Last, since napari draws the window there.
 
-    def _how_far(self, speed: float) -> str:
+    def _progress_text(self, speed: float) -> str:
         text = f"Step {self.eta.step:,} of {self.eta.total:,}"
-        left = self.eta.left
-        if left is None:
+        remaining = self.eta.remaining
+        if remaining is None:
             return f"{text}, measuring speed…"
-        return f"{text}, {duration(left)} left, {short(speed)} images/s"
+        return f"{text}, {duration(remaining)} left, {format_number(speed)} images/s"
 
     def _show_progress(self, job: Job) -> None:
-        """Tell the activity dock of napari, too."""
+        """Show the progress in the activity dock of napari, too."""
         from napari.utils import progress
 
         if self._bar is not None and self._bar.total != self.eta.total:
@@ -258,13 +262,13 @@ class TrainingBox(QWidget):
             self._bar = None
         if self._bar is None:
             self._bar = progress(total=self.eta.total, desc=job.title)
-            hold_spinner()
+            pause_activity_spinner()
         self._bar.update(self.eta.step - self._bar.n)
 
     def _note(self, text: str) -> None:
         self.log.appendPlainText(text)
-        self._said += 1
-        self.messages.set_title(f"&Messages ({self._said})")
+        self._message_count += 1
+        self.messages.set_title(f"&Messages ({self._message_count})")
 
     def _end(self, job: Job, outcome: Outcome) -> None:
         if job is not self._job:
@@ -280,7 +284,7 @@ class TrainingBox(QWidget):
                 self.plot.hide()
         elif outcome.stopped:
             at = f" at step {self.eta.step:,} of {self.eta.total:,}" if self.eta.total else ""
-            self._say(f"{name} was stopped{at}; you can go on with it.")
+            self._say(f"{name} was stopped{at}; you can resume it.")
         else:
             self._say(f"{name} is finished. {self._then}".strip())
         self.refresh()
@@ -288,11 +292,11 @@ class TrainingBox(QWidget):
 
     def _say(self, text: str, bad: bool = False) -> None:
         self.state.setText(text)
-        # A colour that is read on dark and on light.
+        # A colour that is readable on dark and light themes.
         self.state.setStyleSheet("color: #e0564a; font-weight: bold;" if bad else "")
         self.state.setVisible(bool(text))
 
 
 def run_name(job: Job | None) -> str:
-    """Name of the run folder of a training; empty for none."""
+    """Return the name of the run folder of a training; empty for None."""
     return job.folder.name if job is not None and job.folder is not None else ""

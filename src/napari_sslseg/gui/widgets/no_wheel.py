@@ -1,4 +1,4 @@
-"""Boxes for settings in a panel that scrolls: the wheel of the mouse scrolls, and changes none."""
+"""Input boxes for panels that scroll: the mouse wheel scrolls the panel and changes no value."""
 
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QSpinBox
@@ -6,22 +6,22 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QSpinBox
 POPUP_MARGIN = 24
 
 
-class QuietSpinBox(QSpinBox):
-    """A spin box that scrolling a panel does not change."""
+class NoWheelSpinBox(QSpinBox):
+    """A spin box that ignores the mouse wheel."""
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
         event.ignore()
 
 
-class QuietDoubleSpinBox(QDoubleSpinBox):
-    """The same for numbers with a fraction."""
+class NoWheelDoubleSpinBox(QDoubleSpinBox):
+    """A spin box for floating-point numbers that ignores the mouse wheel."""
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
         event.ignore()
 
 
-class QuietComboBox(QComboBox):
-    """A combo box that scrolling a panel does not change, and that long entries do not widen."""
+class NoWheelComboBox(QComboBox):
+    """A combo box that ignores the mouse wheel and whose width does not follow long entries."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,6 +32,6 @@ class QuietComboBox(QComboBox):
         event.ignore()
 
     def showPopup(self) -> None:  # noqa: N802
-        # The list may be wider than the box, so that each entry can be read.
+        # The list may be wider than the box, so that each entry is readable.
         self.view().setMinimumWidth(self.view().sizeHintForColumn(0) + POPUP_MARGIN)
         super().showPopup()

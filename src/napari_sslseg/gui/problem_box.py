@@ -1,4 +1,7 @@
-"""The last problem in full, until it is put away: napari's own notifications are cut and go."""
+"""The last problem in full, until the user dismisses it.
+
+Notifications of napari are shortened and disappear.
+"""
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -19,12 +22,12 @@ DETAILS_HEIGHT = 120
 
 
 class ProblemBox(QFrame):
-    """A sentence, details for whoever mends it under a fold, and a button to put it away."""
+    """Shows a problem: a sentence, folded details for developers, and a button to dismiss it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("problem")
-        # Readable on dark and on light; the frame tells it apart from what comes next.
+        # A colour that is visible on dark and light themes; the frame sets it apart.
         self.setStyleSheet("QFrame#problem { border: 1px solid #e0564a; border-radius: 3px; }")
         self.shown: Problem | None = None
         layout = QVBoxLayout(self)
@@ -42,7 +45,7 @@ class ProblemBox(QFrame):
         self.text.setTabChangesFocus(True)
         self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.copy = hinted_button(
-            "problem-copy", "Cop&y details", "To send them to whoever mends it."
+            "problem-copy", "Cop&y details", "Copy the message and the details, for a bug report."
         )
         self.copy.clicked.connect(self._copy)
         inside = QWidget()
@@ -51,7 +54,7 @@ class ProblemBox(QFrame):
         inner.addWidget(self.text)
         inner.addWidget(self.copy, 0, Qt.AlignmentFlag.AlignLeft)
         self.fold = Foldable("Deta&ils", inside)
-        self.away = hinted_button("problem-away", "O&K", "Put this message away.")
+        self.away = hinted_button("problem-away", "O&K", "Dismiss this message.")
         self.away.clicked.connect(self.clear)
         layout.addWidget(self.sentence)
         row = QHBoxLayout()
@@ -60,10 +63,10 @@ class ProblemBox(QFrame):
         layout.addLayout(row)
         self.hide()
 
-    def tell(self, problem: Problem) -> None:
-        """Show a problem in place of the last one."""
+    def show_problem(self, problem: Problem) -> None:
+        """Show a problem instead of the last one."""
         self.shown = problem
-        # A long path may break after each of its parts, so that nothing is clipped.
+        # Let long paths break after each part, so that nothing is clipped.
         text = problem.sentence.replace("/", "/\u200b").replace("\\", "\\\u200b")
         self.sentence.setText(f"⚠ {text}")
         self.text.setPlainText(problem.details)
@@ -72,7 +75,7 @@ class ProblemBox(QFrame):
         self.show()
 
     def clear(self) -> None:
-        """Put it away."""
+        """Dismiss the problem."""
         self.shown = None
         self.hide()
 

@@ -1,4 +1,4 @@
-"""The runs of a project as a person chooses them: which there are, and what they are, in words."""
+"""Descriptions of runs for lists and tables, and how each run used the scans of the project."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -9,37 +9,39 @@ from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.runs.listing import RunSummary
 from napari_sslseg.core.runs.record import RECORD
 from napari_sslseg.core.runs.run import Run
-from napari_sslseg.gui.model.words import many
+from napari_sslseg.gui.text import plural
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.project import Project
 
 ENDS = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
-Use = Literal["not seen", "without labels", "kept out", "same patient", "learnt from"]
+Use = Literal["unseen", "without labels", "validation", "same patient", "training"]
+"""How a run used a scan; scores of the first are the most informative."""
+
 USE_WORDS: dict[Use, str] = {
-    "not seen": "unseen",
+    "unseen": "unseen",
     "without labels": "no labels",
-    "kept out": "kept out",
+    "validation": "validation",
     "same patient": "patient",
-    "learnt from": "learnt",
+    "training": "training",
 }
-"""The same as a table shows it, in the window and in reports."""
+"""Short forms for tables, in the window and in reports."""
 
 USE_HINTS: dict[Use, str] = {
-    "not seen": "Neither the training nor a pretraining before it saw this patient.",
-    "without labels": "No label of this patient was learnt from, but the network saw their scans "
-    "before; a patient that is new to it may come out a little worse.",
-    "kept out": "Kept out of the training; it only decided which weights were best.",
-    "same patient": "The training saw another scan of this patient, so the score is too good.",
-    "learnt from": "The training learnt from this scan, so the score is too good.",
+    "unseen": "Neither the training nor a pretraining before it used this patient.",
+    "without labels": "No label of this patient was used for training, but a pretraining used "
+    "their scans; the score of a new patient may be slightly lower.",
+    "validation": "Used for validation only: it decided which weights were best.",
+    "same patient": "Another scan of this patient was used for training, so the score is too high.",
+    "training": "This scan was used for training, so the score is too high.",
 }
-"""What a run made of a scan, the most telling first."""
+"""What a use means for the score."""
 
 
 def usable_runs(
     runs: Iterable[RunSummary], kind: Literal["pretrain", "finetune"]
 ) -> list[RunSummary]:
-    """Runs with weights that nothing works on; finished ones first, then the newest."""
+    """Runs that have weights and are not running: finished runs first, then the newest first."""
     found = [
         run
         for run in runs
@@ -49,8 +51,8 @@ def usable_runs(
     return sorted(found, key=lambda run: run.status != "finished")
 
 
-def short_words(run: RunSummary) -> str:
-    """A run in a line, for a list to choose from."""
+def short_description(run: RunSummary) -> str:
+    """Describe a run in a line, for a list."""
     parts = [run.name]
     if run.kind == "finetune":
         if run.best is not None:
@@ -62,49 +64,52 @@ def short_words(run: RunSummary) -> str:
     return " · ".join(parts)
 
 
-def long_words(run: RunSummary) -> str:
-    """What a run learnt, in a sentence."""
-    scans = "an unknown number of scans" if run.scans is None else many(run.scans, "scan")
+def long_description(run: RunSummary) -> str:
+    """Describe a run in a sentence: task or start, scans, steps and score."""
+    scans = "an unknown number of scans" if run.scans is None else plural(run.scans, "scan")
     how = f"in {run.steps:,} steps" if run.steps else ""
     end = ENDS.get(run.status or "", "interrupted")
     if run.kind == "pretrain":
         task = (run.learnt or "an unknown task").replace("-", " ")
-        return f"Learnt {task} from {scans} {how} ({end})."
+        return f"Pretrained with {task} on {scans} {how} ({end})."
     start = "from scratch" if run.learnt == "scratch" else f"starting from {run.learnt}"
-    score = "" if run.best is None else f" Dice {run.best:.2f} on the patients kept out."
+    score = "" if run.best is None else f" Dice {run.best:.2f} on the validation patients."
     return f"Trained on {scans}, {start}, {how} ({end}).{score}"
 
 
 def scan_uses(project: "Project", run: Run) -> dict[str, Use]:
-    """What a run made of each scan of the project.
+    """Return how a run used each scan of the project.
 
     Raises
     ------
     CheckpointError
-        If its record does not tell.
+        If the record of the run does not list its scans.
     """
     from napari_sslseg.core.runs.lineage import patient_key, scan_key, seen_by
 
     seen = seen_by(run)
     uses: dict[str, Use] = {}
     for scan in project.record.scans:
-        # By their values, since names may be given anew.
+        # Compared by their values, because names may be reused.
         own, patient = scan_key(scan.content), patient_key(scan.subject)
         if own in seen.learnt:
-            uses[scan.name] = "learnt from"
+            uses[scan.name] = "training"
         elif patient in seen.learnt:
             uses[scan.name] = "same patient"
         elif own in seen.kept_out or patient in seen.kept_out:
-            uses[scan.name] = "kept out"
+            uses[scan.name] = "validation"
         elif own in seen.unlabelled or patient in seen.unlabelled or not seen.whole:
             uses[scan.name] = "without labels"
         else:
-            uses[scan.name] = "not seen"
+            uses[scan.name] = "unseen"
     return uses
 
 
-def now_held_out(project: "Project", folder: Path) -> list[str]:
-    """Scans of a run, or of its stages, that are held out by now; none if it does not tell."""
+def held_out_scans(project: "Project", folder: Path) -> list[str]:
+    """Scans that a run or one of its stages used and that are held out now.
+
+    Runs whose record does not list their scans are skipped.
+    """
     from napari_sslseg.core.runs.lineage import patient_key, scan_key, seen_by
     from napari_sslseg.core.runs.listing import list_runs
 
@@ -120,8 +125,8 @@ def now_held_out(project: "Project", folder: Path) -> list[str]:
     ]
 
 
-def forget_empty_run(folder: Path) -> None:
-    """Remove the folder of a run that ended before it began."""
+def remove_empty_run(folder: Path) -> None:
+    """Remove the folder of a run that ended before its record was written."""
     if (folder / RECORD).exists():
         return
     with suppress(OSError):
