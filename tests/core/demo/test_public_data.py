@@ -99,7 +99,7 @@ def test_corrupted_content_is_refused_and_nothing_is_left(server, archive, tmp_p
     content[len(content) // 2] ^= 1
     archive.write_bytes(content)
     cache = tmp_path / "cache"
-    with pytest.raises(StorageError, match=r"checksum differs.* put it into .*cache") as error:
+    with pytest.raises(StorageError, match=r"checksum.*cache") as error:
         hippocampus(cache, url=server[1], md5=good)
     assert str(error.value).count("\n") == 0
     assert not [path for path in cache.rglob("*") if path.is_file()]

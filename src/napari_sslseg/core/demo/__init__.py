@@ -1,4 +1,4 @@
-"""The demonstration and its data: phantoms, and what is downloaded.
+"""The demonstration, and its data: procedural phantoms and public downloads.
 
-Nothing but the command line, the window's samples and scripts asks for it.
+No method lives here; used by the command line, sample data and scripts only.
 """

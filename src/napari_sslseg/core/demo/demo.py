@@ -1,13 +1,14 @@
-"""The main job from end to end, as a comparison: what are scans without labels worth here?
+"""All stages from scans to scores, as a comparison of three ways to use scans without labels.
 
-Pretrain on all images without their labels; fine-tune from scratch, from the pretrained encoder,
-and from scratch with the unlabelled slices beside the labelled ones, each with the same labels,
-steps and seeds; predict held-out subjects; report.
+Pretrain on all images without their labels; then fine-tune from scratch, from the pretrained
+encoder, and from scratch with the unlabelled slices in addition to the labelled ones. All three
+have the same labels, steps and seeds. Predict held-out subjects and report.
 """
 
 import json
 import time
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from napari_sslseg.core.common.atomic import atomic_path, write_text
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.demo.phantom.patient import write_dataset
-from napari_sslseg.core.demo.plan import FULL, Plan, demo_preprocessing
-from napari_sslseg.core.demo.report import Overlay, best_slice, draw_report
+from napari_sslseg.core.demo.plan import FULL, DemoPlan, demo_preprocessing
+from napari_sslseg.core.demo.report import Overlay, draw_report, largest_slice
 from napari_sslseg.core.results.evaluate import evaluate, summarize
 from napari_sslseg.core.results.predict import load_segmenter, predict
 from napari_sslseg.core.results.scores import Evaluation
@@ -33,39 +34,43 @@ from napari_sslseg.core.scans.labelled import (
     scan_subject,
 )
 from napari_sslseg.core.scans.labels import save_labels
-from napari_sslseg.core.settings.networks import Network
+from napari_sslseg.core.scans.series import Source
+from napari_sslseg.core.settings.networks import named_network
 from napari_sslseg.core.settings.self_training import self_trained
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
+from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.stages.finetune import iter_finetune
 from napari_sslseg.core.stages.pretrain import iter_pretrain
 from napari_sslseg.core.stages.split import hold_out
 
 ARMS = ("scratch", "pretrained", "self-trained")
+LEAST_SUBJECTS = 3
 
 
 def iter_demo(
     data: str | Path | None = None,
     *,
     out: str | Path,
-    plan: Plan = FULL,
+    plan: DemoPlan = FULL,
     seed: int = 0,
     device: str = "auto",
     stop: StopFlag | None = None,
 ) -> Iterator[Event]:
-    """Run the main job on a folder of scans, or on procedural phantoms.
+    """Run all stages on a folder of scans, or on procedural phantoms.
 
     Parameters
     ----------
     data : path-like, optional
         Folder with ``images/`` and ``labels/``, and ``classes.json`` with names of the classes if
-        there are any. Images without labels are learnt from all the same, by the pretraining and
-        the self-training. Phantom MR patients are made if not given.
+        there are any. Pretraining and self-training also use images without labels. If not given,
+        phantom MR patients are made.
     out : path-like
-        Gets ``report.json``, ``report.png``, ``predictions/``, and the runs in ``runs/``.
-    plan : Plan
-        Sizes and lengths.
+        Output folder for ``report.json``, ``report.png``, ``predictions/``, and the runs in
+        ``runs/``.
+    plan : DemoPlan
+        Size and length.
     seed : int
-        Decides the split, the labelled volumes and the trainings.
+        Seed of the split, the choice of labelled volumes and the trainings.
     device, stop
         As in :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`.
 
@@ -74,199 +79,268 @@ def iter_demo(
     Event
         Those of each stage; last Done with the report (None if stopped early).
 
+    Raises
+    ------
+    DataError
+        If there are labelled scans of fewer than 3 subjects.
+
     Notes
     -----
-    Pretraining and self-training see the images of the test subjects too, never their labels, as
-    they do when a clinician has all scans at hand. Splits are by subject.
+    Pretraining and self-training use the images of the test subjects too, never their labels, as
+    is possible for a clinician who has all scans at hand. Splits are by subject.
     """
     out = Path(out)
     clock = _Clock()
     if data is None:
-        # A folder of its own for each set, since files of another set would be taken for its own.
-        data = out / f"phantom-{plan.patients}-seed{seed}"
-        for number in range(plan.patients):
-            write_dataset(data, 1, "MR", seed=seed + number)
-            yield Progress("Making phantom patients", number + 1, plan.patients)
+        data = yield from _write_phantoms(out, plan, seed)
         clock.lap("phantom")
-    data = Path(data)
-    images = find_scans(data / "images")
-    pairs = pair_scans(data / "images", data / "labels", every_image=False)
-    names = read_class_names(data / "classes.json")
-    # Those of all labels, so that every arm learns and is scored on the same classes.
-    classes = find_classes(pairs, "axial")
-    test, pool = _split(pairs, plan, seed)
+    scans = _DemoScans.read(Path(data), plan, seed)
     yield Message(
-        f"{len(images)} scans; {len(test)} are held out for the test, labels for fine-tuning are "
-        f"drawn from {len(pool)} others."
+        f"{len(scans.images)} scans; {len(scans.test)} are held out for the test, labels for "
+        f"fine-tuning are drawn from {len(scans.pool)} others."
     )
-
-    preprocessing = demo_preprocessing(images, plan)
-    size = sample_size(images, preprocessing)
-    settings = PretrainSettings(
-        preprocessing=preprocessing,
-        network=Network.preset(plan.network),
-        training=plan.training(size, plan.pretrain_megapixels, seed),
-    )
-    runs = out / "runs"
-    pretrained = yield from _stage(
-        iter_pretrain(
-            images,
-            out=runs / "pretrain",
-            settings=settings,
-            device=device,
-            stop=stop,
-            overwrite=True,
-        ),
-        "Pretraining",
-    )
-    if pretrained is None or (stop is not None and stop.is_set):
+    demo = _Demo(scans, out, plan, seed, device, stop, clock)
+    pretrained = yield from demo.pretrain()
+    if pretrained is None:
         yield Done(None, stopped=True)
         return
-    clock.lap("pretrain")
-    # From a pretraining run, network and preprocessing come with the run.
-    same: dict[str, Any] = {"network": settings.network, "preprocessing": preprocessing}
-    settings_of: dict[str, dict[str, Any]] = {
-        "scratch": same,
-        "pretrained": {},
-        "self-trained": same | self_trained(),
-    }
-    arms: list[dict[str, Any]] = []
-    curves: dict[str, list[list[float]]] = {}
-    overlays: list[Overlay] = []
     for repeat in range(plan.repeats):
-        order = np.random.default_rng([seed, repeat]).permutation(len(pool))
-        for labelled in _feasible(plan.labelled, len(pool)):
-            chosen = [pool[i] for i in order[:labelled]]
+        for labelled in demo.draw(repeat):
             for arm in ARMS:
-                name = f"{arm}-{labelled}-seed{seed + repeat}"
-                run = yield from _stage(
-                    iter_finetune(
-                        chosen,
-                        init=pretrained if arm == "pretrained" else "scratch",
-                        unlabelled=images if arm == "self-trained" else (),
-                        out=runs / name,
-                        settings=FinetuneSettings(
-                            training=plan.training(size, plan.finetune_megapixels, seed + repeat),
-                            classes=classes,
-                            **settings_of[arm],
-                        ),
-                        device=device,
-                        stop=stop,
-                        overwrite=True,
-                    ),
-                    f"Fine-tuning, {arm}, {labelled} labelled",
-                )
-                if run is None or (stop is not None and stop.is_set):
+                run = yield from demo.finetune(arm, labelled, repeat, pretrained)
+                if run is None:
                     yield Done(None, stopped=True)
                     return
-                clock.lap("finetune")
-                first = repeat == 0 and labelled == max(_feasible(plan.labelled, len(pool)))
-                scores = yield from _test(
-                    run,
-                    test,
-                    device,
-                    overlays if first else None,
-                    arm,
-                    out / "predictions" if first and arm == ARMS[-1] else None,
-                )
-                clock.lap("predict")
-                arms.append(_line(arm, chosen, seed + repeat, scores))
-                curves.setdefault(f"{arm}, {labelled} labelled", []).append(
-                    [row["loss"] for row in run.metrics() if "loss" in row]
-                )
-    report = {
-        "dataset": {
-            "name": "phantom" if data.parent == out else data.name,
-            "volumes": len(images),
-            "labelled_pool": len(pool),
-            "classes": list(classes),
-            "class_names": {str(value): name for value, name in names.items()},
-        },
-        "arms": arms,
-        "test_volumes": [item.name for item in test],
-        "pretraining": {
-            "volumes": len(images),
-            "includes_images_of_test_subjects": True,
-            "steps": settings.training.steps,
-            "task": dict(pretrained.record["task"]),
-        },
-        "self_training": {"volumes": len(images), "includes_images_of_test_subjects": True},
-        "finetuning": plan.training(size, plan.finetune_megapixels, seed).model_dump(mode="json"),
-        "device": pretrained.record["device"],
-        "seed": seed,
-        "seconds": clock.seconds(),
-    }
-    figure = draw_report(report, pretrained.metrics(), curves, overlays)
-    with atomic_path(out / "report.png") as temporary:
-        figure.savefig(temporary, dpi=110)
-    report["seconds"] = clock.seconds()
-    write_text(out / "report.json", json.dumps(report, indent=1, allow_nan=False))
-    yield Done(report)
+                yield from demo.test(run, arm, labelled, repeat)
+    yield Done(demo.report(pretrained))
 
 
-def _split(
-    pairs: list[LabelledScan], plan: Plan, seed: int
-) -> tuple[list[LabelledScan], list[LabelledScan]]:
-    """Scans to test on and scans to draw labelled ones from, by subject."""
-    subjects = {scan_subject(item) for item in pairs}
-    if len(subjects) < 3:
-        raise DataError(
-            f"A comparison needs labelled scans of at least 3 subjects, but there are "
-            f"{len(subjects)}; add some."
+def _write_phantoms(out: Path, plan: DemoPlan, seed: int) -> Generator[Event, None, Path]:
+    """Write phantom patients, and return their folder."""
+    # A folder for each number and seed, since all files in it are used.
+    data = out / f"phantom-{plan.patients}-seed{seed}"
+    for number in range(plan.patients):
+        write_dataset(data, 1, "MR", seed=seed + number)
+        yield Progress("Making phantom patients", number + 1, plan.patients)
+    return data
+
+
+@dataclass(frozen=True)
+class _DemoScans:
+    """The scans of a demonstration.
+
+    Attributes
+    ----------
+    folder : Path
+        Folder with ``images/`` and ``labels/``.
+    images : list
+        All scans.
+    classes : tuple of int
+        Values in any of the labels, so that all arms have the same classes.
+    names : dict
+        Names of the classes.
+    test, pool : list of LabelledScan
+        Held-out scans, and scans that the labelled ones are drawn from; split by subject.
+    """
+
+    folder: Path
+    images: list[Source]
+    classes: tuple[int, ...]
+    names: dict[int, str]
+    test: list[LabelledScan]
+    pool: list[LabelledScan]
+
+    @classmethod
+    def read(cls, folder: Path, plan: DemoPlan, seed: int) -> "_DemoScans":
+        """Find the scans in a folder and split them."""
+        images: list[Source] = list(find_scans(folder / "images"))
+        pairs = pair_scans(folder / "images", folder / "labels", every_image=False)
+        names = read_class_names(folder / "classes.json")
+        classes = find_classes(pairs, "axial")
+        subjects = {scan_subject(item) for item in pairs}
+        if len(subjects) < LEAST_SUBJECTS:
+            raise DataError(
+                f"A comparison needs labelled scans of at least {LEAST_SUBJECTS} subjects, but "
+                f"there are {len(subjects)}; add some."
+            )
+        share = min(plan.test_share, plan.test_most / len(subjects))
+        pool, test = hold_out(pairs, share, seed)
+        return cls(folder, images, classes, names, test, pool)
+
+
+@dataclass
+class _Demo:
+    """The stages of a demonstration, and what they collect for the report."""
+
+    scans: _DemoScans
+    out: Path
+    plan: DemoPlan
+    seed: int
+    device: str
+    stop: StopFlag | None
+    clock: "_Clock"
+    arms: list[dict[str, Any]] = field(default_factory=list)
+    curves: dict[str, list[list[float]]] = field(default_factory=dict)
+    overlays: list[Overlay] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        preprocessing = demo_preprocessing(self.scans.images, self.plan)
+        self.size = sample_size(self.scans.images, preprocessing)
+        self.settings = PretrainSettings(
+            preprocessing=preprocessing,
+            network=named_network(self.plan.network),
+            training=self.plan.training(self.size, self.plan.pretrain_megapixels, self.seed),
         )
-    share = min(plan.test_share, plan.test_most / len(subjects))
-    pool, test = hold_out(pairs, share, seed)
-    return test, pool
+
+    def pretrain(self) -> Generator[Event, None, Run | None]:
+        """Pretrain on all images; None if stopped."""
+        job = iter_pretrain(
+            self.scans.images,
+            out=self.out / "runs" / "pretrain",
+            settings=self.settings,
+            device=self.device,
+            stop=self.stop,
+            overwrite=True,
+        )
+        return (yield from self._run_stage(job, "Pretraining", "pretrain"))
+
+    def draw(self, repeat: int) -> list[list[LabelledScan]]:
+        """Draw the labelled scans of a repeat, for each number in the plan."""
+        pool = self.scans.pool
+        order = np.random.default_rng([self.seed, repeat]).permutation(len(pool))
+        return [[pool[i] for i in order[:count]] for count in self._counts()]
+
+    def finetune(
+        self, arm: str, labelled: list[LabelledScan], repeat: int, pretrained: Run
+    ) -> Generator[Event, None, Run | None]:
+        """Fine-tune on labelled scans; None if stopped."""
+        seed = self.seed + repeat
+        job = iter_finetune(
+            labelled,
+            init=pretrained if arm == "pretrained" else "scratch",
+            unlabelled=self.scans.images if arm == "self-trained" else (),
+            out=self.out / "runs" / f"{arm}-{len(labelled)}-seed{seed}",
+            settings=FinetuneSettings(
+                training=self._finetuning(seed), classes=self.scans.classes, **self._arm(arm)
+            ),
+            device=self.device,
+            stop=self.stop,
+            overwrite=True,
+        )
+        title = f"Fine-tuning, {arm}, {len(labelled)} labelled"
+        return (yield from self._run_stage(job, title, "finetune"))
+
+    def test(
+        self, run: Run, arm: str, labelled: list[LabelledScan], repeat: int
+    ) -> Iterator[Event]:
+        """Predict and score the test scans, and keep the result for the report.
+
+        The report shows predictions of the first repeat with the most labelled scans; those of
+        the last arm are saved as files.
+        """
+        is_shown = repeat == 0 and len(labelled) == max(self._counts())
+        folder = self.out / "predictions" if is_shown and arm == ARMS[-1] else None
+        scores = yield from self._predict(run, arm, is_shown, folder)
+        self.clock.lap("predict")
+        self.arms.append(_arm_report(arm, labelled, self.seed + repeat, scores))
+        losses = [row["loss"] for row in run.metrics() if "loss" in row]
+        self.curves.setdefault(f"{arm}, {len(labelled)} labelled", []).append(losses)
+
+    def report(self, pretrained: Run) -> dict[str, Any]:
+        """Write the report as a picture and as JSON, and return it."""
+        scans = self.scans
+        unlabelled = {"volumes": len(scans.images), "includes_images_of_test_subjects": True}
+        report = {
+            "dataset": {
+                "name": "phantom" if scans.folder.parent == self.out else scans.folder.name,
+                "volumes": len(scans.images),
+                "labelled_pool": len(scans.pool),
+                "classes": list(scans.classes),
+                "class_names": {str(value): name for value, name in scans.names.items()},
+            },
+            "arms": self.arms,
+            "test_volumes": [item.name for item in scans.test],
+            "pretraining": {
+                **unlabelled,
+                "steps": self.settings.training.steps,
+                "task": dict(pretrained.record["task"]),
+            },
+            "self_training": unlabelled,
+            "finetuning": self._finetuning(self.seed).model_dump(mode="json"),
+            "device": pretrained.record["device"],
+            "seed": self.seed,
+            "seconds": self.clock.seconds(),
+        }
+        figure = draw_report(report, pretrained.metrics(), self.curves, self.overlays)
+        with atomic_path(self.out / "report.png") as temporary:
+            figure.savefig(temporary, dpi=110)
+        report["seconds"] = self.clock.seconds()
+        write_text(self.out / "report.json", json.dumps(report, indent=1, allow_nan=False))
+        return report
+
+    def _run_stage(
+        self, job: Iterator[Event], title: str, lap: str
+    ) -> Generator[Event, None, Run | None]:
+        """Pass on the events of a job; return its run, or None if it was stopped."""
+        yield Message(f"{title} …")
+        run = None
+        for event in job:
+            if isinstance(event, Done):
+                run = event.result
+            else:
+                yield event
+        if self.stop is not None and self.stop.is_set:
+            return None
+        self.clock.lap(lap)
+        return run
+
+    def _counts(self) -> list[int]:
+        """Numbers of labelled volumes, at most as many as there are."""
+        return sorted({min(count, len(self.scans.pool)) for count in self.plan.labelled})
+
+    def _finetuning(self, seed: int) -> Training:
+        return self.plan.training(self.size, self.plan.finetune_megapixels, seed)
+
+    def _arm(self, arm: str) -> dict[str, Any]:
+        """Settings of the fine-tuning that depend on the arm."""
+        if arm == "pretrained":
+            return {}  # network and preprocessing are those of the pretraining run
+        same = {
+            "network": self.settings.network,
+            "preprocessing": self.settings.preprocessing,
+        }
+        return same | self_trained() if arm == "self-trained" else same
+
+    def _predict(
+        self, run: Run, arm: str, is_shown: bool, folder: Path | None
+    ) -> Generator[Event, None, Evaluation]:
+        """Predict and score all test scans; keep slices to draw and files if asked for."""
+        segmenter = load_segmenter(run, self.device)
+        scores = []
+        for number, item in enumerate(self.scans.test):
+            scan, truth = item.load(segmenter.preprocessing.modality)
+            prediction = predict(segmenter, scan, probabilities=False)
+            score = evaluate(prediction, truth, classes=segmenter.classes)
+            scores.append(score)
+            if folder is not None:
+                save_labels(prediction, folder / f"{scan.name}.nii.gz")
+            if is_shown:
+                if arm == ARMS[0]:
+                    self.overlays.append(largest_slice(scan, truth, segmenter.preprocessing))
+                self.overlays[number].add(arm, prediction.labels, score.mean_dice)
+            yield Progress("Predicting test scans", number + 1, len(self.scans.test))
+        return summarize(scores)
 
 
-def _feasible(wanted: tuple[int, ...], available: int) -> list[int]:
-    """Numbers of labelled volumes, none larger than what there is."""
-    return sorted({min(n, available) for n in wanted})
-
-
-def _stage(job: Iterator[Event], title: str) -> Generator[Event, None, Any]:
-    """Pass the events of a job on under a title, and return its result."""
-    yield Message(f"{title} …")
-    for event in job:
-        if isinstance(event, Done):
-            return event.result
-        yield event
-    return None
-
-
-def _test(
-    run: Run,
-    test: list[LabelledScan],
-    device: str,
-    overlays: list[Overlay] | None,
-    arm: str,
-    folder: Path | None,
-) -> Generator[Event, None, Evaluation]:
-    """Predict and score all test scans; keep slices to draw, and files, where asked."""
-    segmenter = load_segmenter(run, device)
-    scores = []
-    for number, item in enumerate(test):
-        scan, truth = item.load(segmenter.preprocessing.modality)
-        prediction = predict(segmenter, scan, probabilities=False)
-        score = evaluate(prediction, truth, classes=segmenter.classes)
-        scores.append(score)
-        if folder is not None:
-            save_labels(prediction, folder / f"{scan.name}.nii.gz")
-        if overlays is not None:
-            if arm == ARMS[0]:
-                overlays.append(best_slice(scan, truth, segmenter.preprocessing))
-            overlays[number].add(arm, prediction.labels, score.mean_dice)
-        yield Progress("Predicting test scans", number + 1, len(test))
-    return summarize(scores)
-
-
-def _line(arm: str, chosen: list[LabelledScan], seed: int, scores: Evaluation) -> dict[str, Any]:
-    """One line of the report."""
+def _arm_report(
+    arm: str, labelled: list[LabelledScan], seed: int, scores: Evaluation
+) -> dict[str, Any]:
+    """Scores of one arm, for the report."""
     found = scores.as_dict()
     return {
         "arm": arm,
-        "labelled_volumes": len(chosen),
-        "labelled": [item.name for item in chosen],
+        "labelled_volumes": len(labelled),
+        "labelled": [item.name for item in labelled],
         "seed": seed,
         "dice": {name: values["dice"] for name, values in found["classes"].items()},
         "mean": found["mean_dice"],
@@ -283,10 +357,12 @@ class _Clock:
         self._laps: dict[str, float] = {}
 
     def lap(self, stage: str) -> None:
+        """Add the time since the last call to a stage."""
         now = time.perf_counter()
         self._laps[stage] = self._laps.get(stage, 0.0) + now - self._last
         self._last = now
 
     def seconds(self) -> dict[str, float]:
+        """Seconds by stage, and their total up to now."""
         total = time.perf_counter() - self._start
         return {name: round(value, 1) for name, value in (self._laps | {"total": total}).items()}

@@ -1,4 +1,4 @@
-"""How long the demonstration trains, and at which resolution."""
+"""Length and resolution of the demonstration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,36 +9,39 @@ from napari_sslseg.core.samples.placement import resampled_shape
 from napari_sslseg.core.scans.labelled import as_volume, scan_geometry
 from napari_sslseg.core.scans.series import Source
 from napari_sslseg.core.settings.preprocessing import Preprocessing
-from napari_sslseg.core.settings.training import Training
+from napari_sslseg.core.settings.training import BATCH_SIZE, Training
 
-# Pixels that pass through the network in one step: enough for a steady step, little enough for a
-# laptop. Lengths are given in pixels, so that a demonstration takes about as long on large slices
-# as on small ones.
 PIXELS_PER_STEP = 2**16
-BATCH_RANGE = (2, 16)
+"""Pixels in one batch: enough for a stable step, few enough for a laptop."""
+
+BATCH_RANGE = (2, BATCH_SIZE)
 STEP_RANGE = (60, 5000)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How much of everything: the length of the demonstration.
+class DemoPlan:
+    """Size and length of a demonstration.
+
+    Lengths are given in pixels, so that large slices take about as long as small ones.
 
     Attributes
     ----------
     patients : int
-        Phantom patients, where there are no scans.
+        Number of phantom patients, if there are no scans.
     labelled : tuple of int
-        Numbers of labelled volumes to fine-tune on, each from both starts.
+        Numbers of labelled volumes to fine-tune on, in every arm.
     repeats : int
-        Seeds; each draws its own labelled volumes.
-    test_share, test_most
-        Share of the subjects held out, and the most of them.
+        Number of seeds; each draws its own labelled volumes.
+    test_share : float
+        Fraction of the subjects that is held out.
+    test_most : int
+        Largest number of subjects that is held out.
     pretrain_megapixels, finetune_megapixels : float
-        Length of each training.
+        Length of each training, in millions of pixels.
     largest_side : int
         Slices with longer sides are resampled to this many pixels.
     network : str
-        Preset.
+        Name of the network.
     """
 
     patients: int
@@ -52,7 +55,7 @@ class Plan:
     network: str = "small"
 
     def training(self, size: tuple[int, ...], megapixels: float, seed: int) -> Training:
-        """Settings of a training on slices of this size."""
+        """Settings of a training on slices of this size; the rest are defaults."""
         pixels = size[0] * size[1]
         batch = min(max(PIXELS_PER_STEP // pixels, BATCH_RANGE[0]), BATCH_RANGE[1])
         steps = round(megapixels * 1e6 / (batch * pixels))
@@ -62,12 +65,12 @@ class Plan:
         )
 
 
-FAST = Plan(16, (2,), 1, 0.25, 12, 40, 30, 128)
-FULL = Plan(24, (1, 4), 2, 0.25, 40, 100, 30, 256)
+FAST = DemoPlan(16, (2,), 1, 0.25, 12, 40, 30, 128)
+FULL = DemoPlan(24, (1, 4), 2, 0.25, 40, 100, 30, 256)
 
 
-def demo_preprocessing(images: Sequence[Source], plan: Plan) -> Preprocessing:
-    """Choose preprocessing by modality, coarser where the slices are larger than the plan's."""
+def demo_preprocessing(images: Sequence[Source], plan: DemoPlan) -> Preprocessing:
+    """Default preprocessing of the modality, coarser if slices exceed the largest side."""
     geometries = [scan_geometry(path) for path in images]
     modality = as_volume(images[0]).modality
     settings = default_preprocessing(modality, spacing=geometries[0].spacing)

@@ -1,4 +1,4 @@
-"""Public scans, downloaded once and only when asked for."""
+"""Public scans, downloaded once and only on request."""
 
 import json
 import os
@@ -34,9 +34,9 @@ def hippocampus(
     Parameters
     ----------
     folder : path-like, optional
-        Where downloads are kept; the user's cache folder if not given.
+        Folder for downloads; the user's cache folder if not given.
     url, md5 : str
-        The archive and its checksum; a mirror, say.
+        Address of the archive, such as that of a mirror, and its checksum.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def hippocampus(
     Raises
     ------
     StorageError
-        If the archive cannot be had, or is not what it should be.
+        If the archive cannot be downloaded or unpacked, or its checksum is wrong.
 
     Notes
     -----
@@ -57,11 +57,11 @@ def hippocampus(
 
     cache = Path(folder) if folder is not None else Path(pooch.os_cache("napari-sslseg"))
     ready = cache / "hippocampus"
-    if ready.is_dir():  # put there whole
+    if ready.is_dir():  # renamed to this when complete
         return ready
     archive = _download(url, md5, cache)
     try:
-        # Beside its place, to be renamed when it is complete.
+        # Unpacked next to its place, and renamed when complete.
         with tempfile.TemporaryDirectory(prefix=".hippocampus-", dir=cache) as temporary:
             work = Path(temporary, "hippocampus")
             _unpack(archive, work)
@@ -77,18 +77,21 @@ def hippocampus(
 
 
 def _download(url: str, md5: str, cache: Path) -> Path:
-    """Archive in the cache, checked; one that the user put there by hand is as good."""
+    """Download the archive unless it is in the cache, and check it; return its path.
+
+    The user may also put it there by hand.
+    """
     import pooch
 
     name = url.rsplit("/", 1)[-1]
     by_hand = f"download {url} with a browser, put it into {cache} as {name}, then try again"
     try:
-        # `requests`, which pooch downloads with, makes OSErrors of all that a network can do.
+        # `requests`, used by pooch, raises OSErrors for all network problems.
         found = pooch.retrieve(url, known_hash=f"md5:{md5}", fname=name, path=cache)
     except ValueError as error:
         raise StorageError(
-            f"What came from {url} is not the file that was asked for (its checksum differs), as "
-            f"happens behind a login page or when a download is cut short; {by_hand}."
+            f"The download from {url} has another checksum than the archive, for example because "
+            f"of a login page or an incomplete download; {by_hand}."
         ) from error
     except OSError as error:
         raise StorageError(
@@ -99,7 +102,7 @@ def _download(url: str, md5: str, cache: Path) -> Path:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack the scans that have labels, and these, into ``images/`` and ``labels/``."""
+    """Unpack the training scans and their labels into ``images/`` and ``labels/``."""
     counts = {"images": 0, "labels": 0}
     parts = {"imagesTr": "images", "labelsTr": "labels"}
     for name in counts:
@@ -108,21 +111,21 @@ def _unpack(archive: Path, folder: Path) -> None:
         for member in tar:
             part, name = os.path.split(member.name)
             kind = parts.get(os.path.basename(part))
-            # Only the last two parts of a name count, so that nothing lands anywhere else.
+            # Only the last two parts of a name are used, so no file is written elsewhere.
             if kind is None or not member.isfile() or not name.endswith(".nii.gz"):
                 continue
             source = tar.extractfile(member)
-            if source is None or name.startswith("."):  # ._name is what macOS adds
+            if source is None or name.startswith("."):  # ._name is added by macOS
                 continue
             with source, (folder / kind / name).open("wb") as target:
                 shutil.copyfileobj(source, target)
             counts[kind] += 1
     if not all(counts.values()):
-        raise tarfile.TarError("it holds no folders imagesTr and labelsTr with scans")
+        raise tarfile.TarError("it contains no folders imagesTr and labelsTr with scans")
 
 
 def _short(error: OSError) -> str:
-    """First line of the reason, without the objects that network errors print."""
+    """First line of the innermost error, without the objects that network errors print."""
     cause: BaseException = error
     while cause.__cause__ or cause.__context__:
         cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""The demonstration's report as a picture: curves, Dice per class, predictions beside the truth."""
+"""Picture of the report: training curves, Dice per class, predictions and true labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = {"scratch": "#6b7280", "pretrained": "#0f766e", "self-trained": "#7c3aed"}
-# Distinct on grey, also for most colour-blind readers (Okabe and Ito).
+# Distinguishable on grey, also with most colour vision deficiencies (Okabe and Ito).
 CLASS_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#f0e442", "#0072b2")
 
 
 @dataclass
 class Overlay:
-    """One slice of a test scan with its truth and the predictions, by arm."""
+    """One slice of a test scan, with its true labels and the predictions by arm."""
 
     name: str
     image: np.ndarray
@@ -32,12 +32,12 @@ class Overlay:
     predictions: dict[str, tuple[np.ndarray, float | None]] = field(default_factory=dict)
 
     def add(self, arm: str, labels: np.ndarray, dice: float | None) -> None:
-        """Keep the same slice of a prediction (display grid) and the Dice of its whole volume."""
+        """Add the same slice of a prediction (display grid), and the Dice of the whole volume."""
         self.predictions[arm] = (np.take(labels, self.index, self.axis).copy(), dice)
 
 
-def best_slice(scan: Volume, truth: Volume, settings: AnyPreprocessing) -> Overlay:
-    """Choose the slice with most labelled pixels."""
+def largest_slice(scan: Volume, truth: Volume, settings: AnyPreprocessing) -> Overlay:
+    """Take the slice with the most labelled pixels."""
     axis = PLANE_AXIS[settings.plane]
     labels = np.moveaxis(truth.data, axis, 0)
     index = int((labels > 0).sum(axis=(1, 2)).argmax())
@@ -63,7 +63,7 @@ def draw_report(
     curves : mapping
         Training losses by arm, one sequence per repeat.
     overlays : sequence of Overlay
-        Test scans; the worst, the middle and the best by the last arm are drawn.
+        Test scans; those with the lowest, median and highest Dice of the last arm are drawn.
     """
     from matplotlib.figure import Figure
 
@@ -95,7 +95,9 @@ def _pretraining_curve(axes: "Axes", rows: Sequence[Mapping[str, float]]) -> Non
     axes.plot(steps, _smooth(losses), color=COLOURS["pretrained"], label="training (smoothed)")
     watched = [(row["step"], row["validation_loss"]) for row in rows if "validation_loss" in row]
     if watched:
-        axes.plot(*zip(*watched, strict=True), "o-", ms=3, color="#b45309", label="other subjects")
+        axes.plot(
+            *zip(*watched, strict=True), "o-", ms=3, color="#b45309", label="held-out subjects"
+        )
     axes.set(
         title="Pretraining without labels", xlabel="step", ylabel="restoration loss", yscale="log"
     )
@@ -112,14 +114,14 @@ def _finetuning_curves(axes: "Axes", curves: Mapping[str, Sequence[Sequence[floa
         axes.plot(np.arange(1, len(mean) + 1), mean, style, color=COLOURS[arm], label=name)
     axes.set(title="Fine-tuning", xlabel="step", ylabel="training loss (smoothed)")
     if any(name.startswith("self-trained") for name in curves):
-        axes.set_xlabel("step; where self-training begins, its own loss is added", fontsize=9)
+        axes.set_xlabel("step; the loss of self-training is added when it begins", fontsize=9)
     axes.legend(frameon=False, fontsize=8)
 
 
 def _dice_bars(
     axes: "Axes", arms: Sequence[Mapping[str, Any]], class_names: Mapping[str, str]
 ) -> None:
-    """Bars per class and mean for the most labelled volumes; a dot per repeat."""
+    """Draw bars of each class and the mean, for the most labelled volumes; a dot per repeat."""
     most = max(arm["labelled_volumes"] for arm in arms)
     shown = [arm for arm in arms if arm["labelled_volumes"] == most]
     names = [*shown[0]["dice"], "mean"]
@@ -179,13 +181,15 @@ def _overlay_row(
             overlay.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=overlay.aspect
         )
         if labels is not None:
-            axes.imshow(_coloured(labels, classes), aspect=overlay.aspect, interpolation="nearest")
+            axes.imshow(
+                _colour_labels(labels, classes), aspect=overlay.aspect, interpolation="nearest"
+            )
         axes.set_title(title, fontsize=9)
         axes.set_axis_off()
 
 
-def _coloured(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """Half-transparent RGBA image of a label map."""
+def _colour_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """RGBA image of a label map, 55 % opaque."""
     from matplotlib.colors import to_rgba
 
     image = np.zeros((*labels.shape, 4))
@@ -195,7 +199,7 @@ def _coloured(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
 
 
 def _worst_middle_best(overlays: Sequence[Overlay]) -> list[tuple[str, Overlay]]:
-    """Three test scans by the Dice of the last arm, so that the picture does not flatter."""
+    """Choose three test scans by the Dice of the last arm, not only good ones."""
 
     def dice(overlay: Overlay) -> float:
         value = list(overlay.predictions.values())[-1][1]
@@ -208,7 +212,7 @@ def _worst_middle_best(overlays: Sequence[Overlay]) -> list[tuple[str, Overlay]]
 
 
 def _smooth(values: Sequence[float] | np.ndarray, width: int = 15) -> np.ndarray:
-    """Mean of the last ``width`` values at each place."""
+    """Moving average over the last ``width`` values."""
     values = np.asarray(values, float)
     sums = np.cumsum(np.insert(values, 0, 0.0))
     start = np.maximum(np.arange(1, len(values) + 1) - width, 0)

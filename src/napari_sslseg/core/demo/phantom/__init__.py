@@ -1,4 +1,4 @@
 """Procedural MR and CT patients with organs, the data that needs no download.
 
-True labels come with them.
+No downloads, no reading of scans; each patient comes with true labels.
 """
