@@ -1,4 +1,4 @@
-"""Pin the newest versions of everything that the development environment holds.
+"""Pin the newest versions of all packages in the development environment.
 
 Resolves all extras of the Makefile without installing anything and writes constraints.txt. PyTorch
 stays at the version pinned there; change that line by hand to move it.
@@ -15,12 +15,12 @@ FILE = ROOT / "constraints.txt"
 HEADER = """\
 # Versions that the Makefile installs, on Python 3.11 and newer; `make constraints` renews them.
 """
-# Only the CUDA build of PyTorch brings these, each build its own.
+# Dependencies of the CUDA builds of PyTorch only, different for each build.
 CUDA = re.compile(r"(nvidia|cuda)-|triton$")
 
 
 def resolve(torch: str) -> dict[str, str]:
-    """Newest versions that fit together, by project name."""
+    """Newest compatible versions, by project name."""
     command = [sys.executable, "-m", "pip", "install", "-qq", "--dry-run", "--ignore-installed"]
     command += ["--report", "-", f"torch=={torch}", f"{ROOT}[dev,bench]"]
     report = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
@@ -32,7 +32,7 @@ def main() -> None:
     """Write constraints.txt."""
     pinned = re.search(r"^torch==(.+)$", FILE.read_text(), re.MULTILINE)
     if pinned is None:
-        sys.exit(f"{FILE.name} holds no line torch==VERSION; add it.")
+        sys.exit(f"{FILE.name} has no line torch==VERSION; add it.")
     versions = resolve(pinned[1])
     lines = [
         f"{name}=={version.partition('+')[0]}\n"

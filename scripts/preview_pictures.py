@@ -1,10 +1,10 @@
 """Draw docs/images/preview-*.png from phantoms: what each pretext task does.
 
-Tasks that compare examples are drawn with a small network that has been trained for a minute, to
-show how alike it finds them; context restoration, to show what it restores.
+Tasks that compare examples are drawn with a small network trained for a minute, to show how similar
+it finds them; context restoration likewise, to show what it restores.
 """
 
-import sys
+import argparse
 import tempfile
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +22,7 @@ IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 PATIENTS = 6
 LIVER, RIGHT_KIDNEY, LEFT_KIDNEY = 1, 2, 3
 CROP = (32, 80, 80)
-# One in which no number of a region lies on another region.
+# A seed with which the number of no region covers another region.
 SEEDS = {"local-contrast": 4424}
 DEEP = (8, 8, 16, 16, 32, 32)
 ALONE = ("context-prediction", "masked-pixels", "mae", "spark", "models-genesis", "volume-fusion")
@@ -31,18 +31,25 @@ VOLUMES = "context-restoration-3d"
 
 
 def main() -> None:
-    """Draw the pictures that are named, or all."""
-    for name in sys.argv[1:] or (*ALONE, *TRAINED, VOLUMES, "siamese"):
+    """Draw the named pictures, or all."""
+    names = (*ALONE, *TRAINED, VOLUMES, "siamese")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tasks", nargs="*", metavar="task", help=f"{', '.join(names)}; default all")
+    chosen = parser.parse_args().tasks
+    for name in chosen:
+        if name not in names:
+            parser.error(f"there is no picture {name}; choose from {', '.join(names)}")
+    for name in chosen or names:
         drawn = BytesIO()
-        preview_figure(shown(name)).savefig(drawn, dpi=90)
-        # 256 colours are enough for greys and one colour map, at half of the size.
+        preview_figure(make_preview(name)).savefig(drawn, dpi=90)
+        # 256 colours are enough for grey values and one colour map, and halve the file size.
         small = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
         small.save(IMAGES / f"preview-{name}.png", optimize=True)
         print(name)
 
 
-def shown(name: str) -> PretextPreview:
-    """Preview that a picture shows."""
+def make_preview(name: str) -> PretextPreview:
+    """Make the preview for a picture."""
     if name == "siamese":
         return kidneys()
     patients = [core.make_patient(number, "MR") for number in range(PATIENTS)]
@@ -51,7 +58,7 @@ def shown(name: str) -> PretextPreview:
         whole = core.VolumePreprocessing(modality="MR", size=(32, 128, 128))
         return preview(scans[:2], task="context-restoration", preprocessing=whole, slices=2)
     if name in ALONE:
-        # Scaled to 0…1 for the one task whose paper does so; else as it is by default.
+        # Scaled to 0…1 for the one task whose paper does so; otherwise the default.
         unit = core.PRESETS["umapathy-2022-regression"].mr if name == "masked-pixels" else None
         return preview(scans[0], task=name, preprocessing=unit, slices=2)
     livers = {
@@ -59,15 +66,15 @@ def shown(name: str) -> PretextPreview:
         for scan, labels in patients
     }
     with tempfile.TemporaryDirectory() as folder:
-        run = trained(name, scans, livers, Path(folder))
+        run = train(name, scans, livers, Path(folder))
         number = 2 if name == "context-restoration" else 3
         return preview(scans, init=run, slices=number, seed=SEEDS.get(name, 0))
 
 
-def trained(
+def train(
     name: str, scans: list[core.Volume], livers: dict[str, tuple[int, ...]], folder: Path
 ) -> core.Run:
-    """Small run of a pretext task; local contrast comes after global contrast."""
+    """Train a small network on a pretext task; local contrast starts from global contrast."""
     tasks: dict[str, TaskSettings] = {
         "context-restoration": core.ContextRestoration(patch_size=8),
         "global-contrast": core.GlobalContrast(hidden=128, embedding=64),
@@ -75,8 +82,8 @@ def trained(
         "polycl": core.PolyCL(selection="organ", organ_slices=livers),
     }
     local = name == "local-contrast"
-    before = trained("global-contrast", scans, livers, folder / "first") if local else None
-    # As deep as that of the preset: how large its regions are depends on the levels.
+    before = train("global-contrast", scans, livers, folder / "first") if local else None
+    # As deep as the network of the preset, since the size of the regions depends on the levels.
     deep = local or folder.name == "first"
     settings = core.PretrainSettings(
         network=core.UmapathyNetwork(widths=DEEP) if deep else core.Network.preset("tiny"),

@@ -1,10 +1,10 @@
 """Draw docs/images/panel-*.png: the window with each of its steps, in both themes.
 
-Phantom patients alone. Run by `make screenshots`, which opens the window on a virtual screen. Works
-as a person does: adds scans, pretrains, labels, trains and predicts.
+Uses phantom patients only. Run by `make screenshots`, which opens the window on a virtual screen.
+Adds scans, pretrains, labels, trains and predicts, as a user would.
 """
 
-import sys
+import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,7 +31,7 @@ PATIENTS, HELD_OUT = 6, 5
 SHAPE, SPACING = (20, 128, 128), (9.0, 2.8, 2.8)
 ORGANS = {1: "liver", 4: "spleen"}
 LABELLED = {0: (6, 7, 10), 1: (7, 10), 2: (7, 9, 11), 3: (8, 10)}
-"""Slices that are done, by the number of the patient."""
+"""Slices marked as done, by the number of the patient."""
 HERE, UNDONE, EMPTY = 10, 8, 17
 PRETRAIN_STEPS, TRAIN_STEPS, BATCH, RATE = 160, 240, 8, 3e-3
 LONGEST = 120.0
@@ -39,14 +39,14 @@ MOST_BYTES = 250_000
 
 
 class Sitting:
-    """A window, a project in it, and what a person would do.
+    """A window with a project, and the actions of a user.
 
     Parameters
     ----------
     folder : Path
-        Where the scans and the project are made.
+        Folder for the scans and the project.
     images : Path
-        Where pictures are written.
+        Folder for the pictures.
     """
 
     def __init__(self, folder: Path, images: Path) -> None:
@@ -78,36 +78,36 @@ class Sitting:
         self.step = steps[-1] if steps else self.step
 
     def part(self, name: str) -> Any:
-        """The control of a name in the step that is shown."""
+        """Find a control of the current step by its name."""
         (found,) = self.widget.stack.currentWidget().findChildren(QWidget, name)
         return found
 
     def train_until(self, start: str, step: int) -> None:
-        """Press the button that begins a training, and wait for a step."""
+        """Press the button that starts a training, and wait for a step."""
         self.step = 0
         self.part(start).click()
         self.until(lambda: self.step >= step)
 
     def is_idle(self) -> bool:
-        """Whether no job is at work."""
+        """Whether no job is running."""
         return not self.session.jobs
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Let the window work until a condition holds."""
+        """Process events until a condition is true."""
         end = time.monotonic() + LONGEST
         while not condition():
             QApplication.processEvents()
             time.sleep(0.005)
             if time.monotonic() > end:
-                raise TimeoutError("The window did not get as far as the picture needs it.")
+                raise TimeoutError(f"The window was not ready after {LONGEST:g} seconds.")
 
     def settle(self, seconds: float = 0.6) -> None:
-        """Let what was asked for be drawn."""
+        """Wait until the window is drawn."""
         end = time.monotonic() + seconds
         self.until(lambda: time.monotonic() > end)
 
     def picture(self, name: str) -> None:
-        """Write the window as it is, in each theme."""
+        """Write a picture of the window in each theme."""
         for theme in THEMES:
             self.viewer.theme = theme
             self.settle()
@@ -120,7 +120,7 @@ class Sitting:
             print(path.name, f"{path.stat().st_size // 1024} KiB")
 
     def show(self, name: str) -> None:
-        """Look at a scan."""
+        """Show a scan."""
         self.session.select(name)
         self.until(lambda: self.session.current == name and self.is_idle())
 
@@ -134,7 +134,7 @@ class Sitting:
         self.picture("scans")
 
     def pretrain(self) -> None:
-        """Step 2: what the pretraining does to a slice, and how it goes."""
+        """Step 2: preview of the pretraining, and its progress."""
         self.widget.show_step("Pretrain")
         panel = self.widget.panels["Pretrain"]
         self.scene.go_to(HERE)
@@ -151,7 +151,7 @@ class Sitting:
         self.until(self.is_idle)
 
     def label(self) -> None:
-        """Step 3: slices that are done, one that is painted, one that is empty."""
+        """Step 3: slices marked as done, one that is painted, one that is empty."""
         project = self.project
         for name in ORGANS.values():
             project.add_class(name)
@@ -182,7 +182,7 @@ class Sitting:
         self.picture("label")
 
     def train(self) -> None:
-        """Step 4: the curves, and the Dice on a patient that is kept out."""
+        """Step 4: the curves, and the Dice of a held-out patient."""
         self.scene.labels.mode = "pan_zoom"
         self.widget.show_step("Train")
         for name, value in (("steps", TRAIN_STEPS), ("batch", BATCH), ("rate", RATE)):
@@ -195,7 +195,7 @@ class Sitting:
         self.until(self.is_idle)
 
     def inspect(self) -> None:
-        """Step 5: a prediction, where it is wrong, and the scores."""
+        """Step 5: a prediction, its errors, and the scores."""
         self.widget.show_step("Inspect")
         panel = self.widget.panels["Inspect"]
         panel.all.click()
@@ -207,7 +207,7 @@ class Sitting:
         self.picture("inspect")
 
     def hush(self) -> None:
-        """Let notifications go."""
+        """Close notifications."""
         self.settle(0.3)
         for shown in self.viewer.window._qt_window.findChildren(NapariQtNotification):
             shown.close()
@@ -219,7 +219,7 @@ class Sitting:
 
 
 def write_scans(folder: Path) -> dict[str, np.ndarray]:
-    """Write phantom patients and a file that cannot be read; give the true labels."""
+    """Write phantom patients and a file that cannot be read; return the true labels."""
     folder.mkdir()
     truths = {}
     for seed in range(PATIENTS):
@@ -234,8 +234,12 @@ def write_scans(folder: Path) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    """Draw all pictures, into the folder that is named or the documentation."""
-    images = Path(sys.argv[1]) if len(sys.argv) > 1 else IMAGES
+    """Draw all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=IMAGES, help="folder for the pictures"
+    )
+    images = parser.parse_args().folder
     with tempfile.TemporaryDirectory() as folder:
         sitting = Sitting(Path(folder), images)
         sitting.scans()

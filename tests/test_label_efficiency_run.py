@@ -107,6 +107,16 @@ def test_arms_that_only_predict_otherwise_share_one_fine_tuning(phantoms):
         assert parts[part, "scratch"] != parts[part, "scratch+tta"]
 
 
+def test_a_reader_that_ends_early_is_no_error():
+    """As with ``label_efficiency.py arms | head``."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, BENCHMARK, "arms"]
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.skipif(find_spec("nnunetv2") is None, reason="needs nnunetv2 (extra bench)")
 def test_nnunet_trains_on_one_subject_and_labels_the_scans_of_others(phantoms):
     asked = ("--part", "test", "--labelled", "1", "--draws", "1", "--jobs", "1")
