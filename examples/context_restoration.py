@@ -13,7 +13,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     core.write_dataset(folder, n=8, modality="MR")
 
-    # Unlabelled scans in, a pretrained network out.
+    # Pretrain a network on unlabelled scans.
     task = core.ContextRestoration(patch_size=8, sampling="poisson-disc")
     training = core.Training(steps=300, batch_size=4)
     pretrained = core.pretrain(
@@ -34,7 +34,7 @@ def main() -> None:
         settings=core.FinetuneSettings(training=training),
     )
 
-    # Predict scans that were not labelled, on their own grid, and compare with the truth.
+    # Predict the other scans, on their own grid, and compare with their true labels.
     scores = []
     for item in others:
         scan, truth = item.load()
@@ -43,7 +43,7 @@ def main() -> None:
         scores.append(core.evaluate(prediction, truth))
     for value, score in core.summarize(scores).classes.items():
         print(f"{core.PHANTOM_CLASSES[value]}: Dice {score.dice}, HD95 {score.hd95_mm} mm")
-    print(f"Everything is in {folder}")
+    print(f"Results: {folder}")
 
 
 if __name__ == "__main__":
