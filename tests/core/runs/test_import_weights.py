@@ -538,7 +538,7 @@ def test_damaged_copies_of_a_pickle(tmp_path, legacy):
 def test_an_older_run_is_not_overwritten(tmp_path):
     torch.save(make_network(TINY, 1, 2).state_dict(), tmp_path / "a.pt")
     import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
-    with pytest.raises(StorageError, match="already holds a run"):
+    with pytest.raises(StorageError, match="already contains a run"):
         import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
     (tmp_path / "a.bin").touch()
     with pytest.raises(CheckpointError, match=r"a\.bin"):

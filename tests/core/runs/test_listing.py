@@ -153,7 +153,7 @@ def test_events_for_tensorboard(folder):
     events = accumulator.EventAccumulator(str(folder / "logs" / "ft")).Reload()
     assert events.Tags()["scalars"] == ["loss", "validation/dice"]
     assert [(e.step, e.value) for e in events.Scalars("validation/dice")] == [(1, 0.25)]
-    with pytest.raises(StorageError, match="holds events already"):
+    with pytest.raises(StorageError, match="already has event files"):
         write_events(run, folder / "logs" / "ft")
     (folder / "ft" / "metrics.csv").unlink()
     with pytest.raises(CheckpointError, match="cannot be read"):

@@ -10,7 +10,7 @@ from napari_sslseg.core.common.compute.randomness import random_states
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.runs.state import State
-from napari_sslseg.core.runs.state_check import check_state, fitted
+from napari_sslseg.core.runs.state_check import check_state, optimizer_state
 from napari_sslseg.core.runs.state_files import (
     newest_state,
     read_state,
@@ -87,7 +87,7 @@ def test_one_wrong_byte_is_noticed_wherever_it_is(tmp_path, place):
         read_state(damaged)
     state, (message,) = newest(tmp_path)
     assert state.step == 5
-    assert "goes on from step 5" in message
+    assert "from step 5" in message
     assert "damaged" in message
     assert not damaged.exists()
     # It may be looked into, and goes with the others when the run is finished.
@@ -123,7 +123,7 @@ def test_where_none_is_left_one_sentence_says_so(tmp_path, how):
     else:
         for path in (tmp_path / "states").iterdir():
             path.write_bytes(b"x" * 100)
-    with pytest.raises(CheckpointError, match=r"no other state is left.*start again"):
+    with pytest.raises(CheckpointError, match=r"no other state .*--overwrite"):
         newest(tmp_path)
 
 
@@ -133,7 +133,7 @@ def test_a_run_that_saved_nothing_has_none(tmp_path):
 
 def test_a_run_of_an_older_version_is_told_apart(tmp_path):
     (tmp_path / "last.json").write_text('{"step": 3}')
-    with pytest.raises(CheckpointError, match="kept no training states"):
+    with pytest.raises(CheckpointError, match="--init"):
         newest(tmp_path)
 
 
@@ -217,9 +217,9 @@ def test_the_scale_of_mixed_precision_is_taken_over():
     scale = torch.amp.GradScaler("cpu").state_dict()
     state = State(4, state.tensors, state.numbers | {"precision": scale})
     check_state(state, TRAINING)
-    fitted(state, optimizer, scale, torch.device("cpu"))
+    optimizer_state(state, optimizer, scale, torch.device("cpu"))
     # Where no scale is kept, none is missed.
-    fitted(state, optimizer, {}, torch.device("cpu"))
+    optimizer_state(state, optimizer, {}, torch.device("cpu"))
 
 
 def set_in(values, place, value):
@@ -251,7 +251,7 @@ def test_numbers_that_no_training_wrote_count_as_damage(tmp_path, place, value):
     numbers = json.loads(json.dumps(state.numbers))
     set_in(numbers, place, value)
     damaged = write_state(tmp_path, State(4, state.tensors, numbers))
-    with pytest.raises(CheckpointError, match=r"is damaged \(.*no other state") as caught:
+    with pytest.raises(CheckpointError, match=r"is damaged \(.* no other state") as caught:
         newest(tmp_path, TRAINING)
     assert "\x1b" not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -268,24 +268,24 @@ def test_numbers_that_no_training_wrote_count_as_damage(tmp_path, place, value):
 )
 def test_tensors_that_no_training_wrote_count_as_damage(tensors):
     state, _ = trained()
-    with pytest.raises(ValueError, match=r"no numbers|no state that there is"):
+    with pytest.raises(ValueError, match=r"weight|random"):
         check_state(State(4, state.tensors | tensors, state.numbers), TRAINING)
 
 
 def test_a_state_beyond_the_end_or_of_another_step_is_damaged(tmp_path):
     state, _ = trained()
-    with pytest.raises(ValueError, match="step: 4 of 3"):
+    with pytest.raises(ValueError, match="step: 4"):
         check_state(State(4, state.tensors, state.numbers | {"step": 4}), Training(steps=3))
     path = write_state(tmp_path, state)
     path.rename(path.with_name(state_name(7)))
-    with pytest.raises(CheckpointError, match="it is of step 4"):
+    with pytest.raises(CheckpointError, match="of step 4"):
         newest(tmp_path, TRAINING)
 
 
 def test_an_optimiser_goes_on_with_its_rates_and_nothing_else_of_strangers():
     state, optimizer = trained()
     state.numbers["optimizer"]["groups"][0] |= {"lr": 0.25, "betas": "x", "fused": 7}
-    found = fitted(state, optimizer, {}, torch.device("cpu"))
+    found = optimizer_state(state, optimizer, {}, torch.device("cpu"))
     assert found["param_groups"][0]["lr"] == 0.25
     assert found["param_groups"][0]["betas"] == (0.9, 0.999)
     optimizer.load_state_dict(found)
@@ -299,16 +299,18 @@ def test_an_optimiser_goes_on_with_its_rates_and_nothing_else_of_strangers():
         ({"optimizer.0.step": torch.zeros(3)}, "another step"),
         ({"optimizer.9.step": torch.tensor(1.0)}, "other values"),
         ({"optimizer.1.other": torch.tensor(1.0)}, "other values"),
-        ({"optimizer.x.step": torch.tensor(1.0)}, r"holds x\.step"),
-        ({f"optimizer.{'9' * 5000}.step": torch.tensor(1.0)}, "holds 999"),
+        ({"optimizer.x.step": torch.tensor(1.0)}, r"x\.step"),
+        ({f"optimizer.{'9' * 5000}.step": torch.tensor(1.0)}, "999"),
     ],
 )
 def test_an_optimiser_of_another_network_is_one_sentence(tensors, reason):
     state, optimizer = trained()
     with pytest.raises(ValueError, match=reason):
-        fitted(State(4, state.tensors | tensors, state.numbers), optimizer, {}, torch.device("cpu"))
+        optimizer_state(
+            State(4, state.tensors | tensors, state.numbers), optimizer, {}, torch.device("cpu")
+        )
     with pytest.raises(ValueError, match="precision"):
-        fitted(state, optimizer, {"scale": 1.0}, torch.device("cpu"))
+        optimizer_state(state, optimizer, {"scale": 1.0}, torch.device("cpu"))
 
 
 def test_a_schedule_takes_over_only_where_it_is():

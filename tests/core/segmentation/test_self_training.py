@@ -16,7 +16,7 @@ from napari_sslseg import core
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Message, Step
 from napari_sslseg.core.demo.phantom.patient import make_patient
-from napari_sslseg.core.runs.lineage import patient_key, seen_by
+from napari_sslseg.core.runs.lineage import find_data_use, patient_key
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.formats.nifti import write_nifti
 from napari_sslseg.core.segmentation.pseudo_labels import PseudoLabels
@@ -278,10 +278,10 @@ def test_unlabelled_slices_change_the_weights_and_are_recorded(tmp_path, patient
     # All but the two that are annotated.
     assert record["slices"] == {"training": 2, "validation": 0, "unlabelled": 38}
     assert all(entry["labels"] == "" for entry in record["data"][1:])
-    seen = seen_by(run)
-    assert patient_key(names[0]) in seen.learnt
+    seen = find_data_use(run)
+    assert patient_key(names[0]) in seen.training
     assert patient_key(names[1]) in seen.unlabelled
-    assert patient_key(names[1]) not in seen.learnt
+    assert patient_key(names[1]) not in seen.training
     alone = finetune(tmp_path / "alone", patients, settings=settings(self_training=None))
     assert "unlabelled" not in alone.record["slices"]
     assert len(alone.record["data"]) == 1

@@ -169,7 +169,7 @@ class TestOverwriting:
     def test_stages_made_by_hand_stay(self, out):
         first = plain(out / "first-stage")
         before = contents(first.folder)
-        with pytest.raises(StorageError, match="first-stage already holds a run"):
+        with pytest.raises(StorageError, match="first-stage already"):
             list(begun(out))
         assert not (out / PLAN).exists()
         for overwrite in (False, True):
@@ -214,7 +214,7 @@ def test_the_folder_is_locked_in_all_stages(whole, out):
     assert not list(out.rglob("run.lock"))
     # Nobody works there now, but the folder is that of a run all the same.
     for other in (lambda: list(begun(out, 7)), lambda: plain(out)):
-        with pytest.raises(StorageError, match="already holds a run"):
+        with pytest.raises(StorageError, match="already contains a run"):
             other()
     resumed(out)
     assert same(whole / "0", out)

@@ -22,7 +22,7 @@ from napari_sslseg.core.common.events import (
     StopFlag,
     Validation,
 )
-from napari_sslseg.core.runs.event_log import EventLog, recorded
+from napari_sslseg.core.runs.event_log import EventLog, record_events
 from napari_sslseg.core.runs.run import Run, RunWriter
 from napari_sslseg.core.runs.state_files import newest_state
 from napari_sslseg.core.settings.training import EarlyStopping, Training
@@ -324,7 +324,7 @@ class TestEventLog:
                 log.open(fresh=fresh)
                 yield from later
 
-            assert list(recorded(events(), log)) == early + later
+            assert list(record_events(events(), log)) == early + later
             with (tmp_path / "events.jsonl").open("a") as file:
                 file.write('{"time": "cut off by a cra')
         lines = (tmp_path / "events.jsonl").read_text().splitlines()[:-1]
@@ -342,6 +342,6 @@ class TestEventLog:
             raise CheckpointError("What is wrong.")
 
         with pytest.raises(CheckpointError):
-            list(recorded(events(), log))
+            list(record_events(events(), log))
         last = json.loads((tmp_path / "events.jsonl").read_text().splitlines()[-1])
         assert (last["status"], last["text"]) == ("failed", "What is wrong.")

@@ -10,7 +10,7 @@ from napari_sslseg import core
 from napari_sslseg.core.common.events import Step
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.core.runs.lineage import patient_key, seen_by
+from napari_sslseg.core.runs.lineage import find_data_use, patient_key
 from napari_sslseg.gui.inspect.score_rows import score_sheet
 from napari_sslseg.gui.model.run_descriptions import scan_uses
 from napari_sslseg.gui.model.run_lines import run_lines
@@ -88,10 +88,10 @@ def test_patients_of_the_pretraining_before_are_told_apart(session):
     project = session.project
     before = pretrain(project, ("p0", "p1", "p2"))
     run = finetune(project, ("p0", "p1"), before)
-    seen = seen_by(run)
-    assert seen.whole
+    seen = find_data_use(run)
+    assert seen.complete
     assert patient_key("p2") in seen.unlabelled
-    assert patient_key("p2") not in seen.learnt
+    assert patient_key("p2") not in seen.training
     assert scan_uses(project, run) == {
         "p0": "training", "p1": "training", "p2": "without labels", "p3": "unseen",
     }  # fmt: skip

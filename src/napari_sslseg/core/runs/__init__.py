@@ -1,4 +1,4 @@
-"""The folder of a run: its record, states, history and weights, and what a stranger's may hold.
+"""The folder of a run: record, training states, history and weights, all read as untrusted files.
 
 Nothing here trains.
 """

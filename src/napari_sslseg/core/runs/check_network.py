@@ -1,4 +1,4 @@
-"""The network that a run's record describes, checked before it is built or its weights are read."""
+"""Check the network in the record of a run before it is built or its weights are read."""
 
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.text import printable
@@ -20,16 +20,16 @@ def check_run_network(
     *,
     output_kernel: int = 1,
 ) -> Shapes:
-    """Refuse a network that fits no image of its run, or that is too large to build.
+    """Refuse a network that does not fit the images of its run, or is too large to build.
 
     Parameters
     ----------
     run : Run
         For the message.
     network, preprocessing
-        From its record.
+        Settings in its record.
     out_channels, output_kernel : int
-        Of the network's output.
+        Channels and kernel size of the output layer.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def check_run_network(
     Raises
     ------
     CheckpointError
-        In one sentence.
+        If the network is refused.
     """
     try:
         check_dimensions(network, sample_dimensions(preprocessing))
@@ -54,15 +54,15 @@ def check_run_network(
 
 
 def check_parts(run: Run, shapes: Shapes) -> None:
-    """Refuse weights whose encoder or decoder is not that of the run's network.
+    """Refuse weights whose encoder or decoder is not that of the network of the run.
 
-    Heads of pretext tasks may stand beside them, which nobody reads, and some tasks train a part
-    alone.
+    The file may also have heads of pretext tasks, which are not read, and may lack the decoder if
+    the task trains the encoder only.
 
     Raises
     ------
     CheckpointError
-        In one sentence that names a tensor.
+        If they do not fit; the message names a tensor.
     """
     stored = read_header(run.weights)
     own = {name: tensor for name, tensor in stored.items() if name.startswith(PARTS)}

@@ -1,4 +1,4 @@
-"""The history of a run: what was told in it, one line of JSON each, in ``events.jsonl``."""
+"""The history of a run, ``events.jsonl``: one line of JSON for each event."""
 
 import contextlib
 import json
@@ -16,16 +16,16 @@ from napari_sslseg.core.common.safe_files import HISTORY, open_own
 
 LOG = HISTORY
 LONGEST_LINE = 2**20
-"""Bytes within which the end of the last whole line is looked for."""
+"""Bytes at the end of the file in which the last complete line is searched."""
 
 RECORDED = (Message, Validation, Saved, Status)
 
 
 class EventLog:
-    """Appends events to the history of a run, each with the time; a crash keeps what was told.
+    """Appends events to the history of a run, each with the time. A crash loses no event.
 
-    What is told before the run folder is known to be this run's waits for :meth:`open`. Steps are
-    not kept: they are the rows of ``metrics.csv``.
+    Events before :meth:`open`, when the folder is not yet locked for this run, are written later.
+    Steps are not written, since ``metrics.csv`` has them.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class EventLog:
         self._file: IO[str] | None = None
 
     def open(self, *, fresh: bool) -> None:
-        """Begin to write: a new history, or behind that of the run so far."""
+        """Start a new history, or append to that of the run."""
         path = self.folder / LOG
         try:
             file = os.fdopen(open_own(path), "rb+")
@@ -52,19 +52,19 @@ class EventLog:
             self._write(line)
 
     def add(self, event: Event) -> None:
-        """Keep an event, if it is of those that are kept."""
+        """Write an event if it is of a type that the history has."""
         if isinstance(event, RECORDED):
             values = {field.name: getattr(event, field.name) for field in fields(event)}
             kind = Message if isinstance(event, Message) else type(event)
             self.line(kind.__name__, **values)
 
     def line(self, kind: str, **values: Any) -> None:
-        """Keep one line."""
+        """Write one line."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._write(json.dumps({"time": time, "event": kind, **values}, default=self._plain))
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
 
@@ -89,8 +89,8 @@ class EventLog:
         )
 
 
-def recorded(events: Iterator[Event], log: EventLog) -> Iterator[Event]:
-    """Pass events on, and keep those worth it in the history of the run, and how it ended."""
+def record_events(events: Iterator[Event], log: EventLog) -> Iterator[Event]:
+    """Yield events on, and write them and the end of the run to its history."""
     ended = False
     try:
         for event in events:
@@ -101,12 +101,12 @@ def recorded(events: Iterator[Event], log: EventLog) -> Iterator[Event]:
                     log.line("End", status=event.result.record["status"])
             yield event
     except (SslsegError, KeyboardInterrupt, GeneratorExit) as error:
-        # The events are ended first: what they still save belongs before the end of the history.
+        # The generator is closed first, since it may still save files and report that.
         close = getattr(events, "close", None)
         if close is not None:
             close()
         status = "failed" if isinstance(error, SslsegError) else "stopped"
-        # Of a disk that is full, the error that is on its way says more.
+        # If the disk is full, the original error says more.
         with contextlib.suppress(StorageError):
             if not ended:
                 log.line("End", status=status, text=str(error))
@@ -116,9 +116,9 @@ def recorded(events: Iterator[Event], log: EventLog) -> Iterator[Event]:
 
 
 def _end(file: BinaryIO) -> int:
-    """Where the last whole line ends; a crash may have left one unfinished behind it."""
+    """End of the last complete line; a crash may have left an incomplete one after it."""
     size = file.seek(0, os.SEEK_END)
     begin = file.seek(max(0, size - LONGEST_LINE))
     found = file.read(LONGEST_LINE).rfind(b"\n") + 1
-    # A longer line is none of ours, and stays.
+    # A longer line was not written by this program, and stays.
     return size if begin and not found else begin + found

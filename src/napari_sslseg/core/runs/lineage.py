@@ -1,4 +1,4 @@
-"""Which scans and patients a run has seen, itself and in the runs that it started from."""
+"""Scans and patients that were used by a run and by the runs that it started from."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -6,55 +6,55 @@ from pathlib import Path
 from typing import Any
 
 from napari_sslseg.core.common.errors import CheckpointError
-from napari_sslseg.core.runs.provenance import entries
+from napari_sslseg.core.runs.provenance import scan_records
 from napari_sslseg.core.runs.run import Run
 
 LONGEST_CHAIN = 20
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Scans and patients, each by what a run made of them.
+class DataUse:
+    """Scans and patients by how they were used; see :func:`scan_key` and :func:`patient_key`.
 
     Attributes
     ----------
-    learnt : set of str
-        Those whose labels were learnt from: contents of scans (their hashes), and patients.
-    kept_out : set of str
-        Those whose labels chose the best weights, and no more.
+    training : set of str
+        Used for training with their labels.
+    validation : set of str
+        Their labels were only used to choose the best weights.
     unlabelled : set of str
-        Those that were seen without labels, in a pretraining before or beside labelled ones.
-    whole : bool
-        Whether all runs of the chain are still there to tell.
+        Used without labels, in a pretraining or in addition to labelled scans.
+    complete : bool
+        Whether the records of all runs of the chain could be read.
     """
 
-    learnt: set[str] = field(default_factory=set)
-    kept_out: set[str] = field(default_factory=set)
+    training: set[str] = field(default_factory=set)
+    validation: set[str] = field(default_factory=set)
     unlabelled: set[str] = field(default_factory=set)
-    whole: bool = True
+    complete: bool = True
 
 
 def scan_key(content: str) -> str:
-    """How :class:`Seen` names a scan."""
+    """Key of a scan in :class:`DataUse`, from the hash of its contents."""
     return f"scan {content}"
 
 
 def patient_key(subject: str) -> str:
-    """How :class:`Seen` names a patient."""
+    """Key of a patient in :class:`DataUse`."""
     return f"patient {subject}"
 
 
-def seen_by(run: Run) -> Seen:
-    """Collect what a run, and those that it started from, say of their scans.
+def find_data_use(run: Run) -> DataUse:
+    """Collect the scans in the records of a run and of the runs that it started from.
 
     Raises
     ------
     CheckpointError
-        If the record of the run itself does not tell.
+        If the record of the run itself does not list its scans.
     """
-    learnt, kept_out, unlabelled = set[str](), set[str](), set[str]()
+    training, validation, unlabelled = set[str](), set[str](), set[str]()
     earlier: Run | None = run
-    whole = True
+    complete = True
     for _ in range(LONGEST_CHAIN):
         if earlier is None:
             break
@@ -62,23 +62,23 @@ def seen_by(run: Run) -> Seen:
             if earlier.kind == "pretrain" or role == "unlabelled":
                 unlabelled.update(keys)
             else:
-                (kept_out if role == "validation" else learnt).update(keys)
+                (validation if role == "validation" else training).update(keys)
         try:
             earlier = _start(earlier)
             if earlier is not None:
-                entries(earlier)  # Whether it tells.
+                scan_records(earlier)  # Raises if it does not list its scans.
         except CheckpointError:
-            earlier, whole = None, False
-    return Seen(learnt, kept_out - learnt, unlabelled, whole and earlier is None)
+            earlier, complete = None, False
+    return DataUse(training, validation - training, unlabelled, complete and earlier is None)
 
 
 def _scans(run: Run) -> Iterator[tuple[str, list[str]]]:
-    """Role of each scan, and how it and its patient are named."""
+    """Role of each scan, and the keys of scan and patient."""
     data: Any = run.record.get("data")
-    for entry, said in zip(entries(run), data, strict=True):
-        keys = [scan_key(entry.content)] if entry.content else []
-        subject = said.get("subject")
-        yield entry.role, [*keys, patient_key(subject if isinstance(subject, str) else entry.name)]
+    for scan, values in zip(scan_records(run), data, strict=True):
+        keys = [scan_key(scan.content)] if scan.content else []
+        subject = values.get("subject")
+        yield scan.role, [*keys, patient_key(subject if isinstance(subject, str) else scan.name)]
 
 
 def _start(run: Run) -> Run | None:
@@ -87,7 +87,7 @@ def _start(run: Run) -> Run | None:
     Raises
     ------
     CheckpointError
-        If it is not where it was.
+        If that run is missing.
     """
     start = run.record.get("start")
     folder = start.get("folder") if isinstance(start, Mapping) else None

@@ -1,4 +1,4 @@
-"""The runs below a folder, each in a few figures, and how two of them differ. Loads no PyTorch."""
+"""Summaries of the runs below a folder, and differences between two runs. Loads no PyTorch."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -13,31 +13,31 @@ from napari_sslseg.core.runs.record import RECORD
 from napari_sslseg.core.runs.run import Run
 
 COMPARED = ("kind", "settings", "task", "init", "scans", "slices", "classes", "seed", "device")
-"""Parts of a record that decide what comes out; times and versions are bound to differ."""
+"""Parts of a record that determine the result; times and versions always differ."""
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run in a few figures; those that it does not have are None.
+    """Summary of a run; values that it does not have are None.
 
     Attributes
     ----------
     name : str
-        Its folder, below the one that was searched.
+        Path of its folder, relative to the folder that was searched.
     folder : Path
-        The folder itself.
+        The folder.
     kind : str or None
         ``pretrain`` or ``finetune``.
     learnt : str or None
-        Pretext task of a pretraining; what a fine-tuning started from.
+        Pretext task of a pretraining, or what a fine-tuning started from.
     network, preset : str or None
-        Kind of the network, and preset of a paper.
+        Kind of the network, and preset if one was used.
     scans, steps : int or None
-        Scans that it learnt from, and steps that it was to take.
+        Number of scans used for training, and planned number of steps.
     status : str or None
         ``running``, ``finished``, ``stopped`` or ``failed``.
     best : float or None
-        Best figure of the validation: Dice of a fine-tuning, loss of a pretraining.
+        Best validation: Dice of a fine-tuning, loss of a pretraining.
     seconds : float or None
         From start to end.
     problem : str or None
@@ -58,17 +58,17 @@ class RunSummary:
     problem: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """All values, for JSON."""
         return asdict(self) | {"folder": str(self.folder)}
 
 
 def list_runs(folder: str | Path) -> list[RunSummary]:
-    """Sum up every run in a folder and below; a damaged one has its ``problem`` instead.
+    """Summarise every run in a folder and below; a damaged one has its ``problem`` instead.
 
     Raises
     ------
     DataError
-        If there is no such folder.
+        If the folder does not exist.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -77,16 +77,16 @@ def list_runs(folder: str | Path) -> list[RunSummary]:
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
-    # Links are not followed: they may lead in circles, or anywhere.
+    # Links are not followed, since they may form cycles or lead anywhere.
     for here, inner, files in os.walk(folder):
         if RECORD in files:
             yield Path(here)
-            # What lies within a run, such as thousands of slices, holds no others.
+            # A run contains no others, but may contain thousands of slices.
             inner.clear()
 
 
 def summarise(folder: Path, root: Path) -> RunSummary:
-    """Sum up one run, whatever it is like; ``root`` is the folder that its name starts from."""
+    """Summarise one run, also a damaged one; its name is relative to ``root``."""
     name = str(folder.relative_to(root)) if folder != root else folder.resolve().name
     try:
         run = Run.open(folder)
@@ -115,7 +115,7 @@ def summarise(folder: Path, root: Path) -> RunSummary:
 def _best(folder: Path, figure: str) -> float | None:
     try:
         sidecar = read_json(folder / "best.json", MOST_SIDECAR)
-    except (OSError, ValueError):  # There was no validation, or the figure is lost.
+    except (OSError, ValueError):  # There was no validation, or the file is damaged.
         return None
     return _number(_part(_part(sidecar, None), "metrics").get(figure), float)
 
@@ -129,7 +129,7 @@ def _seconds(record: Mapping[str, Any]) -> float | None:
 
 
 def _part(values: Any, key: str | None) -> Mapping[str, Any]:
-    """A mapping within another, empty if it is none."""
+    """A mapping within another; empty if it is missing or something else."""
     inner = values.get(key) if key is not None and isinstance(values, Mapping) else values
     return inner if isinstance(inner, Mapping) else {}
 
@@ -144,17 +144,17 @@ def _number(value: Any, kind: type) -> Any:
 
 
 def run_differences(first: Run, second: Run) -> list[tuple[str, Any, Any]]:
-    """Settings that two runs do not share, by their place; None where one has no such setting.
+    """Settings in which two runs differ.
 
     Parameters
     ----------
     first, second : Run
-        Of any kind.
+        Runs of any kind.
 
     Returns
     -------
     list of (str, Any, Any)
-        Place such as ``settings.training.steps``, and the value in each.
+        Place such as ``settings.training.steps``, and the values in both; None if missing.
     """
     ours, theirs = (_flat(run.record) for run in (first, second))
     places = dict.fromkeys([*ours, *theirs])

@@ -1,4 +1,4 @@
-"""What a run was made of: the scans and the slices of them, the start, the machine, the program."""
+"""Provenance of a run: scans and slices, the run it started from, the machine and the program."""
 
 import hashlib
 import os
@@ -18,7 +18,6 @@ from napari_sslseg.core.scans.slice_ranges import ALL_SLICES, format_ranges
 if TYPE_CHECKING:
     import torch
 
-    from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.samples.store import SampleStore
 
 GIT_SECONDS = 5
@@ -31,22 +30,22 @@ def data_record(
     held_out: Iterable[int] = (),
     unlabelled: Iterable[int] = (),
 ) -> list[dict[str, Any]]:
-    """Every scan of a store, with hashes of its contents and the samples that were learnt from.
+    """Every scan of a store, with hashes of its contents and the samples used for training.
 
     Parameters
     ----------
     store : SampleStore
         The samples.
     training, validation : ndarray
-        Indices of those used for each.
+        Indices of the samples used for each.
     held_out, unlabelled : iterable of int
-        Numbers of the scans that are for the validation alone, and of those without labels.
+        Numbers of the scans used for validation only, and of those used without labels.
 
     Returns
     -------
     list of dict
-        Samples are numbers within the scan, as ranges such as ``0-8, 12``; annotated ones are
-        ``all`` where none is left out.
+        Samples are numbered within the scan and given as ranges such as ``0-8, 12``; annotated
+        samples are ``all`` if none is left out.
     """
     roles = dict.fromkeys(held_out, "validation") | dict.fromkeys(unlabelled, "unlabelled")
     found = []
@@ -69,7 +68,7 @@ def data_record(
 
 
 def machine_record(device: "torch.device", threads: int) -> dict[str, Any]:
-    """Device, threads of the CPU, and the state of the program, if it is one of a checkout."""
+    """Device, CPU threads, and the commit of the program if it runs from a checkout."""
     from napari_sslseg.core.common.compute.devices import device_name
 
     return {
@@ -81,18 +80,18 @@ def machine_record(device: "torch.device", threads: int) -> dict[str, Any]:
 
 
 def start_record(start: "Run | None", out: Path) -> dict[str, Any]:
-    """Where the run to start from lies, as seen from the new run, and a hash of its weights."""
+    """Path from the new run to the one that it starts from, and a hash of the weights."""
     if start is None:
         return {}
     try:
         folder = os.path.relpath(start.folder.resolve(), out.resolve())
-    except ValueError:  # Another drive of Windows.
+    except ValueError:  # Another drive on Windows.
         folder = str(start.folder.resolve())
     return {"start": {"folder": Path(folder).as_posix(), "weights": file_hash(start.weights)}}
 
 
 def file_hash(path: Path) -> str:
-    """Hash of a file; empty if there is none."""
+    """Hash of a file; empty if it is missing."""
     if not path.is_file():
         return ""
     with open_regular(path) as file:
@@ -100,11 +99,11 @@ def file_hash(path: Path) -> str:
 
 
 def package_state() -> dict[str, Any] | None:
-    """Commit of the checkout that the program runs from, and whether it was changed since.
+    """Commit of the checkout that the program runs from, and whether files differ from it.
 
-    None if it is installed otherwise, or git is not there.
+    None if the program does not run from a checkout, or git is not installed.
     """
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[4]
     if not (root / ".git").exists() or not (root / "pyproject.toml").is_file():
         return None
     found = []
@@ -125,8 +124,8 @@ def package_state() -> dict[str, Any] | None:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What a run says of one of its scans, see ``data_record``."""
+class ScanRecord:
+    """A scan in the record of a run, see :func:`data_record`."""
 
     name: str
     role: str
@@ -135,13 +134,13 @@ class Entry:
     annotated: str | None
 
 
-def entries(run: Run) -> list[Entry]:
+def scan_records(run: Run) -> list[ScanRecord]:
     """Scans of a run, in order.
 
     Raises
     ------
     CheckpointError
-        If the record does not tell them, since it is damaged or of an older version.
+        If the record does not list them, since it is damaged or of an older version.
     """
     names = ("name", "role", "content", "labels", "annotated")
     found = run.record.get("data")
@@ -152,13 +151,12 @@ def entries(run: Run) -> list[Entry]:
             for value in values
             for k, v in value.items()
         ):
-            return [Entry(**value) for value in values]
+            return [ScanRecord(**value) for value in values]
     if run.kind == "pretrain" and run.record.get("task") is None and "transfer" in run.record:
         raise CheckpointError(
-            f"{run.folder} was imported, so there is nothing to go on with; start from it with "
-            "--init."
+            f"{run.folder} was imported and cannot be resumed; start from its weights with --init."
         )
     raise CheckpointError(
-        f"The record of {run.folder} does not say which scans it learnt from, so it cannot go on; "
-        "start again with --overwrite (in Python overwrite=True)."
+        f"The record of {run.folder} does not list the scans that it was trained on, so it cannot "
+        "be resumed; start again with --overwrite (in Python overwrite=True)."
     )

@@ -1,4 +1,4 @@
-"""The record of a run, as somebody else may have written it: checked before anything uses it."""
+"""The record of a run, ``run.json``: an untrusted file that is validated before it is used."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,18 +12,18 @@ from napari_sslseg.core.common.text import LONGEST, printable
 
 RECORD = "run.json"
 PLAN = "preset.json"
-"""Beside it, of a run of several stages."""
+"""File in the same folder, of a run of several stages."""
 
 FORMAT = 1
 MOST_RECORD = 16 * 2**20
-"""Of ``run.json``; that of a run on 10,000 scans has less than 1 MiB."""
+"""Bytes of ``run.json``; the record of a run on 10,000 scans has less than 1 MiB."""
 
 MOST_THREADS = 4096
 MOST_PROCESSES = 65_536
 Text = Field(default=None, max_length=10_000)
 
 
-class Start(BaseModel):
+class StartRecord(BaseModel):
     """The run that a run started from."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
@@ -32,11 +32,11 @@ class Start(BaseModel):
     weights: str = Field(max_length=200)
 
 
-class Record(BaseModel):
-    """What a record must be for the rest to rely on; keys that are not named here are not used.
+class RunRecord(BaseModel):
+    """Types that other modules rely on.
 
-    They are let through, so that a later version may note more. What changes the meaning of a run
-    are its settings, and in those unknown keys are errors.
+    Unknown keys are allowed, so that a later version may add some. Settings decide the meaning of
+    a run, and unknown keys in them are errors.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
@@ -56,7 +56,7 @@ class Record(BaseModel):
     classes: list[int] | None = None
     seed: int | None = None
     versions: dict[str, str] | None = None
-    start: Start | None = None
+    start: StartRecord | None = None
     threads: int | None = Field(default=None, ge=1, le=MOST_THREADS)
     processes: int | None = Field(default=None, ge=1, le=MOST_PROCESSES)
     resumed: list[str] | None = Field(default=None, max_length=100_000)
@@ -68,14 +68,14 @@ def read_record(folder: Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If there is none, or it is not what a record of this version is.
+        If the record is missing, damaged, or of a newer version.
     """
     path = folder / RECORD
     if not folder.exists():
         raise CheckpointError(f"The run folder {folder} does not exist; check the path.")
     if not path.is_file():
         raise CheckpointError(
-            f"{folder} is no run folder (it holds no {RECORD}); give the folder that --out named."
+            f"{folder} is not a run folder (it has no {RECORD}); choose the folder given as --out."
         )
     try:
         record = read_json(path, MOST_RECORD)
@@ -88,23 +88,23 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"{path} is damaged ({printable(error)}); use another run."
         ) from error
     if not isinstance(record, dict):
-        raise CheckpointError(f"{path} is damaged (it is no record of a run); use another run.")
+        raise CheckpointError(f"{path} is damaged (it is not a record of a run); use another run.")
     number = record.get("format")
     if isinstance(number, int) and number > FORMAT:
         raise CheckpointError(f"{path} was written by a newer version; update this one.")
-    checked_part(Record, record, folder)
+    checked_part(RunRecord, record, folder)
     return record
 
 
 def checked_part(model: type[BaseModel], values: Any, folder: Path) -> Any:
-    """Settings from a record, or a CheckpointError with the first problem in one sentence.
+    """Validate settings from a record; raises a CheckpointError with the first problem.
 
     Parameters
     ----------
     model : type of BaseModel
-        What the values should be.
+        Type of the settings.
     values : Any
-        As the record has them.
+        Values in the record.
     folder : Path
         The run folder, for the message.
     """
@@ -118,7 +118,7 @@ def checked_part(model: type[BaseModel], values: Any, folder: Path) -> Any:
 
 def first_problem(error: ValidationError) -> str:
     """Place and reason of the first problem, safe to print."""
-    # Without their inputs, which may be long; names and values in it are a stranger's words.
+    # Without the inputs, which may be long. The rest may also contain text of an untrusted file.
     first: Mapping[str, Any] = error.errors(
         include_url=False, include_context=False, include_input=False
     )[0]

@@ -1,13 +1,13 @@
-"""A run is a folder: what was done, with what, how it went, and the weights.
+"""A run is a folder with its record, metrics, history and weights.
 
 ::
 
     run.json            kind, settings, scans, classes, seed, device, versions, status
     metrics.csv         loss, learning rate and validation figures by step
-    events.jsonl        what was told: messages, validations, what was saved, status
-    states/             what a training needs to go on, see core/state.py; gone when it is finished
+    events.jsonl        history: messages, validations, saved files, status
+    states/             training states to resume from, see state_files.py; removed at the end
     last.safetensors    the latest weights, with last.json
-    best.safetensors    the best weights by the validation, with best.json
+    best.safetensors    weights with the best validation, with best.json
 """
 
 import csv
@@ -34,7 +34,7 @@ from napari_sslseg.core.runs.state_files import remove_states
 
 METRICS = "metrics.csv"
 MOST_METRICS = 512 * 2**20
-"""Bytes of ``metrics.csv``; ten million steps take about as many."""
+"""Bytes of ``metrics.csv``, as of about ten million steps."""
 
 if TYPE_CHECKING:
     from napari_sslseg.core.settings.pretext.registry import TaskSettings
@@ -58,12 +58,12 @@ class Run:
 
     @property
     def weights(self) -> Path:
-        """The best weights, or the latest where there was no validation."""
+        """The best weights, or the latest ones if there was no validation."""
         best = self.folder / "best.safetensors"
         return best if best.exists() else self.folder / "last.safetensors"
 
     def settings(self, model: type[Model]) -> Model:
-        """Settings of the run, checked.
+        """Settings of the run, validated.
 
         Raises
         ------
@@ -73,13 +73,13 @@ class Run:
         return self._checked(model, self.record["settings"])
 
     def training(self) -> "Training":
-        """How the network was trained, checked; raises a CheckpointError if damaged."""
+        """Settings of the training, validated; raises a CheckpointError if damaged."""
         from napari_sslseg.core.settings.training import Training
 
         return self._checked(Training, self.record["settings"].get("training", {}))
 
     def task(self) -> "TaskSettings":
-        """Pretext task of a pretraining run, checked; raises a CheckpointError if damaged."""
+        """Pretext task of a pretraining run, validated; raises a CheckpointError if damaged."""
         from napari_sslseg.core.settings.pretext.registry import TASKS
 
         task = self.record.get("task")
@@ -96,7 +96,7 @@ class Run:
         return checked_part(model, values, self.folder)
 
     def metrics(self) -> list[dict[str, float]]:
-        """Rows of ``metrics.csv``; figures that a row does not have are left out.
+        """Rows of ``metrics.csv``; empty cells are left out.
 
         Raises
         ------
@@ -118,7 +118,7 @@ class Run:
                 f"{path} cannot be read ({error.strerror or error}); use another run."
             ) from error
         except (ValueError, TypeError, csv.Error) as error:
-            # A row with more fields than names is a list of them, hence the TypeError.
+            # A row with more cells than names has a list as a value, hence the TypeError.
             raise CheckpointError(
                 f"{path} is damaged ({printable(error, LONGEST)}); use another run."
             ) from error
@@ -130,7 +130,7 @@ class Run:
         Raises
         ------
         CheckpointError
-            If it is no run, is damaged, is of another kind, or comes from a newer version.
+            If it is not a run, is damaged, is of another kind, or is of a newer version.
         """
         run = folder if isinstance(folder, Run) else cls(Path(folder), read_record(Path(folder)))
         if kind and run.kind != kind:
@@ -142,21 +142,21 @@ class Run:
 
 
 def program_versions() -> dict[str, str]:
-    """Versions of what decides what a training computes."""
+    """Versions of the packages that determine what a training computes."""
     return {name: version(name) for name in ("napari-sslseg", "torch", "monai", "numpy")}
 
 
 class RunWriter:
     """Creates a run folder and keeps its record and metrics up to date.
 
-    Of several processes that train together the first one alone writes.
+    If several processes train together, only the first one writes.
 
     Parameters
     ----------
     folder : Path
-        Created if missing; weights of an older run in it are removed. Ask :func:`claim` first.
+        Created if missing; weights of an older run in it are removed. Call :func:`claim` first.
     record : mapping
-        What is known at the start: kind, settings, scans, …
+        Entries known at the start: kind, settings, scans, …
     """
 
     def __init__(self, folder: Path, record: Mapping[str, Any]) -> None:
@@ -178,29 +178,29 @@ class RunWriter:
 
     @classmethod
     def resumed(cls, run: Run, rows: int, machine: Mapping[str, Any] | None = None) -> "RunWriter":
-        """Go on with a run after so many rows of metrics; its record stays but for the machine."""
+        """Resume a run after so many rows of metrics; only the machine changes in its record."""
         writer = cls.__new__(cls)
         writer.folder, writer.record = run.folder, dict(run.record)
         writer._rows = run.metrics()[:rows] if rows else []
         for name in ("finished", "problem"):
             writer.record.pop(name, None)
-        again = [*writer.record.get("resumed", ()), datetime.now(UTC).isoformat(timespec="seconds")]
+        times = [*writer.record.get("resumed", ()), datetime.now(UTC).isoformat(timespec="seconds")]
         writer.record |= {**(machine or {}), "versions": program_versions()}
-        writer.record |= {"status": "running", "resumed": again}
+        writer.record |= {"status": "running", "resumed": times}
         writer._write()
         return writer
 
     @property
     def count(self) -> int:
-        """Number of rows of metrics so far."""
+        """Number of rows of metrics."""
         return len(self._rows)
 
     def row(self, values: Mapping[str, float]) -> None:
-        """Add a row of metrics; written with the next checkpoint."""
+        """Add a row of metrics, which is written with the next checkpoint."""
         self._rows.append(dict(values))
 
     def write_metrics(self) -> None:
-        """Write all rows so far to ``metrics.csv``."""
+        """Write all rows to ``metrics.csv``."""
         if not is_first():
             return
         names = list(dict.fromkeys(name for row in self._rows for name in row))
@@ -229,28 +229,37 @@ class RunWriter:
 def claim(folder: Path, *, overwrite: bool = False, planned: bool = False) -> None:
     """Refuse an output folder that cannot be used, before hours of work.
 
+    Parameters
+    ----------
+    folder : Path
+        The output folder.
+    overwrite : bool
+        Whether the folder may contain a run.
+    planned : bool
+        Whether the folder may contain the plan of a run of several stages, whose record is
+        written later.
+
     Raises
     ------
     StorageError
-        If it already holds a run (unless ``overwrite``), or the plan of one that is not in it yet
-        (unless that is the run that asks, ``planned``); cannot be written to, has less than
-        100 MB free, or holds links where files are replaced and removed.
+        If the folder contains a run or plan that it may not contain; cannot be written to; has
+        less than 100 MB free; or has links where files are replaced and removed.
     """
     refuse_links(folder)
-    held = (folder / RECORD).exists() or (not planned and (folder / PLAN).exists())
-    if held and not overwrite:
+    occupied = (folder / RECORD).exists() or (not planned and (folder / PLAN).exists())
+    if occupied and not overwrite:
         raise StorageError(
-            f"{folder} already holds a run; choose another folder, or pass --overwrite "
+            f"{folder} already contains a run; choose another folder, or pass --overwrite "
             "(in Python overwrite=True)."
         )
     if folder.exists() and not folder.is_dir():
         raise StorageError(f"{folder} is a file, but a folder is needed; choose another name.")
-    made = not folder.exists()
+    created = not folder.exists()
     check = folder / ".check"
     write_text(check, "")
     check.unlink()
     free = shutil.disk_usage(folder).free
-    if made:
-        folder.rmdir()  # Nothing is left behind if the work fails before it begins.
+    if created:
+        folder.rmdir()  # So that nothing is left if the work fails before it starts.
     if free < 100 * 1024**2:
         raise StorageError(f"Less than 100 MB are free in {folder}; free some space first.")

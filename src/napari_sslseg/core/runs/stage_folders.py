@@ -1,4 +1,4 @@
-"""What lies in the folder of a run of several stages, and how it goes when it is overwritten."""
+"""The folder of a run of several stages: its stages, and their removal when it is overwritten."""
 
 import contextlib
 import shutil
@@ -15,29 +15,29 @@ from napari_sslseg.core.runs.run import METRICS
 from napari_sslseg.core.runs.state_files import FOLDER, remove_states
 
 EARLIER = ("first-stage", "second-stage")
-"""Folders of the stages before the last one."""
+"""Folders of the stages before the last one, which is in the run folder itself."""
 
 WEIGHTS = [f"{name}.{suffix}" for name in ("best", "last") for suffix in ("safetensors", "json")]
 FILES = (RECORD, METRICS, LOG, *WEIGHTS)
 
 
 def is_staged(folder: Path) -> bool:
-    """Whether a folder is that of a run of several stages."""
+    """Whether a folder is the folder of a run of several stages."""
     return (folder / PLAN).is_file()
 
 
 def stage_folders(folder: Path) -> list[Path]:
-    """Folders in which the stages before the last one stand, whether or not there are any."""
+    """Folders of the stages before the last one, which need not exist."""
     return [folder / name for name in EARLIER]
 
 
 def remove_plan(folder: Path) -> None:
-    """Remove the plan and the earlier stages, if any, of a run that a plain one overwrites.
+    """Remove the plan and the earlier stages of a run that a run of one stage overwrites.
 
     Raises
     ------
     StorageError
-        If somebody works in one of them, or they cannot be removed.
+        If a process works in one of them, or they cannot be removed.
     """
     if not is_staged(folder):
         return
@@ -48,9 +48,9 @@ def remove_plan(folder: Path) -> None:
 
 
 def remove_stage(folder: Path) -> None:
-    """Remove a run folder, but for what is not of a run."""
+    """Remove a run folder, except for files that do not belong to a run."""
     if folder.is_symlink():
-        folder.unlink()  # What it leads to is somebody else's.
+        folder.unlink()  # The target of the link is not part of the run.
     elif folder.is_dir():
         with run_lock(folder):
             remove_files(folder)
@@ -73,7 +73,7 @@ def remove_files(folder: Path) -> None:
 
 @contextmanager
 def removing(folder: Path) -> Iterator[None]:
-    """Say of an error of the disk what could not be removed, as a StorageError."""
+    """Turn an OSError while files are removed into a StorageError with the folder."""
     try:
         yield
     except OSError as error:

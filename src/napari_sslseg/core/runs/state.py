@@ -1,4 +1,4 @@
-"""TODO."""
+"""The state of a training in memory: tensors and numbers from which it can be resumed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from napari_sslseg.core.common.errors import CheckpointError
 
 
 class DamagedStateError(CheckpointError):
-    """A state that is not what a training wrote, and never will be again."""
+    """A state file that is damaged for good, unlike one that cannot be read at the moment."""
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Tensors and numbers of a training after ``step``; what they mean is for the loop to know."""
+    """Tensors and numbers of a training after ``step``; the training loop defines their meaning."""
 
     step: int
     tensors: "Mapping[str, Tensor]"
     numbers: Mapping[str, Any]
 
     def part(self, prefix: str) -> "dict[str, Tensor]":
-        """Tensors whose names begin with ``prefix`` and a dot, by the rest of their names."""
+        """Tensors whose names begin with ``prefix`` and a dot, by the rest of the name."""
         start = f"{prefix}."
         return {
             name.removeprefix(start): tensor

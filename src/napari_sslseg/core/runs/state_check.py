@@ -1,4 +1,4 @@
-"""A training state, as somebody else may have written it: checked before a training goes on."""
+"""Validation of a training state, which is an untrusted file, before a training resumes."""
 
 import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,34 +18,34 @@ if TYPE_CHECKING:
 
 Count = Annotated[int, Field(ge=0, le=2 * MOST_STEPS)]
 Finite = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
-Figure = Annotated[float, Field(ge=-math.inf)]  # which leaves NaN out
+Figure = Annotated[float, Field(ge=-math.inf)]  # excludes NaN
 Index = Annotated[str, Field(pattern=r"^\d{1,6}$")]
 
-HELD = {"Adam": {"step", "exp_avg", "exp_avg_sq"}, "SGD": {"momentum_buffer"}}
-"""What an optimiser remembers of each weight."""
+OPTIMIZER_TENSORS = {"Adam": {"step", "exp_avg", "exp_avg_sq"}, "SGD": {"momentum_buffer"}}
+"""State of an optimiser for each weight."""
 
 
-class _Part(BaseModel):
-    """Keys that are not named, of other versions, are not used."""
+class _StatePart(BaseModel):
+    """Unknown keys, which other versions may write, are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
 
-class Group(_Part):
-    """Weights with one learning rate."""
+class GroupNumbers(_StatePart):
+    """A group of weights with one learning rate."""
 
     lr: float = Field(ge=0, le=LARGEST)
 
 
-class Optimizer(_Part):
-    """What an optimiser remembers beside tensors."""
+class OptimizerNumbers(_StatePart):
+    """State of an optimiser, apart from tensors."""
 
-    groups: list[Group]
+    groups: list[GroupNumbers]
     values: dict[Index, dict[Literal["step", "exp_avg", "exp_avg_sq", "momentum_buffer"], None]]
 
 
-class ScheduleNumbers(_Part):
-    """Where the learning rate is."""
+class ScheduleNumbers(_StatePart):
+    """Position in the schedule of the learning rate."""
 
     last_epoch: Count
     step_count: Count | None = Field(default=None, alias="_step_count")
@@ -54,19 +54,19 @@ class ScheduleNumbers(_Part):
     cooldown_counter: Count | None = None
 
 
-class PatienceNumbers(_Part):
-    """What early stopping remembers."""
+class PatienceNumbers(_StatePart):
+    """State of early stopping."""
 
     best: Figure
     reference: Figure
     waited: Count
 
 
-class Numbers(_Part):
-    """Numbers of a state that a training goes on with, see ``Loop.state``."""
+class StateNumbers(_StatePart):
+    """Numbers of a state from which a training resumes, see ``Loop.state``."""
 
     step: Count
-    optimizer: Optimizer
+    optimizer: OptimizerNumbers
     schedule: ScheduleNumbers
     patience: PatienceNumbers
     precision: dict[str, Finite]
@@ -79,19 +79,19 @@ class Numbers(_Part):
 
 
 def check_state(state: "State", training: Training) -> None:
-    """Check what a state says against the settings of its run.
+    """Check a state against the settings of its run.
 
     Raises
     ------
     ValueError
-        With a short reason, if no training of these settings can have written it.
+        With a short reason, if no training with these settings can have written the state.
     """
     import torch
 
     from napari_sslseg.core.common.compute.randomness import random_state_name
 
     try:
-        numbers = Numbers.model_validate({**state.numbers, "step": state.step})
+        numbers = StateNumbers.model_validate({**state.numbers, "step": state.step})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = printable(".".join(map(str, first["loc"])), LONGEST)
@@ -104,79 +104,79 @@ def check_state(state: "State", training: Training) -> None:
         ("parts", numbers.parts, training.batch_size),
     ):
         if value > most:
-            raise ValueError(f"{name}: {value} of {most}")
+            raise ValueError(f"{name}: {value}, but at most {most} is possible")
     for number in range(numbers.processes):
         for name in ("cpu", "draws"):
             random = state.tensors.get(f"{random_state_name(number)}.{name}")
             _check_random(random, torch.device("cpu"))
     for name, tensor in state.part("model").items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(f"{printable(name, LONGEST)} holds values that are no numbers")
+            raise ValueError(f"{printable(name, LONGEST)} has values that are not finite")
 
 
-def fitted(
+def optimizer_state(
     state: "State",
     optimizer: "torch.optim.Optimizer",
     precision: dict[str, Any],
     device: "torch.device",
 ) -> "dict[str, Any]":
-    """State of an optimiser from that of a training, as ``load_state_dict`` takes it.
+    """State of an optimiser for ``load_state_dict``, from the state of a training.
 
-    Its settings stay those of the run: of the groups only the learning rates are taken over.
+    The settings of the optimiser stay; only the learning rates of its groups are taken over.
 
     Parameters
     ----------
     state : State
-        One that passed :func:`check_state`, or that was written by this process.
+        A state that passed :func:`check_state` or was made by this process.
     optimizer : Optimizer
-        The one that goes on.
+        The optimiser that resumes.
     precision : dict
-        State of the precision as it is now; that of the training has the same keys. One that
-        keeps nothing, as on the CPU, needs nothing.
+        Current state of the precision plugin; the state of the training must have the same keys.
+        Empty if the plugin has no state, as on the CPU.
     device : torch.device
-        Whose random numbers go on.
+        Device whose random numbers resume.
 
     Raises
     ------
     ValueError
-        With a short reason, if the state is of another network or another optimiser.
+        With a short reason, if the state is that of another network or optimiser.
     """
     from napari_sslseg.core.common.compute.distributed import rank
     from napari_sslseg.core.common.compute.randomness import random_state_name
 
     numbers = state.numbers
     if precision and set(numbers["precision"]) != set(precision):
-        raise ValueError("its precision is another")
+        raise ValueError("it has another precision")
     now = optimizer.state_dict()["param_groups"]
     groups = numbers["optimizer"]["groups"]
     if len(groups) != len(now):
         raise ValueError("its optimiser has other groups of weights")
-    held: dict[int, dict[str, Any]] = {
+    per_weight: dict[int, dict[str, Any]] = {
         int(number): dict(values) for number, values in numbers["optimizer"]["values"].items()
     }
     for name, tensor in state.part("optimizer").items():
         place, _, what = name.partition(".")
-        # As they are written, so that no two are the same.
+        # Only as this program writes them, so that no two names mean the same weight.
         if not place.isascii() or not place.isdigit() or str(int(place[:9])) != place:
-            raise ValueError(f"its optimiser holds {printable(name, LONGEST)}")
-        held.setdefault(int(place), {})[what] = tensor
+            raise ValueError(f"its optimiser has the entry {printable(name, LONGEST)}")
+        per_weight.setdefault(int(place), {})[what] = tensor
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    wanted = HELD[type(optimizer).__name__]
-    for index, values in held.items():
+    wanted = OPTIMIZER_TENSORS[type(optimizer).__name__]
+    for index, values in per_weight.items():
         if index >= len(weights) or set(values) != wanted:
-            raise ValueError("its optimiser holds other values")
+            raise ValueError("its optimiser has other values")
         for what, value in values.items():
             shape = () if what == "step" else weights[index].shape
-            if not _is_held(value, shape, optional=what == "momentum_buffer"):
-                raise ValueError(f"its optimiser holds another {what} of weight {index}")
+            if not _is_optimizer_value(value, shape, optional=what == "momentum_buffer"):
+                raise ValueError(f"its optimiser has another {what} of weight {index}")
     if device.type != "cpu":
         random = state.part(random_state_name(rank()))
         _check_random(random.get(device.type), device, optional=True)
     rates = [{**group, "lr": float(was["lr"])} for group, was in zip(now, groups, strict=True)]
-    return {"state": held, "param_groups": rates}
+    return {"state": per_weight, "param_groups": rates}
 
 
-def _is_held(value: Any, shape: tuple[int, ...], *, optional: bool) -> bool:
+def _is_optimizer_value(value: Any, shape: tuple[int, ...], *, optional: bool) -> bool:
     import torch
 
     if not isinstance(value, torch.Tensor):
@@ -187,7 +187,7 @@ def _is_held(value: Any, shape: tuple[int, ...], *, optional: bool) -> bool:
 def _check_random(
     value: "Tensor | None", device: "torch.device", *, optional: bool = False
 ) -> None:
-    """Refuse what a generator does not take; those that exist are left alone."""
+    """Refuse what a random number generator does not accept, tried on a new one."""
     import torch
 
     if value is None and optional:
@@ -197,4 +197,4 @@ def _check_random(
             raise TypeError
         torch.Generator(device).set_state(value)
     except (RuntimeError, TypeError) as error:
-        raise ValueError("its random numbers are in no state that there is") from error
+        raise ValueError("the state of its random numbers is invalid") from error

@@ -1,12 +1,12 @@
-"""The state of a training on disk: everything that it needs to go on as if nothing had happened.
+"""Training states on disk: all that a training needs to resume as if it was never interrupted.
 
 ::
 
-    states/0000000400.safetensors    tensors by name, and in the header numbers as JSON and a digest
-    states/0000000500.safetensors    the newest; the one before it stays until the next is whole
+    states/0000000400.safetensors    tensors by name; in the header numbers as JSON and a digest
+    states/0000000500.safetensors    the newest; the one before stays until the next is written
 
-Each is one file, written whole or not at all, and read without running any code of it. The digest
-is over all that it holds, so that a damaged one is found before it is used.
+Each state is one file, written as a whole or not at all, and read without running code. The digest
+covers all contents, so that damage is found before the state is used.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ def write_state(folder: Path, state: State) -> Path:
     Raises
     ------
     StorageError
-        If it cannot be written; those before it stand.
+        If it cannot be written; earlier states stay.
     """
     from safetensors.torch import save
 
@@ -66,15 +66,15 @@ def read_state(path: Path) -> State:
     Raises
     ------
     DamagedStateError
-        If it is not what was once written.
+        If its contents are not those that were written.
     CheckpointError
-        If it is missing, cannot be read now, or is of a newer version.
+        If it is missing, cannot be read at the moment, or is of a newer version.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with open_regular(path) as file:
-            # The reader below takes a header of any kind for its own, and 100 MB of it.
+            # The library accepts headers of up to 100 MB.
             if int.from_bytes(file.read(8), "little") > MOST_HEADER:
                 raise ValueError("its header is too large")
         with safe_open(path, framework="pt") as found:
@@ -85,12 +85,12 @@ def read_state(path: Path) -> State:
         numbers = parse_json(header["numbers"].encode(), any_number=True)
         version, step = numbers["format"], numbers["step"]
         if type(version) is not int or type(step) is not int:
-            raise TypeError("its numbers are none")
+            raise TypeError("its version or step is not an integer")
     except OSError as error:
-        # It may be whole, and be read another time.
+        # The file may be intact and readable later.
         raise CheckpointError(
-            f"The training state {path} cannot be read ({error.strerror or error}); see to that, "
-            "and go on then."
+            f"The training state {path} cannot be read ({error.strerror or error}); make it "
+            "readable, then resume."
         ) from error
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise DamagedStateError(
@@ -104,27 +104,27 @@ def read_state(path: Path) -> State:
 def newest_state(
     folder: Path, training: "Training | None" = None
 ) -> Generator[Message, None, State | None]:
-    """Find the newest state of a run folder that is whole; None if none was ever written.
+    """Find the newest intact state of a run folder; None if none was ever written.
 
-    A damaged one gets another name, so that it does not take the place of a good one later.
+    Damaged files are renamed, so that they do not count as newer than later states.
 
     Parameters
     ----------
     folder : Path
         The run folder.
     training : Training, optional
-        How the run trains; a state that cannot be of such a training counts as damaged.
+        Settings of the training; a state that does not fit them counts as damaged.
 
     Yields
     ------
     Message
-        If the newest is missing or damaged, and which is used instead.
+        If the newest state is missing or damaged, with the one used instead.
 
     Raises
     ------
     CheckpointError
-        If states were written, but none is left that can be used; or the newest cannot be read
-        now, or is of a newer version.
+        If states were written but none of them can be used; or the newest cannot be read at the
+        moment, or is of a newer version.
     """
     expected = _expected(folder)
     wrong = ""
@@ -139,17 +139,17 @@ def newest_state(
             _set_aside(path)
             continue
         if wrong:
-            yield Message(f"{wrong}, so the training goes on from step {state.step}.")
+            yield Message(f"{wrong}, so the training resumes from step {state.step}.")
         return state
     if wrong or names:
         raise CheckpointError(
-            f"{wrong}, and no other state is left in {folder}; start again with --overwrite (in "
-            "Python overwrite=True), or from its weights with --init."
+            f"{wrong}, and there is no other state in {folder}; start again with --overwrite (in "
+            "Python overwrite=True), or from the weights with --init."
         )
     if expected is False:
         raise CheckpointError(
-            f"{folder} was written by a version that kept no training states, so it cannot go on; "
-            "start again with --overwrite, or from its weights with --init."
+            f"{folder} was written by a version without training states and cannot be resumed; "
+            "start again with --overwrite, or from the weights with --init."
         )
     return None
 
@@ -175,13 +175,13 @@ def _set_aside(path: Path) -> None:
         path.replace(path.with_name(path.name + DAMAGED))
     except OSError as error:
         raise StorageError(
-            f"Could not rename {path}, which is damaged: {error.strerror or error}; make its "
-            "folder writable."
+            f"Could not rename the damaged file {path}: {error.strerror or error}; make its folder "
+            "writable."
         ) from error
 
 
 def remove_states(folder: Path) -> None:
-    """Remove all states of a run folder, damaged ones too; raises a StorageError on a link."""
+    """Remove all states of a run folder, also damaged ones; raises a StorageError for a link."""
     refuse_links(folder)
     for path in [*_files(folder), *(folder / FOLDER).glob(f"[0-9]*.safetensors{DAMAGED}")]:
         path.unlink(missing_ok=True)
@@ -190,7 +190,7 @@ def remove_states(folder: Path) -> None:
 
 
 def state_name(step: int) -> str:
-    """Name of the file of a state; they sort by step."""
+    """File name of a state; the names sort by step."""
     return f"{step:010}.safetensors"
 
 
@@ -205,7 +205,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _expected(folder: Path) -> str | bool | None:
-    """Name of the state that ``last`` was written with; None if unknown, False if of old runs."""
+    """Name of the state that ``last`` was written with; None if unknown, False for old runs."""
     try:
         found = read_json(folder / "last.json", MOST_SIDECAR)
         name = found.get("state", False)

@@ -1,4 +1,4 @@
-"""Metrics of runs as event files, for those who watch trainings in TensorBoard."""
+"""Metrics of runs as event files of TensorBoard."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,12 +8,12 @@ from napari_sslseg.core.runs.run import Run
 
 
 def check_tensorboard() -> None:
-    """Refuse where TensorBoard is not installed.
+    """Raise an error if TensorBoard is not installed.
 
     Raises
     ------
     ConfigError
-        One sentence that says how to install it.
+        With the command that installs it.
     """
     if find_spec("tensorboard") is None:
         raise ConfigError(
@@ -27,14 +27,14 @@ def write_events(run: Run, folder: Path) -> int:
     Parameters
     ----------
     run : Run
-        Its metrics are read.
+        The run.
     folder : Path
-        For the event file; TensorBoard takes its name for that of the run.
+        Folder for the event file; TensorBoard shows its name as that of the run.
 
     Returns
     -------
     int
-        How many rows were written.
+        Number of rows.
 
     Raises
     ------
@@ -43,15 +43,15 @@ def write_events(run: Run, folder: Path) -> int:
     ConfigError
         If TensorBoard is not installed.
     StorageError
-        If the folder cannot be written, or holds events already.
+        If the folder cannot be written or already has event files.
     """
     check_tensorboard()
     from torch.utils.tensorboard import SummaryWriter
 
     rows = run.metrics()
     if folder.is_dir() and any(folder.glob("events.out.tfevents.*")):
-        # A second file would draw every curve twice.
-        raise StorageError(f"{folder} holds events already; choose another folder.")
+        # A second file would show every curve twice.
+        raise StorageError(f"{folder} already has event files; choose another folder.")
     try:
         with SummaryWriter(str(folder)) as writer:
             for row in rows:

@@ -25,7 +25,7 @@ from napari_sslseg.core.common.events import (
     return_value,
 )
 from napari_sslseg.core.common.lock import run_lock
-from napari_sslseg.core.runs.event_log import EventLog, recorded
+from napari_sslseg.core.runs.event_log import EventLog, record_events
 from napari_sslseg.core.runs.provenance import machine_record, start_record
 from napari_sslseg.core.runs.run import Kind, Run, RunWriter, claim, program_versions
 from napari_sslseg.core.runs.stage_folders import is_staged, remove_plan, stage_folders
@@ -153,7 +153,7 @@ class RunContext:
                 if self.position is None or not self.position.last:
                     run_on_first(lambda: locks.enter_context(run_lock(self.out)))
                 if is_first():
-                    yield from recorded(self._work(work), self.log)
+                    yield from record_events(self._work(work), self.log)
                 else:
                     # The first process reports for all.
                     yield from (e for e in self._work(work) if isinstance(e, Done))

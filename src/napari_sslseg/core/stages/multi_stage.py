@@ -22,7 +22,7 @@ from napari_sslseg.core.common.compute.distributed import barrier, report_lost_p
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.runs.check_network import check_run_network
-from napari_sslseg.core.runs.provenance import entries, file_hash, start_record
+from napari_sslseg.core.runs.provenance import file_hash, scan_records, start_record
 from napari_sslseg.core.runs.record import PLAN, RECORD
 from napari_sslseg.core.runs.run import Run, claim
 from napari_sslseg.core.runs.stage_folders import (
@@ -83,7 +83,7 @@ class StagePosition:
         """
         names = [scan.name for scan in store.scans]
         # A task may leave out scans that do not show the organ.
-        if self.before is not None and [e.name for e in entries(self.before)] == names:
+        if self.before is not None and [e.name for e in scan_records(self.before)] == names:
             check_same(self.before, store)
 
 
@@ -218,7 +218,7 @@ class StagedRun:
         """
         known, names = position.before, sorted(self.plan.scans)
         # Compared by content too, unless the previous stage could not use all of them.
-        if known is None or sorted(entry.name for entry in entries(known)) != names:
+        if known is None or sorted(entry.name for entry in scan_records(known)) != names:
             known = self._planned()
         return same_scans(known, given)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, SslsegError
-from napari_sslseg.core.runs.provenance import entries, file_hash
+from napari_sslseg.core.runs.provenance import file_hash, scan_records
 from napari_sslseg.core.runs.run import Kind, Run
 from napari_sslseg.core.samples.store import hash_scan
 from napari_sslseg.core.scans.labelled import LabelledScan
@@ -29,7 +29,7 @@ def open_resumed(out: Path, kind: Kind) -> Run:
         If there is none, or it is damaged, or of another kind.
     """
     run = Run.open(out, kind)
-    entries(run)
+    scan_records(run)
     return run
 
 
@@ -51,7 +51,7 @@ def same_scans(run: Run, scans: Sequence[Scan]) -> list[Scan]:
         given.setdefault(scan.name, []).append(scan)
     labelled = run.kind == "finetune"
     found = []
-    for entry in entries(run):
+    for entry in scan_records(run):
         named = given.get(entry.name, [])
         needs_labels = labelled and entry.role != UNLABELLED
         fit = [scan for scan in named if not needs_labels or isinstance(scan, LabelledScan)]
@@ -98,7 +98,7 @@ def same_labelled(
         If one is missing, or the record is damaged.
     """
     parts: tuple[list[LabelledScan], list[LabelledScan], list[Any]] = [], [], []
-    for entry, item in zip(entries(run), same_scans(run, scans), strict=True):
+    for entry, item in zip(scan_records(run), same_scans(run, scans), strict=True):
         if entry.role == UNLABELLED:
             parts[2].append(without_labels(item))
             continue
@@ -127,7 +127,7 @@ def check_same(run: Run, store: "SampleStore") -> None:
     CheckpointError
         It names the first that changed.
     """
-    for entry, scan in zip(entries(run), store.scans, strict=True):
+    for entry, scan in zip(scan_records(run), store.scans, strict=True):
         for what, before, now in (
             ("scan", entry.content, scan.content),
             ("labels of", entry.labels, scan.labels),

@@ -28,7 +28,7 @@ from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.events import Event, Message, Preview, Saved, Step, Validation
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.runs.state import State
-from napari_sslseg.core.runs.state_check import fitted
+from napari_sslseg.core.runs.state_check import optimizer_state
 from napari_sslseg.core.runs.state_files import state_name, state_size, write_state
 from napari_sslseg.core.runs.weights.checkpoints import fill, save_weights
 from napari_sslseg.core.training.batch_parts import InParts
@@ -285,7 +285,7 @@ class Loop:
         numbers = state.numbers
         precision = self.fabric.strategy.precision.state_dict()
         try:
-            optimizer = fitted(state, self.optimizer, precision, self.fabric.device)
+            optimizer = optimizer_state(state, self.optimizer, precision, self.fabric.device)
         except ValueError as error:
             raise CheckpointError(
                 f"The run in {self.run.folder} cannot be resumed at step {state.step} ({error}); "

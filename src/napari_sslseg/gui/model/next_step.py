@@ -167,12 +167,12 @@ def _interrupted(runs: Sequence["RunSummary"], kind: str) -> str:
 
 def _step_after_training(project: "Project", last: str, problems: Mapping[str, str]) -> str:
     """The next step, depending on what has changed since the last training."""
-    from napari_sslseg.core.runs.provenance import entries
+    from napari_sslseg.core.runs.provenance import scan_records
     from napari_sslseg.core.scans.slice_ranges import ALL_SLICES, format_ranges
 
     try:
         run = Run.open(project.folder / "runs" / last)
-        trained = {entry.name: entry.annotated for entry in entries(run)}
+        trained = {entry.name: entry.annotated for entry in scan_records(run)}
     except CheckpointError:
         return INSPECT  # The record does not list the scans.
     usable = [scan for scan in project.record.scans if scan.name not in problems]

@@ -85,20 +85,20 @@ def scan_uses(project: "Project", run: Run) -> dict[str, Use]:
     CheckpointError
         If the record of the run does not list its scans.
     """
-    from napari_sslseg.core.runs.lineage import patient_key, scan_key, seen_by
+    from napari_sslseg.core.runs.lineage import find_data_use, patient_key, scan_key
 
-    seen = seen_by(run)
+    seen = find_data_use(run)
     uses: dict[str, Use] = {}
     for scan in project.record.scans:
         # Compared by their values, because names may be reused.
         own, patient = scan_key(scan.content), patient_key(scan.subject)
-        if own in seen.learnt:
+        if own in seen.training:
             uses[scan.name] = "training"
-        elif patient in seen.learnt:
+        elif patient in seen.training:
             uses[scan.name] = "same patient"
-        elif own in seen.kept_out or patient in seen.kept_out:
+        elif own in seen.validation or patient in seen.validation:
             uses[scan.name] = "validation"
-        elif own in seen.unlabelled or patient in seen.unlabelled or not seen.whole:
+        elif own in seen.unlabelled or patient in seen.unlabelled or not seen.complete:
             uses[scan.name] = "without labels"
         else:
             uses[scan.name] = "unseen"
@@ -110,14 +110,14 @@ def held_out_scans(project: "Project", folder: Path) -> list[str]:
 
     Runs whose record does not list their scans are skipped.
     """
-    from napari_sslseg.core.runs.lineage import patient_key, scan_key, seen_by
+    from napari_sslseg.core.runs.lineage import find_data_use, patient_key, scan_key
     from napari_sslseg.core.runs.listing import list_runs
 
     used: set[str] = set()
     for summary in list_runs(folder):
         with suppress(CheckpointError):
-            seen = seen_by(Run.open(summary.folder))
-            used |= seen.learnt | seen.kept_out | seen.unlabelled
+            seen = find_data_use(Run.open(summary.folder))
+            used |= seen.training | seen.validation | seen.unlabelled
     return [
         scan.name
         for scan in project.record.scans
