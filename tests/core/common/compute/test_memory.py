@@ -195,6 +195,17 @@ class TestBeforeTheTraining:
         for name, tensor in work.model.state_dict().items():
             assert torch.equal(tensor, before[name])
 
+    def test_fewer_images_are_used_if_some_do_not_fit(self, monkeypatch):
+        monkeypatch.setattr(memory_probe, "available_memory", lambda *_: 2**40)
+        work = job(3)
+        before = deepcopy(work.model.state_dict())
+        assert find_batch_parts(work, make_fabric("cpu")).parts == 1
+        for name, tensor in work.model.state_dict().items():
+            assert torch.equal(tensor, before[name])
+        for impossible in (job(0), job(3, splits=False)):
+            with pytest.raises(TrainingError, match="Out of memory"):
+                find_batch_parts(impossible, make_fabric("cpu"))
+
     def test_it_is_near_what_a_step_takes(self, monkeypatch):
         told = []
         monkeypatch.setattr(memory_probe, "available_memory", lambda *_: 2**40)
