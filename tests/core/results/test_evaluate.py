@@ -123,7 +123,7 @@ def test_a_single_slice_scores_as_its_2d_image(axis):
     a, b = np.zeros((2, 20, 20), np.uint8)
     a[3:13, 3:13] = b[3:13, 3:17] = 1
     flat = one(a, b, (2.0, 0.5))
-    # The interior of a one-slice mask is no surface, though it borders the end of the scan.
+    # The interior of a one-slice mask is not surface, although it is at the end of the scan.
     assert flat.hd95_mm == pytest.approx(hd95_by_distance_transform(a > 0, b > 0, (2.0, 0.5)))
     spacing = np.insert([2.0, 0.5], axis, 7.0)
     slab = one(np.expand_dims(a, axis), np.expand_dims(b, axis), spacing)

@@ -14,7 +14,7 @@ def square(rows, columns, value=1):
 
 def test_only_the_given_slices_count_and_distances_stay_within_them():
     truth = np.zeros((6, 20, 24), np.uint8)
-    predicted = np.full_like(truth, 3)  # Wrong wherever nobody looked.
+    predicted = np.full_like(truth, 3)  # Wrong in all slices that are not scored.
     truth[1], predicted[1] = square(slice(4, 8), slice(4, 8)), square(slice(4, 8), slice(6, 10))
     truth[4], predicted[4] = square(slice(4, 8), slice(4, 8)), square(slice(4, 8), slice(4, 8))
     found = score_slices(predicted, truth, [4, 1], plane="axial", spacing=(5.0, 1.0, 2.0))
@@ -39,7 +39,7 @@ def test_slices_are_counted_along_the_plane(plane, axis, first_mm, second_mm):
     # second; 9 and 8 of their 12 pixels overlap, and a whole side lies one pixel too far.
     theirs[3, 2:6, 2:5], ours[3, 3:7, 2:5] = 1, 1
     theirs[5, 2:6, 2:5], ours[5, 2:6, 3:6] = 2, 2
-    ours[4] = 1  # Of no slice that is scored.
+    ours[4] = 1  # A slice that is not scored.
     found = score_slices(predicted, truth, [5, 3], plane=plane, spacing=(5, 2, 3))
     assert found.slices == (3, 5)
     first, second = (found.volume.classes[value] for value in (1, 2))

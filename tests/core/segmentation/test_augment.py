@@ -67,7 +67,7 @@ def test_a_translation_stays_within_its_bound():
 
 
 def test_left_and_right_are_never_swapped():
-    # Right of the blob lies a smaller one; no draw may turn the order of the two round.
+    # A smaller blob is right of the larger one; no draw may swap their order.
     images, labels = blob(column=16, row=32, n=64)
     images, labels = images.clone(), labels.clone()
     labels[:, 30:34, 44:48] = 2
@@ -194,10 +194,10 @@ def test_elastic_displacements_of_volumes_are_smooth_along_all_axes():
     assert moved.shape == (2, *size, 3)
     assert moved.flatten(0, 3).std(dim=0).min() > 0.02
     for axis in (1, 2, 3):
-        # Cubic curves have no kinks: second differences are small against the first.
+        # Cubic curves are smooth: second differences are small compared with the first.
         first = moved.diff(dim=axis).abs().max()
         assert moved.diff(n=2, dim=axis).abs().max() < 0.5 * first
-    # At the corners stand the control points themselves, columns before rows before slices.
+    # The corners are control points, in the order columns, rows, slices.
     corner = parameters.displacement[:, :, 0, -1, 0]
     torch.testing.assert_close(moved[:, 0, -1, 0], corner, atol=1e-5, rtol=0)
 

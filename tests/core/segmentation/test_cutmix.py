@@ -47,7 +47,7 @@ def test_boxes_lie_inside_with_the_sampled_areas(size):
     assert (sides >= 1).all()
     assert (found.last <= torch.tensor([height, width])).all()
     areas = sides.prod(1) / (height * width)
-    # Rounded to whole pixels, and cut where a side would be longer than the image.
+    # Rounded to whole pixels, and limited to the size of the image.
     assert 0.005 < areas.min() < 0.04
     assert 0.36 < areas.max() < 0.45
     assert areas.mean() == pytest.approx(0.21, abs=0.02)

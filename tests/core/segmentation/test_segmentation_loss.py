@@ -76,8 +76,8 @@ def test_every_loss_by_hand(kind, shape, classes):
 
 
 def test_dominics_dice_sums_over_the_batch_without_background():
-    # One pixel right in the first image, one missed in the second: 2 · 1 / (1 + 2) for class 1,
-    # where the mean over images would be (1 + 0) / 2.
+    # One pixel is right in the first image and one is missed in the second: 2 · 1 / (1 + 2) for
+    # class 1, whereas the mean over images would be (1 + 0) / 2.
     scores = torch.full((2, 1, 2, 2), -50.0)
     labels = torch.zeros(2, 2, 2, dtype=torch.int64)
     labels[:, 0, 0] = 1

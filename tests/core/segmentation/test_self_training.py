@@ -31,7 +31,7 @@ from napari_sslseg.core.training.weight_average import AveragedNetwork
 
 
 def logits(*shares):
-    """Scores of one image of one row, whose softmax are these shares of each pixel."""
+    """Scores of an image of one row, whose softmax are these probabilities."""
     return torch.tensor(shares).log().T[None, :, None]
 
 
@@ -59,7 +59,7 @@ def test_only_labels_with_a_high_probability_are_kept():
     images = torch.zeros(1, 1, 1, 3)
     assert confident_labels(Says(scores), images, "dice-ce", 0.8).tolist() == [[[0, 3, 2]]]
     assert confident_labels(Says(scores), images, "dice-ce", 0.0).tolist() == [[[0, 1, 2]]]
-    # One channel for each class: shares 1 - p, p of the only class.
+    # One channel for each class: probabilities 1 - p and p for a single class.
     single = torch.tensor([0.9, 0.3]).logit().view(1, 1, 1, 2)
     assert confident_labels(Says(single), images, "dice", 0.8).tolist() == [[[1, 2]]]
 
@@ -98,7 +98,7 @@ def test_the_loss_falls_to_zero_for_matching_scores(kind):
 
 
 def test_labels_are_transformed_with_their_image():
-    """With targets that can be read from the pixels, both still agree after all changes."""
+    """Labels that follow from the pixels still match them after augmentation."""
     targets = torch.zeros(8, 32, 32, dtype=torch.int64)
     for number in range(8):
         targets[number, 4 + number : 16 + number, 8:24] = 1 + number % 2
@@ -131,7 +131,7 @@ def test_unlabelled_slices_have_their_own_augmentation():
     images_after, labels_after = views(still, bright)
     assert torch.equal(labels_after, targets)
     flat, before = images_after.flatten(1), images.flatten(1)
-    # Contrast and brightness alone: each image is a straight line of what it was.
+    # Only contrast and brightness: each image is a linear function of the original.
     for one, other in zip(flat, before, strict=True):
         assert torch.corrcoef(torch.stack([one, other]))[0, 1] > 0.999
     assert (flat.std(1) / before.std(1) - 1).abs().max() > 0.1
@@ -142,7 +142,7 @@ def test_unlabelled_slices_have_their_own_augmentation():
 
 
 class TestPseudoLabels:
-    """What the teacher says of a store, where somebody labelled two of its slices."""
+    """Labels of a teacher for a store with two annotated slices."""
 
     @pytest.fixture
     def store(self, patients):
@@ -293,7 +293,7 @@ def test_unlabelled_slices_change_the_weights_and_are_recorded(tmp_path, patient
 
 @pytest.fixture
 def folders(tmp_path, patients):
-    """As in the tutorial: p0 has labels and lies in a folder of its own, and with all others."""
+    """As in the tutorial: p0 has labels, and is both in its own folder and among all others."""
     every, own = tmp_path / "scans", tmp_path / "labelled"
     every.mkdir()
     for number, (volume, labels) in enumerate(patients[:3]):
@@ -307,7 +307,7 @@ def folders(tmp_path, patients):
 
 
 def from_folders(folders, out, stop_at=None, **values):
-    """Events of a fine-tuning on what lies in the folders."""
+    """Events of a fine-tuning on the scans in the folders."""
     own, every = folders
     stop, events = core.StopFlag(), []
     marked = None if values.get("resume") else {"p0": (2, 5)}
@@ -324,7 +324,7 @@ def from_folders(folders, out, stop_at=None, **values):
 def test_copies_of_labelled_scans_are_left_out(tmp_path, folders):
     events = from_folders(folders, tmp_path / "run", settings=settings(4))
     record = events[-1].result.record
-    # Eight other slices of the labelled patient, and all of the two others.
+    # Eight other slices of the labelled patient, and all slices of the two others.
     assert record["slices"] == {"training": 2, "validation": 0, "unlabelled": 8 + 20}
     assert [(entry["name"], entry["role"]) for entry in record["data"]] == [
         ("p0", "training"), ("p1", "unlabelled"), ("p2", "unlabelled"),
@@ -358,7 +358,7 @@ def test_label_maps_are_refused_as_scans(tmp_path, folders):
         from_folders(folders, tmp_path / "run", settings=settings(4))
     with pytest.raises(DataError, match="1 of the 1 scans"):
         core.pretrain(own / "labels", out=tmp_path / "pre", device="cpu")
-    # Whoever labels binary scans means them.
+    # Labelled binary scans are intended.
     shutil.copy(own / "labels" / "p0.nii.gz", own / "images" / "p0.nii.gz")
     events = from_folders(folders, tmp_path / "binary", settings=settings(4))
     assert events[-1].result.record["status"] == "finished"
@@ -385,7 +385,7 @@ def test_missing_scans_are_reported_when_resuming(tmp_path, folders):
     with pytest.raises(core.SslsegError, match=r"scan p1, .* put it back"):
         from_folders(folders, run, resume=True)
     moved.rename(every / "p1.nii.gz")
-    # The labelled copy is another scan now; that among the unlabelled ones does not pass for it.
+    # The labelled copy has changed; the copy among the unlabelled scans does not replace it.
     image = nib.load(every / "p0.nii.gz")
     changed = nib.Nifti1Image(image.get_fdata(dtype=np.float32) + 1, image.affine)
     nib.save(changed, own / "images" / "p0.nii.gz")
@@ -404,7 +404,7 @@ def test_a_training_of_one_step_reports_that_it_uses_only_labels(tmp_path, patie
 
 
 def test_the_average_is_saved(tmp_path, patients):
-    """With a decay of next to nothing it is the network; with a large one it lags behind."""
+    """With a tiny decay it equals the network; with a large one it lags behind."""
     plain = finetune(
         tmp_path / "plain", patients, settings=settings(average_decay=0, self_training=None)
     )
@@ -459,12 +459,12 @@ def test_slices_of_validation_subjects_are_not_used(tmp_path, patients):
     roles = {entry["name"]: entry["role"] for entry in run.record["data"]}
     names = [volume.name for volume, _ in patients]
     assert roles[names[3]] == "validation"
-    # Eight of the first patient are open, and all ten of the two others.
+    # Eight slices of the first patient are unlabelled, and all ten of the two others.
     assert run.record["slices"] == {"training": 2, "validation": 2, "unlabelled": 28}
 
 
 def test_before_the_first_round_only_labelled_slices_are_used(tmp_path, patients):
-    """Until then, what others show is of no account; from then on it is."""
+    """Unlabelled slices affect the loss only from the first round on."""
     late = core.SelfTraining(begin=0.5, rounds=1)
     runs = []
     for name, others in (("two", patients[1:3]), ("one", patients[3:])):

@@ -15,12 +15,12 @@ def stack(*slices):
 
 
 def test_small_isolated_components_are_removed():
-    # Class 1 in one piece of nine pixels through both slices, and one of two; 2 touches it.
+    # Class 1 has a component of nine pixels in both slices and one of two; class 2 touches it.
     given = stack("11100 11120 00000 00001", "11000 10000 00000 00001")
     expected = stack("11100 11120 00000 00003", "11000 10000 00000 00003")
     np.testing.assert_array_equal(remove_small_components(given, 3, 0.3), expected)
     np.testing.assert_array_equal(remove_small_components(given, 3, 0.0), given)
-    # Two kidneys of about one size both stay.
+    # Two kidneys of similar size are both kept.
     two = stack("11011 11011 00000", "11010 00000 00000")
     np.testing.assert_array_equal(remove_small_components(two, 2, 0.5), two)
     np.testing.assert_array_equal(
@@ -31,7 +31,7 @@ def test_small_isolated_components_are_removed():
 
 
 def test_the_limit_is_relative_to_the_same_class():
-    """Of two kidneys one touches the liver, which makes it no larger."""
+    """One of two kidneys touches the liver, which does not make it larger."""
     liver, kidney = np.zeros((1, 20, 30), np.uint8), np.s_[:, 2:6]
     liver[:, :, :14] = 1
     liver[kidney][..., 14:18] = 2
@@ -43,7 +43,7 @@ def test_the_limit_is_relative_to_the_same_class():
 def test_a_stray_pixel_does_not_remove_the_true_component():
     given = np.zeros((1, 20, 30), np.uint8)
     given[:, :, :14] = 1
-    given[:, 0, 14] = 2  # A mistake, but a part of what is large.
+    given[:, 0, 14] = 2  # An error, but connected to a large structure.
     given[:, 8:13, 20:25] = 2
     np.testing.assert_array_equal(remove_small_components(given, 3, 0.3), given)
 
@@ -60,7 +60,7 @@ def test_two_small_touching_components_are_removed():
 
 
 class Bright(nn.Module):
-    """Class 7 where it is bright, of the classes 3 and 7."""
+    """Predicts class 7 where the image is bright; the classes are 3 and 7."""
 
     def forward(self, images):
         bright = 20 * (images - 0.7)
@@ -108,12 +108,13 @@ def test_a_limit_outside_0_to_1_is_refused(scan, segmenter, share):
 def test_scans_without_any_class_are_named(tmp_path, scan, segmenter, monkeypatch):
     import nibabel as nib
 
-    # Of 0 and 1 in a share p of a scan, 1 lies √((1 − p) / p) deviations above the mean.
+    # If a fraction p of a scan is 1 and the rest 0, then 1 is √((1 − p) / p) deviations above
+    # the mean.
     for name, first in (("bright", 15), ("dark", 6)):
         data = np.ones((20, 20, 4), np.float32)
         data[:first] = 0
         nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / f"{name}.nii.gz")
-    # By the function, since the package has a function of the name of the module.
+    # Through the function, since the package has a function with the name of the module.
     monkeypatch.setitem(iter_predict.__globals__, "load_segmenter", lambda *_: segmenter)
     asked = {"out": tmp_path / "found", "modality": "MR"}
     events = list(iter_predict("run", [tmp_path / "bright.nii.gz"], **asked))

@@ -57,7 +57,7 @@ def stopped(out, after, seed=0, **options):
 
 
 def ended(events, words):
-    """Leave a run as a kill does, once it says these words."""
+    """Close a run at the message with these words, as a kill would."""
     for event in events:
         if isinstance(event, Message) and words in event.text:
             break
@@ -212,7 +212,7 @@ def test_the_folder_is_locked_in_all_stages(whole, out):
     assert (out / PLAN).read_bytes() == before
     events.close()
     assert not list(out.rglob("run.lock"))
-    # Nobody works there now, but the folder is that of a run all the same.
+    # The lock is released, but the folder still contains a run.
     for other in (lambda: list(begun(out, 7)), lambda: plain(out)):
         with pytest.raises(StorageError, match="already contains a run"):
             other()
@@ -303,7 +303,7 @@ class TestStart:
 
 
 def changed(path, value):
-    """A change of one part of the plan."""
+    """Function that changes one value of the plan."""
 
     def change(plan):
         *places, last = path

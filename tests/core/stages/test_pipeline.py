@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def bright_box(seed, orientation="RAS", shape=(20, 44, 36), modality="MR", oblique=True):
-    """A noisy scan with a bright box at a random place, in any orientation, and its label."""
+    """A noisy scan with a bright box at a random position, in any orientation, and its labels."""
     rng = np.random.default_rng(seed)
     ornt = nib.orientations.axcodes2ornt(orientation)
     affine = np.zeros((4, 4))
@@ -75,7 +75,7 @@ def test_a_structure_is_found_on_a_new_scan_of_another_orientation(
     assert prediction.probabilities.shape == (2, *scan.data.shape)
     np.testing.assert_allclose(prediction.probabilities.sum(0), 1, atol=1e-4)
     assert 0 <= prediction.uncertainty.min() <= prediction.uncertainty.max() <= 1
-    # In the file, the centre of the prediction lies where the box lies in the patient.
+    # The centre of the prediction, in coordinates of the patient, is that of the box.
     path = core.save_labels(prediction, tmp_path / "prediction.nii.gz")
     saved = nib.load(path)
     np.testing.assert_array_equal(

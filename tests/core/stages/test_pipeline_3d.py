@@ -63,7 +63,7 @@ def test_inpainting_in_3d_starts_a_network_of_volumes(task, patients, labelled, 
 
 
 def test_a_network_of_volumes_learns_to_segment(patients, labelled, tmp_path):
-    """The liver of a patient that it has seen: Dice far above that of guessing."""
+    """The liver of a training patient: Dice is far above chance."""
     settings = FinetuneSettings(
         network=TINY,
         preprocessing=COARSE.model_copy(update={"size": "whole"}),
@@ -77,7 +77,7 @@ def test_a_network_of_volumes_learns_to_segment(patients, labelled, tmp_path):
 
 
 def test_prediction_by_crops_covers_the_scan(patients, labelled, tmp_path):
-    """Sliding windows and the whole scan agree well inside, where both see the surroundings."""
+    """Sliding windows and the whole scan agree in the middle, where both have the surroundings."""
     whole = COARSE.model_copy(update={"size": "whole"})
     settings = FinetuneSettings(network=TINY, preprocessing=whole, training=training(2))
     run = finetune(labelled, out=tmp_path / "ft", settings=settings, device="cpu")
@@ -90,7 +90,7 @@ def test_prediction_by_crops_covers_the_scan(patients, labelled, tmp_path):
     by_crop = core.predict(crops, scan)
     assert at_once.labels.shape == by_crop.labels.shape
     difference = np.abs(at_once.probabilities - by_crop.probabilities)
-    # InstanceNorm sees other surroundings in a crop, so they only resemble each other.
+    # InstanceNorm depends on the surroundings, so the results are only similar.
     assert difference.mean() < 0.1
 
 

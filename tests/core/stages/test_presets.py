@@ -153,7 +153,7 @@ def test_a_preset_survives_json(name):
     preset = PRESETS[name]
     again = Preset.model_validate(json.loads(preset.model_dump_json()))
     assert again == preset
-    # Above all it still leaves to a pretraining what that brings along.
+    # In particular, network and preprocessing are still taken from a pretraining run.
     assert not {"network", "preprocessing"} & again.finetune_settings(None).model_fields_set
 
 
@@ -254,7 +254,7 @@ def scan(seed, modality="MR"):
 
 
 def tiny(name, steps=3):
-    """The preset, with what makes it long or large overridden."""
+    """The preset with a small network and a short training."""
     preset = PRESETS[name]
     options = {}
     if preset.stages[0].task == "context-restoration":
@@ -305,7 +305,7 @@ def test_sigmoid_losses_find_a_structure(tmp_path, name):
     labelled = [core.LabelledScan(*scan(seed)) for seed in range(2)]
     run = core.finetune_preset(labelled, preset, out=tmp_path)
     image, truth = scan(4)
-    # Dice alone, of slices that all hold the structure, says little of those that do not.
+    # Dice without cross entropy learns little about slices without the structure.
     held = slice(8, 12)
     found, there = core.predict(run, image).labels[held] == 7, truth.data[held] == 7
     assert 2 * (found & there).sum() / (found.sum() + there.sum()) > 0.9
@@ -315,7 +315,7 @@ def test_the_record_has_the_steps_of_the_epochs(tmp_path):
     preset = tiny("polycl-s").with_overrides(training={"steps": 1, "epochs": 2})
     scans = [scan(seed)[0] for seed in range(3)]
     run = core.pretrain_preset(scans, preset, out=tmp_path)
-    # The middle 30 % of 20 slices are 5; three scans, four slices a step.
+    # The middle 30 % of 20 slices are 5; there are three scans, and four slices per step.
     assert run.record["slices"]["training"] == 15
     training = run.record["settings"]["training"]
     assert (training["epochs"], training["steps"]) == (2, 8)
@@ -329,7 +329,7 @@ def test_a_patch_too_large_names_one_that_fits(tmp_path):
 
 
 class TestTwoStages:
-    """Without the tasks themselves: how one stage follows the other."""
+    """How one stage follows the other, without running the tasks."""
 
     def events(self, monkeypatch, tmp_path, stop_first=False):
         calls = []

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def stopped(kind, out, after=9, **options):
-    """A run that was stopped; its events."""
+    """Events of a run that is stopped."""
     stop, seen = StopFlag(), []
     for event in events(kind, out, stop=stop, **options):
         seen.append(event)
@@ -51,7 +51,7 @@ def texts(seen):
 
 @pytest.fixture(scope="module", params=KINDS)
 def whole(request, tmp_path_factory):
-    """A kind, and the folder of a run of it without interruption."""
+    """A kind, and the folder of an uninterrupted run of this kind."""
     out = tmp_path_factory.mktemp("whole") / "run"
     torch.set_num_threads(1)
     list(events(request.param, out))
@@ -258,7 +258,7 @@ class TestLock:
         finally:
             first.send_signal(signal.SIGKILL)
             first.wait()
-        # The lock has died with its process, though its file is still there.
+        # The lock ends with its process, although its file still exists.
         assert (out / "run.lock").exists()
         with run_lock(out):
             pass
@@ -281,7 +281,7 @@ class TestLock:
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of its own that can be filled."""
+    """A small disk that can be filled."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", folder]
@@ -296,7 +296,7 @@ def small_disk(tmp_path):
 
 class TestDisk:
     def run_until_it_fails(self, out, spoil):
-        """The error; ``spoil`` is called at the tenth step."""
+        """Error message of a run in which ``spoil`` is called at the tenth step."""
 
         def run():
             for event in events("pretrain", out):
@@ -332,7 +332,7 @@ class TestDisk:
     @pytest.mark.skipif(sys.platform == "win32", reason="folders have no such permissions")
     def test_a_folder_made_read_only_keeps_the_last_state(self, tmp_path):
         list(events("pretrain", tmp_path / "whole"))
-        # Not in the folder of the tests, which others may not even enter.
+        # Outside the folder of the tests, which other users cannot enter.
         with tempfile.TemporaryDirectory(dir="/tmp") as parent:
             out = Path(parent, "run")
             Path(parent).chmod(0o755)
@@ -341,7 +341,7 @@ class TestDisk:
             def spoil():
                 for folder in (out, out / "states"):
                     folder.chmod(0o555)
-                if root:  # Who may write everywhere.
+                if root:  # Root can write everywhere.
                     os.seteuid(65534)
 
             try:
@@ -356,7 +356,7 @@ class TestDisk:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="there are no file-size limits")
     def test_a_limit_of_file_sizes_keeps_the_last_state(self, tmp_path):
-        """Where nothing can be mounted: the history is not met by it, the states are."""
+        """Without mounting a disk: the limit affects the states, but not the log."""
         import resource
 
         list(events("pretrain", tmp_path / "whole"))
@@ -391,7 +391,7 @@ def test_a_nan_loss_names_the_slices(tmp_path, monkeypatch):
     last = [event.step for event in seen if isinstance(event, Step)][-1]
     text = str(caught.value)
     assert f"became nan (gradient nan) at step {last + 1}" in text
-    # Going on would lead there again, so that is not what it says.
+    # Resuming would lead to the same error, so the message does not suggest it.
     assert "start again with a lower learning rate" in text
     assert "--resume" not in text
     assert " of case" in text
@@ -406,7 +406,7 @@ def test_a_nan_loss_names_the_slices(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("at", [6, 24])
 def test_a_nan_gradient_does_not_reach_the_weights(tmp_path, monkeypatch, at):
-    """As where a root has an infinite slope at 0: the loss itself looks well."""
+    """As with the infinite slope of a root at 0: the loss itself is finite."""
     from napari_sslseg.core.pretext.restoration.patch_task import ContextRestorationTask
 
     good, calls = ContextRestorationTask.loss, []
@@ -532,7 +532,7 @@ def test_ranges_of_no_scan_are_refused(text):
 @pytest.mark.parametrize("folder", [r"\\server\share\run", "//server/share/run", r"\/server\x"])
 def test_the_start_is_not_opened_on_another_machine(tmp_path, monkeypatch, folder):
     record = {"init": "run", "start": {"folder": folder, "weights": "0"}}
-    monkeypatch.setattr(Run, "open", None)  # It is not even looked for.
+    monkeypatch.setattr(Run, "open", None)  # It must not be called.
     with pytest.raises(CheckpointError, match=r"on another machine.*--init"):
         recorded_start(Run(tmp_path, record), None)
 

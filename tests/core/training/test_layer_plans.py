@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def plan_of(strategy, model, network=NETWORK, steps=STEPS, **fields):
-    """A plan as the fine-tuning makes it, for a model whose weights are all pretrained."""
+    """Plan of a fine-tuning, for a model with all weights pretrained."""
     settings = core.FinetuneSettings(
         strategy=strategy, network=network, training=core.Training(steps=steps), **fields
     )
@@ -209,7 +209,7 @@ class TestFrozen:
             frozen = step <= until
             here = copy_of(encoder)
             assert all(p.requires_grad != frozen for p in encoder.parameters())
-            # After the validation of step 4 as well.
+            # Also after the validation of step 4.
             assert all(module.training != frozen for module in encoder.modules())
             assert job.model.decoder.training
             if frozen:
@@ -224,7 +224,7 @@ class TestFrozen:
         assert f"step {until + 1} " in text
         place = next(i for i, e in enumerate(events) if isinstance(e, Message) and "From" in e.text)
         assert sum(isinstance(event, Step) for event in events[:place]) == until
-        # Weights and running averages alike, from the first step after the freeze.
+        # Both weights and running averages, from the first step after the freeze.
         first = moments[until + 1]
         assert all(not torch.equal(t, before[f"encoder.{name}"]) for name, t in first.items())
 
@@ -261,7 +261,7 @@ class TestFrozen:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("strategy", ["sawtooth", "freeze-unfreeze", "layer-decay"])
 def test_resuming_gives_the_same_weights(tmp_path, strategy, kind):
-    """Within the freeze, at its very end, in the step after, and later."""
+    """During the freeze, at its end, one step later, and later."""
     fields = {} if strategy == "layer-decay" else {"frozen_share": 0.3}
     whole = run(make_job(strategy, fields=fields, **KINDS[kind]), tmp_path / "whole")
     for after in (3, 6, 7, 13):
@@ -269,7 +269,7 @@ def test_resuming_gives_the_same_weights(tmp_path, strategy, kind):
         first = run(
             make_job(strategy, fields=fields, **KINDS[kind]), folder, stop=stop, after=after
         )
-        torch.manual_seed(77)  # What a new process happens to begin with.
+        torch.manual_seed(77)  # Another random state, as in a new process.
         job = make_job(strategy, fields=fields, **KINDS[kind])
         torch.rand(13)
         second = run(job, folder, state=return_value(newest_state(folder)))
@@ -379,7 +379,7 @@ class TestFinetuning:
         training = {"schedule": "plateau"}
         _, texts = finetune(tmp_path / "a", pretrained, strategy="sawtooth", training=training)
         assert sum("the schedule plateau" in text for text in texts) == 1
-        # Else it would be said that a plateau needs a validation.
+        # Otherwise a message would say that a plateau needs a validation.
         assert not any("no validation" in text for text in texts)
         _, texts = finetune(tmp_path / "b", pretrained, strategy="sawtooth")
         assert not any("schedule" in text for text in texts)

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Net(nn.Module):
-    """Something of everything that remembers: weights, running averages, dropout."""
+    """Network with all kinds of state: weights, running averages, dropout."""
 
     def __init__(self):
         super().__init__()
@@ -92,7 +92,7 @@ def state_of(folder, training=None):
 
 
 def drain(work, writer, state=None, stop=None, after=None):
-    """Train, and stop after so many steps."""
+    """Train, and stop after a number of steps."""
     events = []
     for event in train(work, writer, make_fabric("cpu"), stop, None, state):
         events.append(event)
@@ -102,7 +102,7 @@ def drain(work, writer, state=None, stop=None, after=None):
 
 
 def go_on(folder, **changes):
-    torch.manual_seed(77)  # What a new process happens to begin with.
+    torch.manual_seed(77)  # Another random state, as in a new process.
     work = make_job(**changes)
     torch.rand(13)
     state = state_of(folder, work.settings)

@@ -77,7 +77,7 @@ def plateau(values, better, patience=2):
 
 
 def test_the_rate_is_halved_on_a_plateau():
-    # Two validations without improvement are borne, the third halves.
+    # The rate is halved at the third validation without improvement.
     values = [5.0, 4.0, 4.1, 4.2, 4.3, 3.0, 3.0, 3.0, 3.0]
     rates = [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25]
     assert plateau(values, "lower") == rates

@@ -66,7 +66,7 @@ def test_a_network_learns_and_its_weights_are_saved(tmp_path):
 
 @pytest.mark.parametrize(("precision", "half"), [("32-true", False), ("bf16-mixed", True)])
 def test_all_of_the_loss_has_the_precision_of_the_training(tmp_path, precision, half):
-    """Also what a loss calls of a model beside its ``forward``, in training and validation."""
+    """Also for parts of a model that a loss calls directly, in training and validation."""
     kinds = []
 
     class Parts(nn.Module):
@@ -171,8 +171,8 @@ def test_the_best_weights_are_those_of_any_improvement(tmp_path):
     )
     _, events = run(tmp_path, settings, validate=lambda model: {"loss": next(values)})
     seen = [event for event in events if isinstance(event, Validation)]
-    # 3.99 is the best though it beats 4.0 by less than the margin; the margin has been missed
-    # three times in a row by then 4.2.
+    # 3.99 is the best, although it improves on 4.0 by less than the margin. At 4.2 the margin has
+    # been missed three times in a row.
     assert [event.improved for event in seen] == [True, True, True, False, False]
     assert [event.step for event in seen] == [5, 10, 15, 20, 25]
     assert any(

@@ -14,7 +14,7 @@ TINY = core.Network.preset("tiny")
 
 @pytest.fixture(scope="module")
 def patients():
-    """Scans with labels, of which the last is larger than the others."""
+    """Scans with labels; the last scan is larger than the others."""
     shapes = [(8, 48, 40)] * 3 + [(9, 70, 50)]
     return [core.make_patient(seed, shape=shape) for seed, shape in enumerate(shapes)]
 
@@ -56,7 +56,7 @@ def test_a_restoration_task_shows_the_watched_slice(patients, tmp_path, name):
     )
     place = store.scans[1].start + 3
     np.testing.assert_array_equal(last.original, store.batch(np.array([place])).numpy())
-    # The same corruption every time; what changes is what the network makes of it.
+    # The corruption is the same every time; only the output of the network changes.
     np.testing.assert_array_equal(first.corrupted, last.corrupted)
     assert not np.array_equal(first.restored, last.restored)
     plain, none = pretrain(patients, tmp_path / "b", make_task(name, (48, 48)))
@@ -110,7 +110,7 @@ def test_previews_keep_their_interval_and_follow_changes(patients):
     assert not watch.due
     now[0] = 2.0
     assert watch.due
-    # A picture that took a second makes for one in ten.
+    # After a preview that takes a second, the next one comes ten seconds later.
     watch.shown(took=1)
     now[0] = 11.9
     assert not watch.due
