@@ -32,6 +32,11 @@ from .runs.weights.adopt import import_weights as import_weights
 from .samples.slices import SliceStore as SliceStore
 from .scans.class_codes import SegmentClass as SegmentClass
 from .scans.find import list_series as list_series
+from .scans.formats.registry import (
+    FileFormat as FileFormat,
+    register_format as register_format,
+    unregister_format as unregister_format,
+)
 from .scans.geometry import Geometry as Geometry
 from .scans.labelled import (
     LabelledScan as LabelledScan,

@@ -100,7 +100,7 @@ def test_classes_are_those_on_annotated_slices():
     # The display grid starts at the top: source slice 3 is display slice 0.
     assert find_classes([LabelledScan(scan, scan)], "axial") == (2, 5)
     assert find_classes([LabelledScan(scan, scan, annotated=(0, 1))], "axial") == (2,)
-    with pytest.raises(DataError, match="no labelled structure"):
+    with pytest.raises(DataError, match="only background"):
         find_classes([LabelledScan(scan, scan, annotated=(1,))], "axial")
 
 

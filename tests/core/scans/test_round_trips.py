@@ -16,8 +16,8 @@ from scipy.spatial.transform import Rotation
 from affines import ORIENTATIONS, affine_of, world
 from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.dispatch import open_image
+from napari_sslseg.core.scans.formats.registry import NIFTI, format_of
 from napari_sslseg.core.scans.labels import load_labels, save_labels
-from napari_sslseg.core.scans.names import ITK_SUFFIXES
 from napari_sslseg.core.scans.volume import load_volume
 from paths import ordinary_files
 
@@ -134,7 +134,7 @@ def test_every_orientation_through_every_format(tmp_path, orientation):
 
 def others_affine(path):
     """The RAS+ affine that nibabel or SimpleITK gives."""
-    if not path.name.lower().endswith(ITK_SUFFIXES):
+    if format_of(path) in (None, NIFTI):
         return nib.load(path).affine
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))

@@ -20,8 +20,8 @@ from napari_sslseg.core.common.errors import (
     VolumeError,
 )
 from napari_sslseg.core.scans.find import list_series
-from napari_sslseg.core.scans.formats.dispatch import LABEL_SUFFIXES
 from napari_sslseg.core.scans.formats.nifti import image_like
+from napari_sslseg.core.scans.formats.registry import DICOM, label_suffixes
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels, save_labels
 from napari_sslseg.core.scans.names import guess_subject
@@ -35,6 +35,7 @@ from napari_sslseg.core.scans.volume import (
 from paths import ordinary_files
 
 SHAPE = (5, 6, 7)
+LABEL_SUFFIXES = [suffix for suffix in label_suffixes() if suffix not in DICOM.written_suffixes]
 AFFINE = affine_of(np.diag([2.0, 3, 4]), (10, -20, 30))
 SHEARED = affine_of([[2.0, 0.3, 0], [0, 3, 0.5], [0.1, 0, 4]], (10, -20, 30))
 ROTATED = affine_of(np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]) * (2, 3, 4), (1, 2, 3))

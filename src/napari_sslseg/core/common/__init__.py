@@ -1,4 +1,4 @@
-"""What every room uses: errors, events, files that are written safely, plain sizes.
+"""Shared basics: errors, events, safe files, sizes, text and compute devices.
 
-Nothing here knows of scans, networks or runs.
+Nothing about scans, networks or runs.
 """

@@ -1,28 +1,28 @@
-"""Errors that a user can cause and put right.
+"""Errors that a user can cause and correct.
 
 Each message is one sentence: what is wrong, where, and what to do about it. The command line
-prints it as it is and exits with code 2; the napari plugin shows it as a notification.
+prints it and exits with code 2; the napari plugin shows it as a notification.
 """
 
 
 class SslsegError(Exception):
-    """Base of every error whose message is meant for the user."""
+    """Base class of all errors whose message is meant for the user."""
 
 
 class VolumeError(SslsegError):
-    """A file that cannot be read, or cannot be used, as a 3D scan or label map."""
+    """A file that cannot be read or used as a 3D scan or label map."""
 
 
 class GeometryError(SslsegError):
-    """Grids that do not fit each other, or an affine that maps no grid."""
+    """Grids that do not match, or an invalid affine."""
 
 
 class DataError(SslsegError):
-    """A set of scans or labels that does not hold together."""
+    """An inconsistent set of scans or labels."""
 
 
 class ConfigError(SslsegError):
-    """A setting that is impossible, alone or for these data."""
+    """An invalid setting, or one that does not suit the data."""
 
 
 class CheckpointError(SslsegError):
@@ -30,11 +30,11 @@ class CheckpointError(SslsegError):
 
 
 class LostProcessError(SslsegError):
-    """Another of the processes that train together has ended."""
+    """Another process of a distributed training has ended."""
 
 
 class ProjectError(SslsegError):
-    """A project folder that cannot be used, or a change that it does not allow."""
+    """A project folder that cannot be used, or a change that is not allowed."""
 
 
 class StorageError(SslsegError):
@@ -42,4 +42,4 @@ class StorageError(SslsegError):
 
 
 class ScanWarning(UserWarning):
-    """Something worth knowing about a scan that can be used all the same."""
+    """A property of a usable scan that the user should know."""

@@ -1,7 +1,7 @@
-"""What a long job tells about itself, and how it is told to stop.
+"""Events of long jobs, and flags that stop or pause them.
 
-A long job is a generator of these frozen events. They carry numbers and NumPy copies, never live
-tensors, so they may cross threads.
+A long job is a generator of these frozen events. They hold numbers and NumPy copies, never live
+tensors, so they can be passed between threads.
 """
 
 import threading
@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 if TYPE_CHECKING:
     from napari_sslseg.core.common.pictures import PretextPreview, SlicePrediction
 
-# Seconds after which a pausing job looks whether it should stop.
+# Seconds after which a paused job checks whether it should stop.
 LONGEST_WAIT = 0.1
 
 
 @dataclass(frozen=True)
 class Event:
-    """Base of all events."""
+    """Base class of all events."""
 
 
 @dataclass(frozen=True)
 class Message(Event):
-    """Something worth telling the user, in one sentence."""
+    """Information for the user, in one sentence."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Milestone(Message):
-    """A message about what holds from after ``step`` steps on; ``name`` says it in few words."""
+    """A message about a change after ``step`` steps; ``name`` is its short form."""
 
     step: int
     name: str
@@ -40,7 +40,7 @@ class Milestone(Message):
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """``done`` of ``total`` pieces of work of a stage, such as scans read."""
+    """Progress of a stage: ``done`` of ``total`` units, such as scans read."""
 
     stage: str
     done: int
@@ -60,7 +60,7 @@ class Step(Event):
 
 @dataclass(frozen=True)
 class Validation(Event):
-    """Figures on data that the training does not see, and whether they are the best so far."""
+    """Metrics on held-out data, and whether they are the best so far."""
 
     step: int
     epoch: int
@@ -70,7 +70,7 @@ class Validation(Event):
 
 @dataclass(frozen=True, eq=False)
 class Preview(Event):
-    """What the network makes of the slice that is watched, after ``step`` steps, as copies."""
+    """Output of the network for the watched slice after ``step`` steps, as copies."""
 
     step: int
     picture: "PretextPreview | SlicePrediction"
@@ -78,7 +78,7 @@ class Preview(Event):
 
 @dataclass(frozen=True)
 class Saved(Event):
-    """A checkpoint is on disk."""
+    """A checkpoint was written."""
 
     path: Path
     step: int
@@ -86,7 +86,7 @@ class Saved(Event):
 
 @dataclass(frozen=True)
 class Status(Event):
-    """What a training does from ``step`` on: ``paused``, or ``running`` again."""
+    """Change of state of a training at ``step``: ``paused``, or ``running`` again."""
 
     status: Literal["paused", "running"]
     step: int
@@ -94,7 +94,7 @@ class Status(Event):
 
 @dataclass(frozen=True)
 class Done(Event):
-    """The last event of a job, with its result; ``stopped`` if it was asked to end early."""
+    """Last event of a job, with its result; ``stopped`` if it ended early on request."""
 
     result: Any
     stopped: bool = False
@@ -106,7 +106,7 @@ Yielded = TypeVar("Yielded")
 
 
 def as_function(job: Callable[P, Iterator[Event]]) -> Callable[P, Any]:
-    """Make a plain function of a job: it runs to the end and returns the result of Done."""
+    """Turn a job into a function that runs it to the end and returns the result of Done."""
 
     @wraps(job)
     def function(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -116,7 +116,7 @@ def as_function(job: Callable[P, Iterator[Event]]) -> Callable[P, Any]:
                 result = event.result
         return result
 
-    intro = f"Do as :func:`{job.__name__}` does, to the end, and return the result of Done."
+    intro = f"Run :func:`{job.__name__}` to the end and return the result of Done."
     function.__doc__ = f"{intro}\n\n    {job.__doc__}"
     function.__name__ = job.__name__.removeprefix("iter_")
     function.__qualname__ = function.__name__
@@ -126,7 +126,7 @@ def as_function(job: Callable[P, Iterator[Event]]) -> Callable[P, Any]:
 def return_value(
     steps: Generator[Yielded, None, Result], take: Callable[[Yielded], Any] | None = None
 ) -> Result:
-    """Run a generator to its end and give what it returns; ``take`` is given what it yields."""
+    """Run a generator to its end and return its return value; ``take`` is called with each item."""
     while True:
         try:
             item = next(steps)
@@ -137,41 +137,41 @@ def return_value(
 
 
 class StopFlag:
-    """Asks a running job to stop after its current step; safe to set from any thread."""
+    """Flag that stops a running job after its current step; safe to set from any thread."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
     def set(self) -> None:
-        """Ask for the stop."""
+        """Request the stop."""
         self._event.set()
 
     @property
     def is_set(self) -> bool:
-        """Whether a stop was asked for."""
+        """Whether a stop was requested."""
         return self._event.is_set()
 
 
 class PauseFlag:
-    """Asks a running job to wait between two steps, and to go on; safe to use from any thread."""
+    """Flag that pauses and resumes a running job between steps; safe to use from any thread."""
 
     def __init__(self) -> None:
         self._go = threading.Event()
         self._go.set()
 
     def set(self) -> None:
-        """Ask for the pause."""
+        """Request the pause."""
         self._go.clear()
 
     def clear(self) -> None:
-        """Let the job go on."""
+        """Resume the job."""
         self._go.set()
 
     @property
     def is_set(self) -> bool:
-        """Whether a pause was asked for."""
+        """Whether a pause was requested."""
         return not self._go.is_set()
 
     def wait(self, longest: float = LONGEST_WAIT) -> None:
-        """Sleep until the pause is over, but no longer than so many seconds."""
+        """Sleep until the job is resumed, for at most ``longest`` seconds."""
         self._go.wait(longest)

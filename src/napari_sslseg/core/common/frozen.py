@@ -1,4 +1,4 @@
-"""Base of all settings, and how user values become settings or one clear sentence."""
+"""Base class of all settings, and validation of user values with one-sentence errors."""
 
 from typing import Any, TypeVar
 
@@ -8,7 +8,7 @@ from napari_sslseg.core.common.errors import ConfigError
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, and unknown keys are errors."""
+    """Base class of all settings: frozen, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -17,15 +17,21 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def make_settings(model: type[Model], **values: Any) -> Model:
-    """Make settings, or raise a ConfigError with the first problem in one sentence."""
+    """Create settings from user values.
+
+    Raises
+    ------
+    ConfigError
+        If a value is invalid; the message describes the first problem in one sentence.
+    """
     try:
         return model(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        # Of a field that takes several types, each of them is a part of the place, in brackets.
+        # For a field of several types, pydantic adds each type to the location, in brackets.
         where = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
         reason = first["msg"].removeprefix("Value error, ")
         if not where:
-            # What is wrong with several fields together; they would be a page.
+            # An error of several fields together: printing all their values would fill a page.
             raise ConfigError(f"{reason[0].upper()}{reason[1:]}.") from error
         raise ConfigError(f"{where} cannot be {first['input']!r}: {reason}.") from error

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Arrays of one example, for figures of a pretext task or of a prediction."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,48 +10,48 @@ from napari_sslseg.core.common.sizes import Plane
 
 @dataclass(frozen=True, eq=False)
 class PretextPreview:
-    """What a pretext task does to some images: copies, safe to keep while training goes on.
+    """Input and output of a pretext task for some images, as copies.
 
-    Arrays are of shape (N, C, H, W) for slices and (N, C, D, H, W) for volumes.
+    Arrays have shape (N, C, H, W) for slices and (N, C, D, H, W) for volumes.
 
     Parameters
     ----------
     original : ndarray, shape (N, C, …)
         Preprocessed slices or volumes.
     corrupted : ndarray, shape (N, C, …)
-        What the network sees.
+        Input of the network.
     mask : ndarray of bool, shape (N, 1, …)
         Pixels that were replaced.
     restored : ndarray, shape (N, C, …), or None
-        What the network makes of it; None without a network. Where the loss sees the masked
-        pixels alone, the original stands at the others. With ``levels``, the levels that the
-        network tells, shape (N, 1, …).
+        Output of the network; None without a network. If the loss covers only the masked pixels,
+        the other pixels are those of the original. With ``levels``, the predicted levels, shape
+        (N, 1, …).
     error : ndarray, shape (N, C, …), or None
         Absolute difference of restored and original, in units of the preprocessed intensities;
-        with ``levels``, of the levels, shape (N, 1, …).
+        with ``levels``, difference of the levels, shape (N, 1, …).
     captions : mapping of str to str
-        Plain words for the arrays, by name. One without a caption is not worth a picture.
+        Captions of the arrays, by name. Arrays without a caption are not drawn.
     partner : ndarray, shape (N, C, …), or None
-        The images that were fused in, for a task that fuses images.
+        Images that were fused in, for a task that fuses images.
     levels : ndarray, shape (N, 1, …), or None
-        How strongly each pixel shows the partner, from 0 to 1.
+        Weight of the partner at each pixel, from 0 to 1.
     notes : tuple of str
-        One line below each row, such as the side and the distance of a pair; none if empty.
+        A line below each row, such as the side and the distance of a pair; none if empty.
     boxes : mapping of str to ndarray, shape (N, R, 4)
-        Regions to outline, by the array that they lie in: top, left, height and width in pixels.
-        On slices alone. Region r of one array belongs to region r of another.
+        Regions to outline, by name of the array: top, left, height and width in pixels. Only for
+        slices. Region r of one array corresponds to region r of another.
     matrix : ndarray, shape (M, K), or None
-        How alike a trained network finds examples: cosine similarities, or distances.
+        Cosine similarities, or distances, of examples in the embedding of a trained network.
     separate_scans : bool
-        Whether the arrays of a row show other scans, each on a grey scale of its own.
+        Whether the arrays of a row show different scans, each with its own intensity range.
     matrix_title : str
-        What the matrix holds.
+        Title of the matrix.
     matrix_labels : tuple of str
-        What its M rows are.
+        Labels of its M rows.
     matrix_columns : tuple of str
-        What its K columns are; as the rows if empty.
+        Labels of its K columns; those of the rows if empty.
     matrix_distances : bool
-        Whether it holds distances, from 0 up, rather than cosine similarities, −1…1.
+        Whether it holds distances (0 and above) rather than cosine similarities (−1…1).
     """
 
     original: np.ndarray
@@ -74,20 +74,20 @@ class PretextPreview:
 
 @dataclass(frozen=True, eq=False)
 class SlicePrediction:
-    """What a network in training makes of one slice.
+    """Prediction of a network in training for one slice.
 
     Attributes
     ----------
     scan : str
         Name of the scan.
     plane : Plane
-        Along which its slices are counted.
+        Slicing plane.
     index : int
-        Number of the slice in the display grid.
+        Index of the slice in the display grid.
     labels : ndarray, shape (H, W)
         Label values, 0 for the background, on the pixels of the scan.
     uncertainty : ndarray, shape (H, W), float32
-        Entropy over its largest value, 0…1.
+        Entropy divided by its largest possible value, 0…1.
     """
 
     scan: str

@@ -1,4 +1,4 @@
-"""Sizes of slices and of volumes, and the words for what they hold."""
+"""Sizes of slices and volumes, slicing planes, and their names in messages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,13 +7,19 @@ from typing import Literal
 Size = tuple[int, ...]
 """Height and width of slices in pixels, or slices, height and width of volumes in voxels."""
 
+Plane = Literal["axial", "coronal", "sagittal"]
+"""Name of a slicing plane."""
+
+PLANE_AXIS: dict[str, int] = {"axial": 0, "coronal": 1, "sagittal": 2}
+"""Display axis along which the slices of a plane are stacked."""
+
 MOST_CLASSES = 254
-"""Class indices are bytes, 0 is the background, and more values are no set of classes anyway."""
+"""Largest number of classes: class indices are bytes, and 0 is the background."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """What images of some number of dimensions, and their smallest parts, are called."""
+    """Names of images with a number of dimensions, and of their elements."""
 
     image: str
     images: str
@@ -28,12 +34,12 @@ WORDS = {
 
 
 def as_size(sides: Sequence[int]) -> Size:
-    """Two or three sides as plain numbers.
+    """Convert two or three sides to a size.
 
     Raises
     ------
     ValueError
-        If there are fewer or more.
+        If there are fewer or more sides.
     """
     if len(sides) not in WORDS:
         raise ValueError(f"images have two sides or three, not {len(sides)}")
@@ -41,24 +47,16 @@ def as_size(sides: Sequence[int]) -> Size:
 
 
 def words_for(size: Size) -> Words:
-    """Words for images of this size."""
+    """Return the names for images of a size."""
     return WORDS[len(size)]
 
 
 def format_size(size: Size) -> str:
-    """Sides in words, such as 64 × 48."""
+    """Format a size, such as ``64 × 48``."""
     return " × ".join(map(str, size))
 
 
 def describe_images(size: Size) -> str:
-    """Images of this size in words, such as slices of 64 × 48 pixels."""
+    """Describe images of a size, such as ``slices of 64 × 48 pixels``."""
     words = words_for(size)
     return f"{words.images} of {format_size(size)} {words.places}"
-
-
-Plane = Literal["axial", "coronal", "sagittal"]
-"""Name of a slicing plane."""
-
-
-PLANE_AXIS: dict[str, int] = {"axial": 0, "coronal": 1, "sagittal": 2}
-"""The display axis along which slices of a plane are stacked."""

@@ -1,24 +1,24 @@
-"""Text from files, made safe to print: names may hold signs that steer a terminal."""
+"""Make text from files safe to print: names may contain control characters of a terminal."""
 
 import unicodedata
 from collections.abc import Sequence
 
 CONTROLS = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Unicode categories that show nothing by themselves but change what is shown."""
+"""Unicode categories of invisible characters that change how text is displayed."""
 
 LONGEST = 200
-"""Characters of foreign text in a message."""
+"""Largest number of characters that a message quotes from a file."""
 
 
 def printable(text: object, longest: int | None = None) -> str:
-    r"""Replace control characters by escapes, and cut off what is too long.
+    r"""Escape control characters, and shorten text that is too long.
 
     Parameters
     ----------
     text : object
-        Shown as ``str`` has it.
+        Converted with ``str``.
     longest : int, optional
-        Characters to keep; the rest becomes an ellipsis.
+        Number of characters to keep; an ellipsis replaces the rest.
 
     Examples
     --------
@@ -30,11 +30,11 @@ def printable(text: object, longest: int | None = None) -> str:
     plain = str(text)
     if longest is not None and len(plain) > longest:
         plain = plain[:longest] + "…"
-    return "".join(_shown(sign) for sign in plain)
+    return "".join(_escape(character) for character in plain)
 
 
 def join_names(names: Sequence[str], most: int = 3) -> str:
-    """Name the first few.
+    """Join the first names of a list.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def join_names(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (" and others" if len(names) > most else "")
 
 
-def _shown(sign: str) -> str:
-    if unicodedata.category(sign) not in CONTROLS:
-        return sign
-    return sign.encode("unicode_escape").decode("ascii")
+def _escape(character: str) -> str:
+    if unicodedata.category(character) not in CONTROLS:
+        return character
+    return character.encode("unicode_escape").decode("ascii")

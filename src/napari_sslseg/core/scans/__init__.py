@@ -1,4 +1,4 @@
-"""Scans and label maps: from files of any format to arrays with a place in space, and back.
+"""Scans and label maps: read from files of any format, placed in patient space, and written.
 
-Nothing here knows of networks or of training.
+Nothing about networks or training.
 """

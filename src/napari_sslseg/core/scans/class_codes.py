@@ -1,4 +1,4 @@
-"""What a class of labels is called, and its code in SNOMED CT, for files that carry both."""
+"""Names of label classes and their SNOMED CT codes, for files that store both."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ Code = tuple[str, str, str]
 """Code value, coding scheme and meaning, such as ("10200004", "SCT", "Liver")."""
 
 Algorithm = Literal["AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"]
-"""How labels came about, in the words of DICOM."""
+"""How labels were created, as DICOM calls it."""
 
 STRUCTURE: Code = ("91723000", "SCT", "Anatomical Structure")
 ABNORMAL: Code = ("49755003", "SCT", "Morphologically Abnormal Structure")
@@ -76,7 +76,7 @@ STRUCTURES: dict[str, tuple[str, str]] = {
     "vertebra": ("51282000", "Vertebra"),
     "white matter": ("389080008", "White Matter"),
 }
-"""SNOMED CT codes of common structures, by name; paired ones take a side."""
+"""SNOMED CT codes of common structures, by name; paired structures have a side."""
 
 ABNORMALITIES: dict[str, tuple[str, str]] = {
     "cyst": ("367643001", "Cyst"),
@@ -106,25 +106,25 @@ _PAIRED = {
 
 @dataclass(frozen=True)
 class SegmentClass:
-    """A class of labels, as a DICOM segmentation describes it.
+    """A label class, as described in a DICOM segmentation.
 
     Parameters
     ----------
     name : str
-        What viewers show.
+        Name that viewers show.
     category : Code or None
-        Kind of the structure; told by the name where that is a common one, else tissue.
+        Category of the structure; derived from a common name if not given, else tissue.
     type : Code or None
-        The structure itself; told by the name where that is a common one, else tissue.
+        The structure itself; derived from a common name if not given, else tissue.
     side : Code or None
         Left or right of a paired structure.
     algorithm : {"AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"} or None
-        How the labels came about; None leaves that to
+        How the labels were created; None for the default of
         :func:`~napari_sslseg.core.scans.labels.save_labels`.
     algorithm_name : str
-        Name of the model or method, unless the labels were drawn by hand.
+        Name of the model or method; not used for manual labels.
     color : tuple of int or None
-        Red, green and blue from 0 to 255, in which viewers show it.
+        Red, green and blue from 0 to 255 of the display colour.
 
     Examples
     --------
@@ -142,15 +142,15 @@ class SegmentClass:
 
     def __post_init__(self) -> None:
         if not self.name.strip():
-            raise ConfigError("A class of labels has an empty name; give it one.")
+            raise ConfigError("A label class has an empty name; give it a name.")
         if self.color is not None and not all(0 <= value <= 255 for value in self.color):
             raise ConfigError(
-                f"The colour {self.color} of the class {self.name} is none; give red, green and "
+                f"The colour {self.color} of the class {self.name} is invalid; give red, green and "
                 "blue from 0 to 255."
             )
 
     def coded(self) -> "SegmentClass":
-        """Fill in the codes that the name tells; those that are given stay."""
+        """Return a copy with the codes derived from the name; given codes are kept."""
         if self.type is not None:
             return replace(self, category=self.category or STRUCTURE)
         category, kind, side = _known(self.name) or (TISSUE, TISSUE, None)
@@ -158,7 +158,7 @@ class SegmentClass:
 
 
 def _known(name: str) -> tuple[Code, Code, Code | None] | None:
-    """Category, type and side of a common structure, by its English name in any word order."""
+    """Look up category, type and side of a structure by its English name, in any word order."""
     words = re.findall(r"[a-z]+", name.lower())
     side = next((SIDES[word] for word in words if word in SIDES), None)
     for wanted in (words, [word for word in words if word not in SIDES]):
@@ -172,24 +172,24 @@ def _known(name: str) -> tuple[Code, Code, Code | None] | None:
 
 
 def is_structure(name: str) -> bool:
-    """Whether a name is that of a common structure and nothing else, such as "kidney_left"."""
-    return not any(sign.isdigit() for sign in name) and _known(name) is not None
+    """Return whether a name is only that of a common structure, such as "kidney_left"."""
+    return not any(character.isdigit() for character in name) and _known(name) is not None
 
 
 def describe_classes(
     values: Iterable[int], classes: Mapping[int, str | SegmentClass] | None, algorithm: Algorithm
 ) -> dict[int, SegmentClass]:
-    """Describe every label value, in ascending order.
+    """Describe all label values, in ascending order.
 
     Parameters
     ----------
     values : iterable of int
-        The label values that occur; 0 is background.
+        Label values that occur; 0 is background.
     classes : mapping of int to str or SegmentClass, optional
-        What the values stand for. Classes that do not occur are described too, so that all
-        patients of a study get the same numbers.
+        Classes by label value. Classes that do not occur are described too, so that segment
+        numbers are the same for all patients of a study.
     algorithm : {"AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"}
-        For those that do not tell.
+        Algorithm type of classes without their own.
     """
     named = {int(value): item for value, item in (classes or {}).items() if int(value) != 0}
     wrong = [value for value in named if value < 0]

@@ -1,4 +1,4 @@
-"""Which volumes lie in files and folders, told by their headers alone."""
+"""List the volumes in files and folders, by their headers alone."""
 
 import os
 import warnings
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from napari_sslseg.core.common.errors import DataError, ScanWarning, SslsegError, VolumeError
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
+from napari_sslseg.core.scans.formats.registry import scan_suffixes
 from napari_sslseg.core.scans.names import (
-    SUFFIXES,
     guess_subject,
     scan_name,
     unique_by_name,
@@ -18,19 +18,19 @@ from napari_sslseg.core.scans.series import Series, Source
 
 
 def list_series(paths: str | Path | Iterable[str | Path]) -> list[Series]:
-    """All volumes in files and folders, from their headers alone, and what is no volume and why.
+    """List all volumes in files and folders by their headers, and why other files are unusable.
 
     Parameters
     ----------
     paths : path-like or several
-        Scan files, DICOM files, DICOMDIR files, and folders. Of a folder, the volume files
-        directly in it count, and all DICOM files in it and below it.
+        Scan files, DICOM files, DICOMDIR files, and folders. In a folder, volume files directly in
+        it are listed, and DICOM files in it and in its subfolders.
 
     Returns
     -------
     list of Series
-        In the order of names. A file that holds several volumes, such as a series in time, gives
-        one each; so does a DICOM series. Those with a ``problem`` cannot be loaded.
+        Sorted by name. A file or DICOM series of several volumes, such as a time series, gives one
+        item per volume. Items with a ``problem`` cannot be loaded.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def list_series(paths: str | Path | Iterable[str | Path]) -> list[Series]:
         if not any_file:
             _refuse_empty(path)
     if dicom:
-        # All together: the files of one series may have been named one by one.
+        # All at once: the files of one series may have been given one by one.
         found += _dicom_series(dicom)
     return found
 
@@ -74,13 +74,13 @@ def _dicom_series(files: list[Path]) -> list[Series]:
 
 
 def _files(path: Path) -> Iterator[tuple[Path, bool]]:
-    """The file itself; of a folder the volume files directly in it, and DICOM at any depth.
+    """Yield a file, or the volume files directly in a folder and DICOM files at any depth.
 
-    Each comes with whether it is DICOM, which takes a look into the file.
+    Each file is paired with whether it is DICOM, which requires reading its first bytes.
     """
     if not path.exists():
         if path.is_symlink():
-            raise DataError(f"{path} is a link that leads nowhere; fetch the file that it names.")
+            raise DataError(f"{path} is a broken link; restore the file that it points to.")
         raise DataError(f"{path} does not exist; check the path.")
     if not path.is_dir():
         yield path, is_dicom(path)
@@ -89,7 +89,7 @@ def _files(path: Path) -> Iterator[tuple[Path, bool]]:
         yield file, False
     walked: set[str] = set()
     for parent, folders, names in os.walk(path, followlinks=True):
-        # A link may lead to a folder above it, and around for ever.
+        # A link to a parent folder would be followed for ever.
         here = {n: os.path.realpath(Path(parent, n)) for n in folders if n[0] != "."}
         folders[:] = sorted(name for name, real in here.items() if real not in walked)
         walked.update(here.values())
@@ -103,27 +103,28 @@ def _refuse_empty(folder: Path) -> None:
         raise DataError(f"The folder {folder} holds no scans itself; use {folder / 'images'}.")
     if below := files_below(folder):
         raise DataError(
-            f"The folder {folder} holds no scans itself, but {len(below)} volume files lie in its "
-            f"sub-folders, such as {below[0].parent}; choose one of these."
+            f"The folder {folder} holds no scans itself, but its subfolders hold {len(below)} "
+            f"volume files; choose a subfolder, such as {below[0].parent}."
         )
     raise DataError(
-        f"The folder {folder} holds no scans; put files ending in {', '.join(SUFFIXES)}, or DICOM "
-        "files, there."
+        f"The folder {folder} holds no scans; put DICOM files there, or files ending in "
+        f"{', '.join(scan_suffixes())}."
     )
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Volume files in the sub-folders of a folder, which do not count as its scans."""
+    """Return the volume files in subfolders, which :func:`list_series` does not list."""
+    suffixes = scan_suffixes()
     return sorted(
         Path(parent, name)
         for parent, _, names in os.walk(folder)
         for name in names
-        if Path(parent) != folder and name.lower().endswith(SUFFIXES) and name[0] != "."
+        if Path(parent) != folder and name.lower().endswith(suffixes) and name[0] != "."
     )
 
 
 def _file_series(path: Path) -> list[Series]:
-    """The volumes in one file; the error, if it cannot be opened, stands in their ``problem``."""
+    """Return the volumes in one file; an error on opening is stored as ``problem``."""
     name = scan_name(path)
     subject = guess_subject(name)
     try:
@@ -139,17 +140,17 @@ def _file_series(path: Path) -> list[Series]:
 
 
 def is_slice(path: Path) -> bool:
-    """Whether a DICOM file may be one of many of a series."""
+    """Return whether a file may be one of the many files of a DICOM series."""
     return is_dicom(path) and not path.name.upper().startswith("DICOMDIR")
 
 
 def whole_series(paths: str | Path | Iterable[str | Path]) -> list[Series]:
-    """As :func:`list_series`, but a DICOM file stands for the whole series that it belongs to.
+    """List volumes like :func:`list_series`, completing the series of each DICOM file.
 
     Parameters
     ----------
     paths : path-like or several
-        Files and folders. The other files of the series are looked for beside a DICOM file.
+        Files and folders. The other files of a DICOM series are searched in the same folder.
     """
     paths = [paths] if isinstance(paths, str | Path) else paths
     slices: dict[Path, set[Path]] = {}
@@ -161,18 +162,27 @@ def whole_series(paths: str | Path | Iterable[str | Path]) -> list[Series]:
             found += list_series(path)
     for folder, wanted in slices.items():
         visible = {file for file in folder.iterdir() if not file.name.startswith(".")}
-        beside = [file for file in sorted(wanted | visible) if is_slice(file)]
-        found += [series for series in list_series(beside) if wanted.intersection(series.files)]
+        siblings = [file for file in sorted(wanted | visible) if is_slice(file)]
+        found += [series for series in list_series(siblings) if wanted.intersection(series.files)]
     return found
 
 
 def loadable_series(series: Iterable[Series], where: object) -> list[Series]:
-    """Those that can be loaded; of DICOM, a warning names each that cannot.
+    """Return the series that can be loaded; warn about each DICOM series that cannot.
+
+    Parameters
+    ----------
+    series : iterable of Series
+        Series to choose from.
+    where : object
+        Where they were found, for messages.
 
     Raises
     ------
     VolumeError
-        If a volume file cannot be used, or nothing is left.
+        If a volume file is unusable, or no series is left.
+    DataError
+        If there is no series at all.
     """
     kept: list[Series] = []
     other: list[Series] = []
@@ -185,21 +195,21 @@ def loadable_series(series: Iterable[Series], where: object) -> list[Series]:
         else:
             dropped.append(item)
     if not kept and not other and dropped:
-        told = sorted(dropped, key=lambda item: not item.is_scan)
-        raise VolumeError(str(told[0].problem))
+        first = min(dropped, key=lambda item: not item.is_scan)
+        raise VolumeError(str(first.problem))
     if not kept and not other:
         raise DataError(f"{where} holds no scans; put scan files or DICOM series there.")
     reasons = [str(item.problem) for item in dropped if item.is_scan]
     if kept:
         reasons += [f"{item.name} in {item.path} is neither MR nor CT." for item in other]
     for reason in reasons:
-        warnings.warn(f"Left out: {reason}", ScanWarning, stacklevel=3)
-    # A PET alone may be meant: loading it asks for the modality to use it as.
+        warnings.warn(f"Skipped: {reason}", ScanWarning, stacklevel=3)
+    # A single PET scan may be intended: loading it requires an explicit modality.
     return kept or other
 
 
 def find_scans(paths: str | Path | Iterable[str | Path]) -> list[Series]:
-    """Loadable scans in files and folders, each once, in order; see :func:`list_series`."""
+    """Return the loadable scans in files and folders, see :func:`list_series`; each path once."""
     if isinstance(paths, str | Path):
         paths = [paths]
     paths = list(dict.fromkeys(Path(path) for path in paths))
@@ -207,12 +217,12 @@ def find_scans(paths: str | Path | Iterable[str | Path]) -> list[Series]:
 
 
 def as_series(source: Source | str) -> Series:
-    """The one volume of a file or folder.
+    """Return the only volume of a file or folder.
 
     Raises
     ------
     VolumeError
-        If there is none, or a choice to be made between several.
+        If there is none, or more than one.
     """
     if isinstance(source, Series):
         return source
@@ -228,5 +238,5 @@ def as_series(source: Source | str) -> Series:
 
 
 def series_by_name(path: str | Path) -> dict[str, Series]:
-    """A file, or those of a folder, by the name of their scan; each name once."""
+    """Return the scans of a file or folder by name; names must be unique."""
     return unique_by_name(find_scans(path), lambda item: item.name, lambda item: item.path, path)

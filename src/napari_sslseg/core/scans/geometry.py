@@ -1,9 +1,9 @@
-"""The voxel grid of a scan: where it lies in the patient and how it is shown.
+"""The voxel grid of a scan: its place in the patient and its display orientation.
 
 The *source grid* is the grid of the file. The *display grid* holds the same voxels with the axes
 permuted and flipped into IPL order: axis 0 runs towards inferior, axis 1 towards posterior and
-axis 2 towards the patient's left. Every plane then looks as a radiologist expects it. No voxel is
-ever interpolated between the two, so the way back is exact.
+axis 2 towards the patient's left. Every plane is then shown in radiological convention. Nothing is
+interpolated between the two grids, so the conversion back is exact.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from napari_sslseg.core.common.errors import GeometryError
 DISPLAY_AXES = ("I", "P", "L")
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""From the patient coordinates of DICOM and ITK to those of NIfTI, and back."""
+"""From patient coordinates of DICOM and ITK (LPS) to those of NIfTI (RAS), and back."""
 
 
 def _orientations() -> Any:
-    """Functions of NiBabel; loading it takes longer than opening a window may."""
+    """Import NiBabel's functions on first use: the import is slow."""
     from nibabel import orientations
 
     return orientations
@@ -28,7 +28,7 @@ def _orientations() -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """Source affine, source shape, and the exact way between source and display grid.
+    """Affine and shape of the source grid, and the conversion to and from the display grid.
 
     Parameters
     ----------

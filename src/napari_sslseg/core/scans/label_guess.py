@@ -1,4 +1,4 @@
-"""Tell label maps from scans by their values."""
+"""Distinguish label maps from scans by their values and file names."""
 
 import re
 from pathlib import Path
@@ -10,13 +10,13 @@ from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.volume import Volume
 
 LABEL_MODALITIES = ("SEG", "RTSTRUCT")
-"""Modalities that a DICOM header gives to what is no scan but labels of one."""
+"""DICOM modalities of label files."""
 
 MAX_LABELS = 1024
-"""No anatomical scheme in use names more structures in one map; a scan has more grey values."""
+"""No anatomical scheme in use has more structures in one map; scans have more intensities."""
 
-# Share of neighbouring voxels, both not background, that have the same value. Label maps reach
-# more than 0.8 of it and scans less than 0.3; probability maps stored as 0 … 255 lie near 0.5.
+# Fraction of neighbouring voxel pairs, both not background, with equal values: above 0.8 in label
+# maps, below 0.3 in scans, and about 0.5 in probability maps stored as 0…255.
 SAME_AS_NEIGHBOUR = 0.7
 SAME_WITH_NAME = 0.6
 
@@ -29,11 +29,11 @@ _ONE_WORD = re.compile(rf"\d*{_WORDS}\d*", re.IGNORECASE)
 
 
 def has_label_name(path: Path) -> bool:
-    """Whether the name of a file, or of its folder, says that it holds labels.
+    """Return whether the name of a file, or of its folder, is typical of labels.
 
-    Words such as seg, mask and labels do, also those of folders such as ``labelsTr``, and so does
-    the bare name of an organ, such as ``kidney_left``. Scans have such names too, so a name alone
-    decides nothing.
+    Such names contain words like seg, mask or labels (also in folders such as ``labelsTr``), or
+    consist of the name of an organ, such as ``kidney_left``. Scans may have such names too, so the
+    name alone is not sufficient.
     """
     name = scan_name(path)
     return bool(
@@ -42,10 +42,10 @@ def has_label_name(path: Path) -> bool:
 
 
 def count_matching_parts(labels: str, scan: str) -> int:
-    """How many parts of a name of labels are the name of a scan; 0 if it is another one's.
+    """Count the parts of a label name that match the name of a scan; 0 for another scan.
 
-    Words for labels do not count, nor does a channel of the scan, as nnU-Net numbers them. What
-    follows must not be a number, which would be that of another scan.
+    Words for labels are ignored, and so is the channel number of nnU-Net in the name of the scan.
+    The matching parts must not be followed by a number, which would belong to another scan.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def count_matching_parts(labels: str, scan: str) -> int:
 
 
 def without_label_words(name: str) -> list[str]:
-    """Parts of the name of labels, but for words for labels.
+    """Split a name into its parts, without words for labels.
 
     Examples
     --------
@@ -79,33 +79,32 @@ def _split(name: str) -> list[str]:
 
 
 def looks_like_labels(volume: Volume) -> bool:
-    """Whether a volume is a label map rather than a scan.
+    """Return whether a volume is a label map rather than a scan.
 
-    A label map holds whole, non-negative numbers, few different ones, that stay the same from a
-    voxel to the next within a structure. A name such as ``liver_seg`` counts a little; the values
-    decide.
+    A label map contains few different values, all whole and non-negative, and neighbouring voxels
+    of a structure are equal. A name such as ``liver_seg`` lowers the threshold slightly.
 
     Parameters
     ----------
     volume : Volume
-        As :func:`~napari_sslseg.core.scans.volume.load_volume` gives it.
+        A loaded volume.
     """
     return has_label_values(volume.data, named=bool(_LABEL_WORDS.search(volume.name)))
 
 
 def has_label_values(data: np.ndarray, *, named: bool = False) -> bool:
-    """Whether values are those of a label map; ``named`` if their file is named like one.
+    """Return whether an array has the values of a label map.
 
     Parameters
     ----------
     data : ndarray
         Values on three axes.
     named : bool
-        Lowers the share of equal neighbours that is asked for.
+        Whether the file has a label name, which lowers the required fraction of equal neighbours.
     """
     found: set[int] = set()
     pairs = same = 0
-    # Plane by plane: for most scans the first one with tissue in it ends the search.
+    # Plane by plane: for most scans the first plane with tissue decides.
     for plane in data:
         if plane.min() < 0 or (plane.dtype.kind == "f" and not (plane == np.round(plane)).all()):
             return False
@@ -116,5 +115,5 @@ def has_label_values(data: np.ndarray, *, named: bool = False) -> bool:
             inside = (one != 0) & (next_to_it != 0)
             pairs += int(np.count_nonzero(inside))
             same += int(np.count_nonzero(inside & (one == next_to_it)))
-    # Without neighbours these are single marked points, or labels that nobody has drawn yet.
+    # Without such pairs, the file contains single marked points or empty labels.
     return pairs == 0 or same / pairs > (SAME_WITH_NAME if named else SAME_AS_NEIGHBOUR)

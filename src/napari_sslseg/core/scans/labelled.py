@@ -1,4 +1,4 @@
-"""Scans together with their labels, and which of their slices a person has finished."""
+"""Scans with their labels and annotated slices."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -29,9 +29,9 @@ class LabelledScan:
     labels : Volume or Path
         Label map on the grid of the scan.
     annotated : tuple of int, optional
-        Indices of the slices, along the slicing plane of the display grid, on which every
-        structure has been labelled (a finished slice may be empty). All slices if not given.
-        Nothing is learnt from other slices: a slice that nobody annotated is not background.
+        Indices of the slices, along the slicing plane of the display grid, on which all structures
+        are labelled (an annotated slice may be empty). All slices if not given. Other slices are
+        not used for training: a slice that nobody annotated is not background.
     """
 
     scan: Volume | Source
@@ -53,19 +53,19 @@ class LabelledScan:
         return replace(self, scan=as_series(self.scan)) if isinstance(self.scan, Path) else self
 
     def load(self, modality: Modality | None = None) -> tuple[Volume, Volume]:
-        """Load scan and labels, checked to lie on one grid."""
+        """Load scan and labels, and check that their grids match."""
         scan = as_volume(self.scan, modality)
         if isinstance(self.labels, Volume):
             if not self.labels.geometry.matches(scan.geometry):
                 raise GeometryError(
-                    f"The labels of {scan.name} lie on another grid than the scan; use labels "
-                    "that were drawn on this scan."
+                    f"The labels of {scan.name} have another grid than the scan; use labels that "
+                    "were drawn on this scan."
                 )
             return scan, self.labels
         return scan, load_labels(self.labels, like=scan)
 
     def annotated_mask(self, n_slices: int) -> np.ndarray:
-        """Which of ``n_slices`` slices are annotated, shape (n_slices,), bool."""
+        """Return which of ``n_slices`` slices are annotated, shape (n_slices,), bool."""
         if self.annotated is None:
             return np.ones(n_slices, bool)
         bad = [index for index in self.annotated if not 0 <= index < n_slices]
@@ -80,8 +80,24 @@ class LabelledScan:
 
 
 def as_volume(scan: Volume | Source | str, modality: Modality | None = None) -> Volume:
-    """Load the scan unless it is loaded."""
+    """Load a scan unless it is loaded already."""
     return scan if isinstance(scan, Volume) else load_volume(scan, modality=modality)
+
+
+Scan = Volume | Source | LabelledScan
+"""Any scan, loaded or not, with labels or without."""
+
+
+def scan_geometry(scan: Scan) -> Geometry:
+    """Return the geometry of a scan, from its header alone if it is not loaded."""
+    return scan.geometry if isinstance(scan, Volume | LabelledScan) else read_geometry(scan)
+
+
+def scan_subject(scan: Scan) -> str:
+    """Return the subject of a scan, from its header alone if it is not loaded."""
+    if isinstance(scan, LabelledScan):
+        scan = scan.scan
+    return scan.subject if isinstance(scan, Volume) else as_series(scan).subject
 
 
 def pair_scans(
@@ -91,22 +107,21 @@ def pair_scans(
     *,
     every_image: bool = True,
 ) -> list[LabelledScan]:
-    """Pair the scans of one folder with the labels of another by file name.
+    """Pair the scans of a folder with the labels of another folder by file name.
 
     Parameters
     ----------
     images, labels : path-like
-        Folders (or single files). A label file has the name of its scan.
+        Folders, or single files. A label file has the name of its scan.
     annotated : dict, optional
-        Annotated slices by name of the scan, see :func:`read_annotated`; only scans in it are
-        paired.
+        Annotated slices by name of the scan, see :func:`read_annotated`; other scans are ignored.
     every_image : bool
-        Whether a scan without labels is an error; else it is left out.
+        Whether a scan without labels is an error; otherwise it is ignored.
 
     Raises
     ------
     DataError
-        If a scan has no labels, labels have no scan, or nothing is left.
+        If a scan has no labels, labels have no scan, or there is no pair.
     """
     if Path(images).resolve() == Path(labels).resolve():
         raise DataError(f"{images} was given for both scans and labels; give two folders.")
@@ -150,13 +165,13 @@ def read_annotated(path: str | Path) -> dict[str, tuple[int, ...]]:
     Parameters
     ----------
     path : path-like
-        JSON, such as ``{"patient_07": [3, 9, 12]}``: the numbers of the finished slices, from 0,
+        JSON file, such as ``{"patient_07": [3, 9, 12]}``: indices of the annotated slices, from 0,
         along the slicing plane of the display grid (for axial slices, 0 is the most superior).
 
     Raises
     ------
     DataError
-        If the file is missing or holds something else.
+        If the file is missing or malformed.
     """
     path = Path(path)
     if not path.is_file():
@@ -165,7 +180,7 @@ def read_annotated(path: str | Path) -> dict[str, tuple[int, ...]]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path} is no JSON file ({error}); it should hold slice numbers by scan, such as "
+            f"{path} is not a JSON file ({error}); it must hold slice numbers by scan, such as "
             '{"patient_07": [3, 9, 12]}.'
         ) from error
     well_formed = isinstance(found, dict) and all(
@@ -180,12 +195,12 @@ def read_annotated(path: str | Path) -> dict[str, tuple[int, ...]]:
 
 
 def read_class_names(path: str | Path) -> dict[int, str]:
-    """Read names of classes by label value, such as ``{"1": "liver"}``; none if there is no file.
+    """Read class names by label value, such as ``{"1": "liver"}``; empty if there is no file.
 
     Raises
     ------
     DataError
-        If the file holds something else.
+        If the file is malformed.
     """
     path = Path(path)
     if not path.exists():
@@ -203,7 +218,7 @@ def find_classes(
     plane: Plane,
     read_labels: Callable[[LabelledScan], Volume] | None = None,
 ) -> tuple[int, ...]:
-    """Label values other than 0 on the annotated slices, in ascending order.
+    """Return the label values other than 0 on the annotated slices, in ascending order.
 
     Parameters
     ----------
@@ -217,7 +232,7 @@ def find_classes(
     Raises
     ------
     DataError
-        If there is none: with nothing but background there is nothing to learn.
+        If there is none, since a network cannot learn from background alone.
     """
     values: set[int] = set()
     for item in labelled:
@@ -225,56 +240,54 @@ def find_classes(
         if read_labels is not None:
             labels = read_labels(item)
         elif not isinstance(labels, Volume):
-            # Labels of DICOM have no grid but that of their scan.
+            # DICOM labels are read on the grid of their scan.
             grid = item.geometry if is_dicom(labels) else None
             labels = load_labels(labels, like=grid)
         slices = np.moveaxis(labels.data, PLANE_AXIS[plane], 0)
         values.update(np.unique(slices[item.annotated_mask(len(slices))]).tolist())
     values.discard(0)
     if not values:
-        raise DataError(
-            "The annotated slices hold no labelled structure, only background; label one first."
-        )
+        raise DataError("The annotated slices contain only background; label a structure first.")
     if len(values) > MOST_CLASSES:
         raise DataError(
-            f"The labels hold {len(values)} different values, which is no set of classes; "
-            "check that these are label files and not scans."
+            f"The labels contain {len(values)} different values, more than the {MOST_CLASSES} "
+            "classes that are supported; check that these are label files and not scans."
         )
     return tuple(sorted(values))
 
 
 def class_indices(data: np.ndarray, classes: Sequence[int], name: str) -> np.ndarray:
-    """Turn label values into 0 (background), 1, 2, … in the order of ``classes``; uint8.
+    """Convert label values to class indices: 0 (background), 1, 2, … in the order of ``classes``.
+
+    Parameters
+    ----------
+    data : ndarray
+        Label values.
+    classes : sequence of int
+        Label values of the classes.
+    name : str
+        Name of the scan, for messages.
+
+    Returns
+    -------
+    ndarray, uint8
 
     Raises
     ------
     DataError
-        If a value is not among the classes; it names the value and the scan.
+        If a value is not among the classes.
     """
     if not np.array_equal(data, np.round(data)):
-        raise DataError(f"The labels of {name} are not whole numbers; take the class, not a score.")
+        raise DataError(
+            f"The labels of {name} are not whole numbers; use class labels, not scores."
+        )
     table = np.array([0, *classes])
     present = np.unique(data)
     unknown = np.setdiff1d(present, table)
     if unknown.size:
         raise DataError(
-            f"The labels of {name} hold the value {unknown[0]}, which is none of the classes "
+            f"The labels of {name} contain the value {unknown[0]}, which is not among the classes "
             f"{', '.join(map(str, classes))}; correct the labels or add the class."
         )
     order = np.argsort(table)
     return order[np.searchsorted(table, data, sorter=order)].astype(np.uint8)
-
-
-Scan = Volume | Source | LabelledScan
-
-
-def scan_geometry(scan: Scan) -> Geometry:
-    """Geometry of a scan, from its header alone if it is not loaded."""
-    return scan.geometry if isinstance(scan, Volume | LabelledScan) else read_geometry(scan)
-
-
-def scan_subject(scan: Scan) -> str:
-    """Subject of a scan that may not be loaded yet."""
-    if isinstance(scan, LabelledScan):
-        scan = scan.scan
-    return scan.subject if isinstance(scan, Volume) else as_series(scan).subject

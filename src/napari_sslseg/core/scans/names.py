@@ -1,4 +1,4 @@
-"""Find scan files, and read from their names which scan and which patient they hold."""
+"""Find scan files, and derive the names of scan and patient from file names."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -6,13 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from napari_sslseg.core.common.errors import DataError
-
-NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz")
-ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima", ".seg")
-# Of a pair only the header stands for the scan.
-SUFFIXES = (".nii.gz", ".nii", ".hdr.gz", ".hdr", *ITK_SUFFIXES)
-"""Suffixes of the files that hold a whole scan each; DICOM is told by content."""
+from napari_sslseg.core.scans.formats.registry import DICOM, all_suffixes, scan_suffixes
 
 # Suffixes that name an acquisition or a channel of a subject, not another subject.
 _ACQUISITION = re.compile(
@@ -23,19 +17,19 @@ _ACQUISITION = re.compile(
 
 
 def scan_name(path: str | Path) -> str:
-    """File name without the volume suffix: ``liver_01.nii.gz`` is ``liver_01``."""
+    """Return the file name without its suffix: ``liver_01`` for ``liver_01.nii.gz``."""
     name = Path(path).name
-    for suffix in (*SUFFIXES, *NIFTI_SUFFIXES, *DICOM_SUFFIXES):
+    for suffix in all_suffixes():
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return Path(name).stem
 
 
 def guess_subject(name: str) -> str:
-    """Patient that a scan of this name belongs to.
+    """Guess the patient from the name of a scan.
 
-    A BIDS ``sub-…`` entity wins; else suffixes for a phase, contrast or channel are dropped, so
-    that ``SC-HYP-01_ED`` and ``SC-HYP-01_ES`` are one patient.
+    This is the BIDS entity ``sub-…`` if there is one. Otherwise suffixes for a phase, contrast or
+    channel are removed, so that ``SC-HYP-01_ED`` and ``SC-HYP-01_ES`` are one patient.
     """
     bids = re.match(r"(sub-[A-Za-z0-9]+)(?:_|$)", name)
     if bids:
@@ -46,30 +40,36 @@ def guess_subject(name: str) -> str:
 
 
 def volume_files(folder: Path) -> list[Path]:
-    """Files directly in a folder that hold a whole scan each, by name; hidden ones are left out."""
+    """Return the sorted files of a folder that hold a whole scan each, without hidden files."""
     if not folder.is_dir():
         return []
+    suffixes = scan_suffixes()
     return sorted(
         path
         for path in folder.iterdir()
-        if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
+        if path.name.lower().endswith(suffixes) and not path.name.startswith(".")
     )
 
 
 def label_paths(path: str | Path) -> dict[str, Path]:
-    """A label file, or those of a folder, by the name of their scan; each name once.
+    """Return label files by the name of their scan.
+
+    Parameters
+    ----------
+    path : path-like
+        A label file, or a folder of label files.
 
     Raises
     ------
     DataError
-        If there is none, or two have one name.
+        If there are none, or two have the same name.
     """
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path} does not exist; check the path.")
     files = [path]
     if path.is_dir():
-        dicom = [file for file in path.iterdir() if file.name.lower().endswith(DICOM_SUFFIXES)]
+        dicom = [file for file in path.iterdir() if file.name.lower().endswith(DICOM.suffixes)]
         files = sorted([*volume_files(path), *dicom])
     if not files:
         raise DataError(f"The folder {path} holds no labels; put label files there.")
@@ -82,19 +82,19 @@ Item = TypeVar("Item")
 def unique_by_name(
     items: Iterable[Item], name: Callable[[Item], str], file: Callable[[Item], Path], where: object
 ) -> dict[str, Item]:
-    """Items by their names.
+    """Return items by name.
 
     Raises
     ------
     DataError
-        If two have one name; it tells their files.
+        If two items have the same name; the message names their files.
     """
     found: dict[str, Item] = {}
     for item in items:
         other = found.setdefault(name(item), item)
         if other != item:
             raise DataError(
-                f"{file(other).name} and {file(item).name} in {where} have the same name but for "
-                "the suffix; keep one of them."
+                f"{file(other).name} and {file(item).name} in {where} have the same name except "
+                "for the suffix; keep one of them."
             )
     return found

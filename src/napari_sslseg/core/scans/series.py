@@ -1,4 +1,4 @@
-"""TODO."""
+"""A scan that is not loaded: its file or files, known by their headers."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,30 +10,30 @@ from napari_sslseg.core.scans.geometry import Geometry
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One volume that lies in a file or in many, known by its headers; no value is read yet.
+    """A volume in one file or several, known by the headers; its values are not read yet.
 
     Parameters
     ----------
     name : str
-        Readable name, good as a file name: that of the file, or of a DICOM series made of the
+        Name of the file. For a DICOM series, a name that is valid as a file name, made of the
         patient's pseudonym, the modality, and the number and description of the series. It
-        holds no name, number or birth date of a patient that the user's own files do not.
+        contains no name, number or birth date of a patient from the headers.
     subject : str
         The patient: guessed from the name of the file, or the pseudonym of a DICOM patient.
     path : Path
         The file, or the folder that holds the files.
     files : tuple of Path
-        All files that it is read from.
+        All files of the volume.
     modality : str or None
-        From the header where that tells it, such as "MR", "CT" or "PT".
+        Modality in the header, such as "MR", "CT" or "PT"; None if the header has none.
     image : ImageFile or None
         The opened file or stack of files; None if there is a problem.
     problem : str or None
         Why it cannot be used as a volume, in one sentence.
     is_scan : bool
-        False for what is no scan by its nature: a localizer, a screenshot, a report.
+        False for objects that are not scans, such as localizers, screenshots and reports.
     frame : int
-        Which volume of a file that holds several.
+        Index of the volume in a file that holds several.
     """
 
     name: str
@@ -48,21 +48,21 @@ class Series:
 
     @property
     def geometry(self) -> Geometry | None:
-        """Its grid; None if there is a problem."""
+        """Grid of the volume; None if there is a problem."""
         return None if self.image is None else self.image.geometry
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is done to make a regular grid of it, and what its header leaves open."""
+        """Changes that make the grid regular, and ambiguities of the header."""
         return () if self.image is None else self.image.notes
 
     def opened(self) -> ImageFile:
-        """The opened file or stack of files.
+        """Return the opened file or stack of files.
 
         Raises
         ------
         VolumeError
-            The problem, if there is one.
+            If the series has a ``problem``.
         """
         if self.image is None:
             raise VolumeError(self.problem or f"{self.path} holds no volume.")
@@ -70,4 +70,4 @@ class Series:
 
 
 Source = Path | Series
-"""A scan that is not loaded."""
+"""A scan that is not loaded: its path, or its series."""

@@ -1,4 +1,4 @@
-"""Scans to learn from, and the masks that some pretext tasks learn with."""
+"""Collect scans for training, and the masks that some pretext tasks need."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,12 +17,17 @@ CollectedScan = Volume | Series | LabelledScan
 
 
 def collect_scans(scans: str | Path | Iterable[Scan | str]) -> list[CollectedScan]:
-    """Volumes, series and scans with masks as they are, files and folders as the series in them.
+    """Collect scans: files and folders are replaced by the series in them.
+
+    Parameters
+    ----------
+    scans : path-like or iterable
+        Files, folders, series, volumes and labelled scans.
 
     Raises
     ------
     SslsegError
-        If there is none, or a file or folder holds none.
+        If there is no scan, or a file or folder holds none.
     """
     if isinstance(scans, str | Path):
         scans = [scans]
@@ -35,42 +40,42 @@ def collect_scans(scans: str | Path | Iterable[Scan | str]) -> list[CollectedSca
         else:
             gathered += find_scans(scan)
     if not gathered:
-        raise DataError("There is no scan to learn from; choose at least one.")
+        raise DataError("There are no scans for training; choose at least one.")
     return gathered
 
 
 def check_unique_names(names: Iterable[str]) -> None:
-    """Refuse scans of one name, which masks and lists cannot tell apart.
+    """Check that scans have different names, since masks and lists refer to them by name.
 
     Raises
     ------
     DataError
-        It names one that is there twice.
+        If two scans have the same name; the message contains it.
     """
     seen: set[str] = set()
     for name in names:
         if name in seen:
             raise DataError(
-                f"Two scans have the name {name}, so masks and lists of slices cannot tell them "
-                "apart; rename one of them."
+                f"Two scans have the name {name}, so masks and lists of slices are ambiguous; "
+                "rename one of them."
             )
         seen.add(name)
 
 
 def without_labels(scan: CollectedScan) -> Volume | Series | Path:
-    """Give a scan without its mask."""
+    """Return the scan of a labelled scan, and other scans unchanged."""
     return scan.scan if isinstance(scan, LabelledScan) else scan
 
 
 def with_masks(scans: Iterable[CollectedScan], masks: str | Path) -> list[CollectedScan]:
-    """Give scans the masks of their names; those without one stay as they are.
+    """Combine scans with the masks of the same names; scans without a mask stay unchanged.
 
     Parameters
     ----------
     scans : iterable of Volume or Series
-        The scans.
+        Scans with unique names.
     masks : path-like
-        Folder of label files, or one.
+        A label file, or a folder of label files.
 
     Raises
     ------
@@ -94,30 +99,30 @@ def with_masks(scans: Iterable[CollectedScan], masks: str | Path) -> list[Collec
 def organ_slices(
     scans: Sequence[CollectedScan], plane: Plane = "axial", organ: Sequence[int] | None = None
 ) -> dict[str, tuple[int, ...]]:
-    """Slices on which an organ is, by scan, for PolyCL by organ.
+    """Find the slices that show an organ, by scan, for PolyCL with organ labels.
 
     Parameters
     ----------
     scans : sequence
-        Those with masks are told of, others are not. Give masks of training scans alone: those of
-        scans kept for a test would leak into what the network learns.
+        Scans; those without masks are ignored. Masks must be of training scans only: masks of
+        test scans would leak into training.
     plane : {"axial", "coronal", "sagittal"}
-        Plane of the slices.
+        Slicing plane.
     organ : sequence of int, optional
-        Label values of the organ; all but 0 if not given.
+        Label values of the organ; all values except 0 if not given.
 
     Returns
     -------
     dict of str to tuple of int
-        Numbers of the slices along the plane of the display grid, from 0.
+        Indices of the slices along the plane of the display grid, from 0.
     """
     check_unique_names(scan.name for scan in scans)
-    tags = {}
+    found = {}
     for scan in scans:
         if not isinstance(scan, LabelledScan):
             continue
         _, mask = scan.load()
         values = np.moveaxis(mask.data, PLANE_AXIS[plane], 0)
-        shown = values > 0 if organ is None else np.isin(values, organ)
-        tags[scan.name] = tuple(np.flatnonzero(shown.any(axis=(1, 2))).tolist())
-    return tags
+        inside = values > 0 if organ is None else np.isin(values, organ)
+        found[scan.name] = tuple(np.flatnonzero(inside.any(axis=(1, 2))).tolist())
+    return found

@@ -15,8 +15,8 @@ from napari_sslseg.core.scans.series import Series, Source
 
 Modality = Literal["MR", "CT"]
 
-# Air is −1000 HU and no MR magnitude is that negative: a scan that reaches far below zero in a
-# good share of its voxels, and stays within what CT can measure, is taken for CT.
+# Air is −1000 HU, and MR magnitudes are not negative: a scan is taken for CT if enough voxels are
+# far below zero and all are within the range of CT.
 CT_AIR = -500.0
 CT_RANGE = (-4096.0, 32767.0)
 
@@ -31,19 +31,19 @@ class Volume:
         Values in the display grid: float32, or the integer type of the file where it has no
         scaling. HU for CT.
     geometry : Geometry
-        Where the voxels lie, and the way back to the source grid.
+        Place of the voxels in the patient, and the conversion to the source grid.
     modality : {"MR", "CT"}
         Guessed from the values unless given.
     subject : str
-        The patient that the scan belongs to; splits never cut through a subject.
+        The patient; splits never divide the scans of a subject.
     name : str
         Name of the scan, from the file name.
     path : Path or None
-        The file that it came from.
+        The file of the scan.
     header : object or None
-        Header of the source file, for writing labels into the same frame.
+        Header of the source file, for writing labels in the same frame.
     notes : tuple of str
-        What was done to make a regular grid of the source, such as resampling.
+        Changes that made the grid of the source regular, such as resampling.
     """
 
     data: np.ndarray = field(repr=False)
@@ -69,7 +69,7 @@ class Volume:
 
 
 class HasLabels(Protocol):
-    """Anything that carries labels in the display grid, such as a prediction."""
+    """An object with labels in the display grid, such as a prediction."""
 
     @property
     def labels(self) -> np.ndarray: ...
@@ -79,7 +79,7 @@ class HasLabels(Protocol):
 
 
 def guess_modality(data: np.ndarray) -> Modality:
-    """CT if a notable share of voxels is as dense as air in HU, else MR.
+    """Guess the modality: CT if enough voxels have the HU of air, else MR.
 
     Parameters
     ----------
@@ -97,12 +97,12 @@ def guess_modality(data: np.ndarray) -> Modality:
 
 
 def subsample(data: np.ndarray) -> np.ndarray:
-    """At most some 400,000 values, evenly spread, without a copy of the scan to take them from."""
+    """Return at most about 400,000 evenly spaced values, without copying the scan."""
     return data.ravel(order="K")[:: max(1, data.size // 200_000)]
 
 
 def read_geometry(source: Source | str) -> Geometry:
-    """Geometry of a scan that is not loaded, from its headers alone."""
+    """Read the geometry of a scan from its headers alone."""
     return as_series(source).opened().geometry
 
 
@@ -115,8 +115,8 @@ def load_volume(
     ----------
     source : path-like or Series
         A file (NIfTI, NRRD, MetaImage, DICOM), a folder with one DICOM series, or a series of
-        :func:`~napari_sslseg.core.scans.find.list_series`. A single file of a DICOM series gives
-        that slice alone.
+        :func:`~napari_sslseg.core.scans.find.list_series`. A single file of a DICOM series is
+        loaded as one slice.
     modality : {"MR", "CT"}, optional
         Overrides the header (DICOM) or the guess from the values.
     subject : str, optional
@@ -130,8 +130,8 @@ def load_volume(
     Raises
     ------
     VolumeError
-        If it cannot be read, is no grey image in three dimensions, holds several volumes, or
-        holds NaN or infinite values.
+        If the scan cannot be read, is not a 3D grey-value image, holds several volumes, or contains
+        NaN or infinite values.
     """
     series = as_series(source)
     image = series.opened()
@@ -159,10 +159,10 @@ def load_volume(
 def load_volumes(
     paths: str | Path | Iterable[str | Path], *, modality: Modality | None = None
 ) -> list[Volume]:
-    """Load every scan in files and folders, in the order of names, one volume per DICOM series.
+    """Load all scans in files and folders, sorted by name, one volume per DICOM series.
 
-    See :func:`~napari_sslseg.core.scans.find.list_series` for what counts; DICOM series that cannot
-    be used are left out with a warning each.
+    See :func:`~napari_sslseg.core.scans.find.list_series` for the files that are read. Unusable
+    DICOM series are skipped with a warning each.
     """
     return [load_volume(series, modality=modality) for series in find_scans(paths)]
 

@@ -13,7 +13,8 @@ from qtpy.QtWidgets import (
 
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.events import Event, Message
-from napari_sslseg.gui.inspect.export_job import FORMATS, Events, export, targets
+from napari_sslseg.core.scans.formats.registry import label_formats
+from napari_sslseg.gui.inspect.export_job import Events, export, targets
 from napari_sslseg.gui.inspect.report_job import report
 from napari_sslseg.gui.model.jobs import Problem
 from napari_sslseg.gui.widgets.dialogs import ask_choice
@@ -37,7 +38,7 @@ class ExportForm(QWidget):
         self.what = _combo("export-what", "What", {"": "My labels", "run": "Predictions"})
         self.scans = _combo("export-scans", "Scans", {"this": "This scan", "all": "All scans"})
         self.format = _combo(
-            "export-format", "Format", {k: f"{v} ({k})" for k, v in FORMATS.items()}
+            "export-format", "Format", {k: f"{v} ({k})" for k, v in label_formats().items()}
         )
         self.format.setToolTip(
             "NIfTI suits most programs. A DICOM segmentation carries the names of the structures, "

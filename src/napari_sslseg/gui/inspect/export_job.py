@@ -23,8 +23,6 @@ Events = Callable[[StopFlag, PauseFlag], Iterator[Event]]
 ACCEPTED = "accepted"
 """Where projects of early versions remember scans, without their slices."""
 
-FORMATS = {".nii.gz": "NIfTI", ".nrrd": "NRRD", ".mha": "MetaImage", ".dcm": "DICOM segmentation"}
-
 
 def accepted_scans(project: "Project") -> tuple[str, ...]:
     """Scans into whose labels a prediction was accepted, as the project remembers."""

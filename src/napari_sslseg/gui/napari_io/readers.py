@@ -9,8 +9,9 @@ from pathlib import Path
 from napari_sslseg.core.common.errors import SslsegError, VolumeError
 from napari_sslseg.core.scans.find import is_slice, list_series, whole_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
+from napari_sslseg.core.scans.formats.registry import DICOM, format_of
 from napari_sslseg.core.scans.label_guess import LABEL_MODALITIES, looks_like_labels
-from napari_sslseg.core.scans.names import DICOM_SUFFIXES, NIFTI_SUFFIXES, SUFFIXES, volume_files
+from napari_sslseg.core.scans.names import volume_files
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import load_volume
 from napari_sslseg.gui.napari_io.dicom_labels import dicom_labels_layer, dicom_scans
@@ -201,7 +202,7 @@ def _report_errors(errors: Errors, *, alone: bool) -> None:
 def _is_ours(path: Path) -> bool:
     if path.is_dir():
         return _contains_scans(path)
-    return path.name.lower().endswith((*SUFFIXES, *NIFTI_SUFFIXES)) or is_dicom(path)
+    return format_of(path) not in (None, DICOM) or is_dicom(path)
 
 
 def _contains_scans(folder: Path) -> bool:
@@ -212,7 +213,7 @@ def _contains_scans(folder: Path) -> bool:
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         names.sort()
-        if any(name.lower().endswith(DICOM_SUFFIXES) for name in names):
+        if any(name.lower().endswith(DICOM.suffixes) for name in names):
             return True
         for name in names:
             # A suffix with letters, such as .png, belongs to another file type.

@@ -8,7 +8,8 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import SslsegError, StorageError
 from napari_sslseg.core.scans.find import list_series
-from napari_sslseg.core.scans.formats.dispatch import LABEL_SUFFIXES, is_dicom
+from napari_sslseg.core.scans.formats.dispatch import is_dicom
+from napari_sslseg.core.scans.formats.registry import label_suffixes
 from napari_sslseg.core.scans.label_guess import LABEL_MODALITIES, looks_like_labels
 from napari_sslseg.core.scans.labels import save_labels
 from napari_sslseg.core.scans.volume import load_volume
@@ -56,7 +57,7 @@ def _write(path: str, data: np.ndarray, settings: Mapping[str, Any], suffix: str
     """Write a layer in the format of the file name, or else of the chosen writer."""
     typed = Path(path).absolute()
     target = typed
-    if not typed.name.lower().endswith((*LABEL_SUFFIXES, DICOM_SEG)):
+    if not typed.name.lower().endswith(label_suffixes()):
         target = typed.with_name(typed.name + suffix)
         if target.exists():  # the save dialog asked only about the typed name
             raise StorageError(

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sslseg.core.scans.formats.registry import dialog_filter
 from napari_sslseg.gui.scans.project_bar import ProjectBar
 from napari_sslseg.gui.scans.scan_actions import ScanActions
 from napari_sslseg.gui.scans.scan_list import ScanList
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
     from napari_sslseg.gui.viewer.scene import Scene
 
-SCAN_FILES = (
-    "Scans (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.hdr *.img *.dcm *.dicom *.ima);;"
-    "All files (*)"
-)
 WELCOME = (
     "A project keeps your scans, labels and trained networks together in a folder. The scans "
     "themselves stay where they are."
@@ -167,7 +164,7 @@ class ScansPanel(QWidget):
 
     def ask_files(self) -> None:
         """Ask for scan files, and add them."""
-        files, _ = QFileDialog.getOpenFileNames(self, "Scans to add", "", SCAN_FILES)
+        files, _ = QFileDialog.getOpenFileNames(self, "Scans to add", "", dialog_filter("Scans"))
         if files:
             self.session.add(files)
 

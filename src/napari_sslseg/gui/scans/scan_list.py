@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sslseg.core.scans.formats.registry import dialog_filter
 from napari_sslseg.gui.scans.scan_table import (
     NAME_ROLE,
     PROBLEM,
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.scans.thumbnails import Thumbnails
 
 NARROWEST_ROWS = 3
-LABEL_FILES = (
-    "Label maps (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.hdr *.img *.dcm);;All files (*)"
-)
 DONE_ANSWERS: dict[str, "DoneSlices"] = {
     "Those with labels": "with labels",
     "All slices": "all",
@@ -244,7 +242,9 @@ class ScanList(QWidget):
         if len(chosen) != 1:
             return
         name = chosen[0]
-        path, _ = QFileDialog.getOpenFileName(self, f"Labels of {name}", "", LABEL_FILES)
+        path, _ = QFileDialog.getOpenFileName(
+            self, f"Labels of {name}", "", dialog_filter("Label maps")
+        )
         if not path:
             return
         answer = ask_choice(

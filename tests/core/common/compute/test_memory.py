@@ -249,10 +249,10 @@ class TestDevice:
     @pytest.mark.parametrize(
         ("device", "asked", "words"),
         [
-            ("cpu", "cpu", "1 thread, as asked for"),
-            ("cpu", "auto", "since t"),
-            ("cuda", "auto", "cuda:0 (Test card), since it is the first CUDA device."),
-            ("mps", "auto", "since there is no CUDA device"),
+            ("cpu", "cpu", "1 thread, as requested"),
+            ("cpu", "auto", "cpu ("),
+            ("cuda", "auto", "cuda:0 (Test card), the first CUDA device"),
+            ("mps", "auto", "no CUDA device"),
         ],
     )
     def test_it_is_named_with_the_reason(self, monkeypatch, device, asked, words):

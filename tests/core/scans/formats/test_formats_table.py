@@ -16,7 +16,7 @@ from pydicom import dcmread
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
-from napari_sslseg.core.scans.names import ITK_SUFFIXES, SUFFIXES
+from napari_sslseg.core.scans.formats.registry import METAIMAGE, NRRD, format_of, scan_suffixes
 from napari_sslseg.core.scans.volume import load_volume
 from paths import DOCS, FAULTS, INTERNAL, ordinary_files
 
@@ -42,7 +42,7 @@ def found_in(folder):
         folders[:] = sorted(set(folders) - {*FAULTS, *INTERNAL})
         paths = [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
         for path in paths:
-            if path.name.lower().endswith(SUFFIXES):
+            if path.name.lower().endswith(scan_suffixes()):
                 yield from list_series(path)
         # Files that list others stand for these, and would bring them again.
         dicom = [path for path in paths if is_dicom(path) and "DICOMDIR" not in path.name]
@@ -51,7 +51,7 @@ def found_in(folder):
 
 def affine_elsewhere(item):
     """The affine that another library gives, in RAS+ mm."""
-    if item.path.name.lower().endswith(ITK_SUFFIXES):
+    if format_of(item.path) in (NRRD, METAIMAGE):
         import SimpleITK
 
         reader = SimpleITK.ImageFileReader()

@@ -1,4 +1,4 @@
-"""Devices, threads, memory, random numbers, and several processes that train together.
+"""Devices, threads, memory, random states and distributed processes.
 
-Nothing here knows what is trained.
+Nothing about the network or the data that are trained.
 """

@@ -1,4 +1,4 @@
-"""Tensors of all processes that train together, for losses that look at a whole batch."""
+"""Collective operations on tensors, for losses over the batch of all processes."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from napari_sslseg.core.common.compute.distributed import collective_device, wor
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of all processes, one after another; the gradient of each goes back to its own."""
+    """All-gather with gradients: each process receives the gradient of its own rows."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:
@@ -20,22 +20,26 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        # Every process goes back from the same loss; DDP takes the mean of what comes out.
+        # Every process differentiates the same loss, and DDP averages the gradients.
         whole = gradients[0].contiguous().clone()
         dist.all_reduce(whole)
         return whole.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def all_gather_rows(own: Tensor) -> Tensor:
-    """Rows of all processes, shape (processes · N, …), in their order and with gradients.
+    """Concatenate the rows of all processes, in order of rank and with gradients.
 
-    For losses that compare the samples of a batch. Each process then has the loss of the whole
-    batch, and the mean of their gradients, which DDP takes, is the gradient of that loss.
+    For losses that compare the samples of a batch. Each process then computes the loss of the
+    whole batch, and DDP's mean of the gradients is the gradient of that loss.
 
     Parameters
     ----------
     own : Tensor, shape (N, …)
-        As many rows in every process.
+        Rows of this process; N is the same in every process.
+
+    Returns
+    -------
+    Tensor, shape (processes · N, …)
     """
     if world_size() == 1:
         return own
@@ -47,10 +51,10 @@ def all_gather_rows(own: Tensor) -> Tensor:
 
 
 def all_reduce_mean(value: Tensor) -> Tensor:
-    """Mean over the processes, without gradients, such as of a number of pixels to divide by.
+    """Average a value over all processes, without gradients, such as a number of pixels.
 
-    A sum over the own share, divided by this, has the ratio of the sums over the whole batch as
-    its mean over the processes.
+    If each process divides its own sum by this mean, the average over the processes is the ratio
+    of the sums over the whole batch.
     """
     world = world_size()
     if world == 1:

@@ -1,4 +1,4 @@
-"""The device that a training runs on: which one, why, and with how many threads."""
+"""Select the device and the number of threads of a training, and describe them."""
 
 import os
 import platform
@@ -14,14 +14,14 @@ from napari_sslseg.core.common.errors import ConfigError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-# Reading the scans of a large study takes one process long, while the others wait.
+# One process may read the scans of a large study for long while the others wait.
 LONGEST_WAIT = timedelta(hours=2)
 
 
 def make_fabric(
     device: str = "auto", precision: str = "32-true", devices: int = 1, nodes: int = 1
 ) -> "Fabric":
-    """Fabric on one device, or on several, each with a process of its own.
+    """Create a Fabric for one device, or for several with one process each.
 
     Parameters
     ----------
@@ -31,14 +31,14 @@ def make_fabric(
     precision : str
         As in :class:`~napari_sslseg.core.settings.training.Training`.
     devices : int
-        Devices of each machine; on the CPU, processes.
+        Devices per machine; on the CPU, processes.
     nodes : int
-        Machines.
+        Number of machines.
 
     Raises
     ------
     ConfigError
-        If this machine has no such device, or too few.
+        If this machine has no such device, or too few devices.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
@@ -60,13 +60,13 @@ def make_fabric(
         strategy = DDPStrategy(timeout=LONGEST_WAIT)
         choice |= {"devices": devices, "num_nodes": nodes, "strategy": strategy}
     with warnings.catch_warnings():
-        # Not every training on a machine with SLURM is meant for it.
+        # Training outside SLURM on a machine that has it is legitimate.
         warnings.filterwarnings("ignore", "The `srun` command is available")
         return Fabric(**choice)
 
 
 def _accelerator(device: str) -> tuple[str, int]:
-    """Kind and number of a device."""
+    """Parse a device into its kind and number."""
     name, _, number = device.partition(":")
     if name == "auto":
         if torch.cuda.is_available():
@@ -86,7 +86,7 @@ def _accelerator(device: str) -> tuple[str, int]:
 
 
 def resolve_device(device: str = "auto") -> torch.device:
-    """Device that a training takes, see :func:`make_fabric`.
+    """Resolve a device name to the device that a training uses, see :func:`make_fabric`.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def resolve_device(device: str = "auto") -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """Name of a device, such as that of the graphics card."""
+    """Return the product name of a device, such as that of the graphics card."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
@@ -109,41 +109,48 @@ def device_name(device: torch.device) -> str:
 def device_message(
     device: torch.device, asked: str, threads: int, devices: int = 1, nodes: int = 1
 ) -> str:
-    """Say in one sentence which device is used, and why."""
+    """Describe in one sentence which device is used, and why."""
     name = device_name(device)
     where = f"{device} ({name})"
     if devices * nodes > 1:
         what = "processes on the CPU" if device.type == "cpu" else "CUDA devices"
         machines = f" of {nodes} machines" if nodes > 1 else ""
-        return f"Device: {devices * nodes} {what}{machines} ({name}), as asked for."
+        return f"Device: {devices * nodes} {what}{machines} ({name}), as requested."
     if device.type == "cpu":
         where += f", {threads} thread{'s' if threads > 1 else ''}"
     if asked != "auto":
-        return f"Device: {where}, as asked for."
+        return f"Device: {where}, as requested."
     if device.type == "cuda":
-        return f"Device: {where}, since it is the first CUDA device."
+        return f"Device: {where}, the first CUDA device."
     missing = "there is no CUDA device" if device.type == "mps" else "there is no GPU"
     if device.type == "cpu" and torch.version.cuda is None and torch.version.hip is None:
-        missing = "this PyTorch is one without CUDA"
+        missing = "this PyTorch is built without CUDA"
     return f"Device: {where}, since {missing}."
 
 
 def limit_threads(threads: int | None = None) -> int:
-    """Leave a core to the screen where there are more than two; the number of threads from now on.
+    """Set the number of CPU threads of PyTorch, by default one core fewer than available.
+
+    One core is left to the user interface on machines with more than two cores.
 
     Parameters
     ----------
     threads : int, optional
-        Threads of PyTorch on the CPU. If not given, what PyTorch would take (see
-        ``OMP_NUM_THREADS``), but one core fewer than there are.
+        Number of threads. If not given, PyTorch's default (see ``OMP_NUM_THREADS``), but at most
+        one fewer than the available cores.
+
+    Returns
+    -------
+    int
+        Number of threads in use.
 
     Raises
     ------
     ConfigError
-        If it is below 1.
+        If ``threads`` is below 1.
     """
     if threads is not None and threads < 1:
-        raise ConfigError(f"Training takes at least one thread, not {threads}.")
+        raise ConfigError(f"Training needs at least one thread, not {threads}.")
     cores = usable_cores()
     usual = torch.get_num_threads()
     wanted = threads or (min(usual, cores - 1) if cores > 2 else usual)
@@ -153,7 +160,7 @@ def limit_threads(threads: int | None = None) -> int:
 
 
 def empty_device_cache(device: torch.device) -> None:
-    """Give memory that is no longer used back to the device."""
+    """Release unused memory of PyTorch's cache to the device."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":
@@ -161,14 +168,14 @@ def empty_device_cache(device: torch.device) -> None:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _processor() -> str:
-    """Model of the processor on Linux, where Python does not know it."""
+    """Read the model of the processor on Linux, where Python does not report it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

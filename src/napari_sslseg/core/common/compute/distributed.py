@@ -1,9 +1,9 @@
-"""Processes that train one network together: which one this is, and what they tell each other.
+"""Distributed training: start processes, find out the rank, and exchange values.
 
-Each process holds the whole network and takes its share of every batch; Fabric's DDP averages the
-gradients. The functions here serve what goes beyond that: losses that look at a whole batch,
-decisions that all processes must take alike, and files that one of them writes. With a single
-process each of them returns what it is given.
+Each process holds the whole network and a part of every batch; Fabric's DDP averages the
+gradients. These functions serve what DDP does not cover: losses over a whole batch, decisions that
+must be the same in all processes, and files that only one process writes. With a single process,
+each function returns its argument.
 """
 
 import atexit
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     import torch
 
 Result = TypeVar("Result")
-FAREWELL_SECONDS = 1.5
+SHUTDOWN_SECONDS = 1.5
 _alone = 0
 _layout = 1, 1
 
 
 def layout() -> tuple[int, int]:
-    """Devices of each machine, and machines, that :func:`launch` brought together."""
+    """Return the devices per machine and the machines that :func:`launch` started."""
     return _layout
 
 
 def world_size() -> int:
-    """Number of processes that train together; 1 within :func:`single_process`."""
+    """Return the number of processes; 1 within :func:`single_process`."""
     return 1 if _alone else _layout[0] * _layout[1]
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Return the rank of this process, from 0."""
     if _layout == (1, 1):
         return 0
     import torch.distributed as dist
@@ -48,13 +48,13 @@ def rank() -> int:
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes and speaks for all."""
+    """Return whether this process has rank 0, which writes files and messages."""
     return rank() == 0
 
 
 @contextmanager
 def single_process() -> Iterator[None]:
-    """Do something that other processes do not do at the same time, so tell them nothing."""
+    """Run a block as if there were a single process: without exchanges with the others."""
     global _alone
     _alone += 1
     try:
@@ -64,25 +64,25 @@ def single_process() -> Iterator[None]:
 
 
 def launch(devices: int | None = None, nodes: int | None = None, device: str = "auto") -> None:
-    """Start or join the processes that train together; call it once, before a job.
+    """Start or join the processes of a distributed training; call it once, before a job.
 
-    What ``torchrun`` or SLURM's ``srun`` started joins the others. Otherwise this script is run
-    again, with the same arguments, once for each further device.
+    Processes started by ``torchrun`` or SLURM's ``srun`` join each other. Otherwise this script is
+    run again, with the same arguments, once for each further device.
 
     Parameters
     ----------
     devices : int, optional
-        Devices of each machine, one process each; if not given, as many as ``torchrun`` or
-        ``srun`` started, else one.
+        Devices per machine, one process each. Default: as many as ``torchrun`` or ``srun``
+        started, else one.
     nodes : int, optional
-        Machines, likewise.
+        Machines. Default: as ``torchrun`` or ``srun`` started, else one.
     device : str
         Kind of device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises
     ------
     ConfigError
-        If the machine has fewer devices, or it is not as many processes as were started.
+        If the machine has fewer devices, or another number of processes was started.
     """
     from napari_sslseg.core.common.compute.devices import make_fabric
 
@@ -94,17 +94,17 @@ def launch(devices: int | None = None, nodes: int | None = None, device: str = "
     nodes = nodes or started[1]
     if devices < 1 or nodes < 1:
         raise ConfigError(
-            f"Training takes at least one device and one node, not {devices} and {nodes}."
+            f"Training needs at least one device and one node, not {devices} and {nodes}."
         )
     if devices * nodes == 1:
         return
     fabric = make_fabric(device, devices=devices, nodes=nodes)
-    # Who is there is said once, by the run.
+    # The run reports the processes once.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
         fabric.launch()
     except (ValueError, RuntimeError) as error:
-        # Of the cluster's settings, such as another number of tasks.
+        # Raised for settings of the cluster, such as another number of tasks.
         raise ConfigError(
             f"{devices} devices on {nodes} nodes cannot train together ({_first_line(error)}); "
             "start as many processes as there are devices in all."
@@ -116,7 +116,7 @@ def launch(devices: int | None = None, nodes: int | None = None, device: str = "
 
 
 def _launcher_layout() -> tuple[int, int]:
-    """Devices and nodes for which torchrun or srun started a process each."""
+    """Read from the environment how many devices and nodes torchrun or srun started."""
     values = os.environ
     with contextlib.suppress(KeyError, ValueError, ZeroDivisionError):
         if "TORCHELASTIC_RUN_ID" in values:
@@ -129,8 +129,8 @@ def _launcher_layout() -> tuple[int, int]:
 
 
 def _terminate(children: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Let no process outlive the first one, whatever it was about to say."""
-    deadline = time.monotonic() + FAREWELL_SECONDS
+    """End the child processes: no process may outlive the first one."""
+    deadline = time.monotonic() + SHUTDOWN_SECONDS
     for child in children:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(max(0.0, deadline - time.monotonic()))
@@ -143,36 +143,36 @@ def _first_line(error: BaseException) -> str:
 
 
 def check_batch_divides(batch_size: int) -> None:
-    """Refuse a batch that cannot be shared out evenly among the processes.
+    """Check that a batch can be divided evenly among the processes.
 
     Raises
     ------
     ConfigError
-        If it cannot.
+        If the batch size is not a multiple of the number of processes.
     """
     world = world_size()
     if batch_size % world:
         raise ConfigError(
-            f"A batch of {batch_size} cannot be shared out evenly among {world} processes; choose "
-            f"a batch size that is a multiple of {world}."
+            f"A batch of {batch_size} cannot be divided evenly among {world} processes; choose a "
+            f"batch size that is a multiple of {world}."
         )
 
 
 def shard(batch: "np.ndarray", groups: int = 1) -> "np.ndarray":
-    """Samples of a batch that this process takes; no two processes take the same.
+    """Return the samples of a batch that belong to this process.
 
     Parameters
     ----------
     batch : ndarray, shape (N,)
         Samples of all processes.
     groups : int
-        Parts of equal length that belong together one by one, such as anchors, positives and
-        negatives; each process takes the same places of all of them.
+        Number of equally long parts whose elements correspond, such as anchors, positives and
+        negatives; each process gets the same positions of every part.
 
     Raises
     ------
     ConfigError
-        If they cannot be shared out evenly.
+        If the samples cannot be divided evenly.
     """
     world = world_size()
     if world == 1:
@@ -185,27 +185,25 @@ def shard(batch: "np.ndarray", groups: int = 1) -> "np.ndarray":
 
 
 def assign_to_processes(items: Sequence[Result]) -> list[tuple[Result, bool]]:
-    """Items, each with whether it is for this process to work on."""
+    """Pair each item with whether this process has to process it."""
     world = world_size()
     return [(item, number % world == rank() % world) for number, item in enumerate(items)]
 
 
 def all_reduce_any(*flags: bool) -> tuple[bool, ...]:
-    """Whether any process says so, of each flag; all processes hear the same."""
+    """Return for each flag whether it is set in any process; the same in all processes."""
     if world_size() == 1:
         return flags
     import torch
     import torch.distributed as dist
 
-    from napari_sslseg.core.common.compute.distributed import collective_device
-
-    said = torch.tensor(flags, dtype=torch.uint8, device=collective_device())
-    dist.all_reduce(said, op=dist.ReduceOp.MAX)
-    return tuple(bool(flag) for flag in said.tolist())
+    reduced = torch.tensor(flags, dtype=torch.uint8, device=collective_device())
+    dist.all_reduce(reduced, op=dist.ReduceOp.MAX)
+    return tuple(bool(flag) for flag in reduced.tolist())
 
 
 def all_gather_objects(value: Result) -> list[Result]:
-    """Value of each process, in their order; small ones, since they are pickled."""
+    """Return the values of all processes, in order of rank; they are pickled and must be small."""
     world = world_size()
     if world == 1:
         return [value]
@@ -217,14 +215,14 @@ def all_gather_objects(value: Result) -> list[Result]:
 
 
 def all_reduce_sum(sums: Mapping[str, float]) -> dict[str, float]:
-    """Sums over all processes, by name; one that a process does not have is 0 there."""
+    """Add values over all processes, by name; a missing value counts as 0."""
     found = all_gather_objects(dict(sums))
     names = dict.fromkeys(name for values in found for name in values)
     return {name: sum(values.get(name, 0.0) for values in found) for name in names}
 
 
 def run_on_first(work: Callable[[], Result]) -> Result:
-    """Do some work in the first process alone, while the others wait, and tell all its result.
+    """Run a function in the first process while the others wait, and return its result in all.
 
     Raises
     ------
@@ -235,25 +233,25 @@ def run_on_first(work: Callable[[], Result]) -> Result:
         return work()
     import torch.distributed as dist
 
-    told: list[Any] = [None, None]
+    outcome: list[Any] = [None, None]
     if is_first():
         try:
-            told[0] = work()
+            outcome[0] = work()
         except SslsegError as error:
-            told[1] = error
-    dist.broadcast_object_list(told, src=0)
-    if told[1] is not None:
-        raise told[1]
-    return told[0]
+            outcome[1] = error
+    dist.broadcast_object_list(outcome, src=0)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
 
 
 def run_on_all(work: Callable[[], Result]) -> Result:
-    """Do some work in every process; what fails in one of them fails in all.
+    """Run a function in every process; an error in one of them is raised in all.
 
     Raises
     ------
     SslsegError
-        That of the lowest process in which there is one.
+        The error of the lowest rank that failed.
     """
     result: Any = None
     problem: SslsegError | None = None
@@ -261,15 +259,15 @@ def run_on_all(work: Callable[[], Result]) -> Result:
         result = work()
     except SslsegError as error:
         problem = error
-    for told in all_gather_objects(problem):
-        if told is not None:
-            raise told
+    for found in all_gather_objects(problem):
+        if found is not None:
+            raise found
     return result
 
 
 @contextmanager
 def first_then_others() -> Iterator[None]:
-    """Let the first process do what the others then find done, such as a folder of samples."""
+    """Run a block in the first process before the others, such as writing a folder of samples."""
     if not is_first():
         barrier()
     try:
@@ -280,7 +278,7 @@ def first_then_others() -> Iterator[None]:
 
 
 def is_lost_process(error: BaseException) -> bool:
-    """Whether an error means that another process ended in the middle of an exchange."""
+    """Return whether an error means that another process ended during an exchange."""
     if world_size() == 1:
         return False
     import torch.distributed as dist
@@ -291,12 +289,12 @@ def is_lost_process(error: BaseException) -> bool:
 
 @contextmanager
 def report_lost_process() -> Iterator[None]:
-    """Tell in a sentence if another process ends while something is done together.
+    """Raise a clear error if another process ends during an exchange in this block.
 
     Raises
     ------
     LostProcessError
-        In place of whatever the exchange raised.
+        In place of the error of the exchange.
     """
     try:
         yield
@@ -304,8 +302,8 @@ def report_lost_process() -> Iterator[None]:
         if not is_lost_process(error):
             raise
         raise LostProcessError(
-            "Another of the processes that train together has ended, so that this one cannot go "
-            "on; see what that one said."
+            "Another process of this training has ended, so this one cannot continue; see the "
+            "output of that process."
         ) from error
 
 
@@ -316,7 +314,7 @@ def barrier() -> None:
 
 
 def collective_device(wanted: "torch.device | None" = None) -> "torch.device":
-    """Device that the processes speak through: GPUs speak to GPUs, and the CPU to the CPU."""
+    """Return the device for exchanges between processes: a GPU for NCCL, else the CPU."""
     import torch
     import torch.distributed as dist
 

@@ -1,14 +1,14 @@
-"""Give memory back to the system."""
+"""Return memory to the operating system, and recognise out-of-memory errors."""
 
 import ctypes
 import sys
 
 
 def release_memory() -> None:
-    """Return freed memory to the system, where the C library can be asked to.
+    """Return freed memory to the operating system, where the C library supports it.
 
-    Between scans glibc keeps large freed blocks, and small ones in use among them may keep it
-    from using them again: reading hundreds of scans can then take as much memory as all of them.
+    glibc keeps large freed blocks between scans, and small allocations among them may prevent it
+    from reusing them. Reading hundreds of scans could then take as much memory as all of them.
     """
     if sys.platform.startswith("linux"):
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -17,10 +17,10 @@ def release_memory() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that a device, or the machine, has too little memory."""
+    """Return whether an error means that a device or the machine is out of memory."""
     import torch
 
-    # On the CPU it is a plain RuntimeError of the allocator.
+    # On the CPU the allocator raises a plain RuntimeError.
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )

@@ -87,7 +87,7 @@ def write_segmentation(
             f"{beside} labelled voxels lie beside the images of {header.path}, in the margin of a "
             "scan with a tilted gantry; they were left out.",
             ScanWarning,
-            stacklevel=3,
+            stacklevel=4,  # where the labels are saved
         )
     planes, masks = list(header.planes), header.on_planes(source)
     values = {int(value) for mask in masks for value in np.unique(mask)}
