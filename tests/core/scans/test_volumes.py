@@ -316,10 +316,8 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path, load):
         (source,) = (item for item in list_series(tmp_path) if item.path == link)
     with pytest.raises(VolumeError) as caught:
         load(source)
-    assert str(caught.value) == (
-        f"{link} is a link to 'store/b of them.nii.gz', which is missing; fetch that file, or "
-        "remove the link."
-    )
+    assert str(link) in str(caught.value)
+    assert "store/b of them.nii.gz" in str(caught.value)
 
 
 def test_an_empty_file_among_others_is_named(tmp_path):

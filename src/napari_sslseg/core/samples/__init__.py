@@ -1,4 +1,4 @@
-"""From scans to the slices and crops that a network sees: preprocessing, storing, drawing.
+"""Samples for a network: slices and crops of scans, preprocessed, stored and read in batches.
 
-No random change of an image, and no loss, is here.
+Augmentation and losses are not here.
 """

@@ -1,4 +1,4 @@
-"""Scans into the samples that a network learns from: slices, or crops of volumes."""
+"""Build the samples of a training: slices, or crops of volumes."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -56,7 +56,7 @@ def default_preprocessing(
     spacing: Spacing | None = None,
     plane: Plane = "axial",
 ) -> AnyPreprocessing:
-    """Preprocessing of Dominic et al. 2023 with neighbouring slices, and its like for volumes.
+    """Return the preprocessing of Dominic et al. 2023 with neighbouring slices, or for volumes.
 
     MR: z-score over the scan. CT: three windows, z-score over each slice and channel; for volumes,
     over the scan and channel.
@@ -64,14 +64,14 @@ def default_preprocessing(
     Parameters
     ----------
     modality : {"MR", "CT"}
-        Of the scans.
+        Modality of the scans.
     dimensions : {2, 3}
-        Of what the network sees.
+        Dimensions of the samples.
     spacing : tuple of float, optional
         Voxel size of a scan in mm along the display axes (inferior, posterior, left), which decides
-        on neighbouring slices; none are seen where it is unknown.
+        on neighbouring slices. If it is unknown, there are none.
     plane : {"axial", "coronal", "sagittal"}
-        In which slices are cut.
+        Slicing plane.
     """
     if dimensions == 3:
         return VolumePreprocessing(modality=modality)
@@ -84,7 +84,7 @@ def default_preprocessing(
 
 
 def sample_dimensions(settings: AnyPreprocessing) -> Literal[2, 3]:
-    """2 for slices, 3 for volumes."""
+    """Return the dimensions of samples: 2 for slices, 3 for volumes."""
     return 3 if isinstance(settings, VolumePreprocessing) else 2
 
 
@@ -99,7 +99,7 @@ def iter_samples(
     stop: StopFlag | None = None,
     reader: ScanReader | None = None,
 ) -> Generator[Progress, None, Store | None]:
-    """Preprocess scans into a store of slices or crops, which the generator returns.
+    """Preprocess scans into a store of slices or crops, which is the return value.
 
     Parameters
     ----------
@@ -109,15 +109,15 @@ def iter_samples(
     cache : Path
         Folder for stores on disk.
     on_disk : bool
-        Whether to use it in any case; else for large stores alone.
+        Whether to store samples on disk in any case, or only if they are large.
 
     Yields
     ------
     Progress
-        Scans read.
+        Number of scans read.
     """
     build: Any = iter_crops if isinstance(settings, VolumePreprocessing) else iter_store
-    # Of several processes the first one fills a folder, and the others find it filled.
+    # With several processes, the first one fills the folder and the others open it.
     with first_then_others():
         return (
             yield from build(
@@ -167,12 +167,12 @@ def sample_size(
 
 
 def describe_store(store: Store) -> Iterator[Message]:
-    """Say what was read, what the network sees of it, and where it stands if not in memory."""
+    """Describe a store: number of samples, neighbouring slices, and folder unless in memory."""
     n = len(store)
     what = f"{n:,} {store.noun}s"
     if store.labelled:
         what = f"{int(store.annotated.sum()):,} annotated of {n:,} {store.noun}s"
     text = f"{what}, {len(store.scans)} scans, {len(store.subjects)} subjects"
     if isinstance(store, SliceStore) and store.settings.neighbours:
-        text += f"; each slice is seen with {store.settings.neighbours} more on each side"
-    yield Message(f"{text}, kept in {store.folder}." if store.folder else f"{text}.")
+        text += f"; input includes {store.settings.neighbours} neighbouring slices on each side"
+    yield Message(f"{text}, stored in {store.folder}." if store.folder else f"{text}.")

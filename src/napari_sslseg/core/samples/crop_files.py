@@ -1,4 +1,4 @@
-"""Where the volumes of a crop store stand: in memory, or in files that are mapped."""
+"""Volumes of a crop store, in memory or in memory-mapped files."""
 
 import shutil
 from dataclasses import dataclass, field
@@ -38,15 +38,15 @@ class VolumeMemory:
         self.arrays.labels.append(labels)
 
     def finish(self, index: dict[str, Any]) -> VolumeArrays:
-        """Return what was added."""
+        """Return the volumes."""
         return self.arrays
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
 
 class VolumeDisk:
-    """Writes volumes into a temporary folder, which takes its name when it is whole."""
+    """Writes volumes to a temporary folder, which is renamed when it is complete."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,7 +54,7 @@ class VolumeDisk:
         self.temporary = begin_folder(folder)
 
     def add(self, image: np.ndarray, labels: np.ndarray | None) -> None:
-        """Write a volume, and what is known of its labels."""
+        """Write a volume, and its labels if there are any."""
         number = len(self.labelled)
         try:
             np.save(self.temporary / _image(number), image)
@@ -73,25 +73,25 @@ class VolumeDisk:
         return found[0]
 
     def close(self) -> None:
-        """Leave no half-built store behind."""
+        """Remove an incomplete store."""
         shutil.rmtree(self.temporary, ignore_errors=True)
 
 
 def open_volumes(folder: Path) -> tuple[VolumeArrays, dict[str, Any]] | None:
-    """Map the files of a finished store; also returns its index. None if they are damaged."""
+    """Map the files of a complete store and return its index; None if they are damaged."""
     try:
         index = read_index(folder)
         images, labels = [], []
         for number, labelled in enumerate(index["labelled"]):
-            images.append(_mapped(folder / _image(number)))
-            labels.append(_mapped(folder / _labels(number)) if labelled else None)
+            images.append(_map_array(folder / _image(number)))
+            labels.append(_map_array(folder / _labels(number)) if labelled else None)
     except (OSError, ValueError, KeyError, TypeError):
-        # Volumes can be made again from the scans, so damage costs only time.
+        # The volumes can be rebuilt from the scans.
         return None
     return VolumeArrays(images, labels, folder), index
 
 
-def _mapped(path: Path) -> np.ndarray:
+def _map_array(path: Path) -> np.ndarray:
     open_regular(path).close()
     return np.load(path, mmap_mode="r")
 

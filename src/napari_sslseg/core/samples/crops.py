@@ -1,7 +1,7 @@
-"""The crop store: preprocessed volumes of many scans, handed out as crops of one size.
+"""The crop store: preprocessed volumes of many scans, read as crops of one size.
 
-Crops lie on a grid that covers each scan and overlap by half, so that every voxel is seen from
-several places and a crop has a number, like a slice. Small scans are one crop.
+Crops are on a grid that covers each scan and overlap by half, so that every voxel is in several
+crops, and a crop has an index, like a slice. A small scan is a single crop.
 """
 
 import math
@@ -21,11 +21,17 @@ from napari_sslseg.core.samples.crop_files import (
     VolumeMemory,
     open_volumes,
 )
-from napari_sslseg.core.samples.placement import resampled_shape, round_up_shape, volume_placement
+from napari_sslseg.core.samples.placement import (
+    Placement,
+    resampled_shape,
+    round_up_shape,
+    volume_placement,
+)
 from napari_sslseg.core.samples.preprocess import prepare_labels, prepare_volume
 from napari_sslseg.core.samples.slice_files import INDEX
 from napari_sslseg.core.samples.slices import MEMORY_LIMIT
 from napari_sslseg.core.samples.store import (
+    LoadedScan,
     SampleStore,
     ScanRecord,
     add_record,
@@ -42,7 +48,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 LARGEST_SIDE = 96
-"""Side of the crops of large scans, where the settings leave it open."""
+"""Default side of the crops of large scans."""
 
 
 class CropStore(SampleStore):
@@ -53,9 +59,9 @@ class CropStore(SampleStore):
     arrays : VolumeArrays
         Volumes, each at least as large as a crop.
     crops : ndarray, shape (N, 4), integer
-        Volume of each crop, and its first slice, row and column, in the order of the scans.
+        Volume index of each crop, and its first slice, row and column, in the order of the scans.
     scans : sequence of ScanRecord
-        Scan of each crop.
+        Records of the scans.
     size : tuple of int
         Slices, height and width of the crops.
     settings : VolumePreprocessing
@@ -63,7 +69,7 @@ class CropStore(SampleStore):
     classes : sequence of int
         Label values of the classes.
     sides : ndarray, shape (N,), int8, optional
-        Side of the body that each crop shows: 0 left, 1 right, −1 unknown.
+        Side of the body in each crop: 0 left, 1 right, −1 unknown.
     """
 
     noun = "crop"
@@ -108,7 +114,7 @@ class CropStore(SampleStore):
         return bool(self.annotated.any())
 
     def batch(self, indices: np.ndarray) -> "torch.Tensor":
-        """Images of a batch, shape (B, C, D, H, W), float32."""
+        """Read the images of a batch, shape (B, C, D, H, W), float32."""
         import torch
 
         return torch.from_numpy(
@@ -121,12 +127,12 @@ class CropStore(SampleStore):
         )
 
     def label_batch(self, indices: np.ndarray) -> "torch.Tensor":
-        """Class indices of a batch, shape (B, D, H, W), int64.
+        """Read the class indices of a batch, shape (B, D, H, W), int64.
 
         Raises
         ------
         DataError
-            If one of the crops is of a scan that nobody annotated.
+            If one of the crops is of a scan that is not annotated.
         """
         import torch
 
@@ -155,21 +161,21 @@ def iter_crops(
     stop: StopFlag | None = None,
     reader: ScanReader | None = None,
 ) -> Generator[Progress, None, CropStore | None]:
-    """Preprocess scans one at a time into a store, which the generator returns (None if stopped).
+    """Preprocess scans one at a time into a store, which is the return value (None if stopped).
 
     Parameters
     ----------
     scans : sequence of Volume, Path, Series or LabelledScan
-        Scans; a LabelledScan brings its labels, which must be of the whole scan.
+        Scans; a LabelledScan has labels, of all its slices.
     settings : VolumePreprocessing
-        Without ``size`` crops hold the largest scan, but at most 96 voxels a side.
+        Without ``size``, crops fit the largest scan, but have at most 96 voxels per side.
     classes, storage, cache, modality, stop, reader
         As in :func:`~napari_sslseg.core.samples.slices.iter_store`.
 
     Yields
     ------
     Progress
-        Scans read.
+        Number of scans read.
 
     Raises
     ------
@@ -177,19 +183,21 @@ def iter_crops(
         If only some slices of a scan are annotated.
     """
     if not scans:
-        raise DataError("There is no scan to work on; choose at least one.")
+        raise DataError("There are no scans; choose at least one.")
     geometries = [scan_geometry(scan) for scan in scans]
     shapes = [resampled_shape(geometry, settings) for geometry in geometries]
     size = crop_size(shapes, settings)
     if settings.size is None:
         settings = settings.model_copy(update={"size": size})
     places = [volume_placement(geometry, settings, size) for geometry in geometries]
+    grids = [_grid(number, place.canvas, size) for number, place in enumerate(places)]
+    crops = np.concatenate(grids)
     too_large = 4 * settings.channels * sum(math.prod(p.canvas) for p in places) > MEMORY_LIMIT
     records: list[ScanRecord] = []
     writer: VolumeMemory | VolumeDisk = VolumeMemory()
     if storage == "disk" or (storage == "auto" and too_large and cache is not None):
         if cache is None:
-            raise StorageError("A store on disk needs a folder; name one as the cache.")
+            raise StorageError("A store on disk needs a folder; pass one as the cache.")
         head = f"crops {FORMAT} {size} {settings.model_dump_json()} {list(classes)}"
         folder = cache / fingerprint(head, scans)
         found = open_volumes(folder) if (folder / INDEX).exists() else None
@@ -197,39 +205,47 @@ def iter_crops(
             arrays, index = found
             yield Progress("Reading scans", len(scans), len(scans))
             records += [ScanRecord(**record) for record in index["scans"]]
-            crops = np.concatenate([_grid(i, p.canvas, size) for i, p in enumerate(places)])
             return CropStore(arrays, crops, records, size, settings, classes)
         writer = VolumeDisk(folder)
-    grids: list[np.ndarray] = []
     try:
         for number, (scan, place) in enumerate(zip(scans, places, strict=True)):
             if stop is not None and stop.is_set:
                 return None
             loaded = load_scan(scan, settings.plane, classes, modality, reader)
-            labels = None
-            if loaded.classes is not None and loaded.annotated is not None:
-                if not loaded.annotated.all():
-                    raise DataError(
-                        f"Only some slices of {loaded.volume.name} are annotated, but a network of "
-                        "volumes learns from whole scans; annotate all slices, or choose a "
-                        "network of slices, such as unet2d."
-                    )
-                labels = prepare_labels(loaded.classes[None], place)[0]
+            labels = _whole_labels(loaded, place)
             writer.add(prepare_volume(loaded.volume, settings, place), labels)
-            grids.append(_grid(number, place.canvas, size))
-            add_record(records, loaded, len(grids[-1]))
+            add_record(records, loaded, len(grids[number]))
             release_memory()
             yield Progress("Reading scans", number + 1, len(scans))
         arrays = writer.finish({"scans": [asdict(record) for record in records]})
-        return CropStore(arrays, np.concatenate(grids), records, size, settings, classes)
+        return CropStore(arrays, crops, records, size, settings, classes)
     finally:
         writer.close()
+
+
+def _whole_labels(loaded: LoadedScan, place: Placement) -> np.ndarray | None:
+    """Place the labels of a scan on the canvas; None without labels.
+
+    Raises
+    ------
+    DataError
+        If only some slices are annotated.
+    """
+    if loaded.classes is None or loaded.annotated is None:
+        return None
+    if not loaded.annotated.all():
+        raise DataError(
+            f"Only some slices of {loaded.volume.name} are annotated, but a network of volumes is "
+            "trained on whole scans; annotate all slices, or choose a network of slices, such as "
+            "unet2d."
+        )
+    return prepare_labels(loaded.classes[None], place)[0]
 
 
 def crop_size(
     shapes: Sequence[tuple[int, ...]], settings: VolumePreprocessing
 ) -> tuple[int, int, int]:
-    """Size of the crops of scans of these shapes, see :class:`VolumePreprocessing`."""
+    """Return the size of the crops for scans of some shapes, see :class:`VolumePreprocessing`."""
     if isinstance(settings.size, tuple):
         return settings.size
     largest = round_up_shape([max(sides) for sides in zip(*shapes, strict=True)])
@@ -239,7 +255,7 @@ def crop_size(
 
 
 def _grid(number: int, shape: Sequence[int], size: Sequence[int]) -> np.ndarray:
-    """Volume number and corners of crops that cover a volume and overlap by half or more."""
+    """Return volume index and corners of crops that cover a volume and overlap by at least half."""
     starts = []
     for length, side in zip(shape, size, strict=True):
         steps = math.ceil(2 * (length - side) / side)

@@ -1,8 +1,8 @@
-"""Where the pixels of a scan lie on the canvas that a network sees, and the way back.
+"""Map pixels of a scan to the canvas of a network, and scores on the canvas back.
 
-A scan is cut into slices along a plane, or taken as a whole; it is resampled, and put on a canvas
-whose sides are multiples of 16. :class:`Placement` remembers the way, so that what the network
-says about a canvas returns to the pixels of the scan.
+A scan is divided into slices along a plane, or used as a volume; it is resampled, and placed on a
+canvas whose sides are multiples of 16. :class:`Placement` stores this mapping, so that scores of
+the network can be mapped back to the pixels of the scan.
 """
 
 from collections.abc import Sequence
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 MULTIPLE = 16
 MOST_RESAMPLED = 2**31
-"""Voxels of a resampled scan, 8 GiB a channel; scans that have more by themselves stay allowed."""
+"""Largest number of voxels after resampling, 8 GiB per channel, unless the scan has more itself."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the pixels of slices, or the voxels of a scan, lie on the canvas of the network.
+    """Mapping between the pixels of slices, or the voxels of a scan, and the canvas.
 
     Parameters
     ----------
     pixels : tuple of int
         Shape of the slices of a scan, or of the whole scan.
     resampled : tuple of int
-        Shape after resampling; it covers the same millimetres.
+        Shape after resampling, with the same extent in mm.
     canvas : tuple of int
-        Shape that the network sees. What was resampled is centred on it: padded where it is
-        smaller, cropped where it is larger.
+        Shape of the input of the network. The resampled image is centred on it, and padded or
+        cropped to its size.
     """
 
     pixels: tuple[int, ...]
@@ -48,14 +48,16 @@ class Placement:
         fill: "torch.Tensor | float" = 0.0,
         mode: Literal["image", "labels"] = "image",
     ) -> "torch.Tensor":
-        """Resample slices or scans and put them on the canvas.
+        """Resample slices or scans and place them on the canvas.
 
         Parameters
         ----------
         images : Tensor, shape (N, C, *pixels)
-            Images are interpolated linearly with antialiasing, labels by nearest neighbour.
+            Images or labels.
         fill : float or Tensor broadcastable to (N, C, 1, …)
-            Value around them.
+            Value of the padding.
+        mode : {"image", "labels"}
+            Images are interpolated linearly with antialiasing, labels by nearest neighbour.
 
         Returns
         -------
@@ -72,14 +74,14 @@ class Placement:
         return canvas
 
     def take(self, canvas: "torch.Tensor", fill: float = 0.0) -> "torch.Tensor":
-        """Bring scores on the canvas back to the pixels of the scan.
+        """Map scores on the canvas back to the pixels of the scan.
 
         Parameters
         ----------
         canvas : Tensor, shape (N, C, *canvas)
             Scores, interpolated linearly.
         fill : float
-            Score where the canvas did not reach (cropped slices).
+            Score of pixels outside the canvas (cropped slices).
 
         Returns
         -------
@@ -95,7 +97,7 @@ class Placement:
         return resample(images, self.pixels, "image")
 
     def _overlap(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Slices of the canvas, and of the resampled image, that show the same pixels."""
+        """Return index slices of the canvas and of the resampled image for the same pixels."""
         inside, outside = [], []
         for small, large in zip(self.resampled, self.canvas, strict=True):
             length = min(small, large)
@@ -108,7 +110,7 @@ class Placement:
 def resample(
     images: "torch.Tensor", size: tuple[int, ...], mode: Literal["image", "labels"] = "image"
 ) -> "torch.Tensor":
-    """Resample slices (N, C, H, W) or volumes (N, C, D, H, W); the extent in mm is kept."""
+    """Resample slices (N, C, H, W) or volumes (N, C, D, H, W); the extent in mm is unchanged."""
     from torch.nn import functional
 
     if tuple(images.shape[2:]) == tuple(size):
@@ -120,7 +122,7 @@ def resample(
         return functional.interpolate(
             images, size=size, mode="bilinear", align_corners=False, antialias=True
         )
-    # PyTorch has no antialiasing in 3D, but linear filters can be applied one plane at a time.
+    # PyTorch has no antialiasing in 3D, but linear filters are separable: first planes, then depth.
     n, channels, depth = images.shape[:3]
     planes = resample(images.flatten(1, 2), size[1:], mode).unflatten(1, (channels, depth))
     columns = resample(planes.flatten(3), (size[0], size[1] * size[2]), mode)
@@ -130,12 +132,12 @@ def resample(
 def resampled_shape(
     geometry: Geometry, settings: Preprocessing | VolumePreprocessing
 ) -> tuple[int, ...]:
-    """Shape of a scan's slices, or of the scan, at the spacing of the settings.
+    """Return the shape of a scan's slices, or of the scan, at the spacing of the settings.
 
     Raises
     ------
     GeometryError
-        If the spacing is so small that the scan would fill any memory.
+        If the spacing is so small that the scan would not fit into any memory.
     """
     axes = image_axes(settings)
     shape = [geometry.display_shape[axis] for axis in axes]
@@ -155,25 +157,25 @@ def resampled_shape(
     if across * prod(found) > max(across * prod(shape), MOST_RESAMPLED):
         raise GeometryError(
             f"At a spacing of {settings.spacing} mm a scan would have {across * prod(found):,} "
-            "voxels, more than any computer holds; take a larger spacing."
+            "voxels, too many for the memory of any computer; use a larger spacing."
         )
     return found
 
 
 def image_axes(settings: Preprocessing | VolumePreprocessing) -> list[int]:
-    """Axes of the display grid that lie within an image of the network."""
+    """Return the axes of the display grid within an image of the network."""
     if isinstance(settings, VolumePreprocessing):
         return [0, 1, 2]
     return [axis for axis in range(3) if axis != PLANE_AXIS[settings.plane]]
 
 
 def round_up_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """Smallest canvas that holds an image of this shape: multiples of 16."""
+    """Round a shape up to multiples of 16, the smallest canvas for it."""
     return tuple(ceil(side / MULTIPLE) * MULTIPLE for side in shape)
 
 
 def canvas_size(shapes: Sequence[tuple[int, ...]], settings: Preprocessing) -> tuple[int, int]:
-    """Canvas for slices of these shapes: as set, else the largest, rounded up to 16."""
+    """Return the canvas of slices: as set, else their largest sides, rounded up to 16."""
     if settings.size:
         return settings.size
     height, width = round_up_shape([max(sides) for sides in zip(*shapes, strict=True)])
@@ -183,7 +185,7 @@ def canvas_size(shapes: Sequence[tuple[int, ...]], settings: Preprocessing) -> t
 def placement(
     geometry: Geometry, settings: Preprocessing, canvas: tuple[int, int] | None = None
 ) -> Placement:
-    """Placement of a scan's slices on ``canvas``, or on the smallest canvas that holds them."""
+    """Place the slices of a scan on ``canvas``, or on the smallest canvas that contains them."""
     axes = image_axes(settings)
     pixels = (geometry.display_shape[axes[0]], geometry.display_shape[axes[1]])
     if settings.fit == "resize" and (canvas or settings.size):
@@ -196,17 +198,17 @@ def placement(
 def volume_placement(
     geometry: Geometry, settings: VolumePreprocessing, least: Sequence[int] = (1, 1, 1)
 ) -> Placement:
-    """Placement of a whole scan: nothing is cropped, and no side is smaller than ``least``."""
+    """Place a whole scan without cropping; no side of the canvas is smaller than ``least``."""
     shape = resampled_shape(geometry, settings)
     canvas = round_up_shape([max(sides) for sides in zip(shape, least, strict=True)])
     return Placement(tuple(geometry.display_shape), shape, canvas)
 
 
 def prediction_placement(geometry: Geometry, settings: Preprocessing) -> Placement:
-    """Place a scan on the canvas of the training, or on a larger one where it needs more room.
+    """Place a scan on the canvas of the training, or on a larger one if it does not fit.
 
-    The canvas is that of the training since the share of empty margin changes what the
-    normalisation layers see.
+    The canvas of the training is used because the fraction of empty margin affects the statistics
+    of normalisation layers.
     """
     if settings.fit == "resize":
         return placement(geometry, settings, settings.size)

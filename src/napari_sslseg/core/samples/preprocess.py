@@ -1,4 +1,4 @@
-"""From a scan to slices, or a volume, for the network: intensities, then the canvas."""
+"""Preprocess a scan for a network: normalise intensities, then place it on the canvas."""
 
 import numpy as np
 
@@ -10,10 +10,10 @@ from napari_sslseg.core.settings.preprocessing import Preprocessing, VolumePrepr
 
 
 def normalize(volume: Volume, settings: Preprocessing | VolumePreprocessing) -> np.ndarray:
-    """Normalised values, one channel per CT window.
+    """Normalise the intensities of a scan, with one channel per CT window.
 
-    MR values are clipped to percentiles of the scan; HU are clipped to each window. Both are then
-    scaled to z-scores over the scan, z-scores over each slice (and channel), or 0…1.
+    MR values are clipped to percentiles of the scan, HU to each window. Both are then scaled to
+    z-scores over the scan, z-scores over each slice (and channel), or 0…1.
 
     Parameters
     ----------
@@ -25,17 +25,17 @@ def normalize(volume: Volume, settings: Preprocessing | VolumePreprocessing) -> 
     Returns
     -------
     ndarray, shape (S, C, H, W), float32
-        Slices along the plane at the scan's own pixels.
+        Slices along the plane, without resampling.
 
     Raises
     ------
     DataError
-        If the scan is of another modality, or has the same value everywhere.
+        If the scan has another modality, or the same value everywhere.
     """
     if volume.modality != settings.modality:
         raise DataError(
             f"{volume.name} looks like {volume.modality}, but {settings.modality} is needed here; "
-            "keep MR and CT apart, or set --modality (in Python modality=) if the guess is wrong."
+            "do not mix MR and CT, or set --modality (in Python modality=) if the guess is wrong."
         )
     slices = np.moveaxis(volume.data, PLANE_AXIS[settings.plane], 0)
     lowest, highest = float(slices.min()), float(slices.max())
@@ -43,14 +43,14 @@ def normalize(volume: Volume, settings: Preprocessing | VolumePreprocessing) -> 
         raise DataError(f"{volume.name} holds values that are NaN or infinite; replace them.")
     if lowest == highest:
         raise DataError(
-            f"{volume.name} has the same value in every voxel, so there is nothing to learn from; "
+            f"{volume.name} has the same value in every voxel, so it is useless for training; "
             "leave it out."
         )
     if settings.modality == "CT":
         bounds = [window.bounds for window in settings.windows]
     else:
         low, high = np.percentile(slices, settings.clip_percentiles)
-        if low == high:  # Nearly all of the scan is empty, as in a tight skull strip.
+        if low == high:  # nearly all voxels are background, as after skull stripping
             low, high = lowest, highest
         bounds = [(float(low), float(high))]
     channels = np.empty((len(slices), len(bounds), *slices.shape[1:]), np.float32)
@@ -69,16 +69,16 @@ def normalize(volume: Volume, settings: Preprocessing | VolumePreprocessing) -> 
 
 
 def _standardize(slices: np.ndarray) -> None:
-    """Z-score in place, summing slice by slice so that no copy of the whole scan is made."""
+    """Convert to z-scores in place, slice by slice, so that the scan is not copied."""
     slices -= np.mean([values.mean(dtype=np.float64) for values in slices])
     deviation = np.sqrt(np.mean([np.square(v, dtype=np.float64).mean() for v in slices]))
-    # What shows nothing stays at zero rather than blowing up its noise.
+    # Constant values become zero; dividing would amplify their noise.
     if deviation > 1e-6:
         slices /= deviation
 
 
 def prepare(volume: Volume, settings: Preprocessing, place: Placement) -> np.ndarray:
-    """Slices of a scan with their neighbours, as a network sees them: (S, C, *canvas), float32."""
+    """Prepare slices with their neighbours as input of a network: (S, C, *canvas), float32."""
     slices = prepare_slices(volume, settings, place)
     if settings.neighbours == 0:
         return slices
@@ -89,36 +89,36 @@ def prepare(volume: Volume, settings: Preprocessing, place: Placement) -> np.nda
 def neighbours(
     numbers: np.ndarray, reach: int, first: np.ndarray | int, last: np.ndarray | int
 ) -> list[np.ndarray]:
-    """Numbers of slices and of those beside them: themselves, −1, +1, −2, +2, …
+    """Return indices of slices and of their neighbours at offsets 0, −1, +1, −2, +2, …
 
     Parameters
     ----------
     numbers : ndarray of int
-        Slices.
+        Indices of slices.
     reach : int
-        How many there are on each side.
+        Number of neighbours on each side.
     first, last : int or ndarray of int
-        Ends of their scans; beyond them the outermost slice is repeated.
+        First and last slices of their scans, which are repeated beyond the ends.
     """
     offsets = [0, *(side * step for step in range(1, reach + 1) for side in (-1, 1))]
     return [np.clip(numbers + offset, first, last) for offset in offsets]
 
 
 def prepare_slices(volume: Volume, settings: Preprocessing, place: Placement) -> np.ndarray:
-    """Normalise a scan and put its slices on the canvas; shape (S, C, *canvas), float32.
+    """Normalise a scan and place its slices on the canvas; shape (S, C, *canvas), float32.
 
-    Around the slices stands their lowest value, which is air.
+    The padding has their lowest value, which is air.
     """
     import torch
 
     slices = torch.from_numpy(normalize(volume, settings))
-    # Z-scores of one slice say nothing about another, so each slice has air of its own then.
+    # Z-scores of different slices are not comparable, so then each slice has its own lowest value.
     axes = (2, 3) if settings.normalize == "slice" else (0, 2, 3)
     return place.put(slices, slices.amin(dim=axes, keepdim=True)).numpy()
 
 
 def prepare_labels(classes: np.ndarray, place: Placement) -> np.ndarray:
-    """Put class indices on the canvas: slices (S, H, W), or volumes (S, D, H, W), uint8."""
+    """Place class indices on the canvas: slices (S, H, W), or volumes (S, D, H, W), uint8."""
     import torch
 
     tensor = torch.from_numpy(np.ascontiguousarray(classes))[:, None]
@@ -126,7 +126,7 @@ def prepare_labels(classes: np.ndarray, place: Placement) -> np.ndarray:
 
 
 def prepare_volume(volume: Volume, settings: VolumePreprocessing, place: Placement) -> np.ndarray:
-    """Normalise a scan and put it on the canvas as a whole; shape (C, *canvas), float32."""
+    """Normalise a scan and place it on the canvas as a whole; shape (C, *canvas), float32."""
     import torch
 
     channels = torch.from_numpy(normalize(volume, settings)).movedim(1, 0)[None]

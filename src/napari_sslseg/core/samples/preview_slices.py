@@ -1,4 +1,4 @@
-"""Slices of scans for a preview, read and preprocessed only where they are asked for."""
+"""Slices of scans for a preview, read and preprocessed on demand."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,19 +19,17 @@ if TYPE_CHECKING:
 
 
 class PreviewSlices(SampleStore):
-    """Stands in for a store of slices of which few are seen.
+    """Replaces a :class:`~napari_sslseg.core.samples.slices.SliceStore` if few slices are needed.
 
-    The store is a :class:`~napari_sslseg.core.samples.slices.SliceStore`.
-
-    Tasks draw from it as from a store. One scan at a time is in memory, and of it only the slices
-    of the batch are kept.
+    Batches are drawn as from a store. Only one scan at a time is in memory, and only its slices of
+    the batch are kept.
 
     Parameters
     ----------
     scans : sequence of Volume or Series
         The scans.
     settings : Preprocessing
-        The canvas is the set one, or a larger one where a scan needs more room.
+        Preprocessing; the canvas is enlarged if a scan does not fit.
     modality : {"MR", "CT"}, optional
         Overrides the guess for every scan that is loaded here.
     """
@@ -72,7 +70,7 @@ class PreviewSlices(SampleStore):
 
     @property
     def labelled(self) -> bool:
-        """Whether there are labels: never, for a preview shows what is learnt without."""
+        """Whether there are labels: never, since previews are of pretext tasks."""
         return False
 
     def batch(self, indices: np.ndarray) -> "torch.Tensor":
@@ -90,16 +88,16 @@ class PreviewSlices(SampleStore):
         return torch.from_numpy(images)
 
     def label_batch(self, indices: np.ndarray) -> "torch.Tensor":
-        """Refuse: see :attr:`labelled`."""
+        """Raise an error, see :attr:`labelled`."""
         self._check_annotated(indices)
         raise AssertionError
 
 
 def middle_samples(store: SampleStore, n: int) -> np.ndarray:
-    """Pick ``n`` samples, evenly spread over the middle half of the first scans."""
+    """Select ``n`` samples, evenly spaced in the middle half of the first scans."""
     chosen = []
-    shares = [part.size for part in np.array_split(np.arange(n), len(store.scans))]
-    for scan, share in zip(store.scans, shares, strict=True):
-        places = np.linspace(0.25, 0.75, share + 2)[1:-1] * (scan.n_slices - 1)
+    counts = [part.size for part in np.array_split(np.arange(n), len(store.scans))]
+    for scan, count in zip(store.scans, counts, strict=True):
+        places = np.linspace(0.25, 0.75, count + 2)[1:-1] * (scan.n_slices - 1)
         chosen.append(scan.start + np.unique(places.round().astype(int)))
     return np.concatenate(chosen)

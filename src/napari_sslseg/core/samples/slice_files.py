@@ -1,4 +1,4 @@
-"""Where the slices of a store stand: in memory, or in files that are written once and mapped."""
+"""Slices of a store, in memory or in memory-mapped files that are written once."""
 
 import json
 import mmap
@@ -18,13 +18,15 @@ from napari_sslseg.core.common.safe_json import check_parts
 
 INDEX = "index.json"
 MOST_INDEX = 128 * 2**20
+"""Largest size of the index in bytes."""
+
 MOST_NUMBERS = 10_000_000
-"""Bytes of it, and numbers in it, which has those of all annotated slices."""
+"""Largest number of values in the index, which lists all annotated slices."""
 
 
 @dataclass(frozen=True, eq=False)
 class SliceArrays:
-    """The arrays of a store; ``maps`` are the open mappings behind them, if any."""
+    """The arrays of a store; ``maps`` are their open memory maps, if any."""
 
     images: np.ndarray
     labels: np.ndarray | None
@@ -34,10 +36,10 @@ class SliceArrays:
     folder: Path | None = None
 
     def release(self) -> None:
-        """Give back the pages that were read.
+        """Release the pages that were read.
 
-        They count as this process's memory until then; the system keeps them cached as long as
-        it has room.
+        Until then they count as memory of this process. The system caches them as long as there is
+        enough memory.
         """
         if hasattr(mmap, "MADV_DONTNEED"):
             for mapped in self.maps:
@@ -50,7 +52,7 @@ class MemoryWriter:
     Parameters
     ----------
     shape : tuple of int
-        (N, C, H, W) when all slices are there.
+        (N, C, H, W) of all slices.
     labelled : bool
         Whether slices may have labels.
     """
@@ -76,21 +78,21 @@ class MemoryWriter:
         self.filled = here.stop
 
     def finish(self, index: dict[str, Any]) -> SliceArrays:
-        """Return what was added."""
+        """Return the slices."""
         n = self.filled
         labels = None if self.labels is None else self.labels[:n]
         foreground = np.zeros(n, bool) if labels is None else np.asarray(labels.any(axis=(1, 2)))
         return SliceArrays(self.images[:n], labels, self.annotated[:n], foreground)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
 
 class DiskWriter:
-    """Appends slices to files in a temporary folder, which takes its name when it is whole.
+    """Appends slices to files in a temporary folder, which is renamed when it is complete.
 
-    The files are written, not mapped, since writing to a mapped file on a full disk kills the
-    process. Parameters as for :class:`MemoryWriter`.
+    The files are written, not mapped: writing to a mapped file on a full disk kills the process.
+    Parameters as in :class:`MemoryWriter`.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, ...], labelled: bool) -> None:
@@ -141,7 +143,7 @@ class DiskWriter:
         return found[0]
 
     def close(self) -> None:
-        """Leave no half-built store behind."""
+        """Remove an incomplete store."""
         self._close_files()
         shutil.rmtree(self.temporary, ignore_errors=True)
 
@@ -152,12 +154,12 @@ class DiskWriter:
 
 
 def begin_folder(folder: Path) -> Path:
-    """Make a temporary folder beside ``folder``, to take its name when it is whole.
+    """Create a temporary folder next to ``folder``, which gets its name when it is complete.
 
     Raises
     ------
     StorageError
-        If it cannot be made.
+        If it cannot be created.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +169,7 @@ def begin_folder(folder: Path) -> Path:
 
 
 def finish_folder(temporary: Path, folder: Path, index: dict[str, Any]) -> None:
-    """Write the index of a temporary folder, and give it its name in place of an older one.
+    """Write the index of a temporary folder and rename it, replacing an older folder.
 
     Raises
     ------
@@ -184,16 +186,22 @@ def finish_folder(temporary: Path, folder: Path, index: dict[str, Any]) -> None:
 
 
 def open_arrays(folder: Path) -> tuple[SliceArrays, dict[str, Any]] | None:
-    """Map the files of a finished store; also returns its index. None if they are damaged."""
+    """Map the files of a complete store and return its index; None if they are damaged."""
     try:
         return _map_arrays(folder)
     except (OSError, ValueError, KeyError, TypeError, IndexError):
-        # Slices can be made again from the scans, so damage costs only time.
+        # The slices can be rebuilt from the scans.
         return None
 
 
 def read_index(folder: Path) -> Any:
-    """Index of a finished store; raises an OSError or a ValueError if there is none."""
+    """Read the index of a complete store.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it is missing or malformed.
+    """
     try:
         data = read_regular(folder / INDEX, MOST_INDEX)
         check_parts(data, MOST_NUMBERS)
@@ -221,7 +229,7 @@ def _map_arrays(folder: Path) -> tuple[SliceArrays, dict[str, Any]]:
 
 
 def cannot_write(folder: Path, error: OSError) -> StorageError:
-    """Say that samples could not be written, and what to do."""
+    """Return the error for samples that could not be written."""
     return StorageError(
         f"The slices could not be written to {folder.parent}: {error.strerror or error}; "
         "free some space or choose another cache folder."

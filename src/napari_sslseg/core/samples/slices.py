@@ -1,14 +1,14 @@
-"""The slice store: preprocessed slices of many scans, handed out in batches.
+"""The slice store: preprocessed slices of many scans, read in batches.
 
-In memory, or memory-mapped from a folder that is built once and found again by a hash of the
-scans and the settings.
+Slices are in memory, or memory-mapped from a folder that is written once and identified by a hash
+of the scans and the settings.
 """
 
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from napari_sslseg.core.samples.store import (
     load_scan,
 )
 from napari_sslseg.core.samples.warnings import warn_about_distant_slices, warn_about_large_slices
+from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_geometry
 from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.reader import ScanReader
@@ -54,7 +55,7 @@ class SliceStore(SampleStore):
     images : ndarray, shape (N, C, H, W), float32
         Normalised slices without neighbours, in memory or memory-mapped.
     labels : ndarray, shape (N, H, W), uint8, or None
-        Index of the class (0 background, then in the order of ``classes``).
+        Class indices (0 background, then in the order of ``classes``).
     settings : Preprocessing
         With ``size`` resolved to the canvas.
     """
@@ -94,28 +95,28 @@ class SliceStore(SampleStore):
         return self.labels is not None
 
     def batch(self, indices: np.ndarray) -> "torch.Tensor":
-        """Images of a batch, shape (B, C, H, W), float32, in one vectorised read."""
+        """Read the images of a batch, shape (B, C, H, W), float32, in one vectorised read."""
         import torch
 
-        found = [self.images[numbers] for numbers in self._beside(indices)]
+        found = [self.images[numbers] for numbers in self._with_neighbours(indices)]
         images = torch.from_numpy(found[0] if len(found) == 1 else np.concatenate(found, axis=1))
         self._arrays.release()
         return images
 
-    def _beside(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Slices, and those beside them in their scans."""
+    def _with_neighbours(self, indices: np.ndarray) -> list[np.ndarray]:
+        """Return the indices of slices and of their neighbours within their scans."""
         scans = self.scan_index[indices]
         first = np.searchsorted(self.scan_index, scans)
         last = np.searchsorted(self.scan_index, scans, side="right") - 1
         return neighbours(indices, self.settings.neighbours, first, last)
 
     def label_batch(self, indices: np.ndarray) -> "torch.Tensor":
-        """Class indices of a batch, shape (B, H, W), int64.
+        """Read the class indices of a batch, shape (B, H, W), int64.
 
         Raises
         ------
         DataError
-            If one of the slices is not annotated, so that it has no labels to give.
+            If one of the slices is not annotated.
         """
         import torch
 
@@ -141,7 +142,7 @@ class SliceStore(SampleStore):
             scans, settings, classes=classes, storage=storage, cache=cache, modality=modality
         )
         store = return_value(steps)
-        assert store is not None  # since nothing stops it
+        assert store is not None  # nothing stops it
         return store
 
 
@@ -156,79 +157,95 @@ def iter_store(
     stop: StopFlag | None = None,
     reader: ScanReader | None = None,
 ) -> Generator[Progress, None, SliceStore | None]:
-    """Preprocess scans one at a time into a store, which the generator returns (None if stopped).
+    """Preprocess scans one at a time into a store, which is the return value (None if stopped).
 
     Parameters
     ----------
     scans : sequence of Volume, Path, Series or LabelledScan
-        Scans; a LabelledScan brings its labels.
+        Scans; a LabelledScan has labels.
     settings : Preprocessing
-        Without ``size`` the canvas holds the largest slice.
+        Without ``size``, the canvas fits the largest slice.
     classes : sequence of int
-        Label values to tell apart; needed with labels.
+        Label values of the classes; required with labels.
     storage : {"auto", "memory", "disk"}
-        Where the slices stand; auto takes the disk from 2 GiB on, if ``cache`` is given.
+        Where slices are stored. ``auto`` uses the disk from 2 GiB on, if ``cache`` is given.
     cache : Path, optional
-        Folder of stores on disk. A store of the same scans and settings is used again.
+        Folder for stores on disk. A store of the same scans and settings is reused.
     modality : {"MR", "CT"}, optional
         Overrides the guess for every scan that is loaded here.
     stop : StopFlag, optional
-        Ends the building after the current scan; nothing is kept.
+        Stops after the current scan; nothing is stored.
     reader : ScanReader, optional
         Reads the scans, and may have read some of them already.
 
     Yields
     ------
     Progress
-        Scans read.
+        Number of scans read.
     """
     if not scans:
-        raise DataError("There is no scan to work on; choose at least one.")
+        raise DataError("There are no scans; choose at least one.")
     geometries = [scan_geometry(scan) for scan in scans]
-    names = [scan_name(scan) if isinstance(scan, Path) else scan.name for scan in scans]
-    warn_about_distant_slices(names, geometries, settings)
-    shapes = [resampled_shape(geometry, settings) for geometry in geometries]
-    found_size = settings.size is None
-    settings = settings.model_copy(update={"size": canvas_size(shapes, settings)})
+    settings = _with_canvas(scans, geometries, settings)
     assert settings.size is not None
-    if found_size:
-        warn_about_large_slices(names, shapes, settings.size)
     counts = [geometry.display_shape[PLANE_AXIS[settings.plane]] for geometry in geometries]
     labelled = any(isinstance(scan, LabelledScan) for scan in scans)
     shape = (sum(counts), settings.slice_channels, *settings.size)
     too_large = 4 * math.prod(shape) > MEMORY_LIMIT
-    on_disk = storage == "disk" or (storage == "auto" and too_large and cache is not None)
-    records: list[ScanRecord] = []
-    if on_disk:
-        if cache is None:
-            raise StorageError("A store on disk needs a folder; name one as the cache.")
-        # What stands beside a slice is in the store anyway.
-        alone = settings.model_dump_json(exclude={"neighbours"})
-        head = f"{FORMAT} {alone} {list(classes)}"
-        folder = cache / fingerprint(head, scans)
+    writer: MemoryWriter | DiskWriter = MemoryWriter(shape, labelled)
+    if storage == "disk" or (storage == "auto" and too_large and cache is not None):
+        folder = _store_folder(scans, settings, classes, cache)
         found = open_arrays(folder) if (folder / INDEX).exists() else None
         if found is not None:
-            arrays, index = found
             yield Progress("Reading scans", len(scans), len(scans))
-            records += [ScanRecord(**record) for record in index["scans"]]
-            return SliceStore(arrays, records, settings, classes)
-        writer: MemoryWriter | DiskWriter = DiskWriter(folder, shape, labelled)
-    else:
-        writer = MemoryWriter(shape, labelled)
+            return _reopened(found, settings, classes)
+        writer = DiskWriter(folder, shape, labelled)
+    records: list[ScanRecord] = []
     try:
         for number, (scan, geometry) in enumerate(zip(scans, geometries, strict=True)):
             if stop is not None and stop.is_set:
                 return None
             place = placement(geometry, settings, settings.size)
             loaded = load_scan(scan, settings.plane, classes, modality, reader)
-            volume = loaded.volume
             labels = None if loaded.classes is None else prepare_labels(loaded.classes, place)
-            writer.add(prepare_slices(volume, settings, place), labels, loaded.annotated)
+            writer.add(prepare_slices(loaded.volume, settings, place), labels, loaded.annotated)
             add_record(records, loaded, counts[number])
             release_memory()
             yield Progress("Reading scans", number + 1, len(scans))
         index = {"format": FORMAT, "scans": [asdict(record) for record in records]}
-        arrays = writer.finish(index)
-        return SliceStore(arrays, records, settings, classes)
+        return SliceStore(writer.finish(index), records, settings, classes)
     finally:
         writer.close()
+
+
+def _with_canvas(
+    scans: Sequence[Scan], geometries: Sequence[Geometry], settings: Preprocessing
+) -> Preprocessing:
+    """Resolve the canvas, and warn about scans whose slices differ from the others."""
+    names = [scan_name(scan) if isinstance(scan, Path) else scan.name for scan in scans]
+    warn_about_distant_slices(names, geometries, settings)
+    shapes = [resampled_shape(geometry, settings) for geometry in geometries]
+    canvas = canvas_size(shapes, settings)
+    if settings.size is None:
+        warn_about_large_slices(names, shapes, canvas)
+    return settings.model_copy(update={"size": canvas})
+
+
+def _store_folder(
+    scans: Sequence[Scan], settings: Preprocessing, classes: Sequence[int], cache: Path | None
+) -> Path:
+    """Return the folder of a store on disk, named by a hash of scans and settings."""
+    if cache is None:
+        raise StorageError("A store on disk needs a folder; pass one as the cache.")
+    # Neighbouring slices are in the store anyway.
+    stored = settings.model_dump_json(exclude={"neighbours"})
+    return cache / fingerprint(f"{FORMAT} {stored} {list(classes)}", scans)
+
+
+def _reopened(
+    found: tuple[SliceArrays, dict[str, Any]], settings: Preprocessing, classes: Sequence[int]
+) -> SliceStore:
+    """Return a store of arrays that were found on disk."""
+    arrays, index = found
+    records = [ScanRecord(**record) for record in index["scans"]]
+    return SliceStore(arrays, records, settings, classes)

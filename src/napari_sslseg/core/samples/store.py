@@ -1,11 +1,11 @@
-"""What stores of slices and of crops share: which scan each sample is from, and how scans load."""
+"""Base class of stores of slices and crops, their records of scans, and loading of scans."""
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScanRecord:
-    """One scan of a store: ``start`` is the index of its first sample (slice or crop).
+    """A scan of a store: ``start`` is the index of its first sample (slice or crop).
 
-    ``content`` and ``labels`` are hashes of its values and of its labels, as they were read;
-    ``like_labels`` says that its own values are those of a label map.
+    ``content`` and ``labels`` are hashes of its values and of its labels. ``like_labels`` is True
+    if its values are those of a label map.
     """
 
     name: str
@@ -43,7 +43,7 @@ class ScanRecord:
 
 
 class SampleStore(ABC):
-    """Preprocessed samples of many scans, handed out in batches.
+    """Preprocessed samples of many scans, read in batches.
 
     Attributes
     ----------
@@ -52,15 +52,15 @@ class SampleStore(ABC):
     scan_index : ndarray, shape (N,)
         Scan of each sample.
     annotated, foreground : ndarray, shape (N,), bool
-        Which samples are annotated, and which of these hold a labelled structure.
+        Which samples are annotated, and which of these contain a labelled structure.
     settings : Preprocessing or VolumePreprocessing
-        With what was left open resolved.
+        Preprocessing, with all defaults resolved.
     classes : tuple of int
         Label values of the classes.
     folder : Path or None
-        Where the samples stand on disk; None in memory.
+        Folder of the samples; None in memory.
     noun : str
-        What a sample is called.
+        Name of a sample in messages.
     """
 
     noun: str
@@ -78,9 +78,9 @@ class SampleStore(ABC):
         return len(self.scan_index)
 
     def describe(self, indices: np.ndarray, most: int = 32) -> str:
-        """Name samples by their scan and their number in it, such as ``slices 3, 9 of case_1``.
+        """Describe samples by their scan and index, such as ``slices 3, 9 of case_1``.
 
-        No more than ``most`` are named.
+        At most ``most`` samples are listed.
         """
         found: dict[int, list[int]] = {}
         for index in np.unique(indices)[:most].tolist():
@@ -97,7 +97,7 @@ class SampleStore(ABC):
     @property
     @abstractmethod
     def size(self) -> tuple[int, ...]:
-        """Sides of the samples: height and width, or slices, height and width."""
+        """Size of the samples: height and width, or slices, height and width."""
 
     @property
     @abstractmethod
@@ -117,7 +117,7 @@ class SampleStore(ABC):
     def indices(
         self, subjects: Iterable[str] | None = None, *, annotated: bool = False
     ) -> np.ndarray:
-        """Samples of these subjects (all if not given), or only the annotated ones of them."""
+        """Return the indices of the samples of some subjects (default: all), or annotated ones."""
         chosen = np.ones(len(self), bool)
         if subjects is not None:
             wanted = set(subjects)
@@ -128,22 +128,22 @@ class SampleStore(ABC):
 
     @abstractmethod
     def batch(self, indices: np.ndarray) -> "torch.Tensor":
-        """Images of a batch, shape (B, C, *size), float32."""
+        """Read the images of a batch, shape (B, C, *size), float32."""
 
     @abstractmethod
     def label_batch(self, indices: np.ndarray) -> "torch.Tensor":
-        """Class indices of a batch, shape (B, *size), int64.
+        """Read the class indices of a batch, shape (B, *size), int64.
 
         Raises
         ------
         DataError
-            If one of the samples is not annotated, so that it has no labels to give.
+            If one of the samples is not annotated.
         """
 
     def _check_annotated(self, indices: np.ndarray) -> None:
         if not self.labelled or not self.annotated[indices].all():
             raise DataError(
-                f"A {self.noun} that nobody annotated has no labels; choose annotated ones."
+                f"A {self.noun} that is not annotated has no labels; choose annotated ones."
             )
 
 
@@ -156,11 +156,11 @@ class LoadedScan:
     annotated: np.ndarray | None = None
 
     def digests(self) -> tuple[str, str]:
-        """Hashes of the values on their grid, and of the labels; no file is read for them again.
+        """Return hashes of the values on their grid and of the labels, from memory.
 
-        Of the labels only what is learnt from counts: slices that nobody annotated do not.
+        Only annotated slices contribute to the hash of the labels.
         """
-        # In the order of the source, in which most scans lie in memory.
+        # In the order of the source grid, which is the memory order of most scans.
         values = self.volume.geometry.to_source(self.volume.data).T
         labels = ""
         if self.classes is not None and self.annotated is not None:
@@ -169,7 +169,7 @@ class LoadedScan:
 
 
 def add_record(records: list[ScanRecord], loaded: LoadedScan, n_samples: int) -> None:
-    """Append the record of a scan whose samples follow those of the scans before it."""
+    """Append the record of a scan, whose samples follow those of the previous scans."""
     start = records[-1].start + records[-1].n_slices if records else 0
     volume = loaded.volume
     hashes = loaded.digests()
@@ -177,21 +177,26 @@ def add_record(records: list[ScanRecord], loaded: LoadedScan, n_samples: int) ->
     records.append(ScanRecord(volume.name, volume.subject, start, n_samples, *hashes, like))
 
 
-def refuse_label_maps(scans: Sequence[ScanRecord], beside: Sequence[ScanRecord] = ()) -> None:
-    """Refuse label maps among scans that are learnt from without labels.
+def refuse_label_maps(scans: Sequence[ScanRecord], labelled: Sequence[ScanRecord] = ()) -> None:
+    """Check that there are no label maps among the scans without labels.
 
-    Scans with labels that are binary themselves, ``beside`` these, say that such scans are meant.
+    Parameters
+    ----------
+    scans : sequence of ScanRecord
+        Scans without labels.
+    labelled : sequence of ScanRecord
+        Scans with labels. If their own values look like label maps, such scans are intended.
 
     Raises
     ------
     DataError
-        It names some.
+        If there are label maps; the message names some.
     """
     found = [scan.name for scan in scans if scan.like_labels]
-    if found and not any(scan.like_labels for scan in beside):
+    if found and not any(scan.like_labels for scan in labelled):
         raise DataError(
-            f"{len(found)} of the {len(scans)} scans without labels have the values of label maps, "
-            f"not of scans: {join_names(found)}; leave such files out."
+            f"{len(found)} of the {len(scans)} scans without labels look like label maps: "
+            f"{join_names(found)}; leave such files out."
         )
 
 
@@ -202,12 +207,12 @@ def load_scan(
     modality: Modality | None,
     reader: ScanReader | None = None,
 ) -> LoadedScan:
-    """Load a scan; slices of its labels that nobody annotated become background.
+    """Load a scan; labels of slices that are not annotated are set to background.
 
     Raises
     ------
     SslsegError
-        If the scan or its labels cannot be read, or hold a value that is none of the classes.
+        If the scan or its labels cannot be read, or a label value is not among the classes.
     """
     volume, labels = (reader or ScanReader()).take(scan, modality)
     if isinstance(scan, LabelledScan) and labels is not None:
@@ -219,7 +224,7 @@ def load_scan(
 
 
 def content_hash(head: bytes, values: np.ndarray) -> str:
-    """Hash of ``head`` and of an array, plane by plane and so without a copy of all of it."""
+    """Hash ``head`` and an array, plane by plane, without copying the whole array."""
     total = hashlib.blake2b(head, digest_size=16)
     total.update(f"{values.dtype.str} {values.shape}".encode())
     for plane in values:
@@ -228,7 +233,7 @@ def content_hash(head: bytes, values: np.ndarray) -> str:
 
 
 def fingerprint(head: str, scans: Sequence[Scan]) -> str:
-    """Hash of the contents of all scans and labels, and of ``head``: all else that matters."""
+    """Hash the contents of all scans and labels, and ``head``, a text of all other inputs."""
     total = hashlib.blake2b(digest_size=16)
     total.update(head.encode())
     for scan in scans:
@@ -252,6 +257,6 @@ def fingerprint(head: str, scans: Sequence[Scan]) -> str:
     return total.hexdigest()
 
 
-def hash_scan(scan: Any) -> str:
-    """Hash of the values of a scan, see ``LoadedScan.digests``; reads it."""
+def hash_scan(scan: Scan) -> str:
+    """Load a scan and hash its values, see ``LoadedScan.digests``."""
     return LoadedScan(as_volume(without_labels(scan))).digests()[0]

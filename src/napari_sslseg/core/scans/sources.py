@@ -62,7 +62,7 @@ def check_unique_names(names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def without_labels(scan: CollectedScan) -> Volume | Series | Path:
+def without_labels(scan: Scan) -> Volume | Series | Path:
     """Return the scan of a labelled scan, and other scans unchanged."""
     return scan.scan if isinstance(scan, LabelledScan) else scan
 

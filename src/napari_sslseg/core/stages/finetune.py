@@ -152,7 +152,7 @@ def _finetune(
         return
     yield from describe_store(store)
     n_labelled = len(scans.training) + len(scans.validation)
-    refuse_label_maps(store.scans[n_labelled:], beside=store.scans[:n_labelled])
+    refuse_label_maps(store.scans[n_labelled:], labelled=store.scans[:n_labelled])
     context.check_unchanged(store)
     settings = settings.model_copy(update={"preprocessing": store.settings, "classes": classes})
     samples = select_samples(store, scans, settings)

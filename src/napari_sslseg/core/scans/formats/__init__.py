@@ -1,4 +1,4 @@
-"""One file for each file format, and ``dispatch``, which chooses among them.
+"""File formats: one module each, and ``registry``, the table of all formats.
 
-What a scan means is decided one floor up, in ``scans``.
+What a volume means as a scan or label map is decided in ``scans``.
 """

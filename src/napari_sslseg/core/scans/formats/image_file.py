@@ -1,4 +1,4 @@
-"""What all readers of files share: their shape, and how failures become one sentence."""
+"""The interface of opened files, and errors of parsers as one-sentence messages."""
 
 import struct
 import zlib
@@ -12,8 +12,8 @@ import numpy as np
 from napari_sslseg.core.common.errors import SslsegError, VolumeError
 from napari_sslseg.core.scans.geometry import Geometry
 
-# What the parsers of damaged files were seen to raise. A programming error of ours in between
-# would be told as a damaged file, so the blocks under `refusing` call a library and little else.
+# Exceptions that parsers raise on damaged files. A programming error of this package would be
+# reported as a damaged file too, so blocks under `reraise_parser_errors` do little besides parsing.
 PARSER_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -34,7 +34,7 @@ _LONGEST_REASON = 200
 
 
 class ImageFile(Protocol):
-    """An opened scan or label map: its header is read, its values are not.
+    """An opened scan or label map, of which only the header has been read.
 
     Attributes
     ----------
@@ -43,11 +43,11 @@ class ImageFile(Protocol):
     geometry : Geometry
         Grid of one volume.
     frames : int
-        How many volumes of this grid it holds; more than 1 for a series in time.
+        Number of volumes on this grid; more than 1 for a time series.
     header : object
-        What a writer needs to write labels in the same frame.
+        Information that a writer needs for labels in the same frame.
     notes : tuple of str
-        What is done to make a regular grid of it, and what its header leaves open.
+        Changes that make the grid regular, and ambiguities of the header.
     """
 
     @property
@@ -66,7 +66,7 @@ class ImageFile(Protocol):
     def notes(self) -> tuple[str, ...]: ...
 
     def values(self, frame: int = 0) -> np.ndarray:
-        """Values of one volume in the source grid: an integer type, or float32, native order."""
+        """Read a volume in the source grid: integers or float32, in native byte order."""
         ...
 
 
@@ -79,20 +79,20 @@ def reraise_parser_errors(
     errors: tuple[type[Exception], ...] = (),
     begins_as_text: bool = False,
 ) -> Iterator[None]:
-    """Turn whatever a parser raises inside the block into a VolumeError of one sentence.
+    """Convert errors of a parser inside the block to a VolumeError of one sentence.
 
     Parameters
     ----------
     path : Path
-        The file, for the sentence.
+        The file, for the message.
     what : str
-        What it was read as, such as "a NIfTI file".
+        Type of the file, such as "a NIfTI file".
     advice : str
-        What the user can do.
+        Advice for the user.
     errors : tuple of exception types
-        What this parser raises besides, such as exceptions of its own.
+        Further exceptions of this parser.
     begins_as_text : bool
-        Files of this kind may begin with text, so that this is no reason to name.
+        Whether valid files may begin with text. Otherwise text is named as the reason.
     """
     caught: tuple[type[Exception], ...] = (*PARSER_ERRORS, *errors)
     try:
@@ -101,7 +101,7 @@ def reraise_parser_errors(
         raise
     except MemoryError as error:
         raise VolumeError(
-            f"{path} asks for more memory than there is; if it is not damaged, crop it or use a "
+            f"{path} needs more memory than is available; if it is not damaged, crop it or use a "
             "machine with more memory."
         ) from error
     except caught as error:
@@ -110,18 +110,18 @@ def reraise_parser_errors(
 
 
 def check_present(path: Path) -> None:
-    """Refuse what is missing, a folder, or empty.
+    """Check that a path is a file that is not empty.
 
     Raises
     ------
     VolumeError
-        In one sentence.
+        If it is missing, a broken link, a folder, or empty.
     """
     if not path.exists():
         if path.is_symlink():
             raise VolumeError(
-                f"{path} is a link to {str(path.readlink())!r}, which is missing; fetch that file, "
-                "or remove the link."
+                f"{path} is a link to {str(path.readlink())!r}, which is missing; restore that "
+                "file, or remove the link."
             )
         raise VolumeError(f"{path} does not exist; check the path.")
     if path.is_dir():
@@ -131,16 +131,22 @@ def check_present(path: Path) -> None:
 
 
 def units_note(name: str) -> str:
-    """What a header in another unit than mm leaves open; ``name`` is that of the unit."""
+    """Return the note on a header whose unit of length is not mm but ``name``."""
     return (
-        f"its header gives lengths in {name}, which are turned into mm, but programs that pass "
-        "over the unit show it in another size and place."
+        f"its header gives lengths in {name}, which are converted to mm, but programs that ignore "
+        "the unit show another size and position."
     )
 
 
 def check_finite(data: np.ndarray, path: Path) -> np.ndarray:
-    """Refuse values that are NaN or infinite; return the rest in native byte order."""
-    # The sum is finite if all values are, unless it overflows: one pass without a mask in memory.
+    """Return the values in native byte order after checking that all are finite.
+
+    Raises
+    ------
+    VolumeError
+        If there are NaN or infinite values.
+    """
+    # A finite sum implies finite values: one pass, without a mask in memory.
     with np.errstate(over="ignore", invalid="ignore"):
         suspect = data.dtype.kind == "f" and not np.isfinite(data.sum())
     if suspect:
@@ -148,7 +154,7 @@ def check_finite(data: np.ndarray, path: Path) -> np.ndarray:
         if bad:
             raise VolumeError(
                 f"{path} holds {bad} values that are NaN or infinite; set them to a number, such "
-                "as the value of the background."
+                "as the background value."
             )
     return data.astype(data.dtype.newbyteorder("="), copy=False)
 
@@ -167,5 +173,5 @@ def _reason(path: Path, error: Exception, begins_as_text: bool) -> str:
         return "it is a text file"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     reason = lines[0].rstrip(".")
-    # Parsers quote what they stumbled over, which may be a whole file.
+    # Parsers may quote the whole file.
     return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]} …"

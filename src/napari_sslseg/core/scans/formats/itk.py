@@ -1,8 +1,9 @@
-"""NRRD and MetaImage files: read after checking them, and label images written by SimpleITK.
+"""NRRD and MetaImage files: own readers with checks, and label images written by SimpleITK.
 
-SimpleITK is not asked to read. It takes data that are cut short without a word, does not compare
-the checksums of compressed MetaImages, cannot unpack bzip2, leaves out the mirroring of a
-right-anterior-superior space with time, and can be led to set aside any amount of memory.
+SimpleITK is not used for reading. It accepts truncated data silently, does not verify the checksums
+of compressed MetaImages, cannot decompress bzip2, ignores the mirroring of a
+right-anterior-superior space with time, and a manipulated header can make it allocate any amount
+of memory.
 """
 
 import warnings
@@ -24,14 +25,14 @@ from napari_sslseg.core.scans.geometry import LPS_TO_RAS, Geometry
 
 @dataclass(frozen=True)
 class ItkHeader:
-    """What labels need of the header of their scan besides its grid.
+    """Properties of the scan's header, besides its grid, that labels keep.
 
     Parameters
     ----------
     planar : bool
-        Whether the scan is a plane without a third axis.
+        Whether the scan has only two axes.
     unit : Unit
-        In which the scan's file gives lengths; only NRRD can say another than mm.
+        Unit of length in the file; only NRRD supports units other than mm.
     """
 
     planar: bool = False
@@ -57,20 +58,20 @@ class ItkFile:
             raise GeometryError(f"{path}: {error}") from error
 
     def values(self, frame: int = 0) -> np.ndarray:
-        """Values in the source grid, three axes, as the integer type of the file or float32."""
+        """Read a volume in the source grid, with three axes: the file's integer type or float32."""
         return check_finite(apply_scaling(self._stored.read(frame)), self.path)
 
 
 def write_itk(source: np.ndarray, geometry: Geometry, header: object, path: Path) -> None:
-    """Write labels of the source grid as compressed NRRD or MetaImage.
+    """Write labels on the source grid as compressed NRRD or MetaImage.
 
-    Both formats hold any affine, also a sheared one, in numbers of full precision. Labels of a
-    file that is a plane are a plane too, and NRRD labels of an NRRD scan are in its unit.
+    Both formats store any affine, including shears, in full precision. Labels of a file with two
+    axes have two axes, and NRRD labels of an NRRD scan use the unit of the scan.
 
     Warns
     -----
     ScanWarning
-        If the scan is a NIfTI file that other programs may place elsewhere.
+        If the scan is a NIfTI file without orientation, whose place depends on the program.
 
     Raises
     ------
@@ -95,20 +96,20 @@ def write_itk(source: np.ndarray, geometry: Geometry, header: object, path: Path
     try:
         sitk.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:
-        raise OSError(f"SimpleITK cannot write {path.suffix} there") from error
+        raise OSError(f"SimpleITK cannot write the {path.suffix} file") from error
     if unit != MM:
         _add_unit(path, unit, axes)
     if isinstance(header, nib.Nifti1Header) and not gives_orientation(header):
         warnings.warn(
-            "The NIfTI header of the scan gives no orientation, so other programs may place the "
-            "scan elsewhere than these labels; save them as .nii.gz to keep them together.",
+            "The NIfTI header of the scan gives no orientation, so other programs may show the "
+            "scan in another place than these labels; save them as .nii.gz to keep both together.",
             ScanWarning,
             stacklevel=4,  # where the labels are saved
         )
 
 
 def _add_unit(path: Path, unit: Unit, axes: int) -> None:
-    """Name the unit in the header of an NRRD file, which SimpleITK cannot."""
+    """Add the unit to the header of an NRRD file, which SimpleITK cannot do."""
     units = " ".join([f'"{unit.name}"'] * axes)
     head, line, rest = path.read_bytes().partition(b"\nspace directions:")
     path.write_bytes(head + f"\nspace units: {units}".encode() + line + rest)

@@ -1,4 +1,4 @@
-"""What the headers of NRRD and MetaImage files tell: where the values lie, and the voxels."""
+"""Contents of NRRD and MetaImage headers: the place of the values and the grid of voxels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,9 @@ class Unit:
     Parameters
     ----------
     name : str
-        As headers give it.
+        Name in headers.
     mm : float
-        How many mm it is.
+        Length in mm.
     """
 
     name: str
@@ -31,20 +31,20 @@ MM = Unit("mm", 1.0)
 
 @dataclass(frozen=True)
 class StoredGrid:
-    """A grid of voxels and its values in a file.
+    """A grid of voxels and the place of its values in a file.
 
     Parameters
     ----------
     stored : Stored
-        Where the values lie.
+        Place and type of the values.
     affine : ndarray, shape (4, 4)
         Voxel indices to RAS+ mm.
     planar : bool
-        Whether the file is a plane without a third axis.
+        Whether the file has only two axes.
     unit : Unit
-        In which the header gives lengths.
+        Unit of length in the header.
     notes : tuple of str
-        What the header leaves open about the orientation and the size.
+        Ambiguities of the header about orientation and size.
     """
 
     stored: StoredValues
@@ -55,20 +55,26 @@ class StoredGrid:
 
 
 def volume_shape(path: Path, sizes: list[int]) -> tuple[int, int, int]:
-    """Shape of the volume, one slice for two axes."""
+    """Return the shape of a volume; two axes are one slice."""
     if len(sizes) not in (2, 3):
         raise VolumeError(
-            f"{path} has {len(sizes)} dimension(s) in space and so is no scan; choose an image of "
-            "two or three axes."
+            f"{path} has {len(sizes)} dimension(s) in space, so it is not a scan; choose an image "
+            "of two or three axes."
         )
     first, second, third = (*sizes, 1)[:3]
     return first, second, third
 
 
 def make_affine(steps: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """RAS+ affine of the steps from voxel to voxel, one column each, and an origin in LPS.
+    """Make a RAS+ affine of steps and an origin in LPS.
 
-    A third axis that is missing gets a step of 1 mm along the normal of the plane.
+    Parameters
+    ----------
+    steps : ndarray, shape (2 or 3, 2 or 3)
+        Steps from voxel to voxel in mm, one column per axis. A missing third axis gets a step of
+        1 mm along the normal of the plane.
+    origin : ndarray
+        Centre of the first voxel in mm.
     """
     space, axes = steps.shape
     whole = np.zeros((3, 3))
@@ -84,21 +90,22 @@ def make_affine(steps: np.ndarray, origin: np.ndarray) -> np.ndarray:
 
 
 def data_path(path: Path, name: str) -> Path:
-    """The file of the values that a header names, beside the header.
+    """Return the data file that a header names, in the folder of the header.
 
     Raises
     ------
     VolumeError
-        If the values lie in several files, or the file is missing.
+        If the values are in several files, or the file is missing.
     """
     if name.split(" ")[0] == "LIST" or "%" in name:
         raise VolumeError(
-            f"{path} keeps its values in several files; open it in the program that wrote it and "
+            f"{path} stores its values in several files; open it in the program that wrote it and "
             "save it as one file."
         )
     found = path.parent / name
     if not found.is_file():
         raise VolumeError(
-            f"{path} keeps its values in {name!r}, which is missing beside it; copy that file too."
+            f"{path} stores its values in {name!r}, which is missing in its folder; copy that file "
+            "too."
         )
     return found

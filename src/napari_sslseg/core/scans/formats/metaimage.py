@@ -1,4 +1,4 @@
-"""Headers of MetaImage files (.mha, and .mhd beside the file of its values).
+"""Headers of MetaImage files (.mha, and .mhd with a separate data file).
 
 The format is described at https://itk.org/Wiki/ITK/MetaIO/Documentation.
 """
@@ -47,7 +47,7 @@ def read_metaimage(path: Path) -> StoredGrid:
     Raises
     ------
     VolumeError
-        In one sentence.
+        If the file is damaged, or not a grey-value image.
     """
     with reraise_parser_errors(path, "a MetaImage file", begins_as_text=True):
         fields, end = _fields(path)
@@ -66,7 +66,7 @@ def read_metaimage(path: Path) -> StoredGrid:
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:
-    """Fields of the header, and the byte after its last one, which names the file of the values."""
+    """Read the fields of the header, and the byte offset after the last field, ElementDataFile."""
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         for _ in range(_MAX_LINES):
@@ -77,7 +77,7 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             fields[key] = value.decode("utf-8", "replace").strip()
             if key == "ElementDataFile":
                 return fields, file.tell()
-    raise ValueError("it does not start as MetaImage files do")
+    raise ValueError("it does not start like a MetaImage file")
 
 
 def _check_grey(path: Path, fields: dict[str, str]) -> None:
@@ -93,19 +93,19 @@ def _check_grey(path: Path, fields: dict[str, str]) -> None:
     intercept = float(fields.get("ElementToIntensityFunctionOffset", 0))
     if (slope, intercept) != (1.0, 0.0):
         raise VolumeError(
-            f"{path} asks to scale its values by {slope:g} and {intercept:g}, which programs do "
-            "or do not; save it with the scaled values."
+            f"{path} has the intensity scaling {slope:g} and {intercept:g}, which some programs "
+            "apply and others ignore; save it with the scaled values."
         )
 
 
 def _affine(fields: dict[str, str], axes: int) -> np.ndarray:
     spacing = _numbers(fields, SPACING, [1.0] * axes)
     origin = _numbers(fields, ORIGIN, [0.0] * axes)
-    # A row for each axis of the grid; as a column it is the direction of that axis.
+    # The file has one row per axis of the grid; the transpose has directions as columns.
     matrix = _numbers(fields, MATRIX, list(np.eye(axes).ravel())).reshape(axes, axes).T
     inside = min(axes, 3)
     if matrix[inside:, :inside].any() or matrix[:inside, inside:].any():
-        raise ValueError("its axes in space run through time")
+        raise ValueError("its axes in space are mixed with time")
     return make_affine((matrix * spacing)[:inside, :inside], origin[:inside])
 
 

@@ -1,4 +1,4 @@
-"""NIfTI files: what of them is a scan, their values, and label images in their frame."""
+"""NIfTI files: checks of the header, values, and label images in the same frame."""
 
 import logging
 import math
@@ -31,17 +31,17 @@ HEADERS = {
     (2, b"n+2\0"): nib.nifti2.Nifti2Header,
     (2, b"ni2\0"): nib.nifti2.Nifti2PairHeader,
 }
-# The unit of lengths stands in three bits. All but these are mm or undefined, and count as mm.
+# Three bits give the unit of length. Other codes are mm or undefined, and are taken as mm.
 UNIT_BITS = 0b111
 UNITS = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}
 NO_ORIENTATION = (
-    "its header gives no orientation, so its axes are taken to run to the patient's left, front "
-    "and head, and left and right cannot be known; check them against the scanner's images."
+    "its header gives no orientation, so its axes are assumed to point to the patient's left, "
+    "front and head; left and right are unknown, so compare it with the images of the scanner."
 )
-# Of nibabel's own, which derive from Exception alone.
+# Exceptions of nibabel that derive directly from Exception.
 HEADER_ERRORS = (HeaderDataError, WrapStructError)
 
-# What nibabel mends in a header, and what it refuses, would else be printed besides.
+# nibabel logs what it repairs or rejects in a header; this would be printed in addition.
 _QUIET = logging.getLogger("napari_sslseg.nifti")
 _QUIET.addHandler(logging.NullHandler())
 _QUIET.propagate = False
@@ -50,8 +50,8 @@ _QUIET.propagate = False
 class NiftiFile:
     """An opened NIfTI-1 or NIfTI-2 file, or pair of .hdr and .img; see ImageFile.
 
-    nibabel reads the header. The values are read past it, because it stops at the last voxel of a
-    compressed file and so never compares the checksum that follows.
+    nibabel reads the header, but not the values: it stops at the last voxel of a compressed file
+    and so never verifies the checksum that follows.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +63,7 @@ class NiftiFile:
             whole = header.get_data_shape()
             dtype = header.get_data_dtype()
             affine = _affine_mm(header)
-            # Of a single file 0 stands for right after the header.
+            # In a single file, 0 means directly after the header.
             start = header.get_data_offset()
         shape, self.frames = _shape(path, tuple(int(n) for n in whole))
         _check_type(path, dtype)
@@ -92,12 +92,12 @@ class NiftiFile:
         self.notes = _notes(header)
 
     def values(self, frame: int = 0) -> np.ndarray:
-        """Values in the source grid, three axes, as the integer type of the file or float32."""
+        """Read a volume in the source grid, with three axes: the file's integer type or float32."""
         return check_finite(apply_scaling(self._stored.read(frame), *self._scaling), self.path)
 
 
 def _pair(path: Path) -> tuple[Path, Path]:
-    """The files of the header and of the values: one and the same but for .hdr and .img."""
+    """Return the files of the header and of the values: the same except for .hdr and .img."""
     name = path.name.lower()
     for own, other in ((".hdr", ".img"), (".img", ".hdr")):
         for packed, unlike in (("", ".gz"), (".gz", "")):
@@ -131,27 +131,27 @@ def _read_header(path: Path, header_path: Path) -> nib.Nifti1Header:
             offset = float(header["vox_offset"])
     if kind is None:
         raise VolumeError(
-            f"{path} is an Analyze 7.5 file, which does not tell left from right; convert it to "
-            "NIfTI with a program that knows how it was made."
+            f"{path} is an Analyze 7.5 file, which does not define left and right; convert it to "
+            "NIfTI with a program that knows how it was created."
         )
     if not 0 <= offset < 2**53:
         raise VolumeError(
-            f"{path} says that its values start at byte {offset:g}; export or download it again."
+            f"{path} has values that start at byte {offset:g}; export or download it again."
         )
     return header
 
 
 def _shape(path: Path, whole: tuple[int, ...]) -> tuple[tuple[int, int, int], int]:
-    """Shape of one volume, and how many there are along the fourth axis."""
+    """Return the shape of one volume, and the number of volumes along the fourth axis."""
     shape = whole
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) < 2 or min(shape) < 1:
-        raise VolumeError(f"{path} has the shape {whole} and so holds no slice; check it.")
+        raise VolumeError(f"{path} has the shape {whole}, so it contains no slice; check it.")
     if len(shape) > 4:
         raise VolumeError(
-            f"{path} has {len(whole)} dimensions {whole}, such as a field of vectors has; choose "
-            "a file with the grey values of a scan."
+            f"{path} has {len(whole)} dimensions {whole}, like a vector field; choose a file with "
+            "the grey values of a scan."
         )
     first, second, third, frames = (*shape, 1, 1)[:4]
     return (first, second, third), frames
@@ -163,33 +163,33 @@ def _check_type(path: Path, dtype: np.dtype) -> None:
     if dtype.kind == "c":
         raise VolumeError(f"{path} holds complex numbers; export their magnitude.")
     if dtype.kind not in "iuf":
-        raise VolumeError(f"{path} holds values of no numeric type; export it as grey values.")
+        raise VolumeError(f"{path} holds values that are not numbers; export it as grey values.")
 
 
 def _scaling(path: Path, header: nib.Nifti1Header) -> tuple[float, float]:
-    """Slope and intercept; a slope of 0 means none by the standard, and so does NaN for both."""
+    """Return slope and intercept; a slope of 0 (by the standard) or two NaN mean no scaling."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or (math.isnan(slope) and math.isnan(intercept)):
         return 1.0, 0.0
     if not (math.isfinite(slope) and math.isfinite(intercept)):
         raise VolumeError(
-            f"{path} scales its values by {slope:g} and {intercept:g}, which are no numbers to "
-            "scale by; export or download it again."
+            f"{path} has the intensity scaling {slope:g} and {intercept:g}, which is not finite; "
+            "export or download it again."
         )
     return slope, intercept
 
 
 def gives_orientation(header: nib.Nifti1Header) -> bool:
-    """Whether a header says how its axes lie in the patient.
+    """Return whether a header gives the orientation of its axes in the patient.
 
-    Where it does not, nibabel takes them to run to the left, front and head around the middle of
-    the image, and other programs take them otherwise.
+    Without it, nibabel assumes axes to the left, front and head with the origin in the middle of
+    the image; other programs make other assumptions.
     """
     return bool(header["qform_code"] or header["sform_code"])
 
 
 def _unit(header: nib.Nifti1Header) -> tuple[str, float]:
-    """Name of the unit of lengths, and how many mm it is."""
+    """Return the name of the unit of length, and its length in mm."""
     return UNITS.get(int(header["xyzt_units"]) & UNIT_BITS, ("mm", 1.0))
 
 
@@ -208,7 +208,7 @@ def _notes(header: nib.Nifti1Header) -> tuple[str, ...]:
 
 
 def image_like(source: np.ndarray, affine: np.ndarray, header: object) -> nib.Nifti1Image:
-    """Make a NIfTI image of ``source`` in the frame (codes, units) of a source header.
+    """Create a NIfTI image in the frame (codes, units) of a source header.
 
     Parameters
     ----------
@@ -217,12 +217,12 @@ def image_like(source: np.ndarray, affine: np.ndarray, header: object) -> nib.Ni
     affine : ndarray, shape (4, 4)
         Source voxel indices to RAS+ mm.
     header : object
-        Header of the source. Unless it is of NIfTI, the affine becomes the sform, with the code of
-        scanner coordinates, and the qform too where that can hold it, in mm.
+        Header of the source. If it is not a NIfTI header, the affine is stored in mm as sform with
+        the code of scanner coordinates, and as qform if a qform can represent it.
     """
     if isinstance(header, nib.Nifti1Header):
         shape = header.get_data_shape()
-        # A file of two axes, or with a fourth of length 1, gets labels of the same shape.
+        # Labels keep the two axes, or the fourth axis of length 1, of their scan.
         if tuple(n for n in shape if n != 1) == tuple(n for n in source.shape if n != 1):
             source = source.reshape(shape)
     kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
@@ -231,8 +231,8 @@ def image_like(source: np.ndarray, affine: np.ndarray, header: object) -> nib.Ni
         own_unit[:3] /= _unit(header)[1]
         image = kind(source, own_unit)
         image.header["xyzt_units"] = header["xyzt_units"]
-        # The source's own matrices, also where its qform and sform differ from each other; but
-        # not those of another grid, such as the one before resampling.
+        # Keep the matrices of the source, even if its qform and sform differ, unless they are of
+        # another grid, such as the grid before resampling.
         if np.allclose(_affine_mm(header), affine, rtol=0, atol=1e-4):
             _copy_frame(header, image.header)
     else:
@@ -240,14 +240,14 @@ def image_like(source: np.ndarray, affine: np.ndarray, header: object) -> nib.Ni
         image.header.set_xyzt_units("mm")
         image.set_sform(affine, 1)
         axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-        # A quaternion cannot hold a shear.
+        # A quaternion cannot represent a shear.
         rigid = np.allclose(axes.T @ axes, np.eye(3), rtol=0, atol=1e-6)
         image.set_qform(affine, int(rigid))
     return image
 
 
 def _copy_frame(source: nib.Nifti1Header, target: nib.Nifti1Header) -> None:
-    """Copy qform, sform, their codes and the voxel size as they are stored, without rounding."""
+    """Copy the stored qform, sform, their codes and the voxel size, without rounding."""
     quaternion = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
     for name in ("qform_code", "sform_code", *quaternion, "srow_x", "srow_y", "srow_z"):
         target[name] = source[name]
@@ -255,5 +255,5 @@ def _copy_frame(source: nib.Nifti1Header, target: nib.Nifti1Header) -> None:
 
 
 def write_nifti(source: np.ndarray, geometry: Geometry, header: object, path: Path) -> None:
-    """Write labels of the source grid; in the frame of ``header`` where that is of NIfTI."""
+    """Write labels on the source grid, in the frame of ``header`` if it is a NIfTI header."""
     nib.save(image_like(source, geometry.affine, header), path)

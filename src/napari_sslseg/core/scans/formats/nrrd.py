@@ -1,4 +1,4 @@
-"""Headers of NRRD files (.nrrd, and .nhdr beside the file of its values).
+"""Headers of NRRD files (.nrrd, and .nhdr with a separate data file).
 
 The format is described at https://teem.sourceforge.net/nrrd/format.html.
 """
@@ -45,7 +45,7 @@ PACKINGS: dict[str, Packing] = {
     "text": "text",
     "ascii": "text",
 }
-# Signs that turn coordinates of a space into left, posterior, superior.
+# Signs that convert coordinates of a space to left, posterior, superior.
 SPACES = {
     **dict.fromkeys(("left-posterior-superior", "lps"), (1, 1, 1)),
     **dict.fromkeys(("right-anterior-superior", "ras"), (-1, -1, 1)),
@@ -60,7 +60,7 @@ NAMES = {
     1000.0: "m, meter, meters, metre, metres",
 }
 LENGTHS = {name: mm for mm, names in NAMES.items() for name in names.split(", ")}
-"""How many mm a unit is."""
+"""Length of each unit in mm."""
 FIELDS = {
     *("content", "number", "type", "blocksize", "dimension", "space", "spacedimension", "sizes"),
     *("spacings", "thicknesses", "axismins", "axismaxs", "spacedirections", "spaceorigin"),
@@ -71,7 +71,7 @@ FIELDS = {
 UNKNOWN = ("???", "none")
 IN_SPACE = ("domain", "space", *UNKNOWN)
 SEVERAL = ("time", "list", *IN_SPACE)
-"""Kinds of a last axis along which whole volumes follow each other."""
+"""Kinds of a last axis that counts volumes."""
 
 _MAX_LINE = 1 << 20
 
@@ -82,7 +82,7 @@ def read_nrrd(path: Path) -> StoredGrid:
     Raises
     ------
     VolumeError
-        In one sentence.
+        If the file is damaged, or not a grey-value image.
     """
     with reraise_parser_errors(path, "an NRRD file", begins_as_text=True):
         fields, end = _fields(path)
@@ -92,7 +92,7 @@ def read_nrrd(path: Path) -> StoredGrid:
         kinds = [kind.lower() for kind in fields.get("kinds", "").split()] or ["???"] * len(sizes)
         steps = _steps(fields, kinds)
         if not len(sizes) == len(kinds) == len(steps):
-            raise ValueError("its fields are not of one length")
+            raise ValueError("its fields differ in length")
         spatial, several = _axes(path, sizes, kinds, steps)
         shape = volume_shape(path, [sizes[axis] for axis in spatial])
         frames = 1 if several is None else sizes[several]
@@ -104,29 +104,29 @@ def read_nrrd(path: Path) -> StoredGrid:
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:
-    """Fields by their name without blanks, and the byte after the header."""
+    """Read the fields by name without blanks, and the byte offset after the header."""
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         if not re.fullmatch(rb"NRRD000[1-6]\r?\n", file.readline(16)):
-            raise ValueError("it does not start as NRRD files do")
+            raise ValueError("it does not start like an NRRD file")
         while line := file.readline(_MAX_LINE):
             text = line.decode("utf-8", "replace").rstrip("\r\n")
             if not text:
                 break
-            if text.startswith("#") or re.match(r"[^:]+:=", text):  # a comment, or a note of a user
+            if text.startswith("#") or re.match(r"[^:]+:=", text):  # comment, or key/value pair
                 continue
             name, _, value = text.partition(":")
             name = name.lower().replace(" ", "")
-            # Not passed over, since it may be a damaged field that moves the scan.
+            # Not ignored: it may be a damaged field that affects the place of the scan.
             if name not in FIELDS or name in fields:
-                raise ValueError(f"{text[:40]!r} is no line of its header")
+                raise ValueError(f"the header line {text[:40]!r} is invalid")
             fields[name] = value.strip()
         return fields, file.tell()
 
 
 def _field(fields: dict[str, str], name: str) -> str:
     if name not in fields:
-        raise ValueError(f"its header does not tell the {name}")
+        raise ValueError(f"its header has no field {name}")
     return fields[name]
 
 
@@ -140,7 +140,7 @@ def _vector(text: str) -> np.ndarray | None:
 
 
 def _steps(fields: dict[str, str], kinds: list[str]) -> list[np.ndarray | None]:
-    """The step from voxel to voxel along each axis; None for an axis that is not in space."""
+    """Return the step between voxels along each axis; None for an axis that is not spatial."""
     if "spacedirections" in fields:
         found = re.findall(r"\([^()]*\)|none", fields["spacedirections"], re.IGNORECASE)
         return [_vector(text) for text in found]
@@ -150,7 +150,7 @@ def _steps(fields: dict[str, str], kinds: list[str]) -> list[np.ndarray | None]:
     along = [axis for axis, kind in enumerate(kinds) if kind in (*IN_SPACE, "time")]
     steps: list[np.ndarray | None] = [None] * len(lengths)
     for place, axis in enumerate(along[:3]):
-        # A spacing of NaN says that it is not known; 1 is what all readers take for it.
+        # A spacing of NaN means unknown; all readers replace it by 1.
         length = 1.0 if math.isnan(lengths[axis]) else lengths[axis]
         steps[axis] = length * np.eye(min(len(along), 3))[place]
     return steps
@@ -159,7 +159,7 @@ def _steps(fields: dict[str, str], kinds: list[str]) -> list[np.ndarray | None]:
 def _axes(
     path: Path, sizes: list[int], kinds: list[str], steps: list[np.ndarray | None]
 ) -> tuple[list[int], int | None]:
-    """The axes in space, and the one along which volumes follow each other."""
+    """Return the spatial axes, and the axis that counts volumes."""
     spatial = [axis for axis, step in enumerate(steps) if step is not None][:3]
     others = [axis for axis in range(len(sizes)) if axis not in spatial and sizes[axis] > 1]
     if not others:
@@ -168,37 +168,36 @@ def _axes(
         return spatial, others[0]
     raise VolumeError(
         f"{path} holds {math.prod(sizes[axis] for axis in others)} values per voxel, such as "
-        "colours, vectors or a series; save its grey values, or each volume, as files of their "
-        "own."
+        "colours, vectors or a series; save its grey values, or each volume, as a separate file."
     )
 
 
 def _unit(path: Path, fields: dict[str, str], spatial: list[int]) -> Unit:
-    """The unit of lengths, one for all axes; mm where none is named."""
+    """Return the unit of length of all axes; mm if none is given."""
     if "spaceunits" in fields:
-        units = _strings(fields["spaceunits"])[:3]  # a fourth is that of time
+        units = _strings(fields["spaceunits"])[:3]  # a fourth unit is of time
     else:
         named = _strings(fields.get("units", ""))
         units = [named[axis] for axis in spatial if axis < len(named)]
-    found = {MM if unit in ("", *UNKNOWN) else _known(path, unit) for unit in units}
+    found = {MM if unit in ("", *UNKNOWN) else _parse_unit(path, unit) for unit in units}
     if len({unit.mm for unit in found}) > 1:
         names = ", ".join(sorted(unit.name for unit in found))
         raise VolumeError(f"{path} gives lengths in several units ({names}); save it in mm.")
     return min(found, key=lambda unit: unit.name, default=MM)
 
 
-def _known(path: Path, unit: str) -> Unit:
+def _parse_unit(path: Path, unit: str) -> Unit:
     mm = LENGTHS.get(unit.lower())
     if mm is None:
         raise VolumeError(
-            f"{path} gives lengths in {unit[:20]!r}, which is no known unit of length; save it in "
-            "mm."
+            f"{path} gives lengths in {unit[:20]!r}, which is not a known unit of length; save it "
+            "in mm."
         )
     return MM if mm == 1 else Unit(unit, mm)
 
 
 def _strings(text: str) -> list[str]:
-    """Words of a list, in quotes or bare."""
+    """Split a list of words, with or without quotes."""
     return [quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|([^"\s]+)', text)]
 
 
@@ -210,7 +209,7 @@ def _affine(
         origin = _vector(fields["spaceorigin"])
     found = [step for step in steps if step is not None]
     if len({len(vector) for vector in (*found, *([] if origin is None else [origin]))}) > 1:
-        raise ValueError("its space directions and space origin are not of one length")
+        raise ValueError("its space directions and space origin differ in length")
     columns = np.array([steps[axis] for axis in spatial]).T
     if origin is None:
         origin = np.zeros(len(columns))
@@ -218,14 +217,14 @@ def _affine(
         origin = _first_centers(fields, columns, spatial)
     if len(columns) == 4:  # a space with time
         if columns[3].any() or any(step[:3].any() for step in found[3:]):
-            raise ValueError("its axes in space run through time")
+            raise ValueError("its axes in space are mixed with time")
         columns, origin = columns[:3], origin[:3]
     signs = np.array(SPACES.get(_space(fields), (1, 1, 1))[: len(columns)])
     return make_affine(signs[:, None] * columns * unit.mm, signs * origin * unit.mm)
 
 
 def _first_centers(fields: dict[str, str], steps: np.ndarray, spatial: list[int]) -> np.ndarray:
-    """Where the first voxel lies on axes that are told by their least positions alone."""
+    """Return the centre of the first voxel on axes that are given by their minimum positions."""
     least = [float(text) for text in fields.get("axismins", "").split()]
     if not least:
         return np.zeros(len(steps))
@@ -250,8 +249,8 @@ def _notes(fields: dict[str, str], unit: Unit) -> tuple[str, ...]:
             else "names no space"
         )
         notes.append(
-            f"its header {said}, so its axes are taken to run to the patient's left, back and "
-            "head, as other readers do; check the orientation."
+            f"its header {said}, so its axes are assumed to point to the patient's left, back and "
+            "head, as in other readers; check the orientation."
         )
     if unit != MM:
         notes.append(units_note(unit.name))
@@ -293,10 +292,10 @@ def _stored(
     elif skip >= 0:
         stored.start += skip
     else:
-        # -1 says that the values come last, and less that so many bytes follow them.
+        # -1 means that the values come last; -1 - n means that n bytes follow them.
         first = values.stat().st_size - stored.size + skip + 1
         if first < stored.start:
-            raise ValueError(f"its byte skip of {skip} leads to before its values")
+            raise ValueError(f"its byte skip of {skip} points before its values")
         stored.start = first
     return stored
 

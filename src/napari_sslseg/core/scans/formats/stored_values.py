@@ -1,7 +1,7 @@
-"""The values of a scan as they are stored: a block of numbers in a file, plain or compressed.
+"""Read the stored values of a scan: a block of numbers in a file, plain or compressed.
 
-Headers are not believed. What a header asks for is compared with the size of the file before any
-memory is set aside, and compressed data are read to their last byte, where the checksum stands.
+Headers are not trusted: the size that a header gives is compared with the size of the file before
+memory is allocated, and compressed data are read to the end, so that the checksum is verified.
 """
 
 import bz2
@@ -20,15 +20,15 @@ from napari_sslseg.core.scans.formats.image_file import reraise_parser_errors
 Packing = Literal["raw", "gzip", "zlib", "bzip2", "text"]
 
 GZIP_MARK = b"\x1f\x8b"
-# Deflate makes data at most 1032 times smaller; the blocks of bzip2 have no such bound.
+# Deflate compresses by a factor of at most 1032; bzip2 has no such limit.
 MAX_RATIO = {"raw": 1, "text": 1, "gzip": 1032, "zlib": 1032}
 _BLOCK = 1 << 20
 _PACKED_BLOCK = 1 << 18
-_WINDOW = {"gzip": 31, "zlib": 47}  # 47: with either header, as MetaImage allows
+_WINDOW = {"gzip": 31, "zlib": 47}  # 47: zlib or gzip header, as MetaImage allows
 
 
-class _Inflated:
-    """A gzip or zlib stream, inflated as it is read; zlib compares the checksum at its end."""
+class _InflateStream:
+    """A gzip or zlib stream, decompressed while reading; zlib verifies the checksum at the end."""
 
     def __init__(self, file: io.FileIO, window: int) -> None:
         self._file = file
@@ -50,7 +50,7 @@ class _Inflated:
                 raise EOFError("its compressed data end too early")
 
     def _next_member(self) -> bool:
-        """Whether another gzip member follows, as block-wise writers leave; padding is not one."""
+        """Start the next gzip member, as block-wise writers create; False if there is none."""
         rest = self._member.unused_data
         if len(rest) < len(GZIP_MARK):
             rest += self._file.read(_PACKED_BLOCK)
@@ -61,7 +61,7 @@ class _Inflated:
         return True
 
 
-_Stream = _Inflated | io.FileIO | bz2.BZ2File
+_Stream = _InflateStream | io.FileIO | bz2.BZ2File
 
 
 @dataclass
@@ -71,21 +71,21 @@ class StoredValues:
     Parameters
     ----------
     path : Path
-        The file that holds them.
+        The file.
     dtype : dtype
-        Their type, with its byte order.
+        Type of the values, with its byte order.
     shape : tuple of int
-        Three axes, the first of which varies fastest.
+        Shape of a volume, three axes; the first varies fastest.
     frames : int
-        How many volumes of this shape follow each other.
+        Number of volumes of this shape.
     start : int
-        Byte of the file where they start, or where their compressed data start.
+        Byte offset of the values, or of their compressed data.
     packing : {"raw", "gzip", "zlib", "bzip2", "text"}
-        How they are packed.
+        Encoding.
     skip : int
-        Bytes to leave out after unpacking; -1 for all before the values, which come last.
+        Bytes to skip after decompression; -1 if the values are the last bytes.
     within : bool
-        The values may lie anywhere in a longer file.
+        Whether other data may follow the values in the file.
     """
 
     path: Path
@@ -100,51 +100,51 @@ class StoredValues:
 
     @property
     def volume_size(self) -> int:
-        """Bytes of one volume."""
+        """Size of one volume in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def size(self) -> int:
-        """Bytes of all volumes."""
+        """Size of all volumes in bytes."""
         return self.volume_size * self.frames
 
     def check(self) -> None:
-        """Refuse a shape that the file cannot hold, or that leaves a slice or more of it over.
+        """Compare the shape with the size of the file.
 
         Raises
         ------
         VolumeError
-            In one sentence.
+            If the file is too short, or is longer by a slice or more.
         """
-        there = self.path.stat().st_size - self.start
-        if self.packing == "text":  # a digit and a blank each
+        available = self.path.stat().st_size - self.start
+        if self.packing == "text":  # a digit and a blank per value
             least = 2 * math.prod(self.shape) * self.frames - 1
         else:
             least = max(self.skip, 0) + self.size
         ratio = MAX_RATIO.get(self.packing)
-        if there < 1 or (ratio and least > there * ratio):
+        if available < 1 or (ratio and least > available * ratio):
             raise VolumeError(
-                f"{self.path} is too short for the {self._said} that its header says; the file is "
-                "cut short or damaged, so copy or download it again."
+                f"{self.path} is too short for the {self._description} of its header; the file is "
+                "truncated or damaged, so copy or download it again."
             )
         if self.packing == "raw" and not self.within:
-            self._check_surplus(there - self.size)
+            self._check_surplus(available - self.size)
 
     def read(self, frame: int = 0) -> np.ndarray:
-        """Values of one volume as they are stored; nothing else is kept in memory.
+        """Read the stored values of one volume; nothing else is kept in memory.
 
         Raises
         ------
         VolumeError
-            If the data end early, do not match their checksum, or are more than the header says.
+            If the data are truncated, fail their checksum, or are longer than in the header.
         """
-        advice = "the file is cut short or damaged, so copy or download it again"
+        advice = "the file is truncated or damaged, so copy or download it again"
         with reraise_parser_errors(
             self.path, "the values of a scan", advice=advice, begins_as_text=True
         ):
             if self.packing == "text":
                 return self._read_text(frame)
-            # Pages of it count as memory only once values are read into them.
+            # Its pages use memory only once values are read into them.
             data = np.empty(self.volume_size, np.uint8)
             with self.path.open("rb", buffering=0) as file:
                 if self.packing == "raw":
@@ -157,30 +157,30 @@ class StoredValues:
     def _unpack(self, file: io.FileIO, frame: int, target: memoryview) -> None:
         skip = self.skip
         if skip < 0:
-            skip = _pass_over(self._stream(file), None) - self.size
+            skip = _skip(self._stream(file), None) - self.size
             if skip < 0:
                 raise EOFError("its compressed data end too early")
         stream = self._stream(file)
-        _pass_over(stream, skip + frame * self.volume_size)
+        _skip(stream, skip + frame * self.volume_size)
         _fill(stream, target)
         if not self._verified:
             after = (self.frames - 1 - frame) * self.volume_size
             slice_size = self.volume_size // self.shape[2]
-            self._check_surplus(_pass_over(stream, after + slice_size, short=True) - after)
+            self._check_surplus(_skip(stream, after + slice_size, short=True) - after)
             self._verified = True
 
     def _stream(self, file: io.FileIO) -> _Stream:
         file.seek(self.start)
         if self.packing == "bzip2":
             return bz2.BZ2File(file)
-        return _Inflated(file, _WINDOW[self.packing])
+        return _InflateStream(file, _WINDOW[self.packing])
 
     def _check_surplus(self, surplus: int) -> None:
-        # Less than a slice may be padding; more means that the sizes in the header are wrong.
+        # Less than a slice may be padding; more means that the header is wrong.
         if surplus >= self.volume_size // self.shape[2]:
             raise VolumeError(
-                f"{self.path} holds more than the {self._said} that its header says, so its "
-                "header is damaged; copy, export or download it again."
+                f"{self.path} holds more than the {self._description} of its header, so the header "
+                "is damaged; copy, export or download it again."
             )
         if surplus < 0:
             raise EOFError("its data end too early")
@@ -197,34 +197,34 @@ class StoredValues:
         return numbers.reshape(self.shape, order="F")
 
     @property
-    def _said(self) -> str:
+    def _description(self) -> str:
         shape = self.shape if self.frames == 1 else (*self.shape, self.frames)
         return f"{' × '.join(map(str, shape))} voxels of {self.dtype.name}"
 
 
 def first_bytes(path: Path, count: int) -> bytes:
-    """The first bytes of a file, after inflating it if it is compressed by gzip; maybe fewer."""
+    """Return the first bytes of a file, decompressed if it is gzip; fewer if the file is short."""
     target = bytearray(count)
     with path.open("rb", buffering=0) as file:
         packed = file.read(len(GZIP_MARK)) == GZIP_MARK
         file.seek(0)
-        stream: _Stream = _Inflated(file, _WINDOW["gzip"]) if packed else file
+        stream: _Stream = _InflateStream(file, _WINDOW["gzip"]) if packed else file
         return bytes(target[: _fill(stream, memoryview(target), short=True)])
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether a file is compressed by gzip, told by its first bytes and not by its name."""
+    """Return whether a file is compressed by gzip, by its first bytes and not by its name."""
     with path.open("rb") as file:
         return file.read(len(GZIP_MARK)) == GZIP_MARK
 
 
 def apply_scaling(data: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> np.ndarray:
-    """Values in native byte order: the integer type if they are not scaled, else float32.
+    """Scale values: keep integers in native byte order if there is no scaling, else float32.
 
     Parameters
     ----------
     data : ndarray
-        Stored values; they may be changed in place.
+        Stored values; may be modified in place.
     slope, intercept : float
         Scaling from the header.
     """
@@ -235,7 +235,7 @@ def apply_scaling(data: np.ndarray, slope: float = 1.0, intercept: float = 0.0) 
         return data
     result = np.empty(data.shape, np.float32, order="F")
     source, target = data.reshape(-1, order="F"), result.reshape(-1, order="F")
-    # Block by block in the cache: in double precision, without a second copy of the scan.
+    # Block by block within the cache: double precision without a second copy of the scan.
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, source.size, _BLOCK // 16):
             block = source[start : start + _BLOCK // 16].astype(np.float64)
@@ -247,7 +247,7 @@ def apply_scaling(data: np.ndarray, slope: float = 1.0, intercept: float = 0.0) 
 
 
 def _fill(stream: _Stream, target: memoryview, *, short: bool = False) -> int:
-    """Read until the target is full; a short stream is an error unless it is allowed."""
+    """Read until the target is full; a short stream is an error unless ``short`` is set."""
     done = 0
     while done < len(target):
         count = stream.readinto(target[done : done + _BLOCK])
@@ -259,8 +259,8 @@ def _fill(stream: _Stream, target: memoryview, *, short: bool = False) -> int:
     return done
 
 
-def _pass_over(stream: _Stream, count: int | None, *, short: bool = False) -> int:
-    """Read and forget so many bytes, or all; the number that there were."""
+def _skip(stream: _Stream, count: int | None, *, short: bool = False) -> int:
+    """Skip ``count`` bytes, or all; return the number of bytes skipped."""
     scratch = memoryview(bytearray(_BLOCK))
     done = 0
     while count is None or done < count:

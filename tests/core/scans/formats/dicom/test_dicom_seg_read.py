@@ -113,7 +113,7 @@ def test_transfer_syntaxes_hold_the_same_liver(data_dir, name):
     [
         ("highdicom/data/test_files/seg_image_sm_control.dcm", "microscopy"),
         ("highdicom/data/test_files/seg_image_sm_dots_tiled_full.dcm", "microscopy"),
-        ("highdicom/data/test_files/seg_image_cr_binary.dcm", "where its frames lie"),
+        ("highdicom/data/test_files/seg_image_cr_binary.dcm", "place of its frames"),
         ("highdicom/data/test_files/ct_image.dcm", "neither a DICOM segmentation nor"),
         ("pydicom_data/data_store/data/liver_rle.dcm", "uncompressed"),
     ],

@@ -1,4 +1,4 @@
-"""DICOM: which files form a series, and how they become one array.
+"""DICOM scans: sort files into series, and read a series as one array.
 
 Segmentations and contours are in ``labels``.
 """

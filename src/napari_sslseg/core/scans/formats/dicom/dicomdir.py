@@ -1,4 +1,4 @@
-"""DICOMDIR: the list of the files on a disc."""
+"""DICOMDIR files, which list the files of a disc."""
 
 from pathlib import Path
 
@@ -7,22 +7,22 @@ from napari_sslseg.core.scans.formats.dicom.headers import read_header
 
 
 def listed_files(file: Path) -> tuple[list[Path], list[Path]]:
-    """The file itself, or those that a DICOMDIR lists, and those that it lists in vain.
+    """Return the present and the missing files that a DICOMDIR lists; of other files, the file.
 
-    Names on a disc are in capitals; copies of it often are not. Files outside of the folder of the
-    list are not looked at, whatever it says.
+    Names on a disc are in upper case, but often not in copies of it. Files outside the folder of
+    the DICOMDIR are ignored.
 
     Raises
     ------
     VolumeError
-        If the list is damaged.
+        If the DICOMDIR is damaged.
     """
     if not file.name.upper().startswith("DICOMDIR"):
         return [file], []
     header = read_header(file)
     if "DirectoryRecordSequence" not in header.dataset:
         return [file], []
-    there, lost = [], []
+    present, missing = [], []
     with reraise_dicom_errors(file, "list of files"):
         for record in header.dataset.DirectoryRecordSequence:
             parts = record.get("ReferencedFileID")
@@ -33,14 +33,14 @@ def listed_files(file: Path) -> tuple[list[Path], list[Path]]:
                 continue
             found = _find(file.parent, names)
             if found is None:
-                lost.append(file.parent.joinpath(*names))
+                missing.append(file.parent.joinpath(*names))
             else:
-                there.append(found)
-    return (there, lost) if there else ([file], [])
+                present.append(found)
+    return (present, missing) if present else ([file], [])
 
 
 def _find(folder: Path, names: list[str]) -> Path | None:
-    """A file below a folder, whatever the case of its names."""
+    """Find a file below a folder, ignoring the case of names."""
     path = folder.joinpath(*names)
     if path.is_file():
         return path

@@ -1,4 +1,4 @@
-"""DICOM files opened without their pixels, and without a word about what stands in them."""
+"""Read DICOM headers without the pixels, and without printing their contents."""
 
 import warnings
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ TAGS = [
         "SharedFunctionalGroupsSequence",
         "PerFrameFunctionalGroupsSequence",
         "DirectoryRecordSequence",
-        0x00291010,  # Siemens CSA header, which tells the tiles of a mosaic
+        0x00291010,  # Siemens CSA header, which describes the tiles of a mosaic
         0x00290010,
         0x0019100C,  # Siemens b-value
     )
@@ -74,7 +74,7 @@ TAGS = [
 
 @contextmanager
 def silence_pydicom() -> Iterator[None]:
-    """Keep pydicom from printing values that it finds odd: they may be a patient's."""
+    """Silence pydicom, which prints unusual values: they may identify a patient."""
     before = config.settings.reading_validation_mode, config.logger.disabled
     config.settings.reading_validation_mode, config.logger.disabled = config.IGNORE, True
     try:
@@ -98,10 +98,10 @@ def reraise_dicom_errors(
     path : Path
         The file.
     part : str
-        What of it is read, such as "header": all that the message tells. The library's own words
-        may quote what stands in the file, and so the patient.
+        Part of the file that is read, such as "header". The message names only this: messages of
+        the library may quote values, and so identify the patient.
     advice : str
-        What the user can do.
+        Advice for the user.
     """
     with reraise_parser_errors(path, "a DICOM file", advice=advice), silence_pydicom():
         try:
@@ -111,12 +111,19 @@ def reraise_dicom_errors(
 
 
 def read_dataset(path: Path, *, everything: bool = False) -> Dataset:
-    """Attributes of a file but its pixels: those of interest, or all.
+    """Read the attributes of a file, without its pixels.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    everything : bool
+        Whether to read all attributes, or only ``TAGS``.
 
     Raises
     ------
     VolumeError
-        If it is no DICOM file, or a damaged one.
+        If it is not a DICOM file, or damaged.
     """
     check_present(path)
     tags = None if everything else TAGS
@@ -124,13 +131,13 @@ def read_dataset(path: Path, *, everything: bool = False) -> Dataset:
         try:
             dataset = dcmread(file, stop_before_pixels=True, specific_tags=tags)
         except InvalidDicomError:
-            # Old scanners leave the mark at the start out; what follows decides.
+            # Files of old scanners lack the magic bytes; the attributes decide.
             file.seek(0)
             dataset = dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
             if "SOPClassUID" not in dataset:
                 raise VolumeError(
-                    f"{path} is no DICOM file, or its start is damaged; export it again."
+                    f"{path} is not a DICOM file, or its start is damaged; export it again."
                 ) from None
-        # pydicom stops where the pixels begin.
+        # pydicom stops at the start of the pixels.
         dataset.pixels_at = file.tell()
     return dataset

@@ -1,4 +1,4 @@
-"""What the header of a DICOM file tells: whose it is, and what it holds."""
+"""Read the header of a DICOM file, and decide whether it belongs to a scan."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ NO_SCAN = {
 
 @dataclass(frozen=True)
 class Header:
-    """One DICOM file: the series that it belongs to, and its planes or why it has none."""
+    """Header of a DICOM file, with its image planes or the reason why it has none."""
 
     path: Path
     dataset: Dataset = field(repr=False)
@@ -34,7 +34,7 @@ class Header:
     mosaic: bool = False
 
     def text(self, keyword: str) -> str:
-        """Value of an attribute as text, empty if it is absent or damaged."""
+        """Return an attribute as text; empty if it is absent or damaged."""
         try:
             with reraise_dicom_errors(self.path, "header"):
                 value = self.dataset.get(keyword)
@@ -44,7 +44,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Read one file; whatever is wrong with it stands in ``problem``."""
+    """Read the header of a file; an error is stored as ``problem``."""
     try:
         dataset = read_dataset(path)
     except VolumeError as error:
@@ -61,31 +61,31 @@ def read_header(path: Path) -> Header:
 
 
 def _no_scan(dataset: Dataset) -> str | None:
-    """Say what it is if it is no scan by its nature."""
+    """Describe a file that is not a scan; None for a scan."""
     kind = str(dataset.get("SOPClassUID", ""))
     modality = str(dataset.get("Modality", ""))
     image_type = [str(part).upper() for part in dataset.get("ImageType") or []]
     if kind.startswith(SEGMENTATIONS):
-        return "is a segmentation, no scan; open it as labels of its scan"
+        return "is a segmentation, not a scan; open it as labels of its scan"
     if kind == STRUCTURES:
-        return "holds contours of structures (RTSTRUCT), no scan; open it as labels of its scan"
+        return "holds contours of structures (RTSTRUCT), not a scan; open it as labels of its scan"
     if kind == DIRECTORY or "DirectoryRecordSequence" in dataset:
-        return "is a list of files (DICOMDIR), no scan"
+        return "is a list of files (DICOMDIR), not a scan"
     if modality in NO_SCAN:
-        return f"is {NO_SCAN[modality]}, no scan"
+        return f"is {NO_SCAN[modality]}, not a scan"
     if not dataset.get("Rows") or not dataset.get("Columns"):
         name = UID(kind).name
-        if name == kind:  # as it is for an unknown one
-            return "holds nothing that is known here"
+        if name == kind:  # unknown UID
+            return "holds an unknown kind of object"
         if "Image Storage" in name:
             return "holds an image without pixels"
-        return f"holds no image but {name}"
+        return f"holds {name}, not an image"
     if kind == SECONDARY_CAPTURE or kind.startswith(SECONDARY_CAPTURE + "."):
-        return "is a secondary capture, a picture of a screen or a result, no scan"
+        return "is a secondary capture, such as a screenshot or a result, not a scan"
     if "LOCALIZER" in image_type or "SCOUT" in image_type:
-        return "is a localizer (scout), which serves to plan a scan; choose the scan itself"
+        return "is a localizer (scout) for planning a scan; choose the scan itself"
     if "PROJECTION IMAGE" in image_type:
-        return "is a projection of a scan seen from one side; choose the scan itself"
+        return "is a projection of a scan; choose the scan itself"
     if dataset.get("SamplesPerPixel", 1) != 1 or "PALETTE" in str(
         dataset.get("PhotometricInterpretation", "")
     ):

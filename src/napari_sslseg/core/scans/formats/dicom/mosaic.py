@@ -1,4 +1,4 @@
-"""Siemens mosaics: the slices of a volume side by side as tiles of one image."""
+"""Siemens mosaics: the slices of a volume as tiles of one image."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,15 +12,15 @@ from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 
 
 def is_mosaic(dataset: Dataset) -> bool:
-    """Whether the image type says that it is a mosaic."""
+    """Return whether the image type is a mosaic."""
     return "MOSAIC" in [str(part).upper() for part in dataset.get("ImageType") or []]
 
 
 def mosaic_tiles(plane: ImagePlane, dataset: Dataset) -> Iterator[ImagePlane]:
     """Yield the planes of a mosaic from the plane of the whole image.
 
-    The header places the whole mosaic as if it were one slice of its size around the same centre;
-    the number of slices and their normal stand in the vendor's own CSA header.
+    The header gives the position of the whole mosaic as if it were one large slice with the same
+    centre. The number of slices and their normal are in the vendor's CSA header.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Readable names of patients and series that tell nobody's identity."""
+"""Readable names of patients and series that do not reveal the identity."""
 
 import hashlib
 import re
@@ -26,23 +26,23 @@ DATE = re.compile(r"\d{1,4}[./ -]\d{1,2}[./ -]\d{1,4}|(?<!\d)\d{8}(?!\d)")
 
 
 def pseudonym(header: Header) -> str:
-    """Name of the patient that tells nothing: a slow hash of the patient's number.
+    """Return a pseudonym of the patient: a slow hash of the patient ID.
 
-    The same patient has the same pseudonym in every folder and on every machine, which splits by
-    subject need. Where the file names no patient, the study stands for it.
+    A patient has the same pseudonym in every folder and on every machine, as splits by subject
+    require. The study is used if the file has no patient ID.
     """
     identity = header.text("PatientID") or header.text("StudyInstanceUID") or str(header.path)
     return f"patient-{_slow_hash(identity)}"
 
 
 def series_title(header: Header) -> str:
-    """Modality, number and description of the series, without anything of the patient's."""
+    """Return modality, number and description of the series, without patient data."""
     parts = [header.text("Modality") or "image", header.text("SeriesNumber"), _description(header)]
     return "_".join(slug(part) for part in parts if part)
 
 
 def series_hash(headers: Sequence[Header]) -> str:
-    """Short mark of a series that stays whatever lies beside it and wherever it is moved.
+    """Return a short hash of a series that does not depend on its folder or on other files.
 
     Two examinations of one patient often have series of the same number and description.
     """
@@ -54,22 +54,22 @@ def series_hash(headers: Sequence[Header]) -> str:
 
 
 def short_hash(text: str) -> str:
-    """Six hexadecimal digits for a text that is no secret, such as a UID."""
+    """Return six hexadecimal digits for a text that is not secret, such as a UID."""
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=3).hexdigest()
 
 
 def nearest_plane(planes: Sequence[ImagePlane]) -> str:
-    """Nearest anatomical plane of a stack."""
+    """Return the nearest anatomical plane of a stack."""
     return ("sagittal", "coronal", "axial")[int(np.abs(plane_normal(planes[0])).argmax())]
 
 
 def slug(text: str) -> str:
-    """Text as part of a file name."""
+    """Convert text to a part of a file name."""
     return re.sub(r"[^\w.+]+", "-", text).strip("-.")[:60]
 
 
 def _description(header: Header) -> str:
-    """Description of the series; none if it holds a date, or a word that names the patient."""
+    """Return the description of the series; empty if it contains a date or a word of the name."""
     text = header.text("SeriesDescription")
     words = set(_words(text))
     joined = "".join(_words(text))
@@ -77,7 +77,7 @@ def _description(header: Header) -> str:
         return ""
     for keyword in PRIVATE:
         for private in _words(header.text(keyword)):
-            # One letter is an initial, which any word holds; one sign of another script is a name.
+            # One or two Latin letters occur in any word; one character of another script is a name.
             long = len(private) > 2 or not private.isascii()
             if private in words or (long and private in joined):
                 return ""
@@ -85,15 +85,15 @@ def _description(header: Header) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """Lower-case words without accents."""
+    """Split into lower-case words without accents."""
     plain = unicodedata.normalize("NFKD", text)
-    plain = "".join(sign for sign in plain if not unicodedata.combining(sign))
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
     return [word.casefold() for word in re.split(r"[\W_]+", plain) if word]
 
 
 @lru_cache(maxsize=4096)
 def _slow_hash(identity: str) -> str:
-    # Patients' numbers are short: a quick hash could be undone by trying them all.
+    # Patient IDs are short: a fast hash could be reversed by trying all of them.
     key = hashlib.scrypt(
         identity.encode("utf-8", "surrogateescape"), salt=b"napari-sslseg", n=2**12, r=8, p=1
     )

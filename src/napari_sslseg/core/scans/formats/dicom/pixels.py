@@ -1,4 +1,4 @@
-"""Values of image planes as they are stored, before rescaling."""
+"""Read the stored values of image planes, before rescaling."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -11,9 +11,9 @@ from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.dicom.files import reraise_dicom_errors
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 
-DAMAGED = "the file is cut short or damaged, so copy or export it again"
+DAMAGED = "the file is truncated or damaged, so copy or export it again"
 
-# Group and element of Pixel Data and of an item, as their first bytes in the file.
+# Tags of Pixel Data and of an item, as they are stored in the file.
 PIXEL_DATA = struct.pack("<HH", 0x7FE0, 0x0010)
 ITEM = struct.pack("<HH", 0xFFFE, 0xE000)
 UNDEFINED = 0xFFFFFFFF
@@ -25,7 +25,7 @@ def stored_values(planes: Sequence[ImagePlane]) -> Iterator[np.ndarray]:
     Raises
     ------
     VolumeError
-        If a file is damaged, or holds an image of another size than its header says.
+        If a file is damaged, or the image has another size than in its header.
     """
     last: tuple[Path, int | None] | None = None
     image: np.ndarray | None = None
@@ -38,16 +38,16 @@ def stored_values(planes: Sequence[ImagePlane]) -> Iterator[np.ndarray]:
         tile = image[row : row + plane.shape[0], column : column + plane.shape[1]]
         if tile.shape != plane.shape or (plane.tile is None and image.shape != plane.shape):
             raise VolumeError(
-                f"{plane.path} holds an image of {image.shape} pixels where its header says "
+                f"{plane.path} holds an image of {image.shape} pixels, but its header gives "
                 f"{plane.shape}; {DAMAGED}."
             )
         yield tile
 
 
 def _uncompressed(plane: ImagePlane) -> np.ndarray | None:
-    """Read 16-bit values that stand in the file as they are; None if pydicom must decode them.
+    """Read uncompressed 16-bit values directly; None if pydicom must decode them.
 
-    Half of the time of reading a series goes into decoding headers a second time otherwise.
+    This saves half of the time for a series, which pydicom spends on parsing headers again.
     """
     stored = plane.stored
     if stored.syntax not in (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
@@ -58,7 +58,7 @@ def _uncompressed(plane: ImagePlane) -> np.ndarray | None:
     with reraise_dicom_errors(plane.path, "pixels", advice=DAMAGED), plane.path.open("rb") as file:
         file.seek(stored.start)
         head = file.read(12)
-        # Anything odd is left to pydicom, which tells it from a damaged file.
+        # Unusual files are left to pydicom, which recognises damaged ones.
         if head[:4] != PIXEL_DATA or len(head) < 12:
             return None
         explicit = head[4:6] in (b"OW", b"OB")
@@ -72,7 +72,7 @@ def _uncompressed(plane: ImagePlane) -> np.ndarray | None:
             return None
     unused = 16 - stored.bits
     if unused:
-        # Older scanners put overlays above the bits of the values.
+        # Older scanners store overlays in the bits above the values.
         np.left_shift(values, unused, out=values)
         np.right_shift(values, unused, out=values)
     return values
@@ -93,14 +93,14 @@ def _decoded(plane: ImagePlane) -> np.ndarray:
         try:
             return pixel_array(plane.path, index=plane.frame)
         except BaseException as error:
-            # The RLE decoder is written in Rust, whose panic is no Exception.
+            # The RLE decoder is written in Rust, whose panics do not derive from Exception.
             if type(error).__name__ != "PanicException":
                 raise
-            raise ValueError("the decoder gave up") from error
+            raise ValueError("the decoder failed") from error
 
 
 def _check_complete(plane: ImagePlane) -> None:
-    """Refuse compressed pixels of which the end is missing: decoders fill it with something."""
+    """Check that compressed pixels are complete: decoders would fill in missing data."""
     size = plane.path.stat().st_size
     with plane.path.open("rb") as file:
         place = plane.stored.start + 12

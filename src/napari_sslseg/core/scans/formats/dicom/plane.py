@@ -1,4 +1,4 @@
-"""TODO."""
+"""One image plane of a DICOM file: its place, its encoding, and its affine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from napari_sslseg.core.scans.geometry import LPS_TO_RAS
 
 
 class PixelEncoding(NamedTuple):
-    """How the values of a file are stored.
+    """Encoding of the pixel values of a file.
 
     Parameters
     ----------
     start : int
-        Where the element with the pixels begins in the file.
+        Byte offset of the pixel data element.
     syntax : str
         Transfer syntax UID.
     allocated, bits : int
-        Bits of a value in the file, and those of them that count.
+        Bits allocated and stored per value.
     signed : bool
-        Whether values may be negative before rescaling.
+        Whether stored values are signed.
     """
 
     start: int
@@ -34,14 +34,14 @@ class PixelEncoding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImagePlane:
-    """One image plane: a classic file, a frame of a multi-frame file, or a tile of a mosaic.
+    """An image plane: a classic file, a frame of a multi-frame file, or a tile of a mosaic.
 
     Parameters
     ----------
     path : Path
         The file.
     instance : str
-        Its SOP instance UID.
+        SOP instance UID.
     frame : int or None
         Index in a multi-frame file.
     tile : tuple of int or None
@@ -51,19 +51,19 @@ class ImagePlane:
     position : tuple of float
         Centre of the first pixel in LPS mm.
     orientation : tuple of float
-        Direction cosines of the rows and of the columns, as in Image Orientation (Patient).
+        Direction cosines of rows and columns, as in Image Orientation (Patient).
     spacing : tuple of float
-        Between rows and between columns, in mm.
+        Distance between rows and between columns, in mm.
     thickness : float or None
         Slice thickness in mm.
     distance : float or None
-        Spacing between slices as the header states it, in mm.
+        Spacing Between Slices of the header, in mm.
     rescale : tuple of float
         Slope and intercept.
     stored : Stored
-        How its values stand in the file.
+        Encoding of the values.
     phase : tuple
-        What may tell volumes apart, in the order of :data:`~.sorting.PHASES`.
+        Values that may distinguish volumes, in the order of :data:`~.sorting.PHASES`.
     """
 
     path: Path
@@ -81,7 +81,7 @@ class ImagePlane:
     phase: tuple[str, ...]
 
     def fits(self, kind: np.dtype) -> bool:
-        """Whether rescaled values fit an integer type whatever they are."""
+        """Return whether all possible rescaled values fit an integer type."""
         bits = self.stored.bits - self.stored.signed
         low, high = -(2**bits) if self.stored.signed else 0, 2**bits - 1
         limits = np.iinfo(kind)
@@ -94,14 +94,14 @@ def plane_affine(
     spacing: Sequence[float],
     distance: float,
 ) -> np.ndarray:
-    """Affine of a plane, and of those stacked on it, from column, row and slice to RAS+ mm.
+    """Return the affine of a stack that starts with a plane: column, row and slice to RAS+ mm.
 
     Parameters
     ----------
     position, orientation, spacing : sequence of float
-        As in a DICOM header, see :class:`ImagePlane`.
+        As in :class:`ImagePlane`.
     distance : float
-        From slice to slice along the normal, in mm.
+        Slice distance along the normal, in mm.
     """
     along_row, along_column = np.array(orientation[:3]), np.array(orientation[3:])
     across = np.cross(along_row, along_column)

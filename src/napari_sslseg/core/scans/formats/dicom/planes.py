@@ -1,8 +1,8 @@
-"""Where the image planes of a DICOM file lie in the patient."""
+"""Read the image planes of a DICOM file and their place in the patient."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -14,12 +14,12 @@ from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane, PixelEncodi
 
 
 def read_planes(path: Path, dataset: Dataset) -> tuple[ImagePlane, ...]:
-    """Planes of one file.
+    """Read the image planes of one file.
 
     Raises
     ------
     VolumeError
-        If it does not say where they lie, or says what cannot be.
+        If their place in the patient is missing or invalid.
     """
     planes = tuple(_planes(path, dataset))
     _check(planes, path)
@@ -53,92 +53,141 @@ def _planes(path: Path, dataset: Dataset) -> Iterator[ImagePlane]:
 def _plane(
     path: Path, dataset: Dataset, groups: list[Dataset], frame: int | None = None
 ) -> ImagePlane:
-    """Collect the plane of a classic file, or of a frame from its own and the shared groups."""
+    """Read the plane of a classic file, or of a frame of a multi-frame file.
 
-    def find(sequence: str, keyword: str) -> Any:
-        for group in groups:
-            for item in (group.get(sequence) or [])[:1]:
-                if item.get(keyword) is not None:
-                    return item.get(keyword)
-        return dataset.get(keyword) if not groups else None
-
-    position = find("PlanePositionSequence", "ImagePositionPatient")
-    orientation = find("PlaneOrientationSequence", "ImageOrientationPatient")
-    spacing = find("PixelMeasuresSequence", "PixelSpacing")
-    if not position or not orientation or not spacing:
-        missing = "position" if not position else "orientation" if not orientation else "pixel size"
-        raise VolumeError(
-            f"{path} does not tell its {missing} in the patient, so it is no part of a volume; "
-            "export the scan with its geometry."
-        )
+    Parameters
+    ----------
+    path : Path
+        The file.
+    dataset : Dataset
+        Its attributes.
+    groups : list of Dataset
+        Functional groups of the frame, then the shared ones; empty for a classic file.
+    frame : int, optional
+        Index of the frame.
+    """
+    find = _Finder(dataset, groups)
+    position, orientation, spacing = _place(path, find)
     if dataset.get("ModalityLUTSequence"):
         raise VolumeError(
             f"{path} stores its values through a look-up table; export it with rescaled values."
         )
-    slope = find("PixelValueTransformationSequence", "RescaleSlope")
-    intercept = find("PixelValueTransformationSequence", "RescaleIntercept")
-    thickness = find("PixelMeasuresSequence", "SliceThickness")
-    distance = find("PixelMeasuresSequence", "SpacingBetweenSlices")
-    phase = (
-        _known(
-            find("MRImageFrameTypeSequence", "FrameType"),
-            find("CTImageFrameTypeSequence", "FrameType"),
-            dataset.get("ImageType"),
-        ),
-        find("FrameContentSequence", "StackID"),
-        _known(find("MREchoSequence", "EffectiveEchoTime"), dataset.get("EchoTime")),
-        _known(
-            find("FrameContentSequence", "TemporalPositionIndex"),
-            dataset.get("TemporalPositionIdentifier"),
-        ),
-        _known(
-            find("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
-            dataset.get("TriggerTime"),
-        ),
-        _known(
-            find("MRModifierSequence", "InversionTimes"),
-            dataset.get("InversionTime"),
-        ),
-        _known(
-            find("MRTimingAndRelatedParametersSequence", "FlipAngle"),
-            dataset.get("FlipAngle"),
-        ),
-        _known(
-            find("MRDiffusionSequence", "DiffusionBValue"),
-            dataset.get("DiffusionBValue"),
-            dataset.get((0x0019, 0x100C)),
-        ),
-        _known(
-            find("MRDiffusionSequence", "DiffusionGradientDirectionSequence"),
-            dataset.get("DiffusionGradientOrientation"),
-        ),
-        _known(
-            find("FrameContentSequence", "FrameAcquisitionNumber"),
-            dataset.get("AcquisitionNumber"),
-        ),
-        dataset.get("AcquisitionTime"),
-    )
+    transformation = "PixelValueTransformationSequence"
     return ImagePlane(
         path=path,
         instance=str(dataset.get("SOPInstanceUID", "")),
         frame=frame,
         tile=None,
         shape=(int(dataset.Rows), int(dataset.Columns)),
-        position=tuple(float(value) for value in position),
-        orientation=tuple(float(value) for value in orientation),
-        spacing=tuple(float(value) for value in spacing),
-        thickness=None if thickness in (None, "") else float(thickness),
-        distance=None if distance in (None, "") else float(distance),
+        position=position,
+        orientation=orientation,
+        spacing=spacing,
+        thickness=_number(find("PixelMeasuresSequence", "SliceThickness")),
+        distance=_number(find("PixelMeasuresSequence", "SpacingBetweenSlices")),
         rescale=(
-            1.0 if slope in (None, "") else float(slope),
-            0.0 if intercept in (None, "") else float(intercept),
+            _number(find(transformation, "RescaleSlope"), 1.0),
+            _number(find(transformation, "RescaleIntercept"), 0.0),
         ),
-        stored=_stored(dataset),
-        phase=tuple("" if value is None else str(value) for value in phase),
+        stored=_encoding(dataset),
+        phase=_phase(dataset, find),
     )
 
 
-def _stored(dataset: Dataset) -> PixelEncoding:
+class _Finder:
+    """Look up attributes in the functional groups of a frame, or in a classic dataset."""
+
+    def __init__(self, dataset: Dataset, groups: list[Dataset]) -> None:
+        self.dataset = dataset
+        self.groups = groups
+
+    def __call__(self, sequence: str, keyword: str) -> Any:
+        """Return an attribute in the first item of a sequence; None if it is absent."""
+        for group in self.groups:
+            for item in (group.get(sequence) or [])[:1]:
+                if item.get(keyword) is not None:
+                    return item.get(keyword)
+        return None if self.groups else self.dataset.get(keyword)
+
+
+Floats = tuple[float, ...]
+
+
+def _place(path: Path, find: _Finder) -> tuple[Floats, Floats, Floats]:
+    """Read position, orientation and pixel spacing.
+
+    Raises
+    ------
+    VolumeError
+        If one of them is missing.
+    """
+    values = {
+        "position": find("PlanePositionSequence", "ImagePositionPatient"),
+        "orientation": find("PlaneOrientationSequence", "ImageOrientationPatient"),
+        "pixel size": find("PixelMeasuresSequence", "PixelSpacing"),
+    }
+    for name, value in values.items():
+        if not value:
+            raise VolumeError(
+                f"{path} does not give its {name} in the patient, so it is not part of a volume; "
+                "export the scan with its geometry."
+            )
+    position, orientation, spacing = (
+        tuple(float(number) for number in value) for value in values.values()
+    )
+    return position, orientation, spacing
+
+
+# Where multi-frame files and classic files store each entry of the phase, in the order of
+# `sorting.PHASES`: sequences with their keywords, then attributes of the dataset.
+_PHASE_ATTRIBUTES: tuple[tuple[tuple[tuple[str, str], ...], tuple[str | tuple[int, int], ...]], ...]
+_PHASE_ATTRIBUTES = (
+    (
+        (("MRImageFrameTypeSequence", "FrameType"), ("CTImageFrameTypeSequence", "FrameType")),
+        ("ImageType",),
+    ),
+    ((("FrameContentSequence", "StackID"),), ()),
+    ((("MREchoSequence", "EffectiveEchoTime"),), ("EchoTime",)),
+    ((("FrameContentSequence", "TemporalPositionIndex"),), ("TemporalPositionIdentifier",)),
+    (
+        (("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),),
+        ("TriggerTime",),
+    ),
+    ((("MRModifierSequence", "InversionTimes"),), ("InversionTime",)),
+    ((("MRTimingAndRelatedParametersSequence", "FlipAngle"),), ("FlipAngle",)),
+    (
+        (("MRDiffusionSequence", "DiffusionBValue"),),
+        ("DiffusionBValue", (0x0019, 0x100C)),
+    ),
+    (
+        (("MRDiffusionSequence", "DiffusionGradientDirectionSequence"),),
+        ("DiffusionGradientOrientation",),
+    ),
+    ((("FrameContentSequence", "FrameAcquisitionNumber"),), ("AcquisitionNumber",)),
+    ((), ("AcquisitionTime",)),
+)
+
+
+def _phase(dataset: Dataset, find: _Finder) -> tuple[str, ...]:
+    """Read what may distinguish volumes of one series; an empty text where it is absent."""
+    phase = []
+    for in_groups, in_dataset in _PHASE_ATTRIBUTES:
+        values = [find(sequence, keyword) for sequence, keyword in in_groups]
+        values += [dataset.get(keyword) for keyword in in_dataset]
+        # 0 is a value.
+        phase.append(next((str(value) for value in values if value is not None), ""))
+    return tuple(phase)
+
+
+@overload
+def _number(value: Any) -> float | None: ...
+@overload
+def _number(value: Any, default: float) -> float: ...
+def _number(value: Any, default: float | None = None) -> float | None:
+    """Convert an attribute to a number; an absent or empty one is the default."""
+    return default if value in (None, "") else float(value)
+
+
+def _encoding(dataset: Dataset) -> PixelEncoding:
     return PixelEncoding(
         start=dataset.pixels_at,
         syntax=_syntax(dataset),
@@ -149,21 +198,22 @@ def _stored(dataset: Dataset) -> PixelEncoding:
 
 
 def _syntax(dataset: Dataset) -> str:
-    """Transfer syntax; of old files that do not tell it, the plain one that they were read by."""
-    told = str(dataset.file_meta.get("TransferSyntaxUID", ""))
+    """Return the transfer syntax; in old files without it, the syntax that they were read with."""
+    stated = str(dataset.file_meta.get("TransferSyntaxUID", ""))
     implicit, little_endian = dataset.original_encoding
-    if told or not little_endian:
-        return told
+    if stated or not little_endian:
+        return stated
     return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
 
 
-def _known(*values: Any) -> Any:
-    """The first that is not absent; 0 is a value."""
-    return next((value for value in values if value is not None), None)
-
-
 def _check(planes: tuple[ImagePlane, ...], path: Path) -> None:
-    """Refuse numbers that describe no plane."""
+    """Check the numbers that describe the planes.
+
+    Raises
+    ------
+    VolumeError
+        If they do not describe a plane.
+    """
     first = planes[0]
     numbers = np.array([(*p.position, *p.orientation, *p.spacing, *p.rescale) for p in planes])
     rows, columns = np.array(first.orientation[:3]), np.array(first.orientation[3:])
@@ -173,7 +223,7 @@ def _check(planes: tuple[ImagePlane, ...], path: Path) -> None:
         abs(np.linalg.norm(numbers[:, 3:6], axis=1) - 1).max() > 1e-2
         or abs(np.linalg.norm(numbers[:, 6:9], axis=1) - 1).max() > 1e-2
     ):
-        wrong = "directions that have not the length 1"
+        wrong = "directions whose length is not 1"
     elif abs(rows @ columns) > 1e-2:
         wrong = "rows and columns that are not at right angles"
     elif numbers[:, 9:11].min() <= 0:

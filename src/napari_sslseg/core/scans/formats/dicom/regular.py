@@ -1,4 +1,4 @@
-"""From the true positions of image planes to a regular grid."""
+"""Fit a regular grid to image planes, and resample onto it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,38 +9,38 @@ from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane, plane_affine
 from napari_sslseg.core.scans.formats.dicom.sorting import plane_name, positions
 
-# What the rounding of positions in headers was seen to cost: a fiftieth of the slice distance,
-# a tenth of a pixel in the plane. Anything beyond is a property of the scan.
+# Rounded positions in headers deviate by up to 1/50 of the slice distance, and 1/10 of a pixel
+# within the plane. Larger deviations are a property of the scan.
 UNEVEN = 0.03
 DRIFT_PIXELS = 0.15
-# A gap of this many of the smallest ones is a slice that is missing; less is uneven spacing.
+# A gap larger than this multiple of the smallest gap is a missing slice; less is uneven spacing.
 GAP = 1.7
-# A gantry tilts by 30 degrees at the most.
+# A gantry tilts by at most 30 degrees.
 STEEPEST = 1.0
-# Slices further apart than a body is long are no stack.
+# A stack is not longer than a body.
 MOST_MM = 5000.0
 
 
 @dataclass(frozen=True, eq=False)
 class StackLayout:
-    """Where the planes of a stack lie, and the regular grid that stands for them.
+    """Positions of the planes of a stack, and the regular grid that represents them.
 
     Parameters
     ----------
     along : ndarray, shape (n,)
-        Positions of the planes along their normal from the first, in mm, ascending; exact
-        multiples of the distance where they are so but for the rounding of the header.
+        Positions of the planes along their normal, relative to the first, in mm, ascending; exact
+        multiples of the distance if they deviate only by the rounding of the header.
     shift : ndarray, shape (n, 2)
-        How far each plane lies from the first within the plane, in rows and columns; zero but
-        for a tilted gantry.
+        Shift of each plane against the first within the plane, in rows and columns; zero unless
+        the gantry was tilted.
     distance : float
         Slice distance of the regular grid in mm.
     count : int
-        Its number of slices.
+        Number of slices of the regular grid.
     margin : ndarray, shape (2, 2)
-        Rows and columns that the grid has before and after those of the first plane.
+        Rows and columns of the grid before and after those of the first plane.
     notes : tuple of str
-        What makes the grid differ from the planes; empty if it does not.
+        Differences between the grid and the planes; empty if there are none.
     """
 
     along: np.ndarray
@@ -57,7 +57,7 @@ class StackLayout:
 
 
 def fit_regular_grid(planes: Sequence[ImagePlane], where: str) -> StackLayout:
-    """Find the regular grid of sorted planes of one direction, each at a position of its own.
+    """Find the regular grid of sorted planes of one direction with different positions.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def fit_regular_grid(planes: Sequence[ImagePlane], where: str) -> StackLayout:
     if len(planes) == 1:
         return StackLayout(along, np.zeros((1, 2)), abs(thickness), 1, np.zeros((2, 2), int))
     gaps = np.diff(along)
-    _refuse_missing(planes, gaps, where)
+    _check_complete(planes, gaps, where)
     distance = along[-1] / (len(planes) - 1)
     uneven = np.abs(along - distance * np.arange(len(planes))).max() > UNEVEN * distance
     shift = _in_plane(planes)
@@ -85,15 +85,15 @@ def fit_regular_grid(planes: Sequence[ImagePlane], where: str) -> StackLayout:
         )
     margin = np.zeros((2, 2), int)
     if tilted:
-        _refuse_crooked(planes, along, shift, where)
+        _check_straight(planes, along, shift, where)
         before, after = np.floor(shift.min(0) + 1e-6), np.ceil(shift.max(0) - 1e-6)
         margin = np.array([np.maximum(-before, 0), np.maximum(after, 0)]).astype(int)
-        # Both ways lie in the plane; along the normal the planes are as they were.
+        # The shift is within the plane; the position along the normal is unchanged.
         side = shift[-1] * np.array(planes[0].spacing)
         angle = np.rad2deg(np.arctan2(np.linalg.norm(side), along[-1]))
         notes.append(
             f"the gantry was tilted by {angle:.1f} degrees; the slices were shifted within their "
-            "planes onto a grid at right angles"
+            "planes onto a rectangular grid"
         )
     else:
         shift = np.zeros_like(shift)
@@ -110,12 +110,12 @@ def resample(planes: np.ndarray, layout: StackLayout) -> np.ndarray:
     planes : ndarray, shape (n, rows, columns)
         Values of the planes in the order of the layout.
     layout : Layout
-        Where they lie.
+        Positions of the planes.
 
     Returns
     -------
     ndarray, shape (count, rows + margins, columns + margins)
-        Where a shifted plane does not reach, the smallest value of the scan stands.
+        Voxels outside a shifted plane have the smallest value of the scan.
     """
     from scipy.ndimage import shift as shifted
 
@@ -130,22 +130,22 @@ def resample(planes: np.ndarray, layout: StackLayout) -> np.ndarray:
             plane[:] = shifted(plane, offset, order=1, cval=background)
     before, weight = _between(layout)
     out = np.empty((layout.count, *padded.shape[1:]), np.float32)
-    for number, (first, share) in enumerate(zip(before, weight, strict=True)):
+    for number, (first, fraction) in enumerate(zip(before, weight, strict=True)):
         out[number] = padded[first]
-        if share > 0:
-            out[number] += share * (padded[first + 1] - padded[first])
+        if fraction > 0:
+            out[number] += fraction * (padded[first + 1] - padded[first])
     return out
 
 
 def labels_on_planes(labels: np.ndarray, layout: StackLayout, shape: tuple[int, int]) -> np.ndarray:
-    """Bring labels of the regular grid back onto the planes, by the nearest voxel.
+    """Map labels on the regular grid to the planes, by the nearest voxel.
 
     Parameters
     ----------
     labels : ndarray, shape (count, rows + margins, columns + margins)
         Labels on the regular grid.
     layout : Layout
-        Where the planes lie.
+        Positions of the planes.
     shape : tuple of int
         Rows and columns of a plane.
 
@@ -164,19 +164,19 @@ def labels_on_planes(labels: np.ndarray, layout: StackLayout, shape: tuple[int, 
 
 
 def _between(layout: StackLayout) -> tuple[np.ndarray, np.ndarray]:
-    """For each slice of the grid the plane before it, and the share of the next one."""
+    """Return for each slice of the grid the preceding plane and the weight of the next one."""
     wanted = np.minimum(layout.distance * np.arange(layout.count), layout.along[-1])
     before = np.searchsorted(layout.along, wanted, side="right") - 1
     before = np.clip(before, 0, max(len(layout.along) - 2, 0))
     gap = layout.along[before + 1] - layout.along[before]
     weight = (wanted - layout.along[before]) / gap
-    # Rounding must not blend a slice that is exactly at its place.
+    # Rounding errors must not blend a slice that coincides with a plane.
     nearest = np.rint(weight)
     return before, np.where(np.abs(weight - nearest) < 1e-6, nearest, weight)
 
 
 def _in_plane(planes: Sequence[ImagePlane]) -> np.ndarray:
-    """Shift of each plane against the first along rows and columns, in pixels, shape (n, 2)."""
+    """Return the shift of each plane against the first in rows and columns, shape (n, 2)."""
     first = planes[0]
     offset = np.array([plane.position for plane in planes]) - np.array(first.position)
     along_rows, along_columns = np.array(first.orientation[:3]), np.array(first.orientation[3:])
@@ -185,26 +185,38 @@ def _in_plane(planes: Sequence[ImagePlane]) -> np.ndarray:
     )
 
 
-def _refuse_crooked(
+def _check_straight(
     planes: Sequence[ImagePlane], along: np.ndarray, shift: np.ndarray, where: str
 ) -> None:
-    """Refuse shifts that no tilted gantry makes: it shifts each slice by as much as the last."""
+    """Check that shifts are those of a tilted gantry, which shifts all slices by equal steps.
+
+    Raises
+    ------
+    VolumeError
+        If they are not.
+    """
     slope = np.median(np.diff(shift, axis=0) / np.diff(along)[:, None], axis=0)
     off = shift - slope * along[:, None]
     off = np.abs(off - np.median(off, axis=0)).max(1)
     steepest = np.linalg.norm(slope * np.array(planes[0].spacing))
     if off.max() > DRIFT_PIXELS or steepest > STEEPEST:
         raise VolumeError(
-            f"{where} is no straight stack: {plane_name(planes[int(off.argmax())])} lies "
-            f"{off.max():.3g} pixels beside the line of the other slices; export the series again."
+            f"{where} is not a straight stack: {plane_name(planes[int(off.argmax())])} is "
+            f"{off.max():.3g} pixels off the line of the other slices; export the series again."
             if off.max() > DRIFT_PIXELS
-            else f"{where} is no stack: its slices are shifted by {steepest:.3g} mm with each mm "
-            "along their normal, which no gantry does; export the series again."
+            else f"{where} is not a stack: its slices are shifted by {steepest:.3g} mm per mm "
+            "along their normal, more than a tilted gantry can do; export the series again."
         )
 
 
-def _refuse_missing(planes: Sequence[ImagePlane], gaps: np.ndarray, where: str) -> None:
-    """Refuse gaps of whole slices, unless thicker slices fill them."""
+def _check_complete(planes: Sequence[ImagePlane], gaps: np.ndarray, where: str) -> None:
+    """Check that no slices are missing; gaps that thicker slices fill are allowed.
+
+    Raises
+    ------
+    VolumeError
+        If slices are missing.
+    """
     unit = gaps.min()
     thickness = np.array([plane.thickness or 0.0 for plane in planes])
     reach = np.maximum(thickness[:-1], thickness[1:]) if np.ptp(thickness) > 0.1 * unit else 0.0
@@ -214,13 +226,13 @@ def _refuse_missing(planes: Sequence[ImagePlane], gaps: np.ndarray, where: str) 
         more = f" (and in {wide.size - 1} more places)" if wide.size > 1 else ""
         raise VolumeError(
             f"{where} lacks slices: {plane_name(planes[index])} and "
-            f"{plane_name(planes[index + 1])} are {gaps[index]:.4g} mm apart where others are "
+            f"{plane_name(planes[index + 1])} are {gaps[index]:.4g} mm apart, others are "
             f"{unit:.4g} mm apart{more}; copy the whole series again."
         )
 
 
 def grid_affine(planes: Sequence[ImagePlane], layout: StackLayout) -> np.ndarray:
-    """Affine of the regular grid in RAS+ mm for arrays ordered column, row, slice."""
+    """Return the affine of the regular grid: column, row and slice to RAS+ mm."""
     first = planes[0]
     affine = plane_affine(first.position, first.orientation, first.spacing, layout.distance)
     rows, columns = layout.margin[0]

@@ -1,4 +1,4 @@
-"""DICOM files sorted into series."""
+"""Sort DICOM files into series."""
 
 import os
 import re
@@ -30,26 +30,26 @@ from napari_sslseg.core.scans.formats.dicom.stack import Stack
 from napari_sslseg.core.scans.series import Series
 
 LOCALIZER = re.compile(r"locali[sz]er|scout|topogram|survey|pilot", re.IGNORECASE)
-# Some protocols call thick stacks so that are scans all the same.
-FEWEST = 10
+# Some protocols use these words for thick stacks, which are scans nevertheless.
+MIN_SLICES = 10
 
 
 def dicom_series(files: Sequence[Path]) -> list[Series]:
-    """Sort DICOM files into series; a series in time or of several directions gives several.
+    """Sort DICOM files into volumes; a time series, or several directions, give several volumes.
 
     Parameters
     ----------
     files : sequence of Path
-        Files in any order. A DICOMDIR stands for the files that it lists.
+        Files in any order. A DICOMDIR is replaced by the files that it lists.
 
     Returns
     -------
     list of Series
-        In the order of their names, which do not depend on where the files lie or what lies
-        beside them. What is no volume has a ``problem``.
+        Sorted by name; the names do not depend on the folder or on other files. Series that are
+        not volumes have a ``problem``.
     """
     with silence_pydicom():
-        return _with_names_of_their_own(_sorted_into_series(files))
+        return _with_unique_names(_sorted_into_series(files))
 
 
 def _sorted_into_series(files: Sequence[Path]) -> list[Series]:
@@ -66,27 +66,27 @@ def _sorted_into_series(files: Sequence[Path]) -> list[Series]:
 
 
 def _key(header: Header) -> tuple[str, ...]:
-    """What all files of one volume share."""
+    """Return the attributes that all files of a volume share."""
     uid = header.text("SeriesInstanceUID")
     key = [uid, header.text("PatientID"), header.text("SeriesNumber")]
     key.append(header.text("FrameOfReferenceUID"))
     if not uid:
-        # Where it was removed, study and folder hold a series together.
+        # Without UID, study and folder identify a series.
         key += [header.text("StudyInstanceUID"), header.text("SeriesDescription")]
         key.append(str(header.path.parent))
-    # Each mosaic is a volume.
+    # Each mosaic is a separate volume.
     return (*key, str(header.path) if header.mosaic else "")
 
 
 def _headers(files: Iterable[Path], missing: list[Series]) -> Iterator[Header]:
-    """Headers of files, and of those that a DICOMDIR lists; what it lists in vain is told."""
+    """Yield the headers of files and of those in DICOMDIRs; report missing files of a DICOMDIR."""
     seen: set[Path] = set()
     for file in files:
         listed, lost = listed_files(file)
         if lost:
             problem = (
-                f"{file} lists {len(lost)} files that are not there, such as {lost[0]}; copy the "
-                "whole disc again."
+                f"{file} lists {len(lost)} missing files, such as {lost[0]}; copy the whole disc "
+                "again."
             )
             missing.append(_problem(Header(file, read_header(file).dataset), problem))
         for path in listed:
@@ -96,7 +96,7 @@ def _headers(files: Iterable[Path], missing: list[Series]) -> Iterator[Header]:
 
 
 def _volumes(headers: list[Header]) -> list[Series]:
-    """The volumes of one series, or the reason why it is none."""
+    """Return the volumes of one series, or the reason why it has none."""
     files = [header.path for header in headers]
     path = files[0] if len(files) == 1 else Path(os.path.commonpath([f.parent for f in files]))
     first = headers[0]
@@ -109,13 +109,12 @@ def _volumes(headers: list[Header]) -> list[Series]:
     if strays:
         problem = (
             f"{where} holds images in {len(groups)} directions or sizes, and {len(strays)} of "
-            "them lie alone, as those of a localizer do, so they make no volume; choose another "
-            "series."
+            "them are single images like those of a localizer, not a volume; choose another series."
         )
         found.append(_problem(first, problem, path, _files(strays)))
     for group in whole:
         here = f"{name}_{nearest_plane(group)}" if len(whole) > 1 else name
-        if LOCALIZER.search(first.text("SeriesDescription")) and len(group) < FEWEST:
+        if LOCALIZER.search(first.text("SeriesDescription")) and len(group) < MIN_SLICES:
             problem = f"{where} is a localizer by its description; choose the scan itself."
             found.append(replace(_problem(first, problem, path, _files(group)), is_scan=False))
             continue
@@ -139,13 +138,13 @@ def _volumes(headers: list[Header]) -> list[Series]:
 
 
 def _stacks(planes: list[ImagePlane], where: str, path: Path) -> list[tuple[str, Stack]]:
-    """The volumes among planes of one direction, each with its phase."""
+    """Split planes of one direction into volumes, each with the label of its phase."""
     found = []
     for phase, part in split_phases(planes, where):
         try:
             found.append((phase, Stack(part, where, path)))
         except VolumeError:
-            # Acquisitions that lie apart leave a gap, but are whole by themselves.
+            # Acquisitions in different places have a gap between them, but each is complete.
             apart = split_acquisitions(part)
             if len(apart) == 1 or min(len(group) for _, group in apart) < 2:
                 raise
@@ -177,8 +176,8 @@ def _problem(
     )
 
 
-def _with_names_of_their_own(found: list[Series]) -> list[Series]:
-    """Tell apart what still has one name: by its first image, and at last by number."""
+def _with_unique_names(found: list[Series]) -> list[Series]:
+    """Make names unique: by the first image, or else by a number."""
     counts: dict[str, int] = defaultdict(int)
     for item in found:
         counts[item.name] += 1

@@ -1,4 +1,4 @@
-"""Image planes sorted into volumes: by direction, by phase, and by position along the normal."""
+"""Sort image planes into volumes: by direction, phase and position along the normal."""
 
 import filecmp
 import re
@@ -11,10 +11,10 @@ from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.dicom.pixels import stored_values
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 
-# Planes of one direction differ by the rounding of the header alone.
+# Planes of one direction differ only by the rounding of the header.
 SAME_DIRECTION = 1e-3
 SAME_PLACE_MM = 1e-2
-# Fewer planes of one direction among others are a localizer; more are a volume of their own.
+# Fewer planes of one direction in a series are a localizer; more are a separate volume.
 LEAST_PLANES_OF_A_DIRECTION = 3
 
 PHASES = (
@@ -30,26 +30,26 @@ PHASES = (
     "acquisition",
     "acquired",
 )
-"""What the entries of :attr:`Plane.phase` are."""
+"""Names of the entries of :attr:`~.plane.ImagePlane.phase`."""
 
-# What makes volumes of their own even where their slices lie between each other's. Others, such as
-# the number of the acquisition, differ within one volume of interleaved slices as well.
+# Entries that separate volumes even if their slices are interleaved. Other entries, such as the
+# acquisition number, also differ within one interleaved volume.
 APART = ("kind", "echo", "time-point", "b-value")
 
 
 def plane_normal(plane: ImagePlane) -> np.ndarray:
-    """Unit normal of a plane in LPS, rows × columns."""
+    """Return the unit normal of a plane in LPS, rows × columns."""
     vector = np.cross(plane.orientation[:3], plane.orientation[3:])
     return vector / np.linalg.norm(vector)
 
 
 def positions(planes: Sequence[ImagePlane]) -> np.ndarray:
-    """Positions of planes along the normal of the first in mm, shape (n,)."""
+    """Return positions along the normal of the first plane in mm, shape (n,)."""
     return np.array([plane.position for plane in planes]) @ plane_normal(planes[0])
 
 
 def group_by_direction(planes: Sequence[ImagePlane]) -> list[list[ImagePlane]]:
-    """Planes of one direction, size and pixel size each, the most first."""
+    """Group planes by direction, size and pixel size, the largest group first."""
     groups: list[list[ImagePlane]] = []
     for plane in planes:
         for group in groups:
@@ -67,21 +67,21 @@ def group_by_direction(planes: Sequence[ImagePlane]) -> list[list[ImagePlane]]:
 
 
 def is_localizer_group(group: Sequence[ImagePlane], groups: Sequence[Sequence[ImagePlane]]) -> bool:
-    """Whether few planes lie across the others of their series, as those of a localizer do."""
+    """Return whether a group of a series has as few planes as a localizer."""
     return len(groups) > 1 and len(group) < LEAST_PLANES_OF_A_DIRECTION
 
 
 def split_phases(planes: Sequence[ImagePlane], where: str) -> list[tuple[str, list[ImagePlane]]]:
-    """Volumes among planes of one direction, each with the phase that tells it from the others.
+    """Split planes of one direction into volumes, each with a label of its phase.
 
-    A stack that the header names is a volume. Else an entry of the phase tells volumes apart if
-    several planes lie at one position and every value of it covers all the positions, or if every
-    value of kind, echo, time point or b-value makes a stack of the same even spacing.
+    A stack named in the header is a volume. Otherwise an entry of the phase separates volumes if
+    several planes have the same position and each of its values covers all positions, or if each
+    value of kind, echo, time point or b-value forms a stack with the same even spacing.
 
     Raises
     ------
     VolumeError
-        If planes lie at one position and nothing tells them apart.
+        If planes have the same position and cannot be distinguished.
     """
     parts: list[tuple[str, list[ImagePlane]]] = [("", without_copies(planes))]
     for name in PHASES:
@@ -93,16 +93,16 @@ def split_phases(planes: Sequence[ImagePlane], where: str) -> list[tuple[str, li
 
 
 def split_acquisitions(planes: Sequence[ImagePlane]) -> list[tuple[str, list[ImagePlane]]]:
-    """Planes of each acquisition, for stacks that lie apart from each other."""
+    """Split planes by acquisition, for stacks in different places."""
     groups = _by_value(planes, "acquisition")
     return [(_label("acquisition", value, groups), group) for value, group in groups.items()]
 
 
 def without_copies(planes: Sequence[ImagePlane]) -> list[ImagePlane]:
-    """Each plane once, where the same file was filed twice.
+    """Remove planes of duplicate files.
 
-    An instance number alone does not tell a copy: tools that remove names may give all slices
-    the same, and a processed series may keep those of its source.
+    Equal instance UIDs are not sufficient: anonymisation tools may give all slices the same UID,
+    and a processed series may keep those of its source.
     """
     kept: list[ImagePlane] = []
     seen: dict[tuple[object, ...], ImagePlane] = {}
@@ -115,8 +115,8 @@ def without_copies(planes: Sequence[ImagePlane]) -> list[ImagePlane]:
 
 
 def _without_same_images(planes: list[ImagePlane]) -> list[ImagePlane]:
-    """Leave out planes whose pixels are those of another at the same position."""
-    if len(places := _places(planes)) == len(planes):
+    """Remove planes with the same pixels as another plane at the same position."""
+    if len(places := _group_by_position(planes)) == len(planes):
         return planes
     kept = []
     for group in places:
@@ -137,10 +137,12 @@ def _split(part: tuple[str, list[ImagePlane]], name: str) -> list[tuple[str, lis
     groups = _by_value(planes, name)
     if len(groups) == 1:
         return [part]
-    places = len(_places(planes))
-    covering = places < len(planes) and all(len(_places(g)) == places for g in groups.values())
+    places = len(_group_by_position(planes))
+    covering = places < len(planes) and all(
+        len(_group_by_position(g)) == places for g in groups.values()
+    )
     stacks = name == "stack" and min(map(len, groups.values())) > 1
-    if not covering and not stacks and not (name in APART and _alike_stacks(groups.values())):
+    if not covering and not stacks and not (name in APART and _are_similar_stacks(groups.values())):
         return [part]
     return [
         ("_".join(filter(None, [label, _label(name, value, groups)])), group)
@@ -149,7 +151,7 @@ def _split(part: tuple[str, list[ImagePlane]], name: str) -> list[tuple[str, lis
 
 
 def _by_value(planes: Sequence[ImagePlane], name: str) -> dict[str, list[ImagePlane]]:
-    """Planes by the value of an entry of their phase, in the order of the values."""
+    """Group planes by an entry of their phase, in the order of its values."""
     groups: dict[str, list[ImagePlane]] = defaultdict(list)
     for plane in planes:
         groups[plane.phase[PHASES.index(name)]].append(plane)
@@ -163,8 +165,8 @@ def _in_order(value: str) -> tuple[float, str]:
         return float("inf"), value
 
 
-def _alike_stacks(groups: Iterable[Sequence[ImagePlane]]) -> bool:
-    """Whether each group is an evenly spaced stack, all of one length and spacing."""
+def _are_similar_stacks(groups: Iterable[Sequence[ImagePlane]]) -> bool:
+    """Return whether all groups are evenly spaced stacks of the same length and spacing."""
     gaps = [np.diff(np.sort(positions(group))) for group in groups]
     if len({len(gap) for gap in gaps}) > 1 or len(gaps[0]) < LEAST_PLANES_OF_A_DIRECTION - 1:
         return False
@@ -173,7 +175,7 @@ def _alike_stacks(groups: Iterable[Sequence[ImagePlane]]) -> bool:
 
 
 def _label(name: str, value: str, groups: Mapping[str, object]) -> str:
-    """Short name of one volume among others: by its value where that says something."""
+    """Return a short label of a volume, from its value if that is meaningful."""
     if name == "kind":
         words = {other: re.findall(r"\w+", other) for other in groups}
         common = set.intersection(*(set(found) for found in words.values()))
@@ -185,8 +187,8 @@ def _label(name: str, value: str, groups: Mapping[str, object]) -> str:
     return f"{name}-{number:g}"
 
 
-def _places(planes: Sequence[ImagePlane]) -> list[list[ImagePlane]]:
-    """Planes by their position along the normal."""
+def _group_by_position(planes: Sequence[ImagePlane]) -> list[list[ImagePlane]]:
+    """Group planes by their position along the normal."""
     order = np.argsort(positions(planes), kind="stable")
     along = positions(planes)[order]
     groups: list[list[ImagePlane]] = []
@@ -201,16 +203,16 @@ def _places(planes: Sequence[ImagePlane]) -> list[list[ImagePlane]]:
 
 
 def _refuse_double(planes: list[ImagePlane], where: str) -> None:
-    double = [group for group in _places(planes) if len(group) > 1]
+    double = [group for group in _group_by_position(planes) if len(group) > 1]
     if double:
         one, other = double[0][:2]
-        more = f" (and so at {len(double) - 1} more positions)" if len(double) > 1 else ""
+        more = f" (as at {len(double) - 1} more positions)" if len(double) > 1 else ""
         raise VolumeError(
-            f"{where} is no volume: {plane_name(one)} and {plane_name(other)} lie at the same "
-            f"position{more}, and nothing in their headers tells which belongs to it; keep one."
+            f"{where} is not a volume: {plane_name(one)} and {plane_name(other)} have the same "
+            f"position{more}, and their headers do not distinguish them; keep one of them."
         )
 
 
 def plane_name(plane: ImagePlane) -> str:
-    """What a user knows a plane by."""
+    """Return the name of a plane for messages."""
     return plane.path.name if plane.frame is None else f"frame {plane.frame + 1}"

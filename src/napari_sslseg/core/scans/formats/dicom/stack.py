@@ -1,4 +1,4 @@
-"""A DICOM volume: its planes on a regular grid, and their values when asked for."""
+"""A DICOM volume: sorted planes on a regular grid, whose values are read on demand."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -21,7 +21,7 @@ from napari_sslseg.core.scans.formats.dicom.sorting import positions
 from napari_sslseg.core.scans.formats.image_file import check_finite
 from napari_sslseg.core.scans.geometry import Geometry
 
-# More pixels than any scanner's image has: a header that lies.
+# Larger images than any scanner makes are those of a damaged header.
 MOST_PIXELS = 2**28
 MOST_VOXELS = 2**32
 
@@ -32,9 +32,9 @@ class Stack:
     Parameters
     ----------
     planes : sequence of Plane
-        Planes of one direction and size, each at a position of its own, in any order.
+        Planes of one direction and size with different positions, in any order.
     where : str
-        What they are called in messages.
+        Name of the series in messages.
     path : Path
         The file, or the folder of the files.
 
@@ -54,8 +54,8 @@ class Stack:
         rows, columns = np.array(self.planes[0].shape) + self.layout.margin.sum(0)
         if rows * columns > MOST_PIXELS or rows * columns * self.layout.count > MOST_VOXELS:
             raise VolumeError(
-                f"{where} claims {self.layout.count} slices of {rows} × {columns} pixels; its "
-                "headers are damaged, so export it again."
+                f"{where} has {self.layout.count} slices of {rows} × {columns} pixels by its "
+                "headers, which are damaged; export it again."
             )
         self.geometry = Geometry(
             grid_affine(self.planes, self.layout), (int(columns), int(rows), self.layout.count)
@@ -63,28 +63,28 @@ class Stack:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What makes the grid differ from the planes."""
+        """Differences between the grid and the planes."""
         return self.layout.notes
 
     @property
     def header(self) -> "Stack":
-        """What a DICOM SEG of this volume refers to: the stack itself."""
+        """The stack itself, to which a DICOM SEG of this volume refers."""
         return self
 
     @cached_property
     def files(self) -> tuple[Path, ...]:
-        """The files, in the order of the slices, each once."""
+        """The files in the order of the slices, without duplicates."""
         return tuple(dict.fromkeys(plane.path for plane in self.planes))
 
     def datasets(self) -> list[Dataset]:
-        """All attributes but the pixels of each file, in the order of the slices."""
+        """Read all attributes except the pixels of each file, in the order of the slices."""
         return [read_dataset(path, everything=True) for path in self.files]
 
     def values(self, frame: int = 0) -> np.ndarray:
-        """Values in the source grid (column, row, slice): rescaled, so HU for CT.
+        """Read the rescaled values (HU for CT) in the source grid (column, row, slice).
 
-        An integer type where slope and intercept are whole and nothing was resampled, else
-        float32.
+        They are integers if the slope is 1, the intercept is a whole number, and nothing is
+        resampled; otherwise float32.
         """
         slopes = {plane.rescale[0] for plane in self.planes}
         whole = all(float(plane.rescale[1]).is_integer() for plane in self.planes)
@@ -109,5 +109,5 @@ class Stack:
         return check_finite(out, self.path).transpose(2, 1, 0)
 
     def on_planes(self, labels: np.ndarray) -> np.ndarray:
-        """Labels of the source grid on the planes, shape (planes, rows, columns)."""
+        """Map labels on the source grid to the planes, shape (planes, rows, columns)."""
         return labels_on_planes(labels.transpose(2, 1, 0), self.layout, self.planes[0].shape)

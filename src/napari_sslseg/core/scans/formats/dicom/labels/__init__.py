@@ -1,4 +1,4 @@
-"""Labels in DICOM: SEG is read and written, RTSTRUCT is read.
+"""DICOM labels: read and write segmentations (SEG), read structure sets (RTSTRUCT).
 
-Scans are read one floor up.
+DICOM scans are read in the folder above.
 """

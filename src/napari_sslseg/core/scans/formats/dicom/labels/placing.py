@@ -1,4 +1,4 @@
-"""Put labels that DICOM files place in the patient onto the voxels of a scan."""
+"""Map labels from patient coordinates in DICOM files to the voxels of a scan."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,14 +14,14 @@ from napari_sslseg.core.scans.formats.dicom.sorting import plane_normal
 from napari_sslseg.core.scans.formats.dicom.stack import Stack
 from napari_sslseg.core.scans.geometry import LPS_TO_RAS, Geometry
 
-# How far, in voxels, a frame may lie from the voxels that it stands for. Positions in headers are
-# rounded, and those of a scan are put on a regular grid; a frame of another grid is further off.
+# Largest distance, in voxels, between a frame and its voxels. Positions in headers are rounded, and
+# scans are put on a regular grid; a frame of another grid is further away.
 OFF_VOXELS = 0.2
 
 
 @dataclass(frozen=True)
 class LabelFrame:
-    """An image plane: where it lies in LPS mm, and its size.
+    """An image plane of labels: its place in LPS mm, and its size.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class LabelFrame:
     shape : tuple of int
         Rows and columns.
     distance, thickness : float or None
-        To the next plane, and of the plane itself, in mm, where the file states it.
+        Distance to the next plane, and thickness of the plane, in mm; None if the file has none.
     """
 
     position: tuple[float, ...]
@@ -41,19 +41,19 @@ class LabelFrame:
     thickness: float | None = None
 
     def affine(self, distance: float = 1.0) -> np.ndarray:
-        """Column, row and slice to RAS mm."""
+        """Return the affine of column, row and slice to RAS mm."""
         return plane_affine(self.position, self.orientation, self.spacing, distance)
 
 
 class LabelGrid:
-    """The voxels of a scan that frames are placed on.
+    """The voxels of a scan, on which frames of labels are placed.
 
-    Of a scan that was resampled, frames are placed on the planes as they were acquired.
+    For a resampled scan, frames are placed on the planes as acquired.
 
     Parameters
     ----------
     geometry : Geometry
-        The grid of the scan.
+        Grid of the scan.
     header : object
         Header of the scan, which may be a stack of DICOM planes.
     """
@@ -69,23 +69,23 @@ class LabelGrid:
             self._along = np.array([plane.position for plane in planes]) @ plane_normal(planes[0])
 
     def indices(self, frame: LabelFrame, pixels: np.ndarray, path: Path, name: str) -> np.ndarray:
-        """Flat indices of the voxels under pixels of a frame.
+        """Return the flat indices of the voxels of some pixels of a frame.
 
         Parameters
         ----------
         frame : Frame
-            Where the frame lies.
+            The frame.
         pixels : ndarray of int
             Flat indices into the frame.
         path : Path
             The file, for messages.
         name : str
-            What the frame is called in messages.
+            Name of the frame in messages.
 
         Raises
         ------
         GeometryError
-            If it lies on no slice of the scan, or a pixel on no voxel.
+            If the frame is not on a slice of the scan, or a pixel is outside the scan.
         """
         to_voxels, offset = self._to_voxels(np.array(frame.position))
         matrix = to_voxels @ frame.affine()
@@ -100,25 +100,29 @@ class LabelGrid:
             or (steps[:, 0] * steps[:, 1]).any()
         ):
             raise GeometryError(
-                f"{name} in {path} lies on no slice of the scan; choose the scan that the labels "
+                f"{name} in {path} is not on a slice of the scan; choose the scan that the labels "
                 "were drawn on."
             )
         row, column = np.divmod(pixels, columns)
         index = snapped.astype(int)[:, None] + steps.astype(int) @ np.stack([column, row])
         if ((index < 0) | (index >= np.array(self.shape)[:, None])).any():
             raise GeometryError(
-                f"{name} in {path} lies outside the scan; choose the scan that the labels were "
-                "drawn on."
+                f"{name} in {path} is outside the scan; choose the scan that the labels were drawn "
+                "on."
             )
         return np.ravel_multi_index(tuple(index), self.shape)
 
-    def places(self, points: np.ndarray) -> np.ndarray:
-        """Where points of one contour lie among the voxels, in voxels along each axis.
+    def voxel_coordinates(self, points: np.ndarray) -> np.ndarray:
+        """Convert the points of a contour to voxel coordinates.
 
         Parameters
         ----------
         points : ndarray, shape (n, 3)
-            In LPS mm.
+            Points in LPS mm.
+
+        Returns
+        -------
+        ndarray, shape (n, 3)
         """
         to_voxels = self._to_voxels(points.mean(0))[0] @ LPS_TO_RAS
         found = points @ to_voxels[:3, :3].T + to_voxels[:3, 3]
@@ -131,24 +135,24 @@ class LabelGrid:
         return found
 
     def _to_voxels(self, point: np.ndarray) -> tuple[np.ndarray, float]:
-        """From RAS mm to voxels near a point in LPS mm, and the slice that counts as zero."""
+        """Return the matrix from RAS mm to voxels near a point in LPS mm, and the slice offset."""
         if self.stack is None:
             return self._inverse, 0.0
-        # Each plane has its own place within the plane, so each is a grid of one slice.
+        # Planes may be shifted against each other, so each is a grid of one slice.
         number = int(np.abs(self._along - point @ plane_normal(self.stack.planes[0])).argmin())
         plane = self.stack.planes[number]
         own = LabelFrame(plane.position, plane.orientation, plane.spacing, plane.shape)
         return np.linalg.inv(own.affine(self.stack.layout.distance)), float(number)
 
     def regular(self, labels: np.ndarray) -> np.ndarray:
-        """Bring labels on the voxels to the source grid of the scan."""
+        """Map labels on the voxels to the source grid of the scan."""
         if self.stack is None:
             return labels
         return _onto_grid(labels.transpose(2, 1, 0), self.stack.layout, self.geometry.shape)
 
 
 def _onto_grid(planes: np.ndarray, layout: StackLayout, shape: tuple[int, int, int]) -> np.ndarray:
-    """Labels on the planes as acquired, on the regular grid: each slice from the nearest plane."""
+    """Map labels on acquired planes to the regular grid: each slice from the nearest plane."""
     out = np.zeros(shape[::-1], planes.dtype)
     for labels, (nearest, window) in zip(out, _windows(layout, planes.shape[1:]), strict=True):
         labels[window] = planes[nearest]
@@ -156,7 +160,7 @@ def _onto_grid(planes: np.ndarray, layout: StackLayout, shape: tuple[int, int, i
 
 
 def count_outside(labels: np.ndarray, stack: Stack) -> int:
-    """How many labelled voxels of the source grid lie where no image plane of a scan reaches."""
+    """Count the labelled voxels of the source grid that are outside the image planes of a scan."""
     if not stack.layout.margin.any():
         return 0
     windows = _windows(stack.layout, stack.planes[0].shape)
@@ -169,7 +173,7 @@ def count_outside(labels: np.ndarray, stack: Stack) -> int:
 def _windows(
     layout: StackLayout, shape: tuple[int, ...]
 ) -> Iterator[tuple[int, tuple[slice, slice]]]:
-    """For each slice of the regular grid the nearest plane, and the rows and columns of it."""
+    """Yield for each slice of the regular grid the nearest plane, and its rows and columns."""
     for number in range(layout.count):
         nearest = int(np.abs(layout.along - layout.distance * number).argmin())
         row, column = layout.margin[0] + np.rint(layout.shift[nearest]).astype(int)
@@ -179,45 +183,45 @@ def _windows(
 def paint_labels(
     shape: tuple[int, ...], voxels: Mapping[int, np.ndarray], path: Path
 ) -> np.ndarray:
-    """One label map of structures that may overlap; the smaller one stays where they do.
+    """Draw structures, which may overlap, into one label map; smaller structures take precedence.
 
-    A lesion in an organ, or an organ in the body, is so kept whatever the order in the file.
+    So a lesion in an organ, or an organ in the body, is kept whatever the order in the file.
 
     Parameters
     ----------
     shape : tuple of int
-        Of the label map.
+        Shape of the label map.
     voxels : mapping of int to ndarray
-        Flat indices of the voxels of each label value.
+        Flat indices of the voxels by label value.
     path : Path
         The file, for the warning.
     """
     labels = np.zeros(int(np.prod(shape)), np.min_scalar_type(max(voxels, default=0)))
-    shared = 0
+    overlap = 0
     for value in sorted(voxels, key=lambda value: (-voxels[value].size, value)):
-        shared += int(np.count_nonzero(labels[voxels[value]]))
+        overlap += int(np.count_nonzero(labels[voxels[value]]))
         labels[voxels[value]] = value
-    if shared:
+    if overlap:
         warnings.warn(
-            f"{path}: structures overlap in {shared} voxels, where the smaller one was kept.",
+            f"{path}: structures overlap in {overlap} voxels; the smaller one was kept there.",
             ScanWarning,
             stacklevel=4,
         )
     return labels.reshape(shape)
 
 
-# Slices further apart than a body is long are no stack, and a larger grid is a header that lies.
+# A stack is not longer than a body, and larger grids are those of a damaged header.
 MOST_MM = 5000.0
 MOST_VOXELS = 2**30
 
 
 def grid_of_frames(frames: Sequence[LabelFrame], path: Path) -> Geometry:
-    """The regular grid that frames lie on, with the slices that hold nothing and were left out.
+    """Find the regular grid of frames, including empty slices that the file omits.
 
     Raises
     ------
     GeometryError
-        If they lie on none.
+        If the frames are not on a regular grid.
     """
     first = frames[0]
     along = np.array([frame.position for frame in frames]) @ np.cross(
@@ -237,10 +241,10 @@ def grid_of_frames(frames: Sequence[LabelFrame], path: Path) -> Geometry:
     rows, columns = first.shape
     if not count or places[-1] > MOST_MM or rows * columns * count > MOST_VOXELS:
         raise GeometryError(
-            f"The frames of {path} are unevenly spaced, so they make no volume by themselves; "
+            f"The frames of {path} are unevenly spaced, so they are not a volume by themselves; "
             "load it with its scan (like=)."
         )
     if count > 1:
-        # The mean over all is more precise than the stated distance, which may be rounded.
+        # The mean is more precise than the stated distance, which may be rounded.
         distance = places[-1] / (count - 1)
     return Geometry(replace(lowest, shape=first.shape).affine(distance), (columns, rows, count))

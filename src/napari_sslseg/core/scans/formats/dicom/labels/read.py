@@ -1,4 +1,4 @@
-"""Labels in DICOM files: which kind a file is, and what its label values are called."""
+"""Read DICOM label files of either kind, their names, and the series that they refer to."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,23 +30,23 @@ def read_label_file(
     path : Path
         The file.
     like : Geometry or None
-        Grid of the scan; a segmentation has one of its own, a structure set needs it.
+        Grid of the scan; required for a structure set, optional for a segmentation.
     header : object
         Header of the scan.
 
     Returns
     -------
     labels : ndarray
-        In the source grid.
+        Labels in the source grid.
     geometry : Geometry
-        That of the scan, where it is given.
+        Grid of the scan if it is given, else of the segmentation.
 
     Raises
     ------
     VolumeError
-        If it is neither, or damaged.
+        If the file is neither, or damaged.
     GeometryError
-        If it does not lie on the slices of the scan.
+        If the labels are not on the slices of the scan.
     """
     dataset, kind = _opened(path)
     _compare_origin(path, dataset, header)
@@ -61,27 +61,27 @@ def read_label_file(
 
 
 def read_names(path: Path) -> dict[int, str]:
-    """Name of each label value of a DICOM segmentation or structure set."""
+    """Read the name of each label value of a DICOM segmentation or structure set."""
     dataset, kind = _opened(path)
     with reraise_dicom_errors(path, "header"):
         return structure_labels(dataset) if kind == STRUCTURES else segment_labels(dataset)
 
 
 def referenced_series(path: Path, series: Sequence[Series]) -> list[Series]:
-    """Those of several series that a DICOM segmentation or structure set refers to.
+    """Find the series that a DICOM segmentation or structure set refers to.
 
     Parameters
     ----------
     path : Path
-        The file of labels.
+        The label file.
     series : sequence of Series
         Series to choose from.
 
     Returns
     -------
     list of Series
-        By the images that the labels refer to, which tell phases of one series apart; else by the
-        series; else, where the labels name neither, by the frame of reference.
+        Matched by the referenced images, which distinguish phases of one series; else by the
+        referenced series; else, if there are no references, by the frame of reference.
     """
     dataset, _ = _opened(path)
     stacks = [(item, item.image) for item in series if isinstance(item.image, Stack)]
@@ -93,16 +93,16 @@ def referenced_series(path: Path, series: Sequence[Series]) -> list[Series]:
             found = [item for item, stack in stacks if _shows(stack, images)]
             if found:
                 return found
-        told, keyword = _series(dataset), "SeriesInstanceUID"
-        if not told and not listed:
-            told, keyword = _frames_of_reference(dataset), "FrameOfReferenceUID"
+        uids, keyword = _series(dataset), "SeriesInstanceUID"
+        if not uids and not listed:
+            uids, keyword = _frames_of_reference(dataset), "FrameOfReferenceUID"
     return [
-        item for item, stack in stacks if str(read_dataset(stack.files[0]).get(keyword)) in told
+        item for item, stack in stacks if str(read_dataset(stack.files[0]).get(keyword)) in uids
     ]
 
 
 def _images(items: Iterable[Dataset]) -> Iterator[tuple[str, int | None]]:
-    """Yield the images that items refer to at any depth: the instance, and the frame if told."""
+    """Yield the referenced images at any depth: the instance, and the frame number if given."""
     for item in items:
         if item.get("ReferencedSOPInstanceUID"):
             frames = item.get("ReferencedFrameNumber")
@@ -114,7 +114,7 @@ def _images(items: Iterable[Dataset]) -> Iterator[tuple[str, int | None]]:
 
 
 def _shows(stack: Stack, images: set[tuple[str, int | None]]) -> bool:
-    """Whether a stack holds one of some images; of a file whose frames are told, a frame of it."""
+    """Return whether a stack contains one of the images, or frames if frames are given."""
     by_frame = {instance for instance, frame in images if frame is not None}
     return any(
         (plane.instance, None if plane.frame is None else plane.frame + 1) in images
@@ -136,7 +136,7 @@ def _opened(path: Path) -> tuple[Dataset, str]:
 
 
 def _compare_origin(path: Path, dataset: Dataset, header: object) -> None:
-    """Warn if labels neither share the origin of the scan's coordinates nor refer to its series."""
+    """Warn if labels have another frame of reference than the scan and refer to another series."""
     if not isinstance(header, Stack):
         return
     with reraise_dicom_errors(path, "header"):
@@ -146,25 +146,25 @@ def _compare_origin(path: Path, dataset: Dataset, header: object) -> None:
             for keyword in ("FrameOfReferenceUID", "SeriesInstanceUID")
             if scan.get(keyword)
         }
-        told = {*_frames_of_reference(dataset), *_series(dataset)}
-    if wanted and told and not wanted & told:
+        referenced = {*_frames_of_reference(dataset), *_series(dataset)}
+    if wanted and referenced and not wanted & referenced:
         warnings.warn(
-            f"{path} refers to another scan than the one in {header.path}; check that the labels "
-            "lie where they should.",
+            f"{path} refers to another scan than the one in {header.path}; check the position "
+            "of the labels.",
             ScanWarning,
             stacklevel=4,
         )
 
 
 def _frames_of_reference(dataset: Dataset) -> set[str]:
-    """Origins of the coordinates that labels refer to."""
+    """Return the frames of reference of labels."""
     regions = dataset.get("StructureSetROISequence") or []
     uids = [region.get("ReferencedFrameOfReferenceUID") for region in regions]
     return {str(uid) for uid in (dataset.get("FrameOfReferenceUID"), *uids) if uid}
 
 
 def _series(dataset: Dataset) -> set[str]:
-    """Series that labels refer to."""
+    """Return the series that labels refer to."""
     found = list(dataset.get("ReferencedSeriesSequence") or [])
     for frame in dataset.get("ReferencedFrameOfReferenceSequence") or []:
         for study in frame.get("RTReferencedStudySequence") or []:

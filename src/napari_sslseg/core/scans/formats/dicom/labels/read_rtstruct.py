@@ -1,4 +1,4 @@
-"""Read DICOM structure sets (RTSTRUCT): closed contours, filled on the planes of a scan."""
+"""Read DICOM structure sets (RTSTRUCT): fill closed contours on the planes of a scan."""
 
 import warnings
 from collections import defaultdict
@@ -19,21 +19,21 @@ from napari_sslseg.core.scans.formats.dicom.labels.placing import (
 from napari_sslseg.core.scans.geometry import Geometry
 
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
-# Contours closer along the slices, in slices, lie in one plane and may be holes of each other.
+# Contours closer than this, in slices, are in one plane and may be holes of each other.
 SAME_PLANE = 0.02
-# Vertices this much off the centre of a voxel lie on it, but for rounding.
+# Decimals to which vertices are rounded, so that vertices on voxel centres stay there.
 ROUNDING_DIGITS = 5
 
 
 def structure_values(dataset: Dataset) -> dict[int, int]:
-    """Label value of each region (ROI) number: 1, 2, … in the order of the numbers."""
+    """Return label values by ROI number: 1, 2, … in the order of the numbers."""
     regions = dataset.get("StructureSetROISequence") or []
     numbers = sorted({int(region.ROINumber) for region in regions})
     return {number: value for value, number in enumerate(numbers, 1)}
 
 
 def structure_labels(dataset: Dataset) -> dict[int, str]:
-    """Name of each label value."""
+    """Return the names of the label values."""
     values = structure_values(dataset)
     return {
         values[int(region.ROINumber)]: str(region.get("ROIName") or "").strip()
@@ -47,16 +47,16 @@ def read_structures(
 ) -> np.ndarray:
     """Fill the contours of a structure set on the grid of a scan.
 
-    A voxel belongs to a structure if its centre lies inside an odd number of contours of one
-    plane, or on a contour. Contours between slices go to the nearest one. Of a scan that was
-    resampled, these are the planes as they were acquired, on which contours are drawn.
+    A voxel belongs to a structure if its centre is inside an odd number of contours of one plane,
+    or on a contour. Contours between slices are assigned to the nearest slice. In a resampled scan
+    these are the planes as acquired, on which contours are drawn.
 
     Parameters
     ----------
     path : Path
         The file.
     dataset : Dataset
-        Its attributes.
+        Attributes of the file.
     geometry : Geometry
         Grid of the scan.
     header : object
@@ -68,54 +68,59 @@ def read_structures(
         Labels in the source grid.
     """
     with reraise_dicom_errors(path, "contours"):
-        contours, left_out = _contours(path, dataset)
-    if left_out:
+        contours, ignored = _contours(path, dataset)
+    if ignored:
         warnings.warn(
-            f"{path}: {left_out} points and open contours enclose nothing and were left out.",
+            f"{path}: {ignored} points and open contours enclose no area and were ignored.",
             ScanWarning,
             stacklevel=4,
         )
     grid = LabelGrid(geometry, header)
-    placed = {value: [grid.places(points) for points in parts] for value, parts in contours.items()}
+    placed = {
+        value: [grid.voxel_coordinates(points) for points in parts]
+        for value, parts in contours.items()
+    }
     spread = [np.ptp(points, axis=0) for parts in placed.values() for points in parts]
-    # The slices are those of the planes of the contours, whatever the order of the axes.
+    # The slice axis is that of the contour planes, whatever the order of the axes.
     axis = int(np.sum(spread, axis=0).argmin()) if spread and grid.stack is None else 2
-    voxels = {value: _filled(parts, axis, grid.shape, path) for value, parts in placed.items()}
+    voxels = {
+        value: _fill_contours(parts, axis, grid.shape, path) for value, parts in placed.items()
+    }
     return grid.regular(paint_labels(grid.shape, voxels, path))
 
 
 def _contours(path: Path, dataset: Dataset) -> tuple[dict[int, list[np.ndarray]], int]:
-    """Points in LPS mm of the closed contours of each label value, and the number of others."""
+    """Return the closed contours by label value, in LPS mm, and the number of other contours."""
     values = structure_values(dataset)
     found: dict[int, list[np.ndarray]] = defaultdict(list)
-    left_out = 0
+    ignored = 0
     for region in dataset.get("ROIContourSequence") or []:
         number = int(region.ReferencedROINumber)
         if number not in values:
-            raise VolumeError(f"{path} has contours of a structure that it does not list; redo it.")
+            raise VolumeError(f"{path} has contours of an unlisted structure; export it again.")
         for contour in region.get("ContourSequence") or []:
             if contour.get("ContourGeometricType") not in CLOSED:
-                left_out += 1
+                ignored += 1
                 continue
             points = np.array(contour.get("ContourData") or [], dtype=np.float64)
             if points.size < 9 or points.size % 3 or not np.isfinite(points).all():
-                raise VolumeError(f"{path} has a contour without its points; export it again.")
+                raise VolumeError(f"{path} has a contour without valid points; export it again.")
             found[values[number]].append(points.reshape(-1, 3))
-    return found, left_out
+    return found, ignored
 
 
-def _filled(
+def _fill_contours(
     contours: Sequence[np.ndarray], axis: int, shape: tuple[int, ...], path: Path
 ) -> np.ndarray:
-    """Flat indices of the voxels inside the contours of one structure."""
+    """Return the flat indices of the voxels inside the contours of one structure."""
     planes: dict[tuple[int, int], list[np.ndarray]] = defaultdict(list)
     others = [other for other in range(3) if other != axis]
     for points in contours:
         place = float(points[:, axis].mean())
         if np.abs(points[:, axis] - place).max() > OFF_VOXELS:
             raise GeometryError(
-                f"A contour in {path} lies across the slices of the scan; choose the scan that it "
-                "was drawn on."
+                f"A contour in {path} crosses the slices of the scan; choose the scan that it was "
+                "drawn on."
             )
         flat = points[:, others]
         inside = (flat.max(0) >= -0.5).all() and (
@@ -123,7 +128,7 @@ def _filled(
         ).all()
         if not -0.5 <= place <= shape[axis] - 0.5 or not inside:
             raise GeometryError(
-                f"A contour in {path} lies outside the scan; choose the scan that it was drawn on."
+                f"A contour in {path} is outside the scan; choose the scan that it was drawn on."
             )
         nearest = min(max(round(place), 0), shape[axis] - 1)
         planes[nearest, round(place / SAME_PLANE)].append(np.round(flat, ROUNDING_DIGITS))
@@ -139,7 +144,7 @@ def _filled(
 def _inside(
     polygons: Sequence[np.ndarray], shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels inside an odd number of polygons of one plane, or on one of them."""
+    """Return the pixels inside an odd number of polygons of one plane, or on one of them."""
     from skimage.measure import grid_points_in_poly
 
     low = np.maximum(np.floor(np.min([polygon.min(0) for polygon in polygons], axis=0)), 0)

@@ -29,19 +29,19 @@ _VALUE = re.compile(VALUE_TEXT.format(r"(\d{1,10})"))
 
 
 def segment_values(dataset: Dataset) -> dict[int, int]:
-    """Label value of each segment: its number, or what it was when we wrote the file."""
+    """Return label values by segment number: equal, or as stored if this package wrote the file."""
     segments = dataset.get("SegmentSequence") or []
     numbers = [int(segment.SegmentNumber) for segment in segments]
     if dataset.get("Manufacturer") == MANUFACTURER:
         texts = [_VALUE.fullmatch(str(s.get("SegmentDescription", ""))) for s in segments]
-        told = [int(text[1]) for text in texts if text]
-        if len(told) == len(set(told)) == len(numbers):
-            return dict(zip(numbers, told, strict=True))
+        values = [int(text[1]) for text in texts if text]
+        if len(values) == len(set(values)) == len(numbers):
+            return dict(zip(numbers, values, strict=True))
     return {number: number for number in numbers}
 
 
 def segment_labels(dataset: Dataset) -> dict[int, str]:
-    """Name of each label value, without the background."""
+    """Return the names of the label values, without the background."""
     values = segment_values(dataset)
     names = {
         values[int(segment.SegmentNumber)]: str(segment.get("SegmentLabel") or "").strip()
@@ -53,23 +53,23 @@ def segment_labels(dataset: Dataset) -> dict[int, str]:
 def read_segmentation(
     path: Path, dataset: Dataset, like: Geometry | None, header: object
 ) -> tuple[np.ndarray, Geometry]:
-    """Read the labels of a segmentation on the grid of a scan, or on its own.
+    """Read the labels of a segmentation on the grid of a scan, or on its own grid.
 
     Parameters
     ----------
     path : Path
         The file.
     dataset : Dataset
-        Its attributes but the pixels.
+        Attributes of the file, without the pixels.
     like : Geometry or None
-        Grid of the scan; None for the grid that the frames themselves make.
+        Grid of the scan; None for the grid of the frames.
     header : object
         Header of the scan.
 
     Returns
     -------
     labels : ndarray
-        In the source grid.
+        Labels in the source grid.
     geometry : Geometry
         The grid.
     """
@@ -83,8 +83,7 @@ def read_segmentation(
             for number, inside in _parts(pixels, numbers[index] if numbers else None, dataset):
                 if number not in values:
                     raise VolumeError(
-                        f"{path} holds the segment {number} without its description; export it "
-                        "again."
+                        f"{path} holds the segment {number} without a description; export it again."
                     )
                 voxels = grid.indices(frames[index], inside, path, f"Frame {index + 1}")
                 found[values[number]].append(voxels)
@@ -97,7 +96,7 @@ def read_segmentation(
 def _parts(
     pixels: np.ndarray, number: int | None, dataset: Dataset
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield segments with the flat indices of their pixels in a frame, those that have any."""
+    """Yield the segments in a frame with the flat indices of their pixels."""
     if number is not None:
         if pixels.any():
             yield number, np.flatnonzero(pixels)
@@ -108,12 +107,12 @@ def _parts(
 
 
 def _frames(path: Path, dataset: Dataset) -> tuple[list[LabelFrame], list[int] | None]:
-    """Where each frame lies, and its segment; None where the pixels tell the segment."""
+    """Return the frames and their segment numbers; None if the pixels are segment numbers."""
     groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
     tiled = str(dataset.get("DimensionOrganizationType", "")).startswith("TILED")
     if tiled or "TotalPixelMatrixRows" in dataset or "PlanePositionSlideSequence" in _first(groups):
         raise VolumeError(
-            f"{path} segments a microscopy image in tiles, no volume; choose the segmentation of "
+            f"{path} is a segmentation of a tiled microscopy image, not of a volume; choose one of "
             "an MR or CT scan."
         )
     count = int(dataset.get("NumberOfFrames") or 1)
@@ -123,7 +122,9 @@ def _frames(path: Path, dataset: Dataset) -> tuple[list[LabelFrame], list[int] |
         )
     shape = (int(dataset.Rows), int(dataset.Columns))
     if min(shape) < 1 or shape[0] * shape[1] > MOST_PIXELS:
-        raise VolumeError(f"{path} claims {shape[0]} × {shape[1]} pixels; its header is damaged.")
+        raise VolumeError(
+            f"{path} has {shape[0]} × {shape[1]} pixels by its header, which is damaged."
+        )
     shared = _first(dataset.get("SharedFunctionalGroupsSequence") or [])
     frames = [_frame(path, shape, group, shared) for group in groups]
     if str(dataset.get("SegmentationType")) == "LABELMAP":
@@ -133,7 +134,7 @@ def _frames(path: Path, dataset: Dataset) -> tuple[list[LabelFrame], list[int] |
         for group in groups
     ]
     if None in numbers:
-        raise VolumeError(f"{path} does not tell the segment of each frame; export it again.")
+        raise VolumeError(f"{path} does not give the segment of each frame; export it again.")
     return frames, [int(number) for number in numbers]
 
 
@@ -142,7 +143,7 @@ def _first(groups: Any) -> Dataset:
 
 
 def _find(sequence: str, keyword: str, *groups: Dataset) -> Any:
-    """Return the value in the frame's own group, or else the shared one."""
+    """Return the value in the group of the frame, or else in the shared group."""
     for group in groups:
         for item in (group.get(sequence) or [])[:1]:
             if item.get(keyword) not in (None, ""):
@@ -158,8 +159,8 @@ def _frame(path: Path, shape: tuple[int, int], group: Dataset, shared: Dataset) 
     ]
     if None in place or [len(value) for value in place] != [3, 6, 2]:
         raise VolumeError(
-            f"{path} does not tell where its frames lie in the patient, so it fits no volume; "
-            "export it with its geometry."
+            f"{path} does not give the place of its frames in the patient; export it with its "
+            "geometry."
         )
     position, orientation, spacing = (tuple(float(x) for x in value) for value in place)
     numbers = np.array([*position, *orientation, *spacing])
@@ -181,12 +182,12 @@ def _frame(path: Path, shape: tuple[int, int], group: Dataset, shared: Dataset) 
 def _pixels(
     path: Path, dataset: Dataset, shape: tuple[int, int], count: int
 ) -> Generator[np.ndarray, None, None]:
-    """Yield the frames: segment numbers of a label map, else whether the segment is there."""
+    """Yield the frames: segment numbers of a label map, else masks of one segment."""
     most = None
     if str(dataset.get("SegmentationType")) == "FRACTIONAL":
         most = int(dataset.get("MaximumFractionalValue") or 255)
         warnings.warn(
-            f"{path} holds fractions; voxels with at least one half were taken.",
+            f"{path} is fractional; voxels with a fraction of at least one half are labelled.",
             ScanWarning,
             stacklevel=5,
         )
@@ -202,7 +203,7 @@ def _pixels(
 
 
 def _stored(path: Path, dataset: Dataset, shape: tuple[int, int]) -> Iterator[np.ndarray]:
-    """Yield the values of each frame as they are stored."""
+    """Yield the stored values of each frame."""
     from pydicom.pixels import iter_pixels
 
     syntax = dataset.file_meta.TransferSyntaxUID
@@ -210,7 +211,7 @@ def _stored(path: Path, dataset: Dataset, shape: tuple[int, int]) -> Iterator[np
     if not packed or not syntax.is_little_endian:
         yield from iter_pixels(path, raw=True)
         return
-    # pydicom 3.0 loses the last pixels of a frame that begins within a byte.
+    # pydicom 3.0 loses the last pixels of a frame that starts within a byte.
     bits = np.frombuffer(dcmread(path, specific_tags=["PixelData"]).PixelData, np.uint8)
     size = shape[0] * shape[1]
     for start in range(0, size * int(dataset.get("NumberOfFrames") or 1), size):

@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
 
 MANUFACTURER = "napari-sslseg"
-# The number of a segment counts from 1 without gaps; the label value that it stands for is told
-# here, where people read it too.
+# Segment numbers count from 1 without gaps; the label value of a segment is stored in its
+# description, where users can read it too.
 VALUE_TEXT = "Label value {}"
 MOST_SEGMENTS = 65535
-# Highdicom asks for these of every source; real files lack some.
+# highdicom requires these of every source; some files lack them.
 _EXPECTED = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),
     *("StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
-# Groups of attributes that tell of the patient and the study.
+# Groups of attributes about the patient and the study.
 _PATIENT_GROUPS = (0x0008, 0x0010, 0x0012, 0x0020, 0x0032, 0x0038, 0x0040)
-# Stands for sources of private classes, whose modules no table lists.
+# Replaces private SOP classes of sources, whose modules no table lists.
 _MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
@@ -54,38 +54,38 @@ def write_segmentation(
     classes: Mapping[int, str | SegmentClass] | None = None,
     algorithm: Algorithm = "AUTOMATIC",
 ) -> None:
-    """Write labels of the source grid of a DICOM series as a binary segmentation.
+    """Write labels on the source grid of a DICOM series as a binary segmentation.
 
     Parameters
     ----------
     source : ndarray of int
         Labels in the source grid.
     geometry : Geometry
-        Their grid, which must be that of the series.
+        Grid of the labels, which must be that of the series.
     header : object
         The :class:`~napari_sslseg.core.scans.formats.dicom.stack.Stack` of the series.
     path : Path
         The file.
     classes : mapping of int to str or SegmentClass, optional
-        What the label values stand for.
+        Classes by label value.
     algorithm : {"AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"}
-        How the labels came about, for classes that do not tell.
+        How the labels were created, for classes without their own ``algorithm``.
 
     Raises
     ------
     VolumeError
-        If the labels lie on no DICOM series, or that cannot be referred to.
+        If the labels are not on a DICOM series, or the series cannot be referenced.
     """
     if not isinstance(header, Stack) or not _same_grid(geometry, header.geometry):
         raise VolumeError(
-            "A DICOM segmentation (.dcm) refers to the DICOM series under the labels, and these "
-            "lie on another kind of scan; load the series, or save them as .nii.gz."
+            "A DICOM segmentation (.dcm) refers to the DICOM series of the labels, and these are "
+            "on another kind of scan; load the series, or save them as .nii.gz."
         )
-    beside = count_outside(source, header)
-    if beside:
+    outside = count_outside(source, header)
+    if outside:
         warnings.warn(
-            f"{beside} labelled voxels lie beside the images of {header.path}, in the margin of a "
-            "scan with a tilted gantry; they were left out.",
+            f"{outside} labelled voxels are outside the images of {header.path}, in the margin of "
+            "a scan with a tilted gantry; they were not saved.",
             ScanWarning,
             stacklevel=4,  # where the labels are saved
         )
@@ -103,11 +103,11 @@ def write_segmentation(
     for mask, out in zip(masks, stored, strict=True):
         out[:] = np.searchsorted([0, *numbers], mask)
     if not stored.any():
-        # A file without any frame is none; one empty frame says as much as all of them.
+        # A file needs at least one frame; one empty frame is enough.
         planes, stored = planes[:1], stored[:1]
     first = header.files[0]
     with (
-        _privately(),
+        _silence_libraries(),
         reraise_parser_errors(first, "the source of a DICOM segmentation", advice=_ADVICE),
     ):
         sources = {file: read_dataset(file) for file in header.files}
@@ -124,9 +124,9 @@ def write_segmentation(
         )
         _state_distance(segmentation, header)
         _refer(segmentation, planes, sources)
-    with _privately(), reraise_dicom_errors(first, "patient and study", advice=_ADVICE):
+    with _silence_libraries(), reraise_dicom_errors(first, "patient and study", advice=_ADVICE):
         _copy_patient(segmentation, read_dataset(first, everything=True))
-    with _privately():
+    with _silence_libraries():
         segmentation.save_as(path, enforce_file_format=True)
 
 
@@ -134,8 +134,8 @@ _ADVICE = "save as .nii.gz instead"
 
 
 @contextmanager
-def _privately() -> Iterator[None]:
-    """Keep the libraries from printing, logging or refusing values that may be a patient's."""
+def _silence_libraries() -> Iterator[None]:
+    """Prevent the libraries from printing, logging or rejecting values of the patient."""
     logger = logging.getLogger("highdicom")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -151,25 +151,32 @@ def _same_grid(one: Geometry, other: Geometry) -> bool:
 
 
 def _check(stack: Stack, sources: Mapping[Path, Dataset]) -> None:
-    """Refuse a series that nothing can refer to, or that holds no single images."""
+    """Check that the series can be referenced and consists of single images.
+
+    Raises
+    ------
+    VolumeError
+        If it does not.
+    """
     if any(plane.tile for plane in stack.planes):
         raise VolumeError(
-            f"{stack.path} is a mosaic, whose tiles no DICOM segmentation can refer to; {_ADVICE}."
+            f"{stack.path} is a mosaic, whose tiles a DICOM segmentation cannot refer to; "
+            f"{_ADVICE}."
         )
     for path, dataset in sources.items():
         for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
             if not dataset.get(keyword):
                 raise VolumeError(
-                    f"{path} has no {dictionary_description(keyword)}, by which a DICOM "
-                    f"segmentation refers to it (anonymisation may have removed it); {_ADVICE}."
+                    f"{path} has no {dictionary_description(keyword)}, which a DICOM segmentation "
+                    f"needs to refer to it (anonymisation may have removed it); {_ADVICE}."
                 )
 
 
 def _stand_in(plane: ImagePlane, number: int, source: Dataset, frame_of_reference: str) -> Dataset:
     """Describe a plane to highdicom as a single image without a patient.
 
-    So all series look alike to it: classic ones, multi-frame ones, and those of several files
-    that lack some attribute. ``_refer`` and ``_copy_patient`` put in what it leaves out.
+    So highdicom handles all series alike: classic, multi-frame, and files that lack attributes.
+    ``_refer`` and ``_copy_patient`` add the references and the patient afterwards.
     """
     image = Dataset()
     for keyword in _EXPECTED:
@@ -189,7 +196,7 @@ def _stand_in(plane: ImagePlane, number: int, source: Dataset, frame_of_referenc
 
 
 def _number(value: float) -> str:
-    """Decimal string of at most 16 characters, as DICOM has it."""
+    """Format a decimal string of DICOM, at most 16 characters."""
     from pydicom.valuerep import format_number_as_ds
 
     text = repr(float(value))
@@ -234,7 +241,7 @@ def _description(number: int, value: int, item: SegmentClass) -> "SegmentDescrip
 
 
 def _text(text: str) -> str:
-    """Fit text into a long string of DICOM."""
+    """Convert text to a long string (LO) of DICOM, at most 64 characters."""
     return "".join(c if c.isprintable() and c != "\\" else " " for c in text).strip()[:64]
 
 
@@ -261,13 +268,13 @@ def _segmentation(
         content_label="SEGMENTATION",
         content_description="Segmentation by napari-sslseg",
         series_description="Segmentation",
-        # Names of classes, in whatever script, beside the patient's name in its own.
+        # Unicode, since names of classes may be in another script than the name of the patient.
         specific_character_set="ISO_IR 192",
     )
 
 
 def _state_distance(segmentation: Dataset, stack: Stack) -> None:
-    """State the distance of evenly spaced slices, also where only one of them holds labels."""
+    """Store the distance of evenly spaced slices, also if only one of them has labels."""
     steps = np.diff(stack.layout.along)
     measures = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     if not len(steps) or np.ptp(steps) < 1e-6:
@@ -279,13 +286,13 @@ def _state_distance(segmentation: Dataset, stack: Stack) -> None:
 def _refer(
     segmentation: Dataset, planes: list[ImagePlane], sources: Mapping[Path, Dataset]
 ) -> None:
-    """Refer to the true files and frames where highdicom referred to their stand-ins."""
-    true = {f"2.25.{number + 1}": plane for number, plane in enumerate(planes)}
+    """Replace references to stand-in images by references to the source files and frames."""
+    sources_by_uid = {f"2.25.{number + 1}": plane for number, plane in enumerate(planes)}
     for group in segmentation.PerFrameFunctionalGroupsSequence:
         for derivation in group.DerivationImageSequence:
             for item in derivation.SourceImageSequence:
-                plane = true.get(item.ReferencedSOPInstanceUID)
-                if plane is None:  # the item is shared with another segment, and done
+                plane = sources_by_uid.get(item.ReferencedSOPInstanceUID)
+                if plane is None:  # shared with another segment, already replaced
                     continue
                 item.ReferencedSOPClassUID = sources[plane.path].SOPClassUID
                 item.ReferencedSOPInstanceUID = sources[plane.path].SOPInstanceUID
@@ -305,10 +312,10 @@ def _refer(
 
 
 def _copy_patient(segmentation: "Segmentation", source: Dataset) -> None:
-    """Copy the patient and the study as the source tells them, in the text encoding of the file."""
+    """Copy the patient and the study of the source, in the text encoding of the new file."""
     from highdicom._standard_utils import get_sop_class_iod_map
 
-    tags = list(source.keys())  # iterating over the data set itself would parse every value
+    tags = list(source.keys())  # iterating over the dataset itself would parse every value
     for tag in tags:
         if tag.group not in _PATIENT_GROUPS:
             del source[tag]
