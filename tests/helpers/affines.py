@@ -1,4 +1,4 @@
-"""Affines of every orientation, and random ones, for tests of geometry."""
+"""Affines of all orientations, and random affines, for tests of geometry."""
 
 import itertools
 

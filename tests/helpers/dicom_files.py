@@ -1,4 +1,4 @@
-"""Real DICOM files for the tests, written with pydicom as scanners write them."""
+"""Write DICOM files for tests with pydicom, like those of scanners."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ SAGITTAL = (0.0, 1, 0, 0, 0, -1)
 
 
 def ramp(slices=6, rows=7, columns=9, seed=0):
-    """Values that differ everywhere, as a scanner stores them, shape (slices, rows, columns)."""
+    """Return stored values that are all different, shape (slices, rows, columns)."""
     rng = np.random.default_rng(seed)
     return rng.permutation(slices * rows * columns).reshape(slices, rows, columns).astype(np.int16)
 
@@ -36,14 +36,14 @@ def write_series(
     slope: float = 1.0,
     intercept: float = -1024.0,
 ) -> list[Path]:
-    """Write one classic series; the files come in an order that is not that of the slices.
+    """Write a classic series; the order of the files differs from that of the slices.
 
     Parameters
     ----------
     places : sequence of positions, optional
         Position of each slice in LPS mm; ``distance`` apart along the normal if not given.
     edit : callable, optional
-        Changes a data set before it is written; gets the index of the slice too.
+        Changes a dataset before it is written; called with the dataset and the slice index.
     """
     folder.mkdir(parents=True, exist_ok=True)
     values = ramp() if values is None else values

@@ -1,7 +1,7 @@
-"""Read damaged copies of a file, one after another, and say how each ended.
+"""Read damaged copies of a file and report the outcome of each.
 
-Run as a process of its own by the test: a reader that crashes or eats the memory must not take the
-test with it. Prints a JSON line before each copy, and one after it.
+The test runs this in a separate process, so that a reader that crashes or exhausts the memory does
+not end the test. Prints a JSON line before and after each copy.
 """
 
 import json
@@ -18,7 +18,7 @@ from napari_sslseg.core.scans.volume import load_volume
 
 
 def mutate(data: bytes, number: int, rng: np.random.Generator) -> tuple[str, bytes]:
-    """Cut short, flip bits in the header or anywhere, or overwrite a run of bytes."""
+    """Truncate, flip bits in the header or anywhere, or overwrite a run of bytes."""
     kind = ("cut", "header", "bits", "run")[number % 4]
     changed = np.frombuffer(data, np.uint8).copy()
     if kind == "cut":

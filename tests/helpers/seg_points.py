@@ -1,11 +1,11 @@
-"""Labels for the tests of DICOM segmentations, and where in the patient they lie."""
+"""Labels for tests of DICOM segmentations, and their places in the patient."""
 
 import numpy as np
 from pydicom import dcmread
 
 
 def draw(volume, values=(1, 2), seed=0, share=0.2):
-    """Labels strewn over the display grid of a volume, on all slices but the last two."""
+    """Return random labels in the display grid of a volume, without the last two source slices."""
     rng = np.random.default_rng(seed)
     labels = np.zeros(volume.data.shape, np.int32)
     for value in values:
@@ -16,7 +16,7 @@ def draw(volume, values=(1, 2), seed=0, share=0.2):
 
 
 def world_of(volume, labels, value):
-    """Centres in LPS mm of the voxels of a value, sorted."""
+    """Return the sorted centres of the voxels of a value in LPS mm."""
     affine = volume.geometry.display_affine
     points = np.argwhere(labels == value) @ affine[:3, :3].T + affine[:3, 3]
     return in_order(points * [-1, -1, 1])
@@ -27,7 +27,7 @@ def in_order(points):
 
 
 def unpacked(path):
-    """Centres in LPS mm of the set bits of each segment, by the bare standard."""
+    """Return the centres of the set bits of each segment in LPS mm, decoded by the standard."""
     ds = dcmread(path)
     bits = np.unpackbits(np.frombuffer(ds.PixelData, np.uint8), bitorder="little")
     size = ds.Rows * ds.Columns

@@ -1,4 +1,4 @@
-"""Links, pipes and devices in a run folder: nothing elsewhere is touched, and nothing hangs."""
+"""Links, pipes and devices in a run folder: no other file is changed, and nothing blocks."""
 
 import json
 import os
@@ -50,7 +50,7 @@ ODD = ("link", "hard link", "pipe", "folder", "device")
 
 
 @pytest.mark.parametrize("how", ODD)
-def test_a_lock_is_a_file_of_its_own(tmp_path, precious, how):
+def test_a_lock_replaces_links(tmp_path, precious, how):
     put(tmp_path / "run" / "run.lock", how, precious)
     with (
         pytest.raises(StorageError, match=r"run\.lock is a link or no plain file"),
@@ -61,7 +61,7 @@ def test_a_lock_is_a_file_of_its_own(tmp_path, precious, how):
 
 @pytest.mark.parametrize("how", ODD)
 @pytest.mark.parametrize("fresh", [True, False])
-def test_a_history_is_a_file_of_its_own(tmp_path, precious, how, fresh):
+def test_a_history_replaces_links(tmp_path, precious, how, fresh):
     put(tmp_path / "run" / "events.jsonl", how, precious)
     with pytest.raises(StorageError, match=r"events\.jsonl is a link or no plain file"):
         EventLog(tmp_path / "run").open(fresh=fresh)
@@ -72,14 +72,14 @@ def test_a_history_is_a_file_of_its_own(tmp_path, precious, how, fresh):
     assert len(list((tmp_path / "run").iterdir())) == 1
 
 
-def test_a_link_to_nothing_makes_nothing(tmp_path):
+def test_a_broken_link_creates_no_file(tmp_path):
     (tmp_path / "run.lock").symlink_to(tmp_path / "made")
     with pytest.raises(StorageError):
         open_own(tmp_path / "run.lock")
     assert not (tmp_path / "made").exists()
 
 
-def test_a_history_goes_on_behind_its_last_whole_line(tmp_path):
+def test_a_history_continues_after_its_last_complete_line(tmp_path):
     path = tmp_path / "events.jsonl"
     for before, fresh, kept in (
         ("", False, ""),
@@ -130,7 +130,7 @@ def test_a_run_folder_may_itself_be_a_link(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["pipe", "folder", "device"])
-def test_what_is_no_file_is_not_read(tmp_path, how):
+def test_special_files_are_not_read(tmp_path, how):
     put(tmp_path / "a", how, None)
     for call in (open_regular, lambda path: read_regular(path, 10)):
         with pytest.raises(OSError, match="it is no plain file"):
@@ -162,7 +162,7 @@ def test_metrics_are_a_file(run, how):
 
 
 @pytest.mark.parametrize("how", ["pipe", "device"])
-def test_a_list_of_runs_does_not_wait(run, how):
+def test_a_list_of_runs_does_not_block(run, how):
     put(run / "best.json", how, None)
     (found,) = list_runs(run.parent)
     assert found.best is None
@@ -170,7 +170,7 @@ def test_a_list_of_runs_does_not_wait(run, how):
 
 
 @pytest.mark.parametrize("how", ["pipe", "device"])
-def test_slices_that_are_no_files_are_made_anew(tmp_path, how):
+def test_special_files_in_a_store_are_rebuilt(tmp_path, how):
     folder = tmp_path / "slices"
     put(folder / "index.json", how, None)
     assert open_arrays(folder) is None
@@ -197,7 +197,7 @@ print((after - before) // 1024 if after < 2**30 else (after - before) // 2**20)
 """
 
 
-def test_json_of_too_many_values_takes_no_memory():
+def test_json_with_too_many_values_allocates_no_memory():
     done = subprocess.run(
         [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=60
     )
@@ -206,7 +206,7 @@ def test_json_of_too_many_values_takes_no_memory():
     assert int(memory) < 100, done.stdout
 
 
-def test_signs_within_texts_are_no_values(tmp_path):
+def test_brackets_within_texts_are_not_values(tmp_path):
     ranges = ", ".join(str(number) for number in range(0, 400_000, 2))
     values = {"a": [ranges] * 6, 'b\\"': "[{" * 100_000 + "\\", "c": '\\\\"' * 100_000}
     path = tmp_path / "a.json"

@@ -35,7 +35,7 @@ def noise(shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def test_a_small_scan_is_one_crop_that_shows_all_of_it_centred():
+def test_a_small_scan_is_one_centred_crop():
     data = noise((20, 30, 40))
     store = build([scan(data)], VolumePreprocessing(normalize="unit"))
     assert (len(store), store.size, store.channels) == (1, (32, 32, 48), 1)
@@ -61,7 +61,7 @@ def test_crops_cover_every_voxel_of_a_large_scan_and_overlap_by_half():
     np.testing.assert_array_equal(crops[0, 0, 16:], crops[2, 0, :16])
 
 
-def test_without_a_size_large_scans_give_crops_of_96_and_whole_ones_are_whole():
+def test_default_crops_have_at_most_96_voxels_per_side():
     data = noise((100, 20, 120))
     assert build([scan(data)], VolumePreprocessing()).size == (96, 32, 96)
     store = build([scan(data)], VolumePreprocessing(size="whole"))
@@ -69,7 +69,7 @@ def test_without_a_size_large_scans_give_crops_of_96_and_whole_ones_are_whole():
     assert store.settings.size == "whole"
 
 
-def test_labels_lie_on_the_voxels_of_the_images():
+def test_labels_match_the_voxels_of_the_images():
     data = noise((24, 40, 40))
     labels = (data > 1) * 7
     store = build(
@@ -85,18 +85,18 @@ def test_labels_lie_on_the_voxels_of_the_images():
     assert place.canvas == (16, 48, 48)
     expected = torch.from_numpy(labels[1::2] / 7)
     assert torch.equal(found[2:14, 4:44, 4:44].double(), expected.double())
-    with pytest.raises(DataError, match="A crop that nobody annotated has no labels"):
+    with pytest.raises(DataError, match="not annotated"):
         store.label_batch(np.array([1]))
 
 
-def test_a_scan_with_some_annotated_slices_is_refused_with_a_way_out():
+def test_a_partly_annotated_scan_is_refused():
     data = noise((16, 16, 16))
     item = LabelledScan(scan(data), scan((data > 0) * 1), annotated=(3,))
     with pytest.raises(DataError, match=r"Only some slices .* are annotated.*network of slices"):
         build([item], VolumePreprocessing(), classes=(1,))
 
 
-def test_a_store_on_disk_gives_the_same_crops_and_is_found_again(tmp_path):
+def test_a_store_on_disk_gives_the_same_crops_and_is_reused(tmp_path):
     scans = [scan(noise((40, 40, 40), seed), str(seed)) for seed in range(2)]
     settings = VolumePreprocessing(size=(32, 32, 32))
     memory = build(scans, settings)
@@ -112,8 +112,8 @@ def test_a_store_on_disk_gives_the_same_crops_and_is_found_again(tmp_path):
     assert torch.equal(mended.batch(everything), memory.batch(everything))
 
 
-def test_volumes_are_resampled_to_the_spacing_and_come_back():
-    """A field linear in mm keeps its values at every place, there and back."""
+def test_volumes_are_resampled_to_the_spacing_and_back():
+    """A field that is linear in mm keeps its values in both directions."""
     z, y, x = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in (30, 40, 50)), indexing="ij")
     source = scan(z * 3 + y * 1 + x * 2, spacing=(3.0, 1.0, 2.0))
     settings = VolumePreprocessing(spacing=(6.0, 2.0, 1.0), size="whole")
@@ -127,7 +127,7 @@ def test_volumes_are_resampled_to_the_spacing_and_come_back():
 
 
 def test_resampling_a_volume_is_resampling_along_each_axis():
-    """Averages of 2 × 2 × 2 blocks of a field that is constant in them."""
+    """Average over 2 × 2 × 2 blocks in which the field is constant."""
     coarse = torch.rand(1, 2, 4, 5, 6, generator=torch.Generator().manual_seed(0))
     fine = coarse.repeat_interleave(4, 2).repeat_interleave(4, 3).repeat_interleave(4, 4)
     down = resample(fine, (4, 5, 6))

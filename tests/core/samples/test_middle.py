@@ -1,4 +1,4 @@
-"""The middle of scans: which slices it holds, in both stages."""
+"""Middle slices of scans, in both stages."""
 
 import numpy as np
 import pytest
@@ -41,20 +41,20 @@ def test_the_middle_of_each_scan():
     assert middle_mask(store, 1).all()
 
 
-def test_the_middle_of_what_is_annotated():
+def test_annotated_slices_in_the_middle():
     items = [labelled(20, 1, (2, 8, 11, 12)), labelled(20, 2, (0,))]
     store = SliceStore.build(items, PREPROCESSING, classes=(1,))
     assert annotated_middle(store, 0.3).tolist() == [8, 11]
     assert annotated_middle(store, 1).tolist() == [2, 8, 11, 12, 20]
 
 
-def test_annotated_slices_outside_the_middle_alone_are_refused(tmp_path):
+def test_annotated_slices_only_outside_the_middle_are_refused(tmp_path):
     settings = core.FinetuneSettings(middle_share=0.3, **OPTIONS)
     with pytest.raises(core.SslsegError, match="middle 30% of its scan"):
         core.finetune([labelled(20, 1, (0, 1))], out=tmp_path, settings=settings)
 
 
-def test_pretraining_learns_from_the_middle(tmp_path):
+def test_pretraining_uses_the_middle(tmp_path):
     settings = core.PretrainSettings(middle_share=0.3, **OPTIONS)
     scans = [scan(20, seed) for seed in range(5)]
     task = core.ContextRestoration(patch_size=8)
@@ -64,7 +64,7 @@ def test_pretraining_learns_from_the_middle(tmp_path):
     assert events[-1].result.record["slices"] == {"training": 20, "validation": 5}
 
 
-def test_fine_tuning_learns_from_the_middle(tmp_path):
+def test_fine_tuning_uses_the_middle(tmp_path):
     settings = core.FinetuneSettings(middle_share=0.3, **OPTIONS)
     items = {"validation": [labelled(11, 2)]}
     run = core.finetune([labelled(20, 1)], out=tmp_path, settings=settings, **items)
@@ -72,6 +72,6 @@ def test_fine_tuning_learns_from_the_middle(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0, 1.1])
-def test_impossible_shares(share):
+def test_invalid_fractions(share):
     with pytest.raises(ValueError, match="middle_share"):
         StageSettings(middle_share=share)

@@ -1,4 +1,4 @@
-"""Slices with those beside them as further channels."""
+"""Neighbouring slices as additional channels."""
 
 import warnings
 
@@ -35,7 +35,7 @@ def test_the_slice_comes_first_and_the_outermost_is_repeated():
     ]  # fmt: skip
 
 
-def test_slices_near_each_other_are_seen_together():
+def test_close_slices_have_neighbours():
     def chosen(spacing, plane="axial", dimensions=2):
         return default_preprocessing("MR", dimensions, spacing=spacing, plane=plane)
 
@@ -50,7 +50,7 @@ def test_slices_near_each_other_are_seen_together():
 
 
 @pytest.mark.parametrize(("thickness", "expected"), [(6.0, 1), (30.0, 0)])
-def test_a_training_chooses_by_its_first_scan(tmp_path, thickness, expected):
+def test_the_first_scan_decides_on_neighbours(tmp_path, thickness, expected):
     patient = core.LabelledScan(*make_patient(2, "MR", (8, 48, 48), (thickness, 7.0, 7.0)))
     settings = core.FinetuneSettings(network=core.Network.preset("tiny"), training={"steps": 1})
     run = core.finetune([patient], out=tmp_path / "run", settings=settings, device="cpu")
@@ -59,7 +59,7 @@ def test_a_training_chooses_by_its_first_scan(tmp_path, thickness, expected):
     assert found.channels == 1 + 2 * expected
 
 
-def test_scans_whose_slices_lie_unlike_those_of_the_others_are_named():
+def test_scans_with_distant_slices_are_named():
     thin, thick = (make_patient(2, "CT", (8, 48, 48), (mm, 7.0, 7.0))[0] for mm in (6.0, 30.0))
     with pytest.warns(ScanWarning, match=rf"In 1 of 3 scans \({thick.name}\)"):
         core.SliceStore.build([thin, thick, thin], settings(1))
@@ -69,7 +69,7 @@ def test_scans_whose_slices_lie_unlike_those_of_the_others_are_named():
         core.SliceStore.build([thin, thick], settings(0))
 
 
-def test_a_scan_that_makes_all_slices_large_is_named():
+def test_a_scan_that_enlarges_the_canvas_is_named():
     small = make_patient(2, "CT", (8, 48, 48), (6.0, 7.0, 7.0))[0]
     large = make_patient(3, "CT", (8, 96, 96), (6.0, 3.5, 3.5))[0]
     message = rf"96 × 96 pixels.* {large.name} .*48 × 48"
@@ -82,7 +82,7 @@ def test_a_scan_that_makes_all_slices_large_is_named():
         core.SliceStore.build([small, large, small], settings(0, (96, 96)))
 
 
-def test_a_store_gives_each_slice_with_those_beside_it_in_its_scan(patients):
+def test_a_store_gives_each_slice_with_neighbours_of_its_scan(patients):
     scans = [volume for volume, _ in patients]
     alone = SliceStore.build(scans, settings(0))
     store = SliceStore.build(scans, settings(1))
@@ -94,7 +94,7 @@ def test_a_store_gives_each_slice_with_those_beside_it_in_its_scan(patients):
         torch.testing.assert_close(batch[row], torch.cat([images[i] for i in beside]))
 
 
-def test_prediction_and_preview_see_what_the_training_sees(patients):
+def test_prediction_and_preview_have_the_input_of_the_training(patients):
     volume = patients[0][0]
     store = SliceStore.build([volume], settings(2))
     every = np.arange(len(store))
@@ -105,7 +105,7 @@ def test_prediction_and_preview_see_what_the_training_sees(patients):
     assert prepare_slices(volume, settings(2), place).shape == (8, 3, 48, 48)
 
 
-def test_a_store_on_disk_serves_any_reach(patients, tmp_path):
+def test_a_store_on_disk_serves_any_number_of_neighbours(patients, tmp_path):
     scans = [volume for volume, _ in patients]
     folders = set()
     for reach in (0, 1):

@@ -102,7 +102,7 @@ def test_every_plane_can_be_sliced(plane, shape):
     np.testing.assert_allclose(slices[3, 0], expected, atol=1e-5)
 
 
-def test_isotropic_pixels_take_the_finer_side_and_a_target_is_met():
+def test_isotropic_and_given_pixel_sizes():
     geometry = scan(noise((6, 30, 40)), (3.0, 2.0, 1.0)).geometry
     place = placement(geometry, Preprocessing(spacing="isotropic"))
     assert place == Placement((30, 40), (60, 40), (64, 48))
@@ -117,7 +117,7 @@ def test_the_canvas_is_the_largest_slice_rounded_up_to_16():
     assert canvas_size([(30, 64)], Preprocessing(size=(128, 96))) == (128, 96)
 
 
-def test_padding_centres_the_slice_in_air_and_taking_it_back_is_exact():
+def test_padding_with_air_is_undone_exactly():
     data = noise((2, 30, 37))
     place = placement(scan(data).geometry, Preprocessing())
     assert place.canvas == (32, 48)
@@ -176,7 +176,7 @@ def test_labels_keep_their_values_when_resampled():
     assert (put == 7).mean() * put[0].size * 0.7**2 == pytest.approx(100, rel=0.15)
 
 
-def test_around_the_slices_stands_air():
+def test_padding_is_air():
     data = noise((2, 30, 30))
     volume = scan(data)
     images = prepare(volume, Preprocessing(), placement(volume.geometry, Preprocessing()))
@@ -184,7 +184,7 @@ def test_around_the_slices_stands_air():
     assert images[:, 0, 0, 0] == pytest.approx(images.min())
 
 
-def test_each_slice_has_air_of_its_own_when_slices_are_standardised():
+def test_each_slice_has_its_own_padding_when_slices_are_standardised():
     data = np.random.default_rng(2).normal(40, 20, (3, 30, 30)).astype(np.float32)
     data[1:, :10] = -1000
     data[0, 0, 0] = -1000  # one voxel of air is many deviations below the mean of its slice
@@ -197,7 +197,7 @@ def test_each_slice_has_air_of_its_own_when_slices_are_standardised():
     assert images[1:, :, 0, 0].min() > -3 > images[0, :, 0, 0].min()
 
 
-def test_values_that_are_not_finite_are_refused_also_in_memory():
+def test_infinite_values_in_memory_are_refused():
     data = noise()
     data[0, 0, 0] = np.nan
     with pytest.raises(DataError, match="NaN or infinite"):
@@ -220,7 +220,7 @@ def test_classes_are_different_values_above_0(classes):
         ({"unknown": 1}, "unknown"),
     ],
 )
-def test_impossible_settings_are_one_sentence(settings, message):
+def test_invalid_settings_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message) as caught:
         make_settings(Preprocessing, **settings)
     assert "\n" not in str(caught.value)

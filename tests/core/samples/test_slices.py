@@ -48,7 +48,7 @@ def test_scans_of_different_sizes_share_one_canvas():
     np.testing.assert_array_equal(store.scan_index, [0] * 5 + [1] * 3)
 
 
-def test_a_batch_is_the_slices_asked_for():
+def test_a_batch_contains_the_requested_slices():
     store = SliceStore.build([scan(1), scan(2)], Preprocessing())
     batch = store.batch(np.array([7, 0, 7]))
     assert batch.shape == (3, 1, 32, 32)
@@ -62,14 +62,14 @@ def test_labels_are_class_indices_and_only_annotated_slices_have_them():
     assert set(np.unique(store.labels)) == {0, 1}  # class 9 lies on a slice not annotated
     assert store.label_batch(np.array([1, 3])).sum() == 25
     for index in (0, 4, 6):
-        with pytest.raises(DataError, match="nobody annotated"):
+        with pytest.raises(DataError, match="not annotated"):
             store.label_batch(np.array([1, index]))
     np.testing.assert_array_equal(store.indices(["scan1"], annotated=True), [1, 2, 3])
 
 
-def test_an_unknown_value_on_an_annotated_slice_is_refused_elsewhere_it_is_not_read():
+def test_an_unknown_value_is_refused_only_on_annotated_slices():
     SliceStore.build([labelled(1, (1, 2, 3))], Preprocessing(), classes=(2,))
-    with pytest.raises(DataError, match="scan1 hold the value 9"):
+    with pytest.raises(DataError, match=r"scan1 .*\b9\b"):
         SliceStore.build([labelled(1)], Preprocessing(), classes=(2,))
 
 
@@ -88,7 +88,7 @@ def test_a_store_on_disk_is_the_same_and_is_built_once(tmp_path):
 
 
 @pytest.mark.parametrize("change", ["data", "settings", "annotated", "classes"])
-def test_a_store_on_disk_is_built_anew_when_anything_changes(tmp_path, change):
+def test_a_store_on_disk_is_rebuilt_after_any_change(tmp_path, change):
     def build(scans, settings=Preprocessing(), classes=(2, 9)):  # noqa: B008
         return SliceStore.build(scans, settings, classes=classes, storage="disk", cache=tmp_path)
 
@@ -104,7 +104,7 @@ def test_a_store_on_disk_is_built_anew_when_anything_changes(tmp_path, change):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_stop_while_reading_leaves_nothing(tmp_path):
+def test_a_stop_while_reading_leaves_no_store(tmp_path):
     stop = StopFlag()
     scans = [scan(1), scan(2), scan(3)]
     steps = iter_store(scans, Preprocessing(), storage="disk", cache=tmp_path, stop=stop)
@@ -117,7 +117,7 @@ def test_a_stop_while_reading_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["images", "index", "missing"])
-def test_a_damaged_store_is_built_anew(tmp_path, damage):
+def test_a_damaged_store_is_rebuilt(tmp_path, damage):
     def build():
         return SliceStore.build([scan(1)], Preprocessing(), storage="disk", cache=tmp_path)
 
@@ -132,7 +132,7 @@ def test_a_damaged_store_is_built_anew(tmp_path, damage):
     np.testing.assert_array_equal(build().images, whole)
 
 
-def test_labels_of_another_place_are_refused_also_in_memory():
+def test_labels_on_another_grid_in_memory_are_refused():
     item = labelled(1)
     moved = item.labels.geometry.affine.copy()
     moved[0, 3] += 500
@@ -150,7 +150,7 @@ def test_large_label_values_survive_resampling():
     assert set(np.unique(store.labels)) == {0, 1, 2}
 
 
-def test_a_failure_leaves_no_half_built_store(tmp_path):
+def test_a_failure_leaves_no_incomplete_store(tmp_path):
     flat = scan(2)
     flat = Volume(np.zeros_like(flat.data), flat.geometry, "MR", "flat", "flat")
     with pytest.raises(DataError, match="flat has the same value"):
@@ -158,18 +158,18 @@ def test_a_failure_leaves_no_half_built_store(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_a_folder_is_one_sentence(tmp_path):
+def test_a_cache_that_is_not_a_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="could not be written"):
         SliceStore.build([scan(1)], Preprocessing(), storage="disk", cache=tmp_path / "file")
 
 
-def test_no_scan_is_refused():
+def test_an_empty_list_of_scans_is_refused():
     with pytest.raises(DataError, match="no scan"):
         SliceStore.build([], Preprocessing())
 
 
-def test_a_split_keeps_subjects_whole_and_is_seeded():
+def test_a_split_by_subject_is_seeded():
     subjects = [f"p{i // 2}" for i in range(40)]
     parts = split_subjects(subjects, {"test": 0.25, "validation": 0.1, "training": 0.65}, seed=3)
     assert [len(part) for part in parts.values()] == [5, 2, 13]
@@ -186,7 +186,7 @@ def test_no_subject_is_lost_to_rounding(n):
     assert sum(len(part) for part in parts.values()) == n
 
 
-def test_a_part_with_a_share_gets_a_subject():
+def test_every_part_of_a_split_has_a_subject():
     parts = split_subjects(["a", "b", "c"], {"test": 0.1, "training": 0.9})
     assert len(parts["test"]) == 1
     assert len(parts["training"]) == 2

@@ -1,4 +1,4 @@
-"""The way between source and display grid is exact, whatever the orientation."""
+"""Source and display grid are converted exactly in every orientation."""
 
 import itertools
 
@@ -93,7 +93,7 @@ def test_oblique(degrees, oblique):
     ],
 )
 @pytest.mark.filterwarnings("ignore:overflow")
-def test_affines_that_map_no_grid(affine):
+def test_degenerate_affines_are_refused(affine):
     with pytest.raises(GeometryError) as caught:
         Geometry(affine, SHAPE)
     assert isinstance(caught.value, SslsegError)

@@ -1,4 +1,4 @@
-"""Label maps told from scans, on phantoms and on real files."""
+"""Label maps are distinguished from scans, on phantoms and real files."""
 
 import warnings
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_phantoms(modality):
     assert looks_like_labels(labels)
 
 
-def test_an_eight_bit_scan_is_a_scan_though_its_values_are_few_and_whole():
+def test_an_eight_bit_scan_is_not_a_label_map():
     scan, _ = make_patient(0, "MR")
     few = np.clip(scan.data / scan.data.max() * 255, 0, 255).astype(np.uint8)
     assert len(np.unique(few)) <= 256
@@ -39,7 +39,7 @@ def test_an_eight_bit_scan_is_a_scan_though_its_values_are_few_and_whole():
     assert not has_label_values(few, named=True)
 
 
-def test_whole_numbers_stored_as_floats_are_labels_and_fractions_are_not():
+def test_whole_floats_are_labels_and_fractions_are_not():
     _, labels = make_patient(0, "MR")
     assert has_label_values(labels.data.astype(np.float32))
     soft = labels.data.astype(np.float32)
@@ -57,7 +57,7 @@ def test_marked_points_and_empty_maps_are_labels():
     assert has_label_values(points)
 
 
-def test_a_name_decides_only_where_the_values_leave_room():
+def test_a_name_decides_only_if_the_values_are_ambiguous():
     random = np.random.default_rng(0)
     grey = random.integers(1, 200, (6, 60, 60))
     # Two neighbours are equal where both are left alone: in 0.806 squared of all places.
@@ -101,7 +101,7 @@ def test_names_of_files_and_folders(path, named):
         ("mask_01_seg", "mask_01", 2),
     ],
 )
-def test_names_of_labels_begin_with_those_of_their_scans(labels, scan, parts):
+def test_label_names_match_the_names_of_their_scans(labels, scan, parts):
     assert count_matching_parts(labels, scan) == parts
 
 

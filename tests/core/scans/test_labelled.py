@@ -42,7 +42,7 @@ def test_scans_and_labels_are_paired_by_name(folders):
     assert scan.name == "b"
 
 
-def test_an_image_without_its_label_is_named(folders):
+def test_a_scan_without_labels_is_named(folders):
     (folders / "labels" / "b.nii.gz").unlink()
     with pytest.raises(DataError, match=r"b\.nii\.gz has no labels"):
         pair_scans(folders / "images", folders / "labels")
@@ -56,7 +56,7 @@ def test_labels_without_a_scan_are_named(folders):
         pair_scans(folders / "images", folders / "labels")
 
 
-def test_a_list_of_annotated_slices_chooses_the_scans(folders):
+def test_a_list_of_annotated_slices_selects_the_scans(folders):
     path = folders / "annotated.json"
     path.write_text(json.dumps({"b": [1, 2]}))
     pairs = pair_scans(folders / "images", folders / "labels", read_annotated(path))
@@ -66,7 +66,7 @@ def test_a_list_of_annotated_slices_chooses_the_scans(folders):
 @pytest.mark.parametrize(
     "text", ["{", "[1, 2]", '{"a": 3}', '{"a": ["x"]}', '{"a": [1.5]}', '{"a": [true]}']
 )
-def test_a_malformed_list_is_one_sentence(tmp_path, text):
+def test_a_malformed_list_is_refused(tmp_path, text):
     path = tmp_path / "annotated.json"
     path.write_text(text)
     with pytest.raises(DataError, match=r"annotated\.json") as caught:
@@ -74,7 +74,7 @@ def test_a_malformed_list_is_one_sentence(tmp_path, text):
     assert "\n" not in str(caught.value)
 
 
-def test_a_list_that_names_no_scan_is_refused(folders):
+def test_a_list_with_an_unknown_scan_is_refused(folders):
     with pytest.raises(DataError, match="names zebra"):
         pair_scans(folders / "images", folders / "labels", {"zebra": (1,)})
 
@@ -93,7 +93,7 @@ def test_labels_on_another_grid_are_refused(folders):
         pair_scans(folders / "images", folders / "labels")[0].load()
 
 
-def test_classes_are_those_on_annotated_slices():
+def test_classes_are_found_on_annotated_slices():
     data = np.zeros((4, 4, 4), np.uint8)
     data[:, :, 0], data[:, :, 3] = 5, 2
     scan = volume(data)
@@ -110,6 +110,6 @@ def test_label_values_become_indices_in_the_order_of_the_classes():
     np.testing.assert_array_equal(class_indices(data, (7, 2), "a"), [[0, 1], [2, 1]])
 
 
-def test_a_value_that_is_no_class_is_named_with_its_scan():
+def test_an_unknown_label_value_is_named_with_its_scan():
     with pytest.raises(DataError, match=r"knee_3 .*\b7\b.* 1, 2"):
         class_indices(np.array([0, 1, 7]), (1, 2), "knee_3")

@@ -28,7 +28,7 @@ LPS = np.diag([-1.0, -1, 1, 1])
 
 @st.composite
 def scans(draw):
-    """An affine of any orientation, oblique, with unequal spacing, maybe sheared; and values."""
+    """Draw an affine (oblique, anisotropic, possibly sheared) and values."""
     number = st.floats(-1, 1, allow_nan=False)
     small = Rotation.from_rotvec([0.6 * draw(number) for _ in range(3)]).as_matrix()
     spacing = np.diag([draw(st.floats(0.2, 8)) for _ in range(3)])
@@ -69,7 +69,7 @@ def write_scan(folder, kind, values, affine):
 
 
 def labelled_points(path):
-    """Value and RAS+ position of each labelled voxel, as nibabel or SimpleITK reads the file."""
+    """Return value and RAS+ position of each labelled voxel, read by nibabel or SimpleITK."""
     if path.name.endswith((".nii", ".nii.gz")):
         image = nib.load(path)
         values = np.asarray(image.dataobj)
@@ -86,7 +86,7 @@ def labelled_points(path):
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(scan=scans(), source=st.sampled_from(SOURCES), data=st.data())
-def test_labels_lie_where_they_were_drawn(tmp_path, scan, source, data):
+def test_labels_keep_their_place(tmp_path, scan, source, data):
     affine, values = scan
     folder = tmp_path / "scan"
     shutil.rmtree(folder, ignore_errors=True)
@@ -115,8 +115,8 @@ def test_labels_lie_where_they_were_drawn(tmp_path, scan, source, data):
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS, ids=str)
-def test_every_orientation_through_every_format(tmp_path, orientation):
-    """A patient who is darker the further right, back and low: so must every file say."""
+def test_every_orientation_in_every_format(tmp_path, orientation):
+    """The intensity increases to the left, front and head, in every file."""
     affine = affine_of(orientation @ np.diag([0.5, 1.25, 3]), (-7, 11, 13))
     shape = (4, 3, 5)
     index = np.indices(shape).reshape(3, -1)
@@ -132,8 +132,8 @@ def test_every_orientation_through_every_format(tmp_path, orientation):
 # --- real files
 
 
-def others_affine(path):
-    """The RAS+ affine that nibabel or SimpleITK gives."""
+def reference_affine(path):
+    """Return the RAS+ affine of nibabel or SimpleITK."""
     if format_of(path) in (None, NIFTI):
         return nib.load(path).affine
     reader = SimpleITK.ImageFileReader()
@@ -147,7 +147,7 @@ def others_affine(path):
 
 
 def test_every_real_file_has_the_affine_of_other_readers(data_dir):
-    """By their headers; their values are compared where the formats have their own tests."""
+    """Only headers; the tests of the formats compare the values."""
     suffixes = ("nii", "nii.gz", "hdr", "img", "nrrd", "nhdr", "mha", "mhd")
     paths = ordinary_files(data_dir, *(f"*.{suffix}" for suffix in suffixes))
     alike, refused = 0, {}
@@ -160,7 +160,7 @@ def test_every_real_file_has_the_affine_of_other_readers(data_dir):
         if path.name == "test_simple4d_raw.nrrd":  # SimpleITK refuses a series behind three axes
             expected = affine_of(np.diag([1.5, 1.5, 1]))
         else:
-            expected = others_affine(path)
+            expected = reference_affine(path)
         np.testing.assert_allclose(file.geometry.affine, expected, rtol=0, atol=1e-9)
         alike += 1
     assert alike >= 600
@@ -201,8 +201,8 @@ def test_real_labels_in_every_format(data_dir, tmp_path, path, target):
     corner = np.array(labels.geometry.shape) - 1
     for index in (0 * corner, corner):
         np.testing.assert_allclose(
-            world(others_affine(saved), index),
-            world(others_affine(data_dir / path), index),
+            world(reference_affine(saved), index),
+            world(reference_affine(data_dir / path), index),
             rtol=0,
             atol=rounding,
         )

@@ -1,4 +1,4 @@
-"""Scans and labels in, labels out, through real files."""
+"""Read scans and labels from files, and write labels."""
 
 import os
 import re
@@ -66,7 +66,7 @@ def codes(header):
 
 
 def assert_value_in_place(volume, path, index):
-    """The display voxel holds what nibabel reads at the same point of the patient."""
+    """Check that a display voxel has the value of nibabel at the same point of the patient."""
     image = nib.load(path)
     position = world(volume.geometry.display_affine, index)
     source = np.linalg.solve(image.affine[:3, :3], position - image.affine[:3, 3])
@@ -83,7 +83,7 @@ def assert_value_in_place(volume, path, index):
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(affine=affines())
-def test_labels_come_back_to_the_same_place(tmp_path, affine):
+def test_labels_keep_their_place(tmp_path, affine):
     scan = load_volume(save(tmp_path / "scan.nii", ramp(), affine))
     labels = np.zeros(scan.data.shape, np.uint8)
     marked = (1, 2, 3)
@@ -146,14 +146,14 @@ def test_units_are_kept(tmp_path):
     assert written.header.get_xyzt_units() == ("mm", "sec")
 
 
-def test_the_frame_of_another_grid_is_not_taken(tmp_path):
+def test_the_frame_of_another_grid_is_not_used(tmp_path):
     path = save(tmp_path / "scan.nii", ramp(), qform=(AFFINE, 1), sform=(AFFINE, 1))
     image = image_like(np.zeros((9, 9, 9), np.uint8), SHEARED, nib.load(path).header)
     nib.save(image, tmp_path / "out.nii")
     np.testing.assert_allclose(nib.load(tmp_path / "out.nii").affine, SHEARED, atol=1e-6)
 
 
-def test_impossible_quaternion_beside_a_good_sform(tmp_path):
+def test_an_invalid_quaternion_with_a_valid_sform(tmp_path):
     path = save(tmp_path / "scan.nii", ramp(), qform=(AFFINE, 1), sform=(SHEARED, 1))
     raw = bytearray(path.read_bytes())
     struct.pack_into("<fff", raw, 256, 5, 5, 5)
@@ -163,7 +163,7 @@ def test_impossible_quaternion_beside_a_good_sform(tmp_path):
     np.testing.assert_array_equal(written.affine, scan.geometry.affine)
 
 
-# --- what is taken
+# --- accepted files
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_scaled_integers_become_float32(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (5, 6, 1), (5, 6, 7, 1), (5, 6, 7, 1, 1)])
-def test_few_and_trailing_axes(tmp_path, shape):
+def test_two_axes_and_trailing_axes(tmp_path, shape):
     scan = load_volume(save(tmp_path / "scan.nii", ramp(shape=shape)))
     expected = (*shape, 1)[:3]
     assert scan.geometry.shape == expected
@@ -224,7 +224,7 @@ def test_names_subjects_and_folders(tmp_path):
     assert [s.name for s in both] == ["b_ED", "a", "b_ES"]
 
 
-# --- what is refused
+# --- refused files
 
 
 def with_edit(offset, layout, *values):
@@ -291,7 +291,7 @@ BAD_FILES = {
 @pytest.mark.parametrize("case", BAD_FILES)
 @pytest.mark.parametrize("load", [load_volume, load_labels])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_bad_files_are_refused_in_one_sentence(tmp_path, case, load):
+def test_bad_files_are_refused(tmp_path, case, load):
     name, make = BAD_FILES[case]
     make(tmp_path / name)
     with pytest.raises(SslsegError) as caught:
@@ -305,8 +305,8 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path, case, load):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights of their own there")
 @pytest.mark.parametrize("load", [load_volume, load_volumes, load_labels])
-def test_a_link_that_leads_nowhere_is_named(tmp_path, load):
-    """As in data sets whose large files are fetched one by one."""
+def test_a_broken_link_is_named(tmp_path, load):
+    """As in data sets whose large files are downloaded one by one."""
     save(tmp_path / "a.nii.gz", ramp())
     link = tmp_path / "b.nii.gz"
     link.symlink_to("store/b of them.nii.gz")
@@ -320,7 +320,7 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path, load):
     assert "store/b of them.nii.gz" in str(caught.value)
 
 
-def test_an_empty_file_among_others_is_named(tmp_path):
+def test_an_empty_file_in_a_folder_is_named(tmp_path):
     save(tmp_path / "a.nii.gz", ramp())
     (tmp_path / "b.nii.gz").write_bytes(b"")
     with pytest.raises(VolumeError, match=r"b\.nii\.gz is empty"):
@@ -348,7 +348,7 @@ def test_whole_floats_are_labels(tmp_path):
 
 
 @pytest.mark.parametrize("value", [0.5, -1.0, -1, 2.0**40])
-def test_values_that_are_no_labels(tmp_path, value):
+def test_values_that_are_not_labels(tmp_path, value):
     path = save(tmp_path / "a.nii", np.full(SHAPE, value, np.float32))
     with pytest.raises(VolumeError, match="labels"):
         load_labels(path)
@@ -418,7 +418,7 @@ def test_saving_needs_a_scan_a_shape_and_a_suffix(tmp_path):
     assert os.listdir(tmp_path) == ["scan.nii"]
 
 
-def test_a_prediction_brings_its_scan(tmp_path):
+def test_a_prediction_knows_its_scan(tmp_path):
     class Prediction:
         volume = load_volume(save(tmp_path / "scan.nii", ramp(), SHEARED))
         labels = volume.data % 3

@@ -161,7 +161,7 @@ def test_what_is_left_out_of_a_file_is_told(tmp_path):
         layer = opened(tmp_path / "series")
     data, settings = parts(by_hand(layer, metadata=layer.metadata))
     data[:] = 1
-    with pytest.warns(ScanWarning, match="beside the images"):
+    with pytest.warns(ScanWarning, match="outside the images"):
         writers.write_dicom_seg(str(tmp_path / "seg"), data, settings)
 
 

@@ -1,4 +1,4 @@
-"""The same seed gives the same weights, bit for bit, however the same scans are given."""
+"""The same seed gives the same weights bit for bit, however the scans are given."""
 
 import os
 import subprocess
@@ -56,6 +56,6 @@ def test_the_weights_are_the_same(runs, stage, name):
         assert torch.equal(first[key], second[key]), key
 
 
-def test_the_slices_stood_on_disk_in_one_of_them(runs):
+def test_one_of_the_runs_stored_slices_on_disk(runs):
     assert any((runs / "other" / "cache").iterdir())
     assert not (runs / "first" / "pretrain" / "slices").exists()

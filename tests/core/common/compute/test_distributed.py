@@ -1,4 +1,4 @@
-"""Several processes that train one network: the same result, one run folder, one voice."""
+"""Distributed training: the same result, one run folder, one output."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def weights(folder):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The same trainings by one process and by two: folder and output of each."""
+    """Run the same trainings with one and with two processes; return folders and outputs."""
     found = {}
     for processes in (1, 2):
         out = tmp_path_factory.mktemp(f"by-{processes}")
@@ -46,7 +46,7 @@ def trained(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", [*TASKS, *LOSSES])
-def test_two_processes_learn_what_one_learns_from_the_same_batches(trained, name):
+def test_two_processes_train_like_one(trained, name):
     one, two = (trained[n][0] / name for n in (1, 2))
     mine, theirs = weights(one), weights(two)
     assert mine.keys() == theirs.keys()
@@ -70,7 +70,7 @@ def test_a_loss_over_masked_pixels_counts_those_of_all_processes(trained):
     assert [trained[n][1].count("masked loss 748.429") for n in (1, 2)] == [1, 2]
 
 
-def test_each_run_has_one_folder_that_all_processes_know(trained):
+def test_all_processes_use_one_run_folder(trained):
     out, text = trained[2]
     for name in (*TASKS, *LOSSES):
         assert all(f"{name}: process {n} has {name}" in text for n in (0, 1))
@@ -81,7 +81,7 @@ def test_each_run_has_one_folder_that_all_processes_know(trained):
         assert steps == [1, 2, 3, 4, 5]
 
 
-def test_no_two_processes_take_the_same_samples(monkeypatch):
+def test_processes_have_different_samples(monkeypatch):
     batch = np.arange(12)
     taken = []
     for number in range(2):
@@ -93,7 +93,7 @@ def test_no_two_processes_take_the_same_samples(monkeypatch):
         distributed.shard(np.arange(15), groups=3)
 
 
-def test_alone_every_exchange_gives_back_what_it_was_given():
+def test_a_single_process_exchanges_nothing():
     assert distributed.shard(batch := np.arange(5)) is batch
     assert distributed.all_reduce_any(True, False) == (True, False)
     assert distributed.all_gather_objects(3) == [3]
@@ -125,7 +125,7 @@ class TestCommandLine:
             time.sleep(0.1)
 
     @pytest.mark.slow
-    def test_ctrl_c_stops_all_and_saves_and_the_run_goes_on(self, scans, tmp_path):
+    def test_ctrl_c_stops_all_and_the_run_resumes(self, scans, tmp_path):
         out = tmp_path / "run"
         process = self.start(
             scans, out, "--network", "tiny", "--steps", "20000", "--batch-size", "4",
@@ -163,7 +163,7 @@ class TestCommandLine:
             time.sleep(0.1)
 
     @pytest.mark.slow
-    def test_what_cannot_be_shared_out_is_refused_once(self, scans, tmp_path):
+    def test_an_indivisible_batch_is_refused_once(self, scans, tmp_path):
         process = self.start(
             scans, tmp_path / "run", "--network", "tiny", "--batch-size", "5", "--devices", "2"
         )
@@ -173,7 +173,7 @@ class TestCommandLine:
         assert not (tmp_path / "run").exists()
 
     @pytest.mark.slow
-    def test_torchrun_starts_as_many_as_it_is_told(self, scans, tmp_path):
+    def test_torchrun_starts_the_processes(self, scans, tmp_path):
         done = subprocess.run(
             [
                 sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",

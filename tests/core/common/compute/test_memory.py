@@ -1,4 +1,4 @@
-"""A batch that is too large for the memory passes in parts, and gives the same gradient."""
+"""A batch that exceeds the memory is processed in parts, with the same gradient."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -132,7 +132,7 @@ def run(work, folder):
     return list(train(work, writer, make_fabric("cpu")))
 
 
-def test_too_little_memory_halves_what_goes_through_at_once(tmp_path):
+def test_too_little_memory_halves_the_parts(tmp_path):
     plenty, tight = job(99), job(3)
     run(plenty, tmp_path / "plenty")
     events = run(tight, tmp_path / "tight")
@@ -147,7 +147,7 @@ def test_too_little_memory_halves_what_goes_through_at_once(tmp_path):
         assert torch.allclose(parameter, weights[name], atol=1e-4), name
 
 
-def test_a_network_with_batch_norm_says_what_changes(tmp_path):
+def test_a_network_with_batch_norm_reports_the_change(tmp_path):
     work = job(4)
     work.model.network = nn.Sequential(work.model.network, nn.BatchNorm2d(1))
     (text,) = [e.text for e in run(work, tmp_path) if isinstance(e, Message)]
@@ -164,7 +164,7 @@ def test_less_than_one_slice_is_refused(tmp_path):
         run(job(0), tmp_path)
 
 
-def test_the_parts_are_kept_when_a_run_goes_on(tmp_path):
+def test_a_resumed_run_keeps_the_parts(tmp_path):
     from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.runs.state_files import newest_state
 
@@ -183,7 +183,7 @@ def test_the_parts_are_kept_when_a_run_goes_on(tmp_path):
 
 
 class TestBeforeTheTraining:
-    def test_an_estimate_leaves_everything_as_it_was(self, monkeypatch):
+    def test_an_estimate_changes_nothing(self, monkeypatch):
         monkeypatch.setattr(memory_probe, "available_memory", lambda *_: 10 * 1024**3)
         work = job(99)
         before, random = deepcopy(work.model.state_dict()), torch.get_rng_state()
@@ -206,7 +206,7 @@ class TestBeforeTheTraining:
             with pytest.raises(TrainingError, match="Out of memory"):
                 find_batch_parts(impossible, make_fabric("cpu"))
 
-    def test_it_is_near_what_a_step_takes(self, monkeypatch):
+    def test_it_is_close_to_the_memory_of_a_step(self, monkeypatch):
         told = []
         monkeypatch.setattr(memory_probe, "available_memory", lambda *_: 2**40)
         monkeypatch.setattr(memory_probe, "_gigabytes", lambda size: told.append(size) or "")
@@ -223,7 +223,7 @@ class TestBeforeTheTraining:
         assert float(loss) > 0
         assert told[0] == pytest.approx(sum(kept.values()), rel=0.3)
 
-    def test_too_little_is_shared_out(self, monkeypatch):
+    def test_too_little_memory_divides_the_batch(self, monkeypatch):
         monkeypatch.setattr(memory_probe, "available_memory", lambda *_: 2 * 1024**2)
         plan = find_batch_parts(job(99), make_fabric("cpu"))
         assert plan.parts in (2, 4, 8)
@@ -233,11 +233,11 @@ class TestBeforeTheTraining:
         assert plan.parts == 1
         assert "lower the batch size" in plan.message
 
-    def test_a_system_that_tells_nothing_is_no_obstacle(self, monkeypatch):
+    def test_unknown_memory_is_accepted(self, monkeypatch):
         monkeypatch.setattr(memory_probe, "available_memory", lambda *_: None)
         assert find_batch_parts(job(99), make_fabric("cpu")).message == ""
 
-    def test_it_is_told_and_the_model_given_back(self, tmp_path):
+    def test_it_is_reported_and_the_model_is_unchanged(self, tmp_path):
         work = job(99)
         writer = RunWriter(tmp_path, {"kind": "pretrain", "settings": {}})
         events = list(run_job(work, writer, make_fabric("cpu")))
@@ -266,7 +266,7 @@ class TestDevice:
         ("cores", "usual", "asked", "threads"),
         [(8, 8, None, 7), (8, 4, None, 4), (2, 2, None, 2), (1, 1, None, 1), (8, 8, 3, 3)],
     )
-    def test_a_core_is_left_to_the_screen(self, monkeypatch, cores, usual, asked, threads):
+    def test_one_core_is_left_to_the_interface(self, monkeypatch, cores, usual, asked, threads):
         chosen = [usual]
         monkeypatch.setattr(devices, "usable_cores", lambda: cores)
         monkeypatch.setattr(torch, "get_num_threads", lambda: chosen[-1])
@@ -274,6 +274,6 @@ class TestDevice:
         assert devices.limit_threads(asked) == threads
         assert chosen[-1] == threads
 
-    def test_no_thread_at_all_is_refused(self):
+    def test_zero_threads_are_refused(self):
         with pytest.raises(ConfigError, match="at least one thread"):
             devices.limit_threads(0)

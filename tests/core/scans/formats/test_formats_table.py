@@ -1,6 +1,6 @@
-"""Every file of the test data is read as other libraries read it, or refused for a reason.
+"""Every file of the test data is read as by other libraries, or refused with a reason.
 
-The table in docs/reference/formats.md is what this test finds; with UPDATE_DOCS=1 it is written.
+The test compares its results with docs/reference/formats.md, or writes it if UPDATE_DOCS=1.
 """
 
 import os
@@ -22,13 +22,13 @@ from paths import DOCS, FAULTS, INTERNAL, ordinary_files
 
 PAGE = DOCS / "reference" / "formats.md"
 HEAD = """\
-# What became of every file of the test data
+# Result for every file of the test data
 
-Made by `tests/core/scans/formats/test_formats_table.py`, which loads every file of the real scans
-that the tests use (they are not part of this project) and compares each affine with another
-library: nibabel for NIfTI, SimpleITK for NRRD and MetaImage, and for DICOM the position and
-orientation that the header of every single slice states. Files of one folder with the same result
-stand in one row; {count} files in all. Renew the page with
+Written by `tests/core/scans/formats/test_formats_table.py`, which loads all real scans of the tests
+(they are not part of this project) and compares each affine with another library: nibabel for
+NIfTI, SimpleITK for NRRD and MetaImage, and for DICOM the position and orientation in the header of
+every slice. Files of one folder with the same result share a row; {count} files in all. Update this
+page with
 `UPDATE_DOCS=1 make test ARGS=tests/core/scans/formats/test_formats_table.py`.
 
 | Files | Type | Voxels (mm) | Axes towards | Result |
@@ -37,20 +37,20 @@ stand in one row; {count} files in all. Renew the page with
 
 
 def found_in(folder):
-    """Series of every folder, each folder by itself."""
+    """Yield the series of every folder, each folder by itself."""
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(set(folders) - {*FAULTS, *INTERNAL})
         paths = [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
         for path in paths:
             if path.name.lower().endswith(scan_suffixes()):
                 yield from list_series(path)
-        # Files that list others stand for these, and would bring them again.
+        # DICOMDIR files would yield the files that they list again.
         dicom = [path for path in paths if is_dicom(path) and "DICOMDIR" not in path.name]
         yield from list_series(dicom)
 
 
 def affine_elsewhere(item):
-    """The affine that another library gives, in RAS+ mm."""
+    """Return the affine of another library, in RAS+ mm."""
     if format_of(item.path) in (NRRD, METAIMAGE):
         import SimpleITK
 
@@ -59,7 +59,7 @@ def affine_elsewhere(item):
         try:
             reader.ReadImageInformation()
         except RuntimeError:
-            # One file has four axes in a space of three, which SimpleITK does not take.
+            # One file has four axes in a space of three, which SimpleITK refuses.
             assert item.path.name == "test_simple4d_raw.nrrd"
             return np.diag([1.5, 1.5, 1, 1])
         axes = reader.GetDimension()
@@ -76,7 +76,7 @@ def affine_elsewhere(item):
 
 
 def check_place(item, volume):
-    """The volume lies where another reader of the header puts it."""
+    """Check that the volume has the place that another reader of the header gives."""
     if not is_dicom(item.files[0]):
         np.testing.assert_allclose(volume.geometry.affine, affine_elsewhere(item), atol=1e-5)
         return
@@ -94,14 +94,14 @@ def check_place(item, volume):
         for place in places:
             ras = np.array(place, float) * (-1, -1, 1)
             index = inverse[:3, :3] @ ras + inverse[:3, 3]
-            # Rounded positions are taken up by the grid: a seventh of a pixel at the most.
+            # The grid deviates from rounded positions by at most a seventh of a pixel.
             np.testing.assert_allclose(index[:2], 0, atol=0.15)
             assert abs(index[2] - round(index[2])) < 0.03
             assert 0 <= round(index[2]) < volume.geometry.shape[2]
 
 
 def described(item, data_dir):
-    """Type, voxel size, axes and result of one series."""
+    """Return type, voxel size, axes and result of one series."""
     kind = item.modality if item.modality in ("MR", "CT") else "MR"
     try:
         with warnings.catch_warnings():
@@ -120,7 +120,7 @@ def described(item, data_dir):
     axes = volume.geometry.orientation + (", oblique" if volume.geometry.is_oblique else "")
     result = "loaded" + "".join(f"; {note}" for note in item.notes)
     if item.modality not in (None, "MR", "CT"):
-        result = f"left out as {item.modality}, loaded when asked for"
+        result = f"skipped as {item.modality}, loaded on request"
     return str(volume.data.dtype), spacing, axes, result
 
 

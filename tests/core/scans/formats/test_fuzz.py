@@ -1,4 +1,4 @@
-"""Damaged copies of real files end in a volume that is right or in one sentence."""
+"""Damaged copies of real files are read correctly or refused with one sentence."""
 
 import json
 import os
@@ -21,7 +21,7 @@ ELASTIX = "nifti_nrrd_mha/elastix_mha/Testing/Data"
 SCT = "nifti_nrrd_mha/sct_testing_mr"
 SEGMENTATIONS = "dicom/qiicr_dcmqi/data/segmentations"
 
-# The file to damage; files that it needs beside it; whether a checksum guards all of its values.
+# The file to damage, other files that it needs, and whether a checksum covers all values.
 FILES = {
     "nii": ("nifti_nrrd_mha/monai/tests/testing_data/anatomical.nii", (), False),
     "nii-labels": (f"{SCT}/t2/labels.nii.gz", (), True),

@@ -1,4 +1,4 @@
-"""NRRD and MetaImage against SimpleITK: what it reads, what it writes, and where it is wrong."""
+"""NRRD and MetaImage compared with SimpleITK, and cases in which SimpleITK is wrong."""
 
 import bz2
 import gzip
@@ -29,7 +29,7 @@ SHEARED = "space directions: (2,0,0.25) (0,-3,0) (0.5,0,4)\nspace origin: (10,-2
 
 
 def by_itk(path):
-    """Values on at least three axes and the RAS+ affine, as SimpleITK reads them."""
+    """Read values on at least three axes and the RAS+ affine with SimpleITK."""
     image = SimpleITK.ReadImage(str(path))
     axes = image.GetDimension()
     steps = np.array(image.GetDirection()).reshape(axes, axes) * image.GetSpacing()
@@ -87,7 +87,7 @@ def refusal(path):
 
 
 def test_real_files_agree_with_simpleitk(data_dir):
-    """Affines and values of all; it refuses three, whose affine here is that of their siblings."""
+    """Compare affines and values; SimpleITK refuses three files, which have known affines."""
     agreed, only_here, refused = [], [], []
     files = ordinary_files(data_dir, "*.nrrd", "*.nhdr", "*.mha", "*.mhd")
     for path in files:
@@ -133,7 +133,7 @@ def test_one_ball_in_every_encoding(data_dir):
 )
 @pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".mha", ".mhd"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_what_simpleitk_writes(tmp_path, dtype, suffix, packed):
+def test_files_written_by_simpleitk(tmp_path, dtype, suffix, packed):
     data = ramp(dtype)
     path = tmp_path / f"a{suffix}"
     SimpleITK.WriteImage(image_of(data), str(path), packed)
@@ -145,7 +145,7 @@ def test_what_simpleitk_writes(tmp_path, dtype, suffix, packed):
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
-def test_a_plane_stays_a_plane(tmp_path, suffix):
+def test_labels_of_a_plane_are_a_plane(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     SimpleITK.WriteImage(image_of(ramp("i2", (4, 5)), 2), str(path))
     file = ItkFile(path)
@@ -215,7 +215,7 @@ def test_spaces_and_axes(tmp_path, space, sizes, axes):
 
 
 @pytest.mark.parametrize("space", ["scanner-xyz", "3D-right-handed", None])
-def test_an_unknown_orientation_is_said(tmp_path, space):
+def test_an_unknown_orientation_is_reported(tmp_path, space):
     path = nrrd(tmp_path / "a.nrrd", space=f"space: {space}\n" if space else "space dimension: 3\n")
     with pytest.warns(ScanWarning, match=space or "names no space"):
         load_volume(path, modality="MR")
@@ -226,7 +226,7 @@ def test_an_unknown_orientation_is_said(tmp_path, space):
 
 @pytest.mark.parametrize("name", ["RAST", "right-anterior-superior-time"])
 def test_time_does_not_mirror_the_patient(tmp_path, name):
-    """SimpleITK takes the axes of a right-anterior-superior space with time for left-posterior."""
+    """SimpleITK reads a right-anterior-superior space with time as left-posterior."""
     axes = "space directions: (2,0,0,0) (0,3,0,0) (0,0,4,0) (0,0,0,9)\nspace origin: (1,2,3,0)\n"
     path = nrrd(tmp_path / "a.nrrd", sizes="2 3 2 2", space=f"space: {name}\n", axes=axes)
     file = ItkFile(path)
@@ -236,7 +236,7 @@ def test_time_does_not_mirror_the_patient(tmp_path, name):
 
 
 @pytest.mark.parametrize("kind", ["time", "list", "domain", "???"])
-def test_a_series_behind_three_axes(tmp_path, kind):
+def test_a_series_along_a_fourth_axis(tmp_path, kind):
     axes = SHEARED.replace("4)", "4) none") + f"kinds: domain domain domain {kind}\n"
     file = ItkFile(nrrd(tmp_path / "a.nrrd", sizes="2 3 2 2", axes=axes))
     assert file.frames == 2
@@ -245,7 +245,7 @@ def test_a_series_behind_three_axes(tmp_path, kind):
     np.testing.assert_array_equal(file.values(1).ravel("F"), np.arange(12, 24))
 
 
-def test_a_plane_that_is_turned_in_space(tmp_path):
+def test_a_rotated_plane(tmp_path):
     axes = "space directions: (0,2,0) (0,0,-3)\nspace origin: (1,2,3)\n"
     file = ItkFile(nrrd(tmp_path / "a.nrrd", sizes="6 4", axes=axes))
     expected = affine_of(np.array([[0, 0, 1], [-2, 0, 0], [0, -3, 0]]), (-1, -2, 3))
@@ -308,7 +308,7 @@ def test_units_of_spacings(tmp_path, axes, mm):
     np.testing.assert_allclose(file.geometry.affine, expected, rtol=1e-12)
 
 
-def test_the_unit_of_time_is_no_length(tmp_path):
+def test_the_unit_of_time_is_not_a_length(tmp_path):
     axes = "space directions: (2,0,0,0) (0,3,0,0) (0,0,4,0) (0,0,0,9)\n"
     axes += 'space units: "um" "um" "um" "s"\n'
     path = nrrd(tmp_path / "a.nrrd", sizes="2 3 2 2", space="space: LPST\n", axes=axes)
@@ -319,7 +319,7 @@ def test_the_unit_of_time_is_no_length(tmp_path):
 @pytest.mark.parametrize("plane", [False, True])
 @pytest.mark.filterwarnings("ignore::napari_sslseg.core.common.errors.ScanWarning")
 def test_labels_keep_the_unit_of_an_nrrd_scan(tmp_path, plane):
-    """SimpleITK passes over the unit: only in the scan's own do the labels lie on it there."""
+    """SimpleITK ignores the unit, so labels must have the unit of the scan."""
     path = tmp_path / "a.nrrd"
     if plane:
         axes = "space directions: (0,2500) (3000,500)\nspace origin: (1,2)\n"
@@ -410,7 +410,7 @@ def test_metaimage_header_size(tmp_path, size):
     np.testing.assert_array_equal(ItkFile(path).values(), by_itk(path)[0])
 
 
-# --- what is refused
+# --- refused files
 
 
 def without(text):
@@ -509,7 +509,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused_in_one_sentence(tmp_path, name):
+def test_bad_files_are_refused(tmp_path, name):
     make, said = REFUSED[name]
     make(tmp_path / name)
     message = refusal(tmp_path / name)
@@ -546,7 +546,7 @@ def test_damaged_compressed_data(tmp_path, name):
         assert said in refusal(PACKED[name](tmp_path / name, data))
 
 
-def test_reading_says_nothing_besides(tmp_path, capfd):
+def test_reading_prints_nothing(tmp_path, capfd):
     for name in ("short.mha", "axes.mha", "order.nrrd", "nan.nrrd"):
         REFUSED[name][0](tmp_path / name)
         refusal(tmp_path / name)
@@ -567,7 +567,7 @@ AFFINES = {
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
 @pytest.mark.parametrize("highest", [1, 300, 70_000])
 def test_written_labels(tmp_path, affine, suffix, highest):
-    """In full precision, also where the axes are not orthogonal."""
+    """In full precision, including axes that are not orthogonal."""
     nib.save(nib.Nifti2Image(ramp("i2"), affine), tmp_path / "scan.nii")
     scan = load_volume(tmp_path / "scan.nii")
     labels = np.zeros(scan.data.shape, np.int32)
@@ -593,7 +593,7 @@ def test_opening_a_folder_does_not_load_simpleitk(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_names_of_any_alphabet(tmp_path):
+def test_names_in_any_script(tmp_path):
     folder = Path(tmp_path, "Schädel 頭")
     folder.mkdir()
     (folder / "wërte 値.raw").write_bytes(bytes(range(24)))

@@ -1,4 +1,4 @@
-"""NIfTI in every dress it wears, and headers that lie."""
+"""NIfTI in all variants, and false headers."""
 
 import bz2
 import gzip
@@ -55,7 +55,7 @@ def refusal(path):
     return message
 
 
-# --- every dress
+# --- versions, byte orders and pairs
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
@@ -114,7 +114,7 @@ def test_a_header_of_a_pair_under_another_name(tmp_path):
     assert "header of a pair" in refusal(tmp_path / "b.nii")
 
 
-def test_what_the_file_is_counts_more_than_its_name(tmp_path):
+def test_content_takes_precedence_over_the_name(tmp_path):
     save(tmp_path / "a.nii")
     (tmp_path / "b.nii").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()))
     shutil.copy(tmp_path / "a.nii", tmp_path / "c.nii.gz")
@@ -193,7 +193,7 @@ def test_one_frame_of_many_needs_the_memory_of_one(tmp_path):
     assert values.sum() == 7000
 
 
-def test_a_checksum_counts_for_every_frame(tmp_path):
+def test_every_frame_verifies_the_checksum(tmp_path):
     raw = bytearray(gzip.compress(save(tmp_path / "a.nii", ramp(shape=(*SHAPE, 3))).read_bytes()))
     raw[-5] ^= 1
     (tmp_path / "a.nii.gz").write_bytes(raw)
@@ -218,7 +218,7 @@ def test_a_flipped_bit_anywhere_in_compressed_data_is_found(tmp_path):
 
 
 @pytest.mark.parametrize("lost", [1, 4, 8, 9, 100, 1000])
-def test_compressed_data_cut_short(tmp_path, lost):
+def test_truncated_compressed_data(tmp_path, lost):
     noise = np.random.default_rng(0).integers(0, 99, (12, 12, 12)).astype(np.uint8)
     whole = gzip.compress(save(tmp_path / "a.nii", noise).read_bytes())
     (tmp_path / "a.nii.gz").write_bytes(whole[:-lost])
@@ -234,7 +234,7 @@ def test_several_gzip_members_and_padding(tmp_path):
         np.testing.assert_array_equal(NiftiFile(path).values(), ramp())
 
 
-# --- headers that lie
+# --- false headers
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_damaged_headers(tmp_path, fields, said, packed):
     assert said in refusal(path)
 
 
-def test_damaged_headers_say_nothing_besides(tmp_path, capfd):
+def test_damaged_headers_print_nothing(tmp_path, capfd):
     refusal(save(tmp_path / "a.nii", dim__0=9, pixdim__1=-3.0))
     refusal(save(tmp_path / "b.nii", datatype=9999, qform_code=77))
     assert capfd.readouterr() == ("", "")
@@ -279,8 +279,8 @@ def test_damaged_headers_say_nothing_besides(tmp_path, capfd):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux does")
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_lying_header_takes_no_memory(tmp_path, packed):
-    """A small file that asks for 1.9 GB, within what gzip could hold in it."""
+def test_a_false_header_allocates_no_memory(tmp_path, packed):
+    """A small file whose header claims 1.9 GB, within the compression limit of gzip."""
     path = save(tmp_path / "a.nii", dim__1=1000, dim__2=1000, dim__3=950)
     if packed:
         noise = np.random.default_rng(0).bytes(2_000_000)
@@ -304,13 +304,13 @@ def test_a_lying_header_takes_no_memory(tmp_path, packed):
 
 @pytest.mark.parametrize("length", [1, 4, 347, 348, 351, 352, 500, 539, 540, 600])
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
-def test_cut_in_the_header(tmp_path, kind, length):
+def test_truncated_header(tmp_path, kind, length):
     nib.save(kind(ramp(), AFFINE), tmp_path / "a.nii")
     (tmp_path / "a.nii").write_bytes((tmp_path / "a.nii").read_bytes()[:length])
     refusal(tmp_path / "a.nii")
 
 
-def test_less_than_a_slice_of_padding_is_taken(tmp_path):
+def test_less_than_a_slice_of_padding_is_accepted(tmp_path):
     path = save(tmp_path / "a.nii")
     raw = path.read_bytes()
     path.write_bytes(raw + bytes(59))
@@ -319,7 +319,7 @@ def test_less_than_a_slice_of_padding_is_taken(tmp_path):
     assert "holds more" in refusal(path)
 
 
-def test_text_is_named_as_such(tmp_path):
+def test_text_files_are_named_as_text(tmp_path):
     for name in ("a.nii", "a.nii.gz"):
         path = tmp_path / name
         path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
@@ -380,7 +380,7 @@ def assert_same_frame(one, other):
 
 
 def itk_place(path, index):
-    """Where SimpleITK puts a voxel, in LPS mm."""
+    """Return the place of a voxel in SimpleITK, in LPS mm."""
     image = SimpleITK.ReadImage(str(path))
     return image.TransformContinuousIndexToPhysicalPoint([float(i) for i in index])
 
@@ -395,7 +395,7 @@ def without_orientation(path, kind=nib.Nifti1Image, shape=SHAPE):
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image, nib.Nifti1Pair])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_a_header_without_orientation(tmp_path, kind, suffix):
-    """Labels in NIfTI stay with the scan in programs that agree with nibabel and in others."""
+    """NIfTI labels match the scan in programs that agree with nibabel and in others."""
     path = without_orientation(tmp_path / ("a.hdr" if kind is nib.Nifti1Pair else "a.nii"), kind)
     with pytest.warns(ScanWarning, match="left and right") as caught:
         scan = load_volume(path, modality="MR")
@@ -416,7 +416,7 @@ def test_a_header_without_orientation(tmp_path, kind, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
-def test_labels_that_may_lie_elsewhere_are_told_of(tmp_path, suffix):
+def test_labels_in_an_uncertain_place_cause_a_warning(tmp_path, suffix):
     path = without_orientation(tmp_path / "a.nii")
     with pytest.warns(ScanWarning):
         scan = load_volume(path, modality="MR")
@@ -461,7 +461,7 @@ def in_unit(path, unit, kind=nib.Nifti1Image, affine=UPRIGHT, shape=SHAPE):
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.filterwarnings("ignore::napari_sslseg.core.common.errors.ScanWarning")
 def test_units(tmp_path, unit, kind):
-    """Places in mm as SimpleITK has them; labels in the unit and matrices of the scan."""
+    """Places in mm agree with SimpleITK; labels keep unit and matrices of the scan."""
     path = in_unit(tmp_path / "a.nii", unit, kind)
     scan = load_volume(path, modality="MR")
     mm = UNITS[unit]
@@ -489,7 +489,7 @@ def test_units(tmp_path, unit, kind):
 
 
 @pytest.mark.parametrize("unit", ["meter", "micron"])
-def test_another_grid_is_written_in_the_unit_of_the_header(tmp_path, unit):
+def test_another_grid_keeps_the_unit_of_the_header(tmp_path, unit):
     header = nib.load(in_unit(tmp_path / "a.nii", unit)).header
     near = UPRIGHT.copy()
     near[0, 3] += 0.05

@@ -1,4 +1,4 @@
-"""DICOM segmentations written on a series, and read back by others and by us."""
+"""DICOM segmentations are written on a series, and read by this and other packages."""
 
 import gzip
 import logging
@@ -54,7 +54,7 @@ def orientations(draw_from):
     values=st.lists(st.integers(1, 3000), min_size=1, max_size=4, unique=True),
     seed=st.integers(0, 999),
 )
-def test_labels_come_back_and_lie_where_they_were_drawn(orientation, origin, spacing, values, seed):
+def test_labels_keep_values_and_place(orientation, origin, spacing, values, seed):
     with tempfile.TemporaryDirectory() as folder:
         series = Path(folder, "series")
         write_series(series, ramp(5, 7, 9), orientation=orientation, origin=origin, spacing=spacing)
@@ -85,7 +85,7 @@ def test_highdicom_and_simpleitk_see_the_same_voxels(tmp_path, orientation):
     np.testing.assert_allclose(in_order(np.array(points)), wanted, atol=1e-5)
 
 
-def test_each_frame_refers_to_the_slice_that_it_lies_on(tmp_path):
+def test_each_frame_refers_to_its_slice(tmp_path):
     files = write_series(tmp_path / "series", ramp(6, 8, 12))
     volume = load_volume(tmp_path / "series")
     labels = draw(volume, (3, 9))
@@ -110,7 +110,7 @@ def test_each_frame_refers_to_the_slice_that_it_lies_on(tmp_path):
     assert segmentation.NumberOfFrames == 8
 
 
-def test_segments_carry_names_codes_colours_and_how_they_were_made(tmp_path):
+def test_segments_have_names_codes_colours_and_algorithms(tmp_path):
     write_series(tmp_path / "series")
     volume = load_volume(tmp_path / "series")
     labels = draw(volume, (5, 7, 9, 11))
@@ -160,7 +160,7 @@ def test_segments_carry_names_codes_colours_and_how_they_were_made(tmp_path):
 
 @dataclass
 class Found:
-    """Labels that a method has found, as a prediction carries them."""
+    """Labels found by a method, like a prediction."""
 
     labels: np.ndarray
     volume: Volume
@@ -177,7 +177,7 @@ class Found:
         (True, "MANUAL", "MANUAL"),
     ],
 )
-def test_a_method_is_named_only_where_one_had_a_part(tmp_path, predicted, told, written):
+def test_a_method_is_named_only_if_one_was_used(tmp_path, predicted, told, written):
     write_series(tmp_path / "series")
     volume = load_volume(tmp_path / "series")
     labels = Found(draw(volume), volume) if predicted else draw(volume)
@@ -191,7 +191,7 @@ def test_a_method_is_named_only_where_one_had_a_part(tmp_path, predicted, told, 
         save_labels(labels, tmp_path / "b.nii", like=volume, algorithm="manual")
 
 
-def test_every_code_of_the_table_is_one_of_snomed():
+def test_every_code_is_in_snomed():
     from pydicom.sr.codedict import codes
 
     meanings = {}
@@ -220,13 +220,13 @@ def test_every_code_of_the_table_is_one_of_snomed():
         ("left liver", "Liver", None),
     ],
 )
-def test_common_names_find_their_code(name, meaning, side):
+def test_common_names_have_codes(name, meaning, side):
     item = SegmentClass(name).coded()
     assert item.type[2] == meaning
     assert (item.side and item.side[2]) == side
 
 
-def test_impossible_classes_are_refused(tmp_path):
+def test_invalid_classes_are_refused(tmp_path):
     write_series(tmp_path / "series")
     volume = load_volume(tmp_path / "series")
     with pytest.raises(ConfigError, match="empty name"):
@@ -238,7 +238,7 @@ def test_impossible_classes_are_refused(tmp_path):
     assert not (tmp_path / "seg.dcm").exists()
 
 
-def test_labels_of_nothing_make_a_file_that_reads_as_nothing(tmp_path):
+def test_empty_labels_make_a_valid_empty_file(tmp_path):
     write_series(tmp_path / "series")
     volume = load_volume(tmp_path / "series")
     empty = np.zeros(volume.data.shape, np.uint8)
@@ -250,7 +250,7 @@ def test_labels_of_nothing_make_a_file_that_reads_as_nothing(tmp_path):
     assert read_segment_names(path) == {1: "class 1"}
 
 
-def test_a_single_labelled_slice_keeps_the_distance_of_slices(tmp_path):
+def test_a_single_labelled_slice_keeps_the_slice_distance(tmp_path):
     write_series(tmp_path / "series", distance=2.5)
     volume = load_volume(tmp_path / "series")
     labels = np.zeros(volume.data.shape, np.uint8)
@@ -266,7 +266,7 @@ def test_a_single_labelled_slice_keeps_the_distance_of_slices(tmp_path):
 
 
 @pytest.mark.parametrize("places", ["tilted", "uneven"])
-def test_labels_of_a_resampled_scan_go_to_the_slices_as_they_were_acquired(tmp_path, places):
+def test_labels_of_a_resampled_scan_are_on_acquired_slices(tmp_path, places):
     if places == "tilted":  # each slice 0.25 pixels further along its columns
         spots = [(-10, -20 + 0.2 * z, 30 + 2.5 * z) for z in range(8)]
     else:
@@ -290,7 +290,7 @@ def test_labels_of_a_resampled_scan_go_to_the_slices_as_they_were_acquired(tmp_p
     assert np.abs(here - there).max() < 0.5 * 0.8
 
 
-def test_labels_where_a_tilted_scan_has_no_image_are_counted(tmp_path):
+def test_labels_outside_the_images_of_a_tilted_scan_are_counted(tmp_path):
     # Each slice 2 pixels further along its columns, so the grid is 14 rows higher than a plane.
     spots = [(-10, -20 + 1.6 * z, 30 + 2.5 * z) for z in range(8)]
     write_series(tmp_path / "series", ramp(8, 9, 11), places=spots)
@@ -323,7 +323,7 @@ def write_multiframe(path, source, order):
     ds.save_as(path)
 
 
-def test_frames_of_a_multiframe_file_are_referred_to_by_number(tmp_path, data_dir):
+def test_frames_of_a_multiframe_file_are_referenced_by_number(tmp_path, data_dir):
     source = data_dir / "dicom/qiicr_dcmqi/data/segmentations/24x38x3/multiframe/mf.dcm"
     write_multiframe(tmp_path / "mf.dcm", source, (2, 0, 1))
     volume = load_volume(tmp_path / "mf.dcm")
@@ -372,7 +372,7 @@ def test_real_series_take_labels(tmp_path, data_dir, folder):
     np.testing.assert_allclose(here, there, atol=0.15)
 
 
-def test_a_series_without_identifiers_is_told_so(tmp_path, data_dir):
+def test_a_series_without_identifiers_is_refused(tmp_path, data_dir):
     volume = load_volume(data_dir / "dicom/ct_totalseg_20")
     with pytest.raises(VolumeError, match=r"SOP Class UID.*anonymisation.*\.nii\.gz") as caught:
         save_labels(draw(volume), tmp_path / "seg.dcm", like=volume)
@@ -385,7 +385,7 @@ OPTIONAL += ["PatientID", "StudyDate", "StudyTime", "ReferringPhysicianName", "S
 OPTIONAL += ["SeriesNumber", "Manufacturer", "PositionReferenceIndicator", "FrameOfReferenceUID"]
 
 
-def test_attributes_that_many_files_lack_are_not_needed(tmp_path):
+def test_missing_optional_attributes_are_accepted(tmp_path):
     def strip(ds, index):
         for keyword in OPTIONAL:
             delattr(ds, keyword)
@@ -399,7 +399,7 @@ def test_attributes_that_many_files_lack_are_not_needed(tmp_path):
     assert (ds.PatientName, ds.PatientID, ds.PatientSex, ds.StudyID) == ("", "", "", "")
 
 
-def test_odd_values_of_the_patient_are_kept_and_never_shown(tmp_path, caplog, capfd):
+def test_unusual_patient_values_are_kept_and_never_printed(tmp_path, caplog, capfd):
     def spoil(ds, index):
         ds.SpecificCharacterSet = "ISO_IR 100"
         ds.PatientName = "Grünspan^Zoë^^^^^^"
@@ -431,7 +431,7 @@ def test_odd_values_of_the_patient_are_kept_and_never_shown(tmp_path, caplog, ca
         assert ds.SourceImageSequence[0].ReferencedSOPClassUID == "1.3.46.670589.11.0.0.12.1"
 
 
-def test_the_patient_goes_into_the_segmentation_and_nowhere_else(tmp_path):
+def test_only_the_segmentation_contains_the_patient(tmp_path):
     write_series(tmp_path / "series")
     volume = load_volume(tmp_path / "series")
     labels = draw(volume)
@@ -458,7 +458,7 @@ def test_a_mosaic_is_refused(tmp_path, data_dir):
         save_labels(draw(volume), tmp_path / "seg.dcm", like=volume)
 
 
-def test_labels_that_lie_on_no_series_are_refused(tmp_path):
+def test_labels_without_a_series_are_refused(tmp_path):
     write_series(tmp_path / "series")
     volume = load_volume(tmp_path / "series")
     labels = draw(volume)
@@ -471,7 +471,7 @@ def test_labels_that_lie_on_no_series_are_refused(tmp_path):
     assert not (tmp_path / "seg.dcm").exists()
 
 
-def test_a_segmentation_fits_the_converted_scan_in_any_order_of_axes(tmp_path):
+def test_a_segmentation_fits_the_converted_scan_in_any_axis_order(tmp_path):
     import nibabel as nib
 
     write_series(tmp_path / "series", orientation=(0.6, 0.8, 0, -0.8, 0.6, 0))

@@ -1,4 +1,4 @@
-"""DICOM segmentations that others wrote, and damaged ones, read by us."""
+"""Read DICOM segmentations of other packages, and damaged ones."""
 
 import copy
 
@@ -40,7 +40,7 @@ def points_of_nrrd(path):
         ("sparse-labelmap-noppv.dcm", "sparse_labelmap_noppv_seg.nrrd", ["24x38x3/image"]),
     ],
 )
-def test_files_of_dcmqi_hold_what_their_nrrd_holds(data_dir, name, twin, scans):
+def test_files_of_dcmqi_equal_their_nrrd(data_dir, name, twin, scans):
     folder = data_dir / "dicom/qiicr_dcmqi/data/segmentations"
     wanted = points_of_nrrd(folder / twin)
     for like in (None, *(load_volume(folder / scan) for scan in scans)):
@@ -57,7 +57,7 @@ def test_the_padding_of_a_label_map_is_background(data_dir):
     assert np.bincount(labels.data.ravel()).tolist() == [2106, 630]
 
 
-def test_smaller_structures_stay_where_segments_overlap(data_dir):
+def test_smaller_structures_take_precedence(data_dir):
     folder = data_dir / "dicom/qiicr_dcmqi/data/segmentations"
     scan = load_volume(folder / "ct-3slice")
     with pytest.warns(ScanWarning, match="overlap in 3134 voxels"):
@@ -77,7 +77,7 @@ def test_smaller_structures_stay_where_segments_overlap(data_dir):
     ]
 
 
-def test_fractions_count_from_one_half(tmp_path):
+def test_fractions_of_at_least_one_half_are_labelled(tmp_path):
     files = write_series(tmp_path / "series", ramp(2, 4, 5))
     sources = sorted((dcmread(f) for f in files), key=lambda d: d.ImagePositionPatient[2])
     fractions = np.linspace(0, 1, 40).reshape(2, 4, 5)
@@ -101,7 +101,7 @@ def test_fractions_count_from_one_half(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["liver_j2k", "liver_expb", "liver_nonbyte_aligned"])
-def test_transfer_syntaxes_hold_the_same_liver(data_dir, name):
+def test_transfer_syntaxes_give_the_same_labels(data_dir, name):
     folder = data_dir / "dicom/pydicom_data/data_store/data"
     plain = load_labels(folder / "liver.dcm")
     other = load_labels(folder / f"{name}.dcm")
@@ -118,7 +118,7 @@ def test_transfer_syntaxes_hold_the_same_liver(data_dir, name):
         ("pydicom_data/data_store/data/liver_rle.dcm", "uncompressed"),
     ],
 )
-def test_what_is_no_labels_of_a_volume_is_refused(data_dir, name, why):
+def test_other_objects_are_refused(data_dir, name, why):
     with pytest.raises(VolumeError, match=why):
         load_labels(data_dir / "dicom" / name)
 
@@ -148,13 +148,13 @@ def written(tmp_path):
     return volume, labels, save_labels(labels, tmp_path / "seg.dcm", like=volume)
 
 
-def test_frames_between_or_beside_the_slices_are_refused(tmp_path, written):
+def test_frames_off_the_slices_are_refused(tmp_path, written):
     volume, labels, path = written
     near = edited(path, tmp_path / "near.dcm", lambda ds: move(ds, (0.004, 0, 0.01)))
     np.testing.assert_array_equal(load_labels(near, like=volume).data, labels)
     for by, why in (
-        ((0, 0, 1.0), "on no slice"),
-        ((0.3, 0, 0), "on no slice"),
+        ((0, 0, 1.0), "not on a slice"),
+        ((0.3, 0, 0), "not on a slice"),
         ((0, 0, -25), "outside"),
         ((600, 0, 0), "outside"),
     ):
@@ -175,7 +175,7 @@ def test_a_segmentation_of_another_scan_warns(tmp_path, written):
         np.testing.assert_array_equal(load_labels(other, like=volume).data, labels)
 
 
-def test_segment_numbers_are_the_values_of_files_of_others(tmp_path, written):
+def test_segment_numbers_of_other_packages_are_label_values(tmp_path, written):
     volume, labels, path = written
     path = save_labels(np.where(labels == 2, 7, labels), path, like=volume)
     assert set(read_segment_names(path)) == {1, 7}
@@ -208,7 +208,7 @@ def spoil_pixels(ds):
 @pytest.mark.parametrize(
     "spoil", [spoil_count, spoil_position, spoil_segment, spoil_size, spoil_pixels]
 )
-def test_damaged_segmentations_are_refused_in_one_sentence(tmp_path, written, spoil):
+def test_damaged_segmentations_are_refused(tmp_path, written, spoil):
     volume, _, path = written
     broken = edited(path, tmp_path / "broken.dcm", spoil)
     with pytest.raises(VolumeError) as caught:
@@ -219,7 +219,7 @@ def test_damaged_segmentations_are_refused_in_one_sentence(tmp_path, written, sp
 
 @pytest.fixture
 def two_phases(tmp_path):
-    """Three volumes of one place: two echoes of one series, and another series."""
+    """Three volumes in one place: two echoes of one series, and another series."""
     ids = {"study": "1.2.3", "frame_of_reference": "1.2.4", "modality": "MR"}
     for echo in range(2):
 
@@ -234,7 +234,7 @@ def two_phases(tmp_path):
     return found
 
 
-def test_labels_tell_which_of_several_volumes_they_were_drawn_on(tmp_path, two_phases):
+def test_labels_identify_their_volume(tmp_path, two_phases):
     for series in two_phases:
         volume = load_volume(series)
         path = save_labels(draw(volume), tmp_path / "seg.dcm", like=volume)
@@ -275,7 +275,7 @@ def uid_of(series):
     return str(dcmread(series.files[0]).SeriesInstanceUID)
 
 
-def test_frames_of_one_file_are_told_apart(tmp_path, data_dir):
+def test_frames_of_one_file_are_distinguished(tmp_path, data_dir):
     """Two echoes in one multi-frame file, and labels on a single frame of each."""
     source = data_dir / "dicom/qiicr_dcmqi/data/segmentations/24x38x3/multiframe/mf.dcm"
     ds = dcmread(source)
@@ -299,7 +299,7 @@ def test_frames_of_one_file_are_told_apart(tmp_path, data_dir):
         assert referenced_series(path, found) == [series]
 
 
-def test_contours_tell_their_series(data_dir, tmp_path):
+def test_contours_identify_their_series(data_dir, tmp_path):
     folder = data_dir / "dicom/rt_utils/tests/mock_data"
     series = [item for item in list_series(folder) if item.problem is None]
     write_series(tmp_path / "other")

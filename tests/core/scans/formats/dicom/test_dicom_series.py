@@ -1,4 +1,4 @@
-"""DICOM series in: sorted, checked, on the right grid, with the right values."""
+"""DICOM series are sorted and checked, and have the right grid and values."""
 
 import gzip
 import itertools
@@ -25,14 +25,14 @@ sitk = pytest.importorskip("SimpleITK")
 
 
 def oblique(angle=0.4, tilt=0.3):
-    """Direction cosines turned about two axes."""
+    """Return direction cosines rotated about two axes."""
     c, s = np.cos(angle), np.sin(angle)
     d, t = np.cos(tilt), np.sin(tilt)
     return (c, s, 0.0, -s * d, c * d, t)
 
 
 def along(orientation, steps, origin=(5.0, -7.0, 11.0), side=0.0):
-    """Positions at these steps along the normal, and so far along the columns with each mm."""
+    """Return positions at steps along the normal, shifted along the columns per mm."""
     normal = np.cross(orientation[:3], orientation[3:])
     return [
         np.array(origin) + step * normal + side * step * np.array(orientation[3:]) for step in steps
@@ -40,7 +40,7 @@ def along(orientation, steps, origin=(5.0, -7.0, 11.0), side=0.0):
 
 
 def linear(places, orientation, spacing, shape=(8, 6)):
-    """A field that is linear in the patient, sampled on the planes; and the field itself."""
+    """Return a field that is linear in the patient: its samples on the planes, and itself."""
 
     def field(points):
         return np.asarray(points) @ (10.0, -7.0, 25.0)
@@ -56,7 +56,7 @@ def linear(places, orientation, spacing, shape=(8, 6)):
 
 
 def world_of(volume):
-    """LPS position of every display voxel."""
+    """Return the LPS position of every display voxel."""
     index = np.indices(volume.data.shape).reshape(3, -1)
     affine = volume.geometry.display_affine
     ras = affine[:3, :3] @ index + affine[:3, 3:]
@@ -64,7 +64,7 @@ def world_of(volume):
 
 
 def assert_same_as_simpleitk(volume, names, atol=1e-4):
-    """Every value lies where SimpleITK puts it."""
+    """Check that every value has the place of SimpleITK."""
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames([str(name) for name in names])
     image = reader.Execute()
@@ -84,7 +84,7 @@ def assert_same_as_simpleitk(volume, names, atol=1e-4):
 
 
 @pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL, oblique(), oblique(2.5, -1.2)])
-def test_slices_are_sorted_by_position_whatever_the_files_are_called(tmp_path, orientation):
+def test_slices_are_sorted_by_position_not_by_name(tmp_path, orientation):
     values = ramp()
     paths = write_series(tmp_path, values, orientation=orientation)
     volume = load_volume(tmp_path)
@@ -101,7 +101,7 @@ def test_slices_are_sorted_by_position_whatever_the_files_are_called(tmp_path, o
     np.testing.assert_array_equal(source.transpose(2, 1, 0), values.astype(int) - 1024)
 
 
-def test_slope_and_intercept_of_each_slice_count(tmp_path):
+def test_each_slice_has_its_own_slope_and_intercept(tmp_path):
     def edit(ds, index):
         ds.RescaleSlope, ds.RescaleIntercept = str(0.5 + index), str(-3 * index)
 
@@ -181,7 +181,7 @@ def test_real_series_agree_with_simpleitk(data_dir, series):
     assert_same_as_simpleitk(volume, names, atol=0.1 if "papaya" in series else 1e-4)
 
 
-def test_real_ct_lies_where_its_converted_labels_lie(data_dir):
+def test_real_ct_has_the_place_of_its_converted_labels(data_dir):
     """The label map was made by other tools from the same series."""
     import nibabel as nib
 
@@ -210,19 +210,19 @@ def test_missing_slices_are_named(tmp_path):
     assert "2.5 mm" in str(caught.value)
 
 
-def test_real_series_with_missing_and_double_slices_is_refused(data_dir):
+def test_real_series_with_missing_and_duplicate_slices_is_refused(data_dir):
     # Two of its files hold the same pixels, so one of them counts; what is missing stays missing.
     with pytest.raises(VolumeError, match="lacks slices"):
         load_volumes(data_dir / "dicom/ct_missing_dup_slices")
 
 
-def test_two_slices_at_one_place_are_named(tmp_path):
+def test_two_slices_at_one_position_are_named(tmp_path):
     write_series(tmp_path, places=along(AXIAL, [0, 2.5, 2.5, 5, 7.5, 10]))
     with pytest.raises(VolumeError, match=r"IM\d+\.dcm and IM\d+\.dcm have the same position"):
         load_volume(tmp_path)
 
 
-def test_the_same_file_twice_counts_once(tmp_path):
+def test_duplicate_files_are_used_once(tmp_path):
     paths = write_series(tmp_path)
     before = load_volume(tmp_path)
     shutil.copy(paths[2], tmp_path / "copy of a slice.dcm")
@@ -240,7 +240,7 @@ def test_the_same_file_twice_counts_once(tmp_path):
         ("DiffusionBValue", (0.0, 1000.0)),
     ],
 )
-def test_phases_of_one_series_are_volumes_of_their_own(tmp_path, keyword, values):
+def test_phases_of_one_series_are_separate_volumes(tmp_path, keyword, values):
     def edit(ds, index):
         setattr(ds, keyword, values[index % 2])
 
@@ -258,7 +258,7 @@ def test_phases_of_one_series_are_volumes_of_their_own(tmp_path, keyword, values
         load_volume(tmp_path)
 
 
-def test_a_value_of_its_own_per_slice_does_not_tear_a_volume_apart(tmp_path):
+def test_a_different_value_per_slice_does_not_split_a_volume(tmp_path):
     def edit(ds, index):
         ds.AcquisitionNumber, ds.AcquisitionTime = index, f"1015{index:02d}"
 
@@ -267,7 +267,7 @@ def test_a_value_of_its_own_per_slice_does_not_tear_a_volume_apart(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", [AXIAL, oblique()])
-def test_uneven_slices_are_interpolated_onto_a_regular_grid(tmp_path, orientation):
+def test_uneven_slices_are_resampled_to_a_regular_grid(tmp_path, orientation):
     steps = [0, 2, 4.4, 6.6, 8.4, 10.4, 12.0]
     places = along(orientation, steps)
     values, field = linear(places, orientation, (0.8, 0.6))
@@ -281,7 +281,7 @@ def test_uneven_slices_are_interpolated_onto_a_regular_grid(tmp_path, orientatio
     np.testing.assert_allclose(volume.data, field(world_of(volume)), atol=0.51)
 
 
-def test_thick_slices_after_thin_ones_are_no_gap(tmp_path):
+def test_thick_slices_after_thin_ones_are_not_a_gap(tmp_path):
     steps = [0, 2.5, 5, 7.5, 12.5, 17.5, 22.5]
     places = along(AXIAL, steps)
     values, field = linear(places, AXIAL, (0.8, 0.6))
@@ -296,8 +296,8 @@ def test_thick_slices_after_thin_ones_are_no_gap(tmp_path):
 
 
 @pytest.mark.parametrize("side", [0.25, -0.4])
-def test_a_tilted_gantry_is_put_right(tmp_path, side):
-    """Each slice lies further along the columns than the one before; the anatomy stays."""
+def test_a_tilted_gantry_is_corrected(tmp_path, side):
+    """Each slice is shifted along the columns; the anatomy keeps its place."""
     places = along(AXIAL, np.arange(7) * 3.0, side=side)
     values, field = linear(places, AXIAL, (0.8, 0.6), shape=(24, 6))
     write_series(tmp_path, np.rint(values), places=places, intercept=0)
@@ -318,7 +318,7 @@ def test_a_tilted_gantry_is_put_right(tmp_path, side):
     assert (volume.data[outside] == volume.data.min()).all()
 
 
-def test_rounded_positions_are_no_tilt(data_dir):
+def test_rounded_positions_are_not_a_tilt(data_dir):
     with warnings.catch_warnings():
         warnings.simplefilter("error", ScanWarning)
         volume = load_volume(data_dir / "dicom/mr_ge_papaya_20")
@@ -326,7 +326,7 @@ def test_rounded_positions_are_no_tilt(data_dir):
     assert volume.geometry.is_oblique
 
 
-def test_stray_images_do_not_spoil_a_series(tmp_path):
+def test_stray_images_are_separated_from_a_series(tmp_path):
     uid = generate_uid()
     write_series(tmp_path, series=uid, frame_of_reference="1.2.4", name="a{}.dcm")
     write_series(
@@ -383,7 +383,7 @@ def test_two_directions_with_many_slices_are_two_volumes(tmp_path):
         ({"ImageOrientationPatient": [2, 0, 0, 0, 1, 0]}, "length 1"),
     ],
 )
-def test_what_is_no_volume_is_refused_with_a_reason(tmp_path, change, reason):
+def test_series_that_are_not_volumes_are_refused_with_a_reason(tmp_path, change, reason):
     def edit(ds, index):
         for keyword, value in change.items():
             if value is None:
@@ -401,14 +401,14 @@ def test_what_is_no_volume_is_refused_with_a_reason(tmp_path, change, reason):
 # --- multi-frame, mosaic, DICOMDIR
 
 
-def test_enhanced_multi_frame_is_the_same_as_its_slices(data_dir):
+def test_enhanced_multi_frame_equals_its_slices(data_dir):
     folder = data_dir / "dicom/qiicr_dcmqi/data/segmentations/23x38x3"
     single, multi = load_volume(folder / "image"), load_volume(folder / "multiframe/mf.dcm")
     np.testing.assert_array_equal(single.data, multi.data)
     np.testing.assert_allclose(single.geometry.affine, multi.geometry.affine, atol=1e-6)
 
 
-def test_converted_multi_frame_is_the_same_as_its_slices(tmp_path):
+def test_converted_multi_frame_equals_its_slices(tmp_path):
     from highdicom.legacy import LegacyConvertedEnhancedCTImage
 
     paths = write_series(tmp_path / "single", orientation=oblique())
@@ -442,13 +442,13 @@ def test_mosaic_agrees_with_nibabel(data_dir, tmp_path, name):
 
 
 def test_a_mosaic_that_does_not_divide_is_refused(data_dir):
-    """Its pixels were shrunk after the scan, so that no tile has a whole number of them."""
+    """It was scaled down after the scan, so its size is not a multiple of the tiles."""
     path = data_dir / "dicom/nibabel_nicom/nibabel/nicom/tests/data/0.dcm"
     with pytest.raises(VolumeError, match="48 tiles"):
         load_volume(path)
 
 
-def test_a_dicomdir_stands_for_its_files(data_dir):
+def test_a_dicomdir_is_replaced_by_its_files(data_dir):
     folder = data_dir / "dicom/pydicom_test_files/src/pydicom/data/test_files/dicomdirtests"
     listed = list_series(folder / "DICOMDIR")
     [volume] = [item for item in listed if item.problem is None and "CT_5" in item.name]
@@ -456,7 +456,7 @@ def test_a_dicomdir_stands_for_its_files(data_dir):
     assert {item.path for item in listed} <= {item.path for item in list_series(folder)}
 
 
-def test_a_tree_of_patients_gives_one_volume_per_series(tmp_path):
+def test_a_folder_tree_gives_one_volume_per_series(tmp_path):
     def patient(number):
         def edit(ds, index):
             ds.PatientID, ds.PatientName = f"MRN-{number}", f"Doe^Number{number}"
@@ -476,7 +476,7 @@ def test_a_tree_of_patients_gives_one_volume_per_series(tmp_path):
     assert load_volumes(list((tmp_path / "p2/mr").iterdir()))[0].data.shape == (6, 7, 9)
 
 
-def test_other_modalities_are_left_out_unless_asked_for(tmp_path):
+def test_other_modalities_are_skipped_unless_requested(tmp_path):
     def edit(ds, index):
         ds.Modality = "PT"
 
@@ -493,7 +493,7 @@ def test_other_modalities_are_left_out_unless_asked_for(tmp_path):
 # --- privacy
 
 
-def test_names_tell_nothing_of_the_patient(tmp_path):
+def test_names_do_not_reveal_the_patient(tmp_path):
     def edit(ds, index):
         ds.SeriesDescription = "Abdomen SESAME follow-up"
 
@@ -506,7 +506,7 @@ def test_names_tell_nothing_of_the_patient(tmp_path):
     assert any("Abdomen-2.5" in item.name for item in list_series(tmp_path))
 
 
-def test_odd_values_of_the_patient_are_not_printed(tmp_path, capfd, recwarn):
+def test_unusual_patient_values_are_not_printed(tmp_path, capfd, recwarn):
     def edit(ds, index):
         from pydicom import config
 

@@ -1,4 +1,4 @@
-"""Series that lie about themselves, and what must not be mixed up or given away."""
+"""Misleading headers: series are not mixed up, and patients are not revealed."""
 
 import shutil
 
@@ -27,8 +27,8 @@ def places(steps, side=None):
 # --- names
 
 
-def test_names_stay_whatever_lies_beside_and_wherever_it_is_moved(tmp_path):
-    """Two examinations of one patient, the same protocol: the name is the key to the labels."""
+def test_names_do_not_depend_on_other_files_or_the_folder(tmp_path):
+    """Two examinations of one patient with one protocol: labels are found by name."""
     write_series(tmp_path / "baseline", ramp(seed=1), series="1.2.10")
     alone = usable(tmp_path / "baseline")[0].name
     write_series(tmp_path / "follow-up", ramp(seed=2), series="1.2.20")
@@ -40,7 +40,7 @@ def test_names_stay_whatever_lies_beside_and_wherever_it_is_moved(tmp_path):
     assert moved == {"zzz": alone, "follow-up": both["follow-up"]}
 
 
-def test_series_without_uids_have_names_of_their_own_too(tmp_path):
+def test_series_without_uids_have_unique_names(tmp_path):
     def edit(ds, index):
         for keyword in ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID"):
             delattr(ds, keyword)
@@ -90,8 +90,8 @@ def test_other_descriptions_stay(tmp_path, description):
 # --- copies
 
 
-def test_slices_that_share_an_instance_number_are_no_copies(tmp_path):
-    """Some tools that remove names give all slices the same."""
+def test_slices_with_one_instance_uid_are_not_duplicates(tmp_path):
+    """Some anonymisation tools give all slices the same UID."""
 
     def edit(ds, index):
         ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
@@ -117,7 +117,7 @@ def test_a_processed_series_that_kept_its_uids_is_not_mixed_with_its_source(tmp_
     load_volume(tmp_path / "denoised")
 
 
-def test_the_same_image_under_another_number_counts_once(tmp_path):
+def test_the_same_image_with_another_uid_is_used_once(tmp_path):
     paths = write_series(tmp_path)
     ds = dcmread(paths[3])
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.99"
@@ -132,7 +132,7 @@ def test_the_same_image_under_another_number_counts_once(tmp_path):
     ("keyword", "values"),
     [("PatientID", ("a", "b")), ("FrameOfReferenceUID", ("1.2.7", "1.2.8"))],
 )
-def test_one_number_for_two_things_does_not_join_them(tmp_path, keyword, values):
+def test_one_uid_for_two_series_does_not_join_them(tmp_path, keyword, values):
     def edit(ds, index):
         setattr(ds, keyword, values[index % 2])
 
@@ -140,7 +140,7 @@ def test_one_number_for_two_things_does_not_join_them(tmp_path, keyword, values)
     assert [item.image.geometry.shape[2] for item in usable(tmp_path)] == [4, 4]
 
 
-def test_a_folder_without_uids_holds_apart_what_has_other_names(tmp_path):
+def test_series_without_uids_are_separated_by_description(tmp_path):
     def without(description, number):
         def edit(ds, index):
             del ds.SeriesInstanceUID
@@ -153,7 +153,7 @@ def test_a_folder_without_uids_holds_apart_what_has_other_names(tmp_path):
     assert [item.image.geometry.shape[2] for item in usable(tmp_path)] == [6, 6]
 
 
-def test_echoes_between_each_other_are_two_volumes(tmp_path):
+def test_interleaved_echoes_are_two_volumes(tmp_path):
     def edit(ds, index):
         ds.EchoTime = ("5", "80")[index % 2]
 
@@ -171,7 +171,7 @@ def test_interleaved_acquisitions_are_one_volume(tmp_path):
     assert load_volume(tmp_path).geometry.shape[2] == 12
 
 
-def test_magnitude_and_phase_are_called_so(tmp_path):
+def test_magnitude_and_phase_are_named(tmp_path):
     def edit(ds, index):
         ds.ImageType = ["ORIGINAL", "PRIMARY", ("M", "P")[index % 2], "ND"]
 
@@ -180,7 +180,7 @@ def test_magnitude_and_phase_are_called_so(tmp_path):
     assert sorted(item.name.rsplit("_", 1)[1] for item in usable(tmp_path)) == ["M", "P"]
 
 
-def test_acquisitions_that_lie_apart_are_two_volumes(tmp_path):
+def test_acquisitions_in_two_places_are_two_volumes(tmp_path):
     def edit(ds, index):
         ds.AcquisitionNumber = 1 if index < 5 else 2
 
@@ -189,7 +189,7 @@ def test_acquisitions_that_lie_apart_are_two_volumes(tmp_path):
     assert [volume.data.shape[0] for volume in load_volumes(tmp_path)] == [5, 5]
 
 
-def test_a_gap_is_no_end_of_an_acquisition(tmp_path):
+def test_a_gap_within_an_acquisition_is_refused(tmp_path):
     def edit(ds, index):
         ds.AcquisitionNumber = 1
 
@@ -199,7 +199,7 @@ def test_a_gap_is_no_end_of_an_acquisition(tmp_path):
 
 
 @pytest.mark.parametrize(("slices", "problem"), [(3, True), (12, False)])
-def test_a_few_slices_called_localizer_are_one(tmp_path, slices, problem):
+def test_a_few_slices_named_localizer_are_a_localizer(tmp_path, slices, problem):
     def edit(ds, index):
         ds.SeriesDescription = "FAST LOCALIZER"
 
@@ -214,7 +214,7 @@ def test_a_few_slices_called_localizer_are_one(tmp_path, slices, problem):
 # --- crooked stacks
 
 
-def test_one_slice_beside_the_others_is_no_tilt(tmp_path):
+def test_one_shifted_slice_is_not_a_tilt(tmp_path):
     paths = write_series(
         tmp_path, ramp(slices=10), places=places(np.arange(10) * 3.0, {4: 20.0}), distance=3.0
     )
@@ -223,7 +223,7 @@ def test_one_slice_beside_the_others_is_no_tilt(tmp_path):
         load_volume(tmp_path)
 
 
-def test_a_position_far_away_asks_for_no_memory(tmp_path):
+def test_a_distant_position_allocates_no_memory(tmp_path):
     steps = np.arange(30) * 3.0
     write_series(tmp_path, ramp(slices=30), places=places(steps, {29: 12_000.0}))
     with pytest.raises(VolumeError, match="not a straight stack"):
@@ -238,7 +238,7 @@ def test_a_position_far_away_asks_for_no_memory(tmp_path):
 # --- where files are found
 
 
-def test_old_files_without_mark_and_suffix_are_found(tmp_path):
+def test_old_files_without_magic_bytes_and_suffix_are_found(tmp_path):
     for path in write_series(tmp_path / "new", name="IM{:04d}"):
         ds = dcmread(path)
         (tmp_path / "old").mkdir(exist_ok=True)
@@ -260,7 +260,7 @@ def disc(folder, tmp_path):
     return tmp_path / "disc"
 
 
-def test_a_disc_in_small_letters_is_read(tmp_path):
+def test_a_disc_with_lower_case_names_is_read(tmp_path):
     root = disc(tmp_path / "series", tmp_path)
     expected = load_volume(root / "DICOMDIR")
     for path in sorted(root.rglob("*"), key=lambda path: -len(path.parts)):
@@ -269,7 +269,7 @@ def test_a_disc_in_small_letters_is_read(tmp_path):
     np.testing.assert_array_equal(load_volume(root / "DICOMDIR").data, expected.data)
 
 
-def test_files_that_a_disc_lacks_are_told(tmp_path):
+def test_missing_files_of_a_disc_are_reported(tmp_path):
     root = disc(tmp_path / "series", tmp_path)
     whole = load_volume(root / "DICOMDIR")
     last = max(
@@ -282,7 +282,7 @@ def test_files_that_a_disc_lacks_are_told(tmp_path):
     assert volume.data.shape[0] == whole.data.shape[0] - 1
 
 
-def test_a_list_does_not_lead_out_of_its_folder(tmp_path):
+def test_a_dicomdir_cannot_refer_outside_its_folder(tmp_path):
     from napari_sslseg.core.scans.formats.dicom.dicomdir import listed_files
 
     root = disc(tmp_path / "series", tmp_path)

@@ -80,7 +80,7 @@ def scan(request, tmp_path):
 
 
 def on_slices(volume, labels):
-    """Labels as slice, row, column of the files."""
+    """Return labels as slice, row, column of the files."""
     return volume.geometry.to_source(labels.data).transpose(2, 1, 0)
 
 
@@ -114,7 +114,7 @@ def test_voxels_on_a_contour_belong_to_the_structure(tmp_path, scan):
     np.testing.assert_array_equal(on_slices(volume, load_labels(path, like=volume)), wanted)
 
 
-def test_contours_between_slices_add_up_on_the_nearest(tmp_path, scan):
+def test_contours_between_slices_are_combined_on_the_nearest(tmp_path, scan):
     volume, orientation = scan
     contours = [
         place(box(0.5, 0.5, 4.5, 4.5), 2.8, orientation),
@@ -128,7 +128,7 @@ def test_contours_between_slices_add_up_on_the_nearest(tmp_path, scan):
     np.testing.assert_array_equal(on_slices(volume, load_labels(path, like=volume)), wanted)
 
 
-def test_values_follow_the_numbers_and_the_smaller_structure_stays(tmp_path, scan):
+def test_values_follow_the_numbers_and_smaller_structures_take_precedence(tmp_path, scan):
     volume, orientation = scan
     path = write_structures(
         tmp_path / "rt.dcm",
@@ -147,7 +147,7 @@ def test_values_follow_the_numbers_and_the_smaller_structure_stays(tmp_path, sca
     np.testing.assert_array_equal(on_slices(volume, labels), wanted)
 
 
-def test_points_and_open_contours_are_left_out_with_a_warning(tmp_path, scan):
+def test_points_and_open_contours_are_ignored_with_a_warning(tmp_path, scan):
     volume, orientation = scan
     path = write_structures(
         tmp_path / "rt.dcm", [(1, "line", [place(box(1, 1, 3, 3), 1, orientation)])], "OPEN_PLANAR"
@@ -157,7 +157,7 @@ def test_points_and_open_contours_are_left_out_with_a_warning(tmp_path, scan):
     assert not labels.data.any()
 
 
-def test_contours_that_fit_no_slice_are_refused(tmp_path, scan):
+def test_contours_off_the_slices_are_refused(tmp_path, scan):
     volume, orientation = scan
 
     def refused(points, why):
@@ -188,7 +188,7 @@ def test_damaged_contours_are_refused(tmp_path, scan):
 
 
 def test_contours_of_rt_utils_enclose_their_area(data_dir):
-    """Area and centre by the shoelace formula, against the voxels."""
+    """Compare area and centre by the shoelace formula with the voxels."""
     from pydicom import dcmread
 
     folder = data_dir / "dicom/rt_utils/tests/mock_data"
@@ -219,7 +219,7 @@ BOTH = [(-10.0, -20.0 + 0.36 * z, z) for *_, z in THIN_THEN_THICK]
 
 
 def write_uneven(folder, places):
-    """A series of slices as thick as the gap before them."""
+    """A series whose slices are as thick as the gap before them."""
 
     def edit(ds, index):
         ds.SliceThickness = f"{places[max(index, 1)][2] - places[max(index, 1) - 1][2]:g}"
@@ -231,8 +231,8 @@ def write_uneven(folder, places):
 
 
 @pytest.mark.parametrize("places", [THIN_THEN_THICK, TILTED, BOTH], ids=["thick", "tilt", "both"])
-def test_contours_on_a_resampled_scan_fill_every_slice_between_them(tmp_path, places):
-    """A prism, drawn on all planes as they were acquired, is whole on the regular grid."""
+def test_contours_on_a_resampled_scan_fill_every_slice(tmp_path, places):
+    """A prism drawn on all acquired planes is complete on the regular grid."""
     volume = write_uneven(tmp_path / "series", places)
     low, high = (-6.1, -10.7), (1.2, -2.3)  # x and y in LPS mm
     corners = [(low[0], low[1]), (high[0], low[1]), (high[0], high[1]), (low[0], high[1])]
