@@ -6,10 +6,10 @@ from typing import Any
 import typer
 
 from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.scans.formats.registry import label_suffixes
 
 PLANES = ("axial", "coronal", "sagittal")
 MODALITIES = ("MR", "CT")
-LABEL_FORMATS = ("nii.gz", "nii", "nrrd", "mha", "dcm")
 
 
 def given(**options: Any) -> dict[str, Any]:
@@ -63,8 +63,9 @@ def parse_plane(name: str | None) -> Any:
 def parse_label_format(name: str) -> str:
     """Suffix of a label format, such as ``.nii.gz``."""
     plain = name.lower().removeprefix(".")
-    if plain not in LABEL_FORMATS:
-        raise ConfigError(f"There is no label format {name}; choose {', '.join(LABEL_FORMATS)}.")
+    known = [suffix.removeprefix(".") for suffix in label_suffixes()]
+    if plain not in known:
+        raise ConfigError(f"There is no label format {name}; choose {', '.join(known)}.")
     return f".{plain}"
 
 

@@ -9,7 +9,7 @@ import typer
 from napari_sslseg.cli.console import fail, follow, say
 from napari_sslseg.cli.exit_codes import USER_ERROR
 from napari_sslseg.cli.options import ClassNames, Device, Json, ModalityOption, Out
-from napari_sslseg.cli.values import LABEL_FORMATS, parse_label_format, parse_modality
+from napari_sslseg.cli.values import parse_label_format, parse_modality
 from napari_sslseg.core.common.events import StopFlag
 
 
@@ -22,7 +22,7 @@ def predict(
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
     as_format: Annotated[
         str, typer.Option("--format", help="nii.gz, nii, nrrd, mha, or dcm for DICOM SEG.")
-    ] = LABEL_FORMATS[0],
+    ] = "nii.gz",
     class_names: ClassNames = None,
     tta: Annotated[
         bool,
