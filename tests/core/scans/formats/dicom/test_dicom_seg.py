@@ -187,7 +187,7 @@ def test_a_method_is_named_only_if_one_was_used(tmp_path, predicted, told, writt
         assert ("SegmentAlgorithmName" in segment) == (written != "MANUAL")
         named = "SegmentationAlgorithmIdentificationSequence" in segment
         assert named == (written != "MANUAL")
-    with pytest.raises(ConfigError, match="choose AUTOMATIC, SEMIAUTOMATIC, MANUAL"):
+    with pytest.raises(ConfigError, match="AUTOMATIC, SEMIAUTOMATIC, MANUAL"):
         save_labels(labels, tmp_path / "b.nii", like=volume, algorithm="manual")
 
 

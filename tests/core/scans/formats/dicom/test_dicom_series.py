@@ -380,7 +380,7 @@ def test_two_directions_with_many_slices_are_two_volumes(tmp_path):
         ({"PixelSpacing": ["0", "0.6"]}, "pixel size"),
         ({"RescaleSlope": "0"}, "slope"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "right angles"),
-        ({"ImageOrientationPatient": [2, 0, 0, 0, 1, 0]}, "length 1"),
+        ({"ImageOrientationPatient": [2, 0, 0, 0, 1, 0]}, "length is not 1"),
     ],
 )
 def test_series_that_are_not_volumes_are_refused_with_a_reason(tmp_path, change, reason):

@@ -170,7 +170,7 @@ def test_contours_off_the_slices_are_refused(tmp_path, scan):
     refused(place(square, -0.8, orientation), "outside")
     refused(place(box(40, 40, 44, 44), 2, orientation), "outside")
     across = [*place(square[:2], 2, orientation), *place(square[2:], 2.8, orientation)]
-    refused(across, "across")
+    refused(across, "crosses")
 
 
 def test_contours_need_the_scan(tmp_path):
@@ -284,8 +284,8 @@ def test_contours_off_the_planes_of_a_resampled_scan_are_refused(tmp_path):
     for heights, why in (
         ((-0.7,) * 3, "outside"),
         ((18.9,) * 3, "outside"),
-        ((5, 5, 6), "across"),
-        ((12.5, 12.5, 15), "across"),
+        ((5, 5, 6), "crosses"),
+        ((12.5, 12.5, 15), "crosses"),
     ):
         path = write_structures(tmp_path / "rt.dcm", [(1, "part", [box_at(*heights)])])
         with pytest.raises(GeometryError, match=why):
