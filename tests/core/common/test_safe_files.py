@@ -53,7 +53,7 @@ ODD = ("link", "hard link", "pipe", "folder", "device")
 def test_a_lock_replaces_links(tmp_path, precious, how):
     put(tmp_path / "run" / "run.lock", how, precious)
     with (
-        pytest.raises(StorageError, match=r"run\.lock is a link or no plain file"),
+        pytest.raises(StorageError, match=r"run\.lock is a link or not"),
         run_lock(tmp_path / "run"),
     ):
         raise AssertionError("it was locked")
@@ -63,11 +63,11 @@ def test_a_lock_replaces_links(tmp_path, precious, how):
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_history_replaces_links(tmp_path, precious, how, fresh):
     put(tmp_path / "run" / "events.jsonl", how, precious)
-    with pytest.raises(StorageError, match=r"events\.jsonl is a link or no plain file"):
+    with pytest.raises(StorageError, match=r"events\.jsonl is a link or not"):
         EventLog(tmp_path / "run").open(fresh=fresh)
     # And before anything is changed.
     for begin in (lambda: run_lock(tmp_path / "run").__enter__(), lambda: claim(tmp_path / "run")):
-        with pytest.raises(StorageError, match=r"events\.jsonl is a link or no plain file"):
+        with pytest.raises(StorageError, match=r"events\.jsonl is a link or not"):
             begin()
     assert len(list((tmp_path / "run").iterdir())) == 1
 
@@ -133,7 +133,7 @@ def test_a_run_folder_may_itself_be_a_link(tmp_path):
 def test_special_files_are_not_read(tmp_path, how):
     put(tmp_path / "a", how, None)
     for call in (open_regular, lambda path: read_regular(path, 10)):
-        with pytest.raises(OSError, match="it is no plain file"):
+        with pytest.raises(OSError, match="regular file"):
             call(tmp_path / "a")
 
 
@@ -157,7 +157,7 @@ def run(tmp_path):
 @pytest.mark.parametrize("how", ["pipe", "device"])
 def test_metrics_are_a_file(run, how):
     put(run / "metrics.csv", how, None)
-    with pytest.raises(CheckpointError, match="it is no plain file"):
+    with pytest.raises(CheckpointError, match="regular file"):
         Run.open(run).metrics()
 
 

@@ -352,8 +352,8 @@ class TestRecords:
     @pytest.mark.parametrize(
         ("data", "reason"),
         [
-            (b"", "no JSON"),
-            (b"hello", "no JSON"),
+            (b"", "JSON"),
+            (b"hello", "JSON"),
             (b"\xff\xfe", "UTF-8"),
             (b"[1, 2]", "is damaged"),
             (b"null", "is damaged"),
@@ -361,7 +361,7 @@ class TestRecords:
             (b'{"format": NaN}', "NaN"),
             (b'{"format": 1e999}', "too large"),
             (b'{"format": 1, "format": 1}', "twice"),
-            (b'"\\ud800"', "no Unicode"),
+            (b'"\\ud800"', "Unicode"),
             (b" " * (65 * 2**20), "larger than 64 MiB"),
         ],
     )

@@ -69,7 +69,7 @@ def test_a_tensor_that_the_source_lacks_is_reported():
     report = transfer(source.state_dict(), target, "encoder")
     assert (
         "encoder.levels.2.conv.weight",
-        "not in the pretrained weights; keeps its random start",
+        "not in the pretrained weights; keeps its random values",
     ) in report.skipped
 
 

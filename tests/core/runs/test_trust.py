@@ -93,9 +93,9 @@ def test_hostile_copies(runs, tmp_path, kind):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b"hello", "no JSON"),
+        (b"hello", "JSON"),
         (b"\xff\xfe", "UTF-8"),
-        (b"[1, 2]", "no record"),
+        (b"[1, 2]", "not a record"),
         (b"[" * 100_000, "nested too deeply"),
         (b"[" * 40 + b"]" * 40, "nested too deeply"),
         (b'{"format": NaN}', "NaN"),
@@ -106,7 +106,7 @@ def test_hostile_copies(runs, tmp_path, kind):
         (b'{"kind": 1, "kind": 2}', "twice"),
         (b"[" + b"0," * 600_000 + b"0]", "more than 500,000 values"),
         (b" " * (17 * 2**20), "larger than 16 MiB"),
-        (b'"\\ud800"', "no Unicode"),
+        (b'"\\ud800"', "Unicode"),
         (b'{"format": true, "kind": "finetune", "settings": {}}', "format"),
         (b'{"format": 1, "kind": "\\u001b[2J", "settings": {}}', "kind"),
         (b'{"format": 1, "kind": "finetune"}', "settings"),
@@ -208,7 +208,7 @@ def test_weights_that_are_no_numbers_are_refused(run):
     weights = load_file(path)
     weights["output.bias"][0] = float("nan")
     save_file(weights, path)
-    with pytest.raises(CheckpointError, match=r"no numbers \(output\.bias\)"):
+    with pytest.raises(CheckpointError, match=r"output\.bias"):
         load_segmenter(run, "cpu")
 
 

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Write a file as a whole or not at all."""
 
 import os
 import re
@@ -10,16 +10,16 @@ from pathlib import Path
 
 from napari_sslseg.core.common.errors import StorageError
 
-# As the standard library names temporary files, behind the dot and the stem.
+# Names that the standard library gives to temporary files, after the dot and the stem.
 LEFTOVER = re.compile(r"\.[^.]+-[a-z0-9_]{8}(\..*)?")
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; sync and rename it when the block succeeds.
+    """Yield a temporary path in the folder of ``path``; sync and rename it if the block succeeds.
 
-    The temporary name keeps the suffixes of ``path``, since writers choose their format by them.
-    On any failure the temporary file is removed and whatever stood at ``path`` is untouched.
+    The temporary name has the suffixes of ``path``, by which writers choose the format. On any
+    failure the temporary file is removed and a file at ``path`` is not changed.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        # mkstemp makes files private; give the result the permissions of an ordinary new file.
+        # mkstemp creates private files; the result gets the permissions of an ordinary new file.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
@@ -54,18 +54,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path, pattern: str = ".*", *, folders: bool = True) -> None:
-    """Remove what writing left behind in a folder when its process was killed.
+    """Remove temporary files that a killed process left in a folder.
 
-    Only where nobody else writes: the files of :func:`atomic_path`, and folders named likewise.
+    These are the files of :func:`atomic_path`, and folders with such names. Use it only if no
+    other process writes to the folder.
 
     Parameters
     ----------
     folder : Path
-        Where to look; not below.
+        Folder to search, without folders in it.
     pattern : str
-        What the names look like, where a folder may also hold what others put there.
+        Pattern of the names, for folders that may have files of other programs.
     folders : bool
-        Whether to remove folders, too.
+        Whether to remove folders as well.
     """
     for path in folder.glob(pattern):
         if not LEFTOVER.fullmatch(path.name):

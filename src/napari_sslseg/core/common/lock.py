@@ -1,7 +1,7 @@
-"""One process at a time on a run folder, or on a project.
+"""A lock, so that one process at a time works on a run folder or a project.
 
-The lock is held by the operating system and not by the file: it dies with its process, also where
-that is killed, so that nothing has to be tidied up before the next run.
+The operating system holds the lock, not the file. It is released when the process ends, also if the
+process is killed, so that a file that is left behind locks nothing.
 """
 
 import contextlib
@@ -18,34 +18,34 @@ from napari_sslseg.core.common.safe_files import open_own, refuse_links
 LOCK = "run.lock"
 
 Busy = Callable[[Path, int | None], str]
-"""What to say of a folder that is in use; the number is that of another process, if known."""
+"""Makes the message for a locked folder; the number is that of the other process, if known."""
 
 
 def _run_busy(folder: Path, number: int | None) -> str:
-    who = f"Another process ({number})" if number else "Another process"
-    return f"{who} is working in {folder}; wait for it, stop it, or choose another folder."
+    process = f"Another process ({number})" if number else "Another process"
+    return f"{process} is working in {folder}; wait for it, stop it, or choose another folder."
 
 
 @contextmanager
 def run_lock(folder: Path, name: str = LOCK, busy: Busy = _run_busy) -> Iterator[None]:
-    """Hold the lock of a folder, which is made if it is missing.
+    """Hold the lock of a folder, which is created if it is missing.
 
     Parameters
     ----------
     folder : Path
-        A run folder, or another that one process alone may change.
+        A run folder, or another folder that only one process may change.
     name : str
-        File in it that is locked.
+        File in the folder that is locked.
     busy : callable
-        Makes the sentence where somebody else holds it.
+        Makes the message if the folder is locked.
 
     Raises
     ------
     StorageError
-        If another process, or somebody else in this one, holds it; the folder cannot be written;
-        or there are links in it where files are to be written.
+        If the lock is held by another process, or elsewhere in this one; the folder cannot be
+        written; or it has links where files would be written.
     """
-    made = not folder.exists()
+    created = not folder.exists()
     path = folder / name
     refuse_links(folder)
     try:
@@ -63,28 +63,28 @@ def run_lock(folder: Path, name: str = LOCK, busy: Busy = _run_busy) -> Iterator
     try:
         yield
     finally:
-        # Removed before it is let go, so that nobody locks a file that is about to vanish; but
-        # Windows removes no open file, and keeps it where somebody else has opened it.
+        # Removed before the lock is released, so that no other process locks a file that is then
+        # removed. Windows cannot remove open files, and keeps one that another process has open.
         if sys.platform == "win32":
             os.close(handle)
         with contextlib.suppress(OSError):
             path.unlink()
         if sys.platform != "win32":
             os.close(handle)
-        if made:
-            # Nothing is left behind if the work failed before it began; else it is not empty.
+        if created:
+            # Leaves nothing if the work failed before it started. Otherwise it is not empty.
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
 
 def _open(path: Path, busy: Busy) -> int:
-    """Open and lock the file; again if its holder removed it in the meantime."""
+    """Open and lock the file, and repeat it if the process before removed the file meanwhile."""
     while True:
         handle = open_own(path)
         try:
             _lock(handle, path, busy)
-            if sys.platform == "win32" or _is_still(handle, path):
-                with contextlib.suppress(OSError):  # The number is for the message alone.
+            if sys.platform == "win32" or _is_same_file(handle, path):
+                with contextlib.suppress(OSError):  # The number is only for the message.
                     os.ftruncate(handle, 0)
                     os.write(handle, str(os.getpid()).encode())
                 return handle
@@ -94,7 +94,7 @@ def _open(path: Path, busy: Busy) -> int:
         os.close(handle)
 
 
-def _is_still(handle: int, path: Path) -> bool:
+def _is_same_file(handle: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), path.lstat())
     except FileNotFoundError:
@@ -106,7 +106,7 @@ def _lock(handle: int, path: Path, busy: Busy) -> None:
         if sys.platform == "win32":
             import msvcrt
 
-            # A byte far behind the number, so that others may read it.
+            # A byte far behind the number, which other processes can then read.
             os.lseek(handle, 1024, os.SEEK_SET)
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
             os.lseek(handle, 0, os.SEEK_SET)
@@ -116,12 +116,12 @@ def _lock(handle: int, path: Path, busy: Busy) -> None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
-            return  # Some network disks know no locks; better to train there without one.
+            return  # Some network disks have no locks; training without one is better.
         raise StorageError(busy(path.parent, _holder(handle))) from error
 
 
 def _holder(handle: int) -> int | None:
-    """Number of the process that holds the lock, where that is another one and can be read."""
+    """Number of the process that holds the lock; None if it is this one or unknown."""
     with contextlib.suppress(OSError, ValueError):
         number = int(os.pread(handle, 32, 0)) if hasattr(os, "pread") else 0
         return number if number != os.getpid() else None

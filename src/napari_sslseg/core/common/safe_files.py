@@ -1,6 +1,6 @@
-"""Files of a run folder, which may come from anybody: opened only where they are plain files.
+"""Open files of untrusted run folders, only if they are regular files.
 
-A pipe would wait for ever, a device never ends, and what is written through a link is written
+Reading a pipe may never return, a device never ends, and writing through a link changes a file
 elsewhere.
 """
 
@@ -12,46 +12,46 @@ from pathlib import Path
 
 from napari_sslseg.core.common.errors import StorageError
 
-# Pipes are not waited for, and processes that are started inherit nothing.
+# Opening a pipe does not wait, and child processes inherit no handle.
 _FLAGS = (
     getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 )  # fmt: skip
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 HISTORY = "events.jsonl"
-"""File of a run folder that is appended to."""
+"""File in a run folder that is appended to."""
 
 FOLDERS = ("states", "slices", "first-stage")
-"""Folders within a run folder whose contents are replaced and removed."""
+"""Folders in a run folder whose contents are replaced and removed."""
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a plain file, or a link to one, to read its bytes.
+    """Open a regular file, or a link to one, for reading.
 
     Raises
     ------
     OSError
-        If it cannot be opened, or is a folder, a pipe or a device.
+        If it cannot be opened, or is a folder, pipe or device.
     """
     handle = os.open(path, os.O_RDONLY | _FLAGS)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     return os.fdopen(handle, "rb")
 
 
 def read_regular(path: Path, most_bytes: int) -> bytes:
-    """Read a small plain file.
+    """Read a small regular file.
 
     Raises
     ------
     ValueError
         With a short reason, if it is larger than ``most_bytes``.
     OSError
-        If it cannot be read, or is no plain file.
+        If it cannot be read or is not a regular file.
     """
     with open_regular(path) as file:
-        # Not by its size alone: a file may grow.
+        # Not checked with the size, since the file may grow meanwhile.
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
         raise ValueError(f"it is larger than {most_bytes / 2**20:.3g} MiB")
@@ -59,12 +59,12 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
 
 
 def open_own(path: Path) -> int:
-    """Open a file to change it in its place, made if missing; a handle, and nothing is cut off.
+    """Open a file to change it in place, without truncating it; create it if it is missing.
 
     Raises
     ------
     StorageError
-        If it is a link, stands elsewhere under another name as well, or is no plain file.
+        If it is a link, has a second name (hard link), or is not a regular file.
     OSError
         If it cannot be opened.
     """
@@ -75,7 +75,7 @@ def open_own(path: Path) -> int:
         if error.errno == errno.ELOOP:
             raise _not_own(path) from error
         raise
-    # Again, since it may have been another in the meantime.
+    # Checked again, since another file may have replaced it meanwhile.
     if not _is_own(os.fstat(handle)):
         os.close(handle)
         raise _not_own(path)
@@ -83,10 +83,10 @@ def open_own(path: Path) -> int:
 
 
 def check_own(path: Path) -> None:
-    """Refuse what :func:`open_own` would refuse, before anything else is changed."""
+    """Refuse the files that :func:`open_own` refuses, before anything is changed."""
     try:
         found = path.lstat()
-    except OSError:  # It is missing, or cannot be opened either.
+    except OSError:  # Missing, or not accessible, which opening it reports.
         return
     if not _is_own(found):
         raise _not_own(path)
@@ -98,32 +98,32 @@ def _is_own(found: os.stat_result) -> bool:
 
 def _not_own(path: Path) -> StorageError:
     return StorageError(
-        f"{path} is a link or no plain file, so nothing is written to it; remove it, or choose "
-        "another folder."
+        f"{path} is a link or not a regular file, so nothing is written to it; remove it, or "
+        "choose another folder."
     )
 
 
 def is_link(path: Path) -> bool:
-    """Whether a path is a link, or what Windows calls a junction."""
-    # Not yet in Python 3.11.
+    """Whether a path is a link or a junction of Windows."""
+    # Python 3.11 does not have it.
     junction = getattr(os.path, "isjunction", None)
     return path.is_symlink() or (junction is not None and junction(path))
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a run folder in which links stand where files are changed, replaced and removed.
+    """Refuse a run folder with links where files are changed, replaced or removed.
 
     Raises
     ------
     StorageError
-        It names the first.
+        With the first link.
     """
     check_own(folder / HISTORY)
     inner = [folder / name for name in FOLDERS]
     for path in [*inner, folder] if folder.name in FOLDERS else inner:
         if is_link(path):
             raise StorageError(
-                f"{path} is a link, so that files elsewhere would be replaced and removed; put a "
-                "folder in its place, or choose another run folder (slices may lie elsewhere with "
-                "--cache)."
+                f"{path} is a link, so that files elsewhere would be replaced and removed; use a "
+                "folder instead, or choose another run folder (slices can be stored elsewhere "
+                "with --cache)."
             )

@@ -1,4 +1,4 @@
-"""Read JSON from strangers: no surprises of size, depth or number."""
+"""Read untrusted JSON with limits on its size, depth and numbers."""
 
 import json
 import math
@@ -7,17 +7,17 @@ from typing import Any
 
 from napari_sslseg.core.common.safe_files import read_regular
 
-DEEPEST = 32
+MAX_DEPTH = 32
 MOST_SIDECAR = 4 * 2**20
-"""Bytes of ``best.json`` and ``last.json``, which list the shapes of all tensors."""
+"""Bytes of ``best.json`` and ``last.json``, which have the shapes of all tensors."""
 
 MOST_VALUES = 500_000
-"""Numbers, texts, lists and objects in all; the largest record has a list of slices per scan."""
+"""Numbers, texts, lists and objects in total; the largest record lists slices for each scan."""
 
-SIGNS = (b",", b":", b"[", b"{")
+SEPARATORS = (b",", b":", b"[", b"{")
 
 LARGEST = 1e15
-"""No setting, count or time is larger, and sums and products of such numbers stay finite."""
+"""Largest number: no setting, count or time is larger, and sums and products stay finite."""
 
 
 def read_json(path: Path, most_bytes: int) -> Any:
@@ -26,26 +26,25 @@ def read_json(path: Path, most_bytes: int) -> Any:
     Raises
     ------
     ValueError
-        With a short reason, if it is larger than ``most_bytes`` or not what JSON should be.
+        With a short reason, if it is larger than ``most_bytes`` or not valid.
     OSError
-        If it cannot be read, or is no plain file.
+        If it cannot be read or is not a regular file.
     """
     return parse_json(read_regular(path, most_bytes))
 
 
 def parse_json(data: bytes, *, any_number: bool = False) -> Any:
-    """Parse JSON (UTF-8) that somebody else may have written.
+    """Parse untrusted JSON (UTF-8).
 
-    Python's own reader takes NaN and Infinity, turns 1e999 into infinity, lets the last of two
-    equal keys win, and has no bound but its stack. Here all of these are refused.
+    The reader of Python accepts NaN and Infinity, reads 1e999 as infinity, keeps the last of two
+    equal keys, and is limited only by its stack. All of these are refused here.
 
     Parameters
     ----------
     data : bytes
-        The whole text; its length is for the caller to bound.
+        The whole text, whose length the caller limits.
     any_number : bool
-        Whether NaN, infinity, and whole numbers of up to 100 digits may be in it, as Python writes
-        them.
+        Whether NaN, infinity and integers of up to 100 digits are allowed, as Python writes them.
 
     Raises
     ------
@@ -58,7 +57,7 @@ def parse_json(data: bytes, *, any_number: bool = False) -> Any:
     {'widths': [8, 16]}
     >>> parse_json(b"[NaN]")
     Traceback (most recent call last):
-    ValueError: NaN is no number of JSON
+    ValueError: NaN is not a number in JSON
     """
     check_parts(data, MOST_VALUES)
     try:
@@ -70,9 +69,9 @@ def parse_json(data: bytes, *, any_number: bool = False) -> Any:
             object_pairs_hook=_object,
         )
     except UnicodeDecodeError as error:
-        raise ValueError("it is no text in UTF-8") from error
+        raise ValueError("it is not text in UTF-8") from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"it is no JSON, line {error.lineno}: {error.msg}") from error
+        raise ValueError(f"it is not JSON, line {error.lineno}: {error.msg}") from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     _check_shape(found)
@@ -80,10 +79,10 @@ def parse_json(data: bytes, *, any_number: bool = False) -> Any:
 
 
 def check_parts(data: bytes, most_values: int) -> None:
-    """Refuse text that would become too many values, before any of them takes memory.
+    """Refuse text with too many values before they are created in memory.
 
-    The real number is found after parsing; here signs between values are counted, of which there
-    are at most twice as many.
+    Counts the characters between values, of which there are at most twice as many as values. The
+    exact number is checked after parsing.
 
     Raises
     ------
@@ -91,20 +90,20 @@ def check_parts(data: bytes, most_values: int) -> None:
         If there are more.
     """
     most = 2 * most_values
-    if sum(map(data.count, SIGNS)) + data.count(b'"') <= most:
+    if sum(map(data.count, SEPARATORS)) + data.count(b'"') <= most:
         return
-    # Signs within texts do not count; without escapes, these stand between every other pair of ".
+    # Without characters in texts: after escapes are removed, texts are every second part.
     if b"\\" in data:
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     if data.count(b'"') <= most:
         data = b"".join(data.split(b'"')[::2])
-        if sum(map(data.count, SIGNS)) <= most:
+        if sum(map(data.count, SEPARATORS)) <= most:
             return
-    raise ValueError(f"it holds more than {most_values:,} values")
+    raise ValueError(f"it has more than {most_values:,} values")
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _bounded_float(text: str) -> float:
@@ -115,7 +114,7 @@ def _bounded_float(text: str) -> float:
 
 
 def _bounded_int(text: str) -> int:
-    # By its digits first: Python itself refuses thousands of them, with an error of its own.
+    # The digits first, since Python raises an error of its own for thousands of them.
     if len(text) > 17 or abs(int(text)) > LARGEST:
         raise ValueError(f"the number {text[:20]} is too large")
     return int(text)
@@ -130,18 +129,18 @@ def _long_int(text: str) -> int:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("it names the same thing twice")
+        raise ValueError("it has the same key twice")
     return found
 
 
 def _check_shape(found: Any) -> None:
-    """Refuse what is too deep, has too many parts, or text that cannot be written as UTF-8."""
+    """Refuse too many levels or values, and text that cannot be encoded as UTF-8."""
     level = [found]
     count = 0
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         count += len(level)
         if count > MOST_VALUES:
-            raise ValueError(f"it holds more than {MOST_VALUES:,} values")
+            raise ValueError(f"it has more than {MOST_VALUES:,} values")
         following: list[Any] = []
         for value in level:
             if isinstance(value, dict):
@@ -149,8 +148,8 @@ def _check_shape(found: Any) -> None:
                 following.extend(value.values())
             elif isinstance(value, list):
                 following.extend(value)
-            elif isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
-                raise ValueError("it holds text that is no Unicode")
+            elif isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+                raise ValueError("it has text that is not Unicode")
         if not following:
             return
         level = following

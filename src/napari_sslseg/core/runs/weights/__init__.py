@@ -1,4 +1,4 @@
-"""Files of weights: checkpoints of our own, and those of others, read without running code.
+"""Weight files: checkpoints of this program and of others, read without running code.
 
-Which layers start from them is decided in ``stages``.
+The layers that start from them are chosen in ``stages``.
 """

@@ -1,4 +1,4 @@
-"""Weights from elsewhere become a run folder that a fine-tuning can start from."""
+"""Import weights of other programs as a run folder, from which a training can start."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,28 +34,28 @@ def import_weights(
     Parameters
     ----------
     file : path-like
-        ``.safetensors``, ``.pt`` or ``.pth``; no code in it is ever run.
+        ``.safetensors``, ``.pt`` or ``.pth``; code in it is never run.
     network : NetworkSettings or str
-        The network here that the weights are of, or its name.
+        Network of this program that has these weights, or its name.
     out : path-like
-        Run folder, for ``init`` of a pretraining or fine-tuning.
+        Run folder, to be given as ``init`` of a pretraining or fine-tuning.
     preprocessing : Preprocessing or VolumePreprocessing, optional
-        What the network was trained on; MR as it is usual here if not given.
+        Preprocessing that the network was trained with; by default that for MR.
     renames : mapping of str to str, optional
-        Prefixes of names there, and what they are here.
+        Prefixes of names in the file, and their replacements.
     overwrite : bool
-        Whether ``out`` may hold an older run.
+        Whether ``out`` may contain an older run.
 
     Returns
     -------
     Run
-        Encoder and decoder as far as they were found, in float32. ``record["transfer"]`` says
-        what became of every tensor. The output layer belongs to the task and is left out.
+        With the encoder and decoder tensors that were found, in float32. ``record["transfer"]``
+        lists every tensor. The output layer belongs to the task and is left out.
 
     Raises
     ------
     CheckpointError
-        If the file cannot be used, or nothing of it fits the encoder.
+        If the file cannot be used, or no tensor of it fits the encoder.
     ConfigError
         If network and preprocessing do not fit each other.
     StorageError
@@ -70,7 +70,7 @@ def import_weights(
         preprocessing = default_preprocessing("MR", network.dimensions)
     check_dimensions(network, sample_dimensions(preprocessing))
     plan = tensor_shapes(planned_network(network, preprocessing.channels, 1))
-    # The output layer is that of no task yet.
+    # Without the output layer, since there is no task yet.
     ours = {name: shape for name, (shape, _) in plan.items() if name.startswith(PARTS)}
     claim(out, overwrite=overwrite)
     weights = read_foreign(file)
@@ -80,11 +80,11 @@ def import_weights(
     if not any(name.startswith("encoder.") for name in found.copied):
         raise CheckpointError(
             f"Nothing in {file} fits the encoder of the network {network.kind}"
-            f"{_example(found, theirs)}; choose its network and widths, or say with --map "
-            "(in Python renames=) what its names are here."
+            f"{_example(found, theirs)}; choose its network and widths, or rename its tensors "
+            "with --map (in Python renames=)."
         )
     tensors = {
-        name: _settled(weights.tensors[source], fractions=plan[name][1])
+        name: _as_stored(weights.tensors[source], fractions=plan[name][1])
         for name, (source, _) in found.copied.items()
     }
     check_finite(file, tensors)
@@ -97,7 +97,7 @@ def import_weights(
             "settings": settings.model_dump(mode="json"),
             "task": None,
             "init": file.name,
-            "transfer": described(found, ours),
+            "transfer": describe_matching(found, ours),
             "scans": [],
             "slices": {},
             "seed": settings.training.seed,
@@ -108,15 +108,15 @@ def import_weights(
     return writer.finish("finished")
 
 
-def _settled(tensor: "Tensor", *, fractions: bool) -> "Tensor":
-    """Float32, or the whole numbers of counters; a copy, since the file may be mapped."""
+def _as_stored(tensor: "Tensor", *, fractions: bool) -> "Tensor":
+    """A copy, since the file may be mapped, in float32, or int64 for counters."""
     import torch
 
     return tensor.detach().to(torch.float32 if fractions else torch.int64, copy=True)
 
 
 def _example(found: Matching, theirs: Mapping[str, Any]) -> str:
-    """Name one of the tensors, so that the user sees what names there are."""
+    """Name one of the tensors, to show the user which names there are."""
     from napari_sslseg.core.common.text import printable
 
     if found.mismatched:
@@ -125,8 +125,8 @@ def _example(found: Matching, theirs: Mapping[str, Any]) -> str:
     return f" (it has names such as {printable(next(iter(theirs)), 80)})"
 
 
-def described(found: Matching, ours: Mapping[str, Any]) -> dict[str, Any]:
-    """What became of every tensor of both sides, for the record."""
+def describe_matching(found: Matching, ours: Mapping[str, Any]) -> dict[str, Any]:
+    """Every tensor of the file and of the network, for the record."""
     return {
         "copied": [
             {"name": source, "as": name, "by": how} for name, (source, how) in found.copied.items()

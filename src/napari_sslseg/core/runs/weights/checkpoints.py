@@ -1,7 +1,7 @@
-"""Weights on disk, and their transfer into another network with a full account.
+"""Weights on disk, and their transfer into another network with a report on every tensor.
 
-Weights are safetensors, which hold tensors and nothing that runs, beside a JSON sidecar that says
-what they are.
+Weights are safetensors files, which contain tensors but no code, each with a JSON sidecar that
+describes them.
 """
 
 import json
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TransferReport:
-    """What became of every tensor of the source and of the target.
+    """Report on every tensor of the source and of the target.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class TransferReport:
     skipped : tuple of (str, str)
         Names not copied, with the reason.
     mismatched : tuple of (str, tuple, tuple)
-        Names whose shapes differ: source shape, target shape. Not copied.
+        Names with different shapes, source and target shape; not copied.
     """
 
     copied: tuple[str, ...]
@@ -40,7 +40,7 @@ class TransferReport:
     mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
 
     def summary(self) -> str:
-        """Give the counts in one sentence."""
+        """The numbers of tensors in one sentence."""
         return (
             f"{len(self.copied)} tensors copied; {len(self.skipped)} that belong to other parts "
             f"or have no counterpart were not, nor were {len(self.mismatched)} of another shape."
@@ -59,16 +59,16 @@ class TransferReport:
 
 
 def save_weights(path: Path, model: "nn.Module", description: Mapping[str, Any]) -> Path:
-    """Write ``path`` (.safetensors) and its sidecar (.json), each whole or not at all.
+    """Write ``path`` (.safetensors) and its sidecar (.json), each as a whole or not at all.
 
     Parameters
     ----------
     path : Path
         Ends in ``.safetensors``.
     model : nn.Module
-        Its state dict is written, from whatever device.
+        Model on any device, whose state dict is written.
     description : mapping
-        What the weights are, such as step and metrics; goes into the sidecar.
+        Description for the sidecar, such as step and metrics.
     """
     return save_tensors(path, model.state_dict(), description)
 
@@ -81,7 +81,7 @@ def save_tensors(
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        # As bytes through Python's own file, so that a full disk is an ordinary OSError.
+        # Written by Python, so that a full disk raises an OSError.
         temporary.write_bytes(save(tensors))
     sidecar = {
         "format": 1,
@@ -98,7 +98,7 @@ def load_weights(path: Path) -> "dict[str, Tensor]":
     Raises
     ------
     CheckpointError
-        If the file is missing or damaged, or holds numbers that are none.
+        If the file is missing or damaged, or has values that are not finite.
     """
     weights = read_tensors(path, read_header(path))
     check_finite(path, weights)
@@ -106,7 +106,7 @@ def load_weights(path: Path) -> "dict[str, Tensor]":
 
 
 def read_tensors(path: Path, header: Mapping[str, StoredTensor]) -> "dict[str, Tensor]":
-    """Read the tensors of a safetensors file whose header was checked, in the order of that."""
+    """Read the tensors of a safetensors file in the order of its checked header."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -120,24 +120,24 @@ def read_tensors(path: Path, header: Mapping[str, StoredTensor]) -> "dict[str, T
 
 
 def check_finite(path: Path, weights: "Mapping[str, Tensor]") -> None:
-    """Refuse weights that hold NaN or infinity, with which a network says nothing."""
+    """Refuse weights with NaN or infinity."""
     import torch
 
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(
-                f"The weights {path} hold values that are no numbers ({printable(name, LONGEST)}), "
-                "so the network would say nothing; use another checkpoint or train again."
+                f"The weights {path} have values that are not finite ({printable(name, LONGEST)}); "
+                "use another checkpoint or train again."
             )
 
 
 def check_weights(path: Path, shapes: Shapes) -> None:
-    """Compare what a safetensors file says it holds with a network; reads its header alone.
+    """Compare the header of a safetensors file with a network.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, or a tensor is missing, left over, or of another shape or type.
+        If the file is damaged, or a tensor is missing, unknown, or of another shape or type.
     """
     stored = read_header(path)
     wrong = sorted(set(shapes) - set(stored)) or sorted(misfits(stored, shapes))
@@ -155,7 +155,7 @@ def restore(model: "nn.Module", path: Path) -> None:
     Raises
     ------
     CheckpointError
-        If the file is damaged, or a tensor is missing, left over, or of another shape or type.
+        If the file is damaged, or a tensor is missing, unknown, or of another shape or type.
     """
     check_weights(path, tensor_shapes(model))
     fill(model, load_weights(path), path)
@@ -167,7 +167,7 @@ def fill(model: "nn.Module", weights: "Mapping[str, Tensor]", path: Path) -> Non
     Raises
     ------
     CheckpointError
-        If a tensor is missing, left over, or of another shape; it names ``path``.
+        If a tensor is missing, unknown, or of another shape; the message names ``path``.
     """
     target = model.state_dict()
     wrong = sorted(set(weights) ^ set(target)) or sorted(
@@ -193,12 +193,12 @@ def transfer(
     model : nn.Module
         Network with parts of the same names; changed in place.
     parts : {"encoder", "encoder+decoder"}
-        What to copy. The output layer belongs to the pretext task and is never copied.
+        Parts to copy. The output layer belongs to the pretext task and is never copied.
 
     Returns
     -------
     TransferReport
-        Every tensor of both sides is in it.
+        With every tensor of both networks.
 
     Raises
     ------
@@ -223,7 +223,7 @@ def transfer(
                 copied.append(name)
     for name in target:
         if name not in weights:
-            skipped.append((name, "not in the pretrained weights; keeps its random start"))
+            skipped.append((name, "not in the pretrained weights; keeps its random values"))
     if not copied:
         raise CheckpointError(
             f"None of the pretrained tensors fits the {parts} of this network; "

@@ -1,8 +1,8 @@
-"""Which tensor of another program's network is which tensor of ours.
+"""Match the tensors of a network of another program with those of a network here.
 
-In this order: by the same name; by a prefix that the user says is another here; by the names of
-MONAI's DynUNet and of nnU-Net, which are the same network as our DynUNet in other words; and by
-order and shape, where a whole encoder or decoder agrees tensor by tensor.
+Tensors are matched in this order: by equal names; by prefixes that the user replaces; by the names
+in MONAI's DynUNet and nnU-Net, which are the same network as DynUNet here; and by order and shape,
+if all tensors of an encoder or decoder agree.
 """
 
 import re
@@ -15,23 +15,23 @@ Shape = tuple[int, ...]
 PARTS = ("encoder.", "decoder.")
 
 SAME = "the same tensor under another name"
-NORMALISED = "a bias before a normalisation, which takes it away again"
+NORMALISED = "a bias before a normalisation, which removes it"
 NO_BIAS = "up-convolutions have no bias here"
-OF_THE_TASK = "belongs to the task that it was trained for"
+OF_THE_TASK = "belongs to the task that the network was trained for"
 
 
 @dataclass
 class Matching:
-    """What becomes of every tensor.
+    """Result of matching, for every tensor.
 
     Attributes
     ----------
     copied : dict of str to (str, str)
-        By name here: name there, and how it was found.
+        By name here: name in the file, and how it was matched.
     skipped : dict of str to str
-        By name there: why.
+        By name in the file: reason.
     mismatched : dict of str to (str, Shape, Shape)
-        By name there: name here, shape there, shape here.
+        By name in the file: name here, shape in the file, shape here.
     """
 
     copied: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -47,23 +47,23 @@ def match_tensors(
     renames: Mapping[str, str] | None = None,
     ordered: bool = False,
 ) -> Matching:
-    """Find for each tensor of another network the one that it is here.
+    """Find the counterpart of each tensor of another network.
 
     Parameters
     ----------
     theirs, ours : mapping of str to tuple of int
-        Shapes of the tensors by name.
+        Shapes of the tensors by name, in the file and here.
     network : NetworkSettings
-        Ours.
+        The network here.
     renames : mapping of str to str, optional
-        Prefixes there, and what they are here.
+        Prefixes in the file, and their replacements.
     ordered : bool
-        Whether ``theirs`` stand in the order of the layers, as in a state dict.
+        Whether ``theirs`` are in the order of the layers, as in a state dict.
 
     Returns
     -------
     Matching
-        Every name of ``theirs`` is in it once.
+        With every name of ``theirs`` once.
     """
     found = Matching()
     unknown: dict[str, str] = {}
@@ -77,7 +77,7 @@ def match_tensors(
             else:
                 unknown[name] = renamed
         elif target in found.copied:
-            found.skipped[name] = f"{target} was taken from {found.copied[target][0]}"
+            found.skipped[name] = f"{target} was copied from {found.copied[target][0]}"
         elif ours[target] != shape:
             found.mismatched[name] = (target, shape, ours[target])
         else:
@@ -99,14 +99,14 @@ def _renamed(name: str, renames: Mapping[str, str]) -> str:
 
 
 def _dynunet_name(name: str, network: NetworkSettings) -> tuple[str | None, str | None]:
-    """Name in our DynUNet of a tensor of MONAI's or nnU-Net's, or why it is none of ours."""
+    """Name in DynUNet here of a tensor of MONAI or nnU-Net, or why it has no counterpart."""
     if not isinstance(network, DynUNet2dNetwork | DynUNet3dNetwork):
         return None, None
     return _monai_name(name, len(network.widths)) or _nnunet_name(name) or (None, None)
 
 
 def _monai_name(name: str, depth: int) -> tuple[str | None, str | None] | None:
-    """MONAI registers each block by its place, and again within nested skip layers."""
+    """Translate a name of MONAI, which registers blocks by place and in nested skip layers."""
     if name.startswith("skip_layers."):
         return None, SAME
     if name.startswith("deep_supervision_heads."):
@@ -155,12 +155,12 @@ def _by_order(
     found: Matching,
     ordered: bool,
 ) -> None:
-    """Match a whole part one by one, if nothing else of it was found and all agrees."""
+    """Match all tensors of a part by order, if none of it was matched yet and all shapes agree."""
     left = [name for name, renamed in unknown.items() if renamed.startswith(part)]
     wanted = [name for name in ours if name.startswith(part)]
     if not left or any(name.startswith(part) for name in found.copied):
         return
-    reason = "no tensor of this name here, and the file keeps no order to go by; use --map"
+    reason = "no tensor of this name here, and the file has no order of layers; use --map"
     if ordered:
         reason = f"no tensor of this name here, and the {part[:-1]} has other tensors in order"
         kinds = [(name.rpartition(".")[2], theirs[name]) for name in left]
