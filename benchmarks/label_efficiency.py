@@ -1,19 +1,19 @@
-"""What pretraining, and whatever else, is worth with 1, 2, 4, 8 or all labelled subjects.
+"""Compare pretraining and other methods with 1, 2, 4, 8 or all labelled subjects.
 
     python benchmarks/label_efficiency.py run --part validation --arms scratch 'mae/*' --jobs 2
     python benchmarks/label_efficiency.py table --part validation
     python benchmarks/label_efficiency.py curves --part validation
     python benchmarks/label_efficiency.py arms
 
-A cell is one arm on one data set with some labelled subjects, drawn once: it is fitted, and each
-subject of the validation or of the test part is scored. Splits are by patient and stand in
-``efficiency/splits.json``. Unlabelled are all training subjects: each pretraining sees their scans,
-once per data set and seed. No arm looks at validation subjects while it learns; settings are chosen
-by their scores, and the test subjects are looked at once for each finished arm. Finished cells are
-lines in ``results/label_efficiency.jsonl`` and not computed again.
+A cell is one arm on one data set with one draw of labelled subjects: it is fitted, and each subject
+of the validation or test part is scored. Splits are by patient and fixed in
+``efficiency/splits.json``. Scans of all training subjects are used without labels; each pretraining
+on them is run once per data set and seed. No arm is trained on validation subjects; settings are
+chosen by their scores, and test subjects are evaluated once for each finished arm. Finished cells
+are lines in ``results/label_efficiency.jsonl`` and are not computed again.
 
-The peers need scikit-learn and nnunetv2 (extra ``bench``). Without a command, what is there is
-shown as tables.
+The comparison methods need scikit-learn and nnunetv2 (extra ``bench``). Without a command, the
+results are printed as tables.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         if (options.data / name).is_dir():
             data.append(known[name])
         else:
-            print(f"No {name} in {options.data}; say with --data where it is.")
+            print(f"No {name} in {options.data}; give its folder with --data.")
     length = Length(options.network, options.steps, options.pretrain_steps, options.slices)
     chosen = chosen_arms(options.arms)
     asked = (data, chosen, options.labelled, options.draws, options.seeds, options.part, length)
@@ -54,20 +54,20 @@ def run(options: argparse.Namespace) -> int:
     left = [cell for cell in cells if cell.hash not in seen]
     if options.part == "test":
         for cell in done:
-            print(f"{cell}: the test subjects have been looked at ({cell.hash}), not again.")
+            print(f"{cell}: the test subjects were evaluated before ({cell.hash}); skipped.")
     elif done:
-        print(f"{len(done)} cells are done already.")
+        print(f"{len(done)} cells are already done.")
     count = 0
 
     def report(cell: Cell, row: dict | None) -> None:
         nonlocal count
         count += 1
-        what = "failed, see above"
+        text = "failed, see above"
         if row is not None:
             seconds = row["seconds"]
-            what = f"Dice {row['mean_dice']:.3f}, " if row["mean_dice"] is not None else ""
-            what += f"{seconds['finetuning']:.0f} s after {seconds['pretraining']:.0f} s"
-        print(f"[{count}/{len(left)}] {cell}: {what}", flush=True)
+            text = f"Dice {row['mean_dice']:.3f}, " if row["mean_dice"] is not None else ""
+            text += f"{seconds['finetuning']:.0f} s after {seconds['pretraining']:.0f} s"
+        print(f"[{count}/{len(left)}] {cell}: {text}", flush=True)
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = options.threads or max(1, (cores or 1) // options.jobs)
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         failed = run_cells(left, place, options.results, options.jobs, report)
     except KeyboardInterrupt:
-        print("Stopped; finished cells are kept, and the same command goes on.")
+        print("Stopped; finished cells are saved. Run the same command again to continue.")
         return 130
     if failed:
         print(f"{len(failed)} cells failed: {'; '.join(map(str, failed))}.")
@@ -90,7 +90,7 @@ def _rows(options: argparse.Namespace, part: str) -> list[dict]:
     lengths = ("network", "steps", "pretrain_steps", "slices")
     wanted = {name: getattr(options, name) for name in lengths}
     rows = latest(read_rows(options.results), part=part, **wanted)
-    # Arms that are no more are shown as well, unless some are asked for.
+    # Arms that no longer exist are shown as well, unless others are asked for.
     rows = [row for row in rows if row["arm"] in names or row["arm"] not in ARMS]
     order = {name: number for number, name in enumerate(ARMS)}
     rows.sort(key=lambda row: order.get(row["arm"], len(order)))
@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--steps", type=int, default=1000, help="of each fine-tuning")
     common.add_argument("--pretrain-steps", type=int, default=3000, help="of each stage")
     common.add_argument(
-        "--slices", type=int, default=0, help="labelled ones of each labelled scan; 0 for all"
+        "--slices", type=int, default=0, help="labelled slices of each labelled scan; 0 for all"
     )
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -158,7 +158,9 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--draws", type=int, default=3)
     running.add_argument("--seeds", nargs="*", type=int, default=[0])
     running.add_argument("--jobs", type=int, default=2)
-    running.add_argument("--threads", type=int, help="of each; all cores are shared if not given")
+    running.add_argument(
+        "--threads", type=int, help="per job; by default all cores are divided among the jobs"
+    )
     running.add_argument("--device", default="cpu")
     commands.add_parser("table", parents=[common]).add_argument("--part", choices=parts)
     drawing = commands.add_parser("curves", parents=[common])

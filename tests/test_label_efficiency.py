@@ -30,7 +30,7 @@ def cell(arm="mae/encoder", data=DATA, **changes):
     return Cell(data, ARMS[arm], **values)
 
 
-def test_the_hash_of_a_cell_is_that_of_its_settings_alone():
+def test_the_hash_of_a_cell_depends_on_its_settings_only():
     again = dataclasses.replace(DATA, preprocessing=core.Preprocessing(size=(48, 64)))
     assert cell().hash == cell(data=again).hash
     others = [
@@ -63,7 +63,7 @@ def test_arms_share_a_pretraining_and_its_first_stage():
     assert not cell("scratch").stage_hashes()
 
 
-def test_draws_of_few_subjects_are_among_those_of_more():
+def test_draws_of_few_subjects_are_subsets_of_those_of_more():
     sizes = (1, 2, 4, 8)
     drawn = [set(cell(labelled=n, draw=2).subjects) for n in sizes]
     assert [len(one) for one in drawn] == list(sizes)
@@ -72,7 +72,7 @@ def test_draws_of_few_subjects_are_among_those_of_more():
     assert len({cell(draw=draw).subjects for draw in range(5)}) > 1
 
 
-def test_all_arms_have_a_draw_before_any_has_the_next():
+def test_all_arms_have_a_draw_before_the_next_draw():
     arms = chosen_arms(["scratch", "self-training", "mae/enc*"])
     cells = list(plan([DATA], arms, [1, 2, 10, "all"], 2, [0], "validation", Length()))
     assert [c.draw for c in cells] == sorted(c.draw for c in cells)
@@ -82,7 +82,7 @@ def test_all_arms_have_a_draw_before_any_has_the_next():
         chosen_arms(["scratch", "mea/*"])
 
 
-def test_where_all_are_labelled_nothing_is_unlabelled():
+def test_nothing_is_unlabelled_if_all_subjects_are_labelled():
     few, every = cell("self-training"), cell("self-training", labelled="all")
     assert few.unlabelled
     assert few.finetuning().self_training is not None
@@ -91,7 +91,7 @@ def test_where_all_are_labelled_nothing_is_unlabelled():
     assert every.finetuning().average_decay == few.finetuning().average_decay
 
 
-def test_scans_with_few_labelled_slices_are_learnt_from_without_labels_too():
+def test_scans_with_few_labelled_slices_are_also_used_without_labels():
     some = cell("self-training", labelled="all", length=Length(slices=3))
     assert some.unlabelled
     assert some.finetuning().self_training is not None
@@ -101,7 +101,7 @@ def test_scans_with_few_labelled_slices_are_learnt_from_without_labels_too():
     assert [c.arm.name for c in cells] == ["scratch"]
 
 
-def test_few_slices_lie_evenly_among_those_that_show_a_structure():
+def test_few_slices_are_evenly_spaced_among_those_with_a_structure():
     scan, truth = make_patient(3, "MR", (20, 32, 32), (10.0, 10.0, 10.0))
     labels = np.zeros_like(truth.data)
     labels[5:14, 3, 3] = 1
@@ -119,7 +119,7 @@ def test_few_slices_lie_evenly_among_those_that_show_a_structure():
     assert chosen(2, "coronal") == [(3,)]
 
 
-def test_the_recipe_looks_at_as_many_slices_as_the_data_set_asks_for():
+def test_the_recipe_uses_the_neighbouring_slices_of_the_data_set():
     near = dataclasses.replace(DATA, neighbours=1)
     assert cell("recipe").preprocessing.neighbours == 0
     assert cell("recipe", data=near).preprocessing.neighbours == 1
@@ -128,7 +128,7 @@ def test_the_recipe_looks_at_as_many_slices_as_the_data_set_asks_for():
     assert cell("recipe", data=near).hash != cell("recipe").hash
 
 
-def test_rows_outlive_a_last_line_that_was_cut(tmp_path):
+def test_rows_are_read_despite_an_incomplete_last_line(tmp_path):
     path = tmp_path / "results" / "rows.jsonl"
     assert read_rows(path) == []
     with ThreadPoolExecutor(8) as pool:
@@ -157,7 +157,7 @@ def row(arm, dice, draw=0, **fields):
     return {**values, "scores": scores, "seconds": seconds} | fields
 
 
-def test_holm_multiplies_the_smallest_most_and_never_falls():
+def test_holm_multiplies_the_smallest_most_and_is_monotonic():
     # Smallest first: 4 × 0.01, 3 × 0.02, 2 × 0.035, and 0.04, which is raised to that before it.
     assert holm([0.02, 0.04, 0.01, 0.035]) == pytest.approx([0.06, 0.07, 0.04, 0.07])
     assert holm([0.6, 0.9]) == pytest.approx([1.0, 1.0])
@@ -205,7 +205,7 @@ def test_the_table_pairs_draws_and_corrects_within_a_data_set_and_count(tmp_path
     assert (tmp_path / "curves.png").stat().st_size > 5000
 
 
-def test_arms_without_a_pretraining_stand_beside_pretrainings_of_any_length():
+def test_arms_without_pretraining_are_compared_with_pretraining_of_any_length():
     plain = row("scratch", [0.5], seconds={"finetuning": 3.0, "pretraining": 0.0})
     rows = [plain, row("a", [0.6]), row("a", [0.7], pretrain_steps=30)]
     for steps, dice in ((20, 0.6), (30, 0.7)):
@@ -226,7 +226,7 @@ def test_no_subject_is_in_two_parts():
     assert [len(brain.part(part)) for part in PARTS] == [132, 44, 44]
 
 
-def test_the_file_of_splits_holds_every_subject(data_dir):
+def test_the_file_of_splits_contains_every_subject(data_dir):
     written = json.loads(SPLITS.read_text())
     assert json.loads(json.dumps(make_splits(data_dir))) == written
     scans = {path.name.split("_E")[0] for path in (data_dir / "sunnybrook_lv/images").iterdir()}

@@ -1,8 +1,7 @@
-"""The arms that are compared, by name: how each pretrains and fine-tunes, or which peer it is.
+"""The arms that are compared, by name: pretraining and fine-tuning of each, or another method.
 
-All arms share the network, the slices and the steps of the fine-tuning (nnU-Net the steps alone),
-and all pretrained ones the steps of each stage of the pretraining, so that a second stage costs as
-much again.
+All arms have the same network, slices and number of fine-tuning steps (nnU-Net only the number of
+steps). All stages of a pretraining have the same number of steps, so two stages take twice as long.
 """
 
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ STRATEGIES: tuple[Literal["sawtooth", "freeze-unfreeze", "layer-decay", "frozen-
     "layer-decay",
     "frozen-encoder",
 )
-# Whose tasks need no labels and run on slices.
+# Papers whose tasks need no labels and work on slices.
 PAPERS = ("dominic-2023", "umapathy-2022-regression", "umapathy-2022-contrastive", "polycl-s")
 
 GREYS = core.Augmentation(intensity=0.5, noise=0.2, gamma=1.0, blur=1.0)
@@ -32,7 +31,7 @@ GEOMETRY = core.Augmentation(translation=0.15, rotation=30, crop=0.35, elastic=0
 
 STRONG = GREYS.model_copy(update=GEOMETRY.model_dump(exclude_defaults=True))
 
-# Self-training that is not as it comes.
+# Variants of self-training.
 TEACHING: dict[str, dict[str, Any]] = {
     "often": {"begin": 0.25, "rounds": 6},
     "sure": {"threshold": 0.9},
@@ -55,8 +54,7 @@ FINETUNING = core.FinetuneSettings(
 class Stage:
     """One stage of a pretraining.
 
-    The steps in the settings are replaced by those of the benchmark, and so are network and
-    preprocessing.
+    Steps, network and preprocessing in the settings are replaced by those of the benchmark.
     """
 
     task: str
@@ -64,36 +62,36 @@ class Stage:
     settings: core.PretrainSettings = PRETRAINING
 
     def make_task(self, size: tuple[int, int], network: core.Network) -> TaskSettings:
-        """Settings of the task, with patches that suit slices of this size."""
+        """Settings of the task, with a patch size for slices of this size."""
         return make_task(self.task, size, stride=network.stride, **self.options)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to a segmentation.
+    """One method of segmentation.
 
     Parameters
     ----------
     name : str
-        As on the command line and in the tables.
+        Name on the command line and in the tables.
     stages : tuple of Stage
-        Of the pretraining; from scratch if there is none.
+        Stages of the pretraining; none for training from scratch.
     finetuning : FinetuneSettings
-        Everything but network, preprocessing, classes, steps and seed.
+        Settings except network, preprocessing, classes, steps and seed.
     unlabelled : bool
-        Whether the fine-tuning is given the scans of all training subjects, while some of them are
-        without labels.
+        Whether the fine-tuning also uses the scans of training subjects without labels.
     neighbours : int or None
-        Slices on each side that the network sees beside each, in all stages; as the package chooses
-        them for the data set if None.
+        Number of adjacent slices on each side that the network also sees, in all stages; the
+        default of the package for the data set if None.
     tta : bool
         Whether scans are predicted with test-time augmentation.
     least_part : float
-        Loose pieces below this share of the largest of their class are left out of predictions.
+        Connected components smaller than this fraction of the largest of their class are removed
+        from predictions.
     method : {"core", "random-forest", "monai-loop", "nnunet"}
-        Who fits it.
+        Program that fits the arm.
     options : mapping
-        Of a peer.
+        Options of a method other than ``core``.
     """
 
     name: str
@@ -108,14 +106,14 @@ class Arm:
 
 
 def finetuning(**changes: Any) -> core.FinetuneSettings:
-    """The fine-tuning of most arms with some fields changed."""
+    """Settings of the fine-tuning of most arms, with some fields changed."""
     return core.FinetuneSettings(training=FINETUNING.training, **changes)
 
 
 def make_arms() -> dict[str, Arm]:
     """All arms by name."""
     average = {"average_decay": AVERAGE_DECAY}
-    # As it was tried at first, with the same changes of labelled and unlabelled slices.
+    # The first version, with the same augmentation of labelled and unlabelled slices.
     taught = {**average, "self_training": core.SelfTraining(augmentation=None)}
     recipe = {**average, "self_training": core.SelfTraining()}
     mae = (Stage("mae"),)
@@ -161,7 +159,7 @@ def make_arms() -> dict[str, Arm]:
     arms += [best, Arm("scratch+tta", tta=True), replace(best, name="recipe+tta", tta=True)]
     arms.append(Arm("scratch+pieces", least_part=LEAST_PART))
     arms.append(replace(best, name="recipe+pieces", least_part=LEAST_PART))
-    # As the window trains, if it is as long (400 steps).
+    # Like the default of the window, if run with 400 steps.
     window = best.finetuning.training.model_copy(update={"batch_size": 16})
     for arm in (Arm("scratch"), best):
         same = arm.finetuning.model_copy(update={"training": window})
@@ -197,16 +195,16 @@ def make_arms() -> dict[str, Arm]:
 
 
 def _alone(task: str) -> Stage:
-    """A task as the only stage."""
-    # The encoder that it would keep is a random one here.
+    """Make a stage for a task without an earlier stage."""
+    # Its encoder starts at random here, so it must not be frozen.
     return Stage(task, {"freeze_encoder": False} if task == "local-contrast" else {})
 
 
 def _paper(name: str) -> Arm:
-    """Tasks, batches, rates, schedules and losses of a paper; network and slices are ours."""
+    """Make an arm with tasks, batches, rates, schedules and losses of a paper on our network."""
     preset = core.preset_named(name)
     stages = tuple(
-        # The patches of the paper suit its slices of 512 × 512 pixels.
+        # The patch size of the paper is for its slices of 512 × 512 pixels.
         Stage(stage.task, {k: v for k, v in stage.options.items() if k != "patch_size"}, pretrain)
         for stage, pretrain in (
             (stage, preset.pretrain_settings(None, number))
@@ -220,12 +218,12 @@ ARMS = make_arms()
 
 
 def chosen_arms(patterns: list[str]) -> list[Arm]:
-    """Arms whose names fit one of the patterns, such as ``mae/*``, in the order of ``ARMS``.
+    """Find the arms that match one of the patterns, such as ``mae/*``, in the order of ``ARMS``.
 
     Raises
     ------
     KeyError
-        If a pattern fits none.
+        If a pattern matches none.
     """
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in ARMS):

@@ -1,4 +1,4 @@
-"""One cell of the benchmark: everything that decides its figures, and a hash of that."""
+"""One cell of the benchmark: everything that determines its scores, and a hash of it."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from efficiency.splits import DataSet
 from napari_sslseg import core
 
 FORMAT = 1
-"""Of what is computed: a change that makes other figures of the same settings makes it rise."""
+"""Version of the computation; raise it if the same settings give other scores."""
 
 Part = Literal["validation", "test"]
 Labelled = int | Literal["all"]
@@ -23,9 +23,9 @@ ORDER_SEED = 7
 
 @dataclass(frozen=True)
 class Length:
-    """What holds for all arms: the network, how long they train, and on how many labelled slices.
+    """Settings of all arms: network, number of steps, and labelled slices of each labelled scan.
 
-    ``slices`` are those of each labelled scan; all if 0.
+    All slices are labelled if ``slices`` is 0.
     """
 
     network: str = "small"
@@ -36,20 +36,20 @@ class Length:
 
 @dataclass(frozen=True)
 class Cell:
-    """An arm, fitted once.
+    """One fit of an arm.
 
     Parameters
     ----------
     data : DataSet
-        With its split.
+        Data set with its split.
     labelled : int or "all"
-        Labelled subjects.
+        Number of labelled subjects.
     draw : int
-        Number of the draw of these, and of the fine-tuning.
+        Seed of the choice of labelled subjects, and of the fine-tuning.
     seed : int
-        Of the pretraining.
+        Seed of the pretraining.
     part : {"validation", "test"}
-        Whose subjects are scored.
+        Subjects that are scored.
     """
 
     data: DataSet
@@ -62,7 +62,7 @@ class Cell:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The labelled subjects; those of few are among those of more."""
+        """The labelled subjects; smaller numbers are subsets of larger ones."""
         pool = self.data.training
         order = np.random.default_rng([ORDER_SEED, self.draw]).permutation(len(pool))
         count = len(pool) if self.labelled == "all" else self.labelled
@@ -75,15 +75,15 @@ class Cell:
 
     @property
     def preprocessing(self) -> core.Preprocessing:
-        """Slices of the data set, with as many beside them as the arm looks at."""
+        """Preprocessing of the data set, with the number of neighbouring slices of the arm."""
         near = self.arm.neighbours
         near = self.data.neighbours if near is None else near
         return self.data.preprocessing.model_copy(update={"neighbours": near})
 
     def pretraining(self) -> list[tuple[Any, core.PretrainSettings]]:
-        """Task and settings of each stage, complete but for what an earlier stage brings."""
+        """Task and settings of each stage; later stages start from earlier ones."""
         size = self.data.preprocessing.size
-        assert size is not None  # or arms would not share their slices
+        assert size is not None  # so that all arms have the same slices
         return [
             (
                 stage.make_task(size, self.network),
@@ -100,12 +100,12 @@ class Cell:
 
     @property
     def unlabelled(self) -> bool:
-        """Whether the fine-tuning is given scans without labels; at last there are none."""
+        """Whether the fine-tuning also uses scans without labels, if there are any."""
         some = self.length.slices > 0 or len(self.subjects) < len(self.data.training)
         return self.arm.unlabelled and some
 
     def finetuning(self) -> core.FinetuneSettings:
-        """Settings of the fine-tuning, complete."""
+        """All settings of the fine-tuning."""
         alone = self.arm.unlabelled and not self.unlabelled
         return _completed(
             self.arm.finetuning,
@@ -131,12 +131,12 @@ class Cell:
 
     @property
     def fit_hash(self) -> str:
-        """Of all that decides the fine-tuned network: what is predicted with it comes later."""
+        """Hash of everything that determines the fine-tuned network, without the prediction."""
         return digest({"format": FORMAT, "data": self._described_data(), **self._described_fit()})
 
     @property
     def hash(self) -> str:
-        """Of all that decides the figures; neither paths nor versions are in it."""
+        """Hash of everything that determines the scores; without paths and versions."""
         return digest(
             {
                 "format": FORMAT,
@@ -145,7 +145,7 @@ class Cell:
                 "method": self.arm.method,
                 "options": dict(self.arm.options),
                 **self._described_fit(),
-                # Only what is on, so that it changes no hash of what was computed before.
+                # Only options that are on, so that new ones change no earlier hash.
                 **{k: v for k, v in self.predicting().items() if v},
                 "draw": self.draw,
                 "part": self.part,
@@ -155,7 +155,7 @@ class Cell:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What tells the cell apart in the rows, for people."""
+        """Readable fields that identify the cell in the rows."""
         return {
             "dataset": self.data.name,
             "arm": self.arm.name,
@@ -189,7 +189,7 @@ class Cell:
             "unlabelled": self.unlabelled,
             "labelled": self.subjects,
             "seed": self.seed,
-            # Only where it is asked for, as above.
+            # Only if set, as above.
             **({"slices": self.length.slices} if self.length.slices else {}),
         }
 
@@ -201,21 +201,21 @@ class Cell:
 
 
 def _completed(settings: Any, *, steps: int, seed: int, **fields: Any) -> Any:
-    """Settings with what all arms share."""
+    """Add the settings that all arms share."""
     training = settings.training.model_copy(update={"steps": steps, "epochs": None, "seed": seed})
     return settings.model_copy(update={"training": training, **fields})
 
 
 def described(settings: Any) -> dict[str, Any]:
-    """What differs from the defaults, so that a new setting that is off changes no hash.
+    """Fields that differ from the defaults, so that a new setting that is off changes no hash.
 
-    Where a default changes what is computed, ``FORMAT`` is to be raised.
+    If a changed default changes the results, raise ``FORMAT``.
     """
     return dict(settings.model_dump(mode="json", exclude_defaults=True))
 
 
 def digest(values: dict[str, Any]) -> str:
-    """Hash of JSON-safe values, whatever the order of the keys."""
+    """Hash of JSON-safe values, independent of the order of the keys."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -229,10 +229,10 @@ def plan(
     part: Part,
     length: Length,
 ) -> Iterator[Cell]:
-    """All cells that can be, draw by draw, so that comparisons are even whenever one stops.
+    """Yield all possible cells, draw by draw, so that comparisons stay fair if a run is stopped.
 
-    Left out are more labelled subjects than there are; ``all`` is for that. So is nnU-Net where few
-    slices are labelled, since it learns from whole scans.
+    Skips numbers of labelled subjects that are not smaller than all (use ``all``), and nnU-Net if
+    only some slices are labelled, since it trains on complete scans.
     """
     for seed in seeds:
         for draw in range(draws):

@@ -1,4 +1,4 @@
-"""Scans of which few slices are labelled, as a person begins."""
+"""Scans with few labelled slices, like the first labels of a user."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,20 +14,19 @@ def with_few_slices(
 ) -> list[LabelledScan]:
     """Keep the labels of ``count`` slices of each scan.
 
-    They lie evenly apart among those that show a structure, as a person would choose them; nothing
-    else of the labels decides. Where fewer slices show one, these are kept; scans without any are
-    left out.
+    They are evenly spaced among the slices that show a structure, as a user would choose them. If
+    fewer slices show one, all of these are kept; scans without any are left out.
 
     Parameters
     ----------
     labelled : sequence of LabelledScan
-        Labelled as a whole.
+        Scans with all slices labelled.
     count : int
-        Slices of each.
+        Number of slices of each scan.
     classes : sequence of int
         Values of the structures.
     plane : {"axial", "coronal", "sagittal"}
-        In which slices are cut.
+        Slicing plane.
     """
     found = []
     for pair in labelled:

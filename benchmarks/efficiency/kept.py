@@ -1,4 +1,4 @@
-"""Runs that are made once and kept, for all cells that share them."""
+"""Runs that are made once for all cells that share them."""
 
 import json
 import os
@@ -11,29 +11,28 @@ from filelock import FileLock
 
 
 def is_made(run: Path) -> bool:
-    """Whether a run is there, whole."""
+    """Whether a run exists and is complete."""
     return run.is_dir() and _record(run).exists()
 
 
 def made_once(run: Path, make: Callable[[], object], **about: Any) -> dict[str, Any]:
-    """Make a run unless it is there already.
+    """Make a run unless it exists.
 
-    A process that finds another one at work waits for its lock; what that left unfinished is made
-    anew.
+    Waits while another process makes it. An incomplete run is made again.
 
     Parameters
     ----------
     run : Path
-        Folder that ``make`` fills, or fills anew.
+        Folder that ``make`` writes or overwrites.
     make : callable
         Makes the run.
     **about : any
-        What else its record says of how it was made.
+        Further entries of its record.
 
     Returns
     -------
     dict
-        The record, of now or of back then: ``about`` and the ``seconds`` that the making took.
+        The record, new or existing: ``about``, and the ``seconds`` that ``make`` took.
     """
     run.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{run}.lock"):

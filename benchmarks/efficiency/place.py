@@ -1,4 +1,4 @@
-"""Where a benchmark runs. Loads no PyTorch, so that who only hands out work starts at once."""
+"""Folders, threads and device of a benchmark. Loads no PyTorch, so the parent starts quickly."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Place:
-    """Where things are and on what they run; none of it is in the hash of a cell."""
+    """Folders, threads and device, which are not part of the hash of a cell."""
 
     data: Path
     out: Path

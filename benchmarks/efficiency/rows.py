@@ -1,4 +1,4 @@
-"""Rows of finished cells: a file of JSON lines that only ever grows."""
+"""Rows of finished cells: a file of JSON lines to which rows are appended."""
 
 import json
 import os
@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """All complete rows; a last line that was cut off is none.
+    """Read all complete rows; an incomplete last line is ignored.
 
     Raises
     ------
@@ -29,12 +29,12 @@ def read_rows(path: Path) -> list[Row]:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:
-            raise ValueError(f"Line {number} of {path} is no JSON; repair or remove it.") from error
+            raise ValueError(f"Line {number} of {path} is not JSON; fix it.") from error
     return rows
 
 
 def append_row(path: Path, row: Row) -> None:
-    """Add a row, whole, after whatever other processes add; what was cut off there goes."""
+    """Append a row, safe with other processes; an incomplete last line is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(row, allow_nan=False).encode() + b"\n"
     with FileLock(f"{path}.lock"), path.open("ab+") as file:
@@ -45,5 +45,5 @@ def append_row(path: Path, row: Row) -> None:
 
 
 def _complete(path: Path) -> int:
-    """Bytes up to the end of the last whole line."""
+    """Number of bytes up to the end of the last complete line."""
     return path.read_bytes().rfind(b"\n") + 1

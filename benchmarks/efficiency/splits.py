@@ -1,4 +1,4 @@
-"""Which subjects are for training, validation and test: fixed in a file, patient by patient."""
+"""Subjects for training, validation and test, by patient, fixed in a file."""
 
 import csv
 import json
@@ -16,9 +16,9 @@ PARTS = ("training", "validation", "test")
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set as the file of splits describes it.
+    """A data set as described in the file of splits.
 
-    ``neighbours`` are the neighbouring slices that the package would choose for its scans.
+    ``neighbours`` is the package's default number of neighbouring slices for its scans.
     """
 
     name: str
@@ -45,8 +45,8 @@ def read_splits(path: Path = SPLITS) -> dict[str, DataSet]:
     return found
 
 
-# The same pixels for every arm of a data set. The heart is small in its slices, so that coarser
-# pixels do; each data set is shown whole.
+# All arms of a data set have the same pixels. The heart is sampled more coarsely, so that complete
+# slices fit.
 ABOUT: dict[str, dict[str, Any]] = {
     "msd_hippocampus": {"preprocessing": {"size": (64, 48)}, "classes": (1, 2)},
     "sunnybrook_lv": {"preprocessing": {"spacing": 10 / 3, "size": (96, 96)}, "classes": (1,)},
@@ -54,10 +54,10 @@ ABOUT: dict[str, dict[str, Any]] = {
 
 
 def make_splits(data: Path) -> dict[str, dict[str, Any]]:
-    """Deal the subjects as ``splits.json`` has them, which this once made.
+    """Split the subjects; this function made ``splits.json``.
 
-    The test patients of Sunnybrook are those that its repository does not train on; the other
-    twenty are dealt here, and so are all subjects of the hippocampus.
+    The test patients of Sunnybrook are those that its repository does not train on; its other
+    twenty patients and all subjects of the hippocampus are split at random.
     """
     found = {}
     for name, about in ABOUT.items():

@@ -30,7 +30,7 @@ PEER_PACKAGES = {"random-forest": ("scikit-learn",), "nnunet": ("nnunetv2",)}
 
 @dataclass(frozen=True)
 class Fit:
-    """What a method is given to learn from."""
+    """Input of a method: the cell, labelled scans, all training scans, and folders."""
 
     cell: Cell
     labelled: list[LabelledScan]
@@ -40,7 +40,7 @@ class Fit:
 
 
 class Labeller(Protocol):
-    """What fitting an arm makes: from a scan to the labels of its voxels, whatever is inside."""
+    """The result of fitting an arm: a function from a scan to the labels of its voxels."""
 
     def __call__(self, scan: core.Volume, /) -> core.Prediction | np.ndarray:
         """Labels in the display grid of the scan."""
@@ -48,7 +48,7 @@ class Labeller(Protocol):
 
 
 def run_cell(cell: Cell, place: Place) -> Row:
-    """Pretrain unless that is done, fit, predict and score; the row of the cell."""
+    """Pretrain if necessary, fit, predict and score; return the row of the cell."""
     torch.set_num_threads(place.threads)
     pairs = _pairs(place.data / cell.data.name)
     by_subject: dict[str, list[LabelledScan]] = defaultdict(list)
@@ -84,8 +84,8 @@ def run_cell(cell: Cell, place: Place) -> Row:
     }
 
 
-def _by_what(fit: Fit) -> dict[str, Any]:
-    """What a network is fitted with; a fit that is kept says what it was."""
+def _environment(fit: Fit) -> dict[str, Any]:
+    """Device, threads and versions of a fit, for its record."""
     place = fit.place
     return {
         "device": place.device if place.device != "cpu" else platform.machine(),
@@ -104,9 +104,9 @@ def _pairs(folder: Path) -> list[LabelledScan]:
 
 
 def pretrained(fit: Fit) -> tuple[Path | None, float]:
-    """Run folder of the last stage of the pretraining, if any, and the seconds of all stages.
+    """Return the run folder of the last stage of the pretraining, if any, and the total seconds.
 
-    Each stage is made once for all cells that start from it.
+    Each stage is run once for all cells that start from it.
     """
     cell, place = fit.cell, fit.place
     before: Path | None = None
@@ -124,14 +124,14 @@ def pretrained(fit: Fit) -> tuple[Path | None, float]:
             threads=place.threads,
             overwrite=True,
         )
-        about = {"dataset": cell.data.name, "task": task.kind, **_by_what(fit)}
+        about = {"dataset": cell.data.name, "task": task.kind, **_environment(fit)}
         total += made_once(run, make, **about)["seconds"]
         before = run
     return before, total
 
 
 def fitted(fit: Fit, start: Path | None) -> tuple[Labeller, dict[str, Any]]:
-    """Fit the arm of a cell: what labels scans, and by what in how many seconds it was made."""
+    """Fit the arm of a cell; return its labeller, and the record of the fit."""
     if fit.cell.arm.method == "core":
         return _finetuned(fit, start)
     peers: dict[str, Callable[[Fit], Labeller]] = {
@@ -141,7 +141,7 @@ def fitted(fit: Fit, start: Path | None) -> tuple[Labeller, dict[str, Any]]:
     }
     begin = time.perf_counter()
     labeller = peers[fit.cell.arm.method](fit)
-    return labeller, {**_by_what(fit), "seconds": time.perf_counter() - begin}
+    return labeller, {**_environment(fit), "seconds": time.perf_counter() - begin}
 
 
 def _labeller(segmenter: Segmenter, **options: Any) -> Labeller:
@@ -149,7 +149,7 @@ def _labeller(segmenter: Segmenter, **options: Any) -> Labeller:
 
 
 def _finetuned(fit: Fit, start: Path | None) -> tuple[Labeller, dict[str, Any]]:
-    """Of a fine-tuning that is made once for all cells that share it, whatever they predict."""
+    """Fine-tune once for all cells that share the fit and differ only in the prediction."""
     cell, place = fit.cell, fit.place
     run = place.finetuned(cell.fit_hash)
     make = partial(
@@ -163,12 +163,12 @@ def _finetuned(fit: Fit, start: Path | None) -> tuple[Labeller, dict[str, Any]]:
         threads=place.threads,
         overwrite=True,
     )
-    made = made_once(run, make, dataset=cell.data.name, arm=cell.arm.name, **_by_what(fit))
+    made = made_once(run, make, dataset=cell.data.name, arm=cell.arm.name, **_environment(fit))
     return _labeller(core.load_segmenter(run, place.device), **cell.predicting()), made
 
 
 def _forest(fit: Fit) -> Segmenter:
-    # Needs scikit-learn, which nothing else here does.
+    # Needs scikit-learn, unlike the other methods.
     from efficiency.peers_forest import fit_forest
 
     cell = fit.cell
@@ -199,7 +199,7 @@ def _monai(fit: Fit) -> Segmenter:
 
 
 def _nnunet(fit: Fit) -> Labeller:
-    # Needs nnunetv2, and of the cell neither network nor slices.
+    # Needs nnunetv2; uses neither the network nor the slices of the cell.
     from efficiency.peers_nnunet import fit_nnunet
 
     cell = fit.cell
@@ -218,7 +218,7 @@ def _nnunet(fit: Fit) -> Labeller:
 def _scores(
     labeller: Labeller, pairs: list[LabelledScan], classes: tuple[int, ...]
 ) -> dict[str, Any]:
-    """Per class the means over the scans of one subject, and the mean Dice over classes."""
+    """Means over the scans of one subject per class, and the mean Dice over classes."""
     found: list[VolumeScores] = []
     for pair in pairs:
         scan, truth = pair.load()
@@ -236,5 +236,5 @@ def _scores(
 
 
 def _rounded(value: float | None) -> float | None:
-    """Short enough for a file that is kept, exact enough for every table."""
+    """Round to five decimals, enough for all tables."""
     return None if value is None else float(np.round(value, 5))

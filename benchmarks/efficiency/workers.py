@@ -1,4 +1,4 @@
-"""Processes that run cells one after another; one that breaks takes only its own cell with it."""
+"""Processes that run cells; if one fails, only its current cell is lost."""
 
 import signal
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ Report = Callable[[Cell, dict | None], None]
 def run_cells(
     cells: Sequence[Cell], place: Place, results: Path, jobs: int, report: Report
 ) -> list[Cell]:
-    """Run cells in as many processes as ``jobs``; each row is in the file before it is reported.
+    """Run cells in ``jobs`` processes; each row is saved before it is reported.
 
     Returns
     -------
     list of Cell
-        Those that failed; what went wrong is on the standard error.
+        Cells that failed; their errors are printed on standard error.
     """
     waiting = list(cells)
     failed: list[Cell] = []
@@ -42,7 +42,7 @@ def run_cells(
                 try:
                     row = line.recv()
                 except EOFError:
-                    # It has died, and its successor takes the next cell.
+                    # The process has ended; a new one takes the next cell.
                     process.join()
                     failed.append(cell)
                     report(cell, None)
@@ -57,14 +57,14 @@ def run_cells(
 
 
 def _next(waiting: list[Cell], busy: dict, place: Place) -> int | None:
-    """The first cell that would not wait for a run that another one is at."""
+    """Find the first cell that needs no run that another process is working on."""
     taken = {run for _, cell in busy.values() for run in _runs(cell, place)}
     taken = {run for run in taken if not is_made(run)}
     return next((i for i, cell in enumerate(waiting) if not taken & _runs(cell, place)), None)
 
 
 def _runs(cell: Cell, place: Place) -> set[Path]:
-    """Folders of the runs that a cell makes, unless they are there, and others may share."""
+    """Folders of the runs of a cell, which other cells may share."""
     fit = {place.finetuned(cell.fit_hash)} if cell.arm.method == "core" else set()
     return fit | {place.pretrained(name) for name in cell.stage_hashes()}
 
@@ -79,14 +79,14 @@ def _start(place: Place, results: Path) -> tuple[BaseProcess, Connection]:
 
 
 def _work(line: Connection, place: Place, results: Path) -> None:
-    # Who presses Ctrl-C means the parent, which ends its workers.
+    # Ctrl-C is for the parent, which ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Loads PyTorch.
     from efficiency.work import run_cell
 
     while True:
         cell = line.recv()
-        # Whatever goes wrong ends this process, with its traceback on the standard error.
+        # An error ends this process, with a traceback on standard error.
         row = run_cell(cell, place)
         append_row(results, row)
         line.send(row)
