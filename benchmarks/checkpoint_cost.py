@@ -1,7 +1,8 @@
-"""What checkpoints cost of the time of a training.
+"""Fraction of the training time that checkpoints take.
 
-A real training by the real loop, with states at each epoch as often as the settings allow. What
-each takes to write, with the sync to the disk, is measured, and so is hashing the scans of a run.
+A training in the loop of the package, with states at each epoch as often as the settings allow. The
+time to write each state, with the sync to the disk, is measured, and so is hashing the scans of a
+run.
 
 Target: checkpoints take at most 1 % of the time.
 """
@@ -42,7 +43,7 @@ def scan(side: int, slices: int = 32) -> Volume:
 
 
 def steps(store: SliceStore, preset: str, batch: int, folder: Path, **settings):
-    """The real loop, and seconds that its checkpoints took, one after another."""
+    """Run the training loop, and measure the seconds of each checkpoint."""
     runtime = default_task(store.size).build(store.size, 0)
     fabric = make_fabric("cpu")
     model = UNet2d(1, 1, Network.preset(preset), output_kernel=3)
@@ -57,7 +58,7 @@ def steps(store: SliceStore, preset: str, batch: int, folder: Path, **settings):
 
 
 class Watch:
-    """Sums up what writing takes."""
+    """Sums the time of writing."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []

@@ -1,17 +1,17 @@
-"""Time to corrupt a batch of slices: our patch swap beside TorchIO's and MONAI's.
+"""Time to corrupt a batch of slices: our patch swap compared with TorchIO's and MONAI's.
 
 All corrupt about a quarter of each of 32 slices of 256 × 256 pixels with patches of 32 × 32, on
-the CPU, with the same number of threads, and leave the batch as it was. The peers take one image
-per call, so they run in a loop over the batch and their results are stacked. What each does:
+the CPU, with the same number of threads, without changing the batch in place. The others take one
+image per call, so they run in a loop over the batch and their results are stacked:
 
 - ours: draws one of 100 precomputed Poisson-disc masks, its symmetry and its pairs for each image,
-  then swaps disjoint pairs, at the same places in all channels. Sampling is timed, too. Making
-  the 100 masks is done once before training and timed apart.
+  then swaps disjoint pairs, at the same places in all channels. Sampling is included.
+  Making the 100 masks is done once before training and timed separately.
 - TorchIO ``RandomSwap``: swaps pairs at uniform places, again at each call. Patches may overlap,
   even those of a pair, so its number of swaps is set by the area measured over many draws.
 - MONAI ``RandCoarseShuffle``: shuffles the pixels *inside* each patch, and swaps nothing, so it is
-  the nearest that MONAI has rather than the same. Patches may overlap; their number is set as for
-  TorchIO. It works in place, so each image is cloned first, as the others leave theirs alone.
+  only similar, the closest method in MONAI. Patches may overlap; their number is set as for
+  TorchIO. It works in place, so each image is cloned first, since the others do not change theirs.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def monai_shuffle(patches: int) -> Corrupt:
 
 
 def corrupted_area(corrupt: Corrupt, images: Tensor) -> float:
-    """Share of the pixels that change; the images must hold no value twice."""
+    """Fraction of the pixels that change; all values in an image must be different."""
     return float((corrupt(images) != images).float().mean())
 
 
@@ -68,7 +68,7 @@ def nearest_to_area(make: Callable[[int], Corrupt], images: Tensor) -> int:
 
 
 def run(repeats: int = 30, threads: int = 2) -> list[dict[str, float | str]]:
-    """Time all three in turn, so that a busy machine slows all alike; times in milliseconds."""
+    """Time all three alternately, so that other load affects all; in milliseconds."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     images = torch.randperm(BATCH * CHANNELS * SIZE**2).float().view(BATCH, CHANNELS, SIZE, SIZE)
@@ -82,8 +82,8 @@ def run(repeats: int = 30, threads: int = 2) -> list[dict[str, float | str]]:
     seconds: dict[str, list[float]] = {name: [] for name in settings}
     for repeat in range(repeats + 3):
         for name, (corrupt, _) in settings.items():
-            # Ours takes a millisecond or two: many calls, as a training makes them, or the turn
-            # measures the waking up of threads.
+            # Ours takes one or two milliseconds, so many calls are timed together, as in a
+            # training. A single call would measure the start of threads.
             calls = CALLS if name == "ours" else 1
             start = time.perf_counter()
             for _ in range(calls):

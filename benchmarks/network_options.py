@@ -1,13 +1,13 @@
-"""Memory layout, half precision, compilation and the optimiser's variants beside the plain step.
+"""Memory layout, half precision, compilation and optimisers, compared with the plain step.
 
-One step is forward, backward and Adam on one constant batch. All variants of a network take turns
-in one process, each round beginning with another of them; the ratio is the median over rounds of a
-variant's time and that of the plain step in the same round, so below 1 is faster. What compiling
-takes is left out of it and told apart. Optimisers are compared alone, on the gradients of the
-small network.
+One step is forward, backward and Adam on one constant batch. All variants of a network alternate in
+one process, each round starting with another one; the ratio is the median over rounds of a
+variant's time and that of the plain step in the same round, so below 1 is faster. The time of
+compiling is not included but reported separately. Optimisers are compared without the network, on
+the gradients of the small network.
 
-Where other programs use the machine, ``--threads 1`` and ``--cpu-time`` (time that the process
-worked, waiting left out) are steadier.
+If other programs use the machine, ``--threads 1`` and ``--cpu-time`` (CPU time of the process) give
+more stable results.
 """
 
 import argparse

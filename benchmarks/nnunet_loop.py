@@ -1,4 +1,4 @@
-"""The 2D trainer of nnU-Net, one step at a time, for ``training_speed.py``; does nothing alone."""
+"""The 2D trainer of nnU-Net, one step at a time, for ``training_speed.py``; not a script."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def nnunet_steps(
     side: int,
     spacing: float,
 ) -> Iterator[None]:
-    """Plan, preprocess, and train; all that nnU-Net prints is swallowed."""
+    """Plan, preprocess, and train; the output of nnU-Net is suppressed."""
     folder = folder / f"nnunet-{workers}"
     for name in ("raw", "preprocessed", "results"):
         (folder / name).mkdir(parents=True)
@@ -55,7 +55,7 @@ def _trainer(scans, network, folder, batch, side, spacing):
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     class Trainer(nnUNetTrainer):
-        """Nothing is changed but the network, which is ours without deep supervision."""
+        """The trainer with our network, without deep supervision; nothing else is changed."""
 
         @staticmethod
         def build_network_architecture(plans_manager, configuration_manager, inputs, outputs, deep):

@@ -1,8 +1,8 @@
-"""NT-Xent beside MONAI's ContrastiveLoss: time of forward and backward, and memory.
+"""NT-Xent compared with MONAI's ContrastiveLoss: time of forward and backward, and memory.
 
-512 embeddings of length 128 a view, temperature 0.1, in turns; the ratio is the median over rounds.
-Memory is the largest resident memory of a process that computes the loss once, above what it had
-before. Targets: at most half of MONAI's time and memory.
+512 embeddings of length 128 per view, temperature 0.1, alternating; the ratio is the median over
+rounds. Memory is the peak of the resident memory of a process that computes the loss once, minus
+that before. Targets: at most half of MONAI's time and memory.
 """
 
 import argparse

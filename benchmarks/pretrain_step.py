@@ -1,10 +1,10 @@
-"""A whole pretraining step beside the bare step of the same network.
+"""Complete pretraining step, compared with the bare step of the same network.
 
-The bare step is forward, backward and Adam on one constant batch. The whole step is what the
-product does: fetch the slices, corrupt them, forward, backward, clip, Adam, schedule, events. Both
-run in turns in one process, so that a change of the machine's speed meets both.
+The bare step is forward, backward and Adam on one constant batch. The complete step is that of the
+package: fetch the slices, corrupt them, forward, backward, clip, Adam, schedule, events. Both
+alternate in one process, so that a change of the machine's speed affects both.
 
-Target: the whole step takes at most 1.05 times the bare step.
+Target: the complete step takes at most 1.05 times the bare step.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Time and memory of reading scans, beside SimpleITK and nibabel on the same files.
+"""Time and memory of reading scans, compared with SimpleITK and nibabel on the same files.
 
 A CT series of 400 files of 512×512 pixels and a NIfTI volume of the same values are written to a
-temporary folder (about 0.7 GB) and read in turns, so that both readers find the files in the cache
-of the system. Ours sorts and checks the series and places it in the patient; SimpleITK's
-ImageSeriesReader is given the file names in order. Memory is the largest resident memory of a
-process that reads once, above what it had before it began to read.
+temporary folder (about 0.7 GB) and read alternately, so that both readers find the files in the
+cache of the system. Ours sorts and checks the series and places it in the patient; SimpleITK's
+ImageSeriesReader is given the file names in order. Memory is the peak of the resident memory of a
+process that reads once, minus that before reading.
 
 Targets: at most 1.2 times SimpleITK's time and 1.3 times the size of the volume; at most 1.1 times
 the time of nibabel's get_fdata(dtype=float32); headers of 1,000 files in at most 3 s.
@@ -30,7 +30,7 @@ from napari_sslseg.core import list_series, load_volume
 MEMORY = """
 import sys
 from napari_sslseg.core import load_volume
-load_volume(sys.argv[2])  # a small one first: imports and buffers are not the volume's
+load_volume(sys.argv[2])  # a small one first, to exclude imports and buffers
 def kib(name):
     return int(next(line for line in open("/proc/self/status") if line.startswith(name)).split()[1])
 before = kib("VmRSS")
@@ -95,7 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # Smooth, so that it compresses about as a scan does.
+        # Smooth, so that it compresses about as well as a scan.
         rng = np.random.default_rng(0)
         values = rng.normal(1024, 20, (options.slices, 512, 512)).astype(np.int16).clip(0, 4095)
         names = write_series(folder / "ct", values)

@@ -1,8 +1,8 @@
 """Peak memory of pretraining from a store on disk, by its number of slices.
 
-Scans of 100 slices of 128×128 pixels are written as files; a process of its own builds the store
-and pretrains, a second one finds the store again and pretrains. The peak is the largest resident
-memory of each process, mapped pages included.
+Scans of 100 slices of 128×128 pixels are written as files; one process builds the store and
+pretrains, a second one opens the existing store and pretrains. The peak is the largest resident
+memory of each process, including mapped pages.
 
 Target: 20,000 slices take at most 1.1 times the memory of 2,000.
 """
@@ -47,7 +47,7 @@ def measure(slices: int, steps: int, repeats: int) -> list[dict]:
         folder = Path(name)
         write_scans(folder / "images", slices // 100)
         # The first process builds the store; the peak of the others is a median, since the
-        # allocator alone moves it by some per cent.
+        # allocator causes variations of a few per cent.
         for stage in ("build and pretrain", *["pretrain again"] * repeats):
             done = subprocess.run(
                 [

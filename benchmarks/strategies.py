@@ -1,17 +1,17 @@
-"""What strategies of fine-tuning are worth with two labelled subjects, on two public data sets.
+"""Compare strategies of fine-tuning with two labelled subjects, on two public data sets.
 
-One pretraining per data set, on the scans of all subjects but the validation ones. Then, for each
-draw of two labelled subjects, the same number of steps with each strategy, from the encoder alone
-and from encoder and decoder, and from scratch; all of them with the same subjects, slices and seed.
-The figure is the mean Dice over classes, averaged over the scans of each validation subject and
-then over subjects. Spread is over draws; the pretraining is one and the same, so its own spread is
-not in it.
+One pretraining per data set, on the scans of all subjects except validation subjects. Then, for
+each draw of two labelled subjects, the same number of steps with each strategy, from the encoder,
+from encoder and decoder, and from scratch; all with the same subjects, slices and seed. The score
+is the mean Dice over classes, averaged over the scans of each validation subject and then over
+subjects. The deviation is over draws; it does not include the variation of the pretraining, which
+is run once.
 
-Splits are by subject. Validation subjects are seen by no training. They are there to choose
-settings by: a fifth of the hippocampus subjects and the 15 test patients of the Sunnybrook
-repository are left alone for figures to be published.
+Splits are by subject. Validation subjects are not used for training but to choose settings: a fifth
+of the hippocampus subjects and the 15 test patients of the Sunnybrook repository are reserved for
+results to be published.
 
-Finished rows are kept in ``rows.jsonl`` in the output folder and not computed again.
+Finished rows are saved in ``rows.jsonl`` in the output folder and not computed again.
 """
 
 import argparse
@@ -34,17 +34,17 @@ STRATEGIES = ("whole", "sawtooth", "freeze-unfreeze", "layer-decay", "frozen-enc
 TRANSFERS = ("encoder", "encoder+decoder")
 ARMS = (("scratch", "whole"), *((t, s) for t in TRANSFERS for s in STRATEGIES))
 REFERENCE = ("encoder", "whole")
-# The heart is small in its slices, so that coarser pixels of their middle do.
+# The heart is small in its slices, so coarser pixels of their middle are sufficient.
 PREPROCESSING = {
     "msd_hippocampus": core.Preprocessing(size=(48, 64)),
     "sunnybrook_lv": core.Preprocessing(spacing=3.75, size=(64, 64)),
 }
 MOST_PRETRAINED = 60
-"""Subjects in the pretraining; slices of more would hardly be seen in some hundred steps."""
+"""Subjects in the pretraining; a few hundred steps could hardly use more."""
 
 
 def subjects_of(folder: Path, pairs: list[LabelledScan]) -> tuple[list[str], list[str]]:
-    """Subjects to learn from and to validate with; a third part is left alone."""
+    """Subjects for training and for validation; a third part is not used."""
     subjects = sorted({scan_subject(pair) for pair in pairs})
     shares = {"training": 0.6, "validation": 0.2, "left alone": 0.2}
     if (folder / "index.csv").is_file():
@@ -71,7 +71,7 @@ def dice(run: core.Run, pairs: list[LabelledScan]) -> float:
 
 
 def rows(name: str, folder: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Rows of one data set, draw by draw; those that are there already come first."""
+    """Yield the rows of one data set, draw by draw; existing ones first."""
     out = options.out / name
     out.mkdir(parents=True, exist_ok=True)
     path = out / "rows.jsonl"
@@ -117,7 +117,7 @@ def rows(name: str, folder: Path, options: argparse.Namespace) -> Iterator[dict[
                 settings=core.FinetuneSettings(
                     training=training,
                     strategy=strategy,
-                    # Said in all arms: else the canvas is chosen anew from the labelled scans.
+                    # Set in all arms; otherwise the canvas would depend on the labelled scans.
                     **common,
                     **({} if scratch else {"transfer": transfer}),
                 ),

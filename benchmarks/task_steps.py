@@ -1,11 +1,11 @@
-"""A whole pretraining step of every task beside the bare step of the same network.
+"""Complete pretraining step of every task, compared with the bare step of the same network.
 
 The bare step is forward, backward and Adam of the model that the task trains, on one constant batch
 of as many images as the task passes through it (two views, or three examples, for the contrastive
-tasks), with the mean square of the output as loss. The whole step is what the product does: fetch,
-corrupt or crop, forward, loss, backward, Adam, schedule, events. Both run in turns in one process,
+tasks), with the mean square of the output as loss. The complete step is that of the package: fetch,
+corrupt or crop, forward, loss, backward, Adam, schedule, events. Both alternate in one process,
 each starting first in every other round, and the ratio is the median over rounds. For spark the
-bare step is that of the plain network, which hides nothing.
+bare step is that of the plain network, without masking.
 
 Targets: at most 1.05 times the bare step, 1.10 for spark.
 """
@@ -60,7 +60,7 @@ def slices(side: int) -> SliceStore:
 def crops(size: tuple[int, int, int]) -> CropStore:
     store = return_value(iter_crops(scans(size[::-1]), VolumePreprocessing(size=size)))
     assert store is not None  # since nothing stops it
-    # As organ crops of several patients, for the task that tells sides apart.
+    # Like organ crops of several patients, for the task that compares sides.
     places = np.tile(store._crops, (8, 1))
     records = [ScanRecord(f"{i}", f"{i}", i, 1) for i in range(len(places))]
     sides = (np.arange(len(places)) % 2).astype(np.int8)
@@ -83,7 +83,7 @@ def whole_steps(store: SampleStore, runtime, model, batch: int, folder: Path) ->
 def bare_steps(store: SampleStore, model, images: int) -> Iterator[None]:
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     constant = store.batch(np.arange(images) % len(store))
-    # The head of the local contrast also takes places; it is small beside the decoder.
+    # The head of the local contrast also takes positions; it is small compared with the decoder.
     local = isinstance(model, DecoderWithHead)
     forward = (lambda batch: model.decoder(model.encoder(batch))) if local else model
     while True:

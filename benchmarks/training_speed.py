@@ -1,15 +1,14 @@
-"""Images per second of pretraining and fine-tuning beside MONAI's usual loop and nnU-Net's trainer.
+"""Images per second of training, compared with MONAI's usual loop and nnU-Net's trainer.
 
 All train the same network with the same batch size on the same slices, each with its own loading,
-augmentation and loop, in turns in one process. *MONAI*: ``CacheDataset`` (all cached), random
-dictionary transforms that do what ours do, ``DataLoader`` with two workers, ``DiceCELoss``, Adam.
+augmentation and loop, alternating in one process. *MONAI*: ``CacheDataset`` (all cached), random
+dictionary transforms equivalent to ours, ``DataLoader`` with two workers, ``DiceCELoss``, Adam.
 *nnU-Net*: ``nnUNetTrainer`` with its augmentation, loss and optimiser, deep supervision off, two
-augmenting processes and, a second time, none; it needs nnunetv2 (extra ``bench``).
+augmentation processes and, a second time, none; it needs nnunetv2 (extra ``bench``).
 
-Ours is ``iter_finetune`` and ``iter_pretrain`` as they are. The same network means that floating
-point operations per image are the same, but our U-Net chooses a layout of its features that is
-faster on the CPU; a row with this turned off shows what MONAI's loop makes of the same layers as
-PyTorch runs them.
+Ours is ``iter_finetune`` and ``iter_pretrain``. With the same network the floating point operations
+per image are the same, but our U-Net uses a memory layout of its features that is faster on the
+CPU; one row shows MONAI's loop with the same layers in the default layout of PyTorch.
 
 Peers draw ahead: before each turn of theirs, steps that use up what they have drawn are left out,
 and before ours they have come to rest. Ratios are medians over rounds of images per second, and of
@@ -53,7 +52,7 @@ from napari_sslseg.core.stages.finetune import iter_finetune
 from napari_sslseg.core.stages.pretrain import iter_pretrain
 
 BATCH, SIDE, SPACING, WORKERS = 16, 128, 2.5, 2
-# Batches that a peer has drawn ahead at most.
+# Largest number of batches that another loop prepares in advance.
 AHEAD = 7
 PREPROCESSING = Preprocessing(modality="MR", spacing=SPACING, size=(SIDE, SIDE))
 TRAINING = Training(
@@ -83,7 +82,7 @@ def pretraining(scans: list[LabelledScan], network: Network, folder: Path) -> It
 
 
 def monai_steps(store: SliceStore, network: Network, pretrain: bool) -> Iterator[None]:
-    """What MONAI's tutorials do, one step at a time."""
+    """The training loop of MONAI's tutorials, one step at a time."""
     from monai import transforms as mt
     from monai.data import CacheDataset, DataLoader
     from monai.losses import DiceCELoss
@@ -96,7 +95,7 @@ def monai_steps(store: SliceStore, network: Network, pretrain: bool) -> Iterator
     if pretrain:
         random = [
             mt.CopyItemsd("image", names="whole"),
-            # About a quarter of the slice, as ours.
+            # About a quarter of the slice, as in ours.
             mt.RandCoarseDropoutd("image", holes=16, spatial_size=16, dropout_holes=True, prob=1),
         ]
     else:
@@ -143,7 +142,7 @@ def monai_steps(store: SliceStore, network: Network, pretrain: bool) -> Iterator
 
 
 def as_pytorch_does(steps: Iterator[None]) -> Iterator[None]:
-    """The same steps without our choice of a layout."""
+    """The same steps in the default memory layout."""
     while True:
         with patch.object(unet2d, "fast_layout", lambda features: features):
             next(steps)
@@ -151,7 +150,7 @@ def as_pytorch_does(steps: Iterator[None]) -> Iterator[None]:
 
 
 class Timed:
-    """Seconds of our loop that pass in the named parts of a step."""
+    """Seconds of our loop in the named parts of a step."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -198,7 +197,7 @@ class Timed:
 
 
 def overhead(make: Callable[[], Iterator[None]], task: type | None, steps: int) -> list[str]:
-    """Shares of a step outside its main parts, the medians over steps."""
+    """Fractions of a step outside its main parts, medians over steps."""
     timed = Timed()
     with timed.watching(task):
         running = make()
@@ -224,7 +223,7 @@ def cpu_seconds() -> float:
 
 
 def come_to_rest(least: float = 0.3) -> None:
-    """Wait until the workers have drawn all that they may."""
+    """Wait until the workers have prepared all batches that they can."""
     before = cpu_seconds()
     while True:
         time.sleep(least)
@@ -237,7 +236,7 @@ def come_to_rest(least: float = 0.3) -> None:
 def speeds(
     contestants: dict[str, Iterator[None]], rounds: int, steps: int
 ) -> dict[str, list[tuple[float, float]]]:
-    """Images per second, of wall and of CPU time, by contestant and round."""
+    """Images per second of wall-clock and CPU time, by loop and round."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for name, running in contestants.items():
         for _ in range(2 if name == "ours" else AHEAD):
@@ -267,7 +266,7 @@ def rows(found: dict[str, list[tuple[float, float]]]) -> Iterator[list[str]]:
 
 
 def gigaflops(network: Network) -> float:
-    """Operations of forward and backward of one image, in thousand million."""
+    """Operations of forward and backward of one image, in GFLOP."""
     with FlopCounterMode(display=False) as counter:
         make_network(network, 1, 2)(torch.zeros(1, 1, SIDE, SIDE)).sum().backward()
     return counter.get_total_flops() / 1e9
@@ -335,7 +334,7 @@ def main() -> None:
 
 
 def phantoms(folder: Path) -> Path:
-    """Made-up patients, where no scans are given."""
+    """Make phantom patients, if no scans are given."""
     from napari_sslseg.core.demo.phantom.patient import write_dataset
 
     write_dataset(folder, 6)

@@ -1,18 +1,18 @@
-"""How live the window stays: its event loop, strokes and previews beside a training, and its start.
+"""Response of the window: event loop, strokes and previews during a training, and start-up.
 
-Every figure comes from a real napari window (``scripts/with-screen.sh`` gives a virtual screen),
-each arm in a process of its own:
+All measurements are from a real napari window (``scripts/with-screen.sh`` starts a virtual screen),
+each in a process of its own:
 
-loop      A timer of 5 ms tells how late the event loop comes to it, for ``--seconds``: in a window
-          without the plugin; beside a bare thread that trains the same network; beside that and a
-          number that changes once a second, for which the window is drawn anew; and beside the
-          pretraining of the plugin, with its curve and its pictures.
+loop      Delay of the event loop at a timer of 5 ms, for ``--seconds``: in a window without the
+          plugin; during a bare thread that trains the same network; during that and a number that
+          changes once a second, which redraws the window; and during the pretraining of the
+          plugin, with its curve and its pictures.
 stroke    From the press of the mouse to the end of the first drawing that shows the paint: on a
           labels layer of napari alone, and in the plugin while it pretrains.
 preview   From a change of a setting to the new picture.
-dock      From the call that opens the dock widget to its return, in a window that is there.
+dock      From the call that opens the dock widget to its return, in an open window.
 start     From the start of the process to a drawn napari window, without the plugin and with it,
-          in turns; the median of the differences is what it costs.
+          alternating; the median of the differences is the cost.
 """
 
 import argparse
@@ -41,7 +41,7 @@ DRAWN = "bare thread and a number"
 
 
 def hide_plugin() -> None:
-    """Make napari find every plugin but this one, as if it were not installed."""
+    """Hide this plugin from napari, as if it were not installed."""
     found = metadata.distributions
     metadata.distributions = lambda **options: (  # type: ignore[assignment]
         item for item in found(**options) if item.metadata["Name"] != PLUGIN
@@ -49,7 +49,7 @@ def hide_plugin() -> None:
 
 
 class Lateness:
-    """How late the event loop comes to a timer, and what the thread of the screen did meanwhile."""
+    """Delay of the event loop at a timer, and the activity of the main thread meanwhile."""
 
     def __init__(self) -> None:
         from qtpy.QtCore import Qt, QTimer
@@ -104,7 +104,7 @@ class Lateness:
 
 
 def opened(plugin: bool) -> tuple[Any, Any]:
-    """A window, with the plugin and a project of phantoms or with one scan alone."""
+    """A window, with the plugin and a project of phantoms, or with one scan only."""
     import napari
 
     from napari_sslseg.core.demo.phantom.patient import make_patient
@@ -140,7 +140,7 @@ def settle(seconds: float) -> None:
 
 
 def wait(condition: Any, seconds: float = 120) -> None:
-    """Let the event loop run until something is so."""
+    """Let the event loop run until a condition is true."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -149,7 +149,7 @@ def wait(condition: Any, seconds: float = 120) -> None:
 
 
 def pretraining(widget: Any) -> None:
-    """Start the pretraining that is recommended, by its button, and wait for its first steps."""
+    """Start the recommended pretraining with its button, and wait for its first steps."""
     from qtpy.QtCore import Qt
     from qtpy.QtTest import QTest
 
@@ -164,7 +164,7 @@ def pretraining(widget: Any) -> None:
 
 
 def bare_training() -> None:
-    """Train the network of the plugin in a thread, with nothing around it."""
+    """Train the network of the plugin in a thread, without the plugin."""
     import torch
 
     from napari_sslseg.core.networks.build import make_network
@@ -185,7 +185,7 @@ def bare_training() -> None:
 
 
 def counting_label(viewer: Any) -> None:
-    """A dock with a number that changes once a second: whatever changes draws the whole window."""
+    """A dock with a number that changes once a second, which redraws the whole window."""
     from qtpy.QtCore import QTimer
     from qtpy.QtWidgets import QLabel
 
@@ -325,7 +325,7 @@ def main() -> None:
             "preview": preview, "dock": dock, "start": lambda: start(given.arm),
         }  # fmt: skip
         print("\n" + json.dumps(arms[given.measure]()), flush=True)
-        os._exit(0)  # Threads that train would go on.
+        os._exit(0)  # Training threads would continue.
 
     def wanted(name: str) -> bool:
         return given.only in (None, name)
@@ -346,7 +346,7 @@ def main() -> None:
         pairs = [
             [ask("--measure=start", f"--arm={arm}")["took"] for arm in ("without", "with")]
             for _ in range(given.rounds + 1)
-        ][1:]  # The first reads files that are not in memory yet.
+        ][1:]  # The first one reads files that are not in the cache yet.
         without, with_ = np.median(pairs, axis=0)
         cost = float(np.median(np.diff(pairs, axis=1)))
         row("start", {"without": float(without), "with": float(with_), "cost": cost})

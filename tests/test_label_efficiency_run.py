@@ -140,8 +140,8 @@ def test_nnunet_predicts_the_classes_on_the_grid_of_the_scan(tmp_path):
     from efficiency.peers_nnunet import fit_nnunet
 
     scan, truth = make_patient(0, "MR", (12, 48, 40), (16.0, 7.5, 7.5))
-    # Two large structures of different intensity, so that few steps suffice; the classes are neither
-    # consecutive nor all values of the labels.
+    # Two large structures of different intensity, so that few steps suffice; the classes are
+    # neither consecutive nor all values of the labels.
     labels = np.zeros_like(truth.data)
     labels[:, 4:30, 2:18], labels[2:, 12:44, 22:38], labels[:2, 12:44, 22:38] = 2, 5, 3
     values = np.random.default_rng(0).normal(size=labels.shape) + 20.0 * labels

@@ -1,4 +1,4 @@
-"""Dice against labelled subjects: one panel for each data set, one line for each arm."""
+"""Dice by number of labelled subjects: one panel per data set, one line per arm."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +11,7 @@ from efficiency.tables import grouped, subject_dice
 
 
 def draw_curves(rows: Iterable[Row], path: Path) -> None:
-    """Mean over draws, with the standard deviation as a bar; an image of the suffix of ``path``."""
+    """Draw means over draws, with standard deviations as bars, in the format of ``path``."""
     groups = grouped(rows)
     names = list(dict.fromkeys(group[0] for group in groups))
     arms = list(dict.fromkeys(group[2] for group in groups))

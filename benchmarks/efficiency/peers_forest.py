@@ -26,7 +26,7 @@ def features(image: np.ndarray) -> np.ndarray:
 
 
 class Forest(nn.Module):
-    """A fitted forest in place of a network: logarithms of its shares of votes as scores."""
+    """A fitted forest in place of a network, with logarithms of its probabilities as scores."""
 
     def __init__(self, forest: RandomForestClassifier, channels: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Forest(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         votes = self.forest.predict_proba(np.concatenate([features(i) for i in images.numpy()]))
         scores = np.full((len(votes), self.channels), 1e-6, np.float32)
-        # Classes that no sampled pixel showed are not among the votes.
+        # The forest has no probability of classes without a sampled pixel.
         scores[:, self.forest.classes_] += votes
         scores = scores.reshape(len(images), *images.shape[2:], -1)
         return torch.from_numpy(np.log(np.moveaxis(scores, -1, 1)))

@@ -20,7 +20,7 @@ from napari_sslseg.core.scans.labelled import LabelledScan
 
 
 def random_transforms(size: tuple[int, int]) -> list[mt.Transform]:
-    """About the changes of slices that our fine-tuning makes."""
+    """Augmentation similar to that of our fine-tuning."""
     return [
         mt.Rand2DElasticd(
             ["image", "label"],
@@ -51,7 +51,7 @@ def fit_monai(
     seed: int,
     device: str,
 ) -> Segmenter:
-    """Train the network for some steps; the last weights are kept."""
+    """Train the network for a number of steps; the last weights are used."""
     set_determinism(seed)
     store = core.SliceStore.build(labelled, preprocessing, classes=classes)
     items = [
@@ -61,7 +61,7 @@ def fit_monai(
     changes = mt.Compose([mt.EnsureTyped(["image", "label"]), *random_transforms(store.size)])
     changes.set_random_state(seed)
     data = CacheDataset(items, changes, progress=False)
-    # Few slices must make whole batches, too, since normalisation and Dice depend on their size.
+    # With few slices, batches are still complete: normalisation and Dice depend on their size.
     drawn = torch.utils.data.RandomSampler(
         data, replacement=len(data) < batch_size, num_samples=max(len(data), batch_size)
     )

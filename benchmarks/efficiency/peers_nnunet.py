@@ -1,4 +1,4 @@
-"""nnU-Net v2 in its 2D configuration, which plans, trains and predicts as it does on its own.
+"""nnU-Net v2 in its 2D configuration, with its own planning, training and prediction.
 
 What is its own: fingerprint, plan and preprocessing, from the labelled scans alone (so voxel size
 and patches differ from the slices of the other arms); the network that it plans, with deep
@@ -65,11 +65,11 @@ def fit_nnunet(
     """Plan, preprocess and train; its files stay in ``folder``, which is not needed afterwards."""
     names = ("raw", "preprocessed", "results")
     settings = {f"nnUNet_{name}": str(folder / name) for name in names}
-    # It reads the number of threads for its resampling when it is imported, which is below.
+    # It reads the number of threads for resampling when it is imported below.
     settings |= {"nnUNet_def_n_proc": str(threads), "nnUNet_compile": "false"}
     with _environment(settings), redirect_stdout(StringIO()):
         about = _write_cases(labelled, classes, folder / "raw" / DATASET)
-        # One number is that of its planner's threads, then that of its augmenting processes.
+        # The same variable sets the threads of its planner, then its augmentation processes.
         with _environment({PROCESSES: str(threads)}):
             plans = _plan(most_per_batch, folder)
         _seed(seed)
@@ -80,7 +80,7 @@ def fit_nnunet(
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Variables of the environment, which are nnU-Net's only way to be told of its folders."""
+    """Environment variables, the only way to set the folders of nnU-Net."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -94,7 +94,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def _seed(seed: int) -> None:
-    """It draws from the generators that all of a process share."""
+    """Seed the global generators, which nnU-Net uses."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     torch.manual_seed(seed)
@@ -103,22 +103,22 @@ def _seed(seed: int) -> None:
 def _write_cases(
     labelled: Sequence[LabelledScan], classes: tuple[int, ...], folder: Path
 ) -> dict[str, Any]:
-    """Write scans and labels as nnU-Net wants them, and ``dataset.json``, which is returned."""
+    """Write scans, labels and ``dataset.json`` in the format of nnU-Net; return the latter."""
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True)
     modalities = set()
     for number, pair in enumerate(labelled):
         scan, truth = pair.load()
         modalities.add(scan.modality)
-        # Its labels are consecutive; what is not asked for is background, as in the other arms.
+        # Its labels are consecutive; other values are background, as in the other arms.
         labels = np.zeros(truth.data.shape, np.uint8)
         for value, wanted in enumerate(classes, 1):
             labels[truth.data == wanted] = value
-        # The display grid in both, so that scans lie the same way in training and prediction.
+        # The display grid, so that training and prediction have the same orientation.
         _save(scan.data.astype(np.float32), scan, folder / f"imagesTr/case_{number:03}_0000")
         _save(labels, scan, folder / f"labelsTr/case_{number:03}")
     about = {
-        # By this name it chooses how intensities are normalised.
+        # This name determines how intensities are normalised.
         "channel_names": {"0": "CT" if modalities == {"CT"} else "MRI"},
         "labels": {"background": 0} | {f"class {c}": n for n, c in enumerate(classes, 1)},
         "numTraining": len(labelled),
@@ -135,7 +135,7 @@ def _save(values: np.ndarray, scan: core.Volume, path: Path) -> None:
 
 
 def _plan(most_per_batch: int, folder: Path) -> dict[str, Any]:
-    """Its plan, with a smaller batch if need be, and the cases preprocessed after it."""
+    """Plan, with a smaller batch if necessary, and preprocess the cases."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
         extract_fingerprint_dataset,
         plan_experiment_dataset,
@@ -157,7 +157,7 @@ def _plan(most_per_batch: int, folder: Path) -> dict[str, Any]:
     place.mkdir()
     preprocessor = configuration.preprocessor_class(verbose=False)
     for name, files in cases.items():
-        # One after the other: its own loop over cases starts further processes.
+        # Sequentially, since its own loop over cases starts further processes.
         preprocessor.run_case_save(
             str(place / name), files["images"], files["label"], manager, configuration, about
         )
@@ -167,10 +167,10 @@ def _plan(most_per_batch: int, folder: Path) -> dict[str, Any]:
 def _trained(plans: dict[str, Any], about: dict[str, Any], steps: int, device: str) -> Any:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-    # Asked for by its trainer, and left by its command line.
+    # Needed by its trainer, and set by its command line.
     plans["continue_training"] = False
     trainer = nnUNetTrainer(plans, "2d", "all", about, torch.device(device))
-    # Its rate decays by epochs.
+    # Its learning rate decays per epoch.
     trainer.num_epochs, trainer.num_iterations_per_epoch = steps, 1
     trainer.on_train_start()
     trainer.network.train()

@@ -1,4 +1,4 @@
-"""Tables of rows: means and spreads, and how sure a gain over training from scratch is."""
+"""Tables of rows: means, deviations, and significance of a gain over training from scratch."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from efficiency.rows import Row
 
 REFERENCE = "scratch"
 FAILED = 0.5
-"""Mean Dice below which a subject is counted as one that failed."""
+"""Mean Dice below which a subject counts as failed."""
 
 Draw = tuple[int, int]
 """Seed and number of a draw."""
@@ -27,15 +27,15 @@ HEAD = (
 
 
 def latest(rows: Iterable[Row], **wanted: Any) -> list[Row]:
-    """Rows with these fields; of the same cell computed with other settings the last one alone.
+    """Select rows with these fields; only the last one for each cell.
 
-    To an arm without a pretraining it is all the same how long those of others are.
+    Arms without pretraining are selected for any length of the pretraining.
     """
     keys = ("dataset", "arm", "labelled", "draw", "seed", "part", "network", "steps")
     found = {}
     for row in rows:
         free = () if row["seconds"]["pretraining"] else ("pretrain_steps",)
-        # Older rows do not say that all slices were labelled.
+        # Older rows, with all slices labelled, lack this field.
         about = {"slices": 0, **row}
         if all(about[name] == value for name, value in wanted.items() if name not in free):
             found[tuple(about[key] for key in (*keys, "pretrain_steps", "slices"))] = row
@@ -97,7 +97,7 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """Mean ± sample standard deviation, which a single value has not."""
+    """Mean ± sample standard deviation; the mean only, for a single value."""
     deviation = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
     return f"{np.mean(values):{form}}{deviation}"
 
@@ -141,13 +141,13 @@ def _p(value: float) -> str:
 
 
 def _failed(rows: Iterable[Row]) -> str:
-    """In how many cases, subjects times draws, the mean Dice is low."""
+    """Number of cases (subjects times draws) whose mean Dice is low."""
     values = [value for row in rows for value in subject_dice(row).values()]
     return f"{sum(value < FAILED for value in values)} of {len(values)}"
 
 
 def _hd95(rows: Iterable[Row]) -> str:
-    """Mean over classes, subjects and draws, and in how many comparisons there is no distance."""
+    """Mean over classes, subjects and draws, and the number of comparisons without a distance."""
     scores = [score for row in rows for score in row["scores"].values()]
     known = [mm for score in scores for mm in score["hd95_mm"].values() if mm is not None]
     undefined = sum(score["hd95_undefined"] for score in scores)
