@@ -66,7 +66,7 @@ class RunScores:
     scores : SliceScores
         Scores over the done slices.
     use : str
-        How the training used the scan, such as ``kept out``.
+        How the training used the scan, such as ``validation``.
     honest : bool
         Whether the patient was not used for training, and no labels come from predictions.
     """
