@@ -196,7 +196,7 @@ def test_a_broken_file_among_those_dropped_is_named_and_the_others_come(person, 
     person.idle()
     assert len(person.project.names) == 2
     assert panel.left_out_toggle.text() == "▸ 2 files were not added"
-    assert all(len(sentence) < SENTENCE for _, sentence in panel.work.left_out)
+    assert all(len(sentence) < SENTENCE for _, sentence in panel.scan_actions.left_out)
     person.show(person.project.names[1])
 
 

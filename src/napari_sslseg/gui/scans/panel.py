@@ -1,4 +1,4 @@
-"""First step: a project, and its scans."""
+"""Panel of step 1: a project and its scans."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,39 +32,46 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.viewer.scene import Scene
 
 WELCOME = (
-    "A project keeps your scans, labels and trained networks together in a folder. The scans "
-    "themselves stay where they are."
+    "A project is a folder that keeps your labels and trained networks. Your scans stay where "
+    "they are."
 )
 DROP_HERE = "Drop files or folders here, or use the buttons above: NIfTI, NRRD, MetaImage, DICOM."
 DASHED = "QLabel { border: 2px dashed gray; border-radius: 8px; padding: 8px; }"
 
 
 class ScansPanel(QWidget):
-    """Makes and opens projects, adds scans, and lists them.
+    """Creates and opens projects, adds scans, and lists them.
 
     Parameters
     ----------
     session : Session
-        What is shown.
+        Session whose project is shown.
     scene : Scene
-        Where a scan is shown.
+        Layers of the current scan.
     """
 
     def __init__(self, session: "Session", scene: "Scene") -> None:
         super().__init__()
         self.setObjectName("scans-panel")
         self.session, self.scene = session, scene
-        self.work = ScanActions(session)
+        self.scan_actions = ScanActions(session)
         self.thumbnails = Thumbnails(session)
         self.windowing = Windowing(scene)
-        self.opened = ViewerScans(scene)
+        self.viewer_scans = ViewerScans(scene)
         self.setAcceptDrops(True)
+        self._lay_out()
+        self._connect()
+        self.refresh()
+        self._show_viewer_scans()
+        self._show_left_out()
+
+    def _lay_out(self) -> None:
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        self.bar = ProjectBar(session)
+        self.bar = ProjectBar(self.session)
         layout.addWidget(self.bar)
-        layout.addLayout(self._make_adding())
-        layout.addWidget(self._make_opened())
+        layout.addLayout(self._make_add_buttons())
+        layout.addWidget(self._make_viewer_scans())
         layout.addWidget(self._make_left_out())
         self.hint = QLabel()
         self.hint.setObjectName("scans-hint")
@@ -72,48 +79,46 @@ class ScansPanel(QWidget):
         self.hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.hint.setMinimumHeight(120)
         layout.addWidget(self.hint, 1)
-        self.list = ScanList(session, self.work, self.thumbnails)
+        self.list = ScanList(self.session, self.scan_actions, self.thumbnails)
         layout.addWidget(self.list, 1)
-        self.view = ViewBar(session, self.work, self.windowing)
+        self.view = ViewBar(self.session, self.scan_actions, self.windowing)
         layout.addWidget(self.view)
+
+    def _connect(self) -> None:
+        session = self.session
         session.project_changed.connect(self.refresh)
         session.scans_changed.connect(self.refresh)
         session.jobs_changed.connect(self.refresh)
-        session.job_events.connect(self._hear)
-        self.work.changed.connect(self._show_left_out)
-        self.opened.changed.connect(self._show_opened)
-        self.refresh()
-        self._show_opened()
-        self._show_left_out()
+        session.told.connect(self._hear)
+        self.scan_actions.changed.connect(self._show_left_out)
+        self.viewer_scans.changed.connect(self._show_viewer_scans)
 
     def release(self) -> None:
-        """Take from the viewer what was hung to it."""
+        """Disconnect from the viewer."""
         self.windowing.release()
 
-    def _make_adding(self) -> QHBoxLayout:
+    def _make_add_buttons(self) -> QHBoxLayout:
         row = QHBoxLayout()
         self.add_files = QPushButton("&Add files…")
         self.add_files.setObjectName("add-files")
         self.add_files.setToolTip(
-            "Add scan files. One file of a DICOM series stands for the whole series."
+            "Add scan files. One file of a DICOM series adds the whole series."
         )
         self.add_files.clicked.connect(self.ask_files)
         self.add_folder = QPushButton("Add fol&der…")
         self.add_folder.setObjectName("add-folder")
-        self.add_folder.setToolTip(
-            "Add all scans in a folder, and DICOM series in the folders below it."
-        )
+        self.add_folder.setToolTip("Add all scans in a folder, and DICOM series in its subfolders.")
         self.add_folder.clicked.connect(self.ask_folder)
         self.stop = QPushButton("Stop addin&g")
         self.stop.setObjectName("add-stop")
-        self.stop.setToolTip("Scans that were added stay.")
+        self.stop.setToolTip("Scans that are already added stay in the project.")
         self.stop.clicked.connect(self.stop_adding)
         for button in (self.add_files, self.add_folder, self.stop):
             button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             row.addWidget(button)
         return row
 
-    def _make_opened(self) -> QWidget:
+    def _make_viewer_scans(self) -> QWidget:
         self.opened_box = QFrame()
         row = QHBoxLayout(self.opened_box)
         row.setContentsMargins(0, 0, 0, 0)
@@ -122,7 +127,7 @@ class ScansPanel(QWidget):
         self.opened_text.setWordWrap(True)
         self.opened_add = QPushButton("Add to the &project")
         self.opened_add.setObjectName("opened-add")
-        self.opened_add.clicked.connect(lambda: self.opened.add())
+        self.opened_add.clicked.connect(lambda: self.viewer_scans.add())
         row.addWidget(self.opened_text, 1)
         row.addWidget(self.opened_add)
         return self.opened_box
@@ -147,10 +152,10 @@ class ScansPanel(QWidget):
         return self.left_out_box
 
     def refresh(self) -> None:
-        """Show what suits the project: a welcome, where to drop scans, or the scans."""
+        """Show a welcome, a place to drop scans, or the list of scans."""
         project = self.session.project
         names = project.names if project is not None else ()
-        adding = self.work.running("add")
+        adding = self.scan_actions.running("add")
         self.hint.setText(WELCOME if project is None else DROP_HERE)
         self.hint.setStyleSheet("" if project is None else DASHED)
         self.hint.setVisible(not names)
@@ -175,45 +180,45 @@ class ScansPanel(QWidget):
             self.session.add([folder])
 
     def stop_adding(self) -> None:
-        """Stop after the scan that is read now."""
-        job = self.work.running("add")
+        """Stop after the current scan."""
+        job = self.scan_actions.running("add")
         if job is not None:
             job.stop()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
-        """Take files of this computer."""
+        """Accept local files."""
         if _local_files(event):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
-        """Add what is dropped."""
+        """Add the dropped files."""
         files = _local_files(event)
         if files:
             event.acceptProposedAction()
             self.session.add(files)
 
     def _hear(self, job: object, events: list[object]) -> None:
-        """Let scans appear while others are read."""
-        if job is self.work.running("add"):
+        """Show new scans while others are still being read."""
+        if job is self.scan_actions.running("add"):
             project = self.session.project
             if project is not None and len(project.names) != self.list.model.rowCount():
                 self.session.scans_changed.emit()
 
-    def _show_opened(self) -> None:
-        count = len(self.opened.layers)
+    def _show_viewer_scans(self) -> None:
+        count = len(self.viewer_scans.layers)
         self.opened_box.setVisible(count > 0)
-        names = self.opened.layers[0].name if count == 1 else f"{count} scans in the viewer"
+        names = self.viewer_scans.layers[0].name if count == 1 else f"{count} scans in the viewer"
         self.opened_text.setText(f"{names} {'is' if count == 1 else 'are'} not in the project.")
 
     def _show_left_out(self) -> None:
-        problems = self.work.left_out
-        open_now = self.left_out_toggle.isChecked()
+        problems = self.scan_actions.left_out
+        expanded = self.left_out_toggle.isChecked()
         count = len(problems)
         self.left_out_box.setVisible(count > 0)
         what = "1 file was" if count == 1 else f"{count} files were"
-        self.left_out_toggle.setText(f"{'▾' if open_now else '▸'} {what} not added")
-        self.left_out.setVisible(open_now)
-        # Folders are long, and stand in the hint.
+        self.left_out_toggle.setText(f"{'▾' if expanded else '▸'} {what} not added")
+        self.left_out.setVisible(expanded)
+        # The tooltip holds the full path.
         sentences = [sentence.replace(str(path), path.name) for path, sentence in problems]
         if sentences != [self.left_out.item(i).text() for i in range(self.left_out.count())]:
             self.left_out.clear()

@@ -1,4 +1,4 @@
-"""Which project is open, and how another one is made or opened."""
+"""Name of the open project, and buttons to create or open another one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,19 +22,19 @@ from napari_sslseg.gui.widgets.dialogs import ask_choice
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
 
-INSIDE = "Make a folder in it"
-ITSELF = "Use it itself"
+INSIDE = "Create a subfolder"
+ITSELF = "Use this folder"
 OWN_FOLDER = "few-shot project"
 SHOWN_RECENT = 5
 
 
 class ProjectBar(QWidget):
-    """Name of the project, and buttons to make one or open another.
+    """Name of the project, and buttons to create one or open another.
 
     Parameters
     ----------
     session : Session
-        Opens it.
+        Creates and opens projects.
     """
 
     def __init__(self, session: "Session") -> None:
@@ -53,7 +53,7 @@ class ProjectBar(QWidget):
         self.open = QPushButton("&Open")
         self.open.setObjectName("project-open")
         self.open.setAccessibleName("Open a project")
-        self.open.setToolTip("Open a project: a recent one, or the folder of another.")
+        self.open.setToolTip("Open a recent project, or choose the folder of another one.")
         self.menu = QMenu(self.open)
         self.menu.aboutToShow.connect(self._fill_menu)
         self.open.setMenu(self.menu)
@@ -70,7 +70,7 @@ class ProjectBar(QWidget):
         self.refresh()
 
     def refresh(self) -> None:
-        """Show what is open."""
+        """Show the open project, or the recent projects."""
         project = self.session.project
         self.name.setText(project.folder.name if project else "No project is open")
         self.name.setToolTip(str(project.folder) if project else "")
@@ -82,7 +82,7 @@ class ProjectBar(QWidget):
         if folders:
             self._recent_layout.addWidget(QLabel("Recent projects:"))
         for folder in folders:
-            button = QPushButton(_titled(folder))
+            button = QPushButton(_folder_title(folder))
             button.setToolTip(str(folder))
             button.setObjectName(f"recent-{folder.name}")
             button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -91,18 +91,18 @@ class ProjectBar(QWidget):
         self.recent.setVisible(bool(folders))
 
     def ask_new(self) -> None:
-        """Ask for a folder, and make a project there."""
+        """Ask for a folder, and create a project there."""
         folder = QFileDialog.getExistingDirectory(self, "Folder of the new project")
         if not folder:
             return
         path = Path(folder)
-        if not (path / "project.json").exists() and _holds_something(path):
-            own = _free(path / OWN_FOLDER)
-            answer = ask_choice(
+        if not (path / "project.json").exists() and _is_not_empty(path):
+            own = _free_path(path / OWN_FOLDER)
+            answer = ask(
                 self,
-                f"{path.name} holds other files. Make a folder for the project in it?",
+                f"{path.name} contains other files. Create a subfolder for the project?",
                 [INSIDE, ITSELF],
-                more=f"It would be called “{own.name}”. Your files stay as they are in any case.",
+                more=f"Its name would be “{own.name}”. Your files do not change in either case.",
                 name="ask-folder",
             )
             if answer is None:
@@ -119,7 +119,7 @@ class ProjectBar(QWidget):
     def _fill_menu(self) -> None:
         self.menu.clear()
         for folder in recent_projects():
-            action = self.menu.addAction(_titled(folder))
+            action = self.menu.addAction(_folder_title(folder))
             action.setToolTip(str(folder))
             action.triggered.connect(lambda _=False, folder=folder: self.session.open(folder))
         self.menu.addSeparator()
@@ -131,7 +131,7 @@ class ProjectBar(QWidget):
 
 
 class ElidedLabel(QLabel):
-    """A line that ends in "…" where it does not fit."""
+    """A line of text with "…" in the middle where it does not fit."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,10 +140,10 @@ class ElidedLabel(QLabel):
         font.setBold(True)
         self.setFont(font)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self._whole = ""
+        self._text = ""
 
     def setText(self, text: str) -> None:  # noqa: N802
-        self._whole = text
+        self._text = text
         self._fit()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
@@ -152,23 +152,23 @@ class ElidedLabel(QLabel):
 
     def _fit(self) -> None:
         metrics = QFontMetrics(self.font())
-        shown = metrics.elidedText(self._whole, Qt.TextElideMode.ElideMiddle, self.width())
+        shown = metrics.elidedText(self._text, Qt.TextElideMode.ElideMiddle, self.width())
         super().setText(shown)
 
 
-def _titled(folder: Path) -> str:
-    """Name and place of a folder; "&" is no mnemonic."""
+def _folder_title(folder: Path) -> str:
+    """Return name and parent of a folder; "&" is escaped, or it would be a shortcut."""
     return f"{folder.name}   ({folder.parent})".replace("&", "&&")
 
 
-def _holds_something(folder: Path) -> bool:
+def _is_not_empty(folder: Path) -> bool:
     try:
         return any(not item.name.startswith(".") for item in folder.iterdir())
     except OSError:
-        return False  # Making the project tells what is wrong with it.
+        return False  # Creating the project reports the problem.
 
 
-def _free(path: Path) -> Path:
+def _free_path(path: Path) -> Path:
     number, free = 1, path
     while free.exists():
         number += 1

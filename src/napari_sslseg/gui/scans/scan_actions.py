@@ -1,4 +1,4 @@
-"""What a person does with the scans of a project, apart from the widgets that ask for it."""
+"""Actions on the scans of a project: check, find, remove, import labels. Needs no Qt."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
 
 
-UNSAVED = "Some labels are not saved yet, so {what}; step 3 says what is wrong with them."
+UNSAVED = "Some labels are not saved yet, so {what}; step 3 shows why."
 
-LABELS = "{path}: these are labels, not a scan; choose {scan} and press Import labels…"
+LABELS = "{path} contains labels, not a scan; select {scan} and press Import labels…"
 
 
 class ScanActions:
-    """Checks, finds, removes scans and imports labels of them.
+    """Checks, finds and removes scans, and imports labels.
 
     Parameters
     ----------
     session : Session
-        Whose project it is.
+        Session whose project is changed.
 
     Attributes
     ----------
     left_out : tuple of (Path, str)
-        What was not added the last time, with the reasons.
+        Files that the last attempt did not add, with the reasons.
     changed : Signal
-        One of them changed.
+        The problems or ``left_out`` changed.
     """
 
     changed = Signal()
@@ -51,21 +51,21 @@ class ScanActions:
 
     @property
     def problems(self) -> dict[str, str]:
-        """What is wrong with scans, by their names."""
+        """Problems of scans by name."""
         return self.session.scan_problems
 
     def running(self, kind: str) -> Job | None:
-        """A job of a kind that runs."""
+        """Return the running job of a kind, if there is one."""
         return next((job for job in self.session.jobs if job.kind == kind and job.active), None)
 
     def check(self) -> None:
-        """Look in the background whether all scans are there, and the same."""
+        """Check in the background that no scan is missing or changed."""
         project = self.session.project
         if self._checking is not None:
             checked, job = self._checking
             if checked is project:
                 return
-            job.stop()  # It looks through a project that is closed.
+            job.stop()  # It checks a project that was closed.
             self._checking = None
         if project is None:
             return
@@ -83,7 +83,7 @@ class ScanActions:
         self._checking = (project, job)
 
     def find(self, name: str, path: str | Path) -> Job | None:
-        """Say where a scan is now; others that are missing are looked for in the same place."""
+        """Set the new place of a scan, and look there for other missing scans."""
         project = self.session.project
         if project is None:
             return None
@@ -95,7 +95,7 @@ class ScanActions:
             project.relocate(name, now)
             found = [name]
             for number, other in enumerate(others):
-                yield Progress("Looking for the others", number, len(others))
+                yield Progress("Looking for other scans", number, len(others))
                 old = project.scan_path(other)
                 place = now.parent / old.name
                 if old.parent != before.parent or not place.exists():
@@ -103,7 +103,7 @@ class ScanActions:
                 try:
                     project.relocate(other, place)
                 except SslsegError:
-                    continue  # Another file of that name; its scan stays missing.
+                    continue  # Another scan with that file name; the scan stays missing.
                 found.append(other)
             yield Done(tuple(found))
 
@@ -111,20 +111,20 @@ class ScanActions:
             for other in outcome.result or ():
                 self.problems.pop(other, None)
             if outcome.result and len(outcome.result) > 1:
-                self.session.note.emit(f"{len(outcome.result)} scans were found there.")
+                self.session.note.emit(f"{len(outcome.result)} scans were found in that folder.")
             self.changed.emit()
             self.session.scans_changed.emit()
 
         return self.session.run("find", f"Finding {name}", events, ended)
 
     def remove(self, names: Sequence[str]) -> None:
-        """Take scans out of the project; their labels are put aside."""
+        """Remove scans from the project; their labels are moved to a backup folder."""
         project = self.session.project
         if project is None:
             return
         if self.session.training is not None:
             self.session.problem.emit(
-                Problem("A training runs; stop it before scans are removed from the project.")
+                Problem("A training is running; stop it before you remove scans.")
             )
             return
         if self.session.is_writing():
@@ -151,7 +151,7 @@ class ScanActions:
         self.session.scans_changed.emit()
 
     def import_labels(self, name: str, path: str | Path, done: "DoneSlices") -> Job | None:
-        """Take labels from a file; those that the scan had are put aside."""
+        """Import labels from a file; the current labels are moved to a backup folder."""
         session, project = self.session, self.session.project
         if project is None:
             return None
@@ -160,11 +160,11 @@ class ScanActions:
         if not session.finish():
             session.problem.emit(Problem(UNSAVED.format(what="none are imported")))
             return None
-        # Nobody draws meanwhile, and nothing that was drawn before is written over them.
+        # Labels cannot be edited during the import, and no earlier edit is saved over them.
         session.begin_import(name)
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
-            yield Message(f"Labels of {name} are read.")
+            yield Message(f"Reading labels of {name}.")
             yield Done(project.import_labels(name, path, done))
 
         def ended(outcome: Outcome) -> None:
@@ -173,7 +173,7 @@ class ScanActions:
             if outcome.problem is None:
                 count = len(outcome.result)
                 slices = "1 slice is" if count == 1 else f"{count or 'no'} slices are"
-                session.note.emit(f"{name} has labels now; {slices} done.")
+                session.note.emit(f"The labels of {name} were imported; {slices} done.")
             session.classes_changed.emit()
             session.done_changed.emit(name)
             session.scans_changed.emit()
@@ -182,16 +182,16 @@ class ScanActions:
         return session.run("import", f"Importing labels of {name}", events, ended)
 
     def done_total(self) -> int:
-        """How many slices are done, of all scans."""
+        """Count the slices that are done in all scans."""
         project = self.session.project
         return sum(scan.done_count for scan in project.record.scans) if project else 0
 
     def set_plane(self, plane: Plane, *, unmark: bool = False) -> bool:
-        """Choose the plane of the project; whether that worked."""
+        """Set the plane of the project; return whether it succeeded."""
         session, project = self.session, self.session.project
         if project is None or project.plane == plane:
             return project is not None
-        session.finish()  # Slices are done along the plane in which they were marked.
+        session.finish()  # Pending marks belong to the old plane.
         marked = [name for name in project.names if project.done(name)]
         if not session.attempt(lambda: project.set_plane(plane, unmark=unmark)):
             return False

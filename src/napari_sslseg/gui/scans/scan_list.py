@@ -1,4 +1,4 @@
-"""The list of the scans of a project, and what is done with those that are chosen in it."""
+"""List of the scans of a project, with buttons for the selected scans."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sslseg.core.scans.formats.registry import dialog_filter
+from napari_sslseg.gui.model.words import many
 from napari_sslseg.gui.scans.scan_table import (
     NAME_ROLE,
     PROBLEM,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.scans.scan_actions import ScanActions
     from napari_sslseg.gui.scans.thumbnails import Thumbnails
 
-NARROWEST_ROWS = 3
+LEAST_ROWS = 3
 DONE_ANSWERS: dict[str, "DoneSlices"] = {
     "Those with labels": "with labels",
     "All slices": "all",
@@ -49,24 +50,26 @@ REMOVE = "Remove"
 
 
 class ScanList(QWidget):
-    """A table, and below it what can be done with the rows that are chosen.
+    """A table of scans, and below it a description and buttons for the selected rows.
 
     Parameters
     ----------
     session : Session
-        What is shown.
-    work : ScanActions
-        What is done.
+        Session whose project is shown.
+    actions : ScanActions
+        Changes scans of the project.
     thumbnails : Thumbnails
         Pictures of the scans.
     """
 
-    def __init__(self, session: "Session", work: "ScanActions", thumbnails: "Thumbnails") -> None:
+    def __init__(
+        self, session: "Session", actions: "ScanActions", thumbnails: "Thumbnails"
+    ) -> None:
         super().__init__()
-        self.session, self.work, self.thumbnails = session, work, thumbnails
+        self.session, self.scan_actions, self.thumbnails = session, actions, thumbnails
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        self.model = ScanTable(session, work, thumbnails)
+        self.model = ScanTable(session, actions, thumbnails)
         self.proxy = QSortFilterProxyModel(self)
         self.proxy.setSourceModel(self.model)
         self.proxy.setSortRole(SORT_ROLE)
@@ -79,14 +82,14 @@ class ScanList(QWidget):
         layout.addWidget(self.detail)
         layout.addLayout(self._make_actions())
         self.table.selectionModel().selectionChanged.connect(self.refresh)
-        self.model.rowsInserted.connect(self._fit)
-        self.model.modelReset.connect(self._fit)
+        self.model.rowsInserted.connect(self._fit_columns)
+        self.model.modelReset.connect(self._fit_columns)
         session.scans_changed.connect(self.refresh)
-        session.done_changed.connect(self._follow)
+        session.done_changed.connect(lambda name: self.refresh())
         session.project_changed.connect(self.refresh)
         session.selected.connect(self._show_current)
-        work.changed.connect(self.refresh)
-        self._fit()
+        actions.changed.connect(self.refresh)
+        self._fit_columns()
         self.refresh()
 
     def _make_table(self) -> QTableView:
@@ -110,7 +113,7 @@ class ScanList(QWidget):
         rows.setDefaultSectionSize(THUMBNAIL + 6)
         table.horizontalHeader().setHighlightSections(False)
         table.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
-        table.setMinimumHeight(NARROWEST_ROWS * (THUMBNAIL + 6))
+        table.setMinimumHeight(LEAST_ROWS * (THUMBNAIL + 6))
         table.doubleClicked.connect(lambda _: self.show_scan())
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         table.customContextMenuRequested.connect(self._show_menu)
@@ -121,32 +124,32 @@ class ScanList(QWidget):
         self.show_button = self._button("&Show", "scan-show", self.show_scan)
         self.show_button.setToolTip("Show this scan (double-click, or Enter).")
         self.find_button = self._button("Find i&t…", "scan-find", self.ask_find)
-        self.find_button.setToolTip("Say where the file of this scan is now.")
-        self.use = NoWheelComboBox()
+        self.find_button.setToolTip("Choose the file of this scan in its new place.")
+        self.use = QuietComboBox()
         self.use.setObjectName("scan-use")
-        self.use.setAccessibleName("What the scan is used for")
+        self.use.setAccessibleName("Use of the scan")
         self.use.addItems(list(USES.values()))
         self.use.setToolTip(
-            "Train: the network learns from this patient. Held out: it never sees this patient, "
-            "so that it can be tested on them. All scans of a patient change together."
+            "Train: this patient is used for training. Held out: this patient is never used for "
+            "training, only for testing. All scans of a patient change together."
         )
         self.use.activated.connect(lambda number: self.set_use(list(USES)[number]))
         self.labels = self._button("&Import labels…", "scan-import", self.ask_labels)
-        self.labels.setToolTip("Take labels of this scan from a file of another program.")
+        self.labels.setToolTip("Import labels of this scan from a file.")
         self.remove = self._button("&Remove…", "scan-remove", self.ask_remove)
-        self.remove.setToolTip("Take scans out of the project. No file of yours is deleted.")
-        used = QLabel("&Use")
-        used.setBuddy(self.use)
-        used.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        # What is lost can be found, what is there can be shown.
+        self.remove.setToolTip("Remove scans from the project. Your files are not deleted.")
+        label = QLabel("&Use")
+        label.setBuddy(self.use)
+        label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        # A scan whose file is missing has "Find it" in place of "Show".
         grid.addWidget(self.show_button, 0, 0)
         grid.addWidget(self.find_button, 0, 0)
-        grid.addWidget(used, 0, 1)
+        grid.addWidget(label, 0, 1)
         grid.addWidget(self.use, 0, 2)
         grid.addWidget(self.labels, 1, 0)
         grid.addWidget(self.remove, 1, 1, 1, 2)
-        for column, share in enumerate((3, 0, 3)):
-            grid.setColumnStretch(column, share)
+        for column, stretch in enumerate((3, 0, 3)):
+            grid.setColumnStretch(column, stretch)
         return grid
 
     def _button(self, text: str, name: str, do: Callable[[], None]) -> QPushButton:
@@ -158,43 +161,51 @@ class ScanList(QWidget):
 
     @property
     def chosen(self) -> list[str]:
-        """Names of the scans that are chosen, as they stand in the list."""
+        """Names of the selected scans, in the order of the list."""
         rows = self.table.selectionModel().selectedRows()
         return [str(index.data(NAME_ROLE)) for index in sorted(rows, key=lambda i: i.row())]
 
     def refresh(self) -> None:
-        """Say what is chosen, and what can be done with it."""
-        project, chosen = self.session.project, self.chosen
-        problems = self.work.problems
-        one = chosen[0] if len(chosen) == 1 else None
+        """Describe the selected scans, and enable the buttons that apply."""
+        project, problems = self.session.project, self.scan_actions.problems
         self.table.setColumnHidden(PROBLEM, not problems)
-        away = one is not None and self._is_lost(one)
-        self.show_button.setEnabled(one is not None and one not in problems)
-        self.show_button.setVisible(not away)
-        self.labels.setEnabled(one is not None and one not in problems)
-        self.find_button.setVisible(away)
-        self.use.setEnabled(bool(chosen))
-        self.remove.setEnabled(bool(chosen))
+        self._enable_buttons()
         if project is None or not project.names:
             self.detail.setText("")
             return
-        chosen = [name for name in chosen if name in project.names]
+        chosen = [name for name in self.chosen if name in project.names]
         if chosen:
             roles = {project.entry(name).role for name in chosen}
             self.use.setCurrentIndex(list(USES).index(roles.pop()) if len(roles) == 1 else -1)
-        if one is not None and chosen:
-            self.detail.setText(problems.get(one) or self._described(one))
+        if len(chosen) == 1:
+            self.detail.setText(problems.get(chosen[0]) or self._description(chosen[0]))
         elif chosen:
-            self.detail.setText(f"{len(chosen)} scans are chosen.")
+            self.detail.setText(f"{len(chosen)} scans are selected.")
         else:
-            lost = f" {len(problems)} cannot be used now; see there." if problems else ""
-            count = len(project.names)
-            self.detail.setText(f"{count} scan{'' if count == 1 else 's'}.{lost}")
+            note = (
+                f" {len(problems)} cannot be used now; see the Problem column." if problems else ""
+            )
+            self.detail.setText(f"{many(len(project.names), 'scan')}.{note}")
 
-    def _is_lost(self, name: str) -> bool:
-        return name in self.work.problems and self.model.kind_of_problem(name) != "No labels"
+    def _enable_buttons(self) -> None:
+        chosen = self.chosen
+        one = chosen[0] if len(chosen) == 1 else None
+        usable = one is not None and one not in self.scan_actions.problems
+        missing = one is not None and self._is_missing(one)
+        self.show_button.setEnabled(usable)
+        self.show_button.setVisible(not missing)
+        self.find_button.setVisible(missing)
+        self.labels.setEnabled(usable)
+        self.use.setEnabled(bool(chosen))
+        self.remove.setEnabled(bool(chosen))
 
-    def _described(self, name: str) -> str:
+    def _is_missing(self, name: str) -> bool:
+        """Whether the file of a scan is missing, changed or unreadable."""
+        return (
+            name in self.scan_actions.problems and self.model.kind_of_problem(name) != "No labels"
+        )
+
+    def _description(self, name: str) -> str:
         assert self.session.project is not None
         entry = self.session.project.entry(name)
         parts = [entry.name]
@@ -204,25 +215,25 @@ class ScanList(QWidget):
         spacing = self.model.spacing(entry)
         if spacing is not None:
             parts.append(" × ".join(f"{value:.3g}" for value in spacing) + " mm")
-        count = entry.done_count
-        parts.append(f"{count or 'no'} slice{'' if count == 1 else 's'} done")
+        done = entry.done_count
+        parts.append(f"{many(done, 'slice')} done" if done else "no slices done")
         return " · ".join(parts)
 
     def show_scan(self) -> None:
-        """Show the scan that is chosen."""
+        """Show the selected scan."""
         if len(self.chosen) == 1:
             self.session.select(self.chosen[0])
 
     def set_use(self, role: str) -> None:
-        """Train on the scans that are chosen, or hold them out."""
+        """Use the selected scans for training, or hold them out."""
         project = self.session.project
         for name in self.chosen:
-            # Those of a patient who came before have it by now.
+            # All scans of a patient change together.
             if project is not None and project.entry(name).role != role:
                 self.session.set_role(name, role)
 
     def ask_find(self) -> None:
-        """Ask where a scan is now."""
+        """Ask for the new place of a scan."""
         project, chosen = self.session.project, self.chosen
         if project is None or len(chosen) != 1:
             return
@@ -234,10 +245,10 @@ class ScanList(QWidget):
         else:
             place, _ = QFileDialog.getOpenFileName(self, f"File of {entry.name}", start)
         if place:
-            self.work.find(entry.name, place)
+            self.scan_actions.find(entry.name, place)
 
     def ask_labels(self) -> None:
-        """Ask for a file of labels, and which of their slices are done."""
+        """Ask for a file with labels, and which of its slices are done."""
         chosen = self.chosen
         if len(chosen) != 1:
             return
@@ -251,15 +262,15 @@ class ScanList(QWidget):
             self,
             "Which slices of these labels are done?",
             list(DONE_ANSWERS),
-            more="The network learns from slices that are done, and whatever is not labelled there "
-            "it learns as background. Labels that the scan has now are put aside.",
+            more="Slices that are done are used for training, and pixels without a label there "
+            "count as background. A copy of the current labels of the scan is kept.",
             name="ask-done",
         )
         if answer is not None:
-            self.work.import_labels(name, path, DONE_ANSWERS[answer])
+            self.scan_actions.import_labels(name, path, DONE_ANSWERS[answer])
 
     def ask_remove(self) -> None:
-        """Ask whether to take the scans that are chosen out of the project."""
+        """Ask whether to remove the selected scans from the project."""
         chosen = self.chosen
         if not chosen:
             return
@@ -268,11 +279,11 @@ class ScanList(QWidget):
             self,
             f"Remove {what} from the project?",
             [REMOVE],
-            more="The files of the scans stay where they are, and labels are kept aside in the "
+            more="The files of the scans stay where they are. A copy of the labels is kept in the "
             "project.",
             name="ask-remove",
         ):
-            self.work.remove(chosen)
+            self.scan_actions.remove(chosen)
 
     def _show_menu(self, place: QPoint) -> None:
         if not self.chosen:
@@ -287,12 +298,12 @@ class ScanList(QWidget):
         for role, text in USES.items():
             menu.addAction(text).triggered.connect(lambda _=False, role=role: self.set_use(role))
         menu.addSeparator()
-        menu.addAction("Check all scans again").triggered.connect(self.work.check)
+        menu.addAction("Check all scans again").triggered.connect(self.scan_actions.check)
         menu.exec(self.table.viewport().mapToGlobal(place))
         menu.deleteLater()
 
     def _show_current(self, name: str) -> None:
-        """Choose the row of the scan that is shown."""
+        """Select the row of the current scan."""
         row = self.model.row_of(name) if name else None
         if row is not None:
             index = self.proxy.mapFromSource(self.model.index(row, SCAN))
@@ -302,11 +313,8 @@ class ScanList(QWidget):
             self.table.scrollTo(index)
         self.refresh()
 
-    def _follow(self, name: str) -> None:
-        self.refresh()
-
-    def _fit(self) -> None:
-        """Give the columns the width of what they hold, once there is anything."""
+    def _fit_columns(self) -> None:
+        """Fit the widths of the columns to their texts."""
         if not self.model.rowCount():
             return
         self.table.horizontalHeader().setResizeContentsPrecision(20)
@@ -314,13 +322,13 @@ class ScanList(QWidget):
         letters = self.fontMetrics()
         longest = THUMBNAIL + letters.averageCharWidth() * 24
         self.table.setColumnWidth(SCAN, min(self.table.columnWidth(SCAN), longest))
-        # Of these the longest text may come later.
+        # The longest text of these columns may appear later.
         for column, text in ((USE, USES["test"]), (PROBLEM, "Unreadable")):
             self.table.setColumnWidth(column, letters.horizontalAdvance(text) + 16)
 
 
 class _Table(QTableView):
-    """A table whose rows are shown by Enter and removed by Delete."""
+    """A table in which Enter shows a scan and Delete removes it."""
 
     def __init__(self, show: Callable[[], None], remove: Callable[[], None]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The scans of a project as a table for Qt: one row each, read from the record when it is shown."""
+"""Table model of the scans of a project; rows are read from the project record when shown."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,13 @@ COLUMNS = ("Scan", "Done", "Use", "Problem", "Patient", "Kind", "Size", "Spacing
 SCAN, DONE, USE, PROBLEM, PATIENT, KIND, SHAPE, SPACING = range(len(COLUMNS))
 TIPS = (
     "Name of the scan. Double-click a row, or press Enter, to see the scan.",
-    "Slices that are labelled and marked as done.",
-    "Train: the network learns from it. Held out: it is kept apart, to test the network on.",
-    "Whether the file is missing, or another one than when it was added.",
-    "All scans of a patient are used alike, so that no patient is both learnt from and tested on.",
+    "Number of slices that are labelled and marked as done.",
+    "Train: used for training. Held out: never used for training, only for testing.",
+    "Whether the file is missing, changed or unreadable.",
+    "All scans of a patient have the same use, so that no patient is in training and test.",
     "MR or CT.",
-    "How many axial slices, rows and columns.",
-    "Distance of the axial slices, and height and width of a pixel, in mm.",
+    "Number of axial slices, rows and columns.",
+    "Distance of axial slices, and height and width of a pixel, in mm.",
 )
 USES = {"train": "Train", "test": "Held out"}
 THUMBNAIL = 40
@@ -38,29 +38,31 @@ class ScanTable(QAbstractTableModel):
     Parameters
     ----------
     session : Session
-        Whose project it is.
-    work : ScanActions
-        Knows what is wrong with scans.
+        Session whose project is shown.
+    actions : ScanActions
+        Holds the problems of scans.
     thumbnails : Thumbnails
-        Makes the pictures of the rows that are seen.
+        Makes pictures of the visible rows.
     """
 
-    def __init__(self, session: "Session", work: "ScanActions", thumbnails: "Thumbnails") -> None:
+    def __init__(
+        self, session: "Session", actions: "ScanActions", thumbnails: "Thumbnails"
+    ) -> None:
         super().__init__()
-        self.session, self.work, self.thumbnails = session, work, thumbnails
+        self.session, self.scan_actions, self.thumbnails = session, actions, thumbnails
         self.entries: list[ScanEntry] = []
         self._rows: dict[str, int] = {}
         self._icons: dict[str, QIcon] = {}
-        session.project_changed.connect(self._start_again)
-        session.done_changed.connect(self._renew)
-        session.scans_changed.connect(self._renew)
+        session.project_changed.connect(self._reset)
+        session.done_changed.connect(self._update)
+        session.scans_changed.connect(self._update)
         session.selected.connect(self._repaint)
-        work.changed.connect(self._repaint)
+        actions.changed.connect(self._repaint)
         thumbnails.made.connect(self._show_picture)
-        self._start_again()
+        self._reset()
 
     def row_of(self, name: str) -> int | None:
-        """Row of a scan."""
+        """Return the row of a scan."""
         return self._rows.get(name)
 
     def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
@@ -120,15 +122,15 @@ class ScanTable(QAbstractTableModel):
         return " × ".join(f"{value:.3g}" for value in spacing) if spacing else "…"
 
     def kind_of_problem(self, name: str) -> str:
-        """In a word, what is wrong with a scan."""
-        sentence = self.work.problems.get(name)
+        """Return the problem of a scan in one word; empty if there is none."""
+        sentence = self.scan_actions.problems.get(name)
         if sentence is None:
             return ""
         known = {"is missing": "Missing", "was changed": "Changed", "labels": "No labels"}
         return next((word for part, word in known.items() if part in sentence), "Unreadable")
 
     def spacing(self, entry: "ScanEntry") -> tuple[float, float, float] | None:
-        """Voxel size in mm, which projects of early versions do not know until it is read."""
+        """Return the voxel size in mm; projects of early versions do not store it."""
         return entry.spacing or self.thumbnails.spacings.get(entry.name)
 
     def _sort_key(self, entry: "ScanEntry", column: int) -> Any:
@@ -143,7 +145,7 @@ class ScanTable(QAbstractTableModel):
         return self._text(entry, column).casefold()
 
     def _tip(self, entry: "ScanEntry", column: int) -> str:
-        problem = self.work.problems.get(entry.name)
+        problem = self.scan_actions.problems.get(entry.name)
         if problem is not None and column in (SCAN, PROBLEM):
             return problem
         return entry.absolute if column == SCAN else TIPS[column]
@@ -173,7 +175,7 @@ class ScanTable(QAbstractTableModel):
         self._icons[name] = _icon(pixmap)
         return self._icons[name]
 
-    def _start_again(self) -> None:
+    def _reset(self) -> None:
         self.beginResetModel()
         self._icons.clear()
         self._take_entries()
@@ -184,8 +186,8 @@ class ScanTable(QAbstractTableModel):
         self.entries = list(project.record.scans) if project is not None else []
         self._rows = {entry.name: row for row, entry in enumerate(self.entries)}
 
-    def _renew(self) -> None:
-        """Follow the project, with as little stir as possible: rows come last, or go anywhere."""
+    def _update(self) -> None:
+        """Remove and append rows, so that the selection stays where possible."""
         project = self.session.project
         now = [entry.name for entry in project.record.scans] if project is not None else []
         kept = set(now)
@@ -196,7 +198,7 @@ class ScanTable(QAbstractTableModel):
                 self.endRemoveRows()
         before = [entry.name for entry in self.entries]
         if now[: len(before)] != before:
-            self._start_again()
+            self._reset()
             return
         if len(now) > len(before):
             self.beginInsertRows(QModelIndex(), len(before), len(now) - 1)
@@ -218,7 +220,7 @@ class ScanTable(QAbstractTableModel):
 
 
 def _icon(pixmap: QPixmap) -> QIcon:
-    """The same where a row is chosen, since a tint would change its greys."""
+    """Make an icon that looks the same in a selected row, without a tint."""
     icon = QIcon(pixmap)
     icon.addPixmap(pixmap, QIcon.Mode.Selected)
     return icon

@@ -1,4 +1,4 @@
-"""Small pictures of the middle slices of scans, read in the background and kept in memory."""
+"""Thumbnails of the middle slices of scans, read in the background and kept in memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
 
 SIDE = 64
-"""Pixels of a picture along its longer side."""
+"""Pixels of a thumbnail along its longer side."""
 
 
 @dataclass(frozen=True, eq=False)
 class Thumbnail(Event):
-    """The picture of a scan: grey values, None if it cannot be read; and its voxel size."""
+    """Thumbnail of a scan as grey values, None if it cannot be read; and its voxel size."""
 
     name: str
     picture: np.ndarray | None
@@ -31,14 +31,14 @@ class Thumbnail(Event):
 
 
 def middle_slice(volume: Volume, plane: Plane = "axial", side: int = SIDE) -> np.ndarray:
-    """The middle slice as a picture in its true proportions.
+    """Return the middle slice as a picture with the physical aspect ratio.
 
     Parameters
     ----------
     volume : Volume
         The scan.
     plane : {"axial", "coronal", "sagittal"}
-        Across which axis.
+        Plane of the slice.
     side : int
         Pixels along the longer side.
 
@@ -51,7 +51,7 @@ def middle_slice(volume: Volume, plane: Plane = "axial", side: int = SIDE) -> np
     spacing = np.delete(volume.spacing, axis)
     size = np.array(image.shape) * spacing
     rows, columns = np.maximum(1, np.round(side * size / size.max())).astype(int)
-    # Nearest neighbours: quick, and good enough to tell scans apart.
+    # Nearest neighbour: fast, and good enough to recognise a scan.
     y = (np.arange(rows) + 0.5) * image.shape[0] / rows
     x = (np.arange(columns) + 0.5) * image.shape[1] / columns
     small = image[np.ix_(y.astype(int), x.astype(int))].astype(np.float32)
@@ -60,12 +60,12 @@ def middle_slice(volume: Volume, plane: Plane = "axial", side: int = SIDE) -> np
 
 
 class Thumbnails:
-    """Pictures of the scans that are looked at in the list.
+    """Thumbnails of the scans in the visible part of the list.
 
     Attributes
     ----------
     made : Signal of str
-        The picture of a scan is there, or cannot be had.
+        The thumbnail of a scan is ready, or cannot be made.
     """
 
     made = Signal(str)
@@ -82,8 +82,8 @@ class Thumbnails:
         session.job_events.connect(self._hear)
 
     def get(self, name: str) -> np.ndarray | None:
-        """The picture, if it is there; else it will be made, those asked for last first."""
-        self._forget_other(name)
+        """Return the thumbnail if it is ready; otherwise queue it, the latest request first."""
+        self._forget_replaced(name)
         if name not in self._pictures and self.session.project is not None:
             if name in self._wanted:
                 self._wanted.remove(name)
@@ -91,8 +91,8 @@ class Thumbnails:
             self._start()
         return self._pictures.get(name)
 
-    def _forget_other(self, name: str) -> None:
-        """Forget the picture of another scan that had this name."""
+    def _forget_replaced(self, name: str) -> None:
+        """Forget the thumbnail of another scan that had this name."""
         project = self.session.project
         if project is not None and name in project.names:
             content = project.entry(name).content
@@ -113,17 +113,17 @@ class Thumbnails:
                 try:
                     volume = project.load(name)
                 except (SslsegError, OSError, MemoryError):
-                    yield Thumbnail(name, None)  # The list tells what is wrong with it.
+                    yield Thumbnail(name, None)  # The list shows the problem.
                 else:
                     yield Thumbnail(name, middle_slice(volume), volume.spacing)
 
         def ended(_: Outcome) -> None:
             if self._job is job:
                 self._job = None
-                if self._wanted:  # Asked for between its last look and its end.
+                if self._wanted:  # Requested just before the job ended.
                     self._start()
 
-        job = self._job = self.session.run("thumbnails", "Drawing pictures", events, ended)
+        job = self._job = self.session.run("thumbnails", "Making thumbnails", events, ended)
 
     def _hear(self, job: Job, events: list[Event]) -> None:
         if job is self._job:
@@ -132,7 +132,7 @@ class Thumbnails:
                     self._keep(event)
 
     def _take(self, name: str) -> None:
-        """Make the picture of a scan that is loaded anyway."""
+        """Make the thumbnail of the current scan, which is already loaded."""
         volume = self.session.volume
         if name and volume is not None and self._pictures.get(name) is None:
             self._keep(Thumbnail(name, middle_slice(volume), volume.spacing))

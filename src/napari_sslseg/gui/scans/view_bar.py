@@ -1,4 +1,4 @@
-"""How the scan is looked at: the plane of the project, and brightness and contrast."""
+"""Plane of the project, and intensity window of the current scan."""
 
 from typing import TYPE_CHECKING, get_args
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 PLANES: tuple[Plane, ...] = get_args(Plane)
 PLANE_TIP = (
-    "Slices are labelled, and marked as done, along this plane. To look along another one without "
-    "changing that, use the button of napari below the layers, or press Ctrl+E."
+    "Slices are labelled and marked as done in this plane. To look at another plane without "
+    "changing it, use the button of napari below the layers, or press Ctrl+E."
 )
 WINDOW_TIP = (
     "Brightness and contrast. Hold Shift and drag on the image: to the right for less contrast "
@@ -33,21 +33,21 @@ WINDOW_TIP = (
 
 
 class ViewBar(QWidget):
-    """Buttons of the planes, presets of the window, and its width and level.
+    """Buttons of the planes, presets of the intensity window, and its width and level.
 
     Parameters
     ----------
     session : Session
-        Whose project has a plane.
-    work : ScanActions
-        Changes it.
+        Session whose project has the plane.
+    actions : ScanActions
+        Changes the plane.
     windowing : Windowing
-        Changes brightness and contrast.
+        Changes the intensity window.
     """
 
-    def __init__(self, session: "Session", work: "ScanActions", windowing: Windowing) -> None:
+    def __init__(self, session: "Session", actions: "ScanActions", windowing: Windowing) -> None:
         super().__init__()
-        self.session, self.work, self.windowing = session, work, windowing
+        self.session, self.scan_actions, self.windowing = session, actions, windowing
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setColumnStretch(1, 1)
@@ -91,28 +91,28 @@ class ViewBar(QWidget):
         return row
 
     def choose_plane(self, plane: Plane) -> None:
-        """Change the plane of the project, after a question if slices are done."""
+        """Change the plane of the project; asks first if slices are done."""
         project = self.session.project
-        self.session.finish()  # What is done counts, also if it is not saved yet.
-        total = self.work.done_total()
+        self.session.finish()  # Slices that are done but not saved yet count too.
+        total = self.scan_actions.done_total()
         if project is None or project.plane == plane:
             return
         unmark = f"Unmark {total} slice{'' if total == 1 else 's'}"
         if not total or ask_choice(
             self,
-            f"{unmark}, and label along the {plane} plane?",
+            f"{unmark}, and label in the {plane} plane?",
             [unmark],
-            more="Slices that are done along one plane say nothing about those that cross it. "
-            "What is drawn stays.",
+            more="Slices that are done in one plane say nothing about slices in another plane. "
+            "The labels themselves stay.",
             name="ask-plane",
         ):
-            self.work.set_plane(plane, unmark=bool(total))
+            self.scan_actions.set_plane(plane, unmark=bool(total))
         self.refresh()
 
     def refresh(self) -> None:
         """Show the plane of the project."""
         project = self.session.project
-        self.planes.setExclusive(False)  # Else the last one could not be let go.
+        self.planes.setExclusive(False)  # Otherwise Qt keeps the last button checked.
         for number, plane in enumerate(PLANES):
             button = self.planes.button(number)
             button.setEnabled(project is not None)
@@ -120,7 +120,7 @@ class ViewBar(QWidget):
         self.planes.setExclusive(True)
 
     def show_window(self) -> None:
-        """Show the window of the scan."""
+        """Show the intensity window of the scan."""
         modality = self.windowing.modality
         self.preset.setEnabled(modality is not None)
         names = presets(modality) if modality is not None else []
@@ -138,5 +138,5 @@ class ViewBar(QWidget):
 
 
 def _number(value: float) -> str:
-    """Whole where that is exact enough."""
+    """Format a number, without decimals where these do not matter."""
     return f"{value:.0f}" if abs(value) >= 10 or value == int(value) else f"{value:.2g}"

@@ -1,7 +1,8 @@
-"""Scans that somebody dropped on napari itself, and that the project does not have.
+"""Scans that were opened in the viewer of napari and are not in the project.
 
-napari hands what is dropped on it to our reader, which notes the files in the metadata of the
-layer. They are not added without being asked for: a scan may be opened just to look at it.
+napari passes files that are dropped on it to the reader of the plugin, which stores the paths in
+the metadata of the layer. Such scans are not added automatically: they may be opened only to look
+at them.
 """
 
 import os
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class ViewerScans:
-    """The layers of the viewer that were read from scans outside of the project.
+    """Layers of the viewer that show scans outside the project.
 
     Attributes
     ----------
     changed : Signal
-        There are others now.
+        The list of layers changed.
     """
 
     changed = Signal()
@@ -32,19 +33,19 @@ class ViewerScans:
         self.scene, self.session = scene, scene.session
         self.layers: list[Any] = []
         events = scene.viewer.layers.events
-        events.inserted.connect(self._look)
-        events.removed.connect(self._look)
-        self.session.project_changed.connect(self._look)
-        self.session.scans_changed.connect(self._look)
-        self._look()
+        events.inserted.connect(self._update)
+        events.removed.connect(self._update)
+        self.session.project_changed.connect(self._update)
+        self.session.scans_changed.connect(self._update)
+        self._update()
 
     @property
     def paths(self) -> list[Path]:
-        """Files and folders of them, each once."""
+        """File or folder of each scan, without duplicates."""
         return list(dict.fromkeys(_files(layer)[0] for layer in self.layers))
 
     def add(self) -> Job | None:
-        """Add them to the project, which then shows them itself, so that the layers go."""
+        """Add the scans to the project, and remove their layers: the project shows them itself."""
         layers = list(self.layers)
         job = self.session.add(self.paths)
 
@@ -58,11 +59,11 @@ class ViewerScans:
             job.ended.connect(ended)
         return job
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         before = self.layers
         self.layers = []
         found = [layer for layer in self.scene.viewer.layers if _is_scan(layer)]
-        # Only then, since it takes a look at the disk for each scan of the project.
+        # Only if there is such a layer: this accesses the disk for each scan of the project.
         if found and self.session.project is not None:
             known = self._known()
             self.layers = [layer for layer in found if not _is_of(layer, known)]
@@ -70,23 +71,22 @@ class ViewerScans:
             self.changed.emit()
 
     def _known(self) -> set[str]:
-        """One file of each scan of the project."""
+        """Return one file of each scan of the project."""
         project = self.session.project
         if project is None:
             return set()
         from napari_sslseg.core.project.sources import find_path
 
-        places = ((entry, find_path(entry, project.folder)) for entry in project.record.scans)
+        paths = ((entry, find_path(entry, project.folder)) for entry in project.record.scans)
         return {
-            os.path.abspath(path / entry.files[0] if entry.files else path)
-            for entry, path in places
+            os.path.abspath(path / entry.files[0] if entry.files else path) for entry, path in paths
         }
 
 
 def _is_scan(layer: Any) -> bool:
     data = layer.metadata
-    ours = "geometry" in data and ROLE not in data and bool(_files(layer))
-    return ours and layer._type_string == "image"
+    read_by_plugin = "geometry" in data and ROLE not in data and bool(_files(layer))
+    return read_by_plugin and layer._type_string == "image"
 
 
 def _files(layer: Any) -> list[Path]:
