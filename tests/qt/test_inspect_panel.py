@@ -201,7 +201,7 @@ def test_scores_lead_to_scans_and_two_runs_are_compared(opened, viewer, qtbot, t
         "validation",
         "training",
     }
-    assert "patients not learnt from" in panel.verdict.text()
+    assert "Mean Dice" in panel.verdict.text()
     assert "2 slices of 1 patient, a rough guide" in panel.verdict.text()
     assert not table.isColumnHidden(4)
     # The same figures as core gives for the done slices together.

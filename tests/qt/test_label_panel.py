@@ -227,7 +227,7 @@ def test_a_drag_paints_one_slice_which_is_saved_then_marked(ready):
     assert list(drawn) == [7]
     ready.until_saved()
     assert ready.find("slice-state").text() == "Slice 7 (0 to 19): painted, but not done"
-    assert "not used until marked as done" in ready.find("slice-unused").text()
+    assert "not done" in ready.find("slice-unused").text()
     ready.press(Qt.Key.Key_D)
     ready.until(lambda: ready.project.done("ann") == (7,))
     assert ready.find("slice-state").text() == "Slice 7 (0 to 19): done"
@@ -434,12 +434,12 @@ def test_a_structure_that_is_added_late_does_not_become_background_unasked(ready
     answer(qtbot, "Cancel", heard)
     dock.click("add-class")
     assert project.class_names == before
-    assert heard[0].startswith("1 slice is done without the new structure.")
-    answer(qtbot, "Add, and keep the marks")
+    assert heard[0].startswith("1 slice")
+    answer(qtbot, "Add and keep marks")
     dock.click("add-class")
     dock.until(lambda: len(project.classes) == len(before) + 1)
     assert len(project.done(NAMES[0])) == 1
-    answer(qtbot, "Add, and unmark them")
+    answer(qtbot, "Add and unmark")
     dock.click("add-class")
     dock.until(lambda: len(project.classes) == len(before) + 2)
     assert project.done(NAMES[0]) == ()

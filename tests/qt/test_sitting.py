@@ -93,7 +93,7 @@ def test_a_whole_sitting_and_the_day_after(
     # The preview, and a pretraining that goes on while slices are labelled.
     pretrain = person.step("Pretrain")
     person.until(lambda: [tile.name for tile in pretrain.strip.shown][:1] == ["original"])
-    assert "3 scans of 3 patients" in pretrain.preflight.text()
+    assert "3 scans of 3 patients" in pretrain.estimate.text()
     person.choose(pretrain.form.network, "tiny")
     pretrain.form.steps.setValue(20_000)
     pretrain.form.batch.setValue(2)

@@ -1,4 +1,4 @@
-"""Take what a network predicted into the labels of a person, as one step that can be undone."""
+"""Copy predictions into the labels layer, as one undoable step."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,21 +10,21 @@ if TYPE_CHECKING:
 
 
 def accept_slice(labels: "Labels", predicted: np.ndarray, axis: int, index: int) -> int:
-    """Make a slice of the labels what was predicted there.
+    """Replace a slice of the labels by the prediction.
 
     Parameters
     ----------
     labels : napari.layers.Labels
-        The layer of the person.
+        Layer with the labels of the user.
     predicted : ndarray
         Label values on the same grid.
     axis, index : int
-        Which slice.
+        Axis and number of the slice.
 
     Returns
     -------
     int
-        How many pixels were changed.
+        Number of changed pixels.
     """
     return _accept(labels, predicted, axis, index, None)
 
@@ -32,19 +32,19 @@ def accept_slice(labels: "Labels", predicted: np.ndarray, axis: int, index: int)
 def accept_region(
     labels: "Labels", predicted: np.ndarray, axis: int, place: Sequence[float]
 ) -> int:
-    """Take in the connected region of one predicted structure on a slice.
+    """Copy one connected component of a predicted structure on a slice.
 
     Parameters
     ----------
     labels, predicted, axis
         As in :func:`accept_slice`.
     place : sequence of float
-        A voxel of the region, in the display grid.
+        A voxel of the component, in the display grid.
 
     Returns
     -------
     int
-        How many pixels were changed; -1 if no structure is predicted there.
+        Number of changed pixels; -1 if no structure is predicted there.
     """
     from skimage.measure import label
 
@@ -80,21 +80,21 @@ def _accept(
 
 
 def next_slice(doubt: np.ndarray, done: Sequence[int], now: int) -> int | None:
-    """Slice to correct next: the least sure one, or after it the next least sure.
+    """Return the slice to correct next: the most uncertain one, or after it the next one.
 
     Parameters
     ----------
     doubt : ndarray
         Mean uncertainty of each slice.
     done : sequence of int
-        Finished slices, which are left out.
+        Slices that are done, which are skipped.
     now : int
-        The slice that is looked at.
+        The current slice.
 
     Returns
     -------
     int or None
-        None if all slices are finished.
+        None if all slices are done.
     """
     finished = set(done)
     order = [int(i) for i in np.argsort(-doubt, kind="stable") if int(i) not in finished]

@@ -1,4 +1,4 @@
-"""Which slices took in a prediction: kept true after undo, redo and the eraser. Needs no Qt."""
+"""Track which slices contain an accepted prediction, also after undo and redo. Needs no Qt."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -21,18 +21,18 @@ Key = tuple[str, Plane, int]
 
 @dataclass
 class _Trace:
-    """What the labels of an accepted slice were, each by its hash.
+    """Hashes of the labels of an accepted slice.
 
     Attributes
     ----------
     before : bytes or None
-        Before the first prediction was accepted, if that was in this sitting.
+        Labels before the first prediction was accepted; None if that was in an earlier session.
     since : set of bytes
-        With a prediction in them.
+        Labels that contain a prediction.
     runs : tuple of str
-        Whose predictions; set once they were forgotten, so that redo brings them back.
+        Runs of the predictions; set when they were undone, so that redo restores them.
     filled : bool
-        Whether anything was on it since.
+        Whether the slice had labels since.
     """
 
     before: bytes | None
@@ -42,12 +42,12 @@ class _Trace:
 
 
 class AcceptedMarks:
-    """Tells the project which slices of the current scan hold what a network predicted.
+    """Records in the project which slices of the current scan contain an accepted prediction.
 
     Attributes
     ----------
     changed : Signal
-        It tells something else than before.
+        The record changed.
     """
 
     changed = Signal()
@@ -55,26 +55,26 @@ class AcceptedMarks:
     def __init__(self, session: "Session", scene: "Scene") -> None:
         self.session, self.scene = session, scene
         self._traces: dict[Key, _Trace] = {}
-        session.project_changed.connect(self._left)
-        session.labels_replaced.connect(self._replaced)
-        scene.autosaver.changed.connect(self._look)
+        session.project_changed.connect(self._forget_all)
+        session.labels_replaced.connect(self._forget_scan)
+        scene.keeper.changed.connect(self._update)
 
     def note(self, index: int, run: str, before: np.ndarray) -> bool:
-        """Remember that a prediction was accepted on a slice.
+        """Record that a prediction was accepted on a slice.
 
         Parameters
         ----------
         index : int
-            Number of the slice, along the plane of the project.
+            Number of the slice in the plane of the project.
         run : str
-            Whose prediction.
+            Run of the prediction.
         before : ndarray
-            Labels of the slice as they were.
+            Labels of the slice before.
 
         Returns
         -------
         bool
-            Whether it is remembered; else why not was told as a problem.
+            Whether it was recorded; if not, the session emits a problem.
         """
         project, name = self.session.project, self.session.current
         if project is None:
@@ -87,7 +87,7 @@ class AcceptedMarks:
             self._traces[key] = _Trace(_hash(before))
         trace = self._traces.setdefault(key, _Trace(None))
         trace.since.add(_hash(self._slice(index)))
-        trace.filled = False  # What is predicted may be nothing.
+        trace.filled = False  # The prediction may be empty.
         self.changed.emit()
         return True
 
@@ -96,8 +96,8 @@ class AcceptedMarks:
         data = np.asarray(self.scene.labels.data)
         return np.take(data, index, PLANE_AXIS[self.scene.plane])
 
-    def _look(self) -> None:
-        """Compare what is drawn with what is known, which is sure once all is on the disk."""
+    def _update(self) -> None:
+        """Compare the labels with the known hashes; removal waits until labels are saved."""
         project, name, labels = self.session.project, self.session.current, self.scene.labels
         if project is None or labels is None or name not in project.names:
             return
@@ -110,7 +110,7 @@ class AcceptedMarks:
         ]
         back = [(index, t) for index, t in gone if _hash(self._slice(index)) in t.since]
         for index, trace in back:
-            self._again(project, name, index, trace)
+            self._restore(project, name, index, trace)
         changed = bool(back)
         if self.scene.autosaver.status == "saved":
             for index, runs in _accepted(project, name).items():
@@ -118,13 +118,13 @@ class AcceptedMarks:
         if changed:
             self.changed.emit()
 
-    def _again(self, project: "Project", name: str, index: int, trace: _Trace) -> None:
+    def _restore(self, project: "Project", name: str, index: int, trace: _Trace) -> None:
         for run in trace.runs:
             self.session.attempt(partial(project.note_accepted, name, index, run))
         trace.runs = ()
 
     def _compare(self, project: "Project", name: str, index: int, runs: tuple[str, ...]) -> bool:
-        """Forget what was undone or erased; whether it was."""
+        """Remove the record if the prediction was undone or erased; return whether it was."""
         trace = self._traces.setdefault((name, project.plane, index), _Trace(None))
         shown = self._slice(index)
         now, empty = _hash(shown), not shown.any()
@@ -135,18 +135,18 @@ class AcceptedMarks:
         trace.runs = runs
         return self.session.attempt(lambda: project.forget_accepted(name, index))
 
-    def _left(self) -> None:
-        """Another project, or none."""
+    def _forget_all(self) -> None:
+        """Forget all slices: the project changed."""
         self._traces.clear()
 
-    def _replaced(self, name: str) -> None:
-        """Labels were imported, and the project knows what that means."""
+    def _forget_scan(self, name: str) -> None:
+        """Forget the slices of a scan whose labels were imported."""
         for key in [key for key in self._traces if key[0] == name]:
             del self._traces[key]
 
 
 def _accepted(project: "Project", name: str) -> dict[int, list[str]]:
-    """Runs by slice, of those that were accepted along the plane that is shown."""
+    """Return the runs of accepted predictions by slice, in the plane of the project."""
     found: dict[int, list[str]] = {}
     for item in project.entry(name).accepted:
         if item.plane == project.plane:

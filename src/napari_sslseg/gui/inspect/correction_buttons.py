@@ -1,4 +1,4 @@
-"""Correcting with a prediction: find the slice, take over what is right, mark it as done."""
+"""Buttons to correct labels with a prediction: find a slice, accept, mark as done."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ FIRST_PREDICT = "Predict this scan first."
 
 
 class CorrectionButtons(QWidget):
-    """Four buttons; what they did is told through ``session.note`` and ``say``."""
+    """Four buttons; ``say`` shows the result of each."""
 
     def __init__(
         self, session: "Session", scene: "Scene", layers: "PredictionLayers", say: Any
@@ -32,21 +32,21 @@ class CorrectionButtons(QWidget):
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         self.next = hinted_button(
-            "inspect-next", "&Next slice to correct", f"The one on which the network is least sure "
-            f"and that is not done yet ({KEYS['next']}).",
+            "inspect-next", "&Next slice to correct", "The slice with the highest uncertainty "
+            f"that is not done yet ({KEYS['next']}).",
         )  # fmt: skip
         self.accept = hinted_button(
-            "inspect-accept", "&Accept slice", "Makes your labels on this slice what is predicted; "
-            f"one step for undo ({KEYS['slice']}).",
+            "inspect-accept", "&Accept slice", "Replaces your labels on this slice by the "
+            f"prediction; one step to undo ({KEYS['slice']}).",
         )  # fmt: skip
         self.region = hinted_button(
-            "inspect-region", "Accept a &region", "Click on a predicted structure in the picture "
-            f"to take that piece into your labels; or point at it and press {KEYS['region']}.",
+            "inspect-region", "Accept a &region", "Click on a predicted region in the image "
+            f"to copy it into your labels; or point at it and press {KEYS['region']}.",
         )  # fmt: skip
         self.region.setCheckable(True)
         self.done = hinted_button(
-            "inspect-done", "Mark slice as &done", "All structures on it are right; it counts in "
-            "the next training. Your labels are saved.",
+            "inspect-done", "Mark slice as &done", "All structures on it are correct; the next "
+            "training uses it. Your labels are saved.",
         )  # fmt: skip
         for number, button in enumerate((self.next, self.accept, self.region, self.done)):
             grid.addWidget(button, number // 2, number % 2)
@@ -65,20 +65,20 @@ class CorrectionButtons(QWidget):
             self.scene.viewer.bind_key(key, lambda viewer, act=act: act(), overwrite=True)
 
     def release(self) -> None:
-        """Take from the viewer what was hung to it."""
+        """Remove shortcuts and callbacks from the viewer."""
         self._wait_for_click(False)
         for key in KEYS.values():
             self.scene.viewer.bind_key(key, None, overwrite=True)
 
     def refresh(self) -> None:
-        """Offer what can be done now."""
-        there = self.layers.predicted() is not None and self.scene.labels is not None
+        """Enable the buttons that apply."""
+        predicted = self.layers.predicted() is not None and self.scene.labels is not None
         for button in (self.accept, self.region, self.next):
-            button.setEnabled(there)
+            button.setEnabled(predicted)
         self.done.setEnabled(self.scene.labels is not None)
 
     def go_next(self) -> None:
-        """Look at the slice that the network is least sure of."""
+        """Go to the most uncertain slice that is not done."""
         project = self.session.project
         found = self.session.predictions.scores(self.layers.run, self.session.current)
         if project is None or found is None:
@@ -87,13 +87,13 @@ class CorrectionButtons(QWidget):
         done = project.done(self.session.current)
         index = next_slice(found.mean_uncertainty, done, self.scene.slice)
         if index is None:
-            self._say("All slices of this scan are done; choose another scan.")
+            self._say("All slices of this scan are done; select another scan.")
             return
         self.scene.go_to(index)
-        self._say(f"Slice {index}: on average {found.mean_uncertainty[index]:.0%} unsure.")
+        self._say(f"Slice {index}: on average {found.doubt[index]:.0%} uncertain.")
 
     def accept_slice(self) -> None:
-        """Take the predicted slice into the labels."""
+        """Copy the predicted slice into the labels."""
         found, labels = self.layers.predicted(), self.scene.labels
         if found is None or labels is None:
             self._say(FIRST_PREDICT)
@@ -103,7 +103,7 @@ class CorrectionButtons(QWidget):
         self._accepted(accept_slice(labels, found.labels, axis, index), index, before)
 
     def accept_pointed(self) -> None:
-        """Take the predicted region under the mouse into the labels."""
+        """Copy the predicted region under the mouse into the labels."""
         self._accept_at(self.scene.viewer.cursor.position)
 
     def _accept_at(self, position: Any) -> None:
@@ -123,28 +123,28 @@ class CorrectionButtons(QWidget):
 
     def _accepted(self, count: int, index: int, before: np.ndarray) -> None:
         if not count:
-            self._say(f"Your labels on slice {index} are like that already.")
+            self._say(f"Your labels on slice {index} already equal the prediction.")
             return
         if not self.marks.note(index, self.layers.run, before):
             if self.scene.labels is not None:
-                self.scene.labels.undo()  # Else nobody could tell that it was predicted.
+                self.scene.labels.undo()  # Labels without a record would pass for manual ones.
             return
-        self.scene.take_labels()  # Else undo does nothing.
-        if self.scene.autosaver.done[index]:
-            # What a network said must not pass for what a person checked, least of all in scores.
-            self.scene.autosaver.mark([index], done=False)
-            then = "The slice is not done any more; mark it again when all on it is right."
+        self.scene.take_labels()  # Undo needs the labels layer to be active.
+        if self.scene.keeper.done[index]:
+            # A prediction must not count as checked by a person, least of all in scores.
+            self.scene.keeper.mark([index], done=False)
+            then = "The slice is no longer done; mark it again when it is correct."
         else:
-            then = "Mark the slice as done when all on it is right."
+            then = "Mark the slice as done when it is correct."
         self._say(f"{count:,} pixels of slice {index} were accepted; Ctrl+Z undoes it. {then}")
 
     def _wait_for_click(self, waiting: bool) -> None:
         callbacks = self.scene.viewer.mouse_drag_callbacks
         if waiting:
             if self.scene.labels is not None:
-                self.scene.labels.mode = "pan_zoom"  # Else the click would paint as well.
+                self.scene.labels.mode = "pan_zoom"  # Otherwise the click would paint too.
             callbacks.append(self._clicked)
-            self._say("Click on a predicted structure to accept it; press the button to stop.")
+            self._say("Click on a predicted region to accept it; press the button again to stop.")
         elif self._clicked in callbacks:
             callbacks.remove(self._clicked)
             self._say("")
@@ -155,20 +155,18 @@ class CorrectionButtons(QWidget):
         while event.type == "mouse_move":
             moved = True
             yield
-        if not moved:  # Else the picture was only shifted.
+        if not moved:  # A drag moves the image.
             self._accept_at(position)
 
     def mark_done(self) -> None:
         """Mark the slice as done, once its labels are saved."""
         if self.scene.labels is not None:
             index = self.scene.slice
-            self.scene.autosaver.mark([index])
-            told = (
-                "; scores tell that a prediction was accepted on it" if self._known(index) else ""
-            )
-            self._say(f"Slice {index} is done; it counts in the next training{told}.")
+            self.scene.keeper.mark([index])
+            note = "; scores mark its accepted prediction" if self._is_accepted(index) else ""
+            self._say(f"Slice {index} is done; the next training uses it{note}.")
 
-    def _known(self, index: int) -> bool:
+    def _is_accepted(self, index: int) -> bool:
         project, name = self.session.project, self.session.current
         if project is None or name not in project.names:
             return False

@@ -1,4 +1,4 @@
-"""Switches of what is shown over the scan."""
+"""Switches for the layers over the scan."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, get_args
@@ -36,19 +36,19 @@ def _legend(words: Sequence[str]) -> str:
 LEGEND = _legend(ERROR_WORDS)
 SWITCHES = {
     "overlay": ("O&verlay", "The prediction, in the colours of the structures."),
-    "contour": ("O&utline", "Outlines in place of filled areas."),
-    "uncertainty": ("Uncertaint&y", "Bright where the network is unsure."),
-    "errors": ("&Errors", f"Where it differs from your labels, on done slices: {LEGEND}."),
+    "contour": ("O&utline", "Outlines instead of filled areas."),
+    "uncertainty": ("Uncertaint&y", "Bright where the network is uncertain."),
+    "errors": ("&Errors", f"Differences from your labels, on done slices: {LEGEND}."),
 }
 CHOICES: dict[Shown, tuple[str, str]] = {
     "first": ("Run A", "The prediction of the run above."),
-    "second": ("Run B", "The prediction of the run that it is compared with."),
-    "difference": ("Difference", "Where the two differ."),
+    "second": ("Run B", "The prediction of the run to compare with."),
+    "difference": ("Difference", "Where the two predictions differ."),
 }
 
 
 class DisplaySwitches(QWidget):
-    """Check boxes, and which of two runs is shown."""
+    """Check boxes for layers, and buttons to choose one of two runs."""
 
     def __init__(self, scene: "Scene", layers: PredictionLayers) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class DisplaySwitches(QWidget):
             box = self._box(key, text, hint, getattr(layers, key))
             box.toggled.connect(lambda on, key=key: self._switch(key, on))
             grid.addWidget(box, number // 3, number % 3)
-        mine = self._box("mine", "&My labels", "What you drew yourself, above all else.", True)
+        mine = self._box("mine", "&My labels", "Your labels, above all other layers.", True)
         mine.toggled.connect(self._show_mine)
         grid.addWidget(mine, 1, 1)
         layout.addLayout(grid)
@@ -93,7 +93,7 @@ class DisplaySwitches(QWidget):
         scene.changed.connect(lambda: self._show_mine(self.boxes["mine"].isChecked()))
 
     def offer_two(self, two: bool) -> None:
-        """Whether there are two runs to choose from."""
+        """Show or hide the buttons that choose one of two runs."""
         self.choices.setVisible(two)
         if not two:
             self.group.button(0).setChecked(True)

@@ -1,4 +1,4 @@
-"""Exporting labels, predictions and a report, into a folder that a person chooses."""
+"""Form to export labels, predictions and a report."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ REPLACE = "Replace"
 
 
 class ExportForm(QWidget):
-    """What to export, of which scans, in which format."""
+    """Choose labels or predictions, scans and format; export them, or write a report."""
 
     def __init__(self, session: "Session", layers: "PredictionLayers", say: Any) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class ExportForm(QWidget):
             "export-format", "Format", {k: f"{v} ({k})" for k, v in label_formats().items()}
         )
         self.format.setToolTip(
-            "NIfTI suits most programs. A DICOM segmentation carries the names of the structures, "
+            "Most programs read NIfTI. A DICOM segmentation contains the names of the structures, "
             "and needs a DICOM scan."
         )
         form.addRow("W&hat", self.what)
@@ -50,12 +50,12 @@ class ExportForm(QWidget):
         row = QHBoxLayout()
         self.export = QPushButton("&Export …")
         self.export.setObjectName("export-labels")
-        self.export.setToolTip("Writes label maps into a folder. Scans are never replaced.")
+        self.export.setToolTip("Writes label maps into a folder. Scans are never overwritten.")
         self.report = QPushButton("Re&port …")
         self.report.setObjectName("export-report")
         self.report.setToolTip(
-            "Writes the scores and pictures of each scored scan as a web page; of both runs if two "
-            "are compared."
+            "Writes scores and pictures of each scored scan as a web page; of both runs if two are "
+            "compared."
         )
         row.addWidget(self.export)
         row.addWidget(self.report)
@@ -64,7 +64,7 @@ class ExportForm(QWidget):
         self.report.clicked.connect(self._report)
 
     def refresh(self) -> None:
-        """Offer what can be done now."""
+        """Enable the buttons that apply."""
         self.report.setEnabled(bool(self.layers.first))
         self.export.setEnabled(self.session.project is not None)
 
@@ -74,10 +74,10 @@ class ExportForm(QWidget):
             return
         run = self.layers.run if self.what.currentData() else ""
         if self.what.currentData() and not run:
-            self._say("There is no run whose predictions could be exported; train one first.")
+            self._say("There is no run with predictions to export; train one first.")
             return
-        every = self.scans.currentData() == "all"
-        names = list(project.names) if every else [self.session.current]
+        all_scans = self.scans.currentData() == "all"
+        names = list(project.names) if all_scans else [self.session.current]
         folder = QFileDialog.getExistingDirectory(self, "Export into this folder")
         if not folder:
             return
@@ -86,15 +86,16 @@ class ExportForm(QWidget):
         except SslsegError as error:
             self._say(str(error))
             return
-        there = [path for path in files.values() if path.exists()]
-        if there and not self._may_replace(there):
+        existing = [path for path in files.values() if path.exists()]
+        if existing and not self._may_replace(existing):
             return
         self._start("Exporting", export(self.session, run, files))
 
-    def _may_replace(self, there: list[Path]) -> bool:
-        what = f"{there[0].name} exists" if len(there) == 1 else f"{len(there)} of the files exist"
-        question = f"{what} already in {there[0].parent}. Replace?"
-        return ask_choice(self, question, [REPLACE], name="ask-replace") == REPLACE
+    def _may_replace(self, existing: list[Path]) -> bool:
+        count = len(existing)
+        what = f"{existing[0].name} exists" if count == 1 else f"{count} of the files exist"
+        question = f"{what} already in {existing[0].parent}. Replace?"
+        return ask(self, question, [REPLACE], name="ask-replace") == REPLACE
 
     def _report(self) -> None:
         run, other = self.layers.first, self.layers.second
@@ -110,9 +111,9 @@ class ExportForm(QWidget):
         if events is None:
             return
         if any(job.kind == "export" for job in self.session.jobs):
-            self.session.problem.emit(Problem("An export runs already; wait for its end."))
+            self.session.problem.emit(Problem("An export is already running; wait until it ends."))
             return
-        # What was drawn last must be in it.
+        # The export must contain the latest labels.
         self.session.finish()
         job = self.session.run("export", title, events)
         job.new_events.connect(self._hear)

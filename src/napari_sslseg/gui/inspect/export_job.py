@@ -1,4 +1,4 @@
-"""Write labels or predictions of scans into a folder; never over a scan.
+"""Job that writes labels or predictions into a folder; never over a scan.
 
 Needs no Qt.
 """
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 Events = Callable[[StopFlag, PauseFlag], Iterator[Event]]
 ACCEPTED = "accepted"
-"""Where projects of early versions remember scans, without their slices."""
+"""Key under which projects of early versions remember scans, without slices."""
 
 
 def accepted_scans(project: "Project") -> tuple[str, ...]:
-    """Scans into whose labels a prediction was accepted, as the project remembers."""
+    """Return the scans whose labels contain an accepted prediction, by the project record."""
     early = project.recall(ACCEPTED, [])
     return tuple(s.name for s in project.record.scans if s.accepted or s.name in early)
 
@@ -33,17 +33,17 @@ def accepted_scans(project: "Project") -> tuple[str, ...]:
 def targets(
     project: "Project", run: str, names: Iterable[str], folder: Path, suffix: str
 ) -> dict[str, Path]:
-    """Which files would be written, by scan.
+    """Return the files to write, by scan.
 
     Parameters
     ----------
     run : str
-        Whose predictions; empty for the labels.
+        Run of the predictions; empty for the labels.
 
     Raises
     ------
     DataError
-        If there is nothing to write.
+        If there are no labels to write.
     """
     found = {
         name: folder / f"{name}_{run or 'labels'}{suffix}"
@@ -56,12 +56,12 @@ def targets(
 
 
 def refuse_scans(project: "Project", files: Iterable[Path]) -> None:
-    """Look whether files are scans of a project, which takes a while where there are many.
+    """Refuse to overwrite scans of a project; slow if there are many scans.
 
     Raises
     ------
     StorageError
-        If one of them is.
+        If one of the files is a scan.
     """
     there = [path for path in files if path.exists()]
     if not there:
@@ -69,7 +69,7 @@ def refuse_scans(project: "Project", files: Iterable[Path]) -> None:
     used = {file.resolve() for scan in project.record.scans for file in _files(project, scan)}
     for path in there:
         if path.resolve() in used:
-            raise StorageError(f"{path} is a scan, and is left as it is; choose another folder.")
+            raise StorageError(f"{path} is a scan and is not overwritten; choose another folder.")
 
 
 def _files(project: "Project", entry: "ScanEntry") -> list[Path]:
@@ -80,10 +80,10 @@ def _files(project: "Project", entry: "ScanEntry") -> list[Path]:
 
 
 def legends(project: "Project", run: str, files: dict[str, Path]) -> dict[Path, str]:
-    """What is written beside the files, so that nobody takes what nobody labelled for background.
+    """Return the text files that describe the label maps.
 
-    Names of the classes by their values and, beside labels, the slices that are done, as
-    ``napari-sslseg finetune --annotated`` takes them.
+    They hold the names of the classes by value and, for labels, the slices that are done, in the
+    format of ``napari-sslseg finetune --annotated``: other slices are not background.
     """
     folder = next(iter(files.values())).parent
     names = json.dumps(project.class_names, indent=1)
@@ -95,7 +95,7 @@ def legends(project: "Project", run: str, files: dict[str, Path]) -> dict[Path, 
 
 
 def export(session: "Session", run: str, files: dict[str, Path]) -> Events | None:
-    """The job that writes them; what is at their places is replaced, unless it is a scan."""
+    """Return the job that writes the files; existing files are replaced, unless they are scans."""
     project = session.project
     if project is None:
         return None
@@ -125,7 +125,7 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
                 save_labels(values, path, like=grid, classes=project.class_names, algorithm=by)
                 written += 1
             except StorageError:
-                raise  # The disk is full, or the folder gone: the others would fail as well.
+                raise  # The disk is full or the folder is gone: other files would fail too.
             except SslsegError as error:
                 yield Message(str(error))
         for path, text in beside.items():

@@ -1,4 +1,4 @@
-"""Step 5: look at what a run makes of the scans, correct it, compare it, export it."""
+"""Panel of step 5: predictions of a run, their scores, corrections and export."""
 
 from typing import TYPE_CHECKING
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.viewer.scene import Scene
 
 
-STOPPED = "Stopped; what is predicted stays."
-PREDICTED = "Predicted. A click on a row below leads to the worst slice of that scan."
+STOPPED = "Stopped; finished predictions are kept."
+PREDICTED = "Predicted. Click a row below to see the worst slice of that scan."
 NO_SCORES = "Predicted."
 
 
 class InspectPanel(QWidget):
-    """Predictions of fine-tuning runs: shown, scored, compared, accepted, exported."""
+    """Show, score, compare, accept and export predictions of fine-tuning runs."""
 
     def __init__(self, session: "Session", scene: "Scene") -> None:
         super().__init__()
@@ -115,21 +115,21 @@ class InspectPanel(QWidget):
         self.table.chosen.connect(self._look_at)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
-        """Let predictions of finished runs be seen."""
+        """Show the predictions of finished runs."""
         self.scene.bring("prediction")
         super().showEvent(event)
 
     def release(self) -> None:
-        """Take from the viewer what was hung to it."""
+        """Disconnect from the viewer."""
         self.correct.release()
 
     @property
     def job(self) -> "Job | None":
-        """The prediction that runs, if one does."""
+        """The running prediction job, if there is one."""
         return next((job for job in self.session.jobs if job.kind == "predict"), None)
 
     def refresh(self) -> None:
-        """Show which runs there are; a new one is chosen."""
+        """List the runs; a new run is selected unless another prediction is being viewed."""
         runs = usable_runs(self.session.runs, "finetune")
         before = [box.currentData() for box in (self.run, self.other)]
         known = {self.run.itemData(number) for number in range(self.run.count())}
@@ -142,9 +142,9 @@ class InspectPanel(QWidget):
                 box.addItem(short_description(run), run.name)
                 box.setItemData(box.count() - 1, long_description(run), 3)  # Its tooltip.
         new = [run.name for run in runs if run.name not in known and known]
-        looking = self.isVisible() and self.layers.predicted() is not None
-        if new and looking:
-            self.said.setText(f"{new[0]} is ready; choose it above to see what it makes of it.")
+        viewing = self.isVisible() and self.layers.predicted() is not None
+        if new and viewing:
+            self.said.setText(f"{new[0]} is ready; select it above to see its predictions.")
             new = []
         self.run.setCurrentIndex(max(self.run.findData(new[0] if new else before[0]), 0))
         self.other.setCurrentIndex(max(self.other.findData(before[1]), 0))
@@ -180,7 +180,7 @@ class InspectPanel(QWidget):
     def _predict_all(self) -> None:
         project = self.session.project
         if project is not None:
-            # Those with done slices first, since they have scores; the shown one before all.
+            # The current scan first, then scans with done slices, because these have scores.
             first = self.session.current
             scans = sorted(project.record.scans, key=lambda s: (s.name != first, not s.done))
             self._predict([scan.name for scan in scans])
@@ -188,7 +188,7 @@ class InspectPanel(QWidget):
     def _predict(self, names: list[str]) -> None:
         self._wanted = self.session.predictions.make(self._runs(), names)
         if self._wanted is None:
-            self.said.setText("That is predicted already, by these runs.")
+            self.said.setText("These runs have already predicted it.")
             return
         self.said.clear()
         self.bar.setRange(0, 0)
@@ -197,7 +197,7 @@ class InspectPanel(QWidget):
     def _stop(self) -> None:
         if self.job is not None:
             self.job.stop()
-            self.said.setText("Stopping after this scan; what is predicted stays.")
+            self.said.setText("Stopping after this scan; finished predictions are kept.")
 
     def _hear(self, job: "Job", events: list[Event]) -> None:
         for event in events:
@@ -221,7 +221,7 @@ class InspectPanel(QWidget):
             self.said.setText(self._predicted(outcome))
 
     def _is_shown(self, job: "Job") -> bool:
-        """Whether somebody asked for it here; scores are made again without a word."""
+        """Whether the user started the job here; updates of scores show no progress."""
         return job.kind == "export" or job is self._wanted
 
     def _predicted(self, outcome: "Outcome") -> str:
@@ -236,15 +236,15 @@ class InspectPanel(QWidget):
         self._offer()
 
     def _score_again(self, name: str) -> None:
-        """Score a scan whose done slices changed, where that needs no prediction."""
+        """Score a scan again after its done slices changed, if it needs no new prediction."""
         runs = [run for run in self._runs() if self.session.predictions.get(run, name) is not None]
         if runs and self.job is not None:
-            self._again.add(name)  # What runs now has read the labels before.
+            self._again.add(name)  # The running job has already read the labels.
         elif runs:
             self.session.predictions.make(runs, [name])
 
     def _labels_saved(self) -> None:
-        """Score the scan again that was drawn on, once that is on the disk."""
+        """Score the current scan again after its labels were saved."""
         scan, predictions = self.session.current, self.session.predictions
         if self.scene.autosaver.status != "saved" or not scan:
             return
@@ -268,7 +268,7 @@ class InspectPanel(QWidget):
         if wanted is not None and wanted[0] == scan:
             self.scene.go_to(wanted[1])
         predictions = self.session.predictions
-        # It was predicted, but did not fit into memory with all others.
+        # Predicted earlier, but dropped from memory.
         dropped = [
             run
             for run in self._runs()

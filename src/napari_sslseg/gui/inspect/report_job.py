@@ -1,4 +1,4 @@
-"""Write the scores of a run, or of two, into a page with pictures. Needs no Qt."""
+"""Job that writes the scores of one or two runs as a web page with pictures. Needs no Qt."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +8,8 @@ from napari_sslseg.core.common.errors import DataError, SslsegError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
 from napari_sslseg.gui.inspect.export_job import Events
 from napari_sslseg.gui.inspect.score_rows import (
-    HONEST,
     ORDER,
+    UNBIASED,
     Scored,
     accepted_among,
     uses_of,
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 
 def report(session: "Session", run: str, path: Path, other: str = "") -> Events | None:
-    """The job that writes the report of a run on all scans with done slices.
+    """Return the job that writes the report of a run on all scans with done slices.
 
     Parameters
     ----------
     session : Session
-        Whose project it is.
+        Session whose project is used.
     run : str
-        The run.
+        Name of the run.
     path : Path
-        The page.
+        File of the web page.
     other : str
-        A run that it is compared with; empty for none.
+        Name of a run to compare with; empty for none.
     """
     project = session.project
     if project is None:
@@ -84,7 +84,7 @@ def report(session: "Session", run: str, path: Path, other: str = "") -> Events 
 
 
 class _Page:
-    """What stands on a page, as it grows by one scan after another."""
+    """Content of the page, built scan by scan."""
 
     def __init__(
         self, project: "Project", runs: list[str], ready: dict[tuple[str, str], "Predicted | None"]
@@ -97,11 +97,11 @@ class _Page:
         self._segmenters: dict[str, Any] = {}
 
     def ordered(self, names: list[str]) -> list[str]:
-        """Those that tell most first."""
+        """Sort the scans, those with the most informative scores first."""
         return sorted(names, key=lambda name: ORDER.index(self.uses[self.runs[0]][name]))
 
     def add(self, name: str) -> None:
-        """Score a scan by all runs, and draw it."""
+        """Score a scan for all runs, and draw its pictures."""
         from napari_sslseg.core.results.html_report import RunScores, scan_report
         from napari_sslseg.core.results.slice_scores import score_slices
 
@@ -122,7 +122,7 @@ class _Page:
             [
                 RunScores(
                     item.scores, USE_WORDS[item.use],
-                    item.use in HONEST and not item.accepted.count,
+                    item.use in UNBIASED and not item.accepted.count,
                 )
                 for item in scored
             ],

@@ -1,4 +1,4 @@
-"""The scores of runs as rows of a table, and what they say in a sentence. Needs no Qt."""
+"""Scores of runs as rows of a table, and a summary in sentences. Needs no Qt."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from napari_sslseg.core.results.slice_scores import SliceScores
     from napari_sslseg.gui.model.predictions import Predictions
 
-ORDER: tuple[Use, ...] = ("unseen", "without labels", "validation", "same patient", "training")
-HONEST = ORDER[:3]
-"""What tells how a run does on patients whose labels it did not learn from."""
+ORDER: tuple[Use, ...] = ("not seen", "without labels", "kept out", "same patient", "learnt from")
+UNBIASED = ORDER[:3]
+"""Uses whose scores are not inflated by training on the labels of the patient."""
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """Of the scored slices of a scan, those that took in a prediction: no independent truth.
+    """Scored slices of a scan with an accepted prediction: no independent ground truth.
 
     Attributes
     ----------
     count, own : int
-        How many there are, and how many took one of the run that is scored.
+        Number of these slices, and of those with a prediction of the scored run.
     runs : tuple of str
-        Whose predictions.
+        Runs of the predictions.
     """
 
     count: int = 0
@@ -46,17 +46,17 @@ class ScoreRow:
     Attributes
     ----------
     use : Use
-        What the first run made of the scan.
+        How the first run used the scan.
     dice, hd95, other : float or None
-        Of the first run; ``other`` is the Dice of the second.
+        Scores of the first run; ``other`` is the Dice of the second.
     slices : int
-        How many were scored.
+        Number of scored slices.
     worst : int or None
-        Slice to look at.
+        Slice with the lowest score.
     stale : bool
-        Whether labels or done slices were changed since.
+        Whether labels or done slices changed since.
     accepted : Accepted
-        Which of the slices are no independent truth.
+        Slices that are no independent ground truth.
     other_use, other_stale : Use or None, bool
         The same of the second run.
     """
@@ -77,7 +77,7 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of a run on one scan, and what they are worth."""
+    """Scores of a run on one scan, with the use of the scan and accepted slices."""
 
     scan: str
     use: Use
@@ -88,14 +88,14 @@ class Scored:
 
 @dataclass(frozen=True)
 class ScoreSheet:
-    """All scores of a run, beside those of another one.
+    """All scores of a run, next to those of another run.
 
     Attributes
     ----------
     rows : list of ScoreRow
-        Those of scans that the training did not see come first.
+        Scans that were not used for training come first.
     verdict : str
-        What the scores of the first run are, in a few sentences.
+        Summary of the scores of the first run, in a few sentences.
     """
 
     rows: list[ScoreRow]
@@ -103,7 +103,7 @@ class ScoreSheet:
 
 
 def uses_of(project: "Project", run: str) -> dict[str, Use]:
-    """What a run made of each scan; all learnt from if it does not tell, to be on the safe side."""
+    """Return how a run used each scan; "training" for all if unknown, to be safe."""
     try:
         return scan_uses(project, Run.open(run_folder(project, run)))
     except CheckpointError:
@@ -179,40 +179,38 @@ def _rows(mine: Scored, theirs: Scored | None, names: Mapping[int, str]) -> list
 
 
 def verdict(names: Mapping[int, str], scored: Sequence[Scored]) -> str:
-    """What the scores of a run are, over scans that it did not learn from, in a few sentences.
+    """Summarise the scores of a run over scans that it was not trained on, in a few sentences.
 
     Parameters
     ----------
     names : mapping of int to str
-        Of the classes.
+        Names of the classes.
     scored : sequence of Scored
         All scores of the run.
     """
     if not scored:
-        return "No scan with done slices was predicted yet, so there is no score."
-    honest = [item for item in scored if item.use in HONEST]
-    if not honest:
+        return "No scan with done slices is predicted yet, so there is no score."
+    unbiased = [item for item in scored if item.use in UNBIASED]
+    if not unbiased:
         return (
-            "The training learnt from all scored patients, so these scores are too good; mark "
-            "slices of another patient as done, or keep one out."
+            "All scored patients were used for training, so these scores are too high; mark "
+            "slices of another patient as done, or hold one out."
         )
-    volumes = [item.scores.volume for item in honest]
-    slices = sum(len(item.scores.slices) for item in honest)
-    sentence = f"{_means(names, volumes)} ({plural(slices, 'slice')} of {_patients(volumes)})."
-    sentence += accepted_words([item.accepted for item in honest], slices)
-    unlabelled = sum(item.use == "without labels" for item in honest)
+    volumes = [item.scores.volume for item in unbiased]
+    slices = sum(len(item.scores.slices) for item in unbiased)
+    sentence = f"{_means(names, volumes)} ({many(slices, 'slice')} of {_patients(volumes)})."
+    sentence += accepted_words([item.accepted for item in unbiased], slices)
+    unlabelled = sum(item.use == "without labels" for item in unbiased)
     if unlabelled:
-        sentence += (
-            f" The network saw {plural(unlabelled, 'scan')} of these before, without labels."
-        )
-    stale = sum(item.stale for item in honest)
+        sentence += f" A pretraining used {many(unlabelled, 'scan')} of these, without labels."
+    stale = sum(item.stale for item in unbiased)
     if stale:
-        sentence += f" Labels of {plural(stale, 'scan')} were changed since (*)."
+        sentence += f" Labels of {many(stale, 'scan')} changed since (*)."
     return sentence
 
 
 def accepted_words(accepted: Iterable[Accepted], slices: int) -> str:
-    """How many of so many slices are no independent truth, as a sentence; empty if none is."""
+    """Say on how many slices a prediction was accepted; empty if on none."""
     found = list(accepted)
     count, own = sum(item.count for item in found), sum(item.own for item in found)
     if not count:
@@ -221,13 +219,13 @@ def accepted_words(accepted: Iterable[Accepted], slices: int) -> str:
         which = f"a prediction of {'this' if own else 'another'} run was accepted"
     else:
         which = f"a prediction was accepted, {own} of this run"
-    good = "are" if own else "may be"
-    return f" On {count} of these {plural(slices, 'slice')} {which}, so the scores {good} too good."
+    verb = "are" if own else "may be"
+    return f" On {count} of these {many(slices, 'slice')} {which}, so the scores {verb} too high."
 
 
 def slices_words(slices: int, accepted: Accepted) -> str:
-    """How many slices were scored, and how many of them are no independent truth."""
-    words = plural(slices, "slice")
+    """Say how many slices were scored, and on how many a prediction was accepted."""
+    words = many(slices, "slice")
     return f"{words}, {accepted.count} accepted from a prediction" if accepted.count else words
 
 
@@ -237,7 +235,7 @@ def _means(names: Mapping[int, str], volumes: list[VolumeScores]) -> str:
         for value, summary in summarize(volumes).classes.items()
         if summary.dice is not None
     ]
-    return f"Mean Dice on patients not learnt from: {', '.join(means) or 'none'}"
+    return f"Mean Dice on patients not used for training: {', '.join(means) or 'none'}"
 
 
 def _patients(volumes: list[VolumeScores]) -> str:

@@ -1,4 +1,4 @@
-"""A sortable table of scores; a click on a row leads to the scan and its worst slice."""
+"""Sortable table of scores; a click on a row shows the worst slice of the scan."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,19 +7,19 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from napari_sslseg.core.results.slice_scores import SLICE_RULE
-from napari_sslseg.gui.inspect.score_rows import HONEST, ORDER, ScoreRow, slices_words
-from napari_sslseg.gui.model.run_descriptions import USE_HINTS, USE_WORDS
+from napari_sslseg.gui.inspect.score_rows import ORDER, UNBIASED, ScoreRow, slices_words
+from napari_sslseg.gui.model.run_words import USE_HINTS, USE_WORDS
 
 COLUMNS = ("Scan", "Structure", "Dice", "HD95", "Dice B", "Used", "Acc.")
 STRUCTURE_WIDTH = 76
 HINTS = (
-    "Click a row to look at the worst slice of the scan.",
+    "Click a row to see the worst slice of the scan.",
     "The class.",
     f"Overlap of prediction and labels, 0 to 1. {SLICE_RULE}",
-    f"How far the outlines are apart, in mm: 95 of 100 places are nearer. {SLICE_RULE}",
-    "Dice of the run that it is compared with.",
-    "What the training made of the scan; scores of scans it learnt from are too good.",
-    "Accepted: done slices on which a prediction was accepted; scores over them are too good.",
+    f"95th percentile of the distance between outlines, in mm. {SLICE_RULE}",
+    "Dice of the run to compare with.",
+    "How the run used the scan; scores of scans used for training are too high.",
+    "Accepted: done slices with an accepted prediction; their scores are too high.",
 )
 OTHER, ACCEPTED = COLUMNS.index("Dice B"), COLUMNS.index("Acc.")
 SCORES = range(2, 5)
@@ -64,7 +64,7 @@ class ScoreTable(QTableWidget):
         self.cellActivated.connect(lambda row, column: self._choose(row))
 
     def show_rows(self, rows: Sequence[ScoreRow], *, compared: bool) -> None:
-        """Show these rows, in their order or as they were sorted."""
+        """Show these rows; a chosen sort order stays."""
         header = self.horizontalHeader()
         column = header.sortIndicatorSection() if self.isSortingEnabled() else -1
         order = header.sortIndicatorOrder()
@@ -89,7 +89,7 @@ class ScoreTable(QTableWidget):
             if row.other_use is not None and row.other_use != row.use:
                 hint += f" Run B: {USE_HINTS[row.other_use]}"
             if row.stale or row.other_stale:
-                hint += " * Labels were changed since; predict the scan again."
+                hint += " * Labels changed since; predict the scan again."
             for place, (text, key) in enumerate(texts):
                 item = _Item(text, key)
                 item.setToolTip(hint)
@@ -99,13 +99,13 @@ class ScoreTable(QTableWidget):
                         Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
                     )
                 use = row.other_use or row.use if place == OTHER else row.use
-                if use not in HONEST or (row.accepted.count and place in (*SCORES, ACCEPTED)):
+                if use not in UNBIASED or (row.accepted.count and place in (*SCORES, ACCEPTED)):
                     font = item.font()
                     font.setItalic(True)
                     item.setFont(font)
                 self.setItem(number, place, item)
         self.setColumnHidden(OTHER, not compared)
-        self.setColumnHidden(3, compared)  # There is no room for all; it stands in the hints.
+        self.setColumnHidden(3, compared)  # There is no room for both; the tooltip holds it.
         self.setColumnHidden(ACCEPTED, not any(row.accepted.count for row in rows))
         header.setSortIndicator(column, order)
         self.setSortingEnabled(True)
@@ -117,7 +117,7 @@ class ScoreTable(QTableWidget):
 
 
 class _Item(QTableWidgetItem):
-    """Sorts by what it stands for; what is not there comes first, since it needs a look."""
+    """Sorts by a key; a missing value comes first, because it needs attention."""
 
     def __init__(self, text: str, key: Any) -> None:
         super().__init__(text)

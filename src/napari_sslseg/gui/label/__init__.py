@@ -1,1 +1,4 @@
-"""Step 3, Label: structures, brushes, done slices."""
+"""Step 3, Label: structures, drawing tools, and which slices are done.
+
+Not here: the labels layer (``gui/viewer``) and how labels are saved (``gui/autosave``).
+"""

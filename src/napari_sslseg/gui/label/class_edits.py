@@ -1,4 +1,4 @@
-"""Changes of the classes of a project, told to whoever shows them. Needs no Qt."""
+"""Edits of the classes of a project that notify the window. Needs no Qt."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_class(session: "Session") -> int | None:
-    """Add a class under a name that is free, to be renamed; its value, or None if refused."""
+    """Add a class with a free name; return its value, or None if it was refused."""
     project = session.project
     if project is None:
         return None
@@ -31,7 +31,7 @@ def add_class(session: "Session") -> int | None:
 
 
 def rename_class(session: "Session", value: int, name: str) -> bool:
-    """Give a class another name; whether it was taken."""
+    """Rename a class; return whether it succeeded."""
     project = session.project
     worked = project is not None and session.attempt(lambda: project.rename_class(value, name))
     session.classes_changed.emit()
@@ -39,7 +39,7 @@ def rename_class(session: "Session", value: int, name: str) -> bool:
 
 
 def recolour_class(session: "Session", value: int, colour: str) -> bool:
-    """Give a class another colour; whether it was taken."""
+    """Change the colour of a class; return whether it succeeded."""
     project = session.project
     worked = project is not None and session.attempt(lambda: project.recolour_class(value, colour))
     session.classes_changed.emit()
@@ -49,23 +49,23 @@ def recolour_class(session: "Session", value: int, colour: str) -> bool:
 def remove_class(
     session: "Session", scene: "Scene", value: int, ask: Callable[[str], bool], erase: bool = False
 ) -> Job | None:
-    """Remove a class, in the background, since the labels of all scans are looked at.
+    """Remove a class in the background, because the labels of all scans are read.
 
     Parameters
     ----------
     session, scene
-        What is changed.
+        Session and labels layer to change.
     value : int
-        The class.
+        Value of the class.
     ask : callable
-        Told why it cannot be removed as it is; whether to erase it from all labels.
+        Called with the reason if labels use the class; returns whether to erase it from them.
     erase : bool
-        Whether that was asked already.
+        Whether to erase it without asking.
     """
     project, keeper = session.project, scene.autosaver
     if project is None or session.is_writing() or not keeper.flush():
         return None
-    keeper.held += 1  # What is erased in a file must not be written again.
+    keeper.held += 1  # Autosave must not write the erased class again.
 
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
         try:
@@ -93,7 +93,7 @@ def remove_class(
 
 
 def _erase(layer: Any, value: int) -> None:
-    """Make background of a value in the layer too; one step that can be undone."""
+    """Set a value to background in the layer, as one undoable step."""
     found = np.nonzero(layer.data == value) if layer is not None else ()
     if found and found[0].size:
         layer.data_setitem(found, 0)

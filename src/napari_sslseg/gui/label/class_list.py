@@ -1,4 +1,4 @@
-"""The structures of the project: a list to choose, add, rename, recolour and remove them."""
+"""List of the structures (classes) of the project, with buttons to edit them."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 VALUE = Qt.ItemDataRole.UserRole
 MOST_ROWS = 5
-ADD_UNMARK, ADD_KEEP = "Add, and unmark them", "Add, and keep the marks"
+ADD_UNMARK, ADD_KEEP = "Add and unmark", "Add and keep marks"
 REMOVE = "Remove"
 ERASE = "Erase everywhere"
 
 
 class _Rows(QTreeWidget):
-    """A list in which letters are keys of tools, not a search."""
+    """A list in which letters are shortcuts of tools, not a search."""
 
     edit_wanted = Signal()
     remove_wanted = Signal()
@@ -57,7 +57,7 @@ class _Rows(QTreeWidget):
 
 
 class ClassList(QWidget):
-    """The structures; the chosen one is that of the labels layer."""
+    """List of structures; the selected one is that of the labels layer."""
 
     def __init__(self, session: "Session", scene: "Scene") -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class ClassList(QWidget):
         self._layer: Any = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        self.hint = QLabel("What do you want to find? Add the first structure, such as liver.")
+        self.hint = QLabel("What do you want to segment? Add the first structure, such as liver.")
         self.hint.setWordWrap(True)
         layout.addWidget(self.hint)
         self.list = self._make_list()
@@ -90,7 +90,7 @@ class ClassList(QWidget):
         made.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         made.header().setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         made.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        made.setToolTip("The chosen structure is painted. Double click or F2: rename.")
+        made.setToolTip("The brush paints the selected structure. Double-click or F2: rename.")
         made.currentItemChanged.connect(lambda item, _: self._choose(item))
         made.itemDoubleClicked.connect(lambda item, _: made.editItem(item, 0))
         made.itemChanged.connect(self._renamed)
@@ -117,7 +117,7 @@ class ClassList(QWidget):
             row.addWidget(button, 2 if button is self.add else 1)
         return row
 
-    # Shown
+    # Display
 
     def refresh(self) -> None:
         """Show the structures of the project."""
@@ -131,9 +131,9 @@ class ClassList(QWidget):
             row.setData(0, VALUE, item.value)
             row.setIcon(0, swatch(item.colour))
             row.setFlags(row.flags() | Qt.ItemFlag.ItemIsEditable)
-            tip = f"Value {item.value} in the label files."
+            tip = f"Value {item.value} in label files."
             row.setToolTip(0, f"{item.name}: {f'key {key}. ' if key else ''}{tip}")
-            row.setToolTip(1, f"Press {key} to choose {item.name}." if key else tip)
+            row.setToolTip(1, f"Press {key} to select {item.name}." if key else tip)
             self.list.addTopLevelItem(row)
         self._filling = False
         rows = min(max(len(classes), 2), MOST_ROWS)
@@ -155,7 +155,7 @@ class ClassList(QWidget):
         self.show_selected()
 
     def show_selected(self, event: Any = None) -> None:
-        """Show which structure the layer paints."""
+        """Select the structure that the layer paints."""
         values = self.values
         if self._layer is None or not values:
             return
@@ -174,25 +174,25 @@ class ClassList(QWidget):
 
     @property
     def values(self) -> list[int]:
-        """Values of the structures, in their order."""
+        """Values of the structures, in the order of the list."""
         return [item.data(0, VALUE) for item in self._rows()]
 
     @property
     def chosen(self) -> int | None:
-        """Value of the chosen structure."""
+        """Value of the selected structure."""
         item = self.list.currentItem()
         return None if item is None else item.data(0, VALUE)
 
-    # Done
+    # Edits
 
     def choose_number(self, number: int) -> None:
-        """Choose a structure by its place in the list, from 0."""
+        """Select a structure by its position in the list, from 0."""
         values = self.values
         if self._layer is not None and number < len(values):
             self._layer.selected_label = values[number]
 
     def choose(self, value: int) -> None:
-        """Choose a structure by its value."""
+        """Select a structure by its value."""
         if self._layer is not None:
             self._layer.selected_label = value
 
@@ -201,34 +201,37 @@ class ClassList(QWidget):
             self.choose(item.data(0, VALUE))
 
     def add_one(self) -> None:
-        """Add a structure and let its name be typed."""
+        """Add a structure and start to edit its name."""
         project = self.session.project
         done = {} if project is None else done_slices(project)
-        if done:
-            count = sum(map(len, done.values()))
-            answer = ask_choice(
-                self,
-                f"{plural(count, 'slice')} {'is' if count == 1 else 'are'} done without the new "
-                "structure. Where it is on them, it would be learnt as background.",
-                [ADD_UNMARK, ADD_KEEP],
-                more="Labels stay in any case. Keep the marks only if the new structure is on none "
-                "of these slices.",
-                name="ask-structure",
-            )
-            if answer is None:
-                return
-            if answer == ADD_UNMARK:
-                self.session.finish()
-                for name, slices in done.items():
-                    self.session.mark_done(name, slices, done=False)
+        if done and not self._confirm_done(done):
+            return
         value = add_class(self.session)
         if value is not None:
             self.choose(value)
             self.list.setCurrentItem(self._rows()[self.values.index(value)])
             self.edit()
 
+    def _confirm_done(self, done: dict[str, tuple[int, ...]]) -> bool:
+        """Ask whether to unmark slices that are done without the new structure; False to cancel."""
+        count = sum(map(len, done.values()))
+        answer = ask(
+            self,
+            f"{many(count, 'slice')} {'is' if count == 1 else 'are'} done without the new "
+            "structure. Where they show it, it would count as background.",
+            [ADD_UNMARK, ADD_KEEP],
+            more="Labels stay in either case. Keep the marks only if none of these slices shows "
+            "the new structure.",
+            name="ask-structure",
+        )
+        if answer == ADD_UNMARK:
+            self.session.finish()
+            for name, slices in done.items():
+                self.session.mark_done(name, slices, done=False)
+        return answer is not None
+
     def edit(self) -> None:
-        """Let the name of the chosen structure be typed."""
+        """Start to edit the name of the selected structure."""
         item = self.list.currentItem()
         if item is not None:
             self.list.setFocus()
@@ -237,7 +240,7 @@ class ClassList(QWidget):
     def _renamed(self, item: QTreeWidgetItem, column: int) -> None:
         if not self._filling and column == 0:
             value, name = item.data(0, VALUE), item.text(0)
-            # Not now: the list is filled anew, and this row is still at work.
+            # Later: renaming refills the list, and Qt still uses this row.
             QTimer.singleShot(0, lambda: rename_class(self.session, value, name))
 
     def _recolour(self) -> None:
@@ -266,20 +269,20 @@ class ClassList(QWidget):
             self,
             f"{why}\n\nErase it there?",
             [ERASE],
-            more="It becomes background, also on slices that are done. The label files as they are "
-            "now are kept in the folder labels/aside of the project.",
+            more="It becomes background, also on slices that are done. Copies of the current label "
+            "files are kept in the folder labels/aside of the project.",
             name="ask-structure",
         )
         return answer == ERASE
 
 
 def done_slices(project: "Project") -> dict[str, tuple[int, ...]]:
-    """The slices that are done, of each scan that has any."""
+    """Return the slices that are done, by scan."""
     return {scan.name: scan.done_slices for scan in project.record.scans if scan.done}
 
 
 def swatch(colour: str) -> QIcon:
-    """Icon of one colour."""
+    """Make an icon of one colour."""
     pixmap = QPixmap(14, 14)
     pixmap.fill(Qt.GlobalColor.transparent)
     painter = QPainter(pixmap)
@@ -289,5 +292,5 @@ def swatch(colour: str) -> QIcon:
     painter.drawRoundedRect(1, 1, 12, 12, 3, 3)
     painter.end()
     icon = QIcon(pixmap)
-    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # Else it takes the colour of the selection.
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # Otherwise Qt tints it in a selected row.
     return icon

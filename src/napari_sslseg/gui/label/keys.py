@@ -1,8 +1,8 @@
-"""Keys of the label panel; the manifest of a plugin cannot bind any. Needs no Qt.
+"""Keyboard shortcuts of the label panel; a plugin manifest cannot bind keys. Needs no Qt.
 
-Those of the slices are letters that napari 0.9 uses neither in the viewer nor for labels. Digits
-choose a structure, as in other programs; with a labels layer of ours they do so instead of choosing
-napari's tools, which keep their letters. The polygon has none there, so it gets one.
+The keys for slices are letters that napari 0.9 uses neither in the viewer nor in labels layers. In
+the labels layer of the plugin, digits select a structure, as in other programs, instead of a tool
+of napari; the tools keep their letters. The polygon tool has no letter in napari, so it gets one.
 """
 
 from collections.abc import Callable
@@ -13,24 +13,29 @@ DONE, NEXT_OPEN, NEXT_PAINTED = "D", "N", "U"
 POLYGON = "G"
 
 TOOLS = (
-    ("paint", "Brush", "P", "Paint with the chosen structure."),
-    ("fill", "Fill", "F", "Fill what is enclosed, or change a whole area, with one click."),
-    ("polygon", "Polygon", POLYGON, "Click corner after corner; a double click closes the shape."),
-    ("erase", "Erase", "E", "Erase what was painted, of any structure."),
-    ("pick", "Pick", "L", "Choose a structure by clicking on it in the picture."),
-    ("pan_zoom", "Move", "Z", "Move the picture, or zoom with the wheel; hold Space for a moment."),
+    ("paint", "Brush", "P", "Paint with the selected structure."),
+    ("fill", "Fill", "F", "Fill an enclosed area, or relabel a whole area, with one click."),
+    ("polygon", "Polygon", POLYGON, "Click the corners of a shape; double-click to close it."),
+    ("erase", "Erase", "E", "Erase labels of any structure."),
+    ("pick", "Pick", "L", "Select a structure by clicking on it in the image."),
+    (
+        "pan_zoom",
+        "Move",
+        "Z",
+        "Move the image, or zoom with the wheel. Also: hold Space.",
+    ),
 )
-"""Mode of napari, name, key, and what it does."""
+"""Mode of napari, name, key and tooltip of each tool."""
 
 
 def bind_slice_keys(viewer: Any, actions: dict[str, Callable[[], Any]]) -> None:
-    """Bind keys of the viewer; of an earlier panel in the same window, this one takes them over."""
+    """Bind keys of the viewer; they replace those of an earlier panel in the same window."""
     for key, action in actions.items():
         viewer.bind_key(key, _pressed(action), overwrite=True)
 
 
-def free_slice_keys(viewer: Any) -> None:
-    """Take the keys of the viewer back."""
+def unbind_slice_keys(viewer: Any) -> None:
+    """Remove the keys from the viewer."""
     for key in (DONE, NEXT_OPEN, NEXT_PAINTED):
         viewer.bind_key(key, None, overwrite=True)
 
@@ -47,7 +52,7 @@ def bind_label_keys(layer: Any, choose: Callable[[int], Any]) -> None:
 
 
 def _pressed(action: Callable[[], Any]) -> Callable[[Any], None]:
-    """Make what napari calls with the viewer or layer; what it returned would be called later."""
+    """Wrap an action: napari passes the viewer or layer, and calls any returned function later."""
 
     def pressed(_: Any) -> None:
         action()

@@ -1,4 +1,4 @@
-"""The third step: labelling a few slices by hand."""
+"""Panel of step 3: labelling a few slices by hand."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from napari_sslseg.gui.label.keys import (
     NEXT_PAINTED,
     bind_label_keys,
     bind_slice_keys,
-    free_slice_keys,
+    unbind_slice_keys,
 )
 from napari_sslseg.gui.label.slices import LabelSlices
 from napari_sslseg.gui.label.tools import LabelTools
@@ -26,7 +26,7 @@ SIGNS = {"saved": "✓", "saving": "…", "failed": "⚠", "none": ""}
 
 
 class LabelPanel(QWidget):
-    """Structures, tools, slices, and whether all is saved."""
+    """Structures, tools, slices, and whether labels are saved."""
 
     def __init__(self, session: "Session", scene: "Scene") -> None:
         super().__init__()
@@ -52,21 +52,21 @@ class LabelPanel(QWidget):
         )
         scene.changed.connect(self._new_layer)
         session.classes_changed.connect(self._enable)
-        scene.autosaver.changed.connect(self._tell_saved)
+        scene.keeper.changed.connect(self._show_saved)
         self._new_layer()
-        self._tell_saved()
+        self._show_saved()
 
     def release(self) -> None:
-        """Take from the viewer what was hung to it."""
-        free_slice_keys(self.scene.viewer)
+        """Remove the shortcuts from the viewer."""
+        unbind_slice_keys(self.scene.viewer)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
-        """Let the keys that the tools name work, whatever layer was active before."""
+        """Activate the labels layer, so that the shortcuts of the tools work."""
         super().showEvent(event)
         if not event.spontaneous():
             self.scene.take_labels()
             if self.scene.labels is not None:
-                self.scene.labels.visible = True  # Nobody paints on what is not seen.
+                self.scene.labels.visible = True  # Painting needs a visible layer.
 
     def _new_layer(self) -> None:
         layer = self.scene.labels
@@ -78,14 +78,14 @@ class LabelPanel(QWidget):
         self._enable()
 
     def _enable(self) -> None:
-        """Let nothing be painted before there is a structure."""
+        """Disable painting while there is no structure."""
         ready = self.scene.labels is not None and bool(self.classes.values)
         self.tools.setEnabled(ready)
         if self.scene.labels is not None and not ready:
             self.scene.labels.mode = "pan_zoom"
 
-    def _tell_saved(self) -> None:
-        keeper = self.scene.autosaver
-        # A long path may break after each of its parts, so that nothing is clipped.
+    def _show_saved(self) -> None:
+        keeper = self.scene.keeper
+        # Zero-width spaces let a long path break after each part.
         sentence = keeper.sentence.replace("/", "/\u200b").replace("\\", "\\\u200b")
         self.saved.setText(f"{SIGNS[keeper.status]} {sentence}".strip())

@@ -1,4 +1,4 @@
-"""Which slices of the current scan are done, and the way from one to the next. Needs no Qt."""
+"""States of the slices of the current scan, and navigation between them. Needs no Qt."""
 
 from typing import TYPE_CHECKING
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.viewer.scene import Scene
 
 OPEN, PAINTED, DONE, EMPTY = range(4)
-"""State of a slice: nothing on it; painted but not done; done; done with nothing on it."""
+"""State of a slice: empty and not done; painted and not done; painted and done; empty and done."""
 
 WORDS = ("not done", "painted, but not done", "done", "done and empty")
 
 
 def numbered(index: int, count: int) -> str:
-    """Name a slice by the number that the slider of napari shows, which counts from 0."""
+    """Name a slice by its number in the slider of napari, which starts at 0."""
     return f"Slice {index} (0 to {count - 1})"
 
 
@@ -26,7 +26,7 @@ class SliceMarks:
     Attributes
     ----------
     changed : Signal
-        A state, or which slice is looked at.
+        A state or the current slice changed.
     """
 
     changed = Signal()
@@ -34,11 +34,11 @@ class SliceMarks:
     def __init__(self, session: "Session", scene: "Scene") -> None:
         self.session, self.scene, self.keeper = session, scene, scene.autosaver
         for signal in (self.keeper.changed, scene.changed, session.plane_changed):
-            signal.connect(self._tell)
-        session.done_changed.connect(self._tell)
-        scene.moved.connect(self._tell)
+            signal.connect(self._notify)
+        session.done_changed.connect(self._notify)
+        scene.moved.connect(self._notify)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self.changed.emit()
 
     @property
@@ -50,12 +50,12 @@ class SliceMarks:
         ).astype(np.uint8)
 
     def describe(self, index: int) -> str:
-        """Say what a slice is."""
+        """Describe the state of a slice."""
         states = self.states
         return f"{numbered(index, len(states))}: {WORDS[states[index]]}"
 
     def toggle(self) -> None:
-        """Mark the slice that is looked at as done, or unmark it."""
+        """Mark the current slice as done, or unmark it."""
         done, index = self.keeper.done, self.scene.slice
         project = self.session.project
         if project is not None and not project.classes:
@@ -64,11 +64,11 @@ class SliceMarks:
             self.keeper.mark([index], not done[index])
 
     def mark_painted(self) -> None:
-        """Mark all slices as done that are painted."""
+        """Mark all painted slices as done."""
         self.keeper.mark(np.flatnonzero(self.states == PAINTED).tolist())
 
-    def go_on(self, *wanted: int) -> None:
-        """Go to the next slice in one of these states, and from the last one back to the first."""
+    def go_to_next(self, *wanted: int) -> None:
+        """Go to the next slice in one of these states; after the last one, to the first."""
         found = np.flatnonzero(np.isin(self.states, wanted))
         here = self.scene.slice
         others = found[found != here]
@@ -77,22 +77,22 @@ class SliceMarks:
             self.scene.go_to(int(after[0] if after.size else others[0]))
         elif self.scene.labels is not None:
             no = (
-                "more slice is painted but not done"
+                "other slice is painted but not done"
                 if OPEN not in wanted
-                else "other slice is open"
+                else "other slice is not done"
             )
             self.session.note.emit(f"No {no} in this scan.")
 
     def next_open(self) -> None:
         """Go to the next slice that is not done."""
-        self.go_on(OPEN, PAINTED)
+        self.go_to_next(OPEN, PAINTED)
 
     def next_painted(self) -> None:
-        """Go to the next slice that is painted, but not used since it is not done."""
-        self.go_on(PAINTED)
+        """Go to the next slice that is painted but not done."""
+        self.go_to_next(PAINTED)
 
     def count(self) -> str:
-        """Say how many slices are done, here and in the project."""
+        """Describe how many slices are done, in this scan and in the project."""
         project, states = self.session.project, self.states
         if project is None:
             return ""

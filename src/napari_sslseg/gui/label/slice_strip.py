@@ -1,4 +1,4 @@
-"""A strip that shows all slices of a scan, what became of each, and where one is."""
+"""Strip that shows the state of each slice of a scan, and the current slice."""
 
 import numpy as np
 from qtpy.QtCore import QEvent, QRectF, Qt, Signal
@@ -9,9 +9,9 @@ from napari_sslseg.gui.label.slice_marks import DONE, EMPTY, OPEN, PAINTED, WORD
 
 COLOURS = {PAINTED: QColor("#e69f00"), DONE: QColor("#009e73"), EMPTY: QColor("#56b4e9")}
 HEIGHTS = {PAINTED: 0.55, DONE: 1.0, EMPTY: 1.0}
-"""Share of the height, so that the states differ without colours, too."""
+"""Fraction of the height of the strip, so that states also differ without colour."""
 
-# Where several slices share a pixel, the one that asks for something is shown.
+# Where several slices share a pixel, the state with the highest rank is shown.
 RANK = np.array([0, 3, 2, 1])
 MARGIN = 5
 
@@ -22,7 +22,7 @@ class SliceStrip(QWidget):
     Attributes
     ----------
     chosen : Signal of int
-        A slice was clicked, or moved to by the arrow keys.
+        A slice was clicked, or reached by the arrow keys.
     """
 
     chosen = Signal(int)
@@ -39,27 +39,27 @@ class SliceStrip(QWidget):
         self.setMouseTracking(True)
 
     def show_slices(self, states: np.ndarray, current: int) -> None:
-        """Show these states; only what changed is painted anew."""
+        """Show these states; repaints only if something changed."""
         if current == self.current and np.array_equal(states, self.states):
             return
         self.states, self.current = states, current
         known = len(states) > 0
-        said = f"{numbered(current, len(states))}, {WORDS[states[current]]}" if known else ""
-        self.setAccessibleDescription(said)
+        text = f"{numbered(current, len(states))}, {WORDS[states[current]]}" if known else ""
+        self.setAccessibleDescription(text)
         self.update()
 
     def slice_at(self, x: float) -> int:
-        """Number of the slice under a place."""
+        """Return the number of the slice at a horizontal position."""
         count, width = len(self.states), max(self.width() - 2 * MARGIN, 1)
         return int(np.clip((x - MARGIN) * count // width, 0, count - 1))
 
     def place_of(self, index: int) -> tuple[float, float]:
-        """Left and right end of a slice."""
+        """Return the left and right end of a slice."""
         width = (self.width() - 2 * MARGIN) / max(len(self.states), 1)
         return MARGIN + index * width, MARGIN + (index + 1) * width
 
     def runs(self) -> list[tuple[float, float, int]]:
-        """Left, right and state of what is painted, at most one for each pixel."""
+        """Return left, right and state of each box to paint, at most one per pixel."""
         count, pixels = len(self.states), max(self.width() - 2 * MARGIN, 1)
         if count <= pixels // 3:
             ends = [self.place_of(i) for i in range(count)]
@@ -78,7 +78,7 @@ class SliceStrip(QWidget):
         ]
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Paint all slices, which are at most as many pieces as pixels."""
+        """Paint the slices, as at most one box per pixel."""
         painter = QPainter(self)
         top, bottom = 7.0, self.height() - 4.0
         text = self.palette().color(self.foregroundRole())
@@ -110,7 +110,7 @@ class SliceStrip(QWidget):
         painter.end()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Go to what is clicked."""
+        """Go to the clicked slice."""
         if event.button() == Qt.MouseButton.LeftButton and len(self.states):
             self.chosen.emit(self.slice_at(event.position().x()))
 
@@ -120,7 +120,7 @@ class SliceStrip(QWidget):
             self.chosen.emit(self.slice_at(event.position().x()))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
-        """Move by the arrow keys."""
+        """Go to the previous or next slice with the arrow keys."""
         step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(Qt.Key(event.key()), 0)
         if step and len(self.states):
             self.chosen.emit(int(np.clip(self.current + step, 0, len(self.states) - 1)))
@@ -128,7 +128,7 @@ class SliceStrip(QWidget):
             super().keyPressEvent(event)
 
     def event(self, event: QEvent) -> bool:
-        """Say in words what is under the mouse."""
+        """Show a tooltip for the slice under the mouse."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             if not len(self.states):
                 return True
@@ -137,8 +137,8 @@ class SliceStrip(QWidget):
         return super().event(event)
 
     def tip_at(self, x: float) -> str:
-        """Words about the slice under a place."""
+        """Describe the slice at a horizontal position."""
         index = self.slice_at(x)
         word = WORDS[self.states[index]]
-        here = " You are here." if index == self.current else " Click to go there."
+        here = " This is the current slice." if index == self.current else " Click to go there."
         return f"{numbered(index, len(self.states))}: {word}.{here}"

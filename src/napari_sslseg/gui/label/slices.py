@@ -1,4 +1,4 @@
-"""The slices of the scan: which are done, which wait, and the way from one to the next."""
+"""Slices of the scan: which are done, and buttons to mark them and to find the next one."""
 
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class LabelSlices(QWidget):
-    """The strip of slices, the button that marks one as done, and the counters."""
+    """Strip of slices, buttons to mark and find slices, and counts."""
 
     def __init__(self, session: "Session", scene: "Scene") -> None:
         super().__init__()
@@ -72,8 +72,8 @@ class LabelSlices(QWidget):
         self.done.setCheckable(True)
         self.done.setMinimumHeight(30)
         self.done.setToolTip(
-            "Every structure on this slice is labelled, or there is none: the training may learn "
-            f"from it.\nPress again to take it back. Key: {DONE_KEY}"
+            "Every structure on this slice is labelled, or there is none: use it for training.\n"
+            f"Press again to undo. Key: {DONE_KEY}"
         )
         self.done.clicked.connect(self.marks.toggle)
         column.addWidget(self.done)
@@ -118,7 +118,7 @@ class LabelSlices(QWidget):
         self.setEnabled(shown)
         self.strip.show_slices(states, here if shown else 0)
         if not shown:
-            self.here.setText("Choose a scan to label.")
+            self.here.setText("Select a scan to label.")
             self.count.clear()
             self.notice.hide()
             return
@@ -133,7 +133,7 @@ class LabelSlices(QWidget):
         self.next_painted.setEnabled(painted > 0)
         self.notice.setVisible(painted > 0)
         which = "1 slice is painted but" if painted == 1 else f"{painted} slices are painted but"
-        self.unused.setText(f"{which} not done: not used until marked as done.")
+        self.unused.setText(f"{which} not done, so they are not used for training.")
         many = "1 painted slice" if painted == 1 else f"{painted} painted slices"
         self.mark_painted.setText(f"Mark {many} as done…")
 
@@ -144,8 +144,8 @@ class LabelSlices(QWidget):
             self,
             f"Mark {which} of this scan as done?",
             [f"Mark {count} as done"],
-            more="That is right only if every structure on them is labelled: what is not labelled "
-            "there is learnt as background.",
+            more="Do this only if every structure on them is labelled: pixels without a label "
+            "count as background.",
             name="ask-painted",
         )
         if answer is not None:

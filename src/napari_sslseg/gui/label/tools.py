@@ -1,4 +1,4 @@
-"""The tools of napari's labels layer that are needed here, with their keys."""
+"""Tools of napari's labels layer with their shortcuts, brush size and display."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ OUTLINE_WIDTH = 2
 
 
 class LabelTools(QWidget):
-    """Tools, brush size, and how labels look; all are those of the labels layer."""
+    """Tools, brush size and display of labels; all are settings of the labels layer."""
 
     def __init__(self, scene: "Scene") -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class LabelTools(QWidget):
         label.setBuddy(self.opacity)
         self.outlines = QCheckBox("Out&lines only")
         self.outlines.setObjectName("label-outlines")
-        self.outlines.setToolTip("Show the borders of the labels alone, to see what is under them.")
+        self.outlines.setToolTip("Show only the borders of the labels, to see the image below.")
         self.outlines.toggled.connect(self._set_outlines)
         grid.addWidget(label, 0, 0)
         grid.addWidget(self.opacity, 0, 1)
@@ -112,10 +112,10 @@ class LabelTools(QWidget):
         self.more.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
 
     def use(self, mode: str) -> None:
-        """Use a tool on the labels, which become the active layer."""
+        """Activate a tool, and make the labels layer the active layer."""
         if self._layer is not None:
             layers = self.scene.viewer.layers
-            if self._layer not in layers:  # Somebody deleted it from napari's list.
+            if self._layer not in layers:  # It was deleted from the list of layers.
                 layers.append(self._layer)
             layers.selection.active = self._layer
             self._layer.mode = mode
@@ -127,7 +127,7 @@ class LabelTools(QWidget):
             for emitter in self._emitters(old):
                 emitter.disconnect(self._show)
         if self._layer is not None and old is not self._layer:
-            if old is not None:  # The next scan is labelled as the last one was.
+            if old is not None:  # The next scan keeps the tool settings.
                 for name in ("brush_size", "opacity", "contour", "mode", "selected_label"):
                     setattr(self._layer, name, getattr(old, name))
             self._layer.n_edit_dimensions = 2
@@ -140,7 +140,7 @@ class LabelTools(QWidget):
         return [events.mode, events.brush_size, events.opacity, events.contour]
 
     def _show(self, event: Any = None) -> None:
-        """Show what the layer is set to."""
+        """Show the settings of the layer."""
         layer = self._layer
         self.setEnabled(layer is not None)
         if layer is None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
+from napari_sslseg.core.samples.build import sample_size
 from napari_sslseg.core.samples.warnings import Spacing
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
@@ -77,8 +78,6 @@ def training_sample_size(project: "Project", settings: AnyPreprocessing) -> tupl
     tuple of int or None
         None if there is no training scan whose size is known.
     """
-    from napari_sslseg.core.samples.build import sample_size
-
     geometries = _geometries(project)
     return sample_size(geometries, settings) if geometries else None
 
