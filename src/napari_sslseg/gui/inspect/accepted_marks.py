@@ -57,7 +57,7 @@ class AcceptedMarks:
         self._traces: dict[Key, _Trace] = {}
         session.project_changed.connect(self._forget_all)
         session.labels_replaced.connect(self._forget_scan)
-        scene.keeper.changed.connect(self._update)
+        scene.autosaver.changed.connect(self._update)
 
     def note(self, index: int, run: str, before: np.ndarray) -> bool:
         """Record that a prediction was accepted on a slice.

@@ -90,7 +90,7 @@ class CorrectionButtons(QWidget):
             self._say("All slices of this scan are done; select another scan.")
             return
         self.scene.go_to(index)
-        self._say(f"Slice {index}: on average {found.doubt[index]:.0%} uncertain.")
+        self._say(f"Slice {index}: on average {found.mean_uncertainty[index]:.0%} uncertain.")
 
     def accept_slice(self) -> None:
         """Copy the predicted slice into the labels."""
@@ -130,9 +130,9 @@ class CorrectionButtons(QWidget):
                 self.scene.labels.undo()  # Labels without a record would pass for manual ones.
             return
         self.scene.take_labels()  # Undo needs the labels layer to be active.
-        if self.scene.keeper.done[index]:
+        if self.scene.autosaver.done[index]:
             # A prediction must not count as checked by a person, least of all in scores.
-            self.scene.keeper.mark([index], done=False)
+            self.scene.autosaver.mark([index], done=False)
             then = "The slice is no longer done; mark it again when it is correct."
         else:
             then = "Mark the slice as done when it is correct."
@@ -162,7 +162,7 @@ class CorrectionButtons(QWidget):
         """Mark the slice as done, once its labels are saved."""
         if self.scene.labels is not None:
             index = self.scene.slice
-            self.scene.keeper.mark([index])
+            self.scene.autosaver.mark([index])
             note = "; scores mark its accepted prediction" if self._is_accepted(index) else ""
             self._say(f"Slice {index} is done; the next training uses it{note}.")
 

@@ -95,7 +95,7 @@ class ExportForm(QWidget):
         count = len(existing)
         what = f"{existing[0].name} exists" if count == 1 else f"{count} of the files exist"
         question = f"{what} already in {existing[0].parent}. Replace?"
-        return ask(self, question, [REPLACE], name="ask-replace") == REPLACE
+        return ask_choice(self, question, [REPLACE], name="ask-replace") == REPLACE
 
     def _report(self) -> None:
         run, other = self.layers.first, self.layers.second

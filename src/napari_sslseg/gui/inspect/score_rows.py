@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_sslseg.core.results.slice_scores import SliceScores
     from napari_sslseg.gui.model.predictions import Predictions
 
-ORDER: tuple[Use, ...] = ("not seen", "without labels", "kept out", "same patient", "learnt from")
+ORDER: tuple[Use, ...] = ("unseen", "without labels", "validation", "same patient", "training")
 UNBIASED = ORDER[:3]
 """Uses whose scores are not inflated by training on the labels of the patient."""
 
@@ -198,14 +198,14 @@ def verdict(names: Mapping[int, str], scored: Sequence[Scored]) -> str:
         )
     volumes = [item.scores.volume for item in unbiased]
     slices = sum(len(item.scores.slices) for item in unbiased)
-    sentence = f"{_means(names, volumes)} ({many(slices, 'slice')} of {_patients(volumes)})."
+    sentence = f"{_means(names, volumes)} ({plural(slices, 'slice')} of {_patients(volumes)})."
     sentence += accepted_words([item.accepted for item in unbiased], slices)
     unlabelled = sum(item.use == "without labels" for item in unbiased)
     if unlabelled:
-        sentence += f" A pretraining used {many(unlabelled, 'scan')} of these, without labels."
+        sentence += f" A pretraining used {plural(unlabelled, 'scan')} of these, without labels."
     stale = sum(item.stale for item in unbiased)
     if stale:
-        sentence += f" Labels of {many(stale, 'scan')} changed since (*)."
+        sentence += f" Labels of {plural(stale, 'scan')} changed since (*)."
     return sentence
 
 
@@ -220,12 +220,12 @@ def accepted_words(accepted: Iterable[Accepted], slices: int) -> str:
     else:
         which = f"a prediction was accepted, {own} of this run"
     verb = "are" if own else "may be"
-    return f" On {count} of these {many(slices, 'slice')} {which}, so the scores {verb} too high."
+    return f" On {count} of these {plural(slices, 'slice')} {which}, so the scores {verb} too high."
 
 
 def slices_words(slices: int, accepted: Accepted) -> str:
     """Say how many slices were scored, and on how many a prediction was accepted."""
-    words = many(slices, "slice")
+    words = plural(slices, "slice")
     return f"{words}, {accepted.count} accepted from a prediction" if accepted.count else words
 
 

@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 
 from napari_sslseg.core.results.slice_scores import SLICE_RULE
 from napari_sslseg.gui.inspect.score_rows import ORDER, UNBIASED, ScoreRow, slices_words
-from napari_sslseg.gui.model.run_words import USE_HINTS, USE_WORDS
+from napari_sslseg.gui.model.run_descriptions import USE_HINTS, USE_WORDS
 
 COLUMNS = ("Scan", "Structure", "Dice", "HD95", "Dice B", "Used", "Acc.")
 STRUCTURE_WIDTH = 76

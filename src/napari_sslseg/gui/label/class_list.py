@@ -215,9 +215,9 @@ class ClassList(QWidget):
     def _confirm_done(self, done: dict[str, tuple[int, ...]]) -> bool:
         """Ask whether to unmark slices that are done without the new structure; False to cancel."""
         count = sum(map(len, done.values()))
-        answer = ask(
+        answer = ask_choice(
             self,
-            f"{many(count, 'slice')} {'is' if count == 1 else 'are'} done without the new "
+            f"{plural(count, 'slice')} {'is' if count == 1 else 'are'} done without the new "
             "structure. Where they show it, it would count as background.",
             [ADD_UNMARK, ADD_KEEP],
             more="Labels stay in either case. Keep the marks only if none of these slices shows "

@@ -52,7 +52,7 @@ class LabelPanel(QWidget):
         )
         scene.changed.connect(self._new_layer)
         session.classes_changed.connect(self._enable)
-        scene.keeper.changed.connect(self._show_saved)
+        scene.autosaver.changed.connect(self._show_saved)
         self._new_layer()
         self._show_saved()
 
@@ -85,7 +85,7 @@ class LabelPanel(QWidget):
             self.scene.labels.mode = "pan_zoom"
 
     def _show_saved(self) -> None:
-        keeper = self.scene.keeper
+        keeper = self.scene.autosaver
         # Zero-width spaces let a long path break after each part.
         sentence = keeper.sentence.replace("/", "/\u200b").replace("\\", "\\\u200b")
         self.saved.setText(f"{SIGNS[keeper.status]} {sentence}".strip())

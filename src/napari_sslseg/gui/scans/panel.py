@@ -89,7 +89,7 @@ class ScansPanel(QWidget):
         session.project_changed.connect(self.refresh)
         session.scans_changed.connect(self.refresh)
         session.jobs_changed.connect(self.refresh)
-        session.told.connect(self._hear)
+        session.job_events.connect(self._hear)
         self.scan_actions.changed.connect(self._show_left_out)
         self.viewer_scans.changed.connect(self._show_viewer_scans)
 

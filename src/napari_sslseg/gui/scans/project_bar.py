@@ -98,7 +98,7 @@ class ProjectBar(QWidget):
         path = Path(folder)
         if not (path / "project.json").exists() and _is_not_empty(path):
             own = _free_path(path / OWN_FOLDER)
-            answer = ask(
+            answer = ask_choice(
                 self,
                 f"{path.name} contains other files. Create a subfolder for the project?",
                 [INSIDE, ITSELF],

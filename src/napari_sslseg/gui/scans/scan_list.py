@@ -20,7 +20,6 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sslseg.core.scans.formats.registry import dialog_filter
-from napari_sslseg.gui.model.words import many
 from napari_sslseg.gui.scans.scan_table import (
     NAME_ROLE,
     PROBLEM,
@@ -31,6 +30,7 @@ from napari_sslseg.gui.scans.scan_table import (
     USES,
     ScanTable,
 )
+from napari_sslseg.gui.text import plural
 from napari_sslseg.gui.widgets.dialogs import ask_choice
 from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox
 
@@ -125,7 +125,7 @@ class ScanList(QWidget):
         self.show_button.setToolTip("Show this scan (double-click, or Enter).")
         self.find_button = self._button("Find i&t…", "scan-find", self.ask_find)
         self.find_button.setToolTip("Choose the file of this scan in its new place.")
-        self.use = QuietComboBox()
+        self.use = NoWheelComboBox()
         self.use.setObjectName("scan-use")
         self.use.setAccessibleName("Use of the scan")
         self.use.addItems(list(USES.values()))
@@ -185,7 +185,7 @@ class ScanList(QWidget):
             note = (
                 f" {len(problems)} cannot be used now; see the Problem column." if problems else ""
             )
-            self.detail.setText(f"{many(len(project.names), 'scan')}.{note}")
+            self.detail.setText(f"{plural(len(project.names), 'scan')}.{note}")
 
     def _enable_buttons(self) -> None:
         chosen = self.chosen
@@ -216,7 +216,7 @@ class ScanList(QWidget):
         if spacing is not None:
             parts.append(" × ".join(f"{value:.3g}" for value in spacing) + " mm")
         done = entry.done_count
-        parts.append(f"{many(done, 'slice')} done" if done else "no slices done")
+        parts.append(f"{plural(done, 'slice')} done" if done else "no slices done")
         return " · ".join(parts)
 
     def show_scan(self) -> None:
