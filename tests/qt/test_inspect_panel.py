@@ -257,7 +257,7 @@ def test_a_score_tells_which_slices_were_accepted_from_a_prediction(opened, qtbo
     press(qtbot, panel.correct.accept)
     assert project.accepted(name) == {"finetune-001": (index,)}
     press(qtbot, panel.correct.done)
-    assert "scores tell that" in panel.said.text()
+    assert "accepted prediction" in panel.said.text()
     qtbot.waitUntil(lambda: accepted() == {"1 of 3"}, timeout=20_000)
     idle(host, qtbot)
     words = "On 1 of these 3 slices a prediction of this run was accepted"

@@ -100,10 +100,7 @@ def test_patients_of_the_pretraining_before_are_told_apart(session):
     rows = score_sheet(session.predictions, RUN).rows
     assert [row.scan for row in rows[:1]] == ["p3"]
     assert "(4 slices of 2 patients" in score_sheet(session.predictions, RUN).verdict
-    assert (
-        "network saw 1 scan of these before, without labels"
-        in score_sheet(session.predictions, RUN).verdict
-    )
+    assert "1 scan of these without labels" in score_sheet(session.predictions, RUN).verdict
     # Where the pretraining is gone nobody can tell, so that nothing passes for unseen.
     before.rename(before.with_name("elsewhere"))
     assert scan_uses(project, run)["p3"] == "without labels"
@@ -232,5 +229,5 @@ def test_a_record_is_read_once_for_a_table_and_its_sentence(session, monkeypatch
     wait(session)
     sheet = score_sheet(session.predictions, RUN)
     assert sheet.rows
-    assert "not learnt from" in sheet.verdict
+    assert "not used for training" in sheet.verdict
     assert read == [RUN]

@@ -96,7 +96,7 @@ def test_memory_is_bounded_and_scores_outlive_it(session):
     assert rows[0].use == "validation"
     assert rows[-1].use == "training"
     assert not any(row.stale for row in rows)
-    assert "not learnt from" in score_sheet(predictions, RUN).verdict
+    assert "not used for training" in score_sheet(predictions, RUN).verdict
     # Labels that are changed make scores stale; those that are in memory are scored anew.
     labels = session.project.labels(names[2]).data
     labels[3] = 0

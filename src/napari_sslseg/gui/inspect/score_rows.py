@@ -202,7 +202,7 @@ def verdict(names: Mapping[int, str], scored: Sequence[Scored]) -> str:
     sentence += accepted_words([item.accepted for item in unbiased], slices)
     unlabelled = sum(item.use == "without labels" for item in unbiased)
     if unlabelled:
-        sentence += f" A pretraining used {plural(unlabelled, 'scan')} of these, without labels."
+        sentence += f" Training used {plural(unlabelled, 'scan')} of these without labels."
     stale = sum(item.stale for item in unbiased)
     if stale:
         sentence += f" Labels of {plural(stale, 'scan')} changed since (*)."
