@@ -129,7 +129,7 @@ def test_a_prediction_is_shown_accepted_undone_and_marked_as_done(opened, viewer
     differs = shown.data[index] != before[index]
     press(qtbot, panel.correct.accept)
     np.testing.assert_array_equal(labels.data[index], shown.data[index])
-    assert "Ctrl+Z" in panel.said.text() if differs.any() else "already" in panel.said.text()
+    assert "Ctrl+Z" in panel.message.text() if differs.any() else "already" in panel.message.text()
     others = [i for i in range(len(before)) if i != index]
     np.testing.assert_array_equal(labels.data[others], before[others])
     labels.undo()
@@ -257,7 +257,7 @@ def test_a_score_tells_which_slices_were_accepted_from_a_prediction(opened, qtbo
     press(qtbot, panel.correct.accept)
     assert project.accepted(name) == {"finetune-001": (index,)}
     press(qtbot, panel.correct.done)
-    assert "accepted prediction" in panel.said.text()
+    assert "accepted prediction" in panel.message.text()
     qtbot.waitUntil(lambda: accepted() == {"1 of 3"}, timeout=20_000)
     idle(host, qtbot)
     words = "On 1 of these 3 slices a prediction of this run was accepted"
@@ -329,7 +329,7 @@ def test_labels_predictions_and_a_report_are_exported(
     form.format.setCurrentIndex(form.format.findData(".dcm"))
     press(qtbot, form.export)
     idle(host, qtbot)
-    assert panel.said.text().startswith("0 of 3 label maps were written")
+    assert panel.message.text().startswith("0 of 3 label maps were written")
     page = tmp_path / "scores.html"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(page), ""))
     press(qtbot, form.report)

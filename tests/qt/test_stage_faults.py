@@ -320,11 +320,11 @@ def test_a_full_disk_while_training_and_exporting(person, small_disk, tmp_path, 
     person.click(inspect.export.parentWidget().button)
     person.click(inspect.export.export)
     person.idle()
-    assert told_once(person, "space") == inspect.said.text()
+    assert told_once(person, "space") == inspect.message.text()
     small_disk.clear()
     person.click(inspect.export.export)
     person.idle()
-    assert inspect.said.text() == "1 of 1 label maps were written."
+    assert inspect.message.text() == "1 of 1 label maps were written."
     assert pretrain(person).box.state.text().endswith(" is finished.")
 
 

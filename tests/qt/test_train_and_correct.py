@@ -51,7 +51,7 @@ def test_the_loop_from_labels_to_export_and_back(viewer, qtbot, tmp_path, monkey
         assert len(train.box.plot.curves["Loss"]) == 4
         if number == 2:  # What is looked at stays; the new one is told.
             assert inspect.run.currentData() == "finetune-001"
-            assert inspect.said.text().startswith("finetune-002 is ready")
+            assert inspect.message.text().startswith("finetune-002 is ready")
             inspect.run.setCurrentIndex(inspect.run.findData(run))
         assert inspect.run.currentData() == run  # The first is chosen by itself.
         press(inspect.this)

@@ -53,17 +53,17 @@ class InspectPanel(QWidget):
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addLayout(self._make_runs())
         layout.addLayout(self._make_buttons())
-        self.said = QLabel()
-        self.said.setObjectName("inspect-said")
-        self.said.setWordWrap(True)
+        self.message = QLabel()
+        self.message.setObjectName("inspect-message")
+        self.message.setWordWrap(True)
         self.show_box = DisplaySwitches(scene, self.layers)
-        self.correct = CorrectionButtons(session, scene, self.layers, self.said.setText)
+        self.correct = CorrectionButtons(session, scene, self.layers, self.message.setText)
         self.table = ScoreTable()
         self.verdict = QLabel()
         self.verdict.setObjectName("inspect-verdict")
         self.verdict.setWordWrap(True)
-        self.export = ExportForm(session, self.layers, self.said.setText)
-        for widget in (self.show_box, self.correct, self.said):
+        self.export = ExportForm(session, self.layers, self.message.setText)
+        for widget in (self.show_box, self.correct, self.message):
             layout.addWidget(widget)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.verdict)
@@ -144,14 +144,14 @@ class InspectPanel(QWidget):
         new = [run.name for run in runs if run.name not in known and known]
         viewing = self.isVisible() and self.layers.predicted() is not None
         if new and viewing:
-            self.said.setText(f"{new[0]} is ready; select it above to see its predictions.")
+            self.message.setText(f"{new[0]} is ready; select it above to see its predictions.")
             new = []
         self.run.setCurrentIndex(max(self.run.findData(new[0] if new else before[0]), 0))
         self.other.setCurrentIndex(max(self.other.findData(before[1]), 0))
         for box in (self.run, self.other):
             box.blockSignals(False)
         if not runs:
-            self.said.setText("There is no trained network yet; train one in step 4.")
+            self.message.setText("There is no trained network yet; train one in step 4.")
         self._runs_chosen()
 
     def _runs_chosen(self) -> None:
@@ -188,16 +188,16 @@ class InspectPanel(QWidget):
     def _predict(self, names: list[str]) -> None:
         self._wanted = self.session.predictions.make(self._runs(), names)
         if self._wanted is None:
-            self.said.setText("These runs have already predicted it.")
+            self.message.setText("These runs have already predicted it.")
             return
-        self.said.clear()
+        self.message.clear()
         self.bar.setRange(0, 0)
         self.bar.show()
 
     def _stop(self) -> None:
         if self.job is not None:
             self.job.stop()
-            self.said.setText("Stopping after this scan; finished predictions are kept.")
+            self.message.setText("Stopping after this scan; finished predictions are kept.")
 
     def _hear(self, job: "Job", events: list[Event]) -> None:
         for event in events:
@@ -216,9 +216,9 @@ class InspectPanel(QWidget):
             return
         self.bar.hide()
         if outcome.problem is not None:
-            self.said.setText(outcome.problem.sentence)
+            self.message.setText(outcome.problem.sentence)
         elif job.kind == "predict":
-            self.said.setText(self._predicted(outcome))
+            self.message.setText(self._predicted(outcome))
 
     def _is_shown(self, job: "Job") -> bool:
         """Whether the user started the job here; updates of scores show no progress."""

@@ -47,9 +47,6 @@ def report(session: "Session", run: str, path: Path, other: str = "") -> Events 
     ready = {(of, name): session.predictions.get(of, name) for of in runs for name in names}
 
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
-        from napari_sslseg.core.results.html_report import RunReport, write_report
-        from napari_sslseg.core.runs.listing import summarise
-
         if not names:
             raise DataError("No slice is done, so there is nothing to score; mark one as done.")
         page = _Page(project, runs, ready)
@@ -62,20 +59,7 @@ def report(session: "Session", run: str, path: Path, other: str = "") -> Events 
                 page.add(name)
             except SslsegError as error:
                 yield Message(str(error))
-        folder = run_folder(project, run).parent
-        about = [
-            RunReport(
-                of,
-                long_description(summarise(folder / of, folder)),
-                verdict(project.class_names, page.scored[of]),
-            )
-            for of in runs
-        ]
-        write_report(
-            path, f"Scores of {' and '.join(runs)}", about, page.scans,
-            names=project.class_names, colours=page.colours,
-            uses={USE_WORDS[use]: USE_HINTS[use] for use in ORDER},
-        )  # fmt: skip
+        page.write(path)
         yield Progress("Writing the report", len(names), len(names))
         yield Message(f"The report is {path}.")
         yield Done(path)
@@ -132,6 +116,27 @@ class _Page:
         self.scans.append(drawn)
         for run, item in zip(self.runs, scored, strict=True):
             self.scored[run].append(item)
+
+    def write(self, path: Path) -> None:
+        """Write the page."""
+        from napari_sslseg.core.results.html_report import RunReport, write_report
+        from napari_sslseg.core.runs.listing import summarise
+
+        project = self.project
+        folder = run_folder(project, self.runs[0]).parent
+        about = [
+            RunReport(
+                run,
+                long_description(summarise(folder / run, folder)),
+                verdict(project.class_names, self.scored[run]),
+            )
+            for run in self.runs
+        ]
+        write_report(
+            path, f"Scores of {' and '.join(self.runs)}", about, self.scans,
+            names=project.class_names, colours=self.colours,
+            uses={USE_WORDS[use]: USE_HINTS[use] for use in ORDER},
+        )  # fmt: skip
 
     def _predicted(self, run: str, name: str) -> "Predicted":
         found = self._ready.pop((run, name))

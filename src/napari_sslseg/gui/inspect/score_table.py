@@ -71,44 +71,26 @@ class ScoreTable(QTableWidget):
         self.setSortingEnabled(False)
         self.setRowCount(len(rows))
         for number, row in enumerate(rows):
-            mark = "*" if row.stale else ""
-            theirs = "*" if row.other_stale else ""
-            texts: tuple[tuple[str, Any], ...] = (
-                (row.scan, row.scan.casefold()),
-                (row.structure, row.structure.casefold()),
-                (_figure(row.dice, 2) + mark, row.dice),
-                (_figure(row.hd95, 1), row.hd95),
-                (_figure(row.other, 2) + theirs, row.other),
-                (USE_WORDS[row.use], ORDER.index(row.use)),
-                (f"{row.accepted.count} of {row.slices}", row.accepted.count),
-            )
-            hint = f"{row.scan}, {row.structure}, {slices_words(row.slices, row.accepted)}"
-            if row.accepted.count:
-                hint += f" ({', '.join(row.accepted.runs)})"
-            hint += f", HD95 {_figure(row.hd95, 1)} mm. {USE_HINTS[row.use]}"
-            if row.other_use is not None and row.other_use != row.use:
-                hint += f" Run B: {USE_HINTS[row.other_use]}"
-            if row.stale or row.other_stale:
-                hint += " * Labels changed since; predict the scan again."
-            for place, (text, key) in enumerate(texts):
-                item = _Item(text, key)
-                item.setToolTip(hint)
-                item.setData(ROW, row)
-                if place in SCORES:
-                    item.setTextAlignment(
-                        Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-                    )
-                use = row.other_use or row.use if place == OTHER else row.use
-                if use not in UNBIASED or (row.accepted.count and place in (*SCORES, ACCEPTED)):
-                    font = item.font()
-                    font.setItalic(True)
-                    item.setFont(font)
-                self.setItem(number, place, item)
+            self._fill_row(number, row)
         self.setColumnHidden(OTHER, not compared)
         self.setColumnHidden(3, compared)  # There is no room for both; the tooltip holds it.
         self.setColumnHidden(ACCEPTED, not any(row.accepted.count for row in rows))
         header.setSortIndicator(column, order)
         self.setSortingEnabled(True)
+
+    def _fill_row(self, number: int, row: ScoreRow) -> None:
+        hint = _hint(row)
+        for column, (text, key) in enumerate(_cells(row)):
+            item = _Item(text, key)
+            item.setToolTip(hint)
+            item.setData(ROW, row)
+            if column in SCORES:
+                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            if _is_biased(row, column):
+                font = item.font()
+                font.setItalic(True)
+                item.setFont(font)
+            self.setItem(number, column, item)
 
     def _choose(self, number: int) -> None:
         item = self.item(number, 0)
@@ -130,5 +112,39 @@ class _Item(QTableWidgetItem):
         return bool(self.key < theirs)
 
 
-def _figure(value: float | None, digits: int) -> str:
+def _cells(row: ScoreRow) -> tuple[tuple[str, Any], ...]:
+    """Return text and sort key of each column."""
+    mark = "*" if row.stale else ""
+    other_mark = "*" if row.other_stale else ""
+    return (
+        (row.scan, row.scan.casefold()),
+        (row.structure, row.structure.casefold()),
+        (_number(row.dice, 2) + mark, row.dice),
+        (_number(row.hd95, 1), row.hd95),
+        (_number(row.other, 2) + other_mark, row.other),
+        (USE_WORDS[row.use], ORDER.index(row.use)),
+        (f"{row.accepted.count} of {row.slices}", row.accepted.count),
+    )
+
+
+def _hint(row: ScoreRow) -> str:
+    """Return the tooltip of a row."""
+    hint = f"{row.scan}, {row.structure}, {slices_words(row.slices, row.accepted)}"
+    if row.accepted.count:
+        hint += f" ({', '.join(row.accepted.runs)})"
+    hint += f", HD95 {_number(row.hd95, 1)} mm. {USE_HINTS[row.use]}"
+    if row.other_use is not None and row.other_use != row.use:
+        hint += f" Run B: {USE_HINTS[row.other_use]}"
+    if row.stale or row.other_stale:
+        hint += " * Labels changed since; predict the scan again."
+    return hint
+
+
+def _is_biased(row: ScoreRow, column: int) -> bool:
+    """Whether a cell holds or qualifies a score that is too high."""
+    use = row.other_use or row.use if column == OTHER else row.use
+    return use not in UNBIASED or bool(row.accepted.count and column in (*SCORES, ACCEPTED))
+
+
+def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
