@@ -26,7 +26,7 @@ def tell(**what):
 
 
 class Painter:
-    """Puts a stroke on the labels again and again, on slices all over the scan."""
+    """Paints strokes repeatedly, on slices of the whole scan."""
 
     def __init__(self, widget):
         self.widget, self.count = widget, 0

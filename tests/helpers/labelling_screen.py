@@ -1,4 +1,4 @@
-"""A session and its scene as a window has them, without a window, for tests of labelling."""
+"""A session and its scene without a window, for tests of labelling."""
 
 import time
 
@@ -13,7 +13,7 @@ SHAPE = (24, 96, 100)
 
 
 class Screen:
-    """A session, its scene, and a clock that a window would have."""
+    """A session and its scene, with the timer of a window."""
 
     def __init__(self, folder):
         self.session = Session()
@@ -54,7 +54,7 @@ def stroke(screen, at, value=1):
 
 
 def broken(monkeypatch, screen):
-    """Let no labels be written, as on a full disk."""
+    """Let saving of labels fail, as on a full disk."""
 
     def full(name, labels):
         raise OSError(28, "No space left on device", name)

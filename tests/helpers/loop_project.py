@@ -1,4 +1,4 @@
-"""A project of small phantoms with labels, and how a person waits, and answers questions."""
+"""A project of small labelled phantoms, a docked panel, and answers to dialogs."""
 
 import nibabel as nib
 import numpy as np
@@ -14,20 +14,20 @@ DONE = (3, 5)
 
 
 def write_scans(folder, count):
-    """Scans as NIfTI files, and their true labels by name."""
+    """Write scans as NIfTI files; returns their true labels by name."""
     folder.mkdir(parents=True, exist_ok=True)
     truths = {}
     for seed in range(count):
         scan, truth = make_patient(seed, "MR", (10, 48, 48), (16.0, 7.0, 7.0))
         source = np.ascontiguousarray(scan.geometry.to_source(scan.data))
         nib.save(nib.Nifti1Image(source, scan.geometry.affine), folder / f"{scan.name}.nii.gz")
-        # Two large organs are enough to learn in a few steps.
+        # Two large organs can be learnt in a few steps.
         truths[scan.name] = np.where(truth.data <= 2, truth.data, 0).astype(np.uint8)
     return truths
 
 
 def make_project(folder, count=3, labelled=3):
-    """A closed project whose first scans have labels and done slices; gives the true labels."""
+    """Write a project whose first scans have labels and done slices; returns the true labels."""
     truths = write_scans(folder / "scans", count)
     with Project.create(folder / "project") as project:
         project.add_scans(folder / "scans")
@@ -61,7 +61,7 @@ class Host(QScrollArea):
         self.problems = []
 
     def end(self, qtbot):
-        """Stop what runs, and let go of the project."""
+        """Stop all jobs and close the project."""
         for job in list(self.session.jobs):
             job.stop()
         idle(self, qtbot)
@@ -70,22 +70,22 @@ class Host(QScrollArea):
 
 
 def open_panel(viewer, qtbot, panel, folder):
-    """A window with the project open, its first scan shown, and a panel beside it."""
+    """Open a project in a window with a docked panel; its first scan is shown."""
     host = Host(viewer, panel, folder / "project")
     first = host.session.project.names[0]
-    idle(host, qtbot)  # The scan of the last time is loaded.
+    idle(host, qtbot)  # The last scan is loaded.
     host.session.select(first)
     qtbot.waitUntil(lambda: host.session.current == first, timeout=20_000)
     return host
 
 
 def idle(host, qtbot, milliseconds=60_000):
-    """Wait until no job is at work."""
+    """Wait until all jobs have ended."""
     qtbot.waitUntil(lambda: not host.session.jobs, timeout=milliseconds)
 
 
 def answer(qtbot, text, heard=None):
-    """Press a button of the question that comes next."""
+    """Press a button of the next dialog."""
 
     def look():
         box = QApplication.activeModalWidget()

@@ -1,4 +1,4 @@
-"""A person at the plugin: opens it from napari, clicks, drags, types, drops and answers."""
+"""A simulated user of the plugin: opens it from napari, clicks, drags, types, drops, answers."""
 
 from contextlib import contextmanager
 
@@ -19,7 +19,7 @@ LEFT = Qt.MouseButton.LeftButton
 
 
 class Person:
-    """What somebody sees and does in a window with the plugin.
+    """A simulated user of a window with the plugin.
 
     Parameters
     ----------
@@ -56,20 +56,20 @@ class Person:
         self.qtbot.waitUntil(condition, timeout=int(seconds * 1000))
 
     def idle(self, seconds=60):
-        """Wait until no job is at work."""
+        """Wait until all jobs have ended."""
         self.until(lambda: not self.session.jobs, seconds)
 
     # The dock
 
     def step(self, name):
-        """Go to a step by its button; gives its panel."""
+        """Press the button of a step; returns its panel."""
         self.click(self.dock.findChild(QWidget, f"step-{name}"))
         panel = self.dock.panels[name]
         assert panel.isVisible()
         return panel
 
     def click(self, button):
-        """Click where a person would have to scroll to."""
+        """Scroll to a widget and click it."""
         parent = button.parentWidget()
         while parent is not None:
             if isinstance(parent, QScrollArea):
@@ -80,7 +80,7 @@ class Person:
         self.qtbot.mouseClick(button, LEFT)
 
     def choose(self, combo, data):
-        """Choose an entry of a combo box by what it stands for."""
+        """Choose an entry of a combo box by its data."""
         assert combo.isEnabled()
         index = combo.findData(data)
         assert index >= 0, data
@@ -112,7 +112,7 @@ class Person:
         self.qtbot.keyClick(self.canvas, key, modifier)
 
     def at(self, down, right):
-        """A place in the picture, in voxels of the scan from its middle."""
+        """Position on the canvas, given in voxels from the centre of the scan."""
         data, axes = self.scene.image, self.viewer.dims.displayed
         scale = [abs(float(data.scale[axis])) for axis in axes]
         size, zoom = self.canvas.size(), self.viewer.camera.zoom
@@ -122,7 +122,7 @@ class Person:
         )
 
     def drag(self, *places):
-        """Draw from place to place with the left button held."""
+        """Drag from position to position with the left button pressed."""
         spots = [self.at(*place) for place in places]
         self._move(spots[0], Qt.MouseButton.NoButton)
         self.qtbot.mousePress(self.canvas, LEFT, pos=spots[0])
@@ -138,7 +138,7 @@ class Person:
         QApplication.sendEvent(self.canvas, event)
 
     def saved(self):
-        """Wait until all that was drawn is on the disk; gives what is there."""
+        """Wait until the labels are saved; returns the saved labels."""
         self.until(lambda: self.scene.autosaver.status == "saved", 10)
         return self.project.labels(self.session.current).data
 
@@ -156,7 +156,7 @@ class Person:
 
     @contextmanager
     def answering(self, text):
-        """Click the button of this text in the question that comes; it must come."""
+        """Press the button with this text in the next dialog, which must appear."""
         asked = []
 
         def look():
@@ -185,11 +185,11 @@ class Person:
     # The end
 
     def forget_window(self):
-        """The window is closed; what made it would close it again."""
+        """Remove the closed window from the fixture, which would close it again."""
         del self.viewer.window._qt_window
 
     def end(self):
-        """Stop what runs, and let go of the project."""
+        """Stop all jobs and close the project."""
         for job in list(self.session.jobs):
             job.stop()
         self.idle()

@@ -1,4 +1,4 @@
-"""A project of small scans, and how a test waits without a window."""
+"""A project of small scans, and waiting without a window."""
 
 import time
 
@@ -11,7 +11,7 @@ SHAPE = (6, 16, 20)
 
 
 def write_project(folder, names=("ann", "bob")):
-    """A closed project of small scans that opens with the first of them."""
+    """Write a project of small scans; it opens with the first scan."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for seed, name in enumerate(names):

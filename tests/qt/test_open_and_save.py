@@ -1,4 +1,4 @@
-"""Scans opened, labelled and saved in a real napari window, as a person does it."""
+"""Open, label and save scans in a real napari window."""
 
 import shutil
 
@@ -32,7 +32,7 @@ def write_scan(path, codes, degrees=0.0):
 
 
 def new_labels(viewer, image):
-    """Press napari's own button with a scan selected."""
+    """Press the button of napari for new labels, with a scan selected."""
     viewer.layers.selection = {image}
     viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
     return viewer.layers[-1]
@@ -72,7 +72,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("codes", "degrees"), CASES)
-def test_labels_by_hand_land_where_they_were_painted(viewer, told, tmp_path, codes, degrees):
+def test_painted_labels_are_saved_at_the_right_position(viewer, told, tmp_path, codes, degrees):
     scan = write_scan(tmp_path / "scan.nii.gz", codes, degrees)
     (image,) = viewer.open(str(scan), plugin=PLUGIN)
     assert image._type_string == "image"
@@ -103,7 +103,7 @@ def test_labels_by_hand_land_where_they_were_painted(viewer, told, tmp_path, cod
         np.testing.assert_allclose(labels.data_to_world(where), -world[::-1], atol=1e-3)
 
 
-def test_a_click_into_the_picture_labels_what_is_seen_there(viewer, qtbot, tmp_path):
+def test_a_click_labels_the_voxel_under_the_mouse(viewer, qtbot, tmp_path):
     scan = write_scan(tmp_path / "scan.nii.gz", "PIR")
     (image,) = viewer.open(str(scan), plugin=PLUGIN)
     box = image.extent.world
@@ -150,7 +150,7 @@ def test_a_saved_label_map_opens_as_labels_on_its_scan(viewer, tmp_path, suffix)
     np.testing.assert_array_equal(again.data, labels.data)
     np.testing.assert_allclose(again.translate, image.translate, atol=1e-3)
     np.testing.assert_allclose(again.scale, image.scale, atol=1e-5)
-    # Work goes on where it was left, in the same file.
+    # Continue in the same file.
     again.paint((0, 0, 0), 9)
     assert save(viewer, again, written) == [written]
     (last,) = viewer.open(written, plugin=PLUGIN)
@@ -175,7 +175,7 @@ def test_a_dicom_scan_labelled_by_hand_saves_on_its_grid(viewer, data_dir, tmp_p
     assert superior > 20
 
 
-def test_a_dicom_segmentation_goes_out_and_comes_back_with_its_names(viewer, data_dir, tmp_path):
+def test_a_dicom_segmentation_is_saved_and_opened_with_its_names(viewer, data_dir, tmp_path):
     scan = shutil.copytree(data_dir / "dicom/mr_ge_papaya_20", tmp_path / "scan")
     (image,) = viewer.open(str(scan), plugin=PLUGIN)
     labels = new_labels(viewer, image)
@@ -221,7 +221,7 @@ def test_slices_of_a_series_that_is_refused_are_refused_once(viewer, told, data_
     assert "missing" in told()[0][1]
 
 
-def test_copies_and_conversions_save_in_place_too(viewer, tmp_path):
+def test_copied_and_converted_layers_are_saved_on_the_grid(viewer, tmp_path):
     scan = write_scan(tmp_path / "scan.nii.gz", "PIR", 15)
     (image,) = viewer.open(str(scan), plugin=PLUGIN)
     labels = new_labels(viewer, image)
@@ -249,7 +249,7 @@ def test_copies_and_conversions_save_in_place_too(viewer, tmp_path):
             np.testing.assert_array_equal(saved.get_fdata() > 0, expected)
 
 
-def test_what_would_be_saved_in_the_wrong_place_is_not_saved(viewer, tmp_path):
+def test_labels_without_a_known_position_are_not_saved(viewer, tmp_path):
     scan = write_scan(tmp_path / "scan.nii.gz", "RAS")
     (image,) = viewer.open(str(scan), plugin=PLUGIN)
     labels = new_labels(viewer, image)
@@ -267,7 +267,7 @@ def test_what_would_be_saved_in_the_wrong_place_is_not_saved(viewer, tmp_path):
         assert save(viewer, image, tmp_path / "image.nii.gz") == []
 
 
-def test_a_broken_file_is_told_in_one_sentence_and_the_others_open(viewer, told, tmp_path):
+def test_a_broken_file_is_reported_and_the_others_open(viewer, told, tmp_path):
     write_dataset(tmp_path, 2, "CT")
     folder = tmp_path / "images"
     first, second = sorted(folder.iterdir())
@@ -279,7 +279,7 @@ def test_a_broken_file_is_told_in_one_sentence_and_the_others_open(viewer, told,
     assert severity == "error"
     assert str(second) in sentence
     assert "\n" not in sentence
-    # Alone, too, it is a sentence and not a traceback, and what is dropped after it still opens.
+    # Alone, too, it gives a sentence and no traceback, and the next file still opens.
     others = [tmp_path / "again" / second.name, tmp_path / "again" / first.name]
     viewer.open([str(other) for other in others], plugin=PLUGIN)
     assert len(viewer.layers) == 2

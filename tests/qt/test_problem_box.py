@@ -1,4 +1,4 @@
-"""What went wrong stays in the window in full until somebody puts it away."""
+"""The problem box shows a problem in full until the user dismisses it."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def dock(viewer, qtbot, tmp_path):
     widget.session.close()
 
 
-def test_a_problem_is_told_in_full_with_details_and_put_away(dock, qtbot):
+def test_a_problem_is_shown_with_details_and_dismissed(dock, qtbot):
     session, box = dock.session, dock.problem
     first, second = session.project.names
     session.select(first)
@@ -51,7 +51,7 @@ def test_a_problem_is_told_in_full_with_details_and_put_away(dock, qtbot):
     assert session.current == first
 
 
-def test_labels_that_are_saved_at_last_are_no_problem_any_more(dock, qtbot):
+def test_the_problem_of_unsaved_labels_disappears_after_saving(dock, qtbot):
     session, box = dock.session, dock.problem
     name = session.project.names[0]
     session.select(name)

@@ -49,7 +49,7 @@ def test_phantom_opens_in_a_real_window(make_napari_viewer, key):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """Cache folder of the user for downloads, and no way out of this machine."""
+    """The download cache of the user, without a network connection."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for name in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -75,7 +75,7 @@ def test_hippocampus_opens_with_the_names_of_its_classes(viewer, cache, data_dir
     assert front < back
 
 
-def test_without_a_connection_the_sample_says_what_to_do(viewer, cache):
+def test_without_a_connection_the_message_says_what_to_do(viewer, cache):
     with pytest.raises(StorageError) as error:
         viewer.open_sample("napari-sslseg", "hippocampus-mr")
     assert str(cache) in str(error.value)

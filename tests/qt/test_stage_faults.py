@@ -1,4 +1,4 @@
-"""What goes wrong at each step is one plain sentence, and the screen can be used afterwards."""
+"""Errors at each step are reported in one sentence, and the window stays usable."""
 
 import errno
 import os
@@ -20,12 +20,12 @@ from napari_sslseg.gui.model.next_step import HELD_OUT
 from person import Person
 
 SENTENCE = 400
-"""Characters; what is longer is no plain sentence."""
+"""Longest sentence, in characters."""
 
 
 @pytest.fixture
 def small_disk(tmp_path, monkeypatch):
-    """A disk that can be filled; where none can be mounted, one on which nothing is kept then."""
+    """A disk that can be filled; without the right to mount one, writing fails instead."""
     place = tmp_path / "disk"
     place.mkdir()
     if not mount("-t", "tmpfs", "-o", "size=160m", "tmpfs", place):
@@ -36,7 +36,7 @@ def small_disk(tmp_path, monkeypatch):
 
 
 def mount(*arguments):
-    """Whether something could be mounted, which takes root on Linux."""
+    """Mount a file system; returns whether that worked, which needs root on Linux."""
     if sys.platform != "linux" or not shutil.which("mount"):
         return False
     return not subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode
@@ -81,7 +81,7 @@ def person(viewer, qtbot, tmp_path, monkeypatch, one_thread):
 
 
 def enter(person, project):
-    """Open a project as from the list of recent ones, and show its first scan."""
+    """Open a project and show its first scan."""
     assert person.session.open(project)
     person.idle()
     person.show(person.project.names[0])
@@ -89,8 +89,8 @@ def enter(person, project):
     return person.project.names
 
 
-def told_once(person, *parts):
-    """The only problem that was told, which is a plain sentence with these parts."""
+def reported_once(person, *parts):
+    """Return the only problem that was reported, which must contain these parts."""
     assert len(person.problems) == 1, person.problems
     (sentence,) = person.problems
     for part in parts:
@@ -107,7 +107,9 @@ def set_pretraining(person, steps):
     person.choose(panel.form.network, "tiny")
     panel.form.steps.setValue(steps)
     panel.form.batch.setValue(2)
-    person.until(lambda: panel.form.device.findData("cpu") >= 0)  # It is looked for first.
+    person.until(
+        lambda: panel.form.device.findData("cpu") >= 0
+    )  # The devices are listed in the background.
     person.choose(panel.form.device, "cpu")
     person.until(panel.box.start.isEnabled)
     return panel
@@ -148,7 +150,7 @@ def paint(person, index, value=1):
 
 
 def paint_elsewhere(person, index, value=2):
-    """Another stroke, so that it shows that the screen still works."""
+    """Paint another stroke, to check that the window still works."""
     paint(person, index, value)
     np.testing.assert_array_equal(person.saved(), person.layer.data)
 
@@ -156,7 +158,7 @@ def paint_elsewhere(person, index, value=2):
 # Scans that go
 
 
-def test_a_scan_that_is_gone_is_told_at_each_step_and_the_others_serve(person, tmp_path):
+def test_a_missing_scan_is_reported_at_each_step_and_the_others_are_used(person, tmp_path):
     make_project(tmp_path)
     names = enter(person, tmp_path / "project")
     gone = tmp_path / "scans" / f"{names[1]}.nii.gz"
@@ -164,7 +166,7 @@ def test_a_scan_that_is_gone_is_told_at_each_step_and_the_others_serve(person, t
     person.step("Scans")
     person.session.select(names[1])
     person.idle()
-    told_once(person, "missing", names[1])
+    reported_once(person, "missing", names[1])
     assert person.session.current == names[0]
     panel = pretrain(person)
     assert panel.box.state.text() == "pretrain-001 is finished."
@@ -184,7 +186,7 @@ def test_a_scan_that_is_gone_is_told_at_each_step_and_the_others_serve(person, t
     assert not person.problems
 
 
-def test_a_broken_file_among_those_dropped_is_named_and_the_others_come(person, tmp_path):
+def test_a_broken_file_is_named_and_the_others_are_added(person, tmp_path):
     write_scans(tmp_path / "scans", 2)
     (tmp_path / "scans" / "broken.nii.gz").write_bytes(b"no scan at all")
     whole = sorted((tmp_path / "scans").glob("phantom*"))
@@ -203,7 +205,7 @@ def test_a_broken_file_among_those_dropped_is_named_and_the_others_come(person, 
 # Nothing to learn from
 
 
-def test_no_scan_is_left_to_train_on(person, tmp_path):
+def test_training_needs_a_training_scan(person, tmp_path):
     make_project(tmp_path, count=2, labelled=1)
     names = enter(person, tmp_path / "project")
     person.step("Scans")
@@ -227,7 +229,7 @@ def test_no_scan_is_left_to_train_on(person, tmp_path):
     assert not person.problems
 
 
-def test_no_slice_and_no_structure_and_one_alone(person, tmp_path):
+def test_training_needs_a_done_slice_and_a_structure(person, tmp_path):
     make_project(tmp_path, count=2, labelled=0)
     names = enter(person, tmp_path / "project")
     train = person.dock
@@ -249,7 +251,7 @@ def test_no_slice_and_no_structure_and_one_alone(person, tmp_path):
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
-def test_out_of_memory_is_told_and_the_next_training_runs(person, tmp_path, monkeypatch, error):
+def test_out_of_memory_is_reported_and_the_next_training_runs(person, tmp_path, monkeypatch, error):
     make_project(tmp_path)
     enter(person, tmp_path / "project")
     with monkeypatch.context() as short:
@@ -261,7 +263,7 @@ def test_out_of_memory_is_told_and_the_next_training_runs(person, tmp_path, monk
         panel = set_pretraining(person, 3)
         person.click(panel.box.start)
         person.until(lambda: person.session.training is None, 60)
-        sentence = told_once(person, "memory", "smaller")
+        sentence = reported_once(person, "memory", "smaller")
         assert sentence in panel.box.state.text()
         person.idle()
     panel = pretrain(person)
@@ -280,11 +282,11 @@ def test_strokes_on_a_full_disk_are_saved_when_there_is_room(person, small_disk,
     small_disk.fill()
     paint(person, 4)
     person.until(lambda: person.scene.autosaver.status == "failed", 10)
-    told_once(person, "The labels are not saved", "space")
+    reported_once(person, "The labels are not saved", "space")
     panel = person.dock.panels["Label"]
     assert "⚠ Not saved" in panel.saved.text()
     np.testing.assert_array_equal(person.project.labels(names[0]).data, before)
-    paint(person, 6, 2)  # It goes on, and is not told again.
+    paint(person, 6, 2)  # Painting continues, and the problem is not reported again.
     first = person.layer.data.copy()
     person.show(names[1])
     paint(person, 2)
@@ -310,9 +312,9 @@ def test_a_full_disk_while_training_and_exporting(person, small_disk, tmp_path, 
     small_disk.fill()
     person.click(panel.box.stop)
     person.until(lambda: person.session.training is None, 60)
-    sentence = told_once(person, "space")
+    sentence = reported_once(person, "space")
     assert sentence in panel.box.state.text()
-    # And where labels are exported to; what failed may have left some room.
+    # The export fails, too; the failed training may have left some space.
     small_disk.fill()
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(small_disk.place))
     person.dock.show_step("Inspect")
@@ -320,7 +322,7 @@ def test_a_full_disk_while_training_and_exporting(person, small_disk, tmp_path, 
     person.click(inspect.export.parentWidget().button)
     person.click(inspect.export.export)
     person.idle()
-    assert told_once(person, "space") == inspect.message.text()
+    assert reported_once(person, "space") == inspect.message.text()
     small_disk.clear()
     person.click(inspect.export.export)
     person.idle()
@@ -331,9 +333,7 @@ def test_a_full_disk_while_training_and_exporting(person, small_disk, tmp_path, 
 # The project
 
 
-def test_a_project_that_is_deleted_while_open_keeps_nobody_from_another(
-    person, tmp_path, monkeypatch
-):
+def test_another_project_can_be_opened_after_one_was_deleted(person, tmp_path, monkeypatch):
     monkeypatch.setattr(autosaver, "RETRY_SECONDS", 0.2)
     make_project(tmp_path)
     make_project(tmp_path / "other")
@@ -342,7 +342,7 @@ def test_a_project_that_is_deleted_while_open_keeps_nobody_from_another(
     paint(person, 4)
     expected = person.layer.data.copy()
     person.until(lambda: person.scene.autosaver.status == "failed", 10)
-    told_once(person, "is missing")
+    reported_once(person, "is missing")
     panel = set_pretraining(person, 3)
     person.click(panel.box.start)
     person.until(lambda: person.session.training is None, 60)
@@ -351,10 +351,10 @@ def test_a_project_that_is_deleted_while_open_keeps_nobody_from_another(
     assert all("is missing" in sentence for sentence in person.problems)
     assert not (tmp_path / "project").exists()
     person.problems.clear()
-    # Another one is opened; what was drawn last is kept elsewhere, which is told.
+    # Another project is opened; the last strokes are rescued, which is reported.
     assert person.session.open(tmp_path / "other" / "project")
     person.idle()
-    told_once(person, "could not be saved in the project", "import them")
+    reported_once(person, "could not be saved in the project", "import them")
     (rescued,) = label_rescue.rescue_folder().iterdir()
     person.show(person.project.names[0])
     person.session.leave()
@@ -379,7 +379,7 @@ def test_a_project_that_becomes_read_only(person, tmp_path, monkeypatch):
         assert mount("-o", "remount,ro,bind", place)
         paint(person, 4)
         person.until(lambda: person.scene.autosaver.status == "failed", 10)
-        told_once(person, "Read-only")
+        reported_once(person, "Read-only")
         panel = set_pretraining(person, 3)
         person.problems.clear()
         person.click(panel.box.start)
@@ -397,7 +397,7 @@ def test_a_project_that_becomes_read_only(person, tmp_path, monkeypatch):
         subprocess.run(["umount", "-l", place], check=False)
 
 
-def test_a_run_that_is_damaged_while_open_is_told_and_others_serve(person, tmp_path):
+def test_a_damaged_run_is_reported_and_the_others_are_used(person, tmp_path):
     make_project(tmp_path)
     enter(person, tmp_path / "project")
     finetune(person)
@@ -415,7 +415,7 @@ def test_a_run_that_is_damaged_while_open_is_told_and_others_serve(person, tmp_p
     person.choose(inspect.run, "finetune-001")
     person.click(inspect.this)
     person.until(lambda: inspect.layers.predicted() is not None, 60)
-    # One whose record is damaged is left out, and a new one takes its place.
+    # A run with a damaged record is left out, and a new run replaces it.
     (runs / "finetune-002" / "run.json").write_text("{")
     person.session.look_for_runs()
     person.idle()
@@ -434,9 +434,9 @@ def test_a_second_project_and_a_second_window(person, make_napari_viewer, qtbot,
     names = enter(person, tmp_path / "project")
     second = Person(make_napari_viewer(show=True), qtbot)
     assert not second.session.open(tmp_path / "project")
-    told_once(second, "already open in this process")
+    reported_once(second, "already open in this process")
     second.step("Scans")
-    # The first one opens another; what was drawn just before is saved, and the second may enter.
+    # The first window opens another project; its last stroke is saved, and the second may open it.
     paint(person, 4)
     expected = person.layer.data.copy()
     assert person.session.open(tmp_path / "other" / "project")
@@ -462,7 +462,7 @@ def test_a_second_program_is_refused(person, tmp_path):
     )  # fmt: skip
     assert other.stdout.readline() == "open\n"
     assert not person.session.open(tmp_path / "project")
-    told_once(person, f"in process {other.pid}")
+    reported_once(person, f"in process {other.pid}")
     other.stdin.close()
     assert other.wait(30) == 0
     enter(person, tmp_path / "project")

@@ -1,4 +1,4 @@
-"""The frame around the steps: their names, the bar, and the numbers of slices."""
+"""The dock around the steps: names, progress bar, slice numbers and closing."""
 
 import gc
 import time
@@ -27,7 +27,7 @@ def dock(viewer, qtbot, tmp_path):
     widget.session.close()
 
 
-def test_names_of_steps_fit_once_they_have_a_mark(dock, qtbot):
+def test_names_of_steps_fit_with_their_marks(dock, qtbot):
     dock.setFixedWidth(LEAST_WIDTH)
     qtbot.waitUntil(lambda: dock.width() == LEAST_WIDTH)
     for number, name in enumerate(STEPS):
@@ -36,7 +36,7 @@ def test_names_of_steps_fit_once_they_have_a_mark(dock, qtbot):
         assert button.fontMetrics().horizontalAdvance(marked) <= button.width(), name
 
 
-def test_the_bar_is_shown_where_the_step_does_not_show_it(dock, qtbot):
+def test_the_bar_is_shown_unless_the_step_shows_the_progress(dock, qtbot):
     def events(stop, pause):
         while not stop.is_set:
             yield Progress("Reading", 1, 3)
@@ -70,7 +70,7 @@ def test_slices_have_the_numbers_of_the_slider(dock, plane, viewer):
 
 
 def opened_and_closed(viewer, qtbot, folder):
-    """What a dock held that was used and closed, as weak references."""
+    """Weak references to the objects of a dock that was used and closed."""
     _, widget = viewer.window.add_plugin_dock_widget("napari-sslseg", "Few-shot segmentation")
     session, shutdown = widget.session, widget.shutdown
     assert session.open(folder)
@@ -89,7 +89,7 @@ def opened_and_closed(viewer, qtbot, folder):
     return kept
 
 
-def test_a_dock_that_was_closed_is_forgotten_with_its_scan(viewer, qtbot, tmp_path):
+def test_a_closed_dock_and_its_scan_are_released(viewer, qtbot, tmp_path):
     make_project(tmp_path, count=1, labelled=1)
     kept = opened_and_closed(viewer, qtbot, tmp_path / "project")
 
@@ -98,11 +98,11 @@ def test_a_dock_that_was_closed_is_forgotten_with_its_scan(viewer, qtbot, tmp_pa
         return [held() for held in kept] == [None, None]
 
     qtbot.waitUntil(gone, timeout=10_000)
-    viewer.theme = "dark"  # Nobody hears of it who is gone.
+    viewer.theme = "dark"  # Deleted widgets receive no event.
 
 
-def test_no_picture_is_drawn_while_layers_are_swapped(dock, viewer, qtbot, monkeypatch):
-    # Drawn then, with layers that are not ready, it ends the program now and then.
+def test_the_canvas_is_not_drawn_while_layers_are_replaced(dock, viewer, qtbot, monkeypatch):
+    # Drawing layers that are not ready crashes now and then.
     scene, swap = dock.scene, dock.scene._swap
     swapping, drawn, within = [], [], []
 

@@ -1,4 +1,4 @@
-"""What is drawn and what is done survive imports, planes, structures and scans that change."""
+"""Labels and done slices survive concurrent imports and changes of planes, structures and scans."""
 
 import threading
 
@@ -17,7 +17,7 @@ SECONDS = 10.0
 
 @pytest.fixture
 def screen(folder, tmp_path):
-    """The first scan is shown; ``other`` is a file of labels for both."""
+    """A screen that shows the first scan; ``other`` is a label file for both scans."""
     made = Screen(folder)
     made.work, made.notes = ScanActions(made.session), []
     made.session.note.connect(made.notes.append)
@@ -39,7 +39,7 @@ def settle(screen):
 
 
 class Gate:
-    """Lets a part of the project wait until it is opened; then the real one goes on."""
+    """Blocks a method of the project until it is opened; then the method continues."""
 
     def __init__(self, monkeypatch, project, name):
         self.reached, self.open = threading.Event(), threading.Event()
@@ -54,7 +54,7 @@ class Gate:
 
 
 @pytest.mark.parametrize("when", ["before", "during"])
-def test_labels_imported_while_their_scan_is_loaded_are_shown_and_stay(screen, monkeypatch, when):
+def test_labels_imported_during_loading_are_shown_and_kept(screen, monkeypatch, when):
     project = screen.session.project
     load, save = Gate(monkeypatch, project, "labels"), Gate(monkeypatch, project, "import_labels")
     if when == "before":
@@ -66,7 +66,7 @@ def test_labels_imported_while_their_scan_is_loaded_are_shown_and_stay(screen, m
         screen.session.select(BOB)
     load.open.set()
     screen.until(lambda: not any(job.kind == "load" for job in screen.session.jobs))
-    assert screen.session.current == ANN  # Nobody can draw on what is being replaced.
+    assert screen.session.current == ANN  # Labels that are being replaced cannot be painted on.
     save.open.set()
     screen.until(lambda: screen.session.current == BOB)
     settle(screen)
@@ -77,7 +77,7 @@ def test_labels_imported_while_their_scan_is_loaded_are_shown_and_stay(screen, m
     assert (screen.saved()[10:15] == screen.drawn[10:15]).all()
 
 
-def test_labels_imported_for_the_scan_that_is_shown_come_back_in_sight(screen):
+def test_labels_imported_for_the_current_scan_are_shown(screen):
     stroke(screen, (2, 30, 30))
     screen.work.import_labels(ANN, screen.other, "none")
     assert screen.layer is None
@@ -89,7 +89,7 @@ def test_labels_imported_for_the_scan_that_is_shown_come_back_in_sight(screen):
     assert screen.layer.data[2, 30, 30] == 1
 
 
-def test_nothing_is_imported_over_labels_that_are_not_saved(screen, monkeypatch):
+def test_unsaved_labels_prevent_an_import(screen, monkeypatch):
     monkeypatch.setattr(autosaver, "RETRY_SECONDS", 0.1)
     with monkeypatch.context() as disk:
         broken(disk, screen)
@@ -103,13 +103,13 @@ def test_nothing_is_imported_over_labels_that_are_not_saved(screen, monkeypatch)
 
 
 @pytest.mark.parametrize("ask", [True, False])
-def test_slices_done_along_one_plane_are_not_done_along_another(screen, monkeypatch, ask):
+def test_done_slices_belong_to_one_plane(screen, monkeypatch, ask):
     with monkeypatch.context() as disk:
-        if not ask:  # Broken before the stroke: afterwards it may be saved at any time.
+        if not ask:  # Before the stroke, because afterwards it may be saved at any time.
             broken(disk, screen)
         stroke(screen, (12, 40, 40))
         screen.autosaver.mark([12])
-        if ask:  # What waits to be saved is saved first, so that it counts.
+        if ask:  # Unsaved marks are saved first, so that they count.
             assert not screen.work.set_plane("coronal")
             assert screen.session.project.done(ANN) == (12,)
             assert "1 axial slices" in screen.problems[-1]
@@ -137,9 +137,7 @@ def test_a_mark_beyond_the_slices_of_the_next_plane_is_dropped(screen, monkeypat
     assert project.done(ANN) == ()
 
 
-def test_strokes_drawn_while_a_structure_is_removed_stay_and_it_does_not_return(
-    screen, monkeypatch
-):
+def test_strokes_survive_the_removal_of_a_structure(screen, monkeypatch):
     project = screen.session.project
     both = np.zeros(SHAPE, np.uint8)
     both[10, 20:40, 20:40], both[11, 20:40, 20:40] = 2, 1
@@ -154,7 +152,7 @@ def test_strokes_drawn_while_a_structure_is_removed_stay_and_it_does_not_return(
     expected = np.where(screen.layer.data == 2, 0, screen.layer.data)
     screen.show(BOB)
     assert screen.autosaver.status == "saving"
-    # A scan that is being loaded is read again, and nobody else writes labels meanwhile.
+    # A scan that is being loaded is read again; nothing else writes labels at the same time.
     loading = Gate(monkeypatch, project, "labels")
     screen.session.select(ANN)
     assert loading.reached.wait(SECONDS)
@@ -175,7 +173,7 @@ def test_strokes_drawn_while_a_structure_is_removed_stay_and_it_does_not_return(
     assert list(project.class_names) == [1]
 
 
-def test_no_scan_is_removed_whose_labels_are_not_saved(screen, monkeypatch):
+def test_unsaved_labels_prevent_removing_the_scan(screen, monkeypatch):
     broken(monkeypatch, screen)
     stroke(screen, (2, 30, 30))
     screen.until(lambda: screen.autosaver.status == "failed")
@@ -186,9 +184,7 @@ def test_no_scan_is_removed_whose_labels_are_not_saved(screen, monkeypatch):
     monkeypatch.undo()
 
 
-def test_labels_of_a_scan_that_is_gone_from_the_project_are_put_elsewhere(
-    screen, monkeypatch, tmp_path
-):
+def test_labels_of_a_removed_scan_are_rescued(screen, monkeypatch, tmp_path):
     monkeypatch.setattr(label_rescue, "rescue_folder", lambda: tmp_path / "rescued")
     with monkeypatch.context() as disk:
         broken(disk, screen)
@@ -221,7 +217,7 @@ def test_a_project_stays_open_until_labels_are_imported(screen, monkeypatch, fol
         np.testing.assert_array_equal(project.labels(BOB).data, screen.drawn)
 
 
-def test_a_saving_that_fails_for_whatever_reason_does_not_say_that_it_worked(screen, monkeypatch):
+def test_any_failure_of_saving_is_reported(screen, monkeypatch):
     def wrong(name, labels):
         raise KeyError(name)
 

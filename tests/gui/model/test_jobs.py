@@ -1,4 +1,4 @@
-"""Jobs on threads: what they tell and when, how they end, and how they make room."""
+"""Background jobs: delivery of events, outcomes, pausing and thread priority."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ def step(number):
 
 
 class Heard:
-    """A job, and what it told."""
+    """A job that records its events and outcome."""
 
     def __init__(self, events):
         self.lists, self.outcomes, self.statuses = [], [], []
@@ -45,7 +45,7 @@ class Heard:
         return outcome
 
 
-def test_mere_progress_is_told_seldom_and_nothing_of_it_is_lost(monkeypatch):
+def test_progress_is_delivered_seldom_and_completely(monkeypatch):
     monkeypatch.setattr(jobs, "PROGRESS_SECONDS", 0.3)
     steps = [step(number) for number in range(1, 41)]
     end = threading.Event()
@@ -60,11 +60,11 @@ def test_mere_progress_is_told_seldom_and_nothing_of_it_is_lost(monkeypatch):
     heard = Heard(events)
     assert heard.run().result == "run"
     assert heard.told == steps
-    # Some 0.8 s: at once, after each 0.3 s, and at the end; not at each of hundreds of pumps.
+    # About 0.8 s: at once, every 0.3 s, and at the end; not at each of hundreds of pumps.
     assert len(heard.lists) <= 6
 
 
-def test_words_and_pictures_are_told_at_once(monkeypatch):
+def test_messages_and_previews_are_delivered_at_once(monkeypatch):
     monkeypatch.setattr(jobs, "PROGRESS_SECONDS", 1000.0)
     go_on = threading.Event()
     picture = Preview(step=1, picture="picture")
@@ -87,7 +87,7 @@ def test_words_and_pictures_are_told_at_once(monkeypatch):
     assert heard.told[3:] == [step(2), picture]
 
 
-def test_of_several_pictures_the_last_alone_is_told():
+def test_only_the_last_of_several_previews_is_delivered():
     pictures = [Preview(step=number, picture=number) for number in (1, 2, 3)]
     heard = Heard(lambda stop, pause: iter([*pictures, Done(None)]))
     heard.job.start()
@@ -106,7 +106,7 @@ def test_of_several_pictures_the_last_alone_is_told():
         (SystemExit(3), "Unexpected error (SystemExit)"),
     ],
 )
-def test_every_end_is_heard_with_one_sentence(error, words):
+def test_every_error_becomes_a_problem_with_a_sentence(error, words):
     def events(stop, pause):
         yield step(1)
         raise error
@@ -119,7 +119,7 @@ def test_every_end_is_heard_with_one_sentence(error, words):
     assert heard.statuses == ["failed"]
 
 
-def test_a_job_is_stopped_also_while_it_waits():
+def test_a_paused_job_can_be_stopped():
     def events(stop, pause):
         number = 0
         while not stop.is_set:
@@ -142,7 +142,7 @@ def test_a_job_is_stopped_also_while_it_waits():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a priority is of the whole program")
-def test_the_screen_comes_first():
+def test_jobs_run_at_lower_priority():
     found = []
 
     def events(stop, pause):

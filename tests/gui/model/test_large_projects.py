@@ -1,4 +1,4 @@
-"""A window on a project of very many scans stays quick, whatever its record claims."""
+"""The window stays fast for very large projects, whatever their record claims."""
 
 import json
 
@@ -14,7 +14,7 @@ from scene_project import write_project
 
 
 def with_claims(folder, count, slices):
-    """Write more scans into the record of a project, all of whose slices are said to be done."""
+    """Add scans to the record of a project, with all slices recorded as done."""
     path = folder / "project.json"
     record = json.loads(path.read_text())
     entry = record["scans"][0] | {"shape": [slices, 1, 1], "done": f"0-{slices - 1}"}
@@ -25,12 +25,12 @@ def with_claims(folder, count, slices):
     return path
 
 
-def test_slices_that_are_claimed_are_counted_and_not_listed(tmp_path, monkeypatch):
+def test_recorded_slices_are_counted_without_listing_them(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     folder = write_project(tmp_path)
     path = with_claims(folder, 4_900, 100_000)
     with monkeypatch.context() as context:
-        # Listing them took minutes.
+        # Listing the slices took minutes.
         context.setattr(project_record, "parse_ranges", lambda *_: pytest.fail("listed"))
         with pytest.raises(ProjectError, match="more than 5,000,000 slices"):
             Project.open(folder)
@@ -41,7 +41,7 @@ def test_slices_that_are_claimed_are_counted_and_not_listed(tmp_path, monkeypatc
     session = Session()
     assert session.open(folder)
     assert session.project.entry("s7").done_count == len(session.project.done("s7")) == 1_000
-    # What the window asks at each change of anything lists none.
+    # What the window computes at each change does not list them.
     monkeypatch.setattr(ScanEntry, "done_slices", property(lambda entry: 1 / 0))
     assert session.summary()["done"] == 4_990 * 1_000
     assert session.next_step()

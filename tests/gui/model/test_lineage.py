@@ -1,4 +1,4 @@
-"""What is said of scans that were renamed, replaced, or seen in a pretraining: never too much."""
+"""How runs used scans that were renamed, replaced, or used in a pretraining."""
 
 import time
 
@@ -84,7 +84,7 @@ def session(tmp_path):
     session.close()
 
 
-def test_patients_of_the_pretraining_before_are_told_apart(session):
+def test_patients_of_the_pretraining_are_recognised(session):
     project = session.project
     before = pretrain(project, ("p0", "p1", "p2"))
     run = finetune(project, ("p0", "p1"), before)
@@ -101,12 +101,12 @@ def test_patients_of_the_pretraining_before_are_told_apart(session):
     assert [row.scan for row in rows[:1]] == ["p3"]
     assert "(4 slices of 2 patients" in score_sheet(session.predictions, RUN).verdict
     assert "1 scan of these without labels" in score_sheet(session.predictions, RUN).verdict
-    # Where the pretraining is gone nobody can tell, so that nothing passes for unseen.
+    # If the pretraining is missing, its patients are unknown, so no scan counts as unseen.
     before.rename(before.with_name("elsewhere"))
     assert scan_uses(project, run)["p3"] == "without labels"
 
 
-def test_a_scan_is_known_by_its_values_whatever_it_is_called(session, tmp_path):
+def test_a_scan_is_recognised_by_its_values(session, tmp_path):
     project = session.project
     run = finetune(project, ("p0", "p1"))
     place = tmp_path / "one"
@@ -115,7 +115,7 @@ def test_a_scan_is_known_by_its_values_whatever_it_is_called(session, tmp_path):
     project.add_scans(place / "other.nii.gz")
     assert project.entry("other").subject != "p0"
     assert scan_uses(project, run)["other"] == "training"
-    # And another scan of a patient that was learnt from is not new to it.
+    # Another scan of a patient used for training is not unseen either.
     write_scan(place / "p1 later.nii.gz", 9)
     project.add_scans(place / "p1 later.nii.gz")
     (later,) = set(project.names) - {"other", "p1", "p2", "p3"}
@@ -123,7 +123,7 @@ def test_a_scan_is_known_by_its_values_whatever_it_is_called(session, tmp_path):
     assert scan_uses(project, run)[later] == "same patient"
 
 
-def test_a_prediction_is_not_taken_for_that_of_another_scan_of_the_name(session, tmp_path):
+def test_a_prediction_is_not_reused_for_another_scan_of_the_same_name(session, tmp_path):
     project, predictions = session.project, session.predictions
     finetune(project, ("p0", "p1"))
     predictions.make([RUN], ["p3"])
@@ -141,7 +141,7 @@ def test_a_prediction_is_not_taken_for_that_of_another_scan_of_the_name(session,
     assert predictions.get(RUN, "p3") is not first
 
 
-def test_what_is_predicted_for_another_project_arrives_in_none(session, tmp_path):
+def test_predictions_of_a_closed_project_are_dropped(session, tmp_path):
     finetune(session.project, ("p0", "p1"))
     other = make(tmp_path / "two")
     with Project.open(other) as project:
@@ -212,7 +212,7 @@ def test_the_kind_of_a_run_comes_from_its_record(session):
         (runs / name).rename(runs / RUN)
 
 
-def test_a_record_is_read_once_for_a_table_and_its_sentence(session, monkeypatch):
+def test_a_record_is_read_once_for_the_score_sheet(session, monkeypatch):
     from napari_sslseg.gui.inspect import score_rows
 
     read = []

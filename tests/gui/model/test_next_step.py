@@ -1,4 +1,4 @@
-"""What comes next is right in each state of a project; without a screen."""
+"""The next step in each state of a project, without a window."""
 
 import os
 import shutil
@@ -66,7 +66,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def session(trained, tmp_path):
-    """A session with a copy of the project open, in which nothing was changed since."""
+    """A session with an unchanged copy of the project."""
     shutil.copytree(trained, tmp_path / "all")
     found = Session()
     assert found.open(tmp_path / "all" / "project")
@@ -78,8 +78,8 @@ def session(trained, tmp_path):
     found.close()
 
 
-def forget(session, *kinds):
-    """Undo what was done, as if the project was younger."""
+def delete_runs(session, *kinds):
+    """Delete the runs of some kinds."""
     for folder in (session.project.folder / "runs").iterdir():
         if folder.name.startswith(kinds):
             shutil.rmtree(folder)
@@ -114,15 +114,15 @@ def test_from_nothing_to_the_first_training(tmp_path, trained):
     assert session.next_step() == words.PROJECT
 
 
-def test_with_a_pretraining_alone_a_slice_is_to_be_labelled(session):
-    forget(session, "finetune")
+def test_after_pretraining_a_slice_must_be_labelled(session):
+    delete_runs(session, "finetune")
     unmark(session, *session.project.names[:2])
     assert session.next_step() == words.LABEL
     assert session.summary()["pretrained"] == 1
 
 
-def test_done_slices_of_patients_held_out_are_not_to_train_on(session):
-    forget(session, "finetune")
+def test_done_slices_of_held_out_patients_do_not_count(session):
+    delete_runs(session, "finetune")
     first, second, _ = session.project.names
     session.set_role(first, "test")
     assert session.next_step() == words.SECOND
@@ -133,7 +133,7 @@ def test_done_slices_of_patients_held_out_are_not_to_train_on(session):
     assert session.next_step() == words.HELD_OUT
 
 
-def test_scans_with_problems_are_told(session):
+def test_scans_with_problems_are_mentioned(session):
     names = session.project.names
     session.scan_problems = {names[2]: f"{names[2]} is missing."}
     assert session.next_step() == words.INSPECT + words.UNUSABLE.format(count="1 scan")
@@ -141,11 +141,11 @@ def test_scans_with_problems_are_told(session):
     assert session.next_step() == words.UNREADABLE
 
 
-def test_after_a_training_its_predictions_come_next(session):
+def test_after_a_training_the_predictions_are_inspected(session):
     assert session.next_step() == words.INSPECT
 
 
-def test_slices_that_are_done_since_ask_for_a_training(session):
+def test_newly_done_slices_require_a_training(session):
     name = session.project.names[0]
     session.mark_done(name, [7])
     assert session.next_step() == words.OTHER_SLICES
@@ -155,18 +155,18 @@ def test_slices_that_are_done_since_ask_for_a_training(session):
     assert session.next_step() == words.OTHER_SLICES
 
 
-def test_labels_that_were_saved_since_ask_for_a_training(session):
+def test_newly_saved_labels_require_a_training(session):
     project = session.project
     name = project.names[0]
     labels = project.labels(name).data.copy()
     labels[3, :4] = 1
     path = project.save_labels(name, labels)
-    later = path.stat().st_mtime + 60  # Run folders tell whole seconds.
+    later = path.stat().st_mtime + 60  # Run records store whole seconds.
     os.utime(path, (later, later))
     assert session.next_step() == words.OTHER_LABELS
 
 
-def test_done_slices_of_a_scan_that_cannot_be_used_count_in_no_training(session):
+def test_done_slices_of_unusable_scans_do_not_count(session):
     name = session.project.names[0]
     session.mark_done(name, [7])
     session.scan_problems = {name: f"{name} is missing."}
@@ -174,7 +174,7 @@ def test_done_slices_of_a_scan_that_cannot_be_used_count_in_no_training(session)
 
 
 def killed(session, run):
-    """Make of a run what a killed one leaves behind."""
+    """Change the record of a run to that of a killed process."""
     record = session.project.folder / "runs" / run / "run.json"
     text = record.read_text()
     assert '"finished"' in text
@@ -183,11 +183,11 @@ def killed(session, run):
     pump_until(session, lambda: not session.jobs)
 
 
-def test_a_training_that_was_killed_is_gone_on_with(session):
+def test_an_interrupted_run_is_to_be_resumed(session):
     killed(session, "finetune-001")
     assert session.next_step() == words.INTERRUPTED.format(name="finetune-001", step=4)
     assert session.summary()["finetuned"] == 0
-    forget(session, "finetune")
+    delete_runs(session, "finetune")
     unmark(session, *session.project.names[:2])
     killed(session, "pretrain-001")
     assert session.next_step() == words.INTERRUPTED.format(name="pretrain-001", step=2)
@@ -196,7 +196,7 @@ def test_a_training_that_was_killed_is_gone_on_with(session):
 @pytest.mark.parametrize(
     ("kind", "step"), [("pretrain", 2), ("finetune", 4)], ids=["pretrain", "finetune"]
 )
-def test_while_a_training_runs_waits_and_stops(session, kind, step):
+def test_next_step_during_a_training(session, kind, step):
     def events(stop, pause):
         yield Message("Begun.")
         while not stop.is_set:

@@ -1,4 +1,4 @@
-"""Predictions of a session without a window: kept, scored, dropped, exported."""
+"""Predictions of a session without a window: cache, scores, export and report."""
 
 import html
 import re
@@ -68,7 +68,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def session(made, tmp_path):
-    """A session with a copy of the project; its scans are where they were."""
+    """A session with a copy of the project; the scans stay in their place."""
     folder = shutil.copytree(made, tmp_path / "project")
     session = Session()
     session.problems = []
@@ -79,7 +79,7 @@ def session(made, tmp_path):
     session.close()
 
 
-def test_memory_is_bounded_and_scores_outlive_it(session):
+def test_memory_is_limited_and_scores_are_kept(session):
     predictions, names = session.predictions, session.project.names
     predictions.most_bytes = 2 * 10 * 48 * 48 * 3
     predictions.make([RUN], names)
@@ -97,7 +97,7 @@ def test_memory_is_bounded_and_scores_outlive_it(session):
     assert rows[-1].use == "training"
     assert not any(row.stale for row in rows)
     assert "not used for training" in score_sheet(predictions, RUN).verdict
-    # Labels that are changed make scores stale; those that are in memory are scored anew.
+    # Changed labels make scores stale; cached predictions are scored again.
     labels = session.project.labels(names[2]).data
     labels[3] = 0
     session.project.save_labels(names[2], labels)
@@ -108,7 +108,7 @@ def test_memory_is_bounded_and_scores_outlive_it(session):
     assert predictions.make([RUN], [names[2]]) is None
 
 
-def test_one_broken_scan_does_not_keep_the_others_waiting(session):
+def test_a_broken_scan_does_not_stop_the_other_predictions(session):
     names, notes = session.project.names, []
     session.note.connect(notes.append)
     path = Path(session.project.entry(names[0]).absolute)
@@ -132,7 +132,7 @@ def test_a_prediction_is_stopped_between_scans(session):
     assert ends[0].stopped
 
 
-def test_runs_are_told_apart_by_how_they_ended(session):
+def test_run_lines_show_how_runs_ended(session):
     project = session.project
     assert [run.name for run in usable_runs(project.runs(), "finetune")] == [RUN]
     assert usable_runs(project.runs(), "pretrain") == []
@@ -148,7 +148,7 @@ def test_runs_are_told_apart_by_how_they_ended(session):
     assert not line.resumable
 
 
-def test_what_cannot_begin_is_refused_in_a_sentence(session, tmp_path, monkeypatch):
+def test_a_training_that_cannot_start_is_refused_with_a_reason(session, tmp_path, monkeypatch):
     assert "project" in refusal(Session(), TrainingChoice())
     assert refusal(session, TrainingChoice()) is None
     monkeypatch.setattr(training_choice, "LEAST_FREE", 2**62)
@@ -168,7 +168,7 @@ def test_what_cannot_begin_is_refused_in_a_sentence(session, tmp_path, monkeypat
     empty.close()
 
 
-def test_a_full_disk_is_told_and_nothing_begins(session, monkeypatch):
+def test_a_full_disk_is_reported_and_no_training_starts(session, monkeypatch):
     def full(*_):
         raise StorageError("Could not make a folder: No space left on device; free some space.")
 
@@ -180,7 +180,7 @@ def test_a_full_disk_is_told_and_nothing_begins(session, monkeypatch):
     assert "No space left" in session.problems[0]
 
 
-def test_the_picture_of_a_training_fills_its_slice_alone(session):
+def test_a_live_prediction_fills_only_its_slice(session):
     from napari_sslseg.core.common.pictures import SlicePrediction
 
     viewer = ViewerModel()
@@ -207,12 +207,12 @@ def test_the_picture_of_a_training_fills_its_slice_alone(session):
     show(2, 1, "another scan")
     show(99, 1)
     assert np.count_nonzero(layer.data) == 48 * 48
-    # A person may throw it away; it comes back with the next picture.
+    # The user may remove the layer; the next preview adds it again.
     viewer.layers.remove(layer)
     show(3, 1)
     assert live.layer is not layer
     np.testing.assert_array_equal(scene.labels.data, before)
-    session.jobs_changed.emit()  # No training runs.
+    session.jobs_changed.emit()  # No training is running.
     assert live.layer is None
 
 
@@ -229,7 +229,7 @@ def test_exports_never_replace_a_scan(session, tmp_path):
     wait(session)
     assert f"{clash} is a scan" in session.problems[0]
     assert clash.read_bytes() == before
-    assert list(clash.parent.iterdir()) == [clash]  # Nor are the others written.
+    assert list(clash.parent.iterdir()) == [clash]  # The other scans are not written either.
     with pytest.raises(DataError, match="no labels to export"):
         targets(project, "", [project.names[3]], tmp_path, ".nii.gz")
 
@@ -267,7 +267,7 @@ def test_a_report_is_one_page_without_links(session, tmp_path):
     assert "6 slices in 3 scans of 3 patients were scored" in text
     legend = r'style="background:#123456"></span>&lt;script&gt;</span>'
     assert re.search(legend, text)
-    # What the window says, in its words.
+    # The same words as in the window.
     session.predictions.make([RUN], project.names)
     wait(session)
     sheet = score_sheet(session.predictions, RUN)
@@ -281,7 +281,7 @@ def test_a_report_is_one_page_without_links(session, tmp_path):
     assert {row.accepted.count for row in sheet.rows} == {0, 1}
 
 
-def test_a_report_sets_two_runs_beside_each_other(session, tmp_path):
+def test_a_report_compares_two_runs(session, tmp_path):
     project = session.project
     folder = project.folder / "runs"
     shutil.copytree(folder / RUN, folder / "finetune-002")
@@ -305,12 +305,12 @@ def test_a_report_sets_two_runs_beside_each_other(session, tmp_path):
         dice = "–" if row.dice is None else f"{row.dice:.3f}"
         assert cells[:4] == [row.scan, row.structure, dice, dice]
         assert cells[-2:] == [USE_WORDS[row.use]] * 2
-    # Scan, labels, and what both runs say.
+    # Scan, labels, and the predictions of both runs.
     assert text.count("<figcaption>finetune-002</figcaption>") == 3
     assert text.count("data:image/png;base64") == 12
 
 
-def test_a_dicom_segmentation_carries_names_and_how_it_came_about(data_dir, tmp_path):
+def test_an_exported_dicom_seg_contains_names_and_algorithm(data_dir, tmp_path):
     pydicom = pytest.importorskip("pydicom")
     session = Session()
     session.create(tmp_path / "project")

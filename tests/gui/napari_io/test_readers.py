@@ -25,7 +25,7 @@ def phantoms(tmp_path_factory):
 
 
 def claimed(*paths, stack=False):
-    """Plugins whose patterns fit, as napari asks npe2."""
+    """Plugins whose filename patterns match, as napari asks npe2."""
     manager = npe2.PluginManager.instance()
     manager.discover()
     return {
@@ -76,7 +76,7 @@ def test_a_folder_of_pictures_is_declined_at_once(tmp_path):
         npe2.read([str(tmp_path)], stack=False, plugin_name="napari-sslseg")
 
 
-def test_a_file_of_images_is_an_image_and_of_labels_labels(phantoms):
+def test_scans_become_image_layers_and_label_maps_labels_layers(phantoms):
     scan = next((phantoms / "images").iterdir())
     ((data, settings, kind),) = npe2.read([scan], stack=False, plugin_name="napari-sslseg")
     assert kind == "image"
@@ -87,7 +87,7 @@ def test_a_file_of_images_is_an_image_and_of_labels_labels(phantoms):
     assert settings["metadata"]["path"] == phantoms / "labels" / scan.name
 
 
-def test_a_folder_opens_scans_below_labels_and_the_rest_without_the_broken(phantoms, tmp_path):
+def test_a_folder_opens_labels_above_scans_and_skips_broken_files(phantoms, tmp_path):
     scan, other = sorted((phantoms / "images").iterdir())
     shutil.copy(scan, tmp_path / "b.nii.gz")
     shutil.copy(phantoms / "labels" / scan.name, tmp_path / "a_seg.nii.gz")
@@ -101,7 +101,7 @@ def test_a_folder_opens_scans_below_labels_and_the_rest_without_the_broken(phant
     ]
 
 
-def test_if_nothing_opens_the_error_says_why(tmp_path):
+def test_an_error_is_raised_if_nothing_opens(tmp_path):
     (tmp_path / "c.nii.gz").write_bytes(b"no such thing" * 100)
     with pytest.raises(VolumeError, match=r"c\.nii\.gz cannot be read"):
         read(str(tmp_path / "c.nii.gz"))
@@ -129,7 +129,7 @@ def test_either_file_of_a_pair_opens_it(tmp_path):
         assert settings["metadata"]["files"] == (tmp_path / "a.hdr",)
 
 
-def test_a_series_in_time_gives_a_layer_per_volume_up_to_a_limit(tmp_path):
+def test_a_time_series_gives_a_layer_per_volume_up_to_a_limit(tmp_path):
     data = np.random.default_rng(0).normal(100, 10, (5, 6, 7, MAX_FRAMES + 3))
     nib.save(nib.Nifti1Image(data.astype(np.float32), np.eye(4)), tmp_path / "t.nii")
     with pytest.warns(ScanWarning, match=f"{MAX_FRAMES + 3} volumes"):
@@ -152,7 +152,7 @@ def test_one_slice_of_a_dicom_series_opens_all_of_it(data_dir, folder, oblique):
     np.testing.assert_array_equal(same, data)
 
 
-def test_of_a_folder_with_many_series_a_slice_opens_its_own(data_dir, tmp_path):
+def test_a_slice_opens_its_own_series_in_a_folder_of_many(data_dir, tmp_path):
     for folder in (GE, CT):
         for number, file in enumerate(sorted((data_dir / folder).iterdir())):
             if file.name != "LICENSE":
@@ -164,7 +164,7 @@ def test_of_a_folder_with_many_series_a_slice_opens_its_own(data_dir, tmp_path):
     assert sorted(layer[1]["metadata"]["modality"] for layer in read(str(tmp_path))) == ["CT", "MR"]
 
 
-def test_a_dicomdir_opens_what_it_lists_that_is_a_scan(data_dir):
+def test_a_dicomdir_opens_its_scans(data_dir):
     folder = data_dir / "dicom/pydicom_test_files/src/pydicom/data/test_files/dicomdirtests"
     with pytest.warns(ScanWarning):
         layers = read(str(folder / "DICOMDIR"))
@@ -172,7 +172,7 @@ def test_a_dicomdir_opens_what_it_lists_that_is_a_scan(data_dir):
     assert all(kind == "image" for *_, kind in layers)
 
 
-def test_a_dicom_file_that_is_no_scan_says_so(data_dir):
+def test_a_dicom_file_that_is_no_scan_raises(data_dir):
     folder = data_dir / "dicom/pydicom_test_files/src/pydicom/data/test_files"
     with pytest.raises(VolumeError) as error:
         read(str(folder / "reportsi.dcm"))

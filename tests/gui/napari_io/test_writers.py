@@ -1,4 +1,4 @@
-"""The writers, and the match of labels to their scan, on layers without a window."""
+"""The writers, and matching of labels to scans, without a window."""
 
 import nibabel as nib
 import numpy as np
@@ -32,7 +32,7 @@ def opened(path):
 
 
 def by_hand(image, **changes):
-    """Labels as napari's button makes them."""
+    """Labels as the button of napari makes them."""
     settings = {
         "scale": image.scale,
         "translate": image.translate,
@@ -61,7 +61,7 @@ def test_labels_by_hand_find_the_scan_below(image):
     assert volume.geometry is image.metadata["geometry"]
 
 
-def test_without_a_scan_below_nothing_is_guessed(image, tmp_path):
+def test_labels_without_a_scan_are_refused(image, tmp_path):
     labels = by_hand(image)
     elsewhere = opened(save_scan(tmp_path / "far.nii.gz", affine((50.0, 6.0, 7.0))))
     for layers in ([], [elsewhere], [Image(image.data, scale=image.scale)]):
@@ -88,7 +88,7 @@ def test_a_layer_that_was_moved_is_refused(image, change):
         find_scan_of(*parts(known), [image])
 
 
-def test_two_scans_of_one_grid_are_told_apart_by_name(image, tmp_path):
+def test_two_scans_on_one_grid_are_distinguished_by_name(image, tmp_path):
     other = opened(save_scan(tmp_path / "t1_post.nii.gz", affine(), seed=1))
     for layer in (image, other):
         for labels in (by_hand(layer), by_hand(layer, name=f"{layer.name} - Labels [1]")):
@@ -110,7 +110,7 @@ def write_two_series(folder):
 
 
 def write_two_phases(folder):
-    """One series that holds two echoes at each place."""
+    """A series with two echoes at each position."""
     for seed in range(2):
 
         def edit(ds, index, seed=seed):
@@ -154,7 +154,7 @@ def test_labels_of_a_layer_are_drawn_by_hand(tmp_path):
     assert "SegmentAlgorithmName" not in segment
 
 
-def test_what_is_left_out_of_a_file_is_told(tmp_path):
+def test_what_is_left_out_of_a_file_is_reported(tmp_path):
     places = [(-10, -20 + 1.6 * z, 30 + 2.5 * z) for z in range(6)]
     write_series(tmp_path / "series", places=places)
     with pytest.warns(ScanWarning, match="gantry was tilted"):
@@ -166,7 +166,7 @@ def test_what_is_left_out_of_a_file_is_told(tmp_path):
 
 
 def test_scans_of_other_geometry_in_the_same_place_are_not_confused(image, tmp_path):
-    # Turned about the first voxel: both lie at one place of the scene, which shows both straight.
+    # Rotated about the first voxel: both have the same position in the scene.
     geometry = image.metadata["geometry"]
     angle = np.deg2rad(10)
     turn = np.eye(3)
@@ -197,7 +197,7 @@ def test_the_suffix_of_the_writer_is_added_to_a_bare_name(image, tmp_path):
 
 
 @pytest.mark.parametrize("kind", [np.bool_, np.uint8, np.int32, np.int64, np.uint64])
-def test_all_kinds_of_whole_numbers_are_written_also_if_there_is_no_label(image, tmp_path, kind):
+def test_all_integer_types_are_written_even_without_labels(image, tmp_path, kind):
     settings = parts(by_hand(image, metadata=image.metadata))[1]
     data = np.zeros(image.data.shape, kind)
     for value in (0, 1):
@@ -219,7 +219,7 @@ def test_a_scan_is_never_replaced(image, tmp_path):
             writers.write_nifti(str(tmp_path / name), data, settings)
     assert (tmp_path / "t1.nii.gz").read_bytes() == before
     assert nib.load(other).get_fdata().any()
-    # A label map is: that is how work goes on.
+    # A label map is replaced, so that work can continue.
     for value in (1, 2):
         data[0, 0, 0] = value
         (written,) = writers.write_nifti(str(tmp_path / "labels.nii.gz"), data, settings)

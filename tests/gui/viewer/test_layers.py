@@ -1,4 +1,4 @@
-"""Volumes as layer data: place, contrast, settings."""
+"""Volumes as layer data: position, contrast, settings."""
 
 import nibabel as nib
 import numpy as np
@@ -19,7 +19,7 @@ def rotated(degrees, axis, spacing=(1.0, 2.0, 3.0), origin=(10.0, -20.0, 30.0)):
     return nib.affines.from_matvec(turn @ np.diag(spacing), origin)
 
 
-def test_the_position_is_that_of_the_first_voxel_towards_inferior_posterior_left():
+def test_the_position_is_that_of_the_first_voxel_of_the_display_grid():
     geometry = Geometry(
         nib.affines.from_matvec(np.diag([2.0, 3.0, 4.0]), (-50, 60, -70)), (10,) * 3
     )
@@ -29,7 +29,7 @@ def test_the_position_is_that_of_the_first_voxel_towards_inferior_posterior_left
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SLA"])
-def test_a_point_of_the_patient_has_one_place_whatever_the_order_of_the_axes(codes):
+def test_the_position_of_a_point_does_not_depend_on_the_axis_order(codes):
     base = nib.Nifti1Image(np.zeros((8, 10, 12), np.uint8), rotated(0, 0))
     turn = nib.orientations.ornt_transform(
         nib.io_orientation(base.affine), nib.orientations.axcodes2ornt(codes)
@@ -40,7 +40,7 @@ def test_a_point_of_the_patient_has_one_place_whatever_the_order_of_the_axes(cod
     np.testing.assert_allclose(position(geometry), position(Geometry(base.affine, base.shape)))
 
 
-def test_a_cropped_oblique_scan_lies_where_it_was_cut_from():
+def test_a_cropped_oblique_scan_overlays_the_original():
     affine = rotated(20, axis=2)
     whole = Geometry(affine, (40, 50, 60))
     start = np.array([5, 6, 7])
@@ -52,11 +52,11 @@ def test_a_cropped_oblique_scan_lies_where_it_was_cut_from():
 
 
 @pytest.mark.parametrize(("degrees", "axis"), [(0, 0), (7.5, 0), (20, 1), (44, 2)])
-def test_obliquity_is_the_angle_of_the_turn(degrees, axis):
+def test_obliquity_is_the_angle_of_rotation(degrees, axis):
     assert Geometry(rotated(degrees, axis), (5, 5, 5)).obliquity == pytest.approx(degrees, abs=1e-4)
 
 
-def test_the_contrast_of_mr_is_that_of_the_tissue_not_of_the_padding():
+def test_mr_contrast_ignores_padding():
     scan, _ = make_patient(0, "MR")
     padded = np.zeros(tuple(2 * n for n in scan.data.shape), scan.data.dtype)
     padded[tuple(slice(0, n) for n in scan.data.shape)] = scan.data
@@ -77,7 +77,7 @@ def test_the_contrast_of_a_real_scan_shows_its_tissue(data_dir):
     assert np.mean((grey > 0.1) & (grey < 0.9)) > 0.3
 
 
-def test_labels_stored_as_fractions_become_whole_numbers():
+def test_labels_stored_as_floats_become_integers():
     data = np.zeros((3, 4, 5), np.float32)
     data[1, 1, 1] = 300
     values, settings, kind = labels_layer(Volume(data, Geometry(np.eye(4), (5, 4, 3)), name="a"))

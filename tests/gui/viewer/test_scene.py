@@ -1,4 +1,4 @@
-"""Which layers belong to the scan, which scans were opened besides, and what is let go."""
+"""The scene: its own layers, scans opened by the user, and release of memory."""
 
 import gc
 import threading
@@ -22,7 +22,7 @@ from scene_project import SHAPE, until, write_project
 
 @pytest.fixture
 def scene(tmp_path, monkeypatch):
-    """A scene in which the first scan is shown."""
+    """A scene that shows the first scan."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     session = Session()
     made = Scene(session, ViewerModel())
@@ -37,12 +37,12 @@ def show(scene, name):
     until(scene.session, lambda: scene.session.current == name and not scene.session.jobs)
 
 
-def test_a_copy_of_the_labels_outlives_the_scan_and_is_not_ours(scene):
+def test_a_copy_of_the_labels_layer_is_left_alone(scene):
     layers = scene.viewer.layers
     layers.selection = {scene.labels}
     _layer_actions._duplicate_layer(layers)
     (copy,) = (layer for layer in layers if "copy" in layer.name)
-    assert copy.metadata[ROLE] == "labels"  # Else this would be no trial.
+    assert copy.metadata[ROLE] == "labels"  # Otherwise the test would prove nothing.
     assert scene.of_role("labels") == [scene.labels]
     copy.data_setitem((np.array([3]), np.array([4]), np.array([5])), 1)
     prediction = scene.add_prediction(np.zeros(SHAPE, np.uint8), "of a run")
@@ -56,9 +56,7 @@ def test_a_copy_of_the_labels_outlives_the_scan_and_is_not_ours(scene):
     )
 
 
-def test_the_disk_is_looked_at_for_scans_that_were_opened_besides_and_only_then(
-    scene, monkeypatch, tmp_path
-):
+def test_files_are_checked_only_for_scans_opened_by_the_user(scene, monkeypatch, tmp_path):
     looked = []
 
     def find(entry, folder):
@@ -81,7 +79,7 @@ def test_the_disk_is_looked_at_for_scans_that_were_opened_besides_and_only_then(
     assert {"ann", "bob"} == set(looked)
 
 
-def test_a_scan_that_was_watched_is_let_go_with_its_project(scene):
+def test_a_watched_scan_is_released_with_its_project(scene):
     session = scene.session
     live = LivePrediction(session, scene)
     live.look()
@@ -93,7 +91,7 @@ def test_a_scan_that_was_watched_is_let_go_with_its_project(scene):
     assert held() is None
 
 
-def test_another_project_is_checked_while_the_one_before_is_yet(scene, tmp_path, monkeypatch):
+def test_a_project_is_checked_while_the_last_check_still_runs(scene, tmp_path, monkeypatch):
     session = scene.session
     other = write_project(tmp_path / "other")
     (tmp_path / "other" / "bob.nii.gz").unlink()
@@ -115,7 +113,7 @@ def test_another_project_is_checked_while_the_one_before_is_yet(scene, tmp_path,
         assert first.status == "stopping"
         until(session, lambda: "bob" in work.problems)
         assert first.active
-        work.check()  # Again, while that of the first project does not end.
+        work.check()  # A second check, while the check of the first project is still running.
         assert len([job for job in session.jobs if job.kind == "check"]) == 2
     finally:
         go_on.set()
@@ -123,7 +121,7 @@ def test_another_project_is_checked_while_the_one_before_is_yet(scene, tmp_path,
     assert list(work.problems) == ["bob"]
 
 
-def test_the_picture_says_which_side_is_where(scene):
+def test_the_edges_of_the_picture_are_labelled(scene):
     overlay = text_overlay(scene.viewer)
     assert (overlay.text, overlay.visible) == (EDGES["axial"], True)
     scene.session.project.set_plane("sagittal")
@@ -131,7 +129,7 @@ def test_the_picture_says_which_side_is_where(scene):
     assert overlay.text == "left: A   right: P   top: S   bottom: I"
     scene.session.deselect()
     assert not overlay.visible
-    # What somebody else wrote there stays.
+    # Text of the user is kept.
     overlay.text = "mine"
     scene.session.project.set_plane("axial")
     scene.session.plane_changed.emit()

@@ -1,4 +1,4 @@
-"""What is drawn is on the disk soon, whatever happens; without a window."""
+"""Automatic saving of labels, without a window."""
 
 import os
 import subprocess
@@ -42,11 +42,11 @@ def many_pixels(screen):
 
 
 def hidden_undo(screen):
-    screen.layer.visible = False  # Then napari tells nothing of it.
+    screen.layer.visible = False  # Then napari emits no event.
     screen.layer.undo()
 
 
-def test_what_another_program_saved_is_kept_beside_and_told(screen):
+def test_labels_of_another_program_are_kept_and_reported(screen):
     notes = []
     screen.session.note.connect(notes.append)
     stroke(screen, (6, 50, 50))
@@ -79,10 +79,10 @@ def test_what_another_program_saved_is_kept_beside_and_told(screen):
     ],
     ids=["stroke", "fill", "polygon", "data_setitem", "undo", "redo", "hidden undo"],
 )
-def test_each_kind_of_change_is_on_the_disk_within_two_seconds(screen, draw):
+def test_each_kind_of_change_is_saved_within_two_seconds(screen, draw):
     stroke(screen, (2, 30, 30))
     screen.until_saved()
-    screen.scene.go_to(9)  # Undo reaches slices that are not in sight.
+    screen.scene.go_to(9)  # Undo changes slices that are not shown.
     before = screen.saved()
     draw(screen)
     assert not np.array_equal(screen.layer.data, before)
@@ -92,7 +92,7 @@ def test_each_kind_of_change_is_on_the_disk_within_two_seconds(screen, draw):
     assert "saved" in screen.autosaver.sentence
 
 
-def test_the_status_never_says_saved_before_it_is(screen):
+def test_status_is_saved_only_after_saving(screen):
     stroke(screen, (2, 30, 30))
     assert screen.autosaver.status == "saving"
     while screen.autosaver.status != "saved":
@@ -103,11 +103,11 @@ def test_the_status_never_says_saved_before_it_is(screen):
     screen.layer.undo()
     assert screen.autosaver.status == "saving"
     screen.until_saved()
-    screen.scene.go_to(4)  # Looking elsewhere changes nothing.
+    screen.scene.go_to(4)  # Showing another slice changes nothing.
     assert screen.autosaver.status == "saved"
 
 
-def test_undo_and_redo_stay_right_over_saves(screen):
+def test_undo_and_redo_work_across_saves(screen):
     data = screen.layer.data
     states = [data.copy()]
     for k in range(3):
@@ -123,12 +123,12 @@ def test_undo_and_redo_stay_right_over_saves(screen):
     assert screen.layer.data is data
 
 
-def settled(screen):
-    screen.until_saved()  # Slices that wait to be marked count as not saved.
+def wait_until_saved(screen):
+    screen.until_saved()  # Slices that wait to be marked count as unsaved.
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal"])
-def test_undo_out_of_sight_is_shown_and_the_slice_is_no_longer_done(screen, plane):
+def test_undo_on_a_hidden_slice_shows_and_unmarks_it(screen, plane):
     notes, axis = [], {"axial": 0, "coronal": 1}[plane]
     screen.session.note.connect(notes.append)
     screen.session.project.set_plane(plane)
@@ -138,19 +138,19 @@ def test_undo_out_of_sight_is_shown_and_the_slice_is_no_longer_done(screen, plan
         at = [12, 48, 50]
         at[axis] = index
         stroke(screen, tuple(at))
-        settled(screen)
+        wait_until_saved(screen)
         screen.autosaver.mark([index])
-    settled(screen)
+    wait_until_saved(screen)
     screen.scene.go_to(9)
     screen.layer.undo()
     screen.until(lambda: screen.scene.slice == 6)
-    settled(screen)
+    wait_until_saved(screen)
     assert screen.session.project.done(NAMES[0]) == (2,)
     assert len(notes) == 1
     assert "slice 6" in notes[0]
     assert "no longer done" in notes[0]
     screen.layer.redo()  # The slice is shown, so there is nothing to report.
-    settled(screen)
+    wait_until_saved(screen)
     screen.scene.go_to(9)
     screen.layer.undo()
     screen.layer.undo()
@@ -158,24 +158,24 @@ def test_undo_out_of_sight_is_shown_and_the_slice_is_no_longer_done(screen, plan
     assert "2 slices" in notes[1] or "slice 2" in notes[-1]
 
 
-def test_drawing_on_many_slices_keeps_them_done_and_stays(screen):
+def test_painting_many_slices_keeps_their_marks_and_the_current_slice(screen):
     screen.autosaver.mark([2, 3, 4])
-    settled(screen)
+    wait_until_saved(screen)
     screen.scene.go_to(3)
     screen.layer.n_edit_dimensions = 3
     screen.layer.mode = "paint"
     screen.layer.brush_size = 7
     screen.layer.paint((3, 50, 50), 1)
-    settled(screen)
+    wait_until_saved(screen)
     assert screen.layer.data[2].any()
     assert screen.layer.data[4].any()
     assert screen.session.project.done(NAMES[0]) == (2, 3, 4)
     assert screen.scene.slice == 3
 
 
-def test_while_a_stroke_lasts_it_is_saved_too(screen):
+def test_a_long_stroke_is_saved_before_it_ends(screen):
     layer = screen.layer
-    with layer.block_history():  # As napari does from press to release.
+    with layer.block_history():  # As napari does between press and release of the mouse button.
         end = time.monotonic() + 2.0
         while time.monotonic() < end and not screen.saved().any():
             layer.mode = "paint"
@@ -186,7 +186,7 @@ def test_while_a_stroke_lasts_it_is_saved_too(screen):
     screen.until_saved()
 
 
-def test_never_two_writes_at_once_nor_an_older_after_a_newer(screen, monkeypatch):
+def test_writes_are_serial_and_in_order(screen, monkeypatch):
     project, save = screen.session.project, screen.session.project.save_labels
     active, most, written = [], [], []
 
@@ -213,7 +213,7 @@ def test_never_two_writes_at_once_nor_an_older_after_a_newer(screen, monkeypatch
     assert written == sorted(written)
 
 
-def test_another_scan_finds_the_labels_of_the_last_one_saved(screen):
+def test_changing_the_scan_saves_the_labels_of_the_last_one(screen):
     stroke(screen, (2, 30, 30))
     expected = screen.layer.data.copy()
     screen.show(NAMES[1])
@@ -232,7 +232,7 @@ def test_closing_the_project_saves(screen, folder):
         np.testing.assert_array_equal(project.labels(NAMES[0]).data, expected)
 
 
-def test_a_full_disk_is_told_once_and_tried_again(screen, monkeypatch):
+def test_a_full_disk_is_reported_once_and_saving_is_retried(screen, monkeypatch):
     monkeypatch.setattr(autosaver, "RETRY_SECONDS", 0.1)
     with monkeypatch.context() as disk:
         broken(disk, screen)
@@ -248,7 +248,7 @@ def test_a_full_disk_is_told_once_and_tried_again(screen, monkeypatch):
     assert len(screen.problems) == 1
 
 
-def test_what_could_not_be_saved_is_kept_while_other_scans_are_shown(screen, monkeypatch):
+def test_unsaved_labels_are_kept_while_other_scans_are_shown(screen, monkeypatch):
     monkeypatch.setattr(autosaver, "RETRY_SECONDS", 0.1)
     with monkeypatch.context() as disk:
         broken(disk, screen)
@@ -263,7 +263,7 @@ def test_what_could_not_be_saved_is_kept_while_other_scans_are_shown(screen, mon
     np.testing.assert_array_equal(screen.saved(NAMES[0]), expected)
 
 
-def test_labels_that_are_saved_while_their_scan_is_loaded_are_shown(screen, monkeypatch):
+def test_labels_saved_during_loading_are_shown(screen, monkeypatch):
     project, load = screen.session.project, screen.session.project.labels
     with monkeypatch.context() as disk:
         broken(disk, screen)
@@ -277,7 +277,7 @@ def test_labels_that_are_saved_while_their_scan_is_loaded_are_shown(screen, monk
     screen.until_saved()
 
 
-def test_what_cannot_be_saved_at_the_end_goes_elsewhere(screen, folder, monkeypatch, tmp_path):
+def test_labels_that_cannot_be_saved_at_closing_are_rescued(screen, folder, monkeypatch, tmp_path):
     monkeypatch.setattr(label_rescue, "rescue_folder", lambda: tmp_path / "rescued")
     broken(monkeypatch, screen)
     stroke(screen, (2, 30, 30))
@@ -290,7 +290,7 @@ def test_what_cannot_be_saved_at_the_end_goes_elsewhere(screen, folder, monkeypa
         np.testing.assert_array_equal(project.labels(NAMES[0]).data, expected)
 
 
-def test_while_saving_fails_a_copy_is_elsewhere_and_told_when_reopened(
+def test_failed_saving_writes_a_backup_that_is_reported_at_reopening(
     screen, folder, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(autosaver, "RETRY_SECONDS", 0.1)
@@ -313,7 +313,7 @@ def test_while_saving_fails_a_copy_is_elsewhere_and_told_when_reopened(
     screen.until(lambda: file.read_bytes() != first)
     np.testing.assert_array_equal(later(), wanted)
 
-    # Killed now, the next window tells of it.
+    # If this process were killed now, the next window reports the backup.
     kept, problems = file.read_bytes(), []
     monkeypatch.undo()
     monkeypatch.setattr(label_rescue, "rescue_folder", lambda: tmp_path / "rescued")
@@ -330,7 +330,7 @@ def test_while_saving_fails_a_copy_is_elsewhere_and_told_when_reopened(
     session.close()
 
 
-def test_a_folder_that_is_gone_and_back(screen, folder, monkeypatch):
+def test_saving_is_retried_when_the_folder_is_back(screen, folder, monkeypatch):
     monkeypatch.setattr(autosaver, "RETRY_SECONDS", 0.1)
     away = folder.with_name("away")
     folder.rename(away)
@@ -341,7 +341,7 @@ def test_a_folder_that_is_gone_and_back(screen, folder, monkeypatch):
     screen.until_saved()
 
 
-def test_a_slice_is_done_only_once_its_labels_are_saved(screen, monkeypatch):
+def test_a_slice_is_marked_done_after_its_labels_are_saved(screen, monkeypatch):
     project, order = screen.session.project, []
     save, mark = project.save_labels, project.mark_done
     monkeypatch.setattr(
@@ -362,19 +362,19 @@ def test_a_slice_is_done_only_once_its_labels_are_saved(screen, monkeypatch):
     assert order == ["save", "mark"]
     screen.autosaver.mark([2], False)
     assert project.done(NAMES[0]) == ()
-    # Once all is saved it is immediate; an empty slice may be done as well.
+    # When everything is saved, marking is immediate; an empty slice can be done, too.
     screen.autosaver.mark([2, 7])
     assert project.done(NAMES[0]) == (2, 7)
 
 
-def test_an_empty_slice_of_a_scan_without_labels_is_done(screen):
+def test_an_empty_slice_of_an_unlabelled_scan_can_be_done(screen):
     assert not screen.session.project.has_labels(NAMES[0])
     screen.autosaver.mark([3])
     screen.until(lambda: screen.session.project.done(NAMES[0]) == (3,), 2.0)
     assert screen.session.project.has_labels(NAMES[0])
 
 
-def test_no_slice_is_done_before_its_labels_can_be_saved(screen, monkeypatch):
+def test_no_slice_is_done_while_saving_fails(screen, monkeypatch):
     broken(monkeypatch, screen)
     stroke(screen, (2, 30, 30))
     screen.autosaver.mark([2])
@@ -382,7 +382,7 @@ def test_no_slice_is_done_before_its_labels_can_be_saved(screen, monkeypatch):
     assert not screen.autosaver.done.any()
     assert not screen.session.project.done(NAMES[0])
     monkeypatch.undo()
-    # It is done as soon as they are.
+    # The slice is done as soon as its labels are saved.
     screen.autosaver._retry_at = 0.0
     screen.until_saved()
     assert screen.session.project.done(NAMES[0]) == (2,)
@@ -401,7 +401,7 @@ def test_painted_slices_are_known_along_each_plane(screen):
         )
 
 
-def test_values_that_are_no_class_become_one(screen):
+def test_new_label_values_become_classes(screen):
     heard = []
     screen.session.classes_changed.connect(lambda: heard.append(1))
     stroke(screen, (2, 30, 30), 7)
@@ -423,7 +423,7 @@ def test_a_layer_converted_by_napari_is_still_saved(screen, monkeypatch):
     screen.until_saved(6.0)
 
 
-def test_many_large_slices_are_followed_a_little_at_a_time(screen):
+def test_large_volumes_are_compared_in_short_steps(screen):
     from napari_sslseg.gui.autosave.label_copy import LabelCopy
 
     data = np.zeros((600, 256, 256), np.uint8)
@@ -459,7 +459,7 @@ while True:
 """
 
 
-def test_a_process_killed_while_painting_loses_two_seconds_at_most(folder):
+def test_a_killed_process_loses_at_most_two_seconds(folder):
     env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", PAINTER, str(folder), str(HELPERS)],
