@@ -225,9 +225,9 @@ def find_classes(
     labelled : iterable of LabelledScan
         Scans with labels.
     plane : {"axial", "coronal", "sagittal"}
-        In which slices are cut.
+        Slicing plane.
     read_labels : callable, optional
-        Reads the labels of a scan.
+        Reads the labels of a scan; :func:`~napari_sslseg.core.scans.labels.load_labels` by default.
 
     Raises
     ------

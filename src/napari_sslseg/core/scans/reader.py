@@ -1,4 +1,4 @@
-"""Read each scan and each label map once, though several steps need its values."""
+"""Read each scan and each label map once, although several steps need its values."""
 
 from pathlib import Path
 
@@ -12,66 +12,66 @@ MOST_BYTES = 2**29
 
 
 class ScanReader:
-    """Reads scans and label maps, and keeps them until they are taken.
+    """Reads scans and label maps, and caches them until they are taken.
 
-    The modality and the classes are found before the samples are built, and both need values. A
-    volume that :meth:`volume` or :meth:`labels` has read is kept in memory; :meth:`take` hands it
-    out and forgets it.
+    Modality and classes are determined before the samples are built, and both need values. Volumes
+    read by :meth:`volume` and :meth:`labels` are cached in memory; :meth:`take` returns them and
+    removes them from the cache.
 
     Parameters
     ----------
     limit : int
-        Bytes to keep; volumes beyond this are read again when they are taken.
+        Size of the cache in bytes; further volumes are read again when they are taken.
     """
 
     def __init__(self, limit: int = MOST_BYTES) -> None:
         self._limit = limit
-        self._kept: dict[object, Volume] = {}
+        self._cache: dict[object, Volume] = {}
 
     def volume(self, scan: Volume | Source, modality: Modality | None = None) -> Volume:
-        """Read a scan, and keep it."""
+        """Read and cache a scan."""
         if isinstance(scan, Volume):
             return scan
         key = scan, modality
-        if key not in self._kept:
-            return self._keep(key, as_volume(scan, modality))
-        return self._kept[key]
+        if key not in self._cache:
+            return self._store(key, as_volume(scan, modality))
+        return self._cache[key]
 
     def labels(self, item: LabelledScan) -> Volume:
-        """Read the labels of a scan, and keep them.
+        """Read and cache the labels of a scan.
 
         Raises
         ------
         SslsegError
-            If they cannot be read, or do not lie on the grid of the scan.
+            If they cannot be read, or have another grid than the scan.
         """
         if isinstance(item.labels, Volume):
             return item.labels
-        if item.labels in self._kept:
-            return self._kept[item.labels]
+        if item.labels in self._cache:
+            return self._cache[item.labels]
         found = load_labels(item.labels, like=item.geometry)
-        # DICOM labels are placed anew with the header of the loaded scan.
-        return found if is_dicom(item.labels) else self._keep(item.labels, found)
+        # DICOM labels are read again with the header of the loaded scan.
+        return found if is_dicom(item.labels) else self._store(item.labels, found)
 
     def take(self, scan: Scan, modality: Modality | None = None) -> tuple[Volume, Volume | None]:
-        """Hand out a scan and its labels (None if it has none), and forget them."""
+        """Return a scan and its labels (None if it has none), and remove them from the cache."""
         if not isinstance(scan, LabelledScan):
-            return self._taken(scan, modality), None
+            return self._take_volume(scan, modality), None
         labels = scan.labels
         if isinstance(labels, Path):
-            labels = self._kept.pop(labels, labels)
-        volume = self._taken(scan.scan, modality)
+            labels = self._cache.pop(labels, labels)
+        volume = self._take_volume(scan.scan, modality)
         return LabelledScan(volume, labels, scan.annotated).load()
 
     def clear(self) -> None:
-        """Forget everything."""
-        self._kept.clear()
+        """Clear the cache."""
+        self._cache.clear()
 
-    def _taken(self, scan: Volume | Source, modality: Modality | None) -> Volume:
-        found = self._kept.pop((scan, modality), None)
+    def _take_volume(self, scan: Volume | Source, modality: Modality | None) -> Volume:
+        found = self._cache.pop((scan, modality), None)
         return as_volume(scan, modality) if found is None else found
 
-    def _keep(self, key: object, volume: Volume) -> Volume:
-        if volume.data.nbytes + sum(v.data.nbytes for v in self._kept.values()) <= self._limit:
-            self._kept[key] = volume
+    def _store(self, key: object, volume: Volume) -> Volume:
+        if volume.data.nbytes + sum(v.data.nbytes for v in self._cache.values()) <= self._limit:
+            self._cache[key] = volume
         return volume

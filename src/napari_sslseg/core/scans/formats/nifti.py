@@ -72,7 +72,7 @@ class NiftiFile:
             values_path = header_path
         elif values_path == header_path:
             raise VolumeError(
-                f"{path} is only the header of a pair; use the .hdr file beside its .img file."
+                f"{path} is only the header of a pair; use it together with its .img file."
             )
         packed = is_gzip(values_path)
         self._stored = StoredValues(
@@ -111,7 +111,7 @@ def _pair(path: Path) -> tuple[Path, Path]:
                         check_present(partner)
                         return (path, partner) if own == ".hdr" else (partner, path)
             raise VolumeError(
-                f"{path} is one file of a pair whose {stem}{other} is missing; put it beside it."
+                f"{path} is one file of a pair whose {stem}{other} is missing; copy it too."
             )
     return path, path
 
