@@ -90,44 +90,74 @@ def write_segmentation(
             stacklevel=4,  # where the labels are saved
         )
     planes, masks = list(header.planes), header.on_planes(source)
+    segments = _describe_segments(masks, classes, algorithm, path)
+    stored = _segment_numbers(masks, list(segments))
+    if not stored.any():
+        # A file needs at least one frame; one empty frame is enough.
+        planes, stored = planes[:1], stored[:1]
+    segmentation = _make_segmentation(header, planes, stored, segments)
+    with _silence_libraries():
+        segmentation.save_as(path, enforce_file_format=True)
+
+
+def _describe_segments(
+    masks: np.ndarray,
+    classes: Mapping[int, str | SegmentClass] | None,
+    algorithm: Algorithm,
+    path: Path,
+) -> dict[int, SegmentClass]:
+    """Describe the label values on the planes; without any, a single empty segment.
+
+    Raises
+    ------
+    VolumeError
+        If there are more classes than a file can hold.
+    """
     values = {int(value) for mask in masks for value in np.unique(mask)}
-    segments = describe_classes(values, classes, algorithm) or describe_classes(
-        [1], None, algorithm
-    )
+    segments = describe_classes(values, classes, algorithm)
+    segments = segments or describe_classes([1], None, algorithm)
     if len(segments) > MOST_SEGMENTS:
         raise VolumeError(
             f"{path.name} cannot hold {len(segments)} classes; save them as .nii.gz instead."
         )
-    numbers = {value: number for number, value in enumerate(segments, 1)}
-    stored = np.empty(masks.shape, np.min_scalar_type(len(segments)))
+    return segments
+
+
+def _segment_numbers(masks: np.ndarray, values: list[int]) -> np.ndarray:
+    """Convert ascending label values to segment numbers 1, 2, …; 0 stays 0."""
+    stored = np.empty(masks.shape, np.min_scalar_type(len(values)))
     for mask, out in zip(masks, stored, strict=True):
-        out[:] = np.searchsorted([0, *numbers], mask)
-    if not stored.any():
-        # A file needs at least one frame; one empty frame is enough.
-        planes, stored = planes[:1], stored[:1]
-    first = header.files[0]
-    with (
-        _silence_libraries(),
-        reraise_parser_errors(first, "the source of a DICOM segmentation", advice=_ADVICE),
-    ):
-        sources = {file: read_dataset(file) for file in header.files}
-        _check(header, sources)
+        out[:] = np.searchsorted([0, *values], mask)
+    return stored
+
+
+def _make_segmentation(
+    stack: Stack,
+    planes: list[ImagePlane],
+    stored: np.ndarray,
+    segments: Mapping[int, SegmentClass],
+) -> "Segmentation":
+    """Create the segmentation with references to its series, and with the patient of the series."""
+    first = stack.files[0]
+    what = "the source of a DICOM segmentation"
+    with _silence_libraries(), reraise_parser_errors(first, what, advice=_ADVICE):
+        sources = {file: read_dataset(file) for file in stack.files}
+        _check(stack, sources)
         frame_of_reference = sources[first].get("FrameOfReferenceUID") or _new_uid()
-        segmentation = _segmentation(
-            [
-                _stand_in(plane, number, sources[first], frame_of_reference)
-                for number, plane in enumerate(planes)
-            ],
-            stored,
-            [_description(number, value, segments[value]) for value, number in numbers.items()],
-            sources[first],
-        )
-        _state_distance(segmentation, header)
+        images = [
+            _stand_in(plane, number, sources[first], frame_of_reference)
+            for number, plane in enumerate(planes)
+        ]
+        descriptions = [
+            _description(number, value, item)
+            for number, (value, item) in enumerate(segments.items(), 1)
+        ]
+        segmentation = _segmentation(images, stored, descriptions, sources[first])
+        _state_distance(segmentation, stack)
         _refer(segmentation, planes, sources)
     with _silence_libraries(), reraise_dicom_errors(first, "patient and study", advice=_ADVICE):
         _copy_patient(segmentation, read_dataset(first, everything=True))
-    with _silence_libraries():
-        segmentation.save_as(path, enforce_file_format=True)
+    return segmentation
 
 
 _ADVICE = "save as .nii.gz instead"
