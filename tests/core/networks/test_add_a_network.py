@@ -11,7 +11,7 @@ from napari_sslseg.core.networks.parts import (
     Decoder,
     Encoder,
     EncoderDecoder,
-    joined,
+    concatenate,
     output_layer,
 )
 from napari_sslseg.core.settings.networks import (
@@ -35,7 +35,7 @@ class Up(nn.Module):
         self.conv = nn.Conv2d(inputs + outputs, outputs, 3, padding=1)
 
     def forward(self, features, skip):
-        return self.conv(joined(self.up(features), skip))
+        return self.conv(concatenate(self.up(features), skip))
 
 
 def make_toy(in_channels, out_channels, settings, output_kernel=1):

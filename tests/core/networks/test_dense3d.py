@@ -87,7 +87,7 @@ def test_the_papers_network_has_4_or_8_groups_everywhere(net):
         assert norm.num_groups == (4 if norm.num_channels < 64 else 8)
 
 
-def test_group_norm_is_of_the_image_at_hand(net):
+def test_group_norm_is_per_image(net):
     """Mean 0 and deviation 1 over each group of each image, whatever came before."""
     norm = net.encoder.blocks[3].layers[7].norm
     for scale in (1.0, 100.0):
@@ -98,7 +98,7 @@ def test_group_norm_is_of_the_image_at_hand(net):
         )
 
 
-def test_a_dense_layer_keeps_what_came_before(net):
+def test_a_dense_layer_keeps_its_input(net):
     block = net.encoder.blocks[1]
     features = torch.randn(1, 16, 4, 4, 4)
     out = block(features)

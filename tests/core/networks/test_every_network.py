@@ -63,7 +63,7 @@ def test_the_output_has_the_size_of_the_image(settings):
 
 
 @every
-def test_a_size_that_is_no_multiple_goes_through_as_with_its_last_rows_repeated(settings):
+def test_sizes_that_are_no_multiple_repeat_their_last_rows(settings):
     net = make_network(settings, 1, 2).eval()
     odd = images(settings)[..., :-3]
     with torch.inference_mode():
@@ -75,7 +75,7 @@ def test_a_size_that_is_no_multiple_goes_through_as_with_its_last_rows_repeated(
 
 
 @every
-def test_the_smallest_image_goes_through_in_training(settings):
+def test_the_smallest_image_in_training(settings):
     """A single place at the coarsest level would leave norms nothing to normalise over."""
     net = make_network(settings, 1, 2)
     small = torch.randn(1, 1, *[1] * dimensions(settings))
@@ -83,7 +83,7 @@ def test_the_smallest_image_goes_through_in_training(settings):
 
 
 @every
-def test_features_and_levels_have_the_channels_and_sizes_that_are_said(settings):
+def test_channels_and_sizes_of_features_and_levels(settings):
     net = make_network(settings, 1, 2)
     batch = images(settings)
     features = net.encoder(batch)

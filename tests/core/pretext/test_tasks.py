@@ -84,7 +84,7 @@ def test_settings_load_no_torch():
 
 
 @pytest.mark.parametrize("name", RESTORING)
-def test_settings_are_told_apart_by_kind_and_survive_json(name):
+def test_settings_survive_json_by_kind(name):
     settings = make_task(name, SIZE)
     adapter = TypeAdapter(TaskSettings)
     assert adapter.validate_json(settings.model_dump_json()) == settings

@@ -108,7 +108,7 @@ def test_losses_in_bfloat16_are_finite(name):
     assert all(weights.grad.isfinite().all() for weights in model.parameters())
 
 
-def test_tasks_say_on_which_images_they_work():
+def test_tasks_and_their_dimensions():
     for name, kind in TASKS.items():
         assert (2 in kind.dimensions) == (name != "siamese"), name
         assert (3 in kind.dimensions) == (name in RESTORING or name == "siamese"), name
@@ -148,7 +148,7 @@ def test_spark_wants_cubes_of_whole_strides():
         task.wrap(network)
 
 
-def test_captions_speak_of_voxels_and_volumes():
+def test_captions_of_volumes():
     for name in RESTORING:
         task = make_task(name, SIZE).build(SIZE, 0)
         words = " ".join(task.preview(torch.randn(2, 1, *SIZE), draw(task)).captions.values())
@@ -157,7 +157,7 @@ def test_captions_speak_of_voxels_and_volumes():
         assert "slice" not in words.lower()
 
 
-def test_remarks_know_volumes():
+def test_remarks_on_volumes():
     task = make_task("masked-pixels")
     assert task.remark(VolumePreprocessing(normalize="unit")) is None
     assert "0…1" in task.remark(VolumePreprocessing())

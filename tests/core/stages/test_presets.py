@@ -15,9 +15,9 @@ from napari_sslseg.core.results.predict import load_segmenter
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
+from napari_sslseg.core.settings.presets.description import preset_rows
 from napari_sslseg.core.settings.presets.preset import Preset
 from napari_sslseg.core.settings.presets.registry import PRESETS, preset_named
-from napari_sslseg.core.settings.presets.words import preset_rows
 from napari_sslseg.core.settings.pretext.registry import TASKS
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.stages import preset as preset_runs
@@ -158,25 +158,26 @@ def test_a_preset_survives_json(name):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_words(name):
+def test_every_preset_has_a_description(name):
     rows = dict(preset_rows(PRESETS[name]))
     assert {"Paper", "MR scans", "CT scans", "Network", "Transfer", "Fine-tuning"} <= set(rows)
     assert all(rows.values())
 
 
-def test_words_by_hand():
+def test_description_by_hand():
     rows = dict(preset_rows(PRESETS["dhere-2019"]))
     assert rows["CT scans"].startswith("−80…300 HU, z-score over the scan, volumes, voxels of 3.22")
-    assert rows["Its schedule"].startswith("200 epochs, batch size 1, Adam at 0.001, weight decay")
+    schedule = rows["Schedule of the fine-tuning"]
+    assert schedule.startswith("200 epochs, batch size 1, Adam at 0.001, weight decay")
     rows = dict(preset_rows(PRESETS["polycl-o"]))
     assert rows["CT scans"].endswith("scaled to 0…1, axial slices, resized to 256 × 256")
-    assert "anew every 10 epochs" in rows["Schedule"]
+    assert "10 epochs" in rows["Schedule"]
 
 
 def test_importing_presets_loads_no_torch():
     code = (
         "import sys; from napari_sslseg.core import PRESETS, pretrain_preset; import "
-        "napari_sslseg.core.settings.presets.words; "
+        "napari_sslseg.core.settings.presets.description; "
         "print('torch' in sys.modules, 'monai' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

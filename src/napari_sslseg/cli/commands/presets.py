@@ -20,8 +20,8 @@ def presets(
     as_json: Json = False,
 ) -> None:
     """List the methods of the papers, or describe all settings of one."""
+    from napari_sslseg.core.settings.presets.description import preset_rows
     from napari_sslseg.core.settings.presets.registry import PRESETS, preset_named
-    from napari_sslseg.core.settings.presets.words import preset_rows
 
     if name is None:
         if as_json:

@@ -1,4 +1,4 @@
-"""From the settings of a network to the network. Importing this loads no PyTorch."""
+"""Construction of networks from their settings. Importing this loads no PyTorch."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ def make_network(
     Parameters
     ----------
     settings : NetworkSettings
-        Which network, and how wide.
+        Settings of the network.
     in_channels, out_channels : int
         Channels of the images and of the output.
     output_kernel : {1, 3}

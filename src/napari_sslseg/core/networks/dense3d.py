@@ -1,20 +1,20 @@
 """The 3D network of Dhere & Sivaswamy: a densely connected encoder and a small plain decoder.
 
 Encoder: a 3³ convolution of stride 2 to 4 channels; four blocks of 2, 2, 4 and 8 layers, in which
-each layer adds its growth (4, 16, 16, 16 channels) to what all before it gave, as GroupNorm →
+each layer adds its growth (4, 16, 16, 16 channels) to the output of all before it, by GroupNorm →
 ReLU → 3³ convolution; after each block but the last GroupNorm → ReLU → 1³ convolution to 16
 channels → 2³ convolution of stride 2. (The paper prints the strided convolution first; the
 authors' program has it last.) A crop of 64 × 112 × 112 voxels becomes 144 × 4 × 7 × 7 = 28,224
 numbers, the embedding of the paper.
 
-Decoder: at each level the encoder's features of the same resolution are joined, then follow two
-3³ convolutions and a transposed convolution of stride 2; the first skip has the resolution of the
-embedding itself, since features are passed on after the transitions. One more transposed
-convolution makes up for the stride of the first layer. Every 3³ convolution is preceded by
-GroupNorm, as the paper says of all convolutions.
+Decoder: each level concatenates the encoder's features of the same resolution, followed by two 3³
+convolutions and a transposed convolution of stride 2; the first skip has the resolution of the
+embedding, because features are taken after the transitions. One more transposed convolution
+compensates the stride of the first layer. Every 3³ convolution is preceded by GroupNorm; the paper
+says so of all convolutions.
 
-GroupNorm has 4 groups below 64 channels and 8 from there on. Where settings give a number of
-channels that these do not divide, it has the most that divide both.
+GroupNorm has 4 groups below 64 channels and 8 from 64 on. If these do not divide the number of
+channels, it has the greatest common divisor.
 """
 
 from math import gcd
@@ -26,8 +26,8 @@ from torch.nn import functional
 from napari_sslseg.core.networks.parts import (
     EncoderDecoder,
     Freezable,
+    concatenate,
     he_init,
-    joined,
     level_count,
     output_layer,
 )
@@ -35,11 +35,11 @@ from napari_sslseg.core.settings.networks import Dense3dNetwork
 
 MANY_CHANNELS = 64
 RECONSTRUCTION_OUTPUT = 16
-"""Channels of the last level of the reconstruction, where the segmentation has 4."""
+"""Channels of the last level of the reconstruction; the segmentation has 4."""
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm of 4 groups, 8 from 64 channels on, or the most that divide the channels too."""
+    """GroupNorm of 4 groups, 8 from 64 channels on, or their common divisor with the channels."""
     return nn.GroupNorm(gcd(channels, 4 if channels < MANY_CHANNELS else 8), channels)
 
 
@@ -57,7 +57,7 @@ class NormedConv(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Layers of which each sees what all before it gave, and adds its growth."""
+    """Densely connected layers: each gets the output of all before it, and adds its growth."""
 
     def __init__(self, inputs: int, growth: int, layers: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class DenseBlock(nn.Module):
 class DenseEncoder(Freezable):
     """Stem, dense blocks, and transitions between them.
 
-    Returns the features after each transition, and last those of the last block, which have the
+    Returns the features after each transition, and then those of the last block, which have the
     resolution of the last transition.
     """
 
@@ -132,16 +132,16 @@ class DenseUpLevel(nn.Module):
 
 
 class DenseDecoder(nn.Module):
-    """Levels from the embedding to full resolution; the last one only up-samples.
+    """Levels from the embedding to full resolution; the last level only up-samples.
 
     Parameters
     ----------
     embedding : int
         Channels of the coarsest features.
     skip : int
-        Channels of the encoder's features that each level joins; 0 for a decoder without skips.
+        Channels of the encoder's features in each level; 0 for a decoder without skips.
     widths : tuple of int
-        Channels of the convolutions of each level. Up-sampling halves them, but for the last.
+        Channels of the convolutions of each level. Up-sampling halves them except in the last.
     """
 
     def __init__(self, embedding: int, skip: int, widths: tuple[int, ...]) -> None:
@@ -162,7 +162,7 @@ class DenseDecoder(nn.Module):
         skips = features[-2::-1] if self.skips else []
         wanted = level_count(levels, len(self.levels))
         for number, level in enumerate(list(self.levels)[:wanted]):
-            decoded = level(joined(decoded, skips[number]) if number < len(skips) else decoded)
+            decoded = level(concatenate(decoded, skips[number]) if number < len(skips) else decoded)
         return decoded
 
 
@@ -194,15 +194,15 @@ class DenseUNet3d(EncoderDecoder):
 class ReconstructionDecoder(nn.Module):
     """Restores the image from the embedding alone, without skips: the paper's second branch.
 
-    It stands beside a network during training, to keep the encoder from overfitting, and is like
-    the decoder but for its last level.
+    It is trained together with a network, to keep the encoder from overfitting. It differs from the
+    decoder only in its last level.
 
     Parameters
     ----------
     network : Dense3dNetwork
-        The network that it stands beside.
+        Settings of the network.
     embedding_channels : int
-        Channels of that network's coarsest features.
+        Channels of the coarsest features of the network.
     out_channels : int
         Channels of the image.
     """
@@ -215,5 +215,5 @@ class ReconstructionDecoder(nn.Module):
         self.apply(he_init)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Restored image from the features of the network's encoder."""
+        """Restore the image from the features of the encoder."""
         return self.output(self.decoder(features))

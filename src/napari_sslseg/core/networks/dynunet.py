@@ -1,7 +1,7 @@
 """MONAI's DynUNet, the U-Net of nnU-Net (Isensee et al. 2021), as encoder, decoder and output.
 
-MONAI nests its blocks so that each holds the next; here the same blocks stand in order, so that
-parts can be named, transferred and used alone. The result of going through them is MONAI's.
+MONAI nests its blocks so that each contains the next; here the same blocks are in sequence, so that
+parts can be named, transferred and used separately. The output is the same as that of MONAI.
 """
 
 from napari_sslseg.core.networks.parts import Decoder, Encoder, EncoderDecoder, output_layer
@@ -11,8 +11,8 @@ from napari_sslseg.core.settings.networks import DynUNet2dNetwork, DynUNet3dNetw
 class DynUNet(EncoderDecoder):
     """DynUNet from slices or volumes to ``out_channels`` scores per pixel.
 
-    Two convolutions a level with InstanceNorm (learned scale and offset) and LeakyReLU of slope
-    0.01; strided convolutions going down, transposed ones of kernel 2 going up; no deep
+    Two convolutions per level with InstanceNorm (learned scale and offset) and LeakyReLU of slope
+    0.01; strided convolutions in the encoder, transposed ones of kernel 2 in the decoder; no deep
     supervision.
 
     Parameters
@@ -53,7 +53,7 @@ class DynUNet(EncoderDecoder):
                 [blocks.input_block, *blocks.downsamples, blocks.bottleneck], widths, pool=False
             ),
             Decoder(blocks.upsamples, widths[-2::-1]),
-            # MONAI initialises all convolutions alike.
+            # As MONAI initialises all its convolutions.
             output.apply(blocks.initialize_weights),
             network.stride,
         )

@@ -1,9 +1,9 @@
-"""GroupNorm with a faster way back, and the layout of features in which it pays, on the CPU.
+"""GroupNorm with a faster backward pass on the CPU, and the memory layout for it.
 
-Convolutions of few channels take about half the time if the channels of a pixel lie side by side
-(``channels_last``), but PyTorch's own way back through GroupNorm is then several times slower than
-otherwise. Here it is written as sums over pixels, taken as matrix products, and two passes over the
-features; the same numbers but for rounding.
+Convolutions of few channels take about half the time if the channels of a pixel are contiguous
+(``channels_last``), but the backward pass of PyTorch's GroupNorm is then several times slower. Here
+it consists of sums over pixels as matrix products, and two passes over the features; the results
+are the same up to rounding.
 """
 
 from typing import Any
@@ -14,9 +14,9 @@ from torch.autograd.function import once_differentiable
 
 
 def fast_layout(features: Tensor) -> Tensor:
-    """Features of slices, laid out as is fastest where they are; later layers keep the layout.
+    """Return features of slices in the fastest memory layout; later layers keep the layout.
 
-    On GPUs, and in half precision, they stay as they are.
+    On GPUs, and in half precision, features are returned as they are.
     """
     if features.device.type != "cpu" or features.dtype != torch.float32:
         return features
@@ -24,7 +24,7 @@ def fast_layout(features: Tensor) -> Tensor:
 
 
 class GroupNorm(nn.GroupNorm):
-    """PyTorch's GroupNorm; on features of :func:`fast_layout` the gradient comes faster."""
+    """PyTorch's GroupNorm, with a faster gradient for features of :func:`fast_layout`."""
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalise features, shape (N, C, H, W)."""
@@ -60,14 +60,14 @@ class _Norm(torch.autograd.Function):
         shape = (n, mean.shape[1], -1)
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", enabled=False):
-            # Sums over the pixels, by image, group and channel.
+            # Sums over the pixels by image, group and channel.
             ones = features.new_ones(n, 1, height * width)
             sums = (ones @ _pixels(gradient)).view(shape)
             products = (ones @ _pixels(gradient * features)).view(shape)
         mean, scale = mean[..., None], scale[..., None]
         to_weight = ((products - sums * mean) * scale).sum(0).view(-1)
         to_bias = sums.sum(0).view(-1)
-        # The gradient of x is a·gradient + b·x + c: the last two come from scale and mean.
+        # The gradient of x is a·gradient + b·x + c; b and c come from scale and mean.
         a = scale * weight.view(1, *shape[1:])
         size = height * width * channels / shape[1]
         all_sums = (a * sums).sum(2, keepdim=True)
@@ -83,5 +83,5 @@ class _Norm(torch.autograd.Function):
 
 
 def _pixels(features: Tensor) -> Tensor:
-    """As a matrix per image, shape (N, H·W, C), without copying."""
+    """Return a matrix per image, shape (N, H·W, C), without copying."""
     return features.permute(0, 2, 3, 1).flatten(1, 2)

@@ -1,4 +1,4 @@
-"""How large a network would be, without building it. Importing this loads no PyTorch."""
+"""Size of a network without memory for its weights. Importing this loads no PyTorch."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 MOST_PARAMETERS = 500_000_000
-"""2 GB of weights; nnU-Net's largest networks have about a fifth of it."""
+"""Largest number of parameters: 2 GB of weights, five times those of nnU-Net's largest networks."""
 
 Shapes = dict[str, tuple[tuple[int, ...], bool]]
-"""Shape of each tensor of a network by its name, and whether it is of fractions."""
+"""Shape of each tensor of a network by name, and whether it is a floating-point tensor."""
 
 
 def tensor_shapes(model: "nn.Module") -> Shapes:
-    """Shapes of the tensors of a network, from whatever device."""
+    """Return the shapes of the tensors of a network on any device."""
     return {
         name: (tuple(tensor.shape), tensor.is_floating_point())
         for name, tensor in model.state_dict().items()
@@ -28,9 +28,9 @@ def tensor_shapes(model: "nn.Module") -> Shapes:
 def planned_network(
     settings: NetworkSettings, in_channels: int, out_channels: int, *, output_kernel: int = 1
 ) -> "nn.Module":
-    """Build a network without memory for its weights, to see what it would be.
+    """Build a network without memory for its weights.
 
-    Takes milliseconds whatever its size: on PyTorch's meta device tensors are shapes alone.
+    Takes milliseconds for any size, because tensors on PyTorch's meta device have only shapes.
 
     Raises
     ------

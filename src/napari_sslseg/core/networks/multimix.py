@@ -1,10 +1,10 @@
-"""The 2D U-Net of PolyCL, which it takes from MultiMix (Haque et al. 2021).
+"""The 2D U-Net of PolyCL, from MultiMix (Haque et al. 2021).
 
 Five levels of 16 to 256 channels; each has two 3×3 convolutions with InstanceNorm (without
-learned scale and offset) and LeakyReLU of slope 0.2, and then dropout. Max-pooling going down;
-bilinear up-sampling, concatenation and such a level going up; one 1×1 convolution at last.
-Convolutions before an InstanceNorm have no bias, which it would take away. Up-sampling keeps
-pixels in place (no aligned corners), so that it does not depend on the size of the slice.
+learned scale and offset) and LeakyReLU of slope 0.2, and then dropout. Max-pooling in the encoder;
+bilinear up-sampling, concatenation and such a level in the decoder; a 1×1 convolution as output.
+Convolutions before an InstanceNorm have no bias, which it would remove. Up-sampling does not align
+corners, so that it does not depend on the size of the slice.
 """
 
 from itertools import pairwise
@@ -16,14 +16,14 @@ from napari_sslseg.core.networks.parts import (
     Decoder,
     Encoder,
     EncoderDecoder,
+    concatenate,
     he_init,
-    joined,
     output_layer,
 )
 from napari_sslseg.core.settings.networks import MultiMixNetwork
 
 SLOPE = 0.2
-"""Of LeakyReLU below 0."""
+"""Slope of LeakyReLU below 0."""
 
 
 def convolutions(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
@@ -51,7 +51,7 @@ class MultiMixUpLevel(nn.Module):
         raised = functional.interpolate(
             features, scale_factor=2.0, mode="bilinear", align_corners=False
         )
-        return self.convolutions(joined(raised, skip))
+        return self.convolutions(concatenate(raised, skip))
 
 
 class MultiMixUNet(EncoderDecoder):

@@ -1,4 +1,4 @@
-"""Parts that the networks share: levels one after another, and how the three parts join."""
+"""Parts of the networks: sequences of levels, and encoder, decoder and output together."""
 
 from collections.abc import Iterable, Sequence
 from typing import Self
@@ -12,37 +12,37 @@ from napari_sslseg.core.settings.networks import fitting_size
 
 
 class Freezable(nn.Module):
-    """A part of a network that can be kept exactly as it is.
+    """A part of a network that can be frozen.
 
-    While it is frozen it has no gradients, and it stays in evaluation mode whatever mode the
-    network around it is set to: running averages do not move, and nothing is dropped out.
+    While it is frozen it has no gradients and stays in evaluation mode, even if the network is set
+    to training mode: running averages do not change, and there is no dropout.
     """
 
     frozen = False
 
     def freeze(self, frozen: bool = True) -> None:
-        """Keep the part as it is; or let it learn again, from the next ``train()`` on."""
+        """Freeze the part; or unfreeze it, from the next ``train()`` on."""
         self.frozen = frozen
         self.requires_grad_(not frozen)
         if frozen:
             self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode, which for a frozen part is that of evaluation."""
+        """Set the mode; a frozen part stays in evaluation mode."""
         return super().train(mode and not self.frozen)
 
 
 class Encoder(Freezable):
-    """Levels one after another; returns the features of every level, finest first.
+    """Sequence of levels; returns the features of every level, finest first.
 
     Parameters
     ----------
     levels : iterable of Module
-        Each maps the features of the one before.
+        Each maps the features of the level before.
     channels : sequence of int
-        Channels of each level's features.
+        Channels of the features of each level.
     pool : bool
-        Whether max-pooling halves the features between levels. Otherwise the levels do it.
+        Whether max-pooling halves the resolution between levels; otherwise the levels do.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class Encoder(Freezable):
 
 
 class Decoder(nn.Module):
-    """Levels from the coarsest features to full resolution, each with the encoder's features.
+    """Levels from the coarsest features to full resolution, with skips from the encoder.
 
     Parameters
     ----------
     levels : iterable of Module
-        Each maps coarse features, and the encoder's of twice their size, to that size.
+        Each maps coarse features, and encoder features of twice their size, to that size.
     channels : sequence of int
         Channels after each level.
     """
@@ -91,15 +91,15 @@ class Decoder(nn.Module):
         return decoded
 
     def first(self, levels: int) -> "Decoder":
-        """Give a decoder of the first levels alone: the same modules by the same names.
+        """Return a decoder of the first levels only: the same modules under the same names.
 
-        It takes the features from the coarsest on that these levels need.
+        Its input are the features of these levels, to the coarsest.
         """
         return Decoder(list(self.levels)[:levels], self.channels[:levels])
 
 
 def level_count(levels: int | None, available: int) -> int:
-    """Check how many levels to decode; all if not said."""
+    """Check the number of levels to decode; all if None."""
     if levels is None:
         return available
     if not 0 <= levels <= available:
@@ -139,8 +139,8 @@ class EncoderDecoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Scores, shape (N, out_channels, …), of the size of the images whatever it is.
 
-        Images whose sides are no multiples of the stride go through with their last rows and
-        columns repeated, and the scores of those are cut off again.
+        If the sides of the images are not multiples of the stride, their last rows and columns are
+        repeated, and the scores are cropped again.
         """
         fitted = repeat_to_fit(images, self.stride)
         scores = self.output(self.decoder(self.encoder(fitted)))
@@ -151,12 +151,12 @@ class EncoderDecoder(nn.Module):
 
 
 def repeat_to_fit(images: Tensor, stride: int) -> Tensor:
-    """Repeat the last rows, columns (and slices) until the network takes the images.
+    """Repeat the last rows, columns (and slices) until the size fits the network.
 
     Parameters
     ----------
     images : Tensor, shape (N, C, …)
-        Returned as they are if they fit.
+        Images; returned as they are if they fit.
     stride : int
         Stride of the network.
     """
@@ -164,7 +164,7 @@ def repeat_to_fit(images: Tensor, stride: int) -> Tensor:
     wanted = fitting_size(sides, stride)
     if wanted == tuple(sides):
         return images
-    # From the last axis to the first, as functional.pad has it.
+    # From the last axis to the first, for functional.pad.
     margins = [
         margin
         for side, target in zip(reversed(sides), reversed(wanted), strict=True)
@@ -174,19 +174,19 @@ def repeat_to_fit(images: Tensor, stride: int) -> Tensor:
 
 
 def output_layer(dimensions: int, inputs: int, outputs: int, kernel: int) -> nn.Module:
-    """Last convolution, from features to scores at the same resolution."""
+    """Return the last convolution, from features to scores at the same resolution."""
     convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
     return convolution(inputs, outputs, kernel, padding=kernel // 2)
 
 
 def he_init(module: nn.Module) -> None:
-    """He initialisation of a convolution for ReLU, with zero bias; for ``Module.apply``."""
+    """Initialise a convolution for ReLU (He) with zero bias; for ``Module.apply``."""
     if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
 
-def joined(features: Tensor, skip: Tensor) -> Tensor:
-    """Decoded features and the encoder's, one after the other along the channels."""
+def concatenate(features: Tensor, skip: Tensor) -> Tensor:
+    """Concatenate decoded features and those of the encoder along the channels."""
     return torch.cat([features, skip], dim=1)

@@ -1,8 +1,8 @@
-"""A network with a second branch that restores the image, for the fine-tuning alone.
+"""A network with a second branch that restores the image, for the fine-tuning only.
 
-Dhere & Sivaswamy: the encoder also feeds a decoder that restores the image, which keeps it from
-overfitting. The branch is thrown away afterwards: the weights that are saved are those of the
-network.
+Dhere & Sivaswamy: a second decoder restores the image from the features of the encoder, which keeps
+the encoder from overfitting. The branch is discarded afterwards: only the weights of the network
+are saved.
 """
 
 from typing import Any
@@ -16,12 +16,12 @@ from napari_sslseg.core.settings.networks import Dense3dNetwork, NetworkSettings
 
 
 def check_reconstruction(settings: NetworkSettings, weight: float) -> None:
-    """Refuse a reconstruction beside a network that has none.
+    """Check that a network has a reconstruction branch if its weight is above 0.
 
     Raises
     ------
     ConfigError
-        One sentence that says what to do.
+        If not.
     """
     if weight and not isinstance(settings, Dense3dNetwork):
         raise ConfigError(
@@ -31,14 +31,14 @@ def check_reconstruction(settings: NetworkSettings, weight: float) -> None:
 
 
 class WithReconstruction(nn.Module):
-    """A network and the branch beside it, on one encoder.
+    """A network and the reconstruction branch, with one encoder.
 
     Parameters
     ----------
     network : DenseUNet3d
         From images to scores.
     settings : Dense3dNetwork
-        Its settings.
+        Settings of the network.
     in_channels : int
         Channels of the images.
 
@@ -61,12 +61,12 @@ class WithReconstruction(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Any:
-        """Scores and restored images while training; scores alone otherwise.
+        """Return scores and restored images in training mode, otherwise only scores.
 
         Parameters
         ----------
         images : Tensor, shape (N, C, D, H, W)
-            Of any size; the last slices, rows and columns are repeated as the network does.
+            Images of any size; the last slices, rows and columns are repeated as in the network.
         """
         if not self.training:
             return self.network(images)
@@ -80,7 +80,7 @@ class WithReconstruction(nn.Module):
 def with_branch(
     network: nn.Module, settings: NetworkSettings, in_channels: int, weight: float
 ) -> nn.Module:
-    """Put the branch beside a network if its weight is above 0; else leave the network alone."""
+    """Add the branch to a network if its weight is above 0; otherwise return the network."""
     check_reconstruction(settings, weight)
     if isinstance(network, DenseUNet3d) and isinstance(settings, Dense3dNetwork) and weight:
         return WithReconstruction(network, settings, in_channels)

@@ -2,9 +2,9 @@
 
 The paper says only "2D U-Net-like"; its references lead to Chaitanya et al. 2020: six levels of
 16, 32, 64, 128, 128 and 128 channels, each of two 3×3 convolutions with BatchNorm and ReLU, and
-max-pooling between them. Going up, the up-convolution of the first U-Net (2×2, stride 2) with
+max-pooling between them. In the decoder, the up-convolution of the first U-Net (2×2, stride 2) with
 BatchNorm and ReLU, concatenation, and again two convolutions. Convolutions before a BatchNorm
-have no bias, which it would take away.
+have no bias, which it would remove.
 """
 
 from itertools import pairwise
@@ -15,8 +15,8 @@ from napari_sslseg.core.networks.parts import (
     Decoder,
     Encoder,
     EncoderDecoder,
+    concatenate,
     he_init,
-    joined,
     output_layer,
 )
 from napari_sslseg.core.settings.networks import UmapathyNetwork
@@ -48,7 +48,7 @@ class UmapathyUpLevel(nn.Module):
 
     def forward(self, features: Tensor, skip: Tensor) -> Tensor:
         """Map coarse features and the skip of twice their size to the skip's shape."""
-        return self.convolutions(joined(self.up(features), skip))
+        return self.convolutions(concatenate(self.up(features), skip))
 
 
 class UmapathyUNet(EncoderDecoder):

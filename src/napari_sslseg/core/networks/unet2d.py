@@ -3,11 +3,11 @@
 Encoder level: 3×3 convolution and ReLU, weight-standardised 3×3 convolution and ReLU, one
 GroupNorm; max-pooling between levels. Decoder level: transposed 3×3 convolution of stride 2,
 concatenation with the encoder's features, one weight-standardised convolution and ReLU, one
-GroupNorm. He initialisation throughout. GroupNorm here is the true one, without the moving
-averages that the authors' code keeps.
+GroupNorm. He initialisation throughout. This is true GroupNorm, without the moving averages of the
+authors' code.
 
-The three parts are modules by the names ``encoder``, ``decoder`` and ``output``, so a part of a
-pretrained network can be named and transferred.
+The three parts are modules named ``encoder``, ``decoder`` and ``output``, so that a part of a
+pretrained network can be selected and transferred.
 """
 
 from itertools import pairwise
@@ -22,8 +22,8 @@ from napari_sslseg.core.networks.parts import (
     Decoder,
     Encoder,
     EncoderDecoder,
+    concatenate,
     he_init,
-    joined,
     output_layer,
 )
 from napari_sslseg.core.settings.networks import Network
@@ -43,7 +43,7 @@ class WeightStandardizedConv2d(nn.Conv2d):
 
 
 def group_norm(channels: int, groups: int) -> GroupNorm:
-    """GroupNorm with ``groups`` groups, or the most that divide ``channels`` as well."""
+    """GroupNorm with ``groups`` groups, or their common divisor with ``channels``."""
     return GroupNorm(gcd(groups, channels), channels)
 
 
@@ -63,7 +63,7 @@ class EncoderLevel(nn.Module):
 
 
 class DecoderLevel(nn.Module):
-    """Up-sample, join the encoder's features, one weight-standardised convolution, GroupNorm."""
+    """Up-sample, concatenate the skip, one weight-standardised convolution, GroupNorm."""
 
     def __init__(self, inputs: int, outputs: int, groups: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class DecoderLevel(nn.Module):
 
     def forward(self, features: Tensor, skip: Tensor) -> Tensor:
         """Map coarse features and the skip of twice their size to the skip's shape."""
-        features = joined(self.up(features), skip)
+        features = concatenate(self.up(features), skip)
         return self.norm(functional.relu(self.ws_conv(features)))
 
 

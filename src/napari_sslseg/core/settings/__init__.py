@@ -1,4 +1,4 @@
-"""All settings as frozen data, with every default: saved with each run, and enough to rebuild it.
+"""Settings of all stages as frozen data, with all defaults. They are saved with each run.
 
-Nothing here computes, and nothing loads PyTorch.
+No computation and no PyTorch here.
 """

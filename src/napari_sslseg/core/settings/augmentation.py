@@ -1,4 +1,4 @@
-"""Settings of the random changes of the slices that a fine-tuning learns from."""
+"""Settings of the data augmentation of the fine-tuning."""
 
 from pydantic import Field
 
@@ -6,24 +6,28 @@ from napari_sslseg.core.common.frozen import Settings
 
 
 class Augmentation(Settings):
-    """Random changes of slices and their labels, applied on the device; 0 turns one off."""
+    """Random changes of slices and their labels, applied on the device; 0 turns a change off."""
 
     translation: float = Field(
-        0.1, ge=0, le=0.5, title="Translation", description="Largest shift, share of the slice."
+        0.1,
+        ge=0,
+        le=0.5,
+        title="Translation",
+        description="Largest shift, as a fraction of the slice.",
     )
     rotation: float = Field(
         15.0, ge=0, le=180, title="Rotation", description="Largest angle in degrees."
     )
     crop: float = Field(
-        0.25, ge=0, lt=1, title="Crop", description="Largest share of each side cropped or added."
+        0.25, ge=0, lt=1, title="Crop", description="Largest fraction of each side to crop or add."
     )
     elastic: float = Field(
         0.03,
         ge=0,
         le=0.2,
         title="Elastic",
-        description="Standard deviation of the displacement of "
-        "the control points, share of the slice.",
+        description="Standard deviation of the displacement of the control points, as a fraction "
+        "of the slice.",
     )
     intensity: float = Field(
         0.2, ge=0, le=1, title="Intensity", description="Largest change of contrast and brightness."
@@ -35,8 +39,8 @@ class Augmentation(Settings):
         0.0,
         ge=0,
         le=3,
-        title="Grey-value curve",
-        description="Bends grey values by exponents between 1 / (1 + this) and 1 + this.",
+        title="Intensity curve",
+        description="Gamma correction with exponents from 1 / (1 + this) to 1 + this.",
     )
     blur: float = Field(
         0.0, ge=0, le=5, title="Blur", description="Largest standard deviation in pixels."

@@ -1,6 +1,6 @@
-"""Settings of the networks, by kind: saved with each run, and enough to build the network again.
+"""Settings of the networks, by kind. They are saved with each run.
 
-Loads no PyTorch; :func:`napari_sslseg.core.networks.build.make_network` builds what they say.
+Loads no PyTorch; :func:`napari_sslseg.core.networks.build.make_network` builds a network from them.
 """
 
 from collections.abc import Sequence
@@ -88,7 +88,7 @@ class Network(LevelledNetwork):
         ge=1,
         le=64,
         title="Normalisation groups",
-        description="Groups of GroupNorm; fewer where a level has too few channels for as many.",
+        description="Groups of GroupNorm; fewer in levels with too few channels.",
     )
 
     @classmethod
@@ -117,7 +117,7 @@ class UmapathyNetwork(LevelledNetwork):
 
 
 class MultiMixNetwork(LevelledNetwork):
-    """The 2D U-Net of PolyCL, which it takes from MultiMix: InstanceNorm, dropout, bilinear."""
+    """The 2D U-Net of PolyCL, taken from MultiMix: InstanceNorm, dropout, bilinear up-sampling."""
 
     title: ClassVar[str] = "MultiMix U-Net (PolyCL)"
     implementation: ClassVar[Implementation] = "napari_sslseg.core.networks.multimix:MultiMixUNet"
@@ -134,12 +134,12 @@ class MultiMixNetwork(LevelledNetwork):
         ge=0,
         lt=1,
         title="Dropout",
-        description="Share of the features that each level drops at random while training.",
+        description="Fraction of the features that each level drops at random in training.",
     )
 
 
 class Dense3dNetwork(BaseNetwork):
-    """The 3D network of Dhere & Sivaswamy: densely connected encoder, small plain decoder."""
+    """The 3D network of Dhere & Sivaswamy: densely connected encoder, small decoder."""
 
     title: ClassVar[str] = "Dense 3D network (Dhere)"
     implementation: ClassVar[Implementation] = "napari_sslseg.core.networks.dense3d:DenseUNet3d"
@@ -169,7 +169,8 @@ class Dense3dNetwork(BaseNetwork):
         ge=1,
         le=MOST_CHANNELS,
         title="Channels between blocks",
-        description="Channels to which the features are reduced after each block but the last.",
+        description="Channels of the features after the transition that follows each block but the "
+        "last.",
     )
     decoder_widths: tuple[int, ...] = Field(
         (128, 32, 4),
@@ -202,10 +203,12 @@ class Dense3dNetwork(BaseNetwork):
 
 
 class DynUNetNetwork(LevelledNetwork):
-    """What MONAI's DynUNet for slices and that for volumes share."""
+    """Settings that MONAI's DynUNet for slices and for volumes have in common."""
 
     residual: bool = Field(
-        False, title="Residual blocks", description="Add the input of each encoder level to it."
+        False,
+        title="Residual blocks",
+        description="Add the input of each encoder level to its output.",
     )
 
 
@@ -308,26 +311,26 @@ def named_network(name: str) -> BaseNetwork:
 
 
 def dimensions(settings: NetworkSettings) -> Literal[2, 3]:
-    """2 for a network of slices, 3 for one of volumes."""
+    """Return 2 for a network of slices, 3 for a network of volumes."""
     return settings.dimensions
 
 
 def stride(settings: NetworkSettings) -> int:
-    """Number of which all sides of an image must be multiples, for the parts used alone.
+    """Return the number of which the sides of an image must be multiples for encoder and decoder.
 
-    The whole network takes any size, see
+    The whole network takes images of any size, see
     :class:`~napari_sslseg.core.networks.parts.EncoderDecoder`.
     """
     return settings.stride
 
 
 def check_dimensions(settings: NetworkSettings, wanted: Literal[2, 3]) -> None:
-    """Refuse a network of volumes where slices are cut, and the other way round.
+    """Check that a network takes slices (2) or volumes (3).
 
     Raises
     ------
     ConfigError
-        One sentence that names networks that fit.
+        If not; the message names networks that do.
     """
     if settings.dimensions != wanted:
         raise ConfigError(
@@ -337,12 +340,12 @@ def check_dimensions(settings: NetworkSettings, wanted: Literal[2, 3]) -> None:
 
 
 def check_size(settings: NetworkSettings, size: Sequence[int]) -> None:
-    """Check that encoder and decoder take images of this size as it is.
+    """Check that encoder and decoder take images of this size without padding.
 
     Raises
     ------
     ConfigError
-        One sentence that names the smallest size that fits.
+        If not; the message names the smallest size that fits.
     """
     check_dimensions(settings, 2 if len(size) == 2 else 3)
     fitting = fitting_size(size, settings.stride)
@@ -355,10 +358,10 @@ def check_size(settings: NetworkSettings, size: Sequence[int]) -> None:
 
 
 def fitting_size(size: Sequence[int], stride: int) -> tuple[int, ...]:
-    """Smallest size that holds ``size`` and that a network of this stride takes.
+    """Return the smallest size not below ``size`` that a network of this stride takes.
 
-    Its sides are multiples of the stride, and one of them at least twice the stride: at a single
-    place of the coarsest features there is nothing over which to normalise.
+    Its sides are multiples of the stride, and one of them is at least twice the stride, because
+    normalisation needs more than one place in the coarsest features.
     """
     sides = [-(-side // stride) * stride for side in size]
     if max(sides) == stride:

@@ -9,15 +9,17 @@ from napari_sslseg.core.common.frozen import Settings
 from napari_sslseg.core.common.sizes import Plane
 
 MOST_HU = 1e6
-"""Far beyond any scanner, and small enough to reckon with."""
+"""Largest window width and level; far above what any scanner gives."""
 
 MOST_VOXELS = 512**3
+"""Largest crop; one channel of its features takes half a gigabyte."""
+
 MOST_NEIGHBOURS = 3
-"""Of a crop; one channel of features is then half a gigabyte."""
+"""Largest number of neighbouring slices on each side."""
 
 
 class Window(Settings):
-    """A CT window: values within ``level ± width / 2`` HU are mapped to 0…1, others clipped."""
+    """A CT window: values within ``level ± width / 2`` HU are mapped to 0…1, others are clipped."""
 
     width: float = Field(gt=0, le=MOST_HU, title="Width", description="Width of the window in HU.")
     level: float = Field(
@@ -26,7 +28,7 @@ class Window(Settings):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Lowest and highest HU that the window tells apart."""
+        """Lowest and highest HU of the window."""
         return self.level - self.width / 2, self.level + self.width / 2
 
 
@@ -45,7 +47,7 @@ CT_WINDOWS: dict[str, tuple[Window, ...]] = {
 
 
 class Intensities(Settings):
-    """How the values of a scan become the input of the network."""
+    """Conversion of the values of a scan to the input of the network."""
 
     modality: Literal["MR", "CT"] = Field("MR", title="Modality", description="Kind of scan.")
     windows: tuple[Window, ...] = Field(
@@ -58,7 +60,7 @@ class Intensities(Settings):
     clip_percentiles: tuple[float, float] = Field(
         (0.5, 99.5),
         title="MR clipping",
-        description="Percentiles of the scan beyond which MR values are clipped.",
+        description="Percentiles of the scan to which MR values are clipped.",
     )
 
     @field_validator("clip_percentiles")
@@ -76,13 +78,13 @@ class Intensities(Settings):
 
 
 class Preprocessing(Intensities):
-    """How a scan becomes slices for the network."""
+    """Conversion of a scan to slices for a 2D network."""
 
     kind: Literal["slices"] = "slices"
     plane: Plane = Field(
         "axial",
         title="Slicing plane",
-        description="The plane in which slices are cut and labelled.",
+        description="Plane in which slices are cut and labelled.",
     )
     normalize: Literal["volume", "slice", "unit"] = Field(
         "volume",
@@ -109,13 +111,13 @@ class Preprocessing(Intensities):
         ge=0,
         le=MOST_NEIGHBOURS,
         title="Neighbouring slices",
-        description="Slices on each side of a slice that the network sees beside it, as further "
-        "channels (2.5D); labels are those of the slice itself.",
+        description="Slices on each side of a slice that are further input channels (2.5D); labels "
+        "are those of the slice itself.",
     )
 
     @property
     def channels(self) -> int:
-        """Number of channels of the input, those of neighbouring slices among them."""
+        """Number of channels of the input, including those of neighbouring slices."""
         return (1 + 2 * self.neighbours) * self.slice_channels
 
     @property
@@ -133,7 +135,7 @@ class Preprocessing(Intensities):
 
 
 class VolumePreprocessing(Intensities):
-    """How a scan becomes volumes for a 3D network.
+    """Conversion of a scan to volumes for a 3D network.
 
     Axes are those of the display grid: towards inferior, posterior, left.
     """
@@ -156,13 +158,13 @@ class VolumePreprocessing(Intensities):
     size: tuple[int, int, int] | Literal["whole"] | None = Field(
         None,
         title="Crop size",
-        description="Slices, rows and columns that the network sees at once, multiples of 16, or "
-        "whole scans; chosen from the scans, at most 96 a side, if not set.",
+        description="Slices, rows and columns of a crop, multiples of 16, or whole scans; chosen "
+        "from the scans, at most 96 a side, if not set.",
     )
     padding: Literal["lowest", "zero"] = Field(
         "lowest",
         title="Padding",
-        description="What stands around a scan: its lowest value, which is air, or 0.",
+        description="Value around a scan: its lowest value, which is air, or 0.",
     )
 
     @model_validator(mode="after")
@@ -178,7 +180,7 @@ class VolumePreprocessing(Intensities):
 
 
 def _kind_of_preprocessing(value: object) -> str:
-    # Records of runs before there were volumes name no kind.
+    # Runs of versions without volumes recorded no kind.
     kind = value.get("kind", "slices") if isinstance(value, dict) else getattr(value, "kind", "")
     return str(kind)
 
@@ -187,4 +189,4 @@ AnyPreprocessing = Annotated[
     Annotated[Preprocessing, Tag("slices")] | Annotated[VolumePreprocessing, Tag("volumes")],
     Discriminator(_kind_of_preprocessing),
 ]
-"""Preprocessing for a network of slices or of volumes, told apart by ``kind``."""
+"""Preprocessing for a network of slices or of volumes, distinguished by ``kind``."""

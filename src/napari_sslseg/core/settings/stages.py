@@ -1,6 +1,6 @@
-"""Settings of each stage, as frozen data: saved with every run, and enough to build it again.
+"""Settings of pretraining and fine-tuning, as frozen data. They are saved with each run.
 
-The titles and descriptions also label the forms of the napari plugin.
+Titles and descriptions also label the forms of the napari plugin.
 """
 
 from typing import Literal, Self
@@ -46,18 +46,19 @@ TRANSFER: Transfer = "encoder"
 """Default of the fine-tuning."""
 
 LossKind = Literal["dice-ce", "dice", "dice-per-sample", "dice-multilabel", "bce-to-dice"]
-"""Losses of the fine-tuning, see :mod:`napari_sslseg.core.segmentation.loss`."""
+"""Loss of the fine-tuning, see :mod:`napari_sslseg.core.segmentation.loss`."""
 
 Strategy = Literal["whole", "sawtooth", "freeze-unfreeze", "layer-decay", "frozen-encoder"]
-"""Which pretrained layers learn when, and how fast.
+"""When and how fast the pretrained layers are trained.
 
 See :mod:`napari_sslseg.core.training.layer_plans`.
 """
 
 FROZEN_SHARES: dict[Strategy, float] = {"sawtooth": 0.1, "freeze-unfreeze": 0.3}
-"""Strategies that freeze the encoder for a while, and for which share of the steps if not set."""
+"""Strategies that freeze the encoder at first, with the default fraction of the steps."""
 
 LAYER_DECAY = 0.75
+"""Default ratio of the learning rates of two successive levels of the encoder."""
 
 
 class StageSettings(Settings):
@@ -73,15 +74,15 @@ class StageSettings(Settings):
     preset: str | None = Field(
         None,
         title="Preset",
-        description="Name of the preset of a paper that these settings were taken from.",
+        description="Name of the preset from which these settings were taken.",
     )
     middle_share: float = Field(
         1.0,
         gt=0,
         le=1,
-        title="Middle share",
-        description="Share of the slices of each scan, around its middle, to learn from; 0.3 in "
-        "PolyCL, since organs lie there. Not for networks of volumes.",
+        title="Middle fraction",
+        description="Fraction of the slices of each scan, around its middle, to train on; 0.3 in "
+        "PolyCL, since the organs are there. Not for networks of volumes.",
     )
 
     @model_validator(mode="after")
@@ -107,7 +108,7 @@ class StageSettings(Settings):
 
 
 class PretrainSettings(StageSettings):
-    """Self-supervised pretraining, apart from its pretext task."""
+    """Settings of the self-supervised pretraining, without its pretext task."""
 
     preprocessing: AnyPreprocessing | None = Field(
         None, description="Chosen from the modality of the scans if not set."
@@ -118,40 +119,41 @@ class PretrainSettings(StageSettings):
         0.1,
         ge=0,
         le=0.5,
-        title="Validation share",
-        description="Share of the subjects kept out of the training to watch the loss; none where "
-        "there are fewer than five subjects.",
+        title="Validation fraction",
+        description="Fraction of the subjects used for validation; none if there are fewer than "
+        "five subjects.",
     )
 
 
 class FinetuneSettings(StageSettings):
-    """Supervised fine-tuning on annotated slices."""
+    """Settings of the supervised fine-tuning on annotated slices."""
 
     preprocessing: AnyPreprocessing | None = Field(
-        None, description="As in the pretraining; from the modality of the scans if from scratch."
+        None,
+        description="That of the pretraining; from scratch, chosen from the modality of the scans.",
     )
     network: NetworkSettings = named_network(DEFAULT_NETWORK)
     training: Training = default_training("finetune")
     transfer: Transfer = Field(
-        TRANSFER, title="Transfer", description="Which pretrained parts to start from."
+        TRANSFER, title="Transfer", description="Pretrained parts to start from."
     )
     strategy: Strategy = Field(
         "whole",
         title="Strategy",
-        description="How gently the pretrained encoder is changed. whole: all layers learn at "
-        "once, by the learning-rate schedule. sawtooth: first the decoder and the output layer "
-        "alone, then all layers, the rate rising and falling each time; this takes the place of "
-        "the schedule. freeze-unfreeze: the encoder stays as it is at first, then all layers "
-        "learn. layer-decay: the further a level of the encoder is from the output, the slower it "
-        "learns. frozen-encoder: the encoder never changes, which shows what its features are "
-        "worth.",
+        description="When and how fast the pretrained encoder is trained. whole: all layers from "
+        "the start, by the learning-rate schedule. sawtooth: first the decoder and the output "
+        "layer only, then all layers; the rate rises and falls each time, which replaces the "
+        "schedule. freeze-unfreeze: the encoder is frozen at first, then all layers are trained. "
+        "layer-decay: the further a level of the encoder is from the output, the lower its "
+        "learning rate. frozen-encoder: the encoder stays frozen, which shows the value of its "
+        "features.",
     )
     frozen_share: float | None = Field(
         None,
         gt=0,
         lt=1,
-        title="Frozen share",
-        description="Share of the steps before the encoder learns too; if not set, 0.1 for "
+        title="Frozen fraction",
+        description="Fraction of the steps in which the encoder is frozen; if not set, 0.1 for "
         "sawtooth and 0.3 for freeze-unfreeze. Not for the other strategies.",
     )
     layer_decay: float = Field(
@@ -159,8 +161,8 @@ class FinetuneSettings(StageSettings):
         gt=0,
         le=1,
         title="Layer decay",
-        description="For layer-decay: each level of the encoder learns at this share of the rate "
-        "of the next deeper one, and the deepest at this share of the decoder's.",
+        description="For layer-decay: learning rate of a level of the encoder over that of the "
+        "next deeper level, and of the deepest level over that of the decoder.",
     )
     loss: LossKind = Field(
         "dice-ce",
@@ -175,37 +177,37 @@ class FinetuneSettings(StageSettings):
         ge=0,
         lt=1,
         title="Weight of the reconstruction",
-        description="Share of the loss for a second branch that restores the image, to keep the "
-        "encoder from overfitting (Dhere & Sivaswamy); for the network dense3d alone.",
+        description="Fraction of the loss for a second branch that restores the image, to keep the "
+        "encoder from overfitting (Dhere & Sivaswamy); for the network dense3d only.",
     )
     augmentation: Augmentation = Augmentation()
     foreground_share: float = Field(
         0.33,
         ge=0,
         le=1,
-        title="Foreground share",
-        description="Share of each batch drawn from slices that hold a labelled structure.",
+        title="Foreground fraction",
+        description="Fraction of each batch drawn from slices that contain a labelled structure.",
     )
     average_decay: float = Field(
         0.0,
         ge=0,
         lt=1,
         title="Averaging of weights",
-        description="Share of the moving average of the weights that each step leaves as it is, "
-        "such as 0.99. The average is what is kept; 0 keeps the weights of the last step.",
+        description="Decay of the exponential moving average of the weights, such as 0.99. The "
+        "average is saved; 0 saves the weights of the last step.",
     )
     self_training: SelfTraining | None = Field(
         None,
         title="Unlabelled slices",
-        description="How slices without labels are learnt from as well, by what the average of "
-        "the weights says of them; they are not if not set.",
+        description="Self-training on unlabelled slices with pseudo-labels of the averaged "
+        "weights; not used if not set.",
     )
     classes: tuple[int, ...] | None = Field(
         None,
         min_length=1,
         max_length=MOST_CLASSES,
         title="Classes",
-        description="All label values that the labels may hold; those found if not set.",
+        description="Label values of the structures; those in the labels if not set.",
     )
 
     @field_validator("classes")
@@ -214,15 +216,15 @@ class FinetuneSettings(StageSettings):
         if classes is None:
             return None
         if len(set(classes)) < len(classes) or not all(0 < c < 2**31 for c in classes):
-            raise ValueError("classes are different whole numbers above 0 (0 is the background)")
+            raise ValueError("classes must be distinct integers above 0 (0 is the background)")
         return tuple(sorted(classes))
 
     @model_validator(mode="after")
     def _check_teacher(self) -> "FinetuneSettings":
         if self.self_training is not None and not self.average_decay:
             raise ValueError(
-                "self_training needs the average of the weights, which says what unlabelled slices "
-                "show; set average_decay, such as 0.99"
+                "self_training predicts pseudo-labels with the average of the weights; set "
+                "average_decay, such as 0.99"
             )
         return self
 
@@ -235,8 +237,8 @@ class FinetuneSettings(StageSettings):
             )
         if self.strategy == "sawtooth" and (self.frozen_share or 0) >= 0.5:
             raise ValueError(
-                "sawtooth warms up all layers for another frozen_share of the steps, so set it "
-                f"below 0.5, not to {self.frozen_share}"
+                "sawtooth warms up all layers for another frozen_share of the steps; set it below "
+                f"0.5, not to {self.frozen_share}"
             )
         if self.layer_decay != LAYER_DECAY and self.strategy != "layer-decay":
             raise ValueError(

@@ -55,7 +55,7 @@ def test_nt_xent_of_embeddings_without_any_difference_is_that_of_chance():
     assert nt_xent(same, same).item() == pytest.approx(math.log(15), rel=1e-6)
 
 
-def test_nt_xent_does_not_care_about_scale_order_or_which_view_is_first():
+def test_nt_xent_is_invariant_to_scale_order_and_swapped_views():
     first, second = random_views()
     loss = nt_xent(first, second)
     order = torch.randperm(6)

@@ -79,7 +79,7 @@ def test_one_slice_alone_is_refused():
         task.loss(model_of(task), images(1), draw)
 
 
-def test_figures_tell_a_collapse():
+def test_metrics_show_a_collapse():
     still = core.GlobalContrast(hidden=16, embedding=8, least_area=1.0, intensity=0.0)
     task = still.build(SIZE)
     model = model_of(task)
@@ -103,7 +103,7 @@ def test_the_same_seed_draws_the_same_views():
     assert not torch.equal(one.first.corner, one.second.corner)
 
 
-def test_pretraining_learns_and_hands_its_encoder_on(scans, tmp_path):
+def test_pretraining_learns_and_its_encoder_is_transferred(scans, tmp_path):
     settings = core.PretrainSettings(
         network=core.Network.preset("tiny"),
         training=core.Training(steps=30, batch_size=12, learning_rate=3e-3, validate_every=10),
@@ -130,7 +130,7 @@ def test_pretraining_learns_and_hands_its_encoder_on(scans, tmp_path):
     assert tuned.record["init"] == "pre"
 
 
-def test_a_collapsed_run_says_so(scans, tmp_path):
+def test_a_collapsed_run_warns(scans, tmp_path):
     """A huge learning rate sends all embeddings the same way."""
     settings = core.PretrainSettings(
         network=core.Network.preset("tiny"),

@@ -211,7 +211,7 @@ def test_the_same_seed_draws_the_same():
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_figures_tell_a_collapse():
+def test_metrics_show_a_collapse():
     task = core.LocalContrast(intensity=0.0, embedding=8).build(SIZE)
     model, parameters = model_of(task).eval(), draw(task)
     healthy = task.metrics(model, images(), parameters)
@@ -229,7 +229,7 @@ def test_figures_tell_a_collapse():
 # --- settings and refusals
 
 
-def test_settings_are_told_apart_by_kind_and_described():
+def test_settings_survive_json_by_kind_and_describe_themselves():
     settings = make_task("local-contrast", SIZE, level=2)
     assert TypeAdapter(TaskSettings).validate_json(settings.model_dump_json()) == settings
     assert describe(settings) == "local-contrast, 13 random regions, decoder level 2"
@@ -243,7 +243,7 @@ def test_settings_are_told_apart_by_kind_and_described():
         ({"level": 0}, "level"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(options, words):
+def test_impossible_settings_are_refused_with_a_reason(options, words):
     with pytest.raises(ValidationError, match=words):
         core.LocalContrast(**options)
     with pytest.raises(ConfigError):
@@ -257,12 +257,12 @@ def test_features_that_are_too_small_are_refused_with_the_network():
 
 
 def test_a_frozen_random_encoder_is_refused_before_anything_is_read(tmp_path):
-    with pytest.raises(ConfigError, match=r"from scratch is random; start from a run"):
+    with pytest.raises(ConfigError, match=r"local-contrast.*global-contrast.*--init"):
         core.pretrain(tmp_path / "nowhere", core.LocalContrast(), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_random_encoder_that_learns_is_remarked_on(scans, tmp_path):
+def test_a_trained_random_encoder_gives_a_remark(scans, tmp_path):
     task = core.LocalContrast(freeze_encoder=False, embedding=8)
     settings = core.PretrainSettings(network=TINY, training=schedule(2), validation_share=0)
     events = list(iter_pretrain(scans[:1], task, out=tmp_path, settings=settings, device="cpu"))
@@ -342,7 +342,7 @@ def test_the_same_seed_gives_the_same_weights(scans, started, tmp_path):
     assert all(torch.isfinite(tensor.float()).all() for tensor in weights[0].values())
 
 
-def test_a_preview_shows_the_regions_and_how_alike_they_are(scans, started, tmp_path):
+def test_a_preview_shows_regions_and_their_similarities(scans, started, tmp_path):
     run = core.pretrain(
         scans[:2],
         core.LocalContrast(least_area=0.5, embedding=8),
@@ -397,7 +397,7 @@ def test_any_pretraining_can_start_another(scans, started, tmp_path):
     assert parts == {"encoder", "decoder"}
 
 
-def test_starts_that_cannot_be_are_refused(scans, started, tmp_path):
+def test_impossible_starts_are_refused(scans, started, tmp_path):
     task = core.LocalContrast()
     with pytest.raises(CheckpointError, match="does not exist"):
         core.pretrain(scans, task, init=tmp_path / "nowhere", out=tmp_path / "out")

@@ -84,7 +84,7 @@ def test_the_loss_is_that_of_the_thirds_with_the_configured_batch(store):
     torch.testing.assert_close(task.loss(model, images, None), expected)
 
 
-def test_pretraining_by_scan_hands_its_encoder_on(patients, tmp_path):
+def test_the_encoder_of_a_pretraining_by_scan_is_transferred(patients, tmp_path):
     scans = [scan for scan, _ in patients]
     events = list(
         iter_pretrain(

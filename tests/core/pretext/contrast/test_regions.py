@@ -10,10 +10,10 @@ from napari_sslseg.core.pretext.contrast.regions import (
     GRID,
     NEIGHBOURS,
     Regions,
-    features_at,
     grid_regions,
-    least_common,
     random_regions,
+    required_overlap,
+    sample_features,
 )
 from napari_sslseg.core.pretext.contrast.views import (
     ViewParameters,
@@ -40,8 +40,8 @@ def plain(n=1, corner=(0.0, 0.0), extent=(1.0, 1.0)):
 def drawn(n=500, places=(16, 20), count=13, negatives=5, least_area=1.0, seed=0):
     """Views and random regions of ``n`` slices."""
     draw = generator(seed)
-    common = least_common(places, "random", count)
-    views = sample_pair(n, draw, least_common=common, least_area=least_area)
+    common = required_overlap(places, "random", count)
+    views = sample_pair(n, draw, required_overlap=common, least_area=least_area)
     part = common_part(*views)
     return views, random_regions(*part, places, count=count, negatives=negatives, generator=draw)
 
@@ -154,11 +154,11 @@ def test_the_same_seed_draws_the_same():
 
 def test_room_by_hand():
     # 13 regions in 4 rows of 4, of 20 places each: 12 of 20.
-    assert least_common((20, 20), "random", 13) == pytest.approx(0.6, abs=2e-4)
+    assert required_overlap((20, 20), "random", 13) == pytest.approx(0.6, abs=2e-4)
     # One row is enough where slices are broad: 39 of 100 along it, 3 of 3 across.
-    assert least_common((3, 100), "random", 13) == 1
+    assert required_overlap((3, 100), "random", 13) == 1
     # The grid needs 15 places along each side.
-    assert least_common((30, 60), "grid") == pytest.approx(0.5, abs=2e-4)
+    assert required_overlap((30, 60), "grid") == pytest.approx(0.5, abs=2e-4)
 
 
 @pytest.mark.parametrize(
@@ -166,11 +166,11 @@ def test_room_by_hand():
 )
 def test_too_few_places_are_refused(places, layout):
     with pytest.raises(ConfigError, match=r"do not fit features of .* places; choose a later"):
-        least_common(places, layout, 13)
+        required_overlap(places, layout, 13)
 
 
 def test_pairs_of_views_share_what_they_must():
-    first, second = sample_pair(5000, generator(), least_common=0.6, least_area=0.3)
+    first, second = sample_pair(5000, generator(), required_overlap=0.6, least_area=0.3)
     corner, extent = common_part(first, second)
     assert extent.min() >= 0.6 - 1e-5
     assert extent.min() < 0.62
@@ -183,7 +183,7 @@ def test_pairs_of_views_share_what_they_must():
 
 
 def test_views_that_are_not_cropped_have_everything_in_common():
-    first, second = sample_pair(9, generator(), least_common=0.7, least_area=1.0)
+    first, second = sample_pair(9, generator(), required_overlap=0.7, least_area=1.0)
     corner, extent = common_part(first, second)
     assert (corner == 0).all()
     assert (extent == 1).all()
@@ -212,8 +212,8 @@ def test_points_and_boxes_by_hand():
 def test_both_views_show_the_same_place_of_the_slice(layout, size):
     """Each pixel holds its own place; so do the views, and points between pixels of them."""
     n, draw = 64, generator(3)
-    common = least_common(size, layout, 13)
-    first, second = sample_pair(n, draw, least_common=common, least_area=0.3, intensity=0.0)
+    common = required_overlap(size, layout, 13)
+    first, second = sample_pair(n, draw, required_overlap=common, least_area=0.3, intensity=0.0)
     part = common_part(first, second)
     if layout == "grid":
         regions = grid_regions(*part, size)
@@ -221,7 +221,9 @@ def test_both_views_show_the_same_place_of_the_slice(layout, size):
         regions = random_regions(*part, size, count=13, negatives=5, generator=draw)
     assert (first.extent - second.extent).abs().max() > 0.2
     images = coordinate_images(n, *size)
-    seen = [features_at(apply_view(images, view), regions.points(view)) for view in (first, second)]
+    seen = [
+        sample_features(apply_view(images, view), regions.points(view)) for view in (first, second)
+    ]
     # At the border of a slice, pixels show its edge, which is half a pixel further out.
     where = regions.points(plain(n))
     inside = ((where > 1 / min(size)) & (where < 1 - 1 / min(size))).all(-1)
@@ -237,7 +239,7 @@ def test_features_on_whole_places_are_taken_as_they_are():
         1 / torch.tensor([12.0, 16.0]),
         torch.zeros(2, 1, 0).long(),
     )
-    found = features_at(features, regions.points(plain(2)))
+    found = sample_features(features, regions.points(plain(2)))
     expected = features[:, :, 4:7, 7:10].flatten(2).transpose(1, 2)[:, None]
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
@@ -246,6 +248,6 @@ def test_features_are_found_in_single_precision_from_half():
     features = torch.randn(1, 2, 8, 8).bfloat16()
     points = torch.rand(1, 3, 9, 2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = features_at(features, points)
+        found = sample_features(features, points)
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, features_at(features.float(), points))
+    torch.testing.assert_close(found, sample_features(features.float(), points))

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.pretext.contrast.side_pairs import LEFT, RIGHT, UNKNOWN, SidePairs, half
+from napari_sslseg.core.pretext.contrast.side_pairs import (
+    LEFT,
+    RIGHT,
+    UNKNOWN,
+    SidePairs,
+    half_true,
+)
 
 
 def crops_of(n_subjects, first=0):
@@ -99,7 +105,7 @@ def test_pairs_to_validate_on_take_each_first_member_in_both_kinds():
     crops, side, subject = crops_of(5)
     pairs = SidePairs(crops, side, subject)
     rng = np.random.default_rng(0)
-    firsts, same = pairs.both_kinds(6, rng)
+    firsts, same = pairs.validation_pairs(6, rng)
     assert firsts.shape == same.shape == (6,)
     assert np.array_equal(firsts[::2], firsts[1::2])
     assert same.tolist() == [True, False] * 3
@@ -107,24 +113,24 @@ def test_pairs_to_validate_on_take_each_first_member_in_both_kinds():
     assert ((side[first] == side[second]) == same).all()
 
 
-def test_half():
-    assert half(4, more=True).sum() == half(4, more=False).sum() == 2
-    assert half(5, more=True).sum() == 3
-    assert half(5, more=False).sum() == 2
+def test_half_true_by_hand():
+    assert half_true(4, more=True).sum() == half_true(4, more=False).sum() == 2
+    assert half_true(5, more=True).sum() == 3
+    assert half_true(5, more=False).sum() == 2
 
 
 @pytest.mark.parametrize(
     ("side", "subject", "reason"),
     [
-        ([], [], "Of no crop is it known"),
-        ([UNKNOWN] * 3, [0, 1, 2], "Of no crop is it known"),
-        ([LEFT] * 3, [0, 1, 2], "show the left side.* right one"),
-        ([RIGHT, UNKNOWN], [0, 1], "show the right side"),
+        ([], [], "side of all crops"),
+        ([UNKNOWN] * 3, [0, 1, 2], "side of all crops"),
+        ([LEFT] * 3, [0, 1, 2], "left side.* right side"),
+        ([RIGHT, UNKNOWN], [0, 1], "right side"),
         ([LEFT, RIGHT], [0, 0], "of one subject"),
-        ([LEFT, RIGHT], [0, 1], "With 2 organ crops of 2 subjects"),
+        ([LEFT, RIGHT], [0, 1], "2 organ crops of 2 subjects"),
     ],
 )
-def test_what_cannot_be_paired_is_explained(side, subject, reason):
+def test_errors_explain_missing_pairs(side, subject, reason):
     with pytest.raises(DataError, match=reason):
         SidePairs(np.arange(len(side)), np.array(side, int), np.array(subject, int))
 

@@ -118,8 +118,8 @@ def test_slices_without_an_example_are_no_anchors():
         ("organ", [0, 1, 2], [False, False, False], "no slice"),
         ("scan+organ", [0, 0, 1], [True, True, True], "every slice"),
         ("organ", [0, 1], None, "tag the slices"),
-        ("scan", [0, 1, 2], None, "another slice like it"),
-        ("scan+organ", [0, 0, 1], [True, False, True], "another slice like it"),
+        ("scan", [0, 1, 2], None, "positive"),
+        ("scan+organ", [0, 0, 1], [True, False, True], "positive"),
     ],
 )
 def test_impossible_selections_are_refused_with_a_reason(selection, scan, presence, reason):

@@ -4,7 +4,7 @@ from math import prod
 import pytest
 import torch
 
-from napari_sslseg.core.pretext.corruptions.genesis import Genesis, bend, bezier_curves
+from napari_sslseg.core.pretext.corruptions.genesis import Genesis, apply_curves, bezier_curves
 
 CPU = torch.device("cpu")
 
@@ -57,7 +57,7 @@ def test_curves_are_monotone_from_zero_to_one():
 
 
 @pytest.mark.parametrize("size", [(32, 32), (8, 16, 8)])
-def test_bending_keeps_order_bounds_and_flat_images(size):
+def test_curves_keep_order_bounds_and_flat_images(size):
     genesis = only(size, curve_rate=1)
     images = torch.randn(40, 2, *size, generator=generator())
     images[0, 1] = 3.5
@@ -76,11 +76,11 @@ def test_bending_keeps_order_bounds_and_flat_images(size):
             torch.testing.assert_close(bent[channel].aminmax(), image[channel].aminmax())
 
 
-def test_bending_reads_between_the_points_of_the_curve():
+def test_curves_are_interpolated():
     images = torch.tensor([[[[0.0, 1.0, 3.0, 4.0]]]])
     low, high = torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 4.0)
     curve = torch.tensor([[0.0, 0.75, 1.0]])
-    assert bend(images, curve, low, high).flatten().tolist() == [0, 1.5, 3.5, 4]
+    assert apply_curves(images, curve, low, high).flatten().tolist() == [0, 1.5, 3.5, 4]
 
 
 # --- local shuffling --------------------------------------------------------------------------

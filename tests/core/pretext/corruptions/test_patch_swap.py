@@ -68,7 +68,7 @@ def hand_made(monkeypatch, size, side, corners):
     return PatchSwap(size, side, "poisson-disc", 0.1, n_masks=1)
 
 
-def test_two_patches_change_places(monkeypatch):
+def test_two_patches_are_swapped(monkeypatch):
     swap = hand_made(monkeypatch, (8, 8), 2, [(0, 1), (5, 4)])
     image = numbered(1, (8, 8))
     out = swap.apply(image, fixed(swap, [0]))[0, 0]
@@ -87,7 +87,7 @@ def test_order_pairs_the_patches(monkeypatch):
     assert [out[0, 0], out[4, 4], out[0, 4], out[4, 0]] == [36, 0, 32, 4]
 
 
-def test_two_cubes_change_places(monkeypatch):
+def test_two_cubes_are_swapped(monkeypatch):
     swap = hand_made(monkeypatch, (6, 8, 8), 2, [(0, 1, 2), (3, 5, 6)])
     image = numbered(1, (6, 8, 8))
     out = swap.apply(image, fixed(swap, [0]))[0, 0]
@@ -107,7 +107,7 @@ def test_turned_masks_are_the_mask_turned_counter_clockwise(sampling):
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
-def test_turned_swaps_turn_places_and_not_contents(sampling):
+def test_rotated_masks_do_not_rotate_contents(sampling):
     """Turning the image back, swapping and turning again is the same as the turned swap."""
     swap = PatchSwap((24, 24), 5, sampling, n_masks=1)
     image = torch.rand(1, 1, 24, 24)
@@ -127,7 +127,7 @@ def test_rectangles_have_half_turn_and_flips(sampling):
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("size", [(11, 24, 24), (11, 14, 24)])
-def test_volumes_turn_in_their_axial_slices_and_upside_down(size, sampling):
+def test_symmetries_of_volumes(size, sampling):
     """Turning the volume back, swapping and turning again is the same as the turned swap."""
     swap = PatchSwap(size, 5, sampling, n_masks=1)
     image = torch.rand(1, 2, *size)
@@ -220,7 +220,7 @@ def test_swapping_blocks_and_moving_pixels_are_the_same():
 def test_wrong_batches_are_refused():
     swap = PatchSwap((32, 32), 4, n_masks=2)
     parameters = swap.sample(2, generator())
-    with pytest.raises(ValueError, match="2 parameters"):
+    with pytest.raises(ValueError, match="2 images"):
         swap.apply(torch.zeros(3, 1, 32, 32), parameters)
     with pytest.raises(ValueError, match="must be"):
         swap.apply(torch.zeros(2, 1, 32, 40), parameters)
@@ -279,7 +279,7 @@ def test_overlapping_patches_are_erased_whole():
 
 def test_erasing_refuses_wrong_batches():
     erase = PatchErase((32, 32), 4, n_masks=2)
-    with pytest.raises(ValueError, match="2 parameters"):
+    with pytest.raises(ValueError, match="2 images"):
         erase.apply(torch.zeros(3, 1, 32, 32), erase.sample(2, generator()))
 
 

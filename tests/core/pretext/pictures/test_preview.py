@@ -123,7 +123,7 @@ def test_polycl_draws_its_examples_from_several_scans(scans, tags):
     assert alone.original.shape == (3, 1, 64, 64)
 
 
-def test_one_scan_cannot_show_what_compares_scans(scans):
+def test_tasks_that_compare_scans_need_several_for_a_preview(scans):
     with pytest.raises(DataError, match="add a second scan"):
         preview(scans[0], task="polycl")
 
@@ -131,7 +131,7 @@ def test_one_scan_cannot_show_what_compares_scans(scans):
 # --- trained networks -------------------------------------------------------------------------
 
 
-def test_a_trained_network_tells_how_alike_it_finds_views(scans, tmp_path):
+def test_a_trained_network_gives_similarities_of_views(scans, tmp_path):
     run = trained(scans, core.GlobalContrast(hidden=8, embedding=4), tmp_path / "run")
     shown = preview(scans, init=run)
     assert shown.matrix.shape == (3, 3)
@@ -142,7 +142,7 @@ def test_a_trained_network_tells_how_alike_it_finds_views(scans, tmp_path):
     assert preview(scans, task="global-contrast").matrix is None
 
 
-def test_polycl_tells_anchors_positives_and_negatives_of_a_run(scans, tags, tmp_path):
+def test_polycl_preview_of_a_run(scans, tags, tmp_path):
     task = core.PolyCL(selection="organ", organ_slices=tags, embedding=8)
     run = trained(scans, task, tmp_path / "run")
     # Two of the four scans alone, of which the tags say more.
@@ -153,7 +153,7 @@ def test_polycl_tells_anchors_positives_and_negatives_of_a_run(scans, tags, tmp_
     near, far = (f"{shown.matrix[1, at]:.2f}".replace("-", "−") for at in (1, 4))
     assert shown.notes[1] == f"similarity {near} with the positive, {far} with the negative"
     stranger = core.make_patient(77, shape=SHAPE, spacing=(20, 5.6, 5.6))[0]
-    with pytest.raises(DataError, match="is known of other scans alone, such as phantom_mr_000"):
+    with pytest.raises(DataError, match="phantom_mr_000"):
         preview(stranger, init=run)
 
 
@@ -161,9 +161,9 @@ def test_polycl_tells_anchors_positives_and_negatives_of_a_run(scans, tags, tmp_
 
 
 def test_a_task_of_slices_on_volumes_is_refused(scans):
-    with pytest.raises(ConfigError, match="global-contrast does not work on networks of volumes"):
+    with pytest.raises(ConfigError, match=r"global-contrast.*volumes"):
         preview(scans, task="global-contrast", preprocessing=VolumePreprocessing())
-    with pytest.raises(DataError, match="has no mask, which tells where its left"):
+    with pytest.raises(DataError, match="no mask"):
         preview(scans, task="siamese")
 
 

@@ -47,5 +47,5 @@ def test_hidden_patches_are_three_quarters_and_compared_by_their_squared_error(i
 def test_patches_that_do_not_fit_are_refused_when_the_size_is_known():
     with pytest.raises(ConfigError, match="choose a patch size of 47 pixels"):
         core.MaskedPatches(patch_size=64).build((64, 48))
-    with pytest.raises(ConfigError, match="choose another share"):
+    with pytest.raises(ConfigError, match="another fraction"):
         core.MaskedPixels(share=1e-6).build((64, 48))

@@ -125,7 +125,7 @@ def test_the_gradient_is_exactly_zero_outside_the_mask(loss, size):
 
 
 @pytest.mark.parametrize("loss", [masked_l1, masked_l2])
-def test_what_lies_outside_the_mask_does_not_matter(output, mask, loss):
+def test_pixels_outside_the_mask_do_not_change_the_loss(output, mask, loss):
     expected = loss(output, 0 * output, mask)
     other = output.where(mask, torch.inf)
     assert loss(other, torch.zeros_like(output), mask) == expected

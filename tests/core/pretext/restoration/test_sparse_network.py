@@ -81,7 +81,7 @@ def test_a_visible_block_does_not_know_of_the_next_one():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_lies_among_hidden_pixels_looks_as_if_it_were_alone(name):
+def test_a_visible_patch_does_not_depend_on_hidden_pixels(name):
     """Nothing spreads through hidden places, and no statistic counts them, at any level."""
     plain = built(name).eval()
     alone, around = ((8, 16, 16), (16, 24, 32)) if name in OF_VOLUMES else ((64, 32), (96, 64))
@@ -179,7 +179,7 @@ def test_tokens_stand_at_hidden_places_and_learn(name):
 
 
 @pytest.mark.parametrize("name", OF_VOLUMES)
-def test_volumes_of_any_size_go_through(name):
+def test_volumes_of_any_size(name):
     network = SparseNetwork(built(name)).eval()
     grid = GridMask((12, 20, 9), 8, 0.5)
     visible = ~grid.mask(grid.sample(1, torch.Generator().manual_seed(0)))
@@ -189,7 +189,7 @@ def test_volumes_of_any_size_go_through(name):
     assert torch.equal(network(images, visible), network(other, visible))
 
 
-def test_slices_of_any_size_go_through():
+def test_slices_of_any_size():
     network = SparseNetwork(built("umapathy")).eval()
     grid = GridMask((80, 48), 32, 0.5)
     visible = ~grid.mask(grid.sample(1, torch.Generator().manual_seed(0)))

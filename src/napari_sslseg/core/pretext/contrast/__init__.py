@@ -1,4 +1,4 @@
-"""Contrastive tasks: pair selection, views, losses.
+"""Tasks that compare images: selection of pairs, views, and contrastive losses.
 
 Tasks that restore an image are in ``restoration``.
 """

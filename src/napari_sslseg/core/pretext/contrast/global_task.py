@@ -1,4 +1,4 @@
-"""Global contrastive learning at work: two views, an encoder with a head, NT-Xent."""
+"""Global contrastive learning: two views, an encoder with a head, NT-Xent."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -42,11 +42,11 @@ class EncoderWithHead(nn.Module):
     Parameters
     ----------
     network : SegmentationNetwork
-        Only its encoder is kept.
+        Only its encoder is used.
     inputs : int
-        Length of what the head is given.
+        Length of the input of the head.
     settings : GlobalContrast
-        Units and embedding of the head.
+        Units and length of the embedding.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class EncoderWithHead(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class ContrastParameters:
-    """Two views of each of N slices, and where each slice is from, on the CPU."""
+    """Two views of each of N slices, with part and scan of each slice, on the CPU."""
 
     first: ViewParameters
     second: ViewParameters
@@ -97,7 +97,7 @@ class GlobalContrastTask(BaseTask):
         return EncoderWithHead(network, inputs, self.settings)
 
     def set_store(self, store: "SampleStore") -> None:
-        """Learn from a store which scan, and which part of it, each slice belongs to."""
+        """Read scan and part of the scan of each slice."""
         starts = np.array([scan.start for scan in store.scans])
         counts = np.array([scan.n_slices for scan in store.scans])
         place = np.arange(len(store)) - starts[store.scan_index]
@@ -105,7 +105,7 @@ class GlobalContrastTask(BaseTask):
         self._part, self._scan = torch.from_numpy(part), torch.from_numpy(store.scan_index)
 
     def sample(self, n: int, generator: torch.Generator) -> ContrastParameters:
-        """Draw two views of ``n`` slices that are all of one scan."""
+        """Draw two views of ``n`` slices of one scan."""
         nothing = torch.zeros(n, dtype=torch.int64)
         return ContrastParameters(*self._views(n, generator), nothing, nothing)
 
@@ -123,7 +123,7 @@ class GlobalContrastTask(BaseTask):
         return sample_view(n, generator, **options), sample_view(n, generator, **options)
 
     def apply(self, images: Tensor, parameters: ContrastParameters) -> Tensor:
-        """First view of images (N, C, H, W), which stay as they are."""
+        """Return the first view of images (N, C, H, W), which are not changed."""
         return apply_view(images, parameters.first)
 
     def loss(self, model: nn.Module, images: Tensor, parameters: ContrastParameters) -> Tensor:
@@ -132,14 +132,14 @@ class GlobalContrastTask(BaseTask):
         Raises
         ------
         ConfigError
-            If there is but one image, which cannot be told from others.
+            If there is only one image.
         """
         if len(images) < 2:
             raise ConfigError(
                 "Contrastive learning compares the slices of a batch; choose a batch size of at "
                 "least 2, and the larger the better."
             )
-        # The slices that other processes see are negatives, too.
+        # Slices of other processes are negatives as well.
         first, second = map(all_gather_rows, self._embed(model, images, parameters))
         part, scan = all_gather_rows(parameters.part), all_gather_rows(parameters.scan)
         temperature = self.settings.temperature
@@ -153,7 +153,7 @@ class GlobalContrastTask(BaseTask):
     def metrics(
         self, model: nn.Module, images: Tensor, parameters: ContrastParameters
     ) -> dict[str, float]:
-        """What tells whether the network has collapsed: spread, and similarities of pairs."""
+        """Metrics that show a collapse: spread, and similarities of pairs."""
         first, second = self._embed(model, images, parameters)
         similarity = cosine_similarity(first, second)
         off = ~torch.eye(len(first), dtype=torch.bool, device=first.device)
@@ -166,7 +166,7 @@ class GlobalContrastTask(BaseTask):
     def preview(
         self, images: Tensor, parameters: ContrastParameters, model: nn.Module | None = None
     ) -> PretextPreview:
-        """Show both views of these images and, with a model, how alike it finds them.
+        """Show both views of these images and, with a model, their similarities.
 
         Rows of the matrix are the second views, columns the first ones.
         """
@@ -186,8 +186,8 @@ class GlobalContrastTask(BaseTask):
             captions=CAPTIONS,
             partner=second.cpu().numpy(),
             matrix=matrix,
-            matrix_title="How alike the network finds the views\n"
-            "(cosine similarity; best if bright on the diagonal alone)",
+            matrix_title="Similarity of the views for the network\n"
+            "(cosine similarity; best if bright on the diagonal only)",
             matrix_labels=tuple(f"one view of {number}" for number in range(1, n + 1)),
             matrix_columns=tuple(f"another view of {number}" for number in range(1, n + 1)),
         )
@@ -198,6 +198,6 @@ class GlobalContrastTask(BaseTask):
     def _embed(
         self, model: nn.Module, images: Tensor, parameters: ContrastParameters
     ) -> tuple[Tensor, Tensor]:
-        # Both views in one pass: batch statistics, where a network has them, are of both.
+        # Both views in one pass, so that batch statistics are of both.
         first, second = model(torch.cat(self._both(images, parameters))).chunk(2)
         return first, second

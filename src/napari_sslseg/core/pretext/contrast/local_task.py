@@ -1,4 +1,4 @@
-"""Local contrastive learning at work: a frozen encoder, a decoder up to one level, regions."""
+"""Local contrastive learning: a frozen encoder, a decoder up to one level, regions."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +19,10 @@ from napari_sslseg.core.pretext.contrast.losses import (
 from napari_sslseg.core.pretext.contrast.regions import (
     SIDE,
     Regions,
-    features_at,
     grid_regions,
-    least_common,
     random_regions,
+    required_overlap,
+    sample_features,
 )
 from napari_sslseg.core.pretext.contrast.views import (
     ViewParameters,
@@ -47,18 +47,18 @@ class DecoderWithHead(nn.Module):
     The head is two 1 × 1 convolutions, the first with BatchNorm and ReLU, over the whole feature
     map, and one linear layer over the 3 × 3 places of a region (Chaitanya et al. 2020). Encoder and
     decoder keep their names, so that they are transferred like any other; later levels of the
-    decoder are no part of this, since nothing trains them.
+    decoder are left out, because they are not trained.
 
     Parameters
     ----------
     network : EncoderDecoder
         Its parts are used, not copied.
     levels : int
-        Levels of the decoder.
+        Number of levels of the decoder.
     embedding : int
         Length of the embeddings.
     frozen : bool
-        Whether the encoder stays as it is: its weights, its running statistics, and no dropout.
+        Whether the encoder is frozen: its weights and running statistics, and no dropout.
     """
 
     def __init__(self, network: Any, levels: int, embedding: int, frozen: bool) -> None:
@@ -86,19 +86,19 @@ class DecoderWithHead(nn.Module):
         images : Tensor, shape (N, C, H, W)
             Slices of any size.
         points : Tensor, shape (N, R, 9, 2)
-            Places of each region, in shares of the slices' sides.
+            Places of each region, as fractions of the sides of the slices.
         """
         fitted = repeat_to_fit(images, self.stride)
         inside, sides = (torch.tensor(i.shape[2:], device=points.device) for i in (images, fitted))
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             features = self.encoder(fitted)
         decoded = self.head(self.decoder(features[-self.levels - 1 :]))
-        return self.projection(features_at(decoded, points * inside / sides).flatten(2))
+        return self.projection(sample_features(decoded, points * inside / sides).flatten(2))
 
 
 @dataclass(frozen=True, eq=False)
 class LocalParameters:
-    """Two views of each of N slices, and the regions that both show, on the CPU."""
+    """Two views of each of N slices, and regions within both, on the CPU."""
 
     first: ViewParameters
     second: ViewParameters
@@ -108,8 +108,8 @@ class LocalParameters:
 class LocalContrastTask(BaseTask):
     """Local contrastive learning (Umapathy et al. 2022) for slices of one size.
 
-    How many pixels a place stands for depends on the network, which :meth:`wrap` tells; before
-    that, it is that of the default network.
+    The number of pixels of a place depends on the network given to :meth:`wrap`; before that, it is
+    the one of the default network.
     """
 
     settings: LocalContrast
@@ -129,7 +129,7 @@ class LocalContrastTask(BaseTask):
         """
         levels = min(self.settings.level, len(network.decoder.channels))
         self._step = network.stride // 2**levels
-        self._least_common()
+        self._required_overlap()
         settings = self.settings
         return DecoderWithHead(network, levels, settings.embedding, settings.freeze_encoder)
 
@@ -139,7 +139,7 @@ class LocalContrastTask(BaseTask):
         first, second = sample_pair(
             n,
             generator,
-            least_common=self._least_common(),
+            required_overlap=self._required_overlap(),
             least_area=settings.least_area,
             intensity=settings.intensity,
         )
@@ -158,7 +158,7 @@ class LocalContrastTask(BaseTask):
         return LocalParameters(first, second, regions)
 
     def apply(self, images: Tensor, parameters: LocalParameters) -> Tensor:
-        """First view of images (N, C, H, W), which stay as they are."""
+        """Return the first view of images (N, C, H, W), which are not changed."""
         return apply_view(images, parameters.first)
 
     def loss(self, model: nn.Module, images: Tensor, parameters: LocalParameters) -> Tensor:
@@ -170,7 +170,7 @@ class LocalContrastTask(BaseTask):
     def metrics(
         self, model: nn.Module, images: Tensor, parameters: LocalParameters
     ) -> dict[str, float]:
-        """What tells whether the network has collapsed: spread, and similarities of regions."""
+        """Metrics that show a collapse: spread, and similarities of regions."""
         first, second = model(*_inputs(images, parameters)).chunk(2)
         similarity = cosine_similarity(first, second)
         negatives = parameters.regions.negatives.to(similarity.device)
@@ -192,8 +192,8 @@ class LocalContrastTask(BaseTask):
         parameters : LocalParameters
             From :meth:`sample`, for N images.
         model : Module, optional
-            From :meth:`wrap`; tells how alike it finds the regions of the first slice. Runs in
-            evaluation mode and is left in the mode it was in.
+            From :meth:`wrap`; gives the similarities of the regions of the first slice. Runs in
+            evaluation mode; its mode is restored afterwards.
         """
         views, points = _inputs(images, parameters)
         first, second = views.chunk(2)
@@ -225,14 +225,14 @@ class LocalContrastTask(BaseTask):
         height, width = self.image_size
         return height / self._step, width / self._step
 
-    def _least_common(self) -> float:
-        return least_common(self._places, self.settings.regions, self.settings.count)
+    def _required_overlap(self) -> float:
+        return required_overlap(self._places, self.settings.regions, self.settings.count)
 
 
 def _inputs(images: Tensor, parameters: LocalParameters) -> tuple[Tensor, Tensor]:
-    """Both views one after the other, and where the regions lie in them.
+    """Return both views one after the other, and the regions in them.
 
-    In one pass, batch statistics are of both.
+    In one pass, so that batch statistics are of both.
     """
     both = (parameters.first, parameters.second)
     views = torch.cat([apply_view(images, view) for view in both])

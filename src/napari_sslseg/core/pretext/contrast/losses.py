@@ -1,7 +1,7 @@
-"""Contrastive losses of the papers, as pure functions of embeddings.
+"""Contrastive losses as functions of embeddings.
 
-All compare by cosine similarity (the siamese loss by Euclidean distance), compute in float32 or
-better, and stay finite at any temperature.
+All use the cosine similarity (the siamese loss the Euclidean distance), compute in at least
+float32, and are finite at any temperature.
 """
 
 import torch
@@ -30,8 +30,8 @@ def nt_xent(
     temperature : float
         τ.
     same : Tensor of bool, shape (N, N), optional
-        Images that are never negatives of each other, such as slices of the same part of the
-        body in different volumes (G^D− of Chaitanya et al. 2020).
+        Pairs of images that are not negatives, such as slices of the same part of the body in
+        different volumes (G^D− of Chaitanya et al. 2020).
 
     Returns
     -------
@@ -49,7 +49,7 @@ def nt_xent(
     positive = torch.arange(2 * n, device=similarity.device).roll(n)
     if same is not None:
         excluded |= same.to(similarity.device).repeat(2, 2)
-        # The positive is of the same part, too, and stays.
+        # The positive is of the same part as well, but is kept.
         excluded[torch.arange(2 * n, device=excluded.device), positive] = False
     return functional.cross_entropy(similarity.masked_fill(excluded, -torch.inf), positive)
 
@@ -59,17 +59,17 @@ def partition_contrast(
 ) -> Tensor:
     r"""NT-Xent with positives across volumes as well (G^D of Chaitanya et al. 2020).
 
-    Slices of the same partition of different volumes show about the same anatomy: they are
-    positives, like the other view of the same slice. Slices of other partitions are negatives.
-    Each positive pair has a term of its own, with itself and the negatives below the line; the
-    mean is taken over all pairs.
+    Slices of the same partition of different volumes show about the same anatomy and are positives,
+    like the other view of the same slice. Slices of other partitions are negatives. Each positive
+    pair has its own term, with the pair and the negatives in the denominator; the loss is the mean
+    over all pairs.
 
     Parameters
     ----------
     first, second : Tensor, shape (N, D)
         Embeddings of two views of the same N slices.
     partition : Tensor, shape (N,), integer
-        Partition of its volume that each slice lies in.
+        Partition of its volume that contains the slice.
     volume : Tensor, shape (N,), integer
         Volume of each slice.
     temperature : float
@@ -93,16 +93,16 @@ def local_contrast(
 ) -> Tensor:
     r"""Contrast corresponding regions of two feature maps with other regions of the same image.
 
-    Chaitanya et al. 2020, equation 3, as Umapathy et al. 2022 use it for the decoder: region r of
-    one view is the positive of region r of the other, and chosen other regions of **both** views
-    are its negatives; averaged over regions, images and both directions.
+    Chaitanya et al. 2020, equation 3, used by Umapathy et al. 2022 for the decoder: region r of one
+    view is the positive of region r of the other, and given other regions of **both** views are its
+    negatives. The loss is averaged over regions, images and both directions.
 
     Parameters
     ----------
     first, second : Tensor, shape (N, R, D)
         Embeddings of R regions of each view; region r is at the same place of the image in both.
     negatives : Tensor, shape (N, R, K) or (R, K), integer
-        For each region the K regions that are its negatives; never itself.
+        The K negatives of each region; never the region itself.
     temperature : float
         τ.
     """
@@ -177,15 +177,15 @@ def pair_distance(first: Tensor, second: Tensor) -> Tensor:
     kind = torch.promote_types(first.dtype, torch.float32)
     difference = (first.to(kind) - second.to(kind)).flatten(1)
     squared = difference.square().sum(1)
-    # The root has an infinite slope at 0, where the distance of equal embeddings lies.
+    # The root has an infinite slope at 0, the distance of equal embeddings.
     return torch.where(squared > 0, squared.clamp(min=torch.finfo(kind).tiny).sqrt(), squared)
 
 
 def embedding_spread(embeddings: Tensor) -> Tensor:
-    """How far embeddings fill their sphere: 1 if evenly in all directions, 0 if all are one point.
+    """Spread of embeddings on their sphere: 1 if uniform in all directions, 0 if all are equal.
 
     The standard deviation of the normalised embeddings, averaged over dimensions, times √D. Near 0
-    the network has collapsed: it says the same of every image.
+    the network has collapsed: its embeddings of all images are nearly equal.
 
     Parameters
     ----------
@@ -197,22 +197,22 @@ def embedding_spread(embeddings: Tensor) -> Tensor:
 
 def cosine_similarity(first: Tensor, second: Tensor) -> Tensor:
     """Cosine similarities of all pairs, shape (…, N, M), of embeddings (…, N, D) and (…, M, D)."""
-    # Outside of autocast, which would round the products to half precision.
+    # Without autocast, which would round the products to half precision.
     with torch.autocast(first.device.type, enabled=False):
         return _normalized(first) @ _normalized(second).transpose(-1, -2)
 
 
 def distance_spread(embeddings: Tensor, margin: float = 1.0) -> Tensor:
-    """How far embeddings lie apart, for a loss of distances: 1 if the margin, 0 if all are one.
+    """Spread of embeddings relative to the margin of a distance loss; 0 if all are equal.
 
     Twice their root mean square distance from their mean over the margin, at most 1: two sides,
-    each of them one point, that lie the margin apart give 1.
+    each a single point, at the distance of the margin give 1.
 
     Parameters
     ----------
     embeddings : Tensor, shape (N, …)
-        Flattened. Their direction alone, as in :func:`embedding_spread`, would not tell distances
-        that are far below the margin.
+        Flattened. Their directions, as in :func:`embedding_spread`, would not show distances that
+        are far below the margin.
     margin : float
         m of :func:`siamese`.
     """

@@ -1,4 +1,4 @@
-"""Where the organs of a pair lie, such as kidneys: one box per side, and crops of a fixed size.
+"""Boxes of paired organs, such as kidneys, and crops of a fixed size around them.
 
 After Dhere & Sivaswamy 2021, who cut a region of 64 × 112 × 112 voxels around each kidney. All
 arrays are on the display grid, whose axes run towards inferior, posterior and the patient's left:
@@ -18,8 +18,9 @@ from napari_sslseg.core.pretext.contrast.side_pairs import LEFT, RIGHT, UNKNOWN
 Shape = tuple[int, int, int]
 Background = Literal["zero", "keep"]
 
-# What crosses the middle plane from the other side, where a person has but one organ, is smaller.
 LEAST_SHARE = 0.05
+"""Smallest size of an organ relative to that of the other side; smaller parts are parts of the
+other organ that cross the middle plane."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class OrganBox:
     Raises
     ------
     DataError
-        If the box holds no voxel or begins outside of the scan.
+        If the box contains no voxel or begins outside the scan.
     """
 
     side: int
@@ -49,19 +50,19 @@ class OrganBox:
     def __post_init__(self) -> None:
         if not all(0 <= a < b for a, b in zip(self.start, self.stop, strict=True)):
             raise DataError(
-                f"The box from {self.start} to {self.stop} holds no voxel of the scan; its end "
-                "must lie behind its start along each axis."
+                f"The box from {self.start} to {self.stop} contains no voxel of the scan; its end "
+                "must be above its start along each axis."
             )
 
     @property
     def shape(self) -> Shape:
-        """Voxels along each axis."""
+        """Number of voxels along each axis."""
         a, b, c = (stop - start for start, stop in zip(self.start, self.stop, strict=True))
         return a, b, c
 
     @property
     def centre(self) -> Shape:
-        """Voxel in the middle; of two, the one at the higher index."""
+        """Central voxel; of two, the one with the higher index."""
         a, b, c = ((start + stop) // 2 for start, stop in zip(self.start, self.stop, strict=True))
         return a, b, c
 
@@ -88,27 +89,27 @@ def organ_boxes(
     left, right : int
         Label values of the left and the right organ.
     organ : int
-        Instead of these, the one label value of both. The scan is then halved by the sagittal
-        plane in the middle of its width, as in the paper; of an odd width, the voxels in the
-        middle are of the left half. A part on one side that has less than a twentieth of the
-        voxels of that on the other is taken for what crosses the plane, and left out.
+        Instead of these, the label value of both. The scan is then divided by the sagittal plane
+        in the middle of its width, as in the paper; with an odd width, the voxels in the middle
+        belong to the left half. A part with less than a twentieth of the voxels of that on the
+        other side is considered a part of the other organ that crosses the plane, and left out.
 
     Returns
     -------
     list of OrganBox
-        Left, then right; a side without the organ is left out. Each box holds the largest
-        connected part of its side, so that stray voxels do not widen it.
+        Left, then right; a side without the organ is left out. Each box contains the
+        largest connected component of its side, so that stray voxels do not widen it.
 
     Raises
     ------
     ConfigError
-        If it is not said which label values to look for, or two ways are.
+        If neither or both of the two ways to give label values are used.
     """
     pair = left is not None and right is not None and left != right
     if not (pair and organ is None) and not (organ is not None and left is right is None):
         raise ConfigError(
-            "To tell the sides of an organ, give two different label values, left and right, or "
-            "the one label value of both."
+            "To find the organ of each side, give two different label values, left and right, or "
+            "the label value of both."
         )
     if organ is None:
         found = [_largest(labels == left, LEFT), _largest(labels == right, RIGHT)]
@@ -122,7 +123,7 @@ def organ_boxes(
 
 
 def whole_organ(labels: np.ndarray, organ: int, side: int = UNKNOWN) -> OrganBox | None:
-    """Box of an organ in a scan that shows one alone, on a known side or not; None without it."""
+    """Return the box of an organ in a scan that shows only one; None without it."""
     return _largest(labels == organ, side)
 
 
@@ -139,16 +140,16 @@ def organ_crop(
     Parameters
     ----------
     image : ndarray, shape (C, D, H, W)
-        Preprocessed image; stays as it is.
+        Preprocessed image; not changed.
     box : OrganBox
-        On the same grid.
+        Box on the same grid.
     size : tuple of int
         Shape of the crop.
     fill : float or ndarray broadcastable to (C, 1, 1, 1)
-        Value beyond the edge of the scan, for ``background="keep"``.
+        Value outside the scan, for ``background="keep"``.
     background : {"zero", "keep"}
-        zero: 0 wherever the organ is not, as in the authors' program. Where the user gave a box
-        and no mask, 0 outside of the box. keep: what surrounds the organ stays.
+        zero: 0 outside the organ, as in the authors' program; outside the box if there is no mask.
+        keep: the surroundings of the organ stay.
 
     Returns
     -------
@@ -156,7 +157,7 @@ def organ_crop(
     """
     if any(stop > side for stop, side in zip(box.stop, image.shape[1:], strict=True)):
         raise DataError(
-            f"The box from {box.start} to {box.stop} reaches out of the scan, which has "
+            f"The box from {box.start} to {box.stop} extends beyond the scan, which has "
             f"{image.shape[1:]} voxels; correct the box."
         )
     if background == "keep":
@@ -171,19 +172,19 @@ def organ_crop(
 def crop(
     array: np.ndarray, centre: Sequence[int], size: Shape, fill: float | np.ndarray
 ) -> np.ndarray:
-    """Cut a box of a fixed size around a voxel, which comes to lie at ``size // 2``.
+    """Cut a box of a fixed size around a voxel, which becomes voxel ``size // 2``.
 
     Parameters
     ----------
     array : ndarray, shape (C, D, H, W)
-        Stays as it is. What is larger than the box is cut off on both sides (the authors' program
-        pads alone).
+        Not changed. If it is larger than the box, both sides are cut off (the authors' program
+        only pads).
     centre : sequence of int
-        Voxel in the middle.
+        Central voxel.
     size : tuple of int
         Shape of the box.
     fill : float or ndarray broadcastable to (C, 1, 1, 1)
-        Value beyond the edge of the array.
+        Value outside the array.
     """
     cut = np.empty((array.shape[0], *size), array.dtype)
     cut[:] = fill
@@ -199,17 +200,17 @@ def crop(
     return cut
 
 
-def mirrored(array: np.ndarray) -> np.ndarray:
-    """Copy with left and right exchanged: flipped along the last axis."""
+def mirror_image(array: np.ndarray) -> np.ndarray:
+    """Return a copy with left and right exchanged: flipped along the last axis."""
     return np.flip(array, -1).copy()
 
 
 def _largest(mask: np.ndarray, side: int, offset: int = 0) -> OrganBox | None:
-    """Box around the largest connected part of a mask, ``offset`` columns into the scan."""
+    """Return the box of the largest component of a mask that starts at column ``offset``."""
     around = ndimage.find_objects(mask.view(np.uint8))
     if not around:
         return None
-    # Corners connect: an organ drawn on thick slices may touch itself at corners alone.
+    # With connectivity over corners, because in thick slices parts may touch only at corners.
     parts, _ = ndimage.label(mask[around[0]], np.ones((3, 3, 3)))
     number = int(np.bincount(parts.ravel())[1:].argmax()) + 1
     within = ndimage.find_objects(parts)[number - 1]

@@ -1,4 +1,4 @@
-"""Crops around the organs of a pair, out of scans with masks: what the left/right task learns from.
+"""Crops around paired organs in scans with masks: the samples of the left/right task.
 
 After Dhere & Sivaswamy 2021: scans are resampled and normalised as a whole, and a region of fixed
 size is cut around each organ.
@@ -38,29 +38,29 @@ def iter_organ_crops(
     modality: Modality | None = None,
     stop: StopFlag | None = None,
 ) -> Generator[Progress, None, CropStore | None]:
-    """Cut the organs out of scans one at a time (None if stopped).
+    """Cut the organs out of scans one at a time; returns None if stopped.
 
     Parameters
     ----------
     scans : sequence of LabelledScan, Volume, Path or Series
-        Scans with masks of the organs. Where each scan shows one organ alone, as crops of a
-        hippocampus do, masks may be missing: the crop is then around the middle of the scan.
+        Scans with masks of the organs. Scans that show only one organ, such as crops of a
+        hippocampus, need no mask: the crop is then around the middle of the scan.
     settings : VolumePreprocessing
-        Spacing, window and normalisation; ``size`` says nothing here.
+        Spacing, window and normalisation; ``size`` is not used.
     task : SiameseSides
-        Which labels are which side, the size of the crops, and what becomes of the surroundings.
+        Label values of each side, size of the crops, and background.
     modality, stop
         As in :func:`~napari_sslseg.core.samples.slices.iter_store`.
 
     Yields
     ------
     Progress
-        Scans read.
+        Number of scans read.
 
     Raises
     ------
     DataError
-        If a scan has no mask where one is needed, or no scan shows the organ.
+        If a scan has no mask but needs one, or no scan shows the organ.
     """
     images: list[np.ndarray] = []
     sides: list[int] = []
@@ -89,8 +89,8 @@ def iter_organ_crops(
         yield Progress("Cutting out organs", number + 1, len(scans))
     if not images:
         raise DataError(
-            "No scan shows the organ: its label values are on none of the masks; correct the "
-            "label values, or give other masks."
+            "No scan shows the organ: no mask contains its label values; correct the label "
+            "values, or give other masks."
         )
     places = np.column_stack([np.arange(len(images)), np.zeros((len(images), 3), int)])
     arrays = VolumeArrays(images, [None] * len(images))
@@ -99,7 +99,7 @@ def iter_organ_crops(
 
 
 def _sides_of(labels: np.ndarray, task: SiameseSides) -> np.ndarray:
-    """1 where the left organ (or either) is, 2 where the right one is, else 0."""
+    """Return 1 in the left organ (or in either), 2 in the right organ, 0 elsewhere."""
     found = np.zeros(labels.shape, np.uint8)
     if task.left and task.right:
         found[np.isin(labels, task.left)] = FIRST
@@ -114,15 +114,15 @@ def _sides_of(labels: np.ndarray, task: SiameseSides) -> np.ndarray:
 def _boxes(
     volume: Volume, labels: np.ndarray | None, place: Placement, task: SiameseSides
 ) -> list[OrganBox]:
-    """Boxes of the organs on the canvas."""
+    """Return the boxes of the organs on the canvas."""
     one_a_scan = task.sides == "mirror" or task.case_sides is not None
     if labels is None:
         if not one_a_scan:
             raise DataError(
-                f"{volume.name} has no mask, which tells where its left and its right organ are; "
-                "give masks, or choose another pretext task."
+                f"{volume.name} has no mask of its left and right organ; give masks, or choose "
+                "another pretext task."
             )
-        # The whole scan shows the organ.
+        # The box is the whole scan.
         inside = [
             ((large - small) // 2, small)
             for small, large in zip(place.resampled, place.canvas, strict=True)

@@ -1,4 +1,4 @@
-"""PolyCL at work: triplets of slices, an encoder with one layer, one negative each."""
+"""PolyCL: triplets of slices, an encoder with one layer, one negative for each anchor."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 CAPTIONS = {
     "original": "Anchor",
-    "partner": "Alike: the positive",
-    "corrupted": "Unlike: the negative",
+    "partner": "Positive",
+    "corrupted": "Negative",
 }
 
 
@@ -41,7 +41,7 @@ class PooledEncoder(nn.Module):
 
 
 class PolyCLTask(BaseTask):
-    """PolyCL for slices of any size: a batch is anchors, positives and negatives, M each."""
+    """PolyCL for slices of any size: a batch has M anchors, M positives and M negatives."""
 
     groups = 3
 
@@ -59,12 +59,12 @@ class PolyCLTask(BaseTask):
         return PooledEncoder(network, self.settings.embedding)
 
     def set_store(self, store: "SampleStore") -> None:
-        """Learn which scan each slice is from, and on which the organ is.
+        """Read the scan of each slice, and the slices with the organ.
 
         Raises
         ------
         DataError
-            If a scan or slice that is tagged is not there.
+            If a tagged scan or slice is missing.
         """
         self._scan = store.scan_index
         self._tagged = np.ones(len(store), bool)
@@ -91,14 +91,14 @@ class PolyCLTask(BaseTask):
             self._present[scan.start + np.array(slices, int)] = True
 
     def batches(self, slices: np.ndarray, size: int) -> "Sampler":
-        """Endless batches of ``size`` triplets; τ is fixed by this size, whatever comes later."""
+        """Endless batches of ``size`` triplets; this size also sets τ."""
         self._temperature = self.settings.temperature or 1 / size
         return self._selector(slices).batches(size)
 
     def validation_batches(
         self, slices: np.ndarray, most: int, size: int, seed: int
     ) -> list[np.ndarray]:
-        """Triplets among held-out slices, the same every time; none if they have no examples."""
+        """Triplets of held-out slices, the same every time; none if they have no examples."""
         try:
             selector = self._selector(slices)
         except DataError:
@@ -109,10 +109,10 @@ class PolyCLTask(BaseTask):
         return [selector.draw(part, rng).indices() for part in parts]
 
     def sample_slices(self, slices: np.ndarray, generator: torch.Generator) -> None:
-        """Nothing is drawn: the slices stay as they are."""
+        """Draw nothing; the slices are not changed."""
 
     def sample(self, n: int, generator: torch.Generator) -> None:
-        """Refuse: slices of one scan make no examples of each other.
+        """Raise, because slices of one scan have no negatives.
 
         Raises
         ------
@@ -120,12 +120,11 @@ class PolyCLTask(BaseTask):
             Always.
         """
         raise ConfigError(
-            "PolyCL compares slices of several scans, which slices of one cannot show; draw them "
-            "from several."
+            "PolyCL compares slices of several scans; draw the slices from several scans."
         )
 
     def apply(self, images: Tensor, parameters: None) -> Tensor:
-        """Leave the images as they are."""
+        """Return the images."""
         return images
 
     def loss(self, model: nn.Module, images: Tensor, parameters: None) -> Tensor:
@@ -134,7 +133,7 @@ class PolyCLTask(BaseTask):
         return polycl(anchor, positive, negative, self._temperature)
 
     def metrics(self, model: nn.Module, images: Tensor, parameters: None) -> dict[str, float]:
-        """What tells whether the network has collapsed."""
+        """Metrics that show a collapse: spread, and similarities of positives and negatives."""
         embeddings = model(images).float()
         anchor, positive, negative = nn.functional.normalize(embeddings, dim=1).chunk(3)
         return {
@@ -152,7 +151,7 @@ class PolyCLTask(BaseTask):
         """
         parts = [part.cpu().numpy().copy() for part in images.chunk(3)]
         if len(parts) != 3 or len({len(part) for part in parts}) > 1:
-            raise DataError("A preview of PolyCL needs anchors, positives and negatives, as many.")
+            raise DataError("A preview of PolyCL needs as many positives and negatives as anchors.")
         anchor, positive, negative = parts
         n, _, height, width = anchor.shape
         matrix, notes = None, []
@@ -177,7 +176,7 @@ class PolyCLTask(BaseTask):
             partner=positive,
             notes=tuple(notes),
             matrix=matrix,
-            matrix_title="How alike the network finds the slices\n(cosine similarity)",
+            matrix_title="Similarity of the slices for the network\n(cosine similarity)",
             matrix_labels=tuple(f"anchor {number}" for number in range(1, n + 1)),
             matrix_columns=tuple(names[0] + names[1]),
         )

@@ -1,9 +1,9 @@
-"""Regions of slices that local contrast compares: drawn on the CPU, then found in both views.
+"""Regions of slices for local contrast: drawn on the CPU, then located in both views.
 
-A region is a square of 3 × 3 places, a place being what one element of a feature map stands for.
-Regions lie in the part of the slice that both views show. Where the views show the whole slice,
-regions lie on whole places; where they are crops, a region lies between places, and its 9 points
-are found in each view by the crop's own transform.
+A region is a square of 3 × 3 places; a place is the block of pixels of one element of a feature
+map. Regions lie in the part of the slice within both views. If the views are whole slices, regions
+lie on whole places; if they are crops, a region lies between places, and its 9 points are mapped to
+each view by the transform of the crop.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.pretext.contrast.views import ViewParameters, map_points
 
 Layout = Literal["random", "grid"]
-"""How regions are laid: anywhere without overlap, or at the 13 fixed places."""
+"""Layout of the regions: anywhere without overlap, or at 13 fixed positions."""
 
 SIDE = 3
 """Places along the side of a region."""
@@ -37,10 +37,10 @@ GRID = (
     *((3, 1), (3, 3)),
     *((4, 0), (4, 2), (4, 4)),
 )
-"""Rows and columns of the 13 regions, in quarters of the way from the first place to the last."""
+"""Rows and columns of the 13 regions, in quarters of the distance from first to last place."""
 
-# The five nearest others. Where several are as near, the next one clockwise; so the table stays
-# the same if the grid is turned by a quarter, but for the fifth of the centre.
+# The five nearest others. Of several at the same distance, the next one clockwise, so that the
+# table is invariant under quarter turns of the grid, except for the fifth negative of the centre.
 NEIGHBOURS = (
     (3, 1, 5, 6, 4),
     (3, 4, 0, 2, 6),
@@ -56,13 +56,13 @@ NEIGHBOURS = (
     (8, 9, 10, 12, 6),
     (9, 7, 11, 6, 8),
 )
-"""For each of the 13 regions the five that are its negatives."""
+"""Five negatives of each of the 13 regions."""
 
 GRID_PLACES = 4 * SIDE + SIDE
-"""Along each side, so that the 13 regions do not overlap."""
+"""Smallest number of places along a side at which the 13 regions do not overlap."""
 
-# Views have this share more in common than regions need, so that rounding takes none away.
 LEEWAY = 1e-4
+"""Added to the required overlap of views, because of rounding errors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +72,11 @@ class Regions:
     Parameters
     ----------
     corner : Tensor, shape (N, R, 2)
-        Upper left corner (row, column), in shares of the slice's sides.
+        Upper left corner (row, column), as fractions of the sides of the slice.
     place : Tensor, shape (2,)
-        Height and width of a place, in shares of the slice's sides.
+        Height and width of a place, as fractions of the sides of the slice.
     negatives : Tensor, shape (N, R, K), integer
-        For each region the K others that are its negatives.
+        The K negatives of each region.
     """
 
     corner: Tensor
@@ -84,9 +84,9 @@ class Regions:
     negatives: Tensor
 
     def points(self, view: ViewParameters) -> Tensor:
-        """Where the 9 places of each region lie in a view, shape (N, R, 9, 2).
+        """Return the 9 places of each region in a view, shape (N, R, 9, 2).
 
-        Centres of the places, row by row, in shares of the view's sides.
+        Centres of the places, row by row, as fractions of the sides of the view.
         """
         steps = torch.arange(SIDE) + 0.5
         offsets = torch.cartesian_prod(steps, steps) * self.place
@@ -94,29 +94,29 @@ class Regions:
         return map_points(points.flatten(1, 2), view).view_as(points)
 
     def boxes(self, view: ViewParameters, size: tuple[int, int]) -> Tensor:
-        """Top, left, height and width in pixels of a view of this size, shape (N, R, 4)."""
+        """Return top, left, height and width in pixels of a view of this size, shape (N, R, 4)."""
         sides = torch.tensor(size, dtype=self.corner.dtype)
         extent = SIDE * self.place * sides / view.extent
         corner = map_points(self.corner, view) * sides
         return torch.cat([corner, extent[:, None].expand_as(corner)], dim=2)
 
 
-def least_common(places: tuple[float, float], layout: Layout, count: int = len(GRID)) -> float:
-    """Least share of each side that must lie within both views for all regions to fit.
+def required_overlap(places: tuple[float, float], layout: Layout, count: int = len(GRID)) -> float:
+    """Fraction of each side that must lie within both views for all regions to fit.
 
     Parameters
     ----------
     places : tuple of float
         Places along each side of the slice.
     layout : {"random", "grid"}
-        How regions are laid.
+        Layout of the regions.
     count : int
         Number of regions.
 
     Raises
     ------
     ConfigError
-        If they do not fit even the whole slice.
+        If they do not fit the whole slice.
     """
     height, width = places
     if layout == "grid":
@@ -135,15 +135,15 @@ def least_common(places: tuple[float, float], layout: Layout, count: int = len(G
 
 
 def grid_regions(corner: Tensor, extent: Tensor, places: tuple[float, float]) -> Regions:
-    """Lay the 13 regions of Chaitanya et al. 2020 over a part of each slice.
+    """Place the 13 regions of Chaitanya et al. 2020 on a part of each slice.
 
-    Their regions lie on a grid of 3 × 3 and at the four points between; which five of the others
-    are negatives of each is chosen here: the nearest, see :data:`NEIGHBOURS`.
+    The regions lie on a grid of 3 × 3 and at the four points between. The negatives, which the
+    paper does not give, are the five nearest regions, see :data:`NEIGHBOURS`.
 
     Parameters
     ----------
     corner, extent : Tensor, shape (N, 2)
-        The part, as :func:`~napari_sslseg.core.pretext.contrast.views.common_part` gives it.
+        The part, from :func:`~napari_sslseg.core.pretext.contrast.views.common_part`.
     places : tuple of float
         Places along each side of the slice.
     """
@@ -165,25 +165,25 @@ def random_regions(
 ) -> Regions:
     """Draw regions that do not overlap in a part of each slice, and negatives among them.
 
-    Each slice gets a grid of cells as large as a region, which begins at a random place; regions
-    are random cells of it. So there are always as many as asked for, without rejection.
+    Each slice gets a grid of cells of the size of a region, with a random start; regions are random
+    cells of it. So their number is always reached, without rejection.
 
     Parameters
     ----------
     corner, extent, places
-        As for :func:`grid_regions`; the part must hold what :func:`least_common` says.
+        As for :func:`grid_regions`; the part must be at least :func:`required_overlap`.
     count : int
-        Regions of each slice.
+        Number of regions of each slice.
     negatives : int
-        Negatives of each region, fewer than regions.
+        Number of negatives of each region, fewer than the regions.
     generator : Generator
-        On the CPU; the same state draws the same regions.
+        Generator on the CPU; the same state draws the same regions.
     """
     n = len(corner)
     sides = torch.tensor(places)
     room = extent * sides
     fitting = (room / SIDE).floor()
-    # The grid begins anywhere within a cell, unless that would leave too few whole cells.
+    # The grid starts anywhere within a cell, unless too few whole cells would remain.
     ample = (fitting - 1).prod(1, keepdim=True) >= count
     slack = room - SIDE * fitting
     whole = _whole(extent)
@@ -196,7 +196,7 @@ def random_regions(
     index = torch.arange(rows * columns)
     row, column = index // columns, index % columns
     there = (row < cells[:, :1]) & (column < cells[:, 1:])
-    # Scores reach from 0 to 1, so a cell that is not there comes last.
+    # Scores are from 0 to 1, so cells outside come last.
     score = torch.rand(n, rows * columns, generator=generator).masked_fill(~there, -1)
     chosen = score.topk(count).indices
     way = begin[:, None] + SIDE * torch.stack([row[chosen], column[chosen]], dim=2)
@@ -207,7 +207,7 @@ def random_regions(
     return Regions(corner[:, None] + way / sides, 1 / sides, others)
 
 
-def features_at(features: Tensor, points: Tensor) -> Tensor:
+def sample_features(features: Tensor, points: Tensor) -> Tensor:
     """Features at points between places, interpolated linearly.
 
     Parameters
@@ -215,15 +215,15 @@ def features_at(features: Tensor, points: Tensor) -> Tensor:
     features : Tensor, shape (N, C, h, w)
         Feature maps.
     points : Tensor, shape (N, R, P, 2)
-        Row and column, in shares of the map's sides; the first place reaches from 0 to 1/h.
+        Row and column, as fractions of the sides of the map; the first place is from 0 to 1/h.
 
     Returns
     -------
     Tensor, shape (N, R, P, C)
-        In single precision or better, as the interpolation needs.
+        In at least float32, for the interpolation.
     """
     kind = torch.promote_types(features.dtype, torch.float32)
-    # grid_sample counts from −1 to 1 and x before y.
+    # grid_sample takes coordinates from −1 to 1, x before y.
     grid = 2 * points.flip(-1).to(features.device, kind) - 1
     found = functional.grid_sample(
         features.to(kind), grid, padding_mode="border", align_corners=False
@@ -232,5 +232,5 @@ def features_at(features: Tensor, points: Tensor) -> Tensor:
 
 
 def _whole(extent: Tensor) -> Tensor:
-    """Slices of which the part is all, shape (N, 1)."""
+    """Whether the part is the whole slice, shape (N, 1)."""
     return (extent == 1).all(1, keepdim=True)

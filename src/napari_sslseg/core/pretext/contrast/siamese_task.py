@@ -1,4 +1,4 @@
-"""The siamese left/right task at work: pairs of organ crops, one encoder, contrastive distance."""
+"""The siamese left/right task: pairs of organ crops, one encoder, contrastive distance."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from napari_sslseg.core.pretext.contrast.side_pairs import (
     SIDE_NAMES,
     UNKNOWN,
     SidePairs,
-    half,
+    half_true,
 )
 from napari_sslseg.core.pretext.restoration.base import forward
 from napari_sslseg.core.settings.networks import fitting_size
@@ -32,12 +32,12 @@ CAPTIONS = {"original": "First of the pair", "partner": "Second of the pair"}
 
 
 class SiameseEncoder(nn.Module):
-    """The encoder of a 3D network, whose coarsest features are the embedding; there is no head.
+    """The encoder of a 3D network, whose coarsest features are the embedding, without a head.
 
     Parameters
     ----------
     network : SegmentationNetwork
-        Only its encoder is kept, by its name, so that it is transferred like any other.
+        Only its encoder is used, under its name, so that it is transferred like any other.
     flat : bool
         Whether all features are the embedding, rather than their average over the crop.
     normalised : bool
@@ -59,12 +59,12 @@ class SiameseEncoder(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class SideParameters:
-    """Side of each of 2M crops, and which are shown as mirror images; on the CPU.
+    """Side of each of 2M crops, and whether it is flipped; on the CPU.
 
     Parameters
     ----------
     side : Tensor, shape (2M,), int64
-        0 left, 1 right; where sides are made by mirroring, 1 is a mirror image.
+        0 left, 1 right; if sides are mirror images, 1 is a mirror image.
     flipped : Tensor of bool, shape (2M,)
         Crops to flip along the last axis.
     """
@@ -80,7 +80,7 @@ class SideParameters:
 
 
 class SiameseTask(BaseTask):
-    """The left/right task (Dhere & Sivaswamy 2021): a batch is first members, then second ones."""
+    """The left/right task (Dhere & Sivaswamy 2021): a batch has first members, then second ones."""
 
     groups = 2
 
@@ -111,19 +111,19 @@ class SiameseTask(BaseTask):
         )
 
     def set_store(self, store: "SampleStore") -> None:
-        """Learn the side and the subject of each organ crop.
+        """Read side and subject of each organ crop.
 
         Parameters
         ----------
         store
-            Any store whose ``sides``, shape (N,), say 0 left, 1 right, −1 unknown for each crop;
-            without them all are unknown.
+            A store with ``sides``, shape (N,): 0 left, 1 right, −1 unknown for each crop. Without
+            them all are unknown.
 
         Raises
         ------
         DataError
-            If the list of sides names a scan that is not there, or mirror images are to be one
-            side while the crops are of both.
+            If the list of sides names a scan that is missing, or sides are mirror images but the
+            crops are of both sides.
         """
         self._subject = np.array([scan.subject for scan in store.scans])[store.scan_index]
         known = getattr(store, "sides", None)
@@ -133,7 +133,7 @@ class SiameseTask(BaseTask):
         if self._mirror and {LEFT, RIGHT} <= set(sides.tolist()):
             raise DataError(
                 "The scans show left and right organs, so mirror images of one side would look "
-                "like the other; tell the sides by masks."
+                "like the other; give the sides by masks."
             )
         self._side = sides
 
@@ -164,54 +164,56 @@ class SiameseTask(BaseTask):
         except DataError:
             return []
         rng = np.random.default_rng(seed)
-        firsts, same = pairs.both_kinds(most, rng)
-        # Neighbours, which differ in kind, stay together.
+        firsts, same = pairs.validation_pairs(most, rng)
+        # Successive pairs, which differ in kind, stay in one batch.
         starts = np.arange(0, len(firsts), max(2, size - size % 2))[1:]
         parts = zip(np.split(firsts, starts), np.split(same, starts), strict=True)
         return [pairs.draw(*part, rng) for part in parts]
 
     def sample_slices(self, slices: np.ndarray, generator: torch.Generator) -> SideParameters:
-        """Look up the sides of pairs of crops, (2M,), or draw which are mirror images."""
+        """Look up the sides of pairs of crops, (2M,), or draw the mirror images."""
         if not self._mirror:
             side = torch.from_numpy(self._side[slices])
             return SideParameters(side, (side == RIGHT) & self.settings.mirror_right)
         n = len(slices) // 2
         coin, first = torch.randint(2, (n + 1,), generator=generator).split([1, n])
-        same = torch.from_numpy(half(n, more=bool(coin)))[torch.randperm(n, generator=generator)]
+        same = torch.from_numpy(half_true(n, more=bool(coin)))[
+            torch.randperm(n, generator=generator)
+        ]
         side = torch.cat([first, torch.where(same, first, 1 - first)])
         return SideParameters(side, side == RIGHT)
 
     def sample(self, n: int, generator: torch.Generator) -> SideParameters:
-        """Draw mirror images for ``n`` crops; refuse where sides are from masks.
+        """Draw mirror images for ``n`` crops, if sides are mirror images.
 
         Raises
         ------
         ConfigError
-            If one scan cannot tell the sides.
+            If the sides are given by masks.
         """
         if not self._mirror:
             raise ConfigError(
-                "The left/right task compares organs of several scans, which one scan cannot show; "
-                "give several scans with masks of the organ."
+                "The left/right task compares organs of several scans; give several scans with "
+                "masks of the organ."
             )
         return self.sample_slices(np.arange(n), generator)
 
     def apply(self, images: Tensor, parameters: SideParameters) -> Tensor:
-        """Give crops (2M, C, D, H, W), some of them as mirror images; the images stay."""
+        """Return crops (2M, C, D, H, W), some of them flipped; the images are not changed."""
         flipped = parameters.flipped.to(images.device).view(-1, 1, 1, 1, 1)
         return torch.where(flipped, images.flip(-1), images)
 
     def loss(self, model: nn.Module, images: Tensor, parameters: SideParameters) -> Tensor:
-        """Contrastive distance of the pairs, averaged over them (eq. 1)."""
+        """Contrastive distance, averaged over the pairs (eq. 1)."""
         first, second = model(self.apply(images, parameters)).chunk(2)
         return siamese(first, second, parameters.same, self.settings.margin)
 
     def metrics(
         self, model: nn.Module, images: Tensor, parameters: SideParameters
     ) -> dict[str, float]:
-        """What tells a collapse: distances of pairs, and how far all crops lie apart.
+        """Metrics that show a collapse: distances of pairs, and the spread of all crops.
 
-        spread is near 0 if the network says the same of every crop, measured by the margin.
+        The spread is near 0 if the distances of all crops are small compared to the margin.
         """
         embeddings = model(self.apply(images, parameters))
         distance = pair_distance(*embeddings.chunk(2)).cpu()
@@ -221,14 +223,14 @@ class SiameseTask(BaseTask):
             found["same distance"] = float(distance[same].mean())
         if not same.all():
             found["opposite distance"] = float(distance[~same].mean())
-        # On the right side of half the margin.
-        right = (distance < self.settings.margin / 2) == same
-        return found | {"pairs told right": float(right.float().mean())}
+        # Classified by half the margin.
+        correct = (distance < self.settings.margin / 2) == same
+        return found | {"pair accuracy": float(correct.float().mean())}
 
     def preview(
         self, images: Tensor, parameters: SideParameters, model: nn.Module | None = None
     ) -> PretextPreview:
-        """Show pairs, given as halves of crops (2M, C, D, H, W), and how far apart they are."""
+        """Show pairs, given as halves of crops (2M, C, D, H, W), and their distances."""
         shown = self.apply(images, parameters)
         first, second = (part.cpu().numpy().copy() for part in shown.chunk(2))
         notes = ["same side" if same else "opposite sides" for same in parameters.same.tolist()]
@@ -252,7 +254,7 @@ class SiameseTask(BaseTask):
             partner=second,
             notes=tuple(notes),
             matrix=distances,
-            matrix_title="How far apart the network\nputs the crops (distance)",
+            matrix_title="Distance of the crops\nfor the network",
             matrix_labels=tuple(f"first of {number}" for number in numbers),
             matrix_columns=tuple(f"second of {number}" for number in numbers),
             matrix_distances=True,

@@ -1,8 +1,8 @@
-"""Which slices are examples of each other: selection of positives and negatives (PolyCL).
+"""Selection of positives and negatives among slices (PolyCL).
 
 After PolyCL (Moseley & Imran), which selects by scan (S), by the presence of an organ (O), or by
-both (M). One positive and exactly one negative belong to each anchor. They are drawn anew in every
-epoch from a seeded generator, where the authors' code froze them once.
+both (M). Each anchor has one positive and exactly one negative. They are drawn again in every epoch
+from a seeded generator, while the authors' code draws them once.
 """
 
 from collections.abc import Callable, Iterator
@@ -43,13 +43,13 @@ class ExampleSelector:
     scan : ndarray, shape (n,), integer
         Scan of each of them.
     presence : ndarray of bool, shape (n,), optional
-        Whether the organ is on the slice, told by the user or by training masks alone; needed
+        Whether the slice contains the organ, from the user or from training masks only; required
         unless the selection is by scan.
 
     Raises
     ------
     DataError
-        If no slice has both a positive and a negative; the message says why.
+        If no slice has both a positive and a negative; the message gives the reason.
     """
 
     def __init__(
@@ -61,19 +61,19 @@ class ExampleSelector:
     ) -> None:
         if selection != "scan" and presence is None:
             raise DataError(
-                "Selection by organ needs to know on which slices the organ is present; tag the "
-                "slices, or give training masks."
+                "Selection by organ needs the slices that contain the organ; tag the slices, or "
+                "give training masks."
             )
         self.selection = selection
         scans = np.unique(scan, return_inverse=True)[1]
         tagged = np.zeros(len(slices), int)
         if presence is not None and selection != "scan":
             tagged = presence.astype(int)
-        # Sorted by presence, then scan: what is drawn from is a run, less a run within it.
+        # Sorted by presence, then scan: candidates are a range without a range within it.
         order = np.lexsort((scans, tagged))
         self._slices, scans, tagged = slices[order], scans[order], tagged[order]
         n_scans = int(scans.max(initial=-1)) + 1
-        # Where the run of each (presence, scan) begins, and one past the end of the last.
+        # Start of the range of each (presence, scan), and the end of the last range.
         keys = tagged * n_scans + scans
         self._starts = np.searchsorted(keys, np.arange(2 * n_scans + 1))
         self._scan, self._presence, self._n_scans = scans, tagged, n_scans
@@ -81,7 +81,7 @@ class ExampleSelector:
         usable = (positive.count > 0) & (negative.count > 0)
         self.anchors = np.flatnonzero(usable)
         if not len(self.anchors):
-            self._explain(n_scans, positive.count, negative.count)
+            self._raise_no_examples(n_scans, positive.count, negative.count)
 
     def draw(self, anchors: np.ndarray, rng: np.random.Generator) -> Triplets:
         """Draw a positive and a negative for each anchor.
@@ -91,7 +91,7 @@ class ExampleSelector:
         anchors : ndarray, shape (M,)
             Positions in :attr:`anchors`, not slices.
         rng : Generator
-            The same state draws the same examples.
+            Generator; the same state draws the same examples.
         """
         chosen = self.anchors[anchors]
         positive, negative = self._candidates(chosen)
@@ -104,7 +104,7 @@ class ExampleSelector:
     def batches(self, size: int) -> Callable[[np.random.Generator], Iterator[np.ndarray]]:
         """Endless batches of ``size`` triplets; every anchor once an epoch.
 
-        Each batch holds 3 × ``size`` slices: anchors, positives, negatives.
+        Each batch contains 3 × ``size`` slices: anchors, positives, negatives.
         """
 
         def draw(rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -117,8 +117,8 @@ class ExampleSelector:
 
         return draw
 
-    def _candidates(self, at: np.ndarray) -> tuple["Places", "Places"]:
-        """For each place in the sorted order, where positives and negatives lie."""
+    def _candidates(self, at: np.ndarray) -> tuple["CandidateRanges", "CandidateRanges"]:
+        """Return the ranges of positives and negatives of positions in the sorted order."""
         scan, presence, n, starts = self._scan[at], self._presence[at], self._n_scans, self._starts
         own = presence * n + scan
         other = (1 - presence) * n + scan
@@ -127,34 +127,34 @@ class ExampleSelector:
         nothing = np.zeros_like(at), np.zeros_like(at)
         if self.selection == "scan":
             same_scan = starts[own], starts[own + 1]
-            return Places(same_scan, (at, at + 1)), Places(alike, same_scan)
+            return CandidateRanges(same_scan, (at, at + 1)), CandidateRanges(alike, same_scan)
         if self.selection == "organ":
-            return Places(alike, (at, at + 1)), Places(unlike, nothing)
+            return CandidateRanges(alike, (at, at + 1)), CandidateRanges(unlike, nothing)
         return (
-            Places((starts[own], starts[own + 1]), (at, at + 1)),
-            Places(unlike, (starts[other], starts[other + 1])),
+            CandidateRanges((starts[own], starts[own + 1]), (at, at + 1)),
+            CandidateRanges(unlike, (starts[other], starts[other + 1])),
         )
 
-    def _explain(self, n_scans: int, positives: np.ndarray, negatives: np.ndarray) -> None:
+    def _raise_no_examples(
+        self, n_scans: int, positives: np.ndarray, negatives: np.ndarray
+    ) -> None:
         if self.selection != "organ" and n_scans < 2:
             raise DataError(
-                "All slices are of one scan, so none can be an example of another scan; add a "
+                "All slices are of one scan, so there are no negatives from another scan; add a "
                 "second scan, or select examples by organ."
             )
         if self.selection != "scan" and len(np.unique(self._presence)) < 2:
             where = "every" if self._presence.all() else "no"
             raise DataError(
-                f"The organ is on {where} slice, so there is nothing to contrast it with; tag "
-                "slices with and without it, or take more of each scan (--middle-share 1)."
+                f"The organ is on {where} slice, so there is nothing to compare it with; tag "
+                "slices with and without it, or use more of each scan (--middle-share 1)."
             )
-        missing = "another slice like it" if not (positives > 0).any() else "a slice unlike it"
-        raise DataError(
-            f"No slice has {missing} to be contrasted with; add scans, or select examples by scan."
-        )
+        missing = "positive" if not (positives > 0).any() else "negative"
+        raise DataError(f"No slice has a {missing} example; add scans, or select examples by scan.")
 
 
-class Places:
-    """Places from ``begin`` to ``end`` but for those from ``without`` on, for many anchors."""
+class CandidateRanges:
+    """For many anchors, the range of positions ``run`` without the range ``without`` inside it."""
 
     def __init__(
         self, run: tuple[np.ndarray, np.ndarray], without: tuple[np.ndarray, np.ndarray]

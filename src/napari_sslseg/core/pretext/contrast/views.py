@@ -17,13 +17,13 @@ class ViewParameters:
     Parameters
     ----------
     corner : Tensor, shape (N, 2)
-        Upper left corner of the crop (row, column), in shares of the slice's sides.
+        Upper left corner of the crop (row, column), as fractions of the sides of the slice.
     extent : Tensor, shape (N, 2)
-        Height and width of the crop, in shares of the slice's sides.
+        Height and width of the crop, as fractions of the sides of the slice.
     contrast : Tensor, shape (N,)
-        Factor by which values lie further from the mean of the slice.
+        Factor of the deviation from the mean of the slice.
     brightness : Tensor, shape (N,)
-        What is added, in standard deviations of the slice.
+        Value to add, in standard deviations of the slice.
     """
 
     corner: Tensor
@@ -49,13 +49,13 @@ def sample_view(
     n : int
         Number of slices.
     generator : Generator
-        On the CPU; the same state draws the same views.
+        Generator on the CPU; the same state draws the same views.
     least_area : float
-        Crops hold between this share of the slice's area and all of it; they keep its shape.
-        1 crops nothing.
+        Smallest area of a crop as a fraction of that of the slice; crops keep its shape. 1 means no
+        crop.
     intensity : float
         Contrast is drawn from 1 ± this, brightness from ± this many standard deviations; 0.3 in
-        Chaitanya et al. 2020, whose values reach from 0 to 1.
+        Chaitanya et al. 2020, whose values are from 0 to 1.
     """
     area = least_area + (1 - least_area) * torch.rand(n, generator=generator)
     extent = area.sqrt()[:, None].expand(n, 2)
@@ -68,37 +68,37 @@ def sample_pair(
     n: int,
     generator: torch.Generator,
     *,
-    least_common: float,
+    required_overlap: float,
     least_area: float = 0.3,
     intensity: float = 0.3,
 ) -> tuple[ViewParameters, ViewParameters]:
     """Draw two views of each of ``n`` slices that have a part in common.
 
-    The first is drawn as :func:`sample_view` draws it, the second from all crops that share enough
+    The first view is drawn as in :func:`sample_view`, the second from all crops that overlap enough
     with the first.
 
     Parameters
     ----------
     n, generator, intensity
         As for :func:`sample_view`.
-    least_common : float
-        Least share of each side of the slice that lies within both views.
+    required_overlap : float
+        Smallest fraction of each side of the slice that lies within both views.
     least_area : float
-        As for :func:`sample_view`; raised to what the common part needs.
+        As for :func:`sample_view`, but at least the area that the overlap needs.
     """
-    options = {"least_area": max(least_area, least_common**2), "intensity": intensity}
+    options = {"least_area": max(least_area, required_overlap**2), "intensity": intensity}
     first = sample_view(n, generator, **options)
     second = sample_view(n, generator, **options)
-    lowest = (first.corner + least_common - second.extent).clamp(min=0)
-    highest = torch.minimum(first.corner + first.extent - least_common, 1 - second.extent)
+    lowest = (first.corner + required_overlap - second.extent).clamp(min=0)
+    highest = torch.minimum(first.corner + first.extent - required_overlap, 1 - second.extent)
     corner = lowest + torch.rand(n, 2, generator=generator) * (highest - lowest)
     return first, replace(second, corner=corner)
 
 
 def common_part(first: ViewParameters, second: ViewParameters) -> tuple[Tensor, Tensor]:
-    """What both views show of each slice: its corner and its extent, both of shape (N, 2).
+    """Return corner and extent of the part of each slice within both views, shapes (N, 2).
 
-    In shares of the slice's sides; an extent is negative where the views have nothing in common.
+    As fractions of the sides of the slice; an extent is negative if the views do not overlap.
     """
     corner = torch.maximum(first.corner, second.corner)
     end = torch.minimum(first.corner + first.extent, second.corner + second.extent)
@@ -111,7 +111,7 @@ def apply_view(images: Tensor, parameters: ViewParameters) -> Tensor:
     Parameters
     ----------
     images : Tensor, shape (N, C, H, W)
-        Stay as they are.
+        Not changed.
     parameters : ViewParameters
         For N slices.
 
@@ -121,13 +121,13 @@ def apply_view(images: Tensor, parameters: ViewParameters) -> Tensor:
         On the device of ``images``; interpolated linearly.
     """
     device, kind = images.device, images.dtype
-    # grid_sample counts from −1 to 1 and x before y.
+    # grid_sample takes coordinates from −1 to 1, x before y.
     extent = parameters.extent.flip(1)
     centre = 2 * (parameters.corner.flip(1) + extent / 2) - 1
     matrices = torch.zeros(len(parameters), 2, 3)
     matrices[:, 0, 0], matrices[:, 1, 1] = extent[:, 0], extent[:, 1]
     matrices[:, :, 2] = centre
-    # In half precision, as autocast would have it, places would be wrong by pixels.
+    # In the half precision of autocast, positions would be wrong by pixels.
     with torch.autocast(device.type, enabled=False):
         grid = functional.affine_grid(
             matrices.to(device, kind), list(images.shape), align_corners=False
@@ -146,18 +146,18 @@ def apply_view(images: Tensor, parameters: ViewParameters) -> Tensor:
 
 
 def map_points(points: Tensor, parameters: ViewParameters) -> Tensor:
-    """Where points of the slices lie in the view.
+    """Map points of the slices to the view.
 
     Parameters
     ----------
     points : Tensor, shape (N, R, 2)
-        Row and column, in shares of the slice's sides.
+        Row and column, as fractions of the sides of the slice.
     parameters : ViewParameters
         The view.
 
     Returns
     -------
     Tensor, shape (N, R, 2)
-        Row and column in shares of the view's sides; outside 0…1 where the crop does not reach.
+        Row and column as fractions of the sides of the view; outside 0…1 if not within the crop.
     """
     return (points - parameters.corner[:, None]) / parameters.extent[:, None]

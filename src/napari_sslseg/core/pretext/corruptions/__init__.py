@@ -1,4 +1,4 @@
-"""Random corruptions of images: each draws its parameters first and applies them then.
+"""Random corruptions of images; each draws its parameters first and applies them afterwards.
 
-Nothing here knows of a network or a loss.
+Networks and losses are in ``restoration``.
 """

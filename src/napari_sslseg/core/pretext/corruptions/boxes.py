@@ -1,4 +1,4 @@
-"""Random boxes in images, and which pixels they cover, without a loop over boxes or pixels."""
+"""Random boxes in images and the pixels that they cover, without a loop over boxes or pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 from napari_sslseg.core.common.sizes import Size
 
 MOST_BOXES = 62
-"""One bit of an int64 each, without the sign."""
+"""Largest number of boxes: bits of an int64 without its sign."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,9 +19,9 @@ class Boxes:
     Parameters
     ----------
     corners : Tensor, shape (N, B, A), int64
-        Along each axis, the first pixels.
+        First pixel of each box along each axis.
     sides : Tensor, shape (N, B, A), int64
-        Along each axis, the lengths; a box of length 0 covers nothing.
+        Length of each box along each axis; a box of length 0 covers nothing.
     """
 
     corners: Tensor
@@ -31,10 +31,10 @@ class Boxes:
         return len(self.corners)
 
     def covering(self, size: Size, device: torch.device) -> Tensor:
-        """Say which boxes cover each pixel: int64, shape (N, *size), bit b for box b.
+        """Return which boxes cover each pixel: int64, shape (N, *size), bit b for box b.
 
-        A box covers a pixel if it covers its row and its column (and its slice), so one AND of the
-        bits of each axis says it for all boxes at once.
+        A box covers a pixel if it covers its row and its column (and its slice), so a bitwise AND
+        over the axes gives the result for all boxes at once.
         """
         axes = len(size)
         covering = self._bits(axes - 1, size[-1], device)
@@ -44,7 +44,7 @@ class Boxes:
         return covering
 
     def _bits(self, axis: int, length: int, device: torch.device) -> Tensor:
-        """Boxes that reach over each place along an axis: int64, shape (N, length)."""
+        """Boxes that cover each position along an axis: int64, shape (N, length)."""
         start = self.corners[:, :, axis, None].to(device)
         end = start + self.sides[:, :, axis, None].to(device)
         along = torch.arange(length, device=device)
@@ -53,7 +53,7 @@ class Boxes:
         return (reached * bits[:, None]).sum(dim=1)
 
     def followed_by(self, others: "Boxes") -> "Boxes":
-        """These boxes and, after them, the others of each image."""
+        """Return these boxes followed by the others of each image."""
         return Boxes(
             torch.cat([self.corners, others.corners], 1), torch.cat([self.sides, others.sides], 1)
         )
@@ -66,23 +66,23 @@ def draw_boxes(
     sides: Sequence[tuple[int, int]],
     generator: torch.Generator,
 ) -> Boxes:
-    """Draw boxes of random sides at random places within the image.
+    """Draw boxes of random sides at random positions within the image.
 
     Parameters
     ----------
     counts : Tensor, shape (N,), int64
         Number of boxes of each image.
     most : int
-        Boxes that the result has room for; those beyond the count cover nothing.
+        Number of boxes in the result; those beyond the count cover nothing.
     size : tuple of int
         Sides of the images.
     sides : sequence of pair of int
-        Along each axis, smallest and largest length, all of them possible.
+        Smallest and largest length along each axis, inclusive.
     generator : torch.Generator
-        On the CPU.
+        Generator on the CPU.
     """
     if most > MOST_BOXES:
-        raise ValueError(f"at most {MOST_BOXES} boxes can be told apart, not {most}")
+        raise ValueError(f"there can be at most {MOST_BOXES} boxes, not {most}")
     n = len(counts)
     drawn = torch.rand(2, n, most, len(size), generator=generator)
     low, high = torch.tensor(list(sides)).unbind(dim=1)
@@ -93,7 +93,7 @@ def draw_boxes(
 
 
 def topmost(covering: Tensor) -> Tensor:
-    """First box that covers each pixel, −1 where none does: int64, shape as ``covering``."""
-    # The lowest bit alone is a power of two, which floats hold and whose logarithm rounds right.
+    """Return the first box that covers each pixel, or −1: int64, shape as ``covering``."""
+    # The lowest bit is a power of two, exact in floating point, and its logarithm rounds correctly.
     lowest = covering & -covering
     return lowest.clamp(min=1).float().log2().round().long().where(covering != 0, -1)

@@ -1,4 +1,4 @@
-"""Fusing two images at several mixing levels inside boxes: the corruption of volume fusion."""
+"""Mixing two images at several levels inside boxes: the corruption of volume fusion."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ from napari_sslseg.core.pretext.corruptions.patch_swap import CPU, check_batch
 
 @dataclass(frozen=True, eq=False)
 class FusionParameters:
-    """What is fused into each of N images: small CPU tensors.
+    """Parameters of the fusion of N images: small CPU tensors.
 
     Parameters
     ----------
     partners : Tensor, shape (N,), int64
-        Image of the batch that is fused in; never the image itself.
+        Image of the batch to mix in; never the image itself.
     boxes : Boxes
-        Where; the first box lies on top of the others.
+        Boxes; the first box lies on top of the others.
     levels : Tensor, shape (N, B), int64
         Mixing level of each box, from 0 to K.
     """
@@ -34,13 +34,13 @@ class FusionParameters:
 
 
 class SliceFusion:
-    """Fuse another image of the batch into each image, inside boxes, at K + 1 mixing levels.
+    """Mix another image of the batch into each image, inside boxes, at K + 1 levels.
 
-    After Wang et al. 2023 (volume fusion), whose images are volumes; slices work alike:
-    x̃ = (1 − α) x + α y, with α = level / K. Outside of the boxes the level is 0 and the image stays
-    as it is. A box may have level 0, too, which uncovers the image again: so many boxes leave
-    little of it else in two dimensions. Partners form one random cycle through the batch, so that
-    none is its own and each is used once.
+    After Wang et al. 2023 (volume fusion), whose images are volumes; slices are treated in the same
+    way: x̃ = (1 − α) x + α y, with α = level / K. Outside the boxes the level is 0. A box may have
+    level 0 as well, which shows the image again; otherwise so many boxes would leave little of it
+    in two dimensions. Partners form one random cycle through the batch, so that no image is its own
+    partner and each is used once.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class SliceFusion:
     shortest : int
         Shortest side of a box in pixels.
     longest : float
-        Longest side of a box, as a share of the image's along each axis.
+        Longest side of a box, as a fraction of that of the image along each axis.
 
     Raises
     ------
@@ -93,7 +93,7 @@ class SliceFusion:
         Raises
         ------
         ConfigError
-            If there is only one image, which leaves none to fuse it with.
+            If there is only one image.
         """
         if n < 2:
             images = words_for(self.image_size).images
@@ -113,19 +113,19 @@ class SliceFusion:
         )
 
     def level_map(self, parameters: FusionParameters, device: torch.device = CPU) -> Tensor:
-        """Give the mixing level of each pixel, from 0 to K: int64, (N, H, W) or (N, D, H, W)."""
+        """Return the mixing level of each pixel, from 0 to K: int64, (N, H, W) or (N, D, H, W)."""
         box = topmost(parameters.boxes.covering(self.image_size, device))
-        # Level 0 stands before those of the boxes, for the pixels that none covers.
+        # Level 0 comes first, for the pixels outside all boxes.
         levels = torch.nn.functional.pad(parameters.levels.to(device), (1, 0))
         return levels.gather(1, (box + 1).flatten(1)).view(box.shape)
 
     def apply(self, images: Tensor, parameters: FusionParameters) -> Tensor:
-        """Fuse images (N, C, …), which stay as they are, with their partners."""
+        """Mix images (N, C, …), which are not changed, with their partners."""
         check_batch(images, self.image_size, len(parameters))
         return self.fuse(images, self.level_map(parameters, images.device), parameters)
 
     def fuse(self, images: Tensor, levels: Tensor, parameters: FusionParameters) -> Tensor:
-        """Fuse by levels that are there already."""
+        """Mix images with given levels."""
         partner = images[parameters.partners.to(images.device)]
-        share = (levels[:, None] / self.levels).to(images.dtype)
-        return torch.lerp(images, partner, share.expand_as(images))
+        weight = (levels[:, None] / self.levels).to(images.dtype)
+        return torch.lerp(images, partner, weight.expand_as(images))

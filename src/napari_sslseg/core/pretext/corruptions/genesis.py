@@ -1,8 +1,8 @@
 """The corruptions of Models Genesis: intensity curves, local shuffling, painting over.
 
-Each image gets each of the three, or not, with a probability of its own. As in
+Each distortion is applied to an image with its own probability. As in
 :mod:`~napari_sslseg.core.pretext.corruptions.patch_swap`, parameters are drawn first and applied
-after, batched and without a loop over images.
+afterwards to a batch, without a loop over images.
 """
 
 from dataclasses import dataclass
@@ -18,28 +18,28 @@ from napari_sslseg.core.pretext.corruptions.patch_swap import CPU, check_batch
 
 CURVE_POINTS = 257
 MOST_BOXES = 5
-# The longest side of a shuffled window over the side of the image.
 WINDOW_SHARE = 0.1
+"""Longest side of a shuffled window over the side of the image."""
 
 
 @dataclass(frozen=True, eq=False)
 class GenesisParameters:
-    """What happens to each of N images: small CPU tensors.
+    """Parameters of the corruption of N images: small CPU tensors.
 
     Parameters
     ----------
     curved, shuffled : Tensor, shape (N,), bool
-        Whether intensities are bent, and whether pixels are shuffled.
+        Whether intensities are changed by a curve, and whether pixels are shuffled.
     curves : Tensor, shape (N, 257)
-        Intensity that each of 257 evenly spaced ones becomes, all from 0 to 1.
+        New values of 257 evenly spaced intensities, all from 0 to 1.
     windows, offsets : Tensor, shape (N, A), int64
-        Along each axis, the side of the windows that are shuffled, and where the first one starts.
+        Side of the shuffled windows along each axis, and start of the first window.
     shuffle_seed : int
         Seed of the order of the pixels in the windows.
     boxes : Boxes
-        Boxes to paint over, or to keep. None for images that are not painted.
+        Boxes to paint over, or to keep; of length 0 for images that are not painted.
     outside : Tensor, shape (N,), bool
-        Whether everything outside of the boxes is painted over, and not their inside.
+        Whether the outside of the boxes is painted over rather than the inside.
     paint : Tensor, shape (N,)
         Intensity of the paint, from 0 to 1.
     """
@@ -58,36 +58,36 @@ class GenesisParameters:
         return len(self.curved)
 
 
-class _Places(NamedTuple):
-    """What the pixels along one axis need to know of the windows: as many axes as the images."""
+class _WindowPositions(NamedTuple):
+    """Positions of the pixels along one axis in the windows, with as many axes as the images."""
 
     start: Tensor
     """First pixel of the window."""
     window: Tensor
     """Number of the window."""
     within: Tensor
-    """Place in the window."""
+    """Position in the window."""
     whole: Tensor
-    """Whether the window is not cut by the border."""
+    """Whether the window lies within the image."""
 
 
 class Genesis:
-    """Bend intensities, shuffle pixels within small windows, and paint over boxes.
+    """Change intensities by curves, shuffle pixels within small windows, and paint over boxes.
 
-    After Zhou et al. 2019, *Models Genesis*, whose images are volumes; slices work alike, with
-    windows and boxes of two sides. Intensities stand on a scale from 0 (the lowest of the image
-    and channel) to 1 (the highest) here, so normalisation does not matter.
+    After Zhou et al. 2019, *Models Genesis*, whose images are volumes; slices are treated in the
+    same way, with windows and boxes of two sides. Intensities are scaled from 0 (the lowest of the
+    image and channel) to 1 (the highest), so that the normalisation does not matter.
 
     Parameters
     ----------
     image_size : tuple of int
         Height and width in pixels; or slices, height and width in voxels.
     curve_rate, shuffle_rate, paint_rate : float
-        Probability of each of the three.
+        Probability of each distortion.
     outside_rate : float
-        Probability that an image that is painted is painted outside of boxes, not inside.
+        Probability that an image is painted over outside the boxes rather than inside.
     max_area : float
-        Largest share of the image that is painted over.
+        Largest fraction of the image to paint over.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Genesis:
         )
 
     def sample(self, n: int, generator: torch.Generator) -> GenesisParameters:
-        """Draw what happens to ``n`` images, from a generator on the CPU."""
+        """Draw the parameters of ``n`` images, from a generator on the CPU."""
         curved, shuffled, painted, outside, falling = (
             torch.rand(n, generator=generator) < rate
             for rate in (
@@ -140,10 +140,10 @@ class Genesis:
         )
 
     def _draw_boxes(self, painted: Tensor, outside: Tensor, generator: torch.Generator) -> Boxes:
-        """Boxes that paint over no more than the largest area, whatever their places.
+        """Draw boxes that paint over at most the largest area, at any position.
 
-        Inside: up to five boxes, each of at most a fifth of it. Outside: one box that keeps all
-        but that area, and up to four more that keep more.
+        Inside: up to five boxes, each of at most a fifth of the area. Outside: one box that keeps
+        all but that area, and up to four more that keep more.
         """
         counts = torch.randint(1, MOST_BOXES + 1, (len(painted),), generator=generator)
         root = sqrt if len(self.image_size) == 2 else cbrt
@@ -163,35 +163,34 @@ class Genesis:
         return inside.followed_by(first).followed_by(others)
 
     def mask(self, parameters: GenesisParameters, device: torch.device = CPU) -> Tensor:
-        """Say which pixels are painted over: bool, shape (N, 1, H, W) or (N, 1, D, H, W)."""
+        """Return the pixels that are painted over: bool, shape (N, 1, H, W) or (N, 1, D, H, W)."""
         within = parameters.boxes.covering(self.image_size, device) != 0
-        return (within ^ self._beside(parameters.outside.to(device), within))[:, None]
+        return (within ^ self._per_image(parameters.outside.to(device), within))[:, None]
 
     def apply(self, images: Tensor, parameters: GenesisParameters) -> Tensor:
-        """Corrupt images (N, C, …), which stay as they are."""
+        """Corrupt images (N, C, …), which are not changed."""
         check_batch(images, self.image_size, len(parameters))
         device = images.device
         low, high = _extremes(images)
-        curved = self._beside(parameters.curved.to(device), images)
-        bent = bend(images, parameters.curves.to(device, images.dtype), low, high)
+        curved = self._per_image(parameters.curved.to(device), images)
+        bent = apply_curves(images, parameters.curves.to(device, images.dtype), low, high)
         out = torch.where(curved, bent, images)
         source = self.shuffled_pixels(parameters, device)[:, None].expand_as(images)
         out = out.flatten(2).gather(2, source.flatten(2)).view(images.shape)
-        paint = self._beside(parameters.paint.to(device, images.dtype), images)
+        paint = self._per_image(parameters.paint.to(device, images.dtype), images)
         return torch.where(self.mask(parameters, device), low + paint * (high - low), out)
 
     @staticmethod
-    def _beside(values: Tensor, images: Tensor) -> Tensor:
-        """One value of each image, shape (N, 1, …), as many axes as the images have."""
+    def _per_image(values: Tensor, images: Tensor) -> Tensor:
+        """Reshape one value per image to (N, 1, …), with as many axes as the images."""
         return values.view(-1, *[1] * (images.ndim - 1))
 
     def shuffled_pixels(self, parameters: GenesisParameters, device: torch.device) -> Tensor:
-        """Flat index of the pixel that each pixel gets: int64, shape (N, *size).
+        """Flat index of the pixel that replaces each pixel: int64, shape (N, *size).
 
-        A grid of equal windows covers the image, from a random start; windows that the border
-        cuts stay as they are. The pixels of a window take the places of a random cycle through
-        it, each window another number of steps along it: a permutation, drawn without sorting
-        the whole image.
+        A grid of equal windows covers the image, from a random start; windows cut by the border
+        are not changed. The pixels of a window are moved along a random cycle through it, in each
+        window by another number of steps: a permutation, drawn without sorting the whole image.
         """
         n, size, axes = len(parameters), self.image_size, range(len(self.image_size))
         generator = torch.Generator(device=device).manual_seed(parameters.shuffle_seed)
@@ -199,7 +198,7 @@ class Genesis:
         pixels = prod(sides, start=torch.ones_like(sides[0]))
         most_pixels = int(self._largest_window.prod())
         drawn = torch.rand(n, most_pixels, generator=generator, device=device)
-        # Places beyond the window come last, so that the first ones are a permutation of it.
+        # Positions outside the window come last, so that the first ones are a permutation of it.
         beyond = torch.arange(most_pixels, device=device) >= pixels.view(n, 1)
         cycle = drawn.masked_fill(beyond, 2).argsort(dim=1)
         position = cycle.argsort(dim=1)
@@ -211,7 +210,7 @@ class Genesis:
 
         places = [self._along(parameters, axis, device) for axis in axes]
         within = window = torch.zeros((), dtype=torch.int64, device=device)
-        moved = self._beside(parameters.shuffled.to(device), sides[0])
+        moved = self._per_image(parameters.shuffled.to(device), sides[0])
         for axis in axes:
             within = within * sides[axis] + places[axis].within
             window = window * most[axis] + places[axis].window
@@ -226,7 +225,9 @@ class Genesis:
         still = torch.arange(prod(size), device=device).view(size)
         return torch.where(moved, source, still)
 
-    def _along(self, parameters: GenesisParameters, axis: int, device: torch.device) -> _Places:
+    def _along(
+        self, parameters: GenesisParameters, axis: int, device: torch.device
+    ) -> _WindowPositions:
         length = self.image_size[axis]
         shape = [1] * (1 + len(self.image_size))
         shape[1 + axis] = length
@@ -238,28 +239,28 @@ class Genesis:
         window = (index - offset).clamp(min=0) // side
         within = (index - offset).clamp(min=0) % side
         whole = (index >= offset) & (offset + (window + 1) * side <= length)
-        return _Places(index - within, window, within, whole)
+        return _WindowPositions(index - within, window, within, whole)
 
 
 def bezier_curves(controls: Tensor) -> Tensor:
-    """Rising intensity curves from (0, 0) to (1, 1): cubic Bézier curves, as tables.
+    """Rising intensity curves from (0, 0) to (1, 1): tables of cubic Bézier curves.
 
     Parameters
     ----------
     controls : Tensor, shape (N, 2, 2)
-        Two control points (x, y) of each curve, from 0 to 1. Within this square both coordinates
-        never fall along the curve, so that it is a function and does not fall.
+        Two control points (x, y) of each curve, from 0 to 1. Within this square neither
+        coordinate decreases along the curve, so that it is a non-decreasing function.
 
     Returns
     -------
     Tensor, shape (N, 257)
-        Its values at 257 evenly spaced intensities; the first is 0 and the last 1.
+        Values at 257 evenly spaced intensities; the first is 0 and the last 1.
     """
     along = torch.linspace(0, 1, 4 * CURVE_POINTS, dtype=torch.float64)[:, None]
     first, second = controls.double()[:, 0, None], controls.double()[:, 1, None]
     curve = 3 * along * (1 - along) ** 2 * first + 3 * along**2 * (1 - along) * second + along**3
     x, y = (part.contiguous() for part in curve.unbind(dim=2))
-    x, y = x.cummax(dim=1).values, y.cummax(dim=1).values  # rounding aside, as they are
+    x, y = x.cummax(dim=1).values, y.cummax(dim=1).values  # only rounding errors change
     wanted = torch.linspace(0, 1, CURVE_POINTS, dtype=torch.float64).expand(len(x), -1)
     after = torch.searchsorted(x, wanted.contiguous()).clamp(1, x.shape[1] - 1)
     (x0, x1), (y0, y1) = ((v.gather(1, after - 1), v.gather(1, after)) for v in (x, y))
@@ -267,10 +268,10 @@ def bezier_curves(controls: Tensor) -> Tensor:
     return torch.lerp(y0, y1, share).float()
 
 
-def bend(images: Tensor, curves: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Map intensities between ``low`` and ``high`` by a curve per image (N, P), between its points.
+def apply_curves(images: Tensor, curves: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Map intensities from ``low`` to ``high`` by a curve per image (N, P), interpolated linearly.
 
-    Monotone and within the same bounds, wherever the curve is.
+    Monotone and within the same bounds if the curve is.
     """
     last = curves.shape[1] - 1
     span = (high - low).where(high > low, 1)
@@ -283,7 +284,7 @@ def bend(images: Tensor, curves: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def _extremes(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Lowest and highest intensity of each image and channel: (N, C, 1, 1), or one 1 more."""
+    """Lowest and highest intensity of each image and channel, shape (N, C, 1, …)."""
     shape = (*images.shape[:2], *[1] * (images.ndim - 2))
     low, high = images.flatten(2).aminmax(dim=2)
     return low.view(shape), high.view(shape)

@@ -1,8 +1,8 @@
-"""Masks over single pixels and over a grid of patches: an exact share of each image.
+"""Masks of single pixels and of a grid of patches: an exact fraction of each image.
 
 As in :mod:`~napari_sslseg.core.pretext.corruptions.patch_swap`, parameters are drawn first and
-applied after. Values per pixel come from a seed among the parameters, on the device of the images:
-the same seed gives the same values wherever it is used on one kind of device.
+applied afterwards. Values per pixel are drawn on the device of the images from a seed in the
+parameters: the same seed gives the same values on the same kind of device.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from napari_sslseg.core.pretext.corruptions.patch_swap import CPU, check_batch
 
 @dataclass(frozen=True, eq=False)
 class NoiseParameters:
-    """Seeds of N images: which pixels are replaced, and by what."""
+    """Seeds of the positions and the values of the noise of N images."""
 
     n: int
     places_seed: int
@@ -29,26 +29,26 @@ class NoiseParameters:
 
 
 class PixelNoise:
-    """Replace an exact share of the pixels of each image by noise: masked-pixel regression.
+    """Replace an exact fraction of the pixels of each image by noise: masked-pixel regression.
 
     After Umapathy et al. 2022: x̃ = (1 − M) ⊙ x + M ⊙ n with n ~ N(0, σ), σ = 0.01, and M a random
     mask over 10 % of the pixels. Exactly round(share · pixels) different pixels, or voxels of a
-    volume, are replaced in each image, at the same places in all channels, each channel by noise
-    of its own.
+    volume, are replaced in each image, at the same positions in all channels, with different noise
+    in each channel.
 
     Parameters
     ----------
     image_size : tuple of int
         Height and width in pixels; or slices, height and width in voxels.
     share : float
-        Share of the pixels that are replaced.
+        Fraction of the pixels to replace.
     sigma : float
         Standard deviation of the noise.
 
     Raises
     ------
     ConfigError
-        If the share comes to no pixel at all, or to all.
+        If the fraction is rounded to no pixel, or to all.
     """
 
     def __init__(self, image_size: Size, share: float = 0.1, sigma: float = 0.01) -> None:
@@ -58,9 +58,9 @@ class PixelNoise:
         self.sigma = sigma
         if not 0 < self.count < total:
             raise ConfigError(
-                f"A share of {share:g} of {format_size(self.image_size)} "
-                f"{words_for(self.image_size).places} leaves none to restore or none to see; "
-                "choose another share."
+                f"A fraction of {share:g} of {format_size(self.image_size)} "
+                f"{words_for(self.image_size).places} leaves none to restore or none visible; "
+                "choose another fraction."
             )
 
     def sample(self, n: int, generator: torch.Generator) -> NoiseParameters:
@@ -69,7 +69,7 @@ class PixelNoise:
         return NoiseParameters(n, places, noise)
 
     def mask(self, parameters: NoiseParameters, device: torch.device = CPU) -> Tensor:
-        """Say which pixels are replaced: bool, shape (N, 1, H, W) or (N, 1, D, H, W)."""
+        """Return the replaced pixels: bool, shape (N, 1, H, W) or (N, 1, D, H, W)."""
         n, total = len(parameters), prod(self.image_size)
         generator = torch.Generator(device=device).manual_seed(parameters.places_seed)
         drawn = torch.rand(n, total, generator=generator, device=device)
@@ -78,21 +78,21 @@ class PixelNoise:
         return replaced.scatter_(1, chosen, True).view(n, 1, *self.image_size)
 
     def apply(self, images: Tensor, parameters: NoiseParameters) -> Tensor:
-        """Replace pixels of images (N, C, …), which stay as they are."""
+        """Replace pixels of images (N, C, …), which are not changed."""
         check_batch(images, self.image_size, len(parameters))
         return self.fill(images, self.mask(parameters, images.device), parameters)
 
     def fill(self, images: Tensor, mask: Tensor, parameters: NoiseParameters) -> Tensor:
-        """Replace the pixels of a mask that is there already."""
+        """Replace the pixels of a given mask."""
         generator = torch.Generator(device=images.device).manual_seed(parameters.noise_seed)
-        # In float32 for any images, since a device may draw others for another type.
+        # In float32 for all images, because the values drawn may depend on the type.
         noise = torch.randn(images.shape, generator=generator, device=images.device)
         return torch.where(mask, (noise * self.sigma).to(images.dtype), images)
 
 
 @dataclass(frozen=True, eq=False)
 class GridParameters:
-    """Which patches are hidden in each of N images: bool, shape (N, *grid)."""
+    """Hidden patches of N images: bool, shape (N, *grid)."""
 
     hidden: Tensor
 
@@ -101,12 +101,11 @@ class GridParameters:
 
 
 class GridMask:
-    """Hide an exact share of the patches of a grid: masked image modelling.
+    """Hide an exact fraction of the patches of a grid: masked image modelling.
 
-    Patches are squares on slices and cubes in volumes. The grid starts at the first pixel. Where
-    the patch side does not divide that of the image, the last patches are cut off by the border; a
-    cut patch counts as any other. Exactly round(share · patches) are hidden in each image, in all
-    channels.
+    Patches are squares in slices and cubes in volumes. The grid starts at the first pixel. If the
+    patch side does not divide that of the image, the border cuts off the last patches; a cut patch
+    counts like any other. Exactly round(share · patches) are hidden in each image, in all channels.
 
     Parameters
     ----------
@@ -115,16 +114,16 @@ class GridMask:
     patch_size : int
         Side of the patches in pixels.
     share : float
-        Share of the patches that are hidden.
+        Fraction of the patches to hide.
 
     Raises
     ------
     ConfigError
-        If no patch would be hidden or none left to see; the message names a size that does.
+        If no patch would be hidden or none would be visible; the message names a size that fits.
     """
 
     value = 0.0
-    """What the hidden pixels become: the mean of z-scored images."""
+    """Value of the hidden pixels: the mean of z-scored images."""
 
     def __init__(self, image_size: Size, patch_size: int = 32, share: float = 0.75) -> None:
         self.image_size = as_size(image_size)
@@ -139,10 +138,10 @@ class GridMask:
             )
             largest = next(fitting, 0)
             places = words_for(self.image_size).places
-            choice = f"a patch size of {largest} {places}" if largest else "another share"
+            choice = f"a patch size of {largest} {places}" if largest else "another fraction"
             raise ConfigError(
-                f"Patches of {patch_size} {places} on {describe_images(self.image_size)} cannot be "
-                f"hidden to a share of {share:g}; choose {choice}."
+                f"A fraction of {share:g} of the patches of {patch_size} {places} on "
+                f"{describe_images(self.image_size)} is none or all of them; choose {choice}."
             )
 
     def _grid(self, side: int) -> tuple[int, ...]:
@@ -160,17 +159,17 @@ class GridMask:
         return GridParameters(hidden.view(n, *self.grid))
 
     def mask(self, parameters: GridParameters, device: torch.device = CPU) -> Tensor:
-        """Say which pixels are hidden: bool, shape (N, 1, H, W) or (N, 1, D, H, W)."""
+        """Return the hidden pixels: bool, shape (N, 1, H, W) or (N, 1, D, H, W)."""
         pixels = parameters.hidden.to(device)
         for axis, side in enumerate(self.image_size, start=1):
             pixels = pixels.repeat_interleave(self.patch_size, axis).narrow(axis, 0, side)
         return pixels[:, None].contiguous()
 
     def apply(self, images: Tensor, parameters: GridParameters) -> Tensor:
-        """Hide patches of images (N, C, …), which stay as they are."""
+        """Hide patches of images (N, C, …), which are not changed."""
         check_batch(images, self.image_size, len(parameters))
         return self.fill(images, self.mask(parameters, images.device), parameters)
 
     def fill(self, images: Tensor, mask: Tensor, parameters: GridParameters) -> Tensor:
-        """Hide the pixels of a mask that is there already."""
+        """Hide the pixels of a given mask."""
         return images.masked_fill(mask, self.value)

@@ -1,8 +1,8 @@
-"""Image corruptions for pretext tasks: each draws its parameters first and applies them after.
+"""Swapping and erasing patches: corruptions of context restoration and context prediction.
 
-Drawing needs a CPU generator and gives small tensors; applying is exact, batched, and runs where
-the images are. So the same seed corrupts the same pixels on every device, and a preview shows what
-training does. Precomputed masks are made once, with NumPy, from an integer seed.
+Parameters are drawn first, as small tensors with a generator on the CPU, and applied afterwards to
+a batch on any device. So the same seed corrupts the same pixels on all devices, and a preview shows
+what the training does. Masks are precomputed once with NumPy from an integer seed.
 """
 
 from collections.abc import Iterable
@@ -23,12 +23,12 @@ from napari_sslseg.core.pretext.corruptions.patches import (
     uniform_swaps,
 )
 from napari_sslseg.core.pretext.corruptions.permute import (
+    apply_symmetry,
+    move_runs,
     patch_offsets,
-    runs,
-    stacked,
+    stack_tables,
     swap_blocks,
     symmetries,
-    through,
 )
 from napari_sslseg.core.settings.pretext.context import Sampling
 
@@ -48,17 +48,17 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, eq=False)
 class SwapParameters:
-    """What happens to each of N images: small CPU tensors.
+    """Parameters of the corruption of N images: small CPU tensors.
 
     Parameters
     ----------
     masks : Tensor, shape (N,), int64
         Precomputed mask of each image.
     symmetries : Tensor, shape (N,), int64
-        Which of the symmetries turns the mask: four of slices, eight of volumes.
+        Symmetry applied to the mask: one of four for slices, of eight for volumes.
     order : Tensor, shape (N, P), int64
-        Order of the mask's P patches; first and second change places, third and fourth, and so
-        on. P is 0 for uniform sampling, where the pairs belong to the mask.
+        Order of the P patches of the mask; the first and second are swapped, the third and
+        fourth, and so on. P is 0 for uniform sampling, whose masks contain the pairs.
     """
 
     masks: Tensor
@@ -70,23 +70,23 @@ class SwapParameters:
 
 
 class PatchSwap:
-    """Swap pairs of square patches, in volumes of cubes, within each image: context restoration.
+    """Swap pairs of patches (squares in slices, cubes in volumes) in each image.
 
     After Dominic et al. 2023, *Improving data-efficiency and robustness of medical imaging
-    segmentation using inpainting-based self-supervised learning*, section 2.4: pairs of patches
-    change places until at least a quarter of the area is corrupted, at the same places in all
-    channels. Each image draws one of 100 precomputed masks, turned by 0, 90, 180 or 270°
-    counter-clockwise, at each iteration. A rectangular slice keeps its shape only under identity,
-    half-turn and the two flips, so those four are its symmetries. The masks of volumes are turned
-    as those of their axial slices, and half of them upside down besides.
+    segmentation using inpainting-based self-supervised learning*, section 2.4: pairs of patches are
+    swapped until at least a quarter of the area is corrupted, at the same positions in all
+    channels. At each iteration an image gets one of 100 precomputed masks, rotated by 0, 90, 180 or
+    270° counter-clockwise. A rectangular slice keeps its shape only under identity, half-turn and
+    the two flips, so these are its symmetries. Masks of volumes have the symmetries of their axial
+    slices, and half of them are also flipped along the slices.
 
     With ``"poisson-disc"``, patch centres lie at least K√2 apart, so no two patches overlap, and
-    the pairs are drawn anew each time. Cubes have centres at least K apart along at least one axis
-    instead, since K√3 could never reach a quarter of a volume (see
+    the pairs are drawn again each time. Cubes have centres at least K apart along at least one axis
+    instead, because K√3 cannot reach a quarter of a volume (see
     :func:`~napari_sslseg.core.pretext.corruptions.patches.poisson_disc_patches`). With
-    ``"uniform"``, the two patches of a pair are disjoint but different pairs may overlap; swaps are
-    done one after the other, in the mask's order. In both, the result is a permutation of the
-    image's pixels.
+    ``"uniform"``, the two patches of a pair are disjoint but different pairs may overlap; they are
+    swapped one after the other, in the order of the mask. In both cases the result is a permutation
+    of the pixels of the image.
 
     Parameters
     ----------
@@ -95,9 +95,9 @@ class PatchSwap:
     patch_size : int
         Side K of the patches in pixels.
     sampling : {"poisson-disc", "uniform"}
-        How patches are placed.
+        Placement of the patches.
     min_area : float
-        Least share of the pixels that are replaced.
+        Smallest fraction of the pixels to replace.
     n_masks : int
         Number of precomputed masks.
     seed : int
@@ -153,7 +153,7 @@ class PatchSwap:
         n : int
             Number of images.
         generator : torch.Generator
-            On the CPU.
+            Generator on the CPU.
         """
         return SwapParameters(
             masks=torch.randint(self.n_masks, (n,), generator=generator),
@@ -167,7 +167,7 @@ class PatchSwap:
         Parameters
         ----------
         images : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
-            On any device; left as they are.
+            Images on any device; not changed.
         parameters : SwapParameters
             From :meth:`sample`, for N images.
 
@@ -179,7 +179,7 @@ class PatchSwap:
         Raises
         ------
         ValueError
-            If images are of another number or size than the parameters.
+            If number or size of the images do not fit the parameters.
         """
         check_batch(images, self.image_size, len(parameters))
         if self.sampling == "poisson-disc" and images.device.type == "cpu":
@@ -187,7 +187,7 @@ class PatchSwap:
         return _move_pixels(images, *self._moves(parameters, images.device))
 
     def mask(self, parameters: SwapParameters, device: torch.device = CPU) -> Tensor:
-        """Say which pixels are replaced: bool, shape (N, 1, H, W) or (N, 1, D, H, W)."""
+        """Return the replaced pixels: bool, shape (N, 1, H, W) or (N, 1, D, H, W)."""
         target = self._targets(parameters, device)
         replaced = torch.zeros(
             len(parameters), prod(self.image_size), dtype=torch.bool, device=device
@@ -195,24 +195,24 @@ class PatchSwap:
         return replaced.scatter_(1, target, True).view(-1, 1, *self.image_size)
 
     def _uniform_table(self, drawn: Iterable[tuple[np.ndarray, np.ndarray]]) -> Tensor:
-        """Table of the masks, from the corners and sources of each that uniform sampling drew."""
-        return runs((source for _, source in drawn), self.patch_size)
+        """Table of the masks from the corners and source pixels drawn by uniform sampling."""
+        return move_runs((source for _, source in drawn), self.patch_size)
 
     def _corners(self, parameters: SwapParameters) -> Tensor:
-        """Flat indices of the patches' first pixels, shape (N, P), in the order of the table."""
+        """Flat indices of the first pixels of the patches, shape (N, P), in order of the table."""
         symmetry = self._symmetries[:, parameters.symmetries, None]
-        # Turning may make another corner of the patch the first one.
+        # After a rotation another corner of the patch may be the first one.
         shift = (self.patch_size - 1) * symmetry[1:].clamp(max=0).sum(dim=0)
-        return through(symmetry, self._table[:, parameters.masks]) + shift
+        return apply_symmetry(symmetry, self._table[:, parameters.masks]) + shift
 
     def _paired(self, parameters: SwapParameters) -> Tensor:
-        """The same for disjoint patches in drawn order: each pair of neighbours is swapped."""
+        """Corners of disjoint patches in drawn order; successive pairs are swapped."""
         return self._corners(parameters).gather(1, parameters.order)
 
     def _moves(self, parameters: SwapParameters, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Flat indices of the replaced pixels and of the pixels they get, each of shape (N, L).
+        """Flat indices of the replaced pixels and of their sources, each of shape (N, L).
 
-        Only these are touched, not the whole image: three quarters of it stay as they are.
+        The other pixels, three quarters of the image, are not touched.
         """
         if self.sampling == "poisson-disc":
             corners = self._paired(parameters)
@@ -223,7 +223,7 @@ class PatchSwap:
         return target, source
 
     def _targets(self, parameters: SwapParameters, device: torch.device) -> Tensor:
-        """Flat indices of the replaced pixels alone, shape (N, L)."""
+        """Flat indices of the replaced pixels, shape (N, L)."""
         if self.sampling == "poisson-disc":
             return self._within(self._corners(parameters), device)
         return self._along(parameters, device, 0)
@@ -236,13 +236,13 @@ class PatchSwap:
     def _along(self, parameters: SwapParameters, device: torch.device, first: int) -> Tensor:
         """Flat indices of all pixels of the table's runs, whose coordinates start at ``first``."""
         if device not in self._copies:
-            # Large, so it is copied once; all other tensors are small and drawn on the CPU.
+            # Copied once, because it is large; all other tensors are small.
             self._copies[device] = self._table.to(device)
         masks = parameters.masks.to(device)
         symmetry = self._symmetries[:, parameters.symmetries, None].to(device)
         table = self._copies[device]
-        starts = through(symmetry, table[first : first + len(self.image_size), masks])
-        # Runs shorter than a patch is wide repeat their last pixel.
+        starts = apply_symmetry(symmetry, table[first : first + len(self.image_size), masks])
+        # Runs shorter than the patch side repeat their last pixel.
         last = table[-1, masks].long()[:, :, None] - 1
         step = torch.arange(self.patch_size, device=device).minimum(last)
         return (starts[:, :, None] + symmetry[-1][:, :, None] * step).flatten(1)
@@ -251,9 +251,9 @@ class PatchSwap:
 class PatchErase(PatchSwap):
     """Set the patches of the same masks to a value: context prediction.
 
-    After Dominic et al. 2023: as :class:`PatchSwap` in places, symmetries and least area, but the
-    patches are erased. With ``"uniform"`` the patches may overlap, and all of their pixels
-    are erased, so that at least as many are as :class:`PatchSwap` replaces.
+    After Dominic et al. 2023: positions, symmetries and smallest area as in :class:`PatchSwap`, but
+    the patches are erased. With ``"uniform"`` the patches may overlap and all of their pixels are
+    erased, which are at least as many as :class:`PatchSwap` replaces.
 
     Examples
     --------
@@ -264,16 +264,16 @@ class PatchErase(PatchSwap):
     """
 
     value = 0.0
-    """What the erased pixels become: the mean of z-scored images."""
+    """Value of the erased pixels: the mean of z-scored images."""
 
     def apply(self, images: Tensor, parameters: SwapParameters) -> Tensor:
-        """Erase patches of images (N, C, …), which stay as they are."""
+        """Erase patches of images (N, C, …), which are not changed."""
         check_batch(images, self.image_size, len(parameters))
         return images.masked_fill(self.mask(parameters, images.device), self.value)
 
     def _uniform_table(self, drawn: Iterable[tuple[np.ndarray, np.ndarray]]) -> Tensor:
-        """Corners of the patches of each mask: all there is to know where nothing is moved."""
-        return stacked([corners for corners, _ in drawn])
+        """Table of the corners of the patches of each mask; erasing needs no sources."""
+        return stack_tables([corners for corners, _ in drawn])
 
     def _targets(self, parameters: SwapParameters, device: torch.device) -> Tensor:
         return self._within(self._corners(parameters), device)
@@ -284,7 +284,7 @@ def check_batch(images: Tensor, size: Size, n: int) -> None:
     if images.ndim != len(size) + 2 or images.shape[2:] != size:
         raise ValueError(f"images must be (N, C, {size}), not {images.shape}")
     if len(images) != n:
-        raise ValueError(f"{n} parameters cannot corrupt {len(images)} images")
+        raise ValueError(f"parameters of {n} images do not fit {len(images)} images")
 
 
 def _move_pixels(images: Tensor, target: Tensor, source: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Where square patches lie on a slice, and cubes in a volume: random placement, and what fits.
+"""Random placement of square patches in slices and cubes in volumes, and which sizes fit.
 
-NumPy alone, so that the screen can ask what fits without loading PyTorch.
+Uses NumPy only, so that the window can check sizes without loading PyTorch.
 """
 
 from functools import lru_cache
@@ -27,16 +27,15 @@ _MAX_BULK = 2**16
 def poisson_disc_patches(
     size: Size, patch_size: int, min_area: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Place disjoint patches: on slices with centres at least K√2 apart, in volumes K.
+    """Place disjoint patches with centres at least K√2 apart in slices, K in volumes.
 
     Exact random sequential addition on the lattice of pixels: each patch is drawn uniformly from
     all places that are still allowed. When it jams before the area is reached, it starts again.
 
     On slices the distance K√2 is that of Dominic et al. 2023, which keeps squares apart. In
-    volumes centres lie at least K apart along at least one axis, which is what it takes for cubes
-    to be disjoint. K√3, the distance that keeps cubes apart as K√2 does squares, cannot reach a
-    quarter: random addition jams when balls of this diameter fill about 0.38 of the volume, and
-    their cubes are then 0.14 of it.
+    volumes centres lie at least K apart along at least one axis, which is necessary for disjoint
+    cubes. The analogous distance K√3 cannot reach a quarter of the volume: random addition jams
+    when balls of this diameter fill about 0.38 of the volume, and their cubes then fill 0.14.
 
     Parameters
     ----------
@@ -45,14 +44,14 @@ def poisson_disc_patches(
     patch_size : int
         Side K in pixels.
     min_area : float
-        Least share of the area (of the volume) that the patches cover together.
+        Smallest fraction of the area or volume that all patches cover together.
     rng : numpy.random.Generator
         Source of randomness.
 
     Returns
     -------
     ndarray, shape (A, P), int64
-        Along each of the A axes, the first pixel of each patch. P is the least even number that
+        First pixel of each patch along each of the A axes. P is the smallest even number that
         covers the area.
 
     Raises
@@ -74,19 +73,19 @@ def uniform_patches(
 ) -> np.ndarray:
     """Place pairs of patches anywhere, until swapping them in order replaces enough pixels.
 
-    The two patches of a pair are disjoint, those of different pairs may overlap. First pixels
-    are uniform over all places where the patch lies within the image, the last included.
+    The two patches of a pair are disjoint; those of different pairs may overlap. First pixels are
+    uniform over all positions at which the patch lies within the image.
 
     Parameters
     ----------
     size, patch_size, min_area, rng
-        As for :func:`poisson_disc_patches`; a pixel that gets its own value back does not count.
+        As for :func:`poisson_disc_patches`; a pixel that ends at its own position does not count.
 
     Returns
     -------
     ndarray, shape (A, P), int64
-        Along each of the A axes, the first pixel of each patch; first and second patch are a
-        pair, and so on.
+        First pixel of each patch along each of the A axes; the first and second patch are a pair,
+        and so on.
 
     Raises
     ------
@@ -103,19 +102,19 @@ def largest_patch(
     """Largest patch side that fits images of this size, or 0 if none does.
 
     Uniform sampling needs two disjoint patches. Poisson-disc sampling fits if random placement
-    succeeds in at least about one attempt in 25, as tried with a fixed seed. It can fail for a
-    size and succeed for a larger one, of which fewer patches are needed.
+    succeeds in at least about one of 25 attempts with a fixed seed. It may fail for a size and
+    succeed for a larger one, which needs fewer patches.
 
     Parameters
     ----------
     size : tuple of int
         Height and width in pixels; or slices, height and width in voxels.
     sampling : {"poisson-disc", "uniform"}
-        How patches are placed.
+        Placement of the patches.
     min_area : float
-        Least share of the area to corrupt.
+        Smallest fraction of the area to corrupt.
     limit : int, optional
-        Look no higher than this.
+        Largest side to try.
     """
     most = min(min(size), max(size) if limit is None else limit)
     return next((side for side in range(most, 0, -1) if _fits(size, sampling, min_area, side)), 0)
@@ -127,7 +126,7 @@ def check_patches(size: Size, sampling: Sampling, min_area: float, patch_size: i
         raise ConfigError(f"There is no patch sampling {sampling}; choose {choices}.")
     if not 0 < min_area <= MAX_AREA[sampling]:
         raise ConfigError(
-            f"The corrupted share of a {words_for(size).image} cannot be {min_area:g} with "
+            f"The corrupted fraction of a {words_for(size).image} cannot be {min_area:g} with "
             f"{sampling} sampling; choose more than 0 and at most {MAX_AREA[sampling]:g}."
         )
     if not _fits(size, sampling, min_area, patch_size):
@@ -145,7 +144,7 @@ def _misfit(size: Size, sampling: Sampling, min_area: float, patch_size: int) ->
         return ConfigError(f"No patches fit {describe_images(size)}; use larger {words.images}.")
     return ConfigError(
         f"Patches of {patch_size} {words.places} do not fit {describe_images(size)} with "
-        f"{sampling} sampling and a corrupted share of {min_area:g}; choose a patch size of "
+        f"{sampling} sampling and a corrupted fraction of {min_area:g}; choose a patch size of "
         f"{largest} {words.places}."
     )
 
@@ -157,7 +156,7 @@ def _fits(size: Size, sampling: Sampling, min_area: float, patch_size: int) -> b
     if sampling == "uniform":
         return 2 * patch_size <= max(size)
     count = _disc_count(size, patch_size, min_area)
-    # Every patch holds one point of a lattice of its own side, so there are no more than points.
+    # Every patch contains one point of a lattice with spacing K, so there are at most as many.
     if count > prod(side // patch_size for side in size):
         return False
     if len(size) == 2 and sum((side - patch_size) ** 2 for side in size) < 2 * patch_size**2:
@@ -177,7 +176,7 @@ def _disc_count(size: Size, patch_size: int, min_area: float) -> int:
 
 @lru_cache(maxsize=2)
 def _disc(patch_size: int, dimensions: int) -> np.ndarray:
-    """Offsets, around a patch, at which another patch would be too near: 2r + 1 along each axis."""
+    """Offsets from a patch at which another patch would be too close: 2r + 1 along each axis."""
     if dimensions == 3:
         return np.ones((2 * patch_size - 1,) * 3, dtype=bool)
     closest = 2 * patch_size**2
@@ -193,7 +192,7 @@ def _add_discs(
     disc = _disc(patch_size, len(size))
     reach = len(disc) // 2
     places = tuple(side - patch_size + 1 for side in size)
-    # A margin as wide as the disc saves clipping it at the border.
+    # With a margin as wide as the disc, no clipping at the border is necessary.
     taken = np.zeros([side + 2 * reach for side in places], dtype=bool)
     inside = taken[tuple(slice(reach, reach + side) for side in places)]
     around = sliding_window_view(taken, disc.shape, writeable=True)
@@ -203,7 +202,7 @@ def _add_discs(
         if not len(free):
             return None
         drawn = np.unravel_index(free[rng.integers(len(free), size=count)], places)
-        # Skipping draws that have become taken leaves a uniform draw from the free places.
+        # Skipping positions that have been taken meanwhile keeps the draw uniform.
         for corner in zip(*(axis.tolist() for axis in drawn), strict=True):
             if not inside[corner] and len(corners) < count:
                 corners.append(corner)
@@ -215,14 +214,14 @@ def _add_discs(
 def uniform_swaps(
     size: Size, patch_size: int, min_area: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Corners (A, P), and the pixel (flat index, int32) that each pixel of the image gets."""
+    """Corners (A, P), and the flat index (int32) of the pixel that replaces each pixel."""
     still = np.arange(prod(size), dtype=np.int32).reshape(size)
     source = still.copy()
     patches = sliding_window_view(source, (patch_size,) * len(size), writeable=True)
     needed = missing = ceil(min_area * source.size)
     placed = []
     for _ in range(_MAX_ROUNDS):
-        # No fewer pairs can replace the missing pixels, so counting sooner would be in vain.
+        # Fewer pairs cannot replace the missing pixels, so they are placed without counting.
         fewest = ceil(missing / (2 * patch_size ** len(size)))
         pairs = _disjoint_pairs(size, patch_size, fewest, rng)
         placed.append(pairs)

@@ -1,7 +1,7 @@
-"""How pixels move when patches of an image change places, in any number of dimensions.
+"""Permutations of the pixels of an image by swapped patches, in any number of dimensions.
 
-Places are flat indices. A symmetry of the image is an affine map from the coordinates of a pixel
-to the flat index of where it comes to lie: ``origin + Σ step[a] · coordinate[a]``.
+Pixels are given by flat indices. A symmetry of the image is an affine map from the coordinates of a
+pixel to the flat index of its new position: ``origin + Σ step[a] · coordinate[a]``.
 """
 
 from collections.abc import Iterable
@@ -15,16 +15,16 @@ from napari_sslseg.core.common.sizes import Size
 
 
 def symmetries(size: Size) -> Tensor:
-    """Affine maps of the symmetries that turn masks: origin and steps, shape (1 + A, S).
+    """Affine maps of the symmetries of masks: origin and steps, shape (1 + A, S).
 
-    On slices these are four: quarter turns where the slice is square, else identity, half-turn and
-    the two flips. Volumes have the same four of their axial slices, and each once more with the
-    order of the slices reversed.
+    Slices have four: quarter turns of a square slice, otherwise identity, half-turn and the two
+    flips. Volumes have those of their axial slices, each also with the order of the slices
+    reversed.
     """
     grid = torch.arange(prod(size)).view(size)
     rows, columns = len(size) - 2, len(size) - 1
     if size[rows] == size[columns]:
-        # Where a turn takes each pixel to is what the inverse turn of the indices shows there.
+        # The new position of each pixel is given by the inverse rotation of the indices.
         turned = [grid.rot90(-k, (rows, columns)) for k in range(4)]
     else:
         turned = [grid, grid.rot90(2, (rows, columns)), grid.flip(rows), grid.flip(columns)]
@@ -34,21 +34,21 @@ def symmetries(size: Size) -> Tensor:
     origin = torch.stack([turn[tuple(first)] for turn in turned])
     steps = []
     for axis, side in enumerate(size):
-        # An axis of a single pixel has no next one, and no step.
+        # An axis of a single pixel has no step.
         second = [*first[:axis], 1 % side, *first[axis + 1 :]]
         steps.append(torch.stack([turn[tuple(second)] for turn in turned]) - origin)
     return torch.stack([origin, *steps])
 
 
-def through(symmetry: Tensor, coordinates: Tensor) -> Tensor:
-    """Flat indices where a symmetry of each image takes places.
+def apply_symmetry(symmetry: Tensor, coordinates: Tensor) -> Tensor:
+    """Flat indices of coordinates after a symmetry of each image.
 
     Parameters
     ----------
     symmetry : Tensor, shape (1 + A, N, 1)
         Origin and steps.
     coordinates : Tensor, shape (A, N, L)
-        Along each axis.
+        Coordinates along each axis.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def through(symmetry: Tensor, coordinates: Tensor) -> Tensor:
 
 
 def patch_offsets(size: Size, side: int, device: torch.device) -> Tensor:
-    """Flat indices of the pixels of a patch, from that of its first one: shape (side^A,)."""
+    """Flat indices of the pixels of a patch relative to its first pixel: shape (side^A,)."""
     along = torch.arange(side, device=device)
     offsets = torch.zeros(1, dtype=torch.int64, device=device)
     for axis in range(len(size)):
@@ -69,28 +69,28 @@ def patch_offsets(size: Size, side: int, device: torch.device) -> Tensor:
     return offsets
 
 
-def runs(sources: Iterable[np.ndarray], longest: int) -> Tensor:
+def move_runs(sources: Iterable[np.ndarray], longest: int) -> Tensor:
     """Runs of pixels that move together along the last axis: int16, shape (2A + 1, masks, R).
 
-    Coordinates of the first pixel that is replaced, coordinates of the one that it gets, and the
-    length of the run. Moves by whole patches make about as many times fewer runs than pixels as a
-    patch is wide.
+    Each column has the coordinates of the first replaced pixel, the coordinates of the pixel that
+    replaces it, and the length of the run. With patches of side K there are about K times fewer
+    runs than pixels.
 
     Parameters
     ----------
     sources : iterable of ndarray
-        For each mask, the pixel (flat index) that each pixel of the image gets. At least one of
-        each gets another than its own. Only one is held at a time.
+        For each mask, the flat index of the pixel that replaces each pixel; at least one differs
+        from its own. Only one mask is in memory at a time.
     longest : int
-        Longer runs are divided.
+        Largest length; longer runs are divided.
     """
-    return stacked([_runs(source, longest).astype(np.int16) for source in sources])
+    return stack_tables([_runs(source, longest).astype(np.int16) for source in sources])
 
 
-def stacked(rows: list[np.ndarray]) -> Tensor:
-    """One table of the masks' own (A, P): shape (A, masks, most P).
+def stack_tables(rows: list[np.ndarray]) -> Tensor:
+    """Stack the tables (A, P) of the masks: shape (A, masks, largest P).
 
-    Masks with fewer columns repeat their first one.
+    Shorter tables are filled with their first column.
     """
     most = max(row.shape[1] for row in rows)
     filled = [np.append(row, row[:, :1].repeat(most - row.shape[1], 1), axis=1) for row in rows]
@@ -108,7 +108,7 @@ def _runs(source: np.ndarray, longest: int) -> np.ndarray:
     apart[0] = True
     first = np.flatnonzero(apart)
     lengths = np.diff(first, append=len(targets))
-    # Two runs that follow on each other by chance are one, and longer than a patch is wide.
+    # Two runs that are adjacent by chance form one, which may be longer than a patch side.
     pieces = -(-lengths // longest)
     place = np.arange(pieces.sum()) - np.repeat(pieces.cumsum() - pieces, pieces)
     first = np.repeat(first, pieces) + longest * place
@@ -118,15 +118,15 @@ def _runs(source: np.ndarray, longest: int) -> np.ndarray:
 
 
 def swap_blocks(images: Tensor, corners: Tensor, side: int) -> Tensor:
-    """Swap disjoint patches whole, three times as fast on the CPU as moving their pixels.
+    """Swap disjoint patches as blocks, on the CPU three times as fast as moving single pixels.
 
-    It views the images as all their overlapping patches. That costs nothing on the CPU, but other
-    devices, and CUDA in deterministic mode, may write the view out.
+    The images are viewed as all their overlapping patches. The view is free on the CPU, but other
+    devices, and CUDA in deterministic mode, may copy it.
 
     Parameters
     ----------
     images : Tensor, shape (N, C, …)
-        Left as they are.
+        Not changed.
     corners : Tensor, shape (N, P), int64
         Flat indices of the first pixels; each pair of neighbours is swapped.
     side : int

@@ -1,4 +1,4 @@
-"""Pictures of what a pretext task does, as files and as events of a training.
+"""Previews of pretext tasks, as files and during a training, made by the code that trains.
 
-They show the same code that trains.
+Predictions of segmentations are shown by ``core.training.watch``.
 """

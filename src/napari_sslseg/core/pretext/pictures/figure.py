@@ -9,9 +9,9 @@ from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.pretext.pictures.matrix import MatrixLayout, draw_matrix
 from napari_sslseg.core.pretext.pictures.outlines import (
     PANEL_INCHES,
+    is_speckled,
     number_boxes,
     outline,
-    speckled,
 )
 
 if TYPE_CHECKING:
@@ -21,36 +21,36 @@ TITLE_INCHES = 0.35
 NOTE_INCHES = 0.2
 ROW_LABEL_INCHES = 0.25
 CHARACTERS_PER_INCH = 14
-"""Of a note; more are broken into lines."""
+"""Width of a line of a note."""
 
 WIDEST_INCHES = 12.0
-"""Where slices and matrix together would be wider, the matrix is drawn below."""
+"""Largest width of slices and matrix side by side; otherwise the matrix is drawn below."""
 
 FRAME = "0.6"
 
-# Columns of a figure, and the scales of those that do not show intensities.
+# Columns of a figure, and the range of those that do not show intensities.
 COLUMNS = ("original", "partner", "corrupted", "mask", "levels", "restored", "error")
 UNIT = (0.0, 1.0)
 
 
 def preview_figure(preview: PretextPreview, channel: int = 0) -> "Figure":
-    """Draw slices in rows, what happens to them in columns, and the matrix beside or below.
+    """Draw slices in rows, the steps of the task in columns, and the matrix next to it or below.
 
-    Original, corrupted and restored slices of a row share one grey scale, all errors another.
-    Masks and levels run from black (0) to white (1). Of volumes the axial slice with most of the
-    mask is drawn, or the middle one without a mask, and its number stands beside it.
+    Original, corrupted and restored slices of a row have the same intensity scale, all errors
+    another. Masks and levels run from black (0) to white (1). For volumes the axial slice with most
+    of the mask is drawn, or the middle slice without a mask, with its number on the left.
 
     Parameters
     ----------
     preview : PretextPreview
-        What to draw.
+        Preview to draw.
     channel : int
-        Channel of the slices, where they have several.
+        Channel of the slices to draw.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Bound to no window; write it with ``savefig``.
+        Figure without a window; write it with ``savefig``.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -107,7 +107,7 @@ def _draw_rows(
         scales["error"] = (0.0, _high(error[:, min(channel, error.shape[1] - 1)]))
     for row, row_axes in enumerate(axes):
         limits = _limits(original[row, min(channel, original.shape[1] - 1)])
-        # Where levels differ from place to place, so do the regions.
+        # With levels, the outlines are those of the levels.
         regions = (mask if levels is None else levels)[row, 0]
         for axis, (name, images) in zip(row_axes, shown.items(), strict=True):
             image = images[row, min(channel, images.shape[1] - 1)]
@@ -118,7 +118,7 @@ def _draw_rows(
             axis.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set(color=FRAME, linewidth=0.5)
-            if name == "corrupted" and not speckled(regions):
+            if name == "corrupted" and not is_speckled(regions):
                 outline(axis, regions)
             if name in preview.boxes and not depth:
                 number_boxes(axis, preview.boxes[name][row], image.shape)
@@ -136,7 +136,7 @@ def _draw_rows(
 
 
 def slice_numbers(mask: np.ndarray) -> np.ndarray:
-    """Axial slice of each volume to draw: that with most of the mask, else the middle one.
+    """Axial slice of each volume to draw: the one with most of the mask, or the middle one.
 
     Parameters
     ----------
@@ -156,14 +156,14 @@ def _at(volumes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
 
 def _cut_out(image: np.ndarray) -> bool:
-    """Whether most of an image was set to 0, but not all."""
+    """Whether more than half of an image is 0, but not all."""
     return bool(image.size / 2 < np.count_nonzero(image == 0) < image.size)
 
 
 def _limits(image: np.ndarray) -> tuple[float, float]:
-    """Grey scale that a few bright pixels cannot darken.
+    """Intensity range from the 0.5th to the 99.5th percentile.
 
-    Around an organ that was cut out, 0 says nothing: the scale is that of the organ.
+    The zeros around an organ that was cut out do not count.
     """
     low, high = np.percentile(image[image != 0] if _cut_out(image) else image, (0.5, 99.5))
     return (float(low), float(high)) if high > low else (float(low) - 1, float(low) + 1)

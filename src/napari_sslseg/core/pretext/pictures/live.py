@@ -1,4 +1,4 @@
-"""What a pretext task does to a slice that is watched, and what the network makes of it."""
+"""Previews of a pretext task during its training."""
 
 from typing import TYPE_CHECKING
 
@@ -15,30 +15,31 @@ if TYPE_CHECKING:
     from torch import nn
 
 FEW = 4
-"""Examples of tasks that compare them."""
+"""Number of examples in a preview of a task that compares them."""
 
 
 class PretextShow:
-    """Makes the pictures of a pretraining.
+    """Makes the previews of a pretraining.
 
-    The draw is the same every time, so that one picture beside the next shows what was learnt.
-    Tasks that restore show the slice that is watched; those that compare slices of a batch show it
-    with some others, and those that compare scans, or learn from volumes, always the same ones.
+    The random parameters are the same every time, so that successive previews show the progress.
+    Tasks that restore an image show the watched slice; tasks that compare the slices of a batch
+    show it with some others; tasks that compare scans or train on volumes always show the same
+    samples.
 
     Parameters
     ----------
     watch : Watch
-        What is wanted.
+        Request for previews.
     store : SampleStore
         Samples of the training.
     task : TaskSettings
-        The pretext task.
+        Settings of the pretext task.
     runtime : PretextTask
-        As it is trained.
+        The task of the training.
     samples : ndarray
-        Samples that the training learns from.
+        Indices of the training samples.
     seed : int
-        Of everything random.
+        Seed of the examples and of their parameters.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class PretextShow:
         rng = np.random.default_rng(seed)
         self._slice: WatchedSlice | None = None
         if task.compares_scans:
-            # One of its own, since the temperature of PolyCL is that of the batches drawn last.
+            # A separate task, because drawing batches sets the temperature of PolyCL.
             other: PretextTask = task.build(store.size, seed)
             other.set_store(store)
             self._examples = next(other.batches(samples, FEW)(rng))
@@ -66,7 +67,7 @@ class PretextShow:
                 self._slice = WatchedSlice(store, store.settings)
 
     def __call__(self, model: "nn.Module") -> PretextPreview | None:
-        """Make a picture; None if nothing is to be shown."""
+        """Make a preview; None if none is requested."""
         import torch
 
         wanted = self._watch.wanted

@@ -1,4 +1,4 @@
-"""The matrix of a preview: how alike a trained network finds examples."""
+"""Matrix of a preview: similarities or distances of examples for a trained network."""
 
 from dataclasses import dataclass
 from textwrap import fill
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
 
-# Its brightness rises evenly, so that it reads in grey as in colour, and with any colour vision.
+# Perceptually uniform, so that it is readable in greyscale and with any colour vision.
 COLOURS = "cividis"
 MOST_NUMBERS = 12
 """Rows and columns up to which the values are written in the cells."""
@@ -28,7 +28,7 @@ MARGIN, BAR, BAR_LABELS = 0.12, 0.12, 0.65
 
 @dataclass(frozen=True)
 class MatrixLayout:
-    """Where the parts of a matrix lie, in inches; nothing is left to chance that could clip text.
+    """Positions of the parts of a matrix in inches, with room for all text.
 
     Parameters
     ----------
@@ -48,48 +48,48 @@ class MatrixLayout:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What the columns are; as the rows where nothing else is said."""
+        """Labels of the columns; those of the rows if not given."""
         return self.preview.matrix_columns or self.preview.matrix_labels
 
     @property
     def left(self) -> float:
-        """Room for the labels of the rows."""
+        """Width of the labels of the rows."""
         return MARGIN + SMALL_CHARACTER * max(map(len, self.preview.matrix_labels), default=0)
 
     @property
     def below(self) -> float:
-        """Room for the labels of the columns."""
+        """Height of the labels of the columns."""
         return MARGIN + SMALL_CHARACTER * max(map(len, self.columns), default=0)
 
     @property
     def width(self) -> float:
-        """Of everything."""
+        """Total width."""
         return self.left + self.cells[0] + MARGIN + BAR + BAR_LABELS
 
     @property
     def title(self) -> str:
-        """Broken into lines that fit."""
+        """Title, wrapped into lines that fit."""
         most = int(self.width / LARGE_CHARACTER)
         return "\n".join(fill(line, most) for line in self.preview.matrix_title.split("\n"))
 
     @property
     def height(self) -> float:
-        """Of everything; a bar that is taller than the cells reaches down beside their labels."""
+        """Total height; a colour bar taller than the cells extends next to their labels."""
         title = MARGIN + LINE * (self.title.count("\n") + 1)
         return title + max(self.cells[1] + self.below, LEAST_BAR + MARGIN)
 
 
 def draw_matrix(figure: "FigureBase", preview: PretextPreview, room: tuple[float, float]) -> "Axes":
-    """Draw the matrix of a preview in the middle of a figure: bright cells are alike.
+    """Draw the matrix of a preview in the middle of a figure; bright cells are similar.
 
     Cosine similarities run from −1 to 1, distances from 0 to the largest.
 
     Parameters
     ----------
     figure : Figure or SubFigure
-        With nothing else in it.
+        Empty figure.
     preview : PretextPreview
-        With a matrix.
+        Preview with a matrix.
     room : tuple of float
         Width and height of the figure in inches, at least those of the layout.
     """
@@ -104,9 +104,9 @@ def draw_matrix(figure: "FigureBase", preview: PretextPreview, room: tuple[float
         return figure.add_axes(share)
 
     axis = place(left, width, height)
-    low, high, colours, words = -1.0, 1.0, COLOURS, "1 alike, 0 unrelated"
+    low, high, colours, words = -1.0, 1.0, COLOURS, "1 similar, 0 unrelated"
     if preview.matrix_distances:
-        low, high, colours, words = 0.0, float(matrix.max()) or 1.0, f"{COLOURS}_r", "0 alike"
+        low, high, colours, words = 0.0, float(matrix.max()) or 1.0, f"{COLOURS}_r", "0 similar"
     image = axis.imshow(
         matrix, cmap=colours, vmin=low, vmax=high, interpolation="nearest", aspect="auto"
     )

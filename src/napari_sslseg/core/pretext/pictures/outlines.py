@@ -1,4 +1,4 @@
-"""Outlines on the slices of a preview: around regions of any shape, and around numbered boxes."""
+"""Outlines on the slices of a preview: of regions, and of numbered boxes."""
 
 from typing import TYPE_CHECKING
 
@@ -8,19 +8,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OUTLINE = "#f5a623"
-# Okabe & Ito: told apart with any kind of colour vision, and by the number where they repeat.
+# Colours of Okabe & Ito, distinct with any colour vision; numbers distinguish those that repeat.
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 NUMBER_POINTS = 7
 LEAST_POINTS = 10
 """Side of the smallest box that holds a number of two digits."""
 PANEL_INCHES = 2.4
 """Width of a slice in a figure."""
-# Outlines help only around regions larger than single pixels: at most this many edges per pixel.
+# Outlines are useful only around regions larger than single pixels.
 MOST_EDGES = 1.5
+"""Largest number of edges per pixel of regions with an outline."""
 
 
-def speckled(regions: np.ndarray) -> bool:
-    """Whether the regions, shape (H, W), are little more than single pixels."""
+def is_speckled(regions: np.ndarray) -> bool:
+    """Whether the regions, shape (H, W), are hardly larger than single pixels."""
     edges = sum(np.count_nonzero(edge) for edge in _edges(regions))
     return bool(edges > MOST_EDGES * np.count_nonzero(regions))
 
@@ -60,8 +61,7 @@ def number_boxes(axis: "Axes", boxes: np.ndarray, shape: tuple[int, int]) -> Non
         box = Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=1.2)
         box.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
         axis.add_patch(box)
-        # Within the box if it holds a number, where no other is; else beside it, on the side that
-        # has room.
+        # Inside the box if the number fits, otherwise next to it on the side with more room.
         inside = min(width, height) * points > LEAST_POINTS
         after = left + width / 2 < shape[1] / 2
         edge = left - 0.5 + (width if after else 0)
@@ -72,14 +72,14 @@ def number_boxes(axis: "Axes", boxes: np.ndarray, shape: tuple[int, int]) -> Non
             textcoords="offset points",
             ha="center" if inside else "left" if after else "right",
             va="center_baseline",
-            color="white",  # which is read on any slice, as not all colours are
+            color="white",  # readable on any slice, unlike some of the colours
             fontsize=NUMBER_POINTS,
             path_effects=[withStroke(linewidth=2, foreground="black")],
         )
 
 
 def _edges(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the value changes from one row to the next, and from one column to the next."""
+    """Changes of the value from one row to the next, and from one column to the next."""
     padded = np.pad(regions, 1).astype(np.float32)
     return np.diff(padded, axis=0)[:, 1:-1] != 0, np.diff(padded, axis=1)[1:-1] != 0
 

@@ -1,4 +1,4 @@
-"""What a pretext task does to scans, as a picture, before or after training."""
+"""Preview of a pretext task on scans, before or after the training."""
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ def preview(
     slices: int = 3,
     seed: int = 0,
 ) -> PretextPreview:
-    """Change slices of scans just as the training does, and show what a network makes of them.
+    """Corrupt slices of scans as in the training, and show the output of a network.
 
     Parameters
     ----------
@@ -67,19 +67,19 @@ def preview(
     modality : {"MR", "CT"}, optional
         Overrides the guess.
     middle_share : float
-        Share of each scan's slices, around the middle, that the training learns from; that of the
-        run with ``init``.
+        Fraction of the slices of each scan, around the middle, to train on; with ``init`` that of
+        the run.
     slices : int
-        Number of examples: slices, evenly spread over the middle half of the scans, or what a task
-        that compares scans draws from all of them.
+        Number of examples: slices evenly spread over the middle half of the scans, or examples
+        that a task draws from all scans.
     seed : int
         Seed of everything random.
 
     Returns
     -------
     PretextPreview
-        NumPy arrays of the original and the changed slices and, with ``init``, what the network
-        restores, or how alike it finds them.
+        NumPy arrays of the original and the corrupted slices and, with ``init``, the slices that
+        the network restores, or their similarities.
 
     Raises
     ------
@@ -102,15 +102,15 @@ def preview(
         first = as_volume(without_labels(sources[0]), modality)
         found = default_preprocessing(first.modality, 2 if 2 in chosen.dimensions else 3)
         if not isinstance(sources[0], LabelledScan):
-            sources[0] = first  # so that it is not read twice
+            sources[0] = first  # not read again
     check_task(chosen, sample_dimensions(found))
     if run is not None and settings is not None:
         check_run_network(run, settings.network, found)
     store = _store(sources if chosen.compares_scans else sources[:slices], chosen, found, modality)
     if run is None:
-        # Some choices depend on the size of the slices.
+        # Some defaults depend on the size of the slices.
         chosen = make_task(task, store.size, **(options or {}))
-    # What is known of other scans, such as all of the training, is of no use here.
+    # Information on other scans, such as those of the training, is not needed.
     chosen = chosen.for_scans(scan.name for scan in store.scans)
     if remark := chosen.remark(found):
         warnings.warn(remark, ScanWarning, stacklevel=2)
@@ -131,7 +131,7 @@ def preview(
             )
             return runtime.wrap(plain)
 
-        # The head of a task may be larger than any network, so it is planned as well.
+        # The head of a task may be larger than the network, so its size is checked as well.
         check_weights(run.weights, tensor_shapes(planned(build, network.kind)))
         model = build().eval()
         restore(model, run.weights)
@@ -145,9 +145,9 @@ def _store(
     settings: AnyPreprocessing,
     modality: Modality | None,
 ) -> SampleStore:
-    """Slices that are read where they are drawn, or crops of volumes, or of organs."""
+    """Make slices that are read when drawn, or crops of volumes, or the samples of the task."""
     if isinstance(settings, Preprocessing):
-        # Series, since what is asked for here is read when it is drawn.
+        # Series, so that only the slices that are drawn are read.
         plain = [
             scan if isinstance(scan, Volume) else as_series(scan)
             for scan in map(without_labels, scans)
@@ -159,7 +159,7 @@ def _store(
         crops = return_value(
             iter_crops([without_labels(s) for s in scans], settings, modality=modality)
         )
-    assert crops is not None  # since nothing stops it
+    assert crops is not None  # without a StopFlag
     return crops
 
 
@@ -169,7 +169,7 @@ def draw_preview(
     out: str | Path,
     **options: Any,
 ) -> Path:
-    """Draw :func:`preview` into a picture file."""
+    """Draw a :func:`preview` into an image file."""
     from napari_sslseg.core.pretext.pictures.figure import preview_figure
 
     out = Path(out)

@@ -1,4 +1,4 @@
-"""What the tasks that restore a corrupted image share; each adds its corruption and its loss."""
+"""Base class of the tasks that restore a corrupted image."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
@@ -12,7 +12,7 @@ from napari_sslseg.core.pretext.base import BaseTask
 
 
 class Corruption(Protocol):
-    """Corrupts batches: draws parameters, applies them, and says which pixels they replace."""
+    """Corrupts batches: draws parameters, applies them, and gives the mask of replaced pixels."""
 
     image_size: Size
 
@@ -24,19 +24,21 @@ class Corruption(Protocol):
 
 
 class RestorationTask(BaseTask):
-    """Corrupt slices or volumes, let the network restore them, compare.
+    """Corrupt slices or volumes, restore them with the network, and compare.
+
+    A subclass sets the attributes.
 
     Attributes
     ----------
     corruption : Corruption
-        What happens to the images.
+        Corruption of the images.
     compare : callable
         The loss, of restored and original images.
     captions : mapping of str to str
-        Plain words for the arrays of a preview, see :func:`captions_for`.
+        Captions of the arrays of a preview, see :func:`captions_for`.
     masked_only : bool
-        Whether the loss sees the masked pixels alone. The network may then give anything
-        elsewhere, so a preview shows the original there.
+        Whether the loss is that of the masked pixels only. A preview then shows the original
+        elsewhere, because the output of the network has no meaning there.
     """
 
     captions: ClassVar[Mapping[str, str]]
@@ -45,11 +47,11 @@ class RestorationTask(BaseTask):
     corruption: Corruption
 
     def sample(self, n: int, generator: torch.Generator) -> Any:
-        """Draw what happens to ``n`` images, from a generator on the CPU."""
+        """Draw the parameters of ``n`` images, from a generator on the CPU."""
         return self.corruption.sample(n, generator)
 
     def apply(self, images: Tensor, parameters: Any) -> Tensor:
-        """Corrupt images (N, C, …), which stay as they are."""
+        """Corrupt images (N, C, …), which are not changed."""
         return self.corruption.apply(images, parameters)
 
     def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
@@ -69,7 +71,7 @@ class RestorationTask(BaseTask):
     def preview(
         self, images: Tensor, parameters: Any, model: nn.Module | None = None
     ) -> PretextPreview:
-        """Show what training does to these images, and what the network makes of it.
+        """Show the corruption of these images and the output of the network.
 
         Parameters
         ----------
@@ -78,7 +80,7 @@ class RestorationTask(BaseTask):
         parameters
             From :meth:`sample`, for N images.
         model : Module, optional
-            Runs in evaluation mode and is left in the mode it was in.
+            Runs in evaluation mode; its mode is restored afterwards.
         """
         corrupted = self.apply(images, parameters)
         mask = self.corruption.mask(parameters, images.device)
@@ -100,7 +102,7 @@ class RestorationTask(BaseTask):
 
 
 def captions_for(captions: Mapping[str, str], size: Size) -> dict[str, str]:
-    """Fill in what images of this size are called, ``{Image}``, and ``{places}`` of them."""
+    """Fill in ``{Image}`` (slice or volume), ``{Places}`` and ``{places}`` (pixels or voxels)."""
     words = words_for(size)
     names = {
         "Image": words.image.capitalize(),
@@ -111,7 +113,7 @@ def captions_for(captions: Mapping[str, str], size: Size) -> dict[str, str]:
 
 
 def forward(model: nn.Module, *inputs: Tensor) -> Tensor:
-    """Pass a batch through a model in evaluation mode; it is left in the mode it was in."""
+    """Pass a batch through a model in evaluation mode; its mode is restored afterwards."""
     training = model.training
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""Volume fusion at work: fuse images of a batch, and tell the mixing level of each pixel."""
+"""Volume fusion: mix images of a batch, and predict the mixing level of each pixel."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -18,13 +18,6 @@ from napari_sslseg.core.settings.pretext.volume_fusion import VolumeFusion
 class VolumeFusionTask(BaseTask):
     """Volume fusion (Wang et al. 2023) for images of one size.
 
-    Parameters
-    ----------
-    settings : VolumeFusion
-        Levels and boxes.
-    image_size : tuple of int
-        Height and width of slices in pixels; or slices, height and width of volumes in voxels.
-
     Raises
     ------
     ConfigError
@@ -37,7 +30,7 @@ class VolumeFusionTask(BaseTask):
         "partner": "{Image} to mix in",
         "corrupted": "Mixed",
         "levels": "Mixing level (white: 1)",
-        "restored": "Level told by the network",
+        "restored": "Level predicted by the network",
         "error": "Difference of the levels",
     }
 
@@ -57,7 +50,7 @@ class VolumeFusionTask(BaseTask):
         self._compare = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
 
     def output_channels(self, in_channels: int) -> int:
-        """Give the number of output channels: one for each level, 0 included."""
+        """Return the number of output channels: one for each level, including 0."""
         return self.settings.levels + 1
 
     def sample(self, n: int, generator: torch.Generator) -> FusionParameters:
@@ -71,11 +64,11 @@ class VolumeFusionTask(BaseTask):
         return self.corruption.sample(n, generator)
 
     def apply(self, images: Tensor, parameters: FusionParameters) -> Tensor:
-        """Fuse images (N, C, …), which stay as they are, with others of the batch."""
+        """Mix images (N, C, …), which are not changed, with others of the batch."""
         return self.corruption.apply(images, parameters)
 
     def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
-        """Cross entropy and Dice over the batch of the levels that the network tells.
+        """Cross entropy and Dice over the batch of the predicted levels.
 
         Parameters
         ----------
@@ -88,13 +81,13 @@ class VolumeFusionTask(BaseTask):
         """
         levels = self.corruption.level_map(parameters, images.device)
         scores = model(self.corruption.fuse(images, levels, parameters))
-        # The sums of Dice run over the batch of all processes.
+        # Dice is computed over the batch of all processes.
         return self._compare(all_gather_rows(scores.float()), all_gather_rows(levels[:, None]))
 
     def preview(
         self, images: Tensor, parameters: FusionParameters, model: nn.Module | None = None
     ) -> PretextPreview:
-        """Show what training does to these images, and which levels the network tells.
+        """Show the mixed images and the predicted levels.
 
         Parameters
         ----------
@@ -103,22 +96,22 @@ class VolumeFusionTask(BaseTask):
         parameters : FusionParameters
             From :meth:`sample`, for N images.
         model : Module, optional
-            Runs in evaluation mode and is left in the mode it was in.
+            Runs in evaluation mode; its mode is restored afterwards.
         """
         fused = self.apply(images, parameters)
         levels = self.corruption.level_map(parameters)[:, None].numpy()
-        shares = (levels / self.settings.levels).astype("float32")
-        told = None
+        fractions = (levels / self.settings.levels).astype("float32")
+        predicted = None
         if model is not None:
             classes = forward(model, fused).argmax(dim=1, keepdim=True)
-            told = (classes.cpu().numpy() / self.settings.levels).astype("float32")
+            predicted = (classes.cpu().numpy() / self.settings.levels).astype("float32")
         return PretextPreview(
             original=images.cpu().numpy().copy(),
             corrupted=fused.cpu().numpy(),
             mask=levels > 0,
-            restored=told,
-            error=None if told is None else abs(told - shares),
+            restored=predicted,
+            error=None if predicted is None else abs(predicted - fractions),
             captions=captions_for(self.captions, self.corruption.image_size),
             partner=images[parameters.partners.to(images.device)].cpu().numpy(),
-            levels=shares,
+            levels=fractions,
         )

@@ -1,4 +1,4 @@
-"""Models Genesis at work: distort images, restore them, compare."""
+"""Models Genesis: distort images, restore them, and compare."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -11,15 +11,7 @@ from napari_sslseg.core.settings.pretext.models_genesis import ModelsGenesis
 
 
 class ModelsGenesisTask(RestorationTask):
-    """Models Genesis (Zhou et al. 2019) for images of one size.
-
-    Parameters
-    ----------
-    settings : ModelsGenesis
-        Probabilities of the distortions.
-    image_size : tuple of int
-        Height and width of slices in pixels; or slices, height and width of volumes in voxels.
-    """
+    """Models Genesis (Zhou et al. 2019) for images of one size."""
 
     compare = staticmethod(restoration_mse)
     captions: ClassVar[Mapping[str, str]] = {

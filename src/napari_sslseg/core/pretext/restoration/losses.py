@@ -1,4 +1,4 @@
-"""Losses of the papers, as pure functions: they know of no network and no training loop."""
+"""Losses of the restoration tasks, as functions of output and target."""
 
 import torch
 from torch import Tensor
@@ -14,9 +14,8 @@ def restoration_l2(output: Tensor, target: Tensor) -> Tensor:
 
     .. math:: \frac{1}{C} \sum_c \frac{1}{N} \sum_n \sum_{h,w} (X_{nchw} - Y_{nchw})^2
 
-    Despite the paper's name "L2 norm loss" no root is taken. The sum runs over the whole image,
-    not just over what was corrupted, and grows with its size. Over a volume it runs over all
-    voxels.
+    The paper calls it "L2 norm loss", but takes no root. The sum is over all pixels or voxels of
+    the image, not only the corrupted ones, and grows with its size.
 
     Parameters
     ----------
@@ -37,7 +36,7 @@ def restoration_l2(output: Tensor, target: Tensor) -> Tensor:
 
 
 def l2_norm(output: Tensor, target: Tensor) -> Tensor:
-    """L2 norm of the error of each image and channel, averaged: a figure to report.
+    """L2 norm of the error of each image and channel, averaged; a metric.
 
     The "L2 norm" of Table 2 in Dominic et al. 2023: the root of the squared error summed over the
     pixels of one slice (here also the voxels of one volume) and channel, then the mean over
@@ -65,7 +64,7 @@ def restoration_mse(output: Tensor, target: Tensor) -> Tensor:
     """Squared error of restored and original images, averaged over everything.
 
     Zhou et al. 2019, *Models Genesis: generic autodidactic models for 3D medical image analysis*,
-    whose restoration is compared over the whole image.
+    which compares whole images.
 
     Parameters
     ----------
@@ -86,7 +85,7 @@ def restoration_mse(output: Tensor, target: Tensor) -> Tensor:
 
 
 def masked_l1(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    r"""Absolute error at the masked pixels alone, divided by their number.
+    r"""Mean absolute error of the masked pixels.
 
     Umapathy et al. 2022, *Learning to segment with limited annotations: self-supervised
     pretraining with regression and contrastive loss in MRI*, the loss of the regression:
@@ -117,7 +116,7 @@ def masked_l1(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_l2(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    r"""Squared error at the masked pixels alone, divided by their number.
+    r"""Mean squared error of the masked pixels.
 
     He et al. 2022, *Masked autoencoders are scalable vision learners*, section 3:
 
@@ -144,21 +143,21 @@ def masked_l2(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def _axes(images: Tensor) -> tuple[int, ...]:
-    """The axes of space."""
+    """Spatial axes of a batch."""
     return tuple(range(2, images.ndim))
 
 
 def _masked_mean(errors: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the masked pixels of all channels together."""
+    """Mean over the masked pixels of all channels."""
     if mask.shape != (len(errors), 1, *errors.shape[2:]):
         raise ValueError(f"a mask of shape {mask.shape} does not fit images of {errors.shape}")
-    # Selecting, and not multiplying, keeps what is not finite elsewhere out of the sum.
+    # Selection instead of multiplication, so that values elsewhere may be infinite or NaN.
     kept = errors.where(mask, 0)
     return kept.sum() / (all_reduce_mean(mask.sum()) * errors.shape[1])
 
 
 def _difference(output: Tensor, target: Tensor) -> Tensor:
-    """Difference in float32 or better: sums over images overflow or round in half precision."""
+    """Difference in at least float32, because sums over images overflow in half precision."""
     if output.ndim not in (4, 5) or output.shape != target.shape:
         raise ValueError(
             "images must have one shape (N, C, H, W) or (N, C, D, H, W), not "

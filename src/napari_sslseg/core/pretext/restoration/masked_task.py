@@ -1,4 +1,4 @@
-"""Masked pixels and masked patches at work: the loss sees what was hidden, and nothing else."""
+"""Masked pixels and masked patches; the loss is that of the masked pixels only."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
@@ -15,19 +15,19 @@ from napari_sslseg.core.settings.pretext.sparse_masking import SparseMasking
 
 
 class Masking(Corruption, Protocol):
-    """A corruption that replaces the pixels of a mask and leaves the others."""
+    """A corruption that replaces the pixels of a mask only."""
 
     def fill(self, images: Tensor, mask: Tensor, parameters: Any) -> Tensor: ...
 
 
 class _MaskedTask(RestorationTask):
-    """Restoration of what a mask hides or replaces, compared there alone."""
+    """Restoration of the pixels of a mask, compared there only."""
 
     masked_only = True
     corruption: Masking
 
     def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
-        """Error at the masked pixels alone, divided by their number.
+        """Mean error of the masked pixels.
 
         Parameters
         ----------
@@ -43,7 +43,7 @@ class _MaskedTask(RestorationTask):
 
 
 class GridTask(_MaskedTask):
-    """Restoration of hidden patches of a grid; settings bring their side and their share."""
+    """Restoration of hidden patches of a grid."""
 
     compare = staticmethod(masked_l2)
     captions: ClassVar[Mapping[str, str]] = {
@@ -66,17 +66,10 @@ class GridTask(_MaskedTask):
 class MaskedPixelsTask(_MaskedTask):
     """Masked-pixel regression (Umapathy et al. 2022) for images of one size.
 
-    Parameters
-    ----------
-    settings : MaskedPixels
-        Share and noise.
-    image_size : tuple of int
-        Height and width of slices in pixels; or slices, height and width of volumes in voxels.
-
     Raises
     ------
     ConfigError
-        If the share comes to no pixel at all, or to all.
+        If the fraction is rounded to no pixel, or to all.
     """
 
     compare = staticmethod(masked_l1)
@@ -98,15 +91,8 @@ class MaskedPixelsTask(_MaskedTask):
 class MaskedPatchesTask(GridTask):
     """Masked image modelling (He et al. 2022) for images of one size.
 
-    Parameters
-    ----------
-    settings : MaskedPatches
-        Patches and share.
-    image_size : tuple of int
-        Height and width of slices in pixels; or slices, height and width of volumes in voxels.
-
     Raises
     ------
     ConfigError
-        If no patch would be hidden or none left to see; the message names a size that fits.
+        If no patch would be hidden or none would be visible; the message names a size that fits.
     """

@@ -1,4 +1,4 @@
-"""Context restoration and context prediction at work: swap or erase patches, and restore them."""
+"""Context restoration and context prediction: swap or erase patches, and restore the image."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -13,7 +13,7 @@ from napari_sslseg.core.settings.pretext.context import (
 
 
 class _PatchTask(RestorationTask):
-    """Restoration of patches of the masks of Dominic et al. 2023, compared over whole images."""
+    """Restoration of swapped or erased patches; the loss is that of the whole image."""
 
     compare = staticmethod(restoration_l2)  # equation A1
     corrupt: type[PatchSwap]
@@ -35,15 +35,6 @@ class _PatchTask(RestorationTask):
 class ContextRestorationTask(_PatchTask):
     """Context restoration (Dominic et al. 2023) for images of one size.
 
-    Parameters
-    ----------
-    settings : ContextRestoration
-        Patches and masks.
-    image_size : tuple of int
-        Height and width of slices in pixels; or slices, height and width of volumes in voxels.
-    seed : int
-        Seed of the masks that are made in advance.
-
     Raises
     ------
     ConfigError
@@ -62,15 +53,6 @@ class ContextRestorationTask(_PatchTask):
 
 class ContextPredictionTask(_PatchTask):
     """Context prediction (Dominic et al. 2023) for images of one size.
-
-    Parameters
-    ----------
-    settings : ContextPrediction
-        Patches and masks.
-    image_size : tuple of int
-        Height and width of slices in pixels; or slices, height and width of volumes in voxels.
-    seed : int
-        Seed of the masks that are made in advance.
 
     Raises
     ------

@@ -1,10 +1,10 @@
-"""Convolving only what is visible, with ordinary layers: the encoder of sparse masked modelling.
+"""Sparse encoder of masked modelling: ordinary layers that use visible pixels only.
 
 After Tian et al. 2023, *Designing BERT for convolutional networks: sparse and hierarchical masked
 modeling* (SparK). Hidden pixels are 0 before the encoder sees them, the output of every
 convolution and normalisation is set to 0 at hidden places again, and normalisations take their
-statistics from visible places alone. So nothing spreads into or out of hidden places, at no level,
-and the layers and their weights are those of the plain encoder.
+statistics from visible places only. So no values spread into or out of hidden places at any level,
+and the layers and weights are those of the plain encoder.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.networks.parts import EncoderDecoder, repeat_to_fit
 
-# Of what SparK starts its tokens from.
 TOKEN_DEVIATION = 0.02
+"""Standard deviation of the initial tokens, as in SparK."""
+
 TINY = 1e-12
 
 InstanceNorm = nn.InstanceNorm2d | nn.InstanceNorm3d
@@ -29,10 +30,10 @@ Norm = nn.GroupNorm | InstanceNorm | BatchNorm
 
 
 class SparseNetwork(nn.Module):
-    """A network of slices or volumes whose encoder sees the visible pixels alone.
+    """A network of slices or volumes whose encoder sees visible pixels only.
 
     Hidden places of the encoder's features become a learned token, one for each level, before the
-    decoder takes them. The parts keep their names, so that they transfer as those of any network.
+    decoder takes them. The parts keep their names, so that they are transferred like any others.
 
     Parameters
     ----------
@@ -42,11 +43,11 @@ class SparseNetwork(nn.Module):
     Raises
     ------
     ConfigError
-        If it has normalisations that cannot leave hidden places out.
+        If it has normalisations without a sparse version.
     """
 
     compilable = False
-    """Its layers change in every step."""
+    """False, because its layers are replaced in every step."""
 
     def __init__(self, network: EncoderDecoder) -> None:
         super().__init__()
@@ -62,17 +63,17 @@ class SparseNetwork(nn.Module):
         for module in _layers(self.encoder):
             if _is_norm(module) and (not isinstance(module, Norm) or _keeps_averages(module)):
                 raise ConfigError(
-                    f"The normalisation {type(module).__name__} of this network cannot leave "
-                    "hidden pixels out; choose another network or pretext task."
+                    f"The normalisation {type(module).__name__} of this network cannot exclude "
+                    "hidden pixels; choose another network or pretext task."
                 )
 
     def forward(self, images: Tensor, visible: Tensor) -> Tensor:
-        """Scores, shape (N, out_channels, …), from the visible pixels alone.
+        """Scores, shape (N, out_channels, …), from the visible pixels only.
 
         Parameters
         ----------
         images : Tensor, shape (N, C, H, W) or (N, C, D, H, W)
-            Their hidden pixels may hold anything.
+            Hidden pixels may have any value.
         visible : Tensor of bool, shape (N, 1, H, W) or (N, 1, D, H, W)
             Whole blocks of the network's stride are visible or hidden.
         """
@@ -95,16 +96,16 @@ class SparseNetwork(nn.Module):
 
 @contextmanager
 def sparse(encoder: Callable[[Tensor], list[Tensor]], visible: Tensor) -> Iterator[None]:
-    """Let an encoder leave hidden places out while this lasts.
+    """Make an encoder exclude hidden places within this context.
 
-    Max-pooling needs no care: its windows lie within blocks that are all visible or all 0.
+    Max-pooling needs no change: its windows lie within blocks that are all visible or all 0.
 
     Parameters
     ----------
     encoder : Module
-        Its convolutions and normalisations are made sparse, and its weights stay as they are.
+        Its convolutions and normalisations become sparse; its weights are not changed.
     visible : Tensor of bool, shape (N, 1, H, W) or (N, 1, D, H, W)
-        As large as the images that it gets; the same over each block of the encoder's stride.
+        Of the size of the images; constant over each block of the encoder's stride.
     """
 
     @cache
@@ -112,7 +113,7 @@ def sparse(encoder: Callable[[Tensor], list[Tensor]], visible: Tensor) -> Iterat
         return _every(visible, visible.shape[2] // side).to(dtype).contiguous()
 
     def hide(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        # In place: a convolution does not need its output again to go backward.
+        # In place, because a convolution does not need its output in the backward pass.
         return output.mul_(shown(output.shape[2], output.dtype))
 
     def normalise(norm: Norm, features: Tensor) -> Tensor:
@@ -129,7 +130,7 @@ def sparse(encoder: Callable[[Tensor], list[Tensor]], visible: Tensor) -> Iterat
         for hook in hooks:
             hook.remove()
         for norm in norms:
-            del norm.forward  # the one of its class is left
+            del norm.forward  # restores the method of the class
 
 
 def _layers(encoder: object) -> list[nn.Module]:
@@ -138,7 +139,7 @@ def _layers(encoder: object) -> list[nn.Module]:
 
 
 def _is_norm(module: nn.Module) -> bool:
-    # Modules of modules are no layers, whatever their name.
+    # Modules with children are not layers.
     return "Norm" in type(module).__name__ and not any(module.children())
 
 
@@ -147,26 +148,26 @@ def _keeps_averages(module: nn.Module) -> bool:
 
 
 def _at_size(visible: Tensor, features: Tensor) -> Tensor:
-    """The mask at the resolution of some features."""
+    """Return the mask at the resolution of features."""
     return _every(visible, visible.shape[2] // features.shape[2])
 
 
 def _every(visible: Tensor, step: int) -> Tensor:
-    """One place of each block of ``step`` along every axis: networks halve all of them alike."""
+    """Return one place of each block of ``step`` along every axis; all axes have the same step."""
     steps = (1, 1, *[step] * (visible.ndim - 2))
     return visible[tuple(slice(None, None, step) for step in steps)]
 
 
 def _per_channel(values: Tensor, features: Tensor) -> Tensor:
-    """One value of each channel, shape (…, C), beside features (N, C, …)."""
+    """Reshape values of channels, shape (…, C), to broadcast with features (N, C, …)."""
     return values.view(*values.shape, *[1] * (features.ndim - 2))
 
 
 def _normalise(norm: Norm, shown: Tensor, features: Tensor) -> Tensor:
-    """Normalise visible places by their own mean and variance; hidden ones stay 0.
+    """Normalise visible places by their own mean and variance; hidden places stay 0.
 
-    Hidden places are 0 already, since the convolution before was made sparse and activations keep
-    0. So statistics over all places tell those of the visible ones, in one pass.
+    Hidden places are 0 already, because the convolution before is sparse and activations keep 0.
+    Statistics of the visible places therefore follow from those of all places, in one pass.
     """
     values = features.float()
     if isinstance(norm, BatchNorm):
@@ -186,10 +187,10 @@ def _normalise(norm: Norm, shown: Tensor, features: Tensor) -> Tensor:
 
 
 class GroupNormOfVisible(torch.autograd.Function):
-    """GroupNorm over visible places, with its gradient written out.
+    """GroupNorm over visible places, with an explicit gradient.
 
-    What autograd would keep and pass through of a normalisation in several operations costs more
-    than the convolutions leave to spare.
+    The gradient of autograd through the single operations takes too much time and memory compared
+    to the convolutions.
     """
 
     @staticmethod
@@ -206,7 +207,7 @@ class GroupNormOfVisible(torch.autograd.Function):
         n, channels = values.shape[:2]
         flat = values.flatten(2).contiguous()
         share = shown.flatten(1).mean(dim=1)[:, None, None]
-        # The plain layer finds mean and variance seven times as fast as var_mean does.
+        # The plain layer computes mean and variance seven times as fast as var_mean.
         sizes = (n, channels, flat.shape[2], groups)
         _, mean, rstd = torch.native_group_norm(flat, None, None, *sizes, TINY)
         moments = _of_visible(mean[..., None], rstd[..., None] ** -2 - TINY, share)
@@ -216,7 +217,7 @@ class GroupNormOfVisible(torch.autograd.Function):
         )
         scale = spreads * weight[:, None]
         out = torch.empty(values.shape, dtype=values.dtype, device=values.device)
-        # No view is returned, since an activation may change it in place.
+        # Not a view, because an activation may change the result in place.
         filled = out.flatten(2)
         torch.addcmul(bias[:, None] - means * scale, flat, scale, out=filled)
         filled.mul_(shown.flatten(2))
@@ -248,7 +249,7 @@ class GroupNormOfVisible(torch.autograd.Function):
 
 
 def _batch_statistics(norm: BatchNorm, values: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
-    """Moments over the batch in training, whose running averages go on; else the averages."""
+    """Return the moments of the batch and update their averages in training; else the averages."""
     running = norm.running_mean, norm.running_var
     if not norm.training and running[0] is not None and running[1] is not None:
         return _per_channel(running[0], values), _per_channel(running[1], values)
@@ -266,13 +267,13 @@ def _batch_statistics(norm: BatchNorm, values: Tensor, shown: Tensor) -> tuple[T
 
 
 def _moments(values: Tensor, dims: tuple[int, ...], share: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance over the visible ``share`` of some dimensions, which are kept."""
+    """Return mean and variance over the visible fraction of some dimensions, which are kept."""
     variance, mean = torch.var_mean(values, dims, correction=0, keepdim=True)
     return _of_visible(mean, variance, share)
 
 
 def _of_visible(mean: Tensor, variance: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """Moments of the visible share, from those over all places, of which the others are 0."""
+    """Return the moments of the visible places from those of all places, of which others are 0."""
     shown_mean = mean / share
-    # Of the variance over all places, the distance between the visible mean and 0 is no part.
+    # Remove the part of the variance that comes from the zeros of hidden places.
     return shown_mean, (variance / share - shown_mean.square() * (1 - share)).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Sparse masked modelling at work: hide patches from the encoder, and restore them."""
+"""Sparse masked modelling: hide patches from the encoder, and restore them."""
 
 from typing import Any
 
@@ -15,31 +15,25 @@ from napari_sslseg.core.pretext.restoration.masked_task import GridTask
 from napari_sslseg.core.pretext.restoration.sparse_network import SparseNetwork
 
 EPSILON = 1e-6
+"""Added to the variance of a patch."""
 
 
 class SparseMaskingTask(GridTask):
     """Sparse masked modelling (Tian et al. 2023) for images of one size.
 
-    Parameters
-    ----------
-    settings : SparseMasking
-        Patches and share.
-    image_size : tuple of int
-        Height and width of slices in pixels; or slices, height and width of volumes in voxels.
-
     Raises
     ------
     ConfigError
-        If no patch would be hidden or none left to see; the message names a size that fits.
+        If no patch would be hidden or none would be visible; the message names a size that fits.
     """
 
     def wrap(self, network: EncoderDecoder) -> SparseNetwork:
-        """Make the network that this task trains, around the parts of a plain one.
+        """Make the sparse network of the parts of a network.
 
         Raises
         ------
         ConfigError
-            If the patches are no multiples of its stride, or it cannot leave hidden pixels out.
+            If the patch size is no multiple of its stride, or its normalisation is not supported.
         """
         if self.settings.patch_size % network.stride:
             raise ConfigError(
@@ -50,7 +44,7 @@ class SparseMaskingTask(GridTask):
         return SparseNetwork(network)
 
     def loss(self, model: nn.Module, images: Tensor, parameters: Any) -> Tensor:
-        """Squared error of normalised patches at the hidden pixels alone, divided by their number.
+        """Mean squared error of the hidden pixels, with normalised patches.
 
         Parameters
         ----------
@@ -69,9 +63,9 @@ class SparseMaskingTask(GridTask):
     def preview(
         self, images: Tensor, parameters: Any, model: nn.Module | None = None
     ) -> PretextPreview:
-        """Show what training does to these images, and what the network makes of it.
+        """Show the corruption of these images and the output of the network.
 
-        What the network restores is put back on the scale of each patch.
+        The output is scaled by the mean and standard deviation of each patch.
 
         Parameters
         ----------
@@ -80,27 +74,27 @@ class SparseMaskingTask(GridTask):
         parameters : GridParameters
             From :meth:`sample`, for N images.
         model : Module, optional
-            From :meth:`wrap`; runs in evaluation mode and is left in the mode it was in.
+            From :meth:`wrap`; runs in evaluation mode; its mode is restored afterwards.
         """
         if model is None:
             return super().preview(images, parameters)
         visible = ~self.corruption.mask(parameters, images.device)
         mean, deviation = patch_statistics(images, self.settings.patch_size)
 
-        class OnItsScale(nn.Module):
-            """The model with its output on the scale of the images."""
+        class Rescaled(nn.Module):
+            """The model with its output in the intensities of the images."""
 
             def forward(self, corrupted: Tensor) -> Tensor:
                 assert model is not None
                 return forward(model, corrupted, visible).float() * deviation + mean
 
-        return super().preview(images, parameters, OnItsScale())
+        return super().preview(images, parameters, Rescaled())
 
 
 def patch_statistics(images: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the patch of each pixel, both of the shape of the images.
 
-    Patches that the border cuts off count the pixels that they have.
+    Patches cut off by the border are averaged over their own pixels.
     """
     sides = images.shape[2:]
     # From the last axis to the first, as functional.pad has it.

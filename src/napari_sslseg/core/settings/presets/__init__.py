@@ -1,4 +1,4 @@
-"""The papers as settings: one file for each paper, and the registry of all presets.
+"""Presets: the settings of published methods, one file for each paper, and their registry.
 
-How a preset is run is in ``stages``.
+Running a preset is in ``core.stages``.
 """

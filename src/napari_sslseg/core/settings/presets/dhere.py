@@ -1,4 +1,4 @@
-"""Dhere & Sivaswamy 2021: left and right kidneys, told apart by a siamese network."""
+"""Dhere & Sivaswamy 2021: a siamese network distinguishes left from right kidneys."""
 
 from typing import Any
 
@@ -29,8 +29,8 @@ DHERE = Preset(
     title="Tell left from right organs",
     paper="Dhere & Sivaswamy",
     reference="Dhere & Sivaswamy, Self-supervised learning for segmentation",
-    summary="A siamese network learns from pairs of kidneys whether they are of the same side; its "
-    "encoder then starts the segmentation of whole volumes.",
+    summary="A siamese network learns whether two kidneys are of the same side; its encoder is the "
+    "start of the segmentation of whole volumes.",
     network=Dense3dNetwork(),
     mr=VolumePreprocessing(modality="MR", **PREPARED),
     ct=VolumePreprocessing(modality="CT", windows=CT_WINDOWS["kidney"], **PREPARED),
@@ -52,21 +52,21 @@ DHERE = Preset(
     decisions=(
         Decision(
             what="Length of the pretraining",
-            printed="not said; 200 epochs of fine-tuning",
+            printed="not given; 200 epochs of fine-tuning",
             here="200 epochs",
-            why="No number is printed.",
+            why="The paper gives no number.",
         ),
         Decision(
             what="Learning rate over time",
             printed="an initial one of 0.001",
             here="halved after 3 epochs without improvement of the validation",
-            why="So it is in the authors' program.",
+            why="As in the authors' program.",
         ),
         Decision(
             what="From cross entropy to Dice",
-            printed="weights 0.6 and 0.4 at first, then moved by the same amount",
+            printed="weights 0.6 and 0.4 at first, then changed by the same amount",
             here="linearly to 0.2 and 0.8 in the last epoch",
-            why="The authors' program was seen with both.",
+            why="Versions of the authors' program have both.",
         ),
         Decision(
             what="Weights of the classes in the cross entropy",
@@ -78,53 +78,53 @@ DHERE = Preset(
             what="Soft Dice",
             printed="that of V-Net, which squares the denominators",
             here="without squares, of each volume, smoothed by 1e-4",
-            why="So it is in the authors' program.",
+            why="As in the authors' program.",
         ),
         Decision(
             what="Weight of the reconstruction",
-            printed="not said",
+            printed="not given",
             here="0.1, and 0.9 for the segmentation",
-            why="So it was in the authors' program.",
+            why="As in the authors' program.",
         ),
         Decision(
             what="Distance",
             printed="d = ‖a − b‖², called the L2 distance",
-            here="d = ‖a − b‖, for each pair by itself",
-            why="So it is in the authors' program; with the square the loss would be of the fourth "
+            here="d = ‖a − b‖, for each pair separately",
+            why="As in the authors' program; with the square the loss would be of the fourth "
             "power.",
         ),
         Decision(
             what="Pairs",
-            printed="not said",
-            here="half of them of the same side, and both members of different subjects",
-            why="The authors' program takes any two crops, so that two kidneys of one subject are "
+            printed="not given",
+            here="half of them of the same side, both members of different subjects",
+            why="The authors' program takes any two crops; two kidneys of one subject are then "
             "always of opposite sides.",
         ),
         Decision(
             what="Transitions of the encoder",
             printed="a strided convolution, then a 1³ convolution",
             here="the strided convolution last",
-            why="So it is in the authors' program.",
+            why="As in the authors' program.",
         ),
         Decision(
             what="Embedding",
             printed="the final layer of the encoder",
             here="all of its last features, 28,224 numbers, of a crop of 64 × 112 × 112",
-            why="So it is in the authors' program. They lie so far apart at the start that "
-            "opposite sides are hardly pushed; the task by itself takes their average.",
+            why="As in the authors' program. Their distances at the start are so large that "
+            "opposite sides are hardly pushed apart; the default of the task is their average.",
         ),
         Decision(
             what="Tumours",
             printed="kidneys",
-            here="as the labels have them",
-            why="The authors count tumours as kidney. In the pretraining join the values, such as "
+            here="as in the labels",
+            why="The authors count tumours as kidney. For the pretraining join the values, such as "
             "--organ 1,2; for the fine-tuning merge the two labels beforehand.",
         ),
         Decision(
             what="MR scans",
-            printed="CT alone, clipped to −80…300 HU",
+            printed="CT only, clipped to −80…300 HU",
             here="MR clipped to its 0.5th and 99.5th percentiles",
-            why="There is no window of HU for MR.",
+            why="MR has no window in HU.",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""What a preset is: all settings of one paper's method, and where we had to decide ourselves.
+"""Presets: all settings of the method of a paper, and our decisions where the paper is silent.
 
 Loads no PyTorch.
 """
@@ -23,7 +23,7 @@ NO_AUGMENTATION = Augmentation(translation=0, rotation=0, crop=0, elastic=0, int
 
 
 class Decision(Settings):
-    """Where a preset departs from its paper, or the paper is silent."""
+    """A difference between a preset and its paper, or a detail that the paper does not give."""
 
     what: str
     printed: str
@@ -34,8 +34,8 @@ class Decision(Settings):
 class Stage(Settings):
     """One stage of the pretraining.
 
-    The task stands here by its name and options, since some options, such as the slices that hold
-    an organ, are known only with the scans.
+    The task is given by name and options, because some options, such as the slices that contain
+    an organ, depend on the scans.
     """
 
     task: str
@@ -43,7 +43,7 @@ class Stage(Settings):
     settings: PretrainSettings
 
     def make_task(self) -> TaskSettings:
-        """Settings of the pretext task.
+        """Make the settings of the pretext task.
 
         Raises
         ------
@@ -55,26 +55,27 @@ class Stage(Settings):
 
 
 class Preset(Settings):
-    """A method as its paper has it, from preprocessing to fine-tuning.
+    """The method of a paper, from preprocessing to fine-tuning.
 
     Attributes
     ----------
     name, title : str
-        On the command line, and in plain words.
+        Name on the command line, and title in plain words.
     paper, reference : str
-        Short, and with the title of the paper.
+        Short name of the paper, and reference with its title.
     summary : str
-        What it does, in a sentence.
+        Description in a sentence.
     network : NetworkSettings
-        Of all stages and of the fine-tuning.
+        Network of all stages and of the fine-tuning.
     mr, ct : Preprocessing or VolumePreprocessing
-        How scans of either modality are prepared; the papers mostly had one of them.
+        Preprocessing of each modality; most papers had only one of them.
     stages : tuple of Stage
-        Of the pretraining; each starts from the one before.
+        Stages of the pretraining; each starts from the one before.
     finetuning : FinetuneSettings
-        Apart from network and preprocessing, which a pretraining brings along.
+        Settings of the fine-tuning, without network and preprocessing, which are those of the
+        pretraining.
     decisions : tuple of Decision
-        Where we depart from the paper, or where it is silent.
+        Differences from the paper, and details that it does not give.
     """
 
     name: str
@@ -90,30 +91,30 @@ class Preset(Settings):
     decisions: tuple[Decision, ...]
 
     def preprocessing(self, modality: Literal["MR", "CT"]) -> AnyPreprocessing:
-        """How scans of this modality are prepared."""
+        """Return the preprocessing of scans of this modality."""
         return self.ct if modality == "CT" else self.mr
 
     def pretrain_settings(
         self, modality: Literal["MR", "CT"] | None, stage: int = 0
     ) -> PretrainSettings:
-        """Settings of a stage of the pretraining.
+        """Return the settings of a stage of the pretraining.
 
         Parameters
         ----------
         modality : {"MR", "CT"} or None
-            Modality of the scans. None leaves network and preprocessing out, for a stage that
-            starts from a run, which brings both.
+            Modality of the scans. None omits network and preprocessing, for a stage that starts
+            from a run and uses those of the run.
         stage : int
             Number of the stage, from 0.
         """
         return self._completed(self.stages[stage].settings, modality)
 
     def finetune_settings(self, modality: Literal["MR", "CT"] | None) -> FinetuneSettings:
-        """Settings of the fine-tuning; None as in :meth:`pretrain_settings`."""
+        """Return the settings of the fine-tuning; None as in :meth:`pretrain_settings`."""
         return self._completed(self.finetuning, modality)
 
     def _completed(self, settings: Any, modality: Literal["MR", "CT"] | None) -> Any:
-        # Anew from what is not left out: it counts which fields are set.
+        # A new object, because it matters which fields are set.
         kept = set(type(settings).model_fields) - {"network", "preprocessing"}
         fields = {name: getattr(settings, name) for name in kept} | {"preset": self.name}
         if modality is not None:
@@ -130,7 +131,7 @@ class Preset(Settings):
         finetuning: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> "Preset":
-        """Give the preset with some settings changed, in all stages and in the fine-tuning.
+        """Return the preset with some settings changed, in all stages and in the fine-tuning.
 
         Parameters
         ----------
@@ -139,20 +140,19 @@ class Preset(Settings):
         preprocessing : mapping, optional
             Fields of the preprocessing to change, such as ``size``.
         training : mapping, optional
-            Fields of every training to change. With ``steps`` the length is no longer counted in
-            epochs.
+            Fields of every training to change. ``steps`` replaces the number of epochs.
         middle_share : float, optional
-            Another share of the slices of each scan to learn from.
+            Another fraction of the slices of each scan to train on.
         finetuning : mapping, optional
             Fields of the fine-tuning to change, such as ``classes``.
         options : mapping, optional
-            Options of the pretext tasks to change, such as ``patch_size``; each stage whose task
-            has an option takes it.
+            Options of the pretext tasks to change, such as ``patch_size``, in each stage whose
+            task has the option.
 
         Raises
         ------
         ConfigError
-            If something cannot be changed so, in one sentence.
+            If a value is impossible, or no stage has the option.
         """
         from napari_sslseg.core.settings.networks import check_dimensions
 
@@ -163,20 +163,22 @@ class Preset(Settings):
             values.setdefault("epochs", None)
         share = {} if middle_share is None else {"middle_share": middle_share}
         stages = [
-            stage.model_copy(update={"settings": _trained(stage.settings, values, share)})
+            stage.model_copy(update={"settings": _with_training(stage.settings, values, share)})
             for stage in self.stages
         ]
         return self.model_copy(
             update={
                 "network": network or self.network,
-                "mr": self._prepared(self.mr, preprocessing or {}),
-                "ct": self._prepared(self.ct, preprocessing or {}),
+                "mr": self._with_preprocessing(self.mr, preprocessing or {}),
+                "ct": self._with_preprocessing(self.ct, preprocessing or {}),
                 "stages": _with_options(stages, options or {}),
-                "finetuning": _trained(self.finetuning, values, share | dict(finetuning or {})),
+                "finetuning": _with_training(
+                    self.finetuning, values, share | dict(finetuning or {})
+                ),
             }
         )
 
-    def _prepared(self, old: Any, changes: Mapping[str, Any]) -> Any:
+    def _with_preprocessing(self, old: Any, changes: Mapping[str, Any]) -> Any:
         for field in changes:
             if field not in type(old).model_fields:
                 raise ConfigError(
@@ -187,25 +189,27 @@ class Preset(Settings):
 
 
 def _changed(old: Any, **changes: Any) -> Any:
-    """Settings with some fields changed, checked anew."""
+    """Return settings with some fields changed, validated again."""
     return make_settings(
         type(old), **{name: getattr(old, name) for name in old.model_fields_set} | changes
     )
 
 
-def _trained(stage: Any, training: Mapping[str, Any], others: Mapping[str, Any]) -> Any:
-    """Settings of a stage with some fields of its training, and others, changed."""
+def _with_training(stage: Any, training: Mapping[str, Any], others: Mapping[str, Any]) -> Any:
+    """Return the settings of a stage with some fields of its training, and others, changed."""
     return _changed(stage, training=_changed(stage.training, **training), **others)
 
 
 def _with_options(stages: list[Stage], options: Mapping[str, Any]) -> tuple[Stage, ...]:
-    """Give each option to the stages whose task has it; refuse one that none has."""
+    """Set each option in the stages whose task has it; raise if none has it."""
     for option, value in options.items():
         having = [
             s.task for s in stages if s.task in TASKS and option in TASKS[s.task].model_fields
         ]
         if not having:
-            make_task(stages[0].task, **{option: value})  # Says which tasks have it.
+            make_task(
+                stages[0].task, **{option: value}
+            )  # Raises, and names the tasks that have it.
         stages = [
             stage.model_copy(update={"options": {**stage.options, option: value}})
             if stage.task in having

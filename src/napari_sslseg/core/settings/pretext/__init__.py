@@ -1,4 +1,4 @@
-"""Settings of the pretext tasks: one file for each task, and the registry of all of them.
+"""Settings of the pretext tasks: one file for each task, and the registry of all tasks.
 
-What a task does to images is in ``core.pretext``.
+The tasks themselves are in ``core.pretext``.
 """

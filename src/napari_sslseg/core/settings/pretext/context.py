@@ -9,11 +9,11 @@ from napari_sslseg.core.settings.patch_size import PATCH_SHARE
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 Sampling = Literal["poisson-disc", "uniform"]
-"""How patches are placed: with a least distance between them, or anywhere."""
+"""Placement of patches: with a smallest distance between them, or anywhere."""
 
 
 class PatchSettings(PretextSettings):
-    """Which patches are corrupted: what context restoration and prediction share."""
+    """Settings of the patches of context restoration and context prediction."""
 
     title: ClassVar[str]
     dimensions: ClassVar[tuple[int, ...]] = (2, 3)
@@ -24,22 +24,21 @@ class PatchSettings(PretextSettings):
         gt=0,
         le=512,
         title="Patch size",
-        description="Side of the patches that are corrupted, in pixels: squares of slices, cubes "
-        "of volumes. Dominic et al. 2023 compare 64, 32, 16 and 8 and find 32 best, on slices of "
-        "512 × 512.",
+        description="Side of the corrupted patches in pixels: squares in slices, cubes in volumes. "
+        "Dominic et al. 2023 compare 64, 32, 16 and 8 and find 32 best, on slices of 512 × 512.",
     )
     sampling: Sampling = Field(
         default="poisson-disc",
         title="Placement of patches",
         description="poisson-disc keeps patches apart and spreads them over the image; uniform "
-        "places them anywhere, even on each other. Dominic et al. 2023 find poisson-disc best.",
+        "places them anywhere, with overlap. Dominic et al. 2023 find poisson-disc best.",
     )
     min_area: float = Field(
         default=0.25,
         gt=0,
         le=0.9,
-        title="Corrupted share",
-        description="Patches are added until at least this share of the slice or volume "
+        title="Corrupted fraction",
+        description="Patches are added until at least this fraction of the slice or volume "
         "is corrupted; a quarter in Dominic et al. 2023. At most 0.3 with poisson-disc.",
     )
     n_masks: int = Field(
@@ -47,23 +46,23 @@ class PatchSettings(PretextSettings):
         gt=0,
         le=10_000,
         title="Number of masks",
-        description="Arrangements of patches made in advance. Each image gets one of them, turned "
-        "at random, each time it is shown; 100 in Dominic et al. 2023.",
+        description="Arrangements of patches drawn in advance. In each step an image gets one of "
+        "them, rotated at random; 100 in Dominic et al. 2023.",
     )
 
     @property
     def summary(self) -> str:
-        """The settings that matter most, in a few words."""
+        """The most important settings, in a few words."""
         return f"patches of {self.patch_size} pixels, {self.sampling}"
 
 
 class ContextRestoration(PatchSettings):
-    """Context restoration: patches of an image change places, and the network puts them back.
+    """Context restoration: patches of an image swap places, and the network restores the image.
 
     Dominic et al. 2023, *Improving data-efficiency and robustness of medical imaging segmentation
     using inpainting-based self-supervised learning*. The defaults are the best of the designs
-    compared there, found on MR and CT slices of 512 × 512 pixels. Volumes, which the paper has
-    none of, are treated alike, with cubes for squares.
+    compared there, on MR and CT slices of 512 × 512 pixels. The paper has no volumes; here they are
+    treated in the same way, with cubes instead of squares.
 
     Examples
     --------
@@ -86,9 +85,9 @@ class ContextPrediction(PatchSettings):
     """Context prediction: patches of an image are erased, and the network fills them in.
 
     Dominic et al. 2023, *Improving data-efficiency and robustness of medical imaging segmentation
-    using inpainting-based self-supervised learning*. Patches lie as in context restoration and
-    become 0 after the normalisation, which is the mean of z-scored images. The loss runs over the
-    whole image.
+    using inpainting-based self-supervised learning*. Patches are placed as in context restoration
+    and set to 0 after the normalisation, which is the mean of z-scored images. The loss is that of
+    the whole image.
 
     Examples
     --------

@@ -9,11 +9,11 @@ from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 
 class GlobalContrast(PretextSettings):
-    """Global contrastive learning: the encoder tells slices apart, however they are cropped.
+    """Global contrastive learning: the encoder tells slices apart in any crop.
 
     Umapathy et al. 2022 after SimCLR (Chen et al. 2020) and Chaitanya et al. 2020: two views of
     each slice are pulled together and pushed away from all other slices of the batch. It trains the
-    encoder alone; the head is thrown away afterwards.
+    encoder only; the head is discarded afterwards.
 
     Examples
     --------
@@ -37,35 +37,37 @@ class GlobalContrast(PretextSettings):
         gt=0,
         le=10,
         title="Temperature",
-        description="How much the hardest negatives count; 0.1 in Umapathy et al. 2022.",
+        description="The lower, the more weight the hardest negatives have; 0.1 in Umapathy et al. "
+        "2022.",
     )
     negatives: Literal["all", "other-parts"] = Field(
         default="all",
         title="Negatives",
         description="all: every other slice of the batch (SimCLR, as in Umapathy et al. 2022). "
-        "other-parts: none from the same part of the body, told by the place of the slice in its "
-        "scan (G^D− of Chaitanya et al. 2020), for scans that all show the same region.",
+        "other-parts: none from the same part of the body, given by the position of the slice in "
+        "its scan (G^D− of Chaitanya et al. 2020), for scans that all show the same region.",
     )
     positives: Literal["views", "views+scans"] = Field(
         default="views",
         title="Positives",
         description="views: two views of one slice. views+scans: also slices of the same part of "
-        "the body in other scans (G^D of Chaitanya et al. 2020); takes negatives from other parts.",
+        "the body in other scans (G^D of Chaitanya et al. 2020), with negatives from other parts.",
     )
     parts: int = Field(
         default=4,
         ge=2,
         le=64,
         title="Parts of a scan",
-        description="Into how many parts a scan is cut along the slices; 4 in Chaitanya et al.",
+        description="Number of parts into which a scan is divided along the slices; 4 in Chaitanya "
+        "et al.",
     )
     least_area: float = Field(
         default=0.3,
         gt=0,
         le=1,
         title="Smallest crop",
-        description="Smallest share of the slice's area that a view shows. Chaitanya et al. crop "
-        "100 pixels whatever the size of the slice.",
+        description="Smallest fraction of the area of the slice in a view. Chaitanya et al. crop "
+        "100 pixels for any size of slice.",
     )
     intensity: float = Field(
         default=0.3,
@@ -77,13 +79,13 @@ class GlobalContrast(PretextSettings):
     head: Literal["pooled", "flat"] = Field(
         default="pooled",
         title="Head",
-        description="pooled: on the average of the encoder's features, for slices of any size. "
-        "flat: on all of them, as in the code of Chaitanya et al.",
+        description="Input of the head. pooled: the average of the encoder's features, for slices "
+        "of any size. flat: all features, as in the code of Chaitanya et al.",
     )
     hidden: int = Field(default=1024, ge=1, le=8192, title="Units of the head")
     embedding: int = Field(default=128, ge=2, le=4096, title="Length of the embedding")
 
     @property
     def summary(self) -> str:
-        """The settings that matter most, in a few words."""
+        """The most important settings, in a few words."""
         return f"temperature {self.temperature:g}, negatives: {self.negatives}"

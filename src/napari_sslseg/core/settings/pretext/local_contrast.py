@@ -16,7 +16,7 @@ class LocalContrast(PretextSettings):
     Umapathy et al. 2022 after Chaitanya et al. 2020, the second stage after global contrast: small
     regions of the decoder's features are pulled to the same region of another view, and pushed
     away from other regions of both views. Start it from a run of global contrast, whose encoder
-    stays as it is; the decoder is trained up to one level, and the head is thrown away afterwards.
+    stays frozen; the decoder is trained up to one level, and the head is discarded afterwards.
 
     Examples
     --------
@@ -36,21 +36,23 @@ class LocalContrast(PretextSettings):
         gt=0,
         le=10,
         title="Temperature",
-        description="How much the hardest negatives count; 0.1 in Umapathy et al. 2022.",
+        description="The lower, the more weight the hardest negatives have; 0.1 in Umapathy et al. "
+        "2022.",
     )
     level: int = Field(
         default=3,
         ge=1,
         le=8,
         title="Level of the decoder",
-        description="Levels that are trained, from the coarsest; all of a decoder with fewer. 3 in "
-        "the code of Chaitanya et al. 2020. Later levels are not pretrained.",
+        description="Number of levels to train, from the coarsest; all if the decoder has fewer. 3 "
+        "in the code of Chaitanya et al. 2020. Later levels are not pretrained.",
     )
     regions: Literal["random", "grid"] = Field(
         default="random",
         title="Regions",
-        description="random: anywhere, without overlap, negatives among all others (Umapathy et "
-        "al. 2022). grid: the 13 fixed ones of Chaitanya et al. 2020, negatives among the nearest.",
+        description="random: anywhere without overlap, negatives from all other regions (Umapathy "
+        "et al. 2022). grid: the 13 fixed regions of Chaitanya et al. 2020, negatives from the "
+        "nearest.",
     )
     count: int = Field(
         default=13,
@@ -64,21 +66,21 @@ class LocalContrast(PretextSettings):
         ge=1,
         le=255,
         title="Negatives",
-        description="Other regions that are negatives, from each of both views; 5 in Chaitanya et "
+        description="Number of negatives of a region in each of the two views; 5 in Chaitanya et "
         "al. 2020.",
     )
     freeze_encoder: bool = Field(
         default=True,
-        title="Keep the encoder",
-        description="Leave the encoder just as the run to start from has it.",
+        title="Freeze the encoder",
+        description="Keep the encoder of the run to start from unchanged.",
     )
     least_area: float = Field(
         default=1.0,
         gt=0,
         le=1,
         title="Smallest crop",
-        description="Smallest share of the slice's area that a view shows. 1: views differ in "
-        "intensity alone, as in Chaitanya et al. 2020. Below 1, both show all regions.",
+        description="Smallest fraction of the area of the slice in a view. 1: views differ only in "
+        "intensity, as in Chaitanya et al. 2020. Below 1, both views contain all regions.",
     )
     intensity: float = Field(
         default=0.3,
@@ -92,7 +94,7 @@ class LocalContrast(PretextSettings):
         ge=2,
         le=4096,
         title="Length of the embedding",
-        description="Numbers that stand for a region; 128 in Chaitanya et al. 2020.",
+        description="Length of the embedding of a region; 128 in Chaitanya et al. 2020.",
     )
 
     @model_validator(mode="after")
@@ -103,16 +105,18 @@ class LocalContrast(PretextSettings):
                 f"{self.negatives}"
             )
         if self.regions == "grid" and (self.count, self.negatives) != (13, 5):
-            raise ValueError("the grid has 13 regions with 5 negatives; leave count and negatives")
+            raise ValueError(
+                "the grid has 13 regions with 5 negatives; leave out count and negatives"
+            )
         return self
 
     @property
     def summary(self) -> str:
-        """The settings that matter most, in a few words."""
+        """The most important settings, in a few words."""
         return f"{self.count} {self.regions} regions, decoder level {self.level}"
 
     def on_start(self, started: bool) -> str | None:
-        """Refuse to train a decoder on a random encoder that stays so, or say that it is random.
+        """Return a remark that the encoder is random if the training starts from scratch.
 
         Parameters
         ----------
@@ -122,15 +126,15 @@ class LocalContrast(PretextSettings):
         Raises
         ------
         ConfigError
-            If the encoder is frozen and there is nothing to start from.
+            If the encoder is frozen and the training starts from scratch.
         """
         if started:
             return None
         if self.freeze_encoder:
             raise ConfigError(
-                "The pretext task local-contrast leaves the encoder as it is, which from scratch "
-                "is random; start from a run of global-contrast (--init, in Python init=), or "
-                "train the encoder as well (in Python freeze_encoder=False)."
+                "The pretext task local-contrast freezes the encoder, which is random without a "
+                "run to start from; start from a run of global-contrast (--init, in Python init=), "
+                "or train the encoder as well (in Python freeze_encoder=False)."
             )
         return (
             "Local contrast is the stage after global contrast; without a run to start from, the "

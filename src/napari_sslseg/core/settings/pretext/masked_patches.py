@@ -9,12 +9,12 @@ from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 
 class MaskedPatches(PretextSettings):
-    """Masked image modelling (MAE): most patches of a grid are hidden, and the network fills them.
+    """Masked image modelling (MAE): most patches of a grid are hidden, and restored.
 
     The idea of He et al. 2022, *Masked autoencoders are scalable vision learners*, for a U-Net:
-    hidden patches become 0 after the normalisation, and the loss is the squared error at the hidden
-    pixels alone, divided by their number. Patches are squares of slices and cubes of volumes. Where
-    their side does not divide that of the image, the last ones are cut off by the border.
+    hidden patches become 0 after the normalisation, and the loss is the mean squared error of the
+    hidden pixels. Patches are squares in slices and cubes in volumes. If their side does not divide
+    that of the image, the border cuts off the last patches.
 
     Examples
     --------
@@ -41,7 +41,7 @@ class MaskedPatches(PretextSettings):
         gt=0,
         le=512,
         title="Patch size",
-        description="Side of the patches of the grid, in pixels: squares of slices, cubes of "
+        description="Side of the patches of the grid in pixels: squares in slices, cubes in "
         "volumes. He et al. 2022 hide patches of 16 on pictures of 224; 32 suits medical slices of "
         "256 × 256, and 16 volumes of 128 × 128 × 128.",
     )
@@ -49,12 +49,12 @@ class MaskedPatches(PretextSettings):
         default=0.75,
         gt=0,
         lt=1,
-        title="Hidden share",
-        description="Share of the patches that are hidden, the same number in every image; "
+        title="Hidden fraction",
+        description="Fraction of the patches that are hidden, the same number in every image; "
         "three quarters in He et al. 2022.",
     )
 
     @property
     def summary(self) -> str:
-        """The settings that matter most, in a few words."""
+        """The most important settings, in a few words."""
         return f"{self.share:.0%} of patches of {self.patch_size} pixels hidden"

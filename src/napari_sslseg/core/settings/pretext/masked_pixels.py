@@ -10,11 +10,11 @@ from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 
 class MaskedPixels(PretextSettings):
-    """Masked-pixel regression: single pixels become noise, and the network gives their values.
+    """Masked-pixel regression: single pixels become noise, and the network predicts their values.
 
     Umapathy et al. 2022, *Learning to segment with limited annotations: self-supervised
-    pretraining with regression and contrastive loss in MRI*. The loss is the absolute error at the
-    replaced pixels alone, divided by their number. The paper scales intensities to 0…1, where the
+    pretraining with regression and contrastive loss in MRI*. The loss is the mean absolute error of
+    the replaced pixels. The paper scales intensities to 0…1, where the
     noise around 0 is dark.
 
     Examples
@@ -37,9 +37,9 @@ class MaskedPixels(PretextSettings):
         0.1,
         gt=0,
         lt=1,
-        title="Masked share",
-        description="Share of the pixels (voxels of a volume) that are replaced, the same number "
-        "in every image; a tenth in Umapathy et al. 2022.",
+        title="Masked fraction",
+        description="Fraction of the pixels (voxels of a volume) that are replaced, the same "
+        "number in every image; a tenth in Umapathy et al. 2022.",
     )
     sigma: float = Field(
         0.01,
@@ -52,11 +52,11 @@ class MaskedPixels(PretextSettings):
 
     @property
     def summary(self) -> str:
-        """The settings that matter most, in a few words."""
+        """The most important settings, in a few words."""
         return f"{self.share:.0%} of the pixels"
 
     def remark(self, preprocessing: AnyPreprocessing) -> str | None:
-        """Say what is worth knowing about this task with such images, if anything is."""
+        """Return a remark unless intensities are scaled to 0…1."""
         if preprocessing.normalize == "unit":
             return None
         return (

@@ -12,9 +12,9 @@ class ModelsGenesis(PretextSettings):
     """Models Genesis: an image is distorted in several ways at once, and the network restores it.
 
     After Zhou et al. 2019, *Models Genesis: generic autodidactic models for 3D medical image
-    analysis*, on volumes as there, or on slices: intensities are bent by a rising or falling curve,
-    pixels are shuffled within small windows, and boxes, or all outside of them, are painted over.
-    Each happens to an image with a probability of its own. The loss is the squared error over the
+    analysis*, on volumes as there, or on slices: intensities are changed by a rising or falling
+    curve, pixels are shuffled within small windows, and boxes, or everything outside them, are
+    painted over. Each distortion has its own probability. The loss is the mean squared error of the
     whole image.
 
     Examples
@@ -38,7 +38,7 @@ class ModelsGenesis(PretextSettings):
         ge=0,
         le=1,
         title="Intensity curve",
-        description="Probability that the intensities of an image are bent by a random curve, "
+        description="Probability that the intensities of an image are changed by a random curve, "
         "which rises or falls; 0.9 in the configuration of Zhou et al. 2019.",
     )
     shuffle_rate: float = Field(
@@ -62,19 +62,19 @@ class ModelsGenesis(PretextSettings):
         ge=0,
         le=1,
         title="Outside",
-        description="Probability that a painted image is painted outside of boxes rather than "
+        description="Probability that an image is painted over outside the boxes rather than "
         "inside; 0.8 in the configuration of Zhou et al. 2019.",
     )
     max_area: float = Field(
         0.25,
         gt=0,
         le=0.9,
-        title="Painted share",
-        description="Largest share of an image that is painted over; a quarter in Zhou et al. "
+        title="Painted fraction",
+        description="Largest fraction of an image that is painted over; a quarter in Zhou et al. "
         "2019.",
     )
 
     @property
     def summary(self) -> str:
-        """The settings that matter most, in a few words."""
+        """The most important settings, in a few words."""
         return "intensity curves, local shuffling, painting over"

@@ -10,14 +10,14 @@ from napari_sslseg.core.settings.implementation import Implementation
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 Selection = Literal["scan", "organ", "scan+organ"]
-"""By what slices are told alike: PolyCL-S, PolyCL-O, PolyCL-M."""
+"""Selection of the positives: PolyCL-S, PolyCL-O, PolyCL-M."""
 
 
 class PolyCL(PretextSettings):
-    """PolyCL: slices of one scan, or with the same organ, are alike; others are not.
+    """PolyCL: slices of one scan, or with the same organ, are positives; others are negatives.
 
-    Moseley & Imran, *PolyCL*. Whole slices are examples of each other, without any augmentation:
-    one positive and exactly one negative for each anchor. It trains the encoder alone.
+    Moseley & Imran, *PolyCL*. Examples are whole slices without any augmentation: one positive and
+    exactly one negative for each anchor. It trains the encoder only.
 
     Examples
     --------
@@ -36,14 +36,14 @@ class PolyCL(PretextSettings):
     selection: Selection = Field(
         default="scan",
         title="Examples",
-        description="scan (PolyCL-S): slices of one scan are alike. organ (PolyCL-O): slices on "
-        "which the organ is present, or absent, are. scan+organ (PolyCL-M): both.",
+        description="Positives. scan (PolyCL-S): slices of one scan. organ (PolyCL-O): slices that "
+        "all contain the organ, or all do not. scan+organ (PolyCL-M): both.",
     )
     organ_slices: dict[str, tuple[int, ...]] | None = Field(
         default=None,
         title="Slices with the organ",
-        description="Numbers of the slices that hold the organ, by name of the scan; scans that "
-        "are not named take no part. Never from the labels of scans that are held out.",
+        description="Numbers of the slices that contain the organ, by name of the scan; other "
+        "scans are not used. Do not take them from the labels of held-out scans.",
     )
     temperature: float | None = Field(
         default=None,
@@ -58,30 +58,30 @@ class PolyCL(PretextSettings):
     def _check(self) -> "PolyCL":
         if self.selection != "scan" and not self.organ_slices:
             raise ValueError(
-                f"selection by {self.selection} needs to know on which slices the organ is; give "
+                f"selection by {self.selection} needs the slices that contain the organ; give "
                 "--masks or --organ-slices (in Python organ_slices=)"
             )
         return self
 
     @property
     def summary(self) -> str:
-        """The settings that matter most, in a few words."""
+        """The most important settings, in a few words."""
         return f"examples by {self.selection}"
 
     @classmethod
     def needs_masks(cls, options: Mapping[str, object]) -> bool:
-        """Whether the examples depend on the organ."""
+        """Whether the selection depends on the organ."""
         return options.get("selection", "scan") != "scan"
 
     def for_scans(self, names: Iterable[str]) -> "PolyCL":
-        """Give the task without the slices of scans that are not named."""
+        """Return the settings without the slices of scans that are not named."""
         if not self.organ_slices:
             return self
         wanted = set(names)
         left = {name: slices for name, slices in self.organ_slices.items() if name in wanted}
         if not left and self.selection != "scan":
             raise DataError(
-                "On which slices the organ is, is known of other scans alone, such as "
-                f"{next(iter(self.organ_slices))}; take those, or name the slices of these."
+                "The slices with the organ are given for other scans only, such as "
+                f"{next(iter(self.organ_slices))}; use those scans, or give the slices of these."
             )
         return self.model_copy(update={"organ_slices": left or None})

@@ -10,21 +10,22 @@ from napari_sslseg.core.settings.implementation import Implementation
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 MULTIPLE = 16
+"""Sides of a crop are multiples of this."""
 
 
 class SiameseSides(PretextSettings):
-    """Left or right: the encoder tells whether two organs, such as kidneys, are of one side.
+    """Left or right: the encoder learns whether two organs, such as kidneys, are of one side.
 
     Dhere & Sivaswamy 2021, *Self-supervised learning for segmentation*: both members of a pair go
     through one encoder; pairs of the same side are pulled together, pairs of opposite sides pushed
-    a margin apart. It needs to know where the organ of each side is, from masks or from boxes, and
-    trains the encoder of a 3D network alone, without any head.
+    a margin apart. It needs the position of the organ of each side, from masks or from boxes, and
+    trains only the encoder of a 3D network, without a head.
 
-    Where each scan shows one organ whose side nobody knows, such as a hippocampus, ``sides`` can
-    be "mirror": scans count as one side, their mirror images as the other. The network then learns
-    how the organ is handed, that is to tell it from its mirror image, and nothing of how the two
-    sides differ otherwise. All scans should be of one side: among scans of both sides an organ and
-    the mirror image of the other side's look alike, and the pairs say the opposite.
+    If each scan shows one organ of unknown side, such as a hippocampus, ``sides`` can be "mirror":
+    scans are one side, and their mirror images the other. The network then learns to tell the organ
+    from its mirror image, but no other differences between the sides. All scans should be of one
+    side: with scans of both sides, an organ and the mirror image of one of the other side look the
+    same, but the pairs are labelled as different.
 
     Examples
     --------
@@ -53,8 +54,8 @@ class SiameseSides(PretextSettings):
     sides: Literal["masks", "mirror"] = Field(
         default="masks",
         title="Sides",
-        description="masks: the labels (or boxes, or the list of sides) say which side an organ "
-        "is of. mirror: each scan shows one organ, all of one side; mirror images are the other.",
+        description="masks: the side of an organ is given by the labels (or boxes, or the list of "
+        "sides). mirror: each scan shows one organ, all of one side; mirror images are the other.",
     )
     left: tuple[int, ...] | None = Field(
         default=None,
@@ -72,27 +73,27 @@ class SiameseSides(PretextSettings):
         default=None,
         min_length=1,
         title="Labels of both organs",
-        description="Label values that both sides share (all, if nothing is set); the scan is then "
-        "halved in the middle of its width, as in Dhere & Sivaswamy 2021.",
+        description="Label values of the organ on both sides (all values if not set); the scan is "
+        "then divided in the middle of its width, as in Dhere & Sivaswamy 2021.",
     )
     case_sides: dict[str, Literal["left", "right"]] | None = Field(
         default=None,
         title="Side of each scan",
-        description="For scans that show one organ each: left or right by name of the scan. Scans "
-        "that are not named take no part.",
+        description="For scans that show one organ each: left or right by name of the scan. Other "
+        "scans are not used.",
     )
     background: Literal["zero", "keep"] = Field(
         default="zero",
         title="Surroundings",
-        description="zero: 0 wherever the organ is not, as in the program of Dhere & Sivaswamy, so "
-        "that the place in the body gives nothing away. keep: what surrounds the organ stays.",
+        description="zero: 0 outside the organ, as in the program of Dhere & Sivaswamy, so that "
+        "the surroundings do not reveal the side. keep: the surroundings of the organ stay.",
     )
     embedding: Literal["gap", "flat"] = Field(
         default="gap",
         title="Embedding",
-        description="gap: the encoder's last features, averaged over the crop. flat: all of them, "
-        "28,224 numbers in Dhere & Sivaswamy 2021, which lie so far apart at the start that "
-        "opposite sides are not pushed at all.",
+        description="gap: the last features of the encoder, averaged over the crop. flat: all of "
+        "them, 28,224 numbers in Dhere & Sivaswamy 2021, whose distances at the start are so "
+        "large that opposite sides are not pushed apart at all.",
     )
     normalised: bool = Field(
         default=False,
@@ -104,13 +105,14 @@ class SiameseSides(PretextSettings):
         gt=0,
         le=1000,
         title="Margin",
-        description="Distance from which opposite sides are far enough apart; 1 in the paper.",
+        description="Distance at which opposite sides no longer contribute to the loss; 1 in the "
+        "paper.",
     )
     mirror_right: bool = Field(
         default=False,
         title="Mirror right organs",
-        description="Show the mirror image of every right organ. Else it may be enough to tell how "
-        "an organ is handed, without looking at its size or shape.",
+        description="Use the mirror image of every right organ. Otherwise the orientation alone "
+        "may be enough to tell the sides, without size or shape.",
     )
 
     @model_validator(mode="after")
@@ -121,11 +123,11 @@ class SiameseSides(PretextSettings):
         if pair and (self.left is None or self.right is None or set(self.left) & set(self.right)):
             raise ValueError("left and right need different label values")
         if pair and (self.organ is not None or self.case_sides is not None):
-            raise ValueError("left and right say the sides; leave out organ and case_sides")
+            raise ValueError("left and right give the sides; leave out organ and case_sides")
         if self.sides == "mirror" and (pair or self.case_sides is not None or self.mirror_right):
             raise ValueError(
-                "sides='mirror' makes the other side itself; leave out left, right, case_sides and "
-                "mirror_right"
+                "sides='mirror' makes the other side from mirror images; leave out left, right, "
+                "case_sides and mirror_right"
             )
         if self.normalised and self.margin > 2:
             raise ValueError("embeddings of length 1 are at most 2 apart; take a lower margin")
@@ -133,19 +135,19 @@ class SiameseSides(PretextSettings):
 
     @property
     def summary(self) -> str:
-        """The settings that matter most, in a few words."""
+        """The most important settings, in a few words."""
         crop = " × ".join(map(str, self.crop))
         return f"sides from {'mirror images' if self.sides == 'mirror' else 'masks'}, crops {crop}"
 
     def for_scans(self, names: Iterable[str]) -> "SiameseSides":
-        """Give the task without the sides of scans that are not named."""
+        """Return the settings without the sides of scans that are not named."""
         if self.case_sides is None:
             return self
         wanted = set(names)
         left = {name: side for name, side in self.case_sides.items() if name in wanted}
         if not left:
             raise DataError(
-                "Which side each scan shows is known of other scans alone, such as "
-                f"{next(iter(self.case_sides), 'none')}; name the sides of these."
+                "The sides are given for other scans only, such as "
+                f"{next(iter(self.case_sides), 'none')}; give the sides of these scans."
             )
         return self.model_copy(update={"case_sides": left})

@@ -9,13 +9,13 @@ from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 
 class SparseMasking(PretextSettings):
-    """Sparse masked modelling (SparK): the encoder sees the visible patches and nothing else.
+    """Sparse masked modelling (SparK): the encoder sees only the visible patches.
 
     Tian et al. 2023, *Designing BERT for convolutional networks: sparse and hierarchical masked
     modeling*. As in masked image modelling patches of a grid are hidden, but no layer of the
-    encoder mixes hidden places into visible ones; the decoder gets a learned token in their stead.
-    The loss is the squared error at the hidden pixels alone, of patches that are each normalised
-    to mean 0 and standard deviation 1.
+    encoder mixes hidden places into visible ones; the decoder gets a learned token instead. The
+    loss is the mean squared error of the hidden pixels, with each patch normalised to mean 0 and
+    standard deviation 1.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class SparseMasking(PretextSettings):
         gt=0,
         le=512,
         title="Patch size",
-        description="Side of the patches of the grid, in pixels (squares of slices, cubes of "
+        description="Side of the patches of the grid in pixels (squares in slices, cubes in "
         "volumes): a multiple of the network's stride. Tian et al. 2023 hide patches of 32 on "
         "pictures of 224.",
     )
@@ -53,12 +53,12 @@ class SparseMasking(PretextSettings):
         default=0.6,
         gt=0,
         lt=1,
-        title="Hidden share",
-        description="Share of the patches that are hidden, the same number in every image; "
+        title="Hidden fraction",
+        description="Fraction of the patches that are hidden, the same number in every image; "
         "0.6 in Tian et al. 2023.",
     )
 
     @property
     def summary(self) -> str:
-        """The settings that matter most, in a few words."""
+        """The most important settings, in a few words."""
         return f"{self.share:.0%} of patches of {self.patch_size} pixels hidden"

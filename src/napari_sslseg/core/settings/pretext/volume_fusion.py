@@ -7,17 +7,18 @@ from pydantic import Field, model_validator
 from napari_sslseg.core.settings.implementation import Implementation
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
-# As many as a pixel can tell apart at once.
 MOST_BOXES = 62
+"""Largest number of boxes; the boxes that cover a pixel are bits of a 64-bit integer."""
 
 
 class VolumeFusion(PretextSettings):
-    """Volume fusion: another image shines through in boxes, and the network tells how strongly.
+    """Volume fusion: another image is mixed in within boxes, and the network predicts how strongly.
 
     Wang et al. 2023, *MIS-FM: 3D medical image segmentation using foundation models pretrained on
-    a large-scale unannotated dataset*, on volumes as there, or on slices. The network gives the
-    mixing level of each pixel as a class, with cross entropy and Dice, so the decoder learns to
-    segment, too. The other image is one of the same batch, which therefore needs at least two.
+    a large-scale unannotated dataset*, on volumes as there, or on slices. The network predicts the
+    mixing level of each pixel as a class, with cross entropy and Dice, so that the decoder is
+    trained to segment as well. The other image is from the same batch, which therefore needs at
+    least two images.
 
     Examples
     --------
@@ -40,8 +41,8 @@ class VolumeFusion(PretextSettings):
         ge=1,
         le=16,
         title="Mixing levels",
-        description="Levels above 0, evenly spaced up to 1, where the other image alone is seen; "
-        "4 in Wang et al. 2023, which makes five classes.",
+        description="Number of levels above 0, evenly spaced up to 1, which is the other image "
+        "only; 4 in Wang et al. 2023, which gives five classes.",
     )
     min_boxes: int = Field(
         10,
@@ -69,7 +70,7 @@ class VolumeFusion(PretextSettings):
         gt=0,
         le=1,
         title="Longest side",
-        description="Longest side of a box as a share of the image; 0.625 in Wang et al. 2023, "
+        description="Longest side of a box as a fraction of the image; 0.625 in Wang et al. 2023, "
         "80 of 128 pixels.",
     )
 
@@ -83,5 +84,5 @@ class VolumeFusion(PretextSettings):
 
     @property
     def summary(self) -> str:
-        """The settings that matter most, in a few words."""
+        """The most important settings, in a few words."""
         return f"{self.min_boxes} to {self.max_boxes} boxes, {self.levels} mixing levels"

@@ -1,4 +1,4 @@
-"""A preset in plain words, as rows of a table."""
+"""Description of a preset in plain words, as rows of a table."""
 
 from napari_sslseg.core.settings.augmentation import Augmentation
 from napari_sslseg.core.settings.networks import LevelledNetwork, NetworkSettings
@@ -14,7 +14,8 @@ LOSSES: dict[LossKind, str] = {
     "dice": "Dice over the batch, one sigmoid for each class",
     "dice-per-sample": "Dice of each image, one sigmoid for each class",
     "dice-multilabel": "Dice of all classes and the background",
-    "bce-to-dice": "binary cross entropy that gives way to Dice, one sigmoid for each class",
+    "bce-to-dice": "binary cross entropy that is gradually replaced by Dice, one sigmoid for each "
+    "class",
 }
 NORMALISATIONS = {
     "volume": "z-score over the scan",
@@ -24,29 +25,29 @@ NORMALISATIONS = {
 
 
 def preset_rows(preset: Preset) -> Rows:
-    """What a preset consists of: pairs of a heading and words."""
+    """Return the parts of a preset as pairs of heading and description."""
     rows = [
         ("Paper", preset.reference),
         ("What it does", preset.summary),
-        ("MR scans", preprocessing_words(preset.mr)),
-        ("CT scans", preprocessing_words(preset.ct)),
-        ("Network", network_words(preset.network)),
+        ("MR scans", describe_preprocessing(preset.mr)),
+        ("CT scans", describe_preprocessing(preset.ct)),
+        ("Network", describe_network(preset.network)),
     ]
     for number, stage in enumerate(preset.stages):
         which = f", stage {number + 1}" if len(preset.stages) > 1 else ""
-        rows.append((f"Pretraining{which}", stage_words(stage)))
-        rows.append((f"Schedule{which}", training_words(stage.settings.training)))
+        rows.append((f"Pretraining{which}", describe_stage(stage)))
+        rows.append((f"Schedule{which}", describe_training(stage.settings.training)))
     fine = preset.finetuning
     return [
         *rows,
-        ("Transfer", f"{fine.transfer.replace('+', ' and ')}; all of the network is then trained"),
-        ("Fine-tuning", finetuning_words(fine)),
-        ("Its schedule", training_words(fine.training)),
+        ("Transfer", f"{fine.transfer.replace('+', ' and ')}; the whole network is then trained"),
+        ("Fine-tuning", describe_finetuning(fine)),
+        ("Schedule of the fine-tuning", describe_training(fine.training)),
     ]
 
 
-def preprocessing_words(settings: AnyPreprocessing) -> str:
-    """Intensities and sizes, such as "−160…240 HU, scaled to 0…1, axial slices"."""
+def describe_preprocessing(settings: AnyPreprocessing) -> str:
+    """Describe intensities and sizes, such as "−160…240 HU, scaled to 0…1, axial slices"."""
     parts = []
     if settings.modality == "CT":
         bounds = [window.bounds for window in settings.windows]
@@ -65,9 +66,9 @@ def preprocessing_words(settings: AnyPreprocessing) -> str:
         unit = "square pixels" if settings.spacing == "isotropic" else f"{settings.spacing:g} mm"
         parts.append(unit)
     if settings.size == "whole" or (settings.size is None and slices):
-        parts.append("of the size that they have")
+        parts.append("of their own size")
     elif settings.size is None:
-        parts.append("in crops to suit them")
+        parts.append("in crops chosen from the scans")
     else:
         how = settings.fit if isinstance(settings, Preprocessing) else "pad"
         done = "resized" if how == "resize" and slices else "padded or cropped"
@@ -75,23 +76,23 @@ def preprocessing_words(settings: AnyPreprocessing) -> str:
     return ", ".join(parts)
 
 
-def network_words(settings: NetworkSettings) -> str:
-    """Title and widths of a network."""
+def describe_network(settings: NetworkSettings) -> str:
+    """Return title and widths of a network."""
     if isinstance(settings, LevelledNetwork):
         return f"{settings.title}, {', '.join(map(str, settings.widths))} channels"
     return settings.title
 
 
-def stage_words(stage: Stage) -> str:
-    """Task and options of a stage."""
+def describe_stage(stage: Stage) -> str:
+    """Return task and options of a stage."""
     options = [f"{name.replace('_', ' ')} {_value(v)}" for name, v in stage.options.items()]
     if stage.settings.middle_share < 1:
         options.append(f"the middle {stage.settings.middle_share:.0%} of each scan")
     return ", ".join([stage.task, *options])
 
 
-def training_words(settings: Training) -> str:
-    """Length, batch size, optimiser and learning rate."""
+def describe_training(settings: Training) -> str:
+    """Return length, batch size, optimiser and learning rate."""
     length = f"{settings.epochs} epochs" if settings.epochs else f"{settings.steps} steps"
     parts = [
         length,
@@ -105,8 +106,8 @@ def training_words(settings: Training) -> str:
     schedules = {
         "constant": "constant",
         "warmup-poly": "warm-up, then polynomial decay",
-        "step-decay": "a tenth less every second epoch",
-        "cosine-restarts": f"falling along a cosine, anew every {settings.restart_every} epochs",
+        "step-decay": "decreased by a tenth every second epoch",
+        "cosine-restarts": f"cosine, restarted every {settings.restart_every} epochs",
         "plateau": f"halved after {settings.plateau_patience} validations without improvement",
     }
     parts.append(schedules[settings.schedule])
@@ -119,19 +120,19 @@ def training_words(settings: Training) -> str:
     return ", ".join(parts)
 
 
-def finetuning_words(settings: FinetuneSettings) -> str:
-    """Loss, augmentation, and what else the fine-tuning learns from."""
+def describe_finetuning(settings: FinetuneSettings) -> str:
+    """Return loss, augmentation and slices of the fine-tuning."""
     parts = [LOSSES[settings.loss]]
     if settings.reconstruction_weight:
         parts.append(f"{settings.reconstruction_weight:g} of the loss for restoring the image")
     if settings.middle_share < 1:
         parts.append(f"annotated slices in the middle {settings.middle_share:.0%} of each scan")
-    parts.append(augmentation_words(settings.augmentation))
+    parts.append(describe_augmentation(settings.augmentation))
     return "; ".join(parts)
 
 
-def augmentation_words(settings: Augmentation) -> str:
-    """Names of the changes that are not turned off."""
+def describe_augmentation(settings: Augmentation) -> str:
+    """Return the names of the changes that are not turned off."""
     used = [name for name, value in settings if value]
     return f"augmented by {', '.join(used)}" if used else "no augmentation"
 
