@@ -1,7 +1,7 @@
-"""Open damaged and hostile copies of a run, one after another, and say how each ended.
+"""Open damaged and hostile copies of a run, one after another, and report each result.
 
-Run as a process of its own by the test, with a limit on its memory: what asks for more fails there
-with an error that is none of the user's. Prints a JSON line for each copy.
+The test runs it as a process with a memory limit: a copy that needs more memory fails with an
+error that is not an SslsegError. Prints a JSON line for each copy.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""Kill tiny runs with SIGKILL at random moments and go on: kill_trials.py KIND TRIALS FOLDER.
+"""Kill tiny runs with SIGKILL at random moments and resume: kill_trials.py KIND TRIALS FOLDER.
 
 Each run is a process of its own, forked from this one, which has loaded what takes long to load.
 Prints one line of JSON for each trial.
@@ -50,14 +50,14 @@ def whole(kind, out, **options):
 
 
 def wait(step, seconds, told):
-    """Sleep until a step is told, and then for so long."""
+    """Wait until a step is reported, then for some seconds."""
     while step and f"Step(step={step}," not in (told.read_text() if told.exists() else ""):
         time.sleep(0.002)
     time.sleep(seconds)
 
 
 def trial(kind, out, moment):
-    """Kill at a moment, go on to the end."""
+    """Kill at a moment, then resume to the end."""
     number = started(kind, out)
     moment(out.parent / f"{out.name}.txt")
     os.kill(number, signal.SIGKILL)

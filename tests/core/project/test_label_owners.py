@@ -1,4 +1,4 @@
-"""What a project does not take for a scan: labels and single slices; and whose labels they are."""
+"""Label maps and single slices are not added as scans; the scan of the labels is found."""
 
 import shutil
 
@@ -47,7 +47,7 @@ def owners(found):
     return {path.name: scan for path, scan in found.labels}
 
 
-def test_labels_named_before_their_scan_are_told_with_its_name(project, tmp_path):
+def test_labels_listed_before_their_scan_are_reported_with_its_name(project, tmp_path):
     labels = binary(tmp_path / "x" / "knee_01_labels.nii.gz")
     scan = grey(tmp_path / "x" / "knee_01.nii.gz")
     found = project.add_scans([labels, scan])

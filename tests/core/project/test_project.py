@@ -160,7 +160,7 @@ class TestFolder:
 
 
 class TestAdding:
-    def test_what_cannot_be_read_is_told_with_its_reason(self, project, data_dir, tmp_path):
+    def test_unreadable_files_are_reported_with_the_reason(self, project, data_dir, tmp_path):
         events = list(
             project.iter_add_scans(
                 [
@@ -265,7 +265,7 @@ class TestAdding:
         assert project.names[-2:] == ("n0", "n1")
 
     @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
-    def test_a_name_that_is_no_text_is_told(self, project, tmp_path):
+    def test_a_name_that_is_not_text_is_reported(self, project, tmp_path):
         source = write_scan(tmp_path / "more" / "x.nii.gz", 30)
         odd = Path(os.fsdecode(os.fsencode(source.parent) + b"/\xff\xfe.nii.gz"))
         source.rename(odd)

@@ -59,7 +59,7 @@ def test_kill_9_leaves_the_last_save_or_the_one_before(tmp_path):
 
 
 class TestOneAtATime:
-    def test_a_second_process_is_told_the_number_of_the_first(self, project):
+    def test_a_second_process_gets_the_number_of_the_first(self, project):
         code = (
             "import sys\nfrom napari_sslseg.core.project.project import Project\n"
             "from napari_sslseg.core.common.errors import StorageError\n"

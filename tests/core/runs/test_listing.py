@@ -136,7 +136,7 @@ def test_the_command_lists_and_compares(folder):
     assert done.stderr.startswith("napari-sslseg: The record of")
 
 
-def test_a_stranger_cannot_steer_the_terminal(folder):
+def test_control_characters_of_a_record_are_not_printed(folder):
     path = folder / "ft" / "run.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"init": "\x1b]0;owned\x07[bold]x", "status": "\x1b[2J"}))

@@ -131,7 +131,7 @@ def test_a_run_that_saved_nothing_has_none(tmp_path):
     assert newest(tmp_path) == (None, [])
 
 
-def test_a_run_of_an_older_version_is_told_apart(tmp_path):
+def test_a_run_of_an_older_version_is_refused(tmp_path):
     (tmp_path / "last.json").write_text('{"step": 3}')
     with pytest.raises(CheckpointError, match="--init"):
         newest(tmp_path)
@@ -282,7 +282,7 @@ def test_a_state_beyond_the_end_or_of_another_step_is_damaged(tmp_path):
         newest(tmp_path, TRAINING)
 
 
-def test_an_optimiser_goes_on_with_its_rates_and_nothing_else_of_strangers():
+def test_an_optimiser_takes_over_only_learning_rates_from_a_state():
     state, optimizer = trained()
     state.numbers["optimizer"]["groups"][0] |= {"lr": 0.25, "betas": "x", "fused": 7}
     found = optimizer_state(state, optimizer, {}, torch.device("cpu"))
