@@ -133,7 +133,7 @@ class LabelSlices(QWidget):
         self.next_painted.setEnabled(painted > 0)
         self.notice.setVisible(painted > 0)
         which = "1 slice is painted but" if painted == 1 else f"{painted} slices are painted but"
-        self.unused.setText(f"{which} not done, so they are not used for training.")
+        self.unused.setText(f"{which} not done: not used for training yet.")
         many = "1 painted slice" if painted == 1 else f"{painted} painted slices"
         self.mark_painted.setText(f"Mark {many} as done…")
 
