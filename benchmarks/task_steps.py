@@ -27,7 +27,7 @@ from napari_sslseg.core.pretext.contrast.local_task import DecoderWithHead
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.samples.crops import CropStore, iter_crops
 from napari_sslseg.core.samples.slices import SliceStore
-from napari_sslseg.core.samples.store import SampleStore, ScanRecord
+from napari_sslseg.core.samples.store import SampleStore, StoredScan
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.networks import Dense3dNetwork, DynUNet3dNetwork, Network
@@ -62,7 +62,7 @@ def crops(size: tuple[int, int, int]) -> CropStore:
     assert store is not None  # since nothing stops it
     # Like organ crops of several patients, for the task that compares sides.
     places = np.tile(store._crops, (8, 1))
-    records = [ScanRecord(f"{i}", f"{i}", i, 1) for i in range(len(places))]
+    records = [StoredScan(f"{i}", f"{i}", i, 1) for i in range(len(places))]
     sides = (np.arange(len(places)) % 2).astype(np.int8)
     return CropStore(store._arrays, places, records, store.size, store.settings, (), sides)
 

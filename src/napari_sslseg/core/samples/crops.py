@@ -33,7 +33,7 @@ from napari_sslseg.core.samples.slices import MEMORY_LIMIT
 from napari_sslseg.core.samples.store import (
     LoadedScan,
     SampleStore,
-    ScanRecord,
+    StoredScan,
     add_record,
     fingerprint,
     load_scan,
@@ -60,7 +60,7 @@ class CropStore(SampleStore):
         Volumes, each at least as large as a crop.
     crops : ndarray, shape (N, 4), integer
         Volume index of each crop, and its first slice, row and column, in the order of the scans.
-    scans : sequence of ScanRecord
+    scans : sequence of StoredScan
         Records of the scans.
     size : tuple of int
         Slices, height and width of the crops.
@@ -79,7 +79,7 @@ class CropStore(SampleStore):
         self,
         arrays: VolumeArrays,
         crops: np.ndarray,
-        scans: Sequence[ScanRecord],
+        scans: Sequence[StoredScan],
         size: tuple[int, int, int],
         settings: VolumePreprocessing,
         classes: Sequence[int] = (),
@@ -193,7 +193,7 @@ def iter_crops(
     grids = [_grid(number, place.canvas, size) for number, place in enumerate(places)]
     crops = np.concatenate(grids)
     too_large = 4 * settings.channels * sum(math.prod(p.canvas) for p in places) > MEMORY_LIMIT
-    records: list[ScanRecord] = []
+    records: list[StoredScan] = []
     writer: VolumeMemory | VolumeDisk = VolumeMemory()
     if storage == "disk" or (storage == "auto" and too_large and cache is not None):
         if cache is None:
@@ -204,7 +204,7 @@ def iter_crops(
         if found is not None:
             arrays, index = found
             yield Progress("Reading scans", len(scans), len(scans))
-            records += [ScanRecord(**record) for record in index["scans"]]
+            records += [StoredScan(**record) for record in index["scans"]]
             return CropStore(arrays, crops, records, size, settings, classes)
         writer = VolumeDisk(folder)
     try:

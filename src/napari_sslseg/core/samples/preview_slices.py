@@ -8,7 +8,7 @@ import numpy as np
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.samples.placement import placement, prediction_placement
 from napari_sslseg.core.samples.preprocess import prepare
-from napari_sslseg.core.samples.store import SampleStore, ScanRecord
+from napari_sslseg.core.samples.store import SampleStore, StoredScan
 from napari_sslseg.core.scans.labelled import as_volume, scan_geometry
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Modality, Volume
@@ -47,7 +47,7 @@ class PreviewSlices(SampleStore):
         counts = [grid.display_shape[PLANE_AXIS[settings.plane]] for grid in grids]
         starts = np.cumsum([0, *counts]).tolist()
         records = [
-            ScanRecord(scan.name, scan.subject, start, count)
+            StoredScan(scan.name, scan.subject, start, count)
             for scan, start, count in zip(scans, starts, counts, strict=False)
         ]
         super().__init__(records, ())

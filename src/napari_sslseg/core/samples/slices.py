@@ -27,7 +27,7 @@ from napari_sslseg.core.samples.slice_files import (
 )
 from napari_sslseg.core.samples.store import (
     SampleStore,
-    ScanRecord,
+    StoredScan,
     add_record,
     fingerprint,
     load_scan,
@@ -66,7 +66,7 @@ class SliceStore(SampleStore):
     def __init__(
         self,
         arrays: SliceArrays,
-        scans: Sequence[ScanRecord],
+        scans: Sequence[StoredScan],
         settings: Preprocessing,
         classes: Sequence[int] = (),
     ) -> None:
@@ -200,7 +200,7 @@ def iter_store(
             yield Progress("Reading scans", len(scans), len(scans))
             return _reopened(found, settings, classes)
         writer = DiskWriter(folder, shape, labelled)
-    records: list[ScanRecord] = []
+    records: list[StoredScan] = []
     try:
         for number, (scan, geometry) in enumerate(zip(scans, geometries, strict=True)):
             if stop is not None and stop.is_set:
@@ -247,5 +247,5 @@ def _reopened(
 ) -> SliceStore:
     """Return a store of arrays that were found on disk."""
     arrays, index = found
-    records = [ScanRecord(**record) for record in index["scans"]]
+    records = [StoredScan(**record) for record in index["scans"]]
     return SliceStore(arrays, records, settings, classes)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ScanRecord:
+class StoredScan:
     """A scan of a store: ``start`` is the index of its first sample (slice or crop).
 
     ``content`` and ``labels`` are hashes of its values and of its labels. ``like_labels`` is True
@@ -47,7 +47,7 @@ class SampleStore(ABC):
 
     Attributes
     ----------
-    scans : tuple of ScanRecord
+    scans : tuple of StoredScan
         Scans, in the order of their samples.
     scan_index : ndarray, shape (N,)
         Scan of each sample.
@@ -69,7 +69,7 @@ class SampleStore(ABC):
     settings: Preprocessing | VolumePreprocessing
     folder: Path | None
 
-    def __init__(self, scans: Sequence[ScanRecord], classes: Sequence[int]) -> None:
+    def __init__(self, scans: Sequence[StoredScan], classes: Sequence[int]) -> None:
         self.scans = tuple(scans)
         self.classes = tuple(classes)
         self.scan_index = np.repeat(np.arange(len(scans)), [scan.n_slices for scan in scans])
@@ -168,23 +168,23 @@ class LoadedScan:
         return content_hash(self.volume.geometry.affine.tobytes(), values), labels
 
 
-def add_record(records: list[ScanRecord], loaded: LoadedScan, n_samples: int) -> None:
+def add_record(records: list[StoredScan], loaded: LoadedScan, n_samples: int) -> None:
     """Append the record of a scan, whose samples follow those of the previous scans."""
     start = records[-1].start + records[-1].n_slices if records else 0
     volume = loaded.volume
     hashes = loaded.digests()
     like = looks_like_labels(volume)
-    records.append(ScanRecord(volume.name, volume.subject, start, n_samples, *hashes, like))
+    records.append(StoredScan(volume.name, volume.subject, start, n_samples, *hashes, like))
 
 
-def refuse_label_maps(scans: Sequence[ScanRecord], labelled: Sequence[ScanRecord] = ()) -> None:
+def refuse_label_maps(scans: Sequence[StoredScan], labelled: Sequence[StoredScan] = ()) -> None:
     """Check that there are no label maps among the scans without labels.
 
     Parameters
     ----------
-    scans : sequence of ScanRecord
+    scans : sequence of StoredScan
         Scans without labels.
-    labelled : sequence of ScanRecord
+    labelled : sequence of StoredScan
         Scans with labels. If their own values look like label maps, such scans are intended.
 
     Raises

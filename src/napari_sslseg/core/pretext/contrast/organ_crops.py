@@ -21,7 +21,7 @@ from napari_sslseg.core.samples.crop_files import VolumeArrays
 from napari_sslseg.core.samples.crops import CropStore
 from napari_sslseg.core.samples.placement import Placement, volume_placement
 from napari_sslseg.core.samples.preprocess import prepare_labels, prepare_volume
-from napari_sslseg.core.samples.store import LoadedScan, ScanRecord, add_record
+from napari_sslseg.core.samples.store import LoadedScan, StoredScan, add_record
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume, scan_geometry
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
@@ -64,7 +64,7 @@ def iter_organ_crops(
     """
     images: list[np.ndarray] = []
     sides: list[int] = []
-    records: list[ScanRecord] = []
+    records: list[StoredScan] = []
     for number, scan in enumerate(scans):
         if stop is not None and stop.is_set:
             return None
