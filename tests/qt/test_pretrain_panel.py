@@ -311,7 +311,7 @@ def test_a_run_that_a_crash_left_is_offered_when_the_project_opens(
     panel = PretrainPanel(session, Scene(session, viewer))
     qtbot.addWidget(panel)
     panel.show()
-    assert panel.estimate.text() == "" or "⚠" in panel.preflight.text()
+    assert panel.estimate.text() == "" or "⚠" in panel.estimate.text()
     assert session.open(tmp_path / "project")
     pump_until_idle(session, qtbot)
     assert panel.runs.button.text().replace("&", "") == "Resume pretrain-007"

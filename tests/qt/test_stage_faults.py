@@ -282,7 +282,7 @@ def test_strokes_on_a_full_disk_are_saved_when_there_is_room(person, small_disk,
     small_disk.fill()
     paint(person, 4)
     person.until(lambda: person.scene.autosaver.status == "failed", 10)
-    reported_once(person, "The labels are not saved", "space")
+    reported_once(person, label_rescue.UNSAVED, "space")
     panel = person.dock.panels["Label"]
     assert "⚠ Not saved" in panel.saved.text()
     np.testing.assert_array_equal(person.project.labels(names[0]).data, before)
