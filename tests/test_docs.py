@@ -1,4 +1,4 @@
-"""What the documentation names must exist."""
+"""Links, commands, options and controls in the documentation exist."""
 
 import ast
 import re
@@ -69,7 +69,7 @@ def test_every_control_that_the_docs_name_is_in_the_window(page):
     named = {
         " ".join(re.sub(r"^\d ", "", part).split())
         for whole in bold
-        # Of menus each entry; "…" within a name stands for what changes.
+        # Each entry of a menu; "…" within a name stands for a part that changes.
         for part in re.split(" ▸ | … ", whole)
     }
     assert named

@@ -148,7 +148,7 @@ def test_predictions_lie_on_the_grid_of_their_scans(data, predictions):
         assert set(np.unique(labels.dataobj)) <= {0, 1, 2, 3, 4, 5}
 
 
-def test_evaluate_prints_the_agreed_json(data, predictions):
+def test_evaluate_prints_json(data, predictions):
     done = run("evaluate", predictions, data / "labels", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -165,7 +165,7 @@ def test_labels_against_themselves_are_perfect(data):
     assert all(c["dice"] == 1 and c["hd95_mm"] == 0 for c in found["classes"].values())
 
 
-def test_evaluate_prints_a_table_for_people(data):
+def test_evaluate_prints_a_table(data):
     done = run("evaluate", data / "labels", data / "labels")
     assert "HD95 (mm)" in done.stdout
     assert "Mean Dice: 1.0000" in done.stdout
@@ -287,7 +287,7 @@ class TestBadInput:
         )  # fmt: skip
         assert refused(done, pretrained.name, "--network")
 
-    def test_a_folder_that_holds_a_run_is_not_overwritten(self, data, pretrained):
+    def test_a_folder_with_a_run_is_not_overwritten(self, data, pretrained):
         before = (pretrained / "last.safetensors").read_bytes()
         arguments = ("pretrain", data / "images", "--out", pretrained, "--steps", 1)
         assert refused(run(*arguments), str(pretrained))
@@ -432,7 +432,7 @@ def test_ctrl_c_in_the_last_fine_tuning_of_the_demo_writes_no_report(data, tmp_p
 
 
 @pytest.mark.slow
-def test_demo_on_a_folder_writes_the_agreed_report(data, tmp_path):
+def test_demo_on_a_folder_writes_a_report(data, tmp_path):
     shutil.copytree(data, tmp_path / "data")
     unlabelled = sorted((tmp_path / "data" / "labels").iterdir())[0]
     unlabelled.unlink()

@@ -1,4 +1,4 @@
-"""The window is killed while somebody paints and trains; all but the last seconds is there."""
+"""The window is killed during painting and training; at most the last seconds are lost."""
 
 import json
 import os
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def folder(tmp_path):
-    """A project with done slices on two scans; the third one is painted on."""
+    """A project with two scans that have slices marked as done, and a third to paint on."""
     with Project.create(tmp_path / "project") as project:
         project.add_scans(write_small_scans(tmp_path / "scans", 3))
         project.add_class("liver")
@@ -44,7 +44,7 @@ def folder(tmp_path):
 
 
 class Window:
-    """The program at work, and what it told."""
+    """The running program, and its reports."""
 
     def __init__(self, folder, what):
         self.folder = folder
@@ -58,32 +58,32 @@ class Window:
             [sys.executable, "-W", "ignore", PROCESS, folder, what],
             stdout=subprocess.PIPE, stderr=self.errors, text=True, env=environment,
         )  # fmt: skip
-        self.told, self._news = [], threading.Condition()
+        self.reports, self._changed = [], threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self):
         for line in self.process.stdout:
-            with self._news:
-                self.told.append(json.loads(line))
-                self._news.notify_all()
-        with self._news:
-            self._news.notify_all()
+            with self._changed:
+                self.reports.append(json.loads(line))
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
 
     def count(self, what):
-        return sum(what in item for item in self.told)
+        return sum(what in item for item in self.reports)
 
     def wait(self, what, count, seconds=60):
-        with self._news:
-            came = self._news.wait_for(
+        with self._changed:
+            arrived = self._changed.wait_for(
                 lambda: self.count(what) >= count or self.process.poll() is not None, seconds
             )
         self.errors.seek(0)
-        assert came, (self.told[-3:], self.errors.read())
+        assert arrived, (self.reports[-3:], self.errors.read())
         assert self.count(what) >= count, self.errors.read()
 
     def kill(self, after=0.0):
-        """Kill it so many seconds from now; gives the moment."""
+        """Kill the program after some seconds; returns the time."""
         time.sleep(after)
         self.process.send_signal(signal.SIGKILL)
         moment = time.time()
@@ -93,32 +93,32 @@ class Window:
         return moment
 
 
-def check_strokes(project, told, moment):
-    """All that was painted long enough before is in the file, and nothing else."""
+def check_strokes(project, reports, moment):
+    """Check that the file contains all strokes made early enough, and no others."""
     labels = project.labels(project.names[2]).data
     possible, sure = {}, 0
-    for item in told:
+    for item in reports:
         if "stroke" not in item:
             continue
         voxel = tuple(item["stroke"])
         if item["at"] < moment - SAFE_SECONDS:
             possible[voxel] = {item["value"]}
             sure += 1
-        else:  # It may have been saved by then.
+        else:  # It may or may not be saved.
             possible.setdefault(voxel, {0}).add(item["value"])
     wrong = {voxel: labels[voxel] for voxel in possible if labels[voxel] not in possible[voxel]}
     assert not wrong
-    # One more may have been made that was not told any more.
+    # One more may have been made but not reported.
     assert len(set(zip(*map(list, np.nonzero(labels)), strict=True)) - set(possible)) <= 1
     return sure
 
 
-def look(folder, told, moment):
-    """Open what is left as the next window does; gives how many strokes had to be there."""
+def check_project(folder, reports, moment):
+    """Open the project as a new window does; returns the number of strokes that must be saved."""
     leftovers = list((folder / "labels").glob(".*"))
     with Project.open(folder) as project:
         assert project.problems() == {}
-        sure = check_strokes(project, told, moment)
+        sure = check_strokes(project, reports, moment)
         labels = {name: project.labels(name).data for name in project.names}
         name = project.names[2]
         for index in project.done(name):
@@ -135,17 +135,17 @@ def trial(folder, what, strokes, after=0.0):
         window.wait("stroke", strokes)
     finally:
         moment = window.kill(after)
-    assert not window.count("problem"), window.told
-    return look(folder, window.told, moment), window
+    assert not window.count("problem"), window.reports
+    return check_project(folder, window.reports, moment), window
 
 
-def test_strokes_are_there_after_a_kill_while_painting(folder):
+def test_strokes_are_saved_after_a_kill_while_painting(folder):
     sure, _ = trial(folder, "paint", 30)
     assert sure > 5
 
 
-def go_on_in_a_session(folder, run):
-    """Go on with a run by the model of the window; how it ended."""
+def resume_in_a_session(folder, run):
+    """Resume a run with the model of the window; returns its first step and its outcome."""
     session, problems, outcomes = Session(), [], []
     session.problem.connect(lambda problem: problems.append(problem.sentence))
     session.job_ended.connect(lambda job, outcome: outcomes.append(outcome))
@@ -170,20 +170,20 @@ def go_on_in_a_session(folder, run):
 
 
 @pytest.mark.parametrize("what", ["pretrain", "finetune"])
-def test_a_killed_training_is_offered_and_goes_on(folder, what):
+def test_a_killed_training_can_be_resumed(folder, what):
     window = Window(folder, what)
     try:
         window.wait("step", 12)
     finally:
         moment = window.kill()
-    assert not window.count("problem"), window.told
-    look(folder, window.told, moment)
+    assert not window.count("problem"), window.reports
+    check_project(folder, window.reports, moment)
     run = f"{what}-001"
     with Project.open(folder) as project:
         (line,) = run_lines(project.runs(), what)
         assert (line.name, line.resumable) == (run, True)
         assert "interrupted" in line.text
-    step, outcome = go_on_in_a_session(folder, run)
+    step, outcome = resume_in_a_session(folder, run)
     assert outcome.stopped
     assert outcome.problem is None
     assert step >= 1
@@ -191,7 +191,7 @@ def test_a_killed_training_is_offered_and_goes_on(folder, what):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(10))
-def test_strokes_are_there_whenever_it_is_killed(folder, number):
+def test_strokes_are_saved_whenever_the_program_is_killed(folder, number):
     rng = random.Random(number)
     what = ("paint", "pretrain", "finetune")[number % 3]
     trial(folder, what, rng.randrange(2, 60), rng.uniform(0, 0.4))

@@ -14,7 +14,7 @@ from napari_sslseg.core.scans.volume import Volume, guess_modality, load_volume
 SEEDS = range(4)
 LIVER, RIGHT_KIDNEY, LEFT_KIDNEY, SPLEEN, SPINE = PHANTOM_CLASSES
 
-# Healthy adults, with room: ml within the field of view.
+# Healthy adults, with a wide margin: ml within the field of view.
 PLAUSIBLE_ML = {
     LIVER: (900, 2300),
     RIGHT_KIDNEY: (75, 260),
@@ -57,7 +57,7 @@ def test_orientation_of_the_files_varies():
     assert len({patient(seed)[0].geometry.orientation for seed in SEEDS}) > 1
 
 
-def test_a_seed_is_one_patient_on_either_scanner():
+def test_a_seed_is_the_same_patient_in_mr_and_ct():
     np.testing.assert_array_equal(patient(0, "CT")[1].data, patient(0, "MR")[1].data)
 
 
@@ -79,7 +79,7 @@ def test_organs_have_plausible_volumes(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_organs_lie_where_they_belong(seed):
+def test_organs_have_anatomical_positions(seed):
     _, labels = patient(seed)
     liver, right, left, spleen, spine = (centre_mm(labels, c) for c in PHANTOM_CLASSES)
     # RAS+: x grows towards the patient's right, y towards anterior, z towards superior.
@@ -101,7 +101,7 @@ def test_axial_slices_look_radiological():
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_kidneys_are_no_mirror_images(seed):
+def test_kidneys_are_not_mirror_images(seed):
     _, labels = patient(seed)
     right, left = labels.data == RIGHT_KIDNEY, (labels.data == LEFT_KIDNEY)[:, :, ::-1]
 
@@ -131,20 +131,20 @@ def test_ct_values_are_hounsfield_units(seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("modality", ["MR", "CT"])
-def test_values_tell_the_modality(seed, modality):
+def test_the_modality_is_guessed_from_the_values(seed, modality):
     scan, _ = patient(seed, modality)
     assert guess_modality(scan.data) == scan.modality == modality
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_labels_hold_no_air(seed):
+def test_labels_contain_no_air(seed):
     scan, labels = patient(seed)
-    # Next to lung, thick slices take in some air; an organ itself holds none.
+    # Next to the lung, thick slices include some air; an organ itself contains none.
     assert np.mean(scan.data[labels.data > 0] < -500) < 0.002
     assert not labels.data[:, :4].any()
 
 
-def test_dataset_on_disk_gives_the_patients_back(tmp_path):
+def test_a_dataset_on_disk_contains_the_patients(tmp_path):
     paths = write_dataset(tmp_path, 2, "MR", seed=2)
     assert [p.relative_to(tmp_path).as_posix() for p in paths] == [
         "images/phantom_mr_002.nii.gz",

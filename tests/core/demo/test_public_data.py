@@ -46,7 +46,7 @@ def phantoms(tmp_path_factory):
 
 @pytest.fixture
 def archive(server, phantoms):
-    """Phantoms, packed as the Decathlon packs its scans, with what macOS and villains add."""
+    """Phantoms in an archive like that of the Decathlon, with files of macOS and hostile paths."""
     path = server[0] / ARCHIVE
     with tarfile.open(path, "w") as tar:
         for kind, name in (("images", "imagesTr"), ("labels", "labelsTr")):
@@ -72,7 +72,7 @@ def md5(path):
     return hashlib.md5(path.read_bytes()).hexdigest()
 
 
-def test_downloads_once_and_lays_the_folder_out_for_the_demo(server, archive, phantoms, tmp_path):
+def test_downloads_once_into_a_folder_for_the_demo(server, archive, phantoms, tmp_path):
     cache = tmp_path / "cache"
     folder = hippocampus(cache, url=server[1], md5=md5(archive))
     pairs = pair_scans(folder / "images", folder / "labels")
@@ -121,7 +121,7 @@ def test_an_archive_of_something_else_is_refused(server, tmp_path):
         hippocampus(tmp_path / "cache", url=server[1], md5=md5(path))
 
 
-def test_without_a_connection_the_sentence_says_where_to_put_the_file(tmp_path, monkeypatch):
+def test_without_a_connection_the_message_names_the_folder_for_the_file(tmp_path, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     # Port 9 (discard) of this machine has no server.
@@ -135,7 +135,7 @@ def test_without_a_connection_the_sentence_says_where_to_put_the_file(tmp_path, 
     assert len(said.splitlines()) == 1
 
 
-def test_a_missing_file_on_the_server_is_one_sentence(server, tmp_path):
+def test_a_missing_file_on_the_server_is_one_line(server, tmp_path):
     with pytest.raises(StorageError, match=r"could not be downloaded .*404"):
         hippocampus(tmp_path / "cache", url=server[1], md5="0" * 32)
 

@@ -1,4 +1,4 @@
-"""The organs of a procedural abdomen: where they lie, how they are shaped, how they vary."""
+"""The organs of a procedural abdomen: position, shape and variation."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from napari_sslseg.core.demo.phantom.trunk import Trunk, paint_chest, paint_spin
 
 
 def paint_all(patient: Patient) -> None:
-    """Paint a whole patient, from the outside in; organs stop where their neighbours begin."""
+    """Paint a whole patient, from the outside in; organs end at their neighbours."""
     trunk = Trunk(patient)
     paint_trunk(patient, trunk)
     paint_gut(patient, trunk)
@@ -36,7 +36,7 @@ def paint_gut(patient: Patient, trunk: Trunk) -> None:
     rng = patient.rng
     box = patient.box(z=(-60, np.inf))
     cavity = trunk.cavity(box)
-    # Zero sets of two smooth fields meet in curves, which look like branching vessels.
+    # The zero sets of two smooth fields intersect in curves, which look like branching vessels.
     vessel = 5 * np.hypot(box.noise("fine"), box.noise("fine")) - 1.6
     patient.paint(box, "vein", overlap(vessel, cavity + 6, 3))
     centre = np.array([rng.normal(5, 8), -28, 70])
@@ -111,7 +111,7 @@ def paint_kidney(patient: Patient, label: int) -> tuple[Array, Array, Array]:
     sinus = box.ellipsoid(centre + axes[0] * 0.62 * radii[0], hollow, axes)
     sinus = sinus + 1.5 * box.noise("fine")
     d = overlap(d, -sinus, 4)
-    # Most of the fat lies behind the kidney and towards the spine; little parts it from the liver.
+    # Most of the fat lies behind the kidney and towards the spine, little next to the liver.
     halo = bent.ellipsoid(
         centre + np.array([-side * 7, 7, -4]), radii + rng.uniform(4, 9, 3), axes
     ) + 2 * box.noise("loops")
@@ -131,7 +131,7 @@ Ellipsoid = tuple[Array, Array, Array]
 def paint_spleen(
     patient: Patient, trunk: Trunk, kidney: Ellipsoid, stomach: tuple[Array, Array]
 ) -> None:
-    """The spleen, moulded by the wall, the left kidney and the stomach."""
+    """The spleen, shaped by the wall, the left kidney and the stomach."""
     rng = patient.rng
     centre = np.array([100, 36, -30]) + rng.normal(0, [3, 5, 5])
     radii = np.array([37, 47, 52]) * rng.normal(1, 0.07, 3)

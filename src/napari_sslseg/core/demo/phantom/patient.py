@@ -1,9 +1,9 @@
-"""Procedural abdominal MR and CT patients: the embedded default data, with exact labels.
+"""Procedural abdominal MR and CT patients, with exact labels.
 
-A patient is drawn as organic shapes (``phantom_trunk``, ``phantom_organs``) in thin sub-slices,
-which a slice profile averages to thick ones, so that edges show the partial volumes of a real
-scan. The scanner then adds what it adds: tissue contrast that varies from patient to patient, noise
-(Gaussian in CT, Rician in MR), a coil's bias field, and a position in its own coordinates.
+A patient is drawn as organic shapes (modules ``trunk`` and ``organs``) in thin sub-slices. A slice
+profile averages these to thick slices, so that edges have the partial volumes of a real scan. The
+simulated scanner adds tissue contrast that varies from patient to patient, noise (Gaussian in CT,
+Rician in MR), a bias field of the coil, and a position in its own coordinates.
 """
 
 import json
@@ -41,7 +41,7 @@ PHANTOM_CLASSES: dict[int, str] = {
 
 Weighting = Literal["T1", "T2"]
 
-# HU without contrast agent, what the agent adds at its peak, and texture (standard deviation).
+# HU without contrast agent, increase at the peak of the agent, and texture (standard deviation).
 _CT: dict[str, tuple[float, float, float]] = {
     "air": (-1000, 0, 0),
     "skin": (10, 0, 10),
@@ -71,7 +71,7 @@ _CT: dict[str, tuple[float, float, float]] = {
     "cord": (35, 5, 2),
 }
 
-# Relative signal in T1- and T2-weighted MR, and texture as a share of the signal.
+# Relative signal in T1- and T2-weighted MR, and texture as a fraction of the signal.
 _MR: dict[str, tuple[float, float, float]] = {
     "air": (0, 0, 0),
     "skin": (0.45, 0.3, 0.05),
@@ -114,8 +114,8 @@ def make_patient(
     Parameters
     ----------
     seed : int
-        Decides everything: the same seed gives the same arrays. Anatomy and pose do not depend on
-        the modality, so a seed is one patient on either scanner.
+        The same seed gives the same arrays. Anatomy and pose do not depend on the modality, so a
+        seed is the same patient in MR and CT.
     modality : {"MR", "CT"}
         MR magnitudes on an arbitrary scale from 0, or HU from −1024.
     shape : tuple of int
@@ -210,7 +210,7 @@ def _check(
     ):
         if value not in get_args(kind):
             raise ConfigError(
-                f"{value!r} is no {what} of a phantom; use {' or '.join(get_args(kind))}."
+                f"A phantom has no {what} {value!r}; use {' or '.join(get_args(kind))}."
             )
     if len(shape) != 3 or min(shape) < 8:
         raise ConfigError(
@@ -262,7 +262,7 @@ def _scan_mr(
     """Add bias field, breathing ghosts, Rician noise and an arbitrary scale; int16 from 0."""
     bias = np.exp(rng.uniform(0.08, 0.2) * smooth_noise(rng, image.shape, spacing, 190.0))
     signal = image * bias
-    # Breathing repeats the picture faintly along the phase axis, front to back.
+    # Breathing adds a faint copy of the image along the phase axis, front to back.
     shift = int(image.shape[1] / rng.uniform(2.5, 4))
     signal = signal + rng.uniform(0, 0.02) * np.roll(signal, shift, axis=1)
     sigma = rng.uniform(0.012, 0.03)
@@ -277,15 +277,15 @@ def _place(
     modality: Modality,
     rng: np.random.Generator,
 ) -> tuple[Geometry, nib.Nifti1Header]:
-    """A source grid as scanners write it: slices along the third axis, upwards."""
+    """Make a source grid as scanners write it: slices along the third axis, upwards."""
     signs = ((-1, 1, 1), (-1, -1, 1), (1, 1, 1))[rng.integers(3)]  # LAS, LPS, RAS
     source = (shape[2], shape[1], shape[0])
     middle = rng.uniform((-8, -15, -40), (8, 15, 40))
     if modality == "CT":
-        middle += (0, -150, rng.uniform(-900, 200))  # the table is high, and z is its travel
+        middle += (0, -150, rng.uniform(-900, 200))  # the table is high, and z is its position
     affine = np.diag([*(np.array(signs) * spacing[::-1]), 1.0])
     affine[:3, 3] = middle - affine[:3, :3] @ ((np.array(source) - 1) / 2)
-    affine = affine.astype(np.float32)  # as NIfTI stores it, so that a file gives it back exactly
+    affine = affine.astype(np.float32)  # the precision of NIfTI, so that a file returns it exactly
     header = nib.Nifti1Header()
     header.set_data_shape(source)
     header.set_xyzt_units("mm", "sec")

@@ -1,9 +1,9 @@
-"""Tools to draw a procedural patient: implicit shapes painted one over the other.
+"""Tools to draw a procedural patient: implicit shapes, painted one over the other.
 
 Patient coordinates are in mm from the middle of the abdomen: x towards the patient's left, y
 towards posterior, z towards inferior, as in the display grid. An organ is a function that is
 negative inside it and grows about as the distance to its surface in mm; smooth noise and a random
-deformation of the coordinates make it organic. What is painted later lies on top.
+deformation of the coordinates make it organic. Later shapes cover earlier ones.
 """
 
 from collections.abc import Callable, Mapping
@@ -60,7 +60,7 @@ class Box:
         return length * (length - 1) / np.sqrt(outer)
 
     def bent(self, axis: Array, shift: Array) -> "Box":
-        """The box with its coordinates moved along an axis, which bends what is drawn in it."""
+        """Move the coordinates of the box along an axis, which bends the shapes drawn in it."""
         a = axis.tolist()
         x, y, z = self.x - a[0] * shift, self.y - a[1] * shift, self.z - a[2] * shift
         return Box(self.where, x, y, z, self.noise)
@@ -81,13 +81,13 @@ def tube(u: Array, v: Array, radius: float | Array) -> Array:
 
 
 def union(a: Array, b: Array, blend: float) -> Array:
-    """Both shapes, with the groove between them rounded over ``blend`` mm."""
+    """Union of two shapes, with the groove between them rounded over ``blend`` mm."""
     near = np.maximum(blend - np.abs(a - b), 0) / blend
     return np.minimum(a, b) - near**2 * (blend / 4)
 
 
 def overlap(a: Array, b: Array, blend: float) -> Array:
-    """What two shapes share, with the edge rounded over ``blend`` mm."""
+    """Intersection of two shapes, with the edge rounded over ``blend`` mm."""
     return -union(-a, -b, blend)
 
 
@@ -105,7 +105,7 @@ class Patient:
     Parameters
     ----------
     rng : Generator
-        Decides the anatomy and the pose.
+        Generator of the anatomy and the pose.
     shape, spacing : tuple
         Grid in (inferior, posterior, left) order, in voxels and mm.
     tissues : mapping of str to (float, float)
@@ -120,7 +120,7 @@ class Patient:
         tissues: Mapping[str, tuple[float, float]],
     ) -> None:
         self.rng, self.shape, self.spacing, self.tissues = rng, shape, spacing, tissues
-        # Texture draws from its own stream, so that the contrast cannot change the anatomy.
+        # Texture has a generator of its own, so that the contrast cannot change the anatomy.
         self.texture_rng = rng.spawn(1)[0]
         self.fields = {
             name: smooth_noise(rng, shape, spacing, scale)
@@ -146,12 +146,12 @@ class Patient:
         self.labels = np.zeros(shape, dtype=np.uint8)
 
     def _noise(self, name: str, where: tuple[slice, ...]) -> Array:
-        """A field over part of the grid, shifted at random: the fields are periodic."""
+        """Part of a field, shifted at random, which is possible since the fields are periodic."""
         shift = [int(self.rng.integers(n)) for n in self.shape]
         return np.roll(self.fields[name], shift, (0, 1, 2))[where]
 
     def _grain(self, shape: tuple[int, ...]) -> Array:
-        """Fine texture from a random part of its field."""
+        """Fine texture, from a random part of its field."""
         parts = []
         for n, m in zip(self.shape, shape, strict=True):
             start = int(self.texture_rng.integers(n - m + 1))
@@ -164,7 +164,7 @@ class Patient:
         y: tuple[float, float] = (-np.inf, np.inf),
         z: tuple[float, float] = (-np.inf, np.inf),
     ) -> Box:
-        """The smallest box of the grid that holds the given ranges of patient coordinates."""
+        """Smallest box of the grid that contains the given ranges of patient coordinates."""
         inside = np.ones(self.shape, dtype=bool)
         for values, (low, high) in ((self.x, x), (self.y, y), (self.z, z)):
             if np.isfinite(low):
@@ -186,7 +186,7 @@ class Patient:
         return self.box(x, y, z)
 
     def paint(self, box: Box, tissue: str, distance: Array, label: int | None = 0) -> None:
-        """Blend a tissue over what lies inside; ``label=None`` leaves the labels as they are."""
+        """Blend a tissue over the inside of a shape; ``label=None`` does not change the labels."""
         mean, texture = self.tissues[tissue]
         share = np.clip(0.5 - distance / self.soft, 0, 1)
         target = self.image[box.where]

@@ -15,7 +15,7 @@ from napari_sslseg.core.demo.phantom.shapes import (
 
 
 class Trunk:
-    """What the organs of a patient lie in: the wall, the cavity, the diaphragm and the spine.
+    """The surroundings of the organs: the wall, the cavity, the diaphragm and the spine.
 
     The fields are drawn once over the whole grid; organs look them up in their box.
     """
