@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -330,7 +331,7 @@ class TestBadInput:
     @pytest.mark.parametrize("task", [None, 7, {}, {"kind": [1]}, {"kind": "jigsaw"}])
     def test_a_record_without_a_known_task(self, pretrained, task):
         record = json.loads((pretrained / "run.json").read_text())
-        with pytest.raises(CheckpointError, match="no pretext task"):
+        with pytest.raises(CheckpointError, match=re.escape(str(pretrained))):
             Run(pretrained, record | {"task": task}).task()
 
     def test_other_scans_are_predicted_despite_a_broken_one(self, data, finetuned, tmp_path):
