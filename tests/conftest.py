@@ -13,35 +13,36 @@ if sys.platform == "linux" and not os.environ.get("DISPLAY"):
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 
-WINDOWS = "qt"
-"""Folder of the tests that open windows, which share one screen and one keyboard focus."""
-
-
-def group_of(path: Path) -> str:
-    """What is run by one process, so that fixtures of a file are made once."""
-    windows = path.parent.name == WINDOWS or path.stem == "test_gui_killed"
-    return WINDOWS if windows else path.stem
+def opens_windows(path: Path) -> bool:
+    """Whether a file of tests opens windows; these take longest, so they come first."""
+    return path.parent.name == "qt" or path.stem == "test_gui_killed"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that open windows, the longest group."""
-    items.sort(key=lambda item: group_of(item.path) != WINDOWS)
+    """Begin with the tests that open windows."""
+    items.sort(key=lambda item: not opens_windows(item.path))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xvfb_disable(config: pytest.Config) -> bool:
+    """Give each process of tests a screen of its own, unless no window opens on one here."""
+    return "DISPLAY" not in os.environ
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each group to one process, in the order of the tests.
+    """Give each file to one process, in the order of the tests, so that its fixtures run once.
 
     Groups by marks depend on what plugins come first, and not every pytest keeps them.
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByGroup(LoadScopeScheduling):
+    class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return group_of(Path(nodeid.partition("::")[0]))
+            return nodeid.partition("::")[0]
 
     config.option.loadscopereorder = False
-    return ByGroup(config, log)
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
