@@ -17,12 +17,7 @@ from napari_sslseg.core.pretext.pictures.figure import preview_figure
 from napari_sslseg.core.pretext.pictures.preview import preview as preview_scan
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.checkpoints import load_weights
-from napari_sslseg.core.settings.pretext.registry import (
-    TASKS,
-    TaskSettings,
-    describe,
-    make_task,
-)
+from napari_sslseg.core.settings.pretext.registry import TASKS, TaskSettings, describe, make_task
 
 SIZE = (64, 48)
 VOLUME = (16, 32, 24)

@@ -12,11 +12,7 @@ from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.settings.networks import Dense3dNetwork, DynUNet3dNetwork
 from napari_sslseg.core.settings.patch_size import patch_size_for
 from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
-from napari_sslseg.core.settings.pretext.registry import (
-    TASKS,
-    check_task,
-    make_task,
-)
+from napari_sslseg.core.settings.pretext.registry import TASKS, check_task, make_task
 
 RESTORING = [
     "context-restoration",

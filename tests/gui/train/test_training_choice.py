@@ -2,15 +2,11 @@
 
 from typing import get_args
 
-from napari_sslseg.core.settings.networks import NETWORKS, named_network
+from napari_sslseg.core.settings.networks import DEFAULT_NETWORK, NETWORKS, named_network
 from napari_sslseg.core.settings.stages import FinetuneSettings, Strategy, Transfer
 from napari_sslseg.core.settings.training import FINETUNE_STEPS, PRETRAIN_STEPS
-from napari_sslseg.gui.model.run_choices import DEFAULT_NETWORK, LENGTHS, kind_dimensions
-from napari_sslseg.gui.train.training_choice import (
-    STRATEGY_TEXTS,
-    TRANSFER_TEXTS,
-    TrainingChoice,
-)
+from napari_sslseg.gui.model.run_choices import LENGTHS, kind_dimensions
+from napari_sslseg.gui.train.training_choice import STRATEGY_TEXTS, TRANSFER_TEXTS, TrainingChoice
 
 
 def test_the_defaults_are_those_of_core():

@@ -8,7 +8,6 @@ import typer
 
 from napari_sslseg.cli.console import follow
 from napari_sslseg.cli.options import (
-    DEFAULT_TASK,
     BatchSize,
     Cache,
     Compile,
@@ -49,7 +48,7 @@ from napari_sslseg.cli.values import given, parse_modality
 from napari_sslseg.core.common.compute.distributed import launch
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Event, StopFlag
-from napari_sslseg.core.settings.pretext.registry import task_class
+from napari_sslseg.core.settings.pretext.registry import DEFAULT_TASK, task_class
 from napari_sslseg.core.settings.stages import TRANSFER
 from napari_sslseg.core.settings.training import PRETRAIN_STEPS
 

@@ -7,7 +7,6 @@ import typer
 
 from napari_sslseg.cli.console import say
 from napari_sslseg.cli.options import (
-    DEFAULT_TASK,
     Crop,
     Embedding,
     Left,
@@ -30,6 +29,7 @@ from napari_sslseg.cli.options import (
 from napari_sslseg.cli.settings import NetworkOptions, scans_and_task_options
 from napari_sslseg.cli.values import parse_modality
 from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.settings.pretext.registry import DEFAULT_TASK
 
 if TYPE_CHECKING:
     from napari_sslseg.core.settings.presets.preset import Preset

@@ -8,12 +8,7 @@ from pathlib import Path
 from napari_sslseg.core.common.errors import DataError, ScanWarning, SslsegError, VolumeError
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.formats.registry import scan_suffixes
-from napari_sslseg.core.scans.names import (
-    guess_subject,
-    scan_name,
-    unique_by_name,
-    volume_files,
-)
+from napari_sslseg.core.scans.names import guess_subject, scan_name, unique_by_name, volume_files
 from napari_sslseg.core.scans.series import Series, Source
 
 

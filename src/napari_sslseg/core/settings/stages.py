@@ -33,11 +33,7 @@ from napari_sslseg.core.settings.self_training import (
     SelfTraining as SelfTraining,
     self_trained as self_trained,
 )
-from napari_sslseg.core.settings.training import (
-    Training,
-    default_batch_size,
-    default_training,
-)
+from napari_sslseg.core.settings.training import Training, default_batch_size, default_training
 
 Transfer = Literal["encoder", "encoder+decoder"]
 """Which parts of a pretrained network start the fine-tuning."""

@@ -17,13 +17,7 @@ from napari_sslseg.core.common.compute.distributed import (
     run_on_first,
     world_size,
 )
-from napari_sslseg.core.common.events import (
-    Done,
-    Event,
-    Message,
-    Progress,
-    return_value,
-)
+from napari_sslseg.core.common.events import Done, Event, Message, Progress, return_value
 from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.runs.event_log import EventLog, record_events
 from napari_sslseg.core.runs.provenance import machine_record, start_record

@@ -6,12 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.events import (
-    Event,
-    PauseFlag,
-    StopFlag,
-    as_function,
-)
+from napari_sslseg.core.common.events import Event, PauseFlag, StopFlag, as_function
 from napari_sslseg.core.samples.build import describe_store
 from napari_sslseg.core.samples.middle import describe_middle
 from napari_sslseg.core.samples.store import refuse_label_maps
@@ -19,11 +14,9 @@ from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_subject
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.segmentation.loss import SegmentationLoss
 from napari_sslseg.core.segmentation.supervised import batch_loss, dice_validation, slice_prediction
-from napari_sslseg.core.segmentation.unlabelled import (
-    count_used,
-)
+from napari_sslseg.core.segmentation.unlabelled import count_used
 from napari_sslseg.core.settings.stages import FinetuneSettings
-from napari_sslseg.core.stages.context import Init as Init, RunContext, RunOptions
+from napari_sslseg.core.stages.context import Init as Init, RunContext
 from napari_sslseg.core.stages.finetune_steps import (
     check_settings,
     finetune_record,
@@ -38,6 +31,7 @@ from napari_sslseg.core.stages.finetune_steps import (
     select_samples,
 )
 from napari_sslseg.core.stages.init_from import load_start, open_start
+from napari_sslseg.core.stages.options import RunOptions
 from napari_sslseg.core.stages.resume import refuse_settings
 from napari_sslseg.core.stages.split import hold_out
 from napari_sslseg.core.training.layer_plans import make_layer_plan, resolve_strategy

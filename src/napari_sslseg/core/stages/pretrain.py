@@ -27,8 +27,9 @@ from napari_sslseg.core.scans.sources import CollectedScan, collect_scans, witho
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.settings.pretext.registry import TaskSettings
 from napari_sslseg.core.settings.stages import PretrainSettings
-from napari_sslseg.core.stages.context import RunContext, RunOptions
+from napari_sslseg.core.stages.context import RunContext
 from napari_sslseg.core.stages.init_from import load_start, open_start
+from napari_sslseg.core.stages.options import RunOptions
 from napari_sslseg.core.stages.pretrain_steps import (
     PretextObjective,
     make_pretext_model,

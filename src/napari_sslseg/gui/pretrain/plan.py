@@ -8,12 +8,11 @@ from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.sizes import Plane, Size
 from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.samples.warnings import Spacing
-from napari_sslseg.core.settings.networks import NetworkSettings, named_network
+from napari_sslseg.core.settings.networks import DEFAULT_NETWORK, NetworkSettings, named_network
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
 from napari_sslseg.core.settings.pretext.registry import TASKS, check_task, make_task
 from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.settings.training import PRETRAIN_STEPS, Training, default_training
-from napari_sslseg.gui.model.run_choices import DEFAULT_NETWORK
 from napari_sslseg.gui.pretrain.methods import PretrainMethod
 from napari_sslseg.gui.pretrain.training_data import TrainingData
 

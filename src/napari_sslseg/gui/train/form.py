@@ -17,11 +17,7 @@ from napari_sslseg.gui.model.run_choices import (
     network_text,
 )
 from napari_sslseg.gui.model.run_descriptions import long_description, short_description
-from napari_sslseg.gui.train.training_choice import (
-    STRATEGY_TEXTS,
-    TRANSFER_TEXTS,
-    TrainingChoice,
-)
+from napari_sslseg.gui.train.training_choice import STRATEGY_TEXTS, TRANSFER_TEXTS, TrainingChoice
 from napari_sslseg.gui.widgets.foldable import Foldable
 from napari_sslseg.gui.widgets.forms import bounds
 from napari_sslseg.gui.widgets.inputs import combo_box, literal_items, spin_box

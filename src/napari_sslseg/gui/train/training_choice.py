@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.frozen import make_settings
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.settings.networks import Network
+from napari_sslseg.core.settings.networks import DEFAULT_NETWORK, Network
 from napari_sslseg.core.settings.self_training import self_trained
 from napari_sslseg.core.settings.stages import (
     FROZEN_SHARES,
@@ -17,12 +17,8 @@ from napari_sslseg.core.settings.stages import (
     Strategy,
     Transfer,
 )
-from napari_sslseg.core.settings.training import (
-    LEARNING_RATE,
-    VALIDATION_SHARE,
-    default_training,
-)
-from napari_sslseg.gui.model.run_choices import DEFAULT_NETWORK, LENGTHS
+from napari_sslseg.core.settings.training import LEARNING_RATE, VALIDATION_SHARE, default_training
+from napari_sslseg.gui.model.run_choices import LENGTHS
 from napari_sslseg.gui.text import plural
 
 if TYPE_CHECKING:

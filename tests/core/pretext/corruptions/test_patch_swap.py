@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.pretext.corruptions.patch_placement import (
+    largest_patch,
+    poisson_disc_patches,
+    uniform_patches,
+)
 from napari_sslseg.core.pretext.corruptions.patch_swap import (
     PatchErase,
     PatchSwap,
     SwapParameters,
     _move_pixels,
-)
-from napari_sslseg.core.pretext.corruptions.patches import (
-    largest_patch,
-    poisson_disc_patches,
-    uniform_patches,
 )
 
 SAMPLINGS = ["poisson-disc", "uniform"]

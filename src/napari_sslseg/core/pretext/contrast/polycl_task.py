@@ -11,7 +11,7 @@ from napari_sslseg.core.common.pictures import PretextPreview
 from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.pretext.base import BaseTask
 from napari_sslseg.core.pretext.contrast.losses import cosine_similarity, embedding_spread, polycl
-from napari_sslseg.core.pretext.contrast.triplets import ExampleSelector
+from napari_sslseg.core.pretext.contrast.pair_selection import ExampleSelector
 from napari_sslseg.core.pretext.restoration.base import forward
 from napari_sslseg.core.scans.sources import check_unique_names
 from napari_sslseg.core.settings.pretext.polycl import PolyCL

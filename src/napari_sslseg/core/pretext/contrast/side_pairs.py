@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.pretext.contrast.triplets import CandidateRanges
+from napari_sslseg.core.pretext.contrast.pair_selection import CandidateRanges
 
 LEFT, RIGHT, UNKNOWN = 0, 1, -1
 """Numbers of the sides of the patient in stores of organ crops."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.sizes import Size, as_size
-from napari_sslseg.core.pretext.corruptions.patches import (
+from napari_sslseg.core.pretext.corruptions.patch_placement import (
     check_patches,
     largest_patch,
     poisson_disc_patches,
@@ -83,7 +83,7 @@ class PatchSwap:
     With ``"poisson-disc"``, patch centres lie at least K√2 apart, so no two patches overlap, and
     the pairs are drawn again each time. Cubes have centres at least K apart along at least one axis
     instead, because K√3 cannot reach a quarter of a volume (see
-    :func:`~napari_sslseg.core.pretext.corruptions.patches.poisson_disc_patches`). With
+    :func:`~napari_sslseg.core.pretext.corruptions.patch_placement.poisson_disc_patches`). With
     ``"uniform"``, the two patches of a pair are disjoint but different pairs may overlap; they are
     swapped one after the other, in the order of the mask. In both cases the result is a permutation
     of the pixels of the image.

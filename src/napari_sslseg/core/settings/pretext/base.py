@@ -47,7 +47,7 @@ class PretextSettings(Settings):
     samples: ClassVar[Implementation | None] = None
     """Function that yields Progress and returns the samples of scans, for a task that does not
     train on slices or crops; see
-    :func:`~napari_sslseg.core.pretext.contrast.organ_crops.iter_organ_crops`."""
+    :func:`~napari_sslseg.core.pretext.contrast.siamese_crops.iter_organ_crops`."""
 
     transfer: ClassVar[Transfer] = TRANSFER
     """Parts that a fine-tuning after this task should start from."""

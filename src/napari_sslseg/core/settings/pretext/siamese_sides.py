@@ -41,7 +41,7 @@ class SiameseSides(PretextSettings):
     compares_scans: ClassVar[bool] = True
     uses_masks: ClassVar[bool] = True
     samples: ClassVar[Implementation | None] = (
-        "napari_sslseg.core.pretext.contrast.organ_crops:iter_organ_crops"
+        "napari_sslseg.core.pretext.contrast.siamese_crops:iter_organ_crops"
     )
 
     kind: Literal["siamese"] = "siamese"

@@ -26,7 +26,7 @@ from napari_sslseg.core.scans.formats.dicom.sorting import (
     split_acquisitions,
     split_phases,
 )
-from napari_sslseg.core.scans.formats.dicom.stack import Stack
+from napari_sslseg.core.scans.formats.dicom.volume import Stack
 from napari_sslseg.core.scans.series import Series
 
 LOCALIZER = re.compile(r"locali[sz]er|scout|topogram|survey|pilot", re.IGNORECASE)

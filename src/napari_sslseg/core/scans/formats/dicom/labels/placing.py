@@ -11,7 +11,7 @@ from napari_sslseg.core.common.errors import GeometryError, ScanWarning
 from napari_sslseg.core.scans.formats.dicom.plane import plane_affine
 from napari_sslseg.core.scans.formats.dicom.regular import StackLayout
 from napari_sslseg.core.scans.formats.dicom.sorting import plane_normal
-from napari_sslseg.core.scans.formats.dicom.stack import Stack
+from napari_sslseg.core.scans.formats.dicom.volume import Stack
 from napari_sslseg.core.scans.geometry import LPS_TO_RAS, Geometry
 
 # Largest distance, in voxels, between a frame and its voxels. Positions in headers are rounded, and

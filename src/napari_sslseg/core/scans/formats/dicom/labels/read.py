@@ -15,7 +15,7 @@ from napari_sslseg.core.scans.formats.dicom.labels.read_rtstruct import (
     structure_labels,
 )
 from napari_sslseg.core.scans.formats.dicom.labels.read_seg import read_segmentation, segment_labels
-from napari_sslseg.core.scans.formats.dicom.stack import Stack
+from napari_sslseg.core.scans.formats.dicom.volume import Stack
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.series import Series
 

@@ -22,7 +22,7 @@ from napari_sslseg.core.scans.formats.dicom.files import (
 )
 from napari_sslseg.core.scans.formats.dicom.labels.placing import count_outside
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
-from napari_sslseg.core.scans.formats.dicom.stack import Stack
+from napari_sslseg.core.scans.formats.dicom.volume import Stack
 from napari_sslseg.core.scans.formats.image_file import reraise_parser_errors
 from napari_sslseg.core.scans.geometry import Geometry
 
@@ -63,7 +63,7 @@ def write_segmentation(
     geometry : Geometry
         Grid of the labels, which must be that of the series.
     header : object
-        The :class:`~napari_sslseg.core.scans.formats.dicom.stack.Stack` of the series.
+        The :class:`~napari_sslseg.core.scans.formats.dicom.volume.Stack` of the series.
     path : Path
         The file.
     classes : mapping of int to str or SegmentClass, optional

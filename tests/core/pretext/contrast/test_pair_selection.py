@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.pretext.contrast.triplets import ExampleSelector
+from napari_sslseg.core.pretext.contrast.pair_selection import ExampleSelector
 from napari_sslseg.core.samples.middle import middle_slices
 
 N, SCANS = 240, 7

@@ -4,7 +4,7 @@ import pytest
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Progress, StopFlag, return_value
-from napari_sslseg.core.pretext.contrast.organ_crops import iter_organ_crops
+from napari_sslseg.core.pretext.contrast.siamese_crops import iter_organ_crops
 from napari_sslseg.core.pretext.contrast.side_pairs import LEFT, RIGHT, UNKNOWN
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import LabelledScan
