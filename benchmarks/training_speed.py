@@ -45,7 +45,7 @@ from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans
 from napari_sslseg.core.segmentation.loss import SegmentationLoss
 from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.settings.preprocessing import Preprocessing
-from napari_sslseg.core.settings.pretext.context import ContextRestoration
+from napari_sslseg.core.settings.pretext.context_patches import ContextRestoration
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.stages.finetune import iter_finetune

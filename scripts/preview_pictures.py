@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from napari_sslseg import core
-from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.example_pictures import PretextPreview
 from napari_sslseg.core.pretext.pictures.figure import preview_figure
 from napari_sslseg.core.pretext.pictures.preview import preview
 from napari_sslseg.core.settings.pretext.registry import TaskSettings

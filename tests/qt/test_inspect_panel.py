@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QFileDialog
 from loop_project import DONE, answer, idle, make_project, open_panel
 from napari_sslseg import core
 from napari_sslseg.core.common.events import Preview
-from napari_sslseg.core.common.pictures import SlicePrediction
+from napari_sslseg.core.common.example_pictures import SlicePrediction
 from napari_sslseg.gui.inspect.panel import InspectPanel
 from napari_sslseg.gui.viewer.live_prediction import LivePrediction
 from napari_sslseg.gui.viewer.scene import ROLE

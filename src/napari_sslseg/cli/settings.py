@@ -80,7 +80,7 @@ class NetworkOptions:
         dimensions : {2, 3}
             2 for slices, 3 for volumes.
         """
-        from napari_sslseg.core.common.frozen import make_settings
+        from napari_sslseg.core.common.settings_base import make_settings
         from napari_sslseg.core.samples.build import default_preprocessing
         from napari_sslseg.core.scans.labelled import as_volume, scan_geometry
 

@@ -1,7 +1,7 @@
 from .common.compute.distributed import launch as launch
 from .common.errors import SslsegError as SslsegError
 from .common.events import PauseFlag as PauseFlag, StopFlag as StopFlag
-from .common.pictures import SlicePrediction as SlicePrediction
+from .common.example_pictures import SlicePrediction as SlicePrediction
 from .demo.demo import iter_demo as iter_demo
 from .demo.phantom.patient import (
     PHANTOM_CLASSES as PHANTOM_CLASSES,
@@ -28,7 +28,7 @@ from .runs.listing import (
     run_differences as run_differences,
 )
 from .runs.run import Run as Run
-from .runs.weights.adopt import import_weights as import_weights
+from .runs.weights.import_weights import import_weights as import_weights
 from .samples.slices import SliceStore as SliceStore
 from .scans.class_codes import SegmentClass as SegmentClass
 from .scans.find import list_series as list_series
@@ -72,7 +72,7 @@ from .settings.presets.registry import (
     preset_named as preset_named,
     register_preset as register_preset,
 )
-from .settings.pretext.context import (
+from .settings.pretext.context_patches import (
     ContextPrediction as ContextPrediction,
     ContextRestoration as ContextRestoration,
 )

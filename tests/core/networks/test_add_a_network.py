@@ -6,7 +6,7 @@ from torch import nn
 
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.frozen import make_settings
+from napari_sslseg.core.common.settings_base import make_settings
 from napari_sslseg.core.networks.parts import (
     Decoder,
     Encoder,

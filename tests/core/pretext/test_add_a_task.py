@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.settings.pretext.base import PretextSettings
-from napari_sslseg.core.settings.pretext.context import ContextRestoration
+from napari_sslseg.core.settings.pretext.context_patches import ContextRestoration
 from napari_sslseg.core.settings.pretext.registry import TASKS, TaskSettings, make_task
 from paths import DOCS
 from small_scans import write_small_scans

@@ -20,9 +20,9 @@ import command_line
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, SslsegError, StorageError
 from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.networks.build import make_network
-from napari_sslseg.core.runs.weights.adopt import import_weights
 from napari_sslseg.core.runs.weights.checkpoints import transfer
 from napari_sslseg.core.runs.weights.foreign import read_foreign
+from napari_sslseg.core.runs.weights.import_weights import import_weights
 from napari_sslseg.core.runs.weights.match_names import NORMALISED, match_tensors
 from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.scans.labelled import pair_scans

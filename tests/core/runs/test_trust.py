@@ -19,7 +19,7 @@ from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.networks.build import make_network
-from napari_sslseg.core.networks.limits import planned, planned_network, tensor_shapes
+from napari_sslseg.core.networks.size_limit import planned, planned_network, tensor_shapes
 from napari_sslseg.core.results.predict import load_segmenter
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.checkpoints import load_weights

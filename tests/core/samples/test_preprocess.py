@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from napari_sslseg.core.common.errors import ConfigError, DataError
-from napari_sslseg.core.common.frozen import make_settings
+from napari_sslseg.core.common.settings_base import make_settings
 from napari_sslseg.core.samples.placement import Placement, canvas_size, placement, resample
 from napari_sslseg.core.samples.preprocess import normalize, prepare, prepare_labels
 from napari_sslseg.core.scans.geometry import Geometry

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from napari_sslseg.cli.settings import NetworkOptions
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.frozen import make_settings
+from napari_sslseg.core.common.settings_base import make_settings
 from napari_sslseg.core.settings.networks import (
     NETWORK_WIDTHS,
     NETWORKS,

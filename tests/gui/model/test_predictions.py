@@ -181,7 +181,7 @@ def test_a_full_disk_is_reported_and_no_training_starts(session, monkeypatch):
 
 
 def test_a_live_prediction_fills_only_its_slice(session):
-    from napari_sslseg.core.common.pictures import SlicePrediction
+    from napari_sslseg.core.common.example_pictures import SlicePrediction
 
     viewer = ViewerModel()
     scene = Scene(session, viewer)

@@ -14,12 +14,12 @@ import pytest
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Step
-from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.example_pictures import PretextPreview
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.samples.build import default_preprocessing, sample_size
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.networks import NETWORKS, named_network
-from napari_sslseg.core.settings.pretext.context import ContextRestoration
+from napari_sslseg.core.settings.pretext.context_patches import ContextRestoration
 from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
 from napari_sslseg.core.settings.training import default_training
 from napari_sslseg.gui.model import jobs

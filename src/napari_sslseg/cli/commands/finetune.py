@@ -195,7 +195,7 @@ def _finetune_by_options(
     **common: Any,
 ) -> Iterator[Event]:
     """Fine-tune by options and defaults, from scratch or from a run."""
-    from napari_sslseg.core.common.frozen import make_settings
+    from napari_sslseg.core.common.settings_base import make_settings
     from napari_sslseg.core.settings.stages import FinetuneSettings
     from napari_sslseg.core.stages.finetune import iter_finetune
 

@@ -52,8 +52,8 @@ def import_weights(
     as_json: Json = False,
 ) -> None:
     """Make a run to start from, with the weights of another program, without running its code."""
-    from napari_sslseg.core.common.frozen import make_settings
-    from napari_sslseg.core.runs.weights.adopt import import_weights
+    from napari_sslseg.core.common.settings_base import make_settings
+    from napari_sslseg.core.runs.weights.import_weights import import_weights
     from napari_sslseg.core.samples.build import default_preprocessing
     from napari_sslseg.core.settings.networks import named_network
 

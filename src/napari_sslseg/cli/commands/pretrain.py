@@ -202,7 +202,7 @@ def _pretrain_by_options(
     common: dict[str, Any],
 ) -> Iterator[Event]:
     """Pretrain by options and defaults, from scratch or from a run."""
-    from napari_sslseg.core.common.frozen import make_settings
+    from napari_sslseg.core.common.settings_base import make_settings
     from napari_sslseg.core.samples.build import sample_size
     from napari_sslseg.core.scans.sources import without_labels
     from napari_sslseg.core.settings.pretext.registry import make_task

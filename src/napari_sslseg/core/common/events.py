@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.common.pictures import PretextPreview, SlicePrediction
+    from napari_sslseg.core.common.example_pictures import PretextPreview, SlicePrediction
 
 # Seconds after which a paused job checks whether it should stop.
 LONGEST_WAIT = 0.1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.example_pictures import PretextPreview
 from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 

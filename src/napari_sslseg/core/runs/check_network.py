@@ -2,9 +2,9 @@
 
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.networks.limits import Shapes, planned_network, tensor_shapes
+from napari_sslseg.core.networks.size_limit import Shapes, planned_network, tensor_shapes
 from napari_sslseg.core.runs.run import Run
-from napari_sslseg.core.runs.weights.header import misfits, read_header
+from napari_sslseg.core.runs.weights.safetensors_header import misfits, read_header
 from napari_sslseg.core.samples.build import sample_dimensions
 from napari_sslseg.core.settings.networks import NetworkSettings, check_dimensions
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing

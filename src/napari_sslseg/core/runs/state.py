@@ -1,4 +1,7 @@
-"""The state of a training in memory: tensors and numbers from which it can be resumed."""
+"""The state of a training in memory: tensors and numbers from which it is resumed exactly.
+
+:meth:`napari_sslseg.core.training.loop.Loop.state` fills it and ``Loop.restore`` reads it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

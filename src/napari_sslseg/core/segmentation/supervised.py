@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.common.compute.distributed import all_gather_objects, assign_to_processes
-from napari_sslseg.core.common.pictures import SlicePrediction
+from napari_sslseg.core.common.example_pictures import SlicePrediction
 from napari_sslseg.core.samples.build import Store
 from napari_sslseg.core.segmentation.loss import (
     SegmentationLoss,

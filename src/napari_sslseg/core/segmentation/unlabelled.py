@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.samples.middle import middle_mask
+from napari_sslseg.core.samples.middle_slices import middle_mask
 from napari_sslseg.core.samples.store import content_hash
 from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_geometry, scan_subject

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from napari_sslseg.core.common.frozen import Settings
+from napari_sslseg.core.common.settings_base import Settings
 
 
 class Augmentation(Settings):

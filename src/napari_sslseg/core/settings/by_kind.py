@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import PlainValidator, SerializeAsAny
 
-from napari_sslseg.core.common.frozen import Settings
+from napari_sslseg.core.common.settings_base import Settings
 
 
 def kind_of(settings_class: type[Settings]) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.frozen import Settings
+from napari_sslseg.core.common.settings_base import Settings
 from napari_sslseg.core.common.sizes import WORDS
 from napari_sslseg.core.settings.by_kind import by_kind, kind_of
 from napari_sslseg.core.settings.implementation import Implementation

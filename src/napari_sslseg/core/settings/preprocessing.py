@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from napari_sslseg.core.common.frozen import Settings
+from napari_sslseg.core.common.settings_base import Settings
 from napari_sslseg.core.common.sizes import Plane
 
 MOST_HU = 1e6

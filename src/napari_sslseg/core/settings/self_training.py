@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from napari_sslseg.core.common.frozen import Settings
+from napari_sslseg.core.common.settings_base import Settings
 from napari_sslseg.core.settings.augmentation import Augmentation
 
 AVERAGE_DECAY = 0.99

@@ -7,7 +7,10 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from napari_sslseg.core.common.frozen import Settings as Settings, make_settings as make_settings
+from napari_sslseg.core.common.settings_base import (
+    Settings as Settings,
+    make_settings as make_settings,
+)
 from napari_sslseg.core.common.sizes import MOST_CLASSES
 from napari_sslseg.core.settings.augmentation import Augmentation as Augmentation
 from napari_sslseg.core.settings.networks import (

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.common.frozen import Settings, make_settings
+from napari_sslseg.core.common.settings_base import Settings, make_settings
 
 MOST_STEPS = 10_000_000
 """Largest number of steps or epochs."""

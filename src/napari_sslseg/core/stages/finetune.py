@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Event, PauseFlag, StopFlag, as_function
 from napari_sslseg.core.samples.build import describe_store
-from napari_sslseg.core.samples.middle import describe_middle
+from napari_sslseg.core.samples.middle_slices import describe_middle
 from napari_sslseg.core.samples.store import refuse_label_maps
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_subject
 from napari_sslseg.core.scans.volume import Modality

@@ -15,7 +15,7 @@ from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.runs.provenance import data_record
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import Store, sample_dimensions
-from napari_sslseg.core.samples.middle import annotated_middle, check_middle
+from napari_sslseg.core.samples.middle_slices import annotated_middle, check_middle
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, find_classes, scan_subject
 from napari_sslseg.core.segmentation.loss import score_channels
 from napari_sslseg.core.segmentation.self_training import round_starts

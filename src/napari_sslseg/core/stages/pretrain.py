@@ -20,7 +20,7 @@ from napari_sslseg.core.pretext.pictures.live import PretextShow
 from napari_sslseg.core.runs.provenance import data_record
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import Store, describe_store, sample_dimensions
-from napari_sslseg.core.samples.middle import check_middle, describe_middle
+from napari_sslseg.core.samples.middle_slices import check_middle, describe_middle
 from napari_sslseg.core.samples.store import refuse_label_maps
 from napari_sslseg.core.scans.labelled import Scan
 from napari_sslseg.core.scans.sources import CollectedScan, collect_scans, without_labels

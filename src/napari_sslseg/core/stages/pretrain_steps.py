@@ -15,7 +15,7 @@ from napari_sslseg.core.common.compute.distributed import (
 )
 from napari_sslseg.core.common.events import Event, Message, Validation
 from napari_sslseg.core.samples.build import Store
-from napari_sslseg.core.samples.middle import middle_mask
+from napari_sslseg.core.samples.middle_slices import middle_mask
 from napari_sslseg.core.settings.networks import NetworkSettings
 from napari_sslseg.core.settings.pretext.registry import TaskSettings
 from napari_sslseg.core.settings.stages import PretrainSettings

@@ -1,4 +1,4 @@
-"""The training loop, as a generator of events, on Lightning Fabric.
+"""Train a job from its first step, or from a state, to its end: a generator of events.
 
 A :class:`~napari_sslseg.core.training.job.TrainingJob` provides the network, the batches, the loss
 and the validation. The loop provides device, precision, optimiser, schedule, early stopping,

@@ -7,6 +7,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_sslseg.gui.label.class_list import ClassList
+from napari_sslseg.gui.label.done_buttons import LabelSlices
 from napari_sslseg.gui.label.keys import (
     DONE,
     NEXT_OPEN,
@@ -15,7 +16,6 @@ from napari_sslseg.gui.label.keys import (
     bind_slice_keys,
     unbind_slice_keys,
 )
-from napari_sslseg.gui.label.slices import LabelSlices
 from napari_sslseg.gui.label.tools import LabelTools
 
 if TYPE_CHECKING:

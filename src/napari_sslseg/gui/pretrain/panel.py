@@ -7,7 +7,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_sslseg.core.common.errors import ConfigError, SslsegError
-from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.example_pictures import PretextPreview
 from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
 from napari_sslseg.gui.model.latest_request import LatestRequestWorker
 from napari_sslseg.gui.model.run_lines import RunLine, run_lines

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.example_pictures import PretextPreview
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.pretext.base import PretextTask
 from napari_sslseg.core.scans.volume import Volume
@@ -200,7 +200,7 @@ class PreviewMaker:
         """Check that the task works with the network, so that no training fails on it later."""
         if request.network is None or (task, request.network, channels) == self._checked:
             return
-        from napari_sslseg.core.networks.limits import planned
+        from napari_sslseg.core.networks.size_limit import planned
 
         planned(lambda: _build(request.network, runtime, channels), request.network.kind)
         self._checked = task, request.network, channels

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.example_pictures import PretextPreview
 
 ORDER = ("original", "partner", "corrupted", "mask", "levels", "restored", "error")
 MARK = (230, 159, 0)

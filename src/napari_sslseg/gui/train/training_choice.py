@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.common.errors import SslsegError
-from napari_sslseg.core.common.frozen import make_settings
+from napari_sslseg.core.common.settings_base import make_settings
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.settings.networks import DEFAULT_NETWORK, Network
 from napari_sslseg.core.settings.self_training import self_trained

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sslseg.core.common.events import Event, Preview
-from napari_sslseg.core.common.pictures import SlicePrediction
+from napari_sslseg.core.common.example_pictures import SlicePrediction
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.training.watch import Watch
 

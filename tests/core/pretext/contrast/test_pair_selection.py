@@ -5,7 +5,7 @@ import pytest
 
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.pretext.contrast.pair_selection import ExampleSelector
-from napari_sslseg.core.samples.middle import middle_slices
+from napari_sslseg.core.samples.middle_slices import middle_slices
 
 N, SCANS = 240, 7
 

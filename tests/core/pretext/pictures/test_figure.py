@@ -10,7 +10,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.example_pictures import PretextPreview
 from napari_sslseg.core.pretext.pictures.figure import preview_figure, slice_numbers
 
 CAPTIONS = {"original": "Original", "partner": "One view of it", "corrupted": "Another view of it"}

@@ -11,7 +11,7 @@ from torch import nn
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.pretext.base import PretextTask
 from napari_sslseg.core.pretext.pictures.figure import preview_figure
-from napari_sslseg.core.settings.pretext.context import ContextRestoration
+from napari_sslseg.core.settings.pretext.context_patches import ContextRestoration
 
 
 @pytest.fixture
@@ -43,9 +43,9 @@ class Scale(nn.Module):
 
 def test_settings_load_no_torch():
     code = (
-        "import sys; from napari_sslseg.core.settings.pretext.context import ContextRestoration;"
-        "from napari_sslseg.core.pretext.base import PretextPreview;"
-        "from napari_sslseg.core.pretext import figure; ContextRestoration();"
+        "import sys; from napari_sslseg import core; core.ContextRestoration();"
+        "from napari_sslseg.core.common.example_pictures import PretextPreview;"
+        "from napari_sslseg.core.pretext.pictures import figure;"
         "assert not {'torch', 'matplotlib', 'monai'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

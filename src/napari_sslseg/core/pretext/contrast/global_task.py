@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from napari_sslseg.core.common.compute.collectives import all_gather_rows
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.example_pictures import PretextPreview
 from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.pretext.base import BaseTask
 from napari_sslseg.core.pretext.contrast.losses import (

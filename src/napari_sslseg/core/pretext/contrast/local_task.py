@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.example_pictures import PretextPreview
 from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.networks.parts import EncoderDecoder, repeat_to_fit
 from napari_sslseg.core.pretext.base import BaseTask

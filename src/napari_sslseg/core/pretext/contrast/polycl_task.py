@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_sslseg.core.common.errors import ConfigError, DataError
-from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.example_pictures import PretextPreview
 from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.pretext.base import BaseTask
 from napari_sslseg.core.pretext.contrast.losses import cosine_similarity, embedding_spread, polycl

@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.sizes import Size, describe_images, words_for
-from napari_sslseg.core.settings.pretext.context import Sampling
+from napari_sslseg.core.settings.pretext.context_patches import Sampling
 
 # Random sequential addition of Poisson discs jams at 0.32 to 0.35 of the area, that of cubes at
 # 0.42 of the volume or above.

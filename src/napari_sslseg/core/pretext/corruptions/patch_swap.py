@@ -30,7 +30,7 @@ from napari_sslseg.core.pretext.corruptions.permute import (
     swap_blocks,
     symmetries,
 )
-from napari_sslseg.core.settings.pretext.context import Sampling
+from napari_sslseg.core.settings.pretext.context_patches import Sampling
 
 __all__ = [
     "PatchErase",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.example_pictures import PretextPreview
 from napari_sslseg.core.pretext.pictures.matrix import MatrixLayout, draw_matrix
 from napari_sslseg.core.pretext.pictures.outlines import (
     PANEL_INCHES,

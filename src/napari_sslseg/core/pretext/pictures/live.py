@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.example_pictures import PretextPreview
 from napari_sslseg.core.pretext.base import PretextTask
 from napari_sslseg.core.samples.store import SampleStore
 from napari_sslseg.core.settings.preprocessing import Preprocessing

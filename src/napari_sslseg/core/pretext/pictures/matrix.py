@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.example_pictures import PretextPreview
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,13 +10,13 @@ import numpy as np
 from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import ConfigError, ScanWarning
 from napari_sslseg.core.common.events import return_value
-from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.example_pictures import PretextPreview
 from napari_sslseg.core.pretext.base import PretextTask
 from napari_sslseg.core.runs.check_network import check_run_network
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import default_preprocessing, sample_dimensions
 from napari_sslseg.core.samples.crops import iter_crops
-from napari_sslseg.core.samples.middle import middle_mask
+from napari_sslseg.core.samples.middle_slices import middle_mask
 from napari_sslseg.core.samples.preview_slices import PreviewSlices, middle_samples
 from napari_sslseg.core.samples.store import SampleStore
 from napari_sslseg.core.scans.find import as_series
@@ -89,7 +89,7 @@ def preview(
     import torch
 
     from napari_sslseg.core.networks.build import make_network
-    from napari_sslseg.core.networks.limits import planned, tensor_shapes
+    from napari_sslseg.core.networks.size_limit import planned, tensor_shapes
     from napari_sslseg.core.runs.weights.checkpoints import check_weights, restore
 
     alone = isinstance(scans, Volume | Series | LabelledScan | str | Path)

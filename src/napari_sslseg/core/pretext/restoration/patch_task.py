@@ -7,7 +7,7 @@ from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.pretext.corruptions.patch_swap import PatchErase, PatchSwap
 from napari_sslseg.core.pretext.restoration.base import RestorationTask
 from napari_sslseg.core.pretext.restoration.losses import restoration_l2
-from napari_sslseg.core.settings.pretext.context import PatchSettings
+from napari_sslseg.core.settings.pretext.context_patches import PatchSettings
 
 
 class _PatchTask(RestorationTask):

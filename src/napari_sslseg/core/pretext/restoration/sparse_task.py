@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.pictures import PretextPreview
+from napari_sslseg.core.common.example_pictures import PretextPreview
 from napari_sslseg.core.common.sizes import words_for
 from napari_sslseg.core.networks.parts import EncoderDecoder
 from napari_sslseg.core.pretext.restoration.base import forward

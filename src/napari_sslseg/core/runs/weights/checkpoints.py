@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from napari_sslseg.core.common.atomic import atomic_path, write_text
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.text import LONGEST, printable
-from napari_sslseg.core.networks.limits import Shapes, tensor_shapes
-from napari_sslseg.core.runs.weights.header import StoredTensor, misfits, read_header
+from napari_sslseg.core.networks.size_limit import Shapes, tensor_shapes
+from napari_sslseg.core.runs.weights.safetensors_header import StoredTensor, misfits, read_header
 from napari_sslseg.core.settings.stages import Transfer
 
 if TYPE_CHECKING:

@@ -18,8 +18,12 @@ from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.safe_files import open_regular
 from napari_sslseg.core.common.text import LONGEST, printable
 from napari_sslseg.core.runs.weights.checkpoints import read_tensors
-from napari_sslseg.core.runs.weights.header import FOREIGN_TYPES, MAX_WEIGHTS, read_header
 from napari_sslseg.core.runs.weights.pickle_scan import ForbiddenNameError, scan_pickle
+from napari_sslseg.core.runs.weights.safetensors_header import (
+    FOREIGN_TYPES,
+    MAX_WEIGHTS,
+    read_header,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.frozen import Settings, make_settings
+from napari_sslseg.core.common.settings_base import Settings, make_settings
 from napari_sslseg.core.settings.augmentation import Augmentation
 from napari_sslseg.core.settings.networks import NetworkSettings
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing

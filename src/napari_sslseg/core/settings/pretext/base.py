@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
-from napari_sslseg.core.common.frozen import Settings
+from napari_sslseg.core.common.settings_base import Settings
 from napari_sslseg.core.common.sizes import Size
 from napari_sslseg.core.settings.implementation import Implementation, resolve
 from napari_sslseg.core.settings.patch_size import PATCH_SIDES, patch_size_for

@@ -4,7 +4,7 @@ from pkgutil import resolve_name
 from typing import Annotated, Any, TypeVar
 
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.common.frozen import make_settings
+from napari_sslseg.core.common.settings_base import make_settings
 from napari_sslseg.core.common.sizes import WORDS, Size
 from napari_sslseg.core.settings.by_kind import by_kind, kind_of
 from napari_sslseg.core.settings.networks import network_names

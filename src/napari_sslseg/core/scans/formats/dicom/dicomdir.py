@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from napari_sslseg.core.scans.formats.dicom.files import reraise_dicom_errors
+from napari_sslseg.core.scans.formats.dicom.datasets import reraise_dicom_errors
 from napari_sslseg.core.scans.formats.dicom.headers import read_header
 
 

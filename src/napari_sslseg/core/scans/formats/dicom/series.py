@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_sslseg.core.common.errors import GeometryError, VolumeError
+from napari_sslseg.core.scans.formats.dicom.datasets import silence_pydicom
 from napari_sslseg.core.scans.formats.dicom.dicomdir import listed_files
-from napari_sslseg.core.scans.formats.dicom.files import silence_pydicom
 from napari_sslseg.core.scans.formats.dicom.headers import Header, read_header
 from napari_sslseg.core.scans.formats.dicom.naming import (
     nearest_plane,
@@ -26,7 +26,7 @@ from napari_sslseg.core.scans.formats.dicom.sorting import (
     split_acquisitions,
     split_phases,
 )
-from napari_sslseg.core.scans.formats.dicom.volume import Stack
+from napari_sslseg.core.scans.formats.dicom.volume import DicomVolume
 from napari_sslseg.core.scans.series import Series
 
 LOCALIZER = re.compile(r"locali[sz]er|scout|topogram|survey|pilot", re.IGNORECASE)
@@ -137,19 +137,19 @@ def _volumes(headers: list[Header]) -> list[Series]:
     return found
 
 
-def _stacks(planes: list[ImagePlane], where: str, path: Path) -> list[tuple[str, Stack]]:
+def _stacks(planes: list[ImagePlane], where: str, path: Path) -> list[tuple[str, DicomVolume]]:
     """Split planes of one direction into volumes, each with the label of its phase."""
     found = []
     for phase, part in split_phases(planes, where):
         try:
-            found.append((phase, Stack(part, where, path)))
+            found.append((phase, DicomVolume(part, where, path)))
         except VolumeError:
             # Acquisitions in different places have a gap between them, but each is complete.
             apart = split_acquisitions(part)
             if len(apart) == 1 or min(len(group) for _, group in apart) < 2:
                 raise
             found += [
-                ("_".join(filter(None, [phase, name])), Stack(group, where, path))
+                ("_".join(filter(None, [phase, name])), DicomVolume(group, where, path))
                 for name, group in apart
             ]
     return found
@@ -185,7 +185,7 @@ def _with_unique_names(found: list[Series]) -> list[Series]:
     taken: set[str] = set()
     for item in sorted(found, key=lambda item: (item.problem is not None, str(item.path))):
         name = item.name
-        if counts[name] > 1 and isinstance(item.image, Stack):
+        if counts[name] > 1 and isinstance(item.image, DicomVolume):
             first = item.image.planes[0]
             name = f"{name}_{short_hash(first.instance or first.path.name)}"
         number = 2

@@ -8,10 +8,10 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.scans.formats.dicom.files import read_dataset
+from napari_sslseg.core.scans.formats.dicom.datasets import read_dataset
 from napari_sslseg.core.scans.formats.dicom.pixels import stored_values
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
-from napari_sslseg.core.scans.formats.dicom.regular import (
+from napari_sslseg.core.scans.formats.dicom.regular_grid import (
     fit_regular_grid,
     grid_affine,
     labels_on_planes,
@@ -26,12 +26,12 @@ MOST_PIXELS = 2**28
 MOST_VOXELS = 2**32
 
 
-class Stack:
+class DicomVolume:
     """Sorted planes of one direction as a volume; see ImageFile.
 
     Parameters
     ----------
-    planes : sequence of Plane
+    planes : sequence of ImagePlane
         Planes of one direction and size with different positions, in any order.
     where : str
         Name of the series in messages.
@@ -67,7 +67,7 @@ class Stack:
         return self.layout.notes
 
     @property
-    def header(self) -> "Stack":
+    def header(self) -> "DicomVolume":
         """The stack itself, to which a DICOM SEG of this volume refers."""
         return self
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning
 from napari_sslseg.core.scans.formats.dicom.plane import plane_affine
-from napari_sslseg.core.scans.formats.dicom.regular import StackLayout
+from napari_sslseg.core.scans.formats.dicom.regular_grid import StackLayout
 from napari_sslseg.core.scans.formats.dicom.sorting import plane_normal
-from napari_sslseg.core.scans.formats.dicom.volume import Stack
+from napari_sslseg.core.scans.formats.dicom.volume import DicomVolume
 from napari_sslseg.core.scans.geometry import LPS_TO_RAS, Geometry
 
 # Largest distance, in voxels, between a frame and its voxels. Positions in headers are rounded, and
@@ -60,7 +60,7 @@ class LabelGrid:
 
     def __init__(self, geometry: Geometry, header: object = None) -> None:
         self.geometry = geometry
-        self.stack = header if isinstance(header, Stack) and header.layout.resampled else None
+        self.stack = header if isinstance(header, DicomVolume) and header.layout.resampled else None
         self.shape: tuple[int, ...] = geometry.shape
         self._inverse = np.linalg.inv(geometry.affine)
         if self.stack is not None:
@@ -159,7 +159,7 @@ def _onto_grid(planes: np.ndarray, layout: StackLayout, shape: tuple[int, int, i
     return out.transpose(2, 1, 0)
 
 
-def count_outside(labels: np.ndarray, stack: Stack) -> int:
+def count_outside(labels: np.ndarray, stack: DicomVolume) -> int:
     """Count the labelled voxels of the source grid that are outside the image planes of a scan."""
     if not stack.layout.margin.any():
         return 0

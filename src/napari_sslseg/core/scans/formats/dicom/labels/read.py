@@ -8,14 +8,14 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
-from napari_sslseg.core.scans.formats.dicom.files import read_dataset, reraise_dicom_errors
+from napari_sslseg.core.scans.formats.dicom.datasets import read_dataset, reraise_dicom_errors
 from napari_sslseg.core.scans.formats.dicom.headers import SEGMENTATIONS, STRUCTURES
 from napari_sslseg.core.scans.formats.dicom.labels.read_rtstruct import (
     read_structures,
     structure_labels,
 )
 from napari_sslseg.core.scans.formats.dicom.labels.read_seg import read_segmentation, segment_labels
-from napari_sslseg.core.scans.formats.dicom.volume import Stack
+from napari_sslseg.core.scans.formats.dicom.volume import DicomVolume
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.series import Series
 
@@ -84,7 +84,7 @@ def referenced_series(path: Path, series: Sequence[Series]) -> list[Series]:
         referenced series; else, if there are no references, by the frame of reference.
     """
     dataset, _ = _opened(path)
-    stacks = [(item, item.image) for item in series if isinstance(item.image, Stack)]
+    stacks = [(item, item.image) for item in series if isinstance(item.image, DicomVolume)]
     with reraise_dicom_errors(path, "references"):
         parts = ("PerFrameFunctionalGroupsSequence", "ROIContourSequence")
         drawn_on = {image for part in parts for image in _images(dataset.get(part) or [])}
@@ -113,7 +113,7 @@ def _images(items: Iterable[Dataset]) -> Iterator[tuple[str, int | None]]:
                 yield from _images(element.value)
 
 
-def _shows(stack: Stack, images: set[tuple[str, int | None]]) -> bool:
+def _shows(stack: DicomVolume, images: set[tuple[str, int | None]]) -> bool:
     """Return whether a stack contains one of the images, or frames if frames are given."""
     by_frame = {instance for instance, frame in images if frame is not None}
     return any(
@@ -137,7 +137,7 @@ def _opened(path: Path) -> tuple[Dataset, str]:
 
 def _compare_origin(path: Path, dataset: Dataset, header: object) -> None:
     """Warn if labels have another frame of reference than the scan and refer to another series."""
-    if not isinstance(header, Stack):
+    if not isinstance(header, DicomVolume):
         return
     with reraise_dicom_errors(path, "header"):
         scan = read_dataset(header.files[0])

@@ -10,7 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
-from napari_sslseg.core.scans.formats.dicom.files import reraise_dicom_errors
+from napari_sslseg.core.scans.formats.dicom.datasets import reraise_dicom_errors
 from napari_sslseg.core.scans.formats.dicom.labels.placing import (
     OFF_VOXELS,
     LabelGrid,

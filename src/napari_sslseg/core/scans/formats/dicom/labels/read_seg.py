@@ -13,7 +13,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import ScanWarning, VolumeError
-from napari_sslseg.core.scans.formats.dicom.files import reraise_dicom_errors
+from napari_sslseg.core.scans.formats.dicom.datasets import reraise_dicom_errors
 from napari_sslseg.core.scans.formats.dicom.labels.placing import (
     LabelFrame,
     LabelGrid,

@@ -15,14 +15,14 @@ from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import ScanWarning, VolumeError
 from napari_sslseg.core.scans.class_codes import TISSUE, Algorithm, SegmentClass, describe_classes
-from napari_sslseg.core.scans.formats.dicom.files import (
+from napari_sslseg.core.scans.formats.dicom.datasets import (
     read_dataset,
     reraise_dicom_errors,
     silence_pydicom,
 )
 from napari_sslseg.core.scans.formats.dicom.labels.placing import count_outside
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
-from napari_sslseg.core.scans.formats.dicom.volume import Stack
+from napari_sslseg.core.scans.formats.dicom.volume import DicomVolume
 from napari_sslseg.core.scans.formats.image_file import reraise_parser_errors
 from napari_sslseg.core.scans.geometry import Geometry
 
@@ -63,7 +63,7 @@ def write_segmentation(
     geometry : Geometry
         Grid of the labels, which must be that of the series.
     header : object
-        The :class:`~napari_sslseg.core.scans.formats.dicom.volume.Stack` of the series.
+        The :class:`~napari_sslseg.core.scans.formats.dicom.volume.DicomVolume` of the series.
     path : Path
         The file.
     classes : mapping of int to str or SegmentClass, optional
@@ -76,7 +76,7 @@ def write_segmentation(
     VolumeError
         If the labels are not on a DICOM series, or the series cannot be referenced.
     """
-    if not isinstance(header, Stack) or not _same_grid(geometry, header.geometry):
+    if not isinstance(header, DicomVolume) or not _same_grid(geometry, header.geometry):
         raise VolumeError(
             "A DICOM segmentation (.dcm) refers to the DICOM series of the labels, and these are "
             "on another kind of scan; load the series, or save them as .nii.gz."
@@ -132,7 +132,7 @@ def _segment_numbers(masks: np.ndarray, values: list[int]) -> np.ndarray:
 
 
 def _make_segmentation(
-    stack: Stack,
+    stack: DicomVolume,
     planes: list[ImagePlane],
     stored: np.ndarray,
     segments: Mapping[int, SegmentClass],
@@ -180,7 +180,7 @@ def _same_grid(one: Geometry, other: Geometry) -> bool:
     return one.shape == other.shape and np.allclose(one.affine, other.affine, rtol=0, atol=1e-4)
 
 
-def _check(stack: Stack, sources: Mapping[Path, Dataset]) -> None:
+def _check(stack: DicomVolume, sources: Mapping[Path, Dataset]) -> None:
     """Check that the series can be referenced and consists of single images.
 
     Raises
@@ -303,7 +303,7 @@ def _segmentation(
     )
 
 
-def _state_distance(segmentation: Dataset, stack: Stack) -> None:
+def _state_distance(segmentation: Dataset, stack: DicomVolume) -> None:
     """Store the distance of evenly spaced slices, also if only one of them has labels."""
     steps = np.diff(stack.layout.along)
     measures = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]

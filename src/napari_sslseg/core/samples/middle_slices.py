@@ -21,7 +21,7 @@ def middle_mask(store: "SampleStore", fraction: float) -> np.ndarray:
     store : SampleStore
         Slices of scans.
     fraction : float
-        See :func:`~napari_sslseg.core.samples.middle.middle_slices`; 1 selects all slices.
+        See :func:`~napari_sslseg.core.samples.middle_slices.middle_slices`; 1 selects all slices.
 
     Returns
     -------

@@ -5,7 +5,7 @@ import pytest
 
 from napari_sslseg import core
 from napari_sslseg.core.common.events import Done, Message
-from napari_sslseg.core.samples.middle import annotated_middle, middle_mask
+from napari_sslseg.core.samples.middle_slices import annotated_middle, middle_mask
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume

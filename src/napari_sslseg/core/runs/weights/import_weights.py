@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.common.errors import CheckpointError
-from napari_sslseg.core.networks.limits import planned_network, tensor_shapes
+from napari_sslseg.core.networks.size_limit import planned_network, tensor_shapes
 from napari_sslseg.core.runs.run import Run, RunWriter, claim
 from napari_sslseg.core.runs.stage_folders import remove_plan
 from napari_sslseg.core.runs.weights.checkpoints import check_finite, save_tensors
