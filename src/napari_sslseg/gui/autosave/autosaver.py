@@ -26,7 +26,7 @@ SaveStatus = Literal["none", "saved", "saving", "failed"]
 
 QUIET_SECONDS = 0.25
 LONGEST_SECONDS = 0.7
-"""Labels are saved QUIET_SECONDS after the last change, and at most LONGEST_SECONDS after the first."""
+"""Labels are saved this long after the last change, and after the first unsaved one."""
 
 RETRY_SECONDS = 4.0
 SHAPE = "the labels layer of {name} no longer has the shape of the scan; show the scan again."

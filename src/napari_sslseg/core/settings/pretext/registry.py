@@ -15,8 +15,8 @@ DEFAULT_TASK = "context-restoration"
 
 # The tasks of this package, one line each, in the order of lists.
 _CLASSES = (
-    "context:ContextRestoration",
-    "context:ContextPrediction",
+    "context_patches:ContextRestoration",
+    "context_patches:ContextPrediction",
     "masked_patches:MaskedPatches",
     "sparse_masking:SparseMasking",
     "masked_pixels:MaskedPixels",
