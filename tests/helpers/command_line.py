@@ -1,4 +1,4 @@
-"""Run the command line, in this process or in one of its own, and check its errors."""
+"""Run the command line, in this process or in a separate one, and check its errors."""
 
 import io
 import subprocess
@@ -12,7 +12,7 @@ COMMAND = [sys.executable, "-m", "napari_sslseg"]
 
 
 def run(*arguments):
-    """Run a command in this process, without the time to start Python and load PyTorch.
+    """Run a command in this process, which saves the time to start Python and load PyTorch.
 
     Returns the same as :func:`run_process`; a traceback is printed on standard error, code 1.
     """
@@ -36,7 +36,7 @@ def run(*arguments):
 
 
 def run_process(*arguments, **options):
-    """Run a command in a process of its own."""
+    """Run a command in a separate process."""
     return subprocess.run(
         [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=280, **options
     )

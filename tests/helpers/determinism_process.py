@@ -1,7 +1,7 @@
-"""One way to give the same scans: python determinism_process.py DATA OUT {plain,other}.
+"""Train on the same scans given in different ways: determinism_process.py DATA OUT {plain,other}.
 
-Pretrains and fine-tunes. The other way lists files backwards, names them one by one in another
-order, and keeps the slices on disk.
+Pretrains and fine-tunes. With ``other``, files are listed in reverse order, scans are given one by
+one in reverse order, and slices are cached on disk.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def backwards() -> None:
-    """Let the operating system list folders the other way round."""
+    """Make the operating system list folders in reverse order."""
     listdir, scandir = os.listdir, os.scandir
 
     class Reversed:

@@ -32,7 +32,7 @@ NASTY = [
 
 
 def places(value, here=()):
-    """Every place of a record, as keys from the top."""
+    """Yield every place of a record, as the keys that lead to it."""
     yield here
     if isinstance(value, list):
         value = dict(enumerate(value))
@@ -41,7 +41,7 @@ def places(value, here=()):
 
 
 def mutate_record(record, rng):
-    """Put something else in one place, add or lose a key, or damage the text itself."""
+    """Replace a value, add or delete a key, or damage the text."""
     kind = rng.choice(["nasty", "nasty", "nasty", "lose", "add", "cut", "bits", "deep", "twice"])
     text = json.dumps(record)
     if kind == "cut":
@@ -54,7 +54,7 @@ def mutate_record(record, rng):
         return flipped(text.encode(), rng, len(text))
     changed = copy.deepcopy(record)
     spots = list(places(changed))
-    # Settings and what stands at the top decide most, and lists of scans are long.
+    # Settings and top-level values have the most effect, and lists of scans are long.
     wanted = [s for s in spots if s and (s[0] in ("settings", "task") or len(s) == 1)]
     spot = wanted[rng.integers(len(wanted))]
     inner = changed
@@ -77,7 +77,7 @@ def flipped(data, rng, reach):
 
 
 def mutate_weights(data, rng):
-    """Damage the bytes, or write another header: shapes, types, places and names that are wrong."""
+    """Damage the bytes, or write a header with wrong shapes, types, offsets or names."""
     kind = rng.choice(
         ["cut", "bits", "values", "length", "longer", "entry", "entry", "entry", "entry"]
     )
@@ -119,7 +119,7 @@ def mutate_weights(data, rng):
 
 
 def open_run(folder, volume):
-    """Do with a run what a user would: segment with it, or start from it."""
+    """Use a run as a user does: segment with it and start from it."""
     run = Run.open(folder)
     if run.kind == "finetune":
         segmenter = load_segmenter(run, "cpu")

@@ -1,8 +1,8 @@
-"""Somebody paints or trains in a real window until killed: gui_process.py PROJECT WHAT.
+"""Paint or train in a real window until killed: gui_process.py PROJECT WHAT.
 
-WHAT is ``paint``, ``pretrain`` or ``finetune``. Prints a line of JSON for each stroke once it is
-made, with its voxel, its value and the moment, and for each step of a training. The strokes are a
-voxel each, so that nothing of one is hidden by another, and put on the layer as the mouse does.
+WHAT is ``paint``, ``pretrain`` or ``finetune``. Prints a line of JSON for each stroke after it is
+painted, with its voxel, value and time, and for each step of a training. Each stroke is one voxel,
+so that no stroke covers another, and uses the paint function of the layer as the mouse does.
 """
 
 import json

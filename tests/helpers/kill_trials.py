@@ -1,6 +1,6 @@
 """Kill tiny runs with SIGKILL at random moments and resume: kill_trials.py KIND TRIALS FOLDER.
 
-Each run is a process of its own, forked from this one, which has loaded what takes long to load.
+Each run is a separate process, forked from this one, which has imported the slow modules.
 Prints one line of JSON for each trial.
 """
 
@@ -26,8 +26,8 @@ STEPS = 24
 COMPARED = ("last.safetensors", "best.safetensors", "metrics.csv")
 
 
-def started(kind, out, *, resume=False):
-    """Process number of a run."""
+def start_run(kind, out, *, resume=False):
+    """Start a run in a new process and return its process number."""
     number = os.fork()
     if number:
         return number
@@ -41,36 +41,34 @@ def started(kind, out, *, resume=False):
         os._exit(code)
 
 
-def whole(kind, out, **options):
-    """Seconds that a run takes, from its start to its end."""
+def complete_run(kind, out, **options):
+    """Complete a run and return the seconds that it took."""
     begun = time.monotonic()
-    _, status = os.waitpid(started(kind, out, **options), 0)
+    _, status = os.waitpid(start_run(kind, out, **options), 0)
     assert status == 0, (out.parent / f"{out.name}.txt").read_text()
     return time.monotonic() - begun
 
 
-def wait(step, seconds, told):
+def wait(step, seconds, output):
     """Wait until a step is reported, then for some seconds."""
-    while step and f"Step(step={step}," not in (told.read_text() if told.exists() else ""):
+    while step and f"Step(step={step}," not in (output.read_text() if output.exists() else ""):
         time.sleep(0.002)
     time.sleep(seconds)
 
 
 def trial(kind, out, moment):
-    """Kill at a moment, then resume to the end."""
-    number = started(kind, out)
+    """Kill a run at a moment, then resume it to the end."""
+    number = start_run(kind, out)
     moment(out.parent / f"{out.name}.txt")
     os.kill(number, signal.SIGKILL)
     _, status = os.waitpid(number, 0)
     states = sorted(path.stem for path in (out / "states").glob("*.safetensors"))
     begun = (out / "run.json").exists()
-    told = len((out / "events.jsonl").read_text().splitlines()) if begun else 0
-    whole(kind, out, resume=begun)
+    complete_run(kind, out, resume=begun)
     return {
         "killed": os.WIFSIGNALED(status),
         "begun": begun,
         "states": states,
-        "told": told,
     }
 
 
@@ -78,11 +76,12 @@ def main():
     kind, trials, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)
     first = folder / "whole"
-    length = whole(kind, first)
+    length = complete_run(kind, first)
     rng = random.Random(trials)
     for number in range(trials):
         out = folder / str(number)
-        # Now and then at any time, before the first step too; mostly within a step or a save.
+        # Every fourth run is killed at any time, also before the first step; the others during a
+        # step or a save.
         step = rng.randrange(1, STEPS - 3) if number % 4 else None
         moment = partial(wait, step, rng.uniform(0, 0.1 if step else length))
         found = trial(kind, out, moment)

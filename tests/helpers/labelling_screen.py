@@ -13,7 +13,7 @@ SHAPE = (24, 96, 100)
 
 
 class Screen:
-    """A session and its scene, with the timer of a window."""
+    """A session and its scene; :meth:`until` replaces the timer of a window."""
 
     def __init__(self, folder):
         self.session = Session()

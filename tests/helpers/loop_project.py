@@ -21,7 +21,7 @@ def write_scans(folder, count):
         scan, truth = make_patient(seed, "MR", (10, 48, 48), (16.0, 7.0, 7.0))
         source = np.ascontiguousarray(scan.geometry.to_source(scan.data))
         nib.save(nib.Nifti1Image(source, scan.geometry.affine), folder / f"{scan.name}.nii.gz")
-        # Two large organs can be learnt in a few steps.
+        # Two large organs can be learned in a few steps.
         truths[scan.name] = np.where(truth.data <= 2, truth.data, 0).astype(np.uint8)
     return truths
 
@@ -40,7 +40,7 @@ def make_project(folder, count=3, labelled=3):
 
 
 class Host(QScrollArea):
-    """A panel docked as the plugin docks it, with its session pumped."""
+    """A panel docked as in the plugin; a timer processes the events of its session."""
 
     def __init__(self, viewer, panel, project):
         super().__init__()

@@ -24,7 +24,7 @@ class Person:
     Parameters
     ----------
     viewer, qtbot
-        The window, and what waits in it.
+        The viewer, and the fixture that waits for events.
     """
 
     def __init__(self, viewer, qtbot):

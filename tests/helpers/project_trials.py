@@ -1,6 +1,6 @@
-"""Kill saves with SIGKILL at random moments: project_trials.py FOLDER TRIALS.
+"""Kill a process that saves labels with SIGKILL at random moments: project_trials.py FOLDER TRIALS.
 
-Each saver is a process of its own, forked from this one, which has loaded what takes long to load.
+Each process is forked from this one, which has imported the slow modules.
 Prints one line of JSON for each trial.
 """
 
@@ -19,8 +19,8 @@ from napari_sslseg.core.project.project import Project
 NAME = "scan"
 
 
-def save_on_and_on(folder, out):
-    """Save labels of one value after another, and tell before and after each."""
+def save_repeatedly(folder, out):
+    """Save labels of one value after another; write a line to ``out`` before and after each."""
     with Project.open(folder) as project:
         shape = project.entry(NAME).shape
         first = project.recall("value", 0) + 1
@@ -33,26 +33,26 @@ def save_on_and_on(folder, out):
 
 
 def trial(folder, seconds):
-    """Kill a saver after a while, and look at what it left."""
+    """Kill a saving process after some seconds, and check the project that it left."""
     inside, out = os.pipe()
     child = os.fork()
     if not child:
         os.close(inside)
         try:
-            save_on_and_on(folder, out)
+            save_repeatedly(folder, out)
         finally:
             os._exit(1)
     os.close(out)
-    told = b""
-    while b"end" not in told:  # It is at work.
-        told += os.read(inside, 4096)
+    output = b""
+    while b"end" not in output:  # Until the first save is complete.
+        output += os.read(inside, 4096)
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     while block := os.read(inside, 4096):
-        told += block
+        output += block
     os.close(inside)
-    lines = told.decode().split("\n")[:-1]
+    lines = output.decode().split("\n")[:-1]
     begun = max(int(line.split()[1]) for line in lines if line.startswith("begin"))
     ended = max(int(line.split()[1]) for line in lines if line.startswith("end"))
     left = [path.name for path in folder.rglob(".*")]

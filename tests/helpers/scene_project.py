@@ -1,4 +1,4 @@
-"""A project of small scans, and waiting without a window."""
+"""A project of small scans, and a function that waits without a window."""
 
 import time
 

@@ -1,7 +1,7 @@
 """Trainings by one process or by several: python together_process.py OUT PROCESSES [resume].
 
-One process draws for each share of a batch from a generator of its own, as several do, so that
-both see the same images corrupted alike.
+A single process draws for each part of a batch from a separate generator, as several processes do,
+so that both train on the same corrupted images.
 """
 
 import dataclasses
@@ -18,37 +18,39 @@ TASKS = ("context-restoration", "mae", "global-contrast", "polycl")
 LOSSES = ("dice-ce", "dice", "dice-per-sample")
 
 
-def joined(parts):
-    """Parameters of the shares of a batch as those of the batch."""
+def join_parameters(parts):
+    """Concatenate the parameters of the parts of a batch."""
     first = parts[0]
     if isinstance(first, torch.Tensor):
         return torch.cat(parts)
     if dataclasses.is_dataclass(first):
         values = {
-            field.name: joined([getattr(part, field.name) for part in parts])
+            field.name: join_parameters([getattr(part, field.name) for part in parts])
             for field in dataclasses.fields(first)
         }
         return type(first)(**values)
     if isinstance(first, np.ndarray):
         return np.concatenate(parts)
     if isinstance(first, tuple):
-        return tuple(joined(list(values)) for values in zip(*parts, strict=True))
+        return tuple(join_parameters(list(values)) for values in zip(*parts, strict=True))
     assert isinstance(first, int) or all(part == first for part in parts), first
     return first
 
 
-def draw_as_several(shares):
-    """Make tasks and augmentations draw for the shares of a batch as so many processes would."""
+def draw_as_several(processes):
+    """Make tasks and augmentations draw random numbers as several processes do."""
     from napari_sslseg.core.common.compute.randomness import SEEDS_APART
     from napari_sslseg.core.pretext.base import BaseTask
-    from napari_sslseg.core.pretext.contrast import global_task as contrastive  # noqa: F401  # a subclass from now on
+    from napari_sslseg.core.pretext.contrast import global_task as contrastive  # noqa: F401  # defines a subclass
     from napari_sslseg.core.segmentation import augment
 
     others = {}
 
     def generators(generator):
         if id(generator) not in others:
-            apart = [torch.Generator().manual_seed(SEED + SEEDS_APART * n) for n in range(shares)]
+            apart = [
+                torch.Generator().manual_seed(SEED + SEEDS_APART * n) for n in range(processes)
+            ]
             others[id(generator)] = [generator, *apart[1:]]
         return others[id(generator)]
 
@@ -56,15 +58,15 @@ def draw_as_several(shares):
         def sample_slices(self, slices, generator):
             if len(slices) != BATCH or not torch.is_grad_enabled():
                 return original(self, slices, generator)
-            parts = np.split(slices, shares)
+            parts = np.split(slices, processes)
             drawn = zip(parts, generators(generator), strict=True)
-            return joined([original(self, part, source) for part, source in drawn])
+            return join_parameters([original(self, part, source) for part, source in drawn])
 
         return sample_slices
 
     def augmentation(n, settings, generator, *rest):
-        drawn = [own(n // shares, settings, source, *rest) for source in generators(generator)]
-        return joined(drawn)
+        drawn = [own(n // processes, settings, source, *rest) for source in generators(generator)]
+        return join_parameters(drawn)
 
     own = augment.sample_augmentation
     augment.sample_augmentation = augmentation
@@ -77,14 +79,14 @@ def draw_as_several(shares):
 
 
 def jobs(out, resume):
-    """Name and events of every training."""
+    """Yield the name and the events of every training."""
     from napari_sslseg import core
     from napari_sslseg.core.settings.pretext.registry import make_task
 
     labelled = [core.LabelledScan(*scan(seed)) for seed in range(1, 8)]
     scans = [item.scan for item in labelled]
     training = core.Training(
-        # Adam makes much of rounding where gradients are nearly 0; hence a low rate.
+        # Adam amplifies rounding errors where gradients are nearly 0, so the learning rate is low.
         steps=STEPS,
         batch_size=BATCH,
         seed=SEED,
@@ -108,7 +110,7 @@ def jobs(out, resume):
                 network=tiny,
                 training=training,
                 loss=loss,
-                # Noise comes from one seed for a whole batch.
+                # Noise is drawn from one seed for a whole batch.
                 augmentation=core.Augmentation(noise=0),
             )
         }  # fmt: skip
@@ -121,7 +123,7 @@ def jobs(out, resume):
 
 
 def masked_loss():
-    """Loss of images of which some show more masked pixels than others, over all processes."""
+    """Return the mean loss over all processes; images differ in their numbers of masked pixels."""
     from napari_sslseg.core.common.compute.distributed import all_gather_objects, shard
     from napari_sslseg.core.pretext.restoration.losses import masked_l2
 

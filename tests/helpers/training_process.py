@@ -1,7 +1,7 @@
-"""A tiny run in a process of its own: python training_process.py KIND OUT [STEPS] [resume].
+"""A tiny run in a separate process: python training_process.py KIND OUT [STEPS] [resume].
 
-Scans are made anew from seeds, so that a test needs no files. States are saved as often as the
-time for them allows.
+Scans are generated from seeds, so that a test needs no files. A state is saved after 0.05 s at the
+earliest.
 """
 
 import sys
@@ -13,7 +13,7 @@ SEEDS = (1, 2, 3, 4, 5)
 
 
 def scan(seed):
-    """A noisy MR with a bright box, and its label."""
+    """Return a noisy MR with a bright box, and its labels."""
     from napari_sslseg.core.scans.geometry import Geometry
     from napari_sslseg.core.scans.volume import Volume
 
@@ -38,7 +38,7 @@ def training(steps):
 
 
 def events(kind, out, steps=24, resume=False, seeds=SEEDS, **options):
-    """The job, new or gone on with."""
+    """Start or resume a training, and return its events."""
     from napari_sslseg import core
 
     labelled = [core.LabelledScan(*scan(seed)) for seed in seeds]

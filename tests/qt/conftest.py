@@ -1,4 +1,4 @@
-"""What tests in a real window share."""
+"""Fixtures for tests with a real napari window."""
 
 import gc
 import os
@@ -17,7 +17,7 @@ def _needs_a_screen():
 
 @pytest.fixture(autouse=True)
 def _quick_garbage_collection():
-    """Leave what earlier tests imported out of the garbage collection, which every window asks for.
+    """Exclude the imports of earlier tests from the garbage collection that every window runs.
 
     Each test collects its own garbage at its end.
     """
@@ -33,8 +33,8 @@ def viewer(make_napari_viewer):
 
 
 @pytest.fixture
-def told():
-    """Sentences of the notifications since the test began, with their severity."""
+def notifications():
+    """Return a function that lists severity and text of the notifications since the test began."""
     from napari.utils.notifications import notification_manager
 
     from napari_sslseg.gui.viewer import napari_window

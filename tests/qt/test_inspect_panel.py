@@ -1,4 +1,4 @@
-"""The last step in a real window: predict, look, accept, undo, compare, export."""
+"""The inspect step in a real window: predict, inspect, accept, undo, compare, export."""
 
 import json
 import threading
@@ -65,17 +65,17 @@ def choose(host, run):
     host.panel.run.setCurrentIndex(host.panel.run.findData(run))
 
 
-def test_of_two_predictions_the_one_of_the_step_is_seen(opened, viewer, qtbot):
+def test_each_step_shows_only_its_own_prediction(opened, viewer, qtbot):
     predict(opened, qtbot)
     scene, shape = opened.scene, opened.scene.image.data.shape
     (finished,) = scene.of_role("prediction")
-    scene.bring("live")  # As the training step does when it is shown.
-    assert finished.visible  # There is none in training.
+    scene.bring("live")  # The training step calls this when it is shown.
+    assert finished.visible  # No training runs.
     live = LivePrediction(opened.session, scene)
     values = np.ones(shape[1:], np.uint8)
     doubt = np.zeros(values.shape, np.float32)
     picture = SlicePrediction(opened.session.current, scene.plane, 4, values, doubt)
-    seen = threading.Event()  # Whether the test saw it, so that the training may end.
+    seen = threading.Event()  # Set to end the training.
 
     def training(stop, pause):
         yield Preview(1, picture)
@@ -104,7 +104,7 @@ def test_a_prediction_is_shown_accepted_undone_and_marked_as_done(opened, viewer
     (shown,) = scene.of_role("prediction")
     assert shown.data.any()
     np.testing.assert_array_equal(labels.data, before)
-    # Switches.
+    # Check boxes.
     boxes = panel.show_box.boxes
     for key in ("contour", "uncertainty", "errors"):
         boxes[key].click()
@@ -119,7 +119,7 @@ def test_a_prediction_is_shown_accepted_undone_and_marked_as_done(opened, viewer
     assert roles(viewer) == ["scan", "prediction", "labels"]
     assert not shown.visible
     boxes["overlay"].click()
-    # The least sure slice that is not done.
+    # The slice with the highest uncertainty that is not done.
     press(qtbot, panel.correct.next)
     index = scene.slice
     assert index not in DONE
@@ -148,7 +148,7 @@ def test_a_prediction_is_shown_accepted_undone_and_marked_as_done(opened, viewer
     np.testing.assert_array_equal(shown.data, host.panel.layers.predicted().labels)
 
 
-def test_a_click_accepts_one_region_as_one_step(opened, viewer, qtbot, trained):
+def test_a_click_accepts_one_region_and_is_undone_as_one_step(opened, viewer, qtbot, trained):
     host, panel, scene = opened, opened.panel, opened.scene
     choose(host, "finetune-001")
     predict(host, qtbot)
@@ -162,7 +162,7 @@ def test_a_click_accepts_one_region_as_one_step(opened, viewer, qtbot, trained):
     place = (index, rows[len(rows) // 2], columns[len(columns) // 2])
     canvas = viewer.window._qt_viewer.canvas.native
     qtbot.wait(50)
-    # Where the voxel is on the screen, by the camera.
+    # Position of the voxel on the canvas.
     world = scene.labels.data_to_world(place)
     middle = viewer.camera.center
     size = canvas.size()
@@ -187,7 +187,9 @@ def test_a_click_accepts_one_region_as_one_step(opened, viewer, qtbot, trained):
     assert not scene.labels.data[index].any()
 
 
-def test_scores_lead_to_scans_and_two_runs_are_compared(opened, viewer, qtbot, trained):
+def test_a_click_on_a_score_shows_the_scan_and_two_runs_are_compared(
+    opened, viewer, qtbot, trained
+):
     host, panel = opened, opened.panel
     choose(host, "finetune-001")
     panel.other.setCurrentIndex(panel.other.findData("finetune-002"))
@@ -204,7 +206,7 @@ def test_scores_lead_to_scans_and_two_runs_are_compared(opened, viewer, qtbot, t
     assert "Mean Dice" in panel.verdict.text()
     assert "2 slices of 1 patient, a rough guide" in panel.verdict.text()
     assert not table.isColumnHidden(4)
-    # The same figures as core gives for the done slices together.
+    # The scores equal those of core on all done slices together.
     found = host.session.predictions.get("finetune-001", apart[0]).labels
     truth = project.labels(apart[0]).data
     expected = core.evaluate(found[list(DONE)], truth[list(DONE)]).classes
@@ -216,7 +218,7 @@ def test_scores_lead_to_scans_and_two_runs_are_compared(opened, viewer, qtbot, t
     qtbot.waitUntil(lambda: host.session.current == other, timeout=10_000)
     worst = host.session.predictions.scores("finetune-001", other).scores.worst
     assert host.scene.slice == worst
-    # A, B, and where they differ.
+    # Run A, run B, and their differences.
     first, second = (
         host.session.predictions.get(run, other).labels for run in ("finetune-001", "finetune-002")
     )
@@ -233,7 +235,7 @@ def test_scores_lead_to_scans_and_two_runs_are_compared(opened, viewer, qtbot, t
     assert dice == sorted(dice, reverse=True)
 
 
-def test_a_score_tells_which_slices_were_accepted_from_a_prediction(opened, qtbot, trained):
+def test_a_score_shows_how_many_slices_were_accepted_from_a_prediction(opened, qtbot, trained):
     host, panel, scene = opened, opened.panel, opened.scene
     session, project, table = host.session, host.session.project, opened.panel.table
     choose(host, "finetune-001")
@@ -265,13 +267,13 @@ def test_a_score_tells_which_slices_were_accepted_from_a_prediction(opened, qtbo
     row = next(r for r in range(table.rowCount()) if table.item(r, 0).text() == name)
     assert "3 slices, 1 accepted from a prediction (finetune-001)" in table.item(row, 2).toolTip()
     assert table.item(row, 2).font().italic()
-    # The other run is scored on what this one drew, too.
+    # Slices accepted from this run also affect the score of the other run.
     choose(host, "finetune-002")
     predict(host, qtbot)
     assert accepted() == {"1 of 3"}
     assert "a prediction of another run was accepted" in panel.verdict.text()
     choose(host, "finetune-001")
-    # Undone, the labels are those of a person again.
+    # After undo, the labels are drawn by hand again.
     scene.labels.undo()
     qtbot.waitUntil(lambda: accepted() == set(), timeout=20_000)
     assert project.accepted(name) == {}
@@ -301,7 +303,7 @@ def test_labels_predictions_and_a_report_are_exported(
         *(f"{name}_finetune-001{suffix}" for name in names for suffix in (".nrrd", ".mha")),
         "labels_classes.json", "labels_slices.json", "finetune-001_classes.json",
     }  # fmt: skip
-    # What the values mean, and which slices are labelled at all.
+    # Names of the label values, and the labelled slices.
     assert json.loads((tmp_path / "labels_classes.json").read_text()) == {
         "1": "liver", "2": "spleen",
     }  # fmt: skip
@@ -311,7 +313,7 @@ def test_labels_predictions_and_a_report_are_exported(
     source = nib.load(trained[0] / "scans" / f"{names[0]}.nii.gz")
     np.testing.assert_array_equal(written.affine, source.affine)
     assert written.shape == source.shape
-    # What is there is replaced only if a person says so.
+    # Existing files are replaced only after confirmation.
     form.what.setCurrentIndex(0)
     form.format.setCurrentIndex(0)
     asked = []
@@ -325,7 +327,7 @@ def test_labels_predictions_and_a_report_are_exported(
     press(qtbot, form.export)
     idle(host, qtbot)
     assert (tmp_path / f"{names[0]}_labels.nii.gz").stat().st_mtime_ns > stamp
-    # Phantoms are no DICOM series.
+    # The phantoms are not DICOM series.
     form.format.setCurrentIndex(form.format.findData(".dcm"))
     press(qtbot, form.export)
     idle(host, qtbot)
@@ -345,11 +347,11 @@ def test_labels_predictions_and_a_report_are_exported(
     assert "Run B: finetune-002" in page.read_text()
 
 
-def test_scores_follow_what_is_drawn_on_a_done_slice(opened, viewer, qtbot, trained):
+def test_scores_follow_the_labels_on_done_slices(opened, viewer, qtbot, trained):
     host, panel, scene = opened, opened.panel, opened.scene
     choose(host, "finetune-001")
     session = host.session
-    name = session.project.names[1]  # On the first one other tests have drawn.
+    name = session.project.names[1]  # Other tests draw on the first scan.
     session.select(name)
     qtbot.waitUntil(lambda: session.current == name, timeout=10_000)
     predict(host, qtbot)
@@ -363,7 +365,7 @@ def test_scores_follow_what_is_drawn_on_a_done_slice(opened, viewer, qtbot, trai
 
     assert not any(stale for _, stale in dice().values())
     before, labels = dice(), scene.labels.data.copy()
-    # All of the liver on the done slices goes: nobody presses anything after that.
+    # Erasing the liver on the done slices updates the scores without any click.
     where = np.nonzero(scene.labels.data[list(DONE)] == 1)
     rows = np.asarray(DONE)[where[0]]
     scene.labels.data_setitem((rows, where[1], where[2]), 0)
@@ -371,7 +373,7 @@ def test_scores_follow_what_is_drawn_on_a_done_slice(opened, viewer, qtbot, trai
     idle(host, qtbot)
     qtbot.waitUntil(lambda: not any(stale for _, stale in dice().values()), timeout=10_000)
     assert (session.project.labels(name).data[list(DONE)] != 1).all()
-    scene.labels.undo()  # Also on slices out of sight, which somebody is to look at again.
+    scene.labels.undo()  # This also unmarks the done slices that are not shown.
     qtbot.waitUntil(lambda: not set(DONE) <= set(session.project.done(name)), timeout=10_000)
     scene.autosaver.mark(DONE)
     qtbot.waitUntil(lambda: dice() == before, timeout=10_000)

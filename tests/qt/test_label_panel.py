@@ -1,4 +1,4 @@
-"""Labelling as a person does it: in a real window, with mouse and keys."""
+"""Labelling in a real window with mouse and keys."""
 
 import gc
 import time
@@ -19,7 +19,7 @@ SHAPE = (20, 96, 100)
 
 
 class Dock:
-    """The panel in a window, with the clock that the dock of the plugin has."""
+    """The label panel within the dock widget in a window."""
 
     def __init__(self, viewer, qtbot, folder):
         self.viewer, self.qtbot = viewer, qtbot
@@ -69,7 +69,7 @@ class Dock:
         self.qtbot.keyClick(on or self.canvas, key)
 
     def at(self, down, right):
-        """A place in the picture, in shares of it from its middle."""
+        """Return a position on the canvas, as an offset from the centre in units of 20 mm."""
         size = self.canvas.size()
         zoom = self.viewer.camera.zoom
         scale = 20 * zoom
@@ -118,14 +118,14 @@ def dock(viewer, qtbot, folder):
 
 @pytest.fixture
 def ready(dock):
-    """With two structures."""
+    """The dock with two structures."""
     dock.project.add_class("liver")
     dock.project.add_class("spleen")
     dock.session.classes_changed.emit()
     return dock
 
 
-def test_a_structure_comes_first_and_is_named_where_it_stands(dock):
+def test_painting_needs_a_structure_which_is_named_in_the_list(dock):
     assert not dock.find("tool-paint").isEnabled()
     assert not dock.find("slice-done").isEnabled()
     dock.press(Qt.Key.Key_D)
@@ -140,13 +140,13 @@ def test_a_structure_comes_first_and_is_named_where_it_stands(dock):
     assert dock.find("tool-paint").isEnabled()
     dock.click("add-class")
     editor = dock.panel.classes.list.findChild(QLineEdit)
-    dock.qtbot.keyClicks(editor, "LIVER")  # There is one.
+    dock.qtbot.keyClicks(editor, "LIVER")  # This name exists already, in lower case.
     dock.qtbot.keyClick(editor, Qt.Key.Key_Return)
     dock.until(lambda: len(dock.problems) == 1)
     assert dock.project.class_names == {1: "liver", 2: "structure 2"}
     assert dock.panel.classes.list.currentItem().text(0) == "structure 2"
     assert dock.layer.selected_label == 2
-    # With the keys alone.
+    # With the keyboard only.
     dock.qtbot.keyClick(dock.panel.classes.list, Qt.Key.Key_F2)
     editor = dock.panel.classes.list.findChild(QLineEdit)
     dock.qtbot.keyClicks(editor, "spleen")
@@ -155,7 +155,7 @@ def test_a_structure_comes_first_and_is_named_where_it_stands(dock):
     assert list(dock.layer.features["class"]) == ["background", "liver", "spleen"]
 
 
-def test_a_structure_is_chosen_by_click_and_key_and_has_its_colour(ready, monkeypatch):
+def test_a_structure_is_selected_by_click_or_key_and_can_be_recoloured(ready, monkeypatch):
     rows = ready.panel.classes.list
     item = rows.topLevelItem(1)
     ready.qtbot.mouseClick(
@@ -165,9 +165,11 @@ def test_a_structure_is_chosen_by_click_and_key_and_has_its_colour(ready, monkey
     ready.press(Qt.Key.Key_1)
     assert ready.layer.selected_label == 1
     assert rows.currentItem().text(0) == "liver"
-    ready.press(Qt.Key.Key_2, ready.find("slice-done"))  # Also with the panel in focus.
+    ready.press(
+        Qt.Key.Key_2, ready.find("slice-done")
+    )  # Keys also work while the panel has the focus.
     assert ready.layer.selected_label == 2
-    ready.press(Qt.Key.Key_7)  # napari would transform the layer.
+    ready.press(Qt.Key.Key_7)  # By default, napari starts to transform the layer.
     assert ready.layer.selected_label == 2
     assert str(ready.layer.mode) == "pan_zoom"
     ready.layer.selected_label = 1
@@ -180,7 +182,7 @@ def test_a_structure_is_chosen_by_click_and_key_and_has_its_colour(ready, monkey
     )
 
 
-def test_tools_by_button_by_key_and_by_tab(ready):
+def test_tools_are_reached_by_button_key_and_tab(ready):
     tools = {"paint": "P", "fill": "F", "polygon": "G", "erase": "E", "pick": "L", "pan_zoom": "Z"}
     for mode, key in tools.items():
         button = ready.find(f"tool-{mode}")
@@ -196,12 +198,12 @@ def test_tools_by_button_by_key_and_by_tab(ready):
         ready.press(getattr(Qt.Key, f"Key_{key}"))
         assert ready.layer.mode == mode
         assert button.isChecked()
-    # A layer that was deleted from napari's list comes back with the next tool, and as it was.
+    # Choosing a tool restores a labels layer that was deleted from the layer list.
     layer = ready.layer
     ready.viewer.layers.remove(layer)
     ready.click("tool-paint")
     assert layer in ready.viewer.layers
-    # All of it with the keys alone.
+    # Tab reaches all controls.
     ready.viewer.window._qt_window.activateWindow()
     ready.panel.classes.list.setFocus()
     seen = []
@@ -218,7 +220,7 @@ def test_tools_by_button_by_key_and_by_tab(ready):
         assert button.objectName()
 
 
-def test_a_drag_paints_one_slice_which_is_saved_then_marked(ready):
+def test_a_painted_slice_is_saved_and_then_marked_as_done(ready):
     ready.scene.go_to(7)
     ready.click("tool-paint")
     ready.find("brush-size").setValue(9)
@@ -235,7 +237,7 @@ def test_a_drag_paints_one_slice_which_is_saved_then_marked(ready):
     assert not ready.find("slice-unused").isVisible()
     expected = "1 of 20 slices done in this scan; 1 in the project, 1 patient"
     assert ready.find("slice-count").text() == expected
-    # Undone by the keys of napari, and that is saved, too.
+    # Undo by the keys of napari is saved as well.
     ready.qtbot.keyClick(ready.canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not ready.layer.data.any()
     ready.until_saved()
@@ -245,7 +247,7 @@ def test_a_drag_paints_one_slice_which_is_saved_then_marked(ready):
     assert ready.project.done("ann") == ()
 
 
-def test_polygon_fill_erase_and_pick_on_the_picture(ready):
+def test_polygon_fill_erase_and_pick_on_the_canvas(ready):
     ready.press(Qt.Key.Key_2)
     ready.press(Qt.Key.Key_G)
     for corner in ((-1, -1), (-1, 1), (1, 1), (1, -1)):
@@ -269,7 +271,7 @@ def test_polygon_fill_erase_and_pick_on_the_picture(ready):
     ready.until_saved()
 
 
-def test_painting_stays_in_one_slice_of_the_plane(ready):
+def test_painting_changes_only_the_current_slice_of_the_plane(ready):
     plane = "sagittal"
     ready.project.set_plane(plane)
     ready.session.plane_changed.emit()
@@ -283,7 +285,7 @@ def test_painting_stays_in_one_slice_of_the_plane(ready):
     ready.until(lambda: ready.project.done("ann") == (30,))
 
 
-def test_the_strip_shows_and_goes(ready):
+def test_the_slice_strip_shows_states_and_changes_the_slice(ready):
     strip = ready.find("slice-strip")
     for k in (3, 5):
         ready.layer.data_setitem((np.array([k]), np.array([9]), np.array([9])), 1)
@@ -312,7 +314,7 @@ def test_the_strip_shows_and_goes(ready):
     ready.scene.go_to(19)
     ready.click("next-open")
     assert ready.scene.slice == 0
-    # Those that were painted are marked together, after a question.
+    # All painted slices are marked together after confirmation.
     for k in (6, 7):
         ready.layer.data_setitem((np.array([k]), np.array([9]), np.array([9])), 1)
     ready.until_saved()
@@ -326,7 +328,7 @@ def test_the_strip_shows_and_goes(ready):
     ready.until(lambda: ready.project.done("ann") == (3, 5, 6, 7, 11))
 
 
-def test_a_structure_is_removed_after_a_question_and_erased_after_another(ready):
+def test_removing_a_structure_asks_and_asks_again_before_erasing_labels(ready):
     ready.layer.data_setitem((np.array([3, 4]), np.array([9, 9]), np.array([9, 9])), 1)
     ready.layer.data_setitem((np.array([3]), np.array([5]), np.array([9])), 2)
     ready.press(Qt.Key.Key_1)
@@ -343,7 +345,7 @@ def test_a_structure_is_removed_after_a_question_and_erased_after_another(ready)
     assert set(np.unique(ready.saved())) == {0, 2}
     assert list((ready.project.folder / "labels" / "aside").iterdir())
     assert ready.panel.classes.values == [2]
-    # One that nothing holds goes at once.
+    # A structure without labels is removed without the second question.
     ready.project.add_class("kidney")
     ready.session.classes_changed.emit()
     ready.press(Qt.Key.Key_2)
@@ -352,7 +354,7 @@ def test_a_structure_is_removed_after_a_question_and_erased_after_another(ready)
     ready.until(lambda: set(ready.project.class_names) == {2})
 
 
-def test_looks_are_kept_from_scan_to_scan(ready):
+def test_brush_tool_opacity_and_outlines_stay_when_the_scan_changes(ready):
     ready.click("label-advanced")
     ready.find("label-opacity").setValue(80)
     ready.qtbot.keyClick(ready.find("label-outlines"), Qt.Key.Key_Space)
@@ -372,7 +374,7 @@ def test_looks_are_kept_from_scan_to_scan(ready):
     ready.until_saved()
 
 
-def test_closing_the_dock_saves_and_takes_the_layers_along(ready, folder):
+def test_closing_the_dock_saves_and_removes_its_layers(ready, folder):
     ready.press(Qt.Key.Key_P)
     ready.drag((0, 0), (0, 0.5))
     expected = ready.layer.data.copy()
@@ -391,7 +393,7 @@ def test_closing_the_window_saves(ready, folder):
         np.testing.assert_array_equal(project.labels("ann").data, expected)
 
 
-def test_six_hundred_slices_stay_fluid(viewer, qtbot, tmp_path, monkeypatch):
+def test_six_hundred_slices_stay_responsive(viewer, qtbot, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     path = tmp_path / "long.nii"
     nib.save(nib.Nifti1Image(np.zeros((64, 64, 600), np.int16), np.eye(4)), path)
@@ -417,7 +419,7 @@ def test_six_hundred_slices_stay_fluid(viewer, qtbot, tmp_path, monkeypatch):
     assert longest < 0.04
     dock.until(lambda: np.count_nonzero(strip.states == 1) == 10)
     dock.until_saved()
-    # A click finds the slice under it, though they are narrower than a pixel.
+    # A click goes to the slice under it, although slices are narrower than a pixel.
     for k in (0, 300, 599):
         left, right = strip.place_of(k)
         place = QPoint(round((left + right) / 2), 15)
@@ -426,7 +428,7 @@ def test_six_hundred_slices_stay_fluid(viewer, qtbot, tmp_path, monkeypatch):
     dock.leave()
 
 
-def test_a_structure_that_is_added_late_does_not_become_background_unasked(ready, qtbot):
+def test_adding_a_structure_asks_whether_done_slices_stay_done(ready, qtbot):
     dock, project = ready, ready.project
     dock.press(Qt.Key.Key_D)
     dock.until(lambda: len(project.done(NAMES[0])) == 1)

@@ -17,7 +17,7 @@ SPOT = {"left": 0.8, "anterior": 0.7, "superior": 0.9}
 
 
 def write_scan(path, codes, degrees=0.0):
-    """A scan of distinct sizes in all axes, stored in an axis order, turned about all axes."""
+    """Write an oblique scan of 16 × 20 × 24 voxels, stored in the axis order of ``codes``."""
     angles = np.deg2rad([degrees, degrees / 2, -degrees / 3])
     matrix = nib.eulerangles.euler2mat(*angles) @ np.diag([1.2, 1.6, 2.5])
     image = nib.Nifti1Image(
@@ -32,14 +32,14 @@ def write_scan(path, codes, degrees=0.0):
 
 
 def new_labels(viewer, image):
-    """Press the button of napari for new labels, with a scan selected."""
+    """Click napari's button for new labels while a scan is selected."""
     viewer.layers.selection = {image}
     viewer.window._qt_viewer.layerButtons.newLabelsButton.click()
     return viewer.layers[-1]
 
 
 def paint(labels, where, value):
-    """One voxel, through the layer's own brush."""
+    """Paint one voxel with the brush of the layer."""
     labels.mode = "paint"
     labels.brush_size = 1
     labels.n_edit_dimensions = 3
@@ -52,7 +52,7 @@ def save(viewer, layer, path):
 
 
 def spot(shape):
-    """The voxel of the display grid at SPOT; its axes run to inferior, posterior, left."""
+    """Return the voxel of the display grid at SPOT; its axes run to inferior, posterior, left."""
     at = (1 - SPOT["superior"], 1 - SPOT["anterior"], SPOT["left"])
     return tuple(round(f * (n - 1)) for f, n in zip(at, shape, strict=True))
 
@@ -72,11 +72,14 @@ CASES = [
 
 
 @pytest.mark.parametrize(("codes", "degrees"), CASES)
-def test_painted_labels_are_saved_at_the_right_position(viewer, told, tmp_path, codes, degrees):
+def test_painted_labels_are_saved_at_the_right_position(
+    viewer, notifications, tmp_path, codes, degrees
+):
     scan = write_scan(tmp_path / "scan.nii.gz", codes, degrees)
     (image,) = viewer.open(str(scan), plugin=PLUGIN)
     assert image._type_string == "image"
-    assert bool([text for _, text in told() if text.startswith("Oblique by")]) == (degrees > 0)
+    warned = [text for _, text in notifications() if text.startswith("Oblique by")]
+    assert bool(warned) == (degrees > 0)
     labels = new_labels(viewer, image)
     assert labels.name == "scan - Labels"
     assert not labels.metadata
@@ -89,10 +92,10 @@ def test_painted_labels_are_saved_at_the_right_position(viewer, told, tmp_path, 
     assert saved.shape == source.shape
     np.testing.assert_array_equal(saved.affine, source.affine)
     assert np.asanyarray(saved.dataobj).max() == 3
-    # The painted value sits on the voxel whose grey value is the one under the brush.
+    # The painted value is at the voxel that has the intensity under the brush.
     assert np.asanyarray(source.dataobj)[np.asanyarray(saved.dataobj) == 3] == image.data[where]
 
-    # nibabel's own idea of right, anterior and superior, for oblique scans the nearest axes.
+    # Right, anterior and superior by nibabel; for oblique scans the nearest axes.
     canonical = np.asanyarray(nib.as_closest_canonical(saved).dataobj)
     (at,) = np.argwhere(canonical > 0) / (np.array(canonical.shape) - 1)
     expected = 1 - SPOT["left"], SPOT["anterior"], SPOT["superior"]
@@ -109,8 +112,8 @@ def test_a_click_labels_the_voxel_under_the_mouse(viewer, qtbot, tmp_path):
     box = image.extent.world
     middle = -box.mean(axis=0)  # (superior, anterior, right)
     canvas = viewer.window._qt_viewer.canvas.native
-    # Order of the axes, and what up and the screen's left side are, as index and sign of
-    # (superior, anterior, right).
+    # Order of the axes, and the directions of up and left on the screen, as index and sign
+    # within (superior, anterior, right).
     planes = {
         "axial": ((0, 1, 2), (1, 1), (2, 1)),
         "coronal": ((1, 0, 2), (0, 1), (2, 1)),
@@ -150,18 +153,18 @@ def test_a_saved_label_map_opens_as_labels_on_its_scan(viewer, tmp_path, suffix)
     np.testing.assert_array_equal(again.data, labels.data)
     np.testing.assert_allclose(again.translate, image.translate, atol=1e-3)
     np.testing.assert_allclose(again.scale, image.scale, atol=1e-5)
-    # Continue in the same file.
+    # The file can be edited and saved again.
     again.paint((0, 0, 0), 9)
     assert save(viewer, again, written) == [written]
     (last,) = viewer.open(written, plugin=PLUGIN)
     assert last.data[0, 0, 0] == 9
 
 
-def test_a_dicom_scan_labelled_by_hand_saves_on_its_grid(viewer, data_dir, tmp_path):
+def test_labels_of_a_dicom_scan_are_saved_on_its_grid(viewer, data_dir, tmp_path):
     files = sorted((data_dir / "dicom/mr_ge_papaya_20").glob("*.dcm"))
     (image,) = viewer.open(str(files[4]), plugin=PLUGIN)
     labels = new_labels(viewer, image)
-    where = (2, 60, 200)  # high up, in front, on the patient's left
+    where = (2, 60, 200)  # superior, anterior, on the patient's left
     paint(labels, where, 1)
     (written,) = save(viewer, labels, tmp_path / "mine.nii.gz")
     (world,) = labelled_world(written)
@@ -175,7 +178,7 @@ def test_a_dicom_scan_labelled_by_hand_saves_on_its_grid(viewer, data_dir, tmp_p
     assert superior > 20
 
 
-def test_a_dicom_segmentation_is_saved_and_opened_with_its_names(viewer, data_dir, tmp_path):
+def test_a_dicom_segmentation_keeps_the_names_of_its_classes(viewer, data_dir, tmp_path):
     scan = shutil.copytree(data_dir / "dicom/mr_ge_papaya_20", tmp_path / "scan")
     (image,) = viewer.open(str(scan), plugin=PLUGIN)
     labels = new_labels(viewer, image)
@@ -194,7 +197,7 @@ def test_a_dicom_segmentation_is_saved_and_opened_with_its_names(viewer, data_di
     assert (image._type_string, labels._type_string) == ("image", "labels")
     np.testing.assert_array_equal(labels.data, expected)
     assert list(labels.features["class"]) == names
-    # It is edited and saved again, to the same file.
+    # It can be edited and saved to the same file.
     labels.paint((4, 120, 101), 1)
     assert save(viewer, labels, written) == [written]
     # A slice of the scan itself is not replaced.
@@ -213,12 +216,12 @@ def test_slices_dropped_together_open_their_series_once(viewer, data_dir):
     assert viewer.layers.selection.active is image
 
 
-def test_slices_of_a_series_that_is_refused_are_refused_once(viewer, told, data_dir):
+def test_an_unusable_series_is_reported_once_for_all_its_slices(viewer, notifications, data_dir):
     files = sorted((data_dir / "dicom/ct_missing_dup_slices").glob("*.dcm"))
     viewer.open([str(file) for file in files], plugin=PLUGIN)
     assert not viewer.layers
-    assert [severity for severity, _ in told()] == ["error"]
-    assert "missing" in told()[0][1]
+    assert [severity for severity, _ in notifications()] == ["error"]
+    assert "missing" in notifications()[0][1]
 
 
 def test_copied_and_converted_layers_are_saved_on_the_grid(viewer, tmp_path):
@@ -231,7 +234,7 @@ def test_copied_and_converted_layers_are_saved_on_the_grid(viewer, tmp_path):
 
     _layer_actions._duplicate_layer(viewer.layers)
     copy = viewer.layers["scan - Labels copy"]
-    # Thresholded by the user, say, as an image, then converted to labels.
+    # For example, an image that the user thresholded and then converted to labels.
     binary = viewer.add_image(
         (image.data > 400).astype(np.uint8),
         scale=image.scale,
@@ -262,12 +265,12 @@ def test_labels_without_a_known_position_are_not_saved(viewer, tmp_path):
     with pytest.raises(StorageError, match="is a scan"):
         save(viewer, right, scan)
     assert scan.read_bytes() == before
-    # Nor does the plugin offer to save images.
+    # The plugin does not save images.
     with pytest.warns(UserWarning, match="not a valid writer"):
         assert save(viewer, image, tmp_path / "image.nii.gz") == []
 
 
-def test_a_broken_file_is_reported_and_the_others_open(viewer, told, tmp_path):
+def test_a_broken_file_is_reported_and_the_others_open(viewer, notifications, tmp_path):
     write_dataset(tmp_path, 2, "CT")
     folder = tmp_path / "images"
     first, second = sorted(folder.iterdir())
@@ -275,19 +278,19 @@ def test_a_broken_file_is_reported_and_the_others_open(viewer, told, tmp_path):
     shutil.copytree(folder, tmp_path / "again")
     viewer.open(str(folder), plugin=PLUGIN)
     assert [layer.name for layer in viewer.layers] == [first.name.removesuffix(".nii.gz")]
-    ((severity, sentence),) = told()
+    ((severity, sentence),) = notifications()
     assert severity == "error"
     assert str(second) in sentence
     assert "\n" not in sentence
-    # Alone, too, it gives a sentence and no traceback, and the next file still opens.
+    # Among files opened together, the broken one is reported and the next one opens.
     others = [tmp_path / "again" / second.name, tmp_path / "again" / first.name]
     viewer.open([str(other) for other in others], plugin=PLUGIN)
     assert len(viewer.layers) == 2
-    assert str(others[0]) in told()[-1][1]
+    assert str(others[0]) in notifications()[-1][1]
 
 
 def test_two_scans_of_one_patient_overlay(viewer, tmp_path):
-    """A crop lies in the scene where it was cut from, and the view takes both in."""
+    """A crop is shown at the position that it was cut from."""
     scan = write_scan(tmp_path / "whole.nii.gz", "RAS")
     whole = nib.load(scan)
     nib.save(whole.slicer[2:12, 5:15, 6:20], tmp_path / "part.nii.gz")

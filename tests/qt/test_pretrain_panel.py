@@ -1,4 +1,4 @@
-"""The pretraining panel in a real window: settings, pictures, a training from start to end."""
+"""The pretraining panel in a real window: settings, pictures, and a complete training."""
 
 import sys
 import time
@@ -57,7 +57,7 @@ def typed(form, name, text):
     QTest.keyClicks(line, text)
 
 
-def test_a_form_is_made_of_settings_and_gives_them_back(qtbot):
+def test_a_form_shows_settings_and_returns_changed_ones(qtbot):
     start = Example(clip=2, spacing=1.5, inner=Inner(patience=4))
     form = SettingsForm(start, without=("fast",))
     qtbot.addWidget(form)
@@ -79,7 +79,7 @@ def test_a_form_is_made_of_settings_and_gives_them_back(qtbot):
     assert form.value() == start
 
 
-def test_what_is_impossible_is_said_in_a_sentence_beside_the_field(qtbot):
+def test_an_invalid_value_is_explained_next_to_its_field(qtbot):
     form = SettingsForm(Example())
     qtbot.addWidget(form)
     form.show()
@@ -105,7 +105,7 @@ def test_what_is_impossible_is_said_in_a_sentence_beside_the_field(qtbot):
 # Pictures and curves
 
 
-def test_pictures_stand_in_one_row_or_two(qtbot):
+def test_pictures_wrap_to_the_width_of_the_panel(qtbot):
     strip = PictureStrip()
     qtbot.addWidget(strip)
     pixels = np.zeros((20, 40, 3), np.uint8)
@@ -195,7 +195,7 @@ def names(panel):
     return [tile.name for tile in panel.strip.shown]
 
 
-def test_pictures_follow_what_is_chosen_and_the_slice(panel, session, qtbot):
+def test_pictures_follow_the_chosen_task_and_the_slice(panel, session, qtbot):
     assert names(panel) == ["original", "corrupted", "mask"]
     assert "3 scans of 3 patients, 36 axial slices" in panel.estimate.text()
     qtbot.waitUntil(lambda: "Runs on" in panel.estimate.text(), timeout=SECONDS)
@@ -215,7 +215,7 @@ def test_pictures_follow_what_is_chosen_and_the_slice(panel, session, qtbot):
     assert not session.problems
 
 
-def test_a_setting_that_cannot_be_is_told_and_nothing_starts(panel, qtbot):
+def test_an_invalid_setting_is_reported_and_disables_start(panel, qtbot):
     qtbot.mouseClick(panel.form.fold.button, LEFT)
     form = panel.form._forms["options"]
     typed(form, "min_area", "3")
@@ -224,7 +224,7 @@ def test_a_setting_that_cannot_be_is_told_and_nothing_starts(panel, qtbot):
     assert "Advanced" in panel.estimate.text()
     typed(form, "min_area", "0.2")
     qtbot.waitUntil(panel.box.start.isEnabled)
-    # Patches that are too large for the slices are found out by the preview.
+    # The preview reports patches that are too large for the slices.
     panel.form.patch.setCurrentIndex(panel.form.patch.findData(64))
     qtbot.waitUntil(lambda: not panel.box.start.isEnabled(), timeout=SECONDS)
     assert panel.note.text().startswith("⚠ ")
@@ -232,7 +232,7 @@ def test_a_setting_that_cannot_be_is_told_and_nothing_starts(panel, qtbot):
     qtbot.waitUntil(panel.box.start.isEnabled)
 
 
-def test_the_batch_size_follows_the_network_unless_it_was_chosen(panel, session, qtbot):
+def test_the_batch_size_follows_the_network_until_it_is_set(panel, session, qtbot):
     form = panel.form
     assert (form.batch.value(), form.batch.suffix()) == (16, " slices")
     form.network.setCurrentIndex(form.network.findData("dense3d"))
@@ -244,7 +244,7 @@ def test_the_batch_size_follows_the_network_unless_it_was_chosen(panel, session,
     assert form.plan().training_settings().batch_size == 3
 
 
-def test_a_training_is_started_paused_stopped_and_gone_on_with(panel, session, qtbot):
+def test_a_training_is_started_paused_stopped_and_resumed(panel, session, qtbot):
     from napari.utils import progress
 
     form, box = panel.form, panel.box
@@ -279,7 +279,7 @@ def test_a_training_is_started_paused_stopped_and_gone_on_with(panel, session, q
     assert not progress._all_instances
     qtbot.waitUntil(lambda: not session.jobs, timeout=SECONDS)
     (line,) = panel.runs.lines
-    if line.resumable:  # A quick machine may have come to the end.
+    if line.resumable:  # On a fast machine the training may have finished.
         assert "was stopped at step" in box.state.text()
         assert panel.runs.button.text().replace("&", "") == "Resume pretrain-001"
         qtbot.mouseClick(panel.runs.button, LEFT)
@@ -289,7 +289,7 @@ def test_a_training_is_started_paused_stopped_and_gone_on_with(panel, session, q
     (line,) = panel.runs.lines
     assert line.text.startswith("pretrain-001, finished, 60 steps, loss ")
     assert not panel.runs.button.isVisible()
-    # What it has learnt is shown for the slice that is looked at.
+    # The restoration of the current slice is shown.
     qtbot.waitUntil(lambda: "pretrain-001" in panel.heading.text(), timeout=SECONDS)
     assert "restored" in names(panel)
     assert len(box.plot.curves["Loss"]) > 0
@@ -299,7 +299,7 @@ def test_a_training_is_started_paused_stopped_and_gone_on_with(panel, session, q
     assert not session.problems
 
 
-def test_a_run_that_a_crash_left_is_offered_when_the_project_opens(
+def test_an_unfinished_run_is_offered_for_resuming_when_the_project_opens(
     viewer, session, qtbot, tmp_path
 ):
     folder = tmp_path / "project/runs/pretrain-007"
@@ -315,14 +315,14 @@ def test_a_run_that_a_crash_left_is_offered_when_the_project_opens(
     assert session.open(tmp_path / "project")
     pump_until_idle(session, qtbot)
     assert panel.runs.button.text().replace("&", "") == "Resume pretrain-007"
-    # Its record says too little to go on, which is told in a sentence.
+    # The record is too incomplete to resume, which is reported.
     qtbot.mouseClick(panel.runs.button, LEFT)
     pump_until_idle(session, qtbot)
     assert len(session.problems) == 1
     assert "failed" in panel.box.state.text()
 
 
-def test_the_theme_of_the_window_is_that_of_the_curve(viewer, session, qtbot):
+def test_the_curve_has_the_theme_of_the_window(viewer, session, qtbot):
     panel = PretrainPanel(session, Scene(session, viewer))
     qtbot.addWidget(panel)
     for theme in ("light", "dark"):
@@ -333,9 +333,7 @@ def test_the_theme_of_the_window_is_that_of_the_curve(viewer, session, qtbot):
 @pytest.mark.parametrize(
     "kept", [5, {"what": ["x"]}, {"what": "context-restoration", "steps": 2**40, "batch": -(2**40)}]
 )
-def test_what_others_made_the_project_remember_is_no_trouble(
-    viewer, session, qtbot, tmp_path, kept
-):
+def test_invalid_values_stored_in_the_project_are_replaced(viewer, session, qtbot, tmp_path, kept):
     assert session.open(tmp_path / "project")
     session.project.remember("pretrain", kept)
     panel = PretrainPanel(session, Scene(session, viewer))

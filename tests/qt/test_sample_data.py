@@ -59,7 +59,7 @@ def cache(tmp_path, monkeypatch):
     return folder
 
 
-def test_hippocampus_opens_with_the_names_of_its_classes(viewer, cache, data_dir):
+def test_the_hippocampus_opens_with_class_names(viewer, cache, data_dir):
     for kind in ("images", "labels"):
         folder = cache / "hippocampus" / kind
         folder.mkdir(parents=True)
@@ -75,7 +75,7 @@ def test_hippocampus_opens_with_the_names_of_its_classes(viewer, cache, data_dir
     assert front < back
 
 
-def test_without_a_connection_the_message_says_what_to_do(viewer, cache):
+def test_without_a_connection_the_error_names_the_cache_folder(viewer, cache):
     with pytest.raises(StorageError) as error:
         viewer.open_sample("napari-sslseg", "hippocampus-mr")
     assert str(cache) in str(error.value)
@@ -84,12 +84,12 @@ def test_without_a_connection_the_message_says_what_to_do(viewer, cache):
 
 
 def canvas(viewer):
-    """Pixels that the user sees, RGB, without the dark surroundings of the scan."""
+    """Return RGB pixels of the canvas without the dark border around the scan."""
     pixels = viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
     height, width = pixels.shape[:2]
     return pixels[height // 8 : -height // 8, width // 4 : -width // 4]
 
 
 def fullest_slice(labels):
-    """Axial slice with the most labelled voxels."""
+    """Return the axial slice with the most labelled voxels."""
     return int((labels > 0).sum(axis=(1, 2)).argmax())

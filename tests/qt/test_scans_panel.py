@@ -1,4 +1,4 @@
-"""The first step in a real window: projects, scans, the list, the view; and the end of it all."""
+"""The scans step in a real window: projects, scans, the scan list, the view, and closing."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ DOCK = "Few-shot segmentation"
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):
-    """Three MR and one CT phantom, small ones."""
+    """Three small MR phantoms and a small CT phantom."""
     folder = tmp_path_factory.mktemp("scans")
     for seed, modality, place in ((0, "MR", ""), (1, "MR", ""), (2, "MR", ""), (5, "CT", "ct")):
         scan, labels = make_patient(seed, modality, shape=(24, 40, 40), spacing=(8, 9, 9))
@@ -38,7 +38,7 @@ def scans(tmp_path_factory):
 
 @pytest.fixture
 def dock(viewer, monkeypatch, tmp_path):
-    """The dock widget, opened as from the menu of plugins, with no recent projects."""
+    """The dock widget, opened as from the plugins menu, without recent projects."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, DOCK)
     return widget
@@ -51,7 +51,7 @@ def panel(dock):
 
 @pytest.fixture
 def full(dock, scans, tmp_path, qtbot):
-    """The panel, with the MR phantoms in a project, the first of them shown."""
+    """The panel with a project of the MR phantoms; the first one is shown."""
     dock.session.create(tmp_path / "project")
     dock.session.add(sorted((scans / "images").iterdir()))
     qtbot.waitUntil(lambda: dock.scene.image is not None, timeout=20000)
@@ -70,7 +70,7 @@ def click(qtbot, widget):
 
 
 def answering(text, seen=None):
-    """Answer the question that will be asked: click the button of this text; None cancels."""
+    """Answer the next question by clicking the button with this text; None cancels."""
 
     def answer():
         boxes = [w for w in QApplication.topLevelWidgets() if isinstance(w, QMessageBox)]
@@ -87,7 +87,7 @@ def answering(text, seen=None):
 
 
 def choosing(monkeypatch, path):
-    """What the file dialogs answer."""
+    """Let the file dialogs return a path, or several."""
     several = [str(item) for item in path] if isinstance(path, list) else [str(path)]
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: several[0])
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (several[0], ""))
@@ -115,7 +115,7 @@ def drop(widget, paths):
 
 
 class TestProjects:
-    def test_one_is_made_and_opened_again_from_the_recent_ones(
+    def test_a_new_project_is_listed_as_recent_and_opens_again(
         self, dock, panel, qtbot, monkeypatch, tmp_path
     ):
         assert panel.hint.isVisible()
@@ -133,7 +133,7 @@ class TestProjects:
         panel.bar.menu.aboutToShow.emit()
         assert panel.bar.menu.actions()[0].text().startswith("knees")
 
-    def test_a_folder_with_other_files_gets_a_folder_in_it(
+    def test_a_project_in_a_folder_with_files_gets_its_own_subfolder(
         self, dock, panel, qtbot, monkeypatch, tmp_path
     ):
         (tmp_path / "stuff").mkdir()
@@ -146,8 +146,8 @@ class TestProjects:
         click(qtbot, panel.bar.new)
         assert dock.session.project.folder == tmp_path / "stuff" / "few-shot project"
 
-    def test_what_cannot_be_opened_is_told_and_the_open_one_stays(
-        self, dock, panel, told, monkeypatch, tmp_path
+    def test_a_project_that_cannot_be_opened_is_reported_and_the_current_one_stays_open(
+        self, dock, panel, notifications, monkeypatch, tmp_path
     ):
         dock.session.create(tmp_path / "mine")
         for name, text in (("damaged", "{"), ("newer", '{"format": 99}')):
@@ -155,18 +155,20 @@ class TestProjects:
             (tmp_path / name / "project.json").write_text(text)
             choosing(monkeypatch, tmp_path / name)
             panel.bar.ask_open()
-            assert name in told()[-1][1]
+            assert name in notifications()[-1][1]
             assert (tmp_path / name / "project.json").read_text() == text
         with Project.create(tmp_path / "locked") as locked:
             choosing(monkeypatch, locked.folder)
             panel.bar.ask_open()
-            assert "already open" in told()[-1][1]
+            assert "already open" in notifications()[-1][1]
         assert dock.session.project.folder == tmp_path / "mine"
         assert panel.bar.name.text() == "mine"
 
 
 class TestAdding:
-    def test_files_are_dropped_and_broken_ones_named(self, dock, panel, qtbot, scans, tmp_path):
+    def test_dropped_files_are_added_and_broken_ones_are_listed(
+        self, dock, panel, qtbot, scans, tmp_path
+    ):
         dock.session.create(tmp_path / "project")
         broken = tmp_path / "broken.nii.gz"
         broken.write_bytes(b"no scan at all")
@@ -209,7 +211,7 @@ class TestAdding:
         assert "Import labels" in by_file[alone.name]
         assert "only one slice" in by_file[picture.name]
 
-    def test_the_buttons_take_files_and_dicom_trees(
+    def test_the_buttons_add_files_and_dicom_folders(
         self, dock, panel, qtbot, monkeypatch, scans, data_dir, tmp_path
     ):
         dock.session.create(tmp_path / "project")
@@ -228,27 +230,29 @@ class TestAdding:
         assert texts[6].startswith("20 × ")
         assert texts[7].count("×") == 2
 
-    def test_without_a_project_it_is_said_what_to_do(self, panel, told, scans):
+    def test_dropping_scans_without_a_project_asks_for_one(self, panel, notifications, scans):
         drop(panel, [scans / "images"])
-        assert "create or open one" in told()[-1][1]
+        assert "create or open one" in notifications()[-1][1]
 
-    def test_a_scan_dropped_on_napari_is_offered_and_added(self, full, dock, viewer, qtbot, scans):
+    def test_a_scan_dropped_on_the_canvas_is_offered_and_added(
+        self, full, dock, viewer, qtbot, scans
+    ):
         (path,) = (scans / "ct/images").iterdir()
         assert not full.opened_box.isVisible()
-        viewer.open(str(path), plugin=PLUGIN)  # As napari does with what is dropped on it.
+        viewer.open(str(path), plugin=PLUGIN)  # As napari does with dropped files.
         assert full.opened_text.text() == "phantom_ct_005 is not in the project."
         click(qtbot, full.opened_add)
         idle(dock, qtbot)
         assert "phantom_ct_005" in dock.session.project.names
         assert not full.opened_box.isVisible()
         assert "phantom_ct_005" not in [layer.name for layer in viewer.layers]
-        # What is in the project already is not offered.
+        # A scan that is already in the project is not offered.
         viewer.open(str(path), plugin=PLUGIN)
         assert not full.opened_box.isVisible()
 
 
 class TestList:
-    def test_rows_show_their_scan_by_double_click_and_enter(self, full, dock, viewer, qtbot):
+    def test_double_click_and_enter_show_the_scan_of_a_row(self, full, dock, viewer, qtbot):
         table = full.list.table
         place = choose_row(full, qtbot, "phantom_mr_001")
         qtbot.mouseDClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
@@ -259,7 +263,7 @@ class TestList:
         qtbot.waitUntil(lambda: dock.session.current == "phantom_mr_002")
         assert all(full.thumbnails.get(name) is not None for name in dock.session.project.names)
 
-    def test_the_header_sorts(self, full, qtbot):
+    def test_a_click_on_the_header_sorts_the_list(self, full, qtbot):
         header = full.list.table.horizontalHeader()
         proxy = full.list.proxy
         up = ["phantom_mr_000", "phantom_mr_001", "phantom_mr_002"]
@@ -269,7 +273,9 @@ class TestList:
             qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=place)
             assert [proxy.index(row, 0).data() for row in range(3)] == wanted
 
-    def test_a_role_is_that_of_the_patient_and_it_is_told(self, full, dock, qtbot, told):
+    def test_a_role_applies_to_all_scans_of_the_patient_and_is_reported(
+        self, full, dock, qtbot, notifications
+    ):
         project = dock.session.project
         project.set_subject("phantom_mr_001", "phantom_mr_000")
         dock.session.scans_changed.emit()
@@ -277,14 +283,16 @@ class TestList:
         full.list.use.setFocus()
         qtbot.keyClick(full.list.use, Qt.Key.Key_Down)
         qtbot.keyClick(full.list.use, Qt.Key.Key_Return)
-        if project.entry("phantom_mr_000").role == "train":  # Styles differ in what a key does.
+        if (
+            project.entry("phantom_mr_000").role == "train"
+        ):  # The effect of the keys depends on the Qt style.
             full.list.use.activated.emit(1)
         assert {s.name: s.role for s in project.record.scans} == {
             "phantom_mr_000": "test", "phantom_mr_001": "test", "phantom_mr_002": "train",
         }  # fmt: skip
-        assert "phantom_mr_001" in told()[-1][1]
+        assert "phantom_mr_001" in notifications()[-1][1]
 
-    def test_a_scan_is_removed_after_a_question(self, full, dock, qtbot):
+    def test_a_scan_is_removed_after_confirmation(self, full, dock, qtbot):
         project = dock.session.project
         dock.session.mark_done("phantom_mr_000", [3])
         choose_row(full, qtbot, "phantom_mr_000")
@@ -298,7 +306,7 @@ class TestList:
         assert full.list.model.rowCount() == 2
         assert list((project.folder / "labels/aside").iterdir())
 
-    def test_a_scan_that_went_is_told_and_found(
+    def test_a_missing_scan_is_reported_and_found_again(
         self, dock, panel, qtbot, monkeypatch, scans, tmp_path
     ):
         here = tmp_path / "here"
@@ -339,8 +347,8 @@ class TestList:
         wanted = {"Those with labels": with_labels, "All slices": tuple(range(24)), "None": ()}
         assert dock.session.project.done("phantom_mr_000") == wanted[answer]
 
-    def test_two_hundred_scans_stay_fluid(self, dock, panel, qtbot, scans, tmp_path):
-        """Each step of the window's work is far shorter than what a person notices."""
+    def test_two_hundred_scans_stay_responsive(self, dock, panel, qtbot, scans, tmp_path):
+        """Each step of the work in the window takes less than 40 ms, which is not noticeable."""
         dock.session.create(tmp_path / "project")
         dock.session.add([scans / "images"])
         idle(dock, qtbot)
@@ -368,13 +376,13 @@ class TestList:
         assert seconds(lambda: panel.list.proxy.sort(4)) < 0.04
         assert seconds(panel.list.refresh) < 0.04
         assert seconds(panel.viewer_scans._look) < 0.04
-        # Only what is seen is read.
+        # Thumbnails are read only for visible rows.
         idle(dock, qtbot)
         assert len(panel.thumbnails._pictures) < 40
 
 
 class TestView:
-    def test_planes_ask_before_slices_are_unmarked(self, full, dock, viewer, qtbot):
+    def test_changing_the_plane_asks_before_slices_are_unmarked(self, full, dock, viewer, qtbot):
         project = dock.session.project
         coronal, axial = (full.view.planes.button(number) for number in (1, 0))
         click(qtbot, coronal)
@@ -393,7 +401,7 @@ class TestView:
         assert project.plane == "axial"
         assert project.done("phantom_mr_000") == ()
 
-    def test_windows_of_ct_and_mr(self, full, dock, qtbot, scans):
+    def test_ct_and_mr_have_their_own_intensity_windows(self, full, dock, qtbot, scans):
         view, image = full.view, dock.scene.image
         assert view.preset.currentText() == "Auto"
         dock.session.add([scans / "ct/images"])
@@ -404,7 +412,7 @@ class TestView:
         assert view.values.text() == "W 400  L 40"
         view.preset.textActivated.emit("Lung")
         assert tuple(dock.scene.image.contrast_limits) == (-1350, 150)
-        # It stays for the next one of this kind.
+        # The window is used again for the next CT.
         idle(dock, qtbot)
         dock.session.select("phantom_mr_000")
         qtbot.waitUntil(lambda: dock.session.current == "phantom_mr_000")
@@ -413,7 +421,7 @@ class TestView:
         qtbot.waitUntil(lambda: dock.session.current == "phantom_ct_005")
         assert view.values.text() == "W 1500  L -600"
 
-    def test_shift_and_drag_change_the_window_and_nothing_else(self, full, dock, viewer, qtbot):
+    def test_shift_and_drag_changes_only_the_intensity_window(self, full, dock, viewer, qtbot):
         labels = dock.scene.labels
         labels.mode = "paint"
         viewer.layers.selection = {labels}
@@ -449,7 +457,7 @@ def move(canvas, place, modifiers):
 
 
 def training(ends):
-    """A job that runs until it is stopped, and then takes a while to save."""
+    """A job that runs until it is stopped, then takes 0.2 s to save."""
 
     def events(stop, pause):
         while not stop.is_set:
@@ -463,18 +471,18 @@ def training(ends):
 
 
 def forget_window(viewer):
-    """The fixture would close again what a person closed."""
+    """Prevent the fixture from closing the window a second time."""
     del viewer.window._qt_window
 
 
 def is_free(folder):
-    """Whether nobody has the project open."""
+    """Return True if the project can be opened, so that no process holds its lock."""
     with Project.open(folder):
         return True
 
 
-class TestTheEnd:
-    def test_closing_napari_saves_and_lets_go(self, full, dock, viewer):
+class TestClosing:
+    def test_closing_napari_saves_and_releases_the_project(self, full, dock, viewer):
         folder, saved = dock.session.project.folder, []
         dock.session.before_closing(lambda: saved.append(dock.scene.labels.data.shape))
         viewer.window._qt_window.close()
@@ -482,14 +490,16 @@ class TestTheEnd:
         assert saved
         assert is_free(folder)
 
-    def test_a_script_that_closes_the_viewer_lets_go_too(self, full, dock, viewer):
+    def test_a_script_that_closes_the_viewer_stops_the_training_and_releases_the_project(
+        self, full, dock, viewer
+    ):
         folder, ends = dock.session.project.folder, []
         dock.session.run("finetune", "Fine-tuning", training(ends))
         viewer.close()
         assert ends == ["saved"]
         assert is_free(folder)
 
-    def test_a_training_is_asked_about_and_saved_first(self, full, dock, viewer, qtbot):
+    def test_closing_during_a_training_asks_and_saves_it_first(self, full, dock, viewer, qtbot):
         folder, ends = dock.session.project.folder, []
         window = viewer.window._qt_window
         dock.session.run("finetune", "Fine-tuning", training(ends))
@@ -499,13 +509,15 @@ class TestTheEnd:
         assert dock.session.training is not None
         answering("Stop it and close")
         window.close()
-        assert window.isVisible()  # It is being saved; the window goes on working meanwhile.
+        assert window.isVisible()  # The window stays responsive while the training is saved.
         qtbot.waitUntil(lambda: dock.shutdown.over, timeout=5000)
         forget_window(viewer)
         assert ends == ["saved"]
         assert is_free(folder)
 
-    def test_closing_the_dock_lets_go_and_it_opens_anew(self, full, dock, viewer, qtbot):
+    def test_closing_the_dock_releases_the_project_and_a_new_dock_opens(
+        self, full, dock, viewer, qtbot
+    ):
         folder = dock.session.project.folder
         for step in STEPS:
             dock.show_step(step)
@@ -524,17 +536,19 @@ class TestTheEnd:
         qtbot.waitUntil(lambda: again.scene.image is not None)
         assert len(viewer.layers) == 2
 
-    def test_the_dock_stays_while_a_training_runs(self, full, dock, viewer, qtbot, told):
+    def test_the_dock_stays_open_while_a_training_runs(
+        self, full, dock, viewer, qtbot, notifications
+    ):
         ends = []
         job = dock.session.run("pretrain", "Pretraining", training(ends))
         click(qtbot, dock.parent().title.close_button)
         qtbot.waitUntil(dock.isVisible)
         assert dock.session.project is not None
-        assert "stop it first" in told()[-1][1]
+        assert "stop it first" in notifications()[-1][1]
         job.stop()
         idle(dock, qtbot)
 
-    def test_hiding_the_dock_is_no_end(self, full, dock, qtbot):
+    def test_hiding_the_dock_keeps_the_project_open(self, full, dock, qtbot):
         click(qtbot, dock.parent().title.hide_button)
         assert not dock.isVisible()
         assert dock.session.project is not None
@@ -551,7 +565,7 @@ viewer.close()
 """
 
 
-def test_the_dock_opens_without_loading_anything_heavy(tmp_path):
+def test_the_dock_opens_without_importing_heavy_packages(tmp_path):
     environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", OPENED],
@@ -560,7 +574,7 @@ def test_the_dock_opens_without_loading_anything_heavy(tmp_path):
     assert done.stdout.splitlines()[-1] == "heavy:"
 
 
-def test_it_stands_in_the_menu_of_plugins(viewer, qtbot):
+def test_the_dock_opens_from_the_plugins_menu(viewer, qtbot):
     menu = viewer.window.plugins_menu
     menu.aboutToShow.emit()
     action = next(a for a in menu.actions() if a.text() == "Few-shot segmentation (napari-sslseg)")
@@ -568,7 +582,7 @@ def test_it_stands_in_the_menu_of_plugins(viewer, qtbot):
     assert "Few-shot segmentation (napari-sslseg)" in viewer.window.dock_widgets
 
 
-def test_a_phantom_is_small_and_right_in_a_picture():
+def test_a_thumbnail_has_the_proportions_of_the_scan():
     from napari_sslseg.gui.scans.thumbnails import middle_slice
 
     volume, _ = make_patient(0, "CT", shape=(10, 40, 80), spacing=(5, 4, 2))

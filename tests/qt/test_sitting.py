@@ -1,4 +1,4 @@
-"""A whole sitting in a real window, from an empty folder to exported labels, and the day after."""
+"""A complete session in a real window, from an empty folder to exported labels, and reopening."""
 
 import nibabel as nib
 import numpy as np
@@ -18,7 +18,7 @@ CONTROL = Qt.KeyboardModifier.ControlModifier
 
 
 def lay_out(folder):
-    """Two phantoms as NIfTI, one as a DICOM series, and one apart from them."""
+    """Write two phantoms as NIfTI and one as a DICOM series; return a NIfTI in another folder."""
     write_scans(folder / "scans", 3)
     (folder / "apart").mkdir()
     last = sorted((folder / "scans").iterdir())[-1]
@@ -41,7 +41,7 @@ def name_class(person, panel, name):
 
 
 def paint_and_mark(person, name, index, value):
-    """Paint on a slice with the mouse, and mark it by its key; gives what is on the disk."""
+    """Paint on a slice with the mouse and mark it with the D key; return the saved labels."""
     person.show(name)
     person.step("Label")
     person.scene.go_to(index)
@@ -56,7 +56,7 @@ def paint_and_mark(person, name, index, value):
     return saved
 
 
-def test_a_whole_sitting_and_the_day_after(
+def test_a_complete_session_and_reopening_the_project(
     make_napari_viewer, qtbot, tmp_path, monkeypatch, one_thread
 ):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
@@ -69,14 +69,14 @@ def test_a_whole_sitting_and_the_day_after(
     person = Person(viewer, qtbot)
     session, scene = person.session, person.scene
 
-    # A project, and scans: a folder on the dock, a file on the picture.
+    # A project with scans: a folder dropped on the dock, a file dropped on the canvas.
     scans = person.dock.panels["Scans"]
     person.click(scans.bar.new)
     assert person.project.folder == tmp_path / "study"
     person.drop(scans, [tmp_path / "data" / "scans"])
     person.idle()
     assert len(person.project.names) == 3
-    with person.answering(PLUGIN):  # Which of the plugins is to read it.
+    with person.answering(PLUGIN):  # napari asks which plugin reads the file.
         person.drop(viewer.window._qt_viewer, [apart])
     person.until(scans.opened_box.isVisible)
     person.click(scans.opened_add)
@@ -90,7 +90,7 @@ def test_a_whole_sitting_and_the_day_after(
     assert person.project.entry(held).role == "test"
     person.show(first)
 
-    # The preview, and a pretraining that goes on while slices are labelled.
+    # The preview, and a pretraining that runs while slices are labelled.
     pretrain = person.step("Pretrain")
     person.until(lambda: [tile.name for tile in pretrain.strip.shown][:1] == ["original"])
     assert "3 scans of 3 patients" in pretrain.estimate.text()
@@ -115,7 +115,7 @@ def test_a_whole_sitting_and_the_day_after(
     person.until(lambda: session.training is None, 30)
     assert "you can resume it" in pretrain.box.state.text()
 
-    # Fine-tuning from it, a prediction, and what is accepted of it.
+    # Fine-tuning from the pretraining, a prediction, and accepting a slice of it.
     person.show(first)
     train = person.step("Train")
     assert train.form.start.currentData() == "pretrain-001"
@@ -133,7 +133,7 @@ def test_a_whole_sitting_and_the_day_after(
     person.click(inspect.correct.next)
     index = scene.slice
     assert index != SLICE
-    viewer.layers.selection.active = scene.image  # Undo works, whatever was clicked before.
+    viewer.layers.selection.active = scene.image  # Undo works for any active layer.
     person.click(inspect.correct.accept)
     accepted = person.layer.data.copy()
     assert (accepted != drawn).any()
@@ -144,7 +144,7 @@ def test_a_whole_sitting_and_the_day_after(
     person.click(inspect.correct.done)
     person.until(lambda: person.project.done(first) == tuple(sorted((SLICE, index))), 10)
 
-    # Labels for other programs.
+    # Export of labels.
     person.click(inspect.export.parentWidget().button)
     answers = iter([tmp_path / "out", tmp_path / "out"])
     for name, suffix in ((first, ".nii.gz"), (series, ".dcm")):
@@ -164,7 +164,7 @@ def test_a_whole_sitting_and_the_day_after(
     found = load_labels(segmentation.filename, like=session.volume)
     np.testing.assert_array_equal(found.data, person.layer.data)
 
-    # The window is closed in the middle of a training, which is saved first.
+    # The window is closed during a training, which is saved first.
     person.step("Pretrain")
     person.click(pretrain.runs.button)
     person.until(lambda: session.training is not None and pretrain.box.eta.step > 0, 60)
@@ -175,7 +175,7 @@ def test_a_whole_sitting_and_the_day_after(
     person.forget_window()
     assert person.problems == []
 
-    # The day after, all is there.
+    # A new window shows the same state.
     again = Person(make_napari_viewer(show=True), qtbot)
     scans = again.dock.panels["Scans"]
     again.click(scans.bar.recent.findChild(object, "recent-study"))

@@ -25,7 +25,7 @@ SENTENCE = 400
 
 @pytest.fixture
 def small_disk(tmp_path, monkeypatch):
-    """A disk that can be filled; without the right to mount one, writing fails instead."""
+    """A disk that can be filled; without the permission to mount one, writing is made to fail."""
     place = tmp_path / "disk"
     place.mkdir()
     if not mount("-t", "tmpfs", "-o", "size=160m", "tmpfs", place):
@@ -36,7 +36,7 @@ def small_disk(tmp_path, monkeypatch):
 
 
 def mount(*arguments):
-    """Mount a file system; returns whether that worked, which needs root on Linux."""
+    """Mount a file system and return whether it succeeded, which needs root on Linux."""
     if sys.platform != "linux" or not shutil.which("mount"):
         return False
     return not subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode
@@ -155,7 +155,7 @@ def paint_elsewhere(person, index, value=2):
     np.testing.assert_array_equal(person.saved(), person.layer.data)
 
 
-# Scans that go
+# Missing scans
 
 
 def test_a_missing_scan_is_reported_at_each_step_and_the_others_are_used(person, tmp_path):
@@ -202,7 +202,7 @@ def test_a_broken_file_is_named_and_the_others_are_added(person, tmp_path):
     person.show(person.project.names[1])
 
 
-# Nothing to learn from
+# No training data
 
 
 def test_training_needs_a_training_scan(person, tmp_path):
@@ -300,7 +300,9 @@ def test_strokes_on_a_full_disk_are_saved_when_there_is_room(person, small_disk,
     assert not person.problems
 
 
-def test_a_full_disk_while_training_and_exporting(person, small_disk, tmp_path, monkeypatch):
+def test_a_full_disk_during_training_and_export_is_reported(
+    person, small_disk, tmp_path, monkeypatch
+):
     make_project(tmp_path)
     shutil.copytree(tmp_path / "scans", small_disk.place / "scans")
     shutil.move(tmp_path / "project", small_disk.place / "project")
@@ -365,7 +367,7 @@ def test_another_project_can_be_opened_after_one_was_deleted(person, tmp_path, m
     assert not person.problems
 
 
-def test_a_project_that_becomes_read_only(person, tmp_path, monkeypatch):
+def test_a_project_that_becomes_read_only_is_reported(person, tmp_path, monkeypatch):
     monkeypatch.setattr(autosaver, "RETRY_SECONDS", 0.2)
     place = tmp_path / "place"
     place.mkdir()
@@ -409,8 +411,8 @@ def test_a_damaged_run_is_reported_and_the_others_are_used(person, tmp_path):
     person.choose(inspect.run, "finetune-002")
     person.click(inspect.this)
     person.idle()
-    told = [*person.notes, *person.problems]
-    assert [text for text in told if "finetune-002" in text and len(text) < SENTENCE], told
+    reports = [*person.notes, *person.problems]
+    assert [text for text in reports if "finetune-002" in text and len(text) < SENTENCE], reports
     assert person.session.predictions.get("finetune-002", person.session.current) is None
     person.choose(inspect.run, "finetune-001")
     person.click(inspect.this)
@@ -425,10 +427,12 @@ def test_a_damaged_run_is_reported_and_the_others_are_used(person, tmp_path):
     assert not person.problems
 
 
-# More than one
+# Several projects and windows
 
 
-def test_a_second_project_and_a_second_window(person, make_napari_viewer, qtbot, tmp_path):
+def test_a_second_window_opens_a_project_after_the_first_leaves_it(
+    person, make_napari_viewer, qtbot, tmp_path
+):
     make_project(tmp_path)
     make_project(tmp_path / "other")
     names = enter(person, tmp_path / "project")
@@ -468,7 +472,7 @@ def test_a_second_program_is_refused(person, tmp_path):
     enter(person, tmp_path / "project")
 
 
-def test_closing_the_dock_in_the_middle_of_a_stroke_saves(viewer, qtbot, tmp_path, monkeypatch):
+def test_closing_the_dock_right_after_a_stroke_saves(viewer, qtbot, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     make_project(tmp_path)
     person = Person(viewer, qtbot)

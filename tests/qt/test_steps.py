@@ -1,4 +1,4 @@
-"""The dock around the steps: names, progress bar, slice numbers and closing."""
+"""The dock widget: names of the steps, progress bar, slice numbers and closing."""
 
 import gc
 import time
@@ -36,7 +36,7 @@ def test_names_of_steps_fit_with_their_marks(dock, qtbot):
         assert button.fontMetrics().horizontalAdvance(marked) <= button.width(), name
 
 
-def test_the_bar_is_shown_unless_the_step_shows_the_progress(dock, qtbot):
+def test_the_progress_bar_is_hidden_if_the_step_shows_the_progress(dock, qtbot):
     def events(stop, pause):
         while not stop.is_set:
             yield Progress("Reading", 1, 3)
@@ -55,7 +55,7 @@ def test_the_bar_is_shown_unless_the_step_shows_the_progress(dock, qtbot):
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
-def test_slices_have_the_numbers_of_the_slider(dock, plane, viewer):
+def test_slice_numbers_equal_those_of_the_slider(dock, plane, viewer):
     dock.show_step("Label")
     session = dock.session
     session.project.set_plane(plane, unmark=True)
@@ -69,8 +69,8 @@ def test_slices_have_the_numbers_of_the_slider(dock, plane, viewer):
     assert "Slice 2 (" in shown.strip.tip_at(sum(shown.strip.place_of(2)) / 2)
 
 
-def opened_and_closed(viewer, qtbot, folder):
-    """Weak references to the objects of a dock that was used and closed."""
+def open_and_close(viewer, qtbot, folder):
+    """Use and close a dock widget; return weak references to its session and volume."""
     _, widget = viewer.window.add_plugin_dock_widget("napari-sslseg", "Few-shot segmentation")
     session, shutdown = widget.session, widget.shutdown
     assert session.open(folder)
@@ -83,26 +83,26 @@ def opened_and_closed(viewer, qtbot, folder):
     assert widget.panels["Train"].scores.plot.theme == "light"
     assert widget.panels["Pretrain"].box.plot.theme == "light"
     qtbot.waitUntil(lambda: not session.jobs, timeout=20_000)
-    kept = [weakref.ref(session), weakref.ref(session.volume)]
+    references = [weakref.ref(session), weakref.ref(session.volume)]
     viewer.window.remove_dock_widget(widget.parent())
     qtbot.waitUntil(lambda: shutdown.over)
-    return kept
+    return references
 
 
 def test_a_closed_dock_and_its_scan_are_released(viewer, qtbot, tmp_path):
     make_project(tmp_path, count=1, labelled=1)
-    kept = opened_and_closed(viewer, qtbot, tmp_path / "project")
+    references = open_and_close(viewer, qtbot, tmp_path / "project")
 
     def gone():
         gc.collect()
-        return [held() for held in kept] == [None, None]
+        return [reference() for reference in references] == [None, None]
 
     qtbot.waitUntil(gone, timeout=10_000)
     viewer.theme = "dark"  # Deleted widgets receive no event.
 
 
 def test_the_canvas_is_not_drawn_while_layers_are_replaced(dock, viewer, qtbot, monkeypatch):
-    # Drawing layers that are not ready crashes now and then.
+    # Drawing a layer that is not ready can crash.
     scene, swap = dock.scene, dock.scene._swap
     swapping, drawn, within = [], [], []
 

@@ -1,4 +1,4 @@
-"""The whole loop in a real window: train, predict, accept, undo, export, train again."""
+"""A complete round in a real window: train, predict, accept, undo, export, train again."""
 
 import nibabel as nib
 import numpy as np
@@ -21,7 +21,9 @@ class BothPanels(QWidget):
         layout.addWidget(self.inspect)
 
 
-def test_the_loop_from_labels_to_export_and_back(viewer, qtbot, tmp_path, monkeypatch):
+def test_labels_are_trained_on_corrected_exported_and_trained_on_again(
+    viewer, qtbot, tmp_path, monkeypatch
+):
     make_project(tmp_path)
     host = Host(viewer, BothPanels, tmp_path / "project")
     train, inspect, session = host.panel.train, host.panel.inspect, host.session
@@ -49,11 +51,11 @@ def test_the_loop_from_labels_to_export_and_back(viewer, qtbot, tmp_path, monkey
         press(train.box.start)
         assert train.box.state.text().startswith(f"{run} is finished")
         assert len(train.box.plot.curves["Loss"]) == 4
-        if number == 2:  # What is looked at stays; the new one is told.
+        if number == 2:  # The selected run stays, and the new one is announced.
             assert inspect.run.currentData() == "finetune-001"
             assert inspect.message.text().startswith("finetune-002 is ready")
             inspect.run.setCurrentIndex(inspect.run.findData(run))
-        assert inspect.run.currentData() == run  # The first is chosen by itself.
+        assert inspect.run.currentData() == run  # The first run is selected automatically.
         press(inspect.this)
         labels = host.scene.labels
         before = labels.data.copy()
@@ -74,7 +76,7 @@ def test_the_loop_from_labels_to_export_and_back(viewer, qtbot, tmp_path, monkey
     source = nib.load(tmp_path / "scans" / f"{name}.nii.gz")
     np.testing.assert_array_equal(written.affine, source.affine)
     assert (tmp_path / "out" / f"{name}_finetune-002.nii.gz").is_file()
-    # What was accepted and marked in the first round was taken up in the second.
+    # The slice that was accepted and marked in the first round is used in the second.
     record = Run.open(tmp_path / "project/runs/finetune-002").record["data"]
     (entry,) = [entry for entry in record if entry["name"] == name]
     assert parse_ranges(entry["annotated"], 1000) == tuple(sorted({3, 5, accepted[0]}))

@@ -1,4 +1,4 @@
-"""The training step in a real window, clicked through as a person does."""
+"""The training step in a real window, operated by mouse and keys."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def press(qtbot, button):
 
 
 def tiny(panel, steps):
-    """A training that takes seconds, by the settings under Advanced."""
+    """Set up a training that takes seconds, under Advanced."""
     form = panel.form
     form.advanced.button.click()
     form.start.setCurrentIndex(form.start.findData(""))
@@ -34,7 +34,7 @@ def made(tmp_path):
 
 @pytest.fixture
 def opened(viewer, qtbot):
-    """Opens the panel, and lets its project go at the end."""
+    """Return a function that opens the panel; its project is closed at the end."""
     hosts = []
 
     def enter(folder):
@@ -47,7 +47,7 @@ def opened(viewer, qtbot):
         host.end(qtbot)
 
 
-def test_a_training_is_started_watched_paused_stopped_and_gone_on_with(
+def test_a_training_is_started_watched_paused_stopped_and_resumed(
     opened, made, viewer, qtbot, tmp_path
 ):
     widget, panel = opened(tmp_path)
@@ -69,7 +69,7 @@ def test_a_training_is_started_watched_paused_stopped_and_gone_on_with(
     qtbot.waitUntil(
         lambda: "n = 2 slices of 1 patient" in panel.scores.words.text(), timeout=40_000
     )
-    # Another slice is looked at: it alone is filled, in the same layer.
+    # Only the slice that is shown is predicted, in the same layer.
     widget.scene.go_to(3)
     qtbot.waitUntil(lambda: panel.live._shown[0] == 3, timeout=30_000)
     assert panel.live.layer is layer
@@ -89,7 +89,7 @@ def test_a_training_is_started_watched_paused_stopped_and_gone_on_with(
     assert panel.scores.plot.drawn > 0
     np.testing.assert_array_equal(labels.data, before)
 
-    qtbot.waitUntil(  # Runs are looked for in the background.
+    qtbot.waitUntil(  # Runs are listed in the background.
         lambda: "Resume finetune-001" in panel.runs.button.text().replace("&", ""),
         timeout=20_000,
     )
@@ -100,7 +100,7 @@ def test_a_training_is_started_watched_paused_stopped_and_gone_on_with(
     qtbot.waitUntil(lambda: panel.job is None, timeout=30_000)
 
 
-def test_slices_that_are_done_and_empty_are_refused_and_the_panel_stays_usable(
+def test_training_on_empty_slices_is_refused_and_the_panel_stays_usable(
     opened, viewer, qtbot, tmp_path
 ):
     write_scans(tmp_path / "scans", 2)
@@ -116,14 +116,14 @@ def test_slices_that_are_done_and_empty_are_refused_and_the_panel_stays_usable(
     assert panel.box.start.isVisible()
     assert panel.form.isVisible()
     assert list((tmp_path / "project/runs").iterdir()) == []
-    # Unmarked, there is nothing to learn from, which is said without any work.
+    # Without done slices the training is refused before it starts.
     for name in widget.session.project.names:
         widget.session.mark_done(name, [4], done=False)
     press(qtbot, panel.box.start)
     assert panel.box.state.text().startswith("No slice is done yet")
 
 
-def test_a_pretraining_of_the_project_is_chosen_and_told(opened, made, qtbot, tmp_path):
+def test_the_pretraining_of_the_project_is_preselected_and_described(opened, made, qtbot, tmp_path):
     from napari_sslseg import core
 
     with Project.open(tmp_path / "project") as project:
@@ -143,7 +143,7 @@ def test_a_pretraining_of_the_project_is_chosen_and_told(opened, made, qtbot, tm
     assert "mae on 3 scans in 2 steps" in form.about.text()
     form.advanced.button.click()
     assert form.transfer.isVisible()
-    assert not form.network.isVisible()  # It is that of the pretraining.
+    assert not form.network.isVisible()  # The network of the pretraining is used.
     form.steps.setValue(3)
     form.batch.setValue(2)
     press(qtbot, panel.box.start)
@@ -154,7 +154,7 @@ def test_a_pretraining_of_the_project_is_chosen_and_told(opened, made, qtbot, tm
     run = core.Run.open(tmp_path / "project/runs/finetune-001")
     assert run.record["init"] == "pretrain-001"
     assert run.record["status"] == "finished"
-    # A coronal project cannot start from what axial slices taught.
+    # A network pretrained on axial slices cannot start a coronal training.
     widget.session.attempt(lambda: widget.session.project.set_plane("coronal", unmark=True))
     widget.session.mark_done(widget.session.project.names[0], [20])
     press(qtbot, panel.box.start)
@@ -162,7 +162,7 @@ def test_a_pretraining_of_the_project_is_chosen_and_told(opened, made, qtbot, tm
 
 
 def drawn_words(plot):
-    """Texts within a plot, as they are drawn."""
+    """Return the texts that are drawn in a plot."""
     return [
         item.toPlainText()
         for view in plot.findChildren(QGraphicsView)
@@ -171,7 +171,7 @@ def drawn_words(plot):
     ]
 
 
-def test_slices_without_labels_are_learnt_from_if_wanted(opened, made, qtbot, tmp_path):
+def test_unlabelled_slices_are_used_for_training_on_request(opened, made, qtbot, tmp_path):
     from napari_sslseg import core
 
     _, panel = opened(tmp_path)
@@ -183,13 +183,15 @@ def test_slices_without_labels_are_learnt_from_if_wanted(opened, made, qtbot, tm
     press(qtbot, panel.box.start)
     qtbot.waitUntil(lambda: "finetune-001 is finished" in panel.box.state.text(), timeout=60_000)
     run = core.Run.open(tmp_path / "project/runs/finetune-001")
-    # Ten slices each of the two patients who are not kept out; two of each are done.
+    # Ten slices of each of the two training patients, two of which are done.
     assert run.record["slices"]["unlabelled"] == 16
     assert run.record["settings"]["self_training"] is not None
     # A line in the curve says why the loss jumps.
     qtbot.waitUntil(lambda: "with unlabelled slices" in drawn_words(panel.box.plot), timeout=5_000)
     assert run.record["settings"]["self_training"]["least_part"] > 0
-    assert run.record["settings"]["preprocessing"]["neighbours"] == 1  # They lie near.
+    assert (
+        run.record["settings"]["preprocessing"]["neighbours"] == 1
+    )  # The slices are close together.
     qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
     press(qtbot, panel.box.start)
     qtbot.waitUntil(lambda: "finetune-002 is finished" in panel.box.state.text(), timeout=60_000)
@@ -200,7 +202,7 @@ def test_slices_without_labels_are_learnt_from_if_wanted(opened, made, qtbot, tm
     assert "with unlabelled slices" not in drawn_words(panel.box.plot)
 
 
-def test_many_pieces_and_neighbouring_slices_are_asked_for_in_the_advanced_part(
+def test_the_advanced_settings_have_components_and_neighbouring_slices(
     opened, made, qtbot, tmp_path
 ):
     from napari_sslseg import core
@@ -221,7 +223,7 @@ def test_many_pieces_and_neighbouring_slices_are_asked_for_in_the_advanced_part(
     settings = core.Run.open(tmp_path / "project/runs/finetune-001").record["settings"]
     assert settings["self_training"]["least_part"] == 0
     assert settings["preprocessing"]["neighbours"] == 0
-    # Without unlabelled slices there are no pieces to find.
+    # The option only applies to unlabelled slices.
     box = form.unlabelled
     qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
     assert not form.pieces.isEnabled()
