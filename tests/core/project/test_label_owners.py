@@ -1,4 +1,4 @@
-"""Label maps and single slices are not added as scans; the scan of the labels is found."""
+"""Label maps and single slices are not added as scans; label maps are assigned to their scan."""
 
 import shutil
 
@@ -27,7 +27,7 @@ def grey(path, seed=0, shape=SHAPE, affine=AFFINE):
 
 
 def binary(path, size=4, affine=AFFINE, shape=SHAPE):
-    """A block of ones."""
+    """Write a block of ones."""
     values = np.zeros(shape, np.uint8)
     values[2 : 2 + size, 2:7] = 1
     return write(path, values, affine)
@@ -57,11 +57,11 @@ def test_labels_listed_before_their_scan_are_reported_with_its_name(project, tmp
     assert str(labels) in sentence
     assert "knee_01." in sentence
     assert not project.has_labels("knee_01")
-    # They are labels of it indeed.
+    # The labels can be imported for this scan.
     assert project.import_labels("knee_01", labels)
 
 
-def test_folders_of_images_and_labels(project, tmp_path):
+def test_labels_in_a_folder_next_to_the_images_are_assigned(project, tmp_path):
     for seed in range(3):
         grey(tmp_path / "imagesTr" / f"liver_{seed}_0000.nii.gz", seed)
         binary(tmp_path / "labelsTr" / f"liver_{seed}.nii.gz", 2 + seed)
@@ -70,7 +70,7 @@ def test_folders_of_images_and_labels(project, tmp_path):
     assert owners(found) == {f"liver_{i}.nii.gz": f"liver_{i}_0000" for i in range(3)}
 
 
-def test_a_folder_for_each_patient(project, tmp_path):
+def test_labels_in_a_folder_per_patient_are_assigned(project, tmp_path):
     for seed, patient in enumerate(("p1", "p2")):
         grey(tmp_path / patient / "ct.nii.gz", seed)
         binary(tmp_path / patient / "seg.nii.gz", 2 + seed)
@@ -84,7 +84,7 @@ def test_a_folder_for_each_patient(project, tmp_path):
     }  # fmt: skip
 
 
-def test_a_scan_is_named_only_where_it_is_clear(project, tmp_path):
+def test_labels_are_not_assigned_if_the_scan_is_ambiguous(project, tmp_path):
     grey(tmp_path / "knee_1.nii.gz", 1)
     other_grid = binary(tmp_path / "a" / "knee_1_seg.nii.gz", affine=OTHER)
     other_knee = binary(tmp_path / "a" / "knee_1_2_seg.nii.gz", 3)
@@ -95,7 +95,7 @@ def test_a_scan_is_named_only_where_it_is_clear(project, tmp_path):
     assert "knee_1" not in problems(found)[nobody.name]
 
 
-def test_a_name_that_each_patient_has_is_no_hint_from_another_folder(project, tmp_path):
+def test_names_common_to_all_patients_do_not_assign_labels_across_folders(project, tmp_path):
     grey(tmp_path / "p1" / "ct.nii.gz")
     binary(tmp_path / "p2" / "ct_seg.nii.gz")
     binary(tmp_path / "p2" / "labels.nii.gz", 3)
@@ -110,20 +110,20 @@ def test_a_name_that_each_patient_has_is_no_hint_from_another_folder(project, tm
     }
 
 
-def test_the_grid_of_a_scan_tells_labels_whose_name_does_not(project, tmp_path):
+def test_labels_without_a_hint_in_the_name_are_recognised_by_the_grid(project, tmp_path):
     scan = grey(tmp_path / "x" / "t2.nii.gz")
-    beside = binary(tmp_path / "x" / "t2_centerline.nii.gz")
+    same_folder = binary(tmp_path / "x" / "t2_centerline.nii.gz")
     other_name = binary(tmp_path / "y" / "nidus.nii.gz", 3)
-    # Its scan lies beside it, but is not of the project.
-    found = project.add_scans(beside)
+    # The scan is in the same folder, but not in the project.
+    found = project.add_scans(same_folder)
     assert not found.added
-    assert owners(found) == {beside.name: None}
+    assert owners(found) == {same_folder.name: None}
     found = project.add_scans([other_name, scan])
     assert found.added == ("t2",)
     assert owners(found) == {other_name.name: None}
 
 
-def test_neither_values_nor_a_name_alone_make_labels(project, tmp_path):
+def test_values_or_name_alone_do_not_identify_labels(project, tmp_path):
     folder = tmp_path / "x"
     balls = [binary(folder / f"ball{end}.nii.gz", 2 + i) for i, end in enumerate(("", "_b", "_c"))]
     named = grey(tmp_path / "labels" / "knee_seg_mask.nii.gz", 3, affine=OTHER)
@@ -148,7 +148,7 @@ def test_a_single_slice_along_any_axis_is_left_out(project, tmp_path):
     assert not found.labels
 
 
-def test_both_are_added_when_asked_for(project, tmp_path):
+def test_labels_and_single_slices_are_added_on_request(project, tmp_path):
     grey(tmp_path / "x" / "knee.nii.gz")
     binary(tmp_path / "x" / "knee_seg.nii.gz")
     grey(tmp_path / "x" / "slice.nii.gz", 2, (12, 10, 1))
@@ -157,7 +157,7 @@ def test_both_are_added_when_asked_for(project, tmp_path):
     assert not found.problems
 
 
-def test_labels_in_dicom_belong_to_the_series_that_they_refer_to(project, data_dir, tmp_path):
+def test_dicom_labels_are_assigned_to_the_series_that_they_refer_to(project, data_dir, tmp_path):
     tree = tmp_path / "tree"
     shutil.copytree(data_dir / "dicom/mr_ge_papaya_20", tree / "mr")
     (name,) = project.add_scans(tree).added
@@ -170,8 +170,8 @@ def test_labels_in_dicom_belong_to_the_series_that_they_refer_to(project, data_d
     assert owners(found) == {seg.name: name, "rt.dcm": None}
 
 
-def test_a_dicom_scan_is_one_whatever_its_values(project, data_dir):
-    """A header that says CT is believed: this one holds a binary block."""
+def test_a_binary_dicom_ct_is_added_as_a_scan(project, data_dir):
+    """The modality in the header decides, although the voxels are binary."""
     found = project.add_scans(data_dir / "dicom/qiicr_dcmqi/data/segmentations/23x38x3/image")
     assert len(found.added) == 1
     one = project.add_scans(data_dir / "dicom/highdicom/data/test_files/ct_image.dcm")
@@ -179,7 +179,7 @@ def test_a_dicom_scan_is_one_whatever_its_values(project, data_dir):
     assert "has only one slice" in one.problems[0][1]
 
 
-def test_no_real_scan_is_refused_and_no_real_labels_are_added(project, data_dir):
+def test_real_scans_are_added_and_real_labels_are_not(project, data_dir):
     images, labels = ("images", "labels")
     wanted = [
         *sorted((data_dir / "msd_hippocampus" / labels).iterdir())[:25],

@@ -1,4 +1,4 @@
-"""The project folder: scans, labels, done slices, classes and runs, as a user goes through them."""
+"""The project folder: scans, labels, done slices, classes, runs and recent projects."""
 
 import gzip
 import json
@@ -36,7 +36,7 @@ def write_scan(path, seed=0, shape=(12, 10, 6), affine=AFFINE):
 
 @pytest.fixture
 def project(tmp_path):
-    """Three scans beside the project: two of one subject, one of another."""
+    """A project with three scans: two of one subject, and one of another."""
     for seed, name in enumerate(("a_ED", "a_ES", "b")):
         write_scan(tmp_path / "scans" / f"{name}.nii.gz", seed)
     with Project.create(tmp_path / "project") as project:
@@ -47,7 +47,7 @@ def project(tmp_path):
 
 
 def drawn(project, name, value=1):
-    """Labels with a block of one class on display slices 2 and 3."""
+    """Return labels with a block of one class on display slices 2 and 3."""
     labels = project.labels(name).data
     labels[2:4, 3:6, 2:5] = value
     return labels
@@ -63,7 +63,7 @@ def read(project):
 
 
 class TestFolder:
-    def test_all_is_there_again(self, project):
+    def test_a_reopened_project_has_the_same_record_and_labels(self, project):
         project.add_class("Größe 7 µm", colour="#00FF00")
         project.save_labels("b", drawn(project, "b"))
         project.mark_done("b", [2, 3])
@@ -80,14 +80,14 @@ class TestFolder:
             assert (again.labels("b").data == drawn(again, "b")).all()
             assert not again.problems()
 
-    def test_one_that_is_there_is_not_made_again(self, project):
+    def test_an_existing_project_is_not_created_again(self, project):
         project.close()
         before = (project.folder / "project.json").read_bytes()
         with pytest.raises(ProjectError, match="is a project already"):
             Project.create(project.folder)
         assert (project.folder / "project.json").read_bytes() == before
 
-    def test_none_is_one_sentence_and_nothing_is_made(self, tmp_path):
+    def test_opening_a_folder_that_is_not_a_project_raises_and_writes_nothing(self, tmp_path):
         with pytest.raises(ProjectError, match="does not exist"):
             Project.open(tmp_path / "none")
         assert not (tmp_path / "none").exists()
@@ -96,7 +96,7 @@ class TestFolder:
             Project.open(tmp_path / "plain")
         assert not os.listdir(tmp_path / "plain")
 
-    def test_what_a_screen_remembers_is_json(self, project):
+    def test_only_short_json_values_are_remembered(self, project):
         for value in (object(), float("nan"), {"a": {1, 2}}, "x" * 2**21):
             with pytest.raises(ProjectError, match="'x'"):
                 project.remember("x", value)
@@ -111,14 +111,14 @@ class TestFolder:
         assert project.recall("y") is None
         assert read(project)["screen"] == {}
 
-    def test_closed_is_closed(self, project):
+    def test_a_closed_project_refuses_changes(self, project):
         project.close()
         with pytest.raises(ProjectError, match="is closed"):
             project.add_class("x")
         with pytest.raises(ProjectError, match="is closed"):
             project.save_labels("b", project.labels("b").data)
 
-    def test_many_scans_open_at_once(self, project):
+    def test_a_project_of_many_scans_opens_quickly(self, project):
         entry = project.entry("b")
         scans = tuple(
             entry.model_copy(
@@ -132,9 +132,9 @@ class TestFolder:
         with Project.open(project.folder) as again:
             seconds = time.perf_counter() - start
             assert len(again.names) == 200
-        assert seconds < 2  # 0.15 s where nothing else runs
+        assert seconds < 2  # 0.15 s on an idle machine
 
-    def test_changes_from_several_threads_all_count(self, project):
+    def test_no_change_is_lost_when_several_threads_write(self, project):
         def mark(start):
             for number in range(start, 6, 3):
                 project.mark_done("a_ED", number)
@@ -149,7 +149,7 @@ class TestFolder:
         assert project.done("a_ED") == tuple(range(6))
         assert len(read(project)["screen"]) == 6
 
-    def test_it_is_light(self):
+    def test_importing_the_project_loads_no_heavy_package(self):
         code = (
             "import sys\nfrom napari_sslseg.core.project.project import Project\n"
             "from napari_sslseg.core.project.recent import recent_projects\n"
@@ -175,15 +175,15 @@ class TestAdding:
         found = events[-1].result
         assert "hippocampus_001" in found.added
         assert any("_MR_" in name for name in found.added)
-        told = {path.name: reason for path, reason in found.problems}
-        assert "zero bytes" in told["zero_byte_bids-examples_sub-01_T1w.nii.gz"]
-        assert "does not exist" in told["nowhere.nii.gz"]
-        assert "lacks slices" in told["ct_missing_dup_slices"]
-        assert all("\n" not in reason and len(reason) < 500 for reason in told.values())
+        reasons = {path.name: reason for path, reason in found.problems}
+        assert "zero bytes" in reasons["zero_byte_bids-examples_sub-01_T1w.nii.gz"]
+        assert "does not exist" in reasons["nowhere.nii.gz"]
+        assert "lacks slices" in reasons["ct_missing_dup_slices"]
+        assert all("\n" not in reason and len(reason) < 500 for reason in reasons.values())
         assert any(isinstance(event, Progress) for event in events)
         assert project.problems() == {}
 
-    def test_a_dicom_tree_and_one_file_of_it_are_one_scan(self, project, data_dir, tmp_path):
+    def test_a_dicom_file_and_its_folder_tree_are_the_same_scan(self, project, data_dir, tmp_path):
         folder = shutil.copytree(
             data_dir / "dicom" / "mr_ge_papaya_20", tmp_path / "cd" / "x" / "y"
         )
@@ -205,7 +205,7 @@ class TestAdding:
             np.testing.assert_allclose(image.affine, scan.geometry.affine, atol=1e-4)
             assert image.shape == scan.geometry.shape
             assert (opened.labels(name).data == labels).all()
-            # Through DICOM SEG and back, with the names of the classes.
+            # Export to DICOM SEG and import, with the class names.
             opened.rename_class(2, "liver")
             seg = core.save_labels(
                 labels, tmp_path / "seg.dcm", like=scan, classes=opened.class_names
@@ -228,7 +228,7 @@ class TestAdding:
         assert [path.name for path, _ in found.problems].count("b.nii.gz") == 2
         assert all("the same scan as" in reason for _, reason in found.problems)
 
-    def test_names_are_unique_also_where_capitals_do_not_count(self, project, tmp_path):
+    def test_names_that_differ_only_in_case_get_a_number(self, project, tmp_path):
         write_scan(tmp_path / "x" / "B.nii.gz", 7)
         write_scan(tmp_path / "y" / "b.nii", 8)
         found = project.add_scans([tmp_path / "x", tmp_path / "y"])
@@ -237,7 +237,7 @@ class TestAdding:
         assert set(scans) == {"a_ED", "a_ES", "b", "B_2", "b_3"}
         assert load_volume(scans["B_2"]).name == "B_2"
 
-    def test_volumes_in_time_are_scans_of_their_own(self, project, tmp_path):
+    def test_each_frame_of_a_time_series_is_a_scan(self, project, tmp_path):
         values = np.random.default_rng(1).integers(0, 99, (8, 8, 4, 3)).astype(np.int16)
         nib.save(nib.Nifti1Image(values, AFFINE), tmp_path / "cine.nii.gz")
         found = project.add_scans(tmp_path / "cine.nii.gz")
@@ -252,7 +252,7 @@ class TestAdding:
             again.save_labels("cine_001", drawn(again, "cine_001"))
             assert nib.load(again.labels_path("cine_001")).shape == (8, 8, 4)
 
-    def test_it_stops_between_two_scans(self, project, tmp_path):
+    def test_adding_stops_between_two_scans(self, project, tmp_path):
         for seed in range(4):
             write_scan(tmp_path / "more" / f"n{seed}.nii.gz", 20 + seed)
         stop = StopFlag()
@@ -275,7 +275,7 @@ class TestAdding:
         with reopened(project) as again:
             assert len(again.names) == 3
 
-    def test_names_of_files(self):
+    def test_safe_and_free_file_names(self):
         assert safe_name("../../etc/passwd") == "_.._etc_passwd"
         assert safe_name("CON") == "_CON"
         assert safe_name("\x1b[2J . ") == "_[2J"
@@ -288,7 +288,7 @@ class TestAdding:
 
 
 class TestSubjects:
-    def test_a_role_is_that_of_the_subject(self, project, tmp_path):
+    def test_a_role_applies_to_all_scans_of_the_subject(self, project, tmp_path):
         assert project.set_role("a_ED", "test") == ("a_ED", "a_ES")
         assert project.set_role("a_ES", "test") == ()
         write_scan(tmp_path / "more" / "a_ADC.nii.gz", 40)
@@ -303,7 +303,7 @@ class TestSubjects:
         with pytest.raises(ProjectError, match="no role 'validation'"):
             project.set_role("b", "validation")
 
-    def test_validation_is_by_subject(self, project):
+    def test_validation_scans_are_split_by_subject(self, project):
         for name in project.names:
             project.save_labels(name, drawn(project, name))
             project.mark_done(name, [2, 3])
@@ -326,7 +326,7 @@ class TestSubjects:
 
 
 class TestFilesOfScans:
-    def test_a_missing_scan_is_named_and_the_rest_works(self, project, tmp_path):
+    def test_a_missing_scan_is_named_and_the_others_can_be_used(self, project, tmp_path):
         (tmp_path / "scans" / "b.nii.gz").unlink()
         with reopened(project) as again:
             assert list(again.problems()) == ["b"]
@@ -349,14 +349,14 @@ class TestFilesOfScans:
         write_scan(tmp_path / "scans" / "b.nii.gz", 2)
         assert project.problem("b") is None
 
-    def test_a_touched_scan_is_the_same(self, project, tmp_path):
+    def test_a_scan_with_a_new_modification_time_is_unchanged(self, project, tmp_path):
         before = project.entry("b").stamp
         os.utime(tmp_path / "scans" / "b.nii.gz", (1, 1))
         assert project.problems() == {}
         assert project.entry("b").stamp != before
         assert read(project)["scans"][2]["stamp"] == project.entry("b").stamp
 
-    def test_the_other_file_of_a_pair_counts(self, project, tmp_path):
+    def test_a_change_of_the_image_file_of_a_pair_is_noticed(self, project, tmp_path):
         values = np.random.default_rng(5).integers(0, 99, (8, 8, 4)).astype(np.int16)
         image = nib.Nifti1Pair(values, AFFINE)
         nib.save(image, tmp_path / "pair.img")
@@ -377,14 +377,14 @@ class TestFilesOfScans:
             assert moved.series("b").path == new / "scans" / "b.nii.gz"
             assert moved.labels("b").data.any()
 
-    def test_a_project_that_moves_alone_finds_its_scans(self, project, tmp_path):
+    def test_a_project_that_moves_without_its_scans_finds_them(self, project, tmp_path):
         project.close()
         (tmp_path / "deep" / "down").mkdir(parents=True)
         shutil.move(project.folder, tmp_path / "deep" / "down" / "project")
         with Project.open(tmp_path / "deep" / "down" / "project") as moved:
             assert moved.problems() == {}
 
-    def test_a_scan_that_moved_is_found_by_hand(self, project, tmp_path):
+    def test_a_scan_that_moved_can_be_relocated(self, project, tmp_path):
         old = tmp_path / "scans" / "b.nii.gz"
         new = tmp_path / "new" / "renamed.nii.gz"
         new.parent.mkdir()
@@ -396,7 +396,7 @@ class TestFilesOfScans:
         with reopened(project) as again:
             assert again.load("b").name == "b"
 
-    def test_a_scan_that_is_removed_leaves_its_labels_aside(self, project):
+    def test_labels_of_a_removed_scan_are_kept_in_the_folder_aside(self, project):
         project.save_labels("b", drawn(project, "b"))
         project.mark_done("b", 2)
         before = project.labels_path("b").read_bytes()
@@ -417,7 +417,7 @@ class TestFilesOfScans:
 
 class TestLabels:
     @pytest.mark.parametrize("code", ["RAS", "LPS", "PIR", "SLA"])
-    def test_oblique_scans_come_back_exactly(self, project, tmp_path, code):
+    def test_labels_of_oblique_scans_are_saved_and_read_exactly(self, project, tmp_path, code):
         rng = np.random.default_rng(len(code) + ord(code[0]))
         turn, _ = np.linalg.qr(np.eye(3) + 0.3 * rng.normal(size=(3, 3)))
         affine = np.eye(4)
@@ -443,39 +443,39 @@ class TestLabels:
             assert again.labels(code).data.flags.c_contiguous
             assert again.labels(code).geometry.matches(geometry)
 
-    def test_none_yet_are_zeros(self, project):
+    def test_labels_of_an_unlabelled_scan_are_zero(self, project):
         labels = project.labels("b")
         assert labels.data.dtype == np.uint8
         assert labels.data.shape == project.entry("b").shape == (6, 10, 12)
         assert not labels.data.any()
         assert not project.has_labels("b")
-        labels.data[0] = 1  # their own array
+        labels.data[0] = 1  # a writable array
 
-    def test_what_was_drawn_is_not_refused_for_want_of_a_class(self, project):
+    def test_saving_labels_with_a_new_value_adds_a_class(self, project):
         project.add_class("class 7", value=1)
         project.save_labels("b", drawn(project, "b", 7))
         assert project.class_names == {1: "class 7", 7: "class 7'"}
         assert len({item.colour for item in project.classes}) == 2
 
     @pytest.mark.parametrize("value", [255, -1, 0.5, np.nan, 1000])
-    def test_what_is_no_label_is_refused(self, project, value):
+    def test_values_outside_0_to_254_are_refused(self, project, value):
         project.save_labels("b", drawn(project, "b"))
         before = project.labels_path("b").read_bytes()
         with pytest.raises(ProjectError, match="from 0 to 254"):
             project.save_labels("b", drawn(project, "b").astype(float) * value)
         assert project.labels_path("b").read_bytes() == before
 
-    def test_another_shape_is_refused(self, project):
+    def test_labels_of_another_shape_are_refused(self, project):
         with pytest.raises(GeometryError, match=r"labels for b have the shape \(2, 2, 2\)"):
             project.save_labels("b", np.zeros((2, 2, 2), np.uint8))
 
-    def test_whole_floats_and_bools_are_taken(self, project):
+    def test_booleans_and_integral_floats_are_accepted(self, project):
         for kind in (bool, np.float32, np.int64):
             project.save_labels("b", drawn(project, "b").astype(kind))
             assert project.labels("b").data.sum() == 18
 
     @pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha"])
-    def test_labels_of_any_format_come_in(self, project, tmp_path, suffix):
+    def test_labels_are_imported_from_each_format(self, project, tmp_path, suffix):
         labels = drawn(project, "b", 3)
         path = save_labels(labels, tmp_path / f"x{suffix}", like=project.load("b"))
         assert project.import_labels("b", path) == (2, 3)
@@ -485,14 +485,14 @@ class TestLabels:
         assert project.import_labels("b", path, done="all") == tuple(range(6))
         assert project.import_labels("b", path, done="none") == ()
         assert project.import_labels("b", path, done=[1]) == (1,)
-        # What was there before each import is aside.
+        # The labels before each import are in the folder aside.
         kept = sorted((project.folder / "labels" / "aside").iterdir())
         assert len(kept) == 3
         assert {int(load_labels(file).data.max()) for file in kept} == {3, 6}
         with pytest.raises(ProjectError, match="with labels or none"):
             project.import_labels("b", path, done="some")
 
-    def test_labels_of_another_grid_are_refused(self, project, tmp_path):
+    def test_labels_on_another_grid_are_refused(self, project, tmp_path):
         other = load_volume(write_scan(tmp_path / "o.nii.gz", 9, affine=np.diag([1.0, 1, 1, 1])))
         path = save_labels(drawn(project, "b"), tmp_path / "l.nii.gz", like=other)
         project.save_labels("b", drawn(project, "b"))
@@ -502,7 +502,7 @@ class TestLabels:
             project.import_labels("b", tmp_path / "none.nii.gz")
         assert not (project.folder / "labels" / "aside").exists()
 
-    def test_labels_that_another_program_wrote_are_read(self, project):
+    def test_labels_written_by_another_program_are_read(self, project):
         project.save_labels("b", drawn(project, "b"))
         path = project.labels_path("b")
         image = nib.load(path)
@@ -515,7 +515,7 @@ class TestLabels:
 
 
 class TestDone:
-    def test_labels_that_another_program_wrote_meanwhile_are_kept(self, project):
+    def test_labels_written_by_another_program_are_kept_aside_when_saving(self, project):
         name = project.names[0]
         ours = project.labels(name).data
         ours[1, 2:4, 2:4] = 1
@@ -531,7 +531,7 @@ class TestDone:
         (kept,) = (project.folder / "labels/aside").glob("*.nii.gz")
         assert kept.read_bytes() == written
         np.testing.assert_array_equal(project.labels(name).data, ours)
-        # Once read, what another program wrote is what is worked on.
+        # Labels of another program that were read are not reported as changed.
         path.write_bytes(written)
         project.labels(name)
         assert not project.labels_changed(name)
@@ -545,7 +545,7 @@ class TestDone:
         assert scan.name == "b"
         assert [scan.name for scan in project.unlabelled_scans()] == ["a_ED", "a_ES"]
 
-    def test_marking_and_unmarking(self, project):
+    def test_slices_are_marked_and_unmarked(self, project):
         project.mark_done("b", [0, 2, 3, 4])
         assert read(project)["scans"][2]["done"] == "0, 2-4"
         assert project.unmark("b", [3, 5]) == (0, 2, 4)
@@ -558,7 +558,7 @@ class TestDone:
         with pytest.raises(ProjectError, match="along the axial plane, not the coronal"):
             project.mark_done("b", 0, "coronal")
 
-    def test_the_plane_stays_while_slices_are_done(self, project):
+    def test_the_plane_changes_only_if_done_slices_are_unmarked(self, project):
         project.set_plane("sagittal")
         assert project.mark_done("b", 11) == (11,)
         with pytest.raises(ProjectError, match="1 sagittal slices of 1 scans are done"):
@@ -571,7 +571,7 @@ class TestDone:
         with pytest.raises(ProjectError, match="axial, coronal or sagittal"):
             project.set_plane("oblique")
 
-    def test_labels_that_vanished_are_not_background(self, project):
+    def test_missing_labels_are_reported_and_do_not_count_as_background(self, project):
         project.save_labels("b", drawn(project, "b"))
         project.mark_done("b", 2)
         project.labels_path("b").unlink()
@@ -609,7 +609,7 @@ class TestClasses:
         project.recolour_class(1, "#000000")
         assert (project.classes[0].name, project.classes[0].colour) == ("Liver", "#000000")
 
-    def test_a_class_in_use_is_erased_only_when_asked(self, project, tmp_path):
+    def test_a_class_in_use_is_removed_only_with_erase(self, project, tmp_path):
         project.add_class("one")
         project.add_class("two")
         labels = drawn(project, "b")
@@ -630,7 +630,7 @@ class TestClasses:
         assert project.classes == ()
 
 
-def test_a_project_trains(tmp_path):
+def test_a_project_pretrains_fine_tunes_and_predicts(tmp_path):
     core.write_dataset(tmp_path / "data", 3, "MR", seed=5)
     network = core.Network.preset("tiny")
     short = core.Training(steps=2, batch_size=2)
@@ -686,7 +686,7 @@ class TestRecent:
             Project.create(folder).close()
         return folders
 
-    def test_the_latest_ten_that_are_there(self, projects, tmp_path):
+    def test_the_latest_ten_existing_projects_are_listed(self, projects, tmp_path):
         file = tmp_path / "config" / "recent.json"
         assert recent_projects(file) == []
         for folder in [*projects, projects[3]]:
@@ -706,7 +706,7 @@ class TestRecent:
         remember_project(projects[0], file)
         assert recent_projects(file) == [projects[0]]
 
-    def test_it_lies_in_the_folder_of_the_user(self, monkeypatch, tmp_path):
+    def test_the_list_is_in_the_configuration_folder_of_the_user(self, monkeypatch, tmp_path):
         monkeypatch.setattr("platformdirs.user_config_path", lambda *a, **k: tmp_path / "c")
         assert recent_projects() == []
         Project.create(tmp_path / "p").close()
@@ -714,7 +714,7 @@ class TestRecent:
         assert recent_projects() == [tmp_path / "p"]
 
 
-def test_a_volume_of_labels_goes_out_by_the_existing_functions(project, tmp_path):
+def test_project_labels_can_be_exported_with_save_labels(project, tmp_path):
     project.save_labels("b", drawn(project, "b"))
     labels = project.labels("b")
     assert isinstance(labels, Volume)

@@ -1,4 +1,4 @@
-"""Slices whose labels took in a prediction: remembered for as long as they hold it."""
+"""The record of slices whose labels contain an accepted prediction."""
 
 import json
 
@@ -15,7 +15,7 @@ RUN, OTHER = "finetune-001", "finetune-002"
 
 @pytest.fixture
 def project(tmp_path):
-    """One scan of six axial slices, with labels on all of them."""
+    """A project with one scan of six axial slices, all labelled."""
     values = np.random.default_rng(0).integers(0, 900, (12, 10, 6)).astype(np.int16)
     nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "scan.nii.gz")
     with Project.create(tmp_path / "project") as project:
@@ -28,7 +28,7 @@ def record(project):
     return json.loads((project.folder / "project.json").read_text())
 
 
-def test_slices_and_runs_are_on_disk_at_once(project):
+def test_accepted_slices_and_runs_are_saved_immediately(project):
     assert project.accepted("scan") == {}
     project.note_accepted("scan", [3, 1], RUN)
     project.note_accepted("scan", 2, RUN)
@@ -50,7 +50,7 @@ def test_slices_and_runs_are_on_disk_at_once(project):
         assert record(again)["scans"][0]["accepted"] == []
 
 
-def test_what_is_no_slice_is_refused(project):
+def test_invalid_slices_scans_and_runs_are_refused(project):
     for act in (
         lambda number: project.note_accepted("scan", number, RUN),
         lambda number: project.forget_accepted("scan", number),
@@ -67,7 +67,7 @@ def test_what_is_no_slice_is_refused(project):
     Project.open(project.folder).close()
 
 
-def test_a_project_that_does_not_know_of_it_opens(project):
+def test_a_project_without_the_record_opens(project):
     project.close()
     path = project.folder / "project.json"
     old = record(project)
@@ -79,7 +79,7 @@ def test_a_project_that_does_not_know_of_it_opens(project):
         assert again.accepted("scan") == {RUN: (1,)}
 
 
-def test_a_slice_of_another_plane_crosses_all_that_were_accepted(project):
+def test_accepted_slices_of_another_plane_count_for_all_slices(project):
     project.note_accepted("scan", [2, 4], RUN)
     project.set_plane("sagittal")
     assert project.accepted("scan") == {RUN: tuple(range(12))}
@@ -90,7 +90,7 @@ def test_a_slice_of_another_plane_crosses_all_that_were_accepted(project):
     assert project.accepted("scan") == {RUN: (2, 4)}
 
 
-def test_an_import_replaces_where_it_holds_something_else(project, tmp_path):
+def test_an_import_forgets_only_slices_that_it_changes(project, tmp_path):
     project.note_accepted("scan", [1, 2, 3], RUN)
     project.note_accepted("scan", 2, OTHER)
     labels = project.labels("scan").data
@@ -98,7 +98,7 @@ def test_an_import_replaces_where_it_holds_something_else(project, tmp_path):
     path = save_labels(labels, tmp_path / "corrected.nrrd", like=project.load("scan"))
     project.import_labels("scan", path)
     assert project.accepted("scan") == {RUN: (1, 3)}
-    # What comes back over a file that cannot be read may be what was there.
+    # Over an unreadable file, the import may restore the same labels, so the record stays.
     own = project.labels_path("scan")
     own.write_bytes(own.read_bytes()[:50])
     project.import_labels("scan", path)
@@ -108,7 +108,7 @@ def test_an_import_replaces_where_it_holds_something_else(project, tmp_path):
     assert project.accepted("scan") == {}
 
 
-def test_an_import_that_fails_leaves_it(project, tmp_path, monkeypatch):
+def test_a_failed_import_does_not_change_the_record(project, tmp_path, monkeypatch):
     from napari_sslseg.core.project import labels as project_labels
 
     def fail(*args, **kwargs):

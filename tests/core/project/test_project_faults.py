@@ -1,4 +1,4 @@
-"""Projects that are killed, opened twice, starved, damaged, and made by strangers."""
+"""Projects after a kill, opened twice, on a full disk, damaged, or with hostile records."""
 
 import contextlib
 import copy
@@ -26,7 +26,7 @@ ONE = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def make(folder, shape=(12, 10, 6), name="scan"):
-    """A project with one scan beside it; open."""
+    """Create a project with one scan and return it open."""
     folder.parent.mkdir(exist_ok=True)
     values = np.random.default_rng(0).integers(0, 900, shape).astype(np.int16)
     nib.save(nib.Nifti1Image(values, np.eye(4)), folder.parent / f"{name}.nii.gz")
@@ -43,8 +43,8 @@ def project(tmp_path):
         yield project
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="savers are forked here")
-def test_kill_9_leaves_the_last_save_or_the_one_before(tmp_path):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_kill_leaves_the_last_save_or_the_one_before(tmp_path):
     make(tmp_path / "project", (64, 64, 40)).close()
     done = subprocess.run(
         [sys.executable, "-W", "ignore", HELPERS / "project_trials.py", tmp_path / "project", "20"],
@@ -55,11 +55,11 @@ def test_kill_9_leaves_the_last_save_or_the_one_before(tmp_path):
     assert len(trials) == 20
     for trial in trials:
         assert all(trial[key] for key in ("whole", "labels", "record", "sound", "tidy")), trial
-    assert any(trial["left"] for trial in trials), "none was killed while it wrote"
+    assert any(trial["left"] for trial in trials), "no process was killed while writing"
 
 
-class TestOneAtATime:
-    def test_a_second_process_gets_the_number_of_the_first(self, project):
+class TestLock:
+    def test_a_second_process_is_refused_with_the_number_of_the_first(self, project):
         code = (
             "import sys\nfrom napari_sslseg.core.project.project import Project\n"
             "from napari_sslseg.core.common.errors import StorageError\n"
@@ -76,14 +76,14 @@ class TestOneAtATime:
         assert all(line.startswith(expected) for line in lines)
         project.add_class("still ours")
 
-    def test_a_second_time_in_one_process(self, project):
+    def test_a_project_is_opened_once_per_process(self, project):
         with pytest.raises(StorageError, match="already open in this process"):
             Project.open(project.folder)
         project.close()
         Project.open(project.folder).close()
         assert not (project.folder / "project.lock").exists()
 
-    def test_one_that_ended_without_closing_does_not_count(self, project):
+    def test_the_lock_of_a_killed_process_is_ignored(self, project):
         project.close()
         code = (
             "import os, sys\nfrom napari_sslseg.core.project.project import Project\n"
@@ -96,7 +96,7 @@ class TestOneAtATime:
     def test_a_change_by_another_program_is_not_overwritten(self, project):
         path = project.folder / "project.json"
         os.utime(path, (1, 1))
-        project.add_class("a")  # Touched, but the same.
+        project.add_class("a")  # Only the modification time changed.
         text = path.read_text().replace('"axial"', '"coronal"')
         path.write_text(text)
         for change in (
@@ -109,7 +109,7 @@ class TestOneAtATime:
         assert path.read_text() == text
         assert [item.name for item in project.classes] == ["class 1", "a"]
 
-    def test_a_folder_that_is_gone_is_not_made_again(self, project):
+    def test_a_missing_project_folder_is_not_created_again(self, project):
         labels = np.zeros(project.entry("scan").shape, np.uint8)
         shutil.move(project.folder, project.folder.with_name("moved"))
         for change in (
@@ -122,7 +122,7 @@ class TestOneAtATime:
         assert not project.folder.exists()
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(project):
+def test_only_temporary_files_of_a_killed_process_are_removed(project):
     project.close()
     ours = [".project-abcdefgh.json", "labels/.scan-a1b2c3d4.nii.gz"]
     theirs = [".vscode-insiders", ".hidden", "labels/.hidden.nii.gz", ".notes-abcdefgh.txt"]
@@ -147,7 +147,7 @@ class TestDisk:
         yield folder
         subprocess.run(["umount", "-l", folder], check=True)
 
-    def test_a_full_disk_keeps_what_was_saved(self, small_disk):
+    def test_a_full_disk_does_not_damage_saved_files(self, small_disk):
         with make(small_disk / "project") as project:
             shape = project.entry("scan").shape
             rng = np.random.default_rng(1)
@@ -179,8 +179,8 @@ class TestDisk:
             assert (again.labels("scan").data == 2).all()
 
     @pytest.mark.skipif(sys.platform == "win32", reason="there are no file-size limits")
-    def test_a_limit_of_file_sizes_keeps_the_labels(self, tmp_path):
-        """Where nothing can be mounted."""
+    def test_a_file_size_limit_does_not_damage_saved_labels(self, tmp_path):
+        """The same for machines where no small disk can be mounted."""
         import resource
         import signal
 
@@ -200,9 +200,9 @@ class TestDisk:
                 signal.signal(signal.SIGXFSZ, ignored)
             assert project.labels_path("scan").read_bytes() == before
 
-    @pytest.mark.skipif(sys.platform == "win32", reason="folders have no such permissions")
-    def test_a_read_only_folder_is_one_sentence(self):
-        # Not in the folder of the tests, which others may not even enter.
+    @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX permissions")
+    def test_a_read_only_folder_is_reported(self):
+        # Not in the temporary folder of the tests, which other users cannot enter.
         with tempfile.TemporaryDirectory(dir="/tmp") as parent:
             Path(parent).chmod(0o755)
             project = make(Path(parent, "project"))
@@ -210,7 +210,7 @@ class TestDisk:
             root = os.geteuid() == 0
             project.folder.chmod(0o555)
             try:
-                if root:  # Who may write everywhere.
+                if root:  # Root can write everywhere.
                     os.seteuid(65534)
                 with pytest.raises(StorageError, match="Permission denied"):
                     project.add_class("x")
@@ -321,7 +321,7 @@ HOSTILE = [
 
 class TestRecords:
     def refused(self, folder, data, reason):
-        """The sentence; nothing in the folder was changed."""
+        """Check that a record is refused without changing any file; return the message."""
         path = folder / "project.json"
         path.write_bytes(data)
         before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
@@ -342,7 +342,7 @@ class TestRecords:
         return message
 
     @pytest.mark.parametrize(("change", "reason"), HOSTILE)
-    def test_a_hostile_record_is_one_sentence(self, project, change, reason):
+    def test_a_hostile_record_is_refused_with_a_reason(self, project, change, reason):
         project.close()
         record = json.loads((project.folder / "project.json").read_text())
         change(record)
@@ -365,17 +365,17 @@ class TestRecords:
             (b" " * (65 * 2**20), "larger than 64 MiB"),
         ],
     )
-    def test_damaged_text_is_one_sentence(self, project, data, reason):
+    def test_damaged_json_is_refused_with_a_reason(self, project, data, reason):
         project.close()
         assert "not changed" in self.refused(project.folder, data, reason)
 
-    def test_one_that_is_cut_anywhere_is_refused(self, project):
+    def test_a_truncated_record_is_refused(self, project):
         project.close()
         whole = (project.folder / "project.json").read_bytes()
         for length in range(0, len(whole) - 2, 37):
             self.refused(project.folder, whole[:length], "is damaged")
 
-    def test_paths_of_scans_that_are_none(self, project, tmp_path):
+    def test_paths_that_are_not_scans_are_reported(self, project, tmp_path):
         project.close()
         path = project.folder / "project.json"
         record = json.loads(path.read_text())
@@ -395,8 +395,8 @@ class TestRecords:
                 with pytest.raises(ProjectError):
                     opened.labelled_scans()
 
-    @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
-    def test_links_that_lead_out_are_not_followed(self, project, tmp_path):
+    @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+    def test_links_to_outside_the_project_are_not_followed(self, project, tmp_path):
         project.close()
         outside = tmp_path / "outside"
         outside.mkdir()
@@ -423,7 +423,7 @@ class TestRecords:
             opened.save_labels("scan", np.ones(opened.entry("scan").shape, np.uint8))
         assert precious.read_text() == "all my work"
 
-    def test_nothing_is_removed_elsewhere_and_no_folder_at_all(self, project, tmp_path):
+    def test_no_folder_and_no_file_outside_the_project_is_removed(self, project, tmp_path):
         project.close()
         outside = tmp_path / "outside"
         ours = [outside / ".other-abcdefgh.nii.gz", outside / ".cache-abcd1234.nii.gz" / "kept"]
@@ -442,7 +442,7 @@ class TestRecords:
                 opened.remove_scan("scan")
         assert len(list(outside.iterdir())) == 2
         aside.unlink()
-        # In the project, only the files that a killed writer leaves.
+        # Within the project only temporary files are removed.
         folder = project.folder / "labels" / ".cache-abcd1234.nii.gz"
         folder.mkdir()
         left = project.folder / "labels" / ".scan-abcd1234.nii.gz"
@@ -451,14 +451,14 @@ class TestRecords:
         assert folder.is_dir()
         assert not left.exists()
 
-    def test_what_a_screen_gets_is_of_the_kind_it_asks_for(self, project):
+    def test_a_remembered_value_of_another_type_is_replaced_by_the_default(self, project):
         project.remember("list", 5)
         project.remember("number", [1])
         assert project.recall("list", []) == []
         assert project.recall("list") == 5
         assert project.recall("number", [0]) == [1]
 
-    def test_mutations_open_or_are_refused(self, project):
+    def test_mutated_records_open_or_are_refused(self, project):
         project.remember("x", [1, {"y": None}])
         project.close()
         path = project.folder / "project.json"
@@ -497,7 +497,7 @@ NASTY = [
 
 
 def mutated(data, rng):
-    """Put something else in one place, lose or add a key, or damage the text itself."""
+    """Replace a value, delete or add a key, or damage the text."""
     kind = rng.choice(["nasty", "nasty", "nasty", "lose", "add", "cut", "bits"])
     if kind == "cut":
         return data[: rng.integers(0, len(data))]
