@@ -1,4 +1,4 @@
-"""Predictions that are taken into labels: one step, nothing beside it."""
+"""Accepting slices and regions of a prediction into labels, as one undo step each."""
 
 import numpy as np
 import pytest
@@ -12,25 +12,25 @@ from napari_sslseg.gui.viewer.prediction_layers import label_differences
 def predicted():
     data = np.zeros((6, 12, 14), np.uint8)
     data[2, 2:5, 2:5] = 1
-    data[2, 5:7, 5:7] = 1  # Touches the first at a corner alone.
+    data[2, 5:7, 5:7] = 1  # Touches the first region only at a corner.
     data[2, 8:10, 8:12] = 2
     data[3] = 1
     return data
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_slice_is_accepted_as_one_step(predicted, axis):
+def test_a_slice_is_accepted_and_undone_as_one_step(predicted, axis):
     predicted = np.ascontiguousarray(np.moveaxis(predicted, 0, axis))
     labels = Labels(np.zeros_like(predicted))
     where = [slice(None)] * 3
     where[axis] = 2
-    labels.data[tuple(where)][1, 1] = 5  # By hand, and background in the prediction.
+    labels.data[tuple(where)][1, 1] = 5  # Drawn by hand, and background in the prediction.
     before = labels.data.copy()
-    told = []
-    labels.events.paint.connect(told.append)
+    events = []
+    labels.events.paint.connect(events.append)
     count = accept_slice(labels, predicted, axis, 2)
     assert count == 9 + 4 + 8 + 1
-    assert len(told) == 1
+    assert len(events) == 1
     expected = before.copy()
     expected[tuple(where)] = predicted[tuple(where)]
     np.testing.assert_array_equal(labels.data, expected)
@@ -39,7 +39,7 @@ def test_a_slice_is_accepted_as_one_step(predicted, axis):
     np.testing.assert_array_equal(labels.data, before)
 
 
-def test_a_region_ends_where_its_structure_does(predicted):
+def test_an_accepted_region_is_a_connected_part_of_one_structure(predicted):
     labels = Labels(np.full_like(predicted, 0))
     labels.data[2, 3, 3] = 2
     assert accept_region(labels, predicted, 0, (2, 2.2, 3.9)) == 9
@@ -53,13 +53,13 @@ def test_a_region_ends_where_its_structure_does(predicted):
 
 
 @pytest.mark.parametrize("place", [(2, 0, 0), (2, -3, 4), (2, 4, 99)])
-def test_nothing_is_accepted_where_nothing_is_predicted(predicted, place):
+def test_no_region_is_accepted_on_background_or_outside_the_slice(predicted, place):
     labels = Labels(np.ones_like(predicted))
     assert accept_region(labels, predicted, 0, place) == -1
     assert labels.data.all()
 
 
-def test_the_next_slice_is_the_least_sure_that_is_not_done():
+def test_the_next_slice_is_the_most_uncertain_one_that_is_not_done():
     doubt = np.array([0.1, 0.9, 0.5, 0.7])
     assert next_slice(doubt, [], 0) == 1
     assert next_slice(doubt, [1], 0) == 3
@@ -68,6 +68,6 @@ def test_the_next_slice_is_the_least_sure_that_is_not_done():
     assert next_slice(doubt, [0, 1, 2, 3], 2) is None
 
 
-def test_maps_tell_missed_from_too_much():
+def test_difference_maps_distinguish_missed_extra_and_wrong_labels():
     truth, predicted = np.array([[0, 1, 1, 2]]), np.array([[1, 0, 1, 1]])
     assert label_differences(truth, predicted).tolist() == [[2, 1, 0, 3]]

@@ -1,4 +1,4 @@
-"""Which slices hold what a network predicted, while somebody accepts, undoes, redoes and erases."""
+"""The record of accepted slices during accepting, undoing, redoing and erasing."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ RUN = "finetune-001"
 
 
 class Desk:
-    """Somebody who accepts on one slice after another, and waits until all is saved."""
+    """A session that accepts predictions, and waits until the labels are saved."""
 
     def __init__(self, folder):
         self.session = Session()
@@ -73,9 +73,9 @@ def desk(tmp_path, monkeypatch):
     made.session.close()
 
 
-def test_undo_takes_it_back_and_redo_brings_it_again(desk):
-    told = []
-    desk.marks.changed.connect(lambda: told.append(desk.known))
+def test_undo_removes_the_record_and_redo_restores_it(desk):
+    records = []
+    desk.marks.changed.connect(lambda: records.append(desk.known))
     desk.accept(2)
     assert desk.known == {RUN: (2,)}
     desk.saved()
@@ -86,15 +86,15 @@ def test_undo_takes_it_back_and_redo_brings_it_again(desk):
     desk.labels.redo()
     desk.saved()
     assert desk.known == {RUN: (2,)}
-    assert told == [{RUN: (2,)}, {}, {RUN: (2,)}]
+    assert records == [{RUN: (2,)}, {}, {RUN: (2,)}]
     desk.labels.undo()
     desk.saved()
-    desk.draw(2)  # By hand after all.
+    desk.draw(2)  # Drawn by hand, so it is not accepted.
     desk.saved()
     assert desk.known == {}
 
 
-def test_of_several_regions_the_last_that_is_undone_counts(desk):
+def test_the_record_is_removed_when_the_last_region_is_undone(desk):
     desk.draw(2)
     desk.saved()
     desk.accept(2, (5, 5))
@@ -111,7 +111,7 @@ def test_of_several_regions_the_last_that_is_undone_counts(desk):
     assert desk.labels.data[2].any()
 
 
-def test_a_correction_does_not_make_it_drawn_by_hand_but_an_empty_slice_does(desk):
+def test_a_corrected_slice_stays_accepted_and_an_erased_one_does_not(desk):
     desk.accept(2)
     desk.accept(3)
     desk.draw(2)
@@ -120,12 +120,12 @@ def test_a_correction_does_not_make_it_drawn_by_hand_but_an_empty_slice_does(des
     desk.draw(2, 0, slice(None))
     desk.saved()
     assert desk.known == {RUN: (3,)}
-    desk.labels.undo()  # What was erased is back.
+    desk.labels.undo()  # Erased labels are restored.
     desk.saved()
     assert desk.known == {RUN: (2, 3)}
 
 
-def test_a_slice_that_the_network_emptied_is_accepted_too(desk):
+def test_accepting_an_empty_prediction_is_recorded(desk):
     desk.draw(5)
     desk.saved()
     desk.accept(5)
@@ -137,7 +137,7 @@ def test_a_slice_that_the_network_emptied_is_accepted_too(desk):
     assert desk.known == {}
 
 
-def test_it_outlives_another_scan_and_another_sitting(desk):
+def test_the_record_survives_another_scan_and_reopening(desk):
     first = desk.session.current
     desk.accept(2)
     desk.show("bob")
@@ -148,7 +148,7 @@ def test_it_outlives_another_scan_and_another_sitting(desk):
     desk.session.close()
     again = Desk(folder)
     assert again.known == {RUN: (2,)}
-    # What was accepted before is not undone by what is accepted now.
+    # Undoing a new acceptance does not remove the recorded one.
     again.draw(2)
     again.saved()
     again.accept(2)
@@ -160,7 +160,7 @@ def test_it_outlives_another_scan_and_another_sitting(desk):
         assert project.accepted(first) == {RUN: (2,)}
 
 
-def test_what_cannot_be_remembered_is_told(desk):
+def test_a_record_that_cannot_be_saved_is_reported(desk):
     before = desk.labels.data[2].copy()
     record = desk.session.project.folder / "project.json"
     record.write_text(record.read_text() + " ")

@@ -28,7 +28,7 @@ class Heard:
         self.job.changed.connect(lambda: self.statuses.append(self.job.status))
 
     @property
-    def told(self):
+    def delivered(self):
         return [event for events in self.lists for event in events]
 
     def until(self, condition, seconds=10):
@@ -45,7 +45,7 @@ class Heard:
         return outcome
 
 
-def test_progress_is_delivered_seldom_and_completely(monkeypatch):
+def test_progress_is_delivered_at_intervals_and_completely(monkeypatch):
     monkeypatch.setattr(jobs, "PROGRESS_SECONDS", 0.3)
     steps = [step(number) for number in range(1, 41)]
     end = threading.Event()
@@ -59,7 +59,7 @@ def test_progress_is_delivered_seldom_and_completely(monkeypatch):
 
     heard = Heard(events)
     assert heard.run().result == "run"
-    assert heard.told == steps
+    assert heard.delivered == steps
     # About 0.8 s: at once, every 0.3 s, and at the end; not at each of hundreds of pumps.
     assert len(heard.lists) <= 6
 
@@ -80,11 +80,11 @@ def test_messages_and_previews_are_delivered_at_once(monkeypatch):
 
     heard = Heard(events)
     heard.job.start()
-    heard.until(lambda: Message("A word.") in heard.told)
-    assert heard.told == [step(1), Progress("Reading", 1, 2), Message("A word.")]
+    heard.until(lambda: Message("A word.") in heard.delivered)
+    assert heard.delivered == [step(1), Progress("Reading", 1, 2), Message("A word.")]
     go_on.set()
     heard.until(lambda: bool(heard.outcomes))
-    assert heard.told[3:] == [step(2), picture]
+    assert heard.delivered[3:] == [step(2), picture]
 
 
 def test_only_the_last_of_several_previews_is_delivered():
@@ -93,7 +93,7 @@ def test_only_the_last_of_several_previews_is_delivered():
     heard.job.start()
     assert heard.job.wait(10)
     heard.job.pump()
-    assert heard.told == [pictures[-1]]
+    assert heard.delivered == [pictures[-1]]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_every_error_becomes_a_problem_with_a_sentence(error, words):
     outcome = heard.run()
     assert outcome.problem.sentence.startswith(words)
     assert type(error).__name__ in outcome.problem.details
-    assert heard.told == [step(1)]
+    assert heard.delivered == [step(1)]
     assert heard.statuses == ["failed"]
 
 
@@ -132,7 +132,7 @@ def test_a_paused_job_can_be_stopped():
 
     heard = Heard(events)
     heard.job.start()
-    heard.until(lambda: bool(heard.told))
+    heard.until(lambda: bool(heard.delivered))
     heard.job.pause()
     assert heard.job.pausing
     heard.job.stop()

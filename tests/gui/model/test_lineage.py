@@ -1,4 +1,4 @@
-"""How runs used scans that were renamed, replaced, or used in a pretraining."""
+"""Recognising scans that runs used, also if they were renamed or replaced."""
 
 import time
 

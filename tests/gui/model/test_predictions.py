@@ -267,7 +267,7 @@ def test_a_report_is_one_page_without_links(session, tmp_path):
     assert "6 slices in 3 scans of 3 patients were scored" in text
     legend = r'style="background:#123456"></span>&lt;script&gt;</span>'
     assert re.search(legend, text)
-    # The same words as in the window.
+    # The report contains the same texts as the window.
     session.predictions.make([RUN], project.names)
     wait(session)
     sheet = score_sheet(session.predictions, RUN)

@@ -25,7 +25,7 @@ def phantoms(tmp_path_factory):
 
 
 def claimed(*paths, stack=False):
-    """Plugins whose filename patterns match, as napari asks npe2."""
+    """Return the plugins whose filename patterns match, according to npe2."""
     manager = npe2.PluginManager.instance()
     manager.discover()
     return {
@@ -52,12 +52,12 @@ def test_napari_offers_the_plugin_for_names_of_scans(tmp_path, name):
     "name",
     ["a.png", "a.tif", "a.ome.tiff", "a.czi", "a.npy", "a.csv", "a.h5", "a.mp4", "a.001.tif"],
 )
-def test_other_files_are_left_to_others(tmp_path, name):
+def test_other_files_are_declined(tmp_path, name):
     (tmp_path / name).touch()
     assert "napari-sslseg" not in claimed(tmp_path / name)
 
 
-def test_a_file_without_extension_is_judged_by_its_first_bytes(tmp_path, data_dir):
+def test_a_file_without_extension_is_recognised_by_its_first_bytes(tmp_path, data_dir):
     for name, content in (("README", b"Read me.\n" * 40), ("empty", b""), ("data.001", b"1" * 200)):
         (tmp_path / name).write_bytes(content)
         assert get_reader(str(tmp_path / name)) is None
@@ -92,9 +92,9 @@ def test_a_folder_opens_labels_above_scans_and_skips_broken_files(phantoms, tmp_
     shutil.copy(scan, tmp_path / "b.nii.gz")
     shutil.copy(phantoms / "labels" / scan.name, tmp_path / "a_seg.nii.gz")
     (tmp_path / "c.nii.gz").write_bytes(other.read_bytes()[:5000])
-    with pytest.warns(ScanWarning, match=r"c\.nii\.gz") as told:
+    with pytest.warns(ScanWarning, match=r"c\.nii\.gz") as warned:
         layers = read(str(tmp_path))
-    assert len(told) == 1
+    assert len(warned) == 1
     assert [(layer[1]["name"], layer[2]) for layer in layers] == [
         ("b", "image"),
         ("a_seg labels", "labels"),
@@ -186,7 +186,7 @@ def test_a_dicom_segmentation_opens_on_its_scan_with_names(data_dir):
     assert (image, kind) == ("image", "labels")
     assert settings["features"] == {"index": [0, 1], "class": ["background", "Liver"]}
     assert settings["metadata"]["geometry"] is scan["metadata"]["geometry"]
-    # The same labels as the authors of the file wrote them, in NRRD.
+    # The authors of the file also provide the labels in NRRD.
     ((same, *_),) = read(str(folder / "liver_seg.nrrd"))
     np.testing.assert_array_equal(labels, same)
 

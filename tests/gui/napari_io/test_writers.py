@@ -32,7 +32,7 @@ def opened(path):
 
 
 def by_hand(image, **changes):
-    """Labels as the button of napari makes them."""
+    """Return labels as created by napari's button."""
     settings = {
         "scale": image.scale,
         "translate": image.translate,
@@ -55,7 +55,7 @@ def image(tmp_path):
     return opened(save_scan(tmp_path / "t1.nii.gz", affine()))
 
 
-def test_labels_by_hand_find_the_scan_below(image):
+def test_hand_drawn_labels_are_matched_to_the_scan_below(image):
     volume = find_scan_of(*parts(by_hand(image)), [image])
     assert volume.path == image.metadata["path"]
     assert volume.geometry is image.metadata["geometry"]
@@ -95,7 +95,7 @@ def test_two_scans_on_one_grid_are_distinguished_by_name(image, tmp_path):
             found = find_scan_of(*parts(labels), [image, other], one_series=True)
             assert found.path == layer.metadata["path"]
     nameless = by_hand(image, name="liver")
-    # Either has the grid that a NIfTI file needs, but a DICOM SEG names one series.
+    # A NIfTI file needs only the grid, which both have; a DICOM SEG refers to one series.
     assert find_scan_of(*parts(nameless), [image, other]).geometry.matches(
         image.metadata["geometry"]
     )
@@ -143,7 +143,7 @@ def test_a_dicom_segmentation_never_refers_to_another_series_of_the_folder(tmp_p
     assert named.header is twice[0].metadata["header"]
 
 
-def test_labels_of_a_layer_are_drawn_by_hand(tmp_path):
+def test_labels_of_a_layer_are_written_as_drawn_by_hand(tmp_path):
     write_series(tmp_path / "series")
     layer = opened(tmp_path / "series")
     data, settings = parts(by_hand(layer, metadata=layer.metadata))
@@ -154,7 +154,7 @@ def test_labels_of_a_layer_are_drawn_by_hand(tmp_path):
     assert "SegmentAlgorithmName" not in segment
 
 
-def test_what_is_left_out_of_a_file_is_reported(tmp_path):
+def test_data_left_out_of_a_file_are_reported(tmp_path):
     places = [(-10, -20 + 1.6 * z, 30 + 2.5 * z) for z in range(6)]
     write_series(tmp_path / "series", places=places)
     with pytest.warns(ScanWarning, match="gantry was tilted"):

@@ -1,4 +1,4 @@
-"""What the pretraining panel is made of, without a window."""
+"""Parts of the pretraining panel, without a window."""
 
 import json
 import re
@@ -53,10 +53,10 @@ def wait_for(condition, seconds=SECONDS, pump=None):
         time.sleep(0.005)
 
 
-# Work of which the latest request matters
+# Worker that answers the latest request
 
 
-def test_the_latest_request_is_always_answered_and_waiting_ones_are_not_worked_on():
+def test_only_the_current_and_the_latest_request_are_processed():
     go, done = threading.Event(), []
 
     def work(number):
@@ -84,7 +84,7 @@ def test_the_latest_request_is_always_answered_and_waiting_ones_are_not_worked_o
     assert not latest.busy
 
 
-def test_a_request_that_fails_is_answered_by_a_sentence_and_the_next_one_works():
+def test_a_failed_request_gives_a_problem_and_the_next_one_works():
     def work(number):
         if number:
             raise {1: ConfigError("No."), 2: RuntimeError("odd")}[number]
@@ -104,7 +104,7 @@ def test_a_request_that_fails_is_answered_by_a_sentence_and_the_next_one_works()
 # Speed
 
 
-def test_no_time_is_promised_before_the_speed_is_known():
+def test_no_remaining_time_is_given_before_the_speed_is_known():
     now = [0.0]
     eta = Eta(lambda: now[0])
     assert eta.remaining is None
@@ -116,7 +116,7 @@ def test_no_time_is_promised_before_the_speed_is_known():
         now[0] += 0.1
         eta.update(step, 100)
     assert eta.remaining == pytest.approx(8)
-    now[0] += 1000  # A pause says nothing of the speed.
+    now[0] += 1000  # A pause does not count.
     eta.reset()
     assert eta.remaining is None
     for step in range(21, 41):
@@ -125,7 +125,7 @@ def test_no_time_is_promised_before_the_speed_is_known():
     assert eta.remaining == pytest.approx(12)
 
 
-def test_times_in_words():
+def test_durations_are_written_in_words():
     said = [duration(s) for s in (3, 60, 200, 3500, 5400, 40_000)]
     assert said == [
         "less than a minute", "about 1 min", "about 3 min", "about 58 min", "about 1 h 30 min",
@@ -139,7 +139,7 @@ def test_times_in_words():
 # Curves
 
 
-def test_a_long_curve_keeps_its_last_points_and_its_extremes():
+def test_a_long_curve_keeps_its_last_points_and_extremes():
     curve = Curve()
     for step in range(30_000):
         curve.add(step, 100.0 if step == 25_000 else np.sin(step / 500))
@@ -152,7 +152,7 @@ def test_a_long_curve_keeps_its_last_points_and_its_extremes():
     assert (np.diff(x) > 0).all()
 
 
-def test_a_logarithmic_curve_leaves_out_what_it_cannot_show():
+def test_a_logarithmic_curve_omits_values_that_are_not_positive():
     curve = Curve()
     for step, value in enumerate((3.0, 0.0, -1.0, np.nan, np.inf, 2.0)):
         curve.add(step, value)
@@ -177,7 +177,7 @@ def preview_of(**changes):
     return PretextPreview(**given | changes)
 
 
-def test_original_corrupted_and_restored_share_one_grey_scale():
+def test_original_corrupted_and_restored_have_the_same_grey_scale():
     shown = {tile.name: tile for tile in tiles(preview_of(), (3.0, 1.5))}
     preview = preview_of()
     low, high = limits(preview.original[0, 0])
@@ -189,11 +189,11 @@ def test_original_corrupted_and_restored_share_one_grey_scale():
     assert (shown["restored"].pixels > 200).mean() > 0.9  # 5 more than the original is white.
 
 
-def test_the_error_has_colours_and_a_scale_of_its_own():
+def test_the_error_has_its_own_colour_map_and_scale():
     error = next(tile for tile in tiles(preview_of()) if tile.name == "error")
     assert error.limits == ("0", "5")
     assert error.bar.shape == (256, 3)
-    # Its colours grow evenly brighter, so that equal steps look equal.
+    # The brightness of the colours increases monotonically.
     light = error.bar @ np.array([0.299, 0.587, 0.114])
     assert (np.diff(light) > -1.5).all()
     assert error.pixels.reshape(-1, 3).tolist()[0] == error.bar[-1].tolist()
@@ -222,10 +222,10 @@ def test_views_and_a_matrix_of_similarities_are_shown():
     np.testing.assert_array_equal(shown[-1].pixels[0, 0], shown[-1].bar[255])
 
 
-# What is learnt
+# Pretraining methods
 
 
-def test_whatever_is_offered_can_be_previewed_and_begun():
+def test_every_offered_method_can_be_previewed_and_started():
     volume, _ = core.make_patient(0, "MR", shape=(8, 64, 80))
     maker = PreviewMaker()
     for method in pretrain_methods():
@@ -248,7 +248,7 @@ def test_whatever_is_offered_can_be_previewed_and_begun():
             assert plan.settings("MR", "axial").training.steps == 1000
 
 
-def test_what_needs_masks_or_an_earlier_run_is_not_offered():
+def test_methods_that_need_masks_or_an_earlier_run_are_not_offered():
     keys = {method.key for method in pretrain_methods()}
     assert not keys & {"siamese", "polycl", "local-contrast", "polycl-o", "polycl-m"}
     assert not any("dhere" in key for key in keys)
@@ -260,7 +260,7 @@ def test_what_needs_masks_or_an_earlier_run_is_not_offered():
     assert all(method.about.endswith(".") for method in pretrain_methods())
 
 
-def test_what_cannot_work_is_said_before_the_start():
+def test_problems_of_a_plan_are_reported_before_the_start():
     by_key = {method.key: method for method in pretrain_methods()}
     mae, contrast = by_key["mae"], by_key["global-contrast"]
     assert "step 1" in PretrainPlan(mae).problem(TrainingData())
@@ -272,7 +272,7 @@ def test_what_cannot_work_is_said_before_the_start():
     assert "patients" in polycl.problem(replace(FOUND, subjects=1))
 
 
-def test_a_preset_takes_length_network_and_plane_in_all_stages():
+def test_steps_network_and_plane_apply_to_all_stages_of_a_preset():
     method = next(m for m in pretrain_methods() if m.key == "umapathy-2022-contrastive")
     preset = PretrainPlan(method, steps=7, network="tiny", training={"batch_size": 4}).preset(
         "coronal"
@@ -284,8 +284,8 @@ def test_a_preset_takes_length_network_and_plane_in_all_stages():
     assert PretrainPlan(method, steps=None, network=None).preset("axial").network.kind == "umapathy"
 
 
-def test_the_preview_is_that_of_the_training():
-    """Same preparation, same corruption: a store of the training and the maker agree."""
+def test_the_preview_equals_that_of_the_training():
+    """Preprocessing and corruption are the same in a store of the training and in the preview."""
     import torch
 
     from napari_sslseg.core.samples.slices import SliceStore
@@ -301,10 +301,10 @@ def test_the_preview_is_that_of_the_training():
         np.testing.assert_array_equal(one.pixels, other.pixels)
 
 
-def test_a_large_scan_is_shown_at_the_slice_that_is_looked_at(monkeypatch):
+def test_the_preview_of_a_large_scan_shows_the_current_slice(monkeypatch):
     monkeypatch.setattr("napari_sslseg.gui.pretrain.preview_maker.MOST_VALUES", 1000)
     volume, _ = core.make_patient(1, "CT", shape=(64, 64, 64), spacing=(3.0, 5.6, 5.6))
-    settings = default_preprocessing("CT", 2)  # each slice for itself, so nothing is lost
+    settings = default_preprocessing("CT", 2)  # standardised per slice, so cropping changes nothing
     maker, whole = PreviewMaker(), PreviewMaker()
     for index in (0, 30, 33, 63, 99):
         shown = maker(PreviewRequest(volume, index, preprocessing=settings))
@@ -314,7 +314,7 @@ def test_a_large_scan_is_shown_at_the_slice_that_is_looked_at(monkeypatch):
         np.testing.assert_array_equal(shown[1].pixels, expected[1].pixels)
 
 
-def test_a_picture_of_256_pixels_is_made_quickly():
+def test_a_preview_of_256_pixels_is_computed_in_less_than_100_ms():
     data = np.random.default_rng(0).normal(300, 60, (24, 256, 256)).astype(np.float32)
     geometry = core.Geometry(np.diag([-1.4, -1.4, -8.0, 1.0]), (256, 256, 24))
     volume = Volume(data, geometry, "MR", "one", "one")
@@ -331,7 +331,7 @@ def test_a_picture_of_256_pixels_is_made_quickly():
     assert min(seconds[1:]) < 0.1
 
 
-# Patch size and batch size are those of core
+# Patch size and batch size
 
 
 def write_fine_scan(path):
@@ -342,12 +342,12 @@ def write_fine_scan(path):
 
 @pytest.mark.parametrize("spacing", ["keep", 2.0])
 @pytest.mark.parametrize("early", [False, True], ids=["spacing in the record", "early project"])
-def test_the_patch_size_is_that_of_the_command_line(tmp_path, spacing, early):
+def test_the_patch_size_equals_that_of_the_command_line(tmp_path, spacing, early):
     write_fine_scan(tmp_path / "fine.nii.gz")
     settings = default_preprocessing("MR", 2).model_copy(update={"spacing": spacing})
     with Project.create(tmp_path / "project") as project:
         project.add_scans(tmp_path / "fine.nii.gz")
-        if early:  # Projects of early versions hold no voxel sizes.
+        if early:  # Projects of early versions contain no voxel sizes.
             project._folder.change_entry("fine", spacing=None)
         size = training_sample_size(project, settings)
     expected = sample_size([tmp_path / "fine.nii.gz"], settings)
@@ -367,7 +367,7 @@ def test_networks_of_volumes_have_the_batch_size_of_core():
     assert PretrainPlan(method, network="small").training_settings().batch_size == 16
 
 
-def test_a_task_that_is_registered_is_offered(monkeypatch):
+def test_a_registered_task_is_offered(monkeypatch):
     class Toy(ContextRestoration):
         """Toy task."""
 
@@ -395,8 +395,8 @@ def session(tmp_path):
     session.close()
 
 
-def test_a_preset_of_two_stages_is_stopped_and_gone_on_with(session, monkeypatch):
-    monkeypatch.setattr(jobs, "PROGRESS_SECONDS", 0.0)  # To hear of the second step at once.
+def test_a_preset_of_two_stages_is_stopped_and_resumed(session, monkeypatch):
+    monkeypatch.setattr(jobs, "PROGRESS_SECONDS", 0.0)  # Each step is reported immediately.
     method = next(m for m in pretrain_methods() if m.key == "umapathy-2022-contrastive")
     training = {"batch_size": 4, "checkpoint_seconds": 0.01, "checkpoint_share": 1.0}
     plan = PretrainPlan(method, steps=6, network="tiny", training=training)
@@ -405,12 +405,12 @@ def test_a_preset_of_two_stages_is_stopped_and_gone_on_with(session, monkeypatch
     assert size == (48, 48)
     steps = []
 
-    def told(job, events):
+    def stop_at_second_step(job, events):
         steps.extend(e for e in events if isinstance(e, Step))
         if len(steps) == 2:
             job.stop()
 
-    session.job_events.connect(told)
+    session.job_events.connect(stop_at_second_step)
     session.pretrain_preset(plan.preset("axial"), device="cpu")
     wait_for(lambda: not session.jobs, pump=session.pump)
     (line,) = run_lines(session.project.runs(), "pretrain")
@@ -431,7 +431,7 @@ def test_a_preset_of_two_stages_is_stopped_and_gone_on_with(session, monkeypatch
     assert 0 <= low <= high
 
 
-def test_runs_in_words(session):
+def test_runs_are_described_with_status_steps_and_loss(session):
     def write(name, status, **sidecar):
         folder = session.project.folder / "runs" / name
         folder.mkdir(parents=True)
@@ -459,7 +459,7 @@ def test_runs_in_words(session):
     assert [line.resumable for line in lines] == [False, True, True, False]
 
 
-def test_the_machine_is_told_in_plain_words():
+def test_the_device_is_described_with_its_free_memory():
     from napari_sslseg.gui.pretrain.run_estimate import describe_device
 
     found = describe_device("cpu")

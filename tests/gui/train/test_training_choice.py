@@ -1,4 +1,4 @@
-"""Choices of the training form are those of core."""
+"""The choices of the training form equal those of core."""
 
 from typing import get_args
 
@@ -9,7 +9,7 @@ from napari_sslseg.gui.model.run_choices import LENGTHS, kind_dimensions
 from napari_sslseg.gui.train.training_choice import STRATEGY_TEXTS, TRANSFER_TEXTS, TrainingChoice
 
 
-def test_the_defaults_are_those_of_core():
+def test_the_defaults_equal_those_of_core():
     choice, settings = TrainingChoice(), FinetuneSettings()
     assert (choice.strategy, choice.transfer) == (settings.strategy, settings.transfer)
     assert (choice.loss, choice.batch_size) == (settings.loss, None)

@@ -19,11 +19,11 @@ def rotated(degrees, axis, spacing=(1.0, 2.0, 3.0), origin=(10.0, -20.0, 30.0)):
     return nib.affines.from_matvec(turn @ np.diag(spacing), origin)
 
 
-def test_the_position_is_that_of_the_first_voxel_of_the_display_grid():
+def test_a_layer_is_positioned_at_the_first_voxel_of_the_display_grid():
     geometry = Geometry(
         nib.affines.from_matvec(np.diag([2.0, 3.0, 4.0]), (-50, 60, -70)), (10,) * 3
     )
-    # The display grid begins at the last voxel of each axis: right, anterior and superior most.
+    # The display grid begins at the rightmost, most anterior and most superior voxel.
     right, anterior, superior = -50 + 9 * 2, 60 + 9 * 3, -70 + 9 * 4
     np.testing.assert_allclose(position(geometry), (-superior, -anterior, -right))
 
@@ -46,7 +46,7 @@ def test_a_cropped_oblique_scan_overlays_the_original():
     start = np.array([5, 6, 7])
     cut = nib.affines.from_matvec(affine[:3, :3], nib.affines.apply_affine(affine, start))
     part = Geometry(cut, (30, 30, 30))
-    # Voxels that the cut took off the far ends, where the display axes begin, in mm.
+    # Size in mm of the part that was cropped at the start of each display axis.
     off = (np.array([40, 50, 60]) - start - 30)[::-1] * whole.spacing
     np.testing.assert_allclose(np.subtract(position(part), position(whole)), off)
 
