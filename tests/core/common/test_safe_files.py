@@ -65,7 +65,7 @@ def test_a_history_replaces_links(tmp_path, precious, how, fresh):
     put(tmp_path / "run" / "events.jsonl", how, precious)
     with pytest.raises(StorageError, match=r"events\.jsonl is a link or not"):
         EventLog(tmp_path / "run").open(fresh=fresh)
-    # And before anything is changed.
+    # Nothing was changed before.
     for begin in (lambda: run_lock(tmp_path / "run").__enter__(), lambda: claim(tmp_path / "run")):
         with pytest.raises(StorageError, match=r"events\.jsonl is a link or not"):
             begin()
@@ -92,11 +92,11 @@ def test_a_history_continues_after_its_last_complete_line(tmp_path):
         path.write_text(before)
         log = EventLog(tmp_path)
         log.open(fresh=fresh)
-        log.add(Message("told"))
+        log.add(Message("a line"))
         log.close()
         after = path.read_text()
         assert after.startswith(kept)
-        assert json.loads(after[len(kept) :])["text"] == "told"
+        assert json.loads(after[len(kept) :])["text"] == "a line"
 
 
 @pytest.mark.parametrize("name", ["states", "slices", "first-stage"])
@@ -162,7 +162,7 @@ def test_metrics_are_a_file(run, how):
 
 
 @pytest.mark.parametrize("how", ["pipe", "device"])
-def test_a_list_of_runs_does_not_block(run, how):
+def test_listing_runs_with_pipes_does_not_block(run, how):
     put(run / "best.json", how, None)
     (found,) = list_runs(run.parent)
     assert found.best is None

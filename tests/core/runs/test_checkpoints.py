@@ -22,7 +22,7 @@ def tensors(model):
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-def test_weights_and_sidecar_come_back(tmp_path):
+def test_weights_and_sidecar_are_read_back(tmp_path):
     model = UNet2d(1, 2, TINY)
     path = save_weights(tmp_path / "last.safetensors", model, {"step": 7})
     other = UNet2d(1, 2, TINY)
@@ -36,7 +36,7 @@ def test_weights_and_sidecar_come_back(tmp_path):
 
 
 @pytest.mark.parametrize("parts", ["encoder", "encoder+decoder"])
-def test_transfer_copies_the_named_parts_and_accounts_for_every_tensor(parts):
+def test_transfer_copies_the_named_parts_and_lists_every_tensor(parts):
     source, target = UNet2d(1, 1, TINY, output_kernel=3), UNet2d(1, 3, TINY)
     before = tensors(target)
     report = transfer(source.state_dict(), target, parts)
@@ -53,7 +53,7 @@ def test_transfer_copies_the_named_parts_and_accounts_for_every_tensor(parts):
     assert not report.mismatched
 
 
-def test_a_tensor_of_another_shape_is_reported_and_left_alone():
+def test_a_tensor_of_another_shape_is_reported_and_not_copied():
     source, target = UNet2d(3, 1, TINY), UNet2d(1, 2, TINY)
     before = tensors(target)
     report = transfer(source.state_dict(), target, "encoder")
@@ -85,7 +85,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "text"])
-def test_damaged_weights_are_one_sentence(tmp_path, damage):
+def test_damaged_weights_are_refused(tmp_path, damage):
     path = save_weights(tmp_path / "a.safetensors", UNet2d(1, 2, TINY), {})
     content = path.read_bytes()
     path.unlink()
@@ -96,7 +96,7 @@ def test_damaged_weights_are_one_sentence(tmp_path, damage):
     assert "\n" not in str(caught.value)
 
 
-def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
+def test_a_full_disk_does_not_damage_the_old_checkpoint(tmp_path):
     model = UNet2d(1, 2, TINY)
     path = save_weights(tmp_path / "last.safetensors", model, {"step": 1})
     before = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Weights of other programs: what is read, what is refused, and which tensor becomes which."""
+"""Importing weights of other programs: formats, refused files, and matching of tensors."""
 
 import argparse
 import json
@@ -52,7 +52,7 @@ def shapes(state):
 @pytest.mark.parametrize("dimensions", [2, 3])
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("supervised", [False, True])
-def test_a_dynunet_of_monai_says_the_same_here(dimensions, residual, supervised):
+def test_an_imported_monai_dynunet_gives_the_same_output(dimensions, residual, supervised):
     kind = DynUNet2dNetwork if dimensions == 2 else DynUNet3dNetwork
     settings = kind(widths=WIDTHS, residual=residual)
     theirs = monai(dimensions, residual, deep_supervision=supervised, deep_supr_num=2)
@@ -69,7 +69,7 @@ def test_a_dynunet_of_monai_says_the_same_here(dimensions, residual, supervised)
         assert torch.allclose(theirs(images), ours(images), atol=1e-5)
 
 
-def test_an_imported_dynunet_starts_a_network_with_its_features(tmp_path):
+def test_a_network_started_from_an_imported_dynunet_has_its_features(tmp_path):
     theirs = monai(2)
     torch.save({"state_dict": theirs.state_dict(), "epoch": 3}, tmp_path / "theirs.pt")
     settings = DynUNet2dNetwork(widths=WIDTHS)
@@ -86,7 +86,7 @@ def test_an_imported_dynunet_starts_a_network_with_its_features(tmp_path):
 
 
 def nnunet_names(state):
-    """The state dict of our DynUNet as nnU-Net names it, with the biases that it has besides."""
+    """Rename the state dict of our DynUNet as in nnU-Net, and add the biases that nnU-Net has."""
     found = {}
     for name, tensor in state.items():
         if name.startswith("output."):
@@ -146,7 +146,7 @@ def test_usual_nestings_are_unwrapped(tmp_path, prefix, nest):
 
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
-def test_weights_of_our_own_come_back_in_float32(tmp_path, legacy, dtype):
+def test_weights_of_our_networks_are_imported_as_float32(tmp_path, legacy, dtype):
     state = {n: t.to(dtype) for n, t in make_network(TINY, 1, 2).state_dict().items()}
     torch.save(state, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
     run = import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
@@ -157,7 +157,7 @@ def test_weights_of_our_own_come_back_in_float32(tmp_path, legacy, dtype):
         assert torch.equal(tensor, state[name].float())
 
 
-def test_prefixes_that_the_user_names(tmp_path):
+def test_renames_are_applied_to_prefixes(tmp_path):
     state = make_network(TINY, 1, 2).state_dict()
     theirs = {
         name.replace("encoder.levels", "backbone.stage").replace("decoder.", "up."): tensor
@@ -182,7 +182,7 @@ def test_prefixes_that_the_user_names(tmp_path):
 
 
 class Other(nn.Module):
-    """The tiny encoder in other words, layer by layer in the same order."""
+    """The tiny encoder with other names, its layers in the same order."""
 
     def __init__(self, widths=TINY.widths):
         super().__init__()
@@ -195,7 +195,7 @@ class Other(nn.Module):
         self.head = nn.Linear(widths[-1], 2)
 
 
-def test_by_order_where_a_whole_part_agrees(tmp_path):
+def test_tensors_are_matched_by_order_if_all_shapes_of_a_part_agree(tmp_path):
     theirs = Other()
     torch.save(theirs.state_dict(), tmp_path / "a.pt")
     run = import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
@@ -206,7 +206,7 @@ def test_by_order_where_a_whole_part_agrees(tmp_path):
     assert [i["name"] for i in run.record["transfer"]["skipped"]] == ["head.weight", "head.bias"]
 
 
-def test_not_by_order_where_it_would_be_a_guess(tmp_path):
+def test_tensors_are_not_matched_by_order_if_it_would_be_ambiguous(tmp_path):
     torch.save(Other((8, 16, 24)).state_dict(), tmp_path / "a.pt")
     save_file(Other().state_dict(), tmp_path / "b.safetensors")
     for name in ("a.pt", "b.safetensors"):
@@ -214,7 +214,7 @@ def test_not_by_order_where_it_would_be_a_guess(tmp_path):
             import_weights(tmp_path / name, network="tiny", out=tmp_path / "run")
 
 
-def test_every_tensor_is_accounted_for(tmp_path):
+def test_every_tensor_is_listed_as_copied_skipped_or_mismatched(tmp_path):
     state = dict(make_network(TINY, 3, 2).state_dict())
     del state["decoder.levels.1.norm.bias"]
     state |= {"extra.weight": torch.zeros(2), "steps": torch.zeros(1, dtype=torch.int32)}
@@ -353,7 +353,7 @@ def hostile(path, kind):
         ("tar", "damaged"),
     ],
 )
-def test_hostile_files_are_refused_in_one_sentence(tmp_path, kind, named):
+def test_hostile_files_are_refused_in_one_line(tmp_path, kind, named):
     hostile(tmp_path / "a.pt", kind)
     with pytest.raises(CheckpointError) as caught:
         import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
@@ -368,7 +368,7 @@ def test_hostile_files_are_refused_in_one_sentence(tmp_path, kind, named):
 
 
 def scalar(kind, data, encoding="latin1"):
-    """Steps of a pickle that make a single NumPy number."""
+    """Return pickle opcodes that create a NumPy scalar."""
     return (
         b"cnumpy._core.multiarray\nscalar\n" + dtype(kind)
         + b"c_codecs\nencode\n" + text(data) + text(encoding) + b"\x86R\x86R"
@@ -399,7 +399,7 @@ def tensor(size, stride=1, offset=0, numbers=4):
 
 
 def nested(depth):
-    """Tuples of the one before, twice; the hash of the last takes 2 to the power of depth."""
+    """Return opcodes of nested tuples, each with the last one twice: 2^depth steps to hash."""
     return b")" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(depth))
 
 
@@ -436,7 +436,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_pickles_that_would_fill_the_memory_or_never_end_are_refused(tmp_path, name):
+def test_pickles_that_exhaust_memory_or_time_are_refused(tmp_path, name):
     path = tmp_path / "a.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/data.pkl", b"\x80\x02}" + text("a") + BOMBS[name] + b"s.")
@@ -452,13 +452,13 @@ def test_pickles_that_would_fill_the_memory_or_never_end_are_refused(tmp_path, n
 
 
 def peak_memory():
-    """Bytes that this process ever had in memory."""
+    """Return the peak memory of this process in bytes."""
     resource = pytest.importorskip("resource")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def test_what_the_bombs_are_made_of_is_read(tmp_path):
+def test_the_opcodes_of_the_bombs_are_read_in_valid_pickles(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
         steps = tensor(2, stride=3) + b"s" + text("b") + scalar("f4", "1234")
         archive.writestr("a/data.pkl", b"\x80\x02}" + text("a") + steps + b"s.")
@@ -470,8 +470,8 @@ def test_what_the_bombs_are_made_of_is_read(tmp_path):
     assert found.left_out == (("b", "no tensor"),)
 
 
-def test_a_pickle_in_front_of_an_archive_is_the_one_that_is_checked(tmp_path):
-    # PyTorch goes by the first bytes, others by the last.
+def test_a_pickle_before_an_archive_is_checked(tmp_path):
+    # PyTorch decides by the first bytes, other programs by the last ones.
     torch.save({"a": torch.zeros(2)}, tmp_path / "good.pt")
     bad = b"\x80\x02" + b"}" + nested(60) + b"K\x01s."
     (tmp_path / "a.pt").write_bytes(bad * 5 + (tmp_path / "good.pt").read_bytes())
@@ -480,7 +480,7 @@ def test_a_pickle_in_front_of_an_archive_is_the_one_that_is_checked(tmp_path):
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_all_that_checkpoints_usually_hold_is_read(tmp_path, legacy):
+def test_usual_contents_of_checkpoints_are_read(tmp_path, legacy):
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     optimizer = torch.optim.AdamW(model.parameters())
     model(torch.randn(5, 3)).sum().backward()
@@ -514,7 +514,7 @@ def test_all_that_checkpoints_usually_hold_is_read(tmp_path, legacy):
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_damaged_copies_of_a_pickle(tmp_path, legacy):
+def test_damaged_copies_are_read_or_refused_in_one_line(tmp_path, legacy):
     path = tmp_path / "a.pt"
     torch.save(
         make_network(TINY, 1, 2).state_dict(), path, _use_new_zipfile_serialization=not legacy
@@ -535,7 +535,7 @@ def test_damaged_copies_of_a_pickle(tmp_path, legacy):
     assert not any("\n" in message for message in messages)
 
 
-def test_an_older_run_is_not_overwritten(tmp_path):
+def test_an_existing_run_is_not_overwritten(tmp_path):
     torch.save(make_network(TINY, 1, 2).state_dict(), tmp_path / "a.pt")
     import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
     with pytest.raises(StorageError, match="already contains a run"):

@@ -1,4 +1,4 @@
-"""Lists of runs: every run in a row, whatever it is like, and what two of them do not share."""
+"""Lists of runs, also of damaged ones, and differences between two runs."""
 
 import json
 import subprocess
@@ -68,7 +68,7 @@ def test_a_folder_within_a_run_is_not_searched(folder):
         '{"format": 1, "kind": "\\u001b[2J", "settings": {}}',
     ],
 )
-def test_a_damaged_run_has_its_reason(folder, text):
+def test_a_damaged_run_is_listed_with_the_reason(folder, text):
     (folder / "ft" / "run.json").write_text(text)
     first, second = list_runs(folder)
     assert first.problem is None
@@ -86,7 +86,7 @@ def test_a_damaged_run_has_its_reason(folder, text):
         {"finished": None},
     ],
 )
-def test_what_a_record_lacks_is_left_out(folder, changes):
+def test_values_missing_from_a_record_are_none(folder, changes):
     path = folder / "ft" / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     (folder / "ft" / "best.json").write_text('{"metrics": [1]}')
@@ -97,7 +97,7 @@ def test_what_a_record_lacks_is_left_out(folder, changes):
     assert (summary.seconds is None) == ("settings" not in changes)
 
 
-def test_differences_are_those_of_the_settings(folder):
+def test_differences_list_the_settings_that_differ(folder):
     first = Run.open(folder / "ft")
     second = write_run(folder / "ft2", "finetune", steps=30, init="pre")
     assert run_differences(first, second) == [("settings.training.steps", 20, 30)]
@@ -146,7 +146,7 @@ def test_control_characters_of_a_record_are_not_printed(folder):
     assert r"\x1b]0;owned\x07[bold]x" in done.stdout
 
 
-def test_events_for_tensorboard(folder):
+def test_metrics_are_written_as_tensorboard_events(folder):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run = Run.open(folder / "ft")
     assert write_events(run, folder / "logs" / "ft") == 2
@@ -160,7 +160,7 @@ def test_events_for_tensorboard(folder):
         write_events(run, folder / "logs" / "other")
 
 
-def test_without_tensorboard_one_sentence_says_so(folder, monkeypatch):
+def test_without_tensorboard_an_error_is_raised(folder, monkeypatch):
     monkeypatch.setattr("napari_sslseg.core.runs.tensorboard.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install"):
         write_events(Run.open(folder / "ft"), folder / "logs")

@@ -1,4 +1,4 @@
-"""What the record of a run says about the program that made it."""
+"""The record of a run contains the version of the program."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""States on disk: whole or found damaged, and the one before in reserve."""
+"""Training states on disk: damage is detected, and the state before is used instead."""
 
 import json
 import shutil
@@ -50,7 +50,7 @@ def newest(folder, training=None):
     return state, [event.text for event in messages]
 
 
-def test_what_is_written_is_read_bit_for_bit(tmp_path):
+def test_a_state_is_read_back_bit_for_bit(tmp_path):
     write(tmp_path, 7)
     state, messages = newest(tmp_path)
     assert not messages
@@ -63,7 +63,7 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path):
     assert set(state.part("model")) == {"a", "b", "none"}
 
 
-def test_the_newest_two_are_kept(tmp_path):
+def test_the_newest_two_states_are_kept(tmp_path):
     write(tmp_path, 5, 10, 15, 100)
     names = sorted(path.name for path in (tmp_path / "states").iterdir())
     assert names == [state_name(15), state_name(100)]
@@ -79,7 +79,7 @@ def flip(path, place):
 
 
 @pytest.mark.parametrize("place", [0.0, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
-def test_one_wrong_byte_is_noticed_wherever_it_is(tmp_path, place):
+def test_a_wrong_byte_anywhere_is_detected(tmp_path, place):
     write(tmp_path, 5, 10)
     damaged = tmp_path / "states" / state_name(10)
     flip(damaged, place)
@@ -90,14 +90,14 @@ def test_one_wrong_byte_is_noticed_wherever_it_is(tmp_path, place):
     assert "from step 5" in message
     assert "damaged" in message
     assert not damaged.exists()
-    # It may be looked into, and goes with the others when the run is finished.
+    # The damaged file is kept until the run is finished.
     assert damaged.with_name(f"{damaged.name}.damaged").exists()
     remove_states(tmp_path)
     assert not damaged.parent.exists()
 
 
 @pytest.mark.parametrize("size", [0, 3, 100, -1])
-def test_one_that_is_cut_short_gives_way_to_the_one_before(tmp_path, size):
+def test_a_truncated_state_is_replaced_by_the_one_before(tmp_path, size):
     write(tmp_path, 5, 10)
     damaged = tmp_path / "states" / state_name(10)
     damaged.write_bytes(damaged.read_bytes()[:size])
@@ -107,7 +107,7 @@ def test_one_that_is_cut_short_gives_way_to_the_one_before(tmp_path, size):
     assert state_name(10) in message
 
 
-def test_one_that_is_missing_gives_way_to_the_one_before(tmp_path):
+def test_a_missing_state_is_replaced_by_the_one_before(tmp_path):
     write(tmp_path, 5, 10)
     (tmp_path / "states" / state_name(10)).unlink()
     state, (message,) = newest(tmp_path)
@@ -116,7 +116,7 @@ def test_one_that_is_missing_gives_way_to_the_one_before(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["damaged", "missing"])
-def test_where_none_is_left_one_sentence_says_so(tmp_path, how):
+def test_an_error_is_raised_if_no_state_is_left(tmp_path, how):
     write(tmp_path, 5, 10)
     if how == "missing":
         shutil.rmtree(tmp_path / "states")
@@ -127,7 +127,7 @@ def test_where_none_is_left_one_sentence_says_so(tmp_path, how):
         newest(tmp_path)
 
 
-def test_a_run_that_saved_nothing_has_none(tmp_path):
+def test_a_run_without_saved_states_has_no_newest_state(tmp_path):
     assert newest(tmp_path) == (None, [])
 
 
@@ -137,7 +137,7 @@ def test_a_run_of_an_older_version_is_refused(tmp_path):
         newest(tmp_path)
 
 
-def test_one_of_a_newer_version_is_refused(tmp_path, monkeypatch):
+def test_a_state_of_a_newer_version_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("napari_sslseg.core.runs.state_files.FORMAT", 99)
     write(tmp_path, 5)
     monkeypatch.undo()
@@ -149,7 +149,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in (folder / "states").iterdir()}
 
 
-def test_those_of_a_newer_version_stay(tmp_path, monkeypatch):
+def test_states_of_a_newer_version_are_not_renamed(tmp_path, monkeypatch):
     monkeypatch.setattr("napari_sslseg.core.runs.state_files.FORMAT", 99)
     write(tmp_path, 5, 10)
     monkeypatch.undo()
@@ -162,7 +162,7 @@ def test_those_of_a_newer_version_stay(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "place", ["safetensors.safe_open", "napari_sslseg.core.runs.state_files.open_regular"]
 )
-def test_those_that_cannot_be_read_now_stay(tmp_path, monkeypatch, place):
+def test_temporarily_unreadable_states_are_not_renamed(tmp_path, monkeypatch, place):
     write(tmp_path, 5, 10)
     before = contents(tmp_path)
 
@@ -181,7 +181,7 @@ TRAINING = Training(steps=10, batch_size=4)
 
 
 def trained(training=TRAINING):
-    """A small network after four steps, its optimiser, and its state as a loop writes it."""
+    """Train a small network for four steps; return its state and its optimiser."""
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 2)
     optimizer = make_optimizer(model, training)
@@ -212,13 +212,13 @@ def trained(training=TRAINING):
     return State(4, tensors, numbers), optimizer
 
 
-def test_the_scale_of_mixed_precision_is_taken_over():
+def test_the_scale_of_mixed_precision_is_restored():
     state, optimizer = trained()
     scale = torch.amp.GradScaler("cpu").state_dict()
     state = State(4, state.tensors, state.numbers | {"precision": scale})
     check_state(state, TRAINING)
     optimizer_state(state, optimizer, scale, torch.device("cpu"))
-    # Where no scale is kept, none is missed.
+    # A state without a scale is accepted.
     optimizer_state(state, optimizer, {}, torch.device("cpu"))
 
 
@@ -244,7 +244,7 @@ STRANGE = [
 
 
 @pytest.mark.parametrize(("place", "value"), STRANGE)
-def test_numbers_that_no_training_wrote_count_as_damage(tmp_path, place, value):
+def test_invalid_numbers_count_as_damage(tmp_path, place, value):
     write(tmp_path, 2)
     state, _ = trained()
     check_state(state, TRAINING)
@@ -266,7 +266,7 @@ def test_numbers_that_no_training_wrote_count_as_damage(tmp_path, place, value):
         {"model.weight": torch.full((2, 3), float("nan"))},
     ],
 )
-def test_tensors_that_no_training_wrote_count_as_damage(tensors):
+def test_invalid_tensors_count_as_damage(tensors):
     state, _ = trained()
     with pytest.raises(ValueError, match=r"weight|random"):
         check_state(State(4, state.tensors | tensors, state.numbers), TRAINING)
@@ -282,7 +282,7 @@ def test_a_state_beyond_the_end_or_of_another_step_is_damaged(tmp_path):
         newest(tmp_path, TRAINING)
 
 
-def test_an_optimiser_takes_over_only_learning_rates_from_a_state():
+def test_only_learning_rates_are_restored_into_parameter_groups():
     state, optimizer = trained()
     state.numbers["optimizer"]["groups"][0] |= {"lr": 0.25, "betas": "x", "fused": 7}
     found = optimizer_state(state, optimizer, {}, torch.device("cpu"))
@@ -303,7 +303,7 @@ def test_an_optimiser_takes_over_only_learning_rates_from_a_state():
         ({f"optimizer.{'9' * 5000}.step": torch.tensor(1.0)}, "999"),
     ],
 )
-def test_an_optimiser_of_another_network_is_one_sentence(tensors, reason):
+def test_the_state_of_another_optimiser_is_refused(tensors, reason):
     state, optimizer = trained()
     with pytest.raises(ValueError, match=reason):
         optimizer_state(
@@ -313,7 +313,7 @@ def test_an_optimiser_of_another_network_is_one_sentence(tensors, reason):
         optimizer_state(state, optimizer, {"scale": 1.0}, torch.device("cpu"))
 
 
-def test_a_schedule_takes_over_only_where_it_is():
+def test_only_the_position_of_a_schedule_is_restored():
     _, optimizer = trained()
     schedule = Schedule(optimizer, TRAINING, 2, "lower")
     schedule.load_state_dict({"last_epoch": 3, "_step_count": 4, "step": "x", "base_lrs": ["x"]})
@@ -321,7 +321,7 @@ def test_a_schedule_takes_over_only_where_it_is():
     assert schedule.state_dict()["last_epoch"] == 4
 
 
-def test_a_last_file_that_is_none_is_not_believed(tmp_path):
+def test_a_damaged_last_file_is_ignored(tmp_path):
     write(tmp_path, 5)
     for text in ("[" * 200_000, '{"state": "\\u001b[2J"}', '{"state": "' + "9" * 999 + '"}'):
         (tmp_path / "last.json").write_text(text)

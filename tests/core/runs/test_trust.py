@@ -1,4 +1,4 @@
-"""A run folder from a stranger opens, or is refused in one sentence, and does nothing else."""
+"""An untrusted run folder opens or is refused in one line, without any other effect."""
 
 import json
 import os
@@ -42,7 +42,7 @@ TINY = Network.preset("tiny")
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A pretraining and a fine-tuning run, each a real one."""
+    """A folder with a real pretraining run and a real fine-tuning run."""
     folder = tmp_path_factory.mktemp("runs")
     write_dataset(folder / "data", 2, "MR", seed=3)
     short = Training(steps=2, batch_size=2)
@@ -65,12 +65,12 @@ def runs(tmp_path_factory):
 
 @pytest.fixture
 def run(runs, tmp_path):
-    """A copy of the fine-tuning run, to change."""
+    """A copy of the fine-tuning run that a test may change."""
     return shutil.copytree(runs / "finetune", tmp_path / "run")
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "finetune"])
-def test_hostile_copies(runs, tmp_path, kind):
+def test_mutated_runs_open_or_are_refused(runs, tmp_path, kind):
     folder = shutil.copytree(runs / kind, tmp_path / kind)
     done = subprocess.run(
         [sys.executable, HELPERS / "fuzz_runs.py", folder, str(COPIES)],
@@ -119,7 +119,7 @@ def test_hostile_copies(runs, tmp_path, kind):
         (b'{"format": 1, "kind": "finetune", "settings": {}, "start": {"folder": 3}}', "start"),
     ],
 )
-def test_a_hostile_record_is_one_sentence(tmp_path, text, reason):
+def test_a_hostile_record_is_refused_in_one_line(tmp_path, text, reason):
     (tmp_path / "run.json").write_bytes(text)
     start = time.perf_counter()
     with pytest.raises(CheckpointError, match=reason) as caught:
@@ -151,7 +151,7 @@ def change_settings(run, **changes):
         ({"\x1b[2J" + "x" * 9999: 1}, r"\\x1b"),
     ],
 )
-def test_settings_that_ask_for_the_impossible(run, changes, reason):
+def test_settings_that_do_not_fit_the_weights_are_refused(run, changes, reason):
     change_settings(run, **changes)
     with pytest.raises(CheckpointError, match=reason) as caught:
         load_segmenter(run, "cpu")
@@ -166,7 +166,7 @@ def test_a_start_of_the_wrong_size_is_refused(run):
         resolve_settings(FinetuneSettings(), Run.open(run), None, "MR")
 
 
-def test_a_start_whose_encoder_is_another_is_refused(run):
+def test_a_start_with_another_encoder_is_refused(run):
     path = run / "last.safetensors"
     weights = load_file(path)
     weights["encoder.levels.9.conv.weight"] = torch.zeros(3)
@@ -203,7 +203,7 @@ def test_weights_of_other_types_are_refused(run, dtype):
         load_segmenter(run, "cpu")
 
 
-def test_weights_that_are_no_numbers_are_refused(run):
+def test_weights_with_nan_are_refused(run):
     path = run / "last.safetensors"
     weights = load_file(path)
     weights["output.bias"][0] = float("nan")
@@ -220,7 +220,7 @@ def test_a_header_that_claims_terabytes_is_refused(tmp_path):
         load_weights(path)
 
 
-def test_a_pickle_by_the_name_of_weights_is_not_run(run, tmp_path):
+def test_a_pickle_in_place_of_the_weights_is_not_executed(run, tmp_path):
     class Trap:
         def __reduce__(self):
             return (Path.touch, (tmp_path / "sprung",))
@@ -232,13 +232,13 @@ def test_a_pickle_by_the_name_of_weights_is_not_run(run, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,x\n", "a\n1,2,3\n", "a\n\xff", "\0" * 200_000])
-def test_damaged_metrics_are_one_sentence(run, text):
+def test_damaged_metrics_are_refused(run, text):
     (run / "metrics.csv").write_text(text, encoding="latin-1")
     with pytest.raises(CheckpointError, match=r"metrics\.csv is damaged"):
         print(Run.open(run).metrics())
 
 
-def test_planning_a_network_takes_no_memory_and_leaves_chance_alone():
+def test_planning_a_network_takes_no_memory_and_no_random_numbers():
     torch.manual_seed(0)
     before = torch.get_rng_state()
     plan = planned_network(TINY, 1, 3)
@@ -260,19 +260,19 @@ def test_networks_with_the_heads_of_tasks_can_be_planned(name):
     assert tensor_shapes(planned(build, name)) == tensor_shapes(build())
 
 
-def test_a_spacing_that_would_fill_any_memory_is_refused():
+def test_a_spacing_that_needs_too_much_memory_is_refused():
     geometry = Geometry(np.eye(4), (400, 400, 400))
     with pytest.raises(GeometryError, match=r"spacing of 0\.05"):
         placement(geometry, Preprocessing(spacing=0.05))
 
 
-def test_signs_that_steer_a_terminal_are_shown_as_escapes():
+def test_control_characters_are_printed_as_escapes():
     assert printable("a\x1b[31m\u202eb\r\n") == r"a\x1b[31m\u202eb\r\n"
     assert printable("Größe – 3 × 3 µm, 日本") == "Größe – 3 × 3 µm, 日本"
     assert printable("x" * 50, 10) == "x" * 10 + "…"
 
 
-def test_json_that_is_as_it_should_be_is_read():
+def test_valid_json_is_read():
     assert parse_json(b'{"a": [1, -2.5e3, null, true, "\\u00e9"]}') == {
         "a": [1, -2500.0, None, True, "é"]
     }

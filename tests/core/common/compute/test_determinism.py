@@ -1,4 +1,4 @@
-"""The same seed gives the same weights bit for bit, however the scans are given."""
+"""The same seed gives the same weights bit for bit, for any order and storage of the scans."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ PROGRAM = HELPERS / "determinism_process.py"
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The same job in three processes at once: as it is, once more, and the other way."""
+    """Run the same job in three processes: two identical ones, and one with reversed scans."""
     folder = tmp_path_factory.mktemp("determinism")
     for seed in SEEDS:
         image, labels = scan(seed)
@@ -36,8 +36,8 @@ def runs(tmp_path_factory):
         for name, (way, hash_seed) in ways.items()
     ]
     for process in started:
-        told = process.communicate()[1]
-        assert process.returncode == 0, told
+        errors = process.communicate()[1]
+        assert process.returncode == 0, errors
     return folder
 
 

@@ -57,15 +57,15 @@ def test_two_processes_train_like_one(trained, name):
         assert row == pytest.approx(other, rel=1e-4, abs=1e-5)
 
 
-def test_five_steps_move_weights_by_more_than_they_may_differ(trained):
-    # All encoders begin alike, so what tells them apart was learnt.
+def test_five_steps_change_the_weights_by_more_than_the_tolerance(trained):
+    # All encoders start with the same weights, so differences come from training.
     one, other = (
         weights(trained[1][0] / name)["encoder.levels.2.conv.weight"] for name in TASKS[:2]
     )
     assert (one - other).abs().max() > 1e-4
 
 
-def test_a_loss_over_masked_pixels_counts_those_of_all_processes(trained):
+def test_a_masked_loss_is_averaged_over_the_pixels_of_all_processes(trained):
     # 0² once, and the first six of 27…35 squared: 5239 / 7 pixels.
     assert [trained[n][1].count("masked loss 748.429") for n in (1, 2)] == [1, 2]
 
@@ -135,7 +135,7 @@ class TestCommandLine:
         os.killpg(process.pid, signal.SIGINT)
         said = process.communicate(timeout=60)[1]
         assert process.returncode == 130, said
-        # Of two processes one speaks.
+        # Only one of the two processes prints.
         assert said.count("Stopping after this step") == 1
         assert said.count("Stopped; what was done so far is saved; --resume goes on with it.") == 1
         assert said.count("Device: 2 processes on the CPU") == 1
@@ -144,7 +144,7 @@ class TestCommandLine:
         process = self.start(scans, out, "--resume", "--devices", "2")
         line = process.stderr.readline()
         assert f"after step {stopped}" in line
-        # One that dies ends the other, with a sentence and without a loss.
+        # If one process is killed, the other one ends with an error and nothing is lost.
         time.sleep(0.1)
         self.until_step(process, out, stopped)
         subprocess.run(["pkill", "-9", "-n", "-f", str(out)], check=True)

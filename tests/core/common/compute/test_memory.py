@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Small(nn.Module):
-    """A network on a device that holds so many images, and no more."""
+    """A network on a device whose memory holds at most ``most`` images."""
 
     def __init__(self, network, most):
         super().__init__()
@@ -56,7 +56,7 @@ def contrast(model, images):
 
 @pytest.mark.parametrize("loss", [mean_loss, batch_dice, contrast])
 @pytest.mark.parametrize("parts", [2, 3, 8])
-def test_the_gradient_is_that_of_the_whole_batch(loss, parts):
+def test_the_gradient_equals_that_of_the_whole_batch(loss, parts):
     torch.manual_seed(0)
     whole = make_network(core.Network.preset("tiny"), 1, 1).double()
     other = deepcopy(whole)
@@ -143,7 +143,7 @@ def test_too_little_memory_halves_the_parts(tmp_path):
     assert sum(isinstance(event, Step) for event in events) == 6
     weights = dict(tight.model.named_parameters())
     for name, parameter in plenty.model.named_parameters():
-        # Adam divides by what may be as small as the rounding.
+        # Adam may divide by values as small as rounding errors.
         assert torch.allclose(parameter, weights[name], atol=1e-4), name
 
 
@@ -207,9 +207,9 @@ class TestBeforeTheTraining:
                 find_batch_parts(impossible, make_fabric("cpu"))
 
     def test_it_is_close_to_the_memory_of_a_step(self, monkeypatch):
-        told = []
+        sizes = []
         monkeypatch.setattr(memory_probe, "available_memory", lambda *_: 2**40)
-        monkeypatch.setattr(memory_probe, "_gigabytes", lambda size: told.append(size) or "")
+        monkeypatch.setattr(memory_probe, "_gigabytes", lambda size: sizes.append(size) or "")
         work = job(99)
         find_batch_parts(work, make_fabric("cpu"))
         kept = {}
@@ -221,7 +221,7 @@ class TestBeforeTheTraining:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             loss = work.loss(work.model, np.arange(8), torch.Generator())
         assert float(loss) > 0
-        assert told[0] == pytest.approx(sum(kept.values()), rel=0.3)
+        assert sizes[0] == pytest.approx(sum(kept.values()), rel=0.3)
 
     def test_too_little_memory_divides_the_batch(self, monkeypatch):
         monkeypatch.setattr(memory_probe, "available_memory", lambda *_: 2 * 1024**2)
