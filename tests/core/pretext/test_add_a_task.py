@@ -26,7 +26,7 @@ def unregister():
 
 @pytest.fixture
 def sharpen(unregister, tmp_path, monkeypatch):
-    """Run the code of the page; its names, with the run that it trains."""
+    """Run the code of the page and return its variables, with the run that it trains."""
     monkeypatch.chdir(tmp_path)
     page = (DOCS / "how-to" / "add-a-pretext-task.md").read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.S))
@@ -35,7 +35,7 @@ def sharpen(unregister, tmp_path, monkeypatch):
     return names
 
 
-def test_the_task_of_the_page_trains_and_its_run_opens_again(sharpen, tmp_path):
+def test_the_task_of_the_docs_page_trains_and_its_run_opens(sharpen, tmp_path):
     run = core.Run.open("sharpen", "pretrain")
     assert run.task() == sharpen["Sharpen"](widest=2)
     assert run.task().summary == "widest 2"
@@ -60,7 +60,7 @@ def test_the_task_of_the_page_trains_and_its_run_opens_again(sharpen, tmp_path):
     assert core.predict(tuned, scan).labels.shape == scan.data.shape
 
 
-def test_a_preview_shows_a_task_from_outside(sharpen, tmp_path):
+def test_an_external_task_has_a_preview(sharpen, tmp_path):
     from napari_sslseg.core.pretext.pictures.preview import draw_preview
 
     scans = write_small_scans(tmp_path / "scans", 1)
@@ -68,7 +68,7 @@ def test_a_preview_shows_a_task_from_outside(sharpen, tmp_path):
     assert out.stat().st_size > 1000
 
 
-def test_a_run_of_a_task_that_is_not_registered_names_those_that_are(sharpen):
+def test_a_run_of_an_unregistered_task_is_refused_with_all_names(sharpen):
     del TASKS["sharpen"]
     with pytest.raises(CheckpointError, match=r"sharpen.*context-restoration.*siamese"):
         core.Run.open("sharpen").task()

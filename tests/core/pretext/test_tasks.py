@@ -1,4 +1,4 @@
-"""What every pretext task promises, whichever it is."""
+"""Properties of all pretext tasks."""
 
 import subprocess
 import sys
@@ -53,7 +53,7 @@ def draw(task, n=6, seed=0):
 
 
 class Recorder(nn.Module):
-    """One convolution, which keeps what it saw and in which mode."""
+    """One convolution that records its inputs and its mode."""
 
     def __init__(self, inputs, outputs, dimensions=2):
         super().__init__()
@@ -90,7 +90,7 @@ def test_settings_survive_json_by_kind(name):
 
 
 @pytest.mark.parametrize("name", RESTORING)
-def test_every_setting_has_words_and_a_source_for_the_form(name):
+def test_every_setting_has_a_title_description_and_source(name):
     kind = TASKS[name]
     assert kind.title
     assert kind.__doc__
@@ -111,7 +111,7 @@ def test_a_task_is_described_by_its_name(name):
     assert len(words) < 80
 
 
-def test_options_of_other_tasks_are_refused_with_the_tasks_that_have_them():
+def test_options_of_other_tasks_are_refused_naming_those_tasks():
     with pytest.raises(ConfigError, match=r"context-restoration, context-prediction\.$"):
         make_task("mae", SIZE, sampling="uniform")
     with pytest.raises(ConfigError, match=r"has no option patch_size.*, mae, spark\.$"):
@@ -139,19 +139,19 @@ def test_patches_are_chosen_by_the_size_of_the_slices(name, sides):
     assert make_task(name).patch_size == 32
 
 
-def test_masked_pixels_remark_on_slices_that_are_not_scaled_to_one():
+def test_masked_pixels_warn_about_slices_not_scaled_to_one():
     task = make_task("masked-pixels")
     assert task.remark(core.Preprocessing(normalize="unit")) is None
     assert "0…1" in task.remark(core.Preprocessing(normalize="volume"))
     assert make_task("mae").remark(core.Preprocessing()) is None
 
 
-# --- what happens to the slices ---------------------------------------------------------------
+# --- corruption, preview and loss --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", RESTORING)
-def test_images_stay_as_they_are_and_the_seed_decides(name, size):
+def test_the_seed_determines_the_corruption_and_images_stay_unchanged(name, size):
     task, images = build(name, size), noise(size)
     kept = images.clone()
     first = task.apply(images, draw(task))
@@ -165,7 +165,7 @@ def test_images_stay_as_they_are_and_the_seed_decides(name, size):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", RESTORING)
-def test_each_image_gets_a_draw_of_its_own(name, size):
+def test_each_image_is_corrupted_differently(name, size):
     task, images = build(name, size), noise(size)
     mask = task.preview(images, draw(task)).mask
     assert len({image.tobytes() for image in mask}) >= 4
@@ -176,13 +176,13 @@ def test_each_image_gets_a_draw_of_its_own(name, size):
 def test_all_channels_are_corrupted_at_the_same_places(name, size):
     task = build(name, size)
     one = noise(size, channels=1)
-    # Channels on different scales, as those of CT windows.
+    # Channels have different scales, like CT windows.
     both = torch.cat([one, 3 * one + 100], dim=1)
     out = task.apply(both, draw(task))
     changed = (out != both).numpy()
     assert changed.any()
     if name == "models-genesis":
-        # Here nearly every pixel changes, in each channel by the same rule on its own scale.
+        # This task changes nearly every pixel, in each channel by the same rule on its scale.
         torch.testing.assert_close(out[:, 1], 3 * out[:, 0] + 100, rtol=0, atol=1e-3)
     else:
         assert np.array_equal(changed[:, 0], changed[:, 1])
@@ -190,7 +190,7 @@ def test_all_channels_are_corrupted_at_the_same_places(name, size):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", RESTORING)
-def test_the_preview_shows_what_training_does(name, size):
+def test_the_preview_shows_the_corruption_of_the_training(name, size):
     task, images = build(name, size), noise(size)
     parameters = draw(task)
     model = Recorder(2, task.output_channels(2), len(size)).train()
@@ -215,7 +215,7 @@ def test_the_preview_shows_what_training_does(name, size):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["masked-pixels", "mae"])
-def test_the_preview_restores_only_what_the_loss_sees(name, size):
+def test_the_preview_restores_only_pixels_in_the_loss(name, size):
     task, images = build(name, size), noise(size)
     shown = task.preview(images, draw(task), Recorder(2, 2, len(size)))
     kept = ~np.broadcast_to(shown.mask, shown.original.shape)
@@ -226,11 +226,11 @@ def test_the_preview_restores_only_what_the_loss_sees(name, size):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["masked-pixels", "mae"])
-def test_the_output_gets_no_gradient_where_nothing_was_hidden(name, size):
+def test_visible_pixels_get_no_gradient(name, size):
     images = noise(size)
 
     class Free(nn.Module):
-        """Gives the same output whatever it sees."""
+        """Returns the same output for any input."""
 
         def __init__(self):
             super().__init__()
@@ -248,7 +248,7 @@ def test_the_output_gets_no_gradient_where_nothing_was_hidden(name, size):
 
 @pytest.mark.parametrize("name", RESTORING)
 @pytest.mark.filterwarnings("error")
-def test_figures_draw_with_a_title_above_every_column(name, images, tmp_path):
+def test_figures_have_a_title_above_every_column(name, images, tmp_path):
     task = build(name)
     for model, columns in ((None, -2), (Recorder(2, task.output_channels(2)), 0)):
         shown = task.preview(images[:3], draw(task, 3), model)
@@ -262,12 +262,12 @@ def test_figures_draw_with_a_title_above_every_column(name, images, tmp_path):
         box = figure.axes[0].title.get_window_extent()
         for axis in figure.axes[1:n]:
             other = axis.title.get_window_extent()
-            assert box.x1 < other.x0  # titles do not run into each other
+            assert box.x1 < other.x0  # titles do not overlap
             box = other
         assert box.x1 <= figure.get_window_extent().x1
 
 
-# --- the whole way ----------------------------------------------------------------------------
+# --- training ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", RESTORING)

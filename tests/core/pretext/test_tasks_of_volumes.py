@@ -1,4 +1,4 @@
-"""The pretext tasks that restore images, on networks of volumes."""
+"""Restoration tasks on networks of volumes."""
 
 from itertools import product
 
@@ -92,8 +92,8 @@ def test_a_network_of_volumes_learns(name):
 
 @pytest.mark.parametrize("name", RESTORING)
 def test_losses_in_bfloat16_are_finite(name):
-    # Two levels of places are many: on the CPU, torch's own bfloat16 convolutions of few voxels
-    # have gradients that are no numbers.
+    # Only two levels: on the CPU, bfloat16 convolutions of PyTorch on few voxels have NaN
+    # gradients.
     task, model = made(name, "dynunet3d", (32, 32, 32))
     images = torch.randn(2, 2, 32, 32, 32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -131,13 +131,13 @@ def test_patches_are_chosen_by_the_smallest_side_of_volumes(name, sides):
 
 
 @pytest.mark.parametrize("name", ["context-restoration", "mae", "spark"])
-def test_the_chosen_patches_fit_thin_volumes_too(name):
+def test_the_chosen_patches_fit_thin_volumes(name):
     for size in product((3, 8, 16, 24, 48), (8, 16, 48), (16, 40)):
         make_task(name, size, **({"n_masks": 1} if name.startswith("context") else {})).build(size)
     assert patch_size_for((1, 1, 2)) == 1
 
 
-def test_spark_wants_cubes_of_whole_strides():
+def test_spark_needs_cubes_that_are_multiples_of_the_stride():
     task = core.SparseMasking(patch_size=12).build((24, 24, 24))
     network = make_network(NETWORKS["dense3d"], 1, 1)
     with pytest.raises(ConfigError, match=r"12 voxels .* multiple of 8"):
@@ -153,13 +153,13 @@ def test_captions_of_volumes():
         assert "slice" not in words.lower()
 
 
-def test_remarks_on_volumes():
+def test_warnings_name_volumes():
     task = make_task("masked-pixels")
     assert task.remark(VolumePreprocessing(normalize="unit")) is None
     assert "0…1" in task.remark(VolumePreprocessing())
 
 
-def test_tasks_that_compare_need_two_samples_and_do_not_compare_one_with_itself():
+def test_tasks_that_mix_samples_need_two_different_ones():
     task = make_task("volume-fusion").build((32, 32, 32))
     rng = np.random.default_rng(0)
     batch = next(task.batches(np.arange(3), 16)(rng))
@@ -167,12 +167,12 @@ def test_tasks_that_compare_need_two_samples_and_do_not_compare_one_with_itself(
     with pytest.raises(ConfigError, match="compares the samples of a batch"):
         task.batches(np.arange(1), 16)
     assert task.validation_batches(np.arange(1), 8, 4, 0) == []
-    # Three in batches of two would leave one alone.
+    # Three samples in batches of two would leave a batch of one.
     assert [len(part) for part in task.validation_batches(np.arange(3), 8, 2, 0)] == [3]
     assert [len(part) for part in task.validation_batches(np.arange(8), 8, 4, 0)] == [4, 4]
 
 
-def test_patches_of_spark_suit_the_network_unless_set():
+def test_the_default_patch_size_of_spark_follows_the_network():
     assert make_task("spark", (64, 64), stride=32).patch_size == 32
     assert make_task("spark", (64, 64), stride=8).patch_size % 8 == 0
     assert make_task("spark", (64, 64), stride=32, patch_size=8).patch_size == 8

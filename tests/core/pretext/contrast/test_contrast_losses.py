@@ -50,7 +50,7 @@ def test_nt_xent_by_the_definition():
     assert nt_xent(first, second).item() == pytest.approx(sum(terms) / 12, rel=1e-5)
 
 
-def test_nt_xent_of_embeddings_without_any_difference_is_that_of_chance():
+def test_nt_xent_of_equal_embeddings_is_chance():
     same = torch.ones(8, 3)
     assert nt_xent(same, same).item() == pytest.approx(math.log(15), rel=1e-6)
 
@@ -94,7 +94,7 @@ def test_autocast_changes_no_loss():
         torch.testing.assert_close(inside, loss())
 
 
-def test_images_of_one_partition_are_no_negatives():
+def test_images_of_one_partition_are_not_negatives():
     first, second = random_views(4)
     partition = torch.tensor([0, 1, 0, 2])
     same = partition[:, None] == partition[None]
@@ -108,10 +108,10 @@ def test_images_of_one_partition_are_no_negatives():
     assert nt_xent(first, second, same=same).item() == pytest.approx(sum(terms) / 8, rel=1e-5)
 
 
-def test_images_that_are_no_negatives_get_no_gradient_from_each_other():
+def test_images_that_are_not_negatives_give_each_other_no_gradient():
     first, second = random_views(2)
     first.requires_grad_()
-    # With all others excluded the positive stands alone, and the loss is 0.
+    # If all others are excluded only the positive is left, and the loss is 0.
     loss = nt_xent(first, second, same=torch.ones(2, 2, dtype=torch.bool))
     loss.backward()
     assert loss.item() == 0
@@ -139,7 +139,7 @@ def test_partition_contrast_by_the_definition():
     assert loss.item() == pytest.approx(sum(terms) / len(terms), rel=1e-5)
 
 
-def test_partitions_of_one_slice_each_are_nt_xent():
+def test_partition_contrast_of_single_slices_equals_nt_xent():
     first, second = random_views()
     alone = torch.arange(6)
     torch.testing.assert_close(
@@ -170,11 +170,12 @@ def test_local_contrast_by_the_definition():
     assert loss.item() == pytest.approx(sum(terms) / len(terms), rel=1e-5)
 
 
-def test_local_contrast_leaves_regions_alone_that_are_no_negatives():
+def test_local_contrast_ignores_regions_that_are_not_negatives():
     generator = torch.Generator().manual_seed(2)
     first, second = torch.randn(2, 1, 4, 3, generator=generator)
     first.requires_grad_()
-    # Region 3 is nobody's negative, and only region 0 is its own; 1 and 2 do not know of it.
+    # Region 3 is not a negative of any region and has only region 0 as a negative, so it does
+    # not affect regions 1 and 2.
     table = torch.tensor([[1], [2], [0], [0]])
     local_contrast(first, second, table).backward()
     before = first.grad.clone()
@@ -215,11 +216,11 @@ def test_siamese_by_hand():
     first = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
     second = torch.tensor([[3.0, 4.0], [0.0, 0.6], [3.0, 4.0]])
     same = torch.tensor([True, False, False])
-    # d = 5 together, 0.6 of a margin of 1 apart, 5 far enough apart.
+    # d = 5 for the same side; 0.6 within the margin of 1 and 5 beyond it for opposite sides.
     assert siamese(first, second, same).item() == pytest.approx((25 + 0.4**2 + 0) / 3)
 
 
-def test_siamese_counts_each_pair_by_itself():
+def test_siamese_computes_the_distance_of_each_pair():
     """A norm over the whole batch would mix the pairs."""
     first, second = random_views()
     same = torch.tensor([True, False] * 3)
@@ -255,14 +256,14 @@ def test_spread_of_embeddings():
 
 
 @pytest.mark.parametrize("loss", [nt_xent, lambda a, b, t=0.1: polycl(a, b, b, t)])
-def test_bad_input_is_refused(loss):
+def test_invalid_input_is_refused(loss):
     with pytest.raises(ValueError, match="one shape"):
         loss(torch.zeros(2, 3), torch.zeros(3, 3))
     with pytest.raises(ValueError, match="temperature"):
         loss(torch.zeros(2, 3), torch.zeros(2, 3), 0.0)
 
 
-def test_the_spread_of_distances_is_1_where_two_sides_lie_the_margin_apart():
+def test_the_spread_is_1_if_two_sides_are_the_margin_apart():
     sides = torch.tensor([[0.0, 0.0], [0.6, 0.8], [0.0, 0.0], [0.6, 0.8]])
     assert distance_spread(sides).item() == pytest.approx(1)
     assert distance_spread(sides + 100, margin=4).item() == pytest.approx(0.25, rel=1e-4)

@@ -1,4 +1,4 @@
-"""Global contrastive learning: what is a positive, what is a negative, and what is kept."""
+"""Global contrastive learning: positives, negatives, metrics and transfer of the encoder."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def store(scans):
 
 
 @pytest.mark.parametrize("head", ["pooled", "flat"])
-def test_the_loss_is_that_of_both_views(head):
+def test_the_loss_compares_both_views(head):
     task = core.GlobalContrast(head=head, hidden=16, embedding=8).build(SIZE)
     model, batch = model_of(task), images()
     draw = task.sample(6, torch.Generator().manual_seed(1))
@@ -65,14 +65,14 @@ def test_parts_are_quarters_of_each_scan(store):
         assert (draw.scan[scan.start : scan.start + scan.n_slices] == number).all()
 
 
-def test_slices_of_one_part_do_not_push_each_other_away():
-    """All slices of one part, and only the views are left: nothing to contrast."""
+def test_slices_of_one_part_are_not_negatives():
+    """If all slices are of one part there are no negatives."""
     task = core.GlobalContrast(negatives="other-parts", hidden=8, embedding=4).build(SIZE)
     draw = task.sample(6, torch.Generator().manual_seed(1))
     assert task.loss(model_of(task), images(), draw).item() == 0
 
 
-def test_one_slice_alone_is_refused():
+def test_a_batch_of_one_slice_is_refused():
     task = core.GlobalContrast(hidden=8, embedding=4).build(SIZE)
     draw = task.sample(1, torch.Generator().manual_seed(1))
     with pytest.raises(ConfigError, match="at least 2"):
@@ -131,7 +131,7 @@ def test_pretraining_learns_and_its_encoder_is_transferred(scans, tmp_path):
 
 
 def test_a_collapsed_run_warns(scans, tmp_path):
-    """A huge learning rate sends all embeddings the same way."""
+    """A huge learning rate makes all embeddings equal."""
     settings = core.PretrainSettings(
         network=core.Network.preset("tiny"),
         training=core.Training(
@@ -148,5 +148,5 @@ def test_a_collapsed_run_warns(scans, tmp_path):
             device="cpu",
         )
     )
-    told = [e.text for e in events if isinstance(e, Message) and "collapsed" in e.text]
-    assert len(told) == 1
+    warnings = [e.text for e in events if isinstance(e, Message) and "collapsed" in e.text]
+    assert len(warnings) == 1

@@ -1,4 +1,4 @@
-"""Local contrastive learning: what is frozen, what is trained, and what is handed on."""
+"""Local contrastive learning: frozen and trained parts, and transfer to a fine-tuning."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def started(scans, tmp_path_factory):
 # --- the model
 
 
-def test_the_loss_is_that_of_the_regions_of_both_views():
+def test_the_loss_compares_the_regions_of_both_views():
     task = core.LocalContrast(embedding=8).build(SIZE)
     model, batch, parameters = model_of(task), images(), draw(task)
     model.eval()
@@ -89,7 +89,7 @@ def test_the_loss_is_that_of_the_regions_of_both_views():
     )
 
 
-def test_a_region_is_the_features_at_its_places():
+def test_the_embedding_of_a_region_is_the_head_of_its_features():
     """Regions on whole places: the embedding is the head of a window of the decoder's features."""
     task = core.LocalContrast(embedding=8, level=1).build((48, 64))
     model, batch, parameters = model_of(task).eval(), images(2, size=(48, 64)), draw(task, 2)
@@ -106,7 +106,7 @@ def test_a_region_is_the_features_at_its_places():
 
 
 @pytest.mark.parametrize("level", [1, 2, 3])
-def test_levels_that_are_not_trained_are_not_there(level):
+def test_levels_that_are_not_trained_are_not_built(level):
     plain = make_network(TINY, 1, 1)
     model = core.LocalContrast(level=level).build((96, 96)).wrap(plain)
     kept = min(level, 2)
@@ -133,8 +133,8 @@ def test_levels_that_are_not_trained_are_not_there(level):
     ids=lambda network: network.kind,
 )
 @pytest.mark.parametrize("regions", ["random", "grid"])
-def test_the_gradient_reaches_the_decoder_alone(network, regions):
-    # 60 × 44 is no multiple of the stride: the network sees the last rows again.
+def test_only_the_decoder_gets_a_gradient(network, regions):
+    # 60 × 44 is not a multiple of the stride, so the last rows are repeated.
     task = core.LocalContrast(regions=regions, embedding=8, level=2).build((60, 44))
     model = model_of(task, network).train()
     task.loss(model, images(2, size=(60, 44)), draw(task, 2)).backward()
@@ -147,7 +147,7 @@ def test_the_gradient_reaches_the_decoder_alone(network, regions):
                 assert parameter.grad.abs().sum() > 0, name
 
 
-def test_an_encoder_that_is_not_frozen_learns_too():
+def test_an_encoder_that_is_not_frozen_is_trained():
     task = core.LocalContrast(freeze_encoder=False, embedding=8).build(SIZE)
     model = model_of(task).train()
     assert model.encoder.training
@@ -161,7 +161,7 @@ def test_a_frozen_encoder_stays_in_evaluation_mode():
         model.train(mode)
         assert not any(module.training for module in model.encoder.modules())
         assert model.decoder.training is mode
-    # So dropout drops nothing: the same slices give the same features.
+    # Without dropout, the same slices give the same features.
     batch = images(2, size=(64, 64))
     torch.testing.assert_close(model.encoder(batch)[-1], model.encoder(batch)[-1])
 
@@ -190,7 +190,7 @@ def test_training_changes_all_but_the_encoder(tmp_path, precision):
 
 
 def test_half_precision_moves_no_region():
-    """Autocast around the loss, as the training has it: finite, and nearly the same."""
+    """Within autocast, as in the training, the loss is finite and nearly the same."""
     task = core.LocalContrast(least_area=0.4, embedding=8, level=2).build((64, 48))
     model, batch, parameters = model_of(task).train(), images(size=(64, 48)), draw(task)
     exact = task.loss(model, batch, parameters)
@@ -204,7 +204,7 @@ def test_half_precision_moves_no_region():
     assert loss.item() == pytest.approx(exact.item(), rel=0.05)
 
 
-def test_the_same_seed_draws_the_same():
+def test_the_same_seed_draws_the_same_regions():
     task = core.LocalContrast(least_area=0.5).build(SIZE)
     model = model_of(task).eval()
     losses = [task.loss(model, images(), draw(task, seed=seed)).item() for seed in (5, 5, 6)]
@@ -226,10 +226,10 @@ def test_metrics_show_a_collapse():
     assert collapsed["similarity of negatives"] == pytest.approx(1, abs=1e-4)
 
 
-# --- settings and refusals
+# --- settings and errors
 
 
-def test_settings_survive_json_by_kind_and_describe_themselves():
+def test_settings_survive_json_and_have_a_description():
     settings = make_task("local-contrast", SIZE, level=2)
     assert TypeAdapter(TaskSettings).validate_json(settings.model_dump_json()) == settings
     assert describe(settings) == "local-contrast, 13 random regions, decoder level 2"
@@ -243,26 +243,26 @@ def test_settings_survive_json_by_kind_and_describe_themselves():
         ({"level": 0}, "level"),
     ],
 )
-def test_impossible_settings_are_refused_with_a_reason(options, words):
+def test_invalid_settings_are_refused_with_a_reason(options, words):
     with pytest.raises(ValidationError, match=words):
         core.LocalContrast(**options)
     with pytest.raises(ConfigError):
         make_task("local-contrast", SIZE, **options)
 
 
-def test_features_that_are_too_small_are_refused_with_the_network():
+def test_too_small_features_are_refused_when_the_network_is_known():
     task = core.LocalContrast(level=1).build(SIZE)
     with pytest.raises(ConfigError, match="13 regions of 3 × 3 do not fit features of 8 × 12"):
         model_of(task, SMALL_UMAPATHY)
 
 
-def test_a_frozen_random_encoder_is_refused_before_anything_is_read(tmp_path):
+def test_a_frozen_random_encoder_is_refused_before_scans_are_read(tmp_path):
     with pytest.raises(ConfigError, match=r"local-contrast.*global-contrast.*--init"):
         core.pretrain(tmp_path / "nowhere", core.LocalContrast(), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_trained_random_encoder_gives_a_remark(scans, tmp_path):
+def test_a_trained_random_encoder_causes_a_message(scans, tmp_path):
     task = core.LocalContrast(freeze_encoder=False, embedding=8)
     settings = core.PretrainSettings(network=TINY, training=schedule(2), validation_share=0)
     events = list(iter_pretrain(scans[:1], task, out=tmp_path, settings=settings, device="cpu"))
@@ -270,7 +270,7 @@ def test_a_trained_random_encoder_gives_a_remark(scans, tmp_path):
     assert core.Run.open(tmp_path).record["init"] == "scratch"
 
 
-# --- the whole way
+# --- training
 
 
 def test_global_then_local_then_fine_tuning(scans, started, tmp_path):
@@ -315,7 +315,7 @@ def test_global_then_local_then_fine_tuning(scans, started, tmp_path):
     assert any(name.startswith("decoder.levels.2.") for name in kept)
 
 
-def test_transfer_copies_the_decoder_as_far_as_it_was_trained():
+def test_transfer_copies_only_the_trained_levels_of_the_decoder():
     task = core.LocalContrast(level=2).build((64, 64))
     model, plain = model_of(task, SMALL_UMAPATHY), make_network(SMALL_UMAPATHY, 1, 3)
     before = state(plain)
@@ -397,7 +397,7 @@ def test_any_pretraining_can_start_another(scans, started, tmp_path):
     assert parts == {"encoder", "decoder"}
 
 
-def test_impossible_starts_are_refused(scans, started, tmp_path):
+def test_invalid_starts_are_refused(scans, started, tmp_path):
     task = core.LocalContrast()
     with pytest.raises(CheckpointError, match="does not exist"):
         core.pretrain(scans, task, init=tmp_path / "nowhere", out=tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Where the organ of each side lies, and what is cut out around it."""
+"""Bounding boxes of the organ on each side, and crops around it."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ RIGHT_KIDNEY, LEFT_KIDNEY = 2, 3
 
 
 def box_of(mask):
-    """Bounding box by plain indices."""
+    """Return the bounding box in voxel indices."""
     places = np.argwhere(mask)
     return tuple(places.min(0)), tuple(places.max(0) + 1)
 
@@ -38,7 +38,7 @@ def test_two_labels_give_two_boxes(patients):
         assert (left.side, right.side) == (LEFT, RIGHT)
         assert (left.start, left.stop) == box_of(labels.data == LEFT_KIDNEY)
         assert (right.start, right.stop) == box_of(labels.data == RIGHT_KIDNEY)
-        # The patient's left is where indices of the last axis are high.
+        # High indices of the last axis are on the patient's left.
         assert left.centre[2] > labels.data.shape[2] / 2 > right.centre[2]
 
 
@@ -51,8 +51,8 @@ def test_one_label_for_both_gives_the_same_boxes(patients):
             assert np.array_equal(one.mask, box.mask)
 
 
-def test_the_side_is_that_of_the_patient_whatever_the_order_of_the_file(tmp_path):
-    """Written and read again, where a file may run from left to right or the other way."""
+def test_sides_are_those_of_the_patient_for_any_axis_order(tmp_path):
+    """Files may be stored from left to right or from right to left."""
     for seed in range(4):
         core.write_dataset(tmp_path / str(seed), 1, "CT", seed=seed)
         labels = core.load_labels(next((tmp_path / str(seed) / "labels").iterdir()))
@@ -85,14 +85,14 @@ def test_stray_voxels_do_not_widen_a_box():
 
 
 def test_small_parts_that_cross_the_middle_are_left_out():
-    """One kidney alone, of which a corner lies across the middle plane."""
+    """A single kidney with a corner across the middle plane."""
     labels = np.zeros((10, 10, 20), np.uint8)
     labels[2:8, 2:8, 3:10] = 1
     labels[4:6, 4:6, 10] = 1
     assert [box.side for box in organ_boxes(labels, organ=1)] == [RIGHT]
 
 
-def test_the_middle_of_an_odd_width_is_of_the_left_half():
+def test_the_middle_column_of_an_odd_width_belongs_to_the_left_half():
     labels = np.zeros((2, 2, 5), np.uint8)
     labels[..., 2] = 1
     (box,) = organ_boxes(labels, organ=1)
@@ -115,7 +115,7 @@ def test_label_values_without_sides_are_refused(values):
         organ_boxes(np.zeros((2, 2, 2), np.uint8), **values)
 
 
-def test_a_box_of_the_user_is_checked():
+def test_an_invalid_box_of_the_user_is_refused():
     assert OrganBox(LEFT, (1, 2, 3), (4, 4, 4)).centre == (2, 3, 3)
     with pytest.raises(DataError, match="no voxel"):
         OrganBox(LEFT, (1, 2, 3), (4, 2, 4))
@@ -129,16 +129,16 @@ def test_a_box_of_the_user_is_checked():
 def test_a_crop_is_centred_padded_and_cut_off():
     image = np.arange(2 * 6 * 6 * 6, dtype=np.float32).reshape(2, 6, 6, 6)
     kept = image.copy()
-    # Reaches out at the start of axis 0 and the end of axis 1, and lies within axis 2.
+    # The crop exceeds the scan at the start of axis 0 and the end of axis 1.
     found = crop(image, (0, 5, 3), (4, 4, 2), -1.0)
     assert found.shape == (2, 4, 4, 2)
     assert (found[:, :2] == -1).all()
     assert (found[:, :, 3:] == -1).all()
     assert np.array_equal(found[:, 2:, :3], image[:, 0:2, 3:6, 2:4])
-    assert found[0, 2, 2, 1] == image[0, 0, 5, 3]  # the centre lies at half the size
-    # Smaller than the scan along each axis: both sides are cut off.
+    assert found[0, 2, 2, 1] == image[0, 0, 5, 3]  # the centre is at half the size
+    # A crop smaller than the scan along each axis has both ends cut off.
     assert np.array_equal(crop(image, (3, 3, 3), (2, 2, 2), -1.0), image[:, 2:4, 2:4, 2:4])
-    # Each channel has a fill of its own, and a crop may lie outside altogether.
+    # Each channel has its own fill value, and a crop may be completely outside.
     fill = np.array([-1.0, -2.0]).reshape(2, 1, 1, 1)
     nothing = crop(image, (50, -50, 3), (4, 4, 4), fill)
     assert (nothing[0] == -1).all()
@@ -147,7 +147,7 @@ def test_a_crop_is_centred_padded_and_cut_off():
 
 
 @pytest.mark.parametrize("background", ["zero", "keep"])
-def test_crops_of_kidneys_hold_the_kidney(patients, background):
+def test_crops_of_kidneys_contain_the_kidney(patients, background):
     scan, labels = patients[0]
     image = scan.data[None].astype(np.float32) + 5000  # no voxel of the scan is 0
     size = (32, 48, 48)
@@ -165,7 +165,7 @@ def test_crops_of_kidneys_hold_the_kidney(patients, background):
             assert np.array_equal(found[0][inside], image[0][box.slices])
 
 
-def test_outside_of_a_box_of_the_user_is_zero():
+def test_voxels_outside_a_box_of_the_user_are_zero():
     image = np.ones((1, 8, 8, 8), np.float32)
     found = organ_crop(image, OrganBox(RIGHT, (2, 2, 2), (4, 5, 6)), (8, 8, 8))
     assert found.sum() == 2 * 3 * 4
@@ -192,6 +192,6 @@ def test_the_hippocampus_of_a_real_scan(data_dir):
         assert box.side == UNKNOWN
         assert all(10 < n < 60 for n in box.shape)
         found = organ_crop(labels[None].astype(np.float32), box, (64, 64, 64))
-        # Head and body are one piece, all of which is in the crop.
+        # Head and body are connected and completely inside the crop.
         assert np.count_nonzero(found) == np.count_nonzero(labels) == box.mask.sum()
     assert whole_organ(labels, 9) is None

@@ -1,4 +1,4 @@
-"""Selection of examples: never one of the wrong kind."""
+"""Selection of positive and negative examples."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ N, SCANS = 240, 7
 
 
 def slices(seed=0):
-    """Slices in no order, with numbers of their own, of scans of different lengths."""
+    """Return slices in random order, with arbitrary numbers, of scans of different lengths."""
     rng = np.random.default_rng(seed)
     numbers = rng.permutation(1000)[:N]
     scan = np.sort(rng.integers(0, SCANS, N)) * 10
@@ -76,7 +76,7 @@ def test_every_candidate_is_drawn_about_as_often(selection):
         assert abs(counts - mean).max() < 6 * mean**0.5
 
 
-def test_the_same_seed_draws_the_same():
+def test_the_same_seed_draws_the_same_examples():
     first, second = draws("organ", 500, seed=3)[0], draws("organ", 500, seed=3)[0]
     np.testing.assert_array_equal(first.indices(), second.indices())
     assert not np.array_equal(first.indices(), draws("organ", 500, seed=4)[0].indices())
@@ -100,11 +100,11 @@ def test_examples_change_from_epoch_to_epoch():
     assert sum(a[k] == b[k] for k in a) < N / 4
 
 
-def test_slices_without_an_example_are_no_anchors():
+def test_slices_without_an_example_are_not_anchors():
     numbers = np.arange(5)
     scan = np.array([0, 0, 0, 1, 1])
     presence = np.array([True, False, False, False, True])
-    # By both: slice 0 has no other slice of its scan with the organ; 3 and 4 neither.
+    # With both criteria, slices 0, 3 and 4 have no other slice of their scan with the organ.
     selector = ExampleSelector("scan+organ", numbers, scan, presence)
     assert sorted(selector._slices[selector.anchors]) == [1, 2]
 
@@ -122,7 +122,7 @@ def test_slices_without_an_example_are_no_anchors():
         ("scan+organ", [0, 0, 1], [True, False, True], "positive"),
     ],
 )
-def test_impossible_selections_are_refused_with_a_reason(selection, scan, presence, reason):
+def test_selections_without_examples_are_refused_with_a_reason(selection, scan, presence, reason):
     tags = None if presence is None else np.array(presence)
     with pytest.raises(DataError, match=reason):
         ExampleSelector(selection, np.arange(len(scan)), np.array(scan), tags)
@@ -139,6 +139,6 @@ def test_the_middle_of_a_scan(n, first, last):
     assert found[-1] == last
 
 
-def test_the_middle_of_everything_is_nearly_everything():
+def test_a_middle_fraction_of_1_leaves_out_at_most_the_last_slice():
     assert list(middle_slices(11, 1.0)) == list(range(10))
     assert list(middle_slices(0)) == []

@@ -1,4 +1,4 @@
-"""PolyCL: which slices go together in training, and what is learnt from them."""
+"""PolyCL: selection of triplets, loss, training and preview."""
 
 import json
 
@@ -24,7 +24,7 @@ def patients():
 
 @pytest.fixture(scope="module")
 def tags(patients):
-    """Slices with liver (class 1), from the labels of all but the last two patients."""
+    """Return the slices with liver (class 1) of all patients except the last two."""
     return {
         scan.name: tuple(int(i) for i in np.flatnonzero((labels.data == 1).any(axis=(1, 2))))
         for scan, labels in patients[:4]
@@ -59,7 +59,7 @@ def test_batches_by_scan(store):
 
 
 @pytest.mark.parametrize("selection", ["organ", "scan+organ"])
-def test_batches_by_organ_use_tagged_scans_alone(store, patients, tags, selection):
+def test_batches_by_organ_use_only_tagged_scans(store, patients, tags, selection):
     task = task_of(store, selection=selection, organ_slices=tags)
     batches = task.batches(store.indices(), 10)(np.random.default_rng(0))
     liver = np.concatenate([(labels.data == 1).any(axis=(1, 2)) for _, labels in patients])
@@ -71,7 +71,7 @@ def test_batches_by_organ_use_tagged_scans_alone(store, patients, tags, selectio
         assert (anchor != negative).all()
 
 
-def test_the_loss_is_that_of_the_thirds_with_the_configured_batch(store):
+def test_the_loss_compares_thirds_of_a_batch_with_the_configured_temperature(store):
     task = task_of(store)
     next(task.batches(store.indices(), 20)(np.random.default_rng(0)))
     torch.manual_seed(0)
@@ -162,14 +162,14 @@ def test_selection_by_organ_needs_tags():
         make_task("polycl", selection="organ")
 
 
-def test_one_scan_cannot_show_it(patients):
+def test_a_preview_needs_several_scans(patients):
     from napari_sslseg.core.pretext.pictures.preview import preview
 
     with pytest.raises(DataError, match="add a second scan"):
         preview(patients[0][0], task="polycl")
 
 
-def test_the_preview_shows_what_a_batch_holds(store):
+def test_the_preview_shows_the_triplets_of_a_batch(store):
     task = task_of(store)
     batch = next(task.batches(store.indices(), 2)(np.random.default_rng(0)))
     images = store.batch(batch)

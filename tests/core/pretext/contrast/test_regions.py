@@ -1,4 +1,4 @@
-"""Regions: where they lie, that they stay apart, and that both views show the same of each."""
+"""Regions of local contrast: positions, distances, and correspondence of both views."""
 
 import math
 
@@ -28,7 +28,7 @@ def generator(seed=0):
 
 
 def plain(n=1, corner=(0.0, 0.0), extent=(1.0, 1.0)):
-    """A view that changes no value."""
+    """Return a view that changes no value."""
     return ViewParameters(
         torch.tensor([corner]).repeat(n, 1),
         torch.tensor([extent]).repeat(n, 1),
@@ -38,7 +38,7 @@ def plain(n=1, corner=(0.0, 0.0), extent=(1.0, 1.0)):
 
 
 def drawn(n=500, places=(16, 20), count=13, negatives=5, least_area=1.0, seed=0):
-    """Views and random regions of ``n`` slices."""
+    """Return views and random regions of ``n`` slices."""
     draw = generator(seed)
     common = required_overlap(places, "random", count)
     views = sample_pair(n, draw, required_overlap=common, least_area=least_area)
@@ -47,7 +47,7 @@ def drawn(n=500, places=(16, 20), count=13, negatives=5, least_area=1.0, seed=0)
 
 
 def coordinate_images(n, height, width):
-    """Slices with two channels that hold the row and the column of each pixel, in shares."""
+    """Return slices whose two channels are the row and the column of each pixel, from 0 to 1."""
     row = (torch.arange(height) + 0.5) / height
     column = (torch.arange(width) + 0.5) / width
     return torch.stack(torch.meshgrid(row, column, indexing="ij")).expand(n, -1, -1, -1)
@@ -74,11 +74,11 @@ def test_neighbours_are_the_five_nearest_others():
         assert sorted(distance[k] for k in chosen) == others[:5]
 
 
-def test_the_table_stays_the_same_when_the_grid_is_turned():
+def test_the_table_of_neighbours_is_symmetric_under_rotation():
     turned = [GRID.index((column, 4 - row)) for row, column in GRID]
     for region, chosen in enumerate(NEIGHBOURS):
         if GRID[region] == (2, 2):
-            continue  # No choice of five others is the same all round.
+            continue  # No choice of five neighbours is symmetric.
         assert {turned[k] for k in chosen} == set(NEIGHBOURS[turned[region]])
 
 
@@ -97,7 +97,7 @@ def test_the_grid_reaches_the_borders_on_whole_places_without_overlap(places):
 
 
 def assert_apart(regions):
-    """No two regions of a slice share more than a border."""
+    """Check that no two regions of a slice share more than a border."""
     begin = regions.corner / regions.place
     distance = (begin[:, :, None] - begin[:, None]).abs().amax(-1)
     distance.diagonal(dim1=1, dim2=2).fill_(torch.inf)
@@ -113,13 +113,13 @@ def test_random_regions_never_overlap_and_lie_within_both_views(places, least_ar
     half = 0.5 * regions.place
     for view in views:
         points = regions.points(view)
-        # The whole of a place lies within the view, not its centre alone.
+        # Not only the centre of a place but the whole place is within the view.
         margin = (half / view.extent)[:, None, None]
         assert (points - margin >= -1e-5).all()
         assert (points + margin <= 1 + 1e-5).all()
 
 
-def test_negatives_are_different_others():
+def test_negatives_are_distinct_other_regions():
     _, regions = drawn(n=300, count=9, negatives=8)
     itself = torch.arange(9)[:, None]
     assert (regions.negatives != itself).all()
@@ -127,7 +127,7 @@ def test_negatives_are_different_others():
     assert (regions.negatives.sort(dim=2).values == others).all()
 
 
-def test_regions_reach_every_place_and_every_negative():
+def test_draws_reach_every_place_and_every_negative():
     _, regions = drawn(n=4000, places=(16, 20), count=4, negatives=1)
     begin = (regions.corner * torch.tensor([16, 20])).round().long().flatten(0, 1)
     assert {tuple(place) for place in begin.tolist()} == {
@@ -149,13 +149,13 @@ def test_the_same_seed_draws_the_same():
     assert not torch.equal(one.corner, other.corner)
 
 
-# --- how much room they need
+# --- required overlap
 
 
-def test_room_by_hand():
-    # 13 regions in 4 rows of 4, of 20 places each: 12 of 20.
+def test_the_required_overlap_by_hand():
+    # 13 regions in 4 rows of 4 need 12 places along each side of 20.
     assert required_overlap((20, 20), "random", 13) == pytest.approx(0.6, abs=2e-4)
-    # One row is enough where slices are broad: 39 of 100 along it, 3 of 3 across.
+    # One row is enough for wide slices: 39 of 100 places along it, 3 of 3 across.
     assert required_overlap((3, 100), "random", 13) == 1
     # The grid needs 15 places along each side.
     assert required_overlap((30, 60), "grid") == pytest.approx(0.5, abs=2e-4)
@@ -169,7 +169,7 @@ def test_too_few_places_are_refused(places, layout):
         required_overlap(places, layout, 13)
 
 
-def test_pairs_of_views_share_what_they_must():
+def test_pairs_of_views_share_the_required_part():
     first, second = sample_pair(5000, generator(), required_overlap=0.6, least_area=0.3)
     corner, extent = common_part(first, second)
     assert extent.min() >= 0.6 - 1e-5
@@ -182,7 +182,7 @@ def test_pairs_of_views_share_what_they_must():
         assert (corner + extent <= view.corner + view.extent + 1e-6).all()
 
 
-def test_views_that_are_not_cropped_have_everything_in_common():
+def test_the_common_part_of_uncropped_views_is_everything():
     first, second = sample_pair(9, generator(), required_overlap=0.7, least_area=1.0)
     corner, extent = common_part(first, second)
     assert (corner == 0).all()
@@ -210,7 +210,7 @@ def test_points_and_boxes_by_hand():
 @pytest.mark.parametrize("layout", ["random", "grid"])
 @pytest.mark.parametrize("size", [(64, 48), (48, 96)])
 def test_both_views_show_the_same_place_of_the_slice(layout, size):
-    """Each pixel holds its own place; so do the views, and points between pixels of them."""
+    """Pixel values are coordinates, also in views and at points between pixels."""
     n, draw = 64, generator(3)
     common = required_overlap(size, layout, 13)
     first, second = sample_pair(n, draw, required_overlap=common, least_area=0.3, intensity=0.0)
@@ -224,7 +224,7 @@ def test_both_views_show_the_same_place_of_the_slice(layout, size):
     seen = [
         sample_features(apply_view(images, view), regions.points(view)) for view in (first, second)
     ]
-    # At the border of a slice, pixels show its edge, which is half a pixel further out.
+    # Pixels at the border of a slice extend half a pixel beyond their centre.
     where = regions.points(plain(n))
     inside = ((where > 1 / min(size)) & (where < 1 - 1 / min(size))).all(-1)
     assert inside.float().mean() > 0.8
@@ -232,7 +232,7 @@ def test_both_views_show_the_same_place_of_the_slice(layout, size):
     torch.testing.assert_close(seen[0][inside], where[inside], atol=1e-4, rtol=0)
 
 
-def test_features_on_whole_places_are_taken_as_they_are():
+def test_features_at_whole_places_are_not_interpolated():
     features = torch.randn(2, 5, 12, 16, generator=generator())
     regions = Regions(
         torch.tensor([[4 / 12, 7 / 16]]).repeat(2, 1, 1),
@@ -244,7 +244,7 @@ def test_features_on_whole_places_are_taken_as_they_are():
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_features_are_found_in_single_precision_from_half():
+def test_half_precision_features_are_sampled_in_single_precision():
     features = torch.randn(1, 2, 8, 8).bfloat16()
     points = torch.rand(1, 3, 9, 2)
     with torch.autocast("cpu", dtype=torch.bfloat16):

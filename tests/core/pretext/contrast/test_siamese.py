@@ -22,7 +22,7 @@ CROP = (16, 32, 32)
 
 
 class Crops:
-    """Organ crops in memory, with what stores of crops offer."""
+    """Organ crops in memory, with the interface of a store of crops."""
 
     def __init__(self, images, sides, names):
         self.images = np.stack(images)
@@ -81,7 +81,7 @@ def generator(seed=0):
 
 
 class Sums(nn.Module):
-    """Embeds each crop as the sum of its left half and that of its right half."""
+    """Embeds each crop as the sums of its left and of its right half."""
 
     def forward(self, images):
         left, right = images.chunk(2, dim=-1)
@@ -91,7 +91,7 @@ class Sums(nn.Module):
 # --- settings ---------------------------------------------------------------------------------
 
 
-def test_settings_survive_json_and_describe_themselves():
+def test_settings_survive_json_and_have_a_description():
     settings = make_task("siamese", left=(3,), right=(2,))
     assert TypeAdapter(TaskSettings).validate_json(settings.model_dump_json()) == settings
     assert settings.dimensions == (3,)
@@ -133,7 +133,7 @@ def test_batches_are_half_of_each_kind(kidneys):
         assert (first != second).all()
 
 
-def test_held_out_pairs_are_the_same_every_time_and_balanced(kidneys):
+def test_validation_pairs_are_fixed_and_balanced(kidneys):
     task = task_of(kidneys)
     crops = np.arange(4, 12)
     one, two = (task.validation_batches(crops, 8, 3, 7) for _ in range(2))
@@ -143,7 +143,7 @@ def test_held_out_pairs_are_the_same_every_time_and_balanced(kidneys):
     for part in one:
         assert set(part) <= set(crops)
         assert task.sample_slices(part, generator()).same.tolist() == [True, False]
-    # One patient alone makes no pairs.
+    # A single patient has no pairs.
     assert task.validation_batches(np.arange(2), 8, 3, 7) == []
 
 
@@ -160,14 +160,14 @@ def test_sides_can_be_named_by_scan():
         task_of(store, case_sides=named | {"z": "left"})
 
 
-def test_unknown_sides_are_refused_but_for_mirror_images(kidneys):
+def test_unknown_sides_are_refused_except_with_mirror_images(kidneys):
     unknown = Crops(list(kidneys.images), [UNKNOWN] * 12, ["a", "b"] * 6)
     with pytest.raises(DataError, match="side of all crops"):
         task_of(unknown).batches(np.arange(12), 4)
     assert task_of(unknown, sides="mirror").batches(np.arange(12), 4)
     with pytest.raises(DataError, match="left and right"):
         task_of(kidneys, sides="mirror")
-    # A store of whole scans says nothing of sides.
+    # A store of whole scans has no sides.
     del unknown.sides
     with pytest.raises(DataError, match="side of all crops"):
         task_of(unknown).batches(np.arange(12), 4)
@@ -207,7 +207,7 @@ def test_one_scan_is_not_enough_for_sides():
     assert task_of(sides="mirror").sample(4, generator()).side.shape == (4,)
 
 
-# --- embeddings, loss, figures ----------------------------------------------------------------
+# --- embeddings, loss, metrics ----------------------------------------------------------------
 
 
 def test_the_flat_embedding_has_the_numbers_of_the_paper():
@@ -216,7 +216,7 @@ def test_the_flat_embedding_has_the_numbers_of_the_paper():
         assert dense(task)(torch.zeros(1, 1, 64, 112, 112)).shape == (1, 28_224)
 
 
-def test_embeddings_are_pooled_and_of_length_1_if_asked(kidneys):
+def test_embeddings_are_pooled_and_normalised_on_request(kidneys):
     images = kidneys.batch(np.arange(3))
     pooled = dense(task_of())(images)
     assert pooled.shape == (3, 144)
@@ -248,7 +248,7 @@ def test_loss_and_metrics_by_hand(kidneys):
         0.5093, abs=1e-4
     )
     assert found["spread"] == 1  # at most
-    # A margin of 0.4 is reached by the opposite pair.
+    # The distance of the opposite pair exceeds a margin of 0.4.
     assert task_of(store, margin=0.4).loss(Sums(), images, drawn).item() == pytest.approx(0.125)
 
 
@@ -263,11 +263,11 @@ def test_the_spread_shows_a_collapse(kidneys):
             parameter.mul_(0.05)
         found = task.metrics(model, images, drawn)
     assert found["spread"] < 0.05
-    # Directions alone would not tell: they still differ.
+    # The directions of the embeddings still differ and would not show it.
     assert found["same distance"] < 0.05 * task.settings.margin
 
 
-def test_a_pair_of_one_kind_has_no_distance_of_the_other(kidneys):
+def test_a_batch_of_one_kind_has_no_distance_of_the_other(kidneys):
     task = task_of(kidneys)
     drawn = task.sample_slices(np.array([0, 2]), generator())
     found = task.metrics(Sums(), kidneys.batch(np.array([0, 2])), drawn)
@@ -301,7 +301,7 @@ def test_training_tells_left_from_right_kidneys(kidneys):
     assert found["spread"] > 0.2
 
 
-def test_real_hippocampi_and_their_mirror_images_are_distinguished_step_by_step(data_dir):
+def test_training_distinguishes_real_hippocampi_from_mirror_images(data_dir):
     folder = data_dir / "msd_hippocampus"
     images, names = [], []
     for path in sorted((folder / "images").glob("*.nii.gz"))[:4]:

@@ -33,7 +33,7 @@ def patients():
     ]
 
 
-def test_each_kidney_is_a_crop_of_its_side_with_nothing_around_it(patients):
+def test_each_kidney_gives_a_masked_crop_with_its_side(patients):
     store = return_value(iter_organ_crops(patients, CT, make_task("siamese", **KIDNEYS)))
     assert (len(store), store.size, store.channels) == (4, (48, 48, 48), 1)
     assert store.sides.tolist() == [LEFT, RIGHT, LEFT, RIGHT]
@@ -153,7 +153,7 @@ def test_two_scans_of_one_name_are_refused(tmp_path):
         with_masks(both, tmp_path / "a" / "labels")
 
 
-def test_crops_that_the_network_cannot_take_are_refused():
+def test_crops_of_an_invalid_size_for_the_network_are_refused():
     from napari_sslseg.core.common.errors import ConfigError
     from napari_sslseg.core.networks.build import make_network
 

@@ -1,4 +1,4 @@
-"""Pairs of organ crops: never of the wrong kind, balanced, and of two subjects."""
+"""Pairs of organ crops: correct kinds, balanced, and of two subjects."""
 
 from itertools import islice
 
@@ -11,7 +11,7 @@ from napari_sslseg.core.pretext.contrast.side_pairs import (
     RIGHT,
     UNKNOWN,
     SidePairs,
-    half_true,
+    balanced_mask,
 )
 
 
@@ -38,7 +38,7 @@ def test_no_pair_of_the_wrong_kind_in_100000_draws():
     assert (subject[first] != subject[second]).all()
     assert UNKNOWN not in side[first]
     assert UNKNOWN not in side[second]
-    # All ordered pairs of two subjects come about, each about as often as any other.
+    # All ordered pairs of two subjects are drawn equally often.
     counts = np.zeros((26, 26), int)
     np.add.at(counts, (first, second), 1)
     possible = counts[counts > 0]
@@ -47,7 +47,7 @@ def test_no_pair_of_the_wrong_kind_in_100000_draws():
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 8, 13])
-def test_every_batch_holds_as_many_pairs_of_each_kind(size):
+def test_every_batch_has_equally_many_pairs_of_each_kind(size):
     crops, side, subject = crops_of(6)
     found = batches(SidePairs(crops, side, subject), size, 400)
     counts = []
@@ -58,7 +58,7 @@ def test_every_batch_holds_as_many_pairs_of_each_kind(size):
     assert sum(counts) == 200 * size
 
 
-def test_every_crop_is_first_once_an_epoch():
+def test_every_crop_is_the_first_of_a_pair_once_per_epoch():
     crops, side, subject = crops_of(7, first=100)
     found = batches(SidePairs(crops, side, subject), 4, 7)
     firsts = np.concatenate([batch[:4] for batch in found])
@@ -67,15 +67,15 @@ def test_every_crop_is_first_once_an_epoch():
     assert not np.array_equal(firsts[:14], firsts[14:])
 
 
-def test_the_seed_decides():
+def test_the_seed_determines_the_pairs():
     pairs = SidePairs(*crops_of(6))
     one, same, other = (np.concatenate(batches(pairs, 5, 6, seed)) for seed in (1, 1, 2))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
 
 
-def test_two_scans_of_one_subject_are_no_pair():
-    """Left and right of a before and an after, and of another subject."""
+def test_two_scans_of_one_subject_are_not_paired():
+    """Left and right crops of two scans of one subject, and of another subject."""
     side = np.array([LEFT, RIGHT] * 3)
     subject = np.array(["a"] * 4 + ["b"] * 2)
     found = np.concatenate(
@@ -84,8 +84,8 @@ def test_two_scans_of_one_subject_are_no_pair():
     assert (subject[found[0]] != subject[found[1]]).all()
 
 
-def test_a_crop_without_partners_of_both_kinds_is_second_alone():
-    """A has the only left organ, so no left one is like it."""
+def test_a_crop_without_partners_of_both_kinds_is_only_second():
+    """Subject A has the only left organ, so there is no pair of two left ones."""
     side = np.array([LEFT, RIGHT, RIGHT, RIGHT])
     pairs = SidePairs(np.arange(4), side, np.array(["a", "a", "b", "c"]))
     found = np.concatenate([b.reshape(2, 4) for b in batches(pairs, 4, 50)], axis=1)
@@ -93,7 +93,7 @@ def test_a_crop_without_partners_of_both_kinds_is_second_alone():
     assert set(found[1]) == {0, 1, 2, 3}
 
 
-def test_mirror_images_are_made_of_any_two_subjects():
+def test_mirrored_pairs_are_of_two_subjects():
     subject = np.array([0, 1, 2, 3, 3])
     pairs = SidePairs(np.arange(5), None, subject)
     found = np.concatenate([b.reshape(2, 3) for b in batches(pairs, 3, 100)], axis=1)
@@ -101,7 +101,7 @@ def test_mirror_images_are_made_of_any_two_subjects():
     assert set(found[0]) == set(found[1]) == set(range(5))
 
 
-def test_pairs_to_validate_on_take_each_first_member_in_both_kinds():
+def test_validation_pairs_have_each_first_crop_in_both_kinds():
     crops, side, subject = crops_of(5)
     pairs = SidePairs(crops, side, subject)
     rng = np.random.default_rng(0)
@@ -113,10 +113,10 @@ def test_pairs_to_validate_on_take_each_first_member_in_both_kinds():
     assert ((side[first] == side[second]) == same).all()
 
 
-def test_half_true_by_hand():
-    assert half_true(4, more=True).sum() == half_true(4, more=False).sum() == 2
-    assert half_true(5, more=True).sum() == 3
-    assert half_true(5, more=False).sum() == 2
+def test_a_balanced_mask_by_hand():
+    assert balanced_mask(4, more=True).sum() == balanced_mask(4, more=False).sum() == 2
+    assert balanced_mask(5, more=True).sum() == 3
+    assert balanced_mask(5, more=False).sum() == 2
 
 
 @pytest.mark.parametrize(

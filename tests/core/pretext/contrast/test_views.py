@@ -1,4 +1,4 @@
-"""Views of slices: what is cropped lies where it should."""
+"""Views of slices: crops and intensity changes."""
 
 import pytest
 import torch
@@ -20,14 +20,14 @@ def one_view(corner, extent, contrast=1.0, brightness=0.0):
     )
 
 
-def test_the_whole_slice_without_change_is_the_slice():
+def test_a_view_without_changes_is_the_slice():
     images = torch.randn(2, 3, 16, 24)
     view = ViewParameters(torch.zeros(2, 2), torch.ones(2, 2), torch.ones(2), torch.zeros(2))
     torch.testing.assert_close(apply_view(images, view), images, atol=1e-5, rtol=1e-5)
 
 
 def test_a_crop_shows_that_part_of_a_linear_slice():
-    """In a slice that rises evenly, each value tells the place that it is from."""
+    """In a slice of linear intensity each value determines its position."""
     height, width = 40, 60
     row = (torch.arange(height) + 0.5) / height
     column = (torch.arange(width) + 0.5) / width
@@ -53,7 +53,7 @@ def test_intensity_is_in_standard_deviations_of_each_channel():
     )
 
 
-def test_draws_stay_within_their_bounds_and_reach_them():
+def test_parameters_stay_within_their_bounds_and_reach_them():
     view = sample_view(20_000, torch.Generator().manual_seed(0))
     area = view.extent.prod(1)
     assert area.min() >= 0.3 - 1e-6
@@ -67,14 +67,14 @@ def test_draws_stay_within_their_bounds_and_reach_them():
     assert view.brightness.abs().max() == pytest.approx(0.3, abs=1e-3)
 
 
-def test_the_same_seed_draws_the_same_and_slices_differ():
+def test_the_same_seed_draws_the_same_views_which_differ_between_slices():
     first, again = (sample_view(5, torch.Generator().manual_seed(3)) for _ in range(2))
     for name in ("corner", "extent", "contrast", "brightness"):
         torch.testing.assert_close(getattr(first, name), getattr(again, name))
         assert len(torch.unique(getattr(first, name), dim=0)) == 5
 
 
-def test_no_crop_leaves_everything_in_place():
+def test_without_a_crop_pixels_keep_their_position():
     view = sample_view(4, torch.Generator().manual_seed(0), least_area=1.0)
     points = torch.rand(4, 9, 2)
     torch.testing.assert_close(map_points(points, view), points)

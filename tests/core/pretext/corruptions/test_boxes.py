@@ -26,7 +26,7 @@ def test_covering_and_topmost_by_hand():
     assert topmost(covering)[0].tolist() == [[0, 0, -1, -1], [0, 0, 1, 1], [-1, 1, 1, 1]]
 
 
-def test_the_bits_are_those_of_painting_box_by_box():
+def test_bits_equal_painting_box_by_box():
     counts = torch.tensor([0, 1, 30, MOST_BOXES])
     boxes = draw_boxes(counts, MOST_BOXES, (31, 45), ((1, 20), (3, 45)), generator())
     covering = boxes.covering((31, 45), CPU)
@@ -40,7 +40,7 @@ def test_the_bits_are_those_of_painting_box_by_box():
     assert topmost(covering).tolist() == lowest
 
 
-def test_boxes_in_volumes_are_those_of_painting_box_by_box():
+def test_boxes_in_volumes_equal_painting_box_by_box():
     size = (9, 14, 11)
     counts = torch.tensor([0, 3, MOST_BOXES])
     boxes = draw_boxes(counts, MOST_BOXES, size, [(1, 5), (2, 14), (3, 4)], generator())

@@ -14,7 +14,7 @@ def test_fusing_by_hand():
     fusion = SliceFusion((16, 16), levels=4)
     parameters = FusionParameters(
         partners=torch.tensor([1, 0]),
-        # On the first image a box of level 1 lies on one of level 4.
+        # On the first image a box of level 1 covers part of a box of level 4.
         boxes=Boxes(
             torch.tensor([[[0, 0], [0, 1]], [[0, 0], [0, 0]]]),
             torch.tensor([[[1, 2], [1, 2]], [[0, 0], [0, 0]]]),
@@ -29,7 +29,7 @@ def test_fusing_by_hand():
     assert torch.equal(out[1], images[1])
 
 
-def test_no_image_is_its_own_partner_and_each_is_one():
+def test_partners_are_a_permutation_without_fixed_points():
     fusion = SliceFusion((16, 16))
     draws = generator()
     seen = set()
@@ -41,7 +41,7 @@ def test_no_image_is_its_own_partner_and_each_is_one():
     assert {(1, 2, 0), (2, 0, 1)} <= seen
 
 
-def test_a_batch_of_one_is_refused_in_a_sentence():
+def test_a_batch_of_one_is_refused():
     with pytest.raises(ConfigError, match="choose at least two slices"):
         SliceFusion((16, 16)).sample(1, generator())
 
@@ -59,7 +59,7 @@ def test_volumes_mix_in_boxes():
         (top, *_), boxes = drawn.levels[image].tolist(), drawn.boxes
         corner, side = boxes.corners[image, 0].tolist(), boxes.sides[image, 0].tolist()
         inside = tuple(slice(c, c + s) for c, s in zip(corner, side, strict=True))
-        assert (levels[(image, *inside)] == top).all()  # the first box lies on top
+        assert (levels[(image, *inside)] == top).all()  # the first box is on top
     with pytest.raises(ConfigError, match="choose at least two volumes"):
         fusion.sample(1, generator())
     with pytest.raises(ConfigError, match=r"volumes of 8 × 32 × 32 voxels; .* at most 5 voxels"):

@@ -14,7 +14,7 @@ def generator(seed=0):
 
 
 def only(size, **rates):
-    """A corruption that does one thing to every image, and nothing else."""
+    """Return a corruption that applies one distortion to every image."""
     off = {"curve_rate": 0, "shuffle_rate": 0, "paint_rate": 0}
     return Genesis(size, **off | rates)
 
@@ -106,7 +106,7 @@ def test_pixels_are_shuffled_within_their_windows(size):
             assert torch.equal(place, from_place)
             whole = (place >= 0) & ((place + 1) * window[axis] + offset[axis] <= size[axis])
             assert (source[image] == images[image, 0])[~whole].all()
-        # Most pixels of whole windows move, and the windows do not all move alike.
+        # Most pixels of complete windows move, in different ways in different windows.
         assert (source[image] != images[image, 0]).float().mean() > 0.3
 
 
@@ -122,7 +122,7 @@ def test_windows_of_volumes_are_boxes_of_three_sides():
     drawn = genesis.sample(3000, generator())
     assert drawn.windows.amin(0).tolist() == [2, 2, 2]
     assert drawn.windows.amax(0).tolist() == [3, 6, 10]
-    # Voxels do leave their slice.
+    # Voxels move between slices.
     parameters = genesis.sample(4, generator())
     slices = genesis.shuffled_pixels(parameters, CPU) // (64 * 100)
     moved = slices != torch.arange(30)[:, None, None]
@@ -138,8 +138,8 @@ def test_windows_of_one_image_are_shuffled_differently():
     source = genesis.shuffled_pixels(parameters, CPU)[0]
     shifts = (source - torch.arange(64 * 64).view(64, 64))[:60, :60]
     windows = shifts.unfold(0, 6, 6).unfold(1, 6, 6).flatten(2).flatten(0, 1)
-    assert len(windows.unique(dim=0)) > 30  # of 36 possible turns of the cycle
-    # Over many draws, every pixel of a window comes from every other as often.
+    assert len(windows.unique(dim=0)) > 30  # of 36 possible rotations of the cycle
+    # Over many draws, every pixel of a window comes from every other one equally often.
     many = genesis.shuffled_pixels(
         dataclasses.replace(
             genesis.sample(3000, generator()),
@@ -170,7 +170,7 @@ def test_no_more_than_the_largest_area_is_painted(size, max_area, outside_rate):
     assert share.mean() > 0.05 * max_area
     middle = mask[(slice(None), 0, *(side // 2 for side in size))].float().mean()
     edge = mask[:, 0, 0].float().mean()
-    # Outside means at the border.
+    # Pixels outside are at the border.
     assert (edge > middle) == bool(outside_rate)
 
 
@@ -191,7 +191,7 @@ def test_paint_is_one_intensity_between_the_extremes_and_the_rest_stays(size):
             assert values.tolist() == pytest.approx([(low + paint * (high - low)).item()])
 
 
-def test_nothing_happens_at_rates_of_zero():
+def test_probabilities_of_zero_change_nothing():
     genesis = only((32, 32))
     images = torch.randn(5, 2, 32, 32)
     parameters = genesis.sample(5, generator())
@@ -199,7 +199,7 @@ def test_nothing_happens_at_rates_of_zero():
     assert not genesis.mask(parameters).any()
 
 
-def test_each_distortion_comes_as_often_as_asked():
+def test_each_distortion_has_its_probability():
     genesis = Genesis((32, 32))
     drawn = genesis.sample(4000, generator())
     painted = (drawn.boxes.sides > 0).any(dim=2).any(dim=1)

@@ -19,7 +19,7 @@ def generator(seed=0):
     ("size", "share"),
     [((64, 48), 0.1), ((30, 17), 0.25), ((16, 16), 0.99), ((9, 14, 11), 0.1)],
 )
-def test_the_share_of_pixels_is_exact_on_every_image(size, share):
+def test_the_fraction_of_pixels_is_exact_on_every_image(size, share):
     noise = PixelNoise(size, share)
     masks = noise.mask(noise.sample(9, generator()))
     assert masks.shape == (9, 1, *size)
@@ -47,7 +47,7 @@ def test_masked_pixels_are_noise_around_zero_and_the_others_stay(size):
     assert torch.equal(out[~mask], images[~mask])
     assert out[mask].mean().abs() < 2e-4  # standard error 0.01 / √32768 = 6e-5
     assert abs(out[mask].std() - 0.01) < 2e-4
-    # The channels share their places, not their noise.
+    # All channels have the same masked pixels but different noise.
     first, second = (out[:, c][mask[:, c]] for c in (0, 1))
     assert torch.corrcoef(torch.stack([first, second]))[0, 1].abs() < 0.05
     assert len(first.unique()) > 0.99 * len(first)
@@ -60,7 +60,7 @@ def test_no_noise_is_zero_exactly():
     assert torch.equal(out, (~noise.mask(parameters)).float())
 
 
-def test_half_precision_gets_the_same_pixels():
+def test_half_precision_masks_the_same_pixels():
     noise = PixelNoise((16, 16), 0.3)
     images, parameters = torch.rand(2, 1, 16, 16), noise.sample(2, generator())
     out = noise.apply(images.half(), parameters)
@@ -69,7 +69,7 @@ def test_half_precision_gets_the_same_pixels():
 
 
 @pytest.mark.parametrize("share", [0.001, 0.999])
-def test_a_share_of_no_pixel_or_all_is_refused(share):
+def test_a_fraction_of_no_or_all_pixels_is_refused(share):
     with pytest.raises(ConfigError, match="another fraction"):
         PixelNoise((16, 16), share)
 
@@ -120,7 +120,7 @@ def test_the_last_patches_are_cut_off_by_the_border():
         ((48, 64, 40), 16, 0.6),
     ],
 )
-def test_the_share_of_patches_is_exact_on_every_image(size, side, share):
+def test_the_fraction_of_patches_is_exact_on_every_image(size, side, share):
     grid = GridMask(size, side, share)
     parameters = grid.sample(12, generator())
     patches = prod(-(-length // side) for length in size)
@@ -136,7 +136,7 @@ def test_the_share_of_patches_is_exact_on_every_image(size, side, share):
         assert (mask[:, 0].flatten(1).float().mean(dim=1) == 0.75).all()
 
 
-def test_images_hide_different_patches_and_each_as_often():
+def test_images_hide_different_patches_equally_often():
     grid = GridMask((32, 32), 8, 0.75)
     hidden = grid.sample(4000, generator()).hidden.float()
     assert len(hidden.unique(dim=0)) > 1000  # of 1820
@@ -147,7 +147,7 @@ def test_images_hide_different_patches_and_each_as_often():
 @pytest.mark.parametrize(
     ("size", "side"), [((64, 48), 64), ((64, 48), 48), ((16, 16), 100), ((24, 24, 24), 30)]
 )
-def test_patches_that_leave_nothing_to_see_name_a_size_that_does(size, side):
+def test_too_large_patches_are_refused_with_a_possible_size(size, side):
     with pytest.raises(ConfigError) as error:
         GridMask(size, side)
     named = int(re.search(r"choose a patch size of (\d+) (pixels|voxels)\.$", str(error.value))[1])
@@ -157,7 +157,7 @@ def test_patches_that_leave_nothing_to_see_name_a_size_that_does(size, side):
         GridMask(size, named + 1)
 
 
-def test_a_share_that_no_grid_reaches_is_refused():
+def test_a_fraction_that_no_grid_reaches_is_refused():
     with pytest.raises(ConfigError, match="another fraction"):
         GridMask((4, 4), 2, 0.99)
 

@@ -27,7 +27,7 @@ SIDES = [8, 16, 32, 64]
 FITTING = [
     (size, side, sampling)
     for size, side, sampling in itertools.product(SIZES, SIDES, SAMPLINGS)
-    # Only exactly opposite corners of 128 × 128 take two discs for sides of 64.
+    # For sides of 64, two discs fit only in opposite corners of 128 × 128.
     if (size, side, sampling) != ((128, 128), 64, "poisson-disc")
 ]
 VOLUMES = [((48, 64, 48), 8), ((32, 24, 24), 8), ((12, 50, 38), 5), ((40, 40, 40), 16)]
@@ -39,14 +39,14 @@ def generator(seed=0):
 
 
 def numbered(n, size, channels=1):
-    """Images in which each value occurs once, so that values tell where pixels came from."""
+    """Return images of unique values, which identify the origin of each pixel."""
     ones = [1] * len(size)
     pixels = torch.arange(prod(size), dtype=torch.float32).view(1, 1, *size)
     return pixels.repeat(n, channels, *ones) + 0.25 * torch.arange(channels).view(1, -1, *ones)
 
 
 def fixed(swap, symmetries, masks=0):
-    """The same mask in its own order for every image, turned as asked."""
+    """Return parameters with one mask in its own order for every image, and given rotations."""
     n = len(symmetries)
     return SwapParameters(
         masks=torch.full((n,), masks),
@@ -59,7 +59,7 @@ def fixed(swap, symmetries, masks=0):
 
 
 def hand_made(monkeypatch, size, side, corners):
-    """A swap whose only mask holds the given corners, paired in order."""
+    """Return a swap whose only mask has the given corners, paired in order."""
     table = np.array(corners, dtype=np.int64).T
     monkeypatch.setattr(
         "napari_sslseg.core.pretext.corruptions.patch_swap.poisson_disc_patches",
@@ -99,7 +99,7 @@ def test_two_cubes_are_swapped(monkeypatch):
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
-def test_turned_masks_are_the_mask_turned_counter_clockwise(sampling):
+def test_masks_are_rotated_counter_clockwise(sampling):
     swap = PatchSwap((32, 32), 5, sampling, n_masks=1)
     masks = swap.mask(fixed(swap, [0, 1, 2, 3]))[:, 0]
     for quarter in range(4):
@@ -108,7 +108,7 @@ def test_turned_masks_are_the_mask_turned_counter_clockwise(sampling):
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_rotated_masks_do_not_rotate_contents(sampling):
-    """Turning the image back, swapping and turning again is the same as the turned swap."""
+    """A rotated swap equals rotating back, swapping and rotating."""
     swap = PatchSwap((24, 24), 5, sampling, n_masks=1)
     image = torch.rand(1, 1, 24, 24)
     for quarter in range(4):
@@ -128,7 +128,7 @@ def test_rectangles_have_half_turn_and_flips(sampling):
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("size", [(11, 24, 24), (11, 14, 24)])
 def test_symmetries_of_volumes(size, sampling):
-    """Turning the volume back, swapping and turning again is the same as the turned swap."""
+    """A rotated swap equals rotating back, swapping and rotating."""
     swap = PatchSwap(size, 5, sampling, n_masks=1)
     image = torch.rand(1, 2, *size)
     if size[1] == size[2]:
@@ -163,7 +163,7 @@ def test_pixels_are_permuted_over_at_least_a_quarter(size, side, sampling):
     assert torch.equal(moved[:, :1], swap.mask(parameters))
     share = moved[:, 0].flatten(1).float().mean(dim=1)
     assert share.min() >= 0.25
-    # No more than one pair of patches beyond what is needed.
+    # At most one pair of patches more than needed.
     assert share.max() < 0.25 + 2 * side ** len(size) / prod(size)
 
 
@@ -194,7 +194,7 @@ def test_poisson_disc_swaps_are_their_own_inverse(size):
     ("size", "layout"),
     [((48, 48), torch.channels_last), ((24, 24, 24), torch.channels_last_3d)],
 )
-def test_other_memory_layouts_and_types_give_the_same(size, layout, sampling):
+def test_memory_layout_and_dtype_do_not_change_the_result(size, layout, sampling):
     swap = PatchSwap(size, 6, sampling, n_masks=5)
     images = torch.rand(2, 3, *size)
     parameters = swap.sample(2, generator())
@@ -207,8 +207,8 @@ def test_other_memory_layouts_and_types_give_the_same(size, layout, sampling):
     assert torch.equal(swap.apply(one_for_all, parameters), again)
 
 
-def test_swapping_blocks_and_moving_pixels_are_the_same():
-    """Whole patches are swapped on the CPU, single pixels moved elsewhere."""
+def test_swapping_blocks_equals_moving_pixels():
+    """Patches are swapped on the CPU; other devices move single pixels."""
     for size in [(48, 48), (40, 56), (21, 32, 24)]:
         swap = PatchSwap(size, 7, n_masks=9)
         images = torch.rand(22, 3, *size)[2:]  # not at the start of its storage
@@ -235,7 +235,7 @@ def test_wrong_batches_are_refused():
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("size", [(48, 64), (30, 24, 20)])
-def test_erased_patches_are_those_that_would_be_swapped(size, sampling):
+def test_erased_patches_equal_the_swapped_ones(size, sampling):
     """The same seeds give the same places in both tasks."""
     swap, erase = (kind(size, 6, sampling, n_masks=8) for kind in (PatchSwap, PatchErase))
     parameters = swap.sample(20, generator())
@@ -261,7 +261,7 @@ def test_erased_pixels_are_zero_and_the_others_stay(size, sampling):
 
 
 def test_overlapping_patches_are_erased_whole():
-    """Also where swaps would bring a pixel back to its own place."""
+    """This includes pixels that two swaps would return to their position."""
     erase = PatchErase((12, 12), 4, "uniform", 0.9, n_masks=30)
     swap = PatchSwap((12, 12), 4, "uniform", 0.9, n_masks=30)
     rng = np.random.default_rng(0)
@@ -348,7 +348,7 @@ def test_cubes_are_disjoint_and_cover_a_quarter(size, side):
         corners = poisson_disc_patches(size, side, 0.25, rng)
         count = corners.shape[1]
         assert corners.shape == (3, count)
-        # The least even number that covers a quarter.
+        # The smallest even number that covers a quarter.
         assert (count - 2) * side**3 < 0.25 * prod(size) <= count * side**3
         assert count % 2 == 0
         assert (corners >= 0).all()
@@ -365,8 +365,8 @@ def test_cubes_reach_every_place_of_the_lattice():
         assert np.bincount(corners[axis], minlength=places).min() > 150
 
 
-def test_cubes_fill_more_than_a_quarter_where_asked():
-    """Random addition of cubes jams at 0.42 of the volume; 0.3 is never out of reach."""
+def test_cubes_fill_a_larger_fraction_on_request():
+    """Random addition of cubes jams at 0.42 of the volume, so 0.3 is always reached."""
     rng = np.random.default_rng(0)
     for _ in range(10):
         corners = poisson_disc_patches((64, 64, 64), 8, 0.3, rng)
@@ -375,7 +375,7 @@ def test_cubes_fill_more_than_a_quarter_where_asked():
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize(("size", "side"), [((48, 64, 48), 8), ((96, 96, 96), 16)])
-def test_a_hundred_masks_of_volumes_take_no_time(size, side, sampling):
+def test_a_hundred_masks_of_volumes_are_drawn_quickly(size, side, sampling):
     start = time.process_time()
     PatchSwap(size, side, sampling)
     assert time.process_time() - start < 2
@@ -418,7 +418,7 @@ def test_uniform_reaches_any_area_on_small_slices(size, side, area):
     assert torch.equal(out.flatten(1).sort().values, images.flatten(1))
 
 
-# --- what fits --------------------------------------------------------------------------------
+# --- largest patches --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -498,6 +498,6 @@ def test_slices_too_small_for_two_discs(size):
         ({"n_masks": 0}, "at least 1"),
     ],
 )
-def test_impossible_settings_say_what_is_possible(options, says):
+def test_impossible_settings_are_refused_with_possible_values(options, says):
     with pytest.raises(ConfigError, match=says):
         PatchSwap((64, 64), **{"patch_size": 8, **options})

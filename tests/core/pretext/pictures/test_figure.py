@@ -1,4 +1,4 @@
-"""Figures of previews: nothing is clipped, and what is drawn is what the arrays say."""
+"""Figures of previews: text is not clipped, and drawings agree with the arrays."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def drawn_texts(figure):
 
 
 def check_nothing_is_clipped(figure):
-    """All words lie within the figure, and no two lie on each other."""
+    """Check that all text is within the figure and does not overlap."""
     extent = figure.get_window_extent()
     boxes = {}
     for text in drawn_texts(figure):
@@ -74,12 +74,12 @@ def check_nothing_is_clipped(figure):
 )
 @pytest.mark.parametrize("shape", [(40, 48), (16, 96), (96, 16)])
 @pytest.mark.filterwarnings("error")
-def test_no_words_are_clipped_or_lie_on_each_other(n, fields, shape):
+def test_no_text_is_clipped_or_overlaps(n, fields, shape):
     check_nothing_is_clipped(preview_figure(preview(n, shape, **fields)))
 
 
 @pytest.mark.filterwarnings("error")
-def test_volumes_say_which_slice_is_drawn():
+def test_figures_of_volumes_name_the_slice():
     shown = preview(2, (7, 40, 48), notes=("same side", "opposite sides"), **matrix_of(2, 2))
     shown.mask[1, 0, 5, :3] = shown.mask[1, 0, 2, :2] = True
     figure = preview_figure(shown)
@@ -91,7 +91,7 @@ def test_volumes_say_which_slice_is_drawn():
     assert np.array_equal(images[4], shown.partner[1, 0, 5])
 
 
-def test_the_slice_is_that_with_most_of_the_mask_or_the_middle_one():
+def test_the_slice_with_most_masked_voxels_or_the_middle_one_is_drawn():
     mask = np.zeros((3, 1, 48, 4, 4), bool)
     mask[0, 0, 9, 0, :2] = mask[0, 0, 30, 0] = True
     mask[1, 0, 0, 0, 0] = True
@@ -122,11 +122,11 @@ def test_a_region_has_the_same_number_and_colour_in_both_views():
         assert one.get_edgecolor() == other.get_edgecolor()
         assert np.subtract(other.get_xy(), one.get_xy()).tolist() == [5, 5]
     assert panels[1][0].get_edgecolor() != panels[1][1].get_edgecolor()
-    assert panels[1][0].get_xy() == (2.5, 1.5)  # left and top, along the edges of pixels
+    assert panels[1][0].get_xy() == (2.5, 1.5)  # left and top, at the edges of pixels
     assert [text.get_text() for text in figure.axes[2].texts] == ["1", "2"]
 
 
-def test_similarities_run_from_minus_1_to_1_and_distances_from_0():
+def test_colour_scales_of_similarities_and_distances():
     shown = preview(3, **matrix_of(3, 3))
     figure = preview_figure(shown)
     axis = next(axis for axis in figure.axes if axis.get_yticklabels()[:1] and axis.texts)
@@ -135,7 +135,7 @@ def test_similarities_run_from_minus_1_to_1_and_distances_from_0():
     assert [text.get_text() for text in axis.texts] == [
         f"{value:.2f}".replace("-", "−") for value in shown.matrix.ravel()
     ]
-    # Alike is bright, of similarities and of distances.
+    # Similar pairs are bright, for similarities and for distances.
     brightness = [sum(to_rgba(image.cmap(value))[:3]) for value in np.linspace(0, 1, 9)]
     assert (np.diff(brightness) > 0).all()
     far = preview(3, **matrix_of(3, 3, matrix=np.arange(9.0).reshape(3, 3), matrix_distances=True))
@@ -145,20 +145,20 @@ def test_similarities_run_from_minus_1_to_1_and_distances_from_0():
     assert sum(image.to_rgba(0.0)[:3]) > sum(image.to_rgba(8.0)[:3])
 
 
-def test_numbers_stand_in_the_cells_of_small_matrices_alone():
+def test_only_small_matrices_have_numbers_in_their_cells():
     for m, n in ((12, 144), (13, 0)):
         figure = preview_figure(preview(1, **matrix_of(m, m)))
         assert sum(len(axis.texts) for axis in figure.axes) == n
 
 
-def test_the_matrix_lies_beside_the_slices_or_below_where_that_would_be_too_wide():
+def test_the_matrix_is_right_of_the_slices_or_below_if_too_wide():
     beside = preview_figure(preview(2, **matrix_of(3, 3)))
     below = preview_figure(preview(2, **matrix_of(3, 12)))
     assert beside.get_figwidth() > 8 > below.get_figwidth()
     assert below.get_figheight() > beside.get_figheight()
 
 
-def test_a_matrix_of_equal_crops_draws():
+def test_a_matrix_of_equal_crops_can_be_drawn():
     figure = preview_figure(
         preview(1, **matrix_of(2, 2, matrix=np.zeros((2, 2)), matrix_distances=True))
     )

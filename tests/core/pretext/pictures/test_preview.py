@@ -54,7 +54,7 @@ def trained(scans, task, folder, **settings):
 # --- slices -----------------------------------------------------------------------------------
 
 
-def test_slices_are_those_of_a_store(scans):
+def test_slices_equal_those_of_a_store(scans):
     settings = default_preprocessing("MR")
     larger = core.make_patient(9, shape=(8, 80, 64))[0]
     store = core.SliceStore.build([*scans[:2], larger], settings)
@@ -62,14 +62,14 @@ def test_slices_are_those_of_a_store(scans):
     assert len(few) == len(store) == 28
     assert few.size == store.size == (80, 64)
     assert few.channels == store.channels
-    # A preview of few slices tells no hashes, for which it would have to read whole scans.
+    # A preview of few slices has no hashes, which would require reading whole scans.
     assert few.scans == tuple(replace(scan, content="") for scan in store.scans)
     assert np.array_equal(few.scan_index, store.scan_index)
     wanted = np.array([25, 3, 12, 3])
     torch.testing.assert_close(few.batch(wanted), store.batch(wanted))
 
 
-def test_a_scan_that_needs_more_room_than_the_training_gets_it(scans):
+def test_the_canvas_of_a_preview_is_enlarged_for_a_larger_scan(scans):
     settings = default_preprocessing("MR").model_copy(update={"size": (48, 80)})
     assert PreviewSlices(scans[:1], settings).size == (64, 80)
 
@@ -85,7 +85,7 @@ def test_slices_are_spread_over_the_middle_of_the_scans(scans):
 # --- one scan, several scans ------------------------------------------------------------------
 
 
-def test_one_scan_shows_what_it_did_alone(scans):
+def test_a_list_of_one_scan_equals_the_scan_alone(scans):
     shown = preview(scans[0], task="mae", seed=3)
     store = PreviewSlices(scans[:1], default_preprocessing("MR"))
     settings = default_preprocessing("MR")
@@ -117,13 +117,13 @@ def test_polycl_draws_its_examples_from_several_scans(scans, tags):
         for one, two in zip(shown.original, part, strict=True):
             numbers = [int(np.argmax((every == image).all(axis=(1, 2, 3)))) for image in (one, two)]
             assert (store.scan_index[numbers[0]] == store.scan_index[numbers[1]]) == same
-    # By organ one scan can show it; what is said of other scans is left aside.
+    # By organ one scan is enough; tags of other scans are ignored.
     by_organ = {"selection": "organ", "organ_slices": tags}
     alone = preview(scans[0], task="polycl", options=by_organ)
     assert alone.original.shape == (3, 1, 64, 64)
 
 
-def test_tasks_that_compare_scans_need_several_for_a_preview(scans):
+def test_previews_of_tasks_that_compare_scans_need_several(scans):
     with pytest.raises(DataError, match="add a second scan"):
         preview(scans[0], task="polycl")
 
@@ -145,7 +145,7 @@ def test_a_trained_network_gives_similarities_of_views(scans, tmp_path):
 def test_polycl_preview_of_a_run(scans, tags, tmp_path):
     task = core.PolyCL(selection="organ", organ_slices=tags, embedding=8)
     run = trained(scans, task, tmp_path / "run")
-    # Two of the four scans alone, of which the tags say more.
+    # Only two of the four scans, although the tags name more.
     shown = preview(scans[:2], init=run)
     assert shown.matrix.shape == (3, 6)
     assert shown.matrix_labels == ("anchor 1", "anchor 2", "anchor 3")
@@ -157,7 +157,7 @@ def test_polycl_preview_of_a_run(scans, tags, tmp_path):
         preview(stranger, init=run)
 
 
-# --- what is not possible ---------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------
 
 
 def test_a_task_of_slices_on_volumes_is_refused(scans):

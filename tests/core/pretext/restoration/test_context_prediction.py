@@ -6,7 +6,7 @@ from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError
 
 
-def test_the_defaults_are_those_of_context_restoration():
+def test_the_defaults_equal_those_of_context_restoration():
     prediction, restoration = core.ContextPrediction(), core.ContextRestoration()
     assert prediction.model_dump(exclude={"kind"}) == restoration.model_dump(exclude={"kind"})
 
@@ -28,7 +28,7 @@ def test_the_loss_compares_whole_slices():
     task = core.ContextPrediction(patch_size=8, n_masks=5).build((64, 48))
     images = torch.randn(3, 2, 64, 48)
     parameters = task.sample(3, torch.Generator().manual_seed(0))
-    # A network that changes nothing is wrong exactly by what was erased.
+    # The error of a network that changes nothing equals the erased pixels.
     erased = task.corruption.mask(parameters).expand_as(images)
     expected = images[erased].square().sum() / (3 * 2)
     torch.testing.assert_close(task.loss(nn.Identity(), images, parameters), expected)

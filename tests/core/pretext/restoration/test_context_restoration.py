@@ -29,7 +29,7 @@ def draw(task, n=3, seed=0):
 
 
 class Scale(nn.Module):
-    """Multiplies its input by a learned factor, and records what it saw and in which mode."""
+    """Multiplies its input by a learned factor, and records its inputs and its mode."""
 
     def __init__(self, factor=1.0):
         super().__init__()
@@ -63,7 +63,7 @@ def test_defaults_are_the_best_design_of_the_paper():
     assert ContextRestoration(**settings.model_dump(mode="json")) == settings
 
 
-def test_every_setting_has_words_for_the_form():
+def test_every_setting_has_a_title_and_a_description():
     for name, field in ContextRestoration.model_fields.items():
         if name != "kind":
             assert field.title, name
@@ -74,7 +74,7 @@ def test_every_setting_has_words_for_the_form():
     "wrong",
     [{"patch_size": 0}, {"patch_size": 513}, {"sampling": "grid"}, {"min_area": 0}, {"size": 3}],
 )
-def test_impossible_settings_are_refused(wrong):
+def test_invalid_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
         ContextRestoration(**wrong)
 
@@ -89,12 +89,12 @@ def test_patches_that_do_not_fit_are_refused_when_the_size_is_known():
         ContextRestoration(patch_size=32).build((64, 48))
 
 
-def test_the_network_gives_as_many_channels_as_it_takes(task):
+def test_the_network_has_as_many_output_as_input_channels(task):
     assert task.output_channels(3) == 3
     assert task.name == ContextRestoration().kind
 
 
-def test_the_loss_compares_the_restored_with_the_whole_original(task, images):
+def test_the_loss_compares_the_whole_slice(task, images):
     model = Scale(0.5)
     parameters = draw(task)
     loss = task.loss(model, images, parameters)
@@ -108,14 +108,14 @@ def test_the_loss_compares_the_restored_with_the_whole_original(task, images):
     assert model.factor.grad is not None
 
 
-def test_the_seed_of_the_masks_matters(images):
+def test_the_seed_determines_the_masks(images):
     settings = ContextRestoration(patch_size=8, n_masks=5)
     one, same, other = (settings.build((64, 48), seed) for seed in (1, 1, 2))
     assert torch.equal(one.apply(images, draw(one)), same.apply(images, draw(same)))
     assert not torch.equal(one.apply(images, draw(one)), other.apply(images, draw(other)))
 
 
-def test_the_preview_shows_what_training_does(task, images):
+def test_the_preview_shows_the_corruption_of_the_training(task, images):
     model = Scale()
     parameters = draw(task)
     task.loss(model, images, parameters)
@@ -137,14 +137,14 @@ def test_the_preview_shows_what_training_does(task, images):
     assert set(preview.captions) == given
 
 
-def test_the_preview_runs_in_evaluation_mode_and_leaves_training_mode(task, images):
+def test_the_preview_runs_in_evaluation_mode_and_restores_training_mode(task, images):
     model = Scale().train()
     task.preview(images, draw(task), model)
     assert model.mode is False
     assert model.training
 
 
-def test_the_preview_holds_copies(task, images):
+def test_the_preview_contains_copies(task, images):
     preview = task.preview(images, draw(task))
     assert preview.restored is preview.error is None
     before = preview.original.copy()
@@ -152,7 +152,7 @@ def test_the_preview_holds_copies(task, images):
     assert np.array_equal(preview.original, before)
 
 
-def test_the_preview_takes_half_precision(task, images):
+def test_the_preview_accepts_half_precision(task, images):
     preview = task.preview(images.half(), draw(task), Scale().half())
     assert np.isfinite(preview.error).all()
 
@@ -174,7 +174,7 @@ def test_the_figure_has_slices_in_rows_and_steps_in_columns(task, images, model,
         assert box.y1 <= extent.y1
 
 
-def test_the_figure_of_an_empty_slice_draws(task):
+def test_an_empty_slice_can_be_drawn(task):
     preview = task.preview(torch.zeros(1, 1, 64, 48), draw(task, 1), Scale())
     preview_figure(preview).canvas.draw()
 
@@ -187,7 +187,7 @@ def test_outlines_run_along_the_edges_of_the_replaced_pixels(task, images):
     assert len(lines) == edges
     for start, end in lines:
         middle, along = (start + end) / 2, end - start
-        # Across each edge lie one replaced and one kept pixel.
+        # Each edge separates a replaced and an unchanged pixel.
         step = 0.5 * np.array([along[1], along[0]])
         column, row = np.array([middle - step, middle + step]).round().astype(int).T
         assert mask[row + 1, column + 1].sum() == 1

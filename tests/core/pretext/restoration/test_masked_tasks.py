@@ -1,4 +1,4 @@
-"""Masked pixels and masked patches: what their losses compare."""
+"""Masked pixels and masked patches: masks and losses."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def images():
     return 1 + torch.rand(4, 2, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-def test_masked_pixels_are_a_tenth_and_compared_by_their_absolute_error(images):
+def test_a_tenth_of_the_pixels_is_masked_with_an_absolute_error(images):
     settings = core.MaskedPixels()
     assert (settings.share, settings.sigma) == (0.1, 0.01)
     task = settings.build((32, 32))
@@ -33,7 +33,7 @@ def test_masked_pixels_are_a_tenth_and_compared_by_their_absolute_error(images):
     torch.testing.assert_close(task.loss(Zero(), images, parameters), expected)
 
 
-def test_hidden_patches_are_three_quarters_and_compared_by_their_squared_error(images):
+def test_three_quarters_of_the_patches_are_masked_with_a_squared_error(images):
     settings = core.MaskedPatches(patch_size=8)
     assert settings.share == 0.75
     task = settings.build((32, 32))

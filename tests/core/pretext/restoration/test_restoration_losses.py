@@ -28,7 +28,7 @@ def test_l2_norm_by_hand(output):
     assert l2_norm(output, torch.zeros_like(output)).item() == pytest.approx((3 + 5 + 1 + 0) / 4)
 
 
-def test_both_compare_with_the_target(output):
+def test_both_losses_measure_the_difference_from_the_target(output):
     assert restoration_l2(output, output) == 0
     assert l2_norm(output + 2, output).item() == pytest.approx(math.sqrt(8))
 
@@ -39,7 +39,7 @@ def test_restoration_l2_sums_over_pixels_and_averages_over_images():
     assert restoration_l2(ones[:1], 0 * ones[:1]) == 35
 
 
-def test_losses_of_volumes_run_over_all_voxels():
+def test_losses_of_volumes_cover_all_voxels():
     # One image, two channels, 2 × 1 × 2 voxels; squared sums 9 + 16 and 1.
     output = torch.tensor([[[[[3.0, 0.0]], [[0.0, 4.0]]], [[[0.0, 0.0]], [[1.0, 0.0]]]]])
     zero = torch.zeros_like(output)
@@ -69,7 +69,7 @@ def test_half_precision_does_not_overflow():
     assert l2_norm(2 * ones, 0 * ones) == 2 * 512
 
 
-def test_double_precision_stays():
+def test_double_precision_is_kept():
     assert restoration_l2(*torch.zeros(2, 1, 1, 2, 2, dtype=torch.float64)).dtype == torch.float64
 
 
@@ -81,7 +81,7 @@ def test_shapes_are_not_broadcast(loss):
         loss(torch.zeros(2, 4, 4), torch.zeros(2, 4, 4))
 
 
-# --- over everything, averaged ----------------------------------------------------------------
+# --- averages over all pixels -----------------------------------------------------------------
 
 
 def test_restoration_mse_by_hand(output):
@@ -90,12 +90,12 @@ def test_restoration_mse_by_hand(output):
     assert restoration_mse(half, 0 * half) == 90_000
 
 
-# --- at masked pixels alone -------------------------------------------------------------------
+# --- only masked pixels -----------------------------------------------------------------------
 
 
 @pytest.fixture
 def mask():
-    # The second pixel of the first image, both pixels of the second.
+    # Masked: the second pixel of the first image, and both pixels of the second.
     return torch.tensor([[[[False, True]]], [[[True, True]]]])
 
 

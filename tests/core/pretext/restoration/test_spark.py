@@ -34,7 +34,7 @@ def wrapped(task):
     return task.wrap(make_network(Network.preset("tiny"), 2, 2, output_kernel=3))
 
 
-def test_patches_are_normalised_each_by_itself():
+def test_each_patch_is_normalised_separately():
     images = torch.arange(48.0).view(1, 1, 6, 8)
     mean, deviation = patch_statistics(images, 4)
     patch = images[0, 0, 4:, :4]  # cut off by the border
@@ -47,7 +47,7 @@ def test_patches_are_normalised_each_by_itself():
     assert torch.allclose(flat_deviation, torch.tensor(1e-3))
 
 
-def test_the_loss_compares_normalised_hidden_patches_alone(task, images):
+def test_the_loss_compares_only_normalised_hidden_patches(task, images):
     class Fixed(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -61,14 +61,14 @@ def test_the_loss_compares_normalised_hidden_patches_alone(task, images):
     parameters = draw(task)
     loss = task.loss(model, images, parameters)
     loss.backward()
-    # Against 0, each normalised patch has a mean square of 1.
+    # Compared with 0, each normalised patch has a mean square of 1.
     assert loss.item() == pytest.approx(1, abs=1e-4)
     hidden = task.corruption.mask(parameters)
     assert torch.equal(model.output.grad != 0, hidden.expand_as(images))
     assert (hidden.sum(dim=(1, 2, 3)) == round(0.6 * 48) * 64).all()
 
 
-def test_a_network_learns_it(task, images):
+def test_a_network_learns_the_task(task, images):
     model = wrapped(task)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     smooth = torch.nn.functional.avg_pool2d(images, 9, 1, 4)

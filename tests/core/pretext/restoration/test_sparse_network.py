@@ -41,7 +41,7 @@ def masked(name, n=2):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_hidden_pixels_change_nothing_at_all(name, training):
+def test_hidden_pixels_do_not_affect_the_output(name, training):
     network = SparseNetwork(built(name)).train(training)
     visible = masked(name)
     images = torch.randn(2, 1, *size_for(name))
@@ -59,8 +59,8 @@ def test_hidden_pixels_change_nothing_at_all(name, training):
     assert torch.equal(network(images, visible), network(other, visible))
 
 
-def test_a_visible_block_does_not_know_of_the_next_one():
-    """A plain convolution reaches over the border between them; a hidden row keeps them apart."""
+def test_a_visible_block_does_not_depend_on_the_next_one():
+    """A plain convolution crosses the border between blocks; a hidden row separates them."""
     convolutions = nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1),
         nn.Conv2d(4, 4, 3, stride=2, padding=1),
@@ -82,7 +82,7 @@ def test_a_visible_block_does_not_know_of_the_next_one():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_visible_patch_does_not_depend_on_hidden_pixels(name):
-    """Nothing spreads through hidden places, and no statistic counts them, at any level."""
+    """Hidden places affect neither features nor statistics at any level."""
     plain = built(name).eval()
     alone, around = ((8, 16, 16), (16, 24, 32)) if name in OF_VOLUMES else ((64, 32), (96, 64))
     inside = (
@@ -103,7 +103,7 @@ def test_a_visible_patch_does_not_depend_on_hidden_pixels(name):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_with_everything_visible_it_is_the_plain_network(name, training):
+def test_without_hidden_places_it_equals_the_plain_network(name, training):
     plain, network = built(name), SparseNetwork(built(name))
     images = 2 + torch.randn(3, 1, *size_for(name))
     everything = torch.ones(images.shape, dtype=torch.bool)
@@ -116,12 +116,12 @@ def test_with_everything_visible_it_is_the_plain_network(name, training):
     weights = plain.state_dict()
     for key, tensor in network.state_dict().items():
         if not key.startswith("mask_tokens"):
-            # Running averages, too.
+            # Running averages as well.
             torch.testing.assert_close(tensor, weights[key], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_state_dict_is_that_of_the_plain_network_and_tokens(name):
+def test_the_state_dict_has_the_plain_names_and_the_tokens(name):
     network = built(name)
     names = set(network.state_dict())
     wrapped = set(SparseNetwork(network).state_dict())
@@ -141,22 +141,22 @@ def test_the_state_dict_is_that_of_the_plain_network_and_tokens(name):
         nn.GroupNorm(4, 4),
     ],
 )
-def test_statistics_come_from_visible_places_alone(norm):
+def test_statistics_come_only_from_visible_places(norm):
     volumes = "3d" in type(norm).__name__ or getattr(norm, "num_groups", 0) == 4
     size = (8, 8, 6) if volumes else (8, 8)
     visible = torch.zeros(3, 1, *size, dtype=torch.bool)
     visible[:, :, :, 4:] = True
-    # As a sparse convolution leaves it: 0 at hidden places.
+    # As after a sparse convolution: 0 at hidden places.
     features = (2 + torch.randn(3, 4, *size)) * visible
     with sparse(norm, visible):
         out = norm(features)
-    # The visible half alone, through the plain layer.
+    # The plain layer on only the visible half.
     expected = type(norm).forward(norm, features[:, :, :, 4:])
     torch.testing.assert_close(out[:, :, :, 4:], expected, rtol=1e-4, atol=1e-5)
     assert (out[:, :, :, :4] == 0).all()
 
 
-def test_the_encoder_is_plain_again_afterwards():
+def test_the_encoder_is_restored_afterwards():
     network = built("tiny")
     images = torch.randn(1, 1, *size_for("tiny"))
     before = network(images)
@@ -167,7 +167,7 @@ def test_the_encoder_is_plain_again_afterwards():
 
 
 @pytest.mark.parametrize("name", ["tiny", "dynunet3d", "dense3d"])
-def test_tokens_stand_at_hidden_places_and_learn(name):
+def test_tokens_fill_hidden_places_and_are_trained(name):
     network = SparseNetwork(built(name))
     images, visible = torch.randn(2, 1, *size_for(name)), masked(name)
     before = network(images, visible)
@@ -199,7 +199,7 @@ def test_slices_of_any_size():
     assert torch.equal(network(images, visible), network(other, visible))
 
 
-def test_normalisations_that_cannot_leave_pixels_out_are_refused():
+def test_unsupported_normalisations_are_refused():
     network = built("tiny")
     network.encoder.levels[0].norm = nn.LocalResponseNorm(2)
     with pytest.raises(ConfigError, match="LocalResponseNorm"):
@@ -207,8 +207,8 @@ def test_normalisations_that_cannot_leave_pixels_out_are_refused():
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_the_gradient_of_the_norm_is_that_of_finite_differences(groups):
-    """The gradient is written out, so it is checked against what it should be, not autograd."""
+def test_the_gradient_of_the_norm_equals_finite_differences(groups):
+    """The backward pass is written by hand, so it is compared with finite differences."""
     generator = torch.Generator().manual_seed(groups)
     shown = (torch.rand(2, 1, 3, 4, generator=generator) > 0.4).double()
     values, weight, bias = (

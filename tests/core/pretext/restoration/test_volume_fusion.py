@@ -11,7 +11,7 @@ from napari_sslseg.core.common.errors import ConfigError
 
 
 class Fixed(nn.Module):
-    """Gives the same scores whatever it sees."""
+    """Returns the same scores for any input."""
 
     def __init__(self, scores):
         super().__init__()
@@ -52,7 +52,7 @@ def test_the_defaults_are_those_of_the_paper():
         core.VolumeFusion(min_boxes=50)
 
 
-def test_the_network_gives_a_score_for_each_level(task):
+def test_the_network_outputs_a_score_for_each_level(task):
     assert task.output_channels(1) == task.output_channels(3) == 5
     assert core.VolumeFusion(levels=2).build((64, 48)).output_channels(1) == 3
 
@@ -62,14 +62,14 @@ def test_the_loss_is_cross_entropy_and_dice_of_the_levels(task, images):
     levels = task.corruption.level_map(parameters)
     right = task.loss(Fixed(50 * one_hot(levels)), images, parameters)
     assert right == pytest.approx(0, abs=1e-4)
-    # The same score for each of five classes: log 5, and Dice by hand.
+    # Five classes with equal scores have a cross entropy of log 5; Dice is computed by hand.
     same = task.loss(Fixed(torch.zeros(4, 5, 64, 48)), images, parameters)
     share = levels.flatten().bincount(minlength=5) / levels.numel()
     dice = 1 - (2 * share * 0.2 / (share + 0.2)).mean()
     assert same.item() == pytest.approx(math.log(5) + dice.item(), abs=1e-4)
 
 
-def test_the_preview_shows_partner_levels_and_what_the_network_tells(task, images):
+def test_the_preview_shows_partner_levels_and_predicted_levels(task, images):
     parameters = draw(task)
     levels = task.corruption.level_map(parameters)
     shown = task.preview(images, parameters, Fixed(one_hot((levels + 1) % 5)))
@@ -78,7 +78,7 @@ def test_the_preview_shows_partner_levels_and_what_the_network_tells(task, image
     assert np.array_equal(shown.mask, shown.levels > 0)
     assert np.array_equal(shown.restored[:, 0], (levels.numpy() + 1) % 5 / 4)
     assert set(np.unique(shown.error)) == {0.25, 1.0}
-    assert "mask" not in shown.captions  # the levels say more
+    assert "mask" not in shown.captions  # the levels contain more
 
 
 def test_a_batch_of_one_is_refused(task):

@@ -18,7 +18,7 @@ from napari_sslseg.core.pretext.contrast.side_pairs import (
     SIDE_NAMES,
     UNKNOWN,
     SidePairs,
-    half_true,
+    balanced_mask,
 )
 from napari_sslseg.core.pretext.restoration.base import forward
 from napari_sslseg.core.settings.networks import fitting_size
@@ -177,7 +177,7 @@ class SiameseTask(BaseTask):
             return SideParameters(side, (side == RIGHT) & self.settings.mirror_right)
         n = len(slices) // 2
         coin, first = torch.randint(2, (n + 1,), generator=generator).split([1, n])
-        same = torch.from_numpy(half_true(n, more=bool(coin)))[
+        same = torch.from_numpy(balanced_mask(n, more=bool(coin)))[
             torch.randperm(n, generator=generator)
         ]
         side = torch.cat([first, torch.where(same, first, 1 - first)])

@@ -98,7 +98,7 @@ class SidePairs:
             while True:
                 while len(waiting) < size:
                     waiting = np.concatenate([waiting, rng.permutation(len(self.firsts))])
-                same = rng.permutation(half_true(size, more=more)) | self._mirrored
+                same = rng.permutation(balanced_mask(size, more=more)) | self._mirrored
                 yield self.draw(waiting[:size], same, rng)
                 waiting = waiting[size:]
                 more = not more
@@ -151,6 +151,6 @@ class SidePairs:
         )
 
 
-def half_true(n: int, *, more: bool) -> np.ndarray:
+def balanced_mask(n: int, *, more: bool) -> np.ndarray:
     """Return an array (n,) with the first half True; of an odd number one more or one fewer."""
     return np.arange(n) < (n + more) // 2
