@@ -8,24 +8,24 @@ from typing import Any
 
 import pytest
 
-# Without a screen Qt would end the whole process; window tests then skip by themselves.
+# Without a screen Qt aborts the process, so Qt is offscreen; tests of windows are skipped.
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 
 def opens_windows(path: Path) -> bool:
-    """Whether a file of tests opens windows; these take longest, so they come first."""
+    """Return True for test files that open windows, which take longest and run first."""
     return path.parent.name == "qt" or path.stem == "test_gui_killed"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that open windows."""
+    """Run the tests that open windows first."""
     items.sort(key=lambda item: not opens_windows(item.path))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xvfb_disable(config: pytest.Config) -> bool:
-    """Give each process of tests a screen of its own, unless no window opens on one here."""
+    """Give each test process its own virtual screen, unless there is no screen at all."""
     return "DISPLAY" not in os.environ
 
 
@@ -60,7 +60,7 @@ def data_dir() -> Path:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from more, and lose much where the machine is busy."""
+    """Use one thread: small networks gain nothing from more, and are slower on a busy machine."""
     import torch
 
     before = torch.get_num_threads()

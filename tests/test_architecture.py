@@ -1,4 +1,4 @@
-"""The rules of the house, checked: which room imports which, and how large a room may grow."""
+"""The architecture: which package imports which, and how large a folder may become."""
 
 import ast
 import json
@@ -17,12 +17,12 @@ PACKAGE = ROOT / "src" / "napari_sslseg"
 CORE = PACKAGE / "core"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
-SCREEN = {"napari", "magicgui", "superqt", "pyqtgraph", "qtpy"}
-SCREEN |= {"PySide2", "PySide6", "PyQt5", "PyQt6", "vispy"}
+GUI_LIBRARIES = {"napari", "magicgui", "superqt", "pyqtgraph", "qtpy"}
+GUI_LIBRARIES |= {"PySide2", "PySide6", "PyQt5", "PyQt6", "vispy"}
 HEAVY = {"torch", "monai", "napari", "qtpy", "PySide6", "matplotlib", "SimpleITK"}
 IMPORT_SECONDS = 0.5
 
-FLOORS = (
+LAYERS = (
     {"common"},
     {"scans", "settings"},
     {"networks", "samples"},
@@ -33,9 +33,9 @@ FLOORS = (
     {"project", "demo"},
     {"cli", "gui"},
 )
-"""Rooms from the ground up; a room imports itself and rooms of lower floors, nothing else."""
+"""Packages by layer, lowest first; a package imports only itself and lower layers."""
 
-WINDOW_FLOORS = (
+WINDOW_LAYERS = (
     {"text"},
     {"widgets", "model"},
     {"autosave"},
@@ -46,13 +46,13 @@ WINDOW_FLOORS = (
     {"shutdown"},
     {"widget"},
 )
-"""Rooms of the window, likewise; no step imports another step."""
+"""Packages of the window by layer, in the same way; no step imports another step."""
 
 MOST_MODULES = 13
-"""Modules in a folder that a reader still sees at one look."""
+"""Largest number of modules in a folder."""
 
 DEEPEST = 4
-"""Levels of folders below the package; only file formats have one more."""
+"""Largest number of levels of folders below the package; only file formats have one more."""
 
 
 def module_name(path: Path) -> str:
@@ -67,8 +67,8 @@ def relative_id(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
 
 
-def imported(node: ast.AST, path: Path) -> list[str]:
-    """Full dotted names that an import statement may load."""
+def imported_names(node: ast.AST, path: Path) -> list[str]:
+    """Return the full dotted names that an import statement may load."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if not isinstance(node, ast.ImportFrom):
@@ -85,26 +85,26 @@ def imported(node: ast.AST, path: Path) -> list[str]:
 
 def all_imports(path: Path) -> set[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return {name for node in ast.walk(tree) for name in imported(node, path)}
+    return {name for node in ast.walk(tree) for name in imported_names(node, path)}
 
 
 @pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=relative_id)
-def test_core_does_not_know_the_screen(path):
-    assert not {name for name in all_imports(path) if name.split(".")[0] in SCREEN}
+def test_core_imports_no_gui_library(path):
+    assert not {name for name in all_imports(path) if name.split(".")[0] in GUI_LIBRARIES}
 
 
-def room_of(module: str) -> str:
-    """The room that a module is in, such as ``scans`` or ``gui``; empty for the package itself."""
+def package_of(module: str) -> str:
+    """Return the package of a module, such as ``scans`` or ``gui``; empty for the top level."""
     parts = [*module.split("."), "", ""]
     return parts[2] if parts[1] == "core" else parts[1]
 
 
-def floor_of(room: str, floors: tuple[set[str], ...]) -> int | None:
-    return next((number for number, rooms in enumerate(floors) if room in rooms), None)
+def layer_of(package: str, layers: tuple[set[str], ...]) -> int | None:
+    return next((number for number, packages in enumerate(layers) if package in packages), None)
 
 
 def project_modules(path: Path) -> set[str]:
-    """Modules of this project that a file imports anywhere, also in functions and for types."""
+    """Return the modules of this project that a file imports, also in functions and for types."""
     found = set()
     for name in all_imports(path):
         while name and name not in MODULES:
@@ -114,38 +114,38 @@ def project_modules(path: Path) -> set[str]:
     return found
 
 
-def test_every_room_stands_on_a_floor():
-    rooms = {room_of(name) for name in MODULES} - {"", "__main__"}
-    assert rooms == set().union(*FLOORS)
+def test_every_package_has_a_layer():
+    packages = {package_of(name) for name in MODULES} - {"", "__main__"}
+    assert packages == set().union(*LAYERS)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative_id)
-def test_a_room_imports_lower_floors_only(path):
-    room = room_of(module_name(path))
-    floor = floor_of(room, FLOORS)
+def test_packages_import_only_lower_layers(path):
+    package = package_of(module_name(path))
+    layer = layer_of(package, LAYERS)
     for name in project_modules(path):
-        other = room_of(name)
-        if floor is None or other == room:
+        other = package_of(name)
+        if layer is None or other == package:
             continue
-        below = floor_of(other, FLOORS)
-        assert below is not None and below < floor, f"{room} imports {name}"  # noqa: PT018
+        below = layer_of(other, LAYERS)
+        assert below is not None and below < layer, f"{package} imports {name}"  # noqa: PT018
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "gui").rglob("*.py")), ids=relative_id)
-def test_a_room_of_the_window_imports_lower_floors_only(path):
-    room = [*module_name(path).split("."), ""][2]
-    floor = floor_of(room, WINDOW_FLOORS)
+def test_packages_of_the_window_import_only_lower_layers(path):
+    package = [*module_name(path).split("."), ""][2]
+    layer = layer_of(package, WINDOW_LAYERS)
     for name in project_modules(path):
         parts = [*name.split("."), ""]
-        if floor is None or parts[1] != "gui" or parts[2] == room:
+        if layer is None or parts[1] != "gui" or parts[2] == package:
             continue
-        below = floor_of(parts[2], WINDOW_FLOORS)
-        assert below is not None, f"{room} imports {name}"
-        assert below < floor, f"{room} imports {name}"
+        below = layer_of(parts[2], WINDOW_LAYERS)
+        assert below is not None, f"{package} imports {name}"
+        assert below < layer, f"{package} imports {name}"
 
 
-def test_no_imports_run_in_a_circle():
-    """Neither when modules load nor inside functions."""
+def test_there_are_no_circular_imports():
+    """Imports inside functions are included."""
     plain = {name for name, path in MODULES.items() if path.name != "__init__.py"}
     graph = {name: project_modules(MODULES[name]) - {name} for name in sorted(plain)}
     try:
@@ -154,18 +154,18 @@ def test_no_imports_run_in_a_circle():
         pytest.fail("circular import: " + " -> ".join(error.args[1]))
 
 
-def test_a_folder_is_seen_at_one_look():
+def test_folders_have_few_modules_and_levels():
     folders = {path.parent for path in SOURCES}
     for folder in folders:
         modules = [p for p in folder.glob("*.py") if not p.name.startswith("__")]
-        rooms = [f for f in folder.iterdir() if (f / "__init__.py").exists()]
+        packages = [f for f in folder.iterdir() if (f / "__init__.py").exists()]
         assert len(modules) <= MOST_MODULES, folder
-        assert len(modules) + len(rooms) <= MOST_MODULES + 3, folder
+        assert len(modules) + len(packages) <= MOST_MODULES + 3, folder
         depth = len(folder.relative_to(PACKAGE).parts)
         assert depth <= DEEPEST + ("formats" in folder.parts), folder
 
 
-def test_every_folder_says_what_lives_in_it():
+def test_every_folder_has_a_docstring():
     for path in SOURCES:
         if path.name == "__init__.py":
             assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
@@ -181,7 +181,7 @@ def test_a_class_name_occurs_once():
 
 
 def fresh_import(module: str) -> tuple[float, set[str]]:
-    """Seconds that an import takes in a new interpreter, and the heavy libraries it pulls in."""
+    """Return the seconds of an import in a new interpreter, and the heavy libraries it loads."""
     code = (
         "import sys, time, json\n"
         "start = time.perf_counter()\n"
@@ -214,7 +214,7 @@ def test_importing_the_command_line_is_light():
     assert not fresh_import("napari_sslseg.cli.app")[1] & {"torch", "monai", "napari"}
 
 
-def test_what_the_manifest_names_exists_and_is_light():
+def test_commands_of_the_manifest_exist_and_are_light():
     manifest = npe2.PluginManifest.from_file(PACKAGE / "napari.yaml")
     assert manifest.name == "napari-sslseg"
     commands = manifest.contributions.commands or []
@@ -226,10 +226,10 @@ def test_what_the_manifest_names_exists_and_is_light():
         assert not fresh_import(module)[1] & {"torch", "monai", "matplotlib", "SimpleITK"}, module
 
 
-def test_the_manifest_at_the_top_is_the_packaged_one():
+def test_the_manifest_at_the_top_is_a_link_to_the_packaged_one():
     packaged = PACKAGE / "napari.yaml"
     top = ROOT / "napari.yaml"
-    if sys.platform != "win32":  # there git checks a link out as a file that holds its target
+    if sys.platform != "win32":  # on Windows git writes a link as a text file
         assert top.is_symlink()
         assert top.resolve() == packaged.resolve()
         assert top.read_bytes() == packaged.read_bytes()

@@ -14,7 +14,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page):
+def test_link_targets_exist(page):
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
     missing = [link for link in links if not (page.parent / link).exists()]
     assert not missing
@@ -28,7 +28,7 @@ def test_every_make_target_in_the_readme_exists():
     assert named <= targets
 
 
-def test_every_option_in_the_docs_is_one_of_the_command_line():
+def test_every_option_in_the_docs_exists():
     reference = (ROOT / "docs" / "reference" / "command-line.md").read_text()
     known = set(re.findall(r"--[a-z-]+", reference))
     for page in PAGES:
@@ -47,7 +47,7 @@ WINDOW_PAGES = (
 
 
 def texts_of_the_window():
-    """All texts in the code of the window, and the names of planes and of the panel."""
+    """Return all string constants of the window, and the names of planes and of the panel."""
     sources = (ROOT / "src" / "napari_sslseg" / "gui").rglob("*.py")
     nodes = (node for path in sources for node in ast.walk(ast.parse(path.read_text())))
     found = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
@@ -62,14 +62,14 @@ def manifest():
 
 
 @pytest.mark.parametrize("page", WINDOW_PAGES)
-def test_every_control_that_the_docs_name_is_in_the_window(page):
+def test_every_control_in_the_docs_is_in_the_window(page):
     shown = texts_of_the_window()
     text = (ROOT / "docs" / page).read_text()
     bold = re.findall(r"\*\*([A-Z0-9][^*]*[^*.])\*\*", text)
     named = {
         " ".join(re.sub(r"^\d ", "", part).split())
         for whole in bold
-        # Each entry of a menu; "…" within a name stands for a part that changes.
+        # Each entry of a menu path; "…" within a name marks a variable part.
         for part in re.split(" ▸ | … ", whole)
     }
     assert named

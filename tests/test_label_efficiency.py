@@ -76,7 +76,7 @@ def test_all_arms_have_a_draw_before_the_next_draw():
     arms = chosen_arms(["scratch", "self-training", "mae/enc*"])
     cells = list(plan([DATA], arms, [1, 2, 10, "all"], 2, [0], "validation", Length()))
     assert [c.draw for c in cells] == sorted(c.draw for c in cells)
-    # Ten are all of them.
+    # There are ten subjects in total.
     assert {c.labelled for c in cells} == {1, 2, "all"}
     with pytest.raises(KeyError, match="mea"):
         chosen_arms(["scratch", "mea/*"])
@@ -105,14 +105,14 @@ def test_few_slices_are_evenly_spaced_among_those_with_a_structure():
     scan, truth = make_patient(3, "MR", (20, 32, 32), (10.0, 10.0, 10.0))
     labels = np.zeros_like(truth.data)
     labels[5:14, 3, 3] = 1
-    labels[15, 3, 3] = 4  # Not asked for.
+    labels[15, 3, 3] = 4  # A class that is not requested.
     pair = core.LabelledScan(scan, dataclasses.replace(truth, data=labels))
     empty = core.LabelledScan(scan, dataclasses.replace(truth, data=np.zeros_like(labels)))
 
     def chosen(count, plane="axial"):
         return [p.annotated for p in with_few_slices([empty, pair], count, (1, 2), plane)]
 
-    # Of nine: the middle one; the middles of thirds; and all, where no more are asked for.
+    # Of nine slices: the middle one; the middles of thirds; all nine.
     assert chosen(1) == [(9,)]
     assert chosen(3) == [(6, 9, 12)]
     assert chosen(9) == chosen(20) == [tuple(range(5, 14))]
@@ -146,7 +146,7 @@ def test_rows_are_read_despite_an_incomplete_last_line(tmp_path):
 
 
 def row(arm, dice, draw=0, **fields):
-    """A row whose subjects have these Dice."""
+    """Return a row whose subjects have these Dice."""
     scores = {
         f"s{i}": {"dice": {"1": d}, "mean_dice": d, "hd95_mm": {"1": 2.0}, "hd95_undefined": 0}
         for i, d in enumerate(dice)
@@ -172,7 +172,7 @@ def test_wilcoxon_is_over_subjects_and_one_sided():
     assert gain_p(differences(mine, base)) == pytest.approx(2 / 16)
     assert gain_p(differences(base, mine)) == pytest.approx(15 / 16)
     assert gain_p(differences(base, base)) == 1
-    # Only the draws that both have count.
+    # Only draws of both arms count.
     assert list(differences(mine, {(0, 0): base[0, 0]})) == [(0, 0)]
 
 
@@ -193,7 +193,7 @@ def test_the_table_pairs_draws_and_corrects_within_a_data_set_and_count(tmp_path
     # p of a is 1/16, and twice that for two arms; +0.125 and +0.225 have a deviation of 0.0707.
     a = next(line for line in lines if "| 1 | a |" in line)
     assert "| 0.625 ± 0.000 | 0 of 8 | 2.0 | +0.175 ± 0.071 | 0.1250 | 2 | 4 | 3 | 4 |" in a
-    # Those below 0.5 failed; 0.5 itself is none of them.
+    # A Dice below 0.5 counts as failed; 0.5 itself does not.
     assert "| 0.450 ± 0.071 | 4 of 8 |" in next(line for line in lines if "| scratch |" in line)
     assert next(line for line in lines if "| all | a |" in line).count(" – ") == 2
     few = [row("a", [0.7] * 4, slices=3), row("b", [0.7] * 4, slices=0)]

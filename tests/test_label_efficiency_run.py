@@ -108,7 +108,7 @@ def test_arms_that_differ_only_in_the_prediction_share_a_fine_tuning(phantoms):
         assert parts[part, "scratch"] != parts[part, "scratch+tta"]
 
 
-def test_a_reader_that_ends_early_is_no_error():
+def test_a_closed_pipe_is_not_an_error():
     """As with ``label_efficiency.py arms | head``."""
     reading, writing = os.pipe()
     os.close(reading)

@@ -14,7 +14,7 @@ from napari_sslseg import core
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """Two patients' CT series of one phantom each, and labels of the first."""
+    """CT series of two patients, one phantom each, and labels of the first."""
     folder = tmp_path_factory.mktemp("exports")
     for number in range(2):
         scan, labels = core.make_patient(number, "CT")
@@ -22,7 +22,7 @@ def exports(tmp_path_factory):
         def edit(ds, index, number=number):
             ds.PatientID, ds.PatientName = f"MRN-{number}", f"Quux^Patient{number}"
 
-        # Planes as a scanner stacks them: from the feet up, rows backwards, columns to the left.
+        # The axes of a scanner: slices to superior, rows to posterior, columns to left.
         write_series(
             folder / f"scans/{number}",
             (scan.data[::-1] + 1024).astype(np.int16),

@@ -44,7 +44,7 @@ def folder(tmp_path):
 
 
 class Window:
-    """The running program, and its reports."""
+    """A running program, and the lines that it printed."""
 
     def __init__(self, folder, what):
         self.folder = folder

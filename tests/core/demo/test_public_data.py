@@ -135,12 +135,12 @@ def test_without_a_connection_the_message_names_the_folder_for_the_file(tmp_path
     assert len(said.splitlines()) == 1
 
 
-def test_a_missing_file_on_the_server_is_one_line(server, tmp_path):
+def test_a_missing_file_on_the_server_is_reported_in_one_line(server, tmp_path):
     with pytest.raises(StorageError, match=r"could not be downloaded .*404"):
         hippocampus(tmp_path / "cache", url=server[1], md5="0" * 32)
 
 
-def test_an_archive_put_there_by_hand_needs_no_connection(archive, tmp_path):
+def test_an_archive_in_the_folder_is_used_without_a_connection(archive, tmp_path):
     cache = tmp_path / "cache"
     cache.mkdir()
     (cache / ARCHIVE).write_bytes(archive.read_bytes())

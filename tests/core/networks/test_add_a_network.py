@@ -101,7 +101,7 @@ def patient():
     return core.make_patient(0, "MR", (12, 48, 48), (16.0, 7.5, 7.5))
 
 
-def test_a_network_from_outside_trains_and_predicts(toy, tmp_path):
+def test_an_external_network_trains_and_predicts(toy, tmp_path):
     scans = write_small_scans(tmp_path / "scans", 1)
     settings = core.PretrainSettings(network=toy, training=core.Training(steps=2, batch_size=4))
     run = core.pretrain(scans, out=tmp_path / "first", settings=settings)
@@ -119,7 +119,7 @@ def test_a_network_from_outside_trains_and_predicts(toy, tmp_path):
     assert core.predict(tuned, scan).labels.shape == scan.data.shape
 
 
-def test_a_preset_from_outside_trains(toy_preset, tmp_path):
+def test_an_external_preset_trains(toy_preset, tmp_path):
     scans = write_small_scans(tmp_path / "scans", 1)
     run = core.pretrain_preset(scans, "toy-2026", out=tmp_path / "first")
     assert run.settings(core.PretrainSettings).preset == "toy-2026"

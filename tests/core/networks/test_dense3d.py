@@ -116,7 +116,7 @@ def test_every_skip_reaches_the_output(net):
         assert not torch.allclose(net.decoder(changed), before), number
 
 
-def test_the_reconstruction_is_made_from_the_embedding_alone(net):
+def test_the_reconstruction_depends_only_on_the_embedding(net):
     branch = ReconstructionDecoder(Dense3dNetwork(), net.embedding_channels, 1)
     features = [f.detach() for f in net.encoder(torch.randn(1, 1, 32, 48, 32))]
     image = branch(features)

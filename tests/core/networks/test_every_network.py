@@ -1,4 +1,4 @@
-"""What holds for every network, whichever it is."""
+"""Properties of all networks."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def test_the_output_has_the_size_of_the_image(settings):
 
 
 @every
-def test_sizes_that_are_no_multiple_repeat_their_last_rows(settings):
+def test_sizes_that_are_not_multiples_are_padded_with_the_last_rows(settings):
     net = make_network(settings, 1, 2).eval()
     odd = images(settings)[..., :-3]
     with torch.inference_mode():
@@ -76,7 +76,7 @@ def test_sizes_that_are_no_multiple_repeat_their_last_rows(settings):
 
 @every
 def test_the_smallest_image_in_training(settings):
-    """A single place at the coarsest level would leave norms nothing to normalise over."""
+    """Norms cannot normalise over a single position at the coarsest level."""
     net = make_network(settings, 1, 2)
     small = torch.randn(1, 1, *[1] * dimensions(settings))
     assert net(small).isfinite().all()
@@ -108,7 +108,7 @@ def test_channels_and_sizes_of_features_and_levels(settings):
 
 
 @every
-def test_the_first_levels_are_those_of_the_whole_decoder(settings):
+def test_a_partial_decoder_equals_the_first_levels_of_the_whole(settings):
     net = make_network(settings, 1, 2).eval()
     features = net.encoder(images(settings))
     seen = []
@@ -119,7 +119,7 @@ def test_the_first_levels_are_those_of_the_whole_decoder(settings):
 
 
 @every
-def test_the_network_is_its_three_parts_one_after_another(settings):
+def test_the_network_applies_encoder_decoder_and_output(settings):
     net = make_network(settings, 1, 2).eval()
     batch = images(settings)
     parts = net.output(net.decoder(net.encoder(batch)))
@@ -129,7 +129,7 @@ def test_the_network_is_its_three_parts_one_after_another(settings):
 
 @every
 def test_every_parameter_gets_a_gradient(settings):
-    # In double precision the bias that a norm takes away would have a gradient of about 1e-15.
+    # In double precision a bias before a norm would have a gradient of about 1e-15.
     net = make_network(settings, 1, 2).double()
     scores = net(images(settings).double())
     (scores * torch.randn_like(scores)).mean().backward()
@@ -139,7 +139,7 @@ def test_every_parameter_gets_a_gradient(settings):
 
 
 @every
-def test_images_of_a_batch_do_not_mix_in_use(settings):
+def test_images_of_a_batch_do_not_mix_in_evaluation(settings):
     net = make_network(settings, 1, 2).eval()
     batch = images(settings, 3)
     torch.testing.assert_close(net(batch)[1:2], net(batch[1:2]), atol=1e-5, rtol=1e-4)
@@ -150,7 +150,7 @@ def test_images_of_a_batch_do_not_mix_in_use(settings):
 def test_half_precision_is_finite(settings, scale):
     net = make_network(settings, 1, 2)
     # On the CPU the gradients that PyTorch 2.13 gives the weights of a 3D convolution in bfloat16
-    # hold random memory where its features have fewer voxels than some 30: not ours to test.
+    # contain uninitialised memory if its features have fewer than about 30 voxels.
     size = SIZES[2] if dimensions(settings) == 2 else (16, 16, 32)
     batch = scale * torch.randn(2, 1, *size)
     for half in (False, True):
@@ -165,7 +165,7 @@ def test_half_precision_is_finite(settings, scale):
 
 @every
 @pytest.mark.parametrize("parts", ["encoder", "encoder+decoder"])
-def test_parts_move_to_a_network_with_another_output(settings, parts, tmp_path):
+def test_parts_are_transferred_to_a_network_with_another_output(settings, parts, tmp_path):
     source = make_network(settings, 1, 1, output_kernel=3)
     source(images(settings))  # moves the statistics of BatchNorm
     path = save_weights(tmp_path / "a.safetensors", source, {})
@@ -186,7 +186,7 @@ def test_parts_move_to_a_network_with_another_output(settings, parts, tmp_path):
 
 @every
 def test_only_batch_norm_keeps_averages(settings):
-    """GroupNorm and InstanceNorm use the image at hand, in training and after it."""
+    """GroupNorm and InstanceNorm use the current image, in training and evaluation."""
     net = make_network(settings, 1, 2)
     buffers = {name.rsplit(".", 1)[1] for name, _ in net.named_buffers()}
     if settings.kind == "umapathy":
@@ -201,7 +201,7 @@ def test_only_batch_norm_keeps_averages(settings):
 
 
 @every
-def test_sizes_that_fit_are_accepted_and_others_named_with_what_fits(settings):
+def test_an_invalid_size_is_refused_with_a_valid_one(settings):
     step, axes = stride(settings), dimensions(settings)
     check_size(settings, (2 * step,) * axes)
     check_size(settings, (step,) * (axes - 1) + (2 * step,))
@@ -225,7 +225,7 @@ def test_the_papers_networks_need_multiples_of_16_and_32():
         check_size(UmapathyNetwork(), (240, 208))
 
 
-def test_networks_of_volumes_are_refused_where_slices_are_cut():
+def test_networks_of_volumes_are_refused_for_slices():
     check_dimensions(Network(), 2)
     check_dimensions(DynUNet3dNetwork(), 3)
     with pytest.raises(ConfigError, match=r"dense3d.* choose tiny, small, paper, umapathy, m"):
@@ -244,7 +244,7 @@ def patient(shape, spacing):
     "settings",
     [
         Network.preset("tiny"),
-        # As deep as in the paper: slices of 80 × 96 pixels are no multiples of its 32.
+        # As deep as in the paper; 80 × 96 pixels are not multiples of its stride of 32.
         UmapathyNetwork(widths=(4, 4, 8, 8, 8, 8)),
         MultiMixNetwork(widths=(4, 8, 8, 8, 16)),
         DynUNet2dNetwork(widths=(4, 8, 16)),

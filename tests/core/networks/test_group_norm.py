@@ -6,7 +6,7 @@ from napari_sslseg.core.networks.group_norm import GroupNorm, fast_layout
 
 
 @pytest.mark.parametrize(("channels", "groups", "size"), [(8, 8, (6, 5)), (24, 4, (9, 16))])
-def test_output_and_gradients_are_those_of_pytorch(channels, groups, size):
+def test_output_and_gradients_equal_those_of_pytorch(channels, groups, size):
     torch.manual_seed(0)
     ours, theirs = GroupNorm(groups, channels), nn.GroupNorm(groups, channels)
     nn.init.normal_(ours.weight)
@@ -31,7 +31,7 @@ def test_a_constant_image_gives_finite_gradients():
     assert x.grad.isfinite().all()
 
 
-def test_other_layouts_and_dtypes_go_pytorchs_way():
+def test_other_layouts_and_dtypes_use_the_function_of_pytorch():
     norm = GroupNorm(2, 4)
     for x in (torch.randn(2, 4, 8, 8), torch.randn(2, 4, 4, 8, 8)):
         torch.testing.assert_close(norm(x), nn.GroupNorm(2, 4)(x))

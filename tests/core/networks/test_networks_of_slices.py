@@ -44,7 +44,7 @@ def test_a_level_of_umapathy_is_two_convolutions_with_batch_norm_and_relu():
     assert net.decoder.channels == (128, 128, 64, 32, 16)
 
 
-def test_max_pooling_stands_between_the_levels():
+def test_max_pooling_separates_the_levels():
     """Of an image with one bright pixel in each 2×2 block, the second level sees those alone."""
     net = UmapathyUNet(1, 1, UmapathyNetwork(widths=(1, 1)))
     net.encoder.levels[0] = net.encoder.levels[1] = nn.Identity()
@@ -77,7 +77,7 @@ def test_a_level_of_multimix_ends_in_dropout():
     assert {m.p for m in net.modules() if isinstance(m, nn.Dropout)} == {0.25}
 
 
-def test_instance_norm_has_no_learned_scale_and_no_memory():
+def test_instance_norm_has_no_learned_scale_and_no_running_averages():
     net = MultiMixUNet(1, 1, MultiMixNetwork())
     norms = [m for m in net.modules() if isinstance(m, nn.InstanceNorm2d)]
     assert len(norms) == 18
@@ -89,7 +89,7 @@ def test_instance_norm_has_no_learned_scale_and_no_memory():
         torch.testing.assert_close(net(images), net(5 * images), atol=1e-4, rtol=1e-3)
 
 
-def test_dropout_is_random_in_training_and_off_in_use():
+def test_dropout_is_random_in_training_and_off_in_evaluation():
     net = MultiMixUNet(1, 1, MultiMixNetwork())
     images = torch.randn(1, 1, 32, 32)
     first = net.encoder(images)[0]
@@ -103,8 +103,8 @@ def test_dropout_is_random_in_training_and_off_in_use():
     torch.testing.assert_close(first[kept], whole[kept] * 4 / 3)
 
 
-def test_bilinear_upsampling_keeps_places():
-    """A ramp stays the same ramp: no shift by half a pixel, no stretching."""
+def test_bilinear_upsampling_keeps_positions():
+    """A ramp is reproduced without a shift by half a pixel and without stretching."""
     net = MultiMixUNet(1, 1, MultiMixNetwork(widths=(1, 1)))
     level = net.decoder.levels[0]
     level.convolutions = nn.Identity()

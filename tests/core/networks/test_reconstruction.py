@@ -135,7 +135,7 @@ def test_the_loss_of_a_fine_tuning_moves_from_cross_entropy_to_dice(tmp_path):
     assert abs(by_hand[0] - by_hand[2]) > 0.01
 
 
-def test_the_reconstruction_has_its_share_of_the_loss_and_restores_the_image(tmp_path):
+def test_the_reconstruction_loss_has_its_weight_and_restores_the_image(tmp_path):
     """Losses at two weights tell both terms; the branch's own is that of these images."""
     none = first_losses(tmp_path, 0.0, 1, "a")[3][0]
     tenth = first_losses(tmp_path, 0.1, 1, "b")[3][0]

@@ -72,8 +72,8 @@ def test_shifted_cubes(axis, steps):
     shift = np.eye(3, dtype=int)[axis] * steps
     score = one(cube(shift=shift), cube())
     assert score.dice == pytest.approx((5 - steps) / 5)
-    # The far face, 25 of 98 surface voxels, lies `steps` beyond the other cube; and no voxel
-    # lies further from it, so the 95th percentile is that distance.
+    # The far face, 25 of 98 surface voxels, is `steps` away from the other cube, and no voxel
+    # is further away, so this is the 95th percentile.
     assert score.hd95_mm == pytest.approx(steps * SPACING[axis])
 
 
@@ -346,7 +346,7 @@ def test_folder_names_the_scan_on_another_grid(tmp_path):
         evaluate_folders(tmp_path / "p", tmp_path / "t")
 
 
-# --- the rest
+# --- imports and real data
 
 
 def test_import_is_light():

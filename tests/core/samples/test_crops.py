@@ -113,7 +113,7 @@ def test_a_store_on_disk_gives_the_same_crops_and_is_reused(tmp_path):
 
 
 def test_volumes_are_resampled_to_the_spacing_and_back():
-    """A field that is linear in mm keeps its values in both directions."""
+    """A field that is linear in mm keeps its values when resampled in both directions."""
     z, y, x = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in (30, 40, 50)), indexing="ij")
     source = scan(z * 3 + y * 1 + x * 2, spacing=(3.0, 1.0, 2.0))
     settings = VolumePreprocessing(spacing=(6.0, 2.0, 1.0), size="whole")

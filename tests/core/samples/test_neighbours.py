@@ -42,7 +42,7 @@ def test_close_slices_have_neighbours():
     assert chosen((1.0, 1.0, 1.0)).neighbours == 1
     assert chosen((2.9, 1.0, 1.2)).neighbours == 1
     assert chosen((3.0, 1.0, 1.2)).neighbours == 0
-    # Of thick axial slices the coronal ones lie near each other.
+    # Coronal slices of a scan with thick axial slices are close together.
     assert chosen((8.0, 1.5, 1.5), "coronal").neighbours == 1
     assert chosen((8.0, 1.5, 1.5), "coronal").plane == "coronal"
     assert chosen(None).neighbours == 0
@@ -87,7 +87,7 @@ def test_a_store_gives_each_slice_with_neighbours_of_its_scan(patients):
     alone = SliceStore.build(scans, settings(0))
     store = SliceStore.build(scans, settings(1))
     assert store.channels == 9
-    assert store.images.shape == alone.images.shape  # They are kept once.
+    assert store.images.shape == alone.images.shape  # Each slice is stored once.
     batch = store.batch(np.array([0, 7, 8, 10]))
     images = torch.from_numpy(alone.images)
     for row, beside in enumerate([(0, 0, 1), (7, 6, 7), (8, 8, 9), (10, 9, 11)]):

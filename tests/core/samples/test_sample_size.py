@@ -1,4 +1,4 @@
-"""Size of the samples, from which the size of patches follows, without reading any values."""
+"""The size of the samples, which determines the size of patches, without reading values."""
 
 import nibabel as nib
 import numpy as np
@@ -41,6 +41,6 @@ def test_crops_of_volumes_are_limited(path):
     assert max(sample_size([path], settings)) == 96
 
 
-def test_no_scan_is_an_error():
+def test_an_empty_list_of_scans_is_refused():
     with pytest.raises(DataError):
         sample_size([], core.Preprocessing())

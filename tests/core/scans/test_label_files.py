@@ -1,4 +1,4 @@
-"""Label files of a project while several threads, or a full disk, meet at them."""
+"""Label files of a project with several threads, or on a full disk."""
 
 import threading
 
@@ -16,7 +16,7 @@ SECONDS = 10.0
 
 @pytest.fixture
 def project(tmp_path):
-    """One scan with labels, of which two slices are done; beside it other labels to import."""
+    """A project of one labelled scan with two done slices, and another label file to import."""
     nib.save(nib.Nifti1Image(np.arange(720, dtype=np.int16).reshape(12, 10, 6), np.eye(4)),
              tmp_path / "ann.nii.gz")  # fmt: skip
     with Project.create(tmp_path / "project") as project:
@@ -34,7 +34,7 @@ def other(tmp_path):
 
 
 class Gate:
-    """Lets a saving wait until it is opened; then the real one goes on."""
+    """Block saving until it is opened; then the real function continues."""
 
     def __init__(self, monkeypatch, module):
         self.reached, self.open = threading.Event(), threading.Event()
@@ -54,7 +54,7 @@ def background(work):
     return thread
 
 
-def test_an_import_that_cannot_put_aside_changes_nothing(project, other):
+def test_an_import_changes_nothing_if_the_old_labels_cannot_be_kept(project, other):
     (project.folder / "labels" / "aside").write_text("no folder")
     with pytest.raises(StorageError):
         project.import_labels("ann", other, "all")
@@ -62,9 +62,11 @@ def test_an_import_that_cannot_put_aside_changes_nothing(project, other):
     assert (project.labels("ann").data == 1).all()
 
 
-def test_an_import_that_cannot_write_changes_nothing(project, other, monkeypatch):
+def test_an_import_changes_nothing_if_the_labels_cannot_be_written(project, other, monkeypatch):
     def full(*values, **named):
-        assert project.done("ann") == ()  # Else a crash would leave others as done.
+        assert (
+            project.done("ann") == ()
+        )  # Otherwise a crash would leave wrong slices marked as done.
         raise StorageError("The disk is full.")
 
     with monkeypatch.context() as disk:
@@ -75,7 +77,7 @@ def test_an_import_that_cannot_write_changes_nothing(project, other, monkeypatch
     assert (project.labels("ann").data == 1).all()
 
 
-def test_an_import_marks_no_slices_of_a_plane_that_was_left(project, other, monkeypatch):
+def test_an_import_marks_no_slices_if_the_plane_changes_meanwhile(project, other, monkeypatch):
     gate = Gate(monkeypatch, project_labels)
     thread = background(lambda: project.import_labels("ann", other, "all"))
     assert gate.reached.wait(SECONDS)
@@ -86,7 +88,7 @@ def test_an_import_marks_no_slices_of_a_plane_that_was_left(project, other, monk
     assert (project.labels("ann").data == 2).all()
 
 
-def test_a_project_is_not_closed_within_an_import(project, other, monkeypatch):
+def test_a_project_is_closed_only_after_an_import(project, other, monkeypatch):
     gate = Gate(monkeypatch, project_labels)
     thread = background(lambda: project.import_labels("ann", other, "all"))
     assert gate.reached.wait(SECONDS)
@@ -101,7 +103,7 @@ def test_a_project_is_not_closed_within_an_import(project, other, monkeypatch):
         assert (again.labels("ann").data == 2).all()
 
 
-def test_labels_saved_while_a_class_is_erased_stay(project, monkeypatch):
+def test_labels_saved_while_a_class_is_erased_are_kept(project, monkeypatch):
     gate = Gate(monkeypatch, project_classes)
     drawn = np.zeros(SHAPE, np.uint8)
     drawn[3] = 2

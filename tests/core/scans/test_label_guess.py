@@ -60,7 +60,7 @@ def test_marked_points_and_empty_maps_are_labels():
 def test_a_name_decides_only_if_the_values_are_ambiguous():
     random = np.random.default_rng(0)
     grey = random.integers(1, 200, (6, 60, 60))
-    # Two neighbours are equal where both are left alone: in 0.806 squared of all places.
+    # Two neighbours are equal if neither was changed: at a fraction of 0.806 squared.
     between = np.where(random.random(grey.shape) < 0.806, 5, grey).astype(np.uint8)
     assert not looks_like_labels(volume(between, "liver"))
     assert not looks_like_labels(volume(between, "gtx-liver"))
@@ -114,7 +114,7 @@ REAL_SCANS = (
     "tptbox_vertebra/TPTBox/tests/sample_mri/sub-mri_label-6_T2w.nii.gz",
     "nifti_nrrd_mha/sct_testing_mr/t2/t2.nii.gz",
     "nifti_nrrd_mha/sct_testing_mr/t2s/t2s_uncropped.nii.gz",
-    # Shares of grey and white matter, not classes.
+    # Fractions of grey and white matter, not classes.
     "nifti_nrrd_mha/sct_testing_mr/mt/mt1_gmseg.nii.gz",
 )
 REAL_LABELS = (

@@ -1,4 +1,4 @@
-"""From any scan to labels in any format and back: every voxel keeps its place in the patient.
+"""Labels of any scan in any format: every voxel keeps its position in the patient.
 
 Affines are made of numbers that float32 holds, because NIfTI-1 stores nothing finer: any other
 affine is rounded (by some 1e-5 mm) when the scan itself is written, before anything here reads it.
@@ -86,7 +86,7 @@ def labelled_points(path):
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(scan=scans(), source=st.sampled_from(SOURCES), data=st.data())
-def test_labels_keep_their_place(tmp_path, scan, source, data):
+def test_labels_keep_values_and_positions(tmp_path, scan, source, data):
     affine, values = scan
     folder = tmp_path / "scan"
     shutil.rmtree(folder, ignore_errors=True)
@@ -196,7 +196,7 @@ def test_real_labels_in_every_format(data_dir, tmp_path, path, target):
     saved = save_labels(labels.data, tmp_path / f"labels{target}", like=labels)
     again = load_labels(saved, like=labels)
     np.testing.assert_array_equal(again.data, labels.data)
-    # NIfTI rounds what another format stores more finely.
+    # NIfTI rounds values that another format stores with more digits.
     rounding = 1e-9 if target in (".nrrd", ".mha") or ".nii" in path else 1e-4
     corner = np.array(labels.geometry.shape) - 1
     for index in (0 * corner, corner):

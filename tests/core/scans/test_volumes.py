@@ -83,7 +83,7 @@ def assert_value_in_place(volume, path, index):
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(affine=affines())
-def test_labels_keep_their_place(tmp_path, affine):
+def test_saved_labels_keep_their_position(tmp_path, affine):
     scan = load_volume(save(tmp_path / "scan.nii", ramp(), affine))
     labels = np.zeros(scan.data.shape, np.uint8)
     marked = (1, 2, 3)
@@ -200,7 +200,7 @@ def test_scaled_integers_become_float32(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (5, 6, 1), (5, 6, 7, 1), (5, 6, 7, 1, 1)])
-def test_two_axes_and_trailing_axes(tmp_path, shape):
+def test_two_axes_and_trailing_axes_of_length_one(tmp_path, shape):
     scan = load_volume(save(tmp_path / "scan.nii", ramp(shape=shape)))
     expected = (*shape, 1)[:3]
     assert scan.geometry.shape == expected
@@ -306,7 +306,7 @@ def test_bad_files_are_refused(tmp_path, case, load):
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights of their own there")
 @pytest.mark.parametrize("load", [load_volume, load_volumes, load_labels])
 def test_a_broken_link_is_named(tmp_path, load):
-    """As in data sets whose large files are downloaded one by one."""
+    """Some data sets link to large files that are downloaded separately."""
     save(tmp_path / "a.nii.gz", ramp())
     link = tmp_path / "b.nii.gz"
     link.symlink_to("store/b of them.nii.gz")

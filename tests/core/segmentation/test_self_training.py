@@ -64,7 +64,7 @@ def test_only_labels_with_a_high_probability_are_kept():
     assert confident_labels(Says(single), images, "dice", 0.8).tolist() == [[[1, 2]]]
 
 
-def test_the_loss_is_that_of_the_labelled_pixels():
+def test_the_loss_covers_only_labelled_pixels():
     scores = logits((0.7, 0.2, 0.1), (0.2, 0.6, 0.2), (0.1, 0.1, 0.8))
     targets = torch.tensor([[[0, 1, 3]]])  # The last pixel has no label.
     entropy = -(log(0.7) + log(0.6)) / 3

@@ -32,7 +32,7 @@ ALL = [
 
 
 @pytest.mark.parametrize("network", ALL, ids=lambda network: network.kind)
-def test_settings_come_back_from_the_record_of_a_run(network):
+def test_settings_are_read_back_from_the_record_of_a_run(network):
     for stage in (PretrainSettings, FinetuneSettings):
         settings = stage(network=network)
         again = stage.model_validate_json(settings.model_dump_json())
@@ -64,7 +64,7 @@ def test_names_of_the_command_line(name):
         assert network.widths == NETWORK_WIDTHS[name]
 
 
-def test_an_unknown_name_is_refused_with_those_there_are():
+def test_an_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match="There is no network unet; choose tiny, small, paper, u"):
         NetworkOptions("unet").chosen_network()
 
@@ -81,7 +81,7 @@ def test_an_unknown_name_is_refused_with_those_there_are():
         (DynUNet3dNetwork, {"groups": 8}, "not permitted"),
     ],
 )
-def test_impossible_settings_are_refused_in_one_sentence(model, values, reason):
+def test_invalid_settings_are_refused_in_one_line(model, values, reason):
     with pytest.raises(ConfigError, match=reason) as caught:
         make_settings(model, **values)
     assert "\n" not in str(caught.value)

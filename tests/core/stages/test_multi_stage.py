@@ -166,7 +166,7 @@ class TestOverwriting:
             plain(out, overwrite=True)
         assert contents(tmp_path / "elsewhere") == before
 
-    def test_stages_made_by_hand_stay(self, out):
+    def test_folders_of_the_user_named_like_stages_are_kept(self, out):
         first = plain(out / "first-stage")
         before = contents(first.folder)
         with pytest.raises(StorageError, match="first-stage already"):

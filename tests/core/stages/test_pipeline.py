@@ -64,7 +64,7 @@ def labelled(*seeds, annotated=None, **options):
         ("axial", "RAS", {"fit": "resize", "size": (64, 48)}),
     ],
 )
-def test_a_structure_is_found_on_a_new_scan_of_another_orientation(
+def test_a_structure_is_segmented_on_a_new_scan_of_another_orientation(
     tmp_path, plane, orientation, options
 ):
     run = core.finetune(labelled(1, 2, 3), out=tmp_path, settings=settings(plane, **options))

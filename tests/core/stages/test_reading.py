@@ -30,7 +30,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """Numbers of headers and of values read, by file."""
+    """Numbers of reads of headers and of values, by file."""
     headers, values = Counter(), Counter()
     init, read = NiftiFile.__init__, NiftiFile.values
 

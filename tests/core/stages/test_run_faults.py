@@ -524,7 +524,7 @@ def test_ranges_are_parsed_back(numbers, text):
         "7" * 5000,
     ],
 )
-def test_ranges_of_no_scan_are_refused(text):
+def test_invalid_slice_ranges_are_refused(text):
     with pytest.raises(ValueError, match="range"):
         parse_ranges(text, 9)
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def before(tmp_path):
-    """A copy of everything, to change."""
+    """A copy of all folders that a test may change."""
     return shutil.copytree(BEFORE, tmp_path / "copy")
 
 
@@ -92,7 +92,7 @@ def test_two_stages_resume_from_either(before, scans, tmp_path, stage):
         )
 
 
-def test_project_opens_with_everything_in_it(before):
+def test_project_opens_with_scans_labels_and_runs(before):
     with core.Project.open(before / "project") as project:
         names = [f"patient_{number}" for number in range(4)]
         assert list(project.names) == names

@@ -44,7 +44,7 @@ def found_in(folder):
         for path in paths:
             if path.name.lower().endswith(scan_suffixes()):
                 yield from list_series(path)
-        # DICOMDIR files would yield the files that they list again.
+        # DICOMDIR files would yield their listed files a second time.
         dicom = [path for path in paths if is_dicom(path) and "DICOMDIR" not in path.name]
         yield from list_series(dicom)
 
@@ -76,7 +76,7 @@ def affine_elsewhere(item):
 
 
 def check_place(item, volume):
-    """Check that the volume has the place that another reader of the header gives."""
+    """Check that the volume has the affine that another library reads."""
     if not is_dicom(item.files[0]):
         np.testing.assert_allclose(volume.geometry.affine, affine_elsewhere(item), atol=1e-5)
         return
@@ -85,7 +85,7 @@ def check_place(item, volume):
         header = dcmread(path, stop_before_pixels=True)
         frames = header.get("PerFrameFunctionalGroupsSequence")
         if "MOSAIC" in header.get("ImageType", []):
-            continue  # compared with nibabel elsewhere
+            continue  # compared with nibabel in another test
         places = (
             [frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames]
             if frames
@@ -143,7 +143,7 @@ def table(data_dir):
     return ["| " + " | ".join([f"{a} {b}", *c]) + " |" for a, b, *c in rows(data_dir)]
 
 
-def test_the_table_of_formats_is_true(data_dir):
+def test_the_table_of_formats_is_up_to_date(data_dir):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         lines = table(data_dir)
@@ -157,5 +157,5 @@ def test_the_table_of_formats_is_true(data_dir):
     if os.environ.get("UPDATE_DOCS"):
         PAGE.write_text(page, encoding="utf-8")
     written = PAGE.read_text(encoding="utf-8")
-    if f"{count} files in all" in written:  # else these are other data than those of the page
+    if f"{count} files in all" in written:  # otherwise the data differ from those of the page
         assert written == page

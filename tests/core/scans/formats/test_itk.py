@@ -251,7 +251,7 @@ def test_a_rotated_plane(tmp_path):
     expected = affine_of(np.array([[0, 0, 1], [-2, 0, 0], [0, -3, 0]]), (-1, -2, 3))
     np.testing.assert_array_equal(file.geometry.affine, expected)
     scan = load_volume(tmp_path / "a.nrrd", modality="MR")
-    # A file of two axes could not hold this plane.
+    # A file of two axes cannot store this plane.
     written = save_labels(scan.data % 2, tmp_path / "labels.nrrd", like=scan)
     assert load_labels(written, like=scan).geometry.matches(scan.geometry)
 
@@ -388,7 +388,7 @@ def test_metaimage_encodings(tmp_path, big, packing):
         "raw": (raw, ""),
         "zlib": (zlib.compress(raw), "CompressedData = True\n"),
         "gzip": (gzip.compress(raw), "CompressedData = True\n"),
-        # SimpleITK wants a line after the last number.
+        # SimpleITK needs a line after the last number.
         "text": (" ".join(map(str, values.ravel("F"))).encode() + b"\n", "BinaryData = False\n"),
     }[packing]
     more = f"BinaryDataByteOrderMSB = {big}\n{more}"
@@ -396,7 +396,7 @@ def test_metaimage_encodings(tmp_path, big, packing):
         more += f"CompressedDataSize = {len(data)}\n"
     path = mha(tmp_path / "a.mha", kind="MET_SHORT", more=more, data=data)
     np.testing.assert_array_equal(ItkFile(path).values(), values)
-    if (packing, big) != ("text", "True"):  # it swaps the bytes of numbers that it read as text
+    if (packing, big) != ("text", "True"):  # SimpleITK swaps the bytes of numbers read as text
         np.testing.assert_array_equal(by_itk(path)[0], values)
     (tmp_path / "b.raw").write_bytes(data)
     path = mha(tmp_path / "b.mhd", kind="MET_SHORT", more=more, data=b"", file="b.raw")
@@ -538,7 +538,7 @@ def test_damaged_compressed_data(tmp_path, name):
                 values = ItkFile(tmp_path / name).values()
             except VolumeError:
                 continue
-            # Bits that mean nothing, such as the system that packed it or the padding at the end.
+            # Bits without meaning, such as the operating system in the header, or padding.
             assert values.tobytes("F") == noise
             assert len(damaged) == len(whole)
     for data in (noise[:-1], noise + bytes(6)):

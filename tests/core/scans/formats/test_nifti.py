@@ -1,4 +1,4 @@
-"""NIfTI in all variants, and false headers."""
+"""NIfTI in all variants, and invalid headers."""
 
 import bz2
 import gzip
@@ -22,7 +22,7 @@ from napari_sslseg.core.scans.labels import load_labels, save_labels
 from napari_sslseg.core.scans.volume import load_volume
 
 SHAPE = (5, 6, 7)
-# Turned, sheared and flipped, in numbers that float32 holds.
+# Rotated, sheared and flipped, in numbers that float32 represents exactly.
 AFFINE = affine_of([[0, -3.25, 0.5], [-2.5, 0, 0], [0.25, 0, 4]], (10, -20, 30))
 
 
@@ -31,7 +31,7 @@ def ramp(dtype=np.int16, shape=SHAPE):
 
 
 def save(path, data=None, **fields):
-    """Save an image, then set fields of the header (``dim__3`` is ``dim[3]``) past nibabel."""
+    """Save an image, then set fields of the header (``dim__3`` is ``dim[3]``) without nibabel."""
     nib.save(nib.Nifti1Image(ramp() if data is None else data, AFFINE), path)
     raw = bytearray(path.read_bytes())
     for field, value in fields.items():
@@ -181,7 +181,7 @@ def test_frames(tmp_path, suffix):
 def test_one_frame_of_many_needs_the_memory_of_one(tmp_path):
     big = nib.Nifti1Header()
     big.set_data_dtype(np.uint8)
-    big.set_data_shape((256, 256, 64, 1000))  # 4 GB, which the disk holds as a hole
+    big.set_data_shape((256, 256, 64, 1000))  # 4 GB, stored as a sparse file
     path = tmp_path / "a.nii"
     with path.open("wb") as file:
         big.write_to(file)
@@ -234,7 +234,7 @@ def test_several_gzip_members_and_padding(tmp_path):
         np.testing.assert_array_equal(NiftiFile(path).values(), ramp())
 
 
-# --- false headers
+# --- invalid headers
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_damaged_headers(tmp_path, fields, said, packed):
     path = save(tmp_path / "a.nii", **fields)
     if packed:
         path.write_bytes(gzip.compress(path.read_bytes()))
-        if said == "too short":  # or found to be so only once they are inflated
+        if said == "too short":  # or detected only after decompression
             said = "too "
     assert said in refusal(path)
 
@@ -367,7 +367,7 @@ def test_an_unknown_unit_does_not_stop_writing(tmp_path):
 
 # --- orientation and units
 
-# Turned without shear, which SimpleITK refuses, in numbers that float32 holds.
+# Rotated without shear, which SimpleITK refuses, in numbers that float32 represents exactly.
 UPRIGHT = affine_of([[0, -3.25, 0], [-2.5, 0, 0], [0, 0, 4]], (10, -20, 30))
 FRAME = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x")
 FRAME += ("qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units")
@@ -380,7 +380,7 @@ def assert_same_frame(one, other):
 
 
 def itk_place(path, index):
-    """Return the place of a voxel in SimpleITK, in LPS mm."""
+    """Return the position of a voxel in SimpleITK, in LPS mm."""
     image = SimpleITK.ReadImage(str(path))
     return image.TransformContinuousIndexToPhysicalPoint([float(i) for i in index])
 
@@ -416,20 +416,20 @@ def test_a_header_without_orientation(tmp_path, kind, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
-def test_labels_in_an_uncertain_place_cause_a_warning(tmp_path, suffix):
+def test_labels_with_an_ambiguous_position_cause_a_warning(tmp_path, suffix):
     path = without_orientation(tmp_path / "a.nii")
     with pytest.warns(ScanWarning):
         scan = load_volume(path, modality="MR")
     with pytest.warns(ScanWarning, match="no orientation") as caught:
         labels = save_labels(scan.data % 3, tmp_path / f"labels{suffix}", like=scan)
     assert caught[0].filename == __file__
-    assert itk_place(labels, (0, 0, 0)) != itk_place(path, (0, 0, 0))  # so the warning is true
+    assert itk_place(labels, (0, 0, 0)) != itk_place(path, (0, 0, 0))  # so the warning is correct
     np.testing.assert_array_equal(load_labels(labels, like=scan).data, scan.data % 3)
 
 
 @pytest.mark.parametrize("code", ["qform_code", "sform_code"])
 @pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha"])
-def test_one_orientation_is_enough(tmp_path, code, suffix):
+def test_one_of_qform_and_sform_is_enough(tmp_path, code, suffix):
     image = nib.Nifti1Image(ramp(), UPRIGHT)
     image.set_qform(UPRIGHT, int(code == "qform_code"))
     image.set_sform(UPRIGHT, int(code == "sform_code"))
@@ -461,7 +461,7 @@ def in_unit(path, unit, kind=nib.Nifti1Image, affine=UPRIGHT, shape=SHAPE):
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.filterwarnings("ignore::napari_sslseg.core.common.errors.ScanWarning")
 def test_units(tmp_path, unit, kind):
-    """Places in mm agree with SimpleITK; labels keep unit and matrices of the scan."""
+    """Positions in mm agree with SimpleITK; labels keep unit and matrices of the scan."""
     path = in_unit(tmp_path / "a.nii", unit, kind)
     scan = load_volume(path, modality="MR")
     mm = UNITS[unit]

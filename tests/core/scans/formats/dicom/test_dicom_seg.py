@@ -167,7 +167,7 @@ class Found:
 
 
 @pytest.mark.parametrize(
-    ("predicted", "told", "written"),
+    ("predicted", "given", "written"),
     [
         (False, None, "MANUAL"),
         (False, "AUTOMATIC", "AUTOMATIC"),
@@ -177,11 +177,13 @@ class Found:
         (True, "MANUAL", "MANUAL"),
     ],
 )
-def test_a_method_is_named_only_if_one_was_used(tmp_path, predicted, told, written):
+def test_the_algorithm_type_is_written_and_a_name_unless_manual(
+    tmp_path, predicted, given, written
+):
     write_series(tmp_path / "series")
     volume = load_volume(tmp_path / "series")
     labels = Found(draw(volume), volume) if predicted else draw(volume)
-    path = save_labels(labels, tmp_path / "seg.dcm", like=volume, algorithm=told)
+    path = save_labels(labels, tmp_path / "seg.dcm", like=volume, algorithm=given)
     for segment in dcmread(path).SegmentSequence:
         assert segment.SegmentAlgorithmType == written
         assert ("SegmentAlgorithmName" in segment) == (written != "MANUAL")
@@ -284,7 +286,7 @@ def test_labels_of_a_resampled_scan_are_on_acquired_slices(tmp_path, places):
     assert len(written) == 3
     assert written <= {tuple(np.round(spot, 6)) for spot in spots}
     np.testing.assert_array_equal(load_labels(path, like=volume).data, labels)
-    # Nearest voxels: nothing is further off than half of one.
+    # Labels are those of the nearest voxels, so no point is off by more than half a voxel.
     here, there = world_of(volume, labels, 1), unpacked(path)[1]
     assert len(here) == len(there)
     assert np.abs(here - there).max() < 0.5 * 0.8
@@ -305,7 +307,7 @@ def test_labels_outside_the_images_of_a_tilted_scan_are_counted(tmp_path):
         warnings.simplefilter("error", ScanWarning)
         path = save_labels(inside, tmp_path / "seg.dcm", like=volume)
     np.testing.assert_array_equal(load_labels(path, like=volume).data, inside)
-    source[5, 9:12, 0], source[5, 0, 3:5] = 2, 2  # beside it: three voxels and two
+    source[5, 9:12, 0], source[5, 0, 3:5] = 2, 2  # outside the plane: three voxels and two
     with pytest.warns(ScanWarning, match=r"^5 labelled voxels") as caught:
         path = save_labels(volume.geometry.to_display(source), path, like=volume)
     assert [Path(str(item.filename)) for item in caught] == [Path(__file__)]
@@ -368,7 +370,7 @@ def test_real_series_take_labels(tmp_path, data_dir, folder):
     alone = load_labels(path)
     here, there = world_of(volume, labels, 3), world_of(alone, alone.data, 3)
     assert len(here) == len(there)
-    # Headers round: half a slice distance and a tenth of a pixel is what this data shows at most.
+    # Headers are rounded; in this data by up to half a slice distance and a tenth of a pixel.
     np.testing.assert_allclose(here, there, atol=0.15)
 
 
@@ -409,7 +411,7 @@ def test_unusual_patient_values_are_kept_and_never_printed(tmp_path, caplog, cap
         ds.SOPClassUID = "1.3.46.670589.11.0.0.12.1"
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom on writing these
+        warnings.simplefilter("ignore")  # of pydicom on writing these values
         write_series(tmp_path / "series", edit=spoil)
         volume = load_volume(tmp_path / "series")
     with warnings.catch_warnings(record=True) as caught, caplog.at_level(logging.DEBUG):

@@ -219,7 +219,7 @@ def test_damaged_segmentations_are_refused(tmp_path, written, spoil):
 
 @pytest.fixture
 def two_phases(tmp_path):
-    """Three volumes in one place: two echoes of one series, and another series."""
+    """Three volumes at the same position: two echoes of one series, and another series."""
     ids = {"study": "1.2.3", "frame_of_reference": "1.2.4", "modality": "MR"}
     for echo in range(2):
 
@@ -257,18 +257,18 @@ def test_labels_identify_their_volume(tmp_path, two_phases):
         without_images(ds)
         ds.ReferencedSeriesSequence[0].SeriesInstanceUID = generate_uid()
 
-    def told(edit, series):
+    def found_series(edit, series):
         volume = load_volume(series)
         path = save_labels(draw(volume), tmp_path / "seg.dcm", like=volume)
         return referenced_series(edited(path, tmp_path / "less.dcm", edit), two_phases)
 
     alone = next(item for item in two_phases if "1.2.6" in uid_of(item))
     echoes = [item for item in two_phases if item is not alone]
-    assert told(without_frames, echoes[1]) == [echoes[1]]
-    assert told(without_images, echoes[1]) == echoes  # the series alone, which holds both
-    assert told(without_images, alone) == [alone]
-    assert told(without_series, alone) == two_phases  # the frame of reference, which all share
-    assert told(of_another, alone) == []
+    assert found_series(without_frames, echoes[1]) == [echoes[1]]
+    assert found_series(without_images, echoes[1]) == echoes  # both belong to the series
+    assert found_series(without_images, alone) == [alone]
+    assert found_series(without_series, alone) == two_phases  # all have one frame of reference
+    assert found_series(of_another, alone) == []
 
 
 def uid_of(series):

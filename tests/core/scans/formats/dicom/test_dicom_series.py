@@ -40,7 +40,7 @@ def along(orientation, steps, origin=(5.0, -7.0, 11.0), side=0.0):
 
 
 def linear(places, orientation, spacing, shape=(8, 6)):
-    """Return a field that is linear in the patient: its samples on the planes, and itself."""
+    """Return samples on the planes of a field that is linear in patient space, and the field."""
 
     def field(points):
         return np.asarray(points) @ (10.0, -7.0, 25.0)
@@ -64,7 +64,7 @@ def world_of(volume):
 
 
 def assert_same_as_simpleitk(volume, names, atol=1e-4):
-    """Check that every value has the place of SimpleITK."""
+    """Check that every value is at the same position as in SimpleITK."""
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames([str(name) for name in names])
     image = reader.Execute()
@@ -80,7 +80,7 @@ def assert_same_as_simpleitk(volume, names, atol=1e-4):
     assert float(volume.data.sum(dtype=float)) == pytest.approx(float(values.sum(dtype=float)))
 
 
-# --- order, place, values
+# --- order, position, values
 
 
 @pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL, oblique(), oblique(2.5, -1.2)])
@@ -128,7 +128,7 @@ def test_values_beyond_16_bits_stay_exact(tmp_path):
 
 
 def test_bits_above_the_values_are_cleared(tmp_path):
-    """Older scanners store overlays there."""
+    """Older scanners store overlays in these bits."""
 
     def edit(ds, index):
         stored = np.full((ds.Rows, ds.Columns), 100 + index, "<u2")
@@ -146,7 +146,7 @@ def test_transfer_syntaxes_give_the_same_values(tmp_path, syntax):
     (tmp_path / "coded").mkdir()
     for path in paths:
         ds = dcmread(path)
-        target = tmp_path / "coded" / path.stem  # without a suffix, too
+        target = tmp_path / "coded" / path.stem  # also without a suffix
         ds.compress(syntax, generate_instance_uid=False)
         ds.save_as(target)
     coded, plain = load_volume(tmp_path / "coded"), load_volume(tmp_path / "plain")
@@ -177,11 +177,11 @@ def test_real_series_agree_with_simpleitk(data_dir, series):
     folder = data_dir / "dicom" / series
     [volume] = load_volumes(folder)
     names = volume.header.files
-    # One real series states its positions with one decimal; the grid takes up the rounding.
+    # One real series has positions with one decimal, so the grid deviates by the rounding.
     assert_same_as_simpleitk(volume, names, atol=0.1 if "papaya" in series else 1e-4)
 
 
-def test_real_ct_has_the_place_of_its_converted_labels(data_dir):
+def test_real_ct_has_the_grid_of_its_converted_labels(data_dir):
     """The label map was made by other tools from the same series."""
     import nibabel as nib
 
@@ -194,7 +194,7 @@ def test_real_ct_has_the_place_of_its_converted_labels(data_dir):
     assert volume.geometry.matches(Geometry(labels.affine, labels.shape))
 
 
-# --- not every series is a volume
+# --- series that are not volumes
 
 
 def test_missing_slices_are_named(tmp_path):
@@ -211,7 +211,7 @@ def test_missing_slices_are_named(tmp_path):
 
 
 def test_real_series_with_missing_and_duplicate_slices_is_refused(data_dir):
-    # Two of its files hold the same pixels, so one of them counts; what is missing stays missing.
+    # Two of its files contain the same pixels, so one is used; other slices are missing.
     with pytest.raises(VolumeError, match="lacks slices"):
         load_volumes(data_dir / "dicom/ct_missing_dup_slices")
 
@@ -277,7 +277,7 @@ def test_uneven_slices_are_resampled_to_a_regular_grid(tmp_path, orientation):
         volume = load_volume(tmp_path)
     assert "resampled" in volume.notes[0]
     assert volume.data.dtype == np.float32
-    # A linear field is its own interpolation, so it must lie where it was, but for rounding.
+    # Interpolating a linear field reproduces it, except for rounding.
     np.testing.assert_allclose(volume.data, field(world_of(volume)), atol=0.51)
 
 
@@ -297,7 +297,7 @@ def test_thick_slices_after_thin_ones_are_not_a_gap(tmp_path):
 
 @pytest.mark.parametrize("side", [0.25, -0.4])
 def test_a_tilted_gantry_is_corrected(tmp_path, side):
-    """Each slice is shifted along the columns; the anatomy keeps its place."""
+    """Each slice is shifted along the columns, but the anatomy stays at its position."""
     places = along(AXIAL, np.arange(7) * 3.0, side=side)
     values, field = linear(places, AXIAL, (0.8, 0.6), shape=(24, 6))
     write_series(tmp_path, np.rint(values), places=places, intercept=0)
@@ -308,7 +308,7 @@ def test_a_tilted_gantry_is_corrected(tmp_path, side):
     unit = affine / np.linalg.norm(affine, axis=0)
     np.testing.assert_allclose(unit.T @ unit, np.eye(3), atol=1e-6)
     points = world_of(volume)
-    # Where each point lies in its own slice, in rows; the slices are 3 mm apart.
+    # Row of each point within its slice; the slices are 3 mm apart.
     height = np.rint((points[..., 2] - places[0][2]) / 3).astype(int)
     rows = (points[..., 1] - np.array(places)[height][..., 1]) / 0.8
     inside = (rows > 1e-6) & (rows < 23 - 1e-6)

@@ -125,7 +125,7 @@ def test_the_same_image_with_another_uid_is_used_once(tmp_path):
     assert load_volume(tmp_path).data.shape == (6, 7, 9)
 
 
-# --- what must not become one volume
+# --- volumes that must stay separate
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_few_slices_named_localizer_are_a_localizer(tmp_path, slices, problem)
         assert "localizer" in item.problem
 
 
-# --- crooked stacks
+# --- irregular stacks
 
 
 def test_one_shifted_slice_is_not_a_tilt(tmp_path):
@@ -235,7 +235,7 @@ def test_a_distant_position_allocates_no_memory(tmp_path):
         load_volume(tmp_path)
 
 
-# --- where files are found
+# --- finding files
 
 
 def test_old_files_without_magic_bytes_and_suffix_are_found(tmp_path):

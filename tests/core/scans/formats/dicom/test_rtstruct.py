@@ -157,7 +157,7 @@ def test_points_and_open_contours_are_ignored_with_a_warning(tmp_path, scan):
     assert not labels.data.any()
 
 
-def test_contours_off_the_slices_are_refused(tmp_path, scan):
+def test_contours_outside_the_scan_or_across_slices_are_refused(tmp_path, scan):
     volume, orientation = scan
 
     def refused(points, why):
@@ -173,7 +173,7 @@ def test_contours_off_the_slices_are_refused(tmp_path, scan):
     refused(across, "crosses")
 
 
-def test_contours_need_the_scan(tmp_path):
+def test_reading_contours_requires_the_scan(tmp_path):
     path = write_structures(tmp_path / "rt.dcm", [(1, "part", [place(box(1, 1, 3, 3), 1, AXIAL)])])
     with pytest.raises(GeometryError, match="pass like="):
         load_labels(path)
@@ -219,7 +219,7 @@ BOTH = [(-10.0, -20.0 + 0.36 * z, z) for *_, z in THIN_THEN_THICK]
 
 
 def write_uneven(folder, places):
-    """A series whose slices are as thick as the gap before them."""
+    """A series whose slice thickness equals the distance to the slice before."""
 
     def edit(ds, index):
         ds.SliceThickness = f"{places[max(index, 1)][2] - places[max(index, 1) - 1][2]:g}"
@@ -243,9 +243,9 @@ def test_contours_on_a_resampled_scan_fill_every_slice(tmp_path, places):
     affine = volume.geometry.display_affine
     voxels = np.argwhere(np.ones(labels.shape)) @ affine[:3, :3].T + affine[:3, 3]
     x, y = voxels[:, 0].reshape(labels.shape) * -1, voxels[:, 1].reshape(labels.shape) * -1
-    # A tilted plane lies up to half a pixel beside the voxels that stand for it.
+    # A tilted plane deviates by up to half a pixel from the voxels that represent it.
     near = 0.41 if places is not THIN_THEN_THICK else 0.0
-    # Between two tilted planes that are further apart, the nearer one tells.
+    # Between two tilted planes that are further apart, the nearer one decides.
     near += 0.36 * 1.25 if places is BOTH else 0.0
     for wanted, grown in ((1, -near), (0, near)):
         inside = (x > low[0]) & (x < high[0]) & (y > low[1] - grown) & (y < high[1] + grown)
@@ -273,7 +273,7 @@ def test_contours_and_a_segmentation_of_one_shape_give_the_same_labels(tmp_path,
     np.testing.assert_array_equal(load_labels(segmentation, like=volume).data, filled.data)
 
 
-def test_contours_off_the_planes_of_a_resampled_scan_are_refused(tmp_path):
+def test_contours_outside_or_across_planes_of_a_resampled_scan_are_refused(tmp_path):
     volume = write_uneven(tmp_path / "series", THIN_THEN_THICK)
 
     def box_at(*heights):
