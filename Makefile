@@ -5,8 +5,9 @@ SHELL = /bin/sh
 
 PY = .venv/bin/python
 OUT = demo-output
-# Two at a time, each with one thread; files stay whole, and windows come one after the other.
-PYTEST = OMP_NUM_THREADS=1 scripts/with-screen.sh $(PY) -m pytest -n 2
+# Three processes for two cores, since tests of windows wait much. Each has one thread, a screen, and
+# may keep compiled modules for the many processes that tests start.
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 scripts/with-screen.sh $(PY) -m pytest -n 3
 
 .PHONY: help demo test test-slow bench docs pictures screenshots lint env env-bench window constraints clean
 

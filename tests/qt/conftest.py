@@ -15,12 +15,15 @@ def _needs_a_screen():
         pytest.skip(reason)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _quick_garbage_collection():
-    """Exclude the imports of earlier tests from the garbage collection that every window runs.
+    """Exclude what is imported from the garbage collections, of which napari does many."""
+    import monai.losses  # noqa: F401
+    import napari.qt  # noqa: F401
+    import torch  # noqa: F401
 
-    Each test collects its own garbage at its end.
-    """
+    gc.unfreeze()
+    gc.collect()
     gc.freeze()
 
 
