@@ -1,12 +1,12 @@
-# Each target first sets up what it needs: .venv, and system packages for a virtual screen where
-# tests open windows. Set-up that is done already costs no time.
+# Each target first installs what it needs: .venv, and system packages for a virtual screen if
+# windows are opened. If everything is installed this takes no time.
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
 
 PY = .venv/bin/python
 OUT = demo-output
-# Three processes for two cores, since tests of windows wait much. Each has one thread, a screen, and
-# may keep compiled modules for the many processes that tests start.
+# Three processes for two cores, since tests of windows mostly wait. Each has one thread and a screen,
+# and may write bytecode for the many processes that tests start.
 PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 scripts/with-screen.sh $(PY) -m pytest -n 3
 
 .PHONY: help demo test test-slow bench docs pictures screenshots lint env env-bench window constraints clean

@@ -6,12 +6,11 @@ image per call, so they run in a loop over the batch and their results are stack
 
 - ours: draws one of 100 precomputed Poisson-disc masks, its symmetry and its pairs for each image,
   then swaps disjoint pairs, at the same places in all channels. Sampling is included.
-  Making the 100 masks is done once before training and timed separately.
+  The 100 masks are made once before training, which is timed separately.
 - TorchIO ``RandomSwap``: swaps pairs at uniform places, again at each call. Patches may overlap,
   even those of a pair, so its number of swaps is set by the area measured over many draws.
-- MONAI ``RandCoarseShuffle``: shuffles the pixels *inside* each patch, and swaps nothing, so it is
-  only similar, the closest method in MONAI. Patches may overlap; their number is set as for
-  TorchIO. It works in place, so each image is cloned first, since the others do not change theirs.
+- MONAI ``RandCoarseShuffle``: shuffles the pixels *inside* each patch without swapping patches, the
+  most similar method in MONAI. Patches may overlap; their number is set as for TorchIO. It works in place, so each image is cloned first, since the others do not change theirs.
 """
 
 import argparse

@@ -10,10 +10,10 @@ Ours is ``iter_finetune`` and ``iter_pretrain``. With the same network the float
 per image are the same, but our U-Net uses a memory layout of its features that is faster on the
 CPU; one row shows MONAI's loop with the same layers in the default layout of PyTorch.
 
-Peers draw ahead: before each turn of theirs, steps that use up what they have drawn are left out,
-and before ours they have come to rest. Ratios are medians over rounds of images per second, and of
-images per second of CPU time of the process with its workers, which hardly depends on what else
-the machine does.
+The other loops prepare batches in advance: steps on batches prepared before a measurement are not
+counted, and our loop is measured only when their workers are idle. Ratios are medians over rounds of
+images per second, and of images per second of CPU time of the process with its workers, which hardly
+depends on the other load of the machine.
 
 Targets: 2 times MONAI, 1.3 times nnU-Net; at most 5 % of a step outside forward, backward and
 optimiser.

@@ -1,7 +1,7 @@
 """Response of the window: event loop, strokes and previews during a training, and start-up.
 
 All measurements are from a real napari window (``scripts/with-screen.sh`` starts a virtual screen),
-each in a process of its own:
+each in a separate process:
 
 loop      Delay of the event loop at a timer of 5 ms, for ``--seconds``: in a window without the
           plugin; during a bare thread that trains the same network; during that and a number that
@@ -89,11 +89,11 @@ class Lateness:
         self._last = now
 
     def _look(self) -> None:
-        told = 0.0
+        reported = 0.0
         while not self._over.wait(0.01):
             last = self._last
-            if time.perf_counter() - last > LONG and last != told:
-                told = last
+            if time.perf_counter() - last > LONG and last != reported:
+                reported = last
                 frame = sys._current_frames().get(self._main)
                 if frame is not None:
                     lines = [
@@ -115,7 +115,7 @@ def opened(plugin: bool) -> tuple[Any, Any]:
         scan, truth = make_patient(0, "MR")
         viewer.add_image(scan.data, scale=scan.geometry.spacing)
         viewer.add_labels(np.zeros_like(truth.data, np.uint8), scale=scan.geometry.spacing)
-        settle(1)
+        process_events(1)
         return viewer, None
     from napari_sslseg import core
 
@@ -132,7 +132,7 @@ def opened(plugin: bool) -> tuple[Any, Any]:
     return viewer, widget
 
 
-def settle(seconds: float) -> None:
+def process_events(seconds: float) -> None:
     """Let the event loop run."""
     from qtpy.QtTest import QTest
 
@@ -145,7 +145,7 @@ def wait(condition: Any, seconds: float = 120) -> None:
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError
-        settle(0.02)
+        process_events(0.02)
 
 
 def pretraining(widget: Any) -> None:
@@ -158,7 +158,7 @@ def pretraining(widget: Any) -> None:
     wait(lambda: panel.box.start.isEnabled() and panel.strip.shown)
     panel.form.length.setCurrentIndex(panel.form.length.findData(0))
     panel.form.steps.setValue(100_000)
-    settle(0.3)
+    process_events(0.3)
     QTest.mouseClick(panel.box.start, Qt.MouseButton.LeftButton)
     wait(lambda: panel.box.eta.step > 3)
 
@@ -204,7 +204,7 @@ def loop(arm: str, seconds: float) -> dict[str, Any]:
             counting_label(viewer)
     elif arm == "plugin":
         pretraining(widget)
-    settle(3)
+    process_events(3)
     return Lateness().measure(seconds)
 
 
@@ -219,7 +219,7 @@ def stroke(arm: str) -> dict[str, Any]:
     layer = widget.scene.labels if widget is not None else viewer.layers[-1]
     viewer.layers.selection = {layer}
     layer.mode, layer.brush_size, layer.selected_label = "paint", 6, 1
-    settle(3)
+    process_events(3)
     canvas = viewer.window._qt_viewer.canvas
     drawn: list[float] = []
     canvas._scene_canvas.events.draw.connect(
@@ -230,7 +230,7 @@ def stroke(arm: str) -> dict[str, Any]:
         middle = np.array([canvas.native.width(), canvas.native.height()]) / 2
         place = QPoint(*(int(n) for n in middle + generator.uniform(-120, 120, 2)))
         QTest.mouseMove(canvas.native, place)
-        settle(0.3)
+        process_events(0.3)
         painted = layer.data.sum(dtype=np.int64)
         drawn.clear()
         begun = time.perf_counter()
@@ -256,12 +256,12 @@ def preview() -> dict[str, Any]:
     patch = panel.form.patch
     for number in range(20):
         wait(lambda: not panel.pictures.busy)
-        settle(0.3)
+        process_events(0.3)
         before = panel.strip.shown
         begun = time.perf_counter()
         patch.setCurrentIndex(patch.findData((8, 16)[number % 2]))
         while panel.strip.shown is before:
-            settle(0.002)
+            process_events(0.002)
             if time.perf_counter() - begun > 10:
                 raise TimeoutError
         took.append((time.perf_counter() - begun) * 1000)
@@ -272,7 +272,7 @@ def dock() -> dict[str, Any]:
     import napari
 
     viewer = napari.Viewer(show=True)
-    settle(1)
+    process_events(1)
     begun = time.perf_counter()
     viewer.window.add_plugin_dock_widget(PLUGIN, "Few-shot segmentation")
     return {"took": (time.perf_counter() - begun) * 1000}
@@ -292,7 +292,7 @@ def start(arm: str) -> dict[str, Any]:
 
 
 def ask(*arguments: str) -> dict[str, Any]:
-    """Measure in a process of its own."""
+    """Measure in a separate process."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", __file__, *arguments],
         capture_output=True, text=True, check=False,

@@ -101,7 +101,7 @@ class Sitting:
             if time.monotonic() > end:
                 raise TimeoutError(f"The window was not ready after {LONGEST:g} seconds.")
 
-    def settle(self, seconds: float = 0.6) -> None:
+    def wait_until_drawn(self, seconds: float = 0.6) -> None:
         """Wait until the window is drawn."""
         end = time.monotonic() + seconds
         self.until(lambda: time.monotonic() > end)
@@ -110,7 +110,7 @@ class Sitting:
         """Write a picture of the window in each theme."""
         for theme in THEMES:
             self.viewer.theme = theme
-            self.settle()
+            self.wait_until_drawn()
             shot = self.viewer.window.screenshot(flash=False, canvas_only=False)
             path = self.images / f"panel-{name}-{theme}.png"
             small = Image.fromarray(shot).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
@@ -143,7 +143,7 @@ class Sitting:
         form.steps.setValue(PRETRAIN_STEPS)
         form.batch.setValue(BATCH)
         self.until(lambda: panel.strip.isVisible() and not panel.previews.busy)
-        self.settle()
+        self.wait_until_drawn()
         self.until(lambda: not panel.previews.busy and not panel.estimates.busy)
         self.picture("pretrain")
         self.train_until("start", PRETRAIN_STEPS // 2)
@@ -187,7 +187,7 @@ class Sitting:
         self.widget.show_step("Train")
         for name, value in (("steps", TRAIN_STEPS), ("batch", BATCH), ("rate", RATE)):
             self.part(f"train-{name}").setValue(value)
-        self.settle(0.4)
+        self.wait_until_drawn(0.4)
         self.until(self.is_idle)
         self.picture("train")
         self.train_until("start", TRAIN_STEPS * 3 // 4)
@@ -208,7 +208,7 @@ class Sitting:
 
     def hush(self) -> None:
         """Close notifications."""
-        self.settle(0.3)
+        self.wait_until_drawn(0.3)
         for shown in self.viewer.window._qt_window.findChildren(NapariQtNotification):
             shown.close()
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Set up what the Makefile needs, and only what is missing.
+# Install what the Makefile needs and is missing.
 #
 #   scripts/setup.sh env EXTRAS   virtual environment .venv with napari-sslseg[EXTRAS]
 #   scripts/setup.sh window       system packages for a napari window on a virtual screen (Linux)
@@ -15,7 +15,7 @@ step() { # step WHAT COMMAND...
     what=$1
     shift
     say "$what"
-    "$@" || fail "this step failed: $what. The lines above say why."
+    "$@" || fail "this step failed: $what. See the lines above for the reason."
 }
 pip() { "$VENV/bin/python" -m pip --disable-pip-version-check "$@"; }
 
@@ -57,7 +57,7 @@ install_torch() { # without an NVIDIA GPU on Linux the CPU build saves gigabytes
     pip install -qq --no-deps "torch==$version+cpu" 2>/dev/null ||
         pip install -qq --no-deps --retries 1 --timeout 20 "torch==$version" \
             --index-url https://download.pytorch.org/whl/cpu 2>/dev/null ||
-        say "The CPU build cannot be had; the much larger CUDA build is taken, which also runs on a CPU."
+        say "The CPU build is not available; installing the much larger CUDA build, which also runs on a CPU."
 }
 
 setup_env() {

@@ -1,1 +1,1 @@
-"""Parts of the label-efficiency benchmark, see ``label_efficiency.py`` beside this folder."""
+"""Parts of the label-efficiency benchmark, see ``label_efficiency.py`` in the folder above."""

@@ -1,9 +1,9 @@
 """A random forest on filtered pixels of the same slices, without any network.
 
 Features and forest are those of scikit-image's example of trainable segmentation: intensity, edges
-and texture at several scales; trees of few levels. Segmented are the same slices as in the other
-arms, and what comes out goes back to the scan on the same way. The coarsest filters see the margin
-of the canvas, so that slices that are predicted on a larger one than the training's suffer.
+and texture at several scales; trees of few levels. The slices, and the mapping of the result to the
+scan, are the same as in the other arms. The coarsest filters reach the margin of the canvas, so
+results are worse for slices that need a larger canvas than the training.
 """
 
 from collections.abc import Sequence

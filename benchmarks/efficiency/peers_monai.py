@@ -1,7 +1,7 @@
 """The same U-Net on the same slices, trained in the usual loop of MONAI's tutorials.
 
 ``CacheDataset``, random dictionary transforms, ``DataLoader``, ``DiceCELoss``, Adam at a constant
-rate; neither pretraining nor anything else of ours but the network and the slices.
+rate. Only the network and the slices are ours; there is no pretraining.
 """
 
 from collections.abc import Sequence

@@ -1,18 +1,18 @@
 """nnU-Net v2 in its 2D configuration, with its own planning, training and prediction.
 
-What is its own: fingerprint, plan and preprocessing, from the labelled scans alone (so voxel size
-and patches differ from the slices of the other arms); the network that it plans, with deep
-supervision; augmentation with mirroring, oversampling of the foreground, loss, SGD with Nesterov
-momentum and clipped gradients; sliding windows with Gaussian weights and mirroring along both
-axes, which is its default in prediction; and the way back to the voxels of the scan.
+Unchanged are: fingerprint, plan and preprocessing, from only the labelled scans (so voxel size and
+patches differ from the slices of the other arms); the planned network, with deep supervision;
+augmentation with mirroring, oversampling of the foreground, loss, SGD with Nesterov momentum and
+clipped gradients; sliding windows with Gaussian weights and mirroring along both axes, the default
+of its prediction; and the resampling to the voxels of the scan.
 
-What is made even: it sees the scans of the labelled subjects, whole, and nothing else; steps are
-those of the other arms, and the polynomial decay of its learning rate runs over these, step by step
-(its own runs are 250,000 steps with a decay each 250); a batch is what it plans, but at most that
-of the other arms: it plans the least, 2 slices, for few subjects, since no batch shall hold more
-than 5 % of the voxels. All cases are trained on (its fold ``all``, since one subject cannot be
-split) and the last weights are kept; nothing is validated. Augmentation runs in the process that
-trains, so that the threads are those of the other arms.
+Adapted to the other arms are: the data, only the complete scans of the labelled subjects; the number
+of steps, over which its learning rate decays polynomially step by step (by default it trains for
+250,000 steps and decays the rate every 250); and the batch size, the planned one but at most that of
+the other arms. For few subjects it plans the minimum of 2 slices, since a batch must not contain
+more than 5 % of the voxels. It trains on all cases (its fold ``all``, since one subject cannot be
+split) without validation, and the last weights are used. Augmentation runs in the training process,
+so that the number of threads is the same.
 """
 
 import json

@@ -16,9 +16,9 @@ import torch
 
 from efficiency.cells import FORMAT, Cell
 from efficiency.few_slices import with_few_slices
-from efficiency.kept import made_once
 from efficiency.place import Place
 from efficiency.rows import Row
+from efficiency.shared_runs import make_once
 from napari_sslseg import core
 from napari_sslseg.core.results.predict import Segmenter
 from napari_sslseg.core.results.scores import VolumeScores, mean_of
@@ -125,7 +125,7 @@ def pretrained(fit: Fit) -> tuple[Path | None, float]:
             overwrite=True,
         )
         about = {"dataset": cell.data.name, "task": task.kind, **_environment(fit)}
-        total += made_once(run, make, **about)["seconds"]
+        total += make_once(run, make, **about)["seconds"]
         before = run
     return before, total
 
@@ -163,7 +163,7 @@ def _finetuned(fit: Fit, start: Path | None) -> tuple[Labeller, dict[str, Any]]:
         threads=place.threads,
         overwrite=True,
     )
-    made = made_once(run, make, dataset=cell.data.name, arm=cell.arm.name, **_environment(fit))
+    made = make_once(run, make, dataset=cell.data.name, arm=cell.arm.name, **_environment(fit))
     return _labeller(core.load_segmenter(run, place.device), **cell.predicting()), made
 
 

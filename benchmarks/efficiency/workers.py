@@ -8,9 +8,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from efficiency.cells import Cell
-from efficiency.kept import is_made
 from efficiency.place import Place
 from efficiency.rows import append_row
+from efficiency.shared_runs import is_complete
 
 Report = Callable[[Cell, dict | None], None]
 
@@ -59,7 +59,7 @@ def run_cells(
 def _next(waiting: list[Cell], busy: dict, place: Place) -> int | None:
     """Find the first cell that needs no run that another process is working on."""
     taken = {run for _, cell in busy.values() for run in _runs(cell, place)}
-    taken = {run for run in taken if not is_made(run)}
+    taken = {run for run in taken if not is_complete(run)}
     return next((i for i, cell in enumerate(waiting) if not taken & _runs(cell, place)), None)
 
 

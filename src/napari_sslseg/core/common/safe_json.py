@@ -114,7 +114,7 @@ def _bounded_float(text: str) -> float:
 
 
 def _bounded_int(text: str) -> int:
-    # The digits first, since Python raises an error of its own for thousands of them.
+    # The digits are counted first, since Python raises its own error for thousands of them.
     if len(text) > 17 or abs(int(text)) > LARGEST:
         raise ValueError(f"the number {text[:20]} is too large")
     return int(text)

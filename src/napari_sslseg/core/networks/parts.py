@@ -137,7 +137,7 @@ class EncoderDecoder(nn.Module):
         return self.encoder.channels[-1]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores, shape (N, out_channels, …), of the size of the images whatever it is.
+        """Scores, shape (N, out_channels, …), with the size of the images, which may be any size.
 
         If the sides of the images are not multiples of the stride, their last rows and columns are
         repeated, and the scores are cropped again.

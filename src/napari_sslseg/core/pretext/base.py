@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class BaseTask(ABC):
-    """Base class of pretext tasks: trains the network as it is, on samples drawn one by one.
+    """Base class of pretext tasks: trains the unmodified network on samples drawn one by one.
 
     A subclass adds at least :meth:`sample`, and ``apply``, ``loss`` and ``preview`` as in
     :class:`PretextTask`; :class:`~napari_sslseg.core.pretext.restoration.base.RestorationTask`

@@ -100,7 +100,7 @@ class ProjectFolder:
         return self._record
 
     def entry(self, name: str) -> ScanEntry:
-        """What the record says about a scan; its files are not read."""
+        """Return the entry of a scan in the record; its files are not read."""
         for scan in self._record.scans:
             if scan.name == name:
                 return scan
@@ -166,7 +166,7 @@ class ProjectFolder:
         self.change(change)
 
     def recall(self, key: str, default: Any = None) -> Any:
-        """Return a value that :meth:`remember` kept.
+        """Return a value that :meth:`remember` stored.
 
         Parameters
         ----------

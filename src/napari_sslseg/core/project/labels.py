@@ -158,7 +158,7 @@ class ProjectLabels:
         path: str | Path,
         done: DoneSlices | Iterable[int] = "with labels",
     ) -> tuple[int, ...]:
-        """Take labels from a file; labels that the scan had are put aside.
+        """Take labels from a file; previous labels are moved to the folder ``aside``.
 
         Slices whose labels change are no longer listed by :meth:`accepted`.
 

@@ -181,7 +181,7 @@ class ProjectScans:
         )
 
     def forget(self, name: str) -> None:
-        """Discard what is kept in memory about the files of a scan."""
+        """Discard the cached state of the files of a scan."""
         with self._reading:
             self._series.pop(name, None)
             self._differences.pop(name, None)

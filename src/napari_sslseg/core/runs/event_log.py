@@ -106,7 +106,7 @@ def record_events(events: Iterator[Event], log: EventLog) -> Iterator[Event]:
         if close is not None:
             close()
         status = "failed" if isinstance(error, SslsegError) else "stopped"
-        # If the disk is full, the original error says more.
+        # If the disk is full, the original error is more informative.
         with contextlib.suppress(StorageError):
             if not ended:
                 log.line("End", status=status, text=str(error))

@@ -187,7 +187,7 @@ def _is_optimizer_value(value: Any, shape: tuple[int, ...], *, optional: bool) -
 def _check_random(
     value: "Tensor | None", device: "torch.device", *, optional: bool = False
 ) -> None:
-    """Refuse what a random number generator does not accept, tried on a new one."""
+    """Refuse a state that a new random number generator does not accept."""
     import torch
 
     if value is None and optional:

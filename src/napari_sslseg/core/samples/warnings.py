@@ -19,7 +19,7 @@ from napari_sslseg.core.settings.preprocessing import Preprocessing
 Spacing = tuple[float, float, float]
 
 DISTANT_RATIO = 3.0
-"""Ratio of slice distance to pixel size from which a slice says little about the next one."""
+"""Ratio of slice distance to pixel size above which adjacent slices differ strongly."""
 
 LARGE_RATIO = 4.0
 """A canvas of more than this many times the median slice area is reported, with its cause."""

@@ -29,7 +29,7 @@ def apply_gamma(images: Tensor, exponents: Tensor) -> Tensor:
 
 
 def apply_blur(images: Tensor, deviations: Tensor) -> Tensor:
-    """Blur each image with a Gaussian of its own, along rows and columns; edges are replicated.
+    """Blur each image with its own Gaussian along rows and columns; edges are replicated.
 
     Parameters
     ----------

@@ -119,7 +119,7 @@ def _grid(scan: Volume | Source) -> object:
 
 
 def _values(scan: Volume | Source, reader: ScanReader) -> str:
-    """Hash of the values, whatever their type and order in the file."""
+    """Hash of the values, independent of their type and order in the file."""
     return content_hash(b"", reader.volume(scan).data.astype(np.float32))
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Event, PauseFlag, StopFlag, as_function
@@ -36,9 +35,6 @@ from napari_sslseg.core.stages.resume import refuse_settings
 from napari_sslseg.core.stages.split import hold_out
 from napari_sslseg.core.training.layer_plans import make_layer_plan, resolve_strategy
 from napari_sslseg.core.training.watch import Watch
-
-if TYPE_CHECKING:
-    pass
 
 
 def iter_finetune(

@@ -1,4 +1,4 @@
-"""Plan of a run of several stages, checked when it is read: it may be from somebody else.
+"""Plan of a run of several stages, checked when it is read, since it may be untrusted.
 
 Loads no PyTorch.
 """

@@ -1,4 +1,4 @@
-"""Options that a run is made with, whatever it trains."""
+"""Options of a run that do not depend on what it trains."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class RunOptions:
-    """How a run is made, whatever it trains.
+    """Options of any run.
 
     The parameters are those of :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`.
     """

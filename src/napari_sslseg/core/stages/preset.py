@@ -1,4 +1,4 @@
-"""Pretrain and fine-tune as a preset says, in all its stages."""
+"""Pretrain and fine-tune with a preset, in all its stages."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext

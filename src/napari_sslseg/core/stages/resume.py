@@ -156,7 +156,7 @@ def recorded_start(run: Run, init: Run | str | Path | None, kind: Kind | None = 
     folder = str(start.get("folder"))
     try:
         if not init and folder.replace("\\", "/").startswith("//"):
-            # Opening a network path would tell the other machine who opens it.
+            # Opening a network path would reveal the user to the other machine.
             raise CheckpointError("it would be on another machine")
         found = Run.open(init or run.folder / folder, kind)
     except SslsegError as error:

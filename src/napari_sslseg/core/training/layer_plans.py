@@ -1,6 +1,6 @@
 """Fine-tuning strategies: which layers are trained when, and with which learning rate.
 
-Within some hundred steps a few labelled slices can undo what an encoder learnt from many scans: at
+Within some hundred steps a few labelled slices can undo the pretraining of an encoder on many scans: at
 first the decoder is random, and its gradients carry little information. The strategies protect the
 encoder:
 

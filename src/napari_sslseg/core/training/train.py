@@ -71,7 +71,7 @@ def train(
     Yields
     ------
     Step, Validation, Saved, Status, Preview, Message
-        A Message tells why the training ended early, if it did, and which settings have no effect
+        A Message states why the training ended early, if it did, and which settings have no effect
         without a validation. The generator may be closed at any event; the run can be resumed.
 
     Returns

@@ -1,4 +1,4 @@
-"""Background jobs: generators of core events, each in a thread of its own.
+"""Background jobs: generators of core events, each in its own thread.
 
 Needs no Qt. Events are delivered when :meth:`Job.pump` is called: by a timer in the window, by a
 loop in a test. Every job ends with an :class:`Outcome`, whatever happens in its thread.

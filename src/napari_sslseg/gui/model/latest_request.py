@@ -1,4 +1,4 @@
-"""A worker thread for requests of which only the latest matters, such as previews."""
+"""A worker thread that answers only the latest of several requests, such as previews."""
 
 import threading
 import traceback

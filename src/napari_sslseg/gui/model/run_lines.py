@@ -61,7 +61,7 @@ def run_lines(
     lines: list[RunLine] = []
     for summary in runs:
         name, *stage = Path(summary.name).parts
-        # A damaged record does not tell the kind; then the name of the folder may.
+        # A damaged record has no kind, so the name of the folder is used.
         wrong = summary.kind != kind if summary.kind is not None else name.startswith(other)
         if wrong or (stage and name in names):
             continue

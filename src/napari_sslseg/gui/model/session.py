@@ -94,7 +94,7 @@ class Session(SessionBase):
         if project is None:
             return None
         out = project.folder / "runs" / run
-        # The first stage of a preset has a folder of its own, so this one may have no record yet.
+        # The first stage of a preset has its own folder, so this one may have no record yet.
         kind = "pretrain" if is_staged(out) else Run.open(out).kind
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:

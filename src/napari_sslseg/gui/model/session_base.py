@@ -232,7 +232,7 @@ class SessionBase(SessionJobs):
             self.select(self._wanted)
 
     def begin_import(self, name: str) -> None:
-        """Hide a scan until its labels are imported, so that nobody draws on it."""
+        """Hide a scan until its labels are imported, so that the user does not draw on it."""
         self._importing.add(name)
         if self.current == name:
             self.deselect()

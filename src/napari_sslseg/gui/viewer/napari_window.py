@@ -67,7 +67,7 @@ def drawing_suspended() -> Iterator[None]:
 
 
 def pause_activity_spinner() -> None:
-    """Pause the animated activity icon of napari, each frame of which redraws the whole window.
+    """Pause the animated activity icon of napari, whose frames each redraw the whole window.
 
     Without a graphics card this takes most of the time of the main thread. The progress bar next
     to it still moves.

@@ -58,7 +58,7 @@ class PredictionLayers:
         return self.session.predictions.get(run or self.run, self.session.current)
 
     def refresh(self) -> None:
-        """Show what is chosen, if the predictions are available."""
+        """Show the chosen layers, if the predictions are available."""
         found = self.predicted() if self.scene.image is not None else None
         prediction = self._layer(
             "prediction", (found, self.run) if found is not None else None, self._add_prediction

@@ -87,13 +87,13 @@ class Scene:
             return 0
         axis = PLANE_AXIS[self.plane]
         count = self.image.data.shape[axis]
-        # Layers of other origins share the slider, so its step is no number of our slices.
+        # Other layers share the slider, so its step is not the number of our slice.
         world = np.asarray(self.viewer.dims.point)[-3:]
         found = self.image.world_to_data(world)[axis]
         return int(np.clip(round(float(found)), 0, count - 1))
 
     def go_to(self, index: int) -> None:
-        """Look at a slice, counted along the plane."""
+        """Show a slice, numbered along the plane."""
         if self.image is None:
             return
         axis = PLANE_AXIS[self.plane]

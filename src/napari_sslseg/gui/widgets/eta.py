@@ -1,4 +1,4 @@
-"""Speed of a training and estimate of the remaining time, rounded to what is known."""
+"""Speed of a training and estimate of the remaining time, rounded to its precision."""
 
 import time
 from collections import deque

@@ -8,7 +8,6 @@ from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.pretext.contrast.organ_boxes import (
     OrganBox,
     crop,
-    mirror_image,
     organ_boxes,
     organ_crop,
     whole_organ,
@@ -176,12 +175,6 @@ def test_an_organ_larger_than_the_crop_is_cut_off_around_its_centre():
     image = np.arange(10, dtype=np.float32).reshape(1, 1, 1, 10).repeat(4, 1).repeat(4, 2)
     box = OrganBox(LEFT, (0, 0, 1), (4, 4, 9))
     assert organ_crop(image, box, (4, 4, 4))[0, 0, 0].tolist() == [3, 4, 5, 6]
-
-
-def test_mirror_image_exchanges_left_and_right():
-    image = np.arange(8).reshape(1, 2, 2, 2)
-    assert mirror_image(image)[0, 0].tolist() == [[1, 0], [3, 2]]
-    assert np.array_equal(mirror_image(mirror_image(image)), image)
 
 
 def test_the_hippocampus_of_a_real_scan(data_dir):

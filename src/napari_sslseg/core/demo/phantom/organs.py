@@ -87,7 +87,7 @@ def paint_stomach(patient: Patient, trunk: Trunk) -> tuple[Array, Array]:
 def paint_kidney(patient: Patient, label: int) -> tuple[Array, Array, Array]:
     """A kidney in its fat: cortex, pyramids, and a sinus with pelvis that opens to the hilum.
 
-    The left kidney is longer, higher, and often humped beside the spleen; the right one is
+    The left kidney is longer, higher, and often humped next to the spleen; the right one is
     pushed down by the liver. Each has its own tilt, so that they are no mirror images.
     """
     rng = patient.rng

@@ -120,7 +120,7 @@ class Patient:
         tissues: Mapping[str, tuple[float, float]],
     ) -> None:
         self.rng, self.shape, self.spacing, self.tissues = rng, shape, spacing, tissues
-        # Texture has a generator of its own, so that the contrast cannot change the anatomy.
+        # Texture has its own generator, so that the contrast cannot change the anatomy.
         self.texture_rng = rng.spawn(1)[0]
         self.fields = {
             name: smooth_noise(rng, shape, spacing, scale)

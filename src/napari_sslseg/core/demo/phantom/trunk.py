@@ -66,7 +66,7 @@ class Trunk:
 
 
 def paint_trunk(patient: Patient, trunk: Trunk) -> None:
-    """Skin, fat, the muscle wall with ribs, and the muscles beside the spine."""
+    """Skin, fat, the muscle wall with ribs, and the muscles next to the spine."""
     rng = patient.rng
     box = patient.box()
     wall = trunk.wall(box)

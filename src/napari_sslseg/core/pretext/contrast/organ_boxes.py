@@ -200,11 +200,6 @@ def crop(
     return cut
 
 
-def mirror_image(array: np.ndarray) -> np.ndarray:
-    """Return a copy with left and right exchanged: flipped along the last axis."""
-    return np.flip(array, -1).copy()
-
-
 def _largest(mask: np.ndarray, side: int, offset: int = 0) -> OrganBox | None:
     """Return the box of the largest component of a mask that starts at column ``offset``."""
     around = ndimage.find_objects(mask.view(np.uint8))

@@ -17,7 +17,7 @@ WEIGHT_TYPES = (*FLOATS, "I64")
 """Types of weights; I64 is that of the counters of batch normalisation."""
 
 FOREIGN_TYPES = (*WEIGHT_TYPES, "F64", "I32", "I16", "I8", "U8", "BOOL")
-"""Types that may occur in files of other programs, also beside the weights."""
+"""Types that may occur in files of other programs, not only as weights."""
 
 MAX_HEADER = 4 * 2**20
 """Bytes of the header; the library itself accepts 100 MB."""

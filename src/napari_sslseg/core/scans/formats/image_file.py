@@ -34,7 +34,7 @@ _LONGEST_REASON = 200
 
 
 class ImageFile(Protocol):
-    """An opened scan or label map, of which only the header has been read.
+    """An opened scan or label map; only its header has been read.
 
     Attributes
     ----------

@@ -133,7 +133,7 @@ class PretextSettings(Settings):
         return None
 
     def for_scans(self, names: Iterable[str]) -> Self:
-        """Return the settings without what they say about scans that are not named.
+        """Return the settings without entries for scans that are not named.
 
         Raises
         ------

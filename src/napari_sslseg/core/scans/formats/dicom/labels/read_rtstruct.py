@@ -81,7 +81,7 @@ def read_structures(
         for value, parts in contours.items()
     }
     spread = [np.ptp(points, axis=0) for parts in placed.values() for points in parts]
-    # The slice axis is that of the contour planes, whatever the order of the axes.
+    # The slice axis is that of the contour planes, for any order of the axes.
     axis = int(np.sum(spread, axis=0).argmin()) if spread and grid.stack is None else 2
     voxels = {
         value: _fill_contours(parts, axis, grid.shape, path) for value, parts in placed.items()

@@ -1,4 +1,4 @@
-"""Runs that are made once for all cells that share them."""
+"""Runs that several cells share, and that are therefore trained only once."""
 
 import json
 import os
@@ -10,12 +10,12 @@ from typing import Any
 from filelock import FileLock
 
 
-def is_made(run: Path) -> bool:
+def is_complete(run: Path) -> bool:
     """Whether a run exists and is complete."""
     return run.is_dir() and _record(run).exists()
 
 
-def made_once(run: Path, make: Callable[[], object], **about: Any) -> dict[str, Any]:
+def make_once(run: Path, make: Callable[[], object], **about: Any) -> dict[str, Any]:
     """Make a run unless it exists.
 
     Waits while another process makes it. An incomplete run is made again.
@@ -36,7 +36,7 @@ def made_once(run: Path, make: Callable[[], object], **about: Any) -> dict[str, 
     """
     run.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{run}.lock"):
-        if not is_made(run):
+        if not is_complete(run):
             begin = time.perf_counter()
             make()
             about["seconds"] = time.perf_counter() - begin
