@@ -10,7 +10,8 @@ image per call, so they run in a loop over the batch and their results are stack
 - TorchIO ``RandomSwap``: swaps pairs at uniform places, again at each call. Patches may overlap,
   even those of a pair, so its number of swaps is set by the area measured over many draws.
 - MONAI ``RandCoarseShuffle``: shuffles the pixels *inside* each patch without swapping patches, the
-  most similar method in MONAI. Patches may overlap; their number is set as for TorchIO. It works in place, so each image is cloned first, since the others do not change theirs.
+  most similar method in MONAI. Patches may overlap; their number is set as for TorchIO. It works in
+  place, so each image is cloned first, since the others do not change theirs.
 """
 
 import argparse

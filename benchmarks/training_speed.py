@@ -11,9 +11,9 @@ per image are the same, but our U-Net uses a memory layout of its features that 
 CPU; one row shows MONAI's loop with the same layers in the default layout of PyTorch.
 
 The other loops prepare batches in advance: steps on batches prepared before a measurement are not
-counted, and our loop is measured only when their workers are idle. Ratios are medians over rounds of
-images per second, and of images per second of CPU time of the process with its workers, which hardly
-depends on the other load of the machine.
+counted, and our loop is measured only when their workers are idle. Ratios are medians over rounds
+of images per second, and of images per second of CPU time of the process with its workers, which
+hardly depends on the other load of the machine.
 
 Targets: 2 times MONAI, 1.3 times nnU-Net; at most 5 % of a step outside forward, backward and
 optimiser.

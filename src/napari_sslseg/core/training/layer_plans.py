@@ -1,8 +1,8 @@
 """Fine-tuning strategies: which layers are trained when, and with which learning rate.
 
-Within some hundred steps a few labelled slices can undo the pretraining of an encoder on many scans: at
-first the decoder is random, and its gradients carry little information. The strategies protect the
-encoder:
+Within some hundred steps a few labelled slices can undo the pretraining of an encoder on many
+scans: at first the decoder is random, and its gradients carry little information. The strategies
+protect the encoder:
 
 - ``whole``: no protection; all layers are trained with the schedule of the training.
 - ``sawtooth``: decoder and output are trained first, while the learning rate rises and falls once;

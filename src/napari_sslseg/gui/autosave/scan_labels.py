@@ -56,7 +56,7 @@ class ScanLabels:
     def marks(self) -> dict[int, bool]:
         """Slices to mark or unmark when the labels are saved.
 
-        Slices along another plane than that of the project are dropped, as they are no longer valid.
+        Slices along another plane than that of the project are no longer valid and are dropped.
         """
         if self._plane != self.project.plane:
             self._marks = {}
@@ -73,7 +73,7 @@ class ScanLabels:
         self._plane = self.project.plane
 
     def take_over(self, other: "ScanLabels") -> None:
-        """Restore the unsaved labels from when another scan was shown."""
+        """Take over unsaved labels and marks from an earlier object for the same scan."""
         self.saved = -1 if other.dirty else 0
         self.backup = other.backup and (-1, other.backup[1])
         self._marks, self._plane = other.marks, other._plane

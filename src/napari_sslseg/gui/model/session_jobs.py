@@ -52,7 +52,7 @@ class SessionJobs:
         return next((job for job in self.jobs if job.kind in TRAINING and job.active), None)
 
     def is_writing(self) -> bool:
-        """Whether a job is changing labels of scans; if so, emits a problem that asks the user to wait."""
+        """Whether a job is changing labels of scans; if so, emits a problem that asks to wait."""
         found = any(job.kind in WRITING and job.active for job in self.jobs)
         if found:
             self.problem.emit(Problem(CHANGING))

@@ -273,7 +273,7 @@ def _moments(values: Tensor, dims: tuple[int, ...], share: Tensor) -> tuple[Tens
 
 
 def _of_visible(mean: Tensor, variance: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the moments of the visible places from those of all places, where hidden ones are 0."""
+    """Return the moments of the visible places from those of all places; hidden ones are 0."""
     shown_mean = mean / share
     # Remove the part of the variance that comes from the zeros of hidden places.
     return shown_mean, (variance / share - shown_mean.square() * (1 - share)).clamp(min=0)
