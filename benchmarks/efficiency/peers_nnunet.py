@@ -11,8 +11,8 @@ number of steps, over which its learning rate decays polynomially step by step (
 for 250,000 steps and decays the rate every 250); and the batch size, the planned one but at most
 that of the other arms. For few subjects it plans the minimum of 2 slices, since a batch must not
 contain more than 5 % of the voxels. It trains on all cases (its fold ``all``, since one subject
-cannot be split) without validation, and the last weights are used. Augmentation runs in the training
-process, so that the number of threads is the same.
+cannot be split) without validation, and the last weights are used. Augmentation runs in the
+training process, so that the number of threads is the same.
 """
 
 import json
