@@ -30,7 +30,8 @@ def test_one_preset_in_words():
     done = run("presets", "polycl-s")
     words = " ".join(done.stdout.split())
     assert "resized to 256 × 256" in words
-    assert "falling along a cosine, anew every 10 epochs" in words
+    assert "cosine" in words
+    assert "every 10 epochs" in words
     for decision in PRESETS["polycl-s"].decisions:
         assert " ".join(decision.here.split()) in words
     assert max(map(len, done.stdout.splitlines())) <= 100

@@ -94,7 +94,10 @@ def answer(qtbot, text, heard=None):
             return
         if heard is not None:
             heard.append(box.text())
-        (button,) = [item for item in box.buttons() if item.text().replace("&", "") == text]
-        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        buttons = {item.text().replace("&", ""): item for item in box.buttons()}
+        if text not in buttons:
+            box.reject()  # An open dialog would wait for ever.
+            raise AssertionError(f"{box.text()!r} has no button {text!r}, but {list(buttons)}")
+        qtbot.mouseClick(buttons[text], Qt.MouseButton.LeftButton)
 
     QTimer.singleShot(20, look)

@@ -9,13 +9,15 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
-from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
+from qtpy.QtWidgets import QApplication, QFileDialog
 
+from loop_project import answer
 from napari_sslseg.core.common.events import Done, Message
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
+from napari_sslseg.gui.scans.project_bar import INSIDE
 from napari_sslseg.gui.widget import STEPS
 
 PLUGIN = "napari-sslseg"
@@ -67,23 +69,6 @@ def click(qtbot, widget):
     assert widget.isVisible()
     assert widget.isEnabled()
     qtbot.mouseClick(widget, Qt.MouseButton.LeftButton)
-
-
-def answering(text, seen=None):
-    """Answer the next question by clicking the button with this text; None cancels."""
-
-    def answer():
-        boxes = [w for w in QApplication.topLevelWidgets() if isinstance(w, QMessageBox)]
-        box = next((box for box in boxes if box.isVisible()), None)
-        if box is None:
-            QTimer.singleShot(50, answer)
-            return
-        if seen is not None:
-            seen.append(box.text())
-        wanted = text or "Cancel"
-        next(b for b in box.buttons() if b.text().replace("&", "") == wanted).click()
-
-    QTimer.singleShot(50, answer)
 
 
 def choosing(monkeypatch, path):
@@ -139,10 +124,10 @@ class TestProjects:
         (tmp_path / "stuff").mkdir()
         (tmp_path / "stuff" / "notes.txt").write_text("mine")
         choosing(monkeypatch, tmp_path / "stuff")
-        answering(None)
+        answer(qtbot, "Cancel")
         click(qtbot, panel.bar.new)
         assert dock.session.project is None
-        answering("Make a folder in it")
+        answer(qtbot, INSIDE)
         click(qtbot, panel.bar.new)
         assert dock.session.project.folder == tmp_path / "stuff" / "few-shot project"
 
@@ -296,10 +281,10 @@ class TestList:
         project = dock.session.project
         dock.session.mark_done("phantom_mr_000", [3])
         choose_row(full, qtbot, "phantom_mr_000")
-        answering(None)
+        answer(qtbot, "Cancel")
         click(qtbot, full.list.remove)
         assert "phantom_mr_000" in project.names
-        answering("Remove")
+        answer(qtbot, "Remove")
         qtbot.keyClick(full.list.table, Qt.Key.Key_Delete)
         assert "phantom_mr_000" not in project.names
         assert dock.scene.image is None
@@ -333,19 +318,19 @@ class TestList:
         assert dock.session.project.problems() == {}
         assert not panel.list.find_button.isVisible()
 
-    @pytest.mark.parametrize("answer", ["Those with labels", "All slices", "None"])
-    def test_labels_are_imported(self, full, dock, qtbot, monkeypatch, scans, answer):
+    @pytest.mark.parametrize("choice", ["Those with labels", "All slices", "None"])
+    def test_labels_are_imported(self, full, dock, qtbot, monkeypatch, scans, choice):
         path = scans / "labels/phantom_mr_000.nii.gz"
         choose_row(full, qtbot, "phantom_mr_000")
         choosing(monkeypatch, path)
-        answering(answer)
+        answer(qtbot, choice)
         click(qtbot, full.list.labels)
         qtbot.waitUntil(lambda: not dock.session.jobs and dock.scene.labels is not None)
         shown = dock.scene.labels.data
         assert set(np.unique(shown)) == set(np.unique(nib.load(path).dataobj))
         with_labels = tuple(np.flatnonzero(shown.any(axis=(1, 2))).tolist())
         wanted = {"Those with labels": with_labels, "All slices": tuple(range(24)), "None": ()}
-        assert dock.session.project.done("phantom_mr_000") == wanted[answer]
+        assert dock.session.project.done("phantom_mr_000") == wanted[choice]
 
     def test_two_hundred_scans_stay_responsive(self, dock, panel, qtbot, scans, tmp_path):
         """Each step of the work in the window takes less than 40 ms, which is not noticeable."""
@@ -372,7 +357,7 @@ class TestList:
 
         dock.session.scans_changed.emit()
         assert panel.list.model.rowCount() == 203
-        assert seconds(panel.list.model._renew) < 0.04
+        assert seconds(panel.list.model._update) < 0.04
         assert seconds(lambda: panel.list.proxy.sort(4)) < 0.04
         assert seconds(panel.list.refresh) < 0.04
         assert seconds(panel.viewer_scans._look) < 0.04
@@ -391,12 +376,13 @@ class TestView:
         assert dock.scene.slice == dock.scene.image.data.shape[1] // 2
         dock.session.mark_done("phantom_mr_000", [4, 5])
         seen = []
-        answering(None, seen)
+        answer(qtbot, "Cancel", seen)
         click(qtbot, axial)
-        assert seen == ["Unmark 2 slices, and label along the axial plane?"]
+        assert "2 slices" in seen[0]
+        assert "axial" in seen[0]
         assert project.plane == "coronal"
         assert coronal.isChecked()
-        answering("Unmark 2 slices")
+        answer(qtbot, "Unmark 2 slices")
         click(qtbot, axial)
         assert project.plane == "axial"
         assert project.done("phantom_mr_000") == ()
@@ -503,11 +489,11 @@ class TestClosing:
         folder, ends = dock.session.project.folder, []
         window = viewer.window._qt_window
         dock.session.run("finetune", "Fine-tuning", training(ends))
-        answering(None)
+        answer(qtbot, "Cancel")
         window.close()
         assert window.isVisible()
         assert dock.session.training is not None
-        answering("Stop it and close")
+        answer(qtbot, "Stop it and close")
         window.close()
         assert window.isVisible()  # The window stays responsive while the training is saved.
         qtbot.waitUntil(lambda: dock.shutdown.over, timeout=5000)

@@ -204,7 +204,7 @@ class TestResuming:
         stopped("pretrain", tmp_path)
         record = json.loads((tmp_path / "run.json").read_text())
         (tmp_path / "run.json").write_text(json.dumps(record | {"data": [1]}))
-        with pytest.raises(CheckpointError, match="does not say which scans"):
+        with pytest.raises(CheckpointError, match="does not list the scans"):
             list(events("pretrain", tmp_path, resume=True))
 
     def test_annotated_slices_beyond_the_scan_take_no_memory(self, tmp_path):
@@ -541,5 +541,5 @@ def test_an_imported_run_cannot_be_resumed(tmp_path):
     weights = make_network(Network.preset("tiny"), 1, 2).state_dict()
     torch.save(weights, tmp_path / "a.pt")
     import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
-    with pytest.raises(CheckpointError, match=r"was imported.*start from it with --init\.$"):
+    with pytest.raises(CheckpointError, match=r"was imported.*--init"):
         list(events("pretrain", tmp_path / "run", resume=True))
