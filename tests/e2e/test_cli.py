@@ -64,7 +64,7 @@ def predictions(data, finetuned, tmp_path_factory):
 
 
 def test_training_on_unlabelled_scans_and_neighbouring_slices(data, tmp_path):
-    """One labelled scan in a folder of its own, and the folder of all scans without labels."""
+    """One labelled scan in a separate folder, and the folder of all scans without labels."""
     one = sorted((data / "images").iterdir())[0]
     (tmp_path / "few").mkdir()
     shutil.copy(data / "labels" / one.name, tmp_path / "few" / one.name)

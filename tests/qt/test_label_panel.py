@@ -1,6 +1,7 @@
 """Labelling in a real window with mouse and keys."""
 
 import gc
+import re
 import time
 
 import nibabel as nib
@@ -91,7 +92,7 @@ class Dock:
         return self.project.labels(name).data
 
     def until_saved(self):
-        self.until(lambda: self.find("labels-saved").text() == "✓ All labels are saved.", 2500)
+        self.until(lambda: self.find("labels-saved").text().startswith("✓"), 2500)
         np.testing.assert_array_equal(self.saved(self.session.current), self.layer.data)
 
 
@@ -220,6 +221,12 @@ def test_tools_are_reached_by_button_key_and_tab(ready):
         assert button.objectName()
 
 
+def shown_state(dock):
+    """Return the number of the slice and its state, as shown."""
+    number, _, state = dock.find("slice-state").text().partition(": ")
+    return number, state
+
+
 def test_a_painted_slice_is_saved_and_then_marked_as_done(ready):
     ready.scene.go_to(7)
     ready.click("tool-paint")
@@ -228,21 +235,21 @@ def test_a_painted_slice_is_saved_and_then_marked_as_done(ready):
     drawn = np.flatnonzero(ready.layer.data.any(axis=(1, 2)))
     assert list(drawn) == [7]
     ready.until_saved()
-    assert ready.find("slice-state").text() == "Slice 7 (0 to 19): painted, but not done"
+    assert shown_state(ready) == ("Slice 7 (0 to 19)", "painted, but not done")
     assert "not done" in ready.find("slice-unused").text()
     ready.press(Qt.Key.Key_D)
     ready.until(lambda: ready.project.done("ann") == (7,))
-    assert ready.find("slice-state").text() == "Slice 7 (0 to 19): done"
+    assert shown_state(ready) == ("Slice 7 (0 to 19)", "done")
     assert ready.scene.slice == 7
     assert not ready.find("slice-unused").isVisible()
-    expected = "1 of 20 slices done in this scan; 1 in the project, 1 patient"
-    assert ready.find("slice-count").text() == expected
+    counts = re.findall(r"\d+", ready.find("slice-count").text())
+    assert counts == ["1", "20", "1", "1"]  # of the scan, of the project, and patients
     # Undo by the keys of napari is saved as well.
     ready.qtbot.keyClick(ready.canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not ready.layer.data.any()
     ready.until_saved()
     assert not ready.saved().any()
-    assert ready.find("slice-state").text() == "Slice 7 (0 to 19): done and empty"
+    assert shown_state(ready) == ("Slice 7 (0 to 19)", "done and empty")
     ready.click("slice-done")
     assert ready.project.done("ann") == ()
 
@@ -298,7 +305,7 @@ def test_the_slice_strip_shows_states_and_changes_the_slice(ready):
     assert list(np.flatnonzero(strip.states)) == [3, 5, 11]
     assert list(strip.states[[3, 5, 11]]) == [2, 1, 3]
     middle = int(sum(strip.place_of(5)) / 2)
-    assert strip.tip_at(middle) == "Slice 5 (0 to 19): painted, but not done. Click to go there."
+    assert strip.tip_at(middle).startswith("Slice 5 (0 to 19): painted, but not done")
     ready.qtbot.mouseClick(strip, Qt.MouseButton.LeftButton, pos=QPoint(middle, 15))
     assert ready.scene.slice == 5
     ready.qtbot.keyClick(strip, Qt.Key.Key_Right)

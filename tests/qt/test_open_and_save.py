@@ -58,7 +58,7 @@ def spot(shape):
 
 
 def labelled_world(path):
-    """World coordinates (RAS, mm) of the labelled voxels of a file, read by nibabel alone."""
+    """World coordinates (RAS, mm) of the labelled voxels of a file, read by nibabel."""
     image = nib.load(path)
     return nib.affines.apply_affine(image.affine, np.argwhere(np.asanyarray(image.dataobj) > 0))
 

@@ -86,11 +86,11 @@ def test_an_invalid_value_is_explained_next_to_its_field(qtbot):
     with qtbot.waitSignal(form.changed):
         typed(form, "rate", "7")
     assert form.value() is None
-    assert form.problem("rate") == "Must be at most 1."
+    assert "at most 1" in form.problem("rate")
     typed(form, "rate", "0")
-    assert form.problem("rate") == "Must be more than 0."
+    assert "more than 0" in form.problem("rate")
     typed(form, "rate", "fast")
-    assert form.problem("rate") == "Must be a number, such as 0.001."
+    assert "number, such as 0.001" in form.problem("rate")
     assert form._problems["rate"].isVisible()
     typed(form, "rate", "0.5")
     assert not form._problems["rate"].isVisible()
@@ -219,7 +219,7 @@ def test_an_invalid_setting_is_reported_and_disables_start(panel, qtbot):
     qtbot.mouseClick(panel.form.fold.button, LEFT)
     form = panel.form._forms["options"]
     typed(form, "min_area", "3")
-    assert form.problem("min_area") == "Must be at most 0.9."
+    assert "at most 0.9" in form.problem("min_area")
     qtbot.waitUntil(lambda: not panel.box.start.isEnabled())
     assert "Advanced" in panel.estimate.text()
     typed(form, "min_area", "0.2")
@@ -272,7 +272,7 @@ def test_a_training_is_started_paused_stopped_and_resumed(panel, session, qtbot)
     assert {"restored", "error"} <= set(names(panel))
     qtbot.mouseClick(box.stop, LEFT)
     if box.job is not None:
-        assert box.state.text() == "Stopping after this step…"
+        assert box.state.text().startswith("Stopping")
         assert not box.stop.isEnabled()
     qtbot.waitUntil(lambda: box.job is None, timeout=SECONDS)
     assert form.isVisible()
@@ -284,7 +284,7 @@ def test_a_training_is_started_paused_stopped_and_resumed(panel, session, qtbot)
         assert panel.runs.button.text().replace("&", "") == "Resume pretrain-001"
         qtbot.mouseClick(panel.runs.button, LEFT)
         qtbot.waitUntil(lambda: box.job is None, timeout=SECONDS)
-    assert box.state.text() == "pretrain-001 is finished."
+    assert "pretrain-001 is finished" in box.state.text()
     qtbot.waitUntil(lambda: not session.jobs, timeout=SECONDS)
     (line,) = panel.runs.lines
     assert line.text.startswith("pretrain-001, finished, 60 steps, loss ")

@@ -70,7 +70,7 @@ def test_the_hippocampus_opens_with_class_names(viewer, cache, data_dir):
     assert image.name == "hippocampus_001"
     assert list(labels.features["class"]) == ["background", "anterior", "posterior"]
     assert set(np.unique(labels.data)) == {0, 1, 2}
-    # Anterior lies in front: axis 1 runs to posterior.
+    # The anterior part has smaller indices: axis 1 runs to posterior.
     front, back = (np.argwhere(labels.data == value)[:, 1].mean() for value in (1, 2))
     assert front < back
 

@@ -161,7 +161,7 @@ class TestAdding:
         idle(dock, qtbot)
         assert len(dock.session.project.names) == 3
         assert panel.list.model.rowCount() == 3
-        assert panel.left_out_toggle.text() == "▸ 1 file was not added"
+        assert "1 file was" in panel.left_out_toggle.text()
         assert not panel.left_out.isVisible()
         click(qtbot, panel.left_out_toggle)
         assert panel.left_out.isVisible()
@@ -186,7 +186,7 @@ class TestAdding:
         idle(dock, qtbot)
         assert dock.session.project.names == (name,)
         assert not dock.session.project.has_labels(name)
-        assert panel.left_out_toggle.text() == "▸ 3 files were not added"
+        assert "3 files were" in panel.left_out_toggle.text()
         click(qtbot, panel.left_out_toggle)
         said = {panel.left_out.item(row).text() for row in range(panel.left_out.count())}
         assert len(said) == 3
@@ -225,7 +225,7 @@ class TestAdding:
         (path,) = (scans / "ct/images").iterdir()
         assert not full.opened_box.isVisible()
         viewer.open(str(path), plugin=PLUGIN)  # As napari does with dropped files.
-        assert full.opened_text.text() == "phantom_ct_005 is not in the project."
+        assert "phantom_ct_005" in full.opened_text.text()
         click(qtbot, full.opened_add)
         idle(dock, qtbot)
         assert "phantom_ct_005" in dock.session.project.names
@@ -378,6 +378,7 @@ class TestView:
         seen = []
         answer(qtbot, "Cancel", seen)
         click(qtbot, axial)
+        assert len(seen) == 1
         assert "2 slices" in seen[0]
         assert "axial" in seen[0]
         assert project.plane == "coronal"

@@ -1,4 +1,4 @@
-"""Phantom patients: repeatable, varied, in anatomical order, with the values of real scans."""
+"""Phantom patients: reproducible, varied, with realistic anatomy and intensities."""
 
 from functools import cache
 
@@ -14,7 +14,7 @@ from napari_sslseg.core.scans.volume import Volume, guess_modality, load_volume
 SEEDS = range(4)
 LIVER, RIGHT_KIDNEY, LEFT_KIDNEY, SPLEEN, SPINE = PHANTOM_CLASSES
 
-# Healthy adults, with a wide margin: ml within the field of view.
+# Volumes of healthy adults in ml within the field of view, with a wide margin.
 PLAUSIBLE_ML = {
     LIVER: (900, 2300),
     RIGHT_KIDNEY: (75, 260),
@@ -30,7 +30,7 @@ def patient(seed: int, modality: str = "CT") -> tuple[Volume, Volume]:
 
 
 def centre_mm(labels: Volume, label: int) -> np.ndarray:
-    """Centre of a class in RAS+ mm, through the affine of the source file."""
+    """Return the centre of a class in RAS+ mm, by the affine of the source file."""
     source = labels.geometry.to_source(labels.data)
     voxel = np.argwhere(source == label).mean(axis=0)
     return (labels.geometry.affine @ [*voxel, 1])[:3]
@@ -139,7 +139,7 @@ def test_the_modality_is_guessed_from_the_values(seed, modality):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_labels_contain_no_air(seed):
     scan, labels = patient(seed)
-    # Next to the lung, thick slices include some air; an organ itself contains none.
+    # Next to the lung, thick slices include some air; organs contain none.
     assert np.mean(scan.data[labels.data > 0] < -500) < 0.002
     assert not labels.data[:, :4].any()
 

@@ -1,4 +1,4 @@
-"""The download of a public set, from a server on this machine."""
+"""Download of a public data set from a local server."""
 
 import hashlib
 import io
@@ -27,7 +27,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path):
-    """A folder that is served, and its address."""
+    """A folder on a local server, and its address."""
     folder = tmp_path / "served"
     folder.mkdir()
     Quiet.asked.clear()

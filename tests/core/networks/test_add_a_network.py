@@ -27,7 +27,7 @@ from small_scans import write_small_scans
 
 
 class Up(nn.Module):
-    """Up-sample, join the features of the encoder, convolve."""
+    """Upsampling, concatenation with the encoder features, and a convolution."""
 
     def __init__(self, inputs, outputs):
         super().__init__()
@@ -136,7 +136,7 @@ def test_registered_names_are_listed(toy):
     assert named_network("toy") == ToyNetwork()
     with pytest.raises(ConfigError, match="dynunet3d or toy"):
         named_network("unet")
-    with pytest.raises(ConfigError, match=r"dense3d.* choose tiny, .* or toy"):
+    with pytest.raises(ConfigError, match=r"dense3d.*tiny.*toy"):
         check_dimensions(core.Dense3dNetwork(), 2)
 
 

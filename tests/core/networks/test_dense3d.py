@@ -25,7 +25,7 @@ def parameters(module):
 
 
 def normed(inputs, outputs, kernel):
-    """GroupNorm with two numbers a channel, convolution without bias."""
+    """GroupNorm with two parameters per channel, and convolution without bias."""
     return 2 * inputs + inputs * outputs * kernel**3
 
 
@@ -65,7 +65,7 @@ def test_the_parameters_are_those_counted_by_hand(net):
         up = width * outputs * 8 + outputs
         return normed(inputs, width, 3) + normed(width, width, 3) + up
 
-    # 16 channels of skip each: 160 → 128, up to 64; 80 → 32, up to 16; 32 → 4, up to 4.
+    # Skips have 16 channels: 160 → 128, up to 64; 80 → 32, up to 16; 32 → 4, up to 4.
     levels = level(160, 128, 64) + level(80, 32, 16) + level(32, 4, 4)
     assert parameters(net.decoder) == levels + 4 * 4 * 8 + 4 == 1_166_832
     assert parameters(net.output) == 4 * 2 + 2
@@ -88,7 +88,7 @@ def test_the_papers_network_has_4_or_8_groups_everywhere(net):
 
 
 def test_group_norm_is_per_image(net):
-    """Mean 0 and deviation 1 over each group of each image, whatever came before."""
+    """Each group of each image has mean 0 and deviation 1, independent of other images."""
     norm = net.encoder.blocks[3].layers[7].norm
     for scale in (1.0, 100.0):
         grouped = norm(scale * torch.randn(2, 128, 4, 4, 4) + scale).reshape(2, 8, -1)

@@ -149,7 +149,7 @@ def test_images_of_a_batch_do_not_mix_in_evaluation(settings):
 @pytest.mark.parametrize("scale", [1.0, 1e3])
 def test_half_precision_is_finite(settings, scale):
     net = make_network(settings, 1, 2)
-    # On the CPU the gradients that PyTorch 2.13 gives the weights of a 3D convolution in bfloat16
+    # On the CPU, gradients of PyTorch 2.13 for the weights of a 3D convolution in bfloat16
     # contain uninitialised memory if its features have fewer than about 30 voxels.
     size = SIZES[2] if dimensions(settings) == 2 else (16, 16, 32)
     batch = scale * torch.randn(2, 1, *size)
@@ -209,9 +209,9 @@ def test_an_invalid_size_is_refused_with_a_valid_one(settings):
         check_size(settings, (2 * step - 1,) * axes)
     fitting = " × ".join([str(2 * step)] * axes)
     assert str(caught.value).endswith(f"choose {fitting}.")
-    with pytest.raises(ConfigError, match=f"one of at least {2 * step}, not {step}"):
+    with pytest.raises(ConfigError, match=f"{2 * step}, not {step}"):
         check_size(settings, (step,) * axes)
-    with pytest.raises(ConfigError, match=f"The network {settings.kind} takes"):
+    with pytest.raises(ConfigError, match=f"{settings.kind} takes"):
         check_size(settings, (2 * step,) * (5 - axes))
 
 
@@ -221,14 +221,14 @@ def test_the_papers_networks_need_multiples_of_16_and_32():
     assert stride(MultiMixNetwork()) == 16
     assert stride(Dense3dNetwork()) == 16
     assert stride(DynUNet2dNetwork()) == stride(DynUNet3dNetwork()) == 16
-    with pytest.raises(ConfigError, match=r"multiples of 32 .* not 240 × 208; choose 256 × 224"):
+    with pytest.raises(ConfigError, match=r"32.*240 × 208.*256 × 224"):
         check_size(UmapathyNetwork(), (240, 208))
 
 
 def test_networks_of_volumes_are_refused_for_slices():
     check_dimensions(Network(), 2)
     check_dimensions(DynUNet3dNetwork(), 3)
-    with pytest.raises(ConfigError, match=r"dense3d.* choose tiny, small, paper, umapathy, m"):
+    with pytest.raises(ConfigError, match=r"dense3d.*tiny, small, paper, umapathy, m"):
         check_dimensions(Dense3dNetwork(), 2)
 
 
@@ -280,5 +280,5 @@ def test_fine_tuning_on_slices_refuses_a_network_of_volumes(settings, tmp_path):
     stage = core.FinetuneSettings(
         network=settings, preprocessing=core.Preprocessing(), training=training(1)
     )
-    with pytest.raises(ConfigError, match=f"The network {settings.kind} takes volumes"):
+    with pytest.raises(ConfigError, match=f"{settings.kind} takes volumes"):
         core.finetune([patient((8, 40, 48), (24.0, 9.0, 7.5))], out=tmp_path / "ft", settings=stage)

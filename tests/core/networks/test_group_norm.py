@@ -12,7 +12,7 @@ def test_output_and_gradients_equal_those_of_pytorch(channels, groups, size):
     nn.init.normal_(ours.weight)
     nn.init.normal_(ours.bias)
     theirs.load_state_dict(ours.state_dict())
-    # Far from zero, where rounding tells most.
+    # Far from zero, where rounding errors are largest.
     images = 3 + torch.randn(3, channels, *size)
     weights = torch.randn(3, channels, *size)
     results = []

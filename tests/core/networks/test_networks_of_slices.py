@@ -1,4 +1,4 @@
-"""The layers of the papers' 2D networks, counted by hand."""
+"""Layers of the 2D networks of the papers, with parameters counted by hand."""
 
 from itertools import pairwise
 
@@ -23,7 +23,9 @@ def kinds(module, *types):
 def test_umapathy_has_the_parameters_counted_by_hand():
     widths = (16, 32, 64, 128, 128, 128)
 
-    def double(i, o):  # two 3×3 convolutions without bias, each with a BatchNorm of 2 a channel
+    def double(
+        i, o
+    ):  # two 3×3 convolutions without bias, each with BatchNorm of 2 parameters per channel
         return 9 * i * o + 2 * o + 9 * o * o + 2 * o
 
     down = sum(double(i, o) for i, o in pairwise((1, *widths)))
@@ -45,7 +47,7 @@ def test_a_level_of_umapathy_is_two_convolutions_with_batch_norm_and_relu():
 
 
 def test_max_pooling_separates_the_levels():
-    """Of an image with one bright pixel in each 2×2 block, the second level sees those alone."""
+    """If each 2×2 block has one bright pixel, the input of the second level is bright."""
     net = UmapathyUNet(1, 1, UmapathyNetwork(widths=(1, 1)))
     net.encoder.levels[0] = net.encoder.levels[1] = nn.Identity()
     coarse = torch.rand(1, 1, 4, 6) + 1
@@ -57,7 +59,7 @@ def test_max_pooling_separates_the_levels():
 
 
 def test_multimix_has_the_parameters_counted_by_hand():
-    """Nothing but convolutions: the norms have no parameters, so biases would do nothing."""
+    """Only convolutions have parameters; biases would have no effect before the norms."""
     widths = (16, 32, 64, 128, 256)
     down = sum(9 * i * o + 9 * o * o for i, o in pairwise((1, *widths)))
     up = sum(9 * (i + o) * o + 9 * o * o for i, o in pairwise(widths[::-1]))
@@ -82,7 +84,7 @@ def test_instance_norm_has_no_learned_scale_and_no_running_averages():
     norms = [m for m in net.modules() if isinstance(m, nn.InstanceNorm2d)]
     assert len(norms) == 18
     assert all(m.weight is None and m.bias is None and m.running_mean is None for m in norms)
-    # So brightness and contrast of a channel's features do not matter after the first norm.
+    # Offset and scale of the features of a channel have no effect after the first norm.
     images = torch.randn(2, 1, 32, 32)
     with torch.inference_mode():
         net.eval()
@@ -117,7 +119,7 @@ def test_bilinear_upsampling_keeps_positions():
 def test_repeating_to_fit_by_hand():
     images = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
     expected = torch.tensor([[1.0, 2, 2, 2], [3, 4, 4, 4], [3, 4, 4, 4], [3, 4, 4, 4]])
-    # One place alone is too little, so the last axis gets two.
+    # One place is too few, so the last axis has two.
     wide = torch.cat([expected, expected[:, -1:].expand(4, 4)], dim=1)
     assert torch.equal(repeat_to_fit(images, 4)[0, 0], wide)
     assert torch.equal(repeat_to_fit(images, 1), images)

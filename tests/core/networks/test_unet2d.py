@@ -13,7 +13,7 @@ def test_the_output_has_the_size_of_the_slice(preset):
 
 
 def expected_parameters(widths, inputs, outputs, kernel):
-    """Count by hand: 3×3 convolutions with bias, GroupNorm with two values a channel."""
+    """Count by hand: 3×3 convolutions with bias, GroupNorm with two values per channel."""
 
     def conv(i, o, k=3):
         return i * o * k * k + o
@@ -40,7 +40,7 @@ def test_the_paper_preset_has_five_levels_of_32_to_512_and_16_groups():
     assert [level.conv.out_channels for level in net.encoder.levels] == [32, 64, 128, 256, 512]
     norms = [m for m in net.modules() if isinstance(m, nn.GroupNorm)]
     assert {norm.num_groups for norm in norms} == {16}
-    # One norm a level, after its last convolution, which alone is weight-standardised.
+    # Each level has one norm, after its last convolution, the only weight-standardised one.
     assert len(norms) == 9
     assert sum(isinstance(m, WeightStandardizedConv2d) for m in net.modules()) == 9
 
@@ -49,7 +49,7 @@ def test_weight_standardisation_by_hand():
     conv = WeightStandardizedConv2d(1, 1, 3, padding=0, bias=False)
     with torch.no_grad():
         conv.weight.copy_(torch.arange(9.0).reshape(1, 1, 3, 3))
-    # Mean 4, population standard deviation √(60/9); the picture picks the last weight out.
+    # Mean 4, population standard deviation √(60/9); the image selects the last weight.
     picture = torch.zeros(1, 1, 3, 3)
     picture[..., 2, 2] = 1
     expected = (8 - 4) / ((60 / 9) ** 0.5 + 1e-5)

@@ -114,11 +114,11 @@ def test_a_task_is_described_by_its_name(name):
 def test_options_of_other_tasks_are_refused_naming_those_tasks():
     with pytest.raises(ConfigError, match=r"context-restoration, context-prediction\.$"):
         make_task("mae", SIZE, sampling="uniform")
-    with pytest.raises(ConfigError, match=r"has no option patch_size.*, mae, spark\.$"):
+    with pytest.raises(ConfigError, match=r"patch_size.*, mae, spark\.$"):
         make_task("masked-pixels", SIZE, patch_size=8)
-    with pytest.raises(ConfigError, match="No pretext task has an option colour"):
+    with pytest.raises(ConfigError, match=r"No pretext task.*colour"):
         make_task("mae", SIZE, colour=3)
-    with pytest.raises(ConfigError, match="choose one of context-restoration, "):
+    with pytest.raises(ConfigError, match="context-restoration, "):
         make_task("jigsaw", SIZE)
     with pytest.raises(ConfigError, match=r"share cannot be 1\.5"):
         make_task("mae", SIZE, share=1.5)

@@ -331,7 +331,7 @@ class TestFilesOfScans:
         with reopened(project) as again:
             assert list(again.problems()) == ["b"]
             for use in (again.load, again.series, again.labels):
-                with pytest.raises(ProjectError, match=r"The scan b is missing: .*b\.nii\.gz"):
+                with pytest.raises(ProjectError, match=r"scan b is missing.*b\.nii\.gz"):
                     use("b")
             with pytest.raises(ProjectError, match="scan b is missing"):
                 again.scans("train")
@@ -466,7 +466,7 @@ class TestLabels:
         assert project.labels_path("b").read_bytes() == before
 
     def test_labels_of_another_shape_are_refused(self, project):
-        with pytest.raises(GeometryError, match=r"labels for b have the shape \(2, 2, 2\)"):
+        with pytest.raises(GeometryError, match=r" b .*\(2, 2, 2\)"):
             project.save_labels("b", np.zeros((2, 2, 2), np.uint8))
 
     def test_booleans_and_integral_floats_are_accepted(self, project):
@@ -555,13 +555,13 @@ class TestDone:
         for bad in (-1, 6):
             with pytest.raises(ProjectError, match="numbered 0 to 5"):
                 project.mark_done("b", [0, bad])
-        with pytest.raises(ProjectError, match="along the axial plane, not the coronal"):
+        with pytest.raises(ProjectError, match=r"axial.*coronal"):
             project.mark_done("b", 0, "coronal")
 
     def test_the_plane_changes_only_if_done_slices_are_unmarked(self, project):
         project.set_plane("sagittal")
         assert project.mark_done("b", 11) == (11,)
-        with pytest.raises(ProjectError, match="1 sagittal slices of 1 scans are done"):
+        with pytest.raises(ProjectError, match=r"1 sagittal slices? of 1"):
             project.set_plane("axial")
         project.set_plane("sagittal")
         assert project.done("b") == (11,)

@@ -36,7 +36,7 @@ def test_slices_are_counted_along_the_plane(plane, axis, first_mm, second_mm):
     predicted = truth.copy()
     ours, theirs = (np.moveaxis(data, axis, 0) for data in (predicted, truth))
     # Blocks of 4 by 3 pixels: one is shifted along the first axis of its slice, one along the
-    # second; 9 and 8 of their 12 pixels overlap, and a whole side lies one pixel too far.
+    # second; 9 and 8 of their 12 pixels overlap, and one side is one pixel too far.
     theirs[3, 2:6, 2:5], ours[3, 3:7, 2:5] = 1, 1
     theirs[5, 2:6, 2:5], ours[5, 2:6, 3:6] = 2, 2
     ours[4] = 1  # A slice that is not scored.

@@ -210,7 +210,7 @@ def test_tensors_are_not_matched_by_order_if_it_would_be_ambiguous(tmp_path):
     torch.save(Other((8, 16, 24)).state_dict(), tmp_path / "a.pt")
     save_file(Other().state_dict(), tmp_path / "b.safetensors")
     for name in ("a.pt", "b.safetensors"):
-        with pytest.raises(CheckpointError, match=r"Nothing in .* fits the encoder"):
+        with pytest.raises(CheckpointError, match="encoder"):
             import_weights(tmp_path / name, network="tiny", out=tmp_path / "run")
 
 

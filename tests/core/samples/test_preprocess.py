@@ -79,12 +79,12 @@ def test_a_slice_of_air_stays_zero_when_slices_are_standardised():
 
 
 def test_a_constant_scan_is_refused_by_name():
-    with pytest.raises(DataError, match=r"a has the same value in every voxel"):
+    with pytest.raises(DataError, match=r"\ba has the same value"):
         normalize(scan(np.full((2, 8, 8), 7, np.int16)), Preprocessing())
 
 
 def test_another_modality_is_refused():
-    with pytest.raises(DataError, match="looks like CT, but MR is needed"):
+    with pytest.raises(DataError, match=r"CT.* MR"):
         normalize(scan(noise(), modality="CT"), Preprocessing())
 
 

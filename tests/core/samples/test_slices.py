@@ -59,7 +59,7 @@ def test_labels_are_class_indices_and_only_annotated_slices_have_them():
     store = SliceStore.build([labelled(1, (1, 2, 3)), scan(2)], Preprocessing(), classes=(2, 9))
     np.testing.assert_array_equal(np.flatnonzero(store.annotated), [1, 2, 3])
     np.testing.assert_array_equal(np.flatnonzero(store.foreground), [1, 2])
-    assert set(np.unique(store.labels)) == {0, 1}  # class 9 lies on a slice not annotated
+    assert set(np.unique(store.labels)) == {0, 1}  # class 9 is on a slice that is not annotated
     assert store.label_batch(np.array([1, 3])).sum() == 25
     for index in (0, 4, 6):
         with pytest.raises(DataError, match="not annotated"):

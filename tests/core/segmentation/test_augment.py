@@ -221,7 +221,7 @@ def test_intensities_of_volumes_follow_the_parameters():
 def test_gamma_keeps_minimum_and_maximum():
     image = torch.tensor([[2.0, 3.0, 4.0, 6.0]]).view(1, 1, 1, 4)
     images = image.repeat(3, 2, 1, 1)
-    images[:, 1] *= -10  # Each channel has a range of its own.
+    images[:, 1] *= -10  # Each channel has its own range.
     bent = apply_gamma(images, torch.tensor([1.0, 2.0, 0.5]))
     torch.testing.assert_close(bent[0], images[0])
     torch.testing.assert_close(bent[1, 0, 0], torch.tensor([2, 2.25, 3, 6]))

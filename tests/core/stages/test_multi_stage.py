@@ -155,7 +155,8 @@ class TestOverwriting:
         assert [path.name for path in (out / "first-stage").iterdir()] == ["notes.txt"]
         assert "plan" not in record(out)
         messages = texts(core.iter_pretrain_preset(SCANS, out=out, resume=True))
-        assert messages == f"The run in {out} is finished already."
+        assert str(out) in messages
+        assert "finished" in messages
 
     def test_a_link_in_place_of_a_stage_is_not_followed(self, whole, out, tmp_path):
         shutil.copytree(whole / "0", out)

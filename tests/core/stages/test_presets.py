@@ -185,7 +185,7 @@ def test_importing_presets_loads_no_torch():
 
 
 def test_an_unknown_name_lists_all_names():
-    with pytest.raises(ConfigError, match=r"no preset jigsaw; choose one of dominic-2023, .*dhere"):
+    with pytest.raises(ConfigError, match=r"jigsaw.*dominic-2023, .*dhere"):
         preset_named("jigsaw")
 
 
@@ -325,7 +325,7 @@ def test_the_record_has_the_steps_of_the_epochs(tmp_path):
 
 def test_a_patch_too_large_names_one_that_fits(tmp_path):
     preset = tiny("dominic-2023").with_overrides(options={"patch_size": 64})
-    with pytest.raises(ConfigError, match="choose a patch size of 27 pixels"):
+    with pytest.raises(ConfigError, match="27 pixels"):
         core.pretrain_preset([scan(1)[0]], preset, out=tmp_path)
 
 

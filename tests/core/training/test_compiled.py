@@ -1,4 +1,4 @@
-"""Compiling changes no results, and a network that cannot be compiled is trained without."""
+"""Compiling does not change results; a network that cannot be compiled is trained without it."""
 
 import os
 import re

@@ -261,7 +261,7 @@ class TestFrozen:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("strategy", ["sawtooth", "freeze-unfreeze", "layer-decay"])
 def test_resuming_gives_the_same_weights(tmp_path, strategy, kind):
-    """During the freeze, at its end, one step later, and later."""
+    """The training is stopped during the freeze, at its end, one step later, and later."""
     fields = {} if strategy == "layer-decay" else {"frozen_share": 0.3}
     whole = run(make_job(strategy, fields=fields, **KINDS[kind]), tmp_path / "whole")
     for after in (3, 6, 7, 13):

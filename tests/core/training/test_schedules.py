@@ -1,4 +1,4 @@
-"""Lengths and learning rates, against values by hand and against PyTorch's own schedules."""
+"""Lengths and learning rates compared with values by hand and with schedules of PyTorch."""
 
 from dataclasses import replace
 from itertools import pairwise

@@ -66,7 +66,7 @@ def test_a_network_learns_and_its_weights_are_saved(tmp_path):
 
 @pytest.mark.parametrize(("precision", "half"), [("32-true", False), ("bf16-mixed", True)])
 def test_the_whole_loss_has_the_precision_of_the_training(tmp_path, precision, half):
-    """Also for parts of a model that a loss calls directly, in training and validation."""
+    """This includes parts of a model that a loss calls directly, in training and validation."""
     kinds = []
 
     class Parts(nn.Module):

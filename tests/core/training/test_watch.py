@@ -56,7 +56,7 @@ def test_a_restoration_task_shows_the_watched_slice(patients, tmp_path, name):
     )
     place = store.scans[1].start + 3
     np.testing.assert_array_equal(last.original, store.batch(np.array([place])).numpy())
-    # The corruption is the same every time; only the output of the network changes.
+    # The corruption is constant; only the output of the network changes.
     np.testing.assert_array_equal(first.corrupted, last.corrupted)
     assert not np.array_equal(first.restored, last.restored)
     plain, none = pretrain(patients, tmp_path / "b", make_task(name, (48, 48)))

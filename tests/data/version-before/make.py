@@ -1,4 +1,4 @@
-"""Write the folders beside this file with the version of napari-sslseg that is installed.
+"""Write the folders next to this file with the installed version of napari-sslseg.
 
     python make.py OUT
 
@@ -45,7 +45,7 @@ def network():
 
 
 def stop_after(events, stop, steps):
-    """Run until so many steps are done, then stop."""
+    """Run a number of steps, then stop."""
     done = 0
     for event in events:
         done += type(event).__name__ == "Step"

@@ -1,4 +1,4 @@
-"""The window stays fast for very large projects, whatever their record claims."""
+"""The window stays fast for projects with very large records."""
 
 import json
 

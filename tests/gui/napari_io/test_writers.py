@@ -65,7 +65,7 @@ def test_labels_without_a_scan_are_refused(image, tmp_path):
     labels = by_hand(image)
     elsewhere = opened(save_scan(tmp_path / "far.nii.gz", affine((50.0, 6.0, 7.0))))
     for layers in ([], [elsewhere], [Image(image.data, scale=image.scale)]):
-        with pytest.raises(GeometryError, match=r"lies on no scan.*open the scan"):
+        with pytest.raises(GeometryError, match="no scan"):
             find_scan_of(*parts(labels), layers)
 
 
@@ -99,7 +99,7 @@ def test_two_scans_on_one_grid_are_distinguished_by_name(image, tmp_path):
     assert find_scan_of(*parts(nameless), [image, other]).geometry.matches(
         image.metadata["geometry"]
     )
-    with pytest.raises(GeometryError, match="may belong to any of t1, t1_post"):
+    with pytest.raises(GeometryError, match="t1, t1_post"):
         find_scan_of(*parts(nameless), [image, other], one_series=True)
 
 

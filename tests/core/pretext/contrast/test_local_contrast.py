@@ -252,7 +252,7 @@ def test_invalid_settings_are_refused_with_a_reason(options, words):
 
 def test_too_small_features_are_refused_when_the_network_is_known():
     task = core.LocalContrast(level=1).build(SIZE)
-    with pytest.raises(ConfigError, match="13 regions of 3 × 3 do not fit features of 8 × 12"):
+    with pytest.raises(ConfigError, match=r"13 regions.* 8 × 12"):
         model_of(task, SMALL_UMAPATHY)
 
 

@@ -141,7 +141,7 @@ def test_masks_are_matched_to_scans_by_name(tmp_path):
 def test_masks_of_other_names_are_refused(tmp_path):
     core.write_dataset(tmp_path / "a", 1, "MR", seed=1)
     core.write_dataset(tmp_path / "b", 1, "MR", seed=5)
-    with pytest.raises(DataError, match=r"No mask in .* has the name of a scan"):
+    with pytest.raises(DataError, match=r"No mask"):
         with_masks(collect_scans(tmp_path / "a" / "images"), tmp_path / "b" / "labels")
 
 
@@ -149,7 +149,7 @@ def test_two_scans_of_one_name_are_refused(tmp_path):
     core.write_dataset(tmp_path / "a", 1, "MR", seed=1)
     core.write_dataset(tmp_path / "b", 1, "MR", seed=1)
     both = collect_scans([tmp_path / "a" / "images", tmp_path / "b" / "images"])
-    with pytest.raises(DataError, match="Two scans have the name phantom_mr_001"):
+    with pytest.raises(DataError, match="phantom_mr_001"):
         with_masks(both, tmp_path / "a" / "labels")
 
 
@@ -159,5 +159,5 @@ def test_crops_of_an_invalid_size_for_the_network_are_refused():
 
     task = make_task("siamese", sides="mirror", crop=(16, 16, 16)).build((16, 16, 16))
     network = make_network(core.DynUNet3dNetwork(widths=(4, 4, 4, 4, 4)), 1, 1)
-    with pytest.raises(ConfigError, match="needs crops of 16 × 16 × 32, not of 16 × 16 × 16"):
+    with pytest.raises(ConfigError, match=r"16 × 16 × 32.*16 × 16 × 16"):
         task.wrap(network)

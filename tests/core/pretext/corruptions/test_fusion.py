@@ -42,7 +42,7 @@ def test_partners_are_a_permutation_without_fixed_points():
 
 
 def test_a_batch_of_one_is_refused():
-    with pytest.raises(ConfigError, match="choose at least two slices"):
+    with pytest.raises(ConfigError, match="at least two slices"):
         SliceFusion((16, 16)).sample(1, generator())
 
 
@@ -60,9 +60,9 @@ def test_volumes_mix_in_boxes():
         corner, side = boxes.corners[image, 0].tolist(), boxes.sides[image, 0].tolist()
         inside = tuple(slice(c, c + s) for c, s in zip(corner, side, strict=True))
         assert (levels[(image, *inside)] == top).all()  # the first box is on top
-    with pytest.raises(ConfigError, match="choose at least two volumes"):
+    with pytest.raises(ConfigError, match="at least two volumes"):
         fusion.sample(1, generator())
-    with pytest.raises(ConfigError, match=r"volumes of 8 × 32 × 32 voxels; .* at most 5 voxels"):
+    with pytest.raises(ConfigError, match=r"8 × 32 × 32 voxels.*at most 5 voxels"):
         SliceFusion((8, 32, 32))
 
 

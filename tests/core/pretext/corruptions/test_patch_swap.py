@@ -473,7 +473,7 @@ def test_the_limit_of_two_discs():
 
 
 def test_patches_of_32_do_not_fit_64_by_48_by_poisson_disc():
-    with pytest.raises(ConfigError, match="choose a patch size of 27 pixels"):
+    with pytest.raises(ConfigError, match="27 pixels"):
         PatchSwap((64, 48), 32, "poisson-disc")
     PatchSwap((64, 48), 32, "uniform")
 

@@ -35,5 +35,5 @@ def test_the_loss_compares_whole_slices():
 
 
 def test_patches_that_do_not_fit_are_refused_when_the_size_is_known():
-    with pytest.raises(ConfigError, match="choose a patch size of 27"):
+    with pytest.raises(ConfigError, match="size of 27"):
         core.ContextPrediction(patch_size=32).build((64, 48))

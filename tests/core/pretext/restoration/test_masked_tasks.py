@@ -45,7 +45,7 @@ def test_three_quarters_of_the_patches_are_masked_with_a_squared_error(images):
 
 
 def test_patches_that_do_not_fit_are_refused_when_the_size_is_known():
-    with pytest.raises(ConfigError, match="choose a patch size of 47 pixels"):
+    with pytest.raises(ConfigError, match="47 pixels"):
         core.MaskedPatches(patch_size=64).build((64, 48))
     with pytest.raises(ConfigError, match="another fraction"):
         core.MaskedPixels(share=1e-6).build((64, 48))
