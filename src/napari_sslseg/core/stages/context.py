@@ -1,4 +1,4 @@
-"""What pretraining and fine-tuning share: lock, resuming, device, samples, record of the run."""
+"""Shared steps of pretraining and fine-tuning: lock, resuming, device, samples, run record."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack

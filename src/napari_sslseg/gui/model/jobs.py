@@ -183,7 +183,7 @@ class Job:
             self.ended.emit(outcome)
 
     def _is_due(self) -> bool:
-        """Whether to deliver now: each delivery redraws the window, so progress alone waits."""
+        """Whether to deliver now: each delivery redraws the window, so mere progress waits."""
         queued = [self._queue[number] for number in range(len(self._queue))]
         now = time.monotonic()
         if (

@@ -137,7 +137,7 @@ def marked(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
-    """Return masked pixels next to an unmasked one; the border of the picture is no outline."""
+    """Return masked pixels next to an unmasked one; the border of the picture does not count."""
     padded = np.pad(mask, 1, mode="edge")
     inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inside

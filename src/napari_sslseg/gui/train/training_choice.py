@@ -36,7 +36,7 @@ STRATEGY_TEXTS: dict[Strategy, tuple[str, str]] = {
     ),
     "sawtooth": (
         "New layers first, then all",
-        "The new layers train alone at first, so that they do not spoil the pretrained ones.",
+        "Only the new layers are trained at first, which protects the pretrained ones.",
     ),
     "freeze-unfreeze": (
         "Encoder frozen at first",
@@ -49,7 +49,7 @@ STRATEGY_TEXTS: dict[Strategy, tuple[str, str]] = {
     ),
     "frozen-encoder": (
         "Encoder always frozen",
-        "Shows what the pretraining alone is worth; rarely the best result.",
+        "Measures the benefit of the pretraining by itself; rarely the best result.",
     ),
 }
 TRANSFER_TEXTS: dict[Transfer, tuple[str, str]] = {

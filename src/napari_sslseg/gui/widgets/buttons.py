@@ -1,4 +1,4 @@
-"""Buttons of the panels."""
+"""Push buttons with a tooltip."""
 
 from qtpy.QtWidgets import QPushButton
 
