@@ -360,7 +360,7 @@ class TestList:
         assert seconds(panel.list.model._update) < 0.04
         assert seconds(lambda: panel.list.proxy.sort(4)) < 0.04
         assert seconds(panel.list.refresh) < 0.04
-        assert seconds(panel.viewer_scans._look) < 0.04
+        assert seconds(panel.viewer_scans._update) < 0.04
         # Thumbnails are read only for visible rows.
         idle(dock, qtbot)
         assert len(panel.thumbnails._pictures) < 40
