@@ -52,7 +52,7 @@ def fail(message: str) -> None:
 
 
 def say(message: str) -> None:
-    """Print one line for the user on standard error, so that standard output holds only results."""
+    """Print one line for the user on standard error, so that standard output has only results."""
     err.print(printable(message), markup=False)
 
 

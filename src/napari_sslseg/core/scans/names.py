@@ -40,7 +40,7 @@ def guess_subject(name: str) -> str:
 
 
 def volume_files(folder: Path) -> list[Path]:
-    """Return the sorted files of a folder that hold a whole scan each, without hidden files."""
+    """Return the sorted files of a folder that each contain a whole scan, without hidden files."""
     if not folder.is_dir():
         return []
     suffixes = scan_suffixes()

@@ -79,7 +79,7 @@ def remove_copies(
     labelled: Sequence[LabelledScan],
     reader: ScanReader | None = None,
 ) -> tuple[list[Volume | Series], list[str]]:
-    """Leave out scans whose values are those of a labelled scan in another file.
+    """Leave out scans whose values equal those of a labelled scan in another file.
 
     Only scans whose shape and voxel size equal those of a labelled scan are read.
 

@@ -316,7 +316,7 @@ def dimensions(settings: NetworkSettings) -> Literal[2, 3]:
 
 
 def stride(settings: NetworkSettings) -> int:
-    """Return the number of which the sides of an image must be multiples for encoder and decoder.
+    """Return the number that must divide the sides of an image for encoder and decoder.
 
     The whole network takes images of any size, see
     :class:`~napari_sslseg.core.networks.parts.EncoderDecoder`.

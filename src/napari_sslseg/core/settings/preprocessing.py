@@ -9,7 +9,7 @@ from napari_sslseg.core.common.settings_base import Settings
 from napari_sslseg.core.common.sizes import Plane
 
 MOST_HU = 1e6
-"""Largest window width and level; far above what any scanner gives."""
+"""Largest window width and level; far above the values of any scanner."""
 
 MOST_VOXELS = 512**3
 """Largest crop; one channel of its features takes half a gigabyte."""

@@ -112,7 +112,7 @@ def train(
         yield loop.save_last() if loop.done else loop.save()
         return loop.done
     except (KeyboardInterrupt, GeneratorExit):
-        # Within a step the weights belong to no step, so the last state is kept. While a state is
+        # Within a step the weights are incomplete, so the last state stays. While a state is
         # being restored, nothing may be saved.
         if not loop.ready:
             raise

@@ -73,7 +73,7 @@ class ScoreTable(QTableWidget):
         for number, row in enumerate(rows):
             self._fill_row(number, row)
         self.setColumnHidden(OTHER, not compared)
-        self.setColumnHidden(3, compared)  # There is no room for both; the tooltip holds it.
+        self.setColumnHidden(3, compared)  # There is no room for both; it is in the tooltip.
         self.setColumnHidden(ACCEPTED, not any(row.accepted.count for row in rows))
         header.setSortIndicator(column, order)
         self.setSortingEnabled(True)
@@ -141,7 +141,7 @@ def _hint(row: ScoreRow) -> str:
 
 
 def _is_biased(row: ScoreRow, column: int) -> bool:
-    """Whether a cell holds or qualifies a score that is too high."""
+    """Whether a cell contains or qualifies a score that is too high."""
     use = row.other_use or row.use if column == OTHER else row.use
     return use not in UNBIASED or bool(row.accepted.count and column in (*SCORES, ACCEPTED))
 

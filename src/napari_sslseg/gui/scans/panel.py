@@ -218,7 +218,7 @@ class ScansPanel(QWidget):
         what = "1 file was" if count == 1 else f"{count} files were"
         self.left_out_toggle.setText(f"{'▾' if expanded else '▸'} {what} not added")
         self.left_out.setVisible(expanded)
-        # The tooltip holds the full path.
+        # The tooltip contains the full path.
         sentences = [sentence.replace(str(path), path.name) for path, sentence in problems]
         if sentences != [self.left_out.item(i).text() for i in range(self.left_out.count())]:
             self.left_out.clear()

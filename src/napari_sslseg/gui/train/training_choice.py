@@ -1,4 +1,4 @@
-"""Choices for a fine-tuning, the settings they give, and why it cannot start. Needs no Qt."""
+"""Choices for a fine-tuning, the resulting settings, and why it cannot start. Needs no Qt."""
 
 import shutil
 from collections.abc import Sequence

@@ -49,7 +49,7 @@ def nt_xent(
     positive = torch.arange(2 * n, device=similarity.device).roll(n)
     if same is not None:
         excluded |= same.to(similarity.device).repeat(2, 2)
-        # The positive is of the same part as well, but is kept.
+        # The positive is of the same part as well, but is not excluded.
         excluded[torch.arange(2 * n, device=excluded.device), positive] = False
     return functional.cross_entropy(similarity.masked_fill(excluded, -torch.inf), positive)
 

@@ -12,7 +12,7 @@ OUTLINE = "#f5a623"
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 NUMBER_POINTS = 7
 LEAST_POINTS = 10
-"""Side of the smallest box that holds a number of two digits."""
+"""Side of the smallest box with room for a number of two digits."""
 PANEL_INCHES = 2.4
 """Width of a slice in a figure."""
 # Outlines are useful only around regions larger than single pixels.

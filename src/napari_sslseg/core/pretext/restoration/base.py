@@ -12,7 +12,7 @@ from napari_sslseg.core.pretext.base import BaseTask
 
 
 class Corruption(Protocol):
-    """Corrupts batches: draws parameters, applies them, and gives the mask of replaced pixels."""
+    """Corrupts batches: draws parameters, applies them, and returns the mask of replaced pixels."""
 
     image_size: Size
 

@@ -1,4 +1,4 @@
-"""Match the tensors of a network of another program with those of a network here.
+"""Match the tensors of a network of another program with those of our networks.
 
 Tensors are matched in this order: by equal names; by prefixes that the user replaces; by the names
 in MONAI's DynUNet and nnU-Net, which are the same network as DynUNet here; and by order and shape,

@@ -7,7 +7,7 @@ from napari_sslseg.core.scans.formats.registry import DICOM, NIFTI, format_of
 
 
 def open_image(path: Path) -> ImageFile:
-    """Open a file that holds a whole scan: by its suffix, or as NIfTI if the suffix is unknown."""
+    """Open a file that contains a whole scan by its suffix, or as NIfTI for an unknown suffix."""
     found = format_of(path)
     return (NIFTI if found is None or found.reader is None else found).open(path)
 

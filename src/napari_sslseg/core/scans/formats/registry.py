@@ -168,7 +168,7 @@ def label_format_of(path: Path | str) -> FileFormat | None:
 
 
 def scan_suffixes() -> tuple[str, ...]:
-    """Suffixes of files that hold a whole scan each; DICOM is recognised by its content."""
+    """Suffixes of files that contain a whole scan; DICOM is recognised by its content."""
     return tuple(suffix for f in _formats if f.reader is not None for suffix in f.suffixes)
 
 

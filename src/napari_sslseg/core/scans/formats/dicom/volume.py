@@ -21,7 +21,7 @@ from napari_sslseg.core.scans.formats.dicom.sorting import positions
 from napari_sslseg.core.scans.formats.image_file import check_finite
 from napari_sslseg.core.scans.geometry import Geometry
 
-# Larger images than any scanner makes are those of a damaged header.
+# Images larger than those of any scanner mean that the header is damaged.
 MOST_PIXELS = 2**28
 MOST_VOXELS = 2**32
 

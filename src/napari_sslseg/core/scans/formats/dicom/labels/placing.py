@@ -210,7 +210,7 @@ def paint_labels(
     return labels.reshape(shape)
 
 
-# A stack is not longer than a body, and larger grids are those of a damaged header.
+# A stack is not longer than a body; larger grids mean that the header is damaged.
 MOST_MM = 5000.0
 MOST_VOXELS = 2**30
 
