@@ -56,7 +56,7 @@ def test_a_training_is_started_watched_paused_stopped_and_resumed(
         assert words in panel.material.text()
     assert panel.box.start.isVisible()
     assert not panel.box.pause.isVisible()
-    tiny(panel, 6_000)
+    tiny(panel, 3_000)
     labels = widget.scene.labels
     before = labels.data.copy()
     widget.scene.go_to(5)
@@ -67,7 +67,7 @@ def test_a_training_is_started_watched_paused_stopped_and_resumed(
     layer = panel.live.layer
     assert viewer.layers.index(layer) < viewer.layers.index(labels)
     qtbot.waitUntil(
-        lambda: "n = 2 slices of 1 patient" in panel.scores.words.text(), timeout=40_000
+        lambda: "n = 2 slices of 1 patient" in panel.scores.words.text(), timeout=90_000
     )
     # Only the slice that is shown is predicted, in the same layer.
     widget.scene.go_to(3)
@@ -86,7 +86,7 @@ def test_a_training_is_started_watched_paused_stopped_and_resumed(
     assert panel.box.state.text().startswith("finetune-001 was stopped at step")
     assert panel.live.layer is None
     assert panel.box.plot.curves["Loss"].points()[0][-1] == panel.box.eta.step
-    assert panel.scores.plot.drawn > 0
+    qtbot.waitUntil(lambda: panel.scores.plot.drawn > 0, timeout=5_000)
     np.testing.assert_array_equal(labels.data, before)
 
     qtbot.waitUntil(  # Runs are listed in the background.
