@@ -17,8 +17,8 @@ from napari_sslseg.gui.pretrain.panel import PretrainPanel
 from napari_sslseg.gui.pretrain.picture_strip import PictureStrip
 from napari_sslseg.gui.pretrain.tiles import Tile
 from napari_sslseg.gui.viewer.scene import Scene
+from napari_sslseg.gui.widgets.curve_plot import REDRAW_SECONDS, CurvePlot
 from napari_sslseg.gui.widgets.forms import SettingsForm
-from napari_sslseg.gui.widgets.plots import REDRAW_SECONDS, CurvePlot
 from small_scans import write_small_scans
 
 LEFT = Qt.MouseButton.LeftButton

@@ -36,7 +36,7 @@ from napari_sslseg.gui.pretrain.training_data import (
     training_sample_size,
 )
 from napari_sslseg.gui.text import format_number
-from napari_sslseg.gui.widgets.curves import Curve
+from napari_sslseg.gui.widgets.curve_points import Curve
 from napari_sslseg.gui.widgets.eta import Eta, duration, time_range
 from small_scans import write_small_scans
 

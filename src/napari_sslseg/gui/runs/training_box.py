@@ -18,9 +18,9 @@ from napari_sslseg.core.common.events import (
 from napari_sslseg.gui.model.jobs import Job, Outcome
 from napari_sslseg.gui.text import format_number
 from napari_sslseg.gui.viewer.napari_window import pause_activity_spinner
+from napari_sslseg.gui.widgets.curve_plot import CurvePlot
 from napari_sslseg.gui.widgets.eta import Eta, duration
 from napari_sslseg.gui.widgets.foldable import Foldable
-from napari_sslseg.gui.widgets.plots import CurvePlot
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session

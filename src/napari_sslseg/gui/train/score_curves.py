@@ -12,7 +12,7 @@ from napari_sslseg.core.project.record import MOST_SLICES
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.slice_ranges import count_ranges
 from napari_sslseg.gui.train.training_choice import dice_reliability
-from napari_sslseg.gui.widgets.plots import CurvePlot
+from napari_sslseg.gui.widgets.curve_plot import CurvePlot
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session

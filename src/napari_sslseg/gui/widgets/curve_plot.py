@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sslseg.gui.text import format_number
-from napari_sslseg.gui.widgets.curves import Curve
+from napari_sslseg.gui.widgets.curve_points import Curve
 
 if TYPE_CHECKING:
     from pyqtgraph import PlotWidget
