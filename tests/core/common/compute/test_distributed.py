@@ -137,7 +137,7 @@ class TestCommandLine:
         assert process.returncode == 130, said
         # Only one of the two processes prints.
         assert said.count("Stopping after this step") == 1
-        assert said.count("Stopped; what was done so far is saved; --resume goes on with it.") == 1
+        assert said.count("use --resume") == 1
         assert said.count("Device: 2 processes on the CPU") == 1
         stopped = json.loads((out / "last.json").read_text())["step"]
 
