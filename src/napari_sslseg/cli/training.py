@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from napari_sslseg.cli.console import say
-from napari_sslseg.cli.values import given_options, refuse_options
+from napari_sslseg.cli.values import given, given_options, refuse_options
 from napari_sslseg.core.common.compute.distributed import is_first
 
 ALLOWED_WITH_RESUME = {
@@ -20,6 +20,23 @@ def refuse_settings_with_resume(context: typer.Context) -> None:
     """Refuse options that a resumed run takes from its own record."""
     refused = set(given_options(context)) - ALLOWED_WITH_RESUME
     refuse_options(context, refused, "With --resume the run uses its own settings")
+
+
+def training_fields(
+    steps: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    seed: int | None,
+    compiled: bool,
+) -> dict[str, Any]:
+    """Fields of the training settings that are given by options."""
+    return given(
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        compile=compiled or None,
+    )
 
 
 def report_run(run: Any, as_json: bool, following: str) -> None:

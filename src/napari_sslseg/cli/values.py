@@ -1,14 +1,15 @@
 """Values of options: which were given, and what their text means."""
 
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, get_args
 
 import typer
 
 from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.core.scans.formats.registry import label_suffixes
 
-PLANES = ("axial", "coronal", "sagittal")
+PLANES = get_args(Plane)
 MODALITIES = ("MR", "CT")
 
 

@@ -23,8 +23,6 @@ from napari_sslseg.core.settings.networks import (
     UmapathyNetwork,
     check_dimensions,
     check_size,
-    dimensions,
-    stride,
 )
 
 TINY = [
@@ -50,14 +48,14 @@ def _seeded():
 
 
 def images(settings, n=2, channels=1):
-    return torch.randn(n, channels, *SIZES[dimensions(settings)])
+    return torch.randn(n, channels, *SIZES[settings.dimensions])
 
 
 @every
 def test_the_output_has_the_size_of_the_image(settings):
     for kernel in (1, 3):
         net = make_network(settings, 3, 5, output_kernel=kernel)
-        assert net.output.kernel_size == (kernel,) * dimensions(settings)
+        assert net.output.kernel_size == (kernel,) * settings.dimensions
         batch = images(settings, channels=3)
         assert net(batch).shape == (2, 5, *batch.shape[2:])
 
@@ -78,7 +76,7 @@ def test_sizes_that_are_not_multiples_are_padded_with_the_last_rows(settings):
 def test_the_smallest_image_in_training(settings):
     """Norms cannot normalise over a single position at the coarsest level."""
     net = make_network(settings, 1, 2)
-    small = torch.randn(1, 1, *[1] * dimensions(settings))
+    small = torch.randn(1, 1, *[1] * settings.dimensions)
     assert net(small).isfinite().all()
 
 
@@ -91,8 +89,8 @@ def test_channels_and_sizes_of_features_and_levels(settings):
     assert net.embedding_channels == features[-1].shape[1]
     sizes = [f.shape[2] for f in features]
     assert sizes == sorted(sizes, reverse=True)
-    assert [n * stride(settings) for n in features[-1].shape[2:]] == list(batch.shape[2:])
-    assert net.stride == stride(settings)
+    assert [n * settings.stride for n in features[-1].shape[2:]] == list(batch.shape[2:])
+    assert net.stride == settings.stride
     assert net.decoder(features, 0) is features[-1]
     side = features[-1].shape[2]
     for level, channels in enumerate(net.decoder.channels, start=1):
@@ -151,7 +149,7 @@ def test_half_precision_is_finite(settings, scale):
     net = make_network(settings, 1, 2)
     # On the CPU, gradients of PyTorch 2.13 for the weights of a 3D convolution in bfloat16
     # contain uninitialised memory if its features have fewer than about 30 voxels.
-    size = SIZES[2] if dimensions(settings) == 2 else (16, 16, 32)
+    size = SIZES[2] if settings.dimensions == 2 else (16, 16, 32)
     batch = scale * torch.randn(2, 1, *size)
     for half in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
@@ -202,7 +200,7 @@ def test_only_batch_norm_keeps_averages(settings):
 
 @every
 def test_an_invalid_size_is_refused_with_a_valid_one(settings):
-    step, axes = stride(settings), dimensions(settings)
+    step, axes = settings.stride, settings.dimensions
     check_size(settings, (2 * step,) * axes)
     check_size(settings, (step,) * (axes - 1) + (2 * step,))
     with pytest.raises(ConfigError) as caught:
@@ -216,11 +214,11 @@ def test_an_invalid_size_is_refused_with_a_valid_one(settings):
 
 
 def test_the_papers_networks_need_multiples_of_16_and_32():
-    assert stride(Network.preset("paper")) == 16
-    assert stride(UmapathyNetwork()) == 32
-    assert stride(MultiMixNetwork()) == 16
-    assert stride(Dense3dNetwork()) == 16
-    assert stride(DynUNet2dNetwork()) == stride(DynUNet3dNetwork()) == 16
+    assert Network.preset("paper").stride == 16
+    assert UmapathyNetwork().stride == 32
+    assert MultiMixNetwork().stride == 16
+    assert Dense3dNetwork().stride == 16
+    assert DynUNet2dNetwork().stride == DynUNet3dNetwork().stride == 16
     with pytest.raises(ConfigError, match=r"32.*240 × 208.*256 × 224"):
         check_size(UmapathyNetwork(), (240, 208))
 

@@ -34,7 +34,7 @@ from napari_sslseg.cli.options import (
     Unlabelled,
 )
 from napari_sslseg.cli.settings import NetworkOptions
-from napari_sslseg.cli.training import refuse_settings_with_resume, report_run
+from napari_sslseg.cli.training import refuse_settings_with_resume, report_run, training_fields
 from napari_sslseg.cli.values import given, parse_integers, parse_modality
 from napari_sslseg.core.common.compute.distributed import launch
 from napari_sslseg.core.common.errors import ConfigError
@@ -132,13 +132,7 @@ def finetune(
     start = None if init == SCRATCH else Run.open(init)
     if start is not None:
         chosen.refuse(context, init)
-    training = given(
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        compile=compiled or None,
-    )
+    training = training_fields(steps, batch_size, learning_rate, seed, compiled)
     stage = given(transfer=transfer, strategy=strategy, classes=parse_integers(classes))
     if unlabelled:
         stage |= self_trained(many_pieces)

@@ -43,7 +43,7 @@ from napari_sslseg.cli.options import (
     Threads,
 )
 from napari_sslseg.cli.settings import NetworkOptions, scans_and_task_options
-from napari_sslseg.cli.training import refuse_settings_with_resume, report_run
+from napari_sslseg.cli.training import refuse_settings_with_resume, report_run, training_fields
 from napari_sslseg.cli.values import given, parse_modality
 from napari_sslseg.core.common.compute.distributed import launch
 from napari_sslseg.core.common.errors import ConfigError
@@ -140,13 +140,7 @@ def pretrain(
         crop=crop,
         embedding=embedding,
     )
-    training = given(
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        compile=compiled or None,
-    )
+    training = training_fields(steps, batch_size, learning_rate, seed, compiled)
     common |= {"init": start, "modality": parse_modality(modality), "overwrite": overwrite}
     changes = chosen, training, middle_share, common
     if base is not None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from napari_sslseg.core.settings.implementation import resolve
+from napari_sslseg.core.common.implementation import resolve
 from napari_sslseg.core.settings.networks import NetworkSettings
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.implementation import Implementation
 from napari_sslseg.core.common.settings_base import Settings
 from napari_sslseg.core.common.sizes import WORDS
 from napari_sslseg.core.settings.by_kind import by_kind, kind_of
-from napari_sslseg.core.settings.implementation import Implementation
 
 NETWORK_WIDTHS: dict[str, tuple[int, ...]] = {
     "tiny": (8, 16, 32),
@@ -308,20 +308,6 @@ def named_network(name: str) -> BaseNetwork:
     if name not in NETWORKS:
         raise ConfigError(f"There is no network {name}; choose {network_names()}.")
     return NETWORKS[name]
-
-
-def dimensions(settings: NetworkSettings) -> Literal[2, 3]:
-    """Return 2 for a network of slices, 3 for a network of volumes."""
-    return settings.dimensions
-
-
-def stride(settings: NetworkSettings) -> int:
-    """Return the number that must divide the sides of an image for encoder and decoder.
-
-    The whole network takes images of any size, see
-    :class:`~napari_sslseg.core.networks.parts.EncoderDecoder`.
-    """
-    return settings.stride
 
 
 def check_dimensions(settings: NetworkSettings, wanted: Literal[2, 3]) -> None:

@@ -3,18 +3,17 @@
 Suffixes, the choice of a reader and of a writer, file dialogs and messages all come from the table.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.implementation import Implementation, resolve
 
 if TYPE_CHECKING:
     from napari_sslseg.core.scans.formats.image_file import ImageFile
 
-_ROOM = "napari_sslseg.core.scans.formats"
+_FORMATS = "napari_sslseg.core.scans.formats"
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,8 @@ class FileFormat:
 
     name: str
     suffixes: tuple[str, ...]
-    reader: "Callable[[Path], ImageFile] | str | None" = None
-    writer: Callable[..., None] | str | None = None
+    reader: Implementation | None = None
+    writer: Implementation | None = None
     label_suffixes: tuple[str, ...] = ()
     companions: tuple[str, ...] = ()
     label_name: str = ""
@@ -72,41 +71,43 @@ class FileFormat:
 
     def open(self, path: Path) -> "ImageFile":
         """Open a scan or label map: read its header, not yet its values."""
-        opened: ImageFile = _resolve(self.reader)(path)
+        assert self.reader is not None, "files of this format are read as series"
+        opened: ImageFile = resolve(self.reader)(path)
         return opened
 
     def write(self, *args: Any, **kwargs: Any) -> None:
         """Write labels, see ``writer``."""
-        _resolve(self.writer)(*args, **kwargs)
+        assert self.writer is not None, "this format is read only"
+        resolve(self.writer)(*args, **kwargs)
 
 
 NIFTI = FileFormat(
     "NIfTI",
     (".nii.gz", ".nii", ".hdr.gz", ".hdr"),
-    reader=f"{_ROOM}.nifti:NiftiFile",
-    writer=f"{_ROOM}.nifti:write_nifti",
+    reader=f"{_FORMATS}.nifti:NiftiFile",
+    writer=f"{_FORMATS}.nifti:write_nifti",
     label_suffixes=(".nii.gz", ".nii"),
     companions=(".img.gz", ".img"),
 )
 NRRD = FileFormat(
     "NRRD",
     (".nrrd", ".nhdr"),
-    reader=f"{_ROOM}.itk:ItkFile",
-    writer=f"{_ROOM}.itk:write_itk",
+    reader=f"{_FORMATS}.itk:ItkFile",
+    writer=f"{_FORMATS}.itk:write_itk",
     label_suffixes=(".nrrd",),
 )
 METAIMAGE = FileFormat(
     "MetaImage",
     (".mha", ".mhd"),
-    reader=f"{_ROOM}.itk:ItkFile",
-    writer=f"{_ROOM}.itk:write_itk",
+    reader=f"{_FORMATS}.itk:ItkFile",
+    writer=f"{_FORMATS}.itk:write_itk",
     label_suffixes=(".mha",),
 )
 # DICOM has no reader of single files: it is recognised by content and read as series.
 DICOM = FileFormat(
     "DICOM",
     (".dcm", ".dicom", ".ima", ".seg"),
-    writer=f"{_ROOM}.dicom.labels.write_seg:write_segmentation",
+    writer=f"{_FORMATS}.dicom.labels.write_seg:write_segmentation",
     label_suffixes=(".dcm",),
     label_name="DICOM segmentation",
     writes_classes=True,
@@ -195,12 +196,3 @@ def dialog_filter(title: str) -> str:
 
 def _all_suffixes(file_format: FileFormat) -> tuple[str, ...]:
     return (*file_format.suffixes, *file_format.companions)
-
-
-def _resolve(target: Callable[..., Any] | str | None) -> Callable[..., Any]:
-    if isinstance(target, str):
-        module, _, name = target.partition(":")
-        found: Callable[..., Any] = getattr(import_module(module), name)
-        return found
-    assert target is not None, "this format cannot do that"
-    return target

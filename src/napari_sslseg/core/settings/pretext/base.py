@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
+from napari_sslseg.core.common.implementation import Implementation, resolve
 from napari_sslseg.core.common.settings_base import Settings
 from napari_sslseg.core.common.sizes import Size
-from napari_sslseg.core.settings.implementation import Implementation, resolve
 from napari_sslseg.core.settings.patch_size import PATCH_SIDES, patch_size_for
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
 from napari_sslseg.core.settings.stages import TRANSFER, Transfer

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.settings.implementation import Implementation
+from napari_sslseg.core.common.implementation import Implementation
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 Selection = Literal["scan", "organ", "scan+organ"]

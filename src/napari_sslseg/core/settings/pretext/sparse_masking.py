@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from napari_sslseg.core.settings.implementation import Implementation
+from napari_sslseg.core.common.implementation import Implementation
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
 

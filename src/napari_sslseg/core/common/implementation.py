@@ -1,7 +1,7 @@
-"""Classes and functions that settings name by a dotted string.
+"""Classes and functions that are named by a dotted string and imported on first use.
 
-Settings name what they configure in this way, so that reading them loads no PyTorch, and so that a
-class from outside the package works as well.
+Settings and file formats name what they need in this way, so that reading their tables loads no
+heavy library, and so that a class from outside the package works as well.
 """
 
 from collections.abc import Callable
