@@ -81,7 +81,7 @@ def _files(path: Path) -> Iterator[tuple[Path, bool]]:
         yield path, is_dicom(path)
         return
     for file in volume_files(path):
-        yield file, False
+        yield file, is_dicom(file)
     walked: set[str] = set()
     for parent, folders, names in os.walk(path, followlinks=True):
         # A link to a parent folder would be followed for ever.

@@ -13,14 +13,15 @@ def open_image(path: Path) -> ImageFile:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether to read a file as DICOM, judged by its suffix, its magic bytes or its first element.
+    """Whether to read a file as DICOM, judged by its content, or by a suffix of DICOM.
 
-    Files of old scanners lack the magic bytes ``DICM``. They have no suffix and begin with a short
-    element of group 8 or 2.
+    The magic bytes ``DICM`` decide, whatever the suffix: some scanners export ``.img`` files. Files
+    of old scanners lack them; such files have no suffix and begin with a short element of group 8
+    or 2.
     """
-    found = format_of(path)
-    if found not in (None, DICOM) or not path.is_file():
+    if not path.is_file():
         return False
+    found = format_of(path)
     if found is DICOM:
         return True
     try:
@@ -28,7 +29,9 @@ def is_dicom(path: Path) -> bool:
             start = file.read(132)
     except OSError:
         return False
+    if start[128:] == b"DICM":
+        return True
     group, length = start[:4], start[4:8]
     old = group[:2] in (b"\x08\x00", b"\x02\x00") and group[3:] == b"\x00" and "." not in path.name
     short = length[2:] == b"\x00\x00" or (length[:2].isalpha() and length[:2].isupper())
-    return start[128:] == b"DICM" or (old and len(length) == 4 and short)
+    return found is None and old and len(length) == 4 and short

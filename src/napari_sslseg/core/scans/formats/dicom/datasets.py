@@ -1,14 +1,19 @@
 """Read DICOM headers without the pixels, and without printing their contents."""
 
+import io
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from pydicom import config, dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 from pydicom.tag import Tag
+from pydicom.uid import UID, AllTransferSyntaxes
 
 from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.image_file import (
@@ -16,6 +21,15 @@ from napari_sslseg.core.scans.formats.image_file import (
     check_present,
     reraise_parser_errors,
 )
+
+GE_BIG_ENDIAN_PIXELS = "1.2.840.113619.5.2"
+PHILIPS_NATIVE = "1.3.46.670589.33.1.4.1"
+PRIVATE_NATIVE = (GE_BIG_ENDIAN_PIXELS, PHILIPS_NATIVE)
+"""Private transfer syntaxes of known encoding: implicit and explicit little endian.
+
+In that of GE, the pixels are big endian. Files in that of Philips may also be compressed in a way
+that is not published.
+"""
 
 TAGS = [
     Tag(name)
@@ -126,14 +140,17 @@ def read_dataset(path: Path, *, everything: bool = False) -> Dataset:
         If it is not a DICOM file, or damaged.
     """
     check_present(path)
-    tags = None if everything else TAGS
+    options: dict[str, Any] = {
+        "stop_before_pixels": True,
+        "specific_tags": None if everything else TAGS,
+    }
     with reraise_dicom_errors(path, "header"), path.open("rb") as file:
         try:
-            dataset = dcmread(file, stop_before_pixels=True, specific_tags=tags)
+            dataset = _parse(path, file, **options)
         except InvalidDicomError:
             # Files of old scanners lack the magic bytes; the attributes decide.
             file.seek(0)
-            dataset = dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
+            dataset = dcmread(file, force=True, **options)
             if "SOPClassUID" not in dataset:
                 raise VolumeError(
                     f"{path} is not a DICOM file, or its start is damaged; export it again."
@@ -141,3 +158,50 @@ def read_dataset(path: Path, *, everything: bool = False) -> Dataset:
         # pydicom stops at the start of the pixels.
         dataset.pixels_at = file.tell()
     return dataset
+
+
+def read_deflated(path: Path) -> Dataset:
+    """Read a file whose attributes are compressed as a whole, with its pixels."""
+    with reraise_dicom_errors(path, "pixels"), path.open("rb") as file:
+        return _parse(path, file)
+
+
+def refuse_unknown_syntax(path: Path, syntax: str) -> None:
+    """Refuse a transfer syntax that is neither of the standard nor a known private one.
+
+    Raises
+    ------
+    VolumeError
+        If the syntax is unknown.
+    """
+    if syntax and UID(syntax) not in AllTransferSyntaxes and syntax not in PRIVATE_NATIVE:
+        private = "" if syntax.startswith("1.2.840.10008.") else "private to a manufacturer and "
+        raise VolumeError(
+            f"{path} is stored in the transfer syntax {syntax}, which is {private}unknown here; "
+            "export it uncompressed, in Explicit VR Little Endian."
+        )
+
+
+def _parse(path: Path, file: BinaryIO, **options: Any) -> Dataset:
+    try:
+        return dcmread(file, **options)
+    except zlib.error as error:
+        return dcmread(_without_zlib_header(path, error), **options)
+    except PARSER_ERRORS:
+        # Attributes in an unknown encoding look like damaged ones.
+        refuse_unknown_syntax(path, str(read_file_meta_info(path).get("TransferSyntaxUID", "")))
+        raise
+
+
+def _without_zlib_header(path: Path, error: zlib.error) -> BinaryIO:
+    """Return a deflated file without the header of zlib, which some programs write.
+
+    The standard (PS3.5, A.5) requires the bare deflate format of RFC 1951.
+    """
+    whole = path.read_bytes()
+    # The preamble, the mark "DICM" and the element with the length of the rest.
+    start = 128 + 4 + 12 + int(read_file_meta_info(path).FileMetaInformationGroupLength)
+    header = whole[start : start + 2]
+    if len(header) < 2 or header[0] & 0x0F != 8 or int.from_bytes(header) % 31:
+        raise error
+    return io.BytesIO(whole[:start] + whole[start + 2 :])

@@ -7,7 +7,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.scans.formats.dicom.datasets import read_dataset, reraise_dicom_errors
+from napari_sslseg.core.scans.formats.dicom.datasets import (
+    read_dataset,
+    refuse_unknown_syntax,
+    reraise_dicom_errors,
+)
 from napari_sslseg.core.scans.formats.dicom.mosaic import is_mosaic
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 from napari_sslseg.core.scans.formats.dicom.read_planes import read_planes
@@ -52,6 +56,8 @@ def read_header(path: Path) -> Header:
     try:
         with reraise_dicom_errors(path, "header"):
             other = _no_scan(dataset)
+            if not other or "SOPClassUID" not in dataset:
+                refuse_unknown_syntax(path, str(dataset.file_meta.get("TransferSyntaxUID", "")))
             if other:
                 return Header(path, dataset, problem=f"{path} {other}.", is_scan=False)
             planes = read_planes(path, dataset)

@@ -5,10 +5,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.scans.formats.dicom.datasets import reraise_dicom_errors
+from napari_sslseg.core.scans.formats.dicom.datasets import (
+    GE_BIG_ENDIAN_PIXELS,
+    PRIVATE_NATIVE,
+    read_deflated,
+    reraise_dicom_errors,
+)
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 
 DAMAGED = "the file is truncated or damaged, so copy or export it again"
@@ -44,14 +54,31 @@ def stored_values(planes: Sequence[ImagePlane]) -> Iterator[np.ndarray]:
         yield tile
 
 
+def refuse_private_encoding(plane: ImagePlane) -> None:
+    """Refuse compressed or unusual pixels in a private transfer syntax.
+
+    Raises
+    ------
+    VolumeError
+        If their encoding is unknown.
+    """
+    if plane.stored.syntax in PRIVATE_NATIVE and _uncompressed(plane) is None:
+        raise VolumeError(
+            f"{plane.path} holds pixels in the private transfer syntax {plane.stored.syntax} that "
+            "are not plain 16-bit values, so their encoding is unknown; export it uncompressed, in "
+            "Explicit VR Little Endian."
+        )
+
+
 def _uncompressed(plane: ImagePlane) -> np.ndarray | None:
     """Read uncompressed 16-bit values directly; None if pydicom must decode them.
 
     This saves half of the time for a series, which pydicom spends on parsing headers again.
     """
     stored = plane.stored
-    if stored.syntax not in (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
+    if stored.syntax not in (ImplicitVRLittleEndian, ExplicitVRLittleEndian, *PRIVATE_NATIVE):
         return None
+    order = ">" if stored.syntax == GE_BIG_ENDIAN_PIXELS else "<"
     if stored.allocated != 16 or not 0 < stored.bits <= 16:
         return None
     count = plane.shape[0] * plane.shape[1]
@@ -67,9 +94,10 @@ def _uncompressed(plane: ImagePlane) -> np.ndarray | None:
         if length == UNDEFINED or length < first + 2 * count:
             return None
         file.seek(stored.start + (12 if explicit else 8) + first)
-        values = np.empty(plane.shape, "<i2" if stored.signed else "<u2")
-        if file.readinto(values.data.cast("B")) != values.nbytes:
+        values = np.empty(plane.shape, order + ("i2" if stored.signed else "u2"))
+        if file.readinto(values.view(np.uint8).data.cast("B")) != values.nbytes:
             return None
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
     unused = 16 - stored.bits
     if unused:
         # Older scanners store overlays in the bits above the values.
@@ -79,24 +107,37 @@ def _uncompressed(plane: ImagePlane) -> np.ndarray | None:
 
 
 def _decoded(plane: ImagePlane) -> np.ndarray:
-    from pydicom.pixels import get_decoder, pixel_array
+    from pydicom.pixels import pixel_array
 
     with reraise_dicom_errors(plane.path, "pixels", advice=DAMAGED):
         syntax = UID(plane.stored.syntax)
+        # pydicom looks for the pixels of a path in the compressed bytes.
+        deflated = syntax == DeflatedExplicitVRLittleEndian
+        source = read_deflated(plane.path) if deflated else plane.path
         if syntax.is_encapsulated:
-            if not get_decoder(syntax).is_available:
-                raise VolumeError(
-                    f"{plane.path} is compressed as {syntax.name}, which cannot be decoded here; "
-                    "export it uncompressed."
-                )
+            _check_decoder(plane, syntax)
             _check_complete(plane)
         try:
-            return pixel_array(plane.path, index=plane.frame)
+            return pixel_array(source, index=plane.frame)
         except BaseException as error:
             # The RLE decoder is written in Rust, whose panics do not derive from Exception.
             if type(error).__name__ != "PanicException":
                 raise
             raise ValueError("the decoder failed") from error
+
+
+def _check_decoder(plane: ImagePlane, syntax: UID) -> None:
+    from pydicom.pixels import get_decoder
+
+    try:
+        available = get_decoder(syntax).is_available
+    except NotImplementedError:
+        available = False
+    if not available:
+        raise VolumeError(
+            f"{plane.path} is compressed as {syntax.name}, which cannot be decoded here; "
+            "export it uncompressed."
+        )
 
 
 def _check_complete(plane: ImagePlane) -> None:

@@ -10,6 +10,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.dicom.mosaic import is_mosaic, mosaic_tiles
+from napari_sslseg.core.scans.formats.dicom.pixels import refuse_private_encoding
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane, PixelEncoding
 
 
@@ -23,6 +24,7 @@ def read_planes(path: Path, dataset: Dataset) -> tuple[ImagePlane, ...]:
     """
     planes = tuple(_planes(path, dataset))
     _check(planes, path)
+    refuse_private_encoding(planes[0])
     return planes
 
 
