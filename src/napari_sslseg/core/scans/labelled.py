@@ -14,7 +14,7 @@ from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.names import label_paths, scan_name
-from napari_sslseg.core.scans.series import Source
+from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.volume import Modality, Volume, load_volume, read_geometry
 
 
@@ -47,6 +47,11 @@ class LabelledScan:
     def geometry(self) -> Geometry:
         """Grid of the scan, from its header alone if it is not loaded."""
         return self.scan.geometry if isinstance(self.scan, Volume) else read_geometry(self.scan)
+
+    @property
+    def grid(self) -> Volume | Series:
+        """The scan for placing labels: its header is read, but not its values."""
+        return self.scan if isinstance(self.scan, Volume) else as_series(self.scan)
 
     def opened(self) -> "LabelledScan":
         """Same scan with its header read, so that it is not read again and again."""
@@ -241,7 +246,7 @@ def find_classes(
             labels = read_labels(item)
         elif not isinstance(labels, Volume):
             # DICOM labels are read on the grid of their scan.
-            grid = item.geometry if is_dicom(labels) else None
+            grid = item.grid if is_dicom(labels) else None
             labels = load_labels(labels, like=grid)
         slices = np.moveaxis(labels.data, PLANE_AXIS[plane], 0)
         values.update(np.unique(slices[item.annotated_mask(len(slices))]).tolist())

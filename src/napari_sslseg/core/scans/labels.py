@@ -14,13 +14,14 @@ from napari_sslseg.core.scans.formats.image_file import check_present
 from napari_sslseg.core.scans.formats.registry import DICOM, label_format_of, label_suffixes
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.names import guess_subject, scan_name
+from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import HasLabels, Volume
 
 DICOM_SUFFIX = DICOM.written_suffixes[0]
 """Suffix of a DICOM segmentation."""
 
 
-def load_labels(path: str | Path, *, like: Volume | Geometry | None = None) -> Volume:
+def load_labels(path: str | Path, *, like: Volume | Series | Geometry | None = None) -> Volume:
     """Load a label map as integers in the display grid.
 
     Parameters
@@ -30,9 +31,10 @@ def load_labels(path: str | Path, *, like: Volume | Geometry | None = None) -> V
         DICOM segmentation, whose segment numbers are the label values (the original label values
         if this package wrote the file), or a DICOM structure set, whose structures get the values
         1, 2, … in the order of their numbers; see :func:`read_segment_names` for their names.
-    like : Volume or Geometry, optional
+    like : Volume, Series or Geometry, optional
         The scan of the labels, whose grid they must have. DICOM segmentations are placed on its
         slices, and contours of a structure set are filled on them; a structure set needs it.
+        A geometry alone does not say where the images of an unevenly spaced scan are.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def load_labels(path: str | Path, *, like: Volume | Geometry | None = None) -> V
     if is_dicom(path):
         from napari_sslseg.core.scans.formats.dicom.labels.read import read_label_file
 
-        grid, header = (like.geometry, like.header) if isinstance(like, Volume) else (like, None)
+        grid, header = _grid(like)
         data, geometry = read_label_file(path, grid, header)
         return Volume(
             data=geometry.to_display(data),
@@ -72,7 +74,8 @@ def load_labels(path: str | Path, *, like: Volume | Geometry | None = None) -> V
             "labels are whole numbers from 0."
         )
     if like is not None:
-        other = like.geometry if isinstance(like, Volume) else like
+        other, _ = _grid(like)
+        assert other is not None
         if not geometry.matches(other):
             raise GeometryError(
                 f"The labels {path} have another grid (shape {geometry.shape}, orientation "
@@ -89,6 +92,16 @@ def load_labels(path: str | Path, *, like: Volume | Geometry | None = None) -> V
         path=path,
         header=image.header,
     )
+
+
+def _grid(like: Volume | Series | Geometry | None) -> tuple[Geometry | None, object]:
+    """Return the geometry and the header of a scan."""
+    if isinstance(like, Volume):
+        return like.geometry, like.header
+    if isinstance(like, Series):
+        image = like.opened()
+        return image.geometry, image.header
+    return like, None
 
 
 def read_segment_names(path: str | Path) -> dict[int, str]:

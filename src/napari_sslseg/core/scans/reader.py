@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.series import Source
@@ -49,9 +48,7 @@ class ScanReader:
             return item.labels
         if item.labels in self._cache:
             return self._cache[item.labels]
-        found = load_labels(item.labels, like=item.geometry)
-        # DICOM labels are read again with the header of the loaded scan.
-        return found if is_dicom(item.labels) else self._store(item.labels, found)
+        return self._store(item.labels, load_labels(item.labels, like=item.grid))
 
     def take(self, scan: Scan, modality: Modality | None = None) -> tuple[Volume, Volume | None]:
         """Return a scan and its labels (None if it has none), and remove them from the cache."""

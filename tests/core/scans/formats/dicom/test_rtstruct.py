@@ -14,6 +14,7 @@ from napari_sslseg.core import (
     save_labels,
 )
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
+from napari_sslseg.core.scans.formats.dicom.labels.resampled import labels_to_planes
 
 OBLIQUE = (0.6, 0.8, 0.0, -0.64, 0.48, 0.6)
 ORIGIN, SPACING, DISTANCE = (-10.0, -20.0, 30.0), (0.8, 0.6), 2.5
@@ -265,7 +266,7 @@ def test_contours_and_a_segmentation_of_one_shape_give_the_same_labels(tmp_path,
 
     path = write_structures(tmp_path / "rt.dcm", [(1, "box", [drawn(at) for at in places])])
     filled = load_labels(path, like=volume)
-    masks = volume.header.on_planes(volume.geometry.to_source(filled.data))
+    masks = labels_to_planes(volume.geometry.to_source(filled.data), volume.header)
     wanted = np.zeros_like(masks)
     wanted[:, 5:12, 7:21] = 1
     np.testing.assert_array_equal(masks, wanted)

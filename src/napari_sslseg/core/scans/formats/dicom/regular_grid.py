@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -55,6 +56,39 @@ class StackLayout:
         """Whether values are interpolated."""
         return bool(self.notes)
 
+    @cached_property
+    def slice_of_plane(self) -> np.ndarray:
+        """The slice of the grid that represents each plane, shape (n,), ascending.
+
+        It is the nearest one. Two planes share a slice only if the grid is coarser than their gap.
+        """
+        nearest = np.floor(self.along / self.distance + 0.5 + 1e-6).astype(int)
+        return np.clip(nearest, 0, self.count - 1)
+
+    @cached_property
+    def plane_of_slice(self) -> np.ndarray:
+        """The nearest plane of each slice of the grid, shape (count,)."""
+        places = self.distance * np.arange(self.count)
+        after = np.clip(np.searchsorted(self.along, places), 1, max(len(self.along) - 1, 1))
+        if len(self.along) == 1:
+            return np.zeros(self.count, int)
+        nearest = after - (places - self.along[after - 1] <= self.along[after] - places)
+        nearest[self.slice_of_plane] = np.arange(len(self.along))
+        return nearest
+
+    def window(self, plane: int, shape: Sequence[int]) -> tuple[slice, slice]:
+        """Rows and columns of the grid that a plane covers, to whole pixels.
+
+        Parameters
+        ----------
+        plane : int
+            Index of the plane.
+        shape : sequence of int
+            Rows and columns of the plane.
+        """
+        row, column = self.margin[0] + np.rint(self.shift[plane]).astype(int)
+        return slice(row, row + shape[0]), slice(column, column + shape[1])
+
 
 def fit_regular_grid(planes: Sequence[ImagePlane], where: str) -> StackLayout:
     """Find the regular grid of sorted planes of one direction with different positions.
@@ -77,11 +111,12 @@ def fit_regular_grid(planes: Sequence[ImagePlane], where: str) -> StackLayout:
     tilted = np.abs(shift).max() > DRIFT_PIXELS
     notes, count = [], len(planes)
     if uneven:
-        count = round(along[-1] / float(np.median(gaps))) + 1
+        count, off = _slices(along, gaps)
         distance = along[-1] / (count - 1)
         notes.append(
             f"the slices are {gaps.min():.2f} to {gaps.max():.2f} mm apart; they were resampled "
-            f"to {count} slices, {distance:.2f} mm apart"
+            f"to {count} slices, {distance:.2f} mm apart, each up to {off:.2f} mm from the image "
+            "that shares its labels"
         )
     margin = np.zeros((2, 2), int)
     if tilted:
@@ -102,6 +137,23 @@ def fit_regular_grid(planes: Sequence[ImagePlane], where: str) -> StackLayout:
     return StackLayout(along, shift, float(distance), count, margin, tuple(notes))
 
 
+def _slices(along: np.ndarray, gaps: np.ndarray) -> tuple[int, float]:
+    """Return the number of slices of the grid, and the largest distance of a slice to its plane.
+
+    Every plane needs a slice of its own, so that labels on planes survive on the grid. Where the
+    spacing varies around its mean, slices and planes go in pairs. Otherwise the grid is as fine as
+    the smallest gap.
+    """
+    planes = len(along)
+    mean = along[-1] / (planes - 1)
+    off = float(np.abs(along - mean * np.arange(planes)).max())
+    if off < 0.45 * mean:
+        return planes, off
+    count = int(np.ceil(along[-1] / gaps.min() - 1e-6)) + 1
+    places = along[-1] / (count - 1) * np.arange(count)
+    return count, float(np.abs(places[:, None] - along).min(axis=1).max())
+
+
 def resample(planes: np.ndarray, layout: StackLayout) -> np.ndarray:
     """Interpolate planes onto the regular grid, linearly, in float32.
 
@@ -115,51 +167,30 @@ def resample(planes: np.ndarray, layout: StackLayout) -> np.ndarray:
     Returns
     -------
     ndarray, shape (count, rows + margins, columns + margins)
-        Voxels outside a shifted plane have the smallest value of the scan.
+        Where only one of two planes covers a voxel, it has the value of the nearer plane. Voxels
+        outside the nearer plane have the smallest value of the scan.
     """
     from scipy.ndimage import shift as shifted
 
+    shape = planes.shape[1:]
+    whole = tuple(np.array(shape) + layout.margin.sum(0))
     background = float(planes.min())
-    padded = np.pad(
-        planes.astype(np.float32),
-        ((0, 0), *layout.margin.T.tolist()),
-        constant_values=background,
-    )
-    for plane, offset in zip(padded, layout.shift, strict=True):
-        if offset.any():
-            plane[:] = shifted(plane, offset, order=1, cval=background)
+    placed = np.full((len(planes), *whole), background, np.float32)
+    for number, offset in enumerate(layout.shift):
+        rest = offset - np.rint(offset)
+        plane = planes[number].astype(np.float32, copy=False)
+        moved = shifted(plane, rest, order=1, mode="nearest") if rest.any() else plane
+        placed[number][layout.window(number, shape)] = moved
     before, weight = _between(layout)
-    out = np.empty((layout.count, *padded.shape[1:]), np.float32)
+    out = np.empty((layout.count, *whole), np.float32)
     for number, (first, fraction) in enumerate(zip(before, weight, strict=True)):
-        out[number] = padded[first]
-        if fraction > 0:
-            out[number] += fraction * (padded[first + 1] - padded[first])
-    return out
-
-
-def labels_on_planes(labels: np.ndarray, layout: StackLayout, shape: tuple[int, int]) -> np.ndarray:
-    """Map labels on the regular grid to the planes, by the nearest voxel.
-
-    Parameters
-    ----------
-    labels : ndarray, shape (count, rows + margins, columns + margins)
-        Labels on the regular grid.
-    layout : Layout
-        Positions of the planes.
-    shape : tuple of int
-        Rows and columns of a plane.
-
-    Returns
-    -------
-    ndarray, shape (n, rows, columns)
-    """
-    if not layout.resampled:
-        return labels
-    slices = np.clip(np.rint(layout.along / layout.distance).astype(int), 0, layout.count - 1)
-    out = np.empty((len(slices), *shape), labels.dtype)
-    for number, (index, offset) in enumerate(zip(slices, layout.shift, strict=True)):
-        first = layout.margin[0] + np.rint(offset).astype(int)
-        out[number] = labels[index, first[0] : first[0] + shape[0], first[1] : first[1] + shape[1]]
+        out[number] = placed[layout.plane_of_slice[number]]
+        if not fraction:
+            continue
+        windows = zip(layout.window(first, shape), layout.window(first + 1, shape), strict=True)
+        both = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in windows)
+        one, other = placed[first][both], placed[first + 1][both]
+        out[number][both] = one + fraction * (other - one)
     return out
 
 

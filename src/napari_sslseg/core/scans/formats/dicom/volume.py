@@ -14,7 +14,6 @@ from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 from napari_sslseg.core.scans.formats.dicom.regular_grid import (
     fit_regular_grid,
     grid_affine,
-    labels_on_planes,
     resample,
 )
 from napari_sslseg.core.scans.formats.dicom.sorting import positions
@@ -107,7 +106,3 @@ class DicomVolume:
         if self.layout.resampled:
             out = resample(out, self.layout)
         return check_finite(out, self.path).transpose(2, 1, 0)
-
-    def on_planes(self, labels: np.ndarray) -> np.ndarray:
-        """Map labels on the source grid to the planes, shape (planes, rows, columns)."""
-        return labels_on_planes(labels.transpose(2, 1, 0), self.layout, self.planes[0].shape)

@@ -1,15 +1,15 @@
 """Map labels from patient coordinates in DICOM files to the voxels of a scan."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning
+from napari_sslseg.core.scans.formats.dicom.labels.resampled import labels_to_grid
 from napari_sslseg.core.scans.formats.dicom.plane import plane_affine
-from napari_sslseg.core.scans.formats.dicom.regular_grid import StackLayout
 from napari_sslseg.core.scans.formats.dicom.sorting import plane_normal
 from napari_sslseg.core.scans.formats.dicom.volume import DicomVolume
 from napari_sslseg.core.scans.geometry import LPS_TO_RAS, Geometry
@@ -146,38 +146,7 @@ class LabelGrid:
 
     def regular(self, labels: np.ndarray) -> np.ndarray:
         """Map labels on the voxels to the source grid of the scan."""
-        if self.stack is None:
-            return labels
-        return _onto_grid(labels.transpose(2, 1, 0), self.stack.layout, self.geometry.shape)
-
-
-def _onto_grid(planes: np.ndarray, layout: StackLayout, shape: tuple[int, int, int]) -> np.ndarray:
-    """Map labels on acquired planes to the regular grid: each slice from the nearest plane."""
-    out = np.zeros(shape[::-1], planes.dtype)
-    for labels, (nearest, window) in zip(out, _windows(layout, planes.shape[1:]), strict=True):
-        labels[window] = planes[nearest]
-    return out.transpose(2, 1, 0)
-
-
-def count_outside(labels: np.ndarray, stack: DicomVolume) -> int:
-    """Count the labelled voxels of the source grid that are outside the image planes of a scan."""
-    if not stack.layout.margin.any():
-        return 0
-    windows = _windows(stack.layout, stack.planes[0].shape)
-    return sum(
-        int(np.count_nonzero(part)) - int(np.count_nonzero(part[window]))
-        for part, (_, window) in zip(labels.transpose(2, 1, 0), windows, strict=True)
-    )
-
-
-def _windows(
-    layout: StackLayout, shape: tuple[int, ...]
-) -> Iterator[tuple[int, tuple[slice, slice]]]:
-    """Yield for each slice of the regular grid the nearest plane, and its rows and columns."""
-    for number in range(layout.count):
-        nearest = int(np.abs(layout.along - layout.distance * number).argmin())
-        row, column = layout.margin[0] + np.rint(layout.shift[nearest]).astype(int)
-        yield nearest, (slice(row, row + shape[0]), slice(column, column + shape[1]))
+        return labels if self.stack is None else labels_to_grid(labels, self.stack)
 
 
 def paint_labels(

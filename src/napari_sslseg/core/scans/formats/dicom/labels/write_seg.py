@@ -1,7 +1,6 @@
 """Write labels as a DICOM segmentation (SEG) that refers to its source series."""
 
 import logging
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -13,14 +12,14 @@ from pydicom import config
 from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 
-from napari_sslseg.core.common.errors import ScanWarning, VolumeError
+from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.class_codes import TISSUE, Algorithm, SegmentClass, describe_classes
 from napari_sslseg.core.scans.formats.dicom.datasets import (
     read_dataset,
     reraise_dicom_errors,
     silence_pydicom,
 )
-from napari_sslseg.core.scans.formats.dicom.labels.placing import count_outside
+from napari_sslseg.core.scans.formats.dicom.labels.resampled import labels_to_planes
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 from napari_sslseg.core.scans.formats.dicom.volume import DicomVolume
 from napari_sslseg.core.scans.formats.image_file import reraise_parser_errors
@@ -81,15 +80,7 @@ def write_segmentation(
             "A DICOM segmentation (.dcm) refers to the DICOM series of the labels, and these are "
             "on another kind of scan; load the series, or save them as .nii.gz."
         )
-    outside = count_outside(source, header)
-    if outside:
-        warnings.warn(
-            f"{outside} labelled voxels are outside the images of {header.path}, in the margin of "
-            "a scan with a tilted gantry; they were not saved.",
-            ScanWarning,
-            stacklevel=4,  # where the labels are saved
-        )
-    planes, masks = list(header.planes), header.on_planes(source)
+    planes, masks = list(header.planes), labels_to_planes(source, header)
     segments = _describe_segments(masks, classes, algorithm, path)
     stored = _segment_numbers(masks, list(segments))
     if not stored.any():
