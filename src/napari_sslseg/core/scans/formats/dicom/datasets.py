@@ -63,6 +63,8 @@ TAGS = [
         "BitsAllocated",
         "BitsStored",
         "PixelRepresentation",
+        "PixelPaddingValue",
+        "PixelPaddingRangeLimit",
         "NumberOfFrames",
         "RescaleSlope",
         "RescaleIntercept",

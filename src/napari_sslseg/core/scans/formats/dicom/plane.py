@@ -23,6 +23,8 @@ class PixelEncoding(NamedTuple):
         Bits allocated and stored per value.
     signed : bool
         Whether stored values are signed.
+    padding : tuple of int or None
+        Lowest and highest stored value that mean padding; None if there is none.
     """
 
     start: int
@@ -30,6 +32,7 @@ class PixelEncoding(NamedTuple):
     allocated: int
     bits: int
     signed: bool
+    padding: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

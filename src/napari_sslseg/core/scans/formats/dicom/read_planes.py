@@ -10,6 +10,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.dicom.mosaic import is_mosaic, mosaic_tiles
+from napari_sslseg.core.scans.formats.dicom.padding import padding_range
 from napari_sslseg.core.scans.formats.dicom.pixels import refuse_private_encoding
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane, PixelEncoding
 
@@ -103,12 +104,15 @@ class _Finder:
         self.groups = groups
 
     def __call__(self, sequence: str, keyword: str) -> Any:
-        """Return an attribute in the first item of a sequence; None if it is absent."""
+        """Return an attribute in the first item of a sequence; None if it is absent.
+
+        Some writers of multi-frame files store an attribute of all frames only at the top level.
+        """
         for group in self.groups:
             for item in (group.get(sequence) or [])[:1]:
                 if item.get(keyword) is not None:
                     return item.get(keyword)
-        return None if self.groups else self.dataset.get(keyword)
+        return self.dataset.get(keyword)
 
 
 Floats = tuple[float, ...]
@@ -190,13 +194,14 @@ def _number(value: Any, default: float | None = None) -> float | None:
 
 
 def _encoding(dataset: Dataset) -> PixelEncoding:
-    return PixelEncoding(
-        start=dataset.pixels_at,
-        syntax=_syntax(dataset),
-        allocated=int(dataset.get("BitsAllocated") or 0),
-        bits=int(dataset.get("BitsStored") or dataset.get("BitsAllocated") or 0),
-        signed=dataset.get("PixelRepresentation") == 1,
-    )
+    allocated = int(dataset.get("BitsAllocated") or 0)
+    bits = int(dataset.get("BitsStored") or allocated)
+    signed = dataset.get("PixelRepresentation") == 1
+    padding = padding_range(dataset)
+    if padding and not signed and padding[1] >= 2**bits:
+        # Padding beyond the bits of the values: all allocated bits hold a value.
+        bits = allocated
+    return PixelEncoding(dataset.pixels_at, _syntax(dataset), allocated, bits, signed, padding)
 
 
 def _syntax(dataset: Dataset) -> str:

@@ -40,6 +40,8 @@ class StackLayout:
         Number of slices of the regular grid.
     margin : ndarray, shape (2, 2)
         Rows and columns of the grid before and after those of the first plane.
+    resampled : bool
+        Whether values are interpolated.
     notes : tuple of str
         Differences between the grid and the planes; empty if there are none.
     """
@@ -49,12 +51,8 @@ class StackLayout:
     distance: float
     count: int
     margin: np.ndarray
+    resampled: bool = False
     notes: tuple[str, ...] = ()
-
-    @property
-    def resampled(self) -> bool:
-        """Whether values are interpolated."""
-        return bool(self.notes)
 
     @cached_property
     def slice_of_plane(self) -> np.ndarray:
@@ -134,7 +132,8 @@ def fit_regular_grid(planes: Sequence[ImagePlane], where: str) -> StackLayout:
         shift = np.zeros_like(shift)
     if not uneven:
         along = distance * np.arange(len(planes))
-    return StackLayout(along, shift, float(distance), count, margin, tuple(notes))
+    resampled = bool(uneven or tilted)
+    return StackLayout(along, shift, float(distance), count, margin, resampled, tuple(notes))
 
 
 def _slices(along: np.ndarray, gaps: np.ndarray) -> tuple[int, float]:

@@ -119,7 +119,7 @@ def _volumes(headers: list[Header]) -> list[Series]:
             found.append(replace(_problem(first, problem, path, _files(group)), is_scan=False))
             continue
         try:
-            stacks = _stacks(group, where, path)
+            stacks = _stacks(group, where, path, ct=first.text("Modality") == "CT")
         except (VolumeError, GeometryError) as error:
             found.append(_problem(first, str(error), path, _files(group)))
             continue
@@ -137,19 +137,21 @@ def _volumes(headers: list[Header]) -> list[Series]:
     return found
 
 
-def _stacks(planes: list[ImagePlane], where: str, path: Path) -> list[tuple[str, DicomVolume]]:
+def _stacks(
+    planes: list[ImagePlane], where: str, path: Path, *, ct: bool
+) -> list[tuple[str, DicomVolume]]:
     """Split planes of one direction into volumes, each with the label of its phase."""
     found = []
     for phase, part in split_phases(planes, where):
         try:
-            found.append((phase, DicomVolume(part, where, path)))
+            found.append((phase, DicomVolume(part, where, path, ct=ct)))
         except VolumeError:
             # Acquisitions in different places have a gap between them, but each is complete.
             apart = split_acquisitions(part)
             if len(apart) == 1 or min(len(group) for _, group in apart) < 2:
                 raise
             found += [
-                ("_".join(filter(None, [phase, name])), DicomVolume(group, where, path))
+                ("_".join(filter(None, [phase, name])), DicomVolume(group, where, path, ct=ct))
                 for name, group in apart
             ]
     return found

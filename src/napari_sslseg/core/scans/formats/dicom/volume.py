@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.dicom.datasets import read_dataset
+from napari_sslseg.core.scans.formats.dicom.padding import PaddingMask
 from napari_sslseg.core.scans.formats.dicom.pixels import stored_values
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 from napari_sslseg.core.scans.formats.dicom.regular_grid import (
@@ -36,6 +37,10 @@ class DicomVolume:
         Name of the series in messages.
     path : Path
         The file, or the folder of the files.
+    notes : sequence of str
+        What is to be said about the choice of the planes.
+    ct : bool
+        Whether the values are HU.
 
     Raises
     ------
@@ -45,10 +50,21 @@ class DicomVolume:
 
     frames = 1
 
-    def __init__(self, planes: Sequence[ImagePlane], where: str, path: Path) -> None:
+    def __init__(
+        self,
+        planes: Sequence[ImagePlane],
+        where: str,
+        path: Path,
+        *,
+        notes: Sequence[str] = (),
+        ct: bool = False,
+    ) -> None:
         order = np.argsort(positions(planes), kind="stable")
         self.planes = tuple(planes[index] for index in order)
         self.path = path
+        self._notes = tuple(notes)
+        self._padding_note: str | None = None
+        self._ct = ct
         self.layout = fit_regular_grid(self.planes, where)
         rows, columns = np.array(self.planes[0].shape) + self.layout.margin.sum(0)
         if rows * columns > MOST_PIXELS or rows * columns * self.layout.count > MOST_VOXELS:
@@ -62,8 +78,9 @@ class DicomVolume:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Differences between the grid and the planes."""
-        return self.layout.notes
+        """What was inferred or changed; about padding only once the values have been read."""
+        padding = () if self._padding_note is None else (self._padding_note,)
+        return (*self._notes, *self.layout.notes, *padding)
 
     @property
     def header(self) -> "DicomVolume":
@@ -83,14 +100,16 @@ class DicomVolume:
         """Read the rescaled values (HU for CT) in the source grid (column, row, slice).
 
         They are integers if the slope is 1, the intercept is a whole number, and nothing is
-        resampled; otherwise float32.
+        resampled; otherwise float32. Padding that would look like tissue has the lowest value.
         """
         slopes = {plane.rescale[0] for plane in self.planes}
         whole = all(float(plane.rescale[1]).is_integer() for plane in self.planes)
         kind = np.int16 if slopes == {1.0} and whole else np.float32
         out = np.empty((len(self.planes), *self.planes[0].shape), kind)
+        padding = PaddingMask(ct=self._ct)
         for number, values in enumerate(stored_values(self.planes)):
             plane = self.planes[number]
+            padding.add(number, values, plane.stored.padding)
             if out.dtype.kind == "i" and values.dtype.kind == "f":
                 out = out.astype(np.float32)
             if out.dtype.kind == "f":
@@ -103,6 +122,11 @@ class DicomVolume:
                 if low < np.iinfo(out.dtype).min or high > np.iinfo(out.dtype).max:
                     out = out.astype(np.int32 if max(-low, high) < 2**31 else np.int64)
             np.add(values, offset, out=out[number], casting="unsafe", dtype=out.dtype)
+        self._padding_note = padding.replace(out)
+        if self._padding_note and out.dtype.kind == "i":
+            limits = np.iinfo(np.int16)
+            if limits.min <= out.min() and out.max() <= limits.max:
+                out = out.astype(np.int16, copy=False)
         if self.layout.resampled:
             out = resample(out, self.layout)
         return check_finite(out, self.path).transpose(2, 1, 0)
