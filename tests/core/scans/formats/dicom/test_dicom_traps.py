@@ -58,6 +58,17 @@ def test_series_without_uids_have_unique_names(tmp_path):
         ("geb. 01.02.1970 Abdomen", {}),
         ("Abdomen 1970-02-01", {}),
         ("Abdomen 19700201", {}),
+        ("Abdomen 12APR1961", {}),
+        ("Apr 12 1961 Abdomen", {}),
+        ("12. April 61", {}),
+        ("Abdomen 610412", {}),
+        ("Abdomen_12_04_1961", {}),
+        ("Abdomen b.1961", {}),
+        ("１９６１０４１２", {"SpecificCharacterSet": "ISO_IR 192"}),
+        ("Abdomen 1961年4月12日", {"SpecificCharacterSet": "ISO_IR 192"}),
+        ("64Y Abdomen", {}),
+        ("Abdomen 0171 2345678", {}),
+        ("liver for Dr Finkel", {"ReferringPhysicianName": "Finkel^Bo"}),
         ("王芳 腹部", {"PatientName": "王^芳", "SpecificCharacterSet": "ISO_IR 192"}),
         ("Muller abd", {"PatientName": "Müller^Eva", "SpecificCharacterSet": "ISO_IR 192"}),
         ("OttolineSesame", {}),
@@ -78,13 +89,31 @@ def test_a_description_that_names_the_patient_is_left_out(tmp_path, description,
     assert item.name == f"{item.subject}_CT_3_{mark}"
 
 
-@pytest.mark.parametrize("description", ["T1w 2.5mm B30f", "Abdomen 1.25", "tse 3.0 (5)"])
+@pytest.mark.parametrize(
+    "description",
+    [
+        "T1w 2.5mm B30f",
+        "Abdomen 1.25",
+        "tse 3.0 (5)",
+        "mprage 256x256 iso",
+        "ep2d b1000 TR12500",
+        "DWI b 0 800 1600",
+    ],
+)
 def test_other_descriptions_stay(tmp_path, description):
     def edit(ds, index):
         ds.SeriesDescription = description
 
     write_series(tmp_path, ramp(slices=2), edit=edit)
     assert description.split()[0] in usable(tmp_path)[0].name
+
+
+def test_a_series_number_that_is_the_patient_id_is_left_out(tmp_path):
+    def edit(ds, index):
+        ds.SeriesNumber, ds.PatientID = 471123, "471123"
+
+    write_series(tmp_path, ramp(slices=2), edit=edit)
+    assert "471123" not in repr(usable(tmp_path))
 
 
 # --- copies
@@ -209,6 +238,35 @@ def test_a_few_slices_named_localizer_are_a_localizer(tmp_path, slices, problem)
     if problem:
         assert not item.is_scan
         assert "localizer" in item.problem
+
+
+@pytest.mark.parametrize(
+    ("description", "slices", "distance", "thickness", "localizer"),
+    [
+        ("PILOT-Trial T2 axial", 8, 3.0, 3.0, False),
+        ("PILOT-Trial T2 axial", 4, 8.0, 8.0, False),
+        ("Survey study T1", 6, 8.0, 6.0, False),
+        ("pilot t2 sag", 8, 3.0, 3.0, False),
+        ("Pilot sag", 3, 3.0, 3.0, True),
+        ("PILOT", 7, 10.0, 8.0, True),
+        ("scout", 5, 20.0, 5.0, True),
+        ("Survey 3 planes", 9, 8.0, 8.0, True),
+        ("pilot trial localizer", 3, 8.0, 8.0, True),
+    ],
+)
+def test_a_study_named_pilot_is_no_localizer(
+    tmp_path, description, slices, distance, thickness, localizer
+):
+    def edit(ds, index):
+        ds.SeriesDescription, ds.SliceThickness = description, thickness
+
+    write_series(tmp_path, ramp(slices=slices), edit=edit, modality="MR", distance=distance)
+    [item] = list_series(tmp_path)
+    assert (item.problem is not None) == localizer
+
+
+def test_a_real_study_named_pilot_is_a_scan(data_dir):
+    assert load_volume(data_dir / "format_faults/pilotstudy").data.shape == (8, 20, 24)
 
 
 # --- irregular stacks

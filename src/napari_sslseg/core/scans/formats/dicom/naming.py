@@ -17,12 +17,30 @@ PRIVATE = (
     "PatientID",
     "PatientBirthDate",
     "PatientBirthName",
+    "PatientMotherBirthName",
     "OtherPatientIDs",
     "OtherPatientNames",
+    "PatientAddress",
+    "ResponsiblePerson",
+    "ReferringPhysicianName",
+    "PerformingPhysicianName",
+    "OperatorsName",
     "AccessionNumber",
 )
-# 1.2.1970, 1970-02-01, 01/02/70, 19700201, 01021970: a date of any kind.
-DATE = re.compile(r"\d{1,4}[./ -]\d{1,2}[./ -]\d{1,4}|(?<!\d)\d{8}(?!\d)")
+"""Attributes whose words do not occur in names."""
+
+_MONTH = r"(?:jan|feb|m[aä]r|mrz|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|d[eé][cz])[^\W\d_]*"
+IDENTIFYING = re.compile(
+    # 1.2.1970, 1970-02-01, 01/02/70, 01_02_1970: a date of any kind.
+    r"\d{1,4}[./ -]\d{1,2}[./ -]\d{1,4}|\d{1,4}_\d{1,2}_\d{1,4}"
+    # 02JAN1970, 2. Januar 70, Jan 2 1970
+    rf"|\d{{1,4}}[\W_]*{_MONTH}[\W_]*\d{{1,4}}|(?<![^\W\d_]){_MONTH}[\W_]*\d{{1,2}}[\W_]+\d{{2,4}}"
+    # 19700201, 700201, a hospital's number, a telephone number
+    r"|\d{6,}"
+    # 50Y, 50 years: the age
+    r"|(?<!\d)\d{1,3}[ -]?(?:y|yo|yrs?|years?|jahre?)(?![^\W\d_])",
+    re.IGNORECASE,
+)
 
 
 def pseudonym(header: Header) -> str:
@@ -37,7 +55,11 @@ def pseudonym(header: Header) -> str:
 
 def series_title(header: Header) -> str:
     """Return modality, number and description of the series, without patient data."""
-    parts = [header.text("Modality") or "image", header.text("SeriesNumber"), _description(header)]
+    number = header.text("SeriesNumber")
+    # Small numbers are also patient IDs by chance.
+    if len(number) > 3 and any(number in _words(header.text(keyword)) for keyword in PRIVATE):
+        number = ""
+    parts = [header.text("Modality") or "image", number, _description(header)]
     return "_".join(slug(part) for part in parts if part)
 
 
@@ -69,11 +91,16 @@ def slug(text: str) -> str:
 
 
 def _description(header: Header) -> str:
-    """Return the description of the series; empty if it contains a date or a word of the name."""
+    """Return the description of the series; empty if it may identify the patient.
+
+    It may if it contains a date, an age, a long number, or a word of a name or an ID in the header.
+    """
     text = header.text("SeriesDescription")
+    plain = unicodedata.normalize("NFKC", text)
     words = set(_words(text))
     joined = "".join(_words(text))
-    if DATE.search(text):
+    birth_year = header.text("PatientBirthDate")[:4]
+    if IDENTIFYING.search(plain) or birth_year in re.findall(r"\d+", plain):
         return ""
     for keyword in PRIVATE:
         for private in _words(header.text(keyword)):

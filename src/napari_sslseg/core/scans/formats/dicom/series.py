@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from napari_sslseg.core.common.errors import GeometryError, VolumeError
 from napari_sslseg.core.scans.formats.dicom.datasets import silence_pydicom
 from napari_sslseg.core.scans.formats.dicom.dicomdir import listed_files
@@ -23,6 +25,7 @@ from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 from napari_sslseg.core.scans.formats.dicom.sorting import (
     group_by_direction,
     is_localizer_group,
+    positions,
     split_acquisitions,
     split_phases,
 )
@@ -30,8 +33,15 @@ from napari_sslseg.core.scans.formats.dicom.volume import DicomVolume
 from napari_sslseg.core.scans.series import Series
 
 LOCALIZER = re.compile(r"locali[sz]er|scout|topogram|survey|pilot", re.IGNORECASE)
-# Some protocols use these words for thick stacks, which are scans nevertheless.
+# Studies have such words in their names as well.
+STUDY = re.compile(
+    r"(?:scout|survey|pilot)[\W_]*(?:trial|stud|project|cohort|phase|patient)", re.IGNORECASE
+)
+# Some protocols use these words for stacks of many slices, or thin ones, which are scans
+# nevertheless. Localizers are thick and have gaps.
 MIN_SLICES = 10
+MIN_THIN_SLICES = 5
+THIN_MM = 5.0
 
 
 def dicom_series(files: Sequence[Path]) -> list[Series]:
@@ -114,7 +124,7 @@ def _volumes(headers: list[Header]) -> list[Series]:
         found.append(_problem(first, problem, path, _files(strays)))
     for group in whole:
         here = f"{name}_{nearest_plane(group)}" if len(whole) > 1 else name
-        if LOCALIZER.search(first.text("SeriesDescription")) and len(group) < MIN_SLICES:
+        if _is_localizer(first.text("SeriesDescription"), group):
             problem = f"{where} is a localizer by its description; choose the scan itself."
             found.append(replace(_problem(first, problem, path, _files(group)), is_scan=False))
             continue
@@ -135,6 +145,17 @@ def _volumes(headers: list[Header]) -> list[Series]:
             for phase, stack in stacks
         ]
     return found
+
+
+def _is_localizer(description: str, planes: Sequence[ImagePlane]) -> bool:
+    """Return whether the description and the slices are those of a localizer."""
+    if not LOCALIZER.search(STUDY.sub("", description)) or len(planes) >= MIN_SLICES:
+        return False
+    if len(planes) < MIN_THIN_SLICES:
+        return True
+    thickness = planes[0].thickness
+    gaps = np.diff(np.sort(positions(planes)))
+    return not thickness or thickness > THIN_MM or float(gaps.max()) > 1.2 * thickness
 
 
 def _stacks(
