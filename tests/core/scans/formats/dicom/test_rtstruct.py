@@ -182,10 +182,145 @@ def test_reading_contours_requires_the_scan(tmp_path):
 
 def test_damaged_contours_are_refused(tmp_path, scan):
     volume, orientation = scan
-    two = place(box(1, 1, 3, 3), 1, orientation)[:2]
-    path = write_structures(tmp_path / "rt.dcm", [(1, "part", [two])])
-    with pytest.raises(VolumeError, match="without valid points"):
-        load_labels(path, like=volume)
+    points = np.ravel(place(box(1, 1, 3, 3), 1, orientation))
+    for numbers in (points[:-1], [*points[:-1], np.nan]):
+        path = write_structures(tmp_path / "rt.dcm", [(1, "part", [numbers])])
+        with pytest.raises(VolumeError, match="without valid points"):
+            load_labels(path, like=volume)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_contour_without_area_does_not_hide_the_others(tmp_path, scan, count):
+    volume, orientation = scan
+    square = place(box(0.5, 0.5, 4.5, 4.5), 1, orientation)
+    regions = [(1, "liver", [square[:count], square]), (2, "lymph node", [square[:count]])]
+    path = write_structures(tmp_path / "rt.dcm", regions)
+    with pytest.warns(ScanWarning) as caught:
+        labels = load_labels(path, like=volume)
+    assert np.count_nonzero(labels.data == 1) == 16
+    said = " ".join(str(one.message) for one in caught)
+    assert "'liver' (1), 'lymph node' (1)" in said
+    assert "no voxel is labelled 'lymph node'" in said
+
+
+def turned(points):
+    return [*points[2:], *points[:2]]
+
+
+@pytest.mark.parametrize(
+    "again",
+    [list, turned, lambda p: p[::-1], lambda p: turned(p[::-1]), lambda p: [*p, p[0]]],
+    ids=["same", "other start", "other direction", "both", "closed"],
+)
+@pytest.mark.parametrize("kind", ["CLOSED_PLANAR", "CLOSEDPLANAR_XOR"])
+def test_a_contour_that_occurs_twice_counts_once(tmp_path, scan, again, kind):
+    volume, orientation = scan
+    square = place(box(0.5, 0.5, 4.5, 4.5), 1, orientation)
+    path = write_structures(tmp_path / "rt.dcm", [(1, "liver", [square, again(square)])], kind)
+    with pytest.warns(ScanWarning, match=r"more than once.*'liver' \(1\)"):
+        labels = load_labels(path, like=volume)
+    assert np.count_nonzero(labels.data == 1) == 16
+
+
+def test_a_contour_of_two_laps_is_filled(tmp_path, scan):
+    volume, orientation = scan
+    square = place(box(0.5, 0.5, 4.5, 4.5), 1, orientation)
+    path = write_structures(tmp_path / "rt.dcm", [(1, "liver", [square * 2])])
+    assert np.count_nonzero(load_labels(path, like=volume).data) == 16
+
+
+def test_contours_that_partly_overlap_are_joined(tmp_path, scan):
+    volume, orientation = scan
+    parts = [box(0.5, 0.5, 5.5, 5.5), box(3.5, 3.5, 8.5, 8.5)]
+    contours = [place(part, 1, orientation) for part in parts]
+    path = write_structures(tmp_path / "rt.dcm", [(1, "liver", contours)])
+    with pytest.warns(ScanWarning, match=r"partly overlap.*'liver' \(2\)"):
+        labels = load_labels(path, like=volume)
+    wanted = np.zeros((10, 12), int)
+    wanted[1:6, 1:6] = wanted[4:9, 4:9] = 1
+    np.testing.assert_array_equal(on_slices(volume, labels)[1], wanted)
+    # The standard defines exclusive or for this type.
+    path = write_structures(tmp_path / "rt.dcm", [(1, "liver", contours)], "CLOSEDPLANAR_XOR")
+    wanted[4:6, 4:6] = 0
+    np.testing.assert_array_equal(on_slices(volume, load_labels(path, like=volume))[1], wanted)
+
+
+def test_a_contour_drawn_twice_with_small_differences_is_no_hole(tmp_path, scan):
+    volume, orientation = scan
+    parts = [box(0.5, 0.5, 7.5, 8.5), box(0.9, 0.3, 7.2, 8.8)]
+    path = write_structures(
+        tmp_path / "rt.dcm", [(1, "liver", [place(part, 1, orientation) for part in parts])]
+    )
+    with pytest.warns(ScanWarning, match="partly overlap"):
+        labels = load_labels(path, like=volume)
+    assert np.count_nonzero(labels.data) == 7 * 8
+
+
+def test_holes_with_islands_and_holes_that_touch_the_rim_stay(tmp_path, scan):
+    volume, orientation = scan
+    outer, hole, island = box(0.5, 0.5, 8.5, 10.5), box(1.5, 1.5, 7.5, 9.5), box(3.5, 3.5, 5.5, 6.5)
+    # One edge of the hole lies on the rim, and rounding puts a corner beyond it.
+    touching = [(1.5, 0.49), (1.5, 4.5), (7.5, 4.5), (7.5, 0.5)]
+    contours = [place(part, 1, orientation) for part in (hole, island, outer)]
+    contours += [place(part, 3, orientation) for part in (touching, outer)]
+    path = write_structures(tmp_path / "rt.dcm", [(1, "wall", contours)])
+    wanted = np.zeros((6, 10, 12), int)
+    wanted[[1, 3], 1:9, 1:11] = 1
+    wanted[1, 2:8, 2:10] = 0
+    wanted[1, 4:6, 4:7] = 1
+    wanted[3, 2:8, 1:5] = 0
+    np.testing.assert_array_equal(on_slices(volume, load_labels(path, like=volume)), wanted)
+
+
+def test_a_keyhole_is_a_hole(tmp_path, scan):
+    volume, orientation = scan
+    outer, hole = box(0.5, 0.5, 8.5, 10.5), box(2.5, 2.5, 6.5, 7.5)
+    path = write_structures(
+        tmp_path / "rt.dcm",
+        [(1, "ring", [place([*outer, outer[0], *hole, hole[0]], 1, orientation)])],
+    )
+    wanted = np.zeros((10, 12), int)
+    wanted[1:9, 1:11] = 1
+    wanted[3:7, 3:8] = 0
+    np.testing.assert_array_equal(on_slices(volume, load_labels(path, like=volume))[1], wanted)
+
+
+def test_structures_without_a_voxel_are_named(tmp_path, scan):
+    """Too small for a voxel centre, or under a structure of the same shape."""
+    volume, orientation = scan
+    square = place(box(0.5, 0.5, 4.5, 4.5), 1, orientation)
+    regions = [
+        (1, "tiny", [place(box(6.2, 6.2, 6.8, 6.8), 1, orientation)]),
+        (2, "liver", [square]),
+        (3, "copy", [square]),
+    ]
+    path = write_structures(tmp_path / "rt.dcm", regions)
+    with pytest.warns(ScanWarning) as caught:
+        labels = load_labels(path, like=volume)
+    assert set(np.unique(labels.data)) == {0, 3}
+    said = [str(one.message) for one in caught]
+    assert any("no voxel is labelled 'tiny'" in one for one in said)
+    assert any("no label left" in one and "'liver'" in one for one in said)
+    assert any("'liver' (16)" in one for one in said)
+
+
+@pytest.mark.parametrize(
+    ("file", "voxels", "said"),
+    [
+        ("r_dup", {1: 60}, "more than once"),
+        ("r_tiny", {2: 60}, "no voxel is labelled 'tiny'"),
+        ("r_2pt", {1: 60}, "fewer than 3 points"),
+        ("r_partover", {1: 102}, "partly overlap"),
+    ],
+)
+def test_faulty_contours_of_real_systems(data_dir, file, voxels, said):
+    folder = data_dir / "format_faults/seg"
+    volume = load_volume(folder / "ct")
+    with pytest.warns(ScanWarning) as caught:
+        labels = load_labels(folder / f"{file}.dcm", like=volume).data
+    found = {int(v): int(np.count_nonzero(labels == v)) for v in np.unique(labels) if v}
+    assert found == voxels
+    assert any(said in str(one.message) for one in caught)
 
 
 def test_contours_of_rt_utils_enclose_their_area(data_dir):

@@ -1,6 +1,7 @@
 """Map labels from patient coordinates in DICOM files to the voxels of a scan."""
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -150,7 +151,10 @@ class LabelGrid:
 
 
 def paint_labels(
-    shape: tuple[int, ...], voxels: Mapping[int, np.ndarray], path: Path
+    shape: tuple[int, ...],
+    voxels: Mapping[int, np.ndarray],
+    path: Path,
+    names: Mapping[int, str],
 ) -> np.ndarray:
     """Draw structures, which may overlap, into one label map; smaller structures take precedence.
 
@@ -164,19 +168,45 @@ def paint_labels(
         Flat indices of the voxels by label value.
     path : Path
         The file, for the warning.
+    names : mapping of int to str
+        Names of the label values, for the warning.
+
+    Warns
+    -----
+    ScanWarning
+        If structures overlap: how many voxels each of them lost, and which ones are hidden.
     """
     labels = np.zeros(int(np.prod(shape)), np.min_scalar_type(max(voxels, default=0)))
-    overlap = 0
+    lost: Counter[int] = Counter()
     for value in sorted(voxels, key=lambda value: (-voxels[value].size, value)):
-        overlap += int(np.count_nonzero(labels[voxels[value]]))
+        hidden, counts = np.unique(labels[voxels[value]], return_counts=True)
+        lost.update(dict(zip(hidden.tolist(), counts.tolist(), strict=True)))
         labels[voxels[value]] = value
-    if overlap:
+    del lost[0]
+    if lost:
+        parts = ", ".join(f"{structure_name(v, names)} ({n})" for v, n in sorted(lost.items()))
         warnings.warn(
-            f"{path}: structures overlap in {overlap} voxels; the smaller one was kept there.",
+            f"{path}: structures overlap in {lost.total()} voxels; the smaller one was kept there. "
+            f"Voxels lost: {parts}.",
             ScanWarning,
-            stacklevel=4,
+            stacklevel=5,
+        )
+    drawn = [value for value in sorted(lost) if not (labels == value).any()]
+    if drawn:
+        warnings.warn(
+            f"{path}: smaller or equal structures cover all voxels of "
+            f"{', '.join(structure_name(value, names) for value in drawn)}, which has no label "
+            "left; import it alone if you need it.",
+            ScanWarning,
+            stacklevel=5,
         )
     return labels.reshape(shape)
+
+
+def structure_name(value: int, names: Mapping[int, str]) -> str:
+    """Return the name of a structure for messages."""
+    name = names.get(value)
+    return f"label {value}" if not name else f"{name!r}"
 
 
 # A stack is not longer than a body; larger grids mean that the header is damaged.

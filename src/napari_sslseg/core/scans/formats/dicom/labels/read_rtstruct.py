@@ -1,10 +1,10 @@
 """Read DICOM structure sets (RTSTRUCT): fill closed contours on the planes of a scan."""
 
 import warnings
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -15,14 +15,24 @@ from napari_sslseg.core.scans.formats.dicom.labels.placing import (
     OFF_VOXELS,
     LabelGrid,
     paint_labels,
+    structure_name,
 )
+from napari_sslseg.core.scans.formats.dicom.labels.polygons import Polygon, fill_polygons
 from napari_sslseg.core.scans.geometry import Geometry
 
-CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+EXCLUSIVE = "CLOSEDPLANAR_XOR"
+CLOSED = ("CLOSED_PLANAR", EXCLUSIVE)
 # Contours closer than this, in slices, are in one plane and may be holes of each other.
 SAME_PLANE = 0.02
-# Decimals to which vertices are rounded, so that vertices on voxel centres stay there.
-ROUNDING_DIGITS = 5
+
+OPEN = "points and open contours, which enclose no area, were left out"
+DEGENERATE = "contours of fewer than 3 points, which enclose no area, were left out"
+REPEATED = "contours that are stored more than once count once"
+JOINED = "contours that partly overlap were joined, and their common area belongs to the structure"
+SMALL = "contours that contain no voxel centre had no effect; they are smaller than a voxel"
+CUT = "contours that leave the images were cut"
+Remarks = dict[str, Counter[int]]
+"""How many contours of each label value a remark is about."""
 
 
 def structure_values(dataset: Dataset) -> dict[int, int]:
@@ -42,13 +52,29 @@ def structure_labels(dataset: Dataset) -> dict[int, str]:
     }
 
 
+class Contour(NamedTuple):
+    """A closed contour.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, 3)
+        Vertices in LPS mm, or in voxels.
+    exclusive : bool
+        Whether the file demands exclusive or with other contours.
+    """
+
+    points: np.ndarray
+    exclusive: bool
+
+
 def read_structures(
     path: Path, dataset: Dataset, geometry: Geometry, header: object = None
 ) -> np.ndarray:
     """Fill the contours of a structure set on the grid of a scan.
 
-    A voxel belongs to a structure if its centre is inside an odd number of contours of one plane,
-    or on a contour. Contours between slices are assigned to the nearest slice. In a resampled scan
+    Contours of one plane are combined by
+    :func:`~napari_sslseg.core.scans.formats.dicom.labels.polygons.fill_polygons`: contours in
+    others are holes. Contours between slices are assigned to the nearest slice. In a resampled scan
     these are the planes as acquired, on which contours are drawn.
 
     Parameters
@@ -66,94 +92,132 @@ def read_structures(
     -------
     ndarray
         Labels in the source grid.
+
+    Warns
+    -----
+    ScanWarning
+        For each kind of contour that is not filled as it is stored, with the names of the
+        structures; and for structures that are hidden by smaller ones.
     """
     with reraise_dicom_errors(path, "contours"):
-        contours, ignored = _contours(path, dataset)
-    if ignored:
-        warnings.warn(
-            f"{path}: {ignored} points and open contours enclose no area and were ignored.",
-            ScanWarning,
-            stacklevel=4,
-        )
+        contours, remarks = _contours(path, dataset)
+        names = _names(dataset)
     grid = LabelGrid(geometry, header)
     placed = {
-        value: [grid.voxel_coordinates(points) for points in parts]
+        value: [part._replace(points=grid.voxel_coordinates(part.points)) for part in parts]
         for value, parts in contours.items()
     }
-    spread = [np.ptp(points, axis=0) for parts in placed.values() for points in parts]
+    spread = [np.ptp(part.points, axis=0) for parts in placed.values() for part in parts]
     # The slice axis is that of the contour planes, for any order of the axes.
     axis = int(np.sum(spread, axis=0).argmin()) if spread and grid.stack is None else 2
     voxels = {
-        value: _fill_contours(parts, axis, grid.shape, path) for value, parts in placed.items()
+        value: _fill_contours(value, parts, axis, grid.shape, path, remarks)
+        for value, parts in placed.items()
     }
-    return grid.regular(paint_labels(grid.shape, voxels, path))
+    drawn = {value for value, inside in voxels.items() if inside.size}
+    _warn(path, remarks, drawn, names)
+    return grid.regular(paint_labels(grid.shape, voxels, path, names))
 
 
-def _contours(path: Path, dataset: Dataset) -> tuple[dict[int, list[np.ndarray]], int]:
-    """Return the closed contours by label value, in LPS mm, and the number of other contours."""
+def _names(dataset: Dataset) -> dict[int, str]:
+    """Return the names of the label values, for messages."""
     values = structure_values(dataset)
-    found: dict[int, list[np.ndarray]] = defaultdict(list)
-    ignored = 0
+    return {
+        values[int(region.ROINumber)]: str(region.get("ROIName") or "").strip()
+        for region in dataset.get("StructureSetROISequence") or []
+    }
+
+
+def _warn(path: Path, remarks: Remarks, drawn: set[int], names: dict[int, str]) -> None:
+    sentences = []
+    for remark, counts in remarks.items():
+        structures = (f"{structure_name(v, names)} ({n})" for v, n in sorted(counts.items()))
+        sentences.append(f"{remark}: {', '.join(structures)}.")
+    empty = {value for counts in remarks.values() for value in counts} - drawn
+    if empty:
+        structures = (structure_name(value, names) for value in sorted(empty))
+        sentences.append(f"no voxel is labelled {', '.join(structures)}.")
+    for sentence in sentences:
+        warnings.warn(f"{path}: {sentence}", ScanWarning, stacklevel=5)
+
+
+def _contours(path: Path, dataset: Dataset) -> tuple[dict[int, list[Contour]], Remarks]:
+    """Return the closed contours by label value, in LPS mm, and remarks on other contours."""
+    values = structure_values(dataset)
+    found: dict[int, list[Contour]] = defaultdict(list)
+    remarks: Remarks = defaultdict(Counter)
     for region in dataset.get("ROIContourSequence") or []:
         number = int(region.ReferencedROINumber)
         if number not in values:
             raise VolumeError(f"{path} has contours of an unlisted structure; export it again.")
+        value = values[number]
         for contour in region.get("ContourSequence") or []:
-            if contour.get("ContourGeometricType") not in CLOSED:
-                ignored += 1
-                continue
+            kind = contour.get("ContourGeometricType")
             points = np.array(contour.get("ContourData") or [], dtype=np.float64)
-            if points.size < 9 or points.size % 3 or not np.isfinite(points).all():
+            if points.size % 3 or not np.isfinite(points).all():
                 raise VolumeError(f"{path} has a contour without valid points; export it again.")
-            found[values[number]].append(points.reshape(-1, 3))
-    return found, ignored
+            if kind not in CLOSED:
+                remarks[OPEN][value] += 1
+            elif points.size < 9:
+                remarks[DEGENERATE][value] += 1
+            else:
+                found[value].append(Contour(points.reshape(-1, 3), kind == EXCLUSIVE))
+    return found, remarks
 
 
 def _fill_contours(
-    contours: Sequence[np.ndarray], axis: int, shape: tuple[int, ...], path: Path
+    value: int,
+    contours: Sequence[Contour],
+    axis: int,
+    shape: tuple[int, ...],
+    path: Path,
+    remarks: Remarks,
 ) -> np.ndarray:
     """Return the flat indices of the voxels inside the contours of one structure."""
-    planes: dict[tuple[int, int], list[np.ndarray]] = defaultdict(list)
     others = [other for other in range(3) if other != axis]
-    for points in contours:
-        place = float(points[:, axis].mean())
-        if np.abs(points[:, axis] - place).max() > OFF_VOXELS:
+    size = np.array(shape)[others]
+    for contour in contours:
+        place = float(contour.points[:, axis].mean())
+        if np.abs(contour.points[:, axis] - place).max() > OFF_VOXELS:
             raise GeometryError(
                 f"A contour in {path} crosses the slices of the scan; choose the scan that it was "
                 "drawn on."
             )
-        flat = points[:, others]
-        inside = (flat.max(0) >= -0.5).all() and (
-            flat.min(0) <= np.array(shape)[others] - 0.5
-        ).all()
+        low, high = contour.points[:, others].min(0), contour.points[:, others].max(0)
+        inside = (high >= -0.5).all() and (low <= size - 0.5).all()
         if not -0.5 <= place <= shape[axis] - 0.5 or not inside:
             raise GeometryError(
                 f"A contour in {path} is outside the scan; choose the scan that it was drawn on."
             )
-        nearest = min(max(round(place), 0), shape[axis] - 1)
-        planes[nearest, round(place / SAME_PLANE)].append(np.round(flat, ROUNDING_DIGITS))
+        # Half a pixel more is still inside the pixel at the edge.
+        if (low < -1).any() or (high > size).any():
+            remarks[CUT][value] += 1
     found: list[Any] = [np.empty(0, int)]
-    for (number, _), polygons in planes.items():
-        first, second = _inside(polygons, (shape[others[0]], shape[others[1]]))
-        index = np.empty((3, len(first)), int)
-        index[axis], index[others[0]], index[others[1]] = number, first, second
+    for place, parts in _planes(contours, axis):
+        polygons = [Polygon(part.points[:, others], part.exclusive) for part in parts]
+        filled = fill_polygons(polygons, (shape[others[0]], shape[others[1]]))
+        for remark, count in (
+            (REPEATED, filled.repeated),
+            (JOINED, filled.joined),
+            (SMALL, filled.small),
+        ):
+            if count:
+                remarks[remark][value] += count
+        index = np.empty((3, len(filled.first)), int)
+        index[axis] = min(max(round(place), 0), shape[axis] - 1)
+        index[others[0]], index[others[1]] = filled.first, filled.second
         found.append(np.ravel_multi_index(tuple(index), shape))
     return np.unique(np.concatenate(found))
 
 
-def _inside(
-    polygons: Sequence[np.ndarray], shape: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pixels inside an odd number of polygons of one plane, or on one of them."""
-    from skimage.measure import grid_points_in_poly
-
-    low = np.maximum(np.floor(np.min([polygon.min(0) for polygon in polygons], axis=0)), 0)
-    high = np.minimum(np.ceil(np.max([polygon.max(0) for polygon in polygons], axis=0)) + 1, shape)
-    size = tuple(np.maximum(high - low, 0).astype(int).tolist())
-    odd, edge = np.zeros(size, bool), np.zeros(size, bool)
-    for polygon in polygons:
-        where = grid_points_in_poly(size, polygon - low, binarize=False)
-        odd ^= where == 1
-        edge |= where > 1
-    first, second = np.nonzero(odd | edge)
-    return first + int(low[0]), second + int(low[1])
+def _planes(contours: Sequence[Contour], axis: int) -> Iterator[tuple[float, list[Contour]]]:
+    """Group contours by their plane; yield its place along the axis, in slices."""
+    places = [float(contour.points[:, axis].mean()) for contour in contours]
+    group: list[int] = []
+    for index in sorted(range(len(places)), key=lambda index: places[index]):
+        if group and places[index] - places[group[-1]] > SAME_PLANE:
+            yield places[group[0]], [contours[member] for member in group]
+            group = []
+        group.append(index)
+    if group:
+        yield places[group[0]], [contours[member] for member in group]

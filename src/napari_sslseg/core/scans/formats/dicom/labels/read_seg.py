@@ -76,6 +76,10 @@ def read_segmentation(
     with reraise_dicom_errors(path, "header"):
         frames, numbers = _frames(path, dataset)
         values = segment_values(dataset)
+        names = {
+            values[int(segment.SegmentNumber)]: str(segment.get("SegmentLabel") or "").strip()
+            for segment in dataset.get("SegmentSequence") or []
+        }
     grid = LabelGrid(like or grid_of_frames(frames, path), header if like is not None else None)
     found: dict[int, list[np.ndarray]] = defaultdict(list)
     with closing(_pixels(path, dataset, frames[0].shape, len(frames))) as all_pixels:
@@ -88,7 +92,7 @@ def read_segmentation(
                 voxels = grid.indices(frames[index], inside, path, f"Frame {index + 1}")
                 found[values[number]].append(voxels)
     labels = paint_labels(
-        grid.shape, {v: np.concatenate(parts) for v, parts in found.items()}, path
+        grid.shape, {v: np.concatenate(parts) for v, parts in found.items()}, path, names
     )
     return grid.regular(labels), grid.geometry
 
