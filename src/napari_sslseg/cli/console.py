@@ -51,6 +51,12 @@ def fail(message: str) -> None:
     print(f"napari-sslseg: {printable(message)}", file=sys.stderr)
 
 
+def print_table(text: str) -> None:
+    """Print lines that are meant to be copied into a file, on standard error."""
+    for line in text.splitlines():
+        print(printable(line), file=sys.stderr)
+
+
 def say(message: str) -> None:
     """Print one line for the user on standard error, so that standard output has only results."""
     err.print(printable(message), markup=False)

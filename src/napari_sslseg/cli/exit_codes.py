@@ -19,9 +19,9 @@ from typing import Any
 
 import typer
 
-from napari_sslseg.cli.console import Interrupted, fail, show_scan_warnings
+from napari_sslseg.cli.console import Interrupted, fail, print_table, show_scan_warnings
 from napari_sslseg.core.common.compute.distributed import is_first, rank
-from napari_sslseg.core.common.errors import SslsegError
+from napari_sslseg.core.common.errors import ClassesError, SslsegError
 
 SUCCESS = 0
 USER_ERROR = 2
@@ -78,7 +78,9 @@ def _replace_unprintable_characters() -> None:
 
 def _report_from_one_process(error: SslsegError) -> int:
     if is_first():
-        fail(str(error))
+        fail(error.sentence if isinstance(error, ClassesError) else str(error))
+        if isinstance(error, ClassesError):
+            print_table(error.table)
     else:
         # If the first process has the same error, it ends this one while it waits.
         time.sleep(REPORT_SECONDS)

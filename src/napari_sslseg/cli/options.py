@@ -76,7 +76,17 @@ Cache = Annotated[
 ]
 
 ClassNames = Annotated[
-    Path | None, typer.Option(help='JSON of class names, {"1": "liver"}; for DICOM SEG.')
+    Path | None,
+    typer.Option(help='JSON of class names, {"1": "liver"}; those of the labels if not given.'),
+]
+
+ClassMapOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--class-map",
+        help="CSV (columns file, value, name, class) or JSON that says which structure in the "
+        "label files is which class, where their names do not; - leaves a structure out.",
+    ),
 ]
 
 # Scans, network and preprocessing

@@ -56,7 +56,7 @@ def export(
     import numpy as np
 
     from napari_sslseg.core.common.errors import StorageError
-    from napari_sslseg.core.scans.labelled import read_class_names
+    from napari_sslseg.core.scans.classes.read import read_class_names
     from napari_sslseg.core.scans.labels import load_labels, read_segment_names, save_labels
 
     if out.exists() and not overwrite:

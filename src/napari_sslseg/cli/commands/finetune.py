@@ -10,6 +10,7 @@ from napari_sslseg.cli.console import follow
 from napari_sslseg.cli.options import (
     BatchSize,
     Cache,
+    ClassMapOption,
     Compile,
     Device,
     Devices,
@@ -72,6 +73,7 @@ def finetune(
         str | None,
         typer.Option(help="All values in the labels, such as 1,2; those found if not set."),
     ] = None,
+    class_map: ClassMapOption = None,
     transfer: Annotated[
         str | None,
         typer.Option(help="Pretrained parts to start from: encoder (default) or encoder+decoder."),
@@ -126,7 +128,8 @@ def finetune(
         raise ConfigError(
             f"The preset {preset} fine-tunes on labelled slices only; leave out --unlabelled."
         )
-    pairs = pair_scans(images, labels, read_annotated(annotated) if annotated else None)
+    slices = read_annotated(annotated) if annotated else None
+    pairs = pair_scans(images, labels, slices, class_map=class_map)
     labelled, validation = split_validation(pairs, validation_share or 0.0, seed or 0)
     chosen = NetworkOptions(network, plane, spacing, size, neighbours)
     start = None if init == SCRATCH else Run.open(init)
@@ -156,7 +159,7 @@ def _resume(
     from napari_sslseg.core.scans.labelled import pair_scans
     from napari_sslseg.core.stages.finetune import iter_finetune
 
-    labelled = pair_scans(images, labels, every_image=False)
+    labelled = pair_scans(images, labels, every_image=False, match_classes=False)
     return iter_finetune(labelled, unlabelled=unlabelled, resume=True, **common)
 
 

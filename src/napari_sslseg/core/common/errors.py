@@ -21,6 +21,26 @@ class DataError(SslsegError):
     """An inconsistent set of scans or labels."""
 
 
+class ClassesError(DataError):
+    """Structures of label files whose class is not clear.
+
+    Parameters
+    ----------
+    sentence : str
+        What is not clear, and what to do.
+    table : str
+        The class map to fill in, as CSV.
+    """
+
+    def __init__(self, sentence: str, table: str = "") -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.table = table
+
+    def __str__(self) -> str:
+        return f"{self.sentence}\n{self.table}" if self.table else self.sentence
+
+
 class ConfigError(SslsegError):
     """An invalid setting, or one that does not suit the data."""
 

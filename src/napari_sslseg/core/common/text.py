@@ -44,6 +44,11 @@ def join_names(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (" and others" if len(names) > most else "")
 
 
+def fold_name(name: str) -> str:
+    """A form that is equal for names that differ only in case or in the encoding of accents."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 def _escape(character: str) -> str:
     if unicodedata.category(character) not in CONTROLS:
         return character

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
-from napari_sslseg.core.common.text import printable
+from napari_sslseg.core.common.text import fold_name, printable
 from napari_sslseg.core.project.folder import ProjectFolder
 from napari_sslseg.core.project.label_files import LabelFiles
 from napari_sslseg.core.project.label_owners import LabelOwners, is_single_slice, may_be_labels
-from napari_sslseg.core.project.names import fold_name, free_name
+from napari_sslseg.core.project.names import free_name
 from napari_sslseg.core.project.record import (
     ProjectRecord,
     Role,

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from napari_sslseg.core.common.errors import ProjectError
-from napari_sslseg.core.common.text import printable
+from napari_sslseg.core.common.text import fold_name, printable
 from napari_sslseg.core.project.folder import ProjectFolder
 from napari_sslseg.core.project.label_files import LabelFiles
-from napari_sslseg.core.project.names import fold_name
 from napari_sslseg.core.project.record import (
     LARGEST_CLASS,
     ProjectClass,

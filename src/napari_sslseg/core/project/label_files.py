@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from napari_sslseg.core.common.atomic import atomic_path
+from napari_sslseg.core.common.text import fold_name
 from napari_sslseg.core.project.folder import ASIDE, LABELS, ProjectFolder
-from napari_sslseg.core.project.names import fold_name, free_name
+from napari_sslseg.core.project.names import free_name
 
 SUFFIX = ".nii.gz"
 

@@ -4,6 +4,8 @@ import re
 import unicodedata
 from collections.abc import Container
 
+from napari_sslseg.core.common.text import fold_name
+
 LONGEST_NAME = 100
 """Characters of a name."""
 
@@ -39,13 +41,11 @@ def safe_name(text: str) -> str:
     return plain or "scan"
 
 
-def fold_name(name: str) -> str:
-    """A form that is equal for names that some file systems do not distinguish."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
 def free_name(wanted: str, taken: Container[str]) -> str:
-    """Make a file name that is not ``taken``, a container of names from :func:`fold_name`.
+    """Make a file name that is not ``taken``, a container of folded names.
+
+    They are folded by :func:`~napari_sslseg.core.common.text.fold_name`, since some file systems
+    do not distinguish names that it makes equal.
 
     Examples
     --------

@@ -23,8 +23,8 @@ from napari_sslseg.core.common.errors import ProjectError
 from napari_sslseg.core.common.safe_files import read_regular
 from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
-from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.project.names import fold_name, is_name
+from napari_sslseg.core.common.text import fold_name, printable
+from napari_sslseg.core.project.names import is_name
 from napari_sslseg.core.runs.record import first_problem
 from napari_sslseg.core.scans.slice_ranges import (
     count_ranges,

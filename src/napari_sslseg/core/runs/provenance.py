@@ -29,6 +29,7 @@ def data_record(
     validation: np.ndarray,
     held_out: Iterable[int] = (),
     unlabelled: Iterable[int] = (),
+    values: Sequence[Mapping[int, int] | None] = (),
 ) -> list[dict[str, Any]]:
     """Every scan of a store, with hashes of its contents and the samples used for training.
 
@@ -40,6 +41,8 @@ def data_record(
         Indices of the samples used for each.
     held_out, unlabelled : iterable of int
         Numbers of the scans used for validation only, and of those used without labels.
+    values : sequence of mapping or None
+        Classes of the label values of the first scans, if they are not the values themselves.
 
     Returns
     -------
@@ -51,7 +54,7 @@ def data_record(
     found = []
     for number, scan in enumerate(store.scans):
         own = np.arange(scan.start, scan.start + scan.n_slices)
-        entry = {
+        entry: dict[str, Any] = {
             "name": scan.name,
             "subject": scan.subject,
             "role": roles.get(number, "training"),
@@ -63,6 +66,9 @@ def data_record(
         if store.labelled:
             known = store.annotated[own]
             entry["annotated"] = ALL_SLICES if known.all() else format_ranges(np.flatnonzero(known))
+        known_values = values[number] if number < len(values) else None
+        if known_values is not None:
+            entry["values"] = {str(value): known_values[value] for value in sorted(known_values)}
         found.append(entry)
     return found
 
@@ -132,6 +138,19 @@ class ScanRecord:
     content: str
     labels: str
     annotated: str | None
+    values: Mapping[int, int] | None = None
+
+
+def _label_values(entry: Mapping[str, Any]) -> dict[int, int] | None:
+    """Classes of the label values of a scan; None if the values are the classes."""
+    found = entry.get("values")
+    if not isinstance(found, Mapping):
+        return None
+    return {
+        int(value): kind
+        for value, kind in found.items()
+        if str(value).isdecimal() and type(kind) is int and kind >= 0
+    }
 
 
 def scan_records(run: Run) -> list[ScanRecord]:
@@ -151,7 +170,10 @@ def scan_records(run: Run) -> list[ScanRecord]:
             for value in values
             for k, v in value.items()
         ):
-            return [ScanRecord(**value) for value in values]
+            return [
+                ScanRecord(**value, values=_label_values(entry))
+                for value, entry in zip(values, found, strict=True)
+            ]
     if run.kind == "pretrain" and run.record.get("task") is None and "transfer" in run.record:
         raise CheckpointError(
             f"{run.folder} was imported and cannot be resumed; start from its weights with --init."

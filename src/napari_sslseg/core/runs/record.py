@@ -54,6 +54,7 @@ class RunRecord(BaseModel):
     scans: list[str] | None = None
     slices: dict[str, int] | None = None
     classes: list[int] | None = None
+    class_names: dict[str, str] | None = None
     seed: int | None = None
     versions: dict[str, str] | None = None
     start: StartRecord | None = None

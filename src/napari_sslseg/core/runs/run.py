@@ -31,6 +31,7 @@ from napari_sslseg.core.common.safe_files import open_regular, refuse_links
 from napari_sslseg.core.common.text import LONGEST, printable
 from napari_sslseg.core.runs.record import FORMAT, PLAN, RECORD, checked_part, read_record
 from napari_sslseg.core.runs.state_files import remove_states
+from napari_sslseg.core.scans.classes.segment import clean_name
 
 METRICS = "metrics.csv"
 MOST_METRICS = 512 * 2**20
@@ -61,6 +62,12 @@ class Run:
         """The best weights, or the latest ones if there was no validation."""
         best = self.folder / "best.safetensors"
         return best if best.exists() else self.folder / "last.safetensors"
+
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Names of the classes by label value, if the labels named them."""
+        names = self.record.get("class_names") or {}
+        return {int(v): clean_name(name) for v, name in names.items() if v.isdecimal()}
 
     def settings(self, model: type[Model]) -> Model:
         """Settings of the run, validated.

@@ -241,6 +241,8 @@ def fingerprint(head: str, scans: Sequence[Scan]) -> str:
         if isinstance(scan, LabelledScan):
             parts = [scan.scan, scan.labels]
             total.update(repr(scan.annotated).encode())
+            if scan.values is not None:
+                total.update(repr(sorted(scan.values.items())).encode())
         else:
             parts = [scan]
         for part in parts:

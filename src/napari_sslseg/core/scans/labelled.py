@@ -1,14 +1,21 @@
 """Scans with their labels and annotated slices."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from napari_sslseg.core.common.errors import DataError, GeometryError
+from napari_sslseg.core.common.errors import DataError, GeometryError, ScanWarning
 from napari_sslseg.core.common.sizes import MOST_CLASSES, PLANE_AXIS, Plane
+from napari_sslseg.core.scans.classes.class_map import ClassMapLike
+from napari_sslseg.core.scans.classes.matching import ClassMatch, LabelFile, match_segments
+from napari_sslseg.core.scans.classes.read import read_segments
+from napari_sslseg.core.scans.classes.renumber import compose, renumber, values_in
+from napari_sslseg.core.scans.classes.segment import Segment
 from napari_sslseg.core.scans.find import as_series, series_by_name
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.geometry import Geometry
@@ -32,11 +39,20 @@ class LabelledScan:
         Indices of the slices, along the slicing plane of the display grid, on which all structures
         are labelled (an annotated slice may be empty). All slices if not given. Other slices are
         not used for training: a slice that nobody annotated is not background.
+    values : mapping of int to int, optional
+        Class of each value in ``labels``, see
+        :func:`~napari_sslseg.core.scans.classes.renumber.renumber`; the values are the classes if
+        not given. :func:`match_labels` finds it by the names in the files.
+    class_names : mapping of int to str, optional
+        Names of the classes of this scan, after ``values`` is applied; if not given, those in the
+        file are used.
     """
 
     scan: Volume | Source
     labels: Volume | Path
     annotated: tuple[int, ...] | None = None
+    values: Mapping[int, int] | None = None
+    class_names: Mapping[int, str] | None = None
 
     @property
     def name(self) -> str:
@@ -66,8 +82,16 @@ class LabelledScan:
                     f"The labels of {scan.name} have another grid than the scan; use labels that "
                     "were drawn on this scan."
                 )
-            return scan, self.labels
-        return scan, load_labels(self.labels, like=scan)
+            return scan, renumber(self.labels, self.values)
+        return scan, renumber(load_labels(self.labels, like=scan), self.values)
+
+    def load_labels(self) -> Volume:
+        """Load the labels alone."""
+        labels = self.labels
+        if not isinstance(labels, Volume):
+            # DICOM labels are read on the grid of their scan.
+            labels = load_labels(labels, like=self.grid if is_dicom(labels) else None)
+        return renumber(labels, self.values)
 
     def annotated_mask(self, n_slices: int) -> np.ndarray:
         """Return which of ``n_slices`` slices are annotated, shape (n_slices,), bool."""
@@ -111,6 +135,8 @@ def pair_scans(
     annotated: dict[str, tuple[int, ...]] | None = None,
     *,
     every_image: bool = True,
+    class_map: ClassMapLike = None,
+    match_classes: bool = True,
 ) -> list[LabelledScan]:
     """Pair the scans of a folder with the labels of another folder by file name.
 
@@ -122,11 +148,17 @@ def pair_scans(
         Annotated slices by name of the scan, see :func:`read_annotated`; other scans are ignored.
     every_image : bool
         Whether a scan without labels is an error; otherwise it is ignored.
+    class_map : ClassMap, path-like or mapping, optional
+        Which structure in the files is which class, see :func:`match_labels`.
+    match_classes : bool
+        Whether to match the classes of the files; a resumed run has them in its record.
 
     Raises
     ------
     DataError
         If a scan has no labels, labels have no scan, or there is no pair.
+    ClassesError
+        If it is not clear which structure is which class.
     """
     if Path(images).resolve() == Path(labels).resolve():
         raise DataError(f"{images} was given for both scans and labels; give two folders.")
@@ -161,7 +193,70 @@ def pair_scans(
         )
     if not pairs:
         raise DataError(f"No scan in {images} has labels in {labels}; give both the same name.")
-    return pairs
+    if not match_classes:
+        return pairs
+    matched, match = match_labels(pairs, class_map)
+    for note in match.notes:
+        warnings.warn(note, ScanWarning, stacklevel=2)
+    return matched
+
+
+def match_labels(
+    labelled: Sequence[LabelledScan],
+    class_map: ClassMapLike = None,
+    known: Iterable[Segment] = (),
+) -> tuple[list[LabelledScan], ClassMatch]:
+    """Give the labels of several scans the same classes, by the names in the files.
+
+    Parameters
+    ----------
+    labelled : sequence of LabelledScan
+        Scans with labels.
+    class_map : ClassMap, path-like or mapping, optional
+        Which structure is which class, see
+        :meth:`~napari_sslseg.core.scans.classes.class_map.ClassMap.of`.
+    known : iterable of Segment, optional
+        Classes that are known.
+
+    Returns
+    -------
+    list of LabelledScan
+        The scans, with ``values`` and ``class_names`` if the files name structures.
+    ClassMatch
+        Names of all classes, and notes; see
+        :func:`~napari_sslseg.core.scans.classes.matching.match_segments`.
+
+    Raises
+    ------
+    ClassesError
+        If it is not clear which structure is which class.
+    """
+    order = sorted(range(len(labelled)), key=lambda number: labelled[number].name)
+    often = Counter(item.name for item in labelled)
+    files = [_label_file(labelled[number], often) for number in order]
+    match = match_segments(files, class_map, known)
+    found = list(labelled)
+    for number, values in zip(order, match.values, strict=True):
+        if values is not None:
+            item = labelled[number]
+            names = {value: match.names[value] for value in values.values() if value in match.names}
+            found[number] = replace(
+                item, values=compose(item.values, values), class_names=dict(sorted(names.items()))
+            )
+    return found, match
+
+
+def _label_file(item: LabelledScan, often: Mapping[str, int]) -> LabelFile:
+    """The label file of a scan, with the names that are known."""
+    name = item.name
+    if often[name] > 1 and isinstance(item.labels, Path):
+        name = f"{item.labels.absolute().parent.name}/{item.labels.name}"
+    segments: tuple[Segment, ...] = ()
+    if item.class_names is not None:
+        segments = tuple(Segment(value, name) for value, name in item.class_names.items())
+    elif isinstance(item.labels, Path):
+        segments = read_segments(item.labels)
+    return LabelFile(name, segments, lambda: values_in(item.load_labels()))
 
 
 def read_annotated(path: str | Path) -> dict[str, tuple[int, ...]]:
@@ -182,7 +277,7 @@ def read_annotated(path: str | Path) -> dict[str, tuple[int, ...]]:
     if not path.is_file():
         raise DataError(f"The list of annotated slices {path} does not exist; check the path.")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path} is not a JSON file ({error}); it must hold slice numbers by scan, such as "
@@ -199,25 +294,6 @@ def read_annotated(path: str | Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(slices) for name, slices in found.items()}
 
 
-def read_class_names(path: str | Path) -> dict[int, str]:
-    """Read class names by label value, such as ``{"1": "liver"}``; empty if there is no file.
-
-    Raises
-    ------
-    DataError
-        If the file is malformed.
-    """
-    path = Path(path)
-    if not path.exists():
-        return {}
-    try:
-        return {int(value): str(name) for value, name in json.loads(path.read_text()).items()}
-    except (AttributeError, UnicodeDecodeError, ValueError) as error:
-        raise DataError(
-            f'{path} must hold names by label value, such as {{"1": "liver"}}.'
-        ) from error
-
-
 def find_classes(
     labelled: Iterable[LabelledScan],
     plane: Plane,
@@ -232,7 +308,7 @@ def find_classes(
     plane : {"axial", "coronal", "sagittal"}
         Slicing plane.
     read_labels : callable, optional
-        Reads the labels of a scan; :func:`~napari_sslseg.core.scans.labels.load_labels` by default.
+        Reads the labels of a scan; :meth:`LabelledScan.load_labels` by default.
 
     Raises
     ------
@@ -241,13 +317,7 @@ def find_classes(
     """
     values: set[int] = set()
     for item in labelled:
-        labels = item.labels
-        if read_labels is not None:
-            labels = read_labels(item)
-        elif not isinstance(labels, Volume):
-            # DICOM labels are read on the grid of their scan.
-            grid = item.grid if is_dicom(labels) else None
-            labels = load_labels(labels, like=grid)
+        labels = item.load_labels() if read_labels is None else read_labels(item)
         slices = np.moveaxis(labels.data, PLANE_AXIS[plane], 0)
         values.update(np.unique(slices[item.annotated_mask(len(slices))]).tolist())
     values.discard(0)

@@ -9,6 +9,7 @@ import numpy as np
 from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import ConfigError, GeometryError, VolumeError
 from napari_sslseg.core.scans.class_codes import Algorithm, SegmentClass
+from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.formats.image_file import check_present
 from napari_sslseg.core.scans.formats.registry import DICOM, label_format_of, label_suffixes
@@ -105,25 +106,20 @@ def _grid(like: Volume | Series | Geometry | None) -> tuple[Geometry | None, obj
 
 
 def read_segment_names(path: str | Path) -> dict[int, str]:
-    """Read the names of the label values in a DICOM segmentation or structure set.
+    """Read the names of the label values of a file.
 
     Parameters
     ----------
     path : path-like
-        A label file; formats other than DICOM store no names.
+        A label file, see :func:`~napari_sslseg.core.scans.classes.read.read_segments`.
 
     Returns
     -------
     dict of int to str
-        Names by label value as in :func:`load_labels`, without the background.
+        Names by label value as in :func:`load_labels`, without the background; empty if nothing
+        names them.
     """
-    path = Path(path)
-    check_present(path)
-    if not is_dicom(path):
-        return {}
-    from napari_sslseg.core.scans.formats.dicom.labels.read import read_names
-
-    return read_names(path)
+    return {item.value: item.name or f"class {item.value}" for item in read_segments(path)}
 
 
 def save_labels(

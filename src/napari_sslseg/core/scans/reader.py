@@ -1,7 +1,9 @@
 """Read each scan and each label map once, although several steps need its values."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from napari_sslseg.core.scans.classes.renumber import renumber
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.series import Source
@@ -44,11 +46,7 @@ class ScanReader:
         SslsegError
             If they cannot be read, or have another grid than the scan.
         """
-        if isinstance(item.labels, Volume):
-            return item.labels
-        if item.labels in self._cache:
-            return self._cache[item.labels]
-        return self._store(item.labels, load_labels(item.labels, like=item.grid))
+        return renumber(self._labels(item), item.values)
 
     def take(self, scan: Scan, modality: Modality | None = None) -> tuple[Volume, Volume | None]:
         """Return a scan and its labels (None if it has none), and remove them from the cache."""
@@ -58,11 +56,19 @@ class ScanReader:
         if isinstance(labels, Path):
             labels = self._cache.pop(labels, labels)
         volume = self._take_volume(scan.scan, modality)
-        return LabelledScan(volume, labels, scan.annotated).load()
+        return replace(scan, scan=volume, labels=labels).load()
 
     def clear(self) -> None:
         """Clear the cache."""
         self._cache.clear()
+
+    def _labels(self, item: LabelledScan) -> Volume:
+        """Labels with the values of their file."""
+        if isinstance(item.labels, Volume):
+            return item.labels
+        if item.labels in self._cache:
+            return self._cache[item.labels]
+        return self._store(item.labels, load_labels(item.labels, like=item.grid))
 
     def _take_volume(self, scan: Volume | Source, modality: Modality | None) -> Volume:
         found = self._cache.pop((scan, modality), None)

@@ -9,6 +9,7 @@ from napari_sslseg.core.common.events import Event, PauseFlag, StopFlag, as_func
 from napari_sslseg.core.samples.build import describe_store
 from napari_sslseg.core.samples.middle_slices import describe_middle
 from napari_sslseg.core.samples.store import refuse_label_maps
+from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_subject
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.segmentation.loss import SegmentationLoss
@@ -45,6 +46,7 @@ def iter_finetune(
     settings: FinetuneSettings | None = None,
     validation: Sequence[LabelledScan] = (),
     unlabelled: str | Path | Iterable[Scan | str] = (),
+    class_map: ClassMapLike = None,
     device: str = "auto",
     modality: Modality | None = None,
     cache: str | Path | None = None,
@@ -78,6 +80,9 @@ def iter_finetune(
     unlabelled : path-like, Volume, or several, optional
         Scans used without labels, as set by ``self_training`` of the settings. Labelled scans
         may be among them. Slices of labelled scans that are not annotated are used as well.
+    class_map : ClassMap, path-like or mapping, optional
+        Which structure in the label files is which class, where their names do not say it; see
+        :func:`~napari_sslseg.core.scans.labelled.match_labels`.
     device, modality, cache, stop, pause, watch, threads, overwrite, resume
         As in :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`. A resumed run
         finds its training scans and its validation scans among all labelled scans given.
@@ -95,13 +100,13 @@ def iter_finetune(
         disk.
     """
     if resume:
-        refuse_settings(settings=settings, overwrite=overwrite or None)
+        refuse_settings(settings=settings, overwrite=overwrite or None, class_map=class_map)
     options = RunOptions(
         device, modality, cache, stop, pause, watch, threads, overwrite=overwrite, resume=resume
     )
     context = RunContext.of("finetune", out, init, options)
     yield from context.run(
-        lambda context: _finetune(context, labelled, validation, unlabelled, settings)
+        lambda context: _finetune(context, labelled, validation, unlabelled, settings, class_map)
     )
 
 
@@ -111,6 +116,7 @@ def _finetune(
     validation: Sequence[LabelledScan],
     unlabelled: str | Path | Iterable[Scan | str],
     settings: FinetuneSettings | None,
+    class_map: ClassMapLike,
 ) -> Iterator[Event]:
     """Fine-tune in a locked folder."""
     from napari_sslseg.core.training.job import TrainingJob
@@ -124,7 +130,7 @@ def _finetune(
         settings = settings or FinetuneSettings()
         start = open_start(context.init, context.out, replaced=context.replaced)
         settings = yield from resolve_strategy(settings, start is not None)
-        scans = yield from new_scans(context, labelled, validation, unlabelled)
+        scans = yield from new_scans(context, labelled, validation, unlabelled, class_map)
         if scans.unlabelled and settings.self_training is None:
             raise ConfigError(
                 "Unlabelled scans were given, but the settings do not say how to use them; set "

@@ -1,7 +1,7 @@
 """Steps of a fine-tuning: its scans, its samples, its network and its batches."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import ceil
 from operator import attrgetter
 from pathlib import Path
@@ -16,7 +16,15 @@ from napari_sslseg.core.runs.provenance import data_record
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import Store, sample_dimensions
 from napari_sslseg.core.samples.middle_slices import annotated_middle, check_middle
-from napari_sslseg.core.scans.labelled import LabelledScan, Scan, find_classes, scan_subject
+from napari_sslseg.core.scans.classes.class_map import ClassMapLike
+from napari_sslseg.core.scans.classes.matching import describe_names
+from napari_sslseg.core.scans.labelled import (
+    LabelledScan,
+    Scan,
+    find_classes,
+    match_labels,
+    scan_subject,
+)
 from napari_sslseg.core.segmentation.loss import score_channels
 from napari_sslseg.core.segmentation.self_training import round_starts
 from napari_sslseg.core.segmentation.unlabelled import (
@@ -44,6 +52,7 @@ class FinetuneScans:
     training: list[LabelledScan]
     validation: list[LabelledScan]
     unlabelled: Sequence[Any]
+    class_names: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def all(self) -> list[Any]:
@@ -95,18 +104,24 @@ def new_scans(
     labelled: Sequence[LabelledScan],
     validation: Sequence[LabelledScan],
     unlabelled: str | Path | Iterable[Scan | str],
+    class_map: ClassMapLike,
 ) -> Generator[Message, None, FinetuneScans]:
     """Scans of a new run, in an order that does not depend on the order given."""
+    matched, match = match_labels([*labelled, *validation], class_map)
     labelled, validation = (
-        sorted(group, key=attrgetter("name")) for group in (labelled, validation)
+        sorted(group, key=attrgetter("name"))
+        for group in (matched[: len(labelled)], matched[len(labelled) :])
     )
+    if match.names:
+        yield Message(f"Classes by name: {describe_names(match.names)}.")
+    yield from map(Message, match.notes)
     others = unlabelled_scans(unlabelled, labelled, validation)
     others, copies = remove_copies(others, [*labelled, *validation], context.reader)
     if copies:
         yield Message(
             f"Unlabelled scans that are copies of labelled ones are left out: {join_names(copies)}."
         )
-    return FinetuneScans(labelled, validation, others)
+    return FinetuneScans(labelled, validation, others, match.names)
 
 
 def check_settings(settings: FinetuneSettings) -> None:
@@ -189,10 +204,20 @@ def finetune_record(
     return {
         "settings": settings.model_dump(mode="json"),
         "classes": list(store.classes),
+        "class_names": {
+            str(value): name for value, name in scans.class_names.items() if value in store.classes
+        },
         **source,
         "scans": [scan.name for scan in store.scans],
         "slices": counts,
-        "data": data_record(store, samples.training, samples.validation, held_out, others),
+        "data": data_record(
+            store,
+            samples.training,
+            samples.validation,
+            held_out,
+            others,
+            values=[item.values for item in (*scans.training, *scans.validation)],
+        ),
         "seed": settings.training.seed,
     }
 

@@ -89,8 +89,8 @@ def same_labelled(
     Returns
     -------
     list of LabelledScan, list of LabelledScan, list
-        Training scans and validation scans, with the slices that the run used, and unlabelled
-        scans.
+        Training scans and validation scans, with the slices and the classes that the run used,
+        and unlabelled scans.
 
     Raises
     ------
@@ -115,6 +115,7 @@ def same_labelled(
                     f"The record of {run.folder} is damaged (annotated slices of {entry.name}); "
                     "use another run."
                 ) from error
+        item = replace(item, values=entry.values)
         parts[entry.role == "validation"].append(item)
     return parts
 

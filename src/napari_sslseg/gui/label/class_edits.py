@@ -7,7 +7,7 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import ProjectError
 from napari_sslseg.core.common.events import Done, Event, PauseFlag, StopFlag
-from napari_sslseg.core.project.names import fold_name
+from napari_sslseg.core.common.text import fold_name
 from napari_sslseg.gui.model.jobs import Job, Outcome
 
 if TYPE_CHECKING:

@@ -103,6 +103,33 @@ def read_nrrd(path: Path) -> StoredGrid:
     return StoredGrid(stored, affine, planar=_is_planar(spatial, steps), unit=unit, notes=notes)
 
 
+def read_pairs(path: Path) -> dict[str, str]:
+    """Read the key/value pairs of the header, in which programs store what NRRD has no field for.
+
+    Raises
+    ------
+    VolumeError
+        If the file is not an NRRD file.
+    """
+    found = {}
+    with reraise_parser_errors(path, "an NRRD file", begins_as_text=True), path.open("rb") as file:
+        if not file.readline(16).startswith(b"NRRD000"):
+            raise ValueError("it does not start like an NRRD file")
+        while line := file.readline(_MAX_LINE).rstrip(b"\r\n"):
+            pair = re.fullmatch(r"([^:#][^:]*):=(.*)", _decode(line))
+            if pair:
+                found[pair[1]] = pair[2].replace("\\n", "\n").replace("\\\\", "\\")
+    return found
+
+
+def _decode(line: bytes) -> str:
+    """Decode a line of the header; old programs do not write UTF-8."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
 def _fields(path: Path) -> tuple[dict[str, str], int]:
     """Read the fields by name without blanks, and the byte offset after the header."""
     fields: dict[str, str] = {}

@@ -11,6 +11,7 @@ from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.implementation import Implementation, resolve
 
 if TYPE_CHECKING:
+    from napari_sslseg.core.scans.classes.segment import Segment
     from napari_sslseg.core.scans.formats.image_file import ImageFile
 
 _FORMATS = "napari_sslseg.core.scans.formats"
@@ -42,6 +43,9 @@ class FileFormat:
         Suffixes of files that belong to a header, such as ``.img``.
     label_name : str, optional
         Name of the format of label files; ``name`` if not given.
+    segments : callable or str, optional
+        Reads the structures of a label file: takes a path and returns a list of
+        :class:`~napari_sslseg.core.scans.classes.segment.Segment`, empty if it names none.
     writes_classes : bool
         Whether the writer also takes ``classes`` and ``algorithm``, see
         :func:`~napari_sslseg.core.scans.labels.save_labels`.
@@ -54,6 +58,7 @@ class FileFormat:
     label_suffixes: tuple[str, ...] = ()
     companions: tuple[str, ...] = ()
     label_name: str = ""
+    segments: Implementation | None = None
     writes_classes: bool = False
 
     def __post_init__(self) -> None:
@@ -75,6 +80,11 @@ class FileFormat:
         opened: ImageFile = resolve(self.reader)(path)
         return opened
 
+    def read_segments(self, path: Path) -> "list[Segment]":
+        """Read the structures of a label file, see ``segments``."""
+        found: list[Segment] = [] if self.segments is None else resolve(self.segments)(path)
+        return found
+
     def write(self, *args: Any, **kwargs: Any) -> None:
         """Write labels, see ``writer``."""
         assert self.writer is not None, "this format is read only"
@@ -95,6 +105,7 @@ NRRD = FileFormat(
     reader=f"{_FORMATS}.itk:ItkFile",
     writer=f"{_FORMATS}.itk:write_itk",
     label_suffixes=(".nrrd",),
+    segments=f"{_FORMATS}.slicer_segments:read_slicer_segments",
 )
 METAIMAGE = FileFormat(
     "MetaImage",
@@ -110,6 +121,7 @@ DICOM = FileFormat(
     writer=f"{_FORMATS}.dicom.labels.write_seg:write_segmentation",
     label_suffixes=(".dcm",),
     label_name="DICOM segmentation",
+    segments=f"{_FORMATS}.dicom.labels.segments:read_dicom_segments",
     writes_classes=True,
 )
 

@@ -1,4 +1,4 @@
-"""Read DICOM label files of either kind, their names, and the series that they refer to."""
+"""Read DICOM label files of either kind, and the series that they refer to."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,11 +10,8 @@ from pydicom.dataset import Dataset
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.scans.formats.dicom.datasets import read_dataset, reraise_dicom_errors
 from napari_sslseg.core.scans.formats.dicom.headers import SEGMENTATIONS, STRUCTURES
-from napari_sslseg.core.scans.formats.dicom.labels.read_rtstruct import (
-    read_structures,
-    structure_labels,
-)
-from napari_sslseg.core.scans.formats.dicom.labels.read_seg import read_segmentation, segment_labels
+from napari_sslseg.core.scans.formats.dicom.labels.read_rtstruct import read_structures
+from napari_sslseg.core.scans.formats.dicom.labels.read_seg import read_segmentation
 from napari_sslseg.core.scans.formats.dicom.volume import DicomVolume
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.series import Series
@@ -48,7 +45,7 @@ def read_label_file(
     GeometryError
         If the labels are not on the slices of the scan.
     """
-    dataset, kind = _opened(path)
+    dataset, kind = open_label_file(path)
     _compare_origin(path, dataset, header)
     if kind != STRUCTURES:
         return read_segmentation(path, dataset, like, header)
@@ -58,13 +55,6 @@ def read_label_file(
             "scan that they were drawn on."
         )
     return read_structures(path, dataset, like, header), like
-
-
-def read_names(path: Path) -> dict[int, str]:
-    """Read the name of each label value of a DICOM segmentation or structure set."""
-    dataset, kind = _opened(path)
-    with reraise_dicom_errors(path, "header"):
-        return structure_labels(dataset) if kind == STRUCTURES else segment_labels(dataset)
 
 
 def referenced_series(path: Path, series: Sequence[Series]) -> list[Series]:
@@ -83,7 +73,7 @@ def referenced_series(path: Path, series: Sequence[Series]) -> list[Series]:
         Matched by the referenced images, which distinguish phases of one series; else by the
         referenced series; else, if there are no references, by the frame of reference.
     """
-    dataset, _ = _opened(path)
+    dataset, _ = open_label_file(path)
     stacks = [(item, item.image) for item in series if isinstance(item.image, DicomVolume)]
     with reraise_dicom_errors(path, "references"):
         parts = ("PerFrameFunctionalGroupsSequence", "ROIContourSequence")
@@ -123,7 +113,14 @@ def _shows(stack: DicomVolume, images: set[tuple[str, int | None]]) -> bool:
     )
 
 
-def _opened(path: Path) -> tuple[Dataset, str]:
+def open_label_file(path: Path) -> tuple[Dataset, str]:
+    """Read the attributes of a DICOM label file, and its kind (SOP class).
+
+    Raises
+    ------
+    VolumeError
+        If it is neither a segmentation nor a structure set.
+    """
     dataset = read_dataset(path, everything=True)
     with reraise_dicom_errors(path, "header"):
         kind = str(dataset.get("SOPClassUID", ""))

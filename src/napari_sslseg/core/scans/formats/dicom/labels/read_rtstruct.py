@@ -42,16 +42,6 @@ def structure_values(dataset: Dataset) -> dict[int, int]:
     return {number: value for value, number in enumerate(numbers, 1)}
 
 
-def structure_labels(dataset: Dataset) -> dict[int, str]:
-    """Return the names of the label values."""
-    values = structure_values(dataset)
-    return {
-        values[int(region.ROINumber)]: str(region.get("ROIName") or "").strip()
-        or f"class {values[int(region.ROINumber)]}"
-        for region in dataset.get("StructureSetROISequence") or []
-    }
-
-
 class Contour(NamedTuple):
     """A closed contour.
 

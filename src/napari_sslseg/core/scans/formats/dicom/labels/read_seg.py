@@ -40,16 +40,6 @@ def segment_values(dataset: Dataset) -> dict[int, int]:
     return {number: number for number in numbers}
 
 
-def segment_labels(dataset: Dataset) -> dict[int, str]:
-    """Return the names of the label values, without the background."""
-    values = segment_values(dataset)
-    names = {
-        values[int(segment.SegmentNumber)]: str(segment.get("SegmentLabel") or "").strip()
-        for segment in dataset.get("SegmentSequence") or []
-    }
-    return {value: name or f"class {value}" for value, name in names.items() if value != 0}
-
-
 def read_segmentation(
     path: Path, dataset: Dataset, like: Geometry | None, header: object
 ) -> tuple[np.ndarray, Geometry]:

@@ -1,0 +1,383 @@
+"""Match the structures of several label files to classes: by name, by code, or as the user says.
+
+A class is a meaning, not a number: the liver of one file may have the value that another file
+gives to the spleen.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from napari_sslseg.core.common.errors import ClassesError, ConfigError
+from napari_sslseg.core.common.text import join_names, printable
+from napari_sslseg.core.scans.classes.class_map import (
+    LEFT_OUT,
+    ClassMap,
+    ClassMapLike,
+    MapRow,
+    describe,
+    format_table,
+)
+from napari_sslseg.core.scans.classes.segment import Segment, fold_class, is_placeholder
+
+LARGEST_VALUE = 2**31 - 1
+"""Largest label value."""
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A label file to match.
+
+    Parameters
+    ----------
+    name : str
+        As in messages and class maps.
+    segments : tuple of Segment
+        Its structures; empty if nothing names them.
+    read_values : callable, optional
+        Reads the label values that occur; needed for a file that names no structures.
+    """
+
+    name: str
+    segments: tuple[Segment, ...] = ()
+    read_values: Callable[[], Iterable[int]] | None = None
+
+
+@dataclass(frozen=True)
+class ClassMatch:
+    """The classes of several label files.
+
+    Attributes
+    ----------
+    names : dict of int to str
+        Name of each class by its label value.
+    values : tuple of (dict of int to int or None)
+        For each file the class of each label value, 0 for a structure that is left out; None if
+        the values of the file are the classes.
+    notes : tuple of str
+        What the user should check, in one sentence each.
+    """
+
+    names: dict[int, str]
+    values: tuple[dict[int, int] | None, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class _Class:
+    """A class that is being put together."""
+
+    name: str = ""
+    key: str = ""
+    codes: set[str] = field(default_factory=set)
+    value: int | None = None
+    wanted: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A structure of a file, and its class if it is clear; None as class means left out."""
+
+    file: int
+    segment: Segment
+    kind: _Class | None = None
+    said: bool = False
+    problem: str = ""
+
+
+def describe_names(names: Mapping[int, str]) -> str:
+    """List classes by their values, such as "1 liver, 2 spleen"."""
+    return ", ".join(f"{value} {printable(names[value], 100)}" for value in sorted(names))
+
+
+def match_segments(
+    files: Sequence[LabelFile],
+    class_map: ClassMapLike = None,
+    known: Iterable[Segment] = (),
+    largest: int = LARGEST_VALUE,
+) -> ClassMatch:
+    """Match the structures of label files to classes.
+
+    Structures of one name are one class, whatever their values; see
+    :func:`~napari_sslseg.core.scans.classes.segment.fold_class` for equal names. So are structures
+    of one code that occurs once in each file. A class keeps its value of ``known``, else the value
+    of the first file with it, if no other class has that value, else gets the lowest free one.
+    If no file names its structures, values are classes.
+
+    Parameters
+    ----------
+    files : sequence of LabelFile
+        The files, in a fixed order.
+    class_map : ClassMap, path-like or mapping, optional
+        Which structure is which class, see
+        :meth:`~napari_sslseg.core.scans.classes.class_map.ClassMap.of`. It overrides names.
+    known : iterable of Segment, optional
+        Classes that are known, such as those of a project.
+    largest : int
+        Largest value of a class.
+
+    Raises
+    ------
+    ClassesError
+        If the class of a structure is not clear: some files name their structures and others do
+        not; two structures of a file have the same name; a name and a code disagree. The error
+        has the class map to fill in.
+    ConfigError
+        If the class map is malformed or contradicts itself.
+    """
+    said = ClassMap.of(class_map)
+    matcher = _Matcher(files, said, known, largest)
+    if not matcher.by_name and said is None:
+        return ClassMatch({}, (None,) * len(files))
+    return matcher.match()
+
+
+class _Matcher:
+    """The state of one matching; see :func:`match_segments`."""
+
+    def __init__(
+        self,
+        files: Sequence[LabelFile],
+        said: ClassMap | None,
+        known: Iterable[Segment],
+        largest: int,
+    ) -> None:
+        self.files, self.said, self.largest = files, said, largest
+        self.classes = [
+            _Class(item.name, _key(item), {item.code} - {""}, item.value) for item in known
+        ]
+        self.named = [
+            any(not is_placeholder(segment.name) for segment in file.segments) for file in files
+        ]
+        self.by_name = (
+            any(self.named)
+            or any(item.key for item in self.classes)
+            or _placeholders_differ(file.segments for file in files)
+        )
+        self.notes: list[str] = []
+        self.used: set[MapRow] = set()
+
+    def match(self) -> ClassMatch:
+        """Match all files."""
+        found: list[_Found] = []
+        for number, file in enumerate(self.files):
+            found += self._match_file(number, self._segments(file, self.named[number]))
+        problems = [item for item in found if item.problem]
+        if problems:
+            raise self._error(problems, found)
+        self._note_unused_rows()
+        self._give_values()
+        values: list[dict[int, int]] = [{} for _ in self.files]
+        for item in found:
+            values[item.file][item.segment.value] = item.kind.value or 0 if item.kind else 0
+        names = {item.value: item.name for item in self.classes if item.name and item.value}
+        self._note_missing(found)
+        return ClassMatch(dict(sorted(names.items())), tuple(values), tuple(self.notes))
+
+    def _segments(self, file: LabelFile, named: bool) -> tuple[Segment, ...]:
+        """Structures of a file; without names those of its values."""
+        if file.segments and (named or file.read_values is None):
+            return file.segments
+        values = () if file.read_values is None else file.read_values()
+        known = {segment.value: segment for segment in file.segments}
+        for value in sorted(int(value) for value in values):
+            if value and value not in known:
+                known[value] = Segment(value)
+        return tuple(known.values())
+
+    def _match_file(self, number: int, segments: Sequence[Segment]) -> list[_Found]:
+        codes = Counter(segment.code for segment in segments)
+        found = [
+            self._match_one(number, segment, segment.code if codes[segment.code] == 1 else "")
+            for segment in segments
+        ]
+        # Two structures of one file are one class only if the user says so.
+        twice = Counter(id(item.kind) for item in found if item.kind and not item.said)
+        return [
+            _Found(
+                number,
+                item.segment,
+                problem=f"several structures of {self._name(number)} are {_say(item.kind)}",
+            )
+            if item.kind is not None and twice[id(item.kind)] > 1 and not item.said
+            else item
+            for item in found
+        ]
+
+    def _match_one(self, number: int, segment: Segment, code: str) -> _Found:
+        row = self.said.find(self.files[number].name, segment) if self.said else None
+        if row is not None:
+            self.used.add(row)
+            if row.target in (LEFT_OUT, "0"):
+                return _Found(number, segment, said=True)
+            return _Found(number, segment, self._class_of_row(row, segment), said=True)
+        file = self._name(number)
+        nameless = not segment.name or (not self.named[number] and is_placeholder(segment.name))
+        if nameless:
+            return _Found(number, segment, problem=f"{file} does not name {describe(segment)}")
+        by_name = self._class_of_key(fold_class(segment.name))
+        coded = [item for item in self.classes if code and code in item.codes]
+        if by_name is not None and code and by_name.codes and code not in by_name.codes:
+            return _Found(
+                number,
+                segment,
+                problem=f"{describe(segment)} of {file} has another code than {_say(by_name)} of "
+                "another file",
+            )
+        if by_name is None and len(coded) == 1:
+            by_name = coded[0]
+            if not by_name.key:
+                by_name.key, by_name.name = fold_class(segment.name), segment.name
+            self.notes.append(
+                f"{describe(segment)} of {file} is taken as {_say(by_name)}, since both have the "
+                f"code {code}."
+            )
+        elif by_name is None:
+            by_name = _Class(segment.name, fold_class(segment.name))
+            self.classes.append(by_name)
+        by_name.codes |= {code} - {""}
+        by_name.wanted.append(segment.value)
+        return _Found(number, segment, by_name)
+
+    def _class_of_row(self, row: MapRow, segment: Segment) -> _Class:
+        """The class that a row of the class map names, by its name or label value."""
+        if re.fullmatch(r"\d{1,10}", row.target):
+            return self._class_of_value(int(row.target))
+        key = fold_class(row.target)
+        found = self._class_of_key(key)
+        if found is None:
+            found = _Class(row.target, key)
+            self.classes.append(found)
+        if row.number is not None and found.value is None:
+            found.value = row.number
+        found.wanted.append(segment.value)
+        return found
+
+    def _class_of_value(self, value: int) -> _Class:
+        """The class of a label value; a named class may turn out to have the same value."""
+        for item in self.classes:
+            if item.value == value:
+                return item
+        new = _Class(value=value)
+        self.classes.append(new)
+        return new
+
+    def _class_of_key(self, key: str) -> _Class | None:
+        return next((item for item in self.classes if key and item.key == key), None)
+
+    def _name(self, number: int) -> str:
+        return printable(self.files[number].name, 100)
+
+    def _give_values(self) -> None:
+        """Give each class a value: its own, else the first that it has in a file, else a free one.
+
+        Raises
+        ------
+        ClassesError
+            If there are more classes than values.
+        """
+        taken = {item.value for item in self.classes if item.name and item.value}
+        numbers = {item.value for item in self.classes if item.value}
+        for item in self.classes:
+            if item.value is None:
+                own = next((v for v in item.wanted if v not in taken and v <= self.largest), None)
+                item.value = own or next(v for v in count(1) if v not in taken | numbers)
+                taken.add(item.value)
+        twice = Counter(item.value for item in self.classes if item.name)
+        for value, number in twice.items():
+            if number > 1:
+                raise ConfigError(f"Two classes have the value {value}; give each its own number.")
+        largest = max((item.value or 0 for item in self.classes), default=0)
+        if largest > self.largest:
+            raise ClassesError(
+                f"The class value {largest} is above {self.largest}, the largest that is possible "
+                "here; give smaller values, or leave structures out with a class map."
+            )
+
+    def _note_missing(self, found: Sequence[_Found]) -> None:
+        """Note which classes some files do not have, since that may be a misspelt name."""
+        having: dict[str, set[int]] = {}
+        for item in found:
+            if item.kind is not None and item.kind.name:
+                having.setdefault(printable(item.kind.name, 60), set()).add(item.file)
+        filled = {item.file for item in found}
+        parts = [
+            f"{name} (not in {join_names([self._name(n) for n in sorted(filled - files)], 2)})"
+            for name, files in having.items()
+            if filled - files
+        ]
+        if parts:
+            self.notes.append(
+                f"Not every label file names every class: {join_names(parts)}; check the spelling."
+            )
+
+    def _note_unused_rows(self) -> None:
+        rows = self.said.rows if self.said else ()
+        unused = [row.name or str(row.value) for row in rows if row not in self.used]
+        unused = [name for name in unused if name != "*"]
+        if unused and self.said:
+            self.notes.append(
+                f"{self.said.source} gives classes for structures that no label file has: "
+                f"{join_names(unused)}."
+            )
+
+    def _error(self, problems: Sequence[_Found], found: Sequence[_Found]) -> ClassesError:
+        """The error, with a table of all structures of the files with a problem."""
+        files = {item.file for item in problems}
+        rows = _rows([item for item in found if item.file in files], found, self.files)
+        more = len({item.problem for item in problems}) - 1
+        names = [printable(item.name, 60) for item in self.classes if item.name]
+        known = f" (the others have {join_names(names, 6)})" if names else ""
+        first = problems[0].problem
+        return ClassesError(
+            f"It is not clear which structure is which class: {first}{known}"
+            f"{f', and {more} other cases' if more else ''}; save this table as a CSV file, fill "
+            "in each empty class (- leaves a structure out), and give it with --class-map (in "
+            "Python class_map=):",
+            format_table(rows),
+        )
+
+
+def _rows(
+    shown: Sequence[_Found], found: Sequence[_Found], files: Sequence[LabelFile]
+) -> list[MapRow]:
+    """Rows for structures; one for all files if the answer is the same in each."""
+    answers: dict[tuple[int, str], set[str]] = {}
+    for item in found:
+        answers.setdefault(_same(item), set()).add(_target(item))
+    rows: dict[MapRow, None] = {}
+    for item in shown:
+        same_everywhere = len(answers[_same(item)]) == 1
+        file = "" if same_everywhere else files[item.file].name
+        rows[MapRow(_target(item), file, item.segment.value, item.segment.name)] = None
+    return sorted(rows, key=lambda row: (row.file, row.value or 0, row.name))
+
+
+def _same(item: _Found) -> tuple[int, str]:
+    return item.segment.value, fold_class(item.segment.name)
+
+
+def _target(item: _Found) -> str:
+    """Class of a structure in the table; empty if it is not clear."""
+    if item.problem:
+        return ""
+    if item.kind is None:
+        return LEFT_OUT
+    return item.kind.name or str(item.kind.value)
+
+
+def _say(item: _Class) -> str:
+    return printable(item.name, 100) if item.name else f"class {item.value}"
+
+
+def _key(segment: Segment) -> str:
+    return "" if is_placeholder(segment.name) else fold_class(segment.name)
+
+
+def _placeholders_differ(files: Iterable[Sequence[Segment]]) -> bool:
+    """Whether a name such as Segment_1 has another value in another file."""
+    pairs = {(fold_class(item.name), item.value) for file in files for item in file if item.name}
+    values = {name: {v for key, v in pairs if key == name} for name, _ in pairs}
+    return any(len(found) > 1 for found in values.values())

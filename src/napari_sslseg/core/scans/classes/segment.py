@@ -1,0 +1,89 @@
+"""A structure in a label file: its value, name and code."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from napari_sslseg.core.common.text import fold_name
+from napari_sslseg.core.scans.class_codes import ABNORMAL, STRUCTURE, TISSUE
+
+_GENERIC = {f"SCT:{code[0]}" for code in (ABNORMAL, STRUCTURE, TISSUE)}
+# "_" is a blank, as in kidney_left.
+_BLANKS = "_\ufeff\u200b\0"
+_PLACEHOLDER = re.compile(
+    r"(class|label|mask|object|region|roi|segment|segmentation|structure|untitled)?-?\d*"
+)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A structure in a label file.
+
+    Parameters
+    ----------
+    value : int
+        Its label value, as in :func:`~napari_sslseg.core.scans.labels.load_labels`.
+    name : str
+        Its name; empty if the file names none.
+    code : str
+        Its code, see :func:`code_text`; empty if the file has none.
+    """
+
+    value: int
+    name: str = ""
+    code: str = ""
+
+
+def clean_name(name: object) -> str:
+    """Return a name in composed form (NFC), without byte order mark and surplus blanks."""
+    text = unicodedata.normalize("NFC", str(name or "")).strip("\ufeff\0")
+    return " ".join(text.split())
+
+
+def fold_class(name: str) -> str:
+    """Return a form that is equal for names of one class.
+
+    Case, blanks, ``_`` and the encoding of accents do not distinguish classes.
+
+    Examples
+    --------
+    >>> fold_class("Left Kidney") == fold_class("left_kidney ")
+    True
+    """
+    return "".join(fold_name(name).translate(dict.fromkeys(map(ord, _BLANKS))).split())
+
+
+def is_placeholder(name: str) -> bool:
+    """Whether a name says nothing, such as ``Segment_1``, which 3D Slicer gives to new segments."""
+    return _PLACEHOLDER.fullmatch(fold_class(name)) is not None
+
+
+def code_text(
+    kind: tuple[str, str], modifier: tuple[str, str] = ("", ""), region: tuple[str, str] = ("", "")
+) -> str:
+    """Return the code of a structure as text, such as ``SCT:64033007/SCT:7771000`` (left kidney).
+
+    Parameters
+    ----------
+    kind, modifier, region : tuple of str
+        Value and scheme of the codes for what it is, for its side, and for where it is. The old
+        scheme SRT is converted to SNOMED CT.
+
+    Returns
+    -------
+    str
+        Empty for codes such as "tissue", which many programs store with everything.
+    """
+    what, side, where = map(_one_code, (kind, modifier, region))
+    if not what or (what in _GENERIC and not where):
+        return ""
+    return what + (f"/{side}" if side else "") + (f"@{where}" if where else "")
+
+
+def _one_code(code: tuple[str, str]) -> str:
+    value, scheme = code
+    if scheme in ("SRT", "SNM3", "99SDM"):
+        from pydicom.sr.coding import snomed_mapping
+
+        value, scheme = snomed_mapping["SRT"].get(value, value), "SCT"
+    return f"{scheme}:{value}" if value else ""
