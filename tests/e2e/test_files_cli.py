@@ -201,3 +201,59 @@ def test_one_file_selects_its_series_and_is_never_replaced(flat):
     before = one.read_bytes()
     assert refused(run(*export, one, "--overwrite"), one.name)
     assert one.read_bytes() == before
+
+
+@pytest.fixture
+def visits(tmp_path):
+    """Two visits of each of three patients, whose names do not clearly say so."""
+    shape = (16, 16, 4)
+    for seed, name in enumerate(f"genius_0{p}0{v}" for p in (7, 8, 9) for v in range(2)):
+        random = np.random.default_rng(seed)
+        values = random.integers(0, 900, shape).astype(np.int16)
+        for kind, data in (("images", values), ("labels", (values > 700).astype(np.uint8))):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / kind / f"{name}.nii.gz")
+    return tmp_path
+
+
+def split(folder):
+    found = json.loads((folder / "run.json").read_text())["data"]
+    return {
+        role: {entry["subject"] for entry in found if entry["role"] == role}
+        for role in ("training", "validation")
+    }
+
+
+def test_patients_are_listed_and_corrected_by_a_table(visits):
+    done = run("series", visits / "images")
+    assert done.stdout.count("genius_08 ") == 2
+    assert "6 scans of 3 patients" in done.stderr
+    assert "--patients" in done.stderr
+    names = [path.name.removesuffix(".nii.gz") for path in sorted((visits / "images").iterdir())]
+    table = visits / "patients.csv"
+    table.write_text("scan,patient\n" + "".join(f"{name},x{name}\n" for name in names))
+    done = run("series", visits / "images", "--patients", table)
+    assert "6 scans of 6 patients" in done.stderr
+    common = ("--images", visits / "images", "--labels", visits / "labels", "--steps", 1)
+    common += ("--validation-share", 0.5, "--network", "tiny", "--size", 16, "--batch-size", 2)
+    done = run("finetune", *common, "--out", visits / "guessed")
+    assert done.returncode == 0, done.stderr
+    assert "6 scans of 3 patients" in done.stderr
+    parts = split(visits / "guessed")
+    assert not parts["training"] & parts["validation"]
+    assert len(parts["validation"]) == 2
+    done = run("finetune", *common, "--out", visits / "named", "--patients", table)
+    assert done.returncode == 0, done.stderr
+    assert len(split(visits / "named")["validation"]) == 3
+    done = run("pretrain", visits / "images", "--patients", table, "--steps", 1, "--network",
+               "tiny", "--size", 16, "--batch-size", 2, "--out", visits / "pre")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "6 scans of 6 patients" in done.stderr
+    assert refused(run("finetune", *common, "--out", visits / "named", "--resume",
+                       "--patients", table), "leave out")  # fmt: skip
+    scores = run("evaluate", visits / "labels", visits / "labels", "--patients", table, "--json")
+    assert {v["subject"] for v in json.loads(scores.stdout)["volumes"]} == {f"x{n}" for n in names}
+    scores = run("evaluate", visits / "labels", visits / "labels")
+    assert "6 scans of 3 patients" in scores.stderr
+    table.write_text("scan,patient\ngenius_0700,a\n")
+    assert refused(run("finetune", *common, "--out", visits / "no", "--patients", table), "lacks 5")

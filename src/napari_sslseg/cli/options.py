@@ -91,6 +91,15 @@ ClassMapOption = Annotated[
 
 # Scans, network and preprocessing
 
+Patients = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.csv",
+        help="Table with the columns scan,patient; if not given, patients are guessed from the "
+        "names of the files, or known by their DICOM headers.",
+    ),
+]
+
 ModalityOption = Annotated[
     str | None, typer.Option(help="MR or CT, if the guess from the intensities is wrong.")
 ]

@@ -1,13 +1,20 @@
 """What the commands ``pretrain`` and ``finetune`` have in common."""
 
 import json
-from typing import Any
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from napari_sslseg.cli.console import say
 from napari_sslseg.cli.values import given, given_options, refuse_options
 from napari_sslseg.core.common.compute.distributed import is_first
+
+if TYPE_CHECKING:
+    from napari_sslseg.core.scans.matching.patients import AnyScan
+
+CORRECTION = "If that is wrong, give --patients FILE.csv with the columns scan,patient."
 
 ALLOWED_WITH_RESUME = {
     *("images", "labels", "masks", "unlabelled"),
@@ -20,6 +27,24 @@ def refuse_settings_with_resume(context: typer.Context) -> None:
     """Refuse options that a resumed run takes from its own record."""
     refused = set(given_options(context)) - ALLOWED_WITH_RESUME
     refuse_options(context, refused, "With --resume the run uses its own settings")
+
+
+def name_patients(scans: "Iterable[AnyScan]", patients: Path | None) -> "list[AnyScan]":
+    """Set the patients of scans by a table, or guess them, and print who was taken for one."""
+    from napari_sslseg.core.scans.matching.patients import guess_together, with_patients
+
+    found = with_patients(scans, patients) if patients else guess_together(scans)
+    say_patients(found, patients)
+    return found
+
+
+def say_patients(scans: "Sequence[AnyScan]", patients: Path | None) -> None:
+    """Print how many patients the scans are of, and how to correct a guess."""
+    from napari_sslseg.core.scans.matching.patients import describe_patients
+
+    if is_first():
+        correction = "" if patients or len(scans) < 2 else f" {CORRECTION}"
+        say(describe_patients(scans) + correction)
 
 
 def training_fields(

@@ -48,6 +48,11 @@ from .scans.labels import (
     read_segment_names as read_segment_names,
     save_labels as save_labels,
 )
+from .scans.matching.patients import (
+    describe_patients as describe_patients,
+    read_patients as read_patients,
+    with_patients as with_patients,
+)
 from .scans.series import Series as Series
 from .scans.volume import Volume as Volume, load_volume as load_volume, load_volumes as load_volumes
 from .settings.augmentation import Augmentation as Augmentation

@@ -24,7 +24,7 @@ from napari_sslseg.core.scans.formats.nifti import image_like
 from napari_sslseg.core.scans.formats.registry import DICOM, label_suffixes
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels, save_labels
-from napari_sslseg.core.scans.names import guess_subject
+from napari_sslseg.core.scans.matching.subjects import guess_subject
 from napari_sslseg.core.scans.volume import (
     Volume,
     guess_modality,

@@ -7,18 +7,20 @@ from typing import Annotated
 import typer
 
 from napari_sslseg.cli.console import say, table
-from napari_sslseg.cli.options import Json
+from napari_sslseg.cli.options import Json, Patients
 
 
 def evaluate(
     predictions: Annotated[Path, typer.Argument(help="Folder (or file) of predicted labels.")],
     truth: Annotated[Path, typer.Argument(help="Folder (or file) of true labels.")],
+    patients: Patients = None,
     as_json: Json = False,
 ) -> None:
     """Compare predictions with true labels: Dice and HD95 in mm, per class and volume."""
     from napari_sslseg.core.results.evaluate import evaluate_folders
+    from napari_sslseg.core.scans.matching.subjects import describe_subjects
 
-    scores = evaluate_folders(predictions, truth).as_dict()
+    scores = evaluate_folders(predictions, truth, patients=patients).as_dict()
     if as_json:
         print(json.dumps(scores, allow_nan=False))
         return
@@ -27,6 +29,8 @@ def evaluate(
         for name, values in scores["classes"].items()
     ]
     table(["class", "Dice", "HD95 (mm)", "volumes", "HD95 undefined"], rows)
+    subjects = [volume["subject"] for volume in scores["volumes"]]
+    say(describe_subjects(subjects))
     mean = scores["mean_dice"]
     print("Mean Dice: " + ("none" if mean is None else f"{mean:.4f}"))
     if scores["unpredicted"]:

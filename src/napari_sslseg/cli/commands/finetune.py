@@ -24,6 +24,7 @@ from napari_sslseg.cli.options import (
     Nodes,
     Out,
     Overwrite,
+    Patients,
     PresetOption,
     Resume,
     RunSeed,
@@ -35,7 +36,12 @@ from napari_sslseg.cli.options import (
     Unlabelled,
 )
 from napari_sslseg.cli.settings import NetworkOptions
-from napari_sslseg.cli.training import refuse_settings_with_resume, report_run, training_fields
+from napari_sslseg.cli.training import (
+    name_patients,
+    refuse_settings_with_resume,
+    report_run,
+    training_fields,
+)
 from napari_sslseg.cli.values import given, parse_integers, parse_modality
 from napari_sslseg.core.common.compute.distributed import launch
 from napari_sslseg.core.common.errors import ConfigError
@@ -60,6 +66,7 @@ def finetune(
         Path | None,
         typer.Option(help='JSON of annotated slices, {"scan": [3, 9]}; all slices if not given.'),
     ] = None,
+    patients: Patients = None,
     unlabelled: Unlabelled = None,
     many_pieces: ManyPieces = False,
     validation_share: Annotated[
@@ -105,7 +112,8 @@ def finetune(
 ) -> None:
     """Fine-tune a network on annotated slices."""
     from napari_sslseg.core.runs.run import Run
-    from napari_sslseg.core.scans.labelled import pair_scans, read_annotated
+    from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans, read_annotated
+    from napari_sslseg.core.scans.sources import collect_scans
     from napari_sslseg.core.settings.presets.registry import preset_named
     from napari_sslseg.core.settings.self_training import self_trained
     from napari_sslseg.core.stages.finetune import split_validation
@@ -130,6 +138,10 @@ def finetune(
         )
     slices = read_annotated(annotated) if annotated else None
     pairs = pair_scans(images, labels, slices, class_map=class_map)
+    others = collect_scans(unlabelled) if unlabelled else []
+    together = name_patients([*pairs, *others], patients)
+    pairs = [item for item in together if isinstance(item, LabelledScan)]
+    others = together[len(pairs) :]
     labelled, validation = split_validation(pairs, validation_share or 0.0, seed or 0)
     chosen = NetworkOptions(network, plane, spacing, size, neighbours)
     start = None if init == SCRATCH else Run.open(init)
@@ -148,7 +160,7 @@ def finetune(
     else:
         fields = chosen.stage_fields("finetune", start, pairs[0].scan, common["modality"], training)
         fields |= stage | given(middle_share=middle_share)
-        events = _finetune_by_options(labelled, fields, unlabelled or (), **common)
+        events = _finetune_by_options(labelled, fields, others, **common)
     launch(devices, nodes, device)
     report_run(follow(events, stop), as_json, following)
 
@@ -188,7 +200,7 @@ def _finetune_by_preset(
 def _finetune_by_options(
     labelled: "Sequence[LabelledScan]",
     fields: dict[str, Any],
-    unlabelled: Sequence[Path],
+    unlabelled: Sequence[Any],
     **common: Any,
 ) -> Iterator[Event]:
     """Fine-tune by options and defaults, from scratch or from a run."""

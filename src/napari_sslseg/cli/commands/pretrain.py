@@ -29,6 +29,7 @@ from napari_sslseg.cli.options import (
     Out,
     Overwrite,
     PatchSize,
+    Patients,
     PresetOption,
     Resume,
     Right,
@@ -43,7 +44,12 @@ from napari_sslseg.cli.options import (
     Threads,
 )
 from napari_sslseg.cli.settings import NetworkOptions, scans_and_task_options
-from napari_sslseg.cli.training import refuse_settings_with_resume, report_run, training_fields
+from napari_sslseg.cli.training import (
+    name_patients,
+    refuse_settings_with_resume,
+    report_run,
+    training_fields,
+)
 from napari_sslseg.cli.values import given, parse_modality
 from napari_sslseg.core.common.compute.distributed import launch
 from napari_sslseg.core.common.errors import ConfigError
@@ -89,6 +95,7 @@ def pretrain(
     size: SizeOption = None,
     neighbours: Neighbours = None,
     middle_share: MiddleShare = None,
+    patients: Patients = None,
     modality: ModalityOption = None,
     cache: Cache = None,
     device: Device = "auto",
@@ -140,6 +147,7 @@ def pretrain(
         crop=crop,
         embedding=embedding,
     )
+    scans = name_patients(scans, patients)
     training = training_fields(steps, batch_size, learning_rate, seed, compiled)
     common |= {"init": start, "modality": parse_modality(modality), "overwrite": overwrite}
     changes = chosen, training, middle_share, common

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_sslseg.cli.console import say, table
-from napari_sslseg.cli.options import Json
+from napari_sslseg.cli.options import Json, Patients
+from napari_sslseg.cli.training import say_patients
 
 if TYPE_CHECKING:
     from napari_sslseg.core.scans.series import Series
@@ -18,18 +19,22 @@ if TYPE_CHECKING:
 
 def series(
     paths: Annotated[list[Path], typer.Argument(help="Scans, DICOM files, folders.")],
+    patients: Patients = None,
     as_json: Json = False,
 ) -> None:
-    """List the scans in files and folders, and what cannot be used and why."""
+    """List the scans in files and folders, their patients, and what cannot be used and why."""
     from napari_sslseg.core.scans.find import files_below, list_series
+    from napari_sslseg.core.scans.matching.patients import with_patients
 
     found = list_series(paths)
+    if patients:
+        found = with_patients(found, patients)
     if as_json:
         print(json.dumps([_as_dict(item) for item in found]))
         return
     good = [item for item in found if item.problem is None]
     if good:
-        titles = ["scan", "modality", "slices × rows × columns", "mm", "folder"]
+        titles = ["scan", "patient", "modality", "slices × rows × columns", "mm", "folder"]
         notes = any(item.notes for item in good)
         table(titles + ["note"] * notes, [_row(item, paths, notes) for item in good])
     for line in _describe_problems([item for item in found if item.problem is not None]):
@@ -38,6 +43,8 @@ def series(
         f"Usable: {len(good)} of {len(found)}, by their headers; voxel values are checked when "
         "they are read."
     )
+    if good:
+        say_patients(good, patients)
     below = [file for path in paths if path.is_dir() for file in files_below(path)]
     if below:
         say(
@@ -54,7 +61,8 @@ def _row(item: "Series", paths: list[Path], notes: bool) -> list[Any]:
     root = Path(os.path.commonpath([path.resolve() for path in paths]))
     folder = item.path if item.path.is_dir() else item.path.parent
     place = os.path.relpath(folder.resolve(), root if root.is_dir() else root.parent)
-    return [item.name, item.modality, shape, spacing, place, *["; ".join(item.notes)] * notes]
+    row = [item.name, item.subject, item.modality, shape, spacing, place]
+    return [*row, *["; ".join(item.notes)] * notes]
 
 
 def _describe_problems(items: Iterable["Series"]) -> list[str]:

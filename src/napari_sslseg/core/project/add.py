@@ -18,7 +18,7 @@ from napari_sslseg.core.project.record import (
     make_part,
     with_changes,
 )
-from napari_sslseg.core.project.scans import ProjectScans, check_role
+from napari_sslseg.core.project.scans import ProjectScans, check_role, guess_in_project
 from napari_sslseg.core.project.sources import (
     content_hash,
     describe_error,
@@ -117,6 +117,8 @@ class ScanAdder:
                 series += whole_series(group)
             except (SslsegError, OSError) as error:
                 result.problems.append((group[0], describe_error(error)))
+        series, notes = guess_in_project(series, self._folder.record.scans)
+        yield from map(Message, notes)
         possible_labels: list[Series] = []
         for number, item in enumerate(series):
             if stop is not None and stop.is_set:

@@ -16,6 +16,7 @@ from napari_sslseg.core.project.scans import ProjectScans
 from napari_sslseg.core.project.sources import find_path, read_scan
 from napari_sslseg.core.scans.class_codes import is_structure
 from napari_sslseg.core.scans.find import as_series
+from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.label_guess import (
     LABEL_MODALITIES,
@@ -24,7 +25,8 @@ from napari_sslseg.core.scans.label_guess import (
     looks_like_labels,
     without_label_words,
 )
-from napari_sslseg.core.scans.names import guess_subject, scan_name, volume_files
+from napari_sslseg.core.scans.matching.subjects import guess_subject
+from napari_sslseg.core.scans.names import scan_name, volume_files
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Volume, subsample
 
@@ -173,12 +175,15 @@ class LabelOwners:
         from napari_sslseg.core.scans.formats.dicom.labels.read import referenced_series
 
         names, scans = [], []
-        for entry in self._folder.record.scans:
-            if entry.subject == series.subject:
-                try:
-                    scans.append(self._scans.series(entry.name))
-                except (SslsegError, OSError):
-                    continue
+        same = [entry for entry in self._folder.record.scans if entry.subject == series.subject]
+        # The user may have corrected the patients.
+        for entry in same or self._folder.record.scans:
+            try:
+                scan = self._scans.series(entry.name)
+            except (SslsegError, OSError):
+                continue
+            if entry in same or (scan.files and is_dicom(scan.files[0])):
+                scans.append(scan)
                 names.append(entry.name)
         try:
             found = referenced_series(series.path, scans)

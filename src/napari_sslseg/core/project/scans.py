@@ -1,7 +1,10 @@
 """The scans of a project: series on the disk, roles, subjects, and problems with their files."""
 
 import threading
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePath
 from typing import get_args
 
 from napari_sslseg.core.common.errors import ProjectError, SslsegError
@@ -19,6 +22,12 @@ from napari_sslseg.core.project.sources import (
     stored_paths,
 )
 from napari_sslseg.core.scans.find import as_series, list_series
+from napari_sslseg.core.scans.formats.registry import DICOM, format_of
+from napari_sslseg.core.scans.matching.subjects import (
+    SubjectGuess,
+    describe_subjects,
+    guess_subjects,
+)
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Volume
 
@@ -191,3 +200,71 @@ def check_role(role: str) -> None:
     """Refuse a role that does not exist."""
     if role not in get_args(Role):
         raise ProjectError(f"There is no role {role!r}; choose train or test.")
+
+
+def guess_in_project(
+    series: Sequence[Series], entries: Sequence[ScanEntry]
+) -> tuple[list[Series], list[str]]:
+    """Guess the patients of new scans among the names of all scans.
+
+    Scans in the project keep their patients, which the user may have corrected. A new scan of the
+    same patient by its name gets that patient.
+
+    Parameters
+    ----------
+    series : sequence of Series
+        New scans.
+    entries : sequence of ScanEntry
+        Scans in the project.
+
+    Returns
+    -------
+    list of Series, list of str
+        The scans with their subjects, and sentences about doubtful ones.
+    """
+    known = [entry for entry in entries if _is_named_by_file(entry)]
+    new = [n for n, item in enumerate(series) if item.subject == item.subject_guess]
+    places = [*(PurePath(entry.absolute) for entry in known), *(series[n].path for n in new)]
+    guess = guess_subjects(places)
+    chosen: dict[str, list[ScanEntry]] = defaultdict(list)
+    for entry, subject in zip(known, guess.subjects, strict=False):
+        chosen[subject].append(entry)
+    found = list(series)
+    notes = list(guess.doubts) if new else []
+    for number, subject in zip(new, guess.subjects[len(known) :], strict=True):
+        item, beside = series[number], chosen[subject]
+        patients = sorted({entry.subject for entry in beside})
+        if patients:
+            subject = patients[0]
+        if len(patients) > 1:
+            notes.append(
+                f"By its name {item.name} is of the same patient as {beside[0].name} and "
+                f"{beside[-1].name}, which have two patients in the project; it was given to "
+                f"{subject}."
+            )
+        found[number] = replace(item, subject=subject, subject_guess=subject)
+    return found, list(dict.fromkeys(notes))
+
+
+def describe_project_patients(entries: Sequence[ScanEntry]) -> str:
+    """Describe how many patients a project has.
+
+    What the names could mean otherwise is described as long as the patients are those guessed from
+    the names of the files.
+    """
+    named = [entry for entry in entries if _is_named_by_file(entry)]
+    guess = guess_subjects(PurePath(entry.absolute) for entry in named)
+    as_guessed = _same_partition([entry.subject for entry in named], guess)
+    return describe_subjects(
+        [entry.subject for entry in entries], guess.doubts if as_guessed else ()
+    )
+
+
+def _same_partition(subjects: Sequence[str], guess: SubjectGuess) -> bool:
+    pairs = set(zip(subjects, guess.subjects, strict=True))
+    return len(pairs) == len(set(subjects)) == len(set(guess.subjects))
+
+
+def _is_named_by_file(entry: ScanEntry) -> bool:
+    """Whether the patient was guessed from the name of the file, not read from a DICOM header."""
+    return not entry.files and format_of(entry.absolute) not in (None, DICOM)

@@ -104,7 +104,13 @@ def find_series(entry: ScanEntry, path: Path) -> Series:
             "the file back."
         )
     found[0].opened()
-    return replace(found[0], name=entry.name, subject=entry.subject, modality=entry.modality)
+    return replace(
+        found[0],
+        name=entry.name,
+        subject=entry.subject,
+        subject_guess=None,
+        modality=entry.modality,
+    )
 
 
 def read_scan(series: Series) -> tuple[Volume, list[str]]:

@@ -5,7 +5,8 @@ see :data:`~napari_sslseg.core.results.scores.EMPTY_RULE`.
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,10 @@ from napari_sslseg.core.common.sizes import MOST_CLASSES
 from napari_sslseg.core.results.scores import ClassScore, Evaluation, VolumeScores
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.labels import load_labels
+from napari_sslseg.core.scans.matching.patients import Patients, with_patients
+from napari_sslseg.core.scans.matching.subjects import guess_subjects
 from napari_sslseg.core.scans.names import label_paths
+from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import HasLabels, Volume
 
 Labels = Volume | HasLabels | np.ndarray | str | Path
@@ -115,7 +119,11 @@ def summarize(volumes: Iterable[VolumeScores], *, unpredicted: Iterable[str] = (
 
 
 def evaluate_folders(
-    predictions: str | Path, truth: str | Path, *, classes: Sequence[int] | None = None
+    predictions: str | Path,
+    truth: str | Path,
+    *,
+    classes: Sequence[int] | None = None,
+    patients: Patients | None = None,
 ) -> Evaluation:
     """Score all predictions in a folder against the truth files of the same names.
 
@@ -126,6 +134,10 @@ def evaluate_folders(
         names; files in folders are paired by name without the suffix.
     classes : sequence of int, optional
         Classes to score; by default all values except 0 in any of the compared files.
+    patients : path-like, mapping or callable, optional
+        The patient of each prediction by name, see
+        :func:`~napari_sslseg.core.scans.matching.patients.with_patients`; guessed from the names
+        of all predictions by default.
 
     Returns
     -------
@@ -149,7 +161,12 @@ def evaluate_folders(
             f"No truth in {truth} for {len(missing)} of {len(predicted)} predictions, such as "
             f"{missing[0]}; add a label file of the same name, or remove the prediction."
         )
-    volumes = [evaluate(path, true[name], classes=classes) for name, path in predicted.items()]
+    volumes = [
+        replace(evaluate(path, true[name], classes=classes), name=name)
+        for name, path in predicted.items()
+    ]
+    subjects = _subjects(predicted, patients)
+    volumes = [replace(volume, subject=subjects[volume.name]) for volume in volumes]
     if classes is None:
         # Classes that occur only in other volumes are not scored, so no file is read twice.
         every = sorted({c for volume in volumes for c in volume.classes})
@@ -158,6 +175,14 @@ def evaluate_folders(
             for v in volumes
         ]
     return summarize(volumes, unpredicted=[name for name in true if name not in predicted])
+
+
+def _subjects(files: Mapping[str, Path], patients: Patients | None) -> dict[str, str]:
+    """Patients by the name of the prediction."""
+    if patients is None:
+        return dict(zip(files, guess_subjects(files.values()).subjects, strict=True))
+    scans = [Series(name, name, path, (path,)) for name, path in files.items()]
+    return {scan.name: scan.subject for scan in with_patients(scans, patients)}
 
 
 def _open_both(prediction: Labels, truth: Labels) -> tuple[Labels, Labels]:

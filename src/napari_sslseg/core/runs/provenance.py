@@ -138,6 +138,7 @@ class ScanRecord:
     content: str
     labels: str
     annotated: str | None
+    subject: str | None = None
     values: Mapping[int, int] | None = None
 
 
@@ -161,12 +162,12 @@ def scan_records(run: Run) -> list[ScanRecord]:
     CheckpointError
         If the record does not list them, since it is damaged or of an older version.
     """
-    names = ("name", "role", "content", "labels", "annotated")
+    names = ("name", "role", "content", "labels", "annotated", "subject")
     found = run.record.get("data")
     if isinstance(found, Sequence) and found and all(isinstance(e, Mapping) for e in found):
         values = [{name: entry.get(name) for name in names} for entry in found]
         if all(
-            isinstance(v, str) or (k == "annotated" and v is None)
+            isinstance(v, str) or (k in ("annotated", "subject") and v is None)
             for value in values
             for k, v in value.items()
         ):

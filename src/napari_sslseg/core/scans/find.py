@@ -3,12 +3,14 @@
 import os
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from napari_sslseg.core.common.errors import DataError, ScanWarning, SslsegError, VolumeError
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.formats.registry import scan_suffixes
-from napari_sslseg.core.scans.names import guess_subject, scan_name, unique_by_name, volume_files
+from napari_sslseg.core.scans.matching.subjects import guess_subjects
+from napari_sslseg.core.scans.names import scan_name, unique_by_name, volume_files
 from napari_sslseg.core.scans.series import Series, Source
 
 
@@ -51,6 +53,11 @@ def list_series(paths: str | Path | Iterable[str | Path]) -> list[Series]:
                 found += _file_series(file)
         if not any_file:
             _refuse_empty(path)
+    guess = guess_subjects(series.path for series in found)
+    found = [
+        replace(series, subject=subject, subject_guess=subject)
+        for series, subject in zip(found, guess.subjects, strict=True)
+    ]
     if dicom:
         # All at once: the files of one series may have been given one by one.
         found += _dicom_series(dicom)
@@ -119,17 +126,19 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def _file_series(path: Path) -> list[Series]:
-    """Return the volumes in one file; an error on opening is stored as ``problem``."""
+    """Return the volumes in one file; an error on opening is stored as ``problem``.
+
+    The subjects are set later, from the names of all files.
+    """
     name = scan_name(path)
-    subject = guess_subject(name)
     try:
         image = open_image(path)
     except SslsegError as error:
-        return [Series(name, subject, path, (path,), problem=str(error))]
+        return [Series(name, name, path, (path,), problem=str(error))]
     if image.frames == 1:
-        return [Series(name, subject, path, (path,), image=image)]
+        return [Series(name, name, path, (path,), image=image)]
     return [
-        Series(f"{name}_{frame:03d}", subject, path, (path,), image=image, frame=frame)
+        Series(f"{name}_{frame:03d}", name, path, (path,), image=image, frame=frame)
         for frame in range(image.frames)
     ]
 

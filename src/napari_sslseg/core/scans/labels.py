@@ -14,7 +14,8 @@ from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.formats.image_file import check_present
 from napari_sslseg.core.scans.formats.registry import DICOM, label_format_of, label_suffixes
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.core.scans.names import guess_subject, scan_name
+from napari_sslseg.core.scans.matching.subjects import guess_subject
+from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import HasLabels, Volume
 

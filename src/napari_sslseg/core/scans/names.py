@@ -1,19 +1,11 @@
-"""Find scan files, and derive the names of scan and patient from file names."""
+"""Find scan files, and derive the name of a scan from its file."""
 
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.scans.formats.registry import DICOM, all_suffixes, scan_suffixes
-
-# Suffixes that name an acquisition or a channel of a subject, not another subject.
-_ACQUISITION = re.compile(
-    r"(?:(?<=\d)_\d{4}|[_-](?:frame\d+|ED|ES|T1w?|T1(?:ce|c|gd)|T2[wf]?|FLAIR|PD|DWI|ADC|CT|MR"
-    r"|pre|post|native|arterial|venous|portal|delayed))$",
-    re.IGNORECASE,
-)
 
 
 def scan_name(path: str | Path) -> str:
@@ -23,20 +15,6 @@ def scan_name(path: str | Path) -> str:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return Path(name).stem
-
-
-def guess_subject(name: str) -> str:
-    """Guess the patient from the name of a scan.
-
-    This is the BIDS entity ``sub-…`` if there is one. Otherwise suffixes for a phase, contrast or
-    channel are removed, so that ``SC-HYP-01_ED`` and ``SC-HYP-01_ES`` are one patient.
-    """
-    bids = re.match(r"(sub-[A-Za-z0-9]+)(?:_|$)", name)
-    if bids:
-        return bids.group(1)
-    while (shorter := _ACQUISITION.sub("", name)) != name and shorter:
-        name = shorter
-    return name
 
 
 def volume_files(folder: Path) -> list[Path]:

@@ -19,7 +19,9 @@ class Series:
         patient's pseudonym, the modality, and the number and description of the series. It
         contains no name, number or birth date of a patient from the headers.
     subject : str
-        The patient: guessed from the name of the file, or the pseudonym of a DICOM patient.
+        The patient: guessed from the names of all files listed together, see
+        :func:`~napari_sslseg.core.scans.matching.subjects.guess_subjects`, or the pseudonym of a
+        DICOM patient.
     path : Path
         The file, or the folder that holds the files.
     files : tuple of Path
@@ -34,6 +36,11 @@ class Series:
         False for objects that are not scans, such as localizers, screenshots and reports.
     frame : int
         Index of the volume in a file that holds several.
+    subject_guess : str or None
+        The subject as guessed from names; None if a header or the user names the patient. Only a
+        ``subject`` that equals it is guessed again among more scans.
+    subject_note : str
+        Why the header does not clearly identify the patient, in a part of a sentence.
     """
 
     name: str
@@ -45,6 +52,8 @@ class Series:
     problem: str | None = None
     is_scan: bool = True
     frame: int = 0
+    subject_guess: str | None = None
+    subject_note: str = ""
 
     @property
     def geometry(self) -> Geometry | None:

@@ -9,6 +9,7 @@ from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.scans.find import find_scans
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan
+from napari_sslseg.core.scans.matching.patients import guess_together
 from napari_sslseg.core.scans.names import label_paths
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Volume
@@ -23,6 +24,12 @@ def collect_scans(scans: str | Path | Iterable[Scan | str]) -> list[CollectedSca
     ----------
     scans : path-like or iterable
         Files, folders, series, volumes and labelled scans.
+
+    Returns
+    -------
+    list of Volume, Series or LabelledScan
+        Scans whose patients are guessed from all names together, where no header and no user
+        names them.
 
     Raises
     ------
@@ -41,7 +48,7 @@ def collect_scans(scans: str | Path | Iterable[Scan | str]) -> list[CollectedSca
             gathered += find_scans(scan)
     if not gathered:
         raise DataError("There are no scans for training; choose at least one.")
-    return gathered
+    return guess_together(gathered)
 
 
 def check_unique_names(names: Iterable[str]) -> None:

@@ -44,6 +44,9 @@ class Volume:
         Header of the source file, for writing labels in the same frame.
     notes : tuple of str
         Changes that made the grid of the source regular, such as resampling.
+    subject_guess : str or None
+        The subject as guessed from names, as in
+        :class:`~napari_sslseg.core.scans.series.Series`.
     """
 
     data: np.ndarray = field(repr=False)
@@ -54,6 +57,7 @@ class Volume:
     path: Path | None = None
     header: Any = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    subject_guess: str | None = None
 
     def __post_init__(self) -> None:
         if self.data.shape != self.geometry.display_shape:
@@ -153,6 +157,7 @@ def load_volume(
         path=series.path,
         header=image.header,
         notes=series.notes,
+        subject_guess=series.subject_guess,
     )
 
 

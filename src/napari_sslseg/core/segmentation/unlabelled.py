@@ -11,6 +11,7 @@ from napari_sslseg.core.samples.middle_slices import middle_mask
 from napari_sslseg.core.samples.store import content_hash
 from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_geometry, scan_subject
+from napari_sslseg.core.scans.matching.patients import guess_together
 from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.sources import collect_scans, without_labels
@@ -52,14 +53,18 @@ def unlabelled_scans(
         If there is no scan at a path.
     """
     known = {_identity(item.scan) for item in (*labelled, *validation)}
-    held_out = {scan_subject(item) for item in validation}
     if not isinstance(scans, str | Path):
         scans = list(scans)
         if not scans:
             return []
     found: list[Volume | Series] = []
-    for given in map(without_labels, collect_scans(scans)):
-        scan = as_series(given) if isinstance(given, Path) else given
+    given = map(without_labels, collect_scans(scans))
+    others = [as_series(scan) if isinstance(scan, Path) else scan for scan in given]
+    # Among all names, since some are of one patient only together.
+    everyone = guess_together([*validation, *labelled, *others])
+    held_out = {scan_subject(item) for item in everyone[: len(validation)]}
+    for scan in everyone[len(validation) + len(labelled) :]:
+        assert not isinstance(scan, LabelledScan)
         if _identity(scan) not in known and scan_subject(scan) not in held_out:
             known.add(_identity(scan))
             found.append(scan)

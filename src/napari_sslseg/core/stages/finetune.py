@@ -11,6 +11,7 @@ from napari_sslseg.core.samples.middle_slices import describe_middle
 from napari_sslseg.core.samples.store import refuse_label_maps
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_subject
+from napari_sslseg.core.scans.matching.patients import guess_together
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.segmentation.loss import SegmentationLoss
 from napari_sslseg.core.segmentation.supervised import batch_loss, dice_validation, slice_prediction
@@ -199,7 +200,8 @@ def split_validation(
     Parameters
     ----------
     labelled : sequence of LabelledScan
-        Scans of several subjects.
+        Scans of several subjects. Where no header and no user names a subject, it is guessed from
+        the names of all these scans together.
     share : float
         Fraction of the subjects, 0…0.5.
     seed : int
@@ -219,7 +221,12 @@ def split_validation(
         raise ConfigError(f"The validation share must lie within 0…0.5, not {share}.")
     if share == 0:
         return list(labelled), []
+    labelled = guess_together(labelled)
     subjects = {scan_subject(item) for item in labelled}
     if len(subjects) < 2:
-        raise ConfigError("All labelled scans are of one subject, so none can be held out.")
+        raise ConfigError(
+            f"All {len(labelled)} labelled scans are taken for one patient, {min(subjects)}, so "
+            "none can be held out; if that is wrong, name the patients (--patients on the command "
+            "line, core.with_patients in Python)."
+        )
     return hold_out(labelled, share, seed)

@@ -25,6 +25,7 @@ from napari_sslseg.core.scans.labelled import (
     match_labels,
     scan_subject,
 )
+from napari_sslseg.core.scans.matching.patients import guess_together
 from napari_sslseg.core.segmentation.loss import score_channels
 from napari_sslseg.core.segmentation.self_training import round_starts
 from napari_sslseg.core.segmentation.unlabelled import (
@@ -108,6 +109,8 @@ def new_scans(
 ) -> Generator[Message, None, FinetuneScans]:
     """Scans of a new run, in an order that does not depend on the order given."""
     matched, match = match_labels([*labelled, *validation], class_map)
+    # Names of one patient may be recognised only together.
+    matched = guess_together(matched)
     labelled, validation = (
         sorted(group, key=attrgetter("name"))
         for group in (matched[: len(labelled)], matched[len(labelled) :])
@@ -309,5 +312,6 @@ def _check_disjoint(labelled: Sequence[LabelledScan], validation: Sequence[Label
     if shared:
         raise DataError(
             f"The subject {sorted(shared)[0]} is in both the training and the validation scans, "
-            "which would make the Dice too high; keep each subject in one of them."
+            "which would make the Dice too high; keep each subject in one of them, or name the "
+            "patients with core.with_patients if they are different ones."
         )

@@ -10,6 +10,7 @@ from napari_sslseg.core.runs.provenance import file_hash, scan_records
 from napari_sslseg.core.runs.run import Kind, Run
 from napari_sslseg.core.samples.store import hash_scan
 from napari_sslseg.core.scans.labelled import LabelledScan
+from napari_sslseg.core.scans.matching.patients import with_subject
 from napari_sslseg.core.scans.slice_ranges import ALL_SLICES, parse_ranges
 from napari_sslseg.core.scans.sources import without_labels
 from napari_sslseg.core.segmentation.unlabelled import UNLABELLED
@@ -67,7 +68,8 @@ def same_scans(run: Run, scans: Sequence[Scan]) -> list[Scan]:
                 f"The {what} {entry.name}, used by {run.folder}, {'are' if named else 'is'} not "
                 f"among the scans given; {hint}, or start again without."
             )
-        found.append(fit[0])
+        # The patients of the run decide its split, also where names are guessed anew.
+        found.append(with_subject(fit[0], entry.subject) if entry.subject else fit[0])
         named.remove(fit[0])
     return found
 

@@ -28,11 +28,11 @@ def hold_out(items: Sequence[Item], share: float, seed: int) -> tuple[list[Item]
     list, list
         Scans of the other subjects, and scans of the held-out subjects.
     """
-    subjects = map(scan_subject, items)
+    subjects = [scan_subject(item) for item in items]
     held_out = set(split_subjects(subjects, {"held out": share}, seed)["held out"])
     return (
-        [item for item in items if scan_subject(item) not in held_out],
-        [item for item in items if scan_subject(item) in held_out],
+        [item for item, subject in zip(items, subjects, strict=True) if subject not in held_out],
+        [item for item, subject in zip(items, subjects, strict=True) if subject in held_out],
     )
 
 

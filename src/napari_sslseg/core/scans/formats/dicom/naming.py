@@ -42,15 +42,42 @@ IDENTIFYING = re.compile(
     re.IGNORECASE,
 )
 
+# PatientID or PatientName of everybody, after an anonymisation.
+_NOBODY = re.compile(
+    r"[\W_]*|(?:(?:anon(?:ym(?:ous|i[sz]ed|e)?)?|unknown|none|null|nil|na|no|id|name|not|available"
+    r"|undefined|de|identified|deidentified|removed|redacted|patient|subject|test|nn|x|0)[\W_]*)+",
+    re.IGNORECASE,
+)
+
 
 def pseudonym(header: Header) -> str:
-    """Return a pseudonym of the patient: a slow hash of the patient ID.
+    """Return a pseudonym of the patient: a slow hash of what identifies the patient.
 
     A patient has the same pseudonym in every folder and on every machine, as splits by subject
-    require. The study is used if the file has no patient ID.
+    require. See :func:`identity_doubt` for files without a patient ID.
     """
-    identity = header.text("PatientID") or header.text("StudyInstanceUID") or str(header.path)
-    return f"patient-{_slow_hash(identity)}"
+    return f"patient-{_slow_hash(_identity(header)[0])}"
+
+
+def identity_doubt(header: Header) -> str:
+    """Return why the patient is not clearly identified, in a part of a sentence; empty if it is.
+
+    Anonymisation often gives all patients one ID, such as ANONYMOUS, or none. The name of the
+    patient with the birth date is used then, which often is a pseudonym, or else the study: two
+    studies are not taken for one patient because of an ID that names nobody.
+    """
+    return _identity(header)[1]
+
+
+def _identity(header: Header) -> tuple[str, str]:
+    patient, name = header.text("PatientID"), header.text("PatientName")
+    if not _NOBODY.fullmatch(patient):
+        return patient, ""
+    if not _NOBODY.fullmatch(name):
+        doubt = "the patient ID names nobody, so the patient's name and birth date are used"
+        return f"{name}|{header.text('PatientBirthDate')}", doubt
+    doubt = "ID and name of the patient name nobody, so each study is taken for another patient"
+    return header.text("StudyInstanceUID") or patient or str(header.path), doubt
 
 
 def series_title(header: Header) -> str:

@@ -14,6 +14,7 @@ from napari_sslseg.core.scans.formats.dicom.datasets import silence_pydicom
 from napari_sslseg.core.scans.formats.dicom.dicomdir import listed_files
 from napari_sslseg.core.scans.formats.dicom.headers import Header, read_header
 from napari_sslseg.core.scans.formats.dicom.naming import (
+    identity_doubt,
     nearest_plane,
     pseudonym,
     series_hash,
@@ -141,6 +142,7 @@ def _volumes(headers: list[Header]) -> list[Series]:
                 files=stack.files,
                 modality=slug(first.text("Modality")) or None,
                 image=stack,
+                subject_note=identity_doubt(first),
             )
             for phase, stack in stacks
         ]

@@ -1,0 +1,242 @@
+"""The patients of scans: guessed together, or named by the user in a table."""
+
+import csv
+import io
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import TypeVar
+
+from napari_sslseg.core.common.errors import DataError, ScanWarning
+from napari_sslseg.core.scans.labelled import LabelledScan
+from napari_sslseg.core.scans.matching.subjects import (
+    count_phrase,
+    describe_subjects,
+    guess_subjects,
+)
+from napari_sslseg.core.scans.names import scan_name
+from napari_sslseg.core.scans.series import Series
+from napari_sslseg.core.scans.volume import Volume
+
+AnyScan = TypeVar("AnyScan", bound=Series | Volume | LabelledScan)
+Patients = str | Path | Mapping[str, str] | Callable[[str], str]
+"""Who is one patient: a table, a mapping from scan to patient, or a function of the name."""
+
+COLUMNS = ("scan", "patient")
+"""Columns of a table of patients."""
+
+
+def guess_together(scans: Iterable[AnyScan]) -> list[AnyScan]:
+    """Guess the patients of scans from all names together; see :func:`guess_subjects`.
+
+    Parameters
+    ----------
+    scans : iterable of Series, Volume or LabelledScan
+        Scans. A patient that a header or the user names stays.
+
+    Returns
+    -------
+    list
+        The same scans in the same order, with their subjects.
+    """
+    scans = list(scans)
+    numbers, places = _guessed(scans)
+    guess = guess_subjects(places)
+    for number, subject in zip(numbers, guess.subjects, strict=True):
+        scans[number] = with_subject(scans[number], subject, guessed=True)
+    return scans
+
+
+def describe_patients(scans: Iterable[Series | Volume | LabelledScan]) -> str:
+    """Describe how many patients the scans are of, and what is doubtful about that.
+
+    Returns
+    -------
+    str
+        Such as "9 scans of 9 patients: each scan is taken for a patient of its own."
+    """
+    scans = list(scans)
+    _, places = _guessed(scans)
+    doubts = list(guess_subjects(places).doubts)
+    for note in dict.fromkeys(map(_header_doubt, scans)):
+        count = sum(_header_doubt(scan) == note for scan in scans)
+        if note:
+            doubts.append(f"{count_phrase(count, 'scan')}: {note}.")
+    return describe_subjects([_plain(scan).subject for scan in scans], doubts)
+
+
+def with_subject(scan: AnyScan, subject: str, *, guessed: bool = False) -> AnyScan:
+    """Return a scan as one of a patient.
+
+    Parameters
+    ----------
+    scan : Series, Volume or LabelledScan
+        The scan.
+    subject : str
+        The patient.
+    guessed : bool
+        Whether a guess from more names may replace it.
+    """
+    if isinstance(scan, LabelledScan):
+        return replace(scan, scan=with_subject(_plain(scan), subject, guessed=guessed))
+    assert isinstance(scan, Series | Volume)
+    return replace(scan, subject=subject, subject_guess=subject if guessed else None)
+
+
+def with_patients(scans: Iterable[AnyScan], patients: Patients) -> list[AnyScan]:
+    """Set the patients of scans, in place of the guess.
+
+    Parameters
+    ----------
+    scans : iterable of Series, Volume or LabelledScan
+        Scans, such as those of :func:`~napari_sslseg.core.scans.find.list_series`.
+    patients : path-like, mapping or callable
+        A table, see :func:`read_patients`; patients by name of the scan; or a function that
+        returns the patient for a name.
+
+    Returns
+    -------
+    list
+        The same scans in the same order.
+
+    Raises
+    ------
+    DataError
+        If a scan is not named, or a name fits several scans with different files.
+    """
+    scans = list(scans)
+    if callable(patients):
+        return [with_subject(scan, _checked(patients(scan.name), scan)) for scan in scans]
+    table = read_patients(patients) if isinstance(patients, str | Path) else dict(patients)
+    found: dict[int, str] = {}
+    unknown = []
+    for key, patient in table.items():
+        fit = [number for number, scan in enumerate(scans) if _is_named(scan, key)]
+        places = {_place(scans[number]) for number in fit}
+        if len(places) > 1:
+            raise DataError(
+                f"{key} in the table of patients fits {len(places)} scans, such as "
+                f"{min(places)}; write it with its folder, such as "
+                f"{min(places).parent.name}/{min(places).name}."
+            )
+        if not fit:
+            unknown.append(key)
+        for number in fit:
+            if found.setdefault(number, patient) != patient:
+                raise DataError(
+                    f"The table of patients names {found[number]} and {patient} for the scan "
+                    f"{scans[number].name}; keep one."
+                )
+    missing = [scan.name for number, scan in enumerate(scans) if number not in found]
+    if missing:
+        raise DataError(
+            f"The table of patients lacks {len(missing)} of {len(scans)} scans, such as "
+            f"{missing[0]}; add a line for each."
+        )
+    if unknown:
+        warnings.warn(
+            f"{len(unknown)} lines in the table of patients name no scan here, such as "
+            f"{unknown[0]}.",
+            ScanWarning,
+            stacklevel=2,
+        )
+    return [with_subject(scan, _checked(found[number], scan)) for number, scan in enumerate(scans)]
+
+
+def read_patients(path: str | Path) -> dict[str, str]:
+    """Read a table of patients.
+
+    Parameters
+    ----------
+    path : path-like
+        Text file in UTF-8 with the columns ``scan`` and ``patient``, separated by commas,
+        semicolons or tabs; other columns are ignored. A scan is its name, its file name, or its
+        file with folders, such as ``s0000/ct.nii.gz``.
+
+    Returns
+    -------
+    dict of str to str
+        Patients by scan.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or malformed, or names two patients for a scan.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"The table of patients {path} does not exist; check the path.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not text in UTF-8; save the table as CSV in UTF-8.") from error
+    first = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=first.count)
+    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+    titles = {str(title).strip().casefold(): title for title in rows.fieldnames or ()}
+    if not set(COLUMNS) <= set(titles):
+        raise DataError(
+            f"{path} must have the columns scan and patient in its first line, not {first.strip()}."
+        )
+    found: dict[str, str] = {}
+    for row in rows:
+        scan, patient = (str(row[titles[column]] or "").strip() for column in COLUMNS)
+        if not scan and not patient:
+            continue
+        if not scan or not patient:
+            raise DataError(
+                f"Line {rows.line_num} of {path} lacks the {'patient' if scan else 'scan'}; "
+                "complete it."
+            )
+        if found.setdefault(scan, patient) != patient:
+            raise DataError(
+                f"{path} names two patients for {scan}, {found[scan]} and {patient}; keep one."
+            )
+    if not found:
+        raise DataError(f"{path} names no scan; add a line such as liver_01,patient_1.")
+    return found
+
+
+def _plain(scan: Series | Volume | LabelledScan) -> Series | Volume:
+    """Return the scan of a labelled scan, with its header read."""
+    if not isinstance(scan, LabelledScan):
+        return scan
+    opened = scan.opened().scan
+    assert isinstance(opened, Series | Volume)
+    return opened
+
+
+def _guessed(scans: Sequence[AnyScan]) -> tuple[list[int], list[PurePath]]:
+    """Numbers and places of the scans whose patient is only guessed."""
+    plain = [_plain(scan) for scan in scans]
+    numbers = [n for n, scan in enumerate(plain) if scan.subject == scan.subject_guess]
+    return numbers, [_place(scans[number]) for number in numbers]
+
+
+def _place(scan: Series | Volume | LabelledScan) -> PurePath:
+    plain = _plain(scan)
+    return PurePath(plain.path or plain.name)
+
+
+def _header_doubt(scan: Series | Volume | LabelledScan) -> str:
+    plain = _plain(scan)
+    return plain.subject_note if isinstance(plain, Series) else ""
+
+
+def _is_named(scan: Series | Volume | LabelledScan, key: str) -> bool:
+    """Whether a line of a table means a scan: by its name, or the end of its path."""
+    wanted = unicodedata.normalize("NFC", key).replace("\\", "/").strip("/")
+    place = unicodedata.normalize("NFC", _place(scan).as_posix())
+    name = unicodedata.normalize("NFC", scan.name)
+    without_suffix = f"{place.rpartition('/')[0]}/{scan_name(place)}"
+    return wanted == name or any(
+        f"/{path}".endswith(f"/{wanted}") for path in (place, without_suffix)
+    )
+
+
+def _checked(patient: str, scan: Series | Volume | LabelledScan) -> str:
+    if not isinstance(patient, str) or not patient.strip():
+        raise DataError(f"The patient of {scan.name} is {patient!r}; give a name.")
+    return patient.strip()
