@@ -12,10 +12,11 @@ from pydicom import config, dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, AllTransferSyntaxes
 
 from napari_sslseg.core.common.errors import VolumeError
+from napari_sslseg.core.scans.formats.dicom.phases.private import private_tags
 from napari_sslseg.core.scans.formats.image_file import (
     PARSER_ERRORS,
     check_present,
@@ -31,7 +32,7 @@ In that of GE, the pixels are big endian. Files in that of Philips may also be c
 that is not published.
 """
 
-TAGS = [
+TAGS: list[BaseTag] = [
     Tag(name)
     for name in (
         "SpecificCharacterSet",
@@ -76,6 +77,13 @@ TAGS = [
         "RescaleIntercept",
         "ModalityLUTSequence",
         "EchoTime",
+        "EchoNumbers",
+        "ComplexImageComponent",
+        "NominalPercentageOfCardiacPhase",
+        "NominalPercentageOfRespiratoryPhase",
+        "FrameReferenceTime",
+        "SequenceName",
+        "ImageComments",
         "TemporalPositionIdentifier",
         "TriggerTime",
         "InversionTime",
@@ -83,15 +91,17 @@ TAGS = [
         "DiffusionBValue",
         "DiffusionGradientOrientation",
         "AcquisitionNumber",
+        "AcquisitionDateTime",
+        "AcquisitionDate",
         "AcquisitionTime",
+        "InstanceNumber",
         "SharedFunctionalGroupsSequence",
         "PerFrameFunctionalGroupsSequence",
         "DirectoryRecordSequence",
         0x00291010,  # Siemens CSA header, which describes the tiles of a mosaic
         0x00290010,
-        0x0019100C,  # Siemens b-value
     )
-]
+] + private_tags()
 
 
 @contextmanager

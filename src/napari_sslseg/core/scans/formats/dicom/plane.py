@@ -66,7 +66,8 @@ class ImagePlane:
     stored : Stored
         Encoding of the values.
     phase : tuple
-        Values that may distinguish volumes, in the order of :data:`~.sorting.PHASES`.
+        Values that may distinguish volumes, in the order of
+        :data:`~.phases.attributes.PHASES`.
     """
 
     path: Path

@@ -11,6 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.dicom.mosaic import is_mosaic, mosaic_tiles
 from napari_sslseg.core.scans.formats.dicom.padding import padding_range
+from napari_sslseg.core.scans.formats.dicom.phases.attributes import read_phase
 from napari_sslseg.core.scans.formats.dicom.pixels import refuse_private_encoding
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane, PixelEncoding
 
@@ -92,7 +93,7 @@ def _plane(
             _number(find(transformation, "RescaleIntercept"), 0.0),
         ),
         stored=_encoding(dataset),
-        phase=_phase(dataset, find),
+        phase=read_phase(dataset, find),
     )
 
 
@@ -141,47 +142,6 @@ def _place(path: Path, find: _Finder) -> tuple[Floats, Floats, Floats]:
         tuple(float(number) for number in value) for value in values.values()
     )
     return position, orientation, spacing
-
-
-# Where multi-frame files and classic files store each entry of the phase, in the order of
-# `sorting.PHASES`: sequences with their keywords, then attributes of the dataset.
-_PHASE_ATTRIBUTES: tuple[tuple[tuple[tuple[str, str], ...], tuple[str | tuple[int, int], ...]], ...]
-_PHASE_ATTRIBUTES = (
-    (
-        (("MRImageFrameTypeSequence", "FrameType"), ("CTImageFrameTypeSequence", "FrameType")),
-        ("ImageType",),
-    ),
-    ((("FrameContentSequence", "StackID"),), ()),
-    ((("MREchoSequence", "EffectiveEchoTime"),), ("EchoTime",)),
-    ((("FrameContentSequence", "TemporalPositionIndex"),), ("TemporalPositionIdentifier",)),
-    (
-        (("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),),
-        ("TriggerTime",),
-    ),
-    ((("MRModifierSequence", "InversionTimes"),), ("InversionTime",)),
-    ((("MRTimingAndRelatedParametersSequence", "FlipAngle"),), ("FlipAngle",)),
-    (
-        (("MRDiffusionSequence", "DiffusionBValue"),),
-        ("DiffusionBValue", (0x0019, 0x100C)),
-    ),
-    (
-        (("MRDiffusionSequence", "DiffusionGradientDirectionSequence"),),
-        ("DiffusionGradientOrientation",),
-    ),
-    ((("FrameContentSequence", "FrameAcquisitionNumber"),), ("AcquisitionNumber",)),
-    ((), ("AcquisitionTime",)),
-)
-
-
-def _phase(dataset: Dataset, find: _Finder) -> tuple[str, ...]:
-    """Read what may distinguish volumes of one series; an empty text where it is absent."""
-    phase = []
-    for in_groups, in_dataset in _PHASE_ATTRIBUTES:
-        values = [find(sequence, keyword) for sequence, keyword in in_groups]
-        values += [dataset.get(keyword) for keyword in in_dataset]
-        # 0 is a value.
-        phase.append(next((str(value) for value in values if value is not None), ""))
-    return tuple(phase)
 
 
 @overload

@@ -22,13 +22,13 @@ from napari_sslseg.core.scans.formats.dicom.naming import (
     short_hash,
     slug,
 )
+from napari_sslseg.core.scans.formats.dicom.phases.acquisitions import separate_acquisitions
+from napari_sslseg.core.scans.formats.dicom.phases.split import Phase, split_phases
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 from napari_sslseg.core.scans.formats.dicom.sorting import (
     group_by_direction,
     is_localizer_group,
     positions,
-    split_acquisitions,
-    split_phases,
 )
 from napari_sslseg.core.scans.formats.dicom.volume import DicomVolume
 from napari_sslseg.core.scans.series import Series
@@ -129,23 +129,22 @@ def _volumes(headers: list[Header]) -> list[Series]:
             problem = f"{where} is a localizer by its description; choose the scan itself."
             found.append(replace(_problem(first, problem, path, _files(group)), is_scan=False))
             continue
-        try:
-            stacks = _stacks(group, where, path, ct=first.text("Modality") == "CT")
-        except (VolumeError, GeometryError) as error:
-            found.append(_problem(first, str(error), path, _files(group)))
-            continue
-        found += [
-            Series(
-                name="_".join(filter(None, [here, slug(phase)])),
-                subject=pseudonym(first),
-                path=path,
-                files=stack.files,
-                modality=slug(first.text("Modality")) or None,
-                image=stack,
-                subject_note=identity_doubt(first),
-            )
-            for phase, stack in stacks
-        ]
+        for phase, stack in _stacks(group, where, path, ct=first.text("Modality") == "CT"):
+            ending = ["_" + slug(phase)] if phase else []
+            if isinstance(stack, DicomVolume):
+                series = Series(
+                    name=here,
+                    subject=pseudonym(first),
+                    path=path,
+                    files=stack.files,
+                    modality=slug(first.text("Modality")) or None,
+                    image=stack,
+                    subject_note=identity_doubt(first),
+                )
+            else:
+                problem, planes = stack
+                series = _problem(first, problem, path, _files(planes))
+            found.append(replace(series, name="".join([series.name, *ending])))
     return found
 
 
@@ -160,24 +159,53 @@ def _is_localizer(description: str, planes: Sequence[ImagePlane]) -> bool:
     return not thickness or thickness > THIN_MM or float(gaps.max()) > 1.2 * thickness
 
 
+Problem = tuple[str, list[ImagePlane]]
+
+
 def _stacks(
     planes: list[ImagePlane], where: str, path: Path, *, ct: bool
-) -> list[tuple[str, DicomVolume]]:
+) -> Iterator[tuple[str, DicomVolume | Problem]]:
     """Split planes of one direction into volumes, each with the label of its phase."""
-    found = []
-    for phase, part in split_phases(planes, where):
+    try:
+        phases = split_phases(planes)
+    except VolumeError as error:  # a damaged image, which is compared with others
+        yield "", (str(error), planes)
+        return
+    for phase in phases:
+        here = where
+        if phase.label and len(phases) > 1:
+            here = f"The volume {phase.label} of {where[0].lower()}{where[1:]}"
+        separate = not phase.problem or phase.is_double
         try:
-            found.append((phase, DicomVolume(part, where, path, ct=ct)))
-        except VolumeError:
-            # Acquisitions in different places have a gap between them, but each is complete.
-            apart = split_acquisitions(part)
-            if len(apart) == 1 or min(len(group) for _, group in apart) < 2:
-                raise
-            found += [
-                ("_".join(filter(None, [phase, name])), DicomVolume(group, where, path, ct=ct))
-                for name, group in apart
-            ]
-    return found
+            if phase.problem:
+                raise VolumeError(f"{here} {phase.problem}")
+            yield phase.label, DicomVolume(phase.planes, here, path, notes=phase.notes, ct=ct)
+        except (VolumeError, GeometryError) as error:
+            stacks = list(_separate_stacks(phase, here, path, ct=ct)) if separate else []
+            if stacks:
+                yield from stacks
+            else:
+                yield phase.label, (str(error), planes if len(phases) == 1 else phase.planes)
+
+
+def _separate_stacks(
+    phase: Phase, where: str, path: Path, *, ct: bool
+) -> Iterator[tuple[str, DicomVolume]]:
+    """Yield acquisitions in different places as stacks; nothing if one of them is no volume."""
+    parts = separate_acquisitions(phase.planes)
+    note = (
+        f"its series holds {len(parts)} stacks in different places; they were told apart by their "
+        "acquisition numbers"
+    )
+    stacks = []
+    try:
+        for number, group in parts.items():
+            label = "_".join(filter(None, [phase.label, f"acquisition-{number or 'none'}"]))
+            notes = (*phase.notes, note)
+            stacks.append((label, DicomVolume(group, where, path, notes=notes, ct=ct)))
+    except (VolumeError, GeometryError):
+        return
+    yield from stacks
 
 
 def _files(planes: Iterable[ImagePlane]) -> tuple[Path, ...]:
