@@ -217,13 +217,17 @@ Masks = Annotated[
 ]
 Organ = Annotated[
     str | None,
-    typer.Option(help="Label values of the organ in the masks, such as 1,2; all if not set."),
+    typer.Option(
+        help="Label values or names of the organ in the masks, such as 1,2; all if not set."
+    ),
 ]
 Left = Annotated[
-    str | None, typer.Option(help="Label values of the left organ in the masks, for siamese.")
+    str | None,
+    typer.Option(help="Label values or names of the left organ in the masks, for siamese."),
 ]
 Right = Annotated[
-    str | None, typer.Option(help="Label values of the right organ in the masks, for siamese.")
+    str | None,
+    typer.Option(help="Label values or names of the right organ in the masks, for siamese."),
 ]
 Sides = Annotated[
     str | None,

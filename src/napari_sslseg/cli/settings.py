@@ -9,6 +9,7 @@ import typer
 
 from napari_sslseg.cli.values import (
     given,
+    parse_classes,
     parse_integers,
     parse_plane,
     refuse_options,
@@ -146,6 +147,7 @@ def scans_and_task_options(
     masks: Path | None,
     organ_slices: Path | None,
     labels: Mapping[str, str | None],
+    class_map: Path | None = None,
     crop: str | None,
     **others: Any,
 ) -> tuple[list[Any], dict[str, Any]]:
@@ -162,13 +164,15 @@ def scans_and_task_options(
     masks, organ_slices : Path or None
         Folder of masks, and JSON file of slices.
     labels : mapping
-        Label values in the masks as text, by name: organ, left, right.
+        Label values or names of classes in the masks as text, by option: organ, left, right.
+    class_map : Path or None
+        Which structure in the masks is which class.
     crop : str or None
         Size of a crop as text.
     **others
         Options that need no conversion.
     """
-    from napari_sslseg.core.scans.labelled import read_annotated
+    from napari_sslseg.core.scans.labelled import LabelledScan, read_annotated
     from napari_sslseg.core.scans.sources import (
         collect_scans,
         organ_slices as slices_in_masks,
@@ -183,11 +187,14 @@ def scans_and_task_options(
         raise ConfigError(
             f"The pretext task {tasks[0]} does not use masks; leave out --masks, or choose {using}."
         )
-    values = {name: parse_integers(text, f"label values ({name})") for name, text in labels.items()}
     slices = read_annotated(organ_slices) if organ_slices else None
     if masks:
-        scans = with_masks(scans, masks)
-        if slices is None and any("organ_slices" in kind.model_fields for kind in classes):
-            slices = slices_in_masks(scans, parse_plane(plane), values.pop("organ", None))
+        scans = with_masks(scans, masks, class_map)
+    names = [scan.class_names or {} for scan in scans if isinstance(scan, LabelledScan)]
+    known = {value: name for found in names for value, name in found.items()}
+    values = {option: parse_classes(text, known, option) for option, text in labels.items()}
+    by_slices = any("organ_slices" in kind.model_fields for kind in classes)
+    if masks and slices is None and by_slices:
+        slices = slices_in_masks(scans, parse_plane(plane), values.pop("organ", None))
     sides = parse_integers(crop, "numbers of voxels")
     return scans, given(organ_slices=slices, crop=sides, **values, **others)

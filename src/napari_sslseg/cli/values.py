@@ -1,6 +1,6 @@
 """Values of options: which were given, and what their text means."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, get_args
 
 import typer
@@ -92,3 +92,28 @@ def parse_integers(text: str | None, what: str = "classes") -> tuple[int, ...] |
     if not found:
         raise ConfigError(f"The {what} {text} are not integers, such as 1,2.")
     return found
+
+
+def parse_classes(
+    text: str | None, names: Mapping[int, str], option: str
+) -> tuple[int, ...] | None:
+    """Label values separated by commas, or names of classes; None stays None.
+
+    Raises
+    ------
+    ConfigError
+        If one is neither a number nor a name; the message names the ``option``.
+    """
+    if text is None:
+        return None
+    from napari_sslseg.core.scans.classes.segment import fold_class
+
+    values = {fold_class(name): value for value, name in names.items()}
+    parts = [fold_class(part) for part in text.split(",")]
+    if any(part not in values and not part.isdecimal() for part in parts):
+        known = f"; the masks have {', '.join(names.values())}" if names else ""
+        raise ConfigError(
+            f"The label values ({option}) {text} are not integers, such as 1,2, or names of "
+            f"classes{known}."
+        )
+    return tuple(values.get(part, 0) or int(part) for part in parts)

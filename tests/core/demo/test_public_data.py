@@ -12,7 +12,7 @@ import pytest
 from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.demo.public_data import HIPPOCAMPUS_CLASSES, hippocampus
-from napari_sslseg.core.scans.classes.read import read_class_names
+from napari_sslseg.core.scans.classes.class_list import read_class_names
 from napari_sslseg.core.scans.labelled import pair_scans
 from napari_sslseg.core.scans.labels import load_labels
 

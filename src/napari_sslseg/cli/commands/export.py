@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_sslseg.cli.console import say
-from napari_sslseg.cli.options import ClassNames, Json
+from napari_sslseg.cli.options import ClassMapOption, ClassNames, Json
 from napari_sslseg.core.common.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def export(
         ),
     ] = None,
     class_names: ClassNames = None,
+    class_map: ClassMapOption = None,
     algorithm: Annotated[
         str,
         typer.Option(
@@ -56,8 +57,16 @@ def export(
     import numpy as np
 
     from napari_sslseg.core.common.errors import StorageError
-    from napari_sslseg.core.scans.classes.read import read_class_names
-    from napari_sslseg.core.scans.labels import load_labels, read_segment_names, save_labels
+    from napari_sslseg.core.scans.classes.class_list import read_class_names
+    from napari_sslseg.core.scans.classes.matching import LabelFile, describe_names, match_segments
+    from napari_sslseg.core.scans.classes.read import read_segments
+    from napari_sslseg.core.scans.classes.renumber import renumber, values_in
+    from napari_sslseg.core.scans.labels import (
+        DICOM_SUFFIX,
+        load_labels,
+        read_segment_names,
+        save_labels,
+    )
 
     if out.exists() and not overwrite:
         raise StorageError(f"{out} already exists; choose another name, or give --overwrite.")
@@ -70,9 +79,21 @@ def export(
             f"{out} is the scan itself and must not be replaced; choose another name."
         )
     scan = _without_values(chosen)
-    names = read_class_names(class_names) if class_names else read_segment_names(labels)
-    data = load_labels(labels, like=scan).data
+    found = load_labels(labels, like=scan)
+    names = read_segment_names(labels)
+    if class_map is not None:
+        segments = read_segments(labels)
+        file = LabelFile(labels.name, segments, lambda: values_in(found.data))
+        match = match_segments([file], class_map)
+        found, names = renumber(found, match.values[0]), match.names
+        for note in match.notes:
+            say(f"Note: {note}")
+    if class_names is not None:
+        names = read_class_names(class_names)
+    data = found.data
     save_labels(data, out, like=scan, classes=names or None, algorithm=dicom_algorithm)
+    if names and out.suffix.lower() != DICOM_SUFFIX:
+        say(f"Note: {out.name} stores no names of classes; they are {describe_names(names)}.")
     for remark in _compare_names(names, np.unique(data)):
         say(f"Note: {remark}")
     if as_json:

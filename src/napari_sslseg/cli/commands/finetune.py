@@ -125,7 +125,7 @@ def finetune(
     if resume:
         refuse_settings_with_resume(context)
         launch(devices, nodes, device)
-        events = _resume(images, labels, unlabelled or (), **common)
+        events = _resume(images, labels, unlabelled or (), class_map=class_map, **common)
         report_run(follow(events, stop), as_json, following)
         return
 

@@ -45,7 +45,7 @@ def predict(
 ) -> None:
     """Segment scans; the labels lie on the grid of each scan."""
     from napari_sslseg.core.results.predict import iter_predict
-    from napari_sslseg.core.scans.classes.read import read_class_names
+    from napari_sslseg.core.scans.classes.class_list import read_class_names
 
     stop = StopFlag()
     events = iter_predict(

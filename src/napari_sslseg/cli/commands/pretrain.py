@@ -10,6 +10,7 @@ from napari_sslseg.cli.console import follow
 from napari_sslseg.cli.options import (
     BatchSize,
     Cache,
+    ClassMapOption,
     Compile,
     Crop,
     Device,
@@ -77,6 +78,7 @@ def pretrain(
     organ: Organ = None,
     left: Left = None,
     right: Right = None,
+    class_map: ClassMapOption = None,
     sides: Sides = None,
     crop: Crop = None,
     embedding: Embedding = None,
@@ -118,7 +120,7 @@ def pretrain(
     if resume:
         refuse_settings_with_resume(context)
         launch(devices, nodes, device)
-        run = follow(_resume(images, masks, init=init, **common), stop)
+        run = follow(_resume(images, masks, class_map, init=init, **common), stop)
         preset = (run.record.get("settings") or {}).get("preset")
         report_run(run, as_json, _next_command(out, preset))
         return
@@ -140,6 +142,7 @@ def pretrain(
         masks=masks,
         organ_slices=organ_slices,
         labels={"organ": organ, "left": left, "right": right},
+        class_map=class_map,
         patch_size=patch_size,
         sampling=sampling,
         selection=selection,
@@ -160,7 +163,11 @@ def pretrain(
 
 
 def _resume(
-    images: list[Path], masks: Path | None, init: Path | None, **common: Any
+    images: list[Path],
+    masks: Path | None,
+    class_map: Path | None,
+    init: Path | None,
+    **common: Any,
 ) -> Iterator[Event]:
     """Resume a pretraining of one stage or of several."""
     from napari_sslseg.core.scans.sources import collect_scans, with_masks
@@ -168,7 +175,7 @@ def _resume(
 
     scans = collect_scans(images)
     if masks:
-        scans = with_masks(scans, masks)
+        scans = with_masks(scans, masks, class_map)
     return iter_pretrain_preset(scans, init=init, resume=True, **common)
 
 

@@ -7,6 +7,7 @@ import typer
 
 from napari_sslseg.cli.console import say
 from napari_sslseg.cli.options import (
+    ClassMapOption,
     Crop,
     Embedding,
     Left,
@@ -51,6 +52,7 @@ def preview(
     organ: Organ = None,
     left: Left = None,
     right: Right = None,
+    class_map: ClassMapOption = None,
     sides: Sides = None,
     crop: Crop = None,
     embedding: Embedding = None,
@@ -90,6 +92,7 @@ def preview(
         masks=masks,
         organ_slices=organ_slices,
         labels={"organ": organ, "left": left, "right": right},
+        class_map=class_map,
         patch_size=patch_size,
         sampling=sampling,
         selection=selection,

@@ -25,7 +25,7 @@ from napari_sslseg.core.results.predict import load_segmenter, predict
 from napari_sslseg.core.results.scores import Evaluation
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import sample_size
-from napari_sslseg.core.scans.classes.read import read_class_names
+from napari_sslseg.core.scans.classes.class_list import read_class_names
 from napari_sslseg.core.scans.find import find_scans
 from napari_sslseg.core.scans.labelled import (
     LabelledScan,

@@ -11,9 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_sslseg.core.common.errors import DataError, GeometryError
+from napari_sslseg.core.common.errors import DataError, GeometryError, ScanWarning
 from napari_sslseg.core.common.sizes import MOST_CLASSES
 from napari_sslseg.core.results.scores import ClassScore, Evaluation, VolumeScores
+from napari_sslseg.core.scans.classes.class_map import ClassMapLike
+from napari_sslseg.core.scans.classes.matching import ClassMatch, LabelFile, match_segments
+from napari_sslseg.core.scans.classes.read import read_segments
+from napari_sslseg.core.scans.classes.renumber import renumber_array, values_in
+from napari_sslseg.core.scans.classes.segment import Segment
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.matching.patients import Patients, with_patients
@@ -32,6 +37,7 @@ def evaluate(
     *,
     classes: Sequence[int] | None = None,
     spacing: Sequence[float] | None = None,
+    class_map: ClassMapLike = None,
 ) -> VolumeScores:
     """Score one predicted label map against the truth.
 
@@ -43,12 +49,17 @@ def evaluate(
     ----------
     prediction, truth : Volume, Prediction, ndarray or path-like
         Labels in the display grid, 2D or 3D; files are loaded. An array is assumed to be on the
-        grid of the other one.
+        grid of the other one. Classes of files and of a prediction are matched by name, if they
+        have names, and get the values of the prediction. A Volume or an array has no names, and
+        its values are the classes.
     classes : sequence of int, optional
         Classes to score; by default all values except 0 in either label map.
     spacing : sequence of float, optional
         Voxel size in mm for each axis, used if both are arrays; otherwise it is that of the scan.
         Without a voxel size, HD95 and volumes in ml are None.
+    class_map : ClassMap, path-like or mapping, optional
+        Which structure in the files is which class, where their names do not say it; see
+        :func:`~napari_sslseg.core.scans.classes.matching.match_segments`.
 
     Returns
     -------
@@ -61,8 +72,25 @@ def evaluate(
         If the two lie on different grids, or ``spacing`` does not fit them.
     DataError
         If the values are not labels.
+    ClassesError
+        If it is not clear which structure is which class.
     """
-    prediction, truth = _open_both(prediction, truth)
+    match = _match([(prediction, truth)], class_map)
+    return _evaluate(prediction, truth, match.values, match.names, classes, spacing)
+
+
+def _evaluate(
+    prediction: Labels,
+    truth: Labels,
+    values: Sequence[Mapping[int, int] | None],
+    names: Mapping[int, str],
+    classes: Sequence[int] | None,
+    spacing: Sequence[float] | None = None,
+) -> VolumeScores:
+    """Score a label map whose values, and those of its truth, are converted to classes first."""
+    both = _open_both(prediction, truth)
+    prediction = _renumbered(both[0], values[0], "prediction")
+    truth = _renumbered(both[1], values[1], "truth")
     predicted, prediction_scan = _values(prediction, "prediction")
     true, truth_scan = _values(truth, "truth")
     scan = prediction_scan or truth_scan
@@ -102,6 +130,7 @@ def evaluate(
         classes={
             int(c): _score(predicted == c, true == c, spacing, voxel_ml) for c in sorted(classes)
         },
+        class_names=names,
     )
 
 
@@ -115,7 +144,9 @@ def summarize(volumes: Iterable[VolumeScores], *, unpredicted: Iterable[str] = (
     unpredicted : iterable of str, optional
         Names of scans with a truth but without a prediction.
     """
-    return Evaluation(tuple(volumes), tuple(unpredicted))
+    volumes = tuple(volumes)
+    names = {value: name for item in volumes for value, name in item.class_names.items()}
+    return Evaluation(volumes, tuple(unpredicted), names)
 
 
 def evaluate_folders(
@@ -124,6 +155,7 @@ def evaluate_folders(
     *,
     classes: Sequence[int] | None = None,
     patients: Patients | None = None,
+    class_map: ClassMapLike = None,
 ) -> Evaluation:
     """Score all predictions in a folder against the truth files of the same names.
 
@@ -138,6 +170,8 @@ def evaluate_folders(
         The patient of each prediction by name, see
         :func:`~napari_sslseg.core.scans.matching.patients.with_patients`; guessed from the names
         of all predictions by default.
+    class_map : ClassMap, path-like or mapping, optional
+        Which structure in the files is which class, as in :func:`evaluate`.
 
     Returns
     -------
@@ -161,18 +195,21 @@ def evaluate_folders(
             f"No truth in {truth} for {len(missing)} of {len(predicted)} predictions, such as "
             f"{missing[0]}; add a label file of the same name, or remove the prediction."
         )
-    volumes = [
-        replace(evaluate(path, true[name], classes=classes), name=name)
-        for name, path in predicted.items()
-    ]
+    pairs = [(path, true[name]) for name, path in predicted.items()]
+    match = _match(pairs, class_map)
+    for note in match.notes:
+        warnings.warn(note, ScanWarning, stacklevel=2)
     subjects = _subjects(predicted, patients)
-    volumes = [replace(volume, subject=subjects[volume.name]) for volume in volumes]
+    volumes = []
+    for number, (name, pair) in enumerate(zip(predicted, pairs, strict=True)):
+        values = match.values[2 * number : 2 * number + 2]
+        scores = _evaluate(*pair, values, match.names, classes)
+        volumes.append(replace(scores, name=name, subject=subjects[name]))
     if classes is None:
         # Classes that occur only in other volumes are not scored, so no file is read twice.
         every = sorted({c for volume in volumes for c in volume.classes})
         volumes = [
-            VolumeScores(v.name, v.subject, {c: v.classes.get(c, ClassScore()) for c in every})
-            for v in volumes
+            replace(v, classes={c: v.classes.get(c, ClassScore()) for c in every}) for v in volumes
         ]
     return summarize(volumes, unpredicted=[name for name in true if name not in predicted])
 
@@ -183,6 +220,43 @@ def _subjects(files: Mapping[str, Path], patients: Patients | None) -> dict[str,
         return dict(zip(files, guess_subjects(files.values()).subjects, strict=True))
     scans = [Series(name, name, path, (path,)) for name, path in files.items()]
     return {scan.name: scan.subject for scan in with_patients(scans, patients)}
+
+
+def _match(pairs: Sequence[tuple[Labels, Labels]], class_map: ClassMapLike) -> ClassMatch:
+    """Match the classes of predictions and truths: two entries of ``values`` for each pair."""
+    if class_map is None and any(_has_no_names(labels) for pair in pairs for labels in pair):
+        return ClassMatch({}, (None,) * 2 * len(pairs))
+    # Predictions first, since they have the values of the run.
+    roles = ("prediction", "truth")
+    files = [_label_file(pair[n], role) for n, role in enumerate(roles) for pair in pairs]
+    match = match_segments(files, class_map)
+    both = zip(match.values[: len(pairs)], match.values[len(pairs) :], strict=True)
+    return replace(match, values=tuple(values for pair in both for values in pair))
+
+
+def _has_no_names(labels: Labels) -> bool:
+    """Whether labels are in memory and cannot have names."""
+    return not isinstance(labels, str | Path) and getattr(labels, "class_names", None) is None
+
+
+def _label_file(labels: Labels, role: str) -> LabelFile:
+    """Labels with the names of their structures."""
+    if isinstance(labels, str | Path):
+        path = Path(labels)
+        name = f"{path.absolute().parent.name}/{path.name}"
+        return LabelFile(name, read_segments(path), lambda: values_in(load_labels(path).data))
+    names = getattr(labels, "class_names", None) or {}
+    segments = tuple(Segment(value, name) for value, name in names.items())
+    return LabelFile(f"the {role}", segments, lambda: values_in(_values(labels, role)[0]))
+
+
+def _renumbered(labels: Labels, values: Mapping[int, int] | None, role: str) -> Labels:
+    """Labels with the values of their classes."""
+    if values is None:
+        return labels
+    data, scan = _values(labels, role)
+    data = renumber_array(data, values, f"the {role}{f' {scan.name}' if scan else ''}")
+    return data if scan is None else replace(scan, data=data)
 
 
 def _open_both(prediction: Labels, truth: Labels) -> tuple[Labels, Labels]:

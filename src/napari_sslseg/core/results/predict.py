@@ -24,6 +24,7 @@ from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.checkpoints import check_weights, restore
 from napari_sslseg.core.samples.placement import Placement, prediction_placement
 from napari_sslseg.core.samples.preprocess import prepare
+from napari_sslseg.core.scans.classes.class_list import write_class_list
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.geometry import Geometry
@@ -63,6 +64,8 @@ class Prediction:
         The scan.
     classes : tuple of int
         Label values of the classes, ascending.
+    class_names : mapping of int to str
+        Names of the classes, as far as the run knows them.
     """
 
     labels: np.ndarray = field(repr=False)
@@ -70,6 +73,7 @@ class Prediction:
     uncertainty: np.ndarray = field(repr=False)
     volume: Volume
     classes: tuple[int, ...]
+    class_names: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def geometry(self) -> Geometry:
@@ -93,6 +97,8 @@ class Segmenter:
         Device of the network.
     loss : LossKind
         Loss of the training, which determines the channels of the scores.
+    class_names : mapping of int to str
+        Names of the classes, as far as the run knows them.
     """
 
     network: "nn.Module"
@@ -100,6 +106,7 @@ class Segmenter:
     classes: tuple[int, ...]
     device: str
     loss: LossKind = "dice-ce"
+    class_names: Mapping[int, str] = field(default_factory=dict)
 
 
 def load_segmenter(run: Run | str | Path, device: str = "auto") -> Segmenter:
@@ -128,7 +135,12 @@ def load_segmenter(run: Run | str | Path, device: str = "auto") -> Segmenter:
     restore(network, run.weights)
     chosen = make_fabric(device).device
     return Segmenter(
-        network.to(chosen).eval(), settings.preprocessing, classes, str(chosen), settings.loss
+        network.to(chosen).eval(),
+        settings.preprocessing,
+        classes,
+        str(chosen),
+        settings.loss,
+        run.class_names,
     )
 
 
@@ -208,6 +220,7 @@ def predict(
         uncertainty=uncertainty,
         volume=volume,
         classes=segmenter.classes,
+        class_names=segmenter.class_names,
     )
 
 
@@ -269,7 +282,8 @@ def iter_predict(
     suffix : str
         Format of the labels, see :func:`~napari_sslseg.core.scans.labels.save_labels`.
     classes : mapping of int to str, optional
-        Names of the label values, for DICOM SEG.
+        Names of the label values; those of the run by default. A DICOM SEG stores them, for other
+        formats they are written as ``classes.json`` beside the label files.
     device, modality, tta, least_part
         As in :func:`predict`.
     overwrite : bool
@@ -307,6 +321,9 @@ def iter_predict(
             )
         targets[target] = item
     segmenter = load_segmenter(run, device)
+    names = segmenter.class_names if classes is None else classes
+    if names and suffix != DICOM_SUFFIX:
+        write_class_list(Path(out), names, [*targets], overwrite=overwrite)
     written, failed, empty = [], [], []
     for number, (target, item) in enumerate(targets.items()):
         if stop is not None and stop.is_set:
@@ -325,7 +342,7 @@ def iter_predict(
                 tta=tta,
                 least_part=least_part,
             )
-            written.append(save_labels(prediction, target, classes=classes))
+            written.append(save_labels(prediction, target, classes=names))
             if not prediction.labels.any():
                 empty.append(item.name)
         except (VolumeError, GeometryError, DataError) as error:

@@ -1,7 +1,7 @@
 """Scores of predictions, per class, per volume and over volumes, and the rule for empty masks."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -66,11 +66,14 @@ class VolumeScores:
         Names of the scan and of its subject.
     classes : dict of int to ClassScore
         Scores of all requested classes, including absent ones.
+    class_names : mapping of int to str
+        Names of the classes, as far as they are known.
     """
 
     name: str
     subject: str
     classes: dict[int, ClassScore]
+    class_names: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def mean_dice(self) -> float | None:
@@ -80,7 +83,8 @@ class VolumeScores:
     def __str__(self) -> str:
         lines = [f"{self.name}: mean Dice {_format(self.mean_dice, 3)}"]
         lines += [
-            f"  class {value}: Dice {_format(score.dice, 3)}, HD95 {_format(score.hd95_mm, 1)} mm"
+            f"  {self.class_names.get(value, f'class {value}')}: Dice {_format(score.dice, 3)}, "
+            f"HD95 {_format(score.hd95_mm, 1)} mm"
             for value, score in self.classes.items()
         ]
         return "\n".join(lines)
@@ -127,10 +131,13 @@ class Evaluation:
         One entry per compared volume.
     unpredicted : tuple of str
         Names of scans without a prediction, which are not part of the means.
+    class_names : mapping of int to str
+        Names of the classes, as far as they are known.
     """
 
     volumes: tuple[VolumeScores, ...]
     unpredicted: tuple[str, ...] = ()
+    class_names: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> dict[int, ClassSummary]:
@@ -147,6 +154,7 @@ class Evaluation:
         """Return the result as JSON-safe values; undefined scores are None, never NaN."""
         return {
             "classes": {str(c): vars(summary).copy() for c, summary in self.classes.items()},
+            "class_names": {str(c): name for c, name in self.class_names.items()},
             "mean_dice": self.mean_dice,
             "volumes": [volume.as_dict() for volume in self.volumes],
             "unpredicted": list(self.unpredicted),

@@ -256,7 +256,7 @@ def _label_file(item: LabelledScan, often: Mapping[str, int]) -> LabelFile:
         segments = tuple(Segment(value, name) for value, name in item.class_names.items())
     elif isinstance(item.labels, Path):
         segments = read_segments(item.labels)
-    return LabelFile(name, segments, lambda: values_in(item.load_labels()))
+    return LabelFile(name, segments, lambda: values_in(item.load_labels().data))
 
 
 def read_annotated(path: str | Path) -> dict[str, tuple[int, ...]]:

@@ -143,7 +143,8 @@ def save_labels(
     like : Volume, optional
         The scan that the labels were drawn on; not needed for a prediction.
     classes : mapping of int to str or SegmentClass, optional
-        Names of the label values, which only a DICOM segmentation stores. Every class gets a
+        Names of the label values, which only a DICOM segmentation stores; those of a prediction
+        by default. Every class gets a
         segment, even if it does not occur; a value without a name is called "class N".
     algorithm : {"MANUAL", "SEMIAUTOMATIC", "AUTOMATIC"}, optional
         How the labels were created, which only a DICOM segmentation stores: by a person, by a
@@ -171,6 +172,7 @@ def save_labels(
         )
     if not isinstance(labels, np.ndarray):
         like = like or labels.volume
+        classes = getattr(labels, "class_names", None) if classes is None else classes
         labels, algorithm = labels.labels, algorithm or "AUTOMATIC"
     if like is None:
         raise GeometryError(f"To write {path}, pass like=, the scan that the labels belong to.")

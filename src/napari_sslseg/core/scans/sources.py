@@ -1,14 +1,16 @@
 """Collect scans for training, and the masks that some pretext tasks need."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.errors import DataError, ScanWarning
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
+from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.find import find_scans
-from napari_sslseg.core.scans.labelled import LabelledScan, Scan
+from napari_sslseg.core.scans.labelled import LabelledScan, Scan, match_labels
 from napari_sslseg.core.scans.matching.patients import guess_together
 from napari_sslseg.core.scans.names import label_paths
 from napari_sslseg.core.scans.series import Series
@@ -74,7 +76,9 @@ def without_labels(scan: Scan) -> Volume | Series | Path:
     return scan.scan if isinstance(scan, LabelledScan) else scan
 
 
-def with_masks(scans: Iterable[CollectedScan], masks: str | Path) -> list[CollectedScan]:
+def with_masks(
+    scans: Iterable[CollectedScan], masks: str | Path, class_map: ClassMapLike = None
+) -> list[CollectedScan]:
     """Combine scans with the masks of the same names; scans without a mask stay unchanged.
 
     Parameters
@@ -83,11 +87,16 @@ def with_masks(scans: Iterable[CollectedScan], masks: str | Path) -> list[Collec
         Scans with unique names.
     masks : path-like
         A label file, or a folder of label files.
+    class_map : ClassMap, path-like or mapping, optional
+        Which structure in the masks is which class, see
+        :func:`~napari_sslseg.core.scans.labelled.match_labels`.
 
     Raises
     ------
     DataError
         If no mask has the name of a scan.
+    ClassesError
+        If it is not clear which structure is which class.
     """
     scans = list(scans)
     check_unique_names(scan.name for scan in scans)
@@ -100,6 +109,13 @@ def with_masks(scans: Iterable[CollectedScan], masks: str | Path) -> list[Collec
         raise DataError(
             f"No mask in {masks} has the name of a scan; give masks the names of their scans."
         )
+    places = [number for number, scan in enumerate(found) if isinstance(scan, LabelledScan)]
+    masked = [scan for scan in found if isinstance(scan, LabelledScan)]
+    matched, match = match_labels(masked, class_map)
+    for note in match.notes:
+        warnings.warn(note, ScanWarning, stacklevel=2)
+    for place, scan in zip(places, matched, strict=True):
+        found[place] = scan
     return found
 
 

@@ -25,7 +25,7 @@ def hippocampus_mr() -> list[LayerData]:
         If the download fails; napari shows the message.
     """
     from napari_sslseg.core.demo.public_data import hippocampus
-    from napari_sslseg.core.scans.classes.read import read_class_names
+    from napari_sslseg.core.scans.classes.class_list import read_class_names
     from napari_sslseg.core.scans.labels import load_labels
     from napari_sslseg.core.scans.volume import load_volume
 

@@ -216,7 +216,10 @@ class _Matcher:
         file = self._name(number)
         nameless = not segment.name or (not self.named[number] and is_placeholder(segment.name))
         if nameless:
-            return _Found(number, segment, problem=f"{file} does not name {describe(segment)}")
+            problem = f"the labels of {file} have no names"
+            if self.named[number]:
+                problem = f"{describe(segment)} of {file} has no name"
+            return _Found(number, segment, problem=problem)
         by_name = self._class_of_key(fold_class(segment.name))
         coded = [item for item in self.classes if code and code in item.codes]
         if by_name is not None and code and by_name.codes and code not in by_name.codes:
@@ -224,7 +227,7 @@ class _Matcher:
                 number,
                 segment,
                 problem=f"{describe(segment)} of {file} has another code than {_say(by_name)} of "
-                "another file",
+                "other labels",
             )
         if by_name is None and len(coded) == 1:
             by_name = coded[0]
@@ -329,7 +332,7 @@ class _Matcher:
         rows = _rows([item for item in found if item.file in files], found, self.files)
         more = len({item.problem for item in problems}) - 1
         names = [printable(item.name, 60) for item in self.classes if item.name]
-        known = f" (the others have {join_names(names, 6)})" if names else ""
+        known = f" (other labels name {join_names(names, 6)})" if names else ""
         first = problems[0].problem
         return ClassesError(
             f"It is not clear which structure is which class: {first}{known}"

@@ -32,21 +32,27 @@ def renumber(labels: Volume, values: Mapping[int, int] | None) -> Volume:
     """
     if values is None:
         return labels
-    found = np.unique(labels.data)
+    where = f"{labels.name} ({labels.path or 'in memory'})"
+    return replace(labels, data=renumber_array(labels.data, values, where))
+
+
+def renumber_array(data: np.ndarray, values: Mapping[int, int], where: str) -> np.ndarray:
+    """Replace label values in an array, see :func:`renumber`; ``where`` is for the message."""
+    found = np.unique(data)
     unknown = [value for value in found.tolist() if value and value not in values]
     if unknown:
         raise DataError(
-            f"The labels of {labels.name} ({labels.path or 'in memory'}) contain the value "
-            f"{unknown[0]:g}, which has no name there and no class; give its class with "
-            "--class-map (in Python class_map=), or correct the file."
+            f"The labels of {where} contain the value {unknown[0]:g}, which has no name there and "
+            "no class; give its class with --class-map (in Python class_map=), or correct the "
+            "file."
         )
     classes = np.array([values[value] if value else 0 for value in found.tolist()])
     classes = classes.astype(np.min_scalar_type(int(classes.max())))
-    data = np.empty(labels.data.shape, classes.dtype)
+    out = np.empty(data.shape, classes.dtype)
     # Plane by plane, since the places take eight bytes for each voxel.
-    for plane, out in zip(labels.data, data, strict=True):
-        out[:] = classes[np.searchsorted(found, plane)]
-    return replace(labels, data=data)
+    for plane, target in zip(data, out, strict=True):
+        target[:] = classes[np.searchsorted(found, plane)]
+    return out
 
 
 def compose(
@@ -59,6 +65,6 @@ def compose(
     return {value: second[middle] if middle else 0 for value, middle in first.items()}
 
 
-def values_in(labels: Volume) -> list[int]:
+def values_in(data: np.ndarray) -> list[int]:
     """Return the label values that occur, without the background."""
-    return [int(value) for value in np.unique(labels.data) if value]
+    return [int(value) for value in np.unique(data) if value]
