@@ -96,7 +96,9 @@ def check_place(item, volume):
             index = inverse[:3, :3] @ ras + inverse[:3, 3]
             # The grid deviates from rounded positions by at most a seventh of a pixel.
             np.testing.assert_allclose(index[:2], 0, atol=0.15)
-            assert abs(index[2] - round(index[2])) < 0.03
+            off = abs(index[2] - round(index[2]))
+            # Positions with one decimal deviate by up to 0.05 mm.
+            assert off < 0.03 or off * np.linalg.norm(volume.geometry.affine[:3, 2]) < 0.051
             assert 0 <= round(index[2]) < volume.geometry.shape[2]
 
 

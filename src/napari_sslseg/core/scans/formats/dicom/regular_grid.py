@@ -8,12 +8,16 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane, plane_affine
-from napari_sslseg.core.scans.formats.dicom.sorting import plane_name, positions
+from napari_sslseg.core.scans.formats.dicom.sorting import plane_name, plane_normal, positions
 
 # Rounded positions in headers deviate by up to 1/50 of the slice distance, and 1/10 of a pixel
 # within the plane. Larger deviations are a property of the scan.
 UNEVEN = 0.03
 DRIFT_PIXELS = 0.15
+# Some programs write positions with one decimal, or none.
+UNITS_MM = (1.0, 0.1, 0.01)
+# In whole millimetres, only the distance that the header states is evidence of even slices.
+WHOLE_MM = UNITS_MM[0]
 # A gap larger than this multiple of the smallest gap is a missing slice; less is uneven spacing.
 GAP = 1.7
 # A gantry tilts by at most 30 degrees.
@@ -40,6 +44,9 @@ class StackLayout:
         Number of slices of the regular grid.
     margin : ndarray, shape (2, 2)
         Rows and columns of the grid before and after those of the first plane.
+    start : float
+        Position of the first slice of the grid, relative to the first plane, in mm; not 0 only if
+        positions are rounded.
     resampled : bool
         Whether values are interpolated.
     notes : tuple of str
@@ -51,6 +58,7 @@ class StackLayout:
     distance: float
     count: int
     margin: np.ndarray
+    start: float = 0.0
     resampled: bool = False
     notes: tuple[str, ...] = ()
 
@@ -102,11 +110,20 @@ def fit_regular_grid(planes: Sequence[ImagePlane], where: str) -> StackLayout:
     if len(planes) == 1:
         return StackLayout(along, np.zeros((1, 2)), abs(thickness), 1, np.zeros((2, 2), int))
     gaps = np.diff(along)
-    _check_complete(planes, gaps, where)
-    distance = along[-1] / (len(planes) - 1)
+    unit = _unit(planes)
+    distance, start = along[-1] / (len(planes) - 1), 0.0
     uneven = np.abs(along - distance * np.arange(len(planes))).max() > UNEVEN * distance
+    rounded = _fit_rounded(planes, along, unit) if uneven else None
+    if rounded is None or along[-1] > MOST_MM:
+        _check_complete(planes, gaps, where)
+    else:
+        distance, start = rounded
+        uneven = False
     shift = _in_plane(planes)
-    tilted = np.abs(shift).max() > DRIFT_PIXELS
+    drift = DRIFT_PIXELS + _rounding_in_plane(
+        planes[0], unit if rounded or unit < WHOLE_MM else 0.0
+    )
+    tilted = (np.abs(shift) > drift).any()
     notes, count = [], len(planes)
     if uneven:
         count, off = _slices(along, gaps)
@@ -116,9 +133,14 @@ def fit_regular_grid(planes: Sequence[ImagePlane], where: str) -> StackLayout:
             f"to {count} slices, {distance:.2f} mm apart, each up to {off:.2f} mm from the image "
             "that shares its labels"
         )
+    elif rounded and unit == WHOLE_MM:
+        notes.append(
+            f"its positions are rounded to whole mm; the slices were taken to be {distance:g} mm "
+            "apart, as its header states"
+        )
     margin = np.zeros((2, 2), int)
     if tilted:
-        _check_straight(planes, along, shift, where)
+        _check_straight(planes, along, shift, drift, where)
         before, after = np.floor(shift.min(0) + 1e-6), np.ceil(shift.max(0) - 1e-6)
         margin = np.array([np.maximum(-before, 0), np.maximum(after, 0)]).astype(int)
         # The shift is within the plane; the position along the normal is unchanged.
@@ -133,7 +155,62 @@ def fit_regular_grid(planes: Sequence[ImagePlane], where: str) -> StackLayout:
     if not uneven:
         along = distance * np.arange(len(planes))
     resampled = bool(uneven or tilted)
-    return StackLayout(along, shift, float(distance), count, margin, resampled, tuple(notes))
+    return StackLayout(
+        along, shift, float(distance), count, margin, float(start), resampled, tuple(notes)
+    )
+
+
+def _unit(planes: Sequence[ImagePlane]) -> float:
+    """Return the unit in mm of which all positions are multiples; 0 if they are not rounded."""
+    numbers = np.array([plane.position for plane in planes])
+    for unit in UNITS_MM:
+        if np.abs(numbers / unit - np.rint(numbers / unit)).max() < 1e-6:
+            return unit
+    return 0.0
+
+
+def _fit_rounded(
+    planes: Sequence[ImagePlane], along: np.ndarray, unit: float
+) -> tuple[float, float] | None:
+    """Find the distance of even slices, and the place of the first, that rounding explains.
+
+    Each coordinate deviates by up to half a unit. The distance that the header states is preferred
+    to the best fit.
+
+    Returns
+    -------
+    tuple of float or None
+        Distance and place of the first slice in mm; None if even slices do not explain the
+        positions.
+    """
+    spread = unit * np.abs(plane_normal(planes[0])).sum() + 1e-6
+    index = np.arange(len(along))
+    candidates = [abs(value) for value in (planes[0].distance, planes[0].thickness) if value]
+    if unit < WHOLE_MM:
+        from scipy.optimize import minimize_scalar
+
+        mean, slack = along[-1] / index[-1], spread / index[-1]
+        best = minimize_scalar(
+            lambda distance: np.ptp(along - distance * index),
+            bounds=(mean - slack, mean + slack),
+            method="bounded",
+            options={"xatol": 1e-9},
+        ).x
+        # A lost slice must not look like rounding.
+        candidates += [best] if best > 1.5 * spread else []
+    for distance in candidates:
+        off = along - distance * index
+        steps = distance / unit if unit else 0.0
+        # Multiples of the unit are not rounded.
+        if distance > spread and np.ptp(off) <= spread and abs(steps - round(steps)) > 1e-3:
+            return float(distance), float(off.max() + off.min()) / 2
+    return None
+
+
+def _rounding_in_plane(plane: ImagePlane, unit: float) -> np.ndarray:
+    """Return by how many rows and columns rounding shifts a plane against the first."""
+    axes = np.abs(np.array([plane.orientation[3:], plane.orientation[:3]])).sum(axis=1)
+    return unit * axes / np.array(plane.spacing)
 
 
 def _slices(along: np.ndarray, gaps: np.ndarray) -> tuple[int, float]:
@@ -216,7 +293,11 @@ def _in_plane(planes: Sequence[ImagePlane]) -> np.ndarray:
 
 
 def _check_straight(
-    planes: Sequence[ImagePlane], along: np.ndarray, shift: np.ndarray, where: str
+    planes: Sequence[ImagePlane],
+    along: np.ndarray,
+    shift: np.ndarray,
+    drift: np.ndarray,
+    where: str,
 ) -> None:
     """Check that shifts are those of a tilted gantry, which shifts all slices by equal steps.
 
@@ -227,13 +308,15 @@ def _check_straight(
     """
     slope = np.median(np.diff(shift, axis=0) / np.diff(along)[:, None], axis=0)
     off = shift - slope * along[:, None]
-    off = np.abs(off - np.median(off, axis=0)).max(1)
+    off = np.abs(off - np.median(off, axis=0))
+    crooked = (off > drift).any()
+    off = off.max(1)
     steepest = np.linalg.norm(slope * np.array(planes[0].spacing))
-    if off.max() > DRIFT_PIXELS or steepest > STEEPEST:
+    if crooked or steepest > STEEPEST:
         raise VolumeError(
             f"{where} is not a straight stack: {plane_name(planes[int(off.argmax())])} is "
             f"{off.max():.3g} pixels off the line of the other slices; export the series again."
-            if off.max() > DRIFT_PIXELS
+            if crooked
             else f"{where} is not a stack: its slices are shifted by {steepest:.3g} mm per mm "
             "along their normal, more than a tilted gantry can do; export the series again."
         )
@@ -265,6 +348,7 @@ def grid_affine(planes: Sequence[ImagePlane], layout: StackLayout) -> np.ndarray
     """Return the affine of the regular grid: column, row and slice to RAS+ mm."""
     first = planes[0]
     affine = plane_affine(first.position, first.orientation, first.spacing, layout.distance)
+    affine[:3, 3] += affine[:3, 2] * layout.start / layout.distance
     rows, columns = layout.margin[0]
     affine[:3, 3] -= columns * affine[:3, 0] + rows * affine[:3, 1]
     return affine
