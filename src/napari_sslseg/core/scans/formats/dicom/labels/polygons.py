@@ -120,9 +120,13 @@ def _mask(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return 1 for pixels inside the polygon and more for pixels on it."""
     from skimage.measure import grid_points_in_poly
 
-    if len(points) < 3:
-        return np.zeros(size, np.uint8)
-    return grid_points_in_poly(size, points, binarize=False)
+    out = np.zeros(size, np.uint8)
+    low = np.maximum(np.floor(points.min(0)), 0).astype(int)
+    high = np.minimum(np.ceil(points.max(0)) + 1, size).astype(int)
+    if len(points) >= 3 and (high > low).all():
+        part = grid_points_in_poly(tuple(high - low), points - low, binarize=False)
+        out[low[0] : high[0], low[1] : high[1]] = part
+    return out
 
 
 def _overlapping_pairs(
