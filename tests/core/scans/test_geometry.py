@@ -125,8 +125,8 @@ def test_matches():
     geometry = Geometry(np.eye(4), SHAPE)
     assert geometry.matches(Geometry(np.eye(4).astype(np.float32) * np.float32(1 + 1e-6), SHAPE))
     assert not geometry.matches(Geometry(np.eye(4), (3, 4, 6)))
-    assert not geometry.matches(Geometry(affine_of(np.eye(3), (0.1, 0, 0)), SHAPE))
-    assert not geometry.matches(Geometry(affine_of(np.diag([1, 1, 1.01])), SHAPE))
+    assert not geometry.matches(Geometry(affine_of(np.eye(3), (0.2, 0, 0)), SHAPE))
+    assert not geometry.matches(Geometry(affine_of(np.diag([1, 1, 1.03])), SHAPE))
     assert not geometry.matches(Geometry(affine_of(np.diag([-1, 1, 1])), SHAPE))
     # The same voxels, stored from the other end of an axis and in another order.
     turned = Geometry(affine_of([[0, -1, 0], [1, 0, 0], [0, 0, 1]], (2, 0, 0)), (4, 3, 5))

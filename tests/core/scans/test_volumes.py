@@ -389,7 +389,7 @@ def test_labels_on_another_grid(tmp_path):
     scan = load_volume(save(tmp_path / "scan.nii", ramp()))
     for name, affine, shape in (
         ("moved", affine_of(np.diag([2.0, 3, 4]), (11, -20, 30)), SHAPE),
-        ("shape", AFFINE, (5, 6, 8)),
+        ("shape", affine_of(np.diag([2.0, 3, 4]), (12, -20, 30)), (5, 6, 8)),
         ("mirrored", affine_of(np.diag([-2.0, 3, 4]), (10, -20, 30)), SHAPE),
     ):
         path = save(tmp_path / f"{name}.nii", np.zeros(shape, np.uint8), affine)

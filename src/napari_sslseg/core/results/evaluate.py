@@ -101,9 +101,10 @@ def _evaluate(
         )
     if prediction_scan and truth_scan and not prediction_scan.geometry.matches(truth_scan.geometry):
         raise GeometryError(
-            f"The prediction {prediction_scan.name} and the truth {truth_scan.name} have the same "
-            "shape but different positions; compare labels of the same scan, or resample one onto "
-            "the other."
+            f"The prediction {prediction_scan.name} has another grid than the truth "
+            f"{truth_scan.name}: "
+            f"{prediction_scan.geometry.difference(truth_scan.geometry)}; compare labels of the "
+            "same scan, or resample one onto the other."
         )
     voxel_ml = None
     if scan:
@@ -260,7 +261,7 @@ def _renumbered(labels: Labels, values: Mapping[int, int] | None, role: str) -> 
 
 
 def _open_both(prediction: Labels, truth: Labels) -> tuple[Labels, Labels]:
-    """Load labels that are files; DICOM segmentations are loaded on the grid of the other one."""
+    """Load labels that are files; the second one is loaded on the grid of the first."""
     loaded: dict[str, Labels] = {}
     both = {"prediction": prediction, "truth": truth}
     # DICOM labels have no grid of their own, so the other one is loaded first.
@@ -269,7 +270,7 @@ def _open_both(prediction: Labels, truth: Labels) -> tuple[Labels, Labels]:
         if isinstance(labels, str | Path):
             other = next(iter(loaded.values()), None)
             scan = other if isinstance(other, Volume) else getattr(other, "volume", None)
-            labels = load_labels(labels, like=scan if _is_dicom(labels) else None)
+            labels = load_labels(labels, like=scan)
         loaded[role] = labels
     return loaded["prediction"], loaded["truth"]
 

@@ -19,6 +19,14 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From patient coordinates of DICOM and ITK (LPS) to those of NIfTI (RAS), and back."""
 
 
+SAME_VOXEL = 0.1
+"""Largest distance, in voxels, between the centres of voxels that count as the same.
+
+It covers the rounding in headers (float32, quaternions, few decimals) and is far from the half
+voxel at which nearest neighbours change.
+"""
+
+
 def _orientations() -> Any:
     """Import NiBabel's functions on first use: the import is slow."""
     from nibabel import orientations
@@ -127,20 +135,62 @@ class Geometry:
         self._check(array, self.display_shape, "display")
         return _orientations().apply_orientation(array, self.display_to_source)
 
-    def matches(self, other: "Geometry", tolerance_mm: float = 1e-2) -> bool:
-        """Whether two display grids have one shape and put their corners in the same place.
+    def matches(self, other: "Geometry") -> bool:
+        """Whether two display grids have one shape and their voxels in the same places.
 
         Files that hold the same voxels in another axis order match, since arrays are compared in
-        the display grid. The default tolerance covers the rounding of float32 headers and
-        quaternions; it is never more than a tenth of the smallest voxel.
+        the display grid. No voxel may be further than :data:`SAME_VOXEL` from its counterpart.
         """
-        if self.display_shape != other.display_shape:
-            return False
+        return self.display_shape == other.display_shape and self.offset_in(other) == (0, 0, 0)
+
+    def offset_in(self, other: "Geometry") -> tuple[int, int, int] | None:
+        """Find the first voxel in the display grid of another geometry.
+
+        Returns
+        -------
+        tuple of int or None
+            Indices in the other display grid, which may be outside of it. None if the voxels of
+            the grids do not coincide, compared at the corners and in voxels, see
+            :data:`SAME_VOXEL`.
+        """
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.display_shape])).reshape(3, -1)
-        mine, theirs = self.display_affine, other.display_affine
-        here = mine[:3, :3] @ corners + mine[:3, 3:]
-        there = theirs[:3, :3] @ corners + theirs[:3, 3:]
-        return bool(np.abs(here - there).max() <= min(tolerance_mm, 0.1 * min(self.spacing)))
+        to_other = np.linalg.inv(other.display_affine) @ self.display_affine
+        shift = to_other[:3, :3] @ corners + to_other[:3, 3:] - corners
+        offset = np.rint(shift.mean(axis=1))
+        if np.abs(shift - offset[:, None]).max() > SAME_VOXEL or np.abs(offset).max() > 2**31:
+            return None
+        first, second, third = offset.astype(int).tolist()
+        return first, second, third
+
+    def difference(self, other: "Geometry") -> str:
+        """Say what is different from another grid, in both numbers; empty if they match.
+
+        Axes are named in the order left, posterior, inferior, as the columns, rows and slices of
+        an axial scan.
+        """
+        parts = []
+        extent = np.array(self.display_shape) - 1
+        if self.display_shape != other.display_shape:
+            parts.append(
+                f"{_times(self.display_shape)} voxels instead of {_times(other.display_shape)}"
+            )
+        mine, theirs = np.array(self.spacing), np.array(other.spacing)
+        if (np.abs(mine - theirs) * np.maximum(extent, 1) > SAME_VOXEL * theirs).any():
+            parts.append(f"voxels of {_times(mine)} mm instead of {_times(theirs)} mm")
+        cosines = (self.display_affine[:3, :3] / mine * other.display_affine[:3, :3] / theirs).sum(
+            0
+        )
+        angle = float(np.arccos(np.clip(cosines.min(), -1, 1)))
+        if np.sin(angle) * (extent * mine).max() > SAME_VOXEL * theirs.min():
+            parts.append(f"axes turned by {np.rad2deg(angle):.3g} degrees")
+        here, there = self.display_affine[:3, 3], other.display_affine[:3, 3]
+        shift = np.linalg.solve(other.display_affine[:3, :3], here - there)
+        if np.abs(shift).max() > SAME_VOXEL:
+            parts.append(
+                f"the first voxel at {_place(here)} mm instead of {_place(there)} mm (right, "
+                "front and head are positive)"
+            )
+        return ", ".join(parts)
 
     def _check(self, array: np.ndarray, shape: tuple[int, ...], grid: str) -> None:
         if array.shape[:3] != shape:
@@ -148,3 +198,12 @@ class Geometry:
                 f"An array of shape {array.shape} does not fit the {grid} grid {shape} of this "
                 "scan; use labels that were drawn on the same scan."
             )
+
+
+def _times(numbers: Any) -> str:
+    """Write numbers of the display axes in the order left, posterior, inferior."""
+    return " × ".join(f"{number:.6g}" for number in reversed(tuple(numbers)))
+
+
+def _place(point: np.ndarray) -> str:
+    return "(" + ", ".join(f"{number:.6g}" for number in np.round(point, 3) + 0.0) + ")"

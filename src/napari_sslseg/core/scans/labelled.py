@@ -17,7 +17,6 @@ from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.renumber import compose, renumber, values_in
 from napari_sslseg.core.scans.classes.segment import Segment
 from napari_sslseg.core.scans.find import as_series, series_by_name
-from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.names import label_paths, scan_name
@@ -79,8 +78,9 @@ class LabelledScan:
         if isinstance(self.labels, Volume):
             if not self.labels.geometry.matches(scan.geometry):
                 raise GeometryError(
-                    f"The labels of {scan.name} have another grid than the scan; use labels that "
-                    "were drawn on this scan."
+                    f"The labels of {scan.name} have another grid than their scan: "
+                    f"{self.labels.geometry.difference(scan.geometry)}; use labels that were drawn "
+                    "on this scan."
                 )
             return scan, renumber(self.labels, self.values)
         return scan, renumber(load_labels(self.labels, like=scan), self.values)
@@ -89,8 +89,7 @@ class LabelledScan:
         """Load the labels alone."""
         labels = self.labels
         if not isinstance(labels, Volume):
-            # DICOM labels are read on the grid of their scan.
-            labels = load_labels(labels, like=self.grid if is_dicom(labels) else None)
+            labels = load_labels(labels, like=self.grid)
         return renumber(labels, self.values)
 
     def annotated_mask(self, n_slices: int) -> np.ndarray:

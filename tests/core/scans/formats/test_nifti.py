@@ -498,3 +498,62 @@ def test_another_grid_keeps_the_unit_of_the_header(tmp_path, unit):
     assert nib.load(tmp_path / "b.nii").header.get_xyzt_units()[0] == unit
     affine = NiftiFile(tmp_path / "b.nii").geometry.affine
     np.testing.assert_allclose(affine, near, rtol=1e-6)
+
+
+def with_forms(path, qform, sform, codes=(1, 2), pixdim=None):
+    image = nib.Nifti1Image(ramp(), None)
+    image.set_qform(qform, codes[0])
+    image.set_sform(sform, codes[1])
+    if pixdim is not None:
+        image.header["pixdim"][1:4] = pixdim
+    path.write_bytes(image.to_bytes())
+    return path
+
+
+MIRRORED = np.array([[-1.5, 0, 0, 7], [0, 2, 0, 8], [0, 0, 3, 9], [0, 0, 0, 1.0]])
+PLACED = np.array([[1.5, 0, 0, -10], [0, 2, 0, 20], [0, 0, 3, 5], [0, 0, 0, 1.0]])
+
+
+def test_a_header_that_places_the_voxels_twice_is_noted(tmp_path):
+    with pytest.warns(ScanWarning, match=r"sform .*qform .*RAS and LAS"):
+        scan = load_volume(with_forms(tmp_path / "a.nii", MIRRORED, PLACED), modality="MR")
+    np.testing.assert_allclose(scan.geometry.affine, PLACED)
+    # SimpleITK prefers the qform of the scanner.
+    assert itk_place(tmp_path / "a.nii", (0, 0, 0))[:2] == pytest.approx((-7, -8))
+
+
+@pytest.mark.parametrize("codes", [(0, 1), (1, 0), (1, 1)])
+def test_one_place_is_not_noted(tmp_path, codes):
+    near = PLACED.copy()
+    near[:3, 3] += 0.05
+    path = with_forms(tmp_path / "a.nii", near, PLACED, codes, pixdim=(1.5, 2, 3))
+    assert load_volume(path, modality="MR").notes == ()
+
+
+def test_a_real_header_that_places_the_voxels_twice(data_dir):
+    with pytest.warns(ScanWarning, match="qform"):
+        load_volume(data_dir / "format_faults/files/disagree_sc2qc1.nii", modality="MR")
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_a_voxel_size_of_zero_is_noted(tmp_path, codes):
+    path = with_forms(tmp_path / "a.nii", PLACED, PLACED, codes)
+    data = bytearray(path.read_bytes())
+    data[76 + 8 : 76 + 12] = bytes(4)
+    path.write_bytes(data)
+    with pytest.warns(ScanWarning, match="voxel size 0 along axis 2"):
+        scan = load_volume(path, modality="MR")
+    assert scan.spacing[1] == pytest.approx(2 if codes[1] else 1)
+
+
+def test_sizes_that_differ_between_sform_and_pixdim_are_noted(tmp_path):
+    path = with_forms(tmp_path / "a.nii", PLACED, PLACED, (0, 1), pixdim=(1, 1, 1))
+    with pytest.warns(ScanWarning, match=r"1.5 × 2 × 3 mm .*1 × 1 × 1 mm"):
+        load_volume(path, modality="MR")
+
+
+def test_a_flat_image_needs_no_third_size(tmp_path):
+    image = nib.Nifti1Image(ramp(shape=SHAPE)[:, :, 0], np.diag([1.5, 2, 1, 1]))
+    image.header["pixdim"][3] = 0
+    (tmp_path / "a.nii").write_bytes(image.to_bytes())
+    assert load_volume(tmp_path / "a.nii", modality="MR").notes == ()

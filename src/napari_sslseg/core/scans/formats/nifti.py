@@ -22,7 +22,7 @@ from napari_sslseg.core.scans.formats.stored_values import (
     first_bytes,
     is_gzip,
 )
-from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.geometry import SAME_VOXEL, Geometry
 
 HEADER_SIZE = {1: 348, 2: 540}
 HEADERS = {
@@ -58,7 +58,8 @@ class NiftiFile:
         check_present(path)
         self.path = path
         header_path, values_path = _pair(path)
-        self.header = header = _read_header(path, header_path)
+        header, unsized = _read_header(path, header_path)
+        self.header = header
         with reraise_parser_errors(path, "a NIfTI file", errors=HEADER_ERRORS):
             whole = header.get_data_shape()
             dtype = header.get_data_dtype()
@@ -89,7 +90,7 @@ class NiftiFile:
             self.geometry = Geometry(affine, shape)
         except GeometryError as error:
             raise GeometryError(f"{path}: {error}") from error
-        self.notes = _notes(header)
+        self.notes = _notes(header, unsized)
 
     def values(self, frame: int = 0) -> np.ndarray:
         """Read a volume in the source grid, with three axes: the file's integer type or float32."""
@@ -116,7 +117,8 @@ def _pair(path: Path) -> tuple[Path, Path]:
     return path, path
 
 
-def _read_header(path: Path, header_path: Path) -> nib.Nifti1Header:
+def _read_header(path: Path, header_path: Path) -> tuple[nib.Nifti1Header, list[int]]:
+    """Read a header, and which axes, from 1, have the voxel size 0, which nibabel sets to 1."""
     with reraise_parser_errors(path, "a NIfTI file", errors=HEADER_ERRORS):
         block = first_bytes(header_path, HEADER_SIZE[2])
         said = {int.from_bytes(block[:4], order) for order in ("little", "big")}
@@ -127,6 +129,8 @@ def _read_header(path: Path, header_path: Path) -> nib.Nifti1Header:
             raise ValueError("it has no NIfTI header")
         if kind is not None:
             header = kind(block[: HEADER_SIZE[version]], check=False)
+            count = min(max(int(header["dim"][0]), 0), 3)
+            unsized = [axis for axis in range(1, count + 1) if header["pixdim"][axis] == 0]
             header.check_fix(logger=_QUIET)
             offset = float(header["vox_offset"])
     if kind is None:
@@ -138,7 +142,7 @@ def _read_header(path: Path, header_path: Path) -> nib.Nifti1Header:
         raise VolumeError(
             f"{path} has values that start at byte {offset:g}; export or download it again."
         )
-    return header
+    return header, unsized
 
 
 def _shape(path: Path, whole: tuple[int, ...]) -> tuple[tuple[int, int, int], int]:
@@ -179,6 +183,20 @@ def _scaling(path: Path, header: nib.Nifti1Header) -> tuple[float, float]:
     return slope, intercept
 
 
+def value_step(header: nib.Nifti1Header) -> float:
+    """Return the distance between neighbouring values that a scaled integer file can store.
+
+    Returns
+    -------
+    float
+        0 for values that are not scaled, and for floats.
+    """
+    slope = float(header["scl_slope"])
+    if header.get_data_dtype().kind not in "iu" or not math.isfinite(slope) or slope in (0, 1):
+        return 0.0
+    return abs(slope)
+
+
 def gives_orientation(header: nib.Nifti1Header) -> bool:
     """Return whether a header gives the orientation of its axes in the patient.
 
@@ -199,12 +217,75 @@ def _affine_mm(header: nib.Nifti1Header) -> np.ndarray:
     return affine
 
 
-def _notes(header: nib.Nifti1Header) -> tuple[str, ...]:
+def _notes(header: nib.Nifti1Header, unsized: list[int]) -> tuple[str, ...]:
+    """Return ambiguities of a header.
+
+    Parameters
+    ----------
+    header : Nifti1Header
+        The header.
+    unsized : list of int
+        Axes, from 1, for which it gives no voxel size.
+    """
     notes = [] if gives_orientation(header) else [NO_ORIENTATION]
     name, mm = _unit(header)
     if mm != 1:
         notes.append(units_note(name))
+    if unsized:
+        axes = " and ".join(map(str, unsized))
+        taken = "the size in its sform is used" if header["sform_code"] else "1 is assumed"
+        notes.append(
+            f"its header gives the voxel size 0 along axis {axes}; {taken}, but other programs may "
+            "use another size, so check the proportions."
+        )
+    if not unsized or header["qform_code"]:
+        notes += _disagreement(header, mm)
     return tuple(notes)
+
+
+def _disagreement(header: nib.Nifti1Header, mm: float) -> list[str]:
+    """Return a note if the header places the voxels twice, and differently."""
+    shape = (*header.get_data_shape(), 1, 1)[:3]
+    sform, qform = (int(header[f"{form}_code"]) for form in ("sform", "qform"))
+    if not sform:
+        return []
+    try:
+        mine = Geometry(header.get_sform(), shape)
+        # A program that takes only the sizes from elsewhere takes them from pixdim.
+        sizes = np.diag([*np.abs(header["pixdim"][1:4]), 1.0])
+        other = Geometry(header.get_qform() if qform else sizes, shape)
+    except (GeometryError, HeaderDataError, ValueError):  # an invalid quaternion is not used
+        return []
+    if not qform:
+        if (np.abs(_sizes(mine) - _sizes(other)) * shape <= SAME_VOXEL * _sizes(mine)).all():
+            return []
+        return [
+            f"its header gives voxels of {_times(_sizes(mine) * mm)} mm (sform) and of "
+            f"{_times(_sizes(other) * mm)} mm (pixdim); the sform is used, but other programs, "
+            "such as ITK-SNAP and 3D Slicer, may use the latter."
+        ]
+    corners = np.array([*np.meshgrid(*[(0, n - 1) for n in shape]), np.ones((2, 2, 2))])
+    apart = np.linalg.norm(
+        ((mine.affine - other.affine) @ corners.reshape(4, -1))[:3], axis=0
+    ).max()
+    if apart <= SAME_VOXEL * _sizes(mine).min():
+        return []
+    axes = mine.orientation, other.orientation
+    directions = f", and their axes point to {axes[0]} and {axes[1]}" if axes[0] != axes[1] else ""
+    return [
+        f"its header places the voxels twice, and differently: by its sform (code {sform}) and its "
+        f"qform (code {qform}) they are up to {apart * mm:.3g} mm apart{directions}; the sform is "
+        "used, but other programs, such as ITK-SNAP and 3D Slicer, may use the qform, so check "
+        "position and sides."
+    ]
+
+
+def _sizes(geometry: Geometry) -> np.ndarray:
+    return np.linalg.norm(geometry.affine[:3, :3], axis=0)
+
+
+def _times(numbers: np.ndarray) -> str:
+    return " × ".join(f"{number:.4g}" for number in numbers)
 
 
 def image_like(source: np.ndarray, affine: np.ndarray, header: object) -> nib.Nifti1Image:
