@@ -14,7 +14,17 @@ from napari_sslseg.core.project.folder import ProjectFolder
 from napari_sslseg.core.project.label_files import LabelFiles, file_state
 from napari_sslseg.core.project.record import LARGEST_CLASS, ProjectRecord, with_changes
 from napari_sslseg.core.project.scans import ProjectScans
-from napari_sslseg.core.scans.labels import load_labels, read_segment_names, save_labels
+from napari_sslseg.core.scans.classes.class_map import ClassMapLike
+from napari_sslseg.core.scans.classes.matching import (
+    LabelFile,
+    Structure,
+    match_file,
+    refuse_unclear,
+)
+from napari_sslseg.core.scans.classes.read import read_segments
+from napari_sslseg.core.scans.classes.renumber import renumber, values_in
+from napari_sslseg.core.scans.classes.segment import Segment, known_code
+from napari_sslseg.core.scans.labels import load_labels, save_labels
 from napari_sslseg.core.scans.slice_ranges import format_ranges
 from napari_sslseg.core.scans.volume import Volume
 
@@ -157,6 +167,7 @@ class ProjectLabels:
         name: str,
         path: str | Path,
         done: DoneSlices | Iterable[int] = "with labels",
+        class_map: ClassMapLike = None,
     ) -> tuple[int, ...]:
         """Take labels from a file; previous labels are moved to the folder ``aside``.
 
@@ -167,17 +178,27 @@ class ProjectLabels:
         name : str
             The scan.
         path : path-like
-            A label map in any readable format, on the grid of the scan. For values without a
-            class one is added, with its name if the file has it (DICOM).
+            A label map in any readable format, on the grid of the scan. Its structures become the
+            classes that :meth:`label_classes` finds; for others a class is added.
         done : "with labels", "all", "none", or numbers of slices
             Which slices are done: those with any label, all of them, or none. Use "all" only if
             every structure was labelled throughout: what is not labelled on a done slice is used
             as background in the training.
+        class_map : ClassMap, path-like or mapping, optional
+            Which structure in the file is which class of the project, or is left out, where the
+            file does not say it; see
+            :meth:`~napari_sslseg.core.scans.classes.class_map.ClassMap.of`. Also gives a class to
+            values above 254.
 
         Returns
         -------
         tuple of int
             Slices that are done now; none if the plane of the project was changed meanwhile.
+
+        Raises
+        ------
+        ClassesError
+            If it is not clear which class a structure is.
         """
         path, plane = Path(path), self._plane
         if isinstance(done, str) and done not in get_args(DoneSlices):
@@ -185,11 +206,14 @@ class ProjectLabels:
                 f"{done!r} is not a choice of slices; use {_or(get_args(DoneSlices))}."
             )
         grid = self._grid(name)
-        data = load_labels(path, like=grid).data
+        read = load_labels(path, like=grid)
+        structures = self._match(path, read, class_map)
+        refuse_unclear(path.name, structures, self._class_names())
+        data = renumber(read, {item.segment.value: item.value for item in structures}).data
+        names = {item.value: item.name for item in structures if item.name}
         values = _check_values(data, path)
         marked = self._accepted.check_slices(name, _slices_to_mark(done, data, plane))
         own = self._files.path(name)
-        names = read_segment_names(path)
         with self._folder.replacing_labels:
             self._classes.add_missing(values, names)
             accepted = self._accepted.left_after(name, data, grid)
@@ -206,6 +230,30 @@ class ProjectLabels:
             self._files.note_state(name)
             self._folder.change_entry(name, accepted=accepted)
             return self._mark_if_plane(plane, name, format_ranges(marked))
+
+    def label_classes(
+        self, name: str, path: str | Path, class_map: ClassMapLike = None
+    ) -> tuple[Structure, ...]:
+        """Find which classes the structures in a label file are; nothing is changed.
+
+        A structure with a name is the class of that name, whatever its value, or the class of a
+        common structure that has its code. Other names are new classes. Values of a file without
+        names are the classes with these values.
+
+        Parameters
+        ----------
+        name : str
+            The scan of the labels.
+        path, class_map
+            As in :meth:`import_labels`.
+
+        Returns
+        -------
+        tuple of Structure
+            One for each label value that occurs. :meth:`import_labels` refuses labels with a
+            structure that is ``unclear``.
+        """
+        return self._match(Path(path), load_labels(path, like=self._grid(name)), class_map)
 
     def mark_done(
         self, name: str, slices: int | Iterable[int], plane: Plane | None = None
@@ -239,6 +287,18 @@ class ProjectLabels:
         if plane is not None and plane != self._plane:
             return ()
         return self._folder.entry(name).done_slices
+
+    def _match(self, path: Path, labels: Volume, class_map: ClassMapLike) -> tuple[Structure, ...]:
+        """Match the structures of a file to the classes of the project."""
+        classes = self._folder.record.classes
+        known = [Segment(item.value, item.name, known_code(item.name)) for item in classes]
+        own = self._folder.path in path.absolute().parents
+        segments = () if own else read_segments(path)
+        file = LabelFile(path.name, segments, lambda: values_in(labels.data))
+        return match_file(file, known, class_map, LARGEST_CLASS)
+
+    def _class_names(self) -> list[str]:
+        return [item.name for item in self._folder.record.classes]
 
     def _mark(
         self, name: str, slices: int | Iterable[int], plane: Plane | None, *, done: bool

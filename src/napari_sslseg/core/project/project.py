@@ -187,6 +187,7 @@ class Project:
     set_plane = _of_part("_labels", ProjectLabels.set_plane)
     labels = _of_part("_labels", ProjectLabels.labels)
     save_labels = _of_part("_labels", ProjectLabels.save_labels)
+    label_classes = _of_part("_labels", ProjectLabels.label_classes)
     import_labels = _of_part("_labels", ProjectLabels.import_labels)
     done = _of_part("_labels", ProjectLabels.done)
     mark_done = _of_part("_labels", ProjectLabels.mark_done)
@@ -283,7 +284,12 @@ class Project:
             Whether to leave out scans with a :meth:`problem`. Without it the problem is raised.
         """
         return [
-            LabelledScan(self.series(name), self.labels_path(name), self.done(name))
+            LabelledScan(
+                self.series(name),
+                self.labels_path(name),
+                self.done(name),
+                class_names=self.class_names,
+            )
             for name in self._usable(role, usable_only)
             if self.done(name)
         ]

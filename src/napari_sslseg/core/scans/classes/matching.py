@@ -7,8 +7,9 @@ gives to the spleen.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Literal
 
 from napari_sslseg.core.common.errors import ClassesError, ConfigError
 from napari_sslseg.core.common.text import join_names, printable
@@ -21,6 +22,9 @@ from napari_sslseg.core.scans.classes.class_map import (
     format_table,
 )
 from napari_sslseg.core.scans.classes.segment import Segment, fold_class, is_placeholder
+
+How = Literal["said", "name", "code", "number", "new", "unclear"]
+"""How the class of a structure was found: said by a class map, by name, code or value."""
 
 LARGEST_VALUE = 2**31 - 1
 """Largest label value."""
@@ -67,29 +71,105 @@ class ClassMatch:
 
 @dataclass(eq=False)
 class _Class:
-    """A class that is being put together."""
+    """A class that is being put together; ``guessed`` are codes derived from its name."""
 
     name: str = ""
     key: str = ""
     codes: set[str] = field(default_factory=set)
+    guessed: set[str] = field(default_factory=set)
     value: int | None = None
     wanted: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A structure of a file, and its class if it is clear; None as class means left out."""
+    """A structure of a file, its class, and how it was found; without class it is left out."""
 
     file: int
     segment: Segment
     kind: _Class | None = None
-    said: bool = False
+    how: How = "said"
     problem: str = ""
 
 
 def describe_names(names: Mapping[int, str]) -> str:
     """List classes by their values, such as "1 liver, 2 spleen"."""
     return ", ".join(f"{value} {printable(names[value], 100)}" for value in sorted(names))
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A structure of a label file and its class.
+
+    Attributes
+    ----------
+    segment : Segment
+        The structure in the file.
+    how : str
+        How its class was found; "new" for a class that was not known, "unclear" if it was not.
+    name : str
+        Name of the class.
+    value : int
+        Label value of the class; 0 if the structure is left out or its class is not clear.
+    problem : str
+        Why the class is not clear.
+    """
+
+    segment: Segment
+    how: How
+    name: str = ""
+    value: int = 0
+    problem: str = ""
+
+
+def match_file(
+    file: LabelFile,
+    known: Iterable[Segment],
+    class_map: ClassMapLike = None,
+    largest: int = LARGEST_VALUE,
+) -> tuple[Structure, ...]:
+    """Match the structures of one label file to known classes, such as those of a project.
+
+    As :func:`match_segments`, but the known classes have values that users know. Values of a file
+    without names are therefore classes. What is not clear is returned as such.
+
+    Parameters
+    ----------
+    file, known, class_map, largest
+        As in :func:`match_segments`; ``read_values`` of the file gives the values to match.
+
+    Returns
+    -------
+    tuple of Structure
+        One for each value that occurs.
+
+    Raises
+    ------
+    ConfigError
+        If the class map is malformed or contradicts itself.
+    """
+    occurring = {int(value) for value in (file.read_values or tuple)() if value}
+    named = {item.value: item for item in file.segments if item.value in occurring}
+    segments = tuple(named.get(value) or Segment(value) for value in sorted(occurring))
+    matcher = _Matcher((replace(file, segments=segments),), ClassMap.of(class_map), known, largest)
+    return matcher.match_one_file()
+
+
+def refuse_unclear(file: str, structures: Sequence[Structure], known: Iterable[str] = ()) -> None:
+    """Refuse structures whose class is not clear.
+
+    Raises
+    ------
+    ClassesError
+        With the class map to fill in.
+    """
+    unclear = [item for item in structures if item.how == "unclear"]
+    if unclear:
+        found = [
+            _Found(0, item.segment, _Class(item.name, value=item.value), problem=item.problem)
+            for item in structures
+        ]
+        raise _unclear([item for item in found if item.problem], found, (LabelFile(file),), known)
 
 
 def match_segments(
@@ -146,7 +226,8 @@ class _Matcher:
     ) -> None:
         self.files, self.said, self.largest = files, said, largest
         self.classes = [
-            _Class(item.name, _key(item), {item.code} - {""}, item.value) for item in known
+            _Class(item.name, _key(item), guessed={item.code} - {""}, value=item.value)
+            for item in known
         ]
         self.named = [
             any(not is_placeholder(segment.name) for segment in file.segments) for file in files
@@ -166,7 +247,7 @@ class _Matcher:
             found += self._match_file(number, self._segments(file, self.named[number]))
         problems = [item for item in found if item.problem]
         if problems:
-            raise self._error(problems, found)
+            raise _unclear(problems, found, self.files, [item.name for item in self.classes])
         self._note_unused_rows()
         self._give_values()
         values: list[dict[int, int]] = [{} for _ in self.files]
@@ -175,6 +256,27 @@ class _Matcher:
         names = {item.value: item.name for item in self.classes if item.name and item.value}
         self._note_missing(found)
         return ClassMatch(dict(sorted(names.items())), tuple(values), tuple(self.notes))
+
+    def match_one_file(self) -> tuple[Structure, ...]:
+        """Match the only file, whose values are classes if it has no names."""
+        nameless_class = next((item.name for item in self.classes if not item.key), "")
+        found = []
+        for item in self._match_file(0, self.files[0].segments):
+            if item.problem and not self.named[0]:
+                if item.segment.value > self.largest:
+                    problem = f"the value {item.segment.value} is above {self.largest}"
+                    found.append(replace(item, problem=problem))
+                    continue
+                old = any(kind.value == item.segment.value for kind in self.classes)
+                kind = self._class_of_value(item.segment.value)
+                found.append(_Found(0, item.segment, kind, "number" if old else "new"))
+            elif item.how == "new" and nameless_class:
+                problem = f"{describe(item.segment)} may be {nameless_class}, which has no name yet"
+                found.append(replace(item, problem=problem))
+            else:
+                found.append(item)
+        self._give_values()
+        return tuple(map(_structure, found))
 
     def _segments(self, file: LabelFile, named: bool) -> tuple[Segment, ...]:
         """Structures of a file; without names those of its values."""
@@ -194,14 +296,12 @@ class _Matcher:
             for segment in segments
         ]
         # Two structures of one file are one class only if the user says so.
-        twice = Counter(id(item.kind) for item in found if item.kind and not item.said)
+        twice = Counter(id(item.kind) for item in found if item.kind and item.how != "said")
         return [
-            _Found(
-                number,
-                item.segment,
-                problem=f"several structures of {self._name(number)} are {_say(item.kind)}",
+            replace(
+                item, problem=f"several structures of {self._name(number)} are {_say(item.kind)}"
             )
-            if item.kind is not None and twice[id(item.kind)] > 1 and not item.said
+            if item.kind is not None and item.how != "said" and twice[id(item.kind)] > 1
             else item
             for item in found
         ]
@@ -210,9 +310,8 @@ class _Matcher:
         row = self.said.find(self.files[number].name, segment) if self.said else None
         if row is not None:
             self.used.add(row)
-            if row.target in (LEFT_OUT, "0"):
-                return _Found(number, segment, said=True)
-            return _Found(number, segment, self._class_of_row(row, segment), said=True)
+            left_out = row.target in (LEFT_OUT, "0")
+            return _Found(number, segment, None if left_out else self._class_of_row(row, segment))
         file = self._name(number)
         nameless = not segment.name or (not self.named[number] and is_placeholder(segment.name))
         if nameless:
@@ -220,29 +319,26 @@ class _Matcher:
             if self.named[number]:
                 problem = f"{describe(segment)} of {file} has no name"
             return _Found(number, segment, problem=problem)
-        by_name = self._class_of_key(fold_class(segment.name))
-        coded = [item for item in self.classes if code and code in item.codes]
-        if by_name is not None and code and by_name.codes and code not in by_name.codes:
-            return _Found(
-                number,
-                segment,
-                problem=f"{describe(segment)} of {file} has another code than {_say(by_name)} of "
-                "other labels",
+        how: How = "name"
+        kind = self._class_of_key(fold_class(segment.name))
+        coded = [item for item in self.classes if code and code in item.codes | item.guessed]
+        if kind is not None and code and kind.codes and code not in kind.codes:
+            problem = (
+                f"{describe(segment)} of {file} has another code than {_say(kind)} of other labels"
             )
-        if by_name is None and len(coded) == 1:
-            by_name = coded[0]
-            if not by_name.key:
-                by_name.key, by_name.name = fold_class(segment.name), segment.name
+            return _Found(number, segment, problem=problem)
+        if kind is None and len(coded) == 1:
+            kind, how = coded[0], "code"
             self.notes.append(
-                f"{describe(segment)} of {file} is taken as {_say(by_name)}, since both have the "
-                f"code {code}."
+                f"{describe(segment)} of {file} is taken as {_say(kind)}, since both have the code "
+                f"{code}."
             )
-        elif by_name is None:
-            by_name = _Class(segment.name, fold_class(segment.name))
-            self.classes.append(by_name)
-        by_name.codes |= {code} - {""}
-        by_name.wanted.append(segment.value)
-        return _Found(number, segment, by_name)
+        elif kind is None:
+            kind, how = _Class(segment.name, fold_class(segment.name)), "new"
+            self.classes.append(kind)
+        kind.codes |= {code} - {""}
+        kind.wanted.append(segment.value)
+        return _Found(number, segment, kind, how)
 
     def _class_of_row(self, row: MapRow, segment: Segment) -> _Class:
         """The class that a row of the class map names, by its name or label value."""
@@ -326,21 +422,33 @@ class _Matcher:
                 f"{join_names(unused)}."
             )
 
-    def _error(self, problems: Sequence[_Found], found: Sequence[_Found]) -> ClassesError:
-        """The error, with a table of all structures of the files with a problem."""
-        files = {item.file for item in problems}
-        rows = _rows([item for item in found if item.file in files], found, self.files)
-        more = len({item.problem for item in problems}) - 1
-        names = [printable(item.name, 60) for item in self.classes if item.name]
-        known = f" (other labels name {join_names(names, 6)})" if names else ""
-        first = problems[0].problem
-        return ClassesError(
-            f"It is not clear which structure is which class: {first}{known}"
-            f"{f', and {more} other cases' if more else ''}; save this table as a CSV file, fill "
-            "in each empty class (- leaves a structure out), and give it with --class-map (in "
-            "Python class_map=):",
-            format_table(rows),
-        )
+
+def _structure(item: _Found) -> Structure:
+    kind = item.kind or _Class()
+    if item.problem:
+        return Structure(item.segment, "unclear", problem=item.problem)
+    return Structure(item.segment, item.how, kind.name, kind.value or 0)
+
+
+def _unclear(
+    problems: Sequence[_Found],
+    found: Sequence[_Found],
+    files: Sequence[LabelFile],
+    known: Iterable[str],
+) -> ClassesError:
+    """The error, with a table of all structures of the files with a problem."""
+    shown = {item.file for item in problems}
+    rows = _rows([item for item in found if item.file in shown], found, files)
+    more = len({item.problem for item in problems}) - 1
+    names = [printable(name, 60) for name in known if name]
+    classes = f" (the classes are {join_names(names, 6)})" if names else ""
+    return ClassesError(
+        f"It is not clear which structure is which class: {problems[0].problem}{classes}"
+        f"{f', and {more} other cases' if more else ''}; save this table as a CSV file, fill in "
+        "each empty class (- leaves a structure out), and give it with --class-map (in Python "
+        "class_map=):",
+        format_table(rows),
+    )
 
 
 def _rows(

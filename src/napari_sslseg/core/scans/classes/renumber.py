@@ -43,8 +43,8 @@ def renumber_array(data: np.ndarray, values: Mapping[int, int], where: str) -> n
     if unknown:
         raise DataError(
             f"The labels of {where} contain the value {unknown[0]:g}, which has no name there and "
-            "no class; give its class with --class-map (in Python class_map=), or correct the "
-            "file."
+            "thus no class; give the class with --class-map (in Python class_map=), or correct "
+            "the file."
         )
     classes = np.array([values[value] if value else 0 for value in found.tolist()])
     classes = classes.astype(np.min_scalar_type(int(classes.max())))

@@ -5,7 +5,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from napari_sslseg.core.common.text import fold_name
-from napari_sslseg.core.scans.class_codes import ABNORMAL, STRUCTURE, TISSUE
+from napari_sslseg.core.scans.class_codes import ABNORMAL, STRUCTURE, TISSUE, SegmentClass
 
 _GENERIC = {f"SCT:{code[0]}" for code in (ABNORMAL, STRUCTURE, TISSUE)}
 # "_" is a blank, as in kidney_left.
@@ -78,6 +78,15 @@ def code_text(
     if not what or (what in _GENERIC and not where):
         return ""
     return what + (f"/{side}" if side else "") + (f"@{where}" if where else "")
+
+
+def known_code(name: str) -> str:
+    """Return the code of a common structure by its English name; empty for other names."""
+    if not name.strip():
+        return ""
+    found = SegmentClass(name).coded()
+    kind, side = found.type or TISSUE, found.side or ("", "", "")
+    return code_text(kind[:2], side[:2])
 
 
 def _one_code(code: tuple[str, str]) -> str:
