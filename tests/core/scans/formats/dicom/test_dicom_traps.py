@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.fileset import FileSet
+from pydicom.uid import generate_uid
 
 from dicom_files import AXIAL, SAGITTAL, ramp, write_series
 from napari_sslseg.core.common.errors import ScanWarning, VolumeError
 from napari_sslseg.core.scans.find import list_series
+from napari_sslseg.core.scans.labels import load_labels, save_labels
 from napari_sslseg.core.scans.volume import load_volume, load_volumes
 
 
@@ -152,6 +154,77 @@ def test_the_same_image_with_another_uid_is_used_once(tmp_path):
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.99"
     ds.save_as(tmp_path / "again.dcm")
     assert load_volume(tmp_path).data.shape == (6, 7, 9)
+
+
+# --- UIDs that anonymisation gave to each image
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        ("FrameOfReferenceUID",),
+        ("SeriesInstanceUID",),
+        ("SeriesInstanceUID", "FrameOfReferenceUID", "StudyInstanceUID"),
+    ],
+    ids=lambda keywords: "+".join(keywords),
+)
+def test_images_with_uids_of_their_own_are_joined_with_a_note(tmp_path, keywords):
+    def edit(ds, index):
+        for keyword in keywords:
+            setattr(ds, keyword, generate_uid())
+
+    values = ramp()
+    write_series(tmp_path / "one", values, edit=edit)
+    with pytest.warns(ScanWarning, match="image by image"):
+        volume = load_volume(tmp_path / "one")
+    source = volume.geometry.to_source(volume.data).transpose(2, 1, 0)
+    np.testing.assert_array_equal(source, values - 1024)
+    name = volume.name
+    (tmp_path / "one").rename(tmp_path / "moved")
+    assert [item.name for item in usable(tmp_path / "moved")] == [name]
+
+
+def test_joined_images_that_lack_one_are_refused_with_the_reason(tmp_path):
+    def edit(ds, index):
+        ds.SeriesInstanceUID = generate_uid()
+
+    write_series(tmp_path, ramp(slices=6), places=places([0, 3, 6, 12, 15, 18]), edit=edit)
+    [item] = list_series(tmp_path)
+    assert "lacks slices" in item.problem
+    assert "series UID of their own" in item.problem
+
+
+def test_single_images_of_different_series_stay_apart(tmp_path):
+    """Other numbers, patients, sizes or directions."""
+
+    def number(ds, index):
+        ds.SeriesInstanceUID, ds.SeriesNumber = generate_uid(), index + 1
+
+    def patient(ds, index):
+        ds.SeriesInstanceUID, ds.PatientID = generate_uid(), f"P{index}"
+
+    for name, edit in (("number", number), ("patient", patient)):
+        write_series(tmp_path / name, ramp(slices=4), edit=edit)
+        assert [item.image.geometry.shape[2] for item in usable(tmp_path / name)] == [1] * 4
+
+
+def test_labels_of_joined_images_are_written_as_dicom_seg(tmp_path):
+    def edit(ds, index):
+        ds.SeriesInstanceUID = ds.FrameOfReferenceUID = generate_uid()
+
+    write_series(tmp_path / "scan", edit=edit)
+    with pytest.warns(ScanWarning, match="image by image"):
+        volume = load_volume(tmp_path / "scan")
+    labels = np.zeros(volume.data.shape, np.uint8)
+    labels[2:4, 2:5, 2:5] = 1
+    path = save_labels(labels, tmp_path / "labels.dcm", like=volume)
+    np.testing.assert_array_equal(load_labels(path, like=volume).data, labels)
+
+
+def test_a_real_series_with_a_frame_of_reference_for_each_image(data_dir):
+    with pytest.warns(ScanWarning, match="frame of reference of its own"):
+        volume = load_volume(data_dir / "format_faults/forperslice")
+    assert volume.data.shape == (6, 20, 24)
 
 
 # --- volumes that must stay separate

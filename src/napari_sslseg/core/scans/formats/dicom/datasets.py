@@ -40,6 +40,7 @@ TAGS: list[BaseTag] = [
         "SOPInstanceUID",
         "StudyInstanceUID",
         "SeriesInstanceUID",
+        "StudyDate",
         "SeriesNumber",
         "SeriesDescription",
         "Modality",

@@ -96,7 +96,8 @@ def series_hash(headers: Sequence[Header]) -> str:
     Two examinations of one patient often have series of the same number and description.
     """
     uid = headers[0].text("SeriesInstanceUID")
-    if headers[0].mosaic or not uid:
+    scattered = any(header.text("SeriesInstanceUID") != uid for header in headers)
+    if headers[0].mosaic or not uid or scattered:
         instances = sorted(header.text("SOPInstanceUID") for header in headers)
         uid = "|".join(filter(None, instances)) or "|".join(sorted(h.path.name for h in headers))
     return short_hash(uid)

@@ -26,6 +26,7 @@ from napari_sslseg.core.scans.formats.dicom.phases.acquisitions import separate_
 from napari_sslseg.core.scans.formats.dicom.phases.split import Phase, split_phases
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 from napari_sslseg.core.scans.formats.dicom.sorting import (
+    LEAST_PLANES_OF_A_DIRECTION,
     group_by_direction,
     is_localizer_group,
     positions,
@@ -71,9 +72,39 @@ def _sorted_into_series(files: Sequence[Path]) -> list[Series]:
             groups[_key(header)].append(header)
         else:
             found.append(_problem(header, header.problem))
-    for group in groups.values():
-        found += _volumes(group)
+    for group, alone in _scattered(list(groups.values())):
+        found += _volumes(group, alone)
     return found
+
+
+def _scattered(groups: list[list[Header]]) -> Iterator[tuple[list[Header], str]]:
+    """Join series of one image each whose UIDs differ although all else is equal.
+
+    Some tools for anonymisation give each image a series, a frame of reference, or both, of its
+    own.
+
+    Yields
+    ------
+    tuple of list of Header and str
+        The headers of a series, and what each of its images has alone; empty if nothing was joined.
+    """
+    single: dict[tuple[str, ...], list[Header]] = defaultdict(list)
+    for group in groups:
+        first = group[0]
+        if len(group) > 1 or len(first.planes) > 1 or first.mosaic:
+            yield group, ""
+            continue
+        shared = ("PatientID", "SeriesNumber", "SeriesDescription", "Modality", "StudyDate")
+        single[(*map(first.text, shared), str(first.path.parent))].append(first)
+    for headers in single.values():
+        # The first image gives name and patient, which must not depend on the names of files.
+        headers.sort(key=lambda header: (header.text("SOPInstanceUID"), header.path.name))
+        planes = [plane for header in headers for plane in header.planes]
+        if len(headers) < LEAST_PLANES_OF_A_DIRECTION or len(group_by_direction(planes)) > 1:
+            yield from (([header], "") for header in headers)
+        else:
+            one_series = len({header.text("SeriesInstanceUID") for header in headers}) == 1
+            yield headers, "frame of reference" if one_series else "series UID"
 
 
 def _key(header: Header) -> tuple[str, ...]:
@@ -106,12 +137,22 @@ def _headers(files: Iterable[Path], missing: list[Series]) -> Iterator[Header]:
                 yield read_header(path)
 
 
-def _volumes(headers: list[Header]) -> list[Series]:
-    """Return the volumes of one series, or the reason why it has none."""
+def _volumes(headers: list[Header], alone: str = "") -> list[Series]:
+    """Return the volumes of one series, or the reason why it has none.
+
+    ``alone`` names what each image has of its own, although they were joined.
+    """
     files = [header.path for header in headers]
     path = files[0] if len(files) == 1 else Path(os.path.commonpath([f.parent for f in files]))
     first = headers[0]
     where = f"The series {series_title(first)} in {path}"
+    notes = []
+    if alone:
+        where += f", joined from {len(files)} images with a {alone} of their own,"
+        notes.append(
+            f"each of its {len(files)} images has a {alone} of its own, as after anonymisation "
+            "image by image; they were joined by their positions"
+        )
     name = "_".join([pseudonym(first), series_title(first), series_hash(headers)])
     groups = group_by_direction([plane for header in headers for plane in header.planes])
     strays = [plane for group in groups if is_localizer_group(group, groups) for plane in group]
@@ -129,7 +170,8 @@ def _volumes(headers: list[Header]) -> list[Series]:
             problem = f"{where} is a localizer by its description; choose the scan itself."
             found.append(replace(_problem(first, problem, path, _files(group)), is_scan=False))
             continue
-        for phase, stack in _stacks(group, where, path, ct=first.text("Modality") == "CT"):
+        ct = first.text("Modality") == "CT"
+        for phase, stack in _stacks(group, where, path, notes=notes, ct=ct):
             ending = ["_" + slug(phase)] if phase else []
             if isinstance(stack, DicomVolume):
                 series = Series(
@@ -163,11 +205,11 @@ Problem = tuple[str, list[ImagePlane]]
 
 
 def _stacks(
-    planes: list[ImagePlane], where: str, path: Path, *, ct: bool
+    planes: list[ImagePlane], where: str, path: Path, *, notes: Sequence[str], ct: bool
 ) -> Iterator[tuple[str, DicomVolume | Problem]]:
     """Split planes of one direction into volumes, each with the label of its phase."""
     try:
-        phases = split_phases(planes)
+        phases = [replace(phase, notes=(*notes, *phase.notes)) for phase in split_phases(planes)]
     except VolumeError as error:  # a damaged image, which is compared with others
         yield "", (str(error), planes)
         return
