@@ -58,13 +58,26 @@ SCRATCH = "scratch"
 def finetune(
     context: typer.Context,
     images: Annotated[Path, typer.Option(help="Folder of scans (or one scan).")],
-    labels: Annotated[Path, typer.Option(help="Folder of labels with the names of their scans.")],
+    labels: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of labels with the names of their scans; may be that of --images."
+        ),
+    ],
     out: Out,
     init: Annotated[str, typer.Option(help="Pretraining run to start from, or scratch.")] = SCRATCH,
     preset: PresetOption = None,
     annotated: Annotated[
         Path | None,
         typer.Option(help='JSON of annotated slices, {"scan": [3, 9]}; all slices if not given.'),
+    ] = None,
+    sequence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="END",
+            help="End of the names of the scans to use if each case has several, such as T1w, or "
+            "0000 for a channel of nnU-Net or a volume of a file with four axes.",
+        ),
     ] = None,
     patients: Patients = None,
     unlabelled: Unlabelled = None,
@@ -125,7 +138,8 @@ def finetune(
     if resume:
         refuse_settings_with_resume(context)
         launch(devices, nodes, device)
-        events = _resume(images, labels, unlabelled or (), class_map=class_map, **common)
+        common |= {"class_map": class_map}
+        events = _resume(images, labels, sequence, unlabelled or (), **common)
         report_run(follow(events, stop), as_json, following)
         return
 
@@ -137,7 +151,7 @@ def finetune(
             f"The preset {preset} fine-tunes on labelled slices only; leave out --unlabelled."
         )
     slices = read_annotated(annotated) if annotated else None
-    pairs = pair_scans(images, labels, slices, class_map=class_map)
+    pairs = pair_scans(images, labels, slices, class_map=class_map, sequence=sequence)
     others = collect_scans(unlabelled) if unlabelled else []
     together = name_patients([*pairs, *others], patients)
     pairs = [item for item in together if isinstance(item, LabelledScan)]
@@ -166,12 +180,12 @@ def finetune(
 
 
 def _resume(
-    images: Path, labels: Path, unlabelled: Sequence[Path], **common: Any
+    images: Path, labels: Path, sequence: str | None, unlabelled: Sequence[Path], **common: Any
 ) -> Iterator[Event]:
     from napari_sslseg.core.scans.labelled import pair_scans
     from napari_sslseg.core.stages.finetune import iter_finetune
 
-    labelled = pair_scans(images, labels, every_image=False, match_classes=False)
+    labelled = pair_scans(images, labels, every_image=False, match_classes=False, sequence=sequence)
     return iter_finetune(labelled, unlabelled=unlabelled, resume=True, **common)
 
 

@@ -23,8 +23,9 @@ def series(
     as_json: Json = False,
 ) -> None:
     """List the scans in files and folders, their patients, and what cannot be used and why."""
-    from napari_sslseg.core.scans.find import files_below, list_series
+    from napari_sslseg.core.scans.find import list_series
     from napari_sslseg.core.scans.matching.patients import with_patients
+    from napari_sslseg.core.scans.names import files_below
 
     found = list_series(paths)
     if patients:
@@ -45,11 +46,13 @@ def series(
     )
     if good:
         say_patients(good, patients)
+    listed = {file for item in found for file in item.files}
     below = [file for path in paths if path.is_dir() for file in files_below(path)]
+    below = [file for file in below if file not in listed]
     if below:
         say(
-            f"Not searched: sub-folders with {len(below)} volume files, such as {below[0].parent}; "
-            "name these folders to list them."
+            f"Not listed: {len(below)} volume files in sub-folders, such as {below[0]}; files with "
+            "names of labels are no scans, and other sub-folders are listed if you name them."
         )
 
 

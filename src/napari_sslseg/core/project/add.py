@@ -114,7 +114,7 @@ class ScanAdder:
         for number, group in enumerate(groups):
             yield Progress("places searched", number, len(groups))
             try:
-                series += whole_series(group)
+                series += whole_series(group, labels=True)
             except (SslsegError, OSError) as error:
                 result.problems.append((group[0], describe_error(error)))
         series, notes = guess_in_project(series, self._folder.record.scans)

@@ -18,11 +18,10 @@ from napari_sslseg.core.scans.class_codes import is_structure
 from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.core.scans.label_guess import (
-    LABEL_MODALITIES,
+from napari_sslseg.core.scans.label_guess import LABEL_MODALITIES, looks_like_labels
+from napari_sslseg.core.scans.matching.label_names import (
     count_matching_parts,
     has_label_name,
-    looks_like_labels,
     without_label_words,
 )
 from napari_sslseg.core.scans.matching.subjects import guess_subject
@@ -104,7 +103,8 @@ class LabelOwners:
         }
         longest = max(lengths.values(), default=0)
         chosen = [entry for entry in candidates if longest and lengths[entry.name] == longest]
-        if not chosen and (not without_label_words(name) or is_structure(name)):
+        parts = not without_label_words(name) or is_structure(name)
+        if not chosen and (parts or _is_label_folder(own.parent)):
             chosen = [entry for entry in candidates if self._is_in_folder_of(entry, series.path)]
         if not chosen:
             subject = guess_subject(name)
@@ -117,15 +117,20 @@ class LabelOwners:
         return identifying[0].name if len(chosen) == len(identifying) == 1 else None
 
     def _is_in_folder_of(self, entry: ScanEntry, path: Path) -> bool:
-        """Whether a file is in the folder of a scan, or in the one around its folder of slices."""
+        """Whether a file is in the folder of a scan, or in the one around its folder of slices.
+
+        Or in a folder such as ``segmentations`` within it.
+        """
         place = find_path(entry, self._folder.path)
-        return path.absolute().parent in ((place, place.parent) if entry.files else (place.parent,))
+        folder = path.absolute().parent
+        around = (place, place.parent) if entry.files else (place.parent,)
+        return folder in around or (_is_label_folder(folder) and folder.parent in around)
 
     def _is_in_label_folder_of(self, entry: ScanEntry, path: Path) -> bool:
         """Whether a file is in a folder such as labelsTr next to the folder of a scan."""
         folder = path.absolute().parent
         siblings = find_path(entry, self._folder.path).parent.parent == folder.parent
-        return siblings and not without_label_words(folder.name)
+        return siblings and _is_label_folder(folder)
 
     def _on_grid(self, geometry: Geometry) -> list[ScanEntry]:
         """Scans of the project with this grid."""
@@ -190,6 +195,11 @@ class LabelOwners:
         except (SslsegError, OSError):
             return None
         return names[scans.index(found[0])] if len(found) == 1 else None
+
+
+def _is_label_folder(folder: Path) -> bool:
+    """Whether the name of a folder consists of words for labels, as in ``labelsTr``."""
+    return not without_label_words(folder.name)
 
 
 def _identifies_patient(name: str) -> bool:

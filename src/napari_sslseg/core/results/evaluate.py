@@ -21,6 +21,7 @@ from napari_sslseg.core.scans.classes.renumber import renumber_array, values_in
 from napari_sslseg.core.scans.classes.segment import Segment
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.labels import load_labels
+from napari_sslseg.core.scans.matching.pairing import match_files
 from napari_sslseg.core.scans.matching.patients import Patients, with_patients
 from napari_sslseg.core.scans.matching.subjects import guess_subjects
 from napari_sslseg.core.scans.names import label_paths
@@ -164,7 +165,8 @@ def evaluate_folders(
     ----------
     predictions, truth : path-like
         Label files, or folders of label files. Two single files are compared whatever their
-        names; files in folders are paired by name without the suffix.
+        names; files in folders are paired by name without the suffix, where the truth may have
+        words for labels (``p0_seg``) and a prediction the channel of its scan (``p0_0000``).
     classes : sequence of int, optional
         Classes to score; by default all values except 0 in any of the compared files.
     patients : path-like, mapping or callable, optional
@@ -191,6 +193,8 @@ def evaluate_folders(
     predicted, true = label_paths(predictions), label_paths(truth)
     if predictions.is_file() and truth.is_file():
         true = dict.fromkeys(predicted, truth)
+    else:
+        true = _by_prediction(true, list(predicted))
     if missing := [name for name in predicted if name not in true]:
         raise DataError(
             f"No truth in {truth} for {len(missing)} of {len(predicted)} predictions, such as "
@@ -213,6 +217,13 @@ def evaluate_folders(
             replace(v, classes={c: v.classes.get(c, ClassScore()) for c in every}) for v in volumes
         ]
     return summarize(volumes, unpredicted=[name for name in true if name not in predicted])
+
+
+def _by_prediction(true: Mapping[str, Path], predicted: Sequence[str]) -> dict[str, Path]:
+    """Truth by the name of its prediction, and that without a prediction by its own name."""
+    found = match_files(true, predicted)
+    used = set(found.values())
+    return found | {name: path for name, path in true.items() if path not in used}
 
 
 def _subjects(files: Mapping[str, Path], patients: Patients | None) -> dict[str, str]:

@@ -14,7 +14,13 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.label_guess import looks_like_labels
-from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume, class_indices
+from napari_sslseg.core.scans.labelled import (
+    LabelledScan,
+    Scan,
+    as_volume,
+    class_indices,
+    scan_subject,
+)
 from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.scans.series import Source
 from napari_sslseg.core.scans.sources import without_labels
@@ -238,8 +244,11 @@ def fingerprint(head: str, scans: Sequence[Scan]) -> str:
     total.update(head.encode())
     for scan in scans:
         parts: list[Volume | Source]
+        # The split depends on it, and the user may correct it.
+        total.update(f"{scan_subject(scan)}\0".encode())
         if isinstance(scan, LabelledScan):
-            parts = [scan.scan, scan.labels]
+            labels = scan.labels if isinstance(scan.labels, tuple) else (scan.labels,)
+            parts = [scan.scan, *labels]
             total.update(repr(scan.annotated).encode())
             if scan.values is not None:
                 total.update(repr(sorted(scan.values.items())).encode())

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,19 +10,29 @@ from pathlib import Path
 from napari_sslseg.core.common.errors import DataError, ScanWarning, SslsegError, VolumeError
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.formats.registry import scan_suffixes
+from napari_sslseg.core.scans.matching.label_names import has_label_name
 from napari_sslseg.core.scans.matching.subjects import guess_subjects
-from napari_sslseg.core.scans.names import scan_name, unique_by_name, volume_files
+from napari_sslseg.core.scans.names import (
+    files_below,
+    is_system_file,
+    scan_name,
+    volume_files,
+)
 from napari_sslseg.core.scans.series import Series, Source
 
 
-def list_series(paths: str | Path | Iterable[str | Path]) -> list[Series]:
+def list_series(paths: str | Path | Iterable[str | Path], *, labels: bool = False) -> list[Series]:
     """List all volumes in files and folders by their headers, and why other files are unusable.
 
     Parameters
     ----------
     paths : path-like or several
         Scan files, DICOM files, DICOMDIR files, and folders. In a folder, volume files directly in
-        it are listed, and DICOM files in it and in its subfolders.
+        it are listed, and DICOM files in it and in its subfolders. If there are none, volume files
+        in its subfolders are listed, without those that have names of labels. Scans of the same
+        name in different folders are then named after their folders too.
+    labels : bool
+        Whether to list files in subfolders that have names of labels as well.
 
     Returns
     -------
@@ -39,9 +50,10 @@ def list_series(paths: str | Path | Iterable[str | Path]) -> list[Series]:
     found: list[Series] = []
     dicom: list[Path] = []
     seen: set[str] = set()
-    for path in map(Path, paths):
-        any_file = False
-        for file, as_dicom in _files(path):
+    given = list(map(Path, paths))
+    for path in [path for path in given if not is_system_file(path)] or given:
+        any_file, start = False, len(found)
+        for file, as_dicom in _files(path, labels):
             any_file = True
             # realpath, unlike resolve, takes a link that leads to itself.
             if (real := os.path.realpath(file)) in seen:
@@ -51,6 +63,7 @@ def list_series(paths: str | Path | Iterable[str | Path]) -> list[Series]:
                 dicom.append(file)
             else:
                 found += _file_series(file)
+        found[start:] = _with_folder_names(found[start:], path)
         if not any_file:
             _refuse_empty(path)
     guess = guess_subjects(series.path for series in found)
@@ -75,8 +88,11 @@ def _dicom_series(files: list[Path]) -> list[Series]:
     return dicom_series(files)
 
 
-def _files(path: Path) -> Iterator[tuple[Path, bool]]:
+def _files(path: Path, labels: bool) -> Iterator[tuple[Path, bool]]:
     """Yield a file, or the volume files directly in a folder and DICOM files at any depth.
+
+    If there are none, yield volume files in subfolders, with those that have names of labels or
+    without.
 
     Each file is paired with whether it is DICOM, which requires reading its first bytes.
     """
@@ -87,41 +103,54 @@ def _files(path: Path) -> Iterator[tuple[Path, bool]]:
     if not path.is_dir():
         yield path, is_dicom(path)
         return
+    any_file = False
     for file in volume_files(path):
+        any_file = True
         yield file, is_dicom(file)
     walked: set[str] = set()
     for parent, folders, names in os.walk(path, followlinks=True):
         # A link to a parent folder would be followed for ever.
-        here = {n: os.path.realpath(Path(parent, n)) for n in folders if n[0] != "."}
+        shown = (name for name in folders if not is_system_file(Path(name)))
+        here = {name: os.path.realpath(Path(parent, name)) for name in shown}
         folders[:] = sorted(name for name, real in here.items() if real not in walked)
         walked.update(here.values())
         for name in sorted(names):
-            if not name.startswith(".") and is_dicom(file := Path(parent, name)):
+            if not is_system_file(file := Path(parent, name)) and is_dicom(file):
+                any_file = True
                 yield file, True
+    if not any_file:
+        for file in files_below(path):
+            if labels or not has_label_name(file):
+                yield file, False
+
+
+def _with_folder_names(found: list[Series], folder: Path) -> list[Series]:
+    """Name scans of the same name in different subfolders after their subfolders: s0000_ct."""
+    places: dict[str, set[Path]] = defaultdict(set)
+    for item in found:
+        if not has_label_name(item.path):  # Labels often have the names of their scans.
+            places[item.name].add(item.path.parent)
+    short = Counter(f"{item.path.parent.name}_{item.name}" for item in found)
+    named = []
+    for item in found:
+        name = item.name
+        if len(places[name]) > 1:
+            name = f"{item.path.parent.name}_{item.name}"
+            if short[name] > 1:
+                name = "_".join((*item.path.parent.relative_to(folder).parts, item.name))
+        named.append(replace(item, name=name))
+    return named
 
 
 def _refuse_empty(folder: Path) -> None:
-    if volume_files(folder / "images"):
-        raise DataError(f"The folder {folder} holds no scans itself; use {folder / 'images'}.")
     if below := files_below(folder):
         raise DataError(
-            f"The folder {folder} holds no scans itself, but its subfolders hold {len(below)} "
-            f"volume files; choose a subfolder, such as {below[0].parent}."
+            f"The folder {folder} holds no scans itself, and the {len(below)} volume files in its "
+            f"subfolders have names of labels, such as {below[0]}; choose the folder of the scans."
         )
     raise DataError(
         f"The folder {folder} holds no scans; put DICOM files there, or files ending in "
         f"{', '.join(scan_suffixes())}."
-    )
-
-
-def files_below(folder: Path) -> list[Path]:
-    """Return the volume files in subfolders, which :func:`list_series` does not list."""
-    suffixes = scan_suffixes()
-    return sorted(
-        Path(parent, name)
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if Path(parent) != folder and name.lower().endswith(suffixes) and name[0] != "."
     )
 
 
@@ -148,13 +177,15 @@ def is_slice(path: Path) -> bool:
     return is_dicom(path) and not path.name.upper().startswith("DICOMDIR")
 
 
-def whole_series(paths: str | Path | Iterable[str | Path]) -> list[Series]:
+def whole_series(paths: str | Path | Iterable[str | Path], *, labels: bool = False) -> list[Series]:
     """List volumes like :func:`list_series`, completing the series of each DICOM file.
 
     Parameters
     ----------
     paths : path-like or several
         Files and folders. The other files of a DICOM series are searched in the same folder.
+    labels : bool
+        As in :func:`list_series`.
     """
     paths = [paths] if isinstance(paths, str | Path) else paths
     slices: dict[Path, set[Path]] = {}
@@ -163,9 +194,9 @@ def whole_series(paths: str | Path | Iterable[str | Path]) -> list[Series]:
         if is_slice(path):
             slices.setdefault(path.parent, set()).add(path)
         else:
-            found += list_series(path)
+            found += list_series(path, labels=labels)
     for folder, wanted in slices.items():
-        visible = {file for file in folder.iterdir() if not file.name.startswith(".")}
+        visible = {file for file in folder.iterdir() if not is_system_file(file)}
         siblings = [file for file in sorted(wanted | visible) if is_slice(file)]
         found += [series for series in list_series(siblings) if wanted.intersection(series.files)]
     return found
@@ -239,8 +270,3 @@ def as_series(source: Source | str) -> Series:
             "load all with load_volumes(…)."
         )
     return scans[0]
-
-
-def series_by_name(path: str | Path) -> dict[str, Series]:
-    """Return the scans of a file or folder by name; names must be unique."""
-    return unique_by_name(find_scans(path), lambda item: item.name, lambda item: item.path, path)

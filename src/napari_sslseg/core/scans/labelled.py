@@ -16,10 +16,11 @@ from napari_sslseg.core.scans.classes.matching import ClassMatch, LabelFile, mat
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.renumber import compose, renumber, values_in
 from napari_sslseg.core.scans.classes.segment import Segment
-from napari_sslseg.core.scans.find import as_series, series_by_name
+from napari_sslseg.core.scans.find import as_series, find_scans
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels
-from napari_sslseg.core.scans.names import label_paths, scan_name
+from napari_sslseg.core.scans.matching.pairing import Pairing, choose_sequence, missing_labels
+from napari_sslseg.core.scans.names import scan_name, unique_by_name
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.volume import Modality, Volume, load_volume, read_geometry
 
@@ -32,8 +33,8 @@ class LabelledScan:
     ----------
     scan : Volume, Series or Path
         The scan.
-    labels : Volume or Path
-        Label map on the grid of the scan.
+    labels : Volume, Path or tuple of Path
+        Label map on the grid of the scan, or files of one structure each.
     annotated : tuple of int, optional
         Indices of the slices, along the slicing plane of the display grid, on which all structures
         are labelled (an annotated slice may be empty). All slices if not given. Other slices are
@@ -48,7 +49,7 @@ class LabelledScan:
     """
 
     scan: Volume | Source
-    labels: Volume | Path
+    labels: Volume | Path | tuple[Path, ...]
     annotated: tuple[int, ...] | None = None
     values: Mapping[int, int] | None = None
     class_names: Mapping[int, str] | None = None
@@ -136,13 +137,17 @@ def pair_scans(
     every_image: bool = True,
     class_map: ClassMapLike = None,
     match_classes: bool = True,
+    sequence: str | None = None,
 ) -> list[LabelledScan]:
-    """Pair the scans of a folder with the labels of another folder by file name.
+    """Pair the scans of a folder with labels, by the names of files and folders.
+
+    See :mod:`~napari_sslseg.core.scans.matching.pairing` for the names that fit.
 
     Parameters
     ----------
     images, labels : path-like
-        Folders, or single files. A label file has the name of its scan.
+        Folders, or single files; one folder for both if the names of labels say so. A label file
+        has the name of its scan, or is in the folder of its patient.
     annotated : dict, optional
         Annotated slices by name of the scan, see :func:`read_annotated`; other scans are ignored.
     every_image : bool
@@ -151,6 +156,8 @@ def pair_scans(
         Which structure in the files is which class, see :func:`match_labels`.
     match_classes : bool
         Whether to match the classes of the files; a resumed run has them in its record.
+    sequence : str, optional
+        End of the names of the scans to use if a case has several, such as ``T1w`` or ``0000``.
 
     Raises
     ------
@@ -159,36 +166,43 @@ def pair_scans(
     ClassesError
         If it is not clear which structure is which class.
     """
-    if Path(images).resolve() == Path(labels).resolve():
-        raise DataError(f"{images} was given for both scans and labels; give two folders.")
-    label_files, scans = label_paths(labels), series_by_name(images)
+    images, labels = Path(images), Path(labels)
+    scans = _scans_to_pair(images, labels, sequence)
+    pairing = Pairing(scans, images, labels)
+    if not pairing.files:
+        raise DataError(
+            f"{images} was given for both scans and labels, but no file has a name of labels, such "
+            "as p0_seg; give two folders."
+        )
+    files = pairing.pairs()
+    numbers = {scan.name: number for number, scan in enumerate(scans)}
     if annotated is not None and not annotated:
         raise DataError("The list of annotated slices is empty; annotate at least one slice.")
     for name in annotated or ():
-        if name not in scans:
+        if name not in numbers:
             raise DataError(
                 f"The list of annotated slices names {name}, but {images} holds no such scan; "
                 "correct the list."
             )
-    pairs = []
-    for name, scan in scans.items():
-        if annotated is not None and name not in annotated:
-            continue
-        if name not in label_files:
-            if every_image or annotated is not None:
-                raise DataError(
-                    f"The scan {scan.path} has no labels: {labels} holds no file named {name}, "
-                    f"such as {name}.nii.gz; add it, or move the scan to another folder."
-                )
-            continue
-        pairs.append(
-            LabelledScan(scan, label_files[name], None if annotated is None else annotated[name])
-        )
-    orphans = sorted(set(label_files) - set(scans))
-    if orphans:
+    wanted = [numbers[name] for name in annotated] if annotated is not None else []
+    missing = [number for number in wanted if number not in files]
+    if every_image and annotated is None:
+        missing = missing_labels(scans, files)
+    if missing:
+        scan = scans[missing[0]]
         raise DataError(
-            f"The labels {label_files[orphans[0]]} have no scan: {images} holds no file of that "
-            "name; add it, or move the labels to another folder."
+            f"The scan {scan.path} has no labels: {labels} holds no file named {scan.name}, such "
+            f"as {scan.name}.nii.gz; add it, or move the scan to another folder."
+        )
+    pairs = [
+        LabelledScan(scans[number], file, annotated[scans[number].name] if annotated else None)
+        for number, file in files.items()
+        if annotated is None or number in wanted
+    ]
+    if pairing.orphans:
+        raise DataError(
+            f"The labels {pairing.orphans[0]} have no scan: {images} holds no file of that name; "
+            "add it, or move the labels to another folder."
         )
     if not pairs:
         raise DataError(f"No scan in {images} has labels in {labels}; give both the same name.")
@@ -198,6 +212,21 @@ def pair_scans(
     for note in match.notes:
         warnings.warn(note, ScanWarning, stacklevel=2)
     return matched
+
+
+def _scans_to_pair(images: Path, labels: Path, sequence: str | None) -> list[Series]:
+    """Scans of a folder, sorted by name, without files in the folder of the labels."""
+    inside = labels.resolve() != images.resolve() and labels.resolve().is_relative_to(
+        images.resolve()
+    )
+    scans = find_scans(images)
+    if inside:
+        root = labels.resolve()
+        scans = [scan for scan in scans if not scan.path.resolve().is_relative_to(root)] or scans
+    if sequence:
+        scans = choose_sequence(scans, sequence)
+    by_name = unique_by_name(scans, lambda scan: scan.name, lambda scan: scan.path, images)
+    return list(by_name.values())
 
 
 def match_labels(
@@ -248,12 +277,13 @@ def match_labels(
 def _label_file(item: LabelledScan, often: Mapping[str, int]) -> LabelFile:
     """The label file of a scan, with the names that are known."""
     name = item.name
-    if often[name] > 1 and isinstance(item.labels, Path):
-        name = f"{item.labels.absolute().parent.name}/{item.labels.name}"
+    if often[name] > 1 and not isinstance(item.labels, Volume):
+        path = item.labels if isinstance(item.labels, Path) else item.labels[0]
+        name = f"{path.absolute().parent.name}/{path.name}"
     segments: tuple[Segment, ...] = ()
     if item.class_names is not None:
         segments = tuple(Segment(value, name) for value, name in item.class_names.items())
-    elif isinstance(item.labels, Path):
+    elif not isinstance(item.labels, Volume):
         segments = read_segments(item.labels)
     return LabelFile(name, segments, lambda: values_in(item.load_labels().data))
 

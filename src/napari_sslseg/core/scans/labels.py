@@ -1,7 +1,7 @@
 """Load label maps into the display grid; save them back to the source grid."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,6 +11,7 @@ from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import ConfigError, GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.scans.class_codes import Algorithm, SegmentClass
 from napari_sslseg.core.scans.classes.read import read_segments
+from napari_sslseg.core.scans.classes.structure_files import merge_structures
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.formats.image_file import ImageFile, check_present
 from napari_sslseg.core.scans.formats.registry import DICOM, label_format_of, label_suffixes
@@ -28,7 +29,9 @@ ROUNDING = 1e-3
 MOST_ROUNDING = 0.1
 
 
-def load_labels(path: str | Path, *, like: Volume | Series | Geometry | None = None) -> Volume:
+def load_labels(
+    path: str | Path | Sequence[str | Path], *, like: Volume | Series | Geometry | None = None
+) -> Volume:
     """Load a label map as integers in the display grid.
 
     Parameters
@@ -38,6 +41,8 @@ def load_labels(path: str | Path, *, like: Volume | Series | Geometry | None = N
         DICOM segmentation, whose segment numbers are the label values (the original label values
         if this package wrote the file), or a DICOM structure set, whose structures get the values
         1, 2, … in the order of their numbers; see :func:`read_segment_names` for their names.
+        Several files are one structure each, with the values 1, 2, … in their order, see
+        :func:`~napari_sslseg.core.scans.classes.structure_files.merge_structures`.
     like : Volume, Series or Geometry, optional
         The scan of the labels, whose voxels they must have. Labels of a part of the scan, such as
         segmentations that 3D Slicer has cropped, are put in their place. DICOM segmentations are
@@ -52,6 +57,8 @@ def load_labels(path: str | Path, *, like: Volume | Series | Geometry | None = N
     GeometryError
         If the voxels of the labels are not voxels of ``like``.
     """
+    if not isinstance(path, str | Path):
+        return merge_structures(load_labels(file, like=like) for file in path)
     path = Path(path)
     check_present(path)
     name = scan_name(path)
@@ -278,7 +285,7 @@ def _whole(data: np.ndarray, path: Path, header: object) -> np.ndarray:
     return rounded
 
 
-def read_segment_names(path: str | Path) -> dict[int, str]:
+def read_segment_names(path: str | Path | Sequence[str | Path]) -> dict[int, str]:
     """Read the names of the label values of a file.
 
     Parameters

@@ -1,11 +1,14 @@
 """Find scan files, and derive the name of a scan from its file."""
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.scans.formats.registry import DICOM, all_suffixes, scan_suffixes
+
+_SYSTEM = ("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information")
 
 
 def scan_name(path: str | Path) -> str:
@@ -17,20 +20,79 @@ def scan_name(path: str | Path) -> str:
     return Path(name).stem
 
 
+def is_system_file(path: Path) -> bool:
+    """Return whether an operating system or another program made a file or folder for itself.
+
+    Such as ``._scan.nii.gz``, which macOS writes beside each file on a foreign disk.
+    """
+    name = path.name.lower()
+    return name.startswith((".", "~$")) or name in _SYSTEM or "__MACOSX" in path.parts
+
+
 def volume_files(folder: Path) -> list[Path]:
-    """Return the sorted files of a folder that each contain a whole scan, without hidden files."""
+    """Return the sorted files of a folder that each contain a whole scan, without system files."""
     if not folder.is_dir():
         return []
     suffixes = scan_suffixes()
     return sorted(
         path
         for path in folder.iterdir()
-        if path.name.lower().endswith(suffixes) and not path.name.startswith(".")
+        if path.name.lower().endswith(suffixes) and not is_system_file(path)
     )
 
 
+def files_below(folder: Path, suffixes: tuple[str, ...] | None = None) -> list[Path]:
+    """Return the sorted volume files in subfolders, without system files and links to folders.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder, whose own files are left out.
+    suffixes : tuple of str, optional
+        Suffixes of the files; those of scans by default.
+    """
+    suffixes = scan_suffixes() if suffixes is None else suffixes
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_system_file(Path(parent, name))]
+        if Path(parent) != folder:
+            paths = (Path(parent, name) for name in names if name.lower().endswith(suffixes))
+            found += [path for path in paths if not is_system_file(path)]
+    return sorted(found)
+
+
+def label_files(path: str | Path) -> list[Path]:
+    """Return the label files of a folder, or of its subfolders if it has none itself.
+
+    Parameters
+    ----------
+    path : path-like
+        A label file, or a folder.
+
+    Raises
+    ------
+    DataError
+        If there are none.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"{path} does not exist; check the path.")
+    if not path.is_dir():
+        return [path]
+    suffixes = (*scan_suffixes(), *DICOM.suffixes)
+    found = [
+        file
+        for file in path.iterdir()
+        if file.name.lower().endswith(suffixes) and not is_system_file(file)
+    ]
+    found = sorted(found) or files_below(path, suffixes)
+    if not found:
+        raise DataError(f"The folder {path} holds no labels; put label files there.")
+    return found
+
+
 def label_paths(path: str | Path) -> dict[str, Path]:
-    """Return label files by the name of their scan.
+    """Return label files by name.
 
     Parameters
     ----------
@@ -42,16 +104,7 @@ def label_paths(path: str | Path) -> dict[str, Path]:
     DataError
         If there are none, or two have the same name.
     """
-    path = Path(path)
-    if not path.exists():
-        raise DataError(f"{path} does not exist; check the path.")
-    files = [path]
-    if path.is_dir():
-        dicom = [file for file in path.iterdir() if file.name.lower().endswith(DICOM.suffixes)]
-        files = sorted([*volume_files(path), *dicom])
-    if not files:
-        raise DataError(f"The folder {path} holds no labels; put label files there.")
-    return unique_by_name(files, scan_name, lambda file: file, path)
+    return unique_by_name(label_files(path), scan_name, lambda file: file, path)
 
 
 Item = TypeVar("Item")

@@ -1,7 +1,6 @@
 """Read each scan and each label map once, although several steps need its values."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from napari_sslseg.core.scans.classes.renumber import renumber
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume
@@ -53,7 +52,7 @@ class ScanReader:
         if not isinstance(scan, LabelledScan):
             return self._take_volume(scan, modality), None
         labels = scan.labels
-        if isinstance(labels, Path):
+        if not isinstance(labels, Volume):
             labels = self._cache.pop(labels, labels)
         volume = self._take_volume(scan.scan, modality)
         return replace(scan, scan=volume, labels=labels).load()

@@ -11,6 +11,7 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.find import find_scans
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, match_labels
+from napari_sslseg.core.scans.matching.pairing import match_files
 from napari_sslseg.core.scans.matching.patients import guess_together
 from napari_sslseg.core.scans.names import label_paths
 from napari_sslseg.core.scans.series import Series
@@ -79,7 +80,9 @@ def without_labels(scan: Scan) -> Volume | Series | Path:
 def with_masks(
     scans: Iterable[CollectedScan], masks: str | Path, class_map: ClassMapLike = None
 ) -> list[CollectedScan]:
-    """Combine scans with the masks of the same names; scans without a mask stay unchanged.
+    """Combine scans with the masks of their names; scans without a mask stay unchanged.
+
+    The names of masks may have words for labels, as in ``p0_mask``.
 
     Parameters
     ----------
@@ -100,7 +103,7 @@ def with_masks(
     """
     scans = list(scans)
     check_unique_names(scan.name for scan in scans)
-    files = label_paths(masks)
+    files = match_files(label_paths(masks), [scan.name for scan in scans])
     found: list[CollectedScan] = []
     for scan in scans:
         mask = files.get(scan.name)

@@ -12,7 +12,7 @@ from napari_sslseg.core.common.safe_files import read_regular
 from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.scans.classes.segment import Segment, clean_name
-from napari_sslseg.core.scans.label_guess import without_label_words
+from napari_sslseg.core.scans.matching.label_names import without_label_words
 from napari_sslseg.core.scans.names import volume_files
 
 CLASS_LIST = "classes.json"

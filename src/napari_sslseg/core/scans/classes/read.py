@@ -1,16 +1,18 @@
 """Read which structures a label file holds: from the file itself, or from a list beside it."""
 
+from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
 
 from napari_sslseg.core.scans.classes.class_list import listed_segments
-from napari_sslseg.core.scans.classes.segment import Segment
+from napari_sslseg.core.scans.classes.segment import Segment, clean_name
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.formats.image_file import check_present
 from napari_sslseg.core.scans.formats.registry import DICOM, format_of
+from napari_sslseg.core.scans.matching.label_names import structure_names
 
 
-def read_segments(path: str | Path) -> tuple[Segment, ...]:
+def read_segments(path: str | Path | Sequence[str | Path]) -> tuple[Segment, ...]:
     """Read the structures of a label file; no voxels are read.
 
     Parameters
@@ -18,7 +20,8 @@ def read_segments(path: str | Path) -> tuple[Segment, ...]:
     path : path-like
         A label file. DICOM segmentations, structure sets and segmentations of 3D Slicer name their
         structures. For other files, ``classes.json`` or the ``dataset.json`` of nnU-Net in their
-        folder is read, or in the folder around a folder such as ``labelsTr``.
+        folder is read, or in the folder around a folder such as ``labelsTr``. Several files are
+        one structure each, with the name of the file.
 
     Returns
     -------
@@ -30,6 +33,9 @@ def read_segments(path: str | Path) -> tuple[Segment, ...]:
     SslsegError
         If the file or the list cannot be read.
     """
+    if not isinstance(path, str | Path):
+        names = structure_names([Path(file) for file in path])
+        return tuple(Segment(value, clean_name(name)) for value, name in enumerate(names, 1))
     path = Path(path)
     check_present(path)
     file_format = DICOM if is_dicom(path) else format_of(path)
