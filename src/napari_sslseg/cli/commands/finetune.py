@@ -11,6 +11,7 @@ from napari_sslseg.cli.options import (
     BatchSize,
     Cache,
     ClassMapOption,
+    Clip,
     Compile,
     Device,
     Devices,
@@ -110,6 +111,7 @@ def finetune(
     spacing: Spacing = None,
     size: SizeOption = None,
     neighbours: Neighbours = None,
+    clip: Clip = None,
     middle_share: MiddleShare = None,
     modality: ModalityOption = None,
     cache: Cache = None,
@@ -157,7 +159,7 @@ def finetune(
     pairs = [item for item in together if isinstance(item, LabelledScan)]
     others = together[len(pairs) :]
     labelled, validation = split_validation(pairs, validation_share or 0.0, seed or 0)
-    chosen = NetworkOptions(network, plane, spacing, size, neighbours)
+    chosen = NetworkOptions(network, plane, spacing, size, neighbours, clip)
     start = None if init == SCRATCH else Run.open(init)
     if start is not None:
         chosen.refuse(context, init)

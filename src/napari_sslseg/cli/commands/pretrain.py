@@ -11,6 +11,7 @@ from napari_sslseg.cli.options import (
     BatchSize,
     Cache,
     ClassMapOption,
+    Clip,
     Compile,
     Crop,
     Device,
@@ -96,6 +97,7 @@ def pretrain(
     spacing: Spacing = None,
     size: SizeOption = None,
     neighbours: Neighbours = None,
+    clip: Clip = None,
     middle_share: MiddleShare = None,
     patients: Patients = None,
     modality: ModalityOption = None,
@@ -131,7 +133,7 @@ def pretrain(
         raise ConfigError(f"The preset {preset} has a task of its own; leave out --task.")
     tasks = [stage.task for stage in base.stages] if base else [task or DEFAULT_TASK]
     start = open_start(init, out, "pretrain")
-    chosen = NetworkOptions(network, plane, spacing, size, neighbours)
+    chosen = NetworkOptions(network, plane, spacing, size, neighbours, clip)
     if start is not None:
         chosen.refuse(context, start.folder)
     scans, task_options = scans_and_task_options(

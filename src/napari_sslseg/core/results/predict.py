@@ -19,9 +19,15 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.results.augmented_predict import average_over_views
 from napari_sslseg.core.results.predict_volumes import predict_volume
+from napari_sslseg.core.results.prediction_memory import (
+    check_memory,
+    memory_message,
+    prediction_memory,
+)
 from napari_sslseg.core.runs.check_network import check_run_network
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.checkpoints import check_weights, restore
+from napari_sslseg.core.samples.normalize import Normalizer
 from napari_sslseg.core.samples.placement import Placement, prediction_placement
 from napari_sslseg.core.samples.preprocess import prepare
 from napari_sslseg.core.scans.classes.class_list import write_class_list
@@ -45,7 +51,18 @@ from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, VolumePr
 from napari_sslseg.core.settings.stages import FinetuneSettings, LossKind
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
+
+MOST_PIXELS_CPU = 2**20
+MOST_PIXELS_GPU = 2**23
+"""Pixels per forward pass: 4 or 32 slices of 512 × 512 pixels."""
+
+LARGE = 2**30
+"""Bytes of memory of a prediction from which it is announced."""
+
+MOST_SCORES = 2**26
+"""Scores per forward pass; 256 MiB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +75,7 @@ class Prediction:
         Label values (not class indices), 0 for background.
     probabilities : ndarray, shape (1 + classes, *shape), float32, or None
         Background first, then the classes in the order of ``classes``.
-    uncertainty : ndarray, shape of the scan, float32
+    uncertainty : ndarray, shape of the scan, float16, or None
         Entropy of the probabilities divided by its maximum: 0 certain, 1 all classes equal.
     volume : Volume
         The scan.
@@ -70,7 +87,7 @@ class Prediction:
 
     labels: np.ndarray = field(repr=False)
     probabilities: np.ndarray | None = field(repr=False)
-    uncertainty: np.ndarray = field(repr=False)
+    uncertainty: np.ndarray | None = field(repr=False)
     volume: Volume
     classes: tuple[int, ...]
     class_names: Mapping[int, str] = field(default_factory=dict)
@@ -152,6 +169,7 @@ def predict(
     modality: Modality | None = None,
     batch_size: int = 32,
     probabilities: bool = True,
+    uncertainty: bool = True,
     tta: bool = False,
     least_part: float = 0.0,
 ) -> Prediction:
@@ -171,6 +189,8 @@ def predict(
         Slices per forward pass; fewer for large slices or many classes.
     probabilities : bool
         Whether to keep the probabilities, which take 4 bytes per voxel and class.
+    uncertainty : bool
+        Whether to keep the uncertainty, which takes 2 bytes per voxel.
     tta : bool
         Whether to use test-time augmentation, which averages over rotated and scaled views and
         takes up to five times as long, see :mod:`napari_sslseg.core.results.augmented_predict`.
@@ -195,17 +215,15 @@ def predict(
     check_least_part(least_part)
     segmenter = model if isinstance(model, Segmenter) else load_segmenter(model, device)
     volume = as_volume(scan, modality)
-    # The last entry is for removed components, which become background.
-    values = np.array([0, *segmenter.classes, 0])
-    values = values.astype(np.min_scalar_type(int(values.max())))
     shape, count = volume.data.shape, 1 + len(segmenter.classes)
     index = np.empty(shape, np.min_scalar_type(count))
-    uncertainty = np.empty(shape, np.float32)
+    entropy = np.empty(shape, np.float16) if uncertainty else None
     kept = np.empty((count, *shape), np.float32) if probabilities else None
     try:
         for where, part in _probabilities(segmenter, volume, batch_size, tta):
             index[where] = part.argmax(0).numpy()
-            uncertainty[where] = normalized_entropy(part).numpy()
+            if entropy is not None:
+                entropy[where] = normalized_entropy(part).numpy()
             if kept is not None:
                 kept[(slice(None), *where)] = part.numpy()
     except RuntimeError as error:
@@ -215,13 +233,24 @@ def predict(
             raise
         raise MemoryError(f"{volume.name} does not fit into memory.") from error
     return Prediction(
-        labels=values[remove_small_components(index, count, least_part)],
+        labels=_values(remove_small_components(index, count, least_part), segmenter.classes),
         probabilities=kept,
-        uncertainty=uncertainty,
+        uncertainty=entropy,
         volume=volume,
         classes=segmenter.classes,
         class_names=segmenter.class_names,
     )
+
+
+def _values(index: np.ndarray, classes: tuple[int, ...]) -> np.ndarray:
+    """Replace class indices by label values, in place if their type suffices."""
+    # The last entry is for removed components, which become background.
+    values = np.array([0, *classes, 0])
+    kind = np.promote_types(index.dtype, np.min_scalar_type(int(values.max())))
+    values, labels = values.astype(kind), index.astype(kind, copy=False)
+    for plane in labels:
+        plane[:] = values[plane]
+    return labels
 
 
 def _probabilities(
@@ -244,12 +273,15 @@ def _probabilities(
         yield whole, predict_volume(predict_batch, volume, settings, segmenter.device)
         return
     place = prediction_placement(volume.geometry, settings)
-    slices = torch.from_numpy(prepare(volume, settings, place))
-    batch_size = _limited_batch_size(batch_size, place, 1 + len(segmenter.classes))
+    scan = Normalizer(volume, settings)
+    channels = 1 + len(segmenter.classes)
+    batch_size = _limited_batch_size(batch_size, place, channels, segmenter.device)
     axis = PLANE_AXIS[settings.plane]
-    for start in range(0, len(slices), batch_size):
-        part = slice(start, start + batch_size)
-        found = place.take(predict_batch(slices[part].to(segmenter.device))).cpu()
+    for start in range(0, scan.count, batch_size):
+        part = slice(start, min(start + batch_size, scan.count))
+        # Batch by batch, since the input has several channels of float32 for each voxel.
+        slices = torch.from_numpy(prepare(scan, settings, place, np.arange(part.start, part.stop)))
+        found = place.take(predict_batch(slices.to(segmenter.device))).cpu()
         where = tuple(part if a == axis else slice(None) for a in range(3))
         # From (slices, classes, height, width) to classes first and slices along their axis.
         yield where, found.transpose(0, 1).movedim(1, axis + 1)
@@ -298,6 +330,10 @@ def iter_predict(
         Progress, and last Done with two lists: the files written, and one sentence for each scan
         that could not be segmented. Other scans are still segmented.
     """
+    import torch
+
+    from napari_sslseg.core.common.compute.devices import device_message
+
     check_least_part(least_part)
     series = [item for item in list_series(scans) if item.is_scan]
     if not series:
@@ -324,6 +360,16 @@ def iter_predict(
     names = segmenter.class_names if classes is None else classes
     if names and suffix != DICOM_SUFFIX:
         write_class_list(Path(out), names, [*targets], overwrite=overwrite)
+    needs = {
+        item.name: prediction_memory(
+            item.geometry, segmenter.preprocessing, 1 + len(segmenter.classes)
+        )
+        for item in series
+        if item.geometry is not None
+    }
+    yield Message(device_message(torch.device(segmenter.device), device, torch.get_num_threads()))
+    if max(needs.values(), default=0) > LARGE:
+        yield Message(memory_message(needs))
     written, failed, empty = [], [], []
     for number, (target, item) in enumerate(targets.items()):
         if stop is not None and stop.is_set:
@@ -334,11 +380,14 @@ def iter_predict(
                     f"{item.path} is not a DICOM series, which a DICOM segmentation must refer to; "
                     "choose another format, such as nii.gz."
                 )
+            # Before the scan is read.
+            check_memory(item.name, needs.get(item.name, 0))
             prediction = predict(
                 segmenter,
                 item,
                 modality=modality,
                 probabilities=False,
+                uncertainty=False,
                 tta=tta,
                 least_part=least_part,
             )
@@ -355,7 +404,13 @@ def iter_predict(
     yield Done((written, failed), stopped=len(written) + len(failed) < len(targets))
 
 
-def _limited_batch_size(batch_size: int, place: Placement, channels: int) -> int:
-    """Slices per forward pass, limited so that the scores take at most 256 MiB."""
+def _limited_batch_size(
+    batch_size: int, place: Placement, channels: int, device: "torch.device | str"
+) -> int:
+    """Slices per forward pass, limited by the size of the features and of the scores."""
     pixels = max(place.canvas[0] * place.canvas[1], place.pixels[0] * place.pixels[1])
-    return max(1, min(batch_size, 2**26 // (pixels * channels)))
+    import torch
+
+    # Larger batches are not faster on the CPU, and a pixel has hundreds of features.
+    most = MOST_PIXELS_CPU if torch.device(device).type == "cpu" else MOST_PIXELS_GPU
+    return max(1, min(batch_size, most // pixels, MOST_SCORES // (pixels * channels)))

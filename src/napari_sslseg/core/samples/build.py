@@ -18,11 +18,16 @@ from napari_sslseg.core.scans.sources import collect_scans, without_labels
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.settings.preprocessing import (
     AnyPreprocessing,
+    Clipping,
     Preprocessing,
     VolumePreprocessing,
 )
 
 Store = SliceStore | CropStore
+
+CLIPPING: Clipping = "soft"
+"""Clipping of MR values in new runs. Hard clipping hides small bright structures, such as lesions
+of a few voxels; soft clipping does not, and scores on organs are the same."""
 
 
 @overload
@@ -58,8 +63,8 @@ def default_preprocessing(
 ) -> AnyPreprocessing:
     """Return the preprocessing of Dominic et al. 2023 with neighbouring slices, or for volumes.
 
-    MR: z-score over the scan. CT: three windows, z-score over each slice and channel; for volumes,
-    over the scan and channel.
+    MR: soft clipping, and z-score over the scan. CT: three windows, z-score over each slice and
+    channel; for volumes, over the scan and channel.
 
     Parameters
     ----------
@@ -74,9 +79,10 @@ def default_preprocessing(
         Slicing plane.
     """
     if dimensions == 3:
-        return VolumePreprocessing(modality=modality)
+        return VolumePreprocessing(modality=modality, clipping=CLIPPING)
     return Preprocessing(
         modality=modality,
+        clipping=CLIPPING,
         plane=plane,
         normalize="slice" if modality == "CT" else "volume",
         neighbours=0 if spacing is None else default_neighbours(spacing, plane),

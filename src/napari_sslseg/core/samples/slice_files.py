@@ -69,7 +69,7 @@ class MemoryWriter:
         labels: np.ndarray | None = None,
         annotated: np.ndarray | None = None,
     ) -> None:
-        """Append the slices of one scan."""
+        """Append slices of one scan."""
         here = slice(self.filled, self.filled + len(images))
         self.images[here] = images
         if self.labels is not None and labels is not None and annotated is not None:
@@ -110,7 +110,7 @@ class DiskWriter:
         labels: np.ndarray | None = None,
         annotated: np.ndarray | None = None,
     ) -> None:
-        """Append the slices of one scan."""
+        """Append slices of one scan."""
         n = len(images)
         if labels is None:
             labels = np.zeros((n, *self.shape[2:]), np.uint8)

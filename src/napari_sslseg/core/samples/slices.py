@@ -16,7 +16,13 @@ from napari_sslseg.core.common.compute.memory import release_memory
 from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.common.events import Progress, StopFlag, return_value
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.samples.placement import canvas_size, placement, resampled_shape
+from napari_sslseg.core.samples.normalize import Normalizer
+from napari_sslseg.core.samples.placement import (
+    Placement,
+    canvas_size,
+    placement,
+    resampled_shape,
+)
 from napari_sslseg.core.samples.preprocess import neighbours, prepare_labels, prepare_slices
 from napari_sslseg.core.samples.slice_files import (
     INDEX,
@@ -26,6 +32,7 @@ from napari_sslseg.core.samples.slice_files import (
     open_arrays,
 )
 from napari_sslseg.core.samples.store import (
+    LoadedScan,
     SampleStore,
     StoredScan,
     add_record,
@@ -44,6 +51,9 @@ if TYPE_CHECKING:
     import torch
 
 MEMORY_LIMIT = 2 * 1024**3
+PREPARED_AT_ONCE = 64 * 1024**2
+"""Bytes of prepared slices of a scan; the whole scan may have many times more."""
+
 FORMAT = 1
 
 
@@ -207,8 +217,7 @@ def iter_store(
                 return None
             place = placement(geometry, settings, settings.size)
             loaded = load_scan(scan, settings.plane, classes, modality, reader)
-            labels = None if loaded.classes is None else prepare_labels(loaded.classes, place)
-            writer.add(prepare_slices(loaded.volume, settings, place), labels, loaded.annotated)
+            _add_scan(writer, loaded, settings, place)
             add_record(records, loaded, counts[number])
             release_memory()
             yield Progress("Reading scans", number + 1, len(scans))
@@ -216,6 +225,22 @@ def iter_store(
         return SliceStore(writer.finish(index), records, settings, classes)
     finally:
         writer.close()
+
+
+def _add_scan(
+    writer: MemoryWriter | DiskWriter, loaded: LoadedScan, settings: Preprocessing, place: Placement
+) -> None:
+    """Prepare the slices of a scan, a few at a time, and append them."""
+    scan = Normalizer(loaded.volume, settings)
+    pixels = max(math.prod(shape) for shape in (place.pixels, place.resampled, place.canvas))
+    step = max(1, PREPARED_AT_ONCE // (4 * settings.slice_channels * pixels))
+    for start in range(0, scan.count, step):
+        here = slice(start, start + step)
+        labels = annotated = None
+        if loaded.classes is not None and loaded.annotated is not None:
+            labels = prepare_labels(loaded.classes[here], place)
+            annotated = loaded.annotated[here]
+        writer.add(prepare_slices(scan, settings, place, here), labels, annotated)
 
 
 def _with_canvas(

@@ -18,6 +18,10 @@ MOST_NEIGHBOURS = 3
 """Largest number of neighbouring slices on each side."""
 
 
+Clipping = Literal["soft", "hard"]
+"""How MR values beyond the percentiles are treated."""
+
+
 class Window(Settings):
     """A CT window: values within ``level ± width / 2`` HU are mapped to 0…1, others are clipped."""
 
@@ -59,8 +63,17 @@ class Intensities(Settings):
     )
     clip_percentiles: tuple[float, float] = Field(
         (0.5, 99.5),
+        title="MR percentiles",
+        description="Percentiles of the scan beyond which MR values are clipped.",
+    )
+    clipping: Clipping = Field(
+        # Runs of versions without this setting clipped hard. Defaults of new runs are in
+        # default_preprocessing.
+        "hard",
         title="MR clipping",
-        description="Percentiles of the scan to which MR values are clipped.",
+        description="Soft: values beyond the percentiles are compressed, so that small bright "
+        "structures stay visible, and the upper percentile is that of the body, without air. Hard: "
+        "values beyond the percentiles are cut off.",
     )
 
     @field_validator("clip_percentiles")

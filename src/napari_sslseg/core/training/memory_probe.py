@@ -1,7 +1,6 @@
 """Estimate how much memory a training step takes, before the training begins."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +8,11 @@ import torch
 from torch import Tensor
 
 from napari_sslseg.core.common.compute.distributed import shard, single_process, world_size
-from napari_sslseg.core.common.compute.memory import is_out_of_memory
+from napari_sslseg.core.common.compute.memory import (
+    available_memory,
+    gigabytes,
+    is_out_of_memory,
+)
 from napari_sslseg.core.training.job import TrainingError, TrainingJob
 from napari_sslseg.core.training.sampler import BatchSequence
 
@@ -74,13 +77,13 @@ def find_batch_parts(job: TrainingJob, fabric: "Fabric") -> BatchParts:
     activations = _activation_size(job, fabric, indices[:FEW], free)
     need = int(activations * len(indices)) + COPIES * weights
     limit = USABLE[fabric.device.type] * free
-    what = f"a step of {len(indices)} slices takes about {_gigabytes(need)} of memory"
+    what = f"a step of {len(indices)} slices takes about {gigabytes(need)} of memory"
     if need <= limit:
-        return BatchParts(size, 1, f"Memory: {what}, of {_gigabytes(free)} free.")
+        return BatchParts(size, 1, f"Memory: {what}, of {gigabytes(free)} free.")
     parts = 1
     while job.splits and parts < size and need / parts > limit:
         parts *= 2
-    but = f"Memory: {what}, but {_gigabytes(free)} are free"
+    but = f"Memory: {what}, but {gigabytes(free)} are free"
     if parts == 1:
         return BatchParts(size, 1, f"{but}; lower the batch size.")
     return BatchParts(
@@ -88,38 +91,6 @@ def find_batch_parts(job: TrainingJob, fabric: "Fabric") -> BatchParts:
         parts,
         f"{but}, so each batch passes through the network in {parts} parts.",
     )
-
-
-def available_memory(device: torch.device | None = None) -> int | None:
-    """Bytes of memory that are free for this process.
-
-    Parameters
-    ----------
-    device : torch.device, optional
-        A CUDA device, or the CPU (the default).
-
-    Returns
-    -------
-    int or None
-        None where it cannot be found out.
-    """
-    if device is not None and device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + cached
-    if device is not None and device.type != "cpu":
-        return None
-    found = []
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                found.append(1024 * int(line.split()[1]))
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-        used = Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii")
-        if limit.isdigit():
-            found.append(int(limit) - int(used))
-    except (OSError, ValueError):
-        pass  # Not Linux, or not version 2 of control groups.
-    return max(0, min(found)) if found else None
 
 
 def _activation_size(job: TrainingJob, fabric: "Fabric", few: np.ndarray, free: int) -> float:
@@ -153,7 +124,7 @@ def _activation_size(job: TrainingJob, fabric: "Fabric", few: np.ndarray, free: 
         else:
             raise TrainingError(
                 f"Out of memory: a step with {len(few)} slices alone does not fit into the "
-                f"{_gigabytes(free)} that are free; close other programs, or use a smaller network."
+                f"{gigabytes(free)} that are free; close other programs, or use a smaller network."
             ) from error
     else:
         return sum(kept.values()) / len(few)
@@ -163,7 +134,3 @@ def _activation_size(job: TrainingJob, fabric: "Fabric", few: np.ndarray, free: 
             for buffer, before in buffers:
                 buffer.copy_(before)
     return _activation_size(job, fabric, smaller, free)
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1024**3:.2g} GB" if size < 1024**4 else f"{size / 1024**3:.0f} GB"

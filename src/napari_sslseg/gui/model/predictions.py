@@ -244,9 +244,8 @@ def predict_scan(project: "Project", segmenter: Any, scan: str) -> Predicted:
             f"is {LARGEST_CLASS}; use another run."
         )
     found = predict(segmenter, project.load(scan), probabilities=False)
-    return Predicted(
-        np.ascontiguousarray(found.labels, np.uint8), found.uncertainty.astype(np.float16)
-    )
+    assert found.uncertainty is not None
+    return Predicted(np.ascontiguousarray(found.labels, np.uint8), found.uncertainty)
 
 
 def _score(project: "Project", scan: str, found: Predicted) -> PredictionScores:

@@ -344,8 +344,8 @@ class PretrainForm(QWidget):
         parts["training"] = ("Training", plan.training_settings(), _HIDDEN_TRAINING)
         if preset is not None or dimensions in TASKS[self.method.key].dimensions:
             prepared = plan.prepared(modality, self.data.plane, self.data.spacing)
-            unused = "clip_percentiles" if modality == "CT" else "windows"
-            parts["preprocessing"] = ("Scans", prepared, ("kind", "modality", "plane", unused))
+            unused = ("clip_percentiles", "clipping") if modality == "CT" else ("windows",)
+            parts["preprocessing"] = ("Scans", prepared, ("kind", "modality", "plane", *unused))
         stage = PretrainSettings() if preset is None else preset.stages[0].settings
         hidden = ["preset", "preprocessing", "network", "training"]
         if dimensions == 3:

@@ -32,32 +32,26 @@ def describe_device(device: str = "auto") -> DeviceInfo:
     """Find out what a training on ``device`` uses; loads PyTorch."""
     import torch
 
-    from napari_sslseg.core.common.compute.devices import limit_threads, resolve_device
+    from napari_sslseg.core.common.compute.devices import has_gpu, limit_threads, resolve_device
 
     found = ["auto", "cpu"]
-    if torch.cuda.is_available():
+    if has_gpu("cuda"):
         found += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
+    if has_gpu("mps"):
         found.append("mps")
     return DeviceInfo(_device_sentence(resolve_device(device), limit_threads()), tuple(found))
 
 
 def _device_sentence(device: "torch.device", threads: int) -> str:
-    import torch
-
-    from napari_sslseg.core.common.compute.devices import device_name
+    from napari_sslseg.core.common.compute.devices import device_name, resolve_device, why_no_gpu
 
     name = device_name(device)
     free = _free_memory(device)
     memory = f", {free / 2**30:.1f} GB of memory free" if free is not None else ""
     if device.type != "cpu":
         return f"Runs on the GPU ({name}{memory})."
-    if torch.cuda.is_available() or torch.backends.mps.is_available():
-        why = "the GPU would be faster"
-    elif torch.version.cuda is None and torch.version.hip is None:
-        why = "this PyTorch has no GPU support"
-    else:
-        why = "there is no GPU"
+    chosen = resolve_device("auto").type != "cpu"
+    why = "the GPU would be faster" if chosen else why_no_gpu()
     return f"Runs on the CPU ({name}, {plural(threads, 'thread')}{memory}); {why}."
 
 
@@ -65,7 +59,7 @@ def _free_memory(device: "torch.device") -> int | None:
     """Free memory of the device in bytes; None if it is unknown."""
     import torch
 
-    from napari_sslseg.core.training.memory_probe import available_memory
+    from napari_sslseg.core.common.compute.memory import available_memory
 
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
 

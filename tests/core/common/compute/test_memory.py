@@ -209,7 +209,7 @@ class TestBeforeTheTraining:
     def test_it_is_close_to_the_memory_of_a_step(self, monkeypatch):
         sizes = []
         monkeypatch.setattr(memory_probe, "available_memory", lambda *_: 2**40)
-        monkeypatch.setattr(memory_probe, "_gigabytes", lambda size: sizes.append(size) or "")
+        monkeypatch.setattr(memory_probe, "gigabytes", lambda size: sizes.append(size) or "")
         work = job(99)
         find_batch_parts(work, make_fabric("cpu"))
         kept = {}

@@ -14,7 +14,7 @@ from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.pretext.contrast.organ_boxes import organ_boxes, organ_crop, whole_organ
 from napari_sslseg.core.pretext.contrast.side_pairs import LEFT, RIGHT, UNKNOWN
-from napari_sslseg.core.samples.preprocess import normalize
+from napari_sslseg.core.samples.normalize import Normalizer
 from napari_sslseg.core.settings.networks import Dense3dNetwork
 from napari_sslseg.core.settings.pretext.registry import TaskSettings, describe, make_task
 
@@ -43,7 +43,7 @@ class Crops:
 
 def volume_of(scan, **settings):
     """Normalised volume, shape (C, D, H, W)."""
-    slices = normalize(scan, core.Preprocessing(modality=scan.modality, **settings))
+    slices = Normalizer(scan, core.Preprocessing(modality=scan.modality, **settings)).slices()
     return np.ascontiguousarray(slices.swapaxes(0, 1))
 
 

@@ -4,18 +4,23 @@ import os
 import platform
 import warnings
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.text import LONGEST, printable
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 # One process may read the scans of a large study for long while the others wait.
 LONGEST_WAIT = timedelta(hours=2)
+
+GPUS = ("cuda", "mps")
+"""Kinds of GPUs, in the order in which they are chosen."""
 
 
 def make_fabric(
@@ -26,7 +31,8 @@ def make_fabric(
     Parameters
     ----------
     device : str
-        ``auto`` (the first GPU, else Apple's GPU, else the CPU), ``cpu``, ``cuda``, ``cuda:1``,
+        ``auto`` (the first GPU, else Apple's GPU, else the CPU; a GPU that does not work is passed
+        over), ``cpu``, ``cuda``, ``cuda:1``,
         ``mps``.
     precision : str
         As in :class:`~napari_sslseg.core.settings.training.Training`.
@@ -38,7 +44,7 @@ def make_fabric(
     Raises
     ------
     ConfigError
-        If this machine has no such device, or too few devices.
+        If this machine has no such device, it does not work, or there are too few devices.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
@@ -69,20 +75,59 @@ def _accelerator(device: str) -> tuple[str, int]:
     """Parse a device into its kind and number."""
     name, _, number = device.partition(":")
     if name == "auto":
-        if torch.cuda.is_available():
-            name = "cuda"
-        else:
-            name = "mps" if torch.backends.mps.is_available() else "cpu"
-    if name not in ("cpu", "cuda", "mps") or (number and not (name == "cuda" and number.isdigit())):
+        usable = (kind for kind in GPUS if has_gpu(kind) and gpu_problem(kind) is None)
+        return next(usable, "cpu"), 0
+    if name not in ("cpu", *GPUS) or (number and not (name == "cuda" and number.isdigit())):
         raise ConfigError(f"There is no device {device}; choose auto, cpu, cuda, cuda:N or mps.")
     if name == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"This machine has {torch.cuda.device_count()} CUDA devices, so {device} cannot be "
             "used; choose auto or cpu."
         )
-    if name == "mps" and not torch.backends.mps.is_available():
+    if name == "mps" and not has_gpu("mps"):
         raise ConfigError("This machine has no MPS device; choose auto or cpu.")
+    if name in GPUS and (problem := gpu_problem(name, int(number or 0))) is not None:
+        raise ConfigError(
+            f"The device {device} does not work with this PyTorch ({problem}); choose auto or cpu, "
+            "or install a PyTorch for this GPU and its driver."
+        )
     return name, int(number or 0)
+
+
+def has_gpu(kind: str) -> bool:
+    """Return whether this machine has a GPU of a kind, ``cuda`` or ``mps``."""
+    return torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()
+
+
+@cache
+def gpu_problem(kind: str, number: int = 0) -> str | None:
+    """Try a GPU with a small convolution, once in each process.
+
+    A GPU may be present that this PyTorch has no kernels for, whose driver is too old, or whose
+    memory is full.
+
+    Parameters
+    ----------
+    kind : str
+        ``cuda`` or ``mps``.
+    number : int
+        Number of the GPU.
+
+    Returns
+    -------
+    str or None
+        Why it does not work, in a few words; None if it works.
+    """
+    try:
+        where = torch.device(kind, number)
+        image = torch.ones(1, 1, 8, 8, device=where, requires_grad=True)
+        weight = torch.ones(1, 1, 3, 3, device=where)
+        torch.nn.functional.conv2d(image, weight).sum().backward()
+        works = image.grad is not None and float(image.grad.sum()) == 9 * 36
+    # A PyTorch without CUDA raises an AssertionError.
+    except (RuntimeError, AssertionError) as error:
+        return printable(str(error).partition("\n")[0], LONGEST)
+    return None if works else "it computes wrong results"
 
 
 def resolve_device(device: str = "auto") -> torch.device:
@@ -122,10 +167,18 @@ def device_message(
         return f"Device: {where}, as requested."
     if device.type == "cuda":
         return f"Device: {where}, the first CUDA device."
-    missing = "there is no CUDA device" if device.type == "mps" else "there is no GPU"
-    if device.type == "cpu" and torch.version.cuda is None and torch.version.hip is None:
-        missing = "this PyTorch is built without CUDA"
+    missing = "there is no CUDA device" if device.type == "mps" else why_no_gpu()
     return f"Device: {where}, since {missing}."
+
+
+def why_no_gpu() -> str:
+    """Return why ``auto`` is the CPU, as a clause such as "there is no GPU"."""
+    problems = [problem for kind in GPUS if has_gpu(kind) and (problem := gpu_problem(kind))]
+    if problems:
+        return f"the GPU does not work with this PyTorch ({problems[0]})"
+    if torch.version.cuda is None and torch.version.hip is None:
+        return "this PyTorch is built without CUDA"
+    return "there is no GPU"
 
 
 def limit_threads(threads: int | None = None) -> int:

@@ -56,7 +56,8 @@ def describe_preprocessing(settings: AnyPreprocessing) -> str:
         )
     elif settings.clip_percentiles != (0, 100):
         low, high = settings.clip_percentiles
-        parts.append(f"clipped to the percentiles {low:g} and {high:g}")
+        softly = "softly " if settings.clipping == "soft" else ""
+        parts.append(f"{softly}clipped to the percentiles {low:g} and {high:g}")
     parts.append(NORMALISATIONS[settings.normalize])
     slices = isinstance(settings, Preprocessing)
     parts.append(f"{settings.plane} slices" if slices else "volumes")
