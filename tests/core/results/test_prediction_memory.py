@@ -29,9 +29,9 @@ from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
 
 torch.set_num_threads(1)
-values = np.full((96, 512, 512), -1000, np.int16)
+values = np.full((48, 512, 512), -1000, np.int16)
 values[:, 100:400, 100:400] = 40
-geometry = Geometry(np.diag([1.0, 1.0, 5.0, 1.0]), (512, 512, 96))
+geometry = Geometry(np.diag([1.0, 1.0, 5.0, 1.0]), (512, 512, 48))
 scan = Volume(geometry.to_display(values.T), geometry, "CT")
 settings = default_preprocessing("CT", spacing=scan.spacing).model_copy(update={"neighbours": 1})
 segmenter = Segmenter(torch.nn.Conv2d(9, 2, 1), settings, (1,), "cpu")
@@ -79,12 +79,12 @@ def test_a_large_scan_takes_little_more_memory_than_its_own(tmp_path):
         [sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, check=True
     )
     predicting, estimated, storing = map(int, done.stdout.split())
-    voxels = 96 * 512 * 512
+    voxels = 48 * 512 * 512
     # A prediction of the whole scan at once would take more than 72 bytes per voxel.
-    assert predicting < 18 * voxels
+    assert predicting < 24 * voxels
     assert predicting < estimated
-    # Three channels of float32 are 12 bytes per voxel, and placing them takes a copy.
-    assert storing < 10 * voxels
+    # Three channels of float32 are 12 bytes per voxel, and placing them takes two copies.
+    assert storing < 16 * voxels
 
 
 @pytest.mark.parametrize("normalize", ["volume", "slice", "unit"])
