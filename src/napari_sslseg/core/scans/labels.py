@@ -14,7 +14,13 @@ from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.structure_files import merge_structures
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.formats.image_file import ImageFile, check_present
-from napari_sslseg.core.scans.formats.registry import DICOM, label_format_of, label_suffixes
+from napari_sslseg.core.scans.formats.registry import (
+    DICOM,
+    NRRD,
+    format_of,
+    label_format_of,
+    label_suffixes,
+)
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.matching.subjects import guess_subject
 from napari_sslseg.core.scans.names import scan_name
@@ -75,7 +81,7 @@ def load_labels(
             path=path,
             header=scan_header,
         )
-    image = open_image(path)
+    image = _open_labels(path)
     geometry = image.geometry
     if image.frames > 1:
         raise VolumeError(
@@ -108,6 +114,16 @@ def _grid(like: Volume | Series | Geometry | None) -> tuple[Geometry | None, obj
         image = like.opened()
         return image.geometry, image.header
     return like, None
+
+
+def _open_labels(path: Path) -> ImageFile:
+    if format_of(path) is NRRD:
+        from napari_sslseg.core.scans.formats.nrrd import count_layers
+        from napari_sslseg.core.scans.formats.slicer_segments import SlicerLayers
+
+        if count_layers(path) > 1:
+            return SlicerLayers(path)
+    return open_image(path)
 
 
 def _into_scan(data: np.ndarray, path: Path, image: ImageFile, scan: Geometry) -> np.ndarray:

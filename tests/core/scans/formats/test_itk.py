@@ -86,6 +86,38 @@ def refusal(path):
 # --- as SimpleITK reads them
 
 
+@pytest.mark.parametrize("kind", ["uint8", "int16", "uint32", "float"])
+@pytest.mark.parametrize("endian", ["little", "big"])
+def test_hexadecimal_values(tmp_path, kind, endian):
+    data = ramp({"float": np.float32}.get(kind, kind), (2, 3, 4))
+    data = data.astype(data.dtype.newbyteorder("<" if endian == "little" else ">"))
+    text = data.tobytes(order="F").hex()
+    lines = "\n".join(text[start : start + 70] for start in range(0, len(text), 70))
+    more = f"endian: {endian}\nencoding: hex\n"
+    path = nrrd(tmp_path / "a.nrrd", kind=kind, more=more, data=lines.encode() + b"\n")
+    np.testing.assert_array_equal(ItkFile(path).values(), data)
+    np.testing.assert_array_equal(by_itk(path)[0], data)
+    path.write_bytes(path.read_bytes()[:-9])
+    assert "too short" in refusal(path)
+
+
+def test_a_real_file_with_hexadecimal_values(data_dir):
+    path = data_dir / "format_faults/files/hex.nrrd"
+    np.testing.assert_array_equal(ItkFile(path).values(), by_itk(path)[0])
+
+
+@pytest.mark.parametrize("name", ["LIST 2", "LIST", "slice%02d.raw 0 6 1"])
+def test_values_in_several_files_are_called_so(tmp_path, name):
+    more = f"encoding: raw\ndata file: {name}\n"
+    path = nrrd(tmp_path / "a.nhdr", more=more, data=b"sl00.raw\nsl01.raw\n")
+    assert "several files" in refusal(path)
+
+
+def test_a_real_list_of_files_is_called_so(data_dir):
+    with pytest.raises(VolumeError, match="several files"):
+        load_volume(data_dir / "format_faults/files/detlist.nhdr")
+
+
 def test_real_files_agree_with_simpleitk(data_dir):
     """Compare affines and values; SimpleITK refuses three files, which have known affines."""
     agreed, only_here, refused = [], [], []

@@ -44,6 +44,7 @@ PACKINGS: dict[str, Packing] = {
     "txt": "text",
     "text": "text",
     "ascii": "text",
+    "hex": "hex",
 }
 # Signs that convert coordinates of a space to left, posterior, superior.
 SPACES = {
@@ -76,8 +77,16 @@ SEVERAL = ("time", "list", *IN_SPACE)
 _MAX_LINE = 1 << 20
 
 
-def read_nrrd(path: Path) -> StoredGrid:
+def read_nrrd(path: Path, *, layers: bool = False) -> StoredGrid:
     """Read the header of an NRRD file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    layers : bool
+        Whether the file is a segmentation whose first axis counts layers. They are merged with the
+        first axis in space in the shape of the values, but not in the affine.
 
     Raises
     ------
@@ -93,8 +102,13 @@ def read_nrrd(path: Path) -> StoredGrid:
         steps = _steps(fields, kinds)
         if not len(sizes) == len(kinds) == len(steps):
             raise ValueError("its fields differ in length")
-        spatial, several = _axes(path, sizes, kinds, steps)
+        if layers:
+            spatial, several = [1, 2, 3], None
+        else:
+            spatial, several = _axes(path, sizes, kinds, steps)
         shape = volume_shape(path, [sizes[axis] for axis in spatial])
+        if layers:
+            shape = (sizes[0] * shape[0], *shape[1:])
         frames = 1 if several is None else sizes[several]
         stored = _stored(path, fields, end, shape, frames)
         unit = _unit(path, fields, spatial)
@@ -120,6 +134,21 @@ def read_pairs(path: Path) -> dict[str, str]:
             if pair:
                 found[pair[1]] = pair[2].replace("\\n", "\n").replace("\\\\", "\\")
     return found
+
+
+def count_layers(path: Path) -> int:
+    """Return the number of label maps that a segmentation of 3D Slicer holds.
+
+    Overlapping structures are in several layers along the first axis. 0 if 3D Slicer did not write
+    the file, and 1 if there is no such axis.
+    """
+    with reraise_parser_errors(path, "an NRRD file", begins_as_text=True):
+        fields, _ = _fields(path)
+        sizes = [int(size) for size in fields.get("sizes", "").split()]
+        kinds = fields.get("kinds", "").lower().split()
+    if not any(re.match(r"Segment\d+_", key) for key in read_pairs(path)):
+        return 0
+    return sizes[0] if len(sizes) == 4 and kinds[:1] == ["list"] else 1
 
 
 def _decode(line: bytes) -> str:
@@ -148,6 +177,8 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             if name not in FIELDS or name in fields:
                 raise ValueError(f"the header line {text[:40]!r} is invalid")
             fields[name] = value.strip()
+            if name == "datafile" and value.split()[:1] == ["LIST"]:
+                break  # names of files follow
         return fields, file.tell()
 
 
@@ -193,6 +224,11 @@ def _axes(
         return spatial, None
     if others == [len(sizes) - 1] and kinds[-1] in SEVERAL and len(spatial) == 3:
         return spatial, others[0]
+    if count_layers(path) > 1:
+        raise VolumeError(
+            f"{path} is a segmentation of 3D Slicer with overlapping structures; open it as labels "
+            "of its scan."
+        )
     raise VolumeError(
         f"{path} holds {math.prod(sizes[axis] for axis in others)} values per voxel, such as "
         "colours, vectors or a series; save its grey values, or each volume, as a separate file."
@@ -313,7 +349,7 @@ def _stored(
         values, end if detached is None else 0, int(fields.get("lineskip", 0))
     )
     if packing != "raw":
-        if skip < -1 or (packing == "text" and skip):
+        if skip < -1 or (packing in ("text", "hex") and skip):
             raise ValueError(f"its byte skip is {skip}")
         stored.skip = skip
     elif skip >= 0:

@@ -4,9 +4,15 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from napari_sslseg.core.common.errors import VolumeError
+import numpy as np
+
+from napari_sslseg.core.common.errors import GeometryError, VolumeError
 from napari_sslseg.core.scans.classes.segment import Segment, clean_name, code_text
-from napari_sslseg.core.scans.formats.nrrd import read_pairs
+from napari_sslseg.core.scans.formats.image_file import check_present
+from napari_sslseg.core.scans.formats.itk import ItkHeader
+from napari_sslseg.core.scans.formats.nrrd import count_layers, read_nrrd, read_pairs
+from napari_sslseg.core.scans.formats.painting import paint_labels
+from napari_sslseg.core.scans.geometry import Geometry
 
 
 def read_slicer_segments(path: Path) -> list[Segment]:
@@ -15,21 +21,89 @@ def read_slicer_segments(path: Path) -> list[Segment]:
     Raises
     ------
     VolumeError
-        If the header is damaged.
+        If the header is damaged, or structures have the same value in the same layer.
     """
     pairs = read_pairs(path)
-    numbers = sorted({int(n) for key in pairs for n in re.findall(r"^Segment(\d{1,6})_", key)})
-    found = []
-    for number in numbers:
-        # Files before Slicer 4.11 have no values; each segment has a layer of its own.
-        value = pairs.get(f"Segment{number}_LabelValue", "1" if len(numbers) == 1 else "")
-        if not re.fullmatch(r"\d{1,9}", value.strip()):
+    values = _values(pairs)
+    stored = {_number(pairs, number, "LabelValue", 1) for number in values}
+    if len(stored) < len(values) and count_layers(path) == 1:
+        raise VolumeError(
+            f"{path} gives some of its segments no label value of their own; save it again with a "
+            "newer version of 3D Slicer."
+        )
+    return [Segment(values[n], _name(pairs, n), _code(pairs, n)) for n in values]
+
+
+class SlicerLayers:
+    """Labels of a segmentation of 3D Slicer whose structures overlap; see ImageFile.
+
+    Such a file has several label maps in layers, and each structure a value in one layer.
+    """
+
+    frames = 1
+
+    def __init__(self, path: Path) -> None:
+        check_present(path)
+        self.path = path
+        self._layers = count_layers(path)
+        layout = read_nrrd(path, layers=True)
+        layout.stored.check()
+        self._stored = layout.stored
+        self.header, self.notes = ItkHeader(unit=layout.unit), layout.notes
+        first, second, third = layout.stored.shape
+        try:
+            self.geometry = Geometry(layout.affine, (first // self._layers, second, third))
+        except GeometryError as error:
+            raise GeometryError(f"{path}: {error}") from error
+
+    def values(self, frame: int = 0) -> np.ndarray:
+        """Read the labels in the source grid, with the values of :func:`read_slicer_segments`.
+
+        Where structures overlap, the smaller one is kept.
+
+        Raises
+        ------
+        VolumeError
+            If the header names no layer for a structure, or a voxel belongs to no structure.
+        """
+        pairs = read_pairs(self.path)
+        shape = self.geometry.shape
+        data = self._stored.read().reshape((self._layers, *shape), order="F")
+        voxels, names, unlisted = {}, {}, data != 0
+        for number, value in _values(pairs).items():
+            layer = _number(pairs, number, "Layer", number)
+            if layer >= self._layers:
+                raise VolumeError(
+                    f"{self.path} has {self._layers} layers, but its segment {number} is in layer "
+                    f"{layer}; save it again with 3D Slicer."
+                )
+            inside = data[layer] == _number(pairs, number, "LabelValue", 1)
+            unlisted[layer] &= ~inside
+            voxels[value], names[value] = np.flatnonzero(inside), _name(pairs, number)
+        if count := np.count_nonzero(unlisted):
             raise VolumeError(
-                f"{path} gives no label value of its segment {number}; save it again with a newer "
-                "version of 3D Slicer."
+                f"{self.path} has {count} labelled voxels that belong to no segment of its header; "
+                "save it again with 3D Slicer."
             )
-        found.append(Segment(int(value), _name(pairs, number), _code(pairs, number)))
-    return found
+        return paint_labels(shape, voxels, self.path, names)
+
+
+def _values(pairs: Mapping[str, str]) -> dict[int, int]:
+    """Return the label value of each segment.
+
+    Values in different layers may be equal, and files before Slicer 4.11 store none; then the
+    segments have the values 1, 2, … in their order.
+    """
+    numbers = sorted({int(n) for key in pairs for n in re.findall(r"^Segment(\d{1,6})_", key)})
+    values = [_number(pairs, number, "LabelValue", 1) for number in numbers]
+    if len(set(values)) < len(values):
+        values = list(range(1, len(values) + 1))
+    return dict(zip(numbers, values, strict=True))
+
+
+def _number(pairs: Mapping[str, str], number: int, field: str, default: int) -> int:
+    text = pairs.get(f"Segment{number}_{field}", "").strip()
+    return int(text) if re.fullmatch(r"\d{1,9}", text) else default
 
 
 def _name(pairs: Mapping[str, str], number: int) -> str:

@@ -17,11 +17,11 @@ import numpy as np
 from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.image_file import reraise_parser_errors
 
-Packing = Literal["raw", "gzip", "zlib", "bzip2", "text"]
+Packing = Literal["raw", "gzip", "zlib", "bzip2", "text", "hex"]
 
 GZIP_MARK = b"\x1f\x8b"
 # Deflate compresses by a factor of at most 1032; bzip2 has no such limit.
-MAX_RATIO = {"raw": 1, "text": 1, "gzip": 1032, "zlib": 1032}
+MAX_RATIO = {"raw": 1, "text": 1, "hex": 1, "gzip": 1032, "zlib": 1032}
 _BLOCK = 1 << 20
 _PACKED_BLOCK = 1 << 18
 _WINDOW = {"gzip": 31, "zlib": 47}  # 47: zlib or gzip header, as MetaImage allows
@@ -80,7 +80,7 @@ class StoredValues:
         Number of volumes of this shape.
     start : int
         Byte offset of the values, or of their compressed data.
-    packing : {"raw", "gzip", "zlib", "bzip2", "text"}
+    packing : {"raw", "gzip", "zlib", "bzip2", "text", "hex"}
         Encoding.
     skip : int
         Bytes to skip after decompression; -1 if the values are the last bytes.
@@ -119,6 +119,8 @@ class StoredValues:
         available = self.path.stat().st_size - self.start
         if self.packing == "text":  # a digit and a blank per value
             least = 2 * math.prod(self.shape) * self.frames - 1
+        elif self.packing == "hex":
+            least = 2 * self.size
         else:
             least = max(self.skip, 0) + self.size
         ratio = MAX_RATIO.get(self.packing)
@@ -144,6 +146,8 @@ class StoredValues:
         ):
             if self.packing == "text":
                 return self._read_text(frame)
+            if self.packing == "hex":
+                return self._read_hex(frame)
             # Its pages use memory only once values are read into them.
             data = np.empty(self.volume_size, np.uint8)
             with self.path.open("rb", buffering=0) as file:
@@ -195,6 +199,14 @@ class StoredValues:
         kind = self.dtype.newbyteorder("=")
         numbers = np.array(words[frame * count : (frame + 1) * count]).astype(kind)
         return numbers.reshape(self.shape, order="F")
+
+    def _read_hex(self, frame: int) -> np.ndarray:
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            data = bytes.fromhex(file.read().decode("ascii"))
+        self._check_surplus(len(data) - self.size)
+        part = data[frame * self.volume_size :][: self.volume_size]
+        return np.frombuffer(bytearray(part), self.dtype).reshape(self.shape, order="F")
 
     @property
     def _description(self) -> str:

@@ -1,14 +1,12 @@
 """Map labels from patient coordinates in DICOM files to the voxels of a scan."""
 
-import warnings
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from napari_sslseg.core.common.errors import GeometryError, ScanWarning
+from napari_sslseg.core.common.errors import GeometryError
 from napari_sslseg.core.scans.formats.dicom.labels.resampled import labels_to_grid
 from napari_sslseg.core.scans.formats.dicom.plane import plane_affine
 from napari_sslseg.core.scans.formats.dicom.sorting import plane_normal
@@ -148,65 +146,6 @@ class LabelGrid:
     def regular(self, labels: np.ndarray) -> np.ndarray:
         """Map labels on the voxels to the source grid of the scan."""
         return labels if self.stack is None else labels_to_grid(labels, self.stack)
-
-
-def paint_labels(
-    shape: tuple[int, ...],
-    voxels: Mapping[int, np.ndarray],
-    path: Path,
-    names: Mapping[int, str],
-) -> np.ndarray:
-    """Draw structures, which may overlap, into one label map; smaller structures take precedence.
-
-    So a lesion in an organ, or an organ in the body, is kept whatever the order in the file.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of the label map.
-    voxels : mapping of int to ndarray
-        Flat indices of the voxels by label value.
-    path : Path
-        The file, for the warning.
-    names : mapping of int to str
-        Names of the label values, for the warning.
-
-    Warns
-    -----
-    ScanWarning
-        If structures overlap: how many voxels each of them lost, and which ones are hidden.
-    """
-    labels = np.zeros(int(np.prod(shape)), np.min_scalar_type(max(voxels, default=0)))
-    lost: Counter[int] = Counter()
-    for value in sorted(voxels, key=lambda value: (-voxels[value].size, value)):
-        hidden, counts = np.unique(labels[voxels[value]], return_counts=True)
-        lost.update(dict(zip(hidden.tolist(), counts.tolist(), strict=True)))
-        labels[voxels[value]] = value
-    del lost[0]
-    if lost:
-        parts = ", ".join(f"{structure_name(v, names)} ({n})" for v, n in sorted(lost.items()))
-        warnings.warn(
-            f"{path}: structures overlap in {lost.total()} voxels; the smaller one was kept there. "
-            f"Voxels lost: {parts}.",
-            ScanWarning,
-            stacklevel=5,
-        )
-    drawn = [value for value in sorted(lost) if not (labels == value).any()]
-    if drawn:
-        warnings.warn(
-            f"{path}: smaller or equal structures cover all voxels of "
-            f"{', '.join(structure_name(value, names) for value in drawn)}, which has no label "
-            "left; import it alone if you need it.",
-            ScanWarning,
-            stacklevel=5,
-        )
-    return labels.reshape(shape)
-
-
-def structure_name(value: int, names: Mapping[int, str]) -> str:
-    """Return the name of a structure for messages."""
-    name = names.get(value)
-    return f"label {value}" if not name else f"{name!r}"
 
 
 # A stack is not longer than a body; larger grids mean that the header is damaged.

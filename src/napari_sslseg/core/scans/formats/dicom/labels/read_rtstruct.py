@@ -14,10 +14,9 @@ from napari_sslseg.core.scans.formats.dicom.datasets import reraise_dicom_errors
 from napari_sslseg.core.scans.formats.dicom.labels.placing import (
     OFF_VOXELS,
     LabelGrid,
-    paint_labels,
-    structure_name,
 )
 from napari_sslseg.core.scans.formats.dicom.labels.polygons import Polygon, fill_polygons
+from napari_sslseg.core.scans.formats.painting import paint_labels, structure_name
 from napari_sslseg.core.scans.geometry import Geometry
 
 EXCLUSIVE = "CLOSEDPLANAR_XOR"
