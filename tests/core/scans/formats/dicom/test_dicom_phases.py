@@ -250,6 +250,13 @@ def test_the_order_of_slices_and_numbers_does_not_matter(tmp_path):
     check(tmp_path, values, ["time-point-3", "time-point-2", "time-point-1"])
 
 
+def test_the_same_number_written_in_two_ways_is_one_value(tmp_path):
+    def edit(ds, phase, number):
+        ds.EchoTime = (("5", "5.00", "5.0"), ("80", "80.0", "80.000"))[phase][number % 3]
+
+    check(tmp_path, write_phases(tmp_path, edit, phases=2), ["echo-5", "echo-80"])
+
+
 # --- times that differ between slices
 
 

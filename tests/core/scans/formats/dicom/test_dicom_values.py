@@ -92,6 +92,15 @@ def test_a_real_enhanced_ct_with_rescaling_at_the_top_is_in_hu(data_dir):
     assert (volume.data.min(), volume.data.max()) == (571 - 1024, 839 - 1024)
 
 
+def test_inverted_display_is_said_and_values_are_kept(tmp_path):
+    def edit(ds, index):
+        ds.PhotometricInterpretation = "MONOCHROME1"
+
+    write_series(tmp_path, ramp(), edit=edit)
+    with pytest.warns(ScanWarning, match="MONOCHROME1"):
+        np.testing.assert_array_equal(stored(load_volume(tmp_path)), ramp() - 1024)
+
+
 # --- padding
 
 

@@ -145,8 +145,13 @@ def _volumes(headers: list[Header], alone: str = "") -> list[Series]:
     files = [header.path for header in headers]
     path = files[0] if len(files) == 1 else Path(os.path.commonpath([f.parent for f in files]))
     first = headers[0]
-    where = f"The series {series_title(first)} in {path}"
+    where = plain = f"The series {series_title(first)} in {path}"
     notes = []
+    if first.text("PhotometricInterpretation") == "MONOCHROME1":
+        notes.append(
+            "by its header, low values are bright (MONOCHROME1); values are used as stored, so "
+            "other programs may show the opposite contrast"
+        )
     if alone:
         where += f", joined from {len(files)} images with a {alone} of their own,"
         notes.append(
@@ -167,7 +172,7 @@ def _volumes(headers: list[Header], alone: str = "") -> list[Series]:
     for group in whole:
         here = f"{name}_{nearest_plane(group)}" if len(whole) > 1 else name
         if _is_localizer(first.text("SeriesDescription"), group):
-            problem = f"{where} is a localizer by its description; choose the scan itself."
+            problem = f"{plain} is a localizer by its description; choose the scan itself."
             found.append(replace(_problem(first, problem, path, _files(group)), is_scan=False))
             continue
         ct = first.text("Modality") == "CT"

@@ -105,5 +105,13 @@ def read_phase(dataset: Dataset, find: Callable[[str, str], Any]) -> tuple[str, 
         value = next((value for value in values if value not in (None, "")), None)
         if value is None and name in _PRIVATE:
             value = _PRIVATE[name](dataset)
-        phase.append("" if value is None else str(value))
+        phase.append(_as_text(value))
     return tuple(phase)
+
+
+def _as_text(value: object) -> str:
+    """Convert a value to text; equal numbers, such as 5 and 5.00, to the same."""
+    if isinstance(value, int | float):
+        whole = float(value).is_integer()
+        return str(int(value)) if whole else f"{float(value):.7g}"
+    return "" if value is None else str(value)
