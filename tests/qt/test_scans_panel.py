@@ -325,6 +325,8 @@ class TestList:
         choosing(monkeypatch, path)
         answer(qtbot, choice)
         click(qtbot, full.list.labels)
+        project, name = dock.session.project, "phantom_mr_000"
+        qtbot.waitUntil(lambda: project.has_labels(name), timeout=20_000)
         qtbot.waitUntil(lambda: not dock.session.jobs and dock.scene.labels is not None)
         shown = dock.scene.labels.data
         assert set(np.unique(shown)) == set(np.unique(nib.load(path).dataobj))

@@ -1,6 +1,6 @@
 """Actions on the scans of a project: check, find, remove, import labels. Needs no Qt."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,12 +9,15 @@ from psygnal import Signal
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
 from napari_sslseg.core.common.sizes import Plane
+from napari_sslseg.core.common.text import join_names
 from napari_sslseg.gui.model.jobs import Job, Outcome, Problem
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.add import AddedScans
     from napari_sslseg.core.project.labels import DoneSlices
     from napari_sslseg.core.project.project import Project
+    from napari_sslseg.core.scans.classes.class_map import ClassMap
+    from napari_sslseg.core.scans.classes.matching import Structure
     from napari_sslseg.gui.model.session import Session
 
 
@@ -150,7 +153,27 @@ class ScanActions:
             self.session.note.emit(f"{what} kept in {kept[0].parent}.")
         self.session.scans_changed.emit()
 
-    def import_labels(self, name: str, path: str | Path, done: "DoneSlices") -> Job | None:
+    def read_classes(
+        self, name: str, path: str | Path, then: "Callable[[Sequence[Structure]], None]"
+    ) -> Job | None:
+        """Find which classes the structures in a label file are, and call ``then`` with them."""
+        session, project = self.session, self.session.project
+        if project is None or session.is_writing():
+            return None
+
+        def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+            yield Message(f"Reading labels of {name}.")
+            yield Done(project.label_classes(name, path))
+
+        def ended(outcome: Outcome) -> None:
+            if session.project is project and outcome.problem is None and not outcome.stopped:
+                then(outcome.result)
+
+        return session.run("classes-of-file", f"Reading labels of {name}", events, ended)
+
+    def import_labels(
+        self, name: str, path: str | Path, done: "DoneSlices", class_map: "ClassMap | None" = None
+    ) -> Job | None:
         """Import labels from a file; the current labels are moved to a backup folder."""
         session, project = self.session, self.session.project
         if project is None:
@@ -162,10 +185,11 @@ class ScanActions:
             return None
         # Labels cannot be edited during the import, and no earlier edit is saved over them.
         session.begin_import(name)
+        before = project.class_names
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             yield Message(f"Reading labels of {name}.")
-            yield Done(project.import_labels(name, path, done))
+            yield Done(project.import_labels(name, path, done, class_map))
 
         def ended(outcome: Outcome) -> None:
             if session.project is not project:
@@ -173,7 +197,9 @@ class ScanActions:
             if outcome.problem is None:
                 count = len(outcome.result)
                 slices = "1 slice is" if count == 1 else f"{count or 'no'} slices are"
-                session.note.emit(f"The labels of {name} were imported; {slices} done.")
+                new = [text for value, text in project.class_names.items() if value not in before]
+                classes = f" New classes: {join_names(new, 6)}." if before and new else ""
+                session.note.emit(f"The labels of {name} were imported; {slices} done.{classes}")
             session.classes_changed.emit()
             session.done_changed.emit(name)
             session.scans_changed.emit()

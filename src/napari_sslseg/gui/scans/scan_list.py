@@ -1,10 +1,10 @@
 """List of the scans of a project, with buttons for the selected scans."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QItemSelectionModel, QPoint, QSize, QSortFilterProxyModel, Qt
+from qtpy.QtCore import QItemSelectionModel, QPoint, QSize, QSortFilterProxyModel, Qt, QTimer
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sslseg.core.scans.formats.registry import dialog_filter
+from napari_sslseg.gui.scans.class_dialog import ClassDialog, class_map_of, needs_answer
 from napari_sslseg.gui.scans.scan_table import (
     NAME_ROLE,
     PROBLEM,
@@ -36,6 +37,8 @@ from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.labels import DoneSlices
+    from napari_sslseg.core.scans.classes.matching import Structure
+    from napari_sslseg.core.scans.classes.segment import Segment
     from napari_sslseg.gui.model.session import Session
     from napari_sslseg.gui.scans.scan_actions import ScanActions
     from napari_sslseg.gui.scans.thumbnails import Thumbnails
@@ -67,6 +70,9 @@ class ScanList(QWidget):
     ) -> None:
         super().__init__()
         self.session, self.scan_actions, self.thumbnails = session, actions, thumbnails
+        # Answers to earlier files without names, which are offered again.
+        self._answers: dict[Segment, str] = {}
+        session.project_changed.connect(self._forget_answers)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self.model = ScanTable(session, actions, thumbnails)
@@ -248,7 +254,7 @@ class ScanList(QWidget):
             self.scan_actions.find(entry.name, place)
 
     def ask_labels(self) -> None:
-        """Ask for a file with labels, and which of its slices are done."""
+        """Ask for a file with labels, for their classes, and which slices are done."""
         chosen = self.chosen
         if len(chosen) != 1:
             return
@@ -256,8 +262,29 @@ class ScanList(QWidget):
         path, _ = QFileDialog.getOpenFileName(
             self, f"Labels of {name}", "", dialog_filter("Label maps")
         )
-        if not path:
+        if path:
+            # Not within the signal of the job, whose other receivers would wait for the answer.
+            self.scan_actions.read_classes(
+                name,
+                path,
+                lambda found: QTimer.singleShot(0, lambda: self._ask_import(name, path, found)),
+            )
+
+    def _ask_import(self, name: str, path: str, structures: "Sequence[Structure]") -> None:
+        """Ask for the classes of labels if they are not clear, and for the slices that are done."""
+        project, class_map = self.session.project, None
+        if project is None or name not in project.names:
             return
+        if needs_answer(structures, project.class_names):
+            dialog = ClassDialog(
+                self, Path(path).name, structures, project.class_names, self._answers
+            )
+            accepted, answers = dialog.exec(), dialog.answers
+            dialog.deleteLater()
+            if not accepted:
+                return
+            self._answers |= answers
+            class_map = class_map_of(answers)
         answer = ask_choice(
             self,
             "Which slices of these labels are done?",
@@ -267,7 +294,10 @@ class ScanList(QWidget):
             name="ask-done",
         )
         if answer is not None:
-            self.scan_actions.import_labels(name, path, DONE_ANSWERS[answer])
+            self.scan_actions.import_labels(name, path, DONE_ANSWERS[answer], class_map)
+
+    def _forget_answers(self) -> None:
+        self._answers.clear()
 
     def ask_remove(self) -> None:
         """Ask whether to remove the selected scans from the project."""

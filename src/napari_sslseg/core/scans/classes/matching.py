@@ -263,6 +263,13 @@ class _Matcher:
         found = []
         for item in self._match_file(0, self.files[0].segments):
             if item.problem and not self.named[0]:
+                # Such a class was made for this value.
+                kind = next(
+                    (k for k in self.classes if k.name == f"class {item.segment.value}"), None
+                )
+                if kind is not None:
+                    found.append(_Found(0, item.segment, kind, "name"))
+                    continue
                 if item.segment.value > self.largest:
                     problem = f"the value {item.segment.value} is above {self.largest}"
                     found.append(replace(item, problem=problem))
