@@ -368,3 +368,65 @@ def test_real_hippocampus_against_itself(data_dir: Path, axis):
     for score in moved.classes.values():
         assert 0.7 < score.dice < 1
         assert score.hd95_mm == pytest.approx(truth.spacing[axis])
+
+
+def test_unknown_voxels_of_the_truth_are_left_out():
+    truth, predicted = cube(), cube(shift=(1, 0, 0))
+    whole = evaluate(predicted, truth, spacing=SPACING).classes[1]
+    truth[9], predicted[4] = 255, 2  # The slice that was too far, and one that was missed.
+    truth[4] = 255
+    found = evaluate(predicted, truth, spacing=SPACING, ignore=255)
+    score = found.classes[1]
+    assert list(found.classes) == [1]
+    assert (score.dice, score.hd95_mm) == (1, 0)
+    assert score.truth_voxels == score.prediction_voxels == 4 * 5 * 5
+    assert (whole.dice, whole.hd95_mm) == (0.8, SPACING[0])
+
+
+def test_scribbles_are_scored_where_they_are():
+    truth, predicted = np.zeros((4, 8), np.uint8), np.zeros((4, 8), np.uint8)
+    truth[0, :4], truth[2, :4] = 1, 7
+    predicted[0, 1:6], predicted[2, 0], predicted[3] = 1, 1, 1
+    score = evaluate(predicted, truth, ignore=0, background=7).classes
+    assert list(score) == [1]
+    # Of the strokes of class 1, 3 of 4 voxels; of those of the background, 1 is class 1.
+    assert score[1].dice == 2 * 3 / (4 + 4)
+    with pytest.raises(DataError, match="--background-value"):
+        evaluate(predicted, truth, ignore=0)
+
+
+def test_a_class_that_is_not_labelled_is_not_scored():
+    truth, predicted = cube(), cube()
+    predicted[12:15, 12:15, 12:15] = 2
+    found = evaluate(predicted, truth, labelled_classes=(1,))
+    assert found.classes[2].dice is None
+    assert not found.classes[2].hd95_undefined
+    assert found.mean_dice == 1
+    with pytest.raises(DataError, match="class 1 occurs"):
+        evaluate(predicted, truth, labelled_classes=(2,))
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_folders_with_unknown_values_and_labelled_classes(tmp_path):
+    for name, extra in (("a", 0), ("b", 2)):
+        truth, predicted = cube(), cube()
+        predicted[12:15, 12:15, 12:15] = 2
+        truth[12:15, 12:15, 12:15] = extra
+        truth[0] = 255
+        write(tmp_path / "truth" / f"{name}.nii", truth)
+        write(tmp_path / "predicted" / f"{name}.nii", predicted)
+    folders = tmp_path / "predicted", tmp_path / "truth"
+    with pytest.raises(DataError, match="--ignore-value 255"):
+        evaluate_folders(*folders)
+    assert 255 in evaluate_folders(*folders, classes=(1, 2, 255)).classes
+    assert evaluate_folders(*folders, ignore=255).classes[2].dice == 0.5
+    found = evaluate_folders(*folders, ignore=255, labelled_classes={"a": (1,)})
+    assert (found.classes[2].dice, found.classes[2].n) == (1, 1)
+    assert found.mean_dice == 1
+    with pytest.raises(DataError, match="names zebra"):
+        evaluate_folders(*folders, ignore=255, labelled_classes={"zebra": (1,)})
+
+
+def write(path, labels):
+    path.parent.mkdir(exist_ok=True)
+    nib.save(nib.Nifti1Image(labels, np.diag([1.0, 1, 1, 1])), path)

@@ -63,3 +63,16 @@ def test_empty_masks_follow_the_rule():
     nothing = score_slices(truth, truth, [0, 2], plane="axial", spacing=(1, 1, 1))
     assert nothing.volume.classes == {}
     assert nothing.worst == 0
+
+
+def test_unknown_pixels_and_classes_that_are_not_labelled_are_left_out():
+    truth, predicted = np.zeros((2, 20, 24), np.uint8), np.zeros((2, 20, 24), np.uint8)
+    truth[0, :, :12], predicted[0, :, 6:] = 1, 1
+    predicted[1, :5] = 2
+    plain = {"plane": "axial", "spacing": (5.0, 1.0, 1.0)}
+    assert score_slices(predicted, truth, [0, 1], **plain).by_slice == (0.4, 0)
+    truth[0, :, :6] = truth[0, :, 12:] = 255
+    found = score_slices(predicted, truth, [0, 1], **plain, ignore=255, labelled_classes=(1,))
+    assert found.volume.classes[1].dice == 1
+    assert found.volume.classes[2].dice is None
+    assert found.by_slice == (1, None)

@@ -83,7 +83,7 @@ def test_a_slice_beyond_the_scan_is_refused():
     data = np.zeros((8, 8, 4), np.uint8)
     item = LabelledScan(volume(data), volume(data), annotated=(4,))
     with pytest.raises(DataError, match=r"Slice 4 of a.* 0 to 3"):
-        item.annotated_mask(4)
+        item.annotated_mask(np.zeros((4, 8, 8)))
 
 
 def test_labels_on_another_grid_are_refused(folders):

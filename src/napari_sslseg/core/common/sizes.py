@@ -14,7 +14,10 @@ PLANE_AXIS: dict[str, int] = {"axial": 0, "coronal": 1, "sagittal": 2}
 """Display axis along which the slices of a plane are stacked."""
 
 MOST_CLASSES = 254
-"""Largest number of classes: class indices are bytes, and 0 is the background."""
+"""Largest number of classes: class indices are bytes, 0 is the background, 255 is unknown."""
+
+UNKNOWN = 255
+"""Class index of voxels whose class nobody stated; they are left out of losses and scores."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """Compare predicted labels with the truth: Dice and HD95 in mm, per class and per volume.
 
 Each class is compared as a binary mask, so class values may be any whole numbers. For empty masks
-see :data:`~napari_sslseg.core.results.scores.EMPTY_RULE`.
+see :data:`~napari_sslseg.core.results.scores.EMPTY_RULE`. Voxels whose class is unknown in the
+truth are left out: they are removed from prediction and truth.
 """
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from napari_sslseg.core.scans.matching.pairing import match_files
 from napari_sslseg.core.scans.matching.patients import Patients, with_patients
 from napari_sslseg.core.scans.matching.subjects import guess_subjects
 from napari_sslseg.core.scans.names import label_paths
+from napari_sslseg.core.scans.partial_labels import check_unknown_value, refuse_likely_unknown
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import HasLabels, Volume
 
@@ -39,6 +42,9 @@ def evaluate(
     classes: Sequence[int] | None = None,
     spacing: Sequence[float] | None = None,
     class_map: ClassMapLike = None,
+    ignore: int | None = None,
+    background: int = 0,
+    labelled_classes: Sequence[int] | None = None,
 ) -> VolumeScores:
     """Score one predicted label map against the truth.
 
@@ -61,6 +67,13 @@ def evaluate(
     class_map : ClassMap, path-like or mapping, optional
         Which structure in the files is which class, where their names do not say it; see
         :func:`~napari_sslseg.core.scans.classes.matching.match_segments`.
+    ignore : int, optional
+        Value in the truth of voxels whose class is unknown, such as 255. They are left out of Dice,
+        HD95 and volumes.
+    background : int
+        Value of the background in the truth, besides 0 unless that is unknown.
+    labelled_classes : sequence of int, optional
+        Classes that are labelled in the truth; all if not given. Others are not scored (None).
 
     Returns
     -------
@@ -72,12 +85,47 @@ def evaluate(
     GeometryError
         If the two lie on different grids, or ``spacing`` does not fit them.
     DataError
-        If the values are not labels.
+        If the values are not labels, or the truth has a class that is said not to be labelled.
     ClassesError
         If it is not clear which structure is which class.
     """
-    match = _match([(prediction, truth)], class_map)
-    return _evaluate(prediction, truth, match.values, match.names, classes, spacing)
+    check_unknown_value(ignore, background)
+    said = Said(ignore, background, labelled_classes)
+    match = _match([(prediction, truth)], class_map, said)
+    return _evaluate(prediction, truth, match.values, match.names, classes, said, spacing)
+
+
+class Said(NamedTuple):
+    """What was said about the truth, see :func:`evaluate`."""
+
+    ignore: int | None = None
+    background: int = 0
+    labelled_classes: Sequence[int] | None = None
+
+    def known(self, labels: Labels) -> tuple[Labels, np.ndarray | None]:
+        """Labels with 0 for the background and the unknown voxels, and which these are."""
+        if self.ignore is None and not self.background:
+            return labels, None
+        values, scan = _values(labels, "truth")
+        unknown = None if self.ignore is None else values == self.ignore
+        cleared = values == self.background
+        values = np.where(cleared if unknown is None else cleared | unknown, 0, values)
+        return values if scan is None else replace(scan, data=values), unknown
+
+    def check(self, true: np.ndarray, name: str) -> None:
+        """Refuse a class that is said not to be labelled."""
+        if self.labelled_classes is None:
+            return
+        found = np.setdiff1d(np.unique(true), [0, *self.labelled_classes])
+        if found.size:
+            raise DataError(
+                f"The class {found[0]} occurs in {name}, although it is said not to be labelled "
+                "there; correct the list of labelled classes."
+            )
+
+    def scores(self, value: int) -> bool:
+        """Whether a class is labelled in the truth."""
+        return self.labelled_classes is None or value in self.labelled_classes
 
 
 def _evaluate(
@@ -86,12 +134,14 @@ def _evaluate(
     values: Sequence[Mapping[int, int] | None],
     names: Mapping[int, str],
     classes: Sequence[int] | None,
+    said: Said,
     spacing: Sequence[float] | None = None,
 ) -> VolumeScores:
     """Score a label map whose values, and those of its truth, are converted to classes first."""
     both = _open_both(prediction, truth)
     prediction = _renumbered(both[0], values[0], "prediction")
-    truth = _renumbered(both[1], values[1], "truth")
+    known, unknown = said.known(both[1])
+    truth = _renumbered(known, values[1], "truth")
     predicted, prediction_scan = _values(prediction, "prediction")
     true, truth_scan = _values(truth, "truth")
     scan = prediction_scan or truth_scan
@@ -119,6 +169,9 @@ def _evaluate(
                 "voxel size in mm above 0 per axis."
             )
         voxel_ml = float(np.prod(spacing)) / 1000 if true.ndim == 3 else None
+    if unknown is not None:
+        predicted = np.where(unknown, 0, predicted)
+    said.check(true, scan.name if scan else "the truth")
     if classes is None:
         classes = sorted({int(c) for labels in (predicted, true) for c in np.unique(labels)} - {0})
     if len(classes) > MOST_CLASSES:
@@ -130,7 +183,10 @@ def _evaluate(
         name=scan.name if scan else "scan",
         subject=scan.subject if scan else "unknown",
         classes={
-            int(c): _score(predicted == c, true == c, spacing, voxel_ml) for c in sorted(classes)
+            int(c): _score(predicted == c, true == c, spacing, voxel_ml)
+            if said.scores(c)
+            else ClassScore()
+            for c in sorted(classes)
         },
         class_names=names,
     )
@@ -158,6 +214,9 @@ def evaluate_folders(
     classes: Sequence[int] | None = None,
     patients: Patients | None = None,
     class_map: ClassMapLike = None,
+    ignore: int | None = None,
+    background: int = 0,
+    labelled_classes: Mapping[str, Sequence[int]] | None = None,
 ) -> Evaluation:
     """Score all predictions in a folder against the truth files of the same names.
 
@@ -175,6 +234,10 @@ def evaluate_folders(
         of all predictions by default.
     class_map : ClassMap, path-like or mapping, optional
         Which structure in the files is which class, as in :func:`evaluate`.
+    ignore, background : int
+        As in :func:`evaluate`.
+    labelled_classes : mapping of str to sequence of int, optional
+        Classes that are labelled in the truth of a name; all in those that are not named.
 
     Returns
     -------
@@ -184,11 +247,12 @@ def evaluate_folders(
     Raises
     ------
     DataError
-        If a prediction has no truth, two files in a folder have the same name, or a path does not
-        exist.
+        If a prediction has no truth, two files in a folder have the same name, a path does not
+        exist, or a value of the truth seems to mean that the class is unknown.
     GeometryError
         If a prediction is not on the grid of its truth.
     """
+    check_unknown_value(ignore, background)
     predictions, truth = Path(predictions), Path(truth)
     predicted, true = label_paths(predictions), label_paths(truth)
     if predictions.is_file() and truth.is_file():
@@ -200,16 +264,28 @@ def evaluate_folders(
             f"No truth in {truth} for {len(missing)} of {len(predicted)} predictions, such as "
             f"{missing[0]}; add a label file of the same name, or remove the prediction."
         )
+    labelled_classes = labelled_classes or {}
+    if strangers := [name for name in labelled_classes if name not in true]:
+        raise DataError(
+            f"The list of labelled classes names {strangers[0]}, but {truth} holds no such labels; "
+            "correct the list."
+        )
     pairs = [(path, true[name]) for name, path in predicted.items()]
-    match = _match(pairs, class_map)
+    match = _match(pairs, class_map, Said(ignore, background))
     for note in match.notes:
         warnings.warn(note, ScanWarning, stacklevel=2)
     subjects = _subjects(predicted, patients)
     volumes = []
     for number, (name, pair) in enumerate(zip(predicted, pairs, strict=True)):
         values = match.values[2 * number : 2 * number + 2]
-        scores = _evaluate(*pair, values, match.names, classes)
+        said = Said(ignore, background, labelled_classes.get(name))
+        scores = _evaluate(*pair, values, match.names, classes, said)
         volumes.append(replace(scores, name=name, subject=subjects[name]))
+    if classes is None and ignore is None:
+        scored = [item for volume in volumes for item in volume.classes.items()]
+        shown = {value for value, score in scored if score.truth_voxels}
+        if shown and max(shown) not in {v for v, score in scored if score.prediction_voxels}:
+            refuse_likely_unknown(shown)
     if classes is None:
         # Classes that occur only in other volumes are not scored, so no file is read twice.
         every = sorted({c for volume in volumes for c in volume.classes})
@@ -234,13 +310,18 @@ def _subjects(files: Mapping[str, Path], patients: Patients | None) -> dict[str,
     return {scan.name: scan.subject for scan in with_patients(scans, patients)}
 
 
-def _match(pairs: Sequence[tuple[Labels, Labels]], class_map: ClassMapLike) -> ClassMatch:
+def _match(
+    pairs: Sequence[tuple[Labels, Labels]], class_map: ClassMapLike, said: Said
+) -> ClassMatch:
     """Match the classes of predictions and truths: two entries of ``values`` for each pair."""
     if class_map is None and any(_has_no_names(labels) for pair in pairs for labels in pair):
         return ClassMatch({}, (None,) * 2 * len(pairs))
     # Predictions first, since they have the values of the run.
     roles = ("prediction", "truth")
-    files = [_label_file(pair[n], role) for n, role in enumerate(roles) for pair in pairs]
+    others: tuple[set[int], set[int]] = set(), {v for v in (said.ignore, said.background) if v}
+    files = [
+        _label_file(pair[n], role, others[n]) for n, role in enumerate(roles) for pair in pairs
+    ]
     match = match_segments(files, class_map)
     both = zip(match.values[: len(pairs)], match.values[len(pairs) :], strict=True)
     return replace(match, values=tuple(values for pair in both for values in pair))
@@ -251,15 +332,24 @@ def _has_no_names(labels: Labels) -> bool:
     return not isinstance(labels, str | Path) and getattr(labels, "class_names", None) is None
 
 
-def _label_file(labels: Labels, role: str) -> LabelFile:
-    """Labels with the names of their structures."""
+def _label_file(labels: Labels, role: str, others: Collection[int]) -> LabelFile:
+    """Labels with the names of their structures, without ``others``, which are no structures."""
     if isinstance(labels, str | Path):
         path = Path(labels)
         name = f"{path.absolute().parent.name}/{path.name}"
-        return LabelFile(name, read_segments(path), lambda: values_in(load_labels(path).data))
+        segments = tuple(item for item in read_segments(path) if item.value not in others)
+        return LabelFile(
+            name,
+            segments,
+            lambda: [v for v in values_in(load_labels(path).data) if v not in others],
+        )
     names = getattr(labels, "class_names", None) or {}
-    segments = tuple(Segment(value, name) for value, name in names.items())
-    return LabelFile(f"the {role}", segments, lambda: values_in(_values(labels, role)[0]))
+    segments = tuple(Segment(value, name) for value, name in names.items() if value not in others)
+    return LabelFile(
+        f"the {role}",
+        segments,
+        lambda: [v for v in values_in(_values(labels, role)[0]) if v not in others],
+    )
 
 
 def _renumbered(labels: Labels, values: Mapping[int, int] | None, role: str) -> Labels:

@@ -6,6 +6,7 @@ so distances are measured within slices.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,8 @@ def score_slices(
     spacing: Sequence[float],
     name: str = "scan",
     subject: str = "unknown",
+    ignore: int | None = None,
+    labelled_classes: Sequence[int] | None = None,
 ) -> SliceScores:
     """Score predicted labels on some slices.
 
@@ -71,6 +74,10 @@ def score_slices(
         Voxel size in mm along the display axes.
     name, subject : str
         Names of the scan and of its subject.
+    ignore : int, optional
+        Value in ``truth`` of voxels whose class is unknown, which are left out.
+    labelled_classes : sequence of int, optional
+        Classes that are labelled in the scan; all if not given. Others are not scored (None).
 
     Returns
     -------
@@ -85,9 +92,10 @@ def score_slices(
     axis, numbers = PLANE_AXIS[plane], sorted(slices)
     within = [mm for other, mm in enumerate(spacing) if other != axis]
     ours, theirs = (np.take(data, numbers, axis) for data in (predicted, truth))
-    together = evaluate(ours, theirs).classes
+    unknown: dict[str, Any] = {"ignore": ignore, "labelled_classes": labelled_classes}
+    together = evaluate(ours, theirs, **unknown).classes
     parts = [
-        evaluate(a, b, classes=list(together), spacing=within).classes
+        evaluate(a, b, classes=list(together), spacing=within, **unknown).classes
         for a, b in zip(np.moveaxis(ours, axis, 0), np.moveaxis(theirs, axis, 0), strict=True)
     ]
     classes: dict[int, ClassScore] = {

@@ -4,7 +4,7 @@ import hashlib
 import os
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.safe_files import open_regular
 from napari_sslseg.core.runs.run import Run
+from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.slice_ranges import ALL_SLICES, format_ranges
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 GIT_SECONDS = 5
 
+DEFAULT_MEANING: dict[str, Any] = {"ignore": None, "background": 0, "labelled_classes": None}
+"""Fields of a LabelledScan that say what its labels mean, where nothing is unknown."""
+
 
 def data_record(
     store: "SampleStore",
@@ -29,7 +33,7 @@ def data_record(
     validation: np.ndarray,
     held_out: Iterable[int] = (),
     unlabelled: Iterable[int] = (),
-    values: Sequence[Mapping[int, int] | None] = (),
+    labelled: Sequence[LabelledScan] = (),
 ) -> list[dict[str, Any]]:
     """Every scan of a store, with hashes of its contents and the samples used for training.
 
@@ -41,8 +45,9 @@ def data_record(
         Indices of the samples used for each.
     held_out, unlabelled : iterable of int
         Numbers of the scans used for validation only, and of those used without labels.
-    values : sequence of mapping or None
-        Classes of the label values of the first scans, if they are not the values themselves.
+    labelled : sequence of LabelledScan
+        The first scans of the store. The record says which classes their label values are, if they
+        are not the classes themselves, and what is unknown in the labels.
 
     Returns
     -------
@@ -51,6 +56,7 @@ def data_record(
         samples are ``all`` if none is left out.
     """
     roles = dict.fromkeys(held_out, "validation") | dict.fromkeys(unlabelled, "unlabelled")
+    meanings = dict(enumerate(map(label_meaning, labelled)))
     found = []
     for number, scan in enumerate(store.scans):
         own = np.arange(scan.start, scan.start + scan.n_slices)
@@ -66,10 +72,19 @@ def data_record(
         if store.labelled:
             known = store.annotated[own]
             entry["annotated"] = ALL_SLICES if known.all() else format_ranges(np.flatnonzero(known))
-        known_values = values[number] if number < len(values) else None
-        if known_values is not None:
-            entry["values"] = {str(value): known_values[value] for value in sorted(known_values)}
+        entry |= meanings.get(number, {})
         found.append(entry)
+    return found
+
+
+def label_meaning(item: LabelledScan) -> dict[str, Any]:
+    """What the labels of a scan mean, as fields of a LabelledScan that are not the default."""
+    fields = {name: getattr(item, name) for name in DEFAULT_MEANING}
+    found = {name: value for name, value in fields.items() if value != DEFAULT_MEANING[name]}
+    if item.labelled_classes is not None:
+        found["labelled_classes"] = list(item.labelled_classes)
+    if item.values is not None:
+        found["values"] = {str(value): item.values[value] for value in sorted(item.values)}
     return found
 
 
@@ -131,7 +146,10 @@ def package_state() -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class ScanRecord:
-    """A scan in the record of a run, see :func:`data_record`."""
+    """A scan in the record of a run, see :func:`data_record`.
+
+    ``meaning`` are fields of its LabelledScan, see :func:`label_meaning`.
+    """
 
     name: str
     role: str
@@ -140,6 +158,7 @@ class ScanRecord:
     annotated: str | None
     subject: str | None = None
     values: Mapping[int, int] | None = None
+    meaning: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _label_values(entry: Mapping[str, Any]) -> dict[int, int] | None:
@@ -171,10 +190,12 @@ def scan_records(run: Run) -> list[ScanRecord]:
             for value in values
             for k, v in value.items()
         ):
-            return [
-                ScanRecord(**value, values=_label_values(entry))
-                for value, entry in zip(values, found, strict=True)
-            ]
+            meanings = [_recorded_meaning(entry) for entry in found]
+            if None not in meanings:
+                return [
+                    ScanRecord(**value, values=_label_values(entry), meaning=meaning or {})
+                    for value, entry, meaning in zip(values, found, meanings, strict=True)
+                ]
     if run.kind == "pretrain" and run.record.get("task") is None and "transfer" in run.record:
         raise CheckpointError(
             f"{run.folder} was imported and cannot be resumed; start from its weights with --init."
@@ -183,3 +204,18 @@ def scan_records(run: Run) -> list[ScanRecord]:
         f"The record of {run.folder} does not list the scans that it was trained on, so it cannot "
         "be resumed; start again with --overwrite (in Python overwrite=True)."
     )
+
+
+def _recorded_meaning(entry: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Fields of :func:`label_meaning` in the record of a scan; None if they are damaged."""
+    found = {name: entry[name] for name in DEFAULT_MEANING if name in entry}
+    classes = found.pop("labelled_classes", None)
+    if isinstance(classes, list):
+        numbers = [*found.values(), *classes]
+    elif classes is None:
+        numbers = list(found.values())
+    else:
+        return None
+    if not all(type(number) is int and 0 <= number < 2**31 for number in numbers):
+        return None
+    return found | ({} if classes is None else {"labelled_classes": tuple(classes)})

@@ -15,6 +15,7 @@ import numpy as np
 from napari_sslseg.core.common.compute.memory import release_memory
 from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.common.events import Progress, StopFlag
+from napari_sslseg.core.common.sizes import UNKNOWN
 from napari_sslseg.core.samples.crop_files import (
     VolumeArrays,
     VolumeDisk,
@@ -35,8 +36,10 @@ from napari_sslseg.core.samples.store import (
     SampleStore,
     StoredScan,
     add_record,
+    find_contents,
     fingerprint,
     load_scan,
+    read_records,
 )
 from napari_sslseg.core.scans.labelled import Scan, scan_geometry
 from napari_sslseg.core.scans.reader import ScanReader
@@ -92,11 +95,14 @@ class CropStore(SampleStore):
         self.folder = arrays.folder
         self.settings = settings
         self.sides = np.full(len(crops), -1, np.int8) if sides is None else sides
-        self.annotated = np.array([arrays.labels[crop[0]] is not None for crop in crops], bool)
-        self.foreground = np.array(
-            [known and self._labels(number).any() for number, known in enumerate(self.annotated)],
-            bool,
-        )
+        labelled = np.array([arrays.labels[crop[0]] is not None for crop in crops], bool)
+        self.annotated, self.foreground = np.zeros((2, len(crops)), bool)
+        unknown = np.zeros(len(crops), bool)
+        for number in np.flatnonzero(labelled).tolist():
+            labels = self._labels(number)
+            (self.foreground[number],), (unknown[number],) = find_contents(labels[None])
+            self.annotated[number] = not unknown[number] or bool((labels != UNKNOWN).any())
+        self.partial = self._find_partial(unknown)
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -127,7 +133,7 @@ class CropStore(SampleStore):
         )
 
     def label_batch(self, indices: np.ndarray) -> "torch.Tensor":
-        """Read the class indices of a batch, shape (B, D, H, W), int64.
+        """Read the class indices of a batch, shape (B, D, H, W), int64; 255 where unknown.
 
         Raises
         ------
@@ -204,14 +210,14 @@ def iter_crops(
         if found is not None:
             arrays, index = found
             yield Progress("Reading scans", len(scans), len(scans))
-            records += [StoredScan(**record) for record in index["scans"]]
+            records += read_records(index)
             return CropStore(arrays, crops, records, size, settings, classes)
         writer = VolumeDisk(folder)
     try:
         for number, (scan, place) in enumerate(zip(scans, places, strict=True)):
             if stop is not None and stop.is_set:
                 return None
-            loaded = load_scan(scan, settings.plane, classes, modality, reader)
+            loaded = load_scan(scan, settings.plane, classes, modality, reader, whole=True)
             labels = _whole_labels(loaded, place)
             writer.add(prepare_volume(loaded.volume, settings, place), labels)
             add_record(records, loaded, len(grids[number]))

@@ -55,7 +55,7 @@ class PreviewSlices(SampleStore):
         canvases = [prediction_placement(grid, settings).canvas for grid in grids]
         self._size = max(h for h, _ in canvases), max(w for _, w in canvases)
         self.settings = settings
-        self.annotated = self.foreground = np.zeros(sum(counts), bool)
+        self.annotated = self.foreground = self.partial = np.zeros(sum(counts), bool)
         self.folder = None
 
     @property

@@ -15,6 +15,7 @@ from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.common.safe_files import open_regular, read_regular
 from napari_sslseg.core.common.safe_json import check_parts
+from napari_sslseg.core.samples.store import find_contents
 
 INDEX = "index.json"
 MOST_INDEX = 128 * 2**20
@@ -24,14 +25,22 @@ MOST_NUMBERS = 10_000_000
 """Largest number of values in the index, which lists all annotated slices."""
 
 
+MARKS = ("annotated", "foreground", "unknown")
+"""Lists of slices in the index, see :class:`SliceArrays`."""
+
+
 @dataclass(frozen=True, eq=False)
 class SliceArrays:
-    """The arrays of a store; ``maps`` are their open memory maps, if any."""
+    """The arrays of a store; ``maps`` are their open memory maps, if any.
+
+    ``unknown`` says which slices have unknown pixels.
+    """
 
     images: np.ndarray
     labels: np.ndarray | None
     annotated: np.ndarray
     foreground: np.ndarray
+    unknown: np.ndarray
     maps: Sequence[mmap.mmap] = ()
     folder: Path | None = None
 
@@ -61,6 +70,8 @@ class MemoryWriter:
         self.images = np.empty(shape, np.float32)
         self.labels = np.zeros((shape[0], *shape[2:]), np.uint8) if labelled else None
         self.annotated = np.zeros(shape[0], bool)
+        self.foreground = np.zeros(shape[0], bool)
+        self.unknown = np.zeros(shape[0], bool)
         self.filled = 0
 
     def add(
@@ -75,14 +86,15 @@ class MemoryWriter:
         if self.labels is not None and labels is not None and annotated is not None:
             self.labels[here] = labels
             self.annotated[here] = annotated
+            self.foreground[here], self.unknown[here] = find_contents(labels)
         self.filled = here.stop
 
     def finish(self, index: dict[str, Any]) -> SliceArrays:
         """Return the slices."""
         n = self.filled
         labels = None if self.labels is None else self.labels[:n]
-        foreground = np.zeros(n, bool) if labels is None else np.asarray(labels.any(axis=(1, 2)))
-        return SliceArrays(self.images[:n], labels, self.annotated[:n], foreground)
+        marks = {name: getattr(self, name)[:n] for name in MARKS}
+        return SliceArrays(self.images[:n], labels, **marks)
 
     def close(self) -> None:
         """Do nothing: no file is open."""
@@ -103,6 +115,7 @@ class DiskWriter:
         self.labels = (self.temporary / "labels.raw").open("wb") if labelled else None
         self.annotated: list[np.ndarray] = []
         self.foreground: list[np.ndarray] = []
+        self.unknown: list[np.ndarray] = []
 
     def add(
         self,
@@ -115,7 +128,9 @@ class DiskWriter:
         if labels is None:
             labels = np.zeros((n, *self.shape[2:]), np.uint8)
         self.annotated.append(np.zeros(n, bool) if annotated is None else annotated)
-        self.foreground.append(np.asarray(labels.any(axis=(1, 2))))
+        foreground, unknown = find_contents(labels)
+        self.foreground.append(foreground)
+        self.unknown.append(unknown)
         try:
             self.images.write(np.ascontiguousarray(images, "<f4").data)
             if self.labels is not None:
@@ -125,13 +140,12 @@ class DiskWriter:
 
     def finish(self, index: dict[str, Any]) -> SliceArrays:
         """Write the index, rename the folder, and map the files."""
-        annotated, foreground = np.concatenate(self.annotated), np.concatenate(self.foreground)
         index = index | {
-            "shape": [len(annotated), *self.shape[1:]],
+            "shape": [sum(map(len, self.annotated)), *self.shape[1:]],
             "labelled": self.labels is not None,
-            "annotated": np.flatnonzero(annotated).tolist(),
-            "foreground": np.flatnonzero(foreground).tolist(),
         }
+        for name in MARKS:
+            index[name] = np.flatnonzero(np.concatenate(getattr(self, name))).tolist()
         try:
             self._close_files()
         except OSError as error:
@@ -222,10 +236,12 @@ def _map_arrays(folder: Path) -> tuple[SliceArrays, dict[str, Any]]:
 
     images = mapped("images.raw", "<f4", shape)
     labels = mapped("labels.raw", "u1", (n, height, width)) if index["labelled"] else None
-    annotated, foreground = np.zeros(n, bool), np.zeros(n, bool)
-    annotated[index["annotated"]] = True
-    foreground[index["foreground"]] = True
-    return SliceArrays(images, labels, annotated, foreground, maps, folder), index
+    marks = {name: np.zeros(n, bool) for name in MARKS}
+    # Stores of early versions have no unknown pixels, and do not list them.
+    index = {"unknown": []} | index
+    for name, mark in marks.items():
+        mark[index[name]] = True
+    return SliceArrays(images, labels, **marks, maps=maps, folder=folder), index
 
 
 def cannot_write(folder: Path, error: OSError) -> StorageError:

@@ -38,6 +38,7 @@ from napari_sslseg.core.samples.store import (
     add_record,
     fingerprint,
     load_scan,
+    read_records,
 )
 from napari_sslseg.core.samples.warnings import warn_about_distant_slices, warn_about_large_slices
 from napari_sslseg.core.scans.geometry import Geometry
@@ -65,7 +66,7 @@ class SliceStore(SampleStore):
     images : ndarray, shape (N, C, H, W), float32
         Normalised slices without neighbours, in memory or memory-mapped.
     labels : ndarray, shape (N, H, W), uint8, or None
-        Class indices (0 background, then in the order of ``classes``).
+        Class indices (0 background, then in the order of ``classes``; 255 unknown).
     settings : Preprocessing
         With ``size`` resolved to the canvas.
     """
@@ -87,6 +88,7 @@ class SliceStore(SampleStore):
         self.labels = arrays.labels
         self.annotated = arrays.annotated
         self.foreground = arrays.foreground
+        self.partial = self._find_partial(arrays.unknown)
         self.settings = settings
 
     @property
@@ -121,7 +123,7 @@ class SliceStore(SampleStore):
         return neighbours(indices, self.settings.neighbours, first, last)
 
     def label_batch(self, indices: np.ndarray) -> "torch.Tensor":
-        """Read the class indices of a batch, shape (B, H, W), int64.
+        """Read the class indices of a batch, shape (B, H, W), int64; 255 where unknown.
 
         Raises
         ------
@@ -272,5 +274,4 @@ def _reopened(
 ) -> SliceStore:
     """Return a store of arrays that were found on disk."""
     arrays, index = found
-    records = [StoredScan(**record) for record in index["scans"]]
-    return SliceStore(arrays, records, settings, classes)
+    return SliceStore(arrays, read_records(index), settings, classes)

@@ -2,15 +2,15 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
+from napari_sslseg.core.common.sizes import PLANE_AXIS, UNKNOWN, Plane
 from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.label_guess import looks_like_labels
@@ -36,7 +36,8 @@ class StoredScan:
     """A scan of a store: ``start`` is the index of its first sample (slice or crop).
 
     ``content`` and ``labels`` are hashes of its values and of its labels. ``like_labels`` is True
-    if its values are those of a label map.
+    if its values are those of a label map. ``hidden`` are the indices of classes that are not
+    labelled in it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class StoredScan:
     content: str = ""
     labels: str = ""
     like_labels: bool = False
+    hidden: tuple[int, ...] = ()
 
 
 class SampleStore(ABC):
@@ -59,6 +61,8 @@ class SampleStore(ABC):
         Scan of each sample.
     annotated, foreground : ndarray, shape (N,), bool
         Which samples are annotated, and which of these contain a labelled structure.
+    partial : ndarray, shape (N,), bool
+        Which annotated samples have unknown voxels, or classes that are not labelled there.
     settings : Preprocessing or VolumePreprocessing
         Preprocessing, with all defaults resolved.
     classes : tuple of int
@@ -72,6 +76,7 @@ class SampleStore(ABC):
     noun: str
     annotated: np.ndarray
     foreground: np.ndarray
+    partial: np.ndarray
     settings: Preprocessing | VolumePreprocessing
     folder: Path | None
 
@@ -79,6 +84,9 @@ class SampleStore(ABC):
         self.scans = tuple(scans)
         self.classes = tuple(classes)
         self.scan_index = np.repeat(np.arange(len(scans)), [scan.n_slices for scan in scans])
+        self._hidden = np.zeros((len(scans), 1 + len(classes)), bool)
+        for number, scan in enumerate(scans):
+            self._hidden[number, list(scan.hidden)] = True
 
     def __len__(self) -> int:
         return len(self.scan_index)
@@ -138,13 +146,22 @@ class SampleStore(ABC):
 
     @abstractmethod
     def label_batch(self, indices: np.ndarray) -> "torch.Tensor":
-        """Read the class indices of a batch, shape (B, *size), int64.
+        """Read the class indices of a batch, shape (B, *size), int64; 255 where unknown.
 
         Raises
         ------
         DataError
             If one of the samples is not annotated.
         """
+
+    def hidden_classes(self, indices: np.ndarray) -> np.ndarray:
+        """Return which classes are not labelled in samples, shape (B, 1 + classes), bool."""
+        return self._hidden[self.scan_index[indices]]
+
+    def _find_partial(self, unknown: np.ndarray) -> np.ndarray:
+        """Return which annotated samples are partial, given those with unknown voxels."""
+        somewhere = np.asarray(self._hidden.any(axis=1))
+        return self.annotated & (unknown | somewhere[self.scan_index])
 
     def _check_annotated(self, indices: np.ndarray) -> None:
         if not self.labelled or not self.annotated[indices].all():
@@ -160,6 +177,7 @@ class LoadedScan:
     volume: Volume
     classes: np.ndarray | None = None
     annotated: np.ndarray | None = None
+    hidden: tuple[int, ...] = ()
 
     def digests(self) -> tuple[str, str]:
         """Return hashes of the values on their grid and of the labels, from memory.
@@ -180,7 +198,25 @@ def add_record(records: list[StoredScan], loaded: LoadedScan, n_samples: int) ->
     volume = loaded.volume
     hashes = loaded.digests()
     like = looks_like_labels(volume)
-    records.append(StoredScan(volume.name, volume.subject, start, n_samples, *hashes, like))
+    records.append(
+        StoredScan(volume.name, volume.subject, start, n_samples, *hashes, like, loaded.hidden)
+    )
+
+
+def read_records(index: Mapping[str, Any]) -> list[StoredScan]:
+    """Return the records of the scans in the index of a store on disk."""
+    # JSON has no tuples, and stores of early versions do not say which classes are hidden.
+    return [
+        StoredScan(**{**record, "hidden": tuple(record.get("hidden", ()))})
+        for record in index["scans"]
+    ]
+
+
+def find_contents(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which samples show a class, and which have unknown voxels, each (N,), bool."""
+    axes = tuple(range(1, labels.ndim))
+    unknown = labels == UNKNOWN
+    return ((labels > 0) & ~unknown).any(axis=axes), unknown.any(axis=axes)
 
 
 def refuse_label_maps(scans: Sequence[StoredScan], labelled: Sequence[StoredScan] = ()) -> None:
@@ -212,8 +248,13 @@ def load_scan(
     classes: Sequence[int],
     modality: Modality | None,
     reader: ScanReader | None = None,
+    *,
+    whole: bool = False,
 ) -> LoadedScan:
     """Load a scan; labels of slices that are not annotated are set to background.
+
+    Slices on which every voxel is unknown count as not annotated, unless samples are crops of the
+    ``whole`` scan.
 
     Raises
     ------
@@ -223,9 +264,21 @@ def load_scan(
     volume, labels = (reader or ScanReader()).take(scan, modality)
     if isinstance(scan, LabelledScan) and labels is not None:
         values = np.moveaxis(labels.data, PLANE_AXIS[plane], 0).copy()
-        mask = scan.annotated_mask(len(values))
+        mask = scan.annotated_mask(values)
         values[~mask] = 0
-        return LoadedScan(volume, class_indices(values, classes, scan.name), mask)
+        found = class_indices(
+            values, classes, scan.name, ignore=scan.ignore, background=scan.background
+        )
+        if not whole:
+            mask &= (found != UNKNOWN).any(axis=(1, 2))
+            found[~mask] = 0
+        hidden = scan.hidden_classes(classes)
+        if hidden and (shown := np.intersect1d(found, hidden)).size:
+            raise DataError(
+                f"The class {classes[shown[0] - 1]} occurs in the labels of {scan.name}, although "
+                "it is said not to be labelled there; correct the list of labelled classes."
+            )
+        return LoadedScan(volume, found, mask, hidden)
     return LoadedScan(volume)
 
 
@@ -252,6 +305,9 @@ def fingerprint(head: str, scans: Sequence[Scan]) -> str:
             total.update(repr(scan.annotated).encode())
             if scan.values is not None:
                 total.update(repr(sorted(scan.values.items())).encode())
+            said = scan.ignore, scan.background, scan.labelled_classes
+            if said != (None, 0, None):  # Stores of scans without them keep their names.
+                total.update(repr(said).encode())
         else:
             parts = [scan]
         for part in parts:

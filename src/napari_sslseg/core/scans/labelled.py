@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError, GeometryError, ScanWarning
-from napari_sslseg.core.common.sizes import MOST_CLASSES, PLANE_AXIS, Plane
+from napari_sslseg.core.common.sizes import MOST_CLASSES, PLANE_AXIS, UNKNOWN, Plane
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.classes.matching import ClassMatch, LabelFile, match_segments
 from napari_sslseg.core.scans.classes.read import read_segments
@@ -21,13 +22,21 @@ from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.matching.pairing import Pairing, choose_sequence, missing_labels
 from napari_sslseg.core.scans.names import scan_name, unique_by_name
+from napari_sslseg.core.scans.partial_labels import (
+    check_unknown_value,
+    free_values,
+    refuse_likely_unknown,
+)
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.volume import Modality, Volume, load_volume, read_geometry
+
+Annotated = tuple[int, ...] | Literal["labelled", "all"] | None
+"""Annotated slices: their numbers, those that show any label, or all; None is all by default."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledScan:
-    """A scan, its labels, and its annotated slices.
+    """A scan, its labels, and what of it is annotated.
 
     Parameters
     ----------
@@ -35,10 +44,12 @@ class LabelledScan:
         The scan.
     labels : Volume, Path or tuple of Path
         Label map on the grid of the scan, or files of one structure each.
-    annotated : tuple of int, optional
+    annotated : tuple of int, "labelled" or "all", optional
         Indices of the slices, along the slicing plane of the display grid, on which all structures
-        are labelled (an annotated slice may be empty). All slices if not given. Other slices are
-        not used for training: a slice that nobody annotated is not background.
+        are labelled (an annotated slice may be empty). ``"labelled"`` stands for the slices that
+        show any label. All slices if not given; ``"all"`` says that this is meant, even if empty
+        slices lie between labelled ones. Other slices are not used for training: a slice that
+        nobody annotated is not background.
     values : mapping of int to int, optional
         Class of each value in ``labels``, see
         :func:`~napari_sslseg.core.scans.classes.renumber.renumber`; the values are the classes if
@@ -46,13 +57,38 @@ class LabelledScan:
     class_names : mapping of int to str, optional
         Names of the classes of this scan, after ``values`` is applied; if not given, those in the
         file are used.
+    ignore : int, optional
+        Value, after ``values`` is applied, of voxels whose class is unknown, such as 255; 0 in
+        scribbles. They are neither a class nor background.
+    background : int
+        Value of the background, after ``values`` is applied. Where 0 is not unknown, it is
+        background as well.
+    labelled_classes : tuple of int, optional
+        Classes that are labelled in this scan; all if not given. Structures of other classes are
+        somewhere in its background.
+
+    Raises
+    ------
+    DataError
+        If the background is unknown, or no class is labelled.
     """
 
     scan: Volume | Source
     labels: Volume | Path | tuple[Path, ...]
-    annotated: tuple[int, ...] | None = None
+    annotated: Annotated = None
     values: Mapping[int, int] | None = None
     class_names: Mapping[int, str] | None = None
+    ignore: int | None = None
+    background: int = 0
+    labelled_classes: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_unknown_value(self.ignore, self.background)
+        if self.labelled_classes is not None and not self.labelled_classes:
+            raise DataError(
+                f"No class is labelled in {self.name}, so it has no labels to learn from; leave "
+                "it out."
+            )
 
     @property
     def name(self) -> str:
@@ -93,10 +129,19 @@ class LabelledScan:
             labels = load_labels(labels, like=self.grid)
         return renumber(labels, self.values)
 
-    def annotated_mask(self, n_slices: int) -> np.ndarray:
-        """Return which of ``n_slices`` slices are annotated, shape (n_slices,), bool."""
-        if self.annotated is None:
+    def annotated_mask(self, slices: np.ndarray) -> np.ndarray:
+        """Return which slices are annotated, shape (S,), bool.
+
+        Parameters
+        ----------
+        slices : ndarray, shape (S, H, W)
+            Label values of the scan, slice by slice.
+        """
+        n_slices = len(slices)
+        if self.annotated is None or self.annotated == "all":
             return np.ones(n_slices, bool)
+        if self.annotated == "labelled":
+            return np.asarray(slices.any(axis=(1, 2)))
         bad = [index for index in self.annotated if not 0 <= index < n_slices]
         if bad:
             raise DataError(
@@ -106,6 +151,16 @@ class LabelledScan:
         mask = np.zeros(n_slices, bool)
         mask[list(self.annotated)] = True
         return mask
+
+    def hidden_classes(self, classes: Sequence[int]) -> tuple[int, ...]:
+        """Return the indices, from 1, of those ``classes`` that are not labelled in this scan."""
+        if self.labelled_classes is None:
+            return ()
+        return tuple(
+            index
+            for index, value in enumerate(classes, start=1)
+            if value not in self.labelled_classes
+        )
 
 
 def as_volume(scan: Volume | Source | str, modality: Modality | None = None) -> Volume:
@@ -264,14 +319,26 @@ def match_labels(
     files = [_label_file(labelled[number], often) for number in order]
     match = match_segments(files, class_map, known)
     found = list(labelled)
+    classes = {value for values in match.values if values for value in values.values()}
     for number, values in zip(order, match.values, strict=True):
         if values is not None:
             item = labelled[number]
             names = {value: match.names[value] for value in values.values() if value in match.names}
+            # Values without a class stay, or move where no class is.
+            others = free_values(_values_without_class(item), classes)
             found[number] = replace(
-                item, values=compose(item.values, values), class_names=dict(sorted(names.items()))
+                item,
+                values=compose(item.values, {**values, **others}),
+                class_names=dict(sorted(names.items())),
+                ignore=None if item.ignore is None else others.get(item.ignore, item.ignore),
+                background=others.get(item.background, item.background),
             )
     return found, match
+
+
+def _values_without_class(item: LabelledScan) -> set[int]:
+    """Values other than 0 that mean unknown or background."""
+    return {value for value in (item.ignore, item.background) if value}
 
 
 def _label_file(item: LabelledScan, often: Mapping[str, int]) -> LabelFile:
@@ -280,12 +347,16 @@ def _label_file(item: LabelledScan, often: Mapping[str, int]) -> LabelFile:
     if often[name] > 1 and not isinstance(item.labels, Volume):
         path = item.labels if isinstance(item.labels, Path) else item.labels[0]
         name = f"{path.absolute().parent.name}/{path.name}"
+    others = _values_without_class(item)
     segments: tuple[Segment, ...] = ()
     if item.class_names is not None:
         segments = tuple(Segment(value, name) for value, name in item.class_names.items())
     elif not isinstance(item.labels, Volume):
         segments = read_segments(item.labels)
-    return LabelFile(name, segments, lambda: values_in(item.load_labels().data))
+    segments = tuple(segment for segment in segments if segment.value not in others)
+    return LabelFile(
+        name, segments, lambda: [v for v in values_in(item.load_labels().data) if v not in others]
+    )
 
 
 def read_annotated(path: str | Path) -> dict[str, tuple[int, ...]]:
@@ -328,7 +399,7 @@ def find_classes(
     plane: Plane,
     read_labels: Callable[[LabelledScan], Volume] | None = None,
 ) -> tuple[int, ...]:
-    """Return the label values other than 0 on the annotated slices, in ascending order.
+    """Return the values of the classes on the annotated slices, in ascending order.
 
     Parameters
     ----------
@@ -342,14 +413,20 @@ def find_classes(
     Raises
     ------
     DataError
-        If there is none, since a network cannot learn from background alone.
+        If there is none, since a network cannot learn from background alone; or if a value seems
+        to mean that the class is unknown, which must not become a class by a guess.
     """
     values: set[int] = set()
+    guessed: set[int] = set()
     for item in labelled:
         labels = item.load_labels() if read_labels is None else read_labels(item)
         slices = np.moveaxis(labels.data, PLANE_AXIS[plane], 0)
-        values.update(np.unique(slices[item.annotated_mask(len(slices))]).tolist())
-    values.discard(0)
+        found = set(np.unique(slices[item.annotated_mask(slices)]).tolist())
+        found -= {0, item.background, item.ignore}
+        values |= found
+        if item.ignore is None:
+            guessed |= found
+    refuse_likely_unknown(guessed)
     if not values:
         raise DataError("The annotated slices contain only background; label a structure first.")
     if len(values) > MOST_CLASSES:
@@ -360,7 +437,14 @@ def find_classes(
     return tuple(sorted(values))
 
 
-def class_indices(data: np.ndarray, classes: Sequence[int], name: str) -> np.ndarray:
+def class_indices(
+    data: np.ndarray,
+    classes: Sequence[int],
+    name: str,
+    *,
+    ignore: int | None = None,
+    background: int = 0,
+) -> np.ndarray:
     """Convert label values to class indices: 0 (background), 1, 2, … in the order of ``classes``.
 
     Parameters
@@ -371,6 +455,9 @@ def class_indices(data: np.ndarray, classes: Sequence[int], name: str) -> np.nda
         Label values of the classes.
     name : str
         Name of the scan, for messages.
+    ignore, background : int
+        As in :class:`LabelledScan`; ``ignore`` gets the index
+        :data:`~napari_sslseg.core.common.sizes.UNKNOWN`.
 
     Returns
     -------
@@ -379,19 +466,29 @@ def class_indices(data: np.ndarray, classes: Sequence[int], name: str) -> np.nda
     Raises
     ------
     DataError
-        If a value is not among the classes.
+        If a value is not among the classes, or a class is also unknown or background.
     """
     if not np.array_equal(data, np.round(data)):
         raise DataError(
             f"The labels of {name} are not whole numbers; use class labels, not scores."
         )
-    table = np.array([0, *classes])
+    indices = {0: 0, background: 0} | ({} if ignore is None else {ignore: UNKNOWN})
+    for index, value in enumerate(classes, start=1):
+        if value in indices:
+            meaning = "unknown" if value == ignore else "background"
+            raise DataError(
+                f"The value {value} is a class and also {meaning}; leave it out of the classes."
+            )
+        indices[value] = index
+    table = np.array(list(indices))
     present = np.unique(data)
     unknown = np.setdiff1d(present, table)
     if unknown.size:
         raise DataError(
             f"The labels of {name} contain the value {unknown[0]}, which is not among the classes "
-            f"{', '.join(map(str, classes))}; correct the labels or add the class."
+            f"{', '.join(map(str, classes))}; correct the labels, add the class, or say that the "
+            f"class is unknown there with --ignore-value {unknown[0]} (in Python ignore=)."
         )
     order = np.argsort(table)
-    return order[np.searchsorted(table, data, sorter=order)].astype(np.uint8)
+    in_order = np.array(list(indices.values()), np.uint8)[order]
+    return in_order[np.searchsorted(table, data, sorter=order)]

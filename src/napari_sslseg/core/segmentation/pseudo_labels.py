@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sslseg.core.common.sizes import UNKNOWN
 from napari_sslseg.core.segmentation.self_training import confident_labels
 from napari_sslseg.core.segmentation.small_components import remove_small_components
 
@@ -27,7 +28,8 @@ class PseudoLabels:
     Parameters
     ----------
     store : Store
-        The samples. Annotated samples keep their own labels.
+        The samples. Annotated samples keep their own labels; those of the teacher are used where
+        their own are unknown, and where the teacher sees a class that is not labelled there.
     teacher : AveragedNetwork
         Network with a teacher.
     settings : FinetuneSettings
@@ -93,9 +95,22 @@ class PseudoLabels:
             found = confident_labels(teacher, images, self._kind, self._settings.threshold)
             parts.append(found.cpu().numpy().astype(np.uint8))
         labels = np.concatenate(parts)
-        known = np.flatnonzero(store.annotated[indices])
-        if known.size:
-            labels[known] = store.label_batch(indices[known]).numpy()
+        self._replace_known(labels, indices)
         if labels.ndim == 4:  # One crop.
             return remove_small_components(labels[0], count, self._settings.least_part)[None]
         return remove_small_components(labels, count, self._settings.least_part)
+
+    def _replace_known(self, labels: np.ndarray, indices: np.ndarray) -> None:
+        """Replace labels of the teacher, in place, by those that are known."""
+        store = self._store
+        known = np.flatnonzero(store.annotated[indices])
+        if not known.size:
+            return
+        own, found = store.label_batch(indices[known]).numpy(), labels[known]
+        # What the teacher may see in the background of a sample: classes that are not labelled
+        # there, and, in the last column, anything that it is not sure of.
+        hidden = store.hidden_classes(indices[known])
+        hidden = np.column_stack([hidden, hidden.any(1)])
+        rows = np.arange(len(known)).reshape(-1, *[1] * (own.ndim - 1))
+        kept = (own == UNKNOWN) | ((own == 0) & hidden[rows, found])
+        labels[known] = np.where(kept, found, own)

@@ -7,6 +7,7 @@ import numpy as np
 
 from napari_sslseg.core.common.compute.distributed import all_gather_objects, assign_to_processes
 from napari_sslseg.core.common.example_pictures import SlicePrediction
+from napari_sslseg.core.common.sizes import UNKNOWN
 from napari_sslseg.core.samples.build import Store
 from napari_sslseg.core.segmentation.loss import (
     SegmentationLoss,
@@ -32,6 +33,8 @@ def batch_loss(
     settings: FinetuneSettings,
     device: "torch.device",
     teacher: "AveragedNetwork | None" = None,
+    *,
+    halves: bool = False,
 ) -> "Callable[[nn.Module, np.ndarray, torch.Generator], Tensor]":
     """Make the loss of a batch: augment it, pass it through the network, compare with the labels.
 
@@ -47,6 +50,8 @@ def batch_loss(
         Device of the network.
     teacher : AveragedNetwork, optional
         Labels the unlabelled samples of a batch; they are ignored until its first round.
+    halves : bool
+        Whether the second half of each batch is of unlabelled samples.
 
     Returns
     -------
@@ -62,6 +67,8 @@ def batch_loss(
     pseudo_labels = None
     if self_training is not None and teacher is not None:
         pseudo_labels = PseudoLabels(store, teacher, settings, device)
+    # The same in all processes, since they compute a loss together.
+    partial = bool(store.partial.any())
 
     def annotated(indices: np.ndarray, generator: "torch.Generator") -> "tuple[Tensor, Tensor]":
         images = store.batch(indices).to(device, non_blocking=True)
@@ -71,19 +78,26 @@ def batch_loss(
         return apply_augmentation(images, labels, changes)
 
     def loss(model: "nn.Module", indices: np.ndarray, generator: "torch.Generator") -> "Tensor":
-        known = store.annotated[indices]
-        images, labels = annotated(indices[known], generator)
-        n_annotated, targets = len(images), None
+        n_annotated = len(indices) // 2 if halves else len(indices)
+        own, others = indices[:n_annotated], indices[n_annotated:]
+        images, labels = annotated(own, generator)
+        targets = None
         if pseudo_labels is not None and teacher is not None and teacher.round:
             assert self_training is not None
-            targets = pseudo_labels(indices[~known]).to(device, non_blocking=True)
-            others = store.batch(indices[~known]).to(device, non_blocking=True)
-            others, targets = strong_views(
-                others, targets, settings.augmentation, self_training, generator
+            targets = pseudo_labels(others).to(device, non_blocking=True)
+            views, targets = strong_views(
+                store.batch(others).to(device, non_blocking=True),
+                targets,
+                settings.augmentation,
+                self_training,
+                generator,
             )
-            images = torch.cat([images, others])
+            images = torch.cat([images, views])
         scores, restored = model(images) if weight else (model(images), None)
-        total = compare(scores[:n_annotated], labels)
+        hidden = None
+        if partial:
+            hidden = torch.from_numpy(store.hidden_classes(own)).to(device, non_blocking=True)
+        total = compare(scores[:n_annotated], labels, hidden)
         if restored is not None:
             error = functional.mse_loss(restored.float(), images.float())
             total = (1 - weight) * total + weight * error
@@ -100,6 +114,8 @@ def dice_validation(
 ) -> "Callable[[nn.Module], dict[str, float]] | None":
     """Make the validation: Dice of each class over all validation samples, and their mean.
 
+    Unknown voxels are left out, and so are samples in which a class is not labelled.
+
     Returns
     -------
     callable or None
@@ -110,6 +126,7 @@ def dice_validation(
         return None
     classes = settings.classes
     size = settings.training.batch_size
+    partial = bool(store.partial[indices].any())
 
     def validate(model: "nn.Module") -> dict[str, float]:
         import torch
@@ -123,8 +140,11 @@ def dice_validation(
             scores = model(store.batch(part).to(device)).float()
             predicted = class_probabilities(scores, settings.loss).argmax(1).cpu()
             truth = store.label_batch(part)
+            known = known_voxels(store, part, truth) if partial else None
             for number in range(len(classes)):
                 a, b = predicted == number + 1, truth == number + 1
+                if known is not None:
+                    a &= known[:, number]
                 overlap[number] += (a & b).sum()
                 total[number] += a.sum() + b.sum()
         overlap, total = (torch.stack(all_gather_objects(t)).sum(0) for t in (overlap, total))
@@ -134,6 +154,14 @@ def dice_validation(
         return {"dice": mean} | {f"dice_{value}": score for value, score in scored.items()}
 
     return validate
+
+
+def known_voxels(store: Store, indices: np.ndarray, truth: "Tensor") -> "Tensor":
+    """Voxels of samples whose class is known, for each class, shape (N, classes, …), bool."""
+    import torch
+
+    labelled = torch.from_numpy(~store.hidden_classes(indices)[:, 1:])
+    return labelled.view(*labelled.shape, *[1] * (truth.ndim - 1)) & (truth != UNKNOWN)[:, None]
 
 
 def slice_prediction(

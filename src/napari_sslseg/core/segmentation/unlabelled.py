@@ -131,7 +131,9 @@ def _values(scan: Volume | Source, reader: ScanReader) -> str:
 def unlabelled_samples(
     store: "SampleStore", held_out: Iterable[int], middle_share: float
 ) -> np.ndarray:
-    """Samples that are not annotated, of all scans but the validation scans.
+    """Samples that are not annotated, or only partly, of all scans but the validation scans.
+
+    Voxels and classes that are unknown in annotated samples get pseudo labels, too.
 
     Parameters
     ----------
@@ -152,7 +154,7 @@ def unlabelled_samples(
     DataError
         If there is none.
     """
-    excluded = store.annotated | np.isin(store.scan_index, list(held_out))
+    excluded = store.annotated & ~store.partial | np.isin(store.scan_index, list(held_out))
     found = np.flatnonzero(~excluded & middle_mask(store, middle_share))
     if not found.size:
         raise DataError(

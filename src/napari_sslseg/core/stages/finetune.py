@@ -173,7 +173,9 @@ def _finetune(
         batches=make_batches(store, samples, settings),
         groups=2 if len(samples.unlabelled) else 1,
         steps_per_epoch=steps_per_epoch,
-        loss=batch_loss(store, loss, settings, device, averaged),
+        loss=batch_loss(
+            store, loss, settings, device, averaged, halves=bool(len(samples.unlabelled))
+        ),
         after_step=averaged.update if averaged else None,
         count_used=partial(count_used, averaged, settings.training.batch_size)
         if averaged and len(samples.unlabelled)

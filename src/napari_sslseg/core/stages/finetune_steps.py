@@ -219,7 +219,7 @@ def finetune_record(
             samples.validation,
             held_out,
             others,
-            values=[item.values for item in (*scans.training, *scans.validation)],
+            [*scans.training, *scans.validation],
         ),
         "seed": settings.training.seed,
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, SslsegError
-from napari_sslseg.core.runs.provenance import file_hash, scan_records
+from napari_sslseg.core.runs.provenance import DEFAULT_MEANING, file_hash, scan_records
 from napari_sslseg.core.runs.run import Kind, Run
 from napari_sslseg.core.samples.store import hash_scan
 from napari_sslseg.core.scans.labelled import LabelledScan
@@ -117,7 +117,7 @@ def same_labelled(
                     f"The record of {run.folder} is damaged (annotated slices of {entry.name}); "
                     "use another run."
                 ) from error
-        item = replace(item, values=entry.values)
+        item = replace(item, **{**DEFAULT_MEANING, **entry.meaning, "values": entry.values})
         parts[entry.role == "validation"].append(item)
     return parts
 
