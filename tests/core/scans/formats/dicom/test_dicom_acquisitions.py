@@ -77,6 +77,17 @@ def test_a_displaced_slice_is_refused_and_named(tmp_path, slices):
     assert f"not a straight stack: {name}" in item.problem
 
 
+@pytest.mark.parametrize("slices", [2, 4, 12])
+@pytest.mark.parametrize("offset", [-2.0, 2.0])
+def test_a_slice_displaced_along_the_stack_is_refused_and_named(tmp_path, slices, offset):
+    steps = without(24)
+    steps[11] += offset
+    paths = write_acquired(tmp_path, steps, lambda i: i // slices + 1)
+    [item] = list_series(tmp_path)
+    [name] = [path.name for path in paths if dcmread(path).ImagePositionPatient[2] == 33 + offset]
+    assert f"unevenly spaced: {name} is" in item.problem
+
+
 @pytest.mark.parametrize("parts", [2, 3, 4])
 @pytest.mark.parametrize("lost", [5, 6])
 def test_interleaved_acquisitions_that_lost_a_slice_are_refused(tmp_path, parts, lost):

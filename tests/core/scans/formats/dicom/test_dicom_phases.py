@@ -202,6 +202,8 @@ def test_b_0_repeated_beside_directions(tmp_path):
         ("FrameReferenceTime", ("500", "1500", "30000"), "frame-time-{}"),
         ("InversionTime", ("100", "400", "1600"), "inversion-{}"),
         ("FlipAngle", ("5", "10", "15"), "flip-angle-{}"),
+        ("KVP", ("80", "120", "140"), "tube-voltage-{}"),
+        ("ConvolutionKernel", ("B30f", "B60f", "B70f"), "kernel-{}"),
         ("EchoNumbers", ("1", "2", "3"), "echo-{}"),
         ("ComplexImageComponent", ("MAGNITUDE", "REAL", "IMAGINARY"), "{}"),
     ],
@@ -330,6 +332,20 @@ def test_image_numbers_without_order_are_not_used(tmp_path):
     write_phases(tmp_path, edit)
     with pytest.raises(VolumeError, match="3 images at each"):
         load_volume(tmp_path)
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_images_without_positions_of_their_own_are_refused(tmp_path, timed):
+    """As after removal of the geometry: all at one position."""
+
+    def edit(ds, index):
+        ds.InstanceNumber = index + 1
+        if timed:
+            ds.AcquisitionTime = f"1015{index:02d}"
+
+    write_series(tmp_path, ramp(slices=8), places=[[0, 0, 0]] * 8, edit=edit)
+    [item] = list_series(tmp_path)
+    assert "its 8 images all have the position (0, 0, 0) mm" in item.problem
 
 
 # --- lost slices

@@ -83,6 +83,8 @@ TAGS: list[BaseTag] = [
         "NominalPercentageOfCardiacPhase",
         "NominalPercentageOfRespiratoryPhase",
         "FrameReferenceTime",
+        "ConvolutionKernel",
+        "KVP",
         "SequenceName",
         "ImageComments",
         "TemporalPositionIdentifier",

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -39,10 +40,13 @@ def stored_values(planes: Sequence[ImagePlane]) -> Iterator[np.ndarray]:
     """
     last: tuple[Path, int | None] | None = None
     image: np.ndarray | None = None
+    source: Path | Dataset | None = None
     for plane in planes:
         if (plane.path, plane.frame) != last or image is None:
+            if source is None or last is None or plane.path != last[0]:
+                source = _source(plane)
             image = _uncompressed(plane) if plane.tile is None else None
-            image = _decoded(plane) if image is None else image
+            image = _decoded(plane, source) if image is None else image
             last = plane.path, plane.frame
         row, column = plane.tile or (0, 0)
         tile = image[row : row + plane.shape[0], column : column + plane.shape[1]]
@@ -106,14 +110,20 @@ def _uncompressed(plane: ImagePlane) -> np.ndarray | None:
     return values
 
 
-def _decoded(plane: ImagePlane) -> np.ndarray:
+def _source(plane: ImagePlane) -> Path | Dataset:
+    """Return what pydicom decodes: the path, or a file that is deflated as a whole, inflated.
+
+    In a deflated file given as path, pydicom looks for the pixels in the compressed bytes.
+    """
+    deflated = plane.stored.syntax == DeflatedExplicitVRLittleEndian
+    return read_deflated(plane.path) if deflated else plane.path
+
+
+def _decoded(plane: ImagePlane, source: Path | Dataset) -> np.ndarray:
     from pydicom.pixels import pixel_array
 
     with reraise_dicom_errors(plane.path, "pixels", advice=DAMAGED):
         syntax = UID(plane.stored.syntax)
-        # pydicom looks for the pixels of a path in the compressed bytes.
-        deflated = syntax == DeflatedExplicitVRLittleEndian
-        source = read_deflated(plane.path) if deflated else plane.path
         if syntax.is_encapsulated:
             _check_decoder(plane, syntax)
             _check_complete(plane)

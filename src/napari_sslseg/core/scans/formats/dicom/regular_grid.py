@@ -334,6 +334,14 @@ def _check_complete(planes: Sequence[ImagePlane], gaps: np.ndarray, where: str) 
     thickness = np.array([plane.thickness or 0.0 for plane in planes])
     reach = np.maximum(thickness[:-1], thickness[1:]) if np.ptp(thickness) > 0.1 * unit else 0.0
     wide = np.flatnonzero((gaps > GAP * unit) & (gaps > 1.1 * reach))
+    displaced = _displaced(gaps) if wide.size else None
+    if displaced is not None:
+        raise VolumeError(
+            f"{where} is unevenly spaced: {plane_name(planes[displaced])} is "
+            f"{gaps[displaced - 1]:.4g} and {gaps[displaced]:.4g} mm from the slices beside it, "
+            f"others are {np.median(gaps):.4g} mm apart; it may be displaced, so export the series "
+            "again."
+        )
     if wide.size or gaps.sum() > MOST_MM:
         index = int(wide[0]) if wide.size else int(gaps.argmax())
         more = f" (and in {wide.size - 1} more places)" if wide.size > 1 else ""
@@ -342,6 +350,15 @@ def _check_complete(planes: Sequence[ImagePlane], gaps: np.ndarray, where: str) 
             f"{plane_name(planes[index + 1])} are {gaps[index]:.4g} mm apart, others are "
             f"{unit:.4g} mm apart{more}; copy the whole series again."
         )
+
+
+def _displaced(gaps: np.ndarray) -> int | None:
+    """Return the index of a plane that lies off its place between even planes; None without."""
+    usual = float(np.median(gaps))
+    off = np.flatnonzero(np.abs(gaps - usual) > UNEVEN * usual)
+    if len(off) != 2 or off[1] != off[0] + 1:
+        return None
+    return int(off[1]) if abs(gaps[off].sum() - 2 * usual) < UNEVEN * usual else None
 
 
 def grid_affine(planes: Sequence[ImagePlane], layout: StackLayout) -> np.ndarray:

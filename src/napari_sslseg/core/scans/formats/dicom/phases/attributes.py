@@ -41,6 +41,8 @@ _ENTRIES: dict[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]] = {
         (("TemporalPositionSequence", "TemporalPositionTimeOffset"),),
         ("FrameReferenceTime",),
     ),
+    "kernel": ((("CTReconstructionSequence", "ConvolutionKernel"),), ()),
+    "tube-voltage": ((("CTXRayDetailsSequence", "KVP"),), ()),
     "inversion": ((("MRModifierSequence", "InversionTimes"),), ("InversionTime",)),
     "flip-angle": ((("MRTimingAndRelatedParametersSequence", "FlipAngle"),), ()),
     "b-value": ((("MRDiffusionSequence", "DiffusionBValue"),), ()),

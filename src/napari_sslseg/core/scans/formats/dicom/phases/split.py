@@ -23,7 +23,7 @@ from napari_sslseg.core.scans.formats.dicom.sorting import (
 # Entries that separate volumes even if their slices are interleaved. Other entries, such as the
 # acquisition number, also differ within one interleaved volume.
 APART = ("kind", "component", "echo", "time-point", "b-value")
-# Entries that are never equal at all positions: times vary with the heart rate, and with the slice.
+# Times that need not be equal at all positions: they vary with the heart rate, and with the slice.
 TIMES = {"trigger": "phase", "frame-time": "frame"}
 ORDERS = {"acquired": "acquisition time", "instance": "image number"}
 
@@ -93,7 +93,8 @@ def _resolve(phase: Phase) -> list[Phase]:
     different = without_same_images(phase.planes)
     if len(different) < len(phase.planes):
         return _divide(replace(phase, planes=different))
-    for name, meaning in ORDERS.items():
+    several = len(group_by_position(phase.planes)) >= LEAST_PLANES_OF_A_DIRECTION
+    for name, meaning in ORDERS.items() if several else ():
         note = (
             f"the volumes of its series differ only in the {meaning} of their images; they were "
             "numbered in this order"
@@ -109,6 +110,8 @@ def _split(phase: Phase, name: str) -> list[Phase]:
     planes = phase.planes
     groups = _by_value(planes, name)
     if len(groups) == 1 or name == "instance":
+        return [phase]
+    if name in ORDERS and len(group_by_position(planes)) < LEAST_PLANES_OF_A_DIRECTION:
         return [phase]
     covered = _covered(planes, groups)
     places = len(set().union(*covered.values()))
@@ -264,11 +267,11 @@ def _are_similar_stacks(groups: Iterable[Sequence[ImagePlane]], double: bool) ->
 
 def _label(name: str, value: str, groups: Mapping[str, object]) -> str:
     """Return a short label of a volume, from its value if that is meaningful."""
-    if name in ("kind", "component"):
+    if name in ("kind", "component", "kernel"):
         words = {other: re.findall(r"\w+", other) for other in groups}
         common = set.intersection(*(set(found) for found in words.values()))
         own = [word for word in words[value] if word not in common]
-        return "-".join(own) or "plain"
+        return "-".join([name] * (name == "kernel") + (own or ["plain"]))
     number = _in_order(value)[0]
     if name == "acquired" or not np.isfinite(number):
         return f"{name}-{list(groups).index(value) + 1}"
@@ -302,6 +305,12 @@ def _why_double(planes: Sequence[ImagePlane]) -> str:
     same = f"{plane_name(one)} and {plane_name(other)} have the same position{more}"
     counts = Counter(map(len, groups))
     usual, times = counts.most_common(1)[0]
+    if len(groups) == 1 and len(planes) > 2:
+        where = ", ".join(f"{value:g}" for value in one.position)
+        return (
+            f"is not a volume: its {len(planes)} images all have the position ({where}) mm, and no "
+            "entry of their headers assigns them to volumes; export the series with its geometry."
+        )
     if usual == 1 or len(groups) == 1:
         return (
             f"is not a volume: {same}, and their headers do not distinguish them; keep one of them."
