@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QApplication, QFileDialog
+from qtpy.QtWidgets import QApplication, QFileDialog, QInputDialog, QLineEdit
 
 from loop_project import answer
 from napari_sslseg.core.common.events import Done, Message
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.scans.project_bar import INSIDE
+from napari_sslseg.gui.scans.scan_table import PATIENT, PROBLEM
 from napari_sslseg.gui.widget import STEPS
 
 PLUGIN = "napari-sslseg"
@@ -307,7 +308,7 @@ class TestList:
         idle(dock, qtbot)
         choose_row(panel, qtbot, "phantom_mr_001")
         assert "is missing" in panel.list.detail.text()
-        index = panel.list.proxy.index(1, 3)
+        index = panel.list.proxy.index(1, PROBLEM)
         assert index.data() == "Missing"
         assert "is missing" in index.data(Qt.ItemDataRole.ToolTipRole)
         assert not panel.list.show_button.isEnabled()
@@ -577,3 +578,88 @@ def test_a_thumbnail_has_the_proportions_of_the_scan():
     volume, _ = make_patient(0, "CT", shape=(10, 40, 80), spacing=(5, 4, 2))
     assert middle_slice(volume).shape == (64, 64)
     assert middle_slice(volume, "coronal").shape == (20, 64)
+
+
+@pytest.fixture
+def visits(dock, tmp_path, qtbot):
+    """The panel with two visits of each of three patients, whose names do not clearly say so."""
+    for seed, name in enumerate(f"genius_0{p}0{v}" for p in (7, 8, 9) for v in range(2)):
+        values = np.random.default_rng(seed).integers(0, 900, (12, 10, 6)).astype(np.int16)
+        (tmp_path / "visits").mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "visits" / f"{name}.nii.gz")
+    dock.session.create(tmp_path / "project")
+    dock.session.add([tmp_path / "visits"])
+    qtbot.waitUntil(lambda: dock.scene.image is not None, timeout=20000)
+    idle(dock, qtbot)
+    return dock.panels["Scans"]
+
+
+class TestPatients:
+    def edit(self, panel, qtbot, name, text, key=None):
+        """Edit the patient of a scan with the mouse, or with a key."""
+        choose_row(panel, qtbot, name)
+        table, row = panel.list.table, panel.list.model.row_of(name)
+        index = panel.list.proxy.mapFromSource(panel.list.model.index(row, PATIENT))
+        place = table.visualRect(index).center()
+        if key is None:
+            qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+            qtbot.mouseDClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        else:
+            qtbot.keyClick(table, key)
+        qtbot.waitUntil(lambda: table.findChild(QLineEdit) is not None, timeout=3000)
+        editor = table.findChild(QLineEdit)
+        editor.selectAll()
+        qtbot.keyClicks(editor, text)
+        qtbot.keyClick(editor, Qt.Key.Key_Return)
+        qtbot.waitUntil(lambda: table.findChild(QLineEdit) is None, timeout=3000)
+
+    def test_the_guess_is_shown_with_its_doubt(self, visits):
+        model = visits.list.model
+        assert model.headerData(PATIENT, Qt.Orientation.Horizontal) == "Patient"
+        shown = [model.index(row, PATIENT).data() for row in range(model.rowCount())]
+        assert shown == ["genius_07"] * 2 + ["genius_08"] * 2 + ["genius_09"] * 2
+        text = visits.list.patients.text()
+        assert visits.list.patients.isVisible()
+        assert "6 scans of 3 patients" in text
+        assert "genius_0700 and genius_0701" in text
+        table = visits.list.table
+        where = table.columnViewportPosition(PATIENT) + table.columnWidth(PATIENT)
+        assert where <= table.viewport().width()
+
+    def test_a_patient_is_corrected_by_mouse_and_key_and_stays(self, dock, visits, qtbot):
+        current = dock.session.current
+        self.edit(visits, qtbot, "genius_0701", "Anna")
+        self.edit(visits, qtbot, "genius_0801", "Anna", Qt.Key.Key_F2)
+        project = dock.session.project
+        assert project.entry("genius_0701").subject == "Anna"
+        assert project.entry("genius_0801").subject == "Anna"
+        assert dock.session.current == current
+        assert "6 scans of 4 patients" in visits.list.patients.text()
+        assert "taken for one" not in visits.list.patients.text()
+        # Blanks alone are a slip, and an undo of labels is another matter.
+        self.edit(visits, qtbot, "genius_0900", "   ")
+        assert project.entry("genius_0900").subject == "genius_09"
+        dock.scene.labels.undo()
+        folder = project.folder
+        dock.session.close()
+        assert dock.session.open(folder)
+        assert dock.session.project.entry("genius_0701").subject == "Anna"
+
+    def test_a_scan_takes_the_use_of_its_new_patient(self, dock, visits, qtbot):
+        dock.session.set_role("genius_0900", "test")
+        notes = []
+        dock.session.note.connect(notes.append)
+        self.edit(visits, qtbot, "genius_0700", "genius_09")
+        assert dock.session.project.entry("genius_0700").role == "test"
+        assert any("genius_0700" in note and "held out" in note for note in notes)
+
+    def test_the_patient_of_several_scans_is_chosen(self, dock, visits, qtbot, monkeypatch):
+        asked = []
+        monkeypatch.setattr(
+            QInputDialog, "getItem", lambda *words: (asked.append(words[3]) or " Bert ", True)
+        )
+        visits.list.table.selectAll()
+        click(qtbot, visits.list.patient)
+        assert asked == [["genius_07", "genius_08", "genius_09"]]
+        assert {entry.subject for entry in dock.session.project.record.scans} == {"Bert"}
+        assert "6 scans of 1 patient: all" in visits.list.patients.text()

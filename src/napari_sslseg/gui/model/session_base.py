@@ -261,6 +261,27 @@ class SessionBase(SessionJobs):
                 )
             self.scans_changed.emit()
 
+    def set_patient(self, names: Iterable[str], patient: str) -> None:
+        """Set the patient of scans, which takes the use of the other scans of that patient."""
+        project = self.project
+        if project is None:
+            return
+        names = list(names)
+        before = {name: project.entry(name).role for name in names}
+        changed = []
+        for name in names:
+            if not self.attempt(lambda name=name: project.set_subject(name, patient)):  # type: ignore[misc]
+                break
+            if project.entry(name).role != before[name]:
+                changed.append(name)
+        if changed:
+            use = "for training" if project.entry(changed[0]).role == "train" else "held out"
+            verb = "is" if len(changed) == 1 else "are"
+            self.note.emit(
+                f"{', '.join(changed)} {verb} now {use}, as the other scans of {patient} are."
+            )
+        self.scans_changed.emit()
+
     # Done slices
 
     def mark_done(

@@ -10,6 +10,8 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
     QGridLayout,
+    QHBoxLayout,
+    QInputDialog,
     QLabel,
     QMenu,
     QPushButton,
@@ -19,10 +21,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sslseg.core.project.scans import describe_project_patients
 from napari_sslseg.core.scans.formats.registry import dialog_filter
 from napari_sslseg.gui.scans.class_dialog import ClassDialog, class_map_of, needs_answer
 from napari_sslseg.gui.scans.scan_table import (
     NAME_ROLE,
+    PATIENT,
     PROBLEM,
     SCAN,
     SORT_ROLE,
@@ -50,6 +54,7 @@ DONE_ANSWERS: dict[str, "DoneSlices"] = {
     "None": "none",
 }
 REMOVE = "Remove"
+CORRECTION = "If that is wrong, correct the column Patient."
 
 
 class ScanList(QWidget):
@@ -80,6 +85,11 @@ class ScanList(QWidget):
         self.proxy.setSourceModel(self.model)
         self.proxy.setSortRole(SORT_ROLE)
         layout.addWidget(self._make_table(), 1)
+        self.patients = QLabel()
+        self.patients.setObjectName("scan-patients")
+        self.patients.setWordWrap(True)
+        self.patients.setTextFormat(Qt.TextFormat.PlainText)
+        layout.addWidget(self.patients)
         self.detail = QLabel()
         self.detail.setObjectName("scan-detail")
         self.detail.setWordWrap(True)
@@ -91,12 +101,15 @@ class ScanList(QWidget):
         self.model.rowsInserted.connect(self._fit_columns)
         self.model.modelReset.connect(self._fit_columns)
         session.scans_changed.connect(self.refresh)
+        session.scans_changed.connect(self._describe_patients)
+        session.project_changed.connect(self._describe_patients)
         session.done_changed.connect(lambda name: self.refresh())
         session.project_changed.connect(self.refresh)
         session.selected.connect(self._show_current)
         actions.changed.connect(self.refresh)
         self._fit_columns()
         self.refresh()
+        self._describe_patients()
 
     def _make_table(self) -> QTableView:
         self.table = table = _Table(self.show_scan, self.ask_remove)
@@ -107,7 +120,9 @@ class ScanList(QWidget):
         table.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        # Only the patient can be edited.
+        triggers = QAbstractItemView.EditTrigger
+        table.setEditTriggers(triggers.DoubleClicked | triggers.EditKeyPressed)
         table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         table.setTabKeyNavigation(False)
         table.setWordWrap(False)
@@ -120,7 +135,9 @@ class ScanList(QWidget):
         table.horizontalHeader().setHighlightSections(False)
         table.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
         table.setMinimumHeight(LEAST_ROWS * (THUMBNAIL + 6))
-        table.doubleClicked.connect(lambda _: self.show_scan())
+        table.doubleClicked.connect(
+            lambda index: None if index.column() == PATIENT else self.show_scan()
+        )
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         table.customContextMenuRequested.connect(self._show_menu)
         return table
@@ -140,6 +157,11 @@ class ScanList(QWidget):
             "training, only for testing. All scans of a patient change together."
         )
         self.use.activated.connect(lambda number: self.set_use(list(USES)[number]))
+        self.patient = self._button("&Patient…", "scan-patient", self.ask_patient)
+        self.patient.setToolTip(
+            "Correct the patient of the selected scans. For one scan, double-click its patient in "
+            "the list."
+        )
         self.labels = self._button("&Import labels…", "scan-import", self.ask_labels)
         self.labels.setToolTip("Import labels of this scan from a file.")
         self.remove = self._button("&Remove…", "scan-remove", self.ask_remove)
@@ -153,7 +175,10 @@ class ScanList(QWidget):
         grid.addWidget(label, 0, 1)
         grid.addWidget(self.use, 0, 2)
         grid.addWidget(self.labels, 1, 0)
-        grid.addWidget(self.remove, 1, 1, 1, 2)
+        others = QHBoxLayout()
+        others.addWidget(self.patient)
+        others.addWidget(self.remove)
+        grid.addLayout(others, 1, 1, 1, 2)
         for column, stretch in enumerate((3, 0, 3)):
             grid.setColumnStretch(column, stretch)
         return grid
@@ -193,6 +218,14 @@ class ScanList(QWidget):
             )
             self.detail.setText(f"{plural(len(project.names), 'scan')}.{note}")
 
+    def _describe_patients(self) -> None:
+        """Say who was taken for one patient, and how to correct it."""
+        project = self.session.project
+        entries = project.record.scans if project is not None else ()
+        self.patients.setVisible(len(entries) > 1)
+        if len(entries) > 1:
+            self.patients.setText(f"{describe_project_patients(entries)} {CORRECTION}")
+
     def _enable_buttons(self) -> None:
         chosen = self.chosen
         one = chosen[0] if len(chosen) == 1 else None
@@ -203,6 +236,7 @@ class ScanList(QWidget):
         self.find_button.setVisible(missing)
         self.labels.setEnabled(usable)
         self.use.setEnabled(bool(chosen))
+        self.patient.setEnabled(bool(chosen))
         self.remove.setEnabled(bool(chosen))
 
     def _is_missing(self, name: str) -> bool:
@@ -237,6 +271,20 @@ class ScanList(QWidget):
             # All scans of a patient change together.
             if project is not None and project.entry(name).role != role:
                 self.session.set_role(name, role)
+
+    def ask_patient(self) -> None:
+        """Ask for the patient of the selected scans."""
+        project, chosen = self.session.project, self.chosen
+        if project is None or not chosen:
+            return
+        what = chosen[0] if len(chosen) == 1 else f"these {len(chosen)} scans"
+        known = list(dict.fromkeys(entry.subject for entry in project.record.scans))
+        now = known.index(project.entry(chosen[0]).subject)
+        patient, agreed = QInputDialog.getItem(
+            self, "Patient", f"Patient of {what}; choose one, or type a new name:", known, now, True
+        )
+        if agreed and patient.strip():
+            self.session.set_patient(chosen, patient.strip())
 
     def ask_find(self) -> None:
         """Ask for the new place of a scan."""
@@ -319,7 +367,9 @@ class ScanList(QWidget):
         if not self.chosen:
             return
         menu = QMenu(self)
-        for button in (self.show_button, self.find_button, self.labels, self.remove):
+        for button in (
+            self.show_button, self.find_button, self.labels, self.patient, self.remove,
+        ):  # fmt: skip
             if not button.isHidden():
                 action = menu.addAction(button.text())
                 action.setEnabled(button.isEnabled())
@@ -352,25 +402,34 @@ class ScanList(QWidget):
         letters = self.fontMetrics()
         longest = THUMBNAIL + letters.averageCharWidth() * 24
         self.table.setColumnWidth(SCAN, min(self.table.columnWidth(SCAN), longest))
+        widest = letters.averageCharWidth() * 16
+        self.table.setColumnWidth(PATIENT, min(self.table.columnWidth(PATIENT), widest))
         # The longest text of these columns may appear later.
         for column, text in ((USE, USES["test"]), (PROBLEM, "Unreadable")):
             self.table.setColumnWidth(column, letters.horizontalAdvance(text) + 16)
 
 
 class _Table(QTableView):
-    """A table in which Enter shows a scan and Delete removes it."""
+    """A table in which Enter shows a scan, Delete removes it, and F2 edits its patient."""
 
     def __init__(self, show: Callable[[], None], remove: Callable[[], None]) -> None:
         super().__init__()
         self._keys = {
+            Qt.Key.Key_F2: self._edit_patient,
             Qt.Key.Key_Return: show,
             Qt.Key.Key_Enter: show,
             Qt.Key.Key_Delete: remove,
         }
 
+    def _edit_patient(self) -> None:
+        index = self.currentIndex().siblingAtColumn(PATIENT)
+        if index.isValid():
+            self.edit(index)
+
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         do = self._keys.get(Qt.Key(event.key()))
-        if do is None:
+        # The editor of a patient passes Enter on, which must not show the scan.
+        if do is None or self.state() == QAbstractItemView.State.EditingState:
             super().keyPressEvent(event)
         else:
             do()

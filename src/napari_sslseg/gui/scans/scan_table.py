@@ -11,14 +11,15 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.scans.scan_actions import ScanActions
     from napari_sslseg.gui.scans.thumbnails import Thumbnails
 
-COLUMNS = ("Scan", "Done", "Use", "Problem", "Patient", "Kind", "Size", "Spacing (mm)")
-SCAN, DONE, USE, PROBLEM, PATIENT, KIND, SHAPE, SPACING = range(len(COLUMNS))
+COLUMNS = ("Scan", "Patient", "Done", "Use", "Problem", "Kind", "Size", "Spacing (mm)")
+SCAN, PATIENT, DONE, USE, PROBLEM, KIND, SHAPE, SPACING = range(len(COLUMNS))
 TIPS = (
     "Name of the scan. Double-click a row, or press Enter, to see the scan.",
+    "Guessed from the names of the files, or known from the DICOM header. Double-click or press F2 "
+    "to correct it. No patient is in training and test.",
     "Number of slices that are labelled and marked as done.",
     "Train: used for training. Held out: never used for training, only for testing.",
     "Whether the file is missing, changed or unreadable.",
-    "All scans of a patient have the same use, so that no patient is in training and test.",
     "MR or CT.",
     "Number of axial slices, rows and columns.",
     "Distance of axial slices, and height and width of a pixel, in mm.",
@@ -86,6 +87,8 @@ class ScanTable(QAbstractTableModel):
             return entry.name
         if role == Qt.ItemDataRole.DisplayRole:
             return self._text(entry, column)
+        if role == Qt.ItemDataRole.EditRole and column == PATIENT:
+            return entry.subject
         if role == SORT_ROLE:
             return self._sort_key(entry, column)
         if role == Qt.ItemDataRole.ToolTipRole:
@@ -102,18 +105,35 @@ class ScanTable(QAbstractTableModel):
             return QSize(140, THUMBNAIL + 4)
         return None
 
+    def flags(self, index: Index) -> Qt.ItemFlag:
+        plain = super().flags(index)
+        editable = index.isValid() and index.column() == PATIENT
+        return plain | Qt.ItemFlag.ItemIsEditable if editable else plain
+
+    def setData(  # noqa: N802
+        self, index: Index, value: Any, role: int = Qt.ItemDataRole.EditRole
+    ) -> bool:
+        """Set the patient of a scan."""
+        entry, patient = self.entries[index.row()], str(value).strip()
+        if role != Qt.ItemDataRole.EditRole or index.column() != PATIENT:
+            return False
+        # An empty text is taken for a slip.
+        if patient and patient != entry.subject:
+            self.session.set_patient([entry.name], patient)
+        return True
+
     def _text(self, entry: "ScanEntry", column: int) -> str:
         match column:
             case 0:
                 return entry.name
             case 1:
-                return str(entry.done_count) if entry.done else "–"
-            case 2:
-                return USES[entry.role]
-            case 3:
-                return self.kind_of_problem(entry.name)
-            case 4:
                 return entry.subject
+            case 2:
+                return str(entry.done_count) if entry.done else "–"
+            case 3:
+                return USES[entry.role]
+            case 4:
+                return self.kind_of_problem(entry.name)
             case 5:
                 return entry.modality
             case 6:
@@ -148,6 +168,8 @@ class ScanTable(QAbstractTableModel):
         problem = self.scan_actions.problems.get(entry.name)
         if problem is not None and column in (SCAN, PROBLEM):
             return problem
+        if column == PATIENT:
+            return f"{entry.subject}\n{TIPS[column]}"
         return entry.absolute if column == SCAN else TIPS[column]
 
     def _picture(self, name: str) -> QIcon:
