@@ -9,7 +9,8 @@ from pathlib import Path
 
 from napari_sslseg.core.common.errors import DataError, ScanWarning, SslsegError, VolumeError
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
-from napari_sslseg.core.scans.formats.registry import scan_suffixes
+from napari_sslseg.core.scans.formats.foreign import foreign_files
+from napari_sslseg.core.scans.formats.registry import format_of, scan_suffixes
 from napari_sslseg.core.scans.matching.label_names import has_label_name
 from napari_sslseg.core.scans.matching.subjects import guess_subjects
 from napari_sslseg.core.scans.names import (
@@ -28,7 +29,8 @@ def list_series(paths: str | Path | Iterable[str | Path], *, labels: bool = Fals
     ----------
     paths : path-like or several
         Scan files, DICOM files, DICOMDIR files, and folders. In a folder, volume files directly in
-        it are listed, and DICOM files in it and in its subfolders. If there are none, volume files
+        it are listed, DICOM files in it and in its subfolders, and files directly in it that are
+        not understood, other than text. If there are none, volume files
         in its subfolders are listed, without those that have names of labels. Scans of the same
         name in different folders are then named after their folders too.
     labels : bool
@@ -64,7 +66,9 @@ def list_series(paths: str | Path | Iterable[str | Path], *, labels: bool = Fals
             else:
                 found += _file_series(file)
         found[start:] = _with_folder_names(found[start:], path)
-        if not any_file:
+        foreign = _foreign_series(path, seen) if path.is_dir() else []
+        found += foreign
+        if not any_file and not foreign:
             _refuse_empty(path)
     guess = guess_subjects(series.path for series in found)
     found = [
@@ -172,6 +176,22 @@ def _file_series(path: Path) -> list[Series]:
     ]
 
 
+def _foreign_series(folder: Path, seen: set[str]) -> list[Series]:
+    """Return the files directly in a folder that are not understood, each with its problem."""
+    return [
+        Series(
+            scan_name(file),
+            scan_name(file),
+            file,
+            (file,),
+            problem=f"{file} is {kind.name}; {kind.advice}.",
+            is_scan=kind.is_scan,
+        )
+        for file, kind in foreign_files(folder)
+        if os.path.realpath(file) not in seen and not is_system_file(file)
+    ]
+
+
 def is_slice(path: Path) -> bool:
     """Return whether a file may be one of the many files of a DICOM series."""
     return is_dicom(path) and not path.name.upper().startswith("DICOMDIR")
@@ -225,7 +245,7 @@ def loadable_series(series: Iterable[Series], where: object) -> list[Series]:
     for item in series:
         if item.problem is None:
             (kept if item.modality in (None, "MR", "CT") else other).append(item)
-        elif not is_dicom(item.path) and not item.path.is_dir():
+        elif format_of(item.path) and not is_dicom(item.path) and not item.path.is_dir():
             raise VolumeError(item.problem)
         else:
             dropped.append(item)

@@ -117,13 +117,16 @@ def _grid(like: Volume | Series | Geometry | None) -> tuple[Geometry | None, obj
 
 
 def _open_labels(path: Path) -> ImageFile:
-    if format_of(path) is NRRD:
-        from napari_sslseg.core.scans.formats.nrrd import count_layers
-        from napari_sslseg.core.scans.formats.slicer_segments import SlicerLayers
+    try:
+        return open_image(path)
+    except VolumeError:
+        if format_of(path) is not NRRD:
+            raise
+        from napari_sslseg.core.scans.formats.slicer_segments import SlicerLayers, has_layers
 
-        if count_layers(path) > 1:
-            return SlicerLayers(path)
-    return open_image(path)
+        if not has_layers(path):
+            raise
+        return SlicerLayers(path)
 
 
 def _into_scan(data: np.ndarray, path: Path, image: ImageFile, scan: Geometry) -> np.ndarray:

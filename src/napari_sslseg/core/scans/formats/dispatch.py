@@ -2,14 +2,35 @@
 
 from pathlib import Path
 
+from napari_sslseg.core.common.errors import VolumeError
+from napari_sslseg.core.scans.formats.foreign import RENAMED, ForeignFormat, recognise
 from napari_sslseg.core.scans.formats.image_file import ImageFile
-from napari_sslseg.core.scans.formats.registry import DICOM, NIFTI, format_of
+from napari_sslseg.core.scans.formats.registry import DICOM, NIFTI, FileFormat, format_of
 
 
 def open_image(path: Path) -> ImageFile:
-    """Open a file that contains a whole scan by its suffix, or as NIfTI for an unknown suffix."""
+    """Open a file that contains a whole scan by its suffix, or as NIfTI for an unknown suffix.
+
+    Raises
+    ------
+    VolumeError
+        If the file cannot be read; if its content is of another format, it says of which.
+    """
     found = format_of(path)
-    return (NIFTI if found is None or found.reader is None else found).open(path)
+    if found is None or found.reader is None:
+        found = NIFTI
+    try:
+        return found.open(path)
+    except VolumeError as error:
+        if not path.is_file() or (other := recognise(path) or _renamed(path, found)) is None:
+            raise
+        raise VolumeError(f"{path} is {other.name}; {other.advice}.") from error
+
+
+def _renamed(path: Path, read_as: FileFormat) -> ForeignFormat | None:
+    """Return the format of a file that is read, but has the suffix of another format."""
+    other = recognise(path, RENAMED)
+    return other if other is not None and f" {read_as.name} " not in other.name else None
 
 
 def is_dicom(path: Path) -> bool:

@@ -34,6 +34,14 @@ def read_slicer_segments(path: Path) -> list[Segment]:
     return [Segment(values[n], _name(pairs, n), _code(pairs, n)) for n in values]
 
 
+def has_layers(path: Path) -> bool:
+    """Whether an NRRD file is a segmentation with several layers; False if it is damaged."""
+    try:
+        return count_layers(path) > 1
+    except VolumeError:
+        return False
+
+
 class SlicerLayers:
     """Labels of a segmentation of 3D Slicer whose structures overlap; see ImageFile.
 
