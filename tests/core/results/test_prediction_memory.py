@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.results.predict import Segmenter, predict
-from napari_sslseg.core.results.prediction_memory import check_memory, prediction_memory
+from napari_sslseg.core.common.events import Message
+from napari_sslseg.core.results.predict import Segmenter, iter_predict, predict
+from napari_sslseg.core.results.prediction_memory import prediction_memory
 from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.volume import load_volume
@@ -127,7 +127,28 @@ def test_volumes_take_more_memory_than_slices(tmp_path):
     assert prediction_memory(geometry, volumes, 2) > prediction_memory(geometry, slices, 2)
 
 
-def test_a_scan_that_does_not_fit_is_refused_before_it_is_read():
-    with pytest.raises(VolumeError, match=r"(?s)large.*memory.*free"):
-        check_memory("large", 10**16)
-    check_memory("small", 10**6)
+def test_a_scan_that_does_not_fit_is_refused_before_it_is_read_and_others_are_segmented(
+    tmp_path, monkeypatch
+):
+    images = tmp_path / "images"
+    images.mkdir()
+    small = nib.Nifti1Image(np.arange(16 * 16 * 2, dtype=np.int16).reshape(16, 16, 2), np.eye(4))
+    nib.save(small, images / "small.nii")
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.int16)
+    header.set_data_shape((30_000, 30_000, 2_000))
+    header.set_sform(np.eye(4), 1)
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    with (images / "large.nii").open("wb") as file:
+        file.write(header.binaryblock + bytes(4))
+        file.truncate(352 + 2 * 30_000 * 30_000 * 2_000)  # takes no space on the disk
+    settings = default_preprocessing("MR")
+    segmenter = Segmenter(network(1), settings, (1,), "cpu")
+    monkeypatch.setitem(iter_predict.__globals__, "load_segmenter", lambda *_: segmenter)
+    events = list(iter_predict("run", [images], out=tmp_path / "out", modality="MR"))
+    written, failed = events[-1].result
+    assert [path.name for path in written] == ["small.nii.gz"]
+    (problem,) = failed
+    assert "large" in problem
+    assert "memory" in problem
+    assert any("large" in event.text for event in events if isinstance(event, Message))

@@ -216,6 +216,14 @@ def predict(
     segmenter = model if isinstance(model, Segmenter) else load_segmenter(model, device)
     volume = as_volume(scan, modality)
     shape, count = volume.data.shape, 1 + len(segmenter.classes)
+    need = prediction_memory(
+        volume.geometry,
+        segmenter.preprocessing,
+        count,
+        probabilities=probabilities,
+        uncertainty=uncertainty,
+    )
+    check_memory(volume.name, need - volume.data.nbytes)
     index = np.empty(shape, np.min_scalar_type(count))
     entropy = np.empty(shape, np.float16) if uncertainty else None
     kept = np.empty((count, *shape), np.float32) if probabilities else None

@@ -9,7 +9,10 @@ from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, VolumePreprocessing
 
 BATCH = 512 * 1024**2
-"""Bytes for the slices that pass through a network at once, and their features."""
+"""Largest size in bytes of the slices that pass through a network at once, and their features."""
+
+FEATURES = 128
+"""Bytes per voxel of features; in small scans all slices pass through the network at once."""
 
 SCAN = 4
 """Bytes per voxel of a scan in float32; integers take fewer."""
@@ -45,14 +48,15 @@ def prediction_memory(
         Bytes, including the scan itself.
     """
     voxels = prod(geometry.display_shape)
+    batch = min(BATCH, FEATURES * voxels)
     each = SCAN + LABELS + 2 * uncertainty + 4 * classes * probabilities
     if not isinstance(settings, VolumePreprocessing):
-        return voxels * each + BATCH
+        return voxels * each + batch
     # The prepared scan, the sum of the scores of overlapping crops, and the result in the grid of
     # the scan.
     resampled = prod(resampled_shape(geometry, settings))
     canvas = resampled * 4 * (2 * settings.channels + 2 * classes)
-    return voxels * (each + 4 * classes) + canvas + BATCH
+    return voxels * (each + 4 * classes) + canvas + batch
 
 
 def check_memory(name: str, need: int) -> None:
