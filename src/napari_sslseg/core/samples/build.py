@@ -27,7 +27,8 @@ Store = SliceStore | CropStore
 
 CLIPPING: Clipping = "soft"
 """Clipping of MR values in new runs. Hard clipping hides small bright structures, such as lesions
-of a few voxels; soft clipping does not, and scores on organs are the same."""
+of a few voxels; soft clipping does not. Scores on organs are the same, see
+docs/benchmarks.md."""
 
 
 @overload

@@ -16,10 +16,10 @@ class Normalizer:
     scan are computed slice by slice, so that memory does not grow with the number of channels.
 
     Soft clipping of MR keeps the values between the percentiles linear, 0…1. A value ``v`` above
-    becomes ``1 + log(v)``, one below becomes ``-log(1 - v)``: small bright structures stay
-    brighter than their surroundings, and one spike hardly changes the statistics. The upper
-    percentile is that of the body, the voxels above the threshold of Otsu, since the fraction of
-    air depends on the field of view.
+    becomes ``2 - 1 / v``, one below becomes ``1 / (1 - v) - 1``: small bright structures stay
+    brighter than their surroundings, and spikes of any height stay below 2. The upper percentile
+    is that of the body, the voxels above the threshold of Otsu, since the fraction of air depends
+    on the field of view.
 
     Parameters
     ----------
@@ -134,10 +134,10 @@ class Normalizer:
 
 
 def _compress(values: np.ndarray) -> None:
-    """Compress values below 0 and above 1 in place, continuously and with a continuous slope."""
+    """Compress values below 0 and above 1 to −1…2 in place; the slope is continuous, too."""
     above, below = values > 1, values < 0
-    values[above] = 1 + np.log(values[above])
-    values[below] = -np.log1p(-values[below])
+    values[above] = 2 - 1 / values[above]
+    values[below] = 1 / (1 - values[below]) - 1
 
 
 def _air_threshold(values: np.ndarray, low: float, high: float) -> float:
