@@ -80,6 +80,8 @@ def check_place(item, volume):
     if not is_dicom(item.files[0]):
         np.testing.assert_allclose(volume.geometry.affine, affine_elsewhere(item), atol=1e-5)
         return
+    if volume.header.layout.resampled:
+        return  # the planes are not on the grid; compared in another test
     inverse = np.linalg.inv(volume.geometry.affine)
     for path in item.files:
         header = dcmread(path, stop_before_pixels=True)

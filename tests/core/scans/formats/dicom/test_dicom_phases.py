@@ -158,8 +158,18 @@ def test_private_attributes_of_another_owner_are_no_b_values(tmp_path):
     assert usable(tmp_path) == []
 
 
-@pytest.mark.parametrize(("name", "b"), [("bval_ge", "ge"), ("bval_si", "siemens")])
-def test_real_private_b_values(data_dir, name, b):
+def test_blocks_of_two_manufacturers_in_one_file(tmp_path):
+    """As after processing on a workstation of another manufacturer."""
+
+    def edit(ds, phase, number):
+        private(ds, 0x0019, "GEMS_ACQU_01", 0x0C, "DS", "7")
+        private(ds, 0x0019, "SIEMENS MR HEADER", 0x0C, "IS", str(300 * phase), block=0x11)
+
+    check(tmp_path, write_phases(tmp_path, edit), ["b-value-0", "b-value-300", "b-value-600"])
+
+
+@pytest.mark.parametrize("name", ["bval_ge", "bval_si"])
+def test_real_private_b_values(data_dir, name):
     found = found_values(data_dir / "format_faults" / name)
     assert set(found) == {"b-value-0", "b-value-500", "b-value-1000"}
     lowest = {key: values.min() for key, values in found.items()}

@@ -203,7 +203,10 @@ def test_single_images_of_different_series_stay_apart(tmp_path):
     def patient(ds, index):
         ds.SeriesInstanceUID, ds.PatientID = generate_uid(), f"P{index}"
 
-    for name, edit in (("number", number), ("patient", patient)):
+    def first(ds, index):
+        ds.SeriesInstanceUID, ds.InstanceNumber = generate_uid(), 1
+
+    for name, edit in (("number", number), ("patient", patient), ("first", first)):
         write_series(tmp_path / name, ramp(slices=4), edit=edit)
         assert [item.image.geometry.shape[2] for item in usable(tmp_path / name)] == [1] * 4
 

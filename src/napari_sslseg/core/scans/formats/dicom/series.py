@@ -100,10 +100,13 @@ def _scattered(groups: list[list[Header]]) -> Iterator[tuple[list[Header], str]]
         # The first image gives name and patient, which must not depend on the names of files.
         headers.sort(key=lambda header: (header.text("SOPInstanceUID"), header.path.name))
         planes = [plane for header in headers for plane in header.planes]
-        if len(headers) < LEAST_PLANES_OF_A_DIRECTION or len(group_by_direction(planes)) > 1:
+        one_series = len({header.text("SeriesInstanceUID") for header in headers}) == 1
+        # Series that really have one image number it 1.
+        numbered = len({header.text("InstanceNumber") for header in headers}) == len(headers)
+        few = len(headers) < LEAST_PLANES_OF_A_DIRECTION
+        if few or len(group_by_direction(planes)) > 1 or not (one_series or numbered):
             yield from (([header], "") for header in headers)
         else:
-            one_series = len({header.text("SeriesInstanceUID") for header in headers}) == 1
             yield headers, "frame of reference" if one_series else "series UID"
 
 

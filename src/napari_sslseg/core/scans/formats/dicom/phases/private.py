@@ -79,6 +79,8 @@ def _private(dataset: Dataset, owner: tuple[int, str], element: int) -> Any:
     Tools for anonymisation may remove the name that reserves a block; the first one is usual.
     """
     group, name = owner
+    if not any(tag >> 16 == group for tag in dataset.keys()):  # noqa: SIM118, values stay unparsed
+        return None
     creators = {block: dataset.get((group, block)) for block in _BLOCKS}
     named = [
         block
