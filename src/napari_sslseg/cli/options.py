@@ -80,6 +80,32 @@ ClassNames = Annotated[
     typer.Option(help='JSON of class names, {"1": "liver"}; those of the labels if not given.'),
 ]
 
+IgnoreValue = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Label value of voxels whose class is unknown, such as 255; 0 for scribbles. They are "
+        "left out of loss and scores.",
+        min=0,
+    ),
+]
+BackgroundValue = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="Label value of the background; for scribbles, in which 0 is unknown.",
+        min=0,
+    ),
+]
+LabelledClassesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--labelled-classes",
+        metavar="FILE",
+        help="Classes that are labelled in each scan, if not all are: CSV with the columns "
+        'scan,classes ("p07,1 2"), or JSON {"p07": [1, 2]}.',
+    ),
+]
 ClassMapOption = Annotated[
     Path | None,
     typer.Option(

@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from napari_sslseg.cli.console import say, table
-from napari_sslseg.cli.options import ClassMapOption, Json, Patients
+from napari_sslseg.cli.options import (
+    BackgroundValue,
+    ClassMapOption,
+    IgnoreValue,
+    Json,
+    LabelledClassesOption,
+    Patients,
+)
+from napari_sslseg.cli.values import parse_integers
 
 
 def evaluate(
@@ -15,13 +23,30 @@ def evaluate(
     truth: Annotated[Path, typer.Argument(help="Folder (or file) of true labels.")],
     patients: Patients = None,
     class_map: ClassMapOption = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Values of the classes to score, such as 1,2; all if not set."),
+    ] = None,
+    ignore_value: IgnoreValue = None,
+    background_value: BackgroundValue = 0,
+    labelled_classes: LabelledClassesOption = None,
     as_json: Json = False,
 ) -> None:
     """Compare predictions with true labels: Dice and HD95 in mm, per class and volume."""
     from napari_sslseg.core.results.evaluate import evaluate_folders
     from napari_sslseg.core.scans.matching.subjects import describe_subjects
+    from napari_sslseg.core.scans.partial_labels import read_labelled_classes
 
-    scores = evaluate_folders(predictions, truth, patients=patients, class_map=class_map).as_dict()
+    scores = evaluate_folders(
+        predictions,
+        truth,
+        classes=parse_integers(classes),
+        patients=patients,
+        class_map=class_map,
+        ignore=ignore_value,
+        background=background_value,
+        labelled_classes=read_labelled_classes(labelled_classes) if labelled_classes else None,
+    ).as_dict()
     if as_json:
         print(json.dumps(scores, allow_nan=False))
         return

@@ -8,6 +8,7 @@ import typer
 
 from napari_sslseg.cli.console import follow
 from napari_sslseg.cli.options import (
+    BackgroundValue,
     BatchSize,
     Cache,
     ClassMapOption,
@@ -15,7 +16,9 @@ from napari_sslseg.cli.options import (
     Compile,
     Device,
     Devices,
+    IgnoreValue,
     Json,
+    LabelledClassesOption,
     LearningRate,
     ManyPieces,
     MiddleShare,
@@ -69,9 +72,16 @@ def finetune(
     init: Annotated[str, typer.Option(help="Pretraining run to start from, or scratch.")] = SCRATCH,
     preset: PresetOption = None,
     annotated: Annotated[
-        Path | None,
-        typer.Option(help='JSON of annotated slices, {"scan": [3, 9]}; all slices if not given.'),
+        str | None,
+        typer.Option(
+            metavar="FILE|labelled|all",
+            help='Annotated slices: JSON {"scan": [3, 9]}; labelled (those with any label); or all '
+            "(default).",
+        ),
     ] = None,
+    ignore_value: IgnoreValue = None,
+    background_value: BackgroundValue = 0,
+    labelled_classes: LabelledClassesOption = None,
     sequence: Annotated[
         str | None,
         typer.Option(
@@ -128,6 +138,7 @@ def finetune(
     """Fine-tune a network on annotated slices."""
     from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans, read_annotated
+    from napari_sslseg.core.scans.partial_labels import read_labelled_classes
     from napari_sslseg.core.scans.sources import collect_scans
     from napari_sslseg.core.settings.presets.registry import preset_named
     from napari_sslseg.core.settings.self_training import self_trained
@@ -152,8 +163,19 @@ def finetune(
         raise ConfigError(
             f"The preset {preset} fine-tunes on labelled slices only; leave out --unlabelled."
         )
-    slices = read_annotated(annotated) if annotated else None
-    pairs = pair_scans(images, labels, slices, class_map=class_map, sequence=sequence)
+    slices: Any = annotated
+    if annotated not in (None, "labelled", "all"):
+        slices = read_annotated(annotated)
+    pairs = pair_scans(
+        images,
+        labels,
+        slices,
+        class_map=class_map,
+        sequence=sequence,
+        ignore=ignore_value,
+        background=background_value,
+        labelled_classes=read_labelled_classes(labelled_classes) if labelled_classes else None,
+    )
     others = collect_scans(unlabelled) if unlabelled else []
     together = name_patients([*pairs, *others], patients)
     pairs = [item for item in together if isinstance(item, LabelledScan)]

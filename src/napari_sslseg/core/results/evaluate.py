@@ -27,7 +27,12 @@ from napari_sslseg.core.scans.matching.pairing import match_files
 from napari_sslseg.core.scans.matching.patients import Patients, with_patients
 from napari_sslseg.core.scans.matching.subjects import guess_subjects
 from napari_sslseg.core.scans.names import label_paths
-from napari_sslseg.core.scans.partial_labels import check_unknown_value, refuse_likely_unknown
+from napari_sslseg.core.scans.partial_labels import (
+    LabelledClasses,
+    check_unknown_value,
+    class_values,
+    refuse_likely_unknown,
+)
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import HasLabels, Volume
 
@@ -216,7 +221,7 @@ def evaluate_folders(
     class_map: ClassMapLike = None,
     ignore: int | None = None,
     background: int = 0,
-    labelled_classes: Mapping[str, Sequence[int]] | None = None,
+    labelled_classes: LabelledClasses | None = None,
 ) -> Evaluation:
     """Score all predictions in a folder against the truth files of the same names.
 
@@ -236,8 +241,9 @@ def evaluate_folders(
         Which structure in the files is which class, as in :func:`evaluate`.
     ignore, background : int
         As in :func:`evaluate`.
-    labelled_classes : mapping of str to sequence of int, optional
-        Classes that are labelled in the truth of a name; all in those that are not named.
+    labelled_classes : mapping of str to sequence of int or str, optional
+        Classes, by value or name, that are labelled in the truth of a prediction, by its name; all
+        in those that are not named.
 
     Returns
     -------
@@ -264,21 +270,16 @@ def evaluate_folders(
             f"No truth in {truth} for {len(missing)} of {len(predicted)} predictions, such as "
             f"{missing[0]}; add a label file of the same name, or remove the prediction."
         )
-    labelled_classes = labelled_classes or {}
-    if strangers := [name for name in labelled_classes if name not in true]:
-        raise DataError(
-            f"The list of labelled classes names {strangers[0]}, but {truth} holds no such labels; "
-            "correct the list."
-        )
     pairs = [(path, true[name]) for name, path in predicted.items()]
     match = _match(pairs, class_map, Said(ignore, background))
     for note in match.notes:
         warnings.warn(note, ScanWarning, stacklevel=2)
+    labelled = class_values(labelled_classes or {}, match.names, {*predicted, *true})
     subjects = _subjects(predicted, patients)
     volumes = []
     for number, (name, pair) in enumerate(zip(predicted, pairs, strict=True)):
         values = match.values[2 * number : 2 * number + 2]
-        said = Said(ignore, background, labelled_classes.get(name))
+        said = Said(ignore, background, labelled.get(name))
         scores = _evaluate(*pair, values, match.names, classes, said)
         volumes.append(replace(scores, name=name, subject=subjects[name]))
     if classes is None and ignore is None:

@@ -23,6 +23,7 @@ from napari_sslseg.core.scans.labelled import (
 )
 from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.scans.series import Source
+from napari_sslseg.core.scans.slice_ranges import format_ranges
 from napari_sslseg.core.scans.sources import without_labels
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.settings.preprocessing import Preprocessing, VolumePreprocessing
@@ -37,7 +38,8 @@ class StoredScan:
 
     ``content`` and ``labels`` are hashes of its values and of its labels. ``like_labels`` is True
     if its values are those of a label map. ``hidden`` are the indices of classes that are not
-    labelled in it.
+    labelled in it. ``counts`` are its annotated voxels of the background, of each class, and of no
+    known class, and ``shown`` the ranges of its annotated slices that show a class.
     """
 
     name: str
@@ -48,6 +50,8 @@ class StoredScan:
     labels: str = ""
     like_labels: bool = False
     hidden: tuple[int, ...] = ()
+    counts: tuple[int, ...] = ()
+    shown: str = ""
 
 
 class SampleStore(ABC):
@@ -178,6 +182,8 @@ class LoadedScan:
     classes: np.ndarray | None = None
     annotated: np.ndarray | None = None
     hidden: tuple[int, ...] = ()
+    counts: tuple[int, ...] = ()
+    shown: str = ""
 
     def digests(self) -> tuple[str, str]:
         """Return hashes of the values on their grid and of the labels, from memory.
@@ -199,15 +205,26 @@ def add_record(records: list[StoredScan], loaded: LoadedScan, n_samples: int) ->
     hashes = loaded.digests()
     like = looks_like_labels(volume)
     records.append(
-        StoredScan(volume.name, volume.subject, start, n_samples, *hashes, like, loaded.hidden)
+        StoredScan(
+            volume.name,
+            volume.subject,
+            start,
+            n_samples,
+            *hashes,
+            like,
+            loaded.hidden,
+            loaded.counts,
+            loaded.shown,
+        )
     )
 
 
 def read_records(index: Mapping[str, Any]) -> list[StoredScan]:
     """Return the records of the scans in the index of a store on disk."""
-    # JSON has no tuples, and stores of early versions do not say which classes are hidden.
+    # JSON has no tuples, and stores of early versions lack some fields.
+    lists = ("hidden", "counts")
     return [
-        StoredScan(**{**record, "hidden": tuple(record.get("hidden", ()))})
+        StoredScan(**{**record, **{name: tuple(record.get(name, ())) for name in lists}})
         for record in index["scans"]
     ]
 
@@ -273,12 +290,17 @@ def load_scan(
             mask &= (found != UNKNOWN).any(axis=(1, 2))
             found[~mask] = 0
         hidden = scan.hidden_classes(classes)
-        if hidden and (shown := np.intersect1d(found, hidden)).size:
+        if hidden and (wrong := np.intersect1d(found, hidden)).size:
             raise DataError(
-                f"The class {classes[shown[0] - 1]} occurs in the labels of {scan.name}, although "
+                f"The class {classes[wrong[0] - 1]} occurs in the labels of {scan.name}, although "
                 "it is said not to be labelled there; correct the list of labelled classes."
             )
-        return LoadedScan(volume, found, mask, hidden)
+        total = np.zeros(UNKNOWN + 1, np.int64)
+        for plane_labels in found[mask]:
+            total += np.bincount(plane_labels.ravel(), minlength=UNKNOWN + 1)
+        counts = (*total[: 1 + len(classes)].tolist(), int(total[UNKNOWN]))
+        shown = format_ranges(np.flatnonzero(find_contents(found)[0]))
+        return LoadedScan(volume, found, mask, hidden, counts, shown)
     return LoadedScan(volume)
 
 

@@ -23,7 +23,9 @@ from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.matching.pairing import Pairing, choose_sequence, missing_labels
 from napari_sslseg.core.scans.names import scan_name, unique_by_name
 from napari_sslseg.core.scans.partial_labels import (
+    LabelledClasses,
     check_unknown_value,
+    class_values,
     free_values,
     refuse_likely_unknown,
 )
@@ -187,12 +189,15 @@ def scan_subject(scan: Scan) -> str:
 def pair_scans(
     images: str | Path,
     labels: str | Path,
-    annotated: dict[str, tuple[int, ...]] | None = None,
+    annotated: dict[str, tuple[int, ...]] | Literal["labelled", "all"] | None = None,
     *,
     every_image: bool = True,
     class_map: ClassMapLike = None,
     match_classes: bool = True,
     sequence: str | None = None,
+    ignore: int | None = None,
+    background: int = 0,
+    labelled_classes: LabelledClasses | None = None,
 ) -> list[LabelledScan]:
     """Pair the scans of a folder with labels, by the names of files and folders.
 
@@ -203,8 +208,9 @@ def pair_scans(
     images, labels : path-like
         Folders, or single files; one folder for both if the names of labels say so. A label file
         has the name of its scan, or is in the folder of its patient.
-    annotated : dict, optional
+    annotated : dict, "labelled" or "all", optional
         Annotated slices by name of the scan, see :func:`read_annotated`; other scans are ignored.
+        Or the slices with labels, or all slices, of all scans; see :class:`LabelledScan`.
     every_image : bool
         Whether a scan without labels is an error; otherwise it is ignored.
     class_map : ClassMap, path-like or mapping, optional
@@ -213,6 +219,11 @@ def pair_scans(
         Whether to match the classes of the files; a resumed run has them in its record.
     sequence : str, optional
         End of the names of the scans to use if a case has several, such as ``T1w`` or ``0000``.
+    ignore, background : int
+        Values in the files of unknown voxels and of the background, see :class:`LabelledScan`.
+    labelled_classes : mapping of str to sequence of int or str, optional
+        Classes, by value or name, that are labelled in a scan, by its name; all in other scans.
+        See :func:`~napari_sslseg.core.scans.partial_labels.read_labelled_classes`.
 
     Raises
     ------
@@ -231,6 +242,7 @@ def pair_scans(
         )
     files = pairing.pairs()
     numbers = {scan.name: number for number, scan in enumerate(scans)}
+    whole, annotated = (annotated, None) if isinstance(annotated, str) else (None, annotated)
     if annotated is not None and not annotated:
         raise DataError("The list of annotated slices is empty; annotate at least one slice.")
     for name in annotated or ():
@@ -250,7 +262,13 @@ def pair_scans(
             f"as {scan.name}.nii.gz; add it, or move the scan to another folder."
         )
     pairs = [
-        LabelledScan(scans[number], file, annotated[scans[number].name] if annotated else None)
+        LabelledScan(
+            scans[number],
+            file,
+            annotated[scans[number].name] if annotated else whole,
+            ignore=ignore,
+            background=background,
+        )
         for number, file in files.items()
         if annotated is None or number in wanted
     ]
@@ -266,7 +284,10 @@ def pair_scans(
     matched, match = match_labels(pairs, class_map)
     for note in match.notes:
         warnings.warn(note, ScanWarning, stacklevel=2)
-    return matched
+    if labelled_classes is None:
+        return matched
+    values = class_values(labelled_classes, match.names, [item.name for item in matched])
+    return [replace(item, labelled_classes=values.get(item.name)) for item in matched]
 
 
 def _scans_to_pair(images: Path, labels: Path, sequence: str | None) -> list[Series]:

@@ -1,9 +1,18 @@
 """Values in label files that mean "unknown", and lists of the classes that scans have labelled."""
 
-from collections.abc import Collection, Iterable
+import csv
+import io
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
+from pathlib import Path
 
 from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.safe_json import parse_json
+from napari_sslseg.core.common.text import fold_name
+
+LabelledClasses = Mapping[str, Sequence[int | str]]
+"""Classes that are labelled in a scan, by value or name, by the name of the scan."""
 
 LARGEST_VALUES = (2**8 - 1, 2**15 - 1, 2**16 - 1, 2**31 - 1)
 """Largest values of the types of label files, which programs use for unknown voxels."""
@@ -62,3 +71,105 @@ def refuse_likely_unknown(values: Collection[int]) -> None:
             f"ignore={largest}); if it is a class, give --classes {classes} (in Python "
             f"classes=({classes.replace(',', ', ')}))."
         )
+
+
+def read_labelled_classes(path: str | Path) -> dict[str, tuple[int | str, ...]]:
+    """Read which classes are labelled in which scan.
+
+    Parameters
+    ----------
+    path : path-like
+        JSON such as ``{"p07": [1, "liver"]}``, or a table in UTF-8 with the columns ``scan`` and
+        ``classes``, such as ``p07,1 2``: classes by value, or by name where the label files name
+        them, separated by blanks or semicolons. All classes are labelled in scans that it does not
+        name.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or malformed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"The list of labelled classes {path} does not exist; check the path.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        found = parse_json(text.encode()) if path.suffix.lower() == ".json" else _read_table(text)
+    except ValueError as error:
+        raise DataError(
+            f"The list of labelled classes {path} cannot be read ({error}); it must hold classes "
+            'by scan: a table with the columns scan and classes, or JSON such as {"p07": [1, 2]}.'
+        ) from error
+    if not isinstance(found, dict) or not all(map(_are_classes, found.values())):
+        raise DataError(
+            f'{path} must hold lists of classes by scan, such as {{"p07": [1, 2]}}; at least one '
+            "class for each scan."
+        )
+    return {name: tuple(classes) for name, classes in found.items()}
+
+
+def class_values(
+    labelled: LabelledClasses, names: Mapping[int, str], scans: Collection[str]
+) -> dict[str, tuple[int, ...]]:
+    """Return the values of labelled classes by scan.
+
+    Parameters
+    ----------
+    labelled : mapping of str to sequence of int or str
+        Classes by value or name.
+    names : mapping of int to str
+        Names of the classes by value.
+    scans : collection of str
+        Names of all scans.
+
+    Raises
+    ------
+    DataError
+        If a scan or a name of a class does not exist.
+    """
+    values = {fold_name(name): value for value, name in names.items()}
+    found = {}
+    for scan, classes in labelled.items():
+        if scan not in scans:
+            raise DataError(
+                f"The list of labelled classes names {scan}, but there is no scan of that name; "
+                "correct the list."
+            )
+        for item in classes:
+            if isinstance(item, str) and fold_name(item) not in values:
+                raise DataError(
+                    f"The list of labelled classes names the class {item} for {scan}, but no label "
+                    "file does; give its value, or correct the list."
+                )
+        found[scan] = tuple(
+            values[fold_name(item)] if isinstance(item, str) else item for item in classes
+        )
+    return found
+
+
+def _read_table(text: str) -> dict[str, list[int | str]]:
+    """Classes by scan in a table with the columns scan and classes."""
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    rows = csv.DictReader(io.StringIO(text), delimiter=separator)
+    titles = {str(title).strip().casefold(): title for title in rows.fieldnames or ()}
+    if not {"scan", "classes"} <= set(titles):
+        raise ValueError("the columns scan and classes are missing in its first line")
+    found: dict[str, list[int | str]] = {}
+    for row in rows:
+        scan, classes = (str(row[titles[key]] or "").strip() for key in ("scan", "classes"))
+        if not scan and not classes:
+            continue
+        # A class name may contain blanks, but then a semicolon separates classes.
+        parts = re.split(r"\s*;\s*" if ";" in classes else r"\s+", classes.strip("; "))
+        if scan in found:
+            raise ValueError(f"{scan} occurs twice")
+        found[scan] = [int(part) if part.isdecimal() else part for part in parts if part]
+    return found
+
+
+def _are_classes(found: object) -> bool:
+    return (
+        isinstance(found, list)
+        and bool(found)
+        and all(isinstance(item, str) or (type(item) is int and item > 0) for item in found)
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Event, PauseFlag, StopFlag, as_function
 from napari_sslseg.core.samples.build import describe_store
+from napari_sslseg.core.samples.label_notes import describe_labels
 from napari_sslseg.core.samples.middle_slices import describe_middle
 from napari_sslseg.core.samples.store import refuse_label_maps
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
@@ -149,6 +150,13 @@ def _finetune(
         return
     yield from describe_store(store)
     n_labelled = len(scans.training) + len(scans.validation)
+    yield from describe_labels(
+        [*scans.training, *scans.validation],
+        store.scans[:n_labelled],
+        classes,
+        store.settings.plane,
+        scans.class_names,
+    )
     refuse_label_maps(store.scans[n_labelled:], labelled=store.scans[:n_labelled])
     context.check_unchanged(store)
     settings = settings.model_copy(update={"preprocessing": store.settings, "classes": classes})

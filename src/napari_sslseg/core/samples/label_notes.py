@@ -1,0 +1,123 @@
+"""What is unknown or doubtful in the labels of a training: sparse slices, classes, fillings."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+
+from napari_sslseg.core.common.events import Message
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
+from napari_sslseg.core.common.text import join_names
+from napari_sslseg.core.samples.store import StoredScan
+from napari_sslseg.core.scans.labelled import LabelledScan
+from napari_sslseg.core.scans.slice_ranges import parse_range_ends
+
+LARGE_SHARE = 0.5
+"""A class that fills more of the annotated slices than this may mean "unknown"."""
+
+Pair = tuple[LabelledScan, StoredScan]
+
+
+def describe_labels(
+    labelled: Sequence[LabelledScan],
+    stored: Sequence[StoredScan],
+    classes: Sequence[int],
+    plane: Plane,
+    names: Mapping[int, str],
+) -> Iterator[Message]:
+    """Say what is unknown in the labels, and what was not said and is doubtful.
+
+    Parameters
+    ----------
+    labelled : sequence of LabelledScan
+        Scans with labels.
+    stored : sequence of StoredScan
+        Their records, in the same order.
+    classes : sequence of int
+        Values of the classes.
+    plane : {"axial", "coronal", "sagittal"}
+        Slicing plane.
+    names : mapping of int to str
+        Names of the classes, where they have names.
+    """
+    pairs = list(zip(labelled, stored, strict=True))
+    spoken = [names.get(value, f"class {value}") for value in classes]
+    yield from _say_unknown(pairs)
+    yield from _say_hidden(pairs, spoken)
+    unsaid = [pair for pair in pairs if pair[0].annotated in (None, "all") and pair[1].counts]
+    yield from _doubt_slices([pair for pair in unsaid if pair[0].annotated is None], plane)
+    yield from _doubt_classes([p for p in unsaid if p[0].labelled_classes is None], spoken)
+    yield from _doubt_filling([pair for pair in unsaid if pair[0].ignore is None], classes)
+
+
+def _say_unknown(pairs: Sequence[Pair]) -> Iterator[Message]:
+    unknown, total = (
+        sum(count(scan.counts) for _, scan in pairs) for count in (lambda c: sum(c[-1:]), sum)
+    )
+    if unknown:
+        yield Message(
+            f"{unknown / total:.0%} of the voxels on annotated slices are unknown and left out of "
+            "the loss and the scores."
+        )
+
+
+def _say_hidden(pairs: Sequence[Pair], spoken: Sequence[str]) -> Iterator[Message]:
+    for index, name in enumerate(spoken, start=1):
+        lacking = [scan.name for _, scan in pairs if index in scan.hidden]
+        if lacking:
+            yield Message(
+                f"Not labelled in {len(lacking)} of {len(pairs)} scans ({join_names(lacking)}), "
+                f"so perhaps in their background: {name}."
+            )
+
+
+def _doubt_slices(pairs: Sequence[Pair], plane: Plane) -> Iterator[Message]:
+    """Say that most labels are on single slices, as if only these were annotated."""
+    sparse, shown = [], 0
+    for item, scan in pairs:
+        shape = item.geometry.display_shape
+        slices = shape[PLANE_AXIS[plane]]
+        count = sum(scan.counts) * slices // prod(shape)
+        ranges = parse_range_ends(scan.shown, slices) if scan.shown else []
+        with_labels = sum(last - first + 1 for first, last in ranges)
+        shown += bool(ranges)
+        # Structures usually extend over adjacent slices.
+        if ranges and with_labels < 2 * len(ranges) and 2 * with_labels < count:
+            sparse.append(f"{with_labels} of {count} in {scan.name}")
+    if sparse and 2 * len(sparse) >= shown:
+        yield Message(
+            f"The labels of {len(sparse)} of {len(pairs)} scans are on single slices with empty "
+            f"slices beside them ({join_names(sparse)}). The empty slices are taught as "
+            "background. If only slices with labels are annotated, give --annotated labelled (in "
+            'Python annotated="labelled"); if all are, --annotated all says so.'
+        )
+
+
+def _doubt_classes(pairs: Sequence[Pair], spoken: Sequence[str]) -> Iterator[Message]:
+    """Say which classes occur in some of the scans only."""
+    found = []
+    for index, name in enumerate(spoken, start=1):
+        lacking = [scan.name for _, scan in pairs if not scan.counts[index]]
+        if lacking and len(lacking) < len(pairs):
+            occurs = len(pairs) - len(lacking)
+            found.append(f"{name} in {occurs} of {len(pairs)} (not in {join_names(lacking)})")
+    if found and len(spoken) > 1:
+        yield Message(
+            f"Some classes occur in only some of the label files: {'; '.join(found[:5])}"
+            f"{' and others' if len(found) > 5 else ''}. If a scan does not have them labelled, "
+            "say so with --labelled-classes FILE (in Python labelled_classes=); else the network "
+            "learns that they are not there."
+        )
+
+
+def _doubt_filling(pairs: Sequence[Pair], classes: Sequence[int]) -> Iterator[Message]:
+    """Say that the class of the largest value fills most of the annotated slices."""
+    if len(classes) < 2 or not pairs:
+        return
+    index = max(range(len(classes)), key=lambda number: classes[number])
+    filled = sum(scan.counts[1 + index] for _, scan in pairs)
+    share = filled / max(1, sum(sum(scan.counts) for _, scan in pairs))
+    if share > LARGE_SHARE:
+        value = classes[index]
+        yield Message(
+            f"The value {value} fills {share:.0%} of the annotated slices. If it means that the "
+            f"class is unknown there, give --ignore-value {value} (in Python ignore={value})."
+        )
