@@ -74,9 +74,9 @@ def finetune(
     annotated: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|labelled|all",
-            help='Annotated slices: JSON {"scan": [3, 9]}; labelled (those with any label); or all '
-            "(default).",
+            metavar="FILE",
+            help='JSON of annotated slices, {"scan": [3, 9]}; or the word labelled (slices with any '
+            "label) or all (default).",
         ),
     ] = None,
     ignore_value: IgnoreValue = None,
