@@ -94,6 +94,19 @@ def test_a_segmentation_comes_back_plane_by_plane(tmp_path, gaps, tilt):
     np.testing.assert_array_equal(load_labels(again, like=volume).data, labels.data)
 
 
+@pytest.mark.parametrize("step", [0.25, 0.33, 0.625, 1.25])
+def test_positions_that_are_rounded_keep_labels_on_their_planes(tmp_path, step):
+    """Headers with one decimal of a mm: the grid is regular, the positions are not."""
+    places = np.round(np.arange(24) * step, 1)
+    files, volume = uneven_series(tmp_path / "series", np.diff(places))
+    assert volume.data.shape[0] == len(files)
+    masks = np.random.default_rng(3).random((len(files), ROWS, COLUMNS)) < 0.3
+    path = write_masks(tmp_path / "seg.dcm", files, masks)
+    labels = load_labels(path, like=volume)
+    again = save_labels(labels.data, tmp_path / "again.dcm", like=volume)
+    np.testing.assert_array_equal(stored_masks(again, files), masks)
+
+
 @settings(max_examples=25, deadline=None)
 @given(gaps=st.lists(st.floats(2.0, 3.3).map(lambda x: round(x, 2)), min_size=3, max_size=14))
 def test_every_plane_has_its_slice_for_any_spacing(tmp_path_factory, gaps):

@@ -14,6 +14,7 @@ from napari_sslseg.core import (
     save_labels,
 )
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
+from napari_sslseg.core.scans.formats.dicom.labels.polygons import Polygon, fill_polygons
 from napari_sslseg.core.scans.formats.dicom.labels.resampled import labels_to_planes
 
 OBLIQUE = (0.6, 0.8, 0.0, -0.64, 0.48, 0.6)
@@ -172,6 +173,47 @@ def test_contours_outside_the_scan_or_across_slices_are_refused(tmp_path, scan):
     refused(place(box(40, 40, 44, 44), 2, orientation), "outside")
     across = [*place(square[:2], 2, orientation), *place(square[2:], 2.8, orientation)]
     refused(across, "crosses")
+
+
+def test_a_structure_outside_the_scan_does_not_hide_the_others(tmp_path, scan):
+    volume, orientation = scan
+    liver = place(box(0.5, 0.5, 4.5, 4.5), 1, orientation)
+    couch = [place(box(40, 1, 44, 9), 1, orientation), place(box(1, 1, 5, 5), 7, orientation)]
+    path = write_structures(tmp_path / "rt.dcm", [(1, "liver", [liver]), (2, "couch", couch)])
+    with pytest.warns(ScanWarning) as caught:
+        labels = load_labels(path, like=volume)
+    assert np.count_nonzero(labels.data == 1) == 16
+    said = " ".join(str(one.message) for one in caught)
+    assert "outside the images were left out: 'couch' (2)" in said
+    assert "no voxel is labelled 'couch'" in said
+
+
+def test_nested_and_separate_contours_are_filled_by_parity():
+    """Circles in circles, compared with the number of circles around each pixel."""
+    rng = np.random.default_rng(1)
+    angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    rows, columns = np.mgrid[:60, :60]
+    for _ in range(30):
+        chosen = []
+        for centre, radius in zip(rng.uniform(5, 55, (40, 2)), rng.uniform(2, 25, 40), strict=True):
+            apart = [np.hypot(*(centre - c)) for c, _ in chosen]
+            if all(
+                d > radius + r + 1 or d < abs(radius - r) - 1
+                for d, (_, r) in zip(apart, chosen, strict=True)
+            ):
+                chosen.append((centre, radius))
+        depth, near = np.zeros((60, 60), int), np.zeros((60, 60), bool)
+        for centre, radius in chosen:
+            distance = np.hypot(rows - centre[0], columns - centre[1])
+            depth += distance < radius
+            near |= np.abs(distance - radius) < 0.2
+        filled = fill_polygons([Polygon(c + r * circle) for c, r in chosen], (60, 60))
+        found = np.zeros((60, 60), bool)
+        found[filled.first, filled.second] = True
+        np.testing.assert_array_equal(found[~near], (depth % 2 == 1)[~near])
+        assert not filled.joined
+        assert not filled.repeated
 
 
 def test_reading_contours_requires_the_scan(tmp_path):

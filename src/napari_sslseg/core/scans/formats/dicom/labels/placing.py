@@ -47,7 +47,8 @@ class LabelFrame:
 class LabelGrid:
     """The voxels of a scan, on which frames of labels are placed.
 
-    For a resampled scan, frames are placed on the planes as acquired.
+    On a DICOM series, frames are placed on the planes as acquired, which may be rounded, uneven or
+    shifted against the regular grid.
 
     Parameters
     ----------
@@ -59,7 +60,9 @@ class LabelGrid:
 
     def __init__(self, geometry: Geometry, header: object = None) -> None:
         self.geometry = geometry
-        self.stack = header if isinstance(header, DicomVolume) and header.layout.resampled else None
+        stack = header if isinstance(header, DicomVolume) and len(header.planes) > 1 else None
+        self.stack = stack
+        self.resampled = stack is not None and stack.layout.resampled
         self.shape: tuple[int, ...] = geometry.shape
         self._inverse = np.linalg.inv(geometry.affine)
         if self.stack is not None:
@@ -145,7 +148,9 @@ class LabelGrid:
 
     def regular(self, labels: np.ndarray) -> np.ndarray:
         """Map labels on the voxels to the source grid of the scan."""
-        return labels if self.stack is None else labels_to_grid(labels, self.stack)
+        if self.stack is None or not self.resampled:
+            return labels
+        return labels_to_grid(labels, self.stack)
 
 
 # A stack is not longer than a body; larger grids mean that the header is damaged.

@@ -30,6 +30,7 @@ REPEATED = "contours that are stored more than once count once"
 JOINED = "contours that partly overlap were joined, and their common area belongs to the structure"
 SMALL = "contours that contain no voxel centre had no effect; they are smaller than a voxel"
 CUT = "contours that leave the images were cut"
+OUTSIDE = "contours outside the images were left out"
 Remarks = dict[str, Counter[int]]
 """How many contours of each label value a remark is about."""
 
@@ -98,9 +99,10 @@ def read_structures(
     }
     spread = [np.ptp(part.points, axis=0) for parts in placed.values() for part in parts]
     # The slice axis is that of the contour planes, for any order of the axes.
-    axis = int(np.sum(spread, axis=0).argmin()) if spread and grid.stack is None else 2
+    axis = int(np.sum(spread, axis=0).argmin()) if spread and not grid.resampled else 2
+    placed = _on_images(placed, axis, grid.shape, path, remarks)
     voxels = {
-        value: _fill_contours(value, parts, axis, grid.shape, path, remarks)
+        value: _fill_contours(value, parts, axis, grid.shape, remarks)
         for value, parts in placed.items()
     }
     drawn = {value for value, inside in voxels.items() if inside.size}
@@ -154,33 +156,52 @@ def _contours(path: Path, dataset: Dataset) -> tuple[dict[int, list[Contour]], R
     return found, remarks
 
 
-def _fill_contours(
-    value: int,
-    contours: Sequence[Contour],
+def _on_images(
+    contours: dict[int, list[Contour]],
     axis: int,
     shape: tuple[int, ...],
     path: Path,
     remarks: Remarks,
+) -> dict[int, list[Contour]]:
+    """Return the contours that are on the images, such as those of an organ but not of the couch.
+
+    Raises
+    ------
+    GeometryError
+        If a contour crosses the slices, or none is on an image.
+    """
+    others = [other for other in range(3) if other != axis]
+    size = np.array(shape)[others]
+    kept: dict[int, list[Contour]] = {value: [] for value in contours}
+    for value, parts in contours.items():
+        for contour in parts:
+            place = float(contour.points[:, axis].mean())
+            if np.abs(contour.points[:, axis] - place).max() > OFF_VOXELS:
+                raise GeometryError(
+                    f"A contour in {path} crosses the slices of the scan; choose the scan that it "
+                    "was drawn on."
+                )
+            low, high = contour.points[:, others].min(0), contour.points[:, others].max(0)
+            inside = (high >= -0.5).all() and (low <= size - 0.5).all()
+            if not -0.5 <= place <= shape[axis] - 0.5 or not inside:
+                remarks[OUTSIDE][value] += 1
+                continue
+            kept[value].append(contour)
+            # Half a pixel more is still inside the pixel at the edge.
+            if (low < -1).any() or (high > size).any():
+                remarks[CUT][value] += 1
+    if OUTSIDE in remarks and not any(kept.values()):
+        raise GeometryError(
+            f"All contours in {path} are outside the scan; choose the scan that they were drawn on."
+        )
+    return kept
+
+
+def _fill_contours(
+    value: int, contours: Sequence[Contour], axis: int, shape: tuple[int, ...], remarks: Remarks
 ) -> np.ndarray:
     """Return the flat indices of the voxels inside the contours of one structure."""
     others = [other for other in range(3) if other != axis]
-    size = np.array(shape)[others]
-    for contour in contours:
-        place = float(contour.points[:, axis].mean())
-        if np.abs(contour.points[:, axis] - place).max() > OFF_VOXELS:
-            raise GeometryError(
-                f"A contour in {path} crosses the slices of the scan; choose the scan that it was "
-                "drawn on."
-            )
-        low, high = contour.points[:, others].min(0), contour.points[:, others].max(0)
-        inside = (high >= -0.5).all() and (low <= size - 0.5).all()
-        if not -0.5 <= place <= shape[axis] - 0.5 or not inside:
-            raise GeometryError(
-                f"A contour in {path} is outside the scan; choose the scan that it was drawn on."
-            )
-        # Half a pixel more is still inside the pixel at the edge.
-        if (low < -1).any() or (high > size).any():
-            remarks[CUT][value] += 1
     found: list[Any] = [np.empty(0, int)]
     for place, parts in _planes(contours, axis):
         polygons = [Polygon(part.points[:, others], part.exclusive) for part in parts]
