@@ -88,6 +88,30 @@ def test_a_slice_displaced_along_the_stack_is_refused_and_named(tmp_path, slices
     assert f"unevenly spaced: {name} is" in item.problem
 
 
+def test_a_displaced_first_slice_is_not_called_a_loss(tmp_path):
+    steps = [1.5, *without(24)[1:]]
+    write_acquired(tmp_path, steps, lambda i: i // 2 + 1)
+    [item] = list_series(tmp_path)
+    assert "only 1.5 mm apart, others are 3 mm apart" in item.problem
+
+
+def test_two_slices_beside_each_other_are_no_tilted_gantry(tmp_path):
+    write_acquired(tmp_path, without(2), lambda i: 1, side={1: 2.0})
+    [item] = list_series(tmp_path)
+    assert "more than a tilted gantry" in item.problem
+
+
+def test_a_change_of_the_pixel_size_is_said(tmp_path):
+    def edit(ds, index):
+        if index >= 6:
+            ds.PixelSpacing = ["0.9", "0.9"]
+
+    write_series(tmp_path, ramp(slices=12), edit=edit)
+    found = usable(tmp_path)
+    assert [item.image.geometry.shape[2] for item in found] == [6, 6]
+    assert all("pixel size" in item.notes[0] for item in found)
+
+
 @pytest.mark.parametrize("parts", [2, 3, 4])
 @pytest.mark.parametrize("lost", [5, 6])
 def test_interleaved_acquisitions_that_lost_a_slice_are_refused(tmp_path, parts, lost):

@@ -262,6 +262,15 @@ def test_the_order_of_slices_and_numbers_does_not_matter(tmp_path):
     check(tmp_path, values, ["time-point-3", "time-point-2", "time-point-1"])
 
 
+def test_a_volume_without_the_entry_has_a_name_of_its_own(tmp_path):
+    def edit(ds, phase, number):
+        if phase:
+            ds.TemporalPositionIdentifier = phase + 1
+
+    values = write_phases(tmp_path, edit)
+    check(tmp_path, values, ["time-point-none", "time-point-2", "time-point-3"])
+
+
 def test_the_same_number_written_in_two_ways_is_one_value(tmp_path):
     def edit(ds, phase, number):
         ds.EchoTime = (("5", "5.00", "5.0"), ("80", "80.0", "80.000"))[phase][number % 3]

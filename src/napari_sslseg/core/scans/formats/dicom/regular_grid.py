@@ -20,8 +20,8 @@ UNITS_MM = (1.0, 0.1, 0.01)
 WHOLE_MM = UNITS_MM[0]
 # A gap larger than this multiple of the smallest gap is a missing slice; less is uneven spacing.
 GAP = 1.7
-# A gantry tilts by at most 30 degrees.
-STEEPEST = 1.0
+# A gantry tilts by at most 30 degrees, 0.58 mm per mm; a little more leaves room for rounding.
+STEEPEST = 0.65
 # A stack is not longer than a body.
 MOST_MM = 5000.0
 
@@ -334,13 +334,20 @@ def _check_complete(planes: Sequence[ImagePlane], gaps: np.ndarray, where: str) 
     thickness = np.array([plane.thickness or 0.0 for plane in planes])
     reach = np.maximum(thickness[:-1], thickness[1:]) if np.ptp(thickness) > 0.1 * unit else 0.0
     wide = np.flatnonzero((gaps > GAP * unit) & (gaps > 1.1 * reach))
+    usual = float(np.median(gaps))
     displaced = _displaced(gaps) if wide.size else None
     if displaced is not None:
         raise VolumeError(
             f"{where} is unevenly spaced: {plane_name(planes[displaced])} is "
             f"{gaps[displaced - 1]:.4g} and {gaps[displaced]:.4g} mm from the slices beside it, "
-            f"others are {np.median(gaps):.4g} mm apart; it may be displaced, so export the series "
-            "again."
+            f"others are {usual:.4g} mm apart; it may be displaced, so export the series again."
+        )
+    if wide.size > len(gaps) / 2 and gaps.max() <= GAP * usual:
+        index = int(gaps.argmin())
+        raise VolumeError(
+            f"{where} is unevenly spaced: {plane_name(planes[index])} and "
+            f"{plane_name(planes[index + 1])} are only {unit:.4g} mm apart, others are "
+            f"{usual:.4g} mm apart; one may be displaced, so export the series again."
         )
     if wide.size or gaps.sum() > MOST_MM:
         index = int(wide[0]) if wide.size else int(gaps.argmax())

@@ -172,6 +172,11 @@ def _volumes(headers: list[Header], alone: str = "") -> list[Series]:
             "them are single images like those of a localizer, not a volume; choose another series."
         )
         found.append(_problem(first, problem, path, _files(strays)))
+    if len({nearest_plane(group) for group in whole}) < len(whole):
+        notes.append(
+            f"its series holds {len(whole)} stacks that differ in direction, image size or pixel "
+            "size; each is a scan of its own"
+        )
     for group in whole:
         here = f"{name}_{nearest_plane(group)}" if len(whole) > 1 else name
         if _is_localizer(first.text("SeriesDescription"), group):

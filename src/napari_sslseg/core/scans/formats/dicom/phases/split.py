@@ -272,6 +272,8 @@ def _label(name: str, value: str, groups: Mapping[str, object]) -> str:
         common = set.intersection(*(set(found) for found in words.values()))
         own = [word for word in words[value] if word not in common]
         return "-".join([name] * (name == "kernel") + (own or ["plain"]))
+    if not value:
+        return f"{name}-none"
     number = _in_order(value)[0]
     if name == "acquired" or not np.isfinite(number):
         return f"{name}-{list(groups).index(value) + 1}"
