@@ -61,7 +61,7 @@ def rows(project, name, count):
 
 def start_import(dock, qtbot, monkeypatch, name, path):
     """Select a scan and press Import labels…"""
-    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
+    monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_: ([str(path)], ""))
     scan_list = dock.panels["Scans"].list
     index = scan_list.proxy.mapFromSource(scan_list.model.index(scan_list.model.row_of(name), 0))
     place = scan_list.table.visualRect(index).center()

@@ -663,3 +663,54 @@ class TestPatients:
         assert asked == [["genius_07", "genius_08", "genius_09"]]
         assert {entry.subject for entry in dock.session.project.record.scans} == {"Bert"}
         assert "6 scans of 1 patient: all" in visits.list.patients.text()
+
+
+@pytest.fixture
+def organs(tmp_path):
+    """Scans of two patients with one file per organ, as TotalSegmentator writes them."""
+    for seed, (patient, present) in enumerate((("s0", ("liver", "spleen")), ("s1", ("spleen",)))):
+        values = np.random.default_rng(seed).integers(0, 900, (12, 10, 6)).astype(np.int16)
+        (tmp_path / "ts" / patient / "segmentations").mkdir(parents=True)
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "ts" / patient / "ct.nii.gz")
+        for organ in present:
+            mask = np.zeros((12, 10, 6), np.uint8)
+            mask[2 : 5 if organ == "liver" else 4, 2:8, :3] = 1
+            mask = mask if organ == "liver" else mask[::-1]
+            path = tmp_path / "ts" / patient / "segmentations" / f"{organ}.nii.gz"
+            nib.save(nib.Nifti1Image(mask, np.eye(4)), path)
+    return tmp_path / "ts"
+
+
+class TestLabelsBesideScans:
+    def test_one_click_imports_the_labels_of_all_scans(self, dock, panel, organs, qtbot, tmp_path):
+        dock.session.create(tmp_path / "project")
+        dock.session.add([organs])
+        idle(dock, qtbot)
+        project = dock.session.project
+        assert project.names == ("s0_ct", "s1_ct")
+        assert panel.import_found.text() == "Import the labels of 2 scans…"
+        answer(qtbot, "Those with labels")
+        click(qtbot, panel.import_found)
+        idle(dock, qtbot)
+        value = {name: value for value, name in project.class_names.items()}
+        assert set(value) == {"liver", "spleen"}
+        assert set(np.unique(project.labels("s0_ct").data)) == {0, *value.values()}
+        # The only organ of the other patient keeps its class.
+        assert set(np.unique(project.labels("s1_ct").data)) == {0, value["spleen"]}
+        assert len(project.done("s1_ct")) == 3
+        assert not panel.left_out_box.isVisible()
+
+    def test_several_files_of_a_scan_are_chosen_in_the_dialog(
+        self, dock, panel, organs, qtbot, monkeypatch, tmp_path
+    ):
+        dock.session.create(tmp_path / "project")
+        dock.session.add([organs])
+        idle(dock, qtbot)
+        choose_row(panel, qtbot, "s0_ct")
+        choosing(monkeypatch, sorted((organs / "s0" / "segmentations").iterdir()))
+        answer(qtbot, "All slices")
+        click(qtbot, panel.list.labels)
+        qtbot.waitUntil(lambda: dock.session.project.has_labels("s0_ct"), timeout=20000)
+        idle(dock, qtbot)
+        assert set(dock.session.project.class_names.values()) == {"liver", "spleen"}
+        assert panel.import_found.text() == "Import the labels of 1 scan…"

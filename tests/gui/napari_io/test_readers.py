@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
-from napari_sslseg.core.common.errors import DataError, GeometryError, ScanWarning, VolumeError
+from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.gui.napari_io.readers import MAX_FRAMES, get_reader, read
 
@@ -108,7 +108,7 @@ def test_an_error_is_raised_if_nothing_opens(tmp_path):
     (tmp_path / "data" / "images").mkdir(parents=True)
     shutil.copy(tmp_path / "c.nii.gz", tmp_path / "data" / "images")
     assert get_reader(str(tmp_path / "data")) is read
-    with pytest.raises(DataError, match="holds no scans itself"):
+    with pytest.raises(VolumeError, match=r"c\.nii\.gz cannot be read"):
         read(str(tmp_path / "data"))
 
 

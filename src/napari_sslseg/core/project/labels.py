@@ -1,6 +1,6 @@
 """Labels of the scans of a project, and the slices that are done."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -14,6 +14,7 @@ from napari_sslseg.core.project.folder import ProjectFolder
 from napari_sslseg.core.project.label_files import LabelFiles, file_state
 from napari_sslseg.core.project.record import LARGEST_CLASS, ProjectRecord, with_changes
 from napari_sslseg.core.project.scans import ProjectScans
+from napari_sslseg.core.scans.class_codes import is_structure
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.classes.matching import (
     LabelFile,
@@ -25,8 +26,12 @@ from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.renumber import renumber, values_in
 from napari_sslseg.core.scans.classes.segment import Segment, known_code
 from napari_sslseg.core.scans.labels import load_labels, save_labels
+from napari_sslseg.core.scans.matching.label_names import structure_names
 from napari_sslseg.core.scans.slice_ranges import format_ranges
 from napari_sslseg.core.scans.volume import Volume
+
+LabelSource = str | Path | Sequence[str | Path]
+"""A label file, or files of one structure each."""
 
 DoneSlices = Literal["all", "with labels", "none"]
 """Which slices of imported labels are done."""
@@ -165,7 +170,7 @@ class ProjectLabels:
     def import_labels(
         self,
         name: str,
-        path: str | Path,
+        path: LabelSource,
         done: DoneSlices | Iterable[int] = "with labels",
         class_map: ClassMapLike = None,
     ) -> tuple[int, ...]:
@@ -177,9 +182,10 @@ class ProjectLabels:
         ----------
         name : str
             The scan.
-        path : path-like
+        path : path-like or several
             A label map in any readable format, on the grid of the scan. Its structures become the
-            classes that :meth:`label_classes` finds; for others a class is added.
+            classes that :meth:`label_classes` finds; for others a class is added. Several files
+            are one structure each, named by the file.
         done : "with labels", "all", "none", or numbers of slices
             Which slices are done: those with any label, all of them, or none. Use "all" only if
             every structure was labelled throughout: what is not labelled on a done slice is used
@@ -200,18 +206,19 @@ class ProjectLabels:
         ClassesError
             If it is not clear which class a structure is.
         """
-        path, plane = Path(path), self._plane
+        files, plane = _label_files(path), self._plane
         if isinstance(done, str) and done not in get_args(DoneSlices):
             raise ProjectError(
                 f"{done!r} is not a choice of slices; use {_or(get_args(DoneSlices))}."
             )
         grid = self._grid(name)
-        read = load_labels(path, like=grid)
-        structures = self._match(path, read, class_map)
-        refuse_unclear(path.name, structures, self._class_names())
+        read = load_labels(files, like=grid)
+        structures = self._match(files, read, class_map)
+        first = files if isinstance(files, Path) else files[0]
+        refuse_unclear(first.name, structures, self._class_names())
         data = renumber(read, {item.segment.value: item.value for item in structures}).data
         names = {item.value: item.name for item in structures if item.name}
-        values = _check_values(data, path)
+        values = _check_values(data, first)
         marked = self._accepted.check_slices(name, _slices_to_mark(done, data, plane))
         own = self._files.path(name)
         with self._folder.replacing_labels:
@@ -232,7 +239,7 @@ class ProjectLabels:
             return self._mark_if_plane(plane, name, format_ranges(marked))
 
     def label_classes(
-        self, name: str, path: str | Path, class_map: ClassMapLike = None
+        self, name: str, path: LabelSource, class_map: ClassMapLike = None
     ) -> tuple[Structure, ...]:
         """Find which classes the structures in a label file are; nothing is changed.
 
@@ -253,7 +260,8 @@ class ProjectLabels:
             One for each label value that occurs. :meth:`import_labels` refuses labels with a
             structure that is ``unclear``.
         """
-        return self._match(Path(path), load_labels(path, like=self._grid(name)), class_map)
+        files = _label_files(path)
+        return self._match(files, load_labels(files, like=self._grid(name)), class_map)
 
     def mark_done(
         self, name: str, slices: int | Iterable[int], plane: Plane | None = None
@@ -288,12 +296,15 @@ class ProjectLabels:
             return ()
         return self._folder.entry(name).done_slices
 
-    def _match(self, path: Path, labels: Volume, class_map: ClassMapLike) -> tuple[Structure, ...]:
-        """Match the structures of a file to the classes of the project."""
+    def _match(
+        self, files: Path | tuple[Path, ...], labels: Volume, class_map: ClassMapLike
+    ) -> tuple[Structure, ...]:
+        """Match the structures of a file, or of several, to the classes of the project."""
+        path = files if isinstance(files, Path) else files[0]
         classes = self._folder.record.classes
         known = [Segment(item.value, item.name, known_code(item.name)) for item in classes]
         own = self._folder.path in path.absolute().parents
-        segments = () if own else read_segments(path)
+        segments = () if own else read_segments(files) or _structure_of_name(path, labels)
         file = LabelFile(path.name, segments, lambda: values_in(labels.data))
         return match_file(file, known, class_map, LARGEST_CLASS)
 
@@ -351,6 +362,25 @@ def _slices_to_mark(
     if done == "all":
         return range(len(slices))
     return np.flatnonzero(slices.any(axis=(1, 2))).tolist() if done == "with labels" else ()
+
+
+def _label_files(path: LabelSource) -> Path | tuple[Path, ...]:
+    """One label map, or several files of one structure each."""
+    if isinstance(path, str | Path):
+        return Path(path)
+    files = tuple(map(Path, path))
+    if not files:
+        raise ProjectError("There are no label files to import; choose at least one.")
+    return files if len(files) > 1 else files[0]
+
+
+def _structure_of_name(path: Path, labels: Volume) -> tuple[Segment, ...]:
+    """The structure of a file with one value and the name of a structure, such as a spleen.
+
+    Otherwise the only value of a spleen would be taken for a liver of the same value.
+    """
+    name, values = structure_names([path])[0], values_in(labels.data)
+    return (Segment(values[0], name),) if len(values) == 1 and is_structure(name) else ()
 
 
 def _check_values(labels: np.ndarray, path: Path) -> list[int]:

@@ -21,10 +21,11 @@ from qtpy.QtWidgets import (
 from napari_sslseg.core.scans.formats.registry import dialog_filter
 from napari_sslseg.gui.scans.project_bar import ProjectBar
 from napari_sslseg.gui.scans.scan_actions import ScanActions
-from napari_sslseg.gui.scans.scan_list import ScanList
+from napari_sslseg.gui.scans.scan_list import ScanList, ask_done
 from napari_sslseg.gui.scans.thumbnails import Thumbnails
 from napari_sslseg.gui.scans.view_bar import ViewBar
 from napari_sslseg.gui.scans.viewer_scans import ViewerScans
+from napari_sslseg.gui.text import plural
 from napari_sslseg.gui.viewer.windowing import Windowing
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class ScansPanel(QWidget):
         session = self.session
         session.project_changed.connect(self.refresh)
         session.scans_changed.connect(self.refresh)
+        session.scans_changed.connect(self._show_left_out)
         session.jobs_changed.connect(self.refresh)
         session.job_events.connect(self._hear)
         self.scan_actions.changed.connect(self._show_left_out)
@@ -147,7 +149,15 @@ class ScansPanel(QWidget):
         self.left_out.setAccessibleName("Files that were not added, and why")
         self.left_out.setWordWrap(True)
         self.left_out.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.import_found = QPushButton()
+        self.import_found.setObjectName("import-found")
+        self.import_found.setToolTip(
+            "Import the label files that belong to these scans by their names. Several files of a "
+            "scan are one structure each."
+        )
+        self.import_found.clicked.connect(self.ask_import_found)
         layout.addWidget(self.left_out_toggle)
+        layout.addWidget(self.import_found)
         layout.addWidget(self.left_out)
         return self.left_out_box
 
@@ -178,6 +188,12 @@ class ScansPanel(QWidget):
         folder = QFileDialog.getExistingDirectory(self, "Folder of scans to add")
         if folder:
             self.session.add([folder])
+
+    def ask_import_found(self) -> None:
+        """Ask which slices of the labels beside the scans are done, and import them."""
+        done = ask_done(self)
+        if done is not None:
+            self.scan_actions.import_found(done)
 
     def stop_adding(self) -> None:
         """Stop after the current scan."""
@@ -215,6 +231,9 @@ class ScansPanel(QWidget):
         expanded = self.left_out_toggle.isChecked()
         count = len(problems)
         self.left_out_box.setVisible(count > 0)
+        found = len(self.scan_actions.found_labels)
+        self.import_found.setVisible(found > 0)
+        self.import_found.setText(f"Import the labels of {plural(found, 'scan')}…")
         what = "1 file was" if count == 1 else f"{count} files were"
         self.left_out_toggle.setText(f"{'▾' if expanded else '▸'} {what} not added")
         self.left_out.setVisible(expanded)

@@ -14,7 +14,7 @@ from napari_sslseg.gui.model.jobs import Job, Outcome, Problem
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.add import AddedScans
-    from napari_sslseg.core.project.labels import DoneSlices
+    from napari_sslseg.core.project.labels import DoneSlices, LabelSource
     from napari_sslseg.core.project.project import Project
     from napari_sslseg.core.scans.classes.class_map import ClassMap
     from napari_sslseg.core.scans.classes.matching import Structure
@@ -47,6 +47,7 @@ class ScanActions:
     def __init__(self, session: "Session") -> None:
         self.session = session
         self.left_out: tuple[tuple[Path, str], ...] = ()
+        self._owners: tuple[tuple[Path, str | None], ...] = ()
         self._checking: tuple[Project, Job] | None = None
         session.project_changed.connect(self._begin)
         session.job_ended.connect(self._hear)
@@ -154,7 +155,7 @@ class ScanActions:
         self.session.scans_changed.emit()
 
     def read_classes(
-        self, name: str, path: str | Path, then: "Callable[[Sequence[Structure]], None]"
+        self, name: str, path: "LabelSource", then: "Callable[[Sequence[Structure]], None]"
     ) -> Job | None:
         """Find which classes the structures in a label file are, and call ``then`` with them."""
         session, project = self.session, self.session.project
@@ -172,9 +173,16 @@ class ScanActions:
         return session.run("classes-of-file", f"Reading labels of {name}", events, ended)
 
     def import_labels(
-        self, name: str, path: str | Path, done: "DoneSlices", class_map: "ClassMap | None" = None
+        self,
+        name: str,
+        path: "LabelSource",
+        done: "DoneSlices",
+        class_map: "ClassMap | None" = None,
     ) -> Job | None:
-        """Import labels from a file; the current labels are moved to a backup folder."""
+        """Import labels from a file, or from files of one structure each.
+
+        The current labels are moved to a backup folder.
+        """
         session, project = self.session, self.session.project
         if project is None:
             return None
@@ -207,6 +215,70 @@ class ScanActions:
 
         return session.run("import", f"Importing labels of {name}", events, ended)
 
+    def import_found(self, done: "DoneSlices") -> Job | None:
+        """Import the labels that were found beside scans without labels, see ``found_labels``."""
+        session, project = self.session, self.session.project
+        if project is None or session.is_writing():
+            return None
+        if not session.finish():
+            session.problem.emit(Problem(UNSAVED.format(what="none are imported")))
+            return None
+        found = self.found_labels
+        for name in found:
+            session.begin_import(name)
+
+        def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+            imported: list[str] = []
+            problems: list[str] = []
+            for number, (name, files) in enumerate(found.items()):
+                yield Progress("labels imported", number, len(found))
+                if stop.is_set:
+                    break
+                try:
+                    project.import_labels(name, files, done)
+                except SslsegError as error:
+                    problems.append(f"The labels of {name} were not imported: {error}")
+                else:
+                    imported.append(name)
+            yield Done((imported, problems))
+
+        def ended(outcome: Outcome) -> None:
+            if session.project is not project:
+                return
+            imported, problems = outcome.result or ((), ())
+            taken = {path for name in imported for path in found[name]}
+            self.left_out = tuple(item for item in self.left_out if item[0] not in taken)
+            if imported:
+                count = len(imported)
+                scans = "1 scan" if count == 1 else f"{count} scans"
+                session.note.emit(f"The labels of {scans} were imported.")
+            for problem in problems[:1]:
+                more = f" {len(problems) - 1} others were not either." if problems[1:] else ""
+                session.problem.emit(Problem(f"{problem}{more}"))
+            session.classes_changed.emit()
+            for name in found:
+                session.done_changed.emit(name)
+            session.scans_changed.emit()
+            for name in found:
+                session.end_import(name)
+            self.changed.emit()
+
+        return session.run("import", "Importing labels", events, ended)
+
+    @property
+    def found_labels(self) -> dict[str, tuple[Path, ...]]:
+        """Label files among those left out, by the scan without labels that they belong to."""
+        project = self.session.project
+        found: dict[str, tuple[Path, ...]] = {}
+        if project is None:
+            return found
+        left = {path for path, _ in self.left_out}
+        names = {name for name in project.names if not project.has_labels(name)}
+        for path, name in self._owners:
+            if path in left and name in names:
+                found[name] = (*found.get(name, ()), path)
+        return found
+
     def done_total(self) -> int:
         """Count the slices that are done in all scans."""
         project = self.session.project
@@ -229,7 +301,7 @@ class ScanActions:
         return True
 
     def _begin(self) -> None:
-        self.session.scan_problems, self.left_out = {}, ()
+        self.session.scan_problems, self.left_out, self._owners = {}, (), ()
         self.check()
         self.changed.emit()
 
@@ -237,6 +309,7 @@ class ScanActions:
         result: AddedScans | None = outcome.result if job.kind == "add" else None
         if result is not None:
             labels = dict(result.labels)
+            self._owners = result.labels
             self.left_out = tuple(
                 (path, LABELS.format(path=path, scan=labels[path] or "the scan they belong to"))
                 if path in labels

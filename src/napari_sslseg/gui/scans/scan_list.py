@@ -163,7 +163,9 @@ class ScanList(QWidget):
             "the list."
         )
         self.labels = self._button("&Import labels…", "scan-import", self.ask_labels)
-        self.labels.setToolTip("Import labels of this scan from a file.")
+        self.labels.setToolTip(
+            "Import labels of this scan from a file, or from several files of one structure each."
+        )
         self.remove = self._button("&Remove…", "scan-remove", self.ask_remove)
         self.remove.setToolTip("Remove scans from the project. Your files are not deleted.")
         label = QLabel("&Use")
@@ -302,30 +304,32 @@ class ScanList(QWidget):
             self.scan_actions.find(entry.name, place)
 
     def ask_labels(self) -> None:
-        """Ask for a file with labels, for their classes, and which slices are done."""
+        """Ask for files with labels, for their classes, and which slices are done."""
         chosen = self.chosen
         if len(chosen) != 1:
             return
         name = chosen[0]
-        path, _ = QFileDialog.getOpenFileName(
+        paths, _ = QFileDialog.getOpenFileNames(
             self, f"Labels of {name}", "", dialog_filter("Label maps")
         )
-        if path:
+        if paths:
             # Not within the signal of the job, whose other receivers would wait for the answer.
             self.scan_actions.read_classes(
                 name,
-                path,
-                lambda found: QTimer.singleShot(0, lambda: self._ask_import(name, path, found)),
+                paths,
+                lambda found: QTimer.singleShot(0, lambda: self._ask_import(name, paths, found)),
             )
 
-    def _ask_import(self, name: str, path: str, structures: "Sequence[Structure]") -> None:
+    def _ask_import(
+        self, name: str, paths: "Sequence[str]", structures: "Sequence[Structure]"
+    ) -> None:
         """Ask for the classes of labels if they are not clear, and for the slices that are done."""
         project, class_map = self.session.project, None
         if project is None or name not in project.names:
             return
         if needs_answer(structures, project.class_names):
             dialog = ClassDialog(
-                self, Path(path).name, structures, project.class_names, self._answers
+                self, Path(paths[0]).name, structures, project.class_names, self._answers
             )
             accepted, answers = dialog.exec(), dialog.answers
             dialog.deleteLater()
@@ -333,16 +337,9 @@ class ScanList(QWidget):
                 return
             self._answers |= answers
             class_map = class_map_of(answers)
-        answer = ask_choice(
-            self,
-            "Which slices of these labels are done?",
-            list(DONE_ANSWERS),
-            more="Slices that are done are used for training, and pixels without a label there "
-            "count as background. A copy of the current labels of the scan is kept.",
-            name="ask-done",
-        )
-        if answer is not None:
-            self.scan_actions.import_labels(name, path, DONE_ANSWERS[answer], class_map)
+        done = ask_done(self)
+        if done is not None:
+            self.scan_actions.import_labels(name, paths, done, class_map)
 
     def _forget_answers(self) -> None:
         self._answers.clear()
@@ -407,6 +404,19 @@ class ScanList(QWidget):
         # The longest text of these columns may appear later.
         for column, text in ((USE, USES["test"]), (PROBLEM, "Unreadable")):
             self.table.setColumnWidth(column, letters.horizontalAdvance(text) + 16)
+
+
+def ask_done(parent: QWidget) -> "DoneSlices | None":
+    """Ask which slices of imported labels are done; None if the import is cancelled."""
+    answer = ask_choice(
+        parent,
+        "Which slices of these labels are done?",
+        list(DONE_ANSWERS),
+        more="Slices that are done are used for training, and pixels without a label there count "
+        "as background. A copy of the current labels of the scan is kept.",
+        name="ask-done",
+    )
+    return None if answer is None else DONE_ANSWERS[answer]
 
 
 class _Table(QTableView):

@@ -232,6 +232,27 @@ def test_scans_in_subfolders_are_listed_without_labels(tmp_path):
         assert project.series("s1_ct").subject == "s1"
 
 
+def test_one_file_per_organ_is_imported_into_a_project(tmp_path):
+    organs(tmp_path, {"s0": ("liver", "spleen"), "s1": ("spleen",)})
+    with core.Project.create(tmp_path / "project") as project:
+        found = project.add_scans(tmp_path)
+        for name in found.added:
+            project.import_labels(name, [path for path, owner in found.labels if owner == name])
+        value = {name: value for value, name in project.class_names.items()}
+        assert set(value) == {"liver", "spleen"}
+        assert set(np.unique(project.labels("s0_ct").data)) == {0, *value.values()}
+        assert set(np.unique(project.labels("s1_ct").data)) == {0, value["spleen"]}
+        files = [tmp_path / "s0/segmentations/liver.nii.gz"] * 2
+        files[1] = tmp_path / "s0/segmentations/both.nii.gz"
+        several = np.zeros(SHAPE, np.uint8)
+        several[2:4], several[4:6] = 1, 2
+        write(files[1], several)
+        before = project.labels("s0_ct").data
+        with pytest.raises(VolumeError, match=r"both\.nii\.gz contains 2 structures"):
+            project.import_labels("s0_ct", files)
+        np.testing.assert_array_equal(project.labels("s0_ct").data, before)
+
+
 def test_truth_and_masks_follow_the_same_names(tmp_path):
     for number in range(2):
         labels(tmp_path / "predicted" / f"case_{number}_0000.nii.gz", 2 + number)

@@ -51,6 +51,10 @@ EACH_ITS_OWN = {
     "radiogenomics": [f"{p}-{i:03d}" for p in ("R01", "AMC") for i in range(1, 40)],
     "volunteers": [f"study_v{i:02d}" for i in range(1, 9)],
     "letters": ["a", "b", "c"],
+    "UIDs": ["1.2.840.113619.2.1", "1.2.840.113619.2.2"],
+    "sites of a study": ["study1_anna", "study1_bert", "study2_anne", "study2_carl"],
+    "one head": ["exp7_anna", "exp7_bert"],
+    "fastMRI": [f"file{i}" for i in (1000001, 1000002, 1000007)],
     "CHAOS": [f"MR/{i}/T1DUAL/x.nii.gz" for i in (1, 2, 3)],
 }
 
@@ -77,6 +81,15 @@ SEVERAL = {
     "leading sequence": ([f"{s}_{p:03d}" for p in (1, 2) for s in ("T1", "T2")], [[0, 1], [2, 3]]),
     "number of the scan": grid("pat_{p:02d}_scan_{s}", (1, 2, 3), (1, 2)),
     "same names in folders": grid("p_{p}/scan{s}.nii.gz", "xyz", (1, 2)),
+    "unknown words": grid("MRN{p}_{s}", (1001, 1002), ("A1", "B2", "xy")),
+    "ADNI": grid("ADNI_{p}_{s}", ("002_S_0413", "002_S_0619", "005_S_0221"), ("bl", "m12")),
+    "before and after": grid("P{p:03d}_{s}", (1, 2), ("pre_op", "post_op")),
+    "phases": grid("case{p:02d}_{s}", (1, 2), ("art", "pv")),
+    "times": grid("P{p}_{s}", (1, 2), ("20200101T101500", "20210101T111500")),
+    "LUMIERE": grid("Patient-{p:03d}/{s}/CT1.nii.gz", (1, 2), ("week-000-1", "week-044")),
+    "frames and channels": grid("patient{p:03d}_frame{s:02d}_0000", (1, 2), (1, 12)),
+    "dots": grid("P{p}.visit{s}", (1, 2), (1, 2)),
+    "blanks": grid("Patient {p} {s}", (1, 2), ("T1", "T2")),
     "folders with numbers": (["p1/abc.nii", "p1/abd.nii", "p2/x.nii"], [[0, 1], [2]]),
     "one patient twice": (
         [f"BraTS-GLI-{number}" for number in ("00000-000", "00002-000", "00008-000", "00008-001")],

@@ -28,6 +28,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from napari_sslseg.core.scans.formats.registry import all_suffixes
 from napari_sslseg.core.scans.names import scan_name
 
 MOST_SCANS = 12
@@ -39,7 +40,7 @@ _SEQUENCES = (
     r"|cbf|dce|mprage|tof|mra|mri?|cta?|ctp|cect|ncct|cbct|pet|b\d+|bssfp|lge|dixon|water|fat"
 )
 _PHASES = (
-    r"pre|post|native|arterial|venous|portal|delayed|ed|es|4d|inphase|outphase"
+    r"pre|post|native|nc|arterial|art|venous|portal|pvp?|delayed|hbp|ed|es|4d|inphase|outphase"
     r"|(?:frame|phase|echo)[_\-. ]?\d+"
 )
 _VIEWS = r"sax?|lax?|[234]ch|ax|axial|tra|cor|coronal|sag|sagittal|left|right"
@@ -49,11 +50,13 @@ _STEPS = (
 )
 _VISITS = (
     r"(?:tp|visit|ses|session|timepoint|time|followup|fu|month|day|week|year|run)[_\-. ]?\d+"
-    r"|baseline|follow-?up|fu|preop|postop"
+    r"|baseline|follow-?up|fu|(?:pre|post)[_\-]?op"
 )
 # After a patient without a number these may be the patient: volunteers v01, v02, …
 _WEAK = r"v\d{1,2}|m\d{1,2}|t\d|scan\d+|mr\d|l|r|bl"
-_DATE = r"(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])"
+_DATE = (
+    r"(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])(?:[T_\-]?\d{4}(?:\d\d)?)?"
+)
 _WORDS = "|".join((_SEQUENCES, _PHASES, _VIEWS, _STEPS, _VISITS))
 _AT_END = re.compile(rf"{_SEPARATOR}(?:{_WORDS})$", re.IGNORECASE)
 _WEAK_AT_END = re.compile(rf"{_SEPARATOR}(?:{_WEAK}|{_DATE})$", re.IGNORECASE)
@@ -63,18 +66,20 @@ _ONLY_WORDS = re.compile(
 )
 _FOLDER_WORDS = re.compile(
     rf"(?:images?|labels?|scans?|nn_?unet)?(?:tr|ts|va|val)|train(?:ing)?|test(?:ing)?|images?|scans"
-    rf"|{_ONLY_WORDS.pattern}",
+    rf"|(?:{_ONLY_WORDS.pattern})(?:{_SEPARATOR}\d+)?",
     re.IGNORECASE,
 )
 _SITES = re.compile(
     r"(?<![a-z])(?:(?:site|cent(?:er|re)|hospital|clinic|scanner|vendor|cohort|group|fold|batch|part"
     r"|set|split|year|study|dataset|task|oas|ixi)[_\-]?(?:\d*|[a-z])"
-    r"|(?:train(?:ing)?|test(?:ing)?|val(?:idation)?)[_\-]?\d?)$",
+    r"|(?:train(?:ing)?|test(?:ing)?|val(?:idation)?)[_\-]?\d?|(?<!\d)\d{3}_S)$",
     re.IGNORECASE,
 )
 _BIDS = re.compile(r"sub-[A-Za-z0-9]+(?=[_.]|$)")
 _LETTER = re.compile(r"(.*\d)[_\-]?([a-h])", re.IGNORECASE)
+_OTHER_WORD = re.compile(r"(.*\d)[_\- ]+(?=[^_\- ]*[^\W\d_])[^_\- ]+")
 _NUMBER = re.compile(r"\d+")
+_YEAR = re.compile(r"(19|20)\d\d")
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,14 @@ def guess_subjects(paths: Iterable[str | PurePath]) -> SubjectGuess:
     rest = [number for number in range(len(places)) if number not in found]
     keys, doubts = _names_or_folders([places[number] for number in rest])
     known = {key: key for key in keys}
-    for step in (_without_letters, _without_first_words, _without_last_words, _without_numbers) * 2:
+    steps = (
+        _without_letters,
+        _without_first_words,
+        _without_last_words,
+        _without_other_words,
+        _without_numbers,
+    )
+    for step in steps * 2:
         shorter, more = step(sorted(set(known.values())))
         known = {key: shorter.get(value, value) for key, value in known.items()}
         doubts += more
@@ -166,7 +178,7 @@ def describe_subjects(subjects: Sequence[str], doubts: Iterable[str] = ()) -> st
 
 def _names_or_folders(places: Sequence[PurePath]) -> tuple[list[str], list[str]]:
     """Choose what names the patient: the file or its folder; return doubts as well."""
-    names = [_shorten(scan_name(place.name)) for place in places]
+    names = [_shorten(_stem(place)) for place in places]
     folders = [_patient_folder(place) for place in places]
     doubts: list[str] = []
     if _are_patient_folders(places, folders):
@@ -210,7 +222,7 @@ def _are_patient_folders(places: Sequence[PurePath], folders: Sequence[PurePath 
         1 < len(homes) == len(names)
         and len({_shorten(name) for name in names}) == len(names)
         and all(any(char.isdigit() for char in name) for name in names)
-        and not any(_SITES.search(name) or re.fullmatch(r"(19|20)\d\d", name) for name in names)
+        and not any(_SITES.search(name) or _YEAR.fullmatch(name) for name in names)
         and len(places) <= MOST_SCANS * len(homes)
     )
 
@@ -221,7 +233,7 @@ def _qualify(
     """Distinguish folders of the same name within different ones: a/001/ct and b/001/ct."""
     homes: dict[str, set[PurePath]] = defaultdict(set)
     for place, key, folder in zip(places, keys, folders, strict=True):
-        if folder is not None and key != _shorten(scan_name(place.name)):
+        if folder is not None and key != _shorten(_stem(place)):
             homes[key].add(folder)
     doubts: list[str] = []
     for number, (key, folder) in enumerate(zip(keys, folders, strict=True)):
@@ -242,6 +254,12 @@ def _patient_folder(place: PurePath) -> PurePath | None:
         if folder.name and not _FOLDER_WORDS.fullmatch(folder.name):
             return folder
     return None
+
+
+def _stem(place: PurePath) -> str:
+    """Return the name without the suffix of a format; other dots belong to the name."""
+    known = place.name.lower().endswith(all_suffixes())
+    return scan_name(place.name) if known else place.name
 
 
 def _shorten(name: str) -> str:
@@ -287,6 +305,24 @@ def _without_letters(keys: Sequence[str]) -> Step:
         return {}, []
     first, second = sorted(joined)[:2]
     return joined, [_merged(first, second, "only the last letter differs")]
+
+
+def _without_other_words(keys: Sequence[str]) -> Step:
+    """Join names that differ by an unknown word after the same number: P01_xy and P01_a1."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for key in keys:
+        found = _OTHER_WORD.fullmatch(key)
+        groups[found.group(1) if found else key].append(key)
+    heads = [head for head in groups if head[-1:].isdigit() and not _ONLY_WORDS.fullmatch(head)]
+    if len(heads) < 2 or any(_SITES.search(h) or _YEAR.fullmatch(h) for h in heads):
+        return {}, []
+    joined = {
+        key: head for head in heads if 1 < len(groups[head]) <= MOST_SCANS for key in groups[head]
+    }
+    if not joined:
+        return {}, []
+    first, second = next(groups[head] for head in heads if len(groups[head]) > 1)[:2]
+    return joined, [_merged(first, second, "only the word at the end differs")]
 
 
 def _without_first_words(keys: Sequence[str]) -> Step:
