@@ -227,6 +227,20 @@ def test_one_entry_tells_volumes_apart(tmp_path, keyword, given, names):
     check(tmp_path, values, [names.format(value) for value in given])
 
 
+@pytest.mark.parametrize("keyword", ["ImageComments", "SeriesDescription"])
+def test_texts_tell_volumes_apart_but_are_not_in_the_names(tmp_path, keyword):
+    def edit(ds, phase, number):
+        setattr(ds, keyword, ("Ottoline at rest", "Ottoline at work", "50%")[phase])
+
+    values = write_phases(tmp_path, edit)
+    volumes = load_volumes(tmp_path)
+    assert len(volumes) == PHASES
+    stacks = [v.geometry.to_source(v.data).transpose(2, 1, 0) for v in volumes]
+    assert all(any((stack == phase).all() for stack in stacks) for phase in values)
+    assert any(volume.name.endswith("-50") for volume in volumes)
+    assert "ttoline" not in repr(list_series(tmp_path))
+
+
 def test_components_of_ge_are_named(tmp_path):
     def edit(ds, phase, number):
         private(ds, 0x0043, "GEMS_PARM_01", 0x2F, "SS", (0, 2, 3)[phase])

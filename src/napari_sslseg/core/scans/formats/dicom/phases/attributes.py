@@ -54,6 +54,9 @@ _ENTRIES: dict[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]] = {
         (("FrameContentSequence", "FrameAcquisitionNumber"),),
         ("AcquisitionNumber",),
     ),
+    # Texts, of which names give only a number, or the order: they may identify the patient.
+    "description": ((), ("SeriesDescription",)),
+    "comment": ((), ("ImageComments",)),
     **{f"dimension-{number + 1}": ((), ()) for number in range(MOST_DIMENSIONS)},
     "acquired": (
         (

@@ -238,7 +238,7 @@ def _number(value: str) -> float:
 
 def _in_order(value: str) -> tuple[float, str]:
     try:
-        return float(value), value
+        return float(value.rstrip("% ")), value
     except ValueError:
         return float("inf"), value
 
