@@ -165,13 +165,14 @@ def test_the_same_image_with_another_uid_is_used_once(tmp_path):
         ("FrameOfReferenceUID",),
         ("SeriesInstanceUID",),
         ("SeriesInstanceUID", "FrameOfReferenceUID", "StudyInstanceUID"),
+        ("SeriesInstanceUID", "InstanceNumber"),
     ],
     ids=lambda keywords: "+".join(keywords),
 )
 def test_images_with_uids_of_their_own_are_joined_with_a_note(tmp_path, keywords):
     def edit(ds, index):
         for keyword in keywords:
-            setattr(ds, keyword, generate_uid())
+            setattr(ds, keyword, None if keyword == "InstanceNumber" else generate_uid())
 
     values = ramp()
     write_series(tmp_path / "one", values, edit=edit)

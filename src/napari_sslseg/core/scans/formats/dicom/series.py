@@ -102,7 +102,8 @@ def _scattered(groups: list[list[Header]]) -> Iterator[tuple[list[Header], str]]
         planes = [plane for header in headers for plane in header.planes]
         one_series = len({header.text("SeriesInstanceUID") for header in headers}) == 1
         # Series that really have one image number it 1.
-        numbered = len({header.text("InstanceNumber") for header in headers}) == len(headers)
+        numbers = {header.text("InstanceNumber") for header in headers}
+        numbered = numbers == {""} or len(numbers) == len(headers)
         few = len(headers) < LEAST_PLANES_OF_A_DIRECTION
         if few or len(group_by_direction(planes)) > 1 or not (one_series or numbered):
             yield from (([header], "") for header in headers)
@@ -147,7 +148,8 @@ def _volumes(headers: list[Header], alone: str = "") -> list[Series]:
     """
     files = [header.path for header in headers]
     path = files[0] if len(files) == 1 else Path(os.path.commonpath([f.parent for f in files]))
-    first = headers[0]
+    # Descriptions may differ; the name must not depend on the names of files.
+    first = min(headers, key=lambda header: header.text("SeriesDescription"))
     where = plain = f"The series {series_title(first)} in {path}"
     notes = []
     if first.text("PhotometricInterpretation") == "MONOCHROME1":
