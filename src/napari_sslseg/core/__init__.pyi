@@ -31,6 +31,8 @@ from .runs.run import Run as Run
 from .runs.weights.import_weights import import_weights as import_weights
 from .samples.slices import SliceStore as SliceStore
 from .scans.class_codes import SegmentClass as SegmentClass
+from .scans.classes.read import read_segments as read_segments
+from .scans.classes.segment import Segment as Segment
 from .scans.find import list_series as list_series
 from .scans.formats.registry import (
     FileFormat as FileFormat,
@@ -40,6 +42,7 @@ from .scans.formats.registry import (
 from .scans.geometry import Geometry as Geometry
 from .scans.labelled import (
     LabelledScan as LabelledScan,
+    match_labels as match_labels,
     pair_scans as pair_scans,
     read_annotated as read_annotated,
 )
