@@ -141,7 +141,8 @@ def test_a_pretraining_starts_from_another(data, pretrained, tmp_path):
 
 def test_predictions_lie_on_the_grid_of_their_scans(data, predictions):
     images = sorted((data / "images").iterdir())
-    assert sorted(p.name for p in predictions.iterdir()) == [p.name for p in images]
+    assert sorted(p.name for p in predictions.glob("*.nii.gz")) == [p.name for p in images]
+    assert json.loads((predictions / "classes.json").read_text())["1"] == "liver"
     for image in images:
         scan, labels = nib.load(image), nib.load(predictions / image.name)
         assert labels.shape == scan.shape
@@ -342,7 +343,7 @@ class TestBadInput:
         (scans / "a.nii.gz").write_bytes(good.read_bytes()[:2000])
         done = run("predict", finetuned, scans, "--out", tmp_path / "o")
         assert refused(done, "a.nii.gz")
-        assert [p.name for p in (tmp_path / "o").iterdir()] == ["z.nii.gz"]
+        assert [p.name for p in (tmp_path / "o").glob("*.nii*")] == ["z.nii.gz"]
 
     def test_a_least_part_above_1(self, data, finetuned, tmp_path):
         arguments = ("predict", finetuned, data / "images", "--out", tmp_path / "o")

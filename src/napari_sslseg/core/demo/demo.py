@@ -156,6 +156,8 @@ class _DemoScans:
         images: list[Source] = list(find_scans(folder / "images"))
         pairs = pair_scans(folder / "images", folder / "labels", every_image=False)
         names = read_class_names(folder / "classes.json")
+        for item in pairs:
+            names |= item.class_names or {}
         classes = find_classes(pairs, "axial")
         subjects = {scan_subject(item) for item in pairs}
         if len(subjects) < LEAST_SUBJECTS:

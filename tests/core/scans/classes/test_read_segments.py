@@ -3,6 +3,7 @@
 import json
 import unicodedata
 
+import nibabel as nib
 import numpy as np
 import pytest
 from pydicom import dcmread
@@ -163,3 +164,33 @@ def test_structures_of_real_slicer_files_have_one_class(data_dir):
         scan, labels = item.load()
         assert item.class_names == {1: "liver", 2: "spleen"}
         assert scan.data[labels.data == 1].mean() > 500 > scan.data[labels.data == 2].mean()
+
+
+@pytest.mark.parametrize("text", ["<![CDATA[liver & co]]>", "liver &amp; co"])
+def test_a_table_in_a_nifti_header_names_the_structures(patient, tmp_path, text):
+    """As TotalSegmentator and Connectome Workbench write it."""
+    _, labels = patient
+    source = labels.geometry.to_source(labels.data)
+    image = nib.Nifti1Image(source, labels.geometry.affine)
+    table = (
+        '<?xml version="1.0" encoding="UTF-8"?><CaretExtension><VolumeInformation Index="0">'
+        '<LabelTable><Label Key="0" Red="0"><![CDATA[???]]></Label>'
+        f'<Label Key="1" Red="1" Green="0" Blue="0" Alpha="1">{text}</Label>'
+        '<Label Key="5" Red="1"><![CDATA[Milz]]></Label></LabelTable></VolumeInformation>'
+        "</CaretExtension>"
+    )
+    image.header.extensions.append(nib.nifti1.Nifti1Extension(0, table.encode()))
+    path = tmp_path / "p.nii.gz"
+    nib.save(image, path)
+    assert read_segments(path) == (Segment(1, "liver & co"), Segment(5, "Milz"))
+
+
+def test_lists_that_the_window_exports_are_read(patient, tmp_path):
+    scan, labels = patient
+    path = save_labels(labels.data, tmp_path / "p.nii.gz", like=scan)
+    (tmp_path / "labels_classes.json").write_text('{"1": "liver"}')
+    (tmp_path / "finetune-001_classes.json").write_text('{"1": "Liver", "2": "spleen"}')
+    assert read_segments(path) == (Segment(1, "Liver"), Segment(2, "spleen"))
+    (tmp_path / "labels_classes.json").write_text('{"1": "spleen"}')
+    with pytest.raises(DataError, match="differently"):
+        read_segments(path)

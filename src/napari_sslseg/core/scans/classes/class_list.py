@@ -11,7 +11,7 @@ from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.common.safe_files import read_regular
 from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.scans.classes.segment import Segment, clean_name
+from napari_sslseg.core.scans.classes.segment import Segment, clean_name, fold_class
 from napari_sslseg.core.scans.matching.label_names import without_label_words
 from napari_sslseg.core.scans.names import volume_files
 
@@ -84,12 +84,27 @@ def write_class_list(
 def listed_segments(path: Path) -> list[Segment]:
     """Return the structures in the list that belongs to the folder of a label file."""
     for place in _folders(path.absolute()):
-        if (place / CLASS_LIST).is_file():
-            names = read_class_names(place / CLASS_LIST)
-            return [Segment(value, name) for value, name in names.items() if value]
+        # The window exports lists such as labels_classes.json.
+        lists = sorted(place.glob(f"*_{CLASS_LIST}"))
+        lists = [place / CLASS_LIST] if (place / CLASS_LIST).is_file() else lists
+        if lists:
+            return [Segment(value, name) for value, name in _one_list(lists).items() if value]
         if (place / DATASET).is_file():
             return list(_of_dataset(place / DATASET))
     return []
+
+
+def _one_list(paths: Sequence[Path]) -> dict[int, str]:
+    """Names in one or several lists of a folder, which must agree."""
+    found: dict[int, str] = {}
+    for path in paths:
+        for value, name in read_class_names(path).items():
+            if fold_class(found.setdefault(value, name)) != fold_class(name):
+                raise DataError(
+                    f"{paths[0]} and {path} name the value {value} differently; keep the list that "
+                    "is right."
+                )
+    return found
 
 
 def _folders(path: Path) -> Iterator[Path]:

@@ -322,7 +322,9 @@ class _Matcher:
         file = self._name(number)
         nameless = not segment.name or (not self.named[number] and is_placeholder(segment.name))
         if nameless:
-            problem = f"the labels of {file} have no names"
+            problem = (
+                f"the labels of {file} have no names, which a classes.json in their folder can give"
+            )
             if self.named[number]:
                 problem = f"{describe(segment)} of {file} has no name"
             return _Found(number, segment, problem=problem)

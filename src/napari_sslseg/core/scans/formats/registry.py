@@ -98,6 +98,7 @@ NIFTI = FileFormat(
     writer=f"{_FORMATS}.nifti:write_nifti",
     label_suffixes=(".nii.gz", ".nii"),
     companions=(".img.gz", ".img"),
+    segments=f"{_FORMATS}.nifti_labels:read_nifti_segments",
 )
 NRRD = FileFormat(
     "NRRD",
