@@ -108,7 +108,8 @@ def new_scans(
     class_map: ClassMapLike,
 ) -> Generator[Message, None, FinetuneScans]:
     """Scans of a new run, in an order that does not depend on the order given."""
-    matched, match = match_labels([*labelled, *validation], class_map)
+    given = [*labelled, *validation]
+    matched, match = match_labels(given, class_map)
     # Names of one patient may be recognised only together.
     matched = guess_together(matched)
     labelled, validation = (
@@ -117,7 +118,9 @@ def new_scans(
     )
     if match.names:
         yield Message(f"Classes by name: {describe_names(match.names)}.")
-    yield from map(Message, match.notes)
+    if any(item.class_names is None for item in given):
+        # Otherwise the notes came when the scans were paired.
+        yield from map(Message, match.notes)
     others = unlabelled_scans(unlabelled, labelled, validation)
     others, copies = remove_copies(others, [*labelled, *validation], context.reader)
     if copies:
