@@ -1,6 +1,5 @@
 """Load label maps into the display grid; save them back to the source grid."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -8,7 +7,7 @@ from typing import Any, get_args
 import numpy as np
 
 from napari_sslseg.core.common.atomic import atomic_path
-from napari_sslseg.core.common.errors import ConfigError, GeometryError, ScanWarning, VolumeError
+from napari_sslseg.core.common.errors import ConfigError, GeometryError, VolumeError
 from napari_sslseg.core.scans.class_codes import Algorithm, SegmentClass
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.structure_files import merge_structures
@@ -22,6 +21,7 @@ from napari_sslseg.core.scans.formats.registry import (
     label_suffixes,
 )
 from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.label_checks import check_label_values, place_in_scan
 from napari_sslseg.core.scans.matching.subjects import guess_subject
 from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.series import Series
@@ -29,10 +29,6 @@ from napari_sslseg.core.scans.volume import HasLabels, Volume
 
 DICOM_SUFFIX = DICOM.written_suffixes[0]
 """Suffix of a DICOM segmentation."""
-
-# Labels that are stored as floats, or scaled by a rounded factor, are nearly whole.
-ROUNDING = 1e-3
-MOST_ROUNDING = 0.1
 
 
 def load_labels(
@@ -94,7 +90,7 @@ def load_labels(
         scan_geometry, scan_header = _grid(like)
         assert scan_geometry is not None
         if not geometry.matches(scan_geometry):
-            data = _into_scan(data, path, image, scan_geometry)
+            data = place_in_scan(data, path, image, scan_geometry)
             geometry, header = scan_geometry, scan_header
     return Volume(
         data=data,
@@ -127,181 +123,6 @@ def _open_labels(path: Path) -> ImageFile:
         if not has_layers(path):
             raise
         return SlicerLayers(path)
-
-
-def _into_scan(data: np.ndarray, path: Path, image: ImageFile, scan: Geometry) -> np.ndarray:
-    """Put labels whose voxels are voxels of the scan into its display grid.
-
-    Raises
-    ------
-    GeometryError
-        If their voxels do not coincide with those of the scan; it says what is different.
-
-    Warns
-    -----
-    ScanWarning
-        If labelled voxels are outside the scan, or the labels cover only a part of it and are not
-        a segmentation of 3D Slicer, which stores no more than the structures need.
-    """
-    geometry = image.geometry
-    offset = geometry.offset_in(scan)
-    slicer = path.name.lower().endswith(".seg.nrrd")
-    # Positions in a header without any place in the patient prove nothing.
-    no_place = _is_plain(scan) and not scan.affine[:3, 3].any() and not slicer
-    nowhere = no_place or not _gives_orientation(image)
-    if (
-        offset is None
-        or nowhere
-        or not all(map(_lies_in, offset, data.shape, scan.display_shape, (slicer,) * 3))
-    ):
-        raise GeometryError(_mismatch(path, image, scan))
-    out = np.zeros(scan.display_shape, data.dtype)
-    target = tuple(
-        slice(max(start, 0), start + n) for start, n in zip(offset, data.shape, strict=True)
-    )
-    inside = tuple(
-        slice(max(-start, 0), size - start)
-        for start, size in zip(offset, scan.display_shape, strict=True)
-    )
-    out[target] = data[inside]
-    outside = int(np.count_nonzero(data)) - int(np.count_nonzero(out))
-    if outside:
-        warnings.warn(
-            f"{path}: {outside} labelled voxels are outside the scan and were left out; check that "
-            "these are the labels of this scan.",
-            ScanWarning,
-            stacklevel=3,
-        )
-    if not slicer and any(
-        start > 0 or start + count < size
-        for start, count, size in zip(offset, data.shape, scan.display_shape, strict=True)
-    ):
-        warnings.warn(
-            f"{path} covers only a part of the scan: {geometry.difference(scan)}; the rest of the "
-            "scan is background.",
-            ScanWarning,
-            stacklevel=3,
-        )
-    return out
-
-
-def _lies_in(start: int, count: int, size: int, partly: bool) -> bool:
-    """Whether labels are a part of the scan along an axis, or the scan is a part of them.
-
-    Labels that begin and end elsewhere were probably drawn on another scan. ``partly`` allows them
-    if they share a slice with the scan: 3D Slicer chooses the box itself.
-    """
-    part = start >= 0 and start + count <= size
-    whole = start <= 0 and size <= start + count
-    return part or whole or (partly and start < size and start + count > 0)
-
-
-def _is_plain(geometry: Geometry) -> bool:
-    """Whether the voxels have 1 mm along the axes of the patient, as if there were no header."""
-    return np.allclose(np.abs(geometry.affine[:3, :3]), np.eye(3), rtol=0, atol=1e-6)
-
-
-def _gives_orientation(image: ImageFile) -> bool:
-    """Whether the header gives an orientation, which NIfTI headers may lack."""
-    from nibabel import Nifti1Header
-
-    from napari_sslseg.core.scans.formats.nifti import gives_orientation
-
-    return not isinstance(image.header, Nifti1Header) or gives_orientation(image.header)
-
-
-def _mismatch(path: Path, image: ImageFile, scan: Geometry) -> str:
-    """Say why the grid of labels is not that of the scan, and what to do."""
-    geometry = image.geometry
-    different = f"The labels {path} have another grid than their scan: "
-    different += geometry.difference(scan) or "voxels between those of the scan"
-    nameless = not _gives_orientation(image)
-    plain = _is_plain(geometry) and not _is_plain(scan)
-    if geometry.shape == scan.shape and (nameless or plain):
-        missing = "no orientation" if nameless else "voxels of 1 mm along the axes of the patient"
-        return (
-            f"{different}. Their header gives {missing}, so a program has probably lost the "
-            "header; if they were drawn on this scan, give them its header (in Python: "
-            "nibabel.Nifti1Image(labels, scan.affine)) and check left and right."
-        )
-    notes = "".join(f" Note on the labels: {note}" for note in image.notes)
-    return f"{different}; choose the labels of this scan, or resample them onto it.{notes}"
-
-
-def check_label_values(data: np.ndarray, path: Path, header: object = None) -> np.ndarray:
-    """Return label values as the smallest unsigned integers.
-
-    Parameters
-    ----------
-    data : ndarray
-        Values of a label file.
-    path : Path
-        The file, for messages.
-    header : object
-        Its header. NIfTI headers may scale stored integers by a factor that is rounded, so that
-        labels are only nearly whole; these are rounded.
-
-    Raises
-    ------
-    VolumeError
-        If a value is negative, not whole, or too large to be exact.
-
-    Warns
-    -----
-    ScanWarning
-        If values are rounded by more than a thousandth.
-    """
-    if data.dtype.kind == "f":
-        data = _whole(data, path, header)
-    low, high = data.min(), data.max()
-    if low < 0 or high > np.iinfo(np.int32).max:
-        bad = low if low < 0 else high
-        count = int(np.count_nonzero(data < 0 if low < 0 else data > np.iinfo(np.int32).max))
-        raise VolumeError(
-            f"{path} contains {count} voxels that are no labels, such as {bad}; labels are "
-            f"whole numbers from 0 to {np.iinfo(np.int32).max}."
-        )
-    return data.astype(np.min_scalar_type(int(high)), copy=False)
-
-
-def _whole(data: np.ndarray, path: Path, header: object) -> np.ndarray:
-    """Round values that are whole up to the precision of the file."""
-    from nibabel import Nifti1Header
-
-    from napari_sslseg.core.scans.formats.nifti import value_step
-
-    if data.max() >= 2**24 or data.min() <= -(2**24):
-        raise VolumeError(
-            f"{path} contains labels of {2**24} or more as decimal numbers, which cannot be told "
-            "from their neighbours; save the labels as integers."
-        )
-    rounded = np.rint(data)
-    off = np.abs(data - rounded)
-    step = value_step(header) if isinstance(header, Nifti1Header) else 0.0
-    # The stored integer next to a label is at most half a step away from it.
-    tolerance = max(ROUNDING, min(0.5 * step * 1.001, MOST_ROUNDING))
-    worst = np.unravel_index(off.argmax(), off.shape)
-    scaled = f" after the scaling in its header (factor {step:.6g})" if step else ""
-    if off[worst] > tolerance:
-        count = int(np.count_nonzero(off > tolerance))
-        raise VolumeError(
-            f"{path} contains {count} voxels that are not whole numbers, such as "
-            f"{data[worst]:.7g}{scaled}; labels are whole numbers from 0, so choose a label map, "
-            "or save it without scaling."
-        )
-    if off[worst] > ROUNDING:
-        if len(np.unique(data)) > len(np.unique(rounded)):
-            raise VolumeError(
-                f"{path} contains several values next to {rounded[worst]:g}, such as "
-                f"{data[worst]:.7g}{scaled}; labels are whole numbers from 0, so choose a label "
-                "map and not a scan."
-            )
-        warnings.warn(
-            f"{path}: labels such as {data[worst]:.6g}{scaled} were rounded to whole numbers.",
-            ScanWarning,
-            stacklevel=4,
-        )
-    return rounded
 
 
 def read_segment_names(path: str | Path | Sequence[str | Path]) -> dict[int, str]:
