@@ -9,6 +9,7 @@ from command_line import run
 from named_labels import write_slicer
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.runs.run import Run
+from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.labels import load_labels, save_labels
 
 SMALL = ((12, 48, 48), (16.0, 7.5, 7.5))
@@ -88,6 +89,21 @@ def test_predictions_have_the_names_of_the_run(data, trained, tmp_path):
                "--device", "cpu", "--overwrite")  # fmt: skip
     assert done.returncode == 2
     assert "other names" in done.stderr
+
+
+def test_a_dicom_segmentation_gets_the_names_of_the_run(data_dir, tmp_path):
+    """From real DICOM SEG files, the second of which has no spleen."""
+    scans = data_dir / "field_cases/01-names-ignored-classes-mixed/seg"
+    done = run("finetune", "--images", scans, "--labels", scans, "--out", tmp_path / "ft", *QUICK)
+    assert done.returncode == 0, done.stderr
+    done = run("predict", tmp_path / "ft", scans, "--out", tmp_path / "p", "--format", "dcm",
+               "--device", "cpu")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for path in (tmp_path / "p").iterdir():
+        names = {segment.name: segment.code for segment in read_segments(path)}
+        assert names == {
+            "Liver": "SCT:10200004", "Kidney": "SCT:64033007", "Spleen": "SCT:78961009",
+        }  # fmt: skip
 
 
 def test_evaluate_matches_truth_by_name(data, tmp_path):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
+from named_labels import write_slicer
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
-from napari_sslseg.core.demo.phantom.patient import write_dataset
+from napari_sslseg.core.demo.phantom.patient import make_patient, write_dataset
 from napari_sslseg.gui.napari_io.readers import MAX_FRAMES, get_reader, read
 
 GE = "dicom/mr_ge_papaya_20"
@@ -85,6 +86,15 @@ def test_scans_become_image_layers_and_label_maps_labels_layers(phantoms):
     ((_, settings, kind),) = read(str(phantoms / "labels" / scan.name))
     assert kind == "labels"
     assert settings["metadata"]["path"] == phantoms / "labels" / scan.name
+
+
+def test_structures_that_a_label_map_names_are_named_in_the_layer(tmp_path):
+    scan, labels = make_patient(0, "MR", (12, 40, 40), (16.0, 9.0, 9.0))
+    names = {int(value): f"organ {value}" for value in np.unique(labels.data) if value}
+    path = write_slicer(tmp_path / "p.seg.nrrd", labels.data, scan, names)
+    ((_, settings, kind),) = read(str(path))
+    assert kind == "labels"
+    assert settings["features"]["class"] == ["background", *names.values()]
 
 
 def test_a_folder_opens_labels_above_scans_and_skips_broken_files(phantoms, tmp_path):

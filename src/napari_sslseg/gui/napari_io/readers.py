@@ -11,6 +11,7 @@ from napari_sslseg.core.scans.find import is_slice, list_series, whole_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.formats.registry import DICOM, format_of
 from napari_sslseg.core.scans.label_guess import LABEL_MODALITIES, looks_like_labels
+from napari_sslseg.core.scans.labels import read_segment_names
 from napari_sslseg.core.scans.names import volume_files
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import load_volume
@@ -164,6 +165,15 @@ def _limit_frames(found: list[Series]) -> list[Series]:
     return kept
 
 
+def _class_names(series: Series) -> dict[int, str]:
+    """Names of the structures; without them if a list beside the labels is damaged."""
+    try:
+        return read_segment_names(series.path)
+    except SslsegError as error:
+        notify(str(error), "warning")
+        return {}
+
+
 def _layer(series: Series) -> LayerData:
     if series.problem is None and series.modality not in (None, "MR", "CT"):
         raise VolumeError(
@@ -176,7 +186,7 @@ def _layer(series: Series) -> LayerData:
         notify(sentence, "warning")
     # A DICOM header contains the modality; other formats are judged by their values.
     if series.modality is None and looks_like_labels(volume):
-        return labels_layer(volume, files=series.files)
+        return labels_layer(volume, _class_names(series), files=series.files)
     if volume.geometry.is_oblique:
         notify(
             # A notification shows only its beginning until it is expanded.

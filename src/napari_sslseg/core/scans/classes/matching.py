@@ -325,6 +325,8 @@ class _Matcher:
             problem = (
                 f"the labels of {file} have no names, which a classes.json in their folder can give"
             )
+            if segment.name:
+                problem = f"names such as {printable(segment.name, 100)} of {file} say nothing"
             if self.named[number]:
                 problem = f"{describe(segment)} of {file} has no name"
             return _Found(number, segment, problem=problem)
@@ -453,7 +455,7 @@ def _unclear(
     classes = f" (the classes are {join_names(names, 6)})" if names else ""
     return ClassesError(
         f"It is not clear which structure is which class: {problems[0].problem}{classes}"
-        f"{f', and {more} other cases' if more else ''}; save this table as a CSV file, fill in "
+        f"{f', and {more} more' if more else ''}; save this table as a CSV file, fill in "
         "each empty class (- leaves a structure out), and give it with --class-map (in Python "
         "class_map=):",
         format_table(rows),
