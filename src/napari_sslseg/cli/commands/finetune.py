@@ -75,8 +75,8 @@ def finetune(
         str | None,
         typer.Option(
             metavar="FILE",
-            help='JSON of annotated slices, {"scan": [3, 9]}; or the word labelled (slices with any '
-            "label) or all (default).",
+            help='JSON of annotated slices, {"scan": [3, 9]}; or the word labelled (slices with '
+            "any label) or all (default).",
         ),
     ] = None,
     ignore_value: IgnoreValue = None,

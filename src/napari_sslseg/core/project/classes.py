@@ -113,6 +113,7 @@ class ProjectClasses:
             Names of the scans whose labels were changed.
         """
         removed = self._class(value)
+        _without_class(self._folder.record, value)  # Before labels are changed.
         names = [scan.name for scan in self._folder.record.scans]
         with_class = [name for name in names if self._occurs_in(name, value)]
         if with_class and not erase:
@@ -128,11 +129,7 @@ class ProjectClasses:
                 # With its own header, so that the scan may be missing.
                 save_labels(np.where(found.data == value, 0, found.data), path, like=found)
                 self._files.forget_state(name)
-        self._folder.change(
-            lambda record: with_changes(
-                record, classes=tuple(item for item in record.classes if item.value != value)
-            )
-        )
+        self._folder.change(lambda record: _without_class(record, value))
         return tuple(with_class)
 
     def _occurs_in(self, name: str, value: int) -> bool:
@@ -158,6 +155,22 @@ class ProjectClasses:
                 ),
             )
         )
+
+
+def _without_class(record: ProjectRecord, value: int) -> ProjectRecord:
+    """The record without a class, which is then not labelled in any scan."""
+    scans = []
+    for scan in record.scans:
+        if scan.labelled_classes is not None and value in scan.labelled_classes:
+            left = tuple(item for item in scan.labelled_classes if item != value)
+            if not left:
+                raise ProjectError(
+                    f"{scan.name} has no other class labelled; change its labelled classes first."
+                )
+            scan = with_changes(scan, labelled_classes=left)
+        scans.append(scan)
+    classes = tuple(item for item in record.classes if item.value != value)
+    return with_changes(record, classes=classes, scans=tuple(scans))
 
 
 def _default_colour(value: int) -> str:

@@ -1,21 +1,27 @@
 """Labels of the scans of a project, and the slices that are done."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
-from napari_sslseg.core.common.errors import GeometryError, ProjectError
+from napari_sslseg.core.common.errors import GeometryError, ProjectError, ScanWarning
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.project.accepted import AcceptedPredictions
 from napari_sslseg.core.project.classes import ProjectClasses
 from napari_sslseg.core.project.folder import ProjectFolder
 from napari_sslseg.core.project.label_files import LabelFiles, file_state
-from napari_sslseg.core.project.record import LARGEST_CLASS, ProjectRecord, with_changes
+from napari_sslseg.core.project.record import (
+    LARGEST_CLASS,
+    UNKNOWN_VALUE,
+    ProjectRecord,
+    with_changes,
+)
 from napari_sslseg.core.project.scans import ProjectScans
 from napari_sslseg.core.scans.class_codes import is_structure
-from napari_sslseg.core.scans.classes.class_map import ClassMapLike
+from napari_sslseg.core.scans.classes.class_map import ANY, ClassMap, ClassMapLike
 from napari_sslseg.core.scans.classes.matching import (
     LabelFile,
     Structure,
@@ -27,6 +33,7 @@ from napari_sslseg.core.scans.classes.renumber import renumber, values_in
 from napari_sslseg.core.scans.classes.segment import Segment, known_code
 from napari_sslseg.core.scans.labels import load_labels, save_labels
 from napari_sslseg.core.scans.matching.label_names import structure_names
+from napari_sslseg.core.scans.partial_labels import likely_unknown
 from napari_sslseg.core.scans.slice_ranges import format_ranges
 from napari_sslseg.core.scans.volume import Volume
 
@@ -142,8 +149,9 @@ class ProjectLabels:
         name : str
             The scan.
         labels : ndarray
-            Integers from 0 to 254 in the display grid of the scan. For values without a class
-            one is added, so that nothing that was drawn is refused.
+            Integers from 0 to 255 in the display grid of the scan. For values without a class
+            one is added, so that nothing that was drawn is refused. 255 means unknown: it is kept,
+            but neither a class nor background.
 
         Returns
         -------
@@ -173,6 +181,7 @@ class ProjectLabels:
         path: LabelSource,
         done: DoneSlices | Iterable[int] = "with labels",
         class_map: ClassMapLike = None,
+        ignore: int | None = None,
     ) -> tuple[int, ...]:
         """Take labels from a file; previous labels are moved to the folder ``aside``.
 
@@ -187,7 +196,7 @@ class ProjectLabels:
             classes that :meth:`label_classes` finds; for others a class is added. Several files
             are one structure each, named by the file.
         done : "with labels", "all", "none", or numbers of slices
-            Which slices are done: those with any label, all of them, or none. Use "all" only if
+            Which slices are done: those that show a class, all of them, or none. Use "all" only if
             every structure was labelled throughout: what is not labelled on a done slice is used
             as background in the training.
         class_map : ClassMap, path-like or mapping, optional
@@ -195,6 +204,10 @@ class ProjectLabels:
             file does not say it; see
             :meth:`~napari_sslseg.core.scans.classes.class_map.ClassMap.of`. Also gives a class to
             values above 254.
+        ignore : int, optional
+            Value in the file of voxels whose class is unknown, which are 255 in the project. If
+            not given, it is 255 beside a few small values, unless the file or ``class_map`` names
+            it; a warning says so. A mask of 0 and 255 has a class of the value 255.
 
         Returns
         -------
@@ -213,10 +226,13 @@ class ProjectLabels:
             )
         grid = self._grid(name)
         read = load_labels(files, like=grid)
-        structures = self._match(files, read, class_map)
-        first = files if isinstance(files, Path) else files[0]
+        if ignore is None:
+            ignore = self._guess_unknown(files, read, class_map)
+        structures = self._match(files, read, class_map, ignore)
+        first = _first(files)
         refuse_unclear(first.name, structures, self._class_names())
-        data = renumber(read, {item.segment.value: item.value for item in structures}).data
+        known = {item.segment.value: item.value for item in structures}
+        data = renumber(read, known if ignore is None else {**known, ignore: UNKNOWN_VALUE}).data
         names = {item.value: item.name for item in structures if item.name}
         values = _check_values(data, first)
         marked = self._accepted.check_slices(name, _slices_to_mark(done, data, plane))
@@ -261,7 +277,9 @@ class ProjectLabels:
             structure that is ``unclear``.
         """
         files = _label_files(path)
-        return self._match(files, load_labels(files, like=self._grid(name)), class_map)
+        labels = load_labels(files, like=self._grid(name))
+        ignore = self._guess_unknown(files, labels, class_map, say=False)
+        return self._match(files, labels, class_map, ignore)
 
     def mark_done(
         self, name: str, slices: int | Iterable[int], plane: Plane | None = None
@@ -296,17 +314,80 @@ class ProjectLabels:
             return ()
         return self._folder.entry(name).done_slices
 
+    def set_labelled_classes(self, name: str, classes: Iterable[int] | None) -> None:
+        """Say which classes are labelled in a scan.
+
+        The others may be anywhere in its background, also on done slices: they are not learnt as
+        background there, and not scored.
+
+        Parameters
+        ----------
+        name : str
+            The scan.
+        classes : iterable of int, or None
+            Values of at least one class; None if all are labelled.
+        """
+        values = None if classes is None else tuple(sorted(set(classes)))
+        self._folder.change_entry(name, labelled_classes=values)
+
+    def labelled_classes(self, name: str) -> tuple[int, ...] | None:
+        """Classes that are labelled in a scan; None if all are."""
+        return self._folder.entry(name).labelled_classes
+
     def _match(
-        self, files: Path | tuple[Path, ...], labels: Volume, class_map: ClassMapLike
+        self,
+        files: Path | tuple[Path, ...],
+        labels: Volume,
+        class_map: ClassMapLike,
+        ignore: int | None,
     ) -> tuple[Structure, ...]:
         """Match the structures of a file, or of several, to the classes of the project."""
-        path = files if isinstance(files, Path) else files[0]
+        path = _first(files)
         classes = self._folder.record.classes
         known = [Segment(item.value, item.name, known_code(item.name)) for item in classes]
-        own = self._folder.path in path.absolute().parents
-        segments = () if own else read_segments(files) or _structure_of_name(path, labels)
-        file = LabelFile(path.name, segments, lambda: values_in(labels.data))
+        values = [value for value in values_in(labels.data) if value != ignore]
+        segments: tuple[Segment, ...] = ()
+        if not self._is_own(path):
+            segments = tuple(item for item in read_segments(files) if item.value != ignore)
+            segments = segments or _structure_of_name(path, values)
+        file = LabelFile(path.name, segments, lambda: values)
         return match_file(file, known, class_map, LARGEST_CLASS)
+
+    def _is_own(self, path: Path) -> bool:
+        return self._folder.path in path.absolute().parents
+
+    def _guess_unknown(
+        self,
+        files: Path | tuple[Path, ...],
+        labels: Volume,
+        class_map: ClassMapLike,
+        *,
+        say: bool = True,
+    ) -> int | None:
+        """The value 255 if it means unknown in a file, with a warning; else None."""
+        path = _first(files)
+        values = values_in(labels.data)
+        if UNKNOWN_VALUE not in values:
+            return None
+        if self._is_own(path):
+            return UNKNOWN_VALUE
+        named = any(item.value == UNKNOWN_VALUE and item.name for item in read_segments(files))
+        mapping = ClassMap.of(class_map)
+        row = None if mapping is None else mapping.find(path.name, Segment(UNKNOWN_VALUE))
+        if (
+            named
+            or (row is not None and row.name != ANY)
+            or likely_unknown(values) != UNKNOWN_VALUE
+        ):
+            return None
+        if say:
+            warnings.warn(
+                f"The value {UNKNOWN_VALUE} in {path} is kept as unknown: it is no class, and not "
+                "taught as background.",
+                ScanWarning,
+                stacklevel=3,
+            )
+        return UNKNOWN_VALUE
 
     def _class_names(self) -> list[str]:
         return [item.name for item in self._folder.record.classes]
@@ -361,7 +442,10 @@ def _slices_to_mark(
     slices = np.moveaxis(labels, PLANE_AXIS[plane], 0)
     if done == "all":
         return range(len(slices))
-    return np.flatnonzero(slices.any(axis=(1, 2))).tolist() if done == "with labels" else ()
+    if done == "none":
+        return ()
+    classes = (slices > 0) & (slices != UNKNOWN_VALUE)
+    return np.flatnonzero(classes.any(axis=(1, 2))).tolist()
 
 
 def _label_files(path: LabelSource) -> Path | tuple[Path, ...]:
@@ -374,29 +458,39 @@ def _label_files(path: LabelSource) -> Path | tuple[Path, ...]:
     return files if len(files) > 1 else files[0]
 
 
-def _structure_of_name(path: Path, labels: Volume) -> tuple[Segment, ...]:
+def _first(files: Path | tuple[Path, ...]) -> Path:
+    return files if isinstance(files, Path) else files[0]
+
+
+def _structure_of_name(path: Path, values: Sequence[int]) -> tuple[Segment, ...]:
     """The structure of a file with one value and the name of a structure, such as a spleen.
 
     Otherwise the only value of a spleen would be taken for a liver of the same value.
     """
-    name, values = structure_names([path])[0], values_in(labels.data)
+    name = structure_names([path])[0]
     return (Segment(values[0], name),) if len(values) == 1 and is_structure(name) else ()
 
 
 def _check_values(labels: np.ndarray, path: Path) -> list[int]:
-    """Values that occur, except 0; raises a ProjectError for values that a project cannot have."""
+    """Values of classes that occur.
+
+    Raises
+    ------
+    ProjectError
+        If there are values that a project cannot have.
+    """
     low, high = labels.min(), labels.max()
     whole = labels.dtype.kind in "bui" or np.array_equal(labels, np.round(labels))
     # Also false for NaN.
-    if not (whole and low >= 0 and high <= LARGEST_CLASS):
+    if not (whole and low >= 0 and high <= UNKNOWN_VALUE):
         raise ProjectError(
             f"The labels {path} have values from {low:g} to {high:g}; those of a project are "
-            f"integers from 0 to {LARGEST_CLASS}."
+            f"integers from 0 to {LARGEST_CLASS}, and {UNKNOWN_VALUE} for unknown."
         )
-    occurs = np.zeros(LARGEST_CLASS + 1, bool)
+    occurs = np.zeros(UNKNOWN_VALUE + 1, bool)
     for plane in labels:
         occurs[plane.astype(np.uint8, copy=False)] = True
-    return [int(value) for value in np.flatnonzero(occurs) if value]
+    return [int(value) for value in np.flatnonzero(occurs) if 0 < value <= LARGEST_CLASS]
 
 
 def _or(names: Iterable[str]) -> str:

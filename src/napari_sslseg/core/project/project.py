@@ -20,7 +20,13 @@ from napari_sslseg.core.project.classes import ProjectClasses
 from napari_sslseg.core.project.folder import RUNS, ProjectFolder
 from napari_sslseg.core.project.label_files import LabelFiles
 from napari_sslseg.core.project.labels import ProjectLabels
-from napari_sslseg.core.project.record import ProjectClass, ProjectRecord, Role, with_changes
+from napari_sslseg.core.project.record import (
+    UNKNOWN_VALUE,
+    ProjectClass,
+    ProjectRecord,
+    Role,
+    with_changes,
+)
 from napari_sslseg.core.project.scans import ProjectScans
 from napari_sslseg.core.runs.listing import RunSummary, list_runs
 from napari_sslseg.core.scans.labelled import LabelledScan
@@ -189,6 +195,8 @@ class Project:
     save_labels = _of_part("_labels", ProjectLabels.save_labels)
     label_classes = _of_part("_labels", ProjectLabels.label_classes)
     import_labels = _of_part("_labels", ProjectLabels.import_labels)
+    labelled_classes = _of_part("_labels", ProjectLabels.labelled_classes)
+    set_labelled_classes = _of_part("_labels", ProjectLabels.set_labelled_classes)
     done = _of_part("_labels", ProjectLabels.done)
     mark_done = _of_part("_labels", ProjectLabels.mark_done)
     unmark = _of_part("_labels", ProjectLabels.unmark)
@@ -289,6 +297,8 @@ class Project:
                 self.labels_path(name),
                 self.done(name),
                 class_names=self.class_names,
+                ignore=UNKNOWN_VALUE,
+                labelled_classes=self.labelled_classes(name),
             )
             for name in self._usable(role, usable_only)
             if self.done(name)

@@ -54,7 +54,13 @@ MOST_ACCEPTED = 1000
 """Pairs of run and plane from which predictions were accepted into one scan."""
 
 LARGEST_CLASS = 254
-"""Label values fit into a byte, and programs use 255 for "ignore"."""
+"""Label values fit into a byte, and 255 is :data:`UNKNOWN_VALUE`."""
+
+UNKNOWN_VALUE = 255
+"""Label value of voxels whose class is unknown: neither a class nor background."""
+
+UNKNOWN_NAME, UNKNOWN_COLOUR = "unknown", "#a8a8a8"
+"""How unknown voxels are shown."""
 
 Role = Literal["train", "test"]
 """Whether a scan is used for training or held out for testing."""
@@ -167,6 +173,11 @@ class ScanEntry(RecordPart):
     done: str = Field(default="", max_length=MOST_SLICES)
     """Slices that are done, as ranges such as "0-8, 12"."""
 
+    labelled_classes: tuple[int, ...] | None = Field(
+        default=None, min_length=1, max_length=LARGEST_CLASS
+    )
+    """Classes that are labelled in this scan, if not all are."""
+
     accepted: tuple[AcceptedSlices, ...] = Field(default=(), max_length=MOST_ACCEPTED)
     """Slices into which predictions were accepted; unknown in projects of early versions."""
 
@@ -258,6 +269,10 @@ class ProjectRecord(RecordPart):
                 raise ValueError(
                     f"more than {MOST_DONE:,} slices are {what}, or in too many ranges"
                 )
+        values = {item.value for item in self.classes}
+        for scan in self.scans:
+            if scan.labelled_classes is not None and not values.issuperset(scan.labelled_classes):
+                raise ValueError(f"{scan.name} has a labelled class that is no class")
         roles: dict[str, str] = {}
         for scan in self.scans:
             if roles.setdefault(scan.subject, scan.role) != scan.role:

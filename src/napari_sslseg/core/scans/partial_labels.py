@@ -46,6 +46,13 @@ def free_values(values: Iterable[int], taken: Iterable[int]) -> dict[int, int]:
     return found
 
 
+def likely_unknown(values: Collection[int]) -> int | None:
+    """Return the value among label values other than 0 that seems to mean unknown, if any."""
+    *others, largest = sorted(values) or [0]
+    found = others and largest in LARGEST_VALUES and GAP * others[-1] < largest
+    return largest if found else None
+
+
 def refuse_likely_unknown(values: Collection[int]) -> None:
     """Refuse values of which the largest seems to mean "unknown".
 
@@ -62,8 +69,9 @@ def refuse_likely_unknown(values: Collection[int]) -> None:
     DataError
         With the options for both meanings.
     """
-    *others, largest = sorted(values) or [0]
-    if others and largest in LARGEST_VALUES and GAP * others[-1] < largest:
+    largest = likely_unknown(values)
+    if largest is not None:
+        others = sorted(set(values) - {largest})
         classes = ",".join(map(str, sorted(values)))
         raise DataError(
             f"The labels contain {largest} beside {', '.join(map(str, others))}. If {largest} "

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.errors import DataError, SslsegError, StorageError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
+from napari_sslseg.core.project.record import UNKNOWN_VALUE
 from napari_sslseg.core.scans.class_codes import Algorithm
 from napari_sslseg.gui.model.predictions import open_run, predict_scan
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
 
 Events = Callable[[StopFlag, PauseFlag], Iterator[Event]]
+DICOM_SUFFIX = ".dcm"
 ACCEPTED = "accepted"
 """Key under which projects of early versions remember scans, without slices."""
 
@@ -94,6 +98,19 @@ def legends(project: "Project", run: str, files: dict[str, Path]) -> dict[Path, 
     return texts
 
 
+def _explain_unknown(name: str, path: Path) -> str:
+    """What becomes of unknown voxels in an exported file."""
+    if path.suffix == DICOM_SUFFIX:
+        return (
+            f"The unknown voxels of {name} are background in {path.name}, since DICOM has no value "
+            "for them."
+        )
+    return (
+        f"Unknown voxels have the value {UNKNOWN_VALUE} in {path.name}; on the command line give "
+        f"--ignore-value {UNKNOWN_VALUE}."
+    )
+
+
 def export(session: "Session", run: str, files: dict[str, Path]) -> Events | None:
     """Return the job that writes the files; existing files are replaced, unless they are scans."""
     project = session.project
@@ -122,6 +139,10 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
                         found = predict_scan(project, segmenter, name)
                 by: Algorithm = "SEMIAUTOMATIC" if name in accepted else "MANUAL"
                 values, by = (found.labels, "AUTOMATIC") if found else (grid.data, by)
+                if (values == UNKNOWN_VALUE).any():
+                    yield Message(_explain_unknown(name, path))
+                    if path.suffix == DICOM_SUFFIX:
+                        values = np.where(values == UNKNOWN_VALUE, 0, values)
                 save_labels(values, path, like=grid, classes=project.class_names, algorithm=by)
                 written += 1
             except StorageError:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.common.errors import DataError, SslsegError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
+from napari_sslseg.core.project.record import UNKNOWN_COLOUR, UNKNOWN_VALUE
 from napari_sslseg.gui.inspect.export_job import Events
 from napari_sslseg.gui.inspect.score_rows import (
     ORDER,
@@ -76,6 +77,7 @@ class _Page:
         self.project, self.runs, self._ready = project, runs, ready
         self.uses = {run: uses_of(project, run) for run in runs}
         self.colours = {item.value: item.colour for item in project.classes}
+        self.colours[UNKNOWN_VALUE] = UNKNOWN_COLOUR
         self.scored: dict[str, list[Scored]] = {run: [] for run in runs}
         self.scans: list[ScanReport] = []
         self._segmenters: dict[str, Any] = {}
@@ -97,6 +99,7 @@ class _Page:
             scores = score_slices(
                 predicted[run], truth, done, plane=project.plane, spacing=scan.spacing,
                 name=name, subject=project.entry(name).subject,
+                ignore=UNKNOWN_VALUE, labelled_classes=project.labelled_classes(name),
             )  # fmt: skip
             accepted = accepted_among(project, name, scores.slices, run)
             scored.append(Scored(name, self.uses[run][name], scores, accepted))

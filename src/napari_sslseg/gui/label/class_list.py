@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sslseg.core.project.record import UNKNOWN_COLOUR, UNKNOWN_NAME, UNKNOWN_VALUE
 from napari_sslseg.gui.label.class_edits import (
     add_class,
     recolour_class,
@@ -92,7 +93,7 @@ class ClassList(QWidget):
         made.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         made.setToolTip("The brush paints the selected structure. Double-click or F2: rename.")
         made.currentItemChanged.connect(lambda item, _: self._choose(item))
-        made.itemDoubleClicked.connect(lambda item, _: made.editItem(item, 0))
+        made.itemDoubleClicked.connect(lambda *_: self.edit())
         made.itemChanged.connect(self._renamed)
         made.edit_wanted.connect(self.edit)
         made.remove_wanted.connect(self._remove)
@@ -135,8 +136,10 @@ class ClassList(QWidget):
             row.setToolTip(0, f"{item.name}: {f'key {key}. ' if key else ''}{tip}")
             row.setToolTip(1, f"Press {key} to select {item.name}." if key else tip)
             self.list.addTopLevelItem(row)
+        if classes:
+            self.list.addTopLevelItem(_unknown_row())
         self._filling = False
-        rows = min(max(len(classes), 2), MOST_ROWS)
+        rows = min(max(len(classes) + 1, 2), MOST_ROWS)
         height = self.list.sizeHintForRow(0) if classes else 20
         self.list.setFixedHeight(rows * max(height, 18) + 2 * self.list.frameWidth() + 4)
         self.list.setVisible(bool(classes))
@@ -156,13 +159,13 @@ class ClassList(QWidget):
 
     def show_selected(self, event: Any = None) -> None:
         """Select the structure that the layer paints."""
-        values = self.values
-        if self._layer is None or not values:
+        rows = {row.data(0, VALUE): row for row in self._rows()}
+        if self._layer is None or not rows:
             return
         selected = self._layer.selected_label
         self._filling = True
-        if selected in values:
-            self.list.setCurrentItem(self._rows()[values.index(selected)])
+        if selected in rows:
+            self.list.setCurrentItem(rows[selected])
         else:
             self.list.clearSelection()
             self.list.setCurrentIndex(QModelIndex())
@@ -175,13 +178,15 @@ class ClassList(QWidget):
     @property
     def values(self) -> list[int]:
         """Values of the structures, in the order of the list."""
-        return [item.data(0, VALUE) for item in self._rows()]
+        found = [item.data(0, VALUE) for item in self._rows()]
+        return [value for value in found if value != UNKNOWN_VALUE]
 
     @property
     def chosen(self) -> int | None:
-        """Value of the selected structure."""
+        """Value of the selected structure; None if there is none, or it is unknown."""
         item = self.list.currentItem()
-        return None if item is None else item.data(0, VALUE)
+        value = None if item is None else item.data(0, VALUE)
+        return None if value == UNKNOWN_VALUE else value
 
     # Edits
 
@@ -233,7 +238,7 @@ class ClassList(QWidget):
     def edit(self) -> None:
         """Start to edit the name of the selected structure."""
         item = self.list.currentItem()
-        if item is not None:
+        if item is not None and self.chosen is not None:
             self.list.setFocus()
             self.list.editItem(item, 0)
 
@@ -279,6 +284,20 @@ class ClassList(QWidget):
 def done_slices(project: "Project") -> dict[str, tuple[int, ...]]:
     """Return the slices that are done, by scan."""
     return {scan.name: scan.done_slices for scan in project.record.scans if scan.done}
+
+
+def _unknown_row() -> QTreeWidgetItem:
+    """Row of voxels whose class is unknown, which cannot be edited."""
+    row = QTreeWidgetItem([UNKNOWN_NAME, ""])
+    row.setData(0, VALUE, UNKNOWN_VALUE)
+    row.setIcon(0, swatch(UNKNOWN_COLOUR))
+    row.setFlags(row.flags() & ~Qt.ItemFlag.ItemIsEditable)
+    row.setToolTip(
+        0,
+        "Paint what you cannot name. It is left out of training and scores: neither a structure "
+        f"nor background. Value {UNKNOWN_VALUE} in label files.",
+    )
+    return row
 
 
 def swatch(colour: str) -> QIcon:

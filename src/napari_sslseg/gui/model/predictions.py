@@ -16,7 +16,7 @@ from psygnal import Signal
 from napari_sslseg.core.common.errors import DataError, SslsegError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.project.record import LARGEST_CLASS
+from napari_sslseg.core.project.record import LARGEST_CLASS, UNKNOWN_VALUE
 from napari_sslseg.gui.model.jobs import Job
 from napari_sslseg.gui.model.session_jobs import SessionJobs
 
@@ -260,6 +260,7 @@ def _score(project: "Project", scan: str, found: Predicted) -> PredictionScores:
         scores = score_slices(
             found.labels, truth.data, done, plane=project.plane, spacing=truth.spacing,
             name=scan, subject=project.entry(scan).subject,
+            ignore=UNKNOWN_VALUE, labelled_classes=project.labelled_classes(scan),
         )  # fmt: skip
     return PredictionScores(mean_uncertainty, scores, stamp)
 

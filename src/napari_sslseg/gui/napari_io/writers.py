@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from napari_sslseg.core.common.errors import SslsegError, StorageError
+from napari_sslseg.core.project.record import UNKNOWN_NAME, UNKNOWN_VALUE
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.formats.registry import label_suffixes
@@ -49,7 +50,12 @@ def class_names(settings: Mapping[str, Any]) -> dict[int, str]:
         int(index): str(name).strip()
         for index, name in pairs
         # Empty cells of the table are NaN.
-        if index == index and name == name and int(index) > 0 and str(name).strip()
+        if index == index
+        and name == name
+        and int(index) > 0
+        and str(name).strip()
+        # In the labels of a project, which is no structure.
+        and (int(index), str(name)) != (UNKNOWN_VALUE, UNKNOWN_NAME)
     }
 
 

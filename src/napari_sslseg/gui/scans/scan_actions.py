@@ -10,6 +10,7 @@ from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
 from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.core.common.text import join_names
+from napari_sslseg.core.project.record import UNKNOWN_VALUE
 from napari_sslseg.gui.model.jobs import Job, Outcome, Problem
 
 if TYPE_CHECKING:
@@ -194,10 +195,14 @@ class ScanActions:
         # Labels cannot be edited during the import, and no earlier edit is saved over them.
         session.begin_import(name)
         before = project.class_names
+        unknown: list[str] = []
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             yield Message(f"Reading labels of {name}.")
-            yield Done(project.import_labels(name, path, done, class_map))
+            marked = project.import_labels(name, path, done, class_map)
+            if (project.labels(name).data == UNKNOWN_VALUE).any():
+                unknown.append(name)
+            yield Done(marked)
 
         def ended(outcome: Outcome) -> None:
             if session.project is not project:
@@ -207,6 +212,11 @@ class ScanActions:
                 slices = "1 slice is" if count == 1 else f"{count or 'no'} slices are"
                 new = [text for value, text in project.class_names.items() if value not in before]
                 classes = f" New classes: {join_names(new, 6)}." if before and new else ""
+                if unknown:
+                    classes += (
+                        f" The value {UNKNOWN_VALUE} is kept as unknown: no structure, and not "
+                        "background."
+                    )
                 session.note.emit(f"The labels of {name} were imported; {slices} done.{classes}")
             session.classes_changed.emit()
             session.done_changed.emit(name)

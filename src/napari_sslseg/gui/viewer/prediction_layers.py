@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.project.record import UNKNOWN_VALUE
 from napari_sslseg.gui.model.predictions import Predicted
 from napari_sslseg.gui.viewer.scene import ROLE
 
@@ -174,7 +175,9 @@ class PredictionLayers:
         ours = np.take(found.labels, index, axis)
         if index in project.done(self.session.current):
             truth = np.take(np.asarray(labels.data), index, axis)
-            self._fill("errors", axis, index, label_differences(truth, ours))
+            errors = label_differences(truth, ours)
+            errors[truth == UNKNOWN_VALUE] = 0
+            self._fill("errors", axis, index, errors)
         else:
             self._fill("errors", axis, index, np.zeros_like(ours))
         second = self.predicted(self.second) if self.second else None

@@ -11,6 +11,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
+from napari_sslseg.core.project.record import UNKNOWN_COLOUR, UNKNOWN_NAME, UNKNOWN_VALUE
 from napari_sslseg.gui.autosave.autosaver import LabelAutosaver
 from napari_sslseg.gui.viewer.layers import labels_layer, volume_layer
 from napari_sslseg.gui.viewer.napari_window import drawing_suspended
@@ -160,7 +161,7 @@ class Scene:
         for layer in shown:
             layer.colormap = self._colours()
         if self.labels is not None and self.session.project is not None:
-            named = {0: "background", **self.session.project.class_names}
+            named = {0: "background", **self._class_names()}
             self.labels.features = {"index": list(named), "class": list(named.values())}
 
     def _colours(self) -> Any:
@@ -168,7 +169,13 @@ class Scene:
 
         classes = self.session.project.classes if self.session.project is not None else ()
         colours: dict[int | None, str] = {0: "transparent", None: "white"}
-        return direct_colormap(colours | {item.value: item.colour for item in classes})
+        colours |= {item.value: item.colour for item in classes}
+        return direct_colormap(colours | {UNKNOWN_VALUE: UNKNOWN_COLOUR})
+
+    def _class_names(self) -> dict[int, str]:
+        """Names of all values that can be painted."""
+        project = self.session.project
+        return {**(project.class_names if project else {}), UNKNOWN_VALUE: UNKNOWN_NAME}
 
     def _show(self, name: str) -> None:
         with drawing_suspended():
@@ -187,7 +194,7 @@ class Scene:
             data, settings, _ = volume_layer(volume)
             settings["metadata"] = settings["metadata"] | {ROLE: "scan"}
             self.image = self.own(self.viewer.add_image(data, **settings))
-            data, settings, _ = labels_layer(drawn, project.class_names)
+            data, settings, _ = labels_layer(drawn, self._class_names())
             settings["metadata"] = settings["metadata"] | {ROLE: "labels"}
             unsaved = self.autosaver.unsaved(name)
             data = data if unsaved is None else unsaved
