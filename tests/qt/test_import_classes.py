@@ -198,3 +198,15 @@ def test_cancelling_imports_nothing(dock, scans, qtbot, monkeypatch, tmp_path):
     assert not dock.session.jobs
     assert not project.has_labels("p0")
     assert project.class_names == {1: "liver"}
+
+
+def test_255_is_kept_as_unknown_and_the_note_says_so(dock, scans, qtbot, monkeypatch, tmp_path):
+    project = dock.session.project
+    path = write(scans, tmp_path / "a.nii.gz", 0, {1: "", 2: "", 255: ""})
+    answer(qtbot, "Those with labels")
+    start_import(dock, qtbot, monkeypatch, "p0", path)
+    imported(dock, qtbot, 1)
+    assert "255 is kept as unknown" in dock.notes[-1]
+    assert set(project.class_names) == {1, 2}
+    qtbot.waitUntil(lambda: dock.scene.labels is not None and (dock.scene.labels.data == 255).any())
+    assert dict(dock.scene.labels.features.to_numpy())[255] == "unknown"

@@ -26,6 +26,8 @@ UNSAVED = "Some labels are not saved yet, so {what}; step 3 shows why."
 
 LABELS = "{path} contains labels, not a scan; select {scan} and press Import labels…"
 
+UNKNOWN_KEPT = f" The value {UNKNOWN_VALUE} is kept as unknown: no structure, and not background."
+
 
 class ScanActions:
     """Checks, finds and removes scans, and imports labels.
@@ -200,7 +202,7 @@ class ScanActions:
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             yield Message(f"Reading labels of {name}.")
             marked = project.import_labels(name, path, done, class_map)
-            if (project.labels(name).data == UNKNOWN_VALUE).any():
+            if _has_unknown(project, name):
                 unknown.append(name)
             yield Done(marked)
 
@@ -212,11 +214,7 @@ class ScanActions:
                 slices = "1 slice is" if count == 1 else f"{count or 'no'} slices are"
                 new = [text for value, text in project.class_names.items() if value not in before]
                 classes = f" New classes: {join_names(new, 6)}." if before and new else ""
-                if unknown:
-                    classes += (
-                        f" The value {UNKNOWN_VALUE} is kept as unknown: no structure, and not "
-                        "background."
-                    )
+                classes += UNKNOWN_KEPT if unknown else ""
                 session.note.emit(f"The labels of {name} were imported; {slices} done.{classes}")
             session.classes_changed.emit()
             session.done_changed.emit(name)
@@ -234,11 +232,13 @@ class ScanActions:
             session.problem.emit(Problem(UNSAVED.format(what="none are imported")))
             return None
         found = self.found_labels
+        unknown: list[str] = []
         for name in found:
             session.begin_import(name)
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             imported: list[str] = []
+            unknown.clear()
             problems: list[str] = []
             for number, (name, files) in enumerate(found.items()):
                 yield Progress("labels imported", number, len(found))
@@ -250,6 +250,7 @@ class ScanActions:
                     problems.append(f"The labels of {name} were not imported: {error}")
                 else:
                     imported.append(name)
+                    unknown.extend([name] if _has_unknown(project, name) else [])
             yield Done((imported, problems))
 
         def ended(outcome: Outcome) -> None:
@@ -261,7 +262,8 @@ class ScanActions:
             if imported:
                 count = len(imported)
                 scans = "1 scan" if count == 1 else f"{count} scans"
-                session.note.emit(f"The labels of {scans} were imported.")
+                kept = UNKNOWN_KEPT if unknown else ""
+                session.note.emit(f"The labels of {scans} were imported.{kept}")
             for problem in problems[:1]:
                 more = f" {len(problems) - 1} others were not either." if problems[1:] else ""
                 session.problem.emit(Problem(f"{problem}{more}"))
@@ -330,3 +332,8 @@ class ScanActions:
                 count = len(result.added)
                 self.session.note.emit(f"{count} scan{'' if count == 1 else 's'} added.")
             self.changed.emit()
+
+
+def _has_unknown(project: "Project", name: str) -> bool:
+    """Whether the labels of a scan have unknown voxels."""
+    return bool((project.labels(name).data == UNKNOWN_VALUE).any())
