@@ -257,3 +257,16 @@ def test_patients_are_listed_and_corrected_by_a_table(visits):
     assert "6 scans of 3 patients" in scores.stderr
     table.write_text("scan,patient\ngenius_0700,a\n")
     assert refused(run("finetune", *common, "--out", visits / "no", "--patients", table), "lacks 5")
+
+
+def test_the_patients_of_phantoms_are_known(tmp_path):
+    assert refused(run("demo", "--patients", tmp_path / "p.csv", "--out", tmp_path / "o"), "--data")
+    table = tmp_path / "p.csv"
+    table.write_text("scan,patient\nx,y\n")
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+        values = np.zeros((8, 8, 4), np.int16)
+        values[2:4] = 1
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / kind / "a.nii.gz")
+    done = run("demo", "--data", tmp_path, "--patients", table, "--out", tmp_path / "o", "--fast")
+    assert refused(done, "lacks")

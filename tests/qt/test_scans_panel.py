@@ -13,6 +13,7 @@ from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QFileDialog, QInputDialog, QLineEdit
 
+from dicom_files import ramp, write_series
 from loop_project import answer
 from napari_sslseg.core.common.events import Done, Message
 from napari_sslseg.core.demo.phantom.patient import make_patient
@@ -714,3 +715,20 @@ class TestLabelsBesideScans:
         idle(dock, qtbot)
         assert set(dock.session.project.class_names.values()) == {"liver", "spleen"}
         assert panel.import_found.text() == "Import the labels of 1 scan…"
+
+
+def test_what_is_doubtful_about_added_scans_stays_on_the_screen(dock, panel, qtbot, tmp_path):
+    for number in range(2):
+
+        def anonymise(ds, index):
+            ds.PatientID = ds.PatientName = "ANONYMOUS"
+
+        write_series(tmp_path / "export" / str(number), ramp() + number, edit=anonymise)
+    dock.session.create(tmp_path / "project")
+    dock.session.add([tmp_path / "export"])
+    idle(dock, qtbot)
+    assert len({entry.subject for entry in dock.session.project.record.scans}) == 2
+    assert "1 note" in panel.left_out_toggle.text()
+    click(qtbot, panel.left_out_toggle)
+    texts = [panel.left_out.item(i).text() for i in range(panel.left_out.count())]
+    assert any("each study" in text for text in texts)

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from napari_sslseg.cli.console import follow, say, table
-from napari_sslseg.cli.options import Device, Json, Out, Seed
+from napari_sslseg.cli.options import Device, Json, Out, Patients, Seed
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import StopFlag
 
 
@@ -16,6 +17,7 @@ def demo(
     data: Annotated[
         Path | None, typer.Option(help="Folder with images/ and labels/; phantoms if not given.")
     ] = None,
+    patients: Patients = None,
     fast: Annotated[
         bool, typer.Option("--fast", help="Short version: a few minutes on two cores.")
     ] = False,
@@ -29,7 +31,14 @@ def demo(
 
     stop = StopFlag()
     plan = FAST if fast else FULL
-    report = follow(iter_demo(data, out=out, plan=plan, seed=seed, device=device, stop=stop), stop)
+    if patients and data is None:
+        raise ConfigError(
+            "The patients of phantoms are known; leave out --patients, or give --data."
+        )
+    events = iter_demo(
+        data, out=out, plan=plan, seed=seed, patients=patients, device=device, stop=stop
+    )
+    report = follow(events, stop)
     if as_json:
         print(json.dumps(report))
         return

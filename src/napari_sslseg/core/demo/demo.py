@@ -34,7 +34,13 @@ from napari_sslseg.core.scans.labelled import (
     scan_subject,
 )
 from napari_sslseg.core.scans.labels import save_labels
-from napari_sslseg.core.scans.series import Source
+from napari_sslseg.core.scans.matching.patients import (
+    Patients,
+    describe_patients,
+    guess_together,
+    with_patients,
+)
+from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.settings.networks import named_network
 from napari_sslseg.core.settings.self_training import self_trained
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
@@ -53,6 +59,7 @@ def iter_demo(
     out: str | Path,
     plan: DemoPlan = FULL,
     seed: int = 0,
+    patients: Patients | None = None,
     device: str = "auto",
     stop: StopFlag | None = None,
 ) -> Iterator[Event]:
@@ -71,6 +78,10 @@ def iter_demo(
         Size and length.
     seed : int
         Seed of the split, the choice of labelled volumes and the trainings.
+    patients : path-like, mapping or callable, optional
+        The patients of the scans, see
+        :func:`~napari_sslseg.core.scans.matching.patients.with_patients`; by default they are
+        guessed from the names, or known by DICOM headers.
     device, stop
         As in :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`.
 
@@ -94,7 +105,8 @@ def iter_demo(
     if data is None:
         data = yield from _write_phantoms(out, plan, seed)
         clock.lap("phantom")
-    scans = _DemoScans.read(Path(data), plan, seed)
+    scans = _DemoScans.read(Path(data), plan, seed, patients)
+    yield Message(describe_patients(scans.images))
     yield Message(
         f"{len(scans.images)} scans; {len(scans.test)} are held out for the test, labels for "
         f"fine-tuning are drawn from {len(scans.pool)} others."
@@ -144,17 +156,24 @@ class _DemoScans:
     """
 
     folder: Path
-    images: list[Source]
+    images: list[Series]
     classes: tuple[int, ...]
     names: dict[int, str]
     test: list[LabelledScan]
     pool: list[LabelledScan]
 
     @classmethod
-    def read(cls, folder: Path, plan: DemoPlan, seed: int) -> "_DemoScans":
+    def read(
+        cls, folder: Path, plan: DemoPlan, seed: int, patients: Patients | None
+    ) -> "_DemoScans":
         """Find the scans in a folder and split them."""
-        images: list[Source] = list(find_scans(folder / "images"))
+        images = find_scans(folder / "images")
         pairs = pair_scans(folder / "images", folder / "labels", every_image=False)
+        # All together, as names of one patient may be recognised only among the others.
+        everything: list[Series | LabelledScan] = [*images, *pairs]
+        named = with_patients(everything, patients) if patients else guess_together(everything)
+        images = [item for item in named if isinstance(item, Series)]
+        pairs = [item for item in named if isinstance(item, LabelledScan)]
         names = read_class_names(folder / "classes.json")
         for item in pairs:
             names |= item.class_names or {}

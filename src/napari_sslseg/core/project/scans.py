@@ -231,6 +231,10 @@ def guess_in_project(
         chosen[subject].append(entry)
     found = list(series)
     notes = list(guess.doubts) if new else []
+    unclear = [item.subject_note for item in series if item.subject_note]
+    notes += [
+        f"{unclear.count(note)} of {len(series)} series: {note}." for note in dict.fromkeys(unclear)
+    ]
     for number, subject in zip(new, guess.subjects[len(known) :], strict=True):
         item, beside = series[number], chosen[subject]
         patients = sorted({entry.subject for entry in beside})

@@ -227,18 +227,21 @@ class ScansPanel(QWidget):
         self.opened_text.setText(f"{names} {'is' if count == 1 else 'are'} not in the project.")
 
     def _show_left_out(self) -> None:
-        problems = self.scan_actions.left_out
+        problems, notes = self.scan_actions.left_out, self.scan_actions.notes
         expanded = self.left_out_toggle.isChecked()
-        count = len(problems)
+        count = len(problems) + len(notes)
         self.left_out_box.setVisible(count > 0)
         found = len(self.scan_actions.found_labels)
         self.import_found.setVisible(found > 0)
         self.import_found.setText(f"Import the labels of {plural(found, 'scan')}…")
-        what = "1 file was" if count == 1 else f"{count} files were"
-        self.left_out_toggle.setText(f"{'▾' if expanded else '▸'} {what} not added")
+        left = len(problems)
+        parts = [f"{plural(left, 'file')} {'was' if left == 1 else 'were'} not added"] * bool(left)
+        parts += [plural(len(notes), "note")] * bool(notes)
+        self.left_out_toggle.setText(f"{'▾' if expanded else '▸'} {', '.join(parts)}")
         self.left_out.setVisible(expanded)
         # The tooltip contains the full path.
         sentences = [sentence.replace(str(path), path.name) for path, sentence in problems]
+        sentences += notes
         if sentences != [self.left_out.item(i).text() for i in range(self.left_out.count())]:
             self.left_out.clear()
             self.left_out.addItems(sentences)

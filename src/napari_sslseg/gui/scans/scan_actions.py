@@ -41,6 +41,8 @@ class ScanActions:
     ----------
     left_out : tuple of (Path, str)
         Files that the last attempt did not add, with the reasons.
+    notes : tuple of str
+        What the user should know about the scans that were added, such as doubts about patients.
     changed : Signal
         The problems or ``left_out`` changed.
     """
@@ -50,9 +52,12 @@ class ScanActions:
     def __init__(self, session: "Session") -> None:
         self.session = session
         self.left_out: tuple[tuple[Path, str], ...] = ()
+        self.notes: tuple[str, ...] = ()
+        self._said: list[str] = []
         self._owners: tuple[tuple[Path, str | None], ...] = ()
         self._checking: tuple[Project, Job] | None = None
         session.project_changed.connect(self._begin)
+        session.job_events.connect(self._listen)
         session.job_ended.connect(self._hear)
         self._begin()
 
@@ -314,14 +319,20 @@ class ScanActions:
 
     def _begin(self) -> None:
         self.session.scan_problems, self.left_out, self._owners = {}, (), ()
+        self.notes, self._said = (), []
         self.check()
         self.changed.emit()
+
+    def _listen(self, job: Job, events: Sequence[object]) -> None:
+        if job.kind == "add":
+            self._said += [event.text for event in events if isinstance(event, Message)]
 
     def _hear(self, job: Job, outcome: Outcome) -> None:
         result: AddedScans | None = outcome.result if job.kind == "add" else None
         if result is not None:
             labels = dict(result.labels)
             self._owners = result.labels
+            self.notes, self._said = tuple(dict.fromkeys(self._said)), []
             self.left_out = tuple(
                 (path, LABELS.format(path=path, scan=labels[path] or "the scan they belong to"))
                 if path in labels
