@@ -34,8 +34,8 @@ def evaluate(
 ) -> None:
     """Compare predictions with true labels: Dice and HD95 in mm, per class and volume."""
     from napari_sslseg.core.results.evaluate import evaluate_folders
+    from napari_sslseg.core.scans.classes.partial_labels import read_labelled_classes
     from napari_sslseg.core.scans.matching.subjects import describe_subjects
-    from napari_sslseg.core.scans.partial_labels import read_labelled_classes
 
     scores = evaluate_folders(
         predictions,

@@ -137,8 +137,8 @@ def finetune(
 ) -> None:
     """Fine-tune a network on annotated slices."""
     from napari_sslseg.core.runs.run import Run
+    from napari_sslseg.core.scans.classes.partial_labels import read_labelled_classes
     from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans, read_annotated
-    from napari_sslseg.core.scans.partial_labels import read_labelled_classes
     from napari_sslseg.core.scans.sources import collect_scans
     from napari_sslseg.core.settings.presets.registry import preset_named
     from napari_sslseg.core.settings.self_training import self_trained

@@ -28,12 +28,12 @@ from napari_sslseg.core.scans.classes.matching import (
     match_file,
     refuse_unclear,
 )
+from napari_sslseg.core.scans.classes.partial_labels import likely_unknown
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.renumber import renumber, values_in
 from napari_sslseg.core.scans.classes.segment import Segment, known_code
 from napari_sslseg.core.scans.labels import load_labels, save_labels
 from napari_sslseg.core.scans.matching.label_names import structure_names
-from napari_sslseg.core.scans.partial_labels import likely_unknown
 from napari_sslseg.core.scans.slice_ranges import format_ranges
 from napari_sslseg.core.scans.volume import Volume
 

@@ -18,6 +18,12 @@ from napari_sslseg.core.common.sizes import MOST_CLASSES
 from napari_sslseg.core.results.scores import ClassScore, Evaluation, VolumeScores
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.classes.matching import ClassMatch, LabelFile, match_segments
+from napari_sslseg.core.scans.classes.partial_labels import (
+    LabelledClasses,
+    check_unknown_value,
+    class_values,
+    refuse_likely_unknown,
+)
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.renumber import renumber_array, values_in
 from napari_sslseg.core.scans.classes.segment import Segment
@@ -27,12 +33,6 @@ from napari_sslseg.core.scans.matching.pairing import match_files
 from napari_sslseg.core.scans.matching.patients import Patients, with_patients
 from napari_sslseg.core.scans.matching.subjects import guess_subjects
 from napari_sslseg.core.scans.names import label_paths
-from napari_sslseg.core.scans.partial_labels import (
-    LabelledClasses,
-    check_unknown_value,
-    class_values,
-    refuse_likely_unknown,
-)
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import HasLabels, Volume
 

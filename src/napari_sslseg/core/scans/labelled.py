@@ -14,6 +14,13 @@ from napari_sslseg.core.common.errors import DataError, GeometryError, ScanWarni
 from napari_sslseg.core.common.sizes import MOST_CLASSES, PLANE_AXIS, UNKNOWN, Plane
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.classes.matching import ClassMatch, LabelFile, match_segments
+from napari_sslseg.core.scans.classes.partial_labels import (
+    LabelledClasses,
+    check_unknown_value,
+    class_values,
+    free_values,
+    refuse_likely_unknown,
+)
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.renumber import compose, renumber, values_in
 from napari_sslseg.core.scans.classes.segment import Segment
@@ -22,13 +29,6 @@ from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.matching.pairing import Pairing, choose_sequence, missing_labels
 from napari_sslseg.core.scans.names import scan_name, unique_by_name
-from napari_sslseg.core.scans.partial_labels import (
-    LabelledClasses,
-    check_unknown_value,
-    class_values,
-    free_values,
-    refuse_likely_unknown,
-)
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.volume import Modality, Volume, load_volume, read_geometry
 
@@ -223,7 +223,7 @@ def pair_scans(
         Values in the files of unknown voxels and of the background, see :class:`LabelledScan`.
     labelled_classes : mapping of str to sequence of int or str, optional
         Classes, by value or name, that are labelled in a scan, by its name; all in other scans.
-        See :func:`~napari_sslseg.core.scans.partial_labels.read_labelled_classes`.
+        See :func:`~napari_sslseg.core.scans.classes.partial_labels.read_labelled_classes`.
 
     Raises
     ------
