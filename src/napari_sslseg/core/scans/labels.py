@@ -13,6 +13,7 @@ from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.structure_files import merge_structures
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.formats.image_file import ImageFile, check_present
+from napari_sslseg.core.scans.formats.labels.checks import check_label_values, place_in_scan
 from napari_sslseg.core.scans.formats.registry import (
     DICOM,
     NRRD,
@@ -21,7 +22,6 @@ from napari_sslseg.core.scans.formats.registry import (
     label_suffixes,
 )
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.core.scans.label_checks import check_label_values, place_in_scan
 from napari_sslseg.core.scans.matching.subjects import guess_subject
 from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.series import Series

@@ -10,8 +10,8 @@ from napari_sslseg.core.common.errors import GeometryError, VolumeError
 from napari_sslseg.core.scans.classes.segment import Segment, clean_name, code_text
 from napari_sslseg.core.scans.formats.image_file import check_present
 from napari_sslseg.core.scans.formats.itk import ItkHeader
+from napari_sslseg.core.scans.formats.labels.painting import paint_labels
 from napari_sslseg.core.scans.formats.nrrd import count_layers, read_nrrd, read_pairs
-from napari_sslseg.core.scans.formats.painting import paint_labels
 from napari_sslseg.core.scans.geometry import Geometry
 
 

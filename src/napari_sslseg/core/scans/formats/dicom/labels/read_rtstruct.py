@@ -16,7 +16,7 @@ from napari_sslseg.core.scans.formats.dicom.labels.placing import (
     LabelGrid,
 )
 from napari_sslseg.core.scans.formats.dicom.labels.polygons import Polygon, fill_polygons
-from napari_sslseg.core.scans.formats.painting import paint_labels, structure_name
+from napari_sslseg.core.scans.formats.labels.painting import paint_labels, structure_name
 from napari_sslseg.core.scans.geometry import Geometry
 
 EXCLUSIVE = "CLOSEDPLANAR_XOR"

@@ -22,7 +22,7 @@ from napari_sslseg.core.scans.formats.dicom.labels.placing import (
 from napari_sslseg.core.scans.formats.dicom.labels.write_seg import MANUFACTURER, VALUE_TEXT
 from napari_sslseg.core.scans.formats.dicom.pixels import DAMAGED
 from napari_sslseg.core.scans.formats.dicom.volume import MOST_PIXELS
-from napari_sslseg.core.scans.formats.painting import paint_labels
+from napari_sslseg.core.scans.formats.labels.painting import paint_labels
 from napari_sslseg.core.scans.geometry import Geometry
 
 _VALUE = re.compile(VALUE_TEXT.format(r"(\d{1,10})"))
