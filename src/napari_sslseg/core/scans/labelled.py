@@ -27,6 +27,7 @@ from napari_sslseg.core.scans.classes.segment import Segment
 from napari_sslseg.core.scans.find import as_series, find_scans
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels
+from napari_sslseg.core.scans.matching.label_names import is_named_as_labels
 from napari_sslseg.core.scans.matching.pairing import Pairing, choose_sequence, missing_labels
 from napari_sslseg.core.scans.names import scan_name, unique_by_name
 from napari_sslseg.core.scans.series import Series, Source
@@ -299,6 +300,11 @@ def _scans_to_pair(images: Path, labels: Path, sequence: str | None) -> list[Ser
     if inside:
         root = labels.resolve()
         scans = [scan for scan in scans if not scan.path.resolve().is_relative_to(root)] or scans
+    if labels.resolve() == images.resolve():
+        files = [scan for scan in scans if scan.path.is_file()]
+        named = [scan for scan in files if is_named_as_labels(scan.path, images)]
+        # If all have such names, they are no sign of labels.
+        scans = [scan for scan in scans if scan not in named] or scans
     if sequence:
         scans = choose_sequence(scans, sequence)
     by_name = unique_by_name(scans, lambda scan: scan.name, lambda scan: scan.path, images)

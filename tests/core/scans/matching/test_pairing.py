@@ -52,6 +52,10 @@ def paired(images, where, **options):
         ("sub-{}_T1w", "sub-{}_T1w_dseg"),
         ("sub-{}_T1w", "sub-{}_space-T1w_mask"),
         ("volume-{}", "segmentation-volume-{}"),
+        ("volume-{}", "segmentation-{}"),
+        ("img00{}", "label00{}"),
+        ("ct_train_{}_image", "ct_train_{}_label"),
+        ("case_{}/imaging", "case_{}/segmentation"),
         ("B_{}_t1ce", "B_{}_seg"),
         ("p{0}/p{0}", "p{0}/p{0}_seg"),
         ("p{0}/ct", "p{0}/labels"),
@@ -69,6 +73,32 @@ def test_names_of_one_scan_and_its_labels(tmp_path, image, label):
     assert len(found) == 3
     scans = core.pair_scans(tmp_path / "images", tmp_path / "labels")
     assert len({pair.scan.subject for pair in scans}) == 3
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("volume-{}", "segmentation-{}"),
+        ("Case{}", "Case{}_segmentation"),
+        ("P{0}/P{0}_frame01", "P{0}/P{0}_frame01_gt"),
+        ("case_{}/imaging", "case_{}/segmentation"),
+    ],
+)
+def test_scans_and_labels_in_one_folder(tmp_path, image, label):
+    for seed, number in enumerate(("01", "02", "11")):
+        scan(tmp_path / f"{image.format(number)}.nii.gz", seed)
+        labels(tmp_path / f"{label.format(number)}.nii.gz", seed)
+    found = paired(tmp_path, tmp_path)
+    assert list(found.values()) == [f"{label.format(n)}.nii.gz" for n in ("01", "02", "11")]
+
+
+@pytest.mark.parametrize("kind", ["seg", "rt"])
+def test_dicom_labels_beside_their_series(data_dir, kind):
+    folder = data_dir / "field_cases" / "01-names-ignored-classes-mixed" / kind
+    pairs = core.pair_scans(folder, folder, match_classes=False)
+    assert len({pair.scan.subject for pair in pairs}) == len(pairs) == 2
+    for pair in pairs:
+        assert pair.labels.parent == pair.scan.files[0].parent.parent
 
 
 @pytest.mark.parametrize("name", SYSTEM)

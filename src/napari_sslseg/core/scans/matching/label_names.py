@@ -13,6 +13,7 @@ _WORDS = (
 )
 _LABEL_WORDS = re.compile(rf"(?:^|[\W_\d]){_WORDS}(?:$|[\W_\d])", re.IGNORECASE)
 _ONE_WORD = re.compile(rf"\d*{_WORDS}\d*", re.IGNORECASE)
+_SCAN_WORD = re.compile(r"images?|imaging|img|volume|vol|scan|orig|raw")
 
 
 def structure_names(paths: Sequence[Path]) -> list[str]:
@@ -52,11 +53,22 @@ def has_label_name(path: Path) -> bool:
     ) or is_structure(name)
 
 
+def is_named_as_labels(path: Path, root: Path) -> bool:
+    """Return whether a file among scans has a name of labels.
+
+    The folder that holds scans and labels says nothing, whatever its name.
+    """
+    if path.absolute().parent == root.absolute():
+        return has_label_words(scan_name(path)) or is_structure(scan_name(path))
+    return has_label_name(path)
+
+
 def count_matching_parts(labels: str, scan: str) -> int:
     """Count the parts of a label name that match the name of a scan; 0 for another scan.
 
-    Words for labels are ignored, and so is the channel number of nnU-Net in the name of the scan.
-    The matching parts must not be followed by a number, which would belong to another scan.
+    Words for labels are ignored, and so are the channel number of nnU-Net and words like "volume"
+    in the name of the scan. The matching parts must not be followed by a number, which would belong
+    to another scan.
 
     Examples
     --------
@@ -64,6 +76,8 @@ def count_matching_parts(labels: str, scan: str) -> int:
     2
     >>> count_matching_parts("liver_01_2_seg", "liver_01")
     0
+    >>> count_matching_parts("segmentation-12", "volume-12")
+    1
     """
     whole = _split(scan)
     channel = len(whole) > 1 and re.fullmatch(r"\d{4}", whole[-1])
@@ -73,7 +87,8 @@ def count_matching_parts(labels: str, scan: str) -> int:
         after = parts[len(whole) :]
         if whole and parts[: len(whole)] == whole and not (after and after[0].isdigit()):
             return len(whole)
-    return 0
+    bare = _bare(labels, _ONE_WORD)
+    return len(bare) if any(map(str.isdigit, bare)) and bare == _bare(scan, _SCAN_WORD) else 0
 
 
 def is_of_case(labels: str, scan: str) -> bool:
@@ -133,6 +148,13 @@ def without_label_words(name: str) -> list[str]:
     ['liver', '01']
     """
     return [part for part in _split(name) if not _ONE_WORD.fullmatch(part)]
+
+
+def _bare(name: str, words: re.Pattern[str]) -> list[str]:
+    """Split a name into words and numbers, without some words: img0012 and label0012 are 0012."""
+    return [
+        part for part in re.findall(r"\d+|[^\W\d_]+", name.lower()) if not words.fullmatch(part)
+    ]
 
 
 def _split(name: str) -> list[str]:

@@ -24,10 +24,11 @@ from pathlib import Path
 
 from napari_sslseg.core.common.errors import DataError, ScanWarning
 from napari_sslseg.core.common.text import join_names
+from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.matching.label_names import (
     count_matching_parts,
     ends_with_parts,
-    has_label_name,
+    is_named_as_labels,
     is_of_case,
     structure_name,
     without_label_words,
@@ -118,7 +119,8 @@ class Pairing:
         self.files = [
             file
             for file in label_files(labels)
-            if file.absolute() not in own and not (same and not has_label_name(file))
+            if file.absolute() not in own
+            and not (same and not is_named_as_labels(file, images) and not _is_label_object(file))
         ]
         self.orphans: list[Path] = []
 
@@ -302,6 +304,15 @@ def missing_labels(scans: Sequence[Series], paired: Mapping[int, object]) -> lis
             stacklevel=3,
         )
     return [n for n in missing if n not in further]
+
+
+def _is_label_object(file: Path) -> bool:
+    """Whether a file is a DICOM segmentation or structure set."""
+    if not is_dicom(file):
+        return False
+    from napari_sslseg.core.scans.formats.dicom.headers import read_header
+
+    return read_header(file).text("Modality") in ("SEG", "RTSTRUCT")
 
 
 def _ending(first: str, second: str) -> str:
