@@ -31,6 +31,7 @@ from .runs.run import Run as Run
 from .runs.weights.import_weights import import_weights as import_weights
 from .samples.slices import SliceStore as SliceStore
 from .scans.class_codes import SegmentClass as SegmentClass
+from .scans.classes.partial_labels import read_labelled_classes as read_labelled_classes
 from .scans.classes.read import read_segments as read_segments
 from .scans.classes.segment import Segment as Segment
 from .scans.find import list_series as list_series
