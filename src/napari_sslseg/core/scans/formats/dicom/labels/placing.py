@@ -101,9 +101,10 @@ class LabelGrid:
             or (np.abs(steps).sum(axis=0) != 1).any()
             or (steps[:, 0] * steps[:, 1]).any()
         ):
+            copy = "" if self.stack else ", as a DICOM series if its slices are unevenly spaced"
             raise GeometryError(
                 f"{name} in {path} is not on a slice of the scan; choose the scan that the labels "
-                "were drawn on."
+                f"were drawn on{copy}."
             )
         row, column = np.divmod(pixels, columns)
         index = snapped.astype(int)[:, None] + steps.astype(int) @ np.stack([column, row])
