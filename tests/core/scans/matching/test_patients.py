@@ -140,6 +140,9 @@ def test_one_patient_cannot_be_split(tmp_path):
         ([("anon", "A1"), ("anon", "A1")], 1, "name and birth date"),
         ([("Anon_01", "x"), ("Anon_02", "x")], 2, ""),
         ([("7", "A^B"), ("7", "C^D")], 1, ""),
+        ([("N/A", "A1"), ("N/A", "B2")], 2, "name and birth date"),
+        ([("Unbekannt", "A1"), ("anonymisé", "B2")], 2, "name and birth date"),
+        ([("", "Mueller^Al"), ("", "MULLER^AL^^")], 1, "name and birth date"),
     ],
 )
 def test_a_patient_id_of_everybody_is_no_patient(tmp_path, identities, patients, said):
@@ -154,6 +157,19 @@ def test_a_patient_id_of_everybody_is_no_patient(tmp_path, identities, patients,
     text = core.describe_patients(scans)
     assert said in text
     assert ("2 scans: " in text) == bool(said)
+
+
+def test_a_patient_id_of_two_persons_is_doubtful(tmp_path):
+    for number, (name, birth) in enumerate([("A^B", "19500101"), ("C^D", "19610202")]):
+
+        def edit(ds, index, name=name, birth=birth):
+            ds.PatientID, ds.PatientName, ds.PatientBirthDate = "12345", name, birth
+
+        write_series(tmp_path / str(number), ramp(), edit=edit)
+    text = core.describe_patients(core.list_series(tmp_path))
+    assert "2 scans: " in text
+    assert "another name and birth date" in text
+    assert core.list_series(tmp_path / "0")[0].subject_note == ""
 
 
 def test_a_resumed_run_keeps_its_patients(visits, tmp_path):

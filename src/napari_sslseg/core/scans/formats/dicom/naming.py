@@ -3,7 +3,8 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -24,6 +25,11 @@ PRIVATE = (
     "ResponsiblePerson",
     "ReferringPhysicianName",
     "PerformingPhysicianName",
+    "ScheduledPerformingPhysicianName",
+    "RequestingPhysician",
+    "ConsultingPhysicianName",
+    "PhysiciansOfRecord",
+    "NameOfPhysiciansReadingStudy",
     "OperatorsName",
     "AccessionNumber",
 )
@@ -38,14 +44,24 @@ IDENTIFYING = re.compile(
     # 19700201, 700201, a hospital's number, a telephone number
     r"|\d{6,}"
     # 50Y, 50 years: the age
-    r"|(?<!\d)\d{1,3}[ -]?(?:y|yo|yrs?|years?|jahre?)(?![^\W\d_])",
+    r"|(?<!\d)\d{1,3}[ -]?(?:y|yo|yrs?|years?|j|jahre?)(?![^\W\d_])"
+    # Dr. Brinkmann, Pat: Brinkmann: a person whom the header may not name
+    r"|(?<![^\W\d_])(?:dr|prof|herrn?|frau|mrs|pat)(?:[. _]+|: *)[^\W\d_]{2}|patient(?:in)?: *\w",
     re.IGNORECASE,
 )
 
+# Letters that Unicode does not decompose, and the two letters that stand for an umlaut.
+_LETTERS = str.maketrans(
+    {"ø": "o", "ł": "l", "ı": "i", "đ": "d", "ð": "d", "þ": "th", "æ": "a", "œ": "o"}
+)
+_UMLAUT = re.compile(r"(?<=[aou])e|(?<=a)a")
+
 # PatientID or PatientName of everybody, after an anonymisation.
 _NOBODY = re.compile(
-    r"[\W_]*|(?:(?:anon(?:ym(?:ous|i[sz]ed|e)?)?|unknown|none|null|nil|na|no|id|name|not|available"
-    r"|undefined|de|identified|deidentified|removed|redacted|patient|subject|test|nn|x|0)[\W_]*)+",
+    r"[\W_]*|(?:(?:anon(?:[iy]m(?:ous|i[sz]ed?|isiert|izad[ao]|[aeo])?)?|unknown|unbekannt|inconnu"
+    r"|desconocid[ao]|sconosciut[ao]|none|null|nil|n\W?a|no|id|name|not|available|undefined|de"
+    r"|identified|deidentified|removed|redacted|hidden|censored|confidential|dummy|default|patient"
+    r"|subject|test|john|jane|doe|nn|x|0)[\W_]*)+",
     re.IGNORECASE,
 )
 
@@ -59,25 +75,53 @@ def pseudonym(header: Header) -> str:
     return f"patient-{_slow_hash(_identity(header)[0])}"
 
 
-def identity_doubt(header: Header) -> str:
+def shared_ids(headers: Iterable[Header]) -> set[str]:
+    """Return the patient IDs that headers give to several names with several birth dates."""
+    persons: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for header in headers:
+        name, birth = header.text("PatientName"), header.text("PatientBirthDate")
+        if birth and not _names_nobody(name):
+            persons[header.text("PatientID")].add(("^".join(_words(name)), birth))
+    # One name may be spelled in two ways, and one birth date mistyped, but seldom both.
+    return {
+        patient
+        for patient, found in persons.items()
+        if min(len({name for name, _ in found}), len({birth for _, birth in found})) > 1
+    }
+
+
+def identity_doubt(header: Header, shared: Container[str] = ()) -> str:
     """Return why the patient is not clearly identified, in a part of a sentence; empty if it is.
+
+    ``shared`` are patient IDs of several persons, see :func:`shared_ids`.
 
     Anonymisation often gives all patients one ID, such as ANONYMOUS, or none. The name of the
     patient with the birth date is used then, which often is a pseudonym, or else the study: two
     studies are not taken for one patient because of an ID that names nobody.
     """
-    return _identity(header)[1]
+    doubt = _identity(header)[1]
+    if not doubt and header.text("PatientID") in shared:
+        doubt = (
+            "the patient ID also occurs with another name and birth date, so scans of several "
+            "patients may be taken for those of one"
+        )
+    return doubt
 
 
 def _identity(header: Header) -> tuple[str, str]:
     patient, name = header.text("PatientID"), header.text("PatientName")
-    if not _NOBODY.fullmatch(patient):
+    if not _names_nobody(patient):
         return patient, ""
-    if not _NOBODY.fullmatch(name):
+    if not _names_nobody(name):
         doubt = "the patient ID names nobody, so the patient's name and birth date are used"
-        return f"{name}|{header.text('PatientBirthDate')}", doubt
+        # Müller^Hans and MUELLER^HANS^^ are one person.
+        return f"{'^'.join(_words(name))}|{header.text('PatientBirthDate')}", doubt
     doubt = "ID and name of the patient name nobody, so each study is taken for another patient"
     return header.text("StudyInstanceUID") or patient or str(header.path), doubt
+
+
+def _names_nobody(text: str) -> bool:
+    return _NOBODY.fullmatch(_without_accents(text)) is not None
 
 
 def series_title(header: Header) -> str:
@@ -131,7 +175,10 @@ def _description(header: Header) -> str:
     if IDENTIFYING.search(plain) or birth_year in re.findall(r"\d+", plain):
         return ""
     for keyword in PRIVATE:
-        for private in _words(header.text(keyword)):
+        parts = _words(header.text(keyword))
+        # A name may be short in each part, but not as a whole: LiWu.
+        whole = ["".join(parts), "".join(reversed(parts))] if len(parts) > 1 else []
+        for private in (*parts, *whole):
             # One or two Latin letters occur in any word; one character of another script is a name.
             long = len(private) > 2 or not private.isascii()
             if private in words or (long and private in joined):
@@ -140,10 +187,14 @@ def _description(header: Header) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """Split into lower-case words without accents."""
-    plain = unicodedata.normalize("NFKD", text)
-    plain = "".join(c for c in plain if not unicodedata.combining(c))
-    return [word.casefold() for word in re.split(r"[\W_]+", plain) if word]
+    """Split into lower-case words, in which Müller, Muller and Mueller are equal."""
+    plain = _without_accents(text).casefold().translate(_LETTERS)
+    return [_UMLAUT.sub("", word) for word in re.split(r"[\W_]+", plain) if word]
+
+
+def _without_accents(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
 
 
 @lru_cache(maxsize=4096)

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from napari_sslseg.core.scans.formats.dicom.naming import (
     pseudonym,
     series_hash,
     series_title,
+    shared_ids,
     short_hash,
     slug,
 )
@@ -72,8 +73,9 @@ def _sorted_into_series(files: Sequence[Path]) -> list[Series]:
             groups[_key(header)].append(header)
         else:
             found.append(_problem(header, header.problem))
+    shared = shared_ids(group[0] for group in groups.values())
     for group, alone in _scattered(list(groups.values())):
-        found += _volumes(group, alone)
+        found += _volumes(group, alone, shared)
     return found
 
 
@@ -141,10 +143,11 @@ def _headers(files: Iterable[Path], missing: list[Series]) -> Iterator[Header]:
                 yield read_header(path)
 
 
-def _volumes(headers: list[Header], alone: str = "") -> list[Series]:
+def _volumes(headers: list[Header], alone: str = "", shared: Container[str] = ()) -> list[Series]:
     """Return the volumes of one series, or the reason why it has none.
 
-    ``alone`` names what each image has of its own, although they were joined.
+    ``alone`` names what each image has of its own, although they were joined. ``shared`` are
+    patient IDs of several persons.
     """
     files = [header.path for header in headers]
     path = files[0] if len(files) == 1 else Path(os.path.commonpath([f.parent for f in files]))
@@ -196,7 +199,7 @@ def _volumes(headers: list[Header], alone: str = "") -> list[Series]:
                     files=stack.files,
                     modality=slug(first.text("Modality")) or None,
                     image=stack,
-                    subject_note=identity_doubt(first),
+                    subject_note=identity_doubt(first, shared),
                 )
             else:
                 problem, planes = stack
