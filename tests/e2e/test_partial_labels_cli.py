@@ -140,6 +140,21 @@ def scribbles(number, labels):
     return strokes
 
 
+def test_unknown_slices_are_not_taken_for_empty_ones(make, tmp_path):
+    """Also for a network of volumes, whose samples contain them."""
+
+    def between(number, labels):
+        labels[..., np.arange(8) % 3 != 2] = 255
+        return labels
+
+    folders = make(between)
+    for name, network in (("slices", "tiny"), ("volumes", "dynunet3d")):
+        done = finetune(folders, tmp_path / name, "--ignore-value", 255, "--network", network)
+        assert done.returncode == 0, done.stderr
+        assert "single slices" not in done.stderr
+    assert "75.0% of the voxels" in done.stderr
+
+
 def test_scribbles_need_a_value_of_the_background(make, tmp_path):
     folders = make(scribbles)
     asked = ("--ignore-value", 0)

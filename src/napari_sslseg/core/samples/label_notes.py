@@ -54,7 +54,7 @@ def _say_unknown(pairs: Sequence[Pair]) -> Iterator[Message]:
     )
     if unknown:
         yield Message(
-            f"{unknown / total:.0%} of the voxels on annotated slices are unknown and left out of "
+            f"{unknown / total:.1%} of the voxels on annotated slices are unknown and left out of "
             "the loss and the scores."
         )
 
@@ -75,7 +75,8 @@ def _doubt_slices(pairs: Sequence[Pair], plane: Plane) -> Iterator[Message]:
     for item, scan in pairs:
         shape = item.geometry.display_shape
         slices = shape[PLANE_AXIS[plane]]
-        count = sum(scan.counts) * slices // prod(shape)
+        # Unknown slices are not taught as background.
+        count = sum(scan.counts[:-1]) * slices // prod(shape)
         ranges = parse_range_ends(scan.shown, slices) if scan.shown else []
         with_labels = sum(last - first + 1 for first, last in ranges)
         shown += bool(ranges)
