@@ -58,12 +58,33 @@ def read_header(path: Path) -> Header:
             other = _no_scan(dataset)
             if not other or "SOPClassUID" not in dataset:
                 refuse_unknown_syntax(path, str(dataset.file_meta.get("TransferSyntaxUID", "")))
+            _check_whole(path, dataset)
             if other:
                 return Header(path, dataset, problem=f"{path} {other}.", is_scan=False)
             planes = read_planes(path, dataset)
     except VolumeError as error:
         return Header(path, dataset, problem=str(error))
     return Header(path, dataset, planes, mosaic=is_mosaic(dataset))
+
+
+def _check_whole(path: Path, dataset: Dataset) -> None:
+    """Check that a header does not end before it says what the file is.
+
+    Such a file may be a slice of a scan, so leaving it out must not pass in silence.
+
+    Raises
+    ------
+    VolumeError
+        If the kind of object is missing, or the size of an image.
+    """
+    if "DirectoryRecordSequence" in dataset or (dataset.get("Rows") and dataset.get("Columns")):
+        return
+    kind = UID(str(dataset.get("SOPClassUID", "")))
+    if not kind or "Image Storage" in kind.name:
+        raise VolumeError(
+            f"{path} gives no size of an image, as a file that was cut off or damaged; if it "
+            "belongs to a scan, copy the whole series again."
+        )
 
 
 def _no_scan(dataset: Dataset) -> str | None:
@@ -83,8 +104,6 @@ def _no_scan(dataset: Dataset) -> str | None:
         name = UID(kind).name
         if name == kind:  # unknown UID
             return "holds an unknown kind of object"
-        if "Image Storage" in name:
-            return "holds an image without pixels"
         return f"holds {name}, not an image"
     if kind == SECONDARY_CAPTURE or kind.startswith(SECONDARY_CAPTURE + "."):
         return "is a secondary capture, such as a screenshot or a result, not a scan"

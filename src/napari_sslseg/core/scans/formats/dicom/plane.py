@@ -63,6 +63,8 @@ class ImagePlane:
         Spacing Between Slices of the header, in mm.
     rescale : tuple of float
         Slope and intercept.
+    is_rescaled : bool
+        Whether the header gives the intercept; without it, values of CT may not be HU.
     stored : Stored
         Encoding of the values.
     phase : tuple
@@ -81,6 +83,7 @@ class ImagePlane:
     thickness: float | None
     distance: float | None
     rescale: tuple[float, float]
+    is_rescaled: bool
     stored: PixelEncoding
     phase: tuple[str, ...]
 

@@ -6,6 +6,7 @@ from typing import Any, overload
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from napari_sslseg.core.common.errors import VolumeError
@@ -77,6 +78,7 @@ def _plane(
             f"{path} stores its values through a look-up table; export it with rescaled values."
         )
     transformation = "PixelValueTransformationSequence"
+    intercept = _number(find(transformation, "RescaleIntercept"))
     return ImagePlane(
         path=path,
         instance=str(dataset.get("SOPInstanceUID", "")),
@@ -90,8 +92,9 @@ def _plane(
         distance=_number(find("PixelMeasuresSequence", "SpacingBetweenSlices")),
         rescale=(
             _number(find(transformation, "RescaleSlope"), 1.0),
-            _number(find(transformation, "RescaleIntercept"), 0.0),
+            0.0 if intercept is None else intercept,
         ),
+        is_rescaled=intercept is not None,
         stored=_encoding(dataset),
         phase=read_phase(dataset, find),
     )
@@ -127,7 +130,7 @@ def _place(path: Path, find: _Finder) -> tuple[Floats, Floats, Floats]:
     VolumeError
         If one of them is missing.
     """
-    values = {
+    values: dict[str, Any] = {
         "position": find("PlanePositionSequence", "ImagePositionPatient"),
         "orientation": find("PlaneOrientationSequence", "ImageOrientationPatient"),
         "pixel size": find("PixelMeasuresSequence", "PixelSpacing"),
@@ -139,7 +142,8 @@ def _place(path: Path, find: _Finder) -> tuple[Floats, Floats, Floats]:
                 "export the scan with its geometry."
             )
     position, orientation, spacing = (
-        tuple(float(number) for number in value) for value in values.values()
+        tuple(float(number) for number in (value if isinstance(value, MultiValue) else [value]))
+        for value in values.values()
     )
     return position, orientation, spacing
 
@@ -196,7 +200,10 @@ def _check(planes: tuple[ImagePlane, ...], path: Path) -> None:
     elif numbers[:, 9:11].min() <= 0:
         wrong = "a pixel size that is not positive"
     elif (numbers[:, 11] == 0).any():
-        wrong = "a rescale slope of zero"
+        raise VolumeError(
+            f"{path} gives its values with a rescale slope of zero, which makes all of them equal; "
+            "export it again."
+        )
     else:
         return
     raise VolumeError(f"{path} gives its place in the patient with {wrong}; export it again.")

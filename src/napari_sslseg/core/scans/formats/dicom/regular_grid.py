@@ -108,7 +108,14 @@ def fit_regular_grid(planes: Sequence[ImagePlane], where: str) -> StackLayout:
     along = along - along[0]
     thickness = planes[0].distance or planes[0].thickness or 1.0
     if len(planes) == 1:
-        return StackLayout(along, np.zeros((1, 2)), abs(thickness), 1, np.zeros((2, 2), int))
+        notes = (
+            []
+            if planes[0].distance or planes[0].thickness
+            else ["its header gives no slice thickness; it was taken to be 1 mm thick"]
+        )
+        return StackLayout(
+            along, np.zeros((1, 2)), abs(thickness), 1, np.zeros((2, 2), int), notes=tuple(notes)
+        )
     gaps = np.diff(along)
     unit = _unit(planes)
     distance, start = along[-1] / (len(planes) - 1), 0.0
@@ -138,6 +145,8 @@ def fit_regular_grid(planes: Sequence[ImagePlane], where: str) -> StackLayout:
             f"its positions are rounded to whole mm; the slices were taken to be {distance:g} mm "
             "apart, as its header states"
         )
+    if not uneven:
+        notes += _gap_note(planes[0], distance)
     margin = np.zeros((2, 2), int)
     if tilted:
         _check_straight(planes, along, shift, drift, where)
@@ -158,6 +167,24 @@ def fit_regular_grid(planes: Sequence[ImagePlane], where: str) -> StackLayout:
     return StackLayout(
         along, shift, float(distance), count, margin, float(start), resampled, tuple(notes)
     )
+
+
+def _gap_note(plane: ImagePlane, distance: float) -> list[str]:
+    """Return a note if even slices are so far apart that every second one may be lost."""
+    stated, thickness = abs(plane.distance or 0.0), abs(plane.thickness or 0.0)
+    # Some scanners state the gap between slices instead of their distance.
+    is_gap = stated < thickness and abs(thickness + stated - distance) < UNEVEN * distance
+    apart = f"the slices are {distance:.4g} mm apart, but"
+    doubt = "slices may be missing between them"
+    if stated and not is_gap:
+        times = distance / stated
+        if round(times) > 1 and abs(times - round(times)) < UNEVEN * times:
+            return [f"{apart} its header states {stated:.4g} mm; {doubt}"]
+        if abs(times - 1) < UNEVEN:
+            return []
+    if not is_gap and 0 < thickness < distance / (2 - UNEVEN):
+        return [f"{apart} only {thickness:.4g} mm thick; {doubt}"]
+    return []
 
 
 def _unit(planes: Sequence[ImagePlane]) -> float:
@@ -336,6 +363,8 @@ def _check_complete(planes: Sequence[ImagePlane], gaps: np.ndarray, where: str) 
     wide = np.flatnonzero((gaps > GAP * unit) & (gaps > 1.1 * reach))
     usual = float(np.median(gaps))
     displaced = _displaced(gaps) if wide.size else None
+    if displaced is None and wide.size:
+        displaced = _between_others(gaps)
     if displaced is not None:
         raise VolumeError(
             f"{where} is unevenly spaced: {plane_name(planes[displaced])} is "
@@ -366,6 +395,18 @@ def _displaced(gaps: np.ndarray) -> int | None:
     if len(off) != 2 or off[1] != off[0] + 1:
         return None
     return int(off[1]) if abs(gaps[off].sum() - 2 * usual) < UNEVEN * usual else None
+
+
+def _between_others(gaps: np.ndarray) -> int | None:
+    """Return the index of a plane between two even planes, if the place of one is empty."""
+    usual = float(np.median(gaps))
+    off = np.flatnonzero(np.abs(gaps - usual) > UNEVEN * usual)
+    near = off[gaps[off] < usual]
+    if len(off) != 3 or len(near) != 2 or near[1] != near[0] + 1:
+        return None
+    wide = gaps[off].max()
+    places = gaps[near].sum() - usual, wide - 2 * usual
+    return int(near[1]) if max(map(abs, places)) < UNEVEN * usual else None
 
 
 def grid_affine(planes: Sequence[ImagePlane], layout: StackLayout) -> np.ndarray:

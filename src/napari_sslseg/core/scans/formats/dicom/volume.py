@@ -17,13 +17,39 @@ from napari_sslseg.core.scans.formats.dicom.regular_grid import (
     grid_affine,
     resample,
 )
-from napari_sslseg.core.scans.formats.dicom.sorting import positions
+from napari_sslseg.core.scans.formats.dicom.sorting import plane_name, positions
 from napari_sslseg.core.scans.formats.image_file import check_finite
 from napari_sslseg.core.scans.geometry import Geometry
 
 # Images larger than those of any scanner mean that the header is damaged.
 MOST_PIXELS = 2**28
 MOST_VOXELS = 2**32
+
+
+def _values_note(planes: Sequence[ImagePlane], where: str, *, ct: bool) -> list[str]:
+    """Return a note if the values of a CT may not be HU.
+
+    Raises
+    ------
+    VolumeError
+        If only some of the planes are rescaled, so that their values differ in meaning.
+    """
+    missing = [plane for plane in planes if not plane.is_rescaled]
+    if 0 < len(missing) < len(planes):
+        # A rescaling that changes nothing may be left out.
+        if any(plane.rescale != (1.0, 0.0) for plane in planes if plane.is_rescaled):
+            raise VolumeError(
+                f"{where} holds values of two meanings: {len(missing)} of its {len(planes)} "
+                f"slices, such as {plane_name(missing[0])}, give no rescale intercept; export the "
+                "series again."
+            )
+        return []
+    if missing and ct:
+        return [
+            "its header gives no rescale intercept, so the values are used as stored, and may not "
+            "be HU"
+        ]
+    return []
 
 
 class DicomVolume:
@@ -62,7 +88,7 @@ class DicomVolume:
         order = np.argsort(positions(planes), kind="stable")
         self.planes = tuple(planes[index] for index in order)
         self.path = path
-        self._notes = tuple(notes)
+        self._notes = (*notes, *_values_note(self.planes, where, ct=ct))
         self._padding_note: str | None = None
         self._ct = ct
         self.layout = fit_regular_grid(self.planes, where)
