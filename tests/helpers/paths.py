@@ -6,14 +6,17 @@ HELPERS = Path(__file__).parent
 ROOT = HELPERS.parents[1]
 DOCS = ROOT / "docs"
 
-FAULTS = ("field_cases", "format_faults")
-"""Folders of the test data with intentionally wrong files, which have their own tests."""
-
 INTERNAL = ("abdomen_ct", "left_atrium_mr")
 """Folders of the test data that are used only for measurements and not shown in the docs."""
 
 
-def ordinary_files(data: Path, *patterns: str) -> list[Path]:
-    """Return files of the test data that match patterns, without intentionally wrong ones."""
+def data_files(data: Path, *patterns: str) -> list[Path]:
+    """Return the files of the test data that match patterns, without hidden files."""
     found = {path for pattern in patterns for path in data.rglob(pattern)}
-    return sorted(path for path in found if path.relative_to(data).parts[0] not in FAULTS)
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
+def overlapping(data: Path) -> set[Path]:
+    """Return the label files of the test data whose structures overlap, as 3D Slicer saves them."""
+    folder = data / "field_cases" / "03-slicer-overlap" / "s_overlap"
+    return {*(folder / "labels").iterdir(), *(folder / "lab2").iterdir()}

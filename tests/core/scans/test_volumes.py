@@ -32,7 +32,7 @@ from napari_sslseg.core.scans.volume import (
     load_volumes,
     read_geometry,
 )
-from paths import ordinary_files
+from paths import data_files
 
 SHAPE = (5, 6, 7)
 LABEL_SUFFIXES = [suffix for suffix in label_suffixes() if suffix not in DICOM.written_suffixes]
@@ -533,7 +533,7 @@ def test_guess_modality_of_real_mr_folders(data_dir, folder):
 
 def real_files(data_dir):
     few = ("msd_hippocampus", "sunnybrook_lv")
-    paths = [p for p in ordinary_files(data_dir, "*.nii*") if p.is_file()]
+    paths = [p for p in data_files(data_dir, "*.nii*") if p.is_file()]
     many = [p for p in paths if p.relative_to(data_dir).parts[0] not in few]
     return many + [p for folder in few for p in sorted((data_dir / folder).rglob("*.nii.gz"))[:6]]
 

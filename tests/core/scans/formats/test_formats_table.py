@@ -18,7 +18,7 @@ from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.formats.registry import METAIMAGE, NRRD, format_of, scan_suffixes
 from napari_sslseg.core.scans.volume import load_volume
-from paths import DOCS, FAULTS, INTERNAL, ordinary_files
+from paths import DOCS, INTERNAL, data_files
 
 PAGE = DOCS / "reference" / "formats.md"
 HEAD = """\
@@ -39,7 +39,7 @@ page with
 def found_in(folder):
     """Yield the series of every folder, each folder by itself."""
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(set(folders) - {*FAULTS, *INTERNAL})
+        folders[:] = sorted(set(folders) - {*INTERNAL})
         paths = [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
         for path in paths:
             if path.name.lower().endswith(scan_suffixes()):
@@ -155,7 +155,7 @@ def test_the_table_of_formats_is_up_to_date(data_dir):
     assert sum("| refused" in line for line in lines) > 20
     count = sum(
         path.is_file() and path.relative_to(data_dir).parts[0] not in INTERNAL
-        for path in ordinary_files(data_dir, "*")
+        for path in data_files(data_dir, "*")
     )
     page = HEAD.format(count=count) + "\n".join(lines) + "\n"
     if os.environ.get("UPDATE_DOCS"):
