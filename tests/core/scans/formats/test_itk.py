@@ -29,7 +29,7 @@ SHEARED = "space directions: (2,0,0.25) (0,-3,0) (0.5,0,4)\nspace origin: (10,-2
 
 
 def by_itk(path):
-    """Read values on at least three axes and the RAS+ affine with SimpleITK; of a list the first."""
+    """Read values on three axes or more and the RAS+ affine with SimpleITK; of a list the first."""
     image = SimpleITK.ReadImage(str(path))
     if image.GetNumberOfComponentsPerPixel() > 1:
         image = SimpleITK.VectorIndexSelectionCast(image, 0)
