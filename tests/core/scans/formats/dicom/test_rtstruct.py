@@ -1,5 +1,7 @@
 """DICOM structure sets: contours filled on the slices of a scan."""
 
+import warnings
+
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -127,7 +129,72 @@ def test_contours_between_slices_are_combined_on_the_nearest(tmp_path, scan):
     wanted = np.zeros((6, 10, 12), int)
     wanted[3, 1:5, 1:7] = 1
     wanted[5, 6:8, 6:8] = 1
-    np.testing.assert_array_equal(on_slices(volume, load_labels(path, like=volume)), wanted)
+    with pytest.warns(ScanWarning, match="between the slices"):
+        labels = load_labels(path, like=volume)
+    np.testing.assert_array_equal(on_slices(volume, labels), wanted)
+
+
+def test_contours_in_the_middle_of_slices_go_to_different_slices(tmp_path, scan):
+    volume, orientation = scan
+    square = box(0.5, 0.5, 4.5, 4.5)
+    contours = [place(square, number + 0.5, orientation) for number in range(5)]
+    path = write_structures(tmp_path / "rt.dcm", [(1, "part", contours)])
+    with pytest.warns(ScanWarning, match="between the slices.*'part' \\(5\\)"):
+        found = on_slices(volume, load_labels(path, like=volume))
+    assert np.count_nonzero(found, axis=(1, 2)).tolist() == [0, 16, 16, 16, 16, 16]
+
+
+@pytest.mark.parametrize(("slices", "lacking"), [((0, 2, 5), 3), ((0, 2, 3), 0), ((1, 4), 0)])
+def test_slices_without_contours_between_others_are_named(tmp_path, scan, slices, lacking):
+    volume, orientation = scan
+    square = box(0.5, 0.5, 4.5, 4.5)
+    contours = [place(square, number, orientation) for number in slices]
+    path = write_structures(tmp_path / "rt.dcm", [(1, "part", contours)])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load_labels(path, like=volume)
+    said = " ".join(str(one.message) for one in caught)
+    assert (f"'part' ({lacking})" in said) == bool(lacking)
+
+
+def test_a_structure_set_without_contours_warns(tmp_path, scan):
+    path = write_structures(tmp_path / "rt.dcm", [(1, "part", [])])
+    with pytest.warns(ScanWarning, match="no contours"):
+        assert not load_labels(path, like=scan[0]).data.any()
+
+
+def test_structures_that_share_a_number_are_refused(tmp_path, scan):
+    """Their contours refer to the number, and would be merged under the last name."""
+    volume, orientation = scan
+    square = place(box(1, 1, 3, 3), 1, orientation)
+    path = write_structures(tmp_path / "rt.dcm", [(4, "liver", [square]), (4, "spleen", [square])])
+    for read in (read_segment_names, lambda path: load_labels(path, like=volume)):
+        with pytest.raises(VolumeError, match=r"number 4.*'liver', 'spleen'"):
+            read(path)
+
+
+@pytest.mark.filterwarnings("ignore:The value for the data element")
+def test_a_contour_of_more_than_64_kilobytes_is_read(tmp_path, scan):
+    """Explicit transfer syntaxes store it without its type."""
+    volume, orientation = scan
+    angles = np.linspace(0, 2 * np.pi, 5000)
+    circle = place(
+        np.stack([4.5 + 3 * np.cos(angles), 5.5 + 4 * np.sin(angles)], 1), 2, orientation
+    )
+    path = write_structures(tmp_path / "rt.dcm", [(1, "part", [circle])])
+    row, column = np.mgrid[:10, :12]
+    wanted = ((row - 4.5) / 3) ** 2 + ((column - 5.5) / 4) ** 2 < 1
+    found = on_slices(volume, load_labels(path, like=volume))
+    np.testing.assert_array_equal(found[2], wanted)
+    assert np.count_nonzero(found) == np.count_nonzero(wanted)
+
+
+def test_contours_of_an_unknown_type_are_not_called_open(tmp_path, scan):
+    volume, orientation = scan
+    square = place(box(0.5, 0.5, 4.5, 4.5), 1, orientation)
+    path = write_structures(tmp_path / "rt.dcm", [(1, "part", [square])], kind="CLOSED")
+    with pytest.warns(ScanWarning, match="without a type that DICOM defines.*'part' \\(1\\)"):
+        assert not load_labels(path, like=volume).data.any()
 
 
 def test_values_follow_the_numbers_and_smaller_structures_take_precedence(tmp_path, scan):

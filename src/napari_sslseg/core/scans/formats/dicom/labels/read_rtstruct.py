@@ -1,5 +1,6 @@
 """Read DICOM structure sets (RTSTRUCT): fill closed contours on the planes of a scan."""
 
+import math
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -21,25 +22,54 @@ from napari_sslseg.core.scans.geometry import Geometry
 
 EXCLUSIVE = "CLOSEDPLANAR_XOR"
 CLOSED = ("CLOSED_PLANAR", EXCLUSIVE)
+NOT_CLOSED = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
 # Contours closer than this, in slices, are in one plane and may be holes of each other.
 SAME_PLANE = 0.02
+# Computed positions in the middle between two slices deviate by less than this.
+TIE = 1e-4
 
 OPEN = "points and open contours, which enclose no area, were left out"
+UNKNOWN = (
+    "contours without a type that DICOM defines, such as CLOSED_PLANAR, were left out; export the "
+    "structure set again"
+)
 DEGENERATE = "contours of fewer than 3 points, which enclose no area, were left out"
 REPEATED = "contours that are stored more than once count once"
 JOINED = "contours that partly overlap were joined, and their common area belongs to the structure"
 SMALL = "contours that contain no voxel centre had no effect; they are smaller than a voxel"
 CUT = "contours that leave the images were cut"
 OUTSIDE = "contours outside the images were left out"
+BETWEEN = (
+    "contours between the slices were moved to the nearest slice, since they were drawn on other "
+    "images than these"
+)
+SPARSE = (
+    "no two neighbouring slices have contours, and slices between contours stay background; "
+    "check how many slices lack their label"
+)
 Remarks = dict[str, Counter[int]]
-"""How many contours of each label value a remark is about."""
+"""How many contours, or slices, of each label value a remark is about."""
 
 
 def structure_values(dataset: Dataset) -> dict[int, int]:
-    """Return label values by ROI number: 1, 2, … in the order of the numbers."""
+    """Return label values by ROI number: 1, 2, … in the order of the numbers.
+
+    Raises
+    ------
+    VolumeError
+        If structures share a number, so that their contours cannot be distinguished.
+    """
     regions = dataset.get("StructureSetROISequence") or []
-    numbers = sorted({int(region.ROINumber) for region in regions})
-    return {number: value for value, number in enumerate(numbers, 1)}
+    numbers = [int(region.ROINumber) for region in regions]
+    for number, count in Counter(numbers).items():
+        if count > 1:
+            names = [str(r.get("ROIName") or "") for r in regions if int(r.ROINumber) == number]
+            raise VolumeError(
+                f"{getattr(dataset, 'filename', None) or 'The structure set'} has {count} "
+                f"structures with the number {number} ({', '.join(map(repr, names))}), so that "
+                "their contours cannot be distinguished; export it again."
+            )
+    return {number: value for value, number in enumerate(sorted(numbers), 1)}
 
 
 class Contour(NamedTuple):
@@ -64,8 +94,9 @@ def read_structures(
 
     Contours of one plane are combined by
     :func:`~napari_sslseg.core.scans.formats.dicom.labels.polygons.fill_polygons`: contours in
-    others are holes. Contours between slices are assigned to the nearest slice. In a resampled scan
-    these are the planes as acquired, on which contours are drawn.
+    others are holes. Contours between slices are assigned to the nearest slice, and those in the
+    middle to the next one. In a resampled scan these are the planes as acquired, on which contours
+    are drawn.
 
     Parameters
     ----------
@@ -128,6 +159,8 @@ def _warn(path: Path, remarks: Remarks, drawn: set[int], names: dict[int, str]) 
     if empty:
         structures = (structure_name(value, names) for value in sorted(empty))
         sentences.append(f"no voxel is labelled {', '.join(structures)}.")
+    if not drawn and not remarks:
+        sentences.append("it has no contours, so all voxels are background.")
     for sentence in sentences:
         warnings.warn(f"{path}: {sentence}", ScanWarning, stacklevel=5)
 
@@ -144,16 +177,35 @@ def _contours(path: Path, dataset: Dataset) -> tuple[dict[int, list[Contour]], R
         value = values[number]
         for contour in region.get("ContourSequence") or []:
             kind = contour.get("ContourGeometricType")
-            points = np.array(contour.get("ContourData") or [], dtype=np.float64)
+            points = _numbers(contour.get("ContourData"))
             if points.size % 3 or not np.isfinite(points).all():
                 raise VolumeError(f"{path} has a contour without valid points; export it again.")
             if kind not in CLOSED:
-                remarks[OPEN][value] += 1
+                remarks[OPEN if kind in NOT_CLOSED else UNKNOWN][value] += 1
             elif points.size < 9:
                 remarks[DEGENERATE][value] += 1
             else:
                 found[value].append(Contour(points.reshape(-1, 3), kind == EXCLUSIVE))
     return found, remarks
+
+
+def _numbers(data: Any) -> np.ndarray:
+    """Return the numbers of a contour.
+
+    A text of 64 KiB or more is stored without its type in explicit transfer syntaxes (DICOM PS3.5
+    6.2.2), and pydicom leaves it as bytes.
+    """
+    if isinstance(data, bytes):
+        data = data.decode("ascii").strip("\0 ").split("\\")
+    return np.array([] if data is None else data, dtype=np.float64)
+
+
+def _nearest(place: float, count: int) -> int:
+    """Return the slice nearest to a place; the next one for the middle between two slices.
+
+    Rounding to even numbers would draw contours in the middle of slices on every second slice.
+    """
+    return min(max(math.floor(place + 0.5 + TIE), 0), count - 1)
 
 
 def _on_images(
@@ -187,6 +239,8 @@ def _on_images(
                 remarks[OUTSIDE][value] += 1
                 continue
             kept[value].append(contour)
+            if abs(place - _nearest(place, shape[axis])) > OFF_VOXELS:
+                remarks[BETWEEN][value] += 1
             # Half a pixel more is still inside the pixel at the edge.
             if (low < -1).any() or (high > size).any():
                 remarks[CUT][value] += 1
@@ -203,6 +257,7 @@ def _fill_contours(
     """Return the flat indices of the voxels inside the contours of one structure."""
     others = [other for other in range(3) if other != axis]
     found: list[Any] = [np.empty(0, int)]
+    used = set()
     for place, parts in _planes(contours, axis):
         polygons = [Polygon(part.points[:, others], part.exclusive) for part in parts]
         filled = fill_polygons(polygons, (shape[others[0]], shape[others[1]]))
@@ -214,9 +269,13 @@ def _fill_contours(
             if count:
                 remarks[remark][value] += count
         index = np.empty((3, len(filled.first)), int)
-        index[axis] = min(max(round(place), 0), shape[axis] - 1)
+        index[axis] = number = _nearest(place, shape[axis])
+        used.add(number)
         index[others[0]], index[others[1]] = filled.first, filled.second
         found.append(np.ravel_multi_index(tuple(index), shape))
+    gaps = np.diff(sorted(used))
+    if len(gaps) > 1 and gaps.min() > 1:
+        remarks[SPARSE][value] += int(gaps.sum()) - len(gaps)
     return np.unique(np.concatenate(found))
 
 
