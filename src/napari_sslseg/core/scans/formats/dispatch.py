@@ -7,6 +7,9 @@ from napari_sslseg.core.scans.formats.foreign import RENAMED, ForeignFormat, rec
 from napari_sslseg.core.scans.formats.image_file import ImageFile
 from napari_sslseg.core.scans.formats.registry import DICOM, NIFTI, FileFormat, format_of
 
+# Instance UID of the image (0008,0018); a file begins with it or an earlier element.
+_LAST_EARLY_ELEMENT = 0x18
+
 
 def open_image(path: Path) -> ImageFile:
     """Open a file that contains a whole scan by its suffix, or as NIfTI for an unknown suffix.
@@ -37,8 +40,8 @@ def is_dicom(path: Path) -> bool:
     """Whether to read a file as DICOM, judged by its content, or by a suffix of DICOM.
 
     The magic bytes ``DICM`` decide, whatever the suffix: some scanners export ``.img`` files. Files
-    of old scanners lack them; such files have no suffix and begin with a short element of group 8
-    or 2.
+    of old scanners lack them; such files have no suffix, or end in a number, as those named by a
+    UID, and begin with a short element of group 8 or 2.
     """
     if not path.is_file():
         return False
@@ -53,6 +56,8 @@ def is_dicom(path: Path) -> bool:
     if start[128:] == b"DICM":
         return True
     group, length = start[:4], start[4:8]
-    old = group[:2] in (b"\x08\x00", b"\x02\x00") and group[3:] == b"\x00" and "." not in path.name
+    name = path.suffix[1:]
+    old = group[:2] in (b"\x08\x00", b"\x02\x00") and group[3:] == b"\x00"
+    old = old and ("." not in path.name or (name.isdecimal() and group[2] <= _LAST_EARLY_ELEMENT))
     short = length[2:] == b"\x00\x00" or (length[:2].isalpha() and length[:2].isupper())
     return found is None and old and len(length) == 4 and short

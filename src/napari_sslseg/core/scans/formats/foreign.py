@@ -107,6 +107,7 @@ FORMATS = (
     ForeignFormat("a ZIP archive", _UNPACK, ((0, b"PK\x03\x04"), (0, b"PK\x05\x06"))),
     ForeignFormat("a 7-Zip archive", _UNPACK, ((0, b"7z\xbc\xaf\x27\x1c"),)),
     ForeignFormat("a RAR archive", _UNPACK, ((0, b"Rar!\x1a\x07"),)),
+    ForeignFormat("a DICOM file that gzip compressed", _UNPACK, ((128, b"DICM"),), is_scan=True),
     ForeignFormat("a tar archive", _UNPACK, ((257, b"ustar"),)),
     ForeignFormat("a file that bzip2 compressed", _UNPACK, ((0, b"BZh"),)),
     ForeignFormat("a file that xz compressed", _UNPACK, ((0, b"\xfd7zXZ\0"),)),

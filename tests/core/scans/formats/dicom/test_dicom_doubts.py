@@ -94,6 +94,68 @@ def test_a_pixel_size_of_other_than_two_numbers_is_called_so(tmp_path, spacing):
     assert "numbers that are missing" in problem
 
 
+# --- volumes of one series
+
+
+def write_two(folder, change, **options):
+    """Write two volumes with the same positions; ``change`` edits the dataset of each."""
+    for volume in range(2):
+
+        def edit(ds, index, volume=volume):
+            ds.InstanceNumber = 10 * volume + index + 1
+            change(ds, index, volume)
+
+        write_series(
+            folder,
+            ramp(seed=volume),
+            series="1.2.3",
+            study="1.2",
+            frame_of_reference="1.2.4",
+            name=f"{volume}_{{:04d}}.dcm",
+            edit=edit,
+            **options,
+        )
+
+
+def test_echo_times_that_vary_a_little_do_not_divide_a_volume(tmp_path):
+    def change(ds, index, volume):
+        ds.EchoTime = f"{(2.3, 4.6)[volume] + 0.01 * (index % 2):.3f}"
+
+    write_two(tmp_path, change, modality="MR")
+    found = usable(tmp_path)
+    assert [item.name.rsplit("_", 1)[1] for item in found] == ["echo-2.3", "echo-4.6"]
+    assert {len(item.files) for item in found} == {6}
+
+
+def test_volumes_with_descriptions_of_their_own_have_them_in_their_names(tmp_path):
+    def change(ds, index, volume):
+        ds.SeriesDescription = ("Arterial", "Venous")[volume]
+
+    write_two(tmp_path, change)
+    for item in usable(tmp_path):
+        [description] = {dcmread(path).SeriesDescription for path in item.files}
+        assert f"_{description}_" in item.name
+
+
+def test_scan_options_tell_volumes_apart(tmp_path):
+    def change(ds, index, volume):
+        ds.ScanOptions = ("FAST_GEMS", "WATER") if volume else ("FAST_GEMS", "FAT")
+
+    write_two(tmp_path, change, modality="MR")
+    names = [item.name.rsplit("_", 1)[1] for item in usable(tmp_path)]
+    assert names == ["option-FAT", "option-WATER"]
+
+
+def test_several_frames_of_reference_are_said(tmp_path):
+    def edit(ds, index):
+        ds.FrameOfReferenceUID = f"1.2.{index // 3}"
+
+    write_series(tmp_path, edit=edit)
+    found = usable(tmp_path)
+    assert len(found) == 2
+    assert all("2 frames of reference" in " ".join(item.notes) for item in found)
+
+
 # --- values
 
 
@@ -136,3 +198,13 @@ def test_a_rescale_slope_of_zero_is_no_matter_of_place(tmp_path):
     [problem] = problems(tmp_path)
     assert "slope of zero" in problem
     assert "place" not in problem
+
+
+def test_one_inverted_image_is_said(tmp_path):
+    def edit(ds, index):
+        if index == 2:
+            ds.PhotometricInterpretation = "MONOCHROME1"
+
+    write_series(tmp_path, edit=edit)
+    [item] = usable(tmp_path)
+    assert "1 of its 6 headers" in " ".join(item.notes)

@@ -1,5 +1,6 @@
 """Transfer syntaxes beyond the common ones, and DICOM files under the names of other formats."""
 
+import gzip
 import struct
 import zlib
 
@@ -128,3 +129,43 @@ def test_an_analyze_pair_is_no_dicom(tmp_path):
     # A header without the mark of DICOM, however it begins.
     (tmp_path / "b.img").write_bytes(struct.pack("<HHI", 8, 0, 4) + b"\0" * 200)
     assert not is_dicom(tmp_path / "b.img")
+
+
+@pytest.mark.parametrize("name", ["IM{:04d}.001", "1.2.840.{}"])
+@pytest.mark.parametrize("implicit", [True, False])
+def test_files_of_old_scanners_that_end_in_a_number_are_found(tmp_path, name, implicit):
+    values = ramp()
+    for path in write_series(tmp_path, values, name=name):
+        ds = dcmread(path)
+        stream = DicomBytesIO()
+        stream.is_little_endian, stream.is_implicit_VR = True, implicit
+        write_dataset(stream, ds)
+        path.write_bytes(stream.getvalue())
+    (tmp_path / "values.002").write_bytes(struct.pack("<HHI", 8, 90, 4) + b"\0" * 200)
+    assert not is_dicom(tmp_path / "values.002")
+    assert load_volume(tmp_path).data.shape[0] == len(values)
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"PK\x03\x04" + bytes(200), "unpack it"),
+        (bytes(344) + b"n+1\0" + bytes(100), "NIfTI"),
+        (b"remarks\n", "not a DICOM file"),
+    ],
+)
+def test_a_file_that_is_only_named_dicom_is_called_what_it_is(tmp_path, start, said):
+    (tmp_path / "a.dcm").write_bytes(start)
+    [item] = list_series(tmp_path)
+    assert said in item.problem
+
+
+def test_a_compressed_dicom_file_is_to_be_unpacked(tmp_path):
+    for path in write_series(tmp_path, ramp(2)):
+        path.with_suffix(".dcm.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    for item in list_series(tmp_path):
+        assert item.is_scan
+        assert "unpack it first" in item.problem

@@ -521,6 +521,26 @@ def test_the_components_of_an_enhanced_image(tmp_path):
     check(tmp_path, values, ["MAGNITUDE", "REAL", "IMAGINARY"])
 
 
+def test_spin_labelling_of_an_enhanced_image(tmp_path):
+    def describe(group, content, phase, number):
+        context = Dataset()
+        context.ASLContext = ("CONTROL", "LABEL", "M_ZERO_SCAN")[phase]
+        group.MRArterialSpinLabelingSequence = [context]
+
+    values = write_enhanced(tmp_path / "e.dcm", describe)
+    check(tmp_path, values, ["CONTROL", "LABEL", "M_ZERO_SCAN"])
+
+
+def test_velocities_of_an_enhanced_image(tmp_path):
+    def describe(group, content, phase, number):
+        velocity = Dataset()
+        velocity.VelocityEncodingMaximumValue = 50.0 * phase
+        group.MRVelocityEncodingSequence = [velocity]
+
+    values = write_enhanced(tmp_path / "e.dcm", describe)
+    check(tmp_path, values, ["velocity-0", "velocity-50", "velocity-100"])
+
+
 def test_cardiac_phases_of_an_enhanced_image(tmp_path):
     def describe(group, content, phase, number):
         cardiac = Dataset()

@@ -17,6 +17,7 @@ from pydicom.uid import UID, AllTransferSyntaxes
 
 from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.dicom.phases.private import private_tags
+from napari_sslseg.core.scans.formats.foreign import RENAMED, recognise
 from napari_sslseg.core.scans.formats.image_file import (
     PARSER_ERRORS,
     check_present,
@@ -94,6 +95,7 @@ TAGS: list[BaseTag] = [
         "ImageComments",
         "TemporalPositionIdentifier",
         "TriggerTime",
+        "ScanOptions",
         "InversionTime",
         "FlipAngle",
         "DiffusionBValue",
@@ -178,6 +180,8 @@ def read_dataset(path: Path, *, everything: bool = False) -> Dataset:
             file.seek(0)
             dataset = dcmread(file, force=True, **options)
             if "SOPClassUID" not in dataset:
+                if other := recognise(path) or recognise(path, RENAMED):
+                    raise VolumeError(f"{path} is {other.name}; {other.advice}.") from None
                 raise VolumeError(
                     f"{path} is not a DICOM file, or its start is damaged; export it again."
                 ) from None

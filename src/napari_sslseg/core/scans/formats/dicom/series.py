@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -74,8 +74,15 @@ def _sorted_into_series(files: Sequence[Path]) -> list[Series]:
         else:
             found.append(_problem(header, header.problem))
     shared = shared_ids(group[0] for group in groups.values())
+    # One series may have several frames of reference; mosaics are volumes of their own anyway.
+    frames = Counter(_key(group[0])[:3] for group in groups.values() if not group[0].mosaic)
     for group, alone in _scattered(list(groups.values())):
-        found += _volumes(group, alone, shared)
+        notes = []
+        if frames[key := _key(group[0])[:3]] > 1 and key[0] and not alone:
+            notes.append(
+                f"its series has {frames[key]} frames of reference, whose images were not joined"
+            )
+        found += _volumes(group, alone, shared, notes)
     return found
 
 
@@ -143,21 +150,24 @@ def _headers(files: Iterable[Path], missing: list[Series]) -> Iterator[Header]:
                 yield read_header(path)
 
 
-def _volumes(headers: list[Header], alone: str = "", shared: Container[str] = ()) -> list[Series]:
+def _volumes(
+    headers: list[Header], alone: str, shared: Container[str], notes: list[str]
+) -> list[Series]:
     """Return the volumes of one series, or the reason why it has none.
 
     ``alone`` names what each image has of its own, although they were joined. ``shared`` are
-    patient IDs of several persons.
+    patient IDs of several persons, and ``notes`` what was noted about all volumes.
     """
     files = [header.path for header in headers]
     path = files[0] if len(files) == 1 else Path(os.path.commonpath([f.parent for f in files]))
     # Descriptions may differ; the name must not depend on the names of files.
-    first = min(headers, key=lambda header: header.text("SeriesDescription"))
+    first = _first_described(headers)
     where = plain = f"The series {series_title(first)} in {path}"
-    notes = []
-    if first.text("PhotometricInterpretation") == "MONOCHROME1":
+    inverted = [h.text("PhotometricInterpretation") == "MONOCHROME1" for h in headers]
+    if any(inverted):
+        which = "its header" if all(inverted) else f"{sum(inverted)} of its {len(files)} headers"
         notes.append(
-            "by its header, low values are bright (MONOCHROME1); values are used as stored, so "
+            f"by {which}, low values are bright (MONOCHROME1); values are used as stored, so "
             "other programs may show the opposite contrast"
         )
     if alone:
@@ -166,7 +176,7 @@ def _volumes(headers: list[Header], alone: str = "", shared: Container[str] = ()
             f"each of its {len(files)} images has a {alone} of its own, as after anonymisation "
             "image by image; they were joined by their positions"
         )
-    name = "_".join([pseudonym(first), series_title(first), series_hash(headers)])
+    mark = series_hash(headers)
     groups = group_by_direction([plane for header in headers for plane in header.planes])
     strays = [plane for group in groups if is_localizer_group(group, groups) for plane in group]
     whole = [group for group in groups if not is_localizer_group(group, groups)]
@@ -183,7 +193,6 @@ def _volumes(headers: list[Header], alone: str = "", shared: Container[str] = ()
             "size; each is a scan of its own"
         )
     for group in whole:
-        here = f"{name}_{nearest_plane(group)}" if len(whole) > 1 else name
         if _is_localizer(first.text("SeriesDescription"), group):
             problem = f"{plain} is a localizer by its description; choose the scan itself."
             found.append(replace(_problem(first, problem, path, _files(group)), is_scan=False))
@@ -192,8 +201,15 @@ def _volumes(headers: list[Header], alone: str = "", shared: Container[str] = ()
         for phase, stack in _stacks(group, where, path, notes=notes, ct=ct):
             ending = ["_" + slug(phase)] if phase else []
             if isinstance(stack, DicomVolume):
+                # Volumes of one series may have descriptions of their own.
+                own = set(stack.files)
+                title = series_title(
+                    _first_described(header for header in headers if header.path in own)
+                )
+                parts = [pseudonym(first), title, mark]
+                parts += [nearest_plane(group)] if len(whole) > 1 else []
                 series = Series(
-                    name=here,
+                    name="_".join(parts),
                     subject=pseudonym(first),
                     path=path,
                     files=stack.files,
@@ -206,6 +222,10 @@ def _volumes(headers: list[Header], alone: str = "", shared: Container[str] = ()
                 series = _problem(first, problem, path, _files(planes))
             found.append(replace(series, name="".join([series.name, *ending])))
     return found
+
+
+def _first_described(headers: Iterable[Header]) -> Header:
+    return min(headers, key=lambda header: header.text("SeriesDescription"))
 
 
 def _is_localizer(description: str, planes: Sequence[ImagePlane]) -> bool:

@@ -50,6 +50,10 @@ _ENTRIES: dict[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]] = {
         (("MRDiffusionSequence", "DiffusionGradientDirectionSequence"),),
         ("DiffusionGradientOrientation",),
     ),
+    "velocity": ((("MRVelocityEncodingSequence", "VelocityEncodingMaximumValue"),), ()),
+    "velocity-direction": ((("MRVelocityEncodingSequence", "VelocityEncodingDirection"),), ()),
+    "asl": ((("MRArterialSpinLabelingSequence", "ASLContext"),), ()),
+    "option": ((), ("ScanOptions",)),
     "acquisition": (
         (("FrameContentSequence", "FrameAcquisitionNumber"),),
         ("AcquisitionNumber",),

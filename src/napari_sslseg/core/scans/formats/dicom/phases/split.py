@@ -26,6 +26,8 @@ APART = ("kind", "component", "echo", "time-point", "b-value")
 # Times that need not be equal at all positions: they vary with the heart rate, and with the slice.
 TIMES = {"trigger": "phase", "frame-time": "frame"}
 ORDERS = {"acquired": "acquisition time", "instance": "image number"}
+# Largest relative difference of echo times within a volume.
+SAME_ECHO = 0.01
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,8 @@ def _resolve(phase: Phase) -> list[Phase]:
     several = len(group_by_position(phase.planes)) >= LEAST_PLANES_OF_A_DIRECTION
     for name, meaning in ORDERS.items() if several else ():
         note = (
-            f"the volumes of its series differ only in the {meaning} of their images; they were "
-            "numbered in this order"
+            "of the entries that are compared, the volumes of its series differ only in the "
+            f"{meaning} of their images; they were numbered in this order"
         )
         found = _by_order(phase, name, "repeat", note) if _is_ordered(phase, name) else []
         if found:
@@ -228,7 +230,19 @@ def _by_value(planes: Sequence[ImagePlane], name: str) -> dict[str, list[ImagePl
     groups: dict[str, list[ImagePlane]] = defaultdict(list)
     for plane in planes:
         groups[plane.phase[PHASES.index(name)]].append(plane)
-    return {value: groups[value] for value in sorted(groups, key=_in_order)}
+    found: dict[str, list[ImagePlane]] = {}
+    last = ""
+    for value in sorted(groups, key=_in_order):
+        if name == "echo" and last and _is_same_echo(_in_order(last)[0], _in_order(value)[0]):
+            found[last] += groups[value]
+        else:
+            found[value], last = groups[value], value
+    return found
+
+
+def _is_same_echo(first: float, other: float) -> bool:
+    # Slices of one echo may be acquired with slightly different times.
+    return other - first < SAME_ECHO * other
 
 
 def _number(value: str) -> float:
@@ -267,11 +281,11 @@ def _are_similar_stacks(groups: Iterable[Sequence[ImagePlane]], double: bool) ->
 
 def _label(name: str, value: str, groups: Mapping[str, object]) -> str:
     """Return a short label of a volume, from its value if that is meaningful."""
-    if name in ("kind", "component", "kernel"):
+    if name in ("kind", "component", "kernel", "asl", "option"):
         words = {other: re.findall(r"\w+", other) for other in groups}
         common = set.intersection(*(set(found) for found in words.values()))
         own = [word for word in words[value] if word not in common]
-        return "-".join([name] * (name == "kernel") + (own or ["plain"]))
+        return "-".join([name] * (name in ("kernel", "option")) + (own or ["plain"]))
     if not value:
         return f"{name}-none"
     number = _in_order(value)[0]
@@ -311,7 +325,8 @@ def _why_double(planes: Sequence[ImagePlane]) -> str:
         where = ", ".join(f"{value:g}" for value in one.position)
         return (
             f"is not a volume: its {len(planes)} images all have the position ({where}) mm, and no "
-            "entry of their headers assigns them to volumes; export the series with its geometry."
+            "entry of their headers that is understood assigns them to volumes; export the series "
+            "with its geometry."
         )
     if usual == 1 or len(groups) == 1:
         return (
@@ -319,8 +334,8 @@ def _why_double(planes: Sequence[ImagePlane]) -> str:
         )
     if times == len(groups):
         return (
-            f"is not a volume: {same}, {usual} images at each, and no entry of their headers "
-            "assigns them to volumes; export the volumes as separate series."
+            f"is not a volume: {same}, {usual} images at each, and no entry of their headers that "
+            "is understood assigns them to volumes; export the volumes as separate series."
         )
     odd = next(group for group in groups if len(group) != usual)
     return (
