@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from napari_sslseg.core.common.errors import DataError, GeometryError, VolumeError
+from napari_sslseg.core.common.errors import ClassesError, DataError, GeometryError, VolumeError
 from napari_sslseg.core.results.evaluate import evaluate, evaluate_folders, summarize
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels
@@ -393,6 +393,20 @@ def test_scribbles_are_scored_where_they_are():
     assert score[1].dice == 2 * 3 / (4 + 4)
     with pytest.raises(DataError, match="--background-value"):
         evaluate(predicted, truth, ignore=0)
+
+
+def test_predictions_of_a_network_with_an_ignore_label_are_scored(tmp_path):
+    truth = cube()
+    truth[0] = 2
+    for folder, labels in (("predicted", cube()), ("truth", truth)):
+        write(tmp_path / folder / "a.nii", labels)
+        names = {"labels": {"background": 0, "liver": 1, "ignore": 2}}
+        (tmp_path / folder / "dataset.json").write_text(json.dumps(names))
+    folders = tmp_path / "predicted", tmp_path / "truth"
+    with pytest.raises(ClassesError, match="--ignore-value 2"):
+        evaluate_folders(*folders)
+    found = evaluate_folders(*folders, ignore=2)
+    assert {value: score.dice for value, score in found.classes.items()} == {1: 1}
 
 
 def test_a_class_that_is_not_labelled_is_not_scored():

@@ -17,7 +17,12 @@ from napari_sslseg.core.common.errors import DataError, GeometryError, ScanWarni
 from napari_sslseg.core.common.sizes import MOST_CLASSES
 from napari_sslseg.core.results.scores import ClassScore, Evaluation, VolumeScores
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
-from napari_sslseg.core.scans.classes.matching import ClassMatch, LabelFile, match_segments
+from napari_sslseg.core.scans.classes.matching import (
+    ClassMatch,
+    LabelFile,
+    match_segments,
+    why_no_class,
+)
 from napari_sslseg.core.scans.classes.partial_labels import (
     LabelledClasses,
     check_unknown_value,
@@ -339,6 +344,9 @@ def _label_file(labels: Labels, role: str, others: Collection[int]) -> LabelFile
         path = Path(labels)
         name = f"{path.absolute().parent.name}/{path.name}"
         segments = tuple(item for item in read_segments(path) if item.value not in others)
+        if role == "prediction":
+            # The list of a folder of predictions may name them, but no network predicts them.
+            segments = tuple(item for item in segments if not why_no_class(item, name))
         return LabelFile(
             name,
             segments,

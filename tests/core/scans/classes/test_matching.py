@@ -164,6 +164,27 @@ def test_a_number_means_the_class_that_has_it():
     assert match.values[1] == {5: 2}
 
 
+def test_a_value_that_the_list_of_names_lacks_gets_a_class():
+    p0 = file("p0", (1, "liver"), values=[1, 2])
+    match = match_segments([p0], {2: "spleen"})
+    assert (match.names, match.values) == ({1: "liver", 2: "spleen"}, ({1: 1, 2: 2},))
+    assert not match.notes
+    with pytest.raises(ClassesError) as error:
+        match_segments([p0, file("p1", (1, "liver"), values=[1, 3])], {2: "spleen"})
+    assert ",3,," in error.value.table
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("ignore", "--ignore-value 2"), ("Ignore", "ignore=2"), ("background", "background=2")],
+)
+def test_unknown_voxels_and_background_are_no_classes_by_a_guess(name, option):
+    files = [named("p0", **{"liver": 1, name: 2})]
+    with pytest.raises(ClassesError, match=option):
+        match_segments(files)
+    assert match_segments(files, {name: None}).values == ({1: 1, 2: 0},)
+
+
 def test_rows_that_match_nothing_are_said():
     match = match_segments([named("p0", liver=1)], {"livre": "liver", "liver": "liver"})
     assert any("livre" in note for note in match.notes)

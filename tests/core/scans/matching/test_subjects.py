@@ -55,6 +55,9 @@ EACH_ITS_OWN = {
     "sites of a study": ["study1_anna", "study1_bert", "study2_anne", "study2_carl"],
     "one head": ["exp7_anna", "exp7_bert"],
     "fastMRI": [f"file{i}" for i in (1000001, 1000002, 1000007)],
+    "examinations are patients": [f"exam_{i:03d}/ct.nii.gz" for i in (1, 2, 3)],
+    "numbers of patients by Windows": [f"Pat ({i})" for i in range(1, 5)],
+    "mice by time point": ["mouse1_a", "mouse2_a", "mouse3_a"],
     "CHAOS": [f"MR/{i}/T1DUAL/x.nii.gz" for i in (1, 2, 3)],
 }
 
@@ -90,6 +93,23 @@ SEVERAL = {
     "frames and channels": grid("patient{p:03d}_frame{s:02d}_0000", (1, 2), (1, 12)),
     "dots": grid("P{p}.visit{s}", (1, 2), (1, 2)),
     "blanks": grid("Patient {p} {s}", (1, 2), ("T1", "T2")),
+    "German dates": grid("{p}_{s}", ("Meier", "Schulz"), ("01.03.2019", "15.04.2020")),
+    "leading dates": grid("{s}_{p}", ("AB", "CD"), ("20190301", "20200415")),
+    "leading visits": grid("{s}_P{p:02d}", (1, 2), ("baseline", "followup")),
+    "leading phases": grid("{s}_P{p:02d}", (1, 2), ("pre", "post")),
+    "leading numbers of scans": grid("mr{s}_P{p:02d}", (1, 2), (1, 2)),
+    "leading short visits": grid("V{s}_pat{p:02d}", (1, 2), (1, 2)),
+    "sides without separator": grid("P{p}{s}", (1, 2), ("L", "R")),
+    "one patient again": (["p01", "p01_2", "p02", "p03"], [[0, 1], [2], [3]]),
+    "copies by Windows": (["p01", "p01 (2)", "p02", "p02 (2)"], [[0, 1], [2, 3]]),
+    "case of the name": (["P01", "p01_T2", "P02"], [[0, 1], [2]]),
+    "accents": (["M\u00fcller", "Mu\u0308ller_T2", "Schulz"], [[0, 1], [2]]),
+    "folders of years": grid("{p}/{s}/T2.nii", ("Meier", "Schulz"), (2019, 2020)),
+    "folders of examinations": grid("Pat {p}/Untersuchung {s}/T2.nii", (1, 2), (1, 2)),
+    "folders around an operation": grid("{p}/{s}/T2.nii", ("A", "B"), ("vor OP", "nach OP")),
+    "years outside": (
+        ["2019/Meier/T2.nii", "2020/Meier/T2.nii", "2019/Schulz/T2.nii"], [[0, 1], [2]]
+    ),
     "folders with numbers": (["p1/abc.nii", "p1/abd.nii", "p2/x.nii"], [[0, 1], [2]]),
     "one patient twice": (
         [f"BraTS-GLI-{number}" for number in ("00000-000", "00002-000", "00008-000", "00008-001")],

@@ -286,8 +286,9 @@ class _Matcher:
         return tuple(map(_structure, found))
 
     def _segments(self, file: LabelFile, named: bool) -> tuple[Segment, ...]:
-        """Structures of a file; without names those of its values."""
-        if file.segments and (named or file.read_values is None):
+        """Structures of a file; without names, or if the class map gives values, its values too."""
+        by_value = self.said is not None and any(not row.name for row in self.said.rows)
+        if file.segments and ((named and not by_value) or file.read_values is None):
             return file.segments
         values = () if file.read_values is None else file.read_values()
         known = {segment.value: segment for segment in file.segments}
@@ -329,6 +330,8 @@ class _Matcher:
                 problem = f"names such as {printable(segment.name, 100)} of {file} say nothing"
             if self.named[number]:
                 problem = f"{describe(segment)} of {file} has no name"
+            return _Found(number, segment, problem=problem)
+        if problem := why_no_class(segment, file):
             return _Found(number, segment, problem=problem)
         how: How = "name"
         kind = self._class_of_key(fold_class(segment.name))
@@ -488,6 +491,22 @@ def _target(item: _Found) -> str:
     if item.kind is None:
         return LEFT_OUT
     return item.kind.name or str(item.kind.value)
+
+
+def why_no_class(segment: Segment, file: str) -> str:
+    """Return why a structure is no class by its name, "ignore" or "background"; empty if it is."""
+    key, value = fold_class(segment.name), segment.value
+    if key in ("ignore", "ignorelabel"):
+        return (
+            f"{describe(segment)} of {file} marks voxels whose class is unknown, as in nnU-Net "
+            f"(then give --ignore-value {value}, in Python ignore={value})"
+        )
+    if key == "background":
+        return (
+            f"{describe(segment)} of {file} is no structure (give --background-value {value}, in "
+            f"Python background={value}, and --ignore-value 0 if 0 is unknown, as in scribbles)"
+        )
+    return ""
 
 
 def _say(item: _Class) -> str:

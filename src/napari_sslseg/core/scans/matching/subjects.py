@@ -23,11 +23,12 @@ readings by which a patient would have more than a dozen scans.
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from napari_sslseg.core.common.text import fold_name
 from napari_sslseg.core.scans.formats.registry import all_suffixes
 from napari_sslseg.core.scans.names import scan_name
 
@@ -55,18 +56,32 @@ _VISITS = (
 # After a patient without a number these may be the patient: volunteers v01, v02, …
 _WEAK = r"v\d{1,2}|m\d{1,2}|t\d|scan\d+|mr\d|l|r|bl"
 _DATE = (
-    r"(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])(?:[T_\-]?\d{4}(?:\d\d)?)?"
+    r"(?:(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])"
+    r"(?:[T_\-]?\d{4}(?:\d\d)?)?|(?:0[1-9]|[12]\d|3[01])[-_.](?:0[1-9]|1[0-2])[-_.](?:19|20)\d\d)"
 )
 _WORDS = "|".join((_SEQUENCES, _PHASES, _VIEWS, _STEPS, _VISITS))
 _AT_END = re.compile(rf"{_SEPARATOR}(?:{_WORDS})$", re.IGNORECASE)
 _WEAK_AT_END = re.compile(rf"{_SEPARATOR}(?:{_WEAK}|{_DATE})$", re.IGNORECASE)
-_LEADING = re.compile(rf"(?:{_SEQUENCES}){_SEPARATOR}(?=.*\d)", re.IGNORECASE)
+_LEADING = re.compile(
+    rf"(?:{_SEQUENCES}|{_PHASES}|{_VIEWS}|{_VISITS}){_SEPARATOR}(?=.*\d)"
+    # What may be the patient itself leads only before a word for patients; a date, before a name.
+    rf"|(?:{_WEAK}|{_DATE}){_SEPARATOR}(?=(?:p|pat|patient|s|sub|subj|subject|case)[_\- ]?\d)"
+    rf"|{_DATE}{_SEPARATOR}(?=[^\W\d_]{{2}})",
+    re.IGNORECASE,
+)
 _ONLY_WORDS = re.compile(
     rf"(?:{_WORDS}|{_WEAK}|{_DATE})(?:{_SEPARATOR}(?:{_WORDS}|{_WEAK}|{_DATE}))*", re.IGNORECASE
 )
 _FOLDER_WORDS = re.compile(
     rf"(?:images?|labels?|scans?|nn_?unet)?(?:tr|ts|va|val)|train(?:ing)?|test(?:ing)?|images?|scans"
     rf"|(?:{_ONLY_WORDS.pattern})(?:{_SEPARATOR}\d+)?",
+    re.IGNORECASE,
+)
+# Folders within that of each patient, but only if several patients have them.
+_EXAMS = re.compile(
+    rf"(?:exam(?:ination|en)?|untersuchung|aufnahme|kontrolle|verlauf|termin|besuch)[_\-. ]?\d*"
+    rf"|(?:vor|nach|pr(?:ae|ä)|post|pre|before|after)[_\-. ]?(?:op|surgery|treatment|therapie|rt)"
+    rf"|(?:19|20)\d\d|{_VISITS}",
     re.IGNORECASE,
 )
 _SITES = re.compile(
@@ -76,7 +91,8 @@ _SITES = re.compile(
     re.IGNORECASE,
 )
 _BIDS = re.compile(r"sub-[A-Za-z0-9]+(?=[_.]|$)")
-_LETTER = re.compile(r"(.*\d)[_\-]?([a-h])", re.IGNORECASE)
+_AGAIN = re.compile(r"(.*\d)[_\-. ]+\d{1,2}|(.+?)[_\-. ]*\(\d{1,2}\)")
+_LETTER = re.compile(r"(.*\d)[_\-]?([a-hlr])", re.IGNORECASE)
 _OTHER_WORD = re.compile(r"(.*\d)[_\- ]+(?=[^_\- ]*[^\W\d_])[^_\- ]+")
 _NUMBER = re.compile(r"\d+")
 _YEAR = re.compile(r"(19|20)\d\d")
@@ -127,7 +143,9 @@ def guess_subjects(paths: Iterable[str | PurePath]) -> SubjectGuess:
     keys, doubts = _names_or_folders([places[number] for number in rest])
     known = {key: key for key in keys}
     steps = (
+        _without_case,
         _without_letters,
+        _without_counts,
         _without_first_words,
         _without_last_words,
         _without_other_words,
@@ -179,7 +197,7 @@ def describe_subjects(subjects: Sequence[str], doubts: Iterable[str] = ()) -> st
 def _names_or_folders(places: Sequence[PurePath]) -> tuple[list[str], list[str]]:
     """Choose what names the patient: the file or its folder; return doubts as well."""
     names = [_shorten(_stem(place)) for place in places]
-    folders = [_patient_folder(place) for place in places]
+    folders = _patient_folders(places)
     doubts: list[str] = []
     if _are_patient_folders(places, folders):
         return [_shorten(folder.name) if folder else "" for folder in folders], doubts
@@ -256,6 +274,23 @@ def _patient_folder(place: PurePath) -> PurePath | None:
     return None
 
 
+def _patient_folders(places: Sequence[PurePath]) -> list[PurePath | None]:
+    """Return the folder that may be the patient of each scan.
+
+    A folder such as ``2019`` in several other folders is an examination: ``Meier/2019`` and
+    ``Schulz/2019``. Alone it may be the name of a patient, as in ``exam_001``.
+    """
+    folders = [_patient_folder(place) for place in places]
+    homes: dict[str, set[PurePath]] = defaultdict(set)
+    for folder in folders:
+        if folder is not None and _EXAMS.fullmatch(folder.name):
+            homes[folder.name.casefold()].add(folder)
+    if all(len(group) == 1 for group in homes.values()):
+        return folders
+    exams = set().union(*homes.values())
+    return [(_patient_folder(f) or f) if f is not None and f in exams else f for f in folders]
+
+
 def _stem(place: PurePath) -> str:
     """Return the name without the suffix of a format; other dots belong to the name."""
     known = place.name.lower().endswith(all_suffixes())
@@ -287,6 +322,18 @@ def _without_last_words(keys: Sequence[str]) -> Step:
     return shorter, []
 
 
+def _without_case(keys: Sequence[str]) -> Step:
+    """Join names that differ by case or the encoding of accents: P01 and p01."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for key in keys:
+        groups[fold_name(key)].append(key)
+    joined = {key: group[0] for group in groups.values() if len(group) > 1 for key in group}
+    if not joined:
+        return {}, []
+    first, second = next(group for group in groups.values() if len(group) > 1)[:2]
+    return joined, [_merged(first, second, "only case or the encoding of accents differs")]
+
+
 def _without_letters(keys: Sequence[str]) -> Step:
     """Join names that differ by the letter after a number: P01a and P01b."""
     groups: dict[str, list[str]] = defaultdict(list)
@@ -297,14 +344,28 @@ def _without_letters(keys: Sequence[str]) -> Step:
     joined = {
         key: stem
         for stem, group in groups.items()
-        if sorted(key[-1].lower() for key in group) == list("abcdefgh"[: len(group)])
-        and len(group) > 1
+        if len(group) > 1
+        and "".join(sorted(key[-1].lower() for key in group)) in ("abcdefgh"[: len(group)], "lr")
         for key in group
     }
     if not joined:
         return {}, []
     first, second = sorted(joined)[:2]
     return joined, [_merged(first, second, "only the last letter differs")]
+
+
+def _without_counts(keys: Sequence[str]) -> Step:
+    """Join names that are another name with a number: P01 and P01_2, or P01 (2)."""
+    joined: dict[str, str] = {}
+    for key in keys:
+        found = _AGAIN.fullmatch(key)
+        whole = (found.group(1) or found.group(2)) if found else ""
+        if whole in keys:
+            joined[key] = joined.get(whole, whole)
+    if not joined or max(Counter(joined.values()).values()) >= MOST_SCANS:
+        return {}, []
+    first = min(joined)
+    return joined, [_merged(joined[first], first, "only a number at the end differs")]
 
 
 def _without_other_words(keys: Sequence[str]) -> Step:
@@ -326,7 +387,7 @@ def _without_other_words(keys: Sequence[str]) -> Step:
 
 
 def _without_first_words(keys: Sequence[str]) -> Step:
-    """Join names that differ by a leading sequence: T1_007 and T2_007."""
+    """Join names that differ by a leading sequence or visit: T1_007 and T2_007."""
     groups: dict[str, list[str]] = defaultdict(list)
     for key in keys:
         if _LEADING.match(key):
@@ -336,7 +397,7 @@ def _without_first_words(keys: Sequence[str]) -> Step:
         return {}, []
     first = min(joined)
     second = next(key for key in sorted(joined) if key != first and joined[key] == joined[first])
-    return joined, [_merged(first, second, "only the sequence differs")]
+    return joined, [_merged(first, second, "only the beginning differs")]
 
 
 def _without_numbers(keys: Sequence[str]) -> Step:
