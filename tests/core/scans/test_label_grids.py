@@ -175,6 +175,18 @@ def test_positions_without_a_header_prove_nothing(tmp_path, affine):
     assert "4 × 4 × 6 voxels instead of 8 × 8 × 6" in message
 
 
+@pytest.mark.parametrize("order", [(2, 0, 1), (1, 0, 2)])
+def test_axes_that_a_program_exchanged_are_named(tmp_path, drawn, order):
+    """Even if the grid by the header, which was kept, covers the scan in part as a crop does."""
+    affine = np.diag([-2.0, -2, 2, 1])
+    nib.save(nib.Nifti1Image(np.zeros(SHAPE, np.int16), affine), tmp_path / "scan.nii")
+    scan = load_volume(tmp_path / "scan.nii", modality="MR")
+    exchanged = np.ascontiguousarray(drawn.transpose(order))
+    assert "exchanged axes" in refused(saved(tmp_path, exchanged, affine), scan)
+    with_header = saved(tmp_path, exchanged, affine[:, [*order, 3]])
+    np.testing.assert_array_equal(on_source(scan, load_labels(with_header, like=scan)), drawn)
+
+
 def test_any_box_that_slicer_chose_is_put_in_its_place(tmp_path, scan, drawn):
     """Also one that leaves the scan on one side; the rest is background without a warning."""
     padded = np.pad(drawn, ((3, 0), (0, 0), (0, 0)))[:14, :, 1:]

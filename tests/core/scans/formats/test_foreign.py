@@ -74,6 +74,11 @@ FOREIGN = {
     "r.h5": (HDF5, "HDF5"),
     "s.nii.gz": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS"),
     "t.nii.gz": (b"<!DOCTYPE html><html><body>Sign in</body></html>", "web page"),
+    "v.mif": (b"mrtrix image\ndim: 3,4,5\n" + bytes(300), "MRtrix"),
+    "w.bmp": (b"BM" + bytes(300), "BMP"),
+    "x.webp": (b"RIFF\0\0\0\0WEBP" + bytes(300), "WebP"),
+    "y.xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "office document"),
+    "z.nii.lnk": (b"L\0\0\0\x01\x14\x02\0" + bytes(300), "shortcut"),
     "u.mha": (b"\xff\xd8\xff\xe0" + bytes(300), "JPEG"),
 }
 

@@ -77,6 +77,13 @@ FORMATS = (
     ForeignFormat(
         "an Interfile scan", _CONVERT, ((0, b"!INTERFILE"), (0, b"!interfile")), is_scan=True
     ),
+    ForeignFormat(
+        "an MRtrix scan",
+        "convert it to NIfTI, such as with mrconvert",
+        ((0, b"mrtrix image"),),
+        (".mif", ".mif.gz", ".mih"),
+        is_scan=True,
+    ),
     ForeignFormat("a VTK file", _CONVERT, ((0, b"# vtk DataFile"),), (".vti", ".vtk"), True),
     ForeignFormat(
         "a NumPy file",
@@ -91,7 +98,10 @@ FORMATS = (
         (".mat",),
     ),
     ForeignFormat(
-        "an office document", "choose a scan", (), (".docx", ".xlsx", ".pptx", ".odt", ".ods")
+        "an office document",
+        "choose a scan",
+        ((0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),),
+        (".docx", ".xlsx", ".pptx", ".odt", ".ods"),
     ),
     ForeignFormat(
         "a TIFF image",
@@ -103,6 +113,13 @@ FORMATS = (
     ForeignFormat("a JPEG picture", _PICTURE, ((0, b"\xff\xd8\xff"),)),
     ForeignFormat("a JPEG 2000 picture", _PICTURE, ((4, b"jP  \r\n"),)),
     ForeignFormat("a GIF picture", _PICTURE, ((0, b"GIF8"),)),
+    ForeignFormat("a BMP picture", _PICTURE, (), (".bmp",)),
+    ForeignFormat("a WebP picture", _PICTURE, ((8, b"WEBP"),)),
+    ForeignFormat(
+        "a Windows shortcut and not the file itself",
+        "copy the file that it points to",
+        ((0, b"L\0\0\0\x01\x14\x02\0"),),
+    ),
     ForeignFormat("a PDF document", "choose a scan", ((0, b"%PDF-"),)),
     ForeignFormat("a ZIP archive", _UNPACK, ((0, b"PK\x03\x04"), (0, b"PK\x05\x06"))),
     ForeignFormat("a 7-Zip archive", _UNPACK, ((0, b"7z\xbc\xaf\x27\x1c"),)),

@@ -148,13 +148,36 @@ def written(tmp_path):
     return volume, labels, save_labels(labels, tmp_path / "seg.dcm", like=volume)
 
 
+def test_the_difference_from_the_scan_is_named(tmp_path, written):
+    _, _, path = written
+    write_series(tmp_path / "finer", ramp(6, 14, 18), spacing=(0.4, 0.3))
+    with pytest.raises(GeometryError, match=r"pixels of 0.6 × 0.8 mm, .* 0.3 × 0.4 mm"):
+        load_labels(path, like=load_volume(tmp_path / "finer"))
+    write_series(tmp_path / "turned", orientation=(0.8, 0.6, 0, -0.6, 0.8, 0))
+    with pytest.raises(GeometryError, match="turned against the slices"):
+        load_labels(path, like=load_volume(tmp_path / "turned"))
+
+
+def test_frames_of_a_tilted_gantry_need_their_scan(tmp_path):
+    places = [(-10, -20 + 0.9 * index, 30 + 2.5 * index) for index in range(6)]
+    write_series(tmp_path / "series", places=places)
+    volume = load_volume(tmp_path / "series")
+    inside = np.zeros(volume.geometry.shape, int)
+    inside[2:5, 5:8, 1:5] = 1
+    labels = volume.geometry.to_display(inside)
+    path = save_labels(labels, tmp_path / "seg.dcm", like=volume)
+    np.testing.assert_array_equal(load_labels(path, like=volume).data, labels)
+    with pytest.raises(GeometryError, match=r"tilted gantry.*like="):
+        load_labels(path)
+
+
 def test_frames_off_the_slices_are_refused(tmp_path, written):
     volume, labels, path = written
     near = edited(path, tmp_path / "near.dcm", lambda ds: move(ds, (0.004, 0, 0.01)))
     np.testing.assert_array_equal(load_labels(near, like=volume).data, labels)
     for by, why in (
-        ((0, 0, 1.0), "not on a slice"),
-        ((0.3, 0, 0), "not on a slice"),
+        ((0, 0, 1.0), "not on a slice of the scan, but 0.4 slices"),
+        ((0.3, 0, 0), "between those of the scan, 0.5 voxels"),
         ((0, 0, -25), "outside"),
         ((600, 0, 0), "outside"),
     ):

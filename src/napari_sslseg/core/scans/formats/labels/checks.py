@@ -59,8 +59,8 @@ def _whole(data: np.ndarray, path: Path, header: object) -> np.ndarray:
 
     if data.max() >= 2**24 or data.min() <= -(2**24):
         raise VolumeError(
-            f"{path} contains labels of {2**24} or more as decimal numbers, which cannot be told "
-            "from their neighbours; save the labels as integers."
+            f"{path} contains labels of {2**24} or more as decimal numbers, which are read with "
+            "24 bits and may become equal to others; save the labels as integers."
         )
     rounded = np.rint(data)
     off = np.abs(data - rounded)
@@ -111,7 +111,13 @@ def place_in_scan(data: np.ndarray, path: Path, image: ImageFile, scan: Geometry
     # Positions in a header without any place in the patient prove nothing.
     no_place = _is_plain(scan) and not scan.affine[:3, 3].any() and not slicer
     nowhere = no_place or not _gives_orientation(image)
-    if offset is None or nowhere or not _fits(offset, data.shape, scan.display_shape, slicer):
+    reordered = not slicer and _is_reordered(data.shape, scan.display_shape)
+    if (
+        offset is None
+        or nowhere
+        or reordered
+        or not _fits(offset, data.shape, scan.display_shape, slicer)
+    ):
         raise GeometryError(_mismatch(path, image, scan))
     out = np.zeros(scan.display_shape, data.dtype)
     target = tuple(
@@ -160,6 +166,11 @@ def _fits(
     return all(covering) or (sum(covering) < 2 and all(map(max, covering, within)))
 
 
+def _is_reordered(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether labels have the numbers of voxels of the scan, but along other axes."""
+    return shape != whole and sorted(shape) == sorted(whole)
+
+
 def is_slicer_segmentation(path: Path) -> bool:
     """Whether 3D Slicer wrote a file as a segmentation, by the structures in its header."""
     if format_of(path) is not NRRD:
@@ -196,6 +207,11 @@ def _mismatch(path: Path, image: ImageFile, scan: Geometry) -> str:
             f"{different}. Their header gives {missing}, so a program has probably lost the "
             "header; if they were drawn on this scan, give them its header (in Python: "
             "nibabel.Nifti1Image(labels, scan.affine)) and check left and right."
+        )
+    if _is_reordered(geometry.display_shape, scan.display_shape):
+        different += (
+            ". The numbers of voxels are those of the scan along other axes, so a program has "
+            "probably exchanged axes of the labels without those of the header"
         )
     notes = "".join(f" Note on the labels: {note}" for note in image.notes)
     return f"{different}; choose the labels of this scan, or resample them onto it.{notes}"

@@ -103,8 +103,8 @@ class LabelGrid:
         ):
             copy = "" if self.stack else ", as a DICOM series if its slices are unevenly spaced"
             raise GeometryError(
-                f"{name} in {path} is not on a slice of the scan; choose the scan that the labels "
-                f"were drawn on{copy}."
+                f"{name} in {path} {_misfit(frame, matrix, start)}; choose the scan that the "
+                f"labels were drawn on{copy}."
             )
         row, column = np.divmod(pixels, columns)
         index = snapped.astype(int)[:, None] + steps.astype(int) @ np.stack([column, row])
@@ -154,6 +154,41 @@ class LabelGrid:
         return labels_to_grid(labels, self.stack)
 
 
+def _misfit(frame: LabelFrame, matrix: np.ndarray, start: np.ndarray) -> str:
+    """Say how a frame differs from the slices of the scan: its directions, pixels or place.
+
+    Parameters
+    ----------
+    frame : LabelFrame
+        The frame.
+    matrix : ndarray, shape (4, 4)
+        Column and row of the frame to voxels of the scan.
+    start : ndarray, shape (3,)
+        First pixel of the frame in voxels.
+    """
+    steps, extent = np.abs(matrix[:3, :2]), np.array(frame.shape[::-1]) - 1
+    along = steps.argmax(axis=0)
+    aside = np.sort(steps, axis=0)[1]
+    if along[0] == along[1] or (aside * np.maximum(extent, 1) > OFF_VOXELS).any():
+        return "is turned against the slices of the scan"
+    size = steps.max(axis=0)
+    if (np.abs(size - 1) * np.maximum(extent, 1) > OFF_VOXELS).any():
+        own = np.array(frame.spacing)[::-1]
+        return (
+            f"has pixels of {_times(own)} mm, but those of the scan have {_times(own / size)} mm "
+            "(columns × rows)"
+        )
+    off = np.abs(start - np.rint(start))
+    across = ({0, 1, 2} - {*along.tolist()}).pop()
+    if off[across] > OFF_VOXELS:
+        return f"is not on a slice of the scan, but {off[across]:.2g} slices from the nearest"
+    return f"has pixels between those of the scan, {off.max():.2g} voxels from the nearest"
+
+
+def _times(numbers: np.ndarray) -> str:
+    return " × ".join(f"{number:.4g}" for number in numbers)
+
+
 # A stack is not longer than a body; larger grids mean that the header is damaged.
 MOST_MM = 5000.0
 MOST_VOXELS = 2**30
@@ -168,9 +203,15 @@ def grid_of_frames(frames: Sequence[LabelFrame], path: Path) -> Geometry:
         If the frames are not on a regular grid.
     """
     first = frames[0]
-    along = np.array([frame.position for frame in frames]) @ np.cross(
-        first.orientation[:3], first.orientation[3:]
-    )
+    normal = np.cross(first.orientation[:3], first.orientation[3:])
+    positions = np.array([frame.position for frame in frames])
+    along = positions @ normal
+    aside = positions - positions[0] - np.outer(along - along[0], normal)
+    if np.ptp(aside, axis=0).max() > OFF_VOXELS * min(first.spacing):
+        raise GeometryError(
+            f"The frames of {path} are shifted within their planes, as with a tilted gantry, so "
+            "they are not a volume by themselves; load it with its scan (like=)."
+        )
     places = np.unique(np.round(along - along.min(), 3))
     lowest = frames[int(along.argmin())]
     stated = [first.distance] if first.distance else []
