@@ -50,7 +50,9 @@ def write_series(
     normal = np.cross(orientation[:3], orientation[3:])
     if places is None:
         places = [np.array(origin) + index * distance * normal for index in range(len(values))]
-    series, study = series or generate_uid(), study or generate_uid()
+    # The images of one series are of one study.
+    study = study or (f"{series}.1" if series else generate_uid())
+    series = series or generate_uid()
     frame_of_reference = frame_of_reference or generate_uid()
     order = np.random.default_rng(7).permutation(len(values))
     paths = []

@@ -127,6 +127,61 @@ def test_echo_times_that_vary_a_little_do_not_divide_a_volume(tmp_path):
     assert {len(item.files) for item in found} == {6}
 
 
+@pytest.mark.parametrize(
+    ("keyword", "values"), [("ConvolutionKernel", ("B30f", "B70f")), ("KVP", ("80", "140"))]
+)
+def test_reconstructions_between_each_other_are_not_one_volume(tmp_path, keyword, values):
+    def change(ds, index, volume):
+        setattr(ds, keyword, values[volume])
+        ds.ImagePositionPatient = [0, 0, 2.5 * index + 1.25 * volume]
+
+    write_two(tmp_path, change)
+    found = usable(tmp_path)
+    assert [len(item.files) for item in found] == [6, 6]
+    for item in found:
+        assert len({str(dcmread(path)[keyword].value) for path in item.files}) == 1
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        ({"StudyInstanceUID": "1.2.1"}, {"StudyInstanceUID": "1.2.2"}),
+        (
+            {"PatientID": "ANON", "PatientName": "A^B"},
+            {"PatientID": "ANON", "PatientName": "C^D"},
+        ),
+    ],
+)
+def test_persons_and_studies_with_one_series_uid_are_not_joined(tmp_path, attributes):
+    """The images of one would continue those of the other."""
+
+    def change(ds, index, volume):
+        ds.ImagePositionPatient = [0, 0, 2.5 * (index + 6 * volume)]
+        for keyword, value in attributes[volume].items():
+            setattr(ds, keyword, value)
+
+    write_two(tmp_path, change)
+    found = usable(tmp_path)
+    assert [len(item.files) for item in found] == [6, 6]
+    assert len({item.name for item in found}) == 2
+    assert not any(item.notes for item in found)
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_volumes_with_the_same_empty_images_are_told_apart(tmp_path, timed):
+    def change(ds, index, volume):
+        if index in (0, 5):
+            ds.PixelData = bytes(len(ds.PixelData))
+        if timed:
+            ds.AcquisitionTime = f"10{volume:02d}{index:02d}"
+
+    write_two(tmp_path, change)
+    found = usable(tmp_path)
+    assert [len(item.files) for item in found] == [6, 6]
+    for item in found:
+        assert len({dcmread(path).InstanceNumber // 10 for path in item.files}) == 1
+
+
 def test_volumes_with_descriptions_of_their_own_have_them_in_their_names(tmp_path):
     def change(ds, index, volume):
         ds.SeriesDescription = ("Arterial", "Venous")[volume]

@@ -35,6 +35,8 @@ from napari_sslseg.core.scans.formats.dicom.sorting import (
 from napari_sslseg.core.scans.formats.dicom.volume import DicomVolume
 from napari_sslseg.core.scans.series import Series
 
+# Attributes with one value in a series, beside its UID.
+IDENTITY = ("SeriesNumber", "StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate")
 LOCALIZER = re.compile(r"locali[sz]er|scout|topogram|survey|pilot", re.IGNORECASE)
 # Studies have such words in their names as well.
 STUDY = re.compile(
@@ -75,10 +77,11 @@ def _sorted_into_series(files: Sequence[Path]) -> list[Series]:
             found.append(_problem(header, header.problem))
     shared = shared_ids(group[0] for group in groups.values())
     # One series may have several frames of reference; mosaics are volumes of their own anyway.
-    frames = Counter(_key(group[0])[:3] for group in groups.values() if not group[0].mosaic)
+    same = 1 + len(IDENTITY)
+    frames = Counter(_key(group[0])[:same] for group in groups.values() if not group[0].mosaic)
     for group, alone in _scattered(list(groups.values())):
         notes = []
-        if frames[key := _key(group[0])[:3]] > 1 and key[0] and not alone:
+        if frames[key := _key(group[0])[:same]] > 1 and key[0] and not alone:
             notes.append(
                 f"its series has {frames[key]} frames of reference, whose images were not joined"
             )
@@ -117,18 +120,19 @@ def _scattered(groups: list[list[Header]]) -> Iterator[tuple[list[Header], str]]
         if few or len(group_by_direction(planes)) > 1 or not (one_series or numbered):
             yield from (([header], "") for header in headers)
         else:
-            yield headers, "frame of reference" if one_series else "series UID"
+            one_study = len({header.text("StudyInstanceUID") for header in headers}) == 1
+            own = "frame of reference" if one_study else "study UID"
+            yield headers, own if one_series else "series UID"
 
 
 def _key(header: Header) -> tuple[str, ...]:
     """Return the attributes that all files of a volume share."""
     uid = header.text("SeriesInstanceUID")
-    key = [uid, header.text("PatientID"), header.text("SeriesNumber")]
-    key.append(header.text("FrameOfReferenceUID"))
+    # Anonymisation may give everything one UID, and all patients one ID.
+    key = [uid, *map(header.text, IDENTITY), header.text("FrameOfReferenceUID")]
     if not uid:
-        # Without UID, study and folder identify a series.
-        key += [header.text("StudyInstanceUID"), header.text("SeriesDescription")]
-        key.append(str(header.path.parent))
+        # Without UID, the folder identifies a series.
+        key += [header.text("SeriesDescription"), str(header.path.parent)]
     # Each mosaic is a separate volume.
     return (*key, str(header.path) if header.mosaic else "")
 

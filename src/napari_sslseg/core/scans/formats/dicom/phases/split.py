@@ -22,7 +22,7 @@ from napari_sslseg.core.scans.formats.dicom.sorting import (
 
 # Entries that separate volumes even if their slices are interleaved. Other entries, such as the
 # acquisition number, also differ within one interleaved volume.
-APART = ("kind", "component", "echo", "time-point", "b-value")
+APART = ("kind", "component", "echo", "time-point", "kernel", "tube-voltage", "b-value")
 # Times that need not be equal at all positions: they vary with the heart rate, and with the slice.
 TIMES = {"trigger": "phase", "frame-time": "frame"}
 ORDERS = {"acquired": "acquisition time", "instance": "image number"}
@@ -68,7 +68,8 @@ def split_phases(planes: Sequence[ImagePlane]) -> list[Phase]:
     A stack named in the header is a volume. Otherwise an entry of the phase separates volumes if
 
     - several planes have the same position, and each of its values covers all positions;
-    - or each value of kind, echo, time point or b-value forms a stack with the same even spacing;
+    - or each value of kind, echo, time point, kernel or b-value, among others, forms a stack with
+      the same even spacing;
     - or it is a time that differs between positions, and each position has equally many planes,
       which are then numbered in the order of the time;
     - or the first condition is met except for values that lack positions, which are then problems.
@@ -93,8 +94,12 @@ def _resolve(phase: Phase) -> list[Phase]:
     if found:
         return found
     different = without_same_images(phase.planes)
+    single = []
     if len(different) < len(phase.planes):
-        return _divide(replace(phase, planes=different))
+        single = _divide(replace(phase, planes=different))
+        if not any(part.problem for part in single):
+            return single
+        # Volumes may have the same empty images at their ends.
     several = len(group_by_position(phase.planes)) >= LEAST_PLANES_OF_A_DIRECTION
     for name, meaning in ORDERS.items() if several else ():
         note = (
@@ -104,7 +109,7 @@ def _resolve(phase: Phase) -> list[Phase]:
         found = _by_order(phase, name, "repeat", note) if _is_ordered(phase, name) else []
         if found:
             return found
-    return [replace(phase, problem=_why_double(phase.planes))]
+    return single or [replace(phase, problem=_why_double(phase.planes))]
 
 
 def _split(phase: Phase, name: str) -> list[Phase]:
