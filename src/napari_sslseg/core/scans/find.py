@@ -10,7 +10,7 @@ from pathlib import Path
 from napari_sslseg.core.common.errors import DataError, ScanWarning, SslsegError, VolumeError
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.formats.foreign import foreign_files
-from napari_sslseg.core.scans.formats.registry import format_of, scan_suffixes
+from napari_sslseg.core.scans.formats.registry import scan_suffixes
 from napari_sslseg.core.scans.matching.label_names import has_label_name
 from napari_sslseg.core.scans.matching.subjects import guess_subjects
 from napari_sslseg.core.scans.names import (
@@ -245,7 +245,11 @@ def loadable_series(series: Iterable[Series], where: object) -> list[Series]:
     for item in series:
         if item.problem is None:
             (kept if item.modality in (None, "MR", "CT") else other).append(item)
-        elif format_of(item.path) and not is_dicom(item.path) and not item.path.is_dir():
+        elif (
+            item.path.name.lower().endswith(scan_suffixes())
+            and not is_dicom(item.path)
+            and not item.path.is_dir()
+        ):
             raise VolumeError(item.problem)
         else:
             dropped.append(item)

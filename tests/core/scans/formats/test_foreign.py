@@ -195,3 +195,21 @@ def test_dicom_files_are_not_listed_twice(tmp_path):
         warnings.simplefilter("error", ScanWarning)
         [series] = list_series(tmp_path)
     assert series.problem is None
+
+
+def test_values_without_their_header_are_named(tmp_path):
+    """Other pairs, and DICOM files with this suffix, are scans."""
+    image = nib.Nifti1Pair(np.zeros((3, 4, 5), np.int16), np.eye(4))
+    for name in ("whole.img", "lone.img", "packed.img.gz"):
+        nib.save(image, tmp_path / name)
+    (tmp_path / "lone.hdr").unlink()
+    write_series(tmp_path, name="IM{:04d}.img")
+    found = {item.path.name: item for item in list_series(tmp_path) if item.path.is_file()}
+    assert {name: item.problem is None for name, item in found.items()} == {
+        "whole.hdr": True,
+        "lone.img": False,
+        "packed.hdr.gz": True,
+    }
+    assert "header (.hdr) is missing" in str(found["lone.img"].problem)
+    with pytest.warns(ScanWarning, match="lone.img"):
+        assert len(find_scans(tmp_path)) == 3

@@ -4,7 +4,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_sslseg.core.scans.formats.registry import format_of
+from napari_sslseg.core.scans.formats.registry import NIFTI, format_of
 from napari_sslseg.core.scans.formats.stored_values import first_bytes
 
 _UNPACK = "unpack it first"
@@ -164,6 +164,9 @@ RENAMED = (
 UNKNOWN = ForeignFormat(
     "of an unknown format", "convert it to NIfTI or NRRD if it is a scan, or move it elsewhere"
 )
+LONE_VALUES = ForeignFormat(
+    "a file of values whose header (.hdr) is missing", "copy the .hdr file too", is_scan=True
+)
 _HEADERS = (".par", ".head", ".mhd", ".nhdr")
 """Suffixes of headers whose values are in other files, usually of the same name."""
 _VALUES = (".raw", ".zraw", ".raw.gz", ".raw.bz2")
@@ -213,6 +216,8 @@ def is_text(path: Path) -> bool:
 def foreign_files(folder: Path) -> list[tuple[Path, ForeignFormat]]:
     """Find files directly in a folder that are of no format that is read, other than text.
 
+    Files of values (.img), of which only the header is a scan, are found if the header is missing.
+
     Parameters
     ----------
     folder : Path
@@ -223,7 +228,8 @@ def foreign_files(folder: Path) -> list[tuple[Path, ForeignFormat]]:
     list of (Path, ForeignFormat)
         Sorted by name, without the second file of a pair.
     """
-    files = [file for file in sorted(folder.iterdir()) if format_of(file) is None]
+    files = [f for f in sorted(folder.iterdir()) if format_of(f) is None or _is_values(f)]
+    names = {file.name.lower() for file in folder.iterdir()}
     stems = {_stem(file) for file in folder.iterdir() if file.name.lower().endswith(_HEADERS)}
     found = []
     for file in files:
@@ -235,11 +241,19 @@ def foreign_files(folder: Path) -> list[tuple[Path, ForeignFormat]]:
         ):
             continue
         kind = recognise(file)
-        if kind is None and not is_text(file):
+        if kind is None and _is_values(file):
+            header = name.removesuffix(".gz").removesuffix(".img") + ".hdr"
+            kind = None if names & {header, f"{header}.gz"} else LONE_VALUES
+        elif kind is None and not is_text(file):
             kind = UNKNOWN
         if kind is not None:
             found.append((file, kind))
     return found
+
+
+def _is_values(path: Path) -> bool:
+    """Whether a file has a suffix of the values of a NIfTI pair."""
+    return path.name.lower().endswith(NIFTI.companions)
 
 
 def _stem(path: Path) -> str:
