@@ -113,6 +113,8 @@ def test_classes_of_some_scans_are_said_and_can_be_listed(make, tmp_path, form):
         ("a.csv", "scan,classes\np0,1\np0,2\n"),
         ("a.csv", "scan,classes\np0,\n"),
         ("a.csv", "scan,classes\np0,liver\n"),
+        ("a.csv", "scan,classes\np0,1,2\n"),
+        ("a.csv", "scan,classes\np1,1\np1.nii.gz,1\n"),
     ],
 )
 def test_a_malformed_list_of_classes_is_refused(make, tmp_path, name, text):
@@ -131,6 +133,46 @@ def test_a_value_that_fills_the_scan_is_doubted(make, tmp_path):
     finetune(folders, tmp_path / "b", "--ignore-value", 3)
     assert record(tmp_path / "b")["classes"] == [1, 2]
     assert record(tmp_path / "b")["data"][0]["annotated"] == "0-2"  # From the top.
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        'scan,classes\np1.nii.gz,"1, 2"\np2.nii.gz,1\n',
+        "scan,classes\np1,Left_Kidney;right kidney\np2,left kidney\n",
+        "scan,classes\np1,1 2\np2,LEFT KIDNEY\n",
+    ],
+)
+def test_a_list_of_classes_may_name_files_and_classes_with_blanks(make, tmp_path, table):
+    folders = make(only_first)
+    names = {"1": "left kidney", "2": "right kidney"}
+    (tmp_path / "labels" / "classes.json").write_text(json.dumps(names))
+    (tmp_path / "list.csv").write_text(table)
+    done = finetune(folders, tmp_path / "a", "--labelled-classes", tmp_path / "list.csv")
+    assert done.returncode == 0, done.stderr
+    entries = record(tmp_path / "a")["data"]
+    assert [entry.get("labelled_classes") for entry in entries] == [None, [1, 2], [1]]
+
+
+def test_annotated_slices_may_be_listed_by_file(make, tmp_path):
+    (tmp_path / "slices.json").write_text('{"p1.nii.gz": [2, 3]}')
+    folders = make(only_first)
+    done = finetune(folders, tmp_path / "a", "--annotated", tmp_path / "slices.json")
+    assert done.returncode == 0, done.stderr
+    assert [entry["annotated"] for entry in record(tmp_path / "a")["data"]] == ["2-3"]
+
+
+def test_an_ignore_value_that_does_not_occur_is_said(make, tmp_path):
+    done = finetune(make(only_first), tmp_path / "a", "--ignore-value", 9)
+    assert "check --ignore-value" in done.stderr
+    folders = make(with_255)
+    assert refused(finetune(folders, tmp_path / "b", "--ignore-value", 254), "--ignore-value 255")
+
+
+def test_strokes_without_background_are_said(make, tmp_path):
+    folders = make(lambda number, labels: labels)
+    unknown = ("--ignore-value", 0, "--background-value", 9)
+    assert "--background-value" in finetune(folders, tmp_path / "a", *unknown).stderr
 
 
 def scribbles(number, labels):

@@ -57,6 +57,19 @@ def _say_unknown(pairs: Sequence[Pair]) -> Iterator[Message]:
             f"{unknown / total:.1%} of the voxels on annotated slices are unknown and left out of "
             "the loss and the scores."
         )
+    elif pairs and all(
+        item.ignore is not None and sum(scan.counts) == prod(item.geometry.display_shape)
+        for item, scan in pairs
+    ):
+        yield Message(
+            "No voxel of the labels has the value that means unknown; check --ignore-value (in "
+            "Python ignore=)."
+        )
+    if unknown and not any(scan.counts[0] for _, scan in pairs if scan.counts):
+        yield Message(
+            "No voxel is known to be background, so the network may find structures everywhere; "
+            "label some background as well, and check --background-value (in Python background=)."
+        )
 
 
 def _say_hidden(pairs: Sequence[Pair], spoken: Sequence[str]) -> Iterator[Message]:

@@ -29,7 +29,7 @@ from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.matching.label_names import is_named_as_labels
 from napari_sslseg.core.scans.matching.pairing import Pairing, choose_sequence, missing_labels
-from napari_sslseg.core.scans.names import scan_name, unique_by_name
+from napari_sslseg.core.scans.names import listed_name, scan_name, unique_by_name
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.volume import Modality, Volume, load_volume, read_geometry
 
@@ -244,6 +244,8 @@ def pair_scans(
     files = pairing.pairs()
     numbers = {scan.name: number for number, scan in enumerate(scans)}
     whole, annotated = (annotated, None) if isinstance(annotated, str) else (None, annotated)
+    if annotated is not None:
+        annotated = {listed_name(name, numbers): slices for name, slices in annotated.items()}
     if annotated is not None and not annotated:
         raise DataError("The list of annotated slices is empty; annotate at least one slice.")
     for name in annotated or ():
@@ -451,7 +453,8 @@ def find_classes(
         found = set(np.unique(slices[item.annotated_mask(slices)]).tolist())
         found -= {0, item.background, item.ignore}
         values |= found
-        if item.ignore is None:
+        # A value that does not occur says nothing about the others.
+        if item.ignore is None or item.ignore not in slices:
             guessed |= found
     refuse_likely_unknown(guessed)
     if not values:

@@ -1,7 +1,7 @@
 """Find scan files, and derive the name of a scan from its file."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,12 @@ def scan_name(path: str | Path) -> str:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return Path(name).stem
+
+
+def listed_name(name: str, scans: Collection[str]) -> str:
+    """Return the name of a scan that a list of the user gives by its name or its file."""
+    is_file = name not in scans and name.lower().endswith(all_suffixes())
+    return scan_name(name) if is_file else name
 
 
 def is_system_file(path: Path) -> bool:

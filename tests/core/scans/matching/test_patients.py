@@ -109,6 +109,14 @@ def test_a_wrong_table_is_refused(tmp_path, text, words):
     assert all(word in str(caught.value) for word in words), caught.value
 
 
+def test_case_and_accents_distinguish_no_patients_of_a_table(tmp_path):
+    patients = {"a": "M\u00fcller", "b": "mu\u0308ller ", "c": "Schulz"}
+    for name in patients:
+        write(tmp_path / f"{name}.nii.gz")
+    found = core.with_patients(core.list_series(tmp_path), patients)
+    assert [scan.subject for scan in found] == ["M\u00fcller", "M\u00fcller", "Schulz"]
+
+
 def test_a_name_of_several_scans_needs_its_folder(tmp_path):
     for seed, name in enumerate(("s1", "s2")):
         write(tmp_path / name / "ct.nii.gz", seed)

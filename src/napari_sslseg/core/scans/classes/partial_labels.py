@@ -9,7 +9,8 @@ from pathlib import Path
 
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.safe_json import parse_json
-from napari_sslseg.core.common.text import fold_name
+from napari_sslseg.core.scans.classes.segment import fold_class
+from napari_sslseg.core.scans.names import listed_name
 
 LabelledClasses = Mapping[str, Sequence[int | str]]
 """Classes that are labelled in a scan, by value or name, by the name of the scan."""
@@ -89,8 +90,8 @@ def read_labelled_classes(path: str | Path) -> dict[str, tuple[int | str, ...]]:
     path : path-like
         JSON such as ``{"p07": [1, "liver"]}``, or a table in UTF-8 with the columns ``scan`` and
         ``classes``, such as ``p07,1 2``: classes by value, or by name where the label files name
-        them, separated by blanks or semicolons. All classes are labelled in scans that it does not
-        name.
+        them, separated by blanks, commas or semicolons. All classes are labelled in scans that it
+        does not name.
 
     Raises
     ------
@@ -135,24 +136,36 @@ def class_values(
     DataError
         If a scan or a name of a class does not exist.
     """
-    values = {fold_name(name): value for value, name in names.items()}
-    found = {}
-    for scan, classes in labelled.items():
+    values = {fold_class(name): value for value, name in names.items()}
+    found: dict[str, tuple[int, ...]] = {}
+    for given, classes in labelled.items():
+        scan = listed_name(given, scans)
         if scan not in scans:
             raise DataError(
-                f"The list of labelled classes names {scan}, but there is no scan of that name; "
+                f"The list of labelled classes names {given}, but there is no scan of that name; "
                 "correct the list."
             )
+        if scan in found:
+            raise DataError(
+                f"The list of labelled classes names {scan} twice; keep one of the entries."
+            )
+        listed: list[int] = []
         for item in classes:
-            if isinstance(item, str) and fold_name(item) not in values:
+            found_here = [item] if isinstance(item, int) else _named_values(item, values)
+            if None in found_here:
                 raise DataError(
                     f"The list of labelled classes names the class {item} for {scan}, but no label "
                     "file does; give its value, or correct the list."
                 )
-        found[scan] = tuple(
-            values[fold_name(item)] if isinstance(item, str) else item for item in classes
-        )
+            listed += [value for value in found_here if value is not None]
+        found[scan] = tuple(listed)
     return found
+
+
+def _named_values(text: str, values: Mapping[str, int]) -> list[int | None]:
+    """Values of one class, whose name may contain blanks, or of several between blanks."""
+    parts = [text] if fold_class(text) in values else text.split()
+    return [values.get(fold_class(part), int(part) if part.isdecimal() else None) for part in parts]
 
 
 def _read_table(text: str) -> dict[str, list[int | str]]:
@@ -165,10 +178,16 @@ def _read_table(text: str) -> dict[str, list[int | str]]:
     found: dict[str, list[int | str]] = {}
     for row in rows:
         scan, classes = (str(row[titles[key]] or "").strip() for key in ("scan", "classes"))
+        if any(part.strip() for part in row.get(None) or ()):
+            raise ValueError(
+                f"the line of {scan} has more cells than the first line; separate classes by "
+                "blanks, such as 1 2"
+            )
         if not scan and not classes:
             continue
-        # A class name may contain blanks, but then a semicolon separates classes.
-        parts = re.split(r"\s*;\s*" if ";" in classes else r"\s+", classes.strip("; "))
+        # A class name may contain blanks.
+        numbers = re.fullmatch(r"[\d\s;,]*", classes) is not None
+        parts = re.split(r"[\s;,]+" if numbers else r"\s*[;,]\s*", classes.strip(";, "))
         if scan in found:
             raise ValueError(f"{scan} occurs twice")
         found[scan] = [int(part) if part.isdecimal() else part for part in parts if part]

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from napari_sslseg.core.common.errors import DataError, ScanWarning
+from napari_sslseg.core.common.text import fold_name
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.matching.subjects import (
     count_phrase,
@@ -142,7 +143,11 @@ def with_patients(scans: Iterable[AnyScan], patients: Patients) -> list[AnyScan]
             ScanWarning,
             stacklevel=2,
         )
-    return [with_subject(scan, _checked(found[number], scan)) for number, scan in enumerate(scans)]
+    named = [_checked(found[number], scan) for number, scan in enumerate(scans)]
+    # Case and the encoding of accents distinguish no patients.
+    spelling: dict[str, str] = {}
+    named = [spelling.setdefault(fold_name(patient), patient) for patient in named]
+    return list(map(with_subject, scans, named))
 
 
 def read_patients(path: str | Path) -> dict[str, str]:
