@@ -432,6 +432,8 @@ def test_folders_with_unknown_values_and_labelled_classes(tmp_path):
     folders = tmp_path / "predicted", tmp_path / "truth"
     with pytest.raises(DataError, match="--ignore-value 255"):
         evaluate_folders(*folders)
+    with pytest.raises(DataError, match="--ignore-value 255"):
+        evaluate_folders(*folders, ignore=254)
     assert 255 in evaluate_folders(*folders, classes=(1, 2, 255)).classes
     assert evaluate_folders(*folders, ignore=255).classes[2].dice == 0.5
     found = evaluate_folders(*folders, ignore=255, labelled_classes={"a": (1,)})

@@ -287,7 +287,8 @@ def evaluate_folders(
         said = Said(ignore, background, labelled.get(name))
         scores = _evaluate(*pair, values, match.names, classes, said)
         volumes.append(replace(scores, name=name, subject=subjects[name]))
-    if classes is None and ignore is None:
+    if classes is None:
+        # Also if another value was said to be unknown, perhaps by a typing error.
         scored = [item for volume in volumes for item in volume.classes.items()]
         shown = {value for value, score in scored if score.truth_voxels}
         if shown and max(shown) not in {v for v, score in scored if score.prediction_voxels}:
