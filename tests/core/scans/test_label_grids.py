@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK
 from hypothesis import given, settings, strategies as st
+from scipy.spatial.transform import Rotation
 
 from napari_sslseg.core import load_labels, load_volume, save_labels
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
@@ -185,6 +186,24 @@ def test_axes_that_a_program_exchanged_are_named(tmp_path, drawn, order):
     assert "exchanged axes" in refused(saved(tmp_path, exchanged, affine), scan)
     with_header = saved(tmp_path, exchanged, affine[:, [*order, 3]])
     np.testing.assert_array_equal(on_source(scan, load_labels(with_header, like=scan)), drawn)
+
+
+@pytest.mark.parametrize("axis", "xyz")
+@pytest.mark.parametrize("angle", [45, 135, -45])
+@pytest.mark.parametrize("rounding", [1e-4, -1e-4])
+def test_axes_between_two_directions_of_the_patient_match(tmp_path, drawn, axis, angle, rounding):
+    """The rounding of the header decides which direction is the nearest."""
+
+    def turned(degrees):
+        affine = np.eye(4)
+        affine[:3, :3] = Rotation.from_euler(axis, degrees, degrees=True).as_matrix() * 0.9
+        return affine
+
+    nib.save(nib.Nifti1Image(np.zeros(SHAPE, np.int16), turned(angle)), tmp_path / "scan.nii")
+    scan = load_volume(tmp_path / "scan.nii", modality="MR")
+    labels = load_labels(saved(tmp_path, drawn, turned(angle + rounding)), like=scan)
+    np.testing.assert_array_equal(on_source(scan, labels), drawn)
+    assert labels.geometry.matches(scan.geometry)
 
 
 def test_any_box_that_slicer_chose_is_put_in_its_place(tmp_path, scan, drawn):

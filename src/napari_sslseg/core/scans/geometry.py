@@ -162,6 +162,29 @@ class Geometry:
         first, second, third = offset.astype(int).tolist()
         return first, second, third
 
+    def turn_onto(self, other: "Geometry") -> np.ndarray | None:
+        """Find how to turn the display grid onto another one with the same voxels.
+
+        Axes at 45 degrees between two directions of the patient are nearest to one or the other by
+        the rounding of the header, so files of one grid can have different display grids.
+
+        Returns
+        -------
+        ndarray or None
+            Nibabel orientation transform, shape (3, 2); None if the voxels are not the same, or the
+            display axes point the same way.
+        """
+        of = _orientations()
+        to_other = np.linalg.inv(other.display_affine) @ self.display_affine
+        turn = of.io_orientation(to_other)
+        if np.isnan(turn).any() or np.array_equal(turn, [[0, 1], [1, 1], [2, 1]]):
+            return None
+        turned = to_other @ of.inv_ornt_aff(turn, self.display_shape)
+        shape = tuple(self.display_shape[axis] for axis in np.argsort(turn[:, 0]))
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
+        off = turned[:3, :3] @ corners + turned[:3, 3:] - corners
+        return turn if shape == other.display_shape and np.abs(off).max() <= SAME_VOXEL else None
+
     def difference(self, other: "Geometry") -> str:
         """Say what is different from another grid, in both numbers; empty if they match.
 
