@@ -185,6 +185,15 @@ def test_unknown_voxels_and_background_are_no_classes_by_a_guess(name, option):
     assert match_segments(files, {name: None}).values == ({1: 1, 2: 0},)
 
 
+def test_names_that_say_nothing_beside_others_are_said():
+    files = [named("p0", liver=1, Segment_2=2), named("p1", liver=1, Segment_2=2)]
+    match = match_segments(files)
+    assert match.values == ({1: 1, 2: 2}, {1: 1, 2: 2})
+    assert any("Segment_2" in note and "p0, p1" in note for note in match.notes)
+    assert not match_segments(files, {"Segment_2": "spleen"}).notes
+    assert not match_segments(files[:1]).notes
+
+
 def test_rows_that_match_nothing_are_said():
     match = match_segments([named("p0", liver=1)], {"livre": "liver", "liver": "liver"})
     assert any("livre" in note for note in match.notes)

@@ -255,6 +255,7 @@ class _Matcher:
             values[item.file][item.segment.value] = item.kind.value or 0 if item.kind else 0
         names = {item.value: item.name for item in self.classes if item.name and item.value}
         self._note_missing(found)
+        self._note_placeholders(found)
         return ClassMatch(dict(sorted(names.items())), tuple(values), tuple(self.notes))
 
     def match_one_file(self) -> tuple[Structure, ...]:
@@ -426,6 +427,20 @@ class _Matcher:
                 f"Not every label file names every class: {join_names(parts)}; check the spelling."
             )
 
+    def _note_placeholders(self, found: Sequence[_Found]) -> None:
+        """Note names that say nothing, but are one class of several files that name others."""
+        having: dict[str, set[int]] = {}
+        for item in found:
+            if item.kind is not None and item.how != "said" and is_placeholder(item.segment.name):
+                having.setdefault(printable(item.kind.name, 60), set()).add(item.file)
+        for name, files in having.items():
+            if len(files) > 1:
+                where = join_names([self._name(number) for number in sorted(files)])
+                self.notes.append(
+                    f"{name} is taken as one class of {where}, although the name says nothing; "
+                    "check that it is one structure."
+                )
+
     def _note_unused_rows(self) -> None:
         rows = self.said.rows if self.said else ()
         unused = [row.name or str(row.value) for row in rows if row not in self.used]
@@ -501,7 +516,7 @@ def why_no_class(segment: Segment, file: str) -> str:
             f"{describe(segment)} of {file} marks voxels whose class is unknown, as in nnU-Net "
             f"(then give --ignore-value {value}, in Python ignore={value})"
         )
-    if key == "background":
+    if key in ("background", "hintergrund"):
         return (
             f"{describe(segment)} of {file} is no structure (give --background-value {value}, in "
             f"Python background={value}, and --ignore-value 0 if 0 is unknown, as in scribbles)"
