@@ -8,6 +8,7 @@ from command_line import refused, run
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import DataError, ScanWarning, VolumeError
 from napari_sslseg.core.scans.matching.label_names import structure_names
+from napari_sslseg.core.scans.matching.pairing import best_match
 
 SHAPE = (16, 16, 4)
 SYSTEM = ("._{}", ".DS_Store", "Thumbs.db", "desktop.ini", "~${}", "__MACOSX/{}", ".hidden/{}")
@@ -332,3 +333,8 @@ def test_real_layouts_are_added_to_a_project(data_dir, tmp_path, layout):
         clear = [owner for _, owner in found.labels if owner]
         # Labels of several channels or volumes belong to none of them alone.
         assert len(clear) == (0 if layout in ("nn2", "msd4", "flat") else len(found.labels))
+
+
+@pytest.mark.parametrize("name", ["{} Maske", "Segmentierung_{}", "{}-Lebermaske"])
+def test_german_words_for_labels_are_known(tmp_path, name):
+    assert best_match(name.format("P1"), ["P1", "P12"]) == ["P1"]

@@ -8,7 +8,8 @@ from napari_sslseg.core.scans.class_codes import is_structure
 from napari_sslseg.core.scans.names import scan_name
 
 _WORDS = (
-    r"(?:[a-z]*(?:segs?|segmentations?|segmented|masks?)|labels?|labels(?:tr|ts|val)|labelled|msk"
+    r"(?:[a-z]*(?:segs?|segmentations?|segmentierung(?:en)?|segmented|masks?|masken?)"
+    r"|labels?|labels(?:tr|ts|val)|labelled|msk"
     r"|annotations?|groundtruth|gt)"
 )
 _LABEL_WORDS = re.compile(rf"(?:^|[\W_\d]){_WORDS}(?:$|[\W_\d])", re.IGNORECASE)
