@@ -33,6 +33,28 @@ In that of GE, the pixels are big endian. Files in that of Philips may also be c
 that is not published.
 """
 
+IDENTITY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientBirthName",
+    "PatientMotherBirthName",
+    "OtherPatientIDs",
+    "OtherPatientNames",
+    "PatientAddress",
+    "ResponsiblePerson",
+    "ReferringPhysicianName",
+    "PerformingPhysicianName",
+    "ScheduledPerformingPhysicianName",
+    "RequestingPhysician",
+    "ConsultingPhysicianName",
+    "PhysiciansOfRecord",
+    "NameOfPhysiciansReadingStudy",
+    "OperatorsName",
+    "AccessionNumber",
+)
+"""Attributes of the identity of a patient or physician; their words do not occur in names."""
+
 TAGS: list[BaseTag] = [
     Tag(name)
     for name in (
@@ -45,24 +67,7 @@ TAGS: list[BaseTag] = [
         "SeriesNumber",
         "SeriesDescription",
         "Modality",
-        "PatientName",
-        "PatientID",
-        "PatientBirthDate",
-        "PatientBirthName",
-        "OtherPatientIDs",
-        "OtherPatientNames",
-        "PatientMotherBirthName",
-        "PatientAddress",
-        "ResponsiblePerson",
-        "ReferringPhysicianName",
-        "PerformingPhysicianName",
-        "ScheduledPerformingPhysicianName",
-        "RequestingPhysician",
-        "ConsultingPhysicianName",
-        "PhysiciansOfRecord",
-        "NameOfPhysiciansReadingStudy",
-        "OperatorsName",
-        "AccessionNumber",
+        *IDENTITY,
         "ImageType",
         "FrameOfReferenceUID",
         "ImagePositionPatient",

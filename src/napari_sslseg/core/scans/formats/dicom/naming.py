@@ -9,31 +9,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from napari_sslseg.core.scans.formats.dicom.datasets import IDENTITY
 from napari_sslseg.core.scans.formats.dicom.headers import Header
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 from napari_sslseg.core.scans.formats.dicom.sorting import plane_normal
-
-PRIVATE = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientBirthName",
-    "PatientMotherBirthName",
-    "OtherPatientIDs",
-    "OtherPatientNames",
-    "PatientAddress",
-    "ResponsiblePerson",
-    "ReferringPhysicianName",
-    "PerformingPhysicianName",
-    "ScheduledPerformingPhysicianName",
-    "RequestingPhysician",
-    "ConsultingPhysicianName",
-    "PhysiciansOfRecord",
-    "NameOfPhysiciansReadingStudy",
-    "OperatorsName",
-    "AccessionNumber",
-)
-"""Attributes whose words do not occur in names."""
 
 _MONTH = r"(?:jan|feb|m[aä]r|mrz|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|d[eé][cz])[^\W\d_]*"
 IDENTIFYING = re.compile(
@@ -128,7 +107,7 @@ def series_title(header: Header) -> str:
     """Return modality, number and description of the series, without patient data."""
     number = header.text("SeriesNumber")
     # Small numbers are also patient IDs by chance.
-    if len(number) > 3 and any(number in _words(header.text(keyword)) for keyword in PRIVATE):
+    if len(number) > 3 and any(number in _words(header.text(keyword)) for keyword in IDENTITY):
         number = ""
     parts = [header.text("Modality") or "image", number, _description(header)]
     return "_".join(slug(part) for part in parts if part)
@@ -174,7 +153,7 @@ def _description(header: Header) -> str:
     birth_year = header.text("PatientBirthDate")[:4]
     if IDENTIFYING.search(plain) or birth_year in re.findall(r"\d+", plain):
         return ""
-    for keyword in PRIVATE:
+    for keyword in IDENTITY:
         parts = _words(header.text(keyword))
         # A name may be short in each part, but not as a whole: LiWu.
         whole = ["".join(parts), "".join(reversed(parts))] if len(parts) > 1 else []
