@@ -23,6 +23,7 @@ from napari_sslseg.core.project.sources import (
 )
 from napari_sslseg.core.scans.find import as_series, list_series
 from napari_sslseg.core.scans.formats.registry import DICOM, format_of
+from napari_sslseg.core.scans.matching.label_names import has_label_name
 from napari_sslseg.core.scans.matching.subjects import (
     SubjectGuess,
     describe_subjects,
@@ -230,7 +231,10 @@ def guess_in_project(
     for entry, subject in zip(known, guess.subjects, strict=False):
         chosen[subject].append(entry)
     found = list(series)
-    notes = list(guess.doubts) if new else []
+    # Files of labels may be among them, whose patients are those of their scans.
+    scans = [series[n].path for n in new if not has_label_name(series[n].path)]
+    doubtful = guess_subjects([*(PurePath(entry.absolute) for entry in known), *scans])
+    notes = list(doubtful.doubts) if scans else []
     unclear = [item.subject_note for item in series if item.subject_note]
     notes += [
         f"{unclear.count(note)} of {len(series)} series: {note}." for note in dict.fromkeys(unclear)
