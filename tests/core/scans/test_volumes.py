@@ -5,6 +5,7 @@ import re
 import struct
 import subprocess
 import sys
+from collections import defaultdict
 
 import nibabel as nib
 import numpy as np
@@ -532,10 +533,14 @@ def test_guess_modality_of_real_mr_folders(data_dir, folder):
 
 
 def real_files(data_dir):
-    few = ("msd_hippocampus", "sunnybrook_lv")
-    paths = [p for p in data_files(data_dir, "*.nii*") if p.is_file()]
-    many = [p for p in paths if p.relative_to(data_dir).parts[0] not in few]
-    return many + [p for folder in few for p in sorted((data_dir / folder).rglob("*.nii.gz"))[:6]]
+    """All files, but a few of each set of patients, whose files are similar."""
+    by_folder = defaultdict(list)
+    for path in data_files(data_dir, "*.nii*"):
+        if path.is_file():
+            by_folder[path.parent].append(path)
+    sets = ("images", "labels", "imagesTr", "labelsTr", "models")
+    few = [paths[:4] if folder.name in sets else paths for folder, paths in by_folder.items()]
+    return [path for paths in few for path in paths]
 
 
 def test_real_files_agree_with_nibabel(data_dir):

@@ -67,6 +67,7 @@ def dice_of(run):
     return [np.mean([score.classes[value].dice for score in scores]) for value in (1, 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["dice-ce", "bce-to-dice"])
 def test_a_wrong_region_that_is_unknown_does_no_harm(tmp_path, loss):
     wrong, unknown = [], []
@@ -85,7 +86,9 @@ def test_a_wrong_region_that_is_unknown_does_no_harm(tmp_path, loss):
     assert min(bad) < 0.6
 
 
-@pytest.mark.parametrize("loss", ["dice-ce", "dice-multilabel"])
+@pytest.mark.parametrize(
+    "loss", ["dice-ce", pytest.param("dice-multilabel", marks=pytest.mark.slow)]
+)
 def test_classes_that_only_some_scans_have_labelled_are_all_learnt(tmp_path, loss):
     said, silent = [], []
     for seed in range(8):
@@ -187,6 +190,7 @@ def test_pseudo_labels_replace_what_is_unknown_in_labelled_slices():
     np.testing.assert_array_equal(unlabelled_samples(store, (), 1.0), np.arange(6))
 
 
+@pytest.mark.slow
 def test_self_training_on_partly_labelled_scans_alone(tmp_path):
     items = []
     for seed in range(4):

@@ -85,7 +85,7 @@ def test_the_last_preview_equals_the_prediction(patients, tmp_path):
     assert (picture.scan, picture.plane, picture.index) == (scan.name, "axial", 5)
     predicted = core.predict(run, scan)
     np.testing.assert_array_equal(picture.labels, predicted.labels[5])
-    np.testing.assert_allclose(picture.uncertainty, predicted.uncertainty[5], atol=1e-5)
+    np.testing.assert_allclose(picture.uncertainty, predicted.uncertainty[5], atol=1e-3)
     plain, _ = finetune(patients, tmp_path / "b")
     assert_same_weights(run, plain)
 
