@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from napari_sslseg.core.common.errors import ClassesError, DataError, GeometryError, VolumeError
+from napari_sslseg.core.common.errors import (
+    ClassesError,
+    DataError,
+    GeometryError,
+    ScanWarning,
+    VolumeError,
+)
 from napari_sslseg.core.results.evaluate import evaluate, evaluate_folders, summarize
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels
@@ -446,3 +453,44 @@ def test_folders_with_unknown_values_and_labelled_classes(tmp_path):
 def write(path, labels):
     path.parent.mkdir(exist_ok=True)
     nib.save(nib.Nifti1Image(labels, np.diag([1.0, 1, 1, 1])), path)
+
+
+class TestSparseTruth:
+    """The truth has labels on two of eight slices, and the prediction on all."""
+
+    @staticmethod
+    def arrays():
+        predicted = np.zeros((8, 6, 6), np.uint8)
+        predicted[:, 1:4, 1:4] = 1
+        truth = np.zeros_like(predicted)
+        truth[[2, 5], 1:4, 1:4] = 1
+        return predicted, truth
+
+    def test_slices_that_are_not_annotated_are_left_out(self):
+        predicted, truth = self.arrays()
+        assert evaluate(predicted, truth).classes[1].dice == pytest.approx(2 * 18 / (72 + 18))
+        for annotated in ("labelled", (2, 5)):
+            score = evaluate(predicted, truth, annotated=annotated).classes[1]
+            assert score.dice == 1
+            assert score.prediction_voxels == score.truth_voxels == 18
+        # An annotated slice may be empty.
+        score = evaluate(predicted, truth, annotated=(2, 3)).classes[1]
+        assert score.dice == pytest.approx(2 * 9 / (18 + 9))
+
+    def test_a_slice_that_does_not_exist_is_refused(self):
+        with pytest.raises(DataError, match="0 to 7"):
+            evaluate(*self.arrays(), annotated=(8,))
+
+    def test_folders_are_warned_about_unless_it_is_said(self, tmp_path):
+        for folder, values in zip(("p", "t"), self.arrays(), strict=True):
+            (tmp_path / folder).mkdir()
+            image = nib.Nifti1Image(np.moveaxis(values, 0, 2), np.eye(4))
+            nib.save(image, tmp_path / folder / "a.nii.gz")
+        with pytest.warns(ScanWarning, match="--annotated labelled"):
+            scores = evaluate_folders(tmp_path / "p", tmp_path / "t")
+        assert scores.volumes[0].classes[1].dice == pytest.approx(0.4)
+        for said, expected in (("all", 0.4), ("labelled", 1.0)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", ScanWarning)
+                scores = evaluate_folders(tmp_path / "p", tmp_path / "t", annotated=said)
+            assert scores.volumes[0].classes[1].dice == pytest.approx(expected)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,13 +30,25 @@ def evaluate(
     ignore_value: IgnoreValue = None,
     background_value: BackgroundValue = 0,
     labelled_classes: LabelledClassesOption = None,
+    annotated: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help='JSON of annotated axial slices, {"scan": [3, 9]}; or the word labelled (slices '
+            "with any label in the truth) or all (default). Others are not scored.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare predictions with true labels: Dice and HD95 in mm, per class and volume."""
     from napari_sslseg.core.results.evaluate import evaluate_folders
     from napari_sslseg.core.scans.classes.partial_labels import read_labelled_classes
+    from napari_sslseg.core.scans.labelled import read_annotated
     from napari_sslseg.core.scans.matching.subjects import describe_subjects
 
+    slices: Any = annotated
+    if annotated not in (None, "labelled", "all"):
+        slices = read_annotated(annotated)
     scores = evaluate_folders(
         predictions,
         truth,
@@ -46,6 +58,7 @@ def evaluate(
         ignore=ignore_value,
         background=background_value,
         labelled_classes=read_labelled_classes(labelled_classes) if labelled_classes else None,
+        annotated=slices,
     ).as_dict()
     if as_json:
         print(json.dumps(scores, allow_nan=False))

@@ -9,12 +9,13 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError, GeometryError, ScanWarning
 from napari_sslseg.core.common.sizes import MOST_CLASSES
+from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.results.scores import ClassScore, Evaluation, VolumeScores
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.classes.matching import (
@@ -25,6 +26,7 @@ from napari_sslseg.core.scans.classes.matching import (
 )
 from napari_sslseg.core.scans.classes.partial_labels import (
     LabelledClasses,
+    are_single_slices,
     check_unknown_value,
     class_values,
     refuse_likely_unknown,
@@ -33,6 +35,7 @@ from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.renumber import renumber_array, values_in
 from napari_sslseg.core.scans.classes.segment import Segment
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
+from napari_sslseg.core.scans.labelled import Annotated
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.matching.pairing import match_files
 from napari_sslseg.core.scans.matching.patients import Patients, with_patients
@@ -55,6 +58,7 @@ def evaluate(
     ignore: int | None = None,
     background: int = 0,
     labelled_classes: Sequence[int] | None = None,
+    annotated: Annotated = None,
 ) -> VolumeScores:
     """Score one predicted label map against the truth.
 
@@ -84,6 +88,9 @@ def evaluate(
         Value of the background in the truth, besides 0 unless that is unknown.
     labelled_classes : sequence of int, optional
         Classes that are labelled in the truth; all if not given. Others are not scored (None).
+    annotated : tuple of int, "labelled" or "all", optional
+        Axial slices on which the truth is labelled, by number from 0, or those with any label; all
+        by default. Other slices are left out of Dice, HD95 and volumes.
 
     Returns
     -------
@@ -100,7 +107,7 @@ def evaluate(
         If it is not clear which structure is which class.
     """
     check_unknown_value(ignore, background)
-    said = Said(ignore, background, labelled_classes)
+    said = Said(ignore, background, labelled_classes, annotated)
     match = _match([(prediction, truth)], class_map, said)
     return _evaluate(prediction, truth, match.values, match.names, classes, said, spacing)
 
@@ -111,16 +118,40 @@ class Said(NamedTuple):
     ignore: int | None = None
     background: int = 0
     labelled_classes: Sequence[int] | None = None
+    annotated: Annotated = None
 
     def known(self, labels: Labels) -> tuple[Labels, np.ndarray | None]:
         """Labels with 0 for the background and the unknown voxels, and which these are."""
-        if self.ignore is None and not self.background:
+        everywhere = self.annotated in (None, "all")
+        if self.ignore is None and not self.background and everywhere:
             return labels, None
         values, scan = _values(labels, "truth")
         unknown = None if self.ignore is None else values == self.ignore
+        if not everywhere:
+            left_out = np.zeros(values.shape, bool)
+            left_out[~self._annotated_slices(values)] = True
+            unknown = left_out if unknown is None else unknown | left_out
         cleared = values == self.background
         values = np.where(cleared if unknown is None else cleared | unknown, 0, values)
         return values if scan is None else replace(scan, data=values), unknown
+
+    def _annotated_slices(self, values: np.ndarray) -> np.ndarray:
+        """Which axial slices are annotated, shape (S,), bool."""
+        if values.ndim != 3:
+            raise DataError(
+                "Annotated slices need labels with three axes; leave them out for a single slice."
+            )
+        if self.annotated == "labelled":
+            return np.asarray(values.any(axis=(1, 2)))
+        numbers = [*map(int, self.annotated or ())]
+        if bad := [number for number in numbers if not 0 <= number < len(values)]:
+            raise DataError(
+                f"Slice {bad[0]} is said to be annotated, but the slices of the truth are "
+                f"numbered 0 to {len(values) - 1}; correct the list of annotated slices."
+            )
+        chosen = np.zeros(len(values), bool)
+        chosen[numbers] = True
+        return chosen
 
     def check(self, true: np.ndarray, name: str) -> None:
         """Refuse a class that is said not to be labelled."""
@@ -199,6 +230,7 @@ def _evaluate(
             for c in sorted(classes)
         },
         class_names=names,
+        on_single_slices=_on_single_slices(true),
     )
 
 
@@ -227,6 +259,7 @@ def evaluate_folders(
     ignore: int | None = None,
     background: int = 0,
     labelled_classes: LabelledClasses | None = None,
+    annotated: Mapping[str, Sequence[int]] | Literal["labelled", "all"] | None = None,
 ) -> Evaluation:
     """Score all predictions in a folder against the truth files of the same names.
 
@@ -249,6 +282,10 @@ def evaluate_folders(
     labelled_classes : mapping of str to sequence of int or str, optional
         Classes, by value or name, that are labelled in the truth of a prediction, by its name; all
         in those that are not named.
+    annotated : mapping of str to sequence of int, "labelled" or "all", optional
+        Axial slices on which the truth is labelled, by the name of the prediction, or a word as in
+        :func:`evaluate`; all of those that are not named. Without it, a warning names truths whose
+        labels are on single slices.
 
     Returns
     -------
@@ -284,9 +321,12 @@ def evaluate_folders(
     volumes = []
     for number, (name, pair) in enumerate(zip(predicted, pairs, strict=True)):
         values = match.values[2 * number : 2 * number + 2]
-        said = Said(ignore, background, labelled.get(name))
+        here: Any = annotated.get(name) if isinstance(annotated, Mapping) else annotated
+        said = Said(ignore, background, labelled.get(name), here)
         scores = _evaluate(*pair, values, match.names, classes, said)
         volumes.append(replace(scores, name=name, subject=subjects[name]))
+    if annotated is None:
+        _warn_about_single_slices(volumes)
     if classes is None:
         # Also if another value was said to be unknown, perhaps by a typing error.
         scored = [item for volume in volumes for item in volume.classes.items()]
@@ -369,6 +409,26 @@ def _renumbered(labels: Labels, values: Mapping[int, int] | None, role: str) -> 
     data, scan = _values(labels, role)
     data = renumber_array(data, values, f"the {role}{f' {scan.name}' if scan else ''}")
     return data if scan is None else replace(scan, data=data)
+
+
+def _warn_about_single_slices(volumes: Sequence[VolumeScores]) -> None:
+    """Warn about truths whose labels are on single slices, whose others count as background."""
+    sparse = [item.name for item in volumes if item.on_single_slices]
+    if sparse:
+        warnings.warn(
+            f"The truth of {len(sparse)} of {len(volumes)} scans has labels on single slices with "
+            f"empty slices beside them ({join_names(sparse)}). The empty slices are scored as "
+            "background. If only slices with labels are annotated, give --annotated labelled (in "
+            'Python annotated="labelled"); if all are, --annotated all says so.',
+            ScanWarning,
+            stacklevel=3,
+        )
+
+
+def _on_single_slices(true: np.ndarray) -> bool:
+    shown = true.any(axis=(1, 2)) if true.ndim == 3 else np.zeros(1, bool)
+    runs = int(np.count_nonzero(np.diff(shown.astype(np.int8), prepend=0) == 1))
+    return are_single_slices(int(shown.sum()), runs, len(shown))
 
 
 def _open_both(prediction: Labels, truth: Labels) -> tuple[Labels, Labels]:

@@ -68,12 +68,15 @@ class VolumeScores:
         Scores of all requested classes, including absent ones.
     class_names : mapping of int to str
         Names of the classes, as far as they are known.
+    on_single_slices : bool
+        Whether the truth has labels on single slices, so that others may not be annotated.
     """
 
     name: str
     subject: str
     classes: dict[int, ClassScore]
     class_names: Mapping[int, str] = field(default_factory=dict)
+    on_single_slices: bool = False
 
     @property
     def mean_dice(self) -> float | None:

@@ -7,6 +7,7 @@ from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.samples.store import StoredScan
+from napari_sslseg.core.scans.classes.partial_labels import are_single_slices
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.slice_ranges import parse_range_ends
 
@@ -93,8 +94,7 @@ def _doubt_slices(pairs: Sequence[Pair], plane: Plane) -> Iterator[Message]:
         ranges = parse_range_ends(scan.shown, slices) if scan.shown else []
         with_labels = sum(last - first + 1 for first, last in ranges)
         shown += bool(ranges)
-        # Structures usually extend over adjacent slices.
-        if ranges and with_labels < 2 * len(ranges) and 2 * with_labels < count:
+        if are_single_slices(with_labels, len(ranges), count):
             sparse.append(f"{with_labels} of {count} in {scan.name}")
     if sparse and 2 * len(sparse) >= shown:
         yield Message(
