@@ -426,7 +426,9 @@ def _warn_about_single_slices(volumes: Sequence[VolumeScores]) -> None:
 
 
 def _on_single_slices(true: np.ndarray) -> bool:
-    shown = true.any(axis=(1, 2)) if true.ndim == 3 else np.zeros(1, bool)
+    if true.ndim != 3:
+        return False
+    shown = np.asarray(true.any(axis=(1, 2)))
     runs = int(np.count_nonzero(np.diff(shown.astype(np.int8), prepend=0) == 1))
     return are_single_slices(int(shown.sum()), runs, len(shown))
 
