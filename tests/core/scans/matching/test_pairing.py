@@ -338,3 +338,13 @@ def test_real_layouts_are_added_to_a_project(data_dir, tmp_path, layout):
 @pytest.mark.parametrize("name", ["{} Maske", "Segmentierung_{}", "{}-Lebermaske"])
 def test_german_words_for_labels_are_known(tmp_path, name):
     assert best_match(name.format("P1"), ["P1", "P12"]) == ["P1"]
+
+
+def test_a_second_set_of_labels_is_not_left_out_in_silence(tmp_path):
+    for number in range(2):
+        scan(tmp_path / "images" / f"p{number}.nii.gz", number)
+        labels(tmp_path / "labels" / f"p{number}.nii.gz", number)
+        labels(tmp_path / "second" / f"p{number}.nii.gz", number)
+    with pytest.warns(ScanWarning, match=r"2 files.*second/p0\.nii\.gz; they are left out"):
+        found = paired(tmp_path / "images", tmp_path)
+    assert found == {f"p{number}": f"labels/p{number}.nii.gz" for number in range(2)}

@@ -116,11 +116,15 @@ class Pairing:
         self.images, self.labels = images, labels
         own = {file.absolute() for scan in self.scans for file in scan.files}
         same = _is_within(images, labels)
+        others = [file for file in label_files(labels) if file.absolute() not in own]
         self.files = [
             file
-            for file in label_files(labels)
-            if file.absolute() not in own
-            and not (same and not is_named_as_labels(file, images) and not _is_label_object(file))
+            for file in others
+            if not same or is_named_as_labels(file, images) or _is_label_object(file)
+        ]
+        # Perhaps a second set of labels; what is in the folder of the scans may be a scan.
+        self._unclear = [
+            file for file in others if file not in self.files and not _is_within(file, images)
         ]
         self.orphans: list[Path] = []
 
@@ -134,6 +138,13 @@ class Pairing:
         """
         found: dict[int, list[Path]] = defaultdict(list)
         self.orphans = []
+        if self.files and self._unclear:
+            warnings.warn(
+                f"{len(self._unclear)} files in {self.labels} are neither scans in {self.images} "
+                f"nor named as labels, such as {self._unclear[0]}; they are left out.",
+                ScanWarning,
+                stacklevel=3,
+            )
         for file in self.files:
             number = self._scan_of(file)
             if number is None:
