@@ -281,3 +281,12 @@ Embedding = Annotated[
     str | None,
     typer.Option(help="Features that siamese compares: gap (their average) or flat (all)."),
 ]
+SequenceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sequence",
+        metavar="END",
+        help="End of the names of the scans to use if each case has several, such as T1w, or "
+        "0000 for a channel of nnU-Net or a volume of a file with four axes.",
+    ),
+]

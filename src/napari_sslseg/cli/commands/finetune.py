@@ -33,6 +33,7 @@ from napari_sslseg.cli.options import (
     Resume,
     RunSeed,
     ScratchPlane,
+    SequenceOption,
     SizeOption,
     Spacing,
     StrategyOption,
@@ -82,14 +83,7 @@ def finetune(
     ignore_value: IgnoreValue = None,
     background_value: BackgroundValue = 0,
     labelled_classes: LabelledClassesOption = None,
-    sequence: Annotated[
-        str | None,
-        typer.Option(
-            metavar="END",
-            help="End of the names of the scans to use if each case has several, such as T1w, or "
-            "0000 for a channel of nnU-Net or a volume of a file with four axes.",
-        ),
-    ] = None,
+    sequence: SequenceOption = None,
     patients: Patients = None,
     unlabelled: Unlabelled = None,
     many_pieces: ManyPieces = False,
@@ -139,6 +133,7 @@ def finetune(
     from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.scans.classes.partial_labels import read_labelled_classes
     from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans, read_annotated
+    from napari_sslseg.core.scans.matching.label_names import ends_with_parts
     from napari_sslseg.core.scans.sources import collect_scans
     from napari_sslseg.core.settings.presets.registry import preset_named
     from napari_sslseg.core.settings.self_training import self_trained
@@ -177,6 +172,9 @@ def finetune(
         labelled_classes=read_labelled_classes(labelled_classes) if labelled_classes else None,
     )
     others = collect_scans(unlabelled) if unlabelled else []
+    if sequence:
+        # Other sequences of the same cases; scans that have only one may have any name.
+        others = [scan for scan in others if ends_with_parts(scan.name, sequence)] or others
     together = name_patients([*pairs, *others], patients)
     pairs = [item for item in together if isinstance(item, LabelledScan)]
     others = together[len(pairs) :]

@@ -36,6 +36,7 @@ from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import as_volume
 from napari_sslseg.core.scans.labels import DICOM_SUFFIX, save_labels
+from napari_sslseg.core.scans.matching.pairing import choose_sequence
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.segmentation.loss import (
@@ -301,6 +302,7 @@ def iter_predict(
     *,
     out: str | Path,
     suffix: str = ".nii.gz",
+    sequence: str | None = None,
     classes: Mapping[int, str] | None = None,
     device: str = "auto",
     modality: Modality | None = None,
@@ -321,6 +323,8 @@ def iter_predict(
         Folder for the label files, which are on the grids of their scans.
     suffix : str
         Format of the labels, see :func:`~napari_sslseg.core.scans.labels.save_labels`.
+    sequence : str, optional
+        End of the names of the scans to use if each case has several, such as ``T1w``.
     classes : mapping of int to str, optional
         Names of the label values; those of the run by default. A DICOM SEG stores them, for other
         formats they are written as ``classes.json`` beside the label files.
@@ -346,6 +350,8 @@ def iter_predict(
     series = [item for item in list_series(scans) if item.is_scan]
     if not series:
         raise DataError("There is no scan to segment; choose at least one.")
+    if sequence:
+        series = choose_sequence(series, sequence)
     targets: dict[Path, Series] = {}
     for item in series:
         target = Path(out) / f"{item.name}{suffix}"

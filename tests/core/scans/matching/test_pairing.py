@@ -1,5 +1,7 @@
 """Labels find their scans by the names of files and folders, in all common layouts."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -348,3 +350,24 @@ def test_a_second_set_of_labels_is_not_left_out_in_silence(tmp_path):
     with pytest.warns(ScanWarning, match=r"2 files.*second/p0\.nii\.gz; they are left out"):
         found = paired(tmp_path / "images", tmp_path)
     assert found == {f"p{number}": f"labels/p{number}.nii.gz" for number in range(2)}
+
+
+def test_the_sequence_of_a_training_is_chosen_for_unlabelled_scans_and_predictions(tmp_path):
+    images, more, chosen = tmp_path / "images", tmp_path / "more", ("--sequence", "t2")
+    for number, folder in enumerate((images, images, more)):
+        for seed, end in enumerate(("t1", "t2")):
+            scan(folder / f"p{number}_{end}.nii.gz", 2 * number + seed)
+    for number in range(2):
+        labels(tmp_path / "labels" / f"p{number}_seg.nii.gz", number)
+    done = run(
+        *("finetune", "--images", images, "--labels", tmp_path / "labels", "--unlabelled", more),
+        *("--out", tmp_path / "run", "--steps", 1, "--network", "tiny", "--device", "cpu", *chosen),
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert "p2_t2" in json.dumps(record)
+    assert "_t1" not in json.dumps(record)
+    done = run("predict", tmp_path / "run", images, "--out", tmp_path / "out", *chosen)
+    assert done.returncode == 0, done.stderr
+    found = {path.name for path in (tmp_path / "out").glob("*.nii.gz")}
+    assert found == {"p0_t2.nii.gz", "p1_t2.nii.gz"}
