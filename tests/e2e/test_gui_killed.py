@@ -73,7 +73,7 @@ class Window:
     def count(self, what):
         return sum(what in item for item in self.reports)
 
-    def wait(self, what, count, seconds=60):
+    def wait(self, what, count, seconds=180):
         with self._changed:
             arrived = self._changed.wait_for(
                 lambda: self.count(what) >= count or self.process.poll() is not None, seconds
