@@ -117,3 +117,10 @@ def parse_classes(
             f"classes{known}."
         )
     return tuple(values.get(part, 0) or int(part) for part in parts)
+
+
+def parse_annotated(text: str | None) -> Any:
+    """Annotated slices: the words ``labelled`` and ``all``, or those that a file names."""
+    from napari_sslseg.core.scans.labelled import read_annotated
+
+    return text if text in (None, "labelled", "all") else read_annotated(text)

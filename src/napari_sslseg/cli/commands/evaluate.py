@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,7 +15,7 @@ from napari_sslseg.cli.options import (
     LabelledClassesOption,
     Patients,
 )
-from napari_sslseg.cli.values import parse_integers
+from napari_sslseg.cli.values import parse_annotated, parse_integers
 
 
 def evaluate(
@@ -43,12 +43,8 @@ def evaluate(
     """Compare predictions with true labels: Dice and HD95 in mm, per class and volume."""
     from napari_sslseg.core.results.evaluate import evaluate_folders
     from napari_sslseg.core.scans.classes.partial_labels import read_labelled_classes
-    from napari_sslseg.core.scans.labelled import read_annotated
     from napari_sslseg.core.scans.matching.subjects import describe_subjects
 
-    slices: Any = annotated
-    if annotated not in (None, "labelled", "all"):
-        slices = read_annotated(annotated)
     scores = evaluate_folders(
         predictions,
         truth,
@@ -58,7 +54,7 @@ def evaluate(
         ignore=ignore_value,
         background=background_value,
         labelled_classes=read_labelled_classes(labelled_classes) if labelled_classes else None,
-        annotated=slices,
+        annotated=parse_annotated(annotated),
     ).as_dict()
     if as_json:
         print(json.dumps(scores, allow_nan=False))

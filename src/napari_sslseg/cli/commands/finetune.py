@@ -47,7 +47,7 @@ from napari_sslseg.cli.training import (
     report_run,
     training_fields,
 )
-from napari_sslseg.cli.values import given, parse_integers, parse_modality
+from napari_sslseg.cli.values import given, parse_annotated, parse_integers, parse_modality
 from napari_sslseg.core.common.compute.distributed import launch
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Event, StopFlag
@@ -132,7 +132,7 @@ def finetune(
     """Fine-tune a network on annotated slices."""
     from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.scans.classes.partial_labels import read_labelled_classes
-    from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans, read_annotated
+    from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans
     from napari_sslseg.core.scans.matching.label_names import ends_with_parts
     from napari_sslseg.core.scans.sources import collect_scans
     from napari_sslseg.core.settings.presets.registry import preset_named
@@ -158,13 +158,10 @@ def finetune(
         raise ConfigError(
             f"The preset {preset} fine-tunes on labelled slices only; leave out --unlabelled."
         )
-    slices: Any = annotated
-    if annotated not in (None, "labelled", "all"):
-        slices = read_annotated(annotated)
     pairs = pair_scans(
         images,
         labels,
-        slices,
+        parse_annotated(annotated),
         class_map=class_map,
         sequence=sequence,
         ignore=ignore_value,

@@ -35,7 +35,7 @@ from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.renumber import renumber_array, values_in
 from napari_sslseg.core.scans.classes.segment import Segment
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
-from napari_sslseg.core.scans.labelled import Annotated
+from napari_sslseg.core.scans.labelled import Annotated, annotated_slices
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.matching.pairing import match_files
 from napari_sslseg.core.scans.matching.patients import Patients, with_patients
@@ -128,30 +128,18 @@ class Said(NamedTuple):
         values, scan = _values(labels, "truth")
         unknown = None if self.ignore is None else values == self.ignore
         if not everywhere:
+            if values.ndim != 3:
+                raise DataError(
+                    "Annotated slices need labels with three axes; leave them out for a single "
+                    "slice."
+                )
             left_out = np.zeros(values.shape, bool)
-            left_out[~self._annotated_slices(values)] = True
+            name = "the truth" if scan is None else scan.name
+            left_out[~annotated_slices(values, self.annotated, name)] = True
             unknown = left_out if unknown is None else unknown | left_out
         cleared = values == self.background
         values = np.where(cleared if unknown is None else cleared | unknown, 0, values)
         return values if scan is None else replace(scan, data=values), unknown
-
-    def _annotated_slices(self, values: np.ndarray) -> np.ndarray:
-        """Which axial slices are annotated, shape (S,), bool."""
-        if values.ndim != 3:
-            raise DataError(
-                "Annotated slices need labels with three axes; leave them out for a single slice."
-            )
-        if self.annotated == "labelled":
-            return np.asarray(values.any(axis=(1, 2)))
-        numbers = [*map(int, self.annotated or ())]
-        if bad := [number for number in numbers if not 0 <= number < len(values)]:
-            raise DataError(
-                f"Slice {bad[0]} is said to be annotated, but the slices of the truth are "
-                f"numbered 0 to {len(values) - 1}; correct the list of annotated slices."
-            )
-        chosen = np.zeros(len(values), bool)
-        chosen[numbers] = True
-        return chosen
 
     def check(self, true: np.ndarray, name: str) -> None:
         """Refuse a class that is said not to be labelled."""

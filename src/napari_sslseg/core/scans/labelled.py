@@ -140,20 +140,7 @@ class LabelledScan:
         slices : ndarray, shape (S, H, W)
             Label values of the scan, slice by slice.
         """
-        n_slices = len(slices)
-        if self.annotated is None or self.annotated == "all":
-            return np.ones(n_slices, bool)
-        if self.annotated == "labelled":
-            return np.asarray(slices.any(axis=(1, 2)))
-        bad = [index for index in self.annotated if not 0 <= index < n_slices]
-        if bad:
-            raise DataError(
-                f"Slice {bad[0]} of {self.name} is marked as annotated, but its slices are "
-                f"numbered 0 to {n_slices - 1}; correct the list of annotated slices."
-            )
-        mask = np.zeros(n_slices, bool)
-        mask[list(self.annotated)] = True
-        return mask
+        return annotated_slices(slices, self.annotated, self.name)
 
     def hidden_classes(self, classes: Sequence[int]) -> tuple[int, ...]:
         """Return the indices, from 1, of those ``classes`` that are not labelled in this scan."""
@@ -164,6 +151,39 @@ class LabelledScan:
             for index, value in enumerate(classes, start=1)
             if value not in self.labelled_classes
         )
+
+
+def annotated_slices(slices: np.ndarray, annotated: Annotated, name: str) -> np.ndarray:
+    """Return which slices are annotated, shape (S,), bool.
+
+    Parameters
+    ----------
+    slices : ndarray, shape (S, H, W)
+        Label values, slice by slice.
+    annotated : tuple of int, "labelled", "all" or None
+        As in :class:`LabelledScan`.
+    name : str
+        Name of the scan, for messages.
+
+    Raises
+    ------
+    DataError
+        If a slice does not exist.
+    """
+    n_slices = len(slices)
+    if annotated is None or annotated == "all":
+        return np.ones(n_slices, bool)
+    if annotated == "labelled":
+        return np.asarray(slices.any(axis=(1, 2)))
+    bad = [index for index in annotated if not 0 <= index < n_slices]
+    if bad:
+        raise DataError(
+            f"Slice {bad[0]} of {name} is marked as annotated, but its slices are numbered 0 to "
+            f"{n_slices - 1}; correct the list of annotated slices."
+        )
+    mask = np.zeros(n_slices, bool)
+    mask[list(annotated)] = True
+    return mask
 
 
 def as_volume(scan: Volume | Source | str, modality: Modality | None = None) -> Volume:
