@@ -30,8 +30,6 @@ class Normalizer:
 
     Attributes
     ----------
-    volume : Volume
-        The scan.
     count : int
         Number of slices along the plane.
     lowest : ndarray, shape (C,), float32
@@ -45,7 +43,6 @@ class Normalizer:
     """
 
     def __init__(self, volume: Volume, settings: Preprocessing | VolumePreprocessing) -> None:
-        self.volume = volume
         self.settings = settings
         self._slices = np.moveaxis(volume.data, PLANE_AXIS[settings.plane], 0)
         self.count = len(self._slices)
@@ -74,7 +71,7 @@ class Normalizer:
         if self.settings.normalize == "slice":
             for values in channels.reshape(-1, *shape[2:]):
                 values -= values.mean(dtype=np.float64)
-                divide_by(values, np.sqrt(np.square(values, dtype=np.float64).mean()))
+                _divide_by(values, np.sqrt(np.square(values, dtype=np.float64).mean()))
         return channels
 
     def _find_bounds(self, lowest: float, highest: float) -> list[tuple[float, float]]:
@@ -129,7 +126,7 @@ class Normalizer:
         if self.settings.normalize == "volume":
             for values, mean, deviation in zip(channels, self._shift, self._scale, strict=True):
                 values -= mean
-                divide_by(values, deviation)
+                _divide_by(values, deviation)
         return channels
 
 
@@ -147,7 +144,7 @@ def _air_threshold(values: np.ndarray, low: float, high: float) -> float:
     return float(threshold_otsu(np.clip(subsample(values), low, high)))
 
 
-def divide_by(values: np.ndarray, deviation: float) -> None:
+def _divide_by(values: np.ndarray, deviation: float) -> None:
     """Divide by a standard deviation in place."""
     # Constant values become zero; dividing would amplify their noise.
     if deviation > 1e-6:
