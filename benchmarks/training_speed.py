@@ -41,7 +41,8 @@ from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.parts import EncoderDecoder
 from napari_sslseg.core.pretext.restoration.base import RestorationTask
 from napari_sslseg.core.samples.slices import SliceStore
-from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans
+from napari_sslseg.core.scans.labelled import LabelledScan
+from napari_sslseg.core.scans.matching.pair_scans import pair_scans
 from napari_sslseg.core.segmentation.loss import SegmentationLoss
 from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.settings.preprocessing import Preprocessing

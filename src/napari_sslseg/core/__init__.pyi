@@ -30,9 +30,11 @@ from .runs.listing import (
 from .runs.run import Run as Run
 from .runs.weights.import_weights import import_weights as import_weights
 from .samples.slices import SliceStore as SliceStore
+from .scans.annotated import read_annotated as read_annotated
 from .scans.class_codes import SegmentClass as SegmentClass
 from .scans.classes.partial_labels import read_labelled_classes as read_labelled_classes
 from .scans.classes.read import read_segments as read_segments
+from .scans.classes.scan_classes import match_labels as match_labels
 from .scans.classes.segment import Segment as Segment
 from .scans.find import list_series as list_series
 from .scans.formats.registry import (
@@ -41,17 +43,13 @@ from .scans.formats.registry import (
     unregister_format as unregister_format,
 )
 from .scans.geometry import Geometry as Geometry
-from .scans.labelled import (
-    LabelledScan as LabelledScan,
-    match_labels as match_labels,
-    pair_scans as pair_scans,
-    read_annotated as read_annotated,
-)
+from .scans.labelled import LabelledScan as LabelledScan
 from .scans.labels import (
     load_labels as load_labels,
     read_segment_names as read_segment_names,
     save_labels as save_labels,
 )
+from .scans.matching.pair_scans import pair_scans as pair_scans
 from .scans.matching.patients import (
     describe_patients as describe_patients,
     read_patients as read_patients,

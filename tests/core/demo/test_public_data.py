@@ -13,8 +13,8 @@ from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.demo.public_data import HIPPOCAMPUS_CLASSES, hippocampus
 from napari_sslseg.core.scans.classes.class_list import read_class_names
-from napari_sslseg.core.scans.labelled import pair_scans
 from napari_sslseg.core.scans.labels import load_labels
+from napari_sslseg.core.scans.matching.pair_scans import pair_scans
 
 ARCHIVE = "Task04_Hippocampus.tar"
 

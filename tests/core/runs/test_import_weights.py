@@ -25,7 +25,7 @@ from napari_sslseg.core.runs.weights.foreign import read_foreign
 from napari_sslseg.core.runs.weights.import_weights import import_weights
 from napari_sslseg.core.runs.weights.match_names import NORMALISED, match_tensors
 from napari_sslseg.core.samples.build import default_preprocessing
-from napari_sslseg.core.scans.labelled import pair_scans
+from napari_sslseg.core.scans.matching.pair_scans import pair_scans
 from napari_sslseg.core.settings.networks import DynUNet2dNetwork, DynUNet3dNetwork, Network
 from napari_sslseg.core.settings.stages import FinetuneSettings
 from napari_sslseg.core.settings.training import Training

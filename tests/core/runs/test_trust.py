@@ -25,7 +25,7 @@ from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.samples.placement import placement
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.core.scans.labelled import pair_scans
+from napari_sslseg.core.scans.matching.pair_scans import pair_scans
 from napari_sslseg.core.settings.networks import Network, named_network
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.settings.pretext.registry import TASKS, make_task

@@ -10,13 +10,9 @@ from napari_sslseg.core.common.events import return_value
 from napari_sslseg.core.common.sizes import UNKNOWN
 from napari_sslseg.core.samples.crops import iter_crops
 from napari_sslseg.core.samples.slices import SliceStore
+from napari_sslseg.core.scans.classes.scan_classes import class_indices, find_classes, match_labels
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.core.scans.labelled import (
-    LabelledScan,
-    class_indices,
-    find_classes,
-    match_labels,
-)
+from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.segmentation.augment import apply_augmentation, sample_augmentation
 from napari_sslseg.core.segmentation.cutmix import apply_cutmix, sample_cutmix

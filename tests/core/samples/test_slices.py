@@ -5,7 +5,8 @@ from napari_sslseg.core.common.errors import DataError, GeometryError, StorageEr
 from napari_sslseg.core.common.events import StopFlag
 from napari_sslseg.core.samples.slices import SliceStore, iter_store
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans
+from napari_sslseg.core.scans.labelled import LabelledScan
+from napari_sslseg.core.scans.matching.pair_scans import pair_scans
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 from napari_sslseg.core.stages.split import split_subjects

@@ -12,8 +12,9 @@ from scipy.spatial.transform import Rotation
 from napari_sslseg.core import load_labels, load_volume, save_labels
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.results.evaluate import evaluate
+from napari_sslseg.core.scans.classes.scan_classes import find_classes
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.core.scans.labelled import LabelledScan, find_classes
+from napari_sslseg.core.scans.labelled import LabelledScan
 
 SHAPE = (16, 20, 9)
 AFFINE = np.array([[-1.5, 0, 0, 35], [0, -1.5, 0, 40], [0, 0, 4, -20], [0, 0, 0, 1.0]])

@@ -4,15 +4,12 @@ import numpy as np
 import pytest
 
 from napari_sslseg.core.common.errors import DataError, GeometryError
+from napari_sslseg.core.scans.annotated import read_annotated
+from napari_sslseg.core.scans.classes.scan_classes import class_indices, find_classes
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.core.scans.labelled import (
-    LabelledScan,
-    class_indices,
-    find_classes,
-    pair_scans,
-    read_annotated,
-)
+from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.labels import save_labels
+from napari_sslseg.core.scans.matching.pair_scans import pair_scans
 from napari_sslseg.core.scans.volume import Volume
 
 

@@ -132,8 +132,9 @@ def finetune(
     """Fine-tune a network on annotated slices."""
     from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.scans.classes.partial_labels import read_labelled_classes
-    from napari_sslseg.core.scans.labelled import LabelledScan, pair_scans
+    from napari_sslseg.core.scans.labelled import LabelledScan
     from napari_sslseg.core.scans.matching.label_names import ends_with_parts
+    from napari_sslseg.core.scans.matching.pair_scans import pair_scans
     from napari_sslseg.core.scans.sources import collect_scans
     from napari_sslseg.core.settings.presets.registry import preset_named
     from napari_sslseg.core.settings.self_training import self_trained
@@ -201,7 +202,7 @@ def finetune(
 def _resume(
     images: Path, labels: Path, sequence: str | None, unlabelled: Sequence[Path], **common: Any
 ) -> Iterator[Event]:
-    from napari_sslseg.core.scans.labelled import pair_scans
+    from napari_sslseg.core.scans.matching.pair_scans import pair_scans
     from napari_sslseg.core.stages.finetune import iter_finetune
 
     labelled = pair_scans(images, labels, every_image=False, match_classes=False, sequence=sequence)

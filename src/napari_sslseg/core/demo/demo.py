@@ -26,14 +26,11 @@ from napari_sslseg.core.results.scores import Evaluation
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import sample_size
 from napari_sslseg.core.scans.classes.class_list import read_class_names
+from napari_sslseg.core.scans.classes.scan_classes import find_classes
 from napari_sslseg.core.scans.find import find_scans
-from napari_sslseg.core.scans.labelled import (
-    LabelledScan,
-    find_classes,
-    pair_scans,
-    scan_subject,
-)
+from napari_sslseg.core.scans.labelled import LabelledScan, scan_subject
 from napari_sslseg.core.scans.labels import save_labels
+from napari_sslseg.core.scans.matching.pair_scans import pair_scans
 from napari_sslseg.core.scans.matching.patients import (
     Patients,
     describe_patients,

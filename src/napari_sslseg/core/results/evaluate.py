@@ -6,46 +6,34 @@ truth are left out: they are removed from prediction and truth.
 """
 
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError, GeometryError, ScanWarning
 from napari_sslseg.core.common.sizes import MOST_CLASSES
 from napari_sslseg.core.common.text import join_names
+from napari_sslseg.core.results.compared_classes import match_compared
+from napari_sslseg.core.results.compared_labels import Labels, label_values, open_both, renumbered
+from napari_sslseg.core.results.overlap import class_score
 from napari_sslseg.core.results.scores import ClassScore, Evaluation, VolumeScores
+from napari_sslseg.core.results.truth_options import TruthOptions
+from napari_sslseg.core.scans.annotated import Annotated, are_single_slices
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
-from napari_sslseg.core.scans.classes.matching import (
-    ClassMatch,
-    LabelFile,
-    match_segments,
-    why_no_class,
-)
 from napari_sslseg.core.scans.classes.partial_labels import (
     LabelledClasses,
-    are_single_slices,
     check_unknown_value,
     class_values,
     refuse_likely_unknown,
 )
-from napari_sslseg.core.scans.classes.read import read_segments
-from napari_sslseg.core.scans.classes.renumber import renumber_array, values_in
-from napari_sslseg.core.scans.classes.segment import Segment
-from napari_sslseg.core.scans.formats.dispatch import is_dicom
-from napari_sslseg.core.scans.labelled import Annotated, annotated_slices
-from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.matching.pairing import match_files
 from napari_sslseg.core.scans.matching.patients import Patients, with_patients
 from napari_sslseg.core.scans.matching.subjects import guess_subjects
 from napari_sslseg.core.scans.names import label_paths
 from napari_sslseg.core.scans.series import Series
-from napari_sslseg.core.scans.volume import HasLabels, Volume
-
-Labels = Volume | HasLabels | np.ndarray | str | Path
-"""Labels to compare: a label volume, a prediction, an array, or a file."""
 
 
 def evaluate(
@@ -107,54 +95,9 @@ def evaluate(
         If it is not clear which structure is which class.
     """
     check_unknown_value(ignore, background)
-    said = Said(ignore, background, labelled_classes, annotated)
-    match = _match([(prediction, truth)], class_map, said)
+    said = TruthOptions(ignore, background, labelled_classes, annotated)
+    match = match_compared([(prediction, truth)], class_map, said)
     return _evaluate(prediction, truth, match.values, match.names, classes, said, spacing)
-
-
-class Said(NamedTuple):
-    """What was said about the truth, see :func:`evaluate`."""
-
-    ignore: int | None = None
-    background: int = 0
-    labelled_classes: Sequence[int] | None = None
-    annotated: Annotated = None
-
-    def known(self, labels: Labels) -> tuple[Labels, np.ndarray | None]:
-        """Labels with 0 for the background and the unknown voxels, and which these are."""
-        everywhere = self.annotated in (None, "all")
-        if self.ignore is None and not self.background and everywhere:
-            return labels, None
-        values, scan = _values(labels, "truth")
-        unknown = None if self.ignore is None else values == self.ignore
-        if not everywhere:
-            if values.ndim != 3:
-                raise DataError(
-                    "Annotated slices need labels with three axes; leave them out for a single "
-                    "slice."
-                )
-            left_out = np.zeros(values.shape, bool)
-            name = "the truth" if scan is None else scan.name
-            left_out[~annotated_slices(values, self.annotated, name)] = True
-            unknown = left_out if unknown is None else unknown | left_out
-        cleared = values == self.background
-        values = np.where(cleared if unknown is None else cleared | unknown, 0, values)
-        return values if scan is None else replace(scan, data=values), unknown
-
-    def check(self, true: np.ndarray, name: str) -> None:
-        """Refuse a class that is said not to be labelled."""
-        if self.labelled_classes is None:
-            return
-        found = np.setdiff1d(np.unique(true), [0, *self.labelled_classes])
-        if found.size:
-            raise DataError(
-                f"The class {found[0]} occurs in {name}, although it is said not to be labelled "
-                "there; correct the list of labelled classes."
-            )
-
-    def scores(self, value: int) -> bool:
-        """Whether a class is labelled in the truth."""
-        return self.labelled_classes is None or value in self.labelled_classes
 
 
 def _evaluate(
@@ -163,16 +106,16 @@ def _evaluate(
     values: Sequence[Mapping[int, int] | None],
     names: Mapping[int, str],
     classes: Sequence[int] | None,
-    said: Said,
+    said: TruthOptions,
     spacing: Sequence[float] | None = None,
 ) -> VolumeScores:
     """Score a label map whose values, and those of its truth, are converted to classes first."""
-    both = _open_both(prediction, truth)
-    prediction = _renumbered(both[0], values[0], "prediction")
+    both = open_both(prediction, truth)
+    prediction = renumbered(both[0], values[0], "prediction")
     known, unknown = said.known(both[1])
-    truth = _renumbered(known, values[1], "truth")
-    predicted, prediction_scan = _values(prediction, "prediction")
-    true, truth_scan = _values(truth, "truth")
+    truth = renumbered(known, values[1], "truth")
+    predicted, prediction_scan = label_values(prediction, "prediction")
+    true, truth_scan = label_values(truth, "truth")
     scan = prediction_scan or truth_scan
     if predicted.shape != true.shape:
         raise GeometryError(
@@ -212,7 +155,7 @@ def _evaluate(
         name=scan.name if scan else "scan",
         subject=scan.subject if scan else "unknown",
         classes={
-            int(c): _score(predicted == c, true == c, spacing, voxel_ml)
+            int(c): class_score(predicted == c, true == c, spacing, voxel_ml)
             if said.scores(c)
             else ClassScore()
             for c in sorted(classes)
@@ -301,7 +244,7 @@ def evaluate_folders(
             f"{missing[0]}; add a label file of the same name, or remove the prediction."
         )
     pairs = [(path, true[name]) for name, path in predicted.items()]
-    match = _match(pairs, class_map, Said(ignore, background))
+    match = match_compared(pairs, class_map, TruthOptions(ignore, background))
     for note in match.notes:
         warnings.warn(note, ScanWarning, stacklevel=2)
     labelled = class_values(labelled_classes or {}, match.names, {*predicted, *true})
@@ -310,7 +253,7 @@ def evaluate_folders(
     for number, (name, pair) in enumerate(zip(predicted, pairs, strict=True)):
         values = match.values[2 * number : 2 * number + 2]
         here: Any = annotated.get(name) if isinstance(annotated, Mapping) else annotated
-        said = Said(ignore, background, labelled.get(name), here)
+        said = TruthOptions(ignore, background, labelled.get(name), here)
         scores = _evaluate(*pair, values, match.names, classes, said)
         volumes.append(replace(scores, name=name, subject=subjects[name]))
     if annotated is None:
@@ -345,60 +288,6 @@ def _subjects(files: Mapping[str, Path], patients: Patients | None) -> dict[str,
     return {scan.name: scan.subject for scan in with_patients(scans, patients)}
 
 
-def _match(
-    pairs: Sequence[tuple[Labels, Labels]], class_map: ClassMapLike, said: Said
-) -> ClassMatch:
-    """Match the classes of predictions and truths: two entries of ``values`` for each pair."""
-    if class_map is None and any(_has_no_names(labels) for pair in pairs for labels in pair):
-        return ClassMatch({}, (None,) * 2 * len(pairs))
-    # Predictions first, since they have the values of the run.
-    roles = ("prediction", "truth")
-    others: tuple[set[int], set[int]] = set(), {v for v in (said.ignore, said.background) if v}
-    files = [
-        _label_file(pair[n], role, others[n]) for n, role in enumerate(roles) for pair in pairs
-    ]
-    match = match_segments(files, class_map)
-    both = zip(match.values[: len(pairs)], match.values[len(pairs) :], strict=True)
-    return replace(match, values=tuple(values for pair in both for values in pair))
-
-
-def _has_no_names(labels: Labels) -> bool:
-    """Whether labels are in memory and cannot have names."""
-    return not isinstance(labels, str | Path) and getattr(labels, "class_names", None) is None
-
-
-def _label_file(labels: Labels, role: str, others: Collection[int]) -> LabelFile:
-    """Labels with the names of their structures, without ``others``, which are no structures."""
-    if isinstance(labels, str | Path):
-        path = Path(labels)
-        name = f"{path.absolute().parent.name}/{path.name}"
-        segments = tuple(item for item in read_segments(path) if item.value not in others)
-        if role == "prediction":
-            # The list of a folder of predictions may name them, but no network predicts them.
-            segments = tuple(item for item in segments if not why_no_class(item, name))
-        return LabelFile(
-            name,
-            segments,
-            lambda: [v for v in values_in(load_labels(path).data) if v not in others],
-        )
-    names = getattr(labels, "class_names", None) or {}
-    segments = tuple(Segment(value, name) for value, name in names.items() if value not in others)
-    return LabelFile(
-        f"the {role}",
-        segments,
-        lambda: [v for v in values_in(_values(labels, role)[0]) if v not in others],
-    )
-
-
-def _renumbered(labels: Labels, values: Mapping[int, int] | None, role: str) -> Labels:
-    """Labels with the values of their classes."""
-    if values is None:
-        return labels
-    data, scan = _values(labels, role)
-    data = renumber_array(data, values, f"the {role}{f' {scan.name}' if scan else ''}")
-    return data if scan is None else replace(scan, data=data)
-
-
 def _warn_about_single_slices(volumes: Sequence[VolumeScores]) -> None:
     """Warn about truths whose labels are on single slices, whose others count as background."""
     sparse = [item.name for item in volumes if item.on_single_slices]
@@ -419,86 +308,3 @@ def _on_single_slices(true: np.ndarray) -> bool:
     shown = np.asarray(true.any(axis=(1, 2)))
     runs = int(np.count_nonzero(np.diff(shown.astype(np.int8), prepend=0) == 1))
     return are_single_slices(int(shown.sum()), runs, len(shown))
-
-
-def _open_both(prediction: Labels, truth: Labels) -> tuple[Labels, Labels]:
-    """Load labels that are files; the second one is loaded on the grid of the first."""
-    loaded: dict[str, Labels] = {}
-    both = {"prediction": prediction, "truth": truth}
-    # DICOM labels have no grid of their own, so the other one is loaded first.
-    for role in sorted(both, key=lambda role: _is_dicom(both[role])):
-        labels = both[role]
-        if isinstance(labels, str | Path):
-            other = next(iter(loaded.values()), None)
-            scan = other if isinstance(other, Volume) else getattr(other, "volume", None)
-            labels = load_labels(labels, like=scan)
-        loaded[role] = labels
-    return loaded["prediction"], loaded["truth"]
-
-
-def _is_dicom(labels: Labels) -> bool:
-    return isinstance(labels, str | Path) and is_dicom(Path(labels))
-
-
-def _values(labels: Labels, role: str) -> tuple[np.ndarray, Volume | None]:
-    assert not isinstance(labels, str | Path)
-    if isinstance(labels, Volume):
-        values, scan = labels.data, labels
-    elif isinstance(labels, np.ndarray):
-        values, scan = labels, None
-    else:
-        values, scan = labels.labels, labels.volume
-    # NaN is refused here as well, since it is not equal to itself.
-    if values.dtype.kind not in "biu" and not np.array_equal(values, np.round(values)):
-        raise DataError(
-            f"The {role}{f' {scan.name}' if scan else ''} contains values that are not whole "
-            "numbers; pass labels, not a scan or probabilities."
-        )
-    return values, scan
-
-
-def _score(
-    predicted: np.ndarray,
-    true: np.ndarray,
-    spacing: Sequence[float] | None,
-    voxel_ml: float | None,
-) -> ClassScore:
-    n_predicted, n_true = int(predicted.sum()), int(true.sum())
-    dice = hd95 = None
-    if n_predicted or n_true:
-        dice = 2 * int((predicted & true).sum()) / (n_predicted + n_true)
-    if n_predicted and n_true and spacing is not None:
-        hd95 = _hd95_mm(predicted, true, spacing)
-    return ClassScore(
-        dice=dice,
-        hd95_mm=hd95,
-        truth_voxels=n_true,
-        prediction_voxels=n_predicted,
-        truth_ml=None if voxel_ml is None else n_true * voxel_ml,
-        prediction_ml=None if voxel_ml is None else n_predicted * voxel_ml,
-    )
-
-
-def _hd95_mm(predicted: np.ndarray, true: np.ndarray, spacing: Sequence[float]) -> float:
-    """Symmetric HD95: the larger of the two directed 95th percentiles of surface distances.
-
-    The surface consists of the voxels of a mask with a face neighbour outside the mask or outside
-    the scan. Distances are between voxel centres, for orthogonal axes. Neither mask is empty.
-    """
-    import torch
-    from monai.metrics.utils import get_edge_surface_distance
-
-    # Axes with one slice are dropped, since all voxels of a single slice would be surface.
-    axes = [i for i, n in enumerate(true.shape) if n > 1] or [0]
-    shape = [true.shape[i] for i in axes]
-    with warnings.catch_warnings():
-        # MONAI passes a deprecated argument to itself.
-        warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
-        _, distances, _ = get_edge_surface_distance(
-            torch.from_numpy(predicted.reshape(shape)),
-            torch.from_numpy(true.reshape(shape)),
-            spacing=[spacing[i] for i in axes],
-            symmetric=True,
-        )
-    # HD95 of MONAI uses torch.quantile, which fails for surfaces of more than 2**24 voxels.
-    return float(max(np.percentile(directed.numpy(), 95) for directed in distances))

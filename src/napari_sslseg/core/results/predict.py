@@ -36,7 +36,7 @@ from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import as_volume
 from napari_sslseg.core.scans.labels import DICOM_SUFFIX, save_labels
-from napari_sslseg.core.scans.matching.pairing import choose_sequence
+from napari_sslseg.core.scans.matching.sequences import choose_sequence
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.segmentation.loss import (

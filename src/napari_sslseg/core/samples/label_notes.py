@@ -7,7 +7,7 @@ from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.samples.store import StoredScan
-from napari_sslseg.core.scans.classes.partial_labels import are_single_slices
+from napari_sslseg.core.scans.annotated import are_single_slices
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.slice_ranges import parse_range_ends
 

@@ -9,8 +9,9 @@ import numpy as np
 from napari_sslseg.core.common.errors import DataError, ScanWarning
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
+from napari_sslseg.core.scans.classes.scan_classes import match_labels
 from napari_sslseg.core.scans.find import find_scans
-from napari_sslseg.core.scans.labelled import LabelledScan, Scan, match_labels
+from napari_sslseg.core.scans.labelled import LabelledScan, Scan
 from napari_sslseg.core.scans.matching.pairing import match_files
 from napari_sslseg.core.scans.matching.patients import guess_together
 from napari_sslseg.core.scans.names import label_paths
@@ -92,7 +93,7 @@ def with_masks(
         A label file, or a folder of label files.
     class_map : ClassMap, path-like or mapping, optional
         Which structure in the masks is which class, see
-        :func:`~napari_sslseg.core.scans.labelled.match_labels`.
+        :func:`~napari_sslseg.core.scans.classes.scan_classes.match_labels`.
 
     Raises
     ------

@@ -84,7 +84,7 @@ def iter_finetune(
         may be among them. Slices of labelled scans that are not annotated are used as well.
     class_map : ClassMap, path-like or mapping, optional
         Which structure in the label files is which class, where their names do not say it; see
-        :func:`~napari_sslseg.core.scans.labelled.match_labels`.
+        :func:`~napari_sslseg.core.scans.classes.scan_classes.match_labels`.
     device, modality, cache, stop, pause, watch, threads, overwrite, resume
         As in :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`. A resumed run
         finds its training scans and its validation scans among all labelled scans given.

@@ -18,13 +18,8 @@ from napari_sslseg.core.samples.build import Store, sample_dimensions
 from napari_sslseg.core.samples.middle_slices import annotated_middle, check_middle
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.classes.matching import describe_names
-from napari_sslseg.core.scans.labelled import (
-    LabelledScan,
-    Scan,
-    find_classes,
-    match_labels,
-    scan_subject,
-)
+from napari_sslseg.core.scans.classes.scan_classes import find_classes, match_labels
+from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_subject
 from napari_sslseg.core.scans.matching.patients import guess_together
 from napari_sslseg.core.segmentation.loss import score_channels
 from napari_sslseg.core.segmentation.self_training import round_starts

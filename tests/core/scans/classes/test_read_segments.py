@@ -13,9 +13,11 @@ from named_labels import write_slicer, write_structures
 from napari_sslseg.core.common.errors import DataError, VolumeError
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.scans.classes.read import read_segments
+from napari_sslseg.core.scans.classes.scan_classes import match_labels
 from napari_sslseg.core.scans.classes.segment import Segment
-from napari_sslseg.core.scans.labelled import LabelledScan, match_labels, pair_scans
+from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.labels import save_labels
+from napari_sslseg.core.scans.matching.pair_scans import pair_scans
 from napari_sslseg.core.scans.volume import load_volume
 
 SMALL = ((10, 24, 24), (20.0, 15.0, 15.0))

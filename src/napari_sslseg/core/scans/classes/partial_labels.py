@@ -38,17 +38,6 @@ def check_unknown_value(ignore: int | None, background: int) -> None:
         )
 
 
-def are_single_slices(labelled: int, runs: int, slices: int) -> bool:
-    """Whether labels seem to be on single slices, since structures extend over adjacent ones.
-
-    Parameters
-    ----------
-    labelled, runs, slices : int
-        Number of slices with labels, of runs of adjacent ones, and of all slices.
-    """
-    return 0 < labelled < 2 * runs and 2 * labelled < slices
-
-
 def free_values(values: Iterable[int], taken: Iterable[int]) -> dict[int, int]:
     """Return a different value that is not taken for each value: itself, or the next free one."""
     used, found = set(taken), {}

@@ -27,7 +27,6 @@ from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.matching.label_names import (
     count_matching_parts,
-    ends_with_parts,
     is_named_as_labels,
     is_of_case,
     structure_name,
@@ -273,30 +272,6 @@ class Pairing:
                 "after the only structure in it."
             )
         return tuple(files)
-
-
-def choose_sequence(scans: Sequence[Series], sequence: str) -> list[Series]:
-    """Choose the scans whose names end with a sequence, channel or number of a volume.
-
-    Parameters
-    ----------
-    scans : sequence of Series
-        Scans, several of each case.
-    sequence : str
-        End of the names, such as ``t1``, ``T1w`` or ``0000``; case does not matter.
-
-    Raises
-    ------
-    DataError
-        If no name ends so.
-    """
-    found = [scan for scan in scans if ends_with_parts(scan.name, sequence)]
-    if not found:
-        raise DataError(
-            f"No scan has a name that ends with {sequence}; there are "
-            f"{join_names([scan.name for scan in scans], 4)}."
-        )
-    return found
 
 
 def missing_labels(scans: Sequence[Series], paired: Mapping[int, object]) -> list[int]:

@@ -12,7 +12,8 @@ from pydicom.sr.codedict import codes
 from dicom_files import ramp, write_series
 from napari_sslseg.core import load_labels, load_volume, save_labels
 from napari_sslseg.core.common.errors import ScanWarning
-from napari_sslseg.core.scans.labelled import LabelledScan, find_classes
+from napari_sslseg.core.scans.classes.scan_classes import find_classes
+from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.reader import ScanReader
 
 ROWS, COLUMNS = 12, 14

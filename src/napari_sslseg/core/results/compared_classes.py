@@ -1,0 +1,64 @@
+"""Match the classes of predictions with those of their truths."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from napari_sslseg.core.results.compared_labels import Labels, label_values
+from napari_sslseg.core.results.truth_options import TruthOptions
+from napari_sslseg.core.scans.classes.class_map import ClassMapLike
+from napari_sslseg.core.scans.classes.matching import (
+    ClassMatch,
+    LabelFile,
+    match_segments,
+    why_no_class,
+)
+from napari_sslseg.core.scans.classes.read import read_segments
+from napari_sslseg.core.scans.classes.renumber import values_in
+from napari_sslseg.core.scans.classes.segment import Segment
+from napari_sslseg.core.scans.labels import load_labels
+
+
+def match_compared(
+    pairs: Sequence[tuple[Labels, Labels]], class_map: ClassMapLike, said: TruthOptions
+) -> ClassMatch:
+    """Match the classes of predictions and truths: two entries of ``values`` for each pair."""
+    if class_map is None and any(_has_no_names(labels) for pair in pairs for labels in pair):
+        return ClassMatch({}, (None,) * 2 * len(pairs))
+    # Predictions first, since they have the values of the run.
+    roles = ("prediction", "truth")
+    others: tuple[set[int], set[int]] = set(), {v for v in (said.ignore, said.background) if v}
+    files = [
+        _label_file(pair[n], role, others[n]) for n, role in enumerate(roles) for pair in pairs
+    ]
+    match = match_segments(files, class_map)
+    both = zip(match.values[: len(pairs)], match.values[len(pairs) :], strict=True)
+    return replace(match, values=tuple(values for pair in both for values in pair))
+
+
+def _has_no_names(labels: Labels) -> bool:
+    """Whether labels are in memory and cannot have names."""
+    return not isinstance(labels, str | Path) and getattr(labels, "class_names", None) is None
+
+
+def _label_file(labels: Labels, role: str, others: Collection[int]) -> LabelFile:
+    """Labels with the names of their structures, without ``others``, which are no structures."""
+    if isinstance(labels, str | Path):
+        path = Path(labels)
+        name = f"{path.absolute().parent.name}/{path.name}"
+        segments = tuple(item for item in read_segments(path) if item.value not in others)
+        if role == "prediction":
+            # The list of a folder of predictions may name them, but no network predicts them.
+            segments = tuple(item for item in segments if not why_no_class(item, name))
+        return LabelFile(
+            name,
+            segments,
+            lambda: [v for v in values_in(load_labels(path).data) if v not in others],
+        )
+    names = getattr(labels, "class_names", None) or {}
+    segments = tuple(Segment(value, name) for value, name in names.items() if value not in others)
+    return LabelFile(
+        f"the {role}",
+        segments,
+        lambda: [v for v in values_in(label_values(labels, role)[0]) if v not in others],
+    )

@@ -1,0 +1,144 @@
+"""Pair the scans of a folder with their labels, for training and scores."""
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from napari_sslseg.core.common.errors import DataError, ScanWarning
+from napari_sslseg.core.scans.classes.class_map import ClassMapLike
+from napari_sslseg.core.scans.classes.partial_labels import LabelledClasses, class_values
+from napari_sslseg.core.scans.classes.scan_classes import match_labels
+from napari_sslseg.core.scans.find import find_scans
+from napari_sslseg.core.scans.labelled import LabelledScan
+from napari_sslseg.core.scans.matching.label_names import is_named_as_labels
+from napari_sslseg.core.scans.matching.pairing import Pairing, missing_labels
+from napari_sslseg.core.scans.matching.sequences import choose_sequence
+from napari_sslseg.core.scans.names import listed_name, unique_by_name
+from napari_sslseg.core.scans.series import Series
+
+
+def pair_scans(
+    images: str | Path,
+    labels: str | Path,
+    annotated: dict[str, tuple[int, ...]] | Literal["labelled", "all"] | None = None,
+    *,
+    every_image: bool = True,
+    class_map: ClassMapLike = None,
+    match_classes: bool = True,
+    sequence: str | None = None,
+    ignore: int | None = None,
+    background: int = 0,
+    labelled_classes: LabelledClasses | None = None,
+) -> list[LabelledScan]:
+    """Pair the scans of a folder with labels, by the names of files and folders.
+
+    See :mod:`~napari_sslseg.core.scans.matching.pairing` for the names that fit.
+
+    Parameters
+    ----------
+    images, labels : path-like
+        Folders, or single files; one folder for both if the names of labels say so. A label file
+        has the name of its scan, or is in the folder of its patient.
+    annotated : dict, "labelled" or "all", optional
+        Annotated slices by name of the scan, see :func:`read_annotated`; other scans are ignored.
+        Or the slices with labels, or all slices, of all scans; see :class:`LabelledScan`.
+    every_image : bool
+        Whether a scan without labels is an error; otherwise it is ignored.
+    class_map : ClassMap, path-like or mapping, optional
+        Which structure in the files is which class, see :func:`match_labels`.
+    match_classes : bool
+        Whether to match the classes of the files; a resumed run has them in its record.
+    sequence : str, optional
+        End of the names of the scans to use if a case has several, such as ``T1w`` or ``0000``.
+    ignore, background : int
+        Values in the files of unknown voxels and of the background, see :class:`LabelledScan`.
+    labelled_classes : mapping of str to sequence of int or str, optional
+        Classes, by value or name, that are labelled in a scan, by its name; all in other scans.
+        See :func:`~napari_sslseg.core.scans.classes.partial_labels.read_labelled_classes`.
+
+    Raises
+    ------
+    DataError
+        If a scan has no labels, labels have no scan, or there is no pair.
+    ClassesError
+        If it is not clear which structure is which class.
+    """
+    images, labels = Path(images), Path(labels)
+    scans = _scans_to_pair(images, labels, sequence)
+    pairing = Pairing(scans, images, labels)
+    if not pairing.files:
+        raise DataError(
+            f"{images} was given for both scans and labels, but no file has a name of labels, such "
+            "as p0_seg; give two folders."
+        )
+    files = pairing.pairs()
+    numbers = {scan.name: number for number, scan in enumerate(scans)}
+    whole, annotated = (annotated, None) if isinstance(annotated, str) else (None, annotated)
+    if annotated is not None:
+        annotated = {listed_name(name, numbers): slices for name, slices in annotated.items()}
+    if annotated is not None and not annotated:
+        raise DataError("The list of annotated slices is empty; annotate at least one slice.")
+    for name in annotated or ():
+        if name not in numbers:
+            raise DataError(
+                f"The list of annotated slices names {name}, but {images} holds no such scan; "
+                "correct the list."
+            )
+    wanted = [numbers[name] for name in annotated] if annotated is not None else []
+    missing = [number for number in wanted if number not in files]
+    if every_image and annotated is None:
+        missing = missing_labels(scans, files)
+    if missing:
+        scan = scans[missing[0]]
+        raise DataError(
+            f"The scan {scan.path} has no labels: {labels} holds no file named {scan.name}, such "
+            f"as {scan.name}.nii.gz; add it, or move the scan to another folder."
+        )
+    pairs = [
+        LabelledScan(
+            scans[number],
+            file,
+            annotated[scans[number].name] if annotated else whole,
+            ignore=ignore,
+            background=background,
+        )
+        for number, file in files.items()
+        if annotated is None or number in wanted
+    ]
+    if pairing.orphans:
+        raise DataError(
+            f"The labels {pairing.orphans[0]} have no scan: {images} holds no file of that name; "
+            "add it, or move the labels to another folder."
+        )
+    if not pairs:
+        raise DataError(f"No scan in {images} has labels in {labels}; give both the same name.")
+    if not match_classes:
+        return pairs
+    matched, match = match_labels(pairs, class_map)
+    for note in match.notes:
+        warnings.warn(note, ScanWarning, stacklevel=2)
+    if labelled_classes is None:
+        return matched
+    values = class_values(labelled_classes, match.names, [item.name for item in matched])
+    return [replace(item, labelled_classes=values.get(item.name)) for item in matched]
+
+
+def _scans_to_pair(images: Path, labels: Path, sequence: str | None) -> list[Series]:
+    """Scans of a folder, sorted by name, without files in the folder of the labels."""
+    inside = labels.resolve() != images.resolve() and labels.resolve().is_relative_to(
+        images.resolve()
+    )
+    scans = find_scans(images)
+    if inside:
+        root = labels.resolve()
+        scans = [scan for scan in scans if not scan.path.resolve().is_relative_to(root)] or scans
+    if labels.resolve() == images.resolve():
+        files = [scan for scan in scans if scan.path.is_file()]
+        named = [scan for scan in files if is_named_as_labels(scan.path, images)]
+        # If all have such names, they are no sign of labels.
+        scans = [scan for scan in scans if scan not in named] or scans
+    if sequence:
+        scans = choose_sequence(scans, sequence)
+    by_name = unique_by_name(scans, lambda scan: scan.name, lambda scan: scan.path, images)
+    return list(by_name.values())
