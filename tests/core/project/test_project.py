@@ -265,15 +265,15 @@ class TestAdding:
         assert project.names[-2:] == ("n0", "n1")
 
     @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
-    def test_a_name_that_is_not_text_is_reported(self, project, tmp_path):
+    def test_a_name_that_is_not_text_is_added_under_a_safe_name(self, project, tmp_path):
         source = write_scan(tmp_path / "more" / "x.nii.gz", 30)
-        odd = Path(os.fsdecode(os.fsencode(source.parent) + b"/\xff\xfe.nii.gz"))
+        odd = Path(os.fsdecode(os.fsencode(source.parent) + b"/p1_\xff\xfe.nii.gz"))
         source.rename(odd)
         found = project.add_scans(odd.parent)
-        assert not found.added
-        assert len(found.problems) == 1
+        assert not found.problems
+        assert found.added == ("p1___",)
         with reopened(project) as again:
-            assert len(again.names) == 3
+            assert again.load("p1___").path == odd
 
     def test_safe_and_free_file_names(self):
         assert safe_name("../../etc/passwd") == "_.._etc_passwd"

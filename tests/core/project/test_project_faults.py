@@ -258,7 +258,7 @@ HOSTILE = [
     (top(plane="oblique"), "plane"),
     (top(unknown=1), "unknown"),
     (top(screen=[1]), "screen"),
-    (top(screen={"x": [[]] * 600_000}), "more than 500,000 values"),
+    (top(screen={"x": [[]] * 2_600_000}), "more than 2,500,000 values"),
     (top(**{"\x1b[2J" + "x" * 9999: 1}), r"\\x1b"),
     (top(classes=[ONE_CLASS, ONE_CLASS]), "two classes"),
     (top(classes=[ONE_CLASS, ONE_CLASS | {"value": 2, "name": "X"}]), "two classes of the name"),

@@ -79,6 +79,10 @@ def remove_leftovers(folder: Path, pattern: str = ".*", *, folders: bool = True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` (UTF-8) to ``path`` atomically."""
+    r"""Write ``text`` (UTF-8) to ``path`` atomically.
+
+    Bytes of file names that are not UTF-8 (PEP 383) are written as ``\udce4``, which JSON reads as
+    they were.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -7,6 +7,9 @@ elsewhere.
 import errno
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
@@ -56,6 +59,30 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     if len(data) > most_bytes:
         raise ValueError(f"it is larger than {most_bytes / 2**20:.3g} MiB")
     return data
+
+
+@contextmanager
+def utf8_path(path: Path) -> Iterator[Path]:
+    """Yield a path to the same file for libraries that accept names in UTF-8 only.
+
+    It is ``path`` itself, or a link with the same suffix in a temporary folder, if a name in the
+    path is not UTF-8, as on discs that were written in Latin-1.
+
+    Raises
+    ------
+    OSError
+        If the link cannot be created.
+    """
+    try:
+        os.path.abspath(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="napari-sslseg-") as folder:
+            suffix = path.suffix if path.suffix.isascii() else ""
+            link = Path(folder, f"file{suffix}")
+            link.symlink_to(os.path.abspath(path))
+            yield link
+    else:
+        yield path
 
 
 def open_own(path: Path) -> int:

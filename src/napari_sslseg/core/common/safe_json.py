@@ -2,8 +2,11 @@
 
 import json
 import math
+import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from napari_sslseg.core.common.safe_files import read_regular
 
@@ -11,10 +14,25 @@ MAX_DEPTH = 32
 MOST_SIDECAR = 4 * 2**20
 """Bytes of ``best.json`` and ``last.json``, which have the shapes of all tensors."""
 
-MOST_VALUES = 500_000
-"""Numbers, texts, lists and objects in total; the largest record lists slices for each scan."""
+MOST_VALUES = 2_500_000
+"""Numbers, texts, lists and objects in total; a record has about 25 for each scan."""
 
 SEPARATORS = (b",", b":", b"[", b"{")
+
+_NOT_UNICODE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+# The rest, U+DC80 to U+DCFF, are the bytes of a file name that is not UTF-8, see PEP 383.
+
+MOST_PATH = 4096
+
+
+def _check_path(text: str) -> str:
+    if not 0 < len(text) <= MOST_PATH:
+        raise ValueError(f"it has {len(text)} characters, not 1 to {MOST_PATH}")
+    return text
+
+
+StoredPath = Annotated[str, AfterValidator(_check_path)]
+"""Path or name of a file in a model; the limits of Pydantic itself refuse names without UTF-8."""
 
 LARGEST = 1e15
 """Largest number: no setting, count or time is larger, and sums and products stay finite."""
@@ -134,7 +152,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_shape(found: Any) -> None:
-    """Refuse too many levels or values, and text that cannot be encoded as UTF-8."""
+    """Refuse too many levels or values, and text that is neither Unicode nor a file name."""
     level = [found]
     count = 0
     for _ in range(MAX_DEPTH):
@@ -148,7 +166,7 @@ def _check_shape(found: Any) -> None:
                 following.extend(value.values())
             elif isinstance(value, list):
                 following.extend(value)
-            elif isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+            elif isinstance(value, str) and _NOT_UNICODE.search(value):
                 raise ValueError("it has text that is not Unicode")
         if not following:
             return

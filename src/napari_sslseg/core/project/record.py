@@ -21,7 +21,7 @@ from pydantic import (
 
 from napari_sslseg.core.common.errors import ProjectError
 from napari_sslseg.core.common.safe_files import read_regular
-from napari_sslseg.core.common.safe_json import parse_json
+from napari_sslseg.core.common.safe_json import StoredPath, parse_json
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.common.text import fold_name, printable
 from napari_sslseg.core.project.names import is_name
@@ -68,7 +68,6 @@ Role = Literal["train", "test"]
 _RANGES = re.compile(r"(\d{1,6}(-\d{1,6})?(, \d{1,6}(-\d{1,6})?)*)?", re.ASCII)
 _HASH = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 _LENGTH = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_PATH = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class RecordPart(BaseModel):
@@ -140,16 +139,16 @@ class ScanEntry(RecordPart):
     name: str
     """Unique in the project; also the name of the label file."""
 
-    path: _PATH
+    path: StoredPath
     """File or folder; relative to the project if it is in the project or in the folder around."""
 
-    absolute: _PATH
+    absolute: StoredPath
     """The same path, absolute."""
 
-    files: tuple[_PATH, ...] = Field(default=(), max_length=MOST_FILES)
+    files: tuple[StoredPath, ...] = Field(default=(), max_length=MOST_FILES)
     """Files of a series, relative to the folder ``path``; empty if the scan is one file."""
 
-    series: str = Field(max_length=1000)
+    series: StoredPath
     """Name of the series among those in the files."""
 
     frame: int = Field(default=0, ge=0)
@@ -351,6 +350,8 @@ def format_record(record: ProjectRecord) -> str:
         If the text would be too large to be read again.
     """
     text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
+    # Escapes the bytes of file names that are not UTF-8, see PEP 383.
+    text = text.encode("utf-8", "backslashreplace").decode()
     if len(text) > 2**20:  # A shorter text cannot exceed any limit.
         try:
             data = text.encode()
@@ -362,6 +363,16 @@ def format_record(record: ProjectRecord) -> str:
                 f"The project is too large ({error}); create another one for more scans."
             ) from error
     return text
+
+
+def _as_tuples(found: Any) -> Any:
+    """Convert the lists of a record, except values of the window, to tuples.
+
+    Pydantic itself reads no JSON with file names that are not UTF-8.
+    """
+    if isinstance(found, dict):
+        return {key: v if key == "screen" else _as_tuples(v) for key, v in found.items()}
+    return tuple(map(_as_tuples, found)) if isinstance(found, list) else found
 
 
 def read_record(folder: Path) -> tuple[ProjectRecord, str]:
@@ -394,7 +405,7 @@ def read_record(folder: Path) -> tuple[ProjectRecord, str]:
             raise ProjectError(
                 f"{path} was written by a newer version; update this one to open the project."
             )
-        return ProjectRecord.model_validate_json(data), data.decode("utf-8")
+        return ProjectRecord.model_validate(_as_tuples(found)), data.decode("utf-8")
     except OSError as error:
         raise ProjectError(
             f"{path} cannot be read ({error.strerror or error}); check the disk and the "

@@ -106,7 +106,7 @@ class ProjectScans:
             raise ProjectError(problem)
         with self._reading:
             entry = self._folder.entry(name)
-            key = entry.model_dump_json(exclude={"done", "role", "accepted"})
+            key = repr(entry.model_dump(exclude={"done", "role", "accepted"}))
             known = self._series.get(name)
             if known is None or known[0] != key:
                 known = (key, find_series(entry, find_path(entry, self._folder.path)))

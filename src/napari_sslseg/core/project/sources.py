@@ -69,7 +69,8 @@ def file_stamp(path: Path, files: Sequence[str]) -> str | None:
             status = file.stat()
             if not S_ISREG(status.st_mode):
                 return None
-            total.update(f"{file.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+            numbers = f"\0{status.st_size}\0{status.st_mtime_ns}\0"
+            total.update(os.fsencode(file.name) + numbers.encode())
     except (OSError, ValueError):  # ValueError: not a file name.
         return None
     return total.hexdigest()

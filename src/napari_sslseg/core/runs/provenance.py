@@ -57,17 +57,19 @@ def data_record(
     """
     roles = dict.fromkeys(held_out, "validation") | dict.fromkeys(unlabelled, "unlabelled")
     meanings = dict(enumerate(map(label_meaning, labelled)))
+    in_training, in_validation = np.zeros((2, len(store)), bool)
+    in_training[training] = in_validation[validation] = True
     found = []
     for number, scan in enumerate(store.scans):
-        own = np.arange(scan.start, scan.start + scan.n_slices)
+        own = slice(scan.start, scan.start + scan.n_slices)
         entry: dict[str, Any] = {
             "name": scan.name,
             "subject": scan.subject,
             "role": roles.get(number, "training"),
             "content": scan.content,
             "labels": scan.labels,
-            "training": format_ranges(np.intersect1d(own, training) - scan.start),
-            "validation": format_ranges(np.intersect1d(own, validation) - scan.start),
+            "training": format_ranges(np.flatnonzero(in_training[own])),
+            "validation": format_ranges(np.flatnonzero(in_validation[own])),
         }
         if store.labelled:
             known = store.annotated[own]

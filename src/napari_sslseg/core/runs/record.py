@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_sslseg.core.common.errors import CheckpointError
-from napari_sslseg.core.common.safe_json import read_json
+from napari_sslseg.core.common.safe_json import StoredPath, read_json
 from napari_sslseg.core.common.text import LONGEST, printable
 
 RECORD = "run.json"
@@ -15,8 +15,8 @@ PLAN = "preset.json"
 """File in the same folder, of a run of several stages."""
 
 FORMAT = 1
-MOST_RECORD = 16 * 2**20
-"""Bytes of ``run.json``; the record of a run on 10,000 scans has less than 1 MiB."""
+MOST_RECORD = 64 * 2**20
+"""Bytes of ``run.json``, which has about 700 for each scan."""
 
 MOST_THREADS = 4096
 MOST_PROCESSES = 65_536
@@ -28,7 +28,7 @@ class StartRecord(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
-    folder: str = Field(max_length=4096)
+    folder: StoredPath
     weights: str = Field(max_length=200)
 
 
@@ -48,7 +48,7 @@ class RunRecord(BaseModel):
     status: str | None = Text
     started: str | None = Text
     finished: str | None = Text
-    init: str | None = Text
+    init: str | None = None
     plan: str | None = Text
     device: str | None = Text
     scans: list[str] | None = None

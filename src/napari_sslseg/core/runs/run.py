@@ -182,6 +182,8 @@ class RunWriter:
         }
         self._rows: list[dict[str, float]] = []
         self._write()
+        if is_first():
+            _check_written(folder)
 
     @classmethod
     def resumed(cls, run: Run, rows: int, machine: Mapping[str, Any] | None = None) -> "RunWriter":
@@ -231,6 +233,23 @@ class RunWriter:
     def _write(self) -> None:
         if is_first():
             write_text(self.folder / RECORD, json.dumps(self.record, indent=1))
+
+
+def _check_written(folder: Path) -> None:
+    """Read a new record, so that one that cannot be opened again is noticed before the training.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be read.
+    """
+    try:
+        read_record(folder)
+    except CheckpointError as error:
+        raise StorageError(
+            f"The record of this run could not be opened again: {str(error).partition(';')[0]}; "
+            "use fewer scans, or report this as a fault of the program."
+        ) from error
 
 
 def claim(folder: Path, *, overwrite: bool = False, planned: bool = False) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import CheckpointError, StorageError
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.common.safe_files import open_regular, refuse_links
+from napari_sslseg.core.common.safe_files import open_regular, refuse_links, utf8_path
 from napari_sslseg.core.common.safe_json import MOST_SIDECAR, parse_json, read_json
 from napari_sslseg.core.common.text import LONGEST, printable
 from napari_sslseg.core.runs.state import DamagedStateError, State
@@ -77,7 +77,7 @@ def read_state(path: Path) -> State:
             # The library accepts headers of up to 100 MB.
             if int.from_bytes(file.read(8), "little") > MOST_HEADER:
                 raise ValueError("its header is too large")
-        with safe_open(path, framework="pt") as found:
+        with utf8_path(path) as readable, safe_open(readable, framework="pt") as found:
             header = found.metadata() or {}
             tensors = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
         if header["digest"] != _digest(header["numbers"], tensors):
@@ -91,6 +91,12 @@ def read_state(path: Path) -> State:
         raise CheckpointError(
             f"The training state {path} cannot be read ({error.strerror or error}); make it "
             "readable, then resume."
+        ) from error
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch raises a RuntimeError if there is too little memory.
+        raise CheckpointError(
+            f"The training state {path} cannot be read with the memory that is free "
+            f"({printable(error, LONGEST)}); free some memory, then resume."
         ) from error
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise DamagedStateError(

@@ -1,6 +1,7 @@
 """Base class of stores of slices and crops, their records of scans, and loading of scans."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -315,7 +316,7 @@ def fingerprint(head: str, scans: Sequence[Scan]) -> str:
     for scan in scans:
         parts: list[Volume | Source]
         # The split depends on it, and the user may correct it.
-        total.update(f"{scan_subject(scan)}\0".encode())
+        total.update(os.fsencode(f"{scan_subject(scan)}\0"))
         if isinstance(scan, LabelledScan):
             labels = scan.labels if isinstance(scan.labels, tuple) else (scan.labels,)
             parts = [scan.scan, *labels]
@@ -329,11 +330,11 @@ def fingerprint(head: str, scans: Sequence[Scan]) -> str:
             parts = [scan]
         for part in parts:
             if isinstance(part, Volume):
-                total.update(f"{part.name} {part.subject} {part.modality}".encode())
+                total.update(os.fsencode(f"{part.name} {part.subject} {part.modality}"))
                 total.update(part.geometry.affine.tobytes())
                 total.update(np.ascontiguousarray(part.data).data)
             else:
-                total.update(as_series(part).name.encode())
+                total.update(os.fsencode(as_series(part).name))
                 for path in as_series(part).files:
                     with path.open("rb") as file:
                         while block := file.read(2**20):

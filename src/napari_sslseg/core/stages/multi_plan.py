@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
-from napari_sslseg.core.common.safe_json import read_json
+from napari_sslseg.core.common.safe_json import StoredPath, read_json
 from napari_sslseg.core.common.text import LONGEST, printable
 from napari_sslseg.core.runs.record import MOST_RECORD, PLAN, first_problem
 from napari_sslseg.core.settings.presets.preset import Preset
@@ -26,7 +26,7 @@ class PlanStart(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
-    folder: str = Field(max_length=4096)
+    folder: StoredPath
     weights: str = Field(pattern=r"^([0-9a-f]{32})?$", description="Hash of the weights file.")
 
 
@@ -61,6 +61,11 @@ class StagePlan(BaseModel):
         return [stage.make_task() for stage in self.preset.stages]
 
 
+def _is_path(text: str) -> bool:
+    # Names that are not UTF-8 are allowed, control characters are not.
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").isprintable()
+
+
 def read_plan(folder: Path) -> StagePlan:
     """Read the plan of a run folder.
 
@@ -82,7 +87,7 @@ def read_plan(folder: Path) -> StagePlan:
         plan = StagePlan.model_validate(values)
         if not 1 < len(plan.tasks) <= MOST_STAGES:
             raise ValueError(f"it has {len(plan.tasks)} stages")
-        if plan.start is not None and not plan.start.folder.isprintable():
+        if plan.start is not None and not _is_path(plan.start.folder):
             raise ValueError("the folder of its start is not a name")
         if (plan.start is None) != (plan.kind is not None):
             raise ValueError("kind and start contradict each other")

@@ -11,6 +11,7 @@ another plan, or of none, are never resumed, so that a run which is being overwr
 back if the new run is interrupted. While there is a plan, the folder belongs to its run.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -132,7 +133,9 @@ class StagedRun:
         )
         older = stage_folders(folder) if is_staged(folder) else ()
         # Written first: from now on the older files are not of this plan, and are not resumed.
-        write_text(folder / PLAN, plan.model_dump_json(indent=1))
+        write_text(
+            folder / PLAN, json.dumps(plan.model_dump(mode="json"), indent=1, ensure_ascii=False)
+        )
         run = cls(folder, plan)
         run._remove_older(*older)
         return run

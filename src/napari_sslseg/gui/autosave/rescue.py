@@ -1,5 +1,6 @@
 """A folder outside the project for labels that cannot be saved in it."""
 
+import os
 import zlib
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +36,7 @@ def rescue_folder() -> Path:
 
 def _backup_name(project: Path, name: str) -> str:
     # Projects in different folders may have the same name.
-    mark = zlib.crc32(str(project.resolve()).encode())
+    mark = zlib.crc32(os.fsencode(project.resolve()))
     return f"{project.name} {name} unsaved {mark:08x}.nii.gz"
 
 

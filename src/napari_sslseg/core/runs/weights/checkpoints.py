@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.common.atomic import atomic_path, write_text
 from napari_sslseg.core.common.errors import CheckpointError
+from napari_sslseg.core.common.safe_files import utf8_path
 from napari_sslseg.core.common.text import LONGEST, printable
 from napari_sslseg.core.networks.size_limit import Shapes, tensor_shapes
 from napari_sslseg.core.runs.weights.safetensors_header import StoredTensor, misfits, read_header
@@ -111,7 +112,8 @@ def read_tensors(path: Path, header: Mapping[str, StoredTensor]) -> "dict[str, T
     from safetensors.torch import load_file
 
     try:
-        found = load_file(path, device="cpu")
+        with utf8_path(path) as readable:
+            found = load_file(readable, device="cpu")
         return {name: found[name] for name in header}
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(

@@ -15,7 +15,7 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.common.errors import CheckpointError
-from napari_sslseg.core.common.safe_files import open_regular
+from napari_sslseg.core.common.safe_files import open_regular, utf8_path
 from napari_sslseg.core.common.text import LONGEST, printable
 from napari_sslseg.core.runs.weights.checkpoints import read_tensors
 from napari_sslseg.core.runs.weights.pickle_scan import ForbiddenNameError, scan_pickle
@@ -128,8 +128,8 @@ def _load(path: Path) -> Any:
             scan_pickle(BytesIO(_archived_pickle(path)))
         else:
             _scan_legacy(path)
-        with _numpy_ignored():
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        with _numpy_ignored(), utf8_path(path) as readable:
+            return torch.load(readable, map_location="cpu", weights_only=True, mmap=zipped)
     except ForbiddenNameError as error:
         raise CheckpointError(
             f"{path} contains more than weights ({printable(error, 100)}) and would have to run "

@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning
+from napari_sslseg.core.common.safe_files import utf8_path
 from napari_sslseg.core.scans.formats.image_file import check_finite, check_present
 from napari_sslseg.core.scans.formats.itk_header import MM, Unit
 from napari_sslseg.core.scans.formats.metaimage import read_metaimage
@@ -94,7 +95,9 @@ def write_itk(source: np.ndarray, geometry: Geometry, header: object, path: Path
     image.SetSpacing(spacing.tolist())
     image.SetDirection((steps / spacing).ravel().tolist())
     try:
-        sitk.WriteImage(image, str(path), useCompression=True)
+        # SimpleITK ends the process at a name that is not UTF-8.
+        with utf8_path(path) as writable:
+            sitk.WriteImage(image, str(writable), useCompression=True)
     except RuntimeError as error:
         raise OSError(f"SimpleITK cannot write the {path.suffix} file") from error
     if unit != MM:

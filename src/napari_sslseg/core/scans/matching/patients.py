@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from napari_sslseg.core.common.errors import DataError, ScanWarning
-from napari_sslseg.core.common.text import fold_name
+from napari_sslseg.core.common.text import fold_name, printable
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.matching.subjects import (
     count_phrase,
@@ -232,6 +232,8 @@ def _header_doubt(scan: Series | Volume | LabelledScan) -> str:
 
 def _is_named(scan: Series | Volume | LabelledScan, key: str) -> bool:
     """Whether a line of a table means a scan: by its name, or the end of its path."""
+    if scan.name == key or printable(scan.name) == key:
+        return True  # Characters that no table can contain are written as they are printed.
     wanted = unicodedata.normalize("NFC", key).replace("\\", "/").strip("/")
     place = unicodedata.normalize("NFC", _place(scan).as_posix())
     name = unicodedata.normalize("NFC", scan.name)
