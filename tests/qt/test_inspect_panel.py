@@ -301,10 +301,10 @@ def test_labels_predictions_and_a_report_are_exported(
     assert {file.name for file in tmp_path.iterdir()} == {
         *(f"{name}_labels.nii.gz" for name in names[:3]),
         *(f"{name}_finetune-001{suffix}" for name in names for suffix in (".nrrd", ".mha")),
-        "labels_classes.json", "labels_slices.json", "finetune-001_classes.json",
+        "classes.json", "labels_slices.json",
     }  # fmt: skip
     # Names of the label values, and the labelled slices.
-    assert json.loads((tmp_path / "labels_classes.json").read_text()) == {
+    assert json.loads((tmp_path / "classes.json").read_text()) == {
         "1": "liver", "2": "spleen",
     }  # fmt: skip
     slices = json.loads((tmp_path / "labels_slices.json").read_text())

@@ -241,3 +241,18 @@ def test_class_names_come_from_the_table_of_the_layer():
     assert writers.class_names({"features": table}) == {1: "liver"}
     assert writers.class_names({"features": pd.DataFrame()}) == {}
     assert writers.class_names({}) == {}
+
+
+def test_unknown_voxels_are_no_structure_of_a_dicom_segmentation(tmp_path):
+    write_series(tmp_path / "series")
+    layer = opened(tmp_path / "series")
+    data, settings = parts(by_hand(layer, metadata=layer.metadata))
+    data[2, 3:5, 3:5], data[3, :2, :3] = 1, 255
+    with pytest.warns(ScanWarning, match=r"6 voxels .*255"):
+        (written,) = writers.write_dicom_seg(str(tmp_path / "seg"), data, settings)
+    assert [item.SegmentLabel for item in dcmread(written).SegmentSequence] == ["class 1"]
+    assert (data == 255).sum() == 6  # The layer is as it was.
+    # A value that the table of the layer names is a structure.
+    settings["features"] = pd.DataFrame({"index": [1, 255], "class": ["liver", "spleen"]})
+    (written,) = writers.write_dicom_seg(str(tmp_path / "named"), data, settings)
+    assert [s.SegmentLabel for s in dcmread(written).SegmentSequence] == ["liver", "spleen"]

@@ -33,6 +33,7 @@ from napari_sslseg.core.samples.preprocess import prepare
 from napari_sslseg.core.scans.classes.class_list import write_class_list
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
+from napari_sslseg.core.scans.formats.registry import label_format_of
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import as_volume
 from napari_sslseg.core.scans.labels import DICOM_SUFFIX, save_labels
@@ -326,8 +327,8 @@ def iter_predict(
     sequence : str, optional
         End of the names of the scans to use if each case has several, such as ``T1w``.
     classes : mapping of int to str, optional
-        Names of the label values; those of the run by default. A DICOM SEG stores them, for other
-        formats they are written as ``classes.json`` beside the label files.
+        Names of the label values; those of the run by default. DICOM SEG and NRRD store them, for
+        other formats they are written as ``classes.json`` beside the label files.
     device, modality, tta, least_part
         As in :func:`predict`.
     overwrite : bool
@@ -372,7 +373,7 @@ def iter_predict(
         targets[target] = item
     segmenter = load_segmenter(run, device)
     names = segmenter.class_names if classes is None else classes
-    if names and suffix != DICOM_SUFFIX:
+    if names and not _stores_classes(suffix):
         write_class_list(Path(out), names, [*targets], overwrite=overwrite)
     needs = {
         item.name: prediction_memory(
@@ -416,6 +417,11 @@ def iter_predict(
             f"No class was found in {len(empty)} of {len(written)} scans: {join_names(empty)}."
         )
     yield Done((written, failed), stopped=len(written) + len(failed) < len(targets))
+
+
+def _stores_classes(suffix: str) -> bool:
+    file_format = label_format_of(f"labels{suffix}")
+    return file_format is not None and file_format.writes_classes
 
 
 def _limited_batch_size(

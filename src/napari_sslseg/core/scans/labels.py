@@ -9,6 +9,7 @@ import numpy as np
 from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import ConfigError, GeometryError, VolumeError
 from napari_sslseg.core.scans.class_codes import Algorithm, SegmentClass
+from napari_sslseg.core.scans.classes.class_list import write_class_list
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.structure_files import merge_structures
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
@@ -162,9 +163,10 @@ def save_labels(
     like : Volume, optional
         The scan that the labels were drawn on; not needed for a prediction.
     classes : mapping of int to str or SegmentClass, optional
-        Names of the label values, which only a DICOM segmentation stores; those of a prediction
-        by default. Every class gets a
-        segment, even if it does not occur; a value without a name is called "class N".
+        Names of the label values; those of a prediction by default. A DICOM segmentation and NRRD
+        (as a segmentation of 3D Slicer) store them. There every class gets a segment, even if it
+        does not occur; a value without a name is called "class N". For other formats they are
+        added to ``classes.json`` in the folder, which :func:`read_segment_names` reads.
     algorithm : {"MANUAL", "SEMIAUTOMATIC", "AUTOMATIC"}, optional
         How the labels were created, which only a DICOM segmentation stores: by a person, by a
         person with the help of a method, or by a method alone. Default: automatic for a prediction,
@@ -176,6 +178,11 @@ def save_labels(
     Path
         The file, with the shape, affine and frame of the scan's file. It is written completely or
         not at all.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be written, or ``classes.json`` gives other names to the values.
     """
     path = Path(path)
     file_format = label_format_of(path)
@@ -214,6 +221,14 @@ def save_labels(
     class_options: dict[str, Any] = {}
     if file_format.writes_classes:
         class_options = {"classes": classes, "algorithm": algorithm or "MANUAL"}
+    elif classes:
+        names = {int(value): _class_name(item) for value, item in classes.items()}
+        values = np.unique(source).tolist()
+        write_class_list(path.parent, names, [path], values=values, overwrite=path.exists())
     with atomic_path(path) as temporary:
         file_format.write(source, like.geometry, like.header, temporary, **class_options)
     return path
+
+
+def _class_name(item: str | SegmentClass) -> str:
+    return item if isinstance(item, str) else item.name

@@ -15,7 +15,9 @@ from napari_sslseg.core.common.errors import DataError, SslsegError, StorageErro
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
 from napari_sslseg.core.project.record import UNKNOWN_VALUE
 from napari_sslseg.core.scans.class_codes import Algorithm
+from napari_sslseg.core.scans.labelled import read_annotated
 from napari_sslseg.gui.model.predictions import open_run, predict_scan
+from napari_sslseg.gui.viewer.napari_window import collected_scan_warnings
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.project import Project
@@ -83,19 +85,16 @@ def _files(project: "Project", entry: "ScanEntry") -> list[Path]:
     return [path / file for file in entry.files] if entry.files else [path]
 
 
-def legends(project: "Project", run: str, files: dict[str, Path]) -> dict[Path, str]:
-    """Return the text files that describe the label maps.
+def _write_done(project: "Project", files: dict[str, Path]) -> None:
+    """Write the slices of the labels that are done, since other slices are not background.
 
-    They hold the names of the classes by value and, for labels, the slices that are done, in the
-    format of ``napari-sslseg finetune --annotated``: other slices are not background.
+    The list is for ``napari-sslseg finetune --annotated``. Scans that were exported before stay
+    in it.
     """
-    folder = next(iter(files.values())).parent
-    names = json.dumps(project.class_names, indent=1)
-    texts = {folder / f"{run or 'labels'}_classes.json": names}
-    if not run:
-        done = {name: list(project.done(name)) for name in files}
-        texts[folder / "labels_slices.json"] = json.dumps(done)
-    return texts
+    path = next(iter(files.values())).parent / "labels_slices.json"
+    before = read_annotated(path) if path.exists() else {}
+    done = {**before, **{name: project.done(name) for name in files}}
+    write_text(path, json.dumps({name: list(slices) for name, slices in done.items()}))
 
 
 def _explain_unknown(name: str, path: Path) -> str:
@@ -118,12 +117,21 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
         return None
     ready = {name: session.predictions.get(run, name) for name in files} if run else {}
     accepted = accepted_scans(project)
-    beside = legends(project, run, files)
+    names = project.class_names
 
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+        from napari_sslseg.core.scans.classes.class_list import write_class_list
+        from napari_sslseg.core.scans.formats.registry import label_format_of
         from napari_sslseg.core.scans.labels import save_labels
 
         refuse_scans(project, files.values())
+        first, *_ = files.values()
+        file_format = label_format_of(first)
+        if file_format is not None and not file_format.writes_classes:
+            with collected_scan_warnings() as warned:
+                write_class_list(first.parent, names, [*files.values()], overwrite=True)
+            for sentence in warned:
+                yield Message(sentence)
         segmenter, written = None, 0
         for number, (name, path) in enumerate(files.items()):
             if stop.is_set:
@@ -143,14 +151,14 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
                     yield Message(_explain_unknown(name, path))
                     if path.suffix == DICOM_SUFFIX:
                         values = np.where(values == UNKNOWN_VALUE, 0, values)
-                save_labels(values, path, like=grid, classes=project.class_names, algorithm=by)
+                save_labels(values, path, like=grid, classes=names, algorithm=by)
                 written += 1
             except StorageError:
                 raise  # The disk is full or the folder is gone: other files would fail too.
             except SslsegError as error:
                 yield Message(str(error))
-        for path, text in beside.items():
-            write_text(path, text)
+        if not run:
+            _write_done(project, files)
         yield Progress("Exporting", len(files), len(files))
         yield Message(f"{written} of {len(files)} label maps were written.")
         yield Done(written)

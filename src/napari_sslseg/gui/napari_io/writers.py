@@ -75,11 +75,18 @@ def _write(path: str, data: np.ndarray, settings: Mapping[str, Any], suffix: str
     as_seg = target.name.lower().endswith(DICOM_SEG)
     scan = find_scan_of(data, settings, layers, one_series=as_seg)
     _refuse_to_replace_scan(target, scan_files(layers))
+    names = class_names(settings)
+    if as_seg and UNKNOWN_VALUE not in names and (count := np.count_nonzero(data == UNKNOWN_VALUE)):
+        data = np.where(data == UNKNOWN_VALUE, 0, data)
+        notify(
+            f"{count:,} voxels with the value {UNKNOWN_VALUE}, which marks unknown voxels, are "
+            f"background in {target.name}, since DICOM has no value for them; save the labels as "
+            "NIfTI to keep them, or give the value a name.",
+            "warning",
+        )
     with collected_scan_warnings() as warned:
         # A layer that a user can edit counts as drawn by hand.
-        written = save_labels(
-            data, target, like=scan, classes=class_names(settings), algorithm="MANUAL"
-        )
+        written = save_labels(data, target, like=scan, classes=names, algorithm="MANUAL")
     for sentence in warned:
         notify(sentence, "warning")
     return [str(written)]

@@ -7,6 +7,7 @@ of memory.
 """
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,11 +64,19 @@ class ItkFile:
         return check_finite(apply_scaling(self._stored.read(frame)), self.path)
 
 
-def write_itk(source: np.ndarray, geometry: Geometry, header: object, path: Path) -> None:
+def write_itk(
+    source: np.ndarray,
+    geometry: Geometry,
+    header: object,
+    path: Path,
+    *,
+    pairs: Mapping[str, str] | None = None,
+) -> None:
     """Write labels on the source grid as compressed NRRD or MetaImage.
 
     Both formats store any affine, including shears, in full precision. Labels of a file with two
-    axes have two axes, and NRRD labels of an NRRD scan use the unit of the scan.
+    axes have two axes, and NRRD labels of an NRRD scan use the unit of the scan. ``pairs`` are
+    key/value pairs for the header of an NRRD file.
 
     Warns
     -----
@@ -94,6 +103,8 @@ def write_itk(source: np.ndarray, geometry: Geometry, header: object, path: Path
     image.SetOrigin(affine[:axes, 3].tolist())
     image.SetSpacing(spacing.tolist())
     image.SetDirection((steps / spacing).ravel().tolist())
+    for key, text in (pairs or {}).items():
+        image.SetMetaData(key, text)
     try:
         # SimpleITK ends the process at a name that is not UTF-8.
         with utf8_path(path) as writable:

@@ -48,7 +48,8 @@ class FileFormat:
         :class:`~napari_sslseg.core.scans.classes.segment.Segment`, empty if it names none.
     writes_classes : bool
         Whether the writer also takes ``classes`` and ``algorithm``, see
-        :func:`~napari_sslseg.core.scans.labels.save_labels`.
+        :func:`~napari_sslseg.core.scans.labels.save_labels`, and stores the names of the classes.
+        For other formats they are written to ``classes.json``.
     """
 
     name: str
@@ -104,9 +105,10 @@ NRRD = FileFormat(
     "NRRD",
     (".nrrd", ".nhdr"),
     reader=f"{_FORMATS}.itk:ItkFile",
-    writer=f"{_FORMATS}.itk:write_itk",
+    writer=f"{_FORMATS}.slicer_segments:write_slicer_segments",
     label_suffixes=(".nrrd",),
     segments=f"{_FORMATS}.slicer_segments:read_slicer_segments",
+    writes_classes=True,
 )
 METAIMAGE = FileFormat(
     "MetaImage",

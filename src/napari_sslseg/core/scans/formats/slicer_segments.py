@@ -1,4 +1,8 @@
-"""Structures in segmentations of 3D Slicer (.seg.nrrd): their names, values and codes."""
+"""Structures in segmentations of 3D Slicer (.seg.nrrd): their names, values and codes.
+
+The format is described at
+https://slicer.readthedocs.io/en/latest/developer_guide/modules/segmentations.html.
+"""
 
 import re
 from collections.abc import Mapping
@@ -7,9 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from napari_sslseg.core.common.errors import GeometryError, VolumeError
+from napari_sslseg.core.common.sizes import UNKNOWN
+from napari_sslseg.core.scans.class_codes import (
+    Algorithm,
+    Code,
+    SegmentClass,
+    describe_classes,
+)
 from napari_sslseg.core.scans.classes.segment import Segment, clean_name, code_text
 from napari_sslseg.core.scans.formats.image_file import check_present
-from napari_sslseg.core.scans.formats.itk import ItkHeader
+from napari_sslseg.core.scans.formats.itk import ItkHeader, write_itk
 from napari_sslseg.core.scans.formats.labels.painting import paint_labels
 from napari_sslseg.core.scans.formats.nrrd import count_layers, read_nrrd, read_pairs
 from napari_sslseg.core.scans.geometry import Geometry
@@ -32,6 +43,63 @@ def read_slicer_segments(path: Path) -> list[Segment]:
             "newer version of 3D Slicer."
         )
     return [Segment(values[n], _name(pairs, n), _code(pairs, n)) for n in values]
+
+
+def write_slicer_segments(
+    source: np.ndarray,
+    geometry: Geometry,
+    header: object,
+    path: Path,
+    *,
+    classes: Mapping[int, str | SegmentClass] | None = None,
+    algorithm: Algorithm = "MANUAL",
+) -> None:
+    """Write labels on the source grid as NRRD; with classes, as a segmentation of 3D Slicer.
+
+    Parameters
+    ----------
+    source, geometry, header, path
+        As in :func:`~napari_sslseg.core.scans.formats.itk.write_itk`.
+    classes : mapping of int to str or SegmentClass, optional
+        Classes by label value. A value without one is called "class N", but 255, which often
+        marks unknown voxels, is no structure.
+    algorithm : {"AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"}
+        Not stored.
+    """
+    pairs = {}
+    if classes:
+        # Older versions of 3D Slicer have the second name.
+        for key in ("Segmentation_SourceRepresentation", "Segmentation_MasterRepresentation"):
+            pairs[key] = "Binary labelmap"
+        values = (int(value) for value in np.unique(source) if value != UNKNOWN)
+        extent = " ".join(f"0 {size - 1}" for size in source.shape)
+        described = describe_classes(values, classes, algorithm)
+        for number, (value, item) in enumerate(described.items()):
+            pairs |= _pairs(number, value, item, extent)
+    write_itk(source, geometry, header, path, pairs=pairs)
+
+
+def _pairs(number: int, value: int, item: SegmentClass, extent: str) -> dict[str, str]:
+    """Pairs of the header that describe a segment."""
+    codes = "~".join(_caret(code) for code in (item.category, item.type, item.side))
+    tags = f"Segmentation category and type - 3D Slicer General Anatomy list~{codes}"
+    fields = {
+        "ID": f"Segment_{number + 1}",
+        "Name": clean_name(item.name),
+        "LabelValue": str(value),
+        "Layer": "0",
+        "Extent": extent,
+        "Tags": f"TerminologyEntry:{tags}~Anatomic codes - DICOM master list~^^~^^|",
+    }
+    if item.color is not None:
+        fields["Color"] = " ".join(f"{part / 255:.6g}" for part in item.color)
+    return {f"Segment{number}_{field}": text for field, text in fields.items()}
+
+
+def _caret(code: Code | None) -> str:
+    """A code as 3D Slicer stores it: scheme, value and meaning."""
+    value, scheme, meaning = code or ("", "", "")
+    return f"{scheme}^{value}^{meaning}"
 
 
 def has_layers(path: Path) -> bool:
