@@ -113,8 +113,8 @@ def _merge(
     listed = binding_names(folder, files, names, values, overwrite=overwrite)
     if problem := conflict(listed, names, values):
         raise StorageError(
-            f"The list of classes of {folder} {problem}; choose another folder, or give the "
-            "classes the same values."
+            f"The label files in {folder} have other names of classes: the list there {problem}; "
+            "choose another folder, or give the classes the same values."
         )
     missing = {value: name for value, name in names.items() if value not in listed}
     if not missing:

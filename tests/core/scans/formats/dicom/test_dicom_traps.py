@@ -369,7 +369,8 @@ def test_one_shifted_slice_is_not_a_tilt(tmp_path):
         tmp_path, ramp(slices=10), places=places(np.arange(10) * 3.0, {4: 20.0}), distance=3.0
     )
     name = next(p.name for p in paths if dcmread(p).ImagePositionPatient[1] == 20)
-    with pytest.raises(VolumeError, match=f"not a straight stack: {name}"):
+    # 20 mm off, in mm although the pixels have 0.8 mm.
+    with pytest.raises(VolumeError, match=f"not a straight stack: {name} is 20 mm off"):
         load_volume(tmp_path)
 
 

@@ -537,3 +537,43 @@ def test_contours_outside_or_across_planes_of_a_resampled_scan_are_refused(tmp_p
             load_labels(path, like=volume)
     path = write_structures(tmp_path / "rt.dcm", [(1, "part", [box_at(18.6, 18.6, 18.6)])])
     assert load_labels(path, like=volume).data.any()
+
+
+@pytest.mark.parametrize("off", [0.05, -0.1, 0.3, -0.45, 0.49])
+@pytest.mark.parametrize("slices", [(2,), (1, 2, 3), (1, 3)])
+def test_a_hole_off_the_plane_of_its_contour_is_a_hole(tmp_path, scan, off, slices):
+    volume, orientation = scan
+    outer, hole, island = box(0.5, 1.5, 8.5, 10.5), box(2.5, 3.5, 6.5, 8.5), box(3.5, 4.5, 5.5, 7.5)
+    contours = [place(outer, number, orientation) for number in slices]
+    contours += [place(hole, slices[0] + off, orientation)]
+    contours += [place(island, slices[0] + 0.8 * off, orientation)]
+    # A contour around both, on its own slices.
+    body = [place(box(0.5, 0.5, 9.4, 11.4), number, orientation) for number in range(5)]
+    path = write_structures(tmp_path / "rt.dcm", [(1, "ring", contours), (2, "body", body)])
+    wanted = np.zeros((6, 10, 12), int)
+    wanted[list(slices), 1:9, 2:11] = 1
+    wanted[slices[0], 3:7, 4:9] = 0
+    wanted[slices[0], 4:6, 5:8] = 1
+    with pytest.warns(ScanWarning, match="taken as holes of it: 'ring' \\(2\\)"):
+        labels = load_labels(path, like=volume)
+    np.testing.assert_array_equal(on_slices(volume, labels) == 1, wanted == 1)
+
+
+def test_contours_on_finer_slices_are_no_holes(tmp_path, scan):
+    """A tapering structure drawn on slices of 0.4 times the distance, beside a small one."""
+    volume, orientation = scan
+    cone = [box(0.5 + n / 3, 0.5 + n / 3, 9.4 - n / 3, 11.4 - n / 3) for n in range(12)]
+    contours = [place(points, 0.4 * n, orientation) for n, points in enumerate(cone)]
+    ball = [box(2.5, 3.5, 6.5, 8.5), box(1.5, 2.5, 7.5, 9.5), box(2.6, 3.6, 6.4, 8.4)]
+    small = [place(points, 1.6 + 0.4 * n, orientation) for n, points in enumerate(ball)]
+    path = write_structures(tmp_path / "rt.dcm", [(1, "cone", contours), (2, "ball", small)])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        labels = on_slices(volume, load_labels(path, like=volume))
+    assert not any("holes" in str(warning.message) for warning in caught)
+    for number, image in enumerate(labels):
+        rows, columns = np.nonzero(image)
+        if len(rows):
+            inside = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+            assert inside.all(), number
+    assert (labels[2, 2:8, 3:10] == 2).all()

@@ -337,12 +337,12 @@ def _check_straight(
     off = shift - slope * along[:, None]
     off = np.abs(off - np.median(off, axis=0))
     crooked = (off > drift).any()
-    off = off.max(1)
+    off = np.linalg.norm(off * np.array(planes[0].spacing), axis=1)
     steepest = np.linalg.norm(slope * np.array(planes[0].spacing))
     if crooked or steepest > STEEPEST:
         raise VolumeError(
             f"{where} is not a straight stack: {plane_name(planes[int(off.argmax())])} is "
-            f"{off.max():.3g} pixels off the line of the other slices; export the series again."
+            f"{off.max():.3g} mm off the line of the other slices; export the series again."
             if crooked
             else f"{where} is not a stack: its slices are shifted by {steepest:.3g} mm per mm "
             "along their normal, more than a tilted gantry can do; export the series again."

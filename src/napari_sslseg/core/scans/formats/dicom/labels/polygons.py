@@ -100,6 +100,26 @@ def fill_polygons(polygons: Sequence[Polygon], shape: tuple[int, int]) -> Filled
     )
 
 
+def is_hole(inner: np.ndarray, outer: np.ndarray) -> bool:
+    """Return whether a polygon is inside another one, apart from its edges, and not nearly alike.
+
+    Parameters
+    ----------
+    inner, outer : ndarray, shape (n, 2)
+        Vertices in pixels.
+    """
+    from skimage.measure import points_in_poly
+
+    if (inner.min(0) <= outer.min(0)).any() or (inner.max(0) >= outer.max(0)).any():
+        return False
+    if not points_in_poly(inner, outer).all() or _cross(inner, outer):
+        return False
+    low = np.floor(outer.min(0))
+    row, column = (np.ceil(outer.max(0) - low) + 2).astype(int)
+    masks = [_mask(points - low + 1, (row + 1, column + 1)) > 0 for points in (inner, outer)]
+    return not _alike(*masks)
+
+
 def _canonical(points: np.ndarray) -> np.ndarray:
     """Return the vertices from the least one, in a fixed direction, each lap once."""
     points = np.round(points, ROUNDING_DIGITS) + 0.0  # no negative zero

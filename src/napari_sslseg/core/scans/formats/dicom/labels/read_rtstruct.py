@@ -3,15 +3,20 @@
 import math
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.scans.formats.dicom.datasets import reraise_dicom_errors
+from napari_sslseg.core.scans.formats.dicom.labels.contour_planes import (
+    Contour,
+    ContourPlane,
+    contour_planes,
+)
 from napari_sslseg.core.scans.formats.dicom.labels.placing import (
     OFF_VOXELS,
     LabelGrid,
@@ -23,8 +28,6 @@ from napari_sslseg.core.scans.geometry import Geometry
 EXCLUSIVE = "CLOSEDPLANAR_XOR"
 CLOSED = ("CLOSED_PLANAR", EXCLUSIVE)
 NOT_CLOSED = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
-# Contours closer than this, in slices, are in one plane and may be holes of each other.
-SAME_PLANE = 0.02
 # Computed positions in the middle between two slices deviate by less than this.
 TIE = 1e-4
 
@@ -42,6 +45,9 @@ OUTSIDE = "contours outside the images were left out"
 BETWEEN = (
     "contours between the slices were moved to the nearest slice, since they were drawn on other "
     "images than these"
+)
+HOLES = (
+    "contours inside another one, less than half a slice off its plane, were taken as holes of it"
 )
 SPARSE = (
     "no two neighbouring slices have contours, and slices between contours stay background; "
@@ -70,21 +76,6 @@ def structure_values(dataset: Dataset) -> dict[int, int]:
                 "their contours cannot be distinguished; export it again."
             )
     return {number: value for value, number in enumerate(sorted(numbers), 1)}
-
-
-class Contour(NamedTuple):
-    """A closed contour.
-
-    Parameters
-    ----------
-    points : ndarray, shape (n, 3)
-        Vertices in LPS mm, or in voxels.
-    exclusive : bool
-        Whether the file demands exclusive or with other contours.
-    """
-
-    points: np.ndarray
-    exclusive: bool
 
 
 def read_structures(
@@ -133,8 +124,8 @@ def read_structures(
     axis = int(np.sum(spread, axis=0).argmin()) if spread and not grid.resampled else 2
     placed = _on_images(placed, axis, grid.shape, path, remarks)
     voxels = {
-        value: _fill_contours(value, parts, axis, grid.shape, remarks)
-        for value, parts in placed.items()
+        value: _fill_contours(value, planes, axis, grid.shape, remarks)
+        for value, planes in contour_planes(placed, axis).items()
     }
     drawn = {value for value, inside in voxels.items() if inside.size}
     _warn(path, remarks, drawn, names)
@@ -252,24 +243,25 @@ def _on_images(
 
 
 def _fill_contours(
-    value: int, contours: Sequence[Contour], axis: int, shape: tuple[int, ...], remarks: Remarks
+    value: int, planes: Sequence[ContourPlane], axis: int, shape: tuple[int, ...], remarks: Remarks
 ) -> np.ndarray:
     """Return the flat indices of the voxels inside the contours of one structure."""
     others = [other for other in range(3) if other != axis]
     found: list[Any] = [np.empty(0, int)]
     used = set()
-    for place, parts in _planes(contours, axis):
-        polygons = [Polygon(part.points[:, others], part.exclusive) for part in parts]
+    for plane in planes:
+        polygons = [Polygon(part.points[:, others], part.exclusive) for part in plane.contours]
         filled = fill_polygons(polygons, (shape[others[0]], shape[others[1]]))
         for remark, count in (
             (REPEATED, filled.repeated),
             (JOINED, filled.joined),
             (SMALL, filled.small),
+            (HOLES, plane.moved),
         ):
             if count:
                 remarks[remark][value] += count
         index = np.empty((3, len(filled.first)), int)
-        index[axis] = number = _nearest(place, shape[axis])
+        index[axis] = number = _nearest(plane.place, shape[axis])
         used.add(number)
         index[others[0]], index[others[1]] = filled.first, filled.second
         found.append(np.ravel_multi_index(tuple(index), shape))
@@ -277,16 +269,3 @@ def _fill_contours(
     if len(gaps) > 1 and gaps.min() > 1:
         remarks[SPARSE][value] += int(gaps.sum()) - len(gaps)
     return np.unique(np.concatenate(found))
-
-
-def _planes(contours: Sequence[Contour], axis: int) -> Iterator[tuple[float, list[Contour]]]:
-    """Group contours by their plane; yield its place along the axis, in slices."""
-    places = [float(contour.points[:, axis].mean()) for contour in contours]
-    group: list[int] = []
-    for index in sorted(range(len(places)), key=lambda index: places[index]):
-        if group and places[index] - places[group[-1]] > SAME_PLANE:
-            yield places[group[0]], [contours[member] for member in group]
-            group = []
-        group.append(index)
-    if group:
-        yield places[group[0]], [contours[member] for member in group]
