@@ -463,9 +463,9 @@ def test_demo_on_a_folder_writes_a_report(data, tmp_path):
     name = unlabelled.name.removesuffix(".nii.gz")
     assert name not in report["test_volumes"]
     assert (tmp_path / "out" / "report.png").read_bytes()[:4] == b"\x89PNG"
-    written = sorted(p.name for p in (tmp_path / "out" / "predictions").iterdir())
-    assert written == sorted(f"{name}.nii.gz" for name in report["test_volumes"])
-    for path in (tmp_path / "out" / "predictions").iterdir():
+    written = sorted((tmp_path / "out" / "predictions").glob("*.nii.gz"))
+    assert [p.name for p in written] == sorted(f"{name}.nii.gz" for name in report["test_volumes"])
+    for path in written:
         scan = load_volume(tmp_path / "data" / "images" / path.name)
         assert load_volume(path).geometry.matches(scan.geometry)
     assert {"pretrain", "finetune", "predict", "total"} <= set(report["seconds"])

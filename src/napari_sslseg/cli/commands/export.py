@@ -12,7 +12,7 @@ from napari_sslseg.cli.options import ClassMapOption, ClassNames, Json
 from napari_sslseg.core.common.errors import ConfigError
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.scans.class_codes import Algorithm
+    from napari_sslseg.core.scans.classes.class_codes import Algorithm
     from napari_sslseg.core.scans.series import Series
     from napari_sslseg.core.scans.volume import Volume
 
@@ -59,6 +59,8 @@ def export(
     from napari_sslseg.core.scans.classes.matching import LabelFile, match_segments
     from napari_sslseg.core.scans.classes.read import read_segments
     from napari_sslseg.core.scans.classes.renumber import renumber, values_in
+    from napari_sslseg.core.scans.classes.write_class_list import agree_with_folder
+    from napari_sslseg.core.scans.formats.registry import stores_classes
     from napari_sslseg.core.scans.labels import load_labels, read_segment_names, save_labels
 
     if out.exists() and not overwrite:
@@ -83,7 +85,9 @@ def export(
             say(f"Note: {note}")
     if class_names is not None:
         names = read_class_names(class_names)
-    found, names, remarks = _agree_with_folder(found, names, labels.name, out)
+    remarks: list[str] = []
+    if not (names and stores_classes(out)):
+        found, names, remarks = agree_with_folder(found, names, out)
     save_labels(found.data, out, like=scan, classes=names or None, algorithm=dicom_algorithm)
     for remark in (*remarks, *_compare_names(names, values_in(found.data))):
         say(f"Note: {remark}")
@@ -91,65 +95,6 @@ def export(
         print(json.dumps({"labels": str(out), "scan": chosen.name}))
     else:
         say(f"Labels: {out}")
-
-
-def _agree_with_folder(
-    labels: "Volume", names: dict[int, str], file: str, out: Path
-) -> tuple["Volume", dict[int, str], list[str]]:
-    """Give the labels the values of the classes that the other label files of a folder have.
-
-    Returns
-    -------
-    tuple of Volume, dict of int to str and list of str
-        The labels, the names of their values, and what to tell the user.
-    """
-    from napari_sslseg.core.scans.classes.class_list import CLASS_LIST, binding_names, conflict
-    from napari_sslseg.core.scans.classes.matching import (
-        LabelFile,
-        describe_names,
-        match_segments,
-    )
-    from napari_sslseg.core.scans.classes.renumber import renumber, values_in
-    from napari_sslseg.core.scans.classes.segment import Segment
-    from napari_sslseg.core.scans.formats.registry import label_format_of
-
-    file_format = label_format_of(out)
-    if file_format is None or (names and file_format.writes_classes):
-        return labels, names, []
-    values = values_in(labels.data)
-    listed = binding_names(out.parent, [out], names, values, overwrite=out.exists())
-    if not names:
-        shown = {value: listed[value] for value in values if value in listed}
-        if not shown:
-            return labels, names, []
-        return (
-            labels,
-            names,
-            [
-                f"The labels have no names of classes, and other programs and a training will take the "
-                f"names of {out.parent / CLASS_LIST}: {describe_names(shown)}; check that they are "
-                "right."
-            ],
-        )
-    if not conflict(listed, names, values):
-        return labels, names, [f"{CLASS_LIST} beside {out.name} names {describe_names(names)}."]
-    segments = tuple(Segment(value, name) for value, name in sorted(names.items()))
-    known = [Segment(value, name) for value, name in listed.items()]
-    match = match_segments([LabelFile(file, segments, lambda: values)], known=known)
-    new = match.values[0] or {}
-    moved = [
-        f"{match.names[new[value]]} {new[value]} instead of {value}"
-        for value in sorted(names)
-        if new.get(value, value) != value
-    ]
-    return (
-        renumber(labels, new),
-        {new[value]: match.names[new[value]] for value in sorted(names)},
-        [
-            f"{out.name} has the label values of the other files of its folder, by {CLASS_LIST}: "
-            f"{', '.join(moved)}."
-        ],
-    )
 
 
 def _compare_names(names: Mapping[int, str], values: Iterable[int]) -> list[str]:

@@ -14,7 +14,7 @@ from napari_sslseg.core.project.folder import ProjectFolder
 from napari_sslseg.core.project.record import ScanEntry
 from napari_sslseg.core.project.scans import ProjectScans
 from napari_sslseg.core.project.sources import find_path, read_scan
-from napari_sslseg.core.scans.class_codes import is_structure
+from napari_sslseg.core.scans.classes.class_codes import is_structure
 from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.geometry import Geometry

@@ -20,7 +20,7 @@ from napari_sslseg.core.project.record import (
     with_changes,
 )
 from napari_sslseg.core.project.scans import ProjectScans
-from napari_sslseg.core.scans.class_codes import is_structure
+from napari_sslseg.core.scans.classes.class_codes import is_structure
 from napari_sslseg.core.scans.classes.class_map import ANY, ClassMap, ClassMapLike
 from napari_sslseg.core.scans.classes.matching import (
     LabelFile,

@@ -30,10 +30,10 @@ from napari_sslseg.core.runs.weights.checkpoints import check_weights, restore
 from napari_sslseg.core.samples.normalize import Normalizer
 from napari_sslseg.core.samples.placement import Placement, prediction_placement
 from napari_sslseg.core.samples.preprocess import prepare
-from napari_sslseg.core.scans.classes.class_list import write_class_list
+from napari_sslseg.core.scans.classes.write_class_list import write_class_list
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
-from napari_sslseg.core.scans.formats.registry import label_format_of
+from napari_sslseg.core.scans.formats.registry import stores_classes
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import as_volume
 from napari_sslseg.core.scans.labels import DICOM_SUFFIX, save_labels
@@ -373,7 +373,7 @@ def iter_predict(
         targets[target] = item
     segmenter = load_segmenter(run, device)
     names = segmenter.class_names if classes is None else classes
-    if names and not _stores_classes(suffix):
+    if names and not stores_classes(f"labels{suffix}"):
         write_class_list(Path(out), names, [*targets], overwrite=overwrite)
     needs = {
         item.name: prediction_memory(
@@ -417,11 +417,6 @@ def iter_predict(
             f"No class was found in {len(empty)} of {len(written)} scans: {join_names(empty)}."
         )
     yield Done((written, failed), stopped=len(written) + len(failed) < len(targets))
-
-
-def _stores_classes(suffix: str) -> bool:
-    file_format = label_format_of(f"labels{suffix}")
-    return file_format is not None and file_format.writes_classes
 
 
 def _limited_batch_size(

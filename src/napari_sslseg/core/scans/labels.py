@@ -8,10 +8,10 @@ import numpy as np
 
 from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import ConfigError, GeometryError, VolumeError
-from napari_sslseg.core.scans.class_codes import Algorithm, SegmentClass
-from napari_sslseg.core.scans.classes.class_list import write_class_list
+from napari_sslseg.core.scans.classes.class_codes import Algorithm, SegmentClass
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.structure_files import merge_structures
+from napari_sslseg.core.scans.classes.write_class_list import write_class_list
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.formats.image_file import ImageFile, check_present
 from napari_sslseg.core.scans.formats.labels.checks import check_label_values, place_in_scan

@@ -14,8 +14,8 @@ from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.errors import DataError, SslsegError, StorageError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
 from napari_sslseg.core.project.record import UNKNOWN_VALUE
-from napari_sslseg.core.scans.class_codes import Algorithm
-from napari_sslseg.core.scans.labelled import read_annotated
+from napari_sslseg.core.scans.annotated import read_annotated
+from napari_sslseg.core.scans.classes.class_codes import Algorithm
 from napari_sslseg.gui.model.predictions import open_run, predict_scan
 from napari_sslseg.gui.viewer.napari_window import collected_scan_warnings
 
@@ -120,14 +120,13 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
     names = project.class_names
 
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
-        from napari_sslseg.core.scans.classes.class_list import write_class_list
-        from napari_sslseg.core.scans.formats.registry import label_format_of
+        from napari_sslseg.core.scans.classes.write_class_list import write_class_list
+        from napari_sslseg.core.scans.formats.registry import stores_classes
         from napari_sslseg.core.scans.labels import save_labels
 
         refuse_scans(project, files.values())
         first, *_ = files.values()
-        file_format = label_format_of(first)
-        if file_format is not None and not file_format.writes_classes:
+        if not stores_classes(first):
             with collected_scan_warnings() as warned:
                 write_class_list(first.parent, names, [*files.values()], overwrite=True)
             for sentence in warned:

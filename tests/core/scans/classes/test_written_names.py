@@ -10,11 +10,11 @@ import SimpleITK
 
 from command_line import run
 from named_labels import write_slicer
+from napari_sslseg.core import pair_scans
 from napari_sslseg.core.common.errors import ScanWarning, StorageError
 from napari_sslseg.core.demo.phantom.patient import make_patient
-from napari_sslseg.core.scans.class_codes import SegmentClass
+from napari_sslseg.core.scans.classes.class_codes import SegmentClass
 from napari_sslseg.core.scans.classes.read import read_segments
-from napari_sslseg.core.scans.labelled import pair_scans
 from napari_sslseg.core.scans.labels import load_labels, read_segment_names, save_labels
 
 SMALL = ((10, 24, 24), (20.0, 15.0, 15.0))

@@ -5,7 +5,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from napari_sslseg.core.common.text import fold_name
-from napari_sslseg.core.scans.class_codes import ABNORMAL, STRUCTURE, TISSUE, SegmentClass
+from napari_sslseg.core.scans.classes.class_codes import ABNORMAL, STRUCTURE, TISSUE, SegmentClass
 
 _GENERIC = {f"SCT:{code[0]}" for code in (ABNORMAL, STRUCTURE, TISSUE)}
 # "_" is a blank, as in kidney_left.

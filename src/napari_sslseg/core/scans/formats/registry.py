@@ -183,6 +183,12 @@ def label_format_of(path: Path | str) -> FileFormat | None:
     return next((f for f in _formats if name.endswith(f.written_suffixes)), None)
 
 
+def stores_classes(path: Path | str) -> bool:
+    """Return whether a label file of this name stores the names of its classes."""
+    found = label_format_of(path)
+    return found is not None and found.writes_classes
+
+
 def scan_suffixes() -> tuple[str, ...]:
     """Suffixes of files that contain a whole scan; DICOM is recognised by its content."""
     return tuple(suffix for f in _formats if f.reader is not None for suffix in f.suffixes)

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import GeometryError, VolumeError
 from napari_sslseg.core.common.sizes import UNKNOWN
-from napari_sslseg.core.scans.class_codes import (
+from napari_sslseg.core.scans.classes.class_codes import (
     Algorithm,
     Code,
     SegmentClass,

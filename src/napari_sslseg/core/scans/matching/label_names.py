@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari_sslseg.core.scans.class_codes import is_structure
+from napari_sslseg.core.scans.classes.class_codes import is_structure
 from napari_sslseg.core.scans.names import scan_name
 
 _WORDS = (

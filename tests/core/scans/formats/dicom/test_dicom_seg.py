@@ -27,7 +27,7 @@ from napari_sslseg.core import (
     save_labels,
 )
 from napari_sslseg.core.common.errors import ConfigError, ScanWarning, VolumeError
-from napari_sslseg.core.scans.class_codes import ABNORMALITIES, STRUCTURES
+from napari_sslseg.core.scans.classes.class_codes import ABNORMALITIES, STRUCTURES
 from seg_points import draw, in_order, unpacked, world_of
 
 PATIENT = ("Sesame", "Ottoline", "MRN-4711-X", "19610412")

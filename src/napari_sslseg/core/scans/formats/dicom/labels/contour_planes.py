@@ -105,7 +105,7 @@ def _inside_others(planes: Sequence[ContourPlane], others: list[int]) -> set[int
     places = np.array([plane.place for plane in planes])
     found = set()
     for number, plane in enumerate(planes):
-        for near in np.flatnonzero(np.abs(places - plane.place) < HALF_SLICE):
+        for near in np.flatnonzero(np.abs(places - plane.place) < HALF_SLICE).tolist():
             if near != number and all(
                 any(
                     is_hole(c.points[:, others], o.points[:, others]) for o in planes[near].contours

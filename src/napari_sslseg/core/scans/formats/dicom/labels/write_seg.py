@@ -13,7 +13,12 @@ from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.scans.class_codes import TISSUE, Algorithm, SegmentClass, describe_classes
+from napari_sslseg.core.scans.classes.class_codes import (
+    TISSUE,
+    Algorithm,
+    SegmentClass,
+    describe_classes,
+)
 from napari_sslseg.core.scans.formats.dicom.datasets import (
     read_dataset,
     reraise_dicom_errors,

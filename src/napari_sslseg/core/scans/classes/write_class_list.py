@@ -1,0 +1,252 @@
+"""Write ``classes.json`` for label files, so that it contradicts no other file of the folder."""
+
+import json
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from napari_sslseg.core.common.atomic import write_text
+from napari_sslseg.core.common.errors import ScanWarning, SslsegError, StorageError
+from napari_sslseg.core.common.lock import run_lock
+from napari_sslseg.core.common.text import join_names, printable
+from napari_sslseg.core.scans.classes.class_list import CLASS_LIST, listed_segments, own_lists
+from napari_sslseg.core.scans.classes.matching import (
+    LabelFile,
+    describe_names,
+    match_segments,
+)
+from napari_sslseg.core.scans.classes.renumber import renumber, values_in
+from napari_sslseg.core.scans.classes.segment import Segment, clean_name, fold_class
+from napari_sslseg.core.scans.formats.registry import format_of
+from napari_sslseg.core.scans.matching.label_names import has_label_words
+from napari_sslseg.core.scans.names import scan_name, volume_files
+from napari_sslseg.core.scans.volume import Volume
+
+_LOCK = ".classes.lock"
+_PATIENCE = 5.0  # seconds
+
+
+def write_class_list(
+    folder: Path,
+    names: Mapping[int, str],
+    files: Sequence[Path],
+    *,
+    values: Iterable[int] = (),
+    overwrite: bool = False,
+) -> None:
+    """Name the classes of label files in ``classes.json`` of their folder.
+
+    Classes that the folder has already are kept. Nothing is written if it has all of them.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder, which need not exist.
+    names : mapping of int to str
+        Names by label value.
+    files : sequence of Path
+        The label files that are written.
+    values : iterable of int
+        Label values in these files. Those without a name must have none in the folder either.
+    overwrite : bool
+        Whether to replace a list of other classes, if all label files of the folder are replaced.
+
+    Warns
+    -----
+    ScanWarning
+        If the folder has label files whose values had no names until now.
+
+    Raises
+    ------
+    StorageError
+        If the folder gives a value another name, or a name another value.
+    """
+    names = {value: clean_name(name) for value, name in names.items() if value}
+    if not names:
+        return
+    if _merge(folder, names, files, values, overwrite=overwrite) is None:
+        return
+    with _lock(folder):
+        # Another process may have written the list meanwhile.
+        merged = _merge(folder, names, files, values, overwrite=overwrite)
+        if merged is not None:
+            texts = {str(value): merged[value] for value in sorted(merged)}
+            text = json.dumps(texts, indent=1, ensure_ascii=False) + "\n"
+            write_text(folder / CLASS_LIST, text)
+
+
+def _merge(
+    folder: Path,
+    names: Mapping[int, str],
+    files: Sequence[Path],
+    values: Iterable[int],
+    *,
+    overwrite: bool,
+) -> dict[int, str] | None:
+    """Names of the list with those of the files; None if it has them already."""
+    listed = binding_names(folder, files, names, values, overwrite=overwrite)
+    if problem := conflict(listed, names, values):
+        raise StorageError(
+            f"The label files in {folder} have other names of classes: the list there {problem}; "
+            "choose another folder, or give the classes the same values."
+        )
+    missing = {value: name for value, name in names.items() if value not in listed}
+    if not missing:
+        return None
+    nameless = _nameless(folder, files)
+    if nameless and not listed:
+        warnings.warn(
+            f"{folder / CLASS_LIST} now names the values of all label files of its folder, also of "
+            f"{join_names([file.name for file in nameless], 2)}; check that their values mean the "
+            "same.",
+            ScanWarning,
+            stacklevel=4,
+        )
+    return {**listed, **missing}
+
+
+def binding_names(
+    folder: Path,
+    files: Sequence[Path],
+    names: Mapping[int, str],
+    values: Iterable[int] = (),
+    *,
+    overwrite: bool = False,
+) -> dict[int, str]:
+    """Return the names that new label files of a folder must agree with, by label value.
+
+    Parameters
+    ----------
+    folder, files, names, values, overwrite
+        As in :func:`write_class_list`.
+
+    Returns
+    -------
+    dict of int to str
+        Names in the list of the folder; none if the new files contradict a list that is of no
+        other file.
+    """
+    listed = {item.value: item.name for item in listed_segments(folder / CLASS_LIST)}
+    new = {file.name for file in files}
+    others = any(file.name not in new for file in volume_files(folder))
+    replaceable = not others and (overwrite or not own_lists(folder))
+    return {} if replaceable and conflict(listed, names, values) else listed
+
+
+def conflict(listed: Mapping[int, str], names: Mapping[int, str], values: Iterable[int]) -> str:
+    """Say how names contradict those of a list, in a part of a sentence; empty if they do not.
+
+    Parameters
+    ----------
+    listed, names : mapping of int to str
+        Names by label value, in the list and in the files.
+    values : iterable of int
+        Label values in the files.
+    """
+    value_of = {fold_class(name): value for value, name in listed.items()}
+    for value, name in sorted(names.items()):
+        if fold_class(listed.get(value, name)) != fold_class(name):
+            return f"has {_quote(listed[value])} for the value {value}, not {_quote(name)}"
+        other = value_of.get(fold_class(name), value)
+        if other != value:
+            return f"has the value {other} for {_quote(name)}, not {value}"
+    for value in sorted(int(value) for value in values):
+        if value and value in listed and value not in names:
+            return f"has {_quote(listed[value])} for the value {value}, which has no name here"
+    return ""
+
+
+def _quote(name: str) -> str:
+    return printable(name, 60)
+
+
+def _nameless(folder: Path, files: Sequence[Path]) -> list[Path]:
+    """Other label files of a folder that do not name their structures themselves."""
+    new = {file.name for file in files}
+    others = [file for file in volume_files(folder) if file.name not in new]
+    if any(has_label_words(scan_name(file)) for file in files):
+        # Scans may lie beside labels that have names of labels.
+        others = [file for file in others if has_label_words(scan_name(file))]
+    return [file for file in others if not _names_itself(file)]
+
+
+def _names_itself(path: Path) -> bool:
+    file_format = format_of(path)
+    try:
+        return bool(file_format and file_format.read_segments(path))
+    except SslsegError:
+        return False  # Nor can it be used as labels.
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Let one process at a time change the list of a folder; others wait."""
+    end = time.monotonic() + _PATIENCE
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(run_lock(folder, _LOCK))
+                break
+            except StorageError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
+        yield
+
+
+def agree_with_folder(
+    labels: Volume, names: Mapping[int, str], path: Path
+) -> tuple[Volume, dict[int, str], list[str]]:
+    """Give labels the values of the classes that the other label files of a folder have.
+
+    Parameters
+    ----------
+    labels : Volume
+        The labels.
+    names : mapping of int to str
+        Names of their values; empty if there are none.
+    path : Path
+        The file to write, in a format that stores no names.
+
+    Returns
+    -------
+    labels : Volume
+        With values that agree with ``classes.json`` of the folder.
+    names : dict of int to str
+        Names of these values.
+    notes : list of str
+        What the user should know.
+
+    Raises
+    ------
+    ClassesError
+        If it is not clear which class of the folder a value is.
+    """
+    values, names = values_in(labels.data), dict(names)
+    listed = binding_names(path.parent, [path], names, values, overwrite=path.exists())
+    if not names:
+        shown = {value: listed[value] for value in values if value in listed}
+        note = (
+            f"the labels have no names of classes; by {path.parent / CLASS_LIST} they are "
+            f"{describe_names(shown)}; check it."
+        )
+        return labels, names, [note] if shown else []
+    if not conflict(listed, names, values):
+        return labels, names, [f"{CLASS_LIST} beside {path.name} names {describe_names(names)}."]
+    segments = tuple(Segment(value, name) for value, name in sorted(names.items()))
+    known = [Segment(value, name) for value, name in listed.items()]
+    match = match_segments([LabelFile(labels.name, segments, lambda: values)], known=known)
+    new = match.values[0] or {}
+    moved = ", ".join(
+        f"{printable(match.names[new[value]], 60)} {new[value]} instead of {value}"
+        for value in sorted(names)
+        if new.get(value, value) != value
+    )
+    note = (
+        f"{path.name} has the label values of the other files of its folder, by {CLASS_LIST}: "
+        f"{moved}."
+    )
+    found = {new[value]: match.names[new[value]] for value in sorted(names)}
+    return renumber(labels, new), found, [note]
