@@ -31,7 +31,7 @@ from .runs.run import Run as Run
 from .runs.weights.import_weights import import_weights as import_weights
 from .samples.slices import SliceStore as SliceStore
 from .scans.annotated import read_annotated as read_annotated
-from .scans.class_codes import SegmentClass as SegmentClass
+from .scans.classes.class_codes import SegmentClass as SegmentClass
 from .scans.classes.partial_labels import read_labelled_classes as read_labelled_classes
 from .scans.classes.read import read_segments as read_segments
 from .scans.classes.scan_classes import match_labels as match_labels
