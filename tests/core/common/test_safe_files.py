@@ -15,7 +15,8 @@ from napari_sslseg.core.common.safe_files import open_own, open_regular, read_re
 from napari_sslseg.core.common.safe_json import read_json
 from napari_sslseg.core.runs.event_log import EventLog
 from napari_sslseg.core.runs.listing import list_runs
-from napari_sslseg.core.runs.run import Run, RunWriter, claim
+from napari_sslseg.core.runs.run import Run, RunWriter
+from napari_sslseg.core.runs.run_files import claim
 from napari_sslseg.core.runs.state_files import remove_states
 from napari_sslseg.core.samples.slice_files import open_arrays
 
@@ -104,7 +105,10 @@ def test_folders_that_are_links_are_refused(tmp_path, name):
     elsewhere, run = tmp_path / "elsewhere", tmp_path / "run"
     elsewhere.mkdir()
     run.mkdir()
-    inside = {elsewhere / "0000000001.safetensors", elsewhere / ".labels-abcdefgh.nii.gz"}
+    inside = {
+        elsewhere / "0000000001.safetensors",
+        elsewhere / ".napari-sslseg-0123456789abcdef.nii.gz",
+    }
     for path in inside:
         path.write_text(TEXT)
     (run / name).symlink_to(elsewhere)
@@ -126,7 +130,7 @@ def test_a_run_folder_may_itself_be_a_link(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "disk")
     with run_lock(tmp_path / "run"):
-        assert (tmp_path / "disk" / "run.lock").read_text() == str(os.getpid())
+        assert (tmp_path / "disk" / "run.lock").read_text().split()[0] == str(os.getpid())
 
 
 @pytest.mark.parametrize("how", ["pipe", "folder", "device"])

@@ -170,16 +170,17 @@ class TestOverwriting:
     def test_folders_of_the_user_named_like_stages_are_kept(self, out):
         first = plain(out / "first-stage")
         before = contents(first.folder)
-        with pytest.raises(StorageError, match="first-stage already"):
-            list(begun(out))
-        assert not (out / PLAN).exists()
         for overwrite in (False, True):
-            task = core.MaskedPixels()
-            settings = core.PretrainSettings(training=core.Training(steps=1, batch_size=4))
-            core.pretrain(
-                SCANS, task, settings=settings, init=first, out=out, device="cpu",
-                overwrite=overwrite,
-            )  # fmt: skip
+            with pytest.raises(StorageError, match=r"not empty \(first-stage\)"):
+                list(begun(out, overwrite=overwrite))
+            with pytest.raises(StorageError, match=r"not empty \(first-stage\)"):
+                plain(out, overwrite=overwrite)
+        shutil.copy(first.folder / "run.json", out)
+        task = core.MaskedPixels()
+        settings = core.PretrainSettings(training=core.Training(steps=1, batch_size=4))
+        core.pretrain(
+            SCANS, task, settings=settings, init=first, out=out, device="cpu", overwrite=True
+        )
         assert contents(first.folder) == before
 
     def test_a_run_cannot_start_from_a_stage_that_it_replaces(self, whole, out):

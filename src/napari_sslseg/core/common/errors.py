@@ -61,5 +61,9 @@ class StorageError(SslsegError):
     """A file or folder that cannot be written."""
 
 
+class LostFolderError(StorageError):
+    """A folder that was deleted, moved or replaced while this process was working in it."""
+
+
 class ScanWarning(UserWarning):
     """A property of a usable scan that the user should know."""

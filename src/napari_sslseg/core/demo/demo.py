@@ -15,15 +15,18 @@ from typing import Any
 import numpy as np
 
 from napari_sslseg.core.common.atomic import atomic_path, write_text
-from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
+from napari_sslseg.core.common.safe_json import read_json
 from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.demo.plan import FULL, DemoPlan, demo_preprocessing
 from napari_sslseg.core.demo.report import Overlay, draw_report, largest_slice
 from napari_sslseg.core.results.evaluate import evaluate, summarize
 from napari_sslseg.core.results.predict import load_segmenter, predict
 from napari_sslseg.core.results.scores import Evaluation
+from napari_sslseg.core.runs.record import MOST_RECORD
 from napari_sslseg.core.runs.run import Run
+from napari_sslseg.core.runs.run_files import HARMLESS
 from napari_sslseg.core.samples.build import sample_size
 from napari_sslseg.core.scans.classes.class_list import read_class_names
 from napari_sslseg.core.scans.classes.scan_classes import find_classes
@@ -48,6 +51,10 @@ from napari_sslseg.core.stages.split import hold_out
 
 ARMS = ("scratch", "pretrained", "self-trained")
 LEAST_SUBJECTS = 3
+MARKER = "demo.json"
+"""File in the folder of a demonstration, written before all others."""
+
+REPORT = "report.json"
 
 
 def iter_demo(
@@ -91,6 +98,8 @@ def iter_demo(
     ------
     DataError
         If there are labelled scans of fewer than 3 subjects.
+    StorageError
+        If ``out`` has other files than those of a demonstration.
 
     Notes
     -----
@@ -98,11 +107,14 @@ def iter_demo(
     is possible for a clinician who has all scans at hand. Splits are by subject.
     """
     out = Path(out)
+    _refuse_other_files(out)
     clock = _Clock()
     if data is None:
+        _mark(out)
         data = yield from _write_phantoms(out, plan, seed)
         clock.lap("phantom")
     scans = _DemoScans.read(Path(data), plan, seed, patients)
+    _mark(out)
     yield Message(describe_patients(scans.images))
     yield Message(
         f"{len(scans.images)} scans; {len(scans.test)} are held out for the test, labels for "
@@ -122,6 +134,28 @@ def iter_demo(
                     return
                 yield from demo.test(run, arm, labelled, repeat)
     yield Done(demo.report(pretrained))
+
+
+def _mark(out: Path) -> None:
+    """Mark a folder as that of a demonstration, whose files a later one may replace."""
+    write_text(out / MARKER, json.dumps({"demonstration": 1}))
+
+
+def _refuse_other_files(out: Path) -> None:
+    """Refuse a folder with files of the user, since the demonstration would replace some."""
+    if not out.is_dir() or all(path.name in HARMLESS for path in out.iterdir()):
+        return
+    for name, key in ((MARKER, "demonstration"), (REPORT, "arms")):
+        try:
+            found = read_json(out / name, MOST_RECORD)
+        except (OSError, ValueError):
+            continue
+        if isinstance(found, dict) and key in found:
+            return
+    raise StorageError(
+        f"{out} is not empty and is not the folder of a demonstration; choose a new or an empty "
+        "folder."
+    )
 
 
 def _write_phantoms(out: Path, plan: DemoPlan, seed: int) -> Generator[Event, None, Path]:
@@ -293,7 +327,7 @@ class _Demo:
         with atomic_path(self.out / "report.png") as temporary:
             figure.savefig(temporary, dpi=110)
         report["seconds"] = self.clock.seconds()
-        write_text(self.out / "report.json", json.dumps(report, indent=1, allow_nan=False))
+        write_text(self.out / REPORT, json.dumps(report, indent=1, allow_nan=False))
         return report
 
     def _run_stage(

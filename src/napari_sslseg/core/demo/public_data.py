@@ -9,6 +9,7 @@ from pathlib import Path
 
 from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.errors import StorageError
+from napari_sslseg.core.common.sync import sync_file, sync_folder
 
 HIPPOCAMPUS_URL = "https://msd-for-monai.s3-us-west-2.amazonaws.com/Task04_Hippocampus.tar"
 HIPPOCAMPUS_MD5 = "9d24dba78a72977dbd1d2e110310f31b"
@@ -67,7 +68,10 @@ def hippocampus(
             _unpack(archive, work)
             write_text(work / "classes.json", json.dumps(HIPPOCAMPUS_CLASSES, indent=1))
             write_text(work / "LICENSE.txt", _ATTRIBUTION)
+            for file in work.rglob("*.*"):
+                sync_file(file)
             work.rename(ready)
+            sync_folder(cache)
     except (OSError, EOFError, tarfile.TarError) as error:
         raise StorageError(
             f"{archive} could not be unpacked into {ready} ({error}); free some space, or delete "

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from napari_sslseg.core.common.atomic import remove_leftovers, write_text
 from napari_sslseg.core.common.errors import ProjectError
-from napari_sslseg.core.common.lock import run_lock
+from napari_sslseg.core.common.lock import check_locks, run_lock
 from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.project.record import (
@@ -82,10 +82,8 @@ class ProjectFolder:
             resources.enter_context(run_lock(path, LOCK, _busy_message))
             _check_inner_folders(path)
             record, text = read_record(path)  # Another process may have changed it until now.
-            # No other temporary files, since users may keep other files in the folder.
-            remove_leftovers(path, f".{Path(RECORD).stem}-*.json", folders=False)
-            for labels in (path / LABELS, path / LABELS / ASIDE):
-                remove_leftovers(labels, ".*.nii.gz", folders=False)
+            for folder in (path, path / LABELS, path / LABELS / ASIDE):
+                remove_leftovers(folder, alone=True)
             return cls(path, resources.pop_all(), record, text)
 
     def close(self) -> None:
@@ -199,6 +197,7 @@ class ProjectFolder:
                 f"{path} was changed by another program while the project was open, and was not "
                 "overwritten; close the project and open it again."
             )
+        check_locks(path)
         _check_inner_folders(self.path)
 
 

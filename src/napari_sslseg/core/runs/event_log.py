@@ -13,16 +13,22 @@ from typing import IO, Any, BinaryIO
 from napari_sslseg.core.common.errors import SslsegError, StorageError
 from napari_sslseg.core.common.events import Done, Event, Message, Saved, Status, Validation
 from napari_sslseg.core.common.safe_files import HISTORY, open_own
+from napari_sslseg.core.common.sync import sync_folder
 
 LOG = HISTORY
 LONGEST_LINE = 2**20
 """Bytes at the end of the file in which the last complete line is searched."""
 
 RECORDED = (Message, Validation, Saved, Status)
+SYNCED = (Saved, Status)
+"""Events after which the history is synced: the same promise as for the state that was saved."""
 
 
 class EventLog:
-    """Appends events to the history of a run, each with the time. A crash loses no event.
+    """Appends events to the history of a run, each with the time.
+
+    A process that is killed loses no event. A power cut loses those after the last saved state,
+    pause or end at most.
 
     Events before :meth:`open`, when the folder is not yet locked for this run, are written later.
     Steps are not written, since ``metrics.csv`` has them.
@@ -44,6 +50,7 @@ class EventLog:
         try:
             file = os.fdopen(open_own(path), "rb+")
             file.truncate(file.seek(0 if fresh else _end(file)))
+            sync_folder(self.folder)
             self._file = TextIOWrapper(file, encoding="utf-8", newline="\n")
         except OSError as error:
             raise self._cannot(error) from error
@@ -57,11 +64,22 @@ class EventLog:
             values = {field.name: getattr(event, field.name) for field in fields(event)}
             kind = Message if isinstance(event, Message) else type(event)
             self.line(kind.__name__, **values)
+            if isinstance(event, SYNCED):
+                self.sync()
 
     def line(self, kind: str, **values: Any) -> None:
         """Write one line."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._write(json.dumps({"time": time, "event": kind, **values}, default=self._plain))
+
+    def sync(self) -> None:
+        """Bring all lines to the disk."""
+        if self._file is None:
+            return
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._cannot(error) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -99,6 +117,7 @@ def record_events(events: Iterator[Event], log: EventLog) -> Iterator[Event]:
                 ended = True
                 if event.result is not None:
                     log.line("End", status=event.result.record["status"])
+                    log.sync()
             yield event
     except (SslsegError, KeyboardInterrupt, GeneratorExit) as error:
         # The generator is closed first, since it may still save files and report that.
@@ -110,6 +129,7 @@ def record_events(events: Iterator[Event], log: EventLog) -> Iterator[Event]:
         with contextlib.suppress(StorageError):
             if not ended:
                 log.line("End", status=status, text=str(error))
+                log.sync()
         raise
     finally:
         log.close()

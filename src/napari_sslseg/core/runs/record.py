@@ -11,6 +11,8 @@ from napari_sslseg.core.common.safe_json import StoredPath, read_json
 from napari_sslseg.core.common.text import LONGEST, printable
 
 RECORD = "run.json"
+METRICS = "metrics.csv"
+KINDS = ("pretrain", "finetune")
 PLAN = "preset.json"
 """File in the same folder, of a run of several stages."""
 

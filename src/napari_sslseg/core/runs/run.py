@@ -11,10 +11,11 @@
 """
 
 import csv
+import errno
 import json
 import os
-import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,18 +23,23 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from platformdirs import user_data_path
 from pydantic import BaseModel
 
 from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.compute.distributed import is_first
-from napari_sslseg.core.common.errors import CheckpointError, StorageError
-from napari_sslseg.core.common.safe_files import open_regular, refuse_links
+from napari_sslseg.core.common.errors import CheckpointError, LostFolderError, StorageError
+from napari_sslseg.core.common.lock import check_locks
+from napari_sslseg.core.common.safe_files import HISTORY, open_regular
+from napari_sslseg.core.common.sync import make_folder, sync_folder
 from napari_sslseg.core.common.text import LONGEST, printable
-from napari_sslseg.core.runs.record import FORMAT, PLAN, RECORD, checked_part, read_record
-from napari_sslseg.core.runs.state_files import remove_states
+from napari_sslseg.core.runs.record import FORMAT, METRICS, RECORD, checked_part, read_record
+from napari_sslseg.core.runs.run_files import remove_run_files
 from napari_sslseg.core.scans.classes.segment import clean_name
 
-METRICS = "metrics.csv"
+RESCUED = "rescued runs"
+"""Folder in the data folder of the user for runs whose folder was lost."""
+
 MOST_METRICS = 512 * 2**20
 """Bytes of ``metrics.csv``, as of about ten million steps."""
 
@@ -153,6 +159,26 @@ def program_versions() -> dict[str, str]:
     return {name: version(name) for name in ("napari-sslseg", "torch", "monai", "numpy")}
 
 
+def _new_folder(parent: Path, name: str) -> Path:
+    """Make a folder whose name is not in use."""
+    for number in range(1, 1000):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            sync_folder(parent)
+            return folder
+    raise FileExistsError(errno.EEXIST, "there are too many folders of this name", str(parent))
+
+
+def _moved_start(record: Mapping[str, Any], before: Path, now: Path) -> dict[str, Any]:
+    """Return the start of a run, relative to another folder."""
+    start = record.get("start")
+    if not isinstance(start, Mapping) or before.parent == now.parent:
+        return {}
+    place = os.path.relpath(os.path.join(before, str(start["folder"])), now)
+    return {"start": {**start, "folder": Path(place).as_posix()}}
+
+
 class RunWriter:
     """Creates a run folder and keeps its record and metrics up to date.
 
@@ -161,7 +187,7 @@ class RunWriter:
     Parameters
     ----------
     folder : Path
-        Created if missing; weights of an older run in it are removed. Call :func:`claim` first.
+        Created if missing; files of an older run in it are removed. Call :func:`claim` first.
     record : mapping
         Entries known at the start: kind, settings, scans, …
     """
@@ -169,10 +195,10 @@ class RunWriter:
     def __init__(self, folder: Path, record: Mapping[str, Any]) -> None:
         self.folder = folder
         if is_first():
-            for name in ("best", "last"):
-                for suffix in (".safetensors", ".json"):
-                    (folder / f"{name}{suffix}").unlink(missing_ok=True)
-            remove_states(folder)
+            check_locks(folder)
+            # The record is replaced below, so that the folder remains that of a run; the history
+            # is emptied when it is opened.
+            remove_run_files(folder, keep=(RECORD, HISTORY))
         self.record: dict[str, Any] = {
             "format": FORMAT,
             **record,
@@ -193,11 +219,46 @@ class RunWriter:
         writer._rows = run.metrics()[:rows] if rows else []
         for name in ("finished", "problem"):
             writer.record.pop(name, None)
-        times = [*writer.record.get("resumed", ()), datetime.now(UTC).isoformat(timespec="seconds")]
+        times = [
+            *(writer.record.get("resumed") or ()),
+            datetime.now(UTC).isoformat(timespec="seconds"),
+        ]
         writer.record |= {**(machine or {}), "versions": program_versions()}
         writer.record |= {"status": "running", "resumed": times}
         writer._write()
         return writer
+
+    @property
+    def lost(self) -> bool:
+        """Whether the folder was deleted, moved or replaced since this process locked it."""
+        try:
+            check_locks(self.folder / RECORD)
+        except LostFolderError:
+            return True
+        return False
+
+    def rescue(self) -> Path | None:
+        """Continue in a new folder, because that of the run is lost.
+
+        Returns
+        -------
+        Path or None
+            The new folder, with the record: beside the lost one, or else among the data of the
+            user. None if no folder could be written.
+        """
+        lost = self.folder
+        for parent in (lost.parent, user_data_path("napari-sslseg", appauthor=False) / RESCUED):
+            try:
+                if parent != lost.parent:
+                    make_folder(parent)
+                self.folder = _new_folder(parent, f"{lost.name}-rescued")
+                self.record |= _moved_start(self.record, lost, self.folder)
+                self._write()
+            except (OSError, StorageError):
+                continue
+            return self.folder
+        self.folder = lost
+        return None
 
     @property
     def count(self) -> int:
@@ -250,42 +311,3 @@ def _check_written(folder: Path) -> None:
             f"The record of this run could not be opened again: {str(error).partition(';')[0]}; "
             "use fewer scans, or report this as a fault of the program."
         ) from error
-
-
-def claim(folder: Path, *, overwrite: bool = False, planned: bool = False) -> None:
-    """Refuse an output folder that cannot be used, before hours of work.
-
-    Parameters
-    ----------
-    folder : Path
-        The output folder.
-    overwrite : bool
-        Whether the folder may contain a run.
-    planned : bool
-        Whether the folder may contain the plan of a run of several stages, whose record is
-        written later.
-
-    Raises
-    ------
-    StorageError
-        If the folder contains a run or plan that it may not contain; cannot be written to; has
-        less than 100 MB free; or has links where files are replaced and removed.
-    """
-    refuse_links(folder)
-    occupied = (folder / RECORD).exists() or (not planned and (folder / PLAN).exists())
-    if occupied and not overwrite:
-        raise StorageError(
-            f"{folder} already contains a run; choose another folder, or pass --overwrite "
-            "(in Python overwrite=True)."
-        )
-    if folder.exists() and not folder.is_dir():
-        raise StorageError(f"{folder} is a file, but a folder is needed; choose another name.")
-    created = not folder.exists()
-    check = folder / ".check"
-    write_text(check, "")
-    check.unlink()
-    free = shutil.disk_usage(folder).free
-    if created:
-        folder.rmdir()  # So that nothing is left if the work fails before it starts.
-    if free < 100 * 1024**2:
-        raise StorageError(f"Less than 100 MB are free in {folder}; free some space first.")

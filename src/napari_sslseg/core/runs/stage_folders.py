@@ -1,24 +1,17 @@
 """The folder of a run of several stages: its stages, and their removal when it is overwritten."""
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from napari_sslseg.core.common.atomic import remove_leftovers
 from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.common.lock import run_lock
-from napari_sslseg.core.runs.event_log import LOG
-from napari_sslseg.core.runs.record import PLAN, RECORD
-from napari_sslseg.core.runs.run import METRICS
-from napari_sslseg.core.runs.state_files import FOLDER, remove_states
+from napari_sslseg.core.runs.record import PLAN
+from napari_sslseg.core.runs.run_files import remove_run_files, remove_samples
 
 EARLIER = ("first-stage", "second-stage")
 """Folders of the stages before the last one, which is in the run folder itself."""
-
-WEIGHTS = [f"{name}.{suffix}" for name in ("best", "last") for suffix in ("safetensors", "json")]
-FILES = (RECORD, METRICS, LOG, *WEIGHTS)
 
 
 def is_staged(folder: Path) -> bool:
@@ -53,22 +46,10 @@ def remove_stage(folder: Path) -> None:
         folder.unlink()  # The target of the link is not part of the run.
     elif folder.is_dir():
         with run_lock(folder):
-            remove_files(folder)
-            slices = folder / "slices"
-            if slices.is_dir() and not slices.is_symlink():
-                shutil.rmtree(slices)
+            remove_run_files(folder)
+            remove_samples(folder)
         with contextlib.suppress(OSError):
             folder.rmdir()
-
-
-def remove_files(folder: Path) -> None:
-    """Remove the files of a run, the record first."""
-    for name in FILES:
-        (folder / name).unlink(missing_ok=True)
-    if not (folder / FOLDER).is_symlink():
-        remove_leftovers(folder / FOLDER)
-        remove_states(folder)
-    remove_leftovers(folder)
 
 
 @contextmanager

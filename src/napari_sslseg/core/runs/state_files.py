@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING
 from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import CheckpointError, StorageError
 from napari_sslseg.core.common.events import Message
+from napari_sslseg.core.common.lock import check_locks
 from napari_sslseg.core.common.safe_files import open_regular, refuse_links, utf8_path
 from napari_sslseg.core.common.safe_json import MOST_SIDECAR, parse_json, read_json
+from napari_sslseg.core.common.sync import sync_folder
 from napari_sslseg.core.common.text import LONGEST, printable
 from napari_sslseg.core.runs.state import DamagedStateError, State
 
@@ -178,7 +180,9 @@ def _usable(path: Path, training: "Training | None") -> State:
 
 def _set_aside(path: Path) -> None:
     try:
+        check_locks(path)
         path.replace(path.with_name(path.name + DAMAGED))
+        sync_folder(path.parent)
     except OSError as error:
         raise StorageError(
             f"Could not rename the damaged file {path}: {error.strerror or error}; make its folder "
@@ -189,8 +193,9 @@ def _set_aside(path: Path) -> None:
 def remove_states(folder: Path) -> None:
     """Remove all states of a run folder, also damaged ones; raises a StorageError for a link."""
     refuse_links(folder)
-    for path in [*_files(folder), *(folder / FOLDER).glob(f"[0-9]*.safetensors{DAMAGED}")]:
-        path.unlink(missing_ok=True)
+    for path in (folder / FOLDER).iterdir() if (folder / FOLDER).is_dir() else ():
+        if NAME.fullmatch(path.name.removesuffix(DAMAGED)):
+            path.unlink(missing_ok=True)
     if (folder / FOLDER).is_dir() and not any((folder / FOLDER).iterdir()):
         (folder / FOLDER).rmdir()
 
@@ -207,7 +212,8 @@ def state_size(tensors: "Mapping[str, Tensor]") -> int:
 
 def _files(folder: Path) -> list[Path]:
     """States of a run folder, newest first."""
-    return sorted((folder / FOLDER).glob("[0-9]*.safetensors"), reverse=True)
+    found = (folder / FOLDER).glob("[0-9]*.safetensors")
+    return sorted((path for path in found if NAME.fullmatch(path.name)), reverse=True)
 
 
 def _expected(folder: Path) -> str | bool | None:

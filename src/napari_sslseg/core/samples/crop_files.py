@@ -1,6 +1,5 @@
 """Volumes of a crop store, in memory or in memory-mapped files."""
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,9 +56,9 @@ class VolumeDisk:
         """Write a volume, and its labels if there are any."""
         number = len(self.labelled)
         try:
-            np.save(self.temporary / _image(number), image)
+            np.save(self.temporary.path / _image(number), image)
             if labels is not None:
-                np.save(self.temporary / _labels(number), labels)
+                np.save(self.temporary.path / _labels(number), labels)
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         self.labelled.append(labels is not None)
@@ -74,7 +73,7 @@ class VolumeDisk:
 
     def close(self) -> None:
         """Remove an incomplete store."""
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        self.temporary.remove()
 
 
 def open_volumes(folder: Path) -> tuple[VolumeArrays, dict[str, Any]] | None:

@@ -2,8 +2,7 @@
 
 import json
 import mmap
-import shutil
-import tempfile
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from napari_sslseg.core.common.atomic import write_text
+from napari_sslseg.core.common.atomic import MARKER, TemporaryFolder, is_leftover, write_text
 from napari_sslseg.core.common.errors import StorageError
-from napari_sslseg.core.common.safe_files import open_regular, read_regular
+from napari_sslseg.core.common.safe_files import is_link, open_regular, read_regular
 from napari_sslseg.core.common.safe_json import check_parts
 from napari_sslseg.core.samples.store import find_contents
 
 INDEX = "index.json"
+STORE_NAME = re.compile(r"[0-9a-f]{32}")
+STORE_FILES = re.compile(
+    rf"index\.json|(images|labels)\.raw|(image|labels)-\d{{5}}\.npy|{re.escape(MARKER)}"
+)
+"""Names of all files of a store of slices or crops."""
+
 MOST_INDEX = 128 * 2**20
 """Largest size of the index in bytes."""
 
@@ -111,8 +116,8 @@ class DiskWriter:
         self.folder = folder
         self.shape = shape
         self.temporary = begin_folder(folder)
-        self.images = (self.temporary / "images.raw").open("wb")
-        self.labels = (self.temporary / "labels.raw").open("wb") if labelled else None
+        self.images = (self.temporary.path / "images.raw").open("wb")
+        self.labels = (self.temporary.path / "labels.raw").open("wb") if labelled else None
         self.annotated: list[np.ndarray] = []
         self.foreground: list[np.ndarray] = []
         self.unknown: list[np.ndarray] = []
@@ -159,7 +164,7 @@ class DiskWriter:
     def close(self) -> None:
         """Remove an incomplete store."""
         self._close_files()
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        self.temporary.remove()
 
     def _close_files(self) -> None:
         self.images.close()
@@ -167,7 +172,7 @@ class DiskWriter:
             self.labels.close()
 
 
-def begin_folder(folder: Path) -> Path:
+def begin_folder(folder: Path) -> TemporaryFolder:
     """Create a temporary folder next to ``folder``, which gets its name when it is complete.
 
     Raises
@@ -176,27 +181,59 @@ def begin_folder(folder: Path) -> Path:
         If it cannot be created.
     """
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        return TemporaryFolder(folder.parent)
     except OSError as error:
         raise cannot_write(folder, error) from error
 
 
-def finish_folder(temporary: Path, folder: Path, index: dict[str, Any]) -> None:
-    """Write the index of a temporary folder and rename it, replacing an older folder.
+def finish_folder(temporary: TemporaryFolder, folder: Path, index: dict[str, Any]) -> None:
+    """Write the index of a temporary folder and rename it, replacing an older store.
 
     Raises
     ------
     StorageError
-        If it cannot be written.
+        If it cannot be written, or there are other files in the place of the store.
     """
     try:
-        write_text(temporary / INDEX, json.dumps(index))
+        write_text(temporary.path / INDEX, json.dumps(index))
         if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+            remove_store(folder)
+        temporary.finish(folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder has the name of a store of slices or crops, and no other files."""
+    return (
+        bool(STORE_NAME.fullmatch(folder.name))
+        and not is_link(folder)
+        and folder.is_dir()
+        and all(
+            (STORE_FILES.fullmatch(path.name) or is_leftover(path)) and not path.is_dir()
+            for path in folder.iterdir()
+        )
+    )
+
+
+def remove_store(folder: Path) -> None:
+    """Remove preprocessed slices or crops.
+
+    Raises
+    ------
+    StorageError
+        If the folder has other files.
+    OSError
+        If it cannot be removed.
+    """
+    if not is_store(folder):
+        raise StorageError(
+            f"{folder} has files that are not preprocessed slices, so it is not replaced; move it "
+            "away."
+        )
+    for path in folder.iterdir():
+        path.unlink(missing_ok=True)
+    folder.rmdir()
 
 
 def open_arrays(folder: Path) -> tuple[SliceArrays, dict[str, Any]] | None:

@@ -21,7 +21,8 @@ from napari_sslseg.core.common.events import Done, Event, Message, Progress, ret
 from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.runs.event_log import EventLog, record_events
 from napari_sslseg.core.runs.provenance import machine_record, start_record
-from napari_sslseg.core.runs.run import Kind, Run, RunWriter, claim, program_versions
+from napari_sslseg.core.runs.run import Kind, Run, RunWriter, program_versions
+from napari_sslseg.core.runs.run_files import SAMPLES, claim
 from napari_sslseg.core.runs.stage_folders import is_staged, remove_plan, stage_folders
 from napari_sslseg.core.runs.state import State
 from napari_sslseg.core.runs.state_files import FOLDER, newest_state
@@ -144,16 +145,21 @@ class RunContext:
         with report_lost_process():
             with ExitStack() as locks:
                 # The last stage uses the folder of the whole run, which is locked already.
+                note = None
                 if self.position is None or not self.position.last:
-                    run_on_first(lambda: locks.enter_context(run_lock(self.out)))
+                    note = run_on_first(lambda: locks.enter_context(run_lock(self.out)).note)
                 if is_first():
-                    yield from record_events(self._work(work), self.log)
+                    yield from record_events(self._work(work, note), self.log)
                 else:
                     # The first process reports for all.
                     yield from (e for e in self._work(work) if isinstance(e, Done))
             barrier()  # No process continues or ends before the folder is complete.
 
-    def _work(self, work: Callable[["RunContext"], Iterator[Event]]) -> Iterator[Event]:
+    def _work(
+        self, work: Callable[["RunContext"], Iterator[Event]], note: str | None = None
+    ) -> Iterator[Event]:
+        if note is not None:
+            yield Message(note)
         if not self.options.resume:
             yield from work(self)
             return
@@ -273,7 +279,7 @@ class RunContext:
                     scans,
                     preprocessing,
                     classes=classes,
-                    cache=Path(self.options.cache or self.out / "slices"),
+                    cache=Path(self.options.cache or self.out / SAMPLES),
                     on_disk=self.options.cache is not None,
                     modality=self.modality(preprocessing),
                     stop=self.options.stop,
@@ -308,8 +314,8 @@ class RunContext:
     def writer(self, start: Run | None, machine: Machine, record: Mapping[str, Any]) -> RunWriter:
         """Begin the run folder, or continue the one of the run to resume."""
         if is_first():
-            for folder in (self.out, self.out / FOLDER, self.out / "slices"):
-                remove_leftovers(folder)
+            for folder in (self.out, self.out / FOLDER, self.out / SAMPLES):
+                remove_leftovers(folder, alone=True)
         now = machine_record(machine.fabric.device, machine.threads)
         now["processes"] = world_size()
         if self.resumed is not None:

@@ -25,11 +25,11 @@ from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.runs.check_network import check_run_network
 from napari_sslseg.core.runs.provenance import file_hash, scan_records, start_record
 from napari_sslseg.core.runs.record import PLAN, RECORD
-from napari_sslseg.core.runs.run import Run, claim
+from napari_sslseg.core.runs.run import Run
+from napari_sslseg.core.runs.run_files import claim, remove_run_files
 from napari_sslseg.core.runs.stage_folders import (
     EARLIER,
     is_staged,
-    remove_files,
     remove_stage,
     removing,
     stage_folders,
@@ -276,14 +276,19 @@ class StagedRun:
             return
         own = [self.stage_folder(number) for number in range(self.total - 1)]
         with removing(self.folder):
-            remove_files(self.folder)
+            remove_run_files(self.folder)
             for path in dict.fromkeys([*own, *older]):
                 remove_stage(path)
 
 
 @contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
+def locked_folder(folder: Path) -> Iterator[str | None]:
     """Lock a folder during all stages; the first of several processes holds the lock.
+
+    Yields
+    ------
+    str or None
+        A sentence for the user if the disk has no locks.
 
     Raises
     ------
@@ -292,6 +297,5 @@ def locked_folder(folder: Path) -> Iterator[None]:
     """
     with report_lost_process():
         with ExitStack() as locks:
-            run_on_first(lambda: locks.enter_context(run_lock(folder)))
-            yield
+            yield run_on_first(lambda: locks.enter_context(run_lock(folder)).note)
         barrier()

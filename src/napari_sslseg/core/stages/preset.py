@@ -9,7 +9,8 @@ from typing import Any
 from napari_sslseg.core.common.compute.distributed import run_on_first
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, StopFlag, as_function
-from napari_sslseg.core.runs.run import Run, claim
+from napari_sslseg.core.runs.run import Run
+from napari_sslseg.core.runs.run_files import claim
 from napari_sslseg.core.runs.stage_folders import is_staged, stage_folders
 from napari_sslseg.core.samples.build import sample_size
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume
@@ -102,7 +103,9 @@ def _resume(
     if not run_on_first(lambda: is_staged(out)):
         yield from pretrain_in(RunContext.of("pretrain", out, init, options), scans)
         return
-    with locked_folder(out):
+    with locked_folder(out) as note:
+        if note is not None:
+            yield Message(note)
         staged = run_on_first(lambda: StagedRun.open(out))
         staged.check_network()
         yield from _stages(staged, scans, init, options)
@@ -120,7 +123,9 @@ def _begin(
     tasks = [stage.make_task() for stage in preset.stages]
     several = len(tasks) > 1
     sources, reader = collect_scans(scans), ScanReader()
-    with locked_folder(out) if several else nullcontext():
+    with locked_folder(out) if several else nullcontext() as note:
+        if note is not None:
+            yield Message(note)
         run_on_first(lambda: claim(out, overwrite=options.overwrite))
         replaced = stage_folders(out) if several or is_staged(out) else []
         start = open_start(init, out, "pretrain", replaced=replaced)

@@ -3,7 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -24,8 +25,10 @@ from napari_sslseg.core.common.compute.randomness import (
     random_states,
     set_random_states,
 )
-from napari_sslseg.core.common.errors import CheckpointError
+from napari_sslseg.core.common.errors import CheckpointError, LostFolderError, StorageError
 from napari_sslseg.core.common.events import Event, Message, Preview, Saved, Step, Validation
+from napari_sslseg.core.common.lock import check_locks
+from napari_sslseg.core.runs.record import RECORD
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.runs.state import State
 from napari_sslseg.core.runs.state_check import optimizer_state
@@ -102,6 +105,7 @@ class Loop:
         self.landmark = False
         self._every = validation_interval(settings, job.steps_per_epoch)
         self._saved: int | None = None
+        self._lost = False
         size = state_size(job.model.state_dict()) * (2 + OPTIMIZER_COPIES)
         self.interval = SaveInterval(settings.checkpoint_seconds, settings.checkpoint_share, size)
 
@@ -208,17 +212,50 @@ class Loop:
             return self.network
         return InParts(self.job.model, self.network.parts)
 
+    def check_folder(self) -> None:
+        """If the run folder is lost, save the state elsewhere and raise a LostFolderError."""
+        with self._rescued():
+            run_on_first(lambda: check_locks(self.run.folder / RECORD))
+
+    @contextmanager
+    def _rescued(self) -> Iterator[None]:
+        """Save the state elsewhere if the run folder is lost, and say where."""
+        try:
+            yield
+        except LostFolderError as error:
+            if self._lost:  # The other place is lost as well.
+                raise
+            self._lost, self._saved = True, None
+            raise LostFolderError(f"{error} {self._save_elsewhere()}") from error
+
+    def _save_elsewhere(self) -> str:
+        """Save the state outside of the run folder; returns a sentence that says where."""
+        folder = run_on_first(self.run.rescue)
+        if folder is None:
+            return "The last state could not be saved anywhere else."
+        self.run.folder = folder
+        try:
+            self.save()
+        except StorageError as error:
+            return f"The last state could not be saved elsewhere either: {error}"
+        return (
+            f"The state after step {self.step} is saved in {folder}; continue from it with "
+            f"--resume --out {folder}."
+        )
+
     def save_weights(self, which: str, metrics: Mapping[str, float]) -> Saved:
         """Write weights without a state, such as the best, and which state they belong to."""
         path = self.run.folder / f"{which}.safetensors"
         state = None if self._saved is None else state_name(self._saved)
         about = {"step": self.step, "metrics": dict(metrics), "state": state}
-        run_on_first(lambda: save_weights(path, self.job.kept or self.job.model, about))
+        with self._rescued():
+            run_on_first(lambda: save_weights(path, self.job.kept or self.job.model, about))
         return Saved(path, self.step)
 
     def save_last(self) -> Saved:
         """Write the latest weights without a state."""
-        run_on_first(self.run.write_metrics)
+        with self._rescued():
+            run_on_first(self.run.write_metrics)
         return self.save_weights("last", self.row)
 
     def save(self) -> Saved:
@@ -227,8 +264,9 @@ class Loop:
         if self._saved != self.step:
             # The metrics first, since the state stores their number of rows.
             state = self.state()
-            run_on_first(self.run.write_metrics)
-            run_on_first(lambda: write_state(self.run.folder, state))
+            with self._rescued():
+                run_on_first(self.run.write_metrics)
+                run_on_first(lambda: write_state(self.run.folder, state))
             self._saved = self.step
         saved = self.save_weights("last", self.row)
         self.interval.end()

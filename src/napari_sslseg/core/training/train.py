@@ -20,7 +20,12 @@ from napari_sslseg.core.common.compute.distributed import (
     world_size,
 )
 from napari_sslseg.core.common.compute.memory import is_out_of_memory
-from napari_sslseg.core.common.errors import LostProcessError, SslsegError, StorageError
+from napari_sslseg.core.common.errors import (
+    LostFolderError,
+    LostProcessError,
+    SslsegError,
+    StorageError,
+)
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Status, StopFlag
 from napari_sslseg.core.runs.run import RunWriter
 from napari_sslseg.core.runs.state import State
@@ -85,6 +90,8 @@ def train(
         If the loss is not finite, or there is too little memory. The last checkpoint remains.
     StorageError
         If the run folder cannot be written. The last checkpoint remains.
+    LostFolderError
+        If the run folder was deleted, moved or replaced. The state is saved elsewhere.
     """
     loop = Loop(job, run, fabric, parts)
     try:
@@ -97,7 +104,11 @@ def train(
         due = False
         while not loop.done:
             # A flag that is set in one process takes effect in all.
-            stopping, pausing, due = all_reduce_any(_is_set(stop), _is_set(pause), due)
+            stopping, pausing, due, lost = all_reduce_any(
+                _is_set(stop), _is_set(pause), due, is_first() and run.lost
+            )
+            if lost:
+                loop.check_folder()
             if due:
                 yield loop.save()
             if stopping:
@@ -126,6 +137,8 @@ def train(
         else:
             loop.save_last()
         raise
+    except LostFolderError:
+        raise  # It says where the state was saved.
     except StorageError as error:
         raise StorageError(f"{error}{loop.last_checkpoint()}") from error
     except (MemoryError, RuntimeError) as error:

@@ -130,5 +130,4 @@ def remove_empty_run(folder: Path) -> None:
     if (folder / RECORD).exists():
         return
     with suppress(OSError):
-        (folder / "run.lock").unlink(missing_ok=True)
         folder.rmdir()

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.networks.size_limit import planned_network, tensor_shapes
-from napari_sslseg.core.runs.run import Run, RunWriter, claim
+from napari_sslseg.core.runs.run import Run, RunWriter
+from napari_sslseg.core.runs.run_files import claim
 from napari_sslseg.core.runs.stage_folders import remove_plan
 from napari_sslseg.core.runs.weights.checkpoints import check_finite, save_tensors
 from napari_sslseg.core.runs.weights.foreign import read_foreign

@@ -1,0 +1,144 @@
+"""The files of a run folder: which folder may become one, and what may be removed from it.
+
+Nothing is removed but files of these names, and only from a folder that has a record or a plan.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from napari_sslseg.core.common.atomic import is_leftover, remove_leftovers
+from napari_sslseg.core.common.errors import StorageError
+from napari_sslseg.core.common.lock import LOCK
+from napari_sslseg.core.common.safe_files import HISTORY, is_link, refuse_links
+from napari_sslseg.core.common.safe_json import read_json
+from napari_sslseg.core.common.sync import make_folder
+from napari_sslseg.core.common.text import printable
+from napari_sslseg.core.runs.record import KINDS, METRICS, MOST_RECORD, PLAN, RECORD
+from napari_sslseg.core.runs.state_files import FOLDER, remove_states
+from napari_sslseg.core.samples.slice_files import is_store, remove_store
+
+WEIGHTS = [f"{name}.{suffix}" for name in ("best", "last") for suffix in ("safetensors", "json")]
+SAMPLES = "slices"
+"""Folder of preprocessed slices or crops, in which each store has a folder."""
+
+HARMLESS = (".DS_Store", "Thumbs.db", "desktop.ini")
+"""Files that a desktop puts into every folder that it shows."""
+
+
+def claim(folder: Path, *, overwrite: bool = False, planned: bool = False) -> None:
+    """Refuse an output folder that cannot be used, before hours of work.
+
+    Parameters
+    ----------
+    folder : Path
+        The output folder.
+    overwrite : bool
+        Whether the folder may contain a run.
+    planned : bool
+        Whether the folder belongs to a run of several stages whose plan is written already.
+
+    Raises
+    ------
+    StorageError
+        If the folder contains a run or plan that it may not contain, or anything else; cannot be
+        written to; has less than 100 MB free; or has links where files are replaced and removed.
+    """
+    refuse_links(folder)
+    if folder.exists() and not folder.is_dir():
+        raise StorageError(f"{folder} is a file, but a folder is needed; choose another name.")
+    occupied = (folder / RECORD).exists() or (not planned and (folder / PLAN).exists())
+    if occupied and not overwrite:
+        raise StorageError(
+            f"{folder} already contains a run; choose another folder, or pass --overwrite "
+            "(in Python overwrite=True)."
+        )
+    if occupied:
+        _refuse_foreign_record(folder)
+    elif not planned:
+        _refuse_other_files(folder)
+    created = not folder.exists()
+    try:
+        make_folder(folder)
+        tempfile.TemporaryFile(dir=folder).close()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise StorageError(
+            f"Could not write to {folder}: {error.strerror or error}; choose another folder, or "
+            "make this one writable."
+        ) from error
+    if created:
+        folder.rmdir()  # So that nothing is left if the work fails before it starts.
+    if free < 100 * 1024**2:
+        raise StorageError(f"Less than 100 MB are free in {folder}; free some space first.")
+
+
+def _refuse_foreign_record(folder: Path) -> None:
+    """Refuse to overwrite a folder whose record or plan is not that of a run."""
+    for name, keys in ((RECORD, ("kind", "settings")), (PLAN, ("id", "preset"))):
+        try:
+            found = read_json(folder / name, MOST_RECORD)
+        except (OSError, ValueError):
+            continue
+        is_record = isinstance(found, dict) and all(key in found for key in keys)
+        if is_record and (name == PLAN or found["kind"] in KINDS):
+            return
+    name = RECORD if (folder / RECORD).exists() else PLAN
+    raise StorageError(
+        f"{folder / name} is damaged or not that of a run, so nothing in {folder} is replaced; "
+        "choose another folder."
+    )
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """Refuse a folder that has files of the user and no run, since a run would replace some."""
+    names = sorted(path.name for path in _other_files(folder))
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        listed = ", ".join(printable(name, 60) for name in names[:3])
+        raise StorageError(
+            f"{folder} is not empty ({listed}{more}) and is not the folder of a run; choose a new "
+            "or an empty folder."
+        )
+
+
+def _other_files(folder: Path) -> Iterator[Path]:
+    """Everything in a folder that no run which ended before its record was written has left."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name in (LOCK, *HARMLESS) or is_leftover(path):
+            continue
+        samples = path.name == SAMPLES and path.is_dir() and not is_link(path)
+        if not (samples and all(is_leftover(p) or is_store(p) for p in path.iterdir())):
+            yield path
+
+
+def remove_run_files(folder: Path, *, keep: tuple[str, ...] = ()) -> None:
+    """Remove the files of a run, the record first.
+
+    Raises
+    ------
+    StorageError
+        If there is a link where files are removed.
+    OSError
+        If a file cannot be removed.
+    """
+    refuse_links(folder)
+    for name in (RECORD, METRICS, HISTORY, *WEIGHTS):
+        if name not in keep:
+            (folder / name).unlink(missing_ok=True)
+    remove_leftovers(folder / FOLDER, alone=True)
+    remove_states(folder)
+    remove_leftovers(folder, alone=True)
+
+
+def remove_samples(folder: Path) -> None:
+    """Remove the preprocessed slices of a run, but no other files beside them."""
+    samples = folder / SAMPLES
+    if samples.is_dir() and not is_link(samples):
+        remove_leftovers(samples, alone=True)
+        for store in samples.iterdir():
+            if is_store(store):
+                remove_store(store)
+        if not any(samples.iterdir()):
+            samples.rmdir()
