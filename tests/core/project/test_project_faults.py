@@ -124,8 +124,9 @@ class TestLock:
 
 def test_only_temporary_files_of_a_killed_process_are_removed(project):
     project.close()
-    ours = [".project-abcdefgh.json", "labels/.scan-a1b2c3d4.nii.gz"]
-    theirs = [".vscode-insiders", ".hidden", "labels/.hidden.nii.gz", ".notes-abcdefgh.txt"]
+    name = ".napari-sslseg-0123456789abcdef"
+    ours = [f"{name}.json", f"labels/{name}.nii.gz"]
+    theirs = [".vscode-insiders", ".hidden", "labels/.hidden.nii.gz", ".project-abcdefgh.json"]
     for name in ours + theirs:
         (project.folder / name).write_text("")
     with Project.open(project.folder):
@@ -426,7 +427,8 @@ class TestRecords:
     def test_no_folder_and_no_file_outside_the_project_is_removed(self, project, tmp_path):
         project.close()
         outside = tmp_path / "outside"
-        ours = [outside / ".other-abcdefgh.nii.gz", outside / ".cache-abcd1234.nii.gz" / "kept"]
+        name = ".napari-sslseg-0123456789abcde"
+        ours = [outside / f"{name}f.nii.gz", outside / f"{name}e" / "kept"]
         for path in ours:
             path.parent.mkdir(exist_ok=True)
             path.write_text("all my work")
@@ -443,12 +445,13 @@ class TestRecords:
         assert len(list(outside.iterdir())) == 2
         aside.unlink()
         # Within the project only temporary files are removed.
-        folder = project.folder / "labels" / ".cache-abcd1234.nii.gz"
+        folder = project.folder / "labels" / ".napari-sslseg-abcd123400000000.nii.gz"
         folder.mkdir()
-        left = project.folder / "labels" / ".scan-abcd1234.nii.gz"
+        (folder / "mine.nii.gz").write_text("all my work")
+        left = project.folder / "labels" / ".napari-sslseg-abcd123400000001.nii.gz"
         left.write_text("half of it")
         Project.open(project.folder).close()
-        assert folder.is_dir()
+        assert (folder / "mine.nii.gz").exists()
         assert not left.exists()
 
     def test_a_remembered_value_of_another_type_is_replaced_by_the_default(self, project):

@@ -201,6 +201,7 @@ def test_a_run_in_a_new_folder_is_not_mixed_with_the_one_before(tmp_path):
 
 
 @POSIX
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["moved", "removed with its parent"])
 def test_the_state_of_a_lost_run_is_saved_elsewhere(tmp_path, how):
     out, data = tmp_path / "work" / "run", tmp_path / "data"
