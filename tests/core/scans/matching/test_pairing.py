@@ -295,7 +295,7 @@ def test_truth_and_masks_follow_the_same_names(tmp_path):
     assert all(volume.mean_dice == 1 for volume in scores.volumes)
     assert not scores.unpredicted
     labels(tmp_path / "truth" / "case_1_seg.nii.gz")
-    with pytest.raises(DataError, match="both fit"):
+    with pytest.raises(DataError, match="has 2 label files"):
         core.evaluate_folders(tmp_path / "predicted", tmp_path / "truth")
 
 
