@@ -34,6 +34,7 @@ from napari_sslseg.core.scans.matching.label_names import (
     structure_name,
     without_label_words,
 )
+from napari_sslseg.core.scans.matching.sequences import name_of_sequence
 from napari_sslseg.core.scans.matching.subjects import guess_subject
 from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.series import Series
@@ -197,7 +198,7 @@ class Pairing:
                 f"along its fourth axis ({names}); choose one of them for all scans, such as "
                 f"--sequence {last} for the last (in Python sequence={last!r})."
             )
-        end = _ending(scans[0].name, scans[1].name)
+        end = _ending(*(name_of_sequence(scan.name) for scan in scans[:2]))
         raise DataError(
             f"The labels {file} fit {len(scans)} scans ({names}); choose one scan of each case by "
             f"the end of its name, such as --sequence {end} (in Python sequence={end!r})."
@@ -324,10 +325,14 @@ def missing_labels(scans: Sequence[Series], paired: Mapping[int, object]) -> lis
 def _ending(first: str, second: str) -> str:
     """Return the part of a name by which it differs from another one."""
     parts, others = (re.split(r"[\W_]+", name) for name in (first, second))
-    for number, part in enumerate(parts):
-        if number >= len(others) or others[number] != part:
-            return "_".join(parts[number:])
-    return parts[-1]
+    differing = [
+        number
+        for number, part in enumerate(parts)
+        if number >= len(others) or others[number] != part
+    ]
+    # A number, such as that of a DICOM series, may be another one in the next patient.
+    words = [number for number in differing if not parts[number].isdecimal()]
+    return "_".join(parts[(words or differing or [-1])[0] :])
 
 
 def _is_within(inner: Path, outer: Path) -> bool:
