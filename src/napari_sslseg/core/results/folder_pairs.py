@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.scans.class_codes import is_structure
+from napari_sslseg.core.scans.classes.class_codes import is_structure
 from napari_sslseg.core.scans.matching.label_folder import find_label_files, scans_among_labels
 from napari_sslseg.core.scans.matching.label_names import without_label_words
 from napari_sslseg.core.scans.matching.pair_scans import scans_to_pair

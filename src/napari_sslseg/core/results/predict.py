@@ -388,7 +388,9 @@ def iter_predict(
     yield Message(device_message(torch.device(segmenter.device), device, torch.get_num_threads()))
     if max(needs.values(), default=0) > LARGE:
         yield Message(memory_message(needs))
-    written, failed, empty = [], [], []
+    written: list[Path] = []
+    failed: list[str] = []
+    empty: list[str] = []
     for number, (target, item) in enumerate(targets.items()):
         if stop is not None and stop.is_set:
             break
