@@ -168,6 +168,9 @@ def _file_series(path: Path) -> list[Series]:
         image = open_image(path)
     except SslsegError as error:
         return [Series(name, name, path, (path,), problem=str(error))]
+    except OSError as error:
+        problem = f"{path} cannot be read ({error.strerror or error}); check its permissions."
+        return [Series(name, name, path, (path,), problem=problem)]
     if image.frames == 1:
         return [Series(name, name, path, (path,), image=image)]
     return [

@@ -167,6 +167,9 @@ UNKNOWN = ForeignFormat(
 LONE_VALUES = ForeignFormat(
     "a file of values whose header (.hdr) is missing", "copy the .hdr file too", is_scan=True
 )
+UNREADABLE = ForeignFormat(
+    "a file that cannot be read", "check its permissions and the disk", is_scan=True
+)
 _HEADERS = (".par", ".head", ".mhd", ".nhdr")
 """Suffixes of headers whose values are in other files, usually of the same name."""
 _VALUES = (".raw", ".zraw", ".raw.gz", ".raw.bz2")
@@ -244,8 +247,11 @@ def foreign_files(folder: Path) -> list[tuple[Path, ForeignFormat]]:
         if kind is None and _is_values(file):
             header = name.removesuffix(".gz").removesuffix(".img") + ".hdr"
             kind = None if names & {header, f"{header}.gz"} else LONE_VALUES
-        elif kind is None and not is_text(file):
-            kind = UNKNOWN
+        elif kind is None:
+            try:
+                kind = None if is_text(file) else UNKNOWN
+            except OSError:
+                kind = UNREADABLE
         if kind is not None:
             found.append((file, kind))
     return found

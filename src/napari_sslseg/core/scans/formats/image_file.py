@@ -115,7 +115,7 @@ def check_present(path: Path) -> None:
     Raises
     ------
     VolumeError
-        If it is missing, a broken link, a folder, or empty.
+        If it is missing, a broken link, a folder, a pipe, a device, or empty.
     """
     if not path.exists():
         if path.is_symlink():
@@ -126,6 +126,10 @@ def check_present(path: Path) -> None:
         raise VolumeError(f"{path} does not exist; check the path.")
     if path.is_dir():
         raise VolumeError(f"{path} is a folder; choose a scan file in it.")
+    if not path.is_file():
+        raise VolumeError(
+            f"{path} is a pipe or a device and not a file; choose a scan file, or remove it."
+        )
     if path.stat().st_size == 0:
         raise VolumeError(f"{path} is empty (zero bytes); copy or download it again.")
 

@@ -1,5 +1,6 @@
 """Contents of NRRD and MetaImage headers: the place of the values and the grid of voxels."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def data_path(path: Path, name: str) -> Path:
     Raises
     ------
     VolumeError
-        If the values are in several files, or the file is missing.
+        If the values are in several files, or the file is missing or elsewhere.
     """
     if name.split(" ")[0] == "LIST" or "%" in name:
         raise VolumeError(
@@ -103,6 +104,12 @@ def data_path(path: Path, name: str) -> Path:
             "save it as one file."
         )
     found = path.parent / name
+    # Otherwise a header from a stranger could show any file of this machine as a scan.
+    if not os.path.abspath(found).startswith(os.path.join(os.path.abspath(path.parent), "")):
+        raise VolumeError(
+            f"{path} stores its values in {name!r}, which is not in its folder; copy that file "
+            "beside the header and correct the name in it."
+        )
     if not found.is_file():
         raise VolumeError(
             f"{path} stores its values in {name!r}, which is missing in its folder; copy that file "

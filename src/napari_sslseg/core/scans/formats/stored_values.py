@@ -8,6 +8,7 @@ import bz2
 import io
 import math
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,10 @@ Packing = Literal["raw", "gzip", "zlib", "bzip2", "text", "hex"]
 GZIP_MARK = b"\x1f\x8b"
 # Deflate compresses by a factor of at most 1032; bzip2 has no such limit.
 MAX_RATIO = {"raw": 1, "text": 1, "hex": 1, "gzip": 1032, "zlib": 1032}
+MOST_BEFORE = 1 << 26
+"""Bytes that a header may ask to skip in front of compressed values."""
+
+_LONGEST_NUMBER = 64
 _BLOCK = 1 << 20
 _PACKED_BLOCK = 1 << 18
 _WINDOW = {"gzip": 31, "zlib": 47}  # 47: zlib or gzip header, as MetaImage allows
@@ -124,6 +129,11 @@ class StoredValues:
         else:
             least = max(self.skip, 0) + self.size
         ratio = MAX_RATIO.get(self.packing)
+        if self.packing != "raw" and self.skip > MOST_BEFORE:
+            raise VolumeError(
+                f"{self.path} puts {self.skip} bytes before its compressed values by its header, "
+                "which is damaged; copy or download it again."
+            )
         if available < 1 or (ratio and least > available * ratio):
             raise VolumeError(
                 f"{self.path} is too short for the {self._description} of its header; the file is "
@@ -161,7 +171,10 @@ class StoredValues:
     def _unpack(self, file: io.FileIO, frame: int, target: memoryview) -> None:
         skip = self.skip
         if skip < 0:
-            skip = _skip(self._stream(file), None) - self.size
+            most = self.size + MOST_BEFORE
+            skip = _skip(self._stream(file), most + 1, short=True) - self.size
+            if skip > MOST_BEFORE:
+                raise ValueError(f"it unpacks to more than {most} bytes")
             if skip < 0:
                 raise EOFError("its compressed data end too early")
         stream = self._stream(file)
@@ -190,20 +203,49 @@ class StoredValues:
             raise EOFError("its data end too early")
 
     def _read_text(self, frame: int) -> np.ndarray:
+        count = math.prod(self.shape)
+        numbers = np.empty(count, self.dtype.newbyteorder("="))
+        # Number of the first word of a block within this volume.
+        place = -frame * count
+        for words in self._words():
+            here = words[max(-place, 0) : max(count - place, 0)]
+            if here:
+                begin = max(place, 0)
+                numbers[begin : begin + len(here)] = np.array(here).astype(numbers.dtype)
+            place += len(words)
+            if place > (self.frames - frame) * count:
+                break
+        if place != (self.frames - frame) * count:
+            found = place + frame * count
+            raise ValueError(f"it holds {found} numbers instead of {count * self.frames}")
+        return numbers.reshape(self.shape, order="F")
+
+    def _words(self) -> Iterator[list[bytes]]:
+        """Yield the words of a text, block by block.
+
+        An array of all of them would take as much memory for each word as for the longest.
+        """
+        rest = b""
         with self.path.open("rb") as file:
             file.seek(self.start)
-            words = file.read().replace(b",", b" ").split()
-        count = math.prod(self.shape)
-        if len(words) != count * self.frames:
-            raise ValueError(f"it holds {len(words)} numbers instead of {count * self.frames}")
-        kind = self.dtype.newbyteorder("=")
-        numbers = np.array(words[frame * count : (frame + 1) * count]).astype(kind)
-        return numbers.reshape(self.shape, order="F")
+            while block := file.read(_BLOCK):
+                text = (rest + block).replace(b",", b" ")
+                words = text.split()
+                rest = b"" if text[-1:].isspace() else words.pop()
+                if max(map(len, (rest, *words))) > _LONGEST_NUMBER:
+                    raise ValueError(f"it holds a number of more than {_LONGEST_NUMBER} characters")
+                yield words
+        if rest:
+            yield [rest]
 
     def _read_hex(self, frame: int) -> np.ndarray:
         with self.path.open("rb") as file:
             file.seek(self.start)
-            data = bytes.fromhex(file.read().decode("ascii"))
+            # Blanks and ends of lines may be between the digits.
+            text = file.read(4 * self.size + _BLOCK)
+            if file.read(1):
+                raise ValueError(f"it holds more than {self.size} bytes")
+            data = bytes.fromhex(text.decode("ascii"))
         self._check_surplus(len(data) - self.size)
         part = data[frame * self.volume_size :][: self.volume_size]
         return np.frombuffer(bytearray(part), self.dtype).reshape(self.shape, order="F")

@@ -1,8 +1,7 @@
 """Read DICOM headers without the pixels, and without printing their contents."""
 
-import io
+import math
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +12,10 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, AllTransferSyntaxes
+from pydicom.uid import UID, AllTransferSyntaxes, DeflatedExplicitVRLittleEndian
 
 from napari_sslseg.core.common.errors import VolumeError
+from napari_sslseg.core.scans.formats.deflated_dicom import MOST_HEADER, is_deflated, unpacked
 from napari_sslseg.core.scans.formats.dicom.phases.private import private_tags
 from napari_sslseg.core.scans.formats.foreign import RENAMED, recognise
 from napari_sslseg.core.scans.formats.image_file import (
@@ -196,9 +196,18 @@ def read_dataset(path: Path, *, everything: bool = False) -> Dataset:
 
 
 def read_deflated(path: Path) -> Dataset:
-    """Read a file whose attributes are compressed as a whole, with its pixels."""
+    """Read a file whose attributes are compressed as a whole, with its pixels.
+
+    Raises
+    ------
+    VolumeError
+        If it is damaged, or unpacks to more than its header says.
+    """
+    header = read_dataset(path)
     with reraise_dicom_errors(path, "pixels"), path.open("rb") as file:
-        return _parse(path, file)
+        numbers = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames")
+        bits = math.prod(int(header.get(name) or 1) for name in numbers)
+        return _parse(path, file, most=bits // 8 + 2 * MOST_HEADER)
 
 
 def refuse_unknown_syntax(path: Path, syntax: str) -> None:
@@ -217,26 +226,15 @@ def refuse_unknown_syntax(path: Path, syntax: str) -> None:
         )
 
 
-def _parse(path: Path, file: BinaryIO, **options: Any) -> Dataset:
+def _parse(path: Path, file: BinaryIO, *, most: int = MOST_HEADER, **options: Any) -> Dataset:
+    """Read a file; a deflated one may unpack to ``most`` bytes."""
     try:
+        if is_deflated(file):
+            dataset = dcmread(unpacked(file, most), **options)
+            dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+            return dataset
         return dcmread(file, **options)
-    except zlib.error as error:
-        return dcmread(_without_zlib_header(path, error), **options)
     except PARSER_ERRORS:
         # Attributes in an unknown encoding look like damaged ones.
         refuse_unknown_syntax(path, str(read_file_meta_info(path).get("TransferSyntaxUID", "")))
         raise
-
-
-def _without_zlib_header(path: Path, error: zlib.error) -> BinaryIO:
-    """Return a deflated file without the header of zlib, which some programs write.
-
-    The standard (PS3.5, A.5) requires the bare deflate format of RFC 1951.
-    """
-    whole = path.read_bytes()
-    # The preamble, the mark "DICM" and the element with the length of the rest.
-    start = 128 + 4 + 12 + int(read_file_meta_info(path).FileMetaInformationGroupLength)
-    header = whole[start : start + 2]
-    if len(header) < 2 or header[0] & 0x0F != 8 or int.from_bytes(header) % 31:
-        raise error
-    return io.BytesIO(whole[:start] + whole[start + 2 :])

@@ -23,6 +23,7 @@ def listed_files(file: Path) -> tuple[list[Path], list[Path]]:
     if "DirectoryRecordSequence" not in header.dataset:
         return [file], []
     present, missing = [], []
+    folders: dict[Path, dict[str, Path]] = {}
     with reraise_dicom_errors(file, "list of files"):
         for record in header.dataset.DirectoryRecordSequence:
             parts = record.get("ReferencedFileID")
@@ -31,7 +32,7 @@ def listed_files(file: Path) -> tuple[list[Path], list[Path]]:
             names = parts.split("\\") if isinstance(parts, str) else [str(part) for part in parts]
             if any(name in ("", ".", "..") or "/" in name for name in names):
                 continue
-            found = _find(file.parent, names)
+            found = _find(file.parent, names, folders)
             if found is None:
                 missing.append(file.parent.joinpath(*names))
             else:
@@ -39,16 +40,20 @@ def listed_files(file: Path) -> tuple[list[Path], list[Path]]:
     return (present, missing) if present else ([file], [])
 
 
-def _find(folder: Path, names: list[str]) -> Path | None:
-    """Find a file below a folder, ignoring the case of names."""
+def _find(folder: Path, names: list[str], folders: dict[Path, dict[str, Path]]) -> Path | None:
+    """Find a file below a folder, ignoring the case of names.
+
+    ``folders`` keeps the entries of the folders that were listed, by their names without case.
+    """
     path = folder.joinpath(*names)
     if path.is_file():
         return path
     for name in names:
-        if not folder.is_dir():
+        if folder not in folders:
+            entries = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
+            folders[folder] = {entry.name.casefold(): entry for entry in entries}
+        found = folders[folder].get(name.casefold())
+        if found is None:
             return None
-        same = [entry for entry in folder.iterdir() if entry.name.casefold() == name.casefold()]
-        if not same:
-            return None
-        folder = same[0]
+        folder = found
     return folder if folder.is_file() else None

@@ -5,7 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels import as_pixel_options, get_decoder, pixel_array
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -17,6 +20,7 @@ from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.dicom.datasets import (
     GE_BIG_ENDIAN_PIXELS,
     PRIVATE_NATIVE,
+    read_dataset,
     read_deflated,
     reraise_dicom_errors,
 )
@@ -28,6 +32,8 @@ DAMAGED = "the file is truncated or damaged, so copy or export it again"
 PIXEL_DATA = struct.pack("<HH", 0x7FE0, 0x0010)
 ITEM = struct.pack("<HH", 0xFFFE, 0xE000)
 UNDEFINED = 0xFFFFFFFF
+VALUE = 12
+"""Bytes of the element Pixel Data before its compressed value."""
 
 
 def stored_values(planes: Sequence[ImagePlane]) -> Iterator[np.ndarray]:
@@ -40,7 +46,7 @@ def stored_values(planes: Sequence[ImagePlane]) -> Iterator[np.ndarray]:
     """
     last: tuple[Path, int | None] | None = None
     image: np.ndarray | None = None
-    source: Path | Dataset | None = None
+    source: Path | Dataset | _Frames | None = None
     for plane in planes:
         if (plane.path, plane.frame) != last or image is None:
             if source is None or last is None or plane.path != last[0]:
@@ -110,24 +116,64 @@ def _uncompressed(plane: ImagePlane) -> np.ndarray | None:
     return values
 
 
-def _source(plane: ImagePlane) -> Path | Dataset:
-    """Return what pydicom decodes: the path, or a file that is deflated as a whole, inflated.
+def _source(plane: ImagePlane) -> "Path | Dataset | _Frames":
+    """Return what is decoded: the path, or a file that was read as a whole.
 
-    In a deflated file given as path, pydicom looks for the pixels in the compressed bytes.
+    In a deflated file given as path, pydicom looks for the pixels in the compressed bytes; and it
+    parses the header of a multi-frame file again for each frame.
     """
-    deflated = plane.stored.syntax == DeflatedExplicitVRLittleEndian
-    return read_deflated(plane.path) if deflated else plane.path
+    syntax = UID(plane.stored.syntax)
+    if syntax == DeflatedExplicitVRLittleEndian:
+        return read_deflated(plane.path)
+    if plane.frame is None:
+        return plane.path
+    if syntax.is_encapsulated:
+        return _Frames(plane, syntax)
+    with reraise_dicom_errors(plane.path, "pixels", advice=DAMAGED):
+        return dcmread(plane.path)
 
 
-def _decoded(plane: ImagePlane, source: Path | Dataset) -> np.ndarray:
-    from pydicom.pixels import pixel_array
+class _Frames:
+    """The compressed frames of a file, found once: pydicom searches each from the first one.
 
+    Raises
+    ------
+    VolumeError
+        If the file is damaged, or there is no decoder.
+    """
+
+    def __init__(self, plane: ImagePlane, syntax: UID) -> None:
+        _check_decoder(plane, syntax)
+        self._decoder = get_decoder(syntax)
+        with reraise_dicom_errors(plane.path, "pixels", advice=DAMAGED):
+            _check_complete(plane)
+            options = as_pixel_options(read_dataset(plane.path, everything=True))
+            offsets = options.pop("extended_offsets", None)
+            with plane.path.open("rb") as file:
+                file.seek(plane.stored.start + VALUE)
+                count = options["number_of_frames"]
+                frames = generate_frames(file, number_of_frames=count, extended_offsets=offsets)
+                self._encoded = list(frames)
+        self._options = options | {
+            "number_of_frames": 1,
+            "pixel_keyword": "PixelData",
+            "pixel_vr": "OB",
+        }
+
+    def decode(self, frame: int) -> np.ndarray:
+        """Decode a frame; raises an IndexError if the file has fewer frames."""
+        return self._decoder.as_array(encapsulate([self._encoded[frame]]), **self._options)[0]
+
+
+def _decoded(plane: ImagePlane, source: "Path | Dataset | _Frames") -> np.ndarray:
     with reraise_dicom_errors(plane.path, "pixels", advice=DAMAGED):
         syntax = UID(plane.stored.syntax)
-        if syntax.is_encapsulated:
+        if syntax.is_encapsulated and not isinstance(source, _Frames):
             _check_decoder(plane, syntax)
             _check_complete(plane)
         try:
+            if isinstance(source, _Frames):
+                return source.decode(plane.frame or 0)
             return pixel_array(source, index=plane.frame)
         except BaseException as error:
             # The RLE decoder is written in Rust, whose panics do not derive from Exception.
@@ -137,8 +183,6 @@ def _decoded(plane: ImagePlane, source: Path | Dataset) -> np.ndarray:
 
 
 def _check_decoder(plane: ImagePlane, syntax: UID) -> None:
-    from pydicom.pixels import get_decoder
-
     try:
         available = get_decoder(syntax).is_available
     except NotImplementedError:
@@ -154,7 +198,7 @@ def _check_complete(plane: ImagePlane) -> None:
     """Check that compressed pixels are complete: decoders would fill in missing data."""
     size = plane.path.stat().st_size
     with plane.path.open("rb") as file:
-        place = plane.stored.start + 12
+        place = plane.stored.start + VALUE
         while place + 8 <= size:
             file.seek(place)
             tag, length = struct.unpack("<4sI", file.read(8))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import GeometryError, VolumeError
 from napari_sslseg.core.scans.formats.dicom.datasets import silence_pydicom
@@ -141,7 +142,11 @@ def _headers(files: Iterable[Path], missing: list[Series]) -> Iterator[Header]:
     """Yield the headers of files and of those in DICOMDIRs; report missing files of a DICOMDIR."""
     seen: set[Path] = set()
     for file in files:
-        listed, lost = listed_files(file)
+        try:
+            listed, lost = listed_files(file)
+        except VolumeError as error:
+            missing.append(_problem(Header(file, Dataset()), str(error)))
+            continue
         if lost:
             problem = (
                 f"{file} lists {len(lost)} missing files, such as {lost[0]}; copy the whole disc "
