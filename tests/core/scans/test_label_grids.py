@@ -9,7 +9,7 @@ import SimpleITK
 from hypothesis import given, settings, strategies as st
 from scipy.spatial.transform import Rotation
 
-from napari_sslseg.core import load_labels, load_volume, save_labels
+from napari_sslseg.core import Project, load_labels, load_volume, save_labels
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.results.evaluate import evaluate
 from napari_sslseg.core.scans.classes.scan_classes import find_classes
@@ -205,6 +205,39 @@ def test_axes_between_two_directions_of_the_patient_match(tmp_path, drawn, axis,
     labels = load_labels(saved(tmp_path, drawn, turned(angle + rounding)), like=scan)
     np.testing.assert_array_equal(on_source(scan, labels), drawn)
     assert labels.geometry.matches(scan.geometry)
+
+
+def test_scores_training_and_projects_turn_labels_between_two_directions(tmp_path, drawn):
+    """A map and its parts whose headers are rounded to the other side of 45 degrees."""
+
+    def turned(degrees):
+        affine = np.eye(4)
+        affine[:3, :3] = Rotation.from_euler("z", degrees, degrees=True).as_matrix() * 0.9
+        return affine
+
+    values = np.random.default_rng(0).integers(0, 900, SHAPE).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, turned(45 - 1e-4)), tmp_path / "p0.nii")
+    files = []
+    for number, degrees in enumerate((45 - 1e-4, 45 + 1e-4), 1):
+        files.append(tmp_path / "parts" / f"p0_organ{number}.nii")
+        files[0].parent.mkdir(exist_ok=True)
+        part = (drawn == number).astype(np.uint8)
+        nib.save(nib.Nifti1Image(part, turned(degrees)), files[-1])
+    whole = saved(tmp_path, drawn, turned(45 + 1e-4))
+    scan = load_volume(tmp_path / "p0.nii", modality="MR")
+    alone = load_labels(whole)
+    assert not alone.geometry.matches(scan.geometry)
+    for labels in (whole, alone, load_labels(files), tuple(files)):
+        for pair in ((load_labels(whole, like=scan), labels), (labels, alone)):
+            scores = evaluate(*pair).classes
+            assert {value: score.dice for value, score in scores.items()} == {1: 1, 2: 1}
+        loaded = LabelledScan(scan, labels).load()[1]
+        np.testing.assert_array_equal(on_source(scan, loaded), drawn)
+    with Project.create(tmp_path / "project") as project:
+        named = tmp_path / "p0_seg.nii.gz"
+        whole.rename(named)
+        found = project.add_scans([named, tmp_path / "p0.nii"])
+        assert found.labels == ((named, "p0"),)
 
 
 def test_any_box_that_slicer_chose_is_put_in_its_place(tmp_path, scan, drawn):

@@ -14,6 +14,7 @@ from napari_sslseg.cli.options import (
     Json,
     LabelledClassesOption,
     Patients,
+    SequenceOption,
 )
 from napari_sslseg.cli.values import parse_annotated, parse_integers
 
@@ -21,6 +22,14 @@ from napari_sslseg.cli.values import parse_annotated, parse_integers
 def evaluate(
     predictions: Annotated[Path, typer.Argument(help="Folder (or file) of predicted labels.")],
     truth: Annotated[Path, typer.Argument(help="Folder (or file) of true labels.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the scans, if the true labels find their predictions only by them, as "
+            "DICOM files do; scans beside the true labels are found without it."
+        ),
+    ] = None,
+    sequence: SequenceOption = None,
     patients: Patients = None,
     class_map: ClassMapOption = None,
     classes: Annotated[
@@ -48,6 +57,8 @@ def evaluate(
     scores = evaluate_folders(
         predictions,
         truth,
+        images=images,
+        sequence=sequence,
         classes=parse_integers(classes),
         patients=patients,
         class_map=class_map,

@@ -133,8 +133,8 @@ def finetune(
     from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.scans.classes.partial_labels import read_labelled_classes
     from napari_sslseg.core.scans.labelled import LabelledScan
-    from napari_sslseg.core.scans.matching.label_names import ends_with_parts
     from napari_sslseg.core.scans.matching.pair_scans import pair_scans
+    from napari_sslseg.core.scans.matching.sequences import choose_sequence
     from napari_sslseg.core.scans.sources import collect_scans
     from napari_sslseg.core.settings.presets.registry import preset_named
     from napari_sslseg.core.settings.self_training import self_trained
@@ -169,10 +169,10 @@ def finetune(
         background=background_value,
         labelled_classes=read_labelled_classes(labelled_classes) if labelled_classes else None,
     )
-    others = collect_scans(unlabelled) if unlabelled else []
-    if sequence:
-        # Other sequences of the same cases; scans that have only one may have any name.
-        others = [scan for scan in others if ends_with_parts(scan.name, sequence)] or others
+    others: list[Any] = []
+    for folder in unlabelled or ():
+        found = collect_scans([folder])
+        others += choose_sequence(found, sequence) if sequence else found
     together = name_patients([*pairs, *others], patients)
     pairs = [item for item in together if isinstance(item, LabelledScan)]
     others = together[len(pairs) :]
@@ -186,7 +186,7 @@ def finetune(
     if unlabelled:
         stage |= self_trained(many_pieces)
     common |= {"validation": validation, "modality": parse_modality(modality)}
-    common |= {"overwrite": overwrite}
+    common |= {"overwrite": overwrite, "sequence": sequence}
     if base is not None:
         events = _finetune_by_preset(
             base, labelled, chosen, training, stage, middle_share, **common
@@ -202,9 +202,11 @@ def finetune(
 def _resume(
     images: Path, labels: Path, sequence: str | None, unlabelled: Sequence[Path], **common: Any
 ) -> Iterator[Event]:
+    from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.scans.matching.pair_scans import pair_scans
     from napari_sslseg.core.stages.finetune import iter_finetune
 
+    sequence = sequence or Run.open(common["out"], "finetune").sequence
     labelled = pair_scans(images, labels, every_image=False, match_classes=False, sequence=sequence)
     return iter_finetune(labelled, unlabelled=unlabelled, resume=True, **common)
 

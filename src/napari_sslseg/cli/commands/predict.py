@@ -8,7 +8,7 @@ import typer
 
 from napari_sslseg.cli.console import fail, follow, say
 from napari_sslseg.cli.exit_codes import USER_ERROR
-from napari_sslseg.cli.options import ClassNames, Device, Json, ModalityOption, Out, SequenceOption
+from napari_sslseg.cli.options import ClassNames, Device, Json, ModalityOption, Out
 from napari_sslseg.cli.values import parse_label_format, parse_modality
 from napari_sslseg.core.common.events import StopFlag
 
@@ -17,7 +17,15 @@ def predict(
     run: Annotated[Path, typer.Argument(help="Fine-tuning run.")],
     images: Annotated[list[Path], typer.Argument(help="Scans, or folders of scans.")],
     out: Out,
-    sequence: SequenceOption = None,
+    sequence: Annotated[
+        str | None,
+        typer.Option(
+            "--sequence",
+            metavar="END",
+            help="End of the names of the scans to segment if a patient has several, such as T1w; "
+            "that of the training if not set.",
+        ),
+    ] = None,
     modality: ModalityOption = None,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,

@@ -136,13 +136,13 @@ class LabelOwners:
         """Scans of the project with this grid."""
         found = []
         for entry in self._folder.record.scans:
-            if entry.shape != geometry.display_shape:
+            if sorted(entry.shape) != sorted(geometry.display_shape):
                 continue
             try:
                 grid = self._scans.series(entry.name).geometry
             except (SslsegError, OSError):
                 continue  # The window reports missing scans.
-            if grid is not None and grid.matches(geometry):
+            if grid is not None and grid.has_voxels_of(geometry):
                 found.append(entry)
         return found
 
@@ -170,7 +170,7 @@ class LabelOwners:
                     grid = as_series(path).geometry
                 except SslsegError:
                     continue
-                here = grid is not None and grid.matches(series.opened().geometry)
+                here = grid is not None and grid.has_voxels_of(series.opened().geometry)
                 if here and self._has_many_values(path):
                     return True
         return False

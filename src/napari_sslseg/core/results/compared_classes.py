@@ -1,10 +1,10 @@
 """Match the classes of predictions with those of their truths."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from napari_sslseg.core.results.compared_labels import Labels, label_values
+from napari_sslseg.core.results.compared_labels import Labels, are_files, label_values
 from napari_sslseg.core.results.truth_options import TruthOptions
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.classes.matching import (
@@ -15,7 +15,7 @@ from napari_sslseg.core.scans.classes.matching import (
 )
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.renumber import values_in
-from napari_sslseg.core.scans.classes.segment import Segment
+from napari_sslseg.core.scans.classes.segment import Segment, is_placeholder
 from napari_sslseg.core.scans.labels import load_labels
 
 
@@ -36,24 +36,42 @@ def match_compared(
     return replace(match, values=tuple(values for pair in both for values in pair))
 
 
+def named_classes(truth: Labels, values: Mapping[int, int] | None) -> tuple[int, ...] | None:
+    """Return the classes that the file of a truth names; None if it names none.
+
+    Parameters
+    ----------
+    truth : Volume, Prediction, ndarray or path-like
+        The truth.
+    values : mapping of int to int, optional
+        Class of each of its values, see :class:`ClassMatch`.
+    """
+    if values is None or not are_files(truth):
+        return None
+    listed = [item for item in read_segments(truth) if not is_placeholder(item.name)]
+    return tuple({values[item.value] for item in listed if values.get(item.value)}) or None
+
+
 def _has_no_names(labels: Labels) -> bool:
     """Whether labels are in memory and cannot have names."""
-    return not isinstance(labels, str | Path) and getattr(labels, "class_names", None) is None
+    return not are_files(labels) and getattr(labels, "class_names", None) is None
 
 
 def _label_file(labels: Labels, role: str, others: Collection[int]) -> LabelFile:
     """Labels with the names of their structures, without ``others``, which are no structures."""
-    if isinstance(labels, str | Path):
-        path = Path(labels)
-        name = f"{path.absolute().parent.name}/{path.name}"
-        segments = tuple(item for item in read_segments(path) if item.value not in others)
+    if are_files(labels):
+        first = Path(labels[0] if isinstance(labels, tuple) else labels).absolute()
+        name = f"{first.parent.name}/{first.name}"
+        if isinstance(labels, tuple):
+            name = f"{first.parent.parent.name}/{first.parent.name}"
+        segments = tuple(item for item in read_segments(labels) if item.value not in others)
         if role == "prediction":
             # The list of a folder of predictions may name them, but no network predicts them.
             segments = tuple(item for item in segments if not why_no_class(item, name))
         return LabelFile(
             name,
             segments,
-            lambda: [v for v in values_in(load_labels(path).data) if v not in others],
+            lambda: [v for v in values_in(load_labels(labels).data) if v not in others],
         )
     names = getattr(labels, "class_names", None) or {}
     segments = tuple(Segment(value, name) for value, name in names.items() if value not in others)

@@ -3,32 +3,79 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
-from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.errors import DataError, GeometryError
 from napari_sslseg.core.scans.classes.renumber import renumber_array
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.labels import load_labels
+from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import HasLabels, Volume
 
-Labels = Volume | HasLabels | np.ndarray | str | Path
-"""Labels to compare: a label volume, a prediction, an array, or a file."""
+Labels = Volume | HasLabels | np.ndarray | str | Path | tuple[Path, ...]
+"""Labels to compare: a label volume, a prediction, an array, a file, or files of one structure."""
 
 
-def open_both(prediction: Labels, truth: Labels) -> tuple[Labels, Labels]:
-    """Load labels that are files, each on the grid of the other one."""
+def are_files(labels: Labels) -> TypeGuard[str | Path | tuple[Path, ...]]:
+    """Whether labels are not loaded yet."""
+    return isinstance(labels, str | Path | tuple)
+
+
+def open_both(
+    prediction: Labels, truth: Labels, scan: Series | None = None
+) -> tuple[Labels, Labels]:
+    """Load labels that are files, and turn the truth onto the grid of the prediction.
+
+    Parameters
+    ----------
+    prediction, truth : Volume, Prediction, ndarray or path-like
+        The labels.
+    scan : Series, optional
+        Their scan. Without it, labels are loaded on the grid of the other ones.
+
+    Raises
+    ------
+    GeometryError
+        If they have different grids.
+    """
     loaded: dict[str, Labels] = {}
     both = {"prediction": prediction, "truth": truth}
     # DICOM labels have no grid of their own, so the other one is loaded first.
     for role in sorted(both, key=lambda role: _is_dicom(both[role])):
         labels = both[role]
-        if isinstance(labels, str | Path):
+        if are_files(labels):
             other = next(iter(loaded.values()), None)
-            scan = other if isinstance(other, Volume) else getattr(other, "volume", None)
-            labels = load_labels(labels, like=scan)
+            grid = other if isinstance(other, Volume) else getattr(other, "volume", None)
+            labels = load_labels(labels, like=scan or grid)
         loaded[role] = labels
-    return loaded["prediction"], loaded["truth"]
+    return loaded["prediction"], _on_grid(loaded["truth"], loaded["prediction"])
+
+
+def _on_grid(truth: Labels, prediction: Labels) -> Labels:
+    predicted, prediction_scan = label_values(prediction, "prediction")
+    true, truth_scan = label_values(truth, "truth")
+    moved: np.ndarray | None = true
+    if prediction_scan and truth_scan:
+        moved = truth_scan.geometry.onto(true, prediction_scan.geometry)
+        if moved is not None:
+            truth = replace(truth_scan, data=moved, geometry=prediction_scan.geometry)
+    if predicted.shape != (true if moved is None else moved).shape:
+        raise GeometryError(
+            f"The prediction has shape {predicted.shape} but the truth {true.shape}, both in the "
+            "display grid; compare labels of the same scan, or resample one onto the other."
+        )
+    if moved is None:
+        assert prediction_scan is not None
+        assert truth_scan is not None
+        raise GeometryError(
+            f"The prediction {prediction_scan.name} has another grid than the truth "
+            f"{truth_scan.name}: "
+            f"{prediction_scan.geometry.difference(truth_scan.geometry)}; compare labels of the "
+            "same scan, or resample one onto the other."
+        )
+    return truth
 
 
 def _is_dicom(labels: Labels) -> bool:
@@ -43,7 +90,7 @@ def label_values(labels: Labels, role: str) -> tuple[np.ndarray, Volume | None]:
     DataError
         If the values are not whole numbers.
     """
-    assert not isinstance(labels, str | Path)
+    assert not isinstance(labels, str | Path | tuple)
     if isinstance(labels, Volume):
         values, scan = labels.data, labels
     elif isinstance(labels, np.ndarray):

@@ -15,9 +15,10 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import DataError, GeometryError, ScanWarning
 from napari_sslseg.core.common.sizes import MOST_CLASSES
-from napari_sslseg.core.common.text import join_names
-from napari_sslseg.core.results.compared_classes import match_compared
+from napari_sslseg.core.common.text import join_names, printable
+from napari_sslseg.core.results.compared_classes import match_compared, named_classes
 from napari_sslseg.core.results.compared_labels import Labels, label_values, open_both, renumbered
+from napari_sslseg.core.results.folder_pairs import pair_folders
 from napari_sslseg.core.results.overlap import class_score
 from napari_sslseg.core.results.scores import ClassScore, Evaluation, VolumeScores
 from napari_sslseg.core.results.truth_options import TruthOptions
@@ -29,10 +30,8 @@ from napari_sslseg.core.scans.classes.partial_labels import (
     class_values,
     refuse_likely_unknown,
 )
-from napari_sslseg.core.scans.matching.pairing import match_files
-from napari_sslseg.core.scans.matching.patients import Patients, with_patients
-from napari_sslseg.core.scans.matching.subjects import guess_subjects
-from napari_sslseg.core.scans.names import label_paths
+from napari_sslseg.core.scans.matching.patients import Patients
+from napari_sslseg.core.scans.matching.subjects import count_phrase
 from napari_sslseg.core.scans.series import Series
 
 
@@ -56,11 +55,11 @@ def evaluate(
 
     Parameters
     ----------
-    prediction, truth : Volume, Prediction, ndarray or path-like
-        Labels in the display grid, 2D or 3D; files are loaded. An array is assumed to be on the
-        grid of the other one. Classes of files and of a prediction are matched by name, if they
-        have names, and get the values of the prediction. A Volume or an array has no names, and
-        its values are the classes.
+    prediction, truth : Volume, Prediction, ndarray, path-like or tuple of Path
+        Labels in the display grid, 2D or 3D; files are loaded. Several files contain one structure
+        each. An array is assumed to be on the grid of the other one. Classes of files and of a
+        prediction are matched by name, if they have names, and get the values of the prediction.
+        A Volume or an array has no names, and its values are the classes.
     classes : sequence of int, optional
         Classes to score; by default all values except 0 in either label map.
     spacing : sequence of float, optional
@@ -75,7 +74,9 @@ def evaluate(
     background : int
         Value of the background in the truth, besides 0 unless that is unknown.
     labelled_classes : sequence of int, optional
-        Classes that are labelled in the truth; all if not given. Others are not scored (None).
+        Classes that are labelled in the truth. Others are not scored (None). If not given, those
+        that the file of the truth names, or all if it names none; a warning says which class is
+        not scored for that reason.
     annotated : tuple of int, "labelled" or "all", optional
         Axial slices on which the truth is labelled, by number from 0, or those with any label; all
         by default. Other slices are left out of Dice, HD95 and volumes.
@@ -97,7 +98,9 @@ def evaluate(
     check_unknown_value(ignore, background)
     said = TruthOptions(ignore, background, labelled_classes, annotated)
     match = match_compared([(prediction, truth)], class_map, said)
-    return _evaluate(prediction, truth, match.values, match.names, classes, said, spacing)
+    scores = _evaluate(prediction, truth, match.values, match.names, classes, said, spacing)
+    _warn_about_classes_without_name([scores], match.names)
+    return scores
 
 
 def _evaluate(
@@ -108,27 +111,17 @@ def _evaluate(
     classes: Sequence[int] | None,
     said: TruthOptions,
     spacing: Sequence[float] | None = None,
+    on: Series | None = None,
 ) -> VolumeScores:
     """Score a label map whose values, and those of its truth, are converted to classes first."""
-    both = open_both(prediction, truth)
-    prediction = renumbered(both[0], values[0], "prediction")
-    known, unknown = said.known(both[1])
+    named = named_classes(truth, values[1]) if said.labelled_classes is None else None
+    prediction, truth = open_both(prediction, truth, on)
+    prediction = renumbered(prediction, values[0], "prediction")
+    known, unknown = said.known(truth)
     truth = renumbered(known, values[1], "truth")
     predicted, prediction_scan = label_values(prediction, "prediction")
     true, truth_scan = label_values(truth, "truth")
     scan = prediction_scan or truth_scan
-    if predicted.shape != true.shape:
-        raise GeometryError(
-            f"The prediction has shape {predicted.shape} but the truth {true.shape}, both in the "
-            "display grid; compare labels of the same scan, or resample one onto the other."
-        )
-    if prediction_scan and truth_scan and not prediction_scan.geometry.matches(truth_scan.geometry):
-        raise GeometryError(
-            f"The prediction {prediction_scan.name} has another grid than the truth "
-            f"{truth_scan.name}: "
-            f"{prediction_scan.geometry.difference(truth_scan.geometry)}; compare labels of the "
-            "same scan, or resample one onto the other."
-        )
     voxel_ml = None
     if scan:
         spacing = scan.spacing
@@ -156,11 +149,12 @@ def _evaluate(
         subject=scan.subject if scan else "unknown",
         classes={
             int(c): class_score(predicted == c, true == c, spacing, voxel_ml)
-            if said.scores(c)
+            if said.scores(c) and (named is None or c in named)
             else ClassScore()
             for c in sorted(classes)
         },
         class_names=names,
+        nameless=tuple(int(c) for c in sorted(classes) if named is not None and c not in named),
         on_single_slices=_on_single_slices(true),
     )
 
@@ -184,6 +178,8 @@ def evaluate_folders(
     predictions: str | Path,
     truth: str | Path,
     *,
+    images: str | Path | None = None,
+    sequence: str | None = None,
     classes: Sequence[int] | None = None,
     patients: Patients | None = None,
     class_map: ClassMapLike = None,
@@ -192,14 +188,20 @@ def evaluate_folders(
     labelled_classes: LabelledClasses | None = None,
     annotated: Mapping[str, Sequence[int]] | Literal["labelled", "all"] | None = None,
 ) -> Evaluation:
-    """Score all predictions in a folder against the truth files of the same names.
+    """Score all predictions in a folder against their truths.
 
     Parameters
     ----------
     predictions, truth : path-like
-        Label files, or folders of label files. Two single files are compared whatever their
-        names; files in folders are paired by name without the suffix, where the truth may have
-        words for labels (``p0_seg``) and a prediction the channel of its scan (``p0_0000``).
+        Label files, or folders of label files in any layout that
+        :func:`~napari_sslseg.core.scans.matching.pair_scans.pair_scans` takes as labels. Two single
+        files are compared whatever their names; else the truth of a prediction is found as the
+        labels of a scan with the name of the prediction.
+    images : path-like, optional
+        The scans, if the names of the truths fit only together with them, as for DICOM; scans that
+        lie beside the truths are found without it.
+    sequence : str, optional
+        End of the names of the predictions to score if each case has several, such as ``T1w``.
     classes : sequence of int, optional
         Classes to score; by default all values except 0 in any of the compared files.
     patients : path-like, mapping or callable, optional
@@ -212,7 +214,8 @@ def evaluate_folders(
         As in :func:`evaluate`.
     labelled_classes : mapping of str to sequence of int or str, optional
         Classes, by value or name, that are labelled in the truth of a prediction, by its name; all
-        in those that are not named.
+        in those that are not named, or those that the file of the truth names, see
+        :func:`evaluate`.
     annotated : mapping of str to sequence of int, "labelled" or "all", optional
         Axial slices on which the truth is labelled, by the name of the prediction, or a word as in
         :func:`evaluate`; all of those that are not named. Without it, a warning names truths whose
@@ -232,30 +235,30 @@ def evaluate_folders(
         If a prediction is not on the grid of its truth.
     """
     check_unknown_value(ignore, background)
-    predictions, truth = Path(predictions), Path(truth)
-    predicted, true = label_paths(predictions), label_paths(truth)
-    if predictions.is_file() and truth.is_file():
-        true = dict.fromkeys(predicted, truth)
-    else:
-        true = _by_prediction(true, list(predicted))
-    if missing := [name for name in predicted if name not in true]:
-        raise DataError(
-            f"No truth in {truth} for {len(missing)} of {len(predicted)} predictions, such as "
-            f"{missing[0]}; add a label file of the same name, or remove the prediction."
-        )
-    pairs = [(path, true[name]) for name, path in predicted.items()]
+    found, unpredicted = pair_folders(
+        Path(predictions),
+        Path(truth),
+        None if images is None else Path(images),
+        sequence=sequence,
+        patients=patients,
+    )
+    names = [pair.scan.name for pair in found]
+    pairs = [(pair.prediction, pair.truth) for pair in found]
     match = match_compared(pairs, class_map, TruthOptions(ignore, background))
     for note in match.notes:
         warnings.warn(note, ScanWarning, stacklevel=2)
-    labelled = class_values(labelled_classes or {}, match.names, {*predicted, *true})
-    subjects = _subjects(predicted, patients)
+    labelled = class_values(labelled_classes or {}, match.names, {*names, *unpredicted})
     volumes = []
-    for number, (name, pair) in enumerate(zip(predicted, pairs, strict=True)):
+    for number, pair in enumerate(found):
+        scan = pair.scan
         values = match.values[2 * number : 2 * number + 2]
-        here: Any = annotated.get(name) if isinstance(annotated, Mapping) else annotated
-        said = TruthOptions(ignore, background, labelled.get(name), here)
-        scores = _evaluate(*pair, values, match.names, classes, said)
-        volumes.append(replace(scores, name=name, subject=subjects[name]))
+        here: Any = annotated.get(scan.name) if isinstance(annotated, Mapping) else annotated
+        said = TruthOptions(ignore, background, labelled.get(scan.name), here)
+        on = None if scan.image is None else scan
+        scores = _evaluate(*pairs[number], values, match.names, classes, said, on=on)
+        volumes.append(replace(scores, name=scan.name, subject=scan.subject))
+    _warn_about_classes_without_name(volumes, match.names)
+    _warn_about_absent_classes([v for v in volumes if v.name not in labelled], match.names)
     if annotated is None:
         _warn_about_single_slices(volumes)
     if classes is None:
@@ -270,22 +273,57 @@ def evaluate_folders(
         volumes = [
             replace(v, classes={c: v.classes.get(c, ClassScore()) for c in every}) for v in volumes
         ]
-    return summarize(volumes, unpredicted=[name for name in true if name not in predicted])
+    return summarize(volumes, unpredicted=unpredicted)
 
 
-def _by_prediction(true: Mapping[str, Path], predicted: Sequence[str]) -> dict[str, Path]:
-    """Truth by the name of its prediction, and that without a prediction by its own name."""
-    found = match_files(true, predicted)
-    used = set(found.values())
-    return found | {name: path for name, path in true.items() if path not in used}
+def _warn_about_classes_without_name(
+    volumes: Sequence[VolumeScores], names: Mapping[int, str]
+) -> None:
+    """Warn about classes that are not scored where the truth names other structures only."""
+    lacking: dict[int, list[str]] = {}
+    for volume in volumes:
+        for value in volume.nameless:
+            lacking.setdefault(value, []).append(volume.name)
+    if lacking:
+        listed = _by_class(lacking, names, len(volumes))
+        warnings.warn(
+            f"Not named in the truth, so not scored: {listed}. If a class is labelled there and "
+            "the patient has none, say so with --labelled-classes FILE (in Python "
+            "labelled_classes=).",
+            ScanWarning,
+            stacklevel=3,
+        )
 
 
-def _subjects(files: Mapping[str, Path], patients: Patients | None) -> dict[str, str]:
-    """Patients by the name of the prediction."""
-    if patients is None:
-        return dict(zip(files, guess_subjects(files.values()).subjects, strict=True))
-    scans = [Series(name, name, path, (path,)) for name, path in files.items()]
-    return {scan.name: scan.subject for scan in with_patients(scans, patients)}
+def _warn_about_absent_classes(volumes: Sequence[VolumeScores], names: Mapping[int, str]) -> None:
+    """Warn about classes that occur in some truths only, as they may not be labelled in others."""
+    occurring = sorted({c for v in volumes for c, s in v.classes.items() if s.truth_voxels})
+    lacking: dict[int, list[str]] = {}
+    for value in occurring if len(occurring) > 1 else ():
+        for volume in volumes:
+            score = volume.classes.get(value, ClassScore())
+            if not score.truth_voxels and value not in volume.nameless:
+                lacking.setdefault(value, []).append(volume.name)
+    if lacking:
+        listed = _by_class(lacking, names, len(volumes))
+        warnings.warn(
+            f"Some classes are missing in some truths: {listed}. They are scored as absent there "
+            "(Dice 0 where they are predicted). If a truth does not have them labelled, say so "
+            "with --labelled-classes FILE (in Python labelled_classes=).",
+            ScanWarning,
+            stacklevel=3,
+        )
+
+
+def _by_class(lacking: Mapping[int, Sequence[str]], names: Mapping[int, str], of: int) -> str:
+    """List classes with the scans that lack them."""
+    parts = [
+        f"{printable(names.get(value, f'class {value}'), 60)} in {len(scans)} of "
+        f"{count_phrase(of, 'scan')} ({join_names(scans)})"
+        for value, scans in sorted(lacking.items())
+    ]
+    more = f"; and {len(parts) - 5} more classes" if len(parts) > 5 else ""
+    return "; ".join(parts[:5]) + more
 
 
 def _warn_about_single_slices(volumes: Sequence[VolumeScores]) -> None:

@@ -1,6 +1,6 @@
 """Segment scans with a fine-tuned network; results are on the grid of the scan."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,14 +30,15 @@ from napari_sslseg.core.runs.weights.checkpoints import check_weights, restore
 from napari_sslseg.core.samples.normalize import Normalizer
 from napari_sslseg.core.samples.placement import Placement, prediction_placement
 from napari_sslseg.core.samples.preprocess import prepare
-from napari_sslseg.core.scans.classes.write_class_list import write_class_list
+from napari_sslseg.core.scans.classes.write_class_list import check_class_list, write_class_list
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.formats.registry import stores_classes
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import as_volume
 from napari_sslseg.core.scans.labels import DICOM_SUFFIX, save_labels
-from napari_sslseg.core.scans.matching.sequences import choose_sequence
+from napari_sslseg.core.scans.matching.sequences import choose_sequence, has_several_sequences
+from napari_sslseg.core.scans.matching.subjects import count_phrase
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.segmentation.loss import (
@@ -325,7 +326,8 @@ def iter_predict(
     suffix : str
         Format of the labels, see :func:`~napari_sslseg.core.scans.labels.save_labels`.
     sequence : str, optional
-        End of the names of the scans to use if each case has several, such as ``T1w``.
+        End of the names of the scans to use if each case has several, such as ``T1w``; that of the
+        run by default.
     classes : mapping of int to str, optional
         Names of the label values; those of the run by default. DICOM SEG and NRRD store them, for
         other formats they are written as ``classes.json`` beside the label files.
@@ -351,8 +353,8 @@ def iter_predict(
     series = [item for item in list_series(scans) if item.is_scan]
     if not series:
         raise DataError("There is no scan to segment; choose at least one.")
-    if sequence:
-        series = choose_sequence(series, sequence)
+    run = Run.open(run, "finetune")
+    series = yield from _of_sequence(series, sequence, run.sequence)
     targets: dict[Path, Series] = {}
     for item in series:
         target = Path(out) / f"{item.name}{suffix}"
@@ -373,8 +375,9 @@ def iter_predict(
         targets[target] = item
     segmenter = load_segmenter(run, device)
     names = segmenter.class_names if classes is None else classes
-    if names and not stores_classes(f"labels{suffix}"):
-        write_class_list(Path(out), names, [*targets], overwrite=overwrite)
+    lists_classes = bool(names) and not stores_classes(f"labels{suffix}")
+    if lists_classes:
+        check_class_list(Path(out), names, [*targets], overwrite=overwrite)
     needs = {
         item.name: prediction_memory(
             item.geometry, segmenter.preprocessing, 1 + len(segmenter.classes)
@@ -385,7 +388,9 @@ def iter_predict(
     yield Message(device_message(torch.device(segmenter.device), device, torch.get_num_threads()))
     if max(needs.values(), default=0) > LARGE:
         yield Message(memory_message(needs))
-    written, failed, empty = [], [], []
+    written: list[Path] = []
+    failed: list[str] = []
+    empty: list[str] = []
     for number, (target, item) in enumerate(targets.items()):
         if stop is not None and stop.is_set:
             break
@@ -406,6 +411,9 @@ def iter_predict(
                 tta=tta,
                 least_part=least_part,
             )
+            # Not before, since a list without predictions would be in the way of others.
+            if lists_classes and not written:
+                write_class_list(Path(out), names, [*targets], overwrite=overwrite)
             written.append(save_labels(prediction, target, classes=names))
             if not prediction.labels.any():
                 empty.append(item.name)
@@ -417,6 +425,33 @@ def iter_predict(
             f"No class was found in {len(empty)} of {len(written)} scans: {join_names(empty)}."
         )
     yield Done((written, failed), stopped=len(written) + len(failed) < len(targets))
+
+
+def _of_sequence(
+    series: list[Series], sequence: str | None, recorded: str | None
+) -> Generator[Message, None, list[Series]]:
+    """Choose the sequence that is given, or that of the training if patients have several."""
+    if sequence:
+        return choose_sequence(series, sequence)
+    if not recorded or not has_several_sequences(series):
+        return series
+    trained = f"The network was trained on scans whose names end with {recorded}"
+    try:
+        chosen = choose_sequence(series, recorded)
+    except DataError:
+        yield Message(
+            f"{trained}, but no name here ends so; all {len(series)} scans are segmented. Choose "
+            "scans with --sequence END (in Python sequence=)."
+        )
+        return series
+    others = [scan.name for scan in series if scan not in chosen]
+    if others:
+        yield Message(
+            f"{trained}, so {count_phrase(len(others), 'other scan')} "
+            f"{'is' if len(others) == 1 else 'are'} left out ({join_names(others)}). Choose others "
+            "with --sequence END (in Python sequence=)."
+        )
+    return chosen
 
 
 def _limited_batch_size(

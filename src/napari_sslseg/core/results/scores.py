@@ -70,6 +70,8 @@ class VolumeScores:
         Names of the classes, as far as they are known.
     on_single_slices : bool
         Whether the truth has labels on single slices, so that others may not be annotated.
+    nameless : tuple of int
+        Classes that are not scored because the truth names other structures only.
     """
 
     name: str
@@ -77,6 +79,7 @@ class VolumeScores:
     classes: dict[int, ClassScore]
     class_names: Mapping[int, str] = field(default_factory=dict)
     on_single_slices: bool = False
+    nameless: tuple[int, ...] = ()
 
     @property
     def mean_dice(self) -> float | None:

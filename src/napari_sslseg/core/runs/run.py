@@ -75,6 +75,12 @@ class Run:
         names = self.record.get("class_names") or {}
         return {int(v): clean_name(name) for v, name in names.items() if v.isdecimal()}
 
+    @property
+    def sequence(self) -> str | None:
+        """End of the names of its scans, if they were chosen by it among several of a patient."""
+        found = self.record.get("sequence")
+        return found if isinstance(found, str) and found else None
+
     def settings(self, model: type[Model]) -> Model:
         """Settings of the run, validated.
 

@@ -140,6 +140,7 @@ class Geometry:
 
         Files that hold the same voxels in another axis order match, since arrays are compared in
         the display grid. No voxel may be further than :data:`SAME_VOXEL` from its counterpart.
+        For grids whose display axes may point elsewhere see :meth:`has_voxels_of`.
         """
         return self.display_shape == other.display_shape and self.offset_in(other) == (0, 0, 0)
 
@@ -184,6 +185,23 @@ class Geometry:
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
         off = turned[:3, :3] @ corners + turned[:3, 3:] - corners
         return turn if shape == other.display_shape and np.abs(off).max() <= SAME_VOXEL else None
+
+    def onto(self, array: np.ndarray, other: "Geometry") -> np.ndarray | None:
+        """Turn an array of this display grid onto another display grid with the same voxels.
+
+        Returns
+        -------
+        ndarray or None
+            None if the voxels are not the same.
+        """
+        if self.matches(other):
+            return array
+        turn = self.turn_onto(other)
+        return None if turn is None else _orientations().apply_orientation(array, turn)
+
+    def has_voxels_of(self, other: "Geometry") -> bool:
+        """Whether two grids have the same voxels, also if their display axes point elsewhere."""
+        return self.matches(other) or self.turn_onto(other) is not None
 
     def difference(self, other: "Geometry") -> str:
         """Say what is different from another grid, in both numbers; empty if they match.

@@ -97,13 +97,15 @@ class LabelledScan:
         """Load scan and labels, and check that their grids match."""
         scan = as_volume(self.scan, modality)
         if isinstance(self.labels, Volume):
-            if not self.labels.geometry.matches(scan.geometry):
+            own = self.labels.geometry
+            data = own.onto(self.labels.data, scan.geometry)
+            if data is None:
                 raise GeometryError(
                     f"The labels of {scan.name} have another grid than their scan: "
-                    f"{self.labels.geometry.difference(scan.geometry)}; use labels that were drawn "
-                    "on this scan."
+                    f"{own.difference(scan.geometry)}; use labels that were drawn on this scan."
                 )
-            return scan, renumber(self.labels, self.values)
+            labels = replace(self.labels, data=data, geometry=scan.geometry)
+            return scan, renumber(labels, self.values)
         return scan, renumber(load_labels(self.labels, like=scan), self.values)
 
     def load_labels(self) -> Volume:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.scans.formats.registry import DICOM, all_suffixes, scan_suffixes
+from napari_sslseg.core.scans.formats.registry import all_suffixes, scan_suffixes
 
 _SYSTEM = ("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information")
 
@@ -65,52 +65,6 @@ def files_below(folder: Path, suffixes: tuple[str, ...] | None = None) -> list[P
             paths = (Path(parent, name) for name in names if name.lower().endswith(suffixes))
             found += [path for path in paths if not is_system_file(path)]
     return sorted(found)
-
-
-def label_files(path: str | Path) -> list[Path]:
-    """Return the label files of a folder, or of its subfolders if it has none itself.
-
-    Parameters
-    ----------
-    path : path-like
-        A label file, or a folder.
-
-    Raises
-    ------
-    DataError
-        If there are none.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise DataError(f"{path} does not exist; check the path.")
-    if not path.is_dir():
-        return [path]
-    suffixes = (*scan_suffixes(), *DICOM.suffixes)
-    found = [
-        file
-        for file in path.iterdir()
-        if file.name.lower().endswith(suffixes) and not is_system_file(file)
-    ]
-    found = sorted(found) or files_below(path, suffixes)
-    if not found:
-        raise DataError(f"The folder {path} holds no labels; put label files there.")
-    return found
-
-
-def label_paths(path: str | Path) -> dict[str, Path]:
-    """Return label files by name.
-
-    Parameters
-    ----------
-    path : path-like
-        A label file, or a folder of label files.
-
-    Raises
-    ------
-    DataError
-        If there are none, or two have the same name.
-    """
-    return unique_by_name(label_files(path), scan_name, lambda file: file, path)
 
 
 Item = TypeVar("Item")

@@ -1,5 +1,6 @@
 """Collect scans for training, and the masks that some pretext tasks need."""
 
+import os
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,12 +10,13 @@ import numpy as np
 from napari_sslseg.core.common.errors import DataError, ScanWarning
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
+from napari_sslseg.core.scans.classes.partial_labels import refuse_unknown_organ
+from napari_sslseg.core.scans.classes.renumber import values_in
 from napari_sslseg.core.scans.classes.scan_classes import match_labels
 from napari_sslseg.core.scans.find import find_scans
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan
-from napari_sslseg.core.scans.matching.pairing import match_files
+from napari_sslseg.core.scans.matching.pairing import LabelFiles, Pairing
 from napari_sslseg.core.scans.matching.patients import guess_together
-from napari_sslseg.core.scans.names import label_paths
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Volume
 
@@ -83,7 +85,8 @@ def with_masks(
 ) -> list[CollectedScan]:
     """Combine scans with the masks of their names; scans without a mask stay unchanged.
 
-    The names of masks may have words for labels, as in ``p0_mask``.
+    A mask is found as the labels of a scan, see
+    :mod:`~napari_sslseg.core.scans.matching.pairing`; several sequences may have one mask.
 
     Parameters
     ----------
@@ -104,10 +107,10 @@ def with_masks(
     """
     scans = list(scans)
     check_unique_names(scan.name for scan in scans)
-    files = match_files(label_paths(masks), [scan.name for scan in scans])
+    files = _mask_files(scans, Path(masks))
     found: list[CollectedScan] = []
-    for scan in scans:
-        mask = files.get(scan.name)
+    for number, scan in enumerate(scans):
+        mask = files.get(number)
         found.append(scan if mask is None else LabelledScan(without_labels(scan), mask))
     if not any(isinstance(scan, LabelledScan) for scan in found):
         raise DataError(
@@ -121,6 +124,19 @@ def with_masks(
     for place, scan in zip(places, matched, strict=True):
         found[place] = scan
     return found
+
+
+def _mask_files(scans: Sequence[CollectedScan], masks: Path) -> dict[int, LabelFiles]:
+    """Return the masks by the number of the scan."""
+    series = []
+    for scan in scans:
+        plain = scan.opened().scan if isinstance(scan, LabelledScan) else scan
+        if isinstance(plain, Volume):
+            plain = Series(plain.name, plain.subject, plain.path or Path(plain.name), ())
+        assert isinstance(plain, Series)
+        series.append(plain)
+    folders = [str(item.path.absolute().parent) for item in series]
+    return Pairing(series, Path(os.path.commonpath(folders)), masks, shared=True).pairs()
 
 
 def organ_slices(
@@ -142,9 +158,15 @@ def organ_slices(
     -------
     dict of str to tuple of int
         Indices of the slices along the plane of the display grid, from 0.
+
+    Raises
+    ------
+    DataError
+        If no organ is given, and a value of the masks seems to mean that the class is unknown.
     """
     check_unique_names(scan.name for scan in scans)
     found = {}
+    every: set[int] = set()
     for scan in scans:
         if not isinstance(scan, LabelledScan):
             continue
@@ -152,4 +174,6 @@ def organ_slices(
         values = np.moveaxis(mask.data, PLANE_AXIS[plane], 0)
         inside = values > 0 if organ is None else np.isin(values, organ)
         found[scan.name] = tuple(np.flatnonzero(inside.any(axis=(1, 2))).tolist())
+        every.update(values_in(mask.data) if organ is None else ())
+    refuse_unknown_organ(every)
     return found

@@ -49,6 +49,7 @@ def iter_finetune(
     validation: Sequence[LabelledScan] = (),
     unlabelled: str | Path | Iterable[Scan | str] = (),
     class_map: ClassMapLike = None,
+    sequence: str | None = None,
     device: str = "auto",
     modality: Modality | None = None,
     cache: str | Path | None = None,
@@ -85,6 +86,10 @@ def iter_finetune(
     class_map : ClassMap, path-like or mapping, optional
         Which structure in the label files is which class, where their names do not say it; see
         :func:`~napari_sslseg.core.scans.classes.scan_classes.match_labels`.
+    sequence : str, optional
+        End of the names of the scans, if they were chosen by it, see
+        :func:`~napari_sslseg.core.scans.matching.pair_scans.pair_scans`. It is recorded, so that
+        predictions choose scans by it.
     device, modality, cache, stop, pause, watch, threads, overwrite, resume
         As in :func:`~napari_sslseg.core.stages.pretrain.iter_pretrain`. A resumed run
         finds its training scans and its validation scans among all labelled scans given.
@@ -108,7 +113,9 @@ def iter_finetune(
     )
     context = RunContext.of("finetune", out, init, options)
     yield from context.run(
-        lambda context: _finetune(context, labelled, validation, unlabelled, settings, class_map)
+        lambda context: _finetune(
+            context, labelled, validation, unlabelled, settings, class_map, sequence
+        )
     )
 
 
@@ -119,6 +126,7 @@ def _finetune(
     unlabelled: str | Path | Iterable[Scan | str],
     settings: FinetuneSettings | None,
     class_map: ClassMapLike,
+    sequence: str | None,
 ) -> Iterator[Event]:
     """Fine-tune in a locked folder."""
     from napari_sslseg.core.training.job import TrainingJob
@@ -168,7 +176,7 @@ def _finetune(
     source = yield from load_start(start, model, settings.transfer)
     plan = yield from make_layer_plan(settings, model, source)
     writer = context.writer(
-        start, machine, finetune_record(store, scans, settings, samples, source)
+        start, machine, finetune_record(store, scans, settings, samples, source, sequence)
     )
     learner, averaged = make_learner(store, settings, model)
     yield from report_self_training(settings, averaged, len(samples.unlabelled), store.noun)

@@ -195,6 +195,7 @@ def finetune_record(
     settings: FinetuneSettings,
     samples: FinetuneSamples,
     source: dict[str, Any],
+    sequence: str | None,
 ) -> dict[str, Any]:
     """Record of the run: settings, start, scans and samples."""
     held_out = scans.validation_numbers
@@ -210,6 +211,7 @@ def finetune_record(
         },
         **source,
         "scans": [scan.name for scan in store.scans],
+        **({"sequence": sequence} if sequence else {}),
         "slices": counts,
         "data": data_record(
             store,

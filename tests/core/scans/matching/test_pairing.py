@@ -1,16 +1,19 @@
 """Labels find their scans by the names of files and folders, in all common layouts."""
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from command_line import refused, run
+from dicom_files import ramp, write_series
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import DataError, ScanWarning, VolumeError
 from napari_sslseg.core.scans.matching.label_names import structure_names
 from napari_sslseg.core.scans.matching.pairing import best_match
+from napari_sslseg.core.scans.matching.sequences import choose_sequence
 
 SHAPE = (16, 16, 4)
 SYSTEM = ("._{}", ".DS_Store", "Thumbs.db", "desktop.ini", "~${}", "__MACOSX/{}", ".hidden/{}")
@@ -295,7 +298,7 @@ def test_truth_and_masks_follow_the_same_names(tmp_path):
     assert all(volume.mean_dice == 1 for volume in scores.volumes)
     assert not scores.unpredicted
     labels(tmp_path / "truth" / "case_1_seg.nii.gz")
-    with pytest.raises(DataError, match="both fit"):
+    with pytest.raises(DataError, match="has 2 label files"):
         core.evaluate_folders(tmp_path / "predicted", tmp_path / "truth")
 
 
@@ -353,21 +356,80 @@ def test_a_second_set_of_labels_is_not_left_out_in_silence(tmp_path):
 
 
 def test_the_sequence_of_a_training_is_chosen_for_unlabelled_scans_and_predictions(tmp_path):
-    images, more, chosen = tmp_path / "images", tmp_path / "more", ("--sequence", "t2")
-    for number, folder in enumerate((images, images, more)):
+    images, more_of, chosen = tmp_path / "images", tmp_path / "more", ("--sequence", "t2")
+    for number, folder in enumerate((images, images, more_of)):
         for seed, end in enumerate(("t1", "t2")):
             scan(folder / f"p{number}_{end}.nii.gz", 2 * number + seed)
     for number in range(2):
         labels(tmp_path / "labels" / f"p{number}_seg.nii.gz", number)
     done = run(
-        *("finetune", "--images", images, "--labels", tmp_path / "labels", "--unlabelled", more),
+        *("finetune", "--images", images, "--labels", tmp_path / "labels", "--unlabelled", more_of),
         *("--out", tmp_path / "run", "--steps", 1, "--network", "tiny", "--device", "cpu", *chosen),
     )
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert "p2_t2" in json.dumps(record)
     assert "_t1" not in json.dumps(record)
-    done = run("predict", tmp_path / "run", images, "--out", tmp_path / "out", *chosen)
+    assert record["sequence"] == "t2"
+    # Predictions use it, unless another one is given.
+    everything = tmp_path / "everything"
+    shutil.copytree(images, everything)
+    for name in ("p4_t1", "p4_t2"):
+        scan(everything / f"{name}.nii.gz", 7)
+    for more, ending in (((), "t2"), (chosen, "t2"), (("--sequence", "T1"), "t1")):
+        out = tmp_path / "out" / ending / str(len(more))
+        done = run("predict", tmp_path / "run", everything, "--out", out, *more)
+        assert done.returncode == 0, done.stderr
+        found = {path.name for path in out.glob("*.nii.gz")}
+        assert found == {f"p{number}_{ending}.nii.gz" for number in (0, 1, 4)}
+        assert ("trained on scans whose names end with t2" in done.stderr) == (not more)
+    # It does not concern patients with one scan each.
+    scan(tmp_path / "single" / "p7.nii.gz")
+    done = run("predict", tmp_path / "run", tmp_path / "single", "--out", tmp_path / "out/p7")
     assert done.returncode == 0, done.stderr
-    found = {path.name for path in (tmp_path / "out").glob("*.nii.gz")}
-    assert found == {"p0_t2.nii.gz", "p1_t2.nii.gz"}
+    # A resumed run has it in its record.
+    done = run(
+        *("finetune", "--images", images, "--labels", tmp_path / "labels", "--unlabelled", more_of),
+        *("--out", tmp_path / "run", "--resume"),
+    )
+    assert done.returncode == 0, done.stderr
+
+    # A prediction that fails leaves nothing that would be in the way of the next one.
+    values = np.full(SHAPE, np.nan, np.float32)
+    write(tmp_path / "broken" / "p8.nii.gz", values)
+    out = tmp_path / "out" / "refused"
+    assert refused(run("predict", tmp_path / "run", tmp_path / "broken", "--out", out), "p8")
+    assert not out.exists() or not list(out.iterdir())
+
+
+def test_the_rule_for_a_sequence_is_one(tmp_path):
+    # Patients with one scan each, whose names say nothing of a sequence.
+    for number in range(3):
+        scan(tmp_path / "plain" / f"p{number}.nii.gz", number)
+        scan(tmp_path / "other" / f"p{number}_T2w.nii.gz", number)
+        scan(tmp_path / "both" / f"p{number}_T1w.nii.gz", number)
+    with pytest.warns(ScanWarning, match="each patient has one scan"):
+        assert len(choose_sequence(core.list_series(tmp_path / "plain"), "T1w")) == 3
+    with pytest.raises(DataError, match="ends with T1w"):
+        choose_sequence(core.list_series(tmp_path / "other"), "T1w")
+    scan(tmp_path / "both" / "p7_T2w.nii.gz", 7)
+    scan(tmp_path / "both" / "p0_T2w.nii.gz", 8)
+    with pytest.warns(ScanWarning, match=r"left out: p7_T2w\."):
+        found = choose_sequence(core.list_series(tmp_path / "both"), "t1w")
+    assert [item.name for item in found] == ["p0_T1w", "p1_T1w", "p2_T1w"]
+
+
+def test_the_sequence_of_dicom_series_is_their_description(tmp_path):
+    for number in range(2):
+        for series, text in enumerate(("t1_vibe", "t2_tse")):
+
+            def edit(dataset, _, number=number, series=series, text=text):
+                dataset.PatientID, dataset.PatientName = f"MRN-{number}", f"Name^{number}"
+                dataset.SeriesDescription, dataset.SeriesNumber = text, 3 * number + series
+
+            write_series(tmp_path / f"{number}" / text, ramp(seed=series), modality="MR", edit=edit)
+    found = choose_sequence(core.list_series(tmp_path), "t2_tse")
+    assert [item.files[0].parent.name for item in found] == ["t2_tse"] * 2
+    labels(tmp_path / "labels" / f"{found[0].subject}_seg.nii.gz")
+    with pytest.raises(DataError, match=r"--sequence t\d_\w+ "):
+        core.pair_scans(tmp_path, tmp_path / "labels")

@@ -22,6 +22,8 @@ from napari_sslseg.core.samples.crops import CropStore
 from napari_sslseg.core.samples.placement import Placement, volume_placement
 from napari_sslseg.core.samples.preprocess import prepare_labels, prepare_volume
 from napari_sslseg.core.samples.store import LoadedScan, StoredScan, add_record
+from napari_sslseg.core.scans.classes.partial_labels import refuse_unknown_organ
+from napari_sslseg.core.scans.classes.renumber import values_in
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume, scan_geometry
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
@@ -107,6 +109,7 @@ def _sides_of(labels: np.ndarray, task: SiameseSides) -> np.ndarray:
     elif task.organ:
         found[np.isin(labels, task.organ)] = FIRST
     else:
+        refuse_unknown_organ(values_in(labels))
         found[labels > 0] = FIRST
     return found
 

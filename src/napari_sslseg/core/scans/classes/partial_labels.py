@@ -82,6 +82,29 @@ def refuse_likely_unknown(values: Collection[int]) -> None:
         )
 
 
+def refuse_unknown_organ(values: Collection[int]) -> None:
+    """Refuse masks of which the largest value seems to mean "unknown", if no organ is named.
+
+    Parameters
+    ----------
+    values : collection of int
+        Values of the masks without the background.
+
+    Raises
+    ------
+    DataError
+        With the options for both meanings.
+    """
+    largest = likely_unknown(values)
+    if largest is not None:
+        others = ",".join(map(str, sorted(set(values) - {largest})))
+        raise DataError(
+            f"The masks contain {largest} beside {others}. If {largest} marks voxels whose class "
+            f"is unknown, name the organ with --organ {others} (in Python organ=({others},)); if "
+            f"it is a part of the organ, give --organ {others},{largest}."
+        )
+
+
 def read_labelled_classes(path: str | Path) -> dict[str, tuple[int | str, ...]]:
     """Read which classes are labelled in which scan.
 

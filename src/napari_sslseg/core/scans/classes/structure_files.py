@@ -44,15 +44,16 @@ def merge_structures(masks: Iterable[Volume]) -> Volume:
                 f"{mask.path} contains {len(found[found != 0])} structures, but is one of several "
                 "label files of a scan, which contain one each; keep this file alone, or move it."
             )
-        inside = mask.data != 0
         if merged is None:
             merged = mask
             data = np.zeros(mask.data.shape, np.uint8)
-        elif not mask.geometry.matches(merged.geometry):
+        values = mask.geometry.onto(mask.data, merged.geometry)
+        if values is None:
             raise GeometryError(
                 f"The labels {mask.path} have another grid than {merged.path}; use files of one "
                 "scan."
             )
+        inside = values != 0
         if value > LARGEST_BYTE:
             data = data.astype(np.uint16)
         both = int(np.count_nonzero(inside & (data != 0)))

@@ -77,6 +77,40 @@ def write_class_list(
             write_text(folder / CLASS_LIST, text)
 
 
+def check_class_list(
+    folder: Path,
+    names: Mapping[int, str],
+    files: Sequence[Path],
+    *,
+    values: Iterable[int] = (),
+    overwrite: bool = False,
+) -> dict[int, str]:
+    """Check that the list of a folder agrees with label files that will be written.
+
+    Parameters
+    ----------
+    folder, names, files, values, overwrite
+        As in :func:`write_class_list`. Nothing is written.
+
+    Returns
+    -------
+    dict of int to str
+        Names in the list of the folder, by label value.
+
+    Raises
+    ------
+    StorageError
+        If the folder gives a value another name, or a name another value.
+    """
+    listed = binding_names(folder, files, names, values, overwrite=overwrite)
+    if problem := conflict(listed, names, values):
+        raise StorageError(
+            f"The label files in {folder} have other names of classes: the list there {problem}; "
+            "choose another folder, or give the classes the same values."
+        )
+    return listed
+
+
 def _merge(
     folder: Path,
     names: Mapping[int, str],
@@ -86,12 +120,7 @@ def _merge(
     overwrite: bool,
 ) -> dict[int, str] | None:
     """Names of the list with those of the files; None if it has them already."""
-    listed = binding_names(folder, files, names, values, overwrite=overwrite)
-    if problem := conflict(listed, names, values):
-        raise StorageError(
-            f"The label files in {folder} have other names of classes: the list there {problem}; "
-            "choose another folder, or give the classes the same values."
-        )
+    listed = check_class_list(folder, names, files, values=values, overwrite=overwrite)
     missing = {value: name for value, name in names.items() if value not in listed}
     if not missing:
         return None

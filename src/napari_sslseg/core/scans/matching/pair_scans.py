@@ -65,12 +65,15 @@ def pair_scans(
         If it is not clear which structure is which class.
     """
     images, labels = Path(images), Path(labels)
-    scans = _scans_to_pair(images, labels, sequence)
+    scans = scans_to_pair(images, labels, sequence)
     pairing = Pairing(scans, images, labels)
     if not pairing.files:
+        advice = "add labels, or give the folder of the labels"
+        if images.resolve() == labels.resolve():
+            advice = "give them such names, or give two folders"
         raise DataError(
-            f"{images} was given for both scans and labels, but no file has a name of labels, such "
-            "as p0_seg; give two folders."
+            f"No file in {labels} is a DICOM segmentation or structure set, or has a name of "
+            f"labels, such as p0_seg; {advice}."
         )
     files = pairing.pairs()
     numbers = {scan.name: number for number, scan in enumerate(scans)}
@@ -124,8 +127,19 @@ def pair_scans(
     return [replace(item, labelled_classes=values.get(item.name)) for item in matched]
 
 
-def _scans_to_pair(images: Path, labels: Path, sequence: str | None) -> list[Series]:
-    """Scans of a folder, sorted by name, without files in the folder of the labels."""
+def scans_to_pair(images: Path, labels: Path, sequence: str | None = None) -> list[Series]:
+    """Return the scans of a folder, sorted by name, without files in the folder of the labels.
+
+    Parameters
+    ----------
+    images, labels, sequence
+        As in :func:`pair_scans`.
+
+    Raises
+    ------
+    SslsegError
+        If there is no scan, or two have the same name.
+    """
     inside = labels.resolve() != images.resolve() and labels.resolve().is_relative_to(
         images.resolve()
     )

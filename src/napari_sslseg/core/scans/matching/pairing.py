@@ -1,7 +1,8 @@
 """Find the labels of each scan by the names of files and folders.
 
 The same rule holds for the command line, for Python and, by :func:`count_matching_parts`, for
-projects. In this order:
+projects. DICOM segmentations and structure sets belong to the series that they refer to. For other
+files, and where no reference fits, in this order:
 
 1. A label file with the name of the scan: ``p0`` for ``p0``.
 2. A label file whose name is that of the scan with words for labels, or with a structure:
@@ -19,12 +20,13 @@ several scans, and scans with several whole label maps, are refused with all nam
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from napari_sslseg.core.common.errors import DataError, ScanWarning
 from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
+from napari_sslseg.core.scans.matching.label_folder import find_label_files
 from napari_sslseg.core.scans.matching.label_names import (
     count_matching_parts,
     is_named_as_labels,
@@ -32,8 +34,9 @@ from napari_sslseg.core.scans.matching.label_names import (
     structure_name,
     without_label_words,
 )
+from napari_sslseg.core.scans.matching.sequences import name_of_sequence
 from napari_sslseg.core.scans.matching.subjects import guess_subject
-from napari_sslseg.core.scans.names import label_files, scan_name
+from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.series import Series
 
 LabelFiles = Path | tuple[Path, ...]
@@ -71,34 +74,6 @@ def best_match(labels: str, scans: Iterable[str]) -> list[str]:
     return [name for name in names if guess_subject(name) == patient]
 
 
-def match_files(files: Mapping[str, Path], names: Iterable[str]) -> dict[str, Path]:
-    """Return the label files of scans, of which only the names are known.
-
-    Parameters
-    ----------
-    files : mapping of str to Path
-        Label files by name.
-    names : iterable of str
-        Names of scans or predictions.
-
-    Raises
-    ------
-    DataError
-        If two files fit a name, and none is equal to it.
-    """
-    names = list(names)
-    found: dict[str, Path] = {name: files[name] for name in names if name in files}
-    for label, file in files.items():
-        for name in () if label in names else best_match(label, names):
-            other = found.setdefault(name, file)
-            if other != file and scan_name(other) != name:
-                raise DataError(
-                    f"{other.name} and {file.name} both fit {name}; keep one of them, or give it "
-                    "that name."
-                )
-    return found
-
-
 class Pairing:
     """Pairs the scans of a folder with label files.
 
@@ -108,18 +83,43 @@ class Pairing:
         The scans.
     images, labels : Path
         Where the scans and the labels were looked for; may be the same folder.
+    preferred : collection of int, optional
+        Numbers of the scans to prefer where a label file fits several, such as those that were
+        predicted.
+    shared : bool
+        Whether a label file may belong to several scans, as an organ mask to all sequences of a
+        patient; otherwise such a file is refused.
+
+    Attributes
+    ----------
+    files : list of Path
+        The label files.
+    orphans : list of Path
+        Those that belong to no scan, after :meth:`pairs`.
     """
 
-    def __init__(self, scans: Sequence[Series], images: Path, labels: Path) -> None:
+    def __init__(
+        self,
+        scans: Sequence[Series],
+        images: Path,
+        labels: Path,
+        preferred: Collection[int] = (),
+        *,
+        shared: bool = False,
+    ) -> None:
         self.scans = list(scans)
         self.images, self.labels = images, labels
-        own = {file.absolute() for scan in self.scans for file in scan.files}
-        same = _is_within(images, labels)
-        others = [file for file in label_files(labels) if file.absolute() not in own]
+        self.preferred, self.shared = preferred, shared
+        # Predictions stand for scans that are not opened; they may be compared with themselves.
+        opened = [scan for scan in self.scans if scan.image is not None]
+        same = _is_within(images, labels) and bool(opened)
+        known = self.scans if images.resolve() != labels.resolve() else opened
+        own = {file.absolute() for scan in known for file in scan.files}
+        others = find_label_files(labels, own)
         self.files = [
             file
             for file in others
-            if not same or is_named_as_labels(file, images) or _is_label_object(file)
+            if not same or is_named_as_labels(file, images) or is_dicom(file)
         ]
         # Perhaps a second set of labels; what is in the folder of the scans may be a scan.
         self._unclear = [
@@ -145,10 +145,12 @@ class Pairing:
                 stacklevel=3,
             )
         for file in self.files:
-            number = self._scan_of(file)
-            if number is None:
+            numbers = self._scans_of(file)
+            if not numbers:
                 self.orphans.append(file)
-            else:
+            elif not self.shared:
+                numbers = [self._one(file, numbers)]
+            for number in numbers:
                 found[number].append(file)
         chosen = {number: self._exact(number, files) for number, files in sorted(found.items())}
         names = {number: self._structures(number, files) for number, files in chosen.items()}
@@ -161,8 +163,12 @@ class Pairing:
             for number, files in chosen.items()
         }
 
-    def _scan_of(self, file: Path) -> int | None:
-        """Return the number of the scan that a label file belongs to; None if there is none."""
+    def _scans_of(self, file: Path) -> Sequence[int]:
+        """Return the numbers of the scans that a label file fits."""
+        if is_dicom(file) and (referenced := self._referenced(file)):
+            return self._nearest(file, referenced) or referenced
+        if self._is_given_pair(file):
+            return [0]
         label = scan_name(file)
         names = [
             scan.name if scan.name == label or scan.path.is_dir() else scan_name(scan.path)
@@ -170,20 +176,17 @@ class Pairing:
         ]
         wanted = best_match(label, names)
         fit = [number for number, name in enumerate(names) if name in wanted]
-        if len(fit) == 1:
-            return fit[0]
-        return self._one(file, self._nearest(file, fit or range(len(names))) or fit)
+        return fit if len(fit) == 1 else self._nearest(file, fit or range(len(names))) or fit
 
-    def _one(self, file: Path, numbers: Sequence[int]) -> int | None:
-        """Return the only scan of several, or None.
+    def _one(self, file: Path, numbers: Sequence[int]) -> int:
+        """Return the only scan of those that a label file fits.
 
         Raises
         ------
         DataError
             If there are several; the message says how to choose.
         """
-        if not numbers:
-            return None
+        numbers = [number for number in numbers if number in self.preferred] or numbers
         if len(numbers) == 1:
             return numbers[0]
         scans = [self.scans[number] for number in numbers]
@@ -195,11 +198,31 @@ class Pairing:
                 f"along its fourth axis ({names}); choose one of them for all scans, such as "
                 f"--sequence {last} for the last (in Python sequence={last!r})."
             )
-        end = _ending(scans[0].name, scans[1].name)
+        end = _ending(*(name_of_sequence(scan.name) for scan in scans[:2]))
         raise DataError(
             f"The labels {file} fit {len(scans)} scans ({names}); choose one scan of each case by "
             f"the end of its name, such as --sequence {end} (in Python sequence={end!r})."
         )
+
+    def _is_given_pair(self, file: Path) -> bool:
+        """Whether one scan and one label file were given, whatever their names."""
+        given = self.images.is_file() or is_dicom(file)
+        return given and self.labels.is_file() and len(self.scans) == 1
+
+    def _referenced(self, file: Path) -> list[int]:
+        """Return the scans that a DICOM file of labels refers to."""
+        from napari_sslseg.core.scans.formats.dicom.labels.read import (
+            referenced_names,
+            referenced_series,
+        )
+
+        series = referenced_series(file, self.scans)
+        if series:
+            return [number for number, scan in enumerate(self.scans) if scan in series]
+        # Predictions have the names of the series, but not their headers.
+        unread = [scan.name for scan in self.scans if scan.image is None]
+        names = referenced_names(file, unread) if unread else []
+        return [number for number, scan in enumerate(self.scans) if scan.name in names]
 
     def _nearest(self, file: Path, numbers: Iterable[int]) -> list[int]:
         """Return the scans in the same folder as a file, or in folders of the same names.
@@ -222,8 +245,15 @@ class Pairing:
             if here:
                 left, narrowed = here, True
         # Labels in a folder within that of a single scan, such as s0000/segmentations.
-        inside = [n for n in left if labels.is_relative_to(self._home(n)) and labels != images]
-        if not narrowed and len(self.scans) == 1:
+        inside = [
+            n
+            for n in left
+            if labels.is_relative_to(self._home(n))
+            and labels != images
+            and self.scans[n].image is not None
+        ]
+        elsewhere = any(char.isdigit() for folder in between for char in folder.name)
+        if not narrowed and len(self.scans) == 1 and not elsewhere:
             named = without_label_words(scan_name(file))
             return inside or ([] if named else left)
         return left if narrowed else []
@@ -292,22 +322,17 @@ def missing_labels(scans: Sequence[Series], paired: Mapping[int, object]) -> lis
     return [n for n in missing if n not in further]
 
 
-def _is_label_object(file: Path) -> bool:
-    """Whether a file is a DICOM segmentation or structure set."""
-    if not is_dicom(file):
-        return False
-    from napari_sslseg.core.scans.formats.dicom.headers import read_header
-
-    return read_header(file).text("Modality") in ("SEG", "RTSTRUCT")
-
-
 def _ending(first: str, second: str) -> str:
     """Return the part of a name by which it differs from another one."""
     parts, others = (re.split(r"[\W_]+", name) for name in (first, second))
-    for number, part in enumerate(parts):
-        if number >= len(others) or others[number] != part:
-            return "_".join(parts[number:])
-    return parts[-1]
+    differing = [
+        number
+        for number, part in enumerate(parts)
+        if number >= len(others) or others[number] != part
+    ]
+    # A number, such as that of a DICOM series, may be another one in the next patient.
+    words = [number for number in differing if not parts[number].isdecimal()]
+    return "_".join(parts[(words or differing or [-1])[0] :])
 
 
 def _is_within(inner: Path, outer: Path) -> bool:

@@ -61,6 +61,7 @@ _DATE = (
 )
 _WORDS = "|".join((_SEQUENCES, _PHASES, _VIEWS, _STEPS, _VISITS))
 _AT_END = re.compile(rf"{_SEPARATOR}(?:{_WORDS})$", re.IGNORECASE)
+_SEQUENCE_AT_END = re.compile(rf"{_SEPARATOR}(?:{_SEQUENCES})$", re.IGNORECASE)
 _WEAK_AT_END = re.compile(rf"{_SEPARATOR}(?:{_WEAK}|{_DATE})$", re.IGNORECASE)
 _LEADING = re.compile(
     rf"(?:{_SEQUENCES}|{_PHASES}|{_VIEWS}|{_VISITS}){_SEPARATOR}(?=.*\d)"
@@ -168,6 +169,11 @@ def guess_subject(name: str | PurePath) -> str:
     scans use :func:`guess_subjects`.
     """
     return guess_subjects([name]).subjects[0]
+
+
+def ends_with_sequence(name: str) -> bool:
+    """Return whether a name ends with a word for a sequence, such as ``T2w`` or ``flair``."""
+    return _SEQUENCE_AT_END.search(name) is not None
 
 
 def count_phrase(count: int, word: str) -> str:

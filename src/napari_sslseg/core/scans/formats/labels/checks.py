@@ -106,11 +106,8 @@ def place_in_scan(data: np.ndarray, path: Path, image: ImageFile, scan: Geometry
         a segmentation of 3D Slicer, which stores no more than the structures need.
     """
     geometry = image.geometry
-    turn = geometry.turn_onto(scan)
-    if turn is not None:
-        from nibabel.orientations import apply_orientation
-
-        turned: np.ndarray = apply_orientation(data, turn)
+    turned = geometry.onto(data, scan)
+    if turned is not None:
         return turned
     offset = geometry.offset_in(scan)
     slicer = is_slicer_segmentation(path)

@@ -9,9 +9,10 @@ from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.scans.formats.dicom.datasets import read_dataset, reraise_dicom_errors
-from napari_sslseg.core.scans.formats.dicom.headers import SEGMENTATIONS, STRUCTURES
+from napari_sslseg.core.scans.formats.dicom.headers import SEGMENTATIONS, STRUCTURES, Header
 from napari_sslseg.core.scans.formats.dicom.labels.read_rtstruct import read_structures
 from napari_sslseg.core.scans.formats.dicom.labels.read_seg import read_segmentation
+from napari_sslseg.core.scans.formats.dicom.naming import pseudonym, short_hash
 from napari_sslseg.core.scans.formats.dicom.volume import DicomVolume
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.series import Series
@@ -89,6 +90,30 @@ def referenced_series(path: Path, series: Sequence[Series]) -> list[Series]:
     return [
         item for item, stack in stacks if str(read_dataset(stack.files[0]).get(keyword)) in uids
     ]
+
+
+def referenced_names(path: Path, names: Sequence[str]) -> list[str]:
+    """Find the names of series that a DICOM segmentation or structure set refers to.
+
+    Parameters
+    ----------
+    path : Path
+        The label file.
+    names : sequence of str
+        Names as those of :func:`~napari_sslseg.core.scans.formats.dicom.series.dicom_series`, which
+        contain the pseudonym of the patient and a hash of the series.
+
+    Returns
+    -------
+    list of str
+        Those of the referenced series; else of the patient.
+    """
+    dataset, _ = open_label_file(path)
+    with reraise_dicom_errors(path, "references"):
+        patient = pseudonym(Header(path, dataset))
+        hashes = {short_hash(uid) for uid in _series(dataset)}
+    mine = [name for name in names if patient in name.split("_")]
+    return [name for name in mine if hashes.intersection(name.split("_"))] or mine
 
 
 def _images(items: Iterable[Dataset]) -> Iterator[tuple[str, int | None]]:
