@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.common.safe_files import open_regular
 from napari_sslseg.core.samples.slice_files import (
     begin_folder,
     cannot_write,
     finish_folder,
+    not_shared,
     read_index,
 )
 
@@ -65,11 +65,8 @@ class VolumeDisk:
 
     def finish(self, index: dict[str, Any]) -> VolumeArrays:
         """Write the index, rename the folder, and map the files."""
-        finish_folder(self.temporary, self.folder, index | {"labelled": self.labelled})
-        found = open_volumes(self.folder)
-        if found is None:
-            raise StorageError(f"The crops in {self.folder} were changed while they were written.")
-        return found[0]
+        index = index | {"labelled": self.labelled}
+        return finish_folder(self.temporary, self.folder, index, open_volumes)[0]
 
     def close(self) -> None:
         """Remove an incomplete store."""
@@ -77,13 +74,21 @@ class VolumeDisk:
 
 
 def open_volumes(folder: Path) -> tuple[VolumeArrays, dict[str, Any]] | None:
-    """Map the files of a complete store and return its index; None if they are damaged."""
+    """Map the files of a complete store and return its index; None if missing or damaged.
+
+    Raises
+    ------
+    StorageError
+        If they are those of another user who does not share them.
+    """
     try:
         index = read_index(folder)
         images, labels = [], []
         for number, labelled in enumerate(index["labelled"]):
             images.append(_map_array(folder / _image(number)))
             labels.append(_map_array(folder / _labels(number)) if labelled else None)
+    except PermissionError as error:
+        raise not_shared(folder) from error
     except (OSError, ValueError, KeyError, TypeError):
         # The volumes can be rebuilt from the scans.
         return None

@@ -29,7 +29,6 @@ from napari_sslseg.core.samples.placement import (
     volume_placement,
 )
 from napari_sslseg.core.samples.preprocess import prepare_labels, prepare_volume
-from napari_sslseg.core.samples.slice_files import INDEX
 from napari_sslseg.core.samples.slices import MEMORY_LIMIT
 from napari_sslseg.core.samples.store import (
     LoadedScan,
@@ -206,7 +205,7 @@ def iter_crops(
             raise StorageError("A store on disk needs a folder; pass one as the cache.")
         head = f"crops {FORMAT} {size} {settings.model_dump_json()} {list(classes)}"
         folder = cache / fingerprint(head, scans)
-        found = open_volumes(folder) if (folder / INDEX).exists() else None
+        found = open_volumes(folder)
         if found is not None:
             arrays, index = found
             yield Progress("Reading scans", len(scans), len(scans))

@@ -1,20 +1,34 @@
 """Slices of a store, in memory or in memory-mapped files that are written once."""
 
+import contextlib
 import json
 import mmap
+import os
 import re
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from napari_sslseg.core.common.atomic import MARKER, TemporaryFolder, is_leftover, write_text
+from napari_sslseg.core.common.atomic import (
+    MARKER,
+    TemporaryFolder,
+    is_leftover,
+    remove_leftovers,
+    write_text,
+)
 from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.common.safe_files import is_link, open_regular, read_regular
 from napari_sslseg.core.common.safe_json import check_parts
 from napari_sslseg.core.samples.store import find_contents
+from napari_sslseg.core.scans.slice_ranges import format_ranges, parse_ranges
+
+Opened = TypeVar("Opened")
 
 INDEX = "index.json"
 STORE_NAME = re.compile(r"[0-9a-f]{32}")
@@ -27,8 +41,10 @@ MOST_INDEX = 128 * 2**20
 """Largest size of the index in bytes."""
 
 MOST_NUMBERS = 10_000_000
-"""Largest number of values in the index, which lists all annotated slices."""
+"""Largest number of values in the index, which has about 30 for each scan."""
 
+
+LOCK_SECONDS = 60.0
 
 MARKS = ("annotated", "foreground", "unknown")
 """Lists of slices in the index, see :class:`SliceArrays`."""
@@ -150,16 +166,12 @@ class DiskWriter:
             "labelled": self.labels is not None,
         }
         for name in MARKS:
-            index[name] = np.flatnonzero(np.concatenate(getattr(self, name))).tolist()
+            index[name] = format_ranges(np.flatnonzero(np.concatenate(getattr(self, name))))
         try:
             self._close_files()
         except OSError as error:
             raise cannot_write(self.folder, error) from error
-        finish_folder(self.temporary, self.folder, index)
-        found = open_arrays(self.folder)
-        if found is None:
-            raise StorageError(f"The slices in {self.folder} were changed while they were written.")
-        return found[0]
+        return finish_folder(self.temporary, self.folder, index, open_arrays)[0]
 
     def close(self) -> None:
         """Remove an incomplete store."""
@@ -175,19 +187,30 @@ class DiskWriter:
 def begin_folder(folder: Path) -> TemporaryFolder:
     """Create a temporary folder next to ``folder``, which gets its name when it is complete.
 
+    Those of killed processes are removed; several trainings may share the folder around.
+
     Raises
     ------
     StorageError
         If it cannot be created.
     """
     try:
+        remove_leftovers(folder.parent)
         return TemporaryFolder(folder.parent)
     except OSError as error:
         raise cannot_write(folder, error) from error
 
 
-def finish_folder(temporary: TemporaryFolder, folder: Path, index: dict[str, Any]) -> None:
-    """Write the index of a temporary folder and rename it, replacing an older store.
+def finish_folder(
+    temporary: TemporaryFolder,
+    folder: Path,
+    index: dict[str, Any],
+    open_store: Callable[[Path], Opened | None],
+) -> Opened:
+    """Write the index of a temporary folder, rename it, and open the store.
+
+    A complete store of the same name, which another training has built meanwhile and reads, is
+    opened instead. A damaged one is replaced.
 
     Raises
     ------
@@ -196,11 +219,45 @@ def finish_folder(temporary: TemporaryFolder, folder: Path, index: dict[str, Any
     """
     try:
         write_text(temporary.path / INDEX, json.dumps(index))
-        if folder.exists():
-            remove_store(folder)
-        temporary.finish(folder)
+        with _one_at_a_time(folder.parent):
+            found = open_store(folder)
+            if found is None:
+                if folder.exists():
+                    remove_store(folder)
+                temporary.finish(folder)
+                found = open_store(folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
+    if found is None:
+        raise StorageError(f"The samples in {folder} were changed while they were written.")
+    return found
+
+
+@contextmanager
+def _one_at_a_time(cache: Path) -> Iterator[None]:
+    """Let one process at a time replace stores in a folder.
+
+    None waits longer than a minute, nor at all on disks without locks. Then two processes may still
+    not replace a damaged store at the same moment, in which case one of them reports an error.
+    """
+    handle = None
+    if sys.platform != "win32":
+        import fcntl
+
+        handle = os.open(cache, os.O_RDONLY | os.O_CLOEXEC)
+        until = time.monotonic() + LOCK_SECONDS
+        with contextlib.suppress(OSError):  # Network disks may lock no folders.
+            while time.monotonic() < until:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.1)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def is_store(folder: Path) -> bool:
@@ -237,9 +294,17 @@ def remove_store(folder: Path) -> None:
 
 
 def open_arrays(folder: Path) -> tuple[SliceArrays, dict[str, Any]] | None:
-    """Map the files of a complete store and return its index; None if they are damaged."""
+    """Map the files of a complete store and return its index; None if missing or damaged.
+
+    Raises
+    ------
+    StorageError
+        If they are those of another user who does not share them.
+    """
     try:
         return _map_arrays(folder)
+    except PermissionError as error:
+        raise not_shared(folder) from error
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         # The slices can be rebuilt from the scans.
         return None
@@ -274,11 +339,20 @@ def _map_arrays(folder: Path) -> tuple[SliceArrays, dict[str, Any]]:
     images = mapped("images.raw", "<f4", shape)
     labels = mapped("labels.raw", "u1", (n, height, width)) if index["labelled"] else None
     marks = {name: np.zeros(n, bool) for name in MARKS}
-    # Stores of early versions have no unknown pixels, and do not list them.
+    # Stores of early versions have no unknown pixels, and list single slices instead of ranges.
     index = {"unknown": []} | index
     for name, mark in marks.items():
-        mark[index[name]] = True
+        found = index[name]
+        mark[list(parse_ranges(found, n)) if isinstance(found, str) else found] = True
     return SliceArrays(images, labels, **marks, maps=maps, folder=folder), index
+
+
+def not_shared(folder: Path) -> StorageError:
+    """Return the error for a store that this user may not read."""
+    return StorageError(
+        f"The samples in {folder} may not be read, as if another user made them; choose another "
+        "cache folder, or have them shared."
+    )
 
 
 def cannot_write(folder: Path, error: OSError) -> StorageError:

@@ -25,7 +25,6 @@ from napari_sslseg.core.samples.placement import (
 )
 from napari_sslseg.core.samples.preprocess import neighbours, prepare_labels, prepare_slices
 from napari_sslseg.core.samples.slice_files import (
-    INDEX,
     DiskWriter,
     MemoryWriter,
     SliceArrays,
@@ -207,7 +206,7 @@ def iter_store(
     writer: MemoryWriter | DiskWriter = MemoryWriter(shape, labelled)
     if storage == "disk" or (storage == "auto" and too_large and cache is not None):
         folder = _store_folder(scans, settings, classes, cache)
-        found = open_arrays(folder) if (folder / INDEX).exists() else None
+        found = open_arrays(folder)
         if found is not None:
             yield Progress("Reading scans", len(scans), len(scans))
             return _reopened(found, settings, classes)
