@@ -87,6 +87,7 @@ def test_cells_run_once_and_a_failed_one_does_not_stop_the_others(phantoms):
     assert shown.stdout.count("| phantoms | 1 | ") == len(ARMS)
 
 
+@pytest.mark.slow
 def test_arms_that_differ_only_in_the_prediction_share_a_fine_tuning(phantoms):
     asked = ("--labelled", "1", "--draws", "1", "--jobs", "2", "--datasets", "phantoms")
     asked += ("--slices", "3")

@@ -169,7 +169,7 @@ def resume_in_a_session(folder, run):
     return steps[0], outcomes[-1]
 
 
-@pytest.mark.parametrize("what", ["pretrain", "finetune"])
+@pytest.mark.parametrize("what", [pytest.param("pretrain", marks=pytest.mark.slow), "finetune"])
 def test_a_killed_training_can_be_resumed(folder, what):
     window = Window(folder, what)
     try:

@@ -36,7 +36,7 @@ from napari_sslseg.core.stages.init_from import resolve_settings
 from napari_sslseg.core.stages.pretrain import pretrain
 from paths import HELPERS
 
-COPIES = 200
+COPIES = 100
 TINY = Network.preset("tiny")
 
 

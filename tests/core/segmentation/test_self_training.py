@@ -418,7 +418,9 @@ def test_the_average_is_saved(tmp_path, patients):
     assert max(gaps) > 1e-4
 
 
-@pytest.mark.parametrize("asked", [core.SelfTraining(begin=0.25, rounds=3), None])
+@pytest.mark.parametrize(
+    "asked", [core.SelfTraining(begin=0.25, rounds=3), pytest.param(None, marks=pytest.mark.slow)]
+)
 def test_a_stopped_training_resumes_to_the_same_weights(tmp_path, patients, asked):
     asked = settings(self_training=asked)
     whole = finetune(tmp_path / "whole", patients, settings=asked)

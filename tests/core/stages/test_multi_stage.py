@@ -250,7 +250,9 @@ def test_a_first_stage_that_changed_is_refused(out, whole):
     assert contents(out) == before
 
 
-@pytest.mark.parametrize("words", ["Stage 1 of 2", "Stage 2 of 2"])
+@pytest.mark.parametrize(
+    "words", [pytest.param("Stage 1 of 2", marks=pytest.mark.slow), "Stage 2 of 2"]
+)
 def test_threads_are_kept_in_all_stages(out, words):
     ended(begun(out, threads=2), words)
     torch.set_num_threads(1)

@@ -87,9 +87,14 @@ def test_a_wrong_region_that_is_unknown_does_no_harm(tmp_path, loss):
 
 
 @pytest.mark.parametrize(
-    "loss", ["dice-ce", pytest.param("dice-multilabel", marks=pytest.mark.slow)]
+    ("loss", "compared"),
+    [
+        ("dice-ce", False),
+        pytest.param("dice-ce", True, marks=pytest.mark.slow),
+        pytest.param("dice-multilabel", True, marks=pytest.mark.slow),
+    ],
 )
-def test_classes_that_only_some_scans_have_labelled_are_all_learnt(tmp_path, loss):
+def test_classes_that_only_some_scans_have_labelled_are_all_learnt(tmp_path, loss, compared):
     said, silent = [], []
     for seed in range(8):
         scan, labels = two_boxes(seed)
@@ -99,9 +104,10 @@ def test_classes_that_only_some_scans_have_labelled_are_all_learnt(tmp_path, los
         silent.append(item(scan, labels))
     asked = settings(120, loss=loss)
     good = dice_of(trained(said, tmp_path / "said", settings=asked))
-    bad = dice_of(trained(silent, tmp_path / "silent", settings=asked))
     assert min(good) > 0.9
-    assert min(bad) < min(good) - 0.15
+    if compared:
+        bad = dice_of(trained(silent, tmp_path / "silent", settings=asked))
+        assert min(bad) < min(good) - 0.15
 
 
 def test_scribbles_suffice_to_learn_the_classes(tmp_path):

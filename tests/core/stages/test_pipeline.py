@@ -59,9 +59,9 @@ def labelled(*seeds, annotated=None, **options):
     ("plane", "orientation", "options"),
     [
         ("axial", "LPS", {}),
-        ("coronal", "PIR", {"spacing": "isotropic"}),
+        pytest.param("coronal", "PIR", {"spacing": "isotropic"}, marks=pytest.mark.slow),
         ("sagittal", "SAL", {"spacing": 0.9}),
-        ("axial", "RAS", {"fit": "resize", "size": (64, 48)}),
+        pytest.param("axial", "RAS", {"fit": "resize", "size": (64, 48)}, marks=pytest.mark.slow),
     ],
 )
 def test_a_structure_is_segmented_on_a_new_scan_of_another_orientation(

@@ -62,6 +62,7 @@ def test_inpainting_in_3d_starts_a_network_of_volumes(task, patients, labelled, 
     assert set(np.unique(found.labels)) <= {0, 1, 2, 3, 4, 5}
 
 
+@pytest.mark.slow
 def test_a_network_of_volumes_learns_to_segment(patients, labelled, tmp_path):
     """The liver of a training patient: Dice is far above chance."""
     settings = FinetuneSettings(

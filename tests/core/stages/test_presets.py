@@ -298,7 +298,7 @@ def test_each_preset_of_slices_runs(tmp_path, name, modality):
     np.testing.assert_array_equal(prediction.labels == 7, prediction.probabilities.argmax(0) == 1)
 
 
-@pytest.mark.parametrize("name", ["dominic-2023", "polycl-s"])
+@pytest.mark.parametrize("name", ["dominic-2023", pytest.param("polycl-s", marks=pytest.mark.slow)])
 def test_sigmoid_losses_find_a_structure(tmp_path, name):
     preset = tiny(name, steps=80).with_overrides(
         training={"learning_rate": 5e-3, "schedule": "constant"}, middle_share=0.3

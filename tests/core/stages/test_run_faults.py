@@ -69,7 +69,7 @@ def same(one, two):
 @pytest.mark.parametrize(
     ("kind", "trials"),
     [
-        ("finetune", 3),
+        ("finetune", 2),
         pytest.param("pretrain", 20, marks=pytest.mark.slow),
         pytest.param("finetune", 20, marks=pytest.mark.slow),
     ],
@@ -354,6 +354,7 @@ class TestDisk:
             assert "Permission denied" in message
             self.check(out, message, tmp_path / "whole")
 
+    @pytest.mark.slow
     @pytest.mark.skipif(sys.platform == "win32", reason="there are no file-size limits")
     def test_a_limit_of_file_sizes_keeps_the_last_state(self, tmp_path):
         """Without mounting a disk: the limit affects the states, but not the log."""
