@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Iterator
@@ -36,6 +37,9 @@ from napari_sslseg.core.common.text import printable
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines of progress in a log file."""
+
+PLAIN_WIDTH = 80
+"""Columns of standard output that is not a terminal."""
 
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 out = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -111,12 +115,52 @@ def _describe(event: Step | Validation) -> str:
     return f"validation at step {event.step}: {metrics}" + (" (best)" if event.improved else "")
 
 
-def table(titles: list[str], rows: list[list[Any]]) -> None:
-    """Print a table on standard output; floats with three decimals, None as a dash."""
-    cells = [
+def records(titles: list[str], rows: list[list[Any]]) -> None:
+    """Print a table as :func:`table` does, or, if it is too wide, lines of text for each row.
+
+    The first cell of a row is its title; cells without content are left out.
+    """
+    cells = _cells(rows)
+    # Titles are wrapped between words.
+    words = [max(title.split(), key=len) for title in titles]
+    widths = [max(map(len, column)) for column in zip(words, *cells, strict=True)]
+    most = out.width if out.is_terminal else PLAIN_WIDTH
+    if sum(widths) + 2 * len(widths) <= most:
+        table(titles, rows)
+        return
+    for first, *others in cells:
+        print(first)
+        line = " "
+        for title, cell in zip(titles[1:], others, strict=True):
+            text = f" {title}: {cell}" if cell else ""
+            if len(line) > 1 and len(line) + len(text) >= most:
+                _print_wrapped(line, most)
+                line = " "
+            line += text + ";" * bool(text)
+        _print_wrapped(line, most)
+
+
+def _print_wrapped(line: str, width: int) -> None:
+    text = textwrap.fill(
+        line.rstrip(";"),
+        width,
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    print(text)
+
+
+def _cells(rows: list[list[Any]]) -> list[list[str]]:
+    return [
         ["–" if v is None else f"{v:.3f}" if isinstance(v, float) else printable(v) for v in row]
         for row in rows
     ]
+
+
+def table(titles: list[str], rows: list[list[Any]]) -> None:
+    """Print a table on standard output; floats with three decimals, None as a dash."""
+    cells = _cells(rows)
     grid = Table(box=None, header_style="bold")
     for title, *column in zip(titles, *cells, strict=True):
         # In a narrow terminal titles are wrapped, cells are not.

@@ -266,7 +266,7 @@ def test_labels_beyond_the_scan_are_cut_and_counted(tmp_path, scan, drawn):
         np.testing.assert_array_equal(on_source(scan, load_labels(path, like=scan)), drawn)
     padded[0, 0, :5] = 1
     path = saved(tmp_path, padded, shifted(AFFINE, (-2, -2, -2)))
-    with pytest.warns(ScanWarning, match="5 labelled voxels are outside"):
+    with pytest.warns(ScanWarning, match="left out 5 labelled voxels outside"):
         np.testing.assert_array_equal(on_source(scan, load_labels(path, like=scan)), drawn)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_sslseg.cli.console import follow
+from napari_sslseg.cli.console import follow, say
 from napari_sslseg.cli.options import (
     BackgroundValue,
     BatchSize,
@@ -48,9 +48,10 @@ from napari_sslseg.cli.training import (
     training_fields,
 )
 from napari_sslseg.cli.values import given, parse_annotated, parse_integers, parse_modality
-from napari_sslseg.core.common.compute.distributed import launch
+from napari_sslseg.core.common.compute.distributed import is_first, launch
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Event, StopFlag
+from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.settings.training import FINETUNE_STEPS
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def finetune(
     from napari_sslseg.core.scans.matching.pair_scans import pair_scans
     from napari_sslseg.core.scans.matching.sequences import choose_sequence
     from napari_sslseg.core.scans.sources import collect_scans
+    from napari_sslseg.core.segmentation.unlabelled import remove_same_files
     from napari_sslseg.core.settings.presets.registry import preset_named
     from napari_sslseg.core.settings.self_training import self_trained
     from napari_sslseg.core.stages.finetune import split_validation
@@ -173,6 +175,12 @@ def finetune(
     for folder in unlabelled or ():
         found = collect_scans([folder])
         others += choose_sequence(found, sequence) if sequence else found
+    # Before the patients are counted.
+    others, copies = remove_same_files(others, pairs)
+    if copies and is_first():
+        say(
+            f"Unlabelled scans that are copies of labelled ones are left out: {join_names(copies)}."
+        )
     together = name_patients([*pairs, *others], patients)
     pairs = [item for item in together if isinstance(item, LabelledScan)]
     others = together[len(pairs) :]

@@ -11,6 +11,7 @@ from napari_sslseg.cli.exit_codes import USER_ERROR
 from napari_sslseg.cli.options import ClassNames, Device, Json, ModalityOption, Out
 from napari_sslseg.cli.values import parse_label_format, parse_modality
 from napari_sslseg.core.common.events import StopFlag
+from napari_sslseg.core.common.text import count_phrase
 
 
 def predict(
@@ -75,7 +76,7 @@ def predict(
     if as_json:
         print(json.dumps({"predictions": [str(path) for path in written]}))
     elif written:
-        say(f"{len(written)} predictions in {out}.")
+        say(f"{count_phrase(len(written), 'prediction')} in {out}.")
     for message in failed:
         fail(message)
     if failed:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_sslseg.cli.console import say, table
+from napari_sslseg.cli.console import records, say
 from napari_sslseg.cli.options import Json, Patients
 from napari_sslseg.cli.training import say_patients
 
 if TYPE_CHECKING:
     from napari_sslseg.core.scans.series import Series
+
+MOST_GUESSES = 20
+"""Files whose values are read to guess their modality, since that takes time."""
 
 
 def series(
@@ -37,13 +40,20 @@ def series(
     if good:
         titles = ["scan", "patient", "modality", "slices × rows × columns", "mm", "folder"]
         notes = any(item.notes for item in good)
-        table(titles + ["note"] * notes, [_row(item, paths, notes) for item in good])
+        guesses = _guesses(good)
+        rows = [_row(item, guesses.get(item.path), paths, notes) for item in good]
+        records(titles + ["note"] * notes, rows)
     for line in _describe_problems([item for item in found if item.problem is not None]):
         say(f"Not usable: {line}")
     say(
         f"Usable: {len(good)} of {len(found)}, by their headers; voxel values are checked when "
         "they are read."
     )
+    if any(item.modality is None for item in good):
+        say(
+            "Modality: without a header that gives it, it is guessed from the values of at most "
+            f"{MOST_GUESSES} files; --modality of the other commands says it."
+        )
     if good:
         say_patients(good, patients)
     listed = {file for item in found for file in item.files}
@@ -56,7 +66,23 @@ def series(
         )
 
 
-def _row(item: "Series", paths: list[Path], notes: bool) -> list[Any]:
+def _guesses(items: Iterable["Series"]) -> dict[Path, str]:
+    """Guess the modality of the first files whose header does not give it."""
+    from napari_sslseg.core.common.errors import SslsegError
+    from napari_sslseg.core.scans.volume import guess_modality_of
+
+    found: dict[Path, str] = {}
+    for item in items:
+        if item.modality is None and item.path not in found and len(found) < MOST_GUESSES:
+            try:
+                found[item.path] = f"{guess_modality_of(item)} (guess)"
+            except SslsegError as error:
+                found[item.path] = "unknown"
+                say(f"Not readable: {error}")
+    return found
+
+
+def _row(item: "Series", guess: str | None, paths: list[Path], notes: bool) -> list[Any]:
     geometry = item.geometry
     assert geometry is not None
     shape = " × ".join(map(str, geometry.display_shape))
@@ -64,7 +90,7 @@ def _row(item: "Series", paths: list[Path], notes: bool) -> list[Any]:
     root = Path(os.path.commonpath([path.resolve() for path in paths]))
     folder = item.path if item.path.is_dir() else item.path.parent
     place = os.path.relpath(folder.resolve(), root if root.is_dir() else root.parent)
-    row = [item.name, item.subject, item.modality, shape, spacing, place]
+    row = [item.name, item.subject, item.modality or guess, shape, spacing, place]
     return [*row, *["; ".join(item.notes)] * notes]
 
 

@@ -44,6 +44,17 @@ def join_names(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (" and others" if len(names) > most else "")
 
 
+def count_phrase(count: int, noun: str) -> str:
+    """Write a count with its noun.
+
+    Examples
+    --------
+    >>> count_phrase(1, "patient"), count_phrase(3000, "labelled voxel")
+    ('1 patient', '3,000 labelled voxels')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def fold_name(name: str) -> str:
     """A form that is equal for names that differ only in case or in the encoding of accents."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

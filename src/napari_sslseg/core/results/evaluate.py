@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import DataError, GeometryError, ScanWarning
 from napari_sslseg.core.common.sizes import MOST_CLASSES
-from napari_sslseg.core.common.text import join_names, printable
+from napari_sslseg.core.common.text import count_phrase, join_names, printable
 from napari_sslseg.core.results.compared_classes import match_compared, named_classes
 from napari_sslseg.core.results.compared_labels import Labels, label_values, open_both, renumbered
 from napari_sslseg.core.results.folder_pairs import pair_folders
@@ -31,7 +31,6 @@ from napari_sslseg.core.scans.classes.partial_labels import (
     refuse_likely_unknown,
 )
 from napari_sslseg.core.scans.matching.patients import Patients
-from napari_sslseg.core.scans.matching.subjects import count_phrase
 from napari_sslseg.core.scans.series import Series
 
 

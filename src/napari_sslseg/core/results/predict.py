@@ -16,7 +16,7 @@ from napari_sslseg.core.common.errors import (
 )
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.common.text import join_names
+from napari_sslseg.core.common.text import count_phrase, join_names
 from napari_sslseg.core.results.augmented_predict import average_over_views
 from napari_sslseg.core.results.predict_volumes import predict_volume
 from napari_sslseg.core.results.prediction_memory import (
@@ -38,7 +38,6 @@ from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import as_volume
 from napari_sslseg.core.scans.labels import DICOM_SUFFIX, save_labels
 from napari_sslseg.core.scans.matching.sequences import choose_sequence, has_several_sequences
-from napari_sslseg.core.scans.matching.subjects import count_phrase
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.segmentation.loss import (

@@ -7,6 +7,7 @@ from typing import Any, Literal, overload
 from napari_sslseg.core.common.compute.distributed import first_then_others
 from napari_sslseg.core.common.events import Message, Progress, StopFlag
 from napari_sslseg.core.common.sizes import Plane
+from napari_sslseg.core.common.text import count_phrase
 from napari_sslseg.core.samples.crops import CropStore, crop_size, iter_crops
 from napari_sslseg.core.samples.placement import canvas_size, resampled_shape
 from napari_sslseg.core.samples.slices import SliceStore, iter_store
@@ -176,10 +177,11 @@ def sample_size(
 def describe_store(store: Store) -> Iterator[Message]:
     """Describe a store: number of samples, neighbouring slices, and folder unless in memory."""
     n = len(store)
-    what = f"{n:,} {store.noun}s"
+    what = count_phrase(n, store.noun)
     if store.labelled:
-        what = f"{int(store.annotated.sum()):,} annotated of {n:,} {store.noun}s"
-    text = f"{what}, {len(store.scans)} scans, {len(store.subjects)} subjects"
-    if isinstance(store, SliceStore) and store.settings.neighbours:
-        text += f"; input includes {store.settings.neighbours} neighbouring slices on each side"
+        what = f"{int(store.annotated.sum()):,} annotated of {what}"
+    scans, subjects = len(store.scans), len(store.subjects)
+    text = f"{what}, {count_phrase(scans, 'scan')}, {count_phrase(subjects, 'subject')}"
+    if isinstance(store, SliceStore) and (beside := store.settings.neighbours):
+        text += f"; input includes {count_phrase(beside, 'neighbouring slice')} on each side"
     yield Message(f"{text}, stored in {store.folder}." if store.folder else f"{text}.")

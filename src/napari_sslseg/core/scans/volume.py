@@ -100,6 +100,19 @@ def guess_modality(data: np.ndarray) -> Modality:
     return "CT" if looks_like_hu else "MR"
 
 
+def guess_modality_of(series: Series) -> Modality | None:
+    """Guess the modality of a scan from its values; None if its header gives it.
+
+    Raises
+    ------
+    SslsegError
+        If the values cannot be read.
+    """
+    if series.modality is not None:
+        return None
+    return guess_modality(series.opened().values(series.frame))
+
+
 def subsample(data: np.ndarray) -> np.ndarray:
     """Return at most about 400,000 evenly spaced values, without copying the scan."""
     return data.ravel(order="K")[:: max(1, data.size // 200_000)]

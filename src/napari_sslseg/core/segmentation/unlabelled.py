@@ -1,5 +1,6 @@
 """Unlabelled samples of a fine-tuning: which ones are used, and how they enter its batches."""
 
+import filecmp
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_geometry,
 from napari_sslseg.core.scans.matching.patients import guess_together
 from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.scans.series import Series, Source
-from napari_sslseg.core.scans.sources import collect_scans, without_labels
+from napari_sslseg.core.scans.sources import CollectedScan, collect_scans, without_labels
 from napari_sslseg.core.scans.volume import Volume
 
 if TYPE_CHECKING:
@@ -77,6 +78,56 @@ def _identity(scan: Volume | Source) -> object:
         return id(scan)
     series = as_series(scan)
     return series.path.absolute(), series.name
+
+
+def remove_same_files(
+    scans: Sequence[CollectedScan], labelled: Sequence[LabelledScan]
+) -> tuple[list[CollectedScan], list[str]]:
+    """Leave out scans that are given with labels too, and files that are copies of theirs.
+
+    Scans are compared byte by byte; :func:`remove_copies` finds copies in other formats.
+
+    Parameters
+    ----------
+    scans : sequence of Volume, Series or LabelledScan
+        Scans to use without labels.
+    labelled : sequence of LabelledScan
+        Scans with labels.
+
+    Returns
+    -------
+    list of Volume, Series or LabelledScan, list of str
+        The scans that are left, and the names of the copies.
+    """
+    known = {_identity(item.scan) for item in labelled}
+    files = [_files(item.scan) for item in labelled]
+    left, copies = [], []
+    for scan in scans:
+        plain = without_labels(scan)
+        if _identity(plain) in known:
+            continue
+        own = _files(plain)
+        if own and any(_are_equal(own, others) for others in files):
+            copies.append(scan.name)
+        else:
+            left.append(scan)
+    return left, copies
+
+
+def _files(scan: Volume | Source) -> tuple[Path, ...]:
+    """The files of a scan that is not loaded; a volume of a file with several has none."""
+    if isinstance(scan, Volume):
+        return ()
+    series = as_series(scan)
+    return () if series.frame else tuple(sorted(series.files))
+
+
+def _are_equal(files: Sequence[Path], others: Sequence[Path]) -> bool:
+    """Whether files have the same bytes, in the order of their names."""
+    sizes = [[path.stat().st_size for path in paths] for paths in (files, others)]
+    return sizes[0] == sizes[1] and all(
+        filecmp.cmp(one, other, shallow=False) for one, other in zip(files, others, strict=True)
+    )
 
 
 def remove_copies(

@@ -27,9 +27,10 @@ from napari_sslseg.core.runs.stage_folders import is_staged, remove_plan, stage_
 from napari_sslseg.core.runs.state import State
 from napari_sslseg.core.runs.state_files import FOLDER, newest_state
 from napari_sslseg.core.samples.build import Store, iter_samples
+from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.labelled import Scan
 from napari_sslseg.core.scans.reader import ScanReader
-from napari_sslseg.core.scans.series import Source
+from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
 from napari_sslseg.core.stages.init_from import Settings, resolve_settings
@@ -265,6 +266,31 @@ class RunContext:
             )
         )
         return resolve_settings(settings, start, scan, self.options.modality, self.reader)
+
+    def describe_modality(
+        self, settings: Settings, start: Run | None, scan: Volume | Source
+    ) -> Iterator[Message]:
+        """Report the modality of a new run, and why it is taken."""
+        found = getattr(settings.preprocessing, "modality", None)
+        if self.resumed is not None or found is None:
+            return
+        series = scan if isinstance(scan, Volume) else as_series(scan)
+        if self.options.modality is not None:
+            reason = "as given"
+        elif start is not None:
+            reason = f"as in {start.folder}"
+        elif isinstance(series, Series) and series.modality is not None:
+            reason = f"by the header of {series.name}"
+        elif self.reader.volume(scan).modality != found:
+            reason = "by the settings"
+        elif isinstance(series, Volume):
+            reason = f"as {series.name}"
+        else:
+            reason = (
+                f"guessed from the values of {series.name}; if that is wrong, give --modality (in "
+                "Python modality=)"
+            )
+        yield Message(f"Modality: {found}, {reason}.")
 
     def samples(
         self,

@@ -149,6 +149,7 @@ def _finetune(
     scans.check()
     machine = yield from context.machine(settings.training)
     settings = context.resolve(settings, start, scans.training[0].scan)
+    yield from context.describe_modality(settings, start, scans.training[0].scan)
     check_settings(settings)
     classes = resolve_classes(context, settings, scans)
     assert settings.preprocessing is not None

@@ -143,6 +143,7 @@ def _pretrain(
     machine = yield from context.machine(settings.training)
     sources = _sources(context, scans)
     settings = context.resolve(settings, start, without_labels(sources[0]))
+    yield from context.describe_modality(settings, start, without_labels(sources[0]))
     _check_dimensions(settings, task)
     store = yield from _samples(context, sources, settings, task)
     if store is None:

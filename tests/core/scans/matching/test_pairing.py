@@ -197,7 +197,7 @@ def test_overlaps_are_counted_and_whole_maps_are_refused(tmp_path):
     organs(tmp_path, {"s0": ("liver", "spleen")})
     labels(tmp_path / "s0/segmentations/pancreas.nii.gz", 8)
     (pair,) = core.pair_scans(tmp_path, tmp_path)
-    with pytest.warns(ScanWarning, match="96 voxels .* belong to several structures"):
+    with pytest.warns(ScanWarning, match="structures share 96 voxels"):
         pair.load()
     labels(tmp_path / "s0/segmentations/pancreas.nii.gz", 8, 2)
     several = np.zeros(SHAPE, np.uint8)
@@ -350,7 +350,7 @@ def test_a_second_set_of_labels_is_not_left_out_in_silence(tmp_path):
         scan(tmp_path / "images" / f"p{number}.nii.gz", number)
         labels(tmp_path / "labels" / f"p{number}.nii.gz", number)
         labels(tmp_path / "second" / f"p{number}.nii.gz", number)
-    with pytest.warns(ScanWarning, match=r"2 files.*second/p0\.nii\.gz; they are left out"):
+    with pytest.warns(ScanWarning, match=r"Left out: 2 files.*second/p0\.nii\.gz"):
         found = paired(tmp_path / "images", tmp_path)
     assert found == {f"p{number}": f"labels/p{number}.nii.gz" for number in range(2)}
 
@@ -371,6 +371,7 @@ def test_the_sequence_of_a_training_is_chosen_for_unlabelled_scans_and_predictio
     assert "p2_t2" in json.dumps(record)
     assert "_t1" not in json.dumps(record)
     assert record["sequence"] == "t2"
+    assert "Modality: MR, guessed from the values of p0_t2" in done.stderr
     # Predictions use it, unless another one is given.
     everything = tmp_path / "everything"
     shutil.copytree(images, everything)

@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from command_line import refused, run
 from dicom_files import ramp, write_series
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError, DataError, ScanWarning
@@ -215,3 +216,23 @@ class TestProject:
             events = list(project.iter_add_scans(visits / "images"))
             assert any("genius_0700" in getattr(event, "text", "") for event in events)
             assert len({entry.subject for entry in project.record.scans}) == 3
+
+
+def test_a_copy_of_a_labelled_scan_is_not_counted_twice(tmp_path):
+    for number in range(3):
+        values = np.random.default_rng(number).integers(0, 99, (8, 8, 4)).astype(np.uint8)
+        for folder in ("images", "labels")[: 2 if number < 2 else 0]:
+            (tmp_path / folder).mkdir(exist_ok=True)
+            written = values if folder == "images" else (values > 50).astype(np.uint8)
+            nib.save(nib.Nifti1Image(written, np.eye(4)), tmp_path / folder / f"p{number}.nii")
+        (tmp_path / "all").mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "all" / f"case-{number}.nii")
+    for unlabelled in (("all",), ("all", "images")):
+        line = ("finetune", "--images", tmp_path / "images", "--labels", tmp_path / "labels")
+        for folder in unlabelled:
+            line += ("--unlabelled", tmp_path / folder)
+        # It ends after the patients were counted.
+        done = run(*line, "--init", tmp_path / "nowhere", "--out", tmp_path / "run")
+        assert refused(done, "nowhere")
+        assert "3 scans of 3 patients" in done.stderr
+        assert "copies of labelled ones are left out: case-0, case-1" in done.stderr

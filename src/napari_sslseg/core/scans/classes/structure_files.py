@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
+from napari_sslseg.core.common.text import count_phrase
 from napari_sslseg.core.scans.volume import Volume
 
 LARGEST_BYTE = 255
@@ -66,9 +67,9 @@ def merge_structures(masks: Iterable[Volume]) -> Volume:
         most = max(overlaps, key=lambda name: overlaps[name])
         place = merged.path.parent if merged.path else merged.name
         warnings.warn(
-            f"{sum(overlaps.values()):,} voxels in {place} belong to several structures, most of "
-            f"them in {most} ({overlaps[most]:,}); each has the structure that comes first by file "
-            "name.",
+            f"Several structures share {count_phrase(sum(overlaps.values()), 'voxel')} in {place}, "
+            f"most of them in {most} ({overlaps[most]:,}); each has the structure that comes first "
+            "by file name.",
             ScanWarning,
             stacklevel=3,
         )

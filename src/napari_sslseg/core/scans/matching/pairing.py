@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from napari_sslseg.core.common.errors import DataError, ScanWarning
-from napari_sslseg.core.common.text import join_names
+from napari_sslseg.core.common.text import count_phrase, join_names
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.matching.label_folder import find_label_files
 from napari_sslseg.core.scans.matching.label_names import (
@@ -139,8 +139,8 @@ class Pairing:
         self.orphans = []
         if self.files and self._unclear:
             warnings.warn(
-                f"{len(self._unclear)} files in {self.labels} are neither scans in {self.images} "
-                f"nor named as labels, such as {self._unclear[0]}; they are left out.",
+                f"Left out: {count_phrase(len(self._unclear), 'file')} in {self.labels} of no scan "
+                f"in {self.images} and without a name of labels, such as {self._unclear[0]}.",
                 ScanWarning,
                 stacklevel=3,
             )
@@ -314,8 +314,8 @@ def missing_labels(scans: Sequence[Series], paired: Mapping[int, object]) -> lis
     further = [n for n in missing if scans[n].subject in labelled]
     if further:
         warnings.warn(
-            f"{len(further)} further scans of patients with labels have none and are left out, "
-            f"such as {scans[further[0]].name}.",
+            f"Left out: {count_phrase(len(further), 'further scan')} without labels, of patients "
+            f"with labels, such as {scans[further[0]].name}.",
             ScanWarning,
             stacklevel=3,
         )

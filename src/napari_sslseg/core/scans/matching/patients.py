@@ -10,10 +10,9 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from napari_sslseg.core.common.errors import DataError, ScanWarning
-from napari_sslseg.core.common.text import fold_name, printable
+from napari_sslseg.core.common.text import count_phrase, fold_name, printable
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.matching.subjects import (
-    count_phrase,
     describe_subjects,
     guess_subjects,
 )
@@ -138,8 +137,8 @@ def with_patients(scans: Iterable[AnyScan], patients: Patients) -> list[AnyScan]
         )
     if unknown:
         warnings.warn(
-            f"{len(unknown)} lines in the table of patients name no scan here, such as "
-            f"{unknown[0]}.",
+            f"The table of patients has {count_phrase(len(unknown), 'line')} for no scan here, "
+            f"such as {unknown[0]}.",
             ScanWarning,
             stacklevel=2,
         )

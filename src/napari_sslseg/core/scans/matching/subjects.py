@@ -28,7 +28,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from napari_sslseg.core.common.text import fold_name
+from napari_sslseg.core.common.text import count_phrase, fold_name
 from napari_sslseg.core.scans.formats.registry import all_suffixes
 from napari_sslseg.core.scans.names import scan_name
 
@@ -174,11 +174,6 @@ def guess_subject(name: str | PurePath) -> str:
 def ends_with_sequence(name: str) -> bool:
     """Return whether a name ends with a word for a sequence, such as ``T2w`` or ``flair``."""
     return _SEQUENCE_AT_END.search(name) is not None
-
-
-def count_phrase(count: int, word: str) -> str:
-    """Return a count with its noun: ``1 patient``, ``3 patients``."""
-    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def describe_subjects(subjects: Sequence[str], doubts: Iterable[str] = ()) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
+from napari_sslseg.core.common.text import count_phrase
 from napari_sslseg.core.scans.formats.image_file import ImageFile
 from napari_sslseg.core.scans.formats.registry import NRRD, format_of
 from napari_sslseg.core.scans.geometry import Geometry
@@ -134,8 +135,8 @@ def place_in_scan(data: np.ndarray, path: Path, image: ImageFile, scan: Geometry
     outside = int(np.count_nonzero(data)) - int(np.count_nonzero(out))
     if outside:
         warnings.warn(
-            f"{path}: {outside} labelled voxels are outside the scan and were left out; check that "
-            "these are the labels of this scan.",
+            f"{path}: left out {count_phrase(outside, 'labelled voxel')} outside the scan; check "
+            "that these are the labels of this scan.",
             ScanWarning,
             stacklevel=3,
         )

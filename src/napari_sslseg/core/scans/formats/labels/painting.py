@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_sslseg.core.common.errors import ScanWarning
+from napari_sslseg.core.common.text import count_phrase
 
 
 def paint_labels(
@@ -46,8 +47,8 @@ def paint_labels(
     if lost:
         parts = ", ".join(f"{structure_name(v, names)} ({n})" for v, n in sorted(lost.items()))
         warnings.warn(
-            f"{path}: structures overlap in {lost.total()} voxels; the smaller one was kept there. "
-            f"Voxels lost: {parts}.",
+            f"{path}: structures overlap in {count_phrase(lost.total(), 'voxel')}; the smaller one "
+            f"was kept there. Voxels lost: {parts}.",
             ScanWarning,
             stacklevel=5,
         )

@@ -1,0 +1,29 @@
+"""The list of scans: it fits a terminal, and says the modality."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from command_line import run
+
+
+def write(path, low):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(0).integers(low, 900, (16, 16, 6)).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, np.diag([-0.9375, -0.9375, 3.25, 1.0])), path)
+
+
+@pytest.mark.parametrize("name", ["p0", "hospital-of-the-city_examination-of-the-liver_0001"])
+def test_no_line_of_the_list_is_wider_than_a_terminal(tmp_path, name):
+    for number, low in enumerate((0, -1024)):
+        write(tmp_path / "a-folder-of-a-long-name" / f"{name}{number}.nii.gz", low)
+    done = run("series", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    first, second = done.stdout.split(f"{name}1", 1)
+    assert "MR (guess)" in first
+    assert "CT (guess)" in second
+    assert "MR (guess)" not in second
+    assert json.loads(run("series", tmp_path, "--json").stdout)[0]["modality"] is None
