@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from napari_sslseg.core import evaluate_folders
 from napari_sslseg.core.common.errors import DataError, GeometryError
 from napari_sslseg.core.scans.annotated import read_annotated
 from napari_sslseg.core.scans.classes.scan_classes import class_indices, find_classes
@@ -61,7 +62,16 @@ def test_a_list_of_annotated_slices_selects_the_scans(folders):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[1, 2]", '{"a": 3}', '{"a": ["x"]}', '{"a": [1.5]}', '{"a": [true]}']
+    "text",
+    [
+        "{",
+        "[1, 2]",
+        '{"a": [1], "a": [2]}',
+        '{"a": 3}',
+        '{"a": ["x"]}',
+        '{"a": [1.5]}',
+        '{"a": [true]}',
+    ],
 )
 def test_a_malformed_list_is_refused(tmp_path, text):
     path = tmp_path / "annotated.json"
@@ -74,6 +84,11 @@ def test_a_malformed_list_is_refused(tmp_path, text):
 def test_a_list_with_an_unknown_scan_is_refused(folders):
     with pytest.raises(DataError, match="names zebra"):
         pair_scans(folders / "images", folders / "labels", {"zebra": (1,)})
+    twice = {"b": (1,), "b.nii.gz": (2,)}
+    with pytest.raises(DataError, match="names b twice"):
+        pair_scans(folders / "images", folders / "labels", twice)
+    with pytest.raises(DataError, match="names zebra"):
+        evaluate_folders(folders / "labels", folders / "labels", annotated={"zebra": (1,)})
 
 
 def test_a_slice_beyond_the_scan_is_refused():

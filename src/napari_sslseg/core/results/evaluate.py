@@ -31,6 +31,7 @@ from napari_sslseg.core.scans.classes.partial_labels import (
     refuse_likely_unknown,
 )
 from napari_sslseg.core.scans.matching.patients import Patients
+from napari_sslseg.core.scans.scan_lists import by_scan
 from napari_sslseg.core.scans.series import Series
 
 
@@ -246,7 +247,10 @@ def evaluate_folders(
     match = match_compared(pairs, class_map, TruthOptions(ignore, background))
     for note in match.notes:
         warnings.warn(note, ScanWarning, stacklevel=2)
-    labelled = class_values(labelled_classes or {}, match.names, {*names, *unpredicted})
+    every = {*names, *unpredicted}
+    labelled = class_values(labelled_classes or {}, match.names, every)
+    if isinstance(annotated, Mapping):
+        annotated = by_scan(annotated, every, "annotated slices")
     volumes = []
     for number, pair in enumerate(found):
         scan = pair.scan
@@ -268,9 +272,10 @@ def evaluate_folders(
             refuse_likely_unknown(shown)
     if classes is None:
         # Classes that occur only in other volumes are not scored, so no file is read twice.
-        every = sorted({c for volume in volumes for c in volume.classes})
+        found_classes = sorted({c for volume in volumes for c in volume.classes})
         volumes = [
-            replace(v, classes={c: v.classes.get(c, ClassScore()) for c in every}) for v in volumes
+            replace(v, classes={c: v.classes.get(c, ClassScore()) for c in found_classes})
+            for v in volumes
         ]
     return summarize(volumes, unpredicted=unpredicted)
 

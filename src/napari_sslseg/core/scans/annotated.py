@@ -1,12 +1,12 @@
 """Annotated slices: those of a scan on which all structures are labelled."""
 
-import json
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.scans.scan_lists import read_scan_list
 
 Annotated = tuple[int, ...] | Literal["labelled", "all"] | None
 """Annotated slices: their numbers, those that show any label, or all; None is all by default."""
@@ -68,24 +68,14 @@ def read_annotated(path: str | Path) -> dict[str, tuple[int, ...]]:
     Raises
     ------
     DataError
-        If the file is missing or malformed.
+        If the file is missing or malformed, or names a scan twice.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"The list of annotated slices {path} does not exist; check the path.")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} is not a JSON file ({error}); it must hold slice numbers by scan, such as "
-            '{"patient_07": [3, 9, 12]}.'
-        ) from error
-    well_formed = isinstance(found, dict) and all(
-        isinstance(slices, list) and all(type(index) is int for index in slices)
-        for slices in found.values()
+    found = read_scan_list(
+        path,
+        "annotated slices",
+        'slice numbers by scan, such as {"patient_07": [3, 9, 12]}',
+        is_value=lambda slices: (
+            isinstance(slices, list) and all(type(index) is int for index in slices)
+        ),
     )
-    if not well_formed:
-        raise DataError(
-            f'{path} must hold slice numbers by scan, such as {{"patient_07": [3, 9, 12]}}.'
-        )
     return {name: tuple(slices) for name, slices in found.items()}

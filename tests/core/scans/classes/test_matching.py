@@ -51,6 +51,22 @@ def test_case_and_blanks_do_not_matter(other):
     assert match.values[1] == {4: 1}
 
 
+@pytest.mark.parametrize("other", ["kidney_left", "Kidney, left", "left-kidney"])
+def test_the_same_words_in_another_order_are_offered(tmp_path, other):
+    files = [named("a", **{"left kidney": 1, "liver": 2}), file("b", (4, other), (5, "Liver"))]
+    with pytest.raises(ClassesError, match="has the same words as left kidney") as caught:
+        match_segments(files)
+    table = caught.value.table.splitlines()
+    assert [line for line in table if line.endswith(",left kidney")]
+    # The table can be used as it is.
+    (tmp_path / "classes.csv").write_text(caught.value.table)
+    match = match_segments(files, tmp_path / "classes.csv")
+    assert match.values[1] == {4: 1, 5: 2}
+    # A file that has both names means two structures.
+    both = [files[0], file("b", (4, other), (5, "left kidney"))]
+    assert match_segments(both).values[1] == {4: 4, 5: 1}
+
+
 def test_accents_are_equal_in_both_encodings():
     composed = "Gefäß µ"
     decomposed = unicodedata.normalize("NFD", composed)

@@ -6,7 +6,7 @@ gives to the spleen.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Literal
@@ -21,7 +21,12 @@ from napari_sslseg.core.scans.classes.class_map import (
     describe,
     format_table,
 )
-from napari_sslseg.core.scans.classes.segment import Segment, fold_class, is_placeholder
+from napari_sslseg.core.scans.classes.segment import (
+    Segment,
+    fold_class,
+    is_placeholder,
+    words_of_class,
+)
 
 How = Literal["said", "name", "code", "number", "new", "unclear"]
 """How the class of a structure was found: said by a class map, by name, code or value."""
@@ -83,13 +88,17 @@ class _Class:
 
 @dataclass(frozen=True)
 class _Found:
-    """A structure of a file, its class, and how it was found; without class it is left out."""
+    """A structure of a file, its class, and how it was found; without class it is left out.
+
+    ``offer`` is a class that the table of a refusal suggests.
+    """
 
     file: int
     segment: Segment
     kind: _Class | None = None
     how: How = "said"
     problem: str = ""
+    offer: str = ""
 
 
 def describe_names(names: Mapping[int, str]) -> str:
@@ -202,8 +211,8 @@ def match_segments(
     ------
     ClassesError
         If the class of a structure is not clear: some files name their structures and others do
-        not; two structures of a file have the same name; a name and a code disagree. The error
-        has the class map to fill in.
+        not; two structures of a file have the same name; a name and a code disagree; a name has
+        the words of another one in another order. The error has the class map to fill in.
     ConfigError
         If the class map is malformed or contradicts itself.
     """
@@ -300,8 +309,9 @@ class _Matcher:
 
     def _match_file(self, number: int, segments: Sequence[Segment]) -> list[_Found]:
         codes = Counter(segment.code for segment in segments)
+        keys = {fold_class(segment.name) for segment in segments}
         found = [
-            self._match_one(number, segment, segment.code if codes[segment.code] == 1 else "")
+            self._match_one(number, segment, segment.code if codes[segment.code] == 1 else "", keys)
             for segment in segments
         ]
         # Two structures of one file are one class only if the user says so.
@@ -315,7 +325,8 @@ class _Matcher:
             for item in found
         ]
 
-    def _match_one(self, number: int, segment: Segment, code: str) -> _Found:
+    def _match_one(self, number: int, segment: Segment, code: str, keys: Collection[str]) -> _Found:
+        """Find the class of a structure; ``keys`` are the names of all structures of its file."""
         row = self.said.find(self.files[number].name, segment) if self.said else None
         if row is not None:
             self.used.add(row)
@@ -348,6 +359,9 @@ class _Matcher:
                 f"{describe(segment)} of {file} is taken as {_say(kind)}, since both have the code "
                 f"{code}."
             )
+        elif kind is None and (alike := self._class_of_words(segment.name, keys)):
+            problem = f"{describe(segment)} of {file} has the same words as {_say(alike)}"
+            return _Found(number, segment, problem=problem, offer=alike.name)
         elif kind is None:
             kind, how = _Class(segment.name, fold_class(segment.name)), "new"
             self.classes.append(kind)
@@ -380,6 +394,18 @@ class _Matcher:
 
     def _class_of_key(self, key: str) -> _Class | None:
         return next((item for item in self.classes if key and item.key == key), None)
+
+    def _class_of_words(self, name: str, keys: Collection[str]) -> _Class | None:
+        """The class of the same words in another order, unless the file has both names."""
+        words = words_of_class(name)
+        return next(
+            (
+                item
+                for item in self.classes
+                if len(words) > 1 and item.key not in keys and words_of_class(item.name) == words
+            ),
+            None,
+        )
 
     def _name(self, number: int) -> str:
         return printable(self.files[number].name, 100)
@@ -473,9 +499,9 @@ def _unclear(
     classes = f" (the classes are {join_names(names, 6)})" if names else ""
     return ClassesError(
         f"It is not clear which structure is which class: {problems[0].problem}{classes}"
-        f"{f', and {more} more' if more else ''}; save this table as a CSV file, fill in "
-        "each empty class (- leaves a structure out), and give it with --class-map (in Python "
-        "class_map=):",
+        f"{f', and {more} more' if more else ''}; save this table as a CSV file, check its "
+        "classes, fill in each empty one (- leaves a structure out), and give it with --class-map "
+        "(in Python class_map=):",
         format_table(rows),
     )
 
@@ -500,9 +526,9 @@ def _same(item: _Found) -> tuple[int, str]:
 
 
 def _target(item: _Found) -> str:
-    """Class of a structure in the table; empty if it is not clear."""
+    """Class of a structure in the table; that which is offered, or empty, if it is not clear."""
     if item.problem:
-        return ""
+        return item.offer
     if item.kind is None:
         return LEFT_OUT
     return item.kind.name or str(item.kind.value)

@@ -1,16 +1,13 @@
 """Values in label files that mean "unknown", and lists of the classes that scans have labelled."""
 
-import csv
-import io
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
 from napari_sslseg.core.common.errors import DataError
-from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.scans.classes.segment import fold_class
-from napari_sslseg.core.scans.names import listed_name
+from napari_sslseg.core.scans.scan_lists import by_scan, read_rows, read_scan_list
 
 LabelledClasses = Mapping[str, Sequence[int | str]]
 """Classes that are labelled in a scan, by value or name, by the name of the scan."""
@@ -121,22 +118,14 @@ def read_labelled_classes(path: str | Path) -> dict[str, tuple[int | str, ...]]:
     DataError
         If the file is missing or malformed.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"The list of labelled classes {path} does not exist; check the path.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        found = parse_json(text.encode()) if path.suffix.lower() == ".json" else _read_table(text)
-    except ValueError as error:
-        raise DataError(
-            f"The list of labelled classes {path} cannot be read ({error}); it must hold classes "
-            'by scan: a table with the columns scan and classes, or JSON such as {"p07": [1, 2]}.'
-        ) from error
-    if not isinstance(found, dict) or not all(map(_are_classes, found.values())):
-        raise DataError(
-            f'{path} must hold lists of classes by scan, such as {{"p07": [1, 2]}}; at least one '
-            "class for each scan."
-        )
+    found = read_scan_list(
+        path,
+        "labelled classes",
+        "at least one class by scan: a table with the columns scan and classes, or JSON such as "
+        '{"p07": [1, 2]}',
+        is_value=_are_classes,
+        read_table=_read_table,
+    )
     return {name: tuple(classes) for name, classes in found.items()}
 
 
@@ -161,17 +150,7 @@ def class_values(
     """
     values = {fold_class(name): value for value, name in names.items()}
     found: dict[str, tuple[int, ...]] = {}
-    for given, classes in labelled.items():
-        scan = listed_name(given, scans)
-        if scan not in scans:
-            raise DataError(
-                f"The list of labelled classes names {given}, but there is no scan of that name; "
-                "correct the list."
-            )
-        if scan in found:
-            raise DataError(
-                f"The list of labelled classes names {scan} twice; keep one of the entries."
-            )
+    for scan, classes in by_scan(labelled, scans, "labelled classes").items():
         listed: list[int] = []
         for item in classes:
             found_here = [item] if isinstance(item, int) else _named_values(item, values)
@@ -193,21 +172,9 @@ def _named_values(text: str, values: Mapping[str, int]) -> list[int | None]:
 
 def _read_table(text: str) -> dict[str, list[int | str]]:
     """Classes by scan in a table with the columns scan and classes."""
-    separator = max(",;\t", key=text.partition("\n")[0].count)
-    rows = csv.DictReader(io.StringIO(text), delimiter=separator)
-    titles = {str(title).strip().casefold(): title for title in rows.fieldnames or ()}
-    if not {"scan", "classes"} <= set(titles):
-        raise ValueError("the columns scan and classes are missing in its first line")
     found: dict[str, list[int | str]] = {}
-    for row in rows:
-        scan, classes = (str(row[titles[key]] or "").strip() for key in ("scan", "classes"))
-        if any(part.strip() for part in row.get(None) or ()):
-            raise ValueError(
-                f"the line of {scan} has more cells than the first line; separate classes by "
-                "blanks, such as 1 2"
-            )
-        if not scan and not classes:
-            continue
+    for _, row in read_rows(text, ("scan", "classes")):
+        scan, classes = row["scan"], row["classes"]
         # A class name may contain blanks.
         numbers = re.fullmatch(r"[\d\s;,]*", classes) is not None
         parts = re.split(r"[\s;,]+" if numbers else r"\s*[;,]\s*", classes.strip(";, "))

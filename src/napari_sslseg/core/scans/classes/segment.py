@@ -53,6 +53,17 @@ def fold_class(name: str) -> str:
     return "".join(fold_name(name).translate(dict.fromkeys(map(ord, _BLANKS))).split())
 
 
+def words_of_class(name: str) -> tuple[str, ...]:
+    """Return the words of a name in alphabetical order.
+
+    Examples
+    --------
+    >>> words_of_class("Left Kidney") == words_of_class("kidney_left")
+    True
+    """
+    return tuple(sorted(re.findall(r"[^\W_]+", fold_name(name))))
+
+
 def is_placeholder(name: str) -> bool:
     """Whether a name says nothing, such as ``Segment_1``, which 3D Slicer gives to new segments."""
     return _PLACEHOLDER.fullmatch(fold_class(name)) is not None

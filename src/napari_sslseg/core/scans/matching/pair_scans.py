@@ -14,7 +14,8 @@ from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.matching.label_names import is_named_as_labels
 from napari_sslseg.core.scans.matching.pairing import Pairing, missing_labels
 from napari_sslseg.core.scans.matching.sequences import choose_sequence
-from napari_sslseg.core.scans.names import listed_name, unique_by_name
+from napari_sslseg.core.scans.names import unique_by_name
+from napari_sslseg.core.scans.scan_lists import by_scan
 from napari_sslseg.core.scans.series import Series
 
 
@@ -79,15 +80,9 @@ def pair_scans(
     numbers = {scan.name: number for number, scan in enumerate(scans)}
     whole, annotated = (annotated, None) if isinstance(annotated, str) else (None, annotated)
     if annotated is not None:
-        annotated = {listed_name(name, numbers): slices for name, slices in annotated.items()}
-    if annotated is not None and not annotated:
-        raise DataError("The list of annotated slices is empty; annotate at least one slice.")
-    for name in annotated or ():
-        if name not in numbers:
-            raise DataError(
-                f"The list of annotated slices names {name}, but {images} holds no such scan; "
-                "correct the list."
-            )
+        annotated = by_scan(annotated, numbers, "annotated slices")
+        if not annotated:
+            raise DataError("The list of annotated slices is empty; annotate at least one slice.")
     wanted = [numbers[name] for name in annotated] if annotated is not None else []
     missing = [number for number in wanted if number not in files]
     if every_image and annotated is None:

@@ -1,7 +1,5 @@
 """The patients of scans: guessed together, or named by the user in a table."""
 
-import csv
-import io
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +15,7 @@ from napari_sslseg.core.scans.matching.subjects import (
     guess_subjects,
 )
 from napari_sslseg.core.scans.names import scan_name
+from napari_sslseg.core.scans.scan_lists import read_rows, read_scan_list
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Volume
 
@@ -169,37 +168,28 @@ def read_patients(path: str | Path) -> dict[str, str]:
     DataError
         If the file is missing or malformed, or names two patients for a scan.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"The table of patients {path} does not exist; check the path.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not text in UTF-8; save the table as CSV in UTF-8.") from error
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-    titles = {str(title).strip().casefold(): title for title in rows.fieldnames or ()}
-    if not set(COLUMNS) <= set(titles):
-        raise DataError(
-            f"{path} must have the columns scan and patient in its first line, not {first.strip()}."
-        )
-    found: dict[str, str] = {}
-    for row in rows:
-        scan, patient = (str(row[titles[column]] or "").strip() for column in COLUMNS)
-        if not scan and not patient:
-            continue
-        if not scan or not patient:
-            raise DataError(
-                f"Line {rows.line_num} of {path} lacks the {'patient' if scan else 'scan'}; "
-                "complete it."
-            )
-        if found.setdefault(scan, patient) != patient:
-            raise DataError(
-                f"{path} names two patients for {scan}, {found[scan]} and {patient}; keep one."
-            )
+    found = read_scan_list(
+        path,
+        "patients",
+        "a table with the columns scan and patient, such as liver_01,patient_1",
+        is_value=bool,
+        read_table=_read_table,
+        json=False,
+    )
     if not found:
         raise DataError(f"{path} names no scan; add a line such as liver_01,patient_1.")
+    return found
+
+
+def _read_table(text: str) -> dict[str, str]:
+    """Patients by scan in a table with the columns scan and patient."""
+    found: dict[str, str] = {}
+    for number, row in read_rows(text, COLUMNS):
+        scan, patient = row["scan"], row["patient"]
+        if not scan or not patient:
+            raise ValueError(f"line {number} lacks the {'patient' if scan else 'scan'}")
+        if found.setdefault(scan, patient) != patient:
+            raise ValueError(f"it names two patients for {scan}, {found[scan]} and {patient}")
     return found
 
 
