@@ -86,7 +86,7 @@ def read_rows(text: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
         )
     for row in rows:
         cells = {column: str(row[titles[column]] or "").strip() for column in columns}
-        if any(part.strip() for part in row.get(None) or ()):  # type: ignore[call-overload]
+        if any(part.strip() for part in row.get(None) or ()):
             raise ValueError(
                 f"line {rows.line_num} has more cells than the first line; put a cell that "
                 f"contains {delimiter!r} in quotes, or separate its values by blanks"
