@@ -10,6 +10,7 @@ from napari_sslseg import core
 from napari_sslseg.core.common.errors import ScanWarning
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.samples.build import default_preprocessing
+from napari_sslseg.core.samples.normalize import Normalizer
 from napari_sslseg.core.samples.placement import placement
 from napari_sslseg.core.samples.preprocess import neighbours, prepare, prepare_slices
 from napari_sslseg.core.samples.preview_slices import PreviewSlices
@@ -100,9 +101,9 @@ def test_prediction_and_preview_have_the_input_of_the_training(patients):
     every = np.arange(len(store))
     place = placement(volume.geometry, settings(2), (48, 48))
     expected = store.batch(every).numpy()
-    np.testing.assert_array_equal(prepare(volume, settings(2), place), expected)
+    np.testing.assert_array_equal(prepare(Normalizer(volume, settings(2)), place), expected)
     np.testing.assert_array_equal(PreviewSlices([volume], settings(2)).batch(every), expected)
-    assert prepare_slices(volume, settings(2), place).shape == (8, 3, 48, 48)
+    assert prepare_slices(Normalizer(volume, settings(2)), place).shape == (8, 3, 48, 48)
 
 
 def test_a_store_on_disk_serves_any_number_of_neighbours(patients, tmp_path):

@@ -247,7 +247,9 @@ def test_labels_keep_their_values_when_resampled():
 def test_padding_is_air():
     data = noise((2, 30, 30))
     volume = scan(data)
-    images = prepare(volume, Preprocessing(), placement(volume.geometry, Preprocessing()))
+    images = prepare(
+        Normalizer(volume, Preprocessing()), placement(volume.geometry, Preprocessing())
+    )
     assert images.dtype == np.float32
     assert images[:, 0, 0, 0] == pytest.approx(images.min())
 
@@ -258,7 +260,7 @@ def test_each_slice_has_its_own_padding_when_slices_are_standardised():
     data[0, 0, 0] = -1000  # one voxel of air is many deviations below the mean of its slice
     volume = scan(data, modality="CT")
     settings = Preprocessing(modality="CT", normalize="slice")
-    images = prepare(volume, settings, placement(volume.geometry, settings))
+    images = prepare(Normalizer(volume, settings), placement(volume.geometry, settings))
     for slices in images:
         for channel in slices:
             assert channel[0, 0] == channel[1:31, 1:31].min()

@@ -290,7 +290,7 @@ def _probabilities(
     for start in range(0, scan.count, batch_size):
         part = slice(start, min(start + batch_size, scan.count))
         # Batch by batch, since the input has several channels of float32 for each voxel.
-        slices = torch.from_numpy(prepare(scan, settings, place, np.arange(part.start, part.stop)))
+        slices = torch.from_numpy(prepare(scan, place, np.arange(part.start, part.stop)))
         found = place.take(predict_batch(slices.to(segmenter.device))).cpu()
         where = tuple(part if a == axis else slice(None) for a in range(3))
         # From (slices, classes, height, width) to classes first and slices along their axis.

@@ -1,5 +1,7 @@
 """Normalise the intensities of a scan, any of its slices at a time."""
 
+from typing import Generic, TypeVar
+
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError
@@ -7,8 +9,10 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.scans.volume import Volume, subsample
 from napari_sslseg.core.settings.preprocessing import Preprocessing, VolumePreprocessing
 
+Settings = TypeVar("Settings", bound=Preprocessing | VolumePreprocessing)
 
-class Normalizer:
+
+class Normalizer(Generic[Settings]):
     """Normalises slices of one scan, with one channel per CT window.
 
     MR values are clipped at percentiles of the scan, HU to each window. Both are then scaled to
@@ -30,6 +34,8 @@ class Normalizer:
 
     Attributes
     ----------
+    settings : Preprocessing or VolumePreprocessing
+        As given.
     count : int
         Number of slices along the plane.
     lowest : ndarray, shape (C,), float32
@@ -42,7 +48,7 @@ class Normalizer:
         If the scan has another modality, or the same value everywhere.
     """
 
-    def __init__(self, volume: Volume, settings: Preprocessing | VolumePreprocessing) -> None:
+    def __init__(self, volume: Volume, settings: Settings) -> None:
         self.settings = settings
         self._slices = np.moveaxis(volume.data, PLANE_AXIS[settings.plane], 0)
         self.count = len(self._slices)

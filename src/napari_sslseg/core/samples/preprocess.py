@@ -7,33 +7,31 @@ from napari_sslseg.core.samples.placement import Placement
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.preprocessing import Preprocessing, VolumePreprocessing
 
+SliceNormalizer = Normalizer[Preprocessing]
+"""Normaliser of the slices for a network of slices."""
+
 
 def prepare(
-    scan: Volume | Normalizer,
-    settings: Preprocessing,
-    place: Placement,
-    numbers: np.ndarray | None = None,
+    scan: SliceNormalizer, place: Placement, numbers: np.ndarray | None = None
 ) -> np.ndarray:
     """Prepare slices with their neighbours as input of a network: (S, C, *canvas), float32.
 
     Parameters
     ----------
-    scan : Volume or Normalizer
-        The scan; a :class:`Normalizer` of it computes its statistics once for several calls.
-    settings : Preprocessing
-        Preprocessing of the run.
+    scan : Normalizer
+        The scan and its preprocessing, with statistics that are computed once for several calls.
     place : Placement
         Placement of the slices on the canvas.
     numbers : ndarray of int, optional
         Indices of the slices; all by default.
     """
-    scan = scan if isinstance(scan, Normalizer) else Normalizer(scan, settings)
+    reach = scan.settings.neighbours
     numbers = np.arange(scan.count) if numbers is None else numbers
-    if settings.neighbours == 0:
-        return prepare_slices(scan, settings, place, numbers)
-    around = neighbours(numbers, settings.neighbours, 0, scan.count - 1)
+    if reach == 0:
+        return prepare_slices(scan, place, numbers)
+    around = neighbours(numbers, reach, 0, scan.count - 1)
     needed, where = np.unique(np.concatenate(around), return_inverse=True)
-    slices = prepare_slices(scan, settings, place, needed)
+    slices = prepare_slices(scan, place, needed)
     return np.concatenate([slices[part] for part in where.reshape(len(around), -1)], axis=1)
 
 
@@ -56,10 +54,7 @@ def neighbours(
 
 
 def prepare_slices(
-    scan: Volume | Normalizer,
-    settings: Preprocessing,
-    place: Placement,
-    numbers: np.ndarray | slice = slice(None),
+    scan: SliceNormalizer, place: Placement, numbers: np.ndarray | slice = slice(None)
 ) -> np.ndarray:
     """Normalise slices of a scan and place them on the canvas; shape (S, C, *canvas), float32.
 
@@ -67,9 +62,8 @@ def prepare_slices(
     """
     import torch
 
-    scan = scan if isinstance(scan, Normalizer) else Normalizer(scan, settings)
     slices = torch.from_numpy(scan.slices(numbers))
-    if settings.normalize == "slice":
+    if scan.settings.normalize == "slice":
         # Z-scores of different slices are not comparable, so each slice has its own lowest value.
         fill = slices.amin(dim=(2, 3), keepdim=True)
     else:

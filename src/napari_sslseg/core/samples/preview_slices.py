@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.samples.normalize import Normalizer
 from napari_sslseg.core.samples.placement import placement, prediction_placement
 from napari_sslseg.core.samples.preprocess import prepare
 from napari_sslseg.core.samples.store import SampleStore, StoredScan
@@ -83,7 +84,7 @@ class PreviewSlices(SampleStore):
             volume = as_volume(self._sources[number], self._modality)
             place = placement(self._geometries[number], self.settings, self.size)
             here = scans == number
-            slices = prepare(volume, self.settings, place)
+            slices = prepare(Normalizer(volume, self.settings), place)
             images[here] = slices[indices[here] - self.scans[number].start]
         return torch.from_numpy(images)
 

@@ -241,7 +241,7 @@ def _add_scan(
         if loaded.classes is not None and loaded.annotated is not None:
             labels = prepare_labels(loaded.classes[here], place)
             annotated = loaded.annotated[here]
-        writer.add(prepare_slices(scan, settings, place, here), labels, annotated)
+        writer.add(prepare_slices(scan, place, here), labels, annotated)
 
 
 def _with_canvas(

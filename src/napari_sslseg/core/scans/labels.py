@@ -14,7 +14,11 @@ from napari_sslseg.core.scans.classes.structure_files import merge_structures
 from napari_sslseg.core.scans.classes.write_class_list import write_class_list
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.formats.image_file import ImageFile, check_present
-from napari_sslseg.core.scans.formats.labels.checks import check_label_values, place_in_scan
+from napari_sslseg.core.scans.formats.labels.checks import (
+    check_label_values,
+    place_in_scan,
+    read_label_values,
+)
 from napari_sslseg.core.scans.formats.registry import (
     DICOM,
     NRRD,
@@ -85,7 +89,7 @@ def load_labels(
             f"{path} holds {image.frames} volumes along its fourth axis, but labels have three "
             "axes; split it."
         )
-    data = geometry.to_display(check_label_values(image.values(), path, image.header))
+    data = geometry.to_display(check_label_values(read_label_values(image), path, image.header))
     header: object = image.header
     if like is not None:
         scan_geometry, scan_header = _grid(like)

@@ -159,6 +159,7 @@ class PreviewMaker:
         """Return preprocessed slices, ``index`` among them, and their numbers in the scan."""
         cached = self._stack_cache
         if cached is None or cached[:2] != (volume, settings) or index not in cached[3]:
+            from napari_sslseg.core.samples.normalize import Normalizer
             from napari_sslseg.core.samples.placement import prediction_placement
             from napari_sslseg.core.samples.preprocess import prepare
 
@@ -171,7 +172,7 @@ class PreviewMaker:
                 spread = np.linspace(0, count - 1, SPREAD).round().astype(int)
                 near = np.arange(max(0, index - NEAR), min(count, index + NEAR + 1))
                 numbers = np.union1d(spread, near)
-            stack = prepare(_slice_sample(volume, numbers, axis), settings, place)
+            stack = prepare(Normalizer(_slice_sample(volume, numbers, axis), settings), place)
             cached = self._stack_cache = volume, settings, stack, numbers
         return cached[2], cached[3]
 

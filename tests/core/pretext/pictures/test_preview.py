@@ -12,6 +12,7 @@ from napari_sslseg.cli.app import app
 from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.pretext.pictures.preview import preview
 from napari_sslseg.core.samples.build import default_preprocessing
+from napari_sslseg.core.samples.normalize import Normalizer
 from napari_sslseg.core.samples.placement import prediction_placement
 from napari_sslseg.core.samples.preprocess import prepare
 from napari_sslseg.core.samples.preview_slices import PreviewSlices, middle_samples
@@ -89,7 +90,8 @@ def test_a_list_of_one_scan_equals_the_scan_alone(scans):
     shown = preview(scans[0], task="mae", seed=3)
     store = PreviewSlices(scans[:1], default_preprocessing("MR"))
     settings = default_preprocessing("MR")
-    whole = prepare(scans[0], settings, prediction_placement(scans[0].geometry, settings))
+    place = prediction_placement(scans[0].geometry, settings)
+    whole = prepare(Normalizer(scans[0], settings), place)
     assert np.array_equal(shown.original, whole[middle_samples(store, 3)])
     task = core.MaskedPatches(patch_size=8).build(store.size, 3)
     draw = task.sample(3, torch.Generator().manual_seed(3))

@@ -63,6 +63,10 @@ class ItkFile:
         """Read a volume in the source grid, with three axes: the file's integer type or float32."""
         return check_finite(apply_scaling(self._stored.read(frame)), self.path)
 
+    def exact_values(self) -> np.ndarray:
+        """Read the first volume with floats of 64 bits, if they are not stored with 32."""
+        return check_finite(apply_scaling(self._stored.read(0), kind=np.float64), self.path)
+
 
 def write_itk(
     source: np.ndarray,

@@ -96,6 +96,12 @@ class NiftiFile:
         """Read a volume in the source grid, with three axes: the file's integer type or float32."""
         return check_finite(apply_scaling(self._stored.read(frame), *self._scaling), self.path)
 
+    def exact_values(self) -> np.ndarray:
+        """Read the first volume with floats of 64 bits, if they are not stored with 32."""
+        return check_finite(
+            apply_scaling(self._stored.read(0), *self._scaling, np.float64), self.path
+        )
+
 
 def _pair(path: Path) -> tuple[Path, Path]:
     """Return the files of the header and of the values: the same except for .hdr and .img."""

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -272,8 +272,10 @@ def is_gzip(path: Path) -> bool:
         return file.read(len(GZIP_MARK)) == GZIP_MARK
 
 
-def apply_scaling(data: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> np.ndarray:
-    """Scale values: keep integers in native byte order if there is no scaling, else float32.
+def apply_scaling(
+    data: np.ndarray, slope: float = 1.0, intercept: float = 0.0, kind: Any = np.float32
+) -> np.ndarray:
+    """Scale values: keep integers in native byte order if there is no scaling, else floats.
 
     Parameters
     ----------
@@ -281,13 +283,15 @@ def apply_scaling(data: np.ndarray, slope: float = 1.0, intercept: float = 0.0) 
         Stored values; may be modified in place.
     slope, intercept : float
         Scaling from the header.
+    kind : dtype
+        Type of the floats.
     """
     if not data.dtype.isnative:
         data = data.byteswap(inplace=True).view(data.dtype.newbyteorder("="))
     scaled = (slope, intercept) != (1.0, 0.0)
     if not scaled and (data.dtype.kind in "iu" or data.dtype == np.float32):
         return data
-    result = np.empty(data.shape, np.float32, order="F")
+    result = np.empty(data.shape, kind, order="F")
     source, target = data.reshape(-1, order="F"), result.reshape(-1, order="F")
     # Block by block within the cache: double precision without a second copy of the scan.
     with np.errstate(over="ignore", invalid="ignore"):

@@ -14,6 +14,17 @@ from napari_sslseg.core.scans.geometry import Geometry
 # Labels that are stored as floats, or scaled by a rounded factor, are nearly whole.
 ROUNDING = 1e-3
 MOST_ROUNDING = 0.1
+# Whole numbers below this are exact with 32 bits.
+LARGEST_EXACT = 2**24
+
+
+def read_label_values(image: ImageFile) -> np.ndarray:
+    """Read the values of a label file so that large whole numbers are exact, where they can be."""
+    data = image.values()
+    if data.dtype == np.float32 and data.max() >= LARGEST_EXACT and hasattr(image, "exact_values"):
+        exact: np.ndarray = image.exact_values()
+        return exact
+    return data
 
 
 def check_label_values(data: np.ndarray, path: Path, header: object = None) -> np.ndarray:
@@ -58,10 +69,10 @@ def _whole(data: np.ndarray, path: Path, header: object) -> np.ndarray:
 
     from napari_sslseg.core.scans.formats.nifti import value_step
 
-    if data.max() >= 2**24 or data.min() <= -(2**24):
+    if data.dtype != np.float64 and np.abs(data).max() >= LARGEST_EXACT:
         raise VolumeError(
-            f"{path} contains labels of {2**24} or more as decimal numbers, which are read with "
-            "24 bits and may become equal to others; save the labels as integers."
+            f"{path} contains labels of {LARGEST_EXACT} or more as decimal numbers of 32 bits, "
+            "where such numbers become equal to others; save the labels as integers."
         )
     rounded = np.rint(data)
     off = np.abs(data - rounded)
@@ -70,12 +81,13 @@ def _whole(data: np.ndarray, path: Path, header: object) -> np.ndarray:
     tolerance = max(ROUNDING, min(0.5 * step * 1.001, MOST_ROUNDING))
     worst = np.unravel_index(off.argmax(), off.shape)
     scaled = f" after the scaling in its header (factor {step:.6g})" if step else ""
+    digits = 12 if data.dtype == np.float64 else 7
     if off[worst] > tolerance:
         count = int(np.count_nonzero(off > tolerance))
         raise VolumeError(
             f"{path} contains {count} voxels that are not whole numbers, such as "
-            f"{data[worst]:.7g}{scaled}; labels are whole numbers from 0, so choose a label map, "
-            "or save it without scaling."
+            f"{data[worst]:.{digits}g}{scaled}; labels are whole numbers from 0, so choose a label "
+            "map, or save it without scaling."
         )
     if off[worst] > ROUNDING:
         if len(np.unique(data)) > len(np.unique(rounded)):
