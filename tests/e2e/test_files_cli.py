@@ -270,3 +270,59 @@ def test_the_patients_of_phantoms_are_known(tmp_path):
         nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / kind / "a.nii.gz")
     done = run("demo", "--data", tmp_path, "--patients", table, "--out", tmp_path / "o", "--fast")
     assert refused(done, "lacks")
+
+
+def two_patients(folder, kind):
+    """Two patients with scans of one grid, as DICOM or NIfTI; the names of the scans."""
+    labels = np.zeros((6, 7, 9), np.uint8)
+    labels[2, 1:4, 2:5] = 1
+    for number in range(2):
+
+        def edit(ds, index, number=number):
+            ds.PatientID, ds.PatientName = f"MRN-{number}", f"Quux^Patient{number}"
+
+        write_series(
+            folder / f"dicom/{number}", ramp(seed=number), edit=edit, name=f"{number}-{{:04d}}.dcm"
+        )
+    names = {}
+    for number in range(2):
+        scan = core.load_volume(folder / f"dicom/{number}")
+        names[number] = scan.name if kind == "dicom" else f"case_{number}"
+        if kind == "nifti":
+            image = nib.Nifti1Image(np.transpose(scan.data), np.eye(4))
+            (folder / "nifti").mkdir(exist_ok=True)
+            nib.save(image, folder / f"nifti/case_{number}.nii.gz")
+            scan = core.load_volume(folder / f"nifti/case_{number}.nii.gz")
+        core.save_labels(labels, folder / f"labels/{names[number]}_seg.nii.gz", like=scan)
+    return names
+
+
+@pytest.mark.parametrize("kind", ["dicom", "nifti"])
+def test_labels_of_another_patient_are_refused_by_their_name(tmp_path, kind):
+    names = two_patients(tmp_path, kind)
+    other = tmp_path / kind / ("0" if kind == "dicom" else "case_0.nii.gz")
+    own = tmp_path / kind / ("1" if kind == "dicom" else "case_1.nii.gz")
+    export = ("export", tmp_path / f"labels/{names[1]}_seg.nii.gz", "--out", tmp_path / "o.nii.gz")
+    assert refused(run(*export, "--like", other), names[0], names[1][:16], "--series")
+    assert not (tmp_path / "o.nii.gz").exists()
+    done = run(*export, "--like", other, "--series", names[0])
+    assert done.returncode == 0, done.stderr
+    assert "By its name" in done.stderr
+    done = run(*export, "--like", own, "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert "By its name" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["dicom", "nifti"])
+def test_the_scan_that_labels_have_the_name_of_is_chosen_in_a_folder(tmp_path, kind):
+    names = two_patients(tmp_path, kind)
+    for number in range(2):
+        done = run("export", tmp_path / f"labels/{names[number]}_seg.nii.gz", "--like",
+                   tmp_path / kind, "--out", tmp_path / f"{number}.nrrd", "--json")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["scan"] == names[number]
+    # A name that says nothing.
+    (tmp_path / "seg.nii.gz").write_bytes((tmp_path / f"labels/{names[0]}_seg.nii.gz").read_bytes())
+    done = run("export", tmp_path / "seg.nii.gz", "--like", tmp_path / kind, "--out",
+               tmp_path / "no.nrrd")  # fmt: skip
+    assert refused(done, "--series", *names.values())

@@ -1,7 +1,8 @@
 """Command: write labels in another format."""
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,8 @@ ALGORITHMS: dict[str, "Algorithm"] = {
     "semiautomatic": "SEMIAUTOMATIC",
     "automatic": "AUTOMATIC",
 }
+PSEUDONYM = re.compile(r"patient-[0-9a-f]{8}")
+"""Pseudonym of a DICOM patient in the names of scans and of their labels."""
 
 
 def _parse_algorithm(name: str) -> "Algorithm":
@@ -69,6 +72,7 @@ def export(
         raise ConfigError(f"The file of class names {class_names} does not exist; check the path.")
     dicom_algorithm = _parse_algorithm(algorithm)
     chosen = _find_scan(labels, like, series)
+    remarks = _compare_patients(labels, chosen, by_name=series is not None)
     if out.resolve() in {file.resolve() for file in chosen.files}:
         raise StorageError(
             f"{out} is the scan itself and must not be replaced; choose another name."
@@ -85,9 +89,9 @@ def export(
             say(f"Note: {note}")
     if class_names is not None:
         names = read_class_names(class_names)
-    remarks: list[str] = []
     if not (names and stores_classes(out)):
-        found, names, remarks = agree_with_folder(found, names, out)
+        found, names, more = agree_with_folder(found, names, out)
+        remarks += more
     save_labels(found.data, out, like=scan, classes=names or None, algorithm=dicom_algorithm)
     for remark in (*remarks, *_compare_names(names, values_in(found.data))):
         say(f"Note: {remark}")
@@ -127,12 +131,79 @@ def _find_scan(labels: Path, like: Path, name: str | None) -> "Series":
 
         referenced = referenced_series(labels, scans)
         scans = referenced if len(referenced) == 1 else scans
+    if len(scans) > 1:
+        matching = _named_alike(labels, scans)
+        scans = matching if len(matching) == 1 else scans
     if len(scans) != 1:
         raise ConfigError(
             f"{like} contains {len(scans)} scans ({_names(scans)}); choose the scan of the labels "
             "with --series."
         )
     return scans[0]
+
+
+def _named_alike(labels: Path, scans: "Sequence[Series]") -> list["Series"]:
+    """Return the scans that the name of a label file fits best."""
+    from napari_sslseg.core.scans.matching.pairing import best_match
+    from napari_sslseg.core.scans.names import scan_name
+
+    fitting = best_match(scan_name(labels), [item.name for item in scans])
+    return [item for item in scans if item.name in fitting]
+
+
+def _compare_patients(labels: Path, scan: "Series", *, by_name: bool) -> list[str]:
+    """Compare the name of a label file with that of the scan.
+
+    Returns
+    -------
+    list of str
+        A remark if the name is that of another scan, which is of the same patient, or if the user
+        chose this scan ``by_name``.
+
+    Raises
+    ------
+    DataError
+        If the labels are of another patient by their name.
+    """
+    from napari_sslseg.core.common.errors import DataError
+
+    other, same_patient = _other_scan(labels, scan)
+    if not other:
+        return []
+    if not same_patient and not by_name:
+        raise DataError(
+            f"By its name, {labels.name} belongs to {other}, and the scan is {scan.name}; choose "
+            f"the scan of the labels, or give --series {scan.name} if it is right."
+        )
+    return [f"By its name, {labels.name} belongs to {other}, but it is placed on {scan.name}."]
+
+
+def _other_scan(labels: Path, scan: "Series") -> tuple[str, bool]:
+    """The scan or patient that a label file has the name of, if not this; and if it is the same."""
+    from napari_sslseg.core.scans.formats.dispatch import is_dicom
+    from napari_sslseg.core.scans.matching.label_names import is_named_as_labels
+    from napari_sslseg.core.scans.matching.pairing import best_match
+    from napari_sslseg.core.scans.matching.subjects import guess_subjects
+    from napari_sslseg.core.scans.names import scan_name, volume_files
+
+    if scan.path.is_dir() or is_dicom(scan.path):
+        named = set(PSEUDONYM.findall(labels.name))
+        is_other = named and PSEUDONYM.fullmatch(scan.subject) and scan.subject not in named
+        return (min(named), False) if is_other else ("", True)
+    folder = scan.path.absolute().parent
+    beside = [
+        file
+        for file in volume_files(folder)
+        if file.resolve() != labels.resolve() and not is_named_as_labels(file, folder)
+    ]
+    subjects = {
+        scan_name(file): subject
+        for file, subject in zip(beside, guess_subjects(beside).subjects, strict=True)
+    }
+    fitting, own = best_match(scan_name(labels), subjects), scan_name(scan.path)
+    if len(fitting) != 1 or fitting[0] == own or own not in subjects:
+        return "", True
+    return fitting[0], subjects[fitting[0]] == subjects[own]
 
 
 def _names(found: list["Series"]) -> str:
