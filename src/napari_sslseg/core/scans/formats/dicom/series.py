@@ -25,6 +25,7 @@ from napari_sslseg.core.scans.formats.dicom.naming import (
     slug,
 )
 from napari_sslseg.core.scans.formats.dicom.phases.acquisitions import separate_acquisitions
+from napari_sslseg.core.scans.formats.dicom.phases.derived import without_derived
 from napari_sslseg.core.scans.formats.dicom.phases.split import Phase, split_phases
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
 from napari_sslseg.core.scans.formats.dicom.sorting import (
@@ -207,7 +208,8 @@ def _volumes(
             found.append(replace(_problem(first, problem, path, _files(group)), is_scan=False))
             continue
         ct = first.text("Modality") == "CT"
-        for phase, stack in _stacks(group, where, path, notes=notes, ct=ct):
+        group, more = without_derived(group)
+        for phase, stack in _stacks(group, where, path, notes=[*notes, *more], ct=ct):
             ending = ["_" + slug(phase)] if phase else []
             if isinstance(stack, DicomVolume):
                 # Volumes of one series may have descriptions of their own.
