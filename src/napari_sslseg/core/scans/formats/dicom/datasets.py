@@ -88,6 +88,7 @@ TAGS: list[BaseTag] = [
         "RescaleSlope",
         "RescaleIntercept",
         "ModalityLUTSequence",
+        "RealWorldValueMappingSequence",
         "EchoTime",
         "EchoNumbers",
         "ComplexImageComponent",

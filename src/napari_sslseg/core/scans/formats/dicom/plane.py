@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from napari_sslseg.core.scans.formats.dicom.scaling import Scaling
 from napari_sslseg.core.scans.geometry import LPS_TO_RAS
 
 
@@ -70,6 +71,10 @@ class ImagePlane:
     phase : tuple
         Values that may distinguish volumes, in the order of
         :data:`~.phases.attributes.PHASES`.
+    unit : str
+        Unit of real-world values, if these are used.
+    other_scalings : tuple of Scaling
+        Other maps of the stored values in the header, see :mod:`~.scaling`.
     """
 
     path: Path
@@ -86,6 +91,8 @@ class ImagePlane:
     is_rescaled: bool
     stored: PixelEncoding
     phase: tuple[str, ...]
+    unit: str = ""
+    other_scalings: tuple[Scaling, ...] = ()
 
     def fits(self, kind: np.dtype) -> bool:
         """Return whether all possible rescaled values fit an integer type."""

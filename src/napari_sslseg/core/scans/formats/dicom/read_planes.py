@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -15,6 +15,7 @@ from napari_sslseg.core.scans.formats.dicom.padding import padding_range
 from napari_sslseg.core.scans.formats.dicom.phases.attributes import read_phase
 from napari_sslseg.core.scans.formats.dicom.pixels import refuse_private_encoding
 from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane, PixelEncoding
+from napari_sslseg.core.scans.formats.dicom.scaling import read_scalings
 
 
 def read_planes(path: Path, dataset: Dataset) -> tuple[ImagePlane, ...]:
@@ -78,7 +79,9 @@ def _plane(
             f"{path} stores its values through a look-up table; export it with rescaled values."
         )
     transformation = "PixelValueTransformationSequence"
+    slope = _number(find(transformation, "RescaleSlope"))
     intercept = _number(find(transformation, "RescaleIntercept"))
+    scaling, others = read_scalings(dataset, groups, slope, intercept)
     return ImagePlane(
         path=path,
         instance=str(dataset.get("SOPInstanceUID", "")),
@@ -90,13 +93,12 @@ def _plane(
         spacing=spacing,
         thickness=_number(find("PixelMeasuresSequence", "SliceThickness")),
         distance=_number(find("PixelMeasuresSequence", "SpacingBetweenSlices")),
-        rescale=(
-            _number(find(transformation, "RescaleSlope"), 1.0),
-            0.0 if intercept is None else intercept,
-        ),
-        is_rescaled=intercept is not None,
+        rescale=(scaling.slope, scaling.intercept),
+        is_rescaled=intercept is not None or bool(scaling.source),
         stored=_encoding(dataset),
         phase=read_phase(dataset, find),
+        unit=scaling.unit,
+        other_scalings=others,
     )
 
 
@@ -148,13 +150,9 @@ def _place(path: Path, find: _Finder) -> tuple[Floats, Floats, Floats]:
     return position, orientation, spacing
 
 
-@overload
-def _number(value: Any) -> float | None: ...
-@overload
-def _number(value: Any, default: float) -> float: ...
-def _number(value: Any, default: float | None = None) -> float | None:
-    """Convert an attribute to a number; an absent or empty one is the default."""
-    return default if value in (None, "") else float(value)
+def _number(value: Any) -> float | None:
+    """Convert an attribute to a number; None if it is absent or empty."""
+    return None if value in (None, "") else float(value)
 
 
 def _encoding(dataset: Dataset) -> PixelEncoding:

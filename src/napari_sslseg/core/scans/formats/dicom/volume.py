@@ -17,6 +17,7 @@ from napari_sslseg.core.scans.formats.dicom.regular_grid import (
     grid_affine,
     resample,
 )
+from napari_sslseg.core.scans.formats.dicom.scaling import Scaling, scaling_notes
 from napari_sslseg.core.scans.formats.dicom.sorting import plane_name, positions
 from napari_sslseg.core.scans.formats.image_file import check_finite
 from napari_sslseg.core.scans.geometry import Geometry
@@ -88,7 +89,14 @@ class DicomVolume:
         order = np.argsort(positions(planes), kind="stable")
         self.planes = tuple(planes[index] for index in order)
         self.path = path
-        self._notes = (*notes, *_values_note(self.planes, where, ct=ct))
+        self._notes = (
+            *notes,
+            *_values_note(self.planes, where, ct=ct),
+            *scaling_notes(
+                [Scaling(*plane.rescale, unit=plane.unit) for plane in self.planes],
+                [plane.other_scalings for plane in self.planes],
+            ),
+        )
         self._padding_note: str | None = None
         self._ct = ct
         self.layout = fit_regular_grid(self.planes, where)

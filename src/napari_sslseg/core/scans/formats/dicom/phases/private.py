@@ -12,6 +12,7 @@ _GE_PARAMETERS = (0x0043, "GEMS_PARM_01")
 _GE_ACQUISITION = (0x0019, "GEMS_ACQU_01")
 _PHILIPS = (0x2001, "Philips Imaging DD 001")
 _PHILIPS_MR = (0x2005, "Philips MR Imaging DD 001")
+_PHILIPS_RESCALING = (0x2005, "Philips MR Imaging DD 005")
 _UNITED_IMAGING = (0x0065, "Image Private Header")
 
 _B_VALUES = ((_SIEMENS, 0x0C), (_GE_PARAMETERS, 0x39), (_PHILIPS, 0x03), (_UNITED_IMAGING, 0x09))
@@ -23,7 +24,7 @@ _DIRECTIONS = (
 _GE_COMPONENTS = ("MAGNITUDE", "PHASE", "REAL", "IMAGINARY")
 
 # The manufacturer reserves one of these blocks of each group by its name.
-_BLOCKS = range(0x10, 0x14)
+_BLOCKS = range(0x10, 0x18)
 # GE adds 1,000,000,000 to some b-values.
 _GE_OFFSET = 100_000
 
@@ -32,7 +33,8 @@ def private_tags() -> list[BaseTag]:
     """Return the tags to read, with those of the names that reserve them."""
     wanted = [(group, element) for (group, _), element in _B_VALUES]
     wanted += [(group, element) for (group, _), many in _DIRECTIONS for element in many]
-    wanted.append((_GE_PARAMETERS[0], 0x2F))
+    wanted += [(_GE_PARAMETERS[0], 0x2F), (_PHILIPS_MR[0], 0x0E)]
+    wanted += [(_PHILIPS_RESCALING[0], 0x09), (_PHILIPS_RESCALING[0], 0x0A)]
     tags = {Tag(group, block << 8 | element) for group, element in wanted for block in _BLOCKS}
     tags |= {Tag(group, block) for group, _ in wanted for block in _BLOCKS}
     return sorted(tags)
@@ -71,6 +73,18 @@ def private_component(dataset: Dataset) -> str | None:
     if numbers and numbers[0] in range(len(_GE_COMPONENTS)):
         return _GE_COMPONENTS[int(numbers[0])]
     return None
+
+
+def private_scale_slope(dataset: Dataset) -> float | None:
+    """Return the scale slope of Philips, which leads to its precise values; None if absent."""
+    return next(iter(_numbers(_private(dataset, _PHILIPS_MR, 0x0E))), None)
+
+
+def private_rescaling(dataset: Dataset) -> tuple[float, float] | None:
+    """Return slope and intercept that Philips stores beside the public ones; None if absent."""
+    slope = next(iter(_numbers(_private(dataset, _PHILIPS_RESCALING, 0x0A))), None)
+    intercept = next(iter(_numbers(_private(dataset, _PHILIPS_RESCALING, 0x09))), 0.0)
+    return (slope, intercept) if slope else None
 
 
 def _private(dataset: Dataset, owner: tuple[int, str], element: int) -> Any:
