@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from loop_project import Host, idle, make_project
 from napari_sslseg.core.runs.run import Run
-from napari_sslseg.core.scans.slice_ranges import parse_ranges
+from napari_sslseg.core.scans.slices.ranges import parse_ranges
 from napari_sslseg.gui.inspect.panel import InspectPanel
 from napari_sslseg.gui.train.panel import TrainPanel
 

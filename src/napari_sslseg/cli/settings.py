@@ -195,8 +195,8 @@ def scans_and_task_options(
     **others
         Options that need no conversion.
     """
-    from napari_sslseg.core.scans.annotated import read_annotated
     from napari_sslseg.core.scans.labelled import LabelledScan
+    from napari_sslseg.core.scans.slices.annotated import read_annotated
     from napari_sslseg.core.scans.sources import (
         collect_scans,
         organ_slices as slices_in_masks,

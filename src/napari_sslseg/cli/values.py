@@ -121,6 +121,6 @@ def parse_classes(
 
 def parse_annotated(text: str | None) -> Any:
     """Annotated slices: the words ``labelled`` and ``all``, or those that a file names."""
-    from napari_sslseg.core.scans.annotated import read_annotated
+    from napari_sslseg.core.scans.slices.annotated import read_annotated
 
     return text if text in (None, "labelled", "all") else read_annotated(text)

@@ -30,7 +30,6 @@ from .runs.listing import (
 from .runs.run import Run as Run
 from .runs.weights.import_weights import import_weights as import_weights
 from .samples.slices import SliceStore as SliceStore
-from .scans.annotated import read_annotated as read_annotated
 from .scans.classes.class_codes import SegmentClass as SegmentClass
 from .scans.classes.partial_labels import read_labelled_classes as read_labelled_classes
 from .scans.classes.read import read_segments as read_segments
@@ -56,6 +55,7 @@ from .scans.matching.patients import (
     with_patients as with_patients,
 )
 from .scans.series import Series as Series
+from .scans.slices.annotated import read_annotated as read_annotated
 from .scans.volume import Volume as Volume, load_volume as load_volume, load_volumes as load_volumes
 from .settings.augmentation import Augmentation as Augmentation
 from .settings.networks import (

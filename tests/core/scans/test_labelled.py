@@ -5,12 +5,12 @@ import pytest
 
 from napari_sslseg.core import evaluate_folders
 from napari_sslseg.core.common.errors import DataError, GeometryError
-from napari_sslseg.core.scans.annotated import read_annotated
 from napari_sslseg.core.scans.classes.scan_classes import class_indices, find_classes
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.labels import save_labels
 from napari_sslseg.core.scans.matching.pair_scans import pair_scans
+from napari_sslseg.core.scans.slices.annotated import read_annotated
 from napari_sslseg.core.scans.volume import Volume
 
 

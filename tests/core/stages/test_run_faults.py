@@ -21,7 +21,7 @@ from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.import_weights import import_weights
-from napari_sslseg.core.scans.slice_ranges import format_ranges, parse_ranges
+from napari_sslseg.core.scans.slices.ranges import format_ranges, parse_ranges
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.settings.networks import Network
 from napari_sslseg.core.stages.resume import recorded_start

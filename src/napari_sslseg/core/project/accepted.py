@@ -15,7 +15,7 @@ from napari_sslseg.core.project.folder import ProjectFolder
 from napari_sslseg.core.project.label_files import LabelFiles
 from napari_sslseg.core.project.record import AcceptedSlices, make_part
 from napari_sslseg.core.scans.labels import load_labels
-from napari_sslseg.core.scans.slice_ranges import format_ranges
+from napari_sslseg.core.scans.slices.ranges import format_ranges
 from napari_sslseg.core.scans.volume import Volume
 
 MOST_RUN_NAME = 200

@@ -28,7 +28,7 @@ from napari_sslseg.core.project.sources import (
     stored_paths,
 )
 from napari_sslseg.core.scans.find import is_slice, whole_series
-from napari_sslseg.core.scans.label_guess import LABEL_MODALITIES
+from napari_sslseg.core.scans.matching.label_guess import LABEL_MODALITIES
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Modality
 

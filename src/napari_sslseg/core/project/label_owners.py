@@ -18,7 +18,7 @@ from napari_sslseg.core.scans.classes.class_codes import is_structure
 from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.core.scans.label_guess import LABEL_MODALITIES, looks_like_labels
+from napari_sslseg.core.scans.matching.label_guess import LABEL_MODALITIES, looks_like_labels
 from napari_sslseg.core.scans.matching.label_names import (
     count_matching_parts,
     has_label_name,

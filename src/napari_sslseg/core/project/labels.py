@@ -34,7 +34,7 @@ from napari_sslseg.core.scans.classes.renumber import renumber, values_in
 from napari_sslseg.core.scans.classes.segment import Segment, known_code
 from napari_sslseg.core.scans.labels import load_labels, save_labels
 from napari_sslseg.core.scans.matching.label_names import structure_names
-from napari_sslseg.core.scans.slice_ranges import format_ranges
+from napari_sslseg.core.scans.slices.ranges import format_ranges
 from napari_sslseg.core.scans.volume import Volume
 
 LabelSource = str | Path | Sequence[str | Path]

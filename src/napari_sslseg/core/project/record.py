@@ -26,7 +26,7 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.common.text import fold_name, printable
 from napari_sslseg.core.project.names import is_name
 from napari_sslseg.core.runs.record import first_problem
-from napari_sslseg.core.scans.slice_ranges import (
+from napari_sslseg.core.scans.slices.ranges import (
     count_ranges,
     format_range_ends,
     parse_range_ends,

@@ -22,7 +22,6 @@ from napari_sslseg.core.results.folder_pairs import pair_folders
 from napari_sslseg.core.results.overlap import class_score
 from napari_sslseg.core.results.scores import ClassScore, Evaluation, VolumeScores
 from napari_sslseg.core.results.truth_options import TruthOptions
-from napari_sslseg.core.scans.annotated import Annotated, are_single_slices
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.classes.partial_labels import (
     LabelledClasses,
@@ -33,6 +32,7 @@ from napari_sslseg.core.scans.classes.partial_labels import (
 from napari_sslseg.core.scans.matching.patients import Patients
 from napari_sslseg.core.scans.scan_lists import by_scan
 from napari_sslseg.core.scans.series import Series
+from napari_sslseg.core.scans.slices.annotated import Annotated, are_single_slices
 
 
 def evaluate(

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.results.compared_labels import Labels, label_values
-from napari_sslseg.core.scans.annotated import Annotated, annotated_slices
+from napari_sslseg.core.scans.slices.annotated import Annotated, annotated_slices
 
 
 class TruthOptions(NamedTuple):

@@ -14,7 +14,7 @@ from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.safe_files import open_regular
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.labelled import LabelledScan
-from napari_sslseg.core.scans.slice_ranges import ALL_SLICES, format_ranges
+from napari_sslseg.core.scans.slices.ranges import ALL_SLICES, format_ranges
 
 if TYPE_CHECKING:
     import torch

@@ -7,9 +7,9 @@ from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.samples.store import StoredScan
-from napari_sslseg.core.scans.annotated import are_single_slices
 from napari_sslseg.core.scans.labelled import LabelledScan
-from napari_sslseg.core.scans.slice_ranges import parse_range_ends
+from napari_sslseg.core.scans.slices.annotated import are_single_slices
+from napari_sslseg.core.scans.slices.ranges import parse_range_ends
 
 LARGE_SHARE = 0.5
 """A class that fills more of the annotated slices than this may mean "unknown"."""

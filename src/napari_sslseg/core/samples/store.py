@@ -15,11 +15,11 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS, UNKNOWN, Plane
 from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.scans.classes.scan_classes import class_indices
 from napari_sslseg.core.scans.find import as_series
-from napari_sslseg.core.scans.label_guess import looks_like_labels
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, as_volume, scan_subject
+from napari_sslseg.core.scans.matching.label_guess import looks_like_labels
 from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.scans.series import Source
-from napari_sslseg.core.scans.slice_ranges import format_ranges
+from napari_sslseg.core.scans.slices.ranges import format_ranges
 from napari_sslseg.core.scans.sources import without_labels
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.settings.preprocessing import Preprocessing, VolumePreprocessing

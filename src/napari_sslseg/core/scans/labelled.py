@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError, GeometryError
-from napari_sslseg.core.scans.annotated import Annotated, annotated_slices
 from napari_sslseg.core.scans.classes.partial_labels import check_unknown_value
 from napari_sslseg.core.scans.classes.renumber import renumber
 from napari_sslseg.core.scans.find import as_series
@@ -15,6 +14,7 @@ from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.series import Series, Source
+from napari_sslseg.core.scans.slices.annotated import Annotated, annotated_slices
 from napari_sslseg.core.scans.volume import Modality, Volume, load_volume, read_geometry
 
 

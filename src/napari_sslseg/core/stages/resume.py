@@ -11,7 +11,7 @@ from napari_sslseg.core.runs.run import Kind, Run
 from napari_sslseg.core.samples.store import hash_scan
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.matching.patients import with_subject
-from napari_sslseg.core.scans.slice_ranges import ALL_SLICES, parse_ranges
+from napari_sslseg.core.scans.slices.ranges import ALL_SLICES, parse_ranges
 from napari_sslseg.core.scans.sources import without_labels
 from napari_sslseg.core.segmentation.unlabelled import UNLABELLED
 

@@ -14,8 +14,8 @@ from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.errors import DataError, SslsegError, StorageError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
 from napari_sslseg.core.project.record import UNKNOWN_VALUE
-from napari_sslseg.core.scans.annotated import read_annotated
 from napari_sslseg.core.scans.classes.class_codes import Algorithm
+from napari_sslseg.core.scans.slices.annotated import read_annotated
 from napari_sslseg.gui.model.predictions import open_run, predict_scan
 from napari_sslseg.gui.viewer.napari_window import collected_scan_warnings
 

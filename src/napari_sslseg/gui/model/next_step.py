@@ -168,7 +168,7 @@ def _interrupted(runs: Sequence["RunSummary"], kind: str) -> str:
 def _step_after_training(project: "Project", last: str, problems: Mapping[str, str]) -> str:
     """The next step, depending on what has changed since the last training."""
     from napari_sslseg.core.runs.provenance import scan_records
-    from napari_sslseg.core.scans.slice_ranges import ALL_SLICES, format_ranges
+    from napari_sslseg.core.scans.slices.ranges import ALL_SLICES, format_ranges
 
     try:
         run = Run.open(project.folder / "runs" / last)

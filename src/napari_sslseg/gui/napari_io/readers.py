@@ -10,8 +10,8 @@ from napari_sslseg.core.common.errors import SslsegError, VolumeError
 from napari_sslseg.core.scans.find import is_slice, list_series, whole_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.formats.registry import DICOM, format_of
-from napari_sslseg.core.scans.label_guess import LABEL_MODALITIES, looks_like_labels
 from napari_sslseg.core.scans.labels import read_segment_names
+from napari_sslseg.core.scans.matching.label_guess import LABEL_MODALITIES, looks_like_labels
 from napari_sslseg.core.scans.names import volume_files
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import load_volume

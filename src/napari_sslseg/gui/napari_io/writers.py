@@ -11,8 +11,8 @@ from napari_sslseg.core.project.record import UNKNOWN_NAME, UNKNOWN_VALUE
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.formats.registry import label_suffixes
-from napari_sslseg.core.scans.label_guess import LABEL_MODALITIES, looks_like_labels
 from napari_sslseg.core.scans.labels import save_labels
+from napari_sslseg.core.scans.matching.label_guess import LABEL_MODALITIES, looks_like_labels
 from napari_sslseg.core.scans.volume import load_volume
 from napari_sslseg.gui.napari_io.scan_matching import find_scan_of, scan_files
 from napari_sslseg.gui.viewer.napari_window import collected_scan_warnings, current_viewer, notify

@@ -10,7 +10,7 @@ from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.events import Validation
 from napari_sslseg.core.project.record import MOST_SLICES
 from napari_sslseg.core.runs.run import Run
-from napari_sslseg.core.scans.slice_ranges import count_ranges
+from napari_sslseg.core.scans.slices.ranges import count_ranges
 from napari_sslseg.gui.train.training_choice import dice_reliability
 from napari_sslseg.gui.widgets.curve_plot import CurvePlot
 

@@ -12,9 +12,9 @@ from napari_sslseg.core.scans.formats.dicom.datasets import (
     refuse_unknown_syntax,
     reraise_dicom_errors,
 )
-from napari_sslseg.core.scans.formats.dicom.mosaic import is_mosaic
-from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
-from napari_sslseg.core.scans.formats.dicom.read_planes import read_planes
+from napari_sslseg.core.scans.formats.dicom.planes.mosaic import is_mosaic
+from napari_sslseg.core.scans.formats.dicom.planes.plane import ImagePlane
+from napari_sslseg.core.scans.formats.dicom.planes.read_planes import read_planes
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 DIRECTORY = "1.2.840.10008.1.3.10"

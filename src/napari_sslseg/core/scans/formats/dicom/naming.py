@@ -11,8 +11,8 @@ import numpy as np
 
 from napari_sslseg.core.scans.formats.dicom.datasets import IDENTITY
 from napari_sslseg.core.scans.formats.dicom.headers import Header
-from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
-from napari_sslseg.core.scans.formats.dicom.sorting import plane_normal
+from napari_sslseg.core.scans.formats.dicom.planes.plane import ImagePlane
+from napari_sslseg.core.scans.formats.dicom.planes.sorting import plane_normal
 
 _MONTH = r"(?:jan|feb|m[aä]r|mrz|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|d[eé][cz])[^\W\d_]*"
 IDENTIFYING = re.compile(

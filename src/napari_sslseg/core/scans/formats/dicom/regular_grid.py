@@ -7,8 +7,12 @@ from functools import cached_property
 import numpy as np
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane, plane_affine
-from napari_sslseg.core.scans.formats.dicom.sorting import plane_name, plane_normal, positions
+from napari_sslseg.core.scans.formats.dicom.planes.plane import ImagePlane, plane_affine
+from napari_sslseg.core.scans.formats.dicom.planes.sorting import (
+    plane_name,
+    plane_normal,
+    positions,
+)
 
 # Rounded positions in headers deviate by up to 1/50 of the slice distance, and 1/10 of a pixel
 # within the plane. Larger deviations are a property of the scan.

@@ -27,8 +27,8 @@ from napari_sslseg.core.scans.formats.dicom.naming import (
 from napari_sslseg.core.scans.formats.dicom.phases.acquisitions import separate_acquisitions
 from napari_sslseg.core.scans.formats.dicom.phases.derived import without_derived
 from napari_sslseg.core.scans.formats.dicom.phases.split import Phase, split_phases
-from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
-from napari_sslseg.core.scans.formats.dicom.sorting import (
+from napari_sslseg.core.scans.formats.dicom.planes.plane import ImagePlane
+from napari_sslseg.core.scans.formats.dicom.planes.sorting import (
     LEAST_PLANES_OF_A_DIRECTION,
     group_by_direction,
     is_localizer_group,

@@ -9,16 +9,16 @@ from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import VolumeError
 from napari_sslseg.core.scans.formats.dicom.datasets import read_dataset
-from napari_sslseg.core.scans.formats.dicom.padding import PaddingMask
-from napari_sslseg.core.scans.formats.dicom.pixels import stored_values
-from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
+from napari_sslseg.core.scans.formats.dicom.planes.plane import ImagePlane
+from napari_sslseg.core.scans.formats.dicom.planes.sorting import plane_name, positions
 from napari_sslseg.core.scans.formats.dicom.regular_grid import (
     fit_regular_grid,
     grid_affine,
     resample,
 )
-from napari_sslseg.core.scans.formats.dicom.scaling import Scaling, scaling_notes
-from napari_sslseg.core.scans.formats.dicom.sorting import plane_name, positions
+from napari_sslseg.core.scans.formats.dicom.values.padding import PaddingMask
+from napari_sslseg.core.scans.formats.dicom.values.pixels import stored_values
+from napari_sslseg.core.scans.formats.dicom.values.scaling import Scaling, scaling_notes
 from napari_sslseg.core.scans.formats.image_file import check_finite
 from napari_sslseg.core.scans.geometry import Geometry
 
@@ -93,7 +93,7 @@ class DicomVolume:
             *notes,
             *_values_note(self.planes, where, ct=ct),
             *scaling_notes(
-                [Scaling(*plane.rescale, unit=plane.unit) for plane in self.planes],
+                [Scaling(p.rescale[0], p.rescale[1], unit=p.unit) for p in self.planes],
                 [plane.other_scalings for plane in self.planes],
             ),
         )

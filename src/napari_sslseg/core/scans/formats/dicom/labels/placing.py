@@ -8,8 +8,8 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import GeometryError
 from napari_sslseg.core.scans.formats.dicom.labels.resampled import labels_to_grid
-from napari_sslseg.core.scans.formats.dicom.plane import plane_affine
-from napari_sslseg.core.scans.formats.dicom.sorting import plane_normal
+from napari_sslseg.core.scans.formats.dicom.planes.plane import plane_affine
+from napari_sslseg.core.scans.formats.dicom.planes.sorting import plane_normal
 from napari_sslseg.core.scans.formats.dicom.volume import DicomVolume
 from napari_sslseg.core.scans.geometry import LPS_TO_RAS, Geometry
 

@@ -20,7 +20,7 @@ from napari_sslseg.core.scans.formats.dicom.labels.placing import (
     grid_of_frames,
 )
 from napari_sslseg.core.scans.formats.dicom.labels.write_seg import MANUFACTURER, VALUE_TEXT
-from napari_sslseg.core.scans.formats.dicom.pixels import DAMAGED
+from napari_sslseg.core.scans.formats.dicom.values.pixels import DAMAGED
 from napari_sslseg.core.scans.formats.dicom.volume import MOST_PIXELS
 from napari_sslseg.core.scans.formats.labels.painting import paint_labels
 from napari_sslseg.core.scans.geometry import Geometry

@@ -25,7 +25,7 @@ from napari_sslseg.core.scans.formats.dicom.datasets import (
     silence_pydicom,
 )
 from napari_sslseg.core.scans.formats.dicom.labels.resampled import labels_to_planes
-from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
+from napari_sslseg.core.scans.formats.dicom.planes.plane import ImagePlane
 from napari_sslseg.core.scans.formats.dicom.volume import DicomVolume
 from napari_sslseg.core.scans.formats.image_file import reraise_parser_errors
 from napari_sslseg.core.scans.geometry import Geometry

@@ -77,7 +77,7 @@ Sequences of functional groups with their keywords, then attributes of the datas
 """
 
 PHASES = tuple(_ENTRIES)
-"""Names of the entries of :attr:`~.plane.ImagePlane.phase`, in the order of the division."""
+"""Entries of :attr:`~..planes.plane.ImagePlane.phase`, in the order of the division."""
 
 _PRIVATE: dict[str, Callable[[Dataset], object]] = {
     "component": private_component,

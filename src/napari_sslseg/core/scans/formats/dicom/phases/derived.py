@@ -7,8 +7,8 @@ import numpy as np
 
 from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.scans.formats.dicom.phases.attributes import PHASES
-from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
-from napari_sslseg.core.scans.formats.dicom.sorting import (
+from napari_sslseg.core.scans.formats.dicom.planes.plane import ImagePlane
+from napari_sslseg.core.scans.formats.dicom.planes.sorting import (
     LEAST_PLANES_OF_A_DIRECTION,
     place_numbers,
     plane_name,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from napari_sslseg.core.scans.formats.dicom.phases.attributes import PHASES
-from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
-from napari_sslseg.core.scans.formats.dicom.sorting import (
+from napari_sslseg.core.scans.formats.dicom.planes.plane import ImagePlane
+from napari_sslseg.core.scans.formats.dicom.planes.sorting import (
     LEAST_PLANES_OF_A_DIRECTION,
     SAME_PLACE_MM,
     group_by_position,

@@ -94,7 +94,8 @@ def _real_world(datasets: Iterable[Dataset]) -> Iterator[Scaling]:
 
 
 def _philips(dataset: Dataset, groups: Sequence[Dataset], used: Scaling) -> Iterator[Scaling]:
-    places = [item for group in groups for item in group.get((0x2005, 0x140F), ()) or ()]
+    parts = [group.get((0x2005, 0x140F)) for group in groups]
+    places = [item for part in parts if part is not None for item in part.value or []]
     for place in (*places, *groups, dataset):
         scale = private_scale_slope(place)
         if scale and used.slope:

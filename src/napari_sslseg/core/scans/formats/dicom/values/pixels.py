@@ -24,7 +24,7 @@ from napari_sslseg.core.scans.formats.dicom.datasets import (
     read_deflated,
     reraise_dicom_errors,
 )
-from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
+from napari_sslseg.core.scans.formats.dicom.planes.plane import ImagePlane
 
 DAMAGED = "the file is truncated or damaged, so copy or export it again"
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from napari_sslseg.core.scans.formats.dicom.pixels import stored_values
-from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
+from napari_sslseg.core.scans.formats.dicom.planes.plane import ImagePlane
+from napari_sslseg.core.scans.formats.dicom.values.pixels import stored_values
 
 # Planes of one direction differ only by the rounding of the header.
 SAME_DIRECTION = 1e-3

@@ -9,7 +9,7 @@ import pytest
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.core.scans.label_guess import has_label_values, looks_like_labels
+from napari_sslseg.core.scans.matching.label_guess import has_label_values, looks_like_labels
 from napari_sslseg.core.scans.matching.label_names import count_matching_parts, has_label_name
 from napari_sslseg.core.scans.volume import Volume, load_volume
 

@@ -8,7 +8,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane
+from napari_sslseg.core.scans.formats.dicom.planes.plane import ImagePlane
 
 
 def is_mosaic(dataset: Dataset) -> bool:

@@ -10,12 +10,12 @@ from pydicom.multival import MultiValue
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.scans.formats.dicom.mosaic import is_mosaic, mosaic_tiles
-from napari_sslseg.core.scans.formats.dicom.padding import padding_range
 from napari_sslseg.core.scans.formats.dicom.phases.attributes import read_phase
-from napari_sslseg.core.scans.formats.dicom.pixels import refuse_private_encoding
-from napari_sslseg.core.scans.formats.dicom.plane import ImagePlane, PixelEncoding
-from napari_sslseg.core.scans.formats.dicom.scaling import read_scalings
+from napari_sslseg.core.scans.formats.dicom.planes.mosaic import is_mosaic, mosaic_tiles
+from napari_sslseg.core.scans.formats.dicom.planes.plane import ImagePlane, PixelEncoding
+from napari_sslseg.core.scans.formats.dicom.values.padding import padding_range
+from napari_sslseg.core.scans.formats.dicom.values.pixels import refuse_private_encoding
+from napari_sslseg.core.scans.formats.dicom.values.scaling import read_scalings
 
 
 def read_planes(path: Path, dataset: Dataset) -> tuple[ImagePlane, ...]:

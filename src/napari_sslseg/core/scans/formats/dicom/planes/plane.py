@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from napari_sslseg.core.scans.formats.dicom.scaling import Scaling
+from napari_sslseg.core.scans.formats.dicom.values.scaling import Scaling
 from napari_sslseg.core.scans.geometry import LPS_TO_RAS
 
 
@@ -70,11 +70,11 @@ class ImagePlane:
         Encoding of the values.
     phase : tuple
         Values that may distinguish volumes, in the order of
-        :data:`~.phases.attributes.PHASES`.
+        :data:`~..phases.attributes.PHASES`.
     unit : str
         Unit of real-world values, if these are used.
     other_scalings : tuple of Scaling
-        Other maps of the stored values in the header, see :mod:`~.scaling`.
+        Other maps of the stored values in the header, see :mod:`~..values.scaling`.
     """
 
     path: Path
