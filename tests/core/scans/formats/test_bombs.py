@@ -167,7 +167,7 @@ def test_pipes_and_devices_are_named_and_block_nothing(tmp_path):
     code = (
         "scans, = given\n"
         "for item in list_series(scans): print(item.name, item.problem)\n"
-        "from napari_sslseg.core.scans.annotated import read_annotated\n"
+        "from napari_sslseg.core.scans.slices.annotated import read_annotated\n"
         "from napari_sslseg.core.scans.matching.patients import read_patients\n"
         "from napari_sslseg.core.scans.classes.partial_labels import read_labelled_classes\n"
         "for path in sorted(scans.iterdir()):\n"

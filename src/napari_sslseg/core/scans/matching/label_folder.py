@@ -9,7 +9,7 @@ from napari_sslseg.core.common.errors import DataError, ScanWarning
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.formats.registry import scan_suffixes
-from napari_sslseg.core.scans.label_guess import LABEL_MODALITIES, has_label_values
+from napari_sslseg.core.scans.matching.label_guess import LABEL_MODALITIES, has_label_values
 from napari_sslseg.core.scans.matching.label_names import is_named_as_labels
 from napari_sslseg.core.scans.names import files_below, is_system_file, volume_files
 from napari_sslseg.core.scans.series import Series
