@@ -26,7 +26,7 @@ from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.common.safe_files import is_link, open_regular, read_regular
 from napari_sslseg.core.common.safe_json import check_parts
 from napari_sslseg.core.samples.store import find_contents
-from napari_sslseg.core.scans.slice_ranges import format_ranges, parse_ranges
+from napari_sslseg.core.scans.slices.ranges import format_ranges, parse_ranges
 
 Opened = TypeVar("Opened")
 
