@@ -10,6 +10,8 @@ import pytest
 
 from command_line import COMMAND, refused, run, run_process
 from napari_sslseg.core.demo.phantom.patient import write_dataset
+from napari_sslseg.core.scans.formats.nifti import write_nifti
+from training_process import events, scan
 
 ONE = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
@@ -83,3 +85,54 @@ def test_resume_without_a_run(data, tmp_path):
     done = run("pretrain", data / "images", "--out", tmp_path / "o", "--resume")
     assert refused(done, str(tmp_path / "o"))
     assert not (tmp_path / "o").exists()
+
+
+@pytest.fixture(scope="module")
+def finetuned(tmp_path_factory):
+    """A tiny run, and a folder with 40 tiny scans."""
+    folder = tmp_path_factory.mktemp("finetuned")
+    list(events("finetune", folder / "run", 1))
+    for number in range(40):
+        volume, _ = scan(number)
+        source = volume.geometry.to_source(volume.data)
+        (folder / "scans").mkdir(exist_ok=True)
+        write_nifti(source, volume.geometry, None, folder / "scans" / f"case{number:02}.nii.gz")
+    return folder / "run", folder / "scans"
+
+
+def labels(out):
+    return {path.name: path.read_bytes() for path in out.glob("*.nii.gz")}
+
+
+def test_a_killed_prediction_goes_on_where_it_stopped(finetuned, tmp_path):
+    arguments = ("predict", *finetuned, "--out", tmp_path / "out", "--device", "cpu")
+    process = subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, env=ONE)
+    deadline = time.monotonic() + 120
+    while len(labels(tmp_path / "out")) < 3 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    before = labels(tmp_path / "out")
+    assert 0 < len(before) < 40
+    # What is not complete is not taken for a prediction.
+    first = tmp_path / "out" / min(before)
+    assert refused(run(*arguments), first.name, "--resume")
+    assert refused(run(*arguments, "--resume", "--overwrite"), "leave one out")
+    assert refused(run(*arguments, "--resume", "--least-part", "0.1"), "other settings", "least")
+    first.write_bytes(before[first.name] + b" corrected by hand")
+    assert refused(run(*arguments, "--resume"), first.name, "changed since")
+    assert first.read_bytes().endswith(b"hand")
+    first.unlink()
+    foreign = tmp_path / "out" / "case39.nii.gz"
+    foreign.write_bytes(before[first.name])
+    assert refused(run(*arguments, "--resume"), foreign.name, "not written by this")
+    foreign.unlink()
+    done = run(*arguments, "--resume", "--json")
+    assert done.returncode == 0, done.stderr
+    assert f"{len(before) - 1} of 40 scans are segmented already" in done.stderr
+    assert len(json.loads(done.stdout)["predictions"]) == 40
+    assert before.items() <= labels(tmp_path / "out").items()
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+    whole = tmp_path / "whole"
+    assert run("predict", *finetuned, "--out", whole, "--device", "cpu").returncode == 0
+    assert labels(whole) == labels(tmp_path / "out")

@@ -18,6 +18,7 @@ from napari_sslseg.cli.commands.preview import preview
 from napari_sslseg.cli.commands.runs import runs
 from napari_sslseg.cli.commands.series import series
 from napari_sslseg.cli.exit_codes import run_app
+from napari_sslseg.cli.interrupts import leave_on_interrupt, raise_on_interrupt
 
 app = typer.Typer(
     add_completion=False,
@@ -66,4 +67,7 @@ app.command("import-weights")(import_weights)
 
 def main() -> None:
     """Entry point of the program; ends the process with one of its exit codes."""
-    sys.exit(run_app(app))
+    raise_on_interrupt()
+    code = run_app(app)
+    leave_on_interrupt()
+    sys.exit(code)

@@ -1,5 +1,6 @@
 """Output of the command line: messages to standard error, results to standard output."""
 
+import os
 import signal
 import sys
 import textwrap
@@ -22,6 +23,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from napari_sslseg.cli.interrupts import interrupt_once
 from napari_sslseg.core.common.compute.distributed import is_first
 from napari_sslseg.core.common.errors import ScanWarning
 from napari_sslseg.core.common.events import (
@@ -35,6 +37,7 @@ from napari_sslseg.core.common.events import (
 )
 from napari_sslseg.core.common.text import printable
 
+STOPPING = b"Stopping after this step; press Ctrl-C again to stop immediately.\n"
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines of progress in a log file."""
 
@@ -66,10 +69,20 @@ def say(message: str) -> None:
     err.print(printable(message), markup=False)
 
 
-def follow(events: Iterator[Event], stop: StopFlag) -> Any:
+def follow(events: Iterator[Event], stop: StopFlag, *, resumable: bool = False) -> Any:
     """Show the events of a job and return its result.
 
-    Ctrl-C asks the job to stop and save; a second Ctrl-C ends it immediately.
+    Ctrl-C asks the job to stop and save; a second Ctrl-C ends it immediately, and a third one ends
+    the process while the job saves its last state.
+
+    Parameters
+    ----------
+    events : iterator of Event
+        The job.
+    stop : StopFlag
+        Stops the job.
+    resumable : bool
+        Whether ``--resume`` continues the job if it is stopped; a run can always be resumed.
 
     Raises
     ------
@@ -79,10 +92,11 @@ def follow(events: Iterator[Event], stop: StopFlag) -> Any:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if stop.is_set:
-            raise KeyboardInterrupt
+            interrupt_once(number, frame)
         stop.set()
         if is_first():
-            say("Stopping after this step; press Ctrl-C again to stop immediately.")
+            # Not with Python's buffers, which the interrupted code may be using.
+            os.write(2, b"\n" * err.is_terminal + STOPPING)
 
     before = signal.signal(signal.SIGINT, interrupt)
     view = ProgressBars() if err.is_terminal and is_first() else ProgressLines()
@@ -91,20 +105,24 @@ def follow(events: Iterator[Event], stop: StopFlag) -> Any:
             for event in events:
                 if isinstance(event, Done):
                     if event.stopped:
-                        raise Interrupted(_describe_stop(event.result))
+                        raise Interrupted(_describe_stop(event.result, resumable))
                     return event.result
                 if is_first():
                     view.show(event)
     finally:
-        signal.signal(signal.SIGINT, before)
+        # The job saves its state before this returns, also if the interrupt came outside of it.
+        close = getattr(events, "close", None)
+        if close is not None:
+            close()
+        if signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, before)
     raise AssertionError("a job must end with Done")
 
 
-def _describe_stop(result: Any) -> str:
+def _describe_stop(result: Any, resumable: bool) -> str:
     if result is None:
         return "Stopped before there was a result."
-    # A run can be resumed, a list of files cannot.
-    resume = "; use --resume to continue" if hasattr(result, "record") else ""
+    resume = "; use --resume to continue" if resumable or hasattr(result, "record") else ""
     return f"Stopped; the results so far are saved{resume}."
 
 

@@ -20,12 +20,12 @@ from typing import Any
 import typer
 
 from napari_sslseg.cli.console import Interrupted, fail, print_table, show_scan_warnings
+from napari_sslseg.cli.interrupts import INTERRUPTED
 from napari_sslseg.core.common.compute.distributed import is_first, rank
 from napari_sslseg.core.common.errors import ClassesError, SslsegError
 
 SUCCESS = 0
 USER_ERROR = 2
-INTERRUPTED = 130
 
 PROGRAM = "napari-sslseg"
 REPORT_SECONDS = 5.0

@@ -30,6 +30,14 @@ def predict(
     modality: ModalityOption = None,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue an interrupted prediction with the same run and options: keep its "
+            "complete files.",
+        ),
+    ] = False,
     as_format: Annotated[
         str, typer.Option("--format", help="nii.gz, nii, nrrd, mha, or dcm for DICOM SEG.")
     ] = "nii.gz",
@@ -71,8 +79,9 @@ def predict(
         tta=tta,
         least_part=least_part,
         stop=stop,
+        resume=resume,
     )
-    written, failed = follow(events, stop)
+    written, failed = follow(events, stop, resumable=True)
     if as_json:
         print(json.dumps({"predictions": [str(path) for path in written]}))
     elif written:

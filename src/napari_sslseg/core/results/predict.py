@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sslseg.core.common.atomic import TemporaryFolder, remove_leftovers
 from napari_sslseg.core.common.errors import (
     CheckpointError,
+    ConfigError,
     DataError,
     GeometryError,
     StorageError,
@@ -19,12 +21,14 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import count_phrase, join_names
 from napari_sslseg.core.results.augmented_predict import average_over_views
 from napari_sslseg.core.results.predict_volumes import predict_volume
+from napari_sslseg.core.results.prediction_journal import PredictionJournal, staging_folder
 from napari_sslseg.core.results.prediction_memory import (
     check_memory,
     memory_message,
     prediction_memory,
 )
 from napari_sslseg.core.runs.check_network import check_run_network
+from napari_sslseg.core.runs.provenance import file_hash
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.checkpoints import check_weights, restore
 from napari_sslseg.core.samples.normalize import Normalizer
@@ -311,6 +315,7 @@ def iter_predict(
     tta: bool = False,
     least_part: float = 0.0,
     stop: StopFlag | None = None,
+    resume: bool = False,
 ) -> Iterator[Event]:
     """Segment scans in files and folders, and write label files with the names of the scans.
 
@@ -337,18 +342,32 @@ def iter_predict(
         be labels that somebody drew.
     stop : StopFlag, optional
         Stops after the current scan.
+    resume : bool
+        Whether to keep complete files of an interrupted prediction with the same run, options and
+        scans, and to predict the others. Any other file that exists is an error.
 
     Yields
     ------
     Event
-        Progress, and last Done with two lists: the files written, and one sentence for each scan
-        that could not be segmented. Other scans are still segmented.
+        Progress, and last Done with two lists: the files written or kept, and one sentence for each
+        scan that could not be segmented. Other scans are still segmented.
+
+    Raises
+    ------
+    ConfigError
+        If both ``resume`` and ``overwrite`` are given.
+    StorageError
+        If a file exists, see ``overwrite`` and ``resume``, or one cannot be written.
+    SslsegError
+        If something is wrong with the run, the scans or an option.
     """
     import torch
 
     from napari_sslseg.core.common.compute.devices import device_message
 
     check_least_part(least_part)
+    if resume and overwrite:
+        raise ConfigError("Either resume a prediction, or overwrite its files; leave one out.")
     series = [item for item in list_series(scans) if item.is_scan]
     if not series:
         raise DataError("There is no scan to segment; choose at least one.")
@@ -366,14 +385,23 @@ def iter_predict(
             raise DataError(
                 f"The prediction would overwrite the scan {target}; choose another --out."
             )
-        if target.exists() and not overwrite:
+        if target.exists() and not (overwrite or resume):
             raise StorageError(
-                f"{target} exists already; choose another folder, or pass "
-                "--overwrite (in Python overwrite=True)."
+                f"{target} exists already; choose another folder, or pass --resume to continue an "
+                "interrupted prediction, or --overwrite (in Python resume=True, overwrite=True)."
             )
         targets[target] = item
     segmenter = load_segmenter(run, device)
     names = segmenter.class_names if classes is None else classes
+    settings = {
+        "weights": file_hash(run.weights),
+        "modality": modality,
+        "class names": {str(value): name for value, name in names.items()},
+        "tta": tta,
+        "least part": least_part,
+    }
+    journal = PredictionJournal(Path(out), settings)
+    kept = _complete(journal, targets) if resume else set()
     lists_classes = bool(names) and not stores_classes(f"labels{suffix}")
     if lists_classes:
         check_class_list(Path(out), names, [*targets], overwrite=overwrite)
@@ -387,38 +415,52 @@ def iter_predict(
     yield Message(device_message(torch.device(segmenter.device), device, torch.get_num_threads()))
     if max(needs.values(), default=0) > LARGE:
         yield Message(memory_message(needs))
+    if resume:
+        yield Message(f"{len(kept)} of {len(targets)} scans are segmented already.")
+    remove_leftovers(Path(out))
     written: list[Path] = []
     failed: list[str] = []
     empty: list[str] = []
-    for number, (target, item) in enumerate(targets.items()):
-        if stop is not None and stop.is_set:
-            break
-        try:
-            if suffix == DICOM_SUFFIX and not is_dicom(item.files[0]):
-                raise VolumeError(
-                    f"{item.path} is not a DICOM series, which a DICOM segmentation must refer to; "
-                    "choose another format, such as nii.gz."
+    staging: TemporaryFolder | None = None
+    try:
+        for number, (target, item) in enumerate(targets.items()):
+            if stop is not None and stop.is_set:
+                break
+            if target in kept:
+                written.append(target)
+                continue
+            try:
+                if suffix == DICOM_SUFFIX and not is_dicom(item.files[0]):
+                    raise VolumeError(
+                        f"{item.path} is not a DICOM series, which a DICOM segmentation must refer "
+                        "to; choose another format, such as nii.gz."
+                    )
+                # Before the scan is read.
+                check_memory(item.name, needs.get(item.name, 0))
+                prediction = predict(
+                    segmenter,
+                    item,
+                    modality=modality,
+                    probabilities=False,
+                    uncertainty=False,
+                    tta=tta,
+                    least_part=least_part,
                 )
-            # Before the scan is read.
-            check_memory(item.name, needs.get(item.name, 0))
-            prediction = predict(
-                segmenter,
-                item,
-                modality=modality,
-                probabilities=False,
-                uncertainty=False,
-                tta=tta,
-                least_part=least_part,
-            )
-            # Not before, since a list without predictions would be in the way of others.
-            if lists_classes and not written:
-                write_class_list(Path(out), names, [*targets], overwrite=overwrite)
-            written.append(save_labels(prediction, target, classes=names))
-            if not prediction.labels.any():
-                empty.append(item.name)
-        except (VolumeError, GeometryError, DataError) as error:
-            failed.append(str(error))
-        yield Progress("Predicting", number + 1, len(targets))
+                # Not before, since a list without predictions would be in the way of others.
+                if lists_classes and staging is None:
+                    write_class_list(Path(out), names, [*targets], overwrite=overwrite)
+                staging = staging or staging_folder(Path(out))
+                file = save_labels(prediction, staging.path / target.name, classes=names)
+                journal.write(file, target, item)
+                written.append(target)
+                if not prediction.labels.any():
+                    empty.append(item.name)
+            except (VolumeError, GeometryError, DataError) as error:
+                failed.append(str(error))
+            yield Progress("Predicting", number + 1, len(targets))
+    finally:
+        if staging is not None:
+            staging.remove()
     if empty:
         yield Message(
             f"No class was found in {len(empty)} of {len(written)} scans: {join_names(empty)}."
@@ -451,6 +493,31 @@ def _of_sequence(
             "with --sequence END (in Python sequence=)."
         )
     return chosen
+
+
+def _complete(journal: PredictionJournal, targets: Mapping[Path, Series]) -> set[Path]:
+    """Find the files of an interrupted prediction that are complete.
+
+    Raises
+    ------
+    StorageError
+        If a file exists that this prediction has not written.
+    """
+    kept = set()
+    for target, item in targets.items():
+        if not target.exists():
+            continue
+        try:
+            reason = journal.why_not_complete(target, item)
+        except OSError as error:
+            reason = f"cannot be read ({error.strerror or error})"
+        if reason is not None:
+            raise StorageError(
+                f"{target} {reason}, so it is neither kept nor replaced; move it away, choose "
+                "another folder, or pass --overwrite instead of --resume."
+            )
+        kept.add(target)
+    return kept
 
 
 def _limited_batch_size(

@@ -1,0 +1,160 @@
+"""Which predictions in a folder are complete, so that an interrupted prediction can be resumed.
+
+Each line of ``predictions.jsonl`` has the name of a file, the hash of its contents, the scan and
+the settings. It is written before the file gets its name. A file counts as complete only if its
+contents are those of its line, so that a file of somebody else, or one that was changed since, is
+never taken for a prediction.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from napari_sslseg.core.common.atomic import TemporaryFolder
+from napari_sslseg.core.common.errors import StorageError
+from napari_sslseg.core.common.lock import check_locks
+from napari_sslseg.core.common.safe_files import open_own, read_regular
+from napari_sslseg.core.common.safe_json import parse_json
+from napari_sslseg.core.common.sync import sync_file, sync_folder
+from napari_sslseg.core.common.text import printable
+from napari_sslseg.core.scans.series import Series
+
+JOURNAL = "predictions.jsonl"
+MOST_BYTES = 256 * 2**20
+
+
+class PredictionJournal:
+    """The predictions in a folder that were made with the same settings.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of the predictions, which need not exist.
+    settings : mapping
+        What decides the predictions: weights, classes, and options. Values that JSON can hold.
+
+    Raises
+    ------
+    StorageError
+        If the journal cannot be read.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.path = folder / JOURNAL
+        self.settings = json.loads(json.dumps(settings))
+        self._lines: dict[str, Mapping[str, Any]] = {}
+        try:
+            data = read_regular(self.path, MOST_BYTES) if self.path.exists() else b""
+        except (OSError, ValueError) as error:
+            raise StorageError(
+                f"{self.path} cannot be read ({printable(error, 200)}); choose another folder."
+            ) from error
+        for text in data.splitlines():
+            try:
+                line = parse_json(text)
+            except ValueError:  # A process that was killed leaves a part of a line.
+                continue
+            if isinstance(line, dict) and isinstance(line.get("file"), str):
+                self._lines[line["file"]] = line
+
+    def why_not_complete(self, target: Path, scan: Series) -> str | None:
+        """Why a file is not the complete prediction of a scan with these settings; None if it is.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read.
+        """
+        line = self._lines.get(target.name)
+        if line is None or line.get("content") != _content(target):
+            return "was not written by this prediction, or was changed since"
+        if line.get("scan") != _stamp(scan):
+            return "is the prediction of a scan that was changed since"
+        before = line.get("settings")
+        if before != self.settings:
+            names = [
+                name
+                for name, value in self.settings.items()
+                if not isinstance(before, dict) or before.get(name) != value
+            ]
+            return f"was made with other settings ({', '.join(names)})"
+        return None
+
+    def write(self, file: Path, target: Path, scan: Series) -> None:
+        """Note a file that is complete under another name, and give it its name.
+
+        Raises
+        ------
+        StorageError
+            If one of them cannot be written.
+        """
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "file": target.name,
+            "content": _content(file),
+            "scan": _stamp(scan),
+            "settings": self.settings,
+        }
+        try:
+            check_locks(target)
+            self._append(json.dumps(line).encode())
+            sync_file(file)
+            file.replace(target)
+            sync_folder(target.parent)
+        except OSError as error:
+            raise StorageError(
+                f"Could not write {target}: {error.strerror or error}; free some space or choose "
+                "another folder, then continue with --resume."
+            ) from error
+
+    def _append(self, line: bytes) -> None:
+        """Append a line in one write, since other processes may write to the same folder."""
+        handle = open_own(self.path)
+        try:
+            end = os.lseek(handle, 0, os.SEEK_END)
+            if end:
+                os.lseek(handle, end - 1, os.SEEK_SET)
+                line = line if os.read(handle, 1) == b"\n" else b"\n" + line
+            os.write(handle, line + b"\n")
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def staging_folder(out: Path) -> TemporaryFolder:
+    """Make a folder for files that are not complete.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be made.
+    """
+    try:
+        return TemporaryFolder(out)
+    except OSError as error:
+        raise StorageError(
+            f"Could not write to {out}: {error.strerror or error}; free some space or choose "
+            "another folder."
+        ) from error
+
+
+def _content(path: Path) -> str:
+    total = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            total.update(block)
+    return total.hexdigest()
+
+
+def _stamp(scan: Series) -> str:
+    """Hash names, sizes and times of the files of a scan."""
+    total = hashlib.blake2b(scan.name.encode(errors="surrogateescape"), digest_size=16)
+    for path in scan.files:
+        found = path.stat()
+        total.update(f"\0{found.st_size} {found.st_mtime_ns}".encode())
+        total.update(os.fsencode(path.name))
+    return total.hexdigest()
