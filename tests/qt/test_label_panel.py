@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QColorDialog, QLineEdit, QPushButton, QWidget
 from loop_project import answer
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.widget import FewShotWidget
+from read_only_folder import read_only_folder
 
 NAMES = ("ann", "bob")
 SHAPE = (20, 96, 100)
@@ -479,3 +480,21 @@ def test_unknown_voxels_are_painted_shown_and_saved(ready):
     ready.press(Qt.Key.Key_1)
     assert ready.layer.selected_label == 1
     assert not ready.problems
+
+
+def test_a_read_only_project_cannot_be_drawn_on(viewer, qtbot, folder):
+    with read_only_folder(folder):
+        dock = Dock(viewer, qtbot, folder)
+        try:
+            box = dock.widget.findChild(QWidget, "problem")
+            assert box.isVisible()
+            assert "open for reading only" in dock.problems[0]
+            assert "reading only" in dock.panel.saved.text()
+            assert not dock.panel.tools.isEnabled()
+            before = dock.layer.data.copy()
+            dock.press(Qt.Key.Key_2)
+            dock.click_picture()
+            qtbot.wait(50)
+            assert np.array_equal(dock.layer.data, before)
+        finally:
+            dock.leave()

@@ -21,6 +21,7 @@ from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.project.record import ProjectRecord
 from paths import HELPERS
+from read_only_folder import read_only_folder
 
 ONE = os.environ | {"OMP_NUM_THREADS": "1"}
 
@@ -216,8 +217,6 @@ class TestDisk:
                 with pytest.raises(StorageError, match="Permission denied"):
                     project.add_class("x")
                 project.close()
-                with pytest.raises(StorageError, match=r"project\.lock.*make this one writable"):
-                    Project.open(project.folder)
                 with pytest.raises(StorageError, match=r"make this one writable"):
                     Project.create(Path(parent, "project", "inner"))
             finally:
@@ -522,3 +521,50 @@ def mutated(data, rng):
     else:
         inner[spot[-1]] = NASTY[int(rng.integers(len(NASTY)))]
     return json.dumps(record).encode()
+
+
+def test_a_null_in_a_record_is_a_default_or_refused(project):
+    project.set_labelled_classes("scan", [1])
+    project.note_accepted("scan", [1], "finetune-001")
+    project.remember("a", 1)
+    project.close()
+    path = project.folder / "project.json"
+    record = json.loads(path.read_text())
+    for place in [place for place in places(record) if place]:
+        changed = inner = copy.deepcopy(record)
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = None
+        path.write_text(json.dumps(changed))
+        with contextlib.suppress(ProjectError), Project.open(project.folder) as opened:
+            assert opened.problems() == {}
+            assert place[0] == "screen" or place[-1] in ("spacing", "labelled_classes")
+
+
+def test_a_read_only_project_is_open_for_looking(project):
+    project.close()
+    with read_only_folder(project.folder) as folder:
+        check_reading(folder)
+
+
+def check_reading(read_only):
+    before = {path: path.read_bytes() for path in read_only.rglob("*") if path.is_file()}
+    with Project.open(read_only) as project:
+        assert project.read_only
+        assert "reading only" in project.note
+        assert project.problems() == {}
+        assert project.labels("scan").data.any()
+        assert project.done("scan") == (1, 2, 4)
+        assert [item.name for item in project.scans()] == ["scan"]
+        project.remember("scan", "scan")
+        labels = project.labels("scan").data
+        for change in (
+            lambda: project.save_labels("scan", labels),
+            lambda: project.add_class("liver"),
+            lambda: project.mark_done("scan", [5]),
+            lambda: project.remove_scan("scan"),
+            lambda: project.new_run_folder("pretrain"),
+        ):
+            with pytest.raises(ProjectError, match="open for reading only"):
+                change()
+    assert {path: path.read_bytes() for path in read_only.rglob("*") if path.is_file()} == before

@@ -17,6 +17,7 @@ from napari_sslseg.gui.scans.scan_actions import ScanActions
 from napari_sslseg.gui.scans.viewer_scans import ViewerScans
 from napari_sslseg.gui.viewer.live_prediction import LivePrediction
 from napari_sslseg.gui.viewer.scene import EDGES, ROLE, Scene, text_overlay
+from read_only_folder import read_only_folder
 from scene_project import SHAPE, until, write_project
 
 
@@ -134,3 +135,25 @@ def test_the_edges_of_the_picture_are_labelled(scene):
     scene.session.project.set_plane("axial")
     scene.session.plane_changed.emit()
     assert overlay.text == "mine"
+
+
+def test_a_read_only_project_is_shown_and_not_changed(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    session, problems = Session(), []
+    session.problem.connect(lambda problem: problems.append(problem.sentence))
+    scene = Scene(session, ViewerModel())
+    with read_only_folder(write_project(tmp_path)) as folder:
+        assert session.open(folder)
+        until(session, lambda: scene.labels is not None and not session.jobs)
+        assert len(problems) == 1
+        assert "open for reading only" in problems[0]
+        assert not scene.labels.editable
+        scene.autosaver.mark([2])
+        session.mark_done("ann", [2], True)
+        show(scene, "bob")
+        assert "reading only" in scene.autosaver.sentence
+        assert all("reading only" in problem for problem in problems)
+        session.close()
+    with Project.open(folder) as project:
+        assert project.done("ann") == ()
+        assert not project.has_labels("ann")

@@ -61,6 +61,10 @@ class StorageError(SslsegError):
     """A file or folder that cannot be written."""
 
 
+class ReadOnlyFolderError(StorageError):
+    """A folder in which nothing can be written, because of its permissions or its disk."""
+
+
 class LostFolderError(StorageError):
     """A folder that was deleted, moved or replaced while this process was working in it."""
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from napari_sslseg.core.common.errors import LostFolderError, StorageError
+from napari_sslseg.core.common.errors import LostFolderError, ReadOnlyFolderError, StorageError
 from napari_sslseg.core.common.safe_files import open_own, refuse_links
 from napari_sslseg.core.common.sync import make_folder
 
@@ -31,6 +31,7 @@ CONTENT = re.compile(rb"(\d{1,20}(\n[0-9a-f]{32}\n)?)?")
 _REMOVAL_SECONDS = 1.0
 """Time to remove a folder in which only the lock file is missing so far."""
 
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 Busy = Callable[[Path, int | None], str]
@@ -215,9 +216,11 @@ def run_lock(folder: Path, name: str = LOCK, busy: Busy = _run_busy) -> Iterator
 
     Raises
     ------
+    ReadOnlyFolderError
+        If nothing can be written in the folder.
     StorageError
         If the lock is held by another process, or elsewhere in this one; the folder cannot be
-        written; or it has links where files would be written.
+        written otherwise; or it has links where files would be written.
     """
     created = not folder.exists()
     path = folder / name
@@ -230,7 +233,8 @@ def run_lock(folder: Path, name: str = LOCK, busy: Busy = _run_busy) -> Iterator
             f"{folder} is a file, but a folder is needed; choose another name."
         ) from error
     except OSError as error:
-        raise StorageError(
+        kind = ReadOnlyFolderError if error.errno in READ_ONLY else StorageError
+        raise kind(
             f"Could not write {path}: {error.strerror or error}; choose another folder, or make "
             "this one writable."
         ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from napari_sslseg.core.common.atomic import remove_leftovers, write_text
-from napari_sslseg.core.common.errors import ProjectError
+from napari_sslseg.core.common.errors import ProjectError, ReadOnlyFolderError
 from napari_sslseg.core.common.lock import check_locks, run_lock
 from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.common.text import printable
@@ -46,10 +46,25 @@ class ProjectFolder:
         Held while the record is changed.
     replacing_labels : RLock
         Held while a label file is replaced; acquired before ``changing``, never after.
+    note : str or None
+        A sentence for the user if the folder is read-only, or on a disk without locks.
+    read_only : bool
+        Whether nothing can be written, so that every change is refused.
     """
 
-    def __init__(self, path: Path, resources: ExitStack, record: ProjectRecord, text: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        resources: ExitStack,
+        record: ProjectRecord,
+        text: str,
+        *,
+        note: str | None = None,
+        read_only: bool = False,
+    ) -> None:
         self.path = path
+        self.note = note
+        self.read_only = read_only
         self.changing = threading.RLock()
         self.replacing_labels = threading.RLock()
         self._resources = resources
@@ -63,7 +78,7 @@ class ProjectFolder:
         """Create a project folder and lock it; see ``Project.create``."""
         path = Path(os.path.abspath(path))
         with ExitStack() as resources:
-            resources.enter_context(run_lock(path, LOCK, _busy_message))
+            note = resources.enter_context(run_lock(path, LOCK, _busy_message)).note
             if (path / RECORD).exists() or (path / RECORD).is_symlink():
                 raise ProjectError(
                     f"{path} is a project already; open it, or choose another folder."
@@ -71,7 +86,7 @@ class ProjectFolder:
             _check_inner_folders(path)
             created = datetime.now().isoformat(timespec="seconds")
             write_text(path / RECORD, format_record(ProjectRecord(created=created)))
-            return cls(path, resources.pop_all(), *read_record(path))
+            return cls(path, resources.pop_all(), *read_record(path), note=note)
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -79,12 +94,18 @@ class ProjectFolder:
         path = Path(os.path.abspath(path))
         read_record(path)  # Refuses other folders before anything is written to them.
         with ExitStack() as resources:
-            resources.enter_context(run_lock(path, LOCK, _busy_message))
+            try:
+                note = resources.enter_context(run_lock(path, LOCK, _busy_message)).note
+            except ReadOnlyFolderError:
+                _check_inner_folders(path)
+                return cls(
+                    path, ExitStack(), *read_record(path), note=_read_only(path), read_only=True
+                )
             _check_inner_folders(path)
             record, text = read_record(path)  # Another process may have changed it until now.
             for folder in (path, path / LABELS, path / LABELS / ASIDE):
                 remove_leftovers(folder, alone=True)
-            return cls(path, resources.pop_all(), record, text)
+            return cls(path, resources.pop_all(), record, text, note=note)
 
     def close(self) -> None:
         """Release the lock, after a label file that is being replaced is written."""
@@ -139,8 +160,11 @@ class ProjectFolder:
         key : str
             Name of the value.
         value : Any
-            Whatever JSON can represent; None removes the value.
+            Whatever JSON can represent; None removes the value. A read-only project does not keep
+            it.
         """
+        if self.read_only:
+            return
         try:
             text = json.dumps({"screen": {key: value}}, allow_nan=False)
             kept = parse_json(text.encode())["screen"][key]
@@ -180,6 +204,8 @@ class ProjectFolder:
         """Refuse to write to a project that was closed, moved, or changed by another program."""
         if self._closed:
             raise ProjectError(f"The project {self.path} is closed; open it again.")
+        if self.read_only:
+            raise ProjectError(_read_only(self.path))
         path = self.path / RECORD
         try:
             now = path.stat()
@@ -199,6 +225,13 @@ class ProjectFolder:
             )
         check_locks(path)
         _check_inner_folders(self.path)
+
+
+def _read_only(folder: Path) -> str:
+    return (
+        f"Nothing can be written to the project {folder}, so it is open for reading only; to "
+        "change it, copy the folder to where you may write, and open the copy."
+    )
 
 
 def _busy_message(folder: Path, process: int | None) -> str:

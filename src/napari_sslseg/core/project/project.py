@@ -122,14 +122,16 @@ class Project:
     def open(cls, folder: str | Path) -> Self:
         """Open a project folder; no scan is read.
 
+        A folder in which nothing can be written is opened for reading: ``read_only`` is True,
+        ``note`` says so, and every change raises a ProjectError.
+
         Raises
         ------
         ProjectError
             If there is none, or its record is damaged or of a newer version. The record is not
             changed.
         StorageError
-            If another process has it open, with the number of that process; or the folder cannot
-            be written.
+            If another process has it open, with the number of that process; or the disk is full.
         """
         return cls(ProjectFolder.open(folder))
 
@@ -146,6 +148,16 @@ class Project:
     def folder(self) -> Path:
         """The folder."""
         return self._folder.path
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written to the folder, so that every change is refused."""
+        return self._folder.read_only
+
+    @property
+    def note(self) -> str | None:
+        """A sentence for the user if the folder is read-only, or on a disk without locks."""
+        return self._folder.note
 
     @property
     def record(self) -> ProjectRecord:

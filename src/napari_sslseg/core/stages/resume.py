@@ -31,6 +31,11 @@ def open_resumed(out: Path, kind: Kind) -> Run:
     """
     run = Run.open(out, kind)
     scan_records(run)
+    if run.record["settings"].get("preprocessing") is None:
+        raise CheckpointError(
+            f"The record of {run.folder} lacks its preprocessing, so it cannot be resumed; start "
+            "again with --overwrite (in Python overwrite=True)."
+        )
     return run
 
 

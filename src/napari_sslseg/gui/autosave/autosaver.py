@@ -84,9 +84,11 @@ class LabelAutosaver:
     @property
     def sentence(self) -> str:
         """The status as a sentence."""
+        scan = self._current
+        fixed = scan.project.note if scan is not None and scan.project.read_only else None
         return {
             "none": "",
-            "saved": "All labels are saved.",
+            "saved": fixed or "All labels are saved.",
             "saving": "Saving…",
             "failed": f"Not saved: {self._failure}",
         }[self.status]
@@ -116,6 +118,9 @@ class LabelAutosaver:
         """Mark or unmark slices of the current scan as done, after their labels are saved."""
         scan = self._current
         if scan is None:
+            return
+        if scan.project.read_only:
+            self.session.problem.emit(Problem(scan.project.note or ""))
             return
         scan.mark(slices, done)
         self._update_copy(2 * EAGER_SECONDS)

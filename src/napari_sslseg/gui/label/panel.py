@@ -78,8 +78,14 @@ class LabelPanel(QWidget):
         self._enable()
 
     def _enable(self) -> None:
-        """Disable painting while there is no structure."""
-        ready = self.scene.labels is not None and bool(self.classes.values)
+        """Disable painting while there is no structure, or nothing can be saved."""
+        project = self.session.project
+        ready = (
+            self.scene.labels is not None
+            and bool(self.classes.values)
+            and project is not None
+            and not project.read_only
+        )
         self.tools.setEnabled(ready)
         if self.scene.labels is not None and not ready:
             self.scene.labels.mode = "pan_zoom"

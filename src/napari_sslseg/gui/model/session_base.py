@@ -113,6 +113,8 @@ class SessionBase(SessionJobs):
         self.project, self.runs = project, []
         self.attempt(lambda: remember_project(project.folder))
         self.project_changed.emit()
+        if project.note is not None:
+            self.problem.emit(Problem(project.note))
         self.look_for_runs()
         last = project.recall("scan", "")
         if last in project.names:

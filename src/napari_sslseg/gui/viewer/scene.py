@@ -201,6 +201,7 @@ class Scene:
             settings["colormap"] = self._colours()
             self.labels = self.own(self.viewer.add_labels(data, **settings))
             self._set_plane()
+            self.labels.editable = not project.read_only
             self.viewer.reset_view()
             self.go_to(data.shape[PLANE_AXIS[self.plane]] // 2)
         else:
