@@ -19,14 +19,14 @@ from napari_sslseg.core.common.errors import (
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import count_phrase, join_names
-from napari_sslseg.core.results.augmented_predict import average_over_views
-from napari_sslseg.core.results.predict_volumes import predict_volume
-from napari_sslseg.core.results.prediction_journal import PredictionJournal, staging_folder
-from napari_sslseg.core.results.prediction_memory import (
+from napari_sslseg.core.results.prediction.augmented import average_over_views
+from napari_sslseg.core.results.prediction.journal import PredictionJournal, staging_folder
+from napari_sslseg.core.results.prediction.memory import (
     check_memory,
     memory_message,
     prediction_memory,
 )
+from napari_sslseg.core.results.prediction.volumes import predict_volume
 from napari_sslseg.core.runs.check_network import check_run_network
 from napari_sslseg.core.runs.provenance import file_hash
 from napari_sslseg.core.runs.run import Run
@@ -199,7 +199,7 @@ def predict(
         Whether to keep the uncertainty, which takes 2 bytes per voxel.
     tta : bool
         Whether to use test-time augmentation, which averages over rotated and scaled views and
-        takes up to five times as long, see :mod:`napari_sslseg.core.results.augmented_predict`.
+        takes up to five times as long, see :mod:`napari_sslseg.core.results.prediction.augmented`.
     least_part : float
         Connected components of a class that are smaller than this fraction of its largest one
         become background, 0…1; 0 keeps all. See

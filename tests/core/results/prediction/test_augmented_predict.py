@@ -6,8 +6,8 @@ import torch
 
 from napari_sslseg import core
 from napari_sslseg.core.demo.phantom.patient import make_patient
-from napari_sslseg.core.results.augmented_predict import VIEWS, average_over_views, transform
 from napari_sslseg.core.results.predict import load_segmenter
+from napari_sslseg.core.results.prediction.augmented import VIEWS, average_over_views, transform
 from napari_sslseg.core.settings.networks import DynUNet3dNetwork
 
 

@@ -10,7 +10,7 @@ import torch
 
 from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.results.predict import Segmenter, iter_predict, predict
-from napari_sslseg.core.results.prediction_memory import prediction_memory
+from napari_sslseg.core.results.prediction.memory import prediction_memory
 from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.volume import load_volume
@@ -22,7 +22,7 @@ import sys, threading, time
 import numpy as np, torch
 from pathlib import Path
 from napari_sslseg.core.results.predict import Segmenter, predict
-from napari_sslseg.core.results.prediction_memory import prediction_memory
+from napari_sslseg.core.results.prediction.memory import prediction_memory
 from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.geometry import Geometry
