@@ -307,10 +307,21 @@ def test_labels_of_another_patient_are_refused_by_their_name(tmp_path, kind):
     assert not (tmp_path / "o.nii.gz").exists()
     done = run(*export, "--like", other, "--series", names[0])
     assert done.returncode == 0, done.stderr
-    assert "By its name" in done.stderr
+    assert "by its name" in done.stderr
     done = run(*export, "--like", own, "--overwrite")
     assert done.returncode == 0, done.stderr
-    assert "By its name" not in done.stderr
+    assert "by its name" not in done.stderr
+
+
+def test_dicom_labels_of_another_patient_are_refused_by_their_header(tmp_path):
+    names = two_patients(tmp_path, "dicom")
+    seg = tmp_path / "labels.dcm"
+    done = run("export", tmp_path / f"labels/{names[1]}_seg.nii.gz", "--like", tmp_path / "dicom/1",
+               "--out", seg)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    export = ("export", seg, "--out", tmp_path / "o.nii.gz", "--like")
+    assert refused(run(*export, tmp_path / "dicom/0"), names[0], names[1][:16])
+    assert run(*export, tmp_path / "dicom/1").returncode == 0
 
 
 @pytest.mark.parametrize("kind", ["dicom", "nifti"])

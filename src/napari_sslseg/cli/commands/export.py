@@ -152,7 +152,7 @@ def _named_alike(labels: Path, scans: "Sequence[Series]") -> list["Series"]:
 
 
 def _compare_patients(labels: Path, scan: "Series", *, by_name: bool) -> list[str]:
-    """Compare the name of a label file with that of the scan.
+    """Compare the name of a label file, or its DICOM header, with that of the scan.
 
     Returns
     -------
@@ -163,7 +163,7 @@ def _compare_patients(labels: Path, scan: "Series", *, by_name: bool) -> list[st
     Raises
     ------
     DataError
-        If the labels are of another patient by their name.
+        If the labels are of another patient by their name or their DICOM header.
     """
     from napari_sslseg.core.common.errors import DataError
 
@@ -172,10 +172,10 @@ def _compare_patients(labels: Path, scan: "Series", *, by_name: bool) -> list[st
         return []
     if not same_patient and not by_name:
         raise DataError(
-            f"By its name, {labels.name} belongs to {other}, and the scan is {scan.name}; choose "
-            f"the scan of the labels, or give --series {scan.name} if it is right."
+            f"{labels.name} belongs to {other} by its name or header, and the scan is {scan.name}; "
+            f"choose the scan of the labels, or give --series {scan.name} if it is right."
         )
-    return [f"By its name, {labels.name} belongs to {other}, but it is placed on {scan.name}."]
+    return [f"{labels.name} belongs to {other} by its name, but it is placed on {scan.name}."]
 
 
 def _other_scan(labels: Path, scan: "Series") -> tuple[str, bool]:
@@ -187,7 +187,7 @@ def _other_scan(labels: Path, scan: "Series") -> tuple[str, bool]:
     from napari_sslseg.core.scans.names import scan_name, volume_files
 
     if scan.path.is_dir() or is_dicom(scan.path):
-        named = set(PSEUDONYM.findall(labels.name))
+        named = set(PSEUDONYM.findall(labels.name)) or _patient_of(labels, scan)
         is_other = named and PSEUDONYM.fullmatch(scan.subject) and scan.subject not in named
         return (min(named), False) if is_other else ("", True)
     folder = scan.path.absolute().parent
@@ -204,6 +204,20 @@ def _other_scan(labels: Path, scan: "Series") -> tuple[str, bool]:
     if len(fitting) != 1 or fitting[0] == own or own not in subjects:
         return "", True
     return fitting[0], subjects[fitting[0]] == subjects[own]
+
+
+def _patient_of(labels: Path, scan: "Series") -> set[str]:
+    """The patient of DICOM labels that do not refer to a scan; empty for others."""
+    from napari_sslseg.core.scans.find import list_series
+    from napari_sslseg.core.scans.formats.dispatch import is_dicom
+
+    if not is_dicom(labels):
+        return set()
+    from napari_sslseg.core.scans.formats.dicom.labels.read import referenced_series
+
+    if referenced_series(labels, [scan]):
+        return set()
+    return {item.subject for item in list_series([labels])}
 
 
 def _names(found: list["Series"]) -> str:

@@ -60,7 +60,7 @@ def test_the_padding_of_a_label_map_is_background(data_dir):
 def test_smaller_structures_take_precedence(data_dir):
     folder = data_dir / "dicom/qiicr_dcmqi/data/segmentations"
     scan = load_volume(folder / "ct-3slice")
-    with pytest.warns(ScanWarning, match="overlap in 3134 voxels"):
+    with pytest.warns(ScanWarning, match="overlap in 3,134 voxels"):
         labels = load_labels(folder / "partial_overlaps.dcm", like=scan)
     parts = [
         SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(folder / f"partial_overlaps-{n}.nrrd")))
