@@ -37,6 +37,15 @@ def test_every_option_in_the_docs_exists():
                 assert set(re.findall(r"(?<=\s)--[a-z-]+", command)) <= known, command
 
 
+def test_each_block_of_the_readme_writes_its_own_runs():
+    """A block can be pasted after the others."""
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```(?:sh|python)\n(.*?)```", text, re.DOTALL)
+    written = re.findall(r"(?:--out |\bout=\")([\w./-]+)", "\n".join(blocks))
+    assert len(written) > 4
+    assert len(set(written)) == len(written)
+
+
 WINDOW_PAGES = (
     "tutorial-window.md",
     "how-to/label-in-the-window.md",
