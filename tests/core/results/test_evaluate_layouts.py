@@ -1,6 +1,7 @@
 """The truth may lie in every folder that a training takes, and finds its predictions there."""
 
 import json
+import shutil
 import warnings
 from functools import partial
 
@@ -126,6 +127,22 @@ def test_scans_beside_their_labels_are_no_truth(tmp_path):
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout)["classes"]) == {"1", "2"}
     assert json.loads(done.stdout)["mean_dice"] == 1
+
+
+@pytest.mark.parametrize("names", [(), ("liver", "spleen")])
+def test_scans_given_as_truth_are_refused(tmp_path, names):
+    for seed, name in enumerate(("p0", "p1")):
+        values = np.random.default_rng(seed).integers(0, 200, SHAPE).astype(np.uint8)
+        write(tmp_path / "images" / f"{name}.nii.gz", values)
+    folder = predictions(tmp_path / "p", ("p0", "p1"), names)
+    if not names:
+        (folder / "classes.json").unlink()
+    done = run("evaluate", folder, tmp_path / "images")
+    assert refused(done, "p0", "as a scan does")
+    line = ("finetune", "--images", tmp_path / "images", "--labels", tmp_path / "copy")
+    shutil.copytree(tmp_path / "images", tmp_path / "copy")
+    done = run(*line, "--steps", 1, "--network", "tiny", "--out", tmp_path / "run")
+    assert refused(done, "p0", "as a scan does")
 
 
 def test_bids_with_several_sequences(tmp_path):

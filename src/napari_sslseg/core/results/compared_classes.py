@@ -16,6 +16,7 @@ from napari_sslseg.core.scans.classes.matching import (
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.renumber import values_in
 from napari_sslseg.core.scans.classes.segment import Segment, is_placeholder
+from napari_sslseg.core.scans.label_guess import refuse_scan
 from napari_sslseg.core.scans.labels import load_labels
 
 
@@ -68,11 +69,14 @@ def _label_file(labels: Labels, role: str, others: Collection[int]) -> LabelFile
         if role == "prediction":
             # The list of a folder of predictions may name them, but no network predicts them.
             segments = tuple(item for item in segments if not why_no_class(item, name))
-        return LabelFile(
-            name,
-            segments,
-            lambda: [v for v in values_in(load_labels(labels).data) if v not in others],
-        )
+
+        def read_values() -> list[int]:
+            data = load_labels(labels).data
+            values = values_in(data)
+            refuse_scan(data, len(values), f"The {role} {name}")
+            return [value for value in values if value not in others]
+
+        return LabelFile(name, segments, read_values)
     names = getattr(labels, "class_names", None) or {}
     segments = tuple(Segment(value, name) for value, name in names.items() if value not in others)
     return LabelFile(

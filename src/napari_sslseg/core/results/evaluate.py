@@ -29,6 +29,7 @@ from napari_sslseg.core.scans.classes.partial_labels import (
     class_values,
     refuse_likely_unknown,
 )
+from napari_sslseg.core.scans.label_guess import refuse_scan
 from napari_sslseg.core.scans.matching.patients import Patients
 from napari_sslseg.core.scans.scan_lists import by_scan
 from napari_sslseg.core.scans.series import Series
@@ -138,7 +139,12 @@ def _evaluate(
         predicted = np.where(unknown, 0, predicted)
     said.check(true, scan.name if scan else "the truth")
     if classes is None:
-        classes = sorted({int(c) for labels in (predicted, true) for c in np.unique(labels)} - {0})
+        both = {"prediction": predicted, "truth": true}
+        found = {role: np.unique(labels).tolist() for role, labels in both.items()}
+        for role, labels in both.items():
+            where = f"The {role}{f' of {scan.name}' if scan else ''}"
+            refuse_scan(labels, len(found[role]), where)
+        classes = sorted({int(c) for values in found.values() for c in values} - {0})
     if len(classes) > MOST_CLASSES:
         raise DataError(
             f"{scan.name if scan else 'The labels'}: {len(classes)} different values are too many "
@@ -154,7 +160,7 @@ def _evaluate(
             for c in sorted(classes)
         },
         class_names=names,
-        nameless=tuple(int(c) for c in sorted(classes) if named is not None and c not in named),
+        named=named,
         on_single_slices=_on_single_slices(true),
     )
 
@@ -306,7 +312,8 @@ def _warn_about_absent_classes(volumes: Sequence[VolumeScores], names: Mapping[i
     for value in occurring if len(occurring) > 1 else ():
         for volume in volumes:
             score = volume.classes.get(value, ClassScore())
-            if not score.truth_voxels and value not in volume.nameless:
+            known = volume.named is None or value in volume.named
+            if known and not score.truth_voxels:
                 lacking.setdefault(value, []).append(volume.name)
     if lacking:
         listed = _by_class(lacking, names, len(volumes))

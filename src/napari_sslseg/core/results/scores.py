@@ -70,8 +70,8 @@ class VolumeScores:
         Names of the classes, as far as they are known.
     on_single_slices : bool
         Whether the truth has labels on single slices, so that others may not be annotated.
-    nameless : tuple of int
-        Classes that are not scored because the truth names other structures only.
+    named : tuple of int or None
+        Classes that the file of the truth names; None if it names none. Others are not scored.
     """
 
     name: str
@@ -79,7 +79,12 @@ class VolumeScores:
     classes: dict[int, ClassScore]
     class_names: Mapping[int, str] = field(default_factory=dict)
     on_single_slices: bool = False
-    nameless: tuple[int, ...] = ()
+    named: tuple[int, ...] | None = None
+
+    @property
+    def nameless(self) -> tuple[int, ...]:
+        """Classes that are not scored because the truth names other structures only."""
+        return tuple(c for c in self.classes if self.named is not None and c not in self.named)
 
     @property
     def mean_dice(self) -> float | None:

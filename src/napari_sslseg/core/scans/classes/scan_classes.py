@@ -15,6 +15,7 @@ from napari_sslseg.core.scans.classes.partial_labels import free_values, refuse_
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.renumber import compose, values_in
 from napari_sslseg.core.scans.classes.segment import Segment
+from napari_sslseg.core.scans.label_guess import refuse_scan
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.volume import Volume
 
@@ -89,9 +90,14 @@ def _label_file(item: LabelledScan, often: Mapping[str, int]) -> LabelFile:
     elif not isinstance(item.labels, Volume):
         segments = read_segments(item.labels)
     segments = tuple(segment for segment in segments if segment.value not in others)
-    return LabelFile(
-        name, segments, lambda: [v for v in values_in(item.load_labels().data) if v not in others]
-    )
+
+    def read_values() -> list[int]:
+        data = item.load_labels().data
+        values = values_in(data)
+        refuse_scan(data, len(values), f"The label file of {name}")
+        return [value for value in values if value not in others]
+
+    return LabelFile(name, segments, read_values)
 
 
 def find_classes(
@@ -122,6 +128,7 @@ def find_classes(
         labels = item.load_labels() if read_labels is None else read_labels(item)
         slices = np.moveaxis(labels.data, PLANE_AXIS[plane], 0)
         found = set(np.unique(slices[item.annotated_mask(slices)]).tolist())
+        refuse_scan(labels.data, len(found), f"The label file of {item.name}")
         found -= {0, item.background, item.ignore}
         values |= found
         # A value that does not occur says nothing about the others.

@@ -2,8 +2,12 @@
 
 import numpy as np
 
+from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.scans.matching.label_names import has_label_words
 from napari_sslseg.core.scans.volume import Volume
+
+MANY_VALUES = 32
+"""Different values from which a label map is checked not to be a scan."""
 
 LABEL_MODALITIES = ("SEG", "RTSTRUCT")
 """DICOM modalities of label files."""
@@ -56,3 +60,27 @@ def has_label_values(data: np.ndarray, *, named: bool = False) -> bool:
             same += int(np.count_nonzero(inside & (one == next_to_it)))
     # Without such pairs, the file contains single marked points or empty labels.
     return pairs == 0 or same / pairs > (SAME_WITH_NAME if named else SAME_AS_NEIGHBOUR)
+
+
+def refuse_scan(data: np.ndarray, count: int, where: object) -> None:
+    """Refuse the values of a scan where labels are needed.
+
+    Parameters
+    ----------
+    data : ndarray
+        Values on three axes.
+    count : int
+        Number of different values.
+    where : object
+        Where they come from, for the message.
+
+    Raises
+    ------
+    DataError
+        If there are many values, and few neighbouring voxels with the same.
+    """
+    if count > MANY_VALUES and data.ndim == 3 and not has_label_values(data):
+        raise DataError(
+            f"{where} contains {count} different values, as a scan does, and few neighbouring "
+            "voxels with the same one; choose a label map."
+        )
