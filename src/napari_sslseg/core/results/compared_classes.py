@@ -16,8 +16,8 @@ from napari_sslseg.core.scans.classes.matching import (
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.renumber import values_in
 from napari_sslseg.core.scans.classes.segment import Segment, is_placeholder
-from napari_sslseg.core.scans.label_guess import refuse_scan
 from napari_sslseg.core.scans.labels import load_labels
+from napari_sslseg.core.scans.matching.label_guess import refuse_scan
 
 
 def match_compared(

@@ -29,7 +29,7 @@ from napari_sslseg.core.scans.classes.partial_labels import (
     class_values,
     refuse_likely_unknown,
 )
-from napari_sslseg.core.scans.label_guess import refuse_scan
+from napari_sslseg.core.scans.matching.label_guess import refuse_scan
 from napari_sslseg.core.scans.matching.patients import Patients
 from napari_sslseg.core.scans.scan_lists import by_scan
 from napari_sslseg.core.scans.series import Series

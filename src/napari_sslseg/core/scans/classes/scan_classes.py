@@ -15,8 +15,8 @@ from napari_sslseg.core.scans.classes.partial_labels import free_values, refuse_
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.renumber import compose, values_in
 from napari_sslseg.core.scans.classes.segment import Segment
-from napari_sslseg.core.scans.label_guess import refuse_scan
 from napari_sslseg.core.scans.labelled import LabelledScan
+from napari_sslseg.core.scans.matching.label_guess import refuse_scan
 from napari_sslseg.core.scans.volume import Volume
 
 
