@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -136,3 +137,28 @@ def test_a_killed_prediction_goes_on_where_it_stopped(finetuned, tmp_path):
     whole = tmp_path / "whole"
     assert run("predict", *finetuned, "--out", whole, "--device", "cpu").returncode == 0
     assert labels(whole) == labels(tmp_path / "out")
+
+
+def test_a_killed_export_leaves_nothing_that_stays(tmp_path):
+    write_dataset(tmp_path, 1, "MR", seed=1)
+    (image,) = (tmp_path / "images").iterdir()
+    labels = tmp_path / "labels" / image.name
+    code = (
+        "import os, signal, sys\n"
+        "from napari_sslseg.core.scans.formats import nifti\n"
+        "def killed(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "nifti.nib.save = killed\n"
+        "from napari_sslseg.cli import main\n"
+        "main()\n"
+    )
+    out = tmp_path / "out" / "labels.nii.gz"
+    arguments = ["export", labels, "--like", image, "--out", out]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = out.parent.glob(".*")
+    theirs = out.parent / ".napari-sslseg-notes.txt"
+    theirs.write_text("mine")
+    assert run(*arguments).returncode == 0
+    assert not left.exists()
+    assert list(out.parent.glob(".*")) == [theirs]
+    assert out.exists()

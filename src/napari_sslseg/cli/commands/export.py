@@ -57,6 +57,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write labels in another format, on the grid of their scan; .dcm is DICOM SEG."""
+    from napari_sslseg.core.common.atomic import remove_leftovers
     from napari_sslseg.core.common.errors import StorageError
     from napari_sslseg.core.scans.classes.class_list import read_class_names
     from napari_sslseg.core.scans.classes.matching import LabelFile, match_segments
@@ -92,6 +93,7 @@ def export(
     if not (names and stores_classes(out)):
         found, names, more = agree_with_folder(found, names, out)
         remarks += more
+    remove_leftovers(out.parent)  # Of an export that was killed.
     save_labels(found.data, out, like=scan, classes=names or None, algorithm=dicom_algorithm)
     for remark in (*remarks, *_compare_names(names, values_in(found.data))):
         say(f"Note: {remark}")

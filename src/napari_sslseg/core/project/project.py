@@ -14,6 +14,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 from napari_sslseg.core.common.errors import ProjectError, StorageError
 from napari_sslseg.core.common.events import Done, Event, Progress, StopFlag, as_function
 from napari_sslseg.core.common.sizes import Plane
+from napari_sslseg.core.common.sync import make_folder, sync_folder
 from napari_sslseg.core.project.accepted import AcceptedPredictions
 from napari_sslseg.core.project.add import ScanAdder
 from napari_sslseg.core.project.classes import ProjectClasses
@@ -374,11 +375,12 @@ class Project:
         self._folder.check_unchanged()
         folder = self.folder / RUNS
         try:
-            folder.mkdir(exist_ok=True)
+            make_folder(folder)
             numbers = (re.fullmatch(rf"{kind}-(\d{{3,9}})", item.name) for item in folder.iterdir())
             number = max((int(found[1]) for found in numbers if found), default=0) + 1
             new = folder / f"{kind}-{number:03d}"
             new.mkdir()
+            sync_folder(folder)
         except OSError as error:
             raise StorageError(
                 f"Could not create a folder in {folder}: {error.strerror or error}; free some "
