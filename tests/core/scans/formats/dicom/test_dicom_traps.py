@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.fileset import FileSet
 from pydicom.uid import generate_uid
 
@@ -89,6 +90,14 @@ def test_series_without_uids_have_unique_names(tmp_path):
         ("Abdomen ALT77", {"OtherPatientIDs": "ALT77"}),
         ("abd 7", {"PatientID": "7"}),
         ("Maiden abd", {"PatientBirthName": "Maiden"}),
+        ("abd Mueller", {"PatientName": "Müller^Eva".encode().decode("latin-1")}),
+        ("abd Müller".encode().decode("latin-1"), {"PatientName": "Mueller^Eva"}),
+        ("abd Weis", {"PatientName": "Weiß^Eva", "SpecificCharacterSet": "ISO_IR 192"}),
+        ("WEISS abd", {"OperatorsName": "Weiß^Eva", "SpecificCharacterSet": "ISO_IR 192"}),
+        ("abd Finkel", {"ContentCreatorName": "Finkel^Bo"}),
+        ("abd Finkel", {"PhysicianApprovingInterpretation": "Finkel^Bo"}),
+        ("abd Finkel", {"ReviewerName": "Finkel^Bo"}),
+        ("abd ADM-9", {"AdmissionID": "ADM-9"}),
     ],
 )
 def test_a_description_that_names_the_patient_is_left_out(tmp_path, description, patient):
@@ -101,6 +110,41 @@ def test_a_description_that_names_the_patient_is_left_out(tmp_path, description,
     [item] = usable(tmp_path)
     mark = item.name.rsplit("_", 1)[1]
     assert item.name == f"{item.subject}_CT_3_{mark}"
+
+
+def test_persons_in_sequences_are_left_out(tmp_path):
+    def edit(ds, index):
+        other, code, physician = Dataset(), Dataset(), Dataset()
+        other.PatientID = "ALT77"
+        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "1", "99X", "Finkel, Bo"
+        physician.PersonIdentificationCodeSequence = [code]
+        ds.OtherPatientIDsSequence = [other]
+        ds.ReferringPhysicianIdentificationSequence = [physician]
+        ds.SeriesDescription = ("abd ALT77", "abd Finkel")[ds.SeriesNumber - 3]
+
+    for number in (3, 4):
+        write_series(
+            tmp_path / str(number),
+            ramp(slices=2),
+            edit=lambda ds, index, n=number: (setattr(ds, "SeriesNumber", n), edit(ds, index)),
+        )
+    for item, number in zip(usable(tmp_path), (3, 4), strict=True):
+        assert item.name.rsplit("_", 1)[0] == f"{item.subject}_CT_{number}"
+
+
+def test_persons_in_texts_of_the_manufacturer_are_left_out(tmp_path):
+    def edit(ds, index):
+        ds.OperatorsName = "Finkel^Bo"
+        ds.ConvolutionKernel = "B30f" if index % 2 else "B70f Finkel"
+        ds.InstanceNumber = index
+
+    values = ramp(slices=4)
+    places = [(-10.0, -20.0, 3.0 * (index // 2)) for index in range(4)]
+    write_series(tmp_path, values, edit=edit, places=places)
+    names = [item.name for item in usable(tmp_path)]
+    assert len(names) == 2
+    assert not any("finkel" in name.lower() for name in names)
+    assert any("B70f" in name for name in names)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """DICOM structure sets: contours filled on the slices of a scan."""
 
+import re
 import warnings
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
@@ -16,6 +18,7 @@ from napari_sslseg.core import (
     save_labels,
 )
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
+from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.formats.dicom.labels.polygons import Polygon, fill_polygons
 from napari_sslseg.core.scans.formats.dicom.labels.resampled import labels_to_planes
 
@@ -102,6 +105,24 @@ def test_a_square_with_a_hole_fills_the_voxels_inside(tmp_path, scan):
     np.testing.assert_array_equal(on_slices(volume, labels), wanted)
     assert labels.geometry.matches(volume.geometry)
     assert read_segment_names(path) == {1: "ring"}
+
+
+def test_names_of_structures_name_no_person(tmp_path):
+    names = {
+        "GTV Mueller": "GTV",
+        "mueller_liver": "liver",
+        "Lung left": "Lung left",
+        "PTV_Finkel_1": "PTV_1",
+        "node 3": "node 3",
+    }
+    regions = [(number, name, []) for number, name in enumerate(names, 1)]
+    path = write_structures(tmp_path / "rt.dcm", regions)
+    ds = dcmread(path)
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    ds.PatientName, ds.ReviewerName = "Müller^Lung", "Finkel^B"
+    ds.save_as(path)
+    found = [segment.name for segment in read_segments(path)]
+    assert [re.sub("_+", "_", name) for name in found] == list(names.values())
 
 
 def test_voxels_on_a_contour_belong_to_the_structure(tmp_path, scan):

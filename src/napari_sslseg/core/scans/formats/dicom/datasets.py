@@ -15,7 +15,8 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, AllTransferSyntaxes, DeflatedExplicitVRLittleEndian
 
 from napari_sslseg.core.common.errors import VolumeError
-from napari_sslseg.core.scans.formats.deflated_dicom import MOST_HEADER, is_deflated, unpacked
+from napari_sslseg.core.scans.formats.dicom.deflated import MOST_HEADER, is_deflated, unpacked
+from napari_sslseg.core.scans.formats.dicom.identity.persons import IDENTITY
 from napari_sslseg.core.scans.formats.dicom.phases.private import private_tags
 from napari_sslseg.core.scans.formats.foreign import RENAMED, recognise
 from napari_sslseg.core.scans.formats.image_file import (
@@ -33,28 +34,6 @@ In that of GE, the pixels are big endian. Files in that of Philips may also be c
 that is not published.
 """
 
-IDENTITY = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientBirthName",
-    "PatientMotherBirthName",
-    "OtherPatientIDs",
-    "OtherPatientNames",
-    "PatientAddress",
-    "ResponsiblePerson",
-    "ReferringPhysicianName",
-    "PerformingPhysicianName",
-    "ScheduledPerformingPhysicianName",
-    "RequestingPhysician",
-    "ConsultingPhysicianName",
-    "PhysiciansOfRecord",
-    "NameOfPhysiciansReadingStudy",
-    "OperatorsName",
-    "AccessionNumber",
-)
-"""Attributes of the identity of a patient or physician; their words do not occur in names."""
-
 TAGS: list[BaseTag] = [
     Tag(name)
     for name in (
@@ -67,7 +46,6 @@ TAGS: list[BaseTag] = [
         "SeriesNumber",
         "SeriesDescription",
         "Modality",
-        *IDENTITY,
         "ImageType",
         "FrameOfReferenceUID",
         "ImagePositionPatient",
@@ -117,7 +95,7 @@ TAGS: list[BaseTag] = [
         0x00291010,  # Siemens CSA header, which describes the tiles of a mosaic
         0x00290010,
     )
-] + private_tags()
+] + [*map(Tag, IDENTITY), *private_tags()]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from napari_sslseg.core.common.errors import GeometryError, VolumeError
 from napari_sslseg.core.scans.formats.dicom.datasets import silence_pydicom
 from napari_sslseg.core.scans.formats.dicom.dicomdir import listed_files
 from napari_sslseg.core.scans.formats.dicom.headers import Header, read_header
-from napari_sslseg.core.scans.formats.dicom.naming import (
+from napari_sslseg.core.scans.formats.dicom.identity.naming import (
     identity_doubt,
     nearest_plane,
     pseudonym,
@@ -24,6 +24,7 @@ from napari_sslseg.core.scans.formats.dicom.naming import (
     short_hash,
     slug,
 )
+from napari_sslseg.core.scans.formats.dicom.identity.persons import without_persons
 from napari_sslseg.core.scans.formats.dicom.phases.acquisitions import separate_acquisitions
 from napari_sslseg.core.scans.formats.dicom.phases.derived import without_derived
 from napari_sslseg.core.scans.formats.dicom.phases.split import Phase, split_phases
@@ -210,7 +211,8 @@ def _volumes(
         ct = first.text("Modality") == "CT"
         group, more = without_derived(group)
         for phase, stack in _stacks(group, where, path, notes=[*notes, *more], ct=ct):
-            ending = ["_" + slug(phase)] if phase else []
+            # Texts of the manufacturer, into which people write as well.
+            ending = ["_" + slug(without_persons(phase, first.dataset))] if phase else []
             if isinstance(stack, DicomVolume):
                 # Volumes of one series may have descriptions of their own.
                 own = set(stack.files)

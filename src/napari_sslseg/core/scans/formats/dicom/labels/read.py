@@ -10,9 +10,9 @@ from pydicom.dataset import Dataset
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.scans.formats.dicom.datasets import read_dataset, reraise_dicom_errors
 from napari_sslseg.core.scans.formats.dicom.headers import SEGMENTATIONS, STRUCTURES, Header
+from napari_sslseg.core.scans.formats.dicom.identity.naming import pseudonym, short_hash
 from napari_sslseg.core.scans.formats.dicom.labels.read_rtstruct import read_structures
 from napari_sslseg.core.scans.formats.dicom.labels.read_seg import read_segmentation
-from napari_sslseg.core.scans.formats.dicom.naming import pseudonym, short_hash
 from napari_sslseg.core.scans.formats.dicom.volume import DicomVolume
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.series import Series

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.scans.formats.dicom.datasets import reraise_dicom_errors
+from napari_sslseg.core.scans.formats.dicom.identity.persons import without_persons
 from napari_sslseg.core.scans.formats.dicom.labels.contour_planes import (
     Contour,
     ContourPlane,
@@ -136,7 +137,7 @@ def _names(dataset: Dataset) -> dict[int, str]:
     """Return the names of the label values, for messages."""
     values = structure_values(dataset)
     return {
-        values[int(region.ROINumber)]: str(region.get("ROIName") or "").strip()
+        values[int(region.ROINumber)]: without_persons(region.get("ROIName"), dataset)
         for region in dataset.get("StructureSetROISequence") or []
     }
 

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from napari_sslseg.core.common.errors import ScanWarning, VolumeError
 from napari_sslseg.core.scans.formats.dicom.datasets import reraise_dicom_errors
+from napari_sslseg.core.scans.formats.dicom.identity.persons import without_persons
 from napari_sslseg.core.scans.formats.dicom.labels.placing import (
     LabelFrame,
     LabelGrid,
@@ -67,7 +68,9 @@ def read_segmentation(
         frames, numbers = _frames(path, dataset)
         values = segment_values(dataset)
         names = {
-            values[int(segment.SegmentNumber)]: str(segment.get("SegmentLabel") or "").strip()
+            values[int(segment.SegmentNumber)]: without_persons(
+                segment.get("SegmentLabel"), dataset
+            )
             for segment in dataset.get("SegmentSequence") or []
         }
     grid = LabelGrid(like or grid_of_frames(frames, path), header if like is not None else None)

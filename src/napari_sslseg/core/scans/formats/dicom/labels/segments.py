@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 from napari_sslseg.core.scans.classes.segment import Segment, clean_name, code_text
 from napari_sslseg.core.scans.formats.dicom.datasets import reraise_dicom_errors
 from napari_sslseg.core.scans.formats.dicom.headers import STRUCTURES
+from napari_sslseg.core.scans.formats.dicom.identity.persons import without_persons
 from napari_sslseg.core.scans.formats.dicom.labels.read import open_label_file
 from napari_sslseg.core.scans.formats.dicom.labels.read_rtstruct import structure_values
 from napari_sslseg.core.scans.formats.dicom.labels.read_seg import segment_values
@@ -29,7 +30,13 @@ def _segments(dataset: Dataset) -> list[Segment]:
         region = _first(item.get("AnatomicRegionSequence"))
         code = code_text(_code(kind), _code(side), _code(region))
         value = values[int(item.SegmentNumber)]
-        found.append(Segment(value, clean_name(item.get("SegmentLabel")), code))
+        found.append(
+            Segment(
+                value,
+                clean_name(without_persons(item.get("SegmentLabel"), dataset)),
+                code,
+            )
+        )
     return [segment for segment in found if segment.value != 0]
 
 
@@ -44,7 +51,7 @@ def _structures(dataset: Dataset) -> list[Segment]:
     return [
         Segment(
             values[int(region.ROINumber)],
-            clean_name(region.get("ROIName")),
+            clean_name(without_persons(region.get("ROIName"), dataset)),
             codes.get(int(region.ROINumber), ""),
         )
         for region in dataset.get("StructureSetROISequence") or []

@@ -9,8 +9,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from napari_sslseg.core.scans.formats.dicom.datasets import IDENTITY
 from napari_sslseg.core.scans.formats.dicom.headers import Header
+from napari_sslseg.core.scans.formats.dicom.identity.persons import (
+    comparable_words,
+    name_words,
+    names_person,
+    personal_texts,
+    without_accents,
+)
 from napari_sslseg.core.scans.formats.dicom.planes.plane import ImagePlane
 from napari_sslseg.core.scans.formats.dicom.planes.sorting import plane_normal
 
@@ -28,12 +34,6 @@ IDENTIFYING = re.compile(
     r"|(?<![^\W\d_])(?:dr|prof|herrn?|frau|mrs|pat)(?:[. _]+|: *)[^\W\d_]{2}|patient(?:in)?: *\w",
     re.IGNORECASE,
 )
-
-# Letters that Unicode does not decompose, and the two letters that stand for an umlaut.
-_LETTERS = str.maketrans(
-    {"ø": "o", "ł": "l", "ı": "i", "đ": "d", "ð": "d", "þ": "th", "æ": "a", "œ": "o"}
-)
-_UMLAUT = re.compile(r"(?<=[aou])e|(?<=a)a")
 
 # PatientID or PatientName of everybody, after an anonymisation.
 _NOBODY = re.compile(
@@ -60,7 +60,7 @@ def shared_ids(headers: Iterable[Header]) -> set[str]:
     for header in headers:
         name, birth = header.text("PatientName"), header.text("PatientBirthDate")
         if birth and not _names_nobody(name):
-            persons[header.text("PatientID")].add(("^".join(_words(name)), birth))
+            persons[header.text("PatientID")].add(("^".join(name_words(name)), birth))
     # One name may be spelled in two ways, and one birth date mistyped, but seldom both.
     return {
         patient
@@ -94,20 +94,21 @@ def _identity(header: Header) -> tuple[str, str]:
     if not _names_nobody(name):
         doubt = "the patient ID names nobody, so the patient's name and birth date are used"
         # Müller^Hans and MUELLER^HANS^^ are one person.
-        return f"{'^'.join(_words(name))}|{header.text('PatientBirthDate')}", doubt
+        return f"{'^'.join(name_words(name))}|{header.text('PatientBirthDate')}", doubt
     doubt = "ID and name of the patient name nobody, so each study is taken for another patient"
     return header.text("StudyInstanceUID") or patient or str(header.path), doubt
 
 
 def _names_nobody(text: str) -> bool:
-    return _NOBODY.fullmatch(_without_accents(text)) is not None
+    return _NOBODY.fullmatch(without_accents(text)) is not None
 
 
 def series_title(header: Header) -> str:
     """Return modality, number and description of the series, without patient data."""
     number = header.text("SeriesNumber")
+    texts = personal_texts(header.dataset)
     # Small numbers are also patient IDs by chance.
-    if len(number) > 3 and any(number in _words(header.text(keyword)) for keyword in IDENTITY):
+    if len(number) > 3 and any(number in comparable_words(text) for text in texts):
         number = ""
     parts = [header.text("Modality") or "image", number, _description(header)]
     return "_".join(slug(part) for part in parts if part)
@@ -148,32 +149,12 @@ def _description(header: Header) -> str:
     """
     text = header.text("SeriesDescription")
     plain = unicodedata.normalize("NFKC", text)
-    words = set(_words(text))
-    joined = "".join(_words(text))
     birth_year = header.text("PatientBirthDate")[:4]
     if IDENTIFYING.search(plain) or birth_year in re.findall(r"\d+", plain):
         return ""
-    for keyword in IDENTITY:
-        parts = _words(header.text(keyword))
-        # A name may be short in each part, but not as a whole: LiWu.
-        whole = ["".join(parts), "".join(reversed(parts))] if len(parts) > 1 else []
-        for private in (*parts, *whole):
-            # One or two Latin letters occur in any word; one character of another script is a name.
-            long = len(private) > 2 or not private.isascii()
-            if private in words or (long and private in joined):
-                return ""
+    if names_person(text, header.dataset):
+        return ""
     return text
-
-
-def _words(text: str) -> list[str]:
-    """Split into lower-case words, in which Müller, Muller and Mueller are equal."""
-    plain = _without_accents(text).casefold().translate(_LETTERS)
-    return [_UMLAUT.sub("", word) for word in re.split(r"[\W_]+", plain) if word]
-
-
-def _without_accents(text: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", text)
-    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
 
 
 @lru_cache(maxsize=4096)
