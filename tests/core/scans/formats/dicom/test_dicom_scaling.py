@@ -114,3 +114,16 @@ def test_another_rescaling_of_philips_is_noted(tmp_path):
     # The precise values are the same: 1 / SS = RS, and RI / (RS · SS) = RI.
     item, _ = opened(tmp_path / "same", lambda ds, _: philips(ds, 0.5, (2, 10)))
     assert not scalings(item)
+
+
+def test_attributes_of_philips_without_their_owner_are_found(tmp_path):
+    """Anonymisation may remove the name that reserves them."""
+
+    def edit(ds, index):
+        philips(ds, own=(3.5, 0))
+        del ds[0x20050014]
+        ds.add_new(0x2005100A, "FL", 7.0)
+
+    item, _ = opened(tmp_path, edit)
+    (note,) = scalings(item)
+    assert "3.5" in note

@@ -24,7 +24,9 @@ _DIRECTIONS = (
 _GE_COMPONENTS = ("MAGNITUDE", "PHASE", "REAL", "IMAGINARY")
 
 # The manufacturer reserves one of these blocks of each group by its name.
-_BLOCKS = range(0x10, 0x18)
+_BLOCKS = range(0x10, 0x14)
+# Philips reserves more.
+_MORE_BLOCKS = {0x2005: range(0x10, 0x18)}
 # GE adds 1,000,000,000 to some b-values.
 _GE_OFFSET = 100_000
 
@@ -35,9 +37,15 @@ def private_tags() -> list[BaseTag]:
     wanted += [(group, element) for (group, _), many in _DIRECTIONS for element in many]
     wanted += [(_GE_PARAMETERS[0], 0x2F), (_PHILIPS_MR[0], 0x0E)]
     wanted += [(_PHILIPS_RESCALING[0], 0x09), (_PHILIPS_RESCALING[0], 0x0A)]
-    tags = {Tag(group, block << 8 | element) for group, element in wanted for block in _BLOCKS}
-    tags |= {Tag(group, block) for group, _ in wanted for block in _BLOCKS}
+    tags = {
+        Tag(group, block << 8 | element) for group, element in wanted for block in _blocks(group)
+    }
+    tags |= {Tag(group, block) for group, _ in wanted for block in _blocks(group)}
     return sorted(tags)
+
+
+def _blocks(group: int) -> range:
+    return _MORE_BLOCKS.get(group, _BLOCKS)
 
 
 def private_b_value(dataset: Dataset) -> float | None:
@@ -82,27 +90,29 @@ def private_scale_slope(dataset: Dataset) -> float | None:
 
 def private_rescaling(dataset: Dataset) -> tuple[float, float] | None:
     """Return slope and intercept that Philips stores beside the public ones; None if absent."""
-    slope = next(iter(_numbers(_private(dataset, _PHILIPS_RESCALING, 0x0A))), None)
-    intercept = next(iter(_numbers(_private(dataset, _PHILIPS_RESCALING, 0x09))), 0.0)
+    slope = next(iter(_numbers(_private(dataset, _PHILIPS_RESCALING, 0x0A, 0x14))), None)
+    intercept = next(iter(_numbers(_private(dataset, _PHILIPS_RESCALING, 0x09, 0x14))), 0.0)
     return (slope, intercept) if slope else None
 
 
-def _private(dataset: Dataset, owner: tuple[int, str], element: int) -> Any:
+def _private(
+    dataset: Dataset, owner: tuple[int, str], element: int, usual: int = _BLOCKS[0]
+) -> Any:
     """Return a private attribute of a manufacturer; None if it is absent.
 
-    Tools for anonymisation may remove the name that reserves a block; the first one is usual.
+    Tools for anonymisation may remove the name that reserves a block; then the usual one is read.
     """
     group, name = owner
     if not any(tag >> 16 == group for tag in dataset.keys()):  # noqa: SIM118, values stay unparsed
         return None
-    creators = {block: dataset.get((group, block)) for block in _BLOCKS}
+    creators = {block: dataset.get((group, block)) for block in _blocks(group)}
     named = [
         block
         for block, creator in creators.items()
         if creator is not None and _text(creator.value).strip() == name
     ]
     if not any(creator is not None for creator in creators.values()):
-        named = [_BLOCKS[0]]
+        named = [usual]
     for block in named:
         found = dataset.get((group, block << 8 | element))
         if found is not None:
