@@ -562,3 +562,28 @@ def _quiet_pydicom():
     with config.disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_scales_in_the_frames_of_an_enhanced_image_are_noted(tmp_path, known):
+    """Those of Philips are in a private sequence, which other programs store as bytes."""
+
+    def describe(group, content, phase, number):
+        inner, rescaling, world = Dataset(), Dataset(), Dataset()
+        block = inner.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
+        block.add_new(0x0E, "FL", 0.25)
+        group.add_new(0x20050014, "LO", "Philips MR Imaging DD 005")
+        group.add_new(0x2005140F, *(("SQ", [inner]) if known else ("UN", b"\0\0")))
+        rescaling.RescaleSlope, rescaling.RescaleIntercept = "2", "10"
+        group.PixelValueTransformationSequence = [rescaling]
+        world.RealWorldValueSlope, world.RealWorldValueIntercept = 0.5, 0.0
+        group.RealWorldValueMappingSequence = [world]
+
+    values = write_enhanced(tmp_path / "e.dcm", describe, phases=1)[0]
+    (item,) = list_series(tmp_path)
+    found = load_volume(item)
+    data = found.geometry.to_source(found.data).transpose(2, 1, 0)
+    np.testing.assert_array_equal(data, 2 * values + 10)
+    said = " ".join(item.notes)
+    assert "real-world" in said
+    assert ("2005,100E" in said) == known

@@ -17,6 +17,7 @@ from napari_sslseg.core.scans.formats.dicom.phases.private import (
     private_rescaling,
     private_scale_slope,
 )
+from napari_sslseg.core.scans.formats.image_file import PARSER_ERRORS
 
 REAL_WORLD = "a map to real-world values"
 PHILIPS_RESCALING = "another rescaling by Philips (2005,140A)"
@@ -94,8 +95,7 @@ def _real_world(datasets: Iterable[Dataset]) -> Iterator[Scaling]:
 
 
 def _philips(dataset: Dataset, groups: Sequence[Dataset], used: Scaling) -> Iterator[Scaling]:
-    parts = [group.get((0x2005, 0x140F)) for group in groups]
-    places = [item for part in parts if part is not None for item in part.value or []]
+    places = [item for group in groups for item in _private_items(group)]
     for place in (*places, *groups, dataset):
         scale = private_scale_slope(place)
         if scale and used.slope:
@@ -107,6 +107,15 @@ def _philips(dataset: Dataset, groups: Sequence[Dataset], used: Scaling) -> Iter
         if rescaling:
             yield Scaling(*rescaling, PHILIPS_RESCALING)
             break
+
+
+def _private_items(group: Dataset) -> list[Dataset]:
+    """Items of the sequence of Philips in a frame; none if a program stored it as bytes."""
+    try:
+        found = group.get((0x2005, 0x140F))
+    except PARSER_ERRORS:  # Bytes that are no sequence are no reason to refuse the scan.
+        return []
+    return list(found.value) if found is not None and found.VR == "SQ" else []
 
 
 def scaling_notes(used: Sequence[Scaling], others: Sequence[Sequence[Scaling]]) -> list[str]:
