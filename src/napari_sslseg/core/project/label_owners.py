@@ -24,6 +24,7 @@ from napari_sslseg.core.scans.matching.label_names import (
     has_label_name,
     without_label_words,
 )
+from napari_sslseg.core.scans.matching.pairing import best_match
 from napari_sslseg.core.scans.matching.subjects import guess_subject
 from napari_sslseg.core.scans.names import scan_name, volume_files
 from napari_sslseg.core.scans.series import Series
@@ -79,10 +80,10 @@ class LabelOwners:
     def owner(self, series: Series) -> str | None:
         """Name of the scan that labels clearly belong to; None if there is none, or several.
 
-        The scan has the same grid, and the names agree except for words such as "labels"; or both
-        are the only ones in a folder, such as that of a patient, with names such as ``ct`` and
-        ``labels``. From another folder the name must identify the patient, since each patient may
-        have a ``ct``.
+        The scan has the same grid, and the names fit by the rule of
+        :mod:`~napari_sslseg.core.scans.matching.pairing`; or both are the only ones in a folder,
+        such as that of a patient, with names such as ``ct`` and ``labels``. From another folder the
+        name must identify the patient, since each patient may have a ``ct``.
         """
         if series.modality in LABEL_MODALITIES:
             return self._referenced(series)
@@ -95,18 +96,13 @@ class LabelOwners:
             if find_path(entry, self._folder.path) != own
         ]
         name = scan_name(series.path)
-        lengths = {
-            entry.name: max(
-                count_matching_parts(name, known) for known in (entry.series, entry.name)
-            )
-            for entry in candidates
-        }
-        longest = max(lengths.values(), default=0)
-        chosen = [entry for entry in candidates if longest and lengths[entry.name] == longest]
+        wanted = best_match(name, [n for entry in candidates for n in (entry.series, entry.name)])
+        chosen = [entry for entry in candidates if {entry.series, entry.name} & {*wanted}]
         parts = not without_label_words(name) or is_structure(name)
         if not chosen and (parts or _is_label_folder(own.parent)):
             chosen = [entry for entry in candidates if self._is_in_folder_of(entry, series.path)]
         if not chosen:
+            # The user may have corrected the patients.
             subject = guess_subject(name)
             chosen = [entry for entry in candidates if subject != name and entry.subject == subject]
         for is_closer in (self._is_in_folder_of, self._is_in_label_folder_of):
