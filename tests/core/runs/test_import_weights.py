@@ -1,12 +1,15 @@
 """Importing weights of other programs: formats, refused files, and matching of tensors."""
 
 import argparse
+import gzip
 import json
 import os
 import pickle
+import struct
 import sys
 import tarfile
 import time
+import warnings
 import zipfile
 
 import numpy as np
@@ -324,6 +327,38 @@ def hostile(path, kind):
         torch.save(state, path.with_name("plain"), _use_new_zipfile_serialization=False)
         with tarfile.open(path, "w") as archive:
             archive.add(path.with_name("plain"), "pickle")
+    elif kind == "case":
+        # PyTorch itself reads the second pickle as data.pkl.
+        torch.save(state, path)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(f"{path.stem}/DATA.PKL", pickle.dumps({"x": 1}, protocol=2))
+    elif kind == "sizes":
+        torch.save(state, path)
+        data = bytearray(path.read_bytes())
+        at = data.rindex(b"PK\x01\x02")  # the last entry of the directory
+        data[at + 20 : at + 28] = struct.pack("<II", 2**31, 2**31)
+        path.write_bytes(data)
+    elif kind == "script":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)
+    elif kind == "lightning":
+        more = {"pytorch-lightning_version": "2.4.0", "hyper_parameters": argparse.Namespace(x=1)}
+        torch.save({"state_dict": state, **more}, path)
+    elif kind == "whole model":
+        torch.save({"epoch": 3, "model": nn.Sequential(nn.Linear(2, 2))}, path)
+    elif kind == "safetensors":
+        save_file(state, path)
+    elif kind == "gzip":
+        torch.save(state, path)
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    elif kind == "keras":
+        path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(500))
+    elif kind == "web page":
+        path.write_text("<!DOCTYPE html><html><body>Please log in.</body></html>")
+    elif kind == "other zip":
+        np.savez(path.with_suffix(".npz"), a=np.zeros(3))
+        path.with_suffix(".npz").rename(path)
     elif kind == "compressed":
         torch.save(state, path.with_name("plain"))
         with (
@@ -350,7 +385,17 @@ def hostile(path, kind):
         ("a list", "no state dict"),
         ("nan", "encoder.levels.0.conv.bias"),
         ("missing", "not exist"),
-        ("tar", "damaged"),
+        ("tar", "tar archive"),
+        ("case", "damaged"),
+        ("sizes", "damaged"),
+        ("script", "TorchScript"),
+        ("lightning", "checkpoint of Lightning"),
+        ("whole model", "whole pickled model"),
+        ("safetensors", "suffix .safetensors"),
+        ("gzip", "gzip"),
+        ("keras", "HDF5"),
+        ("web page", "web page"),
+        ("other zip", "without weights"),
     ],
 )
 def test_hostile_files_are_refused_in_one_line(tmp_path, kind, named):
@@ -365,6 +410,21 @@ def test_hostile_files_are_refused_in_one_line(tmp_path, kind, named):
     assert len(message) < 500
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_named_safetensors_is_recognised(tmp_path, legacy):
+    path = tmp_path / "a.safetensors"
+    torch.save({"a": torch.zeros(2)}, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(CheckpointError, match=r"is a file of PyTorch; give it the suffix \.pt"):
+        read_foreign(path)
+
+
+def test_a_checkpoint_of_lightning_with_plain_values_is_read(tmp_path):
+    state = {"net.a": torch.ones(2)}
+    more = {"pytorch-lightning_version": "2.4.0", "hyper_parameters": {"rate": 0.1}, "epoch": 3}
+    torch.save({"state_dict": state, **more}, tmp_path / "last.ckpt")
+    assert list(read_foreign(tmp_path / "last.ckpt").tensors) == ["a"]
 
 
 def scalar(kind, data, encoding="latin1"):

@@ -22,7 +22,7 @@ from napari_sslseg.core.common.errors import ConfigError
 
 
 def import_weights(
-    file: Annotated[Path, typer.Argument(help="Weights: .safetensors, .pt or .pth.")],
+    file: Annotated[Path, typer.Argument(help="Weights: .safetensors, .pt, .pth or .ckpt.")],
     network: Annotated[
         str, typer.Option(help=f"Network of the weights: {describe_networks(default=False)}.")
     ],

@@ -1,7 +1,9 @@
 """Read weight files of other programs: tensors by name, without running code.
 
-A ``.pt`` or ``.pth`` file is a pickle, which can run any code when it is opened. It is scanned (see
-``pickle_scan``) and then read with ``torch.load(weights_only=True)``.
+A ``.pt``, ``.pth`` or ``.ckpt`` file is a pickle, which can run any code when it is opened. PyTorch
+reads it with ``torch.load(weights_only=True)``, which runs none (version 2.6 or newer). It is
+scanned before (see ``pickle_scan``), since PyTorch would still allocate any memory that a pickle
+asks for, and never end with some.
 """
 
 import os
@@ -18,6 +20,13 @@ from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.safe_files import open_regular, utf8_path
 from napari_sslseg.core.common.text import LONGEST, printable
 from napari_sslseg.core.runs.weights.checkpoints import read_tensors
+from napari_sslseg.core.runs.weights.file_kinds import (
+    PICKLE,
+    SAFETENSORS,
+    WeightFileKind,
+    file_kind,
+    pickle_kind,
+)
 from napari_sslseg.core.runs.weights.pickle_scan import ForbiddenNameError, scan_pickle
 from napari_sslseg.core.runs.weights.safetensors_header import (
     FOREIGN_TYPES,
@@ -28,7 +37,7 @@ from napari_sslseg.core.runs.weights.safetensors_header import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-SUFFIXES = (".safetensors", ".pt", ".pth")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt")
 NESTED_KEYS = ("network_weights", "state_dict", "model_state_dict", "model_state", "model", "net")
 """Keys under which programs store the weights in a checkpoint: nnU-Net uses the first, Lightning
 the second."""
@@ -82,8 +91,8 @@ def read_foreign(path: Path) -> ForeignWeights:
     Parameters
     ----------
     path : Path
-        A ``.safetensors``, ``.pt`` or ``.pth`` file; of the latter two only tensors and plain
-        containers are read.
+        A ``.safetensors``, ``.pt``, ``.pth`` or ``.ckpt`` file; of the latter three only tensors
+        and plain containers are read.
 
     Raises
     ------
@@ -98,6 +107,7 @@ def read_foreign(path: Path) -> ForeignWeights:
         raise CheckpointError(
             f"{path} does not have the name of a weight file; choose one in {', '.join(SUFFIXES)}."
         )
+    _refuse_other_kinds(path, PICKLE if suffix == ".safetensors" else SAFETENSORS)
     if suffix == ".safetensors":
         found: Any = read_tensors(path, read_header(path, FOREIGN_TYPES))
     else:
@@ -114,6 +124,13 @@ def read_foreign(path: Path) -> ForeignWeights:
     return ForeignWeights(_without_attribute(tensors), tuple(left_out), suffix != ".safetensors")
 
 
+def _refuse_other_kinds(path: Path, other: WeightFileKind) -> None:
+    """Refuse a file of a kind that is not read, or of the ``other`` kind than its suffix says."""
+    kind = file_kind(path)
+    if kind is not None and kind not in {PICKLE, SAFETENSORS} - {other}:
+        raise CheckpointError(f"{path} is {kind.name}; {kind.advice}.")
+
+
 def _load(path: Path) -> Any:
     """Load a pickle with PyTorch, restricted to tensors and plain containers."""
     import torch
@@ -125,16 +142,20 @@ def _load(path: Path) -> Any:
             if os.fstat(file.fileno()).st_size > MAX_FILE:
                 raise ValueError("the file is too large")
         if zipped:
-            scan_pickle(BytesIO(_archived_pickle(path)))
+            data = _archived_pickle(path)
+            scan_pickle(BytesIO(data))
         else:
-            _scan_legacy(path)
+            data = _read_start(path)
+            start = BytesIO(data)
+            for _ in range(LEGACY_PICKLES):
+                scan_pickle(start)
         with _numpy_ignored(), utf8_path(path) as readable:
             return torch.load(readable, map_location="cpu", weights_only=True, mmap=zipped)
     except ForbiddenNameError as error:
+        kind = pickle_kind(data)
         raise CheckpointError(
-            f"{path} contains more than weights ({printable(error, 100)}) and would have to run "
-            "code to be opened, so it was not opened; save its state dict alone, best as "
-            "safetensors."
+            f"{path} is {kind.name} ({printable(error, 100)}) and would have to run code to be "
+            f"opened, so it was not opened; {kind.advice}."
         ) from error
     except MemoryError as error:
         raise CheckpointError(
@@ -158,14 +179,17 @@ def _archived_pickle(path: Path) -> bytes:
     ------
     ValueError, BadZipFile
         If the archive is damaged, compressed (which PyTorch never does, and reads wrongly with
-        ``mmap``), or has two files of one name.
+        ``mmap``), has two files of one name, or gives wrong sizes.
     """
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         # Without the top folder, whose name is arbitrary.
         names = [entry.filename.partition("/")[2] for entry in entries]
-        if len(set(names)) < len(names):
+        # PyTorch does not distinguish case, so it may read another one than was scanned.
+        if len({name.casefold() for name in names}) < len(names):
             raise ValueError("two files in the archive have one name")
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise ValueError("the files in the archive are larger than the archive")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ValueError("files in the archive are compressed")
         entry = entries[names.index("data.pkl")]
@@ -174,12 +198,10 @@ def _archived_pickle(path: Path) -> bytes:
         return archive.read(entry)
 
 
-def _scan_legacy(path: Path) -> None:
-    """Scan the pickles at the start of a file in PyTorch's format before 1.6."""
+def _read_start(path: Path) -> bytes:
+    """Read the pickles at the start of a file in PyTorch's format before 1.6."""
     with open_regular(path) as file:
-        start = BytesIO(file.read(MAX_PICKLE))
-    for _ in range(LEGACY_PICKLES):
-        scan_pickle(start)
+        return file.read(MAX_PICKLE)
 
 
 class _Ignored:

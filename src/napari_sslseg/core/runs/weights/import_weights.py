@@ -35,7 +35,7 @@ def import_weights(
     Parameters
     ----------
     file : path-like
-        ``.safetensors``, ``.pt`` or ``.pth``; code in it is never run.
+        ``.safetensors``, ``.pt``, ``.pth`` or ``.ckpt``; code in it is never run.
     network : NetworkSettings or str
         Network of this program that has these weights, or its name.
     out : path-like
