@@ -289,7 +289,8 @@ def _read(path: Path) -> bytes:
 
 def _holder(handle: int) -> int | None:
     """Number of the process that holds the lock; None if it is this one or unknown."""
-    with contextlib.suppress(OSError, ValueError):
+    # It is empty until the other process has written its number.
+    with contextlib.suppress(OSError, ValueError, IndexError):
         number = int(os.pread(handle, 32, 0).split()[0]) if hasattr(os, "pread") else 0
         return number if number != os.getpid() else None
     return None

@@ -1,15 +1,18 @@
 """Write ``classes.json`` for label files, so that it contradicts no other file of the folder."""
 
 import json
+import os
+import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.errors import ScanWarning, SslsegError, StorageError
-from napari_sslseg.core.common.lock import run_lock
+from napari_sslseg.core.common.lock import try_lock
+from napari_sslseg.core.common.safe_files import open_own
 from napari_sslseg.core.common.text import join_names, printable
 from napari_sslseg.core.scans.classes.class_list import CLASS_LIST, listed_segments, own_lists
 from napari_sslseg.core.scans.classes.matching import (
@@ -211,18 +214,43 @@ def _names_itself(path: Path) -> bool:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Let one process at a time change the list of a folder; others wait."""
+    """Let one process or thread at a time change the list of a folder; others wait."""
+    path = folder / _LOCK
     end = time.monotonic() + _PATIENCE
-    with ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(run_lock(folder, _LOCK))
-                break
-            except StorageError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.02)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while (handle := _try_lock(path)) is None:
+            if time.monotonic() > end:
+                raise StorageError(
+                    f"Another process changes the list of classes of {folder}; try it again."
+                )
+            time.sleep(0.02)
+    except OSError as error:
+        raise StorageError(
+            f"Could not write {path}: {error.strerror or error}; choose another folder, or make "
+            "this one writable."
+        ) from error
+    try:
         yield
+    finally:
+        # Windows cannot remove open files, and another process may have opened it.
+        if sys.platform == "win32":
+            os.close(handle)
+        with suppress(OSError):
+            path.unlink()
+        if sys.platform != "win32":
+            os.close(handle)
+
+
+def _try_lock(path: Path) -> int | None:
+    """Lock a file and return its handle; None if another has it, or removed it meanwhile."""
+    handle = open_own(path)
+    with suppress(FileNotFoundError):
+        is_free = try_lock(handle) is not False
+        if is_free and os.path.samestat(os.fstat(handle), path.lstat()):
+            return handle
+    os.close(handle)
+    return None
 
 
 def agree_with_folder(
