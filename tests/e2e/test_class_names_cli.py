@@ -99,7 +99,7 @@ def test_a_dicom_segmentation_gets_the_names_of_the_run(data_dir, tmp_path):
     done = run("predict", tmp_path / "ft", scans, "--out", tmp_path / "p", "--format", "dcm",
                "--device", "cpu")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for path in (tmp_path / "p").iterdir():
+    for path in (tmp_path / "p").glob("*.dcm"):
         names = {segment.name: segment.code for segment in read_segments(path)}
         assert names == {
             "Liver": "SCT:10200004", "Kidney": "SCT:64033007", "Spleen": "SCT:78961009",
