@@ -121,6 +121,12 @@ def test_values_at_the_end_of_a_stream_are_read(tmp_path):
     np.testing.assert_array_equal(volume.geometry.to_source(volume.data), values)
 
 
+def test_an_endless_header_is_refused(tmp_path):
+    path = write_nrrd(tmp_path / "a.nrrd", encoding="raw")
+    path.write_bytes(path.read_bytes().rstrip() + b"\n" + (b"key:=" + b"v" * 1000 + b"\n") * 20_000)
+    refused(path, "header is longer than 16 MiB")
+
+
 def write_mhd(path, name):
     path.write_text(
         "ObjectType = Image\nNDims = 3\nDimSize = 20 20 10\nElementType = MET_UCHAR\n"

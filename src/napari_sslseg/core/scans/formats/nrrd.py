@@ -6,6 +6,7 @@ The format is described at https://teem.sourceforge.net/nrrd/format.html.
 import math
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -75,6 +76,7 @@ SEVERAL = ("time", "list", *IN_SPACE)
 """Kinds of a last axis that counts volumes."""
 
 _MAX_LINE = 1 << 20
+_MAX_HEADER = 1 << 24
 
 
 def read_nrrd(path: Path, *, layers: bool = False) -> StoredGrid:
@@ -130,6 +132,7 @@ def read_pairs(path: Path) -> dict[str, str]:
         if not file.readline(16).startswith(b"NRRD000"):
             raise ValueError("it does not start like an NRRD file")
         while line := file.readline(_MAX_LINE).rstrip(b"\r\n"):
+            _refuse_endless(file)
             pair = re.fullmatch(r"([^:#][^:]*):=(.*)", _decode(line))
             if pair:
                 found[pair[1]] = pair[2].replace("\\n", "\n").replace("\\\\", "\\")
@@ -166,6 +169,7 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
         if not re.fullmatch(rb"NRRD000[1-6]\r?\n", file.readline(16)):
             raise ValueError("it does not start like an NRRD file")
         while line := file.readline(_MAX_LINE):
+            _refuse_endless(file)
             text = line.decode("utf-8", "replace").rstrip("\r\n")
             if not text:
                 break
@@ -180,6 +184,11 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             if name == "datafile" and value.split()[:1] == ["LIST"]:
                 break  # names of files follow
         return fields, file.tell()
+
+
+def _refuse_endless(file: BinaryIO) -> None:
+    if file.tell() > _MAX_HEADER:
+        raise ValueError(f"its header is longer than {_MAX_HEADER >> 20} MiB")
 
 
 def _field(fields: dict[str, str], name: str) -> str:
