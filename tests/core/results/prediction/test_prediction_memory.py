@@ -11,6 +11,7 @@ import torch
 from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.results.predict import Segmenter, iter_predict, predict
 from napari_sslseg.core.results.prediction.memory import prediction_memory
+from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.volume import load_volume
@@ -145,7 +146,9 @@ def test_a_scan_that_does_not_fit_is_refused_before_it_is_read_and_others_are_se
     settings = default_preprocessing("MR")
     segmenter = Segmenter(network(1), settings, (1,), "cpu")
     monkeypatch.setitem(iter_predict.__globals__, "load_segmenter", lambda *_: segmenter)
-    events = list(iter_predict("run", [images], out=tmp_path / "out", modality="MR"))
+    (tmp_path / "last.safetensors").write_bytes(b"weights")
+    run = Run(tmp_path, {"kind": "finetune"})
+    events = list(iter_predict(run, [images], out=tmp_path / "out", modality="MR"))
     written, failed = events[-1].result
     assert [path.name for path in written] == ["small.nii.gz"]
     (problem,) = failed
