@@ -329,6 +329,21 @@ def test_failed_saving_writes_a_backup_that_is_reported_at_reopening(
     assert str(file) in problems[0]
     session.close()
 
+    # It is not replaced by a backup of that window.
+    screen = Screen(folder)
+    screen.until(lambda: screen.layer is not None)
+    broken(monkeypatch, screen)
+    stroke(screen, (2, 60, 60))
+    screen.until(lambda: screen.autosaver.status == "failed")
+    (other,) = set((tmp_path / "rescued").iterdir()) - {file}
+    assert file.read_bytes() == kept
+    assert str(other) in screen.autosaver.sentence
+    monkeypatch.undo()
+    monkeypatch.setattr(label_rescue, "rescue_folder", lambda: tmp_path / "rescued")
+    screen.until_saved(8.0)
+    screen.session.close()
+    assert list((tmp_path / "rescued").iterdir()) == [file]
+
 
 def test_saving_is_retried_when_the_folder_is_back(screen, folder, monkeypatch):
     monkeypatch.setattr(autosaver, "RETRY_SECONDS", 0.1)

@@ -253,7 +253,7 @@ class RunWriter:
             user. None if no folder could be written.
         """
         lost = self.folder
-        for parent in (lost.parent, user_data_path("napari-sslseg", appauthor=False) / RESCUED):
+        for parent in (lost.parent, user_data_path("napari-sslseg") / RESCUED):
             try:
                 if parent != lost.parent:
                     make_folder(parent)

@@ -2,7 +2,9 @@
 
 import os
 import zlib
+from collections.abc import Iterator
 from datetime import datetime
+from itertools import count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,14 +36,38 @@ def rescue_folder() -> Path:
     return user_data_path("napari-sslseg") / "rescued labels"
 
 
-def _backup_name(project: Path, name: str) -> str:
+def _backups(project: Path, name: str) -> Iterator[Path]:
+    """Yield the files for backups of a scan, of which any number may exist."""
     # Projects in different folders may have the same name.
     mark = zlib.crc32(os.fsencode(project.resolve()))
-    return f"{project.name} {name} unsaved {mark:08x}.nii.gz"
+    stem = f"{project.name} {name} unsaved {mark:08x}"
+    yield rescue_folder() / f"{stem}.nii.gz"
+    for number in count(2):
+        yield rescue_folder() / f"{stem} {number}.nii.gz"
 
 
-def write_backup(project: Path, name: str, labels: np.ndarray, like: "Volume") -> Path:
-    """Write labels to the folder for rescued labels, and replace the last backup of the scan.
+def write_backup(
+    project: Path, name: str, labels: np.ndarray, like: "Volume", earlier: Path | None = None
+) -> Path:
+    """Write labels to the folder for rescued labels.
+
+    Parameters
+    ----------
+    project : Path
+        Folder of the project.
+    name : str
+        The scan.
+    labels : ndarray
+        Labels in the display grid.
+    like : Volume
+        The scan that the labels belong to.
+    earlier : Path, optional
+        An earlier backup of the same labels, which is replaced. All others stay.
+
+    Returns
+    -------
+    Path
+        The file.
 
     Raises
     ------
@@ -50,7 +76,7 @@ def write_backup(project: Path, name: str, labels: np.ndarray, like: "Volume") -
     """
     from napari_sslseg.core.scans.labels import save_labels
 
-    path = rescue_folder() / _backup_name(project, name)
+    path = earlier or next(path for path in _backups(project, name) if not path.exists())
     save_labels(labels, path, like=like)
     return path
 
@@ -60,8 +86,7 @@ def report_backups(session: "Session") -> None:
     project = session.project
     for name in project.names if project is not None else ():
         assert project is not None
-        path = rescue_folder() / _backup_name(project.folder, name)
-        if path.exists():
+        for path in takewhile(Path.exists, _backups(project.folder, name)):
             when = datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y-%m-%d %H:%M")
             session.problem.emit(Problem(RESCUED.format(name=name, when=when, path=path)))
 

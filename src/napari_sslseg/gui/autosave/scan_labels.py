@@ -101,7 +101,8 @@ class ScanLabels:
         except (SslsegError, OSError):
             if self.backup is None or self.backup[0] != version:
                 with suppress(SslsegError, OSError):  # The first error is reported anyway.
-                    path = write_backup(self.project.folder, self.name, labels, self.like)
+                    earlier = self.backup and self.backup[1]
+                    path = write_backup(self.project.folder, self.name, labels, self.like, earlier)
                     self.backup = version, path
             raise
         self._remove_backup()

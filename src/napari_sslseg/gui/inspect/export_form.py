@@ -104,7 +104,11 @@ class ExportForm(QWidget):
         )
         if name:
             path = Path(name)
-            path = path if path.suffix.lower() in (".html", ".htm") else Path(f"{name}.html")
+            if path.suffix.lower() not in (".html", ".htm"):
+                path = Path(f"{name}.html")
+                # The dialog has asked about the name without the ending.
+                if path.exists() and not self._may_replace([path]):
+                    return
             self._start("Writing the report", report(self.session, run, path, other))
 
     def _start(self, title: str, events: Events | None) -> None:
