@@ -100,6 +100,7 @@ def test_processes_that_build_the_same_store_do_not_disturb_each_other(tmp_path)
         assert folder.name == store.folder.name
 
 
+@pytest.mark.slow
 def test_what_a_killed_build_left_is_removed_and_nothing_else(tmp_path):
     killed, alive = start(tmp_path, "wait"), start(tmp_path, "wait")
     try:
