@@ -17,7 +17,6 @@ from napari_sslseg.core.common.sync import make_folder
 from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.runs.record import KINDS, METRICS, MOST_RECORD, PLAN, RECORD
 from napari_sslseg.core.runs.state_files import FOLDER, remove_states
-from napari_sslseg.core.samples.slice_files import is_store, remove_store
 
 WEIGHTS = [f"{name}.{suffix}" for name in ("best", "last") for suffix in ("safetensors", "json")]
 SAMPLES = "slices"
@@ -105,6 +104,9 @@ def _refuse_other_files(folder: Path) -> None:
 
 def _other_files(folder: Path) -> Iterator[Path]:
     """Everything in a folder that no run which ended before its record was written has left."""
+    # Imported here, since listing runs loads no NumPy.
+    from napari_sslseg.core.samples.slice_files import is_store
+
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name in (LOCK, *HARMLESS) or is_leftover(path):
             continue
@@ -134,6 +136,8 @@ def remove_run_files(folder: Path, *, keep: tuple[str, ...] = ()) -> None:
 
 def remove_samples(folder: Path) -> None:
     """Remove the preprocessed slices of a run, but no other files beside them."""
+    from napari_sslseg.core.samples.slice_files import is_store, remove_store
+
     samples = folder / SAMPLES
     if samples.is_dir() and not is_link(samples):
         remove_leftovers(samples, alone=True)
