@@ -17,6 +17,7 @@ from napari_sslseg.core.demo.demo import iter_demo
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.run_files import claim
+from napari_sslseg.core.runs.weights.import_weights import import_weights
 from paths import HELPERS
 from small_scans import write_small_scans
 from training_process import events
@@ -278,3 +279,14 @@ def test_a_disk_without_locks_is_named(tmp_path, monkeypatch):
     texts = [getattr(event, "text", "") for event in events("pretrain", tmp_path / "run", 1)]
     assert any("has no locks" in text for text in texts)
     assert "has no locks" in (tmp_path / "run" / "events.jsonl").read_text()
+
+
+def test_weights_are_not_imported_into_a_folder_in_use(tmp_path):
+    list(events("pretrain", tmp_path / "run", 1))
+    before = contents(tmp_path / "run")
+    with run_lock(tmp_path / "run"), pytest.raises(StorageError, match="working in"):
+        import_weights(
+            tmp_path / "run" / "last.safetensors", network="tiny", out=tmp_path / "run",
+            overwrite=True,
+        )  # fmt: skip
+    assert contents(tmp_path / "run") == before

@@ -30,7 +30,7 @@ from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.compute.distributed import is_first
 from napari_sslseg.core.common.errors import CheckpointError, LostFolderError, StorageError
 from napari_sslseg.core.common.lock import check_locks
-from napari_sslseg.core.common.safe_files import HISTORY, open_regular
+from napari_sslseg.core.common.safe_files import open_regular
 from napari_sslseg.core.common.sync import make_folder, sync_folder
 from napari_sslseg.core.common.text import LONGEST, printable
 from napari_sslseg.core.runs.record import FORMAT, METRICS, RECORD, checked_part, read_record
@@ -202,9 +202,8 @@ class RunWriter:
         self.folder = folder
         if is_first():
             check_locks(folder)
-            # The record is replaced below, so that the folder remains that of a run; the history
-            # is emptied when it is opened.
-            remove_run_files(folder, keep=(RECORD, HISTORY))
+            # The record is replaced below, so that the folder remains that of a run.
+            remove_run_files(folder, keep=(RECORD,))
         self.record: dict[str, Any] = {
             "format": FORMAT,
             **record,

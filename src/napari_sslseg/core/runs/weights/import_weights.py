@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.core.common.errors import CheckpointError
+from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.networks.size_limit import planned_network, tensor_shapes
 from napari_sslseg.core.runs.run import Run, RunWriter
 from napari_sslseg.core.runs.run_files import claim
@@ -73,40 +74,41 @@ def import_weights(
     plan = tensor_shapes(planned_network(network, preprocessing.channels, 1))
     # Without the output layer, since there is no task yet.
     ours = {name: shape for name, (shape, _) in plan.items() if name.startswith(PARTS)}
-    claim(out, overwrite=overwrite)
-    weights = read_foreign(file)
-    theirs = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
-    found = match_tensors(theirs, ours, network, renames=renames, ordered=weights.ordered)
-    found.skipped |= dict(weights.left_out)
-    if not any(name.startswith("encoder.") for name in found.copied):
-        raise CheckpointError(
-            f"Nothing in {file} fits the encoder of the network {network.kind}"
-            f"{_example(found, theirs)}; choose its network and widths, or rename its tensors "
-            "with --map (in Python renames=)."
+    with run_lock(out):
+        claim(out, overwrite=overwrite)
+        weights = read_foreign(file)
+        theirs = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
+        found = match_tensors(theirs, ours, network, renames=renames, ordered=weights.ordered)
+        found.skipped |= dict(weights.left_out)
+        if not any(name.startswith("encoder.") for name in found.copied):
+            raise CheckpointError(
+                f"Nothing in {file} fits the encoder of the network {network.kind}"
+                f"{_example(found, theirs)}; choose its network and widths, or rename its tensors "
+                "with --map (in Python renames=)."
+            )
+        tensors = {
+            name: _as_stored(weights.tensors[source], fractions=plan[name][1])
+            for name, (source, _) in found.copied.items()
+        }
+        check_finite(file, tensors)
+        settings = PretrainSettings(network=network, preprocessing=preprocessing)
+        remove_plan(out)
+        writer = RunWriter(
+            out,
+            {
+                "kind": "pretrain",
+                "settings": settings.model_dump(mode="json"),
+                "task": None,
+                "init": file.name,
+                "transfer": describe_matching(found, ours),
+                "scans": [],
+                "slices": {},
+                "seed": settings.training.seed,
+                "device": str(torch.device("cpu")),
+            },
         )
-    tensors = {
-        name: _as_stored(weights.tensors[source], fractions=plan[name][1])
-        for name, (source, _) in found.copied.items()
-    }
-    check_finite(file, tensors)
-    settings = PretrainSettings(network=network, preprocessing=preprocessing)
-    remove_plan(out)
-    writer = RunWriter(
-        out,
-        {
-            "kind": "pretrain",
-            "settings": settings.model_dump(mode="json"),
-            "task": None,
-            "init": file.name,
-            "transfer": describe_matching(found, ours),
-            "scans": [],
-            "slices": {},
-            "seed": settings.training.seed,
-            "device": str(torch.device("cpu")),
-        },
-    )
-    save_tensors(out / "last.safetensors", tensors, {"step": 0, "metrics": {}})
-    return writer.finish("finished")
+        save_tensors(out / "last.safetensors", tensors, {"step": 0, "metrics": {}})
+        return writer.finish("finished")
 
 
 def _as_stored(tensor: "Tensor", *, fractions: bool) -> "Tensor":
