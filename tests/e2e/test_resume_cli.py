@@ -139,6 +139,26 @@ def test_a_killed_prediction_goes_on_where_it_stopped(finetuned, tmp_path):
     assert labels(whole) == labels(tmp_path / "out")
 
 
+def test_a_file_that_appears_during_a_prediction_is_not_replaced(finetuned, tmp_path):
+    out = tmp_path / "out"
+    arguments = ("predict", *finetuned, "--out", out, "--device", "cpu")
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, env=ONE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not labels(out) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    mine = out / "case39.nii.gz"
+    mine.write_bytes(b"mine")
+    _, errors = process.communicate()
+    assert process.returncode == 2, errors
+    assert mine.name in errors
+    assert mine.read_bytes() == b"mine"
+    mine.unlink()
+    assert run(*arguments, "--resume").returncode == 0
+    assert len(labels(out)) == 40
+
+
 def test_a_killed_export_leaves_nothing_that_stays(tmp_path):
     write_dataset(tmp_path, 1, "MR", seed=1)
     (image,) = (tmp_path / "images").iterdir()

@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from napari_sslseg import core
 from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.project import classes as project_classes, labels as project_labels
 from napari_sslseg.core.project.project import Project
@@ -115,3 +116,17 @@ def test_labels_saved_while_a_class_is_erased_are_kept(project, monkeypatch):
     erasing.join(SECONDS)
     saving.join(SECONDS)
     np.testing.assert_array_equal(project.labels("ann").data, drawn)
+
+
+def test_labels_do_not_replace_their_own_scan(tmp_path, monkeypatch):
+    values = np.arange(720, dtype=np.int16).reshape(12, 10, 6)
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "ann.nii.gz")
+    before = (tmp_path / "ann.nii.gz").read_bytes()
+    (tmp_path / "link.nii.gz").symlink_to("ann.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    scan = core.load_volume("ann.nii.gz")
+    for name in ("ann.nii.gz", tmp_path / "ann.nii.gz", "link.nii.gz"):
+        with pytest.raises(StorageError, match="is the scan"):
+            core.save_labels(np.ones(SHAPE, np.uint8), name, like=scan)
+    assert (tmp_path / "ann.nii.gz").read_bytes() == before
+    core.save_labels(np.ones(SHAPE, np.uint8), "labels.nii.gz", like=scan)

@@ -451,7 +451,7 @@ def iter_predict(
                     write_class_list(Path(out), names, [*targets], overwrite=overwrite)
                 staging = staging or staging_folder(Path(out))
                 file = save_labels(prediction, staging.path / target.name, classes=names)
-                journal.write(file, target, item)
+                journal.write(file, target, item, overwrite=overwrite)
                 written.append(target)
                 if not prediction.labels.any():
                     empty.append(item.name)

@@ -7,7 +7,12 @@ from typing import Any, get_args
 import numpy as np
 
 from napari_sslseg.core.common.atomic import atomic_path
-from napari_sslseg.core.common.errors import ConfigError, GeometryError, VolumeError
+from napari_sslseg.core.common.errors import (
+    ConfigError,
+    GeometryError,
+    StorageError,
+    VolumeError,
+)
 from napari_sslseg.core.scans.classes.class_codes import Algorithm, SegmentClass
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.structure_files import merge_structures
@@ -186,7 +191,8 @@ def save_labels(
     Raises
     ------
     StorageError
-        If the file cannot be written, or ``classes.json`` gives other names to the values.
+        If the file cannot be written, is the scan itself, or ``classes.json`` gives other names to
+        the values.
     """
     path = Path(path)
     file_format = label_format_of(path)
@@ -206,6 +212,11 @@ def save_labels(
         labels, algorithm = labels.labels, algorithm or "AUTOMATIC"
     if like is None:
         raise GeometryError(f"To write {path}, pass like=, the scan that the labels belong to.")
+    if like.path is not None and path.exists() and path.samefile(like.path):
+        raise StorageError(
+            f"{path} is the scan that the labels belong to and is not replaced; choose another "
+            "file."
+        )
     if labels.ndim != 3:
         raise GeometryError(
             f"The labels for {path} have shape {labels.shape}, but a label map has three axes."

@@ -84,14 +84,20 @@ class PredictionJournal:
             return f"was made with other settings ({', '.join(names)})"
         return None
 
-    def write(self, file: Path, target: Path, scan: Series) -> None:
+    def write(self, file: Path, target: Path, scan: Series, *, overwrite: bool = False) -> None:
         """Note a file that is complete under another name, and give it its name.
 
         Raises
         ------
         StorageError
-            If one of them cannot be written.
+            If one of them cannot be written, or there is a file of that name that may not be
+            overwritten.
         """
+        if not overwrite and os.path.lexists(target):
+            raise StorageError(
+                f"{target} appeared during the prediction, so it was not replaced; move it, or "
+                "choose another folder, then continue with --resume."
+            )
         line = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "file": target.name,
