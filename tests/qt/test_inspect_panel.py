@@ -104,11 +104,12 @@ def test_a_prediction_is_shown_accepted_undone_and_marked_as_done(opened, viewer
     (shown,) = scene.of_role("prediction")
     assert shown.data.any()
     np.testing.assert_array_equal(labels.data, before)
+    assert shown.contour == 1
     # Check boxes.
     boxes = panel.show_box.boxes
     for key in ("contour", "uncertainty", "errors"):
         boxes[key].click()
-    assert shown.contour == 1
+    assert shown.contour == 0
     assert roles(viewer) == ["scan", "uncertainty", "prediction", "labels", "errors"]
     scene.go_to(DONE[0])
     (errors,) = scene.of_role("errors")
@@ -199,9 +200,10 @@ def test_a_click_on_a_score_shows_the_scan_and_two_runs_are_compared(
     kept = core.Run.open(trained[0] / "project/runs/finetune-001").record["data"]
     apart = [entry["name"] for entry in kept if entry["role"] == "validation"]
     assert table.item(0, 0).text() == apart[0]
-    assert {table.item(row, 5).text() for row in range(table.rowCount())} == {
+    assert {table.item(row, 6).text() for row in range(table.rowCount())} == {
         "validation",
         "training",
+        "unseen",
     }
     assert "Mean Dice" in panel.verdict.text()
     assert "2 slices of 1 patient, a rough guide" in panel.verdict.text()
@@ -232,6 +234,8 @@ def test_a_click_on_a_score_shows_the_scan_and_two_runs_are_compared(
     np.testing.assert_array_equal(map_.data[worst] > 0, first[worst] != second[worst])
     table.sortItems(2, Qt.SortOrder.DescendingOrder)
     dice = [table.item(r, 2).text() for r in range(table.rowCount())]
+    assert dice[-1] == "–"  # A scan without done slices.
+    dice = [figure for figure in dice if figure != "–"]
     assert dice == sorted(dice, reverse=True)
 
 
@@ -249,9 +253,9 @@ def test_a_score_shows_how_many_slices_were_accepted_from_a_prediction(opened, q
 
     def accepted():
         rows = [row for row in range(table.rowCount()) if table.item(row, 0).text() == name]
-        if table.isColumnHidden(6):
+        if table.isColumnHidden(7):
             return set()
-        return {table.item(row, 6).text() for row in rows}
+        return {table.item(row, 7).text() for row in rows}
 
     assert table.rowCount()
     assert accepted() == set()

@@ -52,13 +52,13 @@ def trained(tmp_path_factory):
             ),
         )
         split = project.split_validation()
+        choice = TrainingChoice(steps=2, batch_size=2, network="tiny", unlabelled=True)
         core.finetune(
             split.training,
             validation=split.validation,
+            unlabelled=project.unlabelled_scans(),
             out=project.new_run_folder("finetune"),
-            settings=finetune_settings(
-                project, TrainingChoice(steps=2, batch_size=2, network="tiny")
-            ),
+            settings=finetune_settings(project, choice),
             device="cpu",
         )
     return folder
@@ -142,6 +142,7 @@ def test_scans_with_problems_are_mentioned(session):
 
 
 def test_after_a_training_the_predictions_are_inspected(session):
+    # The training used the scan without labels too, as it does by default.
     assert session.next_step() == words.INSPECT
 
 

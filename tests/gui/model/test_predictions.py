@@ -92,7 +92,7 @@ def test_memory_is_limited_and_scores_are_kept(session):
     uses = scan_uses(session.project, core.Run.open(session.project.folder / "runs" / RUN))
     assert sorted(uses.values()) == ["training", "training", "unseen", "validation"]
     assert uses[names[3]] == "unseen"
-    rows = score_sheet(predictions, RUN).rows
+    rows = [row for row in score_sheet(predictions, RUN).rows if row.slices]
     assert rows[0].use == "validation"
     assert rows[-1].use == "training"
     assert not any(row.stale for row in rows)
@@ -108,9 +108,29 @@ def test_memory_is_limited_and_scores_are_kept(session):
     assert predictions.make([RUN], [names[2]]) is None
 
 
+def test_predicted_scans_are_listed_with_their_volumes(session):
+    predictions, names = session.predictions, session.project.names
+    predictions.make([RUN], names)
+    wait(session)
+    rows = score_sheet(predictions, RUN).rows
+    assert {row.scan for row in rows} == set(names)
+    # Voxels of 16 × 7 × 7 mm are 0.784 ml.
+    for name in (names[0], names[3]):
+        labels = predictions.get(RUN, name).labels
+        for value, structure in session.project.class_names.items():
+            expected = np.count_nonzero(labels == value) * 0.784
+            found = [row.ml for row in rows if (row.scan, row.structure) == (name, structure)]
+            assert sum(found) == pytest.approx(expected)
+    without = [row for row in rows if row.scan == names[3]]
+    assert without == rows[-len(without) :]
+    assert all(row.dice is None and not row.slices and row.use == "unseen" for row in without)
+    uncertainty = predictions.scores(RUN, names[3]).mean_uncertainty
+    assert {row.worst for row in without} == {int(np.argmax(uncertainty))}
+
+
 def test_a_broken_scan_does_not_stop_the_other_predictions(session):
-    names, notes = session.project.names, []
-    session.note.connect(notes.append)
+    names, problems = session.project.names, []
+    session.problem.connect(lambda problem: problems.append(problem.sentence))
     path = Path(session.project.entry(names[0]).absolute)
     aside = path.rename(path.with_suffix(".aside"))
     try:
@@ -120,7 +140,8 @@ def test_a_broken_scan_does_not_stop_the_other_predictions(session):
         aside.rename(path)
     assert session.predictions.get(RUN, names[0]) is None
     assert session.predictions.get(RUN, names[1]) is not None
-    assert "missing" in notes[0]
+    assert f"{len(names) - 1} of {len(names)} scans" in problems[0]
+    assert "missing" in problems[0]
 
 
 def test_a_prediction_is_stopped_between_scans(session):
@@ -272,7 +293,7 @@ def test_a_report_is_one_page_without_links(session, tmp_path):
     wait(session)
     sheet = score_sheet(session.predictions, RUN)
     assert f"<p>{html.escape(sheet.verdict)}</p>" in text
-    for row in sheet.rows:
+    for row in (row for row in sheet.rows if row.slices):
         assert f"<td>{row.scan}</td><td>{html.escape(row.structure)}</td>" in text
         assert f'<td class="use">{USE_WORDS[row.use]}</td>' in text
         assert row.use in ("validation", "training")
@@ -294,14 +315,15 @@ def test_a_report_compares_two_runs(session, tmp_path):
     assert "<strong>Run B: finetune-002.</strong>" in text
     titles = re.findall(r"<th(?: [^>]*)?>(.*?)</th>", text)
     assert titles == [
-        "Scan", "Structure", "Dice A", "Dice B", "HD95 A (mm)", "HD95 B (mm)", "Slices",
-        "Used A", "Used B",
+        "Scan", "Structure", "Dice A", "Dice B", "HD95 A (mm)", "HD95 B (mm)",
+        "Volume A (ml)", "Volume B (ml)", "Slices", "Used A", "Used B",
     ]  # fmt: skip
     session.predictions.make([RUN], project.names)
     wait(session)
     rows = re.findall(r"<tr><td>(.*)</td></tr>", text)
     shown = [re.split(r"</td><td[^>]*>", row) for row in rows]
-    for row, cells in zip(score_sheet(session.predictions, RUN).rows, shown, strict=True):
+    scored = [row for row in score_sheet(session.predictions, RUN).rows if row.slices]
+    for row, cells in zip(scored, shown, strict=True):
         dice = "–" if row.dice is None else f"{row.dice:.3f}"
         assert cells[:4] == [row.scan, row.structure, dice, dice]
         assert cells[-2:] == [USE_WORDS[row.use]] * 2

@@ -54,7 +54,10 @@ def runs(
 
 
 def _row(run: "RunSummary") -> list[Any]:
-    values = [run.name, run.kind, run.learnt, run.network, run.preset, run.scans, run.steps]
+    steps: Any = run.steps
+    if run.status != "finished" and run.step is not None:
+        steps = f"{run.step} of {run.steps}"
+    values = [run.name, run.kind, run.learnt, run.network, run.preset, run.scans, steps]
     return [*values, run.status, run.best, _duration(run.seconds)]
 
 

@@ -364,7 +364,8 @@ class Project:
             slices = sum(len(item.annotated or ()) for item in validation)
             patients = "one patient" if len(held_out) == 1 else f"{len(held_out)} patients"
             note = (
-                f"The validation has {slices} slices of {patients}, so its Dice is a rough guide."
+                f"The validation has {slices} slice{'' if slices == 1 else 's'} of {patients}, so "
+                "its Dice is a rough guide."
             )
         return LabelledSplit(training, validation, note)
 

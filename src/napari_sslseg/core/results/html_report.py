@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -69,11 +69,14 @@ class RunScores:
         How the training used the scan, such as ``validation``.
     honest : bool
         Whether the patient was not used for training, and no labels come from predictions.
+    volumes : mapping of int to float
+        Volume of each class in the prediction of the whole scan, in ml.
     """
 
     scores: SliceScores
     use: str
     honest: bool
+    volumes: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +170,7 @@ def report_page(
     """
     used = [score.use for scan in scans for score in scan.runs]
     columns = ["Scan", "Structure", *_each(runs, "Dice"), *_each(runs, "HD95", " (mm)")]
+    columns += _each(runs, "Volume", " (ml)")
     accepted = any(scan.accepted for scan in scans)
     columns += ["Slices", *_each(runs, "Used"), *(["Accepted"] if accepted else [])]
     meanings = {word: hint for word, hint in uses.items() if word in used}
@@ -222,7 +226,7 @@ def _each(runs: Sequence[RunReport], what: str, unit: str = "") -> list[str]:
 
 
 def _title(text: str) -> str:
-    kinds = {"Dice": "number", "HD95": "number", "Slic": "number", "Used": "use"}
+    kinds = {"Dice": "number", "HD95": "number", "Volu": "number", "Slic": "number", "Used": "use"}
     kind = f' class="{kinds[text[:4]]}"' if text[:4] in kinds else ""
     return f"<th{kind}>{escape(text)}</th>"
 
@@ -257,6 +261,10 @@ def _rows(scan: ScanReport, names: Mapping[int, str], accepted: bool) -> list[st
         cells = [
             f'<td class="number{kind}">{figure}</td>'
             for kind, figure in zip(kinds * 2, figures, strict=True)
+        ]
+        cells += [
+            f'<td class="number">{_number(run.volumes.get(value, 0.0), 2)}</td>'
+            for run in scan.runs
         ]
         words = [scan.runs[0].scores.volume.name, names.get(value, f"class {value}")]
         uses = [f'<td class="use">{escape(run.use)}</td>' for run in scan.runs]

@@ -34,6 +34,10 @@ class RunSummary:
         Kind of the network, and preset if one was used.
     scans, steps : int or None
         Number of scans used for training, and planned number of steps.
+    step : int or None
+        Last step whose weights were saved, of the last stage that has weights.
+    loss : float or None
+        Loss at that step.
     status : str or None
         ``running``, ``finished``, ``stopped`` or ``failed``.
     best : float or None
@@ -52,6 +56,8 @@ class RunSummary:
     preset: str | None = None
     scans: int | None = None
     steps: int | None = None
+    step: int | None = None
+    loss: float | None = None
     status: str | None = None
     best: float | None = None
     seconds: float | None = None
@@ -94,6 +100,8 @@ def summarise(folder: Path, root: Path) -> RunSummary:
         network, training = _part(settings, "network"), _part(settings, "training")
         pretraining = run.kind == "pretrain"
         scans = run.record.get("scans")
+        best, last = _sidecar(folder, "best"), _sidecar(folder, "last")
+        figure = "loss" if pretraining else "dice"
         return RunSummary(
             name=name,
             folder=folder,
@@ -104,20 +112,22 @@ def summarise(folder: Path, root: Path) -> RunSummary:
             preset=_text(settings.get("preset")),
             scans=None if scans is None else len(scans),
             steps=_number(training.get("steps"), int),
+            step=_number(last.get("step"), int),
+            loss=_number(_part(last, "metrics").get("loss"), float),
             status=_text(run.record.get("status")),
-            best=_best(folder, "loss" if pretraining else "dice"),
+            best=_number(_part(best, "metrics").get(figure), float),
             seconds=_seconds(run.record),
         )
     except CheckpointError as error:
         return RunSummary(name, folder, problem=str(error))
 
 
-def _best(folder: Path, figure: str) -> float | None:
+def _sidecar(folder: Path, which: str) -> Mapping[str, Any]:
+    """What is recorded beside the best or the last weights; empty if there is nothing."""
     try:
-        sidecar = read_json(folder / "best.json", MOST_SIDECAR)
+        return _part(read_json(folder / f"{which}.json", MOST_SIDECAR), None)
     except (OSError, ValueError):  # There was no validation, or the file is damaged.
-        return None
-    return _number(_part(_part(sidecar, None), "metrics").get(figure), float)
+        return {}
 
 
 def _seconds(record: Mapping[str, Any]) -> float | None:

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QGridLayout, QWidget
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.gui.inspect.acceptance import accept_region, accept_slice, next_slice
 from napari_sslseg.gui.inspect.accepted_marks import AcceptedMarks
+from napari_sslseg.gui.viewer.done_check import DoneCheck
 from napari_sslseg.gui.widgets.buttons import hinted_button
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class CorrectionButtons(QWidget):
         super().__init__()
         self.session, self.scene, self.layers, self._say = session, scene, layers, say
         self.marks = AcceptedMarks(session, scene)
+        self.check = DoneCheck(self, session, scene)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         self.next = hinted_button(
@@ -94,6 +96,8 @@ class CorrectionButtons(QWidget):
 
     def accept_slice(self) -> None:
         """Copy the predicted slice into the labels."""
+        if self.check.turned():
+            return
         found, labels = self.layers.predicted(), self.scene.labels
         if found is None or labels is None:
             self._say(FIRST_PREDICT)
@@ -107,6 +111,8 @@ class CorrectionButtons(QWidget):
         self._accept_at(self.scene.viewer.cursor.position)
 
     def _accept_at(self, position: Any) -> None:
+        if self.check.turned():
+            return
         found, labels = self.layers.predicted(), self.scene.labels
         if found is None or labels is None:
             self._say(FIRST_PREDICT)
@@ -160,7 +166,7 @@ class CorrectionButtons(QWidget):
 
     def mark_done(self) -> None:
         """Mark the slice as done, once its labels are saved."""
-        if self.scene.labels is not None:
+        if self.check.may_mark():
             index = self.scene.slice
             self.scene.autosaver.mark([index])
             note = "; scores mark its accepted prediction" if self._is_accepted(index) else ""

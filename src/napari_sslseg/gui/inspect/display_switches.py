@@ -34,8 +34,8 @@ def _legend(words: Sequence[str]) -> str:
 
 
 LEGEND = _legend(ERROR_WORDS)
+OVERLAY = "O&verlay", "The prediction, in the colours of the structures."
 SWITCHES = {
-    "overlay": ("O&verlay", "The prediction, in the colours of the structures."),
     "contour": ("O&utline", "Outlines instead of filled areas."),
     "uncertainty": ("Uncertaint&y", "Bright where the network is uncertain."),
     "errors": ("&Errors", f"Differences from your labels, on done slices: {LEGEND}."),
@@ -57,7 +57,8 @@ class DisplaySwitches(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         grid = QGridLayout()
         self.boxes: dict[str, QCheckBox] = {}
-        for number, (key, (text, hint)) in enumerate(SWITCHES.items()):
+        self._make_overlay(grid)
+        for number, (key, (text, hint)) in enumerate(SWITCHES.items(), start=1):
             box = self._box(key, text, hint, getattr(layers, key))
             box.toggled.connect(lambda on, key=key: self._switch(key, on))
             grid.addWidget(box, number // 3, number % 3)
@@ -91,6 +92,13 @@ class DisplaySwitches(QWidget):
         layout.addWidget(self.difference)
         self.choices.hide()
         scene.changed.connect(lambda: self._show_mine(self.boxes["mine"].isChecked()))
+
+    def _make_overlay(self, grid: QGridLayout) -> None:
+        """Step 3 has the same switch."""
+        overlay = self._box("overlay", *OVERLAY, self.scene.predictions_shown)
+        overlay.toggled.connect(self.scene.show_predictions)
+        self.scene.front_changed.connect(lambda: overlay.setChecked(self.scene.predictions_shown))
+        grid.addWidget(overlay, 0, 0)
 
     def offer_two(self, two: bool) -> None:
         """Show or hide the buttons that choose one of two runs."""

@@ -16,7 +16,7 @@ from napari_sslseg.core.common.events import Event, Message
 from napari_sslseg.core.scans.formats.registry import label_formats
 from napari_sslseg.gui.inspect.export_job import Events, export, targets
 from napari_sslseg.gui.inspect.report_job import report
-from napari_sslseg.gui.model.jobs import Problem
+from napari_sslseg.gui.model.jobs import Outcome, Problem, Tally
 from napari_sslseg.gui.widgets.dialogs import ask_choice
 from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox
 
@@ -119,12 +119,21 @@ class ExportForm(QWidget):
             return
         # The export must contain the latest labels.
         self.session.finish()
+        self._said: list[str] = []
         job = self.session.run("export", title, events)
         job.new_events.connect(self._hear)
+        job.ended.connect(self._ended)
+
+    def _ended(self, outcome: Outcome) -> None:
+        tally = outcome.result
+        if isinstance(tally, Tally):
+            self._say(" ".join([*self._said, tally.sentence]))
+            self.session.note.emit(tally.sentence)
 
     def _hear(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, Message):
+                self._said.append(event.text)
                 self._say(event.text)
                 self.session.note.emit(event.text)
 

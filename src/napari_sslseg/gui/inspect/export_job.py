@@ -16,6 +16,7 @@ from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Pr
 from napari_sslseg.core.project.record import UNKNOWN_VALUE
 from napari_sslseg.core.scans.classes.class_codes import Algorithm
 from napari_sslseg.core.scans.slices.annotated import read_annotated
+from napari_sslseg.gui.model.jobs import Tally
 from napari_sslseg.gui.model.predictions import open_run, predict_scan
 from napari_sslseg.gui.viewer.napari_window import collected_scan_warnings
 
@@ -132,9 +133,10 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
             for sentence in warned:
                 yield Message(sentence)
         segmenter, written = None, 0
+        failures: list[tuple[str, str]] = []
         for number, (name, path) in enumerate(files.items()):
             if stop.is_set:
-                yield Done(written, stopped=True)
+                yield Done(Tally("exported", written, len(files), tuple(failures)), stopped=True)
                 return
             yield Progress("Exporting", number, len(files))
             try:
@@ -155,11 +157,10 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
             except StorageError:
                 raise  # The disk is full or the folder is gone: other files would fail too.
             except SslsegError as error:
-                yield Message(str(error))
-        if not run:
+                failures.append((name, str(error)))
+        if not run and written:
             _write_done(project, files)
         yield Progress("Exporting", len(files), len(files))
-        yield Message(f"{written} of {len(files)} label maps were written.")
-        yield Done(written)
+        yield Done(Tally("exported", written, len(files), tuple(failures)))
 
     return events

@@ -29,6 +29,7 @@ from napari_sslseg.gui.widgets.foldable import Foldable
 from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox
 
 if TYPE_CHECKING:
+    from napari_sslseg.core.runs.listing import RunSummary
     from napari_sslseg.gui.model.jobs import Job, Outcome
     from napari_sslseg.gui.model.session import Session
     from napari_sslseg.gui.viewer.scene import Scene
@@ -136,28 +137,36 @@ class InspectPanel(QWidget):
         for box in (self.run, self.other):
             box.blockSignals(True)
             box.clear()
-        self.other.addItem("nothing", "")
         for run in runs:
-            for box in (self.run, self.other):
-                box.addItem(short_description(run), run.name)
-                box.setItemData(box.count() - 1, long_description(run), 3)  # Its tooltip.
+            _add_run(self.run, run)
         new = [run.name for run in runs if run.name not in known and known]
         viewing = self.isVisible() and self.layers.predicted() is not None
         if new and viewing:
             self.message.setText(f"{new[0]} is ready; select it above to see its predictions.")
             new = []
         self.run.setCurrentIndex(max(self.run.findData(new[0] if new else before[0]), 0))
-        self.other.setCurrentIndex(max(self.other.findData(before[1]), 0))
+        self._offer_others(before[1])
         for box in (self.run, self.other):
             box.blockSignals(False)
         if not runs:
             self.message.setText("There is no trained network yet; train one in step 4.")
         self._runs_chosen()
 
+    def _offer_others(self, chosen: str | None) -> None:
+        """List the runs to compare with, which are all but the run that is shown."""
+        self.other.blockSignals(True)
+        self.other.clear()
+        self.other.addItem("nothing", "")
+        for run in usable_runs(self.session.runs, "finetune"):
+            if run.name != self.run.currentData():
+                _add_run(self.other, run)
+        self.other.setCurrentIndex(max(self.other.findData(chosen), 0))
+        self.other.blockSignals(False)
+
     def _runs_chosen(self) -> None:
+        self._offer_others(self.other.currentData())
         self.layers.first = self.run.currentData() or ""
-        other = self.other.currentData() or ""
-        self.layers.second = other if other != self.layers.first else ""
+        self.layers.second = self.other.currentData() or ""
         self.run.setToolTip(self.run.itemData(self.run.currentIndex(), 3) or "")
         self.show_box.offer_two(bool(self.layers.second))
         self.layers.refresh()
@@ -225,8 +234,11 @@ class InspectPanel(QWidget):
         return job.kind == "export" or job is self._wanted
 
     def _predicted(self, outcome: "Outcome") -> str:
+        tally = outcome.result
         if outcome.stopped:
-            return STOPPED
+            return f"{STOPPED} {tally.sentence}"
+        if tally.failures:
+            return tally.problem.sentence
         return PREDICTED if self.table.rowCount() else NO_SCORES
 
     def _show_scores(self) -> None:
@@ -277,6 +289,11 @@ class InspectPanel(QWidget):
         if dropped and self.job is None:
             predictions.make(dropped, [scan])
         self._offer()
+
+
+def _add_run(box: NoWheelComboBox, run: "RunSummary") -> None:
+    box.addItem(short_description(run), run.name)
+    box.setItemData(box.count() - 1, long_description(run), 3)  # Its tooltip.
 
 
 def _run_combo(name: str, accessible: str) -> NoWheelComboBox:

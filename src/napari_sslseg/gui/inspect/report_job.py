@@ -16,6 +16,7 @@ from napari_sslseg.gui.inspect.score_rows import (
     uses_of,
     verdict,
 )
+from napari_sslseg.gui.model.jobs import Tally
 from napari_sslseg.gui.model.predictions import open_run, predict_scan, run_folder
 from napari_sslseg.gui.model.run_descriptions import USE_HINTS, USE_WORDS, long_description
 
@@ -51,6 +52,7 @@ def report(session: "Session", run: str, path: Path, other: str = "") -> Events 
         if not names:
             raise DataError("No slice is done, so there is nothing to score; mark one as done.")
         page = _Page(project, runs, ready)
+        failures: list[tuple[str, str]] = []
         for number, name in enumerate(page.ordered(names)):
             if stop.is_set:
                 yield Done(None, stopped=True)
@@ -59,11 +61,11 @@ def report(session: "Session", run: str, path: Path, other: str = "") -> Events 
             try:
                 page.add(name)
             except SslsegError as error:
-                yield Message(str(error))
+                failures.append((name, str(error)))
         page.write(path)
         yield Progress("Writing the report", len(names), len(names))
         yield Message(f"The report is {path}.")
-        yield Done(path)
+        yield Done(Tally("scored", len(names) - len(failures), len(names), tuple(failures)))
 
     return events
 
@@ -93,16 +95,19 @@ class _Page:
 
         project, done = self.project, self.project.done(name)
         scan, truth = project.load(name), project.labels(name).data
-        scored, predicted = [], {}
+        scored, predicted, volumes = [], {}, {}
         for run in self.runs:
-            predicted[run] = self._predicted(run, name).labels
+            found = self._predicted(run, name)
+            predicted[run], volumes[run] = found.labels, found.volumes()
             scores = score_slices(
                 predicted[run], truth, done, plane=project.plane, spacing=scan.spacing,
                 name=name, subject=project.entry(name).subject,
                 ignore=UNKNOWN_VALUE, labelled_classes=project.labelled_classes(name),
             )  # fmt: skip
             accepted = accepted_among(project, name, scores.slices, run)
-            scored.append(Scored(name, self.uses[run][name], scores, accepted))
+            scored.append(
+                Scored(name, self.uses[run][name], scores, accepted, volumes=volumes[run])
+            )
         maps = predicted if len(self.runs) > 1 else {"prediction": predicted[self.runs[0]]}
         drawn = scan_report(
             scan, truth, maps,
@@ -110,6 +115,7 @@ class _Page:
                 RunScores(
                     item.scores, USE_WORDS[item.use],
                     item.use in UNBIASED and not item.accepted.count,
+                    item.volumes,
                 )
                 for item in scored
             ],

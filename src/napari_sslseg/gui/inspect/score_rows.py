@@ -1,8 +1,10 @@
 """Scores of runs as rows of a table, and a summary in sentences. Needs no Qt."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.results.evaluate import summarize
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.model.predictions import Predictions
 
 ORDER: tuple[Use, ...] = ("unseen", "without labels", "validation", "same patient", "training")
+NOTHING = "nothing found"
 UNBIASED = ORDER[:3]
 """Uses whose scores are not inflated by training on the labels of the patient."""
 
@@ -52,13 +55,15 @@ class ScoreRow:
     slices : int
         Number of scored slices.
     worst : int or None
-        Slice with the lowest score.
+        Slice with the lowest score; without done slices, the one with the highest uncertainty.
     stale : bool
         Whether labels or done slices changed since.
     accepted : Accepted
         Slices that are no independent ground truth.
     other_use, other_stale : Use or None, bool
         The same of the second run.
+    ml : float or None
+        Volume of the structure in the prediction of the whole scan, in ml.
     """
 
     scan: str
@@ -73,17 +78,25 @@ class ScoreRow:
     accepted: Accepted = Accepted()
     other_use: Use | None = None
     other_stale: bool = False
+    ml: float | None = None
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of a run on one scan, with the use of the scan and accepted slices."""
+    """Scores of a run on one scan, with the use of the scan and accepted slices.
+
+    Attributes
+    ----------
+    volumes : mapping of int to float
+        Volume of each class in the prediction, in ml.
+    """
 
     scan: str
     use: Use
     scores: "SliceScores"
     accepted: Accepted
     stale: bool = False
+    volumes: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,7 @@ class ScoreSheet:
     rows : list of ScoreRow
         Scans that were not used for training come first.
     verdict : str
-        Summary of the scores of the first run, in a few sentences.
+        Summary of the scores of the first run, or of both, in a few sentences.
     """
 
     rows: list[ScoreRow]
@@ -127,7 +140,11 @@ def score_sheet(predictions: "Predictions", first: str, second: str = "") -> Sco
     others = {item.scan: item for item in _scored(predictions, project, second)} if second else {}
     names = project.class_names
     rows = [row for item in mine for row in _rows(item, others.get(item.scan), names)]
-    return ScoreSheet(rows, verdict(names, mine))
+    rows += _unscored(predictions, project, first)
+    words = verdict(names, mine)
+    if second:
+        words = f"A: {words}\nB: {verdict(names, list(others.values()))}"
+    return ScoreSheet(rows, words)
 
 
 def _scored(predictions: "Predictions", project: "Project", run: str) -> list[Scored]:
@@ -135,7 +152,7 @@ def _scored(predictions: "Predictions", project: "Project", run: str) -> list[Sc
     for scan in project.names:
         figures = predictions.scores(run, scan)
         if figures is not None and figures.scores is not None:
-            found.append((scan, figures.scores))
+            found.append((scan, figures.scores, figures.volumes))
     uses = uses_of(project, run) if found else {}
     return sorted(
         (
@@ -145,8 +162,9 @@ def _scored(predictions: "Predictions", project: "Project", run: str) -> list[Sc
                 scores,
                 accepted_among(project, scan, scores.slices, run),
                 not predictions.is_up_to_date(run, scan),
+                volumes,
             )
-            for scan, scores in found
+            for scan, scores, volumes in found
         ),
         key=lambda item: ORDER.index(item.use),
     )
@@ -173,8 +191,24 @@ def _rows(mine: Scored, theirs: Scored | None, names: Mapping[int, str]) -> list
                 mine.accepted,
                 compared.use if compared is not None else None,
                 compared is not None and compared.stale,
+                mine.volumes.get(value, 0.0),
             )
         )
+    return rows
+
+
+def _unscored(predictions: "Predictions", project: "Project", run: str) -> list[ScoreRow]:
+    """Rows of predicted scans without done slices: volumes, and the most uncertain slice."""
+    rows, uses = [], None
+    for scan in project.names:
+        figures = predictions.scores(run, scan)
+        if figures is None or figures.scores is not None:
+            continue
+        uses = uses or uses_of(project, run)
+        worst = int(np.argmax(figures.mean_uncertainty))
+        for value, ml in figures.volumes.items() or ((0, 0.0),):
+            name = project.class_names.get(value, f"class {value}") if value else NOTHING
+            rows.append(ScoreRow(scan, uses[scan], name, None, None, None, 0, worst, False, ml=ml))
     return rows
 
 

@@ -10,19 +10,20 @@ from napari_sslseg.core.results.slice_scores import SLICE_RULE
 from napari_sslseg.gui.inspect.score_rows import ORDER, UNBIASED, ScoreRow, slices_words
 from napari_sslseg.gui.model.run_descriptions import USE_HINTS, USE_WORDS
 
-COLUMNS = ("Scan", "Structure", "Dice", "HD95", "Dice B", "Used", "Acc.")
+COLUMNS = ("Scan", "Structure", "Dice", "HD95", "Dice B", "ml", "Used", "Acc.")
 STRUCTURE_WIDTH = 76
 HINTS = (
-    "Click a row to see the worst slice of the scan.",
+    "Click a row to see the worst slice of the scan; without done slices, the most uncertain one.",
     "The class.",
     f"Overlap of prediction and labels, 0 to 1. {SLICE_RULE}",
     f"95th percentile of the distance between outlines, in mm. {SLICE_RULE}",
     "Dice of the run to compare with.",
+    "Volume of the structure in the prediction of the whole scan.",
     "How the run used the scan; scores of scans used for training are too high.",
     "Accepted: done slices with an accepted prediction; their scores are too high.",
 )
 OTHER, ACCEPTED = COLUMNS.index("Dice B"), COLUMNS.index("Acc.")
-SCORES = range(2, 5)
+SCORES, NUMBERS = range(2, 5), range(2, 6)
 ROW = Qt.ItemDataRole.UserRole
 
 
@@ -84,7 +85,7 @@ class ScoreTable(QTableWidget):
             item = _Item(text, key)
             item.setToolTip(hint)
             item.setData(ROW, row)
-            if column in SCORES:
+            if column in NUMBERS:
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             if _is_biased(row, column):
                 font = item.font()
@@ -122,6 +123,7 @@ def _cells(row: ScoreRow) -> tuple[tuple[str, Any], ...]:
         (_number(row.dice, 2) + mark, row.dice),
         (_number(row.hd95, 1), row.hd95),
         (_number(row.other, 2) + other_mark, row.other),
+        (format_ml(row.ml), row.ml),
         (USE_WORDS[row.use], ORDER.index(row.use)),
         (f"{row.accepted.count} of {row.slices}", row.accepted.count),
     )
@@ -129,6 +131,8 @@ def _cells(row: ScoreRow) -> tuple[tuple[str, Any], ...]:
 
 def _hint(row: ScoreRow) -> str:
     """Return the tooltip of a row."""
+    if not row.slices:
+        return f"{row.scan}, {row.structure}. No slice is done, so there is no score."
     hint = f"{row.scan}, {row.structure}, {slices_words(row.slices, row.accepted)}"
     if row.accepted.count:
         hint += f" ({', '.join(row.accepted.runs)})"
@@ -144,6 +148,13 @@ def _is_biased(row: ScoreRow, column: int) -> bool:
     """Whether a cell contains or qualifies a score that is too high."""
     use = row.other_use or row.use if column == OTHER else row.use
     return use not in UNBIASED or bool(row.accepted.count and column in (*SCORES, ACCEPTED))
+
+
+def format_ml(value: float | None) -> str:
+    """Format a volume in ml with about three digits."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _number(value: float | None, digits: int) -> str:

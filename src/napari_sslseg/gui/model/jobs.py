@@ -29,6 +29,7 @@ from napari_sslseg.core.common.events import (
     Step,
     StopFlag,
 )
+from napari_sslseg.gui.text import plural
 
 JobStatus = Literal["running", "paused", "stopping", "done", "stopped", "failed"]
 
@@ -64,6 +65,43 @@ class Problem:
 
     sentence: str
     details: str = ""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Result of a job over several scans: how many it has finished, and why others failed.
+
+    Attributes
+    ----------
+    verb : str
+        What was done to the scans, such as ``predicted``.
+    done, total : int
+        Number of scans that were finished, and of all that were wanted.
+    failures : tuple of (str, str)
+        Name of each scan that failed, and a sentence that says why.
+    """
+
+    verb: str
+    done: int
+    total: int
+    failures: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """How many scans were finished."""
+        verb = "was" if self.total == 1 else "were"
+        return f"{self.done} of {plural(self.total, 'scan')} {verb} {self.verb}."
+
+    @property
+    def problem(self) -> Problem | None:
+        """The failures; None if there are none."""
+        if not self.failures:
+            return None
+        name, why = self.failures[0]
+        others = len(self.failures) - 1
+        more = f" {plural(others, 'other')} failed too; see the details." if others else ""
+        details = "\n".join(f"{name}: {why}" for name, why in self.failures) if others else ""
+        return Problem(f"{self.sentence} {name}: {why}{more}", details)
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,8 @@ def _step_after_training(project: "Project", last: str, problems: Mapping[str, s
 
     try:
         run = Run.open(project.folder / "runs" / last)
-        trained = {entry.name: entry.annotated for entry in scan_records(run)}
+        # Unlabelled scans take part in a training too, but have no done slices.
+        trained = {e.name: e.annotated for e in scan_records(run) if e.role != "unlabelled"}
     except CheckpointError:
         return INSPECT  # The record does not list the scans.
     usable = [scan for scan in project.record.scans if scan.name not in problems]

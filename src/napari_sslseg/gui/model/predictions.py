@@ -14,10 +14,10 @@ import numpy as np
 from psygnal import Signal
 
 from napari_sslseg.core.common.errors import DataError, SslsegError
-from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
+from napari_sslseg.core.common.events import Done, Event, PauseFlag, Progress, StopFlag
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.project.record import LARGEST_CLASS, UNKNOWN_VALUE
-from napari_sslseg.gui.model.jobs import Job
+from napari_sslseg.gui.model.jobs import Job, Tally
 from napari_sslseg.gui.model.session_jobs import SessionJobs
 
 if TYPE_CHECKING:
@@ -41,10 +41,21 @@ class Predicted:
         Label values.
     uncertainty : ndarray, float16
         From 0 (certain) to 1 (all classes equally likely).
+    voxel_ml : float
+        Volume of a voxel in ml.
     """
 
     labels: np.ndarray
     uncertainty: np.ndarray
+    voxel_ml: float
+
+    def volumes(self) -> dict[int, float]:
+        """Volume of each class but the background, in ml."""
+        counts = np.zeros(LARGEST_CLASS + 1, np.int64)
+        for part in self.labels:  # In parts, since the values are converted to 8 bytes each.
+            counts += np.bincount(part.ravel(), minlength=len(counts))[: len(counts)]
+        found = np.flatnonzero(counts[1:]) + 1
+        return {int(value): float(counts[value] * self.voxel_ml) for value in found}
 
     @property
     def bytes(self) -> int:
@@ -64,11 +75,14 @@ class PredictionScores:
         Over the done slices; None if there are none.
     stamp : tuple
         Identifies the labels and done slices that were used as the reference.
+    volumes : dict of int to float
+        Predicted volume of each class in the whole scan, in ml.
     """
 
     mean_uncertainty: np.ndarray
     scores: "SliceScores | None"
     stamp: tuple[Any, ...]
+    volumes: dict[int, float]
 
 
 class Predictions:
@@ -174,9 +188,11 @@ class Predictions:
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             segmenter, loaded = None, ""
+            failures: list[tuple[str, str]] = []
             for number, (run, scan, found) in enumerate(wanted):
                 if stop.is_set:
-                    yield Done(None, stopped=True)
+                    done = number - len(failures)
+                    yield Done(tally(done, failures), stopped=True)
                     return
                 yield Progress("Predicting", number, len(wanted))
                 try:
@@ -186,9 +202,12 @@ class Predictions:
                         found = predict_scan(project, segmenter, scan)
                     ready.append((run, scan, found, _score(project, scan, found)))
                 except SslsegError as error:
-                    yield Message(str(error))
+                    failures.append((scan, str(error)))
             yield Progress("Predicting", len(wanted), len(wanted))
-            yield Done(None)
+            yield Done(tally(len(wanted) - len(failures), failures))
+
+        def tally(done: int, failures: list[tuple[str, str]]) -> Tally:
+            return Tally("predicted", done, len(wanted), tuple(failures))
 
         def take(*_: object) -> None:
             while ready:
@@ -196,14 +215,8 @@ class Predictions:
                 if ages[run] == self._age(run) and contents[scan] == self._key("", scan):
                     self._store(run, scan, found, scores)
 
-        def receive(events: list[Event]) -> None:
-            take()
-            for event in events:
-                if isinstance(event, Message):
-                    self._jobs.note.emit(event.text)
-
         job = self._jobs.run("predict", "Predicting", events, take)
-        job.new_events.connect(receive)
+        job.new_events.connect(take)
         return job
 
     def _store(self, run: str, scan: str, found: Predicted, scores: PredictionScores) -> None:
@@ -243,9 +256,11 @@ def predict_scan(project: "Project", segmenter: Any, scan: str) -> Predicted:
             f"The run predicts class {max(segmenter.classes)}, but the largest class of a project "
             f"is {LARGEST_CLASS}; use another run."
         )
-    found = predict(segmenter, project.load(scan), probabilities=False)
+    volume = project.load(scan)
+    found = predict(segmenter, volume, probabilities=False)
     assert found.uncertainty is not None
-    return Predicted(np.ascontiguousarray(found.labels, np.uint8), found.uncertainty)
+    voxel_ml = abs(float(np.linalg.det(volume.geometry.affine[:3, :3]))) / 1000
+    return Predicted(np.ascontiguousarray(found.labels, np.uint8), found.uncertainty, voxel_ml)
 
 
 def _score(project: "Project", scan: str, found: Predicted) -> PredictionScores:
@@ -262,7 +277,7 @@ def _score(project: "Project", scan: str, found: Predicted) -> PredictionScores:
             name=scan, subject=project.entry(scan).subject,
             ignore=UNKNOWN_VALUE, labelled_classes=project.labelled_classes(scan),
         )  # fmt: skip
-    return PredictionScores(mean_uncertainty, scores, stamp)
+    return PredictionScores(mean_uncertainty, scores, stamp, found.volumes())
 
 
 def _stamp(project: "Project", scan: str) -> tuple[Any, ...]:

@@ -64,10 +64,17 @@ def short_description(run: RunSummary) -> str:
     return " · ".join(parts)
 
 
+def _steps(run: RunSummary) -> str:
+    """Number of steps, and how many were planned if there were fewer."""
+    if run.status == "finished" or run.step is None:
+        return plural(run.steps or 0, "step")
+    return f"{run.step:,} of {plural(run.steps or 0, 'step')}"
+
+
 def long_description(run: RunSummary) -> str:
     """Describe a run in a sentence: task or start, scans, steps and score."""
     scans = "an unknown number of scans" if run.scans is None else plural(run.scans, "scan")
-    how = f"in {run.steps:,} steps" if run.steps else ""
+    how = f"in {_steps(run)}" if run.steps else ""
     end = ENDS.get(run.status or "", "interrupted")
     if run.kind == "pretrain":
         task = (run.learnt or "an unknown task").replace("-", " ")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_sslseg.core.common.errors import SslsegError
-from napari_sslseg.core.common.safe_json import read_json
 from napari_sslseg.gui.text import format_number
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def _line(summary: "RunSummary", name: str, stage: bool, active: str) -> RunLine
     folder = summary.folder.parent if stage else summary.folder
     if summary.problem is not None:
         return RunLine(name, folder, f"{name}, cannot be used", summary.problem)
-    step, loss = _last_step(summary.folder)
+    step, loss = summary.step, summary.loss
     total = summary.steps or 0
     hint = ", ".join(text for text in (summary.learnt, summary.network, summary.preset) if text)
     if name == active:
@@ -94,19 +93,6 @@ def _line(summary: "RunSummary", name: str, stage: bool, active: str) -> RunLine
         parts.append(f"loss {format_number(loss)}")
     usable = not stage and (folder / "last.safetensors").is_file()
     return RunLine(name, folder, ", ".join(parts), hint, not finished, usable)
-
-
-def _last_step(folder: Path) -> tuple[int | None, float | None]:
-    """Step and loss of the last weights."""
-    try:
-        found = read_json(folder / "last.json", MOST_SIDECAR)
-        step, loss = found.get("step"), found.get("metrics", {}).get("loss")
-    except (OSError, ValueError, AttributeError):
-        return None, None
-    return (
-        step if isinstance(step, int) else None,
-        float(loss) if isinstance(loss, int | float) else None,
-    )
 
 
 def expected_step_seconds(
@@ -128,7 +114,7 @@ def expected_step_seconds(
             continue
         if summary.status != "finished":
             continue
-        step, _ = _last_step(summary.folder)
+        step = summary.step
         try:
             record = Run.open(summary.folder).record
         except SslsegError:

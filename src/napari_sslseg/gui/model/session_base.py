@@ -47,6 +47,8 @@ class SessionBase(SessionJobs):
         Slices of this scan were marked or unmarked.
     labels_replaced : Signal of str
         The labels of this scan, which is not shown, were replaced on disk.
+    knows_empty : bool
+        Whether the user has confirmed once that a slice without labels can be done.
     leaving : bool
         Whether the project is being closed, so that no question may be asked.
     """
@@ -66,7 +68,7 @@ class SessionBase(SessionJobs):
         self.current = ""
         self.volume: Volume | None = None
         self.labels: Volume | None = None
-        self.leaving = False
+        self.leaving = self.knows_empty = False
         self._wanted = ""
         self._loading: object = None
         self._importing: set[str] = set()
@@ -228,6 +230,20 @@ class SessionBase(SessionJobs):
 
         self.run("load", f"Loading {name}", load, ended)
 
+    def select_neighbour(self, step: int) -> None:
+        """Show the next scan of the project that can be used, or the one before (``step`` -1)."""
+        project = self.project
+        if project is None:
+            return
+        names = [n for n in project.names if n not in self.scan_problems or n == self._wanted]
+        if self._wanted not in names:
+            return
+        place = names.index(self._wanted) + step
+        if 0 <= place < len(names):
+            self.select(names[place])
+        else:
+            self.note.emit(f"{self._wanted} is the {'last' if step > 0 else 'first'} scan.")
+
     def load_again(self) -> None:
         """Restart loading the scan that is being loaded, because its labels have changed."""
         if self._loading is not None:
@@ -282,6 +298,18 @@ class SessionBase(SessionJobs):
             self.note.emit(
                 f"{', '.join(changed)} {verb} now {use}, as the other scans of {patient} are."
             )
+        self.scans_changed.emit()
+
+    def set_labelled_classes(self, names: Iterable[str], classes: Iterable[int] | None) -> None:
+        """Say which classes are labelled in scans; None for all."""
+        project = self.project
+        if project is None:
+            return
+        values = None if classes is None else tuple(classes)
+        for name in names:
+            if not self.attempt(lambda name=name: project.set_labelled_classes(name, values)):  # type: ignore[misc]
+                break
+            self.done_changed.emit(name)
         self.scans_changed.emit()
 
     # Done slices

@@ -6,7 +6,7 @@ from pathlib import Path
 from psygnal import Signal
 
 from napari_sslseg.core.common.events import Event, PauseFlag, StopFlag
-from napari_sslseg.gui.model.jobs import Job, Outcome, Problem
+from napari_sslseg.gui.model.jobs import Job, Outcome, Problem, Tally
 
 TRAINING = ("pretrain", "finetune")
 
@@ -84,8 +84,10 @@ class SessionJobs:
             self.jobs.remove(job)
             if ended is not None:
                 ended(outcome)
-            if outcome.problem is not None:
-                self.problem.emit(outcome.problem)
+            failed = outcome.result.problem if isinstance(outcome.result, Tally) else None
+            for problem in (outcome.problem, failed):
+                if problem is not None:
+                    self.problem.emit(problem)
             self.job_ended.emit(job, outcome)
             self.jobs_changed.emit()
 
