@@ -5,6 +5,8 @@ import os
 
 import pytest
 
+from label_dock import Dock, write_project
+
 
 @pytest.fixture(autouse=True)
 def _needs_a_screen():
@@ -47,3 +49,27 @@ def notifications():
     return lambda: [
         (str(record.severity), record.message) for record in notification_manager.records
     ]
+
+
+@pytest.fixture
+def label_folder(tmp_path, monkeypatch):
+    """A project of two scans without structures."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return write_project(tmp_path)
+
+
+@pytest.fixture
+def dock(viewer, qtbot, label_folder):
+    """The label panel with the first scan of the project."""
+    made = Dock(viewer, qtbot, label_folder)
+    yield made
+    made.leave()
+
+
+@pytest.fixture
+def ready(dock):
+    """The panel with two structures."""
+    dock.project.add_class("liver")
+    dock.project.add_class("spleen")
+    dock.session.classes_changed.emit()
+    return dock

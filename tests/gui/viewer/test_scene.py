@@ -12,12 +12,13 @@ from napari.layers import _layer_actions
 from napari_sslseg.core.project import sources as project_sources
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.project.sources import find_path
+from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.scans.scan_actions import ScanActions
 from napari_sslseg.gui.scans.viewer_scans import ViewerScans
+from napari_sslseg.gui.viewer.edge_letters import edge_letters
 from napari_sslseg.gui.viewer.live_prediction import LivePrediction
-from napari_sslseg.gui.viewer.scene import EDGES, ROLE, Scene, text_overlay
-from read_only_folder import read_only_folder
+from napari_sslseg.gui.viewer.scene import ROLE, Scene
 from scene_project import SHAPE, until, write_project
 
 
@@ -122,38 +123,48 @@ def test_a_project_is_checked_while_the_last_check_still_runs(scene, tmp_path, m
     assert list(work.problems) == ["bob"]
 
 
-def test_the_edges_of_the_picture_are_labelled(scene):
-    overlay = text_overlay(scene.viewer)
-    assert (overlay.text, overlay.visible) == (EDGES["axial"], True)
+def shown_letters(viewer):
+    """Letters at the edges of the canvas: left, right, top, bottom."""
+    found = {text.position: text for key, text in viewer.canvas.overlays.items() if "sslseg" in key}
+    places = ("middle_left", "middle_right", "top_center", "bottom_center")
+    return "".join(found[place].text if found[place].visible else "-" for place in places)
+
+
+def test_the_letters_at_the_edges_follow_the_view(scene):
+    viewer = scene.viewer
+    assert shown_letters(viewer) == "RLAP"
+    viewer.dims.transpose()
+    assert shown_letters(viewer) == "APRL"
+    assert scene.in_plane
+    viewer.dims.transpose()
+    viewer.dims.roll()
+    assert shown_letters(viewer) == "APSI"
+    assert not scene.in_plane
+    scene.turn()
+    assert shown_letters(viewer) == "RLAP"
+    viewer.dims.ndisplay = 3
+    assert shown_letters(viewer) == "----"
+    assert not scene.in_plane
+    viewer.dims.ndisplay = 2
+    viewer.scene.camera.orientation2d = ("up", "left")
+    assert shown_letters(viewer) == "LRPA"
+    viewer.scene.camera.orientation2d = ("down", "right")
+    scene.image.rotate = 20  # The picture is no longer along the axes of the scan.
+    assert shown_letters(viewer) == "----"
+    scene.image.rotate = 0
     scene.session.project.set_plane("sagittal")
     scene.session.plane_changed.emit()
-    assert overlay.text == "left: A   right: P   top: S   bottom: I"
+    assert shown_letters(viewer) == "APSI"
     scene.session.deselect()
-    assert not overlay.visible
-    # Text of the user is kept.
-    overlay.text = "mine"
-    scene.session.project.set_plane("axial")
-    scene.session.plane_changed.emit()
-    assert overlay.text == "mine"
+    assert shown_letters(viewer) == "----"
 
 
-def test_a_read_only_project_is_shown_and_not_changed(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    session, problems = Session(), []
-    session.problem.connect(lambda problem: problems.append(problem.sentence))
-    scene = Scene(session, ViewerModel())
-    with read_only_folder(write_project(tmp_path)) as folder:
-        assert session.open(folder)
-        until(session, lambda: scene.labels is not None and not session.jobs)
-        assert len(problems) == 1
-        assert "open for reading only" in problems[0]
-        assert not scene.labels.editable
-        scene.autosaver.mark([2])
-        session.mark_done("ann", [2], True)
-        show(scene, "bob")
-        assert "reading only" in scene.autosaver.sentence
-        assert all("reading only" in problem for problem in problems)
-        session.close()
-    with Project.open(folder) as project:
-        assert project.done("ann") == ()
-        assert not project.has_labels("ann")
+@pytest.mark.parametrize(
+    ("degrees", "letters"),
+    [(0, ("A", "P")), (20, ("A", "P")), (40, ("AL", "PR")), (50, ("AR", "PL"))],
+)
+def test_letters_of_an_oblique_scan_name_both_sides(degrees, letters):
+    turn = np.deg2rad(degrees)
+    affine = np.diag([2.0, 2.0, 5.0, 1.0])
+    affine[:2, :2] = 2 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    assert edge_letters(Geometry(affine, (8, 8, 4)), 1) == letters

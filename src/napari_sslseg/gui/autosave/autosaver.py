@@ -5,6 +5,7 @@ Needs no Qt: a timer of the window calls :meth:`LabelAutosaver.tick` in the main
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -29,6 +30,14 @@ LONGEST_SECONDS = 0.7
 """Labels are saved this long after the last change, and after the first unsaved one."""
 
 RETRY_SECONDS = 4.0
+EMPTIED = (
+    "No labels are left on {slices}, which is no longer done. If no structure is on it, mark it "
+    "again."
+)
+DELETED = (
+    "A layer of {name} was deleted, so the scan is no longer shown. Its labels are saved; show it "
+    "again in step 1."
+)
 SHAPE = "the labels layer of {name} no longer has the shape of the scan; show the scan again."
 EAGER_SECONDS, CALM_SECONDS = 0.005, 0.0005
 """Time for comparing slices in each tick, after an event of the layer and without one."""
@@ -56,7 +65,9 @@ class LabelAutosaver:
         self._retry_at = 0.0
         self.held = 0
         self._unsure = False
-        self._strokes = False
+        self._strokes = self._through = False
+        self._known_empty: set[int] = set()
+        self._own_edit = False
         self._layer: Any = None
         self._point: Any = None
         self._announced: Any = None
@@ -122,7 +133,11 @@ class LabelAutosaver:
         if scan.project.read_only:
             self.session.problem.emit(Problem(scan.project.note or ""))
             return
+        slices = list(slices)
         scan.mark(slices, done)
+        if done:
+            axis, data = PLANE_AXIS[scan.project.plane], np.asarray(self._layer.data)
+            self._known_empty |= {i for i in slices if not np.take(data, i, axis).any()}
         self._update_copy(2 * EAGER_SECONDS)
         if done and not scan.project.has_labels(scan.name) and not scan.dirty:
             scan.saved = -1  # An empty slice that is done needs a label file, too.
@@ -150,6 +165,12 @@ class LabelAutosaver:
             for scan in self._all:
                 scan.rescue(self.session)
 
+    @contextmanager
+    def own_edit(self) -> Iterator[None]:
+        """Change the layer in the block without a check of done slices: the user was asked."""
+        self._own_edit = True
+        yield
+
     def erase(self, value: int) -> None:
         """Replace a label value by background in waiting labels, but not in the layer."""
         for scan in self._waiting.values():
@@ -157,6 +178,8 @@ class LabelAutosaver:
 
     def tick(self) -> None:
         """Find changes and save them when due. Call it about 25 times a second."""
+        if self._current is not None and not self.scene.is_complete:
+            self._leave_deleted(self._current.name)
         if self._job is not None:
             self._job.pump()
         if self._current is not None:
@@ -175,6 +198,11 @@ class LabelAutosaver:
                 self._write(due)
         self._announce()
 
+    def _leave_deleted(self, name: str) -> None:
+        """Show no scan after the user has deleted a layer of it: the rest would not be saved."""
+        self.session.leave()
+        self.session.note.emit(DELETED.format(name=name))
+
     def _is_due(self, scan: ScanLabels, now: float) -> bool:
         if not scan.dirty:
             return False
@@ -187,7 +215,7 @@ class LabelAutosaver:
         """Follow the scene to another scan."""
         old, layer = self._current, self.scene.labels
         self._connect_layer(layer)
-        self._current = None
+        self._current, self._known_empty = None, set()
         if old is not None and old.pending and old.project is self.session.project:
             self._waiting[old.name] = old
         elif old is not None:
@@ -223,6 +251,8 @@ class LabelAutosaver:
         if self._current is not None:
             self._current.copy.invalidate()
             self._unsure = self._strokes = True
+            # In a rolled view, or in three dimensions, a stroke goes through other slices.
+            self._through |= not self.scene.in_plane or self._layer.n_edit_dimensions > 2
             self._announce()
 
     def _on_redraw(self, event: Any = None) -> None:
@@ -257,11 +287,29 @@ class LabelAutosaver:
             self._announced = None  # The painted slices may have changed.
         if scan.copy.is_complete:
             changed = scan.copy.changed_slices(PLANE_AXIS[scan.project.plane])
-            strokes, self._strokes, self._unsure = self._strokes, False, False
-            if changed and not strokes:  # Undo, redo or another tool may change any slice.
-                report_hidden_changes(
-                    self.session, self.scene, self.done, lambda s: self.mark(s, False), changed
-                )
+            # Undo, redo or another tool may change any slice.
+            anywhere = self._through or not self._strokes
+            own, self._own_edit, self._unsure = self._own_edit, False, False
+            self._strokes = self._through = False
+            if changed and not own:
+                self._check_done(changed, anywhere)
+
+    def _check_done(self, changed: list[int], anywhere: bool) -> None:
+        """Unmark done slices that were changed while hidden, or lost all their labels."""
+        if anywhere:
+            report_hidden_changes(
+                self.session, self.scene, self.done, lambda s: self.mark(s, False), changed
+            )
+        done, painted = self.done, self.painted
+        self._known_empty -= set(np.flatnonzero(painted).tolist())
+        emptied = [
+            index
+            for index in changed
+            if done[index] and not painted[index] and index not in self._known_empty
+        ]
+        if emptied:
+            self.mark(emptied, False)
+            self.session.note.emit(EMPTIED.format(slices=_named(emptied)))
 
     # The disk
 
@@ -350,3 +398,8 @@ class LabelAutosaver:
         if now != self._announced:
             self._announced = now
             self.changed.emit()
+
+
+def _named(slices: list[int]) -> str:
+    """Name slices by their numbers, such as "slice 5" or "slices 5, 6"."""
+    return f"slice{'' if len(slices) == 1 else 's'} {', '.join(map(str, slices))}"

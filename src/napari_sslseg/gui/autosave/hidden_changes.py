@@ -38,15 +38,15 @@ def report_hidden_changes(
     unmark : callable
         Marks slices as not done.
     changed : sequence of int
-        Slices that undo, redo or another tool changed, along the plane.
+        Slices that undo, redo, a tool, or a stroke through several slices changed, along the plane.
     """
-    hidden = [index for index in changed if index != scene.slice]
+    hidden = [index for index in changed if index != scene.slice or not scene.in_plane]
     done_hidden = [index for index in hidden if done[index]]
     if not hidden:
         return
     if done_hidden:
         unmark(done_hidden)
-    if len(changed) == 1:
+    if len(changed) == 1 and scene.in_plane:
         scene.go_to(hidden[0])
         sentence = f"Undo or redo changed slice {hidden[0]}, which is shown now"
         if done_hidden:
@@ -55,8 +55,8 @@ def report_hidden_changes(
         numbers = ", ".join(map(str, done_hidden[:MOST_NAMED]))
         numbers += " …" if len(done_hidden) > MOST_NAMED else ""
         sentence = (
-            f"Undo, redo or a tool changed {plural(len(hidden), 'slice')} that are not shown; no "
-            f"longer done: {numbers}. Mark them again when they are correct"
+            f"A stroke, a tool, undo or redo changed {plural(len(hidden), 'slice')} that are not "
+            f"shown; no longer done: {numbers}. Mark them again when they are correct"
         )
     else:
         return

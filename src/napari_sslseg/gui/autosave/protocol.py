@@ -24,5 +24,13 @@ class LabelScene(Protocol):
     def slice(self) -> int:
         """Number of the slice that is shown."""
 
+    @property
+    def in_plane(self) -> bool:
+        """Whether the picture is a slice along the plane."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the viewer still has the layers of the scan."""
+
     def go_to(self, index: int) -> None:
         """Show a slice."""

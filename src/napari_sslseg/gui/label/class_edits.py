@@ -80,7 +80,8 @@ def remove_class(
     def ended(outcome: Outcome) -> None:
         removed = outcome.problem is None and outcome.result is None
         if removed and erase and session.project is project:
-            _erase(scene.labels, value)
+            with keeper.own_edit():
+                _erase(scene.labels, value)
             keeper.erase(value)
             session.load_again()
         keeper.held -= 1

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QModelIndex, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPainter, QPixmap
 from qtpy.QtWidgets import (
+    QAbstractItemDelegate,
     QAbstractItemView,
     QColorDialog,
     QHBoxLayout,
@@ -65,6 +66,7 @@ class ClassList(QWidget):
         self.session, self.scene = session, scene
         self._filling = False
         self._layer: Any = None
+        self._new: int | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self.hint = QLabel("What do you want to segment? Add the first structure, such as liver.")
@@ -95,6 +97,7 @@ class ClassList(QWidget):
         made.currentItemChanged.connect(lambda item, _: self._choose(item))
         made.itemDoubleClicked.connect(lambda *_: self.edit())
         made.itemChanged.connect(self._renamed)
+        made.itemDelegate().closeEditor.connect(self._edited)
         made.edit_wanted.connect(self.edit)
         made.remove_wanted.connect(self._remove)
         return made
@@ -215,7 +218,16 @@ class ClassList(QWidget):
         if value is not None:
             self.choose(value)
             self.list.setCurrentItem(self._rows()[self.values.index(value)])
+            if self._layer is not None:
+                self._layer.mode = "paint"
+            self._new = value
             self.edit()
+
+    def _edited(self, editor: QWidget, hint: QAbstractItemDelegate.EndEditHint) -> None:
+        """Escape in the name of a new structure means that it is not wanted."""
+        value, self._new = self._new, None
+        if value is not None and hint == QAbstractItemDelegate.EndEditHint.RevertModelCache:
+            remove_class(self.session, self.scene, value, lambda why: False)
 
     def _confirm_done(self, done: dict[str, tuple[int, ...]]) -> bool:
         """Ask whether to unmark slices that are done without the new structure; False to cancel."""
@@ -262,11 +274,8 @@ class ClassList(QWidget):
         value, project = self.chosen, self.session.project
         if value is None or project is None:
             return
-        name = project.class_names[value]
-        if (
-            ask_choice(self, f"Remove the structure {name}?", [REMOVE], name="ask-structure")
-            == REMOVE
-        ):
+        question = f"Remove “{project.class_names[value]}” from the structures?"
+        if ask_choice(self, question, [REMOVE], name="ask-structure") == REMOVE:
             remove_class(self.session, self.scene, value, self._ask_erase)
 
     def _ask_erase(self, why: str) -> bool:

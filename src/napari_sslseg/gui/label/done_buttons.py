@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
 from napari_sslseg.gui.label.keys import DONE as DONE_KEY, NEXT_OPEN, NEXT_PAINTED
 from napari_sslseg.gui.label.slice_marks import DONE, EMPTY, PAINTED, SliceMarks
 from napari_sslseg.gui.label.slice_strip import COLOURS, SliceStrip
+from napari_sslseg.gui.viewer.done_check import DoneCheck
 from napari_sslseg.gui.widgets.dialogs import ask_choice
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class LabelSlices(QWidget):
 
     def __init__(self, session: "Session", scene: "Scene") -> None:
         super().__init__()
-        self.marks = SliceMarks(session, scene)
+        self.marks = SliceMarks(session, scene, DoneCheck(self, session, scene))
         self.scene = scene
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -46,6 +47,7 @@ class LabelSlices(QWidget):
         self.count.setWordWrap(True)
         layout.addWidget(self.count)
         layout.addWidget(self._make_notice())
+        layout.addWidget(self._make_turned())
         self.marks.changed.connect(self.refresh)
         session.classes_changed.connect(self.refresh)
         self.refresh()
@@ -111,6 +113,14 @@ class LabelSlices(QWidget):
         layout.addWidget(self.mark_painted)
         return self.notice
 
+    def _make_turned(self) -> QPushButton:
+        self.turned = QPushButton()
+        self.turned.setObjectName("turn-back")
+        self.turned.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.turned.setToolTip("Slices are labelled and marked in this plane only.")
+        self.turned.clicked.connect(self.scene.turn)
+        return self.turned
+
     def refresh(self) -> None:
         """Show the states of the slices."""
         states, here = self.marks.states, self.scene.slice
@@ -121,10 +131,16 @@ class LabelSlices(QWidget):
             self.here.setText("Select a scan to label.")
             self.count.clear()
             self.notice.hide()
+            self.turned.hide()
             return
-        self.here.setText(self.marks.describe(here))
+        plane, straight = self.scene.plane, self.scene.in_plane
+        self.here.setText(
+            self.marks.describe(here) if straight else f"This picture is no {plane} slice."
+        )
+        self.turned.setText(f"Show the {plane} plane again")
+        self.turned.setVisible(not straight)
         project = self.marks.session.project
-        self.done.setEnabled(project is not None and bool(project.classes))
+        self.done.setEnabled(straight and project is not None and bool(project.classes))
         is_done = bool(states[here] >= DONE)
         self.done.setChecked(is_done)
         self.done.setText(f"{'✓ ' if is_done else ''}Slice done ({DONE_KEY})")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_sslseg.gui.label.class_list import ClassList
 from napari_sslseg.gui.label.done_buttons import LabelSlices
@@ -17,6 +17,7 @@ from napari_sslseg.gui.label.keys import (
     unbind_slice_keys,
 )
 from napari_sslseg.gui.label.tools import LabelTools
+from napari_sslseg.gui.viewer.done_check import take_strokes
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
@@ -42,7 +43,12 @@ class LabelPanel(QWidget):
         self.saved.setObjectName("labels-saved")
         self.saved.setWordWrap(True)
         self.saved.setTextFormat(Qt.TextFormat.PlainText)
-        for part in (self.classes, self.tools, self.slices, self.saved):
+        self.foreign = self._make_foreign()
+        self.predictions = self._make_predictions()
+        parts = (
+            self.classes, self.tools, self.predictions, self.slices, self.foreign, self.saved
+        )  # fmt: skip
+        for part in parts:
             layout.addWidget(part)
         layout.addStretch(1)
         marks = self.slices.marks
@@ -53,8 +59,45 @@ class LabelPanel(QWidget):
         scene.changed.connect(self._new_layer)
         session.classes_changed.connect(self._enable)
         scene.autosaver.changed.connect(self._show_saved)
+        scene.strokes.changed.connect(self._show_saved)
+        scene.front_changed.connect(self._offer_predictions)
+        scene.changed.connect(self._offer_predictions)
+        scene.changed.connect(self._show_saved)
         self._new_layer()
         self._show_saved()
+        self._offer_predictions()
+
+    def _make_predictions(self) -> QCheckBox:
+        """A switch for predictions over the scan, which is there while there are any."""
+        box = QCheckBox("Show the &prediction, as outlines")
+        box.setObjectName("label-predictions")
+        box.setToolTip("Predictions are never saved as labels. Step 5 has the same switch.")
+        box.toggled.connect(self.scene.show_predictions)
+        return box
+
+    def _offer_predictions(self) -> None:
+        there = self.scene.of_role("live") or self.scene.of_role("prediction")
+        self.predictions.setVisible(bool(there))
+        self.predictions.setChecked(self.scene.predictions_shown)
+
+    def _make_foreign(self) -> QWidget:
+        """What to do with strokes on a layer that is not the labels of the scan."""
+        box = QWidget()
+        layout = QVBoxLayout(box)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        self.foreign_text = QLabel()
+        self.foreign_text.setObjectName("foreign-strokes")
+        self.foreign_text.setWordWrap(True)
+        self.foreign_text.setTextFormat(Qt.TextFormat.PlainText)
+        self.take = QPushButton("&Take these strokes over")
+        self.take.setObjectName("take-strokes")
+        self.take.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.take.setToolTip("Copy them into the labels of the scan; Ctrl+Z undoes it.")
+        self.take.clicked.connect(lambda: take_strokes(self.scene))
+        layout.addWidget(self.foreign_text)
+        layout.addWidget(self.take)
+        return box
 
     def release(self) -> None:
         """Remove the shortcuts from the viewer."""
@@ -65,16 +108,14 @@ class LabelPanel(QWidget):
         super().showEvent(event)
         if not event.spontaneous():
             self.scene.take_labels()
-            if self.scene.labels is not None:
-                self.scene.labels.visible = True  # Painting needs a visible layer.
+            labels = self.scene.labels
+            if labels is not None and not labels.visible:
+                labels.visible = True  # Painting needs a visible layer.
 
     def _new_layer(self) -> None:
         layer = self.scene.labels
         if layer is not None:
             bind_label_keys(layer, self.classes.choose_number)
-            values = self.classes.values
-            if values and layer.selected_label not in values:
-                layer.selected_label = values[0]
         self._enable()
 
     def _enable(self) -> None:
@@ -91,6 +132,13 @@ class LabelPanel(QWidget):
             self.scene.labels.mode = "pan_zoom"
 
     def _show_saved(self) -> None:
+        painted = self.scene.strokes.painted
+        names = ", ".join(f"“{layer.name}”" for layer in painted)
+        self.foreign_text.setText(
+            f"⚠ Your strokes on {names} are saved nowhere: that is not the layer with the labels "
+            f"of {self.session.current}."
+        )
+        self.foreign.setVisible(bool(painted))
         keeper = self.scene.autosaver
         # Zero-width spaces let a long path break after each part.
         sentence = keeper.sentence.replace("/", "/\u200b").replace("\\", "\\\u200b")

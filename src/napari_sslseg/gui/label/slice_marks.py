@@ -7,6 +7,7 @@ from psygnal import Signal
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
+    from napari_sslseg.gui.viewer.done_check import DoneCheck
     from napari_sslseg.gui.viewer.scene import Scene
 
 OPEN, PAINTED, DONE, EMPTY = range(4)
@@ -23,6 +24,13 @@ def numbered(index: int, count: int) -> str:
 class SliceMarks:
     """The states of the slices of a scene.
 
+    Parameters
+    ----------
+    session : Session
+    scene : Scene
+    check : DoneCheck
+        Asks the user before a slice is marked.
+
     Attributes
     ----------
     changed : Signal
@@ -31,8 +39,9 @@ class SliceMarks:
 
     changed = Signal()
 
-    def __init__(self, session: "Session", scene: "Scene") -> None:
+    def __init__(self, session: "Session", scene: "Scene", check: "DoneCheck") -> None:
         self.session, self.scene, self.keeper = session, scene, scene.autosaver
+        self.check = check
         for signal in (self.keeper.changed, scene.changed, session.plane_changed):
             signal.connect(self._notify)
         session.done_changed.connect(self._notify)
@@ -60,6 +69,8 @@ class SliceMarks:
         project = self.session.project
         if project is not None and not project.classes:
             self.session.note.emit("Add a structure first; a slice is done when all are labelled.")
+        elif len(done) and (self.check.turned() if done[index] else not self.check.may_mark()):
+            self._notify()  # The button shows the state again.
         elif len(done):
             self.keeper.mark([index], not done[index])
 

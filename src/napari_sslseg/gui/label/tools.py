@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sslseg.gui.label.keys import TOOLS
+from napari_sslseg.gui.viewer.napari_window import focus_picture
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.viewer.scene import Scene
@@ -55,7 +56,7 @@ class LabelTools(QWidget):
             button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             self.tools.addButton(button, number)
             grid.addWidget(button, number // 3, number % 3)
-        self.tools.idClicked.connect(lambda number: self.use(TOOLS[number][0]))
+        self.tools.idClicked.connect(self._clicked)
         return grid
 
     def _make_sliders(self) -> QGridLayout:
@@ -111,13 +112,14 @@ class LabelTools(QWidget):
         self.details.setVisible(shown)
         self.more.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
 
+    def _clicked(self, number: int) -> None:
+        self.use(TOOLS[number][0])
+        focus_picture()
+
     def use(self, mode: str) -> None:
         """Activate a tool, and make the labels layer the active layer."""
         if self._layer is not None:
-            layers = self.scene.viewer.layers
-            if self._layer not in layers:  # It was deleted from the list of layers.
-                layers.append(self._layer)
-            layers.selection.active = self._layer
+            self.scene.take_labels()
             self._layer.mode = mode
         self._show()
 

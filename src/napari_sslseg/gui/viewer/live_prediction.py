@@ -80,7 +80,6 @@ class LivePrediction:
             layer = self._layer = self.scene.add_prediction(
                 np.zeros(image.data.shape, np.uint8), NAME, "live"
             )
-            self.scene.front_changed.emit()
         where: list[Any] = [slice(None)] * 3
         where[axis] = picture.index
         if self._shown is not None:

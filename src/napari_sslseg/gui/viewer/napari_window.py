@@ -66,6 +66,18 @@ def drawing_suspended() -> Iterator[None]:
             centre.setUpdatesEnabled(True)
 
 
+def focus_picture() -> None:
+    """Move the keyboard to the picture, whose keys such as [ and ] do nothing elsewhere."""
+    from qtpy.QtOpenGLWidgets import QOpenGLWidget
+    from qtpy.QtWidgets import QApplication, QMainWindow
+
+    for window in QApplication.topLevelWidgets():
+        centre = window.centralWidget() if isinstance(window, QMainWindow) else None
+        canvas = centre.findChild(QOpenGLWidget) if centre is not None else None
+        if canvas is not None and window.isVisible():
+            canvas.setFocus()
+
+
 def pause_activity_spinner() -> None:
     """Pause the animated activity icon of napari, whose frames each redraw the whole window.
 

@@ -11,7 +11,7 @@ import numpy as np
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.project.record import UNKNOWN_VALUE
 from napari_sslseg.gui.model.predictions import Predicted
-from napari_sslseg.gui.viewer.scene import ROLE
+from napari_sslseg.gui.viewer.scene import ROLE, draw_prediction
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
@@ -32,16 +32,16 @@ class PredictionLayers:
         Names of the runs; empty for none.
     shown : {"first", "second", "difference"}
         What the prediction layer shows.
-    overlay, contour, uncertainty, errors : bool
-        Whether to show the prediction, show it as outlines, show its uncertainty, and show where
-        it differs from the labels of done slices.
+    contour, uncertainty, errors : bool
+        Whether to show the prediction as outlines, show its uncertainty, and show where it differs
+        from the labels of done slices.
     """
 
     def __init__(self, session: "Session", scene: "Scene") -> None:
         self.session, self.scene = session, scene
         self.first = self.second = ""
         self.shown: Shown = "first"
-        self.overlay, self.contour, self.uncertainty, self.errors = True, False, False, False
+        self.contour, self.uncertainty, self.errors = True, False, False
         self._layers: dict[str, tuple[Any, Any]] = {}
         session.predictions.changed.connect(lambda run, scan: self.refresh())
         session.done_changed.connect(lambda name: self._compare())
@@ -65,7 +65,7 @@ class PredictionLayers:
             "prediction", (found, self.run) if found is not None else None, self._add_prediction
         )
         if prediction is not None:
-            prediction.contour = int(self.contour)
+            draw_prediction(prediction, self.contour)
         self._update_visibility()
         uncertain = (found,) if found is not None and self.uncertainty else None
         self._layer("uncertainty", uncertain, self._add_uncertainty)
@@ -84,7 +84,7 @@ class PredictionLayers:
         layer = self._layers.get("prediction", (None, None))[1]
         if layer is not None:
             hidden = self._difference or self.scene.hides("prediction")
-            layer.visible = self.overlay and not hidden
+            layer.visible = not hidden
 
     def _layer(self, key: str, content: tuple[Any, ...] | None, add: Any) -> Any:
         """Return the layer of a key: keep it if its content is the same, else replace or remove it.
@@ -102,9 +102,10 @@ class PredictionLayers:
         exists = layer is not None and layer in self.scene.viewer.layers
         if exists and content is not None and before is not None and _same(before, content):
             return layer
+        self._layers.pop(key, None)
         if exists:
             self.scene.viewer.layers.remove(layer)
-        self._layers.pop(key, None)
+            self.scene.front_changed.emit()
         if content is None:
             return None
         selected = set(self.scene.viewer.layers.selection)

@@ -13,6 +13,9 @@ from psygnal import Signal
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.project.record import UNKNOWN_COLOUR, UNKNOWN_NAME, UNKNOWN_VALUE
 from napari_sslseg.gui.autosave.autosaver import LabelAutosaver
+from napari_sslseg.gui.viewer.brush_values import BrushValues
+from napari_sslseg.gui.viewer.edge_letters import EdgeLetters
+from napari_sslseg.gui.viewer.foreign_strokes import ForeignStrokes
 from napari_sslseg.gui.viewer.layers import labels_layer, volume_layer
 from napari_sslseg.gui.viewer.napari_window import drawing_suspended
 
@@ -26,12 +29,8 @@ ROLE = "sslseg_role"
 """Key in the metadata of a layer: ``scan``, ``labels``, ``prediction``, ``live`` (a prediction in
 training), ``uncertainty`` or ``errors``. A copy of a layer made by the user has it as well."""
 
-EDGES: dict[Plane, str] = {
-    "axial": "left: R   right: L   top: A   bottom: P",
-    "coronal": "left: R   right: L   top: S   bottom: I",
-    "sagittal": "left: A   right: P   top: S   bottom: I",
-}
-"""Side of the patient at each edge of the picture; the display grid is in IPL order."""
+MOST_KEPT = 3
+"""Number of scans whose strokes can still be undone when they are shown again."""
 
 
 class Scene:
@@ -49,14 +48,18 @@ class Scene:
     changed : Signal
         Another scan is shown, with new layers.
     moved : Signal of int
-        Another slice is shown; its number along the plane of the project.
+        Another slice or view is shown; the number of the slice along the plane of the project.
     front : {"live", "prediction"}
         Which prediction is visible if there is one of a training and one of a finished run. They
         have the same colours.
+    predictions_shown : bool
+        Whether predictions are visible.
     front_changed : Signal
-        ``front`` changed, or a prediction was added or removed.
+        ``front`` or ``predictions_shown`` changed, or a prediction was added or removed.
     autosaver : LabelAutosaver
         Saves the labels automatically.
+    strokes : ForeignStrokes
+        Finds strokes on labels layers that do not belong to the project.
     """
 
     changed = Signal()
@@ -68,12 +71,22 @@ class Scene:
         self.image: Image | None = None
         self.labels: Labels | None = None
         self.front: Literal["live", "prediction"] = "live"
+        self.predictions_shown = True
+        self._name = ""
+        # Labels layer, with its history of strokes, and slice of scans that were shown before.
+        self._views: dict[str, tuple[Labels | None, int]] = {}
         self._own: WeakSet[Any] = WeakSet()
         session.selected.connect(self._show)
+        session.project_changed.connect(self._forget_views)
+        session.plane_changed.connect(self._forget_views)
         session.plane_changed.connect(self._turn)
         session.classes_changed.connect(self.colour)
         viewer.dims.events.current_step.connect(self._emit_moved)
         viewer.dims.events.order.connect(self._emit_moved)
+        viewer.dims.events.ndisplay.connect(self._emit_moved)
+        self._letters = EdgeLetters(self)
+        self._brush = BrushValues(self)
+        self.strokes = ForeignStrokes(self)
         self.autosaver = LabelAutosaver(session, self)
 
     @property
@@ -92,6 +105,17 @@ class Scene:
         world = np.asarray(self.viewer.dims.point)[-3:]
         found = self.image.world_to_data(world)[axis]
         return int(np.clip(round(float(found)), 0, count - 1))
+
+    @property
+    def in_plane(self) -> bool:
+        """Whether the picture is a slice along the plane, not rolled to another one or in 3D."""
+        dims = self.viewer.dims
+        axis = dims.ndim - 3 + PLANE_AXIS[self.plane]
+        return dims.ndisplay == 2 and axis not in dims.displayed
+
+    def turn(self) -> None:
+        """Show the current slice along the plane again, after another view was shown."""
+        self._set_plane()
 
     def go_to(self, index: int) -> None:
         """Show a slice, numbered along the plane."""
@@ -122,17 +146,18 @@ class Scene:
             "translate": self.image.translate,
             "units": self.image.units,
             "axis_labels": self.image.axis_labels,
-            "opacity": 0.4,
             "colormap": self._colours(),
             "metadata": {ROLE: role},
         }
         layer = self.own(self.viewer.add_labels(data, **settings))
+        draw_prediction(layer, outlines=True)
         layer.editable = False
         if self.labels is not None:
             self.viewer.layers.move(
                 self.viewer.layers.index(layer), self.viewer.layers.index(self.labels)
             )
             self.viewer.layers.selection = {self.labels}
+        self.front_changed.emit()
         return layer
 
     def own(self, layer: Any) -> Any:
@@ -140,15 +165,30 @@ class Scene:
         self._own.add(layer)
         return layer
 
+    def owns(self, layer: Any) -> bool:
+        """Whether a layer was added by the plugin; a copy made by the user was not."""
+        return layer in self._own
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the viewer has the scan and its labels, which the user can delete there."""
+        layers = self.viewer.layers
+        return self.image is None or (self.image in layers and self.labels in layers)
+
     def bring(self, role: Literal["live", "prediction"]) -> None:
         """Show one kind of prediction and hide the other."""
         self.front = role
         self.front_changed.emit()
 
+    def show_predictions(self, shown: bool) -> None:
+        """Show or hide all predictions."""
+        self.predictions_shown = shown
+        self.front_changed.emit()
+
     def hides(self, role: Literal["live", "prediction"]) -> bool:
-        """Whether a kind of prediction is hidden because the other kind is shown."""
+        """Whether a kind of prediction is hidden: all are, or the other kind is shown."""
         other: Literal["live", "prediction"] = "prediction" if role == "live" else "live"
-        return self.front == other and bool(self.of_role(other))
+        return not self.predictions_shown or (self.front == other and bool(self.of_role(other)))
 
     def of_role(self, role: str) -> list[Any]:
         """Return the registered layers of a role, without copies that the user made."""
@@ -161,7 +201,7 @@ class Scene:
         for layer in shown:
             layer.colormap = self._colours()
         if self.labels is not None and self.session.project is not None:
-            named = {0: "background", **self._class_names()}
+            named = {0: "background", **self.class_names}
             self.labels.features = {"index": list(named), "class": list(named.values())}
 
     def _colours(self) -> Any:
@@ -172,18 +212,27 @@ class Scene:
         colours |= {item.value: item.colour for item in classes}
         return direct_colormap(colours | {UNKNOWN_VALUE: UNKNOWN_COLOUR})
 
-    def _class_names(self) -> dict[int, str]:
-        """Names of all values that can be painted."""
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Names of all values that can be painted, but the background."""
         project = self.session.project
         return {**(project.class_names if project else {}), UNKNOWN_VALUE: UNKNOWN_NAME}
+
+    @property
+    def paintable(self) -> list[int]:
+        """Classes, and the unknown value if there is a class; the background is not painted."""
+        names = self.class_names
+        return list(names) if len(names) > 1 else []
 
     def _show(self, name: str) -> None:
         with drawing_suspended():
             self._swap(name)
+        self._letters.show()
         self.changed.emit()
 
     def _swap(self, name: str) -> None:
         """Replace the layers by those of another scan."""
+        self._keep_view()
         for role in ("errors", "uncertainty", "live", "prediction", "labels", "scan"):
             for layer in self.of_role(role):
                 self.viewer.layers.remove(layer)
@@ -194,18 +243,33 @@ class Scene:
             data, settings, _ = volume_layer(volume)
             settings["metadata"] = settings["metadata"] | {ROLE: "scan"}
             self.image = self.own(self.viewer.add_image(data, **settings))
-            data, settings, _ = labels_layer(drawn, self._class_names())
+            data, settings, _ = labels_layer(drawn, self.class_names)
             settings["metadata"] = settings["metadata"] | {ROLE: "labels"}
             unsaved = self.autosaver.unsaved(name)
             data = data if unsaved is None else unsaved
             settings["colormap"] = self._colours()
-            self.labels = self.own(self.viewer.add_labels(data, **settings))
+            kept, index = self._views.pop(name, (None, None))
+            if kept is None or not np.array_equal(kept.data, data):
+                self.labels = self.own(self.viewer.add_labels(data, **settings))
+            else:  # It can still be undone.
+                self.labels = self.own(self.viewer.add_layer(kept))
+                self.colour()
+            self._name = name
             self._set_plane()
             self.labels.editable = not project.read_only
             self.viewer.reset_view()
-            self.go_to(data.shape[PLANE_AXIS[self.plane]] // 2)
-        else:
-            self._label_edges()
+            self.go_to(data.shape[PLANE_AXIS[self.plane]] // 2 if index is None else index)
+
+    def _keep_view(self) -> None:
+        """Keep the slice and the labels layer of the scan that is left, for its return."""
+        if self.image is None or self.labels is None or self.labels not in self.viewer.layers:
+            return
+        self._views[self._name] = self.labels, self.slice
+        for name in list(self._views)[:-MOST_KEPT]:
+            self._views[name] = None, self._views.pop(name)[1]
+
+    def _forget_views(self) -> None:
+        self._views.clear()
 
     def _turn(self) -> None:
         """Show the middle slice along the new plane of the project."""
@@ -214,20 +278,8 @@ class Scene:
             self.viewer.reset_view()
             self.go_to(self.image.data.shape[PLANE_AXIS[self.plane]] // 2)
 
-    def _label_edges(self) -> None:
-        """Show in the picture which side of the patient each edge is."""
-        overlay = text_overlay(self.viewer)
-        ours = overlay.text in EDGES.values()
-        if self.image is not None and (ours or not overlay.text):
-            overlay.text = EDGES[self.plane]
-            overlay.position = "top_left"
-            overlay.visible = True
-        elif ours:
-            overlay.text, overlay.visible = "", False
-
     def _set_plane(self) -> None:
         """Let the slider move along the axis of the plane."""
-        self._label_edges()
         axis = PLANE_AXIS[self.plane]
         ndim = self.viewer.dims.ndim
         others = [a for a in range(3) if a != axis]
@@ -240,7 +292,7 @@ class Scene:
             self.moved.emit(self.slice)
 
 
-def text_overlay(viewer: Any) -> Any:
-    """Return the text overlay of a viewer, under its name since napari 0.9 or before."""
-    canvas = getattr(viewer, "canvas", None)
-    return viewer.text_overlay if canvas is None else canvas.overlays.text
+def draw_prediction(layer: "Labels", outlines: bool) -> None:
+    """Draw a prediction as outlines, below which the image is seen, or as filled areas."""
+    layer.contour = int(outlines)
+    layer.opacity = 1.0 if outlines else 0.4

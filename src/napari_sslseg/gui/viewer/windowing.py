@@ -48,6 +48,9 @@ class Windowing:
     def __init__(self, scene: "Scene") -> None:
         self.scene = scene
         self._layer: Any = None
+        # Windows that are no preset, by scan.
+        self._own: dict[str, tuple[float, float]] = {}
+        scene.session.project_changed.connect(self._forget)
         scene.changed.connect(self._attach)
         # A weak reference, so that the viewer does not keep a closed panel alive.
         reference = weakref.ref(self)
@@ -92,8 +95,9 @@ class Windowing:
         """Apply a preset to all scans of this modality in the project."""
         if self.modality is None:
             return
-        self.set(*self._window_of(name))
         session = self.scene.session
+        self._own = {}
+        self.set(*self._window_of(name))
         project = session.project
         if project is not None:
             session.attempt(lambda: project.remember(f"window {self.modality}", name))
@@ -148,12 +152,21 @@ class Windowing:
         if self._layer is not None and modality is not None and project is not None:
             self._layer.events.contrast_limits.connect(self._emit_changed)
             name = project.recall(f"window {modality}")
-            if name in presets(modality):
+            if self.scene.session.current in self._own:
+                self.set(*self._own[self.scene.session.current])
+            elif name in presets(modality):
                 self.set(*self._window_of(name))
         self.changed.emit()
 
     def _emit_changed(self) -> None:
+        if self.preset == CUSTOM:
+            self._own[self.scene.session.current] = self.window
+        else:
+            self._own.pop(self.scene.session.current, None)
         self.changed.emit()
+
+    def _forget(self) -> None:
+        self._own = {}
 
 
 def _smallest_width(data: np.ndarray) -> float:

@@ -1,0 +1,101 @@
+"""Questions before a slice is marked as done: is it what the user sees, and is nothing missing?"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtWidgets import QWidget
+
+from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.gui.text import plural
+from napari_sslseg.gui.widgets.dialogs import ask_choice
+
+if TYPE_CHECKING:
+    from napari_sslseg.gui.model.session import Session
+    from napari_sslseg.gui.viewer.scene import Scene
+
+TURNED = (
+    "The picture is not a slice of the {plane} plane, in which slices are labelled. Show that "
+    "plane again first: step 3 has a button for it."
+)
+TAKE, LEAVE = "Take them over", "Leave them"
+EMPTY = "Mark as empty"
+
+
+class DoneCheck:
+    """Asks the user before a slice is marked.
+
+    Parameters
+    ----------
+    parent : QWidget
+        Parent of the dialogs.
+    session : Session
+    scene : Scene
+    """
+
+    def __init__(self, parent: QWidget, session: "Session", scene: "Scene") -> None:
+        self.parent, self.session, self.scene = parent, session, scene
+
+    def turned(self) -> bool:
+        """Whether the picture is not a slice of the plane, which the user is told."""
+        if self.scene.in_plane:
+            return False
+        self.session.note.emit(TURNED.format(plane=self.scene.plane))
+        return True
+
+    def may_mark(self) -> bool:
+        """Whether to mark the slice that is shown as done.
+
+        Strokes on other layers are offered first. The first slice without labels is confirmed;
+        later ones are announced.
+        """
+        if self.scene.labels is None or self.turned():
+            return False
+        return self._offer_strokes() and self._confirm_empty()
+
+    def _offer_strokes(self) -> bool:
+        layers = self.scene.strokes.on_slice()
+        if not layers:
+            return True
+        names = ", ".join(f"“{layer.name}”" for layer in layers)
+        answer = ask_choice(
+            self.parent,
+            f"This slice has strokes on {names}, which {'is' if len(layers) == 1 else 'are'} not "
+            f"the labels of {self.session.current} and {'is' if len(layers) == 1 else 'are'} saved "
+            "nowhere. Take these strokes over?",
+            [TAKE, LEAVE],
+            more="They become labels of the scan, on all its slices; Ctrl+Z undoes it.",
+            name="ask-strokes",
+        )
+        if answer == TAKE:
+            take_strokes(self.scene)
+        return answer is not None
+
+    def _confirm_empty(self) -> bool:
+        labels, index = self.scene.labels, self.scene.slice
+        assert labels is not None
+        if np.take(np.asarray(labels.data), index, PLANE_AXIS[self.scene.plane]).any():
+            return True
+        if self.session.knows_empty:
+            self.session.note.emit(f"Slice {index} is done and empty. Mark it again to undo this.")
+            return True
+        answer = ask_choice(
+            self.parent,
+            f"Slice {index} has no labels. Is it really free of every structure?",
+            [EMPTY],
+            more="The training then learns that there is nothing on it. This question comes once.",
+            name="ask-empty",
+        )
+        self.session.knows_empty = answer == EMPTY
+        return answer == EMPTY
+
+
+def take_strokes(scene: "Scene") -> None:
+    """Take strokes on other layers over into the labels of the scan, and say so."""
+    layers = scene.strokes.on_slice() or scene.strokes.painted
+    layers = list(dict.fromkeys([*layers, *scene.strokes.painted]))
+    names = ", ".join(f"“{layer.name}”" for layer in layers)
+    count = scene.strokes.take(layers)
+    scene.session.note.emit(
+        f"{plural(count, 'voxel')} of {names} are now labels of {scene.session.current}. The other "
+        "layer is hidden, and the brush paints on the labels of the scan again."
+    )

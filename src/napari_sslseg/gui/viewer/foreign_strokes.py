@@ -1,0 +1,147 @@
+"""Strokes on labels layers that do not belong to the project, which are in no file. Needs no Qt.
+
+The button "new labels" of napari, a copy of the labels, or a label map that was dropped on the
+window give such a layer. Drawing on it looks like labelling the scan.
+"""
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import numpy as np
+from psygnal import Signal
+
+from napari_sslseg.core.common.sizes import PLANE_AXIS
+
+if TYPE_CHECKING:
+    from napari_sslseg.gui.viewer.shown_scan import ShownScan
+
+
+class ForeignStrokes:
+    """Finds strokes on other labels layers, and copies them into the labels of the scan.
+
+    Attributes
+    ----------
+    changed : Signal
+        A layer has its first stroke, or is gone or copied.
+    """
+
+    changed = Signal()
+
+    def __init__(self, scene: "ShownScan") -> None:
+        self.scene = scene
+        self._painted: WeakSet[Any] = WeakSet()
+        layers = scene.viewer.layers
+        layers.events.inserted.connect(self._inserted)
+        layers.events.removed.connect(self._forget)
+        for layer in layers:
+            self._watch(layer)
+
+    def _inserted(self, event: Any) -> None:
+        self._watch(event.value)
+
+    def _watch(self, layer: Any) -> None:
+        if layer._type_string == "labels":
+            layer.events.paint.connect(self._note)
+            layer.events.labels_update.connect(self._note)
+
+    def _forget(self, event: Any) -> None:
+        if event.value in self._painted:
+            self._painted.discard(event.value)
+            self.changed.emit()
+
+    def _note(self, event: Any) -> None:
+        layer = event.source
+        if self._is_foreign(layer) and layer not in self._painted:
+            self._painted.add(layer)
+            self.changed.emit()
+
+    def _is_foreign(self, layer: Any) -> bool:
+        """Whether a layer of the viewer can be drawn on and is not the labels of the scan."""
+        return layer._type_string == "labels" and not self.scene.owns(layer)
+
+    @property
+    def painted(self) -> list[Any]:
+        """Layers with strokes of the user, from the lowest to the highest."""
+        if self.scene.labels is None:
+            return []
+        return [layer for layer in self.scene.viewer.layers if layer in self._painted]
+
+    def on_slice(self) -> list[Any]:
+        """Layers whose labels on this slice may be meant as labels of the scan.
+
+        These are layers that were drawn on, and the active layer. If the labels of the scan are
+        empty on this slice, all visible layers count.
+        """
+        labels, viewer = self.scene.labels, self.scene.viewer
+        if labels is None or self.scene.image is None:
+            return []
+        axis, index = PLANE_AXIS[self.scene.plane], self.scene.slice
+        empty = not np.take(np.asarray(labels.data), index, axis).any()
+        active = viewer.layers.selection.active
+        found = []
+        for layer in viewer.layers:
+            if not self._is_foreign(layer) or not layer.visible:
+                continue
+            if (layer in self._painted or layer is active or empty) and self._here(layer, index):
+                found.append(layer)
+        return found
+
+    def _here(self, layer: Any, index: int) -> bool:
+        places, _ = self._strokes(layer)
+        return bool((places[PLANE_AXIS[self.scene.plane]] == index).any())
+
+    def _strokes(self, layer: Any) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+        """Voxels of the scan that a layer labels, and their values; voxels outside are left out."""
+        labels = self.scene.labels
+        assert labels is not None
+        found = np.nonzero(np.asarray(layer.data))
+        values = np.asarray(layer.data)[found]
+        # A layer with two axes lies on the slice that is shown.
+        world = np.tile(np.asarray(self.scene.viewer.dims.point)[-3:], (len(values), 1))
+        matrix, offset = _affine(layer)
+        places = np.stack(found, axis=1) @ matrix.T + offset
+        count = min(layer.ndim, 3)
+        world[:, 3 - count :] = places[:, layer.ndim - count :]
+        back, start = _affine(labels)
+        voxels = np.rint((world - start) @ np.linalg.inv(back).T).astype(np.int64)
+        within = ((voxels >= 0) & (voxels < labels.data.shape)).all(axis=1)
+        return tuple(voxels[within].T), values[within]
+
+    def take(self, layers: list[Any]) -> int:
+        """Copy the strokes of layers into the labels of the scan, as one step to undo.
+
+        Values that are no structure of the project become the structure of the brush. The layers
+        are hidden, and the labels of the scan become the active layer.
+
+        Returns
+        -------
+        int
+            Number of voxels that were copied.
+        """
+        labels, project = self.scene.labels, self.scene.session.project
+        if labels is None or project is None:
+            return 0
+        total = 0
+        with labels.block_history():
+            for layer in layers:
+                places, values = self._strokes(layer)
+                known = np.isin(values, self.scene.paintable)
+                values = np.where(known, values, labels.selected_label)
+                if len(values):
+                    labels.data_setitem(places, values.astype(labels.data.dtype))
+                total += len(values)
+        for layer in layers:
+            layer.visible = False
+            self._painted.discard(layer)
+        labels.visible = True
+        self.scene.take_labels()
+        self.changed.emit()
+        return total
+
+
+def _affine(layer: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Matrix and offset from the voxels of a layer to its world coordinates in mm."""
+    zero = np.zeros(layer.ndim)
+    offset = np.asarray(layer.data_to_world(zero), float)
+    columns = [np.asarray(layer.data_to_world(unit), float) - offset for unit in np.eye(layer.ndim)]
+    return np.stack(columns, axis=1), offset

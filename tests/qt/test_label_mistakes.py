@@ -1,0 +1,249 @@
+"""What a person may do wrong while labelling, in a real window with mouse and keys."""
+
+import numpy as np
+import pytest
+from napari._qt.widgets.qt_viewer_buttons import QtViewerPushButton
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QLineEdit
+
+from loop_project import answer
+
+
+def new_layer(dock):
+    """Press the button "new labels" of napari, and paint a stroke on the new layer."""
+    found = dock.viewer.window._qt_window.findChildren(QtViewerPushButton)
+    (button,) = [button for button in found if button.property("mode") == "new_labels"]
+    dock.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    layer = dock.viewer.layers.selection.active
+    assert layer is not dock.layer
+    layer.brush_size = 8
+    dock.press(Qt.Key.Key_P)
+    dock.drag((-1, -1), (-1, 1))
+    assert layer.data.any()
+    return layer
+
+
+def test_strokes_on_a_new_layer_of_napari_are_taken_over(ready):
+    ready.scene.go_to(7)
+    layer = new_layer(ready)
+    assert not ready.layer.data.any()
+    warning = ready.find("foreign-strokes")
+    assert warning.isVisible()
+    assert layer.name in warning.text()
+    questions = []
+    answer(ready.qtbot, "Take them over", questions)
+    ready.press(Qt.Key.Key_D)
+    assert layer.name in questions[0]
+    np.testing.assert_array_equal(ready.layer.data == 1, layer.data > 0)
+    ready.until(lambda: ready.project.done("ann") == (7,))
+    np.testing.assert_array_equal(ready.saved(), ready.layer.data)
+    assert not layer.visible
+    assert not warning.isVisible()
+    # The next stroke is on the labels of the scan, and all of it is one step to undo.
+    assert ready.viewer.layers.selection.active is ready.layer
+    ready.qtbot.keyClick(ready.canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not ready.layer.data.any()
+
+
+def test_strokes_on_another_layer_are_taken_over_by_the_button(ready):
+    layer = new_layer(ready)
+    layer.data[2] = 9  # Another slice, with a value that is no structure.
+    layer.refresh()
+    ready.press(Qt.Key.Key_D)  # Cancelled: nothing happens.
+    assert not ready.layer.data.any()
+    ready.click("take-strokes")
+    assert set(np.unique(ready.layer.data)) == {0, 1}
+    assert ready.layer.data[2].all()
+    ready.until_saved()
+
+
+@pytest.fixture(autouse=True)
+def _cancel_other_dialogs(ready):
+    """Cancel dialogs that a test does not answer."""
+    from qtpy.QtCore import QTimer
+
+    def cancel():
+        box = QApplication.activeModalWidget()
+        if box is not None and box.isVisible():
+            box.reject()
+
+    timer = QTimer()
+    timer.timeout.connect(cancel)
+    timer.start(1500)
+    yield
+    timer.stop()
+
+
+def test_a_deleted_layer_takes_the_scan_away_and_show_brings_it_back(ready):
+    ready.press(Qt.Key.Key_P)
+    ready.drag((-1, -1), (-1, 1))
+    drawn = ready.layer.data.copy()
+    ready.viewer.layers.selection = {ready.scene.image, ready.layer}
+    ready.viewer.layers.remove_selected()
+    ready.until(lambda: not ready.session.current)
+    assert "deleted" in ready.notes[-1]
+    assert not len(ready.viewer.layers)
+    np.testing.assert_array_equal(ready.saved("ann"), drawn)
+    ready.session.select("ann")
+    ready.until(lambda: ready.session.current == "ann")
+    np.testing.assert_array_equal(ready.layer.data, drawn)
+
+
+def test_an_empty_slice_is_confirmed_once_and_announced_later(ready):
+    ready.scene.go_to(3)
+    ready.press(Qt.Key.Key_D)  # Cancelled.
+    assert ready.project.done("ann") == ()
+    assert not ready.find("slice-done").isChecked()
+    questions = []
+    answer(ready.qtbot, "Mark as empty", questions)
+    ready.press(Qt.Key.Key_D)
+    assert "no labels" in questions[0]
+    ready.until(lambda: ready.project.done("ann") == (3,))
+    ready.scene.go_to(4)
+    ready.press(Qt.Key.Key_D)
+    ready.until(lambda: ready.project.done("ann") == (3, 4))
+    assert "Slice 4" in ready.notes[-1]
+
+
+def test_in_a_rolled_view_slices_are_not_marked_and_the_plane_comes_back(ready):
+    ready.scene.go_to(7)
+    ready.viewer.dims.roll()
+    assert not ready.find("slice-done").isEnabled()
+    ready.press(Qt.Key.Key_D)
+    assert ready.project.done("ann") == ()
+    assert "plane" in ready.notes[-1]
+    ready.click("turn-back")
+    assert ready.scene.slice == 7
+    assert ready.find("slice-done").isEnabled()
+    assert not ready.find("turn-back").isVisible()
+
+
+@pytest.mark.parametrize("how", ["rolled view", "three edited dimensions"])
+def test_strokes_through_other_slices_unmark_them(ready, how):
+    for index in (9, 10, 11):
+        ready.scene.go_to(index)
+        ready.layer.data_setitem((np.array([index]), np.array([9]), np.array([9])), 1)
+        ready.press(Qt.Key.Key_D)
+    ready.until(lambda: ready.project.done("ann") == (9, 10, 11))
+    ready.press(Qt.Key.Key_P)
+    ready.layer.brush_size = 30
+    if how == "rolled view":
+        ready.viewer.dims.roll()
+        left = ()
+    else:
+        ready.scene.go_to(10)
+        ready.layer.n_edit_dimensions = 3
+        left = (10,)
+    ready.drag((0, 0), (0, 0.2))
+    assert ready.layer.data[9].sum() > 1
+    ready.until(lambda: ready.project.done("ann") == left)
+    assert "no longer done" in ready.notes[-1].replace("\n", " ")
+
+
+def test_a_done_slice_that_is_erased_is_no_longer_done(ready):
+    ready.scene.go_to(7)
+    ready.press(Qt.Key.Key_P)
+    ready.layer.brush_size = 8
+    ready.drag((0, 0), (0, 0.5))
+    ready.press(Qt.Key.Key_D)
+    ready.until(lambda: ready.project.done("ann") == (7,))
+    ready.press(Qt.Key.Key_E)
+    ready.layer.brush_size = 30
+    ready.drag((0, 0), (0, 0.5))
+    assert not ready.layer.data.any()
+    ready.until(lambda: ready.project.done("ann") == ())
+    # The user may say that it is free of structures, and that stays.
+    answer(ready.qtbot, "Mark as empty")
+    ready.press(Qt.Key.Key_D)
+    ready.until(lambda: ready.project.done("ann") == (7,))
+    ready.until_saved()
+    ready.qtbot.wait(300)
+    assert ready.project.done("ann") == (7,)
+
+
+def test_the_brush_stays_on_structures(ready):
+    ready.press(Qt.Key.Key_2)
+    ready.layer.data_setitem((np.array([5]), np.array([9]), np.array([9])), 2)
+    ready.press(Qt.Key.Key_M)  # A new label, in napari.
+    assert ready.layer.selected_label == 2
+    assert "spleen" in ready.notes[-1]
+    ready.press(Qt.Key.Key_Equal)
+    assert ready.layer.selected_label == 2
+    answer(ready.qtbot, "Remove")
+    ready.layer.undo()
+    ready.click("remove-class")
+    ready.until(lambda: ready.layer.selected_label == 1)
+    assert set(ready.project.class_names) == {1}
+    assert "liver" in ready.notes[-1]
+    ready.press(Qt.Key.Key_P)
+    ready.drag((0, 0), (0, 0.5))
+    ready.until_saved()
+    assert set(ready.project.class_names) == {1}
+
+
+def test_escape_cancels_a_new_structure_and_enter_leaves_the_brush_ready(ready):
+    ready.click("add-class")
+    editor = ready.panel.classes.list.findChild(QLineEdit)
+    ready.qtbot.keyClick(editor, Qt.Key.Key_Escape)
+    ready.until(lambda: set(ready.project.class_names) == {1, 2})
+    ready.click("add-class")
+    editor = ready.panel.classes.list.findChild(QLineEdit)
+    ready.qtbot.keyClicks(editor, "kidney")
+    ready.qtbot.keyClick(editor, Qt.Key.Key_Return)
+    ready.until(lambda: "kidney" in ready.project.class_names.values())
+    assert str(ready.layer.mode) == "paint"
+    value = max(ready.project.class_names)
+    assert ready.layer.selected_label == value
+    # Escape in a later change of the name keeps the structure.
+    ready.click("rename-class")
+    editor = ready.panel.classes.list.findChild(QLineEdit)
+    ready.qtbot.keyClick(editor, Qt.Key.Key_Escape)
+    ready.qtbot.wait(100)
+    assert ready.project.class_names[value] == "kidney"
+
+
+def test_returning_to_the_step_keeps_the_tool(ready):
+    ready.click("tool-paint")
+    ready.widget.show_step("Scans")
+    ready.widget.show_step("Label")
+    assert str(ready.layer.mode) == "paint"
+
+
+def test_brush_keys_work_after_a_tool_was_chosen_by_mouse(ready):
+    window = ready.viewer.window._qt_window
+    window.activateWindow()
+    ready.find("brush-size").setFocus()
+    ready.click("tool-paint")
+    before = ready.layer.brush_size
+    ready.qtbot.keyClick(window.focusWidget(), Qt.Key.Key_BracketRight)
+    assert ready.layer.brush_size > before
+
+
+def test_slice_and_strokes_of_a_scan_come_back_with_it(ready):
+    ready.scene.go_to(3)
+    ready.press(Qt.Key.Key_P)
+    ready.drag((0, 0), (0, 0.5))
+    drawn = ready.layer.data.copy()
+    first = ready.layer
+    ready.session.select("bob")
+    ready.until(lambda: ready.layer is not first)
+    ready.session.select("ann")
+    ready.until(lambda: ready.session.current == "ann")
+    assert ready.scene.slice == 3
+    np.testing.assert_array_equal(ready.layer.data, drawn)
+    ready.scene.take_labels()
+    ready.qtbot.keyClick(ready.canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not ready.layer.data.any()
+    ready.until_saved()
+    ready.press(Qt.Key.Key_P)
+    ready.drag((0, 0), (0, 0.5))
+    ready.until_saved()
+
+
+def test_keys_show_the_next_scan_and_the_one_before(ready):
+    ready.press(Qt.Key.Key_PageDown)
+    ready.until(lambda: ready.session.current == "bob")
+    ready.press(Qt.Key.Key_PageDown)
+    assert "last" in ready.notes[-1]
+    ready.press(Qt.Key.Key_PageUp)
+    ready.until(lambda: ready.session.current == "ann")
