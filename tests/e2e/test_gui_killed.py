@@ -64,6 +64,8 @@ class Window:
 
     def _read(self):
         for line in self.process.stdout:
+            if not line.startswith("{"):  # napari prints notes.
+                continue
             with self._changed:
                 self.reports.append(json.loads(line))
                 self._changed.notify_all()

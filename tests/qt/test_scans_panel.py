@@ -9,9 +9,9 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
-from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QApplication, QFileDialog, QInputDialog, QLineEdit
+from qtpy.QtWidgets import QApplication, QDialogButtonBox, QFileDialog, QInputDialog, QLineEdit
 
 from dicom_files import ramp, write_series
 from loop_project import answer
@@ -78,6 +78,7 @@ def choosing(monkeypatch, path):
     several = [str(item) for item in path] if isinstance(path, list) else [str(path)]
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: several[0])
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (several[0], ""))
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, **__: (several[0], ""))
     monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_: (several, ""))
 
 
@@ -101,14 +102,73 @@ def drop(widget, paths):
     QApplication.sendEvent(widget, QDropEvent(QPointF(20, 20), copy, data, left, none))
 
 
+def test_scans_that_are_added_while_the_list_is_renewed_are_all_listed(
+    dock, panel, qtbot, tmp_path
+):
+    values = np.random.default_rng(0).normal(300, 60, (6, 6, 4)).astype(np.int16)
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(60):
+        values[0, 0, 0] = number
+        nib.save(nib.Nifti1Image(values, np.eye(4)), folder / f"p{number:02}.nii")
+    dock.session.create(tmp_path / "project")
+    job = dock.session.add([folder])
+    rows = []
+    while job.active:
+        dock.session.scans_changed.emit()  # As each change of the project while scans are added.
+        rows.append((panel.list.model.rowCount(), panel.list.proxy.rowCount()))
+        qtbot.wait(1)
+    assert all(model == shown for model, shown in rows)
+    assert panel.list.proxy.rowCount() == 60
+    assert {panel.list.proxy.index(row, 0).data() for row in range(60)} == set(
+        dock.session.project.names
+    )
+
+
+def test_only_some_structures_may_be_labelled_in_a_scan(full, dock, qtbot):
+    project = dock.session.project
+    for name in ("liver", "spleen"):
+        project.add_class(name)
+    dock.session.classes_changed.emit()
+    first = project.names[0]
+
+    def answer_with(*checked, press):
+        def act():
+            box = QApplication.activeModalWidget()
+            items = [box.list.item(row) for row in range(box.list.count())]
+            assert [item.text() for item in items] == ["liver", "spleen"]
+            for item in items:
+                on = item.text() in checked
+                item.setCheckState(Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)
+            button = box.findChild(QDialogButtonBox).button(press)
+            assert button.isEnabled() == bool(checked)
+            if not button.isEnabled():
+                box.reject()
+            qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+        QTimer.singleShot(50, act)
+
+    ok = QDialogButtonBox.StandardButton.Ok
+    choose_row(full, qtbot, first)
+    answer_with("spleen", press=ok)
+    full.list.ask_labelled()
+    assert project.labelled_classes(first) == (2,)
+    assert "only spleen labelled" in full.list.detail.text()
+    answer_with(press=ok)  # Nothing cannot be chosen.
+    full.list.ask_labelled()
+    assert project.labelled_classes(first) == (2,)
+    answer_with("liver", "spleen", press=ok)
+    full.list.ask_labelled()
+    assert project.labelled_classes(first) is None
+
+
 class TestProjects:
     def test_a_new_project_is_listed_as_recent_and_opens_again(
         self, dock, panel, qtbot, monkeypatch, tmp_path
     ):
         assert panel.hint.isVisible()
         assert not panel.list.isVisible()
-        folder = tmp_path / "knees"
-        folder.mkdir()
+        folder = tmp_path / "knees"  # A new name, which the user typed.
         choosing(monkeypatch, folder)
         click(qtbot, panel.bar.new)
         assert panel.bar.name.text() == "knees"
@@ -150,6 +210,57 @@ class TestProjects:
             assert "already open" in notifications()[-1][1]
         assert dock.session.project.folder == tmp_path / "mine"
         assert panel.bar.name.text() == "mine"
+
+
+class TestWithoutProject:
+    def test_dropped_scans_ask_for_a_project_and_are_added(
+        self, dock, panel, qtbot, scans, tmp_path
+    ):
+        shutil.copytree(scans / "images", tmp_path / "mine")
+        files = sorted((tmp_path / "mine").iterdir())
+        answer(qtbot, "Cancel")
+        drop(panel, files)
+        qtbot.wait(300)
+        assert dock.session.project is None
+        answer(qtbot, "Create it there")
+        drop(panel, files)
+        qtbot.waitUntil(lambda: dock.session.project is not None, timeout=5000)
+        idle(dock, qtbot)
+        assert dock.session.project.folder == tmp_path / "mine" / "few-shot project"
+        assert len(dock.session.project.names) == len(files)
+
+    def test_a_dropped_folder_gets_a_project_beside_it(self, dock, panel, qtbot, scans, tmp_path):
+        shutil.copytree(scans / "images", tmp_path / "mine")
+        answer(qtbot, "Create it there")
+        drop(panel, [tmp_path / "mine"])
+        qtbot.waitUntil(lambda: dock.session.project is not None, timeout=5000)
+        idle(dock, qtbot)
+        assert dock.session.project.folder == tmp_path / "few-shot project"
+        assert len(dock.session.project.names) == 3
+
+    def test_scans_on_the_canvas_are_offered(self, dock, panel, viewer, qtbot, scans, tmp_path):
+        shutil.copytree(scans / "images", tmp_path / "mine")
+        file = min((tmp_path / "mine").iterdir())
+        viewer.open(str(file), plugin=PLUGIN)
+        assert panel.opened_box.isVisible()
+        answer(qtbot, "Create it there")
+        click(qtbot, panel.opened_add)
+        idle(dock, qtbot)
+        assert len(dock.session.project.names) == 1
+        assert not panel.opened_box.isVisible()
+
+    def test_example_patients_are_ready_to_label(self, dock, panel, qtbot, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+        click(qtbot, panel.example)
+        qtbot.waitUntil(lambda: dock.session.project is not None, timeout=60_000)
+        qtbot.waitUntil(lambda: not dock.session.jobs, timeout=60_000)
+        project = dock.session.project
+        assert len(project.names) == 6
+        assert len({project.entry(name).subject for name in project.names}) == 6
+        assert len(project.classes) == 3
+        assert tmp_path in project.folder.parents
+        assert dock.scene.image is not None
+        assert dock.steps.button(STEPS.index("Label")).isEnabled()
 
 
 class TestAdding:
@@ -216,10 +327,6 @@ class TestAdding:
         assert texts[5] == "MR"
         assert texts[6].startswith("20 × ")
         assert texts[7].count("×") == 2
-
-    def test_dropping_scans_without_a_project_asks_for_one(self, panel, notifications, scans):
-        drop(panel, [scans / "images"])
-        assert "create or open one" in notifications()[-1][1]
 
     def test_a_scan_dropped_on_the_canvas_is_offered_and_added(
         self, full, dock, viewer, qtbot, scans

@@ -11,7 +11,7 @@ from loop_project import write_scans
 from napari_sslseg import core
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.scans.labels import load_labels
-from person import PLUGIN, Person
+from person import Person
 
 SLICE = 5
 CONTROL = Qt.KeyboardModifier.ControlModifier
@@ -63,7 +63,7 @@ def test_a_complete_session_and_reopening_the_project(
     apart = lay_out(tmp_path / "data")
     answers = iter([tmp_path / "study"])
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(next(answers)))
-    (tmp_path / "study").mkdir()
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, **__: (next(answers), ""))
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1300, 1000)
     person = Person(viewer, qtbot)
@@ -76,8 +76,7 @@ def test_a_complete_session_and_reopening_the_project(
     person.drop(scans, [tmp_path / "data" / "scans"])
     person.idle()
     assert len(person.project.names) == 3
-    with person.answering(PLUGIN):  # napari asks which plugin reads the file.
-        person.drop(viewer.window._qt_viewer, [apart])
+    person.drop(viewer.window._qt_viewer, [apart])
     person.until(scans.opened_box.isVisible)
     person.click(scans.opened_add)
     person.idle()

@@ -25,6 +25,7 @@ from napari_sslseg.gui.autosave.rescue import UNSAVED
 from napari_sslseg.gui.model.jobs import Problem
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.model.session_base import NO_PROJECT
+from napari_sslseg.gui.napari_io.preferred_reader import PREFERRED, prefer_reader
 from napari_sslseg.gui.problem_box import ProblemBox
 from napari_sslseg.gui.shutdown import ShutdownHandler
 from napari_sslseg.gui.viewer.napari_window import notify
@@ -43,6 +44,9 @@ TIPS = {
 }
 SHOWN_IN = {"pretrain": "Pretrain", "finetune": "Train", "predict": "Inspect", "export": "Inspect"}
 """Steps that show the progress of a kind of job themselves."""
+
+SCAN_KEYS = {"PageUp": -1, "PageDown": 1}
+"""Keys of the viewer that show the scan before and the next one."""
 
 PUMP_MILLISECONDS = 40
 LEAST_WIDTH = 370
@@ -98,6 +102,17 @@ class FewShotWidget(QWidget):
         self.shutdown.finished.connect(self.released)
         self.show_step("Scans")
         self.refresh()
+        for key, step in SCAN_KEYS.items():
+            self.viewer.bind_key(
+                key, lambda _, step=step: self.session.select_neighbour(step), overwrite=True
+            )
+        self.released.connect(self._unbind)
+        if prefer_reader():
+            self.session.note.emit(PREFERRED)
+
+    def _unbind(self) -> None:
+        for key in SCAN_KEYS:
+            self.viewer.bind_key(key, None, overwrite=True)
 
     def _make_steps(self) -> QHBoxLayout:
         row = QHBoxLayout()

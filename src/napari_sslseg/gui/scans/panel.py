@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sslseg.core.scans.formats.registry import dialog_filter
+from napari_sslseg.gui.scans.example_project import make_example
 from napari_sslseg.gui.scans.project_bar import ProjectBar
 from napari_sslseg.gui.scans.scan_actions import ScanActions
 from napari_sslseg.gui.scans.scan_list import ScanList, ask_done
@@ -26,6 +27,7 @@ from napari_sslseg.gui.scans.thumbnails import Thumbnails
 from napari_sslseg.gui.scans.view_bar import ViewBar
 from napari_sslseg.gui.scans.viewer_scans import ViewerScans
 from napari_sslseg.gui.text import plural
+from napari_sslseg.gui.viewer.wheel import Wheel
 from napari_sslseg.gui.viewer.windowing import Windowing
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class ScansPanel(QWidget):
         self.scan_actions = ScanActions(session)
         self.thumbnails = Thumbnails(session)
         self.windowing = Windowing(scene)
+        self.wheel = Wheel(scene)
         self.viewer_scans = ViewerScans(scene)
         self.setAcceptDrops(True)
         self._lay_out()
@@ -80,9 +83,16 @@ class ScansPanel(QWidget):
         self.hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.hint.setMinimumHeight(120)
         layout.addWidget(self.hint, 1)
+        self.example = QPushButton("&Try it with example patients")
+        self.example.setObjectName("example-project")
+        self.example.setToolTip(
+            "Makes a project of six procedural MR patients, with structures to label."
+        )
+        self.example.clicked.connect(lambda: make_example(self.session))
+        layout.addWidget(self.example)
         self.list = ScanList(self.session, self.scan_actions, self.thumbnails)
         layout.addWidget(self.list, 1)
-        self.view = ViewBar(self.session, self.scan_actions, self.windowing)
+        self.view = ViewBar(self.session, self.scan_actions, self.windowing, self.wheel)
         layout.addWidget(self.view)
 
     def _connect(self) -> None:
@@ -98,6 +108,7 @@ class ScansPanel(QWidget):
     def release(self) -> None:
         """Disconnect from the viewer."""
         self.windowing.release()
+        self.wheel.release()
 
     def _make_add_buttons(self) -> QHBoxLayout:
         row = QHBoxLayout()
@@ -129,7 +140,7 @@ class ScansPanel(QWidget):
         self.opened_text.setWordWrap(True)
         self.opened_add = QPushButton("Add to the &project")
         self.opened_add.setObjectName("opened-add")
-        self.opened_add.clicked.connect(lambda: self.viewer_scans.add())
+        self.opened_add.clicked.connect(self._add_opened)
         row.addWidget(self.opened_text, 1)
         row.addWidget(self.opened_add)
         return self.opened_box
@@ -169,6 +180,8 @@ class ScansPanel(QWidget):
         self.hint.setText(WELCOME if project is None else DROP_HERE)
         self.hint.setStyleSheet("" if project is None else DASHED)
         self.hint.setVisible(not names)
+        self.example.setVisible(project is None)
+        self.example.setEnabled(self.scan_actions.running("example") is None)
         self.list.setVisible(bool(names))
         self.view.setVisible(bool(names))
         for button in (self.add_files, self.add_folder):
@@ -211,6 +224,12 @@ class ScansPanel(QWidget):
         files = _local_files(event)
         if files:
             event.acceptProposedAction()
+            # After the event, since a question would block the program that files come from.
+            QTimer.singleShot(0, lambda: self.add(files))
+
+    def add(self, files: list[Path]) -> None:
+        """Add files to the project; without one, asks where to create it."""
+        if self.session.project is not None or self.bar.ask_beside(files):
             self.session.add(files)
 
     def _hear(self, job: object, events: list[object]) -> None:
@@ -220,11 +239,17 @@ class ScansPanel(QWidget):
             if project is not None and len(project.names) != self.list.model.rowCount():
                 self.session.scans_changed.emit()
 
+    def _add_opened(self) -> None:
+        if self.session.project is not None or self.bar.ask_beside(self.viewer_scans.paths):
+            self.viewer_scans.add()
+
     def _show_viewer_scans(self) -> None:
         count = len(self.viewer_scans.layers)
         self.opened_box.setVisible(count > 0)
         names = self.viewer_scans.layers[0].name if count == 1 else f"{count} scans in the viewer"
-        self.opened_text.setText(f"{names} {'is' if count == 1 else 'are'} not in the project.")
+        which = "a project" if self.session.project is None else "the project"
+        self.opened_text.setText(f"{names} {'is' if count == 1 else 'are'} not in {which}.")
+        self.opened_add.setText(f"Add to {which}{'…' if self.session.project is None else ''}")
 
     def _show_left_out(self) -> None:
         problems, notes = self.scan_actions.left_out, self.scan_actions.notes

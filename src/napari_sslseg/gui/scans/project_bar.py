@@ -1,5 +1,6 @@
 """Name of the open project, and buttons to create or open another one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sslseg.core.project.recent import recent_projects
+from napari_sslseg.gui.text import plural
 from napari_sslseg.gui.widgets.dialogs import ask_choice
 
 if TYPE_CHECKING:
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
 
 INSIDE = "Create a subfolder"
 ITSELF = "Use this folder"
+BESIDE, ELSEWHERE = "Create it there", "Another place…"
 OWN_FOLDER = "few-shot project"
 SHOWN_RECENT = 5
+# Files are no projects, and the dialog must not ask whether to replace one.
+ONLY_FOLDERS = QFileDialog.Option.ShowDirsOnly | QFileDialog.Option.DontConfirmOverwrite
 
 
 class ProjectBar(QWidget):
@@ -48,7 +53,7 @@ class ProjectBar(QWidget):
         self.new = QPushButton("&New…")
         self.new.setObjectName("project-new")
         self.new.setAccessibleName("New project")
-        self.new.setToolTip("Choose an empty folder for a new project.")
+        self.new.setToolTip("Choose a place and type a name; the project is a folder there.")
         self.new.clicked.connect(self.ask_new)
         self.open = QPushButton("&Open")
         self.open.setObjectName("project-open")
@@ -91,13 +96,17 @@ class ProjectBar(QWidget):
         self.recent.setVisible(bool(folders))
 
     def ask_new(self) -> None:
-        """Ask for a folder, and create a project there."""
-        folder = QFileDialog.getExistingDirectory(self, "Folder of the new project")
-        if not folder:
-            return
-        path = Path(folder)
+        """Ask for the place and name of a folder, and create a project there."""
+        name, _ = QFileDialog.getSaveFileName(
+            self, "Place and name of the new project", OWN_FOLDER, options=ONLY_FOLDERS
+        )
+        if name:
+            self.make(Path(name))
+
+    def make(self, path: Path) -> None:
+        """Create a project in a folder; asks first if the folder contains other files."""
         if not (path / "project.json").exists() and _is_not_empty(path):
-            own = _free_path(path / OWN_FOLDER)
+            own = free_path(path / OWN_FOLDER)
             answer = ask_choice(
                 self,
                 f"{path.name} contains other files. Create a subfolder for the project?",
@@ -109,6 +118,26 @@ class ProjectBar(QWidget):
                 return
             path = own if answer == INSIDE else path
         self.session.create(path)
+
+    def ask_beside(self, paths: Sequence[Path]) -> bool:
+        """Ask whether to create a project beside files without one; whether there is one now."""
+        folder = paths[0] if paths[0].is_dir() else paths[0].parent
+        own = free_path((folder.parent if paths[0].is_dir() else folder) / OWN_FOLDER)
+        answer = ask_choice(
+            self,
+            f"There is no project yet. Create one for {plural(len(paths), 'file')}?"
+            if not paths[0].is_dir()
+            else f"There is no project yet. Create one for the scans in {folder.name}?",
+            [BESIDE, ELSEWHERE],
+            more=f"“{own.name}” in {own.parent} would keep your labels and trained networks. The "
+            "scans stay where they are.",
+            name="ask-beside",
+        )
+        if answer == BESIDE:
+            self.session.create(own)
+        elif answer == ELSEWHERE:
+            self.ask_new()
+        return self.session.project is not None
 
     def ask_open(self) -> None:
         """Ask for the folder of a project, and open it."""
@@ -168,7 +197,8 @@ def _is_not_empty(folder: Path) -> bool:
         return False  # Creating the project reports the problem.
 
 
-def _free_path(path: Path) -> Path:
+def free_path(path: Path) -> Path:
+    """Return a path that does not exist: this one, or with a number after it."""
     number, free = 1, path
     while free.exists():
         number += 1

@@ -21,9 +21,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.project.scans import describe_project_patients
 from napari_sslseg.core.scans.formats.registry import dialog_filter
 from napari_sslseg.gui.scans.class_dialog import ClassDialog, class_map_of, needs_answer
+from napari_sslseg.gui.scans.labelled_dialog import LabelledDialog
 from napari_sslseg.gui.scans.scan_table import (
     NAME_ROLE,
     PATIENT,
@@ -259,6 +261,9 @@ class ScanList(QWidget):
             parts.append(" × ".join(f"{value:.3g}" for value in spacing) + " mm")
         done = entry.done_count
         parts.append(f"{plural(done, 'slice')} done" if done else "no slices done")
+        if entry.labelled_classes is not None:
+            names = [self.session.project.class_names[value] for value in entry.labelled_classes]
+            parts.append(f"only {join_names(names, 6)} labelled")
         return " · ".join(parts)
 
     def show_scan(self) -> None:
@@ -360,6 +365,20 @@ class ScanList(QWidget):
         ):
             self.scan_actions.remove(chosen)
 
+    def ask_labelled(self) -> None:
+        """Ask which structures are labelled in the selected scans."""
+        project, chosen = self.session.project, self.chosen
+        if project is None or not chosen:
+            return
+        what = chosen[0] if len(chosen) == 1 else f"these {len(chosen)} scans"
+        now = project.labelled_classes(chosen[0])
+        dialog = LabelledDialog(self, what, project.class_names, now)
+        accepted, values = dialog.exec(), dialog.chosen
+        dialog.deleteLater()
+        if accepted:
+            everything = len(values) == len(project.classes)
+            self.session.set_labelled_classes(chosen, None if everything else values)
+
     def _show_menu(self, place: QPoint) -> None:
         if not self.chosen:
             return
@@ -371,6 +390,10 @@ class ScanList(QWidget):
                 action = menu.addAction(button.text())
                 action.setEnabled(button.isEnabled())
                 action.triggered.connect(button.click)
+        project = self.session.project
+        labelled = menu.addAction("Labelled structures…")
+        labelled.setEnabled(project is not None and bool(project.classes))
+        labelled.triggered.connect(self.ask_labelled)
         menu.addSeparator()
         for role, text in USES.items():
             menu.addAction(text).triggered.connect(lambda _=False, role=role: self.set_use(role))

@@ -197,36 +197,39 @@ class ScanTable(QAbstractTableModel):
         self._icons[name] = _icon(pixmap)
         return self._icons[name]
 
+    def _scans(self) -> "list[ScanEntry]":
+        """Scans of the project now. A job may add others at any time, so read this once."""
+        project = self.session.project
+        return list(project.record.scans) if project is not None else []
+
     def _reset(self) -> None:
         self.beginResetModel()
         self._icons.clear()
-        self._take_entries()
+        self._take(self._scans())
         self.endResetModel()
 
-    def _take_entries(self) -> None:
-        project = self.session.project
-        self.entries = list(project.record.scans) if project is not None else []
-        self._rows = {entry.name: row for row, entry in enumerate(self.entries)}
+    def _take(self, entries: "list[ScanEntry]") -> None:
+        self.entries = entries
+        self._rows = {entry.name: row for row, entry in enumerate(entries)}
 
     def _update(self) -> None:
         """Remove and append rows, so that the selection stays where possible."""
-        project = self.session.project
-        now = [entry.name for entry in project.record.scans] if project is not None else []
-        kept = set(now)
+        now = self._scans()
+        kept = {entry.name for entry in now}
         for row in reversed(range(len(self.entries))):
             if self.entries[row].name not in kept:
                 self.beginRemoveRows(QModelIndex(), row, row)
                 self._icons.pop(self.entries.pop(row).name, None)
                 self.endRemoveRows()
-        before = [entry.name for entry in self.entries]
-        if now[: len(before)] != before:
+        before = len(self.entries)
+        if [entry.name for entry in now[:before]] != [entry.name for entry in self.entries]:
             self._reset()
             return
-        if len(now) > len(before):
-            self.beginInsertRows(QModelIndex(), len(before), len(now) - 1)
-            self._take_entries()
+        if len(now) > before:
+            self.beginInsertRows(QModelIndex(), before, len(now) - 1)
+            self._take(now)
             self.endInsertRows()
-        self._take_entries()
+        self._take(now)
         self._repaint()
 
     def _repaint(self) -> None:

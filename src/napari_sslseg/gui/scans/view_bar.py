@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, get_args
 
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QCheckBox,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -13,6 +14,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sslseg.core.common.sizes import Plane
+from napari_sslseg.gui.viewer.wheel import Wheel
 from napari_sslseg.gui.viewer.windowing import CUSTOM, Windowing, presets
 from napari_sslseg.gui.widgets.dialogs import ask_choice
 from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox
@@ -43,11 +45,16 @@ class ViewBar(QWidget):
         Changes the plane.
     windowing : Windowing
         Changes the intensity window.
+    wheel : Wheel
+        Knows what the mouse wheel does.
     """
 
-    def __init__(self, session: "Session", actions: "ScanActions", windowing: Windowing) -> None:
+    def __init__(
+        self, session: "Session", actions: "ScanActions", windowing: Windowing, wheel: Wheel
+    ) -> None:
         super().__init__()
         self.session, self.scan_actions, self.windowing = session, actions, windowing
+        self._wheel = wheel
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setColumnStretch(1, 1)
@@ -68,6 +75,13 @@ class ViewBar(QWidget):
         row.addWidget(self.values)
         layout.addWidget(label, 1, 0)
         layout.addLayout(row, 1, 1)
+        self.wheel = QCheckBox("Mouse &wheel zooms")
+        self.wheel.setObjectName("wheel-zooms")
+        self.wheel.setToolTip(
+            "Otherwise the wheel changes the slice, and zooms while Ctrl is held."
+        )
+        self.wheel.toggled.connect(self._wheel.prefer)
+        layout.addWidget(self.wheel, 2, 1)
         session.project_changed.connect(self.refresh)
         session.plane_changed.connect(self.refresh)
         windowing.changed.connect(self.show_window)
@@ -112,6 +126,9 @@ class ViewBar(QWidget):
     def refresh(self) -> None:
         """Show the plane of the project."""
         project = self.session.project
+        self.wheel.blockSignals(True)
+        self.wheel.setChecked(self._wheel.zooms)
+        self.wheel.blockSignals(False)
         self.planes.setExclusive(False)  # Otherwise Qt keeps the last button checked.
         for number, plane in enumerate(PLANES):
             button = self.planes.button(number)

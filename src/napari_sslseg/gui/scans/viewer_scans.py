@@ -64,7 +64,7 @@ class ViewerScans:
         self.layers = []
         found = [layer for layer in self.scene.viewer.layers if _is_scan(layer)]
         # Only if there is such a layer: this accesses the disk for each scan of the project.
-        if found and self.session.project is not None:
+        if found:
             known = self._known()
             self.layers = [layer for layer in found if not _is_of(layer, known)]
         if [id(layer) for layer in self.layers] != [id(layer) for layer in before]:
