@@ -86,6 +86,7 @@ def load_labels(
             name=name,
             path=path,
             header=scan_header,
+            is_labels=True,
         )
     image = _open_labels(path)
     geometry = image.geometry
@@ -109,6 +110,7 @@ def load_labels(
         name=name,
         path=path,
         header=header,
+        is_labels=True,
     )
 
 
@@ -212,7 +214,8 @@ def save_labels(
         labels, algorithm = labels.labels, algorithm or "AUTOMATIC"
     if like is None:
         raise GeometryError(f"To write {path}, pass like=, the scan that the labels belong to.")
-    if like.path is not None and path.exists() and path.samefile(like.path):
+    scan_path = None if like.is_labels else like.path
+    if scan_path is not None and path.exists() and path.samefile(scan_path):
         raise StorageError(
             f"{path} is the scan that the labels belong to and is not replaced; choose another "
             "file."

@@ -47,6 +47,8 @@ class Volume:
     subject_guess : str or None
         The subject as guessed from names, as in
         :class:`~napari_sslseg.core.scans.series.Series`.
+    is_labels : bool
+        Whether it was read as a label map.
     """
 
     data: np.ndarray = field(repr=False)
@@ -58,6 +60,7 @@ class Volume:
     header: Any = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
     subject_guess: str | None = None
+    is_labels: bool = False
 
     def __post_init__(self) -> None:
         if self.data.shape != self.geometry.display_shape:
