@@ -40,6 +40,8 @@ def press(moments, *arguments):
     done = subprocess.run(
         [sys.executable, "-c", CODE, moments, *map(str, arguments)],
         capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        # The shell of the tests may have let it be ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
@@ -84,6 +86,8 @@ def test_a_second_time_in_a_training(tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code, out, HELPERS],
         capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        # The shell of the tests may have let it be ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr

@@ -6,6 +6,7 @@ from torch import nn
 import napari_sslseg.core as core
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.results.predict import Segmenter, iter_predict
+from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.segmentation.small_components import remove_small_components
 
 
@@ -116,9 +117,14 @@ def test_scans_without_any_class_are_named(tmp_path, scan, segmenter, monkeypatc
     # Through the function, since the package has a function with the name of the module.
     monkeypatch.setitem(iter_predict.__globals__, "load_segmenter", lambda *_: segmenter)
     asked = {"out": tmp_path / "found", "modality": "MR"}
-    events = list(iter_predict("run", [tmp_path / "bright.nii.gz"], **asked))
+    scans = [tmp_path / "bright.nii.gz", tmp_path / "dark.nii.gz"]
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "last.safetensors").write_bytes(b"weights")
+    run = Run(folder, {"kind": "finetune"})
+    events = list(iter_predict(run, [tmp_path / "bright.nii.gz"], **asked))
     assert not [event for event in events if "No class" in getattr(event, "text", "")]
-    events = list(iter_predict("run", tmp_path, overwrite=True, **asked))
+    events = list(iter_predict(run, scans, overwrite=True, **asked))
     (text,) = [event.text for event in events if "No class" in getattr(event, "text", "")]
     assert "1 of 2 scans" in text
     assert "dark" in text

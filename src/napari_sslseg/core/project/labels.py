@@ -135,8 +135,9 @@ class ProjectLabels:
             data = np.ascontiguousarray(found, np.uint8)
         self._files.note_state(name, state)
         return Volume(
-            data, grid.geometry, grid.modality, grid.subject, name, path, header=grid.header
-        )
+            data, grid.geometry, grid.modality, grid.subject, name, path, header=grid.header,
+            is_labels=True,
+        )  # fmt: skip
 
     def save_labels(self, name: str, labels: np.ndarray) -> Path:
         """Write the labels of a scan; the file is replaced as a whole or not at all.

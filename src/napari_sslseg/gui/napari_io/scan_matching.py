@@ -87,6 +87,7 @@ def volume_of(data: np.ndarray, metadata: Mapping[str, Any], name: str) -> Volum
         path=metadata.get("path"),
         header=metadata.get("header"),
         notes=tuple(metadata.get("notes", ())),
+        is_labels=metadata.get("is_labels", False),
     )
 
 

@@ -71,6 +71,7 @@ def labels_layer(
         # The first colour is the background.
         "colormap": CyclicLabelColormap(colors=["transparent", *LABEL_COLORS]),
     }
+    settings["metadata"]["is_labels"] = True
     if classes:
         named = {0: "background", **classes}
         settings["features"] = {"index": list(named), "class": list(named.values())}

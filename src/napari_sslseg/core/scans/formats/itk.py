@@ -122,7 +122,8 @@ def write_itk(
             "The NIfTI header of the scan gives no orientation, so other programs may show the "
             "scan in another place than these labels; save them as .nii.gz to keep both together.",
             ScanWarning,
-            stacklevel=4,  # where the labels are saved
+            # Where the labels are saved; segmentations have one function more on the way.
+            stacklevel=4 if pairs is None else 5,
         )
 
 
