@@ -69,7 +69,7 @@ def same(one, two):
 @pytest.mark.parametrize(
     ("kind", "trials"),
     [
-        ("finetune", 2),
+        ("finetune", 3),
         pytest.param("pretrain", 20, marks=pytest.mark.slow),
         pytest.param("finetune", 20, marks=pytest.mark.slow),
     ],
