@@ -536,6 +536,21 @@ class TestDone:
         project.labels(name)
         assert not project.labels_changed(name)
 
+    def test_labels_of_an_earlier_session_are_kept_unless_they_were_read(self, project):
+        path = project.save_labels("b", drawn(project, "b"))
+        earlier, labels = path.read_bytes(), drawn(project, "b") * 2
+        aside = project.folder / "labels/aside"
+        with reopened(project) as again:
+            again.labels("b")
+            again.save_labels("b", labels // 2)
+            assert not aside.exists()
+        with Project.open(project.folder) as again:
+            assert not again.labels_changed("b")
+            again.save_labels("b", labels)
+            again.save_labels("b", labels)
+        (kept,) = aside.iterdir()
+        assert kept.read_bytes() == earlier
+
     def test_an_empty_slice_can_be_done(self, project):
         assert project.mark_done("b", 4) == (4,)
         (item,) = project.labelled_scans()

@@ -46,6 +46,10 @@ class LabelFiles:
         known = self._known.get(name)
         return known is not None and known != file_state(self.path(name))
 
+    def needs_copy(self, name: str) -> bool:
+        """Whether the file has labels that were neither read nor saved in this session."""
+        return self.exists(name) and self._known.get(name) != file_state(self.path(name))
+
     def note_state(self, name: str, state: tuple[int, int] | None = None) -> None:
         """Take the labels of a scan as known: as the file is now, or as ``state`` says."""
         self._known[name] = file_state(self.path(name)) if state is None else state

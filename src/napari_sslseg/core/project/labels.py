@@ -142,8 +142,8 @@ class ProjectLabels:
     def save_labels(self, name: str, labels: np.ndarray) -> Path:
         """Write the labels of a scan; the file is replaced as a whole or not at all.
 
-        If another program wrote the file after the labels were read or saved here, it is put
-        aside first, see :meth:`labels_changed`.
+        A file that was neither read nor saved since the project was opened, or that another program
+        wrote after that (see :meth:`labels_changed`), is put aside first.
 
         Parameters
         ----------
@@ -170,7 +170,7 @@ class ProjectLabels:
         with self._folder.replacing_labels:
             self._classes.add_missing(values, {})
             self._folder.check_unchanged()
-            if self._files.changed(name) and path.is_file():
+            if self._files.needs_copy(name):
                 self._files.put_aside(path, move=False)
             save_labels(labels, path, like=grid)
             self._files.note_state(name)
