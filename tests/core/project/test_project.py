@@ -594,6 +594,10 @@ class TestDone:
         for use in (project.labelled_scans, lambda: project.labels("b")):
             with pytest.raises(ProjectError, match="labels of b are missing"):
                 use()
+        with pytest.raises(ProjectError, match="labels of b are missing"):
+            project.mark_done("b", 4)
+        assert not project.has_labels("b")
+        assert project.done("b") == (2,)
         project.unmark("b", 2)
         assert project.problems() == {}
 

@@ -300,6 +300,11 @@ class ProjectLabels:
         -------
         tuple of int
             All slices of the scan that are done now.
+
+        Raises
+        ------
+        ProjectError
+            If there is no such slice, or slices are done but the label file is missing.
         """
         return self._mark(name, slices, plane, done=True)
 
@@ -404,6 +409,9 @@ class ProjectLabels:
         numbers = self._accepted.check_slices(name, slices)
         if done and numbers and not self._files.exists(name):
             with self._folder.replacing_labels:
+                # Background in place of lost labels would be taught on slices that are done.
+                if (problem := self._files.problem(name)) is not None:
+                    raise ProjectError(problem)
                 # A done slice without any structure has labels, too: all background.
                 if not self._files.exists(name):
                     self.save_labels(name, np.zeros(self._folder.entry(name).shape, np.uint8))
