@@ -1,12 +1,15 @@
 """The record of slices whose labels contain an accepted prediction."""
 
 import json
+import os
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_sslseg.core.common.errors import ProjectError
+from napari_sslseg.core.common.atomic import write_text
+from napari_sslseg.core.common.errors import ProjectError, StorageError
+from napari_sslseg.core.project import folder as project_folder
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.scans.labels import save_labels
 
@@ -119,6 +122,70 @@ def test_a_failed_import_does_not_change_the_record(project, tmp_path, monkeypat
         project.labels("scan").data * 2, tmp_path / "other.nrrd", like=project.load("scan")
     )
     monkeypatch.setattr(project_labels, "save_labels", fail)
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(StorageError, match="full"):
         project.import_labels("scan", path)
     assert project.accepted("scan") == {RUN: (1, 2)}
+
+
+@pytest.mark.parametrize("done", ["with labels", "none"])
+@pytest.mark.parametrize("failing", [1, 2])
+def test_an_import_without_space_for_the_record_changes_nothing(
+    project, tmp_path, monkeypatch, failing, done
+):
+    """The record cannot be written before or after the label file is replaced."""
+    project.mark_done("scan", [1, 2])
+    project.note_accepted("scan", [1, 2], RUN)
+    own, name = project.labels_path("scan"), "scan"
+    before = own.read_bytes()
+    labels = project.labels(name).data * 2
+    labels[2] = 0
+    project.add_class("other", 2)
+    path = save_labels(labels, tmp_path / "other.nrrd", like=project.load(name))
+    calls = []
+
+    def write(target, text):
+        calls.append(target)
+        if len(calls) == failing:
+            raise StorageError("the disk is full")
+        write_text(target, text)
+
+    monkeypatch.setattr(project_folder, "write_text", write)
+    with pytest.raises(StorageError, match="full"):
+        project.import_labels(name, path, done)
+    assert own.read_bytes() == before
+    assert project.done(name) == (1, 2)
+    assert project.accepted(name) == {RUN: (1, 2)}
+    assert not project.labels_changed(name)
+    monkeypatch.undo()
+    project.import_labels(name, path, done)
+    assert (project.labels(name).data == labels).all()
+    assert 2 not in project.done(name)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_killed_import_leaves_no_slice_done_that_is_not_finished(project, tmp_path, monkeypatch):
+    project.mark_done("scan", [1, 2])
+    labels = project.labels("scan").data * 2
+    labels[2] = 0
+    project.add_class("other", 2)
+    path = save_labels(labels, tmp_path / "other.nrrd", like=project.load("scan"))
+    calls = []
+
+    def write(target, text):
+        calls.append(target)
+        if len(calls) == 2:  # The label file is replaced.
+            os._exit(9)
+        write_text(target, text)
+
+    child = os.fork()
+    if not child:
+        try:
+            monkeypatch.setattr(project_folder, "write_text", write)
+            project.import_labels("scan", path)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    project.close()
+    with Project.open(project.folder) as again:
+        assert (again.labels("scan").data == labels).all()
+        assert again.done("scan") == (1,)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from napari_sslseg.core.common.atomic import atomic_path
+from napari_sslseg.core.common.sync import sync_folder
 from napari_sslseg.core.common.text import fold_name
 from napari_sslseg.core.project.folder import ASIDE, LABELS, ProjectFolder
 from napari_sslseg.core.project.names import free_name
@@ -86,6 +87,27 @@ class LabelFiles:
         if move:
             labels.unlink()
         return target
+
+    def put_back(self, name: str, kept: Path | None, *, seen: bool) -> None:
+        """Undo the replacement of labels.
+
+        Parameters
+        ----------
+        name : str
+            The scan.
+        kept : Path or None
+            Their copy, which is moved back; None if there were none.
+        seen : bool
+            Whether they were read or saved in this session.
+        """
+        path = self.path(name)
+        if kept is None:
+            path.unlink(missing_ok=True)
+        else:
+            kept.replace(path)  # Needs no space on the disk.
+        sync_folder(path.parent)
+        if seen:
+            self.note_state(name)
 
 
 def file_state(path: Path) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import GeometryError, ProjectError, ScanWarning
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.project.accepted import AcceptedPredictions
@@ -16,6 +17,7 @@ from napari_sslseg.core.project.label_files import LabelFiles, file_state
 from napari_sslseg.core.project.record import (
     LARGEST_CLASS,
     UNKNOWN_VALUE,
+    AcceptedSlices,
     ProjectRecord,
     with_changes,
 )
@@ -241,19 +243,25 @@ class ProjectLabels:
         with self._folder.replacing_labels:
             self._classes.add_missing(values, names)
             accepted = self._accepted.left_after(name, data, grid)
-            if own.is_file():
-                self._files.put_aside(own, move=False)
-            # In this order a crash leaves no done slice with other labels.
-            before = self._folder.entry(name).done
-            self._folder.change_entry(name, done="")
+            kept = self._files.put_aside(own, move=False) if own.is_file() else None
+            seen = not self._files.needs_copy(name)
+            entry, now = self._folder.entry(name), self._plane
+            # If the process is killed, each done slice has labels with which it was to be done.
+            both = marked & set(entry.done_slices) if now == plane else set()
+            state = file_state(own)
             try:
-                save_labels(data, own, like=grid)
-            except BaseException:  # The labels are still those of the done slices.
-                self._mark_if_plane(plane, name, before)
+                with atomic_path(own) as temporary:
+                    save_labels(data, temporary, like=grid)
+                    # A full disk is noticed before anything is changed.
+                    self._folder.change_entry(name, done=format_ranges(both))
+                done = self._finish_import(name, plane, marked, accepted)
+            except BaseException:
+                if file_state(own) != state:
+                    self._files.put_back(name, kept, seen=seen)
+                self._mark_if_plane(now, name, entry.done)
                 raise
             self._files.note_state(name)
-            self._folder.change_entry(name, accepted=accepted)
-            return self._mark_if_plane(plane, name, format_ranges(marked))
+            return done
 
     def label_classes(
         self, name: str, path: LabelSource, class_map: ClassMapLike = None
@@ -426,6 +434,15 @@ class ProjectLabels:
             if self._plane != plane:
                 return ()
             return self._folder.change_entry(name, done=done).done_slices
+
+    def _finish_import(
+        self, name: str, plane: Plane, marked: set[int], accepted: tuple[AcceptedSlices, ...]
+    ) -> tuple[int, ...]:
+        """Set the done and the accepted slices in one change of the record."""
+        with self._folder.changing:
+            done = marked if self._plane == plane else set(self._folder.entry(name).done_slices)
+            self._folder.change_entry(name, accepted=accepted, done=format_ranges(done))
+        return tuple(sorted(marked)) if self._plane == plane else ()
 
     def _grid(self, name: str) -> Volume:
         """A scan with its geometry and header but without its voxels."""
