@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError, StorageError
 from napari_sslseg.core.demo.phantom.patient import PHANTOM_CLASSES, make_patient, write_dataset
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.volume import Volume, guess_modality, load_volume
@@ -162,6 +162,33 @@ def test_a_dataset_on_disk_contains_the_patients(tmp_path):
         image = nib.load(path)
         assert image.header.get_xyzt_units()[0] == "mm"
         assert int(image.header["sform_code"]) == int(image.header["qform_code"]) == 1
+
+
+def test_other_files_are_not_replaced_by_a_dataset(tmp_path):
+    (image,) = write_dataset(tmp_path, 1, "CT", seed=2)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    own = {path: path.read_bytes() for path in files}
+    scan = nib.load(image)
+    values = np.asarray(scan.dataobj).copy()
+    values[0, 0, 0] += 1
+    nib.save(nib.Nifti1Image(values, scan.affine, scan.header), tmp_path / "other.nii.gz")
+    for name, other in (
+        ("classes.json", b'{"1": "spleen"}'),
+        (f"images/{image.name}", (tmp_path / "other.nii.gz").read_bytes()),
+        (f"labels/{image.name}", b"all my work"),
+    ):
+        (tmp_path / name).write_bytes(other)
+        with pytest.raises(StorageError, match="other contents"):
+            write_dataset(tmp_path, 2, "CT", seed=2)
+        assert {path.read_bytes() for path in files} == {*own.values(), other} - {
+            own[tmp_path / name]
+        }
+        assert len(list((tmp_path / "images").iterdir())) == 1
+        (tmp_path / name).write_bytes(own[tmp_path / name])
+    write_dataset(tmp_path, 1, "CT", seed=2)  # The same contents are no reason to refuse.
+    image.write_bytes(b"damaged")
+    write_dataset(tmp_path, 1, "CT", seed=2, overwrite=True)
+    assert {path.read_bytes() for path in files} == set(own.values())
 
 
 def test_dataset_without_labels(tmp_path):

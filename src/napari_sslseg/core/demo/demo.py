@@ -163,7 +163,7 @@ def _write_phantoms(out: Path, plan: DemoPlan, seed: int) -> Generator[Event, No
     # A folder for each number and seed, since all files in it are used.
     data = out / f"phantom-{plan.patients}-seed{seed}"
     for number in range(plan.patients):
-        write_dataset(data, 1, "MR", seed=seed + number)
+        write_dataset(data, 1, "MR", seed=seed + number, overwrite=True)
         yield Progress("Making phantom patients", number + 1, plan.patients)
     return data
 

@@ -7,6 +7,7 @@ Rician in MR), a bias field of the coil, and a position in its own coordinates.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,7 +16,7 @@ import nibabel as nib
 import numpy as np
 
 from napari_sslseg.core.common.atomic import atomic_path, write_text
-from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError, SslsegError, StorageError
 from napari_sslseg.core.demo.phantom.organs import paint_all
 from napari_sslseg.core.demo.phantom.shapes import (
     LEFT_KIDNEY,
@@ -26,10 +27,11 @@ from napari_sslseg.core.demo.phantom.shapes import (
     Patient,
     smooth_noise,
 )
+from napari_sslseg.core.scans.classes.class_list import CLASS_LIST, read_class_names
 from napari_sslseg.core.scans.formats.nifti import image_like
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import save_labels
-from napari_sslseg.core.scans.volume import Modality, Volume
+from napari_sslseg.core.scans.volume import Modality, Volume, load_volume
 
 PHANTOM_CLASSES: dict[int, str] = {
     LIVER: "liver",
@@ -151,7 +153,7 @@ def make_patient(
     measure = _scan_ct if modality == "CT" else _scan_mr
     data = measure(image, spacing, scanner)
     geometry, header = _place(shape, spacing, modality, scanner)
-    name = f"phantom_{modality.lower()}_{seed:03d}"
+    name = _name(seed, modality)
     return (
         Volume(data, geometry, modality, subject=name, name=name, header=header),
         Volume(np.ascontiguousarray(labels), geometry, modality, name, name, header=header),
@@ -165,6 +167,8 @@ def write_dataset(
     seed: int = 0,
     labels: bool = True,
     weighting: Weighting = "T2",
+    *,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write ``n`` patients as NIfTI files and return the paths of the scans.
 
@@ -180,19 +184,89 @@ def write_dataset(
         Seed of the first patient.
     labels : bool
         Whether to write the label maps too.
+    overwrite : bool
+        Whether to replace files of these names that have other contents.
+
+    Raises
+    ------
+    StorageError
+        If there are files of these names with other contents; nothing is written then.
     """
     if n < 1:
         raise ConfigError(f"A dataset of {n} patients cannot be written; ask for at least 1.")
     folder = Path(folder)
-    paths = []
-    for number in range(seed, seed + n):
-        scan, truth = make_patient(number, modality, weighting=weighting)
-        paths.append(_save_scan(scan, folder / "images" / f"{scan.name}.nii.gz"))
+    numbers = range(seed, seed + n)
+    if not overwrite:
         if labels:
-            save_labels(truth.data, folder / "labels" / f"{scan.name}.nii.gz", like=scan)
+            _refuse_other_classes(folder / CLASS_LIST)
+        for number in numbers:
+            _refuse_other_patient(folder, number, modality, weighting, labels=labels)
+    paths = []
+    for number in numbers:
+        scan, truth = make_patient(number, modality, weighting=weighting)
+        image, label_map = _files(folder, number, modality)
+        paths.append(_save_scan(scan, image))
+        if labels:
+            save_labels(truth.data, label_map, like=scan)
     if labels:
-        write_text(folder / "classes.json", json.dumps(PHANTOM_CLASSES, indent=1))
+        write_text(folder / CLASS_LIST, json.dumps(PHANTOM_CLASSES, indent=1))
     return paths
+
+
+def _name(seed: int, modality: str) -> str:
+    return f"phantom_{modality.lower()}_{seed:03d}"
+
+
+def _files(folder: Path, seed: int, modality: str) -> tuple[Path, Path]:
+    """Scan and label map of a patient in a data set."""
+    file = f"{_name(seed, modality)}.nii.gz"
+    return folder / "images" / file, folder / "labels" / file
+
+
+def _refuse_other_patient(
+    folder: Path, seed: int, modality: Modality, weighting: Weighting, *, labels: bool
+) -> None:
+    """Refuse files with the names of a patient but other contents."""
+    image, label_map = _files(folder, seed, modality)
+    there = [path for path in ((image, label_map) if labels else (image,)) if _exists(path)]
+    if not there:
+        return
+    scan, truth = make_patient(seed, modality, weighting=weighting)
+    for path, made in ((image, scan), (label_map, truth)):
+        if path in there and not _holds(path, made):
+            raise _other_contents(path)
+
+
+def _holds(path: Path, made: Volume) -> bool:
+    """Whether a file has these voxels; compressed bytes differ between versions of libraries."""
+    try:
+        found = load_volume(path)
+    except SslsegError:
+        return False
+    return found.geometry.matches(made.geometry) and np.array_equal(found.data, made.data)
+
+
+def _refuse_other_classes(path: Path) -> None:
+    if not _exists(path):
+        return
+    try:
+        same = read_class_names(path) == PHANTOM_CLASSES
+    except SslsegError:
+        same = False
+    if not same:
+        raise _other_contents(path)
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is something, also a link to nothing."""
+    return os.path.lexists(path)
+
+
+def _other_contents(path: Path) -> StorageError:
+    return StorageError(
+        f"{path} is there already with other contents, so no patients were written; choose another "
+        "folder."
+    )
 
 
 def _check(
