@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from command_line import refused, run as run_command
@@ -138,6 +140,29 @@ def test_a_demonstration_replaces_only_its_own_files(tmp_path):
     assert contents(tmp_path) == before
     write_text(tmp_path / "demo.json", json.dumps({"demonstration": 1}))
     next(iter_demo(out=tmp_path))
+
+
+def test_a_demonstration_with_predictions_of_other_scans_is_refused_before_training(tmp_path):
+    data, out = tmp_path / "data", tmp_path / "out"
+    write_small_scans(data / "images", 3)
+    (data / "labels").mkdir()
+    for path in (data / "images").iterdir():
+        scan = nib.load(path)
+        labels = np.ones(scan.shape, np.uint8)
+        nib.save(nib.Nifti1Image(labels, scan.affine, scan.header), data / "labels" / path.name)
+    (data / "classes.json").write_text('{"1": "liver"}')
+    put(out, "predictions/stranger.nii.gz")
+    write_text(out / "demo.json", json.dumps({"demonstration": 1}))
+    with pytest.raises(StorageError, match="other scans, such as stranger"):
+        next(iter_demo(data, out=out))
+    (out / "predictions/stranger.nii.gz").unlink()
+    (out / "predictions/classes.json").write_text('{"1": "spleen"}')
+    before = contents(out)
+    with pytest.raises(StorageError, match="other names of classes"):
+        next(iter_demo(data, out=out))
+    assert contents(out) == before
+    (out / "predictions/classes.json").write_text('{"1": "liver"}')
+    assert "patient" in next(iter_demo(data, out=out)).text
 
 
 # Folders that are removed or moved while a process works in them.

@@ -18,6 +18,7 @@ from napari_sslseg.core.common.atomic import atomic_path, write_text
 from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.common.safe_json import read_json
+from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.demo.plan import FULL, DemoPlan, demo_preprocessing
 from napari_sslseg.core.demo.report import Overlay, draw_report, largest_slice
@@ -30,6 +31,7 @@ from napari_sslseg.core.runs.run_files import HARMLESS
 from napari_sslseg.core.samples.build import sample_size
 from napari_sslseg.core.scans.classes.class_list import read_class_names
 from napari_sslseg.core.scans.classes.scan_classes import find_classes
+from napari_sslseg.core.scans.classes.write_class_list import check_class_list
 from napari_sslseg.core.scans.find import find_scans
 from napari_sslseg.core.scans.labelled import LabelledScan, scan_subject
 from napari_sslseg.core.scans.labels import save_labels
@@ -40,6 +42,7 @@ from napari_sslseg.core.scans.matching.patients import (
     guess_together,
     with_patients,
 )
+from napari_sslseg.core.scans.names import volume_files
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.settings.networks import named_network
 from napari_sslseg.core.settings.self_training import self_trained
@@ -55,6 +58,7 @@ MARKER = "demo.json"
 """File in the folder of a demonstration, written before all others."""
 
 REPORT = "report.json"
+PREDICTIONS = "predictions"
 
 
 def iter_demo(
@@ -99,7 +103,8 @@ def iter_demo(
     DataError
         If there are labelled scans of fewer than 3 subjects.
     StorageError
-        If ``out`` has other files than those of a demonstration.
+        If ``out`` has other files than those of a demonstration, or predictions of other scans or
+        classes.
 
     Notes
     -----
@@ -114,6 +119,7 @@ def iter_demo(
         data = yield from _write_phantoms(out, plan, seed)
         clock.lap("phantom")
     scans = _DemoScans.read(Path(data), plan, seed, patients)
+    _refuse_other_predictions(out / PREDICTIONS, scans)
     _mark(out)
     yield Message(describe_patients(scans.images))
     yield Message(
@@ -220,6 +226,27 @@ class _DemoScans:
         return cls(folder, images, classes, names, test, pool)
 
 
+def _prediction_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.nii.gz"
+
+
+def _refuse_other_predictions(folder: Path, scans: _DemoScans) -> None:
+    """Refuse earlier predictions of other scans or classes, before the trainings."""
+    files = [_prediction_file(folder, item.name) for item in scans.test]
+    other = [path for path in volume_files(folder) if path not in files]
+    if other:
+        raise StorageError(
+            f"{folder} has predictions of other scans, such as {printable(other[0].name, 100)}; "
+            "choose a new or an empty folder for these scans."
+        )
+    names: dict[int, str] = {}
+    for item in scans.pool:
+        names |= item.class_names or {}
+    names = {value: name for value, name in names.items() if value in scans.classes}
+    # As they will be saved, one by one.
+    check_class_list(folder, names, files[:1], values=scans.classes, overwrite=files[0].exists())
+
+
 @dataclass
 class _Demo:
     """The stages of a demonstration, and what they collect for the report."""
@@ -291,7 +318,7 @@ class _Demo:
         the last arm are saved as files.
         """
         is_shown = repeat == 0 and len(labelled) == max(self._counts())
-        folder = self.out / "predictions" if is_shown and arm == ARMS[-1] else None
+        folder = self.out / PREDICTIONS if is_shown and arm == ARMS[-1] else None
         scores = yield from self._predict(run, arm, is_shown, folder)
         self.clock.lap("predict")
         self.arms.append(_arm_report(arm, labelled, self.seed + repeat, scores))
@@ -375,7 +402,7 @@ class _Demo:
             score = evaluate(prediction, truth, classes=segmenter.classes)
             scores.append(score)
             if folder is not None:
-                save_labels(prediction, folder / f"{scan.name}.nii.gz")
+                save_labels(prediction, _prediction_file(folder, scan.name))
             if is_shown:
                 if arm == ARMS[0]:
                     self.overlays.append(largest_slice(scan, truth, segmenter.preprocessing))
