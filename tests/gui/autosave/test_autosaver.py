@@ -46,6 +46,19 @@ def hidden_undo(screen):
     screen.layer.undo()
 
 
+def test_a_new_session_makes_no_copies_of_labels(screen):
+    stroke(screen, (6, 50, 50))
+    screen.until_saved()
+    folder = screen.session.project.folder
+    screen.session.close()
+    again = Screen(folder)
+    again.until(lambda: again.layer is not None)
+    stroke(again, (8, 20, 20))
+    again.until_saved()
+    again.session.close()
+    assert not (folder / "labels/aside").exists()
+
+
 def test_labels_of_another_program_are_kept_and_reported(screen):
     notes = []
     screen.session.note.connect(notes.append)
