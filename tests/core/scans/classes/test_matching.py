@@ -234,3 +234,13 @@ def test_known_classes_keep_their_values():
     match = match_segments([named("p", liver=1, kidney=5)], known=known)
     assert match.values == ({1: 5, 5: 2},)
     assert match.names == {1: "spleen", 2: "kidney", 5: "Liver"}
+
+
+def test_default_names_in_all_files_are_said_since_numbers_decide():
+    files = [file(name, (1, "Segment_1"), (2, "Segment_2")) for name in ("p0", "p1")]
+    match = match_segments(files)
+    assert match.values == (None, None)
+    (note,) = match.notes
+    assert "Segment_1" in note
+    assert match_segments(files[:1]).notes == ()
+    assert match_segments([file("p0", values=[1]), file("p1", values=[1])]).notes == ()

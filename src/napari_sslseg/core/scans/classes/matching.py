@@ -219,8 +219,21 @@ def match_segments(
     said = ClassMap.of(class_map)
     matcher = _Matcher(files, said, known, largest)
     if not matcher.by_name and said is None:
-        return ClassMatch({}, (None,) * len(files))
+        return ClassMatch({}, (None,) * len(files), _note_numbers(files))
     return matcher.match()
+
+
+def _note_numbers(files: Sequence[LabelFile]) -> tuple[str, ...]:
+    """Note that numbers decide where several files have only names that say nothing."""
+    named = [file for file in files if any(segment.name for segment in file.segments)]
+    if len(named) < 2:
+        return ()
+    first = next(segment.name for segment in named[0].segments if segment.name)
+    return (
+        f"The structures of {len(named)} label files have only default names such as "
+        f"{printable(first, 60)}, so their numbers are the classes; check that a number is the "
+        "same structure in all of them.",
+    )
 
 
 class _Matcher:
