@@ -253,7 +253,7 @@ class ProjectLabels:
                 with atomic_path(own) as temporary:
                     save_labels(data, temporary, like=grid)
                     # A full disk is noticed before anything is changed.
-                    self._folder.change_entry(name, done=format_ranges(both))
+                    self._mark_if_plane(now, name, format_ranges(both))
                 done = self._finish_import(name, plane, marked, accepted)
             except BaseException:
                 if file_state(own) != state:
@@ -440,9 +440,10 @@ class ProjectLabels:
     ) -> tuple[int, ...]:
         """Set the done and the accepted slices in one change of the record."""
         with self._folder.changing:
-            done = marked if self._plane == plane else set(self._folder.entry(name).done_slices)
+            # Slices of another plane that were marked meanwhile had the labels of before.
+            done = marked if self._plane == plane else set()
             self._folder.change_entry(name, accepted=accepted, done=format_ranges(done))
-        return tuple(sorted(marked)) if self._plane == plane else ()
+        return tuple(sorted(done))
 
     def _grid(self, name: str) -> Volume:
         """A scan with its geometry and header but without its voxels."""
