@@ -126,7 +126,7 @@ def _evaluate(
     voxel_ml = None
     if scan:
         spacing = scan.spacing
-        voxel_ml = abs(float(np.linalg.det(scan.geometry.affine[:3, :3]))) / 1000
+        voxel_ml = scan.geometry.voxel_ml
     elif spacing is not None:
         spacing = tuple(float(size) for size in spacing)
         if len(spacing) != true.ndim or not all(0 < size < np.inf for size in spacing):

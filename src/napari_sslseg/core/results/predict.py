@@ -373,24 +373,7 @@ def iter_predict(
         raise DataError("There is no scan to segment; choose at least one.")
     run = Run.open(run, "finetune")
     series = yield from _of_sequence(series, sequence, run.sequence)
-    targets: dict[Path, Series] = {}
-    for item in series:
-        target = Path(out) / f"{item.name}{suffix}"
-        if target in targets:
-            raise DataError(
-                f"{targets[target].path} and {item.path} have the same name, so one prediction "
-                "would overwrite the other; use a separate folder for each."
-            )
-        if target.resolve() in (path.resolve() for path in item.files):
-            raise DataError(
-                f"The prediction would overwrite the scan {target}; choose another --out."
-            )
-        if target.exists() and not (overwrite or resume):
-            raise StorageError(
-                f"{target} exists already; choose another folder, or pass --resume to continue an "
-                "interrupted prediction, or --overwrite (in Python resume=True, overwrite=True)."
-            )
-        targets[target] = item
+    targets = _targets(series, Path(out), suffix, may_exist=overwrite or resume)
     segmenter = load_segmenter(run, device)
     names = segmenter.class_names if classes is None else classes
     settings = {
@@ -466,6 +449,39 @@ def iter_predict(
             f"No class was found in {len(empty)} of {len(written)} scans: {join_names(empty)}."
         )
     yield Done((written, failed), stopped=len(written) + len(failed) < len(targets))
+
+
+def _targets(
+    series: Iterable[Series], out: Path, suffix: str, *, may_exist: bool
+) -> dict[Path, Series]:
+    """Return the file of each prediction with its scan, before anything is written.
+
+    Raises
+    ------
+    DataError
+        If two scans have the same name, or a prediction would replace its scan.
+    StorageError
+        If a file exists although it may not.
+    """
+    targets: dict[Path, Series] = {}
+    for item in series:
+        target = out / f"{item.name}{suffix}"
+        if target in targets:
+            raise DataError(
+                f"{targets[target].path} and {item.path} have the same name, so one prediction "
+                "would overwrite the other; use a separate folder for each."
+            )
+        if target.resolve() in (path.resolve() for path in item.files):
+            raise DataError(
+                f"The prediction would overwrite the scan {target}; choose another --out."
+            )
+        if target.exists() and not may_exist:
+            raise StorageError(
+                f"{target} exists already; choose another folder, or pass --resume to continue an "
+                "interrupted prediction, or --overwrite (in Python resume=True, overwrite=True)."
+            )
+        targets[target] = item
+    return targets
 
 
 def _of_sequence(

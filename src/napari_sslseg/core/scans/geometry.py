@@ -108,6 +108,11 @@ class Geometry:
         return float(lengths[0]), float(lengths[1]), float(lengths[2])
 
     @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel in ml."""
+        return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+    @property
     def orientation(self) -> str:
         """Where the source axes point, nearest to "RAS" letters, such as "LPS" or "PIR"."""
         of = _orientations()

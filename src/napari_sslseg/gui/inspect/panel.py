@@ -132,11 +132,10 @@ class InspectPanel(QWidget):
     def refresh(self) -> None:
         """List the runs; a new run is selected unless another prediction is being viewed."""
         runs = usable_runs(self.session.runs, "finetune")
-        before = [box.currentData() for box in (self.run, self.other)]
+        before = self.run.currentData()
         known = {self.run.itemData(number) for number in range(self.run.count())}
-        for box in (self.run, self.other):
-            box.blockSignals(True)
-            box.clear()
+        self.run.blockSignals(True)
+        self.run.clear()
         for run in runs:
             _add_run(self.run, run)
         new = [run.name for run in runs if run.name not in known and known]
@@ -144,16 +143,15 @@ class InspectPanel(QWidget):
         if new and viewing:
             self.message.setText(f"{new[0]} is ready; select it above to see its predictions.")
             new = []
-        self.run.setCurrentIndex(max(self.run.findData(new[0] if new else before[0]), 0))
-        self._offer_others(before[1])
-        for box in (self.run, self.other):
-            box.blockSignals(False)
+        self.run.setCurrentIndex(max(self.run.findData(new[0] if new else before), 0))
+        self.run.blockSignals(False)
         if not runs:
             self.message.setText("There is no trained network yet; train one in step 4.")
         self._runs_chosen()
 
-    def _offer_others(self, chosen: str | None) -> None:
+    def _offer_others(self) -> None:
         """List the runs to compare with, which are all but the run that is shown."""
+        chosen = self.other.currentData()
         self.other.blockSignals(True)
         self.other.clear()
         self.other.addItem("nothing", "")
@@ -164,7 +162,7 @@ class InspectPanel(QWidget):
         self.other.blockSignals(False)
 
     def _runs_chosen(self) -> None:
-        self._offer_others(self.other.currentData())
+        self._offer_others()
         self.layers.first = self.run.currentData() or ""
         self.layers.second = self.other.currentData() or ""
         self.run.setToolTip(self.run.itemData(self.run.currentIndex(), 3) or "")

@@ -259,8 +259,8 @@ def predict_scan(project: "Project", segmenter: Any, scan: str) -> Predicted:
     volume = project.load(scan)
     found = predict(segmenter, volume, probabilities=False)
     assert found.uncertainty is not None
-    voxel_ml = abs(float(np.linalg.det(volume.geometry.affine[:3, :3]))) / 1000
-    return Predicted(np.ascontiguousarray(found.labels, np.uint8), found.uncertainty, voxel_ml)
+    labels = np.ascontiguousarray(found.labels, np.uint8)
+    return Predicted(labels, found.uncertainty, volume.geometry.voxel_ml)
 
 
 def _score(project: "Project", scan: str, found: Predicted) -> PredictionScores:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sslseg.core.common.events import Event, Message, PauseFlag, Progress, StopFlag
+from napari_sslseg.core.common.events import Event, PauseFlag, Progress, StopFlag
 from napari_sslseg.gui.scans.project_bar import free_path
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ def make_example(session: "Session") -> "Job | None":
             yield Progress("Example patients", number, PATIENTS)
             write_dataset(folder / "scans", 1, seed=number, labels=False)
         yield Progress("Example patients", PATIENTS, PATIENTS)
-        yield Message(f"{PATIENTS} example patients are in {folder}.")
 
     def ended(outcome: "Outcome") -> None:
         if outcome.problem is None and not outcome.stopped and session.create(folder / "project"):

@@ -45,12 +45,6 @@ class LabelledDialog(QDialog):
         super().__init__(parent)
         self.setObjectName("ask-labelled")
         self.setWindowTitle("Few-shot segmentation")
-        layout = QVBoxLayout(self)
-        for text in (f"Which structures are labelled in {what}?", MORE):
-            line = QLabel(text)
-            line.setTextFormat(Qt.TextFormat.PlainText)
-            line.setWordWrap(True)
-            layout.addWidget(line)
         self.list = QListWidget()
         self.list.setObjectName("labelled-structures")
         self.list.setAccessibleName("Labelled structures")
@@ -61,13 +55,18 @@ class LabelledDialog(QDialog):
             checked = labelled is None or value in labelled
             item.setCheckState(Qt.CheckState.Checked if checked else Qt.CheckState.Unchecked)
             self.list.addItem(item)
-        layout.insertWidget(1, self.list)
         buttons = QDialogButtonBox(
             QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel
         )
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
-        layout.addWidget(buttons)
+        question, more = QLabel(f"Which structures are labelled in {what}?"), QLabel(MORE)
+        for line in (question, more):
+            line.setTextFormat(Qt.TextFormat.PlainText)
+            line.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        for part in (question, self.list, more, buttons):
+            layout.addWidget(part)
         self._accept = buttons.button(QDialogButtonBox.StandardButton.Ok)
         self.list.itemChanged.connect(lambda _: self._enable())
         self._enable()

@@ -229,7 +229,7 @@ class ScansPanel(QWidget):
 
     def add(self, files: list[Path]) -> None:
         """Add files to the project; without one, asks where to create it."""
-        if self.session.project is not None or self.bar.ask_beside(files):
+        if self._has_project(files):
             self.session.add(files)
 
     def _hear(self, job: object, events: list[object]) -> None:
@@ -240,8 +240,12 @@ class ScansPanel(QWidget):
                 self.session.scans_changed.emit()
 
     def _add_opened(self) -> None:
-        if self.session.project is not None or self.bar.ask_beside(self.viewer_scans.paths):
+        if self._has_project(self.viewer_scans.paths):
             self.viewer_scans.add()
+
+    def _has_project(self, files: list[Path]) -> bool:
+        """Whether there is a project, perhaps one that the user creates now for these files."""
+        return self.session.project is not None or self.bar.ask_beside(files)
 
     def _show_viewer_scans(self) -> None:
         count = len(self.viewer_scans.layers)

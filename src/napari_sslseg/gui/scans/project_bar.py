@@ -121,13 +121,12 @@ class ProjectBar(QWidget):
 
     def ask_beside(self, paths: Sequence[Path]) -> bool:
         """Ask whether to create a project beside files without one; whether there is one now."""
-        folder = paths[0] if paths[0].is_dir() else paths[0].parent
-        own = free_path((folder.parent if paths[0].is_dir() else folder) / OWN_FOLDER)
+        first = paths[0]
+        own = free_path(first.parent / OWN_FOLDER)
+        scans = f"the scans in {first.name}" if first.is_dir() else plural(len(paths), "file")
         answer = ask_choice(
             self,
-            f"There is no project yet. Create one for {plural(len(paths), 'file')}?"
-            if not paths[0].is_dir()
-            else f"There is no project yet. Create one for the scans in {folder.name}?",
+            f"There is no project yet. Create one for {scans}?",
             [BESIDE, ELSEWHERE],
             more=f"“{own.name}” in {own.parent} would keep your labels and trained networks. The "
             "scans stay where they are.",

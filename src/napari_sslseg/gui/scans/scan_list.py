@@ -284,7 +284,7 @@ class ScanList(QWidget):
         project, chosen = self.session.project, self.chosen
         if project is None or not chosen:
             return
-        what = chosen[0] if len(chosen) == 1 else f"these {len(chosen)} scans"
+        what = _these(chosen)
         known = list(dict.fromkeys(entry.subject for entry in project.record.scans))
         now = known.index(project.entry(chosen[0]).subject)
         patient, agreed = QInputDialog.getItem(
@@ -370,7 +370,7 @@ class ScanList(QWidget):
         project, chosen = self.session.project, self.chosen
         if project is None or not chosen:
             return
-        what = chosen[0] if len(chosen) == 1 else f"these {len(chosen)} scans"
+        what = _these(chosen)
         now = project.labelled_classes(chosen[0])
         dialog = LabelledDialog(self, what, project.class_names, now)
         accepted, values = dialog.exec(), dialog.chosen
@@ -427,6 +427,10 @@ class ScanList(QWidget):
         # The longest text of these columns may appear later.
         for column, text in ((USE, USES["test"]), (PROBLEM, "Unreadable")):
             self.table.setColumnWidth(column, letters.horizontalAdvance(text) + 16)
+
+
+def _these(names: "Sequence[str]") -> str:
+    return names[0] if len(names) == 1 else f"these {len(names)} scans"
 
 
 def ask_done(parent: QWidget) -> "DoneSlices | None":

@@ -91,8 +91,7 @@ class DoneCheck:
 
 def take_strokes(scene: "Scene") -> None:
     """Take strokes on other layers over into the labels of the scan, and say so."""
-    layers = scene.strokes.on_slice() or scene.strokes.painted
-    layers = list(dict.fromkeys([*layers, *scene.strokes.painted]))
+    layers = list(dict.fromkeys([*scene.strokes.on_slice(), *scene.strokes.painted]))
     names = ", ".join(f"“{layer.name}”" for layer in layers)
     count = scene.strokes.take(layers)
     scene.session.note.emit(

@@ -53,7 +53,7 @@ class EdgeLetters:
             self._layer = layer
         letters = self.letters()
         if self._overlays is None:
-            overlay = text_overlay(self.scene.viewer)
+            overlay = self.scene.viewer.text_overlay
             ours = " " + "   ".join(f"{edge}: {text}" for edge, text in letters.items())
             # A text of the user, which does not begin with a space, stays.
             if not overlay.text or overlay.text.startswith(" "):
@@ -140,9 +140,3 @@ def camera(viewer: Any) -> Any:
     """Return the camera of a viewer, under its name since napari 0.9 or before."""
     scene = getattr(viewer, "scene", None)
     return viewer.camera if scene is None else scene.camera
-
-
-def text_overlay(viewer: Any) -> Any:
-    """Return the text overlay of a viewer, under its name since napari 0.9 or before."""
-    canvas = getattr(viewer, "canvas", None)
-    return viewer.text_overlay if canvas is None else canvas.overlays.text

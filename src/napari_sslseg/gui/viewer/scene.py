@@ -266,7 +266,7 @@ class Scene:
             return
         self._views[self._name] = self.labels, self.slice
         for name in list(self._views)[:-MOST_KEPT]:
-            self._views[name] = None, self._views.pop(name)[1]
+            self._views[name] = None, self._views[name][1]
 
     def _forget_views(self) -> None:
         self._views.clear()

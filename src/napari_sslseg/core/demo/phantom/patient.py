@@ -228,7 +228,7 @@ def _refuse_other_patient(
 ) -> None:
     """Refuse files with the names of a patient but other contents."""
     image, label_map = _files(folder, seed, modality)
-    there = [path for path in ((image, label_map) if labels else (image,)) if _exists(path)]
+    there = [path for path in ((image, label_map) if labels else (image,)) if os.path.lexists(path)]
     if not there:
         return
     scan, truth = make_patient(seed, modality, weighting=weighting)
@@ -247,7 +247,7 @@ def _holds(path: Path, made: Volume) -> bool:
 
 
 def _refuse_other_classes(path: Path) -> None:
-    if not _exists(path):
+    if not os.path.lexists(path):  # A link to nothing would be written through, too.
         return
     try:
         same = read_class_names(path) == PHANTOM_CLASSES
@@ -255,11 +255,6 @@ def _refuse_other_classes(path: Path) -> None:
         same = False
     if not same:
         raise _other_contents(path)
-
-
-def _exists(path: Path) -> bool:
-    """Whether there is something, also a link to nothing."""
-    return os.path.lexists(path)
 
 
 def _other_contents(path: Path) -> StorageError:

@@ -21,6 +21,7 @@ from napari_sslseg.core.common.safe_files import open_own, read_regular
 from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.common.sync import sync_file, sync_folder
 from napari_sslseg.core.common.text import printable
+from napari_sslseg.core.runs.provenance import file_hash
 from napari_sslseg.core.scans.series import Series
 
 JOURNAL = "predictions.jsonl"
@@ -70,7 +71,7 @@ class PredictionJournal:
             If it cannot be read.
         """
         line = self._lines.get(target.name)
-        if line is None or line.get("content") != _content(target):
+        if line is None or line.get("content") != file_hash(target):
             return "was not written by this prediction, or was changed since"
         if line.get("scan") != _stamp(scan):
             return "is the prediction of a scan that was changed since"
@@ -101,7 +102,7 @@ class PredictionJournal:
         line = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "file": target.name,
-            "content": _content(file),
+            "content": file_hash(file),
             "scan": _stamp(scan),
             "settings": self.settings,
         }
@@ -146,14 +147,6 @@ def staging_folder(out: Path) -> TemporaryFolder:
             f"Could not write to {out}: {error.strerror or error}; free some space or choose "
             "another folder."
         ) from error
-
-
-def _content(path: Path) -> str:
-    total = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            total.update(block)
-    return total.hexdigest()
 
 
 def _stamp(scan: Series) -> str:
