@@ -200,7 +200,7 @@ def test_a_click_on_a_score_shows_the_scan_and_two_runs_are_compared(
     kept = core.Run.open(trained[0] / "project/runs/finetune-001").record["data"]
     apart = [entry["name"] for entry in kept if entry["role"] == "validation"]
     assert table.item(0, 0).text() == apart[0]
-    assert {table.item(row, 6).text() for row in range(table.rowCount())} == {
+    assert {table.item(row, 5).text() for row in range(table.rowCount())} == {
         "validation",
         "training",
         "unseen",
@@ -253,9 +253,9 @@ def test_a_score_shows_how_many_slices_were_accepted_from_a_prediction(opened, q
 
     def accepted():
         rows = [row for row in range(table.rowCount()) if table.item(row, 0).text() == name]
-        if table.isColumnHidden(7):
+        if table.isColumnHidden(6):
             return set()
-        return {table.item(row, 7).text() for row in rows}
+        return {table.item(row, 6).text() for row in rows}
 
     assert table.rowCount()
     assert accepted() == set()

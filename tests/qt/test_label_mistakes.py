@@ -30,6 +30,7 @@ def test_strokes_on_a_new_layer_of_napari_are_taken_over(ready):
     warning = ready.find("foreign-strokes")
     assert warning.isVisible()
     assert layer.name in warning.text()
+    assert not ready.find("labels-saved").isVisible()
     questions = []
     answer(ready.qtbot, "Take them over", questions)
     ready.press(Qt.Key.Key_D)
@@ -39,6 +40,7 @@ def test_strokes_on_a_new_layer_of_napari_are_taken_over(ready):
     np.testing.assert_array_equal(ready.saved(), ready.layer.data)
     assert not layer.visible
     assert not warning.isVisible()
+    assert ready.find("labels-saved").isVisible()
     # The next stroke is on the labels of the scan, and all of it is one step to undo.
     assert ready.viewer.layers.selection.active is ready.layer
     ready.qtbot.keyClick(ready.canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)

@@ -4,26 +4,30 @@ from collections.abc import Sequence
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from napari_sslseg.core.results.slice_scores import SLICE_RULE
 from napari_sslseg.gui.inspect.score_rows import ORDER, UNBIASED, ScoreRow, slices_words
 from napari_sslseg.gui.model.run_descriptions import USE_HINTS, USE_WORDS
 
-COLUMNS = ("Scan", "Structure", "Dice", "HD95", "Dice B", "ml", "Used", "Acc.")
-STRUCTURE_WIDTH = 76
+COLUMNS = ("Scan", "Structure", "Dice", "HD95", "Dice B", "Used", "Acc.", "ml")
+SCAN_WIDTH, STRUCTURE_WIDTH = 70, 76
+"""Least width of a scan, below which names could not be told apart, and width of a structure."""
+
 HINTS = (
     "Click a row to see the worst slice of the scan; without done slices, the most uncertain one.",
     "The class.",
     f"Overlap of prediction and labels, 0 to 1. {SLICE_RULE}",
     f"95th percentile of the distance between outlines, in mm. {SLICE_RULE}",
     "Dice of the run to compare with.",
-    "Volume of the structure in the prediction of the whole scan.",
     "How the run used the scan; scores of scans used for training are too high.",
     "Accepted: done slices with an accepted prediction; their scores are too high.",
+    "Volume of the structure in the prediction of the whole scan, in ml.",
 )
 OTHER, ACCEPTED = COLUMNS.index("Dice B"), COLUMNS.index("Acc.")
-SCORES, NUMBERS = range(2, 5), range(2, 6)
+SCORES = range(2, 5)
+NUMBERS = (*SCORES, COLUMNS.index("ml"))
 ROW = Qt.ItemDataRole.UserRole
 
 
@@ -56,11 +60,12 @@ class ScoreTable(QTableWidget):
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # Names often differ at their ends.
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Interactive)
         header.resizeSection(1, STRUCTURE_WIDTH)
         header.setMinimumSectionSize(30)
         self.setMinimumHeight(130)
+        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.cellClicked.connect(lambda row, column: self._choose(row))
         self.cellActivated.connect(lambda row, column: self._choose(row))
 
@@ -78,6 +83,17 @@ class ScoreTable(QTableWidget):
         self.setColumnHidden(ACCEPTED, not any(row.accepted.count for row in rows))
         header.setSortIndicator(column, order)
         self.setSortingEnabled(True)
+        self._fit_scans()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Give the names of the scans the width that is left."""
+        super().resizeEvent(event)
+        self._fit_scans()
+
+    def _fit_scans(self) -> None:
+        header = self.horizontalHeader()
+        others = sum(header.sectionSize(number) for number in range(1, len(COLUMNS)))
+        self.setColumnWidth(0, max(SCAN_WIDTH, self.viewport().width() - others))
 
     def _fill_row(self, number: int, row: ScoreRow) -> None:
         hint = _hint(row)
@@ -123,9 +139,9 @@ def _cells(row: ScoreRow) -> tuple[tuple[str, Any], ...]:
         (_number(row.dice, 2) + mark, row.dice),
         (_number(row.hd95, 1), row.hd95),
         (_number(row.other, 2) + other_mark, row.other),
-        (format_ml(row.ml), row.ml),
         (USE_WORDS[row.use], ORDER.index(row.use)),
         (f"{row.accepted.count} of {row.slices}", row.accepted.count),
+        (format_ml(row.ml), row.ml),
     )
 
 

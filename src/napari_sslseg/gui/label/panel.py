@@ -143,3 +143,5 @@ class LabelPanel(QWidget):
         # Zero-width spaces let a long path break after each part.
         sentence = keeper.sentence.replace("/", "/\u200b").replace("\\", "\\\u200b")
         self.saved.setText(f"{SIGNS[keeper.status]} {sentence}".strip())
+        # Beside strokes that are in no file, "all are saved" would be wrong.
+        self.saved.setVisible(not painted or keeper.status != "saved")
