@@ -184,6 +184,10 @@ def test_preview_draws_a_picture(data, pretrained, tmp_path, with_run):
     assert done.returncode == 0, done.stderr
     assert out.read_bytes()[:4] == b"\x89PNG"
     assert out.stat().st_size > 20_000
+    out.write_text("of the user")
+    again = run("preview", image, "--out", out)
+    assert refused(again, str(out), "--overwrite")
+    assert out.read_text() == "of the user"
 
 
 def test_a_preview_of_a_run_refuses_other_settings(data, pretrained, tmp_path):

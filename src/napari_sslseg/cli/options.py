@@ -33,6 +33,7 @@ def describe_networks(default: bool = True) -> str:
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace an existing run in the same folder.")]
+OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")]
 Resume = Annotated[
     bool,
     typer.Option(

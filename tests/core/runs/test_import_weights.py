@@ -5,6 +5,8 @@ import gzip
 import json
 import os
 import pickle
+import re
+import shutil
 import struct
 import sys
 import tarfile
@@ -603,6 +605,19 @@ def test_an_existing_run_is_not_overwritten(tmp_path):
     (tmp_path / "a.bin").touch()
     with pytest.raises(CheckpointError, match=r"a\.bin"):
         import_weights(tmp_path / "a.bin", network="tiny", out=tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", ["last.safetensors", "mine.pt"])
+def test_a_run_does_not_replace_the_weights_that_it_is_made_from(tmp_path, name):
+    torch.save(make_network(TINY, 1, 2).state_dict(), tmp_path / "a.pt")
+    import_weights(tmp_path / "a.pt", network="tiny", out=tmp_path / "run")
+    shutil.copy(tmp_path / "a.pt", tmp_path / "run" / "mine.pt")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with pytest.raises(ConfigError, match=re.escape(name)):
+        import_weights(
+            tmp_path / "run" / name, network="tiny", out=tmp_path / "run", overwrite=True
+        )
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
 def command(*arguments):

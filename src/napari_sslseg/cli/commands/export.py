@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_sslseg.cli.console import say
-from napari_sslseg.cli.options import ClassMapOption, ClassNames, Json
+from napari_sslseg.cli.options import ClassMapOption, ClassNames, Json, OverwriteFile
 from napari_sslseg.core.common.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,12 +53,13 @@ def export(
             help="How the labels were made: manual, semiautomatic or automatic; for DICOM SEG."
         ),
     ] = "manual",
-    overwrite: Annotated[bool, typer.Option(help="Replace the file if it exists.")] = False,
+    overwrite: OverwriteFile = False,
     as_json: Json = False,
 ) -> None:
     """Write labels in another format, on the grid of their scan; .dcm is DICOM SEG."""
     from napari_sslseg.core.common.atomic import remove_leftovers
     from napari_sslseg.core.common.errors import StorageError
+    from napari_sslseg.core.common.safe_files import refuse_existing
     from napari_sslseg.core.scans.classes.class_list import read_class_names
     from napari_sslseg.core.scans.classes.matching import LabelFile, match_segments
     from napari_sslseg.core.scans.classes.read import read_segments
@@ -67,8 +68,7 @@ def export(
     from napari_sslseg.core.scans.formats.registry import stores_classes
     from napari_sslseg.core.scans.labels import load_labels, read_segment_names, save_labels
 
-    if out.exists() and not overwrite:
-        raise StorageError(f"{out} already exists; choose another name, or give --overwrite.")
+    refuse_existing(out, overwrite=overwrite)
     if class_names is not None and not class_names.is_file():
         raise ConfigError(f"The file of class names {class_names} does not exist; check the path.")
     dicom_algorithm = _parse_algorithm(algorithm)

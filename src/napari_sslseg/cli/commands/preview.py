@@ -16,6 +16,7 @@ from napari_sslseg.cli.options import (
     ModalityOption,
     Organ,
     OrganSlices,
+    OverwriteFile,
     PatchSize,
     PlaneOption,
     PresetOption,
@@ -70,6 +71,7 @@ def preview(
     middle_share: MiddleShare = None,
     modality: ModalityOption = None,
     seed: Seed = 0,
+    overwrite: OverwriteFile = False,
 ) -> None:
     """Draw what a pretext task does to scans; for a preset, the task of its first stage."""
     from napari_sslseg.core.pretext.pictures.preview import draw_preview
@@ -116,6 +118,7 @@ def preview(
     draw_preview(
         scans,
         out=out,
+        overwrite=overwrite,
         task=name,
         options=options,
         init=init,

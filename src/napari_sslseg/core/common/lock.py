@@ -162,7 +162,7 @@ class FolderLock:
                     if not CONTENT.fullmatch(_read(self._path)):
                         raise StorageError(
                             f"{self._path} is not a lock of this program, so it is not changed; "
-                            "rename it, or choose another folder."
+                            "choose another folder, or move that file out of this one."
                         )
                     if locked is None:
                         self.note = (

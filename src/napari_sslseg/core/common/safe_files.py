@@ -85,6 +85,21 @@ def utf8_path(path: Path) -> Iterator[Path]:
         yield path
 
 
+def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse to replace a file that may be the user's.
+
+    Raises
+    ------
+    StorageError
+        If the file exists, unless ``overwrite``.
+    """
+    if os.path.lexists(path) and not overwrite:
+        raise StorageError(
+            f"{path} already exists; choose another name, or give --overwrite (in Python "
+            "overwrite=True)."
+        )
+
+
 def open_own(path: Path) -> int:
     """Open a file to change it in place, without truncating it; create it if it is missing.
 

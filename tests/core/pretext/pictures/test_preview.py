@@ -220,4 +220,9 @@ def test_the_command_line_takes_files_and_folders(scans, tmp_path):
         ],
     )
     assert done.exit_code == 0, done.output
-    assert (tmp_path / "p.png").stat().st_size > 20_000
+    picture = (tmp_path / "p.png").read_bytes()
+    assert len(picture) > 20_000
+    again = ["preview", str(tmp_path / files[0].name), "--out", str(tmp_path / "p.png")]
+    done = CliRunner().invoke(app, [*again, "--overwrite"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "p.png").read_bytes() != picture

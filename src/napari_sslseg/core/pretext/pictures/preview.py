@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sslseg.core.common.atomic import atomic_path
+from napari_sslseg.core.common.atomic import atomic_path, remove_leftovers
 from napari_sslseg.core.common.errors import ConfigError, ScanWarning
 from napari_sslseg.core.common.events import return_value
 from napari_sslseg.core.common.example_pictures import PretextPreview
+from napari_sslseg.core.common.safe_files import refuse_existing
 from napari_sslseg.core.pretext.base import PretextTask
 from napari_sslseg.core.runs.check_network import check_run_network
 from napari_sslseg.core.runs.run import Run
@@ -167,15 +168,24 @@ def draw_preview(
     scans: CollectedScan | str | Path | Iterable[CollectedScan | str | Path],
     *,
     out: str | Path,
+    overwrite: bool = False,
     **options: Any,
 ) -> Path:
-    """Draw a :func:`preview` into an image file."""
+    """Draw a :func:`preview` into an image file.
+
+    Raises
+    ------
+    StorageError
+        If the file exists, unless ``overwrite``.
+    """
     from napari_sslseg.core.pretext.pictures.figure import preview_figure
 
     out = Path(out)
+    refuse_existing(out, overwrite=overwrite)
     if out.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ConfigError(f"A preview cannot be written as {out.name}; use a name in .png or .pdf.")
     figure = preview_figure(preview(scans, **options))
+    remove_leftovers(out.parent)  # Of a preview that was killed.
     with atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=120)
     return out

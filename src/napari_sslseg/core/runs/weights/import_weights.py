@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.core.common.errors import CheckpointError
+from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.networks.size_limit import planned_network, tensor_shapes
 from napari_sslseg.core.runs.run import Run, RunWriter
@@ -59,7 +59,7 @@ def import_weights(
     CheckpointError
         If the file cannot be used, or no tensor of it fits the encoder.
     ConfigError
-        If network and preprocessing do not fit each other.
+        If network and preprocessing do not fit each other, or the file is in ``out``.
     StorageError
         If ``out`` cannot be written.
     """
@@ -74,6 +74,10 @@ def import_weights(
     plan = tensor_shapes(planned_network(network, preprocessing.channels, 1))
     # Without the output layer, since there is no task yet.
     ours = {name: shape for name, (shape, _) in plan.items() if name.startswith(PARTS)}
+    if file.resolve().is_relative_to(out.resolve()):
+        raise ConfigError(
+            f"{file} is in {out}, which the new run would replace; choose another folder."
+        )
     with run_lock(out):
         claim(out, overwrite=overwrite)
         weights = read_foreign(file)
