@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
     QHBoxLayout,
@@ -29,6 +30,9 @@ from napari_sslseg.gui.napari_io.preferred_reader import PREFERRED, prefer_reade
 from napari_sslseg.gui.problem_box import ProblemBox
 from napari_sslseg.gui.shutdown import ShutdownHandler
 from napari_sslseg.gui.viewer.napari_window import notify
+from napari_sslseg.gui.viewer.pointer.layer_help import VIEWED, LayerHelp
+from napari_sslseg.gui.viewer.pointer.readout_label import ReadoutLabel
+from napari_sslseg.gui.viewer.pointer.voxel_readout import VoxelReadout
 from napari_sslseg.gui.viewer.scene import Scene
 
 if TYPE_CHECKING:
@@ -74,6 +78,8 @@ class FewShotWidget(QWidget):
         self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.session = Session()
         self.scene = Scene(self.session, self.viewer)
+        self.readout = ReadoutLabel(VoxelReadout(self.scene))
+        self.help = LayerHelp(self.scene, VIEWED)
         self.panels: dict[str, QWidget] = {}
         self._busy_job: Any = None
         layout = QVBoxLayout(self)
@@ -107,8 +113,14 @@ class FewShotWidget(QWidget):
                 key, lambda _, step=step: self.session.select_neighbour(step), overwrite=True
             )
         self.released.connect(self._unbind)
+        self.released.connect(self.readout.release)
         if prefer_reader():
             self.session.note.emit(PREFERRED)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Show the value below the mouse in the window that the panel is in."""
+        super().showEvent(event)
+        self.readout.place(self)
 
     def _unbind(self) -> None:
         for key in SCAN_KEYS:

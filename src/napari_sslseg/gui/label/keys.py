@@ -27,6 +27,11 @@ TOOLS = (
 )
 """Mode of napari, name, key and tooltip of each tool."""
 
+HELP = ", ".join(f"{key}: {name.lower()}" for _, name, key, _ in TOOLS) + (
+    ", 1 to 9: structure, [ ]: brush size"
+)
+"""Help line of napari while the labels can be painted."""
+
 
 def bind_slice_keys(viewer: Any, actions: dict[str, Callable[[], Any]]) -> None:
     """Bind keys of the viewer; they replace those of an earlier panel in the same window."""
