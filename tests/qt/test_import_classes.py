@@ -63,7 +63,9 @@ def start_import(dock, qtbot, monkeypatch, name, path):
     """Select a scan and press Import labels…"""
     monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_: ([str(path)], ""))
     scan_list = dock.panels["Scans"].list
-    index = scan_list.proxy.mapFromSource(scan_list.model.index(scan_list.model.row_of(name), 0))
+    index = scan_list.table.proxy.mapFromSource(
+        scan_list.model.index(scan_list.model.row_of(name), 0)
+    )
     place = scan_list.table.visualRect(index).center()
     qtbot.mouseClick(scan_list.table.viewport(), Qt.MouseButton.LeftButton, pos=place)
     assert scan_list.chosen == [name]

@@ -287,6 +287,46 @@ def test_a_score_shows_how_many_slices_were_accepted_from_a_prediction(opened, q
     session.mark_done(name, [index], done=False)
 
 
+def test_an_export_that_fails_leaves_nothing(opened, qtbot, trained, tmp_path, monkeypatch):
+    host, panel = opened, opened.panel
+    choose(host, "finetune-001")
+    panel.export.parentWidget().button.click()
+    form = panel.export
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
+    form.what.setCurrentIndex(1)
+    form.scans.setCurrentIndex(form.scans.findData("all"))
+    form.format.setCurrentIndex(form.format.findData(".nii.gz"))
+    (trained[0] / "scans").rename(trained[0] / "elsewhere")
+    try:
+        press(qtbot, form.export)
+        idle(host, qtbot)
+    finally:
+        (trained[0] / "elsewhere").rename(trained[0] / "scans")
+    assert "0 of 4" in panel.message.text()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_slice_to_correct_is_in_the_next_scan_if_this_one_is_done(opened, qtbot):
+    host, panel, session = opened, opened.panel, opened.session
+    choose(host, "finetune-001")
+    predict(host, qtbot, "all")
+    first, second, *_ = session.project.names
+    assert session.current == first
+    before = session.project.done(first)
+    doubt = session.predictions.scores("finetune-001", second).mean_uncertainty
+    session.mark_done(first, range(host.scene.image.data.shape[0]))
+    try:
+        press(qtbot, panel.correct.next)
+        qtbot.waitUntil(lambda: session.current == second, timeout=10_000)
+        idle(host, qtbot)
+        ready = [i for i in np.argsort(-doubt) if i not in session.project.done(second)]
+        assert host.scene.slice == ready[0]
+        assert second in panel.message.text()
+    finally:
+        session.mark_done(first, range(doubt.size), done=False)
+        session.mark_done(first, before)
+
+
 def test_labels_predictions_and_a_report_are_exported(
     opened, qtbot, trained, tmp_path, monkeypatch
 ):

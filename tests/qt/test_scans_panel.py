@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QApplication, QDialogButtonBox, QFileDialog, QInputDialog, QLineEdit
+from qtpy.QtWidgets import (
+    QApplication,
+    QDialogButtonBox,
+    QDockWidget,
+    QFileDialog,
+    QInputDialog,
+    QLineEdit,
+    QStyleOptionViewItem,
+)
 
 from dicom_files import ramp, write_series
 from loop_project import answer
@@ -83,7 +91,9 @@ def choosing(monkeypatch, path):
 
 
 def choose_row(panel, qtbot, name):
-    index = panel.list.proxy.mapFromSource(panel.list.model.index(panel.list.model.row_of(name), 0))
+    index = panel.list.table.proxy.mapFromSource(
+        panel.list.model.index(panel.list.model.row_of(name), 0)
+    )
     table = panel.list.table
     table.scrollTo(index)
     place = table.visualRect(index).center()
@@ -116,13 +126,51 @@ def test_scans_that_are_added_while_the_list_is_renewed_are_all_listed(
     rows = []
     while job.active:
         dock.session.scans_changed.emit()  # As each change of the project while scans are added.
-        rows.append((panel.list.model.rowCount(), panel.list.proxy.rowCount()))
+        rows.append((panel.list.model.rowCount(), panel.list.table.proxy.rowCount()))
         qtbot.wait(1)
     assert all(model == shown for model, shown in rows)
-    assert panel.list.proxy.rowCount() == 60
-    assert {panel.list.proxy.index(row, 0).data() for row in range(60)} == set(
+    assert panel.list.table.proxy.rowCount() == 60
+    assert {panel.list.table.proxy.index(row, 0).data() for row in range(60)} == set(
         dock.session.project.names
     )
+
+
+def test_names_of_scans_differ_in_any_width_of_the_column(dock, panel, qtbot, tmp_path):
+    values = np.random.default_rng(0).normal(300, 60, (6, 6, 4)).astype(np.int16)
+    names = [f"SC-HF-I-{number:04}_of_the_first_examination_ED" for number in range(3)]
+    for number, name in enumerate(names):
+        values[0, 0, 0] = number
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{name}.nii")
+    dock.session.create(tmp_path / "project")
+    dock.session.add([tmp_path / f"{name}.nii" for name in names])
+    idle(dock, qtbot)
+    table = panel.list.table
+
+    def shown():
+        found = []
+        for row in range(3):
+            index = table.proxy.index(row, 0)
+            option = QStyleOptionViewItem()
+            table.initViewItemOption(option)
+            option.rect = table.visualRect(index)
+            table.itemDelegateForIndex(index).initStyleOption(option, index)
+            found.append(option.text)
+        return found
+
+    assert len(set(shown())) == 3
+    assert all("…" in text for text in shown())
+    for width in (90, 120, 200):
+        table.setColumnWidth(0, width)
+        assert len(set(shown())) == 3
+        room = width - table.iconSize().width()
+        assert all(table.fontMetrics().horizontalAdvance(text) < room for text in shown())
+    dock.viewer.window.resize(1900, 900)
+    side = dock
+    while not isinstance(side, QDockWidget):
+        side = side.parent()
+    main = dock.viewer.window._qt_window
+    main.resizeDocks([side], [1200], Qt.Orientation.Horizontal)
+    qtbot.waitUntil(lambda: shown() == names, timeout=5000)
 
 
 def test_only_some_structures_may_be_labelled_in_a_scan(full, dock, qtbot):
@@ -359,7 +407,7 @@ class TestList:
 
     def test_a_click_on_the_header_sorts_the_list(self, full, qtbot):
         header = full.list.table.horizontalHeader()
-        proxy = full.list.proxy
+        proxy = full.list.table.proxy
         up = ["phantom_mr_000", "phantom_mr_001", "phantom_mr_002"]
         full.list.table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         place = QPoint(header.sectionViewportPosition(0) + 20, header.height() // 2)
@@ -416,7 +464,7 @@ class TestList:
         idle(dock, qtbot)
         choose_row(panel, qtbot, "phantom_mr_001")
         assert "is missing" in panel.list.detail.text()
-        index = panel.list.proxy.index(1, PROBLEM)
+        index = panel.list.table.proxy.index(1, PROBLEM)
         assert index.data() == "Missing"
         assert "is missing" in index.data(Qt.ItemDataRole.ToolTipRole)
         assert not panel.list.show_button.isEnabled()
@@ -469,7 +517,7 @@ class TestList:
         dock.session.scans_changed.emit()
         assert panel.list.model.rowCount() == 203
         assert seconds(panel.list.model._update) < 0.04
-        assert seconds(lambda: panel.list.proxy.sort(4)) < 0.04
+        assert seconds(lambda: panel.list.table.proxy.sort(4)) < 0.04
         assert seconds(panel.list.refresh) < 0.04
         assert seconds(panel.viewer_scans._update) < 0.04
         # Thumbnails are read only for visible rows.
@@ -707,7 +755,7 @@ class TestPatients:
         """Edit the patient of a scan with the mouse, or with a key."""
         choose_row(panel, qtbot, name)
         table, row = panel.list.table, panel.list.model.row_of(name)
-        index = panel.list.proxy.mapFromSource(panel.list.model.index(row, PATIENT))
+        index = panel.list.table.proxy.mapFromSource(panel.list.model.index(row, PATIENT))
         place = table.visualRect(index).center()
         if key is None:
             qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)

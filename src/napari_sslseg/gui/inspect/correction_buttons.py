@@ -1,6 +1,6 @@
 """Buttons to correct labels with a prediction: find a slice, accept, mark as done."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,20 +22,37 @@ FIRST_PREDICT = "Predict this scan first."
 
 
 class CorrectionButtons(QWidget):
-    """Four buttons; ``say`` shows the result of each."""
+    """Four buttons.
+
+    Parameters
+    ----------
+    session, scene, layers
+        Session, scan and predictions that are shown.
+    say : callable
+        Shows the result of each button.
+    look_at : callable
+        Shows a slice of a scan, by name and number.
+    """
 
     def __init__(
-        self, session: "Session", scene: "Scene", layers: "PredictionLayers", say: Any
+        self,
+        session: "Session",
+        scene: "Scene",
+        layers: "PredictionLayers",
+        say: Callable[[str], object],
+        look_at: Callable[[str, int], object],
     ) -> None:
         super().__init__()
-        self.session, self.scene, self.layers, self._say = session, scene, layers, say
+        self.session, self.scene, self.layers = session, scene, layers
+        self._say, self._look_at = say, look_at
         self.marks = AcceptedMarks(session, scene)
         self.check = DoneCheck(self, session, scene)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         self.next = hinted_button(
             "inspect-next", "&Next slice to correct", "The slice with the highest uncertainty "
-            f"that is not done yet ({KEYS['next']}).",
+            "that is not done yet; in the next predicted scan if all slices of this one are done "
+            f"({KEYS['next']}).",
         )  # fmt: skip
         self.accept = hinted_button(
             "inspect-accept", "&Accept slice", "Replaces your labels on this slice by the "
@@ -80,19 +97,25 @@ class CorrectionButtons(QWidget):
         self.done.setEnabled(self.scene.labels is not None)
 
     def go_next(self) -> None:
-        """Go to the most uncertain slice that is not done."""
-        project = self.session.project
-        found = self.session.predictions.scores(self.layers.run, self.session.current)
-        if project is None or found is None:
+        """Go to the most uncertain slice that is not done, in this scan or the next one."""
+        project, now = self.session.project, self.session.current
+        if project is None or self.session.predictions.scores(self.layers.run, now) is None:
             self._say(FIRST_PREDICT)
             return
-        done = project.done(self.session.current)
-        index = next_slice(found.mean_uncertainty, done, self.scene.slice)
-        if index is None:
-            self._say("All slices of this scan are done; select another scan.")
-            return
-        self.scene.go_to(index)
-        self._say(f"Slice {index}: on average {found.mean_uncertainty[index]:.0%} uncertain.")
+        names = list(project.names)
+        place = names.index(now)
+        for name in names[place:] + names[:place]:
+            found = self.session.predictions.scores(self.layers.run, name)
+            if found is None or name in self.session.scan_problems:
+                continue
+            shown = self.scene.slice if name == now else -1
+            index = next_slice(found.mean_uncertainty, project.done(name), shown)
+            if index is not None:
+                where = f"Slice {index}" if name == now else f"{name}, slice {index}"
+                self._say(f"{where}: on average {found.mean_uncertainty[index]:.0%} uncertain.")
+                self._look_at(name, index)
+                return
+        self._say("All slices of all predicted scans are done; predict another scan.")
 
     def accept_slice(self) -> None:
         """Copy the predicted slice into the labels."""

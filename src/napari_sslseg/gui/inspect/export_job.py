@@ -6,7 +6,7 @@ Needs no Qt.
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -121,23 +121,19 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
     names = project.class_names
 
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+        from napari_sslseg.core.scans.classes.class_list import CLASS_LIST
         from napari_sslseg.core.scans.classes.write_class_list import write_class_list
         from napari_sslseg.core.scans.formats.registry import stores_classes
         from napari_sslseg.core.scans.labels import save_labels
 
         refuse_scans(project, files.values())
-        first, *_ = files.values()
-        if not stores_classes(first):
-            with collected_scan_warnings() as warned:
-                write_class_list(first.parent, names, [*files.values()], overwrite=True)
-            for sentence in warned:
-                yield Message(sentence)
-        segmenter, written = None, 0
+        segmenter: Any = None
+        written: list[str] = []
+        had_list = any((path.parent / CLASS_LIST).exists() for path in files.values())
         failures: list[tuple[str, str]] = []
         for number, (name, path) in enumerate(files.items()):
             if stop.is_set:
-                yield Done(Tally("exported", written, len(files), tuple(failures)), stopped=True)
-                return
+                break
             yield Progress("Exporting", number, len(files))
             try:
                 grid, found = project.labels(name), None
@@ -152,15 +148,23 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
                     yield Message(_explain_unknown(name, path))
                     if path.suffix == DICOM_SUFFIX:
                         values = np.where(values == UNKNOWN_VALUE, 0, values)
+                if not written and not stores_classes(path):
+                    # First, since the folder may have other classes; but only for labels.
+                    with collected_scan_warnings() as warned:
+                        write_class_list(path.parent, names, [*files.values()], overwrite=True)
+                    for sentence in warned:
+                        yield Message(sentence)
                 save_labels(values, path, like=grid, classes=names, algorithm=by)
-                written += 1
+                written.append(name)
             except StorageError:
+                if not written and not had_list:
+                    (path.parent / CLASS_LIST).unlink(missing_ok=True)
                 raise  # The disk is full or the folder is gone: other files would fail too.
             except SslsegError as error:
                 failures.append((name, str(error)))
         if not run and written:
-            _write_done(project, files)
-        yield Progress("Exporting", len(files), len(files))
-        yield Done(Tally("exported", written, len(files), tuple(failures)))
+            _write_done(project, {name: files[name] for name in written})
+        tally = Tally("exported", len(written), len(files), tuple(failures))
+        yield Done(tally, stopped=len(written) + len(failures) < len(files))
 
     return events

@@ -58,7 +58,9 @@ class InspectPanel(QWidget):
         self.message.setObjectName("inspect-message")
         self.message.setWordWrap(True)
         self.show_box = DisplaySwitches(scene, self.layers)
-        self.correct = CorrectionButtons(session, scene, self.layers, self.message.setText)
+        self.correct = CorrectionButtons(
+            session, scene, self.layers, self.message.setText, self.look_at
+        )
         self.table = ScoreTable()
         self.verdict = QLabel()
         self.verdict.setObjectName("inspect-verdict")
@@ -113,7 +115,7 @@ class InspectPanel(QWidget):
         session.job_ended.connect(self._ended)
         self.scene.changed.connect(self._scan_shown)
         self.correct.marks.changed.connect(self._show_scores)
-        self.table.chosen.connect(self._look_at)
+        self.table.chosen.connect(self._look_at_row)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Show the predictions of finished runs."""
@@ -263,14 +265,17 @@ class InspectPanel(QWidget):
             self._score_again(scan)
             self._show_scores()
 
-    def _look_at(self, row: ScoreRow) -> None:
-        if row.worst is None:
-            return
-        if row.scan == self.session.current:
-            self.scene.go_to(row.worst)
+    def _look_at_row(self, row: ScoreRow) -> None:
+        if row.worst is not None:
+            self.look_at(row.scan, row.worst)
+
+    def look_at(self, scan: str, index: int) -> None:
+        """Show a slice, also of another scan."""
+        if scan == self.session.current:
+            self.scene.go_to(index)
         else:
-            self._go_to = (row.scan, row.worst)
-            self.session.select(row.scan)
+            self._go_to = (scan, index)
+            self.session.select(scan)
 
     def _scan_shown(self) -> None:
         scan = self.session.current

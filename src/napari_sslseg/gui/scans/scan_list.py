@@ -4,10 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QItemSelectionModel, QPoint, QSize, QSortFilterProxyModel, Qt, QTimer
-from qtpy.QtGui import QKeyEvent
+from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QFileDialog,
     QGridLayout,
     QHBoxLayout,
@@ -16,7 +14,6 @@ from qtpy.QtWidgets import (
     QMenu,
     QPushButton,
     QSizePolicy,
-    QTableView,
     QVBoxLayout,
     QWidget,
 )
@@ -26,17 +23,8 @@ from napari_sslseg.core.project.scans import describe_project_patients
 from napari_sslseg.core.scans.formats.registry import dialog_filter
 from napari_sslseg.gui.scans.class_dialog import ClassDialog, class_map_of, needs_answer
 from napari_sslseg.gui.scans.labelled_dialog import LabelledDialog
-from napari_sslseg.gui.scans.scan_table import (
-    NAME_ROLE,
-    PATIENT,
-    PROBLEM,
-    SCAN,
-    SORT_ROLE,
-    THUMBNAIL,
-    USE,
-    USES,
-    ScanTable,
-)
+from napari_sslseg.gui.scans.scan_table import PROBLEM, USES, ScanTable
+from napari_sslseg.gui.scans.scan_view import ScanView
 from napari_sslseg.gui.text import plural
 from napari_sslseg.gui.widgets.dialogs import ask_choice
 from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox
@@ -49,7 +37,6 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.scans.scan_actions import ScanActions
     from napari_sslseg.gui.scans.thumbnails import Thumbnails
 
-LEAST_ROWS = 3
 DONE_ANSWERS: dict[str, "DoneSlices"] = {
     "Those with labels": "with labels",
     "All slices": "all",
@@ -83,10 +70,10 @@ class ScanList(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self.model = ScanTable(session, actions, thumbnails)
-        self.proxy = QSortFilterProxyModel(self)
-        self.proxy.setSourceModel(self.model)
-        self.proxy.setSortRole(SORT_ROLE)
-        layout.addWidget(self._make_table(), 1)
+        self.table = ScanView(self.model, self.show_scan, self.ask_remove)
+        self.table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.table.customContextMenuRequested.connect(self._show_menu)
+        layout.addWidget(self.table, 1)
         self.patients = QLabel()
         self.patients.setObjectName("scan-patients")
         self.patients.setWordWrap(True)
@@ -100,8 +87,6 @@ class ScanList(QWidget):
         layout.addWidget(self.detail)
         layout.addLayout(self._make_actions())
         self.table.selectionModel().selectionChanged.connect(self.refresh)
-        self.model.rowsInserted.connect(self._fit_columns)
-        self.model.modelReset.connect(self._fit_columns)
         session.scans_changed.connect(self.refresh)
         session.scans_changed.connect(self._describe_patients)
         session.project_changed.connect(self._describe_patients)
@@ -109,40 +94,8 @@ class ScanList(QWidget):
         session.project_changed.connect(self.refresh)
         session.selected.connect(self._show_current)
         actions.changed.connect(self.refresh)
-        self._fit_columns()
         self.refresh()
         self._describe_patients()
-
-    def _make_table(self) -> QTableView:
-        self.table = table = _Table(self.show_scan, self.ask_remove)
-        table.setObjectName("scan-table")
-        table.setAccessibleName("Scans of the project")
-        table.setModel(self.proxy)
-        table.setSortingEnabled(True)
-        table.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
-        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        # Only the patient can be edited.
-        triggers = QAbstractItemView.EditTrigger
-        table.setEditTriggers(triggers.DoubleClicked | triggers.EditKeyPressed)
-        table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        table.setTabKeyNavigation(False)
-        table.setWordWrap(False)
-        table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        table.setShowGrid(False)
-        table.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
-        rows = table.verticalHeader()
-        rows.hide()
-        rows.setDefaultSectionSize(THUMBNAIL + 6)
-        table.horizontalHeader().setHighlightSections(False)
-        table.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
-        table.setMinimumHeight(LEAST_ROWS * (THUMBNAIL + 6))
-        table.doubleClicked.connect(
-            lambda index: None if index.column() == PATIENT else self.show_scan()
-        )
-        table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        table.customContextMenuRequested.connect(self._show_menu)
-        return table
 
     def _make_actions(self) -> QGridLayout:
         grid = QGridLayout()
@@ -197,8 +150,7 @@ class ScanList(QWidget):
     @property
     def chosen(self) -> list[str]:
         """Names of the selected scans, in the order of the list."""
-        rows = self.table.selectionModel().selectedRows()
-        return [str(index.data(NAME_ROLE)) for index in sorted(rows, key=lambda i: i.row())]
+        return self.table.chosen
 
     def refresh(self) -> None:
         """Describe the selected scans, and enable the buttons that apply."""
@@ -404,29 +356,8 @@ class ScanList(QWidget):
 
     def _show_current(self, name: str) -> None:
         """Select the row of the current scan."""
-        row = self.model.row_of(name) if name else None
-        if row is not None:
-            index = self.proxy.mapFromSource(self.model.index(row, SCAN))
-            flags = QItemSelectionModel.SelectionFlag
-            how = flags.ClearAndSelect | flags.Rows
-            self.table.selectionModel().setCurrentIndex(index, how)
-            self.table.scrollTo(index)
+        self.table.choose(name)
         self.refresh()
-
-    def _fit_columns(self) -> None:
-        """Fit the widths of the columns to their texts."""
-        if not self.model.rowCount():
-            return
-        self.table.horizontalHeader().setResizeContentsPrecision(20)
-        self.table.resizeColumnsToContents()
-        letters = self.fontMetrics()
-        longest = THUMBNAIL + letters.averageCharWidth() * 24
-        self.table.setColumnWidth(SCAN, min(self.table.columnWidth(SCAN), longest))
-        widest = letters.averageCharWidth() * 16
-        self.table.setColumnWidth(PATIENT, min(self.table.columnWidth(PATIENT), widest))
-        # The longest text of these columns may appear later.
-        for column, text in ((USE, USES["test"]), (PROBLEM, "Unreadable")):
-            self.table.setColumnWidth(column, letters.horizontalAdvance(text) + 16)
 
 
 def _these(names: "Sequence[str]") -> str:
@@ -444,29 +375,3 @@ def ask_done(parent: QWidget) -> "DoneSlices | None":
         name="ask-done",
     )
     return None if answer is None else DONE_ANSWERS[answer]
-
-
-class _Table(QTableView):
-    """A table in which Enter shows a scan, Delete removes it, and F2 edits its patient."""
-
-    def __init__(self, show: Callable[[], None], remove: Callable[[], None]) -> None:
-        super().__init__()
-        self._keys = {
-            Qt.Key.Key_F2: self._edit_patient,
-            Qt.Key.Key_Return: show,
-            Qt.Key.Key_Enter: show,
-            Qt.Key.Key_Delete: remove,
-        }
-
-    def _edit_patient(self) -> None:
-        index = self.currentIndex().siblingAtColumn(PATIENT)
-        if index.isValid():
-            self.edit(index)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
-        do = self._keys.get(Qt.Key(event.key()))
-        # The editor of a patient passes Enter on, which must not show the scan.
-        if do is None or self.state() == QAbstractItemView.State.EditingState:
-            super().keyPressEvent(event)
-        else:
-            do()

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QSize, Qt
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
 from qtpy.QtGui import QFont, QIcon, QImage, QPainter, QPixmap
 
 if TYPE_CHECKING:
@@ -101,8 +101,6 @@ class ScanTable(QAbstractTableModel):
             font = QFont()
             font.setBold(True)
             return font
-        if role == Qt.ItemDataRole.SizeHintRole and column == SCAN:
-            return QSize(140, THUMBNAIL + 4)
         return None
 
     def flags(self, index: Index) -> Qt.ItemFlag:
