@@ -555,7 +555,7 @@ class TestView:
         dock.session.select("phantom_ct_005")
         qtbot.waitUntil(lambda: dock.scene.image not in (None, image))
         assert view.preset.currentText() == "Soft tissue"
-        assert view.values.text() == "W 400  L 40"
+        assert (view.width_box.value(), view.level_box.value()) == (400, 40)
         view.preset.textActivated.emit("Lung")
         assert tuple(dock.scene.image.contrast_limits) == (-1350, 150)
         # The window is used again for the next CT.
@@ -565,7 +565,7 @@ class TestView:
         assert view.preset.currentText() == "Auto"
         dock.session.select("phantom_ct_005")
         qtbot.waitUntil(lambda: dock.session.current == "phantom_ct_005")
-        assert view.values.text() == "W 1500  L -600"
+        assert (view.width_box.value(), view.level_box.value()) == (1500, -600)
 
     def test_shift_and_drag_changes_only_the_intensity_window(self, full, dock, viewer, qtbot):
         labels = dock.scene.labels

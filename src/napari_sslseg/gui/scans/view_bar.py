@@ -1,8 +1,10 @@
 """Plane of the project, and intensity window of the current scan."""
 
+import math
 from typing import TYPE_CHECKING, get_args
 
 from qtpy.QtWidgets import (
+    QAbstractSpinBox,
     QButtonGroup,
     QCheckBox,
     QGridLayout,
@@ -17,7 +19,7 @@ from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.gui.viewer.wheel import Wheel
 from napari_sslseg.gui.viewer.windowing import CUSTOM, Windowing, presets
 from napari_sslseg.gui.widgets.dialogs import ask_choice
-from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox
+from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox, NoWheelDoubleSpinBox
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
@@ -29,9 +31,18 @@ PLANE_TIP = (
     "changing it, use the button of napari below the layers, or press Ctrl+E."
 )
 WINDOW_TIP = (
-    "Brightness and contrast. Hold Shift and drag on the image: to the right for less contrast "
-    "(a wider window), down for a darker image (a higher level)."
+    "Brightness and contrast. Drag on the image with the middle or the right mouse button, or hold "
+    "Shift and drag: to the right for less contrast (a wider window), down for a darker image (a "
+    "higher level). The brush and the polygon use the right button themselves."
 )
+WIDTH_TIP = "Width of the window: values that far apart are black and white. In HU for CT."
+LEVEL_TIP = "Level of the window: the value that is shown as medium grey. In HU for CT."
+LARGEST = 1e9
+MOST_DECIMALS = 6
+WIDEST = "-10000"
+"""What a number of the window has room for."""
+FEW = 20
+"""Windows of a smaller width are shown with decimals."""
 
 
 class ViewBar(QWidget):
@@ -67,12 +78,12 @@ class ViewBar(QWidget):
         self.preset.setToolTip(WINDOW_TIP)
         self.preset.textActivated.connect(self.windowing.choose)
         label.setBuddy(self.preset)
-        self.values = QLabel()
-        self.values.setObjectName("window-values")
-        self.values.setToolTip(WINDOW_TIP)
         row = QHBoxLayout()
+        row.setSpacing(3)
         row.addWidget(self.preset, 1)
-        row.addWidget(self.values)
+        self.width_box = self._add_number(row, "width", "W", WIDTH_TIP)
+        self.width_box.setMinimum(0)
+        self.level_box = self._add_number(row, "level", "L", LEVEL_TIP)
         layout.addWidget(label, 1, 0)
         layout.addLayout(row, 1, 1)
         self.wheel = QCheckBox("Mouse &wheel zooms")
@@ -103,6 +114,39 @@ class ViewBar(QWidget):
             row.addWidget(button, 1)
         self.planes.idClicked.connect(lambda number: self.choose_plane(PLANES[number]))
         return row
+
+    def _add_number(
+        self, row: QHBoxLayout, name: str, letter: str, tip: str
+    ) -> NoWheelDoubleSpinBox:
+        """Add a number of the window, which is applied once it was typed."""
+        box = NoWheelDoubleSpinBox()
+        box.setObjectName(f"window-{name}")
+        box.setAccessibleName(f"Window {name}")
+        box.setToolTip(tip)
+        box.setRange(-LARGEST, LARGEST)
+        box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+        # The style of napari has a larger least width.
+        room = box.fontMetrics().horizontalAdvance(WIDEST)
+        box.setStyleSheet(
+            f"QDoubleSpinBox {{ min-width: {room}px; max-width: {room}px; padding: 2px 4px; }}"
+        )
+        box.setKeyboardTracking(False)
+        box.valueChanged.connect(self._set_window)
+        label = QLabel(letter)
+        label.setToolTip(tip)
+        row.addWidget(label)
+        row.addWidget(box)
+        return box
+
+    def _set_window(self) -> None:
+        """Apply the number that was typed; the other one may have more digits than are shown."""
+        width, level = self.windowing.window
+        if self.sender() is self.width_box:
+            width = self.width_box.value()
+        else:
+            level = self.level_box.value()
+        self.windowing.set(width, level)
+        self.show_window()
 
     def choose_plane(self, plane: Plane) -> None:
         """Change the plane of the project; asks first if slices are done."""
@@ -149,11 +193,11 @@ class ViewBar(QWidget):
             self.preset.addItems(names)
         self.preset.setCurrentText(shown)
         width, level = self.windowing.window
-        self.values.setText(
-            f"W {_number(width)}  L {_number(level)}" if modality is not None else ""
-        )
-
-
-def _number(value: float) -> str:
-    """Format a number, without decimals where these do not matter."""
-    return f"{value:.0f}" if abs(value) >= 10 or value == int(value) else f"{value:.2g}"
+        decimals = 2 - math.floor(math.log10(width)) if 0 < width < FEW else 0
+        for box, value in ((self.width_box, width), (self.level_box, level)):
+            box.setEnabled(modality is not None)
+            box.blockSignals(True)
+            box.setDecimals(min(decimals, MOST_DECIMALS))
+            box.setSingleStep(width / 20)
+            box.setValue(value)
+            box.blockSignals(False)

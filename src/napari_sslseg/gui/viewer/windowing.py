@@ -1,4 +1,4 @@
-"""Window width and level of the current scan: presets, and dragging with Shift pressed."""
+"""Window width and level of the current scan: presets, numbers, and dragging on the picture."""
 
 import weakref
 from collections.abc import Generator
@@ -24,6 +24,12 @@ CT_PRESETS: dict[str, tuple[float, float]] = {
 AUTO = "Auto"
 FULL = "Full range"
 CUSTOM = "Custom"
+
+LEFT, RIGHT, MIDDLE = 1, 2, 3
+"""Numbers of the mouse buttons."""
+
+USE_RIGHT = ("paint", "polygon")
+"""Tools of a labels layer that use the right button: to close a stroke, to remove a corner."""
 
 PIXELS = 300
 """Dragging distance that doubles the width, or moves the level by the width."""
@@ -110,11 +116,9 @@ class Windowing:
             image.contrast_limits = (level - width / 2, level + width / 2)
 
     def drag(self, viewer: Any, event: Any) -> Generator[None, None, None]:
-        """Handle Shift + drag: right widens the window, down raises its level (darker)."""
+        """Handle a drag: right widens the window, down raises its level (darker)."""
         image = self.scene.image
-        # The modifiers are vispy keys, which compare equal to their names but are not strings.
-        shift_alone = len(event.modifiers) == 1 and "Shift" in event.modifiers
-        if image is None or not shift_alone or event.button != 1:
+        if image is None or not self._is_drag(event):
             return
         if viewer.dims.ndisplay != 2 or image not in viewer.layers or not image.visible:
             return
@@ -130,6 +134,23 @@ class Windowing:
             event.handled = True
             yield
         viewer.layers.selection = {layer for layer in before if layer in viewer.layers}
+
+    def _is_drag(self, event: Any) -> bool:
+        """Whether a button changes the window: middle, right, or left with Shift.
+
+        The right button is left to tools that use it, and to layers that are not of the scan.
+        """
+        layer = self.scene.viewer.layers.selection.active
+        if _in_stroke(layer):
+            return False
+        # The modifiers are vispy keys, which compare equal to their names but are not strings.
+        if event.button == LEFT:
+            return len(event.modifiers) == 1 and "Shift" in event.modifiers
+        if len(event.modifiers) or event.button not in (RIGHT, MIDDLE):
+            return False
+        if layer is None or event.button == MIDDLE:
+            return True
+        return self.scene.owns(layer) and str(layer.mode) not in USE_RIGHT
 
     def _window_of(self, name: str) -> tuple[float, float]:
         if name in CT_PRESETS:
@@ -167,6 +188,12 @@ class Windowing:
 
     def _forget(self) -> None:
         self._own = {}
+
+
+def _in_stroke(layer: Any) -> bool:
+    """Whether an outline is being drawn with the right button, which goes on without a button."""
+    stroke = getattr(layer, "_overlays", {}).get("brush_stroke")
+    return stroke is not None and bool(stroke.active)
 
 
 def _smallest_width(data: np.ndarray) -> float:

@@ -12,7 +12,7 @@ from napari_sslseg.gui.viewer.scene import ROLE
 if TYPE_CHECKING:
     from napari_sslseg.gui.viewer.scene import Scene
 
-VIEW_HELP = "Page Up, Page Down: another scan; Shift and drag: brightness and contrast"
+VIEW_HELP = "Page Up, Page Down: another scan, right or middle button: brightness and contrast"
 VIEWED = dict.fromkeys(("scan", "prediction", "live", "uncertainty", "errors"), VIEW_HELP)
 """Help of the layers that cannot be painted on, by role."""
 
