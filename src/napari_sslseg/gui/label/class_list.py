@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QModelIndex, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPainter, QPixmap
+from qtpy.QtCore import QModelIndex, Qt, QTimer
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemDelegate,
     QAbstractItemView,
@@ -18,12 +18,23 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sslseg.core.project.record import UNKNOWN_COLOUR, UNKNOWN_NAME, UNKNOWN_VALUE
+from napari_sslseg.core.project.record import UNKNOWN_VALUE
 from napari_sslseg.gui.label.class_edits import (
     add_class,
     recolour_class,
     remove_class,
     rename_class,
+)
+from napari_sslseg.gui.label.class_rows import (
+    EYE,
+    GREY,
+    KEY,
+    NAME,
+    VALUE,
+    ClassRows,
+    eye,
+    swatch,
+    unknown_row,
 )
 from napari_sslseg.gui.text import plural
 from napari_sslseg.gui.widgets.dialogs import ask_choice
@@ -33,29 +44,14 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
     from napari_sslseg.gui.viewer.scene import Scene
 
-VALUE = Qt.ItemDataRole.UserRole
 MOST_ROWS = 5
 ADD_UNMARK, ADD_KEEP = "Add and unmark", "Add and keep marks"
 REMOVE = "Remove"
 ERASE = "Erase everywhere"
-
-
-class _Rows(QTreeWidget):
-    """A list in which letters are shortcuts of tools, not a search."""
-
-    edit_wanted = Signal()
-    remove_wanted = Signal()
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
-        """F2 renames, Delete removes."""
-        if event.key() == Qt.Key.Key_F2:
-            self.edit_wanted.emit()
-        elif event.key() == Qt.Key.Key_Delete:
-            self.remove_wanted.emit()
-        elif event.text().isalnum():
-            event.ignore()
-        else:
-            super().keyPressEvent(event)
+KEPT = (
+    "While a structure is hidden, the brush does not change the other structures; Advanced, "
+    "“Keep other structures” turns that off."
+)
 
 
 class ClassList(QWidget):
@@ -76,26 +72,29 @@ class ClassList(QWidget):
         layout.addWidget(self.list)
         layout.addLayout(self._make_buttons())
         session.classes_changed.connect(self.refresh)
+        session.structures.changed.connect(self._show_looks)
         session.project_changed.connect(self.refresh)
         scene.changed.connect(self._follow_layer)
         self.refresh()
         self._follow_layer()
 
     def _make_list(self) -> QTreeWidget:
-        made = _Rows()
+        made = ClassRows()
         made.setObjectName("classes")
         made.setAccessibleName("Structures")
-        made.setColumnCount(2)
+        made.setColumnCount(3)
         made.setHeaderHidden(True)
         made.setRootIsDecorated(False)
         made.setUniformRowHeights(True)
         made.header().setStretchLastSection(False)
         made.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        made.header().setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
+        for column in (KEY, EYE):
+            made.header().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         made.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         made.setToolTip("The brush paints the selected structure. Double-click or F2: rename.")
         made.currentItemChanged.connect(lambda item, _: self._choose(item))
         made.itemDoubleClicked.connect(lambda *_: self.edit())
+        made.eye_clicked.connect(self._toggle)
         made.itemChanged.connect(self._renamed)
         made.itemDelegate().closeEditor.connect(self._edited)
         made.edit_wanted.connect(self.edit)
@@ -137,10 +136,11 @@ class ClassList(QWidget):
             row.setFlags(row.flags() | Qt.ItemFlag.ItemIsEditable)
             tip = f"Value {item.value} in label files."
             row.setToolTip(0, f"{item.name}: {f'key {key}. ' if key else ''}{tip}")
-            row.setToolTip(1, f"Press {key} to select {item.name}." if key else tip)
+            row.setToolTip(KEY, f"Press {key} to select {item.name}." if key else tip)
             self.list.addTopLevelItem(row)
         if classes:
-            self.list.addTopLevelItem(_unknown_row())
+            self.list.addTopLevelItem(unknown_row())
+        self._show_looks()
         self._filling = False
         rows = min(max(len(classes) + 1, 2), MOST_ROWS)
         height = self.list.sizeHintForRow(0) if classes else 20
@@ -152,12 +152,41 @@ class ClassList(QWidget):
             button.setVisible(bool(classes))
         self.show_selected()
 
+    def _show_looks(self) -> None:
+        """Draw the eyes, open or closed, and hidden structures in grey."""
+        filling, self._filling = self._filling, True
+        for row in self._rows():
+            hidden = self.session.structures.look(row.data(NAME, VALUE)).hidden
+            row.setIcon(EYE, eye(shut=hidden))
+            row.setToolTip(EYE, f"{'Show' if hidden else 'Hide'} {row.text(NAME)}.")
+            row.setData(NAME, Qt.ItemDataRole.ForegroundRole, QColor(GREY) if hidden else None)
+        self._filling = filling
+
+    def _toggle(self, item: QTreeWidgetItem) -> None:
+        """Hide or show a structure."""
+        value = item.data(NAME, VALUE)
+        hidden = not self.session.structures.look(value).hidden
+        self.session.structures.hide(value, hidden)
+        if hidden and self._layer is not None and not self._layer.preserve_labels:
+            # Otherwise the brush would remove what is not seen.
+            self._layer.preserve_labels = True
+            self.session.note.emit(KEPT)
+
+    def _show_painted(self, event: Any = None) -> None:
+        """Show the structure of the brush, so that nobody paints what is not seen."""
+        if self._layer is not None:
+            self.session.structures.hide(self._layer.selected_label, False)
+
     def _follow_layer(self) -> None:
         if self._layer is not None:
             self._layer.events.selected_label.disconnect(self.show_selected)
-        self._layer = self.scene.labels
+            self._layer.events.paint.disconnect(self._show_painted)
+        before, self._layer = self._layer, self.scene.labels
         if self._layer is not None:
+            if before is None and self.session.structures.any_hidden:
+                self._layer.preserve_labels = True
             self._layer.events.selected_label.connect(self.show_selected)
+            self._layer.events.paint.connect(self._show_painted)
         self.show_selected()
 
     def show_selected(self, event: Any = None) -> None:
@@ -196,17 +225,18 @@ class ClassList(QWidget):
     def choose_number(self, number: int) -> None:
         """Select a structure by its position in the list, from 0."""
         values = self.values
-        if self._layer is not None and number < len(values):
-            self._layer.selected_label = values[number]
+        if number < len(values):
+            self.choose(values[number])
 
     def choose(self, value: int) -> None:
-        """Select a structure by its value."""
+        """Select a structure by its value, and show it."""
         if self._layer is not None:
             self._layer.selected_label = value
+            self._show_painted()
 
     def _choose(self, item: QTreeWidgetItem | None) -> None:
         if item is not None and not self._filling:
-            self.choose(item.data(0, VALUE))
+            self.choose(item.data(NAME, VALUE))
 
     def add_one(self) -> None:
         """Add a structure and start to edit its name."""
@@ -266,9 +296,14 @@ class ClassList(QWidget):
         if value is None or project is None:
             return
         item = next(item for item in project.classes if item.value == value)
-        found = QColorDialog.getColor(QColor(item.colour), self, f"Colour of {item.name}")
+        now = QColor(item.colour)
+        now.setAlphaF(self.session.structures.look(value).opacity)
+        alpha = QColorDialog.ColorDialogOption.ShowAlphaChannel
+        found = QColorDialog.getColor(now, self, f"Colour and opacity of {item.name}", alpha)
         if found.isValid():
-            recolour_class(self.session, value, found.name())
+            self.session.structures.set_opacity(value, round(found.alphaF(), 2))
+            if found.name() != now.name():
+                recolour_class(self.session, value, found.name())
 
     def _remove(self) -> None:
         value, project = self.chosen, self.session.project
@@ -293,32 +328,3 @@ class ClassList(QWidget):
 def done_slices(project: "Project") -> dict[str, tuple[int, ...]]:
     """Return the slices that are done, by scan."""
     return {scan.name: scan.done_slices for scan in project.record.scans if scan.done}
-
-
-def _unknown_row() -> QTreeWidgetItem:
-    """Row of voxels whose class is unknown, which cannot be edited."""
-    row = QTreeWidgetItem([UNKNOWN_NAME, ""])
-    row.setData(0, VALUE, UNKNOWN_VALUE)
-    row.setIcon(0, swatch(UNKNOWN_COLOUR))
-    row.setFlags(row.flags() & ~Qt.ItemFlag.ItemIsEditable)
-    row.setToolTip(
-        0,
-        "Paint what you cannot name. It is left out of training and scores: neither a structure "
-        f"nor background. Value {UNKNOWN_VALUE} in label files.",
-    )
-    return row
-
-
-def swatch(colour: str) -> QIcon:
-    """Make an icon of one colour."""
-    pixmap = QPixmap(14, 14)
-    pixmap.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(pixmap)
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    painter.setBrush(QColor(colour))
-    painter.setPen(QColor(128, 128, 128))
-    painter.drawRoundedRect(1, 1, 12, 12, 3, 3)
-    painter.end()
-    icon = QIcon(pixmap)
-    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # Otherwise Qt tints it in a selected row.
-    return icon

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LARGEST_BRUSH = 60
 OUTLINE_WIDTH = 2
+KEPT = ("brush_size", "opacity", "contour", "mode", "selected_label", "preserve_labels")
+"""Settings of the labels layer that the next scan keeps."""
 
 
 class LabelTools(QWidget):
@@ -101,7 +103,15 @@ class LabelTools(QWidget):
         self.outlines.toggled.connect(self._set_outlines)
         grid.addWidget(label, 0, 0)
         grid.addWidget(self.opacity, 0, 1)
+        self.keep = QCheckBox("&Keep other structures")
+        self.keep.setObjectName("label-keep")
+        self.keep.setToolTip(
+            "The brush paints only where nothing is labelled, and the eraser removes only the "
+            "selected structure."
+        )
+        self.keep.toggled.connect(self._set_keep)
         grid.addWidget(self.outlines, 1, 0, 1, 2)
+        grid.addWidget(self.keep, 2, 0, 1, 2)
         self.details.hide()
         self.more.toggled.connect(self._unfold)
         layout.addWidget(self.more)
@@ -130,7 +140,7 @@ class LabelTools(QWidget):
                 emitter.disconnect(self._show)
         if self._layer is not None and old is not self._layer:
             if old is not None:  # The next scan keeps the tool settings.
-                for name in ("brush_size", "opacity", "contour", "mode", "selected_label"):
+                for name in KEPT:
                     setattr(self._layer, name, getattr(old, name))
             self._layer.n_edit_dimensions = 2
             for emitter in self._emitters(self._layer):
@@ -139,7 +149,13 @@ class LabelTools(QWidget):
 
     def _emitters(self, layer: Any) -> list[Any]:
         events = layer.events
-        return [events.mode, events.brush_size, events.opacity, events.contour]
+        return [
+            events.mode,
+            events.brush_size,
+            events.opacity,
+            events.contour,
+            events.preserve_labels,
+        ]
 
     def _show(self, event: Any = None) -> None:
         """Show the settings of the layer."""
@@ -164,6 +180,9 @@ class LabelTools(QWidget):
         self.outlines.blockSignals(True)
         self.outlines.setChecked(layer.contour > 0)
         self.outlines.blockSignals(False)
+        self.keep.blockSignals(True)
+        self.keep.setChecked(layer.preserve_labels)
+        self.keep.blockSignals(False)
 
     def _set_brush(self, value: int) -> None:
         if self._layer is not None:
@@ -172,6 +191,10 @@ class LabelTools(QWidget):
     def _set_opacity(self, value: int) -> None:
         if self._layer is not None:
             self._layer.opacity = value / 100
+
+    def _set_keep(self, keep: bool) -> None:
+        if self._layer is not None:
+            self._layer.preserve_labels = keep
 
     def _set_outlines(self, shown: bool) -> None:
         if self._layer is not None:

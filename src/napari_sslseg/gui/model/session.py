@@ -13,6 +13,7 @@ from napari_sslseg.gui.model.jobs import Job, Outcome, Problem
 from napari_sslseg.gui.model.next_step import next_step, project_progress
 from napari_sslseg.gui.model.run_descriptions import held_out_scans, remove_empty_run
 from napari_sslseg.gui.model.session_base import NO_PROJECT, SessionBase
+from napari_sslseg.gui.model.structure_display import StructureDisplay
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.project import Project
@@ -20,7 +21,17 @@ if TYPE_CHECKING:
 
 
 class Session(SessionBase):
-    """The model of the window: project, scans, jobs, trainings and the next step."""
+    """The model of the window: project, scans, jobs, trainings and the next step.
+
+    Attributes
+    ----------
+    structures : StructureDisplay
+        Which structures are visible, and how opaque.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.structures = StructureDisplay(self)
 
     def pretrain(self, task: Any, settings: "PretrainSettings", device: str = "auto") -> Job | None:
         """Pretrain on all training scans of the project."""

@@ -81,6 +81,7 @@ class Scene:
         session.plane_changed.connect(self._forget_views)
         session.plane_changed.connect(self._turn)
         session.classes_changed.connect(self.colour)
+        session.structures.changed.connect(self.colour)
         viewer.dims.events.current_step.connect(self._emit_moved)
         viewer.dims.events.order.connect(self._emit_moved)
         viewer.dims.events.ndisplay.connect(self._emit_moved)
@@ -206,11 +207,15 @@ class Scene:
 
     def _colours(self) -> Any:
         from napari.utils.colormaps import direct_colormap
+        from napari.utils.colormaps.standardize_color import transform_color
 
         classes = self.session.project.classes if self.session.project is not None else ()
-        colours: dict[int | None, str] = {0: "transparent", None: "white"}
-        colours |= {item.value: item.colour for item in classes}
-        return direct_colormap(colours | {UNKNOWN_VALUE: UNKNOWN_COLOUR})
+        colours = {item.value: item.colour for item in classes} | {UNKNOWN_VALUE: UNKNOWN_COLOUR}
+        drawn: dict[int | None, Any] = {0: "transparent", None: "white"}
+        for value, colour in colours.items():
+            drawn[value] = transform_color(colour)[0]
+            drawn[value][3] = self.session.structures.look(value).alpha
+        return direct_colormap(drawn)
 
     @property
     def class_names(self) -> dict[int, str]:

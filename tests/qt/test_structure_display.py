@@ -1,0 +1,120 @@
+"""Structures are hidden, shown and made transparent with the mouse; labels do not change."""
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QColorDialog
+
+from label_dock import Dock
+from napari_sslseg.gui.label.class_rows import EYE
+
+LIVER, SPLEEN = 0, 1
+
+
+def click_eye(dock, row):
+    rows = dock.panel.classes.list
+    place = rows.visualItemRect(rows.topLevelItem(row)).center()
+    x = rows.columnViewportPosition(EYE) + rows.columnWidth(EYE) // 2
+    dock.qtbot.mouseClick(rows.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(x, place.y()))
+
+
+def alpha(layer, value):
+    return float(layer.colormap.map(np.array([value]))[0, 3])
+
+
+@pytest.fixture
+def painted(ready):
+    """A stroke of liver across the middle of the picture."""
+    ready.panel.classes.choose(1)
+    ready.click("tool-paint")
+    ready.layer.brush_size = 12
+    ready.drag((0, -1), (0, 1))
+    assert (ready.layer.data == 1).sum() > 100
+    return ready
+
+
+def test_a_click_on_the_eye_hides_a_structure_and_another_shows_it(painted):
+    dock, before = painted, painted.layer.data.copy()
+    shown = dock.viewer.screenshot(canvas_only=True, flash=False)
+    click_eye(dock, LIVER)
+    assert alpha(dock.layer, 1) == 0
+    assert alpha(dock.layer, 2) == 1
+    hidden = dock.viewer.screenshot(canvas_only=True, flash=False)
+    coloured = [np.ptp(picture[..., :3].astype(int), axis=-1) > 40 for picture in (shown, hidden)]
+    assert coloured[0].sum() > 10 * (coloured[1].sum() + 1)
+    click_eye(dock, LIVER)
+    assert alpha(dock.layer, 1) == 1
+    np.testing.assert_array_equal(dock.layer.data, before)
+    assert dock.panel.classes.chosen == 1
+
+
+def test_the_brush_does_not_change_a_hidden_structure(painted):
+    dock, before = painted, painted.layer.data.copy()
+    click_eye(dock, LIVER)
+    dock.panel.classes.choose(2)
+    assert dock.notes  # It is said why.
+    assert dock.panel.tools.keep.isChecked()
+    dock.drag((-0.5, 0), (0.5, 0))
+    assert (dock.layer.data == 2).any()
+    np.testing.assert_array_equal(dock.layer.data == 1, before == 1)
+    dock.click("tool-erase")
+    dock.drag((0, -1), (0, 1))
+    np.testing.assert_array_equal(dock.layer.data == 1, before == 1)
+    # It can be turned off.
+    dock.panel.tools.keep.setChecked(False)
+    dock.drag((0, -1), (0, 1))
+    assert not (dock.layer.data == 1).any()
+
+
+def test_a_structure_that_is_painted_or_selected_is_shown(painted):
+    dock = painted
+    click_eye(dock, LIVER)
+    dock.drag((1, -1), (1, 1))
+    assert alpha(dock.layer, 1) == 1
+    click_eye(dock, SPLEEN)
+    assert alpha(dock.layer, 2) == 0
+    dock.press(Qt.Key.Key_2)
+    assert dock.layer.selected_label == 2
+    assert alpha(dock.layer, 2) == 1
+
+
+def test_opacity_is_chosen_with_the_colour_and_holds_for_predictions(painted, monkeypatch):
+    dock = painted
+    layer = dock.scene.add_prediction(np.ones_like(dock.layer.data), "prediction")
+    asked = []
+
+    def choose(now, *_):
+        asked.append(now.alphaF())
+        chosen = QColor(now)
+        chosen.setAlphaF(0.25)
+        return chosen
+
+    monkeypatch.setattr(QColorDialog, "getColor", choose)
+    colour = dock.project.classes[0].colour
+    dock.click("recolour-class")
+    dock.click("recolour-class")
+    assert asked == pytest.approx([1, 0.25], abs=0.01)
+    assert alpha(dock.layer, 1) == pytest.approx(0.25)
+    assert alpha(layer, 1) == pytest.approx(0.25)
+    assert dock.project.classes[0].colour == colour
+
+
+def test_the_project_remembers_hidden_structures_and_forgets_removed_ones(
+    painted, viewer, qtbot, label_folder
+):
+    click_eye(painted, LIVER)
+    painted.session.structures.set_opacity(2, 0.5)
+    painted.until_saved()
+    viewer.window.remove_dock_widget(painted.dock)
+    painted.leave()
+    again = Dock(viewer, qtbot, label_folder)
+    assert alpha(again.layer, 1) == 0
+    assert alpha(again.layer, 2) == pytest.approx(0.5)
+    assert again.layer.preserve_labels
+    again.project.remove_class(2)
+    again.session.classes_changed.emit()
+    assert again.project.add_class("kidney").value == 2
+    again.session.classes_changed.emit()
+    assert alpha(again.layer, 2) == 1
+    again.leave()
