@@ -169,4 +169,4 @@ def test_scans_of_small_values_have_decimals(ready, scans):
 def test_the_numbers_fit_into_the_narrowest_panel(ready, scans):
     ready.widget.show_step("Scans")
     ready.qtbot.wait(50)
-    assert scans.view.minimumSizeHint().width() <= 340
+    assert scans.view.minimumSizeHint().width() <= 346  # 370 without margins and scroll bar
