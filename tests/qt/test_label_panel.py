@@ -114,7 +114,7 @@ def shown_state(dock):
 def test_a_painted_slice_is_saved_and_then_marked_as_done(ready):
     ready.scene.go_to(7)
     ready.click("tool-paint")
-    ready.find("brush-size").setValue(9)
+    ready.find("brush-mm").setValue(9)
     ready.drag((-1, -1), (-1, 1), (1, 1))
     drawn = np.flatnonzero(ready.layer.data.any(axis=(1, 2)))
     assert list(drawn) == [7]
@@ -251,7 +251,7 @@ def test_brush_tool_opacity_and_outlines_stay_when_the_scan_changes(ready):
     ready.click("label-advanced")
     ready.find("label-opacity").setValue(80)
     ready.qtbot.keyClick(ready.find("label-outlines"), Qt.Key.Key_Space)
-    ready.find("brush-size").setValue(17)
+    ready.find("brush-mm").setValue(17)
     ready.press(Qt.Key.Key_2)
     ready.press(Qt.Key.Key_P)
     assert (ready.layer.opacity, ready.layer.contour) == (0.8, 2)

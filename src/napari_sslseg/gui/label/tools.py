@@ -1,5 +1,6 @@
 """Tools of napari's labels layer with their shortcuts, brush size and display."""
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
@@ -18,13 +19,24 @@ from qtpy.QtWidgets import (
 
 from napari_sslseg.gui.label.keys import TOOLS
 from napari_sslseg.gui.viewer.napari_window import focus_picture
+from napari_sslseg.gui.viewer.pointer.brush_width import BrushWidth
+from napari_sslseg.gui.widgets.inputs import number_box
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.viewer.scene import Scene
 
-LARGEST_BRUSH = 60
+WIDEST = "000.0 mm"
+"""What the size of the brush has room for."""
+
+FINE = 0.1
+"""Pixels below this size in mm need more decimals."""
+
+BRUSH_TIP = (
+    "Width of the brush and the eraser in mm, in the plane that is shown: {pixels} px of this "
+    "scan. It stays the same for scans of other pixels.\nKeys: [ ]"
+)
 OUTLINE_WIDTH = 2
-KEPT = ("brush_size", "opacity", "contour", "mode", "selected_label", "preserve_labels")
+KEPT = ("opacity", "contour", "mode", "selected_label", "preserve_labels")
 """Settings of the labels layer that the next scan keeps."""
 
 
@@ -35,6 +47,7 @@ class LabelTools(QWidget):
         super().__init__()
         self.scene = scene
         self._layer: Any = None
+        self.width_of_brush = BrushWidth(scene)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(self._make_tools())
@@ -63,18 +76,19 @@ class LabelTools(QWidget):
 
     def _make_sliders(self) -> QGridLayout:
         grid = QGridLayout()
-        self.brush = _slider("brush-size", "Brush size", 1, LARGEST_BRUSH)
-        self.brush.setToolTip(
-            "Width of the brush and the eraser, in pixels of the scan.\nKeys: [ ]"
-        )
+        self.brush = _slider("brush-size", "Brush size", 0, 1)
         self.brush.valueChanged.connect(self._set_brush)
-        self.brush_value = QLabel()
+        self.brush_mm = number_box("brush-mm", "Brush size in mm", WIDEST)
+        self.brush_mm.setSuffix(" mm")
+        self.brush_mm.valueChanged.connect(self.width_of_brush.set)
+        # The keys of the picture work at once.
+        self.brush_mm.lineEdit().returnPressed.connect(focus_picture)
+        self.width_of_brush.changed.connect(self._show_brush)
         label = QLabel("Brush &size")
         label.setBuddy(self.brush)
         grid.addWidget(label, 0, 0)
         grid.addWidget(self.brush, 0, 1)
-        grid.addWidget(self.brush_value, 0, 2)
-        self.brush_value.setMinimumWidth(self.brush_value.fontMetrics().horizontalAdvance("000 px"))
+        grid.addWidget(self.brush_mm, 0, 2)
         return grid
 
     def _make_advanced(self) -> QWidget:
@@ -149,13 +163,7 @@ class LabelTools(QWidget):
 
     def _emitters(self, layer: Any) -> list[Any]:
         events = layer.events
-        return [
-            events.mode,
-            events.brush_size,
-            events.opacity,
-            events.contour,
-            events.preserve_labels,
-        ]
+        return [events.mode, events.opacity, events.contour, events.preserve_labels]
 
     def _show(self, event: Any = None) -> None:
         """Show the settings of the layer."""
@@ -169,14 +177,10 @@ class LabelTools(QWidget):
         for number, name in enumerate(modes):
             self.tools.button(number).setChecked(name == mode)
         self.tools.setExclusive(mode in modes)
-        for widget, value in (
-            (self.brush, round(layer.brush_size)),
-            (self.opacity, round(100 * layer.opacity)),
-        ):
-            widget.blockSignals(True)
-            widget.setValue(value)
-            widget.blockSignals(False)
-        self.brush_value.setText(f"{layer.brush_size:g} px")
+        self.opacity.blockSignals(True)
+        self.opacity.setValue(round(100 * layer.opacity))
+        self.opacity.blockSignals(False)
+        self._show_brush()
         self.outlines.blockSignals(True)
         self.outlines.setChecked(layer.contour > 0)
         self.outlines.blockSignals(False)
@@ -184,9 +188,26 @@ class LabelTools(QWidget):
         self.keep.setChecked(layer.preserve_labels)
         self.keep.blockSignals(False)
 
-    def _set_brush(self, value: int) -> None:
-        if self._layer is not None:
-            self._layer.brush_size = value
+    def _show_brush(self) -> None:
+        """Show the width of the brush on this scan."""
+        width = self.width_of_brush
+        sizes, pixel = width.sizes, width.pixel
+        tip = BRUSH_TIP.format(pixels=width.pixels)
+        for widget in (self.brush, self.brush_mm):
+            widget.blockSignals(True)
+            widget.setToolTip(tip)
+        self.brush.setRange(0, len(sizes) - 1)
+        self.brush.setValue(bisect_left(sizes, width.pixels))
+        self.brush_mm.setDecimals(1 if pixel >= FINE else 3)
+        least = 10.0 ** -self.brush_mm.decimals()  # A smaller width than a pixel is one pixel.
+        self.brush_mm.setRange(least, max(sizes[-1] * pixel, width.mm))
+        self.brush_mm.setSingleStep(pixel)
+        self.brush_mm.setValue(width.mm)
+        for widget in (self.brush, self.brush_mm):
+            widget.blockSignals(False)
+
+    def _set_brush(self, number: int) -> None:
+        self.width_of_brush.set_pixels(self.width_of_brush.sizes[number])
 
     def _set_opacity(self, value: int) -> None:
         if self._layer is not None:

@@ -4,7 +4,6 @@ import math
 from typing import TYPE_CHECKING, get_args
 
 from qtpy.QtWidgets import (
-    QAbstractSpinBox,
     QButtonGroup,
     QCheckBox,
     QGridLayout,
@@ -16,9 +15,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sslseg.core.common.sizes import Plane
+from napari_sslseg.gui.viewer.napari_window import focus_picture
 from napari_sslseg.gui.viewer.wheel import Wheel
 from napari_sslseg.gui.viewer.windowing import CUSTOM, Windowing, presets
 from napari_sslseg.gui.widgets.dialogs import ask_choice
+from napari_sslseg.gui.widgets.inputs import number_box
 from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox, NoWheelDoubleSpinBox
 
 if TYPE_CHECKING:
@@ -119,19 +120,12 @@ class ViewBar(QWidget):
         self, row: QHBoxLayout, name: str, letter: str, tip: str
     ) -> NoWheelDoubleSpinBox:
         """Add a number of the window, which is applied once it was typed."""
-        box = NoWheelDoubleSpinBox()
-        box.setObjectName(f"window-{name}")
-        box.setAccessibleName(f"Window {name}")
+        box = number_box(f"window-{name}", f"Window {name}", WIDEST)
         box.setToolTip(tip)
         box.setRange(-LARGEST, LARGEST)
-        box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
-        # The style of napari has a larger least width.
-        room = box.fontMetrics().horizontalAdvance(WIDEST)
-        box.setStyleSheet(
-            f"QDoubleSpinBox {{ min-width: {room}px; max-width: {room}px; padding: 2px 4px; }}"
-        )
-        box.setKeyboardTracking(False)
         box.valueChanged.connect(self._set_window)
+        # The keys of the picture, such as Page Down, work at once.
+        box.lineEdit().returnPressed.connect(focus_picture)
         label = QLabel(letter)
         label.setToolTip(tip)
         row.addWidget(label)

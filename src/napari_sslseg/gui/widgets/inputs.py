@@ -1,11 +1,16 @@
-"""Combo boxes and spin boxes of the panels, made in one call."""
+"""Combo boxes, spin boxes and number fields of the panels, made in one call."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractSpinBox
 
-from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox, NoWheelSpinBox
+from napari_sslseg.gui.widgets.no_wheel import (
+    NoWheelComboBox,
+    NoWheelDoubleSpinBox,
+    NoWheelSpinBox,
+)
 
 Item = tuple[str, Any, str]
 """Title, value and tooltip of an entry."""
@@ -61,4 +66,27 @@ def spin_box(name: str, low: int, high: int, value: int | None = None) -> NoWhee
     box.setObjectName(name)
     box.setRange(low, high)
     box.setValue(low if value is None else value)
+    return box
+
+
+def number_box(name: str, accessible: str, widest: str) -> NoWheelDoubleSpinBox:
+    """Make a narrow box for a number that is applied once it was typed.
+
+    Parameters
+    ----------
+    name, accessible : str
+        Object name, and name for screen readers.
+    widest : str
+        Text that the box has room for.
+    """
+    box = NoWheelDoubleSpinBox()
+    box.setObjectName(name)
+    box.setAccessibleName(accessible)
+    box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+    box.setKeyboardTracking(False)
+    # The style of napari has a larger least width.
+    room = box.fontMetrics().horizontalAdvance(widest)
+    box.setStyleSheet(
+        f"QDoubleSpinBox {{ min-width: {room}px; max-width: {room}px; padding: 2px 4px; }}"
+    )
     return box
