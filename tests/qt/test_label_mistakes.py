@@ -226,9 +226,8 @@ def test_slice_and_strokes_of_a_scan_come_back_with_it(ready):
     ready.press(Qt.Key.Key_P)
     ready.drag((0, 0), (0, 0.5))
     drawn = ready.layer.data.copy()
-    first = ready.layer
     ready.session.select("bob")
-    ready.until(lambda: ready.layer is not first)
+    ready.until(lambda: ready.session.current == "bob")
     ready.session.select("ann")
     ready.until(lambda: ready.session.current == "ann")
     assert ready.scene.slice == 3

@@ -255,9 +255,8 @@ def test_brush_tool_opacity_and_outlines_stay_when_the_scan_changes(ready):
     ready.press(Qt.Key.Key_2)
     ready.press(Qt.Key.Key_P)
     assert (ready.layer.opacity, ready.layer.contour) == (0.8, 2)
-    first = ready.layer
     ready.session.select("bob")
-    ready.until(lambda: ready.layer is not first)
+    ready.until(lambda: ready.session.current == "bob")
     layer = ready.layer
     assert (layer.opacity, layer.contour, layer.brush_size) == (0.8, 2, 17)
     assert (layer.mode, layer.selected_label) == ("paint", 2)

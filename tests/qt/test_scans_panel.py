@@ -548,12 +548,12 @@ class TestView:
         assert project.done("phantom_mr_000") == ()
 
     def test_ct_and_mr_have_their_own_intensity_windows(self, full, dock, qtbot, scans):
-        view, image = full.view, dock.scene.image
+        view = full.view
         assert view.preset.currentText() == "Auto"
         dock.session.add([scans / "ct/images"])
         idle(dock, qtbot)
         dock.session.select("phantom_ct_005")
-        qtbot.waitUntil(lambda: dock.scene.image not in (None, image))
+        qtbot.waitUntil(lambda: dock.session.current == "phantom_ct_005")
         assert view.preset.currentText() == "Soft tissue"
         assert (view.width_box.value(), view.level_box.value()) == (400, 40)
         view.preset.textActivated.emit("Lung")

@@ -71,6 +71,7 @@ class LabelAutosaver:
         self._layer: Any = None
         self._point: Any = None
         self._announced: Any = None
+        scene.changing.connect(self._leave_scan)
         scene.changed.connect(self._show)
         session.project_changed.connect(self._leave)
         session.labels_replaced.connect(self._replaced)
@@ -211,15 +212,20 @@ class LabelAutosaver:
 
     # The layer
 
-    def _show(self) -> None:
-        """Follow the scene to another scan."""
-        old, layer = self._current, self.scene.labels
-        self._connect_layer(layer)
+    def _leave_scan(self) -> None:
+        """Stop following the layer before it gets the labels of another scan."""
+        old = self._current
+        self._connect_layer(None)
         self._current, self._known_empty = None, set()
         if old is not None and old.pending and old.project is self.session.project:
             self._waiting[old.name] = old
         elif old is not None:
             old.rescue(self.session)
+
+    def _show(self) -> None:
+        """Follow the scene to another scan."""
+        layer = self.scene.labels
+        self._connect_layer(layer)
         project, volume = self.session.project, self.session.volume
         if layer is not None and project is not None and volume is not None:
             name = self.session.current

@@ -17,6 +17,10 @@ class LabelScene(Protocol):
         """The napari viewer."""
 
     @property
+    def changing(self) -> SignalInstance:
+        """Emitted before the layers get the data of another scan, or are removed."""
+
+    @property
     def changed(self) -> SignalInstance:
         """Emitted when another scan is shown."""
 

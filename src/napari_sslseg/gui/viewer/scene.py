@@ -4,6 +4,7 @@ The labels of the user are one layer. Only actions of the user change it: painti
 prediction, erasing a structure that is removed. Predictions are separate layers.
 """
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakSet
 
@@ -18,11 +19,13 @@ from napari_sslseg.gui.viewer.edge_letters import EdgeLetters
 from napari_sslseg.gui.viewer.foreign_strokes import ForeignStrokes
 from napari_sslseg.gui.viewer.layers import labels_layer, volume_layer
 from napari_sslseg.gui.viewer.napari_window import drawing_suspended
+from napari_sslseg.gui.viewer.standing_layers import Strokes, can_show, show_data
 
 if TYPE_CHECKING:
     import napari
     from napari.layers import Image, Labels
 
+    from napari_sslseg.core.scans.volume import Volume
     from napari_sslseg.gui.model.session import Session
 
 ROLE = "sslseg_role"
@@ -31,6 +34,14 @@ training), ``uncertainty`` or ``errors``. A copy of a layer made by the user has
 
 MOST_KEPT = 3
 """Number of scans whose strokes can still be undone when they are shown again."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """How a scan was shown before: the number of the slice, and the strokes."""
+
+    index: int | None = None
+    strokes: Strokes | None = None
 
 
 class Scene:
@@ -45,8 +56,10 @@ class Scene:
 
     Attributes
     ----------
+    changing : Signal
+        The layers are going to be removed, or to get the data of another scan.
     changed : Signal
-        Another scan is shown, with new layers.
+        Another scan is shown, on new layers or on those of the last scan.
     moved : Signal of int
         Another slice or view is shown; the number of the slice along the plane of the project.
     front : {"live", "prediction"}
@@ -62,6 +75,7 @@ class Scene:
         Finds strokes on labels layers that do not belong to the project.
     """
 
+    changing = Signal()
     changed = Signal()
     moved = Signal(int)
     front_changed = Signal()
@@ -73,8 +87,7 @@ class Scene:
         self.front: Literal["live", "prediction"] = "live"
         self.predictions_shown = True
         self._name = ""
-        # Labels layer, with its history of strokes, and slice of scans that were shown before.
-        self._views: dict[str, tuple[Labels | None, int]] = {}
+        self._views: dict[str, View] = {}
         self._own: WeakSet[Any] = WeakSet()
         session.selected.connect(self._show)
         session.project_changed.connect(self._forget_views)
@@ -230,48 +243,78 @@ class Scene:
         return list(names) if len(names) > 1 else []
 
     def _show(self, name: str) -> None:
+        self.changing.emit()
         with drawing_suspended():
             self._swap(name)
         self._letters.show()
         self.changed.emit()
 
     def _swap(self, name: str) -> None:
-        """Replace the layers by those of another scan."""
+        """Show another scan on the layers of the last one, or on new ones."""
         self._keep_view()
+        image, labels = self.image, self.labels
+        self.image = self.labels = None  # While they do not fit together.
+        session = self.session
+        if not name or session.project is None or session.volume is None or session.labels is None:
+            self._remove_layers()
+            return
+        unsaved = self.autosaver.unsaved(name)
+        drawn = session.labels if unsaved is None else replace(session.labels, data=unsaved)
+        if not (
+            can_show(image, session.volume.data, self.viewer)
+            and can_show(labels, drawn.data, self.viewer)
+        ):
+            image = labels = None  # Both, so that new labels lie above a new scan.
+        self._remove_layers(image, labels)
+        image = self._show_scan(image, session.volume)
+        self.labels = self._show_labels(labels, drawn)
+        self.image = image
+        view = self._views.pop(name, View())
+        if view.strokes is not None and np.array_equal(view.strokes.labels, drawn.data):
+            view.strokes.give(self.labels)
+        self._name = name
+        self._set_plane()
+        self.labels.editable = not session.project.read_only
+        self.viewer.reset_view()
+        count = image.data.shape[PLANE_AXIS[self.plane]]
+        self.go_to(count // 2 if view.index is None else view.index)
+        self.take_labels()
+
+    def _remove_layers(self, *but: Any) -> None:
         for role in ("errors", "uncertainty", "live", "prediction", "labels", "scan"):
             for layer in self.of_role(role):
-                self.viewer.layers.remove(layer)
-        self.image = self.labels = None
-        project, volume = self.session.project, self.session.volume
-        drawn = self.session.labels
-        if name and project is not None and volume is not None and drawn is not None:
-            data, settings, _ = volume_layer(volume)
-            settings["metadata"] = settings["metadata"] | {ROLE: "scan"}
-            self.image = self.own(self.viewer.add_image(data, **settings))
-            data, settings, _ = labels_layer(drawn, self.class_names)
-            settings["metadata"] = settings["metadata"] | {ROLE: "labels"}
-            unsaved = self.autosaver.unsaved(name)
-            data = data if unsaved is None else unsaved
+                if not any(layer is other for other in but):
+                    self.viewer.layers.remove(layer)
+
+    def _show_scan(self, image: "Image | None", volume: "Volume") -> "Image":
+        """Show a scan on a layer, or on a new one."""
+        data, settings, _ = volume_layer(volume)
+        settings["metadata"] = settings["metadata"] | {ROLE: "scan"}
+        if image is None:
+            image = self.own(self.viewer.add_image(data, **settings))
+        else:
+            show_data(image, data, settings)
+        return image
+
+    def _show_labels(self, labels: "Labels | None", drawn: "Volume") -> "Labels":
+        """Show labels on a layer, or on a new one."""
+        data, settings, _ = labels_layer(drawn, self.class_names)
+        settings["metadata"] = settings["metadata"] | {ROLE: "labels"}
+        if labels is None:
             settings["colormap"] = self._colours()
-            kept, index = self._views.pop(name, (None, None))
-            if kept is None or not np.array_equal(kept.data, data):
-                self.labels = self.own(self.viewer.add_labels(data, **settings))
-            else:  # It can still be undone.
-                self.labels = self.own(self.viewer.add_layer(kept))
-                self.colour()
-            self._name = name
-            self._set_plane()
-            self.labels.editable = not project.read_only
-            self.viewer.reset_view()
-            self.go_to(data.shape[PLANE_AXIS[self.plane]] // 2 if index is None else index)
+            labels = self.own(self.viewer.add_labels(data, **settings))
+        else:
+            show_data(labels, data, settings)
+            labels.n_edit_dimensions = 2
+        return labels
 
     def _keep_view(self) -> None:
-        """Keep the slice and the labels layer of the scan that is left, for its return."""
+        """Keep the slice and the strokes of the scan that is left, for its return."""
         if self.image is None or self.labels is None or self.labels not in self.viewer.layers:
             return
-        self._views[self._name] = self.labels, self.slice
+        self._views[self._name] = View(self.slice, Strokes.take(self.labels))
         for name in list(self._views)[:-MOST_KEPT]:
-            self._views[name] = None, self._views[name][1]
+            self._views[name] = View(self._views[name].index)
 
     def _forget_views(self) -> None:
         self._views.clear()

@@ -57,6 +57,7 @@ class Windowing:
         # Windows that are no preset, by scan.
         self._own: dict[str, tuple[float, float]] = {}
         scene.session.project_changed.connect(self._forget)
+        scene.changing.connect(self._detach)
         scene.changed.connect(self._attach)
         # A weak reference, so that the viewer does not keep a closed panel alive.
         reference = weakref.ref(self)
@@ -165,9 +166,14 @@ class Windowing:
             low, high = float(values.min()), float(values.max())
         return max(high - low, _smallest_width(data)), (low + high) / 2
 
-    def _attach(self) -> None:
+    def _detach(self) -> None:
+        """Stop following the layer, which gets the contrast limits of another scan."""
         if self._layer is not None:
             self._layer.events.contrast_limits.disconnect(self._emit_changed)
+            self._layer = None
+
+    def _attach(self) -> None:
+        self._detach()
         self._layer = self.scene.image
         modality, project = self.modality, self.scene.session.project
         if self._layer is not None and modality is not None and project is not None:
