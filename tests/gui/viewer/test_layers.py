@@ -68,12 +68,52 @@ def test_mr_contrast_ignores_padding():
     assert low < high
 
 
+def with_fat(brightness, part):
+    """A disc of three tissues in air, of which a part is fat of this brightness."""
+    random = np.random.default_rng(0)
+    tissue = random.choice([80.0, 120.0, 160.0], (8, 60, 60))
+    tissue[random.random(tissue.shape) < part] = brightness
+    rows, columns = np.indices((60, 60)) - 29.5
+    inside = np.hypot(rows, columns) < 28
+    return np.where(inside, tissue, 2) + random.normal(0, 3, tissue.shape), inside
+
+
+def shown_grey(data):
+    low, high = contrast_limits(data, "MR")
+    return np.clip((data - low) / (high - low), 0, 1)
+
+
+def test_bright_fat_leaves_the_organs_visible():
+    data, inside = with_fat(600.0, 0.06)
+    grey = shown_grey(data)[:, inside]
+    assert np.median(grey) > 0.3
+    assert np.mean(grey >= 1) < 0.11
+    # Fat that is most of the body is not made white, and even tissue keeps the full range.
+    for brightness, part in ((600.0, 0.5), (160.0, 0.3)):
+        data, inside = with_fat(brightness, part)
+        assert np.mean(shown_grey(data)[:, inside] >= 1) < 0.11
+    assert contrast_limits(data, "MR")[1] == pytest.approx(np.percentile(data, 99.5))
+
+
+@pytest.mark.parametrize(
+    ("folder", "least"),
+    [("sunnybrook_lv", 0.26), ("left_atrium_mr", 0.34), ("msd_hippocampus", 0.5)],
+)
+def test_real_bodies_are_not_dark(data_dir, folder, least):
+    for path in sorted((data_dir / folder / "images").glob("*.nii.gz"))[::30]:
+        data = load_volume(path, modality="MR").data.astype(np.float32)
+        grey = shown_grey(data)
+        body = data > np.percentile(data[data != 0], 99.5) * 0.1
+        assert np.median(grey[body]) > least, path.name
+        assert np.mean(grey[body] > 0.999) < 0.12, path.name
+
+
 def test_the_contrast_of_a_real_scan_shows_its_tissue(data_dir):
     path = data_dir / "totalsegmentator_ct_mr/tests/reference_files/example_mr_sm.nii.gz"
     scan = load_volume(path)
     low, high = contrast_limits(scan.data, scan.modality)
     grey = np.clip((scan.data - low) / (high - low), 0, 1)
-    assert np.mean(grey > 0.98) < 0.02
+    assert np.mean(grey > 0.98) < 0.05  # Some of the fat.
     assert np.mean((grey > 0.1) & (grey < 0.9)) > 0.3
 
 

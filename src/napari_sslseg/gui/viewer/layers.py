@@ -23,6 +23,13 @@ UNITS = ("mm", "mm", "mm")
 CT_LIMITS = (-160.0, 240.0)
 MR_PERCENTILES = (1.0, 99.5)
 
+# Fat, and tissue beside a surface coil, can be several times as bright as the organs. Then up to a
+# tenth of the body becomes white, so that a quarter of it is not darker than a quarter of the grey
+# scale. Voxels darker than a tenth of the range are air.
+AIR = 0.1
+DARK_QUARTER = 0.25
+MOST_WHITE = 90.0
+
 # Colours of Okabe and Ito, which colour-blind people can distinguish.
 LABEL_COLORS = ("#D55E00", "#56B4E9", "#F0E442", "#009E73", "#CC79A7", "#E69F00", "#0072B2")
 
@@ -79,16 +86,24 @@ def labels_layer(
 
 
 def contrast_limits(data: np.ndarray, modality: Modality) -> tuple[float, float]:
-    """Return contrast limits: the soft-tissue window for CT, percentiles of the tissue for MR."""
+    """Return contrast limits: the soft-tissue window for CT, percentiles of the tissue for MR.
+
+    The upper limit of MR is lower where little of the body is bright, as in cine MR of the heart.
+    """
     if modality == "CT":
         return CT_LIMITS
     sample = subsample(data)
     # Masked or padded voxels are zero, and often most of a scan. With them, the tissue of a small
     # field of view would lie in the top few percent and look washed out.
     tissue = sample[sample != 0]
-    low, high = np.percentile(tissue if tissue.size else sample, MR_PERCENTILES)
-    if tissue.size < sample.size and low > 0:
+    tissue = tissue if tissue.size else sample
+    low, high = np.percentile(tissue, MR_PERCENTILES)
+    body = tissue[tissue > low + AIR * (high - low)]
+    if np.any(sample == 0) and low > 0:
         low = 0.0  # keep the background black
+    if body.size:
+        dark, bright = np.percentile(body, (100 * DARK_QUARTER, MOST_WHITE))
+        high = np.clip(low + (dark - low) / DARK_QUARTER, bright, high)
     return float(low), float(max(high, np.nextafter(low, np.inf, dtype=np.float32)))
 
 
