@@ -47,6 +47,8 @@ def volume_layer(volume: Volume, files: Sequence[Path] = ()) -> LayerData:
     settings = {
         **_settings(volume, files),
         "colormap": "gray",
+        # As other viewers of scans show pixels; labels always have edges.
+        "interpolation2d": "linear",
         "contrast_limits": contrast_limits(volume.data, volume.modality),
     }
     return volume.data, settings, "image"

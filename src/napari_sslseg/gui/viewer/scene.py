@@ -88,6 +88,7 @@ class Scene:
         self.predictions_shown = True
         self._name = ""
         self._views: dict[str, View] = {}
+        self._interpolation = ""
         self._own: WeakSet[Any] = WeakSet()
         session.selected.connect(self._show)
         session.project_changed.connect(self._forget_views)
@@ -291,6 +292,7 @@ class Scene:
         data, settings, _ = volume_layer(volume)
         settings["metadata"] = settings["metadata"] | {ROLE: "scan"}
         if image is None:
+            settings["interpolation2d"] = self._interpolation or settings["interpolation2d"]
             image = self.own(self.viewer.add_image(data, **settings))
         else:
             show_data(image, data, settings)
@@ -312,6 +314,7 @@ class Scene:
         """Keep the slice and the strokes of the scan that is left, for its return."""
         if self.image is None or self.labels is None or self.labels not in self.viewer.layers:
             return
+        self._interpolation = str(self.image.interpolation2d)  # The user may have changed it.
         self._views[self._name] = View(self.slice, Strokes.take(self.labels))
         for name in list(self._views)[:-MOST_KEPT]:
             self._views[name] = View(self._views[name].index)
