@@ -16,7 +16,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
 demo: env ## run the demo; OUT=folder, DATA=folder of own scans, FAST=1 for a quick look
-	.venv/bin/napari-sslseg demo --out $(OUT) $(if $(DATA),--data $(DATA)) $(if $(FAST),--fast) $(ARGS)
+	.venv/bin/napari-sslseg demo --out "$(OUT)" $(if $(DATA),--data "$(DATA)") $(if $(FAST),--fast) $(ARGS)
 
 test: env window ## run the tests, with real napari windows on a virtual screen
 	$(PYTEST) -m "not slow" $(ARGS)
@@ -54,5 +54,5 @@ constraints: env ## pin the newest versions in constraints.txt (torch stays at i
 	$(PY) scripts/constraints.py
 
 clean: ## remove .venv and everything that a run or a test leaves behind
-	rm -rf .venv $(OUT) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv "$(OUT)" build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

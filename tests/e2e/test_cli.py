@@ -467,7 +467,11 @@ def test_demo_on_a_folder_writes_a_report(data, tmp_path):
     name = unlabelled.name.removesuffix(".nii.gz")
     assert name not in report["test_volumes"]
     assert (tmp_path / "out" / "report.png").read_bytes()[:4] == b"\x89PNG"
-    written = sorted((tmp_path / "out" / "predictions").glob("*.nii.gz"))
+    assert report["predictions"] == {"folder": "predictions/self-trained", "arm": "self-trained"}
+    for arm in report["arms"]:
+        assert set(arm["volumes"]) == set(report["test_volumes"])
+        assert {scan["subject"] for scan in arm["volumes"].values()} == set(report["test_patients"])
+    written = sorted((tmp_path / "out" / "predictions" / "self-trained").glob("*.nii.gz"))
     assert [p.name for p in written] == sorted(f"{name}.nii.gz" for name in report["test_volumes"])
     for path in written:
         scan = load_volume(tmp_path / "data" / "images" / path.name)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,14 +42,33 @@ def demo(
     if as_json:
         print(json.dumps(report))
         return
-    rows = [
-        [arm["arm"], arm["labelled_volumes"], arm["seed"], *arm["dice"].values(), arm["mean"]]
-        for arm in report["arms"]
-    ]
     names = report["dataset"]["class_names"]
     classes = [names.get(value, f"class {value}") for value in report["arms"][0]["dice"]]
-    say("Dice on the test scans:")
-    table(["arm", "labelled volumes", "seed", *classes, "mean"], rows)
+    keys = ["arm", "labelled volumes", "seed"]
+    several = ["mean"] * (len(classes) > 1)
+    for title, measure in (("Dice", "dice"), ("HD95 in mm", "hd95_mm")):
+        say(f"{title} on the test scans, mean over scans:")
+        table([*keys, *classes, *several], [_row(arm, measure) for arm in report["arms"]])
+    for sentence in (*report["comparison"], report["caution"]):
+        say(sentence)
+    folder = out / report["predictions"]["folder"]
     say(
-        f"Report: {out / 'report.png'} and {out / 'report.json'}; predictions in {out}/predictions."
+        f"Report: {out / 'report.png'} and {out / 'report.json'}; predictions of "
+        f"{report['predictions']['arm']} in {folder}."
     )
+
+
+def _row(arm: dict[str, Any], measure: str) -> list[Any]:
+    from napari_sslseg.core.results.scores import mean_of
+
+    scores = list(arm[measure].values())
+    mean = arm["mean"] if measure == "dice" else mean_of(scores)
+    if measure == "hd95_mm":
+        scores, mean = [_millimetres(score) for score in scores], _millimetres(mean)
+    return [
+        arm["arm"], arm["labelled_volumes"], arm["seed"], *scores, *[mean] * (len(scores) > 1)
+    ]  # fmt: skip
+
+
+def _millimetres(distance: float | None) -> str:
+    return "–" if distance is None else f"{distance:.1f}"

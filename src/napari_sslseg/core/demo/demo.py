@@ -15,13 +15,19 @@ from typing import Any
 import numpy as np
 
 from napari_sslseg.core.common.atomic import atomic_path, write_text
-from napari_sslseg.core.common.errors import DataError, StorageError
+from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.common.safe_json import read_json
-from napari_sslseg.core.common.text import printable
-from napari_sslseg.core.demo.phantom.patient import write_dataset
+from napari_sslseg.core.demo.comparison import arm_report, caution, compare_arms
+from napari_sslseg.core.demo.demo_scans import (
+    DemoScans,
+    prediction_file,
+    refuse_other_predictions,
+    write_phantoms,
+)
+from napari_sslseg.core.demo.overlays import DrawnSlice, PredictedScan, draw_slices, ranked
 from napari_sslseg.core.demo.plan import FULL, DemoPlan, demo_preprocessing
-from napari_sslseg.core.demo.report import Overlay, draw_report, largest_slice
+from napari_sslseg.core.demo.report import draw_report
 from napari_sslseg.core.results.evaluate import evaluate, summarize
 from napari_sslseg.core.results.predict import load_segmenter, predict
 from napari_sslseg.core.results.scores import Evaluation
@@ -29,36 +35,26 @@ from napari_sslseg.core.runs.record import MOST_RECORD
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.run_files import HARMLESS
 from napari_sslseg.core.samples.build import sample_size
-from napari_sslseg.core.scans.classes.class_list import read_class_names
-from napari_sslseg.core.scans.classes.scan_classes import find_classes
-from napari_sslseg.core.scans.classes.write_class_list import check_class_list
-from napari_sslseg.core.scans.find import find_scans
 from napari_sslseg.core.scans.labelled import LabelledScan, scan_subject
 from napari_sslseg.core.scans.labels import save_labels
-from napari_sslseg.core.scans.matching.pair_scans import pair_scans
 from napari_sslseg.core.scans.matching.patients import (
     Patients,
     describe_patients,
-    guess_together,
-    with_patients,
 )
-from napari_sslseg.core.scans.names import volume_files
-from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.settings.networks import named_network
 from napari_sslseg.core.settings.self_training import self_trained
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.stages.finetune import iter_finetune
 from napari_sslseg.core.stages.pretrain import iter_pretrain
-from napari_sslseg.core.stages.split import hold_out
 
 ARMS = ("scratch", "pretrained", "self-trained")
-LEAST_SUBJECTS = 3
 MARKER = "demo.json"
 """File in the folder of a demonstration, written before all others."""
 
 REPORT = "report.json"
-PREDICTIONS = "predictions"
+PREDICTIONS = Path("predictions") / ARMS[-1]
+"""Folder of predictions, which says how the network was trained."""
 
 
 def iter_demo(
@@ -116,15 +112,16 @@ def iter_demo(
     clock = _Clock()
     if data is None:
         _mark(out)
-        data = yield from _write_phantoms(out, plan, seed)
+        data = yield from write_phantoms(out, plan, seed)
         clock.lap("phantom")
-    scans = _DemoScans.read(Path(data), plan, seed, patients)
-    _refuse_other_predictions(out / PREDICTIONS, scans)
+    scans = DemoScans.read(Path(data), plan, seed, patients)
+    refuse_other_predictions(out / PREDICTIONS, scans)
     _mark(out)
     yield Message(describe_patients(scans.images))
     yield Message(
-        f"{len(scans.images)} scans; {len(scans.test)} are held out for the test, labels for "
-        f"fine-tuning are drawn from {len(scans.pool)} others."
+        f"{len(scans.images)} scans; {len(scans.test)} of "
+        f"{len({scan_subject(item) for item in scans.test})} patients are held out for the test, "
+        f"labels for fine-tuning are drawn from {len(scans.pool)} others."
     )
     demo = _Demo(scans, out, plan, seed, device, stop, clock)
     pretrained = yield from demo.pretrain()
@@ -164,94 +161,11 @@ def _refuse_other_files(out: Path) -> None:
     )
 
 
-def _write_phantoms(out: Path, plan: DemoPlan, seed: int) -> Generator[Event, None, Path]:
-    """Write phantom patients, and return their folder."""
-    # A folder for each number and seed, since all files in it are used.
-    data = out / f"phantom-{plan.patients}-seed{seed}"
-    for number in range(plan.patients):
-        write_dataset(data, 1, "MR", seed=seed + number, overwrite=True)
-        yield Progress("Making phantom patients", number + 1, plan.patients)
-    return data
-
-
-@dataclass(frozen=True)
-class _DemoScans:
-    """The scans of a demonstration.
-
-    Attributes
-    ----------
-    folder : Path
-        Folder with ``images/`` and ``labels/``.
-    images : list
-        All scans.
-    classes : tuple of int
-        Values in any of the labels, so that all arms have the same classes.
-    names : dict
-        Names of the classes.
-    test, pool : list of LabelledScan
-        Held-out scans, and scans that the labelled ones are drawn from; split by subject.
-    """
-
-    folder: Path
-    images: list[Series]
-    classes: tuple[int, ...]
-    names: dict[int, str]
-    test: list[LabelledScan]
-    pool: list[LabelledScan]
-
-    @classmethod
-    def read(
-        cls, folder: Path, plan: DemoPlan, seed: int, patients: Patients | None
-    ) -> "_DemoScans":
-        """Find the scans in a folder and split them."""
-        images = find_scans(folder / "images")
-        pairs = pair_scans(folder / "images", folder / "labels", every_image=False)
-        # All together, as names of one patient may be recognised only among the others.
-        everything: list[Series | LabelledScan] = [*images, *pairs]
-        named = with_patients(everything, patients) if patients else guess_together(everything)
-        images = [item for item in named if isinstance(item, Series)]
-        pairs = [item for item in named if isinstance(item, LabelledScan)]
-        names = read_class_names(folder / "classes.json")
-        for item in pairs:
-            names |= item.class_names or {}
-        classes = find_classes(pairs, "axial")
-        subjects = {scan_subject(item) for item in pairs}
-        if len(subjects) < LEAST_SUBJECTS:
-            raise DataError(
-                f"A comparison needs labelled scans of at least {LEAST_SUBJECTS} subjects, but "
-                f"there are {len(subjects)}; add some."
-            )
-        share = min(plan.test_share, plan.test_most / len(subjects))
-        pool, test = hold_out(pairs, share, seed)
-        return cls(folder, images, classes, names, test, pool)
-
-
-def _prediction_file(folder: Path, name: str) -> Path:
-    return folder / f"{name}.nii.gz"
-
-
-def _refuse_other_predictions(folder: Path, scans: _DemoScans) -> None:
-    """Refuse earlier predictions of other scans or classes, before the trainings."""
-    files = [_prediction_file(folder, item.name) for item in scans.test]
-    other = [path for path in volume_files(folder) if path not in files]
-    if other:
-        raise StorageError(
-            f"{folder} has predictions of other scans, such as {printable(other[0].name, 100)}; "
-            "choose a new or an empty folder for these scans."
-        )
-    names: dict[int, str] = {}
-    for item in scans.pool:
-        names |= item.class_names or {}
-    names = {value: name for value, name in names.items() if value in scans.classes}
-    # As they will be saved, one by one.
-    check_class_list(folder, names, files[:1], values=scans.classes, overwrite=files[0].exists())
-
-
 @dataclass
 class _Demo:
     """The stages of a demonstration, and what they collect for the report."""
 
-    scans: _DemoScans
+    scans: DemoScans
     out: Path
     plan: DemoPlan
     seed: int
@@ -260,7 +174,7 @@ class _Demo:
     clock: "_Clock"
     arms: list[dict[str, Any]] = field(default_factory=list)
     curves: dict[str, list[list[float]]] = field(default_factory=dict)
-    overlays: list[Overlay] = field(default_factory=list)
+    predicted: list[PredictedScan] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         preprocessing = demo_preprocessing(self.scans.images, self.plan)
@@ -321,7 +235,8 @@ class _Demo:
         folder = self.out / PREDICTIONS if is_shown and arm == ARMS[-1] else None
         scores = yield from self._predict(run, arm, is_shown, folder)
         self.clock.lap("predict")
-        self.arms.append(_arm_report(arm, labelled, self.seed + repeat, scores))
+        names = [item.name for item in labelled]
+        self.arms.append(arm_report(arm, names, self.seed + repeat, scores))
         losses = [row["loss"] for row in run.metrics() if "loss" in row]
         self.curves.setdefault(f"{arm}, {len(labelled)} labelled", []).append(losses)
 
@@ -329,16 +244,22 @@ class _Demo:
         """Write the report as a picture and as JSON, and return it."""
         scans = self.scans
         unlabelled = {"volumes": len(scans.images), "includes_images_of_test_subjects": True}
+        test_patients = sorted({scan_subject(item) for item in scans.test})
         report = {
             "dataset": {
                 "name": "phantom" if scans.folder.parent == self.out else scans.folder.name,
                 "volumes": len(scans.images),
+                "patients": len({scan_subject(item) for item in scans.images}),
                 "labelled_pool": len(scans.pool),
                 "classes": list(scans.classes),
                 "class_names": {str(value): name for value, name in scans.names.items()},
             },
             "arms": self.arms,
             "test_volumes": [item.name for item in scans.test],
+            "test_patients": test_patients,
+            "comparison": compare_arms(self.arms),
+            "caution": caution(len(test_patients), self.plan.repeats),
+            "predictions": {"folder": PREDICTIONS.as_posix(), "arm": ARMS[-1]},
             "pretraining": {
                 **unlabelled,
                 "steps": self.settings.training.steps,
@@ -350,12 +271,25 @@ class _Demo:
             "seed": self.seed,
             "seconds": self.clock.seconds(),
         }
-        figure = draw_report(report, pretrained.metrics(), self.curves, self.overlays)
+        figure = draw_report(report, pretrained.metrics(), self.curves, self._slices())
         with atomic_path(self.out / "report.png") as temporary:
             figure.savefig(temporary, dpi=110)
         report["seconds"] = self.clock.seconds()
         write_text(self.out / REPORT, json.dumps(report, indent=1, allow_nan=False))
         return report
+
+    def _slices(self) -> list[DrawnSlice]:
+        """The worst and the best slice of three test scans."""
+        preprocessing = self.settings.preprocessing
+        assert preprocessing is not None
+        return [
+            drawn
+            for rank, scan in ranked(self.predicted, ARMS[-1])
+            for drawn in draw_slices(
+                scan, rank, ARMS[-1], self.scans.classes, preprocessing.plane,
+                preprocessing.modality,
+            )
+        ]  # fmt: skip
 
     def _run_stage(
         self, job: Iterator[Event], title: str, lap: str
@@ -402,30 +336,13 @@ class _Demo:
             score = evaluate(prediction, truth, classes=segmenter.classes)
             scores.append(score)
             if folder is not None:
-                save_labels(prediction, _prediction_file(folder, scan.name))
+                save_labels(prediction, prediction_file(folder, scan.name))
             if is_shown:
                 if arm == ARMS[0]:
-                    self.overlays.append(largest_slice(scan, truth, segmenter.preprocessing))
-                self.overlays[number].add(arm, prediction.labels, score.mean_dice)
+                    self.predicted.append(PredictedScan(item))
+                self.predicted[number].add(arm, prediction.labels, score.mean_dice)
             yield Progress("Predicting test scans", number + 1, len(self.scans.test))
         return summarize(scores)
-
-
-def _arm_report(
-    arm: str, labelled: list[LabelledScan], seed: int, scores: Evaluation
-) -> dict[str, Any]:
-    """Scores of one arm, for the report."""
-    found = scores.as_dict()
-    return {
-        "arm": arm,
-        "labelled_volumes": len(labelled),
-        "labelled": [item.name for item in labelled],
-        "seed": seed,
-        "dice": {name: values["dice"] for name, values in found["classes"].items()},
-        "mean": found["mean_dice"],
-        "hd95_mm": {name: values["hd95_mm"] for name, values in found["classes"].items()},
-        "volumes": {volume["name"]: volume["mean_dice"] for volume in found["volumes"]},
-    }
 
 
 class _Clock:

@@ -1,14 +1,12 @@
 """Picture of the report: training curves, Dice per class, predictions and true labels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.scans.volume import Volume
-from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
+from napari_sslseg.core.demo.comparison import MEAN, by_patient, with_most_labels
+from napari_sslseg.core.demo.overlays import DrawnSlice
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,39 +16,19 @@ COLOURS = {"scratch": "#6b7280", "pretrained": "#0f766e", "self-trained": "#7c3a
 # Distinguishable on grey, also with most colour vision deficiencies (Okabe and Ito).
 CLASS_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#f0e442", "#0072b2")
 
+HEADER, CHARTS, ROW = 1.5, 7.0, 2.7
+"""Heights in inches: of the sentences, the charts, and a row of pictures."""
 
-@dataclass
-class Overlay:
-    """One slice of a test scan, with its true labels and the predictions by arm."""
-
-    name: str
-    image: np.ndarray
-    truth: np.ndarray
-    aspect: float
-    axis: int
-    index: int
-    predictions: dict[str, tuple[np.ndarray, float | None]] = field(default_factory=dict)
-
-    def add(self, arm: str, labels: np.ndarray, dice: float | None) -> None:
-        """Add the same slice of a prediction (display grid), and the Dice of the whole volume."""
-        self.predictions[arm] = (np.take(labels, self.index, self.axis).copy(), dice)
-
-
-def largest_slice(scan: Volume, truth: Volume, settings: AnyPreprocessing) -> Overlay:
-    """Take the slice with the most labelled pixels."""
-    axis = PLANE_AXIS[settings.plane]
-    labels = np.moveaxis(truth.data, axis, 0)
-    index = int((labels > 0).sum(axis=(1, 2)).argmax())
-    rows, columns = (scan.spacing[a] for a in range(3) if a != axis)
-    image = np.take(scan.data, index, axis).astype(np.float32)
-    return Overlay(scan.name, image, labels[index].copy(), rows / columns, axis, index)
+HELD_OUT_SEEN = (
+    "Pretraining and self-training have seen images of the held-out patients, not their labels."
+)
 
 
 def draw_report(
     report: Mapping[str, Any],
     pretraining: Sequence[Mapping[str, float]],
     curves: Mapping[str, Sequence[Sequence[float]]],
-    overlays: Sequence[Overlay],
+    slices: Sequence[DrawnSlice],
 ) -> "Figure":
     """Draw the report.
 
@@ -62,31 +40,69 @@ def draw_report(
         Rows of the pretraining's metrics.
     curves : mapping
         Training losses by arm, one sequence per repeat.
-    overlays : sequence of Overlay
-        Test scans; those with the lowest, median and highest Dice of the last arm are drawn.
+    slices : sequence of DrawnSlice
+        Slices of test scans, a row for each.
     """
     from matplotlib.figure import Figure
 
-    shown = _worst_middle_best(overlays)
-    figure = Figure(figsize=(12, 4.2 + 2.9 * len(shown)), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=[4.2, max(0.1, 2.9 * len(shown))])
-    top, bottom = parts
-    axes = top.subplots(1, 3)
-    _pretraining_curve(axes[0], pretraining)
-    _finetuning_curves(axes[1], curves)
-    _dice_bars(axes[2], report["arms"], report["dataset"]["class_names"])
     dataset = report["dataset"]
-    top.suptitle(
-        f"{dataset['name']}: {dataset['volumes']} scans, {len(report['test_volumes'])} of them "
-        "held out for the test",
-        fontsize=13,
-    )
-    if shown:
-        grid = bottom.subplots(len(shown), 2 + len(shown[0][1].predictions), squeeze=False)
-        classes = dataset["classes"]
-        for row, (rank, overlay) in zip(grid, shown, strict=True):
-            _overlay_row(row, rank, overlay, classes)
+    pictures = ROW * len(slices)
+    figure = Figure(figsize=(12, HEADER + CHARTS + pictures), layout="constrained")
+    heights = [HEADER, CHARTS, max(0.1, pictures)]
+    parts: Any = figure.subfigures(3, 1, height_ratios=heights)
+    header, charts, bottom = parts
+    _head(header, report)
+    axes = charts.subplots(2, 2)
+    _pretraining_curve(axes[0, 0], pretraining)
+    _finetuning_curves(axes[0, 1], curves)
+    names = dataset["class_names"]
+    _patient_scores(axes[1, 0], report["arms"], names, "dice")
+    _patient_scores(axes[1, 1], report["arms"], names, "hd95_mm")
+    if slices:
+        grid = bottom.subplots(len(slices), 2 + len(slices[0].predictions), squeeze=False)
+        for row, drawn in zip(grid, slices, strict=True):
+            _slice_row(row, drawn, dataset["classes"])
+        _class_legend(bottom, dataset["classes"], names)
     return figure
+
+
+def _class_legend(figure: Any, classes: Sequence[int], names: Mapping[str, str]) -> None:
+    from matplotlib.patches import Patch
+
+    figure.legend(
+        handles=[
+            Patch(color=_class_colour(number), label=names.get(str(value), f"class {value}"))
+            for number, value in enumerate(classes)
+        ],
+        loc="outside upper center", ncols=min(len(classes), 8), frameon=False, fontsize=9,
+    )  # fmt: skip
+
+
+def _class_colour(number: int) -> str:
+    return CLASS_COLOURS[number % len(CLASS_COLOURS)]
+
+
+def _head(figure: Any, report: Mapping[str, Any]) -> None:
+    """Say what was compared, on whom, and how far it reaches."""
+    lines = [describe_data(report), HELD_OUT_SEEN, *report["comparison"], report["caution"]]
+    figure.suptitle(lines[0], fontsize=13, y=0.97)
+    for number, line in enumerate(lines[1:]):
+        figure.text(0.5, 0.66 - 0.17 * number, line, ha="center", va="center", fontsize=9.5)
+
+
+def describe_data(report: Mapping[str, Any]) -> str:
+    """Say how many scans and patients there are, and how many are held out."""
+    data = report["dataset"]
+    test = report["test_volumes"]
+    return (
+        f"{data['name']}: {_count(data['volumes'], 'scan')} of "
+        f"{_count(data['patients'], 'patient')}; {_count(len(test), 'scan')} of "
+        f"{_count(len(report['test_patients']), 'patient')} held out for the test"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def _pretraining_curve(axes: "Axes", rows: Sequence[Mapping[str, float]]) -> None:
@@ -118,74 +134,83 @@ def _finetuning_curves(axes: "Axes", curves: Mapping[str, Sequence[Sequence[floa
     axes.legend(frameon=False, fontsize=8)
 
 
-def _dice_bars(
-    axes: "Axes", arms: Sequence[Mapping[str, Any]], class_names: Mapping[str, str]
+def _patient_scores(
+    axes: "Axes", arms: Sequence[Mapping[str, Any]], class_names: Mapping[str, str], measure: str
 ) -> None:
-    """Draw bars of each class and the mean, for the most labelled volumes; a dot per repeat."""
-    most = max(arm["labelled_volumes"] for arm in arms)
-    shown = [arm for arm in arms if arm["labelled_volumes"] == most]
-    names = [*shown[0]["dice"], "mean"]
+    """Draw a point per patient and arm, joined between arms, and a bar for the mean."""
+    shown = with_most_labels(arms)
     kinds = list(dict.fromkeys(arm["arm"] for arm in shown))
+    values = list(shown[0]["dice"])
+    groups = [*values, MEAN] if len(values) > 1 else values
     width = 0.8 / len(kinds)
-    for number, kind in enumerate(kinds):
-        values = np.array(
-            [
-                [arm["mean"] if name == "mean" else arm["dice"][name] for name in names]
-                for arm in shown
-                if arm["arm"] == kind
-            ],
-            dtype=float,
-        )
-        places = np.arange(len(names)) + (number - (len(kinds) - 1) / 2) * width
-        mean = np.nanmean(values, axis=0)
-        axes.bar(places, mean, width * 0.95, color=COLOURS[kind], label=kind)
-        for row in values:
-            axes.plot(places, row, "o", ms=3, color="white", mec="black", mew=0.6)
-        for x, y in zip(places, mean, strict=True):
-            axes.text(
-                x, max(y, 0) + 0.03, f"{y:.2f}", ha="center", va="bottom", fontsize=7, rotation=90
+    offsets = (np.arange(len(kinds)) - (len(kinds) - 1) / 2) * width
+    highest = 0.0
+    for place, value in enumerate(groups):
+        found = {kind: by_patient(shown, kind, measure, value) for kind in kinds}
+        for patient in found[kinds[0]]:
+            line = [found[kind].get(patient, np.nan) for kind in kinds]
+            axes.plot(place + offsets, line, color="#9ca3af", lw=0.6, zorder=1)
+        for kind, offset in zip(kinds, offsets, strict=True):
+            points = list(found[kind].values())
+            if not points:
+                continue
+            at, mean = place + offset, float(np.mean(points))
+            highest = max(highest, *points)
+            axes.plot(
+                [at] * len(points), points, "o", ms=4, mec="white", mew=0.4,
+                color=COLOURS[kind], zorder=2, label=kind if place == 0 else None,
+            )  # fmt: skip
+            axes.plot(
+                [at - width * 0.36, at + width * 0.36], [mean] * 2, color=COLOURS[kind], lw=2.5
             )
+            axes.annotate(
+                f"{mean:.2f}" if measure == "dice" else f"{mean:.0f}",
+                (at, max(points)), (0, 5), textcoords="offset points",
+                ha="center", va="bottom", fontsize=7,
+            )  # fmt: skip
+    most = shown[0]["labelled_volumes"]
+    title = "Dice" if measure == "dice" else "HD95 in mm"
+    names = [
+        "mean" if value == MEAN else class_names.get(value, f"class {value}") for value in groups
+    ]
     axes.set(
-        title=f"Dice on test scans, {most} labelled",
-        ylim=(0, 1.25),
-        yticks=np.linspace(0, 1, 6),
-        xticks=range(len(names)),
-        xticklabels=[
-            "mean" if name == "mean" else class_names.get(name, f"class {name}") for name in names
-        ],
+        title=f"{title}, {_count(most, 'labelled scan')}; a point per test patient",
+        xticks=range(len(groups)),
+        xticklabels=names,
     )
-    if len(names) > 4:
+    if measure == "dice":
+        axes.set(ylim=(-0.03, 1.2), yticks=np.linspace(0, 1, 6))
+    else:
+        axes.set(ylim=(0, max(highest, 1.0) * 1.25))
+    if len(groups) > 4:
         for label in axes.get_xticklabels():
-            label.set(rotation=35, ha="right")
+            label.set(rotation=25, ha="right")
     axes.legend(
-        frameon=False,
-        ncols=len(kinds),
-        loc="upper left",
-        fontsize=8,
-        columnspacing=1,
+        frameon=False, ncols=len(kinds), loc="upper left", fontsize=8, columnspacing=1,
         handlelength=1.2,
-    )
+    )  # fmt: skip
 
 
-def _overlay_row(
-    row: Sequence["Axes"], rank: str, overlay: Overlay, classes: Sequence[int]
-) -> None:
-    low, high = np.percentile(overlay.image, (1, 99.5))
-    titles = [f"{overlay.name} ({rank})", "labels"]
-    layers: list[np.ndarray | None] = [None, overlay.truth]
-    for arm, (predicted, dice) in overlay.predictions.items():
-        titles.append(f"{arm}: Dice {dice:.2f}" if dice is not None else f"{arm}: no Dice")
+def _slice_row(row: Sequence["Axes"], drawn: DrawnSlice, classes: Sequence[int]) -> None:
+    titles = [f"{drawn.name}, {drawn.which} ({drawn.index})\n{drawn.rank}", "true labels"]
+    layers: list[np.ndarray | None] = [None, drawn.truth]
+    for arm, predicted in drawn.predictions.items():
+        scores = (_score(drawn.dice[arm]), _score(drawn.scan_dice[arm]))
+        titles.append(f"{arm}: Dice {scores[0]}\nwhole scan: {scores[1]}")
         layers.append(predicted)
+    low, high = drawn.limits
     for axes, title, labels in zip(row, titles, layers, strict=True):
-        axes.imshow(
-            overlay.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=overlay.aspect
-        )
+        axes.imshow(drawn.image, cmap="gray", vmin=low, vmax=high, aspect=drawn.aspect)
         if labels is not None:
             axes.imshow(
-                _colour_labels(labels, classes), aspect=overlay.aspect, interpolation="nearest"
+                _colour_labels(labels, classes), aspect=drawn.aspect, interpolation="nearest"
             )
         axes.set_title(title, fontsize=9)
         axes.set_axis_off()
+
+
+def _score(dice: float | None) -> str:
+    return "–" if dice is None else f"{dice:.2f}"
 
 
 def _colour_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
@@ -194,21 +219,8 @@ def _colour_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
 
     image = np.zeros((*labels.shape, 4))
     for number, value in enumerate(classes):
-        image[labels == value] = to_rgba(CLASS_COLOURS[number % len(CLASS_COLOURS)], 0.55)
+        image[labels == value] = to_rgba(_class_colour(number), 0.55)
     return image
-
-
-def _worst_middle_best(overlays: Sequence[Overlay]) -> list[tuple[str, Overlay]]:
-    """Choose three test scans by the Dice of the last arm, not only good ones."""
-
-    def dice(overlay: Overlay) -> float:
-        value = list(overlay.predictions.values())[-1][1]
-        return -1.0 if value is None else value
-
-    order = sorted(overlays, key=dice)
-    if len(order) < 3:
-        return [("test scan", overlay) for overlay in order]
-    return [("worst", order[0]), ("middle", order[len(order) // 2]), ("best", order[-1])]
 
 
 def _smooth(values: Sequence[float] | np.ndarray, width: int = 15) -> np.ndarray:

@@ -42,10 +42,12 @@ class TransferReport:
 
     def summary(self) -> str:
         """The numbers of tensors in one sentence."""
-        return (
-            f"{len(self.copied)} tensors copied; {len(self.skipped)} that belong to other parts "
-            f"or have no counterpart were not, nor were {len(self.mismatched)} of another shape."
-        )
+        others = {
+            "belong to other parts or have no counterpart": len(self.skipped),
+            "have another shape": len(self.mismatched),
+        }
+        left = [f"{count} {why}" for why, count in others.items() if count]
+        return f"{len(self.copied)} tensors copied" + "".join(f"; {part}" for part in left) + "."
 
     def as_dict(self) -> dict[str, Any]:
         """All names, for the record of the run."""
