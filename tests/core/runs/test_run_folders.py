@@ -151,17 +151,17 @@ def test_a_demonstration_with_predictions_of_other_scans_is_refused_before_train
         labels = np.ones(scan.shape, np.uint8)
         nib.save(nib.Nifti1Image(labels, scan.affine, scan.header), data / "labels" / path.name)
     (data / "classes.json").write_text('{"1": "liver"}')
-    put(out, "predictions/stranger.nii.gz")
+    put(out, "predictions/self-trained/stranger.nii.gz")
     write_text(out / "demo.json", json.dumps({"demonstration": 1}))
     with pytest.raises(StorageError, match="other scans, such as stranger"):
         next(iter_demo(data, out=out))
-    (out / "predictions/stranger.nii.gz").unlink()
-    (out / "predictions/classes.json").write_text('{"1": "spleen"}')
+    (out / "predictions/self-trained/stranger.nii.gz").unlink()
+    (out / "predictions/self-trained/classes.json").write_text('{"1": "spleen"}')
     before = contents(out)
     with pytest.raises(StorageError, match="other names of classes"):
         next(iter_demo(data, out=out))
     assert contents(out) == before
-    (out / "predictions/classes.json").write_text('{"1": "liver"}')
+    (out / "predictions/self-trained/classes.json").write_text('{"1": "liver"}')
     assert "patient" in next(iter_demo(data, out=out)).text
 
 
@@ -308,10 +308,10 @@ def test_a_disk_without_locks_is_named(tmp_path, monkeypatch):
 
 def test_weights_are_not_imported_into_a_folder_in_use(tmp_path):
     list(events("pretrain", tmp_path / "run", 1))
+    shutil.copy(tmp_path / "run" / "last.safetensors", tmp_path / "weights.safetensors")
     before = contents(tmp_path / "run")
     with run_lock(tmp_path / "run"), pytest.raises(StorageError, match="working in"):
         import_weights(
-            tmp_path / "run" / "last.safetensors", network="tiny", out=tmp_path / "run",
-            overwrite=True,
-        )  # fmt: skip
+            tmp_path / "weights.safetensors", network="tiny", out=tmp_path / "run", overwrite=True
+        )
     assert contents(tmp_path / "run") == before
