@@ -349,6 +349,16 @@ class TestBadInput:
         assert refused(done, "a.nii.gz")
         assert [p.name for p in (tmp_path / "o").glob("*.nii*")] == ["z.nii.gz"]
 
+    def test_label_maps_among_the_scans_are_not_predicted(self, data, finetuned, tmp_path):
+        scans = tmp_path / "scans"
+        scans.mkdir()
+        good = sorted((data / "images").iterdir())[0]
+        shutil.copy(good, scans / "z.nii.gz")
+        shutil.copy(data / "labels" / good.name, scans / "b.nii.gz")
+        done = run("predict", finetuned, scans, "--out", tmp_path / "o")
+        assert refused(done, "b.nii.gz", "label map")
+        assert [p.name for p in (tmp_path / "o").glob("*.nii*")] == ["z.nii.gz"]
+
     def test_a_least_part_above_1(self, data, finetuned, tmp_path):
         arguments = ("predict", finetuned, data / "images", "--out", tmp_path / "o")
         assert refused(run(*arguments, "--least-part", "10"), "10")

@@ -151,6 +151,13 @@ def test_a_constant_scan_is_refused_by_name():
         Normalizer(scan(np.full((2, 8, 8), 7, np.int16)), Preprocessing()).slices()
 
 
+@pytest.mark.parametrize("values", [(-2000, -1500), (3000, 9000)])
+def test_a_ct_outside_of_all_windows_is_refused_by_name(values):
+    data = np.linspace(*values, 128).reshape(2, 8, 8).astype(np.float32)
+    with pytest.raises(DataError, match=r"\ba has values .*--modality MR"):
+        Normalizer(scan(data, modality="CT"), default_preprocessing("CT")).slices()
+
+
 def test_another_modality_is_refused():
     with pytest.raises(DataError, match=r"CT.* MR"):
         Normalizer(scan(noise(), modality="CT"), Preprocessing()).slices()

@@ -499,6 +499,10 @@ def test_guess_modality_of_values():
     assert guess_modality(np.zeros((10, 10, 10), np.uint8)) == "MR"
     assert guess_modality(np.linspace(-50, 800, 1000)) == "MR"
     assert guess_modality(np.linspace(-3e38, 3e38, 1000)) == "MR"
+    # Phase of MR, and values that no tissue has; a CT has one value outside of its field of view.
+    assert guess_modality(np.linspace(-4096, 4094, 1000)) == "MR"
+    assert guess_modality(np.linspace(-2000, -1500, 1000)) == "MR"
+    assert guess_modality(np.append(np.full(400, -3024.0), np.linspace(-1024, 1500, 600))) == "CT"
 
 
 REAL = {

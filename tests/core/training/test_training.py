@@ -189,6 +189,22 @@ def test_a_single_step_per_epoch_does_not_validate_at_every_step(tmp_path):
     assert sum(isinstance(event, Validation) for event in events) == 20
 
 
+def test_a_training_that_never_had_a_loss_ends_with_a_reason(tmp_path):
+    work = job(Training(steps=60, batch_size=4))
+    nothing = replace(work, loss=lambda *given: 0 * work.loss(*given))
+    with pytest.raises(TrainingError, match="nothing to learn"):
+        list(train(nothing, writer(tmp_path / "a"), make_fabric("cpu")))
+    calls = []
+
+    def at_first(model, indices, generator):
+        calls.append(1)
+        return work.loss(model, indices, generator) * (len(calls) == 1)
+
+    learnt = replace(work, loss=at_first)
+    steps = list(train(learnt, writer(tmp_path / "b"), make_fabric("cpu")))
+    assert sum(isinstance(event, Step) for event in steps) == 60
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -41,6 +41,7 @@ from napari_sslseg.core.scans.formats.registry import stores_classes
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import as_volume
 from napari_sslseg.core.scans.labels import DICOM_SUFFIX, save_labels
+from napari_sslseg.core.scans.matching.label_guess import looks_like_labels
 from napari_sslseg.core.scans.matching.sequences import choose_sequence, has_several_sequences
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.volume import Modality, Volume
@@ -420,10 +421,12 @@ def iter_predict(
                     )
                 # Before the scan is read.
                 check_memory(item.name, needs.get(item.name, 0))
+                volume = as_volume(item, modality)
+                if looks_like_labels(volume):
+                    raise DataError(f"{item.path} looks like a label map; leave it out.")
                 prediction = predict(
                     segmenter,
-                    item,
-                    modality=modality,
+                    volume,
                     probabilities=False,
                     uncertainty=False,
                     tta=tta,

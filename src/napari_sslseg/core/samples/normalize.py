@@ -178,4 +178,13 @@ def _range(volume: Volume, settings: Preprocessing | VolumePreprocessing) -> tup
             f"{volume.name} has the same value in every voxel, so it is useless for training; "
             "leave it out."
         )
+    if settings.modality == "CT" and all(
+        highest <= window.bounds[0] or lowest >= window.bounds[1] for window in settings.windows
+    ):
+        windows = ", ".join("{:g} to {:g}".format(*window.bounds) for window in settings.windows)
+        raise DataError(
+            f"{volume.name} has values from {lowest:g} to {highest:g}, all outside of the windows "
+            f"for CT ({windows} HU), so nothing would be left of it; set --modality MR (in Python "
+            'modality="MR") if it is no CT, or correct its values.'
+        )
     return lowest, highest

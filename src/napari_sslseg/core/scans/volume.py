@@ -19,6 +19,8 @@ Modality = Literal["MR", "CT"]
 # far below zero and all are within the range of CT.
 CT_AIR = -500.0
 CT_RANGE = (-4096.0, 32767.0)
+BELOW_AIR = -1100.0
+MOST_BELOW_AIR = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +101,18 @@ def guess_modality(data: np.ndarray) -> Modality:
         CT_RANGE[0] <= low < 0
         and high <= CT_RANGE[1]
         and (float(np.mean(sample < CT_AIR)) > 0.01 or low <= -1000)
+        and _share_below_air(sample) < MOST_BELOW_AIR
     )
     return "CT" if looks_like_hu else "MR"
+
+
+def _share_below_air(sample: np.ndarray) -> float:
+    """Share of values that no HU has; one value, as outside of the field of view, is left out."""
+    below = sample[sample < BELOW_AIR]
+    if not below.size:
+        return 0.0
+    _, counts = np.unique(below, return_counts=True)
+    return float((below.size - counts.max()) / sample.size)
 
 
 def guess_modality_of(series: Series) -> Modality | None:

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 # Values that the optimiser stores per weight, for the size of a state: Adam has two.
 OPTIMIZER_COPIES = 2
+PATIENCE_AT_ZERO = 20
+"""Steps after which a loss that was never other than 0 ends the training."""
 
 
 class Loop:
@@ -106,6 +108,7 @@ class Loop:
         self._every = validation_interval(settings, job.steps_per_epoch)
         self._saved: int | None = None
         self._lost = False
+        self._learns = False
         size = state_size(job.model.state_dict()) * (2 + OPTIMIZER_COPIES)
         self.interval = SaveInterval(settings.checkpoint_seconds, settings.checkpoint_share, size)
 
@@ -166,6 +169,13 @@ class Loop:
 
     def _check(self, value: float, norm: float, indices: np.ndarray) -> None:
         # With 16-mixed a gradient may overflow from time to time; the scaler skips such a step.
+        self._learns = self._learns or value != 0
+        if not self._learns and self.step + 1 == PATIENCE_AT_ZERO:
+            raise TrainingError(
+                f"The loss is 0 since the start, {PATIENCE_AT_ZERO} steps ago, so there is nothing "
+                "to learn; check that the scans show something in the preview of the task, and "
+                "that their modality is right."
+            )
         overflow = not math.isfinite(norm) and self.job.settings.precision != "16-mixed"
         if math.isfinite(value) and not overflow:
             return
