@@ -52,7 +52,8 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     for run in runs:
         for cause, count in run["causes"].items():
             causes[cause] = causes.get(cause, 0) + count
-    return {**figures, "longest": max(run["longest"] for run in runs), "causes": causes}
+    longest = {name: max(run[name] for run in runs) for name in ("longest", "longest in cpu")}
+    return {**figures, **longest, "causes": causes}
 
 
 def measured(viewer: Any, act: Callable[[], None], ready: Callable[[], Any]) -> dict[str, Any]:

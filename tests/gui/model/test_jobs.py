@@ -11,6 +11,7 @@ from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Done, Message, Preview, Progress, Step
 from napari_sslseg.gui.model import jobs
 from napari_sslseg.gui.model.jobs import Job
+from napari_sslseg.gui.model.session_jobs import SessionJobs
 
 
 def step(number):
@@ -157,3 +158,13 @@ def test_jobs_run_at_lower_priority():
     assert Heard(events).run().result == before + jobs.NICE
     assert found == [before + jobs.NICE]
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+
+
+def test_the_start_of_a_job_is_announced_once_and_with_the_job():
+    session, found = SessionJobs(), []
+    session.jobs_changed.connect(lambda: found.append([job.kind for job in session.jobs]))
+    job = session.run("work", "Working", lambda stop, pause: iter(()))
+    assert found == [["work"]]
+    job.wait()
+    session.pump()
+    assert found == [["work"], ["work"], []]

@@ -13,7 +13,7 @@ import numpy as np
 from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.results.slice_scores import SLICE_RULE, SliceScores
-from napari_sslseg.core.scans.volume import Volume, subsample
+from napari_sslseg.core.scans.volume import Volume, subsample, take_slices
 
 PICTURE_HEIGHT = 240
 OTHER_COLOUR = "#ffffff"
@@ -131,7 +131,7 @@ def scan_report(
         See :class:`ScanReport`.
     """
     axis, index = PLANE_AXIS[plane], runs[0].scores.worst or 0
-    grey = _grey(scan, np.take(scan.data, index, axis))
+    grey = _grey(scan, take_slices(scan.data, index, axis))
     height, width = (
         size * mm for a, (size, mm) in enumerate(zip(scan.data.shape, scan.spacing, strict=True))
         if a != axis

@@ -133,6 +133,15 @@ def subsample(data: np.ndarray) -> np.ndarray:
     return data.ravel(order="K")[:: max(1, data.size // 200_000)]
 
 
+def take_slices(data: np.ndarray, numbers: int | np.ndarray, axis: int) -> np.ndarray:
+    """Take one or more slices along an axis, as ``np.take`` does.
+
+    ``np.take`` copies the whole array first if its axes are flipped, as those of most scans are in
+    the display grid.
+    """
+    return np.array(data[(slice(None),) * axis + (numbers,)])
+
+
 def read_geometry(source: Source | str) -> Geometry:
     """Read the geometry of a scan from its headers alone."""
     return as_series(source).opened().geometry

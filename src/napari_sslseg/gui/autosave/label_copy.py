@@ -28,14 +28,17 @@ class LabelCopy:
     """
 
     def __init__(self, data: np.ndarray, version: int = 0) -> None:
-        self._copy = np.array(data, order="C", copy=True)
+        # Empty slices are not copied: the system gives memory to zeros when they are written.
+        self._copy = np.zeros(data.shape, data.dtype)
         self._lock = threading.Lock()
         count, rows, columns = data.shape
         self._rows = np.zeros((count, rows), bool)
         self._columns = np.zeros((count, columns), bool)
         self._next = 0
         self._remaining = count
-        self._unscanned = np.ones(count, bool)
+        self._unscanned = np.array([plane.any() for plane in data], bool)
+        for index in np.flatnonzero(self._unscanned):
+            self._copy[index] = data[index]
         self._changed = tuple(np.zeros(size, bool) for size in data.shape)
         self.version = version
 

@@ -76,6 +76,7 @@ class SessionBase(SessionJobs):
         self.watch: Watch | None = None
         self.scan_problems: dict[str, str] = {}
         self._before_closing: list[Callable[[], object]] = []
+        self._while_loading: list[Callable[[], object]] = []
         self.predictions = Predictions(self, lambda: self.project)
         self.project_changed.connect(self.predictions.clear)
         self.plane_changed.connect(self.predictions.clear)
@@ -167,6 +168,10 @@ class SessionBase(SessionJobs):
         """Register a function to call before a project is closed. It returns False if it fails."""
         self._before_closing.append(finish)
 
+    def while_loading(self, prepare: Callable[[], object]) -> None:
+        """Register a function to call in the thread that loads a scan, before it is shown."""
+        self._while_loading.append(prepare)
+
     def attempt(self, work: Callable[[], Any]) -> bool:
         """Call a quick function and report its SslsegError. Returns whether it succeeded."""
         try:
@@ -187,9 +192,10 @@ class SessionBase(SessionJobs):
         wanted = list(paths)
 
         def ended(outcome: Outcome) -> None:
-            self.scans_changed.emit()
+            # Loads the scan before others are read for their thumbnails.
             if not self.current and project.names:
                 self.select(project.names[0])
+            self.scans_changed.emit()
 
         return self.run(
             "add",
@@ -212,6 +218,8 @@ class SessionBase(SessionJobs):
 
         def load(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             found.append((project.load(name), project.labels(name)))
+            for prepare in self._while_loading:
+                prepare()
             yield Message(f"{name} is loaded.")
 
         def ended(outcome: Outcome) -> None:

@@ -92,7 +92,8 @@ class SessionJobs:
             self.jobs_changed.emit()
 
         job.new_events.connect(lambda events: self.job_events.emit(job, events))
-        job.changed.connect(self.jobs_changed.emit)
+        # psygnal would call an `emit` that is connected directly at once, to see its arguments.
+        job.changed.connect(lambda: self.jobs_changed.emit())
         job.ended.connect(finished)
         self.jobs.append(job)
         job.start()

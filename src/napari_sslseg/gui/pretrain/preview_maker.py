@@ -10,7 +10,7 @@ import numpy as np
 from napari_sslseg.core.common.example_pictures import PretextPreview
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.pretext.base import PretextTask
-from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.core.scans.volume import Volume, take_slices
 from napari_sslseg.core.settings.networks import NetworkSettings
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, Preprocessing
 from napari_sslseg.gui.pretrain.methods import DEFAULT_METHOD
@@ -255,4 +255,4 @@ class _SliceSample:
 def _slice_sample(volume: Volume, numbers: np.ndarray, axis: int) -> Any:
     if len(numbers) == volume.data.shape[axis]:
         return volume
-    return _SliceSample(np.take(volume.data, numbers, axis), volume.modality, volume.name)
+    return _SliceSample(take_slices(volume.data, numbers, axis), volume.modality, volume.name)

@@ -1,5 +1,6 @@
 """Thumbnails of the middle slices of scans, read in the background and kept in memory."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,15 +11,19 @@ from psygnal import Signal
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.events import Event, PauseFlag, StopFlag
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
-from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.core.scans.volume import Volume, take_slices
 from napari_sslseg.gui.model.jobs import Job, Outcome
 from napari_sslseg.gui.viewer.layers import contrast_limits
 
 if TYPE_CHECKING:
+    from napari_sslseg.core.project.project import Project
     from napari_sslseg.gui.model.session import Session
 
 SIDE = 64
 """Pixels of a thumbnail along its longer side."""
+
+WAIT_SECONDS = 0.1
+"""How often a waiting thumbnail looks whether it is still wanted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +52,7 @@ def middle_slice(volume: Volume, plane: Plane = "axial", side: int = SIDE) -> np
     ndarray of uint8, shape (rows, columns)
     """
     axis = PLANE_AXIS[plane]
-    image = np.take(volume.data, volume.data.shape[axis] // 2, axis=axis)
+    image = take_slices(volume.data, volume.data.shape[axis] // 2, axis)
     spacing = np.delete(volume.spacing, axis)
     size = np.array(image.shape) * spacing
     rows, columns = np.maximum(1, np.round(side * size / size.max())).astype(int)
@@ -57,6 +62,15 @@ def middle_slice(volume: Volume, plane: Plane = "axial", side: int = SIDE) -> np
     small = image[np.ix_(y.astype(int), x.astype(int))].astype(np.float32)
     low, high = contrast_limits(volume.data, volume.modality)
     return np.ascontiguousarray(np.clip((small - low) / (high - low) * 255, 0, 255), np.uint8)
+
+
+def _make_thumbnail(project: "Project", name: str) -> Thumbnail:
+    """Read a scan, which is not kept, and make its thumbnail."""
+    try:
+        volume = project.load(name)
+    except (SslsegError, OSError, MemoryError):
+        return Thumbnail(name, None)  # The list shows the problem.
+    return Thumbnail(name, middle_slice(volume), volume.spacing)
 
 
 class Thumbnails:
@@ -77,6 +91,9 @@ class Thumbnails:
         self._contents: dict[str, str] = {}
         self._wanted: list[str] = []
         self._job: Job | None = None
+        self._free = threading.Event()
+        self._free.set()
+        session.jobs_changed.connect(self._give_way)
         session.project_changed.connect(self._forget)
         session.selected.connect(self._take)
         session.job_events.connect(self._hear)
@@ -109,13 +126,12 @@ class Thumbnails:
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             while wanted and not stop.is_set:
+                if not self._free.wait(WAIT_SECONDS):
+                    continue
                 name = wanted.pop()
-                try:
-                    volume = project.load(name)
-                except (SslsegError, OSError, MemoryError):
-                    yield Thumbnail(name, None)  # The list shows the problem.
-                else:
-                    yield Thumbnail(name, middle_slice(volume), volume.spacing)
+                if self._pictures.get(name) is not None:  # It was shown meanwhile.
+                    continue
+                yield _make_thumbnail(project, name)
 
         def ended(_: Outcome) -> None:
             if self._job is job:
@@ -124,6 +140,18 @@ class Thumbnails:
                     self._start()
 
         job = self._job = self.session.run("thumbnails", "Making thumbnails", events, ended)
+
+    def _give_way(self) -> None:
+        """Wait while a scan is loaded and shown, so that it is soon there and alone in memory.
+
+        Scans that are added to an empty project are followed by the first one.
+        """
+        session = self.session
+        first = not session.current
+        if any(job.kind == "load" or (job.kind == "add" and first) for job in session.jobs):
+            self._free.clear()
+        else:
+            self._free.set()
 
     def _hear(self, job: Job, events: list[Event]) -> None:
         if job is self._job:

@@ -19,7 +19,8 @@ from napari_sslseg.gui.viewer.edge_letters import EdgeLetters
 from napari_sslseg.gui.viewer.foreign_strokes import ForeignStrokes
 from napari_sslseg.gui.viewer.layers import labels_layer, volume_layer
 from napari_sslseg.gui.viewer.napari_window import drawing_suspended
-from napari_sslseg.gui.viewer.standing_layers import Strokes, can_show, show_data
+from napari_sslseg.gui.viewer.quick_layers.first_layers import prepare_layers
+from napari_sslseg.gui.viewer.quick_layers.standing_layers import Strokes, can_show, show_data
 
 if TYPE_CHECKING:
     import napari
@@ -90,6 +91,7 @@ class Scene:
         self._views: dict[str, View] = {}
         self._interpolation = ""
         self._own: WeakSet[Any] = WeakSet()
+        session.while_loading(prepare_layers)
         session.selected.connect(self._show)
         session.project_changed.connect(self._forget_views)
         session.plane_changed.connect(self._forget_views)
