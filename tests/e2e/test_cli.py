@@ -150,6 +150,50 @@ def test_predictions_lie_on_the_grid_of_their_scans(data, predictions):
         assert set(np.unique(labels.dataobj)) <= {0, 1, 2, 3, 4, 5}
 
 
+def test_scans_that_the_run_learnt_from_are_not_in_the_means(data, pretrained, tmp_path):
+    images = sorted((data / "images").iterdir())
+    for kind, count in (("images", 2), ("labels", 2)):
+        (tmp_path / kind).mkdir()
+        for image in images[:count]:
+            shutil.copy(data / kind / image.name, tmp_path / kind)
+    done = run(
+        "finetune", "--images", tmp_path / "images", "--labels", tmp_path / "labels", "--init",
+        pretrained, "--out", tmp_path / "run", "--steps", 8, "--batch-size", 4, "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    # Under other names, since values decide, and one as it is.
+    (tmp_path / "scans").mkdir()
+    for number, image in enumerate(images):
+        name = f"x{number}.nii.gz" if number else image.name
+        shutil.copy(image, tmp_path / "scans" / name)
+        (tmp_path / "truth").mkdir(exist_ok=True)
+        shutil.copy(data / "labels" / image.name, tmp_path / "truth" / name)
+    done = run("predict", tmp_path / "run", tmp_path / "scans", "--out", tmp_path / "o")
+    assert "2 of 6 scans" in done.stderr
+    done = run("evaluate", tmp_path / "o", tmp_path / "truth", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    known = [images[0].name.removesuffix(".nii.gz"), "x1"]
+    assert sorted(found["left_out"]) == sorted(known)
+    uses = {volume["name"]: volume["use"] for volume in found["volumes"]}
+    assert {name for name, use in uses.items() if use == "training"} == set(known)
+    # The pretraining has seen all images.
+    assert set(uses.values()) == {"training", "without labels"}
+    assert all(summary["n"] <= 4 for summary in found["classes"].values())
+    others = [v["classes"]["1"]["dice"] for v in found["volumes"] if v["name"] not in known]
+    assert found["classes"]["1"]["dice"] == pytest.approx(np.mean(others))
+    done = run("evaluate", tmp_path / "o", tmp_path / "truth")
+    assert "2 of 6 scans" in done.stderr
+    # A prediction that somebody changed is no longer that of the run.
+    changed = nib.load(tmp_path / "o" / "x1.nii.gz")
+    values = np.array(changed.dataobj)
+    values[0, 0, 0] = 1
+    nib.save(nib.Nifti1Image(values, changed.affine, changed.header), tmp_path / "o" / "x1.nii.gz")
+    done = run("evaluate", tmp_path / "o", tmp_path / "truth", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["left_out"] == known[:1]
+
+
 def test_evaluate_prints_json(data, predictions):
     done = run("evaluate", predictions, data / "labels", "--json")
     assert done.returncode == 0, done.stderr

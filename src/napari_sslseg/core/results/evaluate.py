@@ -20,6 +20,7 @@ from napari_sslseg.core.results.compared_classes import match_compared, named_cl
 from napari_sslseg.core.results.compared_labels import Labels, label_values, open_both, renumbered
 from napari_sslseg.core.results.folder_pairs import pair_folders
 from napari_sslseg.core.results.overlap import class_score
+from napari_sslseg.core.results.prediction.journal import read_uses
 from napari_sslseg.core.results.scores import ClassScore, Evaluation, VolumeScores
 from napari_sslseg.core.results.truth_options import TruthOptions
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
@@ -230,7 +231,9 @@ def evaluate_folders(
     Returns
     -------
     Evaluation
-        Truths without a prediction are listed in ``unpredicted``.
+        Truths without a prediction are listed in ``unpredicted``. Scans that the run learnt from
+        are not in the means, if :func:`~napari_sslseg.core.results.predict.iter_predict` wrote the
+        predictions.
 
     Raises
     ------
@@ -257,6 +260,7 @@ def evaluate_folders(
     labelled = class_values(labelled_classes or {}, match.names, every)
     if isinstance(annotated, Mapping):
         annotated = by_scan(annotated, every, "annotated slices")
+    uses = read_uses(pair.prediction for pair in found if isinstance(pair.prediction, Path))
     volumes = []
     for number, pair in enumerate(found):
         scan = pair.scan
@@ -265,7 +269,8 @@ def evaluate_folders(
         said = TruthOptions(ignore, background, labelled.get(scan.name), here)
         on = None if scan.image is None else scan
         scores = _evaluate(*pairs[number], values, match.names, classes, said, on=on)
-        volumes.append(replace(scores, name=scan.name, subject=scan.subject))
+        use = uses.get(pair.prediction) if isinstance(pair.prediction, Path) else None
+        volumes.append(replace(scores, name=scan.name, subject=scan.subject, use=use))
     _warn_about_classes_without_name(volumes, match.names)
     _warn_about_absent_classes([v for v in volumes if v.name not in labelled], match.names)
     if annotated is None:

@@ -20,7 +20,11 @@ from napari_sslseg.core.common.events import Done, Event, Message, Progress, Sto
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import count_phrase, join_names
 from napari_sslseg.core.results.prediction.augmented import average_over_views
-from napari_sslseg.core.results.prediction.journal import PredictionJournal, staging_folder
+from napari_sslseg.core.results.prediction.journal import (
+    PredictionJournal,
+    read_uses,
+    staging_folder,
+)
 from napari_sslseg.core.results.prediction.memory import (
     check_memory,
     memory_message,
@@ -28,12 +32,14 @@ from napari_sslseg.core.results.prediction.memory import (
 )
 from napari_sslseg.core.results.prediction.volumes import predict_volume
 from napari_sslseg.core.runs.check_network import check_run_network
+from napari_sslseg.core.runs.lineage import FLATTERED, DataUse, find_data_use, use_of
 from napari_sslseg.core.runs.provenance import file_hash
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.checkpoints import check_weights, restore
 from napari_sslseg.core.samples.normalize import Normalizer
 from napari_sslseg.core.samples.placement import Placement, prediction_placement
 from napari_sslseg.core.samples.preprocess import prepare
+from napari_sslseg.core.samples.store import scan_hash
 from napari_sslseg.core.scans.classes.write_class_list import check_class_list, write_class_list
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
@@ -402,6 +408,7 @@ def iter_predict(
     if resume:
         yield Message(f"{len(kept)} of {len(targets)} scans are segmented already.")
     remove_leftovers(Path(out))
+    seen = _data_use(run)
     written: list[Path] = []
     failed: list[str] = []
     empty: list[str] = []
@@ -437,7 +444,8 @@ def iter_predict(
                     write_class_list(Path(out), names, [*targets], overwrite=overwrite)
                 staging = staging or staging_folder(Path(out))
                 file = save_labels(prediction, staging.path / target.name, classes=names)
-                journal.write(file, target, item, overwrite=overwrite)
+                use = None if seen is None else use_of(seen, scan_hash(volume), item.subject)
+                journal.write(file, target, item, use=use, overwrite=overwrite)
                 written.append(target)
                 if not prediction.labels.any():
                     empty.append(item.name)
@@ -451,7 +459,22 @@ def iter_predict(
         yield Message(
             f"No class was found in {len(empty)} of {len(written)} scans: {join_names(empty)}."
         )
+    uses = read_uses(written)
+    learnt = [targets[file].name for file in written if uses.get(file) in FLATTERED]
+    if learnt:
+        yield Message(
+            f"The run learnt from labels of {len(learnt)} of {len(written)} scans, or of their "
+            f"patients: {join_names(learnt)}. evaluate leaves these predictions out of its means."
+        )
     yield Done((written, failed), stopped=len(written) + len(failed) < len(targets))
+
+
+def _data_use(run: Run) -> DataUse | None:
+    """Scans that a run and its predecessors used; None if an early version did not record it."""
+    try:
+        return find_data_use(run)
+    except CheckpointError:
+        return None
 
 
 def _targets(

@@ -1,10 +1,12 @@
 """Scores of predictions, per class, per volume and over volumes, and the rule for empty masks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from napari_sslseg.core.runs.lineage import FLATTERED, Use
 
 EMPTY_RULE = (
     "A class absent from prediction and truth of a volume is not scored there (null) and left out "
@@ -72,6 +74,8 @@ class VolumeScores:
         Whether the truth has labels on single slices, so that others may not be annotated.
     named : tuple of int or None
         Classes that the file of the truth names; None if it names none. Others are not scored.
+    use : str or None
+        How the run that made the prediction had used the scan, if that is known.
     """
 
     name: str
@@ -80,6 +84,12 @@ class VolumeScores:
     class_names: Mapping[int, str] = field(default_factory=dict)
     on_single_slices: bool = False
     named: tuple[int, ...] | None = None
+    use: Use | None = None
+
+    @property
+    def flattered(self) -> bool:
+        """Whether the network learnt from labels of this patient, so that scores are too high."""
+        return self.use in FLATTERED
 
     @property
     def nameless(self) -> tuple[int, ...]:
@@ -105,6 +115,7 @@ class VolumeScores:
         return {
             "name": self.name,
             "subject": self.subject,
+            "use": self.use,
             "classes": {str(c): score.as_dict() for c, score in self.classes.items()},
             "mean_dice": self.mean_dice,
         }
@@ -151,15 +162,34 @@ class Evaluation:
     class_names: Mapping[int, str] = field(default_factory=dict)
 
     @property
+    def counted(self) -> tuple[VolumeScores, ...]:
+        """Volumes that the means are over: none that the network learnt from, if there are others.
+
+        A prediction of a scan whose labels, or whose patient's labels, were used for training is
+        better than that of a new patient.
+        """
+        return tuple(volume for volume in self.volumes if not volume.flattered) or self.volumes
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the volumes that are not in the means."""
+        counted = self.counted
+        return tuple(volume.name for volume in self.volumes if volume not in counted)
+
+    @property
     def classes(self) -> dict[int, ClassSummary]:
-        """Mean scores of each class over the volumes in which it is scored."""
-        found = sorted({c for volume in self.volumes for c in volume.classes})
-        return {c: self._summary(c) for c in found}
+        """Mean scores of each class over the counted volumes in which it is scored."""
+        return _summaries(self.counted)
 
     @property
     def mean_dice(self) -> float | None:
         """Mean over classes of each class's mean Dice over volumes; None if none is scored."""
         return mean_of(summary.dice for summary in self.classes.values())
+
+    @property
+    def mean_dice_all(self) -> float | None:
+        """As ``mean_dice``, over all volumes."""
+        return mean_of(summary.dice for summary in _summaries(self.volumes).values())
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as JSON-safe values; undefined scores are None, never NaN."""
@@ -167,19 +197,26 @@ class Evaluation:
             "classes": {str(c): vars(summary).copy() for c, summary in self.classes.items()},
             "class_names": {str(c): name for c, name in self.class_names.items()},
             "mean_dice": self.mean_dice,
+            "mean_dice_all": self.mean_dice_all,
+            "left_out": list(self.left_out),
             "volumes": [volume.as_dict() for volume in self.volumes],
             "unpredicted": list(self.unpredicted),
             "empty_rule": EMPTY_RULE,
         }
 
-    def _summary(self, class_id: int) -> ClassSummary:
-        scores = [v.classes[class_id] for v in self.volumes if class_id in v.classes]
-        return ClassSummary(
-            dice=mean_of(score.dice for score in scores),
-            hd95_mm=mean_of(score.hd95_mm for score in scores),
-            n=sum(score.dice is not None for score in scores),
-            hd95_undefined=sum(score.hd95_undefined for score in scores),
-        )
+
+def _summaries(volumes: Sequence[VolumeScores]) -> dict[int, ClassSummary]:
+    found = sorted({c for volume in volumes for c in volume.classes})
+    return {c: _summary([v.classes[c] for v in volumes if c in v.classes]) for c in found}
+
+
+def _summary(scores: Sequence[ClassScore]) -> ClassSummary:
+    return ClassSummary(
+        dice=mean_of(score.dice for score in scores),
+        hd95_mm=mean_of(score.hd95_mm for score in scores),
+        n=sum(score.dice is not None for score in scores),
+        hd95_undefined=sum(score.hd95_undefined for score in scores),
+    )
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:

@@ -3,13 +3,19 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.runs.provenance import scan_records
 from napari_sslseg.core.runs.run import Run
 
 LONGEST_CHAIN = 20
+
+Use = Literal["unseen", "without labels", "validation", "same patient", "training"]
+"""How a run used a scan; scores of the first are the most informative."""
+
+FLATTERED: tuple[Use, ...] = ("training", "same patient")
+"""Uses whose scores are too high, since labels of the patient were learnt."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,20 @@ def scan_key(content: str) -> str:
 def patient_key(subject: str) -> str:
     """Key of a patient in :class:`DataUse`."""
     return f"patient {subject}"
+
+
+def use_of(seen: DataUse, content: str, subject: str) -> Use:
+    """How a scan was used, by the hash of its contents, since names may be reused."""
+    own, patient = scan_key(content), patient_key(subject)
+    if own in seen.training:
+        return "training"
+    if patient in seen.training:
+        return "same patient"
+    if own in seen.validation or patient in seen.validation:
+        return "validation"
+    if own in seen.unlabelled or patient in seen.unlabelled or not seen.complete:
+        return "without labels"
+    return "unseen"
 
 
 def find_data_use(run: Run) -> DataUse:

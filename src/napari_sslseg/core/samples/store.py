@@ -186,12 +186,17 @@ class LoadedScan:
 
         Only annotated slices contribute to the hash of the labels.
         """
-        # In the order of the source grid, which is the memory order of most scans.
-        values = self.volume.geometry.to_source(self.volume.data).T
         labels = ""
         if self.classes is not None and self.annotated is not None:
             labels = content_hash(self.annotated.tobytes(), self.classes)
-        return content_hash(self.volume.geometry.affine.tobytes(), values), labels
+        return scan_hash(self.volume), labels
+
+
+def scan_hash(volume: Volume) -> str:
+    """Hash of the values of a scan on their grid, as the record of a run has it."""
+    # In the order of the source grid, which is the memory order of most scans.
+    values = volume.geometry.to_source(volume.data).T
+    return content_hash(volume.geometry.affine.tobytes(), values)
 
 
 def add_record(records: list[StoredScan], loaded: LoadedScan, n_samples: int) -> None:

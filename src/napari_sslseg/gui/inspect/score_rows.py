@@ -9,9 +9,10 @@ import numpy as np
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.results.evaluate import summarize
 from napari_sslseg.core.results.scores import VolumeScores
+from napari_sslseg.core.runs.lineage import Use
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.gui.model.predictions import run_folder
-from napari_sslseg.gui.model.run_descriptions import Use, scan_uses
+from napari_sslseg.gui.model.run_descriptions import scan_uses
 from napari_sslseg.gui.text import plural
 
 if TYPE_CHECKING:

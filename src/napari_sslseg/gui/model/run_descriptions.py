@@ -13,12 +13,10 @@ from napari_sslseg.gui.text import plural
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.project import Project
+    from napari_sslseg.core.runs.lineage import Use
 
 ENDS = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
-Use = Literal["unseen", "without labels", "validation", "same patient", "training"]
-"""How a run used a scan; scores of the first are the most informative."""
-
-USE_WORDS: dict[Use, str] = {
+USE_WORDS: "dict[Use, str]" = {
     "unseen": "unseen",
     "without labels": "no labels",
     "validation": "validation",
@@ -27,7 +25,7 @@ USE_WORDS: dict[Use, str] = {
 }
 """Short forms for tables, in the window and in reports."""
 
-USE_HINTS: dict[Use, str] = {
+USE_HINTS: "dict[Use, str]" = {
     "unseen": "Neither the training nor a pretraining before it used this patient.",
     "without labels": "No label of this patient was used for training, but a pretraining used "
     "their scans; the score of a new patient may be slightly lower.",
@@ -84,7 +82,7 @@ def long_description(run: RunSummary) -> str:
     return f"Trained on {scans}, {start}, {how} ({end}).{score}"
 
 
-def scan_uses(project: "Project", run: Run) -> dict[str, Use]:
+def scan_uses(project: "Project", run: Run) -> "dict[str, Use]":
     """Return how a run used each scan of the project.
 
     Raises
@@ -92,24 +90,10 @@ def scan_uses(project: "Project", run: Run) -> dict[str, Use]:
     CheckpointError
         If the record of the run does not list its scans.
     """
-    from napari_sslseg.core.runs.lineage import find_data_use, patient_key, scan_key
+    from napari_sslseg.core.runs.lineage import find_data_use, use_of
 
     seen = find_data_use(run)
-    uses: dict[str, Use] = {}
-    for scan in project.record.scans:
-        # Compared by their values, because names may be reused.
-        own, patient = scan_key(scan.content), patient_key(scan.subject)
-        if own in seen.training:
-            uses[scan.name] = "training"
-        elif patient in seen.training:
-            uses[scan.name] = "same patient"
-        elif own in seen.validation or patient in seen.validation:
-            uses[scan.name] = "validation"
-        elif own in seen.unlabelled or patient in seen.unlabelled or not seen.complete:
-            uses[scan.name] = "without labels"
-        else:
-            uses[scan.name] = "unseen"
-    return uses
+    return {scan.name: use_of(seen, scan.content, scan.subject) for scan in project.record.scans}
 
 
 def held_out_scans(project: "Project", folder: Path) -> list[str]:

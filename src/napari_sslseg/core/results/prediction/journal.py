@@ -9,10 +9,10 @@ never taken for a prediction.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from napari_sslseg.core.common.atomic import TemporaryFolder
 from napari_sslseg.core.common.errors import StorageError
@@ -21,6 +21,7 @@ from napari_sslseg.core.common.safe_files import open_own, read_regular
 from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.common.sync import sync_file, sync_folder
 from napari_sslseg.core.common.text import printable
+from napari_sslseg.core.runs.lineage import Use
 from napari_sslseg.core.runs.provenance import file_hash
 from napari_sslseg.core.scans.series import Series
 
@@ -47,20 +48,7 @@ class PredictionJournal:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.path = folder / JOURNAL
         self.settings = json.loads(json.dumps(settings))
-        self._lines: dict[str, Mapping[str, Any]] = {}
-        try:
-            data = read_regular(self.path, MOST_BYTES) if self.path.exists() else b""
-        except (OSError, ValueError) as error:
-            raise StorageError(
-                f"{self.path} cannot be read ({printable(error, 200)}); choose another folder."
-            ) from error
-        for text in data.splitlines():
-            try:
-                line = parse_json(text)
-            except ValueError:  # A process that was killed leaves a part of a line.
-                continue
-            if isinstance(line, dict) and isinstance(line.get("file"), str):
-                self._lines[line["file"]] = line
+        self._lines = _read(self.path)
 
     def why_not_complete(self, target: Path, scan: Series) -> str | None:
         """Why a file is not the complete prediction of a scan with these settings; None if it is.
@@ -85,8 +73,27 @@ class PredictionJournal:
             return f"was made with other settings ({', '.join(names)})"
         return None
 
-    def write(self, file: Path, target: Path, scan: Series, *, overwrite: bool = False) -> None:
+    def write(
+        self,
+        file: Path,
+        target: Path,
+        scan: Series,
+        *,
+        use: Use | None = None,
+        overwrite: bool = False,
+    ) -> None:
         """Note a file that is complete under another name, and give it its name.
+
+        Parameters
+        ----------
+        file, target : Path
+            The file, and its name.
+        scan : Series
+            The scan that is predicted.
+        use : str, optional
+            How the run used the scan, if its record says so.
+        overwrite : bool
+            Whether a file of that name is replaced.
 
         Raises
         ------
@@ -105,6 +112,7 @@ class PredictionJournal:
             "content": file_hash(file),
             "scan": _stamp(scan),
             "settings": self.settings,
+            "use": use,
         }
         try:
             check_locks(target)
@@ -130,6 +138,51 @@ class PredictionJournal:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def read_uses(files: Iterable[Path]) -> dict[Path, Use]:
+    """How the run that made predictions had used their scans.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        Predicted labels. A file that the journal of its folder does not have, or that was changed
+        since, is left out.
+
+    Raises
+    ------
+    StorageError
+        If a journal cannot be read.
+    """
+    journals: dict[Path, dict[str, Mapping[str, Any]]] = {}
+    found: dict[Path, Use] = {}
+    for file in files:
+        if file.parent not in journals:
+            journals[file.parent] = _read(file.parent / JOURNAL)
+        line = journals[file.parent].get(file.name, {})
+        use = next((word for word in get_args(Use) if word == line.get("use")), None)
+        if use is not None and file.is_file() and line.get("content") == file_hash(file):
+            found[file] = use
+    return found
+
+
+def _read(path: Path) -> dict[str, Mapping[str, Any]]:
+    """Lines of a journal by the names of their files; the last one of each file counts."""
+    try:
+        data = read_regular(path, MOST_BYTES) if path.exists() else b""
+    except (OSError, ValueError) as error:
+        raise StorageError(
+            f"{path} cannot be read ({printable(error, 200)}); choose another folder."
+        ) from error
+    lines: dict[str, Mapping[str, Any]] = {}
+    for text in data.splitlines():
+        try:
+            line = parse_json(text)
+        except ValueError:  # A process that was killed leaves a part of a line.
+            continue
+        if isinstance(line, dict) and isinstance(line.get("file"), str):
+            lines[line["file"]] = line
+    return lines
 
 
 def staging_folder(out: Path) -> TemporaryFolder:
