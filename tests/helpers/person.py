@@ -100,7 +100,7 @@ class Person:
     def pick(self, name):
         """Choose the row of a scan."""
         rows = self.dock.panels["Scans"].list
-        index = rows.proxy.mapFromSource(rows.model.index(rows.model.row_of(name), 0))
+        index = rows.table.proxy.mapFromSource(rows.model.index(rows.model.row_of(name), 0))
         rows.table.scrollTo(index)
         place = rows.table.visualRect(index).center()
         self.qtbot.mouseClick(rows.table.viewport(), LEFT, pos=place)

@@ -27,6 +27,8 @@ from napari_sslseg.gui.scans.thumbnails import Thumbnails
 from napari_sslseg.gui.scans.view_bar import ViewBar
 from napari_sslseg.gui.scans.viewer_scans import ViewerScans
 from napari_sslseg.gui.text import plural
+from napari_sslseg.gui.viewer.planes.point_mouse import PointMouse
+from napari_sslseg.gui.viewer.planes.three_planes import ThreePlanes
 from napari_sslseg.gui.viewer.wheel import Wheel
 from napari_sslseg.gui.viewer.windowing import Windowing
 
@@ -61,6 +63,7 @@ class ScansPanel(QWidget):
         self.thumbnails = Thumbnails(session)
         self.windowing = Windowing(scene)
         self.wheel = Wheel(scene)
+        self.planes, self.point_mouse = ThreePlanes(scene), PointMouse(scene)
         self.viewer_scans = ViewerScans(scene)
         self.setAcceptDrops(True)
         self._lay_out()
@@ -93,6 +96,7 @@ class ScansPanel(QWidget):
         self.list = ScanList(self.session, self.scan_actions, self.thumbnails)
         layout.addWidget(self.list, 1)
         self.view = ViewBar(self.session, self.scan_actions, self.windowing, self.wheel)
+        self.view.offer_planes(self.planes)
         layout.addWidget(self.view)
 
     def _connect(self) -> None:
@@ -109,6 +113,8 @@ class ScansPanel(QWidget):
         """Disconnect from the viewer."""
         self.windowing.release()
         self.wheel.release()
+        self.point_mouse.release()
+        self.planes.release()
 
     def _make_add_buttons(self) -> QHBoxLayout:
         row = QHBoxLayout()

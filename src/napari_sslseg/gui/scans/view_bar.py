@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 
 from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.gui.viewer.napari_window import focus_picture
+from napari_sslseg.gui.viewer.planes.three_planes import ThreePlanes
 from napari_sslseg.gui.viewer.wheel import Wheel
 from napari_sslseg.gui.viewer.windowing import CUSTOM, Windowing, presets
 from napari_sslseg.gui.widgets.dialogs import ask_choice
@@ -35,6 +36,10 @@ WINDOW_TIP = (
     "Brightness and contrast. Drag on the image with the middle or the right mouse button, or hold "
     "Shift and drag: to the right for less contrast (a wider window), down for a darker image (a "
     "higher level). The brush and the polygon use the right button themselves."
+)
+THREE_TIP = (
+    "Shows the other two planes below the picture, with lines through the point that you look at. "
+    "A click in any of the pictures moves it, and Shift while the mouse moves over the large one."
 )
 WIDTH_TIP = "Width of the window: values that far apart are black and white. In HU for CT."
 LEVEL_TIP = "Level of the window: the value that is shown as medium grey. In HU for CT."
@@ -93,12 +98,24 @@ class ViewBar(QWidget):
             "Otherwise the wheel changes the slice, and zooms while Ctrl is held."
         )
         self.wheel.toggled.connect(self._wheel.prefer)
-        layout.addWidget(self.wheel, 2, 1)
+        self.three = QCheckBox("&Three planes")
+        self.three.setObjectName("three-planes")
+        self.three.setToolTip(THREE_TIP)
+        row = QHBoxLayout()
+        row.addWidget(self.wheel)
+        row.addStretch(1)
+        row.addWidget(self.three)
+        layout.addLayout(row, 2, 0, 1, 2)
         session.project_changed.connect(self.refresh)
         session.plane_changed.connect(self.refresh)
         windowing.changed.connect(self.show_window)
         self.refresh()
         self.show_window()
+
+    def offer_planes(self, planes: ThreePlanes) -> None:
+        """Let the user switch the other two planes on and off."""
+        self.three.toggled.connect(planes.show)
+        planes.changed.connect(self.three.setChecked, check_nargs=False)
 
     def _make_planes(self) -> QHBoxLayout:
         row = QHBoxLayout()

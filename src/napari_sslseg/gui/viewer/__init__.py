@@ -1,4 +1,4 @@
 """The napari viewer: layers of the current scan, its plane and slice, window and level.
 
-Qt widgets stay outside.
+Widgets of the steps stay outside.
 """

@@ -19,6 +19,7 @@ from napari_sslseg.gui.viewer.edge_letters import EdgeLetters
 from napari_sslseg.gui.viewer.foreign_strokes import ForeignStrokes
 from napari_sslseg.gui.viewer.layers import labels_layer, volume_layer
 from napari_sslseg.gui.viewer.napari_window import drawing_suspended
+from napari_sslseg.gui.viewer.planes.look_point import LookPoint
 from napari_sslseg.gui.viewer.quick_layers.first_layers import prepare_layers
 from napari_sslseg.gui.viewer.quick_layers.standing_layers import Strokes, can_show, show_data
 
@@ -72,6 +73,8 @@ class Scene:
         ``front`` or ``predictions_shown`` changed, or a prediction was added or removed.
     autosaver : LabelAutosaver
         Saves the labels automatically.
+    look : LookPoint
+        The voxel that the user looks at, which stays when another plane is shown.
     strokes : ForeignStrokes
         Finds strokes on labels layers that do not belong to the project.
     """
@@ -101,6 +104,7 @@ class Scene:
         viewer.dims.events.current_step.connect(self._emit_moved)
         viewer.dims.events.order.connect(self._emit_moved)
         viewer.dims.events.ndisplay.connect(self._emit_moved)
+        self.look = LookPoint(self)
         self._letters = EdgeLetters(self)
         self._brush = BrushValues(self)
         self.strokes = ForeignStrokes(self)
@@ -325,11 +329,11 @@ class Scene:
         self._views.clear()
 
     def _turn(self) -> None:
-        """Show the middle slice along the new plane of the project."""
+        """Show the slice along the new plane of the project through the point looked at."""
         self._set_plane()
         if self.image is not None:
             self.viewer.reset_view()
-            self.go_to(self.image.data.shape[PLANE_AXIS[self.plane]] // 2)
+            self.go_to(self.look.voxel[PLANE_AXIS[self.plane]])
 
     def _set_plane(self) -> None:
         """Let the slider move along the axis of the plane."""
