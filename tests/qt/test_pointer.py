@@ -6,6 +6,8 @@ from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QEnterEvent
 from qtpy.QtWidgets import QApplication, QLabel
 
+from napari_sslseg.gui.widget import FewShotWidget
+
 
 def point_at(dock, down, right):
     """Move the mouse over the picture, by 20 mm times these numbers from its centre."""
@@ -104,6 +106,21 @@ def test_the_help_line_of_napari_names_keys_that_work(ready, step):
     other.mode = "paint"
     assert "use <" in ready.viewer.help
     ready.viewer.layers.remove(other)
+
+
+def test_before_step_3_no_keys_of_tools_are_named(viewer, qtbot, label_folder):
+    widget = FewShotWidget(viewer)
+    qtbot.addWidget(widget)
+    assert widget.session.open(label_folder)
+    qtbot.waitUntil(lambda: widget.scene.labels is not None)
+    widget.session.pump()
+    for mode in ("erase", "paint", "pan_zoom"):
+        widget.scene.labels.mode = mode
+        assert "Page Up" in viewer.help
+        assert "<" not in viewer.help
+    widget.show_step("Label")
+    assert "P: brush" in viewer.help
+    widget.session.close()
 
 
 def test_closing_the_panel_removes_the_readout(ready):

@@ -36,6 +36,15 @@ def planes(ready):
     return ready
 
 
+def lines_of(dock):
+    """The lines in the canvas of napari."""
+    from vispy.scene.visuals import Line
+
+    scene = dock.viewer.window._qt_viewer.canvas.view.scene
+    (lines,) = (child for child in scene.children if type(child) is Line)
+    return lines
+
+
 def picture(view):
     return view.grab().toImage()
 
@@ -60,6 +69,10 @@ def test_a_click_in_one_plane_moves_the_slice_in_all(planes):
     assert planes.scene.look.voxel == (4, 48, 20)
     assert planes.scene.slice == 4
     assert sagittal.title == "Sagittal 20"
+    # The lines of the large picture cross at the same place, in mm.
+    _, row, column = planes.scene.image.data_to_world((4, 48, 20))
+    ends = lines_of(planes).pos
+    np.testing.assert_allclose(np.median(ends, axis=0), (column, row), atol=0.01)
     # Dragging goes on, and a place outside the slice is its border.
     planes.qtbot.mousePress(sagittal, LEFT, pos=sagittal.place_of((15, 30, 20)).toPoint())
     assert planes.scene.slice == 15
@@ -141,9 +154,13 @@ def test_another_plane_or_a_rolled_view_keeps_the_point(planes):
     shown = planes.scene.image.world_to_data(planes.viewer.dims.point)
     (hidden,) = planes.viewer.dims.not_displayed
     assert round(shown[hidden]) == voxel[hidden]
+    lines = lines_of(planes)
+    assert lines.visible
     planes.viewer.dims.ndisplay = 3
     planes.qtbot.wait(50)
+    assert not lines.visible
     planes.viewer.dims.ndisplay = 2
+    assert lines.visible
     planes.click("turn-back")
     assert planes.scene.slice == 4
 

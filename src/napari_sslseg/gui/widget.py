@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sslseg.gui.autosave.rescue import UNSAVED
+from napari_sslseg.gui.label.keys import HELP
 from napari_sslseg.gui.model.jobs import Problem
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.model.session_base import NO_PROJECT
@@ -30,7 +31,7 @@ from napari_sslseg.gui.napari_io.preferred_reader import PREFERRED, prefer_reade
 from napari_sslseg.gui.problem_box import ProblemBox
 from napari_sslseg.gui.shutdown import ShutdownHandler
 from napari_sslseg.gui.viewer.napari_window import notify
-from napari_sslseg.gui.viewer.pointer.layer_help import VIEWED, LayerHelp
+from napari_sslseg.gui.viewer.pointer.layer_help import VIEW_HELP, LayerHelp
 from napari_sslseg.gui.viewer.pointer.readout_label import ReadoutLabel
 from napari_sslseg.gui.viewer.pointer.voxel_readout import VoxelReadout
 from napari_sslseg.gui.viewer.scene import Scene
@@ -79,8 +80,8 @@ class FewShotWidget(QWidget):
         self.session = Session()
         self.scene = Scene(self.session, self.viewer)
         self.readout = ReadoutLabel(VoxelReadout(self.scene))
-        self.help = LayerHelp(self.scene, VIEWED)
         self.panels: dict[str, QWidget] = {}
+        self.help = LayerHelp(self.scene, self._help_of)
         self._busy_job: Any = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
@@ -121,6 +122,10 @@ class FewShotWidget(QWidget):
         """Show the value below the mouse in the window that the panel is in."""
         super().showEvent(event)
         self.readout.place(self)
+
+    def _help_of(self, role: str) -> str:
+        """Return which keys work on a layer; those of labels are bound by their panel."""
+        return HELP if role == "labels" and "Label" in self.panels else VIEW_HELP
 
     def _unbind(self) -> None:
         for key in SCAN_KEYS:
@@ -189,6 +194,7 @@ class FewShotWidget(QWidget):
             area = self.stack.widget(number)
             assert isinstance(area, QScrollArea)
             area.setWidget(self.panels[name])
+            self.help.follow()
             release = getattr(self.panels[name], "release", None)
             if release is not None:
                 self.released.connect(release)

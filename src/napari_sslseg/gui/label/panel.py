@@ -10,7 +10,6 @@ from napari_sslseg.gui.label.class_list import ClassList
 from napari_sslseg.gui.label.done_buttons import LabelSlices
 from napari_sslseg.gui.label.keys import (
     DONE,
-    HELP,
     NEXT_OPEN,
     NEXT_PAINTED,
     bind_label_keys,
@@ -19,7 +18,6 @@ from napari_sslseg.gui.label.keys import (
 )
 from napari_sslseg.gui.label.tools import LabelTools
 from napari_sslseg.gui.viewer.done_check import take_strokes
-from napari_sslseg.gui.viewer.pointer.layer_help import LayerHelp
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
@@ -66,7 +64,6 @@ class LabelPanel(QWidget):
         scene.changed.connect(self._offer_predictions)
         scene.changed.connect(self._show_saved)
         self._new_layer()
-        self.help = LayerHelp(scene, {"labels": HELP})
         self._show_saved()
         self._offer_predictions()
 

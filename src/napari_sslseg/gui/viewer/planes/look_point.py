@@ -103,7 +103,7 @@ class LookPoint:
     def _turn(self, event: Any = None) -> None:
         if self.hidden is not None:
             self._show_slice(self.hidden)
-            self.moved.emit()
+        self.moved.emit()
 
     def _show_slice(self, axis: int) -> None:
         dims = self.scene.viewer.dims

@@ -4,7 +4,7 @@ napari writes which keys choose its tools, such as "use <2> for paint". On the l
 of these keys do something else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari_sslseg.gui.viewer.scene import ROLE
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.viewer.scene import Scene
 
 VIEW_HELP = "Page Up, Page Down: another scan, right or middle button: brightness and contrast"
-VIEWED = dict.fromkeys(("scan", "prediction", "live", "uncertainty", "errors"), VIEW_HELP)
-"""Help of the layers that cannot be painted on, by role."""
+"""Help of a layer that cannot be painted on."""
 
 
 class LayerHelp:
@@ -23,12 +22,12 @@ class LayerHelp:
     Parameters
     ----------
     scene : Scene
-    texts : mapping of str to str
-        Help by role of the layer; layers of other roles keep the help of napari.
+    text_of : callable
+        Returns the help of a layer with a role. Layers of others keep the help of napari.
     """
 
-    def __init__(self, scene: "Scene", texts: Mapping[str, str]) -> None:
-        self.scene, self.texts = scene, texts
+    def __init__(self, scene: "Scene", text_of: Callable[[str], str]) -> None:
+        self.scene, self.text_of = scene, text_of
         self._layer: Any = None
         self._text = ""
         scene.viewer.layers.selection.events.active.connect(self.follow)
@@ -43,11 +42,11 @@ class LayerHelp:
         if layer is not self._layer:
             if self._layer is not None:
                 self._layer.events.help.disconnect(self._replace)
-            text = "" if layer is None else self.texts.get(layer.metadata.get(ROLE, ""), "")
-            self._layer, self._text = (layer, text) if text else (None, "")
-            if self._layer is not None:
-                self._layer.events.help.connect(self._replace)
-        if self._layer is not None:
+            if layer is not None:
+                layer.events.help.connect(self._replace)
+            self._layer = layer
+        if layer is not None:
+            self._text = self.text_of(layer.metadata.get(ROLE, ""))
             self._replace()
 
     def _replace(self, event: Any = None) -> None:
