@@ -9,6 +9,8 @@ from napari.utils.interactions import mouse_move_callbacks, mouse_press_callback
 
 from labelling_screen import Screen, stroke
 from napari_sslseg.core.project.project import Project
+from napari_sslseg.gui.model.predictions import Predicted, PredictionScores
+from napari_sslseg.gui.viewer.prediction_layers import PredictionLayers
 from napari_sslseg.gui.viewer.windowing import CUSTOM, Windowing
 from scene_project import until
 
@@ -255,3 +257,86 @@ def test_a_closed_project_leaves_no_layers(screen):
     screen.show("bob")
     screen.session.close()
     assert len(screen.scene.viewer.layers) == 0
+
+
+class Predictions:
+    """Predictions of two scans by two runs, shown as in step 5."""
+
+    def __init__(self, screen):
+        self.screen = screen
+        self.layers = PredictionLayers(screen.session, screen.scene)
+        self.made = {
+            (run, name): self._make(name, value)
+            for value, run in enumerate(("run-a", "run-b"), start=1)
+            for name in ("ann", "bob")
+        }
+        self.layers.first = "run-a"
+        self.layers.refresh()
+
+    def _make(self, name, value):
+        labels = np.full(SCANS[name][0], value, np.uint8)
+        return Predicted(labels, np.zeros(labels.shape, np.float16), 0.001)
+
+    def arrive(self, run, name):
+        figures = PredictionScores(np.zeros(3), None, (), {})
+        self.screen.session.predictions._store(run, name, self.made[run, name], figures)
+
+
+@pytest.fixture
+def predictions(screen):
+    return Predictions(screen)
+
+
+def test_the_layer_of_the_prediction_stays_for_the_next_scan(screen, predictions):
+    predictions.arrive("run-a", "ann")
+    predictions.arrive("run-a", "bob")
+    (layer,) = screen.scene.of_role("prediction")
+    changes = []
+    screen.scene.viewer.layers.events.inserted.connect(lambda event: changes.append(event.value))
+    screen.scene.viewer.layers.events.removed.connect(lambda event: changes.append(event.value))
+    for name in ("bob", "ann"):
+        screen.show(name)
+        assert layer.data is predictions.made["run-a", name].labels
+        assert layer.extent.world.tolist() == screen.scene.image.extent.world.tolist()
+        assert (layer.contour, layer.visible, layer.editable) == (1, True, False)
+        assert [item.name for item in screen.scene.viewer.layers] == [
+            name, "prediction of run-a", f"{name} labels",
+        ]  # fmt: skip
+    assert changes == []
+
+
+def test_a_prediction_is_not_shown_on_a_scan_without_one(screen, predictions):
+    predictions.arrive("run-a", "ann")
+    assert len(screen.scene.of_role("prediction")) == 1
+    screen.show("bob")
+    assert screen.scene.of_role("prediction") == []
+    screen.show("ann")
+    (layer,) = screen.scene.of_role("prediction")
+    assert layer.data is predictions.made["run-a", "ann"].labels
+    screen.show("real")  # New layers, since it has another type of values.
+    assert screen.scene.of_role("prediction") == []
+
+
+def test_another_run_is_shown_on_the_same_layer(screen, predictions):
+    predictions.arrive("run-a", "ann")
+    predictions.arrive("run-b", "ann")
+    (layer,) = screen.scene.of_role("prediction")
+    predictions.layers.second, predictions.layers.shown = "run-b", "second"
+    predictions.layers.refresh()
+    assert screen.scene.of_role("prediction") == [layer]
+    assert layer.data is predictions.made["run-b", "ann"].labels
+    assert layer.name == "prediction of run-b"
+
+
+def test_predictions_of_other_scans_do_not_draw_this_one_again(screen, predictions):
+    predictions.arrive("run-a", "ann")
+    (layer,) = screen.scene.of_role("prediction")
+    drawn = []
+    layer.events.set_data.connect(lambda event: drawn.append(event))
+    for name in ("contour", "visible", "opacity"):
+        getattr(layer.events, name).connect(lambda event: drawn.append(event))
+    predictions.arrive("run-a", "bob")
+    predictions.arrive("run-b", "ann")
+    assert drawn == []
+    screen.session.predictions.forget("run-a")
+    assert screen.scene.of_role("prediction") == []

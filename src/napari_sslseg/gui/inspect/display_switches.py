@@ -21,6 +21,7 @@ from napari_sslseg.gui.viewer.prediction_layers import (
     PredictionLayers,
     Shown,
 )
+from napari_sslseg.gui.viewer.scene import show_layer
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.viewer.scene import Scene
@@ -128,4 +129,4 @@ class DisplaySwitches(QWidget):
 
     def _show_mine(self, on: bool) -> None:
         if self.scene.labels is not None:
-            self.scene.labels.visible = on
+            show_layer(self.scene.labels, on)

@@ -77,7 +77,8 @@ class ScoreTable(QTableWidget):
         self.setSortingEnabled(False)
         self.setRowCount(len(rows))
         for number, row in enumerate(rows):
-            self._fill_row(number, row)
+            if self._shown(number) != row:  # Else each new prediction would fill all rows.
+                self._fill_row(number, row)
         self.setColumnHidden(OTHER, not compared)
         self.setColumnHidden(3, compared)  # There is no room for both; it is in the tooltip.
         self.setColumnHidden(ACCEPTED, not any(row.accepted.count for row in rows))
@@ -109,10 +110,15 @@ class ScoreTable(QTableWidget):
                 item.setFont(font)
             self.setItem(number, column, item)
 
-    def _choose(self, number: int) -> None:
+    def _shown(self, number: int) -> ScoreRow | None:
         item = self.item(number, 0)
-        if item is not None:
-            self.chosen.emit(item.data(ROW))
+        row: ScoreRow | None = None if item is None else item.data(ROW)
+        return row
+
+    def _choose(self, number: int) -> None:
+        row = self._shown(number)
+        if row is not None:
+            self.chosen.emit(row)
 
 
 class _Item(QTableWidgetItem):

@@ -8,6 +8,7 @@ from napari_sslseg.core.common.events import Event, Preview
 from napari_sslseg.core.common.example_pictures import SlicePrediction
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.training.watch import Watch
+from napari_sslseg.gui.viewer.scene import show_layer
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -90,7 +91,7 @@ class LivePrediction:
 
     def _update_visibility(self) -> None:
         if self.layer is not None:
-            self.layer.visible = not self.scene.hides("live")
+            show_layer(self.layer, not self.scene.hides("live"))
 
     def _remove(self) -> None:
         layer = self.layer

@@ -11,7 +11,7 @@ import numpy as np
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.project.record import UNKNOWN_VALUE
 from napari_sslseg.gui.model.predictions import Predicted
-from napari_sslseg.gui.viewer.scene import ROLE, draw_prediction
+from napari_sslseg.gui.viewer.scene import ROLE, draw_prediction, show_layer
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
@@ -43,8 +43,9 @@ class PredictionLayers:
         self.shown: Shown = "first"
         self.contour, self.uncertainty, self.errors = True, False, False
         self._layers: dict[str, tuple[Any, Any]] = {}
-        session.predictions.changed.connect(lambda run, scan: self.refresh())
+        session.predictions.changed.connect(self._predicted)
         session.done_changed.connect(lambda name: self._compare())
+        scene.changing.connect(self._keep)
         scene.changed.connect(self.refresh)
         scene.front_changed.connect(self._update_visibility)
         scene.moved.connect(lambda _: self._compare())
@@ -57,6 +58,17 @@ class PredictionLayers:
     def predicted(self, run: str | None = None) -> Predicted | None:
         """Return the prediction of the current scan by a run, by default the shown run."""
         return self.session.predictions.get(run or self.run, self.session.current)
+
+    def _predicted(self, run: str, scan: str) -> None:
+        """Show a new prediction if it is of the current scan, or remove all that were dropped."""
+        if not run or (scan == self.session.current and run in (self.first, self.second)):
+            self.refresh()
+
+    def _keep(self) -> None:
+        """Keep the layer of the prediction if the next scan has one, too."""
+        layer = self._layers.get("prediction", (None, None))[1]
+        if layer is not None and self.predicted() is not None:
+            self.scene.keep(layer)
 
     def refresh(self) -> None:
         """Show the chosen layers, if the predictions are available."""
@@ -83,8 +95,7 @@ class PredictionLayers:
     def _update_visibility(self) -> None:
         layer = self._layers.get("prediction", (None, None))[1]
         if layer is not None:
-            hidden = self._difference or self.scene.hides("prediction")
-            layer.visible = not hidden
+            show_layer(layer, not (self._difference or self.scene.hides("prediction")))
 
     def _layer(self, key: str, content: tuple[Any, ...] | None, add: Any) -> Any:
         """Return the layer of a key: keep it if its content is the same, else replace or remove it.
@@ -103,7 +114,8 @@ class PredictionLayers:
         if exists and content is not None and before is not None and _same(before, content):
             return layer
         self._layers.pop(key, None)
-        if exists:
+        # The layer of the prediction stays for another prediction.
+        if exists and (content is None or key != "prediction"):
             self.scene.viewer.layers.remove(layer)
             self.scene.front_changed.emit()
         if content is None:

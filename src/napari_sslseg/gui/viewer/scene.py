@@ -94,6 +94,7 @@ class Scene:
         self._views: dict[str, View] = {}
         self._interpolation = ""
         self._own: WeakSet[Any] = WeakSet()
+        self._kept: list[Any] = []
         session.while_loading(prepare_layers)
         session.selected.connect(self._show)
         session.project_changed.connect(self._forget_views)
@@ -155,12 +156,11 @@ class Scene:
             self.viewer.layers.selection.active = self.labels
 
     def add_prediction(self, data: np.ndarray, name: str, role: str = "prediction") -> "Labels":
-        """Show a prediction of the current scan as a separate layer below the labels."""
+        """Show a prediction of the current scan as a separate layer below the labels.
+
+        It replaces the prediction of that role that is shown, if any.
+        """
         assert self.image is not None
-        for layer in self.of_role(role):
-            if layer.name == name:
-                # A new layer, because the undo history of the old one would not fit the new data.
-                self.viewer.layers.remove(layer)
         settings = {
             "name": name,
             "scale": self.image.scale,
@@ -170,16 +170,25 @@ class Scene:
             "colormap": self._colours(),
             "metadata": {ROLE: role},
         }
-        layer = self.own(self.viewer.add_labels(data, **settings))
+        layer: Labels | None = next(iter(self.of_role(role)), None)
+        if layer is not None and can_show(layer, data, self.viewer):
+            show_data(layer, data, settings)
+        else:
+            if layer is not None:
+                self.viewer.layers.remove(layer)
+            layer = self.own(self.viewer.add_labels(data, **settings))
+            if self.labels is not None:
+                layers = self.viewer.layers
+                layers.move(layers.index(layer), layers.index(self.labels))
+                layers.selection = {self.labels}
         draw_prediction(layer, outlines=True)
         layer.editable = False
-        if self.labels is not None:
-            self.viewer.layers.move(
-                self.viewer.layers.index(layer), self.viewer.layers.index(self.labels)
-            )
-            self.viewer.layers.selection = {self.labels}
         self.front_changed.emit()
         return layer
+
+    def keep(self, layer: Any) -> None:
+        """Keep a layer for the next scan, when ``changing`` was emitted; its owner fills it."""
+        self._kept.append(layer)
 
     def own(self, layer: Any) -> Any:
         """Register a layer that is removed with the scan, and return it."""
@@ -250,6 +259,7 @@ class Scene:
         return list(names) if len(names) > 1 else []
 
     def _show(self, name: str) -> None:
+        self._kept = []
         self.changing.emit()
         with drawing_suspended():
             self._swap(name)
@@ -271,8 +281,9 @@ class Scene:
             can_show(image, session.volume.data, self.viewer)
             and can_show(labels, drawn.data, self.viewer)
         ):
-            image = labels = None  # Both, so that new labels lie above a new scan.
-        self._remove_layers(image, labels)
+            image, labels = None, None  # So that they lie in their order, the scan lowest.
+            self._kept = []
+        self._remove_layers(image, labels, *self._kept)
         image = self._show_scan(image, session.volume)
         self.labels = self._show_labels(labels, drawn)
         self.image = image
@@ -351,5 +362,12 @@ class Scene:
 
 def draw_prediction(layer: "Labels", outlines: bool) -> None:
     """Draw a prediction as outlines, below which the image is seen, or as filled areas."""
-    layer.contour = int(outlines)
-    layer.opacity = 1.0 if outlines else 0.4
+    contour, opacity = int(outlines), 1.0 if outlines else 0.4
+    if (layer.contour, layer.opacity) != (contour, opacity):
+        layer.contour, layer.opacity = contour, opacity
+
+
+def show_layer(layer: Any, visible: bool) -> None:
+    """Show or hide a layer; napari would draw a layer that is shown already again."""
+    if layer.visible != visible:
+        layer.visible = visible
