@@ -1,6 +1,18 @@
 from .common.compute.distributed import launch as launch
-from .common.errors import SslsegError as SslsegError
-from .common.events import PauseFlag as PauseFlag, StopFlag as StopFlag
+from .common.errors import ScanWarning as ScanWarning, SslsegError as SslsegError
+from .common.events import (
+    Done as Done,
+    Event as Event,
+    Message as Message,
+    PauseFlag as PauseFlag,
+    Preview as Preview,
+    Progress as Progress,
+    Saved as Saved,
+    Status as Status,
+    Step as Step,
+    StopFlag as StopFlag,
+    Validation as Validation,
+)
 from .common.example_pictures import SlicePrediction as SlicePrediction
 from .demo.demo import iter_demo as iter_demo
 from .demo.phantom.patient import (
@@ -21,6 +33,12 @@ from .results.predict import (
     Prediction as Prediction,
     load_segmenter as load_segmenter,
     predict as predict,
+)
+from .results.scores import (
+    ClassScore as ClassScore,
+    ClassSummary as ClassSummary,
+    Evaluation as Evaluation,
+    VolumeScores as VolumeScores,
 )
 from .runs.listing import (
     RunSummary as RunSummary,

@@ -8,12 +8,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import nn
 
 from napari_sslseg import core
-from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.errors import ConfigError, DataError
 from napari_sslseg.core.common.events import Message, Step
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.runs.lineage import find_data_use, patient_key
@@ -520,5 +519,5 @@ def test_a_folder_of_scans_leaves_out_those_with_labels(tmp_path, patients):
 
 
 def test_the_teacher_needs_an_average():
-    with pytest.raises(ValidationError, match="average_decay"):
+    with pytest.raises(ConfigError, match="average_decay"):
         settings(average_decay=0)

@@ -78,7 +78,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
         (Dense3dNetwork, {"decoder_widths": (4,)}, "needs 3 numbers"),
         (Dense3dNetwork, {"layers": (2, 2, 4, 0)}, "Layers must lie within 1…64"),
         (DynUNet2dNetwork, {"widths": (8, 16)}, "at least 3"),
-        (DynUNet3dNetwork, {"groups": 8}, "not permitted"),
+        (DynUNet3dNetwork, {"groups": 8}, "no setting groups"),
     ],
 )
 def test_invalid_settings_are_refused_in_one_line(model, values, reason):

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
 
 if TYPE_CHECKING:
     from napari_sslseg.core.common.example_pictures import PretextPreview, SlicePrediction
@@ -105,21 +106,31 @@ Result = TypeVar("Result")
 Yielded = TypeVar("Yielded")
 
 
-def as_function(job: Callable[P, Iterator[Event]]) -> Callable[P, Any]:
-    """Turn a job into a function that runs it to the end and returns the result of Done."""
+def as_function(job: Callable[P, Iterator[Event]], result: type[Result]) -> Callable[P, Result]:
+    """Turn a job into a function that runs it to the end and returns the result of Done.
+
+    Parameters
+    ----------
+    job : callable
+        Returns an iterator of events.
+    result : type
+        Type of the result.
+    """
 
     @wraps(job)
-    def function(*args: P.args, **kwargs: P.kwargs) -> Any:
-        result = None
+    def function(*args: P.args, **kwargs: P.kwargs) -> Result:
+        found: Any = None
         for event in job(*args, **kwargs):
             if isinstance(event, Done):
-                result = event.result
-        return result
+                found = event.result
+        return cast("Result", found)
 
     intro = f"Run :func:`{job.__name__}` to the end and return the result of Done."
     function.__doc__ = f"{intro}\n\n    {job.__doc__}"
     function.__name__ = job.__name__.removeprefix("iter_")
     function.__qualname__ = function.__name__
+    function.__annotations__ = {**job.__annotations__, "return": result}
+    setattr(function, "__signature__", signature(job).replace(return_annotation=result))  # noqa: B010
     return function
 
 

@@ -1,16 +1,47 @@
-"""Base class of all settings, and validation of user values with one-sentence errors."""
+"""Base class of all settings: one-sentence errors, and docstrings that explain every field."""
 
-from typing import Any, TypeVar
+import re
+import textwrap
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from napari_sslseg.core.common.errors import ConfigError
 
+LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+
+
+class SettingsError(ConfigError, ValueError):
+    """An invalid value of a setting."""
+
 
 class Settings(BaseModel):
-    """Base class of all settings: frozen, without unknown fields."""
+    """Base class of all settings: frozen, without unknown fields.
+
+    Raises
+    ------
+    SettingsError
+        If a value is invalid; the message describes the first problem in one sentence.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _as_sentence(error) from error
+
+    # Settings within settings are validated with them, so that errors name the whole path.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        own = cls.__dict__.get("__doc__") or ""
+        if not re.search(r"(Parameters|Attributes)\n\s*---", own):
+            cls.__doc__ = f"{own.rstrip()}\n\n{_describe_fields(cls)}"
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -21,17 +52,66 @@ def make_settings(model: type[Model], **values: Any) -> Model:
 
     Raises
     ------
-    ConfigError
+    SettingsError
         If a value is invalid; the message describes the first problem in one sentence.
     """
     try:
         return model(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        # For a field of several types, pydantic adds each type to the location, in brackets.
-        where = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
-        reason = first["msg"].removeprefix("Value error, ")
-        if not where:
-            # An error of several fields together: printing all their values would fill a page.
-            raise ConfigError(f"{reason[0].upper()}{reason[1:]}.") from error
-        raise ConfigError(f"{where} cannot be {first['input']!r}: {reason}.") from error
+    except ValidationError as error:  # Of a model that is no Settings.
+        raise _as_sentence(error) from error
+
+
+def _as_sentence(error: ValidationError) -> SettingsError:
+    """Describe the first problem."""
+    first = error.errors()[0]
+    # For a field of several types, pydantic adds each type to the location, in brackets.
+    where = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
+    reason = first["msg"].removeprefix("Value error, ")
+    if not where:
+        # An error of several fields together: printing all their values would fill a page.
+        return SettingsError(f"{reason[0].upper()}{reason[1:]}.")
+    if first["type"] == "extra_forbidden":
+        return SettingsError(f"There is no setting {where}; leave it out, or correct its name.")
+    return SettingsError(f"{where} cannot be {first['input']!r}: {reason}.")
+
+
+def _describe_fields(model: type[BaseModel]) -> str:
+    """List the fields of settings as parameters, for ``help``."""
+    lines = ["    Parameters", "    ----------"]
+    for name, field in model.model_fields.items():
+        if name == "kind":  # Fixed; it says in files which settings these are.
+            continue
+        default = "" if field.is_required() else f", default {_text_of(field)}"
+        lines.append(f"    {name} : {_type_name(field.annotation)}{default}")
+        words = (field.description or f"{field.title or name}.").rstrip()
+        limits = _limits(field)
+        text = words + (f" Values: {limits}." if limits else "")
+        lines += textwrap.wrap(text, 92, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    return "\n".join(lines) + "\n    "
+
+
+def _text_of(field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=False)
+    if field.default_factory is not None:
+        return "depends"
+    return f"{type(default).__name__}()" if isinstance(default, BaseModel) else repr(default)
+
+
+def _limits(field: FieldInfo) -> str:
+    found = [
+        f"{word} {value}"
+        for item in field.metadata
+        for key, word in LIMITS.items()
+        if (value := getattr(item, key, None)) is not None
+    ]
+    return ", ".join(found)
+
+
+def _type_name(annotation: Any) -> str:
+    """Name of a type without the names of modules."""
+    if get_origin(annotation) is Literal:
+        return "{" + ", ".join(map(repr, get_args(annotation))) + "}"
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    if get_args(annotation):
+        text = str(annotation)
+    return re.sub(r"\b(?:[a-z_]\w*\.)+", "", text)

@@ -16,7 +16,7 @@ from napari_sslseg.core.common.events import Done, Event, Progress, StopFlag, as
 from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.core.common.sync import make_folder, sync_folder
 from napari_sslseg.core.project.accepted import AcceptedPredictions
-from napari_sslseg.core.project.add import ScanAdder
+from napari_sslseg.core.project.add import AddedScans, ScanAdder
 from napari_sslseg.core.project.classes import ProjectClasses
 from napari_sslseg.core.project.folder import RUNS, ProjectFolder
 from napari_sslseg.core.project.label_files import LabelFiles
@@ -192,7 +192,7 @@ class Project:
     recall = _of_part("_folder", ProjectFolder.recall)
 
     iter_add_scans = _of_part("_adder", ScanAdder.iter_add_scans)
-    add_scans = as_function(iter_add_scans)
+    add_scans = as_function(iter_add_scans, AddedScans)
     scan_path = _of_part("_scans", ProjectScans.scan_path)
     set_role = _of_part("_scans", ProjectScans.set_role)
     set_subject = _of_part("_scans", ProjectScans.set_subject)
@@ -271,7 +271,7 @@ class Project:
         yield Progress("scans checked", len(names), len(names))
         yield Done(found)
 
-    problems = as_function(iter_problems)
+    problems = as_function(iter_problems, dict[str, str])
 
     def scans(self, role: Role | None = None, *, usable_only: bool = False) -> list[Series]:
         """Scans without their voxels, for ``core.pretrain``.

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_sslseg.core.common.text import count_phrase
 from napari_sslseg.core.runs.lineage import FLATTERED, Use
 
 EMPTY_RULE = (
@@ -143,7 +144,7 @@ class ClassSummary:
     hd95_undefined: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Scores of several volumes and their means.
 
@@ -190,6 +191,21 @@ class Evaluation:
     def mean_dice_all(self) -> float | None:
         """As ``mean_dice``, over all volumes."""
         return mean_of(summary.dice for summary in _summaries(self.volumes).values())
+
+    def __str__(self) -> str:
+        lines = [
+            f"{count_phrase(len(self.volumes), 'volume')}: mean Dice {_format(self.mean_dice, 3)}"
+        ]
+        if self.left_out:
+            lines[0] += f" without {len(self.left_out)} that the run learnt from"
+        lines += [
+            f"  {self.class_names.get(value, f'class {value}')}: Dice {_format(found.dice, 3)}, "
+            f"HD95 {_format(found.hd95_mm, 1)} mm, {count_phrase(found.n, 'volume')}"
+            for value, found in self.classes.items()
+        ]
+        return "\n".join([*lines, *map(str, self.volumes)])
+
+    __repr__ = __str__
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as JSON-safe values; undefined scores are None, never NaN."""

@@ -24,9 +24,9 @@ class LabelledScan:
 
     Parameters
     ----------
-    scan : Volume, Series or Path
+    scan : Volume, Series or path-like
         The scan.
-    labels : Volume, Path or tuple of Path
+    labels : Volume, path-like, or several path-like
         Label map on the grid of the scan, or files of one structure each.
     annotated : tuple of int, "labelled" or "all", optional
         Indices of the slices, along the slicing plane of the display grid, on which all structures
@@ -67,6 +67,13 @@ class LabelledScan:
     labelled_classes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        # Python users may give paths as text.
+        if isinstance(self.scan, str):
+            object.__setattr__(self, "scan", Path(self.scan))
+        if isinstance(self.labels, str):
+            object.__setattr__(self, "labels", Path(self.labels))
+        elif isinstance(self.labels, list | tuple):
+            object.__setattr__(self, "labels", tuple(map(Path, self.labels)))
         check_unknown_value(self.ignore, self.background)
         if self.labelled_classes is not None and not self.labelled_classes:
             raise DataError(
@@ -78,6 +85,11 @@ class LabelledScan:
     def name(self) -> str:
         """Name of the scan."""
         return scan_name(self.scan) if isinstance(self.scan, Path) else self.scan.name
+
+    @property
+    def subject(self) -> str:
+        """Subject of the scan, from its header alone if it is not loaded."""
+        return scan_subject(self.scan)
 
     @property
     def geometry(self) -> Geometry:

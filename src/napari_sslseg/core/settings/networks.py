@@ -94,6 +94,10 @@ class Network(LevelledNetwork):
     @classmethod
     def preset(cls, name: str) -> "Network":
         """``tiny`` (tests), ``small`` (default on a CPU) or ``paper``."""
+        if name not in NETWORK_WIDTHS:
+            raise ConfigError(
+                f"There is no network {name}; choose one of {', '.join(NETWORK_WIDTHS)}."
+            )
         return cls(widths=NETWORK_WIDTHS[name], groups=16 if name == "paper" else 8)
 
 

@@ -3,7 +3,8 @@
 Titles and descriptions also label the forms of the napari plugin.
 """
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -33,6 +34,7 @@ from napari_sslseg.core.settings.preprocessing import (
     Window as Window,
 )
 from napari_sslseg.core.settings.self_training import (
+    AVERAGE_DECAY,
     SelfTraining as SelfTraining,
     self_trained as self_trained,
 )
@@ -217,6 +219,13 @@ class FinetuneSettings(StageSettings):
         if len(set(classes)) < len(classes) or not all(0 < c < 2**31 for c in classes):
             raise ValueError("classes must be distinct integers above 0 (0 is the background)")
         return tuple(sorted(classes))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _average_for_teacher(cls, values: Any) -> Any:
+        """Self-training needs the average of the weights, its teacher."""
+        asked = isinstance(values, Mapping) and values.get("self_training") is not None
+        return {"average_decay": AVERAGE_DECAY, **values} if asked else values
 
     @model_validator(mode="after")
     def _check_teacher(self) -> "FinetuneSettings":

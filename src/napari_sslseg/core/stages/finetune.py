@@ -6,6 +6,7 @@ from pathlib import Path
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Event, PauseFlag, StopFlag, as_function
+from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import describe_store
 from napari_sslseg.core.samples.label_notes import describe_labels
 from napari_sslseg.core.samples.middle_slices import describe_middle
@@ -106,6 +107,11 @@ def iter_finetune(
         If something is wrong with the scans, the labels, the settings, the pretraining run or the
         disk.
     """
+    if isinstance(labelled, str | Path):
+        raise ConfigError(
+            f"{labelled} is a path, but labelled scans are needed; find them with "
+            "core.pair_scans(images, labels)."
+        )
     if resume:
         refuse_settings(settings=settings, overwrite=overwrite or None, class_map=class_map)
     options = RunOptions(
@@ -208,7 +214,7 @@ def _finetune(
     yield from context.train(job, writer, machine)
 
 
-finetune = as_function(iter_finetune)
+finetune = as_function(iter_finetune, Run)
 
 
 def split_validation(

@@ -203,7 +203,7 @@ def _stage_settings(plan: StagePlan, position: StagePosition) -> PretrainSetting
     return settings.model_copy(update={"preprocessing": preprocessing_of(position.before)})
 
 
-pretrain_preset = as_function(iter_pretrain_preset)
+pretrain_preset = as_function(iter_pretrain_preset, Run)
 
 
 def _try_tasks(
@@ -282,4 +282,4 @@ def iter_finetune_preset(
     yield from iter_finetune(labelled, init=init, settings=settings, modality=modality, **options)
 
 
-finetune_preset = as_function(iter_finetune_preset)
+finetune_preset = as_function(iter_finetune_preset, Run)

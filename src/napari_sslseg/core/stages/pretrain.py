@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 def iter_pretrain(
     scans: str | Path | Iterable[Scan | str],
-    task: TaskSettings | None = None,
+    task: TaskSettings | str | None = None,
     *,
     init: Run | str | Path | None = None,
     out: str | Path,
@@ -68,9 +68,9 @@ def iter_pretrain(
     scans : path-like, Volume, or several
         Files, folders or loaded scans, all MR or all CT. The left/right task needs the mask of a
         LabelledScan; other tasks ignore it.
-    task : TaskSettings, optional
-        The pretext task. The default is context restoration with a patch size that suits the
-        slices.
+    task : TaskSettings or str, optional
+        The pretext task, or its name for default settings. The default is context restoration with
+        a patch size that suits the slices.
     init : Run or path-like, optional
         Earlier pretraining run to start from: its encoder and decoder weights are copied where
         both networks have them. Its preprocessing and network are used.
@@ -121,7 +121,7 @@ def iter_pretrain(
 def pretrain_in(
     context: RunContext,
     scans: str | Path | Iterable[Scan | str],
-    task: TaskSettings | None = None,
+    task: TaskSettings | str | None = None,
     settings: PretrainSettings | None = None,
 ) -> Iterator[Event]:
     """Pretrain as :func:`iter_pretrain` does, in a given context, such as a stage of several."""
@@ -131,15 +131,17 @@ def pretrain_in(
 def _pretrain(
     context: RunContext,
     scans: str | Path | Iterable[Scan | str],
-    task: TaskSettings | None,
+    task: TaskSettings | str | None,
     settings: PretrainSettings | None,
 ) -> Iterator[Event]:
     """Pretrain in a locked folder."""
-    from napari_sslseg.core.settings.pretext.registry import default_task, describe
+    from napari_sslseg.core.settings.pretext.registry import DEFAULT_TASK, describe, make_task
     from napari_sslseg.core.training.job import TrainingJob
     from napari_sslseg.core.training.schedules import with_steps
 
-    settings, task, start = yield from _settings_and_start(context, task, settings)
+    name = task if isinstance(task, str) else None
+    given = make_task(task) if isinstance(task, str) else task
+    settings, task, start = yield from _settings_and_start(context, given, settings)
     machine = yield from context.machine(settings.training)
     sources = _sources(context, scans)
     settings = context.resolve(settings, start, without_labels(sources[0]))
@@ -153,8 +155,10 @@ def _pretrain(
     refuse_label_maps(store.scans)
     context.check_unchanged(store)
     settings = settings.model_copy(update={"preprocessing": store.settings})
-    if task is None:
-        task = default_task(store.size)
+    if task is None or name is not None:
+        # Some defaults depend on the size of the slices.
+        stride = getattr(settings.network, "stride", None)
+        task = make_task(name or DEFAULT_TASK, store.size, stride=stride)
         yield Message(f"Pretext task: {describe(task)}.")
     pretext: PretextTask = task.build(store.size, settings.training.seed)
     pretext.set_store(store)
@@ -198,7 +202,7 @@ def _pretrain(
     yield from report_collapse(context.train(job, writer, machine))
 
 
-pretrain = as_function(iter_pretrain)
+pretrain = as_function(iter_pretrain, Run)
 
 
 def _settings_and_start(

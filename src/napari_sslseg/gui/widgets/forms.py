@@ -142,7 +142,7 @@ class SettingsForm(QWidget):
         found = None
         if not errors:
             try:
-                found = type(self._start)(**values)
+                found = type(self._start).model_validate(values)
             except ValidationError as error:
                 errors = field_errors(error)
         for name, label in self._problems.items():
@@ -314,6 +314,6 @@ def _smallest(kind: type[BaseModel]) -> BaseModel | None:
             low, _ = bounds(field)
             values[name] = low if low is not None else 0
     try:
-        return kind(**values)
+        return kind.model_validate(values)
     except ValidationError:
         return None

@@ -75,7 +75,8 @@ def test_every_setting_has_a_title_and_a_description():
     [{"patch_size": 0}, {"patch_size": 513}, {"sampling": "grid"}, {"min_area": 0}, {"size": 3}],
 )
 def test_invalid_settings_are_refused(wrong):
-    with pytest.raises(ValidationError):
+    (name,) = wrong
+    with pytest.raises(ConfigError, match=name):
         ContextRestoration(**wrong)
 
 

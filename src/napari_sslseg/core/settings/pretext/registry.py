@@ -115,11 +115,6 @@ def _misplaced(name: str, option: str) -> ConfigError:
     )
 
 
-def default_task(size: Size) -> PretextSettings:
-    """Context restoration with Poisson-disc patches, the best of Dominic et al. 2023."""
-    return make_task(DEFAULT_TASK, size)
-
-
 def check_task(task: PretextSettings, dimensions: int) -> None:
     """Check that a task works on a network of slices or volumes.
 
