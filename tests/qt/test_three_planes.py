@@ -6,6 +6,8 @@ from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent, QWheelEvent
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
+from napari_sslseg.core.project.project import Project
+
 SHAPE = (20, 96, 100)
 LEFT = Qt.MouseButton.LeftButton
 
@@ -222,3 +224,13 @@ def test_closing_the_panel_closes_the_planes(planes):
     assert not [one for one in window.findChildren(QWidget) if one.objectName() == "planes-pane"]
     ours = [*planes.viewer.mouse_drag_callbacks, *planes.viewer.mouse_move_callbacks]
     assert not [one for one in ours if one.__module__.startswith("napari_sslseg")]
+
+
+def test_the_window_closes_with_the_planes_shown(planes):
+    planes.press(Qt.Key.Key_P)
+    planes.click_picture()
+    expected = planes.layer.data.copy()
+    folder = planes.project.folder
+    planes.viewer.close()
+    with Project.open(folder) as project:
+        np.testing.assert_array_equal(project.labels("ann").data, expected)
