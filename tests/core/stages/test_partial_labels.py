@@ -245,3 +245,18 @@ def test_a_class_without_labels_in_the_validation_has_no_dice_there(tmp_path):
     found = [event.metrics for event in events if isinstance(event, Validation)]
     assert found
     assert all(set(values) == {"dice", "dice_1"} for values in found)
+
+
+def test_classes_are_said_with_the_scans_and_patients_that_show_them(tmp_path):
+    items = []
+    for seed in range(3):
+        scan, labels = two_boxes(seed)
+        labels[labels == 2] = 2 if seed == 0 else 0
+        items.append(item(scan, labels, annotated="all"))
+    events = core.iter_finetune(
+        items, out=tmp_path / "run", settings=settings(1), device="cpu", threads=1
+    )
+    texts = [event.text for event in events if isinstance(event, core.Message)]
+    (said,) = [text for text in texts if text.startswith("Labels of 3 scans")]
+    assert "value 1 in 3 of 3;" in said
+    assert "value 2 in 1 of 3 (1 of 3 patients)" in said

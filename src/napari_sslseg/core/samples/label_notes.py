@@ -5,7 +5,7 @@ from math import prod
 
 from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
-from napari_sslseg.core.common.text import join_names
+from napari_sslseg.core.common.text import count_phrase, join_names
 from napari_sslseg.core.samples.store import StoredScan
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.slices.annotated import are_single_slices
@@ -13,6 +13,9 @@ from napari_sslseg.core.scans.slices.ranges import parse_range_ends
 
 LARGE_SHARE = 0.5
 """A class that fills more of the annotated slices than this may mean "unknown"."""
+
+MOST_LISTED = 20
+"""Classes that are listed in one message."""
 
 Pair = tuple[LabelledScan, StoredScan]
 
@@ -41,12 +44,34 @@ def describe_labels(
     """
     pairs = list(zip(labelled, stored, strict=True))
     spoken = [names.get(value, f"class {value}") for value in classes]
+    yield from _say_classes(pairs, classes, names)
     yield from _say_unknown(pairs)
     yield from _say_hidden(pairs, spoken)
     unsaid = [pair for pair in pairs if pair[0].annotated in (None, "all") and pair[1].counts]
     yield from _doubt_slices([pair for pair in unsaid if pair[0].annotated is None], plane)
     yield from _doubt_classes([p for p in unsaid if p[0].labelled_classes is None], spoken)
     yield from _doubt_filling([pair for pair in unsaid if pair[0].ignore is None], classes)
+
+
+def _say_classes(
+    pairs: Sequence[Pair], classes: Sequence[int], names: Mapping[int, str]
+) -> Iterator[Message]:
+    """Say in how many scans and patients each class occurs, so that a wrong value is noticed."""
+    counted = [scan for _, scan in pairs if scan.counts]
+    patients = len({scan.subject for scan in counted})
+    parts = []
+    for index, value in enumerate(classes, start=1):
+        having = [scan for scan in counted if scan.counts[index]]
+        word = f"{names[value]} ({value})" if value in names else f"value {value}"
+        subjects = len({scan.subject for scan in having})
+        few = "" if subjects == patients else f" ({subjects} of {patients} patients)"
+        parts.append(f"{word} in {len(having)} of {len(counted)}{few}")
+    if counted and parts:
+        more = f"; and {len(parts) - MOST_LISTED} more" if len(parts) > MOST_LISTED else ""
+        yield Message(
+            f"Labels of {count_phrase(len(counted), 'scan')}: "
+            f"{'; '.join(parts[:MOST_LISTED])}{more}."
+        )
 
 
 def _say_unknown(pairs: Sequence[Pair]) -> Iterator[Message]:

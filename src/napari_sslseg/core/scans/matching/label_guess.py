@@ -82,5 +82,6 @@ def refuse_scan(data: np.ndarray, count: int, where: object) -> None:
     if count > MANY_VALUES and data.ndim == 3 and not has_label_values(data):
         raise DataError(
             f"{where} contains {count} different values, as a scan does, and few neighbouring "
-            "voxels with the same one; choose a label map."
+            "voxels with the same one; choose label maps, and check that scans and labels are not "
+            "swapped."
         )
