@@ -8,7 +8,7 @@ import pytest
 
 from napari_sslseg.core.common.errors import ConfigError, StorageError
 from napari_sslseg.core.demo.phantom.patient import PHANTOM_CLASSES, make_patient, write_dataset
-from napari_sslseg.core.scans.labels import load_labels
+from napari_sslseg.core.scans.labels import load_labels, read_segment_names
 from napari_sslseg.core.scans.volume import Volume, guess_modality, load_volume
 
 SEEDS = range(4)
@@ -186,6 +186,17 @@ def test_other_files_are_not_replaced_by_a_dataset(tmp_path):
         assert len(list((tmp_path / "images").iterdir())) == 1
         (tmp_path / name).write_bytes(own[tmp_path / name])
     write_dataset(tmp_path, 1, "CT", seed=2)  # The same contents are no reason to refuse.
+    # Other labels keep the names of their classes, also if files of the same name are replaced.
+    (tmp_path / "other.nii.gz").unlink()
+    (tmp_path / "classes.json").write_text('{"1": "spleen"}')
+    own_map = tmp_path / f"labels/{image.name}"
+    other_map = own_map.rename(tmp_path / "labels/ann.nii.gz")
+    with pytest.raises(StorageError, match="spleen"):
+        write_dataset(tmp_path, 1, "CT", seed=2, overwrite=True)
+    assert read_segment_names(other_map) == {1: "spleen"}
+    other_map.rename(own_map)
+    write_dataset(tmp_path, 1, "CT", seed=2, overwrite=True)
+    assert len(read_segment_names(own_map)) > 1
     image.write_bytes(b"damaged")
     write_dataset(tmp_path, 1, "CT", seed=2, overwrite=True)
     assert {path.read_bytes() for path in files} == set(own.values())

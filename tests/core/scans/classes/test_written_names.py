@@ -186,3 +186,58 @@ def test_labels_without_names_beside_a_list_are_noted(patient, tmp_path):
     assert "no names" in done.stderr
     assert "1 liver" in done.stderr
     assert "spleen" not in done.stderr
+
+
+def labels_in_folders(patient, folder, names=None):
+    """A data set as the demonstration makes it: images/, labels/ and a list of both around them."""
+    scan, _ = patient
+    path = save_labels(box(scan, z2=1), folder / "labels/p0.nii.gz", like=scan)
+    if names:
+        (folder / "classes.json").write_text(json.dumps(names))
+    return path
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_the_names_of_labels_in_a_folder_below_are_kept(patient, tmp_path, exists):
+    scan, _ = patient
+    before = labels_in_folders(patient, tmp_path, {"1": "liver"})
+    path = tmp_path / "result.nii.gz"
+    if exists:
+        save_labels(box(scan, z3=1), path, like=scan)
+    with pytest.raises(StorageError, match="liver"):
+        save_labels(box(scan, z2=1), path, like=scan, classes={1: "spleen"})
+    assert read_segment_names(before) == {1: "liver"}
+    # The list of nnU-Net is for such folders, too; and a folder with an own list needs no other.
+    (tmp_path / "classes.json").rename(tmp_path / "labels/classes.json")
+    save_labels(box(scan, z2=1), path, like=scan, classes={1: "spleen"})
+    (tmp_path / "labels/classes.json").unlink()
+    (tmp_path / "classes.json").unlink()
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "liver": 1}}')
+    with pytest.raises(StorageError, match="liver"):
+        save_labels(box(scan, z2=1), path, like=scan, classes={1: "spleen"})
+    assert read_segment_names(before) == {1: "liver"}
+
+
+def test_labels_that_are_exported_beside_folders_get_their_values(patient, tmp_path):
+    scan, _ = patient
+    before = labels_in_folders(patient, tmp_path / "set", {"1": "liver"})
+    image = save_labels(np.maximum(scan.data, 0), tmp_path / "p0.nii", like=scan)
+    source = write_slicer(tmp_path / "in/p0.seg.nrrd", box(scan, z3=1), scan, {1: "spleen"})
+    out = tmp_path / "set/result.nii.gz"
+    save_labels(box(scan, z3=1), out, like=scan)
+    done = run("export", source, "--like", image, "--out", out, "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert "instead of 1" in done.stderr
+    assert read_segment_names(before)[1] == "liver"
+    (spleen,) = (value for value, name in read_segment_names(out).items() if name == "spleen")
+    np.testing.assert_array_equal(load_labels(out, like=scan).data, box(scan, z3=spleen))
+
+
+def test_labels_in_a_folder_below_that_get_names_are_named(patient, tmp_path):
+    scan, _ = patient
+    labels_in_folders(patient, tmp_path)
+    for name in ("result.nii.gz", "p0_seg.nii.gz"):
+        with pytest.warns(ScanWarning, match=r"labels.p0\.nii\.gz"):
+            save_labels(box(scan, z2=1), tmp_path / name, like=scan, classes={1: "liver"})
+        (tmp_path / "classes.json").unlink()
+        (tmp_path / name).unlink()

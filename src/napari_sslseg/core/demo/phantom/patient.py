@@ -6,7 +6,6 @@ simulated scanner adds tissue contrast that varies from patient to patient, nois
 Rician in MR), a bias field of the coil, and a position in its own coordinates.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Literal, get_args
 import nibabel as nib
 import numpy as np
 
-from napari_sslseg.core.common.atomic import atomic_path, write_text
+from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import ConfigError, SslsegError, StorageError
 from napari_sslseg.core.demo.phantom.organs import paint_all
 from napari_sslseg.core.demo.phantom.shapes import (
@@ -28,6 +27,7 @@ from napari_sslseg.core.demo.phantom.shapes import (
     smooth_noise,
 )
 from napari_sslseg.core.scans.classes.class_list import CLASS_LIST, read_class_names
+from napari_sslseg.core.scans.classes.write_class_list import check_class_list, write_class_list
 from napari_sslseg.core.scans.formats.nifti import image_like
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import save_labels
@@ -190,7 +190,8 @@ def write_dataset(
     Raises
     ------
     StorageError
-        If there are files of these names with other contents; nothing is written then.
+        If there are files of these names with other contents, or with ``overwrite`` other labels
+        in the folder whose classes have other names; nothing is written then.
     """
     if n < 1:
         raise ConfigError(f"A dataset of {n} patients cannot be written; ask for at least 1.")
@@ -201,6 +202,9 @@ def write_dataset(
             _refuse_other_classes(folder / CLASS_LIST)
         for number in numbers:
             _refuse_other_patient(folder, number, modality, weighting, labels=labels)
+    if labels:
+        maps = [_files(folder, number, modality)[1] for number in numbers]
+        check_class_list(folder, PHANTOM_CLASSES, maps, overwrite=overwrite)
     paths = []
     for number in numbers:
         scan, truth = make_patient(number, modality, weighting=weighting)
@@ -209,7 +213,7 @@ def write_dataset(
         if labels:
             save_labels(truth.data, label_map, like=scan)
     if labels:
-        write_text(folder / CLASS_LIST, json.dumps(PHANTOM_CLASSES, indent=1))
+        write_class_list(folder, PHANTOM_CLASSES, maps, overwrite=overwrite)
     return paths
 
 

@@ -11,6 +11,7 @@ from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.scans.classes.segment import Segment, clean_name, fold_class
 from napari_sslseg.core.scans.matching.label_names import without_label_words
+from napari_sslseg.core.scans.names import volume_files
 
 CLASS_LIST = "classes.json"
 """Names of the classes by label value, for all label files of a folder."""
@@ -60,6 +61,19 @@ def own_lists(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*_{CLASS_LIST}"))
 
 
+def files_of_list(folder: Path) -> list[Path]:
+    """Return the files that have the names of the list of a folder, whether it exists or not.
+
+    They are in the folder itself, and in folders of labels in it that have no list of their own.
+    """
+    found = volume_files(folder)
+    for inner in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if inner.is_dir() and _is_for_labels(inner):
+            has_list = own_lists(inner) or (inner / DATASET).is_file()
+            found += () if has_list else volume_files(inner)
+    return found
+
+
 def _one_list(paths: Sequence[Path]) -> dict[int, str]:
     """Names in one or several lists of a folder, which must agree."""
     found: dict[int, str] = {}
@@ -75,8 +89,13 @@ def _one_list(paths: Sequence[Path]) -> dict[int, str]:
 
 def _folders(path: Path) -> Iterator[Path]:
     yield path.parent
-    if not without_label_words(path.parent.name):
+    if _is_for_labels(path.parent):
         yield path.parent.parent
+
+
+def _is_for_labels(folder: Path) -> bool:
+    """Whether a folder such as ``labelsTr`` may have its list in the folder around it."""
+    return not without_label_words(folder.name)
 
 
 def _of_dataset(path: Path) -> Iterator[Segment]:

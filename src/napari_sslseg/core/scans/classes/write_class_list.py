@@ -14,7 +14,12 @@ from napari_sslseg.core.common.errors import ScanWarning, SslsegError, StorageEr
 from napari_sslseg.core.common.lock import try_lock
 from napari_sslseg.core.common.safe_files import open_own
 from napari_sslseg.core.common.text import join_names, printable
-from napari_sslseg.core.scans.classes.class_list import CLASS_LIST, listed_segments, own_lists
+from napari_sslseg.core.scans.classes.class_list import (
+    CLASS_LIST,
+    files_of_list,
+    listed_segments,
+    own_lists,
+)
 from napari_sslseg.core.scans.classes.matching import (
     LabelFile,
     describe_names,
@@ -24,7 +29,7 @@ from napari_sslseg.core.scans.classes.renumber import renumber, values_in
 from napari_sslseg.core.scans.classes.segment import Segment, clean_name, fold_class
 from napari_sslseg.core.scans.formats.registry import format_of
 from napari_sslseg.core.scans.matching.label_names import has_label_words
-from napari_sslseg.core.scans.names import scan_name, volume_files
+from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.volume import Volume
 
 _LOCK = ".classes.lock"
@@ -54,12 +59,13 @@ def write_class_list(
     values : iterable of int
         Label values in these files. Those without a name must have none in the folder either.
     overwrite : bool
-        Whether to replace a list of other classes, if all label files of the folder are replaced.
+        Whether to replace a list of other classes, if all label files that it names are replaced,
+        also those in folders of labels such as ``labelsTr``.
 
     Warns
     -----
     ScanWarning
-        If the folder has label files whose values had no names until now.
+        If there are label files whose values had no names until now.
 
     Raises
     ------
@@ -129,10 +135,10 @@ def _merge(
         return None
     nameless = _nameless(folder, files)
     if nameless and not listed:
+        shown = join_names([str(file.relative_to(folder)) for file in nameless], 2)
         warnings.warn(
             f"{folder / CLASS_LIST} now names the values of all label files of its folder, also of "
-            f"{join_names([file.name for file in nameless], 2)}; check that their values mean the "
-            "same.",
+            f"{shown}; check that their values mean the same.",
             ScanWarning,
             stacklevel=4,
         )
@@ -161,9 +167,7 @@ def binding_names(
         other file.
     """
     listed = {item.value: item.name for item in listed_segments(folder / CLASS_LIST)}
-    new = {file.name for file in files}
-    others = any(file.name not in new for file in volume_files(folder))
-    replaceable = not others and (overwrite or not own_lists(folder))
+    replaceable = not _others(folder, files) and (overwrite or not own_lists(folder))
     return {} if replaceable and conflict(listed, names, values) else listed
 
 
@@ -195,13 +199,18 @@ def _quote(name: str) -> str:
 
 
 def _nameless(folder: Path, files: Sequence[Path]) -> list[Path]:
-    """Other label files of a folder that do not name their structures themselves."""
-    new = {file.name for file in files}
-    others = [file for file in volume_files(folder) if file.name not in new]
+    """Other label files of a list that do not name their structures themselves."""
+    others = _others(folder, files)
     if any(has_label_words(scan_name(file)) for file in files):
         # Scans may lie beside labels that have names of labels.
-        others = [file for file in others if has_label_words(scan_name(file))]
+        others = [f for f in others if f.parent != folder or has_label_words(scan_name(f))]
     return [file for file in others if not _names_itself(file)]
+
+
+def _others(folder: Path, files: Sequence[Path]) -> list[Path]:
+    """Files that have the names of the list of a folder, without those that are written."""
+    new = {file.absolute() for file in files}
+    return [file for file in files_of_list(folder) if file.absolute() not in new]
 
 
 def _names_itself(path: Path) -> bool:
