@@ -4,6 +4,7 @@ If a training is running, the user is asked first. The training then stops and s
 the window closes after that.
 """
 
+import gc
 import time
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,8 @@ class ShutdownHandler(QObject):
         self._dock: tuple[str, str] | None = None
         self.window: QWidget = widget
         widget.installEventFilter(self)
+        self._frozen = False
+        scene.changing.connect(self._freeze_garbage)
         session.jobs_changed.connect(self._close_if_ready)
         app = QApplication.instance()
         if app is not None:
@@ -113,6 +116,8 @@ class ShutdownHandler(QObject):
         # Labels that cannot be saved in the project go to another folder, which is reported.
         self.scene.autosaver.last_chance()
         session.close()
+        if self._frozen:
+            gc.unfreeze()
         self.finished.emit()
         app = QApplication.instance()
         if app is not None:
@@ -120,6 +125,17 @@ class ShutdownHandler(QObject):
         # Do not keep the window alive.
         self.window.removeEventFilter(self)
         self.window = self.widget
+
+    def _freeze_garbage(self) -> None:
+        """Keep the objects of the program out of garbage collections, until the session closes.
+
+        napari collects garbage for each layer that is removed, which takes a quarter of a second
+        with all modules that are loaded. Layers, which hold large arrays in circles, must not be
+        frozen: they would never be released.
+        """
+        if not self._frozen and self.session.volume is not None and not self.scene.viewer.layers:
+            gc.freeze()
+            self._frozen = True
 
     def _may_close(self) -> bool:
         """Whether the window can be closed now; asks the user if a training is running."""

@@ -223,14 +223,15 @@ class SessionBase(SessionJobs):
             yield Message(f"{name} is loaded.")
 
         def ended(outcome: Outcome) -> None:
+            loaded = found.pop() if found else None  # Else it lives as long as the job.
             # The last requested scan is shown, even if an earlier one takes longer to load.
-            if found and self.project is project and self._loading is loading:
+            if loaded is not None and self.project is project and self._loading is loading:
                 self._loading = None
                 if name not in project.names:  # It was removed during loading.
                     return
                 self.finish()
                 self.current = name
-                self.volume, self.labels = found[0]
+                self.volume, self.labels = loaded
                 # Not worth an error, such as that of a full disk.
                 with suppress(SslsegError):
                     project.remember("scan", name)
