@@ -67,6 +67,7 @@ def export(
     from napari_sslseg.core.scans.classes.write_class_list import agree_with_folder
     from napari_sslseg.core.scans.formats.registry import stores_classes
     from napari_sslseg.core.scans.labels import load_labels, read_segment_names, save_labels
+    from napari_sslseg.core.scans.replacement import refuse_to_replace_scan
 
     refuse_existing(out, overwrite=overwrite)
     if class_names is not None and not class_names.is_file():
@@ -78,6 +79,7 @@ def export(
         raise StorageError(
             f"{out} is the scan itself and must not be replaced; choose another name."
         )
+    refuse_to_replace_scan(out)
     scan = _without_values(chosen)
     found = load_labels(labels, like=scan)
     names = read_segment_names(labels)
@@ -94,7 +96,14 @@ def export(
         found, names, more = agree_with_folder(found, names, out)
         remarks += more
     remove_leftovers(out.parent)  # Of an export that was killed.
-    save_labels(found.data, out, like=scan, classes=names or None, algorithm=dicom_algorithm)
+    save_labels(
+        found.data,
+        out,
+        like=scan,
+        classes=names or None,
+        algorithm=dicom_algorithm,
+        overwrite=overwrite,
+    )
     for remark in (*remarks, *_compare_names(names, values_in(found.data))):
         say(f"Note: {remark}")
     if as_json:

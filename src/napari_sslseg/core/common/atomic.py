@@ -12,7 +12,7 @@ from pathlib import Path
 
 from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.common.lock import check_locks, try_lock
-from napari_sslseg.core.common.sync import make_folder, sync_file, sync_folder
+from napari_sslseg.core.common.sync import make_folder, rename_new, sync_file, sync_folder
 
 PREFIX = ".napari-sslseg-"
 TEMPORARY = re.compile(r"\.napari-sslseg-[0-9a-f]{16}(\..*)?", re.DOTALL)
@@ -26,17 +26,19 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``; sync and rename it if the block succeeds.
 
     The temporary name ends as ``path`` does, by which writers choose the format. On any failure the
     temporary file is removed and a file at ``path`` is not changed. When the block has ended, the
-    file is on the disk with its contents and its name.
+    file is on the disk with its contents and its name. Without ``overwrite`` a file at ``path`` is
+    not replaced, also if another process writes it meanwhile.
 
     Raises
     ------
     StorageError
-        If the disk is full, the folder is read-only, or the file cannot be written otherwise.
+        If the disk is full, the folder is read-only, or the file cannot be written otherwise; or
+        if there is one that may not be replaced.
     LostFolderError
         If it is in a folder that this process has locked, and that folder is not there any more.
     """
@@ -55,7 +57,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         sync_file(temporary)
         check_locks(path)
-        temporary.replace(path)
+        if overwrite:
+            temporary.replace(path)
+        else:
+            _rename_new(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
         check_locks(path)  # The folder may have been removed meanwhile, which is the reason then.
@@ -69,6 +74,16 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
         if handle is not None:
             os.close(handle)
+
+
+def _rename_new(temporary: Path, path: Path) -> None:
+    try:
+        rename_new(temporary, path)
+    except FileExistsError as error:
+        raise StorageError(
+            f"{path} appeared meanwhile, so it was not replaced; choose another name, or give "
+            "--overwrite (in Python overwrite=True)."
+        ) from error
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

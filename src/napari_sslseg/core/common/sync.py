@@ -45,6 +45,29 @@ def sync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def rename_new(source: Path, target: Path) -> None:
+    """Rename a file, unless there is a file with its new name.
+
+    Raises
+    ------
+    FileExistsError
+        If there is one; nothing is changed then.
+    OSError
+        If it cannot be renamed.
+    """
+    try:
+        # Unlike a rename, this never replaces a file that another process writes at this moment.
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # Such as on exFAT, which has no second names.
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        source.rename(target)
+    else:
+        source.unlink()
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder and those above it, as far as they are missing, and sync their names."""
     missing = []

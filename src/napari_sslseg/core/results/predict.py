@@ -49,6 +49,7 @@ from napari_sslseg.core.scans.labelled import as_volume
 from napari_sslseg.core.scans.labels import DICOM_SUFFIX, save_labels
 from napari_sslseg.core.scans.matching.label_guess import looks_like_labels
 from napari_sslseg.core.scans.matching.sequences import choose_sequence, has_several_sequences
+from napari_sslseg.core.scans.replacement import refuse_to_replace_scan
 from napari_sslseg.core.scans.series import Series, Source
 from napari_sslseg.core.scans.volume import Modality, Volume
 from napari_sslseg.core.segmentation.loss import (
@@ -345,8 +346,8 @@ def iter_predict(
     device, modality, tta, least_part
         As in :func:`predict`.
     overwrite : bool
-        Whether to replace existing files in ``out``. By default this is an error, since they may
-        be labels that somebody drew.
+        Whether to replace existing labels in ``out``. By default this is an error, since they may
+        be labels that somebody drew. Scans are never replaced.
     stop : StopFlag, optional
         Stops after the current scan.
     resume : bool
@@ -380,7 +381,7 @@ def iter_predict(
         raise DataError("There is no scan to segment; choose at least one.")
     run = Run.open(run, "finetune")
     series = yield from _of_sequence(series, sequence, run.sequence)
-    targets = _targets(series, Path(out), suffix, may_exist=overwrite or resume)
+    targets = _targets(series, Path(out), suffix, overwrite=overwrite, resume=resume)
     segmenter = load_segmenter(run, device)
     names = segmenter.class_names if classes is None else classes
     settings = {
@@ -478,7 +479,7 @@ def _data_use(run: Run) -> DataUse | None:
 
 
 def _targets(
-    series: Iterable[Series], out: Path, suffix: str, *, may_exist: bool
+    series: Iterable[Series], out: Path, suffix: str, *, overwrite: bool, resume: bool
 ) -> dict[Path, Series]:
     """Return the file of each prediction with its scan, before anything is written.
 
@@ -487,7 +488,7 @@ def _targets(
     DataError
         If two scans have the same name, or a prediction would replace its scan.
     StorageError
-        If a file exists although it may not.
+        If a file exists although it may not, or is another scan.
     """
     targets: dict[Path, Series] = {}
     for item in series:
@@ -501,7 +502,9 @@ def _targets(
             raise DataError(
                 f"The prediction would overwrite the scan {target}; choose another --out."
             )
-        if target.exists() and not may_exist:
+        if overwrite:
+            refuse_to_replace_scan(target)
+        elif target.exists() and not resume:
             raise StorageError(
                 f"{target} exists already; choose another folder, or pass --resume to continue an "
                 "interrupted prediction, or --overwrite (in Python resume=True, overwrite=True)."

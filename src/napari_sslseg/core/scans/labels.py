@@ -13,6 +13,7 @@ from napari_sslseg.core.common.errors import (
     StorageError,
     VolumeError,
 )
+from napari_sslseg.core.common.safe_files import refuse_existing
 from napari_sslseg.core.scans.classes.class_codes import Algorithm, SegmentClass
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.structure_files import merge_structures
@@ -34,6 +35,7 @@ from napari_sslseg.core.scans.formats.registry import (
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.matching.subjects import guess_subject
 from napari_sslseg.core.scans.names import scan_name
+from napari_sslseg.core.scans.replacement import refuse_to_replace_scan
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import HasLabels, Volume
 
@@ -161,6 +163,7 @@ def save_labels(
     like: Volume | None = None,
     classes: Mapping[int, str | SegmentClass] | None = None,
     algorithm: Algorithm | None = None,
+    overwrite: bool = True,
 ) -> Path:
     """Write labels on the source grid of a scan.
 
@@ -183,6 +186,8 @@ def save_labels(
         person with the help of a method, or by a method alone. Default: automatic for a prediction,
         manual for an array, so that no method is named without reason. A class with its own
         ``algorithm`` keeps it.
+    overwrite : bool
+        Whether a label file at ``path`` is replaced.
 
     Returns
     -------
@@ -193,10 +198,11 @@ def save_labels(
     Raises
     ------
     StorageError
-        If the file cannot be written, is the scan itself, or ``classes.json`` gives other names to
-        the values.
+        If the file cannot be written, is the scan itself or a DICOM image, or ``classes.json``
+        gives other names to the values; or if it exists, unless ``overwrite``.
     """
     path = Path(path)
+    refuse_existing(path, overwrite=overwrite)
     file_format = label_format_of(path)
     if file_format is None:
         raise VolumeError(
@@ -220,6 +226,8 @@ def save_labels(
             f"{path} is the scan that the labels belong to and is not replaced; choose another "
             "file."
         )
+    if is_dicom(path):  # The path of a series is its folder; other scans are too slow to check.
+        refuse_to_replace_scan(path)
     if labels.ndim != 3:
         raise GeometryError(
             f"The labels for {path} have shape {labels.shape}, but a label map has three axes."
@@ -242,8 +250,9 @@ def save_labels(
     elif classes:
         names = {int(value): _class_name(item) for value, item in classes.items()}
         values = np.unique(source).tolist()
-        write_class_list(path.parent, names, [path], values=values, overwrite=path.exists())
-    with atomic_path(path) as temporary:
+        replaces = overwrite and path.exists()
+        write_class_list(path.parent, names, [path], values=values, overwrite=replaces)
+    with atomic_path(path, overwrite=overwrite) as temporary:
         file_format.write(source, like.geometry, like.header, temporary, **class_options)
     return path
 

@@ -6,14 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from napari_sslseg.core.common.errors import SslsegError, StorageError
+from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.project.record import UNKNOWN_NAME, UNKNOWN_VALUE
-from napari_sslseg.core.scans.find import list_series
-from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.formats.registry import label_suffixes
 from napari_sslseg.core.scans.labels import save_labels
-from napari_sslseg.core.scans.matching.label_guess import LABEL_MODALITIES, looks_like_labels
-from napari_sslseg.core.scans.volume import load_volume
+from napari_sslseg.core.scans.replacement import refuse_to_replace_scan
 from napari_sslseg.gui.napari_io.scan_matching import find_scan_of, scan_files
 from napari_sslseg.gui.viewer.napari_window import collected_scan_warnings, current_viewer, notify
 
@@ -94,21 +91,8 @@ def _write(path: str, data: np.ndarray, settings: Mapping[str, Any], suffix: str
 
 def _refuse_to_replace_scan(target: Path, open_scans: list[Path]) -> None:
     """Raise StorageError if the target is a scan, open or not. A label map may be replaced."""
-    if not target.exists():
-        return
-    target = target.resolve()
-    if any(target == file.resolve() for file in open_scans) or _is_scan(target):
+    if target.exists() and any(target.resolve() == file.resolve() for file in open_scans):
         raise StorageError(
             f"{target} is a scan and must not be replaced by labels; choose another name."
         )
-
-
-def _is_scan(path: Path) -> bool:
-    try:
-        found = list_series([path])
-        if is_dicom(path):  # also a single slice that is no volume
-            return any(series.modality not in LABEL_MODALITIES for series in found)
-        found = [series for series in found if series.problem is None]
-        return any(not looks_like_labels(load_volume(series)) for series in found)
-    except SslsegError:
-        return False  # the file could not be opened anyway
+    refuse_to_replace_scan(target)

@@ -186,6 +186,6 @@ def draw_preview(
         raise ConfigError(f"A preview cannot be written as {out.name}; use a name in .png or .pdf.")
     figure = preview_figure(preview(scans, **options))
     remove_leftovers(out.parent)  # Of a preview that was killed.
-    with atomic_path(out) as temporary:
+    with atomic_path(out, overwrite=overwrite) as temporary:
         figure.savefig(temporary, dpi=120)
     return out

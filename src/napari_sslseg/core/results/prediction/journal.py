@@ -19,7 +19,7 @@ from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.common.lock import check_locks
 from napari_sslseg.core.common.safe_files import open_own, read_regular
 from napari_sslseg.core.common.safe_json import parse_json
-from napari_sslseg.core.common.sync import sync_file, sync_folder
+from napari_sslseg.core.common.sync import rename_new, sync_file, sync_folder
 from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.runs.lineage import Use
 from napari_sslseg.core.runs.provenance import file_hash
@@ -102,10 +102,7 @@ class PredictionJournal:
             overwritten.
         """
         if not overwrite and os.path.lexists(target):
-            raise StorageError(
-                f"{target} appeared during the prediction, so it was not replaced; move it, or "
-                "choose another folder, then continue with --resume."
-            )
+            raise _appeared(target)
         line = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "file": target.name,
@@ -118,8 +115,13 @@ class PredictionJournal:
             check_locks(target)
             self._append(json.dumps(line).encode())
             sync_file(file)
-            file.replace(target)
+            if overwrite:
+                file.replace(target)
+            else:
+                rename_new(file, target)
             sync_folder(target.parent)
+        except FileExistsError as error:
+            raise _appeared(target) from error
         except OSError as error:
             raise StorageError(
                 f"Could not write {target}: {error.strerror or error}; free some space or choose "
@@ -200,6 +202,13 @@ def staging_folder(out: Path) -> TemporaryFolder:
             f"Could not write to {out}: {error.strerror or error}; free some space or choose "
             "another folder."
         ) from error
+
+
+def _appeared(target: Path) -> StorageError:
+    return StorageError(
+        f"{target} appeared during the prediction, so it was not replaced; move it, or choose "
+        "another folder, then continue with --resume."
+    )
 
 
 def _stamp(scan: Series) -> str:

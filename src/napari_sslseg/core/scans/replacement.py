@@ -1,0 +1,43 @@
+"""Protect scans from labels that are written with the same name."""
+
+from pathlib import Path
+
+from napari_sslseg.core.common.errors import SslsegError, StorageError
+from napari_sslseg.core.scans.find import list_series
+from napari_sslseg.core.scans.formats.dispatch import is_dicom
+from napari_sslseg.core.scans.matching.label_guess import LABEL_MODALITIES, looks_like_labels
+from napari_sslseg.core.scans.volume import load_volume
+
+
+def refuse_to_replace_scan(path: Path) -> None:
+    """Refuse to replace a scan by labels; a label map may be replaced.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write. If it exists, its values are read, or of a DICOM file the header.
+
+    Raises
+    ------
+    StorageError
+        If it is a scan, or its values cannot be read, so that it may be one.
+    """
+    if path.exists() and _may_be_scan(path.resolve()):
+        raise StorageError(
+            f"{path} is a scan, or its values cannot be read, and it is not replaced by labels; "
+            "choose another name."
+        )
+
+
+def _may_be_scan(path: Path) -> bool:
+    try:
+        found = list_series([path])
+    except SslsegError:
+        return False  # The file could not be opened anyway.
+    if is_dicom(path):  # Also a single slice that is no volume.
+        return any(series.modality not in LABEL_MODALITIES for series in found)
+    try:
+        volumes = (load_volume(series) for series in found if series.problem is None)
+        return any(not looks_like_labels(volume) for volume in volumes)
+    except SslsegError:
+        return True  # Such as a scan with NaN.

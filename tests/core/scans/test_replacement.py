@@ -1,0 +1,113 @@
+"""Labels never replace a scan, nor a file that appears while they are written."""
+
+import threading
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from command_line import refused, run
+from dicom_files import write_series
+from napari_sslseg import core
+from napari_sslseg.core.common.atomic import atomic_path
+from napari_sslseg.core.common.errors import StorageError
+from napari_sslseg.core.results.predict import iter_predict
+from napari_sslseg.core.runs.run import Run
+from napari_sslseg.core.scans.labels import load_labels, save_labels
+from napari_sslseg.core.scans.volume import load_volume
+
+SHAPE = (16, 16, 4)
+
+
+def save_scan(path, seed, dtype=np.int16):
+    path.parent.mkdir(exist_ok=True)
+    values = np.random.default_rng(seed).normal(300, 90, SHAPE).astype(dtype)
+    nib.save(nib.Nifti1Image(values, np.eye(4)), path)
+    return path
+
+
+def labels_of(scan, value=1):
+    labels = np.zeros(scan.data.shape, np.uint8)
+    labels[1] = value
+    return labels
+
+
+def test_a_slice_of_a_dicom_series_is_never_replaced(tmp_path):
+    for number in range(2):
+        write_series(tmp_path / f"scans/{number}")
+    (own,) = core.list_series(tmp_path / "scans/0")
+    (other,) = core.list_series(tmp_path / "scans/1")
+    scan = load_volume(own)
+    for file in (own.files[0], other.files[2]):
+        before = file.read_bytes()
+        with pytest.raises(StorageError, match="is a scan"):
+            save_labels(labels_of(scan), file, like=scan)
+        assert file.read_bytes() == before
+    for value in (1, 2):  # A segmentation is replaced.
+        path = save_labels(labels_of(scan, value), tmp_path / "seg.dcm", like=scan)
+    assert load_labels(path, like=scan).data.max() == 2
+
+
+def test_an_export_never_replaces_a_scan(tmp_path):
+    image = save_scan(tmp_path / "images/p0.nii.gz", 0)
+    other = save_scan(tmp_path / "images/p1.nii.gz", 1)
+    values = np.full(SHAPE, np.nan, np.float32)
+    with_nan = tmp_path / "images/nan.nii.gz"
+    nib.save(nib.Nifti1Image(values, np.eye(4)), with_nan)
+    scan = load_volume(image)
+    labels = save_labels(labels_of(scan), tmp_path / "p0.nrrd", like=scan, classes={1: "liver"})
+    command = ("export", labels, "--like", image, "--overwrite", "--out")
+    for file in (other, with_nan):
+        before = file.read_bytes()
+        assert refused(run(*command, file), file.name)
+        assert file.read_bytes() == before
+    assert not (tmp_path / "images/classes.json").exists()
+    assert run(*command, labels).returncode == 0
+
+
+def test_a_prediction_never_replaces_a_scan(tmp_path):
+    image = save_scan(tmp_path / "images/p0.nii.gz", 0)
+    other = save_scan(tmp_path / "more/p0.nii.gz", 1)
+    (tmp_path / "run").mkdir()
+    finetuned = Run(tmp_path / "run", {"kind": "finetune"})
+    before = other.read_bytes()
+    with pytest.raises(StorageError, match="is a scan"):
+        list(iter_predict(finetuned, [image], out=other.parent, overwrite=True))
+    assert [file.read_bytes() for file in other.parent.iterdir()] == [before]
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path):
+    path = tmp_path / "a.txt"
+
+    def write():
+        with atomic_path(path, overwrite=False) as temporary:
+            temporary.write_text("mine")
+            path.write_text("other")
+
+    with pytest.raises(StorageError, match="appeared"):
+        write()
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["other"]
+
+
+def test_of_labels_that_are_saved_at_the_same_time_one_is_refused(tmp_path):
+    scan = load_volume(save_scan(tmp_path / "p0.nii.gz", 0))
+    path, outcomes = tmp_path / "out/labels.nii.gz", []
+    start = threading.Barrier(4)
+
+    def save(value):
+        start.wait(10)
+        try:
+            named = {"classes": {value: f"organ {value}"}, "overwrite": False}
+            save_labels(labels_of(scan, value), path, like=scan, **named)
+            outcomes.append(value)
+        except StorageError:
+            outcomes.append(None)
+
+    threads = [threading.Thread(target=save, args=(value,)) for value in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    (written,) = (value for value in outcomes if value)
+    assert len(outcomes) == 4
+    assert load_labels(path).data.max() == written
