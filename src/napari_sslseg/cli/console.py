@@ -1,12 +1,14 @@
 """Output of the command line: messages to standard error, results to standard output."""
 
 import os
+import shlex
 import signal
 import sys
 import textwrap
 import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
@@ -131,6 +133,11 @@ def _describe(event: Step | Validation) -> str:
         return f"loss {event.loss:.4g}"
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in event.metrics.items())
     return f"validation at step {event.step}: {metrics}" + (" (best)" if event.improved else "")
+
+
+def for_shell(path: Path) -> str:
+    """Write a path so that it can be pasted into a shell."""
+    return shlex.quote(str(path))
 
 
 def records(titles: list[str], rows: list[list[Any]]) -> None:

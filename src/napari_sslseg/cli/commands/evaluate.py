@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from napari_sslseg.cli.console import say, table
+from napari_sslseg.cli.console import records, say, table
 from napari_sslseg.cli.options import (
     BackgroundValue,
     ClassMapOption,
@@ -72,6 +72,14 @@ def evaluate(
     if as_json:
         print(json.dumps(scores, allow_nan=False))
         return
+    volumes = [
+        [volume["name"], volume["subject"], volume["mean_dice"], volume["use"]]
+        for volume in scores["volumes"]
+    ]
+    # Known only if predict wrote the predictions.
+    known = 4 if any(row[-1] for row in volumes) else 3
+    titles = ["scan", "patient", "mean Dice", "use by the run"]
+    records(titles[:known], [row[:known] for row in volumes])
     names = scores["class_names"]
     rows = [
         [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_sslseg.cli.console import follow, say
+from napari_sslseg.cli.console import follow, for_shell, say
 from napari_sslseg.cli.options import (
     BackgroundValue,
     BatchSize,
@@ -145,7 +145,7 @@ def finetune(
     stop = StopFlag()
     common: dict[str, Any] = {"init": init, "out": out, "device": device, "cache": cache}
     common |= {"threads": threads, "stop": stop}
-    following = f"predict {out} … --out …"
+    following = f"predict {for_shell(out)} … --out …"
     if resume:
         refuse_settings_with_resume(context)
         launch(devices, nodes, device)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_sslseg.cli.console import say, table
+from napari_sslseg.cli.console import for_shell, say, table
 from napari_sslseg.cli.options import (
     Json,
     Out,
@@ -79,7 +79,8 @@ def import_weights(
         print(json.dumps({"run": str(run.folder), **run.record}))
         return
     _print_transfer(run.record["transfer"])
-    say(f"Run: {out}. Next: napari-sslseg finetune --images … --labels … --init {out} --out …")
+    init = for_shell(out)
+    say(f"Run: {out}. Next: napari-sslseg finetune --images … --labels … --init {init} --out …")
 
 
 def _print_transfer(report: Mapping[str, list[Any]]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_sslseg.cli.console import follow
+from napari_sslseg.cli.console import follow, for_shell
 from napari_sslseg.cli.options import (
     BatchSize,
     Cache,
@@ -239,7 +239,7 @@ def _pretrain_by_options(
 
 def _next_command(out: Path, preset: str | None, tasks: list[str] | None = None) -> str:
     """Command that fine-tunes from the run."""
-    command = f"finetune --images … --labels … --init {out}"
+    command = f"finetune --images … --labels … --init {for_shell(out)}"
     # A preset sets the transfer itself.
     transfer = task_class(tasks[0]).transfer if tasks and not preset else TRANSFER
     if transfer != TRANSFER:

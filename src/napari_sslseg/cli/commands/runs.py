@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_sslseg.cli.console import say, table
+from napari_sslseg.cli.console import records, say, table
 from napari_sslseg.cli.options import Json
 
 if TYPE_CHECKING:
@@ -46,7 +46,10 @@ def runs(
         return
     good = [run for run in found if run.problem is None]
     if good:
-        table(TITLES, [_row(run) for run in good])
+        rows = [_row(run) for run in good]
+        # A column without content, such as presets, only takes room.
+        used = [n for n, column in enumerate(zip(*rows, strict=True)) if set(column) != {None}]
+        records([TITLES[n] for n in used], [[row[n] for n in used] for row in rows])
     for run in found:
         if run.problem is not None:
             say(f"Not usable: {run.problem}")

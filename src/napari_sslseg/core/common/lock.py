@@ -229,8 +229,9 @@ def run_lock(folder: Path, name: str = LOCK, busy: Busy = _run_busy) -> Iterator
         make_folder(folder)
         lock = FolderLock(folder, name, busy)
     except (FileExistsError, NotADirectoryError) as error:
+        file = next((p for p in (folder, *folder.parents) if p.exists() and not p.is_dir()), folder)
         raise StorageError(
-            f"{folder} is a file, but a folder is needed; choose another name."
+            f"{file} is a file, but a folder is needed; choose another name."
         ) from error
     except OSError as error:
         kind = ReadOnlyFolderError if error.errno in READ_ONLY else StorageError

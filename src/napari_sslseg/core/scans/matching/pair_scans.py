@@ -1,11 +1,13 @@
 """Pair the scans of a folder with their labels, for training and scores."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from napari_sslseg.core.common.errors import DataError, ScanWarning
+from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.classes.partial_labels import LabelledClasses, class_values
 from napari_sslseg.core.scans.classes.scan_classes import match_labels
@@ -90,8 +92,9 @@ def pair_scans(
     if missing:
         scan = scans[missing[0]]
         raise DataError(
-            f"The scan {scan.path} has no labels: {labels} holds no file named {scan.name}, such "
-            f"as {scan.name}.nii.gz; add it, or move the scan to another folder."
+            f"The scan {scan.path} has no labels: {labels} has no file named {scan.name}, such "
+            f"as {scan.name}.nii.gz{_similar(scan.name, pairing.files)}; add it, or move the scan "
+            "to another folder."
         )
     pairs = [
         LabelledScan(
@@ -151,3 +154,11 @@ def scans_to_pair(images: Path, labels: Path, sequence: str | None = None) -> li
         scans = choose_sequence(scans, sequence)
     by_name = unique_by_name(scans, lambda scan: scan.name, lambda scan: scan.path, images)
     return list(by_name.values())
+
+
+def _similar(name: str, files: Sequence[Path]) -> str:
+    """Name the label file whose name is most like that of a scan, if one is."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, [file.name for file in files], n=1, cutoff=0.5)
+    return f" (it has {printable(found[0], 100)})" if found else ""
