@@ -113,7 +113,7 @@ def test_scans_without_any_class_are_named(tmp_path, scan, segmenter, monkeypatc
     for name, first in (("bright", 15), ("dark", 6)):
         data = np.ones((20, 20, 4), np.float32)
         data[:first] = 0
-        data += np.random.default_rng(0).normal(0, 0.01, data.shape)  # No label map.
+        data += np.random.default_rng(0).normal(0, 0.001, data.shape)  # No label map.
         nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / f"{name}.nii.gz")
     # Through the function, since the package has a function with the name of the module.
     monkeypatch.setitem(iter_predict.__globals__, "load_segmenter", lambda *_: segmenter)

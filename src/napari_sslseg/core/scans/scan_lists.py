@@ -51,8 +51,12 @@ def read_scan_list(
     try:
         text = path.read_text(encoding="utf-8-sig")
         found = read_table(text) if read_table and as_table else parse_json(text.encode())
-    except (ValueError, OSError) as error:
-        reason = "it is not text in UTF-8" if isinstance(error, UnicodeDecodeError) else error
+    except (ValueError, OSError, csv.Error) as error:
+        reason = str(error)
+        if isinstance(error, UnicodeDecodeError):
+            reason = "it is not text in UTF-8"
+        elif isinstance(error, csv.Error):
+            reason += "; check that each quote in it is closed"
         raise DataError(
             f"The list of {what} {path} cannot be read ({reason}); it must hold {wanted}."
         ) from error
@@ -75,9 +79,12 @@ def read_rows(text: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
     ------
     ValueError
         With a short reason, if a column is missing, or a line has more cells than the first one.
+    csv.Error
+        If a quote is not closed.
     """
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+    # Strict, since a quote that is not closed would make one cell of all lines after it.
+    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter, strict=True)
     titles = {str(title).strip().casefold(): title for title in rows.fieldnames or ()}
     if not set(columns) <= set(titles):
         raise ValueError(

@@ -175,7 +175,13 @@ def _read(path: Path) -> Iterator[MapRow]:
     except ValueError as error:
         raise ConfigError(f"The class map {path} is too large; {error}.") from error
     if path.suffix.lower() != ".json":
-        return _rows_of_table(_split_table(text), str(path))
+        try:
+            return _rows_of_table(_split_table(text), str(path))
+        except csv.Error as error:
+            raise ConfigError(
+                f"The class map {path} cannot be read ({error}); check that each quote in it "
+                "is closed."
+            ) from error
     try:
         content = parse_json(data)
     except ValueError as error:
@@ -194,7 +200,10 @@ def _split_table(text: str) -> list[dict[str, str]]:
     """Rows of a table whose columns a comma, semicolon or tab separates."""
     head = text.lstrip().partition("\n")[0]
     separator = max(",;\t", key=head.count)
-    reader = csv.DictReader(io.StringIO(text.lstrip(), newline=""), delimiter=separator)
+    # Strict, since a quote that is not closed would make one cell of all lines after it.
+    reader = csv.DictReader(
+        io.StringIO(text.lstrip(), newline=""), delimiter=separator, strict=True
+    )
     rows = []
     for row in reader:
         cells = {str(key): value if isinstance(value, str) else "" for key, value in row.items()}
