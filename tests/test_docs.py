@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 from typing import get_args
 
 import pytest
@@ -44,6 +45,48 @@ def test_each_block_of_the_readme_writes_its_own_runs():
     written = re.findall(r"(?:--out |\bout=\")([\w./-]+)", "\n".join(blocks))
     assert len(written) > 4
     assert len(set(written)) == len(written)
+
+
+TUTORIAL = {
+    "my_scans/images", "my_scans/labels", "labelled/images", "labelled/labels", "runs/pre",
+    "runs/ft", "predictions",
+}  # fmt: skip
+"""Folders that the tutorial makes."""
+
+YOURS = {"exports/", "exports/ct", "strokes", "checkpoint.pt", "liver.nii.gz", "classes.json"}
+"""Files and folders of the reader."""
+
+TAKES_PATHS = {
+    "--images", "--labels", "--unlabelled", "--init", "--masks", "--annotated", "--organ-slices",
+    "--labelled-classes", "--class-names", "--like",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.parent.name in ("how-to", "concepts")])
+def test_blocks_run_after_the_tutorial(page):
+    """Each command reads what the tutorial or an earlier block made, and writes something new."""
+    made = set(TUTORIAL)
+    for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            made |= set(re.findall(r"> (\S+)$", line)) | set(re.findall(r"mkdir (\S+)", line))
+            words = shlex.split(line, comments=True)
+            if words[:1] != ["napari-sslseg"] or len(words) < 3:
+                continue
+            read = [words[n + 1] for n, word in enumerate(words) if word in TAKES_PATHS]
+            if words[1] in (
+                "pretrain",
+                "predict",
+                "evaluate",
+                "preview",
+                "series",
+                "import-weights",
+            ):
+                read += [word for word in words[2:4] if not word.startswith("-") and word != "mae"]
+            assert set(read) <= made | YOURS, line
+            if "--out" in words:
+                out = words[words.index("--out") + 1]
+                assert out not in made or "--resume" in words, line
+                made.add(out)
 
 
 WINDOW_PAGES = (
