@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_sslseg.core.common.compute.randomness import random_states
-from napari_sslseg.core.common.errors import CheckpointError
+from napari_sslseg.core.common.errors import CheckpointError, StorageError
 from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.runs.state import State
 from napari_sslseg.core.runs.state_check import check_state, optimizer_state
@@ -70,6 +70,19 @@ def test_the_newest_two_states_are_kept(tmp_path):
     assert newest(tmp_path)[0].step == 100
     remove_states(tmp_path)
     assert not (tmp_path / "states").exists()
+
+
+def test_states_are_neither_written_nor_removed_through_a_link(tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other"
+    run.mkdir()
+    write(run, 5, 10)
+    other.mkdir()
+    (other / state_name(1)).write_text("somebody's")
+    (run / "states").rename(tmp_path / "moved")
+    (run / "states").symlink_to(other)
+    with pytest.raises(StorageError, match="is a link"):
+        write(run, 15)
+    assert [path.read_text() for path in other.iterdir()] == ["somebody's"]
 
 
 def flip(path, place):

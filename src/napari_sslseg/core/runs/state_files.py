@@ -46,7 +46,7 @@ def write_state(folder: Path, state: State) -> Path:
     Raises
     ------
     StorageError
-        If it cannot be written; earlier states stay.
+        If it cannot be written, or the folder of the states is a link now; earlier states stay.
     """
     from safetensors.torch import save
 
@@ -54,6 +54,7 @@ def write_state(folder: Path, state: State) -> Path:
     numbers = json.dumps({"format": FORMAT, "step": state.step, **state.numbers})
     header = {"numbers": numbers, "digest": _digest(numbers, tensors)}
     path = folder / FOLDER / state_name(state.step)
+    refuse_links(folder)  # It may have become one during the training.
     with atomic_path(path) as temporary:
         # As bytes through Python's own file, so that a full disk is an ordinary OSError.
         temporary.write_bytes(save(tensors, header))
