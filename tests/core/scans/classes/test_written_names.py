@@ -241,3 +241,15 @@ def test_labels_in_a_folder_below_that_get_names_are_named(patient, tmp_path):
             save_labels(box(scan, z2=1), tmp_path / name, like=scan, classes={1: "liver"})
         (tmp_path / "classes.json").unlink()
         (tmp_path / name).unlink()
+
+
+@pytest.mark.parametrize("names", [{10**9: "big"}, {1: "one", 10**9: "big", 2**31 - 1: "largest"}])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".mha", ".nrrd"])
+def test_the_largest_values_keep_their_names(patient, tmp_path, suffix, names):
+    scan, _ = patient
+    labels = np.zeros(scan.data.shape, np.int32)
+    for place, value in enumerate(names):
+        labels[place] = value
+    path = save_labels(labels, tmp_path / f"p{suffix}", like=scan, classes=names)
+    assert read_segment_names(path) == names
+    np.testing.assert_array_equal(load_labels(path, like=scan).data, labels)

@@ -103,9 +103,9 @@ def _of_dataset(path: Path) -> Iterator[Segment]:
     content = _read_json(path)
     labels = content.get("labels") if isinstance(content, dict) else None
     for key, other in labels.items() if isinstance(labels, dict) else ():
-        value, name = (key, other) if re.fullmatch(r"\d{1,9}", key) else (other, key)
+        value, name = (key, other) if re.fullmatch(r"\d{1,10}", key) else (other, key)
         # Regions, which consist of several values, are not structures.
-        if isinstance(value, str | int) and re.fullmatch(r"[1-9]\d{0,8}", str(value)):
+        if isinstance(value, str | int) and re.fullmatch(r"[1-9]\d{0,9}", str(value)):
             yield Segment(int(value), clean_name(name))
 
 

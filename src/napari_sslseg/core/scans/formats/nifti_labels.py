@@ -15,7 +15,7 @@ from napari_sslseg.core.scans.formats.stored_values import first_bytes
 
 _MOST_BYTES = 16 * 2**20
 _LABEL = re.compile(
-    r'<Label\b[^>]*?\bKey="(\d{1,9})"[^>]*>\s*(?:<!\[CDATA\[(.*?)\]\]>|([^<]*))\s*</Label>',
+    r'<Label\b[^>]*?\bKey="(\d{1,10})"[^>]*>\s*(?:<!\[CDATA\[(.*?)\]\]>|([^<]*))\s*</Label>',
     re.DOTALL,
 )
 

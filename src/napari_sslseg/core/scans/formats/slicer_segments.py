@@ -179,7 +179,7 @@ def _values(pairs: Mapping[str, str]) -> dict[int, int]:
 
 def _number(pairs: Mapping[str, str], number: int, field: str, default: int) -> int:
     text = pairs.get(f"Segment{number}_{field}", "").strip()
-    return int(text) if re.fullmatch(r"\d{1,9}", text) else default
+    return int(text) if re.fullmatch(r"\d{1,10}", text) else default
 
 
 def _name(pairs: Mapping[str, str], number: int) -> str:
