@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from napari_sslseg import core
-from napari_sslseg.core.common.errors import StorageError
+from napari_sslseg.core.common.errors import SslsegError, StorageError
 from napari_sslseg.core.project import classes as project_classes, labels as project_labels
 from napari_sslseg.core.project.project import Project
 
@@ -131,3 +131,28 @@ def test_labels_do_not_replace_their_own_scan(tmp_path, monkeypatch):
             core.save_labels(np.ones(SHAPE, np.uint8), name, like=scan)
     assert (tmp_path / "ann.nii.gz").read_bytes() == before
     core.save_labels(np.ones(SHAPE, np.uint8), "labels.nii.gz", like=scan)
+
+
+NO_LABELS = {
+    "complex": np.full(SHAPE, 1 + 1j),
+    "objects": np.full(SHAPE, None),
+    "whole objects": np.full(SHAPE, 1, object),
+    "text": np.full(SHAPE, "1"),
+    "times": np.full(SHAPE, 1, "m8[s]"),
+    "NaN": np.full(SHAPE, np.nan),
+    "infinite": np.full(SHAPE, np.inf),
+    "halves": np.full(SHAPE, 0.5),
+}
+
+
+@pytest.mark.parametrize("values", NO_LABELS.values(), ids=NO_LABELS)
+def test_an_array_that_holds_no_whole_numbers_is_refused(project, tmp_path, values):
+    with pytest.raises(SslsegError):
+        project.save_labels("ann", values)
+    assert (project.labels("ann").data == 1).all()
+    scan = core.load_volume(tmp_path / "ann.nii.gz")
+    with pytest.raises(SslsegError):
+        core.save_labels(values, tmp_path / "no.nii.gz", like=scan)
+    assert not (tmp_path / "no.nii.gz").exists()
+    with pytest.raises(SslsegError):
+        core.evaluate(values, np.ones(SHAPE, np.uint8))

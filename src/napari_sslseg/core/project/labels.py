@@ -34,6 +34,7 @@ from napari_sslseg.core.scans.classes.partial_labels import likely_unknown
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.renumber import renumber, values_in
 from napari_sslseg.core.scans.classes.segment import Segment, known_code
+from napari_sslseg.core.scans.formats.labels.checks import are_whole
 from napari_sslseg.core.scans.labels import load_labels, save_labels
 from napari_sslseg.core.scans.matching.label_names import structure_names
 from napari_sslseg.core.scans.slices.ranges import format_ranges
@@ -506,10 +507,13 @@ def _check_values(labels: np.ndarray, path: Path) -> list[int]:
     ProjectError
         If there are values that a project cannot have.
     """
+    if labels.dtype.kind not in "buif":
+        raise ProjectError(
+            f"The labels {path} are of the type {labels.dtype}; those of a project are integers "
+            f"from 0 to {LARGEST_CLASS}, and {UNKNOWN_VALUE} for unknown."
+        )
     low, high = labels.min(), labels.max()
-    whole = labels.dtype.kind in "bui" or np.array_equal(labels, np.round(labels))
-    # Also false for NaN.
-    if not (whole and low >= 0 and high <= UNKNOWN_VALUE):
+    if not (are_whole(labels) and low >= 0 and high <= UNKNOWN_VALUE):
         raise ProjectError(
             f"The labels {path} have values from {low:g} to {high:g}; those of a project are "
             f"integers from 0 to {LARGEST_CLASS}, and {UNKNOWN_VALUE} for unknown."

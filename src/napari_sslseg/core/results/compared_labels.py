@@ -10,6 +10,7 @@ import numpy as np
 from napari_sslseg.core.common.errors import DataError, GeometryError
 from napari_sslseg.core.scans.classes.renumber import renumber_array
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
+from napari_sslseg.core.scans.formats.labels.checks import are_whole
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import HasLabels, Volume
@@ -97,8 +98,7 @@ def label_values(labels: Labels, role: str) -> tuple[np.ndarray, Volume | None]:
         values, scan = labels, None
     else:
         values, scan = labels.labels, labels.volume
-    # NaN is refused here as well, since it is not equal to itself.
-    if values.dtype.kind not in "biu" and not np.array_equal(values, np.round(values)):
+    if not are_whole(values):
         raise DataError(
             f"The {role}{f' {scan.name}' if scan else ''} contains values that are not whole "
             "numbers; pass labels, not a scan or probabilities."

@@ -21,6 +21,7 @@ from napari_sslseg.core.scans.classes.write_class_list import write_class_list
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.formats.image_file import ImageFile, check_present
 from napari_sslseg.core.scans.formats.labels.checks import (
+    are_whole,
     check_label_values,
     place_in_scan,
     read_label_values,
@@ -232,7 +233,7 @@ def save_labels(
         raise GeometryError(
             f"The labels for {path} have shape {labels.shape}, but a label map has three axes."
         )
-    if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
+    if not are_whole(labels):
         raise VolumeError(f"The labels for {path} are not whole numbers; use classes, not scores.")
     low, high = labels.min(), labels.max()
     if low < 0 or high > np.iinfo(np.int32).max:

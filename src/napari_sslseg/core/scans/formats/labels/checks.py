@@ -18,6 +18,13 @@ MOST_ROUNDING = 0.1
 LARGEST_EXACT = 2**24
 
 
+def are_whole(values: np.ndarray) -> bool:
+    """Whether an array holds whole numbers, of any real type; not complex ones, or objects."""
+    if values.dtype.kind == "f":
+        return bool(np.isfinite(values).all()) and np.array_equal(values, np.round(values))
+    return values.dtype.kind in "bui"
+
+
 def read_label_values(image: ImageFile) -> np.ndarray:
     """Read the values of a label file so that large whole numbers are exact, where they can be."""
     data = image.values()
