@@ -13,6 +13,7 @@ from psygnal import Signal
 
 from napari_sslseg.core.common.events import Event, Message, PauseFlag, StopFlag
 from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.scans.volume import take_slices
 from napari_sslseg.gui.autosave.hidden_changes import report_hidden_changes
 from napari_sslseg.gui.autosave.label_copy import LabelCopy
 from napari_sslseg.gui.autosave.protocol import LabelScene
@@ -138,7 +139,7 @@ class LabelAutosaver:
         scan.mark(slices, done)
         if done:
             axis, data = PLANE_AXIS[scan.project.plane], np.asarray(self._layer.data)
-            self._known_empty |= {i for i in slices if not np.take(data, i, axis).any()}
+            self._known_empty |= {i for i in slices if not take_slices(data, i, axis).any()}
         self._update_copy(2 * EAGER_SECONDS)
         if done and not scan.project.has_labels(scan.name) and not scan.dirty:
             scan.saved = -1  # An empty slice that is done needs a label file, too.

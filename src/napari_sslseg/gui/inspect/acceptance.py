@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sslseg.core.scans.volume import take_slices
+
 if TYPE_CHECKING:
     from napari.layers import Labels
 
@@ -52,7 +54,7 @@ def accept_region(
     if any(not 0 <= number < size for number, size in zip(at, predicted.shape, strict=True)):
         return -1
     index = at.pop(axis)
-    shown = np.take(predicted, index, axis)
+    shown = take_slices(predicted, index, axis)
     value = shown[tuple(at)]
     if value == 0:
         return -1
@@ -63,8 +65,8 @@ def accept_region(
 def _accept(
     labels: "Labels", predicted: np.ndarray, axis: int, index: int, within: np.ndarray | None
 ) -> int:
-    wanted = np.take(predicted, index, axis)
-    differs = np.take(np.asarray(labels.data), index, axis) != wanted
+    wanted = take_slices(predicted, index, axis)
+    differs = take_slices(labels.data, index, axis) != wanted
     if within is not None:
         differs &= within
     places = np.nonzero(differs)

@@ -9,6 +9,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
+from napari_sslseg.core.scans.volume import take_slices
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.project import Project
@@ -94,7 +95,7 @@ class AcceptedMarks:
     def _slice(self, index: int) -> np.ndarray:
         assert self.scene.labels is not None
         data = np.asarray(self.scene.labels.data)
-        return np.take(data, index, PLANE_AXIS[self.scene.plane])
+        return take_slices(data, index, PLANE_AXIS[self.scene.plane])
 
     def _update(self) -> None:
         """Compare the labels with the known hashes; removal waits until labels are saved."""

@@ -7,6 +7,7 @@ import numpy as np
 from qtpy.QtWidgets import QGridLayout, QWidget
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.scans.volume import take_slices
 from napari_sslseg.gui.inspect.acceptance import accept_region, accept_slice, next_slice
 from napari_sslseg.gui.inspect.accepted_marks import AcceptedMarks
 from napari_sslseg.gui.viewer.done_check import DoneCheck
@@ -126,7 +127,7 @@ class CorrectionButtons(QWidget):
             self._say(FIRST_PREDICT)
             return
         axis, index = PLANE_AXIS[self.scene.plane], self.scene.slice
-        before = np.take(labels.data, index, axis)
+        before = take_slices(labels.data, index, axis)
         self._accepted(accept_slice(labels, found.labels, axis, index), index, before)
 
     def accept_pointed(self) -> None:
@@ -143,7 +144,7 @@ class CorrectionButtons(QWidget):
         axis, index = PLANE_AXIS[self.scene.plane], self.scene.slice
         place = [float(number) for number in labels.world_to_data(position)[-3:]]
         place[axis] = index
-        before = np.take(labels.data, index, axis)
+        before = take_slices(labels.data, index, axis)
         count = accept_region(labels, found.labels, axis, place)
         if count < 0:
             self._say("No structure is predicted there; point at a coloured region.")

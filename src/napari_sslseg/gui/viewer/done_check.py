@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from qtpy.QtWidgets import QWidget
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.scans.volume import take_slices
 from napari_sslseg.gui.text import plural
 from napari_sslseg.gui.widgets.dialogs import ask_choice
 
@@ -73,7 +73,7 @@ class DoneCheck:
     def _confirm_empty(self) -> bool:
         labels, index = self.scene.labels, self.scene.slice
         assert labels is not None
-        if np.take(np.asarray(labels.data), index, PLANE_AXIS[self.scene.plane]).any():
+        if take_slices(labels.data, index, PLANE_AXIS[self.scene.plane]).any():
             return True
         if self.session.knows_empty:
             self.session.note.emit(f"Slice {index} is done and empty. Mark it again to undo this.")

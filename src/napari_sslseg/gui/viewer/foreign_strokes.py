@@ -11,6 +11,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.scans.volume import take_slices
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.viewer.shown_scan import ShownScan
@@ -76,7 +77,7 @@ class ForeignStrokes:
         if labels is None or self.scene.image is None:
             return []
         axis, index = PLANE_AXIS[self.scene.plane], self.scene.slice
-        empty = not np.take(np.asarray(labels.data), index, axis).any()
+        empty = not take_slices(labels.data, index, axis).any()
         active = viewer.layers.selection.active
         found = []
         for layer in viewer.layers:

@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.project.record import UNKNOWN_VALUE
+from napari_sslseg.core.scans.volume import take_slices
 from napari_sslseg.gui.model.predictions import Predicted
 from napari_sslseg.gui.viewer.scene import ROLE, draw_prediction, show_layer
 
@@ -185,9 +186,9 @@ class PredictionLayers:
         if project is None or labels is None or found is None:
             return
         axis, index = PLANE_AXIS[self.scene.plane], self.scene.slice
-        ours = np.take(found.labels, index, axis)
+        ours = take_slices(found.labels, index, axis)
         if index in project.done(self.session.current):
-            truth = np.take(np.asarray(labels.data), index, axis)
+            truth = take_slices(labels.data, index, axis)
             errors = label_differences(truth, ours)
             errors[truth == UNKNOWN_VALUE] = 0
             self._fill("errors", axis, index, errors)
@@ -195,7 +196,7 @@ class PredictionLayers:
             self._fill("errors", axis, index, np.zeros_like(ours))
         second = self.predicted(self.second) if self.second else None
         if second is not None:
-            theirs = np.take(second.labels, index, axis)
+            theirs = take_slices(second.labels, index, axis)
             self._fill("difference", axis, index, label_differences(ours, theirs))
 
     def _fill(self, key: str, axis: int, index: int, values: np.ndarray) -> None:
