@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from napari_sslseg.core.common.errors import StorageError
+from napari_sslseg.core.common.errors import StorageError, remedy
 from napari_sslseg.core.common.lock import check_locks, try_lock
 from napari_sslseg.core.common.sync import make_folder, rename_new, sync_file, sync_folder
 
@@ -65,8 +65,7 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iter
     except OSError as error:
         check_locks(path)  # The folder may have been removed meanwhile, which is the reason then.
         raise StorageError(
-            f"Could not write {path}: {error.strerror or error}; "
-            "free some space or choose another folder, then run again."
+            f"Could not write {path}: {error.strerror or error}; {remedy(error)}, then run again."
         ) from error
     finally:
         if temporary is not None:

@@ -4,6 +4,8 @@ Each message is one sentence: what is wrong, where, and what to do about it. The
 prints it and exits with code 2; the napari plugin shows it as a notification.
 """
 
+import errno
+
 
 class SslsegError(Exception):
     """Base class of all errors whose message is meant for the user."""
@@ -67,6 +69,12 @@ class ReadOnlyFolderError(StorageError):
 
 class LostFolderError(StorageError):
     """A folder that was deleted, moved or replaced while this process was working in it."""
+
+
+def remedy(error: OSError) -> str:
+    """What helps if something cannot be written: space on a full disk, or another place."""
+    full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None), errno.EFBIG)
+    return f"{'free some space or ' * full}choose another folder"
 
 
 class ScanWarning(UserWarning):

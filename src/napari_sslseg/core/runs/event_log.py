@@ -10,7 +10,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from napari_sslseg.core.common.errors import SslsegError, StorageError
+from napari_sslseg.core.common.errors import SslsegError, StorageError, remedy
 from napari_sslseg.core.common.events import Done, Event, Message, Saved, Status, Validation
 from napari_sslseg.core.common.safe_files import HISTORY, open_own
 from napari_sslseg.core.common.sync import sync_folder
@@ -102,8 +102,7 @@ class EventLog:
 
     def _cannot(self, error: OSError) -> StorageError:
         return StorageError(
-            f"Could not write {self.folder / LOG}: {error.strerror or error}; free some space or "
-            "choose another folder."
+            f"Could not write {self.folder / LOG}: {error.strerror or error}; {remedy(error)}."
         )
 
 

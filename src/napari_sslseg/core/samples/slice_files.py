@@ -22,7 +22,7 @@ from napari_sslseg.core.common.atomic import (
     remove_leftovers,
     write_text,
 )
-from napari_sslseg.core.common.errors import StorageError
+from napari_sslseg.core.common.errors import StorageError, remedy
 from napari_sslseg.core.common.safe_files import is_link, open_regular, read_regular
 from napari_sslseg.core.common.safe_json import check_parts
 from napari_sslseg.core.samples.store import find_contents
@@ -359,5 +359,5 @@ def cannot_write(folder: Path, error: OSError) -> StorageError:
     """Return the error for samples that could not be written."""
     return StorageError(
         f"The slices could not be written to {folder.parent}: {error.strerror or error}; "
-        "free some space or choose another cache folder."
+        f"{remedy(error)}."
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from napari_sslseg.core.common.atomic import TemporaryFolder
-from napari_sslseg.core.common.errors import StorageError
+from napari_sslseg.core.common.errors import StorageError, remedy
 from napari_sslseg.core.common.lock import check_locks
 from napari_sslseg.core.common.safe_files import open_own, read_regular
 from napari_sslseg.core.common.safe_json import parse_json
@@ -124,8 +124,8 @@ class PredictionJournal:
             raise _appeared(target) from error
         except OSError as error:
             raise StorageError(
-                f"Could not write {target}: {error.strerror or error}; free some space or choose "
-                "another folder, then continue with --resume."
+                f"Could not write {target}: {error.strerror or error}; {remedy(error)}, then "
+                "continue with --resume."
             ) from error
 
     def _append(self, line: bytes) -> None:
@@ -199,8 +199,7 @@ def staging_folder(out: Path) -> TemporaryFolder:
         return TemporaryFolder(out)
     except OSError as error:
         raise StorageError(
-            f"Could not write to {out}: {error.strerror or error}; free some space or choose "
-            "another folder."
+            f"Could not write to {out}: {error.strerror or error}; {remedy(error)}."
         ) from error
 
 
