@@ -45,6 +45,26 @@ def stopped(kind, out, after=9, **options):
     return seen
 
 
+def interrupted(out, delay):
+    """Interrupt a run some seconds after its third step, at any line of its code."""
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    def train():
+        for event in events("pretrain", out, 10000):
+            if isinstance(event, Step) and event.step == 3:
+                signal.setitimer(signal.ITIMER_REAL, delay)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def texts(seen):
     return " ".join(event.text for event in seen if isinstance(event, Message))
 
@@ -105,6 +125,32 @@ class TestResuming:
         assert not (out / "states").exists()
         history = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
         assert [e["status"] for e in history if e["event"] == "End"] == ["stopped", "finished"]
+
+    def test_a_run_that_is_interrupted_in_a_step_says_what_is_saved(self, tmp_path):
+        """At any moment, as by a second Ctrl-C; the first state is not saved before a while."""
+        found = []
+        for number, delay in enumerate((0.003, 0.01, 0.02)):
+            out = tmp_path / f"run{number}"
+            interrupted(out, delay)
+            record = json.loads((out / "run.json").read_text())
+            history = (out / "events.jsonl").read_text().splitlines()
+            last = json.loads((out / "last.json").read_text())
+            states = sorted((out / "states").glob("*")) if (out / "states").is_dir() else []
+            saved = int(states[-1].stem) if states else 0
+            assert (record["status"] == "stopped") == (saved == last["step"] > 0)
+            assert record["status"] in ("stopped", "interrupted")
+            assert json.loads(history[-1])["status"] == record["status"]
+            seen = []
+            resumed = events("pretrain", out, resume=True)
+            for event in resumed:
+                seen.append(event)
+                if isinstance(event, Step):
+                    break
+            resumed.close()
+            assert seen[-1].step == saved + 1
+            assert (f"after step {saved}" if saved else "begins at step 1") in texts(seen)
+            found.append(record["status"])
+        assert "interrupted" in found
 
     def test_it_finds_its_slices_on_disk(self, whole, tmp_path):
         kind, first = whole

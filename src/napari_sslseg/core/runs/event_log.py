@@ -10,10 +10,11 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from napari_sslseg.core.common.errors import SslsegError, StorageError, remedy
+from napari_sslseg.core.common.errors import CheckpointError, SslsegError, StorageError, remedy
 from napari_sslseg.core.common.events import Done, Event, Message, Saved, Status, Validation
 from napari_sslseg.core.common.safe_files import HISTORY, open_own
 from napari_sslseg.core.common.sync import sync_folder
+from napari_sslseg.core.runs.record import read_record
 
 LOG = HISTORY
 LONGEST_LINE = 2**20
@@ -123,7 +124,7 @@ def record_events(events: Iterator[Event], log: EventLog) -> Iterator[Event]:
         close = getattr(events, "close", None)
         if close is not None:
             close()
-        status = "failed" if isinstance(error, SslsegError) else "stopped"
+        status = "failed" if isinstance(error, SslsegError) else _status(log.folder)
         # If the disk is full, the original error is more informative.
         with contextlib.suppress(StorageError):
             if not ended:
@@ -132,6 +133,14 @@ def record_events(events: Iterator[Event], log: EventLog) -> Iterator[Event]:
         raise
     finally:
         log.close()
+
+
+def _status(folder: Path) -> str:
+    """How a run was stopped: ``interrupted`` if its record says that steps were not saved."""
+    with contextlib.suppress(CheckpointError):  # It may have been stopped before it had a record.
+        if read_record(folder).get("status") == "interrupted":
+            return "interrupted"
+    return "stopped"
 
 
 def _end(file: BinaryIO) -> int:

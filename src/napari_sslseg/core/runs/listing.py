@@ -39,7 +39,7 @@ class RunSummary:
     loss : float or None
         Loss at that step.
     status : str or None
-        ``running``, ``finished``, ``stopped`` or ``failed``.
+        ``running``, ``finished``, ``stopped``, ``interrupted`` or ``failed``.
     best : float or None
         Best validation: Dice of a fine-tuning, loss of a pretraining.
     seconds : float or None

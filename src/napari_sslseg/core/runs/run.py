@@ -196,7 +196,14 @@ class RunWriter:
         Created if missing; files of an older run in it are removed. Call :func:`claim` first.
     record : mapping
         Entries known at the start: kind, settings, scans, …
+
+    Attributes
+    ----------
+    all_saved : bool
+        Whether the newest state is that of the last step.
     """
+
+    all_saved = True
 
     def __init__(self, folder: Path, record: Mapping[str, Any]) -> None:
         self.folder = folder

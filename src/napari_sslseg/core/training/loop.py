@@ -117,6 +117,11 @@ class Loop:
         """Whether the training has finished, early or not."""
         return self.step >= self.job.settings.steps or self.early_stopper.exhausted
 
+    @property
+    def all_saved(self) -> bool:
+        """Whether the newest state is that of the last step, so that resuming repeats no step."""
+        return self._saved == self.step
+
     def advance(self) -> list[Event]:
         """Make one step, and a validation if it is due; returns their events."""
         job, settings = self.job, self.job.settings

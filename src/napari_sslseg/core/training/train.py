@@ -127,15 +127,18 @@ def train(
         # being restored, nothing may be saved.
         if not loop.ready:
             raise
-        if world_size() > 1:
-            # The other processes may be anywhere, so collective operations are impossible.
-            with single_process():
-                if is_first():
-                    loop.save_last()
-        elif loop.complete:
-            loop.save()
-        else:
-            loop.save_last()
+        try:
+            if world_size() > 1:
+                # The other processes may be anywhere, so collective operations are impossible.
+                with single_process():
+                    if is_first():
+                        loop.save_last()
+            elif loop.complete:
+                loop.save()
+            else:
+                loop.save_last()
+        finally:
+            run.all_saved = loop.all_saved
         raise
     except LostFolderError:
         raise  # It says where the state was saved.
@@ -216,7 +219,7 @@ def run_job(
         done = yield from train(job, run, fabric, stop, pause, state, parts, watch)
         status = "finished" if done else "stopped"
     except (KeyboardInterrupt, GeneratorExit):
-        status = "stopped"
+        status = "stopped" if run.all_saved else "interrupted"
         raise
     except SslsegError as error:
         problem = {"problem": str(error)}

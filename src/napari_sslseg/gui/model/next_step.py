@@ -161,8 +161,9 @@ def _step_with_scans(
 
 
 def _interrupted(runs: Sequence["RunSummary"], kind: str) -> str:
-    """Name of the newest run whose record still says "running"; empty if there is none."""
-    return max((r.name for r in runs if r.kind == kind and r.status == "running"), default="")
+    """Name of the newest run that was killed or interrupted; empty if there is none."""
+    ended = ("running", "interrupted")
+    return max((r.name for r in runs if r.kind == kind and r.status in ended), default="")
 
 
 def _step_after_training(project: "Project", last: str, problems: Mapping[str, str]) -> str:

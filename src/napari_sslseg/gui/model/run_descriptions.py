@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from napari_sslseg.core.project.project import Project
     from napari_sslseg.core.runs.lineage import Use
 
-ENDS = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
+ENDS = {
+    "finished": "finished",
+    "stopped": "stopped early",
+    "interrupted": "interrupted",
+    "failed": "failed",
+}
 USE_WORDS: "dict[Use, str]" = {
     "unseen": "unseen",
     "without labels": "no labels",
