@@ -10,8 +10,8 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.volume import Modality
 
-BRIGHTNESS = 0.8
-"""Brightness of the brightest labelled structures in the picture, 0 to 1."""
+BRIGHTNESS = (0.5, 0.8)
+"""Least and most brightness of the brightest labelled structures in the picture, 0 to 1."""
 
 
 @dataclass
@@ -172,15 +172,11 @@ def draw_slices(
 
 def _limits(image: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """Contrast limits for the labelled structures, which bright fat elsewhere would make dark."""
+    low, high = np.percentile(image, (1, 99))
     labelled = image[truth > 0]
     if labelled.size:
-        low = np.percentile(image, 1)
-        high = max(
-            low + (np.percentile(labelled, 98) - low) / BRIGHTNESS,
-            np.percentile(image[image > low] if (image > low).any() else image, 75),
-        )
-    else:
-        low, high = np.percentile(image, (1, 99))
+        extent = np.percentile(labelled, 98) - low
+        high = low + np.clip(high - low, extent / BRIGHTNESS[1], extent / BRIGHTNESS[0])
     return float(low), float(max(high, np.nextafter(low, np.inf, dtype=np.float32)))
 
 

@@ -164,7 +164,7 @@ def _patient_scores(
                 [at - width * 0.36, at + width * 0.36], [mean] * 2, color=COLOURS[kind], lw=2.5
             )
             axes.annotate(
-                f"{mean:.2f}" if measure == "dice" else f"{mean:.0f}",
+                f"{mean:.2f}" if measure == "dice" else f"{mean:.{1 if mean < 10 else 0}f}",
                 (at, max(points)), (0, 5), textcoords="offset points",
                 ha="center", va="bottom", fontsize=7,
             )  # fmt: skip
