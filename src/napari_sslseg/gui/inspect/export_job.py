@@ -63,13 +63,15 @@ def targets(
 
 
 def refuse_scans(project: "Project", files: Iterable[Path]) -> None:
-    """Refuse to overwrite scans of a project; slow if there are many scans.
+    """Refuse to overwrite scans, of a project or others; reads the files that exist.
 
     Raises
     ------
     StorageError
         If one of the files is a scan.
     """
+    from napari_sslseg.core.scans.replacement import refuse_to_replace_scan
+
     there = [path for path in files if path.exists()]
     if not there:
         return
@@ -77,6 +79,7 @@ def refuse_scans(project: "Project", files: Iterable[Path]) -> None:
     for path in there:
         if path.resolve() in used:
             raise StorageError(f"{path} is a scan and is not overwritten; choose another folder.")
+        refuse_to_replace_scan(path)
 
 
 def _files(project: "Project", entry: "ScanEntry") -> list[Path]:
