@@ -38,7 +38,8 @@ def test_strokes_on_a_new_layer_of_napari_are_taken_over(ready):
     np.testing.assert_array_equal(ready.layer.data == 1, layer.data > 0)
     ready.until(lambda: ready.project.done("ann") == (7,))
     np.testing.assert_array_equal(ready.saved(), ready.layer.data)
-    assert not layer.visible
+    assert layer not in ready.viewer.layers
+    assert ready.layer.mode == "paint"
     assert not warning.isVisible()
     assert ready.find("labels-saved").isVisible()
     # The next stroke is on the labels of the scan, and all of it is one step to undo.
@@ -74,6 +75,76 @@ def _cancel_other_dialogs(ready):
     timer.start(1500)
     yield
     timer.stop()
+
+
+def test_strokes_of_napari_become_the_chosen_structure(ready):
+    ready.panel.classes.choose(2)
+    layer = new_layer(ready)  # With the value 1, which is another structure.
+    ready.click("take-strokes")
+    assert set(np.unique(ready.layer.data)) == {0, 2}
+    assert "spleen" in ready.notes[-1]
+    assert layer.name in ready.notes[-1]
+
+
+def press_delete(dock):
+    found = dock.viewer.window._qt_window.findChildren(QtViewerPushButton)
+    (button,) = [button for button in found if button.property("mode") == "delete_button"]
+    dock.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def test_the_window_survives_the_deletion_of_the_labels_beside_another_layer(ready):
+    other = new_layer(ready)
+    other.visible = False
+    ready.scene.take_labels()
+    press_delete(ready)
+    ready.until(lambda: not ready.session.current)
+    ready.qtbot.wait(1500)
+    ready.viewer.dims.set_current_step(0, 3)
+    ready.qtbot.wait(300)
+    assert list(ready.viewer.layers) == [other]
+    ready.session.select("ann")
+    ready.until(lambda: ready.session.current == "ann")
+    ready.qtbot.wait(300)
+    assert ready.layer in ready.viewer.layers
+
+
+def test_outside_of_the_scan_nothing_is_painted_or_marked(ready):
+    # Another layer reaches further than the scan, on both sides.
+    spacing = ready.scene.image.scale
+    place = np.asarray(ready.scene.image.translate) - 10 * np.asarray(spacing)
+    ready.viewer.add_labels(np.zeros((60, 8, 8), np.uint8), scale=spacing, translate=place)
+    ready.scene.take_labels()
+    ready.press(Qt.Key.Key_P)
+    ready.drag((-1, -1), (-1, 1))
+    drawn = ready.layer.data.copy()
+    assert drawn.any()
+    centre = ready.viewer.camera.center
+    for step in (0, 59):
+        ready.viewer.dims.set_current_step(0, step)
+        ready.drag((0, -1), (0, 1))
+        np.testing.assert_array_equal(ready.layer.data, drawn)
+        ready.press(Qt.Key.Key_D)
+        ready.qtbot.wait(100)
+        assert not ready.project.done("ann")
+    ready.scene.go_to(5)
+    ready.viewer.camera.center = centre  # Drags moved the picture.
+    ready.drag((1, -1), (1, 1))
+    assert (ready.layer.data[5] != drawn[5]).any()
+
+
+def test_erasing_a_removed_structure_cannot_be_undone_to_labels_without_a_name(ready):
+    ready.panel.classes.choose(1)
+    ready.press(Qt.Key.Key_P)
+    ready.drag((-1, -1), (-1, 1))
+    ready.until_saved()
+    answer(ready.qtbot, "Remove")
+    ready.click("remove-class")
+    answer(ready.qtbot, "Erase everywhere")
+    ready.until(lambda: 1 not in ready.project.class_names)
+    ready.until(lambda: not ready.layer.data.any())
+    ready.qtbot.keyClick(ready.canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not ready.layer.data.any()
+    assert not any("no structure" in note for note in ready.notes)
 
 
 def test_a_deleted_layer_takes_the_scan_away_and_show_brings_it_back(ready):

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtGui import QShowEvent
+from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
@@ -120,7 +120,14 @@ class InspectPanel(QWidget):
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Show the predictions of finished runs."""
         self.scene.bring("prediction")
+        self.layers.show_maps(True)
         super().showEvent(event)
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        """Hide maps, which would cover what one labels in another step."""
+        if not event.spontaneous():
+            self.layers.show_maps(False)
+        super().hideEvent(event)
 
     def release(self) -> None:
         """Disconnect from the viewer."""

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 from napari_sslseg.core.results.slice_scores import SLICE_RULE
 from napari_sslseg.gui.inspect.score_rows import ORDER, UNBIASED, ScoreRow, slices_words
 from napari_sslseg.gui.model.run_descriptions import USE_HINTS, USE_WORDS
+from napari_sslseg.gui.widgets.name_delegate import NameDelegate
 
 COLUMNS = ("Scan", "Structure", "Dice", "HD95", "Dice B", "Used", "Acc.", "ml")
 SCAN_WIDTH, STRUCTURE_WIDTH = 70, 76
@@ -58,6 +59,7 @@ class ScoreTable(QTableWidget):
         self.setTabKeyNavigation(False)
         self.setWordWrap(False)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # Names often differ at their ends.
+        self.setItemDelegateForColumn(0, NameDelegate(self, self._scans))
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
@@ -90,6 +92,10 @@ class ScoreTable(QTableWidget):
         """Give the names of the scans the width that is left."""
         super().resizeEvent(event)
         self._fit_scans()
+
+    def _scans(self) -> list[str]:
+        items = (self.item(row, 0) for row in range(self.rowCount()))
+        return [item.text() for item in items if item is not None]
 
     def _fit_scans(self) -> None:
         header = self.horizontalHeader()

@@ -9,6 +9,7 @@ from napari_sslseg.core.common.errors import ProjectError
 from napari_sslseg.core.common.events import Done, Event, PauseFlag, StopFlag
 from napari_sslseg.core.common.text import fold_name
 from napari_sslseg.gui.model.jobs import Job, Outcome
+from napari_sslseg.gui.viewer.quick_layers.standing_layers import Strokes
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
@@ -94,7 +95,11 @@ def remove_class(
 
 
 def _erase(layer: Any, value: int) -> None:
-    """Set a value to background in the layer, as one undoable step."""
+    """Set a value to background in the layer; it and what was drawn before cannot be undone.
+
+    Undoing would bring back voxels of a structure that does not exist.
+    """
     found = np.nonzero(layer.data == value) if layer is not None else ()
     if found and found[0].size:
         layer.data_setitem(found, 0)
+        Strokes.take(layer)

@@ -80,20 +80,32 @@ def swatch(colour: str) -> QIcon:
 
 def eye(shut: bool) -> QIcon:
     """Make an icon of an open or a shut eye."""
+    icon = QIcon(_draw_eye(shut, [(QColor(GREY), 1.4)]))
+    # On a selected row, which is light or dark.
+    selected = _draw_eye(shut, [(QColor(255, 255, 255, 160), 3.4), (QColor("black"), 1.2)])
+    icon.addPixmap(selected, QIcon.Mode.Selected)
+    return icon
+
+
+def _draw_eye(shut: bool, pens: list[tuple[QColor, float]]) -> QPixmap:
     pixmap = QPixmap(18, 14)
     pixmap.fill(Qt.GlobalColor.transparent)
     painter = QPainter(pixmap)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    painter.setPen(QPen(QColor(GREY), 1.4))
+    for colour, width in pens:
+        painter.setPen(QPen(colour, width))
+        _draw_lines(painter, shut, colour)
+    painter.end()
+    return pixmap
+
+
+def _draw_lines(painter: QPainter, shut: bool, colour: QColor) -> None:
     if shut:
         painter.drawArc(2, -2, 14, 12, 200 * 16, 140 * 16)
         for left, right in ((5, 3), (9, 9), (13, 15)):
             painter.drawLine(left, 10, right, 13)
     else:
         painter.drawChord(2, 3, 14, 8, 0, 360 * 16)
-        painter.setBrush(QColor(GREY))
+        painter.setBrush(colour)
         painter.drawEllipse(7, 5, 4, 4)
-    painter.end()
-    icon = QIcon(pixmap)
-    icon.addPixmap(pixmap, QIcon.Mode.Selected)
-    return icon
+        painter.setBrush(Qt.BrushStyle.NoBrush)

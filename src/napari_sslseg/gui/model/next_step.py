@@ -21,7 +21,10 @@ SCANS = "Add scans in step 1: drop files or folders there, or use its buttons."
 ADDING = "Scans are being added; wait until this is finished."
 UNREADABLE = "No scan can be used; step 1 shows the problem of each scan."
 HELD_OUT = "All scans are held out; choose Train for some patients in step 1."
-PRETRAIN = "Label a slice in step 3, or pretrain first in step 2, which needs no labels."
+PRETRAIN = (
+    "Label a slice in step 3 and mark it as done, or pretrain first in step 2, which needs no "
+    "labels."
+)
 INTERRUPTED = "{name} was interrupted; resume it in step {step}, or start a new run."
 STRUCTURE = "Add a structure in step 3, such as liver."
 LABEL = "Label a slice in step 3 and mark it as done."

@@ -5,19 +5,14 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import (
     QItemSelectionModel,
-    QModelIndex,
-    QPersistentModelIndex,
     QSize,
     QSortFilterProxyModel,
     Qt,
 )
-from qtpy.QtGui import QFont, QFontMetrics, QKeyEvent, QResizeEvent
+from qtpy.QtGui import QKeyEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
     QTableView,
-    QWidget,
 )
 
 from napari_sslseg.gui.scans.scan_table import (
@@ -31,14 +26,12 @@ from napari_sslseg.gui.scans.scan_table import (
     USE,
     USES,
 )
-from napari_sslseg.gui.text import shorten
+from napari_sslseg.gui.widgets.name_delegate import PADDING, NameDelegate, widths
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.scans.scan_table import ScanTable
 
 LEAST_ROWS = 3
-PADDING = 14
-"""Pixels beside picture and text of a name."""
 
 
 class ScanView(QTableView):
@@ -81,7 +74,9 @@ class ScanView(QTableView):
         self.setTabKeyNavigation(False)
         self.setWordWrap(False)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        self.setItemDelegateForColumn(SCAN, NameDelegate(self, model))
+        self.setItemDelegateForColumn(
+            SCAN, NameDelegate(self, lambda: [entry.name for entry in model.entries], THUMBNAIL)
+        )
         self.setShowGrid(False)
         self.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
         rows = self.verticalHeader()
@@ -151,53 +146,3 @@ class ScanView(QTableView):
         least = THUMBNAIL + self.fontMetrics().averageCharWidth() * 24
         room = max(self.viewport().width() - others, least)
         self.setColumnWidth(SCAN, min(self._whole_names, room))
-
-
-def widths(font: QFont) -> QFontMetrics:
-    """Widths of letters in bold, as the name of the scan that is shown has them."""
-    bold = QFont(font)
-    bold.setBold(True)
-    return QFontMetrics(bold)
-
-
-class NameDelegate(QStyledItemDelegate):
-    """Shortens names by what they have in common, where the column is too narrow.
-
-    Parameters
-    ----------
-    parent : QWidget
-        The table.
-    model : ScanTable
-        The scans whose names must differ.
-    """
-
-    def __init__(self, parent: QWidget, model: "ScanTable") -> None:
-        super().__init__(parent)
-        self._model = model
-        self._entries: object = None
-        self._room = 0
-        self._short: dict[str, str] = {}
-
-    def initStyleOption(  # noqa: N802
-        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
-    ) -> None:
-        """Replace the text by a name that fits."""
-        super().initStyleOption(option, index)
-        room = option.rect.width() - THUMBNAIL - PADDING
-        name = str(index.data(NAME_ROLE))
-        # Without a rectangle Qt asks for the size of the whole name.
-        letters = widths(option.font)
-        if room > 0 and letters.horizontalAdvance(name) > room:
-            option.text = self._names(letters, room).get(name, name)
-
-    def _names(self, letters: QFontMetrics, room: int) -> dict[str, str]:
-        if self._entries is not self._model.entries or self._room != room:
-            self._entries, self._room = self._model.entries, room
-            names = [entry.name for entry in self._model.entries]
-            width = letters.horizontalAdvance
-            longest = max(names, key=width)
-            most = max(room * len(longest) // max(width(longest), 1), 3)
-            while max(map(width, short := shorten(names, most))) > room and most > 3:
-                most -= 1
-            self._short = dict(zip(names, short, strict=True))
-        return self._short

@@ -49,9 +49,11 @@ class BrushValues:
         return True
 
     def _check(self, event: Any = None) -> None:
-        value = self._layer.selected_label
+        value, before = self._layer.selected_label, self._value
         if self._set_back() and self._value:
-            self.session.note.emit(NO_STRUCTURE.format(value=value, name=self._name))
+            # The value of the brush is the same, so its structure was removed.
+            why = REMOVED if value == before else NO_STRUCTURE
+            self.session.note.emit(why.format(value=value, name=self._name))
 
     def _check_classes(self) -> None:
         before = self._value

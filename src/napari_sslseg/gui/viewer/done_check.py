@@ -93,8 +93,12 @@ def take_strokes(scene: "Scene") -> None:
     """Take strokes on other layers over into the labels of the scan, and say so."""
     layers = list(dict.fromkeys([*scene.strokes.on_slice(), *scene.strokes.painted]))
     names = ", ".join(f"“{layer.name}”" for layer in layers)
-    count = scene.strokes.take(layers)
+    counts = scene.strokes.take(layers)
+    taken = ", ".join(
+        f"{plural(count, 'voxel')} {scene.class_names.get(value, f'class {value}')}"
+        for value, count in counts.items()
+    )
     scene.session.note.emit(
-        f"{plural(count, 'voxel')} of {names} are now labels of {scene.session.current}. The other "
-        "layer is hidden, and the brush paints on the labels of the scan again."
+        f"{names} became labels of {scene.session.current}: {taken or 'no voxel'}. Ctrl+Z undoes "
+        "it; the brush paints on the labels of the scan again."
     )

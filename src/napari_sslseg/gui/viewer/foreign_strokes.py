@@ -108,36 +108,43 @@ class ForeignStrokes:
         within = ((voxels >= 0) & (voxels < labels.data.shape)).all(axis=1)
         return tuple(voxels[within].T), values[within]
 
-    def take(self, layers: list[Any]) -> int:
-        """Copy the strokes of layers into the labels of the scan, as one step to undo.
+    def take(self, layers: list[Any]) -> dict[int, int]:
+        """Move the strokes of layers into the labels of the scan, as one step to undo.
 
-        Values that are no structure of the project become the structure of the brush. The layers
-        are hidden, and the labels of the scan become the active layer.
+        A layer of one value was drawn with the brush of napari, whose value means nothing: its
+        strokes become the chosen structure. Of several values, those that are no structure do. The
+        layers are removed, since they would lie over the next scans as well, and the labels of the
+        scan become the active layer, with the tool in use.
 
         Returns
         -------
-        int
-            Number of voxels that were copied.
+        dict of int to int
+            Number of voxels that became each structure.
         """
         labels, project = self.scene.labels, self.scene.session.project
+        counts: dict[int, int] = {}
         if labels is None or project is None:
-            return 0
-        total = 0
+            return counts
         with labels.block_history():
             for layer in layers:
                 places, values = self._strokes(layer)
-                known = np.isin(values, self.scene.paintable)
+                several = len(np.unique(values)) > 1
+                known = several & np.isin(values, self.scene.paintable)
                 values = np.where(known, values, labels.selected_label)
                 if len(values):
                     labels.data_setitem(places, values.astype(labels.data.dtype))
-                total += len(values)
-        for layer in layers:
-            layer.visible = False
-            self._painted.discard(layer)
+                for value, count in zip(*np.unique(values, return_counts=True), strict=True):
+                    counts[int(value)] = counts.get(int(value), 0) + int(count)
         labels.visible = True
+        mode = str(layers[-1].mode) if layers else "pan_zoom"
+        for layer in layers:
+            self._painted.discard(layer)
+            self.scene.viewer.layers.remove(layer)
         self.scene.take_labels()
+        if mode in ("paint", "erase", "fill", "polygon"):
+            labels.mode = mode
         self.changed.emit()
-        return total
+        return counts
 
 
 def _affine(layer: Any) -> tuple[np.ndarray, np.ndarray]:

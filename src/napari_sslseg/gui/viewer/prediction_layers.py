@@ -33,6 +33,9 @@ class PredictionLayers:
         Names of the runs; empty for none.
     shown : {"first", "second", "difference"}
         What the prediction layer shows.
+    maps_shown : bool
+        Whether maps of differences, errors and uncertainty are visible, which cover what one
+        labels.
     contour, uncertainty, errors : bool
         Whether to show the prediction as outlines, show its uncertainty, and show where it differs
         from the labels of done slices.
@@ -43,6 +46,7 @@ class PredictionLayers:
         self.first = self.second = ""
         self.shown: Shown = "first"
         self.contour, self.uncertainty, self.errors = True, False, False
+        self.maps_shown = True
         self._layers: dict[str, tuple[Any, Any]] = {}
         session.predictions.changed.connect(self._predicted)
         session.done_changed.connect(lambda name: self._compare())
@@ -87,6 +91,7 @@ class PredictionLayers:
         other = self.predicted(self.second) if self._difference else None
         both = (found, other) if found is not None and other is not None else None
         self._layer("difference", both, self._add_difference)
+        self._update_visibility()
         self._compare()
 
     @property
@@ -94,9 +99,17 @@ class PredictionLayers:
         return self.shown == "difference" and bool(self.second)
 
     def _update_visibility(self) -> None:
-        layer = self._layers.get("prediction", (None, None))[1]
-        if layer is not None:
-            show_layer(layer, not (self._difference or self.scene.hides("prediction")))
+        difference = self._difference and self.maps_shown
+        for key, (_, layer) in self._layers.items():
+            if key == "prediction":
+                show_layer(layer, not (difference or self.scene.hides("prediction")))
+            else:
+                show_layer(layer, self.maps_shown and self.scene.predictions_shown)
+
+    def show_maps(self, shown: bool) -> None:
+        """Show or hide maps of differences, errors and uncertainty."""
+        self.maps_shown = shown
+        self._update_visibility()
 
     def _layer(self, key: str, content: tuple[Any, ...] | None, add: Any) -> Any:
         """Return the layer of a key: keep it if its content is the same, else replace or remove it.

@@ -93,6 +93,7 @@ class Scene:
         self._name = ""
         self._views: dict[str, View] = {}
         self._interpolation = ""
+        self._mode = ""
         self._own: WeakSet[Any] = WeakSet()
         self._kept: list[Any] = []
         session.while_loading(prepare_layers)
@@ -133,11 +134,21 @@ class Scene:
         """Whether the picture is a slice along the plane, not rolled to another one or in 3D."""
         dims = self.viewer.dims
         axis = dims.ndim - 3 + PLANE_AXIS[self.plane]
-        return dims.ndisplay == 2 and axis not in dims.displayed
+        return dims.ndisplay == 2 and axis not in dims.displayed and self.is_within
+
+    @property
+    def is_within(self) -> bool:
+        """Whether the slider is within the scan; other layers may reach further."""
+        if self.image is None:
+            return True
+        axis = PLANE_AXIS[self.plane]
+        found = self.image.world_to_data(np.asarray(self.viewer.dims.point)[-3:])[axis]
+        return bool(-0.5 <= found <= self.image.data.shape[axis] - 0.5)
 
     def turn(self) -> None:
         """Show the current slice along the plane again, after another view was shown."""
         self._set_plane()
+        self.go_to(self.slice)
 
     def go_to(self, index: int) -> None:
         """Show a slice, numbered along the plane."""
@@ -357,7 +368,23 @@ class Scene:
 
     def _emit_moved(self) -> None:
         if self.image is not None:
+            self._guard_labels()
             self.moved.emit(self.slice)
+
+    def _guard_labels(self) -> None:
+        """Let nobody paint outside of the scan, where napari would paint on other slices."""
+        labels, project = self.labels, self.session.project
+        if labels is None or project is None or self.is_within == labels.editable:
+            return
+        if project.read_only:
+            return
+        if labels.editable:
+            # napari may have made them editable again, without their tool.
+            self._mode = self._mode or str(labels.mode)
+            labels.editable = False
+        else:
+            labels.editable = True
+            labels.mode, self._mode = self._mode or "pan_zoom", ""
 
 
 def draw_prediction(layer: "Labels", outlines: bool) -> None:

@@ -27,6 +27,10 @@ class ShownScan(Protocol):
         """Plane of the project."""
 
     @property
+    def is_within(self) -> bool:
+        """Whether the slider is within the scan."""
+
+    @property
     def slice(self) -> int:
         """Number of the slice that is shown."""
 

@@ -60,7 +60,7 @@ class LookPoint:
     def move_to_world(self, position: Any) -> None:
         """Look at a place of the picture; a place beside the scan changes nothing."""
         image, hidden = self.scene.image, self.hidden
-        if image is None or hidden is None or len(position) < 3:
+        if image is None or hidden is None or len(position) < 3 or not self.scene.is_within:
             return
         voxel = np.floor(image.world_to_data(np.asarray(position, float)[-3:]) + 0.5)
         voxel[hidden] = self.voxel[hidden]

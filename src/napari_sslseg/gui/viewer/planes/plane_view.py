@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 CROSS = QColor(255, 214, 51, 170)
 TEXT = QColor(225, 225, 225)
+SHADE = QColor(0, 0, 0, 150)
 GAP, MARGIN = 8, 4
 CLICK = 120
 """Units of the mouse wheel for one slice."""
@@ -156,6 +157,9 @@ class PlaneView(QWidget):
         top_left = Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft
         painter.drawText(inside, top_left, self.title)
         for side, letters in self._letters().items():
+            # A dark box, since letters cannot be seen on bright tissue.
+            box = painter.boundingRect(inside, side, letters).adjusted(-2, 0, 2, 0)
+            painter.fillRect(box, SHADE)
             painter.drawText(inside, side, letters)
 
     def _letters(self) -> dict[Qt.AlignmentFlag, str]:
