@@ -204,6 +204,12 @@ def test_evaluate_prints_json(data, predictions):
     assert len(found["volumes"]) == 6
 
 
+def test_swapped_folders_are_noticed_by_the_list_of_predictions(data, predictions, tmp_path):
+    assert refused(run("evaluate", data / "labels", predictions), "swap")
+    shutil.copytree(predictions, tmp_path / "same")  # Two runs may be compared.
+    assert run("evaluate", tmp_path / "same", predictions).returncode == 0
+
+
 def test_labels_against_themselves_are_perfect(data):
     done = run("evaluate", data / "labels", data / "labels", "--json")
     found = json.loads(done.stdout)

@@ -18,9 +18,9 @@ from napari_sslseg.core.common.sizes import MOST_CLASSES
 from napari_sslseg.core.common.text import count_phrase, join_names, printable
 from napari_sslseg.core.results.compared_classes import match_compared, named_classes
 from napari_sslseg.core.results.compared_labels import Labels, label_values, open_both, renumbered
-from napari_sslseg.core.results.folder_pairs import pair_folders
+from napari_sslseg.core.results.folder_pairs import FolderPair, pair_folders
 from napari_sslseg.core.results.overlap import class_score
-from napari_sslseg.core.results.prediction.journal import read_uses
+from napari_sslseg.core.results.prediction.journal import JOURNAL, are_predictions, read_uses
 from napari_sslseg.core.results.scores import ClassScore, Evaluation, VolumeScores
 from napari_sslseg.core.results.truth_options import TruthOptions
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
@@ -260,6 +260,7 @@ def evaluate_folders(
     labelled = class_values(labelled_classes or {}, match.names, every)
     if isinstance(annotated, Mapping):
         annotated = by_scan(annotated, every, "annotated slices")
+    _refuse_predicted_truth(found)
     uses = read_uses(pair.prediction for pair in found if isinstance(pair.prediction, Path))
     volumes = []
     for number, pair in enumerate(found):
@@ -289,6 +290,17 @@ def evaluate_folders(
             for v in volumes
         ]
     return summarize(volumes, unpredicted=unpredicted)
+
+
+def _refuse_predicted_truth(pairs: Sequence[FolderPair]) -> None:
+    """Refuse predictions as the truth of label files that are none: the folders are swapped."""
+    given = [pair.truth for pair in pairs if isinstance(pair.truth, Path)]
+    compared = [pair.prediction for pair in pairs if isinstance(pair.prediction, Path)]
+    if are_predictions(given) and not are_predictions(compared):
+        raise DataError(
+            f"{given[0]} is a prediction, by {JOURNAL} beside it, but it is given as the truth; "
+            "swap the two folders."
+        )
 
 
 def _warn_about_classes_without_name(

@@ -76,6 +76,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     if not folder.exists():
         raise CheckpointError(f"The run folder {folder} does not exist; check the path.")
+    if folder.is_file():
+        raise CheckpointError(f"{folder} is a file; choose the folder of the run.")
     if not path.is_file():
         raise CheckpointError(
             f"{folder} is not a run folder (it has no {RECORD}); choose the folder given as --out."

@@ -168,6 +168,19 @@ def read_uses(files: Iterable[Path]) -> dict[Path, Use]:
     return found
 
 
+def are_predictions(files: Iterable[Path]) -> bool:
+    """Whether all files are predictions as they were written, by the journals beside them."""
+    journals: dict[Path, dict[str, Mapping[str, Any]]] = {}
+    found = list(files)
+    for file in found:
+        if file.parent not in journals:
+            journals[file.parent] = _read(file.parent / JOURNAL)
+        line = journals[file.parent].get(file.name)
+        if line is None or not file.is_file() or line.get("content") != file_hash(file):
+            return False
+    return bool(found)
+
+
 def _read(path: Path) -> dict[str, Mapping[str, Any]]:
     """Lines of a journal by the names of their files; the last one of each file counts."""
     try:

@@ -92,9 +92,10 @@ def pair_scans(
     if missing:
         scan = scans[missing[0]]
         raise DataError(
-            f"The scan {scan.path} has no labels: {labels} has no file named {scan.name}, such "
-            f"as {scan.name}.nii.gz{_similar(scan.name, pairing.files)}; add it, or move the scan "
-            "to another folder."
+            f"The scan {scan.path} has no labels{_more(len(missing), len(scans))}: {labels} has no "
+            f"file named {scan.name}, such as {scan.name}.nii.gz"
+            f"{_similar(scan.name, pairing.files)}; add labels, or put scans without labels into "
+            "another folder, which --unlabelled takes (in Python unlabelled=)."
         )
     pairs = [
         LabelledScan(
@@ -154,6 +155,11 @@ def scans_to_pair(images: Path, labels: Path, sequence: str | None = None) -> li
         scans = choose_sequence(scans, sequence)
     by_name = unique_by_name(scans, lambda scan: scan.name, lambda scan: scan.path, images)
     return list(by_name.values())
+
+
+def _more(missing: int, count: int) -> str:
+    """How many scans have the same problem."""
+    return f" ({missing} of {count} scans have none)" if missing > 1 else ""
 
 
 def _similar(name: str, files: Sequence[Path]) -> str:
