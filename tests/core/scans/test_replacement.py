@@ -57,7 +57,13 @@ def test_an_export_never_replaces_a_scan(tmp_path):
     scan = load_volume(image)
     labels = save_labels(labels_of(scan), tmp_path / "p0.nrrd", like=scan, classes={1: "liver"})
     command = ("export", labels, "--like", image, "--overwrite", "--out")
-    for file in (other, with_nan):
+    complex_values = tmp_path / "images/complex.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones(SHAPE, np.complex64), np.eye(4)), complex_values)
+    misnamed = tmp_path / "images/scan.mha"
+    misnamed.write_bytes(other.read_bytes())
+    text = tmp_path / "images/text.nii.gz"
+    text.write_text("mine")
+    for file in (other, with_nan, complex_values, misnamed, text):
         before = file.read_bytes()
         assert refused(run(*command, file), file.name)
         assert file.read_bytes() == before

@@ -5,6 +5,7 @@ from pathlib import Path
 from napari_sslseg.core.common.errors import SslsegError, StorageError
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
+from napari_sslseg.core.scans.formats.registry import format_of
 from napari_sslseg.core.scans.matching.label_guess import LABEL_MODALITIES, looks_like_labels
 from napari_sslseg.core.scans.volume import load_volume
 
@@ -32,12 +33,11 @@ def refuse_to_replace_scan(path: Path) -> None:
 def _may_be_scan(path: Path) -> bool:
     try:
         found = list_series([path])
+        if is_dicom(path):  # Also a single slice that is no volume.
+            return any(series.modality not in LABEL_MODALITIES for series in found)
+        if not found or any(series.problem is not None for series in found):
+            file_format = format_of(path)  # Such as overlapping structures on a fourth axis.
+            return file_format is None or not file_format.read_segments(path)
+        return any(not looks_like_labels(load_volume(series)) for series in found)
     except SslsegError:
-        return False  # The file could not be opened anyway.
-    if is_dicom(path):  # Also a single slice that is no volume.
-        return any(series.modality not in LABEL_MODALITIES for series in found)
-    try:
-        volumes = (load_volume(series) for series in found if series.problem is None)
-        return any(not looks_like_labels(volume) for volume in volumes)
-    except SslsegError:
-        return True  # Such as a scan with NaN.
+        return True  # Such as a scan with NaN, or a damaged file.

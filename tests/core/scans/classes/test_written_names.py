@@ -3,6 +3,7 @@
 import json
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from napari_sslseg.core.common.errors import ScanWarning, StorageError
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.scans.classes.class_codes import SegmentClass
 from napari_sslseg.core.scans.classes.read import read_segments
+from napari_sslseg.core.scans.classes.write_class_list import check_class_list
 from napari_sslseg.core.scans.labels import load_labels, read_segment_names, save_labels
 
 SMALL = ((10, 24, 24), (20.0, 15.0, 15.0))
@@ -231,6 +233,30 @@ def test_labels_that_are_exported_beside_folders_get_their_values(patient, tmp_p
     assert read_segment_names(before)[1] == "liver"
     (spleen,) = (value for value, name in read_segment_names(out).items() if name == "spleen")
     np.testing.assert_array_equal(load_labels(out, like=scan).data, box(scan, z3=spleen))
+
+
+def test_a_list_of_several_files_is_not_replaced_since_some_may_stay(patient, tmp_path):
+    scan, _ = patient
+    paths = [tmp_path / f"p{number}.nii.gz" for number in range(2)]
+    for path in paths:
+        save_labels(box(scan, z3=1), path, like=scan, classes={1: "liver"})
+    with pytest.raises(StorageError, match="liver"):
+        check_class_list(tmp_path, {1: "spleen"}, paths, overwrite=True)
+    assert read_segment_names(paths[1]) == {1: "liver"}
+    # The only file may get other names.
+    paths[1].unlink()
+    check_class_list(tmp_path, {1: "spleen"}, paths[:1], overwrite=True)
+
+
+def test_a_path_with_dots_has_the_list_of_the_folder_around(patient, tmp_path, monkeypatch):
+    scan, _ = patient
+    before = labels_in_folders(patient, tmp_path, {"1": "liver"})
+    (tmp_path / "labels/sub").mkdir()
+    monkeypatch.chdir(tmp_path / "labels/sub")
+    assert read_segment_names(Path("..") / before.name) == {1: "liver"}
+    with pytest.raises(StorageError, match="liver"):
+        save_labels(box(scan, z2=1), Path("../r.nii.gz"), like=scan, classes={1: "spleen"})
+    assert not (tmp_path / "labels/classes.json").exists()
 
 
 def test_labels_in_a_folder_below_that_get_names_are_named(patient, tmp_path):

@@ -1,5 +1,6 @@
 """Lists of class names in a folder of label files: ``classes.json`` and ``dataset.json``."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ def read_class_names(path: str | Path) -> dict[int, str]:
 
 def listed_segments(path: Path) -> list[Segment]:
     """Return the structures in the list that belongs to the folder of a label file."""
-    for place in _folders(path.absolute()):
+    for place in _folders(Path(os.path.abspath(path))):  # Without "..", which has no name.
         if lists := own_lists(place):
             return [Segment(value, name) for value, name in _one_list(lists).items() if value]
         if (place / DATASET).is_file():

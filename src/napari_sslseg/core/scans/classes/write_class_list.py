@@ -59,8 +59,8 @@ def write_class_list(
     values : iterable of int
         Label values in these files. Those without a name must have none in the folder either.
     overwrite : bool
-        Whether to replace a list of other classes, if all label files that it names are replaced,
-        also those in folders of labels such as ``labelsTr``.
+        Whether to replace a list of other classes, if the only label file of the folder is
+        replaced.
 
     Warns
     -----
@@ -167,7 +167,9 @@ def binding_names(
         other file.
     """
     listed = {item.value: item.name for item in listed_segments(folder / CLASS_LIST)}
-    replaceable = not _others(folder, files) and (overwrite or not own_lists(folder))
+    # Of several files, some would keep their labels if the work stops, with the names of others.
+    one = sum(file.exists() for file in files) <= 1
+    replaceable = not _others(folder, files) and ((overwrite and one) or not own_lists(folder))
     return {} if replaceable and conflict(listed, names, values) else listed
 
 
@@ -209,8 +211,8 @@ def _nameless(folder: Path, files: Sequence[Path]) -> list[Path]:
 
 def _others(folder: Path, files: Sequence[Path]) -> list[Path]:
     """Files that have the names of the list of a folder, without those that are written."""
-    new = {file.absolute() for file in files}
-    return [file for file in files_of_list(folder) if file.absolute() not in new]
+    new = {os.path.abspath(file) for file in files}
+    return [file for file in files_of_list(folder) if os.path.abspath(file) not in new]
 
 
 def _names_itself(path: Path) -> bool:
