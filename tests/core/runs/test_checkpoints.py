@@ -61,7 +61,7 @@ def test_a_tensor_of_another_shape_is_reported_and_not_copied():
     assert torch.equal(
         target.state_dict()["encoder.levels.0.conv.weight"], before["encoder.levels.0.conv.weight"]
     )
-    assert "1 of another shape" in report.summary()
+    assert "1 have another shape" in report.summary()
 
 
 def test_a_tensor_that_the_source_lacks_is_reported():

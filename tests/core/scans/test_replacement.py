@@ -69,6 +69,10 @@ def test_an_export_never_replaces_a_scan(tmp_path):
         assert file.read_bytes() == before
     assert not (tmp_path / "images/classes.json").exists()
     assert run(*command, labels).returncode == 0
+    # The labels of a network that has learnt little look like noise.
+    noise = np.random.default_rng(0).integers(0, 4, SHAPE).astype(np.uint8)
+    nib.save(nib.Nifti1Image(noise, np.eye(4)), tmp_path / "poor.nii.gz")
+    assert run(*command, tmp_path / "poor.nii.gz").returncode == 0
 
 
 def test_a_prediction_never_replaces_a_scan(tmp_path):

@@ -2,12 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from napari_sslseg.core.common.errors import SslsegError, StorageError
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.formats.registry import format_of
-from napari_sslseg.core.scans.matching.label_guess import LABEL_MODALITIES, looks_like_labels
-from napari_sslseg.core.scans.volume import load_volume
+from napari_sslseg.core.scans.matching.label_guess import (
+    LABEL_MODALITIES,
+    MANY_VALUES,
+    looks_like_labels,
+)
+from napari_sslseg.core.scans.volume import Volume, load_volume
 
 
 def refuse_to_replace_scan(path: Path) -> None:
@@ -38,6 +44,14 @@ def _may_be_scan(path: Path) -> bool:
         if not found or any(series.problem is not None for series in found):
             file_format = format_of(path)  # Such as overlapping structures on a fourth axis.
             return file_format is None or not file_format.read_segments(path)
-        return any(not looks_like_labels(load_volume(series)) for series in found)
+        return any(_has_values_of_scan(load_volume(series)) for series in found)
     except SslsegError:
         return True  # Such as a scan with NaN, or a damaged file.
+
+
+def _has_values_of_scan(volume: Volume) -> bool:
+    """Whether a volume is no label map; that of a poor network has few values, but looks noisy."""
+    if looks_like_labels(volume):
+        return False
+    values = np.unique(volume.data)
+    return len(values) > MANY_VALUES or values[0] < 0 or bool((values != np.round(values)).any())
