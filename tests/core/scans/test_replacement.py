@@ -75,6 +75,18 @@ def test_an_export_never_replaces_a_scan(tmp_path):
     assert run(*command, tmp_path / "poor.nii.gz").returncode == 0
 
 
+def test_labels_for_a_folder_leave_no_list_of_classes(tmp_path):
+    image = save_scan(tmp_path / "images/p0.nii.gz", 0)
+    scan = load_volume(image)
+    (tmp_path / "out/p0.nii.gz").mkdir(parents=True)
+    with pytest.raises(StorageError, match="is a folder"):
+        save_labels(labels_of(scan), tmp_path / "out/p0.nii.gz", like=scan, classes={1: "liver"})
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["p0.nii.gz"]
+    image.unlink()  # The scan is in memory.
+    for _ in range(2):
+        save_labels(labels_of(scan), tmp_path / "p0.nii.gz", like=scan)
+
+
 def test_a_prediction_never_replaces_a_scan(tmp_path):
     image = save_scan(tmp_path / "images/p0.nii.gz", 0)
     other = save_scan(tmp_path / "more/p0.nii.gz", 1)

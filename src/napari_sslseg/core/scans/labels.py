@@ -204,6 +204,8 @@ def save_labels(
     """
     path = Path(path)
     refuse_existing(path, overwrite=overwrite)
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder; choose the name of a file.")
     file_format = label_format_of(path)
     if file_format is None:
         raise VolumeError(
@@ -222,7 +224,8 @@ def save_labels(
     if like is None:
         raise GeometryError(f"To write {path}, pass like=, the scan that the labels belong to.")
     scan_path = None if like.is_labels else like.path
-    if scan_path is not None and path.exists() and path.samefile(scan_path):
+    own = scan_path if scan_path is not None and scan_path.exists() and path.exists() else None
+    if own is not None and path.samefile(own):
         raise StorageError(
             f"{path} is the scan that the labels belong to and is not replaced; choose another "
             "file."
