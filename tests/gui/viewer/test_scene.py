@@ -6,32 +6,18 @@ import weakref
 
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 from napari.layers import _layer_actions
 
 from napari_sslseg.core.project import sources as project_sources
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.project.sources import find_path
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.scans.scan_actions import ScanActions
 from napari_sslseg.gui.scans.viewer_scans import ViewerScans
 from napari_sslseg.gui.viewer.edge_letters import edge_letters
 from napari_sslseg.gui.viewer.live_prediction import LivePrediction
-from napari_sslseg.gui.viewer.scene import ROLE, Scene
+from napari_sslseg.gui.viewer.scene import ROLE
 from scene_project import SHAPE, until, write_project
-
-
-@pytest.fixture
-def scene(tmp_path, monkeypatch):
-    """A scene that shows the first scan."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    session = Session()
-    made = Scene(session, ViewerModel())
-    assert session.open(write_project(tmp_path))
-    until(session, lambda: made.labels is not None and not session.jobs)
-    yield made
-    session.close()
 
 
 def show(scene, name):

@@ -18,9 +18,9 @@ from napari_sslseg.core.common.sizes import MOST_CLASSES
 from napari_sslseg.core.common.text import count_phrase, join_names, printable
 from napari_sslseg.core.results.compared_classes import match_compared, named_classes
 from napari_sslseg.core.results.compared_labels import Labels, label_values, open_both, renumbered
-from napari_sslseg.core.results.folder_pairs import FolderPair, pair_folders
+from napari_sslseg.core.results.folder_pairs import pair_folders
 from napari_sslseg.core.results.overlap import class_score
-from napari_sslseg.core.results.prediction.journal import JOURNAL, are_predictions, read_uses
+from napari_sslseg.core.results.prediction.journal import JOURNAL, use_in, written_lines
 from napari_sslseg.core.results.scores import ClassScore, Evaluation, VolumeScores
 from napari_sslseg.core.results.truth_options import TruthOptions
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
@@ -260,8 +260,13 @@ def evaluate_folders(
     labelled = class_values(labelled_classes or {}, match.names, every)
     if isinstance(annotated, Mapping):
         annotated = by_scan(annotated, every, "annotated slices")
-    _refuse_predicted_truth(found)
-    uses = read_uses(pair.prediction for pair in found if isinstance(pair.prediction, Path))
+    lines, are_predictions = _predicted(pair.prediction for pair in found)
+    predicted_truths, swapped = _predicted(pair.truth for pair in found)
+    if swapped and not are_predictions:
+        raise DataError(
+            f"{next(iter(predicted_truths))} is a prediction, by {JOURNAL} beside it, but it is "
+            "given as the truth; swap the two folders."
+        )
     volumes = []
     for number, pair in enumerate(found):
         scan = pair.scan
@@ -270,7 +275,7 @@ def evaluate_folders(
         said = TruthOptions(ignore, background, labelled.get(scan.name), here)
         on = None if scan.image is None else scan
         scores = _evaluate(*pairs[number], values, match.names, classes, said, on=on)
-        use = uses.get(pair.prediction) if isinstance(pair.prediction, Path) else None
+        use = use_in(lines.get(pair.prediction) if isinstance(pair.prediction, Path) else None)
         volumes.append(replace(scores, name=scan.name, subject=scan.subject, use=use))
     _warn_about_classes_without_name(volumes, match.names)
     _warn_about_absent_classes([v for v in volumes if v.name not in labelled], match.names)
@@ -292,15 +297,11 @@ def evaluate_folders(
     return summarize(volumes, unpredicted=unpredicted)
 
 
-def _refuse_predicted_truth(pairs: Sequence[FolderPair]) -> None:
-    """Refuse predictions as the truth of label files that are none: the folders are swapped."""
-    given = [pair.truth for pair in pairs if isinstance(pair.truth, Path)]
-    compared = [pair.prediction for pair in pairs if isinstance(pair.prediction, Path)]
-    if are_predictions(given) and not are_predictions(compared):
-        raise DataError(
-            f"{given[0]} is a prediction, by {JOURNAL} beside it, but it is given as the truth; "
-            "swap the two folders."
-        )
+def _predicted(files: Iterable[Any]) -> tuple[dict[Path, Mapping[str, Any]], bool]:
+    """Journal lines of the files that are predictions, and whether all are."""
+    paths = [file for file in files if isinstance(file, Path)]
+    lines = written_lines(paths)
+    return lines, bool(paths) and len(lines) == len(set(paths))
 
 
 def _warn_about_classes_without_name(

@@ -20,11 +20,7 @@ from napari_sslseg.core.common.events import Done, Event, Message, Progress, Sto
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import count_phrase, join_names
 from napari_sslseg.core.results.prediction.augmented import average_over_views
-from napari_sslseg.core.results.prediction.journal import (
-    PredictionJournal,
-    read_uses,
-    staging_folder,
-)
+from napari_sslseg.core.results.prediction.journal import PredictionJournal, staging_folder
 from napari_sslseg.core.results.prediction.memory import (
     check_memory,
     memory_message,
@@ -460,8 +456,7 @@ def iter_predict(
         yield Message(
             f"No class was found in {len(empty)} of {len(written)} scans: {join_names(empty)}."
         )
-    uses = read_uses(written)
-    learnt = [targets[file].name for file in written if uses.get(file) in FLATTERED]
+    learnt = [targets[file].name for file in written if journal.use(file) in FLATTERED]
     if learnt:
         yield Message(
             f"The run learnt from labels of {len(learnt)} of {len(written)} scans, or of their "

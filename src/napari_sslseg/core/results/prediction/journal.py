@@ -73,6 +73,10 @@ class PredictionJournal:
             return f"was made with other settings ({', '.join(names)})"
         return None
 
+    def use(self, target: Path) -> Use | None:
+        """How the run had used the scan of a prediction; None if that is not known."""
+        return use_in(self._lines.get(target.name))
+
     def write(
         self,
         file: Path,
@@ -120,6 +124,7 @@ class PredictionJournal:
             else:
                 rename_new(file, target)
             sync_folder(target.parent)
+            self._lines[target.name] = line
         except FileExistsError as error:
             raise _appeared(target) from error
         except OSError as error:
@@ -142,14 +147,14 @@ class PredictionJournal:
             os.close(handle)
 
 
-def read_uses(files: Iterable[Path]) -> dict[Path, Use]:
-    """How the run that made predictions had used their scans.
+def written_lines(files: Iterable[Path]) -> dict[Path, Mapping[str, Any]]:
+    """Read what the journals beside predictions say of them.
 
     Parameters
     ----------
     files : iterable of Path
-        Predicted labels. A file that the journal of its folder does not have, or that was changed
-        since, is left out.
+        Label files. One that the journal of its folder does not have, or that was changed since,
+        is left out.
 
     Raises
     ------
@@ -157,28 +162,19 @@ def read_uses(files: Iterable[Path]) -> dict[Path, Use]:
         If a journal cannot be read.
     """
     journals: dict[Path, dict[str, Mapping[str, Any]]] = {}
-    found: dict[Path, Use] = {}
+    found: dict[Path, Mapping[str, Any]] = {}
     for file in files:
         if file.parent not in journals:
             journals[file.parent] = _read(file.parent / JOURNAL)
-        line = journals[file.parent].get(file.name, {})
-        use = next((word for word in get_args(Use) if word == line.get("use")), None)
-        if use is not None and file.is_file() and line.get("content") == file_hash(file):
-            found[file] = use
+        line = journals[file.parent].get(file.name)
+        if line is not None and file.is_file() and line.get("content") == file_hash(file):
+            found[file] = line
     return found
 
 
-def are_predictions(files: Iterable[Path]) -> bool:
-    """Whether all files are predictions as they were written, by the journals beside them."""
-    journals: dict[Path, dict[str, Mapping[str, Any]]] = {}
-    found = list(files)
-    for file in found:
-        if file.parent not in journals:
-            journals[file.parent] = _read(file.parent / JOURNAL)
-        line = journals[file.parent].get(file.name)
-        if line is None or not file.is_file() or line.get("content") != file_hash(file):
-            return False
-    return bool(found)
+def use_in(line: Mapping[str, Any] | None) -> Use | None:
+    """How the run that made a prediction had used its scan; None if a journal does not say it."""
+    return next((word for word in get_args(Use) if line and word == line.get("use")), None)
 
 
 def _read(path: Path) -> dict[str, Mapping[str, Any]]:
