@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 
 from napari_sslseg.core.common.errors import ConfigError
@@ -41,7 +43,8 @@ def test_default_training_takes_other_values_and_skips_none():
 def test_default_batch_of_volumes_is_two(stage, network):
     assert stage(network=network).training.batch_size == VOLUME_BATCH_SIZE == 2
     kept = Training(steps=3)
-    assert stage(network=network, training=kept).training == Training(steps=3, batch_size=2)
+    training = stage(network=network, training=kept).training
+    assert (training.steps, training.batch_size) == (3, 2)
     assert kept.batch_size == 16
     assert stage().training.batch_size == 16
     assert stage(network=network, training=Training(batch_size=16)).training.batch_size == 16
@@ -71,3 +74,45 @@ def test_presets_keep_their_batch_size():
     for modality in ("MR", "CT", None):
         assert preset.pretrain_settings(modality).training.batch_size == 1
         assert preset.finetune_settings(modality).training.batch_size == 1
+
+
+def test_a_training_of_the_user_takes_the_other_defaults_from_its_stage():
+    mine = Training(learning_rate=1e-4)
+    pretrain, finetune = PretrainSettings(training=mine), FinetuneSettings(training=mine)
+    assert (pretrain.training.steps, pretrain.training.gradient_clip) == (PRETRAIN_STEPS, None)
+    assert (finetune.training.steps, finetune.training.gradient_clip) == (FINETUNE_STEPS, 12.0)
+    assert finetune.training == default_training("finetune", learning_rate=1e-4)
+    assert mine == Training(learning_rate=1e-4)
+    assert FinetuneSettings(training={"steps": 5}).training.gradient_clip == 12.0
+    # Those of one stage, given to the other one.
+    assert FinetuneSettings(training=pretrain.training).training == finetune.training
+
+
+def test_none_that_the_user_sets_stays():
+    off = FinetuneSettings(training=Training(gradient_clip=None)).training
+    assert off.gradient_clip is None
+    other = FinetuneSettings(training=Training(gradient_clip=1.0)).with_network(Network(), None)
+    assert other.training.gradient_clip == 1.0
+    unclipped = FinetuneSettings(training=off).with_network(Dense3dNetwork(), VolumePreprocessing())
+    assert (unclipped.training.gradient_clip, unclipped.training.batch_size) == (None, 2)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("fields", [{}, {"epochs": 3}, {"gradient_clip": None}, {"steps": 7}])
+def test_records_keep_the_training(stage, fields):
+    settings = stage(training=Training(**fields))
+    assert stage.model_validate_json(settings.model_dump_json()) == settings
+    assert stage(**settings.model_dump()) == settings
+
+
+def test_presets_of_papers_do_not_clip():
+    for preset in PRESETS.values():
+        assert preset.finetune_settings("MR").training.gradient_clip is None
+        changed = preset.with_overrides(training={"steps": 5})
+        assert changed.finetune_settings("MR").training.gradient_clip is None
+
+
+def test_help_says_where_a_default_depends_on_the_stage():
+    text = " ".join(inspect.getdoc(Training).split())
+    assert f"if not set, {PRETRAIN_STEPS} in the pretraining and {FINETUNE_STEPS}" in text
+    assert "if not set, 12 in the fine-tuning" in text.lower()

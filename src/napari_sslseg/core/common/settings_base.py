@@ -86,7 +86,9 @@ def _describe_fields(model: type[BaseModel]) -> str:
         words = (field.description or f"{field.title or name}.").rstrip()
         limits = _limits(field)
         text = words + (f" Values: {limits}." if limits else "")
-        lines += textwrap.wrap(text, 92, initial_indent=" " * 8, subsequent_indent=" " * 8)
+        lines += textwrap.wrap(
+            text, 92, initial_indent=" " * 8, subsequent_indent=" " * 8, break_on_hyphens=False
+        )
     return "\n".join(lines) + "\n    "
 
 

@@ -4,7 +4,7 @@ Titles and descriptions also label the forms of the napari plugin.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -38,7 +38,12 @@ from napari_sslseg.core.settings.self_training import (
     SelfTraining as SelfTraining,
     self_trained as self_trained,
 )
-from napari_sslseg.core.settings.training import Training, default_batch_size, default_training
+from napari_sslseg.core.settings.training import (
+    StageKind,
+    Training,
+    default_training,
+    stage_defaults,
+)
 
 Transfer = Literal["encoder", "encoder+decoder"]
 """Which parts of a pretrained network start the fine-tuning."""
@@ -65,9 +70,11 @@ LAYER_DECAY = 0.75
 class StageSettings(Settings):
     """Settings that pretraining and fine-tuning have in common.
 
-    If ``training.batch_size`` is not set, it is the default of the network: 16 slices or 2 crops
-    of volumes.
+    Fields of ``training`` that are not set take the defaults of the stage and of the network,
+    see :func:`~napari_sslseg.core.settings.training.stage_defaults`.
     """
+
+    stage: ClassVar[StageKind]
 
     preprocessing: AnyPreprocessing | None
     network: NetworkSettings
@@ -87,29 +94,38 @@ class StageSettings(Settings):
     )
 
     @model_validator(mode="after")
-    def _check_batch_size(self) -> Self:
-        return self._choose_batch_size()
+    def _check_training(self) -> Self:
+        return self._fill_training()
 
-    def _choose_batch_size(self) -> Self:
-        training, size = self.training, default_batch_size(self.network.dimensions)
-        if "batch_size" not in training.model_fields_set and training.batch_size != size:
+    def _fill_training(self) -> Self:
+        training = self.training
+        missing = {
+            name: value
+            for name, value in stage_defaults(self.stage, self.network.dimensions).items()
+            if name not in training.model_fields_set
+        }
+        if training.epochs is not None:
+            missing.pop("steps", None)  # The epochs replace them.
+        if any(getattr(training, name) != value for name, value in missing.items()):
             training = training.model_copy()
-            # The field still counts as not set, so that with_network can choose again.
-            training.__dict__["batch_size"] = size
+            # The fields still count as not set, so that another stage or network chooses its own.
+            training.__dict__.update(missing)
             self.__dict__["training"] = training
         return self
 
     def with_network(self, network: NetworkSettings, preprocessing: AnyPreprocessing) -> Self:
         """Copy the settings with another network and preprocessing.
 
-        A batch size that is not set becomes the default of the network.
+        Fields of the training that are not set take the defaults of the network.
         """
         copy = self.model_copy(update={"network": network, "preprocessing": preprocessing})
-        return copy._choose_batch_size()
+        return copy._fill_training()
 
 
 class PretrainSettings(StageSettings):
     """Settings of the self-supervised pretraining, without its pretext task."""
+
+    stage: ClassVar[StageKind] = "pretrain"
 
     preprocessing: AnyPreprocessing | None = Field(
         None, description="Chosen from the modality of the scans if not set."
@@ -128,6 +144,8 @@ class PretrainSettings(StageSettings):
 
 class FinetuneSettings(StageSettings):
     """Settings of the supervised fine-tuning on annotated slices."""
+
+    stage: ClassVar[StageKind] = "finetune"
 
     preprocessing: AnyPreprocessing | None = Field(
         None,

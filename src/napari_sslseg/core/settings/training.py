@@ -50,12 +50,18 @@ class EarlyStopping(Settings):
 class Training(Settings):
     """Settings of one training loop.
 
-    In the settings of a stage the default batch size depends on the network, see
-    :func:`default_batch_size`.
+    Three defaults depend on the stage that the settings belong to: the steps, the batch size and
+    the gradient clipping. A field that is not set takes the default of its stage; one that is set
+    keeps its value, also None.
     """
 
     steps: int = Field(
-        500, ge=1, le=MOST_STEPS, title="Steps", description="Number of batches to train on."
+        500,
+        ge=1,
+        le=MOST_STEPS,
+        title="Steps",
+        description=f"Number of batches to train on; if not set, {PRETRAIN_STEPS} in the "
+        f"pretraining and {FINETUNE_STEPS} in the fine-tuning.",
     )
     epochs: int | None = Field(
         None,
@@ -111,7 +117,8 @@ class Training(Settings):
         None,
         gt=0,
         title="Gradient clipping",
-        description="Largest norm of the gradient; no clipping if not set.",
+        description=f"Largest norm of the gradient; None for no clipping. If not set, "
+        f"{FINETUNE_GRADIENT_CLIP:g} in the fine-tuning and no clipping in the pretraining.",
     )
     validate_every: int | None = Field(
         None,
@@ -150,6 +157,29 @@ def default_batch_size(dimensions: Literal[2, 3]) -> int:
     return VOLUME_BATCH_SIZE if dimensions == 3 else BATCH_SIZE
 
 
+def stage_defaults(stage: StageKind, dimensions: Literal[2, 3] = 2) -> dict[str, Any]:
+    """Give the defaults of a training that depend on its stage and network.
+
+    Parameters
+    ----------
+    stage : {"pretrain", "finetune"}
+        The stage.
+    dimensions : {2, 3}
+        2 for a network of slices, 3 for a network of volumes.
+
+    Returns
+    -------
+    dict
+        Values by name of the field of :class:`Training`.
+    """
+    finetuning = stage == "finetune"
+    return {
+        "steps": FINETUNE_STEPS if finetuning else PRETRAIN_STEPS,
+        "batch_size": default_batch_size(dimensions),
+        "gradient_clip": FINETUNE_GRADIENT_CLIP if finetuning else None,
+    }
+
+
 def default_training(stage: StageKind, dimensions: Literal[2, 3] = 2, **fields: Any) -> Training:
     """Give the default training of a stage.
 
@@ -174,10 +204,8 @@ def default_training(stage: StageKind, dimensions: Literal[2, 3] = 2, **fields: 
     >>> default_training("pretrain", 3, learning_rate=1e-4).batch_size
     2
     """
-    values: dict[str, Any] = {"steps": PRETRAIN_STEPS}
-    if stage == "finetune":
-        values = {"steps": FINETUNE_STEPS, "gradient_clip": FINETUNE_GRADIENT_CLIP}
-    if dimensions == 3:
-        values["batch_size"] = default_batch_size(dimensions)
+    values = stage_defaults(stage, dimensions)
+    if dimensions == 2:
+        del values["batch_size"]  # So that settings with a network of volumes choose theirs.
     given = {name: value for name, value in fields.items() if value is not None}
     return make_settings(Training, **values | given)

@@ -22,6 +22,7 @@ TRAINING = Training(
     weight_decay=1e-2,
     schedule="plateau",
     plateau_patience=3,
+    gradient_clip=None,  # The paper does not clip.
 )
 
 DHERE = Preset(

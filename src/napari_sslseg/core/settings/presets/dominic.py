@@ -16,6 +16,7 @@ def _training(min_delta: float, patience: int) -> Training:
         learning_rate=1e-3,
         betas=(0.99, 0.995),
         schedule="step-decay",
+        gradient_clip=None,  # The paper does not clip.
         early_stopping=EarlyStopping(min_delta=min_delta, patience=patience),
     )
 

@@ -18,6 +18,7 @@ def _training(learning_rate: float, batch_size: int) -> Training:
         learning_rate=learning_rate,
         schedule="cosine-restarts",
         restart_every=10,
+        gradient_clip=None,  # The paper does not clip.
     )
 
 

@@ -23,6 +23,7 @@ def _training(epochs: int, batch_size: int = 16) -> Training:
         learning_rate=1e-3,
         schedule="plateau",
         plateau_patience=10,
+        gradient_clip=None,  # The paper does not clip.
     )
 
 
