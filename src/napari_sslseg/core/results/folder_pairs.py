@@ -9,6 +9,7 @@ from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.scans.classes.class_codes import is_structure
 from napari_sslseg.core.scans.matching.label_folder import find_label_files, scans_among_labels
 from napari_sslseg.core.scans.matching.label_names import without_label_words
+from napari_sslseg.core.scans.matching.other_patient import warn_about_other_patient
 from napari_sslseg.core.scans.matching.pair_scans import scans_to_pair
 from napari_sslseg.core.scans.matching.pairing import LabelFiles, Pairing
 from napari_sslseg.core.scans.matching.patients import Patients, guess_together, with_patients
@@ -72,6 +73,7 @@ def pair_folders(
         found = [(scan, files) for scan, files in found if scan in kept]
     scans = _with_patients([scan for scan, _ in found], patients)
     if predictions.is_file() and truth.is_file() and len(scans) == 1:
+        warn_about_other_patient(truth, scans[0].name, scans[0].path, scans[0].subject)
         return [FolderPair(scans[0], found[0][1], truth)], []
     others = [scan for scan in known if scan not in of_scans]
     root = images if known else predictions

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
+from pathlib import Path
 
 from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.common.text import count_phrase, join_names
 from napari_sslseg.core.samples.store import StoredScan
+from napari_sslseg.core.scans.formats.labels.checks import may_be_of_other_patient
 from napari_sslseg.core.scans.labelled import LabelledScan
+from napari_sslseg.core.scans.matching.other_patient import relation_of_names
 from napari_sslseg.core.scans.slices.annotated import are_single_slices
 from napari_sslseg.core.scans.slices.ranges import parse_range_ends
 
@@ -44,6 +47,7 @@ def describe_labels(
     """
     pairs = list(zip(labelled, stored, strict=True))
     spoken = [names.get(value, f"class {value}") for value in classes]
+    yield from _doubt_patients(labelled)
     yield from _say_classes(pairs, classes, names)
     yield from _say_unknown(pairs)
     yield from _say_hidden(pairs, spoken)
@@ -51,6 +55,24 @@ def describe_labels(
     yield from _doubt_slices([pair for pair in unsaid if pair[0].annotated is None], plane)
     yield from _doubt_classes([p for p in unsaid if p[0].labelled_classes is None], spoken)
     yield from _doubt_filling([pair for pair in unsaid if pair[0].ignore is None], classes)
+
+
+def _doubt_patients(labelled: Sequence[LabelledScan]) -> Iterator[Message]:
+    """Name the label files that may be of another patient, so that the run records it."""
+    doubtful = []
+    for item in labelled:
+        files = item.labels if isinstance(item.labels, tuple) else (item.labels,)
+        path = item.scan if isinstance(item.scan, Path) else item.scan.path
+        for file in files:
+            if isinstance(file, Path):
+                relation = relation_of_names(file, item.name, path, item.subject)
+                if may_be_of_other_patient(file, item.geometry, relation):
+                    doubtful.append(f"{file.name} for {item.name}")
+    if doubtful:
+        yield Message(
+            f"{count_phrase(len(doubtful), 'label file')} may be of another patient than the scan, "
+            f"by name or by size and place ({join_names(doubtful)}); check this."
+        )
 
 
 def _say_classes(

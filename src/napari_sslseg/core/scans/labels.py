@@ -34,6 +34,7 @@ from napari_sslseg.core.scans.formats.registry import (
     label_suffixes,
 )
 from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.matching.other_patient import Relation, relation_of_names
 from napari_sslseg.core.scans.matching.subjects import guess_subject
 from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.replacement import refuse_to_replace_scan
@@ -70,7 +71,8 @@ def load_labels(
     VolumeError
         If the file cannot be read, or its values are not labels.
     GeometryError
-        If the voxels of the labels are not voxels of ``like``.
+        If the voxels of the labels are not voxels of ``like``, or their size, place and name are
+        those of labels of another patient.
     """
     if not isinstance(path, str | Path):
         return merge_structures(load_labels(file, like=like) for file in path)
@@ -104,7 +106,7 @@ def load_labels(
         scan_geometry, scan_header = _grid(like)
         assert scan_geometry is not None
         if not geometry.matches(scan_geometry):
-            data = place_in_scan(data, path, image, scan_geometry)
+            data = place_in_scan(data, path, image, scan_geometry, _relation(path, like))
             geometry, header = scan_geometry, scan_header
     return Volume(
         data=data,
@@ -125,6 +127,13 @@ def _grid(like: Volume | Series | Geometry | None) -> tuple[Geometry | None, obj
         image = like.opened()
         return image.geometry, image.header
     return like, None
+
+
+def _relation(path: Path, like: Volume | Series | Geometry) -> Relation | None:
+    """Return what the names of labels and scan say; None if the scan has no name."""
+    if isinstance(like, Geometry):
+        return None
+    return relation_of_names(path, like.name, like.path, like.subject)
 
 
 def _open_labels(path: Path) -> ImageFile:

@@ -34,6 +34,7 @@ from napari_sslseg.core.scans.matching.label_names import (
     structure_name,
     without_label_words,
 )
+from napari_sslseg.core.scans.matching.other_patient import warn_about_other_patient
 from napari_sslseg.core.scans.matching.sequences import name_of_sequence
 from napari_sslseg.core.scans.matching.subjects import guess_subject
 from napari_sslseg.core.scans.names import scan_name
@@ -153,6 +154,10 @@ class Pairing:
             for number in numbers:
                 found[number].append(file)
         chosen = {number: self._exact(number, files) for number, files in sorted(found.items())}
+        for number, files in chosen.items():
+            if any(map(self._is_given_pair, files)):
+                scan = self.scans[number]
+                warn_about_other_patient(files, scan.name, scan.path, scan.subject)
         names = {number: self._structures(number, files) for number, files in chosen.items()}
         every = {name for several in names.values() for name in several}
         # A liver alone for one patient and a spleen alone for another are no map of all structures.

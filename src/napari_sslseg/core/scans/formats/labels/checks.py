@@ -7,9 +7,11 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.common.text import count_phrase
+from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.formats.image_file import ImageFile
 from napari_sslseg.core.scans.formats.registry import NRRD, format_of
 from napari_sslseg.core.scans.geometry import Geometry
+from napari_sslseg.core.scans.matching.other_patient import Relation
 
 # Labels that are stored as floats, or scaled by a rounded factor, are nearly whole.
 ROUNDING = 1e-3
@@ -111,13 +113,32 @@ def _whole(data: np.ndarray, path: Path, header: object) -> np.ndarray:
     return rounded
 
 
-def place_in_scan(data: np.ndarray, path: Path, image: ImageFile, scan: Geometry) -> np.ndarray:
+def place_in_scan(
+    data: np.ndarray,
+    path: Path,
+    image: ImageFile,
+    scan: Geometry,
+    relation: Relation | None = None,
+) -> np.ndarray:
     """Put labels whose voxels are voxels of the scan into its display grid.
+
+    Parameters
+    ----------
+    data : ndarray
+        Values of the labels in their display grid.
+    path, image : Path, ImageFile
+        The label file.
+    scan : Geometry
+        Grid of the scan.
+    relation : Relation, optional
+        What the names of labels and scan say; None if the scan has no name.
 
     Raises
     ------
     GeometryError
-        If their voxels do not coincide with those of the scan; it says what is different.
+        If their voxels do not coincide with those of the scan; it says what is different. Also if
+        another size at the same corner and another name suggest the labels of another patient,
+        since many programs give every scan the same place.
 
     Warns
     -----
@@ -142,6 +163,15 @@ def place_in_scan(data: np.ndarray, path: Path, image: ImageFile, scan: Geometry
         or not _fits(offset, data.shape, scan.display_shape, slicer)
     ):
         raise GeometryError(_mismatch(path, image, scan))
+    corner = not slicer and _shares_corner(offset, data.shape, scan.display_shape)
+    other = relation in ("other", "other number")
+    if corner and other:
+        raise GeometryError(
+            f"The labels {path} begin or end where the scan does but have another size "
+            f"({geometry.difference(scan)}), and their name is not that of the scan, so they are "
+            "probably of another patient; choose the labels of this scan. If they were cropped "
+            "from it, give them its name."
+        )
     out = np.zeros(scan.display_shape, data.dtype)
     target = tuple(
         slice(max(start, 0), start + n) for start, n in zip(offset, data.shape, strict=True)
@@ -159,17 +189,66 @@ def place_in_scan(data: np.ndarray, path: Path, image: ImageFile, scan: Geometry
             ScanWarning,
             stacklevel=3,
         )
-    if not slicer and any(
+    partial = any(
         start > 0 or start + count < size
         for start, count, size in zip(offset, data.shape, scan.display_shape, strict=True)
-    ):
+    )
+    doubt = _doubt(corner, relation)
+    if not slicer and (partial or corner):
+        covers = "only a part of" if partial else "more than"
+        rest = "; the rest of the scan is background" if partial else ""
         warnings.warn(
-            f"{path} covers only a part of the scan: {geometry.difference(scan)}; the rest of the "
-            "scan is background.",
+            f"{path} covers {covers} the scan: {geometry.difference(scan)}{rest}.{doubt}",
             ScanWarning,
             stacklevel=3,
         )
+    elif slicer and relation == "other number":
+        warnings.warn(
+            f"{path} is put into its place in the scan.{doubt}", ScanWarning, stacklevel=3
+        )
     return out
+
+
+def _doubt(corner: bool, relation: Relation | None) -> str:
+    """Say why labels of a part may be of another patient; empty if nothing says so."""
+    if relation in ("other", "other number"):
+        why = "Their name is not that of the scan"
+    elif corner:
+        why = "They begin or end where the scan does, as labels of another patient may"
+    else:
+        return ""
+    return f" {why}; check that they are of the same patient."
+
+
+def may_be_of_other_patient(path: Path, scan: Geometry, relation: Relation) -> bool:
+    """Whether labels that fit into a scan may be of another patient, by their name or place.
+
+    Parameters
+    ----------
+    path : Path
+        The label file, of which the header is read.
+    scan : Geometry
+        Grid of the scan.
+    relation : Relation
+        What the names of labels and scan say.
+    """
+    if relation == "other number":
+        return True
+    if is_dicom(path) or is_slicer_segmentation(path):
+        return False
+    geometry = open_image(path).geometry
+    offset = None if geometry.has_voxels_of(scan) else geometry.offset_in(scan)
+    return offset is not None and (
+        relation == "other" or _shares_corner(offset, geometry.display_shape, scan.display_shape)
+    )
+
+
+def _shares_corner(offset: tuple[int, ...], shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether a box begins or ends with the scan along every axis."""
+    return all(
+        start == 0 or start + count == size
+        for start, count, size in zip(offset, shape, whole, strict=True)
+    )
 
 
 def _fits(
