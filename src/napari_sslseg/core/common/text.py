@@ -1,7 +1,8 @@
 """Make text from files safe to print: names may contain control characters of a terminal."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 CONTROLS = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories of invisible characters that change how text is displayed."""
@@ -53,6 +54,19 @@ def count_phrase(count: int, noun: str) -> str:
     ('1 patient', '3,000 labelled voxels')
     """
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Ask for the most similar of the known names; empty if none is similar.
+
+    Examples
+    --------
+    >>> did_you_mean("Step", ["steps", "epochs"])
+    'Did you mean steps?'
+    """
+    by_fold = {item.casefold(): item for item in known}
+    found = get_close_matches(name.casefold(), by_fold, n=1)
+    return f"Did you mean {printable(by_fold[found[0]], 100)}?" if found else ""
 
 
 def fold_name(name: str) -> str:

@@ -61,7 +61,8 @@ def _has_no_names(labels: Labels) -> bool:
 def _label_file(labels: Labels, role: str, others: Collection[int]) -> LabelFile:
     """Labels with the names of their structures, without ``others``, which are no structures."""
     if are_files(labels):
-        first = Path(labels[0] if isinstance(labels, tuple) else labels).absolute()
+        path = Path(labels[0] if isinstance(labels, tuple) else labels)
+        first = path.absolute()
         name = f"{first.parent.name}/{first.name}"
         if isinstance(labels, tuple):
             name = f"{first.parent.parent.name}/{first.parent.name}"
@@ -76,7 +77,7 @@ def _label_file(labels: Labels, role: str, others: Collection[int]) -> LabelFile
             refuse_scan(data, len(values), f"The {role} {name}")
             return [value for value in values if value not in others]
 
-        return LabelFile(name, segments, read_values)
+        return LabelFile(name, segments, read_values, path)
     names = getattr(labels, "class_names", None) or {}
     segments = tuple(Segment(value, name) for value, name in names.items() if value not in others)
     return LabelFile(

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from pathlib import Path
 from typing import Literal
 
 from napari_sslseg.core.common.errors import ClassesError, ConfigError
@@ -21,6 +22,7 @@ from napari_sslseg.core.scans.classes.class_map import (
     describe,
     format_table,
 )
+from napari_sslseg.core.scans.classes.name_hints import how_to_copy_names, misspelt_names
 from napari_sslseg.core.scans.classes.segment import (
     Segment,
     fold_class,
@@ -47,11 +49,14 @@ class LabelFile:
         Its structures; empty if nothing names them.
     read_values : callable, optional
         Reads the label values that occur; needed for a file that names no structures.
+    path : Path, optional
+        The file, or the first of several.
     """
 
     name: str
     segments: tuple[Segment, ...] = ()
     read_values: Callable[[], Iterable[int]] | None = None
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -456,10 +461,20 @@ class _Matcher:
             if item.kind is not None and item.kind.name:
                 having.setdefault(printable(item.kind.name, 60), set()).add(item.file)
         filled = {item.file for item in found}
+        similar = misspelt_names(having)
+        for first, second in similar:
+            where = join_names([self._name(number) for number in sorted(having[second])], 2)
+            self.notes.insert(
+                0,
+                f"Did you mean {first}? {second} (in {where}) is taken as another class, since the "
+                f"names differ, so it has nothing in common with {first}; correct the name, which "
+                "may be in a classes.json beside the labels.",
+            )
+        doubtful = {name for pair in similar for name in pair}
         parts = [
             f"{name} (not in {join_names([self._name(n) for n in sorted(filled - files)], 2)})"
             for name, files in having.items()
-            if filled - files
+            if filled - files and name not in doubtful
         ]
         if parts:
             self.notes.append(
@@ -509,6 +524,8 @@ def _unclear(
     rows = _rows([item for item in found if item.file in shown], found, files)
     more = len({item.problem for item in problems}) - 1
     names = [printable(name, 60) for name in known if name]
+    if hint := _copy_hint(problems[0], files):
+        return ClassesError(hint, format_table(rows))
     classes = f" (the classes are {join_names(names, 6)})" if names else ""
     return ClassesError(
         f"It is not clear which structure is which class: {problems[0].problem}{classes}"
@@ -516,6 +533,23 @@ def _unclear(
         "classes, fill in each empty one (- leaves a structure out), and give it with --class-map "
         "(in Python class_map=):",
         format_table(rows),
+    )
+
+
+def _copy_hint(problem: _Found, files: Sequence[LabelFile]) -> str:
+    """Say how to name nameless labels as the other ones; empty if there is no list to copy."""
+    file = files[problem.file]
+    if any(item.name for item in file.segments) or file.path is None:
+        return ""
+    named = [item.path for item in files if item.path and any(s.name for s in item.segments)]
+    command = how_to_copy_names(file.path, named)
+    if not command:
+        return ""
+    return (
+        f"Copy the list of names beside the labels ({command}) if each value is the same class "
+        f"there: {printable(file.name, 100)} has no names of classes, and other labels have. If "
+        "not, save this table as a CSV file, fill in each empty class (- leaves a structure out), "
+        "and give it with --class-map (in Python class_map=):"
     )
 
 

@@ -97,7 +97,9 @@ def _label_file(item: LabelledScan, often: Mapping[str, int]) -> LabelFile:
         refuse_scan(data, len(values), f"The label file of {name}")
         return [value for value in values if value not in others]
 
-    return LabelFile(name, segments, read_values)
+    files = item.labels if isinstance(item.labels, tuple) else (item.labels,)
+    first = files[0] if isinstance(files[0], Path) else None
+    return LabelFile(name, segments, read_values, first)
 
 
 def find_classes(
