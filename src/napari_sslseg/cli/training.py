@@ -29,6 +29,14 @@ def refuse_settings_with_resume(context: typer.Context) -> None:
     refuse_options(context, refused, "With --resume the run uses its own settings")
 
 
+def claim_output(out: Path, *, overwrite: bool) -> None:
+    """Refuse an output folder that cannot be used, before scans are read."""
+    if is_first():  # The others may be late, when the run of the first one is in the folder.
+        from napari_sslseg.core.runs.run_files import claim
+
+        claim(out, overwrite=overwrite)
+
+
 def name_patients(scans: "Iterable[AnyScan]", patients: Path | None) -> "list[AnyScan]":
     """Set the patients of scans by a table, or guess them, and print who was taken for one."""
     from napari_sslseg.core.scans.matching.patients import guess_together, with_patients

@@ -42,6 +42,7 @@ from napari_sslseg.cli.options import (
 )
 from napari_sslseg.cli.settings import NetworkOptions
 from napari_sslseg.cli.training import (
+    claim_output,
     name_patients,
     refuse_settings_with_resume,
     report_run,
@@ -131,7 +132,6 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Fine-tune a network on annotated slices."""
-    from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.scans.classes.partial_labels import read_labelled_classes
     from napari_sslseg.core.scans.labelled import LabelledScan
     from napari_sslseg.core.scans.matching.pair_scans import pair_scans
@@ -141,6 +141,7 @@ def finetune(
     from napari_sslseg.core.settings.presets.registry import preset_named
     from napari_sslseg.core.settings.self_training import self_trained
     from napari_sslseg.core.stages.finetune import split_validation
+    from napari_sslseg.core.stages.init_from import open_start
 
     stop = StopFlag()
     common: dict[str, Any] = {"init": init, "out": out, "device": device, "cache": cache}
@@ -161,6 +162,8 @@ def finetune(
         raise ConfigError(
             f"The preset {preset} fine-tunes on labelled slices only; leave out --unlabelled."
         )
+    start = open_start(init, out)
+    claim_output(out, overwrite=overwrite)
     pairs = pair_scans(
         images,
         labels,
@@ -186,7 +189,6 @@ def finetune(
     others = together[len(pairs) :]
     labelled, validation = split_validation(pairs, validation_share or 0.0, seed or 0)
     chosen = NetworkOptions(network, plane, spacing, size, neighbours, clip)
-    start = None if init == SCRATCH else Run.open(init)
     if start is not None:
         chosen.refuse(context, init)
     training = training_fields(steps, batch_size, learning_rate, seed, compiled)

@@ -47,6 +47,7 @@ from napari_sslseg.cli.options import (
 )
 from napari_sslseg.cli.settings import NetworkOptions, scans_and_task_options
 from napari_sslseg.cli.training import (
+    claim_output,
     name_patients,
     refuse_settings_with_resume,
     report_run,
@@ -133,6 +134,7 @@ def pretrain(
         raise ConfigError(f"The preset {preset} has a task of its own; leave out --task.")
     tasks = [stage.task for stage in base.stages] if base else [task or DEFAULT_TASK]
     start = open_start(init, out, "pretrain")
+    claim_output(out, overwrite=overwrite)
     chosen = NetworkOptions(network, plane, spacing, size, neighbours, clip)
     if start is not None:
         chosen.refuse(context, start.folder)

@@ -31,6 +31,7 @@ from napari_sslseg.cli.options import (
 from napari_sslseg.cli.settings import NetworkOptions, scans_and_task_options
 from napari_sslseg.cli.values import parse_modality
 from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.safe_files import refuse_existing
 from napari_sslseg.core.settings.pretext.registry import DEFAULT_TASK
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def preview(
     from napari_sslseg.core.scans.sources import without_labels
     from napari_sslseg.core.settings.presets.registry import preset_named
 
+    refuse_existing(out, overwrite=overwrite)
     base = preset_named(preset) if preset else None
     if base is not None:
         _check_preset(base, task, init, volumes)

@@ -41,6 +41,7 @@ from napari_sslseg.core.scans.matching.patients import (
     Patients,
     describe_patients,
 )
+from napari_sslseg.core.scans.names import check_folder_name
 from napari_sslseg.core.settings.networks import named_network
 from napari_sslseg.core.settings.self_training import self_trained
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
@@ -108,6 +109,7 @@ def iter_demo(
     is possible for a clinician who has all scans at hand. Splits are by subject.
     """
     out = Path(out)
+    check_folder_name(out)
     _refuse_other_files(out)
     clock = _Clock()
     if data is None:

@@ -18,7 +18,7 @@ from napari_sslseg.core.common.errors import (
 )
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.common.text import count_phrase, join_names
+from napari_sslseg.core.common.text import count_phrase, join_names, printable
 from napari_sslseg.core.results.prediction.augmented import average_over_views
 from napari_sslseg.core.results.prediction.journal import PredictionJournal, staging_folder
 from napari_sslseg.core.results.prediction.memory import (
@@ -45,9 +45,10 @@ from napari_sslseg.core.scans.labelled import as_volume
 from napari_sslseg.core.scans.labels import DICOM_SUFFIX, save_labels
 from napari_sslseg.core.scans.matching.label_guess import looks_like_labels
 from napari_sslseg.core.scans.matching.sequences import choose_sequence, has_several_sequences
+from napari_sslseg.core.scans.names import check_folder_name
 from napari_sslseg.core.scans.replacement import refuse_to_replace_scan
 from napari_sslseg.core.scans.series import Series, Source
-from napari_sslseg.core.scans.volume import Modality, Volume
+from napari_sslseg.core.scans.volume import Modality, Volume, reason_of_guess
 from napari_sslseg.core.segmentation.loss import (
     class_probabilities,
     normalized_entropy,
@@ -372,6 +373,7 @@ def iter_predict(
     check_least_part(least_part)
     if resume and overwrite:
         raise ConfigError("Either resume a prediction, or overwrite its files; leave one out.")
+    check_folder_name(Path(out))
     series = [item for item in list_series(scans) if item.is_scan]
     if not series:
         raise DataError("There is no scan to segment; choose at least one.")
@@ -402,6 +404,11 @@ def iter_predict(
     yield Message(device_message(torch.device(segmenter.device), device, torch.get_num_threads()))
     if max(needs.values(), default=0) > LARGE:
         yield Message(memory_message(needs))
+    yield Message(
+        f"{count_phrase(len(targets), 'scan')} to segment; the network was trained on "
+        f"{segmenter.preprocessing.modality} scans with the classes "
+        f"{_spoken(segmenter.classes, names)}."
+    )
     if resume:
         yield Message(f"{len(kept)} of {len(targets)} scans are segmented already.")
     remove_leftovers(Path(out))
@@ -409,6 +416,7 @@ def iter_predict(
     written: list[Path] = []
     failed: list[str] = []
     empty: list[str] = []
+    said = False
     staging: TemporaryFolder | None = None
     try:
         for number, (target, item) in enumerate(targets.items()):
@@ -426,6 +434,9 @@ def iter_predict(
                 # Before the scan is read.
                 check_memory(item.name, needs.get(item.name, 0))
                 volume = as_volume(item, modality)
+                if not said:
+                    said = True
+                    yield Message(_modality_message(item, volume, modality))
                 if looks_like_labels(volume):
                     raise DataError(f"{item.path} looks like a label map; leave it out.")
                 prediction = predict(
@@ -463,6 +474,23 @@ def iter_predict(
             f"patients: {join_names(learnt)}. evaluate leaves these predictions out of its means."
         )
     yield Done((written, failed), stopped=len(written) + len(failed) < len(targets))
+
+
+def _spoken(classes: Iterable[int], names: Mapping[int, str]) -> str:
+    """Classes with their names, such as "1 liver, 2 spleen"."""
+    spoken = [f"{value} {names[value]}" if value in names else str(value) for value in classes]
+    return printable(join_names(spoken, 20))
+
+
+def _modality_message(item: Series, volume: Volume, given: Modality | None) -> str:
+    """Say as what the first scan is read, and why."""
+    if given is not None:
+        reason = "as given"
+    elif item.modality is not None:
+        reason = f"by the header of {item.name}"
+    else:
+        reason = reason_of_guess(item.name)
+    return f"Modality: {volume.modality}, {reason}."
 
 
 def _data_use(run: Run) -> DataUse | None:

@@ -17,6 +17,7 @@ from napari_sslseg.core.common.sync import make_folder
 from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.runs.record import KINDS, METRICS, MOST_RECORD, PLAN, RECORD
 from napari_sslseg.core.runs.state_files import FOLDER, remove_states
+from napari_sslseg.core.scans.names import check_folder_name
 
 WEIGHTS = [f"{name}.{suffix}" for name in ("best", "last") for suffix in ("safetensors", "json")]
 SAMPLES = "slices"
@@ -45,6 +46,7 @@ def claim(folder: Path, *, overwrite: bool = False, planned: bool = False) -> No
         written to; has less than 100 MB free; or has links where files are replaced and removed.
     """
     refuse_links(folder)
+    check_folder_name(folder)
     if folder.exists() and not folder.is_dir():
         raise StorageError(f"{folder} is a file, but a folder is needed; choose another name.")
     occupied = (folder / RECORD).exists() or (not planned and (folder / PLAN).exists())

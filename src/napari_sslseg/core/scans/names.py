@@ -5,9 +5,10 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.scans.formats.registry import all_suffixes, scan_suffixes
 
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _SYSTEM = ("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information")
 
 
@@ -24,6 +25,24 @@ def listed_name(name: str, scans: Collection[str]) -> str:
     """Return the name of a scan that a list of the user gives by its name or its file."""
     is_file = name not in scans and name.lower().endswith(all_suffixes())
     return scan_name(name) if is_file else name
+
+
+def check_folder_name(folder: Path) -> None:
+    """Refuse a new folder with the name of an image file, which was probably meant as a file.
+
+    Raises
+    ------
+    StorageError
+        If the name ends as that of a scan or a picture; a folder that exists may have any name.
+    """
+    name = folder.name.lower()
+    suffix = next((end for end in (*all_suffixes(), *_PICTURES) if name.endswith(end)), None)
+    if suffix is not None and not folder.is_dir():
+        plain = folder.with_name(folder.name[: -len(suffix)] or "results")
+        raise StorageError(
+            f"{folder} has the name of a file, but the results are files in a folder; give a name "
+            f"without {suffix}, such as {plain}."
+        )
 
 
 def is_system_file(path: Path) -> bool:

@@ -115,6 +115,14 @@ def _share_below_air(sample: np.ndarray) -> float:
     return float((below.size - counts.max()) / sample.size)
 
 
+def reason_of_guess(name: str) -> str:
+    """Say from which scan a modality was guessed, and how to correct it."""
+    return (
+        f"guessed from the values of {name}; if that is wrong, give --modality (in Python "
+        "modality=)"
+    )
+
+
 def guess_modality_of(series: Series) -> Modality | None:
     """Guess the modality of a scan from its values; None if its header gives it.
 

@@ -31,9 +31,9 @@ from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.labelled import Scan
 from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.scans.series import Series, Source
-from napari_sslseg.core.scans.volume import Modality, Volume
+from napari_sslseg.core.scans.volume import Modality, Volume, reason_of_guess
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
-from napari_sslseg.core.stages.init_from import Settings, resolve_settings
+from napari_sslseg.core.stages.init_from import Settings, is_scratch, resolve_settings
 from napari_sslseg.core.stages.multi_stage import StagePosition
 from napari_sslseg.core.stages.options import RunOptions
 from napari_sslseg.core.stages.resume import check_same, is_finished, open_resumed, recorded_start
@@ -122,7 +122,7 @@ class RunContext:
         return cls(
             kind=kind,
             out=Path(out),
-            init=None if init == "scratch" else init,
+            init=None if is_scratch(init) else init,
             options=options,
             log=EventLog(Path(out)),
             position=position,
@@ -162,6 +162,12 @@ class RunContext:
         if note is not None:
             yield Message(note)
         if not self.options.resume:
+            # Before scans are read.
+            run_on_first(
+                lambda: claim(
+                    self.out, overwrite=self.options.overwrite, planned=self.position is not None
+                )
+            )
             yield from work(self)
             return
         # One process chooses the state, so that all resume from the same one.
@@ -257,14 +263,9 @@ class RunContext:
             )
 
     def resolve(self, settings: Settings, start: Run | None, scan: Volume | Source) -> Settings:
-        """Claim the folder of a new run and fill in its settings; a resumed run has both."""
+        """Fill in the settings of a new run; a resumed run has them."""
         if self.resumed is not None:
             return settings
-        run_on_first(
-            lambda: claim(
-                self.out, overwrite=self.options.overwrite, planned=self.position is not None
-            )
-        )
         return resolve_settings(settings, start, scan, self.options.modality, self.reader)
 
     def describe_modality(
@@ -286,10 +287,7 @@ class RunContext:
         elif isinstance(series, Volume):
             reason = f"as {series.name}"
         else:
-            reason = (
-                f"guessed from the values of {series.name}; if that is wrong, give --modality (in "
-                "Python modality=)"
-            )
+            reason = reason_of_guess(series.name)
         yield Message(f"Modality: {found}, {reason}.")
 
     def samples(

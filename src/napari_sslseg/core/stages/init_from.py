@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.events import Message
+from napari_sslseg.core.common.text import did_you_mean
 from napari_sslseg.core.runs.check_network import check_parts, check_run_network
 from napari_sslseg.core.runs.run import Kind, Run
 from napari_sslseg.core.samples.build import default_preprocessing
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
     from torch import nn
 
 Settings = TypeVar("Settings", PretrainSettings, FinetuneSettings)
+
+
+def is_scratch(init: Run | str | Path | None) -> bool:
+    """Whether a training starts with random weights: by the word scratch, in any case.
+
+    A folder named so is a run in its own spelling only if it exists.
+    """
+    if isinstance(init, Run) or init is None:
+        return init is None
+    return init == "scratch" or (str(init).casefold() == "scratch" and not Path(init).is_dir())
 
 
 def open_start(
@@ -39,8 +50,11 @@ def open_start(
     ConfigError
         If it is in the folder of the new run, or in one of the folders that are ``replaced``.
     """
-    if init is None:
+    if init is None or is_scratch(init):
         return None
+    hint = "" if isinstance(init, Run) else did_you_mean(str(init), ["scratch"])
+    if hint and not Path(str(init)).exists():
+        raise CheckpointError(f"The run folder {init} does not exist. {hint}")
     start = Run.open(init, kind)
     if start.folder.resolve() in [path.resolve() for path in (out, *replaced)]:
         raise ConfigError(

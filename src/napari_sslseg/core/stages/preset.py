@@ -23,7 +23,7 @@ from napari_sslseg.core.settings.pretext.registry import TaskSettings, describe
 from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.stages.context import Init, RunContext
 from napari_sslseg.core.stages.finetune import iter_finetune
-from napari_sslseg.core.stages.init_from import network_of, open_start, preprocessing_of
+from napari_sslseg.core.stages.init_from import is_scratch, network_of, open_start, preprocessing_of
 from napari_sslseg.core.stages.multi_plan import StagePlan
 from napari_sslseg.core.stages.multi_stage import StagedRun, StagePosition, locked_folder
 from napari_sslseg.core.stages.options import RunOptions
@@ -122,11 +122,11 @@ def _begin(
     # All tasks at once, so that an error in the second one does not come after hours.
     tasks = [stage.make_task() for stage in preset.stages]
     several = len(tasks) > 1
-    sources, reader = collect_scans(scans), ScanReader()
     with locked_folder(out) if several else nullcontext() as note:
         if note is not None:
             yield Message(note)
         run_on_first(lambda: claim(out, overwrite=options.overwrite))
+        sources, reader = collect_scans(scans), ScanReader()
         replaced = stage_folders(out) if several or is_staged(out) else []
         start = open_start(init, out, "pretrain", replaced=replaced)
         kind = None
@@ -274,10 +274,10 @@ def iter_finetune_preset(
     chosen = preset_named(preset) if isinstance(preset, str) else preset
     labelled = [item.opened() for item in labelled]
     kind = None
-    if init == "scratch" and labelled:
+    if is_scratch(init) and labelled:
         kind = modality or as_volume(labelled[0].scan).modality
     settings = chosen.finetune_settings(kind)
-    if init != "scratch":
+    if not is_scratch(init):
         yield from _report_differences(Run.open(init), chosen)
     yield from iter_finetune(labelled, init=init, settings=settings, modality=modality, **options)
 

@@ -557,3 +557,19 @@ def test_a_flat_image_needs_no_third_size(tmp_path):
     image.header["pixdim"][3] = 0
     (tmp_path / "a.nii").write_bytes(image.to_bytes())
     assert load_volume(tmp_path / "a.nii", modality="MR").notes == ()
+
+
+def test_colours_are_not_three_scans(tmp_path):
+    path = tmp_path / "colours.nii"
+    colours = np.zeros((*SHAPE, 3), np.uint8)
+    assert "colour" in refusal(save(path, colours))
+    assert "colour" in refusal(save(path, np.zeros((*SHAPE, 4), np.int16), intent_code=2004))
+    whole = np.zeros(SHAPE, [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    assert "colour" in refusal(save(path, whole))
+    # Other numbers of volumes, larger values, and scaled values are scans.
+    for scans, fields in (
+        (np.zeros((*SHAPE, 4), np.uint8), {}),
+        (np.zeros((*SHAPE, 3), np.int16), {}),
+        (colours, {"scl_slope": 2.0, "scl_inter": 0.0}),
+    ):
+        assert NiftiFile(save(path, scans, **fields)).frames == scans.shape[3]

@@ -38,6 +38,8 @@ NO_ORIENTATION = (
     "its header gives no orientation, so its axes are assumed to point to the patient's left, "
     "front and head; left and right are unknown, so compare it with the images of the scanner."
 )
+# NIFTI_INTENT_RGB_VECTOR and NIFTI_INTENT_RGBA_VECTOR.
+COLOUR_INTENTS = (2003, 2004)
 # Exceptions of nibabel that derive directly from Exception.
 HEADER_ERRORS = (HeaderDataError, WrapStructError)
 
@@ -69,6 +71,12 @@ class NiftiFile:
         shape, self.frames = _shape(path, tuple(int(n) for n in whole))
         _check_type(path, dtype)
         self._scaling = _scaling(path, header)
+        if _are_colours(header, dtype, self.frames, self._scaling):
+            raise VolumeError(
+                f"{path} holds {self.frames} volumes along its fourth axis, as the red, green and "
+                "blue of a colour image; export it as grey values, or, if they are separate "
+                "scans, save each as a file."
+            )
         if header.is_single:
             values_path = header_path
         elif values_path == header_path:
@@ -174,6 +182,14 @@ def _check_type(path: Path, dtype: np.dtype) -> None:
         raise VolumeError(f"{path} holds complex numbers; export their magnitude.")
     if dtype.kind not in "iuf":
         raise VolumeError(f"{path} holds values that are not numbers; export it as grey values.")
+
+
+def _are_colours(
+    header: nib.Nifti1Header, dtype: np.dtype, frames: int, scaling: tuple[float, float]
+) -> bool:
+    """Whether the fourth axis holds colours, with opacity only if the header says so."""
+    plain = frames == 3 and dtype == np.uint8 and scaling == (1.0, 0.0)
+    return plain or (frames in (3, 4) and int(header["intent_code"]) in COLOUR_INTENTS)
 
 
 def _scaling(path: Path, header: nib.Nifti1Header) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from napari_sslseg.core.common.errors import DataError, ScanWarning
-from napari_sslseg.core.common.text import printable
+from napari_sslseg.core.common.text import count_phrase, printable
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.classes.partial_labels import LabelledClasses, class_values
 from napari_sslseg.core.scans.classes.scan_classes import match_labels
@@ -108,7 +108,20 @@ def pair_scans(
         for number, file in files.items()
         if annotated is None or number in wanted
     ]
-    if pairing.orphans:
+    if pairing.orphans and images.is_file() and pairs:
+        others = count_phrase(len(pairing.orphans), "label file")
+        warnings.warn(
+            f"Left out: {others} in {labels} of other scans than {images}, since --images is one "
+            "scan; give its folder to use all.",
+            ScanWarning,
+            stacklevel=2,
+        )
+    elif pairing.orphans and images.is_file():
+        raise DataError(
+            f"No labels in {labels} have the name of the scan {images}; give its label file "
+            "itself, or the folder of the scans."
+        )
+    elif pairing.orphans:
         raise DataError(
             f"The labels {pairing.orphans[0]} have no scan: {images} holds no file of that name; "
             "add it, or move the labels to another folder."

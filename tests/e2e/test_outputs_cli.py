@@ -1,0 +1,105 @@
+"""Where results go, and what the commands say before they read scans."""
+
+import warnings
+
+import pytest
+
+from command_line import refused, run
+from napari_sslseg import core
+from napari_sslseg.core.common.errors import CheckpointError, ScanWarning, StorageError
+from napari_sslseg.core.results.predict import iter_predict
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("outputs")
+    core.write_dataset(folder, 2, "MR")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(scans):
+    """A run of one step, from scratch in another spelling."""
+    done = run(
+        "finetune", "--images", scans / "images", "--labels", scans / "labels", "--steps", 1,
+        "--network", "tiny", "--init", "Scratch", "--out", scans / "run", "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert core.Run.open(scans / "run").record["init"] == "scratch"
+    return scans / "run"
+
+
+COMMANDS = {
+    "pretrain": ("pretrain", "missing"),
+    "preset": ("pretrain", "missing", "--preset", "dominic-2023"),
+    "finetune": ("finetune", "--images", "missing", "--labels", "missing"),
+}
+
+
+@pytest.mark.parametrize("name", ["x.nii.gz", "X.NRRD", "x.dcm", "report.png"])
+@pytest.mark.parametrize("command", [*COMMANDS, "predict", "demo"])
+def test_a_folder_with_the_name_of_a_file_is_refused(trained, scans, tmp_path, command, name):
+    others = {"predict": ("predict", trained, scans / "images"), "demo": ("demo",)}
+    words = (COMMANDS | others)[command]
+    assert refused(run(*words, "--out", tmp_path / name), "folder", name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_exists_may_have_any_name(trained, scans, tmp_path):
+    (tmp_path / "study.nii.gz").mkdir()
+    image = sorted((scans / "images").iterdir())[0]
+    done = run("predict", trained, image, "--out", tmp_path / "study.nii.gz")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_an_existing_output_is_refused_before_scans_are_read(trained, command):
+    assert refused(run(*COMMANDS[command], "--out", trained), "already contains a run")
+
+
+def test_python_refuses_an_existing_output_before_scans_are_read(trained, tmp_path):
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(b"no scan")
+    pair = core.LabelledScan(broken, broken)
+    for work in (
+        lambda: core.pretrain(tmp_path, out=trained),
+        lambda: core.finetune([pair], out=trained),
+        lambda: core.pretrain_preset(tmp_path, "dominic-2023", out=trained),
+    ):
+        with pytest.raises(StorageError, match="already contains a run"):
+            work()
+
+
+def test_an_existing_preview_is_refused_before_scans_are_read(tmp_path):
+    (tmp_path / "preview.png").write_bytes(b"mine")
+    assert refused(run("preview", "missing", "--out", tmp_path / "preview.png"), "already exists")
+
+
+def test_a_misspelt_start_is_asked_about(scans, tmp_path):
+    paths = "--images", scans / "images", "--labels", scans / "labels", "--out", tmp_path / "run"
+    assert refused(run("finetune", *paths, "--init", "scrach"), "Did you mean scratch?")
+    assert refused(run("pretrain", scans / "images", "--out", tmp_path / "run", "--init", "scrath"),
+                   "Did you mean scratch?")  # fmt: skip
+    with pytest.raises(CheckpointError, match="does not exist"):
+        core.finetune([], init=tmp_path / "other", out=tmp_path / "run")
+
+
+def test_labels_of_other_scans_are_left_out_for_one_scan(scans):
+    image = sorted((scans / "images").iterdir())[0]
+    with pytest.warns(ScanWarning, match="1 label file .* of other scans"):
+        (pair,) = core.pair_scans(image, scans / "labels")
+    assert pair.labels.name == image.name
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ScanWarning)
+        assert len(core.pair_scans(scans / "images", scans / "labels")) == 2
+
+
+def test_predict_says_what_it_understood(trained, scans, tmp_path):
+    done = run("predict", trained, scans / "images", "--out", tmp_path / "labels")
+    assert done.returncode == 0, done.stderr
+    assert "2 scans to segment" in done.stderr
+    assert "1 liver" in done.stderr
+    assert done.stderr.count("Modality: MR, guessed from the values of") == 1
+    events = iter_predict(trained, [scans / "images"], out=tmp_path / "again", modality="MR")
+    texts = [event.text for event in events if isinstance(event, core.Message)]
+    assert "Modality: MR, as given." in texts
