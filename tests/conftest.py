@@ -1,5 +1,6 @@
 """Fixtures for the whole suite."""
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from patience import LIMIT
 
 # Without a screen Qt aborts the process, so Qt is offscreen; tests of windows are skipped.
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):
@@ -56,6 +59,13 @@ def data_dir() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture
+def qtbot(qtbot: Any) -> Any:
+    """Give each wait in a window the same limit."""
+    qtbot.waitUntil = functools.partial(qtbot.waitUntil, timeout=int(LIMIT * 1000))
+    return qtbot
 
 
 @pytest.fixture

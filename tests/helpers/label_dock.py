@@ -48,8 +48,8 @@ class Dock:
     def canvas(self):
         return self.viewer.window._qt_viewer.canvas.native
 
-    def until(self, condition, milliseconds=4000):
-        self.qtbot.waitUntil(condition, timeout=milliseconds)
+    def until(self, condition):
+        self.qtbot.waitUntil(condition)
 
     def find(self, name, kind=QWidget):
         (found,) = self.panel.findChildren(kind, name)
@@ -87,7 +87,7 @@ class Dock:
         return self.project.labels(name).data
 
     def until_saved(self):
-        self.until(lambda: self.find("labels-saved").text().startswith("✓"), 2500)
+        self.until(lambda: self.find("labels-saved").text().startswith("✓"))
         np.testing.assert_array_equal(self.saved(self.session.current), self.layer.data)
 
 

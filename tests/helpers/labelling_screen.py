@@ -7,6 +7,7 @@ from napari.components import ViewerModel
 
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.viewer.scene import Scene
+from patience import LIMIT
 
 NAMES = ("ann", "bob")
 SHAPE = (24, 96, 100)
@@ -27,7 +28,7 @@ class Screen:
     def layer(self):
         return self.scene.labels
 
-    def until(self, condition, seconds=5.0):
+    def until(self, condition, seconds=LIMIT):
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, (self.autosaver.sentence, self.problems)
@@ -42,7 +43,7 @@ class Screen:
     def saved(self, name=None):
         return self.session.project.labels(name or self.session.current).data
 
-    def until_saved(self, seconds=2.0):
+    def until_saved(self, seconds=LIMIT):
         self.until(lambda: self.autosaver.status == "saved", seconds)
         np.testing.assert_array_equal(self.saved(), self.layer.data)
 

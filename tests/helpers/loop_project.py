@@ -75,13 +75,13 @@ def open_panel(viewer, qtbot, panel, folder):
     first = host.session.project.names[0]
     idle(host, qtbot)  # The last scan is loaded.
     host.session.select(first)
-    qtbot.waitUntil(lambda: host.session.current == first, timeout=20_000)
+    qtbot.waitUntil(lambda: host.session.current == first)
     return host
 
 
-def idle(host, qtbot, milliseconds=60_000):
+def idle(host, qtbot):
     """Wait until all jobs have ended."""
-    qtbot.waitUntil(lambda: not host.session.jobs, timeout=milliseconds)
+    qtbot.waitUntil(lambda: not host.session.jobs)
 
 
 def answer(qtbot, text, heard=None):

@@ -30,7 +30,7 @@ class Person:
     def __init__(self, viewer, qtbot):
         self.viewer, self.qtbot = viewer, qtbot
         _, self.dock = viewer.window.add_plugin_dock_widget(PLUGIN, DOCK)
-        qtbot.waitUntil(self.dock.isVisible, timeout=20_000)
+        qtbot.waitUntil(self.dock.isVisible)
         self.session, self.scene = self.dock.session, self.dock.scene
         self.problems, self.notes = [], []
         self.session.problem.connect(lambda problem: self.problems.append(problem.sentence))
@@ -52,12 +52,12 @@ class Person:
     def canvas(self):
         return self.viewer.window._qt_viewer.canvas.native
 
-    def until(self, condition, seconds=30):
-        self.qtbot.waitUntil(condition, timeout=int(seconds * 1000))
+    def until(self, condition):
+        self.qtbot.waitUntil(condition)
 
-    def idle(self, seconds=60):
+    def idle(self):
         """Wait until all jobs have ended."""
-        self.until(lambda: not self.session.jobs, seconds)
+        self.until(lambda: not self.session.jobs)
 
     # The dock
 
@@ -139,7 +139,7 @@ class Person:
 
     def saved(self):
         """Wait until the labels are saved; returns the saved labels."""
-        self.until(lambda: self.scene.autosaver.status == "saved", 10)
+        self.until(lambda: self.scene.autosaver.status == "saved")
         return self.project.labels(self.session.current).data
 
     # Dropping and answering

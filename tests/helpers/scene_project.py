@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 
 from napari_sslseg.core.project.project import Project
+from patience import LIMIT
 
 SHAPE = (6, 16, 20)
 
@@ -25,7 +26,7 @@ def write_project(folder, names=("ann", "bob")):
     return folder / "project"
 
 
-def until(session, condition, seconds=10.0):
+def until(session, condition, seconds=LIMIT):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

@@ -35,8 +35,8 @@ def dock(viewer, monkeypatch, scans, tmp_path, qtbot):
     _, widget = viewer.window.add_plugin_dock_widget("napari-sslseg", "Few-shot segmentation")
     widget.session.create(tmp_path / "project")
     widget.session.add(sorted(scans[0].iterdir()))
-    qtbot.waitUntil(lambda: widget.scene.image is not None, timeout=20_000)
-    qtbot.waitUntil(lambda: not widget.session.jobs, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.scene.image is not None)
+    qtbot.waitUntil(lambda: not widget.session.jobs)
     widget.notes = []
     widget.session.note.connect(widget.notes.append)
     return widget
@@ -195,7 +195,7 @@ def test_cancelling_imports_nothing(dock, scans, qtbot, monkeypatch, tmp_path):
     answer_classes(qtbot, {}, "Cancel", heard)
     path = write(scans, tmp_path / "a.nrrd", 0, {1: "spleen"})
     start_import(dock, qtbot, monkeypatch, "p0", path)
-    qtbot.waitUntil(lambda: len(heard) == 3, timeout=20_000)
+    qtbot.waitUntil(lambda: len(heard) == 3)
     qtbot.waitUntil(lambda: QApplication.activeModalWidget() is None)
     assert not dock.session.jobs
     assert not project.has_labels("p0")

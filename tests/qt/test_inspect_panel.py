@@ -82,7 +82,7 @@ def test_each_step_shows_only_its_own_prediction(opened, viewer, qtbot):
         seen.wait(20)
 
     job = opened.session.run("finetune", "Training", training)
-    qtbot.waitUntil(lambda: not finished.visible, timeout=10_000)
+    qtbot.waitUntil(lambda: not finished.visible)
     scene.bring("prediction")
     assert finished.visible
     assert not live.layer.visible
@@ -139,10 +139,10 @@ def test_a_prediction_is_shown_accepted_undone_and_marked_as_done(opened, viewer
     np.testing.assert_array_equal(labels.data[index], shown.data[index])
     press(qtbot, panel.correct.done)
     project, name = host.session.project, host.session.current
-    qtbot.waitUntil(lambda: index in project.done(name), timeout=10_000)
+    qtbot.waitUntil(lambda: index in project.done(name))
     np.testing.assert_array_equal(project.labels(name).data, labels.data)
     fresh = host.session.predictions.is_up_to_date
-    qtbot.waitUntil(lambda: fresh("finetune-001", name), timeout=10_000)
+    qtbot.waitUntil(lambda: fresh("finetune-001", name))
     idle(host, qtbot)
     host.session.mark_done(name, [index], done=False)
     project.save_labels(name, before)
@@ -217,7 +217,7 @@ def test_a_click_on_a_score_shows_the_scan_and_two_runs_are_compared(
     row = next(r for r in range(table.rowCount()) if table.item(r, 0).text() == other)
     place = table.visualItemRect(table.item(row, 0)).center()
     qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
-    qtbot.waitUntil(lambda: host.session.current == other, timeout=10_000)
+    qtbot.waitUntil(lambda: host.session.current == other)
     worst = host.session.predictions.scores("finetune-001", other).scores.worst
     assert host.scene.slice == worst
     # Run A, run B, and their differences.
@@ -246,7 +246,7 @@ def test_a_score_shows_how_many_slices_were_accepted_from_a_prediction(opened, q
     data = core.Run.open(trained[0] / "project/runs/finetune-001").record["data"]
     (name,) = (entry["name"] for entry in data if entry["role"] == "validation")
     session.select(name)
-    qtbot.waitUntil(lambda: session.current == name, timeout=10_000)
+    qtbot.waitUntil(lambda: session.current == name)
     predict(host, qtbot)
     before, predicted = scene.labels.data.copy(), panel.layers.predicted().labels
     index = next(i for i in range(10) if i not in DONE and (predicted[i] != before[i]).any())
@@ -264,7 +264,7 @@ def test_a_score_shows_how_many_slices_were_accepted_from_a_prediction(opened, q
     assert project.accepted(name) == {"finetune-001": (index,)}
     press(qtbot, panel.correct.done)
     assert "accepted prediction" in panel.message.text()
-    qtbot.waitUntil(lambda: accepted() == {"1 of 3"}, timeout=20_000)
+    qtbot.waitUntil(lambda: accepted() == {"1 of 3"})
     idle(host, qtbot)
     words = "On 1 of these 3 slices a prediction of this run was accepted"
     assert words in panel.verdict.text()
@@ -279,7 +279,7 @@ def test_a_score_shows_how_many_slices_were_accepted_from_a_prediction(opened, q
     choose(host, "finetune-001")
     # After undo, the labels are drawn by hand again.
     scene.labels.undo()
-    qtbot.waitUntil(lambda: accepted() == set(), timeout=20_000)
+    qtbot.waitUntil(lambda: accepted() == set())
     assert project.accepted(name) == {}
     idle(host, qtbot)
     assert "accepted" not in panel.verdict.text()
@@ -317,7 +317,7 @@ def test_the_next_slice_to_correct_is_in_the_next_scan_if_this_one_is_done(opene
     session.mark_done(first, range(host.scene.image.data.shape[0]))
     try:
         press(qtbot, panel.correct.next)
-        qtbot.waitUntil(lambda: session.current == second, timeout=10_000)
+        qtbot.waitUntil(lambda: session.current == second)
         idle(host, qtbot)
         ready = [i for i in np.argsort(-doubt) if i not in session.project.done(second)]
         assert host.scene.slice == ready[0]
@@ -397,7 +397,7 @@ def test_scores_follow_the_labels_on_done_slices(opened, viewer, qtbot, trained)
     session = host.session
     name = session.project.names[1]  # Other tests draw on the first scan.
     session.select(name)
-    qtbot.waitUntil(lambda: session.current == name, timeout=10_000)
+    qtbot.waitUntil(lambda: session.current == name)
     predict(host, qtbot)
 
     def dice():
@@ -413,12 +413,12 @@ def test_scores_follow_the_labels_on_done_slices(opened, viewer, qtbot, trained)
     where = np.nonzero(scene.labels.data[list(DONE)] == 1)
     rows = np.asarray(DONE)[where[0]]
     scene.labels.data_setitem((rows, where[1], where[2]), 0)
-    qtbot.waitUntil(lambda: dice().get("liver") != before["liver"], timeout=10_000)
+    qtbot.waitUntil(lambda: dice().get("liver") != before["liver"])
     idle(host, qtbot)
-    qtbot.waitUntil(lambda: not any(stale for _, stale in dice().values()), timeout=10_000)
+    qtbot.waitUntil(lambda: not any(stale for _, stale in dice().values()))
     assert (session.project.labels(name).data[list(DONE)] != 1).all()
     scene.labels.undo()  # This also unmarks the done slices that are not shown.
-    qtbot.waitUntil(lambda: not set(DONE) <= set(session.project.done(name)), timeout=10_000)
+    qtbot.waitUntil(lambda: not set(DONE) <= set(session.project.done(name)))
     scene.autosaver.mark(DONE)
-    qtbot.waitUntil(lambda: dice() == before, timeout=10_000)
+    qtbot.waitUntil(lambda: dice() == before)
     np.testing.assert_array_equal(scene.labels.data, labels)

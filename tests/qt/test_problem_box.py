@@ -20,9 +20,9 @@ def dock(viewer, qtbot, tmp_path):
     widget = FewShotWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Few-shot segmentation", area="right")
     assert widget.session.open(tmp_path / "project")
-    qtbot.waitUntil(lambda: not widget.session.jobs, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.session.jobs)
     yield widget
-    qtbot.waitUntil(lambda: not widget.session.jobs, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.session.jobs)
     widget.session.close()
 
 
@@ -30,12 +30,12 @@ def test_a_problem_is_shown_with_details_and_dismissed(dock, qtbot):
     session, box = dock.session, dock.problem
     first, second = session.project.names
     session.select(first)
-    qtbot.waitUntil(lambda: session.current == first, timeout=20_000)
+    qtbot.waitUntil(lambda: session.current == first)
     assert not box.isVisible()
     path = Path(session.project.entry(second).absolute)
     path.write_bytes(b"no scan")
     session.select(second)
-    qtbot.waitUntil(box.isVisible, timeout=20_000)
+    qtbot.waitUntil(box.isVisible)
     assert second in box.sentence.text()
     assert box.sentence.height() >= box.sentence.heightForWidth(box.sentence.width())
     assert not box.text.isVisible()
@@ -55,15 +55,15 @@ def test_the_problem_of_unsaved_labels_disappears_after_saving(dock, qtbot):
     session, box = dock.session, dock.problem
     name = session.project.names[0]
     session.select(name)
-    qtbot.waitUntil(lambda: dock.scene.labels is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: dock.scene.labels is not None)
     folder = session.project.folder / "labels"
     folder.rename(folder.with_name("away"))
     folder.write_bytes(b"")
     layer = dock.scene.labels
     layer.data_setitem((np.array([1, 1]), np.array([2, 2]), np.array([3, 4])), 2)
-    qtbot.waitUntil(box.isVisible, timeout=10_000)
+    qtbot.waitUntil(box.isVisible)
     assert box.shown.sentence.startswith(UNSAVED)
     folder.unlink()
     folder.with_name("away").rename(folder)
-    qtbot.waitUntil(lambda: not box.isVisible(), timeout=20_000)
+    qtbot.waitUntil(lambda: not box.isVisible())
     assert (session.project.labels(name).data == layer.data).all()

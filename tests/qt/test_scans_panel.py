@@ -66,13 +66,13 @@ def full(dock, scans, tmp_path, qtbot):
     """The panel with a project of the MR phantoms; the first one is shown."""
     dock.session.create(tmp_path / "project")
     dock.session.add(sorted((scans / "images").iterdir()))
-    qtbot.waitUntil(lambda: dock.scene.image is not None, timeout=20000)
+    qtbot.waitUntil(lambda: dock.scene.image is not None)
     idle(dock, qtbot)
     return dock.panels["Scans"]
 
 
 def idle(dock, qtbot):
-    qtbot.waitUntil(lambda: not dock.session.jobs, timeout=20000)
+    qtbot.waitUntil(lambda: not dock.session.jobs)
 
 
 def click(qtbot, widget):
@@ -170,7 +170,7 @@ def test_names_of_scans_differ_in_any_width_of_the_column(dock, panel, qtbot, tm
         side = side.parent()
     main = dock.viewer.window._qt_window
     main.resizeDocks([side], [1200], Qt.Orientation.Horizontal)
-    qtbot.waitUntil(lambda: shown() == names, timeout=5000)
+    qtbot.waitUntil(lambda: shown() == names)
 
 
 def test_only_some_structures_may_be_labelled_in_a_scan(full, dock, qtbot):
@@ -272,7 +272,7 @@ class TestWithoutProject:
         assert dock.session.project is None
         answer(qtbot, "Create it there")
         drop(panel, files)
-        qtbot.waitUntil(lambda: dock.session.project is not None, timeout=5000)
+        qtbot.waitUntil(lambda: dock.session.project is not None)
         idle(dock, qtbot)
         assert dock.session.project.folder == tmp_path / "mine" / "few-shot project"
         assert len(dock.session.project.names) == len(files)
@@ -281,7 +281,7 @@ class TestWithoutProject:
         shutil.copytree(scans / "images", tmp_path / "mine")
         answer(qtbot, "Create it there")
         drop(panel, [tmp_path / "mine"])
-        qtbot.waitUntil(lambda: dock.session.project is not None, timeout=5000)
+        qtbot.waitUntil(lambda: dock.session.project is not None)
         idle(dock, qtbot)
         assert dock.session.project.folder == tmp_path / "few-shot project"
         assert len(dock.session.project.names) == 3
@@ -300,8 +300,8 @@ class TestWithoutProject:
     def test_example_patients_are_ready_to_label(self, dock, panel, qtbot, monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
         click(qtbot, panel.example)
-        qtbot.waitUntil(lambda: dock.session.project is not None, timeout=60_000)
-        qtbot.waitUntil(lambda: not dock.session.jobs, timeout=60_000)
+        qtbot.waitUntil(lambda: dock.session.project is not None)
+        qtbot.waitUntil(lambda: not dock.session.jobs)
         project = dock.session.project
         assert len(project.names) == 6
         assert len({project.entry(name).subject for name in project.names}) == 6
@@ -483,7 +483,7 @@ class TestList:
         answer(qtbot, choice)
         click(qtbot, full.list.labels)
         project, name = dock.session.project, "phantom_mr_000"
-        qtbot.waitUntil(lambda: project.has_labels(name), timeout=20_000)
+        qtbot.waitUntil(lambda: project.has_labels(name))
         qtbot.waitUntil(lambda: not dock.session.jobs and dock.scene.labels is not None)
         shown = dock.scene.labels.data
         assert set(np.unique(shown)) == set(np.unique(nib.load(path).dataobj))
@@ -491,8 +491,9 @@ class TestList:
         wanted = {"Those with labels": with_labels, "All slices": tuple(range(24)), "None": ()}
         assert dock.session.project.done("phantom_mr_000") == wanted[choice]
 
-    def test_two_hundred_scans_stay_responsive(self, dock, panel, qtbot, scans, tmp_path):
-        """Each step of the work in the window takes less than 40 ms, which is not noticeable."""
+    def test_of_two_hundred_scans_only_visible_ones_are_read(
+        self, dock, panel, qtbot, scans, tmp_path
+    ):
         dock.session.create(tmp_path / "project")
         dock.session.add([scans / "images"])
         idle(dock, qtbot)
@@ -506,21 +507,8 @@ class TestList:
         )
         project.change(lambda record: with_changes(record, scans=record.scans + more))
 
-        def seconds(work):
-            taken = []
-            for _ in range(3):
-                begun = time.perf_counter()
-                work()
-                taken.append(time.perf_counter() - begun)
-            return min(taken)
-
         dock.session.scans_changed.emit()
         assert panel.list.model.rowCount() == 203
-        assert seconds(panel.list.model._update) < 0.04
-        assert seconds(lambda: panel.list.table.proxy.sort(4)) < 0.04
-        assert seconds(panel.list.refresh) < 0.04
-        assert seconds(panel.viewer_scans._update) < 0.04
-        # Thumbnails are read only for visible rows.
         idle(dock, qtbot)
         assert len(panel.thumbnails._pictures) < 40
 
@@ -656,7 +644,7 @@ class TestClosing:
         answer(qtbot, "Stop it and close")
         window.close()
         assert window.isVisible()  # The window stays responsive while the training is saved.
-        qtbot.waitUntil(lambda: dock.shutdown.over, timeout=5000)
+        qtbot.waitUntil(lambda: dock.shutdown.over)
         forget_window(viewer)
         assert ends == ["saved"]
         assert is_free(folder)
@@ -745,7 +733,7 @@ def visits(dock, tmp_path, qtbot):
         nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "visits" / f"{name}.nii.gz")
     dock.session.create(tmp_path / "project")
     dock.session.add([tmp_path / "visits"])
-    qtbot.waitUntil(lambda: dock.scene.image is not None, timeout=20000)
+    qtbot.waitUntil(lambda: dock.scene.image is not None)
     idle(dock, qtbot)
     return dock.panels["Scans"]
 
@@ -762,12 +750,12 @@ class TestPatients:
             qtbot.mouseDClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
         else:
             qtbot.keyClick(table, key)
-        qtbot.waitUntil(lambda: table.findChild(QLineEdit) is not None, timeout=3000)
+        qtbot.waitUntil(lambda: table.findChild(QLineEdit) is not None)
         editor = table.findChild(QLineEdit)
         editor.selectAll()
         qtbot.keyClicks(editor, text)
         qtbot.keyClick(editor, Qt.Key.Key_Return)
-        qtbot.waitUntil(lambda: table.findChild(QLineEdit) is None, timeout=3000)
+        qtbot.waitUntil(lambda: table.findChild(QLineEdit) is None)
 
     def test_the_guess_is_shown_with_its_doubt(self, visits):
         model = visits.list.model
@@ -866,7 +854,7 @@ class TestLabelsBesideScans:
         choosing(monkeypatch, sorted((organs / "s0" / "segmentations").iterdir()))
         answer(qtbot, "All slices")
         click(qtbot, panel.list.labels)
-        qtbot.waitUntil(lambda: dock.session.project.has_labels("s0_ct"), timeout=20000)
+        qtbot.waitUntil(lambda: dock.session.project.has_labels("s0_ct"))
         idle(dock, qtbot)
         assert set(dock.session.project.class_names.values()) == {"liver", "spleen"}
         assert panel.import_found.text() == "Import the labels of 1 scan…"

@@ -50,7 +50,7 @@ def paint_and_mark(person, name, index, value):
     person.drag((-6, -6), (-6, 6), (6, 6), (6, -6))
     assert (person.layer.data[index] == value).any()
     person.press(Qt.Key.Key_D)
-    person.until(lambda: index in person.project.done(name), 10)
+    person.until(lambda: index in person.project.done(name))
     saved = person.saved()
     np.testing.assert_array_equal(saved, person.layer.data)
     return saved
@@ -100,7 +100,7 @@ def test_a_complete_session_and_reopening_the_project(
     person.choose(pretrain.form.device, "cpu")
     person.until(pretrain.box.start.isEnabled)
     person.click(pretrain.box.start)
-    person.until(lambda: pretrain.box.eta.step > 1, 60)
+    person.until(lambda: pretrain.box.eta.step > 1)
     label = person.step("Label")
     name_class(person, label, "liver")
     name_class(person, label, "spleen")
@@ -111,7 +111,7 @@ def test_a_complete_session_and_reopening_the_project(
     assert session.training is not None
     person.step("Pretrain")
     person.click(pretrain.box.stop)
-    person.until(lambda: session.training is None, 30)
+    person.until(lambda: session.training is None)
     assert "you can resume it" in pretrain.box.state.text()
 
     # Fine-tuning from the pretraining, a prediction, and accepting a slice of it.
@@ -123,11 +123,11 @@ def test_a_complete_session_and_reopening_the_project(
     train.form.batch.setValue(2)
     person.choose(train.form.device, "cpu")
     person.click(train.box.start)
-    person.until(lambda: train.box.state.text().startswith("finetune-001 is finished"), 60)
+    person.until(lambda: train.box.state.text().startswith("finetune-001 is finished"))
     person.idle()
     inspect = person.step("Inspect")
     person.click(inspect.this)
-    person.until(lambda: inspect.layers.predicted() is not None, 60)
+    person.until(lambda: inspect.layers.predicted() is not None)
     person.idle()
     person.click(inspect.correct.next)
     index = scene.slice
@@ -166,11 +166,11 @@ def test_a_complete_session_and_reopening_the_project(
     # The window is closed during a training, which is saved first.
     person.step("Pretrain")
     person.click(pretrain.runs.button)
-    person.until(lambda: session.training is not None and pretrain.box.eta.step > 0, 60)
+    person.until(lambda: session.training is not None and pretrain.box.eta.step > 0)
     with person.answering("Stop it and close") as asked:
         person.window.close()
     assert "training" in asked[0]
-    person.until(lambda: person.dock.shutdown.over, 60)
+    person.until(lambda: person.dock.shutdown.over)
     person.forget_window()
     assert person.problems == []
 

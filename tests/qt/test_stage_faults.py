@@ -118,7 +118,7 @@ def set_pretraining(person, steps):
 def pretrain(person, steps=3):
     panel = set_pretraining(person, steps)
     person.click(panel.box.start)
-    person.until(lambda: person.session.training is None, 60)
+    person.until(lambda: person.session.training is None)
     person.idle()
     return panel
 
@@ -134,7 +134,7 @@ def finetune(person, steps=3, start=""):
         person.choose(panel.form.network, "tiny")
     person.choose(panel.form.device, "cpu")
     person.click(panel.box.start)
-    person.until(lambda: person.session.training is None, 60)
+    person.until(lambda: person.session.training is None)
     person.idle()
     return panel
 
@@ -175,7 +175,7 @@ def test_a_missing_scan_is_reported_at_each_step_and_the_others_are_used(person,
     assert trained.box.state.text().startswith("finetune-001 is finished")
     inspect = person.step("Inspect")
     person.click(inspect.all)
-    person.until(lambda: inspect.job is None, 60)
+    person.until(lambda: inspect.job is None)
     reported_once(person, "2 of 3 scans", "missing")
     predicted = [n for n in names if person.session.predictions.get("finetune-001", n) is not None]
     assert predicted == [names[0], names[2]]
@@ -242,7 +242,7 @@ def test_training_needs_a_done_slice_and_a_structure(person, tmp_path):
         person.show(name)
         paint(person, 4)
         person.press(Qt.Key.Key_D)
-        person.until(lambda name=name: person.project.done(name) == (4,), 10)
+        person.until(lambda name=name: person.project.done(name) == (4,))
     assert finetune(person).box.state.text().startswith("finetune-001 is finished")
     assert not person.problems
 
@@ -262,7 +262,7 @@ def test_out_of_memory_is_reported_and_the_next_training_runs(person, tmp_path, 
         short.setattr(unet2d.UNet2d, "forward", forward)
         panel = set_pretraining(person, 3)
         person.click(panel.box.start)
-        person.until(lambda: person.session.training is None, 60)
+        person.until(lambda: person.session.training is None)
         sentence = reported_once(person, "memory", "smaller")
         assert sentence in panel.box.state.text()
         person.idle()
@@ -281,7 +281,7 @@ def test_strokes_on_a_full_disk_are_saved_when_there_is_room(person, small_disk,
     before = person.project.labels(names[0]).data
     small_disk.fill()
     paint(person, 4)
-    person.until(lambda: person.scene.autosaver.status == "failed", 10)
+    person.until(lambda: person.scene.autosaver.status == "failed")
     reported_once(person, label_rescue.UNSAVED, "space")
     panel = person.dock.panels["Label"]
     assert "⚠ Not saved" in panel.saved.text()
@@ -293,7 +293,7 @@ def test_strokes_on_a_full_disk_are_saved_when_there_is_room(person, small_disk,
     second = person.layer.data.copy()
     assert not person.problems
     small_disk.clear()
-    person.until(lambda: person.scene.autosaver.status == "saved", 15)
+    person.until(lambda: person.scene.autosaver.status == "saved")
     np.testing.assert_array_equal(person.project.labels(names[0]).data, first)
     np.testing.assert_array_equal(person.project.labels(names[1]).data, second)
     assert "saved" in panel.saved.text()
@@ -309,11 +309,11 @@ def test_a_full_disk_during_training_and_export_is_reported(
     enter(person, small_disk.place / "project")
     panel = set_pretraining(person, 50_000)
     person.click(panel.box.start)
-    person.until(lambda: panel.box.eta.step > 1 or bool(person.problems), 60)
+    person.until(lambda: panel.box.eta.step > 1 or bool(person.problems))
     assert not person.problems
     small_disk.fill()
     person.click(panel.box.stop)
-    person.until(lambda: person.session.training is None, 60)
+    person.until(lambda: person.session.training is None)
     sentence = reported_once(person, "space")
     assert sentence in panel.box.state.text()
     # The export fails, too; the failed training may have left some space.
@@ -343,11 +343,11 @@ def test_another_project_can_be_opened_after_one_was_deleted(person, tmp_path, m
     shutil.rmtree(tmp_path / "project")
     paint(person, 4)
     expected = person.layer.data.copy()
-    person.until(lambda: person.scene.autosaver.status == "failed", 10)
+    person.until(lambda: person.scene.autosaver.status == "failed")
     reported_once(person, "is missing")
     panel = set_pretraining(person, 3)
     person.click(panel.box.start)
-    person.until(lambda: person.session.training is None, 60)
+    person.until(lambda: person.session.training is None)
     person.idle()
     assert person.problems
     assert all("is missing" in sentence for sentence in person.problems)
@@ -380,7 +380,7 @@ def test_a_project_that_becomes_read_only_is_reported(person, tmp_path, monkeypa
         assert mount("--bind", place, place)
         assert mount("-o", "remount,ro,bind", place)
         paint(person, 4)
-        person.until(lambda: person.scene.autosaver.status == "failed", 10)
+        person.until(lambda: person.scene.autosaver.status == "failed")
         reported_once(person, "Read-only")
         panel = set_pretraining(person, 3)
         person.problems.clear()
@@ -391,7 +391,7 @@ def test_a_project_that_becomes_read_only_is_reported(person, tmp_path, monkeypa
         assert person.session.training is None
         person.problems.clear()
         subprocess.run(["umount", "-l", place], check=True)
-        person.until(lambda: person.scene.autosaver.status == "saved", 15)
+        person.until(lambda: person.scene.autosaver.status == "saved")
         np.testing.assert_array_equal(person.project.labels(names[0]).data, person.layer.data)
         assert pretrain(person).box.state.text().endswith(" is finished.")
     finally:
@@ -416,7 +416,7 @@ def test_a_damaged_run_is_reported_and_the_others_are_used(person, tmp_path):
     assert person.session.predictions.get("finetune-002", person.session.current) is None
     person.choose(inspect.run, "finetune-001")
     person.click(inspect.this)
-    person.until(lambda: inspect.layers.predicted() is not None, 60)
+    person.until(lambda: inspect.layers.predicted() is not None)
     # A run with a damaged record is left out, and a new run replaces it.
     (runs / "finetune-002" / "run.json").write_text("{")
     person.session.look_for_runs()

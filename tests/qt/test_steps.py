@@ -17,13 +17,13 @@ def dock(viewer, qtbot, tmp_path):
     make_project(tmp_path, count=2, labelled=1)
     _, widget = viewer.window.add_plugin_dock_widget("napari-sslseg", "Few-shot segmentation")
     assert widget.session.open(tmp_path / "project")
-    qtbot.waitUntil(lambda: not widget.session.jobs, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.session.jobs)
     widget.session.select(widget.session.project.names[0])
-    qtbot.waitUntil(lambda: widget.scene.image is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.scene.image is not None)
     yield widget
     for job in list(widget.session.jobs):
         job.stop()
-    qtbot.waitUntil(lambda: not widget.session.jobs, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.session.jobs)
     widget.session.close()
 
 
@@ -74,15 +74,15 @@ def open_and_close(viewer, qtbot, folder):
     _, widget = viewer.window.add_plugin_dock_widget("napari-sslseg", "Few-shot segmentation")
     session, shutdown = widget.session, widget.shutdown
     assert session.open(folder)
-    qtbot.waitUntil(lambda: not session.jobs, timeout=20_000)
+    qtbot.waitUntil(lambda: not session.jobs)
     session.select(session.project.names[0])
-    qtbot.waitUntil(lambda: widget.scene.image is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.scene.image is not None)
     widget.show_step("Train")
     widget.show_step("Pretrain")
     viewer.theme = "light"
     assert widget.panels["Train"].scores.plot.theme == "light"
     assert widget.panels["Pretrain"].box.plot.theme == "light"
-    qtbot.waitUntil(lambda: not session.jobs, timeout=20_000)
+    qtbot.waitUntil(lambda: not session.jobs)
     references = [weakref.ref(session), weakref.ref(session.volume)]
     viewer.window.remove_dock_widget(widget.parent())
     qtbot.waitUntil(lambda: shutdown.over)
@@ -97,7 +97,7 @@ def test_a_closed_dock_and_its_scan_are_released(viewer, qtbot, tmp_path):
         gc.collect()
         return [reference() for reference in references] == [None, None]
 
-    qtbot.waitUntil(gone, timeout=10_000)
+    qtbot.waitUntil(gone)
     viewer.theme = "dark"  # Deleted widgets receive no event.
 
 
@@ -121,6 +121,6 @@ def test_the_canvas_is_not_drawn_while_layers_are_replaced(dock, viewer, qtbot, 
     first, second = dock.session.project.names
     for name in (second, first, second):
         dock.session.select(name)
-        qtbot.waitUntil(lambda name=name: dock.session.current == name, timeout=10_000)
-    qtbot.waitUntil(lambda: bool(drawn), timeout=10_000)
+        qtbot.waitUntil(lambda name=name: dock.session.current == name)
+    qtbot.waitUntil(lambda: bool(drawn))
     assert not within

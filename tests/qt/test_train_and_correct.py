@@ -68,7 +68,7 @@ def test_labels_are_trained_on_corrected_exported_and_trained_on_again(
         np.testing.assert_array_equal(labels.data, before)
         press(inspect.correct.accept)
         press(inspect.correct.done)
-        qtbot.waitUntil(lambda i=index: i in session.project.done(name), timeout=10_000)
+        qtbot.waitUntil(lambda i=index: i in session.project.done(name))
         accepted.append(index)
         inspect.export.what.setCurrentIndex(number - 1)
         press(inspect.export.export)

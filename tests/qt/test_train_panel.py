@@ -51,7 +51,7 @@ def test_a_training_is_started_watched_paused_stopped_and_resumed(
     opened, made, viewer, qtbot, tmp_path
 ):
     widget, panel = opened(tmp_path)
-    qtbot.waitUntil(lambda: "validation" in panel.material.text(), timeout=10_000)
+    qtbot.waitUntil(lambda: "validation" in panel.material.text())
     for words in ("4 done slices of 2 patients", "1 other patient (2 done slices)"):
         assert words in panel.material.text()
     assert panel.box.start.isVisible()
@@ -61,9 +61,9 @@ def test_a_training_is_started_watched_paused_stopped_and_resumed(
     before = labels.data.copy()
     widget.scene.go_to(5)
     press(qtbot, panel.box.start)
-    qtbot.waitUntil(lambda: panel.box.eta.step > 2, timeout=60_000)
+    qtbot.waitUntil(lambda: panel.box.eta.step > 2)
     assert not panel.form.isVisible()
-    qtbot.waitUntil(lambda: panel.live.layer is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: panel.live.layer is not None)
     layer = panel.live.layer
     assert viewer.layers.index(layer) < viewer.layers.index(labels)
     qtbot.waitUntil(
@@ -71,33 +71,32 @@ def test_a_training_is_started_watched_paused_stopped_and_resumed(
     )
     # Only the slice that is shown is predicted, in the same layer.
     widget.scene.go_to(3)
-    qtbot.waitUntil(lambda: panel.live._shown[0] == 3, timeout=30_000)
+    qtbot.waitUntil(lambda: panel.live._shown[0] == 3)
     assert panel.live.layer is layer
     filled = {int(i) for i in np.unique(np.nonzero(layer.data)[0])}
     assert filled <= {3}
 
     press(qtbot, panel.box.pause)
-    qtbot.waitUntil(lambda: panel.box.state.text().startswith("Paused at step"), timeout=20_000)
+    qtbot.waitUntil(lambda: panel.box.state.text().startswith("Paused at step"))
     assert panel.box.pause.text().replace("&", "") == "Resume"
     press(qtbot, panel.box.pause)
-    qtbot.waitUntil(lambda: panel.job.status == "running", timeout=10_000)
+    qtbot.waitUntil(lambda: panel.job.status == "running")
     press(qtbot, panel.box.stop)
-    qtbot.waitUntil(lambda: panel.job is None, timeout=30_000)
+    qtbot.waitUntil(lambda: panel.job is None)
     assert panel.box.state.text().startswith("finetune-001 was stopped at step")
     assert panel.live.layer is None
     assert panel.box.plot.curves["Loss"].points()[0][-1] == panel.box.eta.step
-    qtbot.waitUntil(lambda: panel.scores.plot.drawn > 0, timeout=5_000)
+    qtbot.waitUntil(lambda: panel.scores.plot.drawn > 0)
     np.testing.assert_array_equal(labels.data, before)
 
     qtbot.waitUntil(  # Runs are listed in the background.
         lambda: "Resume finetune-001" in panel.runs.button.text().replace("&", ""),
-        timeout=20_000,
     )
     step = panel.box.eta.step
     press(qtbot, panel.runs.button)
-    qtbot.waitUntil(lambda: panel.box.eta.step > step, timeout=60_000)
+    qtbot.waitUntil(lambda: panel.box.eta.step > step)
     press(qtbot, panel.box.stop)
-    qtbot.waitUntil(lambda: panel.job is None, timeout=30_000)
+    qtbot.waitUntil(lambda: panel.job is None)
 
 
 def test_training_on_empty_slices_is_refused_and_the_panel_stays_usable(
@@ -112,7 +111,7 @@ def test_training_on_empty_slices_is_refused_and_the_panel_stays_usable(
     widget, panel = opened(tmp_path)
     tiny(panel, 3)
     press(qtbot, panel.box.start)
-    qtbot.waitUntil(lambda: "only background" in panel.box.state.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: "only background" in panel.box.state.text())
     assert panel.box.start.isVisible()
     assert panel.form.isVisible()
     assert list((tmp_path / "project/runs").iterdir()) == []
@@ -149,7 +148,6 @@ def test_the_pretraining_of_the_project_is_preselected_and_described(opened, mad
     press(qtbot, panel.box.start)
     qtbot.waitUntil(
         lambda: "finetune-001 is finished" in panel.box.state.text(),
-        timeout=60_000,
     )
     run = core.Run.open(tmp_path / "project/runs/finetune-001")
     assert run.record["init"] == "pretrain-001"
@@ -181,20 +179,20 @@ def test_unlabelled_slices_are_used_for_training_on_request(opened, made, qtbot,
         qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
     assert box.isChecked()
     press(qtbot, panel.box.start)
-    qtbot.waitUntil(lambda: "finetune-001 is finished" in panel.box.state.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: "finetune-001 is finished" in panel.box.state.text())
     run = core.Run.open(tmp_path / "project/runs/finetune-001")
     # Ten slices of each of the two training patients, two of which are done.
     assert run.record["slices"]["unlabelled"] == 16
     assert run.record["settings"]["self_training"] is not None
     # A line in the curve says why the loss jumps.
-    qtbot.waitUntil(lambda: "with unlabelled slices" in drawn_words(panel.box.plot), timeout=5_000)
+    qtbot.waitUntil(lambda: "with unlabelled slices" in drawn_words(panel.box.plot))
     assert run.record["settings"]["self_training"]["least_part"] > 0
     assert (
         run.record["settings"]["preprocessing"]["neighbours"] == 1
     )  # The slices are close together.
     qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
     press(qtbot, panel.box.start)
-    qtbot.waitUntil(lambda: "finetune-002 is finished" in panel.box.state.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: "finetune-002 is finished" in panel.box.state.text())
     run = core.Run.open(tmp_path / "project/runs/finetune-002")
     assert run.record["settings"]["self_training"] is None
     panel.box.plot.redraw()
@@ -219,7 +217,7 @@ def test_the_advanced_settings_have_components_and_neighbouring_slices(
     place = QPoint(8, form.pieces.height() // 2)
     qtbot.mouseClick(form.pieces, Qt.MouseButton.LeftButton, pos=place)
     press(qtbot, panel.box.start)
-    qtbot.waitUntil(lambda: "finetune-001 is finished" in panel.box.state.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: "finetune-001 is finished" in panel.box.state.text())
     settings = core.Run.open(tmp_path / "project/runs/finetune-001").record["settings"]
     assert settings["self_training"]["least_part"] == 0
     assert settings["preprocessing"]["neighbours"] == 0

@@ -325,10 +325,10 @@ class TestRecords:
         path = folder / "project.json"
         path.write_bytes(data)
         before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(ProjectError, match=reason) as caught:
             Project.open(folder)
-        assert time.perf_counter() - start < 10
+        assert time.process_time() - start < 10
         assert path.read_bytes() == data
         assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
         message = str(caught.value)

@@ -505,10 +505,10 @@ def test_pickles_that_exhaust_memory_or_time_are_refused(tmp_path, name):
         archive.writestr("a/data/0", bytes(16))
         archive.writestr("a/version", "3\n")
         archive.writestr("a/byteorder", "little")
-    started, memory = time.perf_counter(), peak_memory()
+    started, memory = time.process_time(), peak_memory()
     with pytest.raises(CheckpointError, match=r"a\.pt") as caught:
         read_foreign(path)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert peak_memory() - memory < 400 * 2**20
     assert "\n" not in str(caught.value)
 

@@ -121,10 +121,10 @@ def test_mutated_runs_open_or_are_refused(runs, tmp_path, kind):
 )
 def test_a_hostile_record_is_refused_in_one_line(tmp_path, text, reason):
     (tmp_path / "run.json").write_bytes(text)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(CheckpointError, match=reason) as caught:
         Run.open(tmp_path)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     message = str(caught.value)
     assert str(tmp_path) in message
     assert "is damaged" in message

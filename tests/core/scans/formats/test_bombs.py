@@ -59,10 +59,10 @@ def run_limited(code, *arguments, mebibytes=300):
 
 
 def refused(path, words):
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(VolumeError, match=words) as caught:
         load_volume(path)
-    assert time.perf_counter() - begin < 10
+    assert time.process_time() - begin < 10
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -265,10 +265,10 @@ def write_directory(folder, count):
 
 def test_a_directory_of_lower_case_copies_takes_linear_time(tmp_path):
     path = write_directory(tmp_path, 2500)
-    begin = time.perf_counter()
+    begin = time.process_time()
     present, missing = listed_files(path)
     # With a listing of the folder for each file, this takes much longer.
-    assert time.perf_counter() - begin < 8
+    assert time.process_time() - begin < 8
     assert not missing
     assert [file.name for file in present[:2]] == ["im00000", "im00001"]
     assert len(present) == 2500
@@ -321,9 +321,9 @@ def test_frames_are_decoded_in_linear_time(tmp_path, allocated, compressed):
         ds.compress(RLELossless, generate_instance_uid=False)
         ds.save_as(path)
     (series,) = list_series(path)
-    begin = time.perf_counter()
+    begin = time.process_time()
     volume = load_volume(series)
-    assert time.perf_counter() - begin < 8
+    assert time.process_time() - begin < 8
     source = volume.geometry.to_source(volume.data).transpose(2, 1, 0)
     np.testing.assert_array_equal(source, values)
 
