@@ -47,14 +47,16 @@ class Sitting:
         Folder for the scans and the project.
     images : Path
         Folder for the pictures.
+    size : tuple of int
+        Width and height of the window in pixels.
     """
 
-    def __init__(self, folder: Path, images: Path) -> None:
+    def __init__(self, folder: Path, images: Path, size: tuple[int, int] = SIZE) -> None:
         self.images = images
         images.mkdir(parents=True, exist_ok=True)
         self.truths = write_scans(folder / "hospital")
         self.viewer = napari.Viewer()
-        self.viewer.window.resize(*SIZE)
+        self.viewer.window.resize(*size)
         _, self.widget = self.viewer.window.add_plugin_dock_widget(
             "napari-sslseg", "Few-shot segmentation"
         )
@@ -239,9 +241,14 @@ def main() -> None:
     parser.add_argument(
         "folder", nargs="?", type=Path, default=IMAGES, help="folder for the pictures"
     )
-    images = parser.parse_args().folder
+    parser.add_argument(
+        "--size", default="{}x{}".format(*SIZE), help="width x height of the window in pixels"
+    )
+    options = parser.parse_args()
+    images = options.folder
+    width, height = map(int, options.size.split("x"))
     with tempfile.TemporaryDirectory() as folder:
-        sitting = Sitting(Path(folder), images)
+        sitting = Sitting(Path(folder), images, (width, height))
         sitting.scans()
         sitting.pretrain()
         sitting.label()

@@ -10,7 +10,7 @@ export NAPARI_CONFIG="$settings/settings.yaml" # leave the user's napari setting
 export LIBGL_ALWAYS_SOFTWARE=1
 
 if [ -e "$(dirname "$0")/../.venv/.window" ]; then
-    QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1600x1200x24" "$@"
+    QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1920x1200x24" "$@"
 else
     unset DISPLAY WAYLAND_DISPLAY
     QT_QPA_PLATFORM=offscreen "$@"

@@ -10,7 +10,7 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.scans.volume import take_slices
 from napari_sslseg.gui.inspect.acceptance import accept_region, accept_slice, next_slice
 from napari_sslseg.gui.inspect.accepted_marks import AcceptedMarks
-from napari_sslseg.gui.viewer.done_check import DoneCheck
+from napari_sslseg.gui.viewer.strokes.done_check import DoneCheck
 from napari_sslseg.gui.widgets.buttons import hinted_button
 
 if TYPE_CHECKING:

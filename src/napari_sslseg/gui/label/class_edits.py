@@ -81,6 +81,7 @@ def remove_class(
     def ended(outcome: Outcome) -> None:
         removed = outcome.problem is None and outcome.result is None
         if removed and erase and session.project is project:
+            session.structures.forget(value)  # Otherwise a lock would keep it.
             with keeper.own_edit():
                 _erase(scene.labels, value)
             keeper.erase(value)

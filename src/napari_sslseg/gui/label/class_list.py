@@ -29,10 +29,12 @@ from napari_sslseg.gui.label.class_rows import (
     EYE,
     GREY,
     KEY,
+    LOCK,
     NAME,
     VALUE,
     ClassRows,
     eye,
+    padlock,
     swatch,
     unknown_row,
 )
@@ -48,10 +50,6 @@ MOST_ROWS = 5
 ADD_UNMARK, ADD_KEEP = "Add and unmark", "Add and keep marks"
 REMOVE = "Remove"
 ERASE = "Erase everywhere"
-KEPT = (
-    "While a structure is hidden, the brush does not change the other structures; Advanced, "
-    "“Keep other structures” turns that off."
-)
 
 
 class ClassList(QWidget):
@@ -72,7 +70,7 @@ class ClassList(QWidget):
         layout.addWidget(self.list)
         layout.addLayout(self._make_buttons())
         session.classes_changed.connect(self.refresh)
-        session.structures.changed.connect(self._show_looks)
+        session.structures.changed.connect(self._show_states)
         session.project_changed.connect(self.refresh)
         scene.changed.connect(self._follow_layer)
         self.refresh()
@@ -82,19 +80,20 @@ class ClassList(QWidget):
         made = ClassRows()
         made.setObjectName("classes")
         made.setAccessibleName("Structures")
-        made.setColumnCount(3)
+        made.setColumnCount(4)
         made.setHeaderHidden(True)
         made.setRootIsDecorated(False)
         made.setUniformRowHeights(True)
         made.header().setStretchLastSection(False)
         made.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column in (KEY, EYE):
+        for column in (KEY, EYE, LOCK):
             made.header().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         made.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         made.setToolTip("The brush paints the selected structure. Double-click or F2: rename.")
         made.currentItemChanged.connect(lambda item, _: self._choose(item))
         made.itemDoubleClicked.connect(lambda *_: self.edit())
-        made.eye_clicked.connect(self._toggle)
+        made.eye_clicked.connect(self._toggle_hidden)
+        made.lock_clicked.connect(self._toggle_locked)
         made.itemChanged.connect(self._renamed)
         made.itemDelegate().closeEditor.connect(self._edited)
         made.edit_wanted.connect(self.edit)
@@ -140,7 +139,7 @@ class ClassList(QWidget):
             self.list.addTopLevelItem(row)
         if classes:
             self.list.addTopLevelItem(unknown_row())
-        self._show_looks()
+        self._show_states()
         self._filling = False
         rows = min(max(len(classes) + 1, 2), MOST_ROWS)
         height = self.list.sizeHintForRow(0) if classes else 20
@@ -152,25 +151,31 @@ class ClassList(QWidget):
             button.setVisible(bool(classes))
         self.show_selected()
 
-    def _show_looks(self) -> None:
-        """Draw the eyes, open or closed, and hidden structures in grey."""
+    def _show_states(self) -> None:
+        """Draw the eyes and padlocks, open or shut, and hidden structures in grey."""
         filling, self._filling = self._filling, True
         for row in self._rows():
-            hidden = self.session.structures.look(row.data(NAME, VALUE)).hidden
-            row.setIcon(EYE, eye(shut=hidden))
-            row.setToolTip(EYE, f"{'Show' if hidden else 'Hide'} {row.text(NAME)}.")
-            row.setData(NAME, Qt.ItemDataRole.ForegroundRole, QColor(GREY) if hidden else None)
+            name, state = row.text(NAME), self.session.structures.state(row.data(NAME, VALUE))
+            row.setIcon(EYE, eye(shut=state.hidden))
+            row.setToolTip(EYE, f"{'Show' if state.hidden else 'Hide'} {name}. Key: H")
+            row.setIcon(LOCK, padlock(shut=state.locked))
+            row.setToolTip(
+                LOCK,
+                f"Unlock {name}. Key: K"
+                if state.locked
+                else f"Lock {name}: nothing is painted over it, and it is not erased. Key: K",
+            )
+            grey = QColor(GREY) if state.hidden else None
+            row.setData(NAME, Qt.ItemDataRole.ForegroundRole, grey)
         self._filling = filling
 
-    def _toggle(self, item: QTreeWidgetItem) -> None:
-        """Hide or show a structure."""
-        value = item.data(NAME, VALUE)
-        hidden = not self.session.structures.look(value).hidden
-        self.session.structures.hide(value, hidden)
-        if hidden and self._layer is not None and not self._layer.preserve_labels:
-            # Otherwise the brush would remove what is not seen.
-            self._layer.preserve_labels = True
-            self.session.note.emit(KEPT)
+    def _toggle_hidden(self, item: QTreeWidgetItem) -> None:
+        states, value = self.session.structures, item.data(NAME, VALUE)
+        states.hide(value, not states.state(value).hidden)
+
+    def _toggle_locked(self, item: QTreeWidgetItem) -> None:
+        states, value = self.session.structures, item.data(NAME, VALUE)
+        states.lock(value, not states.state(value).locked)
 
     def _show_painted(self, event: Any = None) -> None:
         """Show the structure of the brush, so that nobody paints what is not seen."""
@@ -181,10 +186,8 @@ class ClassList(QWidget):
         if self._layer is not None:
             self._layer.events.selected_label.disconnect(self.show_selected)
             self._layer.events.paint.disconnect(self._show_painted)
-        before, self._layer = self._layer, self.scene.labels
+        self._layer = self.scene.labels
         if self._layer is not None:
-            if before is None and self.session.structures.any_hidden:
-                self._layer.preserve_labels = True
             self._layer.events.selected_label.connect(self.show_selected)
             self._layer.events.paint.connect(self._show_painted)
         self.show_selected()
@@ -297,7 +300,7 @@ class ClassList(QWidget):
             return
         item = next(item for item in project.classes if item.value == value)
         now = QColor(item.colour)
-        now.setAlphaF(self.session.structures.look(value).opacity)
+        now.setAlphaF(self.session.structures.state(value).opacity)
         alpha = QColorDialog.ColorDialogOption.ShowAlphaChannel
         found = QColorDialog.getColor(now, self, f"Colour and opacity of {item.name}", alpha)
         if found.isValid():

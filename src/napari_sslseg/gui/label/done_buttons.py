@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
 from napari_sslseg.gui.label.keys import DONE as DONE_KEY, NEXT_OPEN, NEXT_PAINTED
 from napari_sslseg.gui.label.slice_marks import DONE, EMPTY, PAINTED, SliceMarks
 from napari_sslseg.gui.label.slice_strip import COLOURS, SliceStrip
-from napari_sslseg.gui.viewer.done_check import DoneCheck
+from napari_sslseg.gui.viewer.strokes.done_check import DoneCheck
 from napari_sslseg.gui.widgets.dialogs import ask_choice
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from napari_sslseg.gui.label.keys import (
     unbind_slice_keys,
 )
 from napari_sslseg.gui.label.tools import LabelTools
-from napari_sslseg.gui.viewer.done_check import take_strokes
+from napari_sslseg.gui.viewer.strokes.done_check import take_strokes
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session

@@ -7,8 +7,8 @@ from psygnal import Signal
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
-    from napari_sslseg.gui.viewer.done_check import DoneCheck
     from napari_sslseg.gui.viewer.scene import Scene
+    from napari_sslseg.gui.viewer.strokes.done_check import DoneCheck
 
 OPEN, PAINTED, DONE, EMPTY = range(4)
 """State of a slice: empty and not done; painted and not done; painted and done; empty and done."""

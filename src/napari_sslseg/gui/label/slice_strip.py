@@ -100,9 +100,10 @@ class SliceStrip(QWidget):
         if len(self.states):
             left, right = self.place_of(self.current)
             middle = (left + right) / 2
-            painter.setPen(QPen(text, 2))
-            painter.drawLine(int(middle), 2, int(middle), int(self.height() - 1))
+            # Above and below the state of the slice, which stays visible.
             painter.fillRect(QRectF(middle - 4, 0, 8, 4), text)
+            painter.fillRect(QRectF(middle - 1, 4, 2, top - 4), text)
+            painter.fillRect(QRectF(middle - 4, bottom, 8, 4), text)
         if self.hasFocus():
             painter.setPen(QPen(text, 1, Qt.PenStyle.DotLine))
             painter.setBrush(Qt.BrushStyle.NoBrush)

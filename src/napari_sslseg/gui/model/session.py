@@ -13,7 +13,7 @@ from napari_sslseg.gui.model.jobs import Job, Outcome, Problem
 from napari_sslseg.gui.model.next_step import next_step, project_progress
 from napari_sslseg.gui.model.run_descriptions import held_out_scans, remove_empty_run
 from napari_sslseg.gui.model.session_base import NO_PROJECT, SessionBase
-from napari_sslseg.gui.model.structure_display import StructureDisplay
+from napari_sslseg.gui.model.structure_states import StructureStates
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.project import Project
@@ -25,13 +25,13 @@ class Session(SessionBase):
 
     Attributes
     ----------
-    structures : StructureDisplay
+    structures : StructureStates
         Which structures are visible, and how opaque.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.structures = StructureDisplay(self)
+        self.structures = StructureStates(self)
 
     def pretrain(self, task: Any, settings: "PretrainSettings", device: str = "auto") -> Job | None:
         """Pretrain on all training scans of the project."""

@@ -14,14 +14,15 @@ from psygnal import Signal
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.project.record import UNKNOWN_COLOUR, UNKNOWN_NAME, UNKNOWN_VALUE
 from napari_sslseg.gui.autosave.autosaver import LabelAutosaver
-from napari_sslseg.gui.viewer.brush_values import BrushValues
 from napari_sslseg.gui.viewer.edge_letters import EdgeLetters
-from napari_sslseg.gui.viewer.foreign_strokes import ForeignStrokes
 from napari_sslseg.gui.viewer.layers import labels_layer, volume_layer
 from napari_sslseg.gui.viewer.napari_window import drawing_suspended
 from napari_sslseg.gui.viewer.planes.look_point import LookPoint
 from napari_sslseg.gui.viewer.quick_layers.first_layers import prepare_layers
 from napari_sslseg.gui.viewer.quick_layers.standing_layers import Strokes, can_show, show_data
+from napari_sslseg.gui.viewer.strokes.brush_values import BrushValues
+from napari_sslseg.gui.viewer.strokes.foreign_strokes import ForeignStrokes
+from napari_sslseg.gui.viewer.strokes.structure_locks import StructureLocks
 
 if TYPE_CHECKING:
     import napari
@@ -109,6 +110,7 @@ class Scene:
         self.look = LookPoint(self)
         self._letters = EdgeLetters(self)
         self._brush = BrushValues(self)
+        self._locks = StructureLocks(self)
         self.strokes = ForeignStrokes(self)
         self.autosaver = LabelAutosaver(session, self)
 
@@ -254,7 +256,7 @@ class Scene:
         drawn: dict[int | None, Any] = {0: "transparent", None: "white"}
         for value, colour in colours.items():
             drawn[value] = transform_color(colour)[0]
-            drawn[value][3] = self.session.structures.look(value).alpha
+            drawn[value][3] = self.session.structures.state(value).alpha
         return direct_colormap(drawn)
 
     @property

@@ -1,4 +1,4 @@
-"""Structures are hidden, shown and made transparent with the mouse; labels do not change."""
+"""Structures are hidden, locked and made transparent with the mouse; labels do not change."""
 
 import numpy as np
 import pytest
@@ -7,15 +7,27 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog
 
 from label_dock import Dock
-from napari_sslseg.gui.label.class_rows import EYE
+from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.scans.volume import take_slices
+from napari_sslseg.gui.inspect.acceptance import accept_slice
+from napari_sslseg.gui.label import class_list
+from napari_sslseg.gui.label.class_rows import EYE, LOCK
 
 LIVER, SPLEEN = 0, 1
 
 
 def click_eye(dock, row):
+    click_column(dock, row, EYE)
+
+
+def click_padlock(dock, row):
+    click_column(dock, row, LOCK)
+
+
+def click_column(dock, row, column):
     rows = dock.panel.classes.list
     place = rows.visualItemRect(rows.topLevelItem(row)).center()
-    x = rows.columnViewportPosition(EYE) + rows.columnWidth(EYE) // 2
+    x = rows.columnViewportPosition(column) + rows.columnWidth(column) // 2
     dock.qtbot.mouseClick(rows.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(x, place.y()))
 
 
@@ -49,22 +61,59 @@ def test_a_click_on_the_eye_hides_a_structure_and_another_shows_it(painted):
     assert dock.panel.classes.chosen == 1
 
 
-def test_the_brush_does_not_change_a_hidden_structure(painted):
+@pytest.mark.parametrize("click", [click_eye, click_padlock])
+def test_no_tool_changes_a_hidden_or_locked_structure(painted, click):
     dock, before = painted, painted.layer.data.copy()
-    click_eye(dock, LIVER)
+    click(dock, LIVER)
     dock.panel.classes.choose(2)
-    assert dock.notes  # It is said why.
-    assert dock.panel.tools.keep.isChecked()
+    dock.notes.clear()
     dock.drag((-0.5, 0), (0.5, 0))
     assert (dock.layer.data == 2).any()
     np.testing.assert_array_equal(dock.layer.data == 1, before == 1)
+    assert len(dock.notes) == 1  # It is said once why.
+    assert "liver" in dock.notes[0]
     dock.click("tool-erase")
     dock.drag((0, -1), (0, 1))
+    dock.drag((-0.5, 0), (0.5, 0))
     np.testing.assert_array_equal(dock.layer.data == 1, before == 1)
-    # It can be turned off.
-    dock.panel.tools.keep.setChecked(False)
+    assert not (dock.layer.data == 2).any()  # Other structures are erased.
+    dock.click("tool-fill")
+    dock.drag((0, 0), (0, 0))
+    np.testing.assert_array_equal(dock.layer.data == 1, before == 1)
+    assert len(dock.notes) == 1
+    # Another click allows it.
+    click(dock, LIVER)
+    dock.click("tool-erase")
     dock.drag((0, -1), (0, 1))
     assert not (dock.layer.data == 1).any()
+
+
+def test_a_locked_structure_is_painted_further_and_undone(painted):
+    dock, before = painted, painted.layer.data.copy()
+    click_padlock(dock, LIVER)
+    dock.drag((1, -1), (1, 1))
+    assert (dock.layer.data == 1).sum() > (before == 1).sum()
+    dock.layer.undo()
+    np.testing.assert_array_equal(dock.layer.data, before)
+    dock.layer.undo()
+    assert not dock.layer.data.any()
+
+
+def test_an_accepted_prediction_keeps_a_locked_structure_and_removal_does_not(painted, monkeypatch):
+    dock, before = painted, painted.layer.data.copy()
+    axis, index = PLANE_AXIS[dock.project.plane], dock.scene.slice
+    click_padlock(dock, LIVER)
+    accept_slice(dock.layer, np.full_like(before, 2), axis, index)
+    shown = take_slices(dock.layer.data, index, axis)
+    was = take_slices(before, index, axis)
+    np.testing.assert_array_equal(shown == 1, was == 1)
+    assert (shown[was != 1] == 2).all()
+    dock.until_saved()
+    monkeypatch.setattr(class_list, "ask_choice", lambda parent, text, choices, **_: choices[0])
+    dock.click("remove-class")
+    dock.until(lambda: 1 not in dock.project.class_names and not dock.session.jobs)
+    assert not (dock.layer.data == 1).any()
+    assert not dock.session.structures.protected
 
 
 def test_a_structure_that_is_painted_or_selected_is_shown(painted):
@@ -105,16 +154,19 @@ def test_the_project_remembers_hidden_structures_and_forgets_removed_ones(
 ):
     click_eye(painted, LIVER)
     painted.session.structures.set_opacity(2, 0.5)
+    assert painted.project.add_class("kidney").value == 3
+    painted.session.classes_changed.emit()
+    click_padlock(painted, 2)
     painted.until_saved()
     viewer.window.remove_dock_widget(painted.dock)
     painted.leave()
     again = Dock(viewer, qtbot, label_folder)
     assert alpha(again.layer, 1) == 0
     assert alpha(again.layer, 2) == pytest.approx(0.5)
-    assert again.layer.preserve_labels
+    assert again.session.structures.protected == {1, 3}
     again.project.remove_class(2)
     again.session.classes_changed.emit()
-    assert again.project.add_class("kidney").value == 2
+    assert again.project.add_class("pancreas").value == 2
     again.session.classes_changed.emit()
     assert alpha(again.layer, 2) == 1
     again.leave()
