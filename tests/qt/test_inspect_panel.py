@@ -13,6 +13,7 @@ from loop_project import DONE, answer, idle, make_project, open_panel
 from napari_sslseg import core
 from napari_sslseg.core.common.events import Preview
 from napari_sslseg.core.common.example_pictures import SlicePrediction
+from napari_sslseg.core.project.record import with_changes
 from napari_sslseg.gui.inspect.panel import InspectPanel
 from napari_sslseg.gui.viewer.live_prediction import LivePrediction
 from napari_sslseg.gui.viewer.scene import ROLE
@@ -232,11 +233,32 @@ def test_a_click_on_a_score_shows_the_scan_and_two_runs_are_compared(
     panel.show_box.group.button(2).click()
     (map_,) = host.scene.of_role("errors")
     np.testing.assert_array_equal(map_.data[worst] > 0, first[worst] != second[worst])
+    # Maps would cover what is labelled in another step.
+    panel.hide()
+    assert not map_.visible
+    panel.show()
+    assert map_.visible
     table.sortItems(2, Qt.SortOrder.DescendingOrder)
     dice = [table.item(r, 2).text() for r in range(table.rowCount())]
     assert dice[-1] == "–"  # A scan without done slices.
     dice = [figure for figure in dice if figure != "–"]
     assert dice == sorted(dice, reverse=True)
+
+
+def test_a_scan_of_another_modality_is_refused_for_each_run(opened, qtbot, trained):
+    host, panel, project = opened, opened.panel, opened.session.project
+    choose(host, "finetune-001")
+    panel.other.setCurrentIndex(panel.other.findData("finetune-002"))
+    name, record = host.session.current, project.record
+    scans = tuple(with_changes(s, modality="CT") if s.name == name else s for s in record.scans)
+    project.change(lambda record: with_changes(record, scans=scans))
+    predict(host, qtbot)
+    said = panel.message.text()
+    assert "0 of 2 predictions" in said
+    assert said.count("finetune-001") == 1
+    assert "CT" in said
+    assert "--" not in said
+    project.change(lambda _: record)
 
 
 def test_a_score_shows_how_many_slices_were_accepted_from_a_prediction(opened, qtbot, trained):

@@ -157,11 +157,14 @@ def test_the_project_remembers_hidden_structures_and_forgets_removed_ones(
     assert painted.project.add_class("kidney").value == 3
     painted.session.classes_changed.emit()
     click_padlock(painted, 2)
+    painted.panel.classes.choose(2)
     painted.until_saved()
     viewer.window.remove_dock_widget(painted.dock)
     painted.leave()
     again = Dock(viewer, qtbot, label_folder)
     assert alpha(again.layer, 1) == 0
+    assert again.layer.selected_label == 2
+    assert again.panel.classes.chosen == 2
     assert alpha(again.layer, 2) == pytest.approx(0.5)
     assert again.session.structures.protected == {1, 3}
     again.project.remove_class(2)

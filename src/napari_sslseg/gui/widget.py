@@ -247,7 +247,8 @@ class FewShotWidget(QWidget):
 
     def _show_problem(self, problem: Problem) -> None:
         self.problem.show_problem(problem)
-        notify(problem.sentence, "error")
+        if not self.problem.isVisible():  # The dock is behind another one, for example.
+            notify(problem.sentence, "error")
 
     def _clear_project_problem(self) -> None:
         """Remove the problem that there is no project."""

@@ -112,7 +112,7 @@ class ScanAdder:
         series: list[Series] = []
         groups = _group_paths([paths] if isinstance(paths, str | Path) else paths)
         for number, group in enumerate(groups):
-            yield Progress("places searched", number, len(groups))
+            yield Progress("Looking for scans", number, len(groups))
             try:
                 series += whole_series(group, labels=True)
             except (SslsegError, OSError) as error:

@@ -69,28 +69,31 @@ class Problem:
 
 @dataclass(frozen=True)
 class Tally:
-    """Result of a job over several scans: how many it has finished, and why others failed.
+    """Result of a job over several scans: how much it has finished, and why the rest failed.
 
     Attributes
     ----------
     verb : str
         What was done to the scans, such as ``predicted``.
     done, total : int
-        Number of scans that were finished, and of all that were wanted.
+        Number of what was finished, and of all that was wanted.
     failures : tuple of (str, str)
-        Name of each scan that failed, and a sentence that says why.
+        Name of what failed, such as a scan, and a sentence that says why.
+    noun : str
+        What is counted.
     """
 
     verb: str
     done: int
     total: int
     failures: tuple[tuple[str, str], ...] = ()
+    noun: str = "scan"
 
     @property
     def sentence(self) -> str:
-        """How many scans were finished."""
+        """How much was finished."""
         verb = "was" if self.total == 1 else "were"
-        return f"{self.done} of {plural(self.total, 'scan')} {verb} {self.verb}."
+        return f"{self.done} of {plural(self.total, self.noun)} {verb} {self.verb}."
 
     @property
     def problem(self) -> Problem | None:
@@ -101,7 +104,9 @@ class Tally:
         others = len(self.failures) - 1
         more = f" {plural(others, 'other')} failed too; see the details." if others else ""
         details = "\n".join(f"{name}: {why}" for name, why in self.failures) if others else ""
-        return Problem(f"{self.sentence} {name}: {why}{more}", details)
+        # Most sentences begin with the name.
+        first = why if why.startswith(name) else f"{name}: {why}"
+        return Problem(f"{self.sentence} {first}{more}", details)
 
 
 @dataclass(frozen=True)

@@ -185,6 +185,7 @@ class Predictions:
         ready: list[tuple[str, str, Predicted, PredictionScores]] = []
         ages = {run: self._age(run) for run, _, _ in wanted}
         contents = {scan: self._key("", scan) for _, scan, _ in wanted}
+        several = len(ages) > 1
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             segmenter, loaded = None, ""
@@ -202,12 +203,14 @@ class Predictions:
                         found = predict_scan(project, segmenter, scan)
                     ready.append((run, scan, found, _score(project, scan, found)))
                 except SslsegError as error:
-                    failures.append((scan, str(error)))
+                    by = f"{scan} by {run}" if several else scan
+                    failures.append((by, str(error)))
             yield Progress("Predicting", len(wanted), len(wanted))
             yield Done(tally(len(wanted) - len(failures), failures))
 
         def tally(done: int, failures: list[tuple[str, str]]) -> Tally:
-            return Tally("predicted", done, len(wanted), tuple(failures))
+            words = ("made", "prediction") if several else ("predicted", "scan")
+            return Tally(words[0], done, len(wanted), tuple(failures), noun=words[1])
 
         def take(*_: object) -> None:
             while ready:
@@ -255,6 +258,12 @@ def predict_scan(project: "Project", segmenter: Any, scan: str) -> Predicted:
         raise DataError(
             f"The run predicts class {max(segmenter.classes)}, but the largest class of a project "
             f"is {LARGEST_CLASS}; use another run."
+        )
+    modality, needed = project.entry(scan).modality, segmenter.preprocessing.modality
+    if modality != needed:
+        raise DataError(
+            f"{scan} is {modality}, but the run was trained on {needed}; choose a run that was "
+            f"trained on {modality}."
         )
     volume = project.load(scan)
     found = predict(segmenter, volume, probabilities=False)

@@ -14,10 +14,11 @@ NO_STRUCTURE = (
     "3 to paint another one."
 )
 REMOVED = "The brush paints {name} now."
+MEMORY = "structure"
 
 
 class BrushValues:
-    """Sets the brush back to a structure when its value is none."""
+    """Sets the brush back to a structure when its value is none; the project remembers it."""
 
     def __init__(self, scene: "ShownScan") -> None:
         self.scene, self.session = scene, scene.session
@@ -25,6 +26,17 @@ class BrushValues:
         self._value = 0
         scene.changed.connect(self._follow_layer)
         self.session.classes_changed.connect(self._check_classes)
+        self.session.project_changed.connect(self._recall)
+
+    def _recall(self) -> None:
+        project = self.session.project
+        found = project.recall(MEMORY, 0) if project is not None else 0
+        self._value = found if isinstance(found, int) else 0
+
+    def _remember(self) -> None:
+        project, value = self.session.project, self._value
+        if project is not None and value != project.recall(MEMORY, 0):
+            self.session.attempt(lambda: project.remember(MEMORY, value))
 
     def _follow_layer(self) -> None:
         layer = self.scene.labels
@@ -35,6 +47,8 @@ class BrushValues:
         self._layer = layer
         if layer is not None:
             layer.events.selected_label.connect(self._check)
+            if self._value in self.scene.paintable:
+                layer.selected_label = self._value
             self._set_back()
 
     def _set_back(self) -> bool:
@@ -54,6 +68,7 @@ class BrushValues:
             # The value of the brush is the same, so its structure was removed.
             why = REMOVED if value == before else NO_STRUCTURE
             self.session.note.emit(why.format(value=value, name=self._name))
+        self._remember()
 
     def _check_classes(self) -> None:
         before = self._value
