@@ -17,7 +17,7 @@ from napari_sslseg.core.common.safe_files import refuse_existing
 from napari_sslseg.core.scans.classes.class_codes import Algorithm, SegmentClass
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.structure_files import merge_structures
-from napari_sslseg.core.scans.classes.write_class_list import write_class_list
+from napari_sslseg.core.scans.classes.write_class_list import listed_classes
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.formats.image_file import ImageFile, check_present
 from napari_sslseg.core.scans.formats.labels.checks import (
@@ -258,14 +258,21 @@ def save_labels(
     # All formats store the first axis fastest, so this copy is read in memory order.
     source = np.asfortranarray(like.geometry.to_source(labels.astype(kind, copy=False)))
     class_options: dict[str, Any] = {}
+    names: dict[int, str] = {}
     if file_format.writes_classes:
         class_options = {"classes": classes, "algorithm": algorithm or "MANUAL"}
     elif classes:
         names = {int(value): _class_name(item) for value, item in classes.items()}
-        values = np.unique(source).tolist()
-        replaces = overwrite and path.exists()
-        write_class_list(path.parent, names, [path], values=values, overwrite=replaces)
-    with atomic_path(path, overwrite=overwrite) as temporary:
+    with (
+        listed_classes(
+            path.parent,
+            names,
+            [path],
+            values=np.unique(source).tolist() if names else (),
+            overwrite=overwrite and path.exists(),
+        ),
+        atomic_path(path, overwrite=overwrite) as temporary,
+    ):
         file_format.write(source, like.geometry, like.header, temporary, **class_options)
     return path
 

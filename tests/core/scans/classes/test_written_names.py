@@ -1,6 +1,7 @@
 """Names of classes go with the labels that are written: in the file, or in a list beside it."""
 
 import json
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,9 @@ from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.scans.classes.class_codes import SegmentClass
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.write_class_list import check_class_list
+from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels, read_segment_names, save_labels
+from napari_sslseg.core.scans.volume import Volume, load_volume
 
 SMALL = ((10, 24, 24), (20.0, 15.0, 15.0))
 
@@ -149,6 +152,22 @@ def test_labels_written_at_the_same_time_keep_their_names(patient, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {
         *(path.name for path in paths), "classes.json",
     }  # fmt: skip
+
+
+def test_a_file_that_two_write_at_once_has_the_names_of_its_labels(patient, tmp_path):
+    small, path = patient[0], tmp_path / "p.nii.gz"
+    large = Volume(np.zeros((60, 400, 400), np.int16), Geometry(np.eye(4), (400, 400, 60)), "MR")
+    noise = np.random.default_rng(0).integers(0, 3, large.data.shape)  # Slow to compress.
+    save_labels(box(small, z2=1), path, like=small, classes={1: "liver"})
+    with ThreadPoolExecutor(1) as pool:
+        names = {1: "kidney", 2: "spleen"}
+        slow = pool.submit(save_labels, noise, path, like=large, classes=names, overwrite=True)
+        while "kidney" not in names_beside(path).values():
+            time.sleep(0.01)
+        save_labels(box(small, z2=1), path, like=small, classes={1: "liver"}, overwrite=True)
+        slow.result()
+    values = np.unique(load_volume(path).data)[1:]
+    assert {str(value) for value in values} <= set(names_beside(path))
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".mha", ".seg.nrrd"])

@@ -33,7 +33,7 @@ from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.volume import Volume
 
 _LOCK = ".classes.lock"
-_PATIENCE = 5.0  # seconds
+_PATIENCE = 60.0  # seconds; others write large label files meanwhile
 
 
 def write_class_list(
@@ -72,18 +72,38 @@ def write_class_list(
     StorageError
         If the folder gives a value another name, or a name another value.
     """
+    with listed_classes(folder, names, files, values=values, overwrite=overwrite):
+        pass
+
+
+@contextmanager
+def listed_classes(
+    folder: Path,
+    names: Mapping[int, str],
+    files: Sequence[Path],
+    *,
+    values: Iterable[int] = (),
+    overwrite: bool = False,
+) -> Iterator[None]:
+    """Name classes as :func:`write_class_list`, and let no other process do so within the block.
+
+    Within it the label files are written. Otherwise two processes that write one file could leave
+    the names of one with the labels of the other.
+    """
     names = {value: clean_name(name) for value, name in names.items() if value}
     if not names:
+        yield
         return
-    if _merge(folder, names, files, values, overwrite=overwrite) is None:
-        return
+    values = list(values)
+    # Before anything is made in the folder.
+    check_class_list(folder, names, files, values=values, overwrite=overwrite)
     with _lock(folder):
-        # Another process may have written the list meanwhile.
         merged = _merge(folder, names, files, values, overwrite=overwrite)
         if merged is not None:
             texts = {str(value): merged[value] for value in sorted(merged)}
             text = json.dumps(texts, indent=1, ensure_ascii=False) + "\n"
             write_text(folder / CLASS_LIST, text)
+        yield
 
 
 def check_class_list(
@@ -140,7 +160,7 @@ def _merge(
             f"{folder / CLASS_LIST} now names the values of all label files of its folder, also of "
             f"{shown}; check that their values mean the same.",
             ScanWarning,
-            stacklevel=4,
+            stacklevel=6,
         )
     return {**listed, **missing}
 
@@ -238,8 +258,8 @@ def _lock(folder: Path) -> Iterator[None]:
             time.sleep(0.02)
     except OSError as error:
         raise StorageError(
-            f"Could not write {path}: {error.strerror or error}; choose another folder, or make "
-            "this one writable."
+            f"Could not write to {folder}: {error.strerror or error}; choose another folder, or "
+            "make this one writable."
         ) from error
     try:
         yield
