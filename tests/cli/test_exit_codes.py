@@ -84,3 +84,12 @@ def test_a_programming_error_is_not_hidden(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["napari-sslseg", "work"])
     with pytest.raises(ZeroDivisionError):
         run_app(app)
+
+
+@pytest.mark.parametrize("words", [["pretrian"], ["finetune", "--label", "x"], ["nonsense"]])
+def test_a_usage_error_ends_with_one_mark(words):
+    done = run(*words)
+    assert done.returncode == 2
+    assert "?." not in done.stderr
+    assert ".." not in done.stderr
+    assert done.stderr.rstrip().endswith("--help.")

@@ -60,7 +60,9 @@ def run_app(app: typer.Typer) -> int:
         return USER_ERROR
     except USAGE_ERROR as error:
         command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
-        fail(f"{error.format_message().rstrip('.')}. See {command} --help.")
+        message = error.format_message().rstrip(".")
+        # Newer versions of click ask at the end: Did you mean 'pretrain'?
+        fail(f"{message}{'' if message.endswith('?') else '.'} See {command} --help.")
         return USER_ERROR
     if code == INTERRUPTED:
         # Newer versions of Typer return this code and print nothing.

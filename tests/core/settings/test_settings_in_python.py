@@ -56,6 +56,70 @@ def test_an_invalid_setting_is_an_error_of_ours_in_one_line(make, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: core.finetune("a", "b"), "core.pair_scans(images, labels), out="),
+        (lambda: core.finetune([("a", "b")], out="unused"), "core.LabelledScan(scan, labels)"),
+        (lambda: core.pretrain("a"), "'out'"),
+        (lambda: core.pretrain("a", out="unused", overwite=True), "Did you mean overwrite?"),
+        (lambda: core.pretrain("a", out="unused", settings=core.Training()), "(training=…)"),
+        (
+            lambda: core.finetune([], out="unused", settings=core.PretrainSettings()),
+            "core.FinetuneSettings",
+        ),
+        (lambda: core.Training(step=5), "Did you mean steps?"),
+        (lambda: core.FinetuneSettings(training={"step": 5}), "Did you mean steps?"),
+        (lambda: core.PretrainSettings(network="tinny"), "Did you mean tiny?"),
+    ],
+)
+def test_an_error_says_what_to_write_instead(make, words):
+    with pytest.raises(ConfigError) as caught:
+        make()
+    assert words in str(caught.value)
+    assert "?." not in str(caught.value)
+
+
+def test_a_wrong_call_is_also_a_type_error():
+    with pytest.raises(TypeError):
+        core.pretrain()
+
+
+def test_a_network_may_be_given_by_its_name():
+    for stage in (core.PretrainSettings, core.FinetuneSettings):
+        settings = stage(network="tiny")
+        assert settings.network == core.Network.preset("tiny")
+        assert stage.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize(
+    ("function", "result"),
+    [
+        (core.pretrain, "Run"),
+        (core.finetune, "Run"),
+        (core.pretrain_preset, "Run"),
+        (core.finetune_preset, "Run"),
+        (core.Project.add_scans, "AddedScans"),
+        (core.Project.problems, "dict"),
+    ],
+)
+def test_help_says_what_a_function_returns(function, result):
+    text = inspect.getdoc(function)
+    assert re.search(rf"^Returns\n-------\n{result}", text, re.MULTILINE)
+    assert "Yields" not in text
+    if function is not core.Project.problems:
+        assert "Parameters" in text
+
+
+def test_help_of_the_core_names_everything_in_the_order_of_the_work():
+    text = inspect.getdoc(core)
+    named = re.findall(r"``(\w+)``", text)
+    assert set(core.__all__) <= set(named)
+    order = [named.index(name) for name in ("load_volume", "PretrainSettings", "pretrain")]
+    order += [named.index(name) for name in ("finetune", "predict", "evaluate", "Project")]
+    assert order == sorted(order)
+
+
 def test_self_training_needs_no_second_setting():
     settings = core.FinetuneSettings(self_training=core.SelfTraining())
     assert settings.average_decay == 0.99

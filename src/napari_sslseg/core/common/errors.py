@@ -47,6 +47,10 @@ class ConfigError(SslsegError):
     """An invalid setting, or one that does not suit the data."""
 
 
+class CallError(ConfigError, TypeError):
+    """A function was called with arguments that it does not have."""
+
+
 class CheckpointError(SslsegError):
     """A run folder or a weights file that cannot be used."""
 

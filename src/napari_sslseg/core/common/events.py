@@ -4,13 +4,17 @@ A long job is a generator of these frozen events. They hold numbers and NumPy co
 tensors, so they can be passed between threads.
 """
 
+import re
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from inspect import signature
+from inspect import cleandoc, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
+
+from napari_sslseg.core.common.errors import CallError
+from napari_sslseg.core.common.text import did_you_mean
 
 if TYPE_CHECKING:
     from napari_sslseg.core.common.example_pictures import PretextPreview, SlicePrediction
@@ -106,7 +110,9 @@ Result = TypeVar("Result")
 Yielded = TypeVar("Yielded")
 
 
-def as_function(job: Callable[P, Iterator[Event]], result: type[Result]) -> Callable[P, Result]:
+def as_function(
+    job: Callable[P, Iterator[Event]], result: type[Result], call: str = "", returns: str = ""
+) -> Callable[P, Result]:
     """Turn a job into a function that runs it to the end and returns the result of Done.
 
     Parameters
@@ -115,10 +121,16 @@ def as_function(job: Callable[P, Iterator[Event]], result: type[Result]) -> Call
         Returns an iterator of events.
     result : type
         Type of the result.
+    call : str
+        A correct call, for the error about a wrong one.
+    returns : str
+        What is returned, for the docstring.
     """
 
     @wraps(job)
     def function(*args: P.args, **kwargs: P.kwargs) -> Result:
+        if call:
+            _check_call(job, args, kwargs, call)
         found: Any = None
         for event in job(*args, **kwargs):
             if isinstance(event, Done):
@@ -126,12 +138,37 @@ def as_function(job: Callable[P, Iterator[Event]], result: type[Result]) -> Call
         return cast("Result", found)
 
     intro = f"Run :func:`{job.__name__}` to the end and return the result of Done."
-    function.__doc__ = f"{intro}\n\n    {job.__doc__}"
+    function.__doc__ = f"{intro}\n\n{_with_returns(cleandoc(job.__doc__ or ''), result, returns)}"
     function.__name__ = job.__name__.removeprefix("iter_")
     function.__qualname__ = function.__name__
     function.__annotations__ = {**job.__annotations__, "return": result}
     setattr(function, "__signature__", signature(job).replace(return_annotation=result))  # noqa: B010
     return function
+
+
+def _with_returns(text: str, result: Any, returns: str) -> str:
+    """Replace the events that a job yields by the result that the function returns."""
+    section = re.search(r"^Yields\n-+\n.*?(?=\n\n\w|\Z)", text, re.MULTILINE | re.DOTALL)
+    if section is None or not returns:
+        return text
+    name = result.__name__ if isinstance(result, type) else str(result)
+    new = f"Returns\n-------\n{name}\n    {returns}"
+    return text[: section.start()] + new + text[section.end() :]
+
+
+def _check_call(job: Any, args: Any, kwargs: Mapping[str, Any], call: str) -> None:
+    """Refuse arguments that a job does not have, with a call that is right."""
+    known = signature(job)
+    try:
+        known.bind(*args, **kwargs)
+    except TypeError as error:
+        name = job.__name__.removeprefix("iter_")
+        wrong = next((key for key in kwargs if key not in known.parameters), None)
+        hint = f"{did_you_mean(wrong, known.parameters)} " if wrong else ""
+        raise CallError(
+            f"{name}: {error}; write {call}. {hint.lstrip()}help(core.{name}) explains all "
+            "arguments."
+        ) from error
 
 
 def return_value(

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.text import did_you_mean
 
 LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
@@ -31,7 +32,7 @@ class Settings(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise _as_sentence(error) from error
+            raise _as_sentence(error, type(self)) from error
 
     # Settings within settings are validated with them, so that errors name the whole path.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
@@ -47,6 +48,31 @@ class Settings(BaseModel):
 Model = TypeVar("Model", bound=BaseModel)
 
 
+def check_settings_class(settings: object, wanted: type[Settings]) -> None:
+    """Refuse settings of another class, such as those of another stage; None is right.
+
+    Raises
+    ------
+    ConfigError
+        The message names the class that is needed.
+    """
+    if settings is None or isinstance(settings, wanted):
+        return
+    inside = next(
+        (
+            name
+            for name, field in wanted.model_fields.items()
+            if isinstance(settings, _settings_in(field.annotation))
+        ),
+        None,
+    )
+    example = f"core.{wanted.__name__}({f'{inside}=…' if inside else '…'})"
+    raise ConfigError(
+        f"The settings are of the class {type(settings).__name__}, but "
+        f"{wanted.__name__} is needed; write settings={example}."
+    )
+
+
 def make_settings(model: type[Model], **values: Any) -> Model:
     """Create settings from user values.
 
@@ -58,10 +84,10 @@ def make_settings(model: type[Model], **values: Any) -> Model:
     try:
         return model(**values)
     except ValidationError as error:  # Of a model that is no Settings.
-        raise _as_sentence(error) from error
+        raise _as_sentence(error, model) from error
 
 
-def _as_sentence(error: ValidationError) -> SettingsError:
+def _as_sentence(error: ValidationError, model: type[BaseModel]) -> SettingsError:
     """Describe the first problem."""
     first = error.errors()[0]
     # For a field of several types, pydantic adds each type to the location, in brackets.
@@ -71,8 +97,30 @@ def _as_sentence(error: ValidationError) -> SettingsError:
         # An error of several fields together: printing all their values would fill a page.
         return SettingsError(f"{reason[0].upper()}{reason[1:]}.")
     if first["type"] == "extra_forbidden":
-        return SettingsError(f"There is no setting {where}; leave it out, or correct its name.")
-    return SettingsError(f"{where} cannot be {first['input']!r}: {reason}.")
+        hint = did_you_mean(str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))
+        return SettingsError(
+            f"There is no setting {where}; leave it out, or correct its name. {hint}".rstrip()
+        )
+    end = "" if reason.endswith("?") else "."
+    return SettingsError(f"{where} cannot be {first['input']!r}: {reason}{end}")
+
+
+def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of settings within settings."""
+    for part in place:
+        field = model.model_fields.get(str(part))
+        if field is not None:
+            inner = _settings_in(field.annotation)
+            if not inner:
+                return []
+            model = inner[0]
+    return [name for name in model.model_fields if name != "kind"]
+
+
+def _settings_in(annotation: Any) -> tuple[type[BaseModel], ...]:
+    """Classes of settings among the types of a field."""
+    kinds = get_args(annotation) or (annotation,)
+    return tuple(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
 
 
 def _describe_fields(model: type[BaseModel]) -> str:

@@ -192,7 +192,7 @@ class Project:
     recall = _of_part("_folder", ProjectFolder.recall)
 
     iter_add_scans = _of_part("_adder", ScanAdder.iter_add_scans)
-    add_scans = as_function(iter_add_scans, AddedScans)
+    add_scans = as_function(iter_add_scans, AddedScans, returns="What was added.")
     scan_path = _of_part("_scans", ProjectScans.scan_path)
     set_role = _of_part("_scans", ProjectScans.set_role)
     set_subject = _of_part("_scans", ProjectScans.set_subject)
@@ -271,7 +271,9 @@ class Project:
         yield Progress("scans checked", len(names), len(names))
         yield Done(found)
 
-    problems = as_function(iter_problems, dict[str, str])
+    problems = as_function(
+        iter_problems, dict[str, str], returns="The problem of each scan that has one."
+    )
 
     def scans(self, role: Role | None = None, *, usable_only: bool = False) -> list[Series]:
         """Scans without their voxels, for ``core.pretrain``.

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import PlainValidator, SerializeAsAny
 
+from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.settings_base import Settings
 
 
@@ -25,7 +26,9 @@ def kind_of(settings_class: type[Settings]) -> str:
 
 
 def by_kind(
-    base: type[Settings], classes: Callable[[], Iterable[type[Settings]]]
+    base: type[Settings],
+    classes: Callable[[], Iterable[type[Settings]]],
+    named: Callable[[str], Settings] | None = None,
 ) -> tuple[PlainValidator, SerializeAsAny]:
     """Make the annotations of a field of any registered class.
 
@@ -35,11 +38,18 @@ def by_kind(
         Base of all classes; instances of it are accepted as they are.
     classes : callable
         Returns the classes that are registered when a value is validated.
+    named : callable, optional
+        Returns the settings of a name; a name is no value if not given.
     """
 
     def validate(value: Any) -> Settings:
         if isinstance(value, base):
             return value
+        if named is not None and isinstance(value, str):
+            try:
+                return named(value)
+            except ConfigError as error:
+                raise ValueError(str(error).rstrip(".")) from error
         kind = value.get("kind") if isinstance(value, Mapping) else None
         known = {kind_of(one): one for one in classes()}
         if not isinstance(kind, str) or kind not in known:

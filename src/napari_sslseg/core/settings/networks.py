@@ -12,6 +12,7 @@ from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.implementation import Implementation
 from napari_sslseg.core.common.settings_base import Settings
 from napari_sslseg.core.common.sizes import WORDS
+from napari_sslseg.core.common.text import did_you_mean
 from napari_sslseg.core.settings.by_kind import by_kind, kind_of
 
 NETWORK_WIDTHS: dict[str, tuple[int, ...]] = {
@@ -284,10 +285,6 @@ def _networks() -> list[BaseNetwork]:
     return list(NETWORKS.values())
 
 
-NetworkSettings = Annotated[BaseNetwork, *by_kind(BaseNetwork, lambda: map(type, _networks()))]
-"""Settings of any network, distinguished by ``kind``."""
-
-
 def network_names(dimensions: Literal[2, 3] | None = None) -> str:
     """Return the names of the networks of slices (2) or volumes (3) as a list in words."""
     names = [name for name, known in NETWORKS.items() if dimensions in (None, known.dimensions)]
@@ -310,8 +307,15 @@ def named_network(name: str) -> BaseNetwork:
         If there is no network of this name; the message lists all names.
     """
     if name not in NETWORKS:
-        raise ConfigError(f"There is no network {name}; choose {network_names()}.")
+        hint = did_you_mean(name, NETWORKS)
+        raise ConfigError(f"There is no network {name}; choose {network_names()}. {hint}".rstrip())
     return NETWORKS[name]
+
+
+NetworkSettings = Annotated[
+    BaseNetwork, *by_kind(BaseNetwork, lambda: map(type, _networks()), named_network)
+]
+"""Settings of any network, distinguished by ``kind``, or by their name such as "tiny"."""
 
 
 def check_dimensions(settings: NetworkSettings, wanted: Literal[2, 3]) -> None:

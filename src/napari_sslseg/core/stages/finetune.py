@@ -6,6 +6,8 @@ from pathlib import Path
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Event, PauseFlag, StopFlag, as_function
+from napari_sslseg.core.common.settings_base import check_settings_class
+from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import describe_store
 from napari_sslseg.core.samples.label_notes import describe_labels
@@ -112,6 +114,16 @@ def iter_finetune(
             f"{labelled} is a path, but labelled scans are needed; find them with "
             "core.pair_scans(images, labels)."
         )
+    if isinstance(labelled, LabelledScan):
+        labelled = [labelled]
+    labelled, validation = list(labelled), list(validation)
+    for item in (*labelled, *validation):
+        if not isinstance(item, LabelledScan):
+            raise ConfigError(
+                f"A labelled scan is needed, not {printable(repr(item), 100)}; make it with "
+                "core.LabelledScan(scan, labels), or all with core.pair_scans(images, labels)."
+            )
+    check_settings_class(settings, FinetuneSettings)
     if resume:
         refuse_settings(settings=settings, overwrite=overwrite or None, class_map=class_map)
     options = RunOptions(
@@ -214,7 +226,12 @@ def _finetune(
     yield from context.train(job, writer, machine)
 
 
-finetune = as_function(iter_finetune, Run)
+finetune = as_function(
+    iter_finetune,
+    Run,
+    call="core.finetune(core.pair_scans(images, labels), out=folder)",
+    returns="The run; None if it is stopped before the first step.",
+)
 
 
 def split_validation(

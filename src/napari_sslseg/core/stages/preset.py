@@ -203,7 +203,12 @@ def _stage_settings(plan: StagePlan, position: StagePosition) -> PretrainSetting
     return settings.model_copy(update={"preprocessing": preprocessing_of(position.before)})
 
 
-pretrain_preset = as_function(iter_pretrain_preset, Run)
+pretrain_preset = as_function(
+    iter_pretrain_preset,
+    Run,
+    call='core.pretrain_preset(images, "dominic-2023", out=folder)',
+    returns="The run; None if it is stopped before the first step.",
+)
 
 
 def _try_tasks(
@@ -282,4 +287,9 @@ def iter_finetune_preset(
     yield from iter_finetune(labelled, init=init, settings=settings, modality=modality, **options)
 
 
-finetune_preset = as_function(iter_finetune_preset, Run)
+finetune_preset = as_function(
+    iter_finetune_preset,
+    Run,
+    call='core.finetune_preset(core.pair_scans(images, labels), "dominic-2023", out=folder)',
+    returns="The run; None if it is stopped before the first step.",
+)

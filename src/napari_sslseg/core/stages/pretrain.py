@@ -16,6 +16,7 @@ from napari_sslseg.core.common.events import (
     StopFlag,
     as_function,
 )
+from napari_sslseg.core.common.settings_base import check_settings_class
 from napari_sslseg.core.pretext.pictures.live import PretextShow
 from napari_sslseg.core.runs.provenance import data_record
 from napari_sslseg.core.runs.run import Run
@@ -110,6 +111,7 @@ def iter_pretrain(
     SslsegError
         If something is wrong with the scans, the settings or the disk.
     """
+    check_settings_class(settings, PretrainSettings)
     if resume:
         refuse_settings(task=task, settings=settings, overwrite=overwrite or None)
     options = RunOptions(
@@ -202,7 +204,12 @@ def _pretrain(
     yield from report_collapse(context.train(job, writer, machine))
 
 
-pretrain = as_function(iter_pretrain, Run)
+pretrain = as_function(
+    iter_pretrain,
+    Run,
+    call="core.pretrain(images, out=folder)",
+    returns="The run; None if it is stopped before the first step.",
+)
 
 
 def _settings_and_start(
