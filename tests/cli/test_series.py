@@ -27,3 +27,11 @@ def test_no_line_of_the_list_is_wider_than_a_terminal(tmp_path, name):
     assert "CT (guess)" in second
     assert "MR (guess)" not in second
     assert json.loads(run("series", tmp_path, "--json").stdout)[0]["modality"] is None
+
+
+def test_the_folder_in_which_one_is_has_a_name_in_messages(tmp_path, monkeypatch):
+    (tmp_path / "scans").mkdir()
+    monkeypatch.chdir(tmp_path / "scans")
+    done = run("series", ".")
+    assert done.returncode == 2
+    assert str(tmp_path / "scans") in done.stderr

@@ -2,16 +2,21 @@
 
 import hashlib
 import io
+import subprocess
+import sys
 import tarfile
+import tempfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from napari_sslseg.core.common.atomic import marked_folder
 from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.demo.phantom.patient import write_dataset
-from napari_sslseg.core.demo.public_data import HIPPOCAMPUS_CLASSES, hippocampus
+from napari_sslseg.core.demo.public_data import HIPPOCAMPUS_CLASSES, WORK, hippocampus
 from napari_sslseg.core.scans.classes.class_list import read_class_names
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.matching.pair_scans import pair_scans
@@ -147,3 +152,34 @@ def test_an_archive_in_the_folder_is_used_without_a_connection(archive, tmp_path
     (cache / ARCHIVE).write_bytes(archive.read_bytes())
     folder = hippocampus(cache, url=f"http://127.0.0.1:9/{ARCHIVE}", md5=md5(archive))
     assert len(list((folder / "images").iterdir())) == 2
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from napari_sslseg.core.demo import public_data
+
+def killed(archive, folder):
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "p0.nii.gz").write_bytes(b"half")
+    os._exit(9)
+
+public_data._unpack = killed
+public_data.hippocampus(sys.argv[1], url=sys.argv[2], md5=sys.argv[3])
+"""
+
+
+def test_what_a_killed_download_left_is_removed(server, archive, tmp_path):
+    cache = tmp_path / "cache"
+    known = [str(cache), server[1], md5(archive)]
+    assert subprocess.run([sys.executable, "-c", KILLED, *known], check=False).returncode == 9
+    (left,) = cache.glob(f"{WORK}*")
+    assert (left / "hippocampus" / "images" / "p0.nii.gz").is_file()
+    mine = cache / f"{WORK}mine"
+    mine.mkdir()
+    (mine / "scan.nii.gz").write_bytes(b"of somebody else")
+    with tempfile.TemporaryDirectory(prefix=WORK, dir=cache) as busy, marked_folder(Path(busy)):
+        hippocampus(cache, url=server[1], md5=md5(archive))
+        assert Path(busy).is_dir()
+    assert list(cache.glob(f"{WORK}*")) == [mine]
+    assert (mine / "scan.nii.gz").is_file()

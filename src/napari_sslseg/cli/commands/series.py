@@ -103,7 +103,9 @@ def _describe_problems(items: Iterable["Series"]) -> list[str]:
         groups[item.path.parent, reason].append(problem)
     return [
         # The parts of a series have the same problem.
-        problems[0] if len(set(problems)) == 1 else f"{len(problems)} files in {parent}: {reason}"
+        problems[0]
+        if len(set(problems)) == 1
+        else f"{len(problems)} files in {parent}, each of which {reason}"
         for (parent, reason), problems in groups.items()
     ]
 

@@ -151,6 +151,27 @@ class TemporaryFolder:
             self._handle = None
 
 
+@contextmanager
+def marked_folder(folder: Path) -> Iterator[None]:
+    """Mark a temporary folder as ours while the block fills it."""
+    handle = _keep_locked(os.open(folder / MARKER, _CREATE, 0o666))
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def is_abandoned_folder(folder: Path) -> bool:
+    """Whether a marked temporary folder was left by a process that has ended."""
+    marker = folder / MARKER
+    if folder.is_symlink() or not marker.is_file():
+        return False
+    with contextlib.suppress(OSError):
+        return _is_abandoned(marker)
+    return False
+
+
 def remove_leftovers(folder: Path, *, alone: bool = False) -> None:
     """Remove temporary files and folders that a killed process left in a folder.
 

@@ -7,13 +7,16 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from napari_sslseg.core.common.atomic import write_text
+from napari_sslseg.core.common.atomic import is_abandoned_folder, marked_folder, write_text
 from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.common.sync import sync_file, sync_folder
 
 HIPPOCAMPUS_URL = "https://msd-for-monai.s3-us-west-2.amazonaws.com/Task04_Hippocampus.tar"
 HIPPOCAMPUS_MD5 = "9d24dba78a72977dbd1d2e110310f31b"
 HIPPOCAMPUS_CLASSES = {1: "anterior", 2: "posterior"}
+
+WORK = ".hippocampus-"
+"""Begin of the name of the folder in which the archive is unpacked."""
 
 _ATTRIBUTION = """\
 Hippocampus MR, task 4 of the Medical Segmentation Decathlon.
@@ -63,7 +66,11 @@ def hippocampus(
     archive = _download(url, md5, cache)
     try:
         # Unpacked next to its place, and renamed when complete.
-        with tempfile.TemporaryDirectory(prefix=".hippocampus-", dir=cache) as temporary:
+        _remove_leftovers(cache)
+        with (
+            tempfile.TemporaryDirectory(prefix=WORK, dir=cache) as temporary,
+            marked_folder(Path(temporary)),
+        ):
             work = Path(temporary, "hippocampus")
             _unpack(archive, work)
             write_text(work / "classes.json", json.dumps(HIPPOCAMPUS_CLASSES, indent=1))
@@ -78,6 +85,13 @@ def hippocampus(
             "the archive, then try again."
         ) from error
     return ready
+
+
+def _remove_leftovers(cache: Path) -> None:
+    """Remove what a killed process has unpacked; only folders with the marker of this program."""
+    for folder in cache.glob(f"{WORK}*"):
+        if is_abandoned_folder(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _download(url: str, md5: str, cache: Path) -> Path:

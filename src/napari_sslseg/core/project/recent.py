@@ -5,6 +5,7 @@ from pathlib import Path
 
 from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.safe_json import read_json
+from napari_sslseg.core.common.user_folders import user_config_folder
 from napari_sslseg.core.project.record import RECORD
 
 MOST_RECENT = 10
@@ -13,9 +14,7 @@ _MOST_BYTES = 2**20
 
 def recent_file() -> Path:
     """File of the list."""
-    import platformdirs
-
-    return platformdirs.user_config_path("napari-sslseg", appauthor=False) / "recent-projects.json"
+    return user_config_folder() / "recent-projects.json"
 
 
 def recent_projects(file: str | Path | None = None) -> list[Path]:

@@ -23,7 +23,6 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from platformdirs import user_data_path
 from pydantic import BaseModel
 
 from napari_sslseg.core.common.atomic import write_text
@@ -33,6 +32,7 @@ from napari_sslseg.core.common.lock import check_locks
 from napari_sslseg.core.common.safe_files import open_regular
 from napari_sslseg.core.common.sync import make_folder, sync_folder
 from napari_sslseg.core.common.text import LONGEST, printable
+from napari_sslseg.core.common.user_folders import user_data_folder
 from napari_sslseg.core.runs.record import FORMAT, METRICS, RECORD, checked_part, read_record
 from napari_sslseg.core.runs.run_files import remove_run_files
 from napari_sslseg.core.scans.classes.segment import clean_name
@@ -259,7 +259,7 @@ class RunWriter:
             user. None if no folder could be written.
         """
         lost = self.folder
-        for parent in (lost.parent, user_data_path("napari-sslseg") / RESCUED):
+        for parent in (lost.parent, user_data_folder() / RESCUED):
             try:
                 if parent != lost.parent:
                     make_folder(parent)

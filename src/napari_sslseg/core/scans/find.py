@@ -147,6 +147,7 @@ def _with_folder_names(found: list[Series], folder: Path) -> list[Series]:
 
 
 def _refuse_empty(folder: Path) -> None:
+    folder = folder if folder.name else folder.absolute()  # The folder "." has no name.
     if below := files_below(folder):
         raise DataError(
             f"The folder {folder} holds no scans itself, and the {len(below)} volume files in its "
@@ -293,7 +294,7 @@ def as_series(source: Source | str) -> Series:
     if len(scans) > 1:
         names = ", ".join(item.name for item in scans[:4]) + (", …" if len(scans) > 4 else "")
         raise VolumeError(
-            f"{source} holds {len(scans)} volumes ({names}); choose one of list_series(…), or "
-            "load all with load_volumes(…)."
+            f"{source} holds {len(scans)} volumes ({names}); choose one of core.list_series(…), "
+            "or load all with core.load_volumes(…)."
         )
     return scans[0]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.common.errors import SslsegError
+from napari_sslseg.core.common.user_folders import user_data_folder
 from napari_sslseg.gui.model.jobs import Problem
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ RESCUED = (
 
 def rescue_folder() -> Path:
     """Return the folder for rescued labels in the data folder of the user."""
-    from platformdirs import user_data_path
-
-    return user_data_path("napari-sslseg") / "rescued labels"
+    return user_data_folder() / "rescued labels"
 
 
 def _backups(project: Path, name: str) -> Iterator[Path]:

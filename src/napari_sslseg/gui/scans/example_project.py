@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sslseg.core.common.events import Event, PauseFlag, Progress, StopFlag
+from napari_sslseg.core.common.user_folders import user_data_folder
 from napari_sslseg.gui.scans.project_bar import free_path
 
 if TYPE_CHECKING:
@@ -22,9 +23,7 @@ MADE = (
 
 def examples_folder() -> Path:
     """Return the folder that gets projects of example patients."""
-    from platformdirs import user_data_path
-
-    return user_data_path("napari-sslseg") / "examples"
+    return user_data_folder() / "examples"
 
 
 def make_example(session: "Session") -> "Job | None":

@@ -173,7 +173,8 @@ def _volumes(
     path = files[0] if len(files) == 1 else Path(os.path.commonpath([f.parent for f in files]))
     # Descriptions may differ; the name must not depend on the names of files.
     first = _first_described(headers)
-    where = plain = f"The series {series_title(first)} in {path}"
+    place = path if path.name else path.absolute()  # The folder "." has no name.
+    where = plain = f"The series {series_title(first)} in {place}"
     inverted = [h.text("PhotometricInterpretation") == "MONOCHROME1" for h in headers]
     if any(inverted):
         which = "its header" if all(inverted) else f"{sum(inverted)} of its {len(files)} headers"
