@@ -53,6 +53,72 @@ def test_permissions_are_those_of_an_ordinary_file(tmp_path):
     assert atomic == plain
 
 
+@pytest.mark.parametrize("name", ["SEG.MHA", "a.Nii", "b.Nii.Gz", "c.txt"])
+def test_a_writer_that_uses_another_name_leaves_nothing(tmp_path, name):
+    """Such as one that adds the suffix that it knows."""
+    (tmp_path / name).write_text("old")
+
+    def write():
+        with atomic_path(tmp_path / name) as temporary:
+            assert temporary.name == temporary.name.lower()
+            (tmp_path / f"{temporary.name}.npz").write_text("new")
+
+    with pytest.raises(StorageError, match=name):
+        write()
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_temporary_file_that_was_removed_is_an_error(tmp_path):
+    def write():
+        with atomic_path(tmp_path / "a.txt") as temporary:
+            temporary.unlink()
+
+    with pytest.raises(StorageError, match=r"a\.txt"):
+        write()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are of POSIX")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o440, 0o664])
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, mode):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    path.chmod(mode)
+    with atomic_path(path) as temporary:
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o600  # Nobody else reads it meanwhile.
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+def test_links_stay_if_they_are_followed(tmp_path):
+    (tmp_path / "shared").mkdir()
+    shared, link = tmp_path / "shared/a.txt", tmp_path / "b.txt"
+    shared.write_text("old")
+    shared.chmod(0o640)
+    link.symlink_to("shared/a.txt")
+    write_text(link, "new", follow_link=True)
+    assert link.is_symlink()
+    assert shared.read_text() == "new"
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o640
+    # The file of a disk that is not connected.
+    shared.unlink()
+    with pytest.raises(StorageError, match="missing"):
+        write_text(link, "newer", follow_link=True)
+    assert not list(shared.parent.iterdir())
+    # In run folders, and where another kind of file would be changed, the link itself is replaced.
+    shared.write_text("mine")
+    write_text(link, "new")
+    (tmp_path / "c.json").symlink_to(shared)
+    write_text(tmp_path / "c.json", "new", follow_link=True)
+    (tmp_path / "d.txt").symlink_to("/dev/null")
+    write_text(tmp_path / "d.txt", "new", follow_link=True)
+    assert shared.read_text() == "mine"
+    for name in ("b.txt", "c.json", "d.txt"):
+        assert not (tmp_path / name).is_symlink()
+
+
 def test_folder_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("old")
     with pytest.raises(StorageError, match=r"a\.txt") as caught:

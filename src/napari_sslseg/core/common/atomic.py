@@ -22,57 +22,145 @@ MARKER = "napari-sslseg-temporary"
 """File in a temporary folder. A folder without it is not removed."""
 
 _LONGEST_SUFFIX = 40
+_LENGTH = len(PREFIX) + 16
+_ANNEX = f"{os.sep}.git{os.sep}annex{os.sep}"
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[Path]:
+def atomic_path(
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = True,
+    follow_link: bool = False,
+    like: Path | None = None,
+    may_be_empty: bool = False,
+) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``; sync and rename it if the block succeeds.
 
-    The temporary name ends as ``path`` does, by which writers choose the format. On any failure the
-    temporary file is removed and a file at ``path`` is not changed. When the block has ended, the
-    file is on the disk with its contents and its name. Without ``overwrite`` a file at ``path`` is
-    not replaced, also if another process writes it meanwhile.
+    The temporary name ends as ``path`` does, in lower case, by which writers choose the format. On
+    any failure the temporary file is removed and a file at ``path`` is not changed. When the block
+    has ended, the file is on the disk with its contents and its name. A file that is replaced keeps
+    its permissions, and its owner if this process may set it.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to write.
+    overwrite : bool
+        Whether a file at ``path`` is replaced, also one that another process writes meanwhile.
+    follow_link : bool
+        Whether a link to a regular file stays, and that file is replaced; see :func:`written_file`.
+        Else the link is replaced.
+    like : Path, optional
+        File whose permissions a new file gets.
+    may_be_empty : bool
+        Whether a file without contents is written too.
 
     Raises
     ------
     StorageError
         If the disk is full, the folder is read-only, or the file cannot be written otherwise; or
-        if there is one that may not be replaced.
+        if there is one that may not be replaced, or nothing was written to the temporary file.
     LostFolderError
         If it is in a folder that this process has locked, and that folder is not there any more.
     """
     path = Path(path)
+    place = written_file(path) if follow_link else path
     temporary: Path | None = None
     handle: int | None = None
+    complete = False
     try:
-        check_locks(path)
-        make_folder(path.parent)
-        temporary = path.with_name(
-            _temporary_name() + "".join(path.suffixes[-2:])[-_LONGEST_SUFFIX:]
+        check_locks(place)
+        make_folder(place.parent)
+        before = _regular(place) or (None if like is None else _regular(like.resolve()))
+        temporary = place.with_name(
+            _temporary_name() + "".join(path.suffixes[-2:]).lower()[-_LONGEST_SUFFIX:]
         )
-        # With the permissions of an ordinary new file.
-        handle = os.open(temporary, _CREATE, 0o666)
+        # With the permissions of an ordinary new file, or at most those of the file before.
+        handle = os.open(temporary, _CREATE, 0o666 if before is None else 0o600)
         handle = _keep_locked(handle)
         yield temporary
+        if not may_be_empty and not _has_contents(temporary):
+            raise StorageError(
+                f"Could not write {path}: nothing was written to the temporary file that becomes "
+                "this one, so it was not changed; choose another name or format."
+            )
         sync_file(temporary)
-        check_locks(path)
+        if before is not None:
+            _give_permissions(temporary, before)
+        check_locks(place)
         if overwrite:
-            temporary.replace(path)
+            temporary.replace(place)
         else:
-            _rename_new(temporary, path)
-        sync_folder(path.parent)
+            _rename_new(temporary, place)
+        complete = True
+        sync_folder(place.parent)
     except OSError as error:
-        check_locks(path)  # The folder may have been removed meanwhile, which is the reason then.
+        check_locks(place)  # The folder may have been removed meanwhile, which is the reason then.
         raise StorageError(
             f"Could not write {path}: {error.strerror or error}; {remedy(error)}, then run again."
         ) from error
     finally:
-        if temporary is not None:
+        if temporary is not None and not complete:
             with contextlib.suppress(OSError):  # Such as a folder that is not there any more.
-                temporary.unlink(missing_ok=True)
+                # Some writers change the end of the name.
+                for part in [temporary, *temporary.parent.glob(f"{temporary.name[:_LENGTH]}*")]:
+                    part.unlink(missing_ok=True)
         if handle is not None:
             os.close(handle)
+
+
+def written_file(path: Path) -> Path:
+    """Return the file that is replaced when labels or their list are written to a path.
+
+    Of a link that is the regular file that it leads to, if its name has the same suffix, so that a
+    file on a shared disk is the one that changes. Links to anything else are replaced themselves,
+    and so are those of git-annex, whose files never change.
+
+    Raises
+    ------
+    StorageError
+        If the file of a link is missing, such as on a disk that is not connected.
+    """
+    if not path.is_symlink():
+        return path
+    place = Path(os.path.realpath(path))
+    if not place.exists():
+        raise StorageError(
+            f"{path} is a link to {str(place)!r}, which is missing; restore that file, or remove "
+            "the link."
+        )
+    same_kind = place.is_file() and place.suffix.lower() == path.suffix.lower()
+    return place if same_kind and _ANNEX not in str(place) else path
+
+
+def _regular(path: Path) -> os.stat_result | None:
+    """Properties of a regular file; None if it is another one or missing."""
+    with contextlib.suppress(OSError):
+        found = path.lstat()
+        return found if stat.S_ISREG(found.st_mode) else None
+    return None
+
+
+def _has_contents(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _give_permissions(path: Path, before: os.stat_result) -> None:
+    """Give a file owner and permissions of another one, as far as the system allows it."""
+    if sys.platform != "win32":
+        own = path.stat()
+        for owner, group in ((before.st_uid, before.st_gid), (-1, before.st_gid)):
+            if (own.st_uid, own.st_gid) != (before.st_uid, before.st_gid):
+                with contextlib.suppress(OSError):
+                    os.chown(path, owner, group)
+                    break
+    with contextlib.suppress(OSError):  # Such as on FAT, which has no permissions.
+        path.chmod(before.st_mode & 0o777)
 
 
 def _rename_new(temporary: Path, path: Path) -> None:
@@ -85,13 +173,13 @@ def _rename_new(temporary: Path, path: Path) -> None:
         ) from error
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    r"""Write ``text`` (UTF-8) to ``path`` atomically.
+def write_text(path: str | os.PathLike[str], text: str, *, follow_link: bool = False) -> None:
+    r"""Write ``text`` (UTF-8) to ``path`` atomically, as :func:`atomic_path` does.
 
     Bytes of file names that are not UTF-8 (PEP 383) are written as ``\udce4``, which JSON reads as
     they were.
     """
-    with atomic_path(path) as temporary:
+    with atomic_path(path, follow_link=follow_link, may_be_empty=not text) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 

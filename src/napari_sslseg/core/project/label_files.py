@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from napari_sslseg.core.common.atomic import atomic_path
+from napari_sslseg.core.common.atomic import atomic_path, written_file
 from napari_sslseg.core.common.sync import sync_folder
 from napari_sslseg.core.common.text import fold_name
 from napari_sslseg.core.project.folder import ASIDE, LABELS, ProjectFolder
@@ -82,7 +82,7 @@ class LabelFiles:
         folder = self._folder.path / LABELS / ASIDE
         name = free_name(labels.name.removesuffix(SUFFIX), _names_in(folder))
         target = folder / f"{name}{SUFFIX}"
-        with atomic_path(target) as temporary:
+        with atomic_path(target, like=labels) as temporary:
             temporary.write_bytes(labels.read_bytes())
         if move:
             labels.unlink()
@@ -104,10 +104,19 @@ class LabelFiles:
         if kept is None:
             path.unlink(missing_ok=True)
         else:
-            kept.replace(path)  # Needs no space on the disk.
+            self._move_back(kept, path)
         sync_folder(path.parent)
         if seen:
             self.note_state(name)
+
+    @staticmethod
+    def _move_back(kept: Path, path: Path) -> None:
+        if written_file(path) == path:
+            kept.replace(path)  # Needs no space on the disk.
+            return
+        with atomic_path(path, follow_link=True) as temporary:  # It may lie on another disk.
+            temporary.write_bytes(kept.read_bytes())
+        kept.unlink()
 
 
 def file_state(path: Path) -> tuple[int, int]:

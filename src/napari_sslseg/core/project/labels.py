@@ -251,7 +251,7 @@ class ProjectLabels:
             both = marked & set(entry.done_slices) if now == plane else set()
             state = file_state(own)
             try:
-                with atomic_path(own) as temporary:
+                with atomic_path(own, follow_link=True) as temporary:
                     save_labels(data, temporary, like=grid)
                     # A full disk is noticed before anything is changed.
                     self._mark_if_plane(now, name, format_ranges(both))

@@ -221,6 +221,10 @@ def save_labels(
             f"Labels cannot be written as {path.name}; use a name ending in one of "
             f"{', '.join(label_suffixes())}."
         )
+    if path.name.lower() in label_suffixes():
+        raise VolumeError(
+            f"{path} is only a suffix and no name; choose a name such as labels{path.name.lower()}."
+        )
     if algorithm is not None and algorithm not in get_args(Algorithm):
         raise ConfigError(
             f"There is no algorithm type {algorithm}; choose one of "
@@ -241,6 +245,11 @@ def save_labels(
         )
     if is_dicom(path):  # The path of a series is its folder; other scans are too slow to check.
         refuse_to_replace_scan(path)
+    if labels.ndim == 3 and labels.size == 0:
+        raise GeometryError(
+            f"The labels for {path} have shape {labels.shape}, so no voxel; use labels on the grid "
+            "of the scan."
+        )
     if labels.ndim != 3:
         raise GeometryError(
             f"The labels for {path} have shape {labels.shape}, but a label map has three axes."
@@ -271,7 +280,7 @@ def save_labels(
             values=np.unique(source).tolist() if names else (),
             overwrite=overwrite and path.exists(),
         ),
-        atomic_path(path, overwrite=overwrite) as temporary,
+        atomic_path(path, overwrite=overwrite, follow_link=True) as temporary,
     ):
         file_format.write(source, like.geometry, like.header, temporary, **class_options)
     return path

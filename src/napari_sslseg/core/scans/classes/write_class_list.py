@@ -102,7 +102,7 @@ def listed_classes(
         if merged is not None:
             texts = {str(value): merged[value] for value in sorted(merged)}
             text = json.dumps(texts, indent=1, ensure_ascii=False) + "\n"
-            write_text(folder / CLASS_LIST, text)
+            write_text(folder / CLASS_LIST, text, follow_link=True)
         yield
 
 
