@@ -110,7 +110,7 @@ def test_labels_are_transformed_with_their_image():
     assert (views[:, 0].round().long() == moved).float().mean() > 0.97
 
 
-STILL = {"translation": 0, "rotation": 0, "crop": 0, "elastic": 0, "intensity": 0, "noise": 0}
+STILL = dict.fromkeys(core.Augmentation.model_fields, 0)
 
 
 def test_unlabelled_slices_have_their_own_augmentation():

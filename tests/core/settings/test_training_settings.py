@@ -3,9 +3,11 @@ import inspect
 import pytest
 
 from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.settings.augmentation import Augmentation
 from napari_sslseg.core.settings.networks import Dense3dNetwork, DynUNet3dNetwork, Network
 from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
 from napari_sslseg.core.settings.presets.registry import PRESETS
+from napari_sslseg.core.settings.self_training import SelfTraining
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings
 from napari_sslseg.core.settings.training import (
     BATCH_SIZE,
@@ -116,3 +118,16 @@ def test_help_says_where_a_default_depends_on_the_stage():
     text = " ".join(inspect.getdoc(Training).split())
     assert f"if not set, {PRETRAIN_STEPS} in the pretraining and {FINETUNE_STEPS}" in text
     assert "if not set, 12 in the fine-tuning" in text.lower()
+
+
+def test_an_augmentation_of_unlabelled_slices_takes_their_other_defaults():
+    usual, strong = Augmentation(rotation=5), SelfTraining().augmentation
+    mine = SelfTraining(augmentation=usual)
+    assert mine.augmentation == strong.model_copy(update={"rotation": 5.0})
+    assert usual == Augmentation(rotation=5)
+    assert SelfTraining(augmentation=Augmentation(gamma=0)).augmentation.gamma == 0
+    assert SelfTraining(augmentation=None).augmentation is None
+    assert SelfTraining.model_validate_json(mine.model_dump_json()) == mine
+    settings = FinetuneSettings(augmentation=usual, self_training={"augmentation": {"crop": 0}})
+    assert settings.augmentation == usual
+    assert settings.self_training.augmentation == strong.model_copy(update={"crop": 0.0})

@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -85,6 +86,23 @@ def make_settings(model: type[Model], **values: Any) -> Model:
         return model(**values)
     except ValidationError as error:  # Of a model that is no Settings.
         raise _as_sentence(error, model) from error
+
+
+def fill_fields(settings: Model, defaults: Mapping[str, Any]) -> Model:
+    """Give fields that are not set other defaults than those of the class.
+
+    The fields still count as not set, so that other defaults may replace these.
+    """
+    missing = {
+        name: value
+        for name, value in defaults.items()
+        if name not in settings.model_fields_set and getattr(settings, name) != value
+    }
+    if not missing:
+        return settings
+    copy = settings.model_copy()
+    copy.__dict__.update(missing)
+    return copy
 
 
 def _as_sentence(error: ValidationError, model: type[BaseModel]) -> SettingsError:

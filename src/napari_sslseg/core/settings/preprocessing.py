@@ -91,7 +91,12 @@ class Intensities(Settings):
 
 
 class Preprocessing(Intensities):
-    """Conversion of a scan to slices for a 2D network."""
+    """Conversion of a scan to slices for a 2D network.
+
+    Settings of a stage without preprocessing take the one that suits the scans: soft clipping of
+    MR, normalisation of each slice on CT, and a neighbouring slice where slices lie close together.
+    Fields of this class that are not set have the defaults below instead.
+    """
 
     kind: Literal["slices"] = "slices"
     plane: Plane = Field(
@@ -150,6 +155,7 @@ class Preprocessing(Intensities):
 class VolumePreprocessing(Intensities):
     """Conversion of a scan to volumes for a 3D network.
 
+    Settings of a stage without preprocessing take soft clipping of MR; here it must be set.
     Axes are those of the display grid: towards inferior, posterior, left.
     """
 

@@ -1,10 +1,10 @@
 """Settings of self-training: learning from unlabelled scans in the fine-tuning."""
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from napari_sslseg.core.common.settings_base import Settings
+from napari_sslseg.core.common.settings_base import Settings, fill_fields
 from napari_sslseg.core.settings.augmentation import Augmentation
 
 AVERAGE_DECAY = 0.99
@@ -61,7 +61,8 @@ class SelfTraining(Settings):
     augmentation: Augmentation | None = Field(
         STRONG_INTENSITY,
         title="Augmentation",
-        description="Augmentation of unlabelled slices; that of labelled slices if not set.",
+        description="Augmentation of unlabelled slices; None for that of labelled slices. Fields "
+        "of it that are not set have stronger changes of the intensity than for labelled slices.",
     )
     cutmix: float = Field(
         0.5,
@@ -70,6 +71,13 @@ class SelfTraining(Settings):
         title="CutMix",
         description="Fraction of the unlabelled slices that get a box of another one.",
     )
+
+    @model_validator(mode="after")
+    def _fill_augmentation(self) -> Self:
+        if self.augmentation is not None:
+            strong = STRONG_INTENSITY.model_dump(exclude_unset=True)
+            self.__dict__["augmentation"] = fill_fields(self.augmentation, strong)
+        return self
 
 
 def self_trained(many_pieces: bool = False) -> dict[str, Any]:

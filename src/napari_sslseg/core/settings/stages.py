@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from napari_sslseg.core.common.settings_base import (
     Settings as Settings,
+    fill_fields,
     make_settings as make_settings,
 )
 from napari_sslseg.core.common.sizes import MOST_CLASSES
@@ -98,19 +99,10 @@ class StageSettings(Settings):
         return self._fill_training()
 
     def _fill_training(self) -> Self:
-        training = self.training
-        missing = {
-            name: value
-            for name, value in stage_defaults(self.stage, self.network.dimensions).items()
-            if name not in training.model_fields_set
-        }
-        if training.epochs is not None:
-            missing.pop("steps", None)  # The epochs replace them.
-        if any(getattr(training, name) != value for name, value in missing.items()):
-            training = training.model_copy()
-            # The fields still count as not set, so that another stage or network chooses its own.
-            training.__dict__.update(missing)
-            self.__dict__["training"] = training
+        defaults = stage_defaults(self.stage, self.network.dimensions)
+        if self.training.epochs is not None:
+            defaults.pop("steps")  # The epochs replace them.
+        self.__dict__["training"] = fill_fields(self.training, defaults)
         return self
 
     def with_network(self, network: NetworkSettings, preprocessing: AnyPreprocessing) -> Self:
