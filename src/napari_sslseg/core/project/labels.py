@@ -37,6 +37,7 @@ from napari_sslseg.core.scans.classes.segment import Segment, known_code
 from napari_sslseg.core.scans.formats.labels.checks import are_whole
 from napari_sslseg.core.scans.labels import load_labels, save_labels
 from napari_sslseg.core.scans.matching.label_names import structure_names
+from napari_sslseg.core.scans.matching.other_patient import warn_about_other_patient
 from napari_sslseg.core.scans.slices.ranges import format_ranges
 from napari_sslseg.core.scans.volume import Volume
 
@@ -230,6 +231,7 @@ class ProjectLabels:
             )
         grid = self._grid(name)
         read = load_labels(files, like=grid)
+        warn_about_other_patient(files, name, grid.path, grid.subject)
         if ignore is None:
             ignore = self._guess_unknown(files, read, class_map)
         structures = self._match(files, read, class_map, ignore)

@@ -11,6 +11,7 @@ from napari_sslseg.core import (
     FinetuneSettings,
     LabelledScan,
     Network,
+    Project,
     Training,
     evaluate,
     evaluate_folders,
@@ -94,6 +95,18 @@ def test_given_files_of_other_numbers_are_said_although_they_fit(tmp_path, scan)
         evaluate_folders(own, own)
     with pytest.warns(ScanWarning, match="another one"):
         evaluate_folders(own, labels)
+
+
+def test_a_project_says_it_too(tmp_path, scan):
+    fitting = place(tmp_path / "labels" / "case_003.nii.gz", SHAPE)
+    smaller = place(tmp_path / "labels" / "case_004.nii.gz", SMALLER)
+    with Project.create(tmp_path / "project") as project:
+        project.add_scans([scan], modality="MR")
+        (name,) = project.names
+        with pytest.raises(GeometryError, match="another patient"):
+            project.import_labels(name, smaller)
+        with pytest.warns(ScanWarning, match="another one"):
+            project.import_labels(name, fitting)
 
 
 @pytest.mark.filterwarnings("ignore::napari_sslseg.core.ScanWarning")
