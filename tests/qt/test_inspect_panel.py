@@ -1,6 +1,7 @@
 """The inspect step in a real window: predict, inspect, accept, undo, compare, export."""
 
 import json
+import shutil
 import threading
 
 import nibabel as nib
@@ -411,6 +412,38 @@ def test_labels_predictions_and_a_report_are_exported(
     press(qtbot, form.report)
     idle(host, qtbot)
     assert "Run B: finetune-002" in page.read_text()
+
+
+def test_a_structure_that_was_removed_is_not_accepted_as_another_one(
+    viewer, qtbot, trained, tmp_path, monkeypatch
+):
+    shutil.copytree(trained[0], tmp_path / "copy")
+    host = open_panel(viewer, qtbot, InspectPanel, tmp_path / "copy")
+    panel, session, scene = host.panel, host.session, host.scene
+    choose(host, "finetune-001")
+    predict(host, qtbot)
+    found = panel.layers.predicted().labels
+    shown = int((found == 2).sum(axis=(1, 2)).argmax())
+    assert (found[shown] == 2).any()
+    session.project.remove_class(2, erase=True)
+    session.project.add_class("kidney")
+    session.classes_changed.emit()
+    session.load_again()
+    idle(host, qtbot)
+    scene.go_to(shown)
+    press(qtbot, panel.correct.accept)
+    np.testing.assert_array_equal(scene.labels.data[shown], np.where(found[shown] == 1, 1, 0))
+    # Its name is written with the prediction.
+    panel.export.parentWidget().button.click()
+    form = panel.export
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
+    form.what.setCurrentIndex(1)
+    form.scans.setCurrentIndex(form.scans.findData("this"))
+    form.format.setCurrentIndex(form.format.findData(".nii.gz"))
+    press(qtbot, form.export)
+    idle(host, qtbot)
+    assert json.loads((tmp_path / "classes.json").read_text()) == {"1": "liver", "2": "spleen"}
+    host.end(qtbot)
 
 
 def test_scores_follow_the_labels_on_done_slices(opened, viewer, qtbot, trained):

@@ -169,7 +169,7 @@ def test_the_project_remembers_hidden_structures_and_forgets_removed_ones(
     assert again.session.structures.protected == {1, 3}
     again.project.remove_class(2)
     again.session.classes_changed.emit()
-    assert again.project.add_class("pancreas").value == 2
+    assert again.project.add_class("spleen").value == 2
     again.session.classes_changed.emit()
     assert alpha(again.layer, 2) == 1
     again.leave()

@@ -211,7 +211,7 @@ def scans_and_task_options(
         raise ConfigError(
             f"The pretext task {tasks[0]} does not use masks; leave out --masks, or choose {using}."
         )
-    slices = read_annotated(organ_slices) if organ_slices else None
+    slices = read_annotated(organ_slices, parse_plane(plane)) if organ_slices else None
     if masks:
         scans = with_masks(scans, masks, class_map)
     names = [scan.class_names or {} for scan in scans if isinstance(scan, LabelledScan)]

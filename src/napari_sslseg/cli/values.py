@@ -119,8 +119,8 @@ def parse_classes(
     return tuple(values.get(part, 0) or int(part) for part in parts)
 
 
-def parse_annotated(text: str | None) -> Any:
+def parse_annotated(text: str | None, plane: Any = "axial") -> Any:
     """Annotated slices: the words ``labelled`` and ``all``, or those that a file names."""
     from napari_sslseg.core.scans.slices.annotated import read_annotated
 
-    return text if text in (None, "labelled", "all") else read_annotated(text)
+    return text if text in (None, "labelled", "all") else read_annotated(text, plane)

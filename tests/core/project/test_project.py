@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,13 @@ import numpy as np
 import pytest
 
 from napari_sslseg import core
-from napari_sslseg.core.common.errors import ConfigError, GeometryError, ProjectError, VolumeError
+from napari_sslseg.core.common.errors import (
+    ConfigError,
+    GeometryError,
+    ProjectError,
+    StorageError,
+    VolumeError,
+)
 from napari_sslseg.core.common.events import Message, Progress, StopFlag
 from napari_sslseg.core.project.names import free_name, is_name, safe_name
 from napari_sslseg.core.project.project import Project
@@ -647,6 +654,43 @@ class TestClasses:
         assert (load_labels(kept).data == labels).all()
         assert project.remove_class(2, erase=True) == ("b",)
         assert project.classes == ()
+
+    def test_no_class_gets_the_value_of_a_removed_class_of_another_name(self, project):
+        for name in ("liver", "spleen"):
+            project.add_class(name)
+        project.save_labels("b", drawn(project, "b", 2))
+        assert project.remove_class(2, erase=True) == ("b",)
+        assert project.add_class("kidney").value == 3
+        with reopened(project) as again:
+            # The replaced labels mean what they did, and so do runs that learnt the class.
+            (kept,) = (again.folder / "labels" / "aside").iterdir()
+            again.import_labels("b", kept)
+            assert again.class_names == {1: "liver", 2: "spleen", 3: "kidney"}
+            again.remove_class(2, erase=True)
+            assert again.add_class("Spleen").value == 2
+            assert np.unique(again.labels("b").data).tolist() == [0]
+
+    def test_a_class_is_erased_in_all_labels_or_in_none(self, project):
+        project.add_class("liver")
+        project.add_class("spleen")
+        small, large = drawn(project, "a_ED"), project.labels("b").data
+        rng = np.random.default_rng(0)
+        large[:] = rng.integers(1, 3, large.shape)
+        project.save_labels("a_ED", small)
+        project.save_labels("b", large)
+        sizes = [project.labels_path(name).stat().st_size for name in ("a_ED", "b")]
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # Files can be as large as on a disk that is almost full.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (sum(sizes) // 2, before[1]))
+        try:
+            with pytest.raises(StorageError):
+                project.remove_class(1, erase=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert project.class_names == {1: "liver", 2: "spleen"}
+        np.testing.assert_array_equal(project.labels("a_ED").data, small)
+        np.testing.assert_array_equal(project.labels("b").data, large)
+        assert not list((project.folder / "labels" / "aside").iterdir())
 
 
 def test_a_project_pretrains_fine_tunes_and_predicts(tmp_path):

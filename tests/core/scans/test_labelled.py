@@ -10,7 +10,11 @@ from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.labels import save_labels
 from napari_sslseg.core.scans.matching.pair_scans import pair_scans
-from napari_sslseg.core.scans.slices.annotated import read_annotated
+from napari_sslseg.core.scans.slices.annotated import (
+    add_annotated,
+    check_annotated,
+    read_annotated,
+)
 from napari_sslseg.core.scans.volume import Volume
 
 
@@ -59,6 +63,20 @@ def test_a_list_of_annotated_slices_selects_the_scans(folders):
     path.write_text(json.dumps({"b": [1, 2]}))
     pairs = pair_scans(folders / "images", folders / "labels", read_annotated(path))
     assert [(pair.name, pair.annotated) for pair in pairs] == [("b", (1, 2))]
+
+
+def test_a_list_of_slices_along_another_plane_is_refused(tmp_path):
+    path = tmp_path / "annotated.json"
+    path.write_text(json.dumps({"a": [7]}))
+    check_annotated(path)
+    add_annotated(path, {"b": (1, 2)}, "coronal")
+    with pytest.raises(DataError, match=r"b in .* coronal .*axial"):
+        read_annotated(path)
+    add_annotated(path, {"a": [0], "c": []}, "coronal")
+    assert read_annotated(path, "coronal") == {"a": (0,), "b": (1, 2), "c": ()}
+    path.write_text(json.dumps({"a": {"plane": "oblique", "slices": [1]}}))
+    with pytest.raises(DataError):
+        check_annotated(path)
 
 
 @pytest.mark.parametrize(

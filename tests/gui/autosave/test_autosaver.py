@@ -13,10 +13,13 @@ from napari.components import ViewerModel
 
 from labelling_screen import NAMES, Screen, broken, stroke
 from napari_sslseg.core.project.project import Project
+from napari_sslseg.core.scans.volume import load_volume
 from napari_sslseg.gui.autosave import autosaver, rescue as label_rescue
+from napari_sslseg.gui.autosave.rescue import rescue_labels, write_backup
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.viewer.scene import Scene
 from paths import HELPERS
+from scene_project import write_project
 
 
 @pytest.fixture
@@ -466,6 +469,33 @@ def test_large_volumes_are_compared_in_short_steps(screen):
     assert longest < 0.04
     np.testing.assert_array_equal(copy.snapshot()[1], data)
     np.testing.assert_array_equal(np.flatnonzero(copy.painted(0)), [20, 500])
+
+
+@pytest.mark.parametrize("name", ["ann", "я" * 100], ids=["short", "long"])
+def test_rescued_labels_of_equal_or_long_names_are_all_kept(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    source = write_project(tmp_path / "scans", (name,)).parent / f"{name}.nii.gz"
+    kept, backups = [], []
+    for place in ("hospital A", "hospital B"):
+        with Project.create(tmp_path / place / ("проект " * 6)) as project:
+            project.add_scans([source])
+            drawn = project.labels(name)
+            drawn.data[0, 0, len(kept)] = 1
+            folder = project.folder
+        session = Session()
+        Scene(session, ViewerModel())
+        for _ in range(2):  # Within a second.
+            kept.append((rescue_labels(session, folder, name, drawn.data, drawn), drawn.data))
+        backups.append(write_backup(folder, name, drawn.data, drawn))
+        found = []
+        session.problem.connect(lambda problem, found=found: found.append(problem.sentence))
+        assert session.open(folder)
+        session.close()
+        assert str(backups[-1]) in "".join(found)
+    assert len({path for path, _ in kept}) == 4
+    assert len(set(backups)) == 2
+    for path, labels in kept:
+        np.testing.assert_array_equal(load_volume(path).data, labels)
 
 
 PAINTER = """

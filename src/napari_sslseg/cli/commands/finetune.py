@@ -48,7 +48,13 @@ from napari_sslseg.cli.training import (
     report_run,
     training_fields,
 )
-from napari_sslseg.cli.values import given, parse_annotated, parse_integers, parse_modality
+from napari_sslseg.cli.values import (
+    given,
+    parse_annotated,
+    parse_integers,
+    parse_modality,
+    parse_plane,
+)
 from napari_sslseg.core.common.compute.distributed import is_first, launch
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Event, StopFlag
@@ -56,6 +62,7 @@ from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.settings.training import FINETUNE_STEPS
 
 if TYPE_CHECKING:
+    from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.scans.labelled import LabelledScan
     from napari_sslseg.core.settings.presets.preset import Preset
 
@@ -167,7 +174,7 @@ def finetune(
     pairs = pair_scans(
         images,
         labels,
-        parse_annotated(annotated),
+        parse_annotated(annotated, _plane(plane, start, base)),
         class_map=class_map,
         sequence=sequence,
         ignore=ignore_value,
@@ -207,6 +214,15 @@ def finetune(
         events = _finetune_by_options(labelled, fields, others, **common)
     launch(devices, nodes, device)
     report_run(follow(events, stop), as_json, following)
+
+
+def _plane(plane: str | None, start: "Run | None", base: "Preset | None") -> Any:
+    """Slicing plane of the training, which is also that of the network it starts from."""
+    if start is not None:
+        return (start.record.get("settings", {}).get("preprocessing") or {}).get("plane", "axial")
+    if plane is None and base is not None:
+        return getattr(base.mr, "plane", "axial")
+    return parse_plane(plane)
 
 
 def _resume(

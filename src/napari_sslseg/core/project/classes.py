@@ -1,6 +1,7 @@
 """The classes of a project: the structures that are labelled."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -50,32 +51,30 @@ class ProjectClasses:
         name : str
             A name that no other class has, regardless of case.
         value : int, optional
-            Value in the label maps, 1 to 254; by default the lowest free one.
+            Value in the label maps, 1 to 254; by default that of a removed class of this name, or
+            else the lowest one that no class had.
         colour : str, optional
             Such as "#e6194b"; by default one that depends on the value.
         """
 
         def change(record: ProjectRecord) -> ProjectRecord:
-            used = {item.value for item in record.classes}
-            free = [number for number in range(1, LARGEST_CLASS + 1) if number not in used]
-            if value is None and not free:
-                raise ProjectError(f"A project has at most {LARGEST_CLASS} classes; remove one.")
-            number = free[0] if value is None else value
+            number = _free_value(record, name.strip()) if value is None else value
             shown = (colour or _default_colour(number)).lower()
             new = make_part(ProjectClass, value=number, name=name.strip(), colour=shown)
-            return with_changes(record, classes=(*record.classes, new))
+            return _with_classes(record, [new])
 
         return self._folder.change(change).classes[-1]
 
     def add_missing(self, values: Iterable[int], names: Mapping[int, str]) -> None:
-        """Add a class for each value that has none, with its name if there is one."""
+        """Add a class for each value that has none, with its name, or that of a removed class."""
 
         def change(record: ProjectRecord) -> ProjectRecord:
             known = {item.value for item in record.classes}
             taken = {fold_name(item.name) for item in record.classes}
+            named = {**{item.value: item.name for item in record.removed_classes}, **names}
             new = []
             for value in sorted(set(values) - known):
-                name = printable(names.get(value, ""), 90).strip()
+                name = printable(named.get(value, ""), 90).strip()
                 if not name or fold_name(name) in taken:
                     name = f"{name} {value}" if name else f"class {value}"
                 while fold_name(name) in taken:
@@ -84,7 +83,7 @@ class ProjectClasses:
                 new.append(
                     make_part(ProjectClass, value=value, name=name, colour=_default_colour(value))
                 )
-            return with_changes(record, classes=(*record.classes, *new)) if new else record
+            return _with_classes(record, new) if new else record
 
         self._folder.change(change)
 
@@ -97,7 +96,7 @@ class ProjectClasses:
         self._change_class(value, lambda item: with_changes(item, colour=colour.lower()))
 
     def remove_class(self, value: int, *, erase: bool = False) -> tuple[str, ...]:
-        """Remove a class.
+        """Remove a class. Its value is kept for a class of the same name.
 
         Parameters
         ----------
@@ -121,16 +120,28 @@ class ProjectClasses:
                 f"The class {removed.name} occurs in the labels of {len(with_class)} scans, such "
                 f"as {with_class[0]}; keep the class, or erase it there."
             )
-        for name in with_class:
-            with self._folder.replacing_labels:
+        with self._folder.replacing_labels:
+            self._erase(value, with_class)
+            self._folder.change(lambda record: _without_class(record, value))
+        return tuple(with_class)
+
+    def _erase(self, value: int, names: Sequence[str]) -> None:
+        """Set a class to background in the labels of scans: in all, or in none if that fails."""
+        kept: dict[str, Path] = {}
+        seen = {name: not self._files.needs_copy(name) for name in names}
+        try:
+            for name in names:
                 path = self._files.path(name)
                 found = load_labels(path)
-                self._files.put_aside(path, move=False)
+                kept[name] = self._files.put_aside(path, move=False)
                 # With its own header, so that the scan may be missing.
                 save_labels(np.where(found.data == value, 0, found.data), path, like=found)
-                self._files.forget_state(name)
-        self._folder.change(lambda record: _without_class(record, value))
-        return tuple(with_class)
+        except BaseException:
+            for name, copy in kept.items():
+                self._files.put_back(name, copy, seen=seen[name])
+            raise
+        for name in kept:
+            self._files.forget_state(name)
 
     def _occurs_in(self, name: str, value: int) -> bool:
         if not self._files.exists(name):
@@ -169,8 +180,39 @@ def _without_class(record: ProjectRecord, value: int) -> ProjectRecord:
                 )
             scan = with_changes(scan, labelled_classes=left)
         scans.append(scan)
-    classes = tuple(item for item in record.classes if item.value != value)
-    return with_changes(record, classes=classes, scans=tuple(scans))
+    removed = tuple(item for item in record.classes if item.value == value)
+    return with_changes(
+        record,
+        classes=tuple(item for item in record.classes if item.value != value),
+        removed_classes=(*record.removed_classes, *removed),
+        scans=tuple(scans),
+    )
+
+
+def _with_classes(record: ProjectRecord, new: Sequence[ProjectClass]) -> ProjectRecord:
+    """The record with more classes, which may have the values of removed ones."""
+    values = {item.value for item in new}
+    removed = tuple(item for item in record.removed_classes if item.value not in values)
+    return with_changes(record, classes=(*record.classes, *new), removed_classes=removed)
+
+
+def _free_value(record: ProjectRecord, name: str) -> int:
+    """Value for a new class.
+
+    Not that of a removed class of another name: what the removed class is in runs and in replaced
+    label files would become the new one.
+    """
+    for item in record.removed_classes:
+        if fold_name(item.name) == fold_name(name):
+            return item.value
+    used = {item.value for item in (*record.classes, *record.removed_classes)}
+    free = next((number for number in range(1, LARGEST_CLASS + 1) if number not in used), None)
+    if free is None:
+        raise ProjectError(
+            f"The project has no free value for a class, since it had {LARGEST_CLASS}; give a new "
+            "one the name of one that was removed."
+        )
+    return free
 
 
 def _default_colour(value: int) -> str:

@@ -33,7 +33,7 @@ from napari_sslseg.core.scans.classes.matching import (
 from napari_sslseg.core.scans.classes.partial_labels import likely_unknown
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.renumber import renumber, values_in
-from napari_sslseg.core.scans.classes.segment import Segment, known_code
+from napari_sslseg.core.scans.classes.segment import Segment, is_placeholder, known_code
 from napari_sslseg.core.scans.formats.labels.checks import are_whole
 from napari_sslseg.core.scans.labels import load_labels, save_labels
 from napari_sslseg.core.scans.matching.label_names import structure_names
@@ -360,7 +360,9 @@ class ProjectLabels:
     ) -> tuple[Structure, ...]:
         """Match the structures of a file, or of several, to the classes of the project."""
         path = _first(files)
-        classes = self._folder.record.classes
+        record = self._folder.record
+        removed = [item for item in record.removed_classes if not is_placeholder(item.name)]
+        classes = (*record.classes, *removed)
         known = [Segment(item.value, item.name, known_code(item.name)) for item in classes]
         values = [value for value in values_in(labels.data) if value != ignore]
         segments: tuple[Segment, ...] = ()

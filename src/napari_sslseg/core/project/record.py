@@ -249,12 +249,18 @@ class ProjectRecord(RecordPart):
     created: str = Field(default="", max_length=100)
     plane: Plane = "axial"
     classes: tuple[ProjectClass, ...] = Field(default=(), max_length=LARGEST_CLASS)
+
+    removed_classes: tuple[ProjectClass, ...] = Field(default=(), max_length=LARGEST_CLASS)
+    """Classes that were removed. Runs and replaced label files still have their values, so no
+    class of another name gets one."""
+
     scans: tuple[ScanEntry, ...] = Field(default=(), max_length=MOST_SCANS)
     screen: dict[str, JsonValue] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> "ProjectRecord":
-        _check_unique("classes of the value", (item.value for item in self.classes))
+        every = (*self.classes, *self.removed_classes)
+        _check_unique("classes of the value", (item.value for item in every))
         _check_unique("classes of the name", (fold_name(item.name) for item in self.classes))
         _check_unique("scans of the name", (fold_name(item.name) for item in self.scans))
         if sum(len(scan.files) for scan in self.scans) > MOST_FILES:

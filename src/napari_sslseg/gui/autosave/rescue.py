@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
 
 
+MOST_BYTES = 80
+"""Length of a part of a file name; file systems allow 255 bytes for the whole."""
+
 UNSAVED = "The labels could not be saved:"
 FOREIGN = (
     "Another program changed the labels of {name} while they were open here. Yours are saved; the "
@@ -37,9 +40,27 @@ def rescue_folder() -> Path:
 
 def _backups(project: Path, name: str) -> Iterator[Path]:
     """Yield the files for backups of a scan, of which any number may exist."""
-    # Projects in different folders may have the same name.
+    return _numbered(f"{_label(project, name)} unsaved {_mark(project, name)}")
+
+
+def _label(project: Path, name: str) -> str:
+    """Names of the project and the scan, as far as a file name has room for them."""
+    return " ".join(_shorten(part) for part in (project.name, name))
+
+
+def _shorten(name: str) -> str:
+    room = os.fsencode(name)[:MOST_BYTES].decode(errors="ignore")
+    return name if len(os.fsencode(name)) <= MOST_BYTES else f"{room}…"
+
+
+def _mark(project: Path, name: str) -> str:
+    """Projects in different folders may have the same name, and shortened names may be equal."""
     mark = zlib.crc32(os.fsencode(project.resolve()))
-    stem = f"{project.name} {name} unsaved {mark:08x}"
+    short = len(os.fsencode(name)) <= MOST_BYTES
+    return f"{mark:08x}" if short else f"{zlib.crc32(os.fsencode(name), mark):08x}"
+
+
+def _numbered(stem: str) -> Iterator[Path]:
     yield rescue_folder() / f"{stem}.nii.gz"
     for number in count(2):
         yield rescue_folder() / f"{stem} {number}.nii.gz"
@@ -103,10 +124,11 @@ def rescue_labels(
     from napari_sslseg.core.scans.labels import save_labels
 
     moment = datetime.now().strftime("%Y-%m-%d %H-%M-%S")
-    path = rescue_folder() / f"{project.name} {name} {moment}.nii.gz"
+    stem = f"{_label(project, name)} {moment} {_mark(project, name)}"
     try:
-        save_labels(labels, path, like=like)
-    except SslsegError as error:
+        path = next(path for path in _numbered(stem) if not path.exists())
+        save_labels(labels, path, like=like, overwrite=False)
+    except (SslsegError, OSError) as error:
         session.problem.emit(
             Problem(f"The last labels of {name} could not be saved anywhere and are lost: {error}")
         )

@@ -1,6 +1,6 @@
 """Copy predictions into the labels layer, as one undoable step."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +9,19 @@ from napari_sslseg.core.scans.volume import take_slices
 
 if TYPE_CHECKING:
     from napari.layers import Labels
+
+
+def without_removed(predicted: np.ndarray, values: Collection[int]) -> np.ndarray:
+    """A prediction without structures that the project has no more, as background.
+
+    Parameters
+    ----------
+    predicted : ndarray
+        Label values.
+    values : collection of int
+        Values of the structures of the project.
+    """
+    return np.where(np.isin(predicted, list(values)), predicted, 0).astype(predicted.dtype)
 
 
 def accept_slice(labels: "Labels", predicted: np.ndarray, axis: int, index: int) -> int:

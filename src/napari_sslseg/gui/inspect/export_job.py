@@ -3,21 +3,19 @@
 Needs no Qt.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.errors import DataError, SslsegError, StorageError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
 from napari_sslseg.core.project.record import UNKNOWN_VALUE
 from napari_sslseg.core.scans.classes.class_codes import Algorithm
-from napari_sslseg.core.scans.slices.annotated import read_annotated
+from napari_sslseg.core.scans.slices.annotated import add_annotated, check_annotated
 from napari_sslseg.gui.model.jobs import Tally
-from napari_sslseg.gui.model.predictions import open_run, predict_scan
+from napari_sslseg.gui.model.predictions import open_run, predict_scan, run_folder
 from napari_sslseg.gui.viewer.napari_window import collected_scan_warnings
 
 if TYPE_CHECKING:
@@ -95,10 +93,26 @@ def _write_done(project: "Project", files: dict[str, Path]) -> None:
     The list is for ``napari-sslseg finetune --annotated``. Scans that were exported before stay
     in it.
     """
-    path = next(iter(files.values())).parent / "labels_slices.json"
-    before = read_annotated(path) if path.exists() else {}
-    done = {**before, **{name: project.done(name) for name in files}}
-    write_text(path, json.dumps({name: list(slices) for name, slices in done.items()}))
+    slices = {name: project.done(name) for name in files}
+    add_annotated(_slice_list(files.values()), slices, project.plane)
+
+
+def _slice_list(files: Iterable[Path]) -> Path:
+    return next(iter(files)).parent / "labels_slices.json"
+
+
+def _class_names(project: "Project", run: str) -> dict[int, str]:
+    """Names of the classes in exported files.
+
+    A run may predict a class that was removed from the project since, which it names itself.
+    """
+    names = project.class_names
+    if not run:
+        return names
+    from napari_sslseg.core.runs.run import Run
+
+    trained = Run.open(run_folder(project, run)).class_names
+    return {value: names.get(value, name) for value, name in trained.items()} or names
 
 
 def _explain_unknown(name: str, path: Path) -> str:
@@ -121,7 +135,7 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
         return None
     ready = {name: session.predictions.get(run, name) for name in files} if run else {}
     accepted = accepted_scans(project)
-    names = project.class_names
+    names = _class_names(project, run)
 
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
         from napari_sslseg.core.scans.classes.class_list import CLASS_LIST
@@ -130,6 +144,8 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
         from napari_sslseg.core.scans.labels import save_labels
 
         refuse_scans(project, files.values())
+        if not run and files:
+            check_annotated(_slice_list(files.values()))
         segmenter: Any = None
         written: list[str] = []
         had_list = any((path.parent / CLASS_LIST).exists() for path in files.values())
@@ -167,6 +183,11 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
                 failures.append((name, str(error)))
         if not run and written:
             _write_done(project, {name: files[name] for name in written})
+            if project.plane != "axial":
+                yield Message(
+                    f"labels_slices.json numbers {project.plane} slices; train on them with "
+                    f"--plane {project.plane}."
+                )
         tally = Tally("exported", len(written), len(files), tuple(failures))
         yield Done(tally, stopped=len(written) + len(failures) < len(files))
 

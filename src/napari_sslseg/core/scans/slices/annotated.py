@@ -1,11 +1,15 @@
 """Annotated slices: those of a scan on which all structures are labelled."""
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.scans.scan_lists import read_scan_list
 
 Annotated = tuple[int, ...] | Literal["labelled", "all"] | None
@@ -56,26 +60,85 @@ def are_single_slices(labelled: int, runs: int, slices: int) -> bool:
     return 0 < labelled < 2 * runs and 2 * labelled < slices
 
 
-def read_annotated(path: str | Path) -> dict[str, tuple[int, ...]]:
+def read_annotated(path: str | Path, plane: Plane = "axial") -> dict[str, tuple[int, ...]]:
     """Read a list of annotated slices.
 
     Parameters
     ----------
     path : path-like
         JSON file, such as ``{"patient_07": [3, 9, 12]}``: indices of the annotated slices, from 0,
-        along the slicing plane of the display grid (for axial slices, 0 is the most superior).
+        along the slicing plane of the display grid (for axial slices, 0 is the most superior). An
+        entry may name that plane: ``{"patient_07": {"plane": "coronal", "slices": [3, 9, 12]}}``.
+    plane : {"axial", "coronal", "sagittal"}
+        The slicing plane of the training.
 
     Raises
     ------
     DataError
-        If the file is missing or malformed, or names a scan twice.
+        If the file is missing or malformed, names a scan twice, or names another plane.
     """
-    found = read_scan_list(
+    found = _read_entries(path)
+    for name, entry in found.items():
+        if isinstance(entry, dict) and entry["plane"] != plane:
+            raise DataError(
+                f"The slices of {name} in {path} are numbered along the {entry['plane']} plane, "
+                f"not the {plane} plane; use that plane (--plane {entry['plane']}, in Python "
+                f"plane={entry['plane']!r})."
+            )
+    return {
+        name: tuple(entry["slices"] if isinstance(entry, dict) else entry)
+        for name, entry in found.items()
+    }
+
+
+def check_annotated(path: Path) -> None:
+    """Check that slices can be added to a list, which need not exist.
+
+    Raises
+    ------
+    DataError
+        If the file is no list of annotated slices.
+    """
+    if path.exists():
+        _read_entries(path)
+
+
+def add_annotated(path: Path, slices: Mapping[str, Sequence[int]], plane: Plane) -> None:
+    """Add slices to a list of annotated slices, which need not exist; other scans stay in it.
+
+    Parameters
+    ----------
+    path : Path
+        The list, see :func:`read_annotated`.
+    slices : mapping of str to sequence of int
+        Numbers of the slices by scan.
+    plane : {"axial", "coronal", "sagittal"}
+        The plane along which they are numbered. Axial ones, the default of a training, are written
+        without it.
+    """
+    entries: dict[str, Any] = _read_entries(path) if path.exists() else {}
+    for name, numbers in slices.items():
+        listed = [int(number) for number in numbers]
+        entries[name] = listed if plane == "axial" else {"plane": plane, "slices": listed}
+    write_text(path, json.dumps(entries))
+
+
+def _read_entries(path: str | Path) -> dict[str, Any]:
+    return read_scan_list(
         path,
         "annotated slices",
         'slice numbers by scan, such as {"patient_07": [3, 9, 12]}',
-        is_value=lambda slices: (
-            isinstance(slices, list) and all(type(index) is int for index in slices)
+        is_value=lambda entry: (
+            _are_slices(entry)
+            or (
+                isinstance(entry, dict)
+                and set(entry) == {"plane", "slices"}
+                and entry["plane"] in PLANE_AXIS
+                and _are_slices(entry["slices"])
+            )
         ),
     )
-    return {name: tuple(slices) for name, slices in found.items()}
+
+
+def _are_slices(slices: Any) -> bool:
+    return isinstance(slices, list) and all(type(index) is int for index in slices)
