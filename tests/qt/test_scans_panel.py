@@ -242,7 +242,7 @@ class TestProjects:
         assert dock.session.project.folder == tmp_path / "stuff" / "few-shot project"
 
     def test_a_project_that_cannot_be_opened_is_reported_and_the_current_one_stays_open(
-        self, dock, panel, notifications, monkeypatch, tmp_path
+        self, dock, panel, monkeypatch, tmp_path
     ):
         dock.session.create(tmp_path / "mine")
         for name, text in (("damaged", "{"), ("newer", '{"format": 99}')):
@@ -250,12 +250,13 @@ class TestProjects:
             (tmp_path / name / "project.json").write_text(text)
             choosing(monkeypatch, tmp_path / name)
             panel.bar.ask_open()
-            assert name in notifications()[-1][1]
+            assert dock.problem.isVisible()
+            assert name in dock.problem.shown.sentence
             assert (tmp_path / name / "project.json").read_text() == text
         with Project.create(tmp_path / "locked") as locked:
             choosing(monkeypatch, locked.folder)
             panel.bar.ask_open()
-            assert "already open" in notifications()[-1][1]
+            assert "already open" in dock.problem.shown.sentence
         assert dock.session.project.folder == tmp_path / "mine"
         assert panel.bar.name.text() == "mine"
 

@@ -141,7 +141,7 @@ def test_a_complete_session_and_reopening_the_project(
     person.click(inspect.correct.accept)
     np.testing.assert_array_equal(person.layer.data, accepted)
     person.click(inspect.correct.done)
-    person.until(lambda: person.project.done(first) == tuple(sorted((SLICE, index))), 10)
+    person.until(lambda: person.project.done(first) == tuple(sorted((SLICE, index))))
 
     # Export of labels.
     person.click(inspect.export.parentWidget().button)

@@ -190,8 +190,8 @@ class Scene:
             if layer is not None:
                 self.viewer.layers.remove(layer)
             layer = self.own(self.viewer.add_labels(data, **settings))
-            if self.labels is not None:
-                layers = self.viewer.layers
+            layers = self.viewer.layers
+            if self.labels in layers:  # The user can delete them there.
                 layers.move(layers.index(layer), layers.index(self.labels))
                 layers.selection = {self.labels}
         draw_prediction(layer, outlines=True)
