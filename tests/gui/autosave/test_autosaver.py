@@ -19,6 +19,7 @@ from napari_sslseg.gui.autosave.rescue import rescue_labels, write_backup
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.viewer.scene import Scene
 from paths import HELPERS
+from patience import LIMIT
 from scene_project import write_project
 
 
@@ -192,7 +193,7 @@ def test_painting_many_slices_unmarks_those_that_are_not_shown(screen):
 def test_a_long_stroke_is_saved_before_it_ends(screen):
     layer = screen.layer
     with layer.block_history():  # As napari does between press and release of the mouse button.
-        end = time.monotonic() + 2.0
+        end = time.monotonic() + LIMIT
         while time.monotonic() < end and not screen.saved().any():
             layer.mode = "paint"
             layer._draw(1, (2, 30, 30), (2, 30, 60))
@@ -451,7 +452,7 @@ def test_a_layer_converted_by_napari_is_still_saved(screen, monkeypatch):
     screen.until(lambda: screen.autosaver.status == "failed")
     assert "0 to 254" in screen.autosaver.sentence
     screen.layer.undo()
-    screen.until_saved(6.0)
+    screen.until_saved()
 
 
 def test_large_volumes_are_compared_in_short_steps(screen):
@@ -463,9 +464,9 @@ def test_large_volumes_are_compared_in_short_steps(screen):
     copy.invalidate()
     longest = 0.0
     while not copy.is_complete:
-        start = time.perf_counter()
+        start = time.thread_time()
         copy.update(data, 0.002)
-        longest = max(longest, time.perf_counter() - start)
+        longest = max(longest, time.thread_time() - start)
     assert longest < 0.04
     np.testing.assert_array_equal(copy.snapshot()[1], data)
     np.testing.assert_array_equal(np.flatnonzero(copy.painted(0)), [20, 500])

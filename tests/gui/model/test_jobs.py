@@ -12,6 +12,7 @@ from napari_sslseg.core.common.events import Done, Message, Preview, Progress, S
 from napari_sslseg.gui.model import jobs
 from napari_sslseg.gui.model.jobs import Job
 from napari_sslseg.gui.model.session_jobs import SessionJobs
+from patience import LIMIT
 
 
 def step(number):
@@ -32,7 +33,7 @@ class Heard:
     def delivered(self):
         return [event for events in self.lists for event in events]
 
-    def until(self, condition, seconds=10):
+    def until(self, condition, seconds=LIMIT):
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end

@@ -16,12 +16,13 @@ from napari_sslseg.gui.model.run_descriptions import scan_uses
 from napari_sslseg.gui.model.run_lines import run_lines
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.train.training_choice import TrainingChoice, finetune_settings
+from patience import LIMIT
 
 RUN = "finetune-001"
 DONE = (3, 5)
 
 
-def wait(session, seconds=60):
+def wait(session, seconds=LIMIT):
     end = time.monotonic() + seconds
     while session.jobs:
         session.pump()

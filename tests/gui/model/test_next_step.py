@@ -14,11 +14,12 @@ from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.gui.model import next_step as words
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.train.training_choice import TrainingChoice, finetune_settings
+from patience import LIMIT
 
 DONE = (3, 5)
 
 
-def pump_until(session, condition, seconds=20):
+def pump_until(session, condition, seconds=LIMIT):
     end = time.monotonic() + seconds
     while not condition():
         session.pump()

@@ -26,12 +26,13 @@ from napari_sslseg.gui.train import training_choice
 from napari_sslseg.gui.train.training_choice import TrainingChoice, finetune_settings, refusal
 from napari_sslseg.gui.viewer.live_prediction import LivePrediction
 from napari_sslseg.gui.viewer.scene import Scene
+from patience import LIMIT
 from scene_project import SHAPE, write_project
 
 RUN = "finetune-001"
 
 
-def wait(session, seconds=60):
+def wait(session, seconds=LIMIT):
     end = time.monotonic() + seconds
     while session.jobs:
         session.pump()
