@@ -71,6 +71,8 @@ def test_an_invalid_setting_is_an_error_of_ours_in_one_line(make, words):
         (lambda: core.Training(step=5), "Did you mean steps?"),
         (lambda: core.FinetuneSettings(training={"step": 5}), "Did you mean steps?"),
         (lambda: core.PretrainSettings(network="tinny"), "Did you mean tiny?"),
+        (lambda: core.preset_named("dominic-2013"), "Did you mean dominic-2023?"),
+        (lambda: core.pretrain("a", "context-restore", out="b"), "mean context-restoration?"),
     ],
 )
 def test_an_error_says_what_to_write_instead(make, words):

@@ -6,6 +6,7 @@ Loads no PyTorch.
 from pkgutil import resolve_name
 
 from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.text import did_you_mean
 from napari_sslseg.core.settings.presets.preset import (
     Decision as Decision,
     Preset as Preset,
@@ -54,5 +55,8 @@ def preset_named(name: str) -> Preset:
         If there is none of this name; the message lists all names.
     """
     if name not in PRESETS:
-        raise ConfigError(f"There is no preset {name}; choose one of {', '.join(PRESETS)}.")
+        hint = did_you_mean(name, PRESETS)
+        raise ConfigError(
+            f"There is no preset {name}; choose one of {', '.join(PRESETS)}. {hint}".rstrip()
+        )
     return PRESETS[name]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.settings_base import make_settings
 from napari_sslseg.core.common.sizes import WORDS, Size
+from napari_sslseg.core.common.text import did_you_mean
 from napari_sslseg.core.settings.by_kind import by_kind, kind_of
 from napari_sslseg.core.settings.networks import network_names
 from napari_sslseg.core.settings.pretext.base import PretextSettings
@@ -70,7 +71,10 @@ def task_class(name: str) -> type[PretextSettings]:
         If there is no such task; the message names those there are.
     """
     if name not in TASKS:
-        raise ConfigError(f"There is no pretext task {name}; choose one of {', '.join(TASKS)}.")
+        hint = did_you_mean(name, TASKS)
+        raise ConfigError(
+            f"There is no pretext task {name}; choose one of {', '.join(TASKS)}. {hint}".rstrip()
+        )
     return TASKS[name]
 
 
