@@ -13,7 +13,7 @@ from napari.components import ViewerModel
 
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import DataError, StorageError
-from napari_sslseg.core.common.events import Preview
+from napari_sslseg.core.common.events import PauseFlag, Preview, StopFlag
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.gui.inspect.export_job import export, targets
 from napari_sslseg.gui.inspect.report_job import report
@@ -254,6 +254,24 @@ def test_exports_never_replace_a_scan(session, tmp_path):
     assert list(clash.parent.iterdir()) == [clash]  # The other scans are not written either.
     with pytest.raises(DataError, match="no labels to export"):
         targets(project, "", [project.names[3]], tmp_path, ".nii.gz")
+
+
+def test_an_export_never_removes_names_that_another_process_wrote(session, tmp_path):
+    project, name = session.project, session.project.names[0]
+    files = targets(project, "", [name], tmp_path / "out", ".nii.gz")
+    events = export(session, "", files)(StopFlag(), PauseFlag())
+    next(events)
+    grid = project.labels(name)
+    other = core.save_labels(
+        grid.data, tmp_path / "out/other.nii.gz", like=grid, classes={1: "prostate", 2: "bladder"}
+    )
+    with pytest.raises(StorageError, match="prostate"):
+        list(events)
+    assert core.read_segment_names(other) == {1: "prostate", 2: "bladder"}
+    assert {path.name for path in other.parent.iterdir()} == {other.name, "classes.json"}
+    # Before any work, if the folder had them before.
+    with pytest.raises(StorageError, match="prostate"):
+        next(export(session, "", files)(StopFlag(), PauseFlag()))
 
 
 def test_a_scan_that_was_moved_with_its_project_is_not_replaced(tmp_path):

@@ -81,12 +81,7 @@ def atomic_path(
         handle = os.open(temporary, _CREATE, 0o666 if before is None else 0o600)
         handle = _keep_locked(handle)
         yield temporary
-        if not may_be_empty and not _has_contents(temporary):
-            raise StorageError(
-                f"Could not write {path}: nothing was written to the temporary file that becomes "
-                "this one, so it was not changed; choose another name or format."
-            )
-        sync_file(temporary)
+        sync_written(temporary, path, may_be_empty=may_be_empty)
         if before is not None:
             _give_permissions(temporary, before)
         check_locks(place)
@@ -109,6 +104,24 @@ def atomic_path(
                     part.unlink(missing_ok=True)
         if handle is not None:
             os.close(handle)
+
+
+def sync_written(temporary: Path, path: Path, *, may_be_empty: bool = False) -> None:
+    """Bring the contents of a temporary file to the disk.
+
+    Raises
+    ------
+    StorageError
+        If there are none: a writer that changes the end of the name writes another file.
+    OSError
+        If the disk reports an error, such as that it is full.
+    """
+    if not temporary.exists() or not (may_be_empty or temporary.stat().st_size):
+        raise StorageError(
+            f"Could not write {path}: nothing was written to the temporary file that becomes this "
+            "one, so it was not changed; choose another name or format."
+        )
+    sync_file(temporary)
 
 
 def written_file(path: Path) -> Path:
@@ -141,13 +154,6 @@ def _regular(path: Path) -> os.stat_result | None:
         found = path.lstat()
         return found if stat.S_ISREG(found.st_mode) else None
     return None
-
-
-def _has_contents(path: Path) -> bool:
-    try:
-        return path.stat().st_size > 0
-    except FileNotFoundError:
-        return False
 
 
 def _give_permissions(path: Path, before: os.stat_result) -> None:

@@ -20,13 +20,22 @@ from napari_sslseg.core.common.events import Done, Event, Message, Progress, Sto
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import count_phrase, join_names, printable
 from napari_sslseg.core.results.prediction.augmented import average_over_views
-from napari_sslseg.core.results.prediction.journal import PredictionJournal, staging_folder
+from napari_sslseg.core.results.prediction.journal import (
+    PredictionJournal,
+    scan_stamp,
+    staging_folder,
+)
 from napari_sslseg.core.results.prediction.memory import (
     check_memory,
     memory_message,
     prediction_memory,
 )
+from napari_sslseg.core.results.prediction.possible_names import (
+    nameable_scans,
+    refuse_folder_of_scans,
+)
 from napari_sslseg.core.results.prediction.volumes import predict_volume
+from napari_sslseg.core.results.prediction.write_prediction import write_prediction
 from napari_sslseg.core.runs.check_network import check_run_network
 from napari_sslseg.core.runs.lineage import FLATTERED, DataUse, find_data_use, use_of
 from napari_sslseg.core.runs.provenance import file_hash
@@ -36,13 +45,16 @@ from napari_sslseg.core.samples.normalize import Normalizer
 from napari_sslseg.core.samples.placement import Placement, prediction_placement
 from napari_sslseg.core.samples.preprocess import prepare
 from napari_sslseg.core.samples.store import scan_hash
-from napari_sslseg.core.scans.classes.write_class_list import check_class_list, write_class_list
+from napari_sslseg.core.scans.classes.write_class_list import (
+    check_class_list,
+    inherited_names,
+)
 from napari_sslseg.core.scans.find import list_series
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.formats.registry import stores_classes
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import as_volume
-from napari_sslseg.core.scans.labels import DICOM_SUFFIX, save_labels
+from napari_sslseg.core.scans.labels import DICOM_SUFFIX
 from napari_sslseg.core.scans.matching.label_guess import looks_like_labels
 from napari_sslseg.core.scans.matching.sequences import choose_sequence, has_several_sequences
 from napari_sslseg.core.scans.names import check_folder_name
@@ -378,7 +390,10 @@ def iter_predict(
     if not series:
         raise DataError("There is no scan to segment; choose at least one.")
     run = Run.open(run, "finetune")
+    refuse_folder_of_scans(series, Path(out))
     series = yield from _of_sequence(series, sequence, run.sequence)
+    total = len(series)
+    series, failed = nameable_scans(series, Path(out), suffix)
     targets = _targets(series, Path(out), suffix, overwrite=overwrite, resume=resume)
     segmenter = load_segmenter(run, device)
     names = segmenter.class_names if classes is None else classes
@@ -391,9 +406,10 @@ def iter_predict(
     }
     journal = PredictionJournal(Path(out), settings)
     kept = _complete(journal, targets) if resume else set()
-    lists_classes = bool(names) and not stores_classes(f"labels{suffix}")
-    if lists_classes:
-        check_class_list(Path(out), names, [*targets], overwrite=overwrite)
+    if names and not stores_classes(f"labels{suffix}"):
+        check_class_list(
+            Path(out), names, [*targets], values=segmenter.classes, overwrite=overwrite
+        )
     needs = {
         item.name: prediction_memory(
             item.geometry, segmenter.preprocessing, 1 + len(segmenter.classes)
@@ -409,12 +425,13 @@ def iter_predict(
         f"{segmenter.preprocessing.modality} scans with the classes "
         f"{_spoken(segmenter.classes, names)}."
     )
+    for note in () if names else inherited_names(Path(out), segmenter.classes):
+        yield Message(f"{note[0].upper()}{note[1:]}")
     if resume:
         yield Message(f"{len(kept)} of {len(targets)} scans are segmented already.")
     remove_leftovers(Path(out))
     seen = _data_use(run)
     written: list[Path] = []
-    failed: list[str] = []
     empty: list[str] = []
     said = False
     staging: TemporaryFolder | None = None
@@ -433,6 +450,7 @@ def iter_predict(
                     )
                 # Before the scan is read.
                 check_memory(item.name, needs.get(item.name, 0))
+                stamp = scan_stamp(item)
                 volume = as_volume(item, modality)
                 if not said:
                     said = True
@@ -447,13 +465,19 @@ def iter_predict(
                     tta=tta,
                     least_part=least_part,
                 )
-                # Not before, since a list without predictions would be in the way of others.
-                if lists_classes and staging is None:
-                    write_class_list(Path(out), names, [*targets], overwrite=overwrite)
                 staging = staging or staging_folder(Path(out))
-                file = save_labels(prediction, staging.path / target.name, classes=names)
-                use = None if seen is None else use_of(seen, scan_hash(volume), item.subject)
-                journal.write(file, target, item, use=use, overwrite=overwrite)
+                write_prediction(
+                    prediction,
+                    target,
+                    journal,
+                    staging,
+                    stamp=stamp,
+                    names=names,
+                    values=segmenter.classes,
+                    files=[*targets],
+                    use=None if seen is None else use_of(seen, scan_hash(volume), item.subject),
+                    overwrite=overwrite,
+                )
                 written.append(target)
                 if not prediction.labels.any():
                     empty.append(item.name)
@@ -473,7 +497,7 @@ def iter_predict(
             f"The run learnt from labels of {len(learnt)} of {len(written)} scans, or of their "
             f"patients: {join_names(learnt)}. evaluate leaves these predictions out of its means."
         )
-    yield Done((written, failed), stopped=len(written) + len(failed) < len(targets))
+    yield Done((written, failed), stopped=len(written) + len(failed) < total)
 
 
 def _spoken(classes: Iterable[int], names: Mapping[int, str]) -> str:

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from napari_sslseg.core.common.atomic import atomic_path
+from napari_sslseg.core.common.atomic import atomic_path, sync_written
 from napari_sslseg.core.common.errors import (
     ConfigError,
     GeometryError,
@@ -272,17 +272,17 @@ def save_labels(
         class_options = {"classes": classes, "algorithm": algorithm or "MANUAL"}
     elif classes:
         names = {int(value): _class_name(item) for value, item in classes.items()}
+    values = np.unique(source).tolist() if names else ()
     with (
         listed_classes(
-            path.parent,
-            names,
-            [path],
-            values=np.unique(source).tolist() if names else (),
-            overwrite=overwrite and path.exists(),
-        ),
+            path.parent, names, [path], values=values, overwrite=overwrite
+        ) as write_names,
         atomic_path(path, overwrite=overwrite, follow_link=True) as temporary,
     ):
         file_format.write(source, like.geometry, like.header, temporary, **class_options)
+        # A full disk is noticed before the names are changed.
+        sync_written(temporary, path)
+        write_names()
     return path
 
 

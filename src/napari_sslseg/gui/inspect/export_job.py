@@ -138,17 +138,18 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
     names = _class_names(project, run)
 
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
-        from napari_sslseg.core.scans.classes.class_list import CLASS_LIST
-        from napari_sslseg.core.scans.classes.write_class_list import write_class_list
+        from napari_sslseg.core.scans.classes.write_class_list import check_class_list
         from napari_sslseg.core.scans.formats.registry import stores_classes
         from napari_sslseg.core.scans.labels import save_labels
 
         refuse_scans(project, files.values())
         if not run and files:
             check_annotated(_slice_list(files.values()))
+        paths = [*files.values()]
+        if paths and not stores_classes(paths[0]):  # The folder may have other classes.
+            check_class_list(paths[0].parent, names, paths, overwrite=True)
         segmenter: Any = None
         written: list[str] = []
-        had_list = any((path.parent / CLASS_LIST).exists() for path in files.values())
         failures: list[tuple[str, str]] = []
         for number, (name, path) in enumerate(files.items()):
             if stop.is_set:
@@ -167,17 +168,12 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
                     yield Message(_explain_unknown(name, path))
                     if path.suffix == DICOM_SUFFIX:
                         values = np.where(values == UNKNOWN_VALUE, 0, values)
-                if not written and not stores_classes(path):
-                    # First, since the folder may have other classes; but only for labels.
-                    with collected_scan_warnings() as warned:
-                        write_class_list(path.parent, names, [*files.values()], overwrite=True)
-                    for sentence in warned:
-                        yield Message(sentence)
-                save_labels(values, path, like=grid, classes=names, algorithm=by)
+                with collected_scan_warnings() as warned:
+                    save_labels(values, path, like=grid, classes=names, algorithm=by)
+                for sentence in warned:
+                    yield Message(sentence)
                 written.append(name)
             except StorageError:
-                if not written and not had_list:
-                    (path.parent / CLASS_LIST).unlink(missing_ok=True)
                 raise  # The disk is full or the folder is gone: other files would fail too.
             except SslsegError as error:
                 failures.append((name, str(error)))

@@ -27,7 +27,7 @@ from napari_sslseg.core.demo.phantom.shapes import (
     smooth_noise,
 )
 from napari_sslseg.core.scans.classes.class_list import CLASS_LIST, read_class_names
-from napari_sslseg.core.scans.classes.write_class_list import check_class_list, write_class_list
+from napari_sslseg.core.scans.classes.write_class_list import write_class_list
 from napari_sslseg.core.scans.formats.nifti import image_like
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import save_labels
@@ -204,7 +204,8 @@ def write_dataset(
             _refuse_other_patient(folder, number, modality, weighting, labels=labels)
     if labels:
         maps = [_files(folder, number, modality)[1] for number in numbers]
-        check_class_list(folder, PHANTOM_CLASSES, maps, overwrite=overwrite)
+        # First, since it removes labels of other classes.
+        write_class_list(folder, PHANTOM_CLASSES, maps, overwrite=overwrite)
     paths = []
     for number in numbers:
         scan, truth = make_patient(number, modality, weighting=weighting)
@@ -212,8 +213,6 @@ def write_dataset(
         paths.append(_save_scan(scan, image))
         if labels:
             save_labels(truth.data, label_map, like=scan)
-    if labels:
-        write_class_list(folder, PHANTOM_CLASSES, maps, overwrite=overwrite)
     return paths
 
 

@@ -9,12 +9,13 @@ never taken for a prediction.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-from napari_sslseg.core.common.atomic import TemporaryFolder
+from napari_sslseg.core.common.atomic import TemporaryFolder, atomic_path, sync_written
 from napari_sslseg.core.common.errors import StorageError, remedy
 from napari_sslseg.core.common.lock import check_locks
 from napari_sslseg.core.common.safe_files import open_own, read_regular
@@ -27,6 +28,7 @@ from napari_sslseg.core.scans.series import Series
 
 JOURNAL = "predictions.jsonl"
 MOST_BYTES = 256 * 2**20
+_BEGIN = b'{"time": "'
 
 
 class PredictionJournal:
@@ -42,16 +44,23 @@ class PredictionJournal:
     Raises
     ------
     StorageError
-        If the journal cannot be read.
+        If the journal cannot be read, or is a file of another program.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.path = folder / JOURNAL
         self.settings = json.loads(json.dumps(settings))
-        self._lines = _read(self.path)
+        self._lines = _read(self.path, own=True)
 
-    def why_not_complete(self, target: Path, scan: Series) -> str | None:
-        """Why a file is not the complete prediction of a scan with these settings; None if it is.
+    def why_not_of_scan(self, target: Path, stamp: str) -> str | None:
+        """Why a file is not a prediction of a scan, with any settings; None if it is.
+
+        Parameters
+        ----------
+        target : Path
+            The file.
+        stamp : str
+            What identifies the scan, as in :meth:`write`.
 
         Raises
         ------
@@ -61,9 +70,21 @@ class PredictionJournal:
         line = self._lines.get(target.name)
         if line is None or line.get("content") != file_hash(target):
             return "was not written by this prediction, or was changed since"
-        if line.get("scan") != _stamp(scan):
+        if line.get("scan") != stamp:
             return "is the prediction of a scan that was changed since"
-        before = line.get("settings")
+        return None
+
+    def why_not_complete(self, target: Path, scan: Series) -> str | None:
+        """Why a file is not the complete prediction of a scan with these settings; None if it is.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read.
+        """
+        if reason := self.why_not_of_scan(target, scan_stamp(scan)):
+            return reason
+        before = self._lines[target.name].get("settings")
         if before != self.settings:
             names = [
                 name
@@ -81,7 +102,8 @@ class PredictionJournal:
         self,
         file: Path,
         target: Path,
-        scan: Series,
+        stamp: str,
+        write_names: Callable[[], None] = lambda: None,
         *,
         use: Use | None = None,
         overwrite: bool = False,
@@ -92,8 +114,11 @@ class PredictionJournal:
         ----------
         file, target : Path
             The file, and its name.
-        scan : Series
-            The scan that is predicted.
+        stamp : str
+            What identifies the scan that is predicted, such as :func:`scan_stamp` before the scan
+            was read.
+        write_names : callable
+            Writes the names of the classes, directly before the file gets its name.
         use : str, optional
             How the run used the scan, if its record says so.
         overwrite : bool
@@ -111,19 +136,25 @@ class PredictionJournal:
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "file": target.name,
             "content": file_hash(file),
-            "scan": _stamp(scan),
+            "scan": stamp,
             "settings": self.settings,
             "use": use,
         }
         try:
             check_locks(target)
-            self._append(json.dumps(line).encode())
-            sync_file(file)
-            if overwrite:
-                file.replace(target)
+            if overwrite and os.path.lexists(target):
+                # A file that is replaced keeps its place behind a link, and its permissions.
+                with atomic_path(target, follow_link=True) as temporary:
+                    shutil.copyfile(file, temporary)
+                    sync_written(temporary, target)
+                    self._append(json.dumps(line).encode())
+                    write_names()
             else:
+                self._append(json.dumps(line).encode())
+                sync_file(file)
+                write_names()
                 rename_new(file, target)
-            sync_folder(target.parent)
+                sync_folder(target.parent)
             self._lines[target.name] = line
         except FileExistsError as error:
             raise _appeared(target) from error
@@ -177,8 +208,11 @@ def use_in(line: Mapping[str, Any] | None) -> Use | None:
     return next((word for word in get_args(Use) if line and word == line.get("use")), None)
 
 
-def _read(path: Path) -> dict[str, Mapping[str, Any]]:
-    """Lines of a journal by the names of their files; the last one of each file counts."""
+def _read(path: Path, *, own: bool = False) -> dict[str, Mapping[str, Any]]:
+    """Lines of a journal by the names of their files; the last one of each file counts.
+
+    With ``own``, a file of another program is refused, since lines will be added to it.
+    """
     try:
         data = read_regular(path, MOST_BYTES) if path.exists() else b""
     except (OSError, ValueError) as error:
@@ -190,10 +224,20 @@ def _read(path: Path) -> dict[str, Mapping[str, Any]]:
         try:
             line = parse_json(text)
         except ValueError:  # A process that was killed leaves a part of a line.
-            continue
-        if isinstance(line, dict) and isinstance(line.get("file"), str):
+            line = None
+        if isinstance(line, dict) and isinstance(line.get("file"), str) and "content" in line:
             lines[line["file"]] = line
+        elif own and (line is not None or not _is_part(text)):
+            raise StorageError(
+                f"{path} is not a journal of predictions of this program, so nothing is added to "
+                "it; move it away, or choose another folder."
+            )
     return lines
+
+
+def _is_part(text: bytes) -> bool:
+    """Whether text can be a part of a line, or the zeros that a power cut may leave."""
+    return text.startswith(_BEGIN) or _BEGIN.startswith(text) or not text.strip(b"\0 ")
 
 
 def staging_folder(out: Path) -> TemporaryFolder:
@@ -219,8 +263,8 @@ def _appeared(target: Path) -> StorageError:
     )
 
 
-def _stamp(scan: Series) -> str:
-    """Hash names, sizes and times of the files of a scan."""
+def scan_stamp(scan: Series) -> str:
+    """Hash names, sizes and times of the files of a scan; compute it before the scan is read."""
     total = hashlib.blake2b(scan.name.encode(errors="surrogateescape"), digest_size=16)
     for path in scan.files:
         found = path.stat()

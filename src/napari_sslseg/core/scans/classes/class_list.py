@@ -32,16 +32,29 @@ def read_class_names(path: str | Path) -> dict[int, str]:
     DataError
         If the file is malformed.
     """
-    path = Path(path)
+    return {int(value): clean_name(name) for value, name in list_entries(Path(path)).items()}
+
+
+def list_entries(path: Path) -> dict[str, Any]:
+    """Read the entries of a list as they are; empty if there is no file.
+
+    Raises
+    ------
+    DataError
+        If the file is malformed.
+    """
     if not path.exists():
         return {}
     content = _read_json(path)
     try:
-        return {int(value): clean_name(name) for value, name in content.items()}
+        for value, name in content.items():
+            int(value)
+            clean_name(name)
     except (AttributeError, ValueError) as error:
         raise DataError(
             f'{path} must hold names by label value, such as {{"1": "liver"}}.'
         ) from error
+    return dict(content)
 
 
 def listed_segments(path: Path) -> list[Segment]:

@@ -5,11 +5,12 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from napari_sslseg.core.common.atomic import write_text
+from napari_sslseg.core.common.atomic import PREFIX, atomic_path, sync_written, written_file
 from napari_sslseg.core.common.errors import ScanWarning, SslsegError, StorageError
 from napari_sslseg.core.common.lock import try_lock
 from napari_sslseg.core.common.safe_files import open_own
@@ -17,6 +18,7 @@ from napari_sslseg.core.common.text import join_names, printable
 from napari_sslseg.core.scans.classes.class_list import (
     CLASS_LIST,
     files_of_list,
+    list_entries,
     listed_segments,
     own_lists,
 )
@@ -32,7 +34,9 @@ from napari_sslseg.core.scans.matching.label_names import has_label_words
 from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.volume import Volume
 
-_LOCK = ".classes.lock"
+_LOCK = f"{PREFIX}{b'classes!'.hex()}.lock"
+"""Named as a temporary file of this program, which it is, so that no other file has the name."""
+
 _PATIENCE = 60.0  # seconds; others write large label files meanwhile
 
 
@@ -59,8 +63,8 @@ def write_class_list(
     values : iterable of int
         Label values in these files. Those without a name must have none in the folder either.
     overwrite : bool
-        Whether to replace a list of other classes, if the only label file of the folder is
-        replaced.
+        Whether to replace a list of other classes, if the only label file of the folder is the
+        file that is written, and the only one. The old file is removed before.
 
     Warns
     -----
@@ -72,8 +76,8 @@ def write_class_list(
     StorageError
         If the folder gives a value another name, or a name another value.
     """
-    with listed_classes(folder, names, files, values=values, overwrite=overwrite):
-        pass
+    with listed_classes(folder, names, files, values=values, overwrite=overwrite) as write:
+        write()
 
 
 @contextmanager
@@ -84,26 +88,38 @@ def listed_classes(
     *,
     values: Iterable[int] = (),
     overwrite: bool = False,
-) -> Iterator[None]:
-    """Name classes as :func:`write_class_list`, and let no other process do so within the block.
+) -> Iterator[Callable[[], None]]:
+    """Name classes as :func:`write_class_list`, at the moment when a label file gets its name.
 
-    Within it the label files are written. Otherwise two processes that write one file could leave
-    the names of one with the labels of the other.
+    Yields a function that names them. Call it within the block when the label file is complete
+    under a temporary name, and rename the file within the block too: until its end no other process
+    changes the list, so that two that write one file never leave the names of one with the labels
+    of the other.
     """
     names = {value: clean_name(name) for value, name in names.items() if value}
     if not names:
-        yield
+        yield lambda: None
         return
     values = list(values)
     # Before anything is made in the folder.
     check_class_list(folder, names, files, values=values, overwrite=overwrite)
-    with _lock(folder):
-        merged = _merge(folder, names, files, values, overwrite=overwrite)
-        if merged is not None:
-            texts = {str(value): merged[value] for value in sorted(merged)}
-            text = json.dumps(texts, indent=1, ensure_ascii=False) + "\n"
-            write_text(folder / CLASS_LIST, text, follow_link=True)
-        yield
+    with ExitStack() as stack:
+
+        def write() -> None:
+            stack.enter_context(_lock(folder))
+            entries = _merge(folder, names, files, values, overwrite=overwrite)
+            if entries is None:
+                return
+            text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
+            with atomic_path(folder / CLASS_LIST, follow_link=True) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+                sync_written(temporary, folder / CLASS_LIST)
+                if _contradicts(folder, names, values):
+                    # Whenever the process is killed, there are no old labels with new names.
+                    for file in files:
+                        written_file(file).unlink(missing_ok=True)
+
+        yield write
 
 
 def check_class_list(
@@ -140,6 +156,12 @@ def check_class_list(
     return listed
 
 
+def _contradicts(folder: Path, names: Mapping[int, str], values: Iterable[int]) -> bool:
+    """Whether the list of a folder, which may be replaced, has other names."""
+    listed = {item.value: item.name for item in listed_segments(folder / CLASS_LIST)}
+    return bool(conflict(listed, names, values))
+
+
 def _merge(
     folder: Path,
     names: Mapping[int, str],
@@ -147,8 +169,8 @@ def _merge(
     values: Iterable[int],
     *,
     overwrite: bool,
-) -> dict[int, str] | None:
-    """Names of the list with those of the files; None if it has them already."""
+) -> dict[str, Any] | None:
+    """Entries of the list with the names of the files; None if it has them already."""
     listed = check_class_list(folder, names, files, values=values, overwrite=overwrite)
     missing = {value: name for value, name in names.items() if value not in listed}
     if not missing:
@@ -160,9 +182,14 @@ def _merge(
             f"{folder / CLASS_LIST} now names the values of all label files of its folder, also of "
             f"{shown}; check that their values mean the same.",
             ScanWarning,
-            stacklevel=6,
+            stacklevel=4,
         )
-    return {**listed, **missing}
+    # The background, and the spelling of the numbers, are kept as the user wrote them.
+    entries = list_entries(folder / CLASS_LIST)
+    kept = {key: name for key, name in entries.items() if int(key) in listed or not int(key)}
+    known = {int(key) for key in kept}
+    new = {value: name for value, name in {**listed, **missing}.items() if value not in known}
+    return {**kept, **{str(value): new[value] for value in sorted(new)}}
 
 
 def binding_names(
@@ -188,8 +215,9 @@ def binding_names(
     """
     listed = {item.value: item.name for item in listed_segments(folder / CLASS_LIST)}
     # Of several files, some would keep their labels if the work stops, with the names of others.
-    one = sum(file.exists() for file in files) <= 1
-    replaceable = not _others(folder, files) and ((overwrite and one) or not own_lists(folder))
+    exists = any(file.exists() for file in files)
+    alone = overwrite and len(files) == 1 if exists else not own_lists(folder)
+    replaceable = alone and not _others(folder, files)
     return {} if replaceable and conflict(listed, names, values) else listed
 
 
@@ -284,6 +312,31 @@ def _try_lock(path: Path) -> int | None:
     return None
 
 
+def inherited_names(folder: Path, values: Iterable[int]) -> list[str]:
+    """Say which names labels without names get from the list of their folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of the label files.
+    values : iterable of int
+        Their label values.
+
+    Returns
+    -------
+    list of str
+        One sentence, or none if the folder names none of the values.
+    """
+    listed = {item.value: item.name for item in listed_segments(folder / CLASS_LIST)}
+    shown = {value: listed[value] for value in values if value in listed}
+    if not shown:
+        return []
+    return [
+        f"the labels have no names of classes; by {folder / CLASS_LIST} they are "
+        f"{describe_names(shown)}; check it."
+    ]
+
+
 def agree_with_folder(
     labels: Volume, names: Mapping[int, str], path: Path
 ) -> tuple[Volume, dict[int, str], list[str]]:
@@ -313,14 +366,9 @@ def agree_with_folder(
         If it is not clear which class of the folder a value is.
     """
     values, names = values_in(labels.data), dict(names)
-    listed = binding_names(path.parent, [path], names, values, overwrite=path.exists())
+    listed = binding_names(path.parent, [path], names, values, overwrite=True)
     if not names:
-        shown = {value: listed[value] for value in values if value in listed}
-        note = (
-            f"the labels have no names of classes; by {path.parent / CLASS_LIST} they are "
-            f"{describe_names(shown)}; check it."
-        )
-        return labels, names, [note] if shown else []
+        return labels, names, inherited_names(path.parent, values)
     if not conflict(listed, names, values):
         return labels, names, [f"{CLASS_LIST} beside {path.name} names {describe_names(names)}."]
     segments = tuple(Segment(value, name) for value, name in sorted(names.items()))
