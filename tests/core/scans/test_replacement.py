@@ -5,6 +5,7 @@ import threading
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 
 from command_line import refused, run
 from dicom_files import write_series
@@ -69,10 +70,48 @@ def test_an_export_never_replaces_a_scan(tmp_path):
         assert file.read_bytes() == before
     assert not (tmp_path / "images/classes.json").exists()
     assert run(*command, labels).returncode == 0
-    # The labels of a network that has learnt little look like noise.
-    noise = np.random.default_rng(0).integers(0, 4, SHAPE).astype(np.uint8)
-    nib.save(nib.Nifti1Image(noise, np.eye(4)), tmp_path / "poor.nii.gz")
-    assert run(*command, tmp_path / "poor.nii.gz").returncode == 0
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha"])
+def test_labels_that_look_like_noise_are_replaced_and_such_a_scan_is_not(tmp_path, suffix):
+    """A network that has learnt little predicts noise; a DWI with a high b-value has few values."""
+    image = save_scan(tmp_path / "images/p0.nii.gz", 0)
+    scan = load_volume(image)
+    noise = np.random.default_rng(0).integers(0, 24, SHAPE).astype(np.int16)
+    labels = np.ascontiguousarray(scan.geometry.to_display(noise))
+    classes = {1: "liver"} if suffix == ".seg.nrrd" else None
+    poor = save_labels(labels, tmp_path / f"poor{suffix}", like=scan, classes=classes)
+    dwi = tmp_path / f"images/dwi{suffix}"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(noise.T), dwi)
+    # A scan that was saved with the header of labels.
+    marked = tmp_path / "images/marked.nii.gz"
+    header = nib.load(save_labels(labels, tmp_path / "labels.nii.gz", like=scan)).header
+    header.set_data_dtype(np.int16)
+    nib.save(nib.Nifti1Image(scan.geometry.to_source(scan.data) - 400, np.eye(4), header), marked)
+    command = ("export", poor, "--like", image, "--overwrite", "--out")
+    for file in (dwi, marked):
+        before = file.read_bytes()
+        assert refused(run(*command, file), "is a scan", file.name)
+        assert file.read_bytes() == before
+    assert run(*command, poor).returncode == 0
+    np.testing.assert_array_equal(load_labels(poor, like=scan).data, labels)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_the_mark_of_labels_does_not_bother_other_programs(tmp_path, suffix):
+    scan = load_volume(save_scan(tmp_path / "p0.nii.gz", 0))
+    path = save_labels(labels_of(scan, 3), tmp_path / f"labels{suffix}", like=scan)
+    source = scan.geometry.to_source(labels_of(scan, 3))
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path)).T, source)
+    if suffix == ".nii.gz":
+        found = nib.load(path)
+        np.testing.assert_array_equal(np.asarray(found.dataobj), source)
+        assert found.header.get_intent()[0] == "label"
+        assert found.header["qform_code"] == nib.load(tmp_path / "p0.nii.gz").header["qform_code"]
+    # Also after another program has copied it, which may drop the mark.
+    copied = tmp_path / f"copied{suffix}"
+    SimpleITK.WriteImage(SimpleITK.ReadImage(path), copied)
+    np.testing.assert_array_equal(load_labels(copied, like=scan).data, labels_of(scan, 3))
 
 
 def test_labels_for_a_folder_leave_no_list_of_classes(tmp_path):

@@ -10,7 +10,7 @@ from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.formats.registry import format_of
 from napari_sslseg.core.scans.matching.label_guess import (
     LABEL_MODALITIES,
-    MANY_VALUES,
+    MAX_LABELS,
     looks_like_labels,
 )
 from napari_sslseg.core.scans.volume import Volume, load_volume
@@ -41,17 +41,25 @@ def _may_be_scan(path: Path) -> bool:
         found = list_series([path])
         if is_dicom(path):  # Also a single slice that is no volume.
             return any(series.modality not in LABEL_MODALITIES for series in found)
+        file_format = format_of(path)
         if not found or any(series.problem is not None for series in found):
-            file_format = format_of(path)  # Such as overlapping structures on a fourth axis.
+            # Such as overlapping structures on a fourth axis.
             return file_format is None or not file_format.read_segments(path)
-        return any(_has_values_of_scan(load_volume(series)) for series in found)
+        marked = file_format is not None and file_format.is_marked(path)
+        return any(_has_values_of_scan(load_volume(series), marked=marked) for series in found)
     except SslsegError:
         return True  # Such as a scan with NaN, or a damaged file.
 
 
-def _has_values_of_scan(volume: Volume) -> bool:
-    """Whether a volume is no label map; that of a poor network has few values, but looks noisy."""
+def _has_values_of_scan(volume: Volume, *, marked: bool) -> bool:
+    """Whether a volume is no label map.
+
+    The labels of a poor network look like a noisy scan of few values, so that only the mark of a
+    label file tells them apart. A scan may have the mark too if it was saved with the header of
+    labels.
+    """
     if looks_like_labels(volume):
         return False
     values = np.unique(volume.data)
-    return len(values) > MANY_VALUES or values[0] < 0 or bool((values != np.round(values)).any())
+    whole = values[0] >= 0 and bool((values == np.round(values)).all())
+    return not (marked and whole and len(values) <= MAX_LABELS)

@@ -101,8 +101,13 @@ def listed_classes(
         yield lambda: None
         return
     values = list(values)
-    # Before anything is made in the folder.
-    check_class_list(folder, names, files, values=values, overwrite=overwrite)
+    try:  # Before anything is made in the folder.
+        check_class_list(folder, names, files, values=values, overwrite=overwrite)
+    except StorageError:
+        if not folder.is_dir():
+            raise
+        with _lock(folder):  # Another process may just replace labels and list.
+            check_class_list(folder, names, files, values=values, overwrite=overwrite)
     with ExitStack() as stack:
 
         def write() -> None:

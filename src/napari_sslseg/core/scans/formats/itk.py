@@ -18,11 +18,16 @@ from napari_sslseg.core.common.errors import GeometryError, ScanWarning
 from napari_sslseg.core.common.safe_files import utf8_path
 from napari_sslseg.core.scans.formats.image_file import check_finite, check_present
 from napari_sslseg.core.scans.formats.itk_header import MM, Unit
-from napari_sslseg.core.scans.formats.metaimage import read_metaimage
+from napari_sslseg.core.scans.formats.metaimage import read_fields, read_metaimage
 from napari_sslseg.core.scans.formats.nifti import gives_orientation
-from napari_sslseg.core.scans.formats.nrrd import read_nrrd
+from napari_sslseg.core.scans.formats.nrrd import SEGMENT, read_nrrd, read_pairs
 from napari_sslseg.core.scans.formats.stored_values import apply_scaling
 from napari_sslseg.core.scans.geometry import LPS_TO_RAS, Geometry
+
+MARK = "napari_sslseg_content"
+"""Key in the header of label files that this program writes; neither format has a field for it."""
+
+LABELS = "labels"
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def write_itk(
 
     Both formats store any affine, including shears, in full precision. Labels of a file with two
     axes have two axes, and NRRD labels of an NRRD scan use the unit of the scan. ``pairs`` are
-    key/value pairs for the header of an NRRD file.
+    key/value pairs for the header of an NRRD file; :data:`MARK` is added.
 
     Warns
     -----
@@ -107,7 +112,7 @@ def write_itk(
     image.SetOrigin(affine[:axes, 3].tolist())
     image.SetSpacing(spacing.tolist())
     image.SetDirection((steps / spacing).ravel().tolist())
-    for key, text in (pairs or {}).items():
+    for key, text in {**(pairs or {}), MARK: LABELS}.items():
         image.SetMetaData(key, text)
     try:
         # SimpleITK ends the process at a name that is not UTF-8.
@@ -125,6 +130,22 @@ def write_itk(
             # Where the labels are saved; segmentations have one function more on the way.
             stacklevel=4 if pairs is None else 5,
         )
+
+
+def is_marked_itk(path: Path) -> bool:
+    """Return whether an NRRD or MetaImage file says that it is a label map.
+
+    Segmentations of 3D Slicer do, and the label files of this program.
+
+    Raises
+    ------
+    VolumeError
+        If the header is damaged.
+    """
+    if path.name.lower().endswith((".nrrd", ".nhdr")):
+        pairs = read_pairs(path)
+        return pairs.get(MARK) == LABELS or any(SEGMENT.match(key) for key in pairs)
+    return read_fields(path).get(MARK) == LABELS
 
 
 def _add_unit(path: Path, unit: Unit, axes: int) -> None:

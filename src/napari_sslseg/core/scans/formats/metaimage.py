@@ -65,6 +65,18 @@ def read_metaimage(path: Path) -> StoredGrid:
     return StoredGrid(stored, affine, planar=axes == 2)
 
 
+def read_fields(path: Path) -> dict[str, str]:
+    """Read the fields of the header, also those that the format does not define.
+
+    Raises
+    ------
+    VolumeError
+        If the file is not a MetaImage file.
+    """
+    with reraise_parser_errors(path, "a MetaImage file", begins_as_text=True):
+        return _fields(path)[0]
+
+
 def _fields(path: Path) -> tuple[dict[str, str], int]:
     """Read the fields of the header, and the byte offset after the last field, ElementDataFile."""
     fields: dict[str, str] = {}

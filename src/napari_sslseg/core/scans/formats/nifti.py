@@ -40,6 +40,9 @@ NO_ORIENTATION = (
 )
 # NIFTI_INTENT_RGB_VECTOR and NIFTI_INTENT_RGBA_VECTOR.
 COLOUR_INTENTS = (2003, 2004)
+LABEL_INTENT = 1002
+"""NIFTI_INTENT_LABEL: each value is an index into a list of labels."""
+
 # Exceptions of nibabel that derive directly from Exception.
 HEADER_ERRORS = (HeaderDataError, WrapStructError)
 
@@ -358,5 +361,10 @@ def _copy_frame(source: nib.Nifti1Header, target: nib.Nifti1Header) -> None:
 
 
 def write_nifti(source: np.ndarray, geometry: Geometry, header: object, path: Path) -> None:
-    """Write labels on the source grid, in the frame of ``header`` if it is a NIfTI header."""
-    nib.save(image_like(source, geometry.affine, header), path)
+    """Write labels on the source grid, in the frame of ``header`` if it is a NIfTI header.
+
+    The intent of the file is that of labels.
+    """
+    image = image_like(source, geometry.affine, header)
+    image.header["intent_code"] = LABEL_INTENT
+    nib.save(image, path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel as nib
 
 from napari_sslseg.core.scans.classes.segment import Segment, clean_name
-from napari_sslseg.core.scans.formats.nifti import HEADER_SIZE, NiftiFile
+from napari_sslseg.core.scans.formats.nifti import HEADER_SIZE, LABEL_INTENT, NiftiFile
 from napari_sslseg.core.scans.formats.stored_values import first_bytes
 
 _MOST_BYTES = 16 * 2**20
@@ -41,3 +41,14 @@ def read_nifti_segments(path: Path) -> list[Segment]:
     }
     # The background has a name too, such as "???".
     return [Segment(value, name) for value, name in found.items() if value]
+
+
+def is_marked_nifti(path: Path) -> bool:
+    """Return whether the header of a NIfTI file gives the intent of labels.
+
+    Raises
+    ------
+    VolumeError
+        If the header is damaged.
+    """
+    return int(NiftiFile(path).header["intent_code"]) == LABEL_INTENT

@@ -70,6 +70,9 @@ FIELDS = {
     *("min", "max", "oldmin", "oldmax", "sampleunits", "endian", "encoding", "lineskip"),
     *("byteskip", "datafile"),
 }
+SEGMENT = re.compile(r"Segment\d+_")
+"""Begin of the keys with which 3D Slicer describes a segment."""
+
 UNKNOWN = ("???", "none")
 IN_SPACE = ("domain", "space", *UNKNOWN)
 SEVERAL = ("time", "list", *IN_SPACE)
@@ -149,7 +152,7 @@ def count_layers(path: Path) -> int:
         fields, _ = _fields(path)
         sizes = [int(size) for size in fields.get("sizes", "").split()]
         kinds = fields.get("kinds", "").lower().split()
-    if not any(re.match(r"Segment\d+_", key) for key in read_pairs(path)):
+    if not any(SEGMENT.match(key) for key in read_pairs(path)):
         return 0
     return sizes[0] if len(sizes) == 4 and kinds[:1] == ["list"] else 1
 

@@ -46,6 +46,9 @@ class FileFormat:
     segments : callable or str, optional
         Reads the structures of a label file: takes a path and returns a list of
         :class:`~napari_sslseg.core.scans.classes.segment.Segment`, empty if it names none.
+    mark : callable or str, optional
+        Returns whether a file says of itself that it is a label map: takes a path. Such a file may
+        be replaced by labels whatever its values look like.
     writes_classes : bool
         Whether the writer also takes ``classes`` and ``algorithm``, see
         :func:`~napari_sslseg.core.scans.labels.save_labels`, and stores the names of the classes.
@@ -60,6 +63,7 @@ class FileFormat:
     companions: tuple[str, ...] = ()
     label_name: str = ""
     segments: Implementation | None = None
+    mark: Implementation | None = None
     writes_classes: bool = False
 
     def __post_init__(self) -> None:
@@ -86,6 +90,10 @@ class FileFormat:
         found: list[Segment] = [] if self.segments is None else resolve(self.segments)(path)
         return found
 
+    def is_marked(self, path: Path) -> bool:
+        """Return whether a file says that it is a label map, see ``mark``."""
+        return self.mark is not None and bool(resolve(self.mark)(path))
+
     def write(self, *args: Any, **kwargs: Any) -> None:
         """Write labels, see ``writer``."""
         assert self.writer is not None, "this format is read only"
@@ -100,6 +108,7 @@ NIFTI = FileFormat(
     label_suffixes=(".nii.gz", ".nii"),
     companions=(".img.gz", ".img"),
     segments=f"{_FORMATS}.nifti_labels:read_nifti_segments",
+    mark=f"{_FORMATS}.nifti_labels:is_marked_nifti",
 )
 NRRD = FileFormat(
     "NRRD",
@@ -108,6 +117,7 @@ NRRD = FileFormat(
     writer=f"{_FORMATS}.slicer_segments:write_slicer_segments",
     label_suffixes=(".nrrd",),
     segments=f"{_FORMATS}.slicer_segments:read_slicer_segments",
+    mark=f"{_FORMATS}.itk:is_marked_itk",
     writes_classes=True,
 )
 METAIMAGE = FileFormat(
@@ -116,6 +126,7 @@ METAIMAGE = FileFormat(
     reader=f"{_FORMATS}.itk:ItkFile",
     writer=f"{_FORMATS}.itk:write_itk",
     label_suffixes=(".mha",),
+    mark=f"{_FORMATS}.itk:is_marked_itk",
 )
 # DICOM has no reader of single files: it is recognised by content and read as series.
 DICOM = FileFormat(
