@@ -13,8 +13,11 @@ import numpy as np
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.safe_files import open_regular
 from napari_sslseg.core.runs.run import Run
+from napari_sslseg.core.scans.classes.read import read_segments
+from napari_sslseg.core.scans.classes.segment import clean_name
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.slices.ranges import ALL_SLICES, format_ranges
+from napari_sslseg.core.scans.volume import Volume
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +78,8 @@ def data_record(
             known = store.annotated[own]
             entry["annotated"] = ALL_SLICES if known.all() else format_ranges(np.flatnonzero(known))
         entry |= meanings.get(number, {})
+        if names := _names_of_classes(labelled[number], store) if number < len(labelled) else {}:
+            entry["names"] = names
         found.append(entry)
     return found
 
@@ -88,6 +93,35 @@ def label_meaning(item: LabelledScan) -> dict[str, Any]:
     if item.values is not None:
         found["values"] = {str(value): item.values[value] for value in sorted(item.values)}
     return found
+
+
+def label_names(item: LabelledScan) -> dict[int, str]:
+    """Names of the values in the label file of a scan, as they are in the file or beside it now.
+
+    Empty if nothing names them, as for labels in memory without names of classes.
+
+    Raises
+    ------
+    SslsegError
+        If the file or the list of names cannot be read.
+    """
+    if not isinstance(item.labels, Volume):
+        found = {s.value: s.name or s.code for s in read_segments(item.labels)}
+        if found:
+            return found
+    names = item.class_names or {}
+    values = item.values or {value: value for value in names}
+    return {value: names[kind] for value, kind in values.items() if kind in names}
+
+
+def _names_of_classes(item: LabelledScan, store: "SampleStore") -> dict[str, str]:
+    """Names of the values that are classes, by value as JSON has it."""
+    kinds = item.values or {}
+    return {
+        str(value): name
+        for value, name in sorted(label_names(item).items())
+        if kinds.get(value, value) in store.classes and name
+    }
 
 
 def machine_record(device: "torch.device", threads: int) -> dict[str, Any]:
@@ -150,7 +184,8 @@ def package_state() -> dict[str, Any] | None:
 class ScanRecord:
     """A scan in the record of a run, see :func:`data_record`.
 
-    ``meaning`` are fields of its LabelledScan, see :func:`label_meaning`.
+    ``meaning`` are fields of its LabelledScan, see :func:`label_meaning`; ``names`` are those of
+    :func:`label_names` when the run began.
     """
 
     name: str
@@ -161,6 +196,7 @@ class ScanRecord:
     subject: str | None = None
     values: Mapping[int, int] | None = None
     meaning: Mapping[str, Any] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
 def _label_values(entry: Mapping[str, Any]) -> dict[int, int] | None:
@@ -172,6 +208,18 @@ def _label_values(entry: Mapping[str, Any]) -> dict[int, int] | None:
         int(value): kind
         for value, kind in found.items()
         if str(value).isdecimal() and type(kind) is int and kind >= 0
+    }
+
+
+def _recorded_names(entry: Mapping[str, Any]) -> dict[int, str]:
+    """Names of label values in the record of a scan; runs of early versions have none."""
+    found = entry.get("names")
+    if not isinstance(found, Mapping):
+        return {}
+    return {
+        int(value): clean_name(name)
+        for value, name in found.items()
+        if str(value).isdecimal() and isinstance(name, str)
     }
 
 
@@ -195,7 +243,12 @@ def scan_records(run: Run) -> list[ScanRecord]:
             meanings = [_recorded_meaning(entry) for entry in found]
             if None not in meanings:
                 return [
-                    ScanRecord(**value, values=_label_values(entry), meaning=meaning or {})
+                    ScanRecord(
+                        **value,
+                        values=_label_values(entry),
+                        meaning=meaning or {},
+                        names=_recorded_names(entry),
+                    )
                     for value, entry, meaning in zip(values, found, meanings, strict=True)
                 ]
     if run.kind == "pretrain" and run.record.get("task") is None and "transfer" in run.record:

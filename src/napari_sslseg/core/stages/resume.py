@@ -6,9 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError, SslsegError
-from napari_sslseg.core.runs.provenance import DEFAULT_MEANING, file_hash, scan_records
+from napari_sslseg.core.common.text import printable
+from napari_sslseg.core.runs.provenance import (
+    DEFAULT_MEANING,
+    ScanRecord,
+    file_hash,
+    label_names,
+    scan_records,
+)
 from napari_sslseg.core.runs.run import Kind, Run
 from napari_sslseg.core.samples.store import hash_scan
+from napari_sslseg.core.scans.classes.segment import fold_class
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.matching.patients import with_subject
 from napari_sslseg.core.scans.slices.ranges import ALL_SLICES, parse_ranges
@@ -102,13 +110,14 @@ def same_labelled(
     Raises
     ------
     CheckpointError
-        If one is missing, or the record is damaged.
+        If one is missing, the names of its labels were changed, or the record is damaged.
     """
     parts: tuple[list[LabelledScan], list[LabelledScan], list[Any]] = [], [], []
     for entry, item in zip(scan_records(run), same_scans(run, scans), strict=True):
         if entry.role == UNLABELLED:
             parts[2].append(without_labels(item))
             continue
+        _check_names(run, entry, item)
         if entry.annotated is not None and not volumes:
             try:
                 if entry.annotated == ALL_SLICES:
@@ -125,6 +134,19 @@ def same_labelled(
         item = replace(item, **{**DEFAULT_MEANING, **entry.meaning, "values": entry.values})
         parts[entry.role == "validation"].append(item)
     return parts
+
+
+def _check_names(run: Run, entry: ScanRecord, item: LabelledScan) -> None:
+    """Refuse labels whose values have other names than when the run began."""
+    now = label_names(item) if entry.names else {}
+    for value, name in entry.names.items():
+        if fold_class(now.get(value, name)) != fold_class(name):
+            raise CheckpointError(
+                f"The names of the labels of {entry.name} were changed since {run.folder} began: "
+                f"the value {value} was {printable(name, 60)} and is {printable(now[value], 60)} "
+                "now, so the run cannot be resumed; restore the names, or start again with "
+                "--overwrite (in Python overwrite=True)."
+            )
 
 
 def check_same(run: Run, store: "SampleStore") -> None:
