@@ -8,6 +8,7 @@ have the same labels, steps and seeds. Predict held-out subjects and report.
 import json
 import time
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,17 @@ from napari_sslseg.core.demo.overlays import DrawnSlice, PredictedScan, draw_sli
 from napari_sslseg.core.demo.plan import FULL, DemoPlan, demo_preprocessing
 from napari_sslseg.core.demo.report import draw_report
 from napari_sslseg.core.results.evaluate import evaluate, summarize
-from napari_sslseg.core.results.predict import load_segmenter, predict
+from napari_sslseg.core.results.predict import Prediction, Segmenter, load_segmenter, predict
+from napari_sslseg.core.results.prediction.journal import PredictionJournal, staging_folder
+from napari_sslseg.core.results.prediction.write_prediction import write_prediction
 from napari_sslseg.core.results.scores import Evaluation
+from napari_sslseg.core.runs.provenance import file_hash
 from napari_sslseg.core.runs.record import MOST_RECORD
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.run_files import HARMLESS
 from napari_sslseg.core.samples.build import sample_size
+from napari_sslseg.core.samples.store import scan_hash
 from napari_sslseg.core.scans.labelled import LabelledScan, scan_subject
-from napari_sslseg.core.scans.labels import save_labels
 from napari_sslseg.core.scans.matching.patients import (
     Patients,
     describe_patients,
@@ -100,8 +104,8 @@ def iter_demo(
     DataError
         If there are labelled scans of fewer than 3 subjects.
     StorageError
-        If ``out`` has other files than those of a demonstration, or predictions of other scans or
-        classes.
+        If ``out`` has other files than those of a demonstration, predictions of other scans or
+        classes, or predictions that were changed since.
 
     Notes
     -----
@@ -332,19 +336,46 @@ class _Demo:
         """Predict and score all test scans; keep slices to draw and files if asked for."""
         segmenter = load_segmenter(run, self.device)
         scores = []
-        for number, item in enumerate(self.scans.test):
-            scan, truth = item.load(segmenter.preprocessing.modality)
-            prediction = predict(segmenter, scan, probabilities=False)
-            score = evaluate(prediction, truth, classes=segmenter.classes)
-            scores.append(score)
-            if folder is not None:
-                save_labels(prediction, prediction_file(folder, scan.name))
-            if is_shown:
-                if arm == ARMS[0]:
-                    self.predicted.append(PredictedScan(item))
-                self.predicted[number].add(arm, prediction.labels, score.mean_dice)
-            yield Progress("Predicting test scans", number + 1, len(self.scans.test))
+        with ExitStack() as stack:
+            writer = None if folder is None else _Writer(folder, run, segmenter, stack)
+            for number, item in enumerate(self.scans.test):
+                scan, truth = item.load(segmenter.preprocessing.modality)
+                prediction = predict(segmenter, scan, probabilities=False)
+                score = evaluate(prediction, truth, classes=segmenter.classes)
+                scores.append(score)
+                if writer is not None:
+                    writer.write(prediction)
+                if is_shown:
+                    if arm == ARMS[0]:
+                        self.predicted.append(PredictedScan(item))
+                    self.predicted[number].add(arm, prediction.labels, score.mean_dice)
+                yield Progress("Predicting test scans", number + 1, len(self.scans.test))
         return summarize(scores)
+
+
+class _Writer:
+    """Writes predictions, with a journal by which the next demonstration recognises them."""
+
+    def __init__(self, folder: Path, run: Run, segmenter: Segmenter, stack: ExitStack) -> None:
+        self._folder, self._segmenter = folder, segmenter
+        self._journal = PredictionJournal(folder, {"weights": file_hash(run.weights)})
+        self._staging = staging_folder(folder)
+        stack.callback(self._staging.remove)
+
+    def write(self, prediction: Prediction) -> None:
+        """Write a prediction; one of the same scan is replaced."""
+        target = prediction_file(self._folder, prediction.volume.name)
+        write_prediction(
+            prediction,
+            target,
+            self._journal,
+            self._staging,
+            stamp=scan_hash(prediction.volume),
+            names=self._segmenter.class_names,
+            values=self._segmenter.classes,
+            files=[target],
+            overwrite=True,
+        )
 
 
 class _Clock:

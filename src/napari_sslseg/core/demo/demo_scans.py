@@ -9,6 +9,8 @@ from napari_sslseg.core.common.events import Event, Progress
 from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.demo.plan import DemoPlan
+from napari_sslseg.core.results.prediction.journal import PredictionJournal
+from napari_sslseg.core.samples.store import hash_scan
 from napari_sslseg.core.scans.classes.class_list import read_class_names
 from napari_sslseg.core.scans.classes.scan_classes import find_classes
 from napari_sslseg.core.scans.classes.write_class_list import check_class_list
@@ -91,7 +93,14 @@ def prediction_file(folder: Path, name: str) -> Path:
 
 
 def refuse_other_predictions(folder: Path, scans: DemoScans) -> None:
-    """Refuse earlier predictions of other scans or classes, before the trainings."""
+    """Refuse earlier predictions before the trainings, unless this demonstration made them.
+
+    Raises
+    ------
+    StorageError
+        If there are predictions of other scans or classes, or predictions that were changed since,
+        such as by hand.
+    """
     files = [prediction_file(folder, item.name) for item in scans.test]
     other = [path for path in volume_files(folder) if path not in files]
     if other:
@@ -99,6 +108,14 @@ def refuse_other_predictions(folder: Path, scans: DemoScans) -> None:
             f"{folder} has predictions of other scans, such as {printable(other[0].name, 100)}; "
             "choose a new or an empty folder for these scans."
         )
+    journal = PredictionJournal(folder, {})
+    for path, item in zip(files, scans.test, strict=True):
+        reason = journal.why_not_of_scan(path, hash_scan(item)) if path.exists() else None
+        if reason is not None:
+            raise StorageError(
+                f"{path} {reason}, so it is not replaced; move it away, or choose a new or an "
+                "empty folder."
+            )
     names: dict[int, str] = {}
     for item in scans.pool:
         names |= item.class_names or {}

@@ -65,7 +65,7 @@ def test_a_scan_that_is_replaced_meanwhile_is_predicted_again(trained, tmp_path)
     for event in iter_predict(trained, [scan], out=out, device="cpu"):
         if isinstance(event, Message) and event.text.startswith("Modality"):  # It was read.
             write_scan(scan, 1)
-    with pytest.raises(StorageError, match="scan that was changed since"):
+    with pytest.raises(StorageError, match="changed since"):
         events_of(trained, [scan], out=out, resume=True)
 
 

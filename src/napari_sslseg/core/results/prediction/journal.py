@@ -71,7 +71,7 @@ class PredictionJournal:
         if line is None or line.get("content") != file_hash(target):
             return "was not written by this prediction, or was changed since"
         if line.get("scan") != stamp:
-            return "is the prediction of a scan that was changed since"
+            return "is the prediction of another scan, or of a scan that was changed since"
         return None
 
     def why_not_complete(self, target: Path, scan: Series) -> str | None:
