@@ -58,6 +58,17 @@ def test_a_suffix_is_no_name(scan, tmp_path, name):
     assert set(tmp_path.iterdir()) == before
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names of 255 bytes, as on Linux")
+def test_a_name_that_is_too_long_is_refused(scan, tmp_path):
+    source = save_labels(labels_of(scan), tmp_path / "p0_seg.nii.gz", like=scan)
+    out = tmp_path / f"{'ä' * 125}.nii.gz"
+    for path in (out, tmp_path / "new" / out.name):
+        with pytest.raises(SslsegError, match="too long"):
+            save_labels(labels_of(scan), path, like=scan, classes={1: "liver"})
+    assert refused(run("export", source, "--like", scan.path, "--out", out), "too long")
+    assert not (tmp_path / "classes.json").exists()
+
+
 def test_labels_without_voxels_are_refused(scan, tmp_path):
     with pytest.raises(SslsegError, match="no voxel"):
         save_labels(np.zeros((0, 3, 3), np.uint8), tmp_path / "a.nii.gz", like=scan)

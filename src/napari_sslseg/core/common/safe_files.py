@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
-from napari_sslseg.core.common.errors import StorageError
+from napari_sslseg.core.common.errors import ConfigError, StorageError
 
 # Opening a pipe does not wait, and child processes inherit no handle.
 _FLAGS = (
@@ -92,7 +92,16 @@ def refuse_existing(path: Path, *, overwrite: bool = False) -> None:
     ------
     StorageError
         If the file exists, unless ``overwrite``.
+    ConfigError
+        If its name is too long.
     """
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ConfigError(
+                f"{path} has a name that is too long for its disk; choose a shorter one."
+            ) from error
     if os.path.lexists(path) and not overwrite:
         raise StorageError(
             f"{path} already exists; choose another name, or give --overwrite (in Python "

@@ -256,7 +256,7 @@ def save_labels(
         )
     if not are_whole(labels):
         raise VolumeError(f"The labels for {path} are not whole numbers; use classes, not scores.")
-    low, high = labels.min(), labels.max()
+    low, high = labels.min().item(), labels.max().item()
     if low < 0 or high > np.iinfo(np.int32).max:
         raise VolumeError(
             f"The labels for {path} range from {low:g} to {high:g}; labels are whole numbers from "

@@ -3,6 +3,7 @@
 Needs no Qt.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,7 @@ def refuse_scans(project: "Project", files: Iterable[Path]) -> None:
     """
     from napari_sslseg.core.scans.replacement import refuse_to_replace_scan
 
-    there = [path for path in files if path.exists()]
+    there = [path for path in files if os.path.exists(path)]  # False if the name is too long.
     if not there:
         return
     used = {file.resolve() for scan in project.record.scans for file in _files(project, scan)}

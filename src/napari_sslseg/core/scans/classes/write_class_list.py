@@ -220,7 +220,7 @@ def binding_names(
     """
     listed = {item.value: item.name for item in listed_segments(folder / CLASS_LIST)}
     # Of several files, some would keep their labels if the work stops, with the names of others.
-    exists = any(file.exists() for file in files)
+    exists = any(map(os.path.exists, files))
     alone = overwrite and len(files) == 1 if exists else not own_lists(folder)
     replaceable = alone and not _others(folder, files)
     return {} if replaceable and conflict(listed, names, values) else listed

@@ -120,7 +120,7 @@ def add_annotated(path: Path, slices: Mapping[str, Sequence[int]], plane: Plane)
     for name, numbers in slices.items():
         listed = [int(number) for number in numbers]
         entries[name] = listed if plane == "axial" else {"plane": plane, "slices": listed}
-    write_text(path, json.dumps(entries))
+    write_text(path, json.dumps(entries), follow_link=True)
 
 
 def _read_entries(path: str | Path) -> dict[str, Any]:
