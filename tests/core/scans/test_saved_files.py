@@ -115,6 +115,19 @@ def test_the_list_of_classes_behind_a_link_is_the_one_that_grows(scan, tmp_path)
     assert (tmp_path / "out/classes.json").is_symlink()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+def test_a_scan_behind_a_link_is_not_replaced(scan, tmp_path):
+    other = tmp_path / "other.nii.gz"
+    values = np.random.default_rng(1).normal(300, 90, SHAPE).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, np.eye(4)), other)
+    before = other.read_bytes()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/p1.nii.gz").symlink_to(other)
+    with pytest.raises(StorageError, match="is a scan"):
+        save_labels(labels_of(scan), tmp_path / "out/p1.nii.gz", like=scan)
+    assert other.read_bytes() == before
+
+
 @pytest.mark.skipif(os.name != "posix", reason="permission bits are of POSIX")
 @pytest.mark.parametrize("mode", [0o600, 0o440])
 def test_labels_keep_their_permissions(project, scan, mode):

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from napari_sslseg.core.common.atomic import atomic_path, sync_written
+from napari_sslseg.core.common.atomic import atomic_path, sync_written, written_file
 from napari_sslseg.core.common.errors import (
     ConfigError,
     GeometryError,
@@ -208,8 +208,10 @@ def save_labels(
     Raises
     ------
     StorageError
-        If the file cannot be written, is the scan itself or a DICOM image, or ``classes.json``
-        gives other names to the values; or if it exists, unless ``overwrite``.
+        If the file cannot be written, is the scan itself, a DICOM image or a link to a scan, or
+        ``classes.json`` gives other names to the values; or if it exists, unless ``overwrite``.
+    ConfigError
+        If the name of the file is too long.
     """
     path = Path(path)
     refuse_existing(path, overwrite=overwrite)
@@ -243,7 +245,8 @@ def save_labels(
             f"{path} is the scan that the labels belong to and is not replaced; choose another "
             "file."
         )
-    if is_dicom(path):  # The path of a series is its folder; other scans are too slow to check.
+    # The path of a series is its folder. Other scans are too slow to check, except behind a link.
+    if is_dicom(path) or written_file(path) != path:
         refuse_to_replace_scan(path)
     if labels.ndim == 3 and labels.size == 0:
         raise GeometryError(
