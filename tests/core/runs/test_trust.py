@@ -69,7 +69,7 @@ def run(runs, tmp_path):
     return shutil.copytree(runs / "finetune", tmp_path / "run")
 
 
-@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+@pytest.mark.parametrize("kind", ["pretrain", pytest.param("finetune", marks=pytest.mark.slow)])
 def test_mutated_runs_open_or_are_refused(runs, tmp_path, kind):
     folder = shutil.copytree(runs / kind, tmp_path / kind)
     done = subprocess.run(

@@ -58,7 +58,7 @@ def labelled(*seeds, annotated=None, **options):
 @pytest.mark.parametrize(
     ("plane", "orientation", "options"),
     [
-        ("axial", "LPS", {}),
+        pytest.param("axial", "LPS", {}, marks=pytest.mark.slow),
         pytest.param("coronal", "PIR", {"spacing": "isotropic"}, marks=pytest.mark.slow),
         ("sagittal", "SAL", {"spacing": 0.9}),
         pytest.param("axial", "RAS", {"fit": "resize", "size": (64, 48)}, marks=pytest.mark.slow),

@@ -89,7 +89,7 @@ def same(one, two):
 @pytest.mark.parametrize(
     ("kind", "trials"),
     [
-        ("finetune", 3),
+        ("finetune", 1),
         pytest.param("pretrain", 20, marks=pytest.mark.slow),
         pytest.param("finetune", 20, marks=pytest.mark.slow),
     ],
