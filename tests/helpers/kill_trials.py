@@ -78,7 +78,7 @@ def main():
     first = folder / "whole"
     length = complete_run(kind, first)
     rng = random.Random(trials)
-    for number in range(trials):
+    for number in range(1, trials + 1):
         out = folder / str(number)
         # Every fourth run is killed at any time, also before the first step; the others during a
         # step or a save.
