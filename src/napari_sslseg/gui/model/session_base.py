@@ -181,6 +181,12 @@ class SessionBase(SessionJobs):
             return False
         return True
 
+    def remember(self, key: str, value: Any) -> None:
+        """Let the project remember a choice; not worth an error, such as that of a full disk."""
+        if self.project is not None:
+            with suppress(SslsegError):
+                self.project.remember(key, value)
+
     # Scans
 
     def add(self, paths: Iterable[str | Path]) -> Job | None:
@@ -232,9 +238,7 @@ class SessionBase(SessionJobs):
                 self.finish()
                 self.current = name
                 self.volume, self.labels = loaded
-                # Not worth an error, such as that of a full disk.
-                with suppress(SslsegError):
-                    project.remember("scan", name)
+                self.remember("scan", name)
                 self.selected.emit(name)
 
         self.run("load", f"Loading {name}", load, ended)

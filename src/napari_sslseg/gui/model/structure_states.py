@@ -88,14 +88,12 @@ class StructureStates:
             self.changed.emit()
 
     def _remember(self) -> None:
-        project = self._session.project
         kept = {
             str(value): asdict(state)
             for value, state in self._states.items()
             if state != StructureState()
         }
-        if project is not None:
-            self._session.attempt(lambda: project.remember(MEMORY, kept or None))
+        self._session.remember(MEMORY, kept or None)
 
     def _recall(self) -> None:
         project = self._session.project

@@ -139,13 +139,11 @@ class PretrainPanel(QWidget):
             set_number(form.batch, memory["batch"])
 
     def _remember(self, plan: PretrainPlan) -> None:
-        project = self.session.project
-        assert project is not None
         choices = {
             "what": plan.method.key, "network": plan.network, "steps": plan.steps,
             "batch": plan.training.get("batch_size"),
         }  # fmt: skip
-        self.session.attempt(lambda: project.remember(MEMORY_KEY, choices))
+        self.session.remember(MEMORY_KEY, choices)
 
     def _refresh(self) -> None:
         self.form.set_data(training_data_of(self.session.project))

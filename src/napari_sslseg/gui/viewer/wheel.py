@@ -57,11 +57,7 @@ class Wheel:
 
     def prefer(self, zooms: bool) -> None:
         """Let the wheel zoom, or change the slice."""
-        project = self.scene.session.project
-        if project is not None:
-            self.scene.session.attempt(
-                lambda: project.remember(PREFERENCE, "zoom" if zooms else "slice")
-            )
+        self.scene.session.remember(PREFERENCE, "zoom" if zooms else "slice")
 
     def release(self) -> None:
         """Disconnect from the viewer."""

@@ -105,9 +105,7 @@ class Windowing:
         session = self.scene.session
         self._own = {}
         self.set(*self._window_of(name))
-        project = session.project
-        if project is not None:
-            session.attempt(lambda: project.remember(f"window {self.modality}", name))
+        session.remember(f"window {self.modality}", name)
 
     def set(self, width: float, level: float) -> None:
         """Set width and level."""

@@ -36,7 +36,7 @@ class BrushValues:
     def _remember(self) -> None:
         project, value = self.session.project, self._value
         if project is not None and value != project.recall(MEMORY, 0):
-            self.session.attempt(lambda: project.remember(MEMORY, value))
+            self.session.remember(MEMORY, value)
 
     def _follow_layer(self) -> None:
         layer = self.scene.labels
