@@ -89,11 +89,30 @@ def test_each_step_shows_only_its_own_prediction(opened, viewer, qtbot):
     assert finished.visible
     assert not live.layer.visible
     scene.bring("live")
+    # What is hidden stays hidden when its layer is made anew, as at another scan.
+    scene.show_predictions(False)
+    viewer.layers.remove(live.layer)
+    live._show(picture)
+    assert not live.layer.visible
+    scene.show_predictions(True)
+    assert live.layer.visible
     seen.set()
     idle(opened, qtbot)
     assert not job.active
     assert live.layer is None
     assert finished.visible  # The training is over.
+
+
+def test_a_prediction_that_is_deleted_in_napari_comes_back(opened, viewer, qtbot):
+    predict(opened, qtbot)
+    scene, overlay = opened.scene, opened.panel.show_box.boxes["overlay"]
+    (layer,) = scene.of_role("prediction")
+    viewer.layers.remove(layer)
+    assert not overlay.isChecked()
+    overlay.click()
+    (again,) = scene.of_role("prediction")
+    assert again.visible
+    assert again.data.any()
 
 
 def test_a_prediction_is_shown_accepted_undone_and_marked_as_done(opened, viewer, qtbot, trained):

@@ -48,6 +48,27 @@ def test_strokes_on_a_new_layer_of_napari_are_taken_over(ready):
     assert not ready.layer.data.any()
 
 
+def test_strokes_of_one_scan_do_not_become_labels_of_another(ready):
+    layer = new_layer(ready)
+    warning, button = ready.find("foreign-strokes"), ready.find("take-strokes")
+    ready.press(Qt.Key.Key_PageDown)
+    ready.until(lambda: ready.session.current == "bob")
+    assert not layer.visible
+    assert "ann" in warning.text()
+    assert warning.isVisible()
+    assert not button.isVisible()
+    answer(ready.qtbot, "Mark as empty")
+    ready.press(Qt.Key.Key_D)
+    ready.until(lambda: bool(ready.project.done("bob")))
+    assert not ready.layer.data.any()
+    ready.press(Qt.Key.Key_PageUp)
+    ready.until(lambda: ready.session.current == "ann")
+    assert layer.visible
+    ready.click("take-strokes")
+    assert ready.layer.data.any()
+    assert not warning.isVisible()
+
+
 def test_strokes_on_another_layer_are_taken_over_by_the_button(ready):
     layer = new_layer(ready)
     layer.data[2] = 9  # Another slice, with a value that is no structure.
@@ -210,7 +231,7 @@ def test_strokes_through_other_slices_unmark_them(ready, how):
     ready.drag((0, 0), (0, 0.2))
     assert ready.layer.data[9].sum() > 1
     ready.until(lambda: ready.project.done("ann") == left)
-    assert "no longer done" in ready.notes[-1].replace("\n", " ")
+    assert "no longer done" in ready.notes[-1].replace("\n", " ").lower()
 
 
 def test_a_done_slice_that_is_erased_is_no_longer_done(ready):

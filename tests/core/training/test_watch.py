@@ -90,6 +90,20 @@ def test_the_last_preview_equals_the_prediction(patients, tmp_path):
     assert_same_weights(run, plain)
 
 
+@pytest.mark.parametrize("train", [finetune, pretrain], ids=["finetune", "pretrain"])
+def test_a_scan_without_preview_does_not_end_the_training(patients, tmp_path, train):
+    task = [make_task("context-restoration", (48, 48))] if train is pretrain else []
+    watch = core.Watch(seconds=0, share=1e9)
+    watch.look_at(core.make_patient(0, "CT", (8, 48, 40))[0], 2)
+    run, shown = train(patients, tmp_path / "a", *task, watch)
+    assert shown == []
+    assert run.record["status"] == "finished"
+    said = [line for line in (run.folder / "events.jsonl").read_text().splitlines() if "CT" in line]
+    assert len(said) == 1
+    plain, _ = train(patients, tmp_path / "b", *task)
+    assert_same_weights(run, plain)
+
+
 def test_a_scan_outside_the_training_is_shown_on_its_own_grid(patients, tmp_path):
     watch = core.Watch(seconds=0, share=1e9)
     scan = patients[3][0]

@@ -15,6 +15,7 @@ from napari_sslseg import core
 from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.common.events import PauseFlag, Preview, StopFlag
 from napari_sslseg.core.demo.phantom.patient import make_patient
+from napari_sslseg.core.project.record import with_changes
 from napari_sslseg.gui.inspect.export_job import export, targets
 from napari_sslseg.gui.inspect.report_job import report
 from napari_sslseg.gui.inspect.score_rows import score_sheet
@@ -178,6 +179,11 @@ def test_a_training_that_cannot_start_is_refused_with_a_reason(session, tmp_path
     monkeypatch.undo()
     assert "does not exist" in refusal(session, TrainingChoice(start="pretrain-009"))
     project = session.project
+    record = project.record
+    scans = (with_changes(record.scans[0], modality="CT"), *record.scans[1:])
+    project.change(lambda _: with_changes(record, scans=scans))
+    assert "MR and CT" in refusal(session, TrainingChoice())
+    project.change(lambda _: record)
     for name in project.names:
         project.set_role(name, "test")
     assert "held out" in refusal(session, TrainingChoice())

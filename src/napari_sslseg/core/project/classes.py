@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_sslseg.core.common.errors import ProjectError
-from napari_sslseg.core.common.text import fold_name, printable
+from napari_sslseg.core.common.text import count_phrase, fold_name, join_names, printable
 from napari_sslseg.core.project.folder import ProjectFolder
 from napari_sslseg.core.project.label_files import LabelFiles
 from napari_sslseg.core.project.record import (
@@ -117,8 +117,9 @@ class ProjectClasses:
         with_class = [name for name in names if self._occurs_in(name, value)]
         if with_class and not erase:
             raise ProjectError(
-                f"The class {removed.name} occurs in the labels of {len(with_class)} scans, such "
-                f"as {with_class[0]}; keep the class, or erase it there."
+                f"The class {removed.name} occurs in the labels of "
+                f"{count_phrase(len(with_class), 'scan')} ({join_names(with_class)}); keep the "
+                "class, or erase it there."
             )
         with self._folder.replacing_labels:
             self._erase(value, with_class)

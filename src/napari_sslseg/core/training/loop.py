@@ -25,7 +25,12 @@ from napari_sslseg.core.common.compute.randomness import (
     random_states,
     set_random_states,
 )
-from napari_sslseg.core.common.errors import CheckpointError, LostFolderError, StorageError
+from napari_sslseg.core.common.errors import (
+    CheckpointError,
+    DataError,
+    LostFolderError,
+    StorageError,
+)
 from napari_sslseg.core.common.events import Event, Message, Preview, Saved, Step, Validation
 from napari_sslseg.core.common.lock import check_locks
 from napari_sslseg.core.runs.record import RECORD
@@ -102,6 +107,7 @@ class Loop:
         self.batches = BatchSequence(job.batches, settings.seed)
         self.early_stopper = EarlyStopper(settings.early_stopping, job.better)
         self.step = 0
+        self._no_preview = ""
         self.row: dict[str, float] = {}
         self.complete = self.ready = True
         self.landmark = False
@@ -214,11 +220,16 @@ class Loop:
         return events
 
     def show(self) -> list[Event]:
-        """Make a preview; does not change the training."""
+        """Make a preview; does not change the training, also if the scan has no preview."""
         if self.job.show is None:
             return []
-        with self.fabric.autocast(), self.compiled.disabled():
-            picture = evaluate_mode(self._evaluated(), self.job.show)
+        try:
+            with self.fabric.autocast(), self.compiled.disabled():
+                picture = evaluate_mode(self._evaluated(), self.job.show)
+        except DataError as error:
+            text = str(error)
+            new, self._no_preview = text != self._no_preview, text
+            return [Message(text)] if new else []
         return [] if picture is None else [Preview(self.step, picture)]
 
     def _evaluated(self) -> nn.Module:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.samples.placement import Placement, placement
 from napari_sslseg.core.samples.preview_slices import PreviewSlices
@@ -94,7 +95,18 @@ class WatchedSlice:
         """Image of the slice, shape (1, C, H, W), and its placement on the canvas.
 
         An index outside the scan is clipped to the first or the last slice.
+
+        Raises
+        ------
+        DataError
+            If the scan cannot be prepared, such as one of another modality.
         """
+        wanted = self._settings.modality
+        if volume.modality != wanted:
+            raise DataError(
+                f"{volume.name} is {volume.modality}, so a network for {wanted} scans has no "
+                "preview of it."
+            )
         index = min(max(index, 0), volume.data.shape[PLANE_AXIS[self._settings.plane]] - 1)
         if self._prepared is None or self._prepared[:2] != (volume, index):
             record = self._records.get(volume.name)

@@ -55,8 +55,8 @@ def report_hidden_changes(
         numbers = ", ".join(map(str, done_hidden[:MOST_NAMED]))
         numbers += " …" if len(done_hidden) > MOST_NAMED else ""
         sentence = (
-            f"A stroke, a tool, undo or redo changed {plural(len(hidden), 'slice')} that are not "
-            f"shown; no longer done: {numbers}. Mark them again when they are correct"
+            f"A stroke, a tool, undo or redo changed {plural(len(hidden), 'slice')} beside the one "
+            f"that is shown. No longer done: {numbers}. Mark again what is correct"
         )
     else:
         return

@@ -246,10 +246,11 @@ class InspectPanel(QWidget):
             return f"{STOPPED} {tally.sentence}"
         if tally.failures:
             return tally.problem.sentence
-        return PREDICTED if self.table.rowCount() else NO_SCORES
+        return PREDICTED if self._has_scores else NO_SCORES
 
     def _show_scores(self) -> None:
         sheet = score_sheet(self.session.predictions, self.layers.first, self.layers.second)
+        self._has_scores = any(row.worst is not None for row in sheet.rows)
         self.table.show_rows(sheet.rows, compared=bool(self.layers.second))
         self.verdict.setText(sheet.verdict)
         self._offer()

@@ -319,7 +319,7 @@ class ClassList(QWidget):
     def _ask_erase(self, why: str) -> bool:
         answer = ask_choice(
             self,
-            f"{why}\n\nErase it there?",
+            why,
             [ERASE],
             more="It becomes background, also on slices that are done. Copies of the current label "
             "files are kept in the folder labels/aside of the project.",

@@ -135,7 +135,7 @@ class LabelSlices(QWidget):
             return
         plane, straight = self.scene.plane, self.scene.in_plane
         self.here.setText(
-            self.marks.describe(here) if straight else f"This picture is no {plane} slice."
+            self.marks.describe(here) if straight else f"The picture is not of the {plane} plane."
         )
         self.turned.setText(f"Show the {plane} plane again")
         self.turned.setVisible(not straight)

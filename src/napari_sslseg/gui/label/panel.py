@@ -6,6 +6,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_sslseg.core.common.text import join_names
 from napari_sslseg.gui.label.class_list import ClassList
 from napari_sslseg.gui.label.done_buttons import LabelSlices
 from napari_sslseg.gui.label.keys import (
@@ -131,14 +132,30 @@ class LabelPanel(QWidget):
         if self.scene.labels is not None and not ready:
             self.scene.labels.mode = "pan_zoom"
 
+    def _foreign_warning(self) -> str:
+        """What to do with strokes that are in no file; empty if there are none."""
+        strokes = self.scene.strokes
+        if strokes.painted:
+            names = ", ".join(f"“{layer.name}”" for layer in strokes.painted)
+            return (
+                f"⚠ Your strokes on {names} are saved nowhere: that is not the layer with the "
+                f"labels of {self.session.current}."
+            )
+        for layer, scans in strokes.elsewhere.items():
+            then = "show it" if len(scans) == 1 else "draw them again on the labels of each scan"
+            to = " to take them over" if len(scans) == 1 else ""
+            return (
+                f"⚠ Your strokes on “{layer.name}” are saved nowhere. They were drawn on "
+                f"{join_names(scans)}; {then}{to}."
+            )
+        return ""
+
     def _show_saved(self) -> None:
         painted = self.scene.strokes.painted
-        names = ", ".join(f"“{layer.name}”" for layer in painted)
-        self.foreign_text.setText(
-            f"⚠ Your strokes on {names} are saved nowhere: that is not the layer with the labels "
-            f"of {self.session.current}."
-        )
-        self.foreign.setVisible(bool(painted))
+        warning = self._foreign_warning()
+        self.foreign_text.setText(warning)
+        self.take.setVisible(bool(painted))
+        self.foreign.setVisible(bool(warning))
         keeper = self.scene.autosaver
         # Zero-width spaces let a long path break after each part.
         sentence = keeper.sentence.replace("/", "/\u200b").replace("\\", "\\\u200b")

@@ -11,6 +11,12 @@ LENGTHS: dict[StageKind, dict[str, int]] = {
 }
 """Number of steps by stage and length."""
 
+MIXED = (
+    "The training scans are MR and CT, but a network is trained on one modality; set the patients "
+    "of the other modality to Held out in step 1, or use another project."
+)
+"""Why a training cannot start."""
+
 LENGTH_TITLES = {"quick": "Quick look", "usual": "Usual", "long": "Long"}
 
 _TEXTS = {

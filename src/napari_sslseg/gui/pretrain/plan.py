@@ -13,6 +13,7 @@ from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
 from napari_sslseg.core.settings.pretext.registry import TASKS, check_task, make_task
 from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.settings.training import PRETRAIN_STEPS, Training, default_training
+from napari_sslseg.gui.model.run_choices import MIXED
 from napari_sslseg.gui.pretrain.methods import PretrainMethod
 from napari_sslseg.gui.pretrain.training_data import TrainingData
 
@@ -137,10 +138,7 @@ class PretrainPlan:
         if not data.scans:
             return "There are no training scans; add scans, and set their use to Train in step 1."
         if len(data.modalities) > 1:
-            return (
-                "The training scans are MR and CT, but a network is trained on one modality; set "
-                "the patients of the other modality to Held out in step 1, or use another project."
-            )
+            return MIXED
         network = self.network_settings()
         if network.dimensions == 3 and data.plane != "axial":
             return (

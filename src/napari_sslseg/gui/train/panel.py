@@ -127,7 +127,7 @@ class TrainPanel(QWidget):
         project, choice = self.session.project, self.form.choice()
         problem = refusal(self.session, replace(choice, start=""))
         if project is None or problem is not None:
-            if self.session.training is None:
+            if self.job is None:  # The curves of a fine-tuning need the room.
                 self.material.setText(problem or "")
             return
         self._split_requests += 1

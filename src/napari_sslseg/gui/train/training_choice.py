@@ -18,7 +18,7 @@ from napari_sslseg.core.settings.stages import (
     Transfer,
 )
 from napari_sslseg.core.settings.training import LEARNING_RATE, VALIDATION_SHARE, default_training
-from napari_sslseg.gui.model.run_choices import LENGTHS
+from napari_sslseg.gui.model.run_choices import LENGTHS, MIXED
 from napari_sslseg.gui.text import plural
 
 if TYPE_CHECKING:
@@ -181,16 +181,19 @@ def refusal(session: "Session", choice: TrainingChoice) -> str | None:
         return "All done slices are of patients who are held out; label a slice of another patient."
     if not project.classes:
         return "There is no structure yet; add one in step 3."
+    used = [s for s in project.record.scans if s.role == "train" and (s.done or choice.unlabelled)]
+    if len({scan.modality for scan in used if scan.name not in session.scan_problems}) > 1:
+        return MIXED
     free = shutil.disk_usage(project.folder).free
     if free < LEAST_FREE:
         return (
             f"Only {free / 2**20:.0f} MB are free on the disk of the project; free some space "
             "first."
         )
-    return _start_refusal(project, choice)
+    return _start_refusal(project, choice, next(scan.modality for scan in used if scan.done))
 
 
-def _start_refusal(project: "Project", choice: TrainingChoice) -> str | None:
+def _start_refusal(project: "Project", choice: TrainingChoice, modality: str) -> str | None:
     """Say why a training cannot start from the pretraining run; None if it can."""
     if not choice.start:
         return None
@@ -198,9 +201,15 @@ def _start_refusal(project: "Project", choice: TrainingChoice) -> str | None:
     from napari_sslseg.core.stages.init_from import preprocessing_of
 
     try:
-        plane = preprocessing_of(Run.open(project.folder / "runs" / choice.start)).plane
+        before = preprocessing_of(Run.open(project.folder / "runs" / choice.start))
     except SslsegError as error:
         return str(error)
+    plane = before.plane
+    if before.modality != modality:
+        return (
+            f"{choice.start} was trained on {before.modality} scans, but the labelled ones are "
+            f"{modality}; start from another pretraining, or from scratch."
+        )
     if plane != project.plane:
         return (
             f"{choice.start} was trained on {plane} slices, but the labels are {project.plane}; "

@@ -81,6 +81,7 @@ class LivePrediction:
             layer = self._layer = self.scene.add_prediction(
                 np.zeros(image.data.shape, np.uint8), NAME, "live"
             )
+            self._update_visibility()
         where: list[Any] = [slice(None)] * 3
         where[axis] = picture.index
         if self._shown is not None:

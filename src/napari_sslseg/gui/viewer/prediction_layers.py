@@ -48,11 +48,13 @@ class PredictionLayers:
         self.contour, self.uncertainty, self.errors = True, False, False
         self.maps_shown = True
         self._layers: dict[str, tuple[Any, Any]] = {}
+        self._deleted = False
         session.predictions.changed.connect(self._predicted)
         session.done_changed.connect(lambda name: self._compare())
         scene.changing.connect(self._keep)
         scene.changed.connect(self.refresh)
-        scene.front_changed.connect(self._update_visibility)
+        scene.front_changed.connect(self._show_again)
+        scene.viewer.layers.events.removed.connect(self._removed)
         scene.moved.connect(lambda _: self._compare())
 
     @property
@@ -97,6 +99,21 @@ class PredictionLayers:
     @property
     def _difference(self) -> bool:
         return self.shown == "difference" and bool(self.second)
+
+    def _show_again(self) -> None:
+        """Show or hide the layers; a prediction that was deleted in napari comes back."""
+        if self.scene.predictions_shown and self._deleted:
+            self._deleted = False
+            self.refresh()
+        else:
+            self._update_visibility()
+
+    def _removed(self, event: Any) -> None:
+        """A prediction that the user deletes in napari is not shown any more."""
+        own = event.value is self._layers.get("prediction", (None, None))[1]
+        if own and self.scene.image is not None:  # The scene removes all layers of a scan.
+            self._deleted = True
+            self.scene.show_predictions(False)
 
     def _update_visibility(self) -> None:
         difference = self._difference and self.maps_shown

@@ -5,7 +5,7 @@ window give such a layer. Drawing on it looks like labelling the scan.
 """
 
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 from psygnal import Signal
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 class ForeignStrokes:
     """Finds strokes on other labels layers, and copies them into the labels of the scan.
 
+    Strokes belong to the scan on which they were drawn. While another one is shown, their layer is
+    hidden.
+
     Attributes
     ----------
     changed : Signal
@@ -30,14 +33,23 @@ class ForeignStrokes:
 
     def __init__(self, scene: "ShownScan") -> None:
         self.scene = scene
-        self._painted: WeakSet[Any] = WeakSet()
+        self._painted: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+        self._added: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+        self._hidden: WeakSet[Any] = WeakSet()
+        scene.changed.connect(self._show_own)
         layers = scene.viewer.layers
         layers.events.inserted.connect(self._inserted)
         layers.events.removed.connect(self._forget)
         for layer in layers:
             self._watch(layer)
 
+    @property
+    def _scan(self) -> str:
+        return self.scene.session.current
+
     def _inserted(self, event: Any) -> None:
+        if self._scan:
+            self._added[event.value] = self._scan
         self._watch(event.value)
 
     def _watch(self, layer: Any) -> None:
@@ -47,14 +59,33 @@ class ForeignStrokes:
 
     def _forget(self, event: Any) -> None:
         if event.value in self._painted:
-            self._painted.discard(event.value)
+            del self._painted[event.value]
             self.changed.emit()
 
     def _note(self, event: Any) -> None:
         layer = event.source
-        if self._is_foreign(layer) and layer not in self._painted:
-            self._painted.add(layer)
+        if self._is_foreign(layer) and self._scan not in self._painted.get(layer, ()):
+            self._painted.setdefault(layer, set()).add(self._scan)
             self.changed.emit()
+
+    def _show_own(self) -> None:
+        """Hide layers with strokes on other scans, and show those of this one again."""
+        for layer in self.scene.viewer.layers:
+            scans = self._painted.get(layer)
+            if scans is None:
+                continue
+            if self._scan not in scans and layer.visible:
+                layer.visible = False
+                self._hidden.add(layer)
+            elif self._scan in scans and layer in self._hidden:
+                layer.visible = True
+                self._hidden.discard(layer)
+        self.changed.emit()
+
+    def _is_of_scan(self, layer: Any) -> bool:
+        """Whether all strokes on a layer were drawn on the scan that is shown."""
+        scans = self._painted.get(layer) or {self._added.get(layer, self._scan)}
+        return scans == {self._scan}
 
     def _is_foreign(self, layer: Any) -> bool:
         """Whether a layer of the viewer can be drawn on and is not the labels of the scan."""
@@ -62,10 +93,19 @@ class ForeignStrokes:
 
     @property
     def painted(self) -> list[Any]:
-        """Layers with strokes of the user, from the lowest to the highest."""
+        """Layers with strokes of the user on this scan, from the lowest to the highest."""
         if self.scene.labels is None:
             return []
-        return [layer for layer in self.scene.viewer.layers if layer in self._painted]
+        layers = [layer for layer in self.scene.viewer.layers if layer in self._painted]
+        return [layer for layer in layers if self._is_of_scan(layer)]
+
+    @property
+    def elsewhere(self) -> dict[Any, list[str]]:
+        """Layers with strokes of the user on other scans, and these scans."""
+        layers = [layer for layer in self.scene.viewer.layers if layer in self._painted]
+        return {
+            layer: sorted(self._painted[layer]) for layer in layers if not self._is_of_scan(layer)
+        }
 
     def on_slice(self) -> list[Any]:
         """Layers whose labels on this slice may be meant as labels of the scan.
@@ -81,7 +121,7 @@ class ForeignStrokes:
         active = viewer.layers.selection.active
         found = []
         for layer in viewer.layers:
-            if not self._is_foreign(layer) or not layer.visible:
+            if not self._is_foreign(layer) or not layer.visible or not self._is_of_scan(layer):
                 continue
             if (layer in self._painted or layer is active or empty) and self._here(layer, index):
                 found.append(layer)
@@ -138,7 +178,7 @@ class ForeignStrokes:
         labels.visible = True
         mode = str(layers[-1].mode) if layers else "pan_zoom"
         for layer in layers:
-            self._painted.discard(layer)
+            self._painted.pop(layer, None)
             self.scene.viewer.layers.remove(layer)
         self.scene.take_labels()
         if mode in ("paint", "erase", "fill", "polygon"):

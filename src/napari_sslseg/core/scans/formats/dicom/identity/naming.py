@@ -92,10 +92,13 @@ def _identity(header: Header) -> tuple[str, str]:
     if not _names_nobody(patient):
         return patient, ""
     if not _names_nobody(name):
-        doubt = "the patient ID names nobody, so the patient's name and birth date are used"
+        doubt = "the patient ID says nothing, so the patient's name and birth date are used"
         # Müller^Hans and MUELLER^HANS^^ are one person.
         return f"{'^'.join(name_words(name))}|{header.text('PatientBirthDate')}", doubt
-    doubt = "ID and name of the patient name nobody, so each study is taken for another patient"
+    doubt = (
+        "neither the patient ID nor the patient's name says who it is, so each study is taken for "
+        "another patient"
+    )
     return header.text("StudyInstanceUID") or patient or str(header.path), doubt
 
 
