@@ -169,6 +169,7 @@ def test_erasing_a_removed_structure_cannot_be_undone_to_labels_without_a_name(r
 
 
 def test_a_deleted_layer_takes_the_scan_away_and_show_brings_it_back(ready):
+    ready.scene.go_to(4)
     ready.press(Qt.Key.Key_P)
     ready.drag((-1, -1), (-1, 1))
     drawn = ready.layer.data.copy()
@@ -181,6 +182,7 @@ def test_a_deleted_layer_takes_the_scan_away_and_show_brings_it_back(ready):
     ready.session.select("ann")
     ready.until(lambda: ready.session.current == "ann")
     np.testing.assert_array_equal(ready.layer.data, drawn)
+    assert ready.scene.slice == 4
 
 
 def test_an_empty_slice_is_confirmed_once_and_announced_later(ready):

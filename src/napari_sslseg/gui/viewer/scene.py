@@ -93,6 +93,7 @@ class Scene:
         self.predictions_shown = True
         self._name = ""
         self._views: dict[str, View] = {}
+        self._index = 0
         self._interpolation = ""
         self._mode = ""
         self._own: WeakSet[Any] = WeakSet()
@@ -342,10 +343,13 @@ class Scene:
 
     def _keep_view(self) -> None:
         """Keep the slice and the strokes of the scan that is left, for its return."""
-        if self.image is None or self.labels is None or self.labels not in self.viewer.layers:
+        if self.image is None or self.labels is None:
             return
         self._interpolation = str(self.image.interpolation2d)  # The user may have changed it.
-        self._views[self._name] = View(self.slice, Strokes.take(self.labels))
+        if self.is_complete:
+            self._views[self._name] = View(self.slice, Strokes.take(self.labels))
+        else:  # Without layers the slider has no slices.
+            self._views[self._name] = View(self._index)
         for name in list(self._views)[:-MOST_KEPT]:
             self._views[name] = View(self._views[name].index)
 
@@ -371,6 +375,7 @@ class Scene:
     def _emit_moved(self) -> None:
         if self.image is not None:
             self._guard_labels()
+            self._index = self.slice if self.is_complete else self._index
             self.moved.emit(self.slice)
 
     def _guard_labels(self) -> None:
