@@ -513,6 +513,31 @@ class TestList:
         idle(dock, qtbot)
         assert len(panel.thumbnails._pictures) < 40
 
+    def test_the_modality_of_a_scan_is_corrected_by_the_menu(self, full, dock, qtbot):
+        project, rows = dock.session.project, full.list
+        name, other = project.names[:2]
+        assert dock.session.current == name
+        before = dock.scene.image.contrast_limits
+        rows.table.selectRow(rows.table.proxy.mapFromSource(
+            rows.model.index(rows.model.row_of(name), 0)
+        ).row())  # fmt: skip
+        assert rows.chosen == [name]
+
+        def pick():
+            menu = QApplication.activePopupWidget()
+            (action,) = [one for one in menu.actions() if one.text() == "Modality: CT"]
+            menu.setActiveAction(action)
+            qtbot.keyClick(menu, Qt.Key.Key_Return)
+
+        QTimer.singleShot(300, pick)
+        rows.table.customContextMenuRequested.emit(QPoint(5, 5))
+        idle(dock, qtbot)
+        assert project.entry(name).modality == "CT"
+        assert project.entry(other).modality == "MR"
+        assert project.load(name).modality == "CT"
+        assert dock.session.current == name
+        assert dock.scene.image.contrast_limits != before
+
 
 class TestView:
     def test_changing_the_plane_asks_before_slices_are_unmarked(self, full, dock, viewer, qtbot):

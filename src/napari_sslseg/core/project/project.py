@@ -194,6 +194,7 @@ class Project:
     iter_add_scans = _of_part("_adder", ScanAdder.iter_add_scans)
     add_scans = as_function(iter_add_scans, AddedScans, returns="What was added.")
     scan_path = _of_part("_scans", ProjectScans.scan_path)
+    set_modality = _of_part("_scans", ProjectScans.set_modality)
     set_role = _of_part("_scans", ProjectScans.set_role)
     set_subject = _of_part("_scans", ProjectScans.set_subject)
     series = _of_part("_scans", ProjectScans.series)

@@ -30,7 +30,7 @@ from napari_sslseg.core.scans.matching.subjects import (
     guess_subjects,
 )
 from napari_sslseg.core.scans.series import Series
-from napari_sslseg.core.scans.volume import Volume
+from napari_sslseg.core.scans.volume import Modality, Volume
 
 
 class ProjectScans:
@@ -56,6 +56,20 @@ class ProjectScans:
     def scan_path(self, name: str) -> Path:
         """File or folder of a scan: relative to the project, or else at its absolute path."""
         return find_path(self._folder.entry(name), self._folder.path)
+
+    def set_modality(self, name: str, modality: Modality) -> None:
+        """Correct the modality of a scan, which is a guess unless the file names it.
+
+        Parameters
+        ----------
+        name : str
+            The scan.
+        modality : {"MR", "CT"}
+            Its modality. The values of CT are taken for HU.
+        """
+        if modality not in get_args(Modality):
+            raise ProjectError(f"{modality!r} is no modality; choose MR or CT.")
+        self._folder.change_entry(name, modality=modality)
 
     def set_role(self, name: str, role: Role) -> tuple[str, ...]:
         """Set what a scan is used for, together with all scans of its subject.

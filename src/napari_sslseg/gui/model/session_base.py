@@ -292,6 +292,20 @@ class SessionBase(SessionJobs):
                 )
             self.scans_changed.emit()
 
+    def set_modality(self, names: Iterable[str], modality: Any) -> None:
+        """Correct the modality of scans."""
+        project = self.project
+        if project is None:
+            return
+        names = [name for name in names if project.entry(name).modality != modality]
+        if names and self.attempt(lambda: [project.set_modality(name, modality) for name in names]):
+            self.predictions.clear()
+            if self.current in names and self.finish():  # Its window depends on it.
+                shown = self.current
+                self.deselect()
+                self.select(shown)
+            self.scans_changed.emit()
+
     def set_patient(self, names: Iterable[str], patient: str) -> None:
         """Set the patient of scans, which takes the use of the other scans of that patient."""
         project = self.project

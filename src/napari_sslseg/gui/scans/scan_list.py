@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtWidgets import (
@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.project.scans import describe_project_patients
 from napari_sslseg.core.scans.formats.registry import dialog_filter
+from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.gui.scans.class_dialog import ClassDialog, class_map_of, needs_answer
 from napari_sslseg.gui.scans.labelled_dialog import LabelledDialog
 from napari_sslseg.gui.scans.scan_table import PROBLEM, USES, ScanTable
@@ -349,6 +350,12 @@ class ScanList(QWidget):
         menu.addSeparator()
         for role, text in USES.items():
             menu.addAction(text).triggered.connect(lambda _=False, role=role: self.set_use(role))
+        menu.addSeparator()
+        for modality in get_args(Modality):
+            action = menu.addAction(f"Modality: {modality}")
+            action.triggered.connect(
+                lambda _=False, modality=modality: self.session.set_modality(self.chosen, modality)
+            )
         menu.addSeparator()
         menu.addAction("Check all scans again").triggered.connect(self.scan_actions.check)
         menu.exec(self.table.viewport().mapToGlobal(place))
