@@ -64,6 +64,12 @@ def test_resume_accepts_scans_folders_and_devices(tmp_path, off):
     assert "leave out" not in done.stderr
 
 
+def test_a_word_for_annotated_slices_that_is_misspelt_is_named(tmp_path):
+    found = run("evaluate", tmp_path, tmp_path, "--annotated", "labeled")
+    assert found.returncode == 2
+    assert "Did you mean labelled?" in found.stderr
+
+
 def test_fine_tuning_is_resumed_without_settings(tmp_path):
     folders = ("--images", tmp_path, "--labels", tmp_path, "--out", tmp_path / "o")
     done = run("finetune", *folders, "--resume", "--classes", "1,2", "--many-pieces")

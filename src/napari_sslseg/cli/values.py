@@ -1,12 +1,14 @@
 """Values of options: which were given, and what their text means."""
 
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 import typer
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.sizes import Plane
+from napari_sslseg.core.common.text import did_you_mean
 from napari_sslseg.core.scans.formats.registry import label_suffixes
 
 PLANES = get_args(Plane)
@@ -121,6 +123,14 @@ def parse_classes(
 
 def parse_annotated(text: str | None, plane: Any = "axial") -> Any:
     """Annotated slices: the words ``labelled`` and ``all``, or those that a file names."""
-    from napari_sslseg.core.scans.slices.annotated import read_annotated
+    from napari_sslseg.core.scans.slices.annotated import WORDS, read_annotated
 
-    return text if text in (None, "labelled", "all") else read_annotated(text, plane)
+    if text is None or text in WORDS:
+        return text
+    hint = did_you_mean(text, WORDS)
+    if hint and not Path(text).exists():
+        raise ConfigError(
+            f"--annotated {text} is neither a file nor one of the words {' and '.join(WORDS)}. "
+            f"{hint}"
+        )
+    return read_annotated(text, plane)

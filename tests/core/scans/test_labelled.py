@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from napari_sslseg.core import evaluate_folders
-from napari_sslseg.core.common.errors import DataError, GeometryError
+from napari_sslseg.core import evaluate, evaluate_folders
+from napari_sslseg.core.common.errors import DataError, GeometryError, ScanWarning
 from napari_sslseg.core.scans.classes.scan_classes import class_indices, find_classes
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import LabelledScan
@@ -107,6 +107,52 @@ def test_a_list_with_an_unknown_scan_is_refused(folders):
         pair_scans(folders / "images", folders / "labels", twice)
     with pytest.raises(DataError, match="names zebra"):
         evaluate_folders(folders / "labels", folders / "labels", annotated={"zebra": (1,)})
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("labeled", "mean labelled"),
+        ("slices.json", "read_annotated"),
+        ({"b": 3}, r"b .*\(3, 9\)"),
+        ({"b": [3.5]}, r"b .*whole"),
+        ((1, 2), "name of the scan"),
+    ],
+)
+def test_annotated_slices_that_are_none_are_refused_at_once(folders, given, hint):
+    for check in (pair_scans, evaluate_folders):
+        source = "images" if check is pair_scans else "labels"
+        with pytest.raises(DataError, match=hint):
+            check(folders / source, folders / "labels", annotated=given)
+
+
+@pytest.mark.parametrize("given", ["labeled", "slices.json", 3, [True], {"a": [1]}])
+def test_the_annotated_slices_of_one_scan_are_numbers_or_a_word(given):
+    labels = np.ones((4, 4, 4), np.uint8)
+    with pytest.raises(DataError, match="annotated slices"):
+        LabelledScan(volume(labels), volume(labels), annotated=given)
+    with pytest.raises(DataError, match="annotated slices"):
+        evaluate(labels, labels, annotated=given)
+    item = LabelledScan(volume(labels), volume(labels), annotated=np.array([1, 3]))
+    assert item.annotated == (1, 3)
+
+
+@pytest.mark.parametrize("option", ["ignore", "background"])
+def test_special_values_are_whole_numbers(folders, option):
+    labels = np.ones((4, 4, 4), np.uint8)
+    for value in ("255", 2.5, True):
+        with pytest.raises(DataError, match=f"{option}=.*whole number"):
+            evaluate(labels, labels, **{option: value})
+        with pytest.raises(DataError, match=f"{option}=.*whole number"):
+            pair_scans(folders / "images", folders / "labels", **{option: value})
+
+
+def test_classes_that_occur_in_no_file_are_refused(folders):
+    where = folders / "labels", folders / "labels"
+    with pytest.raises(DataError, match=r"class 7 occurs in neither.* are 3"):
+        evaluate_folders(*where, classes=(7,))
+    with pytest.warns(ScanWarning, match="class 7 occurs in neither"):
+        assert evaluate_folders(*where, classes=(3, 7)).classes[3].dice == 1
 
 
 def test_a_slice_beyond_the_scan_is_refused():

@@ -34,7 +34,12 @@ from napari_sslseg.core.scans.matching.label_guess import refuse_scan
 from napari_sslseg.core.scans.matching.patients import Patients
 from napari_sslseg.core.scans.scan_lists import by_scan
 from napari_sslseg.core.scans.series import Series
-from napari_sslseg.core.scans.slices.annotated import Annotated, are_single_slices
+from napari_sslseg.core.scans.slices.annotated import (
+    Annotated,
+    annotated_of_all,
+    are_single_slices,
+    as_annotated,
+)
 
 
 def evaluate(
@@ -98,7 +103,7 @@ def evaluate(
         If it is not clear which structure is which class.
     """
     check_unknown_value(ignore, background)
-    said = TruthOptions(ignore, background, labelled_classes, annotated)
+    said = TruthOptions(ignore, background, labelled_classes, as_annotated(annotated))
     match = match_compared([(prediction, truth)], class_map, said)
     scores = _evaluate(prediction, truth, match.values, match.names, classes, said, spacing)
     _warn_about_classes_without_name([scores], match.names)
@@ -239,11 +244,18 @@ def evaluate_folders(
     ------
     DataError
         If a prediction has no truth, two files in a folder have the same name, a path does not
-        exist, or a value of the truth seems to mean that the class is unknown.
+        exist, a value of the truth seems to mean that the class is unknown, or none of
+        ``classes`` occurs in any file.
     GeometryError
         If a prediction is not on the grid of its truth.
     """
     check_unknown_value(ignore, background)
+    by_name: dict[str, Annotated] | None = None
+    of_all: Annotated = None
+    if isinstance(annotated, Mapping):
+        by_name = {name: as_annotated(slices, name) for name, slices in annotated.items()}
+    else:
+        of_all = annotated_of_all(annotated)
     found, unpredicted = pair_folders(
         Path(predictions),
         Path(truth),
@@ -258,8 +270,8 @@ def evaluate_folders(
         warnings.warn(note, ScanWarning, stacklevel=2)
     every = {*names, *unpredicted}
     labelled = class_values(labelled_classes or {}, match.names, every)
-    if isinstance(annotated, Mapping):
-        annotated = by_scan(annotated, every, "annotated slices")
+    if by_name is not None:
+        by_name = by_scan(by_name, every, "annotated slices")
     lines, are_predictions = _predicted(pair.prediction for pair in found)
     predicted_truths, swapped = _predicted(pair.truth for pair in found)
     if swapped and not are_predictions:
@@ -267,16 +279,26 @@ def evaluate_folders(
             f"{next(iter(predicted_truths))} is a prediction, by {JOURNAL} beside it, but it is "
             "given as the truth; swap the two folders."
         )
-    volumes = []
-    for number, pair in enumerate(found):
-        scan = pair.scan
+
+    def score(number: int, classes: Sequence[int] | None) -> VolumeScores:
+        scan = found[number].scan
         values = match.values[2 * number : 2 * number + 2]
-        here: Any = annotated.get(scan.name) if isinstance(annotated, Mapping) else annotated
+        here = of_all if by_name is None else by_name.get(scan.name)
         said = TruthOptions(ignore, background, labelled.get(scan.name), here)
         on = None if scan.image is None else scan
-        scores = _evaluate(*pairs[number], values, match.names, classes, said, on=on)
+        return _evaluate(*pairs[number], values, match.names, classes, said, on=on)
+
+    volumes = []
+    for number, pair in enumerate(found):
+        scan, scores = pair.scan, score(number, classes)
         use = use_in(lines.get(pair.prediction) if isinstance(pair.prediction, Path) else None)
         volumes.append(replace(scores, name=scan.name, subject=scan.subject, use=use))
+    missing = set(classes or ()) - set(match.names)
+    missing -= {c for v in volumes for c, s in v.classes.items() if s.dice is not None}
+    if missing:
+        # They may occur where they are not scored, so the files are read again.
+        occurring = {c for number in range(len(found)) for c in score(number, None).classes}
+        _say_missing_classes(missing - occurring, occurring, set(classes or ()))
     _warn_about_classes_without_name(volumes, match.names)
     _warn_about_absent_classes([v for v in volumes if v.name not in labelled], match.names)
     if annotated is None:
@@ -302,6 +324,19 @@ def _predicted(files: Iterable[Any]) -> tuple[dict[Path, Mapping[str, Any]], boo
     paths = [file for file in files if isinstance(file, Path)]
     lines = written_lines(paths)
     return lines, bool(paths) and len(lines) == len(set(paths))
+
+
+def _say_missing_classes(missing: set[int], occurring: set[int], wanted: set[int]) -> None:
+    """Refuse classes if none of them occurs in any file; warn if some do."""
+    if not missing:
+        return
+    numbers = join_names([str(value) for value in sorted(missing)])
+    are = f"class {numbers} occurs" if len(missing) == 1 else f"classes {numbers} occur"
+    there = join_names([str(value) for value in sorted(occurring)], 20) or "none"
+    sentence = f"The {are} in neither the predictions nor the truth; the classes there are {there}."
+    if missing == wanted:
+        raise DataError(f"{sentence[:-1]}; choose others with --classes (in Python classes=).")
+    warnings.warn(sentence, ScanWarning, stacklevel=3)
 
 
 def _warn_about_classes_without_name(

@@ -231,13 +231,16 @@ def predict(
     Raises
     ------
     SslsegError
-        If something is wrong with the run, the scan or an option.
+        If something is wrong with the run, the scan or an option, or the scan looks like a label
+        map.
     MemoryError
         If the scan is too large for this network and machine.
     """
     check_least_part(least_part)
     segmenter = model if isinstance(model, Segmenter) else load_segmenter(model, device)
     volume = as_volume(scan, modality)
+    if looks_like_labels(volume):
+        raise DataError(f"{volume.path or volume.name} looks like a label map; leave it out.")
     shape, count = volume.data.shape, 1 + len(segmenter.classes)
     need = prediction_memory(
         volume.geometry,
@@ -455,8 +458,6 @@ def iter_predict(
                 if not said:
                     said = True
                     yield Message(_modality_message(item, volume, modality))
-                if looks_like_labels(volume):
-                    raise DataError(f"{item.path} looks like a label map; leave it out.")
                 prediction = predict(
                     segmenter,
                     volume,

@@ -14,7 +14,7 @@ from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels
 from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.series import Series, Source
-from napari_sslseg.core.scans.slices.annotated import Annotated, annotated_slices
+from napari_sslseg.core.scans.slices.annotated import Annotated, annotated_slices, as_annotated
 from napari_sslseg.core.scans.volume import Modality, Volume, load_volume, read_geometry
 
 
@@ -54,7 +54,7 @@ class LabelledScan:
     Raises
     ------
     DataError
-        If the background is unknown, or no class is labelled.
+        If the background is unknown, no class is labelled, or a slice or value is no whole number.
     """
 
     scan: Volume | Source
@@ -74,6 +74,7 @@ class LabelledScan:
             object.__setattr__(self, "labels", Path(self.labels))
         elif isinstance(self.labels, list | tuple):
             object.__setattr__(self, "labels", tuple(map(Path, self.labels)))
+        object.__setattr__(self, "annotated", as_annotated(self.annotated, self.name))
         check_unknown_value(self.ignore, self.background)
         if self.labelled_classes is not None and not self.labelled_classes:
             raise DataError(

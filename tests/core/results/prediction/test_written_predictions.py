@@ -11,7 +11,7 @@ import pytest
 
 from command_line import run
 from napari_sslseg import core
-from napari_sslseg.core.common.errors import StorageError
+from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.common.events import Done, Message
 from napari_sslseg.core.results.predict import iter_predict
 
@@ -67,6 +67,12 @@ def test_a_scan_that_is_replaced_meanwhile_is_predicted_again(trained, tmp_path)
             write_scan(scan, 1)
     with pytest.raises(StorageError, match="changed since"):
         events_of(trained, [scan], out=out, resume=True)
+
+
+def test_a_label_map_is_not_segmented(trained):
+    labels = trained.parent / "labels/p0.nii"
+    with pytest.raises(DataError, match=r"p0\.nii looks like a label map"):
+        core.predict(trained, labels, device="cpu")
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
+from numbers import Integral
 from pathlib import Path
 
 from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.text import LONGEST, printable
 from napari_sslseg.core.scans.classes.segment import fold_class
 from napari_sslseg.core.scans.scan_lists import by_scan, read_rows, read_scan_list
 
@@ -25,8 +27,14 @@ def check_unknown_value(ignore: int | None, background: int) -> None:
     Raises
     ------
     DataError
-        If they have not.
+        If they have not, or one of them is no whole number.
     """
+    for name, value in (("ignore", ignore), ("background", background)):
+        if not isinstance(value, Integral | None) or isinstance(value, bool):
+            raise DataError(
+                f"The value {name}={printable(repr(value), LONGEST)} is not a whole number; write "
+                f"one, such as {name}={'255' if name == 'ignore' else '0'}."
+            )
     if ignore is not None and ignore == background:
         what = "so nothing says where the background is" if ignore == 0 else "which is ambiguous"
         raise DataError(

@@ -1,15 +1,19 @@
 """Pair the scans of a folder with their labels, for training and scores."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from napari_sslseg.core.common.errors import DataError, ScanWarning
 from napari_sslseg.core.common.text import count_phrase, printable
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
-from napari_sslseg.core.scans.classes.partial_labels import LabelledClasses, class_values
+from napari_sslseg.core.scans.classes.partial_labels import (
+    LabelledClasses,
+    check_unknown_value,
+    class_values,
+)
 from napari_sslseg.core.scans.classes.scan_classes import match_labels
 from napari_sslseg.core.scans.find import find_scans
 from napari_sslseg.core.scans.labelled import LabelledScan
@@ -19,6 +23,7 @@ from napari_sslseg.core.scans.matching.sequences import choose_sequence
 from napari_sslseg.core.scans.names import unique_by_name
 from napari_sslseg.core.scans.scan_lists import by_scan
 from napari_sslseg.core.scans.series import Series
+from napari_sslseg.core.scans.slices.annotated import annotated_of_all
 
 
 def pair_scans(
@@ -68,6 +73,10 @@ def pair_scans(
         If it is not clear which structure is which class.
     """
     images, labels = Path(images), Path(labels)
+    whole: Any = None
+    if not isinstance(annotated, Mapping):
+        whole, annotated = annotated_of_all(annotated), None
+    check_unknown_value(ignore, background)
     scans = scans_to_pair(images, labels, sequence)
     pairing = Pairing(scans, images, labels)
     if not pairing.files:
@@ -80,7 +89,6 @@ def pair_scans(
         )
     files = pairing.pairs()
     numbers = {scan.name: number for number, scan in enumerate(scans)}
-    whole, annotated = (annotated, None) if isinstance(annotated, str) else (None, annotated)
     if annotated is not None:
         annotated = by_scan(annotated, numbers, "annotated slices")
         if not annotated:

@@ -1,7 +1,8 @@
 """Annotated slices: those of a scan on which all structures are labelled."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,10 +11,79 @@ import numpy as np
 from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
+from napari_sslseg.core.common.text import LONGEST, did_you_mean, printable
 from napari_sslseg.core.scans.scan_lists import read_scan_list
 
 Annotated = tuple[int, ...] | Literal["labelled", "all"] | None
 """Annotated slices: their numbers, those that show any label, or all; None is all by default."""
+
+
+WORDS: tuple[Literal["labelled"], Literal["all"]] = ("labelled", "all")
+
+
+def as_annotated(annotated: Any, name: str = "") -> Annotated:
+    """Return annotated slices as a tuple, or as one of the words.
+
+    Parameters
+    ----------
+    annotated : iterable of int, "labelled", "all" or None
+        As in :class:`LabelledScan`.
+    name : str
+        Name of the scan, for messages.
+
+    Raises
+    ------
+    DataError
+        If it is another word, or contains anything but whole numbers.
+    """
+    if annotated is None:
+        return None
+    for word in WORDS:
+        if isinstance(annotated, str) and annotated == word:
+            return word
+    of = f" of {name}" if name else ""
+    what = f"The annotated slices{of} are {printable(repr(annotated), LONGEST)}"
+    if isinstance(annotated, Path) or str(annotated).lower().endswith(".json"):
+        raise DataError(
+            f"{what}, which is a file; read it first, in Python "
+            "annotated=core.read_annotated(file)."
+        )
+    if isinstance(annotated, str):
+        hint = did_you_mean(annotated, WORDS)
+        raise DataError(
+            f"{what}; write 'labelled' (slices with any label), 'all', "
+            f"or the numbers of the slices, such as (3, 9).{f' {hint}' if hint else ''}"
+        )
+    is_list = isinstance(annotated, Iterable) and not isinstance(annotated, Mapping)
+    given = list(annotated) if is_list else [annotated]
+    numbers = [number for number in given if _is_whole(number)]
+    if not is_list or len(numbers) < len(given):
+        raise DataError(
+            f"{what}; write the numbers of the slices from 0, such as "
+            "(3, 9), which must be whole, or 'labelled' or 'all'."
+        )
+    return tuple(int(number) for number in numbers)
+
+
+def _is_whole(number: Any) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
+
+
+def annotated_of_all(annotated: Any) -> Literal["labelled", "all"] | None:
+    """Return which slices of all scans are annotated, if no list by scan says it.
+
+    Raises
+    ------
+    DataError
+        If these are slices of one scan, or no annotated slices.
+    """
+    found = as_annotated(annotated)
+    if isinstance(found, tuple):
+        raise DataError(
+            f"The annotated slices {printable(found, LONGEST)} are those of one scan; write them "
+            'by the name of the scan, such as {"patient_07": (3, 9)}.'
+        )
+    return found
 
 
 def annotated_slices(slices: np.ndarray, annotated: Annotated, name: str) -> np.ndarray:
