@@ -71,7 +71,9 @@ def say(message: str) -> None:
     err.print(printable(message), markup=False)
 
 
-def follow(events: Iterator[Event], stop: StopFlag, *, resumable: bool = False) -> Any:
+def follow(
+    events: Iterator[Event], stop: StopFlag, *, resumable: bool = False, again: str = ""
+) -> Any:
     """Show the events of a job and return its result.
 
     Ctrl-C asks the job to stop and save; a second Ctrl-C ends it immediately, and a third one ends
@@ -85,6 +87,8 @@ def follow(events: Iterator[Event], stop: StopFlag, *, resumable: bool = False) 
         Stops the job.
     resumable : bool
         Whether ``--resume`` continues the job if it is stopped; a run can always be resumed.
+    again : str
+        What happens to a job that cannot be continued, for the message.
 
     Raises
     ------
@@ -107,7 +111,9 @@ def follow(events: Iterator[Event], stop: StopFlag, *, resumable: bool = False) 
             for event in events:
                 if isinstance(event, Done):
                     if event.stopped:
-                        raise Interrupted(_describe_stop(event.result, resumable))
+                        raise Interrupted(
+                            _describe_stop(event.result, resumable) + f" {again}".rstrip()
+                        )
                     return event.result
                 if is_first():
                     view.show(event)

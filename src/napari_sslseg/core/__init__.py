@@ -33,7 +33,7 @@ with a ``Preset`` of ``PRESETS``, which ``preset_named`` finds and ``register_pr
 **Predictions and scores.** ``predict`` gives a ``Prediction``, ``load_segmenter`` a network for
 many scans, ``save_labels`` writes it. ``evaluate`` (``VolumeScores`` with ``ClassScore``),
 ``evaluate_folders`` and ``summarize`` (``Evaluation`` with ``ClassSummary``) score it.
-``iter_demo`` runs all stages.
+``iter_demo`` runs all stages; a ``DemoPlan`` is their size and length.
 
 **Projects.** ``Project`` is the folder of the window, with ``ScanEntry``, ``ProjectClass``,
 ``AddedScans`` and ``LabelledSplit``; ``recent_projects`` and ``remember_project`` list them.

@@ -20,6 +20,7 @@ from .demo.phantom.patient import (
     make_patient as make_patient,
     write_dataset as write_dataset,
 )
+from .demo.plan import DemoPlan as DemoPlan
 from .project.add import AddedScans as AddedScans
 from .project.project import LabelledSplit as LabelledSplit, Project as Project
 from .project.recent import recent_projects as recent_projects, remember_project as remember_project

@@ -52,6 +52,25 @@ def save(path, labels, affine=None):
     return path
 
 
+def test_a_folder_is_compared_with_evaluate_folders(tmp_path):
+    with pytest.raises(DataError, match="evaluate_folders"):
+        evaluate(tmp_path, cube())
+
+
+def test_names_without_any_in_common_are_no_spelling(tmp_path):
+    for folder, name in (("p", "liver"), ("t", "Leber")):
+        save(tmp_path / folder / "a.nii.gz", cube())
+        (tmp_path / folder / "classes.json").write_text(json.dumps({"1": name}))
+    with pytest.warns(ScanWarning) as caught:
+        evaluate_folders(tmp_path / "p", tmp_path / "t")
+    first = str(caught[0].message)
+    assert first.startswith("Each class differs")
+    assert '--class-map FILE, a JSON file such as {"Leber": "liver"}' in first
+    assert not any("spelling" in str(item.message) for item in caught)
+    mapped = evaluate_folders(tmp_path / "p", tmp_path / "t", class_map={"Leber": "liver"})
+    assert mapped.classes[1].dice == 1
+
+
 def one(prediction, truth, spacing=SPACING):
     return evaluate(prediction, truth, spacing=spacing).classes[1]
 

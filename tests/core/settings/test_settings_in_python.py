@@ -154,3 +154,19 @@ def test_an_evaluation_is_readable(tmp_path):
     lines = repr(found).splitlines()
     assert "2 volumes: mean Dice 1.000" in lines[0]
     assert any("liver: Dice 1.000" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("make", "hint"),
+    [
+        (lambda: core.Preprocessing(size=64), r"write \(64, 64\)"),
+        (lambda: core.VolumePreprocessing(size=64), r"write \(64, 64, 64\)"),
+        (lambda: core.FinetuneSettings(classes=3), r"write \(3,\)"),
+        (lambda: core.PretrainSettings(preprocessing="axial"), r"Preprocessing\(…\) or Vol"),
+        (lambda: core.PretrainSettings(network=core.Network), r"write Network\(\)"),
+        (lambda: core.PretrainSettings(preprocessing={"kind": "x"}), "'slices', 'volumes'"),
+    ],
+)
+def test_a_setting_of_a_wrong_type_is_refused_with_an_example(make, hint):
+    with pytest.raises(core.SslsegError, match=hint):
+        make()

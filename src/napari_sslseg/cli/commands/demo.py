@@ -38,7 +38,8 @@ def demo(
     events = iter_demo(
         data, out=out, plan=plan, seed=seed, patients=patients, device=device, stop=stop
     )
-    report = follow(events, stop)
+    again = "A demonstration cannot be continued; the same command begins it anew."
+    report = follow(events, stop, again=again)
     if as_json:
         print(json.dumps(report))
         return

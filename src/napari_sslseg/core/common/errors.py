@@ -5,6 +5,10 @@ prints it and exits with code 2; the napari plugin shows it as a notification.
 """
 
 import errno
+from os import PathLike
+
+PATH = (str, PathLike)
+"""Types of a path in arguments."""
 
 
 class SslsegError(Exception):
@@ -49,6 +53,33 @@ class ConfigError(SslsegError):
 
 class CallError(ConfigError, TypeError):
     """A function was called with arguments that it does not have."""
+
+
+def check_type(value: object, wanted: type | tuple[type, ...], name: str, write: str) -> None:
+    """Refuse an argument of another type.
+
+    Parameters
+    ----------
+    value : object
+        The argument.
+    wanted : type or tuple of type
+        The types that it may have.
+    name : str
+        Name of the argument, for the message.
+    write : str
+        What to write instead, for the message.
+
+    Raises
+    ------
+    CallError
+        If it has none of the types.
+    """
+    if isinstance(value, wanted):
+        return
+    given = "None" if value is None else f"of the type {type(value).__name__}"
+    if isinstance(value, type):
+        given, write = f"the class {value.__name__}", f"{value.__name__}() with parentheses"
+    raise CallError(f"{name} cannot be {given}; write {write}.")
 
 
 class CheckpointError(SslsegError):

@@ -114,6 +114,16 @@ def _as_sentence(error: ValidationError, model: type[BaseModel]) -> SettingsErro
     if not where:
         # An error of several fields together: printing all their values would fill a page.
         return SettingsError(f"{reason[0].upper()}{reason[1:]}.")
+    given = first["input"]
+    if isinstance(given, type):
+        name = given.__name__
+        return SettingsError(
+            f"{where} cannot be the class {name}; write {name}() with parentheses."
+        )
+    if first["type"] in ("tuple_type", "union_tag_invalid") and "." not in where:
+        reason = _wanted_at(model, where, given) or reason
+    if first["type"] == "union_tag_invalid" and isinstance(given, dict):
+        reason = f"its kind must be one of {first['ctx']['expected_tags']}"
     if first["type"] == "extra_forbidden":
         hint = did_you_mean(str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))
         return SettingsError(
@@ -133,6 +143,30 @@ def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str
                 return []
             model = inner[0]
     return [name for name in model.model_fields if name != "kind"]
+
+
+def _wanted_at(model: type[BaseModel], name: str, given: Any) -> str:
+    """Say what a field needs, with an example; empty if it is not a field of the settings."""
+    field = model.model_fields.get(name)
+    if field is None:
+        return ""
+    types = _types_in(field.annotation)
+    if names := [kind.__name__ for kind in types if issubclass(kind, BaseModel)]:
+        return f"write settings, such as {' or '.join(f'{name}(…)' for name in names)}"
+    kinds = (field.annotation, *get_args(field.annotation))
+    items = next((get_args(kind) for kind in kinds if get_origin(kind) is tuple), ())
+    if type(given) in items:
+        return f"write {(given,) * (1 if ... in items else len(items))}, in parentheses"
+    return ""
+
+
+def _types_in(annotation: Any) -> list[type]:
+    """All types that an annotation names, without those in tuples."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return [annotation]
+    if get_origin(annotation) in (tuple, Literal):
+        return []
+    return [kind for part in get_args(annotation) for kind in _types_in(part)]
 
 
 def _settings_in(annotation: Any) -> tuple[type[BaseModel], ...]:

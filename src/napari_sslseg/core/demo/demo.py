@@ -19,6 +19,7 @@ from napari_sslseg.core.common.atomic import atomic_path, write_text
 from napari_sslseg.core.common.errors import StorageError
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
 from napari_sslseg.core.common.safe_json import read_json
+from napari_sslseg.core.common.text import count_phrase
 from napari_sslseg.core.demo.comparison import arm_report, caution, compare_arms
 from napari_sslseg.core.demo.demo_scans import (
     DemoScans,
@@ -124,10 +125,12 @@ def iter_demo(
     refuse_other_predictions(out / PREDICTIONS, scans)
     _mark(out)
     yield Message(describe_patients(scans.images))
+    held_out = len({scan_subject(item) for item in scans.test})
+    patients_with_labels = held_out + len({scan_subject(item) for item in scans.pool})
     yield Message(
-        f"{len(scans.images)} scans; {len(scans.test)} of "
-        f"{len({scan_subject(item) for item in scans.test})} patients are held out for the test, "
-        f"labels for fine-tuning are drawn from {len(scans.pool)} others."
+        f"{len(scans.images)} scans; {held_out} of {patients_with_labels} patients with labels are "
+        f"held out for the test ({count_phrase(len(scans.test), 'scan')}), labels for fine-tuning "
+        f"are drawn from {len(scans.pool)} other scans."
     )
     demo = _Demo(scans, out, plan, seed, device, stop, clock)
     pretrained = yield from demo.pretrain()

@@ -65,6 +65,7 @@ class DemoScans:
         cls, folder: Path, plan: DemoPlan, seed: int, patients: Patients | None
     ) -> "DemoScans":
         """Find the scans in a folder and split them."""
+        _check_folder(folder)
         images = find_scans(folder / "images")
         pairs = pair_scans(folder / "images", folder / "labels", every_image=False)
         # All together, as names of one patient may be recognised only among the others.
@@ -85,6 +86,22 @@ class DemoScans:
         share = min(plan.test_share, plan.test_most / len(subjects))
         pool, test = hold_out(pairs, share, seed)
         return cls(folder, images, classes, names, test, pool)
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder without a folder of scans and one of labels.
+
+    Raises
+    ------
+    DataError
+        If one is missing.
+    """
+    missing = [name for name in ("images", "labels") if not (folder / name).is_dir()]
+    if missing:
+        raise DataError(
+            f"{folder} has no folder {' and no folder '.join(missing)}; give a folder with the "
+            "scans in images/ and their labels in labels/."
+        )
 
 
 def prediction_file(folder: Path, name: str) -> Path:

@@ -77,11 +77,12 @@ def _label_file(labels: Labels, role: str, others: Collection[int]) -> LabelFile
             refuse_scan(data, len(values), f"The {role} {name}")
             return [value for value in values if value not in others]
 
-        return LabelFile(name, segments, read_values, path)
+        return LabelFile(name, segments, read_values, path, role)
     names = getattr(labels, "class_names", None) or {}
     segments = tuple(Segment(value, name) for value, name in names.items() if value not in others)
     return LabelFile(
         f"the {role}",
         segments,
         lambda: [v for v in values_in(label_values(labels, role)[0]) if v not in others],
+        role=role,
     )

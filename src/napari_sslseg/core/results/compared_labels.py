@@ -7,7 +7,7 @@ from typing import TypeGuard
 
 import numpy as np
 
-from napari_sslseg.core.common.errors import DataError, GeometryError
+from napari_sslseg.core.common.errors import DataError, GeometryError, check_type
 from napari_sslseg.core.scans.classes.renumber import renumber_array
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.formats.labels.checks import are_whole
@@ -47,11 +47,21 @@ def open_both(
     for role in sorted(both, key=lambda role: _is_dicom(both[role])):
         labels = both[role]
         if are_files(labels):
+            refuse_folder(labels, role)
             other = next(iter(loaded.values()), None)
             grid = other if isinstance(other, Volume) else getattr(other, "volume", None)
             labels = load_labels(labels, like=scan or grid)
         loaded[role] = labels
     return loaded["prediction"], _on_grid(loaded["truth"], loaded["prediction"])
+
+
+def refuse_folder(labels: Labels, role: str) -> None:
+    """Refuse a folder of label files where those of one scan are compared."""
+    if isinstance(labels, str | Path) and Path(labels).is_dir() and not is_dicom(Path(labels)):
+        raise DataError(
+            f"The {role} {labels} is a folder; choose a label file in it, or compare all files of "
+            "two folders with core.evaluate_folders(predictions, truth)."
+        )
 
 
 def _on_grid(truth: Labels, prediction: Labels) -> Labels:
@@ -97,6 +107,10 @@ def label_values(labels: Labels, role: str) -> tuple[np.ndarray, Volume | None]:
     elif isinstance(labels, np.ndarray):
         values, scan = labels, None
     else:
+        if not (hasattr(labels, "labels") and hasattr(labels, "volume")):
+            check_type(
+                labels, (), f"The {role}", "a label file, an array, a Volume or a Prediction"
+            )
         values, scan = labels.labels, labels.volume
     if not are_whole(values):
         raise DataError(

@@ -8,12 +8,20 @@ truth are left out: they are removed from prediction and truth.
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from napari_sslseg.core.common.errors import DataError, GeometryError, ScanWarning
+from napari_sslseg.core.common.errors import (
+    PATH,
+    CallError,
+    DataError,
+    GeometryError,
+    ScanWarning,
+    check_type,
+)
 from napari_sslseg.core.common.sizes import MOST_CLASSES
 from napari_sslseg.core.common.text import count_phrase, join_names, printable
 from napari_sslseg.core.results.compared_classes import match_compared, named_classes
@@ -103,6 +111,7 @@ def evaluate(
         If it is not clear which structure is which class.
     """
     check_unknown_value(ignore, background)
+    _check_classes(classes)
     said = TruthOptions(ignore, background, labelled_classes, as_annotated(annotated))
     match = match_compared([(prediction, truth)], class_map, said)
     scores = _evaluate(prediction, truth, match.values, match.names, classes, said, spacing)
@@ -250,6 +259,9 @@ def evaluate_folders(
         If a prediction is not on the grid of its truth.
     """
     check_unknown_value(ignore, background)
+    _check_classes(classes)
+    for name, path in (("predictions", predictions), ("truth", truth)):
+        check_type(path, PATH, name, "a folder or a file (core.evaluate compares arrays)")
     by_name: dict[str, Annotated] | None = None
     of_all: Annotated = None
     if isinstance(annotated, Mapping):
@@ -324,6 +336,18 @@ def _predicted(files: Iterable[Any]) -> tuple[dict[Path, Mapping[str, Any]], boo
     paths = [file for file in files if isinstance(file, Path)]
     lines = written_lines(paths)
     return lines, bool(paths) and len(lines) == len(set(paths))
+
+
+def _check_classes(classes: Any) -> None:
+    """Refuse classes that are not several label values."""
+    if classes is None:
+        return
+    several = isinstance(classes, Iterable) and not isinstance(classes, str)
+    if not several or not all(isinstance(value, Integral) for value in classes):
+        raise CallError(
+            f"classes is {printable(repr(classes), 100)}; write the label values of the classes, "
+            "such as (1, 2). class_map= matches names."
+        )
 
 
 def _say_missing_classes(missing: set[int], occurring: set[int], wanted: set[int]) -> None:

@@ -81,6 +81,12 @@ MOST_PIXELS_CPU = 2**20
 MOST_PIXELS_GPU = 2**23
 """Pixels per forward pass: 4 or 32 slices of 512 × 512 pixels."""
 
+NOTHING_FOUND = (
+    " If there should be some, train for more steps, or check that the labels of the training are "
+    "on its scans, and that these scans are of the same kind."
+)
+"""What to do if no class is found in any scan."""
+
 LARGE = 2**30
 """Bytes of memory of a prediction from which it is announced."""
 
@@ -389,10 +395,11 @@ def iter_predict(
     if resume and overwrite:
         raise ConfigError("Either resume a prediction, or overwrite its files; leave one out.")
     check_folder_name(Path(out))
+    # First, since it may be the folder of the scans if both are swapped.
+    run = Run.open(run, "finetune")
     series = [item for item in list_series(scans) if item.is_scan]
     if not series:
         raise DataError("There is no scan to segment; choose at least one.")
-    run = Run.open(run, "finetune")
     refuse_folder_of_scans(series, Path(out))
     series = yield from _of_sequence(series, sequence, run.sequence)
     total = len(series)
@@ -491,6 +498,7 @@ def iter_predict(
     if empty:
         yield Message(
             f"No class was found in {len(empty)} of {len(written)} scans: {join_names(empty)}."
+            + NOTHING_FOUND * (len(empty) == len(written))
         )
     learnt = [targets[file].name for file in written if journal.use(file) in FLATTERED]
     if learnt:

@@ -27,7 +27,13 @@ from pydantic import BaseModel
 
 from napari_sslseg.core.common.atomic import write_text
 from napari_sslseg.core.common.compute.distributed import is_first
-from napari_sslseg.core.common.errors import CheckpointError, LostFolderError, StorageError
+from napari_sslseg.core.common.errors import (
+    PATH,
+    CheckpointError,
+    LostFolderError,
+    StorageError,
+    check_type,
+)
 from napari_sslseg.core.common.lock import check_locks
 from napari_sslseg.core.common.safe_files import open_regular
 from napari_sslseg.core.common.sync import make_folder, sync_folder
@@ -51,12 +57,16 @@ Model = TypeVar("Model", bound=BaseModel)
 Kind = Literal["pretrain", "finetune"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run folder and its record."""
 
     folder: Path
     record: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        status = self.record.get("status", "unknown")
+        return f"Run({str(self.folder)!r}, kind={self.record.get('kind')!r}, status={status!r})"
 
     @property
     def kind(self) -> Kind:
@@ -151,6 +161,9 @@ class Run:
         CheckpointError
             If it is not a run, is damaged, is of another kind, or is of a newer version.
         """
+        check_type(
+            folder, (*PATH, Run), "A run", "the folder of a run, such as 'runs/ft', or a Run"
+        )
         run = folder if isinstance(folder, Run) else cls(Path(folder), read_record(Path(folder)))
         if kind and run.kind != kind:
             raise CheckpointError(

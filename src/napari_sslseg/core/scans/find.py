@@ -7,7 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from napari_sslseg.core.common.errors import DataError, ScanWarning, SslsegError, VolumeError
+from napari_sslseg.core.common.errors import (
+    PATH,
+    DataError,
+    ScanWarning,
+    SslsegError,
+    VolumeError,
+    check_type,
+)
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.formats.foreign import foreign_files
 from napari_sslseg.core.scans.formats.registry import scan_suffixes
@@ -289,6 +296,8 @@ def as_series(source: Source | str) -> Series:
     """
     if isinstance(source, Series):
         return source
+    one = "one scan: a file, a folder, a Series or a Volume, each by itself"
+    check_type(source, PATH, "A scan", one)
     found = list_series([source])
     scans = [item for item in found if item.is_scan] or found
     if len(scans) > 1:

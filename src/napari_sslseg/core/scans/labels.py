@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any, get_args
 
 import numpy as np
@@ -12,6 +13,7 @@ from napari_sslseg.core.common.errors import (
     GeometryError,
     StorageError,
     VolumeError,
+    check_type,
 )
 from napari_sslseg.core.common.safe_files import refuse_existing
 from napari_sslseg.core.scans.classes.class_codes import Algorithm, SegmentClass
@@ -213,6 +215,8 @@ def save_labels(
     ConfigError
         If the name of the file is too long.
     """
+    scan = "the scan as core.load_volume(path), or core.predict's result in place of the labels"
+    check_type(like, (Volume, NoneType), "like", scan)
     path = Path(path)
     refuse_existing(path, overwrite=overwrite)
     if path.is_dir():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_sslseg.core.common.errors import DataError, ScanWarning
+from napari_sslseg.core.common.errors import PATH, DataError, ScanWarning, check_type
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.classes.partial_labels import refuse_unknown_organ
@@ -42,8 +42,9 @@ def collect_scans(scans: str | Path | Iterable[Scan | str]) -> list[CollectedSca
     SslsegError
         If there is no scan, or a file or folder holds none.
     """
-    if isinstance(scans, str | Path):
+    if isinstance(scans, str | Path | Volume | Series | LabelledScan):
         scans = [scans]
+    check_type(scans, (*PATH, Iterable), "scans", "a folder of scans, or a list of scans")
     gathered: list[CollectedScan] = []
     for scan in scans:
         if isinstance(scan, LabelledScan):

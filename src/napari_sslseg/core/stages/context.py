@@ -17,6 +17,7 @@ from napari_sslseg.core.common.compute.distributed import (
     run_on_first,
     world_size,
 )
+from napari_sslseg.core.common.errors import PATH, check_type
 from napari_sslseg.core.common.events import Done, Event, Message, Progress, return_value
 from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.runs.event_log import EventLog, record_events
@@ -119,6 +120,7 @@ class RunContext:
         reader: ScanReader | None = None,
     ) -> "RunContext":
         """Make a context from the arguments of a public function."""
+        check_type(out, PATH, "out", f"the folder of the new run, such as out='runs/{kind}'")
         return cls(
             kind=kind,
             out=Path(out),

@@ -109,14 +109,16 @@ def iter_finetune(
         If something is wrong with the scans, the labels, the settings, the pretraining run or the
         disk.
     """
-    if isinstance(labelled, str | Path):
-        raise ConfigError(
-            f"{labelled} is a path, but labelled scans are needed; find them with "
-            "core.pair_scans(images, labels)."
-        )
-    if isinstance(labelled, LabelledScan):
-        labelled = [labelled]
-    labelled, validation = list(labelled), list(validation)
+    for scans in (labelled, validation):
+        if isinstance(scans, str | Path):
+            raise ConfigError(
+                f"{scans} is a path, but labelled scans are needed; find them with "
+                "core.pair_scans(images, labels)."
+            )
+    labelled, validation = (
+        [scans] if isinstance(scans, LabelledScan) else list(scans)
+        for scans in (labelled, validation)
+    )
     for item in (*labelled, *validation):
         if not isinstance(item, LabelledScan):
             raise ConfigError(

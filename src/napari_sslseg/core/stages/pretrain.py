@@ -4,10 +4,12 @@ from collections.abc import Generator, Iterable, Iterator
 from math import ceil
 from operator import attrgetter
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sslseg.core.common.errors import check_type
 from napari_sslseg.core.common.events import (
     Event,
     Message,
@@ -16,7 +18,7 @@ from napari_sslseg.core.common.events import (
     StopFlag,
     as_function,
 )
-from napari_sslseg.core.common.settings_base import check_settings_class
+from napari_sslseg.core.common.settings_base import Settings, check_settings_class
 from napari_sslseg.core.pretext.pictures.live import PretextShow
 from napari_sslseg.core.runs.provenance import data_record
 from napari_sslseg.core.runs.run import Run
@@ -112,6 +114,7 @@ def iter_pretrain(
         If something is wrong with the scans, the settings or the disk.
     """
     check_settings_class(settings, PretrainSettings)
+    check_type(task, (str, Settings, NoneType), "task", "a task, such as core.SparseMasking()")
     if resume:
         refuse_settings(task=task, settings=settings, overwrite=overwrite or None)
     options = RunOptions(

@@ -5,7 +5,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.errors import CallError, DataError
+from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.scans.labelled import Scan, scan_subject
 
 Item = TypeVar("Item", bound=Scan)
@@ -61,6 +62,11 @@ def split_subjects(
     DataError
         If a fraction is negative, or their sum is more than 1.
     """
+    if isinstance(subjects, str):
+        raise CallError(
+            f"subjects is one text, {printable(repr(subjects), 100)}; write a list of names, such "
+            "as ['p1', 'p2']."
+        )
     if sum(shares.values()) > 1 + 1e-9 or min(shares.values()) < 0:
         raise DataError(
             f"The fractions of a split must be positive and sum to at most 1, not {shares}."

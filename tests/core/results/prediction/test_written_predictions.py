@@ -75,6 +75,30 @@ def test_a_label_map_is_not_segmented(trained):
         core.predict(trained, labels, device="cpu")
 
 
+def test_swapped_arguments_are_named(trained, tmp_path):
+    scan = write_scan(tmp_path / "images/s.nii.gz", 0)
+    found = run("predict", scan.parent, trained, "--out", tmp_path / "out")
+    assert found.returncode == 2
+    assert "images is not a run folder" in found.stderr
+
+
+def test_a_prediction_without_any_class_says_what_to_do(trained, tmp_path, monkeypatch):
+    flat = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.float32)
+    (tmp_path / "in").mkdir()
+    nib.save(nib.Nifti1Image(flat, np.diag([1, 1, 3, 1])), tmp_path / "in/flat.nii.gz")
+    segmenter = core.load_segmenter(trained, device="cpu")
+    said = texts(events_of(trained, [tmp_path / "in"], out=tmp_path / "out"))
+    found = core.predict(segmenter, tmp_path / "in/flat.nii.gz").labels.any()
+    assert ("train for more steps" in said) == (not found)
+
+
+def test_a_run_is_printed_on_one_line(trained):
+    text = repr(core.Run.open(trained))
+    assert "finetune" in text
+    assert "finished" in text
+    assert len(text) < len(str(trained)) + 80
+
+
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
 def test_names_that_a_folder_gives_to_labels_without_names_are_said(trained, tmp_path, suffix):
     scan, out = write_scan(tmp_path / "in/s.nii.gz", 0), tmp_path / "out"

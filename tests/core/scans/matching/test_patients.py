@@ -233,7 +233,7 @@ def test_a_copy_of_a_labelled_scan_is_not_counted_twice(tmp_path):
         for folder in unlabelled:
             line += ("--unlabelled", tmp_path / folder)
         # It ends after the patients were counted.
-        done = run(*line, "--init", tmp_path / "nowhere", "--out", tmp_path / "run")
-        assert refused(done, "nowhere")
+        done = run(*line, "--classes", "neither", "--out", tmp_path / "run")
+        assert refused(done, "neither")
         assert "3 scans of 3 patients" in done.stderr
         assert "copies of labelled ones are left out: case-0, case-1" in done.stderr

@@ -4,6 +4,7 @@ A class is a meaning, not a number: the liver of one file may have the value tha
 gives to the spleen.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -51,12 +52,15 @@ class LabelFile:
         Reads the label values that occur; needed for a file that names no structures.
     path : Path, optional
         The file, or the first of several.
+    role : str
+        What it is compared as, such as "prediction"; empty if it is not compared.
     """
 
     name: str
     segments: tuple[Segment, ...] = ()
     read_values: Callable[[], Iterable[int]] | None = None
     path: Path | None = None
+    role: str = ""
 
 
 @dataclass(frozen=True)
@@ -470,6 +474,9 @@ class _Matcher:
                 f"names differ, so it has nothing in common with {first}; correct the name, which "
                 "may be in a classes.json beside the labels.",
             )
+        if not similar and (note := self._nothing_in_common(having)):
+            self.notes.insert(0, note)
+            return
         doubtful = {name for pair in similar for name in pair}
         parts = [
             f"{name} (not in {join_names([self._name(n) for n in sorted(filled - files)], 2)})"
@@ -480,6 +487,25 @@ class _Matcher:
             self.notes.append(
                 f"Not every label file names every class: {join_names(parts)}; check the spelling."
             )
+
+    def _nothing_in_common(self, having: Mapping[str, set[int]]) -> str:
+        """Say that files of two roles have no class in common; empty if they have."""
+        by_role: dict[str, list[str]] = {}
+        for name, files in having.items():
+            roles = {self.files[number].role for number in files}
+            if len(roles) > 1:
+                return ""
+            by_role.setdefault(roles.pop(), []).append(name)
+        if len(by_role) != 2:
+            return ""
+        (one, ones), (other, others) = by_role.items()
+        example = {others[0]: ones[0]}
+        return (
+            f"Each class differs: those of the {one} are {join_names(ones)}, those of the {other} "
+            f"{join_names(others)}. If they are the same structures under other names, say which "
+            "is which with --class-map FILE, a JSON file such as "
+            f"{json.dumps(example, ensure_ascii=False)} (in Python class_map={example})."
+        )
 
     def _note_placeholders(self, found: Sequence[_Found]) -> None:
         """Note names that say nothing, but are one class of several files that name others."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from napari_sslseg.core.common.errors import DataError, ScanWarning
+from napari_sslseg.core.common.errors import PATH, DataError, ScanWarning, check_type
 from napari_sslseg.core.common.text import count_phrase, printable
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.classes.partial_labels import (
@@ -72,6 +72,8 @@ def pair_scans(
     ClassesError
         If it is not clear which structure is which class.
     """
+    for name, folder in (("images", images), ("labels", labels)):
+        check_type(folder, PATH, name, "a folder or a file, as in pair_scans('images', 'labels')")
     images, labels = Path(images), Path(labels)
     whole: Any = None
     if not isinstance(annotated, Mapping):
