@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QColorDialog
+from qtpy.QtWidgets import QColorDialog, QLineEdit
 
 from label_dock import Dock
 from napari_sslseg.core.common.sizes import PLANE_AXIS
@@ -147,6 +147,22 @@ def test_opacity_is_chosen_with_the_colour_and_holds_for_predictions(painted, mo
     assert alpha(dock.layer, 1) == pytest.approx(0.25)
     assert alpha(layer, 1) == pytest.approx(0.25)
     assert dock.project.classes[0].colour == colour
+
+
+def test_a_structure_that_is_added_again_has_its_old_value(painted, monkeypatch):
+    dock = painted
+    monkeypatch.setattr(class_list, "ask_choice", lambda parent, text, choices, **_: choices[0])
+    dock.click("remove-class")
+    dock.until(lambda: 1 not in dock.project.class_names and not dock.session.jobs)
+    dock.click("add-class")
+    editor = dock.find("classes").findChild(QLineEdit)
+    editor.selectAll()
+    dock.qtbot.keyClicks(editor, "liver")
+    dock.press(Qt.Key.Key_Return, editor)
+    dock.until(lambda: dock.project.class_names.get(1) == "liver")
+    dock.until(lambda: dock.layer.selected_label == 1)
+    assert dock.panel.classes.chosen == 1
+    assert len(dock.project.classes) == 2
 
 
 def test_the_project_remembers_hidden_structures_and_forgets_removed_ones(

@@ -642,7 +642,7 @@ class TestClasses:
         labels[5, 5, 5] = 2
         project.save_labels("b", labels)
         before = nib.load(project.labels_path("b"))
-        with pytest.raises(ProjectError, match=r"class one .* 1 scans"):
+        with pytest.raises(ProjectError, match=r"class one .* 1 scan "):
             project.remove_class(1)
         (tmp_path / "scans" / "b.nii.gz").rename(tmp_path / "away.nii.gz")
         assert project.remove_class(1, erase=True) == ("b",)
@@ -669,6 +669,65 @@ class TestClasses:
             again.remove_class(2, erase=True)
             assert again.add_class("Spleen").value == 2
             assert np.unique(again.labels("b").data).tolist() == [0]
+
+    def test_a_class_that_is_renamed_gets_the_value_of_a_removed_one(self, project):
+        for name in ("liver", "spleen"):
+            project.add_class(name)
+        project.save_labels("b", drawn(project, "b", 2))
+        project.remove_class(2, erase=True)
+        new = project.add_class("structure 2")
+        assert new.value == 3
+        assert project.rename_class(new.value, "spleen").value == 2
+        assert project.class_names == {1: "liver", 2: "spleen"}
+        # Not if it is drawn.
+        project.remove_class(2)
+        project.add_class("structure 2")
+        project.save_labels("b", drawn(project, "b", 3))
+        assert project.rename_class(3, "spleen").value == 3
+        assert project.class_names == {1: "liver", 3: "spleen"}
+
+    def test_a_new_class_gets_no_value_that_is_drawn(self, project):
+        project.add_class("liver")
+        record = read(project)
+        project.add_class("tumour")
+        project.save_labels("b", drawn(project, "b", 2))
+        project.close()
+        # As after an older record was restored.
+        (project.folder / "project.json").write_text(json.dumps(record))
+        with Project.open(project.folder) as again:
+            assert again.add_class("cyst").value == 3
+            (found,) = again.add_missing_classes(again.labels("b").data)
+            assert (found.value, found.name) == (2, "class 2")
+            assert again.add_missing_classes(again.labels("b").data) == ()
+
+    def test_labels_that_nobody_saw_are_kept_when_others_are_saved(self, project):
+        project.add_class("liver")
+        project.save_labels("b", drawn(project, "b"))
+        shown = project.labels("b").data
+        theirs = shown.copy()
+        theirs[0, 0, :3] = 1
+        save_labels(theirs, project.labels_path("b"), like=project.load("b"))
+        project.labels("b", seen=False)  # As an export or a score reads them.
+        shown[5, 5, 5] = 1
+        project.save_labels("b", shown)
+        (kept,) = (project.folder / "labels" / "aside").iterdir()
+        np.testing.assert_array_equal(load_labels(kept).data, theirs)
+
+    def test_a_scan_whose_labels_cannot_be_kept_is_not_removed(self, project):
+        project.add_class("liver")
+        noise = np.random.default_rng(0).integers(0, 2, project.labels("b").data.shape)
+        project.save_labels("b", noise)
+        project.mark_done("b", [1])
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        size = project.labels_path("b").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, before[1]))
+        try:
+            with pytest.raises(StorageError):
+                project.remove_scan("b")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert project.done("b") == (1,)
+        assert project.remove_scan("b").is_file()
 
     def test_a_class_is_erased_in_all_labels_or_in_none(self, project):
         project.add_class("liver")

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from labelling_screen import NAMES, SHAPE, Screen, broken, stroke
+from napari_sslseg import core
 from napari_sslseg.core.project.project import Project
+from napari_sslseg.core.scans.labels import save_labels
 from napari_sslseg.gui.autosave import autosaver, rescue as label_rescue
 from napari_sslseg.gui.label.class_edits import remove_class
 from napari_sslseg.gui.scans.scan_actions import ScanActions
@@ -227,3 +229,33 @@ def test_any_failure_of_saving_is_reported(screen, monkeypatch):
     assert "KeyError" in screen.problems[-1]
     assert "your work is saved" not in screen.problems[-1]
     monkeypatch.undo()
+
+
+def test_a_training_with_unsaved_labels_is_refused(screen, monkeypatch):
+    stroke(screen, (2, 30, 30))
+    screen.until_saved()
+    screen.autosaver.mark([2])
+    broken(monkeypatch, screen)
+    stroke(screen, (5, 30, 30))
+    screen.until(lambda: screen.autosaver.status == "failed")
+    assert screen.session.finetune("scratch", core.FinetuneSettings()) is None
+    assert "not saved" in screen.problems[-1]
+    assert not screen.session.jobs
+    monkeypatch.undo()
+    assert screen.session.is_saved("The training")
+
+
+def test_values_of_another_program_become_structures_when_a_scan_is_shown(screen):
+    path = screen.session.project.labels_path("bob")
+    stroke(screen, (2, 30, 30))
+    screen.until_saved()
+    theirs = screen.saved("ann").copy()
+    theirs[0, 0, :4] = 9
+    path.parent.mkdir(exist_ok=True)
+    save_labels(theirs, path, like=screen.session.project.load("bob"))
+    notes = []
+    screen.session.note.connect(notes.append)
+    screen.show("bob")
+    assert screen.session.project.class_names[9] == "class 9"
+    assert any("class 9" in note for note in notes)
+    assert 9 in screen.scene.paintable

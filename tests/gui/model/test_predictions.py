@@ -2,6 +2,7 @@
 
 import html
 import re
+import json
 import shutil
 import time
 from pathlib import Path
@@ -169,6 +170,24 @@ def test_run_lines_show_how_runs_ended(session):
     assert ", stopped, " in line.text
     (line,) = run_lines(project.runs(), "finetune", active=RUN)
     assert not line.resumable
+
+
+def test_a_run_that_numbers_structures_differently_is_refused(session):
+    """Such as one that was copied from another project."""
+    project = session.project
+    record = project.record
+    names = {1: "spleen", 2: "liver"}
+    classes = tuple(with_changes(item, name=names[item.value]) for item in record.classes)
+    project.change(lambda _: with_changes(record, classes=classes))
+    path = project.folder / "runs" / RUN / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"class_names": {"1": "liver"}}))
+    problems = []
+    session.problem.connect(lambda problem: problems.append(problem.sentence))
+    session.predictions.make([RUN], project.names[:1])
+    wait(session)
+    assert session.predictions.get(RUN, project.names[0]) is None
+    assert "liver as the value 1" in problems[0]
+    project.change(lambda _: record)
 
 
 def test_a_training_that_cannot_start_is_refused_with_a_reason(session, tmp_path, monkeypatch):

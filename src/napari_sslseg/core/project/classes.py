@@ -1,14 +1,15 @@
 """The classes of a project: the structures that are labelled."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from napari_sslseg.core.common.errors import ProjectError
+from napari_sslseg.core.common.errors import ProjectError, SslsegError
 from napari_sslseg.core.common.text import count_phrase, fold_name, join_names, printable
 from napari_sslseg.core.project.folder import ProjectFolder
-from napari_sslseg.core.project.label_files import LabelFiles
+from napari_sslseg.core.project.label_files import LabelFiles, file_state
 from napari_sslseg.core.project.record import (
     LARGEST_CLASS,
     ProjectClass,
@@ -40,6 +41,7 @@ class ProjectClasses:
     def __init__(self, folder: ProjectFolder, files: LabelFiles) -> None:
         self._folder = folder
         self._files = files
+        self._values: dict[str, tuple[tuple[int, int], frozenset[int]]] = {}
 
     def add_class(
         self, name: str, value: int | None = None, colour: str | None = None
@@ -56,9 +58,11 @@ class ProjectClasses:
         colour : str, optional
             Such as "#e6194b"; by default one that depends on the value.
         """
+        # A class that nobody listed may have them, as after an older record was restored.
+        drawn = self._drawn_values() if value is None else set()
 
         def change(record: ProjectRecord) -> ProjectRecord:
-            number = _free_value(record, name.strip()) if value is None else value
+            number = _free_value(record, name.strip(), drawn) if value is None else value
             shown = (colour or _default_colour(number)).lower()
             new = make_part(ProjectClass, value=number, name=name.strip(), colour=shown)
             return _with_classes(record, [new])
@@ -87,9 +91,32 @@ class ProjectClasses:
 
         self._folder.change(change)
 
-    def rename_class(self, value: int, name: str) -> None:
-        """Give a class another name."""
-        self._change_class(value, lambda item: with_changes(item, name=name.strip()))
+    def rename_class(self, value: int, name: str) -> ProjectClass:
+        """Give a class another name.
+
+        A class that is not in any labels gets the value of a removed class of that name.
+
+        Returns
+        -------
+        ProjectClass
+            The class.
+        """
+        name = name.strip()
+        record = self._folder.record
+        removed = _removed_class(record, name)
+        listed = any(value in (scan.labelled_classes or ()) for scan in record.scans)
+        if removed is None or listed or value in self._drawn_values():
+            self._change_class(value, lambda item: with_changes(item, name=name))
+            return self._class(value)
+        colour = self._class(value).colour
+        new = make_part(ProjectClass, value=removed.value, name=name, colour=colour)
+        self._folder.change(
+            lambda record: _with_classes(
+                with_changes(record, classes=tuple(i for i in record.classes if i.value != value)),
+                [new],
+            )
+        )
+        return new
 
     def recolour_class(self, value: int, colour: str) -> None:
         """Give a class another colour, such as "#e6194b"."""
@@ -145,9 +172,24 @@ class ProjectClasses:
             self._files.forget_state(name)
 
     def _occurs_in(self, name: str, value: int) -> bool:
-        if not self._files.exists(name):
-            return False
-        return bool((load_labels(self._files.path(name)).data == value).any())
+        return self._files.exists(name) and value in self._values_of(name)
+
+    def _drawn_values(self) -> set[int]:
+        """Values in the label files of all scans; files that cannot be read are left out."""
+        found: set[int] = set()
+        for scan in self._folder.record.scans:
+            if self._files.exists(scan.name):
+                with suppress(SslsegError):
+                    found |= self._values_of(scan.name)
+        return found
+
+    def _values_of(self, name: str) -> frozenset[int]:
+        """Values in the label file of a scan; read again only if the file changed."""
+        path = self._files.path(name)
+        state = file_state(path)
+        if name not in self._values or self._values[name][0] != state:
+            self._values[name] = state, frozenset(np.unique(load_labels(path).data).tolist())
+        return self._values[name][1]
 
     def _class(self, value: int) -> ProjectClass:
         for item in self._folder.record.classes:
@@ -197,16 +239,22 @@ def _with_classes(record: ProjectRecord, new: Sequence[ProjectClass]) -> Project
     return with_changes(record, classes=(*record.classes, *new), removed_classes=removed)
 
 
-def _free_value(record: ProjectRecord, name: str) -> int:
+def _removed_class(record: ProjectRecord, name: str) -> ProjectClass | None:
+    """The removed class of a name."""
+    names = fold_name(name)
+    return next((item for item in record.removed_classes if fold_name(item.name) == names), None)
+
+
+def _free_value(record: ProjectRecord, name: str, drawn: Collection[int]) -> int:
     """Value for a new class.
 
     Not that of a removed class of another name: what the removed class is in runs and in replaced
-    label files would become the new one.
+    label files would become the new one. Nor one that is ``drawn`` in labels.
     """
-    for item in record.removed_classes:
-        if fold_name(item.name) == fold_name(name):
-            return item.value
-    used = {item.value for item in (*record.classes, *record.removed_classes)}
+    removed = _removed_class(record, name)
+    if removed is not None:
+        return removed.value
+    used = {item.value for item in (*record.classes, *record.removed_classes)} | set(drawn)
     free = next((number for number in range(1, LARGEST_CLASS + 1) if number not in used), None)
     if free is None:
         raise ProjectError(

@@ -18,6 +18,7 @@ from napari_sslseg.core.project.record import (
     LARGEST_CLASS,
     UNKNOWN_VALUE,
     AcceptedSlices,
+    ProjectClass,
     ProjectRecord,
     with_changes,
 )
@@ -116,8 +117,15 @@ class ProjectLabels:
 
         self._folder.change(change)
 
-    def labels(self, name: str) -> Volume:
+    def labels(self, name: str, *, seen: bool = True) -> Volume:
         """Labels of a scan in its display grid, uint8; zeros if none were saved.
+
+        Parameters
+        ----------
+        name : str
+            The scan.
+        seen : bool
+            Whether the user sees these labels, and may thus replace them without a copy.
 
         Raises
         ------
@@ -137,11 +145,27 @@ class ProjectLabels:
             _check_values(found, path)
             # Painting on a transposed view is slow.
             data = np.ascontiguousarray(found, np.uint8)
-        self._files.note_state(name, state)
+        if seen:
+            self._files.note_state(name, state)
         return Volume(
             data, grid.geometry, grid.modality, grid.subject, name, path, header=grid.header,
             is_labels=True,
         )  # fmt: skip
+
+    def add_missing_classes(self, labels: np.ndarray) -> tuple[ProjectClass, ...]:
+        """Add a class for each value of labels that has none, such as those of another program.
+
+        Returns
+        -------
+        tuple of ProjectClass
+            The new classes.
+        """
+        known = {item.value for item in self._folder.record.classes}
+        values = [int(value) for value in np.unique(labels) if 0 < value <= LARGEST_CLASS]
+        if not set(values) - known:
+            return ()
+        self._classes.add_missing(values, {})
+        return tuple(item for item in self._folder.record.classes if item.value not in known)
 
     def save_labels(self, name: str, labels: np.ndarray) -> Path:
         """Write the labels of a scan; the file is replaced as a whole or not at all.

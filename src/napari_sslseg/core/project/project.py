@@ -207,6 +207,7 @@ class Project:
     set_plane = _of_part("_labels", ProjectLabels.set_plane)
     labels = _of_part("_labels", ProjectLabels.labels)
     save_labels = _of_part("_labels", ProjectLabels.save_labels)
+    add_missing_classes = _of_part("_labels", ProjectLabels.add_missing_classes)
     label_classes = _of_part("_labels", ProjectLabels.label_classes)
     import_labels = _of_part("_labels", ProjectLabels.import_labels)
     labelled_classes = _of_part("_labels", ProjectLabels.labelled_classes)
@@ -235,13 +236,16 @@ class Project:
         """
         with self._folder.replacing_labels:
             labels = self._files.path(name)
+            # First, since the disk may be full, or the file unreadable.
+            kept = self._files.put_aside(labels, move=False) if labels.exists() else None
             self._folder.change(
                 lambda record: with_changes(
                     record, scans=tuple(scan for scan in record.scans if scan.name != name)
                 )
             )
             self._scans.forget(name)
-            return self._files.put_aside(labels, move=True) if labels.exists() else None
+            labels.unlink(missing_ok=True)
+            return kept
 
     def problem(self, name: str) -> str | None:
         """Why a scan or its labels cannot be used, in one sentence; None if they can.

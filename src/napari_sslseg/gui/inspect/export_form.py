@@ -117,8 +117,8 @@ class ExportForm(QWidget):
         if any(job.kind == "export" for job in self.session.jobs):
             self.session.problem.emit(Problem("An export is already running; wait until it ends."))
             return
-        # The export must contain the latest labels.
-        self.session.finish()
+        if not self.session.is_saved("An export"):
+            return
         self._said: list[str] = []
         job = self.session.run("export", title, events)
         job.new_events.connect(self._hear)

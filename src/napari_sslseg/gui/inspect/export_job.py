@@ -157,7 +157,7 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
                 break
             yield Progress("Exporting", number, len(files))
             try:
-                grid, found = project.labels(name), None
+                grid, found = project.labels(name, seen=False), None
                 if run:
                     found = ready.pop(name)
                     if found is None:

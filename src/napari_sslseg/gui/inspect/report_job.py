@@ -94,7 +94,7 @@ class _Page:
         from napari_sslseg.core.results.slice_scores import score_slices
 
         project, done = self.project, self.project.done(name)
-        scan, truth = project.load(name), project.labels(name).data
+        scan, truth = project.load(name), project.labels(name, seen=False).data
         scored, predicted, volumes = [], {}, {}
         for run in self.runs:
             found = self._predicted(run, name)

@@ -31,12 +31,16 @@ def add_class(session: "Session") -> int | None:
     return made[0] if made else None
 
 
-def rename_class(session: "Session", value: int, name: str) -> bool:
-    """Rename a class; return whether it succeeded."""
+def rename_class(session: "Session", value: int, name: str) -> int:
+    """Rename a class; return its value, which is that of a removed class of the name."""
     project = session.project
-    worked = project is not None and session.attempt(lambda: project.rename_class(value, name))
+    if project is None:
+        return value
+    session.finish()  # A class without voxels may get another value.
+    renamed: list[int] = []
+    session.attempt(lambda: renamed.append(project.rename_class(value, name).value))
     session.classes_changed.emit()
-    return worked
+    return renamed[0] if renamed else value
 
 
 def recolour_class(session: "Session", value: int, colour: str) -> bool:

@@ -291,7 +291,12 @@ class ClassList(QWidget):
         if not self._filling and column == 0:
             value, name = item.data(0, VALUE), item.text(0)
             # Later: renaming refills the list, and Qt still uses this row.
-            QTimer.singleShot(0, lambda: rename_class(self.session, value, name))
+            QTimer.singleShot(0, lambda: self._rename(value, name))
+
+    def _rename(self, value: int, name: str) -> None:
+        now = rename_class(self.session, value, name)
+        if now != value:
+            self.choose(now)
 
     def _recolour(self) -> None:
         value = self.chosen

@@ -16,6 +16,7 @@ from psygnal import Signal
 from napari_sslseg.core.common.errors import DataError, SslsegError
 from napari_sslseg.core.common.events import Done, Event, PauseFlag, Progress, StopFlag
 from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.common.text import fold_name
 from napari_sslseg.core.project.record import LARGEST_CLASS, UNKNOWN_VALUE
 from napari_sslseg.gui.model.jobs import Job, Tally
 from napari_sslseg.gui.model.session_jobs import SessionJobs
@@ -247,7 +248,16 @@ def open_run(project: "Project", run: str) -> Any:
     """Load the network of a run for prediction."""
     from napari_sslseg.core.results.predict import load_segmenter
 
-    return load_segmenter(run_folder(project, run))
+    segmenter = load_segmenter(run_folder(project, run))
+    values = {fold_name(name): value for value, name in project.class_names.items()}
+    for value, name in segmenter.class_names.items():
+        own = values.get(fold_name(name), value)
+        if own != value:  # Such as a run that was copied from another project.
+            raise DataError(
+                f"{run} predicts {name} as the value {value}, which is {own} in this project; "
+                "train again here."
+            )
+    return segmenter
 
 
 def predict_scan(project: "Project", segmenter: Any, scan: str) -> Predicted:
@@ -280,7 +290,7 @@ def _score(project: "Project", scan: str, found: Predicted) -> PredictionScores:
     mean_uncertainty = found.uncertainty.mean(axis=others, dtype=np.float32)
     stamp, done, scores = _stamp(project, scan), project.done(scan), None
     if done:
-        truth = project.labels(scan)
+        truth = project.labels(scan, seen=False)
         scores = score_slices(
             found.labels, truth.data, done, plane=project.plane, spacing=truth.spacing,
             name=scan, subject=project.entry(scan).subject,

@@ -71,8 +71,10 @@ class Session(SessionBase):
         from napari_sslseg.core.stages.finetune import iter_finetune
 
         project = self._ready()
+        if project is None or not self.is_saved("The training"):
+            return None
         out = self._new_run(project, "finetune")
-        if project is None or out is None:
+        if out is None:
             return None
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
@@ -107,6 +109,8 @@ class Session(SessionBase):
         out = project.folder / "runs" / run
         # The first stage of a preset has its own folder, so this one may have no record yet.
         kind = "pretrain" if is_staged(out) else Run.open(out).kind
+        if kind == "finetune" and not self.is_saved("The training"):
+            return None
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             flags: dict[str, Any] = {"stop": stop, "pause": pause, "watch": self.watch}

@@ -13,6 +13,7 @@ from psygnal import Signal
 
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.events import Event, Message, PauseFlag, StopFlag
+from napari_sslseg.core.common.text import join_names
 from napari_sslseg.gui.model.jobs import Job, Outcome, Problem
 from napari_sslseg.gui.model.predictions import Predictions
 from napari_sslseg.gui.model.session_jobs import WRITING, WRITING_SECONDS, SessionJobs
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from napari_sslseg.core.scans.volume import Volume
     from napari_sslseg.core.training.watch import Watch
 
+SAVE_FIRST = "They are not saved; step 3 says why. Try it again when they are."
+NEW_VALUES = (
+    "The labels of {name} have values without a structure, which are listed as {classes} now; "
+    "rename or remove them in step 3."
+)
 NO_PROJECT = "There is no project; create or open one first."
 
 
@@ -146,6 +152,15 @@ class SessionBase(SessionJobs):
         """Save unsaved labels. Returns whether everything is saved."""
         return False not in [finish() for finish in self._before_closing]
 
+    def is_saved(self, what: str) -> bool:
+        """Save unsaved labels; if that fails, say that ``what`` would use older ones."""
+        if self.finish():
+            return True
+        self.problem.emit(
+            Problem(f"{what} would use older labels than those on the screen. {SAVE_FIRST}")
+        )
+        return False
+
     def take(self, project: "Project") -> bool:
         """Use a project that is already open; the session closes it later."""
         return self._enter(lambda: project)
@@ -213,9 +228,13 @@ class SessionBase(SessionJobs):
     def select(self, name: str) -> None:
         """Load a scan in the background and make it the current one."""
         project = self.project
-        if project is None or (name == self.current and self.volume is not None):
+        if project is None:
+            return
+        if name == self.current and self.volume is not None:
+            self._wanted, self._loading = name, None  # Another one may be loading.
             return
         found: list[tuple[Volume, Volume]] = []
+        added: list[str] = []
         self._wanted = name
         self._loading = loading = None if name in self._importing else object()
         if loading is None:
@@ -223,7 +242,10 @@ class SessionBase(SessionJobs):
             return
 
         def load(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
-            found.append((project.load(name), project.labels(name)))
+            volume, labels = project.load(name), project.labels(name)
+            new = () if project.read_only else project.add_missing_classes(labels.data)
+            added.extend(item.name for item in new)
+            found.append((volume, labels))
             for prepare in self._while_loading:
                 prepare()
             yield Message(f"{name} is loaded.")
@@ -239,6 +261,9 @@ class SessionBase(SessionJobs):
                 self.current = name
                 self.volume, self.labels = loaded
                 self.remember("scan", name)
+                if added:
+                    self.classes_changed.emit()
+                    self.note.emit(NEW_VALUES.format(name=name, classes=join_names(added)))
                 self.selected.emit(name)
 
         self.run("load", f"Loading {name}", load, ended)

@@ -347,4 +347,4 @@ class ScanActions:
 
 def _has_unknown(project: "Project", name: str) -> bool:
     """Whether the labels of a scan have unknown voxels."""
-    return bool((project.labels(name).data == UNKNOWN_VALUE).any())
+    return bool((project.labels(name, seen=False).data == UNKNOWN_VALUE).any())
