@@ -493,6 +493,12 @@ def test_rescued_labels_of_equal_or_long_names_are_all_kept(name, tmp_path, monk
         assert session.open(folder)
         session.close()
         assert str(backups[-1]) in "".join(found)
+        # Another one is reported, too, when the first one was deleted.
+        second = write_backup(folder, name, drawn.data, drawn)
+        backups[-1].unlink()
+        assert session.open(folder)
+        session.close()
+        assert str(second) in found[-1]
     assert len({path for path, _ in kept}) == 4
     assert len(set(backups)) == 2
     for path, labels in kept:

@@ -1,8 +1,8 @@
 """Predictions of a session without a window: cache, scores, export and report."""
 
 import html
-import re
 import json
+import re
 import shutil
 import time
 from pathlib import Path

@@ -4,7 +4,8 @@ import os
 import zlib
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import count, takewhile
+from glob import escape
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,11 @@ def rescue_folder() -> Path:
 
 def _backups(project: Path, name: str) -> Iterator[Path]:
     """Yield the files for backups of a scan, of which any number may exist."""
-    return _numbered(f"{_label(project, name)} unsaved {_mark(project, name)}")
+    return _numbered(_stem(project, name))
+
+
+def _stem(project: Path, name: str) -> str:
+    return f"{_label(project, name)} unsaved {_mark(project, name)}"
 
 
 def _label(project: Path, name: str) -> str:
@@ -106,7 +111,8 @@ def report_backups(session: "Session") -> None:
     project = session.project
     for name in project.names if project is not None else ():
         assert project is not None
-        for path in takewhile(Path.exists, _backups(project.folder, name)):
+        # Some of them may have been deleted.
+        for path in sorted(rescue_folder().glob(f"{escape(_stem(project.folder, name))}*.nii.gz")):
             when = datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y-%m-%d %H:%M")
             session.problem.emit(Problem(RESCUED.format(name=name, when=when, path=path)))
 
