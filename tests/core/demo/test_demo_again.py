@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_sslseg.core.common.errors import StorageError
+from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.demo import plan
 from napari_sslseg.core.demo.demo import iter_demo
 
@@ -50,3 +50,15 @@ def test_predictions_of_the_user_are_not_replaced(tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="was not written"):
         first_event(data, out)
     assert path.read_bytes() == before
+
+
+def test_a_folder_without_images_and_labels_is_refused(tmp_path):
+    data = write_data(tmp_path / "a", 0)
+    with pytest.raises(DataError, match="no folder images and no folder labels"):
+        first_event(data / "images", tmp_path / "out")
+
+
+def test_the_held_out_patients_are_counted_among_all(tmp_path):
+    events = iter_demo(write_data(tmp_path / "a", 0), out=tmp_path / "out", plan=PLAN)
+    said = [next(events).text for _ in range(2)]
+    assert "3 scans; 1 of 3 patients" in said[1]

@@ -74,6 +74,7 @@ def scan(tmp_path_factory):
     data = np.zeros((24, 20, 6), np.float32)
     data[:10, :10] = 100  # 600 voxels
     data[15:19, 15:18, 2:5] = 100  # 36 of them
+    data += np.random.default_rng(0).uniform(0, 1, data.shape)  # A label map has no noise.
     path = tmp_path_factory.mktemp("scans") / "scan.nii.gz"
     nib.save(nib.Nifti1Image(data, np.diag([1, 1, 4, 1])), path)
     return core.load_volume(path, modality="MR")
