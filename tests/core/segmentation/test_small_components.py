@@ -130,3 +130,7 @@ def test_scans_without_any_class_are_named(tmp_path, scan, segmenter, monkeypatc
     (text,) = [event.text for event in events if "No class" in getattr(event, "text", "")]
     assert "1 of 2 scans" in text
     assert "dark" in text
+    assert "more steps" not in text
+    events = list(iter_predict(run, scans[1:], overwrite=True, **asked))
+    (text,) = [event.text for event in events if "No class" in getattr(event, "text", "")]
+    assert "more steps" in text

@@ -82,16 +82,6 @@ def test_swapped_arguments_are_named(trained, tmp_path):
     assert "images is not a run folder" in found.stderr
 
 
-def test_a_prediction_without_any_class_says_what_to_do(trained, tmp_path, monkeypatch):
-    flat = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.float32)
-    (tmp_path / "in").mkdir()
-    nib.save(nib.Nifti1Image(flat, np.diag([1, 1, 3, 1])), tmp_path / "in/flat.nii.gz")
-    segmenter = core.load_segmenter(trained, device="cpu")
-    said = texts(events_of(trained, [tmp_path / "in"], out=tmp_path / "out"))
-    found = core.predict(segmenter, tmp_path / "in/flat.nii.gz").labels.any()
-    assert ("train for more steps" in said) == (not found)
-
-
 def test_a_run_is_printed_on_one_line(trained):
     text = repr(core.Run.open(trained))
     assert "finetune" in text
