@@ -52,8 +52,11 @@ def once(*names):
 
 
 def with_names(expected):
-    """Headers of labels are read once more before, for the names of the structures."""
-    return {name: 1 + name.startswith("labels/") for name in expected}
+    """Headers of labels are read three times more.
+
+    For the names of the structures, for the place in the patient, and for the names in the record.
+    """
+    return {name: 1 + 3 * name.startswith("labels/") for name in expected}
 
 
 def labelled(folder, *numbers):
