@@ -84,6 +84,15 @@ def test_a_segmentation_needs_a_dicom_scan(exports, tmp_path):
     assert not (tmp_path / "seg.dcm").exists()
 
 
+def test_a_scan_is_not_exported_as_labels(tmp_path):
+    (scan,) = core.write_dataset(tmp_path, 1, "MR", labels=False)
+    target = tmp_path / "y.nii.gz"
+    target.write_bytes(b"labels")
+    done = run("export", scan, "--like", scan, "--out", target, "--overwrite")
+    assert refused(done, "label file")
+    assert target.read_bytes() == b"labels"
+
+
 def test_from_dicom_to_a_predicted_segmentation(exports, tmp_path):
     """Pretrain on a tree of DICOM, fine-tune on its labels, predict DICOM SEG, score it."""
     common = ("--steps", 3, "--batch-size", 4, "--network", "tiny", "--device", "cpu")

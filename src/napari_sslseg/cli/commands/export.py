@@ -58,7 +58,7 @@ def export(
 ) -> None:
     """Write labels in another format, on the grid of their scan; .dcm is DICOM SEG."""
     from napari_sslseg.core.common.atomic import remove_leftovers
-    from napari_sslseg.core.common.errors import StorageError
+    from napari_sslseg.core.common.errors import DataError, StorageError
     from napari_sslseg.core.common.safe_files import refuse_existing
     from napari_sslseg.core.scans.classes.class_list import read_class_names
     from napari_sslseg.core.scans.classes.matching import LabelFile, match_segments
@@ -67,7 +67,7 @@ def export(
     from napari_sslseg.core.scans.classes.write_class_list import agree_with_folder
     from napari_sslseg.core.scans.formats.registry import stores_classes
     from napari_sslseg.core.scans.labels import load_labels, read_segment_names, save_labels
-    from napari_sslseg.core.scans.replacement import refuse_to_replace_scan
+    from napari_sslseg.core.scans.replacement import may_be_scan, refuse_to_replace_scan
 
     refuse_existing(out, overwrite=overwrite)
     if class_names is not None and not class_names.is_file():
@@ -75,7 +75,10 @@ def export(
     dicom_algorithm = _parse_algorithm(algorithm)
     chosen = _find_scan(labels, like, series)
     remarks = _compare_patients(labels, chosen, by_name=series is not None)
-    if out.resolve() in {file.resolve() for file in chosen.files}:
+    own = {file.resolve() for file in chosen.files}
+    if labels.resolve() in own and may_be_scan(labels.resolve()):
+        raise DataError(f"{labels} is the scan itself; give its label file.")
+    if out.resolve() in own:
         raise StorageError(
             f"{out} is the scan itself and must not be replaced; choose another name."
         )

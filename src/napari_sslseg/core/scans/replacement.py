@@ -29,14 +29,15 @@ def refuse_to_replace_scan(path: Path) -> None:
     StorageError
         If it is a scan, or its values cannot be read, so that it may be one.
     """
-    if path.exists() and _may_be_scan(path.resolve()):
+    if path.exists() and may_be_scan(path.resolve()):
         raise StorageError(
             f"{path} is a scan, or its values cannot be read, and it is not replaced by labels; "
             "choose another name."
         )
 
 
-def _may_be_scan(path: Path) -> bool:
+def may_be_scan(path: Path) -> bool:
+    """Whether a file is a scan, or may be one since its values cannot be read."""
     try:
         found = list_series([path])
         if is_dicom(path):  # Also a single slice that is no volume.
