@@ -17,6 +17,7 @@ from napari_sslseg.core.project.record import (
     make_part,
     with_changes,
 )
+from napari_sslseg.core.scans.classes.renumber import values_in
 from napari_sslseg.core.scans.labels import load_labels, save_labels
 
 COLOURS = (
@@ -188,7 +189,7 @@ class ProjectClasses:
         path = self._files.path(name)
         state = file_state(path)
         if name not in self._values or self._values[name][0] != state:
-            self._values[name] = state, frozenset(np.unique(load_labels(path).data).tolist())
+            self._values[name] = state, frozenset(values_in(load_labels(path).data))
         return self._values[name][1]
 
     def _class(self, value: int) -> ProjectClass:

@@ -11,20 +11,13 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
 
-def without_removed(predicted: np.ndarray, values: Collection[int]) -> np.ndarray:
-    """A prediction without structures that the project has no more, as background.
-
-    Parameters
-    ----------
-    predicted : ndarray
-        Label values.
-    values : collection of int
-        Values of the structures of the project.
-    """
-    return np.where(np.isin(predicted, list(values)), predicted, 0).astype(predicted.dtype)
-
-
-def accept_slice(labels: "Labels", predicted: np.ndarray, axis: int, index: int) -> int:
+def accept_slice(
+    labels: "Labels",
+    predicted: np.ndarray,
+    axis: int,
+    index: int,
+    values: Collection[int] | None = None,
+) -> int:
     """Replace a slice of the labels by the prediction.
 
     Parameters
@@ -35,23 +28,30 @@ def accept_slice(labels: "Labels", predicted: np.ndarray, axis: int, index: int)
         Label values on the same grid.
     axis, index : int
         Axis and number of the slice.
+    values : collection of int, optional
+        Values of the structures of the project; others, which were removed from it, become
+        background.
 
     Returns
     -------
     int
         Number of changed pixels.
     """
-    return _accept(labels, predicted, axis, index, None)
+    return _accept(labels, _take(predicted, axis, index, values), axis, index, None)
 
 
 def accept_region(
-    labels: "Labels", predicted: np.ndarray, axis: int, place: Sequence[float]
+    labels: "Labels",
+    predicted: np.ndarray,
+    axis: int,
+    place: Sequence[float],
+    values: Collection[int] | None = None,
 ) -> int:
     """Copy one connected component of a predicted structure on a slice.
 
     Parameters
     ----------
-    labels, predicted, axis
+    labels, predicted, axis, values
         As in :func:`accept_slice`.
     place : sequence of float
         A voxel of the component, in the display grid.
@@ -67,18 +67,27 @@ def accept_region(
     if any(not 0 <= number < size for number, size in zip(at, predicted.shape, strict=True)):
         return -1
     index = at.pop(axis)
-    shown = take_slices(predicted, index, axis)
+    shown = _take(predicted, axis, index, values)
     value = shown[tuple(at)]
     if value == 0:
         return -1
     parts = label(shown == value, connectivity=1)
-    return _accept(labels, predicted, axis, index, parts == parts[tuple(at)])
+    return _accept(labels, shown, axis, index, parts == parts[tuple(at)])
+
+
+def _take(
+    predicted: np.ndarray, axis: int, index: int, values: Collection[int] | None
+) -> np.ndarray:
+    """A slice of a prediction, with the values of these structures only."""
+    shown = take_slices(predicted, index, axis)
+    if values is None:
+        return shown
+    return np.where(np.isin(shown, list(values)), shown, 0).astype(shown.dtype)
 
 
 def _accept(
-    labels: "Labels", predicted: np.ndarray, axis: int, index: int, within: np.ndarray | None
+    labels: "Labels", wanted: np.ndarray, axis: int, index: int, within: np.ndarray | None
 ) -> int:
-    wanted = take_slices(predicted, index, axis)
     differs = take_slices(labels.data, index, axis) != wanted
     if within is not None:
         differs &= within

@@ -8,12 +8,7 @@ from qtpy.QtWidgets import QGridLayout, QWidget
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.scans.volume import take_slices
-from napari_sslseg.gui.inspect.acceptance import (
-    accept_region,
-    accept_slice,
-    next_slice,
-    without_removed,
-)
+from napari_sslseg.gui.inspect.acceptance import accept_region, accept_slice, next_slice
 from napari_sslseg.gui.inspect.accepted_marks import AcceptedMarks
 from napari_sslseg.gui.viewer.strokes.done_check import DoneCheck
 from napari_sslseg.gui.widgets.buttons import hinted_button
@@ -127,18 +122,14 @@ class CorrectionButtons(QWidget):
         """Copy the predicted slice into the labels."""
         if self.check.turned():
             return
-        predicted, labels = self._predicted(), self.scene.labels
-        if predicted is None or labels is None:
+        found, labels = self.layers.predicted(), self.scene.labels
+        if found is None or labels is None:
             self._say(FIRST_PREDICT)
             return
         axis, index = PLANE_AXIS[self.scene.plane], self.scene.slice
         before = take_slices(labels.data, index, axis)
-        self._accepted(accept_slice(labels, predicted, axis, index), index, before)
-
-    def _predicted(self) -> np.ndarray | None:
-        """The prediction that is shown, without structures that were removed from the project."""
-        found = self.layers.predicted()
-        return None if found is None else without_removed(found.labels, self.scene.paintable)
+        count = accept_slice(labels, found.labels, axis, index, self.scene.paintable)
+        self._accepted(count, index, before)
 
     def accept_pointed(self) -> None:
         """Copy the predicted region under the mouse into the labels."""
@@ -147,15 +138,15 @@ class CorrectionButtons(QWidget):
     def _accept_at(self, position: Any) -> None:
         if self.check.turned():
             return
-        predicted, labels = self._predicted(), self.scene.labels
-        if predicted is None or labels is None:
+        found, labels = self.layers.predicted(), self.scene.labels
+        if found is None or labels is None:
             self._say(FIRST_PREDICT)
             return
         axis, index = PLANE_AXIS[self.scene.plane], self.scene.slice
         place = [float(number) for number in labels.world_to_data(position)[-3:]]
         place[axis] = index
         before = take_slices(labels.data, index, axis)
-        count = accept_region(labels, predicted, axis, place)
+        count = accept_region(labels, found.labels, axis, place, self.scene.paintable)
         if count < 0:
             self._say("No structure of the project is predicted there; point at a coloured region.")
         else:

@@ -136,7 +136,6 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
         return None
     ready = {name: session.predictions.get(run, name) for name in files} if run else {}
     accepted = accepted_scans(project)
-    names = _class_names(project, run)
 
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
         from napari_sslseg.core.scans.classes.write_class_list import check_class_list
@@ -144,6 +143,7 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
         from napari_sslseg.core.scans.labels import save_labels
 
         refuse_scans(project, files.values())
+        names = _class_names(project, run)
         if not run and files:
             check_annotated(_slice_list(files.values()))
         paths = [*files.values()]

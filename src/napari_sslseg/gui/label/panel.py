@@ -141,14 +141,16 @@ class LabelPanel(QWidget):
                 f"⚠ Your strokes on {names} are saved nowhere: that is not the layer with the "
                 f"labels of {self.session.current}."
             )
-        for layer, scans in strokes.elsewhere.items():
-            then = "show it" if len(scans) == 1 else "draw them again on the labels of each scan"
-            to = " to take them over" if len(scans) == 1 else ""
-            return (
-                f"⚠ Your strokes on “{layer.name}” are saved nowhere. They were drawn on "
-                f"{join_names(scans)}; {then}{to}."
-            )
-        return ""
+        layer, scans = next(iter(strokes.elsewhere.items()), (None, []))
+        if layer is None:
+            return ""
+        then = "show it to take them over"
+        if len(scans) > 1:
+            then = "draw them again on the labels of each scan"
+        return (
+            f"⚠ Your strokes on “{layer.name}” are saved nowhere. They were drawn on "
+            f"{join_names(scans)}; {then}."
+        )
 
     def _show_saved(self) -> None:
         painted = self.scene.strokes.painted

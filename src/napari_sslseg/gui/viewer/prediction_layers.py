@@ -48,7 +48,6 @@ class PredictionLayers:
         self.contour, self.uncertainty, self.errors = True, False, False
         self.maps_shown = True
         self._layers: dict[str, tuple[Any, Any]] = {}
-        self._deleted = False
         session.predictions.changed.connect(self._predicted)
         session.done_changed.connect(lambda name: self._compare())
         scene.changing.connect(self._keep)
@@ -102,8 +101,9 @@ class PredictionLayers:
 
     def _show_again(self) -> None:
         """Show or hide the layers; a prediction that was deleted in napari comes back."""
-        if self.scene.predictions_shown and self._deleted:
-            self._deleted = False
+        layer = self._layers.get("prediction", (None, None))[1]
+        gone = layer is not None and layer not in self.scene.viewer.layers
+        if gone and self.scene.predictions_shown:
             self.refresh()
         else:
             self._update_visibility()
@@ -112,7 +112,6 @@ class PredictionLayers:
         """A prediction that the user deletes in napari is not shown any more."""
         own = event.value is self._layers.get("prediction", (None, None))[1]
         if own and self.scene.image is not None:  # The scene removes all layers of a scan.
-            self._deleted = True
             self.scene.show_predictions(False)
 
     def _update_visibility(self) -> None:
