@@ -28,23 +28,25 @@ def scan(seed):
     return Volume(data, geometry, "MR", name, name), Volume(labels, geometry, name=name)
 
 
-def training(steps):
+def training(steps, save_after=0.05):
     from napari_sslseg.core.settings.training import Training
 
     return Training(
         steps=steps, batch_size=4, learning_rate=1e-3, seed=3, checkpoint_share=1,
-        checkpoint_seconds=0.05,
+        checkpoint_seconds=save_after,
     )  # fmt: skip
 
 
-def events(kind, out, steps=24, resume=False, seeds=SEEDS, **options):
+def events(kind, out, steps=24, resume=False, seeds=SEEDS, save_after=0.05, **options):
     """Start or resume a training, and return its events."""
     from napari_sslseg import core
 
     labelled = [core.LabelledScan(*scan(seed)) for seed in seeds]
     if kind == "pretrain":
         settings = core.PretrainSettings(
-            network=core.Network.preset("tiny"), training=training(steps), validation_share=0.2
+            network=core.Network.preset("tiny"),
+            training=training(steps, save_after),
+            validation_share=0.2,
         )
         given = {} if resume else {
             "task": core.ContextRestoration(patch_size=8), "settings": settings
@@ -54,7 +56,7 @@ def events(kind, out, steps=24, resume=False, seeds=SEEDS, **options):
             **options,
         )  # fmt: skip
     settings = core.FinetuneSettings(
-        network=core.MultiMixNetwork(widths=(4, 8, 8)), training=training(steps)
+        network=core.MultiMixNetwork(widths=(4, 8, 8)), training=training(steps, save_after)
     )
     if resume:
         return core.iter_finetune(labelled, out=out, resume=True, device="cpu", **options)
