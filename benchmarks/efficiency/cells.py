@@ -11,6 +11,7 @@ import numpy as np
 from efficiency.arms import Arm
 from efficiency.splits import DataSet
 from napari_sslseg import core
+from napari_sslseg.core.settings.networks import NetworkSettings, named_network
 
 FORMAT = 1
 """Version of the computation; raise it if the same settings give other scores."""
@@ -69,9 +70,9 @@ class Cell:
         return tuple(sorted(pool[i] for i in order[:count]))
 
     @property
-    def network(self) -> core.Network:
+    def network(self) -> NetworkSettings:
         """The network of all arms."""
-        return core.Network.preset(self.length.network)
+        return named_network(self.length.network)
 
     @property
     def preprocessing(self) -> core.Preprocessing:

@@ -45,11 +45,21 @@ def read_splits(path: Path = SPLITS) -> dict[str, DataSet]:
     return found
 
 
-# All arms of a data set have the same pixels. The heart is sampled more coarsely, so that complete
-# slices fit.
+# All arms of a data set have the same pixels. Hearts and abdomens are sampled more coarsely, so
+# that complete slices fit. The abdomens have grey values of 8 bit, not HU.
 ABOUT: dict[str, dict[str, Any]] = {
     "msd_hippocampus": {"preprocessing": {"size": (64, 48)}, "classes": (1, 2)},
     "sunnybrook_lv": {"preprocessing": {"spacing": 10 / 3, "size": (96, 96)}, "classes": (1,)},
+    "left_atrium_mr": {"preprocessing": {"spacing": 1.25, "size": (112, 96)}, "classes": (1,)},
+    "abdomen_ct": {
+        "preprocessing": {"spacing": 3.0, "size": (128, 128)},
+        # Spleen, right and left kidney, liver, pancreas.
+        "classes": (1, 2, 3, 6, 11),
+    },
+    "head_neck_ct": {
+        "preprocessing": {"modality": "CT", "normalize": "slice", "size": (128, 128)},
+        "classes": (1, 2, 3, 4, 7),
+    },
 }
 
 
@@ -57,7 +67,7 @@ def make_splits(data: Path) -> dict[str, dict[str, Any]]:
     """Split the subjects; this function made ``splits.json``.
 
     The test patients of Sunnybrook are those that its repository does not train on; its other
-    twenty patients and all subjects of the hippocampus are split at random.
+    twenty patients and all subjects of the other data sets are split at random.
     """
     found = {}
     for name, about in ABOUT.items():

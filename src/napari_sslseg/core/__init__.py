@@ -15,8 +15,9 @@ labels of each scan and ``match_labels`` their classes. ``read_annotated`` and
 **Settings.** ``PretrainSettings`` and ``FinetuneSettings``; in both ``Training`` with
 ``EarlyStopping``, and ``Preprocessing`` (with ``Window`` and ``CT_WINDOWS``) or
 ``VolumePreprocessing``; in the latter ``Augmentation`` and ``SelfTraining``. Networks:
-``Network``, ``UmapathyNetwork``, ``MultiMixNetwork``, ``DynUNet2dNetwork``, and for volumes
-``Dense3dNetwork`` and ``DynUNet3dNetwork``; ``register_network`` adds one.
+``Network``, ``UmapathyNetwork``, ``MultiMixNetwork``, ``DynUNet2dNetwork``,
+``EfficientNetwork``, and for volumes ``Dense3dNetwork`` and ``DynUNet3dNetwork``;
+``register_network`` adds one.
 
 **Pretraining.** ``pretrain``, or ``iter_pretrain`` for its events. Its tasks are
 ``ContextRestoration``, ``ContextPrediction``, ``MaskedPatches``, ``MaskedPixels``,

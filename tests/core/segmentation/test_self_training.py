@@ -217,8 +217,12 @@ class TestAveragedNetwork:
         with torch.no_grad():
             network[0].weight.add_(1.0)
         assert torch.equal(averaged(inputs), network(inputs))
+        before = averaged.average[1].running_mean.clone()
         averaged.update()
-        assert torch.equal(averaged.average[1].running_mean, network[1].running_mean)
+        # The first update has a decay of 1/10, of the statistics as of the weights.
+        expected = 0.1 * before + 0.9 * network[1].running_mean
+        torch.testing.assert_close(averaged.average[1].running_mean, expected)
+        assert averaged.average[1].num_batches_tracked == network[1].num_batches_tracked
         averaged.eval()
         assert torch.equal(averaged(inputs), averaged.average(inputs))
         assert not torch.allclose(averaged(inputs), network(inputs))

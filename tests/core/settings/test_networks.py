@@ -13,6 +13,7 @@ from napari_sslseg.core.settings.networks import (
     Dense3dNetwork,
     DynUNet2dNetwork,
     DynUNet3dNetwork,
+    EfficientNetwork,
     MultiMixNetwork,
     Network,
     NetworkSettings,
@@ -28,6 +29,7 @@ ALL = [
     Dense3dNetwork(),
     DynUNet2dNetwork(),
     DynUNet3dNetwork(),
+    EfficientNetwork(start="imagenet"),
 ]
 
 

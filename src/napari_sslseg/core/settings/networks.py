@@ -29,6 +29,18 @@ WIDTHS_DESCRIPTION = "Feature channels of each level, from full resolution down.
 MOST_CHANNELS = 2048
 
 
+LITE: Literal["efficientnet-lite0"] = "efficientnet-lite0"
+
+EfficientEncoder = Literal[
+    "efficientnet-lite0", "efficientnet-b0", "efficientnet-b1", "efficientnet-b2",
+    "efficientnet-b3", "efficientnet-b4", "efficientnet-b5", "efficientnet-b6", "efficientnet-b7",
+]  # fmt: skip
+"""Encoders of :class:`EfficientNetwork`."""
+
+EncoderStart = Literal["random", "imagenet"]
+"""Weights of the encoder before any training."""
+
+
 class BaseNetwork(Settings):
     """Base class of the settings of all networks.
 
@@ -52,6 +64,11 @@ class BaseNetwork(Settings):
     def stride(self) -> int:
         """Side of the full-resolution block that one place of the coarsest features covers."""
         raise NotImplementedError
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the encoder has weights of another training before any of ours."""
+        return False
 
 
 class LevelledNetwork(BaseNetwork):
@@ -207,6 +224,56 @@ class Dense3dNetwork(BaseNetwork):
         return 2 ** len(self.layers)
 
 
+class EfficientNetwork(BaseNetwork):
+    """A 2D U-Net whose encoder is an EfficientNet (Tan & Le 2019), deep at little cost on a CPU."""
+
+    title: ClassVar[str] = "U-Net on EfficientNet (MONAI)"
+    implementation: ClassVar[Implementation] = "napari_sslseg.core.networks.efficient:EfficientUNet"
+    kind: Literal["efficientnet"] = "efficientnet"
+    encoder: EfficientEncoder = Field(
+        LITE,
+        title="Encoder",
+        description="EfficientNet-Lite0, or EfficientNet-B0 to B7, from small to large.",
+    )
+    start: EncoderStart = Field(
+        "random",
+        title="Start of the encoder",
+        description="random; or imagenet: weights that were trained on photographs, for "
+        "EfficientNet-Lite0. A training that starts from a run takes the weights of that run.",
+    )
+    decoder_widths: tuple[int, ...] = Field(
+        (128, 64, 32, 16),
+        min_length=4,
+        max_length=4,
+        title="Channels of the decoder",
+        description="Channels of each level of the decoder, from the coarsest.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "EfficientNetwork":
+        if self.start == "imagenet" and self.encoder != LITE:
+            raise ValueError(
+                f"weights of ImageNet are known for {LITE} only, not for {self.encoder}; import a "
+                "file of its weights, or set start to random"
+            )
+        if any(not 1 <= width <= MOST_CHANNELS for width in self.decoder_widths):
+            raise ValueError(
+                f"channels must lie within 1…{MOST_CHANNELS}, not {self.decoder_widths}"
+            )
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Side of the full-resolution block that one place of the coarsest features covers."""
+        # EfficientNet halves the resolution five times, and the images are zoomed by two before.
+        return 16
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the encoder has weights of another training before any of ours."""
+        return self.start == "imagenet"
+
+
 class DynUNetNetwork(LevelledNetwork):
     """Settings that MONAI's DynUNet for slices and for volumes have in common."""
 
@@ -253,6 +320,8 @@ NETWORKS: dict[str, BaseNetwork] = {
     "umapathy": UmapathyNetwork(),
     "multimix": MultiMixNetwork(),
     "dynunet": DynUNet2dNetwork(),
+    "efficientnet": EfficientNetwork(),
+    "efficientnet-imagenet": EfficientNetwork(start="imagenet"),
     "dense3d": Dense3dNetwork(),
     "dynunet3d": DynUNet3dNetwork(),
 }
@@ -299,7 +368,8 @@ def named_network(name: str) -> BaseNetwork:
     name : str
         A key of ``NETWORKS``. ``tiny``, ``small`` and ``paper`` are widths of the U-Net of Dominic
         et al.; ``umapathy`` and ``multimix`` (PolyCL) are the networks of the papers, ``dynunet``
-        is MONAI's; ``dense3d`` (Dhere & Sivaswamy) and ``dynunet3d`` are for volumes.
+        and ``efficientnet`` are MONAI's, ``efficientnet-imagenet`` starts from photographs;
+        ``dense3d`` (Dhere & Sivaswamy) and ``dynunet3d`` are for volumes.
 
     Raises
     ------

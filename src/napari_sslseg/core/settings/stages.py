@@ -21,6 +21,7 @@ from napari_sslseg.core.settings.networks import (
     Dense3dNetwork as Dense3dNetwork,
     DynUNet2dNetwork as DynUNet2dNetwork,
     DynUNet3dNetwork as DynUNet3dNetwork,
+    EfficientNetwork as EfficientNetwork,
     MultiMixNetwork as MultiMixNetwork,
     Network as Network,
     NetworkSettings as NetworkSettings,

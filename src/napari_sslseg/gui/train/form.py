@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_sslseg.core.settings.networks import NETWORK_WIDTHS
 from napari_sslseg.core.settings.preprocessing import MOST_NEIGHBOURS
 from napari_sslseg.core.settings.stages import LossKind, Strategy, Transfer
 from napari_sslseg.core.settings.training import Training, default_batch_size
@@ -14,7 +13,7 @@ from napari_sslseg.gui.model.run_choices import (
     LENGTH_TITLES,
     LENGTHS,
     kind_dimensions,
-    network_text,
+    network_items,
 )
 from napari_sslseg.gui.model.run_descriptions import long_description, short_description
 from napari_sslseg.gui.train.training_choice import STRATEGY_TEXTS, TRANSFER_TEXTS, TrainingChoice
@@ -165,11 +164,7 @@ class TrainForm(QWidget):
 
     def _make_network(self) -> None:
         """Make the controls of network and samples."""
-        self.network = combo_box(
-            "train-network",
-            "Network",
-            [(network_text(name)[0], name, network_text(name)[1]) for name in NETWORK_WIDTHS],
-        )
+        self.network = combo_box("train-network", "Network", network_items(2))
         self.network.setCurrentIndex(self.network.findData(TrainingChoice().network))
         self.neighbours = spin_box("train-neighbours", AUTOMATIC_NEIGHBOURS, MOST_NEIGHBOURS)
         self.neighbours.setSpecialValueText("automatic")

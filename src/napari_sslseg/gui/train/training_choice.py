@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.settings_base import make_settings
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.settings.networks import DEFAULT_NETWORK, Network
+from napari_sslseg.core.settings.networks import DEFAULT_NETWORK, named_network
 from napari_sslseg.core.settings.self_training import self_trained
 from napari_sslseg.core.settings.stages import (
     FROZEN_SHARES,
@@ -142,7 +142,7 @@ def finetune_settings(project: "Project", choice: TrainingChoice) -> FinetuneSet
         values |= {"strategy": choice.strategy, "transfer": choice.transfer}
     else:
         values |= {
-            "network": Network.preset(choice.network),
+            "network": named_network(choice.network),
             "preprocessing": _preprocessing(project, choice.neighbours),
         }
     return make_settings(FinetuneSettings, **values)

@@ -12,7 +12,13 @@ from napari_sslseg.core.runs.run_files import claim
 from napari_sslseg.core.runs.stage_folders import remove_plan
 from napari_sslseg.core.runs.weights.checkpoints import check_finite, save_tensors
 from napari_sslseg.core.runs.weights.foreign import read_foreign
-from napari_sslseg.core.runs.weights.match_names import PARTS, Matching, match_tensors
+from napari_sslseg.core.runs.weights.match_names import (
+    MEAN,
+    PARTS,
+    Matching,
+    match_tensors,
+    with_channels,
+)
 from napari_sslseg.core.samples.build import default_preprocessing, sample_dimensions
 from napari_sslseg.core.settings.networks import NetworkSettings, check_dimensions, named_network
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
@@ -90,10 +96,12 @@ def import_weights(
                 f"{_example(found, theirs)}; choose its network and widths, or rename its tensors "
                 "with --map (in Python renames=)."
             )
-        tensors = {
-            name: _as_stored(weights.tensors[source], fractions=plan[name][1])
-            for name, (source, _) in found.copied.items()
-        }
+        tensors = {}
+        for name, (source, how) in found.copied.items():
+            tensor = weights.tensors[source]
+            if how == MEAN:
+                tensor = with_channels(tensor, plan[name][0][1])
+            tensors[name] = _as_stored(tensor, fractions=plan[name][1])
         check_finite(file, tensors)
         settings = PretrainSettings(network=network, preprocessing=preprocessing)
         remove_plan(out)

@@ -1,15 +1,25 @@
 """Match the tensors of a network of another program with those of our networks.
 
 Tensors are matched in this order: by equal names; by prefixes that the user replaces; by the names
-in MONAI's DynUNet and nnU-Net, which are the same network as DynUNet here; and by order and shape,
-if all tensors of an encoder or decoder agree.
+of the same network in other programs (DynUNet in MONAI and nnU-Net; EfficientNet in MONAI, timm and
+efficientnet-pytorch); and by order and shape, if all tensors of an encoder or decoder agree.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from napari_sslseg.core.settings.networks import DynUNet2dNetwork, DynUNet3dNetwork, NetworkSettings
+from napari_sslseg.core.runs.weights.efficientnet_names import FIRST_LAYER, efficientnet_names
+from napari_sslseg.core.settings.networks import (
+    DynUNet2dNetwork,
+    DynUNet3dNetwork,
+    EfficientNetwork,
+    NetworkSettings,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Shape = tuple[int, ...]
 PARTS = ("encoder.", "decoder.")
@@ -18,6 +28,7 @@ SAME = "the same tensor under another name"
 NORMALISED = "a bias before a normalisation, which removes it"
 NO_BIAS = "up-convolutions have no bias here"
 OF_THE_TASK = "belongs to the task that the network was trained for"
+MEAN = "the mean over its channels"
 
 
 @dataclass
@@ -67,9 +78,11 @@ def match_tensors(
     """
     found = Matching()
     unknown: dict[str, str] = {}
+    other_names = {name: _renamed(name, renames or {}) for name in theirs}
+    translated = _translated(other_names.values(), ours, network)
     for name, shape in theirs.items():
-        renamed = _renamed(name, renames or {})
-        known, reason = _dynunet_name(renamed, network)
+        renamed = other_names[name]
+        known, reason = translated.get(renamed, (None, None))
         target = next((n for n in (name, renamed, known) if n in ours), None)
         if target is None:
             if reason:
@@ -78,10 +91,13 @@ def match_tensors(
                 unknown[name] = renamed
         elif target in found.copied:
             found.skipped[name] = f"{target} was copied from {found.copied[target][0]}"
+        elif target == FIRST_LAYER and _other_channels(shape, ours[target]):
+            found.copied[target] = (name, MEAN)
         elif ours[target] != shape:
             found.mismatched[name] = (target, shape, ours[target])
         else:
-            how = "name" if target == name else "map" if target == renamed else "DynUNet"
+            library = "EfficientNet" if isinstance(network, EfficientNetwork) else "DynUNet"
+            how = "name" if target == name else "map" if target == renamed else library
             found.copied[target] = (name, how)
     for part in PARTS:
         _by_order(part, unknown, theirs, ours, found, ordered)
@@ -98,11 +114,37 @@ def _renamed(name: str, renames: Mapping[str, str]) -> str:
     return renames[longest] + name.removeprefix(longest)
 
 
-def _dynunet_name(name: str, network: NetworkSettings) -> tuple[str | None, str | None]:
-    """Name in DynUNet here of a tensor of MONAI or nnU-Net, or why it has no counterpart."""
+def _translated(
+    names: Iterable[str], ours: Iterable[str], network: NetworkSettings
+) -> Mapping[str, tuple[str | None, str | None]]:
+    """Name here of each tensor of another program, or why it has no counterpart."""
+    if isinstance(network, EfficientNetwork):
+        return efficientnet_names(names, ours)
     if not isinstance(network, DynUNet2dNetwork | DynUNet3dNetwork):
-        return None, None
-    return _monai_name(name, len(network.widths)) or _nnunet_name(name) or (None, None)
+        return {}
+    depth = len(network.widths)
+    return {name: _monai_name(name, depth) or _nnunet_name(name) or (None, None) for name in names}
+
+
+def _other_channels(theirs: Shape, ours: Shape) -> bool:
+    """Whether two weights differ in the channels of the images only."""
+    return (
+        theirs != ours
+        and len(theirs) == len(ours)
+        and theirs[:1] + theirs[2:] == (ours[:1] + ours[2:])
+    )
+
+
+def with_channels(weight: "Tensor", channels: int) -> "Tensor":
+    """Adapt weights of a first layer, (outputs, inputs, …), to other channels of the images.
+
+    Each channel has the mean of the weights, scaled so that images with equal channels give the
+    same features.
+    """
+    if weight.shape[1] == channels:
+        return weight
+    mean = weight.mean(1, keepdim=True) * (weight.shape[1] / channels)
+    return mean.repeat_interleave(channels, 1)
 
 
 def _monai_name(name: str, depth: int) -> tuple[str | None, str | None] | None:
