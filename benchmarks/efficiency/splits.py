@@ -18,7 +18,8 @@ PARTS = ("training", "validation", "test")
 class DataSet:
     """A data set as described in the file of splits.
 
-    ``neighbours`` is the package's default number of neighbouring slices for its scans.
+    ``neighbours`` is the package's default number of neighbouring slices for its scans. Structures
+    of the values ``left_out`` count as background.
     """
 
     name: str
@@ -28,6 +29,7 @@ class DataSet:
     validation: tuple[str, ...]
     test: tuple[str, ...]
     neighbours: int = 0
+    left_out: tuple[int, ...] = ()
 
     def part(self, name: str) -> tuple[str, ...]:
         """Subjects of a part."""
@@ -41,7 +43,10 @@ def read_splits(path: Path = SPLITS) -> dict[str, DataSet]:
         parts = {part: tuple(about[part]) for part in PARTS}
         preprocessing = core.Preprocessing(**about["preprocessing"])
         near, classes = about.get("neighbours", 0), tuple(about["classes"])
-        found[name] = DataSet(name, preprocessing, classes, **parts, neighbours=near)
+        left_out = tuple(about.get("left_out", ()))
+        found[name] = DataSet(
+            name, preprocessing, classes, **parts, neighbours=near, left_out=left_out
+        )
     return found
 
 
@@ -55,6 +60,7 @@ ABOUT: dict[str, dict[str, Any]] = {
         "preprocessing": {"spacing": 3.0, "size": (128, 128)},
         # Spleen, right and left kidney, liver, pancreas.
         "classes": (1, 2, 3, 6, 11),
+        "left_out": (4, 5, 7, 8, 9, 10, 12, 13),
     },
     "head_neck_ct": {
         "preprocessing": {"modality": "CT", "normalize": "slice", "size": (128, 128)},

@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -50,7 +50,7 @@ class Labeller(Protocol):
 def run_cell(cell: Cell, place: Place) -> Row:
     """Pretrain if necessary, fit, predict and score; return the row of the cell."""
     torch.set_num_threads(place.threads)
-    pairs = _pairs(place.data / cell.data.name)
+    pairs = _pairs(place.data / cell.data.name, cell.data.classes, cell.data.left_out)
     by_subject: dict[str, list[LabelledScan]] = defaultdict(list)
     for pair in pairs:
         by_subject[scan_subject(pair)].append(pair)
@@ -99,8 +99,12 @@ def _packages(cell: Cell) -> tuple[str, ...]:
 
 
 @cache
-def _pairs(folder: Path) -> list[LabelledScan]:
-    return core.pair_scans(folder / "images", folder / "labels")
+def _pairs(folder: Path, classes: tuple[int, ...], left_out: tuple[int, ...]) -> list[LabelledScan]:
+    pairs = core.pair_scans(folder / "images", folder / "labels")
+    if not left_out:
+        return pairs
+    values = {value: value for value in classes} | dict.fromkeys(left_out, 0)
+    return [replace(pair, values=values) for pair in pairs]
 
 
 def pretrained(fit: Fit) -> tuple[Path | None, float]:

@@ -16,6 +16,7 @@ from napari_sslseg.core.demo.comparison import (
 )
 from napari_sslseg.core.demo.overlays import PredictedScan, draw_slices, ranked, slice_dice
 from napari_sslseg.core.demo.phantom.patient import make_patient
+from napari_sslseg.core.demo.plan import FULL, describe_length
 from napari_sslseg.core.demo.report import draw_report
 from napari_sslseg.core.results.scores import ClassScore, Evaluation, VolumeScores
 from napari_sslseg.core.scans.labelled import LabelledScan
@@ -152,6 +153,7 @@ def test_the_picture_counts_patients_and_says_how_far_it_reaches(arms):
         "test_volumes": ["a1", "a2", "b"],
         "test_patients": ["a", "b"],
         "comparison": compare_arms(arms),
+        "length": describe_length(replace(FULL, pretrain_megapixels=1), (64, 64)),
         "caution": caution(2, 2),
     }  # fmt: skip
     slices = draw_slices(scan, "lowest Dice of self-trained", "self-trained", [1], "axial", "MR")
@@ -161,9 +163,26 @@ def test_the_picture_counts_patients_and_says_how_far_it_reaches(arms):
     for wanted in (
         "9 scans of 5 patients", "3 scans of 2 patients", "images of the held-out", "HD95",
         "worst slice", "lowest Dice of self-trained", "ventricle", "draws",
+        "short run", "Labelled scans",
     ):  # fmt: skip
         assert any(wanted in text for text in words), wanted
     assert "mean" not in words  # One class has no mean of its own.
     (dice,) = [axes for axes in figure.findobj(Axes) if "Dice, " in axes.get_title()]
     points = [line.get_ydata() for line in dice.get_lines() if line.get_marker() == "o"]
     np.testing.assert_allclose(np.sort(points), [[0.5, 0.8], [0.6, 0.7]])
+
+
+def test_the_picture_names_the_labelled_scans_of_a_single_draw(arms):
+    report = {
+        "dataset": {"name": "a", "volumes": 9, "patients": 5, "classes": [1], "class_names": {}},
+        "arms": arms[:1],
+        "test_volumes": ["a1"],
+        "test_patients": ["a"],
+        "comparison": [],
+        "length": describe_length(FULL, (64, 64)),
+        "caution": caution(1, 1),
+    }
+    figure = draw_report(report, [], {}, [])
+    words = " ".join(text.get_text() for text in figure.findobj(Text))
+    assert all(name in words for name in arms[0]["labelled"])
+    assert "short run" not in words

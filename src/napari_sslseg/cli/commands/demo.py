@@ -45,12 +45,12 @@ def demo(
         return
     names = report["dataset"]["class_names"]
     classes = [names.get(value, f"class {value}") for value in report["arms"][0]["dice"]]
-    keys = ["arm", "labelled volumes", "seed"]
+    keys = ["training", "labelled scans", "seed"]
     several = ["mean"] * (len(classes) > 1)
     for title, measure in (("Dice", "dice"), ("HD95 in mm", "hd95_mm")):
         say(f"{title} on the test scans, mean over scans:")
         table([*keys, *classes, *several], [_row(arm, measure) for arm in report["arms"]])
-    for sentence in (*report["comparison"], report["caution"]):
+    for sentence in (report["length"], *report["comparison"], report["caution"]):
         say(sentence)
     folder = out / report["predictions"]["folder"]
     say(

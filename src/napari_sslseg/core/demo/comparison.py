@@ -155,5 +155,5 @@ def caution(test_patients: int, draws: int) -> str:
     patients = "1 test patient" if test_patients == 1 else f"{test_patients} test patients"
     return (
         f"This is {drawn} of the labelled scans and {patients}: other draws differ, often by more "
-        "than the arms do."
+        "than these ways to train do."
     )

@@ -28,7 +28,7 @@ from napari_sslseg.core.demo.demo_scans import (
     write_phantoms,
 )
 from napari_sslseg.core.demo.overlays import DrawnSlice, PredictedScan, draw_slices, ranked
-from napari_sslseg.core.demo.plan import FULL, DemoPlan, demo_preprocessing
+from napari_sslseg.core.demo.plan import FULL, DemoPlan, demo_preprocessing, describe_length
 from napari_sslseg.core.demo.report import draw_report
 from napari_sslseg.core.results.evaluate import evaluate, summarize
 from napari_sslseg.core.results.predict import Prediction, Segmenter, load_segmenter, predict
@@ -267,6 +267,7 @@ class _Demo:
             "test_volumes": [item.name for item in scans.test],
             "test_patients": test_patients,
             "comparison": compare_arms(self.arms),
+            "length": describe_length(self.plan, self.size),
             "caution": caution(len(test_patients), self.plan.repeats),
             "predictions": {"folder": PREDICTIONS.as_posix(), "arm": ARMS[-1]},
             "pretraining": {

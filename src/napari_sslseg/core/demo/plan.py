@@ -69,6 +69,21 @@ class DemoPlan:
         )
 
 
+def describe_length(plan: DemoPlan, size: tuple[int, ...]) -> str:
+    """Say how long the trainings are, and how much shorter than those of the full plan."""
+    used, full = (
+        (
+            one.training(size, one.pretrain_megapixels, 0).steps,
+            one.training(size, one.finetune_megapixels, 0).steps,
+        )
+        for one in (plan, FULL)
+    )
+    text = f"Pretraining: {used[0]:,} steps. Each fine-tuning: {used[1]:,} steps."
+    if used[0] < full[0] or used[1] < full[1]:
+        text += f" A short run: the full one has {full[0]:,} and {full[1]:,}."
+    return text
+
+
 FAST = DemoPlan(16, (2,), 1, 0.25, 12, 40, 30, 128)
 FULL = DemoPlan(24, (1, 4), 2, 0.25, 40, 100, 30, 256)
 

@@ -16,8 +16,11 @@ COLOURS = {"scratch": "#6b7280", "pretrained": "#0f766e", "self-trained": "#7c3a
 # Distinguishable on grey, also with most colour vision deficiencies (Okabe and Ito).
 CLASS_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#f0e442", "#0072b2")
 
-HEADER, CHARTS, ROW = 1.5, 7.0, 2.7
-"""Heights in inches: of the sentences, the charts, and a row of pictures."""
+LINE, CHARTS, ROW = 0.24, 7.0, 2.7
+"""Heights in inches: of a sentence, the charts, and a row of pictures."""
+
+MOST_NAMES = 4
+"""Labelled scans that are named; more are counted."""
 
 HELD_OUT_SEEN = (
     "Pretraining and self-training have seen images of the held-out patients, not their labels."
@@ -47,11 +50,13 @@ def draw_report(
 
     dataset = report["dataset"]
     pictures = ROW * len(slices)
-    figure = Figure(figsize=(12, HEADER + CHARTS + pictures), layout="constrained")
-    heights = [HEADER, CHARTS, max(0.1, pictures)]
+    lines = _head(report)
+    head = LINE * (len(lines) + 1.5)  # The first one is larger.
+    figure = Figure(figsize=(12, head + CHARTS + pictures), layout="constrained")
+    heights = [head, CHARTS, max(0.1, pictures)]
     parts: Any = figure.subfigures(3, 1, height_ratios=heights)
     header, charts, bottom = parts
-    _head(header, report)
+    _write_head(header, lines)
     axes = charts.subplots(2, 2)
     _pretraining_curve(axes[0, 0], pretraining)
     _finetuning_curves(axes[0, 1], curves)
@@ -82,12 +87,31 @@ def _class_colour(number: int) -> str:
     return CLASS_COLOURS[number % len(CLASS_COLOURS)]
 
 
-def _head(figure: Any, report: Mapping[str, Any]) -> None:
+def _head(report: Mapping[str, Any]) -> list[str]:
     """Say what was compared, on whom, and how far it reaches."""
-    lines = [describe_data(report), HELD_OUT_SEEN, *report["comparison"], report["caution"]]
-    figure.suptitle(lines[0], fontsize=13, y=0.97)
-    for number, line in enumerate(lines[1:]):
-        figure.text(0.5, 0.66 - 0.17 * number, line, ha="center", va="center", fontsize=9.5)
+    return [
+        describe_data(report),
+        HELD_OUT_SEEN,
+        *_labelled(report["arms"]),
+        report["length"],
+        *report["comparison"],
+        report["caution"],
+    ]
+
+
+def _labelled(arms: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the labelled scans of the charts, for each draw."""
+    draws = dict.fromkeys(tuple(arm["labelled"]) for arm in with_most_labels(arms))
+    if any(len(names) > MOST_NAMES for names in draws) or len(draws) > 1:
+        return [f"Labelled scans: {_count(len(next(iter(draws))), 'scan')} in each draw."]
+    return [f"Labelled scans: {', '.join(names)}." for names in draws]
+
+
+def _write_head(figure: Any, lines: Sequence[str]) -> None:
+    places = np.linspace(1, 0, len(lines) + 2)[1:-1]
+    for number, (place, line) in enumerate(zip(places, lines, strict=True)):
+        size = 9.5 if number else 13
+        figure.text(0.5, place, line, ha="center", va="center", fontsize=size)
 
 
 def describe_data(report: Mapping[str, Any]) -> str:
@@ -179,15 +203,18 @@ def _patient_scores(
         xticklabels=names,
     )
     if measure == "dice":
-        axes.set(ylim=(-0.03, 1.2), yticks=np.linspace(0, 1, 6))
+        axes.set(ylim=(-0.03, 1.12), yticks=np.linspace(0, 1, 6))
+        axes.axhline(1, color="#d1d5db", lw=0.8, zorder=0)
+        axes.spines["left"].set_bounds(0, 1)
     else:
-        axes.set(ylim=(0, max(highest, 1.0) * 1.25))
+        axes.set(ylim=(0, max(highest, 1.0) * 1.1))
+    axes.spines[["top", "right"]].set_visible(False)
     if len(groups) > 4:
         for label in axes.get_xticklabels():
             label.set(rotation=25, ha="right")
     axes.legend(
-        frameon=False, ncols=len(kinds), loc="upper left", fontsize=8, columnspacing=1,
-        handlelength=1.2,
+        frameon=False, ncols=len(kinds), loc="upper center", bbox_to_anchor=(0.5, -0.1),
+        fontsize=9, columnspacing=1, handlelength=1.2,
     )  # fmt: skip
 
 
