@@ -81,8 +81,10 @@ class FewShotWidget(QWidget):
         self.scene = Scene(self.session, self.viewer)
         self.readout = ReadoutLabel(VoxelReadout(self.scene))
         self.panels: dict[str, QWidget] = {}
+        self._opened: set[str] = set()
         self.help = LayerHelp(self.scene, self._help_of)
         self._busy_job: Any = None
+        self._problem_project: Any = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         # A narrower dock cuts off the names of the steps and the ends of forms.
@@ -168,8 +170,8 @@ class FewShotWidget(QWidget):
 
     def _connect(self) -> None:
         session = self.session
+        session.project_changed.connect(self._forget)
         for signal in (
-            session.project_changed,
             session.scans_changed,
             session.runs_changed,
             session.jobs_changed,
@@ -199,7 +201,17 @@ class FewShotWidget(QWidget):
             if release is not None:
                 self.released.connect(release)
         self.stack.setCurrentIndex(number)
+        self._opened.add(name)
         self._show_busy()
+
+    def _forget(self) -> None:
+        """Forget which steps were open in another project, and its problem."""
+        self._opened.clear()
+        self._busy_job = None
+        # What happened while a project was closed, such as labels that were lost, stays.
+        if self._problem_project not in (None, self.session.project):
+            self.problem.clear()
+        self.refresh()
 
     def refresh(self) -> None:
         """Update the marks of the steps and the next step."""
@@ -221,7 +233,8 @@ class FewShotWidget(QWidget):
         for number, name in enumerate(STEPS):
             button = self.steps.button(number)
             button.setText(f"{number + 1} {name}" + (" ✓" if marks[name] else ""))
-            button.setEnabled(ready[name] or name in self.panels)
+            # A step stays open in its project, even if its last slice or run is gone.
+            button.setEnabled(ready[name] or name in self._opened or button.isChecked())
         self.next.setText(f"<b>Next:</b> {self.session.next_step()}")
         self._show_busy()
 
@@ -246,6 +259,7 @@ class FewShotWidget(QWidget):
                 return
 
     def _show_problem(self, problem: Problem) -> None:
+        self._problem_project = None if self.session.leaving else self.session.project
         self.problem.show_problem(problem)
         if not self.problem.isVisible():  # The dock is behind another one, for example.
             notify(problem.sentence, "error")

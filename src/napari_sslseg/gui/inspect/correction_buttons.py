@@ -90,6 +90,10 @@ class CorrectionButtons(QWidget):
         for key in KEYS.values():
             self.scene.viewer.bind_key(key, None, overwrite=True)
 
+    def forget(self) -> None:
+        """Wait for no click any more."""
+        self.region.setChecked(False)
+
     def refresh(self) -> None:
         """Enable the buttons that apply."""
         predicted = self.layers.predicted() is not None and self.scene.labels is not None

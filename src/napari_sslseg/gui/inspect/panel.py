@@ -104,7 +104,7 @@ class InspectPanel(QWidget):
         session = self.session
         self.run.currentIndexChanged.connect(self._runs_chosen)
         self.other.currentIndexChanged.connect(self._runs_chosen)
-        session.project_changed.connect(self.refresh)
+        session.project_changed.connect(self._forget)
         session.runs_changed.connect(self.refresh)
         session.jobs_changed.connect(self._offer)
         session.predictions.changed.connect(lambda run, scan: self._show_scores())
@@ -157,6 +157,15 @@ class InspectPanel(QWidget):
         if not runs:
             self.message.setText("There is no trained network yet; train one in step 4.")
         self._runs_chosen()
+
+    def _forget(self) -> None:
+        """Forget what belongs to another project."""
+        self._go_to = self._wanted = None
+        self._again.clear()
+        self.bar.hide()
+        self.correct.forget()
+        self.message.clear()
+        self.refresh()
 
     def _offer_others(self) -> None:
         """List the runs to compare with, which are all but the run that is shown."""

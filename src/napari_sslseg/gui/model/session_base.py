@@ -133,19 +133,23 @@ class SessionBase(SessionJobs):
     def close(self) -> None:
         """Save unsaved labels and close the project."""
         self.leaving = True
-        for job in [job for job in self.jobs if job.kind in WRITING]:
+        for job in self.jobs:
+            if job.kind in ("add", "find", "predict"):
+                job.stop()
+        for job in [job for job in self.jobs if job.kind in (*WRITING, "add", "find")]:
             job.wait(WRITING_SECONDS)
             job.pump()
-        self.leaving = False
         self.finish()
         project, self.project = self.project, None
         if project is None:
+            self.leaving = False
             return
         self.runs = []
         self._importing = set()
         self.deselect()
         self.scan_problems = {}
         project.close()
+        self.leaving = False
         self.project_changed.emit()
 
     def finish(self) -> bool:
@@ -214,7 +218,7 @@ class SessionBase(SessionJobs):
 
         def ended(outcome: Outcome) -> None:
             # Loads the scan before others are read for their thumbnails.
-            if not self.current and project.names:
+            if not self.current and project.names and not self.leaving:
                 self.select(project.names[0])
             self.scans_changed.emit()
 

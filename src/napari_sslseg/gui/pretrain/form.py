@@ -136,6 +136,12 @@ class PretrainForm(QWidget):
         """Choose a method, as a person does with the combo box."""
         self.what.setCurrentIndex(self.what.findData(key))
 
+    def reset(self) -> None:
+        """Choose the defaults, as for another project."""
+        self.what.setCurrentIndex(0)
+        self.device.setCurrentIndex(0)
+        self._method_changed()  # Also if it is the same method.
+
     def plan(self, patch_size: int | None = None) -> PretrainPlan | None:
         """Return the current settings; None if an advanced setting is impossible.
 

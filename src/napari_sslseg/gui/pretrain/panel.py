@@ -119,8 +119,11 @@ class PretrainPanel(QWidget):
     # Project
 
     def _project_changed(self) -> None:
-        self._run, self._latest = None, ""
+        self._run, self._latest, self._step_seconds = None, "", None
         self.strip.show_tiles([])
+        for label in (self.heading, self.note, self.estimate):
+            label.clear()
+        self.form.reset()
         self._recall()
         self._refresh()
 
@@ -285,6 +288,8 @@ class PretrainPanel(QWidget):
         estimate = self.estimates.take()
         if estimate is not None and estimate.result is not None:
             self.device_info, self._step_seconds = estimate.result
+            if estimate.request.project is not self.session.project:
+                self._step_seconds = None  # The speed of runs of another project.
             self.form.set_devices(self.device_info.devices)
             if self._plan is not None:
                 self._show_estimate(self._plan.problem(self.form.data))
@@ -293,12 +298,18 @@ class PretrainPanel(QWidget):
             request = preview.request
             if preview.problem is not None:
                 self._show_preview_problem(preview.problem.sentence, preview.error)
-            elif isinstance(request, TrainingPicture) or self.box.job is None:
+            elif self._is_wanted(request):
                 self._show_preview(preview.result or [], request)
         if not self.previews.busy and not self.estimates.busy:
             self._poll_timer.stop()
         elif self.previews.busy and time.monotonic() - self._requested > SLOW_SECONDS:
             self.heading.setText("<b>Making the pictures…</b>")
+
+    def _is_wanted(self, request: PreviewRequest | TrainingPicture) -> bool:
+        """Whether a picture is of the running training, or of the scan that is shown."""
+        if isinstance(request, TrainingPicture):
+            return True
+        return self.box.job is None and request.volume is self.session.volume
 
     def _show_preview(self, tiles: list[Tile], request: PreviewRequest | TrainingPicture) -> None:
         self.strip.show_tiles(tiles)

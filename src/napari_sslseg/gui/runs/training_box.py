@@ -116,6 +116,7 @@ class TrainingBox(QWidget):
         session.jobs_changed.connect(self.refresh)
         session.job_events.connect(self._receive)
         session.job_ended.connect(self._end)
+        session.project_changed.connect(self._forget)
         self._viewer = scene.viewer
         self.plot.set_theme(scene.viewer.theme)
         scene.viewer.events.theme.connect(self._set_theme)
@@ -198,15 +199,27 @@ class TrainingBox(QWidget):
             self.refresh()
 
     def _begin(self, job: Job) -> None:
-        self._job, self._message_count = job, 0
-        self._milestones.clear()
-        self.eta = Eta()
-        self.plot.clear()
-        self.log.clear()
-        self.messages.set_title("&Messages")
+        self._job, self.eta = job, Eta()
+        self._clear_curve()
         self.messages.show()
         self._say(f"{job.title}…")
         self.began.emit()
+
+    def _forget(self) -> None:
+        """Forget the last training: it is of another project."""
+        self._job, self.eta = None, Eta()
+        self._clear_curve()
+        self.plot.hide()
+        self.messages.hide()
+        self._say("")
+        self.refresh()
+
+    def _clear_curve(self) -> None:
+        self._message_count = 0
+        self._milestones.clear()
+        self.plot.clear()
+        self.log.clear()
+        self.messages.set_title("&Messages")
 
     def _receive(self, job: Job, events: list[Event]) -> None:
         if job is not self._job:

@@ -80,7 +80,7 @@ class TrainForm(QWidget):
         self.unlabelled.toggled.connect(self.pieces.setEnabled)
         self.share.valueChanged.connect(lambda _: self.changed.emit())
         self.steps.valueChanged.connect(lambda steps: self.length.setEnabled(not steps))
-        self._start_changed()
+        self.reset()
 
     def _make_main(self) -> QFormLayout:
         form = _form()
@@ -94,7 +94,6 @@ class TrainForm(QWidget):
             "Length",
             [(f"{LENGTH_TITLES[key]} ({n:,} steps)", key, "") for key, n in lengths.items()],
         )
-        self.length.setCurrentIndex(self.length.findData(TrainingChoice().length))
         title = QLabel("Start &from")
         title.setBuddy(self.start)
         for part in (title, self.start, self.about):  # Names of runs need the whole width.
@@ -102,7 +101,6 @@ class TrainForm(QWidget):
         form.addRow("&Length", self.length)
         self.unlabelled = QCheckBox("Use &unlabelled slices too")
         self.unlabelled.setObjectName("train-unlabelled")
-        self.unlabelled.setChecked(TrainingChoice().unlabelled)
         self.unlabelled.setToolTip(UNLABELLED_HINT)
         form.addRow(self.unlabelled)
         return form
@@ -132,46 +130,59 @@ class TrainForm(QWidget):
         self.strategy = combo_box(
             "train-strategy", "Strategy", literal_items(Strategy, STRATEGY_TEXTS)
         )
-        default = TrainingChoice()
-        self.transfer.setCurrentIndex(self.transfer.findData(default.transfer))
-        self.strategy.setCurrentIndex(self.strategy.findData(default.strategy))
 
     def _make_loop(self) -> None:
         """Make the controls of the training loop."""
-        default = TrainingChoice()
         self.steps = spin_box("train-steps", 0, 1_000_000)
         self.steps.setSpecialValueText("as chosen above")
         self.steps.setToolTip("Number of steps, instead of the length above.")
         largest = bounds(Training.model_fields["batch_size"])[1]
         assert largest is not None
-        self.batch = spin_box("train-batch", 1, int(largest), self._default_batch)
+        self.batch = spin_box("train-batch", 1, int(largest))
         self.batch.setToolTip("Slices per step; larger batches need more memory.")
         self.rate = NoWheelDoubleSpinBox()
         self.rate.setObjectName("train-rate")
         self.rate.setDecimals(5)
         self.rate.setRange(0.00001, 1)
         self.rate.setSingleStep(0.0001)
-        self.rate.setValue(default.learning_rate)
         self.rate.setToolTip("Learning rate after the warm-up.")
         self.loss = combo_box("train-loss", "Loss", literal_items(LossKind, LOSS_TEXTS))
-        self.loss.setCurrentIndex(self.loss.findData(default.loss))
-        self.share = spin_box("train-share", 0, 50, round(100 * default.share))
+        self.share = spin_box("train-share", 0, 50)
         self.share.setSuffix(" % of patients")
         self.share.setToolTip("Not used for training; their Dice shows how good the network is.")
         self.device = combo_box("train-device", "Device", DEVICES)
-        self.seed = spin_box("train-seed", 0, 2**31 - 1, default.seed)
+        self.seed = spin_box("train-seed", 0, 2**31 - 1)
         self.seed.setToolTip("The same seed gives the same training.")
 
     def _make_network(self) -> None:
         """Make the controls of network and samples."""
         self.network = combo_box("train-network", "Network", network_items(2))
-        self.network.setCurrentIndex(self.network.findData(TrainingChoice().network))
         self.neighbours = spin_box("train-neighbours", AUTOMATIC_NEIGHBOURS, MOST_NEIGHBOURS)
         self.neighbours.setSpecialValueText("automatic")
         self.neighbours.setToolTip(NEIGHBOURS_HINT)
         self.pieces = QCheckBox("Structures in many p&ieces")
         self.pieces.setObjectName("train-pieces")
         self.pieces.setToolTip(PIECES_HINT)
+
+    def reset(self) -> None:
+        """Choose the defaults, as for another project."""
+        default = TrainingChoice()
+        for box, value in (
+            (self.length, default.length), (self.strategy, default.strategy),
+            (self.transfer, default.transfer), (self.loss, default.loss),
+            (self.network, default.network), (self.device, default.device),
+        ):  # fmt: skip
+            box.setCurrentIndex(box.findData(value))
+        self.start.setCurrentIndex(0 if self.start.count() else -1)
+        self.steps.setValue(default.steps or 0)
+        self.batch.setValue(self._default_batch)
+        self.rate.setValue(default.learning_rate)
+        self.unlabelled.setChecked(default.unlabelled)
+        self.pieces.setChecked(default.many_pieces)
+        self.neighbours.setValue(AUTOMATIC_NEIGHBOURS)
+        self.share.setValue(round(100 * default.share))
+        self.seed.setValue(default.seed)
+        self._start_changed()
 
     def show_runs(self, runs: Sequence["RunSummary"]) -> None:
         """Offer pretraining runs; a new run is chosen, otherwise the choice stays."""

@@ -59,6 +59,7 @@ class TrainPanel(QWidget):
 
     def _connect(self) -> None:
         session = self.session
+        session.project_changed.connect(self._forget)
         for signal in (session.project_changed, session.runs_changed, session.jobs_changed):
             signal.connect(self.refresh)
         for signal in (
@@ -88,6 +89,12 @@ class TrainPanel(QWidget):
     def job(self) -> "Job | None":
         """The running fine-tuning, if there is one."""
         return self.box.job
+
+    def _forget(self) -> None:
+        """Forget the choices and scores of another project."""
+        self.form.reset()
+        self.scores.clear()
+        self.material.clear()
 
     def refresh(self) -> None:
         """Show the runs, and the form while no fine-tuning runs."""
