@@ -103,3 +103,58 @@ def test_predict_says_what_it_understood(trained, scans, tmp_path):
     events = iter_predict(trained, [scans / "images"], out=tmp_path / "again", modality="MR")
     texts = [event.text for event in events if isinstance(event, core.Message)]
     assert "Modality: MR, as given." in texts
+
+
+def test_class_names_of_other_values_are_refused(trained, scans, tmp_path):
+    (tmp_path / "names.json").write_text('{"70": "Kopf"}')
+    words = "predict", trained, scans / "images", "--out", tmp_path / "p", "--class-names"
+    assert refused(run(*words, tmp_path / "names.json"), "70", "1 liver")
+    assert not (tmp_path / "p").exists()
+    (tmp_path / "names.json").write_text('{"70": "Kopf", "1": "Leber"}')
+    done = run(*words, tmp_path / "names.json")
+    assert done.returncode == 0, done.stderr
+    assert "70 Kopf" in done.stderr
+    assert "leave out 2, 3" in done.stderr
+
+
+MISSING = {
+    "class names of predictions": "predict {run} {scans}/images --out {new} --class-names {lost}",
+    "class names of an export": "export {label} --like {scans}/images --out {new}.nii.gz "
+    "--class-names {lost}",
+    "a label file": "export {lost} --like {scans}/images --out {new}.nii.gz",
+    "a folder of labels": "export {scans}/labels --like {scans}/images --out {new}.nii.gz",
+    "scans of an export": "export {label} --like {lost} --out {new}.nii.gz",
+    "a class map": "finetune {pairs} --out {new} --class-map {lost}",
+    "annotated slices": "finetune {pairs} --out {new} --annotated {lost}",
+    "labelled classes": "finetune {pairs} --out {new} --labelled-classes {lost}",
+    "patients": "finetune {pairs} --out {new} --patients {lost}",
+    "unlabelled scans": "finetune {pairs} --out {new} --unlabelled {lost}",
+    "a start": "finetune {pairs} --out {new} --init {lost}",
+    "masks": "pretrain {scans}/images --out {new} --task siamese --masks {lost}",
+    "a class map without masks": "pretrain {scans}/images --out {new} --class-map {lost}",
+    "slices of an organ": "pretrain {scans}/images --out {new} --task polycl --selection organ "
+    "--organ-slices {lost}",
+    "a class map of a preview": "preview {scans}/images --out {new}.png --class-map {lost}",
+    "images of an evaluation": "evaluate {scans}/labels {scans}/labels --images {lost}",
+    "patients of an evaluation": "evaluate {scans}/labels {scans}/labels --patients {lost}",
+    "patients of a list": "series {scans}/images --patients {lost}",
+    "data of a demonstration": "demo --out {new} --data {lost}",
+    "a folder of runs": "runs {lost}",
+}
+
+
+@pytest.mark.parametrize("line", MISSING.values(), ids=MISSING)
+def test_a_file_that_does_not_exist_is_never_ignored(trained, scans, tmp_path, line):
+    label = sorted((scans / "labels").iterdir())[0]
+    words = line.format(
+        run=trained,
+        scans=scans,
+        label=label,
+        new=tmp_path / "new",
+        lost=tmp_path / "lost.csv",
+        pairs=f"--images {scans}/images --labels {scans}/labels --steps 1",
+    )
+    done = run(*words.split())
+    assert refused(done)
+    assert "--series" not in done.stderr
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("new")]

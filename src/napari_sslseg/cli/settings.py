@@ -211,6 +211,11 @@ def scans_and_task_options(
         raise ConfigError(
             f"The pretext task {tasks[0]} does not use masks; leave out --masks, or choose {using}."
         )
+    if class_map and not masks:
+        raise ConfigError(
+            "--class-map says which structure in masks is which class; give --masks, or leave it "
+            "out."
+        )
     slices = read_annotated(organ_slices, parse_plane(plane)) if organ_slices else None
     if masks:
         scans = with_masks(scans, masks, class_map)

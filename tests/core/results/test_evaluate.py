@@ -22,7 +22,7 @@ from napari_sslseg.core.common.errors import (
 )
 from napari_sslseg.core.results.evaluate import evaluate, evaluate_folders, summarize
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.core.scans.labels import load_labels
+from napari_sslseg.core.scans.labels import load_labels, read_segment_names
 from napari_sslseg.core.scans.volume import Volume
 
 SPACING = (3.0, 1.0, 0.5)
@@ -53,8 +53,26 @@ def save(path, labels, affine=None):
 
 
 def test_a_folder_is_compared_with_evaluate_folders(tmp_path):
-    with pytest.raises(DataError, match="evaluate_folders"):
-        evaluate(tmp_path, cube())
+    save(tmp_path / "a.nii", cube())
+    for both in ((tmp_path, cube()), (cube(), tmp_path), (tmp_path, tmp_path)):
+        with pytest.raises(DataError, match="evaluate_folders"):
+            evaluate(*both)
+
+
+def test_a_folder_is_no_label_file(tmp_path):
+    save(tmp_path / "a.nii", cube())
+    for read in (load_labels, read_segment_names):
+        with pytest.raises(VolumeError, match="label file"):
+            read(tmp_path)
+
+
+def test_a_class_that_nothing_is_scored_for_is_named():
+    with pytest.warns(ScanWarning, match=r"class 7 .* are 1\."):
+        assert evaluate(cube(), cube(), classes=[7]).classes[7].dice is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ScanWarning)
+        evaluate(cube(), cube(), classes=[1, 7])
+        evaluate(0 * cube(), 0 * cube(), classes=[7])
 
 
 def test_names_without_any_in_common_are_no_spelling(tmp_path):

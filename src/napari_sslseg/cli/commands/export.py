@@ -65,14 +65,16 @@ def export(
     from napari_sslseg.core.scans.classes.read import read_segments
     from napari_sslseg.core.scans.classes.renumber import renumber, values_in
     from napari_sslseg.core.scans.classes.write_class_list import agree_with_folder
+    from napari_sslseg.core.scans.formats.image_file import check_present
     from napari_sslseg.core.scans.formats.registry import stores_classes
     from napari_sslseg.core.scans.labels import load_labels, read_segment_names, save_labels
     from napari_sslseg.core.scans.replacement import may_be_scan, refuse_to_replace_scan
 
     refuse_existing(out, overwrite=overwrite)
-    if class_names is not None and not class_names.is_file():
-        raise ConfigError(f"The file of class names {class_names} does not exist; check the path.")
+    given_names = None if class_names is None else read_class_names(class_names)
     dicom_algorithm = _parse_algorithm(algorithm)
+    # Before the scan is looked for, since only a label file leads to it.
+    check_present(labels, "label file")
     chosen = _find_scan(labels, like, series)
     remarks = _compare_patients(labels, chosen, by_name=series is not None)
     own = {file.resolve() for file in chosen.files}
@@ -93,8 +95,8 @@ def export(
         found, names = renumber(found, match.values[0]), match.names
         for note in match.notes:
             say(f"Note: {note}")
-    if class_names is not None:
-        names = read_class_names(class_names)
+    if given_names is not None:
+        names = given_names
     if not (names and stores_classes(out)):
         found, names, more = agree_with_folder(found, names, out)
         remarks += more

@@ -11,7 +11,7 @@ from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.demo.plan import DemoPlan
 from napari_sslseg.core.results.prediction.journal import PredictionJournal
 from napari_sslseg.core.samples.store import hash_scan
-from napari_sslseg.core.scans.classes.class_list import read_class_names
+from napari_sslseg.core.scans.classes.class_list import CLASS_LIST, read_class_names
 from napari_sslseg.core.scans.classes.scan_classes import find_classes
 from napari_sslseg.core.scans.classes.write_class_list import check_class_list
 from napari_sslseg.core.scans.find import find_scans
@@ -73,7 +73,8 @@ class DemoScans:
         named = with_patients(everything, patients) if patients else guess_together(everything)
         images = [item for item in named if isinstance(item, Series)]
         pairs = [item for item in named if isinstance(item, LabelledScan)]
-        names = read_class_names(folder / "classes.json")
+        listed = folder / CLASS_LIST
+        names = read_class_names(listed) if listed.exists() else {}
         for item in pairs:
             names |= item.class_names or {}
         classes = find_classes(pairs, "axial")

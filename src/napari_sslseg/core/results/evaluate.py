@@ -25,7 +25,13 @@ from napari_sslseg.core.common.errors import (
 from napari_sslseg.core.common.sizes import MOST_CLASSES
 from napari_sslseg.core.common.text import count_phrase, join_names, printable
 from napari_sslseg.core.results.compared_classes import match_compared, named_classes
-from napari_sslseg.core.results.compared_labels import Labels, label_values, open_both, renumbered
+from napari_sslseg.core.results.compared_labels import (
+    Labels,
+    label_values,
+    open_both,
+    refuse_folder,
+    renumbered,
+)
 from napari_sslseg.core.results.folder_pairs import pair_folders
 from napari_sslseg.core.results.overlap import class_score
 from napari_sslseg.core.results.prediction.journal import JOURNAL, use_in, written_lines
@@ -76,7 +82,8 @@ def evaluate(
         prediction are matched by name, if they have names, and get the values of the prediction.
         A Volume or an array has no names, and its values are the classes.
     classes : sequence of int, optional
-        Classes to score; by default all values except 0 in either label map.
+        Classes to score; by default all values except 0 in either label map. A warning says if
+        none of them occurs although others do.
     spacing : sequence of float, optional
         Voxel size in mm for each axis, used if both are arrays; otherwise it is that of the scan.
         Without a voxel size, HD95 and volumes in ml are None.
@@ -112,10 +119,19 @@ def evaluate(
     """
     check_unknown_value(ignore, background)
     _check_classes(classes)
+    refuse_folder(prediction, "prediction")
+    refuse_folder(truth, "truth")
     said = TruthOptions(ignore, background, labelled_classes, as_annotated(annotated))
     match = match_compared([(prediction, truth)], class_map, said)
     scores = _evaluate(prediction, truth, match.values, match.names, classes, said, spacing)
     _warn_about_classes_without_name([scores], match.names)
+    if classes and all(score.dice is None for score in scores.classes.values()):
+        every = _evaluate(prediction, truth, match.values, match.names, None, said, spacing)
+        missing = set(classes) - set(match.names) - set(every.classes)
+        if missing == set(classes) and every.classes:
+            warnings.warn(
+                _describe_missing_classes(missing, set(every.classes)), ScanWarning, stacklevel=2
+            )
     return scores
 
 
@@ -354,13 +370,17 @@ def _say_missing_classes(missing: set[int], occurring: set[int], wanted: set[int
     """Refuse classes if none of them occurs in any file; warn if some do."""
     if not missing:
         return
-    numbers = join_names([str(value) for value in sorted(missing)])
-    are = f"class {numbers} occurs" if len(missing) == 1 else f"classes {numbers} occur"
-    there = join_names([str(value) for value in sorted(occurring)], 20) or "none"
-    sentence = f"The {are} in neither the predictions nor the truth; the classes there are {there}."
+    sentence = _describe_missing_classes(missing, occurring)
     if missing == wanted:
         raise DataError(f"{sentence[:-1]}; choose others with --classes (in Python classes=).")
     warnings.warn(sentence, ScanWarning, stacklevel=3)
+
+
+def _describe_missing_classes(missing: set[int], occurring: set[int]) -> str:
+    numbers = join_names([str(value) for value in sorted(missing)])
+    are = f"class {numbers} occurs" if len(missing) == 1 else f"classes {numbers} occur"
+    there = join_names([str(value) for value in sorted(occurring)], 20) or "none"
+    return f"The {are} in neither the predictions nor the truth; the classes there are {there}."
 
 
 def _warn_about_classes_without_name(

@@ -381,7 +381,7 @@ def iter_predict(
     Raises
     ------
     ConfigError
-        If both ``resume`` and ``overwrite`` are given.
+        If both ``resume`` and ``overwrite`` are given, or ``classes`` names no class of the run.
     StorageError
         If a file exists, see ``overwrite`` and ``resume``, or one cannot be written.
     SslsegError
@@ -406,7 +406,10 @@ def iter_predict(
     series, failed = nameable_scans(series, Path(out), suffix)
     targets = _targets(series, Path(out), suffix, overwrite=overwrite, resume=resume)
     segmenter = load_segmenter(run, device)
-    names = segmenter.class_names if classes is None else classes
+    names = segmenter.class_names
+    if classes is not None:
+        names = classes
+        yield from _compare_names(classes, segmenter)
     settings = {
         "weights": file_hash(run.weights),
         "modality": modality,
@@ -507,6 +510,31 @@ def iter_predict(
             f"patients: {join_names(learnt)}. evaluate leaves these predictions out of its means."
         )
     yield Done((written, failed), stopped=len(written) + len(failed) < total)
+
+
+def _compare_names(names: Mapping[int, str], segmenter: Segmenter) -> Iterator[Message]:
+    """Compare given class names with the classes of a network.
+
+    Raises
+    ------
+    ConfigError
+        If they name none of its classes.
+    """
+    own = _spoken(segmenter.classes, segmenter.class_names)
+    foreign = sorted(set(names) - {0, *segmenter.classes})
+    nameless = [value for value in segmenter.classes if value not in names]
+    if len(nameless) == len(segmenter.classes):
+        listed = join_names([str(value) for value in sorted(names)], 20) or "no value"
+        raise ConfigError(
+            f"The class names are for {listed}, but the network has the classes {own}; name these "
+            "values, or leave the names out."
+        )
+    for values, what in (
+        (foreign, "The network has no class for the names"),
+        (nameless, "The class names leave out"),
+    ):
+        if values:
+            yield Message(f"{what} {_spoken(values, names)}; the classes of the network are {own}.")
 
 
 def _spoken(classes: Iterable[int], names: Mapping[int, str]) -> str:

@@ -79,7 +79,7 @@ def load_labels(
     if not isinstance(path, str | Path):
         return merge_structures(load_labels(file, like=like) for file in path)
     path = Path(path)
-    check_present(path)
+    check_present(path, "label file")
     name = scan_name(path)
     if is_dicom(path):
         from napari_sslseg.core.scans.formats.dicom.labels.read import read_label_file

@@ -25,13 +25,15 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def read_class_names(path: str | Path) -> dict[int, str]:
-    """Read class names by label value, such as ``{"1": "liver"}``; empty if there is no file.
+    """Read class names by label value, such as ``{"1": "liver"}``.
 
     Raises
     ------
     DataError
-        If the file is malformed.
+        If the file is missing or malformed.
     """
+    if not Path(path).is_file():
+        raise DataError(f"The file of class names {path} does not exist; check the path.")
     return {int(value): clean_name(name) for value, name in list_entries(Path(path)).items()}
 
 

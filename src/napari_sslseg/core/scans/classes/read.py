@@ -37,7 +37,7 @@ def read_segments(path: str | Path | Sequence[str | Path]) -> tuple[Segment, ...
         names = structure_names([Path(file) for file in path])
         return tuple(Segment(value, clean_name(name)) for value, name in enumerate(names, 1))
     path = Path(path)
-    check_present(path)
+    check_present(path, "label file")
     file_format = DICOM if is_dicom(path) else format_of(path)
     found = file_format.read_segments(path) if file_format else ()
     found = found or listed_segments(path)

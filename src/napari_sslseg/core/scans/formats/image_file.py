@@ -109,8 +109,15 @@ def reraise_parser_errors(
         raise VolumeError(f"{path} cannot be read as {what} ({reason}); {advice}.") from error
 
 
-def check_present(path: Path) -> None:
+def check_present(path: Path, what: str = "scan file") -> None:
     """Check that a path is a file that is not empty.
+
+    Parameters
+    ----------
+    path : Path
+        The path.
+    what : str
+        What the file is, for messages.
 
     Raises
     ------
@@ -125,10 +132,10 @@ def check_present(path: Path) -> None:
             )
         raise VolumeError(f"{path} does not exist; check the path.")
     if path.is_dir():
-        raise VolumeError(f"{path} is a folder; choose a scan file in it.")
+        raise VolumeError(f"{path} is a folder; choose a {what} in it.")
     if not path.is_file():
         raise VolumeError(
-            f"{path} is a pipe or a device and not a file; choose a scan file, or remove it."
+            f"{path} is a pipe or a device and not a file; choose a {what}, or remove it."
         )
     if path.stat().st_size == 0:
         raise VolumeError(f"{path} is empty (zero bytes); copy or download it again.")
