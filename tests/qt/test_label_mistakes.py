@@ -1,5 +1,6 @@
 """What a person may do wrong while labelling, in a real window with mouse and keys."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 from napari._qt.widgets.qt_viewer_buttons import QtViewerPushButton
@@ -7,6 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QLineEdit
 
 from loop_project import answer
+from napari_sslseg.core.project.project import Project
 
 
 def new_layer(dock):
@@ -53,7 +55,7 @@ def test_strokes_of_one_scan_do_not_become_labels_of_another(ready):
     warning, button = ready.find("foreign-strokes"), ready.find("take-strokes")
     ready.press(Qt.Key.Key_PageDown)
     ready.until(lambda: ready.session.current == "bob")
-    assert not layer.visible
+    assert layer not in ready.viewer.layers
     assert "ann" in warning.text()
     assert warning.isVisible()
     assert not button.isVisible()
@@ -63,10 +65,38 @@ def test_strokes_of_one_scan_do_not_become_labels_of_another(ready):
     assert not ready.layer.data.any()
     ready.press(Qt.Key.Key_PageUp)
     ready.until(lambda: ready.session.current == "ann")
-    assert layer.visible
+    assert layer in ready.viewer.layers
     ready.click("take-strokes")
     assert ready.layer.data.any()
     assert not warning.isVisible()
+
+
+def test_strokes_stay_with_their_scan_when_another_project_is_open(ready, tmp_path):
+    """Its scan has another size, up to which the slider would reach."""
+    layer = new_layer(ready)
+    drawn, first = layer.data.copy(), ready.project.folder
+    other = Project.create(tmp_path / "other")
+    data = np.zeros((9, 40, 44), np.float32)
+    nib.save(
+        nib.Nifti1Image(data + np.arange(44), np.diag([2.0, 1.5, 1.0, 1.0])), tmp_path / "cy.nii.gz"
+    )
+    other.add_scans([tmp_path / "cy.nii.gz"])
+    other.close()
+    assert ready.session.open(tmp_path / "other")
+    ready.session.select("cy")
+    ready.until(lambda: ready.session.current == "cy" and ready.layer is not None)
+    ready.qtbot.wait(100)
+    assert layer not in ready.viewer.layers
+    assert ready.viewer.dims.nsteps[ready.viewer.dims.order[0]] == ready.layer.data.shape[0]
+    warning = ready.find("foreign-strokes").text()
+    assert "ann" in warning
+    assert str(first) in warning
+    assert ready.session.open(first)
+    ready.until(lambda: ready.session.current == "ann" and layer in ready.viewer.layers)
+    ready.qtbot.wait(100)
+    np.testing.assert_array_equal(layer.data, drawn)
+    ready.click("take-strokes")
+    assert ready.layer.data.any()
 
 
 def test_strokes_on_another_layer_are_taken_over_by_the_button(ready):

@@ -341,6 +341,21 @@ def test_adding_a_structure_asks_whether_done_slices_stay_done(ready, qtbot):
     assert project.has_labels("ann")
 
 
+def test_escape_in_the_name_of_a_structure_marks_done_slices_again(ready, qtbot):
+    dock, project = ready, ready.project
+    answer(qtbot, "Mark as empty")
+    dock.press(Qt.Key.Key_D)
+    dock.until(lambda: len(project.done("ann")) == 1)
+    done, before = project.done("ann"), project.class_names
+    answer(qtbot, "Add and unmark")
+    dock.click("add-class")
+    dock.until(lambda: project.done("ann") == ())
+    qtbot.keyClick(dock.find("classes").findChild(QLineEdit), Qt.Key.Key_Escape)
+    dock.until(lambda: project.class_names == before)
+    dock.until(lambda: project.done("ann") == done)
+    assert not dock.problems
+
+
 def test_unknown_voxels_are_painted_shown_and_saved(ready):
     """The last row of the list paints 255, which is grey, named, and never a structure."""
     rows = ready.panel.classes.list

@@ -650,6 +650,27 @@ class TestClosing:
         assert saved
         assert is_free(folder)
 
+    def test_closing_asks_before_strokes_on_another_layer_are_lost(self, full, dock, viewer, qtbot):
+        project, name = dock.session.project, dock.session.current
+        folder = project.folder
+        project.add_class("liver")
+        dock.session.classes_changed.emit()
+        window, labels = viewer.window._qt_window, dock.scene.labels
+        layer = viewer.add_labels(
+            np.zeros(labels.data.shape, np.uint8), scale=labels.scale, translate=labels.translate
+        )
+        layer.data_setitem((np.array([1]), np.array([2]), np.array([3])), 1)
+        questions = []
+        answer(qtbot, "Cancel", questions)
+        window.close()
+        assert window.isVisible()
+        assert layer.name in questions[0]
+        answer(qtbot, "Take them over and close")
+        window.close()
+        forget_window(viewer)
+        with Project.open(folder) as again:
+            assert again.labels(name).data[1, 2, 3]
+
     def test_a_script_that_closes_the_viewer_stops_the_training_and_releases_the_project(
         self, full, dock, viewer
     ):

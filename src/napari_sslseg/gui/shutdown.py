@@ -12,6 +12,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
 from napari_sslseg.gui.model.session_jobs import WRITING
+from napari_sslseg.gui.viewer.strokes.done_check import take_strokes
 from napari_sslseg.gui.widgets.dialogs import ask_choice
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ OTHER_SECONDS = 3.0
 
 STOP = "Stop it and close"
 AT_ONCE = "Close at once"
+TAKE_AND_CLOSE, LOSE_AND_CLOSE = "Take them over and close", "Close without them"
 
 
 class ShutdownHandler(QObject):
@@ -55,6 +57,7 @@ class ShutdownHandler(QObject):
         self.over = False
         self._closing = False
         self._waiting = False
+        self._strokes_left = False
         self._dock: tuple[str, str] | None = None
         self.window: QWidget = widget
         widget.installEventFilter(self)
@@ -138,10 +141,17 @@ class ShutdownHandler(QObject):
             self._frozen = True
 
     def _may_close(self) -> bool:
-        """Whether the window can be closed now; asks the user if a training is running."""
-        training = self.session.training
+        """Whether the window can be closed now.
+
+        Asks the user if there are strokes that are saved nowhere, and if a training is running.
+        """
         # When a script closes the viewer, its content is gone already, and there is no way back.
-        if training is None or not self._has_canvas():
+        if not self._has_canvas():
+            return True
+        if not self._may_lose_strokes():
+            return False
+        training = self.session.training
+        if training is None:
             return True
         if self._waiting:
             answer = ask_choice(
@@ -155,6 +165,30 @@ class ShutdownHandler(QObject):
         if self._stop_training("A training is running. Stop it, save it, and close napari?"):
             self._waiting = True
         return False
+
+    def _may_lose_strokes(self) -> bool:
+        """Offer to take strokes over that are saved nowhere; False to stay."""
+        strokes = self.scene.strokes
+        if not self._strokes_left:
+            painted = [layer.name for layer in strokes.painted]
+            away = [f"{layer.name} ({place.scan})" for layer, place in strokes.elsewhere]
+            if not painted and not away:
+                return True
+            take = [TAKE_AND_CLOSE] if painted and self.scene.paintable else []
+            names = ", ".join(f"“{name}”" for name in (*painted, *away))
+            answer = ask_choice(
+                self.window,
+                f"Your strokes on {names} are saved nowhere, since they are not on the labels of "
+                "the scan. Close napari without them?",
+                [*take, LOSE_AND_CLOSE],
+                more="To keep them, cancel, show their scan, and take them over in step 3.",
+                name="ask-strokes",
+            )
+            if answer == TAKE_AND_CLOSE:
+                take_strokes(self.scene)
+                return not away and self._may_lose_strokes()
+            self._strokes_left = answer == LOSE_AND_CLOSE
+        return self._strokes_left
 
     def _has_canvas(self) -> bool:
         """Whether the canvas still exists."""

@@ -32,15 +32,20 @@ def test_a_copy_of_the_labels_layer_is_left_alone(scene):
     (copy,) = (layer for layer in layers if "copy" in layer.name)
     assert copy.metadata[ROLE] == "labels"  # Otherwise the test would prove nothing.
     assert scene.of_role("labels") == [scene.labels]
-    copy.data_setitem((np.array([3]), np.array([4]), np.array([5])), 1)
     prediction = scene.add_prediction(np.zeros(SHAPE, np.uint8), "of a run")
     show(scene, "bob")
     assert copy in layers
-    assert copy.data[3, 4, 5] == 1
     assert prediction not in layers
     assert sorted(layer.name for layer in layers) == sorted(
         [copy.name, scene.image.name, scene.labels.name]
     )
+    # Strokes belong to the scan on which they were drawn.
+    copy.data_setitem((np.array([3]), np.array([4]), np.array([5])), 1)
+    show(scene, "ann")
+    assert copy not in layers
+    show(scene, "bob")
+    assert copy in layers
+    assert copy.data[3, 4, 5] == 1
 
 
 def test_files_are_checked_only_for_scans_opened_by_the_user(scene, monkeypatch, tmp_path):

@@ -52,7 +52,12 @@ def recolour_class(session: "Session", value: int, colour: str) -> bool:
 
 
 def remove_class(
-    session: "Session", scene: "Scene", value: int, ask: Callable[[str], bool], erase: bool = False
+    session: "Session",
+    scene: "Scene",
+    value: int,
+    ask: Callable[[str], bool],
+    erase: bool = False,
+    then: Callable[[], object] | None = None,
 ) -> Job | None:
     """Remove a class in the background, because the labels of all scans are read.
 
@@ -66,6 +71,8 @@ def remove_class(
         Called with the reason if labels use the class; returns whether to erase it from them.
     erase : bool
         Whether to erase it without asking.
+    then : callable, optional
+        Called when the class is removed.
     """
     project, keeper = session.project, scene.autosaver
     if project is None or session.is_writing() or not keeper.flush():
@@ -92,9 +99,11 @@ def remove_class(
             session.load_again()
         keeper.held -= 1
         session.classes_changed.emit()
+        if removed and then is not None and session.project is project:
+            then()
         refused = outcome.result
         if refused is not None and not session.leaving and ask(refused):
-            remove_class(session, scene, value, ask, erase=True)
+            remove_class(session, scene, value, ask, True, then)
 
     return session.run("classes", "Removing a structure", events, ended)
 

@@ -61,6 +61,7 @@ class ClassList(QWidget):
         self._filling = False
         self._layer: Any = None
         self._new: int | None = None
+        self._unmarked: dict[str, tuple[int, ...]] = {}
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self.hint = QLabel("What do you want to segment? Add the first structure, such as liver.")
@@ -259,8 +260,14 @@ class ClassList(QWidget):
     def _edited(self, editor: QWidget, hint: QAbstractItemDelegate.EndEditHint) -> None:
         """Escape in the name of a new structure means that it is not wanted."""
         value, self._new = self._new, None
+        unmarked, self._unmarked = self._unmarked, {}
         if value is not None and hint == QAbstractItemDelegate.EndEditHint.RevertModelCache:
-            remove_class(self.session, self.scene, value, lambda why: False)
+
+            def mark_again() -> None:
+                for name, slices in unmarked.items():
+                    self.session.mark_done(name, slices)
+
+            remove_class(self.session, self.scene, value, lambda why: False, then=mark_again)
 
     def _confirm_done(self, done: dict[str, tuple[int, ...]]) -> bool:
         """Ask whether to unmark slices that are done without the new structure; False to cancel."""
@@ -278,6 +285,7 @@ class ClassList(QWidget):
             self.session.finish()
             for name, slices in done.items():
                 self.session.mark_done(name, slices, done=False)
+            self._unmarked = done
         return answer is not None
 
     def edit(self) -> None:

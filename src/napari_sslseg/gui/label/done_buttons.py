@@ -134,10 +134,10 @@ class LabelSlices(QWidget):
             self.turned.hide()
             return
         plane, straight = self.scene.plane, self.scene.in_plane
-        self.here.setText(
-            self.marks.describe(here) if straight else f"The picture is not of the {plane} plane."
+        self.here.setText(self.marks.describe(here) if straight else self.scene.wrong_view)
+        self.turned.setText(
+            f"Show the {plane} plane again" if self.scene.is_within else "Back to the scan"
         )
-        self.turned.setText(f"Show the {plane} plane again")
         self.turned.setVisible(not straight)
         project = self.marks.session.project
         self.done.setEnabled(straight and project is not None and bool(project.classes))

@@ -6,7 +6,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_sslseg.core.common.text import join_names
 from napari_sslseg.gui.label.class_list import ClassList
 from napari_sslseg.gui.label.done_buttons import LabelSlices
 from napari_sslseg.gui.label.keys import (
@@ -141,15 +140,16 @@ class LabelPanel(QWidget):
                 f"⚠ Your strokes on {names} are saved nowhere: that is not the layer with the "
                 f"labels of {self.session.current}."
             )
-        layer, scans = next(iter(strokes.elsewhere.items()), (None, []))
-        if layer is None:
+        if not strokes.elsewhere:
             return ""
-        then = "show it to take them over"
-        if len(scans) > 1:
-            then = "draw them again on the labels of each scan"
+        layer, place = strokes.elsewhere[0]
+        project = self.session.project
+        where = place.scan
+        if project is None or place.folder != project.folder:
+            where = f"{place.scan} of the project {place.folder}"
         return (
-            f"⚠ Your strokes on “{layer.name}” are saved nowhere. They were drawn on "
-            f"{join_names(scans)}; {then}."
+            f"⚠ Your strokes on “{layer.name}” are saved nowhere. They were drawn on {where}; show "
+            "it to take them over."
         )
 
     def _show_saved(self) -> None:

@@ -148,6 +148,13 @@ class Scene:
         found = self.image.world_to_data(np.asarray(self.viewer.dims.point)[-3:])[axis]
         return bool(-0.5 <= found <= self.image.data.shape[axis] - 0.5)
 
+    @property
+    def wrong_view(self) -> str:
+        """Why the picture is no slice to label: it is rolled, or the slider is beyond the scan."""
+        if not self.is_within:
+            return "The slider is beyond the scan; other layers reach further."
+        return f"The picture is not of the {self.plane} plane, in which slices are labelled."
+
     def turn(self) -> None:
         """Show the current slice along the plane again, after another view was shown."""
         self._set_plane()

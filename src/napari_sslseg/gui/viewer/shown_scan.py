@@ -19,6 +19,10 @@ class ShownScan(Protocol):
     labels: Any
 
     @property
+    def changing(self) -> "SignalInstance":
+        """Emitted when another scan is going to be shown."""
+
+    @property
     def changed(self) -> "SignalInstance":
         """Emitted when another scan is shown."""
 

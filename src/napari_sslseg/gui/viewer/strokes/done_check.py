@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
     from napari_sslseg.gui.viewer.scene import Scene
 
-TURNED = (
-    "The picture is not a slice of the {plane} plane, in which slices are labelled. Show that "
-    "plane again first: step 3 has a button for it."
-)
 TAKE, LEAVE = "Take them over", "Leave them"
 EMPTY = "Mark as empty"
 
@@ -39,7 +35,7 @@ class DoneCheck:
         """Whether the picture is not a slice of the plane, which the user is told."""
         if self.scene.in_plane:
             return False
-        self.session.note.emit(TURNED.format(plane=self.scene.plane))
+        self.session.note.emit(f"{self.scene.wrong_view} Step 3 has a button that goes back.")
         return True
 
     def may_mark(self) -> bool:
@@ -67,7 +63,7 @@ class DoneCheck:
             name="ask-strokes",
         )
         if answer == TAKE:
-            take_strokes(self.scene)
+            return take_strokes(self.scene)
         return answer is not None
 
     def _confirm_empty(self) -> bool:
@@ -89,8 +85,14 @@ class DoneCheck:
         return answer == EMPTY
 
 
-def take_strokes(scene: "Scene") -> None:
-    """Take strokes on other layers over into the labels of the scan, and say so."""
+def take_strokes(scene: "Scene") -> bool:
+    """Take strokes on other layers over into the labels of the scan, and say so.
+
+    Returns whether there is a structure that they can become.
+    """
+    if not scene.paintable:
+        scene.session.note.emit("Add the structure first that you have drawn; nothing was changed.")
+        return False
     layers = list(dict.fromkeys([*scene.strokes.on_slice(), *scene.strokes.painted]))
     names = ", ".join(f"“{layer.name}”" for layer in layers)
     counts = scene.strokes.take(layers)
@@ -102,3 +104,4 @@ def take_strokes(scene: "Scene") -> None:
         f"{names} became labels of {scene.session.current}: {taken or 'no voxel'}. Ctrl+Z undoes "
         "it; the brush paints on the labels of the scan again."
     )
+    return True

@@ -4,52 +4,58 @@ The button "new labels" of napari, a copy of the labels, or a label map that was
 window give such a layer. Drawing on it looks like labelling the scan.
 """
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 import numpy as np
 from psygnal import Signal
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.scans.volume import take_slices
+from napari_sslseg.gui.viewer.napari_window import drawing_suspended
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.viewer.shown_scan import ShownScan
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where strokes belong: a project, by its folder, and a scan in it."""
+
+    folder: Path
+    scan: str
 
 
 class ForeignStrokes:
     """Finds strokes on other labels layers, and copies them into the labels of the scan.
 
     Strokes belong to the scan on which they were drawn. While another one is shown, their layer is
-    hidden.
+    not in the viewer: it would lie over that scan, and the slider would reach beyond it.
 
     Attributes
     ----------
     changed : Signal
-        A layer has its first stroke, or is gone or copied.
+        A layer has its first stroke, or is gone or copied, or another scan is shown.
     """
 
     changed = Signal()
 
     def __init__(self, scene: "ShownScan") -> None:
         self.scene = scene
-        self._painted: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
-        self._added: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
-        self._hidden: WeakSet[Any] = WeakSet()
-        scene.changed.connect(self._show_own)
+        self._place: Place | None = None
+        self._painted: WeakSet[Any] = WeakSet()
+        self._aside: dict[Place, list[Any]] = {}
+        scene.changing.connect(self._set_aside)
+        scene.changed.connect(self._bring_back)
         layers = scene.viewer.layers
         layers.events.inserted.connect(self._inserted)
         layers.events.removed.connect(self._forget)
         for layer in layers:
             self._watch(layer)
 
-    @property
-    def _scan(self) -> str:
-        return self.scene.session.current
-
     def _inserted(self, event: Any) -> None:
-        if self._scan:
-            self._added[event.value] = self._scan
         self._watch(event.value)
 
     def _watch(self, layer: Any) -> None:
@@ -59,33 +65,52 @@ class ForeignStrokes:
 
     def _forget(self, event: Any) -> None:
         if event.value in self._painted:
-            del self._painted[event.value]
+            self._painted.discard(event.value)
             self.changed.emit()
 
     def _note(self, event: Any) -> None:
         layer = event.source
-        if self._is_foreign(layer) and self._scan not in self._painted.get(layer, ()):
-            self._painted.setdefault(layer, set()).add(self._scan)
+        shown = self._place is not None and layer in self.scene.viewer.layers
+        if shown and self._is_foreign(layer) and layer not in self._painted:
+            self._painted.add(layer)
             self.changed.emit()
 
-    def _show_own(self) -> None:
-        """Hide layers with strokes on other scans, and show those of this one again."""
-        for layer in self.scene.viewer.layers:
-            scans = self._painted.get(layer)
-            if scans is None:
-                continue
-            if self._scan not in scans and layer.visible:
-                layer.visible = False
-                self._hidden.add(layer)
-            elif self._scan in scans and layer in self._hidden:
-                layer.visible = True
-                self._hidden.discard(layer)
-        self.changed.emit()
+    def _coming(self) -> Place | None:
+        """Return the scan that is or will be shown, if any."""
+        session = self.scene.session
+        if session.project is None or not session.current:
+            return None
+        return Place(session.project.folder, session.current)
 
-    def _is_of_scan(self, layer: Any) -> bool:
-        """Whether all strokes on a layer were drawn on the scan that is shown."""
-        scans = self._painted.get(layer) or {self._added.get(layer, self._scan)}
-        return scans == {self._scan}
+    def _set_aside(self) -> None:
+        """Take the layers that belong to the scan that is left out of the viewer."""
+        place, coming = self._place, self._coming()
+        if place is None or place == coming:
+            return
+        # Where no scan follows, as after its layers were deleted, strokes stay in the picture.
+        if coming is None and self.scene.session.project is not None:
+            return
+        self._place = None
+        layers = self.scene.viewer.layers
+        belonging = [layer for layer in layers if layer in self._painted]
+        if belonging:
+            self._aside[place] = belonging
+            with drawing_suspended():
+                for layer in belonging:
+                    layers.remove(layer)
+
+    def _bring_back(self) -> None:
+        """Show the layers again that belong to the scan that is shown."""
+        coming = self._coming()
+        if coming is not None:
+            self._place = coming
+            back = self._aside.pop(coming, [])
+            for layer in back:
+                self.scene.viewer.layers.append(layer)
+                self._painted.add(layer)
+            if back:
+                self.scene.take_labels()
+        self.changed.emit()
 
     def _is_foreign(self, layer: Any) -> bool:
         """Whether a layer of the viewer can be drawn on and is not the labels of the scan."""
@@ -96,16 +121,12 @@ class ForeignStrokes:
         """Layers with strokes of the user on this scan, from the lowest to the highest."""
         if self.scene.labels is None:
             return []
-        layers = [layer for layer in self.scene.viewer.layers if layer in self._painted]
-        return [layer for layer in layers if self._is_of_scan(layer)]
+        return [layer for layer in self.scene.viewer.layers if layer in self._painted]
 
     @property
-    def elsewhere(self) -> dict[Any, list[str]]:
+    def elsewhere(self) -> list[tuple[Any, Place]]:
         """Layers with strokes of the user on other scans, and these scans."""
-        layers = [layer for layer in self.scene.viewer.layers if layer in self._painted]
-        return {
-            layer: sorted(self._painted[layer]) for layer in layers if not self._is_of_scan(layer)
-        }
+        return [(layer, place) for place, layers in self._aside.items() for layer in layers]
 
     def on_slice(self) -> list[Any]:
         """Layers whose labels on this slice may be meant as labels of the scan.
@@ -121,7 +142,7 @@ class ForeignStrokes:
         active = viewer.layers.selection.active
         found = []
         for layer in viewer.layers:
-            if not self._is_foreign(layer) or not layer.visible or not self._is_of_scan(layer):
+            if not self._is_foreign(layer) or not layer.visible:
                 continue
             if (layer in self._painted or layer is active or empty) and self._here(layer, index):
                 found.append(layer)
@@ -165,12 +186,15 @@ class ForeignStrokes:
         counts: dict[int, int] = {}
         if labels is None or project is None:
             return counts
+        chosen = int(labels.selected_label)
+        if chosen not in self.scene.paintable:
+            chosen = self.scene.paintable[0]
         with labels.block_history():
             for layer in layers:
                 places, values = self._strokes(layer)
                 several = len(np.unique(values)) > 1
                 known = several & np.isin(values, self.scene.paintable)
-                values = np.where(known, values, labels.selected_label)
+                values = np.where(known, values, chosen)
                 if len(values):
                     labels.data_setitem(places, values.astype(labels.data.dtype))
                 for value, count in zip(*np.unique(values, return_counts=True), strict=True):
@@ -178,7 +202,7 @@ class ForeignStrokes:
         labels.visible = True
         mode = str(layers[-1].mode) if layers else "pan_zoom"
         for layer in layers:
-            self._painted.pop(layer, None)
+            self._painted.discard(layer)
             self.scene.viewer.layers.remove(layer)
         self.scene.take_labels()
         if mode in ("paint", "erase", "fill", "polygon"):
