@@ -7,8 +7,8 @@ import threading
 import nibabel as nib
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtCore import QPoint, Qt, QTimer
+from qtpy.QtWidgets import QApplication, QFileDialog
 
 from loop_project import DONE, answer, idle, make_project, open_panel
 from napari_sslseg import core
@@ -168,6 +168,93 @@ def test_a_prediction_is_shown_accepted_undone_and_marked_as_done(opened, viewer
     host.session.mark_done(name, [index], done=False)
     project.save_labels(name, before)
     np.testing.assert_array_equal(shown.data, host.panel.layers.predicted().labels)
+
+
+def key(viewer, qtbot, letter, *modifiers):
+    """Press a key on the picture."""
+    held = Qt.KeyboardModifier.NoModifier
+    for modifier in modifiers:
+        held |= modifier
+    qtbot.keyClick(viewer.window._qt_viewer.canvas.native, letter, held)
+
+
+CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+
+
+def test_undo_of_an_acceptance_brings_the_done_mark_back_and_no_message_stays_false(
+    opened, viewer, qtbot
+):
+    host, panel, scene = opened, opened.panel, opened.scene
+    project, name = host.session.project, host.session.current
+    choose(host, "finetune-001")
+    predict(host, qtbot)
+    predicted, before = panel.layers.predicted().labels, scene.labels.data.copy()
+    index = next(i for i in DONE if (predicted[i] != before[i]).any())
+    said = panel.message.text
+    scene.go_to(index)
+    press(qtbot, panel.correct.accept)
+    assert "no longer done" in said()
+    qtbot.waitUntil(lambda: index not in project.done(name))
+    key(viewer, qtbot, Qt.Key.Key_Z, CONTROL)
+    np.testing.assert_array_equal(scene.labels.data, before)
+    qtbot.waitUntil(lambda: index in project.done(name))
+    assert "done again" in said()
+    assert "accepted" not in said()
+    # Redo accepts the prediction again, which is not checked.
+    key(viewer, qtbot, Qt.Key.Key_Z, CONTROL, SHIFT)
+    np.testing.assert_array_equal(scene.labels.data[index], predicted[index])
+    qtbot.waitUntil(lambda: index not in project.done(name))
+    assert said() == ""
+    press(qtbot, panel.correct.accept)
+    assert "already equal" in said()
+    key(viewer, qtbot, Qt.Key.Key_Z, CONTROL)
+    assert "already equal" not in said()
+    qtbot.waitUntil(lambda: index in project.done(name))
+    # A mark makes it untrue that the slice is not done.
+    key(viewer, qtbot, Qt.Key.Key_Z, CONTROL, SHIFT)
+    qtbot.waitUntil(lambda: index not in project.done(name))
+    key(viewer, qtbot, Qt.Key.Key_Z, CONTROL)
+    qtbot.waitUntil(lambda: index in project.done(name))
+    press(qtbot, panel.correct.accept)
+    assert "no longer done" in said()
+    scene.autosaver.mark([index])  # As the key D of step 3 does.
+    qtbot.waitUntil(lambda: said() == "")
+    qtbot.waitUntil(lambda: index in project.done(name))
+    key(viewer, qtbot, Qt.Key.Key_Z, CONTROL)
+    np.testing.assert_array_equal(scene.labels.data, before)
+    qtbot.waitUntil(lambda: scene.autosaver.status == "saved")
+    assert project.done(name) == DONE
+
+
+def test_a_slice_of_a_held_out_patient_is_for_scores_only(opened, qtbot):
+    host, panel, scene = opened, opened.panel, opened.scene
+    session, name = host.session, host.session.current
+    choose(host, "finetune-001")
+    predict(host, qtbot)
+    session.set_role(name, "test")
+    try:
+        scene.go_to(DONE[0])
+        press(qtbot, panel.correct.done)
+        assert "scores only" in panel.message.text()
+        assert "training" not in panel.message.text()
+        scene.go_to(0)
+        scene.labels.data[0] = 0
+        session.knows_empty, heard = False, []
+
+        def refuse():
+            box = QApplication.activeModalWidget()
+            heard.append(box.informativeText())
+            box.reject()
+
+        QTimer.singleShot(100, refuse)
+        press(qtbot, panel.correct.done)
+        assert "scores" in heard[0]
+        assert "training" not in heard[0]
+    finally:
+        session.set_role(name, "train")
+    scene.go_to(DONE[0])
+    press(qtbot, panel.correct.done)
+    assert "next training" in panel.message.text()
 
 
 def test_a_click_accepts_one_region_and_is_undone_as_one_step(opened, viewer, qtbot, trained):

@@ -85,9 +85,9 @@ class AcceptedMarks:
             return False
         key = (name, project.plane, index)
         if not known:
-            self._traces[key] = _Trace(_hash(before))
+            self._traces[key] = _Trace(hash_labels(before))
         trace = self._traces.setdefault(key, _Trace(None))
-        trace.since.add(_hash(self._slice(index)))
+        trace.since.add(hash_labels(self._slice(index)))
         trace.filled = False  # The prediction may be empty.
         self.changed.emit()
         return True
@@ -99,17 +99,15 @@ class AcceptedMarks:
 
     def _update(self) -> None:
         """Compare the labels with the known hashes; removal waits until labels are saved."""
-        project, name, labels = self.session.project, self.session.current, self.scene.labels
-        if project is None or labels is None or name not in project.names:
-            return
-        if labels.data.shape != project.entry(name).shape or self.scene.plane != project.plane:
+        project, name = self.session.project, self.session.current
+        if project is None or shown_slice(self.scene, 0) is None:
             return
         gone = [
             (key[2], trace)
             for key, trace in self._traces.items()
             if trace.runs and key[:2] == (name, project.plane)
         ]
-        back = [(index, t) for index, t in gone if _hash(self._slice(index)) in t.since]
+        back = [(index, t) for index, t in gone if hash_labels(self._slice(index)) in t.since]
         for index, trace in back:
             self._restore(project, name, index, trace)
         changed = bool(back)
@@ -128,7 +126,7 @@ class AcceptedMarks:
         """Remove the record if the prediction was undone or erased; return whether it was."""
         trace = self._traces.setdefault((name, project.plane, index), _Trace(None))
         shown = self._slice(index)
-        now, empty = _hash(shown), not shown.any()
+        now, empty = hash_labels(shown), not shown.any()
         if now != trace.before and not (empty and trace.filled):
             trace.since.add(now)
             trace.filled |= not empty
@@ -156,5 +154,16 @@ def _accepted(project: "Project", name: str) -> dict[int, list[str]]:
     return found
 
 
-def _hash(labels: np.ndarray) -> bytes:
+def shown_slice(scene: "Scene", index: int) -> np.ndarray | None:
+    """Labels of a slice of the current scan; None while they are not shown as they are saved."""
+    project, name, labels = scene.session.project, scene.session.current, scene.labels
+    if project is None or labels is None or name not in project.names:
+        return None
+    if labels.data.shape != project.entry(name).shape or scene.plane != project.plane:
+        return None
+    return take_slices(np.asarray(labels.data), index, PLANE_AXIS[scene.plane])
+
+
+def hash_labels(labels: np.ndarray) -> bytes:
+    """Hash of the labels of a slice."""
     return hashlib.blake2b(labels.tobytes(), digest_size=16).digest()

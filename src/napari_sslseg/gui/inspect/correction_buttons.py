@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtWidgets import QGridLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.scans.volume import take_slices
 from napari_sslseg.gui.inspect.acceptance import accept_region, accept_slice, next_slice
-from napari_sslseg.gui.inspect.accepted_marks import AcceptedMarks
+from napari_sslseg.gui.inspect.accepted_marks import AcceptedMarks, hash_labels, shown_slice
+from napari_sslseg.gui.inspect.undone_marks import UndoneMarks
 from napari_sslseg.gui.viewer.strokes.done_check import DoneCheck
 from napari_sslseg.gui.widgets.buttons import hinted_button
 
@@ -29,8 +30,8 @@ class CorrectionButtons(QWidget):
     ----------
     session, scene, layers
         Session, scan and predictions that are shown.
-    say : callable
-        Shows the result of each button.
+    message : QLabel
+        Shows the result of each button, as long as it is true.
     look_at : callable
         Shows a slice of a scan, by name and number.
     """
@@ -40,13 +41,14 @@ class CorrectionButtons(QWidget):
         session: "Session",
         scene: "Scene",
         layers: "PredictionLayers",
-        say: Callable[[str], object],
+        message: QLabel,
         look_at: Callable[[str, int], object],
     ) -> None:
         super().__init__()
         self.session, self.scene, self.layers = session, scene, layers
-        self._say, self._look_at = say, look_at
-        self.marks = AcceptedMarks(session, scene)
+        self._message, self._look_at = message, look_at
+        self._about: tuple[str, int, tuple[Any, ...]] | None = None
+        self.marks, self.undone = AcceptedMarks(session, scene), UndoneMarks(session, scene)
         self.check = DoneCheck(self, session, scene)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
@@ -66,7 +68,8 @@ class CorrectionButtons(QWidget):
         self.region.setCheckable(True)
         self.done = hinted_button(
             "inspect-done", "Mark slice as &done", "All structures on it are correct; the next "
-            "training uses it. Your labels are saved.",
+            "training uses it, or only the scores if its patient is held out. Your labels are "
+            "saved.",
         )  # fmt: skip
         for number, button in enumerate((self.next, self.accept, self.region, self.done)):
             grid.addWidget(button, number // 2, number % 2)
@@ -75,6 +78,10 @@ class CorrectionButtons(QWidget):
         self.region.toggled.connect(self._wait_for_click)
         self.done.clicked.connect(self.mark_done)
         self._bind_keys()
+        self.undone.restored.connect(self._restored)
+        scene.autosaver.changed.connect(self._check_message)
+        scene.changed.connect(self._check_message)
+        session.done_changed.connect(lambda name: self._check_message())
 
     def _bind_keys(self) -> None:
         for key, act in (
@@ -131,9 +138,9 @@ class CorrectionButtons(QWidget):
             self._say(FIRST_PREDICT)
             return
         axis, index = PLANE_AXIS[self.scene.plane], self.scene.slice
-        before = take_slices(labels.data, index, axis)
+        before, done = take_slices(labels.data, index, axis), self._is_done(index)
         count = accept_slice(labels, found.labels, axis, index, self.scene.paintable)
-        self._accepted(count, index, before)
+        self._accepted(count, index, before, done)
 
     def accept_pointed(self) -> None:
         """Copy the predicted region under the mouse into the labels."""
@@ -149,29 +156,35 @@ class CorrectionButtons(QWidget):
         axis, index = PLANE_AXIS[self.scene.plane], self.scene.slice
         place = [float(number) for number in labels.world_to_data(position)[-3:]]
         place[axis] = index
-        before = take_slices(labels.data, index, axis)
+        before, done = take_slices(labels.data, index, axis), self._is_done(index)
         count = accept_region(labels, found.labels, axis, place, self.scene.paintable)
         if count < 0:
             self._say("No structure of the project is predicted there; point at a coloured region.")
         else:
-            self._accepted(count, index, before)
+            self._accepted(count, index, before, done)
 
-    def _accepted(self, count: int, index: int, before: np.ndarray) -> None:
+    def _is_done(self, index: int) -> bool:
+        return bool(self.scene.autosaver.done[index])
+
+    def _accepted(self, count: int, index: int, before: np.ndarray, done: bool) -> None:
         if not count:
-            self._say(f"Your labels on slice {index} already equal the prediction.")
+            self._say_of(index, f"Your labels on slice {index} already equal the prediction.")
             return
         if not self.marks.note(index, self.layers.run, before):
             if self.scene.labels is not None:
                 self.scene.labels.undo()  # Labels without a record would pass for manual ones.
             return
         self.scene.take_labels()  # Undo needs the labels layer to be active.
-        if self.scene.autosaver.done[index]:
+        if done:
             # A prediction must not count as checked by a person, least of all in scores.
             self.scene.autosaver.mark([index], done=False)
+            self.undone.note(index, before)
             then = "The slice is no longer done; mark it again when it is correct."
         else:
             then = "Mark the slice as done when it is correct."
-        self._say(f"{count:,} pixels of slice {index} were accepted; Ctrl+Z undoes it. {then}")
+        pixels = f"{count:,} {'pixel' if count == 1 else 'pixels'}"
+        verb = "was" if count == 1 else "were"
+        self._say_of(index, f"{pixels} of slice {index} {verb} accepted; Ctrl+Z undoes it. {then}")
 
     def _wait_for_click(self, waiting: bool) -> None:
         callbacks = self.scene.viewer.mouse_drag_callbacks
@@ -199,7 +212,41 @@ class CorrectionButtons(QWidget):
             index = self.scene.slice
             self.scene.autosaver.mark([index])
             note = "; scores mark its accepted prediction" if self._is_accepted(index) else ""
-            self._say(f"Slice {index} is done; the next training uses it{note}.")
+            use = (
+                "it is used for scores only, because the patient is held out"
+                if self.session.held_out
+                else "the next training uses it"
+            )
+            self._say_of(index, f"Slice {index} is done; {use}{note}.")
+
+    def _restored(self, index: int) -> None:
+        self._say_of(index, f"The acceptance was undone; slice {index} is done again.")
+
+    def _say(self, text: str) -> None:
+        self._about = None
+        self._message.setText(text)
+
+    def _say_of(self, index: int, text: str) -> None:
+        """Say something about a slice that is true until its labels or its mark change."""
+        self._say(text)
+        self._about = (text, index, self._state(index))
+
+    def _state(self, index: int) -> tuple[Any, ...]:
+        """Scan, mark and labels of a slice."""
+        labels, done = shown_slice(self.scene, index), self.scene.autosaver.done
+        if labels is None or index >= len(done):
+            return (self.session.current,)
+        return self.session.current, bool(done[index]), hash_labels(labels)
+
+    def _check_message(self) -> None:
+        """Remove what was said about a slice when it is no longer true."""
+        if self._about is None:
+            return
+        text, index, state = self._about
+        if self._message.text() != text:
+            self._about = None
+        elif self._state(index) != state:
+            self._say("")
 
     def _is_accepted(self, index: int) -> bool:
         project, name = self.session.project, self.session.current

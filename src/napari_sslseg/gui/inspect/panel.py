@@ -58,9 +58,7 @@ class InspectPanel(QWidget):
         self.message.setObjectName("inspect-message")
         self.message.setWordWrap(True)
         self.show_box = DisplaySwitches(scene, self.layers)
-        self.correct = CorrectionButtons(
-            session, scene, self.layers, self.message.setText, self.look_at
-        )
+        self.correct = CorrectionButtons(session, scene, self.layers, self.message, self.look_at)
         self.table = ScoreTable()
         self.verdict = QLabel()
         self.verdict.setObjectName("inspect-verdict")

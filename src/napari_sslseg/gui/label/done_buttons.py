@@ -74,8 +74,8 @@ class LabelSlices(QWidget):
         self.done.setCheckable(True)
         self.done.setMinimumHeight(30)
         self.done.setToolTip(
-            "Every structure on this slice is labelled, or there is none: use it for training.\n"
-            f"Press again to undo. Key: {DONE_KEY}"
+            "Every structure on this slice is labelled, or there is none: use it for training, or "
+            f"only for scores if the patient is held out.\nPress again to undo. Key: {DONE_KEY}"
         )
         self.done.clicked.connect(self.marks.toggle)
         column.addWidget(self.done)
@@ -149,7 +149,8 @@ class LabelSlices(QWidget):
         self.next_painted.setEnabled(painted > 0)
         self.notice.setVisible(painted > 0)
         which = "1 slice is painted but" if painted == 1 else f"{painted} slices are painted but"
-        self.unused.setText(f"{which} not done: not used for training yet.")
+        use = "scores" if self.marks.session.held_out else "training"
+        self.unused.setText(f"{which} not done: not used for {use} yet.")
         many = "1 painted slice" if painted == 1 else f"{painted} painted slices"
         self.mark_painted.setText(f"Mark {many} as done…")
 

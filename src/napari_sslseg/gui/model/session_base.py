@@ -208,6 +208,16 @@ class SessionBase(SessionJobs):
 
     # Scans
 
+    @property
+    def held_out(self) -> bool:
+        """Whether the patient of the current scan is held out: done slices are for scores only."""
+        project = self.project
+        return (
+            project is not None
+            and self.current in project.names
+            and project.entry(self.current).role == "test"
+        )
+
     def add(self, paths: Iterable[str | Path]) -> Job | None:
         """Add scans from files, folders and DICOM trees, in the background."""
         project = self.project

@@ -210,7 +210,7 @@ class ScansPanel(QWidget):
 
     def ask_import_found(self) -> None:
         """Ask which slices of the labels beside the scans are done, and import them."""
-        done = ask_done(self)
+        done = ask_done(self, len(self.scan_actions.found_labels))
         if done is not None:
             self.scan_actions.import_found(done)
 

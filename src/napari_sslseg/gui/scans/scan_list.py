@@ -371,14 +371,19 @@ def _these(names: "Sequence[str]") -> str:
     return names[0] if len(names) == 1 else f"these {len(names)} scans"
 
 
-def ask_done(parent: QWidget) -> "DoneSlices | None":
+def ask_done(parent: QWidget, scans: int = 1) -> "DoneSlices | None":
     """Ask which slices of imported labels are done; None if the import is cancelled."""
+    kept = (
+        "A copy of the current labels of the scan is kept."
+        if scans == 1
+        else "Copies of the current labels of the scans are kept."
+    )
     answer = ask_choice(
         parent,
         "Which slices of these labels are done?",
         list(DONE_ANSWERS),
-        more="Slices that are done are used for training, and pixels without a label there count "
-        "as background. A copy of the current labels of the scan is kept.",
+        more="Slices that are done are used for training, or only for scores if their patient is "
+        f"held out, and pixels without a label there count as background. {kept}",
         name="ask-done",
     )
     return None if answer is None else DONE_ANSWERS[answer]

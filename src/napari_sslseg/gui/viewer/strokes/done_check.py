@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 TAKE, LEAVE = "Take them over", "Leave them"
 EMPTY = "Mark as empty"
+TRAINED = "The training then learns that there is nothing on it."
+HELD_OUT = (
+    "This patient is held out: the scores then count everything that is predicted on it as wrong."
+)
 
 
 class DoneCheck:
@@ -78,7 +82,7 @@ class DoneCheck:
             self.parent,
             f"Slice {index} has no labels. Is it really free of every structure?",
             [EMPTY],
-            more="The training then learns that there is nothing on it. This question comes once.",
+            more=f"{HELD_OUT if self.session.held_out else TRAINED} This question comes once.",
             name="ask-empty",
         )
         self.session.knows_empty = answer == EMPTY
