@@ -14,9 +14,10 @@ from napari.components import ViewerModel
 
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import DataError, StorageError
-from napari_sslseg.core.common.events import PauseFlag, Preview, StopFlag
+from napari_sslseg.core.common.events import PauseFlag, Preview, Progress, Step, StopFlag
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.record import with_changes
+from napari_sslseg.core.results.predict import iter_predict_scan, load_segmenter
 from napari_sslseg.gui.inspect.export_job import export, targets
 from napari_sslseg.gui.inspect.report_job import report
 from napari_sslseg.gui.inspect.score_rows import score_sheet
@@ -27,6 +28,7 @@ from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.train import training_choice
 from napari_sslseg.gui.train.training_choice import TrainingChoice, finetune_settings, refusal
 from napari_sslseg.gui.viewer.live_prediction import LivePrediction
+from napari_sslseg.gui.viewer.prediction_layers import PredictionLayers
 from napari_sslseg.gui.viewer.scene import Scene
 from patience import LIMIT
 from scene_project import SHAPE, write_project
@@ -261,6 +263,88 @@ def test_a_live_prediction_fills_only_its_slice(session):
     np.testing.assert_array_equal(scene.labels.data, before)
     session.jobs_changed.emit()  # No training is running.
     assert live.layer is None
+
+
+def test_noise_at_the_begin_of_a_training_is_not_drawn(session):
+    from napari_sslseg.core.common.example_pictures import SlicePrediction
+
+    scene = Scene(session, ViewerModel())
+    live = LivePrediction(session, scene)
+    session.select(session.project.names[0])
+    wait(session)
+    noisy, certain = (np.full((48, 48), value, np.float32) for value in (0.8, 0.2))
+    speckle = np.indices((48, 48)).sum(0) % 2
+
+    def show(training, step, doubt, labels=speckle):
+        picture = SlicePrediction(session.current, "axial", 4, labels, doubt)
+        events = [Step(step, 100, 1.0, 1e-3, 10.0), Preview(step, picture)]
+        session.job_events.emit(training, events)
+        return live.layer is not None and bool(live.layer.data.any())
+
+    first, second = (Job("finetune", "", lambda stop, pause: iter(())) for _ in range(2))
+    assert not show(first, 1, noisy)
+    assert live.waiting
+    assert not show(first, 2, certain, 0 * speckle)  # Nothing was found.
+    assert not show(first, 3, noisy)
+    assert show(first, 5, certain)
+    assert not live.waiting
+    assert show(first, 6, noisy)  # Such as on another slice.
+    session.jobs_changed.emit()  # It has ended.
+    assert not show(second, 2, noisy)
+    assert show(second, 30, noisy)  # This network stays uncertain.
+    assert show(second, 31, noisy)
+
+
+def test_structures_that_the_project_removed_are_not_scored_or_drawn(session, tmp_path):
+    predictions, project = session.predictions, session.project
+    scene = Scene(session, ViewerModel())
+    name = project.names[0]
+    session.select(name)
+    wait(session)
+    layers = PredictionLayers(session, scene)
+    layers.first = RUN
+    predictions.make([RUN], project.names[:3])
+    wait(session)
+    assert (predictions.get(RUN, name).labels == 2).any()
+    kept, removed = project.class_names.values()
+    assert removed in score_sheet(predictions, RUN).verdict.split("(")[0]
+    project.remove_class(2, erase=True)
+    session.classes_changed.emit()
+    for again in (False, True):  # Predicted before and after it was removed.
+        if again:
+            predictions.clear()
+            predictions.make([RUN], project.names[:3])
+            wait(session)
+        sheet = score_sheet(predictions, RUN)
+        assert {row.structure for row in sheet.rows} == {kept}
+        assert removed not in sheet.verdict.split("(")[0]
+        assert f"still predicts {removed}" in sheet.verdict
+    assert set(predictions.scores(RUN, name).scores.volume.classes) == {1}
+    (layer,) = scene.of_role("prediction")
+    drawn = layer.colormap.map(np.array([1, 2]))
+    assert drawn[0][3] > 0
+    assert drawn[1][3] == 0
+
+
+def test_the_progress_of_a_prediction_counts_slices(session):
+    job = session.predictions.make([RUN], session.project.names[:2])
+    heard = []
+    job.new_events.connect(lambda events: heard.extend(e for e in events if is_progress(e)))
+    wait(session)
+    assert {event.total for event in heard} == {20}
+    counts = [event.done for event in heard]
+    assert counts == sorted(counts)
+    assert heard[-1].done == 20
+    # A large scan is predicted in parts, after each of which it can be stopped.
+    segmenter = load_segmenter(session.project.folder / "runs" / RUN)
+    volume = session.project.load(session.project.names[0])
+    parts = [*iter_predict_scan(segmenter, volume, batch_size=4)]
+    assert [e.done / e.total for e in parts if is_progress(e)] == [0.4, 0.8, 1.0]
+    np.testing.assert_array_equal(parts[-1].result.labels, core.predict(segmenter, volume).labels)
+
+
+def is_progress(event):
+    return isinstance(event, Progress)
 
 
 def test_exports_never_replace_a_scan(session, tmp_path):

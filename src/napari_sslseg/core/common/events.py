@@ -6,7 +6,7 @@ tensors, so they can be passed between threads.
 
 import re
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from inspect import cleandoc, signature
@@ -105,6 +105,15 @@ class Done(Event):
     stopped: bool = False
 
 
+def result_of(events: Iterable[Event]) -> Any:
+    """Run a job to the end and return the result of Done."""
+    found = None
+    for event in events:
+        if isinstance(event, Done):
+            found = event.result
+    return found
+
+
 P = ParamSpec("P")
 Result = TypeVar("Result")
 Yielded = TypeVar("Yielded")
@@ -131,11 +140,7 @@ def as_function(
     def function(*args: P.args, **kwargs: P.kwargs) -> Result:
         if call:
             _check_call(job, args, kwargs, call)
-        found: Any = None
-        for event in job(*args, **kwargs):
-            if isinstance(event, Done):
-                found = event.result
-        return cast("Result", found)
+        return cast("Result", result_of(job(*args, **kwargs)))
 
     intro = f"Run :func:`{job.__name__}` to the end and return the result of Done."
     function.__doc__ = f"{intro}\n\n{_with_returns(cleandoc(job.__doc__ or ''), result, returns)}"

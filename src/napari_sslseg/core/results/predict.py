@@ -16,7 +16,14 @@ from napari_sslseg.core.common.errors import (
     StorageError,
     VolumeError,
 )
-from napari_sslseg.core.common.events import Done, Event, Message, Progress, StopFlag
+from napari_sslseg.core.common.events import (
+    Done,
+    Event,
+    Message,
+    Progress,
+    StopFlag,
+    result_of,
+)
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import count_phrase, join_names, printable
 from napari_sslseg.core.results.prediction.augmented import average_over_views
@@ -244,7 +251,36 @@ def predict(
     """
     check_least_part(least_part)
     segmenter = model if isinstance(model, Segmenter) else load_segmenter(model, device)
-    volume = as_volume(scan, modality)
+    steps = iter_predict_scan(
+        segmenter,
+        as_volume(scan, modality),
+        batch_size=batch_size,
+        probabilities=probabilities,
+        uncertainty=uncertainty,
+        tta=tta,
+        least_part=least_part,
+    )
+    prediction: Prediction = result_of(steps)
+    return prediction
+
+
+def iter_predict_scan(
+    segmenter: Segmenter,
+    volume: Volume,
+    *,
+    batch_size: int = 32,
+    probabilities: bool = True,
+    uncertainty: bool = True,
+    tta: bool = False,
+    least_part: float = 0.0,
+) -> Iterator[Event]:
+    """Segment one scan step by step, with options as in :func:`predict`.
+
+    Yields
+    ------
+    Event
+        Progress after each batch of slices, in voxels, and last Done with the Prediction.
+    """
     if looks_like_labels(volume):
         raise DataError(f"{volume.path or volume.name} looks like a label map; leave it out.")
     shape, count = volume.data.shape, 1 + len(segmenter.classes)
@@ -259,6 +295,7 @@ def predict(
     index = np.empty(shape, np.min_scalar_type(count))
     entropy = np.empty(shape, np.float16) if uncertainty else None
     kept = np.empty((count, *shape), np.float32) if probabilities else None
+    done = 0
     try:
         for where, part in _probabilities(segmenter, volume, batch_size, tta):
             index[where] = part.argmax(0).numpy()
@@ -266,13 +303,15 @@ def predict(
                 entropy[where] = normalized_entropy(part).numpy()
             if kept is not None:
                 kept[(slice(None), *where)] = part.numpy()
+            done += part[0].numel()
+            yield Progress("Predicting", done, volume.data.size)
     except RuntimeError as error:
         from napari_sslseg.core.common.compute.memory import is_out_of_memory
 
         if not is_out_of_memory(error):
             raise
         raise MemoryError(f"{volume.name} does not fit into memory.") from error
-    return Prediction(
+    prediction = Prediction(
         labels=_values(remove_small_components(index, count, least_part), segmenter.classes),
         probabilities=kept,
         uncertainty=entropy,
@@ -280,6 +319,7 @@ def predict(
         classes=segmenter.classes,
         class_names=segmenter.class_names,
     )
+    yield Done(prediction)
 
 
 def _values(index: np.ndarray, classes: tuple[int, ...]) -> np.ndarray:

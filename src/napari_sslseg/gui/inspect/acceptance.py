@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.scans.volume import take_slices
+from napari_sslseg.gui.model.predictions import only_values
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -80,9 +81,7 @@ def _take(
 ) -> np.ndarray:
     """A slice of a prediction, with the values of these structures only."""
     shown = take_slices(predicted, index, axis)
-    if values is None:
-        return shown
-    return np.where(np.isin(shown, list(values)), shown, 0).astype(shown.dtype)
+    return shown if values is None else only_values(shown, values)
 
 
 def _accept(

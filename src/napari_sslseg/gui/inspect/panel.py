@@ -92,7 +92,7 @@ class InspectPanel(QWidget):
             row.addWidget(button)
         self.bar = QProgressBar()
         self.bar.setObjectName("inspect-progress")
-        self.bar.setAccessibleName("Scans predicted")
+        self.bar.setAccessibleName("Slices predicted")
         self.bar.hide()
         rows.addLayout(row)
         rows.addWidget(self.bar)
@@ -220,7 +220,7 @@ class InspectPanel(QWidget):
     def _stop(self) -> None:
         if self.job is not None:
             self.job.stop()
-            self.message.setText("Stopping after this scan; finished predictions are kept.")
+            self.message.setText("Stopping; finished predictions are kept.")
 
     def _hear(self, job: "Job", events: list[Event]) -> None:
         for event in events:

@@ -13,6 +13,7 @@ from napari_sslseg.gui.inspect.score_rows import (
     UNBIASED,
     Scored,
     accepted_among,
+    removed_words,
     uses_of,
     verdict,
 )
@@ -83,6 +84,7 @@ class _Page:
         self.scored: dict[str, list[Scored]] = {run: [] for run in runs}
         self.scans: list[ScanReport] = []
         self._segmenters: dict[str, Any] = {}
+        self._removed: dict[str, set[int]] = {run: set() for run in runs}
 
     def ordered(self, names: list[str]) -> list[str]:
         """Sort the scans, those with the most informative scores first."""
@@ -98,7 +100,9 @@ class _Page:
         scored, predicted, volumes = [], {}, {}
         for run in self.runs:
             found = self._predicted(run, name)
-            predicted[run], volumes[run] = found.labels, found.volumes()
+            predicted[run] = found.labels_of(project.class_names)
+            volumes[run] = found.volumes()
+            self._removed[run] |= set(volumes[run])
             scores = score_slices(
                 predicted[run], truth, done, plane=project.plane, spacing=scan.spacing,
                 name=name, subject=project.entry(name).subject,
@@ -137,7 +141,8 @@ class _Page:
             RunReport(
                 run,
                 long_description(summarise(folder / run, folder)),
-                verdict(project.class_names, self.scored[run]),
+                verdict(project.class_names, self.scored[run])
+                + removed_words(project, run, self._removed[run]),
             )
             for run in self.runs
         ]

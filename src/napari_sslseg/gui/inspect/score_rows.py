@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sslseg.core.common.errors import CheckpointError
+from napari_sslseg.core.common.text import join_names
+from napari_sslseg.core.project.record import UNKNOWN_VALUE
 from napari_sslseg.core.results.evaluate import summarize
 from napari_sslseg.core.results.scores import VolumeScores
 from napari_sslseg.core.runs.lineage import Use
@@ -142,10 +144,32 @@ def score_sheet(predictions: "Predictions", first: str, second: str = "") -> Sco
     names = project.class_names
     rows = [row for item in mine for row in _rows(item, others.get(item.scan), names)]
     rows += _unscored(predictions, project, first)
-    words = verdict(names, mine)
+    words = verdict(names, mine) + _removed_words(predictions, project, first)
     if second:
-        words = f"A: {words}\nB: {verdict(names, list(others.values()))}"
+        theirs = verdict(names, list(others.values()))
+        theirs += _removed_words(predictions, project, second)
+        words = f"A: {words}\nB: {theirs}"
     return ScoreSheet(rows, words)
+
+
+def _removed_words(predictions: "Predictions", project: "Project", run: str) -> str:
+    """Say which structures a run predicts that were removed from the project; empty if none."""
+    found: set[int] = set()
+    for scan in project.names:
+        figures = predictions.scores(run, scan)
+        found |= set(figures.volumes) if figures is not None else set()
+    return removed_words(project, run, found)
+
+
+def removed_words(project: "Project", run: str, predicted: Iterable[int]) -> str:
+    """Say which of the predicted structures were removed from the project; empty if none."""
+    removed = sorted({*predicted} - {*project.class_names, UNKNOWN_VALUE})
+    if not removed:
+        return ""
+    names = {item.value: item.name for item in project.record.removed_classes}
+    listed = join_names([names.get(value, f"class {value}") for value in removed], 6)
+    was, it = ("was", "it is") if len(removed) == 1 else ("were", "they are")
+    return f" {run} still predicts {listed}, which {was} removed from the project; {it} left out."
 
 
 def _scored(predictions: "Predictions", project: "Project", run: str) -> list[Scored]:
@@ -175,14 +199,14 @@ def _rows(mine: Scored, theirs: Scored | None, names: Mapping[int, str]) -> list
     ours = mine.scores.volume.classes
     others = theirs.scores.volume.classes if theirs is not None else {}
     rows = []
-    for value in sorted({*ours, *others}):
+    for value in sorted({*ours, *others} & names.keys()):
         score, other = ours.get(value), others.get(value)
         compared = theirs if other is not None else None
         rows.append(
             ScoreRow(
                 mine.scan,
                 mine.use,
-                names.get(value, f"class {value}"),
+                names[value],
                 None if score is None else score.dice,
                 None if score is None else score.hd95_mm,
                 None if other is None else other.dice,
@@ -207,8 +231,10 @@ def _unscored(predictions: "Predictions", project: "Project", run: str) -> list[
             continue
         uses = uses or uses_of(project, run)
         worst = int(np.argmax(figures.mean_uncertainty))
-        for value, ml in figures.volumes.items() or ((0, 0.0),):
-            name = project.class_names.get(value, f"class {value}") if value else NOTHING
+        names = project.class_names
+        volumes = {value: ml for value, ml in figures.volumes.items() if value in names}
+        for value, ml in volumes.items() or ((0, 0.0),):
+            name = names[value] if value else NOTHING
             rows.append(ScoreRow(scan, uses[scan], name, None, None, None, 0, worst, False, ml=ml))
     return rows
 
@@ -266,9 +292,9 @@ def slices_words(slices: int, accepted: Accepted) -> str:
 
 def _means(names: Mapping[int, str], volumes: list[VolumeScores]) -> str:
     means = [
-        f"{names.get(value, f'class {value}')} {summary.dice:.2f}"
+        f"{names[value]} {summary.dice:.2f}"
         for value, summary in summarize(volumes).classes.items()
-        if summary.dice is not None
+        if summary.dice is not None and value in names
     ]
     return f"Mean Dice on patients not used for training: {', '.join(means) or 'none'}"
 

@@ -5,7 +5,7 @@ uncertainty of each slice are small and cached for all. Needs no Qt.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_sslseg.core.common.errors import DataError, SslsegError
-from napari_sslseg.core.common.events import Done, Event, PauseFlag, Progress, StopFlag
+from napari_sslseg.core.common.events import Done, Event, PauseFlag, Progress, StopFlag, result_of
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import fold_name
 from napari_sslseg.core.project.record import LARGEST_CLASS, UNKNOWN_VALUE
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Key = tuple[str, str, str]
 """Run, scan, and hash of the values of the scan."""
+
+PREDICTING = "Slices predicted"
+"""What the progress of a prediction counts."""
 
 MOST_BYTES = 2**30
 """Memory limit of all cached label maps and uncertainties."""
@@ -58,10 +61,22 @@ class Predicted:
         found = np.flatnonzero(counts[1:]) + 1
         return {int(value): float(counts[value] * self.voxel_ml) for value in found}
 
+    def labels_of(self, values: Collection[int]) -> np.ndarray:
+        """Label values; other values, of structures that were removed, become background."""
+        return only_values(self.labels, values)
+
     @property
     def bytes(self) -> int:
         """Memory used by the arrays."""
         return self.labels.nbytes + self.uncertainty.nbytes
+
+
+def only_values(labels: np.ndarray, values: Collection[int]) -> np.ndarray:
+    """Labels of type uint8 with background in place of all values but these."""
+    table = np.zeros(256, np.uint8)
+    kept = list(values)
+    table[kept] = kept
+    return table[labels]
 
 
 @dataclass(frozen=True)
@@ -136,6 +151,11 @@ class Predictions:
         """Return the scores if the scan was predicted; the labels may have changed since."""
         return self._scores.get(self._key(run, scan))
 
+    @property
+    def runs(self) -> frozenset[str]:
+        """Runs that have predicted a scan."""
+        return frozenset(run for run, _, _ in self._scores)
+
     def is_up_to_date(self, run: str, scan: str) -> bool:
         """Whether the scores were computed against the labels that are on disk now."""
         project, found = self.project, self.scores(run, scan)
@@ -191,22 +211,30 @@ class Predictions:
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             segmenter, loaded = None, ""
             failures: list[tuple[str, str]] = []
+            sizes = [_slices(project, scan) for _, scan, _ in wanted]
             for number, (run, scan, found) in enumerate(wanted):
-                if stop.is_set:
-                    done = number - len(failures)
-                    yield Done(tally(done, failures), stopped=True)
-                    return
-                yield Progress("Predicting", number, len(wanted))
+                before, size = sum(sizes[:number]), sizes[number]
+                yield Progress(PREDICTING, before, sum(sizes))
                 try:
-                    if found is None:
+                    if found is None and not stop.is_set:
                         if loaded != run:
                             segmenter, loaded = open_run(project, run), run
-                        found = predict_scan(project, segmenter, scan)
+                        for step in iter_predict_scan(project, segmenter, scan):
+                            if stop.is_set:
+                                break
+                            if isinstance(step, Progress):
+                                done = before + size * step.done // step.total
+                                yield Progress(PREDICTING, done, sum(sizes))
+                            elif isinstance(step, Done):
+                                found = step.result
+                    if found is None or stop.is_set:
+                        yield Done(tally(number - len(failures), failures), stopped=True)
+                        return
                     ready.append((run, scan, found, _score(project, scan, found)))
                 except SslsegError as error:
                     by = f"{scan} by {run}" if several else scan
                     failures.append((by, str(error)))
-            yield Progress("Predicting", len(wanted), len(wanted))
+            yield Progress(PREDICTING, sum(sizes), sum(sizes))
             yield Done(tally(len(wanted) - len(failures), failures))
 
         def tally(done: int, failures: list[tuple[str, str]]) -> Tally:
@@ -260,9 +288,20 @@ def open_run(project: "Project", run: str) -> Any:
     return segmenter
 
 
+def _slices(project: "Project", scan: str) -> int:
+    """Number of slices of a scan along the plane of the project."""
+    return project.entry(scan).shape[PLANE_AXIS[project.plane]]
+
+
 def predict_scan(project: "Project", segmenter: Any, scan: str) -> Predicted:
     """Predict a scan of a project."""
-    from napari_sslseg.core.results.predict import predict
+    found: Predicted = result_of(iter_predict_scan(project, segmenter, scan))
+    return found
+
+
+def iter_predict_scan(project: "Project", segmenter: Any, scan: str) -> Iterator[Event]:
+    """Predict a scan of a project step by step; the last event is Done with a Predicted."""
+    from napari_sslseg.core.results import predict
 
     if max(segmenter.classes) > LARGEST_CLASS:
         raise DataError(
@@ -276,10 +315,13 @@ def predict_scan(project: "Project", segmenter: Any, scan: str) -> Predicted:
             f"trained on {modality}."
         )
     volume = project.load(scan)
-    found = predict(segmenter, volume, probabilities=False)
-    assert found.uncertainty is not None
-    labels = np.ascontiguousarray(found.labels, np.uint8)
-    return Predicted(labels, found.uncertainty, volume.geometry.voxel_ml)
+    for event in predict.iter_predict_scan(segmenter, volume, probabilities=False):
+        if not isinstance(event, Done):
+            yield event
+            continue
+        found = event.result
+        labels = np.ascontiguousarray(found.labels, np.uint8)
+        yield Done(Predicted(labels, found.uncertainty, volume.geometry.voxel_ml))
 
 
 def _score(project: "Project", scan: str, found: Predicted) -> PredictionScores:
@@ -292,8 +334,9 @@ def _score(project: "Project", scan: str, found: Predicted) -> PredictionScores:
     if done:
         truth = project.labels(scan, seen=False)
         scores = score_slices(
-            found.labels, truth.data, done, plane=project.plane, spacing=truth.spacing,
-            name=scan, subject=project.entry(scan).subject,
+            found.labels_of(project.class_names), truth.data, done,
+            plane=project.plane, spacing=truth.spacing, name=scan,
+            subject=project.entry(scan).subject,
             ignore=UNKNOWN_VALUE, labelled_classes=project.labelled_classes(scan),
         )  # fmt: skip
     return PredictionScores(mean_uncertainty, scores, stamp, found.volumes())

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.viewer.scene import Scene
 
 WAIT_MILLISECONDS = 150
+NOISE = "The prediction of the slice on the screen is shown as soon as it is more than noise."
 NEXT_STEP = "Look at its predictions in step 5."
 
 
@@ -40,6 +41,10 @@ class TrainPanel(QWidget):
         self.material = QLabel()
         self.material.setObjectName("train-material")
         self.material.setWordWrap(True)
+        self.noise = QLabel(NOISE)
+        self.noise.setObjectName("train-noise")
+        self.noise.setWordWrap(True)
+        self.noise.hide()
         self.box = TrainingBox(
             session, scene, "finetune", "&Start training", figure="", then=NEXT_STEP
         )
@@ -47,7 +52,7 @@ class TrainPanel(QWidget):
         self.runs = RunBox("Training runs")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 6, 0)
-        for part in (self.form, self.material, self.box, self.scores, self.runs):
+        for part in (self.form, self.material, self.box, self.noise, self.scores, self.runs):
             layout.addWidget(part)
         layout.addStretch(1)
         self._split_requests = 0
@@ -69,6 +74,7 @@ class TrainPanel(QWidget):
             signal.connect(self._update_split)
         session.done_changed.connect(lambda name: self._update_split())
         self.form.changed.connect(self._update_split)
+        self.live.waiting_changed.connect(lambda: self.noise.setVisible(self.live.waiting))
         self.box.wanted.connect(self._start)
         self.box.began.connect(self._began)
         self.box.scored.connect(self.scores.add)

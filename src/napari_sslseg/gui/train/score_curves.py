@@ -72,7 +72,8 @@ class ScoreCurves(QWidget):
             self._validation = count_validation(job.folder)
         names = project.class_names
         for value, score in dice.items():
-            self.plot.add(names.get(value, f"class {value}"), event.step, score, marked=True)
+            if value in names:  # Else it was removed from the project.
+                self.plot.add(names[value], event.step, score, marked=True)
         self.plot.request_redraw()
         counts = f" ({dice_reliability(*self._validation)})" if self._validation else ""
         self.words.setText(f"<b>Dice on validation patients</b>{counts}")

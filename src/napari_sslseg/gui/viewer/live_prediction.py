@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from psygnal import Signal
 
-from napari_sslseg.core.common.events import Event, Preview
+from napari_sslseg.core.common.events import Event, Preview, Step
 from napari_sslseg.core.common.example_pictures import SlicePrediction
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.training.watch import Watch
@@ -19,18 +20,35 @@ if TYPE_CHECKING:
 
 NAME = "prediction in training"
 
+MOST_UNCERTAIN = 0.5
+"""Mean uncertainty of the predicted structures above which they are noise, which is not drawn."""
+
+NOISY_SHARE = 0.25
+"""Share of the steps after which a prediction is drawn however uncertain it is."""
+
 
 class LivePrediction:
     """Requests the prediction of the current slice from a fine-tuning, and shows it. Needs no Qt.
 
-    The layer contains one slice at a time and is removed when the training ends. The labels of the
-    user are never changed.
+    The layer contains one slice at a time and is removed when the training ends. It is there from
+    the first prediction that is more than noise. The labels of the user are never changed.
+
+    Attributes
+    ----------
+    waiting : bool
+        Whether the predictions of the running training are noise so far.
+    waiting_changed : Signal
     """
+
+    waiting_changed = Signal()
 
     def __init__(self, session: "Session", scene: "Scene") -> None:
         self.session, self.scene = session, scene
         self._layer: Labels | None = None
         self._shown: tuple[slice | int, ...] | None = None
+        self.waiting = False
+        self._clear: Job | None = None  # Its predictions are more than noise.
+        self._progress = 0.0
         session.job_events.connect(self._receive)
         session.jobs_changed.connect(self._jobs_changed)
         scene.moved.connect(lambda _: self.look())
@@ -58,14 +76,35 @@ class LivePrediction:
     def _jobs_changed(self) -> None:
         training = self.session.training
         if training is None or training.kind != "finetune":
+            self._clear, self._progress = None, 0.0
+            self._wait(False)
             self._remove()
 
     def _receive(self, job: "Job", events: list[Event]) -> None:
         if job.kind != "finetune" or not job.active:
             return
         for event in events:
+            if isinstance(event, Step):
+                self._progress = event.step / event.total
             if isinstance(event, Preview) and isinstance(event.picture, SlicePrediction):
-                self._show(event.picture)
+                noise = self._clear is not job and self._is_noise(event.picture)
+                if not noise and event.picture.labels.any():
+                    self._clear = job
+                self._wait(noise)
+                if not noise:
+                    self._show(event.picture)
+
+    def _is_noise(self, picture: SlicePrediction) -> bool:
+        """Whether a network at its beginning guesses structures all over the slice."""
+        found = picture.labels > 0
+        if self._progress >= NOISY_SHARE or not found.any():
+            return False
+        return float(picture.uncertainty[found].mean()) > MOST_UNCERTAIN
+
+    def _wait(self, waiting: bool) -> None:
+        if waiting != self.waiting:
+            self.waiting = waiting
+            self.waiting_changed.emit()
 
     def _show(self, picture: SlicePrediction) -> None:
         image = self.scene.image

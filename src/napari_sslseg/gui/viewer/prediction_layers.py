@@ -11,7 +11,7 @@ import numpy as np
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.project.record import UNKNOWN_VALUE
 from napari_sslseg.core.scans.volume import take_slices
-from napari_sslseg.gui.model.predictions import Predicted
+from napari_sslseg.gui.model.predictions import Predicted, only_values
 from napari_sslseg.gui.viewer.scene import ROLE, draw_prediction, show_layer
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class PredictionLayers:
         self._layers: dict[str, tuple[Any, Any]] = {}
         session.predictions.changed.connect(self._predicted)
         session.done_changed.connect(lambda name: self._compare())
+        session.classes_changed.connect(self._compare)
         scene.changing.connect(self._keep)
         scene.changed.connect(self.refresh)
         scene.front_changed.connect(self._show_again)
@@ -215,7 +216,8 @@ class PredictionLayers:
         if project is None or labels is None or found is None:
             return
         axis, index = PLANE_AXIS[self.scene.plane], self.scene.slice
-        ours = take_slices(found.labels, index, axis)
+        known = [*project.class_names, UNKNOWN_VALUE]
+        ours = only_values(take_slices(found.labels, index, axis), known)
         if index in project.done(self.session.current):
             truth = take_slices(labels.data, index, axis)
             errors = label_differences(truth, ours)
@@ -225,7 +227,7 @@ class PredictionLayers:
             self._fill("errors", axis, index, np.zeros_like(ours))
         second = self.predicted(self.second) if self.second else None
         if second is not None:
-            theirs = take_slices(second.labels, index, axis)
+            theirs = only_values(take_slices(second.labels, index, axis), known)
             self._fill("difference", axis, index, label_differences(ours, theirs))
 
     def _fill(self, key: str, axis: int, index: int, values: np.ndarray) -> None:

@@ -188,7 +188,7 @@ class Scene:
             "translate": self.image.translate,
             "units": self.image.units,
             "axis_labels": self.image.axis_labels,
-            "colormap": self._colours(),
+            "colormap": self._colours(drawn=False),
             "metadata": {ROLE: role},
         }
         layer: Labels | None = next(iter(self.of_role(role)), None)
@@ -250,22 +250,27 @@ class Scene:
         """Apply the colours and names of the classes to labels and predictions."""
         shown = [*self.of_role("labels"), *self.of_role("prediction"), *self.of_role("live")]
         for layer in shown:
-            layer.colormap = self._colours()
+            layer.colormap = self._colours(drawn=layer is self.labels)
         if self.labels is not None and self.session.project is not None:
             named = {0: "background", **self.class_names}
             self.labels.features = {"index": list(named), "class": list(named.values())}
 
-    def _colours(self) -> Any:
+    def _colours(self, *, drawn: bool = True) -> Any:
+        """Colours of the structures; others are white where they are drawn, else not shown.
+
+        A run may predict a structure that was removed from the project since.
+        """
         from napari.utils.colormaps import direct_colormap
         from napari.utils.colormaps.standardize_color import transform_color
 
         classes = self.session.project.classes if self.session.project is not None else ()
         colours = {item.value: item.colour for item in classes} | {UNKNOWN_VALUE: UNKNOWN_COLOUR}
-        drawn: dict[int | None, Any] = {0: "transparent", None: "white"}
+        other = "white" if drawn else "transparent"
+        shown: dict[int | None, Any] = {0: "transparent", None: other}
         for value, colour in colours.items():
-            drawn[value] = transform_color(colour)[0]
-            drawn[value][3] = self.session.structures.state(value).alpha
-        return direct_colormap(drawn)
+            shown[value] = transform_color(colour)[0]
+            shown[value][3] = self.session.structures.state(value).alpha
+        return direct_colormap(shown)
 
     @property
     def class_names(self) -> dict[int, str]:

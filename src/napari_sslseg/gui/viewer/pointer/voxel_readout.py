@@ -77,8 +77,8 @@ class VoxelReadout:
             parts.append(named.get(label, str(label)))
         for layer in (*self.scene.of_role("prediction"), *self.scene.of_role("live")):
             label = self._label(layer, voxel)
-            if label:
-                parts.append(f"predicted: {named.get(label, label)}")
+            if label in named:  # Else it was removed from the project, and is not drawn.
+                parts.append(f"predicted: {named[label]}")
         return " · ".join(parts)
 
     def _label(self, layer: Any, voxel: tuple[int, int, int]) -> int:
