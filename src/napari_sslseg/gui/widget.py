@@ -179,6 +179,7 @@ class FewShotWidget(QWidget):
         ):
             signal.connect(self.refresh)
         session.done_changed.connect(lambda name: self.refresh())
+        session.predictions.changed.connect(lambda run, scan: self.refresh())
         session.problem.connect(self._show_problem)
         session.note.connect(lambda text: notify(text, "info"))
         session.job_events.connect(self._receive)

@@ -93,6 +93,16 @@ def unmark(session, *names):
         session.mark_done(name, DONE, done=False)
 
 
+def set_status(session, run, status):
+    """Change the status in the record of a finished run."""
+    record = session.project.folder / "runs" / run / "run.json"
+    text = record.read_text()
+    assert '"finished"' in text
+    record.write_text(text.replace('"status": "finished"', f'"status": "{status}"'))
+    session.look_for_runs()
+    pump_until(session, lambda: not session.jobs)
+
+
 def test_from_nothing_to_the_first_training(tmp_path, trained):
     session = Session()
     assert session.next_step() == words.PROJECT
@@ -137,13 +147,18 @@ def test_done_slices_of_held_out_patients_do_not_count(session):
 def test_scans_with_problems_are_mentioned(session):
     names = session.project.names
     session.scan_problems = {names[2]: f"{names[2]} is missing."}
-    assert session.next_step() == words.INSPECT + words.UNUSABLE.format(count="1 scan")
+    assert session.next_step() == words.PREDICT + words.UNUSABLE.format(count="1 scan")
     session.scan_problems = dict.fromkeys(names, "missing")
     assert session.next_step() == words.UNREADABLE
 
 
 def test_after_a_training_the_predictions_are_inspected(session):
     # The training used the scan without labels too, as it does by default.
+    assert session.next_step() == words.PREDICT
+    set_status(session, "finetune-001", "stopped")
+    assert session.next_step() == words.STOPPED.format(name="finetune-001")
+    session.predictions.make(["finetune-001"], session.project.names[:1])
+    pump_until(session, lambda: not session.jobs)
     assert session.next_step() == words.INSPECT
 
 
@@ -152,7 +167,7 @@ def test_newly_done_slices_require_a_training(session):
     session.mark_done(name, [7])
     assert session.next_step() == words.OTHER_SLICES
     session.mark_done(name, [7], done=False)
-    assert session.next_step() == words.INSPECT
+    assert session.next_step() == words.PREDICT
     session.set_role(name, "test")
     assert session.next_step() == words.OTHER_SLICES
 
@@ -172,26 +187,16 @@ def test_done_slices_of_unusable_scans_do_not_count(session):
     name = session.project.names[0]
     session.mark_done(name, [7])
     session.scan_problems = {name: f"{name} is missing."}
-    assert session.next_step().startswith(words.INSPECT)
-
-
-def killed(session, run):
-    """Change the record of a run to that of a killed process."""
-    record = session.project.folder / "runs" / run / "run.json"
-    text = record.read_text()
-    assert '"finished"' in text
-    record.write_text(text.replace('"status": "finished"', '"status": "running"'))
-    session.look_for_runs()
-    pump_until(session, lambda: not session.jobs)
+    assert session.next_step().startswith(words.PREDICT)
 
 
 def test_an_interrupted_run_is_to_be_resumed(session):
-    killed(session, "finetune-001")
+    set_status(session, "finetune-001", "running")  # Its process was killed.
     assert session.next_step() == words.INTERRUPTED.format(name="finetune-001", step=4)
     assert session.summary()["finetuned"] == 0
     delete_runs(session, "finetune")
     unmark(session, *session.project.names[:2])
-    killed(session, "pretrain-001")
+    set_status(session, "pretrain-001", "running")
     assert session.next_step() == words.INTERRUPTED.format(name="pretrain-001", step=2)
 
 
@@ -217,4 +222,4 @@ def test_next_step_during_a_training(session, kind, step):
     job.stop()
     assert "stops after this step" in session.next_step()
     pump_until(session, lambda: not session.jobs)
-    assert session.next_step() == words.INSPECT
+    assert session.next_step() == words.PREDICT

@@ -1,6 +1,6 @@
 """Counts of a project, and one sentence that says what to do next. Needs no Qt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -40,6 +40,11 @@ OTHER_SLICES = "The done slices have changed since the last training; train agai
 OTHER_LABELS = (
     "Labels have changed since the last training; mark finished slices as done, then train again "
     "in step 4."
+)
+PREDICT = "Predict a scan in step 5, then correct a slice there and mark it as done."
+STOPPED = (
+    "{name} was stopped early; resume it in step 4, or predict a scan in step 5 to see what it has "
+    "learnt so far."
 )
 INSPECT = "Inspect the predictions in step 5; correct a slice there and mark it as done."
 UNUSABLE = " ({count} cannot be used; see step 1.)"
@@ -99,6 +104,7 @@ def next_step(
     runs: Sequence["RunSummary"],
     problems: Mapping[str, str],
     jobs: Sequence["Job"] = (),
+    predicted: Collection[str] = (),
 ) -> str:
     """Return one sentence that says what to do next.
 
@@ -111,6 +117,8 @@ def next_step(
         Problems of scans, by scan name.
     jobs : sequence of Job
         Jobs that are running.
+    predicted : collection of str
+        Runs whose predictions can be inspected.
     """
     if project is None:
         return PROJECT
@@ -126,6 +134,8 @@ def next_step(
     if found.problems == found.scans:
         return UNREADABLE
     sentence = _step_with_scans(project, found, runs, problems)
+    if sentence == INSPECT:
+        sentence = _inspect(runs, predicted)
     return sentence + (
         UNUSABLE.format(count=plural(found.problems, "scan")) if found.problems else ""
     )
@@ -161,6 +171,14 @@ def _step_with_scans(
             patients=plural(found.patients, "patient"),
         )
     return _step_after_training(project, last, problems)
+
+
+def _inspect(runs: Sequence["RunSummary"], predicted: Collection[str]) -> str:
+    """What to do with the newest training: inspect its predictions, or make them first."""
+    last = max(usable_runs(runs, "finetune"), key=lambda run: run.name)
+    if last.name in predicted:
+        return INSPECT
+    return PREDICT if last.status == "finished" else STOPPED.format(name=last.name)
 
 
 def _interrupted(runs: Sequence["RunSummary"], kind: str) -> str:

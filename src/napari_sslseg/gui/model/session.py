@@ -175,4 +175,5 @@ class Session(SessionBase):
 
     def next_step(self) -> str:
         """Return a sentence that says what to do next."""
-        return next_step(self.project, self.runs, self.scan_problems, self.jobs)
+        predicted = self.predictions.runs
+        return next_step(self.project, self.runs, self.scan_problems, self.jobs, predicted)
