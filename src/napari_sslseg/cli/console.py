@@ -20,7 +20,6 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -38,6 +37,7 @@ from napari_sslseg.core.common.events import (
     Validation,
 )
 from napari_sslseg.core.common.text import printable
+from napari_sslseg.core.runs.time_left import TimeLeft, duration
 
 STOPPING = b"Stopping after this step; press Ctrl-C again to stop immediately.\n"
 PLAIN_INTERVAL = 10.0
@@ -141,6 +141,14 @@ def _describe(event: Step | Validation) -> str:
     return f"validation at step {event.step}: {metrics}" + (" (best)" if event.improved else "")
 
 
+def _time(left: TimeLeft) -> str:
+    """Remaining time of a training, once its speed is known and until it ends."""
+    seconds = left.remaining
+    if seconds is None or left.step == left.total:
+        return ""
+    return f", {duration(seconds)} left"
+
+
 def for_shell(path: Path) -> str:
     """Write a path so that it can be pasted into a shell."""
     return shlex.quote(str(path))
@@ -226,11 +234,11 @@ class ProgressBars:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
             console=err,
         )
         self.current: tuple[str, TaskID] | None = None
+        self.left = TimeLeft()
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -246,7 +254,8 @@ class ProgressBars:
         elif isinstance(event, Progress):
             self._advance(event.stage, event.done, event.total)
         elif isinstance(event, Step):
-            self._advance("Training", event.step, event.total, _describe(event))
+            self.left.update(event)
+            self._advance("Training", event.step, event.total, _describe(event) + _time(self.left))
         elif isinstance(event, Validation):
             self.bars.console.print(_describe(event), markup=False)
 
@@ -261,6 +270,7 @@ class ProgressLines:
 
     def __init__(self) -> None:
         self.last = time.monotonic()
+        self.left = TimeLeft()
 
     def __enter__(self) -> Self:
         return self
@@ -275,6 +285,8 @@ class ProgressLines:
         if isinstance(event, Validation):
             say(f"  {_describe(event)}")
             return
+        if isinstance(event, Step):
+            self.left.update(event)
         is_last = isinstance(event, Step) and event.step == event.total
         if not is_last and time.monotonic() - self.last < PLAIN_INTERVAL:
             return
@@ -282,4 +294,4 @@ class ProgressLines:
         if isinstance(event, Progress):
             say(f"  {event.stage}: {event.done} of {event.total}")
         elif isinstance(event, Step):
-            say(f"  step {event.step} of {event.total}, {_describe(event)}")
+            say(f"  step {event.step} of {event.total}, {_describe(event)}{_time(self.left)}")

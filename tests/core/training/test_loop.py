@@ -345,3 +345,12 @@ class TestEventLog:
             list(record_events(events(), log))
         last = json.loads((tmp_path / "events.jsonl").read_text().splitlines()[-1])
         assert (last["status"], last["text"]) == ("failed", "What is wrong.")
+
+
+def test_the_work_that_is_left_counts_later_steps_that_take_longer():
+    settings = Training(steps=10)
+    job = TrainingJob(nn.Linear(1, 1), settings, lambda rng: iter(()), 1, None, costs=((4, 2.0),))
+    assert [job.cost(step) for step in (0, 3, 4, 9)] == [1, 1, 2, 2]
+    assert [job.cost_left(step) for step in (0, 3, 4, 9, 10)] == [16, 13, 12, 2, 0]
+    plain = TrainingJob(nn.Linear(1, 1), settings, lambda rng: iter(()), 1, None)
+    assert plain.cost_left(3) == 7

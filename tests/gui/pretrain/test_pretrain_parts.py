@@ -16,6 +16,7 @@ from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Step
 from napari_sslseg.core.common.example_pictures import PretextPreview
 from napari_sslseg.core.project.project import Project
+from napari_sslseg.core.runs.time_left import TimeLeft, duration, time_range
 from napari_sslseg.core.samples.build import default_preprocessing, sample_size
 from napari_sslseg.core.settings.networks import NETWORKS, named_network
 from napari_sslseg.core.settings.pretext.context_patches import ContextRestoration
@@ -36,7 +37,6 @@ from napari_sslseg.gui.pretrain.training_data import (
 )
 from napari_sslseg.gui.text import format_number
 from napari_sslseg.gui.widgets.curve_points import Curve
-from napari_sslseg.gui.widgets.eta import Eta, duration, time_range
 from patience import LIMIT
 from small_scans import write_small_scans
 
@@ -103,25 +103,49 @@ def test_a_failed_request_gives_a_problem_and_the_next_one_works():
 # Speed
 
 
+def step(number, total=100, **costs):
+    return Step(number, total, 1.0, 1e-3, 10.0, **costs)
+
+
 def test_no_remaining_time_is_given_before_the_speed_is_known():
     now = [0.0]
-    eta = Eta(lambda: now[0])
-    assert eta.remaining is None
-    for step in range(1, 4):
+    left = TimeLeft(lambda: now[0])
+    assert left.remaining is None
+    for number in range(1, 4):
         now[0] += 0.1
-        eta.update(step, 100)
-    assert eta.remaining is None  # Too few seconds.
-    for step in range(4, 21):
+        left.update(step(number))
+    assert left.remaining is None  # Too few seconds.
+    for number in range(4, 21):
         now[0] += 0.1
-        eta.update(step, 100)
-    assert eta.remaining == pytest.approx(8)
+        left.update(step(number))
+    assert left.remaining == pytest.approx(8)
     now[0] += 1000  # A pause does not count.
-    eta.reset()
-    assert eta.remaining is None
-    for step in range(21, 41):
+    left.reset()
+    assert left.remaining is None
+    for number in range(21, 41):
         now[0] += 0.2
-        eta.update(step, 100)
-    assert eta.remaining == pytest.approx(12)
+        left.update(step(number))
+    assert left.remaining == pytest.approx(12)
+
+
+def test_later_steps_that_take_longer_are_foreseen_and_measured():
+    """Steps take 0.1 s, and from step 41 on 0.15 s, although twice as long is expected."""
+    now = [0.0]
+    left = TimeLeft(lambda: now[0])
+
+    def train(numbers, seconds, cost):
+        for number in numbers:
+            now[0] += seconds
+            rest = max(0, 40 - number) + 2 * (100 - max(number, 40))
+            left.update(step(number, cost=cost, cost_left=rest))
+
+    train(range(1, 21), 0.1, 1.0)
+    assert left.remaining == pytest.approx(20 * 0.1 + 60 * 0.2)
+    train(range(21, 41), 0.1, 1.0)
+    train(range(41, 43), 0.15, 2.0)
+    assert left.remaining == pytest.approx(58 * 0.2)  # Not measured yet.
+    train(range(43, 61), 0.15, 2.0)
+    assert left.remaining == pytest.approx(40 * 0.15)
 
 
 def test_durations_are_written_in_words():

@@ -54,13 +54,19 @@ class Progress(Event):
 
 @dataclass(frozen=True)
 class Step(Event):
-    """One optimiser step; ``step`` counts from 1."""
+    """One optimiser step; ``step`` counts from 1.
+
+    ``cost`` is the work of this step relative to that of the first ones, ``cost_left`` that of all
+    steps that are left; if None, they are like this one.
+    """
 
     step: int
     total: int
     loss: float
     learning_rate: float
     images_per_second: float
+    cost: float = 1.0
+    cost_left: float | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from napari_sslseg.core.scans.matching.patients import guess_together
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.segmentation.loss import SegmentationLoss
 from napari_sslseg.core.segmentation.supervised import batch_loss, dice_validation, slice_prediction
-from napari_sslseg.core.segmentation.unlabelled import count_used
+from napari_sslseg.core.segmentation.unlabelled import SELF_TRAINING_COST, count_used
 from napari_sslseg.core.settings.stages import FinetuneSettings
 from napari_sslseg.core.stages.context import Init as Init, RunContext
 from napari_sslseg.core.stages.finetune_steps import (
@@ -230,6 +230,7 @@ def _finetune(
         describe=store.describe,
         show=slice_prediction(context.options.watch, store, settings, device),
         plan=plan,
+        costs=((averaged.rounds[0], SELF_TRAINING_COST),) if averaged and averaged.rounds else (),
     )
     yield from context.train(job, writer, machine)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -66,6 +67,8 @@ class TrainingJob:
         each group, a process takes the samples at the same positions.
     plan : LayerPlan, optional
         Learning rates of the layers; all follow the schedule if not given.
+    costs : tuple of (int, float)
+        Steps, from 0, from which each step takes so many times as long as the first ones.
     """
 
     model: nn.Module
@@ -85,3 +88,17 @@ class TrainingJob:
     count_used: Callable[[np.ndarray], int] | None = None
     groups: int = 1
     plan: LayerPlan | None = None
+    costs: tuple[tuple[int, float], ...] = ()
+
+    def cost(self, step: int) -> float:
+        """Work of a step, from 0, relative to that of the first ones."""
+        return next((cost for begin, cost in reversed(self.costs) if step >= begin), 1.0)
+
+    def cost_left(self, step: int) -> float:
+        """Work of all steps from this one on, relative to one of the first ones."""
+        total = self.settings.steps
+        begins = [0, *(begin for begin, _ in self.costs), total]
+        return sum(
+            self.cost(first) * max(0, min(last, total) - max(first, step))
+            for first, last in pairwise(begins)
+        )

@@ -152,7 +152,8 @@ class Loop:
         self.run.row(self.row)
         count = len(batch) if used is None else used
         speed = count / (time.perf_counter() - started)
-        events.append(Step(self.step, settings.steps, value, rate, speed))
+        work = job.cost(self.step - 1), job.cost_left(self.step)
+        events.append(Step(self.step, settings.steps, value, rate, speed, *work))
         validates = job.validate is not None and (
             self.step % self._every == 0 or self.step == settings.steps
         )

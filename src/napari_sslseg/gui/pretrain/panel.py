@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_sslseg.core.common.errors import ConfigError, SslsegError
 from napari_sslseg.core.common.example_pictures import PretextPreview
+from napari_sslseg.core.runs.time_left import time_range
 from napari_sslseg.core.settings.pretext.registry import TASKS, make_task
 from napari_sslseg.gui.model.latest_request import LatestRequestWorker
 from napari_sslseg.gui.model.run_lines import RunLine, run_lines
@@ -25,7 +26,6 @@ from napari_sslseg.gui.pretrain.tiles import Tile
 from napari_sslseg.gui.pretrain.training_data import training_data_of, training_sample_size
 from napari_sslseg.gui.runs.run_box import RunBox
 from napari_sslseg.gui.runs.training_box import TrainingBox, run_name
-from napari_sslseg.gui.widgets.eta import time_range
 from napari_sslseg.gui.widgets.form_fields import set_number
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from napari_sslseg.core.common.events import (
     Step,
     Validation,
 )
+from napari_sslseg.core.runs.time_left import TimeLeft, duration
 from napari_sslseg.gui.model.jobs import Job, Outcome
 from napari_sslseg.gui.text import format_number
 from napari_sslseg.gui.viewer.napari_window import pause_activity_spinner
 from napari_sslseg.gui.widgets.curve_plot import CurvePlot
-from napari_sslseg.gui.widgets.eta import Eta, duration
 from napari_sslseg.gui.widgets.foldable import Foldable
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class TrainingBox(QWidget):
     ) -> None:
         super().__init__()
         self.session, self.kind, self.figure, self._then = session, kind, figure, then
-        self.eta = Eta()
+        self.eta = TimeLeft()
         self._job: Job | None = None
         self._problem: str | None = None
         self._bar: Any = None
@@ -199,7 +199,7 @@ class TrainingBox(QWidget):
             self.refresh()
 
     def _begin(self, job: Job) -> None:
-        self._job, self.eta = job, Eta()
+        self._job, self.eta = job, TimeLeft()
         self._clear_curve()
         self.messages.show()
         self._say(f"{job.title}…")
@@ -207,7 +207,7 @@ class TrainingBox(QWidget):
 
     def _forget(self) -> None:
         """Forget the last training: it is of another project."""
-        self._job, self.eta = None, Eta()
+        self._job, self.eta = None, TimeLeft()
         self._clear_curve()
         self.plot.hide()
         self.messages.hide()
@@ -230,7 +230,7 @@ class TrainingBox(QWidget):
                 case Step():
                     if event.step < self.eta.step:
                         self.plot.clear()  # The next stage started.
-                    self.eta.update(event.step, event.total)
+                    self.eta.update(event)
                     # A milestone arrives before the first step of its stage, so it belongs here.
                     for milestone in self._milestones:
                         self.plot.mark(milestone.step, milestone.name)

@@ -4,12 +4,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from napari_sslseg.core.common.events import Step
+
 WINDOW = 200
 """Number of steps over which the speed is measured, including validations between them."""
 LEAST_STEPS, LEAST_SECONDS = 3, 1.0
 
 
-class Eta:
+class TimeLeft:
     """Measures the speed of a training from its steps.
 
     Parameters
@@ -22,33 +24,34 @@ class Eta:
         self._clock = clock
         self._times: deque[tuple[float, int]] = deque(maxlen=WINDOW)
         self.step = self.total = 0
+        self._cost = 1.0
+        self._left = 0.0
+        self._rate: float | None = None
 
-    def update(self, step: int, total: int) -> None:
+    def update(self, event: Step) -> None:
         """Record that a step was finished."""
-        if step < self.step:
-            self._times.clear()  # Another stage started.
-        self.step, self.total = step, total
-        self._times.append((self._clock(), step))
+        if event.step < self.step:
+            self.reset()  # Another stage started.
+        if event.cost != self._cost:
+            self._times.clear()  # The rate so far is kept until the new steps are measured.
+        self.step, self.total = event.step, event.total
+        self._cost = event.cost
+        left = event.cost_left
+        self._left = event.cost * (event.total - event.step) if left is None else left
+        self._times.append((self._clock(), event.step))
+        (start, first), (end, last) = self._times[0], self._times[-1]
+        if last - first >= LEAST_STEPS and end - start >= LEAST_SECONDS:
+            self._rate = (end - start) / (last - first) / self._cost
 
     def reset(self) -> None:
         """Restart the measurement, so that the time of a pause is not included."""
         self._times.clear()
-
-    @property
-    def seconds_per_step(self) -> float | None:
-        """Seconds per step; None after too few steps."""
-        if not self._times:
-            return None
-        (start, first), (end, last) = self._times[0], self._times[-1]
-        if last - first < LEAST_STEPS or end - start < LEAST_SECONDS:
-            return None
-        return (end - start) / (last - first)
+        self._rate = None
 
     @property
     def remaining(self) -> float | None:
         """Remaining seconds; None after too few steps."""
-        each = self.seconds_per_step
-        return None if each is None else each * (self.total - self.step)
+        return None if self._rate is None else self._rate * self._left
 
 
 def duration(seconds: float) -> str:
