@@ -20,8 +20,8 @@ from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.runs.event_log import EventLog
 from napari_sslseg.core.runs.provenance import data_record, scan_records
 from napari_sslseg.core.runs.run import Run, RunWriter
-from napari_sslseg.core.runs.state import State
-from napari_sslseg.core.runs.state_files import newest_state, write_state
+from napari_sslseg.core.runs.states.state import State
+from napari_sslseg.core.runs.states.state_files import newest_state, write_state
 from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.runs.weights.foreign import read_foreign
 from napari_sslseg.core.samples.slice_files import SliceArrays
@@ -116,8 +116,8 @@ LITTLE_MEMORY = """
 import resource, sys
 from pathlib import Path
 from napari_sslseg.core.common.errors import CheckpointError
-from napari_sslseg.core.runs.state import DamagedStateError
-from napari_sslseg.core.runs.state_files import read_state
+from napari_sslseg.core.runs.states.state import DamagedStateError
+from napari_sslseg.core.runs.states.state_files import read_state
 import torch, safetensors.torch
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + 2**25, size + 2**25))

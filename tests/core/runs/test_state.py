@@ -9,9 +9,9 @@ import torch
 from napari_sslseg.core.common.compute.randomness import random_states
 from napari_sslseg.core.common.errors import CheckpointError, StorageError
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.runs.state import State
-from napari_sslseg.core.runs.state_check import check_state, optimizer_state
-from napari_sslseg.core.runs.state_files import (
+from napari_sslseg.core.runs.states.state import State
+from napari_sslseg.core.runs.states.state_check import check_state, optimizer_state
+from napari_sslseg.core.runs.states.state_files import (
     newest_state,
     read_state,
     remove_states,
@@ -151,7 +151,7 @@ def test_a_run_of_an_older_version_is_refused(tmp_path):
 
 
 def test_a_state_of_a_newer_version_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_sslseg.core.runs.state_files.FORMAT", 99)
+    monkeypatch.setattr("napari_sslseg.core.runs.states.state_files.FORMAT", 99)
     write(tmp_path, 5)
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="newer version"):
@@ -163,7 +163,7 @@ def contents(folder):
 
 
 def test_states_of_a_newer_version_are_not_renamed(tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_sslseg.core.runs.state_files.FORMAT", 99)
+    monkeypatch.setattr("napari_sslseg.core.runs.states.state_files.FORMAT", 99)
     write(tmp_path, 5, 10)
     monkeypatch.undo()
     before = contents(tmp_path)
@@ -173,7 +173,7 @@ def test_states_of_a_newer_version_are_not_renamed(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "place", ["safetensors.safe_open", "napari_sslseg.core.runs.state_files.open_regular"]
+    "place", ["safetensors.safe_open", "napari_sslseg.core.runs.states.state_files.open_regular"]
 )
 def test_temporarily_unreadable_states_are_not_renamed(tmp_path, monkeypatch, place):
     write(tmp_path, 5, 10)

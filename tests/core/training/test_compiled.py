@@ -27,7 +27,7 @@ from napari_sslseg.core.common.events import Message, Step, return_value
 from napari_sslseg.core.training.job import TrainingJob
 from napari_sslseg.core.training.sampler import shuffled_batches
 from napari_sslseg.core.runs.run import RunWriter
-from napari_sslseg.core.runs.state_files import newest_state
+from napari_sslseg.core.runs.states.state_files import newest_state
 from napari_sslseg.core.common.compute.devices import make_fabric
 from napari_sslseg.core.training.train import train
 

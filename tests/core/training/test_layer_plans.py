@@ -18,7 +18,7 @@ from napari_sslseg.core.common.settings_base import make_settings
 from napari_sslseg.core.networks.build import make_network
 from napari_sslseg.core.networks.reconstruction import with_branch
 from napari_sslseg.core.runs.run import Run, RunWriter
-from napari_sslseg.core.runs.state_files import newest_state
+from napari_sslseg.core.runs.states.state_files import newest_state
 from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume

@@ -24,7 +24,7 @@ from napari_sslseg.core.common.events import (
 )
 from napari_sslseg.core.runs.event_log import EventLog, record_events
 from napari_sslseg.core.runs.run import Run, RunWriter
-from napari_sslseg.core.runs.state_files import newest_state
+from napari_sslseg.core.runs.states.state_files import newest_state
 from napari_sslseg.core.settings.training import EarlyStopping, Training
 from napari_sslseg.core.training.job import TrainingJob
 from napari_sslseg.core.training.sampler import BatchSequence, shuffled_batches

@@ -16,7 +16,7 @@ from napari_sslseg.core.common.safe_json import read_json
 from napari_sslseg.core.common.sync import make_folder
 from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.runs.record import KINDS, METRICS, MOST_RECORD, PLAN, RECORD
-from napari_sslseg.core.runs.state_files import FOLDER, remove_states
+from napari_sslseg.core.runs.states.state_files import FOLDER, remove_states
 from napari_sslseg.core.scans.names import check_folder_name
 
 WEIGHTS = [f"{name}.{suffix}" for name in ("best", "last") for suffix in ("safetensors", "json")]

@@ -25,8 +25,8 @@ from napari_sslseg.core.runs.provenance import machine_record, start_record
 from napari_sslseg.core.runs.run import Kind, Run, RunWriter, program_versions
 from napari_sslseg.core.runs.run_files import SAMPLES, claim
 from napari_sslseg.core.runs.stage_folders import is_staged, remove_plan, stage_folders
-from napari_sslseg.core.runs.state import State
-from napari_sslseg.core.runs.state_files import FOLDER, newest_state
+from napari_sslseg.core.runs.states.state import State
+from napari_sslseg.core.runs.states.state_files import FOLDER, newest_state
 from napari_sslseg.core.samples.build import Store, iter_samples
 from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.labelled import Scan

@@ -35,9 +35,9 @@ from napari_sslseg.core.common.events import Event, Message, Preview, Saved, Ste
 from napari_sslseg.core.common.lock import check_locks
 from napari_sslseg.core.runs.record import RECORD
 from napari_sslseg.core.runs.run import RunWriter
-from napari_sslseg.core.runs.state import State
-from napari_sslseg.core.runs.state_check import optimizer_state
-from napari_sslseg.core.runs.state_files import state_name, state_size, write_state
+from napari_sslseg.core.runs.states.state import State
+from napari_sslseg.core.runs.states.state_check import optimizer_state
+from napari_sslseg.core.runs.states.state_files import state_name, state_size, write_state
 from napari_sslseg.core.runs.weights.checkpoints import fill, save_weights
 from napari_sslseg.core.training.batch_parts import InParts
 from napari_sslseg.core.training.compiled import CompiledNetwork

@@ -28,8 +28,8 @@ from napari_sslseg.core.common.errors import (
 )
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Status, StopFlag
 from napari_sslseg.core.runs.run import RunWriter
-from napari_sslseg.core.runs.state import State
-from napari_sslseg.core.runs.state_files import remove_states
+from napari_sslseg.core.runs.states.state import State
+from napari_sslseg.core.runs.states.state_files import remove_states
 from napari_sslseg.core.settings.training import Training
 from napari_sslseg.core.training.job import TrainingError, TrainingJob
 from napari_sslseg.core.training.loop import Loop

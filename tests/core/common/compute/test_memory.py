@@ -166,7 +166,7 @@ def test_less_than_one_slice_is_refused(tmp_path):
 
 def test_a_resumed_run_keeps_the_parts(tmp_path):
     from napari_sslseg.core.runs.run import Run
-    from napari_sslseg.core.runs.state_files import newest_state
+    from napari_sslseg.core.runs.states.state_files import newest_state
 
     writer = RunWriter(tmp_path, {"kind": "pretrain", "settings": {}})
     events = train(job(4), writer, make_fabric("cpu"))

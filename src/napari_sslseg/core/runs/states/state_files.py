@@ -25,7 +25,7 @@ from napari_sslseg.core.common.safe_files import open_regular, refuse_links, utf
 from napari_sslseg.core.common.safe_json import MOST_SIDECAR, parse_json, read_json
 from napari_sslseg.core.common.sync import sync_folder
 from napari_sslseg.core.common.text import LONGEST, printable
-from napari_sslseg.core.runs.state import DamagedStateError, State
+from napari_sslseg.core.runs.states.state import DamagedStateError, State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -164,7 +164,7 @@ def newest_state(
 
 
 def _usable(path: Path, training: "Training | None") -> State:
-    from napari_sslseg.core.runs.state_check import check_state
+    from napari_sslseg.core.runs.states.state_check import check_state
 
     state = read_state(path)
     try:

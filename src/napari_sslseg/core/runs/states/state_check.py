@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from napari_sslseg.core.runs.state import State
+    from napari_sslseg.core.runs.states.state import State
 
 Count = Annotated[int, Field(ge=0, le=2 * MOST_STEPS)]
 Finite = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
