@@ -461,9 +461,14 @@ class TestList:
         moved = [here / f"phantom_mr_00{number}.nii.gz" for number in (1, 2)]
         for path in moved:
             shutil.move(path, tmp_path / "archive")
-        panel.scan_actions.check()
-        idle(dock, qtbot)
+        # Both are marked when the user wants to see one of them.
         choose_row(panel, qtbot, "phantom_mr_001")
+        assert panel.list.show_button.isVisible()
+        qtbot.keyClick(panel.list.table, Qt.Key.Key_Return)
+        idle(dock, qtbot)
+        assert set(panel.scan_actions.problems) == {"phantom_mr_001", "phantom_mr_002"}
+        assert "2 scans cannot be used" in dock.next.text()
+        assert panel.list.find_button.isVisible()
         assert "is missing" in panel.list.detail.text()
         index = panel.list.table.proxy.index(1, PROBLEM)
         assert index.data() == "Missing"

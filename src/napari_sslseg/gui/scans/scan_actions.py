@@ -11,7 +11,7 @@ from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Pr
 from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.project.record import UNKNOWN_VALUE
-from napari_sslseg.gui.model.jobs import Job, Outcome, Problem
+from napari_sslseg.gui.model.jobs import Job, Outcome, Problem, Tally
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.add import AddedScans
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from napari_sslseg.core.scans.classes.matching import Structure
     from napari_sslseg.gui.model.session import Session
 
+
+READING = ("load", "predict", "export", "pretrain", "finetune")
+"""Kinds of jobs that read scans."""
 
 UNSAVED = "Some labels are not saved yet, so {what}; step 3 shows why."
 
@@ -85,9 +88,12 @@ class ScanActions:
         def ended(outcome: Outcome) -> None:
             if self._checking is not None and self._checking[0] is project:
                 self._checking = None
-            if self.session.project is project and isinstance(outcome.result, dict):
-                self.session.scan_problems = outcome.result
-                self.changed.emit()
+            if self.session.project is not project or not isinstance(outcome.result, dict):
+                return
+            new, self.session.scan_problems = outcome.result != self.problems, outcome.result
+            self.changed.emit()
+            if new:
+                self.session.scans_changed.emit()
 
         job = self.session.run(
             "check", "Checking scans", lambda stop, pause: project.iter_problems(stop), ended
@@ -328,6 +334,10 @@ class ScanActions:
             self._said += [event.text for event in events if isinstance(event, Message)]
 
     def _hear(self, job: Job, outcome: Outcome) -> None:
+        tally = outcome.result
+        failed = isinstance(tally, Tally) and tally.failures
+        if job.kind in READING and (outcome.problem is not None or failed):
+            self.check()  # A scan may be missing since the last check.
         result: AddedScans | None = outcome.result if job.kind == "add" else None
         if result is not None:
             labels = dict(result.labels)
