@@ -26,10 +26,10 @@ def test_phantom_opens_in_a_real_window(make_napari_viewer, key):
         assert layer.data.shape == image.data.shape
         assert isinstance(layer.metadata["geometry"], Geometry)
         np.testing.assert_allclose(layer.scale, spacing)
-        assert tuple(layer.axis_labels) == ("inferior", "posterior", "left")
+        assert tuple(layer.axis_labels) == ("S → I", "A → P", "R → L")
         assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
     assert labels.name == f"{image.name} labels"
-    assert tuple(viewer.dims.axis_labels) == ("inferior", "posterior", "left")
+    assert tuple(viewer.dims.axis_labels) == ("S → I", "A → P", "R → L")
     assert set(np.unique(labels.data)) >= {0, 1, 2}
     assert set(labels.features["index"]) >= set(np.unique(labels.data))
 

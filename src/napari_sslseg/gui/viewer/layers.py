@@ -16,7 +16,9 @@ from napari_sslseg.core.scans.volume import Modality, Volume, subsample
 LayerData = tuple[np.ndarray, dict[str, Any], Literal["image", "labels"]]
 """The data of a layer for napari: values, settings and type."""
 
-AXIS_LABELS = ("inferior", "posterior", "left")
+AXIS_LABELS = ("S → I", "A → P", "R → L")
+"""What is at the left and at the right end of the sliders: superior to inferior, and so on."""
+
 UNITS = ("mm", "mm", "mm")
 
 # Soft tissue: a window of 400 HU around 40 HU.
