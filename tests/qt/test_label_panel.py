@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QColorDialog, QLineEdit, QPushButton, QWidget
 from label_dock import Dock
 from loop_project import answer
 from napari_sslseg.core.project.project import Project
+from napari_sslseg.gui.label.class_edits import rename_class
 from read_only_folder import read_only_folder
 
 
@@ -232,7 +233,8 @@ def test_removing_a_structure_asks_and_asks_again_before_erasing_labels(ready):
     QTimer.singleShot(60, lambda: answer(ready.qtbot, "Erase everywhere", questions))
     ready.click("remove-class")
     ready.until(lambda: set(ready.project.class_names) == {2})
-    assert "The class liver" in questions[0]
+    assert questions[0].startswith("“liver” is labelled in 1 scan (ann).")
+    assert questions[0].endswith("?")
     ready.until(lambda: not (ready.layer.data == 1).any())
     ready.until_saved()
     assert set(np.unique(ready.saved())) == {0, 2}
@@ -245,6 +247,27 @@ def test_removing_a_structure_asks_and_asks_again_before_erasing_labels(ready):
     answer(ready.qtbot, "Remove")
     ready.click("remove-class")
     ready.until(lambda: set(ready.project.class_names) == {2})
+
+
+def test_a_tool_without_any_structure_says_so(dock, notifications):
+    assert dock.panel.classes.values == []
+    notes = []
+    dock.session.note.connect(notes.append)
+    dock.press(Qt.Key.Key_P)
+    dock.until(lambda: str(dock.layer.mode) == "pan_zoom")
+    assert "no structure" in notes[-1]
+    assert not dock.find("tool-paint").isChecked()
+
+
+def test_a_name_that_another_structure_has_is_refused(ready):
+    problems = []
+    ready.session.problem.connect(lambda problem: problems.append(problem.sentence))
+    rename_class(ready.session, 2, "Liver")
+    assert "“liver”" in problems[0]
+    assert problems[0].count("name") == 1
+    assert ready.project.class_names == {1: "liver", 2: "spleen"}
+    rename_class(ready.session, 1, "Liver")  # Its own name.
+    assert ready.project.class_names[1] == "Liver"
 
 
 def test_brush_tool_opacity_and_outlines_stay_when_the_scan_changes(ready):

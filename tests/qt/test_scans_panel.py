@@ -329,6 +329,12 @@ class TestAdding:
         assert panel.left_out.isVisible()
         assert panel.left_out.item(0).text().startswith(broken.name)
         assert panel.left_out.item(0).toolTip() == str(broken)
+        # It is forgotten with the scans that it was left out with.
+        for name in panel.session.project.names:
+            choose_row(panel, qtbot, name)
+            answer(qtbot, "Remove")
+            click(qtbot, panel.list.remove)
+        assert not panel.left_out_box.isVisible()
 
     def test_labels_and_single_slices_are_not_added_as_scans(
         self, dock, panel, qtbot, scans, tmp_path

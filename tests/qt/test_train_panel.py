@@ -79,6 +79,7 @@ def test_a_training_is_started_watched_paused_stopped_and_resumed(
     press(qtbot, panel.box.pause)
     qtbot.waitUntil(lambda: panel.box.state.text().startswith("Paused at step"))
     assert panel.box.pause.text().replace("&", "") == "Resume"
+    qtbot.waitUntil(lambda: f"step {panel.box.eta.step:,} of" in panel.box.state.text())
     press(qtbot, panel.box.pause)
     qtbot.waitUntil(lambda: panel.job.status == "running")
     press(qtbot, panel.box.stop)

@@ -17,6 +17,7 @@ import pytest
 
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import (
+    ClassInUseError,
     ConfigError,
     GeometryError,
     ProjectError,
@@ -642,8 +643,9 @@ class TestClasses:
         labels[5, 5, 5] = 2
         project.save_labels("b", labels)
         before = nib.load(project.labels_path("b"))
-        with pytest.raises(ProjectError, match=r"class one .* 1 scan "):
+        with pytest.raises(ClassInUseError, match=r"class “one” .* 1 scan ") as refused:
             project.remove_class(1)
+        assert (refused.value.name, refused.value.scans) == ("one", ("b",))
         (tmp_path / "scans" / "b.nii.gz").rename(tmp_path / "away.nii.gz")
         assert project.remove_class(1, erase=True) == ("b",)
         (tmp_path / "away.nii.gz").rename(tmp_path / "scans" / "b.nii.gz")

@@ -5,6 +5,7 @@ import pytest
 from napari.layers import Labels
 
 from napari_sslseg.gui.inspect.acceptance import accept_region, accept_slice, next_slice
+from napari_sslseg.gui.inspect.score_rows import Accepted, accepted_words
 from napari_sslseg.gui.viewer.prediction_layers import label_differences
 
 
@@ -71,3 +72,9 @@ def test_the_next_slice_is_the_most_uncertain_one_that_is_not_done():
 def test_difference_maps_distinguish_missed_extra_and_wrong_labels():
     truth, predicted = np.array([[0, 1, 1, 2]]), np.array([[1, 0, 1, 1]])
     assert label_differences(truth, predicted).tolist() == [[2, 1, 0, 3]]
+
+
+def test_accepted_slices_are_counted_in_words():
+    assert accepted_words([Accepted()], 1) == ""
+    assert accepted_words([Accepted(1, 1, ("a",))], 1).startswith(" On this slice a prediction of")
+    assert "On 1 of these 3 slices" in accepted_words([Accepted(1, 0, ("b",))], 3)

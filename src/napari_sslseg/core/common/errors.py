@@ -94,6 +94,22 @@ class ProjectError(SslsegError):
     """A project folder that cannot be used, or a change that is not allowed."""
 
 
+class ClassInUseError(ProjectError):
+    """A class cannot be removed, because it occurs in labels.
+
+    Attributes
+    ----------
+    name : str
+        Name of the class.
+    scans : tuple of str
+        Scans whose labels have it.
+    """
+
+    def __init__(self, sentence: str, name: str, scans: tuple[str, ...]) -> None:
+        super().__init__(sentence)
+        self.name, self.scans = name, scans
+
+
 class StorageError(SslsegError):
     """A file or folder that cannot be written."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_sslseg.core.common.errors import ProjectError, SslsegError
+from napari_sslseg.core.common.errors import ClassInUseError, ProjectError, SslsegError
 from napari_sslseg.core.common.text import count_phrase, fold_name, join_names, printable
 from napari_sslseg.core.project.folder import ProjectFolder
 from napari_sslseg.core.project.label_files import LabelFiles, file_state
@@ -144,10 +144,12 @@ class ProjectClasses:
         names = [scan.name for scan in self._folder.record.scans]
         with_class = [name for name in names if self._occurs_in(name, value)]
         if with_class and not erase:
-            raise ProjectError(
-                f"The class {removed.name} occurs in the labels of "
+            raise ClassInUseError(
+                f"The class “{removed.name}” occurs in the labels of "
                 f"{count_phrase(len(with_class), 'scan')} ({join_names(with_class)}); keep the "
-                "class, or erase it there."
+                "class, or erase it there.",
+                removed.name,
+                tuple(with_class),
             )
         with self._folder.replacing_labels:
             self._erase(value, with_class)

@@ -342,8 +342,9 @@ def make_part(kind: type[Part], **values: Any) -> Part:
     try:
         return kind(**values)
     except ValidationError as error:
+        problem = first_problem(error).removeprefix("settings: ")
         raise ProjectError(
-            f"The project does not accept this ({first_problem(error)}); choose something else."
+            f"The project does not accept this: {problem}; choose something else."
         ) from error
 
 

@@ -281,7 +281,8 @@ def accepted_words(accepted: Iterable[Accepted], slices: int) -> str:
     else:
         which = f"a prediction was accepted, {own} of this run"
     verb = "are" if own else "may be"
-    return f" On {count} of these {plural(slices, 'slice')} {which}, so the scores {verb} too high."
+    where = "On this slice" if slices == 1 else f"On {count} of these {slices} slices"
+    return f" {where} {which}, so the scores {verb} too high."
 
 
 def slices_words(slices: int, accepted: Accepted) -> str:

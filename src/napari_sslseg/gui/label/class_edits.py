@@ -5,15 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sslseg.core.common.errors import ProjectError
+from napari_sslseg.core.common.errors import ClassInUseError
 from napari_sslseg.core.common.events import Done, Event, PauseFlag, StopFlag
-from napari_sslseg.core.common.text import fold_name
-from napari_sslseg.gui.model.jobs import Job, Outcome
+from napari_sslseg.core.common.text import fold_name, join_names
+from napari_sslseg.gui.model.jobs import Job, Outcome, Problem
+from napari_sslseg.gui.text import plural
 from napari_sslseg.gui.viewer.quick_layers.standing_layers import Strokes
 
 if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
     from napari_sslseg.gui.viewer.scene import Scene
+
+
+IN_USE = "“{name}” is labelled in {count} ({scans}). Remove it there, too?"
+TAKEN = "There is a structure “{name}” already; choose another name."
 
 
 def add_class(session: "Session") -> int | None:
@@ -35,6 +40,12 @@ def rename_class(session: "Session", value: int, name: str) -> int:
     """Rename a class; return its value, which is that of a removed class of the name."""
     project = session.project
     if project is None:
+        return value
+    taken = {fold_name(item.name): item for item in project.classes if item.value != value}
+    other = taken.get(fold_name(name.strip()))
+    if other is not None:
+        session.problem.emit(Problem(TAKEN.format(name=other.name)))
+        session.classes_changed.emit()  # The list shows the old name again.
         return value
     session.finish()  # A class without voxels may get another value.
     renamed: list[int] = []
@@ -82,10 +93,9 @@ def remove_class(
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
         try:
             project.remove_class(value, erase=erase)
-        except ProjectError as error:
-            if erase:
-                raise
-            yield Done(str(error))
+        except ClassInUseError as error:
+            count = plural(len(error.scans), "scan")
+            yield Done(IN_USE.format(name=error.name, count=count, scans=join_names(error.scans)))
         else:
             yield Done(None)
 

@@ -1,8 +1,8 @@
 """Panel of step 3: labelling a few slices by hand."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.model.session import Session
     from napari_sslseg.gui.viewer.scene import Scene
 
+PAINTING = ("paint", "fill", "polygon")
+NO_STRUCTURE = "There is no structure to paint yet; press “Add a structure” in step 3."
 SIGNS = {"saved": "✓", "saving": "…", "failed": "⚠", "none": ""}
 
 
@@ -32,6 +34,7 @@ class LabelPanel(QWidget):
     def __init__(self, session: "Session", scene: "Scene") -> None:
         super().__init__()
         self.session, self.scene = session, scene
+        self._layer: Any = None
         self.setObjectName("label-panel")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
@@ -114,6 +117,12 @@ class LabelPanel(QWidget):
 
     def _new_layer(self) -> None:
         layer = self.scene.labels
+        if layer is not self._layer:
+            if self._layer is not None:
+                self._layer.events.mode.disconnect(self._tool_chosen)
+            if layer is not None:
+                layer.events.mode.connect(self._tool_chosen)
+            self._layer = layer
         if layer is not None:
             bind_label_keys(layer, self.classes.choose_number)
         self._enable()
@@ -130,6 +139,16 @@ class LabelPanel(QWidget):
         self.tools.setEnabled(ready)
         if self.scene.labels is not None and not ready:
             self.scene.labels.mode = "pan_zoom"
+
+    def _tool_chosen(self, event: Any = None) -> None:
+        """Say why a tool that paints does nothing yet, and go back to moving the image."""
+        layer, project = self.scene.labels, self.session.project
+        if layer is None or project is None or self.classes.values:
+            return
+        if str(layer.mode) in PAINTING:
+            self.session.note.emit(NO_STRUCTURE)
+            # Afterwards, since napari is still showing the tool that was chosen.
+            QTimer.singleShot(0, self._enable)
 
     def _foreign_warning(self) -> str:
         """What to do with strokes that are in no file; empty if there are none."""

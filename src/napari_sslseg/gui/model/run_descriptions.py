@@ -63,7 +63,8 @@ def short_description(run: RunSummary) -> str:
     elif run.learnt:
         parts.append(run.learnt.replace("-", " "))
     if run.status != "finished":
-        parts.append(ENDS.get(run.status or "", "interrupted"))
+        # Short, since lists have little room.
+        parts.append(ENDS.get(run.status or "", "interrupted").removesuffix(" early"))
     return " · ".join(parts)
 
 

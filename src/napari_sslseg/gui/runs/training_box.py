@@ -254,6 +254,8 @@ class TrainingBox(QWidget):
                     self.eta.reset()
         if text and job.status == "running" and not job.pausing:
             self._say(text)
+        elif job.status == "paused":
+            self.refresh()  # The status is known before the last step.
         if self.eta.total:
             self.plot.show()
             self.plot.request_redraw()

@@ -166,7 +166,18 @@ class ScanActions:
         if kept:
             what = "Its labels are" if len(kept) == 1 else f"{len(kept)} files of labels are"
             self.session.note.emit(f"{what} kept in {kept[0].parent}.")
+        self._forget_left_out(names)
         self.session.scans_changed.emit()
+
+    def _forget_left_out(self, removed: Sequence[str]) -> None:
+        """Forget the files that were left out with scans that are removed."""
+        project = self.session.project
+        if project is None or not project.names:
+            self.left_out, self.notes, self._owners = (), (), ()
+            return
+        theirs = {path for path, name in self._owners if name in removed}
+        self._owners = tuple(item for item in self._owners if item[0] not in theirs)
+        self.left_out = tuple(item for item in self.left_out if item[0] not in theirs)
 
     def read_classes(
         self, name: str, path: "LabelSource", then: "Callable[[Sequence[Structure]], None]"

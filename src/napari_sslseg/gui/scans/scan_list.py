@@ -208,7 +208,8 @@ class ScanList(QWidget):
         parts = [entry.name]
         if entry.subject != entry.name:
             parts.append(f"patient {entry.subject}")
-        parts.append(f"{entry.modality}, {' × '.join(map(str, entry.shape))}")
+        unnamed = "" if entry.files else " (not named in its file; right-click to correct)"
+        parts.append(f"{entry.modality}{unnamed}, {' × '.join(map(str, entry.shape))}")
         spacing = self.model.spacing(entry)
         if spacing is not None:
             parts.append(" × ".join(f"{value:.3g}" for value in spacing) + " mm")

@@ -20,7 +20,8 @@ TIPS = (
     "Number of slices that are labelled and marked as done.",
     "Train: used for training. Held out: never used for training, only for testing.",
     "Whether the file is missing, changed or unreadable.",
-    "MR or CT.",
+    "MR or CT; guessed from the values of the scan unless its file names it. Right-click a row to "
+    "correct it.",
     "Number of axial slices, rows and columns.",
     "Distance of axial slices, and height and width of a pixel, in mm.",
 )
