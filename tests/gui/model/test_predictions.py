@@ -317,6 +317,7 @@ def test_structures_that_the_project_removed_are_not_scored_or_drawn(session, tm
             wait(session)
         sheet = score_sheet(predictions, RUN)
         assert {row.structure for row in sheet.rows} == {kept}
+        assert {row.scan for row in sheet.rows} == set(project.names[:3])
         assert removed not in sheet.verdict.split("(")[0]
         assert f"still predicts {removed}" in sheet.verdict
     assert set(predictions.scores(RUN, name).scores.volume.classes) == {1}

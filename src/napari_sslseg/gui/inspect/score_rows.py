@@ -199,14 +199,14 @@ def _rows(mine: Scored, theirs: Scored | None, names: Mapping[int, str]) -> list
     ours = mine.scores.volume.classes
     others = theirs.scores.volume.classes if theirs is not None else {}
     rows = []
-    for value in sorted({*ours, *others} & names.keys()):
+    for value in sorted({*ours, *others} & names.keys()) or [0]:
         score, other = ours.get(value), others.get(value)
         compared = theirs if other is not None else None
         rows.append(
             ScoreRow(
                 mine.scan,
                 mine.use,
-                names[value],
+                names[value] if value else NOTHING,
                 None if score is None else score.dice,
                 None if score is None else score.hd95_mm,
                 None if other is None else other.dice,

@@ -174,10 +174,10 @@ def _step_with_scans(
 
 
 def _inspect(runs: Sequence["RunSummary"], predicted: Collection[str]) -> str:
-    """What to do with the newest training: inspect its predictions, or make them first."""
-    last = max(usable_runs(runs, "finetune"), key=lambda run: run.name)
-    if last.name in predicted:
+    """What to do after a training: inspect predictions, or make some first."""
+    if predicted:
         return INSPECT
+    last = max(usable_runs(runs, "finetune"), key=lambda run: run.name)
     return PREDICT if last.status == "finished" else STOPPED.format(name=last.name)
 
 

@@ -20,7 +20,8 @@ from qtpy.QtWidgets import (
 
 from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.project.scans import describe_project_patients
-from napari_sslseg.core.scans.formats.registry import dialog_filter
+from napari_sslseg.core.scans.formats.registry import dialog_filter, format_of
+from napari_sslseg.core.scans.labels import DICOM_SUFFIX
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.gui.scans.class_dialog import ClassDialog, class_map_of, needs_answer
 from napari_sslseg.gui.scans.labelled_dialog import LabelledDialog
@@ -32,6 +33,7 @@ from napari_sslseg.gui.widgets.no_wheel import NoWheelComboBox
 
 if TYPE_CHECKING:
     from napari_sslseg.core.project.labels import DoneSlices
+    from napari_sslseg.core.project.record import ScanEntry
     from napari_sslseg.core.scans.classes.matching import Structure
     from napari_sslseg.core.scans.classes.segment import Segment
     from napari_sslseg.gui.model.session import Session
@@ -208,8 +210,9 @@ class ScanList(QWidget):
         parts = [entry.name]
         if entry.subject != entry.name:
             parts.append(f"patient {entry.subject}")
-        unnamed = "" if entry.files else " (not named in its file; right-click to correct)"
-        parts.append(f"{entry.modality}{unnamed}, {' × '.join(map(str, entry.shape))}")
+        guess = " (not named in its file; right-click to correct)"
+        kind = entry.modality if _names_modality(entry) else f"{entry.modality}{guess}"
+        parts.append(f"{kind}, {' × '.join(map(str, entry.shape))}")
         spacing = self.model.spacing(entry)
         if spacing is not None:
             parts.append(" × ".join(f"{value:.3g}" for value in spacing) + " mm")
@@ -366,6 +369,12 @@ class ScanList(QWidget):
         """Select the row of the current scan."""
         self.table.choose(name)
         self.refresh()
+
+
+def _names_modality(entry: "ScanEntry") -> bool:
+    """Whether the file of a scan names its modality, which only DICOM does."""
+    known = format_of(entry.absolute)
+    return bool(entry.files) or known is None or DICOM_SUFFIX in known.suffixes
 
 
 def _these(names: "Sequence[str]") -> str:
