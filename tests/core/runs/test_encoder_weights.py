@@ -183,6 +183,22 @@ def test_without_the_package_it_is_named_and_a_run_is_resumed_all_the_same(tmp_p
     assert run.record["status"] == "finished"
 
 
+def test_a_stopped_training_continues_exactly(tmp_path):
+    """The layout of the weights in memory is not that of the files."""
+    network = EfficientNetwork(decoder_widths=(8, 8, 8, 4))
+    training = core.Training(steps=6, batch_size=2, learning_rate=1e-3, seed=0)
+    asked = core.FinetuneSettings(network=network, training=training, average_decay=0.9)
+    whole = core.finetune([patient()], out=tmp_path / "whole", settings=asked, device="cpu")
+    stop = StopFlag()
+    for event in core.iter_finetune(
+        [patient()], out=tmp_path / "run", settings=asked, stop=stop, device="cpu"
+    ):
+        if isinstance(event, Step) and event.step == 3:
+            stop.set()
+    run = core.finetune([patient()], out=tmp_path / "run", resume=True, device="cpu")
+    assert run.weights.read_bytes() == whole.weights.read_bytes()
+
+
 @pytest.mark.parametrize("damage", ["cut", "other"])
 def test_a_damaged_file_of_the_package_is_refused(tmp_path, monkeypatch, damage):
     folder = tmp_path / "damaged_weights"

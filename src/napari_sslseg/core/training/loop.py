@@ -358,6 +358,7 @@ class Loop:
             ) from error
         fill(self.job.model, state.part("model"), self.run.folder)
         self.optimizer.load_state_dict(optimizer)
+        _follow_layout(self.optimizer)
         self.schedule.load_state_dict(numbers["schedule"])
         self.early_stopper.load_state_dict(numbers["patience"])
         self.fabric.strategy.precision.load_state_dict(dict(numbers["precision"]))
@@ -388,6 +389,14 @@ class Loop:
         self.compiled.close()
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer.state.clear()
+
+
+def _follow_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Give moments the layout of their weights in memory, on which their rounding depends."""
+    for weight, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                moments[name] = torch.empty_like(weight, requires_grad=False).copy_(value)
 
 
 def evaluate_mode(model: nn.Module, function: Callable[[nn.Module], Result]) -> Result:
