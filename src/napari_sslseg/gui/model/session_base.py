@@ -30,6 +30,12 @@ NEW_VALUES = (
     "The labels of {name} have values without a structure, which are listed as {classes} now; "
     "rename or remove them in step 3."
 )
+STOPPED_WITH_PROJECT = ("add", "find", "predict")
+"""Kinds of jobs that are stopped when their project is closed."""
+
+STOPPING_SECONDS = 5.0
+"""How long a project that is being closed waits for such a job."""
+
 NO_PROJECT = "There is no project; create or open one first."
 
 
@@ -133,12 +139,12 @@ class SessionBase(SessionJobs):
     def close(self) -> None:
         """Save unsaved labels and close the project."""
         self.leaving = True
-        for job in self.jobs:
-            if job.kind in ("add", "find", "predict"):
+        for job in list(self.jobs):
+            if job.kind in STOPPED_WITH_PROJECT:
                 job.stop()
-        for job in [job for job in self.jobs if job.kind in (*WRITING, "add", "find")]:
-            job.wait(WRITING_SECONDS)
-            job.pump()
+            if job.kind in WRITING or job.kind in STOPPED_WITH_PROJECT:
+                job.wait(WRITING_SECONDS if job.kind in WRITING else STOPPING_SECONDS)
+                job.pump()
         self.finish()
         project, self.project = self.project, None
         if project is None:
@@ -228,7 +234,9 @@ class SessionBase(SessionJobs):
 
         def ended(outcome: Outcome) -> None:
             # Loads the scan before others are read for their thumbnails.
-            if not self.current and project.names and not self.leaving:
+            if self.project is not project or self.leaving:
+                return
+            if not self.current and project.names:
                 self.select(project.names[0])
             self.scans_changed.emit()
 
