@@ -216,7 +216,11 @@ class TestAdding:
             # Export to DICOM SEG and import, with the class names.
             opened.rename_class(2, "liver")
             seg = core.save_labels(
-                labels, tmp_path / "seg.dcm", like=scan, classes=opened.class_names
+                labels,
+                tmp_path / "seg.dcm",
+                like=scan,
+                classes=opened.class_names,
+                overwrite=True,
             )
             opened.remove_class(2, erase=True)
             opened.import_labels(name, seg)
@@ -708,7 +712,7 @@ class TestClasses:
         shown = project.labels("b").data
         theirs = shown.copy()
         theirs[0, 0, :3] = 1
-        save_labels(theirs, project.labels_path("b"), like=project.load("b"))
+        save_labels(theirs, project.labels_path("b"), like=project.load("b"), overwrite=True)
         project.labels("b", seen=False)  # As an export or a score reads them.
         shown[5, 5, 5] = 1
         project.save_labels("b", shown)

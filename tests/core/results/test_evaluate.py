@@ -367,6 +367,20 @@ def test_one_prediction_against_a_folder(tmp_path):
     assert ([v.name for v in result.volumes], result.unpredicted) == (["a"], ("b",))
 
 
+def test_predictions_without_a_truth_are_not_scored(tmp_path):
+    for name in ("case_1", "case_2", "case_3"):
+        save(tmp_path / "p" / f"{name}.nii", cube())
+    save(tmp_path / "t" / "case_2.nii", cube())
+    save(tmp_path / "t" / "case_7.nii", cube())
+    with pytest.warns(ScanWarning, match=r"2 of 3 predictions .*case_1, case_3"):
+        found = evaluate_folders(tmp_path / "p", tmp_path / "t")
+    assert [volume.name for volume in found.volumes] == ["case_2"]
+    assert found.unpredicted == ("case_7",)
+    save(tmp_path / "t" / "case-01.nii", cube())
+    with pytest.raises(DataError, match=r"case_1 has no truth.*case-01"):
+        evaluate_folders(tmp_path / "p", tmp_path / "t")
+
+
 def test_folder_errors(tmp_path):
     predictions, truth = tmp_path / "predictions", tmp_path / "truth"
     save(predictions / "case_1.nii", cube())

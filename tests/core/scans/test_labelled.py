@@ -164,7 +164,9 @@ def test_a_slice_beyond_the_scan_is_refused():
 
 def test_labels_on_another_grid_are_refused(folders):
     data = np.zeros((8, 9, 4), np.uint8)
-    save_labels(volume(data).data, folders / "labels" / "a.nii.gz", like=volume(data))
+    save_labels(
+        volume(data).data, folders / "labels" / "a.nii.gz", like=volume(data), overwrite=True
+    )
     with pytest.raises(GeometryError, match="another grid"):
         pair_scans(folders / "images", folders / "labels")[0].load()
 

@@ -1,6 +1,7 @@
 """Labels never replace a scan, nor a file that appears while they are written."""
 
 import threading
+from contextlib import nullcontext
 
 import nibabel as nib
 import numpy as np
@@ -45,7 +46,9 @@ def test_a_slice_of_a_dicom_series_is_never_replaced(tmp_path):
             save_labels(labels_of(scan), file, like=scan)
         assert file.read_bytes() == before
     for value in (1, 2):  # A segmentation is replaced.
-        path = save_labels(labels_of(scan, value), tmp_path / "seg.dcm", like=scan)
+        with pytest.raises(StorageError, match="exists") if value == 2 else nullcontext():
+            save_labels(labels_of(scan, value), tmp_path / "seg.dcm", like=scan)
+        path = save_labels(labels_of(scan, value), tmp_path / "seg.dcm", like=scan, overwrite=True)
     assert load_labels(path, like=scan).data.max() == 2
 
 
@@ -123,7 +126,7 @@ def test_labels_for_a_folder_leave_no_list_of_classes(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["p0.nii.gz"]
     image.unlink()  # The scan is in memory.
     for _ in range(2):
-        save_labels(labels_of(scan), tmp_path / "p0.nii.gz", like=scan)
+        save_labels(labels_of(scan), tmp_path / "p0.nii.gz", like=scan, overwrite=True)
 
 
 def test_a_prediction_never_replaces_a_scan(tmp_path):
@@ -172,3 +175,28 @@ def test_of_labels_that_are_saved_at_the_same_time_one_is_refused(tmp_path):
     (written,) = (value for value in outcomes if value)
     assert len(outcomes) == 4
     assert load_labels(path).data.max() == written
+
+
+def test_drawn_labels_are_only_replaced_if_the_user_says_so(tmp_path):
+    scan = load_volume(save_scan(tmp_path / "p0.nii.gz", 0))
+    path = core.save_labels(labels_of(scan, 1), tmp_path / "out/p0.nii.gz", like=scan)
+    with pytest.raises(StorageError, match="overwrite=True"):
+        core.save_labels(labels_of(scan, 2), path, like=scan)
+    assert load_labels(path).data.max() == 1
+    core.save_labels(labels_of(scan, 2), path, like=scan, overwrite=True)
+    assert load_labels(path).data.max() == 2
+
+
+@pytest.mark.parametrize("name", ["scan.nii.gz", "images/scan.nii.gz", "labels/s.nii.gz", "a.txt"])
+def test_phantoms_are_not_written_among_files_of_the_user(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"mine")
+    with pytest.raises(StorageError, match="empty folder"):
+        core.write_dataset(tmp_path, 1)
+    assert [file.name for file in tmp_path.rglob("*.*")] == [(tmp_path / name).name]
+
+
+def test_phantoms_are_added_to_phantoms(tmp_path):
+    core.write_dataset(tmp_path, 1)
+    (tmp_path / "runs").mkdir()
+    assert len(core.write_dataset(tmp_path, 2)) == 2

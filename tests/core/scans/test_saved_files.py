@@ -34,8 +34,9 @@ def labels_of(scan, value=1):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_case_of_a_suffix_does_not_matter(scan, tmp_path, name):
     path = tmp_path / "out" / name
+    names = {1: "liver", 2: "spleen"}
     for value in (1, 2):  # New, and replaced.
-        save_labels(labels_of(scan, value), path, like=scan, classes={1: "liver", 2: "spleen"})
+        save_labels(labels_of(scan, value), path, like=scan, classes=names, overwrite=value == 2)
         np.testing.assert_array_equal(load_labels(path, like=scan).data, labels_of(scan, value))
     beside = {"classes.json"} if "rrd" not in name.lower() else set()
     assert {file.name for file in path.parent.iterdir()} == {name} | beside

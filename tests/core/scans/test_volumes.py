@@ -89,7 +89,7 @@ def test_saved_labels_keep_their_position(tmp_path, affine):
     labels = np.zeros(scan.data.shape, np.uint8)
     marked = (1, 2, 3)
     labels[marked] = 2
-    saved = save_labels(labels, tmp_path / "labels.nii", like=scan)
+    saved = save_labels(labels, tmp_path / "labels.nii", like=scan, overwrite=True)
     again = load_labels(saved, like=scan)
     np.testing.assert_array_equal(again.data, labels)
     source, written = nib.load(tmp_path / "scan.nii"), nib.load(saved)

@@ -82,6 +82,32 @@ def test_an_error_says_what_to_write_instead(make, words):
     assert "?." not in str(caught.value)
 
 
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+@pytest.mark.parametrize(
+    ("name", "value", "inside"),
+    [
+        ("steps", 5, "training=core.Training(steps=5)"),
+        ("learning_rate", 0.1, "training=core.Training(learning_rate=0.1)"),
+        ("seed", 3, "training=core.Training(seed=3)"),
+        ("network", "tiny", "network='tiny'"),
+        ("plane", "coronal", "preprocessing=core.Preprocessing(plane='coronal')"),
+        ("size", (64, 64), "preprocessing=core.Preprocessing(size=(64, 64))"),
+    ],
+)
+def test_a_setting_given_as_an_argument_gets_its_place(stage, name, value, inside):
+    model = core.PretrainSettings if stage == "pretrain" else core.FinetuneSettings
+    with pytest.raises(ConfigError) as caught:
+        getattr(core, stage)([], out="unused", **{name: value})
+    assert f"write settings=core.{model.__name__}({inside})" in str(caught.value)
+    assert "Did you mean" not in str(caught.value)
+    made = eval(f"dict({inside})", {"core": core})
+    assert model(**made)
+    if name != "network":
+        with pytest.raises(ConfigError) as caught:
+            model(**{name: value})
+        assert f"write {inside}." in str(caught.value)
+
+
 def test_a_wrong_call_is_also_a_type_error():
     with pytest.raises(TypeError):
         core.pretrain()

@@ -252,7 +252,7 @@ def test_values_of_another_program_become_structures_when_a_scan_is_shown(screen
     theirs = screen.saved("ann").copy()
     theirs[0, 0, :4] = 9
     path.parent.mkdir(exist_ok=True)
-    save_labels(theirs, path, like=screen.session.project.load("bob"))
+    save_labels(theirs, path, like=screen.session.project.load("bob"), overwrite=True)
     notes = []
     screen.session.note.connect(notes.append)
     screen.show("bob")

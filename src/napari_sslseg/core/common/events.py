@@ -126,7 +126,11 @@ Yielded = TypeVar("Yielded")
 
 
 def as_function(
-    job: Callable[P, Iterator[Event]], result: type[Result], call: str = "", returns: str = ""
+    job: Callable[P, Iterator[Event]],
+    result: type[Result],
+    call: str = "",
+    returns: str = "",
+    settings: Callable[[str, object], str] | None = None,
 ) -> Callable[P, Result]:
     """Turn a job into a function that runs it to the end and returns the result of Done.
 
@@ -140,12 +144,15 @@ def as_function(
         A correct call, for the error about a wrong one.
     returns : str
         What is returned, for the docstring.
+    settings : callable, optional
+        Writes the settings that contain one of a name and value, or gives an empty text; for the
+        error about a setting that is given as an argument.
     """
 
     @wraps(job)
     def function(*args: P.args, **kwargs: P.kwargs) -> Result:
         if call:
-            _check_call(job, args, kwargs, call)
+            _check_call(job, args, kwargs, call, settings)
         return cast("Result", result_of(job(*args, **kwargs)))
 
     intro = f"Run :func:`{job.__name__}` to the end and return the result of Done."
@@ -167,7 +174,13 @@ def _with_returns(text: str, result: Any, returns: str) -> str:
     return text[: section.start()] + new + text[section.end() :]
 
 
-def _check_call(job: Any, args: Any, kwargs: Mapping[str, Any], call: str) -> None:
+def _check_call(
+    job: Any,
+    args: Any,
+    kwargs: Mapping[str, Any],
+    call: str,
+    settings: Callable[[str, object], str] | None,
+) -> None:
     """Refuse arguments that a job does not have, with a call that is right."""
     known = signature(job)
     try:
@@ -175,6 +188,11 @@ def _check_call(job: Any, args: Any, kwargs: Mapping[str, Any], call: str) -> No
     except TypeError as error:
         name = job.__name__.removeprefix("iter_")
         wrong = next((key for key in kwargs if key not in known.parameters), None)
+        if wrong and settings and (place := settings(wrong, kwargs[wrong])):
+            raise CallError(
+                f"{name} has no argument {wrong}, which is a setting; write settings={place}. "
+                f"help(core.{name}) explains all arguments."
+            ) from error
         hint = f"{did_you_mean(wrong, known.parameters)} " if wrong else ""
         raise CallError(
             f"{name}: {error}; write {call}. {hint.lstrip()}help(core.{name}) explains all "

@@ -125,12 +125,51 @@ def _as_sentence(error: ValidationError, model: type[BaseModel]) -> SettingsErro
     if first["type"] == "union_tag_invalid" and isinstance(given, dict):
         reason = f"its kind must be one of {first['ctx']['expected_tags']}"
     if first["type"] == "extra_forbidden":
+        inside = place_of_setting(model, where, given)
+        if inside:
+            return SettingsError(
+                f"{model.__name__} has no setting {where} itself; write "
+                f"{inside.removeprefix(f'core.{model.__name__}(').removesuffix(')')}."
+            )
         hint = did_you_mean(str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))
         return SettingsError(
             f"There is no setting {where}; leave it out, or correct its name. {hint}".rstrip()
         )
     end = "" if reason.endswith("?") else "."
     return SettingsError(f"{where} cannot be {first['input']!r}: {reason}{end}")
+
+
+def place_of_setting(model: type[BaseModel], name: str, value: object) -> str:
+    """Write settings that contain a setting at any depth, such as ``core.Training(steps=5)``.
+
+    Parameters
+    ----------
+    model : type of Settings
+        The settings to search; of settings within settings the least deep are taken.
+    name, value : str, object
+        The setting.
+
+    Returns
+    -------
+    str
+        A call that makes the settings; empty if no setting has this name.
+    """
+    short = isinstance(value, bool | int | float | str | tuple) and len(repr(value)) <= 40
+    text = f"{name}={repr(value) if short else '…'}"
+    waiting: list[tuple[type[BaseModel], str]] = [(model, f"core.{model.__name__}({{}})")]
+    seen: set[type[BaseModel]] = set()
+    for kind, call in waiting:
+        if kind in seen:
+            continue
+        seen.add(kind)
+        if name != "kind" and name in kind.model_fields:
+            return call.format(text)
+        for inner, field in kind.model_fields.items():
+            for other in _types_in(field.annotation):
+                if issubclass(other, BaseModel):
+                    call_inside = f"{inner}=core.{other.__name__}({{}})"
+                    waiting.append((other, call.format(call_inside)))
+    return ""
 
 
 def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:

@@ -166,7 +166,8 @@ class ProjectClasses:
                 found = load_labels(path)
                 kept[name] = self._files.put_aside(path, move=False)
                 # With its own header, so that the scan may be missing.
-                save_labels(np.where(found.data == value, 0, found.data), path, like=found)
+                erased = np.where(found.data == value, 0, found.data)
+                save_labels(erased, path, like=found, overwrite=True)
         except BaseException:
             for name, copy in kept.items():
                 self._files.put_back(name, copy, seen=seen[name])

@@ -261,14 +261,15 @@ def evaluate_folders(
     Returns
     -------
     Evaluation
-        Truths without a prediction are listed in ``unpredicted``. Scans that the run learnt from
+        Truths without a prediction are listed in ``unpredicted``; a warning names predictions
+        without a truth, which are not scored. Scans that the run learnt from
         are not in the means, if :func:`~napari_sslseg.core.results.predict.iter_predict` wrote the
         predictions.
 
     Raises
     ------
     DataError
-        If a prediction has no truth, two files in a folder have the same name, a path does not
+        If no prediction has a truth, or one has a name similar to that of a truth, two files
         exist, a value of the truth seems to mean that the class is unknown, or none of
         ``classes`` occurs in any file.
     GeometryError

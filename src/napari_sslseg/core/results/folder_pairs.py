@@ -1,11 +1,15 @@
 """Find the truth of each prediction in folders, by the same rules as the labels of a training."""
 
+import re
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
-from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.errors import DataError, ScanWarning
+from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.scans.classes.class_codes import is_structure
 from napari_sslseg.core.scans.matching.label_folder import find_label_files, scans_among_labels
 from napari_sslseg.core.scans.matching.label_names import without_label_words
@@ -53,14 +57,14 @@ def pair_folders(
     Returns
     -------
     list of FolderPair
-        One for each prediction, sorted by name.
+        One for each prediction that has a truth, sorted by name; a warning names others.
     list of str
         Names of the truths without a prediction.
 
     Raises
     ------
     DataError
-        If a prediction has no truth, or it is not clear which one.
+        If no prediction has a truth, or it is not clear which one.
     """
     for path in (predictions, truth):
         if not path.exists():
@@ -80,20 +84,49 @@ def pair_folders(
     pairing = Pairing([*scans, *others], root, truth, preferred=range(len(scans)))
     true = pairing.pairs()
     missing = [scan.name for number, scan in enumerate(scans) if number not in true]
-    if missing:
+    unpredicted = [scan.name for number, scan in enumerate(others, len(scans)) if number in true]
+    unpredicted += _orphan_names(pairing.orphans, truth)
+    if missing and len(missing) < len(scans):
+        _refuse_misspelt(missing, unpredicted, truth)
+        warnings.warn(
+            f"Not scored: {len(missing)} of {len(scans)} predictions have no truth in {truth} "
+            f"({join_names(missing)}).",
+            ScanWarning,
+            stacklevel=3,
+        )
+    elif missing:
         hint = ""
         if images is truth and not known:
             hint = ", or give the folder of the scans with --images (in Python images=)"
         raise DataError(
             f"No truth in {truth} for {len(missing)} of {len(scans)} predictions, such as "
-            f"{missing[0]}; add a label file of the same name, or remove the prediction{hint}."
+            f"{missing[0]}; choose the folder of their truth, or give both the same name{hint}."
         )
     pairs = [
         FolderPair(scan, files, true[number])
         for number, (scan, (_, files)) in enumerate(zip(scans, found, strict=True))
+        if number in true
     ]
-    unpredicted = [scan.name for number, scan in enumerate(others, len(scans)) if number in true]
-    return pairs, [*unpredicted, *_orphan_names(pairing.orphans, truth)]
+    return pairs, unpredicted
+
+
+def _refuse_misspelt(missing: Sequence[str], truths: Sequence[str], folder: Path) -> None:
+    """Refuse predictions without a truth if a truth without a prediction has a similar name.
+
+    Names with other numbers are those of other scans.
+    """
+    for name in missing:
+        alike = [other for other in truths if _numbers(other) == _numbers(name)]
+        if found := get_close_matches(name, alike, n=1, cutoff=0.5):
+            raise DataError(
+                f"The prediction {name} has no truth in {folder}, but {found[0]} there has no "
+                "prediction; if they are of the same scan, give them the same name, else move one "
+                "of them away."
+            )
+
+
+def _numbers(name: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", name)]
 
 
 def _predictions(

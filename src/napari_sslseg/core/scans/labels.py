@@ -175,7 +175,7 @@ def save_labels(
     like: Volume | None = None,
     classes: Mapping[int, str | SegmentClass] | None = None,
     algorithm: Algorithm | None = None,
-    overwrite: bool = True,
+    overwrite: bool = False,
 ) -> Path:
     """Write labels on the source grid of a scan.
 
@@ -199,7 +199,8 @@ def save_labels(
         manual for an array, so that no method is named without reason. A class with its own
         ``algorithm`` keeps it.
     overwrite : bool
-        Whether a label file at ``path`` is replaced.
+        Whether a label file at ``path`` is replaced. By default this is an error, since it may
+        hold labels that somebody drew.
 
     Returns
     -------
@@ -218,7 +219,7 @@ def save_labels(
     scan = "the scan as core.load_volume(path), or core.predict's result in place of the labels"
     check_type(like, (Volume, NoneType), "like", scan)
     path = Path(path)
-    refuse_existing(path, overwrite=overwrite)
+    refuse_existing(path, overwrite=True)  # Whether it may be replaced is checked below.
     if path.is_dir():
         raise StorageError(f"{path} is a folder; choose the name of a file.")
     file_format = label_format_of(path)
@@ -252,6 +253,8 @@ def save_labels(
     # The path of a series is its folder. Other scans are too slow to check, except behind a link.
     if is_dicom(path) or written_file(path) != path:
         refuse_to_replace_scan(path)
+    # Last, since a scan is not replaced either if the user says so.
+    refuse_existing(path, overwrite=overwrite)
     if labels.ndim == 3 and labels.size == 0:
         raise GeometryError(
             f"The labels for {path} have shape {labels.shape}, so no voxel; use labels on the grid "

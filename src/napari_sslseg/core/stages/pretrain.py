@@ -1,6 +1,7 @@
 """Self-supervised pretraining of a network on unlabelled scans."""
 
 from collections.abc import Generator, Iterable, Iterator
+from functools import partial
 from math import ceil
 from operator import attrgetter
 from pathlib import Path
@@ -18,7 +19,7 @@ from napari_sslseg.core.common.events import (
     StopFlag,
     as_function,
 )
-from napari_sslseg.core.common.settings_base import Settings, check_settings_class
+from napari_sslseg.core.common.settings_base import Settings, check_settings_class, place_of_setting
 from napari_sslseg.core.pretext.pictures.live import PretextShow
 from napari_sslseg.core.runs.provenance import data_record
 from napari_sslseg.core.runs.run import Run
@@ -214,6 +215,7 @@ pretrain = as_function(
     Run,
     call="core.pretrain(images, out=folder)",
     returns="The run; None if it is stopped before the first step.",
+    settings=partial(place_of_setting, PretrainSettings),
 )
 
 

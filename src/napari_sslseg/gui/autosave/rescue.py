@@ -102,7 +102,7 @@ def write_backup(
     from napari_sslseg.core.scans.labels import save_labels
 
     path = earlier or next(path for path in _backups(project, name) if not path.exists())
-    save_labels(labels, path, like=like)
+    save_labels(labels, path, like=like, overwrite=True)
     return path
 
 

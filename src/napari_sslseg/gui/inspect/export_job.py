@@ -170,7 +170,9 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
                     if path.suffix == DICOM_SUFFIX:
                         values = np.where(values == UNKNOWN_VALUE, 0, values)
                 with collected_scan_warnings() as warned:
-                    save_labels(values, path, like=grid, classes=names, algorithm=by)
+                    save_labels(
+                        values, path, like=grid, classes=names, algorithm=by, overwrite=True
+                    )
                 for sentence in warned:
                     yield Message(sentence)
                 written.append(name)

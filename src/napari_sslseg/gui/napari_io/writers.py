@@ -83,7 +83,10 @@ def _write(path: str, data: np.ndarray, settings: Mapping[str, Any], suffix: str
         )
     with collected_scan_warnings() as warned:
         # A layer that a user can edit counts as drawn by hand.
-        written = save_labels(data, target, like=scan, classes=names, algorithm="MANUAL")
+        # napari has asked whether to replace the file.
+        written = save_labels(
+            data, target, like=scan, classes=names, algorithm="MANUAL", overwrite=True
+        )
     for sentence in warned:
         notify(sentence, "warning")
     return [str(written)]

@@ -62,7 +62,7 @@ def test_a_killed_replacement_never_mixes_labels_and_names(scan, tmp_path, name)
 
         def replace(path=path, folder=folder, number=number):
             killed_at(number, folder)
-            save_labels(new, path, like=scan, classes=AFTER)
+            save_labels(new, path, like=scan, classes=AFTER, overwrite=True)
 
         killed = in_child(replace) != 0
         names = read_segment_names(path) if path.exists() else None
@@ -94,7 +94,7 @@ def test_a_full_disk_changes_neither_labels_nor_names(scan, tmp_path, large):
 
     def replace():
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-        save_labels(old, path, like=scan, classes=names)
+        save_labels(old, path, like=scan, classes=names, overwrite=True)
 
     assert os.waitstatus_to_exitcode(in_child(replace)) == 1
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
@@ -109,7 +109,7 @@ def test_a_list_is_only_replaced_with_the_file_that_it_names(scan, tmp_path):
             save_labels(noise(scan, 1), tmp_path / "b.nii.gz", like=scan, classes=AFTER)
         assert (tmp_path / "classes.json").read_text() == text
         assert not (tmp_path / "b.nii.gz").exists()
-        save_labels(noise(scan, 0), tmp_path / "a.nii.gz", like=scan)
+        save_labels(noise(scan, 0), tmp_path / "a.nii.gz", like=scan, overwrite=True)
 
 
 def test_entries_of_the_user_are_kept(scan, tmp_path):
@@ -121,7 +121,7 @@ def test_entries_of_the_user_are_kept(scan, tmp_path):
     assert json.loads((tmp_path / "classes.json").read_text()) == {**entries, "3": "kidney"}
     assert (tmp_path / ".classes.lock").read_text() == "mine"
     # Other names for the only file, which are no names for the background.
-    save_labels(noise(scan, 0), path, like=scan, classes=AFTER)
+    save_labels(noise(scan, 0), path, like=scan, classes=AFTER, overwrite=True)
     found = json.loads((tmp_path / "classes.json").read_text())
     assert found == {"0": "background", "1": "kidney", "2": "aorta"}
     assert len(list(tmp_path.iterdir())) == 3

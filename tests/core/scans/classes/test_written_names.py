@@ -104,7 +104,7 @@ def test_names_are_added_to_the_list_of_a_folder(patient, tmp_path):
     # The only file of a list may be replaced under other names.
     alone = tmp_path / "alone/a.nii.gz"
     for names in ({1: "liver"}, {1: "spleen"}):
-        save_labels(box(scan, z2=1), alone, like=scan, classes=names)
+        save_labels(box(scan, z2=1), alone, like=scan, classes=names, overwrite=True)
     assert names_beside(alone) == {"1": "spleen"}
 
 
@@ -226,16 +226,16 @@ def test_the_names_of_labels_in_a_folder_below_are_kept(patient, tmp_path, exist
     if exists:
         save_labels(box(scan, z3=1), path, like=scan)
     with pytest.raises(StorageError, match="liver"):
-        save_labels(box(scan, z2=1), path, like=scan, classes={1: "spleen"})
+        save_labels(box(scan, z2=1), path, like=scan, classes={1: "spleen"}, overwrite=True)
     assert read_segment_names(before) == {1: "liver"}
     # The list of nnU-Net is for such folders, too; and a folder with an own list needs no other.
     (tmp_path / "classes.json").rename(tmp_path / "labels/classes.json")
-    save_labels(box(scan, z2=1), path, like=scan, classes={1: "spleen"})
+    save_labels(box(scan, z2=1), path, like=scan, classes={1: "spleen"}, overwrite=True)
     (tmp_path / "labels/classes.json").unlink()
     (tmp_path / "classes.json").unlink()
     (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "liver": 1}}')
     with pytest.raises(StorageError, match="liver"):
-        save_labels(box(scan, z2=1), path, like=scan, classes={1: "spleen"})
+        save_labels(box(scan, z2=1), path, like=scan, classes={1: "spleen"}, overwrite=True)
     assert read_segment_names(before) == {1: "liver"}
 
 

@@ -7,6 +7,7 @@ Rician in MR), a bias field of the coil, and a position in its own coordinates.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
@@ -31,6 +32,7 @@ from napari_sslseg.core.scans.classes.write_class_list import write_class_list
 from napari_sslseg.core.scans.formats.nifti import image_like
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import save_labels
+from napari_sslseg.core.scans.names import is_system_file
 from napari_sslseg.core.scans.volume import Modality, Volume, load_volume
 
 PHANTOM_CLASSES: dict[int, str] = {
@@ -185,19 +187,22 @@ def write_dataset(
     labels : bool
         Whether to write the label maps too.
     overwrite : bool
-        Whether to replace files of these names that have other contents.
+        Whether to write into a folder that holds other files, and to replace files of these names
+        that have other contents.
 
     Raises
     ------
     StorageError
-        If there are files of these names with other contents, or with ``overwrite`` other labels
-        in the folder whose classes have other names; nothing is written then.
+        If the folder holds files of others; if there are files of these names with other
+        contents, or with ``overwrite`` other labels in the folder whose classes have other names.
+        Nothing is written then.
     """
     if n < 1:
         raise ConfigError(f"A dataset of {n} patients cannot be written; ask for at least 1.")
     folder = Path(folder)
     numbers = range(seed, seed + n)
     if not overwrite:
+        _refuse_folder_of_others(folder)
         if labels:
             _refuse_other_classes(folder / CLASS_LIST)
         for number in numbers:
@@ -212,8 +217,12 @@ def write_dataset(
         image, label_map = _files(folder, number, modality)
         paths.append(_save_scan(scan, image))
         if labels:
-            save_labels(truth.data, label_map, like=scan)
+            save_labels(truth.data, label_map, like=scan, overwrite=True)
     return paths
+
+
+_PHANTOM = re.compile(r"phantom_(mr|ct)_\d{3,}\.nii\.gz")
+"""Names of the files of all phantom patients."""
 
 
 def _name(seed: int, modality: str) -> str:
@@ -224,6 +233,27 @@ def _files(folder: Path, seed: int, modality: str) -> tuple[Path, Path]:
     """Scan and label map of a patient in a data set."""
     file = f"{_name(seed, modality)}.nii.gz"
     return folder / "images" / file, folder / "labels" / file
+
+
+def _refuse_folder_of_others(folder: Path) -> None:
+    """Refuse a folder with files of the user, among which phantoms would be taken for patients."""
+    own = [folder / name for name in ("images", "labels", CLASS_LIST)]
+    files = [file for place in own[:2] for file in _visible_files(place)]
+    others = [file for file in files if not _PHANTOM.fullmatch(file.name)]
+    if not files:
+        others = [file for file in _visible_files(folder) if file not in own]
+    if others:
+        raise StorageError(
+            f"{folder} holds other files than phantom patients, such as {others[0]}, so no "
+            "patients were written; choose a new or an empty folder, or pass overwrite=True to "
+            "write beside them."
+        )
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(file for file in folder.iterdir() if not is_system_file(file))
 
 
 def _refuse_other_patient(

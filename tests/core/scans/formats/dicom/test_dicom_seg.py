@@ -263,7 +263,7 @@ def test_a_single_labelled_slice_keeps_the_slice_distance(tmp_path):
         world_of(alone, alone.data, 1), world_of(volume, labels, 1), atol=1e-6
     )
     labels[4, 1:3, 2:4] = 1
-    alone = load_labels(save_labels(labels, tmp_path / "seg.dcm", like=volume))
+    alone = load_labels(save_labels(labels, tmp_path / "seg.dcm", like=volume, overwrite=True))
     assert alone.data.shape[0] == 3  # the slice between them is filled in
 
 
@@ -305,11 +305,11 @@ def test_labels_outside_the_images_of_a_tilted_scan_are_counted(tmp_path):
     inside = volume.geometry.to_display(source).copy()
     with warnings.catch_warnings():
         warnings.simplefilter("error", ScanWarning)
-        path = save_labels(inside, tmp_path / "seg.dcm", like=volume)
+        path = save_labels(inside, tmp_path / "seg.dcm", like=volume, overwrite=True)
     np.testing.assert_array_equal(load_labels(path, like=volume).data, inside)
     source[5, 9:12, 0], source[5, 0, 3:5] = 2, 2  # outside the plane: three voxels and two
     with pytest.warns(ScanWarning, match=r"^5 labelled voxels") as caught:
-        path = save_labels(volume.geometry.to_display(source), path, like=volume)
+        path = save_labels(volume.geometry.to_display(source), path, like=volume, overwrite=True)
     assert [Path(str(item.filename)) for item in caught] == [Path(__file__)]
     np.testing.assert_array_equal(load_labels(path, like=volume).data, inside)
 
